@@ -1,0 +1,39 @@
+"""Names: escalation ids, claim ids, and how they come about (design, section 3)."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import datetime
+
+ESCALATION_ID = re.compile(r"esc_[a-z0-9][a-z0-9_-]{0,59}", re.ASCII)
+CLAIM_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+_PREFIX = re.compile(r"esc_[a-z0-9][a-z0-9_-]{3,59}", re.ASCII)
+
+# Crockford's base 32, as the ULID specification has it, in lower case.
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+ULID_RANDOM_BYTES = 10
+
+
+def is_escalation_id(text: str) -> bool:
+    """Whether the text is a whole escalation id."""
+    return ESCALATION_ID.fullmatch(text) is not None
+
+
+def is_prefix(text: str) -> bool:
+    """Whether the text may stand for an id: at least 4 characters after ``esc_`` (design, section 8)."""
+    return _PREFIX.fullmatch(text) is not None
+
+
+def from_request(request_id: str) -> str:
+    """The id of the escalation of a request: always the same one, so that raising twice is raising once."""
+    plain = f"esc_{request_id}"
+    if is_escalation_id(plain):
+        return plain
+    return "esc_h" + hashlib.sha256(request_id.encode()).hexdigest()[:40]
+
+
+def ulid(now: datetime, random: bytes) -> str:
+    """A ULID in lower case: 48 bits of milliseconds, 80 bits from ``random`` (10 bytes)."""
+    value = (int(now.timestamp() * 1000) << 80) | int.from_bytes(random[:ULID_RANDOM_BYTES])
+    return "".join(_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5))

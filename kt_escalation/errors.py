@@ -1,0 +1,343 @@
+"""Every error of kt, with its code, its exit code and the facts that its sentence is made of.
+
+The codes are a closed list (design, section 8): scripts match on ``code``, people read ``message``
+and ``hint``. Each class says once what happened and what to do next; whoever raises it gives facts.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class KtError(Exception):
+    """The root of all errors that kt raises on purpose.
+
+    ``code`` is the stable name for scripts, ``exit_code`` the exit of the command line, ``facts``
+    what is known, as JSON values.
+    """
+
+    code: ClassVar[str] = "error"
+    exit_code: ClassVar[int] = 2
+    says: ClassVar[str] = "{problem}"
+    hint: ClassVar[str] = ""
+
+    def __init__(self, **facts: Any) -> None:
+        super().__init__()
+        self.facts: dict[str, Any] = facts
+
+    @property
+    def message(self) -> str:
+        """What happened and what to do next, in one line."""
+        first = self._fill(self.facts.get("says", self.says))
+        last = self._fill(self.facts.get("hint", self.hint))
+        return f"{first}; {last}" if last else first
+
+    def _fill(self, template: str) -> str:
+        return template.format_map(_Facts(self.facts))
+
+    def __str__(self) -> str:
+        return self.message
+
+    def as_json(self) -> dict[str, Any]:
+        """The body of ``{"error": …}``: code, message, and the facts."""
+        facts = {key: value for key, value in self.facts.items() if key not in ("says", "hint")}
+        return {"code": self.code, "message": self.message, **facts}
+
+
+class _Facts(dict[str, Any]):
+    def __missing__(self, key: str) -> str:
+        return "?"
+
+
+# --- exit 1: the answer is no ---------------------------------------------------------------------
+
+
+class AnswerIsNo(KtError):
+    """A question was asked and the answer is no: `doctor` found something, `wait` ended in a denial."""
+
+    code = "answer_is_no"
+    exit_code = 1
+
+
+# --- exit 2: bad usage or bad input ---------------------------------------------------------------
+
+
+class BadInput(KtError):
+    """What was given cannot be used; ``problem`` says what and where."""
+
+    code = "bad_input"
+
+
+class Usage(KtError):
+    """The command line itself is wrong."""
+
+    code = "usage"
+
+
+class AmbiguousId(KtError):
+    """A prefix fits several escalations."""
+
+    code = "ambiguous_id"
+    says = "{prefix} fits several escalations: {candidates}"
+    hint = "give more of the id"
+
+
+class NotAStore(KtError):
+    """There is no store here."""
+
+    code = "not_a_store"
+    says = "{where} is not a kt store: {problem}"
+    hint = "run `kt escalation init`, or point at a store with -C DIR or KT_REPO"
+
+
+class NoStoreBranch(KtError):
+    """The branch to write to cannot be known."""
+
+    code = "no_store_branch"
+    says = "the store branch is not known: {problem}"
+
+
+class NoIdentity(KtError):
+    """git does not know who is acting."""
+
+    code = "no_identity"
+    says = "git does not know who you are{detail}"
+    hint = "run `git config user.name 'Your Name'` and `git config user.email you@example.com`"
+
+
+class ClockSkew(KtError):
+    """This machine's clock is behind what the record already says."""
+
+    code = "clock_skew"
+    says = "this clock ({now}) is behind {escalation_id}, last changed at {last}"
+    hint = "set the clock right and run the command again"
+
+
+class UnreadableRecord(KtError):
+    """The record's file is there but does not hold a record."""
+
+    code = "unreadable_record"
+    says = "{path} cannot be read: {problem}"
+    hint = "mend the file in a commit (its last good state is in `git log -p -- {path}`), then try again"
+
+
+class BrokenPolicies(KtError):
+    """The roster or the settings cannot be read, so nothing may be decided by them."""
+
+    code = "broken_policies"
+    says = "{where}: {problem}"
+    hint = "mend it in a commit on the store branch, then try again"
+
+
+class GitFailed(KtError):
+    """git in this clone failed for a reason of its own: a full disk, an unsafe or damaged repository."""
+
+    code = "git_failed"
+    says = "git {command} failed: {words}"
+    hint = "nothing was changed; mend that and run the command again"
+
+
+# --- exit 3: not allowed --------------------------------------------------------------------------
+
+
+class NotAllowed(KtError):
+    """The actor may not do that: a role, the route, the quorum or a limit is missing."""
+
+    code = "not_allowed"
+    exit_code = 3
+    says = "{actor} may not {action} {escalation_id}: {missing}"
+
+
+# --- exit 4: the remote ---------------------------------------------------------------------------
+
+
+class RemoteUnreachable(KtError):
+    """The remote could not be asked; nothing changed."""
+
+    code = "remote_unreachable"
+    exit_code = 4
+    says = "the remote {remote} could not be reached: {words}"
+    hint = "nothing changed; check the network and your access, then run the command again"
+
+
+class PushRefused(KtError):
+    """The remote has a rule against this push; nothing changed."""
+
+    code = "push_refused"
+    exit_code = 4
+    says = "the remote {remote} refused the push to {branch}: {words}"
+    hint = "nothing changed; ask who guards {branch}, or propose the change as a pull request from a branch"
+
+
+class RemoteFault(KtError):
+    """The remote repository itself could not take the push; nothing changed."""
+
+    code = "remote_fault"
+    exit_code = 4
+    says = "the remote {remote} could not take the push to {branch}: {words}"
+    hint = "nothing changed; this is the repository's own fault and wants its administrator"
+
+
+class HistoryRewritten(KtError):
+    """The remote's store branch no longer contains what this clone had seen of it."""
+
+    code = "history_rewritten"
+    exit_code = 4
+    says = "THE HISTORY OF {branch} ON {remote} WAS REWRITTEN: it no longer contains {seen}"
+    hint = "nothing changed; find out who did it, and accept it with `git fetch {remote}` only if it was meant"
+
+
+# --- exit 5: ours ---------------------------------------------------------------------------------
+
+
+class Bug(KtError):
+    """Something that kt did not expect; the traceback is in a file."""
+
+    code = "bug"
+    exit_code = 5
+    says = "kt failed in a way it should not ({problem}){pushed}"
+    hint = "the traceback is in {traceback}: please report it"
+
+
+# --- exit 6: conflict -----------------------------------------------------------------------------
+
+
+class Conflict(KtError):
+    """The record is not in a state that allows the action."""
+
+    code = "conflict"
+    exit_code = 6
+
+
+class AlreadyClaimed(Conflict):
+    """Someone else holds it."""
+
+    code = "already_claimed"
+    says = "{escalation_id} is held by {claimed_by} since {since}"
+    hint = "take another with `kt escalation claim --next`"
+
+
+class AlreadyResolved(Conflict):
+    """It was resolved before."""
+
+    code = "already_resolved"
+    says = "{escalation_id} was resolved as {outcome} by {resolved_by} at {resolved_at}"
+    hint = "a resolved record never changes; read it with `kt escalation get --id {escalation_id}`"
+
+
+class NotClaimed(Conflict):
+    """Nobody holds it, and the action is the holder's."""
+
+    code = "not_claimed"
+    says = "{escalation_id} is not claimed"
+    hint = "claim it first with `kt escalation claim --id {escalation_id}`"
+
+
+class NotHolder(Conflict):
+    """Somebody else holds it, and the action is the holder's."""
+
+    code = "not_holder"
+    says = "{escalation_id} is held by {claimed_by} since {since}, not by {actor}"
+    hint = "only the holder may {action} it"
+
+
+class ClaimIdDiffers(Conflict):
+    """The same person holds it under another claim id."""
+
+    code = "claim_id_differs"
+    says = "{escalation_id} is held by {claimed_by} under claim id {claim_id}, not {given}"
+    hint = "another of your workers has it; take another with `kt escalation claim --next`"
+
+
+class ShownDiffers(Conflict):
+    """The record changed since the reviewer looked at it."""
+
+    code = "shown_differs"
+    says = "{escalation_id} is not as it was shown: {shown}, not {given}"
+    hint = "read it again with `kt escalation get --id {escalation_id}` and decide anew"
+
+
+class DifferentContent(Conflict):
+    """That id is taken by other content."""
+
+    code = "different_content"
+    says = "{escalation_id} exists with other content ({differs})"
+    hint = "the same id must mean the same request: give this one a request id of its own"
+
+
+class PathStaged(Conflict):
+    """The user has staged a path that the change would touch; only without a remote."""
+
+    code = "path_staged"
+    says = "{path} is staged in your index"
+    hint = "nothing was written; commit or unstage it with `git restore --staged {path}`, then try again"
+
+
+# --- exit 7: nothing there ------------------------------------------------------------------------
+
+
+class NotFound(KtError):
+    """No escalation has that id."""
+
+    code = "not_found"
+    exit_code = 7
+    says = "there is no escalation {escalation_id}"
+    hint = "see what there is with `kt escalation list --fetch`"
+
+
+class NothingToClaim(KtError):
+    """Nothing is left that the caller may take."""
+
+    code = "nothing_to_claim"
+    exit_code = 7
+    says = "nothing to claim: {why}"
+
+
+# --- exit 8: timed out ----------------------------------------------------------------------------
+
+
+class LockTimeout(KtError):
+    """Another process of this clone holds the lock."""
+
+    code = "lock_timeout"
+    exit_code = 8
+    says = "the clone's lock is held by process {pid} since {since}"
+    hint = "nothing changed; wait for it to end, or give more time with --lock-timeout"
+
+
+class RetriesExhausted(KtError):
+    """Others were faster until the time was over."""
+
+    code = "retry_timeout"
+    exit_code = 8
+    says = "others changed the store first, {attempts} times within {seconds:g} s"
+    hint = "nothing changed; run the command again, or give more time with --retry-timeout"
+
+
+class WaitTimeout(KtError):
+    """`wait` ended before the escalation was resolved."""
+
+    code = "wait_timeout"
+    exit_code = 8
+    says = "{escalation_id} was not resolved within {seconds:g} s; it is {status}"
+    hint = "nothing may be released yet"
+
+
+# --- exit 9 and 130 -------------------------------------------------------------------------------
+
+
+class OutcomeUnknown(KtError):
+    """A push was sent, and whether it landed could not be learnt."""
+
+    code = "outcome_unknown"
+    exit_code = 9
+    says = "the push of {commit} to {remote} was sent but its outcome is not known ({words})"
+    hint = "run the same command again, it finds its own effect; or look with `{find}`"
+
+
+class Interrupted(KtError):
+    """^C before anything was changed."""
+
+    code = "interrupted"
+    exit_code = 130
+    says = "interrupted; nothing changed"

@@ -1,0 +1,1 @@
+"""What `kt escalation init` writes into a new store."""
