@@ -1,0 +1,124 @@
+"""The one way to write a record: one content, one sequence of bytes (design, section 3).
+
+Written here and not by a YAML library, so that the bytes that commits and digests rest on do not
+change with a library's version; a property test holds every text to what PyYAML reads from it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+from .model import Record
+
+# A line longer than this is easier to read, and to compare, as a block of its own.
+LONG_TEXT = 100
+
+# Plain only what no YAML 1.1 or 1.2 reader could take for anything but this string.
+_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_/]*(?:[ ./@+-]+[A-Za-z0-9_/]+)*", re.ASCII)
+_WORDS = frozenset("y n yes no true false on off null nan inf".split())
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
+
+# The keys that `shown` covers: those above `claim` without status and queued_at, and the notes.
+_NOT_SHOWN = frozenset({"status", "queued_at", "claim", "reviews", "resolution"})
+
+
+def dumps(record: Record) -> str:
+    """The record as canonical YAML text, ending in a line feed."""
+    return _document(record.as_dict())
+
+
+def shown(record: Record) -> str:
+    """The sha256, in hex, of what a reviewer of this record is shown (design, section 3, `reviews`)."""
+    plain = {key: value for key, value in record.as_dict().items() if key not in _NOT_SHOWN}
+    return hashlib.sha256(_document(plain).encode()).hexdigest()
+
+
+def _document(plain: dict[str, Any]) -> str:
+    lines: list[str] = []
+    _mapping(plain, "", lines)
+    return "\n".join(lines) + "\n"
+
+
+def _mapping(mapping: dict[str, Any], indent: str, lines: list[str], lead: str | None = None) -> None:
+    for key, value in mapping.items():
+        _value(f"{indent if lead is None else lead}{_scalar(key)}:", value, indent, lines)
+        lead = None
+
+
+def _value(head: str, value: Any, indent: str, lines: list[str]) -> None:
+    """Append ``value`` after ``head``, which is ``key:`` or ``-``; nested lines go below ``indent``."""
+    deeper = indent + "  "
+    if isinstance(value, dict) and value:
+        if head.endswith("-"):
+            _mapping(value, deeper, lines, lead=f"{head} ")
+        else:
+            lines.append(head)
+            _mapping(value, deeper, lines)
+    elif isinstance(value, list | tuple) and value:
+        if head.endswith("-"):
+            # A list directly in a list has no line of its own for its first dash.
+            lines.append(head)
+        else:
+            lines.append(head)
+        for item in value:
+            _value(f"{deeper}-", item, deeper, lines)
+    elif isinstance(value, dict):
+        lines.append(f"{head} {{}}")
+    elif isinstance(value, list | tuple):
+        lines.append(f"{head} []")
+    elif isinstance(value, str) and _is_block(value):
+        body = value.removesuffix("\n")
+        lines.append(f"{head} |" if body != value else f"{head} |-")
+        lines.extend(f"{deeper}{line}" if line else "" for line in body.split("\n"))
+    else:
+        lines.append(f"{head} {_scalar(value)}")
+
+
+def _is_block(text: str) -> bool:
+    """Whether the text survives as a literal block: no leading blank, no trailing ones, all visible."""
+    body = text.removesuffix("\n")
+    if "\n" not in body and len(body) <= LONG_TEXT:
+        return False
+    if not body or body[0] in " \t\n" or body[-1] == "\n":
+        return False
+    return all(line == line.rstrip() and _is_clear(line) for line in body.split("\n"))
+
+
+def _is_clear(line: str) -> bool:
+    return line.isprintable() and "\ufeff" not in line
+
+
+def _scalar(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return _float(value)
+    return _string(value)
+
+
+def _float(value: float) -> str:
+    text = repr(value)
+    mantissa, e, exponent = text.partition("e")
+    if "." not in mantissa:
+        # YAML 1.1 wants the dot to see a number at all.
+        mantissa += ".0"
+    return f"{mantissa}{e}{exponent}"
+
+
+def _string(text: str) -> str:
+    if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
+        return text
+    return '"' + "".join(_ESCAPES.get(char) or _char(char) for char in text) + '"'
+
+
+def _char(char: str) -> str:
+    if char.isprintable():
+        return char
+    point = ord(char)
+    return f"\\x{point:02x}" if point < 0x100 else f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"

@@ -1,0 +1,378 @@
+"""The record of an escalation and its parts, as frozen values (design, section 3).
+
+Field order is the order in which keys are written. Nothing here reads or writes; parsing YAML is
+`store.codec`, the canonical text is `core.canonical`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+
+from . import ids
+from .times import format_duration, format_time, parse_duration, parse_time
+from .text import is_hidden
+
+SCHEMA_VERSION = 1
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 32
+MAX_SUMMARY = 200
+MAX_TEXT = 16_384
+MAX_NAME = 1_000
+# A YAML key longer than 1,024 characters is no simple key, and one character may be written as ten.
+MAX_KEY = 100
+MAX_LABELS = 64
+MAX_DIGITS = 300
+
+Status = Literal["queued", "claimed", "resolved"]
+Severity = Literal["critical", "high", "medium", "low"]
+Outcome = Literal["approved", "redacted", "rewritten", "denied", "expired"]
+Category = Literal[
+    "false_positive",
+    "true_positive_approved",
+    "true_positive_blocked",
+    "needs_policy_update",
+    "needs_rewrite",
+    "duplicate",
+    "other",
+]
+SEVERITIES: tuple[str, ...] = get_args(Severity)
+CATEGORIES: tuple[str, ...] = get_args(Category)
+#: What a reviewer may decide; `expired` is the sweep's alone.
+DECISIONS: tuple[str, ...] = ("approved", "redacted", "rewritten", "denied")
+RELEASING = frozenset({"approved", "redacted", "rewritten"})
+#: The gateway's own verbs, accepted on input.
+VERBS: Mapping[str, Outcome] = {
+    "allow": "approved",
+    "block": "denied",
+    "rejected": "denied",
+    "redact": "redacted",
+    "rewrite": "rewritten",
+}
+
+
+def _unicode(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("is not valid Unicode text") from None
+    return text
+
+
+def _one_line(text: str) -> str:
+    if any(is_hidden(char) for char in text):
+        raise ValueError("must be one line without control characters")
+    return _unicode(text)
+
+
+def _said(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return _unicode(text)
+
+
+def _parse_time(value: object) -> object:
+    return parse_time(value) if isinstance(value, str) else value
+
+
+def _parse_duration(value: object) -> object:
+    if isinstance(value, str):
+        return parse_duration(value)
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return timedelta(seconds=value)
+    return value
+
+
+def check_json(value: object, depth: int = 1) -> None:
+    """Raise ValueError unless ``value`` is a JSON value that a record can hold."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"is nested deeper than {MAX_DEPTH} levels")
+    if isinstance(value, str):
+        _unicode(value)
+    elif isinstance(value, bool) or value is None:
+        pass
+    elif isinstance(value, int):
+        if abs(value) >= 10**MAX_DIGITS:
+            raise ValueError(f"holds a number of more than {MAX_DIGITS} digits")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError("holds a number that is not finite")
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise ValueError("holds a key that is not text")
+            if len(_unicode(key)) > MAX_KEY:
+                raise ValueError(f"holds a key of more than {MAX_KEY} characters")
+            check_json(item, depth + 1)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            check_json(item, depth + 1)
+    else:
+        raise ValueError(f"holds a {type(value).__name__}, which is no JSON value")
+
+
+def _context(value: dict[str, Any]) -> dict[str, Any]:
+    check_json(value, 2)
+    return value
+
+
+Time = Annotated[
+    datetime,
+    BeforeValidator(_parse_time),
+    PlainSerializer(format_time, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_parse_duration),
+    PlainSerializer(format_duration, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": "^[0-9]+[smhd]?$"}),
+]
+EscalationId = Annotated[str, Field(pattern=f"^{ids.ESCALATION_ID.pattern}$")]
+ClaimId = Annotated[str, Field(pattern=f"^{ids.CLAIM_ID.pattern}$")]
+Line = Annotated[str, AfterValidator(_one_line), Field(min_length=1, max_length=MAX_NAME)]
+Name = Annotated[str, AfterValidator(_unicode), Field(min_length=1, max_length=MAX_NAME)]
+Text = Annotated[str, AfterValidator(_said), Field(min_length=1, max_length=MAX_TEXT)]
+Summary = Annotated[str, AfterValidator(_one_line), Field(min_length=1, max_length=MAX_SUMMARY)]
+ReasonCode = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$", max_length=128)
+]
+Context = Annotated[dict[str, Any], AfterValidator(_context)]
+Labels = Annotated[
+    dict[Annotated[Line, Field(max_length=MAX_KEY)], Annotated[str, AfterValidator(_unicode), Field(max_length=MAX_NAME)]],
+    Field(max_length=MAX_LABELS),
+]
+
+
+class Value(BaseModel):
+    """A frozen value that knows all its keys and coerces nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Route(Value):
+    """Who an escalation goes to, and what said so."""
+
+    team_id: Line | None = None
+    user_id: Line | None = None
+    source: Line
+    policies: Annotated[str, Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Route:
+        if self.team_id is not None and self.user_id is not None:
+            raise ValueError("has both team_id and user_id")
+        return self
+
+
+class Fallback(Value):
+    """Where an escalation goes that nobody claimed in time."""
+
+    team_id: Line | None = None
+    user_id: Line | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Fallback:
+        if (self.team_id is None) == (self.user_id is None):
+            raise ValueError("needs exactly one of team_id and user_id")
+        return self
+
+
+class Requires(Value):
+    """What the settings asked for when it was raised."""
+
+    approvals: Annotated[int, Field(ge=1, le=20)] = 1
+    claim_within: Duration | None = None
+    resolve_within: Duration | None = None
+    fallback: Fallback | None = None
+
+
+class Claim(Value):
+    """Who holds it, since when, and until when."""
+
+    claim_id: ClaimId
+    claimed_by: Line
+    claimed_at: Time
+    expires_at: Time | None = None
+
+
+class Review(Value):
+    """One reviewer's decision and the digest of what was decided on."""
+
+    reviewer: Line
+    outcome: Outcome
+    reason: Text
+    category: Category | None = None
+    reviewed_at: Time
+    claim_id: ClaimId
+    shown: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Note(Value):
+    """Something said about an escalation."""
+
+    by: Line
+    at: Time
+    text: Text
+
+
+class Resolution(Value):
+    """How it ended."""
+
+    outcome: Outcome
+    reason: Text
+    category: Category | None = None
+    resolved_by: Line
+    resolved_at: Time
+
+
+class Record(Value):
+    """One escalation, from raising to resolution."""
+
+    schema_version: Literal[1] = 1
+    escalation_id: EscalationId
+    status: Status
+    severity: Severity = "medium"
+    reason_code: ReasonCode
+    summary: Summary | None = None
+    created_at: Time
+    raised_at: Time
+    raised_by: Line
+    queued_at: Time
+    request_id: Name | None = None
+    agent_id: Name | None = None
+    session_id: Name | None = None
+    config_version: Name | None = None
+    provider: Name | None = None
+    model: Name | None = None
+    policy: Name | None = None
+    event_context: Context | None = None
+    labels: Labels | None = None
+    route: Route
+    requires: Requires = Requires()
+    reopens: EscalationId | None = None
+    claim: Claim | None = None
+    reviews: tuple[Review, ...] = ()
+    notes: tuple[Note, ...] = ()
+    resolution: Resolution | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists(cls, value: object) -> object:
+        # YAML and JSON have lists where the frozen model has tuples.
+        if isinstance(value, dict):
+            value = dict(value)
+            for key in ("reviews", "notes"):
+                if isinstance(value.get(key), list):
+                    value[key] = tuple(value[key])
+        return value
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Record:
+        if (self.status == "resolved") != (self.resolution is not None):
+            raise ValueError("status and resolution do not agree")
+        if self.status == "claimed" and self.claim is None:
+            raise ValueError("is claimed but has no claim")
+        if self.status == "queued" and self.claim is not None:
+            raise ValueError("is queued but has a claim")
+        return self
+
+    @property
+    def last_time(self) -> datetime:
+        """The latest time at which anything happened to it."""
+        times = [self.created_at, self.raised_at, self.queued_at]
+        if self.claim:
+            times.append(self.claim.claimed_at)
+        times += [review.reviewed_at for review in self.reviews]
+        times += [note.at for note in self.notes]
+        if self.resolution:
+            times.append(self.resolution.resolved_at)
+        return max(times)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values in the order of the keys, absent ones left out."""
+        plain = {
+            key: value for key, value in self.model_dump(mode="json", exclude_none=True).items() if value not in ([], ())
+        }
+        # exclude_none would also reach into the gateway's own values.
+        if self.event_context is not None:
+            plain["event_context"] = self.event_context
+        return plain
+
+    def replace(self, **changes: Any) -> Record:
+        """The same record with some keys changed, checked anew."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return type(self)(**{**values, **changes})
+
+
+class Draft(Value):
+    """What is given to `raise`: a record without what raising decides (design, section 3)."""
+
+    schema_version: Literal[1] = 1
+    escalation_id: EscalationId | None = None
+    status: Literal["queued"] | None = None
+    severity: Severity = "medium"
+    reason_code: ReasonCode
+    summary: Summary | None = None
+    created_at: Time | None = None
+    raised_at: Time | None = None
+    raised_by: Line | None = None
+    queued_at: Time | None = None
+    request_id: Name | None = None
+    agent_id: Name | None = None
+    session_id: Name | None = None
+    config_version: Name | None = None
+    provider: Name | None = None
+    model: Name | None = None
+    policy: Name | None = None
+    event_context: Context | None = None
+    labels: Labels | None = None
+    route: dict[str, Any] | None = None
+    requires: Requires | None = None
+
+
+def explain(error: ValidationError) -> str:
+    """Pydantic's findings as one line: each key with what is wrong with it."""
+    said = []
+    for finding in error.errors(include_url=False, include_input=False):
+        where = ".".join(str(part) for part in finding["loc"])
+        what = finding["msg"].removeprefix("Value error, ")
+        if finding["type"] == "missing":
+            what = "is missing"
+        elif finding["type"] == "extra_forbidden":
+            what = "is not a key of this"
+        said.append(f"{where}: {what}" if where else what)
+    return "; ".join(said)
+
+
+def parse_outcome(text: str) -> Outcome:
+    """An outcome that a reviewer may give, by our word or the gateway's.
+
+    Raises ValueError with the words that are known.
+    """
+    word = text.strip().lower()
+    found = VERBS.get(word)
+    if found:
+        return found
+    for outcome in ("approved", "redacted", "rewritten", "denied"):
+        if word == outcome:
+            return outcome  # type: ignore[return-value]
+    if word == "expired":
+        raise ValueError("expired is written by the sweep only")
+    known = ", ".join((*DECISIONS, *VERBS))
+    raise ValueError(f"{re.sub(r'[^ -~]', '?', text)[:40]!r} is no outcome; use one of {known}")

@@ -1,0 +1,84 @@
+"""Leases, quorum and deadlines: `policies/settings.yaml` as a value (design, section 6)."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from .model import Duration, Fallback, Line, Requires, Route, Severity, Value
+
+
+class Claims(Value):
+    """How long a claim lasts and how many one person may hold."""
+
+    lease: Duration | None = None
+    clock_tolerance: Duration = timedelta(minutes=2)
+    max_per_reviewer: Annotated[int, Field(ge=1)] | None = None
+
+
+class Match(Value):
+    """What a rule applies to; a key that is absent matches anything."""
+
+    severity: Severity | None = None
+    reason_code: Line | None = None
+    provider: Line | None = None
+    model: Line | None = None
+    policy: Line | None = None
+    team_id: Line | None = None
+
+
+class Rule(Value):
+    """What is asked of the escalations that it matches."""
+
+    match: Match = Match()
+    approvals: Annotated[int, Field(ge=1, le=20)] = 1
+    claim_within: Duration | None = None
+    resolve_within: Duration | None = None
+    fallback: Fallback | None = None
+
+    @model_validator(mode="after")
+    def _fallback_has_a_deadline(self) -> Rule:
+        if (self.fallback is None) != (self.claim_within is None):
+            raise ValueError("claim_within and fallback go together")
+        return self
+
+
+class Settings(Value):
+    """The whole file; its defaults are what holds without one."""
+
+    default_route: Fallback | None = None
+    claims: Claims = Claims()
+    signatures: Literal["required", "optional"] = "optional"
+    rules: tuple[Rule, ...] = ()
+
+    def requirements(
+        self,
+        *,
+        severity: str,
+        reason_code: str,
+        provider: str | None,
+        model: str | None,
+        policy: str | None,
+        route: Route,
+    ) -> Requires:
+        """What the first matching rule asks of an escalation with these keys."""
+        facts = {
+            "severity": severity,
+            "reason_code": reason_code,
+            "provider": provider,
+            "model": model,
+            "policy": policy,
+            "team_id": route.team_id,
+        }
+        for rule in self.rules:
+            wanted = rule.match.model_dump(exclude_none=True)
+            if all(facts[key] == value for key, value in wanted.items()):
+                return Requires(
+                    approvals=rule.approvals,
+                    claim_within=rule.claim_within,
+                    resolve_within=rule.resolve_within,
+                    fallback=rule.fallback,
+                )
+        return Requires()

@@ -1,0 +1,245 @@
+"""YAML and JSON text to plain values and records, strictly; the only module that imports PyYAML.
+
+Scalars mean what design, section 3 says and nothing else: YAML 1.1's `no`, `0777`, `12:30` and dates
+stay strings. Records refuse anchors, aliases and tags; policy packs, which the gateway's own reader
+takes with them, may hold them (shared, never expanded, so that no bomb goes off).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from ..core import canonical
+from ..core.model import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, SCHEMA_VERSION, Record, explain
+
+_Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+
+_INT = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)
+_FLOAT = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
+_WORDS: Mapping[str, object] = {"true": True, "false": False, "null": None}
+
+Path = tuple[str | int, ...]
+
+
+class Malformed(ValueError):
+    """Text that is not what it should be; ``line`` counts from 1, 0 where there is none."""
+
+    def __init__(self, problem: str, line: int = 0, column: int = 0) -> None:
+        super().__init__(f"line {line}: {problem}" if line else problem)
+        self.problem = problem
+        self.line = line
+        self.column = column
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed YAML document and where each of its values stands (line and column from 1)."""
+
+    value: Any
+    marks: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
+
+
+def dumps(record: Record) -> bytes:
+    """The record as canonical bytes."""
+    return canonical.dumps(record).encode()
+
+
+def loads(data: bytes) -> Record:
+    """The record in a file's bytes.
+
+    Raises Malformed, with the line where YAML gives one, for anything that is not a record.
+    """
+    if len(data) > MAX_BYTES:
+        raise Malformed(f"is larger than {MAX_BYTES // 1024} KiB")
+    value = load_yaml(data).value
+    if not isinstance(value, dict):
+        raise Malformed("is not a mapping")
+    version = value.get("schema_version")
+    if isinstance(version, int) and not isinstance(version, bool) and version > SCHEMA_VERSION:
+        raise Malformed(f"has schema_version {version}, newer than this kt knows: upgrade kt")
+    try:
+        return Record.model_validate(value)
+    except ValidationError as error:
+        raise Malformed(explain(error)) from None
+
+
+def decode(data: bytes) -> str:
+    """Bytes as UTF-8 text. Raises Malformed otherwise."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise Malformed("is not UTF-8", line) from None
+
+
+def load_yaml(data: bytes, *, strict: bool = True) -> Document:
+    """One YAML document as plain values, with marks.
+
+    ``strict`` refuses anchors, aliases and tags, as records must; without it they are read as the
+    gateway reads them. Duplicate keys and nesting deeper than 32 are refused always.
+    Raises Malformed.
+    """
+    text = decode(data)
+    builder = _Builder(strict)
+    # A file over the limit is refused before it is parsed, so events are few enough to keep simple.
+    try:
+        for event in yaml.parse(text, Loader=_Loader):
+            builder.take(event)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = error.problem or error.context or "is not YAML"
+        raise Malformed(f"is not YAML: {problem}", mark.line + 1 if mark else 0, mark.column + 1 if mark else 0) from None
+    except yaml.YAMLError as error:
+        raise Malformed(f"is not YAML: {' '.join(str(error).split())}") from None
+    return builder.document()
+
+
+class _Builder:
+    """Plain values from YAML events, with a stack instead of recursion."""
+
+    def __init__(self, strict: bool) -> None:
+        self.strict = strict
+        self.documents = 0
+        self.root: Any = None
+        self.stack: list[tuple[Any, Path]] = []
+        self.keys: list[Any] = []
+        self.anchors: dict[str, Any] = {}
+        self.marks: dict[Path, tuple[int, int]] = {}
+
+    def document(self) -> Document:
+        if self.documents == 0:
+            raise Malformed("is empty")
+        return Document(self.root, self.marks)
+
+    def take(self, event: Any) -> None:
+        line, column = event.start_mark.line + 1, event.start_mark.column + 1
+        if isinstance(event, yaml.DocumentStartEvent):
+            self.documents += 1
+            if self.documents > 1:
+                raise Malformed("holds more than one document", line, column)
+        elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
+            self.stack.pop()
+            self.keys.pop()
+        elif isinstance(event, yaml.AliasEvent):
+            if self.strict:
+                raise Malformed("an alias (*) is not allowed", line, column)
+            if event.anchor not in self.anchors:
+                raise Malformed(f"alias *{event.anchor} has no anchor", line, column)
+            self.put(self.anchors[event.anchor], line, column)
+        elif isinstance(event, yaml.NodeEvent):
+            self.node(event, line, column)
+
+    def node(self, event: Any, line: int, column: int) -> None:
+        if self.strict and event.anchor:
+            raise Malformed("an anchor (&) is not allowed", line, column)
+        if self.strict and event.tag:
+            raise Malformed("a tag (!) is not allowed", line, column)
+        value: Any
+        if isinstance(event, yaml.ScalarEvent):
+            value = event.value if event.style else _scalar(event.value, line, column)
+            self.put(value, line, column)
+        else:
+            value = {} if isinstance(event, yaml.MappingStartEvent) else []
+            path = self.put(value, line, column)
+            self.stack.append((value, path))
+            self.keys.append(_NO_KEY)
+            if len(self.stack) > MAX_DEPTH:
+                raise Malformed(f"is nested deeper than {MAX_DEPTH} levels", line, column)
+        if event.anchor:
+            self.anchors[event.anchor] = value
+
+    def put(self, value: Any, line: int, column: int) -> Path:
+        """Hang a value below the container that is open; give its path."""
+        if not self.stack:
+            self.root = value
+            self.marks[()] = (line, column)
+            return ()
+        container, path = self.stack[-1]
+        if isinstance(container, list):
+            here: Path = (*path, len(container))
+            container.append(value)
+        elif self.keys[-1] is _NO_KEY:
+            # Keys are text whatever they look like, as they are in JSON.
+            key = value if isinstance(value, str) else self.key_text(value, line, column)
+            if key in container:
+                raise Malformed(f"the key {key[:60]!r} stands twice", line, column)
+            self.keys[-1] = key
+            self.marks[(*path, key)] = (line, column)
+            return (*path, key)
+        else:
+            key = self.keys[-1]
+            here = (*path, key)
+            container[key] = value
+            self.keys[-1] = _NO_KEY
+            # The mark of a pair is where its key stands.
+            return here
+        self.marks[here] = (line, column)
+        return here
+
+    def key_text(self, value: Any, line: int, column: int) -> str:
+        if isinstance(value, dict | list):
+            raise Malformed("a key must be text", line, column)
+        return json.dumps(value)
+
+
+_NO_KEY: Any = object()
+
+
+def _scalar(text: str, line: int, column: int) -> Any:
+    """A plain scalar's value by the strict rules of design, section 3."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if text == "":
+        raise Malformed('a value is missing; write null, or "" for empty text', line, column)
+    if _INT.fullmatch(text):
+        if len(text) > MAX_DIGITS:
+            raise Malformed(f"a number has more than {MAX_DIGITS} digits", line, column)
+        return int(text)
+    if _FLOAT.fullmatch(text):
+        number = float(text)
+        if not math.isfinite(number):
+            raise Malformed("a number is not finite", line, column)
+        return number
+    return text
+
+
+def load_json(data: bytes) -> Any:
+    """One JSON value, strictly: no NaN, no duplicate keys, no bottomless nesting. Raises Malformed."""
+    try:
+        return json.loads(decode(data), parse_constant=_no_constant, object_pairs_hook=_no_duplicates, parse_int=_int)
+    except json.JSONDecodeError as error:
+        raise Malformed(f"is not JSON: {error.msg} at column {error.colno}", error.lineno if error.lineno > 1 else 0) from None
+    except RecursionError:
+        raise Malformed("is nested too deep") from None
+
+
+def _int(text: str) -> int:
+    if len(text) > MAX_DIGITS:
+        raise Malformed(f"a number has more than {MAX_DIGITS} digits")
+    return int(text)
+
+
+def _no_constant(name: str) -> Any:
+    raise Malformed(f"{name} is not a JSON number")
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise Malformed("holds a key twice")
+    return found
+
+
+def json_lines(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The lines of NDJSON that hold something, each with its number from 1."""
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if line.strip():
+            yield number, line
