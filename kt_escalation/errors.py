@@ -6,6 +6,8 @@ and ``hint``. Each class says once what happened and what to do next; whoever ra
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 
@@ -17,7 +19,7 @@ class KtError(Exception):
     """
 
     code: ClassVar[str] = "error"
-    exit_code: ClassVar[int] = 2
+    exit_code: int = 2
     says: ClassVar[str] = "{problem}"
     hint: ClassVar[str] = ""
 
@@ -137,6 +139,38 @@ class GitFailed(KtError):
     hint = "nothing was changed; mend that and run the command again"
 
 
+@dataclass(frozen=True)
+class Failure:
+    """One of several that could not be done: its line (0: it was alone) or id, and the error."""
+
+    where: int | str
+    error: KtError
+
+    def as_json(self) -> dict[str, Any]:
+        """``line`` or ``id``, and the error's code and message."""
+        key = "line" if isinstance(self.where, int) else "id"
+        return {key: self.where, "code": self.error.code, "message": self.error.message}
+
+
+class SeveralFailed(KtError):
+    """Some of several cannot be had, so none was done; ``failed`` names each, the exit is the first one's."""
+
+    code = "several_failed"
+    says = "{count} of them cannot be done: {listed}"
+    hint = "nothing was written; mend them, or take what can be had with --partial"
+
+    def __init__(self, failures: Sequence[Failure]) -> None:
+        self.failures = tuple(failures)
+        self.exit_code = self.failures[0].error.exit_code
+        named = [
+            f"{'line ' if isinstance(failure.where, int) else ''}{failure.where}: {failure.error.message}"
+            for failure in failures
+        ]
+        super().__init__(
+            count=len(failures), listed=" | ".join(named), failed=[failure.as_json() for failure in failures]
+        )
+
+
 # --- exit 3: not allowed --------------------------------------------------------------------------
 
 
@@ -184,7 +218,9 @@ class HistoryRewritten(KtError):
     code = "history_rewritten"
     exit_code = 4
     says = "THE HISTORY OF {branch} ON {remote} WAS REWRITTEN: it no longer contains {seen}"
-    hint = "nothing changed; find out who did it, and accept it with `git fetch {remote}` only if it was meant"
+    hint = (
+        "nothing changed; find out who did it, and accept it with `git fetch {remote}` only if it was meant"
+    )
 
 
 # --- exit 5: ours ---------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ LONG_TEXT = 100
 
 # Plain only what no YAML 1.1 or 1.2 reader could take for anything but this string.
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_/]*(?:[ ./@+-]+[A-Za-z0-9_/]+)*", re.ASCII)
-_WORDS = frozenset("y n yes no true false on off null nan inf".split())
+_WORDS = frozenset(["y", "n", "yes", "no", "true", "false", "on", "off", "null", "nan", "inf"])
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 # The keys that `shown` covers: those above `claim` without status and queued_at, and the notes.

@@ -81,7 +81,9 @@ def from_record(value: object, *, provider: str | None = None, model: str | None
         values.setdefault("model", model)
     given_route = values.get("route")
     routing = None
-    if isinstance(given_route, Mapping) and any(given_route.get(key) is not None for key in ("team_id", "user_id")):
+    if isinstance(given_route, Mapping) and any(
+        given_route.get(key) is not None for key in ("team_id", "user_id")
+    ):
         routing = _parse(given_route, "route")
     return Raisable(_draft(values), frozenset(values), routing)
 
@@ -93,7 +95,9 @@ def _draft(values: Mapping[str, Any]) -> Draft:
         raise BadDraft(explain(error)) from None
     for key in ("prompt", "raw_prompt", "messages"):
         if key in (draft.event_context or {}):
-            raise BadDraft(f"event_context.{key}: a raw prompt never goes into git; give a hash or an excerpt")
+            raise BadDraft(
+                f"event_context.{key}: a raw prompt never goes into git; give a hash or an excerpt"
+            )
     return draft
 
 
@@ -110,7 +114,9 @@ def _routing(metadata: object) -> Fallback | None:
     if not isinstance(metadata, Mapping):
         return None
     routing = metadata.get("escalation_routing")
-    if routing is None or (isinstance(routing, Mapping) and not any(routing.get(k) for k in ("team_id", "user_id"))):
+    if routing is None or (
+        isinstance(routing, Mapping) and not any(routing.get(k) for k in ("team_id", "user_id"))
+    ):
         return None
     return _parse(routing, "metadata.escalation_routing")
 

@@ -25,8 +25,8 @@ from pydantic import (
 )
 
 from . import ids
-from .times import format_duration, format_time, parse_duration, parse_time
 from .text import is_hidden
+from .times import format_duration, format_time, parse_duration, parse_time
 
 SCHEMA_VERSION = 1
 MAX_BYTES = 256 * 1024
@@ -154,7 +154,10 @@ ReasonCode = Annotated[
 ]
 Context = Annotated[dict[str, Any], AfterValidator(_context)]
 Labels = Annotated[
-    dict[Annotated[Line, Field(max_length=MAX_KEY)], Annotated[str, AfterValidator(_unicode), Field(max_length=MAX_NAME)]],
+    dict[
+        Annotated[Line, Field(max_length=MAX_KEY)],
+        Annotated[str, AfterValidator(_unicode), Field(max_length=MAX_NAME)],
+    ],
     Field(max_length=MAX_LABELS),
 ]
 
@@ -307,7 +310,9 @@ class Record(Value):
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values in the order of the keys, absent ones left out."""
         plain = {
-            key: value for key, value in self.model_dump(mode="json", exclude_none=True).items() if value not in ([], ())
+            key: value
+            for key, value in self.model_dump(mode="json", exclude_none=True).items()
+            if value not in ([], ())
         }
         # exclude_none would also reach into the gateway's own values.
         if self.event_context is not None:
@@ -371,7 +376,7 @@ def parse_outcome(text: str) -> Outcome:
         return found
     for outcome in ("approved", "redacted", "rewritten", "denied"):
         if word == outcome:
-            return outcome  # type: ignore[return-value]
+            return outcome
     if word == "expired":
         raise ValueError("expired is written by the sweep only")
     known = ", ".join((*DECISIONS, *VERBS))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import ValidationError
 
 from ..errors import BrokenPolicies
 from .model import Route, explain
+from .policies_file import PolicyFile
 from .roster import Roster, tuples
 from .routing import Pack, PackFault, parse_pack, route
 from .settings import Settings
@@ -17,14 +17,6 @@ from .settings import Settings
 ROSTER = "policies/roster.yaml"
 SETTINGS = "policies/settings.yaml"
 WAIVERS = "policies/waivers.yaml"
-
-
-@dataclass(frozen=True)
-class PolicyFile:
-    """A file below `policies/`: its parsed value, or the problem with it."""
-
-    value: Any = None
-    problem: str | None = None
 
 
 @dataclass(frozen=True)

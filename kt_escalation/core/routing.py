@@ -82,7 +82,9 @@ def _target(value: Any, path: tuple[str | int, ...]) -> Target:
     if "model" in target and "models" in target:
         raise PackFault((*path, "model"), "a target has either model or models, not both")
     if target.get("model") is not None:
-        models: tuple[ModelEntry, ...] = (ModelEntry(_text(target["model"], (*path, "model")), (), None, path),)
+        models: tuple[ModelEntry, ...] = (
+            ModelEntry(_text(target["model"], (*path, "model")), (), None, path),
+        )
     else:
         below = (*path, "models")
         models = tuple(
@@ -118,11 +120,15 @@ def parse_routing(value: Any, path: tuple[str | int, ...] = ()) -> Fallback:
     routing = _mapping(value, path)
     given = {key: routing[key] for key in ("team_id", "user_id") if routing.get(key) is not None}
     if len(given) != 1:
-        raise PackFault(path, f"needs exactly one of team_id and user_id, has {'both' if given else 'neither'}")
+        raise PackFault(
+            path, f"needs exactly one of team_id and user_id, has {'both' if given else 'neither'}"
+        )
     [(key, name)] = given.items()
     name = _text(name, (*path, key))
     try:
-        return Fallback(team_id=name if key == "team_id" else None, user_id=name if key == "user_id" else None)
+        return Fallback(
+            team_id=name if key == "team_id" else None, user_id=name if key == "user_id" else None
+        )
     except ValueError:
         raise PackFault((*path, key), "must be one line without control characters") from None
 

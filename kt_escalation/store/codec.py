@@ -96,7 +96,9 @@ def load_yaml(data: bytes, *, strict: bool = True) -> Document:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         problem = error.problem or error.context or "is not YAML"
-        raise Malformed(f"is not YAML: {problem}", mark.line + 1 if mark else 0, mark.column + 1 if mark else 0) from None
+        raise Malformed(
+            f"is not YAML: {problem}", mark.line + 1 if mark else 0, mark.column + 1 if mark else 0
+        ) from None
     except yaml.YAMLError as error:
         raise Malformed(f"is not YAML: {' '.join(str(error).split())}") from None
     return builder.document()
@@ -214,9 +216,13 @@ def _scalar(text: str, line: int, column: int) -> Any:
 def load_json(data: bytes) -> Any:
     """One JSON value, strictly: no NaN, no duplicate keys, no bottomless nesting. Raises Malformed."""
     try:
-        return json.loads(decode(data), parse_constant=_no_constant, object_pairs_hook=_no_duplicates, parse_int=_int)
+        return json.loads(
+            decode(data), parse_constant=_no_constant, object_pairs_hook=_no_duplicates, parse_int=_int
+        )
     except json.JSONDecodeError as error:
-        raise Malformed(f"is not JSON: {error.msg} at column {error.colno}", error.lineno if error.lineno > 1 else 0) from None
+        raise Malformed(
+            f"is not JSON: {error.msg} at column {error.colno}", error.lineno if error.lineno > 1 else 0
+        ) from None
     except RecursionError:
         raise Malformed("is nested too deep") from None
 

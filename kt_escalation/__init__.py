@@ -1,0 +1,38 @@
+"""A human-review queue for AI gateways that lives in a git repository.
+
+`Store` does from Python what `kt escalation` does from a shell; `errors` are its refusals.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .core.model import Record
+    from .core.query import Filter
+    from .desk import Found, Listing, Moment, Result, Store
+    from .errors import KtError
+
+__all__ = ["Filter", "Found", "KtError", "Listing", "Moment", "Record", "Result", "Store", "__version__"]
+
+_HOMES = {
+    "Filter": "core.query",
+    "Found": "desk",
+    "KtError": "errors",
+    "Listing": "desk",
+    "Moment": "desk",
+    "Record": "core.model",
+    "Result": "desk",
+    "Store": "desk",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is asked for when it is asked for: a script that only wants an error pays for no git."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

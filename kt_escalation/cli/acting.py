@@ -1,0 +1,331 @@
+"""Commands that change the store: init, raise, claim, unclaim, resolve, note."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..core.model import CATEGORIES, SEVERITIES
+from ..core.text import visible
+from ..errors import BadInput, KtError, Usage
+from .app import F, common, escalation, folder, put_json, read_file, store_of, warn, whole_ids, writes
+
+if TYPE_CHECKING:
+    from ..core.events import Raisable
+    from ..desk import Result, Store
+
+_PARTIAL = click.option(
+    "--partial", is_flag=True, help="Do what can be done of several; without it, all or nothing."
+)
+
+
+def _ids(*, required: bool) -> Callable[[F], F]:
+    return click.option(
+        "--id",
+        "--escalation-id",
+        "escalation_ids",
+        required=required,
+        multiple=True,
+        metavar="ID",
+        help="The whole id; may be repeated, - reads ids from stdin.",
+    )
+
+
+def _report(result: Result, as_json: bool, several: bool, done: str, same: str) -> None:
+    """Print what an action came to; ``done`` and ``same`` are its sentences for one record."""
+    for text in result.warnings:
+        warn(text)
+    if as_json:
+        put_json(_as_json(result, several))
+        return
+    for failure in result.failed:
+        where = f"line {failure.where}" if isinstance(failure.where, int) else failure.where
+        warn(f"{where}: {failure.error.message}")
+    commit = (result.commit or "")[:12]
+    if several:
+        for record in result.records:
+            click.echo(record.escalation_id)
+        had = len(result.records) - result.unchanged if result.changed else 0
+        extra = [f"{result.unchanged} already so"] if result.unchanged else []
+        extra += [f"{result.skipped} skipped that do not escalate"] if result.skipped else []
+        extra += [f"{len(result.failed)} failed"] if result.failed else []
+        inside = f" ({', '.join(extra)})" if extra else ""
+        where = f" in commit {commit}" if result.changed else ""
+        warn(f"{had} changed{inside}{where}")
+        return
+    for record in result.records:
+        words = done if result.changed else same
+        facts = {
+            "id": record.escalation_id,
+            "holder": record.claim.claimed_by if record.claim else "",
+            "claim": record.claim.claim_id if record.claim else "",
+            "outcome": record.reviews[-1].outcome if record.reviews else "",
+            "commit": commit,
+            "status": record.status,
+        }
+        click.echo(visible(words.format_map(facts)))
+
+
+def _as_json(result: Result, several: bool) -> dict[str, Any]:
+    one: dict[str, Any] = {"commit": result.commit, "changed": result.changed}
+    if not several:
+        return {"escalation": result.records[0].as_dict(), **one}
+    return {
+        "escalations": [record.as_dict() for record in result.records],
+        **one,
+        "unchanged": result.unchanged,
+        "skipped": result.skipped,
+        "failed": [failure.as_json() for failure in result.failed],
+    }
+
+
+@escalation.command("init")
+@click.argument("directory", required=False, metavar="[DIR]")
+@common
+@click.pass_context
+def init_command(ctx: click.Context, directory: str | None, repo: str | None, as_json: bool) -> None:
+    """Make a store: a repository if there is none, sample policies, the first commit.
+
+    In a repository that has commits, the store is added to it as one commit more.
+    """
+    from ..desk import Store
+
+    where = directory or folder(ctx, repo)
+    commit, warnings = Store.init(where)
+    for text in warnings:
+        warn(text)
+    if as_json:
+        put_json({"path": where, "commit": commit, "changed": commit is not None})
+    elif commit is None:
+        click.echo(f"{visible(where)} is a store already")
+    else:
+        click.echo(f"made a store in {visible(where)} (commit {commit[:12]})")
+
+
+@escalation.command("raise")
+@click.option(
+    "--request-id", metavar="ID", help="The gateway's request; raising it twice is raising it once."
+)
+@click.option("--reason-code", metavar="CODE", help="Why a human is asked, such as oversight.required.")
+@click.option("--severity", type=click.Choice(SEVERITIES), help="How urgent (default medium).")
+@click.option("--provider", metavar="ID", help="The provider target's id; also fills what events do not say.")
+@click.option("--model", metavar="NAME", help="The model asked for; also fills what events do not say.")
+@click.option("--policy", metavar="KIND", help="The policy kind that escalated.")
+@click.option("--agent-id", metavar="ID", help="The agent that made the request.")
+@click.option("--session-id", metavar="ID", help="The session of the request.")
+@click.option("--config-version", metavar="VERSION", help="The gateway's configuration.")
+@click.option("--summary", metavar="LINE", help="What it is about, in one line.")
+@click.option("--context", metavar="FILE", help="A JSON or YAML mapping for the reviewer; - is stdin.")
+@click.option("--file", "record_file", metavar="FILE", help="A record as YAML or JSON; - is stdin.")
+@click.option(
+    "--event", "event_file", metavar="FILE", help="A gateway's decision event, or NDJSON of them; - is stdin."
+)
+@click.option(
+    "--batch", "batch_file", metavar="FILE", help="NDJSON of events and records, one commit; - is stdin."
+)
+@_PARTIAL
+@writes
+@common
+@click.pass_context
+def raise_command(ctx: click.Context, /, **given: Any) -> None:
+    """Put an escalation into the queue, from flags, a record, or a gateway's events."""
+    from .. import desk
+
+    sources = {"record": given["record_file"], "event": given["event_file"], "batch": given["batch_file"]}
+    chosen = [(kind, name) for kind, name in sources.items() if name is not None]
+    if len(chosen) > 1:
+        raise Usage(problem="--file, --event and --batch cannot go together", hint="give one of them")
+    keys = (
+        "request_id",
+        "reason_code",
+        "severity",
+        "policy",
+        "agent_id",
+        "session_id",
+        "config_version",
+        "summary",
+    )
+    flags = {key: given[key] for key in keys if given[key] is not None}
+    provider, model = given["provider"], given["model"]
+    if chosen:
+        [(kind, name)] = chosen
+        if flags or given["context"] is not None:
+            said = ", ".join(
+                f"--{key.replace('_', '-')}" for key in (*flags, *(["context"] if given["context"] else []))
+            )
+            raise Usage(
+                problem=f"{said} cannot go with --{'file' if kind == 'record' else kind}",
+                hint="give one or the other",
+            )
+        items = desk.read_items(read_file(name), kind, provider=provider, model=model)
+        alone = [number for number, _ in items] == [desk.ALONE]
+        several = kind != "record"
+    else:
+        if given["reason_code"] is None:
+            raise Usage(
+                problem="nothing to raise",
+                hint="give --reason-code (and what else is known), or one of --file, --event and --batch",
+            )
+        if given["context"] is not None:
+            flags["event_context"] = desk.read_context(read_file(given["context"]))
+        items = [(desk.ALONE, _from_flags({**flags, "provider": provider, "model": model}))]
+        alone, several = True, False
+    with _store(ctx, given) as store:
+        result = store.raise_many(items, partial=given["partial"])
+    if given["as_json"] and several and alone and result.records:
+        # One event is both: a single escalation, and the several that a batch would give.
+        for text in result.warnings:
+            warn(text)
+        put_json({**_as_json(result, several=False), **_as_json(result, several=True)})
+        return
+    _report(
+        result,
+        given["as_json"],
+        several and not (alone and result.records),
+        "raised {id} in commit {commit}",
+        "{id} is there already ({status})",
+    )
+
+
+def _from_flags(values: dict[str, Any]) -> Raisable | KtError:
+    from ..core import events
+
+    try:
+        return events.from_record(values)
+    except events.BadDraft as error:
+        return BadInput(problem=str(error))
+
+
+def _store(ctx: click.Context, given: dict[str, Any]) -> AbstractContextManager[Store]:
+    return store_of(
+        ctx, given["repo"], lock_timeout=given["lock_timeout"], retry_timeout=given["retry_timeout"]
+    )
+
+
+@escalation.command("claim")
+@_ids(required=False)
+@click.option("--next", "take_next", is_flag=True, help="Take the most severe, then oldest, that is for you.")
+@click.option("--team", metavar="TEAM", help="With --next: only of this team.")
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="With --next: take at most this many.")
+@click.option(
+    "--claim-id",
+    metavar="TOKEN",
+    help="A token of your own: the same one again is a repeat, another a conflict.",
+)
+@_PARTIAL
+@writes
+@common
+@click.pass_context
+def claim_command(ctx: click.Context, /, **given: Any) -> None:
+    """Take an escalation for review. Only one reviewer can hold it at a time.
+
+    Exit 0 means that you hold it on the remote; 6 that somebody else does, and who; 7 that there is
+    none to take, and why.
+    """
+    wanted = whole_ids(given["escalation_ids"])
+    if bool(given["escalation_ids"]) == given["take_next"]:
+        raise Usage(problem="claim needs --id ID or --next", hint="give one of the two")
+    if not given["take_next"] and (given["team"] or given["count"]):
+        raise Usage(problem="--team and --count go with --next")
+    several = len(wanted) > 1 or "-" in given["escalation_ids"] or given["count"] is not None
+    with _store(ctx, given) as store:
+        if given["take_next"]:
+            result = store.claim_next(
+                team=given["team"], count=given["count"] or 1, claim_id=given["claim_id"]
+            )
+        else:
+            result = store.claim_many(wanted, claim_id=given["claim_id"], partial=given["partial"])
+    for before in result.replaced:
+        if before.claim and not given["as_json"]:
+            warn(f"{before.escalation_id}: the lapsed claim of {before.claim.claimed_by} is over")
+    _report(
+        result,
+        given["as_json"],
+        several,
+        "claimed {id} (claim {claim}) in commit {commit}",
+        "{id} is yours already (claim {claim})",
+    )
+
+
+@escalation.command("unclaim")
+@_ids(required=True)
+@click.option("--claim-id", metavar="TOKEN", help="Refuse if this is not the current claim.")
+@_PARTIAL
+@writes
+@common
+@click.pass_context
+def unclaim_command(ctx: click.Context, /, **given: Any) -> None:
+    """Give an escalation that you hold back to the queue."""
+    wanted = whole_ids(given["escalation_ids"])
+    with _store(ctx, given) as store:
+        result = store.unclaim_many(wanted, claim_id=given["claim_id"], partial=given["partial"])
+    several = len(wanted) > 1 or "-" in given["escalation_ids"]
+    _report(
+        result, given["as_json"], several, "gave {id} back in commit {commit}", "{id} is in the queue already"
+    )
+
+
+@escalation.command("resolve")
+@_ids(required=True)
+@click.option(
+    "--outcome",
+    "--resolution",
+    "outcome",
+    required=True,
+    metavar="OUTCOME",
+    help="approved, redacted, rewritten or denied; also allow, redact, rewrite, block, rejected.",
+)
+@click.option("--reason", "--note", "reason", required=True, metavar="TEXT", help="Why; it is kept for ever.")
+@click.option("--category", type=click.Choice(CATEGORIES), help="What kind of case it was.")
+@click.option("--claim-id", metavar="TOKEN", help="Refuse if this is not the current claim.")
+@click.option("--shown", metavar="DIGEST", help="Refuse if the record is not as `get` showed it.")
+@click.option("--yes", is_flag=True, help="Do not ask on a terminal.")
+@_PARTIAL
+@writes
+@common
+@click.pass_context
+def resolve_command(ctx: click.Context, /, **given: Any) -> None:
+    """Decide an escalation that you hold, with an outcome and a reason.
+
+    approved releases the request, redacted and rewritten release it changed, denied does not.
+    A resolved record never changes again.
+    """
+    wanted = whole_ids(given["escalation_ids"])
+    if not given["yes"] and sys.stdin.isatty() and sys.stderr.isatty():
+        what = ", ".join(visible(item) for item in wanted)
+        click.confirm(f"Resolve {what} as {visible(given['outcome'])}?", abort=True, err=True)
+    with _store(ctx, given) as store:
+        result = store.resolve_many(
+            wanted,
+            given["outcome"],
+            given["reason"],
+            category=given["category"],
+            claim_id=given["claim_id"],
+            shown=given["shown"],
+            partial=given["partial"],
+        )
+    several = len(wanted) > 1 or "-" in given["escalation_ids"]
+    short = not several and result.records[0].resolution is None
+    done = (
+        "reviewed {id} as {outcome} in commit {commit}; it needs another reviewer"
+        if short
+        else "resolved {id} as {outcome} in commit {commit}"
+    )
+    _report(result, given["as_json"], several, done, "{id} is {outcome} by you already")
+
+
+@escalation.command("note")
+@click.option("--id", "--escalation-id", "escalation_id", required=True, metavar="ID", help="The whole id.")
+@click.option("--text", required=True, metavar="TEXT", help="What you want to say.")
+@writes
+@common
+@click.pass_context
+def note_command(ctx: click.Context, /, **given: Any) -> None:
+    """Say something about an open escalation; it becomes part of what reviewers are shown."""
+    with _store(ctx, given) as store:
+        result = store.note(given["escalation_id"], given["text"])
+    _report(result, given["as_json"], False, "noted on {id} in commit {commit}", "{id} has that note already")

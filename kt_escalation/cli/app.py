@@ -1,0 +1,155 @@
+"""The two groups of commands, the options that many share, and how a command opens its store."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from .. import __version__
+from ..core.times import parse_duration
+from ..errors import BadInput
+from .render import visible
+
+if TYPE_CHECKING:
+    from ..desk import Store
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+#: The stores that this process has opened; a crash report asks them what had landed.
+opened: list[Store] = []
+
+
+@click.group(context_settings=_HELP)
+@click.option("-C", "repo", metavar="DIR", help="Work in this folder's repository.")
+@click.version_option(__version__, "--version", prog_name="kt")
+@click.pass_context
+def kt(ctx: click.Context, repo: str | None) -> None:
+    """Human review for AI gateways, kept in a git repository."""
+    ctx.obj = repo
+
+
+@kt.group(context_settings=_HELP)
+@click.option("-C", "repo", metavar="DIR", help="Work in this folder's repository.")
+@click.version_option(__version__, "--version", prog_name="kt")
+@click.pass_context
+def escalation(ctx: click.Context, repo: str | None) -> None:
+    """Raise, list, claim and resolve escalations.
+
+    An escalation is a request that a gateway wants a human to decide. It is one YAML file in the
+    store's repository; every step of its life is a commit that has landed before the command ends.
+    """
+    ctx.obj = repo or ctx.obj
+
+
+def common(function: F) -> F:
+    """The options of every command: `-C` and `--json`."""
+    function = click.option("--json", "as_json", is_flag=True, help="Print JSON; errors are JSON on stderr.")(
+        function
+    )
+    return click.option("-C", "repo", metavar="DIR", help="Work in this folder's repository.")(function)
+
+
+def reads(function: F) -> F:
+    """The options of commands that read committed state."""
+    function = click.option("--fetch", is_flag=True, help="Ask the remote first.")(function)
+    return click.option("--rev", metavar="REV", help="Read this revision instead of the newest known one.")(
+        function
+    )
+
+
+def writes(function: F) -> F:
+    """The options of commands that write."""
+    function = click.option(
+        "--retry-timeout",
+        type=SPAN,
+        default=30.0,
+        metavar="TIME",
+        help="Give up after this long (default 30s).",
+    )(function)
+    return click.option(
+        "--lock-timeout",
+        type=SPAN,
+        default=60.0,
+        metavar="TIME",
+        help="Wait this long for the clone's lock (60s).",
+    )(function)
+
+
+class Span(click.ParamType[float]):
+    """A duration such as 90, 90s, 15m, 2h or 7d, in seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float | int):
+            return float(value)
+        try:
+            return parse_duration(value).total_seconds()
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+SPAN = Span()
+
+
+@contextmanager
+def store_of(
+    ctx: click.Context, repo: str | None, *, lock_timeout: float = 60.0, retry_timeout: float = 30.0
+) -> Iterator[Store]:
+    """The store that the command line names: `-C`, else KT_REPO, else the current folder's."""
+    from ..desk import Store
+
+    where = folder(ctx, repo)
+    with Store.open(where, lock_timeout=lock_timeout, retry_timeout=retry_timeout) as store:
+        opened.append(store)
+        yield store
+
+
+def folder(ctx: click.Context, repo: str | None) -> str:
+    """The folder that the command line names."""
+    where: str = repo or ctx.obj or os.environ.get("KT_REPO") or "."
+    return where
+
+
+def whole_ids(given: tuple[str, ...]) -> list[str]:
+    """The ids of `--id`, with `-` standing for those on stdin."""
+    found: list[str] = []
+    for item in given:
+        if item == "-":
+            found += sys.stdin.read().split()
+        else:
+            found.append(item)
+    return found
+
+
+def read_file(name: str) -> bytes:
+    """A file's bytes, stdin's for `-`. Raises BadInput."""
+    try:
+        if name == "-":
+            return sys.stdin.buffer.read()
+        with open(name, "rb") as file:  # noqa: PTH123 - a name from the command line
+            return file.read()
+    except OSError as error:
+        raise BadInput(problem=f"{name}: {error.strerror}") from None
+
+
+def put_json(value: Any) -> None:
+    """Print one JSON document; everything but plain ASCII is escaped, so nothing acts on a terminal."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def warn(text: str) -> None:
+    """Say something on stderr that changes no exit code."""
+    click.echo(f"kt: {visible(text)}", err=True)
+
+
+# The commands register themselves with the groups above.
+from . import acting, reading  # noqa: E402, F401

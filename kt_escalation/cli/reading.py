@@ -1,0 +1,256 @@
+"""Commands that only look: list, get, log, schema, doctor."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..core.model import SEVERITIES
+from ..core.times import format_time, parse_duration, parse_time
+from ..errors import AnswerIsNo, BadInput
+from . import render
+from .app import common, escalation, put_json, reads, store_of, warn
+
+if TYPE_CHECKING:
+    from ..desk import Listing, Moment
+
+_STATUSES = {
+    "open": frozenset({"queued", "claimed"}),
+    "all": frozenset({"queued", "claimed", "resolved"}),
+    "queued": frozenset({"queued"}),
+    "claimed": frozenset({"claimed"}),
+    "resolved": frozenset({"resolved"}),
+}
+
+
+def _since(text: str | None, now: datetime) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        return now - parse_duration(text)
+    except OverflowError:
+        raise BadInput(problem=f"--since {text} is longer ago than time can say") from None
+    except ValueError:
+        pass
+    try:
+        return parse_time(text)
+    except ValueError:
+        raise BadInput(
+            problem=f"--since is {text[:40]!r}, neither a duration such as 2h nor a time such as 2026-11-23T10:00:00Z"
+        ) from None
+
+
+@escalation.command("list")
+@click.option(
+    "--status",
+    "statuses",
+    type=click.Choice(list(_STATUSES)),
+    multiple=True,
+    default=["open"],
+    help="Which to show (default open); may be repeated.",
+)
+@click.option(
+    "--severity",
+    "severities",
+    type=click.Choice(SEVERITIES),
+    multiple=True,
+    help="Only this severity; may be repeated.",
+)
+@click.option("--team", metavar="TEAM", help="Only those routed to this team.")
+@click.option("--user", metavar="USER", help="Only those routed to or held by this user.")
+@click.option("--agent-id", metavar="ID", help="Only those of this agent.")
+@click.option("--since", metavar="TIME", help="Only those created since: 2h, 7d, or an RFC 3339 time.")
+@click.option(
+    "--sort",
+    default="severity",
+    show_default=True,
+    metavar="ORDER",
+    help="severity, created, raised, queued or id; -created for the reverse.",
+)
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=50, show_default=True, help="At most this many; 0 for all."
+)
+@click.option("--cursor", metavar="CURSOR", help="Go on after the page that gave this next_cursor.")
+@reads
+@common
+@click.pass_context
+def list_command(ctx: click.Context, /, **given: Any) -> None:
+    """Show escalations, most severe then oldest first.
+
+    Without a terminal each is one line of tab-separated fields: id, severity, status, age, for whom,
+    holder, reason, summary.
+    """
+    from ..core.query import Filter
+
+    now = datetime.now(UTC)
+    wanted = Filter(
+        statuses=frozenset().union(*(_STATUSES[status] for status in given["statuses"])),
+        severities=frozenset(given["severities"]),
+        team=given["team"],
+        user=given["user"],
+        agent_id=given["agent_id"],
+        since=_since(given["since"], now),
+    )
+    with store_of(ctx, given["repo"]) as store:
+        found = store.list(
+            wanted,
+            sort=given["sort"],
+            limit=given["limit"],
+            cursor=given["cursor"],
+            rev=given["rev"],
+            fetch=given["fetch"],
+        )
+    for item in found.invalid:
+        warn(f"{item.path} {item.error}; it is not in this list")
+    if given["as_json"]:
+        put_json(_as_json(found))
+        return
+    for line in render.listing(found.records, now):
+        click.echo(line)
+    if not found.records:
+        warn(
+            "no escalation matches"
+            if any(given[k] for k in ("severities", "team", "user", "agent_id", "since"))
+            else "nothing here: the list is empty"
+        )
+    if found.page.next_cursor:
+        warn(f"there are more: go on with --cursor {found.page.next_cursor}, or show all with --limit 0")
+
+
+def _as_json(found: Listing) -> dict[str, Any]:
+    return {
+        "escalations": [record.as_dict() for record in found.records],
+        "next_cursor": found.page.next_cursor,
+        "invalid": [{"path": item.path, "error": item.error} for item in found.invalid],
+    }
+
+
+@escalation.command("get")
+@click.option(
+    "--id",
+    "--escalation-id",
+    "escalation_id",
+    required=True,
+    metavar="ID",
+    help="The id, or a unique prefix of it.",
+)
+@click.option("--include-context", is_flag=True, help="Show the event's context as well.")
+@reads
+@common
+@click.pass_context
+def get_command(
+    ctx: click.Context,
+    escalation_id: str,
+    include_context: bool,
+    rev: str | None,
+    fetch: bool,
+    repo: str | None,
+    as_json: bool,
+) -> None:
+    """Show one escalation: what happened, who has it, how it ended."""
+    with store_of(ctx, repo) as store:
+        found = store.get(escalation_id, rev=rev, fetch=fetch)
+    if not as_json:
+        for line in render.page(found, include_context, datetime.now(UTC)):
+            click.echo(line)
+        return
+    record = found.record.as_dict()
+    if not include_context:
+        record.pop("event_context", None)
+    put_json(
+        {
+            "escalation": record,
+            "path": found.path,
+            "blob": found.blob,
+            "commit": found.commit,
+            "shown": found.shown,
+        }
+    )
+
+
+@escalation.command("log")
+@click.option(
+    "--id",
+    "--escalation-id",
+    "escalation_id",
+    metavar="ID",
+    help="Only this one: the id, or a unique prefix of it.",
+)
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=0, help="Look at this many commits at most; 0 for all."
+)
+@reads
+@common
+@click.pass_context
+def log_command(
+    ctx: click.Context,
+    escalation_id: str | None,
+    limit: int,
+    rev: str | None,
+    fetch: bool,
+    repo: str | None,
+    as_json: bool,
+) -> None:
+    """Show what happened and when, newest first, from git history."""
+    with store_of(ctx, repo) as store:
+        moments = store.log(escalation_id, rev=rev, fetch=fetch, limit=limit)
+        if as_json:
+            put_json({"entries": [_moment(moment) for moment in moments]})
+            return
+        for line in render.timeline(moments):
+            click.echo(line)
+
+
+def _moment(moment: Moment) -> dict[str, Any]:
+    plain = {
+        "commit": moment.commit,
+        "at": format_time(moment.at),
+        "author": {"name": moment.author, "email": moment.email},
+        "escalation_id": moment.escalation_id,
+        "action": moment.action,
+        "actor": moment.actor,
+        "outcome": moment.outcome,
+        "text": moment.text,
+    }
+    return {key: value for key, value in plain.items() if value is not None}
+
+
+@escalation.command("schema")
+@common
+def schema_command(repo: str | None, as_json: bool) -> None:
+    """Print the JSON Schema of the record."""
+    from ..core.model import Record
+
+    del repo, as_json  # it is JSON in any case, and no store is needed
+    put_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **Record.model_json_schema()})
+
+
+@escalation.command("doctor")
+@common
+@click.pass_context
+def doctor_command(ctx: click.Context, repo: str | None, as_json: bool) -> None:
+    """Look for what could keep this clone from working, and say how to mend it.
+
+    Exits 1 if there is something to mend.
+    """
+    with store_of(ctx, repo) as store:
+        findings = store.doctor()
+    bad = [finding for finding in findings if not finding.ok]
+    if as_json:
+        rows = [
+            {"check": f.check, "ok": f.ok, "detail": f.detail, **({} if f.ok else {"remedy": f.remedy})}
+            for f in findings
+        ]
+        put_json({"ok": not bad, "findings": rows})
+    else:
+        for finding in findings:
+            mark = "ok " if finding.ok else "BAD"
+            click.echo(f"{mark} {finding.check.ljust(9)} {render.visible(finding.detail)}")
+            if not finding.ok and finding.remedy:
+                click.echo(f"    mend it:  {render.visible(finding.remedy)}")
+    if bad:
+        if as_json:
+            ctx.exit(AnswerIsNo.exit_code)
+        raise AnswerIsNo(problem=f"{len(bad)} of {len(findings)} findings want mending")

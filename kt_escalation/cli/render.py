@@ -1,0 +1,167 @@
+"""How records are shown: tables and colour on a terminal, stable plain text elsewhere."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..core.model import Record
+from ..core.text import visible
+from ..core.times import age, format_time
+
+if TYPE_CHECKING:
+    from ..desk import Found, Moment
+
+__all__ = ["listing", "page", "timeline", "visible"]
+
+_COLOURS = {"critical": "bright_red", "high": "red", "medium": "yellow", "low": "green"}
+_HEADS = ("ID", "SEVERITY", "STATUS", "AGE", "FOR", "HOLDER", "REASON", "SUMMARY")
+_GAP = "  "
+_NARROWEST = 8
+
+
+def styled() -> bool:
+    """Whether stdout is a terminal that may get colour (no-color.org)."""
+    import os
+
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def route(record: Record) -> str:
+    """Who it goes to, in a word."""
+    if record.route.team_id:
+        return f"team {record.route.team_id}"
+    return f"user {record.route.user_id}" if record.route.user_id else "anyone"
+
+
+def listing(records: Sequence[Record], now: datetime) -> Iterator[str]:
+    """One line for each record: a table on a terminal, tab-separated fields without a head elsewhere."""
+    rows = [
+        (
+            record.escalation_id,
+            record.severity,
+            record.resolution.outcome if record.resolution else record.status,
+            age(now - record.created_at),
+            visible(route(record)),
+            visible(record.claim.claimed_by) if record.claim else "-",
+            visible(record.reason_code),
+            visible(record.summary or ""),
+        )
+        for record in records
+    ]
+    if not sys.stdout.isatty():
+        yield from ("\t".join(row) for row in rows)
+        return
+    if not rows:
+        return
+    widths = [max(len(row[i]) for row in (_HEADS, *rows)) for i in range(len(_HEADS))]
+    room = shutil.get_terminal_size().columns - sum(widths[:-1]) - len(_GAP) * (len(widths) - 1)
+    widths[-1] = max(_NARROWEST, min(widths[-1], room))
+    yield _GAP.join(head.ljust(width) for head, width in zip(_HEADS, widths, strict=True)).rstrip()
+    for row in rows:
+        cells = [_cut(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True)]
+        if styled():
+            cells[1] = click.style(cells[1], fg=_COLOURS[row[1]], bold=row[1] == "critical")
+        yield _GAP.join(cells).rstrip()
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def page(found: Found, include_context: bool, now: datetime) -> Iterator[str]:
+    """One escalation as a page of `key: value` lines."""
+    record = found.record
+    yield f"{record.escalation_id}  {record.severity}  {record.status}"
+    if record.summary:
+        yield f"  {visible(record.summary)}"
+    yield from _fields(
+        ("reason", record.reason_code),
+        ("created", f"{format_time(record.created_at)} ({age(now - record.created_at)} ago)"),
+        ("raised", f"{format_time(record.raised_at)} by {record.raised_by}"),
+        ("request", record.request_id),
+        ("agent", record.agent_id),
+        ("session", record.session_id),
+        ("config", record.config_version),
+        ("provider", record.provider),
+        ("model", record.model),
+        ("policy", record.policy),
+        ("for", f"{route(record)} (by {record.route.source})"),
+        ("approvals", f"{record.requires.approvals} needed" if record.requires.approvals > 1 else None),
+    )
+    for key, value in (record.labels or {}).items():
+        yield f"  label     {visible(key)} = {visible(value)}"
+    yield from _policy_results(record)
+    if record.event_context and include_context:
+        yield "context"
+        for line in json.dumps(record.event_context, indent=2, ensure_ascii=False).splitlines():
+            yield f"  {visible(line)}"
+    elif record.event_context:
+        yield f"context     {len(record.event_context)} keys; show them with --include-context"
+    if record.claim:
+        until = f", until {format_time(record.claim.expires_at)}" if record.claim.expires_at else ""
+        held = f"{visible(record.claim.claimed_by)} since {format_time(record.claim.claimed_at)}{until}"
+        yield f"claimed by  {held} (claim {record.claim.claim_id})"
+    for note in record.notes:
+        yield f"note        {visible(note.by)} at {format_time(note.at)}"
+        yield from _said(note.text)
+    for review in record.reviews:
+        category = f" ({review.category})" if review.category else ""
+        head = (
+            f"{review.outcome}{category} by {visible(review.reviewer)} at {format_time(review.reviewed_at)}"
+        )
+        yield f"review      {head}"
+        yield from _said(review.reason)
+    if record.resolution:
+        end = record.resolution
+        yield f"resolved    {end.outcome} by {visible(end.resolved_by)} at {format_time(end.resolved_at)}"
+    yield f"file        {visible(found.path)} at {found.commit[:12]}"
+    yield f"shown       {found.shown}"
+
+
+def _fields(*pairs: tuple[str, str | None]) -> Iterator[str]:
+    for key, value in pairs:
+        if value is not None:
+            yield f"  {key.ljust(9)} {visible(value)}"
+
+
+def _policy_results(record: Record) -> Iterator[str]:
+    context: dict[str, Any] = record.event_context or {}
+    results = context.get("policy_results")
+    for result in results if isinstance(results, list) else ():
+        if isinstance(result, dict):
+            words = " ".join(
+                str(result[key]) for key in ("policy_kind", "verdict", "reason_code") if key in result
+            )
+            yield f"  result    {visible(words)}"
+    scores = context.get("scores")
+    for key, value in scores.items() if isinstance(scores, dict) else ():
+        yield f"  score     {visible(str(key))} = {visible(str(value))}"
+
+
+def _said(text: str) -> Iterator[str]:
+    for line in visible(text, lines=True).split("\n"):
+        yield f"    {line}"
+
+
+def timeline(moments: Iterator[Moment]) -> Iterator[str]:
+    """One line for each thing that happened, newest first, like a journal."""
+    for moment in moments:
+        outcome = f" as {moment.outcome}" if moment.outcome else ""
+        text = f": {visible(moment.text)}" if moment.text else ""
+        who = visible(moment.actor or moment.email)
+        other = (
+            f" (commit by {visible(moment.email)})"
+            if moment.actor and "@" in moment.actor and moment.actor.casefold() != moment.email.casefold()
+            else ""
+        )
+        yield (
+            f"{format_time(moment.at)}  {moment.commit[:12]}  {moment.action.ljust(8)} "
+            f"{moment.escalation_id}  {who}{other}{outcome}{text}"
+        )

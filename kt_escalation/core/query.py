@@ -1,0 +1,117 @@
+"""Which escalations are shown or taken, in which order, and where a page ends (design, section 8)."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ..errors import BadInput
+from .model import SEVERITIES, Record
+from .times import format_time
+
+_RANK = {severity: rank for rank, severity in enumerate(SEVERITIES)}
+
+Key = tuple[Any, ...]
+
+
+def _severity(record: Record) -> Key:
+    return (_RANK[record.severity], format_time(record.created_at), record.escalation_id)
+
+
+#: Orders by name; a leading dash turns one round.
+SORTS: dict[str, Callable[[Record], Key]] = {
+    "severity": _severity,
+    "created": lambda record: (format_time(record.created_at), record.escalation_id),
+    "raised": lambda record: (format_time(record.raised_at), record.escalation_id),
+    "queued": lambda record: (format_time(record.queued_at), record.escalation_id),
+    "id": lambda record: (record.escalation_id,),
+}
+DEFAULT_SORT = "severity"
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What a listing asks for; a field that is None or empty matches anything."""
+
+    statuses: frozenset[str] = frozenset({"queued", "claimed"})
+    severities: frozenset[str] = frozenset()
+    team: str | None = None
+    user: str | None = None
+    agent_id: str | None = None
+    since: datetime | None = None
+
+    def matches(self, record: Record) -> bool:
+        """Whether the record is asked for."""
+        if record.status not in self.statuses:
+            return False
+        if self.severities and record.severity not in self.severities:
+            return False
+        if self.team is not None and record.route.team_id != self.team:
+            return False
+        if self.user is not None:
+            holder = record.claim.claimed_by if record.claim else None
+            if self.user.casefold() not in {
+                (record.route.user_id or "").casefold(),
+                (holder or "").casefold(),
+            }:
+                return False
+        if self.agent_id is not None and record.agent_id != self.agent_id:
+            return False
+        return self.since is None or record.created_at >= self.since
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some records in order and the cursor of the next page, None at the end."""
+
+    records: tuple[Record, ...]
+    next_cursor: str | None
+
+
+def select(records: Iterable[Record], wanted: Filter, sort: str, limit: int, cursor: str | None) -> Page:
+    """The page after ``cursor`` of the records that match, ``limit`` of them (0 for all).
+
+    Raises BadInput for an unknown order or a cursor that is not one of this order.
+    """
+    name = sort.removeprefix("-")
+    if name not in SORTS:
+        raise BadInput(problem=f"{sort!r} is no order; use one of {', '.join(SORTS)}, with - for the reverse")
+    key, reverse = SORTS[name], sort.startswith("-")
+    found = sorted((record for record in records if wanted.matches(record)), key=key, reverse=reverse)
+    if cursor is not None:
+        after = _read_cursor(cursor, sort, len(key(found[0])) if found else None)
+        found = [record for record in found if (key(record) < after if reverse else key(record) > after)]
+    if limit and len(found) > limit:
+        return Page(tuple(found[:limit]), _write_cursor(sort, key(found[limit - 1])))
+    return Page(tuple(found), None)
+
+
+def _write_cursor(sort: str, key: Key) -> str:
+    text = json.dumps([sort, *key], separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str, sort: str, length: int | None) -> Key:
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        value = json.loads(base64.b64decode(padded.encode(), b"-_", validate=True))
+        made_for, *key = value
+        if not isinstance(made_for, str) or (length is not None and len(key) != length):
+            raise ValueError
+        if not all(isinstance(part, str | int) for part in key):
+            raise ValueError
+    except (ValueError, TypeError, binascii.Error, UnicodeError, RecursionError):
+        raise BadInput(problem="that cursor is none; take it from next_cursor of the page before") from None
+    if made_for != sort:
+        raise BadInput(problem=f"that cursor was made with --sort {made_for}, not {sort}")
+    return tuple(key)
+
+
+def in_order(records: Iterable[Record]) -> Sequence[Record]:
+    """Most severe, then oldest first: the order in which `claim --next` takes them."""
+    return sorted(records, key=_severity)

@@ -1,0 +1,79 @@
+"""What could keep a clone from working: one finding per question, each with its remedy."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from ..errors import KtError
+from . import lock
+from .git import MINIMUM
+from .gitstore import GitStore
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: whether it is well, what was seen, and what to do if not."""
+
+    check: str
+    ok: bool
+    detail: str
+    remedy: str
+
+
+def examine(store: GitStore, timeout: float) -> list[Finding]:
+    """Look at git, the identity, the remote, the branch and the lock."""
+    repository = store.repository
+    found: list[Finding] = []
+    version = repository.version()
+    wanted = ".".join(map(str, MINIMUM))
+    shown = ".".join(map(str, version))
+    found.append(Finding("git", version >= MINIMUM, f"git {shown}", f"install git {wanted} or newer"))
+    try:
+        author = store.author()
+        found.append(Finding("identity", True, f"{author.name} <{author.email}>", ""))
+    except KtError as error:
+        found.append(Finding("identity", False, error._fill(error.says), error.hint))
+    found += _remote(store, timeout)
+    if lock.is_free(store.lock_folder):
+        found.append(Finding("lock", True, "nobody holds the clone's lock", ""))
+    else:
+        pid, since = lock.holder(store.lock_folder)
+        detail = f"process {pid} holds the clone's lock since {since}"
+        found.append(Finding("lock", False, detail, f"wait for it, or end it with `kill {pid}` if it hangs"))
+    if repository.is_shallow:
+        remedy = "reading and writing work; for `log` over all of history run `git fetch --unshallow`"
+        found.append(Finding("history", True, f"this clone is shallow: {remedy}", ""))
+    return found
+
+
+def _remote(store: GitStore, timeout: float) -> list[Finding]:
+    try:
+        remote = store.remote
+    except KtError as error:
+        return [Finding("remote", False, error.message, "git config --unset kt.remote")]
+    branch = store.branch
+    if remote is None:
+        well = branch is not None
+        detail = f"the branch {branch} of this repository" if branch else "the head is detached"
+        return [
+            Finding("remote", True, "none: the queue is this repository alone", ""),
+            Finding("branch", well, detail, "git switch BRANCH, or git config kt.branch NAME"),
+        ]
+    start = time.monotonic()
+    asked = store.repository.ask_remote_head(remote, timeout)
+    took = time.monotonic() - start
+    words = f"no answer within {timeout:.0f} s" if asked.timed_out else asked.words
+    reached = Finding(
+        "remote",
+        asked.status == 0,
+        f"{remote} answered in {took * 1000:.0f} ms"
+        if asked.status == 0
+        else f"{remote} did not answer: {words}",
+        f"check the network and `git remote get-url {remote}`",
+    )
+    detail = (
+        f"{branch} on {remote}" if branch else f"not known yet; it is asked of {remote} when first needed"
+    )
+    well = branch is not None or asked.status == 0
+    return [reached, Finding("branch", well, detail, "git config kt.branch NAME")]

@@ -1,0 +1,762 @@
+"""git, one function per question; the only module that imports GitPython.
+
+GitPython starts the processes; what to ask and how to read the answer is here. Every call names its
+repository, passes values after `--` or as full object ids, speaks the C locale, can never prompt,
+and inherits nothing that could point it at another repository, index or date (design, section 5).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import signal
+import struct
+import subprocess
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import IO, NoReturn, TypeVar
+
+from ..errors import GitFailed, NoIdentity, NotAStore
+from .port import Author
+
+try:
+    from git.cmd import Git
+except ImportError as error:  # GitPython looks for the git program when it is imported
+    raise GitFailed(
+        command="--version", words=str(error).splitlines()[0], hint="install git 2.39 or newer"
+    ) from error
+
+MINIMUM = (2, 39)
+
+# Of what the user has set for git, only this passes on; all else chooses repositories, indexes,
+# objects, dates or formats, and is git's own affair while it runs a hook (githooks).
+_KEPT = re.compile(
+    r"GIT_(SSH.*|ASKPASS|CONFIG_.+|SSL.*|HTTP.*|PROXY.*|CURL.*|TRACE.*|PYTHON_.*|EXEC_PATH|TEMPLATE_DIR"
+    r"|ALLOW_PROTOCOL|PROTOCOL|CEILING_DIRECTORIES|DISCOVERY_ACROSS_FILESYSTEM|(AUTHOR|COMMITTER)_(NAME|EMAIL))"
+)
+_ENVIRONMENT = {
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_MERGE_AUTOEDIT": "no",
+    "SSH_ASKPASS_REQUIRE": "never",
+    "GCM_INTERACTIVE": "never",
+}
+#: Objects, references and the index reach the disk before git says done (git-config, core.fsync).
+_FLUSH = ("-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync")
+#: Hooks of the checkout have nothing to do with bringing it along.
+_NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
+
+#: A file of the tree, a program, a link, a folder, a submodule (gitformat-index, mode).
+FILE, TREE = "100644", "40000"
+
+# From this many new objects on, a pack is kept as one file instead of many loose ones.
+_KEEP_PACK = 200
+_TYPES = {"commit": 1, "tree": 2, "blob": 3}
+
+# git removes its lock files when it is asked to end; only then is it made to.
+_GRACE_SECONDS = 2.0
+_LAZY_FETCH_SECONDS = 120.0
+_REQUESTS_AT_ONCE = 64
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Done:
+    """A git process that has ended; ``timed_out`` if it had to be made to."""
+
+    status: int
+    out: bytes
+    err: str
+    timed_out: bool = False
+
+    @property
+    def text(self) -> str:
+        return os.fsdecode(self.out).rstrip("\n")
+
+    @property
+    def words(self) -> str:
+        """What git complained about, as one line."""
+        lines = [
+            line.strip() for line in self.err.splitlines() if line.strip() and not line.startswith("hint:")
+        ]
+        said = " / ".join(line.removeprefix("fatal: ").removeprefix("error: ") for line in lines)
+        return said or f"git ended with status {self.status}"
+
+
+@dataclass(frozen=True)
+class TreeEntry:
+    """One line of a git tree."""
+
+    mode: str
+    name: str
+    oid: str
+
+
+@dataclass(frozen=True)
+class Object:
+    """An object's id and size, and its bytes unless it is larger than was asked for."""
+
+    oid: str
+    kind: str
+    size: int
+    data: bytes | None
+
+
+class Repository:
+    """One repository as git sees it from a folder.
+
+    Raises NotAStore where there is none, GitFailed where git will not touch it.
+    """
+
+    def __init__(self, start: Path) -> None:
+        self._runner = Git(str(start))
+        self._base: tuple[str, ...] = ("git", "--no-pager")
+        if not start.is_dir():
+            raise NotAStore(where=str(start), problem="there is no such folder")
+        asked = self._run(
+            "rev-parse",
+            "--absolute-git-dir",
+            "--git-common-dir",
+            "--show-object-format",
+            "--is-inside-work-tree",
+            "--show-toplevel",
+        )
+        lines = asked.text.split("\n")
+        if len(lines) < 4:
+            if "not a git repository" in asked.err:
+                raise NotAStore(where=str(start), problem="it is not in a git repository")
+            raise GitFailed(command="rev-parse", words=asked.words)
+        self.git_dir = Path(lines[0])
+        self.common_dir = (start / lines[1]).resolve()
+        self.object_format = lines[2]
+        self.toplevel = Path(lines[4]) if lines[3] == "true" and len(lines) > 4 else None
+        self._runner = Git(str(self.toplevel or self.git_dir))
+        self._base += (f"--git-dir={self.git_dir}",)
+        if self.toplevel:
+            self._base += (f"--work-tree={self.toplevel}",)
+        self.objects = Objects(self)
+
+    # --- running ----------------------------------------------------------------------------------
+
+    def _start(
+        self,
+        args: Sequence[str],
+        *,
+        stdin: bool = False,
+        env: Mapping[str, str] | None = None,
+        session: bool = False,
+        program: Sequence[str] | None = None,
+    ) -> subprocess.Popen[bytes]:
+        """Start git; with ``session`` beyond the reach of a signal to our terminal."""
+        dropped = [name for name in os.environ if name.startswith("GIT_") and not _KEPT.fullmatch(name)]
+        command = [*(program or self._base), *args]
+        if dropped:
+            # GitPython passes the whole environment on; `env` takes away what must not pass.
+            unset = [word for name in dropped for word in ("-u", name)]
+            kept = [f"{key}={value}" for key, value in {**_ENVIRONMENT, **(env or {})}.items()]
+            command = ["env", *unset, *kept, *command]
+        handle = self._runner.execute(
+            command,
+            istream=subprocess.PIPE if stdin else None,
+            as_process=True,
+            env={**_ENVIRONMENT, **(env or {})},
+            start_new_session=session,
+        )
+        process = handle.proc
+        # Its wrapper would end the process when it goes out of scope; a push must live on.
+        handle.proc = None
+        if process is None:
+            raise GitFailed(command=args[0], words="it could not be started")
+        return process
+
+    def _run(
+        self,
+        *args: str,
+        stdin: bytes | None = None,
+        timeout: float | None = None,
+        env: Mapping[str, str] | None = None,
+        session: bool = False,
+    ) -> Done:
+        process = self._start(args, stdin=stdin is not None, env=env, session=session)
+        return _finish(process, stdin, timeout, session)
+
+    def _must(self, *args: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None) -> Done:
+        """Run a command that writes and has no reason to fail."""
+        done = self._run(*args, stdin=stdin, env=env, session=True)
+        if done.status != 0:
+            command = next(arg for arg in args if not arg.startswith("-") and "=" not in arg)
+            raise GitFailed(command=command, words=done.words)
+        return done
+
+    # --- configuration and people -----------------------------------------------------------------
+
+    @cached_property
+    def config(self) -> Mapping[str, str]:
+        """All of git's configuration here, the last value of each key; a key without a value is true."""
+        found = {}
+        for item in self._run("config", "--null", "--list").out.split(b"\0"):
+            key, newline, value = os.fsdecode(item).partition("\n")
+            if key:
+                found[key] = value if newline else "true"
+        return found
+
+    def flag(self, key: str) -> bool:
+        """A boolean of the configuration, as git reads it."""
+        return self.config.get(key, "").lower() in ("true", "yes", "on", "1")
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether objects may be missing here and fetched when read (partial clone)."""
+        return any(key.endswith((".promisor", ".partialclonefilter")) for key in self.config)
+
+    @property
+    def is_shallow(self) -> bool:
+        """Whether history is cut off here."""
+        return (self.common_dir / "shallow").exists()
+
+    def remotes(self) -> frozenset[str]:
+        """The names of the configured remotes."""
+        return frozenset(
+            key.removeprefix("remote.").removesuffix(".url")
+            for key in self.config
+            if key.startswith("remote.") and key.endswith(".url")
+        )
+
+    def author(self) -> Author:
+        """Who acts, from the user's own settings and nothing guessed. Raises NoIdentity."""
+        done = self._run("-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT")
+        found = re.fullmatch(r"(.*) <(.*)> \d+ [+-]\d{4}", done.text)
+        if done.status != 0 or not found:
+            raise NoIdentity(detail="")
+        name, email = found[1], found[2]
+        try:
+            (name + email).encode()
+        except UnicodeEncodeError:
+            raise NoIdentity(detail=": the name or e-mail is not UTF-8") from None
+        if "@" not in email:
+            # Without it, an address could pass for a user id of the roster.
+            raise NoIdentity(detail=f": {email!r} is not an e-mail address")
+        return Author(name, email)
+
+    def inside(self, folder: Path) -> str:
+        """A folder's path below the repository's top, empty at the top and outside a checkout."""
+        if self.toplevel is None:
+            return ""
+        path = folder.resolve().relative_to(self.toplevel.resolve()).as_posix()
+        return "" if path == "." else path
+
+    def configure(self, key: str, value: str) -> None:
+        """Set a key of this clone's configuration."""
+        self._must("config", key, value)
+
+    def version(self) -> tuple[int, ...]:
+        """The version of git."""
+        found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", self._run("version").text)
+        return tuple(int(part) for part in found.groups() if part) if found else (0,)
+
+    # --- refs -------------------------------------------------------------------------------------
+
+    def commit_of(self, rev: str) -> str | None:
+        """The commit that a revision names, None if it names none."""
+        done = self._run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{rev}^{{commit}}")
+        # Before 2.43, rev-parse repeats --end-of-options in its answer.
+        answer = done.text.split("\n")[-1]
+        return answer if done.status == 0 and re.fullmatch(r"[0-9a-f]{40,64}", answer) else None
+
+    def head_branch(self) -> str | None:
+        """The branch that is checked out, None for a detached head."""
+        done = self._run("symbolic-ref", "--quiet", "HEAD")
+        return (
+            done.text.removeprefix("refs/heads/")
+            if done.status == 0 and done.text.startswith("refs/heads/")
+            else None
+        )
+
+    def remote_head(self, remote: str) -> str | None:
+        """The branch that the remote's HEAD named when it was last asked."""
+        prefix = f"refs/remotes/{remote}/"
+        done = self._run("symbolic-ref", "--quiet", f"{prefix}HEAD")
+        return done.text.removeprefix(prefix) if done.status == 0 and done.text.startswith(prefix) else None
+
+    def ask_remote_head(self, remote: str, timeout: float) -> Done:
+        """Ask the remote what its HEAD names (git-ls-remote --symref)."""
+        return self._run("ls-remote", "--symref", "--", remote, "HEAD", timeout=timeout, session=True)
+
+    def remember_remote_head(self, remote: str, branch: str) -> None:
+        """Remember it as `git remote set-head` does."""
+        prefix = f"refs/remotes/{remote}/"
+        self._must("symbolic-ref", f"{prefix}HEAD", f"{prefix}{branch}")
+
+    def is_ancestor(self, old: str, new: str) -> bool:
+        """Whether ``new`` contains ``old``; both are commit ids."""
+        return self._run("merge-base", "--is-ancestor", old, new).status == 0
+
+    def update_ref(self, ref: str, new: str, old: str | None, message: str) -> bool:
+        """Move a ref if it still is at ``old`` (None: if it does not exist), flushed; whether it moved."""
+        before = old if old is not None else "0" * len(new)
+        done = self._run(*_FLUSH, "update-ref", "-m", message, ref, new, before, session=True)
+        if done.status != 0 and not _is_race(done.err):
+            raise GitFailed(command="update-ref", words=done.words)
+        return done.status == 0
+
+    def set_tracking(self, remote: str, branch: str, commit: str) -> None:
+        """Make the remote-tracking ref say what a push has just made true; a failure is mended by the next fetch."""
+        self._run("update-ref", f"refs/remotes/{remote}/{branch}", commit, session=True)
+
+    # --- network ----------------------------------------------------------------------------------
+
+    def fetch(self, remote: str, branch: str, timeout: float) -> Done:
+        """Fetch one branch into its remote-tracking ref, by fast-forward only, and touch nothing else."""
+        return self._run(
+            "-c",
+            "gc.auto=0",
+            "-c",
+            "maintenance.auto=false",
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--no-recurse-submodules",
+            "--refmap=",
+            "--",
+            remote,
+            f"refs/heads/{branch}:refs/remotes/{remote}/{branch}",
+            timeout=timeout,
+            session=True,
+        )
+
+    def fetch_objects(self, remote: str, oids: Sequence[str], timeout: float) -> None:
+        """Fetch objects that a partial clone lacks, in one go; what does not come is missed when read."""
+        self._run(
+            "-c",
+            "fetch.negotiationAlgorithm=noop",
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--no-recurse-submodules",
+            "--filter=blob:none",
+            "--stdin",
+            "--",
+            remote,
+            stdin="".join(f"{oid}\n" for oid in oids).encode(),
+            timeout=timeout,
+            session=True,
+        )
+
+    def missing(self, tree: str) -> list[str]:
+        """The objects below a tree that this partial clone lacks."""
+        done = self._run("rev-list", "--objects", "--missing=print", tree)
+        return [line[1:] for line in done.text.split("\n") if line.startswith("?")]
+
+    def push(self, remote: str, commit: str, branch: str) -> Push:
+        """Start pushing exactly that commit to exactly that branch, by fast-forward only."""
+        return Push(
+            self._start(
+                [
+                    "-c",
+                    "push.followTags=false",
+                    "-c",
+                    "push.recurseSubmodules=no",
+                    "push",
+                    "--porcelain",
+                    "--no-progress",
+                    "--",
+                    remote,
+                    f"{commit}:refs/heads/{branch}",
+                ],
+                session=True,
+            )
+        )
+
+    # --- objects ----------------------------------------------------------------------------------
+
+    def object_id(self, kind: str, data: bytes) -> str:
+        """The id that git gives to an object (gitformat-loose; sha1 or sha256 by the repository)."""
+        name = "sha256" if self.object_format == "sha256" else "sha1"
+        return hashlib.new(
+            name, b"%s %d\0" % (kind.encode(), len(data)) + data, usedforsecurity=False
+        ).hexdigest()
+
+    def parse_tree(self, data: bytes) -> list[TreeEntry]:
+        """The lines of a raw tree object."""
+        width = 32 if self.object_format == "sha256" else 20
+        entries, at = [], 0
+        while at < len(data):
+            space = data.index(b" ", at)
+            nul = data.index(b"\0", space)
+            entries.append(
+                TreeEntry(
+                    data[at:space].decode(),
+                    os.fsdecode(data[space + 1 : nul]),
+                    data[nul + 1 : nul + 1 + width].hex(),
+                )
+            )
+            at = nul + 1 + width
+        return entries
+
+    def format_tree(self, entries: Iterable[TreeEntry]) -> bytes:
+        """A raw tree object, in git's order: folders sort as if their names ended in a slash."""
+        ordered = sorted(entries, key=lambda e: os.fsencode(e.name) + (b"/" if e.mode == TREE else b""))
+        return b"".join(
+            b"%s %s\0%s" % (e.mode.encode(), os.fsencode(e.name), bytes.fromhex(e.oid)) for e in ordered
+        )
+
+    def write_objects(self, objects: Sequence[tuple[str, bytes]], *, flush: bool) -> None:
+        """Store (kind, bytes) pairs with one process, as a pack that git unpacks or, if large, keeps."""
+        pack = _pack(objects, "sha256" if self.object_format == "sha256" else "sha1")
+        command = ("index-pack", "--stdin") if len(objects) >= _KEEP_PACK else ("unpack-objects", "-q")
+        self._must(*(_FLUSH if flush else ()), *command, stdin=pack)
+
+    def commit_tree(
+        self, tree: str, parents: Sequence[str], message: str, author: Author, seconds: int, *, flush: bool
+    ) -> str:
+        """Write a commit, signed where the user's git signs; author and committer are the same."""
+        date = f"@{seconds} +0000"
+        who = {
+            f"GIT_{role}_{what}": value
+            for role in ("AUTHOR", "COMMITTER")
+            for what, value in (("NAME", author.name), ("EMAIL", author.email), ("DATE", date))
+        }
+        sign = ("-S",) if self.flag("commit.gpgsign") else ()
+        above = [word for parent in parents for word in ("-p", parent)]
+        done = self._must(
+            "-c",
+            "i18n.commitEncoding=UTF-8",
+            *(_FLUSH if flush else ()),
+            "commit-tree",
+            *sign,
+            *above,
+            tree,
+            stdin=message.encode(),
+            env=who,
+        )
+        return done.text
+
+    # --- the checkout -----------------------------------------------------------------------------
+
+    def fast_forward(self, commit: str, action: str, *, flush: bool) -> Done:
+        """Bring branch, index and files along as `git merge --ff-only` does: all of it, or nothing.
+
+        It refuses where that would touch anything that the user has changed.
+        """
+        return self._run(
+            *_NO_HOOKS,
+            *(_FLUSH if flush else ()),
+            "merge",
+            "--ff-only",
+            "--quiet",
+            "--no-stat",
+            "--no-autostash",
+            "--no-verify-signatures",
+            commit,
+            env={"GIT_REFLOG_ACTION": action},
+            session=True,
+        )
+
+    def worktree_of(self, branch: str) -> Path | None:
+        """The linked or main worktree that has a branch checked out."""
+        current: Path | None = None
+        for line in self._run("worktree", "list", "--porcelain", "-z").text.split("\0"):
+            if line.startswith("worktree "):
+                current = Path(line.removeprefix("worktree "))
+            elif line == f"branch refs/heads/{branch}":
+                return current
+        return None
+
+    def index_entries(self, paths: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """(mode, id) of paths in the index; an unmerged path has mode ``unmerged``."""
+        found: dict[str, tuple[str, str]] = {}
+        for some in _chunks(paths):
+            done = self._run(
+                "ls-files", "--stage", "-z", "--full-name", "--", *some, env={"GIT_LITERAL_PATHSPECS": "1"}
+            )
+            for line in done.text.split("\0"):
+                if line:
+                    facts, _, path = line.partition("\t")
+                    mode, oid, stage = facts.split(" ")
+                    found[path] = (mode, oid) if stage == "0" else ("unmerged", oid)
+        return found
+
+    def modified(self, paths: Sequence[str]) -> set[str]:
+        """Those of the paths whose file differs from the index."""
+        found: set[str] = set()
+        for some in _chunks(paths):
+            done = self._run(
+                "diff-files", "--name-only", "-z", "--", *some, env={"GIT_LITERAL_PATHSPECS": "1"}
+            )
+            found.update(path for path in done.text.split("\0") if path)
+        return found
+
+    def move_branch_and_index(
+        self,
+        ref: str,
+        new: str,
+        old: str,
+        message: str,
+        entries: Mapping[str, tuple[str, str] | None],
+        follow: Sequence[str],
+    ) -> bool:
+        """Move a checked-out branch and the index entries of some paths; whether it still was at ``old``.
+
+        ``entries`` gives each path its (mode, id), or None to remove it; the files in ``follow`` are
+        brought along. One shell in a session of its own does it all, so that our death in between
+        leaves nothing half done.
+        """
+        gone = "0" * len(new)
+        lines = [
+            f"{entry[0]} {entry[1]}\t{path}" if entry else f"0 {gone}\t{path}"
+            for path, entry in entries.items()
+        ]
+        write = [path for path in follow if entries[path]]
+        remove = [path for path in follow if not entries[path]]
+        script = """
+            git_dir=$1 work_tree=$2 message=$3 ref=$4 new=$5 old=$6 count=$7; shift 7
+            exec 3<&0 </dev/null
+            g() { git --git-dir="$git_dir" --work-tree="$work_tree" -c core.fsync=all "$@"; }
+            g update-ref -m "$message" "$ref" "$new" "$old" || exit 9
+            g update-index -z --index-info <&3 || exit 1
+            while [ "$count" -gt 0 ]; do g checkout-index -f -q -- "$1"; shift; count=$((count - 1)); done
+            [ $# -eq 0 ] || rm -f -- "$@"
+        """
+        args = [
+            str(self.git_dir),
+            str(self.toplevel),
+            message,
+            ref,
+            new,
+            old,
+            str(len(write)),
+            *write,
+            *remove,
+        ]
+        process = self._start(args, program=("sh", "-c", script, "kt"), stdin=True, session=True)
+        done = _finish(process, "".join(f"{line}\0" for line in lines).encode(), None, True)
+        if done.status not in (0, 9) or (done.status == 9 and not _is_race(done.err)):
+            raise GitFailed(command="update-index", words=done.words)
+        return done.status == 0
+
+    # --- history ----------------------------------------------------------------------------------
+
+    def log(self, rev: str, paths: Sequence[str], limit: int) -> Iterator[bytes]:
+        """Commits that touch the paths, newest first, as raw chunks for `history` to read."""
+        count = (f"--max-count={limit}",) if limit else ()
+        process = self._start(
+            [
+                "log",
+                "-z",
+                "--raw",
+                "--no-abbrev",
+                "--no-renames",
+                "--topo-order",
+                "--full-history",
+                "--format=%x01%H%x00%an%x00%ae%x00%cI%x00",
+                *count,
+                rev,
+                "--",
+                *paths,
+            ]
+        )
+        assert process.stdout  # noqa: S101 - opened as a pipe above
+        with process.stdout, process:
+            while chunk := process.stdout.read(1 << 16):
+                yield chunk
+
+
+class Push:
+    """A push under way."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+
+    def answer(self, timeout: float) -> Done | None:
+        """Its end, None if there is none within ``timeout`` seconds; it may be asked again."""
+        try:
+            out, err = self._process.communicate(timeout=max(0.0, timeout))
+        except subprocess.TimeoutExpired:
+            return None
+        return Done(self._process.returncode, out, err.decode(errors="replace"))
+
+    def give_up(self) -> None:
+        """End it, giving git the time to remove its locks."""
+        _stop(self._process)
+
+
+class Objects:
+    """Reads objects through one `git cat-file --batch-command` that lives as long as the repository is used."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+
+    def get(self, names: Sequence[str], largest: int | None = None) -> list[Object | None]:
+        """The objects that the names stand for, None for what is missing.
+
+        Bytes of objects larger than ``largest`` are not read. Names are ids or `<id>:<path>` without
+        line feeds.
+        """
+        with self._lock:
+            heads = self._info(names)
+            wanted = [head for head in heads if head and (largest is None or head.size <= largest)]
+            contents = {}
+            for some in _chunks(wanted, _REQUESTS_AT_ONCE):
+                self._send([f"contents {head.oid}" for head in some])
+                for head in some:
+                    contents[head.oid] = self._contents()
+        return [Object(h.oid, h.kind, h.size, contents.get(h.oid)) if h else None for h in heads]
+
+    def close(self) -> None:
+        """End the process."""
+        process, self._process = self._process, None
+        if process:
+            if process.stdin:
+                process.stdin.close()
+            if process.stdout:
+                process.stdout.close()
+            if process.stderr:
+                process.stderr.close()
+            process.wait()
+
+    def _info(self, names: Sequence[str]) -> list[Object | None]:
+        heads: list[Object | None] = []
+        for some in _chunks(names, _REQUESTS_AT_ONCE):
+            self._send([f"info {name}" for name in some])
+            for _ in some:
+                parts = self._line().split(" ")
+                known = len(parts) == 3 and parts[1] in ("blob", "tree", "commit", "tag")
+                heads.append(Object(parts[0], parts[1], int(parts[2]), None) if known else None)
+        return heads
+
+    def _contents(self) -> bytes | None:
+        parts = self._line().split(" ")
+        if len(parts) != 3:
+            return None
+        data = self._read(int(parts[2]) + 1)
+        return data[:-1]
+
+    def _send(self, requests: Sequence[str]) -> None:
+        process = self._process
+        if process is None or process.poll() is not None:
+            self.close()
+            process = self._process = self._repository._start(
+                ["cat-file", "--batch-command", "--buffer"], stdin=True
+            )
+        assert process.stdin  # noqa: S101 - opened as a pipe above
+        try:
+            process.stdin.write(os.fsencode("".join(f"{request}\n" for request in requests)) + b"flush\n")
+            process.stdin.flush()
+        except BrokenPipeError:
+            self._broken()
+
+    def _line(self) -> str:
+        return os.fsdecode(self._guarded(lambda out: out.readline())).rstrip("\n")
+
+    def _read(self, size: int) -> bytes:
+        data: bytes = self._guarded(lambda out: out.read(size))
+        if len(data) != size:
+            self._broken()
+        return data
+
+    def _guarded(self, read: Callable[[IO[bytes]], bytes]) -> bytes:
+        """Read from git; a partial clone may go to the network for it, so that is bounded in time."""
+        process = self._process
+        assert process and process.stdout  # noqa: S101 - `_send` has started it
+        timer = threading.Timer(_LAZY_FETCH_SECONDS, process.kill) if self._repository.is_partial else None
+        if timer:
+            timer.start()
+        try:
+            data = read(process.stdout)
+        finally:
+            if timer:
+                timer.cancel()
+        if not data:
+            self._broken()
+        return data
+
+    def _broken(self) -> NoReturn:
+        process, self._process = self._process, None
+        words = ""
+        if process:
+            _, err = process.communicate()
+            words = " / ".join(err.decode(errors="replace").split("\n")).strip(" /")
+        raise GitFailed(command="cat-file", words=words or "it ended without an answer")
+
+
+def init(folder: Path) -> None:
+    """Make a repository in a folder. Raises GitFailed."""
+    runner = Git(str(folder))
+    status, _, err = runner.execute(
+        ["git", "init", "--quiet"], with_extended_output=True, with_exceptions=False, env=_ENVIRONMENT
+    )
+    if status != 0:
+        raise GitFailed(command="init", words=str(err).removeprefix("fatal: "))
+
+
+def _finish(
+    process: subprocess.Popen[bytes], stdin: bytes | None, timeout: float | None, session: bool
+) -> Done:
+    try:
+        out, err = process.communicate(stdin, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        out, err = _stop(process, session=session)
+        return Done(process.returncode, out, err.decode(errors="replace"), timed_out=True)
+    return Done(process.returncode, out, err.decode(errors="replace"))
+
+
+def _stop(process: subprocess.Popen[bytes], *, session: bool = True) -> tuple[bytes, bytes]:
+    """End a process and, in a session of its own, all that it has started."""
+
+    def send(number: int) -> None:
+        try:
+            if session:
+                os.killpg(process.pid, number)
+            else:
+                process.send_signal(number)
+        except ProcessLookupError:
+            pass
+
+    send(signal.SIGTERM)
+    try:
+        return process.communicate(timeout=_GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        send(signal.SIGKILL)
+        try:
+            return process.communicate(timeout=_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            # Something it started has left the session and keeps the pipes open.
+            return b"", b""
+
+
+def _is_race(err: str) -> bool:
+    """Whether update-ref failed since the ref has moved, and not for a reason of its own."""
+    return "cannot lock ref" in err and ("but expected" in err or "already exists" in err)
+
+
+def _chunks(items: Sequence[_T], size: int = 500) -> Iterator[Sequence[_T]]:
+    for at in range(0, len(items), size):
+        yield items[at : at + size]
+
+
+def _pack(objects: Sequence[tuple[str, bytes]], hash_name: str) -> bytes:
+    """The objects as a pack without deltas (gitformat-pack)."""
+    parts = [b"PACK" + struct.pack(">II", 2, len(objects))]
+    for kind, data in objects:
+        size = len(data)
+        byte = (_TYPES[kind] << 4) | (size & 15)
+        size >>= 4
+        head = bytearray()
+        while size:
+            head.append(byte | 0x80)
+            byte, size = size & 0x7F, size >> 7
+        head.append(byte)
+        parts += [bytes(head), zlib.compress(data, 1)]
+    body = b"".join(parts)
+    return body + hashlib.new(hash_name, body, usedforsecurity=False).digest()

@@ -1,0 +1,595 @@
+"""The store in a git repository: snapshots of its commits, and commits that land or say why not.
+
+The steps are those of design, section 5; which record changes, and whether it may, is not known here.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+from ..core.model import MAX_BYTES, Record
+from ..core.policies_file import PolicyFile
+from ..errors import (
+    BadInput,
+    GitFailed,
+    HistoryRewritten,
+    Interrupted,
+    NoStoreBranch,
+    NotAStore,
+    OutcomeUnknown,
+    PathStaged,
+    PushRefused,
+    RemoteFault,
+    RemoteUnreachable,
+)
+from . import codec, faults, layout, lock
+from .git import FILE, TREE, Done, Repository, TreeEntry
+from .port import Author, Change, Entry, Invalid, Snapshot, Stale, Unanswered
+from .push import Answer, classify, remote_words
+
+INTERRUPT_SECONDS = 5.0
+FETCH_PAUSE_SECONDS = 0.1
+# Parsed records are kept by blob id, which names their content for ever; this many at most.
+_REMEMBERED = 20_000
+_BAD_MODES = {"120000": "a symbolic link", "160000": "a submodule", "100755": "executable", TREE: "a folder"}
+
+
+class GitStore:
+    """A store below `kt.root` of one repository.
+
+    Raises NotAStore and GitFailed where there is no repository to work with, BadInput for settings
+    that cannot be.
+    """
+
+    def __init__(self, start: Path) -> None:
+        self.repository = Repository(start)
+        self.root = _root(self.repository.config.get("kt.root", ""))
+        self._parsed: dict[str, Record] = {}
+        self._left: str | None = None
+        self._branch = ""
+
+    # --- which remote, which branch ---------------------------------------------------------------
+
+    @cached_property
+    def remote(self) -> str | None:
+        """The remote: `kt.remote`, else `origin`, else none (design, section 2)."""
+        known = self.repository.remotes()
+        asked = self.repository.config.get("kt.remote")
+        if asked is not None and asked not in known:
+            raise BadInput(problem=f"kt.remote is {asked!r}, but there is no such remote; see `git remote`")
+        return asked or ("origin" if "origin" in known else None)
+
+    @property
+    def branch(self) -> str | None:
+        """The store branch as far as it is known without asking anybody."""
+        asked = self.repository.config.get("kt.branch")
+        if asked:
+            return asked
+        return self.repository.remote_head(self.remote) if self.remote else self.repository.head_branch()
+
+    def branch_to_write(self, timeout: float) -> str:
+        """The store branch, asking the remote once where nothing here says it. Raises NoStoreBranch."""
+        known = self.branch
+        if known:
+            return known
+        if self.remote is None:
+            raise NoStoreBranch(
+                problem="the head is detached and there is no remote",
+                hint="switch to the branch with `git switch`, or name it with `git config kt.branch NAME`",
+            )
+        asked = self.repository.ask_remote_head(self.remote, timeout)
+        if asked.status != 0:
+            raise self._unreachable(asked, timeout)
+        found = re.search(r"^ref: refs/heads/(\S+)\tHEAD$", asked.text, re.MULTILINE)
+        if not found:
+            raise NoStoreBranch(
+                problem=f"the HEAD of {self.remote} names no branch that exists",
+                hint=f"push the store first with `git push -u {self.remote} HEAD`, "
+                "or name the branch with `git config kt.branch NAME`",
+            )
+        self.repository.remember_remote_head(self.remote, found[1])
+        return found[1]
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def author(self) -> Author:
+        return self.repository.author()
+
+    def read(self, rev: str | None = None) -> GitSnapshot:
+        commit = self.repository.commit_of(rev) if rev is not None else self._committed()
+        if commit is None:
+            if rev is not None:
+                raise BadInput(problem=f"{rev!r} names no commit; see `git log --all`")
+            raise NotAStore(where=str(self._where), problem="it has no commit yet")
+        return self.at(commit)
+
+    def _committed(self) -> str | None:
+        """The local store branch if it contains the remote-tracking one, else that (design, section 8)."""
+        branch = self.branch
+        if branch is None:
+            return self.repository.commit_of("HEAD")
+        local = self.repository.commit_of(f"refs/heads/{branch}")
+        tracking = self.repository.commit_of(f"refs/remotes/{self.remote}/{branch}") if self.remote else None
+        if local and tracking and local != tracking:
+            return local if self.repository.is_ancestor(tracking, local) else tracking
+        return local or tracking or self.repository.commit_of("HEAD")
+
+    def tip(self, timeout: float) -> GitSnapshot:
+        faults.point("before-fetch")
+        branch, commit = self._fetched(timeout)
+        if commit is None:
+            raise NotAStore(where=str(self._where), problem=f"branch {branch} has no commit yet")
+        faults.point("after-fetch")
+        return self.at(commit)
+
+    def _fetched(self, timeout: float) -> tuple[str, str | None]:
+        """The store branch and its newest commit."""
+        branch = self._branch = self.branch_to_write(timeout)
+        ref = f"refs/remotes/{self.remote}/{branch}" if self.remote else f"refs/heads/{branch}"
+        if self.remote:
+            self._fetch(branch, ref, timeout)
+        return branch, self.repository.commit_of(ref)
+
+    def _fetch(self, branch: str, ref: str, timeout: float) -> None:
+        remote = self.remote or ""
+        end = time.monotonic() + timeout
+        while True:
+            done = self.repository.fetch(remote, branch, max(0.1, end - time.monotonic()))
+            if done.status == 0:
+                return
+            if "non-fast-forward" in done.err:
+                seen = self.repository.commit_of(ref)
+                raise HistoryRewritten(branch=branch, remote=remote, seen=(seen or "")[:12])
+            if "couldn't find remote ref" in done.err:
+                raise NoStoreBranch(
+                    problem=f"{remote} has no branch {branch}",
+                    hint=f"push the store with `git push {remote} {branch}`, "
+                    "or name another branch with `git config kt.branch NAME`",
+                )
+            # Another fetch in this clone moves the same ref: that passes.
+            if "cannot lock ref" not in done.err or time.monotonic() + FETCH_PAUSE_SECONDS > end:
+                raise self._unreachable(done, timeout)
+            time.sleep(FETCH_PAUSE_SECONDS)
+
+    def _unreachable(self, done: Done, timeout: float) -> RemoteUnreachable:
+        words = f"no answer within {timeout:.0f} s" if done.timed_out else remote_words(done.err)
+        return RemoteUnreachable(remote=self.remote, words=words or done.words)
+
+    def contains(self, snapshot: Snapshot, commit: str) -> bool:
+        return self.repository.is_ancestor(commit, snapshot.revision)
+
+    def at(self, commit: str) -> GitSnapshot:
+        """The store at a commit. Raises NotAStore."""
+        return GitSnapshot(self, commit)
+
+    def start(self, timeout: float) -> str | None:
+        """The commit to make a store on, None where there is none yet."""
+        if self.remote:
+            try:
+                return self._fetched(timeout)[1]
+            except NoStoreBranch:
+                pass
+        head = self.repository.head_branch()
+        self._branch = self.branch or head or ""
+        return self.repository.commit_of("HEAD")
+
+    @property
+    def _where(self) -> Path:
+        return (self.repository.toplevel or self.repository.git_dir) / self.root
+
+    def full(self, path: str) -> str:
+        """A path below the store's top as one from the repository's top."""
+        return f"{self.root}/{path}" if self.root else path
+
+    def parse(self, path: str, oid: str, data: bytes | str) -> Entry | Invalid:
+        """What a file below `queue/` holds; ``data`` as text says why it could not be read."""
+        known = self._parsed.get(oid)
+        if known is None:
+            if isinstance(data, str):
+                return Invalid(self.full(path), data, layout.id_of(path))
+            try:
+                known = codec.loads(data)
+            except codec.Malformed as error:
+                return Invalid(self.full(path), str(error), layout.id_of(path))
+            if len(self._parsed) >= _REMEMBERED:
+                self._parsed.clear()
+            self._parsed[oid] = known
+        wrong = layout.misplaced(known, path)
+        if wrong:
+            return Invalid(self.full(path), wrong, layout.id_of(path))
+        return Entry(known, self.full(path), oid)
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    def writing(self, timeout: float) -> AbstractContextManager[None]:
+        return lock.held(self.lock_folder, timeout)
+
+    @property
+    def lock_folder(self) -> Path:
+        """Where the clone's lock is: shared by all its worktrees."""
+        return self.repository.common_dir / "kt"
+
+    def commit(
+        self,
+        base: Snapshot,
+        changes: Sequence[Change],
+        message: str,
+        author: Author,
+        when: datetime,
+        timeout: float,
+    ) -> str:
+        end = time.monotonic() + timeout
+        files: dict[str, bytes | None] = {}
+        for change in changes:
+            path = self.full(layout.path_of(change.new))
+            if change.old and change.old.path != path:
+                files[change.old.path] = None
+            files[path] = codec.dumps(change.new)
+        return self.commit_files(base.revision, files, message, author, when, end)
+
+    def commit_files(
+        self,
+        base: str | None,
+        files: Mapping[str, bytes | None],
+        message: str,
+        author: Author,
+        when: datetime,
+        end: float,
+    ) -> str:
+        """Write files (None: delete) on top of a commit and land that, until the monotonic time ``end``.
+
+        Without a ``base`` the commit begins the store branch.
+
+        Raises as `Port.commit` does.
+        """
+        faults.point("before-build")
+        flush = self.remote is None
+        tree, ids = self._write_tree(base, files, flush)
+        seconds = int(when.timestamp())
+        commit = self.repository.commit_tree(
+            tree, [base] if base else [], message, author, seconds, flush=flush
+        )
+        faults.point("after-build")
+        subject = message.partition("\n")[0]
+        faults.point("before-push")
+        if self.remote:
+            self._push(commit, end)
+        else:
+            self._land_here(commit, base, subject, ids)
+        faults.point("after-push")
+        return commit
+
+    def _write_tree(
+        self, base: str | None, files: Mapping[str, bytes | None], flush: bool
+    ) -> tuple[str, dict[str, tuple[str, str] | None]]:
+        """The tree of ``base`` with some files changed, and the (mode, id) of each of them."""
+        objects: list[tuple[str, bytes]] = []
+        ids: dict[str, tuple[str, str] | None] = {}
+        for path, data in files.items():
+            if data is None:
+                ids[path] = None
+            else:
+                objects.append(("blob", data))
+                ids[path] = (FILE, self.repository.object_id("blob", data))
+        tree = self._rebuild(
+            f"{base}^{{tree}}" if base else None,
+            {tuple(path.split("/")): entry for path, entry in ids.items()},
+            objects,
+        )
+        self.repository.write_objects(objects, flush=flush)
+        return tree or "", ids
+
+    def _rebuild(
+        self,
+        old: str | None,
+        leaves: Mapping[tuple[str, ...], tuple[str, str] | None],
+        objects: list[tuple[str, bytes]],
+    ) -> str | None:
+        """The id of the tree ``old`` with leaves set or removed; None if nothing is left in it."""
+        entries: dict[str, TreeEntry] = {}
+        if old:
+            [found] = self.repository.objects.get([old])
+            if found is None or found.data is None:
+                raise GitFailed(command="cat-file", words=f"the tree {old} is missing")
+            entries = {entry.name: entry for entry in self.repository.parse_tree(found.data)}
+        below: dict[str, dict[tuple[str, ...], tuple[str, str] | None]] = {}
+        for (name, *rest), leaf in leaves.items():
+            if rest:
+                below.setdefault(name, {})[tuple(rest)] = leaf
+            elif leaf is None:
+                entries.pop(name, None)
+            else:
+                entries[name] = TreeEntry(leaf[0], name, leaf[1])
+        for name, inner in below.items():
+            was = entries.get(name)
+            subtree = self._rebuild(was.oid if was and was.mode == TREE else None, inner, objects)
+            if subtree:
+                entries[name] = TreeEntry(TREE, name, subtree)
+            else:
+                entries.pop(name, None)
+        if not entries:
+            return None
+        data = self.repository.format_tree(entries.values())
+        objects.append(("tree", data))
+        return self.repository.object_id("tree", data)
+
+    def _push(self, commit: str, end: float) -> None:
+        remote, branch = self.remote or "", self._branch
+        push = self.repository.push(remote, commit, branch)
+        interrupted = False
+        try:
+            done = push.answer(end - time.monotonic())
+        except KeyboardInterrupt:
+            # The push is beyond ^C, so its answer is worth a moment's wait (design, section 5).
+            interrupted = True
+            try:
+                done = push.answer(INTERRUPT_SECONDS)
+            except KeyboardInterrupt:
+                done = None
+        if done is None:
+            push.give_up()
+            if interrupted:
+                raise OutcomeUnknown(commit=commit, remote=remote, words="interrupted", **self._find(branch))
+            raise Unanswered(commit, "no answer in time")
+        pushed = classify(done.status, done.out.decode(errors="replace"), done.err)
+        if pushed.answer is Answer.LANDED:
+            self.repository.set_tracking(remote, branch, commit)
+            return
+        facts = {"remote": remote, "branch": branch, "words": pushed.words}
+        if pushed.answer is Answer.UNKNOWN:
+            if interrupted:
+                raise OutcomeUnknown(commit=commit, remote=remote, words="interrupted", **self._find(branch))
+            raise Unanswered(commit, pushed.words)
+        if interrupted:
+            raise Interrupted
+        if pushed.answer is Answer.LOST:
+            raise Stale
+        raise (RemoteFault if pushed.answer is Answer.FAULT else PushRefused)(**facts)
+
+    def _find(self, branch: str) -> dict[str, str]:
+        return {"find": f"git fetch {self.remote} && git log {self.remote}/{branch}"}
+
+    def find_hint(self) -> str:
+        """The git command that shows whether a push has landed."""
+        return self._find(self._branch)["find"]
+
+    def _land_here(
+        self, commit: str, base: str | None, subject: str, ids: Mapping[str, tuple[str, str] | None]
+    ) -> None:
+        """Move the local branch, and the index with it where the branch is checked out (design, 5.6)."""
+        branch = self._branch
+        ref = f"refs/heads/{branch}"
+        self._left = None
+        here = self._checkout_of(branch)
+        if here is None:
+            if not self.repository.update_ref(ref, commit, base, subject):
+                raise Stale
+            return
+        paths = list(ids)
+        was = self._entries_at(base, paths)
+        index = here.index_entries(paths)
+        for path in paths:
+            if index.get(path) != was[path]:
+                raise PathStaged(path=path)
+        done = here.fast_forward(commit, subject, flush=True)
+        if done.status == 0 and here.commit_of("HEAD") == commit:
+            return
+        if base is None:
+            raise GitFailed(command="merge", words=done.words)
+        if here.commit_of("HEAD") != base:
+            raise Stale
+        # Some touched file is dirty: the branch and the index move, that file stays as it is.
+        dirty = here.modified(paths) | {path for path in paths if was[path] is None and _exists(here, path)}
+        if not here.move_branch_and_index(
+            ref, commit, base, subject, ids, [p for p in paths if p not in dirty]
+        ):
+            raise Stale
+        if dirty:
+            self._left = f"{', '.join(sorted(dirty)[:3])} has local changes and was left as it is"
+
+    def _entries_at(self, commit: str | None, paths: Sequence[str]) -> dict[str, tuple[str, str] | None]:
+        if commit is None:
+            return dict.fromkeys(paths)
+        found = self.repository.objects.get([f"{commit}:{path}" for path in paths], largest=0)
+        return {path: (FILE, blob.oid) if blob else None for path, blob in zip(paths, found, strict=True)}
+
+    def _checkout_of(self, branch: str) -> Repository | None:
+        """The worktree, this one or another, that has the branch checked out."""
+        if self.repository.toplevel and self.repository.head_branch() == branch:
+            return self.repository
+        other = self.repository.worktree_of(branch)
+        if other is None or not other.is_dir() or other == self.repository.toplevel:
+            return None
+        found = Repository(other)
+        return found if found.toplevel else None
+
+    def follow(self, revision: str) -> str | None:
+        faults.point("before-follow")
+        left = self._left if self.remote is None else self._fast_forward(revision)
+        faults.point("after-follow")
+        return left
+
+    def _fast_forward(self, revision: str) -> str | None:
+        branch = self._branch
+        if self.repository.toplevel is None or self.repository.head_branch() != branch:
+            return None
+        local = self.repository.commit_of("HEAD")
+        if local == revision or (local and self.repository.is_ancestor(revision, local)):
+            return None
+        if local and not self.repository.is_ancestor(local, revision):
+            return f"{branch} has commits of its own; bring it along with `git pull --rebase`"
+        done = self.repository.fast_forward(revision, "kt", flush=False)
+        if done.status == 0:
+            return None
+        files = re.findall(r"^\t(\S.*)$", done.err, re.MULTILINE)
+        words = f"{', '.join(files[:3])} has local changes" if files else done.words
+        return f"{words}; bring it along with `git merge --ff-only {self.remote}/{branch}`"
+
+    def close(self) -> None:
+        """End the git process that reads objects."""
+        self.repository.objects.close()
+
+
+class GitSnapshot:
+    """The store at one commit. Raises NotAStore where that holds neither `queue/` nor `policies/`."""
+
+    def __init__(self, store: GitStore, commit: str) -> None:
+        self._store = store
+        self._commit = commit
+        top = self._tree(f"{commit}:{store.root}" if store.root else f"{commit}^{{tree}}")
+        folders = {entry.name: entry.oid for entry in top if entry.mode == TREE}
+        if not {layout.QUEUE, layout.POLICIES} & set(folders):
+            where = f"{store._where}"
+            raise NotAStore(where=where, problem=f"{commit[:12]} has neither queue/ nor policies/ there")
+        self._queue_id = folders.get(layout.QUEUE)
+        self._policies_id = folders.get(layout.POLICIES)
+
+    @property
+    def revision(self) -> str:
+        return self._commit
+
+    def _tree(self, name: str) -> list[TreeEntry]:
+        [found] = self._store.repository.objects.get([name])
+        if found is None or found.kind != "tree" or found.data is None:
+            return []
+        return self._store.repository.parse_tree(found.data)
+
+    @cached_property
+    def _queue(self) -> list[TreeEntry]:
+        return self._tree(self._queue_id) if self._queue_id else []
+
+    def open(self) -> Iterator[Entry | Invalid]:
+        if self._queue_id and self._store.repository.is_partial and self._store.remote:
+            self._fetch_missing(self._queue_id)
+        files = []
+        for entry in self._queue:
+            path = f"{layout.QUEUE}/{entry.name}"
+            if entry.name in layout.HARMLESS or (entry.mode == TREE and path == layout.RESOLVED):
+                continue
+            files.append((path, entry))
+        yield from self._read(files)
+
+    def resolved(self) -> Iterator[Entry | Invalid]:
+        yield from self._read(self._resolved_files)
+
+    def _fetch_missing(self, tree: str) -> None:
+        missing = self._store.repository.missing(tree)
+        if len(missing) > 1 and self._store.remote:
+            self._store.repository.fetch_objects(self._store.remote, missing, 60)
+
+    @cached_property
+    def _resolved_files(self) -> list[tuple[str, TreeEntry]]:
+        """All files below `queue/resolved/`, by one round of reading for each level of folders."""
+        level = [
+            (f"{layout.QUEUE}/{e.name}", e.oid)
+            for e in self._queue
+            if e.mode == TREE and e.name == "resolved"
+        ]
+        files = []
+        while level:
+            trees = self._store.repository.objects.get([oid for _, oid in level])
+            deeper = []
+            for (path, _), tree in zip(level, trees, strict=True):
+                for entry in self._store.repository.parse_tree(tree.data) if tree and tree.data else ():
+                    below = f"{path}/{entry.name}"
+                    if entry.mode == TREE:
+                        deeper.append((below, entry.oid))
+                    elif entry.name not in layout.HARMLESS:
+                        files.append((below, entry))
+            level = deeper
+        return files
+
+    def _read(self, files: Sequence[tuple[str, TreeEntry]]) -> Iterator[Entry | Invalid]:
+        store = self._store
+        wanted = [
+            entry.oid for path, entry in files if not _refused(path, entry) and entry.oid not in store._parsed
+        ]
+        read = dict(self._blobs(wanted))
+        for path, entry in files:
+            problem = _refused(path, entry)
+            if problem:
+                yield Invalid(store.full(path), problem, layout.id_of(path))
+            else:
+                yield store.parse(path, entry.oid, read.get(entry.oid, ""))
+
+    def _blobs(self, oids: Sequence[str]) -> Iterator[tuple[str, bytes | str]]:
+        """Ids and their bytes, or what keeps them from being read."""
+        for oid, found in zip(oids, self._store.repository.objects.get(oids, largest=MAX_BYTES), strict=True):
+            if found is None:
+                yield oid, "is missing from this clone; run `git fetch`"
+            elif found.data is None:
+                yield oid, f"is larger than {MAX_BYTES // 1024} KiB"
+            else:
+                yield oid, found.data
+
+    def find(self, escalation_id: str) -> Entry | Invalid | None:
+        name = f"{escalation_id}{layout.SUFFIX}"
+        found = self._open_by_name.get(name) or self._resolved_by_name.get(name)
+        return next(iter(self._read([found]))) if found else None
+
+    @cached_property
+    def _open_by_name(self) -> Mapping[str, tuple[str, TreeEntry]]:
+        return {entry.name: (f"{layout.QUEUE}/{entry.name}", entry) for entry in self._queue}
+
+    @cached_property
+    def _resolved_by_name(self) -> Mapping[str, tuple[str, TreeEntry]]:
+        return {entry.name: (path, entry) for path, entry in self._resolved_files}
+
+    def ids(self, *, resolved: bool) -> Sequence[str]:
+        names = (
+            (path for path, _ in self._resolved_files) if resolved else (entry.name for entry in self._queue)
+        )
+        return [found for found in map(layout.id_of, names) if found]
+
+    def policies(self) -> tuple[str | None, Mapping[str, PolicyFile]]:
+        if self._policies_id is None:
+            return None, {}
+        files = [
+            entry
+            for entry in self._tree(self._policies_id)
+            if entry.name.endswith((".yaml", ".yml")) and entry.mode != TREE
+        ]
+        found: dict[str, PolicyFile] = {}
+        for entry, (_, data) in zip(files, self._blobs([entry.oid for entry in files]), strict=True):
+            found[f"{layout.POLICIES}/{entry.name}"] = _policy_file(entry, data)
+        return self._policies_id, found
+
+
+def _root(text: str) -> str:
+    root = text.strip("/")
+    parts = root.split("/") if root else []
+    if any(part in ("", ".", "..", ".git") for part in parts) or any(ord(char) < 32 for char in root):
+        raise BadInput(problem=f"kt.root is {text!r}; it must be a folder below the repository's top")
+    return root
+
+
+def _refused(path: str, entry: TreeEntry) -> str | None:
+    """Why a thing below `queue/` is no record's file, judged by its name and mode alone."""
+    if entry.mode != FILE:
+        return f"is {_BAD_MODES.get(entry.mode, 'no plain file')}, not an escalation's file"
+    if layout.id_of(path) is None:
+        return "is not named as an escalation's file"
+    return None
+
+
+def _policy_file(entry: TreeEntry, data: bytes | str) -> PolicyFile:
+    if entry.mode not in (FILE, "100755"):
+        return PolicyFile(problem=f"is {_BAD_MODES.get(entry.mode, 'no plain file')}")
+    if isinstance(data, str):
+        return PolicyFile(problem=data)
+    try:
+        document = codec.load_yaml(data, strict=False)
+    except codec.Malformed as error:
+        return PolicyFile(problem=str(error))
+    return PolicyFile(document.value, marks=document.marks)
+
+
+def _exists(repository: Repository, path: str) -> bool:
+    found = repository.toplevel / path if repository.toplevel else None
+    return found is not None and (found.exists() or found.is_symlink())

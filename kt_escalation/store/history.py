@@ -1,0 +1,131 @@
+"""The steps that git history holds: which commit took which record from what to what."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ..core.model import MAX_BYTES, Record
+from . import codec, layout
+from .gitstore import GitStore
+
+# How many commits' files are read from git in one go.
+_AT_ONCE = 200
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one commit did to one escalation; ``problem`` where a side of it cannot be read."""
+
+    commit: str
+    author: str
+    email: str
+    committed_at: datetime
+    escalation_id: str
+    before: Record | None
+    after: Record | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class _Commit:
+    oid: str
+    author: str
+    email: str
+    committed_at: datetime
+    files: tuple[tuple[str, str, str], ...]
+
+
+def steps(store: GitStore, revision: str, escalation_id: str | None = None, limit: int = 0) -> Iterator[Step]:
+    """The steps of history, newest first; of one escalation, also through its move to `resolved/`."""
+    if escalation_id is None:
+        paths = [f":(top,literal){store.full(layout.QUEUE)}"]
+    else:
+        root = "".join(f"\\{char}" if char in "*?[\\" else char for char in store.full(layout.RESOLVED))
+        paths = [
+            f":(top,literal){store.full(layout.open_path(escalation_id))}",
+            f":(top,glob){root}/*/*/*/{escalation_id}{layout.SUFFIX}",
+        ]
+    batch: list[_Commit] = []
+    for commit in _commits(store, revision, paths, limit):
+        batch.append(commit)
+        if len(batch) == _AT_ONCE:
+            yield from _read(store, batch)
+            batch = []
+    yield from _read(store, batch)
+
+
+def _read(store: GitStore, commits: Sequence[_Commit]) -> Iterator[Step]:
+    gone = "0" * 40
+    wanted = {
+        oid for commit in commits for _, old, new in commit.files for oid in (old, new) if oid.strip("0")
+    }
+    ordered = sorted(wanted)
+    found = dict(zip(ordered, store.repository.objects.get(ordered, largest=MAX_BYTES), strict=True))
+
+    def record(oid: str) -> tuple[Record | None, str | None]:
+        if not oid.strip("0") or oid == gone:
+            return None, None
+        blob = found[oid]
+        if blob is None or blob.data is None:
+            return None, "cannot be read here"
+        try:
+            return codec.loads(blob.data), None
+        except codec.Malformed as error:
+            return None, str(error)
+
+    for commit in commits:
+        sides: dict[str, list[str]] = {}
+        for path, old, new in commit.files:
+            name = layout.id_of(path)
+            if name:
+                pair = sides.setdefault(name, ["", ""])
+                pair[0] = old if old.strip("0") else pair[0]
+                pair[1] = new if new.strip("0") else pair[1]
+        for name, (old, new) in sorted(sides.items()):
+            before, first = record(old)
+            after, second = record(new)
+            yield Step(
+                commit.oid,
+                commit.author,
+                commit.email,
+                commit.committed_at,
+                name,
+                before,
+                after,
+                first or second,
+            )
+
+
+def _commits(store: GitStore, revision: str, paths: Sequence[str], limit: int) -> Iterator[_Commit]:
+    """The commits in git's own answer, which is a row of NUL-ended tokens."""
+    tokens = _tokens(store.repository.log(revision, paths, limit))
+    head: list[str] = []
+    files: list[tuple[str, str, str]] = []
+    for token in tokens:
+        if token.startswith(":") and head:
+            _, _, old, new, _ = token.split(" ")
+            files.append((next(tokens), old, new))
+        elif token.startswith("\x01"):
+            if head:
+                yield _commit(head, files)
+            head, files = [token[1:], next(tokens), next(tokens), next(tokens)], []
+    if head:
+        yield _commit(head, files)
+
+
+def _commit(head: Sequence[str], files: Sequence[tuple[str, str, str]]) -> _Commit:
+    oid, author, email, committed_at = head
+    return _Commit(oid, author, email, datetime.fromisoformat(committed_at), tuple(files))
+
+
+def _tokens(chunks: Iterator[bytes]) -> Iterator[str]:
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\0")
+        for token in whole:
+            yield os.fsdecode(token).lstrip("\n")
+    if rest:
+        yield os.fsdecode(rest)

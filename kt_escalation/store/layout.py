@@ -1,0 +1,46 @@
+"""Where a record's file is: id to path and back (design, section 2)."""
+
+from __future__ import annotations
+
+from datetime import UTC
+
+from ..core import ids
+from ..core.model import Record
+
+QUEUE = "queue"
+RESOLVED = "queue/resolved"
+POLICIES = "policies"
+SUFFIX = ".yaml"
+
+#: Files that git users put into folders and that say nothing about escalations.
+HARMLESS = frozenset({".gitkeep", ".gitattributes", ".gitignore"})
+
+
+def path_of(record: Record) -> str:
+    """The path of a record's file below the store's top."""
+    if record.resolution is None:
+        return open_path(record.escalation_id)
+    day = record.resolution.resolved_at.astimezone(UTC)
+    return f"{RESOLVED}/{day:%Y/%m/%d}/{record.escalation_id}{SUFFIX}"
+
+
+def open_path(escalation_id: str) -> str:
+    """The path of an open escalation's file below the store's top."""
+    return f"{QUEUE}/{escalation_id}{SUFFIX}"
+
+
+def id_of(path: str) -> str | None:
+    """The id that a file's name stands for, None if it is no name of a record."""
+    name = path.rpartition("/")[2]
+    stem = name.removesuffix(SUFFIX)
+    return stem if stem != name and ids.is_escalation_id(stem) else None
+
+
+def misplaced(record: Record, path: str) -> str | None:
+    """What is wrong with a record standing at ``path``, None if nothing is."""
+    if id_of(path) != record.escalation_id:
+        return f"holds {record.escalation_id}, which its name does not say"
+    expected = path_of(record)
+    if path != expected:
+        return f"is {record.status} and belongs at {expected}"
+    return None

@@ -1,0 +1,72 @@
+"""The lock that orders the processes of one clone; the only module that imports filelock.
+
+The kernel releases it when its holder dies, so nothing ever has to be repaired. Who holds it is
+written beside it, for the one who waits in vain.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ..core.times import format_time
+from ..errors import GitFailed, LockTimeout
+
+POLL_SECONDS = 0.02
+
+
+@contextmanager
+def held(folder: Path, timeout: float) -> Iterator[None]:
+    """Hold the lock in ``folder`` (made if missing), waiting at most ``timeout`` seconds.
+
+    Raises LockTimeout with the holder's pid and since when.
+    """
+    lock = FileLock(folder / "lock")
+    try:
+        folder.mkdir(exist_ok=True)
+        lock.acquire(timeout=timeout, poll_interval=POLL_SECONDS)
+    except Timeout:
+        pid, since = holder(folder)
+        raise LockTimeout(pid=pid, since=since, lock=str(folder / "lock")) from None
+    except OSError as error:
+        raise GitFailed(command="lock", words=f"{folder}: {error.strerror or error}") from None
+    try:
+        _sign(folder)
+        yield
+    finally:
+        lock.release()
+
+
+def holder(folder: Path) -> tuple[str, str]:
+    """The pid that last took the lock and when, as far as it could be written."""
+    try:
+        said = json.loads((folder / "holder").read_text())
+        return str(said["pid"]), str(said["since"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "unknown", "unknown"
+
+
+def is_free(folder: Path) -> bool:
+    """Whether nobody holds the lock at this moment."""
+    if not (folder / "lock").exists():
+        return True
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            return True
+    except (Timeout, OSError):
+        return False
+
+
+def _sign(folder: Path) -> None:
+    said = json.dumps({"pid": os.getpid(), "since": format_time(datetime.now(UTC))})
+    new = folder / f"holder.{os.getpid()}"
+    # Only words for the one who waits: a full disk must not stop the one who works.
+    with suppress(OSError):
+        new.write_text(said)
+        new.replace(folder / "holder")

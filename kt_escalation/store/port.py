@@ -1,0 +1,129 @@
+"""What a store is to the use cases: snapshots to read and commits that either land or say why not.
+
+The git store and the in-memory store of the tests both are one; a single contract suite holds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from ..core.model import Record
+from ..core.policies_file import PolicyFile
+
+
+class Stale(Exception):
+    """Somebody else's commit came first: read again and decide again."""
+
+
+class Unanswered(Exception):
+    """A commit was sent and no answer came; whether it landed must be learnt by reading."""
+
+    def __init__(self, commit: str, words: str) -> None:
+        super().__init__(words)
+        self.commit = commit
+        self.words = words
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A record as it stands in a snapshot: its path in the repository and the id of its bytes."""
+
+    record: Record
+    path: str
+    blob: str
+
+
+@dataclass(frozen=True)
+class Invalid:
+    """A file that should hold a record and does not."""
+
+    path: str
+    error: str
+    escalation_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Change:
+    """One record written, in place of ``old`` if there was one."""
+
+    old: Entry | None
+    new: Record
+
+
+class Snapshot(Protocol):
+    """The store at one revision; it never changes."""
+
+    @property
+    def revision(self) -> str:
+        """The commit id."""
+
+    def open(self) -> Iterator[Entry | Invalid]:
+        """All that is queued or claimed, with what cannot be read."""
+
+    def resolved(self) -> Iterator[Entry | Invalid]:
+        """All that is resolved, with what cannot be read."""
+
+    def find(self, escalation_id: str) -> Entry | Invalid | None:
+        """The escalation with that id, open or resolved."""
+
+    def ids(self, *, resolved: bool) -> Sequence[str]:
+        """The ids of the open ones, or of the resolved ones, without reading the records."""
+
+    def policies(self) -> tuple[str | None, Mapping[str, PolicyFile]]:
+        """The tree id of `policies/` and its files by path below the store's top."""
+
+
+@dataclass(frozen=True)
+class Author:
+    """Who commits, as git knows them."""
+
+    name: str
+    email: str
+
+
+class Port(Protocol):
+    """A store that can be read and written."""
+
+    def writing(self, timeout: float) -> AbstractContextManager[None]:
+        """Take the clone's lock. Raises LockTimeout."""
+
+    def author(self) -> Author:
+        """Who is acting. Raises NoIdentity."""
+
+    def read(self, rev: str | None = None) -> Snapshot:
+        """The committed state, at once and offline. Raises NotAStore, BadInput for an unknown ``rev``."""
+
+    def tip(self, timeout: float) -> Snapshot:
+        """The newest state, from the remote where there is one.
+
+        Raises RemoteUnreachable, HistoryRewritten, NoStoreBranch, NotAStore.
+        """
+
+    def commit(
+        self,
+        base: Snapshot,
+        changes: Sequence[Change],
+        message: str,
+        author: Author,
+        when: datetime,
+        timeout: float,
+    ) -> str:
+        """Put the changes on top of ``base`` and land them; the new revision.
+
+        Raises Stale if the store has moved, Unanswered if that cannot be known, PushRefused,
+        RemoteFault, PathStaged, GitFailed.
+        """
+
+    def contains(self, snapshot: Snapshot, commit: str) -> bool:
+        """Whether a commit is part of the snapshot's history."""
+
+    def follow(self, revision: str) -> str | None:
+        """Bring the checkout along where that is safe; what stood in the way, else None."""
+
+    @property
+    def remote(self) -> str | None:
+        """The remote's name, None without one."""

@@ -1,0 +1,133 @@
+"""What a push's answer means, from what git really prints (githooks, git-push --porcelain).
+
+A lost race, a rule against it, the repository's own trouble and no answer at all call for four
+different next steps, so they must never be mistaken for each other.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Answer(Enum):
+    """The five things that a push can come to."""
+
+    LANDED = "landed"
+    LOST = "lost"  # somebody else was first
+    REFUSED = "refused"  # a rule, a hook or missing rights
+    FAULT = "fault"  # the repository's own trouble
+    UNKNOWN = "unknown"  # no answer
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """The answer and the words that came with it."""
+
+    answer: Answer
+    words: str
+
+
+_LOST = (
+    "fetch first",
+    "non-fast-forward",
+    "stale info",
+    "remote ref updated since checkout",
+    "failed to update ref",
+    "incorrect old value provided",
+    "reference already exists",
+    "atomic transaction failed",
+    "failed to lock",
+)
+_CANNOT_LOCK = re.compile(
+    r"cannot lock ref .*(is at [0-9a-f]+ but expected|unable to create|file exists|exists)", re.I
+)
+_FAULT = (
+    "shallow update not allowed",
+    "unpacker error",
+    "missing necessary objects",
+    "branch is currently checked out",
+    "no such ref",
+    "bad pack",
+    "index-pack",
+    "n/a (unpacker error)",
+)
+_DENIED = (
+    "you are not allowed to push",
+    "not allowed to push to protected branch",
+    "protected branch hook declined",
+    "repository rule violations",
+)
+# Answers of the transport from before anything was sent: nothing can have landed.
+_NO_ACCESS = (
+    "terminal prompts disabled",
+    "could not read username",
+    "could not read password",
+    "authentication failed",
+    "permission denied (",
+    "host key verification failed",
+    "returned error: 401",
+    "returned error: 403",
+    "http 401",
+    "http 403",
+)
+
+
+def classify(status: int, stdout: str, stderr: str) -> Pushed:
+    """The meaning of a finished `git push --porcelain` of one ref.
+
+    ``status`` is git's exit code, negative for a signal. What does not fit any known answer counts
+    as unknown: the caller then looks at the remote instead of guessing.
+    """
+    flag, summary = _ref_line(stdout)
+    words = remote_words(stderr)
+    if flag in (" ", "*") and status == 0:
+        return Pushed(Answer.LANDED, "")
+    if flag == "=":
+        # Somebody made the very same commit: theirs, as far as we can tell.
+        return Pushed(Answer.LOST, "up to date")
+    if flag == "!":
+        return _rejection(summary, words)
+    low = stderr.lower()
+    if any(mark in low for mark in (*_NO_ACCESS, *_DENIED)):
+        return Pushed(Answer.REFUSED, words)
+    if status == 1 and flag is None:
+        # git says so itself before it has sent anything: a pre-push hook of this clone.
+        return Pushed(Answer.REFUSED, words or "the pre-push hook of this clone said no")
+    return Pushed(Answer.UNKNOWN, words or f"git push ended with status {status}")
+
+
+def _rejection(summary: str, words: str) -> Pushed:
+    low = summary.lower()
+    reason = low.partition("(")[2]
+    said = words or summary
+    if "remote failed to report status" in low:
+        return Pushed(Answer.UNKNOWN, said)
+    if "[remote rejected]" in low and "non-fast-forward" in reason:
+        return Pushed(Answer.REFUSED, said)
+    if any(mark in reason for mark in _FAULT):
+        return Pushed(Answer.FAULT, said if summary in said else f"{summary} {words}".strip())
+    if any(mark in reason for mark in _LOST) or _CANNOT_LOCK.search(reason):
+        return Pushed(Answer.LOST, said)
+    return Pushed(Answer.REFUSED, said)
+
+
+def _ref_line(stdout: str) -> tuple[str | None, str]:
+    for line in stdout.splitlines():
+        flag, tab, rest = line.partition("\t")
+        if tab and len(flag) == 1 and "\t" in rest:
+            return flag, rest.partition("\t")[2]
+    return None, ""
+
+
+def remote_words(stderr: str) -> str:
+    """What the remote itself said, as one line; without that, what git said."""
+    lines = [line.strip() for line in stderr.replace("\r", "\n").splitlines()]
+    remote = [line.removeprefix("remote:").strip() for line in lines if line.startswith("remote:")]
+    said = [line for line in remote if line] or [
+        line.removeprefix("fatal: ").removeprefix("error: ")
+        for line in lines
+        if line and not line.startswith(("To ", "hint:", "error: failed to push some refs"))
+    ]
+    return " / ".join(said)
