@@ -1,0 +1,5 @@
+"""`python -m kt_escalation` is `kt`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,186 @@
+"""Real git for the tests: bare remotes, clones with pinned people, and `kt` as real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+KT = (sys.executable, "-m", "kt_escalation")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A process that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """The error of a `--json` command."""
+        found: dict[str, Any] = json.loads(self.err.strip().splitlines()[-1])["error"]
+        return found
+
+
+def git(*args: str, cwd: Path, env: Mapping[str, str] | None = None) -> str:
+    """Run git, which must succeed; its output without the last line feed."""
+    done = subprocess.run(
+        ["git", *args], cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"git {' '.join(args)}: {done.stderr}"
+    return done.stdout.removesuffix("\n")
+
+
+def start(*args: str, cwd: Path, env: Mapping[str, str] | None = None, session: bool = False) -> subprocess.Popen[str]:
+    """Start `kt escalation`, not waiting for it."""
+    return subprocess.Popen(
+        [*KT, "escalation", *args],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=session,
+    )
+
+
+def end(process: subprocess.Popen[str], timeout: float = 120) -> Ran:
+    """Wait for a process."""
+    out, err = process.communicate(timeout=timeout)
+    return Ran(process.returncode, out, err)
+
+
+def kt(*args: str, cwd: Path, env: Mapping[str, str] | None = None, stdin: str | None = None) -> Ran:
+    """Run `kt escalation` as a process."""
+    done = subprocess.run(
+        [*KT, "escalation", *args],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        input=stdin,
+        stdin=subprocess.DEVNULL if stdin is None else None,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def record_text(name: str, severity: str = "medium", **more: str) -> str:
+    """A queued record's canonical text, for putting many into a store by git alone."""
+    keys = {
+        "schema_version": "1",
+        "escalation_id": f"esc_{name}",
+        "status": "queued",
+        "severity": severity,
+        "reason_code": "oversight.required",
+        "created_at": '"2026-11-23T09:00:00.000Z"',
+        "raised_at": '"2026-11-23T09:00:00.000Z"',
+        "raised_by": "gw@example.com",
+        "queued_at": '"2026-11-23T09:00:00.000Z"',
+        **more,
+    }
+    lines = [f"{key}: {value}" for key, value in keys.items()]
+    return "\n".join([*lines, "route:", "  source: default", "requires:", "  approvals: 1", ""])
+
+
+class Lab:
+    """A bare remote and clones of it."""
+
+    def __init__(self, folder: Path, *, object_format: str = "sha1") -> None:
+        self.folder = folder
+        self.remote = folder / "remote.git"
+        git("init", "--bare", "--quiet", f"--object-format={object_format}", str(self.remote), cwd=folder)
+        seed = folder / "seed"
+        git("init", "--quiet", f"--object-format={object_format}", str(seed), cwd=folder)
+        self.seed = self._person(seed, "seed")
+        git("remote", "add", "origin", str(self.remote), cwd=seed)
+        self.put({"policies/policy-config.yaml": "pack: {enabled: true}\n", "README.md": "A store.\n"}, "start")
+
+    def _person(self, clone: Path, name: str) -> Path:
+        git("config", "user.name", name.title(), cwd=clone)
+        git("config", "user.email", f"{name}@example.com", cwd=clone)
+        return clone
+
+    def put(self, files: Mapping[str, str | bytes], message: str = "put") -> str:
+        """Commit files by git alone and push them."""
+        if (self.seed / ".git/refs/remotes/origin/main").exists():
+            git("pull", "--quiet", "--rebase", "origin", "main", cwd=self.seed)
+        for name, text in files.items():
+            path = self.seed / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        git("add", "--all", cwd=self.seed)
+        git("commit", "--quiet", "-m", message, cwd=self.seed)
+        git("push", "--quiet", "origin", "HEAD:main", cwd=self.seed)
+        return git("rev-parse", "HEAD", cwd=self.seed)
+
+    def escalations(self, *names: str, **more: str) -> None:
+        """Put queued escalations into the store."""
+        self.put({f"queue/esc_{name}.yaml": record_text(name, **more) for name in names}, "raise")
+
+    def clone(self, name: str, *options: str, email: str | None = None) -> Path:
+        """A clone for a person."""
+        path = self.folder / name
+        git("clone", "--quiet", *options, self.remote.as_uri(), str(path), cwd=self.folder)
+        self._person(path, name)
+        if email:
+            git("config", "user.email", email, cwd=path)
+        return path
+
+    def commits(self, *words: str) -> list[str]:
+        """The subjects on the remote's store branch, newest first, that hold all the words."""
+        subjects = git("log", "--format=%s", "main", cwd=self.remote).splitlines()
+        return [subject for subject in subjects if all(word in subject for word in words)]
+
+    def tip(self) -> str:
+        """The remote's newest commit."""
+        return git("rev-parse", "main", cwd=self.remote)
+
+    def file(self, path: str) -> str:
+        """A file at the remote's tip."""
+        return git("show", f"main:{path}", cwd=self.remote)
+
+    def files(self) -> list[str]:
+        """All paths at the remote's tip."""
+        return git("ls-tree", "-r", "--name-only", "main", cwd=self.remote).splitlines()
+
+    def hook(self, name: str, script: str) -> Path:
+        """Install a hook of the remote."""
+        path = self.remote / "hooks" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        return path
+
+
+def state(clone: Path) -> dict[str, str]:
+    """All of a checkout that belongs to its user."""
+    files = sorted(
+        path for path in clone.rglob("*") if path.is_file() and ".git" not in path.relative_to(clone).parts
+    )
+    return {
+        "head": (clone / ".git/HEAD").read_text(),
+        "commit": git("rev-parse", "HEAD", cwd=clone),
+        "heads": git("for-each-ref", "refs/heads", cwd=clone),
+        "stash": git("stash", "list", cwd=clone),
+        "index": git("ls-files", "--stage", cwd=clone),
+        "files": "\n".join(f"{path.relative_to(clone)}: {path.read_bytes()!r}" for path in files),
+    }
+
+
+def ids(listing: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The ids of records in order."""
+    return [item["escalation_id"] for item in listing]
