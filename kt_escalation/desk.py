@@ -25,6 +25,7 @@ from .errors import (
     AmbiguousId,
     BadInput,
     Failure,
+    GitFailed,
     Interrupted,
     KtError,
     NotFound,
@@ -51,6 +52,8 @@ RETRY_TIMEOUT = 30.0
 # The first pause after a lost race, doubled up to the longest; the real one is a random part of it.
 FIRST_PAUSE = 0.04
 LONGEST_PAUSE = 1.5
+# A push that is started with less than this left, in seconds, would only lose its answer.
+LEAST_FOR_PUSH = 0.5
 
 _T = TypeVar("_T")
 
@@ -604,9 +607,11 @@ class Store:
                     if not plan.changes:
                         return self._done(plan, None, snapshot.revision)
                     when = max(change.new.last_time for change in plan.changes)
-                    left = max(end - time.monotonic(), 0.1)
+                    left = end - time.monotonic()
+                    if attempts > 1 and left < LEAST_FOR_PUSH:
+                        raise RetriesExhausted(attempts=attempts, seconds=self._retry_timeout)
                     commit = self._port.commit(
-                        snapshot, plan.changes, str(plan.message), author, max(now, when), left
+                        snapshot, plan.changes, str(plan.message), author, max(now, when), max(left, LEAST_FOR_PUSH)
                     )
                     return self._done(plan, commit)
                 except Stale:
@@ -622,21 +627,20 @@ class Store:
                 _pause(attempts, end)
         except OutcomeUnknown:
             raise
-        except (KtError, KeyboardInterrupt) as error:
+        except (KtError, KeyboardInterrupt, OSError) as caught:
+            error = _named(caught)
             if not sent:
-                if isinstance(error, KeyboardInterrupt):
-                    raise Interrupted from None
-                raise
+                raise error from None
             last, plan = sent[-1]
             find = plan.find or "kt escalation list --fetch"
-            words = f"{last.words}; then: {error.message}" if isinstance(error, KtError) else last.words
+            words = f"{last.words}; then: {error.message}"
             raise OutcomeUnknown(
                 commit=last.commit,
                 remote=self._port.remote,
                 words=words,
                 find=find,
                 claim_id=plan.message.claim_id if plan.message else None,
-            ) from error
+            ) from caught
 
     def _done(self, plan: _Plan, commit: str | None, seen: str | None = None) -> Result:
         """The effect is there: from here on nothing can take it back, and nothing may seem to."""
@@ -659,6 +663,15 @@ class Store:
             warnings=warnings,
             replaced=tuple(change.old.record for change in plan.changes if change.old),
         )
+
+
+def _named(error: BaseException) -> KtError:
+    """What stopped a change, as an error of ours."""
+    if isinstance(error, KtError):
+        return error
+    if isinstance(error, OSError):
+        return GitFailed(says="this machine failed: {words}", words=error.strerror or str(error))
+    return Interrupted()
 
 
 def _judge(plan: _Plan, partial: bool) -> None:

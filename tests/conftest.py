@@ -18,6 +18,8 @@ def pytest_configure() -> None:
     for name in list(os.environ):
         if name.startswith(("GIT_", "KT_", "SSH_", "XDG_")) or name == "NO_COLOR":
             del os.environ[name]
+    # Hundreds of processes are started: let them find compiled modules.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -26,7 +28,7 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     (home / "templates").mkdir()
     (home / "gitconfig").write_text(
         f"[init]\n\tdefaultBranch = main\n\ttemplateDir = {home / 'templates'}\n"
-        "[protocol \"file\"]\n\tallow = always\n[uploadpack]\n\tallowFilter = true\n\tallowAnySHA1InWant = true\n"
+        '[protocol "file"]\n\tallow = always\n[uploadpack]\n\tallowFilter = true\n\tallowAnySHA1InWant = true\n'
     )
     os.environ.update(HOME=str(home), GIT_CONFIG_GLOBAL=str(home / "gitconfig"), GIT_CONFIG_NOSYSTEM="1")
     yield

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -10,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from kt_escalation.cli.edge import run
 
 KT = (sys.executable, "-m", "kt_escalation")
 
@@ -36,13 +40,20 @@ class Ran:
 def git(*args: str, cwd: Path, env: Mapping[str, str] | None = None) -> str:
     """Run git, which must succeed; its output without the last line feed."""
     done = subprocess.run(
-        ["git", *args], cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False
+        ["git", *args],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, f"git {' '.join(args)}: {done.stderr}"
     return done.stdout.removesuffix("\n")
 
 
-def start(*args: str, cwd: Path, env: Mapping[str, str] | None = None, session: bool = False) -> subprocess.Popen[str]:
+def start(
+    *args: str, cwd: Path, env: Mapping[str, str] | None = None, session: bool = False
+) -> subprocess.Popen[str]:
     """Start `kt escalation`, not waiting for it."""
     return subprocess.Popen(
         [*KT, "escalation", *args],
@@ -62,20 +73,27 @@ def end(process: subprocess.Popen[str], timeout: float = 120) -> Ran:
     return Ran(process.returncode, out, err)
 
 
-def kt(*args: str, cwd: Path, env: Mapping[str, str] | None = None, stdin: str | None = None) -> Ran:
-    """Run `kt escalation` as a process."""
-    done = subprocess.run(
-        [*KT, "escalation", *args],
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        input=stdin,
-        stdin=subprocess.DEVNULL if stdin is None else None,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-    return Ran(done.returncode, done.stdout, done.stderr)
+def kt_process(*args: str, cwd: Path, env: Mapping[str, str] | None = None) -> Ran:
+    """Run `kt escalation` as a process of its own."""
+    return end(start(*args, cwd=cwd, env=env))
+
+
+def kt(*args: str, cwd: Path, env: Mapping[str, str] | None = None, stdin: bytes = b"") -> Ran:
+    """Run `kt escalation` in this process, which spares the start of Python; all else is as real."""
+    out, err = io.StringIO(), io.StringIO()
+    before, here, terminal = dict(os.environ), Path.cwd(), sys.stdin
+    os.environ.update(env or {})
+    os.chdir(cwd)
+    sys.stdin = io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8", errors="surrogateescape")
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = run("kt-escalation", args)
+    finally:
+        sys.stdin = terminal
+        os.chdir(here)
+        os.environ.clear()
+        os.environ.update(before)
+    return Ran(code, out.getvalue(), err.getvalue())
 
 
 def record_text(name: str, severity: str = "medium", **more: str) -> str:
@@ -107,7 +125,9 @@ class Lab:
         git("init", "--quiet", f"--object-format={object_format}", str(seed), cwd=folder)
         self.seed = self._person(seed, "seed")
         git("remote", "add", "origin", str(self.remote), cwd=seed)
-        self.put({"policies/policy-config.yaml": "pack: {enabled: true}\n", "README.md": "A store.\n"}, "start")
+        self.put(
+            {"policies/policy-config.yaml": "pack: {enabled: true}\n", "README.md": "A store.\n"}, "start"
+        )
 
     def _person(self, clone: Path, name: str) -> Path:
         git("config", "user.name", name.title(), cwd=clone)

@@ -56,7 +56,10 @@ def test_claim_ids_of_their_own_tell_workers_of_one_identity_apart(lab: Lab, num
     lab.escalations("wanted")
     clones = [lab.clone(f"r{n}", email="same@example.com") for n in range(CLONES)]
     ended = race(
-        [(clone, ["claim", "--id", "esc_wanted", "--claim-id", f"worker-{n}"]) for n, clone in enumerate(clones)]
+        [
+            (clone, ["claim", "--id", "esc_wanted", "--claim-id", f"worker-{n}"])
+            for n, clone in enumerate(clones)
+        ]
     )
     assert Counter(ran.code for ran in ended) == {0: 1, 6: CLONES - 1}
     winner = next(n for n, ran in enumerate(ended) if ran.code == 0)
@@ -87,7 +90,9 @@ def test_every_exit_0_is_in_the_history_and_no_other_is(lab: Lab, number: int) -
         ]
     )
     history = git("log", "--format=%H", "main", cwd=lab.remote)
-    for ran, words in zip(ended, ("claim esc_one", "resolve esc_two", "note esc_two", "raise esc_three"), strict=True):
+    for ran, words in zip(
+        ended, ("claim esc_one", "resolve esc_two", "note esc_two", "raise esc_three"), strict=True
+    ):
         no_traceback(ran)
         assert (ran.code == 0) == bool(lab.commits(words))
         if ran.code == 0:

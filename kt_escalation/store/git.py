@@ -320,7 +320,7 @@ class Repository:
             "-c",
             "maintenance.auto=false",
             "fetch",
-            "--quiet",
+            "--no-progress",
             "--no-tags",
             "--no-write-fetch-head",
             "--no-recurse-submodules",

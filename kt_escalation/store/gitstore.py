@@ -262,7 +262,6 @@ class GitStore:
             self._push(commit, end)
         else:
             self._land_here(commit, base, subject, ids)
-        faults.point("after-push")
         return commit
 
     def _write_tree(
@@ -410,6 +409,7 @@ class GitStore:
         return found if found.toplevel else None
 
     def follow(self, revision: str) -> str | None:
+        faults.point("after-push")
         faults.point("before-follow")
         left = self._left if self.remote is None else self._fast_forward(revision)
         faults.point("after-follow")

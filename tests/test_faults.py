@@ -1,0 +1,414 @@
+"""Whatever dies in the middle: killed processes, lost answers, silent and hostile remotes."""
+
+from __future__ import annotations
+
+import http.server
+import os
+import pty
+import resource
+import signal
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from lab import Lab, end, git, kt, kt_process, start, state
+
+from kt_escalation.store.faults import POINTS, VARIABLE
+
+ACTIONS = {
+    "raise": ["raise", "--request-id", "new", "--reason-code", "a.b", "--summary", "One thing"],
+    "claim": ["claim", "--id", "esc_job"],
+    "resolve": ["resolve", "--id", "esc_job", "--outcome", "approved", "--reason", "fine"],
+}
+WORDS = {"raise": "raise esc_new", "claim": "claim esc_job", "resolve": "resolve esc_job"}
+
+# Every kill is a case of the soak; one in five, spread over all actions and points, of every run.
+KILLS = [
+    pytest.param(action, point, alone, marks=[] if number % 5 == 0 else [pytest.mark.soak])
+    for number, (action, point, alone) in enumerate(
+        (action, point, alone) for action in ACTIONS for alone in (False, True) for point in POINTS
+    )
+]
+
+
+def prepare(lab: Lab, action: str, alone: bool) -> Path:
+    """A clone in which the action is the next thing to do, with work of its user's in progress."""
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    if action == "resolve":
+        assert kt("claim", "--id", "esc_job", cwd=clone).code == 0
+    if alone:
+        git("remote", "remove", "origin", cwd=clone)
+    (clone / "README.md").write_text("My own words.\n")
+    (clone / "staged.txt").write_text("staged\n")
+    git("add", "staged.txt", cwd=clone)
+    (clone / "staged.txt").write_text("staged, and changed since\n")
+    (clone / "untracked.txt").write_text("untracked\n")
+    return clone
+
+
+def mine(clone: Path) -> dict[str, str]:
+    """The user's work in progress."""
+    names = ("README.md", "staged.txt", "untracked.txt")
+    return {
+        **{name: (clone / name).read_text() for name in names},
+        "index": git("ls-files", "--stage", "README.md", "staged.txt", cwd=clone),
+    }
+
+
+@pytest.mark.parametrize(("action", "point", "alone"), KILLS)
+def test_after_a_kill_the_next_command_works_and_nothing_is_half_done(
+    lab: Lab, action: str, point: str, alone: bool
+) -> None:
+    clone = prepare(lab, action, alone)
+    before = mine(clone)
+    died = kt_process(*ACTIONS[action], cwd=clone, env={VARIABLE: f"{point}:kill"})
+    assert died.code == -signal.SIGKILL
+    assert mine(clone) == before
+
+    again = kt(*ACTIONS[action], cwd=clone)
+    assert again.code == 0, again.err
+    assert mine(clone) == before
+    where = clone if alone else lab.remote
+    subjects = git("log", "--format=%s", "main", cwd=where).splitlines()
+    assert len([subject for subject in subjects if WORDS[action] in subject]) == 1
+    touched = git("status", "--porcelain", "--", "queue", cwd=clone)
+    assert touched == "", "the checkout is half made"
+    git("fsck", "--strict", cwd=clone)
+    assert not list((clone / ".git").rglob("*.lock"))
+
+
+def test_a_push_that_lands_and_loses_its_answer_is_reported_as_done(lab: Lab) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    lab.hook("post-receive", "kill -9 $PPID")
+    ran = kt("claim", "--id", "esc_job", "--json", cwd=clone)
+    assert ran.code == 0, ran.err
+    assert ran.json["changed"] is True
+    assert ran.json["commit"] == lab.tip()
+    assert len(lab.commits("claim")) == 1
+
+
+def test_a_push_that_did_not_land_and_lost_its_answer_is_retried(lab: Lab) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    lab.hook("pre-receive", "[ -e died ] || { touch died; kill -9 $PPID; }")
+    ran = kt("claim", "--id", "esc_job", cwd=clone)
+    assert ran.code == 0, ran.err
+    assert (lab.remote / "died").exists()
+    assert len(lab.commits("claim")) == 1
+
+
+def test_answers_that_are_always_lost_end_in_exit_9(lab: Lab) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    lab.hook("pre-receive", "kill -9 $PPID")
+    ran = kt("claim", "--id", "esc_job", "--retry-timeout", "2", "--json", cwd=clone)
+    assert ran.code == 9
+    assert ran.error["code"] == "outcome_unknown" and ran.error["claim_id"]
+    assert lab.commits("claim") == []
+
+
+def silent_after_push(lab: Lab, clone: Path) -> Path:
+    """A remote that takes the next push and then answers nothing until the file given is removed."""
+    quiet = lab.folder / "quiet"
+    upload = lab.folder / "upload-pack"
+    upload.write_text(f'#!/bin/sh\nif [ -e {quiet} ]; then exec sleep 60; fi\nexec git-upload-pack "$@"\n')
+    upload.chmod(0o755)
+    git("config", "remote.origin.uploadpack", str(upload), cwd=clone)
+    lab.hook("post-receive", f"touch {quiet}; kill -9 $PPID")
+    return quiet
+
+
+def test_a_remote_that_then_stays_silent_ends_in_exit_9_and_a_later_run_finds_its_own_effect(
+    lab: Lab,
+) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    quiet = silent_after_push(lab, clone)
+    lost = kt("claim", "--id", "esc_job", "--retry-timeout", "2", cwd=clone)
+    assert lost.code == 9
+    assert "run the same command again" in lost.err
+    quiet.unlink()
+    lab.hook("post-receive", "exit 0")
+    found = kt("claim", "--id", "esc_job", "--json", cwd=clone)
+    assert found.code == 0 and found.json["changed"] is False
+    assert len(lab.commits("claim")) == 1
+
+
+def wait_for(path: Path, seconds: float = 20) -> None:
+    until = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < until, f"{path} never came"
+        time.sleep(0.01)
+
+
+def test_a_kill_of_the_whole_process_group_leaves_no_lock_on_the_remote_and_no_half_made_checkout(
+    lab: Lab,
+) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    lab.hook("update", "touch started; sleep 1")
+    running = start("claim", "--id", "esc_job", cwd=clone, session=True)
+    wait_for(lab.remote / "started")
+    os.killpg(running.pid, signal.SIGKILL)
+    assert end(running).code == -signal.SIGKILL
+    until = time.monotonic() + 20
+    while not lab.commits("claim"):
+        assert time.monotonic() < until, "the push did not live on"
+        time.sleep(0.05)
+    lab.hook("update", "exit 0")
+    again = kt("claim", "--id", "esc_job", "--json", cwd=clone)
+    assert again.code == 0 and again.json["changed"] is False
+    assert not list(lab.remote.rglob("*.lock"))
+    assert git("status", "--porcelain", cwd=clone) == ""
+    assert git("rev-parse", "HEAD", cwd=clone) == lab.tip()
+
+
+def test_a_refusal_by_a_hook_ends_at_once_with_its_words(lab: Lab) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    before = state(clone)
+    lab.hook("pre-receive", "touch asked-$$; echo 'reviewers push on weekdays only' >&2; exit 1")
+    ran = kt("claim", "--id", "esc_job", "--json", cwd=clone)
+    assert ran.code == 4
+    assert ran.error["code"] == "push_refused"
+    assert "reviewers push on weekdays only" in ran.error["message"]
+    assert len(list(lab.remote.glob("asked-*"))) == 1
+    assert state(clone) == before
+
+
+def test_an_update_hook_that_says_no_is_a_refusal_too(lab: Lab) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    lab.hook("update", "exit 1")
+    assert kt("claim", "--id", "esc_job", cwd=clone).code == 4
+
+
+def test_a_pre_push_hook_of_the_clone_that_says_no_is_a_refusal(lab: Lab) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    hook = clone / ".git/hooks/pre-push"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\necho 'not from this laptop' >&2\nexit 1\n")
+    hook.chmod(0o755)
+    ran = kt("claim", "--id", "esc_job", cwd=clone)
+    assert ran.code == 4 and "not from this laptop" in ran.err
+
+
+def test_a_remote_that_hangs_when_asked_is_given_up_with_exit_4(lab: Lab) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    silent_after_push(lab, clone).touch()
+    began = time.monotonic()
+    ran = kt("claim", "--id", "esc_job", "--retry-timeout", "1", "--json", cwd=clone)
+    assert ran.code == 4 and ran.error["code"] == "remote_unreachable"
+    assert time.monotonic() - began < 15
+
+
+def test_a_push_that_hangs_is_given_up_with_exit_9(lab: Lab) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    lab.hook("pre-receive", "sleep 60")
+    began = time.monotonic()
+    ran = kt("claim", "--id", "esc_job", "--retry-timeout", "2", cwd=clone)
+    assert ran.code == 9
+    assert time.monotonic() - began < 20
+    assert not list(lab.remote.rglob("*.lock"))
+
+
+def test_a_remote_that_is_not_there_is_exit_4(lab: Lab) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    git("remote", "set-url", "origin", str(lab.folder / "gone.git"), cwd=clone)
+    ran = kt("claim", "--id", "esc_job", cwd=clone)
+    assert ran.code == 4 and "could not be reached" in ran.err
+    assert kt("list", cwd=clone).code == 0, "reading works offline"
+
+
+def test_a_rewritten_remote_stops_everything_loudly(lab: Lab) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    git("update-ref", "refs/heads/main", "main~1", cwd=lab.remote)
+    ran = kt("claim", "--id", "esc_job", "--json", cwd=clone)
+    assert ran.code == 4 and ran.error["code"] == "history_rewritten"
+    assert "REWRITTEN" in ran.error["message"]
+
+
+# --- terminals --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def http_401() -> Iterator[str]:
+    """A web server on loopback that wants a password for everything."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="kt"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/queue.git"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def on_a_terminal(args: list[str], cwd: Path, env: dict[str, str]) -> tuple[int, str]:
+    """Run `kt escalation` with a real terminal as stdin, stdout and stderr, at which nobody types."""
+    import sys
+
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(cwd)
+        os.execvpe(
+            sys.executable,
+            [sys.executable, "-m", "kt_escalation", "escalation", *args],
+            {**os.environ, **env},
+        )
+    shown = b""
+    while True:
+        try:
+            chunk = os.read(terminal, 4096)
+        except OSError:
+            break
+        if not chunk:
+            break
+        shown += chunk
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode(errors="replace")
+
+
+def test_a_remote_that_asks_for_a_password_never_prompts(lab: Lab, http_401: str) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    git("remote", "set-url", "origin", http_401, cwd=clone)
+    code, shown = on_a_terminal(["claim", "--id", "esc_job", "--retry-timeout", "5"], clone, {})
+    assert code == 4
+    assert "Username for" not in shown.replace("could not read Username for", "")
+
+
+def test_ssh_has_no_terminal_to_ask_for_a_password_on(lab: Lab) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    ssh = lab.folder / "ssh"
+    ssh.write_text("#!/bin/sh\nprintf 'Password: ' >/dev/tty || exit 255\nread answer </dev/tty\n")
+    ssh.chmod(0o755)
+    git("remote", "set-url", "origin", "ssh://git@127.0.0.1/queue.git", cwd=clone)
+    env = {"GIT_SSH_COMMAND": str(ssh), "GIT_SSH_VARIANT": "simple"}
+    code, shown = on_a_terminal(["claim", "--id", "esc_job", "--retry-timeout", "5"], clone, env)
+    assert code == 4
+    assert "Password:" not in shown
+
+
+def interrupt(lab: Lab, clone: Path, hook: str, timeout: str = "30") -> int:
+    lab.hook("pre-receive", f"touch started; {hook}")
+    running = start("claim", "--id", "esc_job", "--retry-timeout", timeout, cwd=clone)
+    wait_for(lab.remote / "started")
+    running.send_signal(signal.SIGINT)
+    ran = end(running)
+    assert "Traceback" not in ran.err
+    return ran.code
+
+
+@pytest.mark.parametrize(
+    ("hook", "code", "landed"),
+    [("sleep 1", 0, 1), ("sleep 1; exit 1", 130, 0), ("sleep 40", 9, 0)],
+    ids=["the answer comes", "the answer is no", "no answer"],
+)
+def test_an_interrupt_during_a_push_waits_for_its_answer(lab: Lab, hook: str, code: int, landed: int) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    assert interrupt(lab, clone, hook) == code
+    assert len(lab.commits("claim")) == landed
+
+
+def test_an_interrupt_before_the_push_changes_nothing(lab: Lab) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    running = start("claim", "--id", "esc_job", cwd=clone, env={VARIABLE: "after-decide:pause"})
+    time.sleep(2)
+    running.send_signal(signal.SIGINT)
+    ran = end(running)
+    assert ran.code == 130 and "nothing changed" in ran.err
+    assert lab.commits("claim") == []
+
+
+# --- the disk and the lock --------------------------------------------------------------------------
+
+
+def limited(limit: Callable[[], None], cwd: Path, *args: str) -> tuple[int, str]:
+    import subprocess
+    import sys
+
+    done = subprocess.run(
+        [sys.executable, "-m", "kt_escalation", "escalation", *args],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=limit,
+    )
+    return done.returncode, done.stderr
+
+
+def test_a_disk_that_takes_no_more_is_one_clear_line_and_nothing_changed(lab: Lab) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    code, err = limited(
+        lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)), clone, "claim", "--id", "esc_job"
+    )
+    assert code == 2 and "nothing was changed" in err and len(err.strip().splitlines()) == 1
+    assert lab.commits("claim") == []
+    assert kt("claim", "--id", "esc_job", cwd=clone).code == 0
+
+
+@pytest.mark.parametrize("point", ["before-build", "after-fetch"])
+def test_a_full_disk_of_our_own_is_no_bug(lab: Lab, point: str) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    ran = kt("claim", "--id", "esc_job", cwd=clone, env={VARIABLE: f"{point}:full"})
+    assert ran.code == 2 and "No space left" in ran.err
+
+
+@pytest.mark.parametrize("point", ["before-follow", "after-push", "after-follow"])
+def test_a_full_disk_after_the_push_is_a_warning(lab: Lab, point: str) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    ran = kt("claim", "--id", "esc_job", cwd=clone, env={VARIABLE: f"{point}:full"})
+    assert ran.code == 0 and "No space left" in ran.err
+    assert len(lab.commits("claim")) == 1
+
+
+def test_the_lock_is_given_up_after_its_timeout_and_names_its_holder(lab: Lab) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    holder = start("claim", "--id", "esc_job", cwd=clone, env={VARIABLE: "after-lock:pause"})
+    wait_for(clone / ".git/kt/holder")
+    waiting = kt("claim", "--id", "esc_job", "--lock-timeout", "1", "--json", cwd=clone)
+    assert waiting.code == 8 and waiting.error["code"] == "lock_timeout"
+    assert waiting.error["pid"] == str(holder.pid) and waiting.error["since"].endswith("Z")
+    holder.kill()
+    end(holder)
+    assert kt("claim", "--id", "esc_job", "--lock-timeout", "1", cwd=clone).code == 0
+
+
+def test_a_lock_that_is_stuck_on_the_remote_ends_in_exit_8(lab: Lab) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    lock = lab.remote / "refs/heads/main.lock"
+    lock.touch()
+    assert stat.S_ISREG(lock.stat().st_mode)
+    ran = kt("claim", "--id", "esc_job", "--retry-timeout", "3", "--json", cwd=clone)
+    assert ran.code == 8 and ran.error["code"] == "retry_timeout"
+    assert lab.commits("claim") == []
