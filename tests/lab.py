@@ -134,7 +134,7 @@ class Lab:
         git("config", "user.email", f"{name}@example.com", cwd=clone)
         return clone
 
-    def put(self, files: Mapping[str, str | bytes], message: str = "put") -> str:
+    def put(self, files: Mapping[str, str] | Mapping[str, bytes], message: str = "put") -> str:
         """Commit files by git alone and push them."""
         if (self.seed / ".git/refs/remotes/origin/main").exists():
             git("pull", "--quiet", "--rebase", "origin", "main", cwd=self.seed)

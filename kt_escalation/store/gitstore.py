@@ -375,6 +375,9 @@ class GitStore:
         index = here.index_entries(paths)
         for path in paths:
             if index.get(path) != was[path]:
+                if self.repository.commit_of(ref) != base:
+                    # A plain `git commit` came first, and the index went with it.
+                    raise Stale
                 raise PathStaged(path=path)
         done = here.fast_forward(commit, subject, flush=True)
         if done.status == 0 and here.commit_of("HEAD") == commit:

@@ -1,0 +1,37 @@
+# Each target sets up .venv by itself, and again only when pyproject.toml has changed.
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/.ready
+RUN := $(VENV)/bin
+
+.PHONY: help demo test lint soak clean
+
+help:
+	@echo "make demo   play an escalation's whole life on a throw-away store"
+	@echo "make test   run the tests"
+	@echo "make lint   style, types and import rules"
+	@echo "make soak   the long campaigns: races, kills and properties at full count"
+	@echo "make clean  remove what the others have made"
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $(READY)
+
+demo: $(READY)
+	@PATH="$(CURDIR)/$(RUN):$$PATH" ./demo.sh
+
+test: $(READY)
+	$(RUN)/python -m pytest
+
+lint: $(READY)
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+	$(RUN)/lint-imports --no-cache
+
+soak: $(READY)
+	KT_SOAK=1 $(RUN)/python -m pytest -m 'soak or not soak'
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .ruff_cache .import_linter_cache

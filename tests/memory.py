@@ -1,0 +1,163 @@
+"""A store in memory that keeps the promises of the port, for thousands of fast cases.
+
+Faults are asked for ahead of time: each commit takes the next one from `World.faults`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha1
+
+from kt_escalation.core.policies_file import PolicyFile
+from kt_escalation.errors import BadInput, RemoteUnreachable
+from kt_escalation.store import codec, layout
+from kt_escalation.store.port import Author, Change, Entry, Invalid, Snapshot, Stale, Unanswered
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit: the files after it, who made it, and what it says."""
+
+    id: str
+    files: Mapping[str, bytes]
+    author: Author
+    message: str
+
+
+class World:
+    """The remote that all memory stores of a test share."""
+
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self.commits = [Commit(f"{1:040x}", dict(files), Author("Seed", "seed@example.com"), "start")]
+        self.faults: deque[str] = deque()
+        #: What somebody else does when a commit is to come second.
+        self.somebody_else: Callable[[], object] = lambda: None
+        self.silent = False
+
+    def put(self, files: Mapping[str, bytes], author: Author, message: str = "put") -> str:
+        """Append a commit that adds files."""
+        merged = {**self.commits[-1].files, **files}
+        self.commits.append(Commit(f"{len(self.commits) + 1:040x}", merged, author, message))
+        return self.commits[-1].id
+
+
+class MemorySnapshot:
+    """The files of one commit."""
+
+    def __init__(self, commit: Commit) -> None:
+        self._commit = commit
+
+    @property
+    def revision(self) -> str:
+        return self._commit.id
+
+    def _under(self, resolved: bool) -> Iterator[Entry | Invalid]:
+        for path in sorted(self._commit.files):
+            if path.startswith(f"{layout.QUEUE}/") and path.startswith(f"{layout.RESOLVED}/") == resolved:
+                yield self._parsed(path)
+
+    def _parsed(self, path: str) -> Entry | Invalid:
+        if layout.id_of(path) is None:
+            return Invalid(path, "is not named as an escalation's file")
+        data = self._commit.files[path]
+        try:
+            record = codec.loads(data)
+        except codec.Malformed as error:
+            return Invalid(path, str(error), layout.id_of(path))
+        wrong = layout.misplaced(record, path)
+        if wrong:
+            return Invalid(path, wrong, layout.id_of(path))
+        return Entry(
+            record, path, sha1(b"blob %d\0%s" % (len(data), data), usedforsecurity=False).hexdigest()
+        )
+
+    def open(self) -> Iterator[Entry | Invalid]:
+        return self._under(resolved=False)
+
+    def resolved(self) -> Iterator[Entry | Invalid]:
+        return self._under(resolved=True)
+
+    def find(self, escalation_id: str) -> Entry | Invalid | None:
+        fits = [path for path in self._commit.files if layout.id_of(path) == escalation_id]
+        return self._parsed(min(fits, key=lambda path: path.startswith(layout.RESOLVED))) if fits else None
+
+    def ids(self, *, resolved: bool) -> Sequence[str]:
+        paths = [p for p in sorted(self._commit.files) if p.startswith(layout.RESOLVED) == resolved]
+        return [found for found in map(layout.id_of, paths) if found]
+
+    def policies(self) -> tuple[str | None, Mapping[str, PolicyFile]]:
+        found: dict[str, PolicyFile] = {}
+        for path, data in self._commit.files.items():
+            if path.startswith(f"{layout.POLICIES}/"):
+                try:
+                    document = codec.load_yaml(data, strict=False)
+                    found[path] = PolicyFile(document.value, marks=document.marks)
+                except codec.Malformed as error:
+                    found[path] = PolicyFile(problem=str(error))
+        return ("1" * 40 if found else None), found
+
+
+class MemoryStore:
+    """One person's clone of a world."""
+
+    def __init__(self, world: World, author: Author) -> None:
+        self.world = world
+        self._author = author
+        self.remote = "memory"
+
+    @contextmanager
+    def writing(self, timeout: float) -> Iterator[None]:
+        yield
+
+    def author(self) -> Author:
+        return self._author
+
+    def read(self, rev: str | None = None) -> MemorySnapshot:
+        for commit in reversed(self.world.commits):
+            if rev in (None, commit.id):
+                return MemorySnapshot(commit)
+        raise BadInput(problem=f"{rev!r} names no commit")
+
+    def tip(self, timeout: float) -> MemorySnapshot:
+        if self.world.silent:
+            raise RemoteUnreachable(remote=self.remote, words="no answer")
+        return self.read()
+
+    def commit(
+        self,
+        base: Snapshot,
+        changes: Sequence[Change],
+        message: str,
+        author: Author,
+        when: datetime,
+        timeout: float,
+    ) -> str:
+        fault = self.world.faults.popleft() if self.world.faults else "none"
+        if fault == "stale":
+            self.world.somebody_else()
+        if base.revision != self.world.commits[-1].id:
+            raise Stale
+        if fault in ("lost", "lost and silent"):
+            self.world.silent = fault == "lost and silent"
+            raise Unanswered("f" * 40, "hung up")
+        files = dict(self.world.commits[-1].files)
+        for change in changes:
+            if change.old:
+                del files[change.old.path]
+            files[layout.path_of(change.new)] = codec.dumps(change.new)
+        self.world.commits.append(Commit(f"{len(self.world.commits) + 1:040x}", files, author, message))
+        if fault in ("landed", "landed and silent"):
+            self.world.silent = fault == "landed and silent"
+            raise Unanswered(self.world.commits[-1].id, "hung up")
+        return self.world.commits[-1].id
+
+    def contains(self, snapshot: Snapshot, commit: str) -> bool:
+        until = [c.id for c in self.world.commits]
+        return commit in until[: until.index(snapshot.revision) + 1]
+
+    def follow(self, revision: str) -> str | None:
+        return None

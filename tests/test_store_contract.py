@@ -1,0 +1,204 @@
+"""What every store promises to the use cases: one suite for the store in memory and the one in git."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from lab import Lab, git, record_text
+from memory import MemoryStore, World
+
+from kt_escalation.core.model import Claim, Record, Resolution
+from kt_escalation.errors import BadInput
+from kt_escalation.store import codec
+from kt_escalation.store.gitstore import GitStore
+from kt_escalation.store.port import Author, Change, Entry, Invalid, Port, Stale
+
+NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
+ALICE = Author("Alice", "alice@example.com")
+TIMEOUT = 30.0
+
+#: Makes a store that holds these files and opens it for two people.
+Make = Callable[[Mapping[str, bytes]], tuple[Port, Port]]
+
+
+def _in_memory(_: Path, files: Mapping[str, bytes]) -> tuple[Port, Port]:
+    world = World(files)
+    return MemoryStore(world, ALICE), MemoryStore(world, Author("Bob", "bob@example.com"))
+
+
+def _between_clones(folder: Path, files: Mapping[str, bytes]) -> tuple[Port, Port]:
+    lab = Lab(folder)
+    lab.put(files)
+    return GitStore(lab.clone("alice")), GitStore(lab.clone("bob"))
+
+
+def _in_one_clone(folder: Path, files: Mapping[str, bytes]) -> tuple[Port, Port]:
+    lab = Lab(folder)
+    lab.put(files)
+    git("remote", "remove", "origin", cwd=lab.seed)
+    return GitStore(lab.seed), GitStore(lab.seed)
+
+
+@pytest.fixture(params=[_in_memory, _between_clones, _in_one_clone], ids=["memory", "clones", "no-remote"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
+    opened: list[Port] = []
+
+    def made(files: Mapping[str, bytes]) -> tuple[Port, Port]:
+        opened.extend(request.param(tmp_path, files))
+        return opened[0], opened[1]
+
+    yield made
+    for port in opened:
+        if isinstance(port, GitStore):
+            port.close()
+
+
+PACK = b"pack: {enabled: true}\n"
+
+
+def store_with(make: Make, *names: str, **files: bytes) -> tuple[Port, Port]:
+    return make(
+        {
+            "policies/policy-config.yaml": PACK,
+            **{f"queue/esc_{name}.yaml": record_text(name).encode() for name in names},
+            **files,
+        }
+    )
+
+
+def claimed(record: Record, by: str = "alice@example.com") -> Record:
+    return record.replace(status="claimed", claim=Claim(claim_id="c1", claimed_by=by, claimed_at=NOW))
+
+
+def resolved(record: Record) -> Record:
+    end = Resolution(outcome="denied", reason="no", resolved_by="alice@example.com", resolved_at=NOW)
+    return claimed(record).replace(status="resolved", resolution=end)
+
+
+def entry(port: Port, escalation_id: str) -> Entry:
+    found = port.tip(TIMEOUT).find(escalation_id)
+    assert isinstance(found, Entry)
+    return found
+
+
+def land(port: Port, *changes: Change) -> str:
+    return port.commit(port.tip(TIMEOUT), changes, "kt: test\n", port.author(), NOW, TIMEOUT)
+
+
+def test_what_was_committed_is_read_by_everybody(make: Make) -> None:
+    mine, theirs = store_with(make, "one")
+    was = entry(mine, "esc_one")
+    revision = land(mine, Change(was, claimed(was.record)))
+    seen = theirs.tip(TIMEOUT)
+    assert seen.revision == revision and entry(theirs, "esc_one").record == claimed(was.record)
+    assert theirs.contains(seen, revision)
+
+
+def test_a_commit_on_an_old_base_is_stale_and_changes_nothing(make: Make) -> None:
+    mine, theirs = store_with(make, "one")
+    old = theirs.tip(TIMEOUT)
+    was = entry(mine, "esc_one")
+    first = land(mine, Change(was, claimed(was.record)))
+    with pytest.raises(Stale):
+        theirs.commit(
+            old, [Change(was, claimed(was.record, "bob@example.com"))], "late\n", ALICE, NOW, TIMEOUT
+        )
+    assert theirs.tip(TIMEOUT).revision == first
+    assert entry(theirs, "esc_one").record == claimed(was.record)
+
+
+def test_a_snapshot_never_changes(make: Make) -> None:
+    mine, _ = store_with(make, "one")
+    before = mine.tip(TIMEOUT)
+    was = before.find("esc_one")
+    assert isinstance(was, Entry)
+    after = land(mine, Change(was, resolved(was.record)))
+    assert before.find("esc_one") == was and list(before.open()) == [was] and not [*before.resolved()]
+    assert mine.contains(mine.tip(TIMEOUT), before.revision) and not mine.contains(before, after)
+
+
+def test_a_resolved_record_moves_and_is_found_where_it_went(make: Make) -> None:
+    mine, theirs = store_with(make, "one", "two")
+    was = entry(mine, "esc_one")
+    land(mine, Change(was, resolved(was.record)))
+    now = theirs.tip(TIMEOUT)
+    assert (now.ids(resolved=False), now.ids(resolved=True)) == (["esc_two"], ["esc_one"])
+    [there] = now.resolved()
+    assert there == now.find("esc_one")
+    assert isinstance(there, Entry) and there.path == "queue/resolved/2026/11/23/esc_one.yaml"
+    assert [e.record.escalation_id for e in now.open() if isinstance(e, Entry)] == ["esc_two"]
+
+
+def test_several_changes_land_together(make: Make) -> None:
+    mine, theirs = store_with(make, "one", "two")
+    new = codec.loads(record_text("three").encode())
+    one, two = entry(mine, "esc_one"), entry(mine, "esc_two")
+    revision = land(
+        mine, Change(None, new), Change(one, claimed(one.record)), Change(two, resolved(two.record))
+    )
+    now = theirs.tip(TIMEOUT)
+    assert now.revision == revision
+    assert sorted(now.ids(resolved=False)) == ["esc_one", "esc_three"]
+    assert now.find("esc_three") == next(e for e in now.open() if isinstance(e, Entry) and e.record == new)
+
+
+def test_the_id_of_an_entry_names_its_bytes(make: Make) -> None:
+    mine, theirs = store_with(make, "one")
+    was = entry(mine, "esc_one")
+    assert was.blob == entry(theirs, "esc_one").blob
+    land(mine, Change(was, claimed(was.record)))
+    assert entry(mine, "esc_one").blob != was.blob
+
+
+def test_what_cannot_be_read_is_told_and_hides_nothing(make: Make) -> None:
+    mine, _ = store_with(
+        make,
+        "good",
+        **{
+            "queue/esc_bad.yaml": b"<<<<<<< ours\n",
+            "queue/readme.txt": b"hello",
+            "queue/esc_other.yaml": record_text("elsewhere").encode(),
+        },
+    )
+    now = mine.tip(TIMEOUT)
+    found = [*now.open()]
+    assert [e.record.escalation_id for e in found if isinstance(e, Entry)] == ["esc_good"]
+    assert sorted(e.path for e in found if isinstance(e, Invalid)) == [
+        "queue/esc_bad.yaml",
+        "queue/esc_other.yaml",
+        "queue/readme.txt",
+    ]
+    assert isinstance(now.find("esc_bad"), Invalid) and now.find("esc_none") is None
+
+
+def test_policies_are_read_with_what_is_wrong_in_them(make: Make) -> None:
+    mine, _ = store_with(make, **{"policies/broken.yaml": b"a: [\n", "policies/roster.yaml": b"users: []\n"})
+    tree, files = mine.tip(TIMEOUT).policies()
+    assert tree and len(tree) == 40
+    assert sorted(files) == ["policies/broken.yaml", "policies/policy-config.yaml", "policies/roster.yaml"]
+    assert files["policies/broken.yaml"].problem and files["policies/roster.yaml"].value == {"users": []}
+
+
+def test_an_old_revision_can_be_read_and_an_unknown_one_is_bad_input(make: Make) -> None:
+    mine, _ = store_with(make, "one")
+    was = entry(mine, "esc_one")
+    before = mine.tip(TIMEOUT).revision
+    land(mine, Change(was, resolved(was.record)))
+    assert mine.read(before).find("esc_one") == was
+    with pytest.raises(BadInput, match="names no commit"):
+        mine.read("nothing")
+
+
+def test_time_in_a_path_is_utc(make: Make) -> None:
+    mine, _ = store_with(make, "late")
+    was = entry(mine, "esc_late")
+    end = datetime(2026, 12, 31, 23, 30, tzinfo=UTC) + timedelta(minutes=29)
+    record = claimed(was.record).replace(
+        status="resolved",
+        resolution=Resolution(outcome="denied", reason="no", resolved_by="a@b", resolved_at=end),
+    )
+    land(mine, Change(was, record))
+    assert entry(mine, "esc_late").path == "queue/resolved/2026/12/31/esc_late.yaml"
