@@ -1,21 +1,17 @@
-"""A store in memory that keeps the promises of the port, for thousands of fast cases.
-
-Faults are asked for ahead of time: each commit takes the next one from `World.faults`.
-"""
+"""A store in memory that keeps the promises of the port, for thousands of fast cases."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha1
 
 from kt_escalation.core.policies_file import PolicyFile
-from kt_escalation.errors import BadInput, RemoteUnreachable
+from kt_escalation.errors import BadInput
 from kt_escalation.store import codec, layout
-from kt_escalation.store.port import Author, Change, Entry, Invalid, Snapshot, Stale, Unanswered
+from kt_escalation.store.port import Author, Change, Entry, Invalid, Snapshot, Stale
 
 
 @dataclass(frozen=True)
@@ -33,16 +29,6 @@ class World:
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self.commits = [Commit(f"{1:040x}", dict(files), Author("Seed", "seed@example.com"), "start")]
-        self.faults: deque[str] = deque()
-        #: What somebody else does when a commit is to come second.
-        self.somebody_else: Callable[[], object] = lambda: None
-        self.silent = False
-
-    def put(self, files: Mapping[str, bytes], author: Author, message: str = "put") -> str:
-        """Append a commit that adds files."""
-        merged = {**self.commits[-1].files, **files}
-        self.commits.append(Commit(f"{len(self.commits) + 1:040x}", merged, author, message))
-        return self.commits[-1].id
 
 
 class MemorySnapshot:
@@ -123,8 +109,6 @@ class MemoryStore:
         raise BadInput(problem=f"{rev!r} names no commit")
 
     def tip(self, timeout: float) -> MemorySnapshot:
-        if self.world.silent:
-            raise RemoteUnreachable(remote=self.remote, words="no answer")
         return self.read()
 
     def commit(
@@ -136,23 +120,14 @@ class MemoryStore:
         when: datetime,
         timeout: float,
     ) -> str:
-        fault = self.world.faults.popleft() if self.world.faults else "none"
-        if fault == "stale":
-            self.world.somebody_else()
         if base.revision != self.world.commits[-1].id:
             raise Stale
-        if fault in ("lost", "lost and silent"):
-            self.world.silent = fault == "lost and silent"
-            raise Unanswered("f" * 40, "hung up")
         files = dict(self.world.commits[-1].files)
         for change in changes:
             if change.old:
                 del files[change.old.path]
             files[layout.path_of(change.new)] = codec.dumps(change.new)
         self.world.commits.append(Commit(f"{len(self.world.commits) + 1:040x}", files, author, message))
-        if fault in ("landed", "landed and silent"):
-            self.world.silent = fault == "landed and silent"
-            raise Unanswered(self.world.commits[-1].id, "hung up")
         return self.world.commits[-1].id
 
     def contains(self, snapshot: Snapshot, commit: str) -> bool:

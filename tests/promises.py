@@ -1,0 +1,145 @@
+"""What the state machine stands on: a port that fails when told to, and the promises as checks.
+
+The checks say design, sections 1 and 4, once more and apart from `core.transitions` on purpose: what
+both get wrong in the same way is rarer.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+
+from kt_escalation.core.model import RELEASING, Record
+from kt_escalation.errors import RemoteUnreachable
+from kt_escalation.store import codec, layout
+from kt_escalation.store.port import Author, Change, Port, Snapshot, Unanswered
+
+#: What can happen to a commit: somebody comes first; it lands or does not, and no answer comes; and
+#: after that the remote may say nothing more.
+FAULTS = ("none", "second", "landed", "lost", "landed and silent", "lost and silent")
+
+KEPT_FOR_EVER = (
+    "schema_version", "escalation_id", "severity", "reason_code", "summary", "created_at", "raised_at",
+    "raised_by", "request_id", "agent_id", "session_id", "config_version", "provider", "model", "policy",
+    "event_context", "labels", "reopens",
+)  # fmt: skip
+
+
+class FaultyPort:
+    """A real store whose commits meet the faults in ``faults``, one each."""
+
+    def __init__(self, port: Port, somebody_else: Callable[[], object]) -> None:
+        self._port = port
+        self._somebody_else = somebody_else
+        self._silent = False
+        self.faults: deque[str] = deque()
+
+    @property
+    def remote(self) -> str | None:
+        return self._port.remote
+
+    def plan(self, *faults: str) -> None:
+        """Let these faults meet the next commits, and the remote speak again."""
+        self._silent = False
+        self.faults = deque(faults)
+
+    def writing(self, timeout: float) -> AbstractContextManager[None]:
+        return self._port.writing(timeout)
+
+    def author(self) -> Author:
+        return self._port.author()
+
+    def read(self, rev: str | None = None) -> Snapshot:
+        return self._port.read(rev)
+
+    def tip(self, timeout: float) -> Snapshot:
+        if self._silent:
+            raise RemoteUnreachable(remote=self.remote, words="no answer")
+        return self._port.tip(timeout)
+
+    def commit(
+        self,
+        base: Snapshot,
+        changes: Sequence[Change],
+        message: str,
+        author: Author,
+        when: datetime,
+        timeout: float,
+    ) -> str:
+        fault = self.faults.popleft() if self.faults else "none"
+        if fault == "second":
+            self._somebody_else()
+        self._silent = fault.endswith("silent")
+        if fault.startswith("lost"):
+            raise Unanswered("f" * 40, "hung up")
+        commit = self._port.commit(base, changes, message, author, when, timeout)
+        if fault.startswith("landed"):
+            raise Unanswered(commit, "hung up")
+        return commit
+
+    def contains(self, snapshot: Snapshot, commit: str) -> bool:
+        return self._port.contains(snapshot, commit)
+
+    def follow(self, revision: str) -> str | None:
+        return self._port.follow(revision)
+
+
+def records(files: Mapping[str, bytes]) -> dict[str, Record]:
+    """The records of a tree, each where it belongs and in canonical form."""
+    found: dict[str, Record] = {}
+    for path, data in files.items():
+        if path.startswith(f"{layout.QUEUE}/"):
+            record = codec.loads(data)
+            assert codec.dumps(record) == data, f"{path} is not canonical"
+            assert layout.path_of(record) == path, f"{path} is misplaced"
+            assert record.escalation_id not in found, f"{record.escalation_id} stands twice"
+            found[record.escalation_id] = record
+    return found
+
+
+def check_step(before: Record | None, after: Record | None, author: str) -> None:
+    """Assert that one step is a move of the transition table, made by whom the record says."""
+    assert after is not None, "a record was deleted"
+    if before is None:
+        assert after.status in ("queued", "claimed") and not after.reviews and not after.notes
+        assert after.raised_by == author
+        return
+    assert before.status != "resolved", "a resolved record changed"
+    for key in KEPT_FOR_EVER:
+        assert getattr(before, key) == getattr(after, key), f"{key} changed"
+    assert after.last_time >= before.last_time, "time went back"
+    assert after.reviews[: len(before.reviews)] == before.reviews, "a review was rewritten"
+    assert after.notes[: len(before.notes)] == before.notes, "a note was rewritten"
+    _check_holder(before, after, author)
+    _check_decision(before, after, author)
+
+
+def _check_holder(before: Record, after: Record, author: str) -> None:
+    if before.claim == after.claim:
+        return
+    if after.claim is None:
+        assert before.claim and before.claim.claimed_by == author, "somebody else's claim was given back"
+        return
+    assert before.claim is None, "a live claim was taken"
+    assert after.claim.claimed_by == author, "claimed for somebody else"
+    assert after.requires.approvals < 2 or after.raised_by != author, "claimed by who raised it"
+    assert all(review.reviewer != author for review in after.reviews), "claimed to review twice"
+
+
+def _check_decision(before: Record, after: Record, author: str) -> None:
+    new = after.reviews[len(before.reviews) :]
+    assert len(new) <= 1, "two decisions in one step"
+    for review in new:
+        assert before.claim and before.claim.claimed_by == author == review.reviewer, "not the holder's"
+        assert review.claim_id == before.claim.claim_id
+        assert all(other.reviewer != author for other in before.reviews), "reviewed twice"
+    if after.resolution is None:
+        return
+    assert new, "resolved without a decision"
+    assert after.resolution.resolved_by == author and after.resolution.outcome == new[0].outcome
+    if after.resolution.outcome in RELEASING:
+        agreed = {r.reviewer for r in after.reviews if r.outcome == after.resolution.outcome}
+        assert len(agreed) >= after.requires.approvals, "released by too few"
+        assert after.requires.approvals < 2 or after.raised_by not in agreed, "released by who raised it"

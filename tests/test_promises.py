@@ -1,0 +1,200 @@
+"""The five promises under random actions, lost races and lost answers, in memory and on git."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from lab import Lab, git
+from memory import MemoryStore, World
+from promises import FAULTS, FaultyPort, check_step, records
+
+from kt_escalation import KtError, Store, desk
+from kt_escalation.core.model import DECISIONS, SEVERITIES
+from kt_escalation.desk import Result
+from kt_escalation.errors import OutcomeUnknown
+from kt_escalation.store.gitstore import GitStore
+from kt_escalation.store.port import Author, Port
+
+PEOPLE = ("alice", "bob", "carol")
+WAITS_LONG, WAITS_SHORT = 30.0, 0.05
+REQUESTS = tuple(f"r{n}" for n in range(4))
+FOUR_EYES = b"rules:\n  - match: {severity: critical}\n    approvals: 2\n"
+FILES = {"policies/policy-config.yaml": b"pack: {enabled: true}\n", "policies/settings.yaml": FOUR_EYES}
+
+
+def email(who: str) -> str:
+    return f"{who}@example.com"
+
+
+class InMemory:
+    """A store that all share in memory."""
+
+    def __init__(self) -> None:
+        self._world = World(FILES)
+
+    def port(self, who: str) -> Port:
+        return MemoryStore(self._world, Author(who, email(who)))
+
+    def history(self, known: int) -> list[tuple[str, str, Mapping[str, bytes]]]:
+        """Commit, author's e-mail and files of each commit after the first ``known``."""
+        return [(c.id, c.author.email, c.files) for c in self._world.commits[known:]]
+
+    def close(self) -> None:
+        pass
+
+
+class OnGit:
+    """A bare remote with a clone for each."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._lab = Lab(Path(self._folder.name))
+        self._lab.put(FILES)
+        self._ports: list[GitStore] = []
+
+    def port(self, who: str) -> Port:
+        self._ports.append(GitStore(self._lab.clone(who)))
+        return self._ports[-1]
+
+    def history(self, known: int) -> list[tuple[str, str, Mapping[str, bytes]]]:
+        lines = git("log", "--reverse", "--format=%H %ae", "main", cwd=self._lab.remote).splitlines()
+        return [(commit, who, self._files(commit)) for commit, who in map(str.split, lines[known:])]
+
+    def _files(self, commit: str) -> dict[str, bytes]:
+        names = git("ls-tree", "-r", "--name-only", commit, "queue", cwd=self._lab.remote).splitlines()
+        return {n: f"{git('show', f'{commit}:{n}', cwd=self._lab.remote)}\n".encode() for n in names}
+
+    def close(self) -> None:
+        for port in self._ports:
+            port.close()
+        self._folder.cleanup()
+
+
+class Life(RuleBasedStateMachine):
+    """People who do anything at any time, with anything going wrong in between."""
+
+    make_world: Callable[[], InMemory | OnGit]
+
+    @initialize()
+    def begin(self) -> None:
+        self.world = self.make_world()
+        self.now = datetime(2026, 11, 23, 10, tzinfo=UTC)
+        self.others = 0
+        somebody = Store(self.world.port("dave"), clock=lambda: self.now)
+
+        def comes_first() -> None:
+            self.others += 1
+            somebody.raise_(request_id=f"other-{self.others}", reason_code="a.b")
+
+        self.ports = {who: FaultyPort(self.world.port(who), comes_first) for who in PEOPLE}
+        self.seen = len(self.world.history(0))
+        self.state = records(self.world.history(0)[-1][2])
+
+    def teardown(self) -> None:
+        if hasattr(self, "world"):
+            self.world.close()
+
+    def act(self, who: str, faults: tuple[str, ...], do: Callable[[Store], Result]) -> None:
+        """Let somebody act, and hold the outcome against the history (promises 1, 2 and 3)."""
+        self.ports[who].plan(*faults)
+        quiet = any(fault.endswith("silent") for fault in faults)
+        store = Store(
+            self.ports[who], clock=lambda: self.now, retry_timeout=WAITS_SHORT if quiet else WAITS_LONG
+        )
+        result: Result | None = None
+        error: KtError | None = None
+        try:
+            result = do(store)
+        except KtError as caught:
+            error = caught
+        new = self.world.history(self.seen)
+        mine = [commit for commit, author, _ in new if author == email(who)]
+        if result is not None:
+            assert mine == ([result.commit] if result.changed else []), "exit 0 and history disagree"
+        elif isinstance(error, OutcomeUnknown):
+            assert len(mine) <= 1
+        else:
+            assert error is not None and error.exit_code != 5
+            assert not mine, f"{error.code}, and yet it was done"
+        for _, author, files in new:
+            after = records(files)
+            for name in {*self.state, *after}:
+                if self.state.get(name) != after.get(name):
+                    check_step(self.state.get(name), after.get(name), author)
+            self.state = after
+        self.seen += len(new)
+        if result is not None:
+            for record in result.records:
+                assert self.state[record.escalation_id] == record, "what was said is not what is there"
+        self.ports[who].plan()
+
+    people = st.sampled_from(PEOPLE)
+    requests = st.sampled_from(REQUESTS)
+    faults = st.lists(st.sampled_from(FAULTS), max_size=3).map(tuple)
+    tokens = st.none() | st.sampled_from(("t1", "t2"))
+
+    @rule(who=people, request=requests, severity=st.sampled_from(SEVERITIES), faults=faults)
+    def raise_one(self, who: str, request: str, severity: str, faults: tuple[str, ...]) -> None:
+        self.act(
+            who, faults, lambda store: store.raise_(request_id=request, reason_code="a.b", severity=severity)
+        )
+
+    @rule(who=people, request=requests, token=tokens, faults=faults)
+    def claim(self, who: str, request: str, token: str | None, faults: tuple[str, ...]) -> None:
+        self.act(who, faults, lambda store: store.claim(f"esc_{request}", claim_id=token))
+
+    @rule(who=people, count=st.integers(1, 3), faults=faults)
+    def claim_next(self, who: str, count: int, faults: tuple[str, ...]) -> None:
+        self.act(who, faults, lambda store: store.claim_next(count=count))
+
+    @rule(who=people, request=requests, token=tokens, faults=faults)
+    def unclaim(self, who: str, request: str, token: str | None, faults: tuple[str, ...]) -> None:
+        self.act(who, faults, lambda store: store.unclaim(f"esc_{request}", claim_id=token))
+
+    @rule(who=people, request=requests, outcome=st.sampled_from(DECISIONS), faults=faults)
+    def resolve(self, who: str, request: str, outcome: str, faults: tuple[str, ...]) -> None:
+        self.act(who, faults, lambda store: store.resolve(f"esc_{request}", outcome, "because"))
+
+    @rule(who=people, request=requests, faults=faults)
+    def note(self, who: str, request: str, faults: tuple[str, ...]) -> None:
+        self.act(who, faults, lambda store: store.note(f"esc_{request}", "Something"))
+
+    @rule(minutes=st.integers(1, 60))
+    def time_passes(self, minutes: int) -> None:
+        self.now += timedelta(minutes=minutes)
+
+    @invariant()
+    def everybody_reads_the_same(self) -> None:
+        if hasattr(self, "ports"):
+            listed = Store(self.ports["alice"]).list(desk.Filter(), fetch=True)
+            assert {r.escalation_id for r in listed.records} == {
+                name for name, record in self.state.items() if record.status != "resolved"
+            }
+
+
+RUNS = {"memory": (InMemory, 150, 40), "git": (OnGit, 4, 12)}
+SOAK = {"memory": (InMemory, 5000, 50), "git": (OnGit, 100, 30)}
+
+
+@pytest.mark.parametrize(
+    ("make_world", "examples", "steps"),
+    [
+        *(pytest.param(*run, id=name) for name, run in RUNS.items()),
+        *(pytest.param(*run, id=f"{name}-soak", marks=pytest.mark.soak) for name, run in SOAK.items()),
+    ],
+)
+def test_the_promises_hold_whatever_people_do(
+    make_world: Callable[[], InMemory | OnGit], examples: int, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk, "FIRST_PAUSE", 0.0)
+    machine = type("Living", (Life,), {"make_world": staticmethod(make_world)})
+    run_state_machine_as_test(
+        machine, settings=settings(max_examples=examples, stateful_step_count=steps, deadline=None)
+    )
