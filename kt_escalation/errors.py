@@ -28,11 +28,19 @@ class KtError(Exception):
         self.facts: dict[str, Any] = facts
 
     @property
+    def what(self) -> str:
+        """What happened."""
+        return self._fill(self.facts.get("says", self.says))
+
+    @property
+    def remedy(self) -> str:
+        """What to do next, empty where nothing can be said."""
+        return self._fill(self.facts.get("hint", self.hint))
+
+    @property
     def message(self) -> str:
         """What happened and what to do next, in one line."""
-        first = self._fill(self.facts.get("says", self.says))
-        last = self._fill(self.facts.get("hint", self.hint))
-        return f"{first}; {last}" if last else first
+        return f"{self.what}; {self.remedy}" if self.remedy else self.what
 
     def _fill(self, template: str) -> str:
         return template.format_map(_Facts(self.facts))
@@ -274,7 +282,7 @@ class NotHolder(Conflict):
 
     code = "not_holder"
     says = "{escalation_id} is held by {claimed_by} since {since}, not by {actor}"
-    hint = "only the holder may {action} it"
+    hint = "only the holder may {action}"
 
 
 class ClaimIdDiffers(Conflict):

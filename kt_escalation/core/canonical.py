@@ -57,11 +57,7 @@ def _value(head: str, value: Any, indent: str, lines: list[str]) -> None:
             lines.append(head)
             _mapping(value, deeper, lines)
     elif isinstance(value, list | tuple) and value:
-        if head.endswith("-"):
-            # A list directly in a list has no line of its own for its first dash.
-            lines.append(head)
-        else:
-            lines.append(head)
+        lines.append(head)
         for item in value:
             _value(f"{deeper}-", item, deeper, lines)
     elif isinstance(value, dict):

@@ -232,7 +232,7 @@ def unclaim(record: Record, act: Act, *, claim_id: str | None = None) -> Record:
 
     Raises AlreadyResolved, NotClaimed, NotHolder, ClaimIdDiffers, ClockSkew.
     """
-    _holder(record, act, "give back", claim_id)
+    _holder(record, act, "give it back", claim_id)
     return _fits(record.replace(status="queued", claim=None, queued_at=stamp(record, act)))
 
 
@@ -259,7 +259,7 @@ def resolve(
     if _reviewed_so(record, act, outcome, reason, category, claim_id):
         return record
     may_review(record, act, "resolve")
-    current = _holder(record, act, "resolve", claim_id)
+    current = _holder(record, act, "resolve it", claim_id)
     digest = canonical.shown(record)
     if shown is not None and shown != digest:
         raise ShownDiffers(escalation_id=record.escalation_id, shown=digest, given=shown)

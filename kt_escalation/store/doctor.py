@@ -33,7 +33,7 @@ def examine(store: GitStore, timeout: float) -> list[Finding]:
         author = store.author()
         found.append(Finding("identity", True, f"{author.name} <{author.email}>", ""))
     except KtError as error:
-        found.append(Finding("identity", False, error._fill(error.says), error.hint))
+        found.append(Finding("identity", False, error.what, error.remedy))
     found += _remote(store, timeout)
     if lock.is_free(store.lock_folder):
         found.append(Finding("lock", True, "nobody holds the clone's lock", ""))

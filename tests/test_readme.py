@@ -1,0 +1,111 @@
+"""What the README says is so: its commands run as printed, its tables are complete."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from lab import Lab
+
+from kt_escalation import errors
+
+TOP = Path(__file__).parent.parent
+README = (TOP / "README.md").read_text()
+EVENT = {
+    "event_type": "decision",
+    "event_id": "vdt_1",
+    "request_id": "req_7",
+    "verdict": "escalate",
+    "reason_code": "a.b",
+}
+
+
+def section(title: str) -> str:
+    return README.split(f"## {title}\n")[1].split("\n## ")[0]
+
+
+def shell(script: str, cwd: Path) -> None:
+    """Run commands as a user's shell would, stopping at the first that fails."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=cwd,
+        env={**os.environ, "PATH": path},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+
+
+def test_the_commands_of_a_store_of_your_own_run_as_printed(tmp_path: Path) -> None:
+    lines = re.findall(r"^    (.+)$", section("A store of your own"), re.MULTILINE)
+    script = "\n".join(line for line in lines if not line.startswith("pip "))
+    script = script.replace("/srv/git", str(tmp_path))
+    assert script.count("kt escalation") > 10
+    (tmp_path / "decision.json").write_text(json.dumps(EVENT))
+    record = {"request_id": "req_8", "reason_code": "a.b"}
+    (tmp_path / "lines.ndjson").write_text(
+        f"{json.dumps({**EVENT, 'request_id': 'r9'})}\n{json.dumps(record)}\n"
+    )
+    git = "git config --global user.name Me; git config --global user.email me@example.com"
+    script = script.replace("cd review", "cd review && cp ../decision.json ../lines.ndjson .")
+    shell(f"export GIT_CONFIG_GLOBAL=$PWD/gitconfig\n{git}\n{script}", tmp_path)
+
+
+def test_the_python_example_runs_as_printed(lab: Lab) -> None:
+    [code] = re.findall(r"```python\n(.*?)```", section("From Python"), re.DOTALL)
+    lab.clone("review")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=lab.folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "esc_req_43 high queued\n"
+    assert lab.commits("resolve esc_req_43 as approved")
+
+
+def test_the_projects_own_queue_is_a_worked_example() -> None:
+    ran = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "kt_escalation",
+            "escalation",
+            "-C",
+            str(TOP),
+            "list",
+            "--status",
+            "all",
+            "--json",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(ran.stdout)
+    assert found["invalid"] == []
+    assert len({r["severity"] for r in found["escalations"] if r["status"] == "queued"}) >= 3
+    assert {r["status"] for r in found["escalations"]} == {"queued", "claimed", "resolved"}
+
+
+def test_init_brings_the_policies_that_the_project_shows() -> None:
+    for pack in (TOP / "policies").glob("*.yaml"):
+        assert pack.read_bytes() == (TOP / "kt_escalation/templates" / pack.name).read_bytes()
+
+
+def test_the_table_of_exits_names_every_code_and_no_other() -> None:
+    known = {
+        kind.code: kind.exit_code
+        for _, kind in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(kind, errors.KtError) and not kind.__subclasses__() and kind is not errors.SeveralFailed
+    }
+    rows = re.findall(r"^\| (\d+) \| .* \| (.*) \|$", section("Exit codes"), re.MULTILINE)
+    said = {code: int(exit_code) for exit_code, codes in rows for code in re.findall(r"`(\w+)`", codes)}
+    # What only `wait` will say comes with `wait`.
+    assert said == {code: exit_code for code, exit_code in known.items() if code != "wait_timeout"}
