@@ -31,7 +31,7 @@ lint: $(READY)
 	$(RUN)/lint-imports --no-cache
 
 soak: $(READY)
-	KT_SOAK=1 $(RUN)/python -m pytest -m 'soak or not soak'
+	$(RUN)/python -m pytest -m 'soak or not soak'
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .ruff_cache .import_linter_cache

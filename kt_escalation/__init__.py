@@ -10,22 +10,35 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .answers import Found, Listing, Moment, Result, Swept
     from .core.model import Record
     from .core.query import Filter
-    from .desk import Found, Listing, Moment, Result, Store
+    from .desk import Store
     from .errors import KtError
 
-__all__ = ["Filter", "Found", "KtError", "Listing", "Moment", "Record", "Result", "Store", "__version__"]
+__all__ = [
+    "Filter",
+    "Found",
+    "KtError",
+    "Listing",
+    "Moment",
+    "Record",
+    "Result",
+    "Store",
+    "Swept",
+    "__version__",
+]
 
 _HOMES = {
     "Filter": "core.query",
-    "Found": "desk",
+    "Found": "answers",
     "KtError": "errors",
-    "Listing": "desk",
-    "Moment": "desk",
+    "Listing": "answers",
+    "Moment": "answers",
     "Record": "core.model",
-    "Result": "desk",
+    "Result": "answers",
     "Store": "desk",
+    "Swept": "answers",
 }
 
 

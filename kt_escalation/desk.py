@@ -15,126 +15,44 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .core import canonical, events, ids, query, story, transitions
-from .core.model import CATEGORIES, MAX_TEXT, Category, Record, parse_outcome
+from . import intake
+from .answers import Found, Listing, Moment, Result, Swept
+from .core import canonical, ids, query, rights, story, sweep, transitions, verify
+from .core.model import CATEGORIES, MAX_TEXT, Category, Fallback, Outcome, Record, parse_outcome
 from .core.policies import Policies, assemble
-from .core.query import Filter, Page
+from .core.query import Filter
+from .core.rights import Act
 from .core.times import to_millis
-from .core.transitions import Act
 from .errors import (
     AmbiguousId,
     BadInput,
     Failure,
-    GitFailed,
-    Interrupted,
     KtError,
+    LockTimeout,
     NotFound,
     NothingToClaim,
-    OutcomeUnknown,
+    NothingToRestore,
     RemoteUnreachable,
-    RetriesExhausted,
-    SeveralFailed,
     UnreadableRecord,
+    WaitTimeout,
 )
-from .store import codec, doctor, faults, history, setup
+from .landing import Lander, Plan
+from .store import doctor, history, setup
 from .store.doctor import Finding
 from .store.gitstore import GitStore
 from .store.message import Message
-from .store.port import Author, Change, Entry, Invalid, Port, Snapshot, Stale, Unanswered
-
-__all__ = ["Failure", "Finding", "Found", "Listing", "Moment", "Result", "Store"]
-
-#: The line number of what did not come in lines.
-ALONE = 0
+from .store.port import Change, Entry, Invalid, Port, Snapshot
 
 LOCK_TIMEOUT = 60.0
 RETRY_TIMEOUT = 30.0
-# The first pause after a lost race, doubled up to the longest; the real one is a random part of it.
-FIRST_PAUSE = 0.04
-LONGEST_PAUSE = 1.5
-# A push that is started with less than this left, in seconds, would only lose its answer.
-LEAST_FOR_PUSH = 0.5
+# poll(2) counts milliseconds in 32 bits, a little under 25 days; whoever asks for more waits this long.
+LONGEST_WAIT = 20 * 86_400.0
+# How often `wait` asks the remote, in seconds: soon at first, then as rarely as hosts like it.
+FIRST_POLL, POLL_GROWTH, LONGEST_POLL = 0.5, 1.5, 15.0
+# How many actions a sweep's commit message tells in words; its changes tell the others.
+TOLD = 100
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a command has done: the records as they are now and the commit that made them so.
-
-    ``changed`` is False for a repeat. ``unchanged`` counts the repeats among several, ``skipped``
-    events that do not escalate, ``failed`` what could not be had (with ``partial`` only).
-    ``warnings`` are about the checkout, never about the effect.
-    """
-
-    records: tuple[Record, ...]
-    commit: str | None
-    changed: bool
-    unchanged: int = 0
-    skipped: int = 0
-    failed: tuple[Failure, ...] = ()
-    warnings: tuple[str, ...] = ()
-    replaced: tuple[Record, ...] = ()
-
-    @property
-    def record(self) -> Record:
-        """The only record of an action on one escalation."""
-        [record] = self.records
-        return record
-
-
-@dataclass(frozen=True)
-class Found:
-    """One escalation as `get` gives it: the record and where exactly it was read."""
-
-    record: Record
-    path: str
-    blob: str
-    commit: str
-    shown: str
-
-
-@dataclass(frozen=True)
-class Listing:
-    """A page of records, the cursor of the next, and the files that could not be read."""
-
-    page: Page
-    invalid: tuple[Invalid, ...]
-
-    @property
-    def records(self) -> tuple[Record, ...]:
-        """The records of the page."""
-        return self.page.records
-
-
-@dataclass(frozen=True)
-class Moment:
-    """One line of the timeline: what a commit did to one escalation."""
-
-    commit: str
-    at: datetime
-    author: str
-    email: str
-    escalation_id: str
-    action: str
-    actor: str | None
-    outcome: str | None
-    text: str | None
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """What the rules decided on one snapshot; nothing to change means that it is all so already."""
-
-    changes: tuple[Change, ...] = ()
-    message: Message | None = None
-    records: tuple[Record, ...] = ()
-    unchanged: int = 0
-    failed: tuple[Failure, ...] = ()
-    find: str | None = None
-
-
-_Decide = Callable[[Snapshot, Act], _Plan]
 
 
 class Store:
@@ -156,11 +74,9 @@ class Store:
     ) -> None:
         self._port = port
         self._clock = clock or (lambda: datetime.now(UTC))
-        self._lock_timeout = lock_timeout
-        self._retry_timeout = retry_timeout
-        self._follow_checkout = follow_checkout
-        #: The last commit that was landed; a crash report names it.
-        self.landed: str | None = None
+        self._lock_timeout = min(lock_timeout, LONGEST_WAIT)
+        self._retry_timeout = min(retry_timeout, LONGEST_WAIT)
+        self._lander = Lander(port, self._clock, self._lock_timeout, self._retry_timeout, follow_checkout)
 
     @classmethod
     def open(
@@ -197,6 +113,11 @@ class Store:
         now = to_millis((clock or (lambda: datetime.now(UTC)))())
         return setup.create(Path(path), now, LOCK_TIMEOUT, RETRY_TIMEOUT)
 
+    @property
+    def landed(self) -> str | None:
+        """The last commit that this store has landed; a crash report names it."""
+        return self._lander.landed
+
     def close(self) -> None:
         """End the helper process that reads git objects; the store may be used again afterwards."""
         if isinstance(self._port, GitStore):
@@ -224,13 +145,18 @@ class Store:
         sort: str = query.DEFAULT_SORT,
         limit: int = 0,
         cursor: str | None = None,
+        mine: bool = False,
+        overdue: bool = False,
+        claimable: bool = False,
         rev: str | None = None,
         fetch: bool = False,
     ) -> Listing:
         """The escalations that match, from committed state: at once and offline unless ``fetch``.
 
-        Open ones by default, most severe then oldest first; ``limit`` 0 gives all. Raises BadInput,
-        NotAStore.
+        Open ones by default, most severe then oldest first; ``limit`` 0 gives all. ``mine`` are
+        those that the caller holds, ``overdue`` those that a deadline, a lease or a route to nobody
+        known puts before their turn, ``claimable`` those that the caller could claim now.
+        Raises BadInput, NotAStore, NoIdentity.
         """
         wanted = wanted or Filter()
         snapshot = self._snapshot(rev, fetch)
@@ -246,8 +172,17 @@ class Store:
                     records.append(item.record)
                 else:
                     invalid.append(item)
+        for asked, test in ((mine, _is_mine), (overdue, _is_overdue), (claimable, _is_claimable)):
+            if asked:
+                act = self._reader(snapshot, needed=test is not _is_overdue)
+                records = [record for record in records if test(snapshot, record, act)]
         page = query.select(records, wanted, sort, limit, cursor)
         return Listing(page, tuple(sorted(invalid, key=lambda item: item.path)))
+
+    def _reader(self, snapshot: Snapshot, *, needed: bool) -> Act:
+        """Who looks, and now; the name only where it is needed."""
+        email = self._port.author().email if needed else "nobody@localhost"
+        return rights.act(email, to_millis(self._clock()), assemble(*snapshot.policies()))
 
     def get(self, escalation_id: str, *, rev: str | None = None, fetch: bool = False) -> Found:
         """One escalation by its id or a prefix of it that only it has.
@@ -256,8 +191,18 @@ class Store:
         """
         snapshot = self._snapshot(rev, fetch)
         entry = _entry(snapshot, _whole_id(snapshot, escalation_id))
-        shown = canonical.shown(entry.record)
-        return Found(entry.record, entry.path, entry.blob, snapshot.revision, shown)
+        record, policies = entry.record, assemble(*snapshot.policies())
+        return Found(
+            record,
+            entry.path,
+            entry.blob,
+            snapshot.revision,
+            canonical.shown(record),
+            tuple(other.escalation_id for other in snapshot.reopeners(record.escalation_id)),
+            rights.quorum(record, policies, _deciders(snapshot, record)),
+            sweep.deadline(record),
+            sweep.overdue(record, policies, self._clock()),
+        )
 
     def log(
         self, escalation_id: str | None = None, *, rev: str | None = None, fetch: bool = False, limit: int = 0
@@ -296,7 +241,9 @@ class Store:
         try:
             snapshot = self._port.read()
         except KtError as error:
-            return [*found, Finding("store", False, error.message, "")]
+            if any(not finding.ok and finding.detail == error.what for finding in found):
+                return found
+            return [*found, Finding("store", False, error.what, error.remedy)]
         bad = [
             item
             for part in (snapshot.open(), snapshot.resolved())
@@ -308,10 +255,8 @@ class Store:
             found.append(Finding("files", False, f"{item.path}: {item.error}", remedy))
         if not bad:
             found.append(Finding("files", True, "every file below queue/ can be read", ""))
-        for file, problem in assemble(*snapshot.policies()).faults:
-            found.append(
-                Finding("policies", False, f"{file}: {problem}", "mend it in a commit on the store branch")
-            )
+        for fault in assemble(*snapshot.policies()).faults:
+            found.append(Finding("policies", False, str(fault), "mend it in a commit on the store branch"))
         return found
 
     # --- raising ----------------------------------------------------------------------------------
@@ -322,20 +267,15 @@ class Store:
         Raising the same again changes nothing. Raises BadInput, NotAllowed, DifferentContent, and
         what writing raises.
         """
-        draft = _drafted(lambda: events.from_record({**(record or {}), **keys}))
-        return self.raise_many([(ALONE, draft)])
+        return self.raise_many([(intake.ALONE, intake.from_keys({**(record or {}), **keys}))])
 
     def raise_event(
         self, event: Mapping[str, Any], *, provider: str | None = None, model: str | None = None
     ) -> Result:
         """Raise what a gateway's decision event asks for; ``skipped`` is 1 if it does not escalate."""
-        return self.raise_many(
-            [(1, _drafted(lambda: events.from_event(event, provider=provider, model=model)))]
-        )
+        return self.raise_many([(intake.ALONE, intake.from_event(event, provider=provider, model=model))])
 
-    def raise_many(
-        self, items: Iterable[tuple[int, events.Raisable | KtError | None]], *, partial: bool = False
-    ) -> Result:
+    def raise_many(self, items: Iterable[tuple[int, intake.Item]], *, partial: bool = False) -> Result:
         """Raise several in one commit: pairs of a line number and a draft (or what was wrong with it).
 
         None counts as skipped. All or nothing; with ``partial`` all that can be had.
@@ -348,7 +288,7 @@ class Store:
         ]
         claim_id = self._nonce()
 
-        def decide(snapshot: Snapshot, act: Act) -> _Plan:
+        def decide(snapshot: Snapshot, act: Act) -> Plan:
             new: dict[str, Record] = {}
             had: dict[str, Record] = {}
             unchanged, failed = 0, []
@@ -366,7 +306,7 @@ class Store:
                         new[name] = had[name] = transitions.raise_(item, name, act, claim_id)
                 except KtError as error:
                     failed.append(Failure(number, error))
-            return _Plan(
+            return Plan(
                 changes=tuple(Change(None, record) for record in new.values()),
                 message=Message("raise", list(new), act.actor, text=_summary(new.values())),
                 records=tuple(had.values()),
@@ -376,7 +316,7 @@ class Store:
 
         if not wanted:
             return Result((), None, False, skipped=skipped)
-        return replace(self._write(decide, partial), skipped=skipped)
+        return replace(self._lander.land(decide, partial), skipped=skipped)
 
     # --- the life of an escalation ----------------------------------------------------------------
 
@@ -398,6 +338,17 @@ class Store:
 
         return self._each("claim", escalation_ids, step, partial, claim_id=token, detail=_over_lapsed)
 
+    def renew(
+        self, escalation_ids: Sequence[str], *, claim_id: str | None = None, partial: bool = False
+    ) -> Result:
+        """Hold what the caller holds for a whole lease more. Raises NotAllowed, NotClaimed, NotHolder."""
+        _claim_id(claim_id)
+
+        def step(_: Snapshot, act: Act, entry: Entry, __: int) -> Record:
+            return transitions.renew(entry.record, act, claim_id=claim_id)
+
+        return self._each("renew", escalation_ids, step, partial, claim_id=claim_id)
+
     def claim_next(self, *, team: str | None = None, count: int = 1, claim_id: str | None = None) -> Result:
         """Take the next ``count`` at most: most severe, then oldest, of what the caller may take.
 
@@ -409,11 +360,13 @@ class Store:
         given = claim_id is not None
         token = _claim_id(claim_id) or self._nonce()
 
-        def decide(snapshot: Snapshot, act: Act) -> _Plan:
-            entries = {item.record.escalation_id: item for item in snapshot.open() if isinstance(item, Entry)}
+        def decide(snapshot: Snapshot, act: Act) -> Plan:
+            items = list(snapshot.open())
+            entries = {item.record.escalation_id: item for item in items if isinstance(item, Entry)}
+            unreadable = [item for item in items if isinstance(item, Invalid)]
             mine = [e.record for e in entries.values() if given and _is_claim(e.record, act, token)]
             if mine:
-                return _Plan(records=tuple(query.in_order(mine)), unchanged=len(mine))
+                return Plan(records=tuple(query.in_order(mine)), unchanged=len(mine))
             held = _held(snapshot, act)
             changes: list[Change] = []
             why = _Why()
@@ -436,32 +389,89 @@ class Store:
                 if len(changes) == count:
                     break
             if not changes:
-                raise NothingToClaim(why=why.text(team), **why.facts())
+                lost = [item.path for item in unreadable]
+                besides = f"; {', '.join(lost[:3])} cannot be read" if lost else ""
+                raise NothingToClaim(why=f"{why.text(team)}{besides}", invalid=lost, **why.facts())
             named = [change.new.escalation_id for change in changes]
             detail = _over_lapsed([change.old.record for change in changes if change.old])
-            return _Plan(
+            return Plan(
                 changes=tuple(changes),
                 message=Message("claim", named, act.actor, claim_id=token, detail=detail),
                 records=tuple(change.new for change in changes),
+                warnings=tuple(f"{item.path} {item.error}; it was passed over" for item in unreadable),
                 find=f"kt escalation get --fetch --id {named[0]}",
             )
 
-        return self._write(decide, partial=False)
+        return self._lander.land(decide, partial=False)
 
-    def unclaim(self, escalation_id: str, *, claim_id: str | None = None) -> Result:
+    def unclaim(
+        self, escalation_id: str, *, claim_id: str | None = None, force_reason: str | None = None
+    ) -> Result:
         """Give an escalation back to the queue. Raises NotFound, NotClaimed, NotHolder, AlreadyResolved."""
-        return self.unclaim_many([escalation_id], claim_id=claim_id)
+        return self.unclaim_many([escalation_id], claim_id=claim_id, force_reason=force_reason)
 
     def unclaim_many(
-        self, escalation_ids: Sequence[str], *, claim_id: str | None = None, partial: bool = False
+        self,
+        escalation_ids: Sequence[str],
+        *,
+        claim_id: str | None = None,
+        force_reason: str | None = None,
+        partial: bool = False,
     ) -> Result:
-        """Give several back in one commit, all or nothing unless ``partial``."""
+        """Give several back in one commit, all or nothing unless ``partial``.
+
+        With ``force_reason`` an admin gives back what somebody else holds; the reason becomes a note.
+        """
         _claim_id(claim_id)
+        reason = None if force_reason is None else _words(force_reason, "the reason")
 
         def step(_: Snapshot, act: Act, entry: Entry, __: int) -> Record:
-            return transitions.unclaim(entry.record, act, claim_id=claim_id)
+            return transitions.unclaim(entry.record, act, claim_id=claim_id, force_reason=reason)
 
-        return self._each("unclaim", escalation_ids, step, partial, claim_id=claim_id)
+        detail = _from_holder if reason else None
+        return self._each(
+            "unclaim", escalation_ids, step, partial, claim_id=claim_id, text=reason, detail=detail
+        )
+
+    def assign(
+        self,
+        escalation_ids: Sequence[str],
+        reason: str,
+        *,
+        user: str | None = None,
+        team: str | None = None,
+        claim_id: str | None = None,
+        partial: bool = False,
+    ) -> Result:
+        """Hand escalations to a user, who then holds them, or to a team's queue; for holders and admins.
+
+        Raises BadInput, NotFound, NotAllowed, NotHolder, AlreadyResolved.
+        """
+        whom = _whom(user, team)
+        words = _words(reason, "the reason")
+        _claim_id(claim_id)
+        token = self._nonce()
+
+        def step(snapshot: Snapshot, act: Act, entry: Entry, _: int) -> Record:
+            return transitions.assign(
+                entry.record,
+                act,
+                whom,
+                words,
+                token,
+                claim_id=claim_id,
+                deciders=_deciders(snapshot, entry.record),
+            )
+
+        return self._each(
+            "assign",
+            escalation_ids,
+            step,
+            partial,
+            claim_id=token if user is not None else None,
+            text=words,
+            detail=lambda _: f"to {user}" if user is not None else f"to team {team}",
+        )
 
     def resolve(
         self,
@@ -495,7 +505,7 @@ class Store:
         partial: bool = False,
     ) -> Result:
         """Decide several in the same way in one commit, all or nothing unless ``partial``."""
-        decided = _checked(lambda: parse_outcome(outcome))
+        decided = _outcome(outcome)
         kind = _category(category)
         words = _words(reason, "the reason")
         _claim_id(claim_id)
@@ -518,6 +528,138 @@ class Store:
 
         return self._each("note", [escalation_id], step, partial=False, text=words)
 
+    def reopen(self, escalation_id: str, reason: str) -> Result:
+        """Raise anew what was resolved, as an escalation of its own that names it.
+
+        Raises NotFound, NotAllowed, NotResolved, AlreadyReopened.
+        """
+        _whole_ids([escalation_id])
+        words = _words(reason, "the reason")
+        new_id = f"esc_{self._nonce()}"
+
+        def decide(snapshot: Snapshot, act: Act) -> Plan:
+            record = _entry(snapshot, escalation_id).record
+            still_open = [r for r in snapshot.reopeners(escalation_id) if r.resolution is None]
+            new = transitions.reopen(record, act, words, new_id, still_open[0] if still_open else None)
+            if new.escalation_id != new_id:
+                return Plan(records=(new,), unchanged=1)
+            message = Message("reopen", [new_id], act.actor, detail=f"for {escalation_id}", text=words)
+            return Plan((Change(None, new),), message, (new,))
+
+        return self._lander.land(decide, partial=False)
+
+    def restore(self, escalation_id: str, reason: str) -> Result:
+        """Bring a record that is illegal or unreadable back to its last legal state; for admins.
+
+        Raises NotFound, NotAllowed, NothingToRestore.
+        """
+        _whole_ids([escalation_id])
+        words = _words(reason, "the reason")
+
+        def decide(snapshot: Snapshot, act: Act) -> Plan:
+            rights.require_role(act, "restore", escalation_id, "admin")
+            legal = self._last_legal(snapshot, escalation_id)
+            found, paths = snapshot.find(escalation_id), snapshot.paths(escalation_id)
+            whole = isinstance(found, Entry) and found.blob == self._port.blob_id(legal)
+            if whole and len(paths) == 1:
+                raise NothingToRestore(escalation_id=escalation_id)
+            message = Message("restore", [escalation_id], act.actor, text=words)
+            return Plan((Change(None, legal, tuple(paths)),), message, (legal,))
+
+        return self._lander.land(decide, partial=False)
+
+    def _last_legal(self, snapshot: Snapshot, escalation_id: str) -> Record:
+        """The last state of a record that a row of legal steps led to. Raises NotFound."""
+        if not isinstance(self._port, GitStore):
+            raise BadInput(problem="this store has no git history")
+        state: Record | None = None
+        for step in reversed([*history.steps(self._port, snapshot.revision, escalation_id)]):
+            if step.after is None or step.after == state or step.problem:
+                continue
+            parent = history.parent(self._port, step.commit)
+            if parent is None:
+                # Judging begins with the store: what its first commit brings is imported.
+                state = step.after
+                continue
+            told = verify.Context(
+                step.email,
+                step.committed_at,
+                assemble(*parent.policies()),
+                _deciders(parent, step.after),
+                _record(parent, step.after.reopens),
+            )
+            if not verify.judge(state, step.after, told):
+                state = step.after
+        if state is None:
+            raise NotFound(escalation_id=escalation_id)
+        return state
+
+    # --- time -------------------------------------------------------------------------------------
+
+    def sweep(self, *, dry_run: bool = False) -> Swept:
+        """Do what deadlines and leases ask for by now, in one commit; anyone on the roster may.
+
+        With ``dry_run`` only say what that would be. Raises NotAllowed and what writing raises.
+        """
+        token = self._nonce()
+        dues: tuple[sweep.Due, ...] = ()
+        invalid: tuple[Invalid, ...] = ()
+
+        def decide(snapshot: Snapshot, act: Act) -> Plan:
+            nonlocal dues, invalid
+            items = list(snapshot.open())
+            entries = {item.record.escalation_id: item for item in items if isinstance(item, Entry)}
+            invalid = tuple(item for item in items if isinstance(item, Invalid))
+            dues = sweep.due((entry.record for entry in entries.values()), act, token)
+            named = [due.before.escalation_id for due in dues]
+            told = "\n".join(f"{due.before.escalation_id}: {due.kind}, {due.why}" for due in dues[:TOLD])
+            alone = dues[0].after if len(dues) == 1 else None
+            return Plan(
+                tuple(Change(entries[due.before.escalation_id], due.after) for due in dues),
+                Message(
+                    "sweep",
+                    named,
+                    act.actor,
+                    outcome=alone.resolution.outcome if alone and alone.resolution else None,
+                    text=told,
+                ),
+                tuple(due.after for due in dues),
+            )
+
+        if dry_run:
+            snapshot = self._snapshot(None, fetch=True)
+            decide(snapshot, self._reader(snapshot, needed=True))
+            return Swept(dues, Result((), snapshot.revision, False), invalid)
+        result = self._lander.land(decide, partial=False)
+        return Swept(dues, result, invalid)
+
+    def wait(self, escalation_id: str, timeout: float | None = None) -> Found:
+        """Wait until an escalation is resolved, asking the remote again and again; may run in a thread.
+
+        ``timeout`` is in seconds, None for ever. The pauses grow from half a second to fifteen.
+        Raises NotFound, WaitTimeout, and RemoteUnreachable where the remote never answered.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        pause, last = FIRST_POLL, None
+        while True:
+            try:
+                last = self.get(escalation_id, fetch=True)
+                if last.record.resolution is not None:
+                    return last
+            except (RemoteUnreachable, LockTimeout):
+                # The network may come and go while somebody thinks; only a first failure is told.
+                if last is None:
+                    raise
+            left = None if end is None else end - time.monotonic()
+            if left is not None and left <= 0:
+                status = last.record.status if last else "not known"
+                raise WaitTimeout(
+                    escalation_id=escalation_id, seconds=timeout, status=status, record_status=status
+                )
+            nap = pause * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
+            time.sleep(nap if left is None else min(nap, left))
+            pause = min(pause * POLL_GROWTH, LONGEST_POLL)
+
     def follow(self) -> str | None:
         """Bring the checkout to the newest state, where that is safe; what stood in the way, else None."""
         with self._port.writing(self._lock_timeout):
@@ -538,19 +680,12 @@ class Store:
         claim_id: str | None = None,
         outcome: str | None = None,
         text: str | None = None,
-        detail: Callable[[Sequence[Record]], str] = lambda _: "",
+        detail: Callable[[Sequence[Record]], str] | None = None,
     ) -> Result:
         """Run one rule over each of some records and commit what it gives, all in one."""
-        wanted = list(dict.fromkeys(escalation_ids))
-        if not wanted:
-            raise BadInput(problem="no escalation id was given")
-        for name in wanted:
-            if not ids.is_escalation_id(name):
-                raise BadInput(
-                    problem=f"{name[:80]!r} is no escalation id; one looks like esc_abc123 and is given whole"
-                )
+        wanted = _whole_ids(escalation_ids)
 
-        def decide(snapshot: Snapshot, act: Act) -> _Plan:
+        def decide(snapshot: Snapshot, act: Act) -> Plan:
             changes: list[Change] = []
             records: list[Record] = []
             failed: list[Failure] = []
@@ -565,7 +700,7 @@ class Store:
                 if after is not entry.record:
                     changes.append(Change(entry, after))
             message = _message(action, changes, act, claim_id, outcome, text, detail)
-            return _Plan(
+            return Plan(
                 changes=tuple(changes),
                 message=message,
                 records=tuple(records),
@@ -574,118 +709,7 @@ class Store:
                 find=f"kt escalation get --fetch --id {wanted[0]}",
             )
 
-        return self._write(decide, partial)
-
-    def _write(self, decide: _Decide, partial: bool) -> Result:
-        """Decide and commit until it has landed or cannot land (design, section 5)."""
-        now = to_millis(self._clock())
-        author = self._port.author()
-        faults.point("before-lock")
-        with self._port.writing(self._lock_timeout):
-            faults.point("after-lock")
-            return self._land(decide, partial, now, author)
-
-    def _land(self, decide: _Decide, partial: bool, now: datetime, author: Author) -> Result:
-        end = time.monotonic() + self._retry_timeout
-        sent: list[tuple[Unanswered, _Plan]] = []
-        attempts = 0
-        try:
-            while True:
-                attempts += 1
-                left = end - time.monotonic()
-                try:
-                    snapshot = self._port.tip(max(left, 0.1))
-                    for earlier, plan in sent:
-                        if self._port.contains(snapshot, earlier.commit):
-                            return self._done(plan, earlier.commit)
-                    policies = assemble(*snapshot.policies())
-                    policies.require_sound()
-                    faults.point("before-decide")
-                    plan = decide(snapshot, transitions.act(author.email, now, policies))
-                    _judge(plan, partial)
-                    faults.point("after-decide")
-                    if not plan.changes:
-                        return self._done(plan, None, snapshot.revision)
-                    when = max(change.new.last_time for change in plan.changes)
-                    left = end - time.monotonic()
-                    if attempts > 1 and left < LEAST_FOR_PUSH:
-                        raise RetriesExhausted(attempts=attempts, seconds=self._retry_timeout)
-                    commit = self._port.commit(
-                        snapshot, plan.changes, str(plan.message), author, max(now, when), max(left, LEAST_FOR_PUSH)
-                    )
-                    return self._done(plan, commit)
-                except Stale:
-                    pass
-                except Unanswered as unanswered:
-                    sent.append((unanswered, plan))
-                except RemoteUnreachable:
-                    # Only a push that is out there makes it worth asking again.
-                    if not sent:
-                        raise
-                if time.monotonic() >= end:
-                    raise RetriesExhausted(attempts=attempts, seconds=self._retry_timeout)
-                _pause(attempts, end)
-        except OutcomeUnknown:
-            raise
-        except (KtError, KeyboardInterrupt, OSError) as caught:
-            error = _named(caught)
-            if not sent:
-                raise error from None
-            last, plan = sent[-1]
-            find = plan.find or "kt escalation list --fetch"
-            words = f"{last.words}; then: {error.message}"
-            raise OutcomeUnknown(
-                commit=last.commit,
-                remote=self._port.remote,
-                words=words,
-                find=find,
-                claim_id=plan.message.claim_id if plan.message else None,
-            ) from caught
-
-    def _done(self, plan: _Plan, commit: str | None, seen: str | None = None) -> Result:
-        """The effect is there: from here on nothing can take it back, and nothing may seem to."""
-        warnings: tuple[str, ...] = ()
-        if commit:
-            self.landed = commit
-        if self._follow_checkout:
-            try:
-                left = self._port.follow(commit or seen or "")
-            except (Exception, KeyboardInterrupt) as error:
-                left = str(error) or type(error).__name__
-            if left:
-                warnings = (f"the checkout was left as it is: {left}",)
-        return Result(
-            records=plan.records,
-            commit=commit or seen,
-            changed=commit is not None,
-            unchanged=plan.unchanged,
-            failed=plan.failed,
-            warnings=warnings,
-            replaced=tuple(change.old.record for change in plan.changes if change.old),
-        )
-
-
-def _named(error: BaseException) -> KtError:
-    """What stopped a change, as an error of ours."""
-    if isinstance(error, KtError):
-        return error
-    if isinstance(error, OSError):
-        return GitFailed(says="this machine failed: {words}", words=error.strerror or str(error))
-    return Interrupted()
-
-
-def _judge(plan: _Plan, partial: bool) -> None:
-    """Raise what failed, unless some of it may and could be had."""
-    if not plan.failed or (partial and plan.records):
-        return
-    if len(plan.failed) == 1 and (isinstance(plan.failed[0].where, str) or plan.failed[0].where == ALONE):
-        raise plan.failed[0].error
-    raise SeveralFailed(plan.failed)
-
-
-def _pause(attempts: int, end: float) -> None:
-    longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(attempts, 10), max(end - time.monotonic(), 0))
-    time.sleep(random.uniform(0, longest))  # noqa: S311 - jitter, not a secret
+        return self._lander.land(decide, partial)
 
 
 def _message(
@@ -695,11 +719,11 @@ def _message(
     claim_id: str | None,
     outcome: str | None,
     text: str | None,
-    detail: Callable[[Sequence[Record]], str],
+    detail: Callable[[Sequence[Record]], str] | None,
 ) -> Message | None:
     if not changes:
         return None
-    more = detail([change.old.record for change in changes if change.old])
+    more = detail([change.old.record for change in changes if change.old]) if detail else ""
     used = claim_id
     if action in ("resolve", "unclaim"):
         held = {
@@ -713,6 +737,33 @@ def _message(
         more = f"({given} of {first.requires.approvals})" if len(changes) == 1 else more
     named = [change.new.escalation_id for change in changes]
     return Message(action, named, act.actor, claim_id=used, outcome=outcome, detail=more, text=text)
+
+
+def _from_holder(before: Sequence[Record]) -> str:
+    holders = sorted({record.claim.claimed_by for record in before if record.claim})
+    return f"by force from {', '.join(holders)}" if holders else ""
+
+
+def _is_mine(_: Snapshot, record: Record, act: Act) -> bool:
+    return record.status == "claimed" and record.claim is not None and act.is_me(record.claim.claimed_by)
+
+
+def _is_overdue(_: Snapshot, record: Record, act: Act) -> bool:
+    return sweep.overdue(record, act.policies, act.now) is not None
+
+
+def _is_claimable(snapshot: Snapshot, record: Record, act: Act) -> bool:
+    free = record.status == "queued" or (record.status == "claimed" and transitions.lapsed(record, act))
+    return free and rights.why_not(record, act.policies, act.actor, _deciders(snapshot, record)) is None
+
+
+def _whom(user: str | None, team: str | None) -> Fallback:
+    if (user is None) == (team is None):
+        raise BadInput(problem="an escalation is assigned to either a user or a team")
+    try:
+        return Fallback(user_id=user, team_id=team)
+    except ValueError:
+        raise BadInput(problem=f"{(user or team or '')[:80]!r} is no name of a user or a team") from None
 
 
 def _over_lapsed(before: Sequence[Record]) -> str:
@@ -730,6 +781,23 @@ def _existing(snapshot: Snapshot, escalation_id: str) -> Record | None:
     if isinstance(found, Invalid):
         raise UnreadableRecord(path=found.path, problem=found.error, escalation_id=escalation_id)
     return found.record if found else None
+
+
+def _whole_ids(given: Sequence[str]) -> Sequence[str]:
+    """Ids for a command that writes: whole, each once. Raises BadInput."""
+    if not given:
+        raise BadInput(problem="no escalation id was given")
+    for name in given:
+        if not ids.is_escalation_id(name):
+            raise BadInput(
+                problem=f"{name[:80]!r} is no escalation id; one looks like esc_abc123 and is given whole"
+            )
+    return list(dict.fromkeys(given))
+
+
+def _record(snapshot: Snapshot, escalation_id: str | None) -> Record | None:
+    found = snapshot.find(escalation_id) if escalation_id is not None else None
+    return found.record if isinstance(found, Entry) else None
 
 
 def _entry(snapshot: Snapshot, escalation_id: str) -> Entry:
@@ -817,16 +885,9 @@ class _Why:
         return {"state": state, "held_by": dict(sorted(self.holders.items()))}
 
 
-def _drafted(make: Callable[[], _T]) -> _T:
+def _outcome(text: str) -> Outcome:
     try:
-        return make()
-    except events.BadDraft as error:
-        raise BadInput(problem=str(error)) from None
-
-
-def _checked(make: Callable[[], _T]) -> _T:
-    try:
-        return make()
+        return parse_outcome(text)
     except ValueError as error:
         raise BadInput(problem=str(error)) from None
 
@@ -858,45 +919,3 @@ def _words(text: str, what: str) -> str:
     except UnicodeEncodeError:
         raise BadInput(problem=f"{what} is not valid Unicode text") from None
     return text
-
-
-def read_items(
-    data: bytes, kind: str, *, provider: str | None = None, model: str | None = None
-) -> list[tuple[int, events.Raisable | KtError | None]]:
-    """The drafts in a file: ``record`` (YAML or JSON), ``event`` (one, or NDJSON) or ``batch`` (NDJSON of either).
-
-    A line that cannot be read or used becomes the BadInput that says why.
-    """
-    if kind == "record":
-        return [(ALONE, _item(lambda: codec.load_yaml(data).value, False, provider, model))]
-    if kind == "event":
-        try:
-            whole = codec.load_json(data)
-        except codec.Malformed:
-            pass
-        else:
-            return [(ALONE, _item(lambda: whole, True, provider, model))]
-    return [
-        (number, _item(lambda line=line: codec.load_json(line), kind == "event", provider, model))  # type: ignore[misc]
-        for number, line in codec.json_lines(data)
-    ]
-
-
-def _item(
-    read: Callable[[], Any], always_event: bool, provider: str | None, model: str | None
-) -> events.Raisable | KtError | None:
-    try:
-        value = read()
-        if always_event or (isinstance(value, dict) and events.is_event(value)):
-            return events.from_event(value, provider=provider, model=model)
-        return events.from_record(value, provider=provider, model=model)
-    except (codec.Malformed, events.BadDraft) as error:
-        return BadInput(problem=str(error))
-
-
-def read_context(data: bytes) -> Any:
-    """The event context in a JSON or YAML file. Raises BadInput."""
-    try:
-        return codec.load_yaml(data).value
-    except codec.Malformed as error:
-        raise BadInput(problem=str(error)) from None

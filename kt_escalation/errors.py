@@ -6,9 +6,12 @@ and ``hint``. Each class says once what happened and what to do next; whoever ra
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
+
+_PLACE = re.compile(r"\{(\w+)(?::(\w+))?\}")
 
 
 class KtError(Exception):
@@ -43,7 +46,12 @@ class KtError(Exception):
         return f"{self.what}; {self.remedy}" if self.remedy else self.what
 
     def _fill(self, template: str) -> str:
-        return template.format_map(_Facts(self.facts))
+        """The template with each fact in its place; braces that name none are somebody's own text."""
+        return _PLACE.sub(lambda found: self._fact(found), template)
+
+    def _fact(self, found: re.Match[str]) -> str:
+        name, form = found.groups()
+        return format(self.facts[name], form or "") if name in self.facts else found[0]
 
     def __str__(self) -> str:
         return self.message
@@ -52,11 +60,6 @@ class KtError(Exception):
         """The body of ``{"error": …}``: code, message, and the facts."""
         facts = {key: value for key, value in self.facts.items() if key not in ("says", "hint")}
         return {"code": self.code, "message": self.message, **facts}
-
-
-class _Facts(dict[str, Any]):
-    def __missing__(self, key: str) -> str:
-        return "?"
 
 
 # --- exit 1: the answer is no ---------------------------------------------------------------------
@@ -267,6 +270,30 @@ class AlreadyResolved(Conflict):
     code = "already_resolved"
     says = "{escalation_id} was resolved as {outcome} by {resolved_by} at {resolved_at}"
     hint = "a resolved record never changes; read it with `kt escalation get --id {escalation_id}`"
+
+
+class NotResolved(Conflict):
+    """It is still open, and the action is for resolved ones."""
+
+    code = "not_resolved"
+    says = "{escalation_id} is {status}, not resolved"
+    hint = "decide it with `kt escalation resolve`; only what is resolved can be reopened"
+
+
+class AlreadyReopened(Conflict):
+    """An open escalation reopens the same one."""
+
+    code = "already_reopened"
+    says = "{escalation_id} was reopened as {reopened_by} at {since}, which is still open"
+    hint = "decide that one; see it with `kt escalation get --id {reopened_by}`"
+
+
+class NothingToRestore(Conflict):
+    """The record is readable, and its history legal."""
+
+    code = "nothing_to_restore"
+    says = "{escalation_id} is as it should be"
+    hint = "restore is for records that are illegal or cannot be read"
 
 
 class NotClaimed(Conflict):

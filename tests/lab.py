@@ -80,6 +80,15 @@ def kt_process(*args: str, cwd: Path, env: Mapping[str, str] | None = None) -> R
 
 def kt(*args: str, cwd: Path, env: Mapping[str, str] | None = None, stdin: bytes = b"") -> Ran:
     """Run `kt escalation` in this process, which spares the start of Python; all else is as real."""
+    return _run("kt-escalation", args, cwd, env, stdin)
+
+
+def kt_policy(*args: str, cwd: Path) -> Ran:
+    """Run `kt policy` in this process."""
+    return _run("kt", ("policy", *args), cwd, None, b"")
+
+
+def _run(program: str, args: Sequence[str], cwd: Path, env: Mapping[str, str] | None, stdin: bytes) -> Ran:
     out, err = io.StringIO(), io.StringIO()
     before, here, terminal = dict(os.environ), Path.cwd(), sys.stdin
     os.environ.update(env or {})
@@ -87,7 +96,7 @@ def kt(*args: str, cwd: Path, env: Mapping[str, str] | None = None, stdin: bytes
     sys.stdin = io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8", errors="surrogateescape")
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = run("kt-escalation", args)
+            code = run(program, args)
     finally:
         sys.stdin = terminal
         os.chdir(here)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha1
 
+from kt_escalation.core.model import Record
 from kt_escalation.core.policies_file import PolicyFile
 from kt_escalation.errors import BadInput
 from kt_escalation.store import codec, layout
@@ -57,9 +58,7 @@ class MemorySnapshot:
         wrong = layout.misplaced(record, path)
         if wrong:
             return Invalid(path, wrong, layout.id_of(path))
-        return Entry(
-            record, path, sha1(b"blob %d\0%s" % (len(data), data), usedforsecurity=False).hexdigest()
-        )
+        return Entry(record, path, _blob_id(data))
 
     def open(self) -> Iterator[Entry | Invalid]:
         return self._under(resolved=False)
@@ -71,6 +70,14 @@ class MemorySnapshot:
         fits = [path for path in self._commit.files if layout.id_of(path) == escalation_id]
         return self._parsed(min(fits, key=lambda path: path.startswith(layout.RESOLVED))) if fits else None
 
+    def paths(self, escalation_id: str) -> Sequence[str]:
+        return [path for path in self._commit.files if layout.id_of(path) == escalation_id]
+
+    def reopeners(self, escalation_id: str) -> Sequence[Record]:
+        entries = [e for e in (*self.open(), *self.resolved()) if isinstance(e, Entry)]
+        fits = [entry.record for entry in entries if entry.record.reopens == escalation_id]
+        return sorted(fits, key=lambda record: (record.raised_at, record.escalation_id))
+
     def ids(self, *, resolved: bool) -> Sequence[str]:
         paths = [p for p in sorted(self._commit.files) if p.startswith(layout.RESOLVED) == resolved]
         return [found for found in map(layout.id_of, paths) if found]
@@ -79,12 +86,12 @@ class MemorySnapshot:
         found: dict[str, PolicyFile] = {}
         for path, data in self._commit.files.items():
             if path.startswith(f"{layout.POLICIES}/"):
-                try:
-                    document = codec.load_yaml(data, strict=False)
-                    found[path] = PolicyFile(document.value, marks=document.marks)
-                except codec.Malformed as error:
-                    found[path] = PolicyFile(problem=str(error))
+                found[path] = codec.policy_file(path, data)
         return ("1" * 40 if found else None), found
+
+
+def _blob_id(data: bytes) -> str:
+    return sha1(b"blob %d\0%s" % (len(data), data), usedforsecurity=False).hexdigest()
 
 
 class MemoryStore:
@@ -124,11 +131,15 @@ class MemoryStore:
             raise Stale
         files = dict(self.world.commits[-1].files)
         for change in changes:
-            if change.old:
-                del files[change.old.path]
+            for path in (change.old.path if change.old else None, *change.removed):
+                if path is not None:
+                    files.pop(path, None)
             files[layout.path_of(change.new)] = codec.dumps(change.new)
         self.world.commits.append(Commit(f"{len(self.world.commits) + 1:040x}", files, author, message))
         return self.world.commits[-1].id
+
+    def blob_id(self, record: Record) -> str:
+        return _blob_id(codec.dumps(record))
 
     def contains(self, snapshot: Snapshot, commit: str) -> bool:
         until = [c.id for c in self.world.commits]

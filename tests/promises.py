@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from kt_escalation.core.model import RELEASING, Record
 from kt_escalation.errors import RemoteUnreachable
@@ -19,6 +19,8 @@ from kt_escalation.store.port import Author, Change, Port, Snapshot, Unanswered
 #: What can happen to a commit: somebody comes first; it lands or does not, and no answer comes; and
 #: after that the remote may say nothing more.
 FAULTS = ("none", "second", "landed", "lost", "landed and silent", "lost and silent")
+
+TOLERANCE = timedelta(minutes=2)
 
 KEPT_FOR_EVER = (
     "schema_version", "escalation_id", "severity", "reason_code", "summary", "created_at", "raised_at",
@@ -79,6 +81,9 @@ class FaultyPort:
             raise Unanswered(commit, "hung up")
         return commit
 
+    def blob_id(self, record: Record) -> str:
+        return self._port.blob_id(record)
+
     def contains(self, snapshot: Snapshot, commit: str) -> bool:
         return self._port.contains(snapshot, commit)
 
@@ -99,11 +104,15 @@ def records(files: Mapping[str, bytes]) -> dict[str, Record]:
     return found
 
 
-def check_step(before: Record | None, after: Record | None, author: str) -> None:
-    """Assert that one step is a move of the transition table, made by whom the record says."""
+def check_step(before: Record | None, after: Record | None, author: str, admin: bool) -> None:
+    """Assert that one step is a move of the transition table, made by whom the record says.
+
+    ``author`` is the name that records know the committer by.
+    """
     assert after is not None, "a record was deleted"
     if before is None:
-        assert after.status in ("queued", "claimed") and not after.reviews and not after.notes
+        assert after.status in ("queued", "claimed") and not after.reviews
+        assert len(after.notes) == (after.reopens is not None)
         assert after.raised_by == author
         return
     assert before.status != "resolved", "a resolved record changed"
@@ -112,18 +121,45 @@ def check_step(before: Record | None, after: Record | None, author: str) -> None
     assert after.last_time >= before.last_time, "time went back"
     assert after.reviews[: len(before.reviews)] == before.reviews, "a review was rewritten"
     assert after.notes[: len(before.notes)] == before.notes, "a note was rewritten"
-    _check_holder(before, after, author)
+    noted = len(after.notes) > len(before.notes)
+    there = (after.claim.claimed_by if after.claim else None) == after.route.user_id
+    moved = after.route.source == "assigned" and noted and there and before.claim != after.claim
+    if before.route != after.route or moved:
+        _check_rerouted(before, after, author, admin)
+    else:
+        _check_holder(before, after, author, admin)
     _check_decision(before, after, author)
 
 
-def _check_holder(before: Record, after: Record, author: str) -> None:
+def _check_rerouted(before: Record, after: Record, author: str, admin: bool) -> None:
+    assert after.requires == before.requires.model_copy(update={"claim_within": None})
+    holder = after.claim.claimed_by if after.claim else None
+    assert holder == after.route.user_id
+    if after.route.source == "assigned":
+        assert after.notes[-1].by == author and len(after.notes) == len(before.notes) + 1
+        assert admin or (before.claim is not None and before.claim.claimed_by == author)
+        assert holder is None or after.requires.approvals < 2 or holder != after.raised_by
+    else:
+        assert after.route.source == "fallback" and before.claim is None
+        assert before.requires.claim_within is not None
+        assert after.queued_at > before.queued_at + before.requires.claim_within, "rerouted too soon"
+
+
+def _check_holder(before: Record, after: Record, author: str, admin: bool) -> None:
     if before.claim == after.claim:
         return
+    until = before.claim.expires_at if before.claim else None
+    over = until is not None and after.last_time > until + TOLERANCE
     if after.claim is None:
-        assert before.claim and before.claim.claimed_by == author, "somebody else's claim was given back"
+        assert before.claim is not None
+        forced = admin and len(after.notes) > len(before.notes) and after.notes[-1].by == author
+        assert before.claim.claimed_by == author or forced or over, "somebody else's claim was given back"
         return
-    assert before.claim is None, "a live claim was taken"
     assert after.claim.claimed_by == author, "claimed for somebody else"
+    if before.claim and before.claim.claimed_at == after.claim.claimed_at:
+        assert before.claim.claimed_by == author, "renewed for somebody else"
+        return
+    assert before.claim is None or over, "a live claim was taken"
     assert after.requires.approvals < 2 or after.raised_by != author, "claimed by who raised it"
     assert all(review.reviewer != author for review in after.reviews), "claimed to review twice"
 
@@ -137,8 +173,13 @@ def _check_decision(before: Record, after: Record, author: str) -> None:
         assert all(other.reviewer != author for other in before.reviews), "reviewed twice"
     if after.resolution is None:
         return
-    assert new, "resolved without a decision"
-    assert after.resolution.resolved_by == author and after.resolution.outcome == new[0].outcome
+    assert after.resolution.resolved_by == author
+    if after.resolution.outcome == "expired":
+        within = after.requires.resolve_within
+        assert not new and within is not None
+        assert after.resolution.resolved_at > after.raised_at + within, "expired too soon"
+        return
+    assert new and after.resolution.outcome == new[0].outcome, "resolved without a decision"
     if after.resolution.outcome in RELEASING:
         agreed = {r.reviewer for r in after.reviews if r.outcome == after.resolution.outcome}
         assert len(agreed) >= after.requires.approvals, "released by too few"

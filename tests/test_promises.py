@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,18 +16,45 @@ from lab import Lab, git
 from memory import MemoryStore, World
 from promises import FAULTS, FaultyPort, check_step, records
 
-from kt_escalation import KtError, Store, desk
-from kt_escalation.core.model import DECISIONS, SEVERITIES
-from kt_escalation.desk import Result
+from kt_escalation import Filter, KtError, Store, landing
+from kt_escalation.answers import Result
+from kt_escalation.core import verify
+from kt_escalation.core.model import DECISIONS, SEVERITIES, Record
+from kt_escalation.core.policies import assemble
+from kt_escalation.core.rights import known_as
 from kt_escalation.errors import OutcomeUnknown
+from kt_escalation.store.codec import policy_file
 from kt_escalation.store.gitstore import GitStore
 from kt_escalation.store.port import Author, Port
 
 PEOPLE = ("alice", "bob", "carol")
 WAITS_LONG, WAITS_SHORT = 30.0, 0.05
 REQUESTS = tuple(f"r{n}" for n in range(4))
-FOUR_EYES = b"rules:\n  - match: {severity: critical}\n    approvals: 2\n"
-FILES = {"policies/policy-config.yaml": b"pack: {enabled: true}\n", "policies/settings.yaml": FOUR_EYES}
+SETTINGS = b"""\
+default_route: {team_id: legal}
+claims: {lease: 30m, max_per_reviewer: 3}
+rules:
+  - match: {severity: critical}
+    approvals: 2
+    claim_within: 15m
+    resolve_within: 4h
+    fallback: {team_id: security}
+  - match: {severity: high}
+    claim_within: 15m
+    fallback: {user_id: carol@example.com}
+"""
+ROSTER = b"""\
+teams:
+  - {team_id: legal, members: [alice, bob]}
+  - {team_id: security, members: [bob, carol]}
+users:
+  - {user_id: alice, emails: [alice@example.com], roles: [reviewer]}
+  - {user_id: bob, emails: [Bob@example.com, bob@home.example], roles: [reviewer, gateway]}
+  - {user_id: carol, emails: [carol@example.com], roles: [reviewer, admin]}
+  - {user_id: dave, emails: [dave@example.com], roles: [gateway]}
+"""
+FILES = {"policies/policy-config.yaml": b"pack: {enabled: true}\n", "policies/settings.yaml": SETTINGS}
+WITH_ROSTER = {**FILES, "policies/roster.yaml": ROSTER}
 
 
 def email(who: str) -> str:
@@ -36,8 +64,8 @@ def email(who: str) -> str:
 class InMemory:
     """A store that all share in memory."""
 
-    def __init__(self) -> None:
-        self._world = World(FILES)
+    def __init__(self, files: Mapping[str, bytes]) -> None:
+        self._world = World(files)
 
     def port(self, who: str) -> Port:
         return MemoryStore(self._world, Author(who, email(who)))
@@ -53,10 +81,10 @@ class InMemory:
 class OnGit:
     """A bare remote with a clone for each."""
 
-    def __init__(self) -> None:
+    def __init__(self, files: Mapping[str, bytes]) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self._lab = Lab(Path(self._folder.name))
-        self._lab.put(FILES)
+        self._lab.put(files)
         self._ports: list[GitStore] = []
 
     def port(self, who: str) -> Port:
@@ -80,11 +108,12 @@ class OnGit:
 class Life(RuleBasedStateMachine):
     """People who do anything at any time, with anything going wrong in between."""
 
-    make_world: Callable[[], InMemory | OnGit]
+    make_world: Callable[[Mapping[str, bytes]], InMemory | OnGit]
 
-    @initialize()
-    def begin(self) -> None:
-        self.world = self.make_world()
+    @initialize(files=st.sampled_from((FILES, WITH_ROSTER)))
+    def begin(self, files: Mapping[str, bytes]) -> None:
+        self.world = self.make_world(files)
+        self.policies = assemble("1" * 40, {path: policy_file(path, data) for path, data in files.items()})
         self.now = datetime(2026, 11, 23, 10, tzinfo=UTC)
         self.others = 0
         somebody = Store(self.world.port("dave"), clock=lambda: self.now)
@@ -127,13 +156,24 @@ class Life(RuleBasedStateMachine):
             after = records(files)
             for name in {*self.state, *after}:
                 if self.state.get(name) != after.get(name):
-                    check_step(self.state.get(name), after.get(name), author)
+                    self.check(self.state.get(name), after.get(name), author)
             self.state = after
         self.seen += len(new)
         if result is not None:
             for record in result.records:
                 assert self.state[record.escalation_id] == record, "what was said is not what is there"
         self.ports[who].plan()
+
+    def check(self, before: Record | None, after: Record | None, author: str) -> None:
+        """Hold one step against the tests' own checks and against the judge."""
+        known = known_as(author, self.policies.roster)
+        check_step(before, after, known, admin=self.policies.roster is None or known == "carol")
+        assert after is not None
+        origin = self.state.get(after.reopens) if after.reopens else None
+        deciders = tuple(review.reviewer for review in origin.reviews) if origin else ()
+        policies = replace(self.policies, tree=after.route.policies)
+        told = verify.Context(author, self.now, policies, deciders, origin)
+        assert verify.judge(before, after, told) == ()
 
     people = st.sampled_from(PEOPLE)
     requests = st.sampled_from(REQUESTS)
@@ -166,6 +206,30 @@ class Life(RuleBasedStateMachine):
     def note(self, who: str, request: str, faults: tuple[str, ...]) -> None:
         self.act(who, faults, lambda store: store.note(f"esc_{request}", "Something"))
 
+    @rule(who=people, request=requests, token=tokens, faults=faults)
+    def renew(self, who: str, request: str, token: str | None, faults: tuple[str, ...]) -> None:
+        self.act(who, faults, lambda store: store.renew([f"esc_{request}"], claim_id=token))
+
+    @rule(who=people, request=requests, faults=faults)
+    def force(self, who: str, request: str, faults: tuple[str, ...]) -> None:
+        self.act(who, faults, lambda store: store.unclaim(f"esc_{request}", force_reason="away"))
+
+    @rule(who=people, request=requests, user=st.none() | people, faults=faults)
+    def assign(self, who: str, request: str, user: str | None, faults: tuple[str, ...]) -> None:
+        team = "security" if user is None else None
+        to = email(user) if user else None
+        self.act(
+            who, faults, lambda store: store.assign([f"esc_{request}"], "better there", user=to, team=team)
+        )
+
+    @rule(who=people, request=requests, faults=faults)
+    def reopen(self, who: str, request: str, faults: tuple[str, ...]) -> None:
+        self.act(who, faults, lambda store: store.reopen(f"esc_{request}", "it was wrong"))
+
+    @rule(who=people, faults=faults)
+    def sweep(self, who: str, faults: tuple[str, ...]) -> None:
+        self.act(who, faults, lambda store: store.sweep().result)
+
     @rule(minutes=st.integers(1, 60))
     def time_passes(self, minutes: int) -> None:
         self.now += timedelta(minutes=minutes)
@@ -173,7 +237,7 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def everybody_reads_the_same(self) -> None:
         if hasattr(self, "ports"):
-            listed = Store(self.ports["alice"]).list(desk.Filter(), fetch=True)
+            listed = Store(self.ports["alice"]).list(Filter(), fetch=True)
             assert {r.escalation_id for r in listed.records} == {
                 name for name, record in self.state.items() if record.status != "resolved"
             }
@@ -191,9 +255,12 @@ SOAK = {"memory": (InMemory, 5000, 50), "git": (OnGit, 100, 30)}
     ],
 )
 def test_the_promises_hold_whatever_people_do(
-    make_world: Callable[[], InMemory | OnGit], examples: int, steps: int, monkeypatch: pytest.MonkeyPatch
+    make_world: Callable[[Mapping[str, bytes]], InMemory | OnGit],
+    examples: int,
+    steps: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(desk, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(landing, "FIRST_PAUSE", 0.0)
     machine = type("Living", (Life,), {"make_world": staticmethod(make_world)})
     run_state_machine_as_test(
         machine, settings=settings(max_examples=examples, stateful_step_count=steps, deadline=None)

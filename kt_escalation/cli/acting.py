@@ -3,84 +3,30 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..core.model import CATEGORIES, SEVERITIES
 from ..core.text import visible
-from ..errors import BadInput, KtError, Usage
-from .app import F, common, escalation, folder, put_json, read_file, store_of, warn, whole_ids, writes
+from ..errors import Usage
+from .app import (
+    PARTIAL,
+    common,
+    escalation,
+    folder,
+    ids_option,
+    put_json,
+    read_file,
+    warn,
+    whole_ids,
+    writes,
+    writing_store,
+)
+from .outcome import as_json_of, report
 
 if TYPE_CHECKING:
-    from ..core.events import Raisable
-    from ..desk import Result, Store
-
-_PARTIAL = click.option(
-    "--partial", is_flag=True, help="Do what can be done of several; without it, all or nothing."
-)
-
-
-def _ids(*, required: bool) -> Callable[[F], F]:
-    return click.option(
-        "--id",
-        "--escalation-id",
-        "escalation_ids",
-        required=required,
-        multiple=True,
-        metavar="ID",
-        help="The whole id; may be repeated, - reads ids from stdin.",
-    )
-
-
-def _report(result: Result, as_json: bool, several: bool, done: str, same: str) -> None:
-    """Print what an action came to; ``done`` and ``same`` are its sentences for one record."""
-    for text in result.warnings:
-        warn(text)
-    if as_json:
-        put_json(_as_json(result, several))
-        return
-    for failure in result.failed:
-        where = f"line {failure.where}" if isinstance(failure.where, int) else failure.where
-        warn(f"{where}: {failure.error.message}")
-    commit = (result.commit or "")[:12]
-    if several:
-        for record in result.records:
-            click.echo(record.escalation_id)
-        had = len(result.records) - result.unchanged if result.changed else 0
-        extra = [f"{result.unchanged} already so"] if result.unchanged else []
-        extra += [f"{result.skipped} skipped that do not escalate"] if result.skipped else []
-        extra += [f"{len(result.failed)} failed"] if result.failed else []
-        inside = f" ({', '.join(extra)})" if extra else ""
-        where = f" in commit {commit}" if result.changed else ""
-        warn(f"{had} changed{inside}{where}")
-        return
-    for record in result.records:
-        words = done if result.changed else same
-        facts = {
-            "id": record.escalation_id,
-            "holder": record.claim.claimed_by if record.claim else "",
-            "claim": record.claim.claim_id if record.claim else "",
-            "outcome": record.reviews[-1].outcome if record.reviews else "",
-            "commit": commit,
-            "status": record.status,
-        }
-        click.echo(visible(words.format_map(facts)))
-
-
-def _as_json(result: Result, several: bool) -> dict[str, Any]:
-    one: dict[str, Any] = {"commit": result.commit, "changed": result.changed}
-    if not several:
-        return {"escalation": result.records[0].as_dict(), **one}
-    return {
-        "escalations": [record.as_dict() for record in result.records],
-        **one,
-        "unchanged": result.unchanged,
-        "skipped": result.skipped,
-        "failed": [failure.as_json() for failure in result.failed],
-    }
+    pass
 
 
 @escalation.command("init")
@@ -127,13 +73,13 @@ def init_command(ctx: click.Context, directory: str | None, repo: str | None, as
 @click.option(
     "--batch", "batch_file", metavar="FILE", help="NDJSON of events and records, one commit; - is stdin."
 )
-@_PARTIAL
+@PARTIAL
 @writes
 @common
 @click.pass_context
 def raise_command(ctx: click.Context, /, **given: Any) -> None:
     """Put an escalation into the queue, from flags, a record, or a gateway's events."""
-    from .. import desk
+    from .. import intake
 
     sources = {"record": given["record_file"], "event": given["event_file"], "batch": given["batch_file"]}
     chosen = [(kind, name) for kind, name in sources.items() if name is not None]
@@ -161,8 +107,8 @@ def raise_command(ctx: click.Context, /, **given: Any) -> None:
                 problem=f"{said} cannot go with --{'file' if kind == 'record' else kind}",
                 hint="give one or the other",
             )
-        items = desk.read_items(read_file(name), kind, provider=provider, model=model)
-        alone = [number for number, _ in items] == [desk.ALONE]
+        items = intake.read_items(read_file(name), kind, provider=provider, model=model)
+        alone = [number for number, _ in items] == [intake.ALONE]
         several = kind != "record"
     else:
         if given["reason_code"] is None:
@@ -171,18 +117,18 @@ def raise_command(ctx: click.Context, /, **given: Any) -> None:
                 hint="give --reason-code (and what else is known), or one of --file, --event and --batch",
             )
         if given["context"] is not None:
-            flags["event_context"] = desk.read_context(read_file(given["context"]))
-        items = [(desk.ALONE, _from_flags({**flags, "provider": provider, "model": model}))]
+            flags["event_context"] = intake.read_context(read_file(given["context"]))
+        items = [(intake.ALONE, intake.from_keys({**flags, "provider": provider, "model": model}))]
         alone, several = True, False
-    with _store(ctx, given) as store:
+    with writing_store(ctx, given) as store:
         result = store.raise_many(items, partial=given["partial"])
     if given["as_json"] and several and alone and result.records:
         # One event is both: a single escalation, and the several that a batch would give.
         for text in result.warnings:
             warn(text)
-        put_json({**_as_json(result, several=False), **_as_json(result, several=True)})
+        put_json({**as_json_of(result, several=False), **as_json_of(result, several=True)})
         return
-    _report(
+    report(
         result,
         given["as_json"],
         several and not (alone and result.records),
@@ -191,32 +137,18 @@ def raise_command(ctx: click.Context, /, **given: Any) -> None:
     )
 
 
-def _from_flags(values: dict[str, Any]) -> Raisable | KtError:
-    from ..core import events
-
-    try:
-        return events.from_record(values)
-    except events.BadDraft as error:
-        return BadInput(problem=str(error))
-
-
-def _store(ctx: click.Context, given: dict[str, Any]) -> AbstractContextManager[Store]:
-    return store_of(
-        ctx, given["repo"], lock_timeout=given["lock_timeout"], retry_timeout=given["retry_timeout"]
-    )
-
-
 @escalation.command("claim")
-@_ids(required=False)
+@ids_option(required=False)
 @click.option("--next", "take_next", is_flag=True, help="Take the most severe, then oldest, that is for you.")
 @click.option("--team", metavar="TEAM", help="With --next: only of this team.")
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="With --next: take at most this many.")
+@click.option("--renew", is_flag=True, help="With --id: hold what you hold for a whole lease more.")
 @click.option(
     "--claim-id",
     metavar="TOKEN",
     help="A token of your own: the same one again is a repeat, another a conflict.",
 )
-@_PARTIAL
+@PARTIAL
 @writes
 @common
 @click.pass_context
@@ -231,46 +163,59 @@ def claim_command(ctx: click.Context, /, **given: Any) -> None:
         raise Usage(problem="claim needs --id ID or --next", hint="give one of the two")
     if not given["take_next"] and (given["team"] or given["count"]):
         raise Usage(problem="--team and --count go with --next")
+    if given["renew"] and given["take_next"]:
+        raise Usage(problem="--renew goes with --id")
     several = len(wanted) > 1 or "-" in given["escalation_ids"] or given["count"] is not None
-    with _store(ctx, given) as store:
-        if given["take_next"]:
+    with writing_store(ctx, given) as store:
+        if given["renew"]:
+            result = store.renew(wanted, claim_id=given["claim_id"], partial=given["partial"])
+        elif given["take_next"]:
             result = store.claim_next(
                 team=given["team"], count=given["count"] or 1, claim_id=given["claim_id"]
             )
         else:
             result = store.claim_many(wanted, claim_id=given["claim_id"], partial=given["partial"])
     for before in result.replaced:
-        if before.claim and not given["as_json"]:
+        if before.claim and not given["as_json"] and not given["renew"]:
             warn(f"{before.escalation_id}: the lapsed claim of {before.claim.claimed_by} is over")
-    _report(
+    report(
         result,
         given["as_json"],
         several,
-        "claimed {id} (claim {claim}) in commit {commit}",
-        "{id} is yours already (claim {claim})",
+        f"{'renewed' if given['renew'] else 'claimed'} {{id}} (claim {{claim}}){{until}} in commit {{commit}}",
+        "{id} is yours already (claim {claim}){until}",
     )
 
 
 @escalation.command("unclaim")
-@_ids(required=True)
+@ids_option(required=True)
 @click.option("--claim-id", metavar="TOKEN", help="Refuse if this is not the current claim.")
-@_PARTIAL
+@click.option("--force", is_flag=True, help="Give back what somebody else holds; for admins, with --reason.")
+@click.option("--reason", metavar="TEXT", help="With --force: why; it becomes a note.")
+@PARTIAL
 @writes
 @common
 @click.pass_context
 def unclaim_command(ctx: click.Context, /, **given: Any) -> None:
-    """Give an escalation that you hold back to the queue."""
+    """Give an escalation that you hold back to the queue.
+
+    With --force an admin takes it from whoever holds it; without a roster anyone may.
+    """
     wanted = whole_ids(given["escalation_ids"])
-    with _store(ctx, given) as store:
-        result = store.unclaim_many(wanted, claim_id=given["claim_id"], partial=given["partial"])
+    if given["force"] != (given["reason"] is not None):
+        raise Usage(problem="--force and --reason go together", hint="say why with --reason TEXT")
+    with writing_store(ctx, given) as store:
+        result = store.unclaim_many(
+            wanted, claim_id=given["claim_id"], force_reason=given["reason"], partial=given["partial"]
+        )
     several = len(wanted) > 1 or "-" in given["escalation_ids"]
-    _report(
+    report(
         result, given["as_json"], several, "gave {id} back in commit {commit}", "{id} is in the queue already"
     )
 
 
 @escalation.command("resolve")
-@_ids(required=True)
+@ids_option(required=True)
 @click.option(
     "--outcome",
     "--resolution",
@@ -284,7 +229,7 @@ def unclaim_command(ctx: click.Context, /, **given: Any) -> None:
 @click.option("--claim-id", metavar="TOKEN", help="Refuse if this is not the current claim.")
 @click.option("--shown", metavar="DIGEST", help="Refuse if the record is not as `get` showed it.")
 @click.option("--yes", is_flag=True, help="Do not ask on a terminal.")
-@_PARTIAL
+@PARTIAL
 @writes
 @common
 @click.pass_context
@@ -298,7 +243,7 @@ def resolve_command(ctx: click.Context, /, **given: Any) -> None:
     if not given["yes"] and sys.stdin.isatty() and sys.stderr.isatty():
         what = ", ".join(visible(item) for item in wanted)
         click.confirm(f"Resolve {what} as {visible(given['outcome'])}?", abort=True, err=True)
-    with _store(ctx, given) as store:
+    with writing_store(ctx, given) as store:
         result = store.resolve_many(
             wanted,
             given["outcome"],
@@ -315,7 +260,7 @@ def resolve_command(ctx: click.Context, /, **given: Any) -> None:
         if short
         else "resolved {id} as {outcome} in commit {commit}"
     )
-    _report(result, given["as_json"], several, done, "{id} is {outcome} by you already")
+    report(result, given["as_json"], several, done, "{id} is {outcome} by you already")
 
 
 @escalation.command("note")
@@ -326,6 +271,6 @@ def resolve_command(ctx: click.Context, /, **given: Any) -> None:
 @click.pass_context
 def note_command(ctx: click.Context, /, **given: Any) -> None:
     """Say something about an open escalation; it becomes part of what reviewers are shown."""
-    with _store(ctx, given) as store:
+    with writing_store(ctx, given) as store:
         result = store.note(given["escalation_id"], given["text"])
-    _report(result, given["as_json"], False, "noted on {id} in commit {commit}", "{id} has that note already")
+    report(result, given["as_json"], False, "noted on {id} in commit {commit}", "{id} has that note already")

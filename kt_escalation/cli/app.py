@@ -6,13 +6,14 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from .. import __version__
-from ..core.times import parse_duration
+from ..core.times import parse_duration, parse_time
 from ..errors import BadInput
 from .render import visible
 
@@ -27,7 +28,22 @@ _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 opened: list[Store] = []
 
 
-@click.group(context_settings=_HELP)
+class ReaderGone(Exception):
+    """Whoever read our output has stopped."""
+
+
+class Group(click.Group):
+    """A group that leaves a closed pipe to the edge; click itself would exit 1 whatever had landed."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Raises ReaderGone."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise ReaderGone from None
+
+
+@click.group(cls=Group, context_settings=_HELP)
 @click.option("-C", "repo", metavar="DIR", help="Work in this folder's repository.")
 @click.version_option(__version__, "--version", prog_name="kt")
 @click.pass_context
@@ -36,7 +52,7 @@ def kt(ctx: click.Context, repo: str | None) -> None:
     ctx.obj = repo
 
 
-@kt.group(context_settings=_HELP)
+@kt.group(cls=Group, context_settings=_HELP)
 @click.option("-C", "repo", metavar="DIR", help="Work in this folder's repository.")
 @click.version_option(__version__, "--version", prog_name="kt")
 @click.pass_context
@@ -45,6 +61,18 @@ def escalation(ctx: click.Context, repo: str | None) -> None:
 
     An escalation is a request that a gateway wants a human to decide. It is one YAML file in the
     store's repository; every step of its life is a commit that has landed before the command ends.
+    """
+    ctx.obj = repo or ctx.obj
+
+
+@kt.group(context_settings=_HELP)
+@click.option("-C", "repo", metavar="DIR", help="Work in this folder's repository.")
+@click.pass_context
+def policy(ctx: click.Context, repo: str | None) -> None:
+    """Check and explain the policies that say where escalations go.
+
+    `lint` reads the files as they stand in the folder, committed or not; `route` and `replay` read
+    what is committed unless --policies names a folder.
     """
     ctx.obj = repo or ctx.obj
 
@@ -83,6 +111,24 @@ def writes(function: F) -> F:
     )(function)
 
 
+PARTIAL = click.option(
+    "--partial", is_flag=True, help="Do what can be done of several; without it, all or nothing."
+)
+
+
+def ids_option(*, required: bool) -> Callable[[F], F]:
+    """The option that names escalations to a command that writes."""
+    return click.option(
+        "--id",
+        "--escalation-id",
+        "escalation_ids",
+        required=required,
+        multiple=True,
+        metavar="ID",
+        help="The whole id; may be repeated, - reads ids from stdin.",
+    )
+
+
 class Span(click.ParamType[float]):
     """A duration such as 90, 90s, 15m, 2h or 7d, in seconds."""
 
@@ -113,6 +159,13 @@ def store_of(
         yield store
 
 
+def writing_store(ctx: click.Context, given: dict[str, Any]) -> AbstractContextManager[Store]:
+    """The store for a command that writes, with the timeouts that it was given."""
+    return store_of(
+        ctx, given["repo"], lock_timeout=given["lock_timeout"], retry_timeout=given["retry_timeout"]
+    )
+
+
 def folder(ctx: click.Context, repo: str | None) -> str:
     """The folder that the command line names."""
     where: str = repo or ctx.obj or os.environ.get("KT_REPO") or "."
@@ -124,7 +177,10 @@ def whole_ids(given: tuple[str, ...]) -> list[str]:
     found: list[str] = []
     for item in given:
         if item == "-":
-            found += sys.stdin.read().split()
+            try:
+                found += sys.stdin.read().split()
+            except UnicodeDecodeError:
+                raise BadInput(problem="the ids on stdin are not UTF-8") from None
         else:
             found.append(item)
     return found
@@ -141,6 +197,24 @@ def read_file(name: str) -> bytes:
         raise BadInput(problem=f"{name}: {error.strerror}") from None
 
 
+def read_time(text: str | None, now: datetime) -> datetime | None:
+    """What ``--since`` says: a time, or how long before ``now``. Raises BadInput."""
+    if text is None:
+        return None
+    try:
+        return now - parse_duration(text)
+    except OverflowError:
+        raise BadInput(problem=f"--since {text} is longer ago than time can say") from None
+    except ValueError:
+        pass
+    try:
+        return parse_time(text)
+    except ValueError:
+        raise BadInput(
+            problem=f"--since is {text[:40]!r}, neither a duration such as 2h nor a time such as 2026-11-23T10:00:00Z"
+        ) from None
+
+
 def put_json(value: Any) -> None:
     """Print one JSON document; everything but plain ASCII is escaped, so nothing acts on a terminal."""
     click.echo(json.dumps(value, indent=2))
@@ -152,4 +226,4 @@ def warn(text: str) -> None:
 
 
 # The commands register themselves with the groups above.
-from . import acting, reading  # noqa: E402, F401
+from . import acting, policies, reading, steering, waiting  # noqa: E402, F401

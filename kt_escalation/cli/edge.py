@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -12,12 +13,13 @@ from collections.abc import Sequence
 import click
 
 from ..core.text import visible
-from ..errors import Bug, Interrupted, KtError, SeveralFailed, Usage
+from ..errors import Bug, GitFailed, Interrupted, KtError, SeveralFailed, Usage
 from . import app
 
 
 def run(program: str, args: Sequence[str]) -> int:
     """Run a command line; give its exit code (design, section 8)."""
+    _fill_closed_streams()
     group = app.kt if program == "kt" else app.escalation
     as_json = "--json" in args
     try:
@@ -29,13 +31,39 @@ def run(program: str, args: Sequence[str]) -> int:
         return _fail(Interrupted(), as_json)
     except KtError as error:
         return _fail(error, as_json)
-    except BrokenPipeError:
+    except (app.ReaderGone, BrokenPipeError):
         # Whoever read us has stopped; what was to be done is done.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return 0
+    except OSError as error:
+        _discard_output()
+        return _machine_failed(error, as_json)
     except Exception as error:
         return _fail(_bug(error), as_json)
     return code if isinstance(code, int) else 0
+
+
+def _fill_closed_streams() -> None:
+    """Put the null device where a standard stream was closed, so that no file of ours takes its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, closefd=False))
+
+
+def _discard_output() -> None:
+    """Let what could not be written go nowhere, instead of failing again when Python ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _machine_failed(error: OSError, as_json: bool) -> int:
+    """A full disk, most often where the output goes; what has landed stays landed, and exit 0."""
+    words = error.strerror or str(error)
+    landed = app.opened[-1].landed if app.opened else None
+    if landed:
+        _say(f"commit {landed[:12]} has landed, but its report could not be written: {words}")
+        return 0
+    return _fail(GitFailed(says="this machine failed: {words}", words=words), as_json)
 
 
 def _usage(error: click.ClickException, as_json: bool) -> int:
@@ -61,16 +89,22 @@ def _bug(error: Exception) -> Bug:
 
 def _fail(error: KtError, as_json: bool) -> int:
     if as_json:
-        print(json.dumps({"error": error.as_json()}), file=sys.stderr)  # noqa: T201
+        _print(json.dumps({"error": error.as_json()}))
     elif isinstance(error, SeveralFailed):
         for failure in error.failures:
             where = f"line {failure.where}" if isinstance(failure.where, int) else failure.where
             _say(f"{where}: {failure.error.message}")
-        _say(error.hint)
+        _say(error.remedy)
     else:
         _say(error.message)
     return error.exit_code
 
 
 def _say(text: str) -> None:
-    print(f"kt: {visible(text)}", file=sys.stderr)  # noqa: T201
+    _print(f"kt: {visible(text)}")
+
+
+def _print(text: str) -> None:
+    # Where even stderr cannot be written, the exit code still says it.
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)  # noqa: T201

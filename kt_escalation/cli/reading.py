@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..core.model import SEVERITIES
-from ..core.times import format_time, parse_duration, parse_time
-from ..errors import AnswerIsNo, BadInput
+from ..core.times import format_time
+from ..errors import AnswerIsNo
 from . import render
-from .app import common, escalation, put_json, reads, store_of, warn
+from .app import common, escalation, put_json, read_time, reads, store_of, warn
 
 if TYPE_CHECKING:
-    from ..desk import Listing, Moment
+    from ..answers import Listing, Moment
 
 _STATUSES = {
     "open": frozenset({"queued", "claimed"}),
@@ -25,21 +26,7 @@ _STATUSES = {
 }
 
 
-def _since(text: str | None, now: datetime) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        return now - parse_duration(text)
-    except OverflowError:
-        raise BadInput(problem=f"--since {text} is longer ago than time can say") from None
-    except ValueError:
-        pass
-    try:
-        return parse_time(text)
-    except ValueError:
-        raise BadInput(
-            problem=f"--since is {text[:40]!r}, neither a duration such as 2h nor a time such as 2026-11-23T10:00:00Z"
-        ) from None
+_NARROWING = ("severities", "team", "user", "agent_id", "since", "mine", "overdue", "claimable", "cursor")
 
 
 @escalation.command("list")
@@ -60,6 +47,11 @@ def _since(text: str | None, now: datetime) -> datetime | None:
 )
 @click.option("--team", metavar="TEAM", help="Only those routed to this team.")
 @click.option("--user", metavar="USER", help="Only those routed to or held by this user.")
+@click.option("--mine", is_flag=True, help="Only those that you hold.")
+@click.option(
+    "--overdue", is_flag=True, help="Only those past a deadline or a lease, or routed to nobody known."
+)
+@click.option("--claimable", is_flag=True, help="Only those that you could claim now.")
 @click.option("--agent-id", metavar="ID", help="Only those of this agent.")
 @click.option("--since", metavar="TIME", help="Only those created since: 2h, 7d, or an RFC 3339 time.")
 @click.option(
@@ -79,8 +71,9 @@ def _since(text: str | None, now: datetime) -> datetime | None:
 def list_command(ctx: click.Context, /, **given: Any) -> None:
     """Show escalations, most severe then oldest first.
 
-    Without a terminal each is one line of tab-separated fields: id, severity, status, age, for whom,
-    holder, reason, summary.
+    Without a terminal each is one line of tab-separated fields: id, severity, status, age, deadline,
+    for whom, holder, reason, summary. The deadline is when time alone would change it: the end of
+    a lease, of the time to claim it, or of the time to resolve it.
     """
     from ..core.query import Filter
 
@@ -91,7 +84,7 @@ def list_command(ctx: click.Context, /, **given: Any) -> None:
         team=given["team"],
         user=given["user"],
         agent_id=given["agent_id"],
-        since=_since(given["since"], now),
+        since=read_time(given["since"], now),
     )
     with store_of(ctx, given["repo"]) as store:
         found = store.list(
@@ -99,6 +92,9 @@ def list_command(ctx: click.Context, /, **given: Any) -> None:
             sort=given["sort"],
             limit=given["limit"],
             cursor=given["cursor"],
+            mine=given["mine"],
+            overdue=given["overdue"],
+            claimable=given["claimable"],
             rev=given["rev"],
             fetch=given["fetch"],
         )
@@ -110,11 +106,7 @@ def list_command(ctx: click.Context, /, **given: Any) -> None:
     for line in render.listing(found.records, now):
         click.echo(line)
     if not found.records:
-        warn(
-            "no escalation matches"
-            if any(given[k] for k in ("severities", "team", "user", "agent_id", "since"))
-            else "nothing here: the list is empty"
-        )
+        warn("no escalation matches" if any(given[k] for k in _NARROWING) else "nothing is open")
     if found.page.next_cursor:
         warn(f"there are more: go on with --cursor {found.page.next_cursor}, or show all with --limit 0")
 
@@ -166,6 +158,10 @@ def get_command(
             "blob": found.blob,
             "commit": found.commit,
             "shown": found.shown,
+            "reopened_by": list(found.reopened_by),
+            "deadline": format_time(found.deadline) if found.deadline else None,
+            "overdue": found.overdue,
+            "quorum": asdict(found.quorum) if found.quorum else None,
         }
     )
 

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..core.model import Record
+from ..core.rights import Quorum
+from ..core.sweep import deadline
 from ..core.text import visible
 from ..core.times import age, format_time
 
 if TYPE_CHECKING:
-    from ..desk import Found, Moment
+    from ..answers import Found, Moment
 
 __all__ = ["listing", "page", "timeline", "visible"]
 
 _COLOURS = {"critical": "bright_red", "high": "red", "medium": "yellow", "low": "green"}
-_HEADS = ("ID", "SEVERITY", "STATUS", "AGE", "FOR", "HOLDER", "REASON", "SUMMARY")
+_HEADS = ("ID", "SEVERITY", "STATUS", "AGE", "DUE", "FOR", "HOLDER", "REASON", "SUMMARY")
 _GAP = "  "
 _NARROWEST = 8
 
@@ -48,6 +50,7 @@ def listing(records: Sequence[Record], now: datetime) -> Iterator[str]:
             record.severity,
             record.resolution.outcome if record.resolution else record.status,
             age(now - record.created_at),
+            _due(record, now),
             visible(route(record)),
             visible(record.claim.claimed_by) if record.claim else "-",
             visible(record.reason_code),
@@ -69,6 +72,14 @@ def listing(records: Sequence[Record], now: datetime) -> Iterator[str]:
         if styled():
             cells[1] = click.style(cells[1], fg=_COLOURS[row[1]], bold=row[1] == "critical")
         yield _GAP.join(cells).rstrip()
+
+
+def _due(record: Record, now: datetime) -> str:
+    """How long until time alone changes it: ``in 2h``, ``5m ago``."""
+    end = deadline(record)
+    if end is None:
+        return "-"
+    return f"in {age(end - now)}" if end > now else f"{age(now - end)} ago"
 
 
 def _cut(text: str, width: int) -> str:
@@ -93,7 +104,11 @@ def page(found: Found, include_context: bool, now: datetime) -> Iterator[str]:
         ("model", record.model),
         ("policy", record.policy),
         ("for", f"{route(record)} (by {record.route.source})"),
-        ("approvals", f"{record.requires.approvals} needed" if record.requires.approvals > 1 else None),
+        ("reopens", record.reopens),
+        ("reopened", ", ".join(found.reopened_by) or None),
+        ("deadline", format_time(found.deadline) if found.deadline else None),
+        ("overdue", found.overdue),
+        ("missing", _missing(found.quorum) if found.quorum else None),
     )
     for key, value in (record.labels or {}).items():
         yield f"  label     {visible(key)} = {visible(value)}"
@@ -123,6 +138,15 @@ def page(found: Found, include_context: bool, now: datetime) -> Iterator[str]:
         yield f"resolved    {end.outcome} by {visible(end.resolved_by)} at {format_time(end.resolved_at)}"
     yield f"file        {visible(found.path)} at {found.commit[:12]}"
     yield f"shown       {found.shown}"
+
+
+def _missing(quorum: Quorum) -> str:
+    given = ", ".join(f"{count} {outcome}" for outcome, count in quorum.given.items())
+    so_far = f" ({given} so far)" if given else ""
+    who = "anybody"
+    if quorum.candidates is not None:
+        who = ", ".join(quorum.candidates) or "nobody on the roster"
+    return f"{quorum.missing} of {quorum.approvals} approvals{so_far}, from {who}"
 
 
 def _fields(*pairs: tuple[str, str | None]) -> Iterator[str]:

@@ -11,17 +11,26 @@ import re
 from typing import Any
 
 from .model import Record
+from .text import HIDDEN
 
 # A line longer than this is easier to read, and to compare, as a block of its own.
 LONG_TEXT = 100
 
 # Plain only what no YAML 1.1 or 1.2 reader could take for anything but this string.
-_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_/]*(?:[ ./@+-]+[A-Za-z0-9_/]+)*", re.ASCII)
+_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_/]*(?:[ .@+-]+[A-Za-z0-9_/]+)*", re.ASCII)
 _WORDS = frozenset(["y", "n", "yes", "no", "true", "false", "on", "off", "null", "nan", "inf"])
+# Written as an escape: what is hidden, what only looks like a blank, and what no font agrees on. The
+# ranges are spelt out, since the bytes must not change with the Unicode version that a Python knows.
+_ESCAPED = re.compile(
+    f"[{HIDDEN}\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000\ue000-\uf8ff\U000f0000-\U0010ffff]"
+)
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
 # The keys that `shown` covers: those above `claim` without status and queued_at, and the notes.
 _NOT_SHOWN = frozenset({"status", "queued_at", "claim", "reviews", "resolution"})
+
+# Where the keys are the gateway's or the user's own.
+_FREE = frozenset({"event_context", "labels"})
 
 
 def dumps(record: Record) -> str:
@@ -37,8 +46,15 @@ def shown(record: Record) -> str:
 
 def _document(plain: dict[str, Any]) -> str:
     lines: list[str] = []
-    _mapping(plain, "", lines)
+    _mapping({key: _sorted(plain[key]) if key in _FREE else plain[key] for key in plain}, "", lines)
     return "\n".join(lines) + "\n"
+
+
+def _sorted(value: Any) -> Any:
+    """The same content with the keys of every mapping in order, since their order is no content."""
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return [_sorted(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _mapping(mapping: dict[str, Any], indent: str, lines: list[str], lead: str | None = None) -> None:
@@ -83,7 +99,7 @@ def _is_block(text: str) -> bool:
 
 
 def _is_clear(line: str) -> bool:
-    return line.isprintable() and "\ufeff" not in line
+    return _ESCAPED.search(line) is None
 
 
 def _scalar(value: Any) -> str:
@@ -114,7 +130,7 @@ def _string(text: str) -> str:
 
 
 def _char(char: str) -> str:
-    if char.isprintable():
+    if _ESCAPED.match(char) is None:
         return char
     point = ord(char)
     return f"\\x{point:02x}" if point < 0x100 else f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 ESCALATION_ID = re.compile(r"esc_[a-z0-9][a-z0-9_-]{0,59}", re.ASCII)
 CLAIM_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
@@ -13,6 +13,7 @@ _PREFIX = re.compile(r"esc_[a-z0-9][a-z0-9_-]{3,59}", re.ASCII)
 # Crockford's base 32, as the ULID specification has it, in lower case.
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 ULID_RANDOM_BYTES = 10
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def is_escalation_id(text: str) -> bool:
@@ -35,5 +36,6 @@ def from_request(request_id: str) -> str:
 
 def ulid(now: datetime, random: bytes) -> str:
     """A ULID in lower case: 48 bits of milliseconds, 80 bits from ``random`` (10 bytes)."""
-    value = (int(now.timestamp() * 1000) << 80) | int.from_bytes(random[:ULID_RANDOM_BYTES])
+    millis = (now - _EPOCH) // timedelta(milliseconds=1)
+    value = (millis << 80) | int.from_bytes(random[:ULID_RANDOM_BYTES])
     return "".join(_ALPHABET[(value >> shift) & 31] for shift in range(125, -1, -5))

@@ -38,6 +38,8 @@ MAX_NAME = 1_000
 MAX_KEY = 100
 MAX_LABELS = 64
 MAX_DIGITS = 300
+# A hundred years: any deadline in it is a time that exists.
+LONGEST = timedelta(days=36_500)
 
 Status = Literal["queued", "claimed", "resolved"]
 Severity = Literal["critical", "high", "medium", "low"]
@@ -86,21 +88,28 @@ def _said(text: str) -> str:
     return _unicode(text)
 
 
+def _whole_number(value: object) -> object:
+    if type(value) is not int:
+        raise ValueError("must be a whole number")
+    return value
+
+
 def _parse_time(value: object) -> object:
     return parse_time(value) if isinstance(value, str) else value
 
 
 def _parse_duration(value: object) -> object:
-    if isinstance(value, str):
-        return parse_duration(value)
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return timedelta(seconds=value)
-    return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    span = parse_duration(value) if isinstance(value, str) else value
+    if isinstance(span, timedelta) and span > LONGEST:
+        raise ValueError(f"is longer than {LONGEST.days} days")
+    return span
 
 
 def check_json(value: object, depth: int = 1) -> None:
     """Raise ValueError unless ``value`` is a JSON value that a record can hold."""
-    if depth > MAX_DEPTH:
+    if isinstance(value, Mapping | list | tuple) and depth > MAX_DEPTH:
         raise ValueError(f"is nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, str):
         _unicode(value)
@@ -153,6 +162,8 @@ ReasonCode = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$", max_length=128)
 ]
 Context = Annotated[dict[str, Any], AfterValidator(_context)]
+# True and 1.0 equal 1 in Python, and are other YAML.
+SchemaVersion = Annotated[Literal[1], BeforeValidator(_whole_number)]
 Labels = Annotated[
     dict[
         Annotated[Line, Field(max_length=MAX_KEY)],
@@ -213,6 +224,14 @@ class Claim(Value):
     claimed_at: Time
     expires_at: Time | None = None
 
+    def same_as(self, other: Claim | None) -> bool:
+        """Whether it is the same claim, whatever has become of its lease."""
+        return other is not None and (self.claim_id, self.claimed_by, self.claimed_at) == (
+            other.claim_id,
+            other.claimed_by,
+            other.claimed_at,
+        )
+
 
 class Review(Value):
     """One reviewer's decision and the digest of what was decided on."""
@@ -247,7 +266,7 @@ class Resolution(Value):
 class Record(Value):
     """One escalation, from raising to resolution."""
 
-    schema_version: Literal[1] = 1
+    schema_version: SchemaVersion = 1
     escalation_id: EscalationId
     status: Status
     severity: Severity = "medium"
@@ -328,7 +347,7 @@ class Record(Value):
 class Draft(Value):
     """What is given to `raise`: a record without what raising decides (design, section 3)."""
 
-    schema_version: Literal[1] = 1
+    schema_version: SchemaVersion = 1
     escalation_id: EscalationId | None = None
     status: Literal["queued"] | None = None
     severity: Severity = "medium"
@@ -351,18 +370,23 @@ class Draft(Value):
     requires: Requires | None = None
 
 
-def explain(error: ValidationError) -> str:
-    """Pydantic's findings as one line: each key with what is wrong with it."""
+def findings(error: ValidationError) -> list[tuple[tuple[str | int, ...], str]]:
+    """Pydantic's findings as pairs: the path of a key and what is wrong with it."""
     said = []
     for finding in error.errors(include_url=False, include_input=False):
-        where = ".".join(str(part) for part in finding["loc"])
         what = finding["msg"].removeprefix("Value error, ")
         if finding["type"] == "missing":
             what = "is missing"
         elif finding["type"] == "extra_forbidden":
             what = "is not a key of this"
-        said.append(f"{where}: {what}" if where else what)
-    return "; ".join(said)
+        said.append((finding["loc"], what))
+    return said
+
+
+def explain(error: ValidationError) -> str:
+    """Pydantic's findings as one line: each key with what is wrong with it."""
+    named = ((".".join(map(str, path)), what) for path, what in findings(error))
+    return "; ".join(f"{where}: {what}" if where else what for where, what in named)
 
 
 def parse_outcome(text: str) -> Outcome:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from ..errors import BrokenPolicies
-from .model import Route, explain
-from .policies_file import PolicyFile
-from .roster import Roster, tuples
-from .routing import Pack, PackFault, parse_pack, route
+from .model import Route, findings
+from .policies_file import OURS, ROSTER, SETTINGS, Fault, PolicyFile
+from .roster import Roster, ambiguities, tuples
+from .routing import Pack, PackFault, Tried, dotted, read_pack, route
 from .settings import Settings
 
-ROSTER = "policies/roster.yaml"
-SETTINGS = "policies/settings.yaml"
-WAIVERS = "policies/waivers.yaml"
+_M = TypeVar("_M", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -28,17 +27,20 @@ class Policies:
     broken_pack: str | None = None
     roster: Roster | None = None
     settings: Settings = Settings()
-    faults: tuple[tuple[str, str], ...] = ()
+    faults: tuple[Fault, ...] = ()
 
     def require_sound(self) -> None:
         """Raise BrokenPolicies if the roster or the settings cannot be read (design, section 6)."""
-        for file, problem in self.faults:
-            if file in (ROSTER, SETTINGS):
-                raise BrokenPolicies(where=file, problem=problem)
+        broken = [fault for fault in self.faults if fault.file in (ROSTER, SETTINGS)]
+        if broken:
+            more = f" (and {len(broken) - 1} more; see `kt policy lint`)" if len(broken) > 1 else ""
+            raise BrokenPolicies(where=broken[0].where, problem=f"{broken[0].problem}{more}")
 
-    def route(self, provider: str | None, model: str | None) -> Route:
-        """Where an escalation for that target and model goes."""
-        return route(self.packs, self.broken_pack, self.settings.default_route, self.tree, provider, model)
+    def route(self, provider: str | None, model: str | None, tried: list[Tried] | None = None) -> Route:
+        """Where an escalation for that target and model goes; ``tried`` is filled with the rules tried."""
+        return route(
+            self.packs, self.broken_pack, self.settings.default_route, self.tree, provider, model, tried
+        )
 
 
 def assemble(tree: str | None, files: Mapping[str, PolicyFile]) -> Policies:
@@ -47,24 +49,39 @@ def assemble(tree: str | None, files: Mapping[str, PolicyFile]) -> Policies:
     broken: str | None = None
     roster: Roster | None = None
     settings = Settings()
-    faults: list[tuple[str, str]] = []
+    faults: list[Fault] = []
     for path in sorted(files):
         file = files[path]
-        problem = file.problem
-        if problem is None:
-            try:
-                if path == ROSTER:
-                    roster = Roster.model_validate(tuples(file.value))
-                elif path == SETTINGS:
-                    settings = Settings.model_validate(tuples(file.value))
-                elif path != WAIVERS:
-                    packs.append(parse_pack(path, file.value))
-            except ValidationError as error:
-                problem = explain(error)
-            except PackFault as error:
-                problem = str(error)
-        if problem is not None:
-            faults.append((path, problem))
-            if path not in (ROSTER, SETTINGS, WAIVERS):
+        found: list[Fault] = []
+        if file.problem is not None:
+            found.append(Fault(path, file.line, file.column, file.problem))
+            if path not in OURS:
                 broken = broken or path
+        elif path == ROSTER:
+            roster = _read(Roster, path, file, found)
+            for where, problem in ambiguities(roster) if roster else ():
+                found.append(file.fault(path, where, problem))
+        elif path == SETTINGS:
+            settings = _read(Settings, path, file, found) or settings
+        elif path not in OURS:
+            pack, wrong = read_pack(path, file.value)
+            packs.append(pack)
+            found += [pack_fault(path, file, fault) for fault in wrong]
+            if wrong and pack.enabled:
+                broken = broken or path
+        faults += found
     return Policies(tree, tuple(packs), broken, roster, settings, tuple(faults))
+
+
+def pack_fault(path: str, file: PolicyFile, fault: PackFault) -> Fault:
+    """A pack's fault with its place in the file."""
+    return file.fault(path, fault.path, str(fault))
+
+
+def _read(kind: type[_M], path: str, file: PolicyFile, faults: list[Fault]) -> _M | None:
+    try:
+        return kind.model_validate(tuples(file.value))
+    except ValidationError as error:
+        for where, problem in findings(error):
+            faults.append(file.fault(path, where, f"{dotted(where)}: {problem}" if where else problem))
+        return None

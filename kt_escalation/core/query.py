@@ -32,6 +32,14 @@ SORTS: dict[str, Callable[[Record], Key]] = {
     "id": lambda record: (record.escalation_id,),
 }
 DEFAULT_SORT = "severity"
+#: What each order's keys are made of.
+_KINDS: dict[str, tuple[type, ...]] = {
+    "severity": (int, str, str),
+    "created": (str, str),
+    "raised": (str, str),
+    "queued": (str, str),
+    "id": (str,),
+}
 
 
 @dataclass(frozen=True)
@@ -84,7 +92,7 @@ def select(records: Iterable[Record], wanted: Filter, sort: str, limit: int, cur
     key, reverse = SORTS[name], sort.startswith("-")
     found = sorted((record for record in records if wanted.matches(record)), key=key, reverse=reverse)
     if cursor is not None:
-        after = _read_cursor(cursor, sort, len(key(found[0])) if found else None)
+        after = _read_cursor(cursor, sort)
         found = [record for record in found if (key(record) < after if reverse else key(record) > after)]
     if limit and len(found) > limit:
         return Page(tuple(found[:limit]), _write_cursor(sort, key(found[limit - 1])))
@@ -96,19 +104,17 @@ def _write_cursor(sort: str, key: Key) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def _read_cursor(cursor: str, sort: str, length: int | None) -> Key:
+def _read_cursor(cursor: str, sort: str) -> Key:
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
-        value = json.loads(base64.b64decode(padded.encode(), b"-_", validate=True))
-        made_for, *key = value
-        if not isinstance(made_for, str) or (length is not None and len(key) != length):
+        made_for, *key = json.loads(base64.b64decode(padded.encode(), b"-_", validate=True))
+        kinds = _KINDS[made_for.removeprefix("-")]
+        if tuple(type(part) for part in key) != kinds:
             raise ValueError
-        if not all(isinstance(part, str | int) for part in key):
-            raise ValueError
-    except (ValueError, TypeError, binascii.Error, UnicodeError, RecursionError):
+    except (KeyError, AttributeError, ValueError, TypeError, binascii.Error, UnicodeError, RecursionError):
         raise BadInput(problem="that cursor is none; take it from next_cursor of the page before") from None
     if made_for != sort:
-        raise BadInput(problem=f"that cursor was made with --sort {made_for}, not {sort}")
+        raise BadInput(problem=f"that cursor was made with --sort {made_for[:40]}, not {sort}")
     return tuple(key)
 
 

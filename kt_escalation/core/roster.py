@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from .model import Line, Value
 
@@ -56,23 +56,6 @@ class Roster(Value):
     teams: tuple[Team, ...] = ()
     users: tuple[User, ...] = ()
 
-    @model_validator(mode="after")
-    def _unambiguous(self) -> Roster:
-        owners: dict[str, str] = {}
-        ids = set()
-        for user in self.users:
-            if user.user_id in ids:
-                raise ValueError(f"user {user.user_id} is listed twice")
-            ids.add(user.user_id)
-            for email in user.emails:
-                other = owners.setdefault(email.casefold(), user.user_id)
-                if other != user.user_id:
-                    raise ValueError(f"{email} belongs to both {other} and {user.user_id}")
-        teams = [team.team_id for team in self.teams]
-        if len(set(teams)) != len(teams):
-            raise ValueError("a team is listed twice")
-        return self
-
     @cached_property
     def by_email(self) -> Mapping[str, str]:
         """User id by case-folded e-mail."""
@@ -83,13 +66,43 @@ class Roster(Value):
         """User by id."""
         return {user.user_id: user for user in self.users}
 
+    def knows(self, name: str) -> bool:
+        """Whether a user id or an e-mail is listed."""
+        return person(self, name) in self.by_id
+
     def members(self, team_id: str) -> tuple[str, ...]:
         """The user ids of a team, none for a team that is not listed."""
         return next((team.members for team in self.teams if team.team_id == team_id), ())
 
+    def has_team(self, team_id: str) -> bool:
+        """Whether the team is listed."""
+        return any(team.team_id == team_id for team in self.teams)
+
     def with_role(self, *roles: Role) -> tuple[str, ...]:
         """The user ids that have any of the roles."""
         return tuple(user.user_id for user in self.users if set(roles) & set(user.roles))
+
+
+def ambiguities(roster: Roster) -> list[tuple[tuple[str | int, ...], str]]:
+    """What makes it unclear who somebody is: pairs of a path and what is wrong there."""
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    owners: dict[str, str] = {}
+    users: set[str] = set()
+    for index, user in enumerate(roster.users):
+        if user.user_id in users:
+            found.append((("users", index, "user_id"), f"user {user.user_id} is listed twice"))
+        users.add(user.user_id)
+        for place, email in enumerate(user.emails):
+            owner = owners.setdefault(email.casefold(), user.user_id)
+            if owner != user.user_id:
+                where = ("users", index, "emails", place)
+                found.append((where, f"{email} belongs to both {owner} and {user.user_id}"))
+    teams: set[str] = set()
+    for index, team in enumerate(roster.teams):
+        if team.team_id in teams:
+            found.append((("teams", index, "team_id"), f"team {team.team_id} is listed twice"))
+        teams.add(team.team_id)
+    return found
 
 
 def tuples(value: Any) -> Any:

@@ -10,18 +10,24 @@ from dataclasses import dataclass
 from typing import Any
 
 from .model import Fallback, Route
+from .text import visible
+
+# Of a file's name, this much goes into a route's source.
+LONGEST_FILE = 200
+
+Path = tuple[str | int, ...]
 
 
 class PackFault(ValueError):
     """Something that routing needs is wrong in a pack; ``path`` says where, from the top."""
 
-    def __init__(self, path: tuple[str | int, ...], problem: str) -> None:
+    def __init__(self, path: Path, problem: str) -> None:
         super().__init__(f"{dotted(path)}: {problem}" if path else problem)
         self.path = path
         self.problem = problem
 
 
-def dotted(path: tuple[str | int, ...]) -> str:
+def dotted(path: Path) -> str:
     """A path as ``providers.targets[0].models[1]``."""
     text = ""
     for part in path:
@@ -36,7 +42,7 @@ class ModelEntry:
     model_id: str
     aliases: tuple[str, ...]
     routing: Fallback | None
-    path: tuple[str | int, ...]
+    path: Path
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Target:
     target_id: str
     models: tuple[ModelEntry, ...]
     routing: Fallback | None
-    path: tuple[str | int, ...]
+    path: Path
 
 
 @dataclass(frozen=True)
@@ -58,61 +64,112 @@ class Pack:
     targets: tuple[Target, ...]
 
 
-def parse_pack(file: str, document: Any) -> Pack:
-    """The routing that a policy file holds.
+def read_pack(file: str, document: Any) -> tuple[Pack, tuple[PackFault, ...]]:
+    """The routing that a policy file holds, and everything that routing needs and that is wrong.
 
-    Raises PackFault for the first thing that routing needs and that is wrong.
+    What has a fault is left out of the pack.
     """
-    top = _mapping(document, ())
-    pack = _mapping(top.get("pack"), ("pack",))
+    reader = _Reader()
+    top = reader.mapping(document, ())
+    pack = reader.mapping(top.get("pack"), ("pack",))
     enabled = pack.get("enabled", True)
     if not isinstance(enabled, bool):
-        raise PackFault(("pack", "enabled"), "must be true or false")
-    providers = _mapping(top.get("providers"), ("providers",))
+        reader.fault(("pack", "enabled"), "must be true or false")
+        enabled = True
+    providers = reader.mapping(top.get("providers"), ("providers",))
     path = ("providers", "targets")
-    targets = tuple(
-        _target(item, (*path, index)) for index, item in enumerate(_sequence(providers.get("targets"), path))
-    )
-    return Pack(file, enabled, targets)
+    items = enumerate(reader.sequence(providers.get("targets"), path))
+    targets = [reader.target(item, (*path, index)) for index, item in items]
+    return Pack(file, enabled, tuple(found for found in targets if found)), tuple(reader.faults)
 
 
-def _target(value: Any, path: tuple[str | int, ...]) -> Target:
-    target = _mapping(value, path)
-    target_id = _text(target.get("id"), (*path, "id"))
-    if "model" in target and "models" in target:
-        raise PackFault((*path, "model"), "a target has either model or models, not both")
-    if target.get("model") is not None:
-        models: tuple[ModelEntry, ...] = (
-            ModelEntry(_text(target["model"], (*path, "model")), (), None, path),
-        )
-    else:
+class _Reader:
+    """Reads a pack's values, collecting what is wrong instead of stopping at it."""
+
+    def __init__(self) -> None:
+        self.faults: list[PackFault] = []
+        # By identity: what an alias brings again is read once, or a small file could grow without end.
+        self._seen: set[int] = set()
+
+    def again(self, value: Any) -> bool:
+        """Whether the value was read before; the first place is the one that can match."""
+        if id(value) in self._seen:
+            return True
+        self._seen.add(id(value))
+        return False
+
+    def fault(self, path: Path, problem: str) -> None:
+        self.faults.append(PackFault(path, problem))
+
+    def target(self, value: Any, path: Path) -> Target | None:
+        if not isinstance(value, dict):
+            self.fault(path, "must be a mapping")
+            return None
+        if self.again(value):
+            return None
+        target: dict[str, Any] = value
+        target_id = self.text(target.get("id"), (*path, "id"))
+        if target.get("model") is not None and target.get("models") is not None:
+            self.fault((*path, "model"), "a target has either model or models, not both")
+        models: list[ModelEntry | None] = []
+        if target.get("model") is not None:
+            name = self.text(target["model"], (*path, "model"))
+            models = [ModelEntry(name, (), None, path)] if name else []
         below = (*path, "models")
-        models = tuple(
-            _model(item, (*below, index)) for index, item in enumerate(_sequence(target.get("models"), below))
-        )
-    return Target(target_id, models, _routing(target, path), path)
+        for index, item in enumerate(self.sequence(target.get("models"), below)):
+            models.append(self.model(item, (*below, index)))
+        return Target(target_id, tuple(m for m in models if m), self.routing(target, path), path)
+
+    def model(self, value: Any, path: Path) -> ModelEntry | None:
+        if not isinstance(value, dict):
+            self.fault(path, "must be a mapping")
+            return None
+        if self.again(value):
+            return None
+        model: dict[str, Any] = value
+        key = "model_id" if model.get("model_id") is not None else "id"
+        below = (*path, "aliases")
+        aliases = [
+            self.text(alias, (*below, index))
+            for index, alias in enumerate(self.sequence(model.get("aliases"), below))
+        ]
+        routing = self.routing(model, path)
+        if model.get(key) is None:
+            self.fault(path, "a model needs a model_id")
+            return None
+        return ModelEntry(self.text(model[key], (*path, key)), tuple(aliases), routing, path)
+
+    def routing(self, holder: dict[str, Any], path: Path) -> Fallback | None:
+        if holder.get("escalation_routing") is None:
+            return None
+        try:
+            return parse_routing(holder["escalation_routing"], (*path, "escalation_routing"))
+        except PackFault as fault:
+            self.faults.append(fault)
+            return None
+
+    def mapping(self, value: Any, path: Path) -> dict[str, Any]:
+        try:
+            return _mapping(value, path)
+        except PackFault as fault:
+            self.faults.append(fault)
+            return {}
+
+    def sequence(self, value: Any, path: Path) -> Sequence[Any]:
+        if value is None or isinstance(value, list):
+            return value or ()
+        self.fault(path, "must be a list")
+        return ()
+
+    def text(self, value: Any, path: Path) -> str:
+        try:
+            return _text(value, path)
+        except PackFault as fault:
+            self.faults.append(fault)
+            return ""
 
 
-def _model(value: Any, path: tuple[str | int, ...]) -> ModelEntry:
-    model = _mapping(value, path)
-    key = "model_id" if model.get("model_id") is not None else "id"
-    aliases = tuple(
-        _text(alias, (*path, "aliases", index))
-        for index, alias in enumerate(_sequence(model.get("aliases"), (*path, "aliases")))
-    )
-    if model.get(key) is None:
-        raise PackFault(path, "a model needs a model_id")
-    return ModelEntry(_text(model[key], (*path, key)), aliases, _routing(model, path), path)
-
-
-def _routing(holder: dict[str, Any], path: tuple[str | int, ...]) -> Fallback | None:
-    if holder.get("escalation_routing") is None:
-        return None
-    path = (*path, "escalation_routing")
-    return parse_routing(holder["escalation_routing"], path)
-
-
-def parse_routing(value: Any, path: tuple[str | int, ...] = ()) -> Fallback:
+def parse_routing(value: Any, path: Path = ()) -> Fallback:
     """An `escalation_routing`: exactly one of `team_id` and `user_id`; null counts as not set.
 
     Raises PackFault.
@@ -133,7 +190,7 @@ def parse_routing(value: Any, path: tuple[str | int, ...] = ()) -> Fallback:
         raise PackFault((*path, key), "must be one line without control characters") from None
 
 
-def _mapping(value: Any, path: tuple[str | int, ...]) -> dict[str, Any]:
+def _mapping(value: Any, path: Path) -> dict[str, Any]:
     if value is None and path:
         return {}
     if not isinstance(value, dict):
@@ -141,18 +198,19 @@ def _mapping(value: Any, path: tuple[str | int, ...]) -> dict[str, Any]:
     return value
 
 
-def _sequence(value: Any, path: tuple[str | int, ...]) -> Sequence[Any]:
-    if value is None:
-        return ()
-    if not isinstance(value, list):
-        raise PackFault(path, "must be a list")
-    return value
-
-
-def _text(value: Any, path: tuple[str | int, ...]) -> str:
+def _text(value: Any, path: Path) -> str:
     if not isinstance(value, str) or not value.strip():
         raise PackFault(path, "must be text that is not empty")
     return value
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One rule that was looked at on the way to a route: which, whether it decided, and why."""
+
+    rule: str
+    won: bool
+    why: str
 
 
 def route(
@@ -162,39 +220,68 @@ def route(
     tree: str | None,
     provider: str | None,
     model: str | None,
+    tried: list[Tried] | None = None,
 ) -> Route:
     """Who an escalation for that target and model goes to.
 
     ``packs`` are in name order; ``broken`` names a pack that could not be read: then nothing in the
     packs can be trusted to have been the first match, and the default route is taken, so that the
-    escalation is not lost. Model before target before default before nobody.
+    escalation is not lost. Model before target before default before nobody. ``tried`` is filled
+    with the rules that were looked at, in order.
     """
+    tried = [] if tried is None else tried
+    source = "default"
     if broken:
-        return _to(default, f"default ({broken} is broken)", tree)
-    found = _match(packs, provider, model)
-    if found:
-        pack, target, entry = found
-        if entry and entry.routing:
-            return _to(entry.routing, f"{pack.file}#{dotted(entry.path)}", tree)
-        if target.routing:
-            return _to(target.routing, f"{pack.file}#{dotted(target.path)}", tree)
-    return _to(default, "default", tree)
+        source = f"default ({_named(broken)} is broken)"
+        tried.append(Tried(broken, False, "it cannot be read, so no pack is trusted to be the first match"))
+    else:
+        found = _match(packs, provider, model, tried)
+        for holder in found:
+            if holder.routing:
+                tried.append(Tried(holder.source, True, f"it is routed to {_whom(holder.routing)}"))
+                return _to(holder.routing, holder.source, tree)
+            tried.append(Tried(holder.source, False, "it matches but has no escalation_routing"))
+    if default:
+        tried.append(
+            Tried(
+                "policies/settings.yaml#default_route", True, f"nothing before it decides: {_whom(default)}"
+            )
+        )
+    else:
+        tried.append(Tried("default", True, "nothing decides and there is no default_route: anyone"))
+    return _to(default, source, tree)
+
+
+@dataclass(frozen=True)
+class _Holder:
+    """A model or a target that matches, with its routing if it has one."""
+
+    source: str
+    routing: Fallback | None
 
 
 def _match(
-    packs: Sequence[Pack], provider: str | None, model: str | None
-) -> tuple[Pack, Target, ModelEntry | None] | None:
-    targets = [(pack, target) for pack in packs if pack.enabled for target in pack.targets]
-    if provider is not None:
-        for pack, target in targets:
-            if target.target_id == provider:
-                return pack, target, _offers(target, model)
-        return None
-    for pack, target in targets:
-        entry = _offers(target, model)
-        if entry:
-            return pack, target, entry
-    return None
+    packs: Sequence[Pack], provider: str | None, model: str | None, tried: list[Tried]
+) -> tuple[_Holder, ...]:
+    """What matches, the most specific first."""
+    for pack in packs:
+        if not pack.enabled:
+            tried.append(Tried(pack.file, False, "the pack is disabled"))
+            continue
+        for target in pack.targets:
+            where = f"{_named(pack.file)}#{dotted(target.path)}"
+            entry = _offers(target, model)
+            if provider is not None and target.target_id != provider:
+                tried.append(Tried(where, False, f"its id is {target.target_id}, not {provider}"))
+            elif provider is None and entry is None:
+                asked = "no model is named" if model is None else f"it does not offer {model}"
+                tried.append(Tried(where, False, asked))
+            else:
+                whole = _Holder(where, target.routing)
+                if entry is None or entry.path == target.path:
+                    return (whole,)
+                return (_Holder(f"{_named(pack.file)}#{dotted(entry.path)}", entry.routing), whole)
+    return ()
 
 
 def _offers(target: Target, model: str | None) -> ModelEntry | None:
@@ -210,6 +297,10 @@ def _offers(target: Target, model: str | None) -> ModelEntry | None:
     return None
 
 
+def _whom(whom: Fallback) -> str:
+    return f"team {whom.team_id}" if whom.team_id else f"user {whom.user_id}"
+
+
 def _to(whom: Fallback | None, source: str, tree: str | None) -> Route:
     return Route(
         team_id=whom.team_id if whom else None,
@@ -217,3 +308,9 @@ def _to(whom: Fallback | None, source: str, tree: str | None) -> Route:
         source=source,
         policies=tree,
     )
+
+
+def _named(file: str) -> str:
+    """A file's name as a record can hold it, whatever it is: an escalation is never lost for a name."""
+    seen = visible(file)
+    return seen if len(seen) <= LONGEST_FILE else f"{seen[: LONGEST_FILE - 1]}…"

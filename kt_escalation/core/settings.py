@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from .model import Duration, Fallback, Line, Requires, Route, Severity, Value
+from .routing import Tried
 
 
 class Claims(Value):
@@ -62,8 +63,9 @@ class Settings(Value):
         model: str | None,
         policy: str | None,
         route: Route,
+        tried: list[Tried] | None = None,
     ) -> Requires:
-        """What the first matching rule asks of an escalation with these keys."""
+        """What the first matching rule asks of an escalation with these keys; ``tried`` tells the rules."""
         facts = {
             "severity": severity,
             "reason_code": reason_code,
@@ -72,13 +74,19 @@ class Settings(Value):
             "policy": policy,
             "team_id": route.team_id,
         }
-        for rule in self.rules:
+        tried = [] if tried is None else tried
+        for index, rule in enumerate(self.rules):
+            where = f"policies/settings.yaml#rules[{index}]"
             wanted = rule.match.model_dump(exclude_none=True)
-            if all(facts[key] == value for key, value in wanted.items()):
+            differs = [key for key, value in wanted.items() if facts[key] != value]
+            if not differs:
+                tried.append(Tried(where, True, f"asks for {rule.approvals} approval(s)"))
                 return Requires(
                     approvals=rule.approvals,
                     claim_within=rule.claim_within,
                     resolve_within=rule.resolve_within,
                     fallback=rule.fallback,
                 )
+            key = differs[0]
+            tried.append(Tried(where, False, f"{key} is {facts[key] or 'not given'}, not {wanted[key]}"))
         return Requires()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .model import Record
+from .model import Record, Review
 
 
 @dataclass(frozen=True)
@@ -21,30 +21,63 @@ def between(before: Record | None, after: Record | None) -> tuple[Happening, ...
     """The actions that lead from one state to the next, in order; ``change`` for what no action explains."""
     if after is None:
         return (Happening("delete"),) if before else ()
-    found: list[Happening] = []
     if before is None:
-        found.append(Happening("reopen" if after.reopens else "raise", after.raised_by))
-    known_reviews = len(before.reviews) if before else 0
-    known_notes = len(before.notes) if before else 0
-    if after.claim and after.claim != (before.claim if before else None):
-        renewed = (
-            before is not None and before.claim is not None and before.claim.claim_id == after.claim.claim_id
-        )
-        if before is not None:
-            found.append(Happening("renew" if renewed else "claim", after.claim.claimed_by))
-    for note in after.notes[known_notes:]:
-        found.append(Happening("note", note.by, text=note.text))
-    for review in after.reviews[known_reviews:]:
-        last = after.resolution is not None and review is after.reviews[-1]
+        return (_birth(after), *_said(after, (), int(after.reopens is not None)))
+    if before.route != after.route:
+        return (_rerouted(before, after),)
+    found: list[Happening] = []
+    given_back = before.claim is not None and after.claim is None
+    known = len(before.notes)
+    decided = len(after.reviews) > len(before.reviews)
+    if after.claim and after.claim.same_as(before.claim):
+        if before.claim != after.claim:
+            found.append(Happening("renew", after.claim.claimed_by))
+    elif after.claim:
+        found.append(Happening("claim", after.claim.claimed_by))
+    if given_back and not decided:
+        forced = after.notes[known] if len(after.notes) > known else None
+        known += forced is not None
         found.append(
-            Happening("resolve" if last else "review", review.reviewer, review.outcome, review.reason)
+            Happening("unclaim", forced.by, text=forced.text) if forced else _released(before, after)
         )
-    if after.resolution and not (before and before.resolution) and len(after.reviews) == known_reviews:
-        end = after.resolution
-        found.append(Happening("resolve", end.resolved_by, end.outcome, end.reason))
-    given_back = before and before.status == "claimed" and after.status == "queued"
-    if given_back and len(after.reviews) == known_reviews:
-        found.append(Happening("unclaim", before.claim.claimed_by if before and before.claim else None))
+    if before.resolution is None:
+        found += _said(after, before.reviews, known)
     if not found and before != after:
         found.append(Happening("change"))
     return tuple(found)
+
+
+def _birth(after: Record) -> Happening:
+    if after.reopens:
+        return Happening("reopen", after.raised_by, text=after.notes[0].text if after.notes else None)
+    return Happening("raise", after.raised_by)
+
+
+def _said(after: Record, known_reviews: tuple[Review, ...], known_notes: int) -> list[Happening]:
+    """The notes and decisions that are new in a record."""
+    found = [Happening("note", note.by, text=note.text) for note in after.notes[known_notes:]]
+    reviews = after.reviews[len(known_reviews) :]
+    for review in reviews:
+        last = after.resolution is not None and review is after.reviews[-1]
+        action = "resolve" if last else "review"
+        found.append(Happening(action, review.reviewer, review.outcome, review.reason))
+    if after.resolution and not reviews:
+        end = after.resolution
+        action = "sweep" if end.outcome == "expired" else "resolve"
+        found.append(Happening(action, end.resolved_by, end.outcome, end.reason))
+    return found
+
+
+def _rerouted(before: Record, after: Record) -> Happening:
+    to = f"to team {after.route.team_id}" if after.route.team_id else f"to {after.route.user_id}"
+    if after.route.source == "assigned" and len(after.notes) > len(before.notes):
+        note = after.notes[-1]
+        return Happening("assign", note.by, text=f"{to}: {note.text}")
+    return Happening("sweep", None, text=f"nobody claimed it in time; {to}")
+
+
+def _released(before: Record, after: Record) -> Happening:
+    claim = before.claim
+    if claim and claim.expires_at and after.queued_at > claim.expires_at:
+        return Happening("sweep", None, text=f"the lease of {claim.claimed_by} was over")
+    return Happening("unclaim", claim.claimed_by if claim else None)

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
-# Controls, bidi and other format characters, separators that end a line, lone surrogates.
-_HIDDEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+#: Controls, bidi and other format characters, separators that end a line, lone surrogates and what is no
+#: character at all, as ranges for a regular expression: fixed, so that what is valid in one place is
+#: valid in every other, whatever Unicode version its Python knows.
+HIDDEN = (
+    "\x00-\x1f\x7f-\x9f\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f"
+    "\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufdd0-\ufdef\ufeff\ufff9-\ufffb\U000110bd\U000110cd"
+    "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f"
+    # git takes text that holds these for Latin-1, and would make controls of their bytes.
+    + "".join(f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000))
+)
+_HIDDEN = re.compile(f"[{HIDDEN}]")
+# What a newer Unicode version adds to the hidden ones is not shown either.
+_KINDS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def is_hidden(char: str) -> bool:
     """Whether the character would act on a terminal or a reader instead of being seen."""
-    return unicodedata.category(char) in _HIDDEN
+    return _HIDDEN.match(char) is not None
 
 
 def visible(text: str, *, lines: bool = False) -> str:
@@ -26,7 +38,7 @@ def visible(text: str, *, lines: bool = False) -> str:
 def _seen(char: str, lines: bool) -> str:
     if lines and char in "\n\t":
         return char if char == "\n" else "    "
-    if not is_hidden(char):
+    if not is_hidden(char) and unicodedata.category(char) not in _KINDS:
         return char
     named = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(char)
     if named:

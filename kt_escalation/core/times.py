@@ -25,12 +25,14 @@ def parse_time(text: str) -> datetime:
     try:
         year, month, day, hour, minute, second = (int(part) for part in date)
         # RFC 3339 allows a leap second; Python has none, so it becomes the second before.
+        if second > 60:
+            raise ValueError
         local = datetime(year, month, day, hour, minute, min(second, 59), micros, UTC)
         if zone in "Zz":
             return local
         sign = 1 if zone[0] == "+" else -1
         hours, minutes = int(zone[1:3]), int(zone[4:6])
-        if hours > 23 or minutes > 59 or second > 60:
+        if hours > 23 or minutes > 59:
             raise ValueError
         return local - sign * timedelta(hours=hours, minutes=minutes)
     except (ValueError, OverflowError):
@@ -56,7 +58,10 @@ def parse_duration(text: str) -> timedelta:
     found = _DURATION.fullmatch(text.strip())
     if not found:
         raise ValueError(f"{text[:40]!r} is not a duration such as 90, 90s, 15m, 2h or 7d")
-    return timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+    try:
+        return timedelta(seconds=int(found[1]) * _UNITS[found[2]])
+    except OverflowError:
+        raise ValueError(f"{text[:40]!r} is longer than time can say") from None
 
 
 def format_duration(span: timedelta) -> str:

@@ -8,7 +8,6 @@ with the input, who may not, and only then the state.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 
 from ..errors import (
     AlreadyClaimed,
+    AlreadyReopened,
     AlreadyResolved,
     BadInput,
     ClaimIdDiffers,
@@ -24,6 +24,7 @@ from ..errors import (
     NotAllowed,
     NotClaimed,
     NotHolder,
+    NotResolved,
     ShownDiffers,
 )
 from . import canonical, ids
@@ -33,17 +34,20 @@ from .model import (
     RELEASING,
     Category,
     Claim,
+    Draft,
+    Fallback,
     Note,
     Outcome,
     Record,
+    Requires,
     Resolution,
     Review,
     Route,
     explain,
 )
-from .policies import Policies
-from .roster import Role, person
-from .times import format_time
+from .rights import Act, is_admin, known_as, may_review, require_role, votes, why_not
+from .roster import person
+from .times import format_duration, format_time
 
 # What raising decides by itself; a repeat is not judged by it (design, section 4, *Repeats*).
 _DECIDED = frozenset(
@@ -58,30 +62,6 @@ _DECIDED = frozenset(
         "route",
     }
 )
-
-
-@dataclass(frozen=True)
-class Act:
-    """Who acts, when, and under which policies (those at the commit's parent)."""
-
-    actor: str
-    now: datetime
-    policies: Policies
-
-    @property
-    def person(self) -> str:
-        """The actor as one person, whatever the address."""
-        return person(self.policies.roster, self.actor)
-
-    def is_me(self, name: str) -> bool:
-        """Whether a name in a record is the actor."""
-        return person(self.policies.roster, name) == self.person
-
-
-def act(email: str, now: datetime, policies: Policies) -> Act:
-    """An act by the owner of an e-mail: by user id where the roster knows it."""
-    roster = policies.roster
-    return Act(roster.by_email.get(email.casefold(), email) if roster else email, now, policies)
 
 
 # --- raise ----------------------------------------------------------------------------------------
@@ -105,19 +85,12 @@ def raise_(raisable: Raisable, new_id: str, act: Act, claim_id: str) -> Record:
 
     Raises NotAllowed for who may not raise, BadInput for a draft that contradicts what raising decides.
     """
-    _role(act, "raise", new_id, "gateway", "admin")
+    require_role(act, "raise", new_id, "gateway", "admin")
     draft, now = raisable.draft, act.now
     if draft.raised_by is not None and not act.is_me(draft.raised_by):
         raise BadInput(problem=f"raised_by is {draft.raised_by}, but you are {act.actor}")
     route = _route(raisable, act)
-    requires = act.policies.settings.requirements(
-        severity=draft.severity,
-        reason_code=draft.reason_code,
-        provider=draft.provider,
-        model=draft.model,
-        policy=draft.policy,
-        route=route,
-    )
+    requires = _requires(draft, route, act)
     if draft.requires is not None and draft.requires != requires:
         raise BadInput(problem="requires is not what the settings ask for; leave it out")
     context = draft.event_context
@@ -156,6 +129,17 @@ def _route(raisable: Raisable, act: Act) -> Route:
         whom = raisable.routing
         return Route(team_id=whom.team_id, user_id=whom.user_id, source="event", policies=act.policies.tree)
     return act.policies.route(raisable.draft.provider, raisable.draft.model)
+
+
+def _requires(asked: Draft | Record, route: Route, act: Act) -> Requires:
+    return act.policies.settings.requirements(
+        severity=asked.severity,
+        reason_code=asked.reason_code,
+        provider=asked.provider,
+        model=asked.model,
+        policy=asked.policy,
+        route=route,
+    )
 
 
 def same_as_raised(existing: Record, raisable: Raisable) -> None:
@@ -203,8 +187,12 @@ def claim(
     may_review(record, act, "claim", deciders)
     limit = act.policies.settings.claims.max_per_reviewer
     if limit is not None and held >= limit and record.status != "resolved":
-        raise _not_allowed(
-            act, "claim", record.escalation_id, f"you hold {held} already and the limit is {limit}"
+        raise NotAllowed(
+            actor=act.actor,
+            action="claim",
+            escalation_id=record.escalation_id,
+            missing=f"{act.actor} holds {held} already and the limit is {limit}",
+            hint="resolve or give back one of them first",
         )
     _require_open(record)
     if current and not lapsed(record, act):
@@ -227,13 +215,162 @@ def lapsed(record: Record, act: Act) -> bool:
     return act.now > record.claim.expires_at + act.policies.settings.claims.clock_tolerance
 
 
-def unclaim(record: Record, act: Act, *, claim_id: str | None = None) -> Record:
-    """The record given back to the queue by its holder.
+def renew(record: Record, act: Act, *, claim_id: str | None = None) -> Record:
+    """The record held by the same person for a whole lease more; the same object if that adds nothing.
 
-    Raises AlreadyResolved, NotClaimed, NotHolder, ClaimIdDiffers, ClockSkew.
+    Raises NotAllowed, AlreadyResolved, NotClaimed, NotHolder, ClaimIdDiffers, ClockSkew.
     """
-    _holder(record, act, "give it back", claim_id)
-    return _fits(record.replace(status="queued", claim=None, queued_at=stamp(record, act)))
+    may_review(record, act, "renew")
+    current = _holder(record, act, "renew it", claim_id)
+    lease = act.policies.settings.claims.lease
+    until = stamp(record, act) + lease if lease else None
+    if until == current.expires_at or (until and current.expires_at and until < current.expires_at):
+        return record
+    return _fits(record.replace(claim=current.model_copy(update={"expires_at": until})))
+
+
+def unclaim(
+    record: Record, act: Act, *, claim_id: str | None = None, force_reason: str | None = None
+) -> Record:
+    """The record given back to the queue by its holder, or by an admin who says why.
+
+    Raises NotAllowed, AlreadyResolved, NotClaimed, NotHolder, ClaimIdDiffers, ClockSkew.
+    """
+    if force_reason is None:
+        _holder(record, act, "give it back", claim_id)
+        return _fits(record.replace(status="queued", claim=None, queued_at=stamp(record, act)))
+    if record.status == "queued" and _noted_so(record, act, force_reason):
+        return record
+    require_role(act, "give back by force", record.escalation_id, "admin")
+    _require_open(record)
+    current = _claimed(record)
+    if claim_id is not None and claim_id != current.claim_id:
+        raise _claim_id_differs(record, current, claim_id)
+    now = stamp(record, act)
+    return _fits(
+        record.replace(
+            status="queued", claim=None, queued_at=now, notes=_noted(record, act, now, force_reason)
+        )
+    )
+
+
+# --- assign ---------------------------------------------------------------------------------------
+
+
+def assign(
+    record: Record,
+    act: Act,
+    whom: Fallback,
+    reason: str,
+    new_claim_id: str,
+    *,
+    claim_id: str | None = None,
+    deciders: Iterable[str] = (),
+) -> Record:
+    """The record routed to a user, who then holds it, or to a team's queue, with the reason as a note.
+
+    For the holder and for admins; without a roster also for anyone while nobody holds it.
+    Raises BadInput, NotAllowed, AlreadyResolved, NotHolder, ClaimIdDiffers, ClockSkew.
+    """
+    roster = act.policies.roster
+    if whom.user_id is not None:
+        whom = Fallback(user_id=known_as(whom.user_id, roster))
+    if whom.user_id is not None and roster is None and "@" not in whom.user_id:
+        raise BadInput(
+            problem=f"there is no roster that says who {whom.user_id} is; give the e-mail of their git identity"
+        )
+    require_role(act, "assign", record.escalation_id, "reviewer", "admin")
+    _require_open(record)
+    if _is_with(record, act, whom):
+        return record
+    if not is_admin(act) or (roster is None and record.claim):
+        _holder(record, act, "assign it", claim_id)
+    elif claim_id is not None and claim_id != _claimed(record).claim_id:
+        raise _claim_id_differs(record, _claimed(record), claim_id)
+    if roster is not None and whom.team_id is not None and not roster.has_team(whom.team_id):
+        raise _no_such(act, record, f"there is no team {whom.team_id} on the roster")
+    if whom.user_id is not None:
+        routed = record.replace(route=Route(user_id=whom.user_id, source="assigned"))
+        missing = why_not(routed, act.policies, whom.user_id, deciders)
+        if missing:
+            raise _no_such(act, record, missing)
+    now = stamp(record, act)
+    notes = _noted(record, act, now, reason)
+    return reroute(record.replace(notes=notes), act, whom, "assigned", now, new_claim_id)
+
+
+def reroute(record: Record, act: Act, whom: Fallback, source: str, now: datetime, claim_id: str) -> Record:
+    """The record waiting for a team, or held by a user, from now on; its `claim_within` is over."""
+    to_user = whom.user_id is not None
+    return _fits(
+        record.replace(
+            status="claimed" if to_user else "queued",
+            route=Route(
+                team_id=whom.team_id, user_id=whom.user_id, source=source, policies=act.policies.tree
+            ),
+            requires=record.requires.model_copy(update={"claim_within": None}),
+            claim=_claim(act, claim_id, now, whom.user_id) if whom.user_id is not None else None,
+            queued_at=now,
+        )
+    )
+
+
+def _is_with(record: Record, act: Act, whom: Fallback) -> bool:
+    """Whether it waits for that team, or is held by that user, already."""
+    if (record.route.team_id, record.route.user_id) != (whom.team_id, whom.user_id):
+        return False
+    if record.claim is None or whom.user_id is None:
+        return record.status == "queued" and whom.user_id is None
+    roster = act.policies.roster
+    return person(roster, record.claim.claimed_by) == person(roster, whom.user_id)
+
+
+def _no_such(act: Act, record: Record, missing: str) -> NotAllowed:
+    return NotAllowed(actor=act.actor, action="assign", escalation_id=record.escalation_id, missing=missing)
+
+
+# --- reopen ---------------------------------------------------------------------------------------
+
+
+def reopen(record: Record, act: Act, reason: str, new_id: str, reopener: Record | None = None) -> Record:
+    """A new escalation of what a resolved one was about; the resolved one stays as it is.
+
+    ``reopener`` is an open escalation that reopens the same already: that very one comes back where
+    it is the actor's own, with the same reason.
+    Raises NotAllowed, NotResolved, AlreadyReopened.
+    """
+    require_role(act, "reopen", record.escalation_id, "reviewer", "admin")
+    if record.resolution is None:
+        raise NotResolved(escalation_id=record.escalation_id, status=record.status)
+    if reopener is not None:
+        if act.is_me(reopener.raised_by) and reopener.notes and reopener.notes[0].text == reason:
+            return reopener
+        raise AlreadyReopened(
+            escalation_id=record.escalation_id,
+            reopened_by=reopener.escalation_id,
+            since=format_time(reopener.raised_at),
+        )
+    now = stamp(record, act)
+    route = act.policies.route(record.provider, record.model)
+    if record.route.source == "event":
+        # The packs do not know where the gateway itself had sent it.
+        route = record.route.model_copy(update={"policies": act.policies.tree})
+    return _fits(
+        record.replace(
+            escalation_id=new_id,
+            status="queued",
+            raised_at=now,
+            raised_by=act.actor,
+            queued_at=now,
+            route=route,
+            requires=_requires(record, route, act),
+            reopens=record.escalation_id,
+            claim=None,
+            reviews=(),
+            notes=(Note(by=act.actor, at=now, text=reason),),
+            resolution=None,
+        )
+    )
 
 
 # --- resolve --------------------------------------------------------------------------------------
@@ -282,11 +419,6 @@ def resolve(
     return _fits(record.replace(status="resolved", reviews=reviews, resolution=resolution))
 
 
-def votes(reviews: Iterable[Review], outcome: Outcome, policies: Policies) -> int:
-    """How many different people gave this outcome."""
-    return len({person(policies.roster, review.reviewer) for review in reviews if review.outcome == outcome})
-
-
 def _reviewed_so(
     record: Record, act: Act, outcome: Outcome, reason: str, category: Category | None, claim_id: str | None
 ) -> bool:
@@ -298,57 +430,44 @@ def _reviewed_so(
     return same and act.is_me(last.reviewer) and claim_id in (None, last.claim_id)
 
 
+# --- what the sweep does -------------------------------------------------------------------------
+
+
+def expire(record: Record, act: Act) -> Record:
+    """The record resolved as expired: its `resolve_within` is over, and nothing is released."""
+    within = record.requires.resolve_within
+    reason = f"not resolved within {format_duration(within)}" if within else "its time is over"
+    now = stamp(record, act)
+    return _fits(
+        record.replace(
+            status="resolved",
+            resolution=Resolution(outcome="expired", reason=reason, resolved_by=act.actor, resolved_at=now),
+        )
+    )
+
+
+def release(record: Record, act: Act) -> Record:
+    """The record queued again: its holder's lease is over."""
+    return _fits(record.replace(status="queued", claim=None, queued_at=stamp(record, act)))
+
+
 # --- note -----------------------------------------------------------------------------------------
 
 
 def note(record: Record, act: Act, text: str) -> Record:
     """The record with one more note. Raises NotAllowed, AlreadyResolved, ClockSkew."""
-    _role(act, "note on", record.escalation_id, "reviewer", "admin")
+    require_role(act, "note on", record.escalation_id, "reviewer", "admin")
     _require_open(record)
-    added = Note(by=act.actor, at=stamp(record, act), text=text)
-    return _fits(record.replace(notes=(*record.notes, added)))
+    return _fits(record.replace(notes=_noted(record, act, stamp(record, act), text)))
 
 
-# --- who ------------------------------------------------------------------------------------------
+def _noted(record: Record, act: Act, now: datetime, text: str) -> tuple[Note, ...]:
+    return (*record.notes, Note(by=act.actor, at=now, text=text))
 
 
-def may_review(record: Record, act: Act, action: str, deciders: Iterable[str] = ()) -> None:
-    """Raise NotAllowed unless the actor may claim and decide this escalation (design, section 4)."""
-    escalation_id = record.escalation_id
-    roster = act.policies.roster
-    if roster is not None:
-        _role(act, action, escalation_id, "reviewer")
-        route = record.route
-        if route.user_id is not None and not act.is_me(route.user_id):
-            raise _not_allowed(act, action, escalation_id, f"it is routed to {route.user_id}")
-        if route.team_id is not None and act.person not in roster.members(route.team_id):
-            members = ", ".join(roster.members(route.team_id)) or "nobody"
-            missing = f"it is routed to team {route.team_id} ({members})"
-            raise _not_allowed(act, action, escalation_id, missing)
-    if record.requires.approvals > 1:
-        if act.is_me(record.raised_by):
-            raise _not_allowed(act, action, escalation_id, "it needs two people and you raised it")
-        if any(act.is_me(decider) for decider in deciders):
-            raise _not_allowed(act, action, escalation_id, "you decided the escalation that it reopens")
-    if record.status != "resolved" and any(act.is_me(review.reviewer) for review in record.reviews):
-        raise _not_allowed(act, action, escalation_id, "you have reviewed it; another person must")
-
-
-def _role(act: Act, action: str, escalation_id: str, *roles: Role) -> None:
-    roster = act.policies.roster
-    if roster is None:
-        return
-    user = roster.by_id.get(act.person)
-    if user and set(roles) & set(user.roles):
-        return
-    wanted = " or ".join(roles)
-    have = ", ".join(roster.with_role(*roles)) or "nobody"
-    missing = f"the role {wanted} is missing" if user else "you are not on the roster"
-    raise _not_allowed(act, action, escalation_id, f"{missing} ({wanted}: {have})")
-
-
-def _not_allowed(act: Act, action: str, escalation_id: str, missing: str) -> NotAllowed:
-    return NotAllowed(actor=act.actor, action=action, escalation_id=escalation_id, missing=missing)
+def _noted_so(record: Record, act: Act, text: str) -> bool:
+    """Whether these very words of the actor's are the last that was said: a sign of one's own effect."""
+    return bool(record.notes) and act.is_me(record.notes[-1].by) and record.notes[-1].text == text
 
 
 # --- state ----------------------------------------------------------------------------------------
@@ -378,18 +497,23 @@ def _holds(record: Record, act: Act) -> bool:
 
 def _holder(record: Record, act: Act, action: str, claim_id: str | None) -> Claim:
     _require_open(record)
-    if record.claim is None:
-        raise NotClaimed(escalation_id=record.escalation_id)
+    current = _claimed(record)
     if not _holds(record, act):
         raise NotHolder(
             escalation_id=record.escalation_id,
-            claimed_by=record.claim.claimed_by,
-            since=format_time(record.claim.claimed_at),
+            claimed_by=current.claimed_by,
+            since=format_time(current.claimed_at),
             actor=act.actor,
             action=action,
         )
-    if claim_id is not None and claim_id != record.claim.claim_id:
-        raise _claim_id_differs(record, record.claim, claim_id)
+    if claim_id is not None and claim_id != current.claim_id:
+        raise _claim_id_differs(record, current, claim_id)
+    return current
+
+
+def _claimed(record: Record) -> Claim:
+    if record.claim is None:
+        raise NotClaimed(escalation_id=record.escalation_id)
     return record.claim
 
 

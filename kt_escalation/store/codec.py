@@ -19,12 +19,19 @@ from pydantic import ValidationError
 
 from ..core import canonical
 from ..core.model import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, SCHEMA_VERSION, Record, explain
+from ..core.policies_file import OURS, PolicyFile
 
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 _INT = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)
 _FLOAT = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
 _WORDS: Mapping[str, object] = {"true": True, "false": False, "null": None}
+# What YAML 1.1 and the core schema of 1.2 agree on besides; records do not know them.
+_OTHER_WORDS: Mapping[str, object] = {
+    **dict.fromkeys(("", "~", "Null", "NULL"), None),
+    **dict.fromkeys(("True", "TRUE"), True),
+    **dict.fromkeys(("False", "FALSE"), False),
+}
 
 Path = tuple[str | int, ...]
 
@@ -80,15 +87,31 @@ def decode(data: bytes) -> str:
         raise Malformed("is not UTF-8", line) from None
 
 
-def load_yaml(data: bytes, *, strict: bool = True) -> Document:
+def policy_file(path: str, data: bytes, *, go_on: bool = False) -> PolicyFile:
+    """A file below `policies/`, parsed: packs as the gateway reads them, our own files strictly.
+
+    ``go_on`` notes keys that stand twice instead of refusing them.
+    """
+    repeated: list[tuple[int, int, str]] = []
+    try:
+        document = load_yaml(data, strict=path in OURS, repeated=repeated if go_on else None)
+    except Malformed as error:
+        return PolicyFile(problem=error.problem, line=error.line, column=error.column)
+    return PolicyFile(document.value, marks=document.marks, repeated=tuple(repeated))
+
+
+def load_yaml(
+    data: bytes, *, strict: bool = True, repeated: list[tuple[int, int, str]] | None = None
+) -> Document:
     """One YAML document as plain values, with marks.
 
-    ``strict`` refuses anchors, aliases and tags, as records must; without it they are read as the
-    gateway reads them. Duplicate keys and nesting deeper than 32 are refused always.
+    ``strict`` refuses anchors, aliases, tags and missing values, as records must; without it they are
+    read as the gateway reads them, and so are `~`, `Null`, `True` and their like. Nesting deeper than 32 is refused always, and so are duplicate keys unless
+    ``repeated`` takes them (line, column, what is wrong); then the first one counts.
     Raises Malformed.
     """
     text = decode(data)
-    builder = _Builder(strict)
+    builder = _Builder(strict, repeated)
     # A file over the limit is refused before it is parsed, so events are few enough to keep simple.
     try:
         for event in yaml.parse(text, Loader=_Loader):
@@ -107,8 +130,9 @@ def load_yaml(data: bytes, *, strict: bool = True) -> Document:
 class _Builder:
     """Plain values from YAML events, with a stack instead of recursion."""
 
-    def __init__(self, strict: bool) -> None:
+    def __init__(self, strict: bool, repeated: list[tuple[int, int, str]] | None) -> None:
         self.strict = strict
+        self.repeated = repeated
         self.documents = 0
         self.root: Any = None
         self.stack: list[tuple[Any, Path]] = []
@@ -146,7 +170,9 @@ class _Builder:
             raise Malformed("a tag (!) is not allowed", line, column)
         value: Any
         if isinstance(event, yaml.ScalarEvent):
-            value = event.value if event.style else _scalar(event.value, line, column)
+            # Keys are text whatever they look like, as they are in JSON.
+            is_text = event.style or self.awaits_key()
+            value = event.value if is_text else _scalar(event.value, line, column, self.strict)
             self.put(value, line, column)
         else:
             value = {} if isinstance(event, yaml.MappingStartEvent) else []
@@ -169,47 +195,61 @@ class _Builder:
             here: Path = (*path, len(container))
             container.append(value)
         elif self.keys[-1] is _NO_KEY:
-            # Keys are text whatever they look like, as they are in JSON.
-            key = value if isinstance(value, str) else self.key_text(value, line, column)
+            if not isinstance(value, str):
+                raise Malformed("a key must be text", line, column)
+            key = value
             if key in container:
-                raise Malformed(f"the key {key[:60]!r} stands twice", line, column)
+                problem = f"the key {key[:60]!r} stands twice"
+                if self.repeated is None:
+                    raise Malformed(problem, line, column)
+                self.repeated.append((line, column, problem))
+                self.keys[-1] = _DROPPED
+                return (*path, "")
             self.keys[-1] = key
             self.marks[(*path, key)] = (line, column)
             return (*path, key)
         else:
             key = self.keys[-1]
+            self.keys[-1] = _NO_KEY
+            if key is _DROPPED:
+                # Read, so that what follows is found, and hung nowhere.
+                return (*path, "")
             here = (*path, key)
             container[key] = value
-            self.keys[-1] = _NO_KEY
             # The mark of a pair is where its key stands.
             return here
         self.marks[here] = (line, column)
         return here
 
-    def key_text(self, value: Any, line: int, column: int) -> str:
-        if isinstance(value, dict | list):
-            raise Malformed("a key must be text", line, column)
-        return json.dumps(value)
+    def awaits_key(self) -> bool:
+        return bool(self.stack) and isinstance(self.stack[-1][0], dict) and self.keys[-1] is _NO_KEY
 
 
 _NO_KEY: Any = object()
+_DROPPED: Any = object()
 
 
-def _scalar(text: str, line: int, column: int) -> Any:
-    """A plain scalar's value by the strict rules of design, section 3."""
+def _scalar(text: str, line: int, column: int, strict: bool) -> Any:
+    """A plain scalar's value by the strict rules of design, section 3, or as any YAML reader has it."""
     if text in _WORDS:
         return _WORDS[text]
+    if not strict and text in _OTHER_WORDS:
+        return _OTHER_WORDS[text]
     if text == "":
         raise Malformed('a value is missing; write null, or "" for empty text', line, column)
     if _INT.fullmatch(text):
-        if len(text) > MAX_DIGITS:
-            raise Malformed(f"a number has more than {MAX_DIGITS} digits", line, column)
-        return int(text)
-    if _FLOAT.fullmatch(text):
+        if len(text.lstrip("-")) <= MAX_DIGITS:
+            return int(text)
+        problem = f"a number has more than {MAX_DIGITS} digits"
+    elif _FLOAT.fullmatch(text):
         number = float(text)
-        if not math.isfinite(number):
-            raise Malformed("a number is not finite", line, column)
-        return number
+        if math.isfinite(number):
+            return number
+        problem = "a number is not finite"
+    else:
+        return text
+    if strict:
+        raise Malformed(problem, line, column)
     return text
 
 
@@ -228,7 +268,7 @@ def load_json(data: bytes) -> Any:
 
 
 def _int(text: str) -> int:
-    if len(text) > MAX_DIGITS:
+    if len(text.lstrip("-")) > MAX_DIGITS:
         raise Malformed(f"a number has more than {MAX_DIGITS} digits")
     return int(text)
 

@@ -51,7 +51,7 @@ def _remote(store: GitStore, timeout: float) -> list[Finding]:
     try:
         remote = store.remote
     except KtError as error:
-        return [Finding("remote", False, error.message, "git config --unset kt.remote")]
+        return [Finding("remote", False, error.what, "git config --unset kt.remote")]
     branch = store.branch
     if remote is None:
         well = branch is not None

@@ -21,6 +21,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, NoReturn, TypeVar
 
+from ..core.model import MAX_NAME
+from ..core.text import is_hidden
 from ..errors import GitFailed, NoIdentity, NotAStore
 from .port import Author
 
@@ -109,6 +111,10 @@ class Object:
     data: bytes | None
 
 
+# Who acts, from the user's own settings and nothing guessed.
+_WHO = ("-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT")
+
+
 class Repository:
     """One repository as git sees it from a folder.
 
@@ -118,7 +124,7 @@ class Repository:
     def __init__(self, start: Path) -> None:
         self._runner = Git(str(start))
         self._base: tuple[str, ...] = ("git", "--no-pager")
-        if not start.is_dir():
+        if not os.path.isdir(start):  # noqa: PTH112 - a Path's own is_dir raises for a name too long
             raise NotAStore(where=str(start), problem="there is no such folder")
         asked = self._run(
             "rev-parse",
@@ -231,19 +237,8 @@ class Repository:
 
     def author(self) -> Author:
         """Who acts, from the user's own settings and nothing guessed. Raises NoIdentity."""
-        done = self._run("-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT")
-        found = re.fullmatch(r"(.*) <(.*)> \d+ [+-]\d{4}", done.text)
-        if done.status != 0 or not found:
-            raise NoIdentity(detail="")
-        name, email = found[1], found[2]
-        try:
-            (name + email).encode()
-        except UnicodeEncodeError:
-            raise NoIdentity(detail=": the name or e-mail is not UTF-8") from None
-        if "@" not in email:
-            # Without it, an address could pass for a user id of the roster.
-            raise NoIdentity(detail=f": {email!r} is not an e-mail address")
-        return Author(name, email)
+        done = self._run(*_WHO)
+        return _author(done.status, done.text)
 
     def inside(self, folder: Path) -> str:
         """A folder's path below the repository's top, empty at the top and outside a checkout."""
@@ -355,6 +350,13 @@ class Repository:
         """The objects below a tree that this partial clone lacks."""
         done = self._run("rev-list", "--objects", "--missing=print", tree)
         return [line[1:] for line in done.text.split("\n") if line.startswith("?")]
+
+    def grep(self, commit: str, pattern: str, folder: str) -> list[str]:
+        """The files below a folder of a commit that hold a line of a basic regular expression."""
+        done = self._run(
+            "grep", "-l", "-z", "--full-name", "-e", pattern, commit, "--", f":(top,literal){folder}"
+        )
+        return [name.partition(":")[2] for name in done.text.split("\0") if name]
 
     def push(self, remote: str, commit: str, branch: str) -> Push:
         """Start pushing exactly that commit to exactly that branch, by fast-forward only."""
@@ -557,7 +559,7 @@ class Repository:
                 "--no-renames",
                 "--topo-order",
                 "--full-history",
-                "--format=%x01%H%x00%an%x00%ae%x00%cI%x00",
+                "--format=%x01%H%x00%an%x00%ae%x00%ct%x00",
                 *count,
                 rev,
                 "--",
@@ -690,14 +692,40 @@ class Objects:
         raise GitFailed(command="cat-file", words=words or "it ended without an answer")
 
 
+def author_outside(folder: Path) -> Author:
+    """Who would act in a repository that is yet to be made there. Raises NoIdentity."""
+    status, out, _ = _run_at(folder, *_WHO)
+    return _author(status, out)
+
+
 def init(folder: Path) -> None:
     """Make a repository in a folder. Raises GitFailed."""
-    runner = Git(str(folder))
-    status, _, err = runner.execute(
-        ["git", "init", "--quiet"], with_extended_output=True, with_exceptions=False, env=_ENVIRONMENT
-    )
+    status, _, err = _run_at(folder, "init", "--quiet")
     if status != 0:
-        raise GitFailed(command="init", words=str(err).removeprefix("fatal: "))
+        raise GitFailed(command="init", words=err.removeprefix("fatal: "))
+
+
+def _run_at(folder: Path, *args: str) -> tuple[int, str, str]:
+    status, out, err = Git(str(folder)).execute(
+        ["git", *args], with_extended_output=True, with_exceptions=False, env=_ENVIRONMENT
+    )
+    return int(status), str(out), str(err)
+
+
+def _author(status: int, text: str) -> Author:
+    found = re.fullmatch(r"(.*) <(.*)> \d+ [+-]\d{4}", text)
+    if status != 0 or not found:
+        raise NoIdentity(detail="")
+    name, email = found[1], found[2]
+    try:
+        (name + email).encode()
+    except UnicodeEncodeError:
+        raise NoIdentity(detail=": the name or e-mail is not UTF-8") from None
+    odd = len(email) > MAX_NAME or any(char.isspace() or is_hidden(char) for char in email)
+    if "@" not in email or odd:
+        # Without the @ an address could pass for a user id of the roster; the rest fits no record.
+        raise NoIdentity(detail=f": {email[:80]!r} is not an e-mail address")
+    return Author(name, email)
 
 
 def _finish(

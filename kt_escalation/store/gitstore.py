@@ -161,6 +161,9 @@ class GitStore:
         words = f"no answer within {timeout:.0f} s" if done.timed_out else remote_words(done.err)
         return RemoteUnreachable(remote=self.remote, words=words or done.words)
 
+    def blob_id(self, record: Record) -> str:
+        return self.repository.object_id("blob", codec.dumps(record))
+
     def contains(self, snapshot: Snapshot, commit: str) -> bool:
         return self.repository.is_ancestor(commit, snapshot.revision)
 
@@ -230,6 +233,7 @@ class GitStore:
             path = self.full(layout.path_of(change.new))
             if change.old and change.old.path != path:
                 files[change.old.path] = None
+            files.update(dict.fromkeys(change.removed))
             files[path] = codec.dumps(change.new)
         return self.commit_files(base.revision, files, message, author, when, end)
 
@@ -536,6 +540,23 @@ class GitSnapshot:
         found = self._open_by_name.get(name) or self._resolved_by_name.get(name)
         return next(iter(self._read([found]))) if found else None
 
+    def paths(self, escalation_id: str) -> Sequence[str]:
+        name = f"{escalation_id}{layout.SUFFIX}"
+        files = [f"{layout.QUEUE}/{entry.name}" for entry in self._queue if entry.name == name]
+        files += [path for path, entry in self._resolved_files if entry.name == name]
+        return [self._store.full(path) for path in files]
+
+    def reopeners(self, escalation_id: str) -> Sequence[Record]:
+        files = [*self._open_by_name.values(), *self._resolved_files]
+        known = {self._store.full(path): (path, entry) for path, entry in files}
+        named = self._store.repository.grep(
+            self._commit, f'^reopens: "*{escalation_id}"*$', self._store.full(layout.QUEUE)
+        )
+        read = self._read([known[path] for path in named if path in known])
+        found = [item.record for item in read if isinstance(item, Entry)]
+        fits = [record for record in found if record.reopens == escalation_id]
+        return sorted(fits, key=lambda record: (record.raised_at, record.escalation_id))
+
     @cached_property
     def _open_by_name(self) -> Mapping[str, tuple[str, TreeEntry]]:
         return {entry.name: (f"{layout.QUEUE}/{entry.name}", entry) for entry in self._queue}
@@ -556,7 +577,7 @@ class GitSnapshot:
         files = [
             entry
             for entry in self._tree(self._policies_id)
-            if entry.name.endswith((".yaml", ".yml")) and entry.mode != TREE
+            if entry.name.endswith(layout.SUFFIX) and entry.mode != TREE
         ]
         found: dict[str, PolicyFile] = {}
         for entry, (_, data) in zip(files, self._blobs([entry.oid for entry in files]), strict=True):
@@ -586,11 +607,7 @@ def _policy_file(entry: TreeEntry, data: bytes | str) -> PolicyFile:
         return PolicyFile(problem=f"is {_BAD_MODES.get(entry.mode, 'no plain file')}")
     if isinstance(data, str):
         return PolicyFile(problem=data)
-    try:
-        document = codec.load_yaml(data, strict=False)
-    except codec.Malformed as error:
-        return PolicyFile(problem=str(error))
-    return PolicyFile(document.value, marks=document.marks)
+    return codec.policy_file(f"{layout.POLICIES}/{entry.name}", data)
 
 
 def _exists(repository: Repository, path: str) -> bool:

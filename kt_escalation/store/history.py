@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from ..core.model import MAX_BYTES, Record
+from ..errors import NotAStore
 from . import codec, layout
-from .gitstore import GitStore
+from .gitstore import GitSnapshot, GitStore
 
 # How many commits' files are read from git in one go.
 _AT_ONCE = 200
+# The end of the year 9999, in seconds since 1970.
+LAST_SECOND = 253_402_300_799
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,15 @@ def steps(store: GitStore, revision: str, escalation_id: str | None = None, limi
             yield from _read(store, batch)
             batch = []
     yield from _read(store, batch)
+
+
+def parent(store: GitStore, commit: str) -> GitSnapshot | None:
+    """The store before a commit, None where that commit began it."""
+    before = store.repository.commit_of(f"{commit}^")
+    try:
+        return store.at(before) if before else None
+    except NotAStore:
+        return None
 
 
 def _read(store: GitStore, commits: Sequence[_Commit]) -> Iterator[Step]:
@@ -118,7 +130,12 @@ def _commits(store: GitStore, revision: str, paths: Sequence[str], limit: int) -
 
 def _commit(head: Sequence[str], files: Sequence[tuple[str, str, str]]) -> _Commit:
     oid, author, email, committed_at = head
-    return _Commit(oid, author, email, datetime.fromisoformat(committed_at), tuple(files))
+    return _Commit(oid, author, email, _moment(committed_at), tuple(files))
+
+
+def _moment(seconds: str) -> datetime:
+    """A committer's time, which may be any number, as a time that exists."""
+    return datetime.fromtimestamp(min(max(int(seconds), 0), LAST_SECOND), UTC)
 
 
 def _tokens(chunks: Iterator[bytes]) -> Iterator[str]:

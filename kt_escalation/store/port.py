@@ -48,10 +48,11 @@ class Invalid:
 
 @dataclass(frozen=True)
 class Change:
-    """One record written, in place of ``old`` if there was one."""
+    """One record written, in place of ``old`` if there was one; ``removed`` are files that go with it."""
 
     old: Entry | None
     new: Record
+    removed: tuple[str, ...] = ()
 
 
 class Snapshot(Protocol):
@@ -69,6 +70,12 @@ class Snapshot(Protocol):
 
     def find(self, escalation_id: str) -> Entry | Invalid | None:
         """The escalation with that id, open or resolved."""
+
+    def paths(self, escalation_id: str) -> Sequence[str]:
+        """Every file below `queue/` that is named for that id."""
+
+    def reopeners(self, escalation_id: str) -> Sequence[Record]:
+        """The escalations, open or resolved, that reopen that one, oldest first."""
 
     def ids(self, *, resolved: bool) -> Sequence[str]:
         """The ids of the open ones, or of the resolved ones, without reading the records."""
@@ -117,6 +124,9 @@ class Port(Protocol):
         Raises Stale if the store has moved, Unanswered if that cannot be known, PushRefused,
         RemoteFault, PathStaged, GitFailed.
         """
+
+    def blob_id(self, record: Record) -> str:
+        """The id that the record's canonical bytes have."""
 
     def contains(self, snapshot: Snapshot, commit: str) -> bool:
         """Whether a commit is part of the snapshot's history."""

@@ -1,0 +1,96 @@
+"""What the use cases give back, as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from .core.model import Record
+from .core.query import Page
+from .core.rights import Quorum
+from .core.sweep import Due
+from .errors import Failure
+from .store.port import Invalid
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command has done: the records as they are now and the commit that made them so.
+
+    ``changed`` is False for a repeat. ``written`` counts the records that the commit changed,
+    ``unchanged`` the repeats among several, ``skipped``
+    events that do not escalate, ``failed`` what could not be had (with ``partial`` only).
+    ``warnings`` are about the checkout and about files that cannot be read, never about the effect.
+    """
+
+    records: tuple[Record, ...]
+    commit: str | None
+    changed: bool
+    written: int = 0
+    unchanged: int = 0
+    skipped: int = 0
+    failed: tuple[Failure, ...] = ()
+    warnings: tuple[str, ...] = ()
+    replaced: tuple[Record, ...] = ()
+
+    @property
+    def record(self) -> Record:
+        """The only record of an action on one escalation."""
+        [record] = self.records
+        return record
+
+
+@dataclass(frozen=True)
+class Found:
+    """One escalation as `get` gives it: the record and where exactly it was read.
+
+    ``reopened_by`` are the ids of those that reopen it, ``quorum`` what is missing for a decision,
+    ``deadline`` when time alone would change it, ``overdue`` why it wants attention by now.
+    """
+
+    record: Record
+    path: str
+    blob: str
+    commit: str
+    shown: str
+    reopened_by: tuple[str, ...] = ()
+    quorum: Quorum | None = None
+    deadline: datetime | None = None
+    overdue: str | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A page of records, the cursor of the next, and the files that could not be read."""
+
+    page: Page
+    invalid: tuple[Invalid, ...]
+
+    @property
+    def records(self) -> tuple[Record, ...]:
+        """The records of the page."""
+        return self.page.records
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What a sweep found due and what came of it; with files that it could not read."""
+
+    due: tuple[Due, ...]
+    result: Result
+    invalid: tuple[Invalid, ...]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One line of the timeline: what a commit did to one escalation."""
+
+    commit: str
+    at: datetime
+    author: str
+    email: str
+    escalation_id: str
+    action: str
+    actor: str | None
+    outcome: str | None
+    text: str | None

@@ -1,0 +1,603 @@
+"""The edges of the command line: usage, every error and its exit code, terminals, pipes, completion, `init`."""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from lab import KT, Lab, Ran, git, ids, kt, record_text, state
+from test_cli_life import ROSTER, at_a_terminal
+from test_cli_read import open_text, resolved_path, resolved_text
+
+from kt_escalation import __version__, errors
+
+SCRIPTS = Path(sys.executable).parent
+ME = {"GIT_AUTHOR_NAME": "Alice", "GIT_AUTHOR_EMAIL": "alice@example.com"}
+CSI = "\x1b["
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """One store for what only reads or is refused: `esc_job` and `esc_top` wait, alice has a clone."""
+    lab = Lab(tmp_path_factory.mktemp("kept"))
+    lab.put(
+        {
+            "queue/esc_job.yaml": record_text("job", summary="Üben ist gut"),
+            "queue/esc_top.yaml": record_text("top", "critical", agent_id='"\\e[31mred\\u202e"'),
+        }
+    )
+    lab.clone("alice")
+    return lab
+
+
+def program(*args: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run any program as a process of its own."""
+    return subprocess.run(
+        args, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True, check=False
+    )
+
+
+def shell(script: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a shell script in which `KT` stands for `kt escalation`; a pipe fails with any of its parts."""
+    script = script.replace("KT", f"{sys.executable} -m kt_escalation escalation")
+    return program("bash", "-o", "pipefail", "-c", script, cwd=cwd, env=env)
+
+
+# --- usage ------------------------------------------------------------------------------------------
+
+USAGE = [
+    (["nonsense"], "nonsense"),
+    (["lst"], "Did you mean 'list'?"),
+    (["list", "--limt", "3"], "Did you mean '--limit'?"),
+    (["list", "surplus"], "surplus"),
+    (["list", "--limit", "x"], "--limit"),
+    (["list", "--limit"], "--limit"),
+    (["list", "--fetch=yes"], "--fetch"),
+    (["list", "--status", "don"], "resolved"),
+    (["get"], "--id"),
+    (["log", "--limit", "-1"], "--limit"),
+    (["raise", "surplus"], "surplus"),
+    (["raise", "--severity", "urgent", "--reason-code", "a.b"], "critical"),
+    (["claim", "--id"], "--id"),
+    (["claim", "--next", "--lock-timeout", "soon"], "not a duration"),
+    (["claim", "--next", "--retry-timeout", "-1"], "not a duration"),
+    (["resolve", "--id", "esc_job"], "--outcome"),
+    (["note", "--id", "esc_job"], "--text"),
+    (["init", "a", "b"], "b"),
+]
+
+
+@pytest.mark.parametrize(("args", "says"), USAGE, ids=[" ".join(args) for args, _ in USAGE])
+def test_wrong_usage_is_exit_2_with_one_clear_line_or_one_json_object(
+    kept: Lab, args: list[str], says: str
+) -> None:
+    ran = kt(*args, cwd=kept.folder / "alice")
+    assert ran.code == 2 and ran.out == "" and says in ran.err
+    assert re.fullmatch(r"kt: .+\n", ran.err)
+    as_json = kt(args[0], "--json", *args[1:], cwd=kept.folder / "alice")
+    assert as_json.code == 2 and as_json.out == "" and len(as_json.err.splitlines()) == 1
+    assert as_json.error["code"] == "usage" and as_json.error["message"]
+
+
+def test_no_command_at_all_shows_the_help_and_is_bad_usage(kept: Lab) -> None:
+    ran = kt(cwd=kept.folder)
+    assert ran.code == 2 and ran.out == "" and "Commands:" in ran.err and "claim" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("option", "span"),
+    [("--retry-timeout", "25d"), ("--retry-timeout", "999999999d"), ("--lock-timeout", "999999999d")],
+)
+def test_any_duration_may_be_waited_for(lab: Lab, option: str, span: str) -> None:
+    lab.escalations("job")
+    ran = kt("claim", "--next", option, span, cwd=lab.clone("alice"))
+    gc.collect()  # what a crash leaves behind is noticed here, and not in a later test
+    assert ran.code == 0, ran.err
+
+
+# --- every error that the command line can meet -----------------------------------------------------
+
+CLAIM = ["claim", "--id", "esc_job"]
+DENY = ["--outcome", "denied", "--reason", "no"]
+
+#: Command lines that are refused by a store as it stands, by the code of their error.
+REFUSED = {
+    "bad_input": ["raise", "--reason-code", "not a code"],
+    "usage": ["claim"],
+    "ambiguous_id": ["get", "--id", "esc_alike"],
+    "not_a_store": ["list", "-C", "/"],
+    "clock_skew": ["claim", "--id", "esc_later"],
+    "several_failed": ["claim", "--id", "esc_gone", "--id", "esc_lost"],
+    "already_claimed": ["claim", "--id", "esc_bobs"],
+    "already_resolved": ["claim", "--id", "esc_done"],
+    "not_claimed": ["resolve", "--id", "esc_job", *DENY],
+    "not_holder": ["resolve", "--id", "esc_bobs", *DENY],
+    "claim_id_differs": ["claim", "--id", "esc_mine", "--claim-id", "another"],
+    "shown_differs": ["resolve", "--id", "esc_mine", *DENY, "--shown", "0" * 64],
+    "different_content": ["raise", "--request-id", "job", "--reason-code", "a.b"],
+    "not_found": ["claim", "--id", "esc_gone"],
+    "nothing_to_claim": ["claim", "--next", "--team", "nobody"],
+}
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """A store with an escalation in every state."""
+    lab = Lab(tmp_path_factory.mktemp("full"))
+    lab.put(
+        {
+            **{f"queue/esc_{name}.yaml": open_text(name) for name in ("job", "alike-1", "alike-2")},
+            "queue/esc_later.yaml": open_text("later", raised_at='"2199-01-01T00:00:00.000Z"'),
+            "queue/esc_bobs.yaml": open_text("bobs", holder="bob@example.com"),
+            "queue/esc_mine.yaml": open_text("mine", holder="alice@example.com"),
+            resolved_path("done"): resolved_text("done"),
+        }
+    )
+    lab.clone("alice")
+    return lab
+
+
+def answer_is_no(lab: Lab, clone: Path) -> list[str]:
+    lab.put({"policies/roster.yaml": "users: 1\n"})
+    git("fetch", "--quiet", cwd=clone)
+    return ["doctor"]
+
+
+def no_store_branch(lab: Lab, clone: Path) -> list[str]:
+    git("config", "kt.branch", "gone", cwd=clone)
+    return CLAIM
+
+
+def no_identity(lab: Lab, clone: Path) -> list[str]:
+    git("config", "--unset", "user.email", cwd=clone)
+    return CLAIM
+
+
+def unreadable_record(lab: Lab, clone: Path) -> list[str]:
+    lab.put({"queue/esc_job.yaml": "<<<<<<<\n"})
+    return CLAIM
+
+
+def broken_policies(lab: Lab, clone: Path) -> list[str]:
+    lab.put({"policies/settings.yaml": "claims: [\n"})
+    return CLAIM
+
+
+def git_failed(lab: Lab, clone: Path) -> list[str]:
+    git("config", "commit.gpgsign", "true", cwd=clone)
+    git("config", "gpg.program", "false", cwd=clone)
+    return CLAIM
+
+
+def not_allowed(lab: Lab, clone: Path) -> list[str]:
+    lab.put({"policies/roster.yaml": ROSTER.replace("reviewer", "auditor")})
+    return CLAIM
+
+
+def remote_unreachable(lab: Lab, clone: Path) -> list[str]:
+    git("remote", "set-url", "origin", str(lab.folder / "gone.git"), cwd=clone)
+    return CLAIM
+
+
+def push_refused(lab: Lab, clone: Path) -> list[str]:
+    lab.hook("pre-receive", "exit 1")
+    return CLAIM
+
+
+def remote_fault(lab: Lab, clone: Path) -> list[str]:
+    there = lab.clone("there")
+    git("remote", "set-url", "origin", str(there), cwd=clone)
+    return CLAIM
+
+
+def history_rewritten(lab: Lab, clone: Path) -> list[str]:
+    git("update-ref", "refs/heads/main", "main~1", cwd=lab.remote)
+    return CLAIM
+
+
+def path_staged(lab: Lab, clone: Path) -> list[str]:
+    git("remote", "remove", "origin", cwd=clone)
+    (clone / "queue/esc_job.yaml").write_text("mine\n")
+    git("add", "--all", cwd=clone)
+    return CLAIM
+
+
+def lock_timeout(lab: Lab, clone: Path) -> list[str]:
+    (clone / ".git/kt").mkdir()
+    held = FileLock(clone / ".git/kt/lock")
+    held.acquire()
+    KEEP.append(held)
+    return [*CLAIM, "--lock-timeout", "0"]
+
+
+#: Locks that tests hold until their end.
+KEEP: list[FileLock] = []
+
+
+def retry_timeout(lab: Lab, clone: Path) -> list[str]:
+    (lab.remote / "refs/heads/main.lock").touch()
+    return [*CLAIM, "--retry-timeout", "1"]
+
+
+def outcome_unknown(lab: Lab, clone: Path) -> list[str]:
+    lab.hook("pre-receive", "kill -9 $PPID")
+    return [*CLAIM, "--retry-timeout", "1"]
+
+
+TROUBLES: tuple[Callable[[Lab, Path], list[str]], ...] = (
+    answer_is_no,
+    no_store_branch,
+    no_identity,
+    unreadable_record,
+    broken_policies,
+    git_failed,
+    not_allowed,
+    remote_unreachable,
+    push_refused,
+    remote_fault,
+    history_rewritten,
+    path_staged,
+    lock_timeout,
+    retry_timeout,
+    outcome_unknown,
+)
+EXITS = {
+    1: ("answer_is_no",),
+    2: (
+        *("bad_input", "usage", "ambiguous_id", "not_a_store", "no_store_branch", "no_identity"),
+        *("clock_skew", "unreadable_record", "broken_policies", "git_failed"),
+    ),
+    3: ("not_allowed",),
+    4: ("remote_unreachable", "push_refused", "remote_fault", "history_rewritten"),
+    6: (
+        *("already_claimed", "already_resolved", "not_claimed", "not_holder", "claim_id_differs"),
+        *("shown_differs", "different_content", "path_staged"),
+    ),
+    7: ("not_found", "nothing_to_claim", "several_failed"),
+    8: ("lock_timeout", "retry_timeout"),
+    9: ("outcome_unknown",),
+}
+
+
+def fails(lab: Lab, clone: Path, args: list[str], code: str) -> None:
+    """A command that fails as the table says, with one clear line or one JSON object, and changes nothing."""
+    before = git("for-each-ref", "refs/heads", cwd=lab.remote)
+    ran, as_json = kt(*args, cwd=clone), kt(*args, "--json", cwd=clone)
+    while KEEP:
+        KEEP.pop().release()
+    assert code in EXITS[ran.code] and as_json.code == ran.code, ran.err
+    assert git("for-each-ref", "refs/heads", cwd=lab.remote) == before
+    lines = ran.err.splitlines()
+    assert all(line.startswith("kt: ") for line in lines)
+    if code == "answer_is_no":
+        assert len(lines) == 1 and as_json.json["ok"] is False and as_json.err == ""
+        return
+    assert len(as_json.err.splitlines()) == 1 and as_json.out == ran.out == ""
+    assert as_json.error["code"] == code
+    if code == "several_failed":
+        assert [line[:14] for line in lines] == ["kt: esc_gone: ", "kt: esc_lost: ", "kt: nothing wa"]
+    elif code in ("outcome_unknown", "retry_timeout", "clock_skew"):
+        assert len(lines) == 1, "the words hold a time or a commit"
+    else:
+        assert lines == [f"kt: {as_json.error['message']}"]
+
+
+@pytest.mark.parametrize("code", REFUSED)
+def test_every_refusal_has_its_exit_code_its_name_and_one_clear_line(full: Lab, code: str) -> None:
+    fails(full, full.folder / "alice", REFUSED[code], code)
+
+
+@pytest.mark.parametrize("trouble", TROUBLES)
+def test_every_trouble_has_its_exit_code_its_name_and_one_clear_line(
+    lab: Lab, trouble: Callable[[Lab, Path], list[str]]
+) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    fails(lab, clone, trouble(lab, clone), trouble.__name__)
+
+
+def test_the_table_above_holds_every_code_of_the_closed_list() -> None:
+    def below(kind: type[errors.KtError]) -> set[type[errors.KtError]]:
+        return {kind, *(found for child in kind.__subclasses__() for found in below(child))}
+
+    codes = {kind.code for kind in below(errors.KtError)}
+    told = {code for group in EXITS.values() for code in group}
+    # Two that only group others, one that nothing should bring about, one of a terminal (test_cli_life)
+    # and of ^C (test_faults), and those of the commands in test_cli_governing.
+    elsewhere = {"wait_timeout", "not_resolved", "already_reopened", "nothing_to_restore"}
+    assert codes - told <= {"error", "conflict", "bug", "interrupted", *elsewhere}
+    assert told == {*REFUSED, *(trouble.__name__ for trouble in TROUBLES)} and told <= codes
+
+
+# --- output that goes nowhere -----------------------------------------------------------------------
+
+
+def test_a_reader_that_stops_early_ends_a_long_list_quietly(lab: Lab) -> None:
+    lab.escalations(*(f"n{number:03}" for number in range(500)), summary="x" * 200)
+    done = shell("KT list --limit 0 | head -n 1", lab.clone("alice"))
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("esc_n000\t")
+
+
+GOES_NOWHERE = {"a full device": "> /dev/full", "a closed pipe": "| true", "a closed stdout": ">&-"}
+
+
+@pytest.mark.parametrize(
+    ("where", "options"), [*((where, "") for where in GOES_NOWHERE), ("a full device", " --json")], ids=str
+)
+def test_what_has_landed_is_exit_0_wherever_the_output_goes(lab: Lab, where: str, options: str) -> None:
+    lab.escalations("job")
+    done = shell(f"KT claim --id esc_job{options} {GOES_NOWHERE[where]}", lab.clone("alice"))
+    assert len(lab.commits("claim esc_job")) == 1
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+
+
+def test_a_list_that_cannot_be_written_is_one_clear_line_and_no_bug(kept: Lab) -> None:
+    done = shell("KT list > /dev/full", kept.folder / "alice")
+    assert done.returncode not in (0, 5) and re.fullmatch("kt: .*No space left.*\n", done.stderr)
+
+
+@pytest.mark.parametrize("where", ["| true", ">&-"])
+def test_a_list_that_nobody_reads_ends_quietly(kept: Lab, where: str) -> None:
+    done = shell(f"KT list {where}", kept.folder / "alice")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- 2>&-"])
+def test_a_closed_stdin_or_stderr_stops_nothing(lab: Lab, closed: str) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    assert kt(*CLAIM, cwd=clone).code == 0
+    done = shell(f"KT resolve --id esc_job --outcome denied --reason no {closed}", clone)
+    assert done.returncode == 0 and len(lab.commits("resolve esc_job")) == 1, done.stderr
+
+
+def test_an_output_that_knows_no_umlauts_is_no_bug(kept: Lab) -> None:
+    done = shell("KT list", kept.folder / "alice", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0 and "esc_job" in done.stdout and "ben ist gut" in done.stdout
+
+
+def test_ids_on_stdin_that_are_not_utf_8_are_bad_input(kept: Lab) -> None:
+    before = kept.tip()
+    done = shell(
+        r"printf 'esc_\xff' | KT claim --id -", kept.folder / "alice", PYTHONIOENCODING="utf-8:strict"
+    )
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert kept.tip() == before
+
+
+# --- terminals --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("env", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": ""}, True)], ids=str
+)
+def test_a_terminal_gets_a_table_and_colour_unless_it_is_not_wanted(
+    kept: Lab, env: dict[str, str], coloured: bool
+) -> None:
+    code, shown = at_a_terminal("list", cwd=kept.folder / "alice", env=env)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", shown)
+    assert code == 0 and (CSI in shown) == coloured and "\x1b" not in plain and "\t" not in plain
+    assert [line.split()[0] for line in plain.splitlines()] == ["ID", "esc_top", "esc_job"]
+    assert {plain.splitlines()[row].index(word) for row, word in enumerate(("SEV", "cri", "med"))} == {9}
+
+
+def test_without_a_terminal_nothing_is_coloured_and_escapes_are_made_visible(kept: Lab) -> None:
+    for args in (
+        ["list"],
+        ["list", "--json"],
+        ["get", "--id", "esc_top"],
+        ["get", "--id", "esc_top", "--json"],
+    ):
+        ran = kt(*args, cwd=kept.folder / "alice")
+        assert ran.code == 0 and "\x1b" not in ran.out and "\u202e" not in ran.out, args
+    assert r"\x1b[31mred\u202e" in kt("get", "--id", "esc_top", cwd=kept.folder / "alice").out
+
+
+def test_a_terminal_never_gets_what_a_record_would_send_it(kept: Lab) -> None:
+    code, shown = at_a_terminal("get", "--id", "esc_top", cwd=kept.folder / "alice")
+    assert (
+        code == 0 and r"\x1b[31mred\u202e" in shown and "\x1b[31mred" not in shown and "\u202e" not in shown
+    )
+
+
+def test_a_table_fits_its_terminal_where_the_ids_do(lab: Lab) -> None:
+    lab.escalations("job", summary="word " * 30 + "end")
+    clone = lab.clone("alice")
+    for columns in ("20", "90", "300"):
+        _, shown = at_a_terminal("list", cwd=clone, env={"COLUMNS": columns, "NO_COLOR": "1"})
+        assert ("end" in shown) == (columns == "300")
+        assert max(map(len, shown.splitlines())) <= max(int(columns), 90)
+
+
+# --- programs, repositories and completion ----------------------------------------------------------
+
+
+def test_kt_escalation_is_kt_with_the_group_and_so_is_the_module(kept: Lab) -> None:
+    clone = kept.folder / "alice"
+    outputs = {
+        program(*command, "list", cwd=clone).stdout
+        for command in (
+            [str(SCRIPTS / "kt"), "escalation"],
+            [str(SCRIPTS / "kt-escalation")],
+            [*KT, "escalation"],
+        )
+    }
+    assert len(outputs) == 1 and "esc_job" in outputs.pop()
+
+
+@pytest.mark.parametrize("name", ["kt", "kt-escalation"])
+def test_the_version_is_the_packages(kept: Lab, name: str) -> None:
+    done = program(str(SCRIPTS / name), "--version", cwd=kept.folder)
+    assert (done.returncode, done.stdout) == (0, f"kt, version {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("kt", "bash"), ("kt", "zsh"), ("kt", "fish"), ("kt-escalation", "bash")]
+)
+def test_completion_scripts_are_produced(kept: Lab, name: str, kind: str) -> None:
+    variable = f"_{name.upper().replace('-', '_')}_COMPLETE"
+    done = program(str(SCRIPTS / name), cwd=kept.folder, env={variable: f"{kind}_source"})
+    assert done.returncode == 0 and variable in done.stdout and f"{kind}_complete" in done.stdout
+    assert done.stderr == ""
+
+
+def test_commands_and_options_are_completed_as_bash_asks(kept: Lab) -> None:
+    for words, offered in (("kt escalation cl", "plain,claim"), ("kt escalation claim --ne", "plain,--next")):
+        env = {
+            "_KT_COMPLETE": "bash_complete",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split()) - 1),
+        }
+        assert offered in program(str(SCRIPTS / "kt"), cwd=kept.folder, env=env).stdout.splitlines()
+
+
+def test_the_repository_is_that_of_c_then_kt_repo_then_the_current_folder(kept: Lab, lab: Lab) -> None:
+    lab.escalations("other")
+    here, there = kept.folder / "alice", lab.clone("alice")
+    (here / "sub").mkdir(exist_ok=True)
+
+    def listed(*args: str, cwd: Path = here, **env: str) -> list[str]:
+        return ids(kt(*args, "--json", cwd=cwd, env=env).json["escalations"])
+
+    assert listed("list") == listed("list", cwd=here / "sub") == ["esc_top", "esc_job"]
+    assert listed("list", KT_REPO=str(there)) == ["esc_other"]
+    assert listed("list", "-C", str(there)) == listed("-C", str(there), "list") == ["esc_other"]
+    assert listed("list", "-C", str(here), cwd=there, KT_REPO=str(there)) == ["esc_top", "esc_job"]
+
+
+# --- init -------------------------------------------------------------------------------------------
+
+
+def init(*args: str, cwd: Path, env: dict[str, str] | None = ME) -> Ran:
+    ran = kt("init", *args, cwd=cwd, env=env)
+    # A process of git's that was left behind is noticed here, and not in whichever test comes later.
+    gc.collect()
+    return ran
+
+
+def subjects(where: Path) -> list[str]:
+    return git("log", "--format=%s", cwd=where).splitlines()
+
+
+def commit_here(where: Path, *names: str) -> None:
+    for name in names:
+        (where / name).write_text(f"{name}\n")
+    git("add", *names, cwd=where)
+    git("-c", "user.name=a", "-c", "user.email=a@b", "commit", "--quiet", "-m", "mine", cwd=where)
+
+
+def test_init_makes_a_store_that_works_out_of_a_fresh_folder(tmp_path: Path) -> None:
+    ran = init("deep/store", "--json", cwd=tmp_path)
+    store = tmp_path / "deep/store"
+    assert ran.code == 0 and ran.json["changed"] is True, ran.err
+    assert ran.json["commit"] == git("rev-parse", "HEAD", cwd=store)
+    assert subjects(store) == ["kt: init the store"] and git("status", "--porcelain", cwd=store) == ""
+    files = git("ls-files", cwd=store).splitlines()
+    assert "policies/policy-config.yaml" in files and not [name for name in files if name.endswith("esc_")]
+    assert git("log", "-1", "--format=%an <%ae> %cn", cwd=store) == "Alice <alice@example.com> Alice"
+    for args in (["raise", "--request-id", "r", "--reason-code", "a.b"], ["claim", "--next"], ["doctor"]):
+        assert kt(*args, cwd=store, env=ME).code == 0
+
+
+def test_init_again_changes_nothing(tmp_path: Path) -> None:
+    assert init("store", cwd=tmp_path).code == 0
+    before = state(tmp_path / "store")
+    again = init("store", "--json", cwd=tmp_path)
+    assert again.code == 0 and (again.json["changed"], again.json["commit"]) == (False, None)
+    assert "is a store already" in init(cwd=tmp_path / "store").out
+    assert state(tmp_path / "store") == before
+
+
+def test_init_adds_one_commit_to_a_repository_and_leaves_its_checkout_alone(tmp_path: Path) -> None:
+    git("init", "--quiet", str(tmp_path), cwd=tmp_path)
+    commit_here(tmp_path, "README.md", "code.py")
+    (tmp_path / "README.md").write_text("changed\n")
+    (tmp_path / "staged.txt").write_text("staged\n")
+    git("add", "staged.txt", cwd=tmp_path)
+    (tmp_path / "untracked.txt").write_text("untracked\n")
+    ran = init(cwd=tmp_path)
+    assert ran.code == 0 and subjects(tmp_path) == ["kt: init the store", "mine"], ran.err
+    assert git("status", "--porcelain", cwd=tmp_path).splitlines() == [
+        " M README.md",
+        "A  staged.txt",
+        "?? untracked.txt",
+    ]
+    assert git("show", "--format=", "--name-only", "HEAD", cwd=tmp_path).startswith("policies/")
+
+
+def test_init_of_a_clone_of_an_empty_remote_lands_there(tmp_path: Path) -> None:
+    git("init", "--bare", "--quiet", "remote.git", cwd=tmp_path)
+    git("clone", "--quiet", "remote.git", "clone", cwd=tmp_path)
+    ran = init("clone", "--json", cwd=tmp_path)
+    assert ran.code == 0, ran.err
+    assert git("rev-parse", "main", cwd=tmp_path / "remote.git") == ran.json["commit"]
+    assert subjects(tmp_path / "clone") == ["kt: init the store"]
+    assert git("status", "--porcelain", cwd=tmp_path / "clone") == ""
+    raised = kt("raise", "--reason-code", "a.b", cwd=tmp_path / "clone", env=ME)
+    assert raised.code == 0, raised.err
+
+
+def test_init_of_a_clone_whose_remote_is_a_store_changes_nothing(lab: Lab) -> None:
+    before = lab.tip()
+    ran = init("--json", cwd=lab.clone("alice"))
+    assert ran.code == 0 and ran.json["changed"] is False and lab.tip() == before
+
+
+def test_init_below_the_top_makes_that_folder_the_stores_root(tmp_path: Path) -> None:
+    git("init", "--quiet", str(tmp_path), cwd=tmp_path)
+    commit_here(tmp_path, "README.md")
+    ran = init("ops/review", cwd=tmp_path)
+    assert ran.code == 0, ran.err
+    assert git("config", "kt.root", cwd=tmp_path) == "ops/review"
+    assert "ops/review/policies/policy-config.yaml" in git("ls-files", cwd=tmp_path).splitlines()
+    assert kt("raise", "--request-id", "r", "--reason-code", "a.b", cwd=tmp_path, env=ME).code == 0
+    assert "ops/review/queue/esc_r.yaml" in git("ls-files", cwd=tmp_path).splitlines()
+    before = state(tmp_path)
+    assert "is a store already" in init("ops/review", cwd=tmp_path).out
+    other = init("elsewhere", cwd=tmp_path)
+    assert other.code != 0 or "elsewhere is a store" not in other.out, "it is not"
+    assert state(tmp_path) == before
+
+
+def test_init_in_a_bare_repository_makes_the_store_that_others_clone(tmp_path: Path) -> None:
+    git("init", "--bare", "--quiet", "bare.git", cwd=tmp_path)
+    assert init("bare.git", cwd=tmp_path).code == 0
+    assert (
+        git("ls-tree", "-r", "--name-only", "HEAD", cwd=tmp_path / "bare.git")
+        == "policies/policy-config.yaml"
+    )
+    assert kt("list", cwd=tmp_path / "bare.git").code == 0
+
+
+def test_init_without_an_identity_writes_nothing(tmp_path: Path) -> None:
+    git("init", "--quiet", "there", cwd=tmp_path)
+    for where in ("fresh", "there/sub"):
+        ran = init(where, "--json", cwd=tmp_path, env=None)
+        assert ran.code == 2 and ran.error["code"] == "no_identity"
+        assert "git config user.email" in ran.error["message"]
+    assert "kt.root" not in git("config", "--list", cwd=tmp_path / "there")
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    assert [path.name for path in (tmp_path / "there").iterdir()] == [".git"]
+
+
+def test_init_where_no_folder_can_be_is_bad_input(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x\n")
+    for name in ("file", "file/below", "x" * 300):
+        ran = init(name, cwd=tmp_path)
+        assert ran.code == 2 and len(ran.err.splitlines()) == 1, ran.err
+
+
+def test_init_of_a_clone_with_a_remote_that_is_gone_changes_nothing(lab: Lab) -> None:
+    clone = lab.clone("alice")
+    git("remote", "set-url", "origin", str(lab.folder / "gone.git"), cwd=clone)
+    before = state(clone)
+    ran = init("--json", cwd=clone)
+    assert ran.code == 4 and ran.error["code"] == "remote_unreachable" and state(clone) == before

@@ -1,0 +1,731 @@
+"""`list`, `get`, `log`, `schema` and `doctor`: committed state, at once, offline, and nothing skipped in silence."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+from lab import Lab, git, ids, kt, record_text
+
+DAY = "2026-11-23"
+LIST_KEYS = {"escalations", "next_cursor", "invalid"}
+GET_KEYS = {"escalation", "path", "blob", "commit", "shown", "reopened_by", "deadline", "overdue", "quorum"}
+
+
+def at(hour: int, minute: int = 0) -> str:
+    return f'"{DAY}T{hour:02}:{minute:02}:00.000Z"'
+
+
+def open_text(name: str, severity: str = "medium", *, route: str = "", holder: str = "", **more: str) -> str:
+    """A queued record's text; a claimed one's with a holder."""
+    text = record_text(name, severity, **more).replace(
+        "route:\n", f"route:\n  {route}\n" if route else "route:\n"
+    )
+    if not holder:
+        return text
+    claim = f"claim:\n  claim_id: T\n  claimed_by: {holder}\n  claimed_at: {at(9)}\n"
+    return text.replace("status: queued", "status: claimed") + claim
+
+
+def resolved_text(name: str, outcome: str = "approved", *, hour: int = 10, **more: str) -> str:
+    """A resolved record's text."""
+    decided = f"outcome: {outcome}\n{{}}reason: fine\n"
+    review = decided.format("    ") + f"    reviewed_at: {at(hour)}\n    claim_id: T\n    shown: {'0' * 64}\n"
+    end = decided.format("  ") + f"  resolved_by: bob@example.com\n  resolved_at: {at(hour)}\n"
+    return (
+        open_text(name, holder="bob@example.com", **more).replace("status: claimed", "status: resolved")
+        + f"reviews:\n  - reviewer: bob@example.com\n    {review}resolution:\n  {end}"
+    )
+
+
+def resolved_path(name: str) -> str:
+    return f"queue/resolved/{DAY.replace('-', '/')}/esc_{name}.yaml"
+
+
+SHELF = {
+    "queue/esc_crit.yaml": open_text("crit", "critical", created_at=at(8), route="team_id: legal"),
+    "queue/esc_high-b.yaml": open_text("high-b", "high", created_at=at(1), agent_id="agent-1"),
+    "queue/esc_high-a.yaml": open_text("high-a", "high", created_at=at(1), holder="bob@example.com"),
+    "queue/esc_high-new.yaml": open_text("high-new", "high", created_at=at(7), queued_at=at(9, 30)),
+    "queue/esc_mine.yaml": open_text("mine", route="user_id: Alice", holder="Alice", agent_id="agent-1"),
+    "queue/esc_low.yaml": open_text("low", "low", created_at=at(0), raised_at=at(9, 40), queued_at=at(9, 40)),
+    resolved_path("done"): resolved_text("done", severity="high"),
+    resolved_path("no"): resolved_text("no", "denied", hour=11, agent_id="agent-1", created_at=at(8, 59)),
+}
+OPEN = ["crit", "high-a", "high-b", "high-new", "mine", "low"]
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone of a store that nobody changes."""
+    lab = Lab(tmp_path_factory.mktemp("shelf"))
+    lab.put(SHELF)
+    return lab.clone("alice")
+
+
+def listed(cwd: Path, *args: str) -> list[str]:
+    """The ids that a list gives, without their `esc_`."""
+    ran = kt("list", *args, "--json", cwd=cwd)
+    assert ran.code == 0, ran.err
+    assert set(ran.json) == LIST_KEYS
+    return [name.removeprefix("esc_") for name in ids(ran.json["escalations"])]
+
+
+# --- list -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ("", OPEN),
+        ("--status open", OPEN),
+        ("--status queued", ["crit", "high-b", "high-new", "low"]),
+        ("--status claimed", ["high-a", "mine"]),
+        ("--status resolved", ["done", "no"]),
+        ("--status claimed --status resolved", ["high-a", "done", "no", "mine"]),
+        ("--status all", ["crit", "high-a", "high-b", "high-new", "done", "no", "mine", "low"]),
+        ("--severity low", ["low"]),
+        ("--severity critical --severity medium", ["crit", "mine"]),
+        ("--team legal", ["crit"]),
+        ("--team nobody", []),
+        ("--user bob@example.com", ["high-a"]),
+        ("--user alice", ["mine"]),
+        ("--status all --user BOB@example.com", ["high-a", "done", "no"]),
+        ("--agent-id agent-1", ["high-b", "mine"]),
+        ("--agent-id agent-1 --severity high", ["high-b"]),
+        ("--status all --agent-id agent-1", ["high-b", "no", "mine"]),
+        (f"--since {DAY}T07:00:00Z", ["crit", "high-new", "mine"]),
+        (f"--since {DAY}T08:00:00+01:00", ["crit", "high-new", "mine"]),
+        ("--since 0s", []),
+        ("--since 36500d", OPEN),
+        ("--sort severity", OPEN),
+        ("--sort -severity", OPEN[::-1]),
+        ("--sort created", ["low", "high-a", "high-b", "high-new", "crit", "mine"]),
+        ("--sort -created", ["mine", "crit", "high-new", "high-b", "high-a", "low"]),
+        ("--sort raised", ["crit", "high-a", "high-b", "high-new", "mine", "low"]),
+        ("--sort queued", ["crit", "high-a", "high-b", "mine", "high-new", "low"]),
+        ("--sort id", sorted(OPEN)),
+        ("--sort -id", sorted(OPEN)[::-1]),
+        ("--limit 2", OPEN[:2]),
+        ("--limit 0", OPEN),
+        ("--limit 2 --sort -id --status all", ["no", "mine"]),
+    ],
+)
+def test_list_shows_what_is_asked_for_in_the_order_asked_for(
+    shelf: Path, args: str, expected: list[str]
+) -> None:
+    assert listed(shelf, *args.split()) == expected
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        "--status done",
+        "--severity urgent",
+        "--since yesterday",
+        "--since 2026-13-01T00:00:00Z",
+        "--since 999999999d",
+        "--sort age",
+        "--limit -1",
+        "--limit many",
+        "--cursor nonsense",
+        "--rev nonsense",
+        "surplus",
+    ],
+)
+def test_a_list_that_makes_no_sense_is_bad_usage(shelf: Path, args: str) -> None:
+    ran = kt("list", *args.split(), cwd=shelf)
+    assert ran.code == 2 and ran.out == "" and len(ran.err.strip().splitlines()) == 1
+
+
+def test_without_a_terminal_each_is_one_line_of_fields(shelf: Path) -> None:
+    ran = kt("list", "--status", "all", "--sort", "id", cwd=shelf)
+    rows = [line.split("\t") for line in ran.out.splitlines()]
+    assert ran.err == "" and {len(row) for row in rows} == {9}
+    assert [row[0] for row in rows] == sorted(f"esc_{name}" for name in [*OPEN, "done", "no"])
+    [mine] = [row for row in rows if row[0] == "esc_mine"]
+    assert mine[1:3] + mine[4:] == ["medium", "claimed", "-", "user Alice", "Alice", "oversight.required", ""]
+    assert [row[2] for row in rows if row[0] in ("esc_done", "esc_no")] == ["approved", "denied"]
+
+
+def test_the_listed_records_are_whole(shelf: Path) -> None:
+    found = kt("list", "--json", "--status", "all", cwd=shelf).json["escalations"]
+    for record in found:
+        got = kt("get", "--id", record["escalation_id"], "--include-context", "--json", cwd=shelf).json
+        assert got["escalation"] == record
+
+
+def test_nothing_to_show_is_said_on_stderr_and_is_no_failure(shelf: Path) -> None:
+    ran = kt("list", "--team", "nobody", cwd=shelf)
+    assert (ran.code, ran.out) == (0, "") and "no escalation matches" in ran.err
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone of a store with 60 escalations, many of them of one time and severity."""
+    lab = Lab(tmp_path_factory.mktemp("crowd"))
+    severities = ("low", "high", "critical")
+    lab.put(
+        {
+            f"queue/esc_n{number:02}.yaml": open_text(
+                f"n{number:02}", severities[number % 3], created_at=at(number % 4)
+            )
+            for number in range(60)
+        }
+    )
+    return lab.clone("alice")
+
+
+def test_fifty_are_shown_and_it_says_how_to_see_the_others(crowd: Path) -> None:
+    ran = kt("list", cwd=crowd)
+    assert len(ran.out.splitlines()) == 50
+    found = re.search(r"--cursor (\S+),.*--limit 0", ran.err)
+    assert found and len(kt("list", "--cursor", found[1], cwd=crowd).out.splitlines()) == 10
+
+
+@pytest.mark.parametrize(
+    ("sort", "limit"),
+    [
+        *((sort, 7) for sort in ("severity", "-severity", "created", "-created", "id")),
+        *(("severity", limit) for limit in (20, 59, 60)),
+    ],
+)
+def test_the_pages_of_a_cursor_are_the_whole_list_in_its_order(crowd: Path, sort: str, limit: int) -> None:
+    pages: list[str] = []
+    cursor: list[str] = []
+    while True:
+        page = kt("list", "--sort", sort, "--limit", str(limit), *cursor, "--json", cwd=crowd).json
+        assert len(page["escalations"]) <= limit
+        pages += ids(page["escalations"])
+        if page["next_cursor"] is None:
+            break
+        cursor = ["--cursor", page["next_cursor"]]
+    assert pages == [f"esc_{name}" for name in listed(crowd, "--sort", sort, "--limit", "0")]
+    assert len(pages) == 60
+
+
+def test_a_cursor_goes_on_where_it_was_though_the_queue_has_changed(lab: Lab) -> None:
+    lab.escalations("b", "d", "f")
+    clone = lab.clone("alice")
+    page = kt("list", "--sort", "id", "--limit", "2", "--json", cwd=clone).json
+    lab.escalations("a", "e")
+    kt("claim", "--id", "esc_b", cwd=clone)
+    rest = listed(clone, "--sort", "id", "--cursor", page["next_cursor"])
+    assert rest == ["e", "f"]
+
+
+def test_a_cursor_of_another_order_is_refused(crowd: Path) -> None:
+    cursor = kt("list", "--sort", "id", "--limit", "1", "--json", cwd=crowd).json["next_cursor"]
+    ran = kt("list", "--sort", "created", "--cursor", cursor, "--json", cwd=crowd)
+    assert ran.code == 2 and ran.error["code"] == "bad_input" and "--sort id" in ran.error["message"]
+
+
+# --- get --------------------------------------------------------------------------------------------
+
+
+def test_get_gives_the_record_and_where_exactly_it_was_read(lab: Lab) -> None:
+    context = "\n  scores:\n    risk: 0.7"
+    lab.put({"queue/esc_job.yaml": open_text("job", summary="Read me", event_context=context)})
+    clone = lab.clone("alice")
+    ran = kt("get", "--id", "esc_job", "--json", cwd=clone)
+    assert ran.code == 0 and set(ran.json) == GET_KEYS and ran.err == ""
+    assert ran.json["path"] == "queue/esc_job.yaml" and ran.json["commit"] == lab.tip()
+    assert ran.json["blob"] == git("rev-parse", "main:queue/esc_job.yaml", cwd=lab.remote)
+    assert re.fullmatch("[0-9a-f]{64}", ran.json["shown"])
+    assert "event_context" not in ran.json["escalation"]
+    whole = kt("get", "--id", "esc_job", "--json", "--include-context", cwd=clone).json
+    assert whole["escalation"]["event_context"] == {"scores": {"risk": 0.7}}
+    assert {key: whole[key] for key in GET_KEYS - {"escalation"}} == {
+        key: ran.json[key] for key in GET_KEYS - {"escalation"}
+    }
+    plain = kt("get", "--escalation-id", "esc_job", cwd=clone).out
+    assert plain.startswith("esc_job  medium  queued\n") and "Read me" in plain and '"risk"' not in plain
+    assert ran.json["shown"] in plain and "--include-context" in plain
+    assert '"risk": 0.7' in kt("get", "--id", "esc_job", "--include-context", cwd=clone).out
+
+
+@pytest.fixture(scope="module")
+def names(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone of a store whose ids begin alike."""
+    lab = Lab(tmp_path_factory.mktemp("names"))
+    lab.put(
+        {
+            **{
+                f"queue/esc_{name}.yaml": open_text(name)
+                for name in ("alpha-1", "alpha-2", "alpha", "mixed-open")
+            },
+            **{
+                resolved_path(name): resolved_text(name)
+                for name in ("mixed-done", "past-1", "past-2", "only-past")
+            },
+            "queue/esc_torn-1.yaml": "<<<<<<<\n",
+        }
+    )
+    return lab.clone("alice")
+
+
+@pytest.mark.parametrize("command", ["get", "log"])
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ("esc_alpha-1", "alpha-1"),
+        ("esc_alpha", "alpha"),
+        ("esc_alpha-", 2),
+        ("esc_alph", 2),
+        ("esc_mixed", "mixed-open"),
+        ("esc_mixed-d", "mixed-done"),
+        ("esc_past", 2),
+        ("esc_only", "only-past"),
+        ("esc_onl", 7),
+        ("esc_none", 7),
+        ("only-past", 2),
+        ("esc_", 2),
+        ("", 2),
+    ],
+)
+def test_a_unique_prefix_of_four_is_enough_and_open_ones_come_first(
+    names: Path, command: str, given: str, found: str | int
+) -> None:
+    ran = kt(command, "--id", given, "--json", cwd=names)
+    if isinstance(found, int):
+        assert ran.code == found and ran.out == ""
+        return
+    assert ran.code == 0, ran.err
+    shown = ran.json["escalation"] if command == "get" else ran.json["entries"][0]
+    assert shown["escalation_id"] == f"esc_{found}"
+
+
+def test_an_ambiguous_prefix_names_its_candidates(names: Path) -> None:
+    ran = kt("get", "--id", "esc_past", "--json", cwd=names)
+    assert ran.code == 2 and ran.error["code"] == "ambiguous_id"
+    assert "esc_past-1" in ran.error["candidates"] and "esc_past-2" in ran.error["candidates"]
+    assert "esc_past-1, esc_past-2" in ran.error["message"]
+
+
+# --- which committed state --------------------------------------------------------------------------
+
+
+def test_reading_is_offline_and_rev_and_fetch_choose_another_state(lab: Lab) -> None:
+    lab.escalations("old")
+    clone = lab.clone("alice")
+    old = lab.tip()
+    lab.escalations("new")
+    assert listed(clone) == ["old"]
+    assert kt("get", "--id", "esc_new", cwd=clone).code == 7
+    assert kt("get", "--id", "esc_new", "--fetch", "--json", cwd=clone).json["commit"] == lab.tip()
+    assert listed(clone) == ["new", "old"], "what was fetched is known from then on"
+    assert listed(clone, "--rev", old) == listed(clone, "--rev", "HEAD") == ["old"]
+    assert kt("get", "--id", "esc_old", "--rev", "HEAD", "--json", cwd=clone).json["commit"] == old
+    assert kt("get", "--id", "esc_new", "--rev", old, cwd=clone).code == 7
+    entries = kt("log", "--rev", old, "--json", cwd=clone).json["entries"]
+    assert [entry["escalation_id"] for entry in entries] == ["esc_old"]
+
+
+def test_fetch_shows_what_the_remote_has_in_list_and_log(lab: Lab) -> None:
+    clone = lab.clone("alice")
+    lab.escalations("a")
+    assert listed(clone, "--fetch") == ["a"]
+    lab.escalations("b")
+    assert len(kt("log", "--fetch", "--json", cwd=clone).json["entries"]) == 2
+
+
+def test_the_local_branch_counts_where_it_contains_the_remotes_and_only_there(lab: Lab) -> None:
+    lab.escalations("both")
+    clone = lab.clone("alice")
+    (clone / "queue/esc_local.yaml").write_text(record_text("local"))
+    assert listed(clone) == ["both"], "what is not committed does not count"
+    git("add", "--all", cwd=clone)
+    git("commit", "--quiet", "-m", "mine", cwd=clone)
+    assert listed(clone) == ["both", "local"]
+    lab.escalations("theirs")
+    git("fetch", "--quiet", cwd=clone)
+    assert listed(clone) == ["both", "theirs"]
+
+
+def test_reading_works_with_the_remote_gone(lab: Lab) -> None:
+    lab.put(SHELF)
+    clone = lab.clone("alice")
+    shutil.rmtree(lab.remote)
+    assert listed(clone, "--status", "all", "--limit", "0")
+    for args in (["get", "--id", "esc_done"], ["log"], ["log", "--id", "esc_done"], ["schema"]):
+        ran = kt(*args, cwd=clone)
+        assert ran.code == 0 and ran.err == "", args
+    for args in (["list", "--fetch"], ["get", "--id", "esc_done", "--fetch"], ["log", "--fetch"]):
+        ran = kt(*args, "--json", cwd=clone)
+        assert ran.code == 4 and ran.error["code"] == "remote_unreachable", args
+
+
+# --- log --------------------------------------------------------------------------------------------
+
+LIFE = [
+    ("gw", ["raise", "--request-id", "r", "--reason-code", "a.b"]),
+    ("alice", ["claim", "--id", "esc_r"]),
+    ("alice", ["unclaim", "--id", "esc_r"]),
+    ("bob", ["claim", "--id", "esc_r"]),
+    ("alice", ["note", "--id", "esc_r", "--text", "Look\x1b[2J twice."]),
+    ("bob", ["resolve", "--id", "esc_r", "--outcome", "rewrite", "--reason", "Names removed."]),
+]
+
+
+def test_log_follows_an_escalation_through_its_whole_life_newest_first(lab: Lab) -> None:
+    for name in ("gw", "alice", "bob"):
+        lab.clone(name)
+    commits = []
+    for number, (name, args) in enumerate(LIFE):
+        ran = kt(*args, "--json", cwd=lab.folder / name)
+        assert ran.code == 0, ran.err
+        commits.append(ran.json["commit"])
+        if number == 2:
+            lab.escalations("other")
+    lab.put({"README.md": "not ours\n"})
+    ran = kt("log", "--id", "esc_r", "--fetch", "--json", cwd=lab.folder / "gw")
+    assert ran.code == 0 and set(ran.json) == {"entries"}
+    entries = ran.json["entries"]
+    assert [entry["commit"] for entry in entries] == commits[::-1]
+    assert [(entry["action"], entry["actor"]) for entry in entries] == [
+        (args[0], f"{name}@example.com") for name, args in LIFE[::-1]
+    ]
+    always = {"commit", "at", "author", "escalation_id", "action", "actor"}
+    more: dict[str, set[str]] = {"resolve": {"outcome", "text"}, "note": {"text"}}
+    assert all(set(entry) == always | more.get(entry["action"], set()) for entry in entries)
+    assert entries[0]["author"] == {"name": "Bob", "email": "bob@example.com"}
+    assert (entries[0]["outcome"], entries[0]["text"]) == ("rewritten", "Names removed.")
+    assert all(entry["escalation_id"] == "esc_r" for entry in entries)
+    assert all(entry["at"].endswith(".000Z") for entry in entries)
+
+    everything = kt("log", "--json", cwd=lab.folder / "gw").json["entries"]
+    assert [entry["escalation_id"] for entry in everything].count("esc_other") == 1 and len(everything) == 7
+    lines = kt("log", "--id", "esc_r", cwd=lab.folder / "gw").out.splitlines()
+    assert [line.split()[1:4] for line in lines] == [
+        [entry["commit"][:12], entry["action"], "esc_r"] for entry in entries
+    ]
+    assert lines[0].endswith("bob@example.com as rewritten: Names removed.")
+    assert lines[1].endswith("alice@example.com: Look\\x1b[2J twice.")
+    first = kt("log", "--limit", "1", "--id", "esc_r", "--json", cwd=lab.folder / "gw").json["entries"]
+    assert first == entries[:1]
+
+
+def test_log_gives_times_in_utc_wherever_the_committer_was(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_COMMITTER_DATE", f"{DAY}T12:00:00+02:00")
+    lab.escalations("job")
+    [entry] = kt("log", "--json", cwd=lab.clone("alice")).json["entries"]
+    assert entry["at"] == f"{DAY}T10:00:00.000Z"
+
+
+@pytest.mark.parametrize("limit", ["2147483647", "2147483648", "4294967297", "99999999999999999999"])
+def test_a_log_is_never_empty_in_silence_however_large_the_limit(shelf: Path, limit: str) -> None:
+    ran = kt("log", "--limit", limit, cwd=shelf)
+    if ran.code == 0:
+        assert ran.out == kt("log", cwd=shelf).out
+    else:
+        assert ran.code == 2 and ran.err
+
+
+def test_log_tells_what_no_action_explains_and_what_cannot_be_read(lab: Lab) -> None:
+    lab.escalations("job")
+    lab.put({"queue/esc_job.yaml": record_text("job", severity="low")})
+    lab.put({"queue/esc_job.yaml": "<<<<<<<\n"})
+    lab.put({"queue/esc_job.yaml": record_text("job")})
+    git("rm", "--quiet", "queue/esc_job.yaml", cwd=lab.seed)
+    git("commit", "--quiet", "-m", "gone", cwd=lab.seed)
+    git("push", "--quiet", "origin", "HEAD:main", cwd=lab.seed)
+    entries = kt("log", "--json", cwd=lab.clone("alice")).json["entries"]
+    actions = [entry["action"] for entry in entries]
+    assert actions == ["delete", "unreadable", "unreadable", "change", "raise"]
+
+
+# --- schema -----------------------------------------------------------------------------------------
+
+
+def test_the_schema_is_a_json_schema_that_every_record_fits(lab: Lab) -> None:
+    lab.put(SHELF)
+    clone = lab.clone("alice")
+    args = [
+        "--request-id",
+        "full",
+        "--reason-code",
+        "a.b",
+        "--summary",
+        "s",
+        "--context",
+        "-",
+        "--agent-id",
+        "a",
+    ]
+    assert kt("raise", *args, cwd=clone, stdin=b'{"deep": [{"x": null, "y": 1.5}]}').code == 0
+    kt("claim", "--id", "esc_full", cwd=clone)
+    kt("note", "--id", "esc_full", "--text", "hm", cwd=clone)
+    ran = kt("schema", cwd=clone)
+    schema = ran.json
+    assert ran.code == 0 and schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert schema["type"] == "object" and schema["additionalProperties"] is False
+    assert set(schema["required"]) <= set(schema["properties"])
+    for target in re.findall(r'"\$ref": "#/\$defs/(\w+)"', ran.out):
+        assert target in schema["$defs"]
+    assert kt("schema", "--json", cwd=clone).out == ran.out
+    for record in kt("list", "--status", "all", "--json", cwd=clone).json["escalations"]:
+        got = kt("get", "--id", record["escalation_id"], "--json", "--include-context", cwd=clone).json
+        assert faults(got["escalation"], schema, schema) == []
+    assert faults({**record, "surprise": 1}, schema, schema)
+    assert faults({**record, "status": "lost"}, schema, schema)
+
+
+def faults(value: Any, schema: Mapping[str, Any], top: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a value by the words of JSON Schema that ours uses."""
+    if "$ref" in schema:
+        return faults(value, top["$defs"][schema["$ref"].removeprefix("#/$defs/")], top)
+    if "anyOf" in schema:
+        tried = [faults(value, choice, top) for choice in schema["anyOf"]]
+        return [] if [] in tried else tried[0]
+    kinds = {"object": dict, "array": list, "string": str, "integer": int, "null": type(None)}
+    found = []
+    if "type" in schema and not isinstance(value, kinds[schema["type"]]):
+        found.append(f"{value!r} is no {schema['type']}")
+    if value not in schema.get("enum", [value]) or value != schema.get("const", value):
+        found.append(f"{value!r} is not allowed")
+    if isinstance(value, str):
+        if not re.search(schema.get("pattern", ""), value):
+            found.append(f"{value!r} has another form")
+        if not schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value)):
+            found.append(f"{value!r} has another length")
+    if isinstance(value, list):
+        found += [fault for item in value for fault in faults(item, schema.get("items", {}), top)]
+    if isinstance(value, dict):
+        known, others = schema.get("properties", {}), schema.get("additionalProperties", {})
+        found += [f"{key} is missing" for key in schema.get("required", ()) if key not in value]
+        for key, item in value.items():
+            if key not in known and others is False:
+                found.append(f"{key} is unknown")
+            else:
+                found += faults(item, known.get(key, others if isinstance(others, dict) else {}), top)
+    return found
+
+
+# --- unreadable files -------------------------------------------------------------------------------
+
+TEXTS: dict[str, str | bytes] = {
+    "torn": f"<<<<<<< HEAD\n{open_text('torn')}=======\n>>>>>>> theirs\n",
+    "empty": "",
+    "latin": open_text("latin", summary="caf\xe9").encode("latin-1"),
+    "nul": open_text("nul") + "\x00",
+    "list": "- 1\n",
+    "two": f"{open_text('two')}---\n{open_text('two')}",
+    "tag": open_text("tag", summary="!!str hm"),
+    "anchor": open_text("anchor", summary="&a hm"),
+    "twice": open_text("twice") + "status: queued\n",
+    "unknown": open_text("unknown") + "surprise: 1\n",
+    "newer": open_text("newer", schema_version="2"),
+    "deep": open_text("deep") + "event_context: " + "{a: " * 40 + "1" + "}" * 40 + "\n",
+    "huge": open_text("huge") + "#" * 256 * 1024,
+    "liar": open_text("truth"),
+    "Capital": open_text("capital"),
+}
+SAYS = {"newer": "upgrade kt", "huge": "256 KiB", "link": "symbolic link", "program": "executable"} | {
+    "sub": "submodule",
+    "liar": "esc_truth",
+    "latin": "UTF-8",
+    "twice": "twice",
+    "unknown": "surprise",
+    "folder": "folder",
+}
+
+
+def damage(lab: Lab, folder: str, prefix: str) -> set[str]:
+    """Put a file of every unreadable kind into a folder of the store; their paths."""
+
+    def path(kind: str) -> Path:
+        return lab.seed / folder / f"esc_{prefix}{kind}.yaml"
+
+    path("x").parent.mkdir(parents=True, exist_ok=True)
+    for kind, text in TEXTS.items():
+        data = text if isinstance(text, bytes) else text.encode()
+        path(kind).write_bytes(data.replace(b"esc_" + kind.encode(), b"esc_" + (prefix + kind).encode()))
+    path("link").symlink_to("esc_good.yaml")
+    path("program").write_text(open_text(f"{prefix}program"))
+    path("program").chmod(0o755)
+    git("init", "--quiet", str(path("sub")), cwd=lab.seed)
+    name = ("-c", "user.name=a", "-c", "user.email=a@b")
+    git(*name, "commit", "--quiet", "--allow-empty", "-m", "x", cwd=path("sub"))
+    (lab.seed / folder / f"{prefix}notes.txt").write_text("mine\n")
+    kinds = [*TEXTS, "link", "program", "sub"]
+    return {f"{folder}/esc_{prefix}{kind}.yaml" for kind in kinds} | {f"{folder}/{prefix}notes.txt"}
+
+
+@pytest.fixture(scope="module")
+def damaged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lab, set[str], set[str]]:
+    """A store with every kind of unreadable file, open and resolved, between good ones."""
+    lab = Lab(tmp_path_factory.mktemp("damaged"))
+    good = {f"queue/esc_good{n}.yaml": open_text(f"good{n}") for n in range(3)}
+    lab.put({**good, resolved_path("fine"): resolved_text("fine"), "queue/.gitkeep": ""})
+    opened = damage(lab, "queue", "")
+    resolved = damage(lab, str(Path(resolved_path("x")).parent), "r")
+    more = {
+        "queue/resolved/esc_flat.yaml": resolved_text("flat"),
+        "queue/resolved/2025/01/01/esc_otherday.yaml": resolved_text("otherday"),
+        "queue/resolved/2026/11/23/esc_queued.yaml": open_text("queued"),
+    }
+    wrong = {"queue/esc_over.yaml": resolved_text("over"), "queue/esc_folder.yaml/inside.yaml": "x\n"}
+    lab.put({**more, **wrong})
+    lab.clone("alice")
+    return lab, opened | {"queue/esc_over.yaml", "queue/esc_folder.yaml"}, resolved | set(more)
+
+
+@pytest.mark.parametrize("status", ["open", "resolved", "all"])
+def test_an_unreadable_file_neither_hides_the_others_nor_is_skipped_in_silence(
+    damaged: tuple[Lab, set[str], set[str]], status: str
+) -> None:
+    lab, opened, resolved = damaged
+    expected = {"open": opened, "resolved": resolved, "all": opened | resolved}[status]
+    good = {"open": ["good0", "good1", "good2"], "resolved": ["fine"]}
+    for as_json in ([], ["--json"]):
+        ran = kt("list", "--status", status, "--sort", "id", *as_json, cwd=lab.folder / "alice")
+        assert ran.code == 0
+        warned = ran.err.splitlines()
+        assert len(warned) == len(expected)
+        assert all(sum(f"{path} " in line for line in warned) == 1 for path in expected)
+        if as_json:
+            assert {item["path"] for item in ran.json["invalid"]} == expected
+            assert {frozenset(item) for item in ran.json["invalid"]} == {frozenset({"path", "error"})}
+            for item in ran.json["invalid"]:
+                kind = (
+                    Path(item["path"])
+                    .stem.removeprefix("esc_")
+                    .removeprefix("r" * ("resolved" in item["path"]))
+                )
+                assert SAYS.get(kind, "") in item["error"], item
+            found = [name.removeprefix("esc_") for name in ids(ran.json["escalations"])]
+            assert found == good.get(status, ["fine", *good["open"]])
+
+
+@pytest.mark.parametrize("prefix", ["", "r"], ids=["open", "resolved"])
+@pytest.mark.parametrize("kind", ["torn", "huge", "liar", "link", "sub"])
+def test_nothing_is_written_to_an_unreadable_record(
+    damaged: tuple[Lab, set[str], set[str]], kind: str, prefix: str
+) -> None:
+    lab, _, _ = damaged
+    before, name = lab.tip(), f"esc_{prefix}{kind}"
+    for args in (
+        ["claim", "--id", name],
+        ["unclaim", "--id", name],
+        ["resolve", "--id", name, "--outcome", "denied", "--reason", "no"],
+        ["note", "--id", name, "--text", "hm"],
+        ["raise", "--request-id", name.removeprefix("esc_"), "--reason-code", "a.b"],
+        ["get", "--id", name],
+    ):
+        ran = kt(*args, "--json", cwd=lab.folder / "alice")
+        assert ran.code == 2 and ran.error["code"] == "unreadable_record", args
+        assert ran.error["path"].endswith(f"/{name}.yaml") and "git log -p" in ran.error["message"]
+    assert lab.tip() == before
+
+
+def test_the_log_of_a_damaged_store_tells_of_the_damage(damaged: tuple[Lab, set[str], set[str]]) -> None:
+    lab, _, _ = damaged
+    ran = kt("log", "--json", cwd=lab.folder / "alice")
+    told = {entry["escalation_id"]: entry["action"] for entry in ran.json["entries"]}
+    assert (
+        ran.code == 0
+        and told["esc_torn"] == told["esc_rhuge"] == "unreadable"
+        and told["esc_good1"] == "raise"
+    )
+
+
+# --- doctor -----------------------------------------------------------------------------------------
+
+
+def test_doctor_finds_nothing_in_a_store_that_is_well(lab: Lab) -> None:
+    lab.put(SHELF)
+    ran = kt("doctor", "--json", cwd=lab.clone("alice"))
+    assert ran.code == 0 and ran.json["ok"] is True and ran.err == ""
+    assert {frozenset(finding) for finding in ran.json["findings"]} == {frozenset({"check", "ok", "detail"})}
+    plain = kt("doctor", cwd=lab.folder / "alice")
+    assert plain.code == 0 and plain.err == "" and {line[:4] for line in plain.out.splitlines()} == {"ok  "}
+
+
+def no_identity(lab: Lab, clone: Path) -> None:
+    git("config", "--unset", "user.email", cwd=clone)
+
+
+def remote_gone(lab: Lab, clone: Path) -> None:
+    git("remote", "set-url", "origin", str(lab.folder / "gone.git"), cwd=clone)
+
+
+def unknown_remote(lab: Lab, clone: Path) -> None:
+    git("config", "kt.remote", "nowhere", cwd=clone)
+
+
+def detached(lab: Lab, clone: Path) -> None:
+    git("remote", "remove", "origin", cwd=clone)
+    git("checkout", "--quiet", "--detach", cwd=clone)
+
+
+def fetched(files: Mapping[str, str], lab: Lab, clone: Path) -> None:
+    lab.put(files)
+    git("fetch", "--quiet", cwd=clone)
+
+
+def unreadable(lab: Lab, clone: Path) -> None:
+    fetched({"queue/esc_torn.yaml": "<<<<<<<\n"}, lab, clone)
+
+
+def unreadable_resolved(lab: Lab, clone: Path) -> None:
+    fetched({resolved_path("torn"): "<<<<<<<\n"}, lab, clone)
+
+
+def broken_roster(lab: Lab, clone: Path) -> None:
+    fetched({"policies/roster.yaml": "users: 1\n"}, lab, clone)
+
+
+def broken_settings(lab: Lab, clone: Path) -> None:
+    fetched({"policies/settings.yaml": "claims: {lease: soon}\n"}, lab, clone)
+
+
+def broken_pack(lab: Lab, clone: Path) -> None:
+    fetched({"policies/policy-config.yaml": "pack: [\n"}, lab, clone)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "check", "detail", "remedy"),
+    [
+        (no_identity, "identity", "does not know who you are", "git config user.email"),
+        (remote_gone, "remote", "did not answer", "git remote get-url origin"),
+        (unknown_remote, "remote", "nowhere", "git config --unset kt.remote"),
+        (detached, "branch", "detached", "git switch"),
+        (unreadable, "files", "queue/esc_torn.yaml", "git log -p -- queue/esc_torn.yaml"),
+        (unreadable_resolved, "files", resolved_path("torn"), f"git log -p -- {resolved_path('torn')}"),
+        (broken_roster, "policies", "policies/roster.yaml", "mend it"),
+        (broken_settings, "policies", "policies/settings.yaml:1:10: claims.lease", "mend it"),
+        (broken_pack, "policies", "policies/policy-config.yaml", "mend it"),
+    ],
+)
+def test_doctor_names_what_is_bad_and_how_to_mend_it(
+    lab: Lab, trouble: Any, check: str, detail: str, remedy: str
+) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    trouble(lab, clone)
+    ran = kt("doctor", "--json", cwd=clone)
+    assert ran.code == 1 and ran.json["ok"] is False and ran.err == ""
+    found = [finding for finding in ran.json["findings"] if not finding["ok"]]
+    assert {frozenset(bad) for bad in found} == {frozenset({"check", "ok", "detail", "remedy"})}
+    bad = found[0]
+    assert bad["check"] == check and detail in bad["detail"] and remedy in bad["remedy"]
+    assert all(bad["remedy"] for bad in found)
+    plain = kt("doctor", cwd=clone)
+    assert plain.code == 1 and f"BAD {check}" in plain.out and f"mend it:  {bad['remedy']}" in plain.out
+    assert re.fullmatch(rf"kt: {len(found)} of \d+ findings want mending\n", plain.err)
+
+
+def test_doctor_says_who_holds_the_lock(lab: Lab) -> None:
+    clone = lab.clone("alice")
+    assert kt("raise", "--reason-code", "a.b", cwd=clone).code == 0
+    with FileLock(clone / ".git/kt/lock"):
+        ran = kt("doctor", "--json", cwd=clone)
+    [bad] = [finding for finding in ran.json["findings"] if not finding["ok"]]
+    pid = json.loads((clone / ".git/kt/holder").read_text())["pid"]
+    assert ran.code == 1 and bad["check"] == "lock" and f"process {pid}" in bad["detail"]

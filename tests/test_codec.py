@@ -1,0 +1,692 @@
+"""The record's text: canonical, read strictly, and the same to every YAML reader (design, section 3)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from strategies import TRAPS, json_values, records, texts
+
+from kt_escalation.core import canonical
+from kt_escalation.core.model import (
+    MAX_BYTES,
+    Claim,
+    Fallback,
+    Note,
+    Record,
+    Requires,
+    Resolution,
+    Review,
+    Route,
+)
+from kt_escalation.core.text import visible
+from kt_escalation.store import codec
+from kt_escalation.store.codec import Malformed
+
+NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
+
+SMALL = Record(
+    escalation_id="esc_small",
+    status="queued",
+    reason_code="oversight.required",
+    created_at=NOON,
+    raised_at=NOON,
+    raised_by="gw@example.com",
+    queued_at=NOON,
+    route=Route(source="default"),
+)
+
+SMALL_TEXT = """\
+schema_version: 1
+escalation_id: esc_small
+status: queued
+severity: medium
+reason_code: oversight.required
+created_at: "2026-03-04T12:00:00.000Z"
+raised_at: "2026-03-04T12:00:00.000Z"
+raised_by: gw@example.com
+queued_at: "2026-03-04T12:00:00.000Z"
+route:
+  source: default
+requires:
+  approvals: 1
+"""
+
+FULL = Record(
+    escalation_id="esc_full",
+    status="resolved",
+    severity="critical",
+    reason_code="loans.unsuitable",
+    summary="A loan offer to a customer without income",
+    created_at=NOON,
+    raised_at=NOON,
+    raised_by="gw@example.com",
+    queued_at=NOON,
+    request_id="0777",
+    agent_id="no",
+    session_id="12:30:45",
+    config_version="1.10",
+    provider="bank-eu",
+    model="~",
+    policy="human-oversight",
+    event_context={
+        "empty": {},
+        "excerpt": "first line\nsecond line\n",
+        "policy_results": [{"latency_ms": 3, "policy_kind": "human-oversight"}, [], [[None, True]]],
+        "scores": {"risk": 0.75, "tiny": 1e-07},
+    },
+    labels={"on": "2026-03-04"},
+    route=Route(team_id="loans", source="policies/p.yaml#providers.targets[0]", policies="0a" * 20),
+    requires=Requires(
+        approvals=2,
+        claim_within=timedelta(minutes=15),
+        resolve_within=timedelta(hours=4),
+        fallback=Fallback(user_id="erin"),
+    ),
+    reopens="esc_small",
+    claim=Claim(claim_id="c1", claimed_by="carol", claimed_at=NOON, expires_at=NOON + timedelta(hours=4)),
+    reviews=(
+        Review(
+            reviewer="carol",
+            outcome="denied",
+            reason="x" * 101,
+            category="other",
+            reviewed_at=NOON,
+            claim_id="c1",
+            shown="5e" * 32,
+        ),
+    ),
+    notes=(Note(by="dave", at=NOON, text="- looks\n  odd"),),
+    resolution=Resolution(
+        outcome="denied", reason="no", category="other", resolved_by="carol", resolved_at=NOON
+    ),
+)
+
+FULL_TEXT = f"""\
+schema_version: 1
+escalation_id: esc_full
+status: resolved
+severity: critical
+reason_code: loans.unsuitable
+summary: A loan offer to a customer without income
+created_at: "2026-03-04T12:00:00.000Z"
+raised_at: "2026-03-04T12:00:00.000Z"
+raised_by: gw@example.com
+queued_at: "2026-03-04T12:00:00.000Z"
+request_id: "0777"
+agent_id: "no"
+session_id: "12:30:45"
+config_version: "1.10"
+provider: bank-eu
+model: "~"
+policy: human-oversight
+event_context:
+  empty: {{}}
+  excerpt: |
+    first line
+    second line
+  policy_results:
+    - latency_ms: 3
+      policy_kind: human-oversight
+    - []
+    -
+      -
+        - null
+        - true
+  scores:
+    risk: 0.75
+    tiny: 1.0e-07
+labels:
+  "on": "2026-03-04"
+route:
+  team_id: loans
+  source: "policies/p.yaml#providers.targets[0]"
+  policies: "{"0a" * 20}"
+requires:
+  approvals: 2
+  claim_within: "15m"
+  resolve_within: "4h"
+  fallback:
+    user_id: erin
+reopens: esc_small
+claim:
+  claim_id: c1
+  claimed_by: carol
+  claimed_at: "2026-03-04T12:00:00.000Z"
+  expires_at: "2026-03-04T16:00:00.000Z"
+reviews:
+  - reviewer: carol
+    outcome: denied
+    reason: |-
+      {"x" * 101}
+    category: other
+    reviewed_at: "2026-03-04T12:00:00.000Z"
+    claim_id: c1
+    shown: "{"5e" * 32}"
+notes:
+  - by: dave
+    at: "2026-03-04T12:00:00.000Z"
+    text: |-
+      - looks
+        odd
+resolution:
+  outcome: denied
+  reason: "no"
+  category: other
+  resolved_by: carol
+  resolved_at: "2026-03-04T12:00:00.000Z"
+"""
+
+#: The keys in the order of the table in design, section 3.
+KEYS = [
+    "schema_version",
+    "escalation_id",
+    "status",
+    "severity",
+    "reason_code",
+    "summary",
+    "created_at",
+    "raised_at",
+    "raised_by",
+    "queued_at",
+    "request_id",
+    "agent_id",
+    "session_id",
+    "config_version",
+    "provider",
+    "model",
+    "policy",
+    "event_context",
+    "labels",
+    "route",
+    "requires",
+    "reopens",
+    "claim",
+    "reviews",
+    "notes",
+    "resolution",
+]
+
+
+def typed(value: Any) -> str:
+    """Values as text that tells 1 from 1.0 and from true."""
+    return json.dumps(value, sort_keys=True)
+
+
+def context(value: Any) -> Record:
+    return SMALL.replace(event_context={"value": value})
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("record", "text"), [(SMALL, SMALL_TEXT), (FULL, FULL_TEXT)], ids=["small", "full"])
+def test_a_record_has_exactly_this_text(record: Record, text: str) -> None:
+    assert codec.dumps(record).decode() == text
+    assert codec.loads(text.encode()) == record
+
+
+def test_keys_are_written_in_the_order_of_the_design_and_absent_ones_left_out() -> None:
+    assert list(Record.model_fields) == KEYS
+    written = yaml.safe_load(canonical.dumps(FULL))
+    assert list(written) == KEYS
+    assert list(yaml.safe_load(canonical.dumps(SMALL))) == [
+        key for key in KEYS if f"\n{key}:" in "\n" + SMALL_TEXT
+    ]
+
+
+@settings(max_examples=150)
+@given(records())
+@example(FULL)
+def test_any_record_comes_back_as_it_was_written(record: Record) -> None:
+    data = codec.dumps(record)
+    again = codec.loads(data)
+    assert again == record
+    assert codec.dumps(again) == data
+    assert data.endswith(b"\n") and not data.endswith(b"\n\n")
+
+
+@settings(max_examples=100)
+@given(records())
+@example(FULL)
+def test_any_yaml_reader_takes_the_text_for_the_same_values(record: Record) -> None:
+    text, values = canonical.dumps(record), record.as_dict()
+    for loader in (yaml.CSafeLoader, yaml.SafeLoader):
+        assert typed(yaml.load(text, Loader=loader)) == typed(values)  # noqa: S506
+
+
+@settings(max_examples=300)
+@given(json_values())
+def test_any_json_value_comes_back_with_its_type(value: Any) -> None:
+    text = codec.dumps(context(value))
+    assert typed(codec.loads(text).event_context) == typed({"value": value})
+    assert typed(yaml.load(text, Loader=yaml.CSafeLoader)["event_context"]) == typed({"value": value})
+
+
+@settings(max_examples=200)
+@given(texts(max_size=3000))
+def test_any_text_stays_text_for_every_reader(text: str) -> None:
+    written = codec.dumps(context([text]))
+    assert codec.loads(written) == context([text])
+    for loader in (yaml.CSafeLoader, yaml.SafeLoader):
+        assert yaml.load(written, Loader=loader)["event_context"]["value"] == [text]  # noqa: S506
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        *((text, text) for text in ("a", "a b", "gpt-4o.mini", "a/b", "x@example.com", "_", "nope", "e5")),
+        *(
+            (text, f'"{text}"')
+            for text in ("y", "N", "yes", "No", "on", "OFF", "Null", "~", "nan", "Inf", "")
+        ),
+        *(
+            (text, f'"{text}"')
+            for text in ("0", "1e5", "12:30", "2026-03-04", "- a", "a: b", "a #b", " a", "a ")
+        ),
+        ("a\nb", "|-\n    a\n    b"),
+        ("a\n\n  b\n", "|\n    a\n\n      b"),
+        ("a" * 100, "a" * 100),
+        ("a" * 101, "|-\n    " + "a" * 101),
+        ("a \nb", '"a \\nb"'),
+        (" a\nb", '" a\\nb"'),
+        ("\na", '"\\na"'),
+        ("a\n\n", '"a\\n\\n"'),
+        ("a\tb\r\x1b\u202e", '"a\\tb\\r\\x1b\\u202e"'),
+        ("ü\U0001f600", '"ü\U0001f600"'),
+    ],
+    ids=lambda text: f"{text!r:.16}",
+)
+def test_a_text_is_plain_quoted_or_a_block(text: str, written: str) -> None:
+    assert f"\n  value: {written}\n" in canonical.dumps(context(text))
+
+
+@pytest.mark.parametrize("text", TRAPS)
+def test_a_trap_is_no_trap_as_a_value_and_as_a_key(text: str) -> None:
+    record = SMALL.replace(event_context={text: text}, labels={"key": text})
+    written = codec.dumps(record)
+    assert codec.loads(written) == record
+    for loader in (yaml.CSafeLoader, yaml.SafeLoader):
+        read = yaml.load(written, Loader=loader)  # noqa: S506
+        assert read["event_context"] == {text: text} and read["labels"] == {"key": text}
+
+
+@pytest.mark.parametrize(
+    "number",
+    [0, -1, 10**300 - 1, -(10**299), -(10**300 - 1), 0.0, -0.0, 1e16, -1e-07, 5e-324, 1.7976931348623157e308],
+    ids=lambda number: f"{number!r:.12}",
+)
+def test_the_last_numbers_that_a_record_takes_come_back(number: float) -> None:
+    record = context(number)
+    assert typed(codec.loads(codec.dumps(record)).event_context) == typed({"value": number})
+
+
+def test_no_character_that_acts_on_a_terminal_is_written_raw() -> None:
+    everything = "".join(chr(point) for point in range(0x3000) if not 0xD800 <= point < 0xE000)
+    written = codec.dumps(context([everything, everything.replace("\n", "")])).decode()
+    assert visible(written, lines=True) == written
+
+
+@pytest.mark.parametrize("piece", ["/", " ", "a", "a/", "a ", "/ ", ".", "-", "_", "@a", "\n", "é", "\x1b"])
+def test_no_repeated_piece_takes_long_to_write(piece: str) -> None:
+    began = time.process_time()
+    for text in (piece * 25, f"a{piece * 25}!", f"{piece * 25}\n"):
+        assert codec.loads(codec.dumps(context(text))) == context(text)
+    assert time.process_time() - began < 0.5
+
+
+def test_the_order_of_a_mapping_is_not_content_so_it_does_not_change_the_bytes() -> None:
+    forth = SMALL.replace(labels={"a": "1", "b": "2"}, event_context={"x": {"c": 1, "d": 2}, "y": 3})
+    back = SMALL.replace(labels={"b": "2", "a": "1"}, event_context={"y": 3, "x": {"d": 2, "c": 1}})
+    assert forth == back
+    assert codec.dumps(forth) == codec.dumps(back)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("\U0001f600", "\U0001fae8"), ("\u4e00", "\U000323af"), ("\u1c80", "\u1c89")],
+    ids=["emoji of Unicode 15", "ideograph of Unicode 15", "letter of Unicode 16"],
+)
+def test_a_character_is_written_in_one_way_whatever_unicode_version_python_knows(old: str, new: str) -> None:
+    def is_raw(char: str) -> bool:
+        return char in canonical.dumps(SMALL.replace(summary=f"a {char}"))
+
+    assert is_raw(old) == is_raw(new)
+
+
+# --- reading strictly -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("plain", "value"),
+    [
+        *((word, word) for word in ("no", "Yes", "on", "y", "True", "FALSE", "Null", "~", "0777", "0o17")),
+        *((word, word) for word in ("0x1F", "1_000", "+1", "12:30:45", "2026-11-23", "1.", ".5", ".inf")),
+        *((word, word) for word in (".nan", "NaN", "00", "-01", "1e", "0b1", "=", "١")),
+        *(("true", True), ("false", False), ("null", None), ("0", 0), ("-12", -12), ("1.50", 1.5)),
+        *(("1e5", 1e5), ("-2.5E-3", -0.0025), ('"1"', "1"), ("'true'", "true"), ('""', "")),
+        *(("[]", []), ("{}", {}), ("a  b", "a  b")),
+    ],
+)
+def test_scalars_mean_what_the_design_says_and_nothing_else(plain: str, value: object) -> None:
+    assert typed(codec.load_yaml(f"value: {plain}\n".encode()).value) == typed({"value": value})
+
+
+@pytest.mark.parametrize("word", ["no", "null", "007", "1.10", "1e5", "12:30", "2026-11-23", "-0"])
+def test_a_key_is_the_text_that_stands_there(word: str) -> None:
+    assert list(codec.load_yaml(f"{word}: x\n".encode()).value) == [word]
+
+
+def with_line(key: str, value: str) -> bytes:
+    """The small record with one line more, before the route."""
+    return SMALL_TEXT.replace("route:", f"{key}: {value}\nroute:").encode()
+
+
+def changed(old: str, new: str) -> bytes:
+    assert old in SMALL_TEXT
+    return SMALL_TEXT.replace(old, new).encode()
+
+
+def laughs(levels: int, width: int = 10) -> bytes:
+    """Aliases of lists of aliases: `width` to the power of `levels` items when expanded."""
+    rows = ["a0: &a0 [lol]"]
+    rows += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * width)}]" for n in range(1, levels)]
+    return "\n".join([*rows, ""]).encode()
+
+
+def nested(depth: int, inner: str = "") -> bytes:
+    """The small record with containers down to ``depth``, the record itself being the first."""
+    return with_line("event_context", "{a: " + "[" * (depth - 2) + inner + "]" * (depth - 2) + "}")
+
+
+BAD: dict[str, tuple[bytes, str, int]] = {
+    "empty": (b"", "empty", 0),
+    "blank": (b"\n\n   \n", "empty", 0),
+    "only a comment": (b"# nothing\n", "empty", 0),
+    "a list": (b"- a\n", "not a mapping", 0),
+    "a word": (b"hello\n", "not a mapping", 0),
+    "conflict markers": (b"<<<<<<< ours\nstatus: queued\n=======\n>>>>>>> theirs\n", "not YAML", 2),
+    "latin-1": (SMALL_TEXT.encode().replace(b"gw@", b"\xfc@"), "UTF-8", 8),
+    "UTF-16": (SMALL_TEXT.encode("utf-16"), "UTF-8", 1),
+    "NUL": (SMALL_TEXT.encode().replace(b"default", b"de\0fault"), "not YAML", 0),
+    "escape character": (SMALL_TEXT.encode().replace(b"default", b"\x1b[31m"), "not YAML", 0),
+    "anchor": (with_line("agent_id", "&a b"), "anchor", 10),
+    "alias": (with_line("agent_id", "*a"), "alias", 10),
+    "tag": (with_line("agent_id", "!!str b"), "tag", 10),
+    "python tag": (with_line("agent_id", "!!python/object/apply:os.system [id]"), "tag", 10),
+    "merge key with alias": (with_line("<<", "*a"), "alias", 10),
+    "duplicate key": (changed("severity:", "status: queued\nseverity:"), "stands twice", 4),
+    "duplicate nested key": (with_line("event_context", "{a: 1, a: 2}"), "stands twice", 10),
+    "duplicate key in disguise": (changed("severity:", '"status": queued\nseverity:'), "stands twice", 4),
+    "two documents": (f"{SMALL_TEXT}---\n{SMALL_TEXT}".encode(), "more than one document", 14),
+    "unknown key": (with_line("agentid", "a"), "agentid", 0),
+    "unknown key within": (changed("source: default", "source: default\n  team: a"), "route.team", 0),
+    "missing key": (changed("reason_code: oversight.required\n", ""), "reason_code: is missing", 0),
+    "missing value": (with_line("agent_id", ""), "value is missing", 10),
+    "a key that is a list": (with_line("[a]", "b"), "key must be text", 10),
+    "a block that does not end": (with_line("agent_id", "[a"), "not YAML", 11),
+    "33 levels": (nested(33), "deeper than 32", 10),
+    "bottomless": (nested(100_000), "deeper than 32", 10),
+    "too large": (with_line("agent_id", "a" * MAX_BYTES), "256 KiB", 0),
+    "billion laughs": (SMALL_TEXT.encode() + laughs(12), "anchor", 14),
+    "schema 2": (changed("schema_version: 1", "schema_version: 2"), "upgrade kt", 0),
+    "schema 2 with unknown keys": (
+        changed("schema_version: 1", "schema_version: 2\nnew: 1"),
+        "upgrade kt",
+        0,
+    ),
+    "schema true": (changed("schema_version: 1", "schema_version: true"), "schema_version", 0),
+    "schema 1.0": (changed("schema_version: 1", "schema_version: 1.0"), "schema_version", 0),
+    "schema 0": (changed("schema_version: 1", "schema_version: 0"), "schema_version", 0),
+    "infinite number": (with_line("event_context", "{a: 1e999}"), "not finite", 10),
+    "301 digits": (with_line("event_context", "{a: 1" + "0" * 300 + "}"), "300 digits", 10),
+    "a number for text": (with_line("agent_id", "5"), "agent_id", 0),
+    "an id with a line feed": (changed("esc_small", '"esc_small\\n"'), "escalation_id", 0),
+    "an id that climbs": (changed("esc_small", '"esc_../../x"'), "escalation_id", 0),
+    "a surrogate": (with_line("agent_id", '"\\ud800"'), "not YAML", 10),
+    "a number for a time": (changed('raised_at: "2026-03-04T12:00:00.000Z"', "raised_at: 1"), "raised_at", 0),
+    "a date for a time": (
+        changed('raised_at: "2026-03-04T12:00:00.000Z"', "raised_at: 2026-03-04"),
+        "raised_at",
+        0,
+    ),
+    "both a team and a user": (
+        changed("source: default", "source: default\n  team_id: a\n  user_id: b"),
+        "both",
+        0,
+    ),
+    "a claim while queued": (
+        with_line("claim", '{claim_id: c, claimed_by: a, claimed_at: "2026-03-04T12:00:00Z"}'),
+        "claim",
+        0,
+    ),
+    "claimed by nobody": (changed("status: queued", "status: claimed"), "no claim", 0),
+    "resolved without an end": (changed("status: queued", "status: resolved"), "resolution", 0),
+    "an endless duration": (
+        changed("approvals: 1", "approvals: 1\n  claim_within: 99999999999999999999"),
+        "claim_within",
+        0,
+    ),
+    "a summary of two lines": (with_line("summary", '"a\\nb"'), "summary", 0),
+    "a summary with an escape": (with_line("summary", '"\\e[31m"'), "summary", 0),
+    "a summary of 201 characters": (with_line("summary", "a" * 201), "summary", 0),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_no_record_is_refused_with_its_line(name: str) -> None:
+    data, problem, line = BAD[name]
+    with pytest.raises(Malformed) as caught:
+        codec.loads(data)
+    assert problem in caught.value.problem
+    assert caught.value.line == line
+    assert str(caught.value).startswith(f"line {line}: " if line else caught.value.problem)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("inner", ["", "1", "a"], ids=["empty", "number", "text"])
+def test_a_record_may_be_nested_32_deep(inner: str) -> None:
+    record = codec.loads(nested(32, inner))
+    assert codec.loads(codec.dumps(record)) == record
+
+
+def test_a_record_may_be_256_kib_large() -> None:
+    padding = b"#" * (MAX_BYTES - len(SMALL_TEXT.encode()))
+    assert codec.loads(SMALL_TEXT.encode() + padding) == SMALL
+
+
+TOKENS = (
+    b"\x00 \xff \xf0\x9f \x85 \t \r\n \xef\xbb\xbf --- ... & * ! | > ' \" { } [ ] , : ? - # % @ ` << = ~ null "
+    b"true 1e999 99999999999999999999 -1 0777 !!python/name:os.system \\ud800 schema_version: approvals: "
+    b"claim_within: status: labels: notes: claim:"
+).split(b" ")
+
+
+@st.composite
+def broken(draw: st.DrawFn) -> bytes:
+    """A good file with a few pieces put in, cut out or moved."""
+    data = codec.dumps(draw(st.sampled_from([SMALL, FULL])))
+    for _ in range(draw(st.integers(1, 4))):
+        at, until = sorted((draw(st.integers(0, len(data))), draw(st.integers(0, len(data)))))
+        piece = draw(st.sampled_from(TOKENS) | st.binary(max_size=4) | st.just(data[at:until]))
+        end = draw(st.sampled_from([at, at + 1, until]))
+        data = data[:at] + piece + data[end:]
+    return data
+
+
+@settings(max_examples=500)
+@given(st.binary(max_size=200) | broken())
+def test_any_bytes_are_a_record_or_malformed_and_nothing_else(data: bytes) -> None:
+    try:
+        record = codec.loads(data)
+    except Malformed as error:
+        assert str(error)
+    else:
+        assert codec.loads(codec.dumps(record)) == record
+
+
+#: More than any of these takes on a slow machine, and far less than one bomb does.
+QUICK = 3.0
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "[",
+        "{",
+        "(",
+        "-",
+        "?",
+        ":",
+        "'",
+        '"',
+        "&",
+        "*",
+        "!",
+        "%",
+        "#",
+        "|",
+        ">",
+        ",",
+        "\\",
+        "---",
+        "...",
+        "[a],",
+        "{a:",
+        "{?a:",
+        "a:\\n",
+        "-\\n",
+        "'a':",
+        "!a&b",
+        "a,",
+        "\t",
+        "\x01",
+        "😀",
+    ],
+    ids=repr,
+)
+def test_no_repeated_piece_takes_long_to_refuse(piece: str) -> None:
+    piece = piece.replace("\\n", "\n")
+    for text in (piece, f"{piece} "):
+        data = (text.encode() * MAX_BYTES)[: MAX_BYTES - 4]
+        began = time.process_time()
+        with pytest.raises(Malformed):
+            codec.loads(data)
+        assert time.process_time() - began < QUICK
+
+
+@pytest.mark.parametrize("strict", [True, False], ids=["record", "policy"])
+def test_a_bomb_of_aliases_does_not_go_off(strict: bool) -> None:
+    began = time.process_time()
+    if strict:
+        with pytest.raises(Malformed, match="anchor"):
+            codec.load_yaml(laughs(40), strict=True)
+    else:
+        assert len(codec.load_yaml(laughs(40), strict=False).value) == 40
+    assert time.process_time() - began < QUICK
+
+
+# --- JSON -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"", "not JSON"),
+        (b"{", "not JSON"),
+        (b"{} {}", "not JSON"),
+        (b"{'a': 1}", "not JSON"),
+        (b'{"a": 1, "a": 1}', "twice"),
+        (b'[{"b": {"a": 1, "a": 2}}]', "twice"),
+        (b"NaN", "NaN"),
+        (b'{"a": [-Infinity]}', "-Infinity"),
+        (b"1" + b"0" * 300, "300 digits"),
+        (b"-" + b"9" * 100_000, "300 digits"),
+        (b"[" * 100_000, "deep"),
+        (b'{"a":' * 100_000, "deep"),
+        (b'"\xfc"', "UTF-8"),
+        (b'"a\x00b"', "not JSON"),
+        (b"\xef\xbb\xbf{}", "not JSON"),
+    ],
+    ids=lambda value: f"{value!r:.20}",
+)
+def test_json_is_read_strictly(data: bytes, problem: str) -> None:
+    with pytest.raises(Malformed, match=problem):
+        codec.load_json(data)
+
+
+@pytest.mark.parametrize("number", [10**300 - 1, -(10**300 - 1)], ids=["+", "-"])
+def test_json_numbers_may_have_300_digits(number: int) -> None:
+    assert codec.load_json(str(number).encode()) == number
+
+
+def test_the_line_of_a_json_fault_is_told() -> None:
+    with pytest.raises(Malformed) as caught:
+        codec.load_json(b'{\n "a": 1,\n "b": x}')
+    assert caught.value.line == 3
+
+
+@settings(max_examples=150)
+@given(json_values())
+def test_any_json_value_is_read_as_python_reads_it(value: Any) -> None:
+    assert typed(codec.load_json(json.dumps(value).encode())) == typed(value)
+
+
+# --- what was shown -------------------------------------------------------------------------------
+
+#: Another value for each key that can change alone.
+OTHER: dict[str, Any] = {
+    "escalation_id": "esc_other",
+    "severity": "low",
+    "reason_code": "other",
+    "summary": None,
+    "created_at": NOON - timedelta(hours=1),
+    "raised_at": NOON + timedelta(hours=1),
+    "raised_by": "other@example.com",
+    "request_id": "777",
+    "agent_id": None,
+    "session_id": "s",
+    "config_version": "1.1",
+    "provider": "bank-us",
+    "model": "m",
+    "policy": "p",
+    "event_context": {"scores": {"risk": 0.76}},
+    "labels": {"on": "2026-03-05"},
+    "route": Route(user_id="erin", source="assigned"),
+    "requires": Requires(),
+    "reopens": None,
+    "notes": (),
+}
+
+
+@pytest.mark.parametrize("key", OTHER)
+def test_what_is_shown_changes_with(key: str) -> None:
+    assert canonical.shown(FULL.replace(**{key: OTHER[key]})) != canonical.shown(FULL)
+
+
+def test_no_key_is_forgotten_in_what_is_shown() -> None:
+    never = {"schema_version", "status", "queued_at", "claim", "reviews", "resolution"}
+    assert set(OTHER) | never == set(Record.model_fields)
+
+
+@settings(max_examples=40)
+@given(records(), records())
+def test_what_is_shown_does_not_change_with_the_decision(record: Record, decided: Record) -> None:
+    life = {key: getattr(decided, key) for key in ("status", "queued_at", "claim", "reviews", "resolution")}
+    assert canonical.shown(record.replace(**life)) == canonical.shown(record)
+
+
+def test_what_is_shown_is_the_digest_of_the_canonical_text_without_the_decision() -> None:
+    kept = [
+        line
+        for line in SMALL_TEXT.splitlines(keepends=True)
+        if not line.startswith(("status:", "queued_at:"))
+    ]
+    assert canonical.shown(SMALL) == hashlib.sha256("".join(kept).encode()).hexdigest()

@@ -1,0 +1,226 @@
+"""Which escalations a listing shows, in which order, and page by page (design, section 8)."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategies import json_values, texts
+
+from kt_escalation.core.model import SEVERITIES, Claim, Record, Resolution, Route
+from kt_escalation.core.query import DEFAULT_SORT, SORTS, Filter, in_order, select
+from kt_escalation.errors import BadInput
+
+NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
+EVERYTHING = Filter(statuses=frozenset({"queued", "claimed", "resolved"}))
+ORDERS = [f"{dash}{name}" for dash in ("", "-") for name in SORTS]
+
+
+def record(name: str, **keys: Any) -> Record:
+    made = {
+        "status": "queued",
+        "reason_code": "oversight.required",
+        "created_at": NOON,
+        "raised_at": NOON,
+        "raised_by": "gw@example.com",
+        "queued_at": NOON,
+        "route": Route(source="default"),
+    }
+    return Record(escalation_id=f"esc_{name}", **{**made, **keys})
+
+
+def held(by: str) -> dict[str, Any]:
+    return {"status": "claimed", "claim": Claim(claim_id="c", claimed_by=by, claimed_at=NOON)}
+
+
+def ended(by: str) -> dict[str, Any]:
+    end = Resolution(outcome="denied", reason="no", resolved_by=by, resolved_at=NOON)
+    return {**held(by), "status": "resolved", "resolution": end}
+
+
+def names(records: Sequence[Record]) -> str:
+    return " ".join(one.escalation_id.removeprefix("esc_") for one in records)
+
+
+# --- what is shown --------------------------------------------------------------------------------
+
+FEW = (
+    record("critical", severity="critical", created_at=NOON - timedelta(hours=1)),
+    record("legal", route=Route(team_id="legal", source="event"), created_at=NOON - timedelta(hours=2)),
+    record("erins", route=Route(user_id="Erin@example.com", source="event"), agent_id="a1", **held("erin")),
+    record("frank", severity="low", agent_id="a1", **held("Frank@Example.com")),
+    record("over", route=Route(team_id="legal", source="event"), **ended("frank@example.com")),
+)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "shown"),
+    [
+        (Filter(), "critical legal erins frank"),
+        (Filter(statuses=frozenset({"queued"})), "critical legal"),
+        (Filter(statuses=frozenset({"claimed"})), "erins frank"),
+        (Filter(statuses=frozenset({"resolved"})), "over"),
+        (EVERYTHING, "critical legal erins over frank"),
+        (Filter(statuses=frozenset()), ""),
+        (Filter(severities=frozenset({"critical", "low"})), "critical frank"),
+        (Filter(severities=frozenset({"high"})), ""),
+        (Filter(team="legal"), "legal"),
+        (Filter(statuses=EVERYTHING.statuses, team="legal"), "legal over"),
+        (Filter(team="LEGAL"), ""),
+        (Filter(user="erin"), "erins"),
+        (Filter(user="erin@EXAMPLE.com"), "erins"),
+        (Filter(user="frank@example.com"), "frank"),
+        (Filter(statuses=EVERYTHING.statuses, user="frank@example.com"), "over frank"),
+        (Filter(user="nobody"), ""),
+        (Filter(agent_id="a1"), "erins frank"),
+        (Filter(agent_id="A1"), ""),
+        (Filter(agent_id="a1", severities=frozenset({"low"})), "frank"),
+        (Filter(since=NOON - timedelta(hours=1)), "critical erins frank"),
+        (Filter(since=NOON), "erins frank"),
+        (Filter(since=NOON + timedelta(milliseconds=1)), ""),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_listing_shows_what_is_asked_for(wanted: Filter, shown: str) -> None:
+    assert names(select(FEW, wanted, DEFAULT_SORT, 0, None).records) == shown
+
+
+# --- in which order -------------------------------------------------------------------------------
+
+
+def minutes(created: int, raised: int, queued: int) -> dict[str, datetime]:
+    values = {"created_at": created, "raised_at": raised, "queued_at": queued}
+    return {key: NOON + timedelta(minutes=value) for key, value in values.items()}
+
+
+MIXED = (
+    record("a", severity="low", **minutes(1, 4, 2)),
+    record("b", severity="critical", **minutes(3, 3, 4)),
+    record("c", severity="critical", **minutes(2, 2, 3)),
+    record("d", severity="medium", **minutes(4, 1, 1)),
+    record("e", severity="high", **minutes(5, 5, 5)),
+    record("f", severity="high", **minutes(5, 5, 5)),
+)
+
+
+@pytest.mark.parametrize(
+    ("sort", "order"),
+    [
+        ("severity", "c b e f d a"),
+        ("created", "a c b d e f"),
+        ("raised", "d c b a e f"),
+        ("queued", "d a c b e f"),
+        ("id", "a b c d e f"),
+    ],
+)
+def test_each_order_and_its_reverse(sort: str, order: str) -> None:
+    assert names(select(MIXED, EVERYTHING, sort, 0, None).records) == order
+    assert names(select(MIXED, EVERYTHING, f"-{sort}", 0, None).records) == order[::-1]
+
+
+def test_every_order_is_tried_and_the_default_is_the_one_in_which_claims_are_taken() -> None:
+    assert set(SORTS) == {"severity", "created", "raised", "queued", "id"}
+    assert tuple(in_order(MIXED)) == select(MIXED, EVERYTHING, DEFAULT_SORT, 0, None).records
+
+
+@pytest.mark.parametrize("sort", ["", "-", "--id", "Severity", "id ", "created_at", "severity,id", "id\n"])
+def test_an_unknown_order_is_bad_input_that_names_the_known_ones(sort: str) -> None:
+    with pytest.raises(BadInput, match="severity, created, raised, queued, id"):
+        select(MIXED, EVERYTHING, sort, 0, None)
+
+
+# --- page by page ---------------------------------------------------------------------------------
+
+#: Few different times, so that many are equal and the id has to decide.
+CLOCK = st.integers(0, 3).map(lambda minute: NOON + timedelta(minutes=minute))
+MANY = st.lists(
+    st.builds(
+        lambda number, severity, created, raised, queued: record(
+            str(number), severity=severity, created_at=created, raised_at=raised, queued_at=queued
+        ),
+        st.integers(0, 99),
+        st.sampled_from(SEVERITIES),
+        CLOCK,
+        CLOCK,
+        CLOCK,
+    ),
+    max_size=12,
+    unique_by=lambda one: one.escalation_id,
+)
+
+
+@settings(max_examples=150)
+@given(MANY, st.sampled_from(ORDERS), st.integers(1, 5))
+def test_pages_show_everything_exactly_once_and_in_order(
+    records: list[Record], sort: str, limit: int
+) -> None:
+    whole = select(records, EVERYTHING, sort, 0, None)
+    assert sorted(names(whole.records).split()) == sorted(names(records).split())
+    assert whole.next_cursor is None
+    seen: list[Record] = []
+    cursor: str | None = None
+    for _ in range(len(records) + 1):
+        page = select(records[::-1], EVERYTHING, sort, limit, cursor)
+        seen += page.records
+        assert (page.next_cursor is None) == (len(seen) == len(records))
+        assert len(page.records) == limit or page.next_cursor is None
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert tuple(seen) == whole.records
+
+
+@settings(max_examples=60)
+@given(MANY, st.sampled_from(ORDERS), st.data())
+def test_a_page_goes_on_where_it_ended_though_others_come_and_go(
+    records: list[Record], sort: str, data: st.DataObject
+) -> None:
+    whole = select(records, EVERYTHING, sort, 0, None).records
+    first = select(records, EVERYTHING, sort, 2, None)
+    if first.next_cursor is None:
+        return
+    gone = data.draw(st.sets(st.sampled_from(names(whole).split())))
+    left = [one for one in records if names([one]) not in gone]
+    rest = select(left, EVERYTHING, sort, 0, first.next_cursor).records
+    assert rest == tuple(one for one in whole[2:] if one in left)
+
+
+def cursor_of(value: Any) -> str:
+    return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+
+BAD = [
+    *("", "x", "xx", "====", "a b", "ü", "\ud800", "-_-_", "W10", "e30", "bnVsbA", "A" * 5, "W" * 10_000),
+    *(cursor_of(value) for value in (None, 1, "severity", [], {}, {"severity": 1}, [1], [None, 0, "", ""])),
+    *(
+        cursor_of(["severity", *key])
+        for key in ([], [0], [0, ""], [0, "", "", ""], [0.5, "", ""], [None, "", ""])
+    ),
+    *(cursor_of(["severity", *key]) for key in (["0", "", ""], [0, 1, ""], [0, "", 1], [[0], "", ""])),
+    *(cursor_of([sort, 0, "", ""]) for sort in ("-severity", "id", "Severity", "")),
+]
+
+
+@pytest.mark.parametrize("cursor", BAD, ids=lambda cursor: f"{cursor!r:.30}")
+def test_what_is_no_cursor_of_this_order_is_bad_input(cursor: str) -> None:
+    with pytest.raises(BadInput, match="that cursor"):
+        select(MIXED, EVERYTHING, "severity", 2, cursor)
+
+
+@settings(max_examples=150)
+@given(
+    texts()
+    | json_values().map(cursor_of)
+    | st.lists(json_values(), max_size=3).map(lambda key: cursor_of(["severity", *key]))
+)
+def test_any_cursor_gives_a_page_or_bad_input_and_nothing_else(cursor: str) -> None:
+    try:
+        assert select(MIXED, EVERYTHING, "severity", 2, cursor).records is not None
+    except BadInput as error:
+        assert "cursor" in error.message
