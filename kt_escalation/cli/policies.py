@@ -1,0 +1,168 @@
+"""`kt policy`: faults in policy files, why an escalation goes where it goes, what a change would do."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..core.model import SEVERITIES
+from ..core.text import visible
+from ..core.times import format_duration
+from ..errors import AnswerIsNo
+from .app import common, folder, policy, put_json, read_time, store_of, warn
+
+if TYPE_CHECKING:
+    from ..core.model import Requires, Route
+    from ..core.policies import Policies
+    from ..core.policies_file import Fault
+    from ..policy import Explanation
+
+# What GitHub shows of a step's annotations (GitHub documentation, workflow commands and limits).
+ANNOTATIONS = 10
+
+
+@policy.command("lint")
+@click.option("--github", is_flag=True, help="Print GitHub workflow annotations.")
+@common
+@click.pass_context
+def lint_command(ctx: click.Context, github: bool, repo: str | None, as_json: bool) -> None:
+    """Report every fault in policies/ at once, as `file:line:column: message`.
+
+    Reads the files as they stand in the folder, committed or not. Exits 1 if there is a fault.
+    """
+    from .. import policy as policies
+
+    faults = policies.lint(folder(ctx, repo))
+    if as_json:
+        put_json({"ok": not faults, "faults": [_fault(fault) for fault in faults]})
+    elif github:
+        for fault in faults[:ANNOTATIONS]:
+            click.echo(_annotation(fault))
+        for fault in faults[ANNOTATIONS:]:
+            click.echo(visible(str(fault)))
+    else:
+        for fault in faults:
+            click.echo(visible(str(fault)))
+    if not faults:
+        warn("no fault found")
+        return
+    warn(f"{len(faults)} fault{'s' if len(faults) > 1 else ''} found")
+    ctx.exit(AnswerIsNo.exit_code)
+
+
+def _fault(fault: Fault) -> dict[str, Any]:
+    return {"file": fault.file, "line": fault.line, "column": fault.column, "message": fault.problem}
+
+
+def _annotation(fault: Fault) -> str:
+    place = f",line={fault.line},col={fault.column}" if fault.line else ""
+    return f"::error file={_property(fault.file)}{place}::{_data(visible(fault.problem))}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+@policy.command("route")
+@click.option("--provider", metavar="ID", help="The provider target's id.")
+@click.option("--model", metavar="NAME", help="The model asked for.")
+@click.option("--severity", type=click.Choice(SEVERITIES), help="How urgent (default medium).")
+@click.option("--reason-code", metavar="CODE", help="Why a human is asked.")
+@click.option("--policy", "kind", metavar="KIND", help="The policy kind that escalated.")
+@click.option("--policies", metavar="DIR", help="Read this folder's policies instead of the committed ones.")
+@click.option("--rev", metavar="REV", help="Read the policies of this revision.")
+@common
+@click.pass_context
+def route_command(ctx: click.Context, /, **given: Any) -> None:
+    """Explain where an escalation would go: the rules tried, the one that won, and why."""
+    from .. import policy as policies
+
+    keys = {
+        "provider": given["provider"],
+        "model": given["model"],
+        "severity": given["severity"],
+        "reason_code": given["reason_code"],
+        "policy": given["kind"],
+    }
+    found = policies.explain(_policies(ctx, given), keys)
+    if given["as_json"]:
+        put_json(_explained(found))
+        return
+    for tried in found.tried:
+        click.echo(f"{'->' if tried.won else '  '} {visible(tried.rule)}: {visible(tried.why)}")
+    click.echo(f"goes to {visible(_whom(found.route))} (by {visible(found.route.source)})")
+    click.echo(f"asks for {_asks(found.requires)}")
+
+
+@policy.command("replay")
+@click.option("--policies", metavar="DIR", required=True, help="The folder with the changed policies.")
+@click.option("--since", metavar="TIME", help="Only what was created since: 7d, or an RFC 3339 time.")
+@click.option("--rev", metavar="REV", help="Read the escalations of this revision.")
+@common
+@click.pass_context
+def replay_command(ctx: click.Context, /, **given: Any) -> None:
+    """Route past escalations by changed policies, and show what would have gone elsewhere.
+
+    What the gateway itself had routed is left out: no policy decides it.
+    """
+    from .. import policy as policies
+
+    other = policies.read(given["policies"])
+    since = read_time(given["since"], datetime.now(UTC))
+    looked_at, moved = policies.replay(folder(ctx, given["repo"]), other, since, given["rev"])
+    if given["as_json"]:
+        rows = [
+            {
+                "escalation_id": one.record.escalation_id,
+                "was": _explained(one.was),
+                "would_be": _explained(one.would_be),
+            }
+            for one in moved
+        ]
+        put_json({"looked_at": looked_at, "moved": rows})
+        return
+    for one in moved:
+        was = f"{_whom(one.was.route)}, {_asks(one.was.requires)}"
+        would_be = f"{_whom(one.would_be.route)}, {_asks(one.would_be.requires)}"
+        click.echo(f"{one.record.escalation_id}\t{visible(was)}\t->\t{visible(would_be)}")
+    warn(f"{len(moved)} of {looked_at} would have gone elsewhere, or been asked for other things")
+
+
+def _policies(ctx: click.Context, given: dict[str, Any]) -> Policies:
+    from .. import policy as policies
+
+    if given["policies"] is not None:
+        return policies.read(given["policies"])
+    with store_of(ctx, given["repo"]) as store:
+        found = store.policies(rev=given["rev"])
+    found.require_sound()
+    return found
+
+
+def _explained(found: Explanation) -> dict[str, Any]:
+    return {
+        "route": found.route.model_dump(mode="json", exclude_none=True),
+        "requires": found.requires.model_dump(mode="json", exclude_none=True),
+        "tried": [{"rule": one.rule, "won": one.won, "why": one.why} for one in found.tried],
+    }
+
+
+def _whom(route: Route) -> str:
+    if route.team_id:
+        return f"team {route.team_id}"
+    return f"user {route.user_id}" if route.user_id else "anyone"
+
+
+def _asks(requires: Requires) -> str:
+    parts = [f"{requires.approvals} approval{'s' if requires.approvals > 1 else ''}"]
+    if requires.claim_within is not None:
+        parts.append(f"a claim within {format_duration(requires.claim_within)}")
+    if requires.resolve_within is not None:
+        parts.append(f"a decision within {format_duration(requires.resolve_within)}")
+    return ", ".join(parts)

@@ -1,0 +1,119 @@
+"""Commands for who runs the queue: assign, reopen, restore, sweep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ..core.text import visible
+from ..errors import Usage
+from .app import PARTIAL, common, escalation, ids_option, put_json, warn, whole_ids, writes, writing_store
+from .outcome import as_json_of, report
+
+_ID = click.option(
+    "--id", "--escalation-id", "escalation_id", required=True, metavar="ID", help="The whole id."
+)
+_REASON = click.option("--reason", required=True, metavar="TEXT", help="Why; it is kept for ever.")
+
+
+@escalation.command("assign")
+@ids_option(required=True)
+@click.option("--to", "user", metavar="USER", help="To this user, by id or e-mail, who then holds it.")
+@click.option("--team", metavar="TEAM", help="To this team's queue.")
+@_REASON
+@click.option("--claim-id", metavar="TOKEN", help="Refuse if this is not the current claim.")
+@PARTIAL
+@writes
+@common
+@click.pass_context
+def assign_command(ctx: click.Context, /, **given: Any) -> None:
+    """Hand an escalation to a user or a team: for who holds it, and for admins."""
+    if (given["user"] is None) == (given["team"] is None):
+        raise Usage(problem="assign needs --to USER or --team TEAM", hint="give one of the two")
+    wanted = whole_ids(given["escalation_ids"])
+    with writing_store(ctx, given) as store:
+        result = store.assign(
+            wanted,
+            given["reason"],
+            user=given["user"],
+            team=given["team"],
+            claim_id=given["claim_id"],
+            partial=given["partial"],
+        )
+    several = len(wanted) > 1 or "-" in given["escalation_ids"]
+    to = f"team {given['team']}" if given["team"] else "{holder}"
+    report(
+        result,
+        given["as_json"],
+        several,
+        f"assigned {{id}} to {to} in commit {{commit}}",
+        f"{{id}} is with {to} already",
+    )
+
+
+@escalation.command("reopen")
+@_ID
+@_REASON
+@writes
+@common
+@click.pass_context
+def reopen_command(ctx: click.Context, /, **given: Any) -> None:
+    """Raise anew what was resolved, as an escalation of its own; the resolved one stays as it is."""
+    with writing_store(ctx, given) as store:
+        result = store.reopen(given["escalation_id"], given["reason"])
+    report(
+        result,
+        given["as_json"],
+        False,
+        f"reopened {visible(given['escalation_id'])} as {{id}} in commit {{commit}}",
+        f"{visible(given['escalation_id'])} is reopened as {{id}} already",
+    )
+
+
+@escalation.command("restore")
+@_ID
+@_REASON
+@writes
+@common
+@click.pass_context
+def restore_command(ctx: click.Context, /, **given: Any) -> None:
+    """Bring a record that is illegal or unreadable back to its last legal state; for admins."""
+    with writing_store(ctx, given) as store:
+        result = store.restore(given["escalation_id"], given["reason"])
+    report(result, given["as_json"], False, "restored {id} ({status}) in commit {commit}", "")
+
+
+@escalation.command("sweep")
+@click.option("--dry-run", is_flag=True, help="Only say what is due.")
+@writes
+@common
+@click.pass_context
+def sweep_command(ctx: click.Context, /, **given: Any) -> None:
+    """Do what deadlines and leases ask for by now, in one commit; made for cron and CI.
+
+    What was not resolved in time expires, which releases nothing; a claim whose lease is over goes
+    back to the queue; what nobody claimed in time goes to its fallback. Sweeping twice, or two at
+    once, does the work once.
+    """
+    with writing_store(ctx, given) as store:
+        swept = store.sweep(dry_run=given["dry_run"])
+    result = swept.result
+    for text in result.warnings:
+        warn(text)
+    for item in swept.invalid:
+        warn(f"{item.path} {item.error}; it was not swept")
+    if given["as_json"]:
+        due = [
+            {"escalation_id": one.before.escalation_id, "action": one.kind, "why": one.why}
+            for one in swept.due
+        ]
+        put_json({**as_json_of(result, several=True), "due": due, "dry_run": given["dry_run"]})
+        return
+    for one in swept.due:
+        click.echo(f"{one.before.escalation_id}\t{one.kind}\t{visible(one.why)}")
+    if given["dry_run"]:
+        warn(f"{len(swept.due)} due; nothing was changed")
+    else:
+        where = f" in commit {(result.commit or '')[:12]}" if result.changed else ""
+        warn(f"{len(swept.due)} swept{where}")

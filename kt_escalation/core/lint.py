@@ -1,0 +1,134 @@
+"""Every fault of a set of policy files at once, each with its place (design, section 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from .model import Fallback
+from .policies import Policies, assemble
+from .policies_file import ROSTER, SETTINGS, Fault, Path, PolicyFile
+from .roster import Roster
+from .routing import ModelEntry, Pack, Target, dotted
+from .settings import Rule
+
+
+def lint(files: Mapping[str, PolicyFile]) -> tuple[Fault, ...]:
+    """All that is wrong in policy files, given by path; by file and line."""
+    policies = assemble(None, files)
+    found = list(policies.faults)
+    for path, file in files.items():
+        found += [Fault(path, line, column, problem) for line, column, problem in file.repeated]
+    found += [
+        files[path].fault(path, where, f"{dotted(where)}: {problem}" if where else problem)
+        for path, where, problem in _across(policies)
+        if path in files
+    ]
+    return tuple(sorted(set(found), key=lambda fault: (fault.file, fault.line, fault.column, fault.problem)))
+
+
+_Found = tuple[str, Path, str]
+
+
+def _across(policies: Policies) -> Iterator[_Found]:
+    """What each file alone cannot know, or what is legal YAML and makes no sense."""
+    for pack in policies.packs:
+        for target in pack.targets:
+            yield from _models(pack.file, target)
+    yield from _targets([pack for pack in policies.packs if pack.enabled])
+    yield from _hidden_elsewhere([pack for pack in policies.packs if pack.enabled])
+    if policies.roster is not None:
+        yield from _members(policies.roster)
+        yield from _unknown(policies, policies.roster)
+    yield from _never(policies.settings.rules)
+
+
+def _models(file: str, target: Target) -> Iterator[_Found]:
+    names: set[str] = set()
+    for entry in target.models:
+        if entry.model_id in names:
+            yield file, entry.path, f"the model {entry.model_id} stands twice in target {target.target_id}"
+        names.add(entry.model_id)
+    owners: dict[str, str] = {}
+    for entry in target.models:
+        for index, alias in enumerate(entry.aliases):
+            where = (*entry.path, "aliases", index)
+            owner = alias if alias in names else owners.get(alias)
+            if owner is not None:
+                yield file, where, f"the alias {alias} of {entry.model_id} hides the model {owner}"
+            owners.setdefault(alias, entry.model_id)
+
+
+def _targets(packs: Iterable[Pack]) -> Iterator[_Found]:
+    homes: dict[str, str] = {}
+    for pack in packs:
+        for target in pack.targets:
+            if not target.target_id:
+                continue
+            if target.target_id in homes:
+                where = (*target.path, "id")
+                yield (
+                    pack.file,
+                    where,
+                    f"the target {target.target_id} is in {homes[target.target_id]} already",
+                )
+            homes.setdefault(target.target_id, pack.file)
+
+
+def _hidden_elsewhere(packs: Iterable[Pack]) -> Iterator[_Found]:
+    """An alias takes a model from a later target, for escalations that name no provider."""
+    targets = [(pack, target) for pack in packs for target in pack.targets]
+    later: set[str] = set()
+    for pack, target in reversed(targets):
+        own = {entry.model_id for entry in target.models}
+        for entry in target.models:
+            for index, alias in enumerate(entry.aliases):
+                if alias in later and alias not in own:
+                    where = (*entry.path, "aliases", index)
+                    yield pack.file, where, f"the alias {alias} hides the model {alias} of a later target"
+        later |= own
+
+
+def _members(roster: Roster) -> Iterator[_Found]:
+    for index, team in enumerate(roster.teams):
+        for place, member in enumerate(team.members):
+            if member not in roster.by_id:
+                yield ROSTER, ("teams", index, "members", place), f"there is no user {member}"
+
+
+def _unknown(policies: Policies, roster: Roster) -> Iterator[_Found]:
+    for file, path, whom in _destinations(policies):
+        if whom.team_id is not None and not roster.has_team(whom.team_id):
+            yield file, (*path, "team_id"), f"there is no team {whom.team_id} on the roster"
+        if whom.user_id is not None and not roster.knows(whom.user_id):
+            yield file, (*path, "user_id"), f"there is no user {whom.user_id} on the roster"
+    for index, rule in enumerate(policies.settings.rules):
+        team = rule.match.team_id
+        if team is not None and not roster.has_team(team):
+            yield SETTINGS, ("rules", index, "match", "team_id"), f"there is no team {team} on the roster"
+
+
+def _destinations(policies: Policies) -> Iterator[tuple[str, Path, Fallback]]:
+    for pack in policies.packs:
+        for target in pack.targets:
+            holders: tuple[Target | ModelEntry, ...] = (target, *target.models)
+            for holder in holders:
+                if holder.routing is not None:
+                    yield pack.file, (*holder.path, "escalation_routing"), holder.routing
+    if policies.settings.default_route is not None:
+        yield SETTINGS, ("default_route",), policies.settings.default_route
+    for index, rule in enumerate(policies.settings.rules):
+        if rule.fallback is not None:
+            yield SETTINGS, ("rules", index, "fallback"), rule.fallback
+
+
+def _never(rules: Iterable[Rule]) -> Iterator[_Found]:
+    """Rules whose every match an earlier rule takes first."""
+    earlier: list[tuple[int, dict[str, object]]] = []
+    for index, rule in enumerate(rules):
+        asked = rule.match.model_dump(exclude_none=True)
+        for before, taken in earlier:
+            if taken.items() <= asked.items():
+                problem = f"can never match: rules[{before}] takes all that it asks for"
+                yield SETTINGS, ("rules", index), problem
+                break
+        earlier.append((index, asked))

@@ -1,0 +1,111 @@
+"""What time alone asks for: deadlines and leases, as due actions for a moment (design, sections 4 and 6)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from . import transitions
+from .model import Record
+from .policies import Policies
+from .rights import Act, require_known
+from .times import format_duration, format_time
+
+Kind = Literal["expire", "release", "reroute"]
+
+
+@dataclass(frozen=True)
+class Due:
+    """One action that is due: on what, which, why, and what the record becomes."""
+
+    before: Record
+    kind: Kind
+    why: str
+    after: Record
+
+
+def due(records: Iterable[Record], act: Act, claim_id: str) -> tuple[Due, ...]:
+    """The actions that the rules ask for at ``act.now``, at most one for each record.
+
+    Overdue ones expire; else a lapsed claim is released; else what nobody claimed in time goes to
+    its fallback, held under ``claim_id`` where that is a user. A record that is newer than this
+    clock, by more than the tolerance, is left alone. Raises NotAllowed for who is not on the roster.
+    """
+    require_known(act, "sweep")
+    found = []
+    for record in records:
+        if record.resolution is None and record.last_time - act.now <= _tolerance(act.policies):
+            action = _due(record, act, claim_id)
+            if action:
+                found.append(action)
+    return tuple(found)
+
+
+def _due(record: Record, act: Act, claim_id: str) -> Due | None:
+    requires = record.requires
+    end = resolve_by(record)
+    if end is not None and act.now > end:
+        within = format_duration(requires.resolve_within) if requires.resolve_within else "its time"
+        return Due(record, "expire", f"not resolved within {within}", transitions.expire(record, act))
+    if record.claim is not None:
+        if not transitions.lapsed(record, act):
+            return None
+        until = format_time(record.claim.expires_at) if record.claim.expires_at else ""
+        why = f"the lease of {record.claim.claimed_by} ended at {until}"
+        return Due(record, "release", why, transitions.release(record, act))
+    start = claim_by(record)
+    if start is not None and act.now > start and requires.fallback is not None and requires.claim_within:
+        whom = requires.fallback
+        now = transitions.stamp(record, act)
+        after = transitions.reroute(record, act, whom, "fallback", now, claim_id)
+        to = f"team {whom.team_id}" if whom.team_id else f"user {whom.user_id}"
+        why = f"not claimed within {format_duration(requires.claim_within)}; to {to}"
+        return Due(record, "reroute", why, after)
+    return None
+
+
+def resolve_by(record: Record) -> datetime | None:
+    """Until when it must be resolved; counted from raising."""
+    within = record.requires.resolve_within
+    return record.raised_at + within if within is not None else None
+
+
+def claim_by(record: Record) -> datetime | None:
+    """Until when it must be claimed, while it waits; counted from when it began to wait."""
+    within = record.requires.claim_within
+    if within is None or record.status != "queued":
+        return None
+    return record.queued_at + within
+
+
+def deadline(record: Record) -> datetime | None:
+    """The next moment at which time alone would change it: a claim to come, a lease, the end."""
+    if record.resolution is not None:
+        return None
+    lease = record.claim.expires_at if record.claim else None
+    ends = [end for end in (resolve_by(record), claim_by(record), lease) if end is not None]
+    return min(ends, default=None)
+
+
+def overdue(record: Record, policies: Policies, now: datetime) -> str | None:
+    """Why an open escalation wants attention beyond its turn, None if it does not.
+
+    A deadline or a lease has passed, or it is routed to somebody whom the roster does not know.
+    """
+    if record.resolution is not None:
+        return None
+    for end, what in ((resolve_by(record), "resolve"), (claim_by(record), "claim")):
+        if end is not None and now > end:
+            return f"{what} was due at {format_time(end)}"
+    if record.claim and record.claim.expires_at and now > record.claim.expires_at + _tolerance(policies):
+        return f"the lease of {record.claim.claimed_by} ended at {format_time(record.claim.expires_at)}"
+    user = record.route.user_id
+    if user is not None and policies.roster is not None and not policies.roster.knows(user):
+        return f"it is routed to {user}, whom the roster does not know"
+    return None
+
+
+def _tolerance(policies: Policies) -> timedelta:
+    return policies.settings.claims.clock_tolerance

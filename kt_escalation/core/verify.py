@@ -1,0 +1,172 @@
+"""The judge: which violations one step of a record contains (design, section 9).
+
+A step is judged by taking it again: the rule of `transitions` that it claims to be is run on the state
+before, for its author and its time, and must give the state after. So what a command allows, the judge
+accepts, by the same function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+
+from ..errors import KtError
+from . import ids, sweep, transitions
+from .events import Raisable
+from .model import Draft, Fallback, Record, Route
+from .policies import Policies
+from .rights import Act, act, known_as
+from .times import format_time
+
+# What a draft may hold of a record; the rest is decided by raising.
+_GIVEN = ("severity", "reason_code", "summary", "created_at", "request_id", "agent_id", "session_id",
+          "config_version", "provider", "model", "policy", "event_context", "labels")  # fmt: skip
+
+_Move = Callable[[], Record]
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One rule that a step breaks, and what was expected."""
+
+    rule: str
+    expected: str
+
+
+@dataclass(frozen=True)
+class Context:
+    """What else a step is judged by: the policies at its parent, when it was committed, and by whom.
+
+    ``deciders`` decided what the record reopens; ``reopened`` is that record.
+    """
+
+    email: str
+    committed_at: datetime
+    policies: Policies
+    deciders: tuple[str, ...] = ()
+    reopened: Record | None = None
+
+
+def judge(before: Record | None, after: Record | None, context: Context) -> tuple[Violation, ...]:
+    """The violations of one step of one record; none if it is a legal move."""
+    if after is None:
+        return (Violation("deleted", "a record is never deleted"),) if before else ()
+    if before is None:
+        return _birth(after, context)
+    if before == after:
+        return (Violation("unchanged", "a file whose content is equal is not written again"),)
+    if before.resolution is not None:
+        return (Violation("resolved", "a resolved record never changes"),)
+    refused: KtError | None = None
+    for move in _moves(before, after, context):
+        try:
+            if move() == after:
+                return _times(after, context)
+        except KtError as error:
+            refused = refused or error
+        except ValueError:
+            # What the step would have had to be cannot even be written down.
+            continue
+    if refused is not None:
+        return (Violation(refused.code, refused.what),)
+    return (Violation("transition", "a move of the transition table, and nothing else changed"),)
+
+
+def judge_policies(author: str, parent: Policies, *, merged_by: str | None = None) -> tuple[Violation, ...]:
+    """The violations of a change below `policies/`: by an admin of the parent's roster, or merged by one.
+
+    The first roster is free (design, section 6).
+    """
+    if parent.roster is None:
+        return ()
+    for email in (author, merged_by):
+        user = parent.roster.by_id.get(known_as(email, parent.roster)) if email else None
+        if user and "admin" in user.roles:
+            return ()
+    admins = ", ".join(parent.roster.with_role("admin")) or "nobody"
+    return (Violation("policies", f"an admin of the roster before it ({admins})"),)
+
+
+def _birth(after: Record, context: Context) -> tuple[Violation, ...]:
+    who = act(context.email, after.raised_at, context.policies)
+    try:
+        if after.reopens is None:
+            expected = _raised(after, who)
+        elif context.reopened is None:
+            return (Violation("reopens", f"{after.reopens} is there and resolved"),)
+        else:
+            reason = after.notes[0].text if after.notes else ""
+            expected = transitions.reopen(context.reopened, who, reason, after.escalation_id)
+    except (KtError, ValueError) as error:
+        what = error.what if isinstance(error, KtError) else str(error)
+        return (Violation(error.code if isinstance(error, KtError) else "born", what),)
+    if expected != after:
+        return (Violation("born", "a new record holds what raising decides, and nothing of later steps"),)
+    return _times(after, context)
+
+
+def _raised(after: Record, who: Act) -> Record:
+    """What raising makes of the keys that are given to it."""
+    plain = after.as_dict()
+    given = {key: plain[key] for key in _GIVEN if key in plain}
+    routing = _whom(after.route) if after.route.source == "event" else None
+    raisable = Raisable(Draft.model_validate(given), frozenset(given), routing)
+    name = after.escalation_id if after.request_id is None else ids.from_request(after.request_id)
+    return transitions.raise_(raisable, name, who, after.claim.claim_id if after.claim else "")
+
+
+def _moves(before: Record, after: Record, context: Context) -> Iterator[_Move]:
+    """The rules that the step may be, each ready to be taken again."""
+    who = act(context.email, after.last_time, context.policies)
+    note = after.notes[-1].text if len(after.notes) == len(before.notes) + 1 else None
+    token = after.claim.claim_id if after.claim else ""
+    swept = partial(_sweep, before, replace(who, now=after.queued_at), token)
+    whom = _whom(after.route) if after.route.source == "assigned" else None
+    if note is not None and whom is not None:
+        yield partial(transitions.assign, before, who, whom, note, token, deciders=context.deciders)
+    if after.route != before.route:
+        yield swept
+    elif len(after.reviews) == len(before.reviews) + 1:
+        given = after.reviews[-1]
+        decision = partial(transitions.resolve, category=given.category, claim_id=given.claim_id)
+        yield partial(decision, before, who, given.outcome, given.reason)
+    elif after.resolution is not None:
+        yield partial(_sweep, before, who, token)
+    elif after.claim is None and before.claim is not None:
+        yield partial(transitions.unclaim, before, who, force_reason=note)
+        yield swept
+    elif after.claim is not None and not after.claim.same_as(before.claim):
+        yield partial(transitions.claim, before, who, token, deciders=context.deciders)
+    elif after.claim != before.claim:
+        yield partial(transitions.renew, before, replace(who, now=_renewed_at(after, context)))
+    elif note is not None:
+        yield partial(transitions.note, before, who, note)
+
+
+def _sweep(before: Record, who: Act, claim_id: str) -> Record:
+    done = sweep.due([before], who, claim_id)
+    return done[0].after if done else before
+
+
+def _whom(route: Route) -> Fallback | None:
+    try:
+        return Fallback(team_id=route.team_id, user_id=route.user_id)
+    except ValueError:
+        return None
+
+
+def _renewed_at(record: Record, context: Context) -> datetime:
+    """A lease says when it began only by when it ends."""
+    lease = context.policies.settings.claims.lease
+    until = record.claim.expires_at if record.claim else None
+    return until - lease if until and lease else context.committed_at
+
+
+def _times(after: Record, context: Context) -> tuple[Violation, ...]:
+    latest = max(after.last_time, _renewed_at(after, context))
+    if latest - context.committed_at > context.policies.settings.claims.clock_tolerance:
+        expected = f"no time later than the commit, {format_time(context.committed_at)}"
+        return (Violation("time", expected),)
+    return ()

@@ -1,0 +1,635 @@
+"""The commands that govern a queue: hand on, force, reopen, restore, sweep, wait; and `kt policy`."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from lab import Lab, Ran, git, ids, kt, kt_policy, kt_process, record_text
+
+from kt_escalation import Store
+from kt_escalation.core.times import format_time
+from kt_escalation.errors import WaitTimeout
+
+ROSTER = """\
+teams:
+  - {team_id: legal, members: [alice, bob]}
+  - {team_id: security, members: [carol]}
+users:
+  - {user_id: alice, emails: [alice@example.com, alice@home.example], roles: [reviewer]}
+  - {user_id: bob, emails: [bob@example.com], roles: [reviewer]}
+  - {user_id: carol, emails: [carol@example.com], roles: [reviewer]}
+  - {user_id: boss, emails: [boss@example.com], roles: [admin]}
+  - {user_id: gw, emails: [gw@example.com, seed@example.com], roles: [gateway]}
+  - {user_id: eve, emails: [eve@example.com], roles: [auditor]}
+"""
+SETTINGS = """\
+default_route: {team_id: legal}
+claims: {lease: 1h}
+rules:
+  - match: {severity: critical}
+    approvals: 2
+    claim_within: 15m
+    resolve_within: 4h
+    fallback: {team_id: security}
+"""
+GOVERNED = {"policies/roster.yaml": ROSTER, "policies/settings.yaml": SETTINGS}
+
+
+@pytest.fixture
+def governed(lab: Lab) -> Lab:
+    """A store with a roster and settings."""
+    lab.put(GOVERNED)
+    return lab
+
+
+def ago(**span: int) -> str:
+    return f'"{format_time(datetime.now(UTC) - timedelta(**span))}"'
+
+
+def critical(name: str, **since: int) -> str:
+    """A critical escalation as it was raised that long ago."""
+    then = ago(**since)
+    text = record_text(name, "critical", created_at=then, raised_at=then, raised_by="gw", queued_at=then)
+    return text.replace("source: default", "team_id: legal\n  source: default").replace(
+        "  approvals: 1\n",
+        "  approvals: 2\n  claim_within: 15m\n  resolve_within: 4h\n  fallback:\n    team_id: security\n",
+    )
+
+
+def held(name: str, by: str, until: str, **since: int) -> str:
+    """An escalation that somebody has held since then, with a lease."""
+    text = record_text(
+        name, created_at=ago(days=1), raised_at=ago(days=1), raised_by="gw", queued_at=ago(days=1)
+    )
+    text = text.replace("status: queued", "status: claimed")
+    return f"{text}claim:\n  claim_id: c1\n  claimed_by: {by}\n  claimed_at: {ago(**since)}\n  expires_at: {until}\n"
+
+
+def put(lab: Lab, **texts: str) -> None:
+    lab.put({f"queue/esc_{name}.yaml": text for name, text in texts.items()})
+
+
+def raised(lab: Lab, name: str, **flags: str) -> str:
+    given = [word for key, value in flags.items() for word in (f"--{key}", value)]
+    gw = lab.folder / "gw"
+    if not gw.exists():
+        lab.clone("gw")
+    ran = kt("raise", "--request-id", name, "--reason-code", "a.b", *given, cwd=gw)
+    assert ran.code == 0, ran.err
+    return f"esc_{name}"
+
+
+# --- roster and settings --------------------------------------------------------------------------
+
+
+def test_people_are_known_by_their_user_id_whatever_the_address(governed: Lab) -> None:
+    name = raised(governed, "one")
+    home = governed.clone("alice", email="ALICE@home.example")
+    assert kt("claim", "--id", name, cwd=home).code == 0
+    assert "claimed_by: alice\n" in governed.file(f"queue/{name}.yaml")
+    work = governed.clone("work", email="alice@example.com")
+    assert kt("claim", "--id", name, "--json", cwd=work).json["changed"] is False
+    assert kt("resolve", "--id", name, "--outcome", "denied", "--reason", "no", cwd=work).code == 0
+
+
+@pytest.mark.parametrize(
+    ("who", "args", "words"),
+    [
+        ("carol", ["claim", "--id", "esc_one"], "it is routed to team legal; alice, bob may"),
+        ("eve", ["claim", "--id", "esc_one"], "eve has not the role reviewer (reviewer: alice, bob, carol)"),
+        ("eve", ["note", "--id", "esc_one", "--text", "x"], "eve has not the role reviewer or admin"),
+        ("mallory", ["claim", "--id", "esc_one"], "mallory@example.com is not on the roster"),
+        ("alice", ["raise", "--reason-code", "a.b"], "alice has not the role gateway or admin (gateway or admin: boss, gw)"),
+        ("alice", ["unclaim", "--id", "esc_one", "--force", "--reason", "x"], "alice has not the role admin (admin: boss)"),
+        ("alice", ["restore", "--id", "esc_one", "--reason", "x"], "alice has not the role admin (admin: boss)"),
+        ("mallory", ["sweep"], "mallory@example.com is not on the roster"),
+        ("boss", ["assign", "--id", "esc_one", "--to", "eve", "--reason", "x"], "eve has not the role reviewer"),
+        ("boss", ["assign", "--id", "esc_one", "--team", "nobody", "--reason", "x"], "there is no team nobody"),
+    ],
+)  # fmt: skip
+def test_who_may_not_is_told_what_is_missing_and_who_has_it(
+    governed: Lab, who: str, args: list[str], words: str
+) -> None:
+    raised(governed, "one")
+    before = governed.tip()
+    ran = kt(*args, "--json", cwd=governed.clone(who))
+    assert ran.code == 3 and ran.error["code"] == "not_allowed" and words in ran.error["message"]
+    assert governed.tip() == before
+
+
+def test_the_roster_counts_at_the_tip_and_not_in_the_working_tree(governed: Lab) -> None:
+    name = raised(governed, "one")
+    mallory = governed.clone("mallory")
+    me = "  - {user_id: mallory, emails: [mallory@example.com], roles: [reviewer, admin]}\n"
+    roster = (mallory / "policies/roster.yaml").read_text() + me
+    (mallory / "policies/roster.yaml").write_text(roster.replace("[alice, bob]", "[alice, bob, mallory]"))
+    assert kt("claim", "--id", name, cwd=mallory).code == 3
+    git("commit", "--quiet", "-am", "let me in", cwd=mallory)
+    assert kt("claim", "--id", name, cwd=mallory).code == 3
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "place", "words"),
+    [
+        ("settings", "claims:\n  lease: soon\n", ":2:3", "claims.lease: 'soon' is not a duration"),
+        ("settings", "claims: {leese: 4h}\n", ":1:10", "claims.leese: is not a key of this"),
+        ("settings", "rules:\n  - approvals: many\n", ":2:5", "rules[0].approvals"),
+        ("settings", "rules:\n  - claim_within: 1h\n", ":2:5", "claim_within and fallback go together"),
+        ("roster", "users:\n  - {user_id: a, emails: []}\n", ":2:18", "users[0].emails"),
+        ("roster", "users: [\n", ":2:1", "is not YAML"),
+        ("roster", "users: []\nusers: []\n", ":2:1", "the key 'users' stands twice"),
+    ],
+)
+def test_a_broken_roster_or_settings_is_one_error_with_file_path_and_line(
+    lab: Lab, file: str, text: str, place: str, words: str
+) -> None:
+    lab.put({f"policies/{file}.yaml": text})
+    before = lab.tip()
+    ran = kt("raise", "--reason-code", "a.b", "--json", cwd=lab.clone("alice"))
+    assert ran.code == 2 and ran.error["code"] == "broken_policies"
+    assert ran.error["message"].startswith(f"policies/{file}.yaml{place}: ") and words in ran.error["message"]
+    assert lab.tip() == before
+
+
+# --- quorum ---------------------------------------------------------------------------------------
+
+
+def test_a_quorum_of_two_from_raising_to_release(governed: Lab) -> None:
+    name = raised(governed, "one", severity="critical")
+    alice, bob = governed.clone("alice"), governed.clone("bob")
+    assert kt("claim", "--id", name, cwd=alice).code == 0
+    shown = kt("get", "--id", name, "--json", cwd=alice).json["shown"]
+    wrong = kt(
+        "resolve", "--id", name, "--outcome", "allow", "--reason", "ok", "--shown", "0" * 64, cwd=alice
+    )
+    assert wrong.code == 6 and "is not as it was shown" in wrong.err
+    first = kt("resolve", "--id", name, "--outcome", "allow", "--reason", "ok", "--shown", shown, cwd=alice)
+    assert first.code == 0 and "it needs another reviewer" in first.out
+    assert governed.commits("kt: review esc_one as approved (1 of 2)")
+    page = kt("get", "--id", name, "--fetch", cwd=bob)
+    assert "1 of 2 approvals (1 approved so far), from bob" in page.out
+    quorum = kt("get", "--id", name, "--json", cwd=bob).json["quorum"]
+    assert quorum == {"approvals": 2, "given": {"approved": 1}, "missing": 1, "candidates": ["bob"]}
+    again = kt("claim", "--id", name, cwd=alice)
+    assert again.code == 3 and "alice has reviewed it already; bob may" in again.err
+    assert kt("claim", "--id", name, cwd=bob).code == 0
+    last = kt("resolve", "--id", name, "--outcome", "approved", "--reason", "too", "--json", cwd=bob)
+    record = last.json["escalation"]
+    assert record["status"] == "resolved" and [r["reviewer"] for r in record["reviews"]] == ["alice", "bob"]
+    assert record["reviews"][0]["shown"] == shown == record["reviews"][1]["shown"]
+
+
+# --- leases ---------------------------------------------------------------------------------------
+
+
+def test_a_lease_is_given_shown_and_renewed(governed: Lab) -> None:
+    name = raised(governed, "one")
+    alice, bob = governed.clone("alice"), governed.clone("bob")
+    first = kt("claim", "--id", name, "--json", cwd=alice).json["escalation"]["claim"]
+    assert first["expires_at"] > first["claimed_at"]
+    time.sleep(0.01)
+    renewed = kt("claim", "--id", name, "--renew", "--claim-id", first["claim_id"], "--json", cwd=alice)
+    after = renewed.json["escalation"]["claim"]
+    assert renewed.json["changed"] and after["expires_at"] > first["expires_at"]
+    assert {**after, "expires_at": 0} == {**first, "expires_at": 0}
+    assert kt("claim", "--id", name, "--renew", cwd=bob).code == 6
+    assert kt("claim", "--id", name, "--renew", "--claim-id", "other", cwd=alice).code == 6
+    assert governed.commits("kt: renew esc_one")
+    assert "\tin 59m\t" in kt("list", cwd=alice).out or "\tin 1h\t" in kt("list", cwd=alice).out
+
+
+def test_who_claims_over_a_lapsed_lease_names_the_one_before(governed: Lab) -> None:
+    put(governed, one=held("one", "bob", ago(hours=1), hours=2))
+    alice, bob = governed.clone("alice"), governed.clone("bob")
+    ran = kt("claim", "--id", "esc_one", cwd=alice)
+    assert ran.code == 0 and "the lapsed claim of bob is over" in ran.err
+    assert governed.commits("kt: claim esc_one over the lapsed claim of bob")
+    late = kt("resolve", "--id", "esc_one", "--outcome", "denied", "--reason", "late", cwd=bob)
+    assert late.code == 6 and "held by alice since" in late.err
+
+
+def test_the_limit_of_live_claims_is_kept(lab: Lab) -> None:
+    lab.put({"policies/settings.yaml": "claims: {max_per_reviewer: 2}\n"})
+    lab.escalations("a", "b", "c", "d")
+    alice = lab.clone("alice")
+    taken = kt("claim", "--next", "--count", "4", "--json", cwd=alice)
+    assert ids(taken.json["escalations"]) == ["esc_a", "esc_b"]
+    ran = kt("claim", "--id", "esc_c", cwd=alice)
+    assert ran.code == 3 and "alice@example.com holds 2 already and the limit is 2" in ran.err
+    assert kt("claim", "--id", "esc_a", "--json", cwd=alice).json["changed"] is False
+
+
+# --- assign, force, reopen, restore ---------------------------------------------------------------
+
+
+def test_an_escalation_is_handed_to_a_person_and_to_a_team(governed: Lab) -> None:
+    name = raised(governed, "one")
+    alice, boss = governed.clone("alice"), governed.clone("boss")
+    kt("claim", "--id", name, cwd=alice)
+    ran = kt("assign", "--id", name, "--to", "bob@example.com", "--reason", "knows it", "--json", cwd=alice)
+    record = ran.json["escalation"]
+    assert ran.code == 0 and record["status"] == "claimed" and record["claim"]["claimed_by"] == "bob"
+    assert record["route"]["user_id"] == "bob" and record["route"]["source"] == "assigned"
+    assert [note["text"] for note in record["notes"]] == ["knows it"]
+    assert governed.commits("kt: assign esc_one to bob")
+    assert (
+        kt("assign", "--id", name, "--to", "bob", "--reason", "x", "--json", cwd=boss).json["changed"]
+        is False
+    )
+    assert kt("assign", "--id", name, "--team", "legal", "--reason", "mine", cwd=alice).code == 6
+    back = kt("assign", "--id", name, "--team", "security", "--reason", "theirs", cwd=boss)
+    assert back.code == 0 and "assigned esc_one to team security" in back.out
+    assert "team_id: security" in governed.file(f"queue/{name}.yaml")
+    story = kt("log", "--id", name, "--fetch", cwd=alice).out.splitlines()
+    assert [line.split()[2] for line in story] == ["assign", "assign", "claim", "raise"]
+    assert "boss: to team security: theirs" in story[0]
+
+
+def test_without_a_roster_anyone_may_force_and_an_assignee_needs_an_address(lab: Lab) -> None:
+    lab.escalations("one")
+    alice, bob = lab.clone("alice"), lab.clone("bob")
+    kt("claim", "--id", "esc_one", cwd=alice)
+    assert kt("unclaim", "--id", "esc_one", cwd=bob).code == 6
+    assert kt("unclaim", "--id", "esc_one", "--force", cwd=bob).code == 2
+    ran = kt("unclaim", "--id", "esc_one", "--force", "--reason", "she is away", cwd=bob)
+    assert ran.code == 0 and lab.commits("kt: unclaim esc_one by force from alice@example.com")
+    assert "text: she is away" in lab.file("queue/esc_one.yaml")
+    assert kt("assign", "--id", "esc_one", "--to", "bob", "--reason", "x", cwd=bob).code == 2
+    assert kt("assign", "--id", "esc_one", "--to", "bob@example.com", "--reason", "x", cwd=alice).code == 0
+    assert kt("resolve", "--id", "esc_one", "--outcome", "denied", "--reason", "no", cwd=bob).code == 0
+
+
+def test_what_was_resolved_is_reopened_as_an_escalation_of_its_own(governed: Lab) -> None:
+    name = raised(governed, "one", severity="critical", summary="A thing")
+    alice = governed.clone("alice")
+    open_still = kt("reopen", "--id", name, "--reason", "x", "--json", cwd=alice)
+    assert open_still.code == 6 and open_still.error["code"] == "not_resolved"
+    kt("claim", "--id", name, cwd=alice)
+    kt("resolve", "--id", name, "--outcome", "denied", "--reason", "no", cwd=alice)
+    resolved = next(path for path in governed.files() if "resolved" in path)
+    before = governed.file(resolved)
+    ran = kt("reopen", "--id", name, "--reason", "it was right", "--json", cwd=alice)
+    record = ran.json["escalation"]
+    assert ran.code == 0 and record["reopens"] == name and record["status"] == "queued"
+    assert record["summary"] == "A thing" and record["raised_by"] == "alice" and "reviews" not in record
+    assert governed.file(resolved) == before
+    again = kt("reopen", "--id", name, "--reason", "it was right", "--json", cwd=alice)
+    assert again.json["changed"] is False and again.json["escalation"] == record
+    other = kt("reopen", "--id", name, "--reason", "also", "--json", cwd=governed.clone("bob"))
+    assert other.code == 6 and other.error["code"] == "already_reopened"
+    there = kt("get", "--id", name, "--json", cwd=alice).json
+    assert there["reopened_by"] == [record["escalation_id"]]
+    assert f"reopens   {name}" in kt("get", "--id", record["escalation_id"], cwd=alice).out
+    refused = kt("claim", "--id", record["escalation_id"], cwd=alice)
+    assert refused.code == 3 and "it needs 2 people and alice raised it" in refused.err
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"queue/esc_one.yaml": "<<<<<<< ours\n"},
+        {"queue/esc_one.yaml": record_text("one", "low")},
+        {"queue/resolved/2026/11/01/esc_one.yaml": record_text("one")},
+    ],
+    ids=["unreadable", "illegal", "twice"],
+)
+def test_a_record_is_restored_to_its_last_legal_state(governed: Lab, damage: Mapping[str, str]) -> None:
+    name = raised(governed, "one")
+    alice, boss = governed.clone("alice"), governed.clone("boss")
+    kt("claim", "--id", name, cwd=alice)
+    good = governed.file("queue/esc_one.yaml")
+    nothing = kt("restore", "--id", name, "--reason", "x", "--json", cwd=boss)
+    assert nothing.code == 6 and nothing.error["code"] == "nothing_to_restore"
+    governed.put(damage, "by hand")
+    ran = kt("restore", "--id", name, "--reason", "a merge went wrong", cwd=boss)
+    assert ran.code == 0, ran.err
+    assert governed.file("queue/esc_one.yaml") == good
+    assert [path for path in governed.files() if "esc_one" in path] == ["queue/esc_one.yaml"]
+    assert governed.commits("kt: restore esc_one")
+    assert kt("resolve", "--id", name, "--outcome", "denied", "--reason", "no", cwd=alice).code == 0
+
+
+# --- sweep ----------------------------------------------------------------------------------------
+
+
+def swept_store(lab: Lab) -> Path:
+    put(
+        lab,
+        late=critical("late", hours=5),
+        waiting=critical("waiting", minutes=20),
+        fresh=critical("fresh", minutes=5),
+        lapsed=held("lapsed", "bob", ago(hours=1), hours=2),
+        living=held("living", "bob", ago(minutes=1), hours=1),
+    )
+    return lab.clone("eve")
+
+
+def test_a_sweep_does_all_that_is_due_in_one_commit(governed: Lab) -> None:
+    eve = swept_store(governed)
+    before = governed.tip()
+    dry = kt("sweep", "--dry-run", "--json", cwd=eve)
+    assert governed.tip() == before and dry.json["changed"] is False and dry.json["dry_run"] is True
+    assert {due["escalation_id"]: due["action"] for due in dry.json["due"]} == {
+        "esc_late": "expire",
+        "esc_waiting": "reroute",
+        "esc_lapsed": "release",
+    }
+    ran = kt("sweep", cwd=eve)
+    assert ran.code == 0 and "3 swept in commit" in ran.err
+    assert git("rev-list", "--count", f"{before}..main", cwd=governed.remote) == "1"
+    body = git("log", "-1", "--format=%B", "main", cwd=governed.remote)
+    assert "esc_lapsed: release, the lease of bob ended at" in body and "Kt-Action: sweep" in body
+    late = kt("get", "--id", "esc_late", "--json", cwd=eve).json["escalation"]
+    assert late["resolution"]["outcome"] == "expired" and "reviews" not in late
+    waiting = kt("get", "--id", "esc_waiting", "--json", cwd=eve).json["escalation"]
+    assert waiting["route"]["team_id"] == "security" and waiting["route"]["source"] == "fallback"
+    assert "claim_within" not in waiting["requires"] and waiting["requires"]["resolve_within"] == "4h"
+    again = kt("sweep", "--json", cwd=eve)
+    assert again.code == 0 and again.json["changed"] is False and again.json["due"] == []
+
+
+def test_two_sweeps_at_once_do_the_work_once(governed: Lab) -> None:
+    clones = [swept_store(governed), governed.clone("alice")]
+    ran: list[Ran] = []
+    threads = [
+        threading.Thread(target=lambda where=where: ran.append(kt_process("sweep", "--json", cwd=where)))
+        for where in clones
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [one.code for one in ran] == [0, 0]
+    assert sorted(one.json["changed"] for one in ran) == [False, True]
+    assert len(governed.commits("sweep")) == 1
+
+
+def test_an_unreadable_file_does_not_keep_the_rest_from_being_swept(governed: Lab) -> None:
+    governed.put({"queue/esc_torn.yaml": "<<<<<<< ours\n"})
+    ran = kt("sweep", cwd=swept_store(governed))
+    assert ran.code == 0 and "queue/esc_torn.yaml" in ran.err and len(ran.out.splitlines()) == 3
+
+
+SWEPT = {"slice": 200, "soak": 10_000}
+
+
+@pytest.mark.parametrize("size", ["slice", pytest.param("soak", marks=pytest.mark.soak)])
+def test_very_many_are_swept_in_one_commit(governed: Lab, size: str) -> None:
+    names = [f"n{number}" for number in range(SWEPT[size])]
+    put(governed, **{name: critical(name, hours=5) for name in names})
+    eve = governed.clone("eve")
+    ran = kt("sweep", "--json", "--retry-timeout", "5m", cwd=eve)
+    assert ran.code == 0 and len(ran.json["escalations"]) == len(names)
+    assert len(governed.commits(f"sweep {len(names)} escalations")) == 1
+    assert not [path for path in governed.files() if path.startswith("queue/esc_")]
+
+
+# --- list -----------------------------------------------------------------------------------------
+
+
+def test_a_list_can_be_of_mine_of_the_overdue_and_of_what_i_could_claim(governed: Lab) -> None:
+    swept_store(governed)
+    put(governed, away=record_text("away").replace("source: default", "user_id: zoe\n  source: event"))
+    bob, carol = governed.clone("bob"), governed.clone("carol")
+
+    def listed(where: Path, *args: str) -> set[str]:
+        return {
+            name.removeprefix("esc_")
+            for name in ids(kt("list", *args, "--json", cwd=where).json["escalations"])
+        }
+
+    assert listed(bob, "--mine") == {"lapsed", "living"}
+    assert listed(bob, "--overdue") == {"late", "waiting", "lapsed", "away"}
+    assert listed(bob, "--claimable") == {"late", "waiting", "fresh", "lapsed"}
+    assert listed(carol, "--claimable") == {"lapsed"} and listed(carol, "--mine") == set()
+    assert "whom the roster does not know" in kt("get", "--id", "esc_away", cwd=bob).out
+
+
+@pytest.mark.parametrize(
+    ("who", "state", "words"),
+    [
+        ("alice", "all_held", "all 1 are held (bob 1)"),
+        ("carol", "not_for_you", "none of the 1 waiting is for you (it is routed to team legal; alice may)"),
+    ],
+)
+def test_nothing_to_claim_says_why(governed: Lab, who: str, state: str, words: str) -> None:
+    empty = kt("claim", "--next", "--json", cwd=governed.clone("early", email="alice@example.com"))
+    assert empty.code == 7 and empty.error["state"] == "empty"
+    put(governed, one=held("one", "bob", ago(minutes=-30), minutes=1))
+    if who == "carol":
+        put(governed, one=critical("one", minutes=1).replace("gw", "bob"))
+    ran = kt("claim", "--next", "--json", cwd=governed.clone(who))
+    assert ran.code == 7 and ran.error["state"] == state and words in ran.error["message"]
+
+
+# --- wait -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "release"),
+    [("approved", 0, True), ("redact", 0, True), ("rewrite", 0, True), ("block", 1, False)],
+)
+def test_a_caller_waits_for_the_decision_and_is_told_what_to_do(
+    lab: Lab, outcome: str, code: int, release: bool
+) -> None:
+    lab.escalations("one")
+    alice, caller = lab.clone("alice"), lab.clone("caller")
+    kt("claim", "--id", "esc_one", cwd=alice)
+
+    def decide() -> None:
+        time.sleep(0.7)
+        done = kt_process("resolve", "--id", "esc_one", "--outcome", outcome, "--reason", "so", cwd=alice)
+        assert done.code == 0
+
+    thread = threading.Thread(target=decide)
+    thread.start()
+    ran = kt_process("wait", "--id", "esc_one", "--timeout", "30s", cwd=caller)
+    thread.join()
+    assert ran.code == code and ran.json["release"] is release
+    assert ran.json["resolution"]["reason"] == "so" and ran.json["do"].startswith(
+        "release" if release else "do not release"
+    )
+
+
+def test_an_expired_one_is_not_released(governed: Lab) -> None:
+    eve = swept_store(governed)
+    kt("sweep", cwd=eve)
+    ran = kt("wait", "--id", "esc_late", cwd=eve)
+    assert ran.code == 1 and ran.json["outcome"] == "expired" and ran.json["release"] is False
+
+
+def test_waiting_ends_with_exit_8_and_asks_for_what_is_there(lab: Lab) -> None:
+    lab.escalations("one")
+    caller = lab.clone("caller")
+    began = time.monotonic()
+    ran = kt("wait", "--id", "esc_one", "--timeout", "1s", "--json", cwd=caller)
+    assert ran.code == 8 and ran.error["code"] == "wait_timeout" and "it is queued" in ran.error["message"]
+    assert 1 <= time.monotonic() - began < 5
+    assert kt("wait", "--id", "esc_none", cwd=caller).code == 7
+    git("remote", "set-url", "origin", str(lab.folder / "gone"), cwd=caller)
+    assert kt("wait", "--id", "esc_one", cwd=caller).code == 4
+
+
+def test_waiting_from_a_thread_of_a_program(lab: Lab) -> None:
+    lab.escalations("one")
+    alice, caller = lab.clone("alice"), lab.clone("caller")
+    found = []
+    with Store.open(caller) as waiting, Store.open(alice) as acting:
+        with pytest.raises(WaitTimeout):
+            waiting.wait("esc_one", timeout=0.1)
+        thread = threading.Thread(target=lambda: found.append(waiting.wait("esc_one", timeout=30)))
+        thread.start()
+        acting.claim("esc_one")
+        acting.resolve("esc_one", "approved", "fine")
+        thread.join()
+    assert found[0].record.resolution.outcome == "approved"
+
+
+# --- kt policy ------------------------------------------------------------------------------------
+
+BROKEN_PACK = """\
+pack: {enabled: true}
+providers:
+  targets:
+    - id: a
+      model: m
+      models: []
+      escalation_routing: {team_id: legal, user_id: bob}
+    - id: b
+      escalation_routing: {}
+      models:
+        - model_id: x
+          aliases: [y, z]
+        - model_id: y
+        - {aliases: [q]}
+        - model_id: x
+          escalation_routing: {team_id: ''}
+        - model_id: w
+          aliases: [z]
+    - id: b
+      id: c
+    - id: b
+      escalation_routing: {team_id: ghosts}
+"""
+BROKEN_ROSTER = """\
+teams:
+  - {team_id: legal, members: [alice, nobody]}
+users:
+  - {user_id: alice, emails: [a@example.com]}
+  - {user_id: bob, emails: [A@example.com]}
+"""
+BROKEN_SETTINGS = """\
+default_route: {user_id: ghost}
+rules:
+  - match: {severity: high}
+  - match: {severity: high, model: m}
+  - match: {team_id: ghosts}
+"""
+FAULTS = {
+    ("policies/p.yaml", 5, "has either model or models, not both"),
+    ("policies/p.yaml", 7, "needs exactly one of team_id and user_id, has both"),
+    ("policies/p.yaml", 9, "needs exactly one of team_id and user_id, has neither"),
+    ("policies/p.yaml", 12, "the alias y of x hides the model y"),
+    ("policies/p.yaml", 14, "a model needs a model_id"),
+    ("policies/p.yaml", 15, "the model x stands twice in target b"),
+    ("policies/p.yaml", 16, "team_id: must be text that is not empty"),
+    ("policies/p.yaml", 18, "the alias z of w hides the model x"),
+    ("policies/p.yaml", 19, "the target b is in policies/p.yaml already"),
+    ("policies/p.yaml", 20, "the key 'id' stands twice"),
+    ("policies/p.yaml", 21, "the target b is in policies/p.yaml already"),
+    ("policies/p.yaml", 22, "there is no team ghosts on the roster"),
+    ("policies/roster.yaml", 2, "there is no user nobody"),
+    ("policies/roster.yaml", 5, "A@example.com belongs to both alice and bob"),
+    ("policies/settings.yaml", 1, "there is no user ghost on the roster"),
+    ("policies/settings.yaml", 4, "can never match: rules[0] takes all that it asks for"),
+    ("policies/settings.yaml", 5, "there is no team ghosts on the roster"),
+}
+
+
+def write(clone: Path, **files: str) -> None:
+    for name, text in files.items():
+        (clone / f"policies/{name}.yaml").write_text(text)
+
+
+def test_lint_reports_every_fault_at_once_with_its_place(lab: Lab) -> None:
+    clone = lab.clone("alice")
+    (clone / "policies/policy-config.yaml").unlink()
+    write(clone, p=BROKEN_PACK, roster=BROKEN_ROSTER, settings=BROKEN_SETTINGS)
+    found = kt_policy("lint", "--json", cwd=clone)
+    assert found.code == 1 and found.json["ok"] is False
+    seen = {(fault["file"], fault["line"], fault["message"]) for fault in found.json["faults"]}
+    missing = {
+        wanted for wanted in FAULTS if not any(wanted[:2] == s[:2] and wanted[2] in s[2] for s in seen)
+    }
+    assert missing == set() and len(seen) == len(FAULTS), seen
+    lines = kt_policy("lint", cwd=clone).out.splitlines()
+    assert len(lines) == len(FAULTS) and all(len(line.split(":", 3)) == 4 for line in lines)
+    noted = kt_policy("lint", "--github", cwd=clone).out.splitlines()
+    assert sum(line.startswith("::error file=policies/p.yaml,line=") for line in noted) == 10
+
+
+def test_lint_of_sound_policies_and_of_none(lab: Lab) -> None:
+    clone = lab.clone("alice")
+    write(clone, roster=ROSTER, settings=SETTINGS)
+    ran = kt_policy("lint", cwd=clone)
+    assert ran.code == 0 and ran.out == "" and "no fault found" in ran.err
+    assert kt_policy("lint", cwd=lab.folder).code == 2
+
+
+PACK = """\
+pack: {enabled: true}
+providers:
+  targets:
+    - id: first
+      models: [{model_id: small}]
+    - id: second
+      escalation_routing: {team_id: legal}
+      models:
+        - {model_id: big, escalation_routing: {team_id: security}}
+        - {id: small, aliases: [tiny]}
+"""
+
+
+def test_route_explains_the_rules_tried_and_the_one_that_won(governed: Lab) -> None:
+    governed.put({"policies/policy-config.yaml": PACK, "policies/off.yaml": PACK.replace("true", "false")})
+    clone = governed.clone("alice")
+    ran = kt_policy("route", "--model", "big", "--severity", "critical", "--json", cwd=clone)
+    assert ran.code == 0 and ran.json["route"]["team_id"] == "security"
+    assert ran.json["requires"]["approvals"] == 2
+    assert [(tried["rule"], tried["won"]) for tried in ran.json["tried"]] == [
+        ("policies/off.yaml", False),
+        ("policies/policy-config.yaml#providers.targets[0]", False),
+        ("policies/policy-config.yaml#providers.targets[1].models[0]", True),
+        ("policies/settings.yaml#rules[0]", True),
+    ]
+    text = kt_policy("route", "--provider", "second", "--model", "tiny", cwd=clone).out
+    assert "its id is first, not second" in text and "it matches but has no escalation_routing" in text
+    assert "-> policies/policy-config.yaml#providers.targets[1]: it is routed to team legal" in text
+    assert "goes to team legal" in kt_policy("route", cwd=clone).out
+
+
+def test_replay_shows_what_a_change_would_send_elsewhere(governed: Lab) -> None:
+    governed.put({"policies/policy-config.yaml": PACK})
+    for name, model in (("a", "big"), ("b", "tiny"), ("c", "none")):
+        raised(governed, name, model=model)
+    clone = governed.clone("alice")
+    changed = governed.folder / "changed"
+    changed.mkdir()
+    for path in (clone / "policies").iterdir():
+        (changed / path.name).write_text(path.read_text().replace("team_id: security}}", "team_id: legal}}"))
+    ran = kt_policy("replay", "--policies", str(changed), "--json", cwd=clone)
+    assert ran.code == 0 and ran.json["looked_at"] == 3
+    [moved] = ran.json["moved"]
+    assert moved["escalation_id"] == "esc_a"
+    assert (moved["was"]["route"]["team_id"], moved["would_be"]["route"]["team_id"]) == ("security", "legal")
+    text = kt_policy("replay", "--policies", str(changed), "--since", "1d", cwd=clone)
+    assert "esc_a\tteam security, 1 approval\t->\tteam legal, 1 approval" in text.out
+    (changed / "settings.yaml").write_text("claims: [\n")
+    assert kt_policy("replay", "--policies", str(changed), cwd=clone).code == 2
+    assert json.loads(kt_policy("route", "--policies", "nowhere", "--json", cwd=clone).err)["error"]["code"]

@@ -1,0 +1,269 @@
+"""Who may do what: every cell of the table in docs/rights.md, and the rules beyond it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from kt_escalation.core import sweep, transitions, verify
+from kt_escalation.core.model import Claim, Fallback, Record, Requires, Resolution, Review, Route
+from kt_escalation.core.policies import Policies, assemble
+from kt_escalation.core.policies_file import PolicyFile
+from kt_escalation.core.rights import Act, act, quorum
+from kt_escalation.errors import AlreadyClaimed, KtError, NotAllowed
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+LEASE = timedelta(hours=1)
+ROLES = ("reviewer", "admin", "gateway", "auditor")
+ROUTES = {
+    "mine": ({"team_id": "legal"}, {"user_id": "me"}, {}),
+    "not mine": ({"team_id": "security"}, {"user_id": "other"}),
+}
+STATES = ("queued", "held by you", "held by another", "lapsed", "resolved")
+SHOWN = "0" * 64
+
+
+def policies(role: str, **settings: object) -> Policies:
+    """A roster with me in one role, another reviewer, an admin, and settings."""
+    users = [
+        {"user_id": "other", "emails": ["other@example.com"], "roles": ["reviewer"]},
+        {"user_id": "boss", "emails": ["boss@example.com"], "roles": ["admin"]},
+        {"user_id": "gw", "emails": ["gw@example.com"], "roles": ["gateway"]},
+    ]
+    if role in ROLES:
+        users.append({"user_id": "me", "emails": ["me@example.com", "Me@Home.example"], "roles": [role]})
+    teams = [
+        {"team_id": "legal", "members": ["me", "other"]},
+        {"team_id": "security", "members": ["other"]},
+        {"team_id": "elsewhere", "members": []},
+    ]
+    files = {
+        "policies/roster.yaml": PolicyFile({"users": users, "teams": teams}),
+        "policies/settings.yaml": PolicyFile({"claims": {"lease": "1h"}, **settings}),
+    }
+    found = assemble("1" * 40, files)
+    found.require_sound()
+    return found
+
+
+def record(state: str = "queued", route: dict[str, str] | None = None, **keys: object) -> Record:
+    made = Record(
+        escalation_id="esc_one",
+        status="queued",
+        reason_code="a.b",
+        created_at=NOW - 3 * LEASE,
+        raised_at=NOW - 3 * LEASE,
+        raised_by="gw",
+        queued_at=NOW - 3 * LEASE,
+        route=Route(source="default", **(route or {})),
+    ).replace(**keys)
+    since = NOW - (2 * LEASE if state == "lapsed" else LEASE / 2)
+    holder = "me" if state == "held by you" else "other"
+    claim = Claim(claim_id="c1", claimed_by=holder, claimed_at=since, expires_at=since + LEASE)
+    if state == "queued":
+        return made
+    if state != "resolved":
+        return made.replace(status="claimed", claim=claim)
+    end = Resolution(outcome="denied", reason="no", resolved_by="other", resolved_at=NOW - LEASE / 4)
+    review = Review(
+        reviewer="other",
+        outcome="denied",
+        reason="no",
+        reviewed_at=end.resolved_at,
+        claim_id="c1",
+        shown=SHOWN,
+    )
+    return made.replace(status="resolved", claim=claim, reviews=(review,), resolution=end)
+
+
+def _swept(before: Record, me: Act) -> Record:
+    done = sweep.due([before], me, "new")
+    return done[0].after if done else before
+
+
+#: A team that is neither of the routes, so that assigning to it is never a repeat.
+ELSEWHERE = Fallback(team_id="elsewhere")
+ACTIONS: dict[str, Callable[[Record, Act], Record]] = {
+    "claim": lambda before, me: transitions.claim(before, me, "new"),
+    "renew": transitions.renew,
+    "unclaim": transitions.unclaim,
+    "unclaim --force": lambda before, me: transitions.unclaim(before, me, force_reason="away"),
+    "resolve": lambda before, me: transitions.resolve(before, me, "approved", "fine"),
+    "assign": lambda before, me: transitions.assign(before, me, ELSEWHERE, "better there", "new"),
+    "note": lambda before, me: transitions.note(before, me, "hm"),
+    "sweep": _swept,
+    "reopen": lambda before, me: transitions.reopen(before, me, "it was wrong", "esc_two"),
+}
+
+
+def cells() -> list[tuple[str, str, dict[str, str], str, str]]:
+    """Every cell of the table: action, role, route, state, and what it says."""
+    page = (Path(__file__).parent.parent / "docs/rights.md").read_text()
+    rows = [
+        [cell.strip() for cell in line.strip("| ").split("|")] for line in page.splitlines() if "|" in line
+    ]
+    head, body = rows[0], rows[2:]
+    assert head == ["action", "role", "route", *STATES]
+    found = []
+    for action, roles, routes, *said in body:
+        wanted = [*ROUTES["mine"], *ROUTES["not mine"]] if routes == "any" else ROUTES[routes]
+        for role, route in product(roles.split(", "), wanted):
+            found += [(action, role, route, state, what) for state, what in zip(STATES, said, strict=True)]
+    return found
+
+
+def test_the_table_has_every_cell_once() -> None:
+    found = [(action, role, str(route), state) for action, role, route, state, _ in cells()]
+    routes = [str(route) for kind in ROUTES.values() for route in kind]
+    assert sorted(found) == sorted(product(ACTIONS, (*ROLES, "stranger"), routes, STATES))
+
+
+@pytest.mark.parametrize(("action", "role", "route", "state", "said"), cells())
+def test_a_cell_of_the_table(action: str, role: str, route: dict[str, str], state: str, said: str) -> None:
+    rules = policies(role)
+    me = act("me@example.com", NOW, rules)
+    before = record(state, route)
+    if role == "stranger" and before.claim and before.claim.claimed_by == "me":
+        before = before.replace(claim=before.claim.model_copy(update={"claimed_by": "me@example.com"}))
+    try:
+        after = ACTIONS[action](before, me)
+    except KtError as error:
+        assert str(error.exit_code) == said, error.message
+        if error.exit_code == 3:
+            assert me.actor in error.message
+        return
+    assert ("same" if after is before else "ok") == said
+    if after is not before:
+        told = verify.Context("me@example.com", NOW, rules, reopened=before)
+        if action == "reopen":
+            assert verify.judge(None, after, told) == ()
+        else:
+            assert verify.judge(before, after, told) == ()
+
+
+FOUR_EYES = Requires(approvals=2)
+
+
+@pytest.mark.parametrize("email", ["me@example.com", "me@home.example", "ME@EXAMPLE.COM"])
+def test_one_person_under_any_address_is_one_person(email: str) -> None:
+    rules = policies("reviewer")
+    first = transitions.claim(record(requires=FOUR_EYES), act("me@example.com", NOW, rules), "a")
+    reviewed = transitions.resolve(first, act("Me@Home.example", NOW, rules), "approved", "fine")
+    assert reviewed.status == "queued" and reviewed.claim is None
+    with pytest.raises(NotAllowed, match=r"me has reviewed it already; other may"):
+        transitions.claim(reviewed, act(email, NOW, rules), "b")
+
+
+def test_two_people_of_one_mind_release_and_one_denial_ends_it() -> None:
+    rules = policies("reviewer")
+    me, other = act("me@example.com", NOW, rules), act("other@example.com", NOW, rules)
+    first = transitions.resolve(
+        transitions.claim(record(requires=FOUR_EYES), me, "a"), me, "approved", "fine"
+    )
+    missing = quorum(first, rules)
+    assert missing and (missing.approvals, missing.given, missing.missing) == (2, {"approved": 1}, 1)
+    assert missing.candidates == ("other",)
+    held = transitions.claim(first, other, "b")
+    agreed = transitions.resolve(held, other, "approved", "fine too")
+    assert agreed.resolution and agreed.resolution.outcome == "approved" and len(agreed.reviews) == 2
+    split = transitions.resolve(held, other, "redacted", "without the name")
+    assert split.status == "queued" and split.resolution is None
+    denied = transitions.resolve(held, other, "denied", "no")
+    assert denied.resolution and denied.resolution.outcome == "denied"
+    assert quorum(agreed, rules) is None
+
+
+def test_who_raised_it_or_decided_what_it_reopens_is_no_second_pair_of_eyes() -> None:
+    rules = policies("reviewer")
+    me = act("me@example.com", NOW, rules)
+    for name in ("me", "me@home.example"):
+        with pytest.raises(NotAllowed, match="it needs 2 people and me raised it"):
+            transitions.claim(record(requires=FOUR_EYES, raised_by=name), me, "a")
+        with pytest.raises(NotAllowed, match="decided the one that it reopens"):
+            transitions.claim(record(requires=FOUR_EYES, reopens="esc_old"), me, "a", deciders=[name])
+    assert transitions.claim(record(raised_by="me"), me, "a").claim
+    with pytest.raises(NotAllowed, match="me raised it"):
+        transitions.assign(
+            record(requires=FOUR_EYES, raised_by="me"),
+            act("boss@example.com", NOW, rules),
+            Fallback(user_id="me"),
+            "you know it",
+            "a",
+        )
+
+
+def test_a_refusal_says_what_is_missing_and_who_has_it() -> None:
+    auditor = act("me@example.com", NOW, policies("auditor"))
+    with pytest.raises(NotAllowed) as refused:
+        transitions.claim(record(), auditor, "a")
+    assert (
+        refused.value.message
+        == "me may not claim esc_one: me has not the role reviewer (reviewer: other); other may"
+    )
+    reviewer = act("me@example.com", NOW, policies("reviewer"))
+    with pytest.raises(NotAllowed) as refused:
+        transitions.claim(record(route={"team_id": "security"}), reviewer, "a")
+    assert refused.value.message == "me may not claim esc_one: it is routed to team security; other may"
+
+
+@pytest.mark.parametrize(("late", "lapsed"), [(0, False), (119, False), (120, False), (121, True)])
+def test_a_lease_is_over_only_after_the_tolerance(late: int, lapsed: bool) -> None:
+    before = record("lapsed")
+    assert before.claim and before.claim.expires_at
+    me = act("me@example.com", before.claim.expires_at + timedelta(seconds=late), policies("reviewer"))
+    if lapsed:
+        after = transitions.claim(before, me, "new")
+        assert after.claim and after.claim.claimed_by == "me"
+        assert after.claim.expires_at == me.now + LEASE
+    else:
+        with pytest.raises(AlreadyClaimed):
+            transitions.claim(before, me, "new")
+
+
+def test_a_late_holder_is_told_who_has_it_now() -> None:
+    rules = policies("reviewer")
+    taken = transitions.claim(record("lapsed"), act("me@example.com", NOW, rules), "new")
+    with pytest.raises(KtError) as refused:
+        transitions.resolve(taken, act("other@example.com", NOW, rules), "approved", "late")
+    assert (
+        refused.value.exit_code == 6 and "held by me since 2026-11-23T12:00:00.000Z" in refused.value.message
+    )
+
+
+def test_the_limit_counts_and_says_so() -> None:
+    rules = policies("reviewer", claims={"max_per_reviewer": 2})
+    me = act("me@example.com", NOW, rules)
+    assert transitions.claim(record(), me, "a", held=1).claim
+    with pytest.raises(NotAllowed, match="me holds 2 already and the limit is 2"):
+        transitions.claim(record(), me, "a", held=2)
+
+
+@pytest.mark.parametrize(
+    ("parent", "author", "merged_by", "legal"),
+    [
+        ("reviewer", "me@example.com", None, False),
+        ("admin", "me@example.com", None, True),
+        ("reviewer", "me@example.com", "boss@example.com", True),
+        ("reviewer", "stranger@example.com", None, False),
+        ("none", "stranger@example.com", None, True),
+    ],
+)
+def test_policies_change_by_an_admin_of_the_roster_before(
+    parent: str, author: str, merged_by: str | None, legal: bool
+) -> None:
+    before = Policies() if parent == "none" else policies(parent)
+    assert (verify.judge_policies(author, before, merged_by=merged_by) == ()) == legal
+
+
+def test_a_right_that_one_gives_oneself_is_no_right_in_the_same_commit_or_the_next() -> None:
+    before, enrolled = policies("auditor"), policies("reviewer")
+    # In one commit the parent's roster counts for both halves of it.
+    claimed = transitions.claim(record(), act("me@example.com", NOW, enrolled), "a")
+    told = verify.Context("me@example.com", NOW, before)
+    assert [v.rule for v in verify.judge(record(), claimed, told)] == ["not_allowed"]
+    # In two commits the first of them is the violation.
+    assert [v.rule for v in verify.judge_policies("me@example.com", before)] == ["policies"]
