@@ -12,7 +12,15 @@ printf '[init]\n\tdefaultBranch = main\n' > "$work/gitconfig"
 export GIT_CONFIG_GLOBAL="$work/gitconfig" GIT_CONFIG_NOSYSTEM=1
 
 say() { printf '\n\n# %s\n' "$1"; }
-show() { printf '\n%s$ %s\n' "$1" "${*:2}"; }
+
+# Print a command as somebody would type it.
+show() {
+    printf '\n%s$' "$1"
+    for word in "${@:2}"; do
+        case $word in *" "*) printf ' "%s"' "$word" ;; *) printf ' %s' "$word" ;; esac
+    done
+    printf '\n'
+}
 
 # Run a command as a person in their clone, showing both.
 as() {
@@ -42,11 +50,15 @@ say "Two reviewers clone the store and look at the queue"
 person alice Alice
 person bob Bob
 as alice kt escalation list
-wanted=$(cd "$work/alice" && kt escalation list --status queued --limit 1 | cut -f 1)
+wanted=$(cd "$work/alice" && kt escalation list --status queued | head -n 1 | cut -f 1)
 as alice kt escalation get --id "$wanted"
 
 say "Both claim the same one at the same moment: one gets it, the other is told who has it"
-claim() { (cd "$work/$1" && kt escalation claim --id "$wanted" > "$work/$1.said" 2>&1; echo $? > "$work/$1.exit"); }
+claim() {
+    local code=0
+    (cd "$work/$1" && kt escalation claim --id "$wanted") > "$work/$1.said" 2>&1 || code=$?
+    echo "$code" > "$work/$1.exit"
+}
 claim alice & first=$!
 claim bob & second=$!
 wait "$first" "$second"
@@ -55,8 +67,9 @@ for who in alice bob; do
     cat "$work/$who.said"
     echo "(exit $(cat "$work/$who.exit"))"
 done
-[ "$(cat "$work/alice.exit")" = 0 ] && winner=alice loser=bob || winner=bob loser=alice
 [ "$(sort -n "$work/alice.exit" "$work/bob.exit" | paste -sd ' ' -)" = "0 6" ]
+winner=alice loser=bob
+[ "$(cat "$work/alice.exit")" = 0 ] || { winner=bob; loser=alice; }
 as "$loser" kt escalation claim --next
 
 say "The winner decides"
@@ -65,7 +78,7 @@ as "$winner" kt escalation resolve --id "$wanted" --outcome approved --reason "R
 
 say "The whole story, from plain git"
 as gateway git pull --quiet
-as gateway git log --format='%h %an  %s%n%w(0,4,4)%b'
+as gateway git log
 as gateway kt escalation log --id "$wanted"
 file=$(cd "$work/gateway" && git ls-files 'queue/resolved/*')
 as gateway cat "$file"
