@@ -10,12 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lab import Lab
+from lab import Lab, kt_policy
 
 from kt_escalation import errors
 
 TOP = Path(__file__).parent.parent
 README = (TOP / "README.md").read_text()
+RIGHTS = "Who may do what, and by when"
 EVENT = {
     "event_type": "decision",
     "event_id": "vdt_1",
@@ -44,11 +45,14 @@ def shell(script: str, cwd: Path) -> None:
     assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
 
 
-def test_the_commands_of_a_store_of_your_own_run_as_printed(tmp_path: Path) -> None:
-    lines = re.findall(r"^    (.+)$", section("A store of your own"), re.MULTILINE)
+def test_the_commands_run_as_printed(tmp_path: Path) -> None:
+    pages = "".join(
+        map(section, ("A store of your own", "Where an escalation goes", RIGHTS, "For the gateway"))
+    )
+    lines = re.findall(r"^    ((?:kt|git|pip|    ) ?.+)$", pages, re.MULTILINE)
     script = "\n".join(line for line in lines if not line.startswith("pip "))
     script = script.replace("/srv/git", str(tmp_path))
-    assert script.count("kt escalation") > 10
+    assert script.count("kt escalation") > 15 and script.count("kt policy") == 3
     (tmp_path / "decision.json").write_text(json.dumps(EVENT))
     record = {"request_id": "req_8", "reason_code": "a.b"}
     (tmp_path / "lines.ndjson").write_text(
@@ -66,8 +70,17 @@ def test_the_python_example_runs_as_printed(lab: Lab) -> None:
         [sys.executable, "-c", code], cwd=lab.folder, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "esc_req_43 high queued\n"
+    assert done.stdout == "esc_req_43 high queued\napproved\n"
     assert lab.commits("resolve esc_req_43 as approved")
+
+
+def test_the_roster_and_the_settings_that_it_shows_have_no_fault(lab: Lab) -> None:
+    clone = lab.clone("alice")
+    for name, text in re.findall(r"```yaml\n# policies/(\w+)\.yaml\n(.*?)```", section(RIGHTS), re.DOTALL):
+        (clone / f"policies/{name}.yaml").write_text(text)
+    ran = kt_policy("lint", "--json", cwd=clone)
+    assert ran.json["faults"] == [] and (clone / "policies/roster.yaml").exists()
+    assert (clone / "policies/settings.yaml").exists()
 
 
 def test_the_projects_own_queue_is_a_worked_example() -> None:
@@ -107,5 +120,4 @@ def test_the_table_of_exits_names_every_code_and_no_other() -> None:
     }
     rows = re.findall(r"^\| (\d+) \| .* \| (.*) \|$", section("Exit codes"), re.MULTILINE)
     said = {code: int(exit_code) for exit_code, codes in rows for code in re.findall(r"`(\w+)`", codes)}
-    # What only `wait` will say comes with `wait`.
-    assert said == {code: exit_code for code, exit_code in known.items() if code != "wait_timeout"}
+    assert said == known
