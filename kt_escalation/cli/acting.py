@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -15,6 +15,7 @@ from .app import (
     common,
     escalation,
     folder,
+    id_option,
     ids_option,
     put_json,
     read_file,
@@ -24,9 +25,6 @@ from .app import (
     writing_store,
 )
 from .outcome import as_json_of, report
-
-if TYPE_CHECKING:
-    pass
 
 
 @escalation.command("init")
@@ -264,7 +262,7 @@ def resolve_command(ctx: click.Context, /, **given: Any) -> None:
 
 
 @escalation.command("note")
-@click.option("--id", "--escalation-id", "escalation_id", required=True, metavar="ID", help="The whole id.")
+@id_option(whole=True)
 @click.option("--text", required=True, metavar="TEXT", help="What you want to say.")
 @writes
 @common

@@ -129,6 +129,13 @@ def ids_option(*, required: bool) -> Callable[[F], F]:
     )
 
 
+def id_option(*, required: bool = True, whole: bool = False) -> Callable[[F], F]:
+    """The option that names one escalation: to read it, or, ``whole``, to write it."""
+    text = "The whole id." if whole else "The id, or a unique prefix of it."
+    names = ("--id", "--escalation-id", "escalation_id")
+    return click.option(*names, required=required, metavar="ID", help=text)
+
+
 class Span(click.ParamType[float]):
     """A duration such as 90, 90s, 15m, 2h or 7d, in seconds."""
 

@@ -12,9 +12,10 @@ from ..core.text import visible
 from ..core.times import format_duration
 from ..errors import AnswerIsNo
 from .app import common, folder, policy, put_json, read_time, store_of, warn
+from .render import whom
 
 if TYPE_CHECKING:
-    from ..core.model import Requires, Route
+    from ..core.model import Requires
     from ..core.policies import Policies
     from ..core.policies_file import Fault
     from ..policy import Explanation
@@ -96,7 +97,7 @@ def route_command(ctx: click.Context, /, **given: Any) -> None:
         return
     for tried in found.tried:
         click.echo(f"{'->' if tried.won else '  '} {visible(tried.rule)}: {visible(tried.why)}")
-    click.echo(f"goes to {visible(_whom(found.route))} (by {visible(found.route.source)})")
+    click.echo(f"goes to {visible(whom(found.route))} (by {visible(found.route.source)})")
     click.echo(f"asks for {_asks(found.requires)}")
 
 
@@ -128,8 +129,8 @@ def replay_command(ctx: click.Context, /, **given: Any) -> None:
         put_json({"looked_at": looked_at, "moved": rows})
         return
     for one in moved:
-        was = f"{_whom(one.was.route)}, {_asks(one.was.requires)}"
-        would_be = f"{_whom(one.would_be.route)}, {_asks(one.would_be.requires)}"
+        was = f"{whom(one.was.route)}, {_asks(one.was.requires)}"
+        would_be = f"{whom(one.would_be.route)}, {_asks(one.would_be.requires)}"
         click.echo(f"{one.record.escalation_id}\t{visible(was)}\t->\t{visible(would_be)}")
     warn(f"{len(moved)} of {looked_at} would have gone elsewhere, or been asked for other things")
 
@@ -151,12 +152,6 @@ def _explained(found: Explanation) -> dict[str, Any]:
         "requires": found.requires.model_dump(mode="json", exclude_none=True),
         "tried": [{"rule": one.rule, "won": one.won, "why": one.why} for one in found.tried],
     }
-
-
-def _whom(route: Route) -> str:
-    if route.team_id:
-        return f"team {route.team_id}"
-    return f"user {route.user_id}" if route.user_id else "anyone"
 
 
 def _asks(requires: Requires) -> str:

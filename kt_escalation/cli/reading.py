@@ -12,7 +12,7 @@ from ..core.model import SEVERITIES
 from ..core.times import format_time
 from ..errors import AnswerIsNo
 from . import render
-from .app import common, escalation, put_json, read_time, reads, store_of, warn
+from .app import common, escalation, id_option, put_json, read_time, reads, store_of, warn
 
 if TYPE_CHECKING:
     from ..answers import Listing, Moment
@@ -120,14 +120,7 @@ def _as_json(found: Listing) -> dict[str, Any]:
 
 
 @escalation.command("get")
-@click.option(
-    "--id",
-    "--escalation-id",
-    "escalation_id",
-    required=True,
-    metavar="ID",
-    help="The id, or a unique prefix of it.",
-)
+@id_option()
 @click.option("--include-context", is_flag=True, help="Show the event's context as well.")
 @reads
 @common
@@ -167,13 +160,7 @@ def get_command(
 
 
 @escalation.command("log")
-@click.option(
-    "--id",
-    "--escalation-id",
-    "escalation_id",
-    metavar="ID",
-    help="Only this one: the id, or a unique prefix of it.",
-)
+@id_option(required=False)
 @click.option(
     "--limit", type=click.IntRange(min=0), default=0, help="Look at this many commits at most; 0 for all."
 )

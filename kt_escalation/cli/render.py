@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..core.model import Record
+from ..core.model import Record, Route
 from ..core.rights import Quorum
 from ..core.sweep import deadline
 from ..core.text import visible
@@ -20,7 +20,7 @@ from ..core.times import age, format_time
 if TYPE_CHECKING:
     from ..answers import Found, Moment
 
-__all__ = ["listing", "page", "timeline", "visible"]
+__all__ = ["listing", "page", "timeline", "visible", "whom"]
 
 _COLOURS = {"critical": "bright_red", "high": "red", "medium": "yellow", "low": "green"}
 _HEADS = ("ID", "SEVERITY", "STATUS", "AGE", "DUE", "FOR", "HOLDER", "REASON", "SUMMARY")
@@ -35,11 +35,11 @@ def styled() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
-def route(record: Record) -> str:
-    """Who it goes to, in a word."""
-    if record.route.team_id:
-        return f"team {record.route.team_id}"
-    return f"user {record.route.user_id}" if record.route.user_id else "anyone"
+def whom(route: Route) -> str:
+    """Who it goes to, in a word or two."""
+    if route.team_id:
+        return f"team {route.team_id}"
+    return f"user {route.user_id}" if route.user_id else "anyone"
 
 
 def listing(records: Sequence[Record], now: datetime) -> Iterator[str]:
@@ -51,7 +51,7 @@ def listing(records: Sequence[Record], now: datetime) -> Iterator[str]:
             record.resolution.outcome if record.resolution else record.status,
             age(now - record.created_at),
             _due(record, now),
-            visible(route(record)),
+            visible(whom(record.route)),
             visible(record.claim.claimed_by) if record.claim else "-",
             visible(record.reason_code),
             visible(record.summary or ""),
@@ -103,7 +103,7 @@ def page(found: Found, include_context: bool, now: datetime) -> Iterator[str]:
         ("provider", record.provider),
         ("model", record.model),
         ("policy", record.policy),
-        ("for", f"{route(record)} (by {record.route.source})"),
+        ("for", f"{whom(record.route)} (by {record.route.source})"),
         ("reopens", record.reopens),
         ("reopened", ", ".join(found.reopened_by) or None),
         ("deadline", format_time(found.deadline) if found.deadline else None),

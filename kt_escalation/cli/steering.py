@@ -8,12 +8,20 @@ import click
 
 from ..core.text import visible
 from ..errors import Usage
-from .app import PARTIAL, common, escalation, ids_option, put_json, warn, whole_ids, writes, writing_store
+from .app import (
+    PARTIAL,
+    common,
+    escalation,
+    id_option,
+    ids_option,
+    put_json,
+    warn,
+    whole_ids,
+    writes,
+    writing_store,
+)
 from .outcome import as_json_of, report
 
-_ID = click.option(
-    "--id", "--escalation-id", "escalation_id", required=True, metavar="ID", help="The whole id."
-)
 _REASON = click.option("--reason", required=True, metavar="TEXT", help="Why; it is kept for ever.")
 
 
@@ -53,7 +61,7 @@ def assign_command(ctx: click.Context, /, **given: Any) -> None:
 
 
 @escalation.command("reopen")
-@_ID
+@id_option(whole=True)
 @_REASON
 @writes
 @common
@@ -72,7 +80,7 @@ def reopen_command(ctx: click.Context, /, **given: Any) -> None:
 
 
 @escalation.command("restore")
-@_ID
+@id_option(whole=True)
 @_REASON
 @writes
 @common

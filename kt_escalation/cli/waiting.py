@@ -8,7 +8,7 @@ import click
 
 from ..core.model import RELEASING
 from ..errors import AnswerIsNo
-from .app import SPAN, common, escalation, put_json, store_of
+from .app import SPAN, common, escalation, id_option, put_json, store_of
 
 if TYPE_CHECKING:
     from ..answers import Found
@@ -24,14 +24,7 @@ _DO = {
 
 
 @escalation.command("wait")
-@click.option(
-    "--id",
-    "--escalation-id",
-    "escalation_id",
-    required=True,
-    metavar="ID",
-    help="The id, or a unique prefix of it.",
-)
+@id_option()
 @click.option("--timeout", type=SPAN, metavar="TIME", help="Give up after this long; without it, never.")
 @common
 @click.pass_context
