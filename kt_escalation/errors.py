@@ -126,6 +126,14 @@ class ClockSkew(KtError):
     hint = "set the clock right and run the command again"
 
 
+class ShallowClone(KtError):
+    """The clone lacks the history that was asked about."""
+
+    code = "shallow_clone"
+    says = "{where} is a shallow clone, which lacks the history to verify"
+    hint = "get it with `git fetch --unshallow`"
+
+
 class UnreadableRecord(KtError):
     """The record's file is there but does not hold a record."""
 

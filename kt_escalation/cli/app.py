@@ -233,4 +233,4 @@ def warn(text: str) -> None:
 
 
 # The commands register themselves with the groups above.
-from . import acting, policies, reading, steering, waiting  # noqa: E402, F401
+from . import acting, policies, proving, reading, steering, waiting  # noqa: E402, F401

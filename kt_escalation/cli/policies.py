@@ -40,7 +40,8 @@ def lint_command(ctx: click.Context, github: bool, repo: str | None, as_json: bo
         put_json({"ok": not faults, "faults": [_fault(fault) for fault in faults]})
     elif github:
         for fault in faults[:ANNOTATIONS]:
-            click.echo(_annotation(fault))
+            place = f",line={fault.line},col={fault.column}" if fault.line else ""
+            click.echo(annotation(fault.file, place, fault.problem))
         for fault in faults[ANNOTATIONS:]:
             click.echo(visible(str(fault)))
     else:
@@ -57,9 +58,9 @@ def _fault(fault: Fault) -> dict[str, Any]:
     return {"file": fault.file, "line": fault.line, "column": fault.column, "message": fault.problem}
 
 
-def _annotation(fault: Fault) -> str:
-    place = f",line={fault.line},col={fault.column}" if fault.line else ""
-    return f"::error file={_property(fault.file)}{place}::{_data(visible(fault.problem))}"
+def annotation(file: str, place: str, message: str) -> str:
+    """A GitHub workflow annotation (GitHub documentation, workflow commands)."""
+    return f"::error file={_property(file)}{place}::{_data(visible(message))}"
 
 
 def _data(text: str) -> str:

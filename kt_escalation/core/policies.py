@@ -10,10 +10,11 @@ from pydantic import BaseModel, ValidationError
 
 from ..errors import BrokenPolicies
 from .model import Route, findings
-from .policies_file import OURS, ROSTER, SETTINGS, Fault, PolicyFile
+from .policies_file import OURS, ROSTER, SETTINGS, WAIVERS, Fault, PolicyFile
 from .roster import Roster, ambiguities, tuples
 from .routing import Pack, PackFault, Tried, dotted, read_pack, route
 from .settings import Settings
+from .waivers import Waiver, Waivers
 
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -27,6 +28,7 @@ class Policies:
     broken_pack: str | None = None
     roster: Roster | None = None
     settings: Settings = Settings()
+    waivers: tuple[Waiver, ...] = ()
     faults: tuple[Fault, ...] = ()
 
     def require_sound(self) -> None:
@@ -49,6 +51,7 @@ def assemble(tree: str | None, files: Mapping[str, PolicyFile]) -> Policies:
     broken: str | None = None
     roster: Roster | None = None
     settings = Settings()
+    waivers = Waivers()
     faults: list[Fault] = []
     for path in sorted(files):
         file = files[path]
@@ -63,14 +66,16 @@ def assemble(tree: str | None, files: Mapping[str, PolicyFile]) -> Policies:
                 found.append(file.fault(path, where, problem))
         elif path == SETTINGS:
             settings = _read(Settings, path, file, found) or settings
-        elif path not in OURS:
+        elif path == WAIVERS:
+            waivers = _read(Waivers, path, file, found) or waivers
+        else:
             pack, wrong = read_pack(path, file.value)
             packs.append(pack)
             found += [pack_fault(path, file, fault) for fault in wrong]
             if wrong and pack.enabled:
                 broken = broken or path
         faults += found
-    return Policies(tree, tuple(packs), broken, roster, settings, tuple(faults))
+    return Policies(tree, tuple(packs), broken, roster, settings, waivers.waivers, tuple(faults))
 
 
 def pack_fault(path: str, file: PolicyFile, fault: PackFault) -> Fault:

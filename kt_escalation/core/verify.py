@@ -40,7 +40,8 @@ class Violation:
 class Context:
     """What else a step is judged by: the policies at its parent, when it was committed, and by whom.
 
-    ``deciders`` decided what the record reopens; ``reopened`` is that record.
+    ``deciders`` decided what the record reopens; ``reopened`` is that record, ``reopener`` one that is
+    open already and reopens the same.
     """
 
     email: str
@@ -48,6 +49,7 @@ class Context:
     policies: Policies
     deciders: tuple[str, ...] = ()
     reopened: Record | None = None
+    reopener: Record | None = None
 
 
 def judge(before: Record | None, after: Record | None, context: Context) -> tuple[Violation, ...]:
@@ -101,7 +103,7 @@ def _birth(after: Record, context: Context) -> tuple[Violation, ...]:
             return (Violation("reopens", f"{after.reopens} is there and resolved"),)
         else:
             reason = after.notes[0].text if after.notes else ""
-            born = transitions.reopen(context.reopened, who, reason, after.escalation_id)
+            born = transitions.reopen(context.reopened, who, reason, after.escalation_id, context.reopener)
     except KtError as error:
         return (Violation(error.code, error.what),)
     except ValueError as error:

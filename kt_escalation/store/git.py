@@ -111,6 +111,7 @@ class Object:
     data: bytes | None
 
 
+_RAW = ("-z", "--raw", "--no-abbrev", "--no-renames")
 # Who acts, from the user's own settings and nothing guessed.
 _WHO = ("-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT")
 
@@ -550,22 +551,28 @@ class Repository:
     def log(self, rev: str, paths: Sequence[str], limit: int) -> Iterator[bytes]:
         """Commits that touch the paths, newest first, as raw chunks for `history` to read."""
         count = (f"--max-count={limit}",) if limit else ()
-        process = self._start(
-            [
-                "log",
-                "-z",
-                "--raw",
-                "--no-abbrev",
-                "--no-renames",
-                "--topo-order",
-                "--full-history",
-                "--format=%x01%H%x00%an%x00%ae%x00%ct%x00",
-                *count,
-                rev,
-                "--",
-                *paths,
-            ]
-        )
+        form = "--format=%x01%H%x00%an%x00%ae%x00%ct%x00"
+        return self._stream("log", *_RAW, "--topo-order", "--full-history", form, *count, rev, "--", *paths)
+
+    def walk(self, revisions: Sequence[str], form: str, paths: Sequence[str]) -> Iterator[bytes]:
+        """All commits, parents first, with what each changed below the paths; nothing for a merge."""
+        order = ("--topo-order", "--reverse", "--full-history", "--sparse", "--diff-merges=off")
+        return self._stream("log", *_RAW, *order, f"--format={form}", *revisions, "--", *paths)
+
+    def merge_base(self, one: str, other: str) -> str | None:
+        """The newest commit that both contain, None where they share no history."""
+        return self._run("merge-base", one, other).text or None
+
+    def rev_list(self, revisions: Sequence[str]) -> list[str]:
+        """The commits that the revisions name, parents first."""
+        return self._run("rev-list", "--topo-order", "--reverse", *revisions).text.split()
+
+    def diff_tree(self, old: str, new: str, paths: Sequence[str]) -> Iterator[bytes]:
+        """What differs between two commits below the paths."""
+        return self._stream("diff-tree", "-r", *_RAW, old, new, "--", *paths)
+
+    def _stream(self, *args: str) -> Iterator[bytes]:
+        process = self._start(["-c", "log.showRoot=true", *args])
         assert process.stdout  # noqa: S101 - opened as a pipe above
         with process.stdout, process:
             while chunk := process.stdout.read(1 << 16):

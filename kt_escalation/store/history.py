@@ -113,32 +113,33 @@ def _read(store: GitStore, commits: Sequence[_Commit]) -> Iterator[Step]:
 
 def _commits(store: GitStore, revision: str, paths: Sequence[str], limit: int) -> Iterator[_Commit]:
     """The commits in git's own answer, which is a row of NUL-ended tokens."""
-    tokens = _tokens(store.repository.log(revision, paths, limit))
+    found = tokens(store.repository.log(revision, paths, limit))
     head: list[str] = []
     files: list[tuple[str, str, str]] = []
-    for token in tokens:
+    for token in found:
         if token.startswith(":") and head:
             _, _, old, new, _ = token.split(" ")
-            files.append((next(tokens), old, new))
+            files.append((next(found), old, new))
         elif token.startswith("\x01"):
             if head:
                 yield _commit(head, files)
-            head, files = [token[1:], next(tokens), next(tokens), next(tokens)], []
+            head, files = [token[1:], next(found), next(found), next(found)], []
     if head:
         yield _commit(head, files)
 
 
 def _commit(head: Sequence[str], files: Sequence[tuple[str, str, str]]) -> _Commit:
     oid, author, email, committed_at = head
-    return _Commit(oid, author, email, _moment(committed_at), tuple(files))
+    return _Commit(oid, author, email, moment(committed_at), tuple(files))
 
 
-def _moment(seconds: str) -> datetime:
+def moment(seconds: str) -> datetime:
     """A committer's time, which may be any number, as a time that exists."""
     return datetime.fromtimestamp(min(max(int(seconds), 0), LAST_SECOND), UTC)
 
 
-def _tokens(chunks: Iterator[bytes]) -> Iterator[str]:
+def tokens(chunks: Iterator[bytes]) -> Iterator[str]:
+    """The NUL-ended parts of git's output."""
     rest = b""
     for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\0")

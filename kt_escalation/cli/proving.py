@@ -1,0 +1,106 @@
+"""Commands for who checks: verify a history, check a pull request."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..core.text import visible
+from ..errors import AnswerIsNo
+from .app import common, escalation, folder, put_json, warn
+from .policies import annotation
+
+if TYPE_CHECKING:
+    from ..audit import Offence
+    from ..verdict import Report
+
+
+@escalation.command("verify")
+@click.argument("range_", metavar="[RANGE]", required=False)
+@click.option("--afresh", is_flag=True, help="Judge everything, also what this clone has found clean before.")
+@common
+@click.pass_context
+def verify_command(
+    ctx: click.Context, range_: str | None, afresh: bool, repo: str | None, as_json: bool
+) -> None:
+    """Judge whether every step in history was legal, by somebody entitled.
+
+    Without a range all of history up to HEAD; this clone remembers the last tip that was clean, and
+    the next run looks at what is new. Exits 1 if there is a violation.
+    """
+    from .. import verdict
+
+    _tell(ctx, verdict.verify(folder(ctx, repo), range_, afresh=afresh), as_json, github=False)
+
+
+@escalation.command("check")
+@click.argument("range_", metavar="[BASE..HEAD]", required=False)
+@click.option("--github", is_flag=True, help="Print GitHub workflow annotations.")
+@common
+@click.pass_context
+def check_command(
+    ctx: click.Context, range_: str | None, github: bool, repo: str | None, as_json: bool
+) -> None:
+    """Judge what a pull request would bring in, by the policies of its base and this machine's clock.
+
+    Without a range: what HEAD has that the remote's store branch has not. A record that the base has
+    changed meanwhile is a violation too. Exits 1 if there is one.
+    """
+    from .. import verdict
+
+    _tell(ctx, verdict.check(folder(ctx, repo), range_, now=datetime.now(UTC)), as_json, github)
+
+
+def _tell(ctx: click.Context, report: Report, as_json: bool, github: bool) -> None:
+    if as_json:
+        put_json(_as_json(report))
+    else:
+        for offence in report.violations:
+            line = f"{offence.path}: {offence.rule}: expected {offence.expected}"
+            who = f" by {offence.author}" if offence.author else ""
+            if github:
+                click.echo(annotation(offence.path, "", f"{offence.rule}: expected {offence.expected}"))
+            else:
+                click.echo(visible(f"{offence.commit[:12]}{who}  {line}"))
+        warn(_summary(report))
+    if not report.clean:
+        ctx.exit(AnswerIsNo.exit_code)
+
+
+def _summary(report: Report) -> str:
+    since = f" since {report.since[:12]}" if report.since else ""
+    parts = [f"{report.steps} steps in {report.commits} commits{since} by {len(report.people)} people"]
+    if report.imported:
+        parts.append(f"{report.imported} records imported")
+    parts.append(f"{len(report.violations)} violations")
+    if report.waived:
+        parts.append(f"{len(report.waived)} waived")
+    return ", ".join(parts)
+
+
+def _as_json(report: Report) -> dict[str, Any]:
+    return {
+        "ok": report.clean,
+        "revision": report.revision,
+        "since": report.since,
+        "commits": report.commits,
+        "steps": report.steps,
+        "imported": report.imported,
+        "people": list(report.people),
+        "violations": [_offence(offence) for offence in report.violations],
+        "waived": [_offence(offence) for offence in report.waived],
+    }
+
+
+def _offence(offence: Offence) -> dict[str, Any]:
+    plain = {
+        "commit": offence.commit,
+        "author": offence.author,
+        "path": offence.path,
+        "escalation_id": offence.escalation_id,
+        "rule": offence.rule,
+        "expected": offence.expected,
+    }
+    return {key: value for key, value in plain.items() if value is not None}

@@ -1,0 +1,27 @@
+"""Known violations, accepted by an admin: `policies/waivers.yaml` as a value (design, section 9)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from .model import Line, Text, Value
+
+
+class Waiver(Value):
+    """One violation that cannot be undone, and why it is accepted."""
+
+    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{7,64}$")]
+    rule: Line
+    reason: Text
+
+    def covers(self, commit: str, rule: str) -> bool:
+        """Whether this is the violation that it names."""
+        return commit.startswith(self.commit) and rule == self.rule
+
+
+class Waivers(Value):
+    """The whole file."""
+
+    waivers: tuple[Waiver, ...] = ()

@@ -1,0 +1,215 @@
+"""The three questions of who checks: is the history legal, would this pull request be, is this push."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+from .audit import Audit, Offence
+from .core.policies import assemble
+from .core.waivers import Waiver
+from .errors import BadInput, NotAStore, ShallowClone
+from .store import graph, layout, notebook
+from .store.gitstore import GitSnapshot, GitStore
+from .store.graph import Commit
+from .store.port import Entry
+
+#: How long the server's hook may take, in seconds; hosts stop hooks that take longer.
+HOOK_SECONDS = 4.0
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was judged, and what was found: violations, and those that a waiver accepts."""
+
+    revision: str
+    commits: int
+    steps: int
+    imported: int
+    people: tuple[str, ...]
+    violations: tuple[Offence, ...]
+    waived: tuple[Offence, ...] = ()
+    since: str | None = None
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was found that no waiver accepts."""
+        return not self.violations
+
+
+def verify(path: str | os.PathLike[str] = ".", wanted: str | None = None, *, afresh: bool = False) -> Report:
+    """Judge the whole history up to HEAD, or a range such as ``A..B``.
+
+    Without a range the clone remembers the last tip that was clean or waived: the next run looks at
+    what is new since, unless ``afresh``. Raises ShallowClone, BadInput, NotAStore.
+    """
+    store = _open(path)
+    try:
+        start, tip = _range(store, wanted)
+        if start is not None:
+            return _judged(store, tip, [tip, f"^{start}"], since=start)
+        known = None if afresh else notebook.verified(store.lock_folder)
+        if known is not None and store.repository.commit_of(known) is None:
+            known = None
+        report = _since(store, tip, known)
+        if report.clean:
+            notebook.remember_verified(store.lock_folder, tip)
+        return report
+    finally:
+        store.close()
+
+
+def _since(store: GitStore, tip: str, known: str | None) -> Report:
+    if known is None:
+        return _judged(store, tip, [tip])
+    if not store.repository.is_ancestor(known, tip):
+        whole = _judged(store, tip, [tip])
+        expected = f"a history that contains {known[:12]}, which was verified in this clone"
+        rewritten = Offence(tip, "", layout.QUEUE, "rewritten", expected)
+        return replace(whole, violations=(rewritten, *whole.violations))
+    new = list(graph.walk(store, [tip, f"^{known}"]))
+    if not _is_line(new, known):
+        # A branch from before it may touch what was verified: only the whole tells.
+        return _judged(store, tip, [tip])
+    report = _judged(store, tip, [tip, f"^{known}"], since=known)
+    return report if report.clean and not report.waived else _judged(store, tip, [tip])
+
+
+def check(path: str | os.PathLike[str] = ".", wanted: str | None = None, *, now: datetime) -> Report:
+    """Judge what a pull request would bring in, also against a base that has moved on.
+
+    ``wanted`` is ``BASE..HEAD``; without it, the remote's store branch and HEAD. The base's policies
+    count, and our own clock. Raises ShallowClone, BadInput, NotAStore.
+    """
+    store = _open(path)
+    try:
+        base, head = _pull_request(store, wanted)
+        return _judged_against(store, base, head, now)
+    finally:
+        store.close()
+
+
+def judge_push(store: GitStore, old: str, new: str, now: datetime, seconds: float = HOOK_SECONDS) -> Report:
+    """Judge what a push would put on the store branch, within a time. Raises TimeoutError."""
+    return _judged_against(store, old, new, now, time.monotonic() + seconds)
+
+
+def _judged_against(store: GitStore, base: str, head: str, now: datetime, end: float | None = None) -> Report:
+    audit = Audit(store)
+    commits = _in_time(graph.walk(store, [head, f"^{base}"]), end)
+    found = list(audit.judge(commits))
+    found += audit.judge_by(audit.policies(base), now)
+    found += _moved(store, base, head)
+    return _report(store, audit, head, found, since=base, waivers_at=base)
+
+
+def _in_time(commits: Iterator[Commit], end: float | None) -> Iterator[Commit]:
+    for commit in commits:
+        if end is not None and time.monotonic() > end:
+            raise TimeoutError
+        yield commit
+
+
+def _moved(store: GitStore, base: str, head: str) -> Iterator[Offence]:
+    """What the base has done meanwhile to records that the head changes as well."""
+    fork = store.repository.merge_base(base, head)
+    if fork is None or fork == base:
+        return
+    mine = {layout.id_of(change.path) for change in graph.differences(store, fork, head)}
+    theirs = {layout.id_of(change.path) for change in graph.differences(store, fork, base)}
+    there = store.at(base)
+    for name in sorted(filter(None, mine & theirs)):
+        expected = f"the state that the base has by now: {_told(there, name)}"
+        yield Offence(head, "", store.full(layout.open_path(name)), "moved", expected, name)
+
+
+def _told(snapshot: GitSnapshot, name: str) -> str:
+    found = snapshot.find(name)
+    if not isinstance(found, Entry):
+        return f"{name} cannot be read there"
+    record = found.record
+    if record.resolution is not None:
+        return f"{name} is {record.resolution.outcome} by {record.resolution.resolved_by}"
+    if record.claim is not None:
+        return f"{name} is held by {record.claim.claimed_by}"
+    return f"{name} is {record.status}"
+
+
+def _judged(store: GitStore, tip: str, revisions: Sequence[str], since: str | None = None) -> Report:
+    audit = Audit(store)
+    found = list(audit.judge(graph.walk(store, revisions)))
+    return _report(store, audit, tip, found, since, waivers_at=tip)
+
+
+def _report(
+    store: GitStore, audit: Audit, tip: str, found: Sequence[Offence], since: str | None, waivers_at: str
+) -> Report:
+    waivers = _waivers(store, waivers_at)
+    waived = tuple(o for o in found if any(waiver.covers(o.commit, o.rule) for waiver in waivers))
+    return Report(
+        tip,
+        audit.tally.commits,
+        audit.tally.steps,
+        audit.tally.imported,
+        tuple(sorted(audit.tally.people)),
+        tuple(dict.fromkeys(offence for offence in found if offence not in waived)),
+        waived,
+        since,
+    )
+
+
+def _waivers(store: GitStore, commit: str) -> tuple[Waiver, ...]:
+    try:
+        return assemble(*store.at(commit).policies()).waivers
+    except NotAStore:
+        return ()
+
+
+def _is_line(commits: Sequence[Commit], start: str) -> bool:
+    """Whether the commits follow one another from ``start`` on, without a merge."""
+    last = start
+    for commit in commits:
+        if commit.parents != (last,):
+            return False
+        last = commit.oid
+    return True
+
+
+def _open(path: str | os.PathLike[str]) -> GitStore:
+    store = GitStore(Path(path))
+    if store.repository.is_shallow:
+        store.close()
+        raise ShallowClone(where=str(path))
+    return store
+
+
+def _range(store: GitStore, wanted: str | None) -> tuple[str | None, str]:
+    if wanted is None:
+        return None, _commit(store, "HEAD")
+    start, dots, end = wanted.partition("..")
+    if not dots:
+        return None, _commit(store, wanted)
+    return _commit(store, start or "HEAD"), _commit(store, end or "HEAD")
+
+
+def _pull_request(store: GitStore, wanted: str | None) -> tuple[str, str]:
+    if wanted is not None:
+        base, dots, head = wanted.partition("..")
+        if not dots:
+            raise BadInput(problem=f"{wanted!r} is no range; give BASE..HEAD")
+        return _commit(store, base or "HEAD"), _commit(store, head.removeprefix(".") or "HEAD")
+    branch = store.branch
+    if store.remote is None or branch is None:
+        raise BadInput(problem="there is no remote store branch to check against; give BASE..HEAD")
+    return _commit(store, f"refs/remotes/{store.remote}/{branch}"), _commit(store, "HEAD")
+
+
+def _commit(store: GitStore, rev: str) -> str:
+    found = store.repository.commit_of(rev)
+    if found is None:
+        raise BadInput(problem=f"{rev!r} names no commit; see `git log --all`")
+    return found
