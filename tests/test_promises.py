@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,11 +18,13 @@ from promises import FAULTS, FaultyPort, check_step, records
 
 from kt_escalation import Filter, KtError, Store, landing
 from kt_escalation.answers import Result
+from kt_escalation.audit import Audit, Offence
 from kt_escalation.core import verify
 from kt_escalation.core.model import DECISIONS, SEVERITIES, Record
 from kt_escalation.core.policies import assemble
 from kt_escalation.core.rights import known_as
 from kt_escalation.errors import OutcomeUnknown
+from kt_escalation.store import graph
 from kt_escalation.store.codec import policy_file
 from kt_escalation.store.gitstore import GitStore
 from kt_escalation.store.port import Author, Port
@@ -74,6 +76,10 @@ class InMemory:
         """Commit, author's e-mail and files of each commit after the first ``known``."""
         return [(c.id, c.author.email, c.files) for c in self._world.commits[known:]]
 
+    def offences(self) -> Sequence[Offence]:
+        """What the audit of the whole history finds; there is no history of commits in memory."""
+        return ()
+
     def close(self) -> None:
         pass
 
@@ -98,6 +104,12 @@ class OnGit:
     def _files(self, commit: str) -> dict[str, bytes]:
         names = git("ls-tree", "-r", "--name-only", commit, "queue", cwd=self._lab.remote).splitlines()
         return {n: f"{git('show', f'{commit}:{n}', cwd=self._lab.remote)}\n".encode() for n in names}
+
+    def offences(self) -> Sequence[Offence]:
+        """What the audit of the whole history finds."""
+        store = GitStore(self._lab.remote)
+        self._ports.append(store)
+        return list(Audit(store).judge(graph.walk(store, ["main"])))
 
     def close(self) -> None:
         for port in self._ports:
@@ -128,7 +140,10 @@ class Life(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "world"):
-            self.world.close()
+            try:
+                assert not self.world.offences(), "a legal history raises an alarm"
+            finally:
+                self.world.close()
 
     def act(self, who: str, faults: tuple[str, ...], do: Callable[[Store], Result]) -> None:
         """Let somebody act, and hold the outcome against the history (promises 1, 2 and 3)."""
