@@ -59,10 +59,12 @@ class _State:
 
 
 class Audit:
-    """Judges the commits of one store, in the order in which they are given."""
+    """Judges the commits of one store, in the order in which they are given, those after ``base`` if any."""
 
-    def __init__(self, store: GitStore) -> None:
+    def __init__(self, store: GitStore, base: str | None = None) -> None:
         self._store = store
+        # What was there before the commits that are judged; nothing, where they begin the history.
+        self._base = self._snapshot(base) if base is not None else None
         self.tally = Tally()
         self._policies: dict[str | None, Policies] = {}
         self._trees: dict[str, str | None] = {}
@@ -165,7 +167,7 @@ class Audit:
             # The line goes on from there: what had been made of that state is undone.
             self._next.pop((name, new.oid), None)
             return
-        if len(news) > 1 or (new is not None and old is None and self._exists(parent, name)):
+        if len(news) > 1 or (new is not None and old is None and self._exists(name)):
             yield self._offence(commit, where, "twice", f"one file for {name}", name)
             return
         yield from self._line(commit, name, where, old, new)
@@ -383,12 +385,9 @@ class Audit:
     def _is_store(self, commit: str) -> bool:
         return self._trees.get(commit) is not None or self._snapshot(commit) is not None
 
-    def _exists(self, commit: str, name: str) -> bool:
-        """Whether a record has a file at a commit, asked only where this walk does not know it."""
-        if (name, None) in self._next:
-            return True
-        snapshot = self._snapshot(commit)
-        return bool(snapshot and snapshot.paths(name))
+    def _exists(self, name: str) -> bool:
+        """Whether a record was there before, in these commits or at their base."""
+        return (name, None) in self._next or (self._base is not None and self._base.has(name))
 
     def _record_at(self, commit: str, name: str) -> Record | None:
         snapshot = self._snapshot(commit)

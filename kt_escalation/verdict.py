@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from .audit import Audit, Offence
 from .core.policies import assemble
+from .core.rights import known_as
 from .core.waivers import Waiver
 from .errors import BadInput, NotAStore, ShallowClone
-from .store import graph, layout, notebook
+from .store import graph, layout, notebook, server_hook
 from .store.gitstore import GitSnapshot, GitStore
 from .store.graph import Commit
 from .store.port import Entry
@@ -93,18 +94,90 @@ def check(path: str | os.PathLike[str] = ".", wanted: str | None = None, *, now:
         store.close()
 
 
-def judge_push(store: GitStore, old: str, new: str, now: datetime, seconds: float = HOOK_SECONDS) -> Report:
-    """Judge what a push would put on the store branch, within a time. Raises TimeoutError."""
-    return _judged_against(store, old, new, now, time.monotonic() + seconds)
+def install(server: str | os.PathLike[str], command: Sequence[str]) -> Path:
+    """Make a command a server repository's pre-receive hook. Raises BadInput, NotAStore."""
+    store = GitStore(Path(server))
+    try:
+        return server_hook.install(store.repository.common_dir, command)
+    finally:
+        store.close()
 
 
-def _judged_against(store: GitStore, base: str, head: str, now: datetime, end: float | None = None) -> Report:
-    audit = Audit(store)
-    commits = _in_time(graph.walk(store, [head, f"^{base}"]), end)
-    found = list(audit.judge(commits))
-    found += audit.judge_by(audit.policies(base), now)
-    found += _moved(store, base, head)
-    return _report(store, audit, head, found, since=base, waivers_at=base)
+def receive(
+    path: str | os.PathLike[str],
+    updates: Iterable[tuple[str, str, str]],
+    *,
+    now: datetime,
+    pusher: str | None = None,
+    seconds: float = HOOK_SECONDS,
+) -> Iterator[str]:
+    """What a server's pre-receive hook has against a push: one line each, none if it may come in.
+
+    ``updates`` are old id, new id and ref as git gives them (githooks documentation, *pre-receive*);
+    ``pusher`` is who the server says is pushing. Only the store branch is looked at.
+    """
+    end = time.monotonic() + seconds
+    store = GitStore(Path(path), quarantined=True)
+    try:
+        for old, new, ref in updates:
+            if ref == f"refs/heads/{store.own_branch}":
+                yield from _received(store, old, new, now, end, pusher)
+    except TimeoutError:
+        yield f"this push cannot be judged within {seconds:g} s; push it in smaller parts"
+    finally:
+        store.close()
+
+
+def _received(
+    store: GitStore, old: str, new: str, now: datetime, end: float, pusher: str | None
+) -> Iterator[str]:
+    if not new.strip("0"):
+        yield "the store branch is never deleted"
+        return
+    known = bool(old.strip("0"))
+    if known and not store.repository.is_ancestor(old, new):
+        yield "the store branch is never rewritten; fetch, and make your change on top of it"
+        return
+    if known and not store.repository.follows(old, new):
+        yield "a merge must have the store branch as its first parent; merge into it, not it into yours"
+        return
+    report = _judged_against(store, old if known else None, new, now, end)
+    for offence in report.violations:
+        yield told(offence)
+    if pusher is not None and known:
+        yield from _pushed_by(store, old, new, pusher)
+
+
+def _pushed_by(store: GitStore, old: str, new: str, pusher: str) -> Iterator[str]:
+    """Who pushes is who acts; what others did comes in by a merge commit of the pusher's."""
+    roster = assemble(*store.at(old).policies()).roster
+    line = set(store.repository.rev_list(["--first-parent", new, f"^{old}"]))
+    for commit in graph.walk(store, [new, f"^{old}"]):
+        if commit.oid not in line or not (commit.changes or len(commit.parents) > 1):
+            continue
+        actor = known_as(commit.email, roster)
+        if pusher.casefold() not in (actor.casefold(), actor.casefold().partition("@")[0]) and (
+            known_as(pusher, roster) != actor
+        ):
+            yield f"{commit.oid[:12]} by {commit.email}: pusher: expected a commit by {pusher}, who is pushing"
+
+
+def told(offence: Offence) -> str:
+    """A violation in one line: where, by whom, which rule, and what was expected."""
+    who = f" by {offence.author}" if offence.author else ""
+    return f"{offence.commit[:12]}{who}  {offence.path}: {offence.rule}: expected {offence.expected}"
+
+
+def _judged_against(
+    store: GitStore, base: str | None, head: str, now: datetime, end: float | None = None
+) -> Report:
+    audit = Audit(store, base)
+    revisions = [head, f"^{base}"] if base else [head]
+    found = list(audit.judge(_in_time(graph.walk(store, revisions), end)))
+    found += audit.judge_by(audit.policies(base or head), now)
+    if base:
+        found += _moved(store, base, head)
+    return _report(store, audit, head, found, since=base, waivers_at=base or head)
 
 
 def _in_time(commits: Iterator[Commit], end: float | None) -> Iterator[Commit]:
@@ -140,7 +213,7 @@ def _told(snapshot: GitSnapshot, name: str) -> str:
 
 
 def _judged(store: GitStore, tip: str, revisions: Sequence[str], since: str | None = None) -> Report:
-    audit = Audit(store)
+    audit = Audit(store, since)
     found = list(audit.judge(graph.walk(store, revisions)))
     return _report(store, audit, tip, found, since, waivers_at=tip)
 

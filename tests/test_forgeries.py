@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from lab import git, kt
+from lab import Ran, git, kt
 
 from kt_escalation.core.times import format_time
 
@@ -697,8 +699,30 @@ def policies_that_a_merge_by_a_reviewer_brings_in(forge: Forge) -> None:
     forge.git("merge", "--quiet", "--no-ff", "-m", "merge", "side", who="alice")
 
 
+@pytest.fixture
+def server(forge: Forge, tmp_path: Path) -> Path:
+    """A bare repository with the history so far, and the hook."""
+    bare = tmp_path / "server.git"
+    git("clone", "--quiet", "--bare", "--no-hardlinks", str(forge.path), str(bare), cwd=tmp_path)
+    assert kt("hook", "install", "--server", str(bare), cwd=tmp_path).code == 0
+    return bare
+
+
+def push(forge: Forge, server: Path, *options: str, what: str = "HEAD:main", **env: str) -> Ran:
+    """Push the branch as plain git does."""
+    done = subprocess.run(
+        ["git", "push", *options, str(server), what],
+        cwd=forge.path,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
 @pytest.mark.parametrize("name", FORGERIES)
-def test_a_forgery_is_found_and_named(forge: Forge, name: str) -> None:
+def test_a_forgery_is_found_and_named(forge: Forge, server: Path, name: str) -> None:
     rule, make = FORGERIES[name]
     before = forge.tip()
     assert kt("verify", "--json", cwd=forge.path).json["ok"] is True
@@ -710,6 +734,87 @@ def test_a_forgery_is_found_and_named(forge: Forge, name: str) -> None:
     assert again.code == 1 and {v["rule"] for v in again.json["violations"]} >= {rule}
     checked = kt("check", f"{before}..HEAD", "--json", cwd=forge.path)
     assert checked.code == 1 and rule in {found["rule"] for found in checked.json["violations"]}
+    refused = push(forge, server)
+    assert refused.code == 1 and "pre-receive hook declined" in refused.err
+    assert git("rev-parse", "main", cwd=server) == before
+    assert f": {rule}: " in refused.err
+
+
+def test_what_is_legal_is_taken_in_by_the_server(forge: Forge, server: Path) -> None:
+    side(forge, "claim", "--id", "esc_one")
+    forge.kt("alice", "note", "--id", "esc_two", "--text", "main")
+    forge.git("merge", "--quiet", "--no-ff", "-m", "merge", "side")
+    ran = push(forge, server)
+    assert ran.code == 0, ran.err
+    assert git("rev-parse", "main", cwd=server) == forge.tip()
+    other = forge.path.parent / "bob"
+    git("clone", "--quiet", str(server), str(other), cwd=forge.path.parent)
+    done = kt(
+        "resolve", "--id", "esc_one", "--outcome", "denied", "--reason", "no", cwd=other, env=identity("bob")
+    )
+    assert done.code == 0, done.err
+
+
+def test_kt_tells_the_words_of_the_servers_hook(forge: Forge, server: Path) -> None:
+    forge.git("remote", "add", "origin", str(server))
+    forge.git("fetch", "--quiet", "origin")
+    forge.edit(ONE, ("severity: medium", "severity: low"))
+    bad = forge.commit("alice")
+    git("update-ref", "refs/heads/main", bad, cwd=forge.path)
+    ran = push(forge, server)
+    assert f"{bad[:12]} by alice@example.com  {ONE}: transition: expected" in ran.err
+
+
+def test_the_store_branch_is_neither_deleted_nor_rewritten(forge: Forge, server: Path) -> None:
+    git("config", "receive.denyDeleteCurrent", "ignore", cwd=server)
+    deleted = push(forge, server, what=":main")
+    assert deleted.code == 1 and "the store branch is never deleted" in deleted.err
+    forge.git("reset", "--quiet", "--hard", "HEAD^")
+    forge.kt("bob", "note", "--id", "esc_two", "--text", "another past")
+    rewritten = push(forge, server, "--force")
+    assert rewritten.code == 1 and "the store branch is never rewritten" in rewritten.err
+
+
+def test_the_old_tip_stays_on_the_first_parent_line(forge: Forge, server: Path) -> None:
+    side(forge, "note", "--id", "esc_two", "--text", "side")
+    forge.kt("alice", "claim", "--id", "esc_one")
+    assert push(forge, server).code == 0
+    main = forge.tip()
+    forge.git("reset", "--quiet", "--hard", "side")
+    forge.git("merge", "--quiet", "--no-ff", "-m", "merge", main)
+    ran = push(forge, server)
+    assert ran.code == 1 and "must have the store branch as its first parent" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("variable", "pusher", "taken"),
+    [
+        ("REMOTE_USER", "alice", True),
+        ("GL_USERNAME", "alice@home.example", True),
+        ("GITEA_PUSHER_NAME", "bob", False),
+        ("GL_USERNAME", "mallory", False),
+    ],
+)
+def test_who_pushes_is_who_acts(forge: Forge, server: Path, variable: str, pusher: str, taken: bool) -> None:
+    forge.kt("alice", "claim", "--id", "esc_one")
+    ran = push(forge, server, **{variable: pusher})
+    assert (ran.code == 0) == taken
+    if not taken:
+        assert f"pusher: expected a commit by {pusher}" in ran.err
+        assert ("GL-HOOK-ERR: kt: " in ran.err) == (variable == "GL_USERNAME")
+
+
+def test_what_cannot_be_judged_in_time_is_refused(forge: Forge, server: Path) -> None:
+    assert kt("hook", "install", "--server", str(server), "--timeout", "0s", cwd=forge.path).code == 0
+    forge.kt("alice", "claim", "--id", "esc_one")
+    ran = push(forge, server)
+    assert ran.code == 1 and "cannot be judged within 0 s" in ran.err
+
+
+def test_another_hook_is_left_alone(forge: Forge, server: Path) -> None:
+    (server / "hooks/pre-receive").write_text("#!/bin/sh\n")
+    ran = kt("hook", "install", "--server", str(server), "--json", cwd=forge.path)
+    assert ran.code == 2 and "is another hook; call this from it" in ran.error["message"]
 
 
 def test_the_corpus_is_large() -> None:

@@ -1,7 +1,9 @@
-"""Commands for who checks: verify a history, check a pull request."""
+"""Commands for who checks: verify a history, check a pull request, and judge pushes on a server."""
 
 from __future__ import annotations
 
+import os
+import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +11,7 @@ import click
 
 from ..core.text import visible
 from ..errors import AnswerIsNo
-from .app import common, escalation, folder, put_json, warn
+from .app import SPAN, common, escalation, folder, put_json, warn
 from .policies import annotation
 
 if TYPE_CHECKING:
@@ -53,17 +55,76 @@ def check_command(
     _tell(ctx, verdict.check(folder(ctx, repo), range_, now=datetime.now(UTC)), as_json, github)
 
 
+@escalation.group("hook")
+def hook() -> None:
+    """Put the check on a server."""
+
+
+@hook.command("install")
+@click.option("--server", "server", required=True, metavar="REPO", help="The bare repository on the server.")
+@click.option(
+    "--pusher-from", metavar="VAR", help="The environment variable in which the server names who pushes."
+)
+@click.option(
+    "--timeout", type=SPAN, metavar="TIME", help="Refuse what cannot be judged within this long (4s)."
+)
+@common
+def install_command(
+    server: str, pusher_from: str | None, timeout: float | None, repo: str | None, as_json: bool
+) -> None:
+    """Install a pre-receive hook that refuses any push of an illegal step to the store branch.
+
+    GL_USERNAME, REMOTE_USER and GITEA_PUSHER_NAME are known as the pusher's name.
+    """
+    del repo
+    from .. import verdict
+
+    options = [*(["--pusher-from", pusher_from] if pusher_from else [])]
+    options += ["--timeout", f"{timeout:g}s"] if timeout is not None else []
+    path = verdict.install(server, [sys.executable, "-m", "kt_escalation", *_RECEIVE, *options])
+    if as_json:
+        put_json({"hook": str(path), "changed": True})
+    else:
+        click.echo(f"installed {visible(str(path))}")
+
+
+_RECEIVE = ("escalation", "hook", "pre-receive")
+_PUSHER_NAMES = ("GL_USERNAME", "REMOTE_USER", "GITEA_PUSHER_NAME")
+
+
+@hook.command("pre-receive", hidden=True)
+@click.option("--pusher-from", metavar="VAR")
+@click.option("--timeout", type=SPAN, default=None)
+@click.pass_context
+def receive_command(ctx: click.Context, pusher_from: str | None, timeout: float | None) -> None:
+    """What the installed hook runs: old id, new id and ref of each update on stdin."""
+    from .. import verdict
+
+    updates = [(old, new, ref) for old, new, ref in (line.split() for line in sys.stdin)]
+    names = (pusher_from,) if pusher_from else _PUSHER_NAMES
+    pusher = next((os.environ[name] for name in names if os.environ.get(name)), None)
+    seconds = verdict.HOOK_SECONDS if timeout is None else timeout
+    # GitLab shows on its pages only what begins so (GitLab documentation, server hooks).
+    lead = "GL-HOOK-ERR: " if os.environ.get("GL_REPOSITORY") or os.environ.get("GL_USERNAME") else ""
+    refused = False
+    for line in verdict.receive(".", updates, now=datetime.now(UTC), pusher=pusher, seconds=seconds):
+        click.echo(f"{lead}kt: {visible(line)}", err=True)
+        refused = True
+    if refused:
+        ctx.exit(AnswerIsNo.exit_code)
+
+
 def _tell(ctx: click.Context, report: Report, as_json: bool, github: bool) -> None:
     if as_json:
         put_json(_as_json(report))
     else:
+        from ..verdict import told
+
         for offence in report.violations:
-            line = f"{offence.path}: {offence.rule}: expected {offence.expected}"
-            who = f" by {offence.author}" if offence.author else ""
             if github:
                 click.echo(annotation(offence.path, "", f"{offence.rule}: expected {offence.expected}"))
             else:
-                click.echo(visible(f"{offence.commit[:12]}{who}  {line}"))
+                click.echo(visible(told(offence)))
         warn(_summary(report))
     if not report.clean:
         ctx.exit(AnswerIsNo.exit_code)

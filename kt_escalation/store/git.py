@@ -41,6 +41,8 @@ _KEPT = re.compile(
     r"GIT_(SSH.*|ASKPASS|CONFIG_.+|SSL.*|HTTP.*|PROXY.*|CURL.*|TRACE.*|PYTHON_.*|EXEC_PATH|TEMPLATE_DIR"
     r"|ALLOW_PROTOCOL|PROTOCOL|CEILING_DIRECTORIES|DISCOVERY_ACROSS_FILESYSTEM|(AUTHOR|COMMITTER)_(NAME|EMAIL))"
 )
+# In a pre-receive hook the new objects are in quarantine, where only these lead (git-receive-pack).
+_QUARANTINE = re.compile(r"GIT_(OBJECT_DIRECTORY|ALTERNATE_OBJECT_DIRECTORIES|QUARANTINE_PATH)")
 _ENVIRONMENT = {
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_OPTIONAL_LOCKS": "0",
@@ -119,10 +121,12 @@ _WHO = ("-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT")
 class Repository:
     """One repository as git sees it from a folder.
 
+    ``quarantined`` is for a server's hook, which looks at objects that are not taken in yet.
     Raises NotAStore where there is none, GitFailed where git will not touch it.
     """
 
-    def __init__(self, start: Path) -> None:
+    def __init__(self, start: Path, *, quarantined: bool = False) -> None:
+        self._quarantined = quarantined
         self._runner = Git(str(start))
         self._base: tuple[str, ...] = ("git", "--no-pager")
         if not os.path.isdir(start):  # noqa: PTH112 - a Path's own is_dir raises for a name too long
@@ -162,7 +166,7 @@ class Repository:
         program: Sequence[str] | None = None,
     ) -> subprocess.Popen[bytes]:
         """Start git; with ``session`` beyond the reach of a signal to our terminal."""
-        dropped = [name for name in os.environ if name.startswith("GIT_") and not _KEPT.fullmatch(name)]
+        dropped = [name for name in os.environ if name.startswith("GIT_") and not self._keeps(name)]
         command = [*(program or self._base), *args]
         if dropped:
             # GitPython passes the whole environment on; `env` takes away what must not pass.
@@ -182,6 +186,10 @@ class Repository:
         if process is None:
             raise GitFailed(command=args[0], words="it could not be started")
         return process
+
+    def _keeps(self, name: str) -> bool:
+        kept = _KEPT.fullmatch(name) or (self._quarantined and _QUARANTINE.fullmatch(name))
+        return kept is not None and kept is not False
 
     def _run(
         self,
@@ -562,6 +570,13 @@ class Repository:
     def merge_base(self, one: str, other: str) -> str | None:
         """The newest commit that both contain, None where they share no history."""
         return self._run("merge-base", one, other).text or None
+
+    def follows(self, old: str, new: str) -> bool:
+        """Whether ``old`` is on the first-parent line of ``new``."""
+        if old == new:
+            return True
+        done = self._run("rev-list", "--first-parent", "--parents", new, f"^{old}")
+        return done.text.rpartition("\n")[2].split()[1:2] == [old]
 
     def rev_list(self, revisions: Sequence[str]) -> list[str]:
         """The commits that the revisions name, parents first."""

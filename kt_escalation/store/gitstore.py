@@ -47,8 +47,8 @@ class GitStore:
     that cannot be.
     """
 
-    def __init__(self, start: Path) -> None:
-        self.repository = Repository(start)
+    def __init__(self, start: Path, *, quarantined: bool = False) -> None:
+        self.repository = Repository(start, quarantined=quarantined)
         self.root = _root(self.repository.config.get("kt.root", ""))
         self._parsed: dict[str, Record] = {}
         self._left: str | None = None
@@ -72,6 +72,11 @@ class GitStore:
         if asked:
             return asked
         return self.repository.remote_head(self.remote) if self.remote else self.repository.head_branch()
+
+    @property
+    def own_branch(self) -> str | None:
+        """The store branch of a server's repository: whatever remotes it has, others push to it."""
+        return self.repository.config.get("kt.branch") or self.repository.head_branch()
 
     def branch_to_write(self, timeout: float) -> str:
         """The store branch, asking the remote once where nothing here says it. Raises NoStoreBranch."""
@@ -545,6 +550,11 @@ class GitSnapshot:
         files = [f"{layout.QUEUE}/{entry.name}" for entry in self._queue if entry.name == name]
         files += [path for path, entry in self._resolved_files if entry.name == name]
         return [self._store.full(path) for path in files]
+
+    def has(self, escalation_id: str) -> bool:
+        """Whether any file is named for that id."""
+        name = f"{escalation_id}{layout.SUFFIX}"
+        return name in self._open_by_name or name in self._resolved_by_name
 
     def reopeners(self, escalation_id: str) -> Sequence[Record]:
         files = [*self._open_by_name.values(), *self._resolved_files]
