@@ -10,21 +10,20 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from . import intake
+from . import intake, lookup
 from .answers import Found, Listing, Moment, Result, Swept
 from .core import canonical, ids, query, rights, story, sweep, transitions, verify
-from .core.model import CATEGORIES, MAX_TEXT, Category, Fallback, Outcome, Record, parse_outcome
+from .core.model import Record
 from .core.policies import Policies, assemble
 from .core.query import Filter
 from .core.rights import Act
 from .core.times import to_millis
 from .errors import (
-    AmbiguousId,
     BadInput,
     Failure,
     KtError,
@@ -33,7 +32,6 @@ from .errors import (
     NothingToClaim,
     NothingToRestore,
     RemoteUnreachable,
-    UnreadableRecord,
     WaitTimeout,
 )
 from .landing import Lander, Plan
@@ -51,8 +49,6 @@ LONGEST_WAIT = 20 * 86_400.0
 FIRST_POLL, POLL_GROWTH, LONGEST_POLL = 0.5, 1.5, 15.0
 # How many actions a sweep's commit message tells in words; its changes tell the others.
 TOLD = 100
-
-_T = TypeVar("_T")
 
 
 class Store:
@@ -172,9 +168,13 @@ class Store:
                     records.append(item.record)
                 else:
                     invalid.append(item)
-        for asked, test in ((mine, _is_mine), (overdue, _is_overdue), (claimable, _is_claimable)):
+        for asked, test in (
+            (mine, lookup.is_mine),
+            (overdue, lookup.is_overdue),
+            (claimable, lookup.is_claimable),
+        ):
             if asked:
-                act = self._reader(snapshot, needed=test is not _is_overdue)
+                act = self._reader(snapshot, needed=test is not lookup.is_overdue)
                 records = [record for record in records if test(snapshot, record, act)]
         page = query.select(records, wanted, sort, limit, cursor)
         return Listing(page, tuple(sorted(invalid, key=lambda item: item.path)))
@@ -190,7 +190,7 @@ class Store:
         Raises NotFound, AmbiguousId, UnreadableRecord, BadInput.
         """
         snapshot = self._snapshot(rev, fetch)
-        entry = _entry(snapshot, _whole_id(snapshot, escalation_id))
+        entry = lookup.entry(snapshot, lookup.named(snapshot, escalation_id))
         record, policies = entry.record, assemble(*snapshot.policies())
         return Found(
             record,
@@ -199,7 +199,7 @@ class Store:
             snapshot.revision,
             canonical.shown(record),
             tuple(other.escalation_id for other in snapshot.reopeners(record.escalation_id)),
-            rights.quorum(record, policies, _deciders(snapshot, record)),
+            rights.quorum(record, policies, lookup.deciders(snapshot, record)),
             sweep.deadline(record),
             sweep.overdue(record, policies, self._clock()),
         )
@@ -209,7 +209,7 @@ class Store:
     ) -> Iterator[Moment]:
         """What happened, newest first, from git history; of one escalation, through its whole life."""
         snapshot = self._snapshot(rev, fetch)
-        wanted = _whole_id(snapshot, escalation_id) if escalation_id is not None else None
+        wanted = lookup.named(snapshot, escalation_id) if escalation_id is not None else None
         if not isinstance(self._port, GitStore):
             raise BadInput(problem="this store has no git history")
         for step in history.steps(self._port, snapshot.revision, wanted, limit):
@@ -297,7 +297,7 @@ class Store:
                     if isinstance(item, KtError):
                         raise item
                     name = transitions.escalation_id(item, act.now, randomness)
-                    existing = new.get(name) or had.get(name) or _existing(snapshot, name)
+                    existing = new.get(name) or had.get(name) or lookup.existing(snapshot, name)
                     if existing:
                         transitions.same_as_raised(existing, item)
                         had[name] = existing
@@ -329,11 +329,11 @@ class Store:
     ) -> Result:
         """Take several escalations in one commit, all or nothing unless ``partial``."""
         given = claim_id is not None
-        token = _claim_id(claim_id) or self._nonce()
+        token = intake.claim_id(claim_id) or self._nonce()
 
         def step(snapshot: Snapshot, act: Act, entry: Entry, taken: int) -> Record:
-            held = _held(snapshot, act) + taken
-            deciders = _deciders(snapshot, entry.record)
+            held = lookup.held(snapshot, act) + taken
+            deciders = lookup.deciders(snapshot, entry.record)
             return transitions.claim(entry.record, act, token, given=given, deciders=deciders, held=held)
 
         return self._each("claim", escalation_ids, step, partial, claim_id=token, detail=_over_lapsed)
@@ -342,7 +342,7 @@ class Store:
         self, escalation_ids: Sequence[str], *, claim_id: str | None = None, partial: bool = False
     ) -> Result:
         """Hold what the caller holds for a whole lease more. Raises NotAllowed, NotClaimed, NotHolder."""
-        _claim_id(claim_id)
+        intake.claim_id(claim_id)
 
         def step(_: Snapshot, act: Act, entry: Entry, __: int) -> Record:
             return transitions.renew(entry.record, act, claim_id=claim_id)
@@ -358,18 +358,18 @@ class Store:
         if count < 1:
             raise BadInput(problem=f"count is {count}; it must be at least 1")
         given = claim_id is not None
-        token = _claim_id(claim_id) or self._nonce()
+        token = intake.claim_id(claim_id) or self._nonce()
 
         def decide(snapshot: Snapshot, act: Act) -> Plan:
             items = list(snapshot.open())
             entries = {item.record.escalation_id: item for item in items if isinstance(item, Entry)}
             unreadable = [item for item in items if isinstance(item, Invalid)]
-            mine = [e.record for e in entries.values() if given and _is_claim(e.record, act, token)]
+            mine = [e.record for e in entries.values() if given and lookup.is_claim(e.record, act, token)]
             if mine:
                 return Plan(records=tuple(query.in_order(mine)), unchanged=len(mine))
-            held = _held(snapshot, act)
+            held = lookup.held(snapshot, act)
             changes: list[Change] = []
-            why = _Why()
+            why = lookup.Why()
             for record in query.in_order(entry.record for entry in entries.values()):
                 if team is not None and record.route.team_id != team:
                     continue
@@ -377,7 +377,7 @@ class Store:
                     why.held(record)
                     continue
                 try:
-                    deciders = _deciders(snapshot, record)
+                    deciders = lookup.deciders(snapshot, record)
                     claimed = transitions.claim(
                         record, act, token, given=given, deciders=deciders, held=held + len(changes)
                     )
@@ -422,8 +422,8 @@ class Store:
 
         With ``force_reason`` an admin gives back what somebody else holds; the reason becomes a note.
         """
-        _claim_id(claim_id)
-        reason = None if force_reason is None else _words(force_reason, "the reason")
+        intake.claim_id(claim_id)
+        reason = None if force_reason is None else intake.words(force_reason, "the reason")
 
         def step(_: Snapshot, act: Act, entry: Entry, __: int) -> Record:
             return transitions.unclaim(entry.record, act, claim_id=claim_id, force_reason=reason)
@@ -447,9 +447,9 @@ class Store:
 
         Raises BadInput, NotFound, NotAllowed, NotHolder, AlreadyResolved.
         """
-        whom = _whom(user, team)
-        words = _words(reason, "the reason")
-        _claim_id(claim_id)
+        whom = intake.whom(user, team)
+        words = intake.words(reason, "the reason")
+        intake.claim_id(claim_id)
         token = self._nonce()
 
         def step(snapshot: Snapshot, act: Act, entry: Entry, _: int) -> Record:
@@ -460,7 +460,7 @@ class Store:
                 words,
                 token,
                 claim_id=claim_id,
-                deciders=_deciders(snapshot, entry.record),
+                deciders=lookup.deciders(snapshot, entry.record),
             )
 
         return self._each(
@@ -505,10 +505,10 @@ class Store:
         partial: bool = False,
     ) -> Result:
         """Decide several in the same way in one commit, all or nothing unless ``partial``."""
-        decided = _outcome(outcome)
-        kind = _category(category)
-        words = _words(reason, "the reason")
-        _claim_id(claim_id)
+        decided = intake.outcome(outcome)
+        kind = intake.category(category)
+        words = intake.words(reason, "the reason")
+        intake.claim_id(claim_id)
 
         def step(_: Snapshot, act: Act, entry: Entry, __: int) -> Record:
             return transitions.resolve(
@@ -521,7 +521,7 @@ class Store:
 
     def note(self, escalation_id: str, text: str) -> Result:
         """Say something about an open escalation. Raises NotFound, NotAllowed, AlreadyResolved."""
-        words = _words(text, "the note")
+        words = intake.words(text, "the note")
 
         def step(_: Snapshot, act: Act, entry: Entry, __: int) -> Record:
             return transitions.note(entry.record, act, words)
@@ -533,12 +533,12 @@ class Store:
 
         Raises NotFound, NotAllowed, NotResolved, AlreadyReopened.
         """
-        _whole_ids([escalation_id])
-        words = _words(reason, "the reason")
+        intake.whole_ids([escalation_id])
+        words = intake.words(reason, "the reason")
         new_id = f"esc_{self._nonce()}"
 
         def decide(snapshot: Snapshot, act: Act) -> Plan:
-            record = _entry(snapshot, escalation_id).record
+            record = lookup.entry(snapshot, escalation_id).record
             still_open = [r for r in snapshot.reopeners(escalation_id) if r.resolution is None]
             new = transitions.reopen(record, act, words, new_id, still_open[0] if still_open else None)
             if new.escalation_id != new_id:
@@ -553,8 +553,8 @@ class Store:
 
         Raises NotFound, NotAllowed, NothingToRestore.
         """
-        _whole_ids([escalation_id])
-        words = _words(reason, "the reason")
+        intake.whole_ids([escalation_id])
+        words = intake.words(reason, "the reason")
 
         def decide(snapshot: Snapshot, act: Act) -> Plan:
             rights.require_role(act, "restore", escalation_id, "admin")
@@ -585,8 +585,8 @@ class Store:
                 step.email,
                 step.committed_at,
                 assemble(*parent.policies()),
-                _deciders(parent, step.after),
-                _record(parent, step.after.reopens),
+                lookup.deciders(parent, step.after),
+                lookup.record_of(parent, step.after.reopens),
             )
             if not verify.judge(state, step.after, told):
                 state = step.after
@@ -683,7 +683,7 @@ class Store:
         detail: Callable[[Sequence[Record]], str] | None = None,
     ) -> Result:
         """Run one rule over each of some records and commit what it gives, all in one."""
-        wanted = _whole_ids(escalation_ids)
+        wanted = intake.whole_ids(escalation_ids)
 
         def decide(snapshot: Snapshot, act: Act) -> Plan:
             changes: list[Change] = []
@@ -691,7 +691,7 @@ class Store:
             failed: list[Failure] = []
             for name in wanted:
                 try:
-                    entry = _entry(snapshot, name)
+                    entry = lookup.entry(snapshot, name)
                     after = step(snapshot, act, entry, len(changes))
                 except KtError as error:
                     failed.append(Failure(name, error))
@@ -744,28 +744,6 @@ def _from_holder(before: Sequence[Record]) -> str:
     return f"by force from {', '.join(holders)}" if holders else ""
 
 
-def _is_mine(_: Snapshot, record: Record, act: Act) -> bool:
-    return record.status == "claimed" and record.claim is not None and act.is_me(record.claim.claimed_by)
-
-
-def _is_overdue(_: Snapshot, record: Record, act: Act) -> bool:
-    return sweep.overdue(record, act.policies, act.now) is not None
-
-
-def _is_claimable(snapshot: Snapshot, record: Record, act: Act) -> bool:
-    free = record.status == "queued" or (record.status == "claimed" and transitions.lapsed(record, act))
-    return free and rights.why_not(record, act.policies, act.actor, _deciders(snapshot, record)) is None
-
-
-def _whom(user: str | None, team: str | None) -> Fallback:
-    if (user is None) == (team is None):
-        raise BadInput(problem="an escalation is assigned to either a user or a team")
-    try:
-        return Fallback(user_id=user, team_id=team)
-    except ValueError:
-        raise BadInput(problem=f"{(user or team or '')[:80]!r} is no name of a user or a team") from None
-
-
 def _over_lapsed(before: Sequence[Record]) -> str:
     holders = sorted({record.claim.claimed_by for record in before if record.claim})
     return f"over the lapsed claim of {', '.join(holders)}" if holders else ""
@@ -774,148 +752,3 @@ def _over_lapsed(before: Sequence[Record]) -> str:
 def _summary(records: Iterable[Record]) -> str | None:
     found = list(records)
     return found[0].summary if len(found) == 1 else None
-
-
-def _existing(snapshot: Snapshot, escalation_id: str) -> Record | None:
-    found = snapshot.find(escalation_id)
-    if isinstance(found, Invalid):
-        raise UnreadableRecord(path=found.path, problem=found.error, escalation_id=escalation_id)
-    return found.record if found else None
-
-
-def _whole_ids(given: Sequence[str]) -> Sequence[str]:
-    """Ids for a command that writes: whole, each once. Raises BadInput."""
-    if not given:
-        raise BadInput(problem="no escalation id was given")
-    for name in given:
-        if not ids.is_escalation_id(name):
-            raise BadInput(
-                problem=f"{name[:80]!r} is no escalation id; one looks like esc_abc123 and is given whole"
-            )
-    return list(dict.fromkeys(given))
-
-
-def _record(snapshot: Snapshot, escalation_id: str | None) -> Record | None:
-    found = snapshot.find(escalation_id) if escalation_id is not None else None
-    return found.record if isinstance(found, Entry) else None
-
-
-def _entry(snapshot: Snapshot, escalation_id: str) -> Entry:
-    found = snapshot.find(escalation_id)
-    if found is None:
-        raise NotFound(escalation_id=escalation_id)
-    if isinstance(found, Invalid):
-        raise UnreadableRecord(path=found.path, problem=found.error, escalation_id=escalation_id)
-    return found
-
-
-def _whole_id(snapshot: Snapshot, text: str) -> str:
-    """The id that a text names: itself, or the only one that it begins, open ones first (design, 8)."""
-    if ids.is_escalation_id(text) and snapshot.find(text) is not None:
-        return text
-    if not ids.is_prefix(text):
-        if ids.is_escalation_id(text):
-            raise NotFound(escalation_id=text)
-        raise BadInput(
-            problem=f"{text[:80]!r} is no escalation id; give a whole one such as esc_abc123, "
-            "or at least 4 characters after esc_"
-        )
-    for resolved in (False, True):
-        fits = sorted(name for name in snapshot.ids(resolved=resolved) if name.startswith(text))
-        if len(fits) == 1:
-            return fits[0]
-        if fits:
-            shown = ", ".join(fits[:5]) + (f" and {len(fits) - 5} more" if len(fits) > 5 else "")
-            raise AmbiguousId(prefix=text, candidates=shown)
-    raise NotFound(escalation_id=text)
-
-
-def _held(snapshot: Snapshot, act: Act) -> int:
-    """How many live claims the actor has; asked only where there is a limit."""
-    if act.policies.settings.claims.max_per_reviewer is None:
-        return 0
-    return sum(
-        1
-        for item in snapshot.open()
-        if isinstance(item, Entry)
-        and item.record.claim
-        and act.is_me(item.record.claim.claimed_by)
-        and not transitions.lapsed(item.record, act)
-    )
-
-
-def _deciders(snapshot: Snapshot, record: Record) -> tuple[str, ...]:
-    if record.reopens is None or record.requires.approvals < 2:
-        return ()
-    found = snapshot.find(record.reopens)
-    return tuple(review.reviewer for review in found.record.reviews) if isinstance(found, Entry) else ()
-
-
-def _is_claim(record: Record, act: Act, claim_id: str) -> bool:
-    return (
-        record.claim is not None and record.claim.claim_id == claim_id and act.is_me(record.claim.claimed_by)
-    )
-
-
-@dataclass
-class _Why:
-    """Why nothing could be claimed."""
-
-    holders: dict[str, int] = field(default_factory=dict)
-    refusals: list[str] = field(default_factory=list)
-
-    def held(self, record: Record) -> None:
-        if record.claim:
-            self.holders[record.claim.claimed_by] = self.holders.get(record.claim.claimed_by, 0) + 1
-
-    def refused(self, error: KtError) -> None:
-        self.refusals.append(str(error.facts.get("missing", error.message)))
-
-    def text(self, team: str | None) -> str:
-        held = ", ".join(f"{name} {count}" for name, count in sorted(self.holders.items()))
-        if self.refusals:
-            why = f"none of the {len(self.refusals)} waiting is for you ({self.refusals[0]})"
-            return f"{why}; the others are held ({held})" if held else why
-        if held:
-            return f"all {sum(self.holders.values())} are held ({held})"
-        return f"nothing waits for team {team}" if team else "the queue is empty"
-
-    def facts(self) -> dict[str, Any]:
-        state = "not_for_you" if self.refusals else "all_held" if self.holders else "empty"
-        return {"state": state, "held_by": dict(sorted(self.holders.items()))}
-
-
-def _outcome(text: str) -> Outcome:
-    try:
-        return parse_outcome(text)
-    except ValueError as error:
-        raise BadInput(problem=str(error)) from None
-
-
-def _claim_id(text: str | None) -> str | None:
-    if text is not None and not ids.CLAIM_ID.fullmatch(text):
-        raise BadInput(problem=f"{text[:80]!r} is no claim id: letters, digits, dots, dashes, at most 64")
-    return text
-
-
-def _category(text: str | None) -> Category | None:
-    for known in CATEGORIES:
-        if text == known:
-            return known  # type: ignore[return-value]
-    if text is None:
-        return None
-    raise BadInput(problem=f"{text[:80]!r} is no category; use one of {', '.join(CATEGORIES)}")
-
-
-def _words(text: str, what: str) -> str:
-    """Text from a person, fit for a record. Raises BadInput."""
-    text = text.replace("\r\n", "\n").strip()
-    if not text:
-        raise BadInput(problem=f"{what} is empty")
-    if len(text) > MAX_TEXT:
-        raise BadInput(problem=f"{what} has {len(text)} characters; at most {MAX_TEXT} are kept")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise BadInput(problem=f"{what} is not valid Unicode text") from None
-    return text

@@ -1,11 +1,12 @@
-"""What is given to `raise`: files of events and records, and keys, as drafts (design, section 8)."""
+"""What callers give, checked: files of events and records as drafts, ids, outcomes, words (design, section 8)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .core import events
+from .core import events, ids
+from .core.model import CATEGORIES, MAX_TEXT, Category, Fallback, Outcome, parse_outcome
 from .errors import BadInput, KtError
 from .store import codec
 
@@ -67,3 +68,64 @@ def from_keys(keys: Mapping[str, Any]) -> Item:
 def from_event(event: Mapping[str, Any], *, provider: str | None = None, model: str | None = None) -> Item:
     """The draft that a decision event asks for."""
     return _item(lambda: event, "event", provider, model)
+
+
+def whole_ids(given: Sequence[str]) -> Sequence[str]:
+    """Ids for a command that writes: whole, each once. Raises BadInput."""
+    if not given:
+        raise BadInput(problem="no escalation id was given")
+    for name in given:
+        if not ids.is_escalation_id(name):
+            raise BadInput(
+                problem=f"{name[:80]!r} is no escalation id; one looks like esc_abc123 and is given whole"
+            )
+    return list(dict.fromkeys(given))
+
+
+def whom(user: str | None, team: str | None) -> Fallback:
+    """A user or a team to hand on to. Raises BadInput."""
+    if (user is None) == (team is None):
+        raise BadInput(problem="an escalation is assigned to either a user or a team")
+    try:
+        return Fallback(user_id=user, team_id=team)
+    except ValueError:
+        raise BadInput(problem=f"{(user or team or '')[:80]!r} is no name of a user or a team") from None
+
+
+def outcome(text: str) -> Outcome:
+    """An outcome by our word or the gateway's. Raises BadInput."""
+    try:
+        return parse_outcome(text)
+    except ValueError as error:
+        raise BadInput(problem=str(error)) from None
+
+
+def claim_id(text: str | None) -> str | None:
+    """A token of the caller's own, or None. Raises BadInput."""
+    if text is not None and not ids.CLAIM_ID.fullmatch(text):
+        raise BadInput(problem=f"{text[:80]!r} is no claim id: letters, digits, dots, dashes, at most 64")
+    return text
+
+
+def category(text: str | None) -> Category | None:
+    """A category, or None. Raises BadInput."""
+    for known in CATEGORIES:
+        if text == known:
+            return known  # type: ignore[return-value]
+    if text is None:
+        return None
+    raise BadInput(problem=f"{text[:80]!r} is no category; use one of {', '.join(CATEGORIES)}")
+
+
+def words(text: str, what: str) -> str:
+    """Text from a person, fit for a record. Raises BadInput."""
+    text = text.replace("\r\n", "\n").strip()
+    if not text:
+        raise BadInput(problem=f"{what} is empty")
+    if len(text) > MAX_TEXT:
+        raise BadInput(problem=f"{what} has {len(text)} characters; at most {MAX_TEXT} are kept")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadInput(problem=f"{what} is not valid Unicode text") from None
+    return text

@@ -1,0 +1,134 @@
+"""What the use cases ask of a snapshot: which record is meant, who decided, why nothing can be claimed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .core import ids, rights, sweep, transitions
+from .core.model import Record
+from .core.rights import Act
+from .errors import AmbiguousId, BadInput, KtError, NotFound, UnreadableRecord
+from .store.port import Entry, Invalid, Snapshot
+
+
+def existing(snapshot: Snapshot, escalation_id: str) -> Record | None:
+    """The record with that id, None if there is none. Raises UnreadableRecord."""
+    found = snapshot.find(escalation_id)
+    if isinstance(found, Invalid):
+        raise UnreadableRecord(path=found.path, problem=found.error, escalation_id=escalation_id)
+    return found.record if found else None
+
+
+def record_of(snapshot: Snapshot, escalation_id: str | None) -> Record | None:
+    """The record with that id, None if it is not there or cannot be read."""
+    found = snapshot.find(escalation_id) if escalation_id is not None else None
+    return found.record if isinstance(found, Entry) else None
+
+
+def entry(snapshot: Snapshot, escalation_id: str) -> Entry:
+    """The record with that id and where it is. Raises NotFound, UnreadableRecord."""
+    found = snapshot.find(escalation_id)
+    if found is None:
+        raise NotFound(escalation_id=escalation_id)
+    if isinstance(found, Invalid):
+        raise UnreadableRecord(path=found.path, problem=found.error, escalation_id=escalation_id)
+    return found
+
+
+def named(snapshot: Snapshot, text: str) -> str:
+    """The id that a text names: itself, or the only one that it begins, open ones first (design, 8)."""
+    if ids.is_escalation_id(text) and snapshot.find(text) is not None:
+        return text
+    if not ids.is_prefix(text):
+        if ids.is_escalation_id(text):
+            raise NotFound(escalation_id=text)
+        raise BadInput(
+            problem=f"{text[:80]!r} is no escalation id; give a whole one such as esc_abc123, "
+            "or at least 4 characters after esc_"
+        )
+    for resolved in (False, True):
+        fits = sorted(name for name in snapshot.ids(resolved=resolved) if name.startswith(text))
+        if len(fits) == 1:
+            return fits[0]
+        if fits:
+            shown = ", ".join(fits[:5]) + (f" and {len(fits) - 5} more" if len(fits) > 5 else "")
+            raise AmbiguousId(prefix=text, candidates=shown)
+    raise NotFound(escalation_id=text)
+
+
+def held(snapshot: Snapshot, act: Act) -> int:
+    """How many live claims the actor has; asked only where there is a limit."""
+    if act.policies.settings.claims.max_per_reviewer is None:
+        return 0
+    return sum(
+        1
+        for item in snapshot.open()
+        if isinstance(item, Entry)
+        and item.record.claim
+        and act.is_me(item.record.claim.claimed_by)
+        and not transitions.lapsed(item.record, act)
+    )
+
+
+def deciders(snapshot: Snapshot, record: Record) -> tuple[str, ...]:
+    """Who decided what a record reopens; asked only where two people are needed."""
+    if record.reopens is None or record.requires.approvals < 2:
+        return ()
+    found = snapshot.find(record.reopens)
+    return tuple(review.reviewer for review in found.record.reviews) if isinstance(found, Entry) else ()
+
+
+def is_claim(record: Record, act: Act, claim_id: str) -> bool:
+    """Whether the actor holds it under that claim id."""
+    return (
+        record.claim is not None and record.claim.claim_id == claim_id and act.is_me(record.claim.claimed_by)
+    )
+
+
+def is_mine(_: Snapshot, record: Record, act: Act) -> bool:
+    """Whether the actor holds it."""
+    return record.status == "claimed" and record.claim is not None and act.is_me(record.claim.claimed_by)
+
+
+def is_overdue(_: Snapshot, record: Record, act: Act) -> bool:
+    """Whether it wants attention before its turn."""
+    return sweep.overdue(record, act.policies, act.now) is not None
+
+
+def is_claimable(snapshot: Snapshot, record: Record, act: Act) -> bool:
+    """Whether the actor could claim it now."""
+    free = record.status == "queued" or (record.status == "claimed" and transitions.lapsed(record, act))
+    return free and rights.why_not(record, act.policies, act.actor, deciders(snapshot, record)) is None
+
+
+@dataclass
+class Why:
+    """Why nothing could be claimed."""
+
+    holders: dict[str, int] = field(default_factory=dict)
+    refusals: list[str] = field(default_factory=list)
+
+    def held(self, record: Record) -> None:
+        """Count one that somebody holds."""
+        if record.claim:
+            self.holders[record.claim.claimed_by] = self.holders.get(record.claim.claimed_by, 0) + 1
+
+    def refused(self, error: KtError) -> None:
+        """Note one that the actor may not take."""
+        self.refusals.append(str(error.facts.get("missing", error.message)))
+
+    def text(self, team: str | None) -> str:
+        """The reason, for people."""
+        held = ", ".join(f"{name} {count}" for name, count in sorted(self.holders.items()))
+        if self.refusals:
+            why = f"none of the {len(self.refusals)} waiting is for you ({self.refusals[0]})"
+            return f"{why}; the others are held ({held})" if held else why
+        if held:
+            return f"all {sum(self.holders.values())} are held ({held})"
+        return f"nothing waits for team {team}" if team else "the queue is empty"
+
+    def facts(self) -> dict[str, Any]:
+        """The reason, for scripts."""
+        state = "not_for_you" if self.refusals else "all_held" if self.holders else "empty"
+        return {"state": state, "held_by": dict(sorted(self.holders.items()))}
