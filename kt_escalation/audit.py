@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from .core import rights, story, verify
+from .core import rights, signatures, story, verify
 from .core.model import MAX_BYTES, Record
 from .core.policies import Policies, assemble
 from .core.times import format_time
@@ -44,6 +44,7 @@ class Tally:
     commits: int = 0
     steps: int = 0
     imported: int = 0
+    unsigned: int = 0
     people: set[str] = field(default_factory=set)
 
 
@@ -74,6 +75,8 @@ class Audit:
         self._legal: dict[str, set[str]] = {}
         # Policy changes by who was no admin, until a merge by one brings them in.
         self._pending: dict[str, list[Offence]] = {}
+        # The commits that did something, with the policies at their parent.
+        self._acted: list[tuple[Commit, Policies]] = []
         self._steps_of: dict[str, list[tuple[_State | None, _State, Commit]]] = {}
 
     def judge(self, commits: Iterable[Commit]) -> Iterator[Offence]:
@@ -103,6 +106,7 @@ class Audit:
             else:
                 yield from self._step(commit, commit.parents[0], name, olds, news)
         if not begins:
+            self._acted.append((commit, self.policies(commit.parents[0])))
             yield from self._foreign(commit)
             yield from self._trailers(commit, names)
 
@@ -211,6 +215,22 @@ class Audit:
         if not (broken and len(news) == 1 and news[0].oid in legal):
             return False
         return news[0].problem is None and rights.is_admin(who)
+
+    def judge_signatures(self, *, always: bool = False) -> Iterator[Offence]:
+        """The signatures of the commits seen so far, where the settings at their parent require them."""
+        asked = []
+        for commit, policies in self._acted:
+            signed = self._store.repository.is_signed(commit.oid)
+            self.tally.unsigned += not signed
+            if always or policies.settings.signatures == "required":
+                asked.append((commit, policies))
+        verdicts = self._store.repository.signatures([commit.oid for commit, _ in asked])
+        for commit, policies in asked:
+            verdict, fingerprint = verdicts.get(commit.oid, ("E", ""))
+            told = signatures.judge(verdict, fingerprint, commit.email, commit.committer, policies.roster)
+            for violation in told:
+                path = commit.changes[0].path
+                yield self._offence(commit, path, violation.rule, violation.expected)
 
     def judge_by(self, policies: Policies, now: datetime) -> Iterator[Offence]:
         """The steps seen so far, by other policies than their parents' and by our own clock.

@@ -31,6 +31,7 @@ class Report:
     commits: int
     steps: int
     imported: int
+    unsigned: int
     people: tuple[str, ...]
     violations: tuple[Offence, ...]
     waived: tuple[Offence, ...] = ()
@@ -42,21 +43,28 @@ class Report:
         return not self.violations
 
 
-def verify(path: str | os.PathLike[str] = ".", wanted: str | None = None, *, afresh: bool = False) -> Report:
+def verify(
+    path: str | os.PathLike[str] = ".",
+    wanted: str | None = None,
+    *,
+    afresh: bool = False,
+    require_signatures: bool = False,
+) -> Report:
     """Judge the whole history up to HEAD, or a range such as ``A..B``.
 
     Without a range the clone remembers the last tip that was clean or waived: the next run looks at
-    what is new since, unless ``afresh``. Raises ShallowClone, BadInput, NotAStore.
+    what is new since, unless ``afresh``. ``require_signatures`` asks for them where the settings do not.
+    Raises ShallowClone, BadInput, NotAStore.
     """
     store = _open(path)
     try:
         start, tip = _range(store, wanted)
         if start is not None:
-            return _judged(store, tip, [tip, f"^{start}"], since=start)
-        known = None if afresh else notebook.verified(store.lock_folder)
+            return _judged(store, tip, [tip, f"^{start}"], require_signatures, since=start)
+        known = None if afresh or require_signatures else notebook.verified(store.lock_folder)
         if known is not None and store.repository.commit_of(known) is None:
             known = None
-        report = _since(store, tip, known)
+        report = _since(store, tip, known, require_signatures)
         if report.clean:
             notebook.remember_verified(store.lock_folder, tip)
         return report
@@ -64,20 +72,20 @@ def verify(path: str | os.PathLike[str] = ".", wanted: str | None = None, *, afr
         store.close()
 
 
-def _since(store: GitStore, tip: str, known: str | None) -> Report:
+def _since(store: GitStore, tip: str, known: str | None, signed: bool) -> Report:
     if known is None:
-        return _judged(store, tip, [tip])
+        return _judged(store, tip, [tip], signed)
     if not store.repository.is_ancestor(known, tip):
-        whole = _judged(store, tip, [tip])
+        whole = _judged(store, tip, [tip], signed)
         expected = f"a history that contains {known[:12]}, which was verified in this clone"
         rewritten = Offence(tip, "", layout.QUEUE, "rewritten", expected)
         return replace(whole, violations=(rewritten, *whole.violations))
     new = list(graph.walk(store, [tip, f"^{known}"]))
     if not _is_line(new, known):
         # A branch from before it may touch what was verified: only the whole tells.
-        return _judged(store, tip, [tip])
-    report = _judged(store, tip, [tip, f"^{known}"], since=known)
-    return report if report.clean and not report.waived else _judged(store, tip, [tip])
+        return _judged(store, tip, [tip], signed)
+    report = _judged(store, tip, [tip, f"^{known}"], signed, since=known)
+    return report if report.clean and not report.waived else _judged(store, tip, [tip], signed)
 
 
 def check(path: str | os.PathLike[str] = ".", wanted: str | None = None, *, now: datetime) -> Report:
@@ -175,6 +183,7 @@ def _judged_against(
     revisions = [head, f"^{base}"] if base else [head]
     found = list(audit.judge(_in_time(graph.walk(store, revisions), end)))
     found += audit.judge_by(audit.policies(base or head), now)
+    found += audit.judge_signatures()
     if base:
         found += _moved(store, base, head)
     return _report(store, audit, head, found, since=base, waivers_at=base or head)
@@ -212,9 +221,12 @@ def _told(snapshot: GitSnapshot, name: str) -> str:
     return f"{name} is {record.status}"
 
 
-def _judged(store: GitStore, tip: str, revisions: Sequence[str], since: str | None = None) -> Report:
+def _judged(
+    store: GitStore, tip: str, revisions: Sequence[str], signed: bool, since: str | None = None
+) -> Report:
     audit = Audit(store, since)
     found = list(audit.judge(graph.walk(store, revisions)))
+    found += audit.judge_signatures(always=signed)
     return _report(store, audit, tip, found, since, waivers_at=tip)
 
 
@@ -228,6 +240,7 @@ def _report(
         audit.tally.commits,
         audit.tally.steps,
         audit.tally.imported,
+        audit.tally.unsigned,
         tuple(sorted(audit.tally.people)),
         tuple(dict.fromkeys(offence for offence in found if offence not in waived)),
         waived,

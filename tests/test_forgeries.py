@@ -873,3 +873,97 @@ def test_a_shallow_clone_says_how_to_get_the_rest(forge: Forge, tmp_path: Path) 
     git("clone", "--quiet", "--depth", "1", forge.path.as_uri(), str(tmp_path / "shallow"), cwd=tmp_path)
     ran = kt("verify", "--json", cwd=tmp_path / "shallow")
     assert ran.code == 2 and ran.error["code"] == "shallow_clone" and "--unshallow" in ran.error["message"]
+
+
+# --- signatures -----------------------------------------------------------------------------------
+
+
+def key_of(forge: Forge, who: str) -> Path:
+    """A key pair of somebody's, made once."""
+    path = forge.path.parent / f"key-{who}"
+    if not path.exists():
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", who, "-f", str(path)],
+            check=True,
+            stdin=subprocess.DEVNULL,
+        )
+    return path
+
+
+def sign_as(forge: Forge, who: str) -> None:
+    """Let git sign with somebody's key from now on."""
+    for key, value in (
+        ("gpg.format", "ssh"),
+        ("user.signingKey", str(key_of(forge, who))),
+        ("commit.gpgsign", "true"),
+    ):
+        forge.git("config", key, value)
+
+
+@pytest.fixture
+def signed(forge: Forge) -> Forge:
+    """A store whose settings require signatures, with keys of alice's and boss's on the roster."""
+    roster = ROSTER
+    for who in ("alice", "boss"):
+        public = key_of(forge, who).with_suffix(".pub").read_text().strip()
+        roster = re.sub(rf"(user_id: {who}, .*?roles: \[\w+\])", rf'\1, signing_keys: ["{public}"]', roster)
+    forge.write("policies/roster.yaml", roster)
+    forge.write("policies/settings.yaml", f"{SETTINGS}signatures: required\n")
+    sign_as(forge, "boss")
+    forge.commit("boss", "signatures from now on")
+    return forge
+
+
+def rules_of(forge: Forge, *args: str) -> list[str]:
+    return [found["rule"] for found in kt("verify", *args, "--json", cwd=forge.path).json["violations"]]
+
+
+def test_a_signature_by_the_actors_own_key_is_clean(signed: Forge) -> None:
+    sign_as(signed, "alice")
+    signed.kt("alice", "claim", "--id", "esc_one")
+    assert rules_of(signed) == []
+    # Before that nothing was signed, and the first key counts from the commit after the one that lists it.
+    assert set(rules_of(signed, "--require-signatures")) == {"unsigned", "signature"}
+    assert (
+        "unsigned: a name without a signature is a claim, not proof"
+        in kt("verify", "--afresh", cwd=signed.path).err
+    )
+
+
+def test_what_is_not_signed_is_a_violation_where_it_must_be(signed: Forge) -> None:
+    signed.git("config", "commit.gpgsign", "false")
+    signed.kt("alice", "claim", "--id", "esc_one")
+    assert rules_of(signed) == ["unsigned"]
+
+
+def test_a_good_signature_by_somebody_elses_key_is_a_violation(signed: Forge) -> None:
+    sign_as(signed, "boss")
+    signed.kt("alice", "claim", "--id", "esc_one")
+    assert rules_of(signed) == ["signature"]
+
+
+def test_a_key_that_the_roster_no_longer_lists_is_a_violation(signed: Forge) -> None:
+    sign_as(signed, "boss")
+    signed.edit("policies/roster.yaml", (r"(user_id: alice, .*?), signing_keys: \[.*?\]", r"\1"))
+    signed.commit("boss", "alice lost her key")
+    sign_as(signed, "alice")
+    signed.kt("alice", "claim", "--id", "esc_one")
+    assert rules_of(signed) == ["signature"]
+
+
+def test_a_commit_that_another_committed_is_a_violation(signed: Forge) -> None:
+    sign_as(signed, "alice")
+    signed.as_kt_does("alice", "claim", "--id", "esc_one")
+    signed.commit("alice", GIT_COMMITTER_EMAIL="bob@example.com")
+    assert rules_of(signed) == ["signature"]
+
+
+def test_a_signature_that_was_tampered_with_is_a_violation(signed: Forge) -> None:
+    sign_as(signed, "alice")
+    signed.kt("alice", "claim", "--id", "esc_one")
+    raw = git("cat-file", "commit", "HEAD", cwd=signed.path)
+    path = signed.path.parent / "forged"
+    path.write_text(raw.replace("kt: claim esc_one", "kt: claim  esc_one") + "\n")
+    forged = git("hash-object", "-t", "commit", "-w", str(path), cwd=signed.path)
+    git("update-ref", "refs/heads/main", forged, cwd=signed.path)
+    assert rules_of(signed) == ["signature"]

@@ -22,10 +22,16 @@ if TYPE_CHECKING:
 @escalation.command("verify")
 @click.argument("range_", metavar="[RANGE]", required=False)
 @click.option("--afresh", is_flag=True, help="Judge everything, also what this clone has found clean before.")
+@click.option("--require-signatures", is_flag=True, help="Ask for signatures where the settings do not.")
 @common
 @click.pass_context
 def verify_command(
-    ctx: click.Context, range_: str | None, afresh: bool, repo: str | None, as_json: bool
+    ctx: click.Context,
+    range_: str | None,
+    afresh: bool,
+    require_signatures: bool,
+    repo: str | None,
+    as_json: bool,
 ) -> None:
     """Judge whether every step in history was legal, by somebody entitled.
 
@@ -34,7 +40,8 @@ def verify_command(
     """
     from .. import verdict
 
-    _tell(ctx, verdict.verify(folder(ctx, repo), range_, afresh=afresh), as_json, github=False)
+    report = verdict.verify(folder(ctx, repo), range_, afresh=afresh, require_signatures=require_signatures)
+    _tell(ctx, report, as_json, github=False)
 
 
 @escalation.command("check")
@@ -133,6 +140,10 @@ def _tell(ctx: click.Context, report: Report, as_json: bool, github: bool) -> No
 def _summary(report: Report) -> str:
     since = f" since {report.since[:12]}" if report.since else ""
     parts = [f"{report.steps} steps in {report.commits} commits{since} by {len(report.people)} people"]
+    if report.unsigned:
+        parts.append(
+            f"{report.unsigned} of the commits unsigned: a name without a signature is a claim, not proof"
+        )
     if report.imported:
         parts.append(f"{report.imported} records imported")
     parts.append(f"{len(report.violations)} violations")
@@ -149,6 +160,7 @@ def _as_json(report: Report) -> dict[str, Any]:
         "commits": report.commits,
         "steps": report.steps,
         "imported": report.imported,
+        "unsigned": report.unsigned,
         "people": list(report.people),
         "violations": [_offence(offence) for offence in report.violations],
         "waived": [_offence(offence) for offence in report.waived],

@@ -571,6 +571,33 @@ class Repository:
         """The newest commit that both contain, None where they share no history."""
         return self._run("merge-base", one, other).text or None
 
+    def is_signed(self, commit: str) -> bool:
+        """Whether a commit carries a signature, whatever it is worth."""
+        [found] = self.objects.get([commit])
+        head = found.data.partition(b"\n\n")[0] if found and found.data else b""
+        return b"\ngpgsig" in head
+
+    def signatures(self, commits: Sequence[str]) -> dict[str, tuple[str, str]]:
+        """git's verdict on each commit's signature and the fingerprint of its key (`git log`, ``%G?``, ``%GF``).
+
+        Nobody is trusted by name here: an SSH key that holds is ``U``, whoever it belongs to.
+        """
+        found: dict[str, tuple[str, str]] = {}
+        for some in _chunks(commits):
+            done = self._run(
+                "-c",
+                f"gpg.ssh.allowedSignersFile={os.devnull}",
+                "log",
+                "--no-walk=unsorted",
+                "--format=%H %G? %GF",
+                *some,
+            )
+            for line in done.text.split("\n"):
+                oid, _, rest = line.partition(" ")
+                verdict, _, fingerprint = rest.partition(" ")
+                found[oid] = (verdict, fingerprint)
+        return found
+
     def follows(self, old: str, new: str) -> bool:
         """Whether ``old`` is on the first-parent line of ``new``."""
         if old == new:
