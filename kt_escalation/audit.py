@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from . import lookup
 from .core import rights, signatures, story, verify
 from .core.model import MAX_BYTES, Record
 from .core.policies import Policies, assemble
@@ -266,16 +267,8 @@ class Audit:
         origin = self._record_at(parent, record.reopens)
         deciders = tuple(review.reviewer for review in origin.reviews) if origin else ()
         snapshot = self._snapshot(parent)
-        others = snapshot.reopeners(record.reopens) if snapshot else ()
-        still_open = [other for other in others if other.resolution is None]
-        return Context(
-            commit.email,
-            commit.committed_at,
-            policies,
-            deciders,
-            origin,
-            still_open[0] if still_open else None,
-        )
+        again = lookup.open_reopener(snapshot, record.reopens) if snapshot else None
+        return Context(commit.email, commit.committed_at, policies, deciders, origin, again)
 
     def _foreign(self, commit: Commit) -> Iterator[Offence]:
         for change in commit.changes:

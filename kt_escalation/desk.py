@@ -26,6 +26,7 @@ from .core.times import to_millis
 from .errors import (
     BadInput,
     Failure,
+    IllegalRecord,
     KtError,
     LockTimeout,
     NotFound,
@@ -155,6 +156,9 @@ class Store:
         Raises BadInput, NotAStore, NoIdentity.
         """
         wanted = wanted or Filter()
+        for key in ("team", "user", "agent_id"):
+            if getattr(wanted, key) == "":
+                raise BadInput(problem=f"the {key.replace('_', ' ')} to list is empty")
         snapshot = self._snapshot(rev, fetch)
         parts: list[Iterator[Entry | Invalid]] = []
         if wanted.statuses & {"queued", "claimed"}:
@@ -251,11 +255,23 @@ class Store:
             if isinstance(item, Invalid)
         ]
         for item in bad:
-            remedy = f"mend it in a commit; its last states are in `git log -p -- {item.path}`"
+            remedy = f"take it out of the queue with `git rm {item.path}`"
+            if item.escalation_id is not None:
+                remedy = (
+                    f"an admin brings it back with `kt escalation restore --id {item.escalation_id} --reason TEXT`; "
+                    f"what it was is in `git log -p -- {item.path}`"
+                )
             found.append(Finding("files", False, f"{item.path}: {item.error}", remedy))
         if not bad:
             found.append(Finding("files", True, "every file below queue/ can be read", ""))
-        for fault in assemble(*snapshot.policies()).faults:
+        policies = assemble(*snapshot.policies())
+        for entry in snapshot.open():
+            lost = sweep.nobody_left(entry.record, policies) if isinstance(entry, Entry) else None
+            if lost and isinstance(entry, Entry):
+                name = entry.record.escalation_id
+                remedy = f"hand it on with `kt escalation assign --id {name}`, or mend the roster"
+                found.append(Finding("people", False, f"{name}: {lost}", remedy))
+        for fault in policies.faults:
             found.append(Finding("policies", False, str(fault), "mend it in a commit on the store branch"))
         return found
 
@@ -539,8 +555,8 @@ class Store:
 
         def decide(snapshot: Snapshot, act: Act) -> Plan:
             record = lookup.entry(snapshot, escalation_id).record
-            still_open = [r for r in snapshot.reopeners(escalation_id) if r.resolution is None]
-            new = transitions.reopen(record, act, words, new_id, still_open[0] if still_open else None)
+            again = lookup.open_reopener(snapshot, escalation_id)
+            new = transitions.reopen(record, act, words, new_id, again)
             if new.escalation_id != new_id:
                 return Plan(records=(new,), unchanged=1)
             message = Message("reopen", [new_id], act.actor, detail=f"for {escalation_id}", text=words)
@@ -568,8 +584,11 @@ class Store:
 
         return self._lander.land(decide, partial=False)
 
-    def _last_legal(self, snapshot: Snapshot, escalation_id: str) -> Record:
-        """The last state of a record that a row of legal steps led to. Raises NotFound."""
+    def _last_legal(self, snapshot: Snapshot, escalation_id: str, *, born: bool = False) -> Record:
+        """The last state of a record that a row of legal steps led to; ``born`` takes its first as it is.
+
+        Raises NotFound, NothingToRestore.
+        """
         if not isinstance(self._port, GitStore):
             raise BadInput(problem="this store has no git history")
         state: Record | None = None
@@ -577,7 +596,7 @@ class Store:
             if step.after is None or step.after == state or step.problem:
                 continue
             parent = history.parent(self._port, step.commit)
-            if parent is None:
+            if parent is None or (born and state is None):
                 # Judging begins with the store: what its first commit brings is imported.
                 state = step.after
                 continue
@@ -590,6 +609,12 @@ class Store:
             )
             if not verify.judge(state, step.after, told):
                 state = step.after
+        if state is None and snapshot.paths(escalation_id):
+            raise NothingToRestore(
+                says="{escalation_id} has no legal state to go back to",
+                hint=f"take the file out of the queue with `git rm {snapshot.paths(escalation_id)[0]}`",
+                escalation_id=escalation_id,
+            )
         if state is None:
             raise NotFound(escalation_id=escalation_id)
         return state
@@ -645,6 +670,7 @@ class Store:
             try:
                 last = self.get(escalation_id, fetch=True)
                 if last.record.resolution is not None:
+                    self._require_legal(last)
                     return last
             except (RemoteUnreachable, LockTimeout):
                 # The network may come and go while somebody thinks; only a first failure is told.
@@ -659,6 +685,18 @@ class Store:
             nap = pause * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
             time.sleep(nap if left is None else min(nap, left))
             pause = min(pause * POLL_GROWTH, LONGEST_POLL)
+
+    def _require_legal(self, found: Found) -> None:
+        """Raise IllegalRecord unless the decision is what a row of legal steps led to.
+
+        How the record came into the store is taken as it is; the whole history is for `verify`.
+        """
+        if not isinstance(self._port, GitStore):
+            return
+        snapshot = self._port.read(found.commit)
+        legal = self._last_legal(snapshot, found.record.escalation_id, born=True)
+        if legal != found.record:
+            raise IllegalRecord(escalation_id=found.record.escalation_id, path=found.path)
 
     def follow(self) -> str | None:
         """Bring the checkout to the newest state, where that is safe; what stood in the way, else None."""

@@ -114,7 +114,7 @@ class NoIdentity(KtError):
     """git does not know who is acting."""
 
     code = "no_identity"
-    says = "git does not know who you are{detail}"
+    says = "git does not know who you are, in a way that fits a record{detail}"
     hint = "run `git config user.name 'Your Name'` and `git config user.email you@example.com`"
 
 
@@ -139,7 +139,10 @@ class UnreadableRecord(KtError):
 
     code = "unreadable_record"
     says = "{path} cannot be read: {problem}"
-    hint = "mend the file in a commit (its last good state is in `git log -p -- {path}`), then try again"
+    hint = (
+        "an admin brings it back with `kt escalation restore --id {escalation_id} --reason TEXT`; "
+        "what it was is in `git log -p -- {path}`"
+    )
 
 
 class BrokenPolicies(KtError):
@@ -294,6 +297,14 @@ class AlreadyReopened(Conflict):
     code = "already_reopened"
     says = "{escalation_id} was reopened as {reopened_by} at {since}, which is still open"
     hint = "decide that one; see it with `kt escalation get --id {reopened_by}`"
+
+
+class IllegalRecord(Conflict):
+    """The decision in the record was not made by the rules."""
+
+    code = "illegal_record"
+    says = "{escalation_id} is resolved in {path}, but not by a legal step"
+    hint = "release nothing; `kt escalation verify` says what is wrong, and an admin brings it back with `restore`"
 
 
 class NothingToRestore(Conflict):

@@ -79,6 +79,17 @@ def deciders(snapshot: Snapshot, record: Record) -> tuple[str, ...]:
     return tuple(review.reviewer for review in found.record.reviews) if isinstance(found, Entry) else ()
 
 
+def open_reopener(snapshot: Snapshot, escalation_id: str) -> Record | None:
+    """An open escalation that reopens that one, or one that reopened it, and so on."""
+    waiting = [escalation_id]
+    while waiting:
+        for record in snapshot.reopeners(waiting.pop()):
+            if record.resolution is None:
+                return record
+            waiting.append(record.escalation_id)
+    return None
+
+
 def is_claim(record: Record, act: Act, claim_id: str) -> bool:
     """Whether the actor holds it under that claim id."""
     return (

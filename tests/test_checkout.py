@@ -454,3 +454,47 @@ def test_what_is_no_store_says_so(tmp_path: Path, what: str) -> None:
     args = ["-C", str(tmp_path / "missing")] if what == "no folder" else []
     ran = kt("list", *args, "--json", cwd=tmp_path, env={"GIT_CEILING_DIRECTORIES": str(tmp_path.parent)})
     assert ran.code == 2 and ran.error["code"] == "not_a_store"
+
+
+def test_a_remote_that_is_not_called_origin_is_never_passed_over(lab: Lab) -> None:
+    lab.escalations("one")
+    clone = lab.clone("alice", "--origin", "upstream")
+    refused = kt("claim", "--id", "esc_one", "--json", cwd=clone)
+    assert refused.code == 2 and "git config kt.remote upstream" in refused.error["message"]
+    assert kt("doctor", cwd=clone).code == 1
+    git("config", "kt.remote", "upstream", cwd=clone)
+    assert kt("claim", "--id", "esc_one", cwd=clone).code == 0 and lab.commits("claim esc_one")
+    git("config", "kt.remote", "", cwd=clone)
+    assert kt("note", "--id", "esc_one", "--text", "here alone", cwd=clone).code == 0
+    assert not lab.commits("note")
+
+
+def test_a_branch_that_is_not_there_is_not_read_as_another(lab: Lab) -> None:
+    lab.escalations("one")
+    clone = lab.clone("alice")
+    git("config", "kt.branch", "nope", cwd=clone)
+    ran = kt("list", "--json", cwd=clone)
+    assert ran.code == 2 and ran.error["code"] == "no_store_branch" and "kt.branch is nope" in ran.err
+
+
+def test_a_clone_of_a_store_in_a_folder_is_told_which(lab: Lab) -> None:
+    lab.put({"ops/review/policies/policy-config.yaml": "pack: {enabled: true}\n"})
+    git("rm", "-rq", "policies", cwd=lab.seed)
+    git("commit", "--quiet", "-m", "move", cwd=lab.seed)
+    git("push", "--quiet", "origin", "HEAD:main", cwd=lab.seed)
+    clone = lab.clone("alice")
+    ran = kt("list", "--json", cwd=clone)
+    assert ran.code == 2 and "git config kt.root ops/review" in ran.error["message"]
+    git("config", "kt.root", "ops/review", cwd=clone)
+    assert kt("list", cwd=clone).code == 0
+
+
+def test_a_clone_made_before_the_store_is_told_to_fetch(lab: Lab, tmp_path: Path) -> None:
+    git("init", "--bare", "--quiet", str(tmp_path / "new.git"), cwd=tmp_path)
+    for name in ("early", "maker"):
+        git("clone", "--quiet", str(tmp_path / "new.git"), name, cwd=tmp_path)
+        git("config", "user.name", name, cwd=tmp_path / name)
+        git("config", "user.email", f"{name}@example.com", cwd=tmp_path / name)
+    assert kt("init", cwd=tmp_path / "maker").code == 0
+    assert "--fetch" in kt("list", cwd=tmp_path / "early").err
+    assert kt("list", "--fetch", cwd=tmp_path / "early").code == 0

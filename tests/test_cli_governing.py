@@ -19,11 +19,12 @@ from kt_escalation.errors import WaitTimeout
 ROSTER = """\
 teams:
   - {team_id: legal, members: [alice, bob]}
-  - {team_id: security, members: [carol]}
+  - {team_id: security, members: [carol, dora]}
 users:
   - {user_id: alice, emails: [alice@example.com, alice@home.example], roles: [reviewer]}
   - {user_id: bob, emails: [bob@example.com], roles: [reviewer]}
   - {user_id: carol, emails: [carol@example.com], roles: [reviewer]}
+  - {user_id: dora, emails: [dora@example.com], roles: [reviewer]}
   - {user_id: boss, emails: [boss@example.com], roles: [admin]}
   - {user_id: gw, emails: [gw@example.com, seed@example.com], roles: [gateway]}
   - {user_id: eve, emails: [eve@example.com], roles: [auditor]}
@@ -102,7 +103,7 @@ def test_people_are_known_by_their_user_id_whatever_the_address(governed: Lab) -
     ("who", "args", "words"),
     [
         ("carol", ["claim", "--id", "esc_one"], "it is routed to team legal; alice, bob may"),
-        ("eve", ["claim", "--id", "esc_one"], "eve has not the role reviewer (reviewer: alice, bob, carol)"),
+        ("eve", ["claim", "--id", "esc_one"], "eve has not the role reviewer (reviewer: alice, bob, carol, dora)"),
         ("eve", ["note", "--id", "esc_one", "--text", "x"], "eve has not the role reviewer or admin"),
         ("mallory", ["claim", "--id", "esc_one"], "mallory@example.com is not on the roster"),
         ("alice", ["raise", "--reason-code", "a.b"], "alice has not the role gateway or admin (gateway or admin: boss, gw)"),
@@ -138,7 +139,7 @@ def test_the_roster_counts_at_the_tip_and_not_in_the_working_tree(governed: Lab)
     ("file", "text", "place", "words"),
     [
         ("settings", "claims:\n  lease: soon\n", ":2:3", "claims.lease: 'soon' is not a duration"),
-        ("settings", "claims: {leese: 4h}\n", ":1:10", "claims.leese: is not a key of this"),
+        ("settings", "claims: {leese: 4h}\n", ":1:10", "claims.leese: is not a key that is known here"),
         ("settings", "rules:\n  - approvals: many\n", ":2:5", "rules[0].approvals"),
         ("settings", "rules:\n  - claim_within: 1h\n", ":2:5", "claim_within and fallback go together"),
         ("roster", "users:\n  - {user_id: a, emails: []}\n", ":2:18", "users[0].emails"),
@@ -491,6 +492,66 @@ def test_waiting_from_a_thread_of_a_program(lab: Lab) -> None:
     assert found[0].record.resolution.outcome == "approved"
 
 
+def test_a_decision_that_was_edited_into_the_file_releases_nothing(lab: Lab) -> None:
+    lab.escalations("one", "two")
+    alice, caller = lab.clone("alice"), lab.clone("caller")
+    kt("claim", "--id", "esc_one", cwd=alice)
+    kt("resolve", "--id", "esc_one", "--outcome", "denied", "--reason", "no", cwd=alice)
+    path = next(path for path in lab.files() if "resolved" in path)
+    decided = lab.file(path)
+    lab.put({path: decided.replace("denied", "approved") + "\n"}, "tidy")
+    ran = kt("wait", "--id", "esc_one", "--json", cwd=caller)
+    assert ran.code == 6 and ran.error["code"] == "illegal_record" and ran.out == ""
+    assert kt("restore", "--id", "esc_one", "--reason", "edited", cwd=alice).code == 0
+    assert kt("wait", "--id", "esc_one", cwd=caller).code == 1
+
+
+def test_who_is_wanted_by_nobody_on_the_roster_is_overdue_and_told_by_doctor(governed: Lab) -> None:
+    put(governed, lost=record_text("lost").replace("source: default", "team_id: ghosts\n  source: default"))
+    bob = governed.clone("bob")
+    assert ids(kt("list", "--overdue", "--json", cwd=bob).json["escalations"]) == ["esc_lost"]
+    found = kt("doctor", "--json", cwd=bob)
+    [bad] = [finding for finding in found.json["findings"] if not finding["ok"]]
+    assert found.code == 1 and bad["check"] == "people"
+    assert "esc_lost: nobody on the roster may decide it (routed to team ghosts)" in bad["detail"]
+
+
+def test_an_escalation_that_needs_two_is_not_given_to_one(governed: Lab) -> None:
+    name = raised(governed, "one", severity="critical")
+    ran = kt("assign", "--id", name, "--to", "bob", "--reason", "x", cwd=governed.clone("boss"))
+    assert ran.code == 3 and "it needs 2 more people, so give it to a team" in ran.err
+
+
+def test_a_reopened_one_is_reopened_only_at_the_end_of_its_chain(lab: Lab) -> None:
+    lab.escalations("one")
+    alice = lab.clone("alice")
+
+    def denied(name: str) -> None:
+        kt("claim", "--id", name, cwd=alice)
+        assert kt("resolve", "--id", name, "--outcome", "denied", "--reason", "no", cwd=alice).code == 0
+
+    denied("esc_one")
+    second = kt("reopen", "--id", "esc_one", "--reason", "a", "--json", cwd=alice).json["escalation"]
+    denied(second["escalation_id"])
+    third = kt("reopen", "--id", second["escalation_id"], "--reason", "b", "--json", cwd=alice)
+    again = kt("reopen", "--id", "esc_one", "--reason", "c", "--json", cwd=alice)
+    assert again.code == 6
+    assert again.error["reopened_by"] == third.json["escalation"]["escalation_id"]
+
+
+def test_the_same_note_again_is_a_repeat(lab: Lab) -> None:
+    lab.escalations("one")
+    alice, bob = lab.clone("alice"), lab.clone("bob")
+    assert kt("note", "--id", "esc_one", "--text", "hm", "--json", cwd=alice).json["changed"] is True
+    assert kt("note", "--id", "esc_one", "--text", "hm", "--json", cwd=alice).json["changed"] is False
+    assert kt("note", "--id", "esc_one", "--text", "hm", "--json", cwd=bob).json["changed"] is True
+
+
+@pytest.mark.parametrize("option", ["--team", "--user", "--agent-id"])
+def test_an_empty_filter_is_bad_input_and_no_other_question(lab: Lab, option: str) -> None:
+    assert kt("list", option, "", cwd=lab.clone("alice")).code == 2
+
+
 # --- kt policy ------------------------------------------------------------------------------------
 
 BROKEN_PACK = """\
@@ -530,6 +591,7 @@ rules:
   - match: {severity: high}
   - match: {severity: high, model: m}
   - match: {team_id: ghosts}
+  - {match: {team_id: legal}, approvals: 2, claim_within: 1h, fallback: {user_id: bob}}
 """
 FAULTS = {
     ("policies/p.yaml", 5, "has either model or models, not both"),
@@ -549,6 +611,8 @@ FAULTS = {
     ("policies/settings.yaml", 1, "there is no user ghost on the roster"),
     ("policies/settings.yaml", 4, "can never match: rules[0] takes all that it asks for"),
     ("policies/settings.yaml", 5, "there is no team ghosts on the roster"),
+    ("policies/settings.yaml", 6, "team legal has 0 reviewers, and 2 approvals are asked for"),
+    ("policies/settings.yaml", 6, "one user cannot give the 2 approvals that it asks for"),
 }
 
 

@@ -191,7 +191,7 @@ def test_a_context_file_is_json_or_yaml_for_the_reviewer(gw: Path, text: str, st
     ("args", "stdin", "says"),
     [
         ([], b"", "nothing to raise"),
-        (["--request-id", "r"], b"", "nothing to raise"),
+        (["--request-id", "r"], b"", "--reason-code is missing"),
         (["--reason-code", "no spaces"], b"", "reason_code"),
         (["--reason-code", "a.b", "--summary", "two\nlines"], b"", "summary"),
         (["--reason-code", "a.b", "--summary", "x" * 201], b"", "summary"),

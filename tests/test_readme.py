@@ -76,6 +76,8 @@ def test_the_python_example_runs_as_printed(lab: Lab) -> None:
 
 def test_the_roster_and_the_settings_that_it_shows_have_no_fault(lab: Lab) -> None:
     clone = lab.clone("alice")
+    for pack in (TOP / "policies").glob("*.yaml"):
+        (clone / "policies" / pack.name).write_bytes(pack.read_bytes())
     for name, text in re.findall(r"```yaml\n# policies/(\w+)\.yaml\n(.*?)```", section(RIGHTS), re.DOTALL):
         (clone / f"policies/{name}.yaml").write_text(text)
     ran = kt_policy("lint", "--json", cwd=clone)

@@ -9,7 +9,7 @@ import click
 
 from ..core.model import CATEGORIES, SEVERITIES
 from ..core.text import visible
-from ..errors import Usage
+from ..errors import BadInput, Usage
 from .app import (
     PARTIAL,
     common,
@@ -106,13 +106,15 @@ def raise_command(ctx: click.Context, /, **given: Any) -> None:
                 hint="give one or the other",
             )
         items = intake.read_items(read_file(name), kind, provider=provider, model=model)
+        if not items and kind != "batch":
+            raise BadInput(problem=f"{'stdin' if name == '-' else name} holds nothing to raise")
         alone = [number for number, _ in items] == [intake.ALONE]
         several = kind != "record"
     else:
         if given["reason_code"] is None:
             raise Usage(
-                problem="nothing to raise",
-                hint="give --reason-code (and what else is known), or one of --file, --event and --batch",
+                problem="--reason-code is missing" if flags else "nothing to raise",
+                hint="give --reason-code and what else is known, or one of --file, --event and --batch",
             )
         if given["context"] is not None:
             flags["event_context"] = intake.read_context(read_file(given["context"]))

@@ -112,7 +112,9 @@ def writes(function: F) -> F:
 
 
 PARTIAL = click.option(
-    "--partial", is_flag=True, help="Do what can be done of several; without it, all or nothing."
+    "--partial",
+    is_flag=True,
+    help="Do what can be done of several, and exit 0 if any was; without it, all or nothing.",
 )
 
 

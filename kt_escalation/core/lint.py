@@ -39,6 +39,7 @@ def _across(policies: Policies) -> Iterator[_Found]:
     if policies.roster is not None:
         yield from _members(policies.roster)
         yield from _unknown(policies, policies.roster)
+        yield from _short(policies.settings.rules, policies.roster)
     yield from _never(policies.settings.rules)
 
 
@@ -119,6 +120,28 @@ def _destinations(policies: Policies) -> Iterator[tuple[str, Path, Fallback]]:
     for index, rule in enumerate(policies.settings.rules):
         if rule.fallback is not None:
             yield SETTINGS, ("rules", index, "fallback"), rule.fallback
+
+
+def _short(rules: Iterable[Rule], roster: Roster) -> Iterator[_Found]:
+    """Rules that ask more people than there are."""
+    for index, rule in enumerate(rules):
+        places: list[tuple[Path, str | None]] = [(("rules", index, "match", "team_id"), rule.match.team_id)]
+        if rule.fallback is not None:
+            places.append((("rules", index, "fallback", "team_id"), rule.fallback.team_id))
+            if rule.fallback.user_id is not None and rule.approvals > 1:
+                alone = ("rules", index, "fallback", "user_id")
+                yield SETTINGS, alone, f"one user cannot give the {rule.approvals} approvals that it asks for"
+        for where, team in places:
+            if team is None or not roster.has_team(team):
+                continue
+            reviewers = set(roster.members(team)) & set(roster.with_role("reviewer"))
+            if len(reviewers) < rule.approvals:
+                people = f"{len(reviewers)} reviewer{'s' if len(reviewers) != 1 else ''}"
+                yield (
+                    SETTINGS,
+                    where,
+                    f"team {team} has {people}, and {rule.approvals} approvals are asked for",
+                )
 
 
 def _never(rules: Iterable[Rule]) -> Iterator[_Found]:

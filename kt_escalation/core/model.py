@@ -378,7 +378,15 @@ def findings(error: ValidationError) -> list[tuple[tuple[str | int, ...], str]]:
         if finding["type"] == "missing":
             what = "is missing"
         elif finding["type"] == "extra_forbidden":
-            what = "is not a key of this"
+            what = "is not a key that is known here"
+        elif finding["type"] in ("string_too_long", "too_long"):
+            what = f"is longer than {finding['ctx']['max_length']}"
+        elif finding["type"] in ("string_too_short", "too_short"):
+            what = "must not be empty"
+        elif finding["type"] == "string_pattern_mismatch":
+            what = f"must match {finding['ctx']['pattern']}"
+        elif finding["type"] == "literal_error":
+            what = f"must be {finding['ctx']['expected']}"
         said.append((finding["loc"], what))
     return said
 

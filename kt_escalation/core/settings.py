@@ -80,7 +80,11 @@ class Settings(Value):
             wanted = rule.match.model_dump(exclude_none=True)
             differs = [key for key, value in wanted.items() if facts[key] != value]
             if not differs:
-                tried.append(Tried(where, True, f"asks for {rule.approvals} approval(s)"))
+                tried.append(
+                    Tried(
+                        where, True, f"asks for {rule.approvals} approval{'s' if rule.approvals > 1 else ''}"
+                    )
+                )
                 return Requires(
                     approvals=rule.approvals,
                     claim_within=rule.claim_within,

@@ -10,7 +10,7 @@ from typing import Literal
 from . import transitions
 from .model import Record
 from .policies import Policies
-from .rights import Act, require_known
+from .rights import Act, candidates, require_known
 from .times import format_duration, format_time
 
 Kind = Literal["expire", "release", "reroute"]
@@ -92,7 +92,7 @@ def deadline(record: Record) -> datetime | None:
 def overdue(record: Record, policies: Policies, now: datetime) -> str | None:
     """Why an open escalation wants attention beyond its turn, None if it does not.
 
-    A deadline or a lease has passed, or it is routed to somebody whom the roster does not know.
+    A deadline or a lease has passed, or nobody on the roster can decide it.
     """
     if record.resolution is not None:
         return None
@@ -101,9 +101,17 @@ def overdue(record: Record, policies: Policies, now: datetime) -> str | None:
             return f"{what} was due at {format_time(end)}"
     if record.claim and record.claim.expires_at and now > record.claim.expires_at + _tolerance(policies):
         return f"the lease of {record.claim.claimed_by} ended at {format_time(record.claim.expires_at)}"
+    return nobody_left(record, policies)
+
+
+def nobody_left(record: Record, policies: Policies) -> str | None:
+    """Why nobody on the roster can decide an open escalation, None if somebody can."""
     user = record.route.user_id
     if user is not None and policies.roster is not None and not policies.roster.knows(user):
         return f"it is routed to {user}, whom the roster does not know"
+    if record.status == "queued" and candidates(record, policies) == ():
+        team = f"team {record.route.team_id}" if record.route.team_id else "it"
+        return f"nobody on the roster may decide it (routed to {team})"
     return None
 
 

@@ -45,7 +45,7 @@ from .model import (
     Route,
     explain,
 )
-from .rights import Act, is_admin, known_as, may_review, require_role, votes, why_not
+from .rights import Act, is_admin, known_as, may_review, quorum, require_role, votes, why_not
 from .roster import person
 from .times import format_duration, format_time
 
@@ -292,6 +292,9 @@ def assign(
     if whom.user_id is not None:
         routed = record.replace(route=Route(user_id=whom.user_id, source="assigned"))
         missing = why_not(routed, act.policies, whom.user_id, deciders)
+        short = quorum(record, act.policies)
+        if short and short.missing > 1:
+            missing = missing or f"it needs {short.missing} more people, so give it to a team"
         if missing:
             raise _no_such(act, record, missing)
     now = stamp(record, act)
@@ -455,9 +458,14 @@ def release(record: Record, act: Act) -> Record:
 
 
 def note(record: Record, act: Act, text: str) -> Record:
-    """The record with one more note. Raises NotAllowed, AlreadyResolved, ClockSkew."""
+    """The record with one more note; the same one where the actor has just said that very thing.
+
+    Raises NotAllowed, AlreadyResolved, ClockSkew.
+    """
     require_role(act, "note on", record.escalation_id, "reviewer", "admin")
     _require_open(record)
+    if _noted_so(record, act, text):
+        return record
     return _fits(record.replace(notes=_noted(record, act, stamp(record, act), text)))
 
 

@@ -52,6 +52,10 @@ def _remote(store: GitStore, timeout: float) -> list[Finding]:
         remote = store.remote
     except KtError as error:
         return [Finding("remote", False, error.what, "git config --unset kt.remote")]
+    try:
+        store.require_remote_choice()
+    except KtError as error:
+        return [Finding("remote", False, error.what, "git config kt.remote NAME")]
     branch = store.branch
     if remote is None:
         well = branch is not None

@@ -360,6 +360,10 @@ class Repository:
         done = self._run("rev-list", "--objects", "--missing=print", tree)
         return [line[1:] for line in done.text.split("\n") if line.startswith("?")]
 
+    def folders(self, commit: str) -> list[str]:
+        """All folders of a commit."""
+        return self._run("ls-tree", "-r", "-d", "-z", "--name-only", commit).text.split("\0")[:-1]
+
     def grep(self, commit: str, pattern: str, folder: str) -> list[str]:
         """The files below a folder of a commit that hold a line of a basic regular expression."""
         done = self._run(

@@ -61,9 +61,22 @@ class GitStore:
         """The remote: `kt.remote`, else `origin`, else none (design, section 2)."""
         known = self.repository.remotes()
         asked = self.repository.config.get("kt.remote")
-        if asked is not None and asked not in known:
+        if asked and asked not in known:
             raise BadInput(problem=f"kt.remote is {asked!r}, but there is no such remote; see `git remote`")
-        return asked or ("origin" if "origin" in known else None)
+        return asked or ("origin" if asked is None and "origin" in known else None)
+
+    def require_remote_choice(self) -> None:
+        """Raise BadInput where there are remotes and nothing says which of them holds the store.
+
+        To take none of them would make a commit that nobody else sees look like one that has landed.
+        """
+        if self.remote is None and self.repository.config.get("kt.remote") is None:
+            others = sorted(self.repository.remotes())
+            if others:
+                raise BadInput(
+                    problem=f"none of the remotes ({', '.join(others)}) is called origin; say which holds the store "
+                    f"with `git config kt.remote {others[0]}`, or that none does with `git config kt.remote ''`"
+                )
 
     @property
     def branch(self) -> str | None:
@@ -111,7 +124,10 @@ class GitStore:
         if commit is None:
             if rev is not None:
                 raise BadInput(problem=f"{rev!r} names no commit; see `git log --all`")
-            raise NotAStore(where=str(self._where), problem="it has no commit yet")
+            hint = {"hint": "ask the remote with --fetch, or make a store with `kt escalation init`"}
+            raise NotAStore(
+                where=str(self._where), problem="it has no commit yet", **(hint if self.remote else {})
+            )
         return self.at(commit)
 
     def _committed(self) -> str | None:
@@ -123,6 +139,11 @@ class GitStore:
         tracking = self.repository.commit_of(f"refs/remotes/{self.remote}/{branch}") if self.remote else None
         if local and tracking and local != tracking:
             return local if self.repository.is_ancestor(tracking, local) else tracking
+        if not (local or tracking) and self.repository.config.get("kt.branch"):
+            raise NoStoreBranch(
+                problem=f"kt.branch is {branch}, and there is no such branch here",
+                hint="fetch it, or name another with `git config kt.branch NAME`",
+            )
         return local or tracking or self.repository.commit_of("HEAD")
 
     def tip(self, timeout: float) -> GitSnapshot:
@@ -135,6 +156,7 @@ class GitStore:
 
     def _fetched(self, timeout: float) -> tuple[str, str | None]:
         """The store branch and its newest commit."""
+        self.require_remote_choice()
         branch = self._branch = self.branch_to_write(timeout)
         ref = f"refs/remotes/{self.remote}/{branch}" if self.remote else f"refs/heads/{branch}"
         if self.remote:
@@ -186,6 +208,17 @@ class GitStore:
         head = self.repository.head_branch()
         self._branch = self.branch or head or ""
         return self.repository.commit_of("HEAD")
+
+    def not_a_store(self, commit: str) -> NotAStore:
+        """The error for a commit without a store where `kt.root` says, with where one may be."""
+        problem = f"{commit[:12]} has neither queue/ nor policies/ there"
+        folders = self.repository.folders(commit)
+        inside = f"/{layout.POLICIES}"
+        found = sorted(name.removesuffix(inside) for name in folders if name.endswith(inside))
+        if self.root or not found:
+            return NotAStore(where=str(self._where), problem=problem)
+        hint = f"if the store is in {found[0]}, run `git config kt.root {found[0]}`; else make one with `kt escalation init`"
+        return NotAStore(where=str(self._where), problem=problem, hint=hint)
 
     @property
     def _where(self) -> Path:
@@ -440,8 +473,10 @@ class GitStore:
         if done.status == 0:
             return None
         files = re.findall(r"^\t(\S.*)$", done.err, re.MULTILINE)
-        words = f"{', '.join(files[:3])} has local changes" if files else done.words
-        return f"{words}; bring it along with `git merge --ff-only {self.remote}/{branch}`"
+        along = f"bring it along with `git merge --ff-only {self.remote}/{branch}`"
+        if files:
+            return f"{', '.join(files[:3])} has local changes; stash or undo them, then {along}"
+        return f"{done.words}; {along}"
 
     def close(self) -> None:
         """End the git process that reads objects."""
@@ -457,8 +492,7 @@ class GitSnapshot:
         top = self._tree(f"{commit}:{store.root}" if store.root else f"{commit}^{{tree}}")
         folders = {entry.name: entry.oid for entry in top if entry.mode == TREE}
         if not {layout.QUEUE, layout.POLICIES} & set(folders):
-            where = f"{store._where}"
-            raise NotAStore(where=where, problem=f"{commit[:12]} has neither queue/ nor policies/ there")
+            raise store.not_a_store(commit)
         self._queue_id = folders.get(layout.QUEUE)
         self._policies_id = folders.get(layout.POLICIES)
 
