@@ -584,9 +584,10 @@ class Store:
 
         return self._lander.land(decide, partial=False)
 
-    def _last_legal(self, snapshot: Snapshot, escalation_id: str, *, born: bool = False) -> Record:
-        """The last state of a record that a row of legal steps led to; ``born`` takes its first as it is.
+    def _last_legal(self, snapshot: Snapshot, escalation_id: str) -> Record:
+        """The last state of a record that a row of legal steps led to, from its first on.
 
+        How it came into the store is taken as it is: there is no state before it to go back to.
         Raises NotFound, NothingToRestore.
         """
         if not isinstance(self._port, GitStore):
@@ -596,8 +597,7 @@ class Store:
             if step.after is None or step.after == state or step.problem:
                 continue
             parent = history.parent(self._port, step.commit)
-            if parent is None or (born and state is None):
-                # Judging begins with the store: what its first commit brings is imported.
+            if parent is None or state is None:
                 state = step.after
                 continue
             told = verify.Context(
@@ -687,14 +687,11 @@ class Store:
             pause = min(pause * POLL_GROWTH, LONGEST_POLL)
 
     def _require_legal(self, found: Found) -> None:
-        """Raise IllegalRecord unless the decision is what a row of legal steps led to.
-
-        How the record came into the store is taken as it is; the whole history is for `verify`.
-        """
+        """Raise IllegalRecord unless the decision is what a row of legal steps led to."""
         if not isinstance(self._port, GitStore):
             return
         snapshot = self._port.read(found.commit)
-        legal = self._last_legal(snapshot, found.record.escalation_id, born=True)
+        legal = self._last_legal(snapshot, found.record.escalation_id)
         if legal != found.record:
             raise IllegalRecord(escalation_id=found.record.escalation_id, path=found.path)
 
