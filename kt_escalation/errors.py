@@ -114,7 +114,7 @@ class NoIdentity(KtError):
     """git does not know who is acting."""
 
     code = "no_identity"
-    says = "git does not know who you are, in a way that fits a record{detail}"
+    says = "git does not know who you are"
     hint = "run `git config user.name 'Your Name'` and `git config user.email you@example.com`"
 
 

@@ -109,7 +109,7 @@ def route_command(ctx: click.Context, /, **given: Any) -> None:
 @common
 @click.pass_context
 def replay_command(ctx: click.Context, /, **given: Any) -> None:
-    """Route past escalations by changed policies, and show what would have gone elsewhere.
+    """Route past escalations by changed policies, and show what would go elsewhere than by the committed ones.
 
     What the gateway itself had routed is left out: no policy decides it.
     """

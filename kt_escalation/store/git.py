@@ -768,16 +768,16 @@ def _run_at(folder: Path, *args: str) -> tuple[int, str, str]:
 def _author(status: int, text: str) -> Author:
     found = re.fullmatch(r"(.*) <(.*)> \d+ [+-]\d{4}", text)
     if status != 0 or not found:
-        raise NoIdentity(detail="")
+        raise NoIdentity()
     name, email = found[1], found[2]
     try:
         (name + email).encode()
     except UnicodeEncodeError:
-        raise NoIdentity(detail=": the name or e-mail is not UTF-8") from None
+        raise NoIdentity(says="your name or e-mail in git is not UTF-8") from None
     odd = len(email) > MAX_NAME or any(char.isspace() or is_hidden(char) for char in email)
     if "@" not in email or odd:
         # Without the @ an address could pass for a user id of the roster; the rest fits no record.
-        raise NoIdentity(detail=f": {email[:80]!r} is not an e-mail address")
+        raise NoIdentity(says=f"your e-mail in git, {email[:80]!r}, is none that a record can hold")
     return Author(name, email)
 
 
