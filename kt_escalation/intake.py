@@ -18,28 +18,31 @@ ALONE = 0
 
 
 def read_items(
-    data: bytes, kind: str, *, provider: str | None = None, model: str | None = None
+    data: bytes, kind: str, *, name: str = "", provider: str | None = None, model: str | None = None
 ) -> list[tuple[int, Item]]:
     """The drafts in a file: ``record`` (YAML or JSON), ``event`` (one, or NDJSON) or ``batch`` (NDJSON of either).
 
-    A line that cannot be read or used becomes the BadInput that says why.
+    A line that cannot be read or used becomes the BadInput that says why; ``name`` is the file's, for
+    what stands in it alone.
     """
     if kind == "record":
-        return [(ALONE, _item(lambda: codec.load_yaml(data).value, kind, provider, model))]
+        return [(ALONE, _item(lambda: codec.load_yaml(data).value, kind, provider, model, name))]
     if kind == "event":
         try:
             whole = codec.load_json(data)
         except codec.Malformed:
             pass
         else:
-            return [(ALONE, _item(lambda: whole, kind, provider, model))]
+            return [(ALONE, _item(lambda: whole, kind, provider, model, name))]
     return [
         (number, _item(lambda line=line: codec.load_json(line), kind, provider, model))  # type: ignore[misc]
         for number, line in codec.json_lines(data)
     ]
 
 
-def _item(read: Callable[[], Any], kind: str, provider: str | None, model: str | None) -> Item:
+def _item(
+    read: Callable[[], Any], kind: str, provider: str | None, model: str | None, name: str = ""
+) -> Item:
     try:
         value = read()
         looks_like_one = isinstance(value, dict) and events.is_event(value)
@@ -49,15 +52,15 @@ def _item(read: Callable[[], Any], kind: str, provider: str | None, model: str |
             return events.from_event(value, provider=provider, model=model)
         return events.from_record(value, provider=provider, model=model)
     except (codec.Malformed, events.BadDraft) as error:
-        return BadInput(problem=str(error))
+        return BadInput(problem=f"{name}: {error}" if name else str(error))
 
 
-def read_context(data: bytes) -> Any:
+def read_context(data: bytes, name: str) -> Any:
     """The event context in a JSON or YAML file. Raises BadInput."""
     try:
         return codec.load_yaml(data).value
     except codec.Malformed as error:
-        raise BadInput(problem=str(error)) from None
+        raise BadInput(problem=f"{name}: {error}") from None
 
 
 def from_keys(keys: Mapping[str, Any]) -> Item:

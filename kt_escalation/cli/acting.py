@@ -105,9 +105,10 @@ def raise_command(ctx: click.Context, /, **given: Any) -> None:
                 problem=f"{said} cannot go with --{'file' if kind == 'record' else kind}",
                 hint="give one or the other",
             )
-        items = intake.read_items(read_file(name), kind, provider=provider, model=model)
+        called = "stdin" if name == "-" else name
+        items = intake.read_items(read_file(name), kind, name=called, provider=provider, model=model)
         if not items and kind != "batch":
-            raise BadInput(problem=f"{'stdin' if name == '-' else name} holds nothing to raise")
+            raise BadInput(problem=f"{called} holds nothing to raise")
         alone = [number for number, _ in items] == [intake.ALONE]
         several = kind != "record"
     else:
@@ -117,7 +118,7 @@ def raise_command(ctx: click.Context, /, **given: Any) -> None:
                 hint="give --reason-code and what else is known, or one of --file, --event and --batch",
             )
         if given["context"] is not None:
-            flags["event_context"] = intake.read_context(read_file(given["context"]))
+            flags["event_context"] = intake.read_context(read_file(given["context"]), given["context"])
         items = [(intake.ALONE, intake.from_keys({**flags, "provider": provider, "model": model}))]
         alone, several = True, False
     with writing_store(ctx, given) as store:

@@ -111,33 +111,33 @@ def page(found: Found, include_context: bool, now: datetime) -> Iterator[str]:
         ("missing", _missing(found.quorum) if found.quorum else None),
     )
     for key, value in (record.labels or {}).items():
-        yield f"  label     {visible(key)} = {visible(value)}"
+        yield _field("label", f"{key} = {value}")
     yield from _policy_results(record)
     if record.event_context and include_context:
-        yield "context"
+        yield _field("context", "")
         for line in json.dumps(record.event_context, indent=2, ensure_ascii=False).splitlines():
-            yield f"  {visible(line)}"
+            yield f"    {visible(line)}"
     elif record.event_context:
-        yield f"context     {len(record.event_context)} keys; show them with --include-context"
+        yield _field("context", f"{len(record.event_context)} keys; show them with --include-context")
     if record.claim:
         until = f", until {format_time(record.claim.expires_at)}" if record.claim.expires_at else ""
-        held = f"{visible(record.claim.claimed_by)} since {format_time(record.claim.claimed_at)}{until}"
-        yield f"claimed by  {held} (claim {record.claim.claim_id})"
+        since = f"since {format_time(record.claim.claimed_at)}{until}"
+        yield _field("held by", f"{record.claim.claimed_by} {since} (claim {record.claim.claim_id})")
     for note in record.notes:
-        yield f"note        {visible(note.by)} at {format_time(note.at)}"
+        yield _field("note", f"{note.by} at {format_time(note.at)}")
         yield from _said(note.text)
     for review in record.reviews:
         category = f" ({review.category})" if review.category else ""
-        head = (
-            f"{review.outcome}{category} by {visible(review.reviewer)} at {format_time(review.reviewed_at)}"
-        )
-        yield f"review      {head}"
+        who = f"{review.outcome}{category} by {review.reviewer} at {format_time(review.reviewed_at)}"
+        yield _field("review", who)
         yield from _said(review.reason)
     if record.resolution:
         end = record.resolution
-        yield f"resolved    {end.outcome} by {visible(end.resolved_by)} at {format_time(end.resolved_at)}"
-    yield f"file        {visible(found.path)} at {found.commit[:12]}"
-    yield f"shown       {found.shown}"
+        yield _field("resolved", f"{end.outcome} by {end.resolved_by} at {format_time(end.resolved_at)}")
+        if not record.reviews:
+            yield from _said(end.reason)
+    yield _field("file", f"{found.path} at {found.commit[:12]}")
+    yield _field("shown", found.shown)
 
 
 def _missing(quorum: Quorum) -> str:
@@ -152,7 +152,11 @@ def _missing(quorum: Quorum) -> str:
 def _fields(*pairs: tuple[str, str | None]) -> Iterator[str]:
     for key, value in pairs:
         if value is not None:
-            yield f"  {key.ljust(9)} {visible(value)}"
+            yield _field(key, value)
+
+
+def _field(key: str, value: str) -> str:
+    return f"  {key.ljust(9)} {visible(value)}".rstrip()
 
 
 def _policy_results(record: Record) -> Iterator[str]:
@@ -163,10 +167,10 @@ def _policy_results(record: Record) -> Iterator[str]:
             words = " ".join(
                 str(result[key]) for key in ("policy_kind", "verdict", "reason_code") if key in result
             )
-            yield f"  result    {visible(words)}"
+            yield _field("result", words)
     scores = context.get("scores")
     for key, value in scores.items() if isinstance(scores, dict) else ():
-        yield f"  score     {visible(str(key))} = {visible(str(value))}"
+        yield _field("score", f"{key} = {value}")
 
 
 def _said(text: str) -> Iterator[str]:
