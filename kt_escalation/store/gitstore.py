@@ -438,10 +438,20 @@ class GitStore:
             self._left = f"{', '.join(sorted(dirty)[:3])} has local changes and was left as it is"
 
     def _entries_at(self, commit: str | None, paths: Sequence[str]) -> dict[str, tuple[str, str] | None]:
+        """(mode, id) of paths in a commit; each folder is read once, however many of its files are asked."""
+        found: dict[str, tuple[str, str] | None] = dict.fromkeys(paths)
         if commit is None:
-            return dict.fromkeys(paths)
-        found = self.repository.objects.get([f"{commit}:{path}" for path in paths], largest=0)
-        return {path: (FILE, blob.oid) if blob else None for path, blob in zip(paths, found, strict=True)}
+            return found
+        folders = sorted({path.rpartition("/")[0] for path in paths})
+        trees = self.repository.objects.get([f"{commit}:{folder}" for folder in folders])
+        for folder, tree in zip(folders, trees, strict=True):
+            if tree is None or tree.data is None or tree.kind != "tree":
+                continue
+            for entry in self.repository.parse_tree(tree.data):
+                path = f"{folder}/{entry.name}" if folder else entry.name
+                if path in found and entry.mode != TREE:
+                    found[path] = (entry.mode, entry.oid)
+        return found
 
     def _checkout_of(self, branch: str) -> Repository | None:
         """The worktree, this one or another, that has the branch checked out."""
