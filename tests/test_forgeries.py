@@ -847,6 +847,15 @@ def test_a_whole_life_with_merges_and_a_squash_is_clean(forge: Forge) -> None:
     assert ran.json["violations"] == [] and ran.code == 0
 
 
+def test_policies_that_a_merge_by_an_admin_brings_in_are_legal(forge: Forge) -> None:
+    forge.git("switch", "--quiet", "-c", "side")
+    forge.write("policies/settings.yaml", SETTINGS.replace("1h", "2h"))
+    forge.commit("mallory")
+    forge.git("switch", "--quiet", "-")
+    forge.git("merge", "--quiet", "--no-ff", "-m", "merge", "side", who="boss")
+    assert kt("verify", "--json", cwd=forge.path).json["violations"] == []
+
+
 def test_a_damage_that_an_admin_restores_is_one_violation_that_can_be_waived(forge: Forge) -> None:
     forge.write(ONE, "broken\n")
     damage = forge.commit("alice")

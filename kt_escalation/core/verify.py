@@ -79,17 +79,16 @@ def judge(before: Record | None, after: Record | None, context: Context) -> tupl
     return (Violation("transition", "a move of the transition table, and nothing else changed"),)
 
 
-def judge_policies(author: str, parent: Policies, *, merged_by: str | None = None) -> tuple[Violation, ...]:
-    """The violations of a change below `policies/`: by an admin of the parent's roster, or merged by one.
+def judge_policies(author: str, parent: Policies) -> tuple[Violation, ...]:
+    """The violations of a change below `policies/`: it is for an admin of the parent's roster.
 
     The first roster is free (design, section 6).
     """
     if parent.roster is None:
         return ()
-    for email in (author, merged_by):
-        user = parent.roster.by_id.get(known_as(email, parent.roster)) if email else None
-        if user and "admin" in user.roles:
-            return ()
+    user = parent.roster.by_id.get(known_as(author, parent.roster))
+    if user and "admin" in user.roles:
+        return ()
     admins = ", ".join(parent.roster.with_role("admin")) or "nobody"
     return (Violation("policies", f"an admin of the roster before it ({admins})"),)
 
