@@ -15,6 +15,7 @@ from . import lookup
 from .core import rights, signatures, story, verify
 from .core.model import MAX_BYTES, Record
 from .core.policies import Policies, assemble
+from .core.roster import Roster, person
 from .core.times import format_time
 from .core.verify import Context, Violation
 from .errors import NotAStore
@@ -295,7 +296,8 @@ class Audit:
         if not said:
             return
         steps = [(old, new) for old, new, _ in self._steps_of.get(commit.oid, ())]
-        for rule, expected in _disagreements(said, sorted(names), steps):
+        roster = self.policies(commit.parents[0]).roster
+        for rule, expected in _disagreements(said, sorted(names), steps, roster):
             yield self._offence(commit, layout.QUEUE, rule, expected)
 
     # --- merges -----------------------------------------------------------------------------------
@@ -417,8 +419,13 @@ _NOWHERE = _State(layout.QUEUE, _PLAIN, "", None, None)
 
 
 def _disagreements(
-    said: dict[str, list[str]], names: Sequence[str], steps: Sequence[tuple[_State | None, _State]]
+    said: dict[str, list[str]],
+    names: Sequence[str],
+    steps: Sequence[tuple[_State | None, _State]],
+    roster: Roster | None,
 ) -> Iterator[tuple[str, str]]:
+    """What trailers say otherwise than records; one person under two addresses is one person."""
+    actors = {person(roster, name) for name in said.get("Kt-Actor", [])}
     if said.get("Kt-Escalation", []) != list(names[: len(said.get("Kt-Escalation", []))]) or not names:
         yield "trailers", f"Kt-Escalation: {', '.join(names) or 'none'}"
     count = said.get("Kt-Count", [str(len(names))])
@@ -428,7 +435,7 @@ def _disagreements(
         told = story.between(old.record if old else None, new.record)
         actions = {happening.action for happening in told}
         for happening in told:
-            if happening.actor and said.get("Kt-Actor", [happening.actor]) != [happening.actor]:
+            if happening.actor and actors and actors != {person(roster, happening.actor)}:
                 yield "trailers", f"Kt-Actor: {happening.actor}"
             outcome = happening.outcome
             if outcome and said.get("Kt-Outcome", [outcome]) != [outcome]:

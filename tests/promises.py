@@ -104,12 +104,16 @@ def records(files: Mapping[str, bytes]) -> dict[str, Record]:
     return found
 
 
-def check_step(before: Record | None, after: Record | None, author: str, admin: bool) -> None:
+def check_step(
+    before: Record | None, after: Record | None, email: str, admin: bool, known: Callable[[str], str]
+) -> None:
     """Assert that one step is a move of the transition table, made by whom the record says.
 
-    ``author`` is the name that records know the committer by.
+    ``known`` gives the one name of a person whom a record may name by user id or by e-mail.
     """
     assert after is not None, "a record was deleted"
+    author = known(email)
+    before, after = before and _with_one_name_each(before, known), _with_one_name_each(after, known)
     if before is None:
         assert after.status in ("queued", "claimed") and not after.reviews
         assert len(after.notes) == (after.reopens is not None)
@@ -129,6 +133,19 @@ def check_step(before: Record | None, after: Record | None, author: str, admin: 
     else:
         _check_holder(before, after, author, admin)
     _check_decision(before, after, author)
+
+
+def _with_one_name_each(record: Record, known: Callable[[str], str]) -> Record:
+    route = record.route
+    return record.replace(
+        raised_by=known(record.raised_by),
+        route=route.model_copy(update={"user_id": known(route.user_id)}) if route.user_id else route,
+        claim=record.claim and record.claim.model_copy(update={"claimed_by": known(record.claim.claimed_by)}),
+        reviews=tuple(r.model_copy(update={"reviewer": known(r.reviewer)}) for r in record.reviews),
+        notes=tuple(note.model_copy(update={"by": known(note.by)}) for note in record.notes),
+        resolution=record.resolution
+        and record.resolution.model_copy(update={"resolved_by": known(record.resolution.resolved_by)}),
+    )
 
 
 def _check_rerouted(before: Record, after: Record, author: str, admin: bool) -> None:

@@ -976,3 +976,15 @@ def test_a_signature_that_was_tampered_with_is_a_violation(signed: Forge) -> Non
     forged = git("hash-object", "-t", "commit", "-w", str(path), cwd=signed.path)
     git("update-ref", "refs/heads/main", forged, cwd=signed.path)
     assert rules_of(signed) == ["signature"]
+
+
+def test_who_is_named_by_e_mail_and_acts_by_user_id_is_one_person(forge: Forge) -> None:
+    event = (
+        '{"event_type": "decision", "request_id": "mine", "verdict": "escalate", "reason_code": "a.b",'
+        ' "metadata": {"escalation_routing": {"user_id": "Alice@Home.example"}}}'
+    )
+    (forge.path.parent / "event.json").write_text(event)
+    forge.kt("gw", "raise", "--event", "../event.json")
+    forge.kt("alice", "claim", "--id", "esc_mine", "--renew")
+    forge.kt("alice", "resolve", "--id", "esc_mine", "--outcome", "denied", "--reason", "no")
+    assert kt("verify", "--json", cwd=forge.path).json["violations"] == []

@@ -181,8 +181,9 @@ class Life(RuleBasedStateMachine):
 
     def check(self, before: Record | None, after: Record | None, author: str) -> None:
         """Hold one step against the tests' own checks and against the judge."""
-        known = known_as(author, self.policies.roster)
-        check_step(before, after, known, admin=self.policies.roster is None or known == "carol")
+        roster = self.policies.roster
+        admin = roster is None or known_as(author, roster) == "carol"
+        check_step(before, after, author, admin, lambda name: known_as(name, roster))
         assert after is not None
         origin = self.state.get(after.reopens) if after.reopens else None
         deciders = tuple(review.reviewer for review in origin.reviews) if origin else ()
