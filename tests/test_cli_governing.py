@@ -552,6 +552,14 @@ def test_an_empty_filter_is_bad_input_and_no_other_question(lab: Lab, option: st
     assert kt("list", option, "", cwd=lab.clone("alice")).code == 2
 
 
+def test_an_event_raised_from_python_is_skipped_where_it_does_not_escalate(lab: Lab) -> None:
+    event = {"event_type": "decision", "request_id": "one", "verdict": "escalate", "reason_code": "a.b"}
+    with Store.open(lab.clone("gw")) as store:
+        assert store.raise_event(event, model="m").record.model == "m"
+        assert store.raise_event({**event, "request_id": "two", "verdict": "allow"}).skipped == 1
+    assert lab.commits("raise") == ["kt: raise esc_one"]
+
+
 # --- kt policy ------------------------------------------------------------------------------------
 
 BROKEN_PACK = """\

@@ -177,7 +177,7 @@ def claim_command(ctx: click.Context, /, **given: Any) -> None:
         else:
             result = store.claim_many(wanted, claim_id=given["claim_id"], partial=given["partial"])
     for before in result.replaced:
-        if before.claim and not given["as_json"] and not given["renew"]:
+        if before.claim and not given["renew"]:
             warn(f"{before.escalation_id}: the lapsed claim of {before.claim.claimed_by} is over")
     report(
         result,

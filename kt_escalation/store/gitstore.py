@@ -396,10 +396,6 @@ class GitStore:
     def _find(self, branch: str) -> dict[str, str]:
         return {"find": f"git fetch {self.remote} && git log {self.remote}/{branch}"}
 
-    def find_hint(self) -> str:
-        """The git command that shows whether a push has landed."""
-        return self._find(self._branch)["find"]
-
     def _land_here(
         self, commit: str, base: str | None, subject: str, ids: Mapping[str, tuple[str, str] | None]
     ) -> None:
