@@ -319,7 +319,8 @@ class Store:
                         had[name] = existing
                         unchanged += 1
                     else:
-                        new[name] = had[name] = transitions.raise_(item, name, act, claim_id)
+                        raised = transitions.raise_(item, name, act, claim_id)
+                        new[name] = had[name] = transitions.require_fit(raised)
                 except KtError as error:
                     failed.append(Failure(number, error))
             return Plan(
@@ -394,8 +395,10 @@ class Store:
                     continue
                 try:
                     deciders = lookup.deciders(snapshot, record)
-                    claimed = transitions.claim(
-                        record, act, token, given=given, deciders=deciders, held=held + len(changes)
+                    claimed = transitions.require_fit(
+                        transitions.claim(
+                            record, act, token, given=given, deciders=deciders, held=held + len(changes)
+                        )
                     )
                 except KtError as error:
                     why.refused(error)
@@ -556,7 +559,7 @@ class Store:
         def decide(snapshot: Snapshot, act: Act) -> Plan:
             record = lookup.entry(snapshot, escalation_id).record
             again = lookup.open_reopener(snapshot, escalation_id)
-            new = transitions.reopen(record, act, words, new_id, again)
+            new = transitions.require_fit(transitions.reopen(record, act, words, new_id, again))
             if new.escalation_id != new_id:
                 return Plan(records=(new,), unchanged=1)
             message = Message("reopen", [new_id], act.actor, detail=f"for {escalation_id}", text=words)
@@ -636,6 +639,8 @@ class Store:
             entries = {item.record.escalation_id: item for item in items if isinstance(item, Entry)}
             invalid = tuple(item for item in items if isinstance(item, Invalid))
             dues = sweep.due((entry.record for entry in entries.values()), act, token)
+            for due in dues:
+                transitions.require_fit(due.after)
             named = [due.before.escalation_id for due in dues]
             told = "\n".join(f"{due.before.escalation_id}: {due.kind}, {due.why}" for due in dues[:TOLD])
             alone = dues[0].after if len(dues) == 1 else None
@@ -727,7 +732,7 @@ class Store:
             for name in wanted:
                 try:
                     entry = lookup.entry(snapshot, name)
-                    after = step(snapshot, act, entry, len(changes))
+                    after = transitions.require_fit(step(snapshot, act, entry, len(changes)))
                 except KtError as error:
                     failed.append(Failure(name, error))
                     continue

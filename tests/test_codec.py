@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import time
@@ -14,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from strategies import TRAPS, json_values, records, texts
 
-from kt_escalation.core import canonical
+from kt_escalation.core import canonical, reader
 from kt_escalation.core.model import (
     MAX_BYTES,
     Claim,
@@ -247,10 +248,21 @@ def test_keys_are_written_in_the_order_of_the_design_and_absent_ones_left_out() 
 @example(FULL)
 def test_any_record_comes_back_as_it_was_written(record: Record) -> None:
     data = codec.dumps(record)
-    again = codec.loads(data)
-    assert again == record
-    assert codec.dumps(again) == data
+    for again in (codec.loads(data), codec.from_yaml(data)):
+        assert again == record
+        assert codec.dumps(again) == data
     assert data.endswith(b"\n") and not data.endswith(b"\n\n")
+
+
+@settings(max_examples=150)
+@given(records())
+@example(FULL)
+def test_canonical_text_is_read_without_yaml_for_the_same_record(record: Record) -> None:
+    reading = reader.read(canonical.dumps(record))
+    assert reading is not None
+    assert reading.record == record and typed(reading.record.as_dict()) == typed(record.as_dict())
+    assert reading.shown == canonical.shown(record)
+    assert "".join(f"{text}\n" for text in reading.texts.values()) == canonical.dumps(record)
 
 
 @settings(max_examples=100)
@@ -530,6 +542,30 @@ def test_any_bytes_are_a_record_or_malformed_and_nothing_else(data: bytes) -> No
         assert str(error)
     else:
         assert codec.loads(codec.dumps(record)) == record
+    canonically = codec.canonical_reading(data)
+    if canonically is not None:
+        again = codec.from_yaml(data)
+        assert again == canonically.record and codec.dumps(again) == data
+
+
+@settings(max_examples=300)
+@given(records(), st.data())
+def test_what_is_read_as_canonical_is_what_yaml_reads_and_what_would_be_written(
+    record: Record, data: st.DataObject
+) -> None:
+    lines = canonical.dumps(record).split("\n")
+    at = data.draw(st.integers(0, len(lines) - 1))
+    changed = data.draw(
+        st.sampled_from([lines[at][2:], f"  {lines[at]}", f"{lines[at]} ", f"{lines[at]}x", "", *lines])
+    )
+    text = "\n".join([*lines[:at], changed, *lines[at + 1 :]])
+    reading = reader.read(text)
+    if reading is None:
+        with contextlib.suppress(Malformed):
+            assert codec.dumps(codec.from_yaml(text.encode())).decode() != text
+    else:
+        again = codec.from_yaml(text.encode())
+        assert again == reading.record and canonical.dumps(again) == text
 
 
 #: More than any of these takes on a slow machine, and far less than one bomb does.

@@ -21,16 +21,17 @@ _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_/]*(?:[ .@+-]+[A-Za-z0-9_/]+)*", re.A
 _WORDS = frozenset(["y", "n", "yes", "no", "true", "false", "on", "off", "null", "nan", "inf"])
 # Written as an escape: what is hidden, what only looks like a blank, and what no font agrees on. The
 # ranges are spelt out, since the bytes must not change with the Unicode version that a Python knows.
-_ESCAPED = re.compile(
-    f"[{HIDDEN}\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000\ue000-\uf8ff\U000f0000-\U0010ffff]"
-)
+_HARD_TO_SEE = f"{HIDDEN}\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000\ue000-\uf8ff\U000f0000-\U0010ffff"
+_ESCAPED = re.compile(f"[{_HARD_TO_SEE}]")
+_TO_ESCAPE = re.compile(f'["\\\\{_HARD_TO_SEE}]')
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
-# The keys that `shown` covers: those above `claim` without status and queued_at, and the notes.
-_NOT_SHOWN = frozenset({"status", "queued_at", "claim", "reviews", "resolution"})
+#: The keys that `shown` does not cover: it is about those above `claim` without status and queued_at, and
+#: the notes.
+NOT_SHOWN = frozenset({"status", "queued_at", "claim", "reviews", "resolution"})
 
-# Where the keys are the gateway's or the user's own.
-_FREE = frozenset({"event_context", "labels"})
+#: Where the keys are the gateway's or the user's own.
+FREE = frozenset({"event_context", "labels"})
 
 
 def dumps(record: Record) -> str:
@@ -40,14 +41,19 @@ def dumps(record: Record) -> str:
 
 def shown(record: Record) -> str:
     """The sha256, in hex, of what a reviewer of this record is shown (design, section 3, `reviews`)."""
-    plain = {key: value for key, value in record.as_dict().items() if key not in _NOT_SHOWN}
+    plain = {key: value for key, value in record.as_dict().items() if key not in NOT_SHOWN}
     return hashlib.sha256(_document(plain).encode()).hexdigest()
 
 
 def _document(plain: dict[str, Any]) -> str:
+    return "".join(f"{text_of(key, value)}\n" for key, value in plain.items())
+
+
+def text_of(key: str, plain: Any) -> str:
+    """The text of one key of a record, without the line feed at its end."""
     lines: list[str] = []
-    _mapping({key: _sorted(plain[key]) if key in _FREE else plain[key] for key in plain}, "", lines)
-    return "\n".join(lines) + "\n"
+    _value(f"{key}:", _sorted(plain) if key in FREE else plain, "", lines)
+    return "\n".join(lines)
 
 
 def _sorted(value: Any) -> Any:
@@ -126,11 +132,13 @@ def _float(value: float) -> str:
 def _string(text: str) -> str:
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
         return text
-    return '"' + "".join(_ESCAPES.get(char) or _char(char) for char in text) + '"'
+    return f'"{_TO_ESCAPE.sub(_escape, text)}"'
 
 
-def _char(char: str) -> str:
-    if _ESCAPED.match(char) is None:
-        return char
+def _escape(found: re.Match[str]) -> str:
+    char = found[0]
     point = ord(char)
+    escaped = _ESCAPES.get(char)
+    if escaped:
+        return escaped
     return f"\\x{point:02x}" if point < 0x100 else f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"

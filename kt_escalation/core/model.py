@@ -306,13 +306,17 @@ class Record(Value):
 
     @model_validator(mode="after")
     def _agrees(self) -> Record:
+        self.check_agreement()
+        return self
+
+    def check_agreement(self) -> None:
+        """Raise ValueError unless the status fits the other keys."""
         if (self.status == "resolved") != (self.resolution is not None):
             raise ValueError("status and resolution do not agree")
         if self.status == "claimed" and self.claim is None:
             raise ValueError("is claimed but has no claim")
         if self.status == "queued" and self.claim is not None:
             raise ValueError("is queued but has a claim")
-        return self
 
     @property
     def last_time(self) -> datetime:
@@ -339,9 +343,10 @@ class Record(Value):
         return plain
 
     def replace(self, **changes: Any) -> Record:
-        """The same record with some keys changed, checked anew."""
-        values = {name: getattr(self, name) for name in type(self).model_fields}
-        return type(self)(**{**values, **changes})
+        """The same record with some keys changed to values of their types. Raises ValueError if they disagree."""
+        changed = self.model_copy(update=changes)
+        changed.check_agreement()
+        return changed
 
 
 class Draft(Value):

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 _RFC3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,12}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
+# The form that the store writes, which Python itself reads much faster.
+_OURS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 _DURATION = re.compile(r"(\d{1,9})([smhd]?)", re.ASCII)
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -17,6 +19,11 @@ def parse_time(text: str) -> datetime:
 
     Raises ValueError if the text is none.
     """
+    if _OURS.fullmatch(text) and text[17:19] != "60":
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is not a time that exists") from None
     found = _RFC3339.fullmatch(text)
     if not found:
         raise ValueError(f"{text[:40]!r} is not an RFC 3339 time such as 2026-11-23T10:00:00Z")
@@ -41,7 +48,7 @@ def parse_time(text: str) -> datetime:
 
 def format_time(moment: datetime) -> str:
     """A UTC datetime as ``2026-11-23T10:00:00.000Z``, the only form that the store writes."""
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z".rjust(24, "0")
+    return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def to_millis(moment: datetime) -> datetime:

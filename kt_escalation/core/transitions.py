@@ -106,7 +106,7 @@ def raise_(raisable: Raisable, new_id: str, act: Act, claim_id: str) -> Record:
     )  # fmt: skip
     claim = _claim(act, claim_id, now, route.user_id) if route.user_id else None
     try:
-        record = Record(
+        return Record(
             **keys,
             escalation_id=new_id,
             status="claimed" if claim else "queued",
@@ -121,7 +121,6 @@ def raise_(raisable: Raisable, new_id: str, act: Act, claim_id: str) -> Record:
         )
     except ValidationError as error:
         raise BadInput(problem=explain(error)) from None
-    return _fits(record)
 
 
 def _route(raisable: Raisable, act: Act) -> Route:
@@ -198,7 +197,7 @@ def claim(
     if current and not lapsed(record, act):
         raise _held(record, current)
     now = stamp(record, act)
-    return _fits(record.replace(status="claimed", claim=_claim(act, claim_id, now, act.actor)))
+    return record.replace(status="claimed", claim=_claim(act, claim_id, now, act.actor))
 
 
 def _claim(act: Act, claim_id: str, now: datetime, holder: str) -> Claim:
@@ -226,7 +225,7 @@ def renew(record: Record, act: Act, *, claim_id: str | None = None) -> Record:
     until = stamp(record, act) + lease if lease else None
     if until == current.expires_at or (until and current.expires_at and until < current.expires_at):
         return record
-    return _fits(record.replace(claim=current.model_copy(update={"expires_at": until})))
+    return record.replace(claim=current.model_copy(update={"expires_at": until}))
 
 
 def unclaim(
@@ -238,7 +237,7 @@ def unclaim(
     """
     if force_reason is None:
         _holder(record, act, "give it back", claim_id)
-        return _fits(record.replace(status="queued", claim=None, queued_at=stamp(record, act)))
+        return record.replace(status="queued", claim=None, queued_at=stamp(record, act))
     if record.status == "queued" and _noted_so(record, act, force_reason):
         return record
     require_role(act, "give back by force", record.escalation_id, "admin")
@@ -247,10 +246,8 @@ def unclaim(
     if claim_id is not None and claim_id != current.claim_id:
         raise _claim_id_differs(record, current, claim_id)
     now = stamp(record, act)
-    return _fits(
-        record.replace(
-            status="queued", claim=None, queued_at=now, notes=_noted(record, act, now, force_reason)
-        )
+    return record.replace(
+        status="queued", claim=None, queued_at=now, notes=_noted(record, act, now, force_reason)
     )
 
 
@@ -305,16 +302,12 @@ def assign(
 def reroute(record: Record, act: Act, whom: Fallback, source: str, now: datetime, claim_id: str) -> Record:
     """The record waiting for a team, or held by a user, from now on; its `claim_within` is over."""
     to_user = whom.user_id is not None
-    return _fits(
-        record.replace(
-            status="claimed" if to_user else "queued",
-            route=Route(
-                team_id=whom.team_id, user_id=whom.user_id, source=source, policies=act.policies.tree
-            ),
-            requires=record.requires.model_copy(update={"claim_within": None}),
-            claim=_claim(act, claim_id, now, whom.user_id) if whom.user_id is not None else None,
-            queued_at=now,
-        )
+    return record.replace(
+        status="claimed" if to_user else "queued",
+        route=Route(team_id=whom.team_id, user_id=whom.user_id, source=source, policies=act.policies.tree),
+        requires=record.requires.model_copy(update={"claim_within": None}),
+        claim=_claim(act, claim_id, now, whom.user_id) if whom.user_id is not None else None,
+        queued_at=now,
     )
 
 
@@ -358,21 +351,19 @@ def reopen(record: Record, act: Act, reason: str, new_id: str, reopener: Record 
     if record.route.source == "event":
         # The packs do not know where the gateway itself had sent it.
         route = record.route.model_copy(update={"policies": act.policies.tree})
-    return _fits(
-        record.replace(
-            escalation_id=new_id,
-            status="queued",
-            raised_at=now,
-            raised_by=act.actor,
-            queued_at=now,
-            route=route,
-            requires=_requires(record, route, act),
-            reopens=record.escalation_id,
-            claim=None,
-            reviews=(),
-            notes=(Note(by=act.actor, at=now, text=reason),),
-            resolution=None,
-        )
+    return record.replace(
+        escalation_id=new_id,
+        status="queued",
+        raised_at=now,
+        raised_by=act.actor,
+        queued_at=now,
+        route=route,
+        requires=_requires(record, route, act),
+        reopens=record.escalation_id,
+        claim=None,
+        reviews=(),
+        notes=(Note(by=act.actor, at=now, text=reason),),
+        resolution=None,
     )
 
 
@@ -415,11 +406,11 @@ def resolve(
     )
     reviews = (*record.reviews, review)
     if outcome in RELEASING and votes(reviews, outcome, act.policies) < record.requires.approvals:
-        return _fits(record.replace(status="queued", claim=None, queued_at=now, reviews=reviews))
+        return record.replace(status="queued", claim=None, queued_at=now, reviews=reviews)
     resolution = Resolution(
         outcome=outcome, reason=reason, category=category, resolved_by=act.actor, resolved_at=now
     )
-    return _fits(record.replace(status="resolved", reviews=reviews, resolution=resolution))
+    return record.replace(status="resolved", reviews=reviews, resolution=resolution)
 
 
 def _reviewed_so(
@@ -441,17 +432,15 @@ def expire(record: Record, act: Act) -> Record:
     within = record.requires.resolve_within
     reason = f"not resolved within {format_duration(within)}" if within else "its time is over"
     now = stamp(record, act)
-    return _fits(
-        record.replace(
-            status="resolved",
-            resolution=Resolution(outcome="expired", reason=reason, resolved_by=act.actor, resolved_at=now),
-        )
+    return record.replace(
+        status="resolved",
+        resolution=Resolution(outcome="expired", reason=reason, resolved_by=act.actor, resolved_at=now),
     )
 
 
 def release(record: Record, act: Act) -> Record:
     """The record queued again: its holder's lease is over."""
-    return _fits(record.replace(status="queued", claim=None, queued_at=stamp(record, act)))
+    return record.replace(status="queued", claim=None, queued_at=stamp(record, act))
 
 
 # --- note -----------------------------------------------------------------------------------------
@@ -466,7 +455,7 @@ def note(record: Record, act: Act, text: str) -> Record:
     _require_open(record)
     if _noted_so(record, act, text):
         return record
-    return _fits(record.replace(notes=_noted(record, act, stamp(record, act), text)))
+    return record.replace(notes=_noted(record, act, stamp(record, act), text))
 
 
 def _noted(record: Record, act: Act, now: datetime, text: str) -> tuple[Note, ...]:
@@ -544,7 +533,8 @@ def _claim_id_differs(record: Record, current: Claim, given: str) -> ClaimIdDiff
     )
 
 
-def _fits(record: Record) -> Record:
+def require_fit(record: Record) -> Record:
+    """The record itself. Raises BadInput where its text would be larger than a record may be (design, section 3)."""
     size = len(canonical.dumps(record).encode())
     if size > MAX_BYTES:
         raise BadInput(

@@ -17,12 +17,13 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from ..core import canonical
+from ..core import canonical, reader
 from ..core.model import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, SCHEMA_VERSION, Record, explain
 from ..core.policies_file import OURS, PolicyFile
 
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
+TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
 _INT = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)
 _FLOAT = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
 _WORDS: Mapping[str, object] = {"true": True, "false": False, "null": None}
@@ -66,6 +67,12 @@ def loads(data: bytes) -> Record:
     """
     if len(data) > MAX_BYTES:
         raise Malformed(f"is larger than {MAX_BYTES // 1024} KiB")
+    known = canonical_reading(data)
+    return known.record if known is not None else from_yaml(data)
+
+
+def from_yaml(data: bytes) -> Record:
+    """The record in bytes as YAML has it, canonical or not. Raises Malformed."""
     value = load_yaml(data).value
     if not isinstance(value, dict):
         raise Malformed("is not a mapping")
@@ -76,6 +83,16 @@ def loads(data: bytes) -> Record:
         return Record.model_validate(value)
     except ValidationError as error:
         raise Malformed(explain(error)) from None
+
+
+def canonical_reading(data: bytes) -> reader.Reading | None:
+    """The record in canonical bytes, None for what is not exactly canonical."""
+    if len(data) > MAX_BYTES:
+        return None
+    try:
+        return reader.read(data.decode())
+    except UnicodeDecodeError:
+        return None
 
 
 def decode(data: bytes) -> str:
@@ -118,10 +135,11 @@ def load_yaml(
             builder.take(event)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        problem = error.problem or error.context or "is not YAML"
-        raise Malformed(
-            f"is not YAML: {problem}", mark.line + 1 if mark else 0, mark.column + 1 if mark else 0
-        ) from None
+        problem = f"is not YAML: {error.problem or error.context or 'nobody knows why'}"
+        if "nesting depth" in problem:
+            # From 6.0.4 on PyYAML gives up by itself, before we have seen the levels.
+            problem = TOO_DEEP
+        raise Malformed(problem, mark.line + 1 if mark else 0, mark.column + 1 if mark else 0) from None
     except yaml.YAMLError as error:
         raise Malformed(f"is not YAML: {' '.join(str(error).split())}") from None
     return builder.document()
@@ -180,7 +198,7 @@ class _Builder:
             self.stack.append((value, path))
             self.keys.append(_NO_KEY)
             if len(self.stack) > MAX_DEPTH:
-                raise Malformed(f"is nested deeper than {MAX_DEPTH} levels", line, column)
+                raise Malformed(TOO_DEEP, line, column)
         if event.anchor:
             self.anchors[event.anchor] = value
 

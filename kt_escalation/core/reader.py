@@ -1,0 +1,198 @@
+"""The canonical text of a record read back, key by key (design, sections 3 and 12).
+
+Whatever is read here is written again and must come out the same, so nothing has to be trusted: text that
+`canonical.dumps` would not write gives None, and `store.codec` reads it as YAML and says what is wrong.
+Texts of keys that were read before are not read again, which is most of a history.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property, partial
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from . import canonical
+from .model import Record
+
+# Values of keys by their text; at most this many, then all are forgotten.
+_REMEMBERED = 20_000
+_known: dict[str, tuple[str, Any]] = {}
+
+_ORDER = {key: index for index, key in enumerate(Record.model_fields)}
+#: Keys that canonical text always has.
+_ALWAYS = frozenset(
+    {"schema_version", "escalation_id", "status", "severity", "reason_code", "created_at", "raised_at",
+     "raised_by", "queued_at", "route", "requires"}
+)  # fmt: skip
+_NEXT_KEY = re.compile(r"\n(?=[a-z])")
+_INT = re.compile(r"-?[0-9]+", re.ASCII)
+_FLOAT = re.compile(r"-?[0-9]+\.[0-9]+(e[+-]?[0-9]+)?", re.ASCII)
+_ESCAPE = re.compile(r'\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|(["\\ntr]))')
+_ESCAPED = {'"': '"', "\\": "\\", "n": "\n", "t": "\t", "r": "\r"}
+_WORDS: Mapping[str, object] = {"true": True, "false": False, "null": None, "{}": {}, "[]": []}
+
+
+class _NotCanonical(ValueError):
+    """The text is none that the writer writes."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A record, and the canonical text of each of its keys."""
+
+    record: Record
+    texts: Mapping[str, str]
+
+    @cached_property
+    def shown(self) -> str:
+        """What `canonical.shown` gives for the record."""
+        texts = [text for key, text in self.texts.items() if key not in canonical.NOT_SHOWN]
+        return hashlib.sha256("\n".join([*texts, ""]).encode()).hexdigest()
+
+
+def read(text: str) -> Reading | None:
+    """The record in canonical text; None for text that is not exactly canonical, or no record."""
+    if text[-1:] != "\n":
+        return None
+    texts: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    last = -1
+    try:
+        for chunk in _NEXT_KEY.split(text[:-1]):
+            key, value = _known.get(chunk) or _learn(chunk)
+            if _ORDER[key] <= last:
+                return None
+            last = _ORDER[key]
+            texts[key], values[key] = chunk, value
+        if not texts.keys() >= _ALWAYS:
+            return None
+        record = Record.model_construct(**values)
+        record.check_agreement()
+    except (ValueError, KeyError, IndexError, OverflowError, RecursionError):
+        return None
+    return Reading(record, texts)
+
+
+def _learn(chunk: str) -> tuple[str, Any]:
+    """The key and the value in a key's text. Raises ValueError, KeyError, IndexError."""
+    lines = chunk.split("\n")
+    plain, end = _mapping(lines, 0, 0)
+    [(key, item)] = plain.items()
+    validate, dump = _field(key)
+    value = validate(tuple(item) if isinstance(item, list) else item)
+    if end != len(lines) or canonical.text_of(key, dump(value)) != chunk:
+        raise _NotCanonical
+    if len(_known) >= _REMEMBERED:
+        _known.clear()
+    _known[chunk] = (key, value)
+    return key, value
+
+
+@cache
+def _field(key: str) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """How a value of that key is checked, and how it is made plain again."""
+    field = Record.model_fields[key]
+    adapter: TypeAdapter[Any] = TypeAdapter(field.rebuild_annotation())
+    validate = partial(adapter.validate_python, strict=True)
+    if key in canonical.FREE:
+        return validate, lambda value: value
+    return validate, partial(adapter.dump_python, mode="json", exclude_none=True)
+
+
+# --- text to plain values, the inverse of `canonical` ----------------------------------------------
+
+
+def _mapping(lines: list[str], at: int, indent: int) -> tuple[dict[str, Any], int]:
+    found: dict[str, Any] = {}
+    while at < len(lines) and _starts(lines[at], indent) and lines[at][indent] != "-":
+        key, rest = _key(lines[at][indent:])
+        if key in found:
+            raise _NotCanonical
+        found[key], at = _value(lines, at, rest, indent)
+    return found, at
+
+
+def _starts(line: str, indent: int) -> bool:
+    return len(line) > indent and line[indent] != " " and (not indent or line[:indent].isspace())
+
+
+def _key(text: str) -> tuple[str, str]:
+    """The key that a line begins with, and what stands behind its colon."""
+    if text[0] != '"':
+        key, colon, rest = text.partition(":")
+    else:
+        end = 1
+        while text[end] != '"':
+            end += 2 if text[end] == "\\" else 1
+        key, colon, rest = _unquoted(text[: end + 1]), text[end + 1], text[end + 2 :]
+    if colon != ":":
+        raise _NotCanonical
+    return key, rest
+
+
+def _value(lines: list[str], at: int, rest: str, indent: int) -> tuple[Any, int]:
+    """The value behind ``key:`` or ``-`` on line ``at``, which may go on below, and the line after it."""
+    deeper = indent + 2
+    if rest in (" |", " |-"):
+        body = []
+        at += 1
+        while at < len(lines) and (not lines[at] or lines[at].startswith(" " * deeper)):
+            body.append(lines[at][deeper:])
+            at += 1
+        return "\n".join(body) + ("\n" if rest == " |" else ""), at
+    if rest:
+        return _scalar(rest[1:]), at + 1
+    if _starts(lines[at + 1], deeper) and lines[at + 1][deeper] == "-":
+        return _sequence(lines, at + 1, deeper)
+    return _mapping(lines, at + 1, deeper)
+
+
+def _sequence(lines: list[str], at: int, indent: int) -> tuple[list[Any], int]:
+    found: list[Any] = []
+    while at < len(lines) and _starts(lines[at], indent) and lines[at][indent] == "-":
+        rest = lines[at][indent + 1 :]
+        if _opens_mapping(rest):
+            # The first key of a mapping stands on the line of the dash.
+            lines[at] = f"{lines[at][:indent]}  {rest[1:]}"
+            item, at = _mapping(lines, at, indent + 2)
+        else:
+            item, at = _value(lines, at, rest, indent)
+        found.append(item)
+    return found, at
+
+
+def _opens_mapping(rest: str) -> bool:
+    if not rest or rest in (" |", " |-"):
+        return False
+    try:
+        behind = _key(rest[1:])[1]
+    except (ValueError, IndexError):
+        return False
+    return behind[:1] in ("", " ")
+
+
+def _scalar(text: str) -> Any:
+    if text[0] == '"':
+        return _unquoted(text)
+    if text in _WORDS:
+        return _WORDS[text]
+    if _INT.fullmatch(text):
+        return int(text)
+    return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def _unquoted(text: str) -> str:
+    if text[-1] != '"' or len(text) < 2:
+        raise _NotCanonical
+    inside = text[1:-1]
+    return _ESCAPE.sub(_unescaped, inside) if "\\" in inside else inside
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    two, four, eight, plain = found.groups()
+    return _ESCAPED[plain] if plain else chr(int(two or four or eight, 16))
