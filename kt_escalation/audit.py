@@ -7,11 +7,12 @@ invent, side branches whose rights were lost meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import islice
 
-from . import lookup
+from . import lifeline, lookup
 from .core import rights, signatures, story, verify
 from .core.model import MAX_BYTES, Record
 from .core.policies import Policies, assemble
@@ -25,6 +26,8 @@ from .store.gitstore import GitSnapshot, GitStore
 from .store.graph import Change, Commit
 
 _PLAIN = "100644"
+_NOT_CANONICAL = "is not in canonical form"
+_QUEUE_FILES, _POLICY_FILES = f"{layout.QUEUE}/", f"{layout.POLICIES}/"
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,26 @@ class Tally:
 
 
 @dataclass(frozen=True)
+class Standard:
+    """What steps are judged by besides the policies at their parents: a base's policies and our own clock.
+
+    For a pull request or a push: what its base says counts, and nothing may come from the future.
+    """
+
+    policies: Policies
+    now: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What a blob holds: a record or what is wrong with it, and the digest of what it shows, if known."""
+
+    record: Record | None
+    problem: str | None
+    shown: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class _State:
     """One side of a step: the file, and the record in it or what is wrong with it."""
 
@@ -59,126 +82,213 @@ class _State:
     oid: str
     record: Record | None
     problem: str | None
+    shown: str | None = None
+
+
+_Step = tuple[str, _State | None, _State | None]
+
+# So many commits are read from git ahead of the judging.
+_AT_ONCE = 200
+# Contents that may come up again, as the state before the next step; at most this many.
+_REMEMBERED = 4_000
+# Signatures are checked by so many commits at a time.
+_SIGNATURES_AT_ONCE = 500
 
 
 class Audit:
-    """Judges the commits of one store, in the order in which they are given, those after ``base`` if any."""
+    """Judges the commits of one store that revisions name (`tip`, `^base`), in one pass, parents first.
 
-    def __init__(self, store: GitStore, base: str | None = None) -> None:
+    What has been judged is forgotten, so memory does not grow with history; only between a fork and its
+    merge are the states of records kept, and only there can two commits take one state to different ones.
+    """
+
+    def __init__(
+        self,
+        store: GitStore,
+        revisions: Sequence[str],
+        base: str | None = None,
+        *,
+        standard: Standard | None = None,
+        always_signed: bool = False,
+    ) -> None:
         self._store = store
+        self._standard = standard
+        self._always_signed = always_signed
         # What was there before the commits that are judged; nothing, where they begin the history.
         self._base = self._snapshot(base) if base is not None else None
+        self._shape = graph.shape(store, revisions)
+        self._signed = store.repository.signed(revisions)
         self.tally = Tally()
+        self._contents: dict[str, _Content] = {}
         self._policies: dict[str | None, Policies] = {}
+        # The policies' tree, and whether there is a store, at commits whose children are still to come.
         self._trees: dict[str, str | None] = {}
-        # The line of states of each record: what each state became, and in which commit.
+        self._stores: dict[str, bool] = {}
+        # Between a fork and its merge, the line of states of each record: what each became, and where.
         self._next: dict[tuple[str, str | None], tuple[str | None, str]] = {}
-        # States that a row of legal steps led to, so that `restore` can be told from an edit.
-        self._legal: dict[str, set[str]] = {}
+        self._forked = False
+        # Hashes of the names that have been born: a number each, whatever the names are.
+        self._born: set[int] = set()
+        self._guilty: set[tuple[str, str]] = set()
         # Policy changes by who was no admin, until a merge by one brings them in.
         self._pending: dict[str, list[Offence]] = {}
-        # The commits that did something, with the policies at their parent.
-        self._acted: list[tuple[Commit, Policies]] = []
-        self._steps_of: dict[str, list[tuple[_State | None, _State, Commit]]] = {}
+        self._unchecked: list[tuple[Commit, Roster | None]] = []
 
     def judge(self, commits: Iterable[Commit]) -> Iterator[Offence]:
-        """The violations of commits, parents before children."""
-        for commit in commits:
-            self.tally.commits += 1
-            if len(commit.parents) > 1:
-                yield from self._merge(commit)
-            elif commit.changes:
-                yield from self._plain(commit)
+        """The violations of the commits, which are those that the revisions name."""
+        coming = iter(commits)
+        while some := list(islice(coming, _AT_ONCE)):
+            self._learn(some)
+            for commit in some:
+                self.tally.commits += 1
+                self._forked |= commit.oid in self._shape.starts
+                if len(commit.parents) > 1:
+                    yield from self._merge(commit)
+                elif commit.changes:
+                    yield from self._plain(commit)
+                self._pass_on(commit)
+            if len(self._unchecked) >= _SIGNATURES_AT_ONCE:
+                yield from self._check_signatures()
+        yield from self._check_signatures()
         for offences in self._pending.values():
             yield from offences
+
+    def _pass_on(self, commit: Commit) -> None:
+        """Keep what the children of this commit need to know, and nothing else."""
+        tree, is_store = self._tree(commit), self._is_store_after(commit)
+        if commit.oid in self._shape.ends:
+            self._forked = False
+            self._next.clear()
+        if not self._forked:
+            self._trees.clear()
+            self._stores.clear()
+        self._trees[commit.oid], self._stores[commit.oid] = tree, is_store
 
     # --- one commit -------------------------------------------------------------------------------
 
     def _plain(self, commit: Commit) -> Iterator[Offence]:
         parent = commit.parents[0] if commit.parents else None
-        begins = parent is None or not self._is_store(parent)
-        if not begins and any(change.path.startswith(f"{layout.POLICIES}/") for change in commit.changes):
-            yield from self._policy_change(commit, commit.parents[0])
+        if parent is None or not self._is_store(parent):
+            for name, _, news in self._by_record(commit):
+                self.tally.imported += len(news)
+                yield from self._imported(commit, name, news)
+            return
+        if any(change.path.startswith(_POLICY_FILES) for change in commit.changes):
+            self._policy_change(commit, parent)
+        policies = self.policies(parent)
+        taken: list[_Step] = []
         names: list[str] = []
         for name, olds, news in self._by_record(commit):
             names.append(name)
-            if begins:
-                self.tally.imported += len(news)
-                yield from self._imported(commit, name, news)
-            else:
-                yield from self._step(commit, commit.parents[0], name, olds, news)
-        if not begins:
-            self._acted.append((commit, self.policies(commit.parents[0])))
-            yield from self._foreign(commit)
-            yield from self._trailers(commit, names)
+            yield from self._step(commit, policies, name, olds, news, taken)
+        self.tally.people.add(rights.known_as(commit.email, policies.roster))
+        self.tally.unsigned += commit.oid not in self._signed
+        if self._always_signed or policies.settings.signatures == "required":
+            self._unchecked.append((commit, policies.roster))
+        yield from self._foreign(commit)
+        yield from self._trailers(commit, names, taken, policies.roster)
+        if self._standard is not None:
+            yield from self._by_standard(commit, taken, self._standard)
 
     def _by_record(self, commit: Commit) -> Iterator[tuple[str, list[_State], list[_State]]]:
-        sides: dict[str, tuple[list[Change], list[Change]]] = {}
+        sides: dict[str, tuple[list[_State], list[_State]]] = {}
         for change in commit.changes:
-            name = layout.id_of(change.path)
-            if name is None or not change.path.startswith(f"{layout.QUEUE}/"):
+            name = layout.id_of(change.path) if change.path.startswith(_QUEUE_FILES) else None
+            if name is None:
                 continue
             old, new = sides.setdefault(name, ([], []))
             if change.old is not None:
-                old.append(change)
+                old.append(self._state(change.path, change.old_mode, change.old))
             if change.new is not None:
-                new.append(change)
-        oids = [
-            oid
-            for pair in sides.values()
-            for oid in (*(c.old for c in pair[0]), *(c.new for c in pair[1]))
-            if oid
-        ]
-        read = dict(zip(oids, self._store.repository.objects.get(oids, largest=MAX_BYTES), strict=True))
-        for name, (old, new) in sorted(sides.items()):
-            olds = [self._state(c.path, c.old_mode, c.old or "", read) for c in old]
-            news = [self._state(c.path, c.new_mode, c.new or "", read) for c in new]
+                new.append(self._state(change.path, change.new_mode, change.new))
+        for name, (olds, news) in sorted(sides.items()) if len(sides) > 1 else sides.items():
             yield name, olds, news
 
-    def _state(self, path: str, mode: str, oid: str, read: Mapping[str, Object | None]) -> _State:
-        found = read.get(oid)
-        data = found.data if found else None
-        if mode != _PLAIN or found is None or found.kind != "blob":
+    def _learn(self, commits: Sequence[Commit]) -> None:
+        """Read what the files of some commits hold, in one go."""
+        wanted = {
+            oid: None
+            for commit in commits
+            for change in commit.changes
+            if change.path.startswith(_QUEUE_FILES) and layout.id_of(change.path)
+            for oid in (change.old, change.new)
+            if oid is not None
+        }
+        known = self._contents
+        missing = [oid for oid in wanted if oid not in known]
+        if len(known) > _REMEMBERED:
+            # What was read last is what comes up again; the rest may be read anew.
+            self._contents = {oid: known[oid] for oid in list(known)[-_REMEMBERED // 2 :]}
+            self._contents.update((oid, known[oid]) for oid in wanted if oid in known)
+        for oid, found in zip(
+            missing, self._store.repository.objects.get(missing, largest=MAX_BYTES), strict=True
+        ):
+            self._contents[oid] = _content(found)
+
+    def _state(self, path: str, mode: str, oid: str) -> _State:
+        if mode != _PLAIN:
             return _State(path, mode, oid, None, f"is no plain file (mode {mode})")
-        if data is None:
-            return _State(path, mode, oid, None, f"is larger than {MAX_BYTES // 1024} KiB")
-        try:
-            record = codec.loads(data)
-        except codec.Malformed as error:
-            return _State(path, mode, oid, None, str(error))
-        wrong = layout.misplaced(record, path)
-        if wrong is None and codec.dumps(record) != data:
-            wrong = "is not in canonical form"
-        return _State(path, mode, oid, record, wrong)
+        if oid not in self._contents:
+            [found] = self._store.repository.objects.get([oid], largest=MAX_BYTES)
+            self._contents[oid] = _content(found)
+        content = self._contents[oid]
+        wrong = content.problem
+        if content.record is not None:
+            wrong = layout.misplaced(content.record, path) or wrong
+        return _State(path, mode, oid, content.record, wrong, content.shown)
 
     def _imported(self, commit: Commit, name: str, news: Sequence[_State]) -> Iterator[Offence]:
         for state in news:
             if state.problem:
                 yield self._offence(commit, state.path, "file", f"a record; it {state.problem}", name)
-            else:
-                self._legal.setdefault(name, set()).add(state.oid)
         if news:
-            self._next[(name, None)] = (news[0].oid, commit.oid)
+            self._born.add(hash(name))
 
     def _step(
-        self, commit: Commit, parent: str, name: str, olds: Sequence[_State], news: Sequence[_State]
+        self,
+        commit: Commit,
+        policies: Policies,
+        name: str,
+        olds: Sequence[_State],
+        news: Sequence[_State],
+        taken: list[_Step],
     ) -> Iterator[Offence]:
+        """Judge what a commit does to one record; a legal step joins those that were ``taken``."""
         self.tally.steps += 1
+        found = list(self._wrongs(commit, policies, name, olds, news))
+        old, new = olds[0] if olds else None, news[0] if news else None
+        if old is None:
+            self._born.add(hash(name))
+        if not found:
+            taken.append((name, old, new))
+        elif self._is_restored(commit, policies, name, olds, news):
+            # The line goes on from there: what had been made of that state is undone.
+            became = new.oid if new else None
+            self._next.pop((name, became), None)
+            self._next[(name, old.oid if old else None)] = (became, commit.oid)
+        else:
+            self._guilty.add((commit.oid, name))
+            yield from found
+
+    def _wrongs(
+        self,
+        commit: Commit,
+        policies: Policies,
+        name: str,
+        olds: Sequence[_State],
+        news: Sequence[_State],
+    ) -> Iterator[Offence]:
+        """What is wrong with a step, if it is no restoration."""
         old = olds[0] if olds else None
         new = news[0] if news else None
         where = (new or old or _NOWHERE).path
-        policies = self.policies(parent)
-        if new is not None and self._is_restored(commit, policies, name, olds, news):
-            self._next[(name, old.oid if old else None)] = (new.oid, commit.oid)
-            # The line goes on from there: what had been made of that state is undone.
-            self._next.pop((name, new.oid), None)
-            return
         if len(news) > 1 or (new is not None and old is None and self._exists(name)):
             yield self._offence(commit, where, "twice", f"one file for {name}", name)
             return
-        yield from self._line(commit, name, where, old, new)
+        if self._forked:
+            yield from self._line(commit, name, where, old, new)
         if new is not None and new.problem:
-            rule = "canonical" if new.problem.startswith("is not in canonical") else "file"
+            rule = "canonical" if new.problem is _NOT_CANONICAL else "file"
             yield self._offence(commit, where, rule, f"a record where it belongs; it {new.problem}", name)
             return
         if old is not None and old.record is None:
@@ -186,14 +296,9 @@ class Audit:
                 expected = "a former legal state of it, by an admin (`kt escalation restore`)"
                 yield self._offence(commit, where, "restore", expected, name)
             return
-        record = new.record if new else None
-        found = verify.judge(old.record if old else None, record, self._context(commit, parent, record))
-        for violation in found:
+        told = self._context(commit, policies, old, new)
+        for violation in verify.judge(old.record if old else None, new.record if new else None, told):
             yield self._offence(commit, where, violation.rule, violation.expected, name)
-        if not found and new is not None:
-            self._legal.setdefault(name, set()).add(new.oid)
-            self._steps_of.setdefault(commit.oid, []).append((old, new, commit))
-        self.tally.people.add(rights.known_as(commit.email, policies.roster))
 
     def _line(
         self, commit: Commit, name: str, where: str, old: _State | None, new: _State | None
@@ -211,83 +316,77 @@ class Audit:
         self, commit: Commit, policies: Policies, name: str, olds: Sequence[_State], news: Sequence[_State]
     ) -> bool:
         """Whether an admin brought a record back to a state that was legal once (section 9, *The way back*)."""
-        legal = self._legal.get(name, set())
-        broken = not olds or any(old.oid not in legal or old.problem for old in olds)
-        who = rights.act(commit.email, commit.committed_at, policies)
-        if not (broken and len(news) == 1 and news[0].oid in legal):
+        if len(news) != 1 or news[0].problem or not commit.parents:
             return False
-        return news[0].problem is None and rights.is_admin(who)
+        if not rights.is_admin(rights.act(commit.email, commit.committed_at, policies)):
+            return False
+        legal = lifeline.legal_states(self._store, commit.parents[0], name)
+        broken = not olds or any(old.problem or old.record not in legal for old in olds)
+        return broken and news[0].record in legal
 
-    def judge_signatures(self, *, always: bool = False) -> Iterator[Offence]:
-        """The signatures of the commits seen so far, where the settings at their parent require them."""
-        asked = []
-        for commit, policies in self._acted:
-            signed = self._store.repository.is_signed(commit.oid)
-            self.tally.unsigned += not signed
-            if always or policies.settings.signatures == "required":
-                asked.append((commit, policies))
-        verdicts = self._store.repository.signatures([commit.oid for commit, _ in asked])
-        for commit, policies in asked:
-            verdict, fingerprint = verdicts.get(commit.oid, ("E", ""))
-            told = signatures.judge(verdict, fingerprint, commit.email, commit.committer, policies.roster)
-            for violation in told:
-                path = commit.changes[0].path
-                yield self._offence(commit, path, violation.rule, violation.expected)
+    def _context(self, commit: Commit, policies: Policies, old: _State | None, new: _State | None) -> Context:
+        shown = old.shown if old else None
+        record = new.record if new else None
+        if record is None or record.reopens is None:
+            return Context(commit.email, commit.committed_at, policies, shown=shown)
+        parent = commit.parents[0]
+        origin = self._record_at(parent, record.reopens)
+        deciders = tuple(review.reviewer for review in origin.reviews) if origin else ()
+        snapshot = self._snapshot(parent)
+        again = lookup.open_reopener(snapshot, record.reopens) if snapshot else None
+        return Context(commit.email, commit.committed_at, policies, deciders, origin, again, shown)
 
-    def judge_by(self, policies: Policies, now: datetime) -> Iterator[Offence]:
-        """The steps seen so far, by other policies than their parents' and by our own clock.
-
-        For a pull request or a push: what its base says counts, and nothing may come from the future.
-        """
+    def _by_standard(
+        self,
+        commit: Commit,
+        taken: Sequence[_Step],
+        standard: Standard,
+    ) -> Iterator[Offence]:
+        policies, now = standard.policies, standard.now
         tolerance = policies.settings.claims.clock_tolerance
-        for steps in self._steps_of.values():
-            for old, new, step in steps:
-                if new.record is None:
-                    continue
-                name = new.record.escalation_id
-                if new.record.last_time - now > tolerance:
-                    expected = f"no time later than now, {format_time(now)}"
-                    yield self._offence(step, new.path, "time", expected, name)
-                if self._trees.get(step.parents[0]) != policies.tree:
-                    for violation in self._judged_by(policies, old, new, step):
-                        expected = f"legal by the policies of the base: {violation.expected}"
-                        yield self._offence(step, new.path, violation.rule, expected, name)
+        same = self._trees.get(commit.parents[0]) == policies.tree
+        for name, old, new in taken:
+            if new is None or new.record is None:
+                continue
+            if new.record.last_time - now > tolerance:
+                expected = f"no time later than now, {format_time(now)}"
+                yield self._offence(commit, new.path, "time", expected, name)
+            if not same:
+                for violation in self._judged_by(policies, old, new, commit):
+                    expected = f"legal by the policies of the base: {violation.expected}"
+                    yield self._offence(commit, new.path, violation.rule, expected, name)
 
     def _judged_by(
         self, policies: Policies, old: _State | None, new: _State, step: Commit
     ) -> tuple[Violation, ...]:
         """A step judged by other policies; where a birth was routed from counts as it says."""
-        told = self._context(step, step.parents[0], new.record)
         there = replace(policies, tree=new.record.route.policies if new.record else None)
-        return verify.judge(old.record if old else None, new.record, replace(told, policies=there))
-
-    def _context(self, commit: Commit, parent: str, record: Record | None) -> Context:
-        policies = self.policies(parent)
-        if record is None or record.reopens is None:
-            return Context(commit.email, commit.committed_at, policies)
-        origin = self._record_at(parent, record.reopens)
-        deciders = tuple(review.reviewer for review in origin.reviews) if origin else ()
-        snapshot = self._snapshot(parent)
-        again = lookup.open_reopener(snapshot, record.reopens) if snapshot else None
-        return Context(commit.email, commit.committed_at, policies, deciders, origin, again)
+        told = self._context(step, there, old, new)
+        return verify.judge(old.record if old else None, new.record, told)
 
     def _foreign(self, commit: Commit) -> Iterator[Offence]:
         for change in commit.changes:
+            if not change.path.startswith(_QUEUE_FILES) or change.new is None:
+                continue
             file = change.path.rpartition("/")[2]
-            stray = layout.id_of(change.path) is None and file not in layout.HARMLESS
-            if change.path.startswith(f"{layout.QUEUE}/") and stray and change.new is not None:
+            if layout.id_of(change.path) is None and file not in layout.HARMLESS:
                 yield self._offence(commit, change.path, "foreign", "nothing but escalations below queue/")
 
-    def _policy_change(self, commit: Commit, parent: str) -> Iterator[Offence]:
+    def _policy_change(self, commit: Commit, parent: str) -> None:
         offences = [
             self._offence(commit, layout.POLICIES, violation.rule, violation.expected)
             for violation in verify.judge_policies(commit.email, self.policies(parent))
         ]
         if offences:
             self._pending[commit.oid] = offences
-        yield from ()
 
-    def _trailers(self, commit: Commit, names: Sequence[str]) -> Iterator[Offence]:
+    def _trailers(
+        self,
+        commit: Commit,
+        names: Sequence[str],
+        taken: Sequence[_Step],
+        roster: Roster | None,
+    ) -> Iterator[Offence]:
         """What the message says, where it says it in trailers, is what the records say."""
         said: dict[str, list[str]] = {}
         for key, value in commit.trailers:
@@ -295,10 +394,20 @@ class Audit:
                 said.setdefault(key, []).append(value)
         if not said:
             return
-        steps = [(old, new) for old, new, _ in self._steps_of.get(commit.oid, ())]
-        roster = self.policies(commit.parents[0]).roster
+        steps = [(old, new) for _, old, new in taken if new is not None]
         for rule, expected in _disagreements(said, sorted(names), steps, roster):
             yield self._offence(commit, layout.QUEUE, rule, expected)
+
+    def _check_signatures(self) -> Iterator[Offence]:
+        """The signatures of commits that must have one."""
+        asked, self._unchecked = self._unchecked, []
+        verdicts = self._store.repository.signatures([commit.oid for commit, _ in asked])
+        for commit, roster in asked:
+            verdict, fingerprint = verdicts.get(commit.oid, ("E", ""))
+            told = signatures.judge(verdict, fingerprint, commit.email, commit.committer, roster)
+            for violation in told:
+                path = commit.changes[0].path
+                yield self._offence(commit, path, violation.rule, violation.expected)
 
     # --- merges -----------------------------------------------------------------------------------
 
@@ -314,7 +423,7 @@ class Audit:
 
     def _merged_policies(self, commit: Commit, differing: Sequence[Sequence[Change]]) -> Iterator[Offence]:
         first = self.policies(commit.parents[0])
-        changed = [any(c.path.startswith(f"{layout.POLICIES}/") for c in changes) for changes in differing]
+        changed = [any(c.path.startswith(_POLICY_FILES) for c in changes) for changes in differing]
         by_admin = not verify.judge_policies(commit.email, first)
         if by_admin:
             for oid in self._side(commit):
@@ -327,8 +436,8 @@ class Audit:
         versions: dict[str, list[dict[str, Change]]] = {}
         for index, changes in enumerate(differing):
             for change in changes:
-                name = layout.id_of(change.path)
-                if name is None or not change.path.startswith(f"{layout.QUEUE}/"):
+                name = layout.id_of(change.path) if change.path.startswith(_QUEUE_FILES) else None
+                if name is None:
                     continue
                 sides = versions.setdefault(name, [{} for _ in differing])
                 sides[index][change.path] = change
@@ -366,30 +475,50 @@ class Audit:
 
     def _replayed(self, commit: Commit) -> Iterator[Offence]:
         """The steps of a side branch, judged by the rights of the line that they come to."""
-        now = self.policies(commit.parents[0])
-        for oid in self._side(commit):
-            for old, new, step in self._steps_of.get(oid, ()):
-                if new.record is None or self._trees.get(step.parents[0]) == now.tree:
+        first, *others = commit.parents
+        now = self.policies(first)
+        if all(self._trees.get(oid, now.tree) == now.tree for oid in (*self._side(commit), *others)):
+            return
+        for step in graph.walk(self._store, [*others, f"^{first}"]):
+            if len(step.parents) != 1 or self._tree_of(step.parents[0]) == now.tree:
+                continue
+            for name, olds, news in self._by_record(step):
+                if not news or news[0].record is None or (step.oid, name) in self._guilty:
                     continue
-                for violation in self._judged_by(now, old, new, step):
+                for violation in self._judged_by(now, olds[0] if olds else None, news[0], step):
                     expected = (
                         f"legal on the branch that merge {commit.oid[:12]} brings it to: {violation.expected}"
                     )
-                    yield self._offence(step, new.path, violation.rule, expected, new.record.escalation_id)
+                    yield self._offence(step, news[0].path, violation.rule, expected, name)
 
     # --- the store at a commit --------------------------------------------------------------------
 
     def policies(self, commit: str) -> Policies:
         """The policies at a commit, parsed once for each tree."""
-        if commit not in self._trees:
-            name = f"{commit}:{self._store.full(layout.POLICIES)}"
-            [found] = self._store.repository.objects.get([name], largest=0)
-            self._trees[commit] = found.oid if found else None
-        tree = self._trees[commit]
+        tree = self._tree_of(commit)
         if tree not in self._policies:
             snapshot = self._snapshot(commit)
             self._policies[tree] = assemble(*snapshot.policies()) if snapshot else Policies()
         return self._policies[tree]
+
+    def _tree_of(self, commit: str) -> str | None:
+        """The tree id of `policies/` at a commit."""
+        if commit not in self._trees:
+            self._trees[commit] = self._asked_tree(commit)
+        return self._trees[commit]
+
+    def _asked_tree(self, commit: str) -> str | None:
+        [found] = self._store.repository.objects.get(
+            [f"{commit}:{self._store.full(layout.POLICIES)}"], largest=0
+        )
+        return found.oid if found else None
+
+    def _tree(self, commit: Commit) -> str | None:
+        """The same for a commit that has just been judged, from its parent where nothing has changed."""
+        same = len(commit.parents) == 1 and not any(
+            change.path.startswith(_POLICY_FILES) for change in commit.changes
+        )
+        return self._tree_of(commit.parents[0]) if same else self._asked_tree(commit.oid)
 
     def _snapshot(self, commit: str) -> GitSnapshot | None:
         try:
@@ -398,11 +527,21 @@ class Audit:
             return None
 
     def _is_store(self, commit: str) -> bool:
-        return self._trees.get(commit) is not None or self._snapshot(commit) is not None
+        if commit not in self._stores:
+            self._stores[commit] = self._snapshot(commit) is not None
+        return self._stores[commit]
+
+    def _is_store_after(self, commit: Commit) -> bool:
+        same = len(commit.parents) == 1 and (
+            not commit.changes or any(change.new is not None for change in commit.changes)
+        )
+        if not same:
+            return self._snapshot(commit.oid) is not None
+        return bool(commit.changes) or self._is_store(commit.parents[0])
 
     def _exists(self, name: str) -> bool:
         """Whether a record was there before, in these commits or at their base."""
-        return (name, None) in self._next or (self._base is not None and self._base.has(name))
+        return hash(name) in self._born or (self._base is not None and self._base.has(name))
 
     def _record_at(self, commit: str, name: str) -> Record | None:
         snapshot = self._snapshot(commit)
@@ -413,6 +552,21 @@ class Audit:
         self, commit: Commit, path: str, rule: str, expected: str, name: str | None = None
     ) -> Offence:
         return Offence(commit.oid, commit.email, self._store.full(path), rule, expected, name)
+
+
+def _content(found: Object | None) -> _Content:
+    """What a blob holds."""
+    if found is None or found.kind != "blob":
+        return _Content(None, "is no plain file")
+    if found.data is None:
+        return _Content(None, f"is larger than {MAX_BYTES // 1024} KiB")
+    reading = codec.canonical_reading(found.data)
+    if reading is not None:
+        return _Content(reading.record, None, reading.shown)
+    try:
+        return _Content(codec.from_yaml(found.data), _NOT_CANONICAL)
+    except codec.Malformed as error:
+        return _Content(None, str(error))
 
 
 _NOWHERE = _State(layout.QUEUE, _PLAIN, "", None, None)

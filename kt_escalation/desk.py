@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import intake, lookup
+from . import intake, lifeline, lookup
 from .answers import Found, Listing, Moment, Result, Swept
-from .core import canonical, ids, query, rights, story, sweep, transitions, verify
+from .core import canonical, ids, query, rights, story, sweep, transitions
 from .core.model import Record
 from .core.policies import Policies, assemble
 from .core.query import Filter
@@ -588,30 +588,14 @@ class Store:
         return self._lander.land(decide, partial=False)
 
     def _last_legal(self, snapshot: Snapshot, escalation_id: str) -> Record:
-        """The last state of a record that a row of legal steps led to, from its first on.
+        """The last state of a record that a row of legal steps led to.
 
-        How it came into the store is taken as it is: there is no state before it to go back to.
         Raises NotFound, NothingToRestore.
         """
         if not isinstance(self._port, GitStore):
             raise BadInput(problem="this store has no git history")
-        state: Record | None = None
-        for step in reversed([*history.steps(self._port, snapshot.revision, escalation_id)]):
-            if step.after is None or step.after == state or step.problem:
-                continue
-            parent = history.parent(self._port, step.commit)
-            if parent is None or state is None:
-                state = step.after
-                continue
-            told = verify.Context(
-                step.email,
-                step.committed_at,
-                assemble(*parent.policies()),
-                lookup.deciders(parent, step.after),
-                lookup.record_of(parent, step.after.reopens),
-            )
-            if not verify.judge(state, step.after, told):
-                state = step.after
+        states = lifeline.legal_states(self._port, snapshot.revision, escalation_id)
+        state = states[-1] if states else None
         if state is None and snapshot.paths(escalation_id):
             raise NothingToRestore(
                 says="{escalation_id} has no legal state to go back to",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from .audit import Audit, Offence
+from .audit import Audit, Offence, Standard
 from .core.policies import assemble
 from .core.rights import known_as
 from .core.waivers import Waiver
@@ -179,11 +179,10 @@ def told(offence: Offence) -> str:
 def _judged_against(
     store: GitStore, base: str | None, head: str, now: datetime, end: float | None = None
 ) -> Report:
-    audit = Audit(store, base)
     revisions = [head, f"^{base}"] if base else [head]
+    standard = Standard(assemble(*store.at(base or head).policies()), now)
+    audit = Audit(store, revisions, base, standard=standard)
     found = list(audit.judge(_in_time(graph.walk(store, revisions), end)))
-    found += audit.judge_by(audit.policies(base or head), now)
-    found += audit.judge_signatures()
     if base:
         found += _moved(store, base, head)
     return _report(store, audit, head, found, since=base, waivers_at=base or head)
@@ -224,9 +223,8 @@ def _told(snapshot: GitSnapshot, name: str) -> str:
 def _judged(
     store: GitStore, tip: str, revisions: Sequence[str], signed: bool, since: str | None = None
 ) -> Report:
-    audit = Audit(store, since)
+    audit = Audit(store, revisions, since, always_signed=signed)
     found = list(audit.judge(graph.walk(store, revisions)))
-    found += audit.judge_signatures(always=signed)
     return _report(store, audit, tip, found, since, waivers_at=tip)
 
 

@@ -109,7 +109,7 @@ class OnGit:
         """What the audit of the whole history finds."""
         store = GitStore(self._lab.remote)
         self._ports.append(store)
-        return list(Audit(store).judge(graph.walk(store, ["main"])))
+        return list(Audit(store, ["main"]).judge(graph.walk(store, ["main"])))
 
     def close(self) -> None:
         for port in self._ports:

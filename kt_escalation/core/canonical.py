@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from typing import Any
 
 from .model import Record
@@ -65,14 +66,21 @@ def _sorted(value: Any) -> Any:
 
 def _mapping(mapping: dict[str, Any], indent: str, lines: list[str], lead: str | None = None) -> None:
     for key, value in mapping.items():
-        _value(f"{indent if lead is None else lead}{_scalar(key)}:", value, indent, lines)
+        _value(f"{indent if lead is None else lead}{_string(key)}:", value, indent, lines)
         lead = None
 
 
 def _value(head: str, value: Any, indent: str, lines: list[str]) -> None:
     """Append ``value`` after ``head``, which is ``key:`` or ``-``; nested lines go below ``indent``."""
     deeper = indent + "  "
-    if isinstance(value, dict) and value:
+    if isinstance(value, str):
+        if _is_block(value):
+            body = value.removesuffix("\n")
+            lines.append(f"{head} |" if body != value else f"{head} |-")
+            lines.extend(f"{deeper}{line}" if line else "" for line in body.split("\n"))
+        else:
+            lines.append(f"{head} {_string(value)}")
+    elif isinstance(value, dict) and value:
         if head.endswith("-"):
             _mapping(value, deeper, lines, lead=f"{head} ")
         else:
@@ -86,10 +94,6 @@ def _value(head: str, value: Any, indent: str, lines: list[str]) -> None:
         lines.append(f"{head} {{}}")
     elif isinstance(value, list | tuple):
         lines.append(f"{head} []")
-    elif isinstance(value, str) and _is_block(value):
-        body = value.removesuffix("\n")
-        lines.append(f"{head} |" if body != value else f"{head} |-")
-        lines.extend(f"{deeper}{line}" if line else "" for line in body.split("\n"))
     else:
         lines.append(f"{head} {_scalar(value)}")
 
@@ -115,9 +119,7 @@ def _scalar(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
-    if isinstance(value, float):
-        return _float(value)
-    return _string(value)
+    return _float(value)
 
 
 def _float(value: float) -> str:
@@ -130,9 +132,18 @@ def _float(value: float) -> str:
 
 
 def _string(text: str) -> str:
+    return _remembered(text) if len(text) <= SHORT else _written(text)
+
+
+def _written(text: str) -> str:
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
         return text
     return f'"{_TO_ESCAPE.sub(_escape, text)}"'
+
+
+# Most of what is written are keys and names that have been written before.
+SHORT = 64
+_remembered = lru_cache(4096)(_written)
 
 
 def _escape(found: re.Match[str]) -> str:

@@ -25,7 +25,7 @@ from pydantic import (
 )
 
 from . import ids
-from .text import is_hidden
+from .text import has_hidden
 from .times import format_duration, format_time, parse_duration, parse_time
 
 SCHEMA_VERSION = 1
@@ -77,7 +77,7 @@ def _unicode(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    if any(is_hidden(char) for char in text):
+    if has_hidden(text):
         raise ValueError("must be one line without control characters")
     return _unicode(text)
 

@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 
 from . import canonical
 from .model import Record
+from .times import CANONICAL_TIME, parse_time
 
 # Values of keys by their text; at most this many, then all are forgotten.
 _REMEMBERED = 20_000
@@ -30,6 +31,7 @@ _ALWAYS = frozenset(
      "raised_by", "queued_at", "route", "requires"}
 )  # fmt: skip
 _NEXT_KEY = re.compile(r"\n(?=[a-z])")
+_TIME = re.compile(rf'((?:created|raised|queued)_at): "({CANONICAL_TIME})"', re.ASCII)
 _INT = re.compile(r"-?[0-9]+", re.ASCII)
 _FLOAT = re.compile(r"-?[0-9]+\.[0-9]+(e[+-]?[0-9]+)?", re.ASCII)
 _ESCAPE = re.compile(r'\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|(["\\ntr]))')
@@ -71,7 +73,7 @@ def read(text: str) -> Reading | None:
             texts[key], values[key] = chunk, value
         if not texts.keys() >= _ALWAYS:
             return None
-        record = Record.model_construct(**values)
+        record = _blank().model_copy(update=values)
         record.check_agreement()
     except (ValueError, KeyError, IndexError, OverflowError, RecursionError):
         return None
@@ -80,6 +82,10 @@ def read(text: str) -> Reading | None:
 
 def _learn(chunk: str) -> tuple[str, Any]:
     """The key and the value in a key's text. Raises ValueError, KeyError, IndexError."""
+    time = _TIME.fullmatch(chunk)
+    if time:
+        # What differs from record to record most often needs no writing again: there is one way to write it.
+        return time[1], parse_time(time[2])
     lines = chunk.split("\n")
     plain, end = _mapping(lines, 0, 0)
     [(key, item)] = plain.items()
@@ -91,6 +97,16 @@ def _learn(chunk: str) -> tuple[str, Any]:
         _known.clear()
     _known[chunk] = (key, value)
     return key, value
+
+
+@cache
+def _blank() -> Record:
+    """A record of nothing but defaults, each key in its place, to be filled with values checked one by one."""
+    values: dict[str, Any] = {
+        key: None if field.is_required() else field.get_default()
+        for key, field in Record.model_fields.items()
+    }
+    return Record.model_construct(**values)
 
 
 @cache
@@ -179,8 +195,8 @@ def _opens_mapping(rest: str) -> bool:
 def _scalar(text: str) -> Any:
     if text[0] == '"':
         return _unquoted(text)
-    if text in _WORDS:
-        return _WORDS[text]
+    if text in _WORDS or text[0].isalpha():
+        return _WORDS.get(text, text)
     if _INT.fullmatch(text):
         return int(text)
     return float(text) if _FLOAT.fullmatch(text) else text

@@ -25,6 +25,11 @@ def is_hidden(char: str) -> bool:
     return _HIDDEN.match(char) is not None
 
 
+def has_hidden(text: str) -> bool:
+    """Whether any character of the text is hidden."""
+    return _HIDDEN.search(text) is not None
+
+
 def visible(text: str, *, lines: bool = False) -> str:
     """The text with every hidden character written out (``\\x1b``, ``\\u202e``).
 

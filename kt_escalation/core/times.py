@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 _RFC3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,12}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
-# The form that the store writes, which Python itself reads much faster.
-_OURS = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
+#: The form that the store writes, as a regular expression; Python itself reads it much faster than any other.
+CANONICAL_TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d\.\d{3}Z"
+_CANONICAL = re.compile(CANONICAL_TIME, re.ASCII)
 _DURATION = re.compile(r"(\d{1,9})([smhd]?)", re.ASCII)
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -19,7 +20,7 @@ def parse_time(text: str) -> datetime:
 
     Raises ValueError if the text is none.
     """
-    if _OURS.fullmatch(text) and text[17:19] != "60":
+    if _CANONICAL.fullmatch(text):
         try:
             return datetime.fromisoformat(text)
         except ValueError:

@@ -379,10 +379,12 @@ def resolve(
     category: Category | None = None,
     claim_id: str | None = None,
     shown: str | None = None,
+    digest: str | None = None,
 ) -> Record:
     """The record resolved, or queued again for another reviewer while its quorum is short.
 
-    ``shown`` is the digest of what the caller decided on; it must still be the record's.
+    ``shown`` is the digest of what the caller decided on; it must still be the record's, which is
+    ``digest`` where the caller knows it already.
     Raises NotAllowed, AlreadyResolved, NotClaimed, NotHolder, ClaimIdDiffers, ShownDiffers, ClockSkew.
     """
     if outcome == "expired":
@@ -391,7 +393,7 @@ def resolve(
         return record
     may_review(record, act, "resolve")
     current = _holder(record, act, "resolve it", claim_id)
-    digest = canonical.shown(record)
+    digest = digest or canonical.shown(record)
     if shown is not None and shown != digest:
         raise ShownDiffers(escalation_id=record.escalation_id, shown=digest, given=shown)
     now = stamp(record, act)

@@ -41,7 +41,8 @@ class Context:
     """What else a step is judged by: the policies at its parent, when it was committed, and by whom.
 
     ``deciders`` decided what the record reopens; ``reopened`` is that record, ``reopener`` one that is
-    open already and reopens the same.
+    open already and reopens the same. ``shown`` is the digest of what the state before shows, where it is
+    known already.
     """
 
     email: str
@@ -50,6 +51,7 @@ class Context:
     deciders: tuple[str, ...] = ()
     reopened: Record | None = None
     reopener: Record | None = None
+    shown: str | None = None
 
 
 def judge(before: Record | None, after: Record | None, context: Context) -> tuple[Violation, ...]:
@@ -150,10 +152,10 @@ def _decide(review: Review, state: Record, who: Act) -> Record:
 
 def _raised(after: Record, who: Act) -> Record:
     """What raising makes of the keys that are given to it."""
-    plain = after.as_dict()
-    given = {key: plain[key] for key in _GIVEN if key in plain}
+    given = {key: value for key in _GIVEN if (value := getattr(after, key)) is not None}
     routing = _whom(after.route) if after.route.source == "event" else None
-    raisable = Raisable(Draft.model_validate(given), frozenset(given), routing)
+    # The values come from a record, so they have been checked.
+    raisable = Raisable(Draft.model_construct(**given), frozenset(given), routing)
     name = after.escalation_id if after.request_id is None else ids.from_request(after.request_id)
     return transitions.raise_(raisable, name, who, after.claim.claim_id if after.claim else "")
 
@@ -171,7 +173,9 @@ def _moves(before: Record, after: Record, context: Context) -> Iterator[_Move]:
         yield swept
     elif len(after.reviews) == len(before.reviews) + 1:
         given = after.reviews[-1]
-        decision = partial(transitions.resolve, category=given.category, claim_id=given.claim_id)
+        decision = partial(
+            transitions.resolve, category=given.category, claim_id=given.claim_id, digest=context.shown
+        )
         yield partial(decision, before, who, given.outcome, given.reason)
     elif after.resolution is not None:
         yield partial(_sweep, before, who, token)

@@ -66,7 +66,7 @@ _TYPES = {"commit": 1, "tree": 2, "blob": 3}
 # git removes its lock files when it is asked to end; only then is it made to.
 _GRACE_SECONDS = 2.0
 _LAZY_FETCH_SECONDS = 120.0
-_REQUESTS_AT_ONCE = 64
+_REQUESTS_AT_ONCE = 500
 
 _T = TypeVar("_T")
 
@@ -563,7 +563,7 @@ class Repository:
     def log(self, rev: str, paths: Sequence[str], limit: int) -> Iterator[bytes]:
         """Commits that touch the paths, newest first, as raw chunks for `history` to read."""
         count = (f"--max-count={limit}",) if limit else ()
-        form = "--format=%x01%H%x00%an%x00%ae%x00%ct%x00"
+        form = "--format=%x01%H%n%an%n%ae%n%ct%x00"
         return self._stream("log", *_RAW, "--topo-order", "--full-history", form, *count, rev, "--", *paths)
 
     def walk(self, revisions: Sequence[str], form: str, paths: Sequence[str]) -> Iterator[bytes]:
@@ -575,11 +575,20 @@ class Repository:
         """The newest commit that both contain, None where they share no history."""
         return self._run("merge-base", one, other).text or None
 
-    def is_signed(self, commit: str) -> bool:
-        """Whether a commit carries a signature, whatever it is worth."""
-        [found] = self.objects.get([commit])
-        head = found.data.partition(b"\n\n")[0] if found and found.data else b""
-        return b"\ngpgsig" in head
+    def parents(self, revisions: Sequence[str]) -> Iterator[str]:
+        """A line for each commit in the order of `walk`: its id and its parents' ids."""
+        return _lines(self._stream("rev-list", "--topo-order", "--reverse", "--parents", *revisions))
+
+    def signed(self, revisions: Sequence[str]) -> set[str]:
+        """The commits that carry a signature, whatever it is worth."""
+        found = set()
+        rest = b""
+        for chunk in self._stream("rev-list", "--header", *revisions):
+            *commits, rest = (rest + chunk).split(b"\0")
+            for commit in commits:
+                if b"\ngpgsig" in commit and b"\ngpgsig" in commit.partition(b"\n\n")[0]:
+                    found.add(commit.partition(b"\n")[0].decode())
+        return found
 
     def signatures(self, commits: Sequence[str]) -> dict[str, tuple[str, str]]:
         """git's verdict on each commit's signature and the fingerprint of its key (`git log`, ``%G?``, ``%GF``).
@@ -743,6 +752,14 @@ class Objects:
             _, err = process.communicate()
             words = " / ".join(err.decode(errors="replace").split("\n")).strip(" /")
         raise GitFailed(command="cat-file", words=words or "it ended without an answer")
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line.decode()
 
 
 def author_outside(folder: Path) -> Author:

@@ -13,7 +13,7 @@ from .history import moment, tokens
 ABSENT = "000000"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Change:
     """One file that differs: its path below the store's top, and mode and id on both sides (None: absent)."""
 
@@ -24,7 +24,7 @@ class Change:
     new: str | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Commit:
     """One commit; ``changes`` are against its only parent, and empty for a merge."""
 
@@ -38,22 +38,79 @@ class Commit:
     changes: tuple[Change, ...]
 
 
-_FORMAT = "%x01%H%x00%P%x00%an%x00%ae%x00%ce%x00%ct%x00%(trailers:only,unfold,separator=%x02)%x00"
+@dataclass(frozen=True)
+class Shape:
+    """Where history is no single line: the first and the last commits of each stretch between fork and merge."""
+
+    starts: frozenset[str]
+    ends: frozenset[str]
+
+
+def shape(store: GitStore, revisions: Sequence[str]) -> Shape:
+    """The shape of the history that `walk` gives for the same revisions.
+
+    Keeps twenty bytes a commit, and only the edges that do not lead to the commit before.
+    """
+    order = bytearray()
+    width = 0
+    edges: list[tuple[int, int]] = []
+    last = ""
+    count = 0
+    for line in store.repository.parents(revisions):
+        oid, *above = line.split()
+        width = len(oid) // 2
+        if above != [last]:
+            for parent in above or [""]:
+                before = _index(order, parent, width)
+                if before != count - 1:
+                    edges.append((before, count))
+        order += bytes.fromhex(oid)
+        last, count = oid, count + 1
+    starts, ends = set(), set()
+    for first, end in _joined(edges):
+        starts.add(order[first * width : (first + 1) * width].hex())
+        ends.add(order[end * width : (end + 1) * width].hex())
+    return Shape(frozenset(starts), frozenset(ends))
+
+
+def _index(order: bytearray, oid: str, width: int) -> int:
+    """The place of a commit among those before, -1 for one that is not among them."""
+    raw, end = bytes.fromhex(oid), len(order)
+    while raw and (at := order.rfind(raw, 0, end)) >= 0:
+        if at % width == 0:
+            return at // width
+        end = at + width - 1
+    return -1
+
+
+def _joined(edges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The stretches that the edges span, from the commit behind the first to the last, overlaps joined."""
+    found: list[tuple[int, int]] = []
+    for before, after in sorted(edges):
+        if found and before + 1 <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], after))
+        else:
+            found.append((before + 1, after))
+    return found
+
+
+# One token for each commit, in lines: neither names nor addresses can hold a line feed.
+_FORMAT = "%x01%H%n%P%n%an%n%ae%n%ce%n%ct%n%(trailers:only,unfold,separator=%x02)%x00"
 _FIELDS = 7
 
 
 def walk(store: GitStore, revisions: Sequence[str]) -> Iterator[Commit]:
     """The commits that the revisions name (`tip`, `^not-those`), parents before children."""
     found = tokens(store.repository.walk(revisions, _FORMAT, _folders(store)))
-    head: list[str] = []
+    head = ""
     changes: list[Change] = []
     for token in found:
-        if token.startswith("\x01"):
+        if token[0] == ":":
+            changes.append(_change(store, token, next(found)))
+        elif token[0] == "\x01":
             if head:
                 yield _commit(head, changes)
-            head, changes = [token[1:], *(next(found) for _ in range(_FIELDS - 1))], []
-        elif token.startswith(":"):
-            changes.append(_change(store, token, next(found)))
+            head, changes = token, []
     if head:
         yield _commit(head, changes)
 
@@ -68,8 +125,8 @@ def _folders(store: GitStore) -> list[str]:
     return [f":(top,literal){store.full(folder)}" for folder in (layout.QUEUE, layout.POLICIES)]
 
 
-def _commit(head: Sequence[str], changes: Sequence[Change]) -> Commit:
-    oid, parents, author, email, committer, seconds, trailers = head
+def _commit(head: str, changes: Sequence[Change]) -> Commit:
+    oid, parents, author, email, committer, seconds, trailers = head[1:].split("\n", _FIELDS - 1)
     pairs = (line.partition(": ") for line in trailers.split("\x02") if line)
     return Commit(
         oid,

@@ -114,22 +114,22 @@ def _read(store: GitStore, commits: Sequence[_Commit]) -> Iterator[Step]:
 def _commits(store: GitStore, revision: str, paths: Sequence[str], limit: int) -> Iterator[_Commit]:
     """The commits in git's own answer, which is a row of NUL-ended tokens."""
     found = tokens(store.repository.log(revision, paths, limit))
-    head: list[str] = []
+    head = ""
     files: list[tuple[str, str, str]] = []
     for token in found:
-        if token.startswith(":") and head:
+        if token[0] == ":":
             _, _, old, new, _ = token.split(" ")
             files.append((next(found), old, new))
-        elif token.startswith("\x01"):
+        elif token[0] == "\x01":
             if head:
                 yield _commit(head, files)
-            head, files = [token[1:], next(found), next(found), next(found)], []
+            head, files = token, []
     if head:
         yield _commit(head, files)
 
 
-def _commit(head: Sequence[str], files: Sequence[tuple[str, str, str]]) -> _Commit:
-    oid, author, email, committed_at = head
+def _commit(head: str, files: Sequence[tuple[str, str, str]]) -> _Commit:
+    oid, author, email, committed_at = head[1:].split("\n")
     return _Commit(oid, author, email, moment(committed_at), tuple(files))
 
 
@@ -139,11 +139,16 @@ def moment(seconds: str) -> datetime:
 
 
 def tokens(chunks: Iterator[bytes]) -> Iterator[str]:
-    """The NUL-ended parts of git's output."""
+    """The NUL-ended parts of git's output that hold something."""
     rest = b""
     for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\0")
-        for token in whole:
-            yield os.fsdecode(token).lstrip("\n")
+        whole, nul, tail = (rest + chunk).rpartition(b"\0")
+        if nul:
+            yield from filter(None, map(_unled, os.fsdecode(whole).split("\0")))
+        rest = tail
     if rest:
         yield os.fsdecode(rest)
+
+
+def _unled(token: str) -> str:
+    return token.lstrip("\n") if token[:1] == "\n" else token

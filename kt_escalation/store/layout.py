@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC
+from functools import lru_cache
 
 from ..core import ids
 from ..core.model import Record
@@ -29,6 +30,7 @@ def open_path(escalation_id: str) -> str:
     return f"{QUEUE}/{escalation_id}{SUFFIX}"
 
 
+@lru_cache(4096)
 def id_of(path: str) -> str | None:
     """The id that a file's name stands for, None if it is no name of a record."""
     name = path.rpartition("/")[2]
