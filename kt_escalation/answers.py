@@ -21,6 +21,9 @@ class Result:
     ``unchanged`` the repeats among several, ``skipped``
     events that do not escalate, ``failed`` what could not be had (with ``partial`` only).
     ``warnings`` are about the checkout and about files that cannot be read, never about the effect.
+    ``proposed`` says that the commit is on ``branch`` of the remote and nothing has changed yet: the records
+    are as they would be, ``changed`` is False, ``found`` whether the same was proposed before, and
+    ``request_url`` where a pull request is opened, where that is known.
     """
 
     records: tuple[Record, ...]
@@ -32,6 +35,10 @@ class Result:
     failed: tuple[Failure, ...] = ()
     warnings: tuple[str, ...] = ()
     replaced: tuple[Record, ...] = ()
+    proposed: bool = False
+    branch: str | None = None
+    found: bool = False
+    request_url: str | None = None
 
     @property
     def record(self) -> Record:

@@ -25,6 +25,7 @@ from .core.rights import Act
 from .core.times import to_millis
 from .errors import (
     BadInput,
+    BranchTaken,
     Failure,
     IllegalRecord,
     KtError,
@@ -337,12 +338,20 @@ class Store:
 
     # --- the life of an escalation ----------------------------------------------------------------
 
-    def claim(self, escalation_id: str, *, claim_id: str | None = None) -> Result:
+    # With a `branch`, an action is proposed there on the remote and changes nothing until a pull request is
+    # merged; "" stands for kt/<action>/<id>. It raises BranchTaken where that branch holds something else.
+
+    def claim(self, escalation_id: str, *, claim_id: str | None = None, branch: str | None = None) -> Result:
         """Take one escalation. Raises NotFound, NotAllowed, AlreadyClaimed, AlreadyResolved, ClaimIdDiffers."""
-        return self.claim_many([escalation_id], claim_id=claim_id)
+        return self.claim_many([escalation_id], claim_id=claim_id, branch=branch)
 
     def claim_many(
-        self, escalation_ids: Sequence[str], *, claim_id: str | None = None, partial: bool = False
+        self,
+        escalation_ids: Sequence[str],
+        *,
+        claim_id: str | None = None,
+        partial: bool = False,
+        branch: str | None = None,
     ) -> Result:
         """Take several escalations in one commit, all or nothing unless ``partial``."""
         given = claim_id is not None
@@ -353,10 +362,15 @@ class Store:
             deciders = lookup.deciders(snapshot, entry.record)
             return transitions.claim(entry.record, act, token, given=given, deciders=deciders, held=held)
 
-        return self._each("claim", escalation_ids, step, partial, claim_id=token, detail=_over_lapsed)
+        return self._each("claim", escalation_ids, step, partial, branch, claim_id=token, detail=_over_lapsed)
 
     def renew(
-        self, escalation_ids: Sequence[str], *, claim_id: str | None = None, partial: bool = False
+        self,
+        escalation_ids: Sequence[str],
+        *,
+        claim_id: str | None = None,
+        partial: bool = False,
+        branch: str | None = None,
     ) -> Result:
         """Hold what the caller holds for a whole lease more. Raises NotAllowed, NotClaimed, NotHolder."""
         intake.claim_id(claim_id)
@@ -364,18 +378,26 @@ class Store:
         def step(_: Snapshot, act: Act, entry: Entry, __: int) -> Record:
             return transitions.renew(entry.record, act, claim_id=claim_id)
 
-        return self._each("renew", escalation_ids, step, partial, claim_id=claim_id)
+        return self._each("renew", escalation_ids, step, partial, branch, claim_id=claim_id)
 
-    def claim_next(self, *, team: str | None = None, count: int = 1, claim_id: str | None = None) -> Result:
+    def claim_next(
+        self,
+        *,
+        team: str | None = None,
+        count: int = 1,
+        claim_id: str | None = None,
+        branch: str | None = None,
+    ) -> Result:
         """Take the next ``count`` at most: most severe, then oldest, of what the caller may take.
 
-        Raises NothingToClaim, which says whether the queue is empty, all is held, or none is for
+        What a branch of its own proposes already is passed over, unless ``branch`` gives a name. Raises NothingToClaim, which says whether the queue is empty, all is held, or none is for
         the caller.
         """
         if count < 1:
             raise BadInput(problem=f"count is {count}; it must be at least 1")
         given = claim_id is not None
         token = intake.claim_id(claim_id) or self._nonce()
+        proposed: set[str] = set()
 
         def decide(snapshot: Snapshot, act: Act) -> Plan:
             items = list(snapshot.open())
@@ -389,6 +411,9 @@ class Store:
             why = lookup.Why()
             for record in query.in_order(entry.record for entry in entries.values()):
                 if team is not None and record.route.team_id != team:
+                    continue
+                if record.escalation_id in proposed:
+                    why.proposed()
                     continue
                 if record.claim and not transitions.lapsed(record, act):
                     why.held(record)
@@ -421,13 +446,25 @@ class Store:
                 find=f"kt escalation get --fetch --id {named[0]}",
             )
 
-        return self._lander.land(decide, partial=False)
+        while True:
+            try:
+                return self._lander.land(decide, False, branch)
+            except BranchTaken as error:
+                # Somebody proposes to take the first of these: the next one is as good.
+                if branch:
+                    raise
+                proposed.add(error.facts["branch"].rpartition("/")[2])
 
     def unclaim(
-        self, escalation_id: str, *, claim_id: str | None = None, force_reason: str | None = None
+        self,
+        escalation_id: str,
+        *,
+        claim_id: str | None = None,
+        force_reason: str | None = None,
+        branch: str | None = None,
     ) -> Result:
         """Give an escalation back to the queue. Raises NotFound, NotClaimed, NotHolder, AlreadyResolved."""
-        return self.unclaim_many([escalation_id], claim_id=claim_id, force_reason=force_reason)
+        return self.unclaim_many([escalation_id], claim_id=claim_id, force_reason=force_reason, branch=branch)
 
     def unclaim_many(
         self,
@@ -436,6 +473,7 @@ class Store:
         claim_id: str | None = None,
         force_reason: str | None = None,
         partial: bool = False,
+        branch: str | None = None,
     ) -> Result:
         """Give several back in one commit, all or nothing unless ``partial``.
 
@@ -449,7 +487,7 @@ class Store:
 
         detail = _from_holder if reason else None
         return self._each(
-            "unclaim", escalation_ids, step, partial, claim_id=claim_id, text=reason, detail=detail
+            "unclaim", escalation_ids, step, partial, branch, claim_id=claim_id, text=reason, detail=detail
         )
 
     def assign(
@@ -461,6 +499,7 @@ class Store:
         team: str | None = None,
         claim_id: str | None = None,
         partial: bool = False,
+        branch: str | None = None,
     ) -> Result:
         """Hand escalations to a user, who then holds them, or to a team's queue; for holders and admins.
 
@@ -487,6 +526,7 @@ class Store:
             escalation_ids,
             step,
             partial,
+            branch,
             claim_id=token if user is not None else None,
             text=words,
             detail=lambda _: f"to {user}" if user is not None else f"to team {team}",
@@ -501,6 +541,7 @@ class Store:
         category: str | None = None,
         claim_id: str | None = None,
         shown: str | None = None,
+        branch: str | None = None,
     ) -> Result:
         """Decide an escalation that the caller holds.
 
@@ -509,7 +550,13 @@ class Store:
         Raises BadInput, NotFound, NotAllowed, NotClaimed, NotHolder, AlreadyResolved, ShownDiffers.
         """
         return self.resolve_many(
-            [escalation_id], outcome, reason, category=category, claim_id=claim_id, shown=shown
+            [escalation_id],
+            outcome,
+            reason,
+            category=category,
+            claim_id=claim_id,
+            shown=shown,
+            branch=branch,
         )
 
     def resolve_many(
@@ -522,6 +569,7 @@ class Store:
         claim_id: str | None = None,
         shown: str | None = None,
         partial: bool = False,
+        branch: str | None = None,
     ) -> Result:
         """Decide several in the same way in one commit, all or nothing unless ``partial``."""
         decided = intake.outcome(outcome)
@@ -535,17 +583,17 @@ class Store:
             )
 
         return self._each(
-            "resolve", escalation_ids, step, partial, claim_id=claim_id, outcome=decided, text=words
+            "resolve", escalation_ids, step, partial, branch, claim_id=claim_id, outcome=decided, text=words
         )
 
-    def note(self, escalation_id: str, text: str) -> Result:
+    def note(self, escalation_id: str, text: str, *, branch: str | None = None) -> Result:
         """Say something about an open escalation. Raises NotFound, NotAllowed, AlreadyResolved."""
         words = intake.words(text, "the note")
 
         def step(_: Snapshot, act: Act, entry: Entry, __: int) -> Record:
             return transitions.note(entry.record, act, words)
 
-        return self._each("note", [escalation_id], step, partial=False, text=words)
+        return self._each("note", [escalation_id], step, False, branch, text=words)
 
     def reopen(self, escalation_id: str, reason: str) -> Result:
         """Raise anew what was resolved, as an escalation of its own that names it.
@@ -700,6 +748,7 @@ class Store:
         escalation_ids: Sequence[str],
         step: Callable[[Snapshot, Act, Entry, int], Record],
         partial: bool,
+        branch: str | None,
         *,
         claim_id: str | None = None,
         outcome: str | None = None,
@@ -733,7 +782,7 @@ class Store:
                 find=f"kt escalation get --fetch --id {wanted[0]}",
             )
 
-        return self._lander.land(decide, partial)
+        return self._lander.land(decide, partial, branch)
 
 
 def _message(

@@ -222,7 +222,10 @@ class PushRefused(KtError):
     code = "push_refused"
     exit_code = 4
     says = "the remote {remote} refused the push to {branch}: {words}"
-    hint = "nothing changed; ask who guards {branch}, or propose the change as a pull request from a branch"
+    hint = (
+        "nothing changed; ask who guards {branch}, or propose the change as a pull request: "
+        "claim, unclaim, resolve, assign and note do that with --branch"
+    )
 
 
 class RemoteFault(KtError):
@@ -353,6 +356,17 @@ class DifferentContent(Conflict):
     code = "different_content"
     says = "{escalation_id} exists with other content ({differs})"
     hint = "the same id must mean the same request: give this one a request id of its own"
+
+
+class BranchTaken(Conflict):
+    """The branch to propose on holds something else already."""
+
+    code = "branch_taken"
+    says = "the branch {branch} on {remote} holds something else already ({what})"
+    hint = (
+        "nothing was written; propose it under another name with --branch NAME, "
+        "or delete that branch with `git push {remote} --delete {branch}`"
+    )
 
 
 class PathStaged(Conflict):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -18,6 +18,7 @@ from .core.policies import assemble
 from .core.rights import Act
 from .core.times import to_millis
 from .errors import (
+    BranchTaken,
     Failure,
     GitFailed,
     Interrupted,
@@ -30,7 +31,7 @@ from .errors import (
 from .intake import ALONE
 from .store import faults
 from .store.message import Message
-from .store.port import Author, Change, Port, Snapshot, Stale, Unanswered
+from .store.port import Author, Change, Port, Proposal, Snapshot, Stale, Unanswered
 
 # The first pause after a lost race, doubled up to the longest; the real one is a random part of it.
 FIRST_PAUSE = 0.04
@@ -67,16 +68,24 @@ class Lander:
     #: The last commit that was landed; a crash report names it.
     landed: str | None = None
 
-    def land(self, decide: Decide, partial: bool) -> Result:
-        """Decide and commit until it has landed or cannot land (design, section 5)."""
+    def land(self, decide: Decide, partial: bool, branch: str | None = None) -> Result:
+        """Decide and commit until it has landed or cannot land (design, section 5).
+
+        With a ``branch`` the commit goes there, to be merged by a pull request, and the store branch stays
+        as it is; empty stands for ``kt/<action>/<id>``.
+        """
         now = to_millis(self.clock())
         author = self.port.author()
+        if branch is not None:
+            self.port.require_proposable(branch)
         faults.point("before-lock")
         with self.port.writing(self.lock_timeout):
             faults.point("after-lock")
-            return self._until_landed(decide, partial, now, author)
+            return self._until_landed(decide, partial, now, author, branch)
 
-    def _until_landed(self, decide: Decide, partial: bool, now: datetime, author: Author) -> Result:
+    def _until_landed(
+        self, decide: Decide, partial: bool, now: datetime, author: Author, branch: str | None
+    ) -> Result:
         end = time.monotonic() + self.retry_timeout
         sent: list[tuple[Unanswered, Plan]] = []
         attempts = 0
@@ -86,28 +95,27 @@ class Lander:
                 left = end - time.monotonic()
                 try:
                     snapshot = self.port.tip(max(left, 0.1))
-                    for earlier, plan in sent:
-                        if self.port.contains(snapshot, earlier.commit):
-                            return self._done(plan, earlier.commit)
+                    if branch is None:
+                        for earlier, plan in sent:
+                            if self.port.contains(snapshot, earlier.commit):
+                                return self._done(plan, earlier.commit)
                     policies = assemble(*snapshot.policies())
                     policies.require_sound()
                     faults.point("before-decide")
-                    plan = decide(snapshot, rights.act(author.email, now, policies))
+                    act = rights.act(author.email, now, policies)
+                    plan = decide(snapshot, act)
                     _judge(plan, partial)
                     faults.point("after-decide")
                     if not plan.changes:
-                        return self._done(plan, None, snapshot.revision)
-                    when = max(change.new.last_time for change in plan.changes)
+                        return self._done(plan, None, snapshot.revision, follow=branch is None)
                     left = end - time.monotonic()
                     if attempts > 1 and left < LEAST_FOR_PUSH:
                         raise RetriesExhausted(attempts=attempts, seconds=self.retry_timeout)
+                    when = max(now, *(change.new.last_time for change in plan.changes))
+                    if branch is not None:
+                        return self._propose(snapshot, decide, act, plan, author, when, branch, sent, end)
                     commit = self.port.commit(
-                        snapshot,
-                        plan.changes,
-                        str(plan.message),
-                        author,
-                        max(now, when),
-                        max(left, LEAST_FOR_PUSH),
+                        snapshot, plan.changes, str(plan.message), author, when, max(left, LEAST_FOR_PUSH)
                     )
                     return self._done(plan, commit)
                 except Stale:
@@ -129,6 +137,8 @@ class Lander:
                 raise error from None
             last, plan = sent[-1]
             find = plan.find or "kt escalation list --fetch"
+            if branch is not None:
+                find = f"git ls-remote {self.port.remote} {branch or _default_name(plan)}"
             words = f"{last.words}; then: {error.message}"
             raise OutcomeUnknown(
                 commit=last.commit,
@@ -138,12 +148,14 @@ class Lander:
                 claim_id=plan.message.claim_id if plan.message else None,
             ) from caught
 
-    def _done(self, plan: Plan, commit: str | None, seen: str | None = None) -> Result:
+    def _done(
+        self, plan: Plan, commit: str | None, seen: str | None = None, *, follow: bool = True
+    ) -> Result:
         """The effect is there: from here on nothing can take it back, and nothing may seem to."""
         warnings = plan.warnings
         if commit:
             self.landed = commit
-        if self.follow_checkout:
+        if follow and self.follow_checkout:
             try:
                 left = self.port.follow(commit or seen or "")
             except (Exception, KeyboardInterrupt) as error:
@@ -160,6 +172,104 @@ class Lander:
             warnings=warnings,
             replaced=tuple(change.old.record for change in plan.changes if change.old),
         )
+
+    def _propose(
+        self,
+        snapshot: Snapshot,
+        decide: Decide,
+        act: Act,
+        plan: Plan,
+        author: Author,
+        when: datetime,
+        branch: str,
+        sent: Sequence[tuple[Unanswered, Plan]],
+        end: float,
+    ) -> Result:
+        """Put it on a branch of the remote, unless it is there already. Raises BranchTaken and as `Port.propose`."""
+        name = branch or _default_name(plan)
+        there = self.port.proposal(name, snapshot, max(end - time.monotonic(), LEAST_FOR_PUSH))
+        was = there.commit if there else None
+        for earlier, plan_sent in sent:
+            if earlier.commit == was:
+                return self._proposed(plan_sent, name, was)
+        found = self._settle(there, snapshot, decide, act, plan, name)
+        if was and found:
+            return self._proposed(found, name, was, found=True)
+        left = max(end - time.monotonic(), LEAST_FOR_PUSH)
+        commit = self.port.propose(snapshot, plan.changes, str(plan.message), author, when, name, was, left)
+        return self._proposed(plan, name, commit)
+
+    def _proposed(self, plan: Plan, name: str, commit: str, found: bool = False) -> Result:
+        return Result(
+            records=plan.records,
+            commit=commit,
+            changed=False,
+            written=0 if found else len(plan.changes),
+            unchanged=plan.unchanged,
+            failed=plan.failed,
+            warnings=plan.warnings,
+            replaced=tuple(change.old.record for change in plan.changes if change.old),
+            proposed=True,
+            branch=name,
+            found=found,
+            request_url=self.port.request_address(name),
+        )
+
+    def _settle(
+        self,
+        there: Proposal | None,
+        snapshot: Snapshot,
+        decide: Decide,
+        act: Act,
+        plan: Plan,
+        name: str,
+    ) -> Plan | None:
+        """What the branch proposes, if that is the actor's own and just what is to be proposed; None if it is free.
+
+        The former is asked of the rules themselves: decided on the store as the branch would have it, nothing is
+        left to do, as with any repeat. Free is a branch that is not there, is merged, or is the actor's own
+        proposal for these very records, which the store branch has changed since: that can no longer be merged,
+        and nobody else's work is in it. Raises BranchTaken.
+        """
+        if there is None or there.merged:
+            return None
+        mine = bool(there.emails) and all(act.is_me(email) for email in there.emails)
+        if mine and there.base is not None and there.tip is not None:
+            overtaken = any(
+                there.base.find(change.new.escalation_id) != snapshot.find(change.new.escalation_id)
+                for change in plan.changes
+            )
+            if overtaken and there.paths <= _paths(there.base, plan) | _paths(there.tip, plan):
+                return None
+            again = None if overtaken else _repeat(decide, there.tip, act)
+            if again and len(again.records) == len(plan.records):
+                return again
+        who = ", ".join(sorted(there.emails))
+        raise BranchTaken(
+            branch=name,
+            remote=self.port.remote,
+            commit=there.commit,
+            what=f"commit {there.commit[:12]} by {who}" if who else f"commit {there.commit[:12]}",
+        )
+
+
+def _repeat(decide: Decide, tip: Snapshot, act: Act) -> Plan | None:
+    try:
+        found = decide(tip, act)
+    except KtError:
+        return None
+    return None if found.changes else found
+
+
+def _paths(snapshot: Snapshot, plan: Plan) -> set[str]:
+    """The files of the records that a plan changes."""
+    return {path for change in plan.changes for path in snapshot.paths(change.new.escalation_id)}
+
+
+def _default_name(plan: Plan) -> str:
+    """`kt/<action>/<id>`; of several the first in the order of ids, as in the commit's message."""
+    message = plan.message
+    return f"kt/{message.action}/{min(message.escalation_ids)}" if message else ""
 
 
 def _named(error: BaseException) -> KtError:

@@ -119,11 +119,16 @@ class Why:
 
     holders: dict[str, int] = field(default_factory=dict)
     refusals: list[str] = field(default_factory=list)
+    proposals: int = 0
 
     def held(self, record: Record) -> None:
         """Count one that somebody holds."""
         if record.claim:
             self.holders[record.claim.claimed_by] = self.holders.get(record.claim.claimed_by, 0) + 1
+
+    def proposed(self) -> None:
+        """Count one that a pull request would claim."""
+        self.proposals += 1
 
     def refused(self, error: KtError) -> None:
         """Note one that the actor may not take."""
@@ -132,14 +137,16 @@ class Why:
     def text(self, team: str | None) -> str:
         """The reason, for people."""
         held = ", ".join(f"{name} {count}" for name, count in sorted(self.holders.items()))
+        if self.proposals:
+            held = ", ".join(filter(None, (held, f"{self.proposals} proposed to be")))
         if self.refusals:
             why = f"none of the {len(self.refusals)} waiting is for you ({self.refusals[0]})"
             return f"{why}; the others are held ({held})" if held else why
         if held:
-            return f"all {sum(self.holders.values())} are held ({held})"
+            return f"all {sum(self.holders.values()) + self.proposals} are held ({held})"
         return f"nothing waits for team {team}" if team else "the queue is empty"
 
     def facts(self) -> dict[str, Any]:
         """The reason, for scripts."""
-        state = "not_for_you" if self.refusals else "all_held" if self.holders else "empty"
+        state = "not_for_you" if self.refusals else "all_held" if self.holders or self.proposals else "empty"
         return {"state": state, "held_by": dict(sorted(self.holders.items()))}

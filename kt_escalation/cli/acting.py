@@ -17,6 +17,7 @@ from .app import (
     folder,
     id_option,
     ids_option,
+    proposes,
     put_json,
     read_file,
     warn,
@@ -150,6 +151,7 @@ def raise_command(ctx: click.Context, /, **given: Any) -> None:
     help="A token of your own: the same one again is a repeat, another a conflict.",
 )
 @PARTIAL
+@proposes
 @writes
 @common
 @click.pass_context
@@ -169,15 +171,22 @@ def claim_command(ctx: click.Context, /, **given: Any) -> None:
     several = len(wanted) > 1 or "-" in given["escalation_ids"] or given["count"] is not None
     with writing_store(ctx, given) as store:
         if given["renew"]:
-            result = store.renew(wanted, claim_id=given["claim_id"], partial=given["partial"])
+            result = store.renew(
+                wanted, claim_id=given["claim_id"], partial=given["partial"], branch=given["branch"]
+            )
         elif given["take_next"]:
             result = store.claim_next(
-                team=given["team"], count=given["count"] or 1, claim_id=given["claim_id"]
+                team=given["team"],
+                count=given["count"] or 1,
+                claim_id=given["claim_id"],
+                branch=given["branch"],
             )
         else:
-            result = store.claim_many(wanted, claim_id=given["claim_id"], partial=given["partial"])
+            result = store.claim_many(
+                wanted, claim_id=given["claim_id"], partial=given["partial"], branch=given["branch"]
+            )
     for before in result.replaced:
-        if before.claim and not given["renew"]:
+        if before.claim and not given["renew"] and not result.proposed:
             warn(f"{before.escalation_id}: the lapsed claim of {before.claim.claimed_by} is over")
     report(
         result,
@@ -194,6 +203,7 @@ def claim_command(ctx: click.Context, /, **given: Any) -> None:
 @click.option("--force", is_flag=True, help="Give back what somebody else holds; for admins, with --reason.")
 @click.option("--reason", metavar="TEXT", help="With --force: why; it becomes a note.")
 @PARTIAL
+@proposes
 @writes
 @common
 @click.pass_context
@@ -207,7 +217,11 @@ def unclaim_command(ctx: click.Context, /, **given: Any) -> None:
         raise Usage(problem="--force and --reason go together", hint="say why with --reason TEXT")
     with writing_store(ctx, given) as store:
         result = store.unclaim_many(
-            wanted, claim_id=given["claim_id"], force_reason=given["reason"], partial=given["partial"]
+            wanted,
+            claim_id=given["claim_id"],
+            force_reason=given["reason"],
+            partial=given["partial"],
+            branch=given["branch"],
         )
     several = len(wanted) > 1 or "-" in given["escalation_ids"]
     report(
@@ -231,6 +245,7 @@ def unclaim_command(ctx: click.Context, /, **given: Any) -> None:
 @click.option("--shown", metavar="DIGEST", help="Refuse if the record is not as `get` showed it.")
 @click.option("--yes", is_flag=True, help="Do not ask on a terminal.")
 @PARTIAL
+@proposes
 @writes
 @common
 @click.pass_context
@@ -253,6 +268,7 @@ def resolve_command(ctx: click.Context, /, **given: Any) -> None:
             claim_id=given["claim_id"],
             shown=given["shown"],
             partial=given["partial"],
+            branch=given["branch"],
         )
     several = len(wanted) > 1 or "-" in given["escalation_ids"]
     short = not several and result.records[0].resolution is None
@@ -267,11 +283,12 @@ def resolve_command(ctx: click.Context, /, **given: Any) -> None:
 @escalation.command("note")
 @id_option(whole=True)
 @click.option("--text", required=True, metavar="TEXT", help="What you want to say.")
+@proposes
 @writes
 @common
 @click.pass_context
 def note_command(ctx: click.Context, /, **given: Any) -> None:
     """Say something about an open escalation; it becomes part of what reviewers are shown."""
     with writing_store(ctx, given) as store:
-        result = store.note(given["escalation_id"], given["text"])
+        result = store.note(given["escalation_id"], given["text"], branch=given["branch"])
     report(result, given["as_json"], False, "noted on {id} in commit {commit}", "{id} has that note already")

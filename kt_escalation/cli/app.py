@@ -118,6 +118,18 @@ PARTIAL = click.option(
 )
 
 
+def proposes(function: F) -> F:
+    """The option of actions that can be proposed as a pull request."""
+    return click.option(
+        "--branch",
+        is_flag=False,
+        flag_value="",
+        metavar="[NAME]",
+        help="Propose it on this branch of the remote, to be merged by a pull request "
+        "(without a name kt/<action>/<id>); nothing changes before that.",
+    )(function)
+
+
 def ids_option(*, required: bool) -> Callable[[F], F]:
     """The option that names escalations to a command that writes."""
     return click.option(

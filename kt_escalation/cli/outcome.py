@@ -32,6 +32,10 @@ def report(result: Result, as_json: bool, several: bool, done: str, same: str) -
         extra += [f"{result.skipped} skipped that do not escalate"] if result.skipped else []
         extra += [f"{len(result.failed)} failed"] if result.failed else []
         inside = f" ({', '.join(extra)})" if extra else ""
+        if result.proposed:
+            warn(f"{result.written} proposed{inside} on branch {result.branch} in commit {commit}")
+            warn(_request(result))
+            return
         where = f" in commit {commit}" if result.changed else ""
         warn(f"{result.written} changed{inside}{where}")
         return
@@ -48,12 +52,26 @@ def report(result: Result, as_json: bool, several: bool, done: str, same: str) -
             "commit": commit,
             "status": record.status,
         }
-        click.echo(visible(words.format_map(facts)))
+        if result.proposed:
+            words = same if result.found else done
+            click.echo(visible(f"proposed on branch {result.branch}: {words.format_map(facts)}"))
+        else:
+            click.echo(visible(words.format_map(facts)))
+    if result.proposed:
+        click.echo(visible(_request(result)))
+
+
+def _request(result: Result) -> str:
+    """What is left to do with a proposal."""
+    where = result.request_url or f"a pull request from {result.branch}"
+    return f"nothing changes until it is merged; open {where}"
 
 
 def as_json_of(result: Result, several: bool) -> dict[str, Any]:
     """The JSON of an action on one record, or on several (design, section 8)."""
     one: dict[str, Any] = {"commit": result.commit, "changed": result.changed}
+    if result.proposed:
+        one |= {"proposed": True, "branch": result.branch, "request_url": result.request_url}
     if not several:
         return {"escalation": result.records[0].as_dict(), **one}
     return {

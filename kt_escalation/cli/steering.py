@@ -14,6 +14,7 @@ from .app import (
     escalation,
     id_option,
     ids_option,
+    proposes,
     put_json,
     warn,
     whole_ids,
@@ -32,6 +33,7 @@ _REASON = click.option("--reason", required=True, metavar="TEXT", help="Why; it 
 @_REASON
 @click.option("--claim-id", metavar="TOKEN", help="Refuse if this is not the current claim.")
 @PARTIAL
+@proposes
 @writes
 @common
 @click.pass_context
@@ -48,6 +50,7 @@ def assign_command(ctx: click.Context, /, **given: Any) -> None:
             team=given["team"],
             claim_id=given["claim_id"],
             partial=given["partial"],
+            branch=given["branch"],
         )
     several = len(wanted) > 1 or "-" in given["escalation_ids"]
     to = f"team {given['team']}" if given["team"] else "{holder}"

@@ -113,6 +113,10 @@ class Object:
     data: bytes | None
 
 
+_FETCH = (
+    *("-c", "gc.auto=0", "-c", "maintenance.auto=false", "fetch", "--no-progress", "--no-tags"),
+    *("--no-write-fetch-head", "--no-recurse-submodules", "--refmap="),
+)
 _RAW = ("-z", "--raw", "--no-abbrev", "--no-renames")
 # Who acts, from the user's own settings and nothing guessed.
 _WHO = ("-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT")
@@ -319,16 +323,7 @@ class Repository:
     def fetch(self, remote: str, branch: str, timeout: float) -> Done:
         """Fetch one branch into its remote-tracking ref, by fast-forward only, and touch nothing else."""
         return self._run(
-            "-c",
-            "gc.auto=0",
-            "-c",
-            "maintenance.auto=false",
-            "fetch",
-            "--no-progress",
-            "--no-tags",
-            "--no-write-fetch-head",
-            "--no-recurse-submodules",
-            "--refmap=",
+            *_FETCH,
             "--",
             remote,
             f"refs/heads/{branch}:refs/remotes/{remote}/{branch}",
@@ -371,8 +366,38 @@ class Repository:
         )
         return [name.partition(":")[2] for name in done.text.split("\0") if name]
 
-    def push(self, remote: str, commit: str, branch: str) -> Push:
-        """Start pushing exactly that commit to exactly that branch, by fast-forward only."""
+    def is_branch_name(self, name: str) -> bool:
+        """Whether a branch may be called that (git-check-ref-format)."""
+        return self._run("check-ref-format", f"refs/heads/{name}").status == 0
+
+    def push_address(self, remote: str) -> str:
+        """Where pushes to a remote go; empty if nothing says it."""
+        return self._run("remote", "get-url", "--push", "--", remote).text
+
+    def ask_branch(self, remote: str, branch: str, timeout: float) -> Done:
+        """Ask the remote where a branch is (git-ls-remote)."""
+        return self._run("ls-remote", "--", remote, f"refs/heads/{branch}", timeout=timeout, session=True)
+
+    def fetch_branch(self, remote: str, branch: str, timeout: float) -> Done:
+        """Get the commits of a branch and move no ref."""
+        return self._run(*_FETCH, "--", remote, f"refs/heads/{branch}", timeout=timeout, session=True)
+
+    def emails(self, revisions: Sequence[str]) -> frozenset[str]:
+        """The authors' e-mails of the commits that the revisions name."""
+        done = self._run("log", "-z", "--format=%ae", *revisions)
+        return frozenset(done.text.split("\0")) - {""}
+
+    def changed(self, old: str, new: str) -> frozenset[str]:
+        """All paths that differ between two commits."""
+        done = self._run("diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new)
+        return frozenset(done.text.split("\0")) - {""}
+
+    def push(self, remote: str, commit: str, branch: str, lease: str | None = None) -> Push:
+        """Start pushing exactly that commit to exactly that branch.
+
+        By fast-forward only; with a ``lease`` if the branch still is at that commit (empty: does not exist).
+        """
+        held = () if lease is None else (f"--force-with-lease=refs/heads/{branch}:{lease}",)
         return Push(
             self._start(
                 [
@@ -383,6 +408,7 @@ class Repository:
                     "push",
                     "--porcelain",
                     "--no-progress",
+                    *held,
                     "--",
                     remote,
                     f"{commit}:refs/heads/{branch}",

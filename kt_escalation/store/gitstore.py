@@ -13,10 +13,12 @@ from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
+from ..core import forges
 from ..core.model import MAX_BYTES, Record
 from ..core.policies_file import PolicyFile
 from ..errors import (
     BadInput,
+    BranchTaken,
     GitFailed,
     HistoryRewritten,
     Interrupted,
@@ -30,11 +32,13 @@ from ..errors import (
 )
 from . import codec, faults, layout, lock
 from .git import FILE, TREE, Done, Repository, TreeEntry
-from .port import Author, Change, Entry, Invalid, Snapshot, Stale, Unanswered
+from .port import Author, Change, Entry, Invalid, Proposal, Snapshot, Stale, Unanswered
 from .push import Answer, classify, remote_words
 
 INTERRUPT_SECONDS = 5.0
 FETCH_PAUSE_SECONDS = 0.1
+# What fits into a file's name everywhere, for that is what a branch is on most servers.
+MAX_BRANCH = 200
 # Parsed records are kept by blob id, which names their content for ever; this many at most.
 _REMEMBERED = 20_000
 _BAD_MODES = {"120000": "a symbolic link", "160000": "a submodule", "100755": "executable", TREE: "a folder"}
@@ -53,6 +57,7 @@ class GitStore:
         self._parsed: dict[str, Record] = {}
         self._left: str | None = None
         self._branch = ""
+        self._said = ""
 
     # --- which remote, which branch ---------------------------------------------------------------
 
@@ -266,6 +271,10 @@ class GitStore:
         timeout: float,
     ) -> str:
         end = time.monotonic() + timeout
+        return self.commit_files(base.revision, self._files(changes), message, author, when, end)
+
+    def _files(self, changes: Sequence[Change]) -> dict[str, bytes | None]:
+        """The files that changes write, None for those that go."""
         files: dict[str, bytes | None] = {}
         for change in changes:
             path = self.full(layout.path_of(change.new))
@@ -273,7 +282,7 @@ class GitStore:
                 files[change.old.path] = None
             files.update(dict.fromkeys(change.removed))
             files[path] = codec.dumps(change.new)
-        return self.commit_files(base.revision, files, message, author, when, end)
+        return files
 
     def commit_files(
         self,
@@ -290,6 +299,22 @@ class GitStore:
 
         Raises as `Port.commit` does.
         """
+        commit, ids = self._build(base, files, message, author, when)
+        if self.remote:
+            self._push(commit, self._branch, end)
+        else:
+            self._land_here(commit, base, message.partition("\n")[0], ids)
+        return commit
+
+    def _build(
+        self,
+        base: str | None,
+        files: Mapping[str, bytes | None],
+        message: str,
+        author: Author,
+        when: datetime,
+    ) -> tuple[str, dict[str, tuple[str, str] | None]]:
+        """A commit that no ref names yet, and the (mode, id) of each of its files."""
         faults.point("before-build")
         flush = self.remote is None
         tree, ids = self._write_tree(base, files, flush)
@@ -298,13 +323,8 @@ class GitStore:
             tree, [base] if base else [], message, author, seconds, flush=flush
         )
         faults.point("after-build")
-        subject = message.partition("\n")[0]
         faults.point("before-push")
-        if self.remote:
-            self._push(commit, end)
-        else:
-            self._land_here(commit, base, subject, ids)
-        return commit
+        return commit, ids
 
     def _write_tree(
         self, base: str | None, files: Mapping[str, bytes | None], flush: bool
@@ -360,9 +380,9 @@ class GitStore:
         objects.append(("tree", data))
         return self.repository.object_id("tree", data)
 
-    def _push(self, commit: str, end: float) -> None:
-        remote, branch = self.remote or "", self._branch
-        push = self.repository.push(remote, commit, branch)
+    def _push(self, commit: str, branch: str, end: float, lease: str | None = None) -> None:
+        remote = self.remote or ""
+        push = self.repository.push(remote, commit, branch, lease)
         interrupted = False
         try:
             done = push.answer(end - time.monotonic())
@@ -378,11 +398,16 @@ class GitStore:
             if interrupted:
                 raise OutcomeUnknown(commit=commit, remote=remote, words="interrupted", **self._find(branch))
             raise Unanswered(commit, "no answer in time")
+        self._said = done.err
         pushed = classify(done.status, done.out.decode(errors="replace"), done.err)
         if pushed.answer is Answer.LANDED:
             self.repository.set_tracking(remote, branch, commit)
             return
         facts = {"remote": remote, "branch": branch, "words": pushed.words}
+        if lease is not None:
+            facts["hint"] = (
+                "nothing changed; ask who guards {branch}, or give another name with --branch NAME"
+            )
         if pushed.answer is Answer.UNKNOWN:
             if interrupted:
                 raise OutcomeUnknown(commit=commit, remote=remote, words="interrupted", **self._find(branch))
@@ -392,6 +417,87 @@ class GitStore:
         if pushed.answer is Answer.LOST:
             raise Stale
         raise (RemoteFault if pushed.answer is Answer.FAULT else PushRefused)(**facts)
+
+    def require_proposable(self, branch: str) -> None:
+        self.require_remote_choice()
+        if self.remote is None:
+            raise BadInput(
+                problem="--branch proposes a change on the remote, and this store has none; do it without --branch"
+            )
+        forge = self.repository.config.get("kt.forge")
+        if forge and forge not in forges.FORGES:
+            raise BadInput(problem=f"kt.forge is {forge!r}; it is one of {', '.join(forges.FORGES)}")
+        if not branch:
+            return
+        odd = branch.startswith(("-", "refs/")) or branch == "HEAD" or len(branch.encode()) > MAX_BRANCH
+        if odd or not self.repository.is_branch_name(branch):
+            raise BadInput(
+                problem=f"{branch[:80]!r} is no name for a branch; give one such as kt/claim/esc_abc123"
+            )
+
+    def proposal(self, branch: str, tip: Snapshot, timeout: float) -> Proposal | None:
+        if branch == self._branch:
+            raise BadInput(problem=f"{branch} is the store branch itself; propose on another branch")
+        remote = self.remote or ""
+        asked = self.repository.ask_branch(remote, branch, timeout)
+        if asked.status != 0:
+            raise self._unreachable(asked, timeout)
+        found = re.search(rf"^([0-9a-f]+)\trefs/heads/{re.escape(branch)}$", asked.text, re.MULTILINE)
+        if found is None:
+            return None
+        commit = found[1]
+        got = self.repository.fetch_branch(remote, branch, timeout)
+        if got.timed_out:
+            raise self._unreachable(got, timeout)
+        if self.repository.commit_of(commit) is None:
+            raise Stale
+        if self.repository.is_ancestor(commit, tip.revision):
+            return Proposal(commit, merged=True)
+        fork = self.repository.merge_base(tip.revision, commit)
+        if fork is None:
+            return Proposal(commit)
+        return Proposal(
+            commit,
+            False,
+            self._store_at(commit),
+            self._store_at(fork),
+            self.repository.emails([commit, f"^{tip.revision}"]),
+            self.repository.changed(fork, commit),
+        )
+
+    def _store_at(self, commit: str) -> GitSnapshot | None:
+        try:
+            return self.at(commit)
+        except NotAStore:
+            return None
+
+    def propose(
+        self,
+        base: Snapshot,
+        changes: Sequence[Change],
+        message: str,
+        author: Author,
+        when: datetime,
+        branch: str,
+        was: str | None,
+        timeout: float,
+    ) -> str:
+        end = time.monotonic() + timeout
+        commit, _ = self._build(base.revision, self._files(changes), message, author, when)
+        try:
+            self._push(commit, branch, end, lease=was or "")
+        except Stale:
+            inside = re.search(r"'refs/heads/([^']+)' exists; cannot create", self._said)
+            if inside:
+                what = f"there is a branch {inside[1]}, beside which git cannot have this one"
+                raise BranchTaken(branch=branch, remote=self.remote, what=what) from None
+            raise
+        return commit
+
+    def request_address(self, branch: str) -> str | None:
+        address = self.repository.push_address(self.remote or "")
+        forge = self.repository.config.get("kt.forge")
+        return forges.request_address(address, self._branch, branch, forge or None, self._said)
 
     def _find(self, branch: str) -> dict[str, str]:
         return {"find": f"git fetch {self.remote} && git log {self.remote}/{branch}"}

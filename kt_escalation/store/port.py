@@ -92,6 +92,23 @@ class Author:
     email: str
 
 
+@dataclass(frozen=True)
+class Proposal:
+    """What a branch of the remote holds beside the store branch.
+
+    ``merged`` says that the store branch has it all by now. Else ``tip`` is the store as the branch would
+    have it and ``base`` the store that it was made on, None where there is none; ``emails`` are the authors
+    and ``paths`` the files of what it adds.
+    """
+
+    commit: str
+    merged: bool = False
+    tip: Snapshot | None = None
+    base: Snapshot | None = None
+    emails: frozenset[str] = frozenset()
+    paths: frozenset[str] = frozenset()
+
+
 class Port(Protocol):
     """A store that can be read and written."""
 
@@ -124,6 +141,35 @@ class Port(Protocol):
         Raises Stale if the store has moved, Unanswered if that cannot be known, PushRefused,
         RemoteFault, PathStaged, GitFailed.
         """
+
+    def require_proposable(self, branch: str) -> None:
+        """Raise BadInput where nothing can be proposed under that name; empty is a name yet to be made."""
+
+    def proposal(self, branch: str, tip: Snapshot, timeout: float) -> Proposal | None:
+        """What that branch of the remote holds beside ``tip``, None if there is no such branch.
+
+        Raises RemoteUnreachable, Stale if it moves meanwhile, BadInput for the store branch itself.
+        """
+
+    def propose(
+        self,
+        base: Snapshot,
+        changes: Sequence[Change],
+        message: str,
+        author: Author,
+        when: datetime,
+        branch: str,
+        was: str | None,
+        timeout: float,
+    ) -> str:
+        """Put the changes on top of ``base`` onto a branch of the remote that still is at ``was``.
+
+        None stands for a branch that does not exist. Nothing else moves. Raises as `commit` does, and
+        BranchTaken where that name cannot be had.
+        """
+
+    def request_address(self, branch: str) -> str | None:
+        """Where a pull request from that branch is opened, None where that is not known."""
 
     def blob_id(self, record: Record) -> str:
         """The id that the record's canonical bytes have."""

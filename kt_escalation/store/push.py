@@ -82,7 +82,7 @@ def classify(status: int, stdout: str, stderr: str) -> Pushed:
     """
     flag, summary = _ref_line(stdout)
     words = remote_words(stderr)
-    if flag in (" ", "*") and status == 0:
+    if flag in (" ", "*", "+") and status == 0:
         return Pushed(Answer.LANDED, "")
     if flag == "=":
         # Somebody made the very same commit: theirs, as far as we can tell.
