@@ -13,15 +13,13 @@ from ..core.times import format_duration
 from ..errors import AnswerIsNo
 from .app import common, folder, policy, put_json, read_time, store_of, warn
 from .render import whom
+from .reports import Note, for_github
 
 if TYPE_CHECKING:
     from ..core.model import Requires
     from ..core.policies import Policies
     from ..core.policies_file import Fault
     from ..policy import Explanation
-
-# What GitHub shows of a step's annotations (GitHub documentation, workflow commands and limits).
-ANNOTATIONS = 10
 
 
 @policy.command("lint")
@@ -39,11 +37,8 @@ def lint_command(ctx: click.Context, github: bool, repo: str | None, as_json: bo
     if as_json:
         put_json({"ok": not faults, "faults": [_fault(fault) for fault in faults]})
     elif github:
-        for fault in faults[:ANNOTATIONS]:
-            place = f",line={fault.line},col={fault.column}" if fault.line else ""
-            click.echo(annotation(fault.file, place, fault.problem))
-        for fault in faults[ANNOTATIONS:]:
-            click.echo(visible(str(fault)))
+        for line in for_github([Note(f.file, f.problem, f.line or 0, f.column or 0) for f in faults]):
+            click.echo(line)
     else:
         for fault in faults:
             click.echo(visible(str(fault)))
@@ -56,19 +51,6 @@ def lint_command(ctx: click.Context, github: bool, repo: str | None, as_json: bo
 
 def _fault(fault: Fault) -> dict[str, Any]:
     return {"file": fault.file, "line": fault.line, "column": fault.column, "message": fault.problem}
-
-
-def annotation(file: str, place: str, message: str) -> str:
-    """A GitHub workflow annotation (GitHub documentation, workflow commands)."""
-    return f"::error file={_property(file)}{place}::{_data(visible(message))}"
-
-
-def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
 @policy.command("route")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from datetime import UTC, datetime
@@ -10,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..core.text import visible
-from ..errors import AnswerIsNo
+from ..errors import AnswerIsNo, BadInput, Usage
+from . import reports
 from .app import SPAN, common, escalation, folder, put_json, warn
-from .policies import annotation
 
 if TYPE_CHECKING:
     from ..audit import Offence
     from ..verdict import Report
+
+FORMATS = ("text", "json", "junit", "github", "gitlab")
 
 
 @escalation.command("verify")
@@ -41,25 +44,55 @@ def verify_command(
     from .. import verdict
 
     report = verdict.verify(folder(ctx, repo), range_, afresh=afresh, require_signatures=require_signatures)
-    _tell(ctx, report, as_json, github=False)
+    _tell(report, "json" if as_json else "text", None)
+    _answer(ctx, report)
 
 
 @escalation.command("check")
 @click.argument("range_", metavar="[BASE..HEAD]", required=False)
-@click.option("--github", is_flag=True, help="Print GitHub workflow annotations.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(FORMATS),
+    help="How to tell what was found (default text).",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="Write the JSON, JUnit or GitLab report to this file; text still goes to the log.",
+)
+@click.option("--github", is_flag=True, help="The same as --format github.")
 @common
 @click.pass_context
 def check_command(
-    ctx: click.Context, range_: str | None, github: bool, repo: str | None, as_json: bool
+    ctx: click.Context,
+    range_: str | None,
+    form: str | None,
+    output: str | None,
+    github: bool,
+    repo: str | None,
+    as_json: bool,
 ) -> None:
     """Judge what a pull request would bring in, by the policies of its base and this machine's clock.
 
     Without a range: what HEAD has that the remote's store branch has not. A record that the base has
     changed meanwhile is a violation too. Exits 1 if there is one.
+
+    github prints annotations and appends to the step's summary; gitlab is a code quality report.
     """
     from .. import verdict
 
-    _tell(ctx, verdict.check(folder(ctx, repo), range_, now=datetime.now(UTC)), as_json, github)
+    asked = {form} if form else set()
+    asked |= ({"github"} if github else set()) | ({"json"} if as_json else set())
+    if len(asked) > 1:
+        raise Usage(problem=f"{' and '.join(sorted(asked))} cannot both be printed", hint="give one of them")
+    chosen = asked.pop() if asked else "text"
+    if output is not None and chosen in ("text", "github"):
+        raise Usage(problem=f"-o goes with --format json, junit and gitlab, not with {chosen}")
+    report = verdict.check(folder(ctx, repo), range_, now=datetime.now(UTC))
+    _tell(report, chosen, output)
+    _answer(ctx, report)
 
 
 @escalation.group("hook")
@@ -121,18 +154,42 @@ def receive_command(ctx: click.Context, pusher_from: str | None, timeout: float 
         ctx.exit(AnswerIsNo.exit_code)
 
 
-def _tell(ctx: click.Context, report: Report, as_json: bool, github: bool) -> None:
-    if as_json:
-        put_json(_as_json(report))
+def _tell(report: Report, form: str, output: str | None) -> None:
+    """Print a report, or write it to a file and print its text."""
+    whole = _written(report, form)
+    if whole is not None and output is not None:
+        try:
+            with open(output, "w", encoding="utf-8") as file:  # noqa: PTH123 - a name from the command line
+                file.write(whole)
+        except OSError as error:
+            raise BadInput(problem=f"{output}: {error.strerror}") from None
+    if whole is not None and output is None:
+        click.echo(whole, nl=False)
+    elif form == "github":
+        for line in reports.for_github(reports.notes(report)):
+            click.echo(line)
+        left = reports.write_summary(report, _summary(report))
+        if left:
+            warn(left)
     else:
         from ..verdict import told
 
         for offence in report.violations:
-            if github:
-                click.echo(annotation(offence.path, "", f"{offence.rule}: expected {offence.expected}"))
-            else:
-                click.echo(visible(told(offence)))
+            click.echo(visible(told(offence)))
+    if form != "json" or output is not None:
         warn(_summary(report))
+
+
+def _written(report: Report, form: str) -> str | None:
+    """The report in a form that is a document of its own, None for text and for GitHub."""
+    if form == "json":
+        return json.dumps(_as_json(report), indent=2) + "\n"
+    if form == "junit":
+        return reports.junit(report, _summary(report))
+    return reports.code_quality(report) if form == "gitlab" else None
+
+
+def _answer(ctx: click.Context, report: Report) -> None:
     if not report.clean:
         ctx.exit(AnswerIsNo.exit_code)
 
