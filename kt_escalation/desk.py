@@ -42,6 +42,7 @@ from .store.doctor import Finding
 from .store.gitstore import GitStore
 from .store.message import Message
 from .store.port import Change, Entry, Invalid, Port, Snapshot
+from .store.setup import Made
 
 LOCK_TIMEOUT = 60.0
 RETRY_TIMEOUT = 30.0
@@ -102,14 +103,20 @@ class Store:
 
     @staticmethod
     def init(
-        path: str | os.PathLike[str] = ".", *, clock: Callable[[], datetime] | None = None
-    ) -> tuple[str | None, tuple[str, ...]]:
+        path: str | os.PathLike[str] = ".",
+        *,
+        ci: str | None = None,
+        clock: Callable[[], datetime] | None = None,
+    ) -> Made:
         """Make a store in a folder: a repository if there is none, sample policies, the first commit.
 
-        Gives the commit, None if there was a store already, and warnings. Raises as writing does.
+        ``ci`` adds the check of pull requests for ``github`` or ``gitlab``, also to a store that is there
+        already. Raises BadInput and as writing does.
         """
+        if ci is not None and ci not in setup.CI:
+            raise BadInput(problem=f"ci is {ci!r}; it is one of {', '.join(setup.CI)}")
         now = to_millis((clock or (lambda: datetime.now(UTC)))())
-        return setup.create(Path(path), now, LOCK_TIMEOUT, RETRY_TIMEOUT)
+        return setup.create(Path(path), now, LOCK_TIMEOUT, RETRY_TIMEOUT, ci)
 
     @property
     def landed(self) -> str | None:

@@ -30,25 +30,35 @@ from .outcome import as_json_of, report
 
 @escalation.command("init")
 @click.argument("directory", required=False, metavar="[DIR]")
+@click.option(
+    "--ci",
+    type=click.Choice(("github", "gitlab")),
+    help="Add the check of pull requests, also to a store that is there already.",
+)
 @common
 @click.pass_context
-def init_command(ctx: click.Context, directory: str | None, repo: str | None, as_json: bool) -> None:
+def init_command(
+    ctx: click.Context, directory: str | None, ci: str | None, repo: str | None, as_json: bool
+) -> None:
     """Make a store: a repository if there is none, sample policies, the first commit.
 
-    In a repository that has commits, the store is added to it as one commit more.
+    In a repository that has commits, the store is added to it as one commit more. Files that are there
+    are never overwritten.
     """
     from ..desk import Store
 
     where = directory or folder(ctx, repo)
-    commit, warnings = Store.init(where)
-    for text in warnings:
+    made = Store.init(where, ci=ci)
+    for text in made.warnings:
         warn(text)
     if as_json:
-        put_json({"path": where, "commit": commit, "changed": commit is not None})
-    elif commit is None:
-        click.echo(f"{visible(where)} is a store already")
+        put_json({"path": where, "commit": made.commit, "changed": made.commit is not None})
+    elif made.commit is None:
+        click.echo(f"{visible(where)} is a store already{', with the check' if ci else ''}")
+    elif made.new:
+        click.echo(f"made a store in {visible(where)} (commit {made.commit[:12]})")
     else:
-        click.echo(f"made a store in {visible(where)} (commit {commit[:12]})")
+        click.echo(f"added the check for {ci} to {visible(where)} (commit {made.commit[:12]})")
 
 
 @escalation.command("raise")

@@ -1,0 +1,238 @@
+"""`init --ci`: the files for GitHub and GitLab are what those read, and their scripts judge real branches."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from lab import Lab, Ran, git, kt
+from test_proposing import merge, raised
+
+HUB, JOB, TOP = ".github/workflows/kt-escalation.yml", ".gitlab/kt-escalation.yml", ".gitlab-ci.yml"
+
+
+def parsed(text: str) -> Any:
+    """YAML with every scalar as it is written: `on` is a key of GitHub's, not a boolean."""
+    return yaml.load(text, yaml.BaseLoader)  # noqa: S506 - makes strings, lists and mappings only
+
+
+def bash(script: str, cwd: Path, env: Mapping[str, str]) -> Ran:
+    """Run a script as the runners of both do."""
+    done = subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
+        cwd=cwd,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **env},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture(params=["github", "gitlab"])
+def forge(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def branches(lab: Lab) -> Lab:
+    """A store with the check for both, one good branch and one that claims in another's name."""
+    raised(lab, "one", "two")
+    alice = lab.clone("alice")
+    for name in ("github", "gitlab"):
+        assert kt("init", "--ci", name, cwd=alice).code == 0
+    assert kt("claim", "--id", "esc_one", "--branch", "good", cwd=alice).code == 0
+    assert kt("claim", "--id", "esc_two", "--branch", "forged", cwd=lab.clone("bob")).code == 0
+    git("fetch", "--quiet", cwd=alice)
+    git("checkout", "--quiet", "forged", cwd=alice)
+    git("commit", "--quiet", "--amend", "--reset-author", "--no-edit", cwd=alice)
+    git("push", "--quiet", "--force", "origin", "forged", cwd=alice)
+    git("checkout", "--quiet", "main", cwd=alice)
+    return lab
+
+
+def merged(lab: Lab, clone: Path, branch: str) -> str:
+    """The merge commit that a forge makes to try a branch, checked out as its CI does."""
+    git("checkout", "--quiet", "--detach", "origin/main", cwd=clone)
+    git("merge", "--quiet", "--no-ff", "-m", "try", f"origin/{branch}", cwd=clone)
+    return git("rev-parse", "HEAD", cwd=clone)
+
+
+# --- GitHub -------------------------------------------------------------------------------------------
+
+
+def test_the_workflow_asks_for_little_and_takes_nothing_from_a_fork(branches: Lab) -> None:
+    flow = parsed(branches.file(HUB))
+    assert set(flow["on"]) == {"pull_request", "merge_group"} and flow["permissions"] == {"contents": "read"}
+    [job] = flow["jobs"].values()
+    checkout = job["steps"][0]
+    assert checkout["with"] == {"fetch-depth": "0", "persist-credentials": "false"}
+    for step in job["steps"]:
+        assert ("${{" not in step.get("run", "") and "uses" not in step) or re.search(r"@v\d+$", step["uses"])
+    assert "secrets" not in branches.file(HUB)
+
+
+def value(expression: str, event: Mapping[str, str]) -> str:
+    """What `${{ … }}` stands for in an event: the first of the alternatives that there is."""
+    found = re.fullmatch(r"\$\{\{ (.*) \}\}", expression)
+    if found is None:
+        return expression
+    return next(filter(None, (event.get(name, "") for name in found[1].split(" || "))), "")
+
+
+def on_github(lab: Lab, clone: Path, event: Mapping[str, str], env: Mapping[str, str]) -> list[Ran]:
+    """Run the workflow's own steps, kt being installed."""
+    [job] = parsed(lab.file(HUB))["jobs"].values()
+    steps = [step for step in job["steps"] if "run" in step and "pip install" not in step["run"]]
+    assert len(steps) == 2
+    summary = {"GITHUB_STEP_SUMMARY": str(lab.folder / "summary.md")}
+    return [
+        bash(step["run"], clone, {**env, **summary, **{k: value(v, event) for k, v in step["env"].items()}})
+        for step in steps
+    ]
+
+
+@pytest.mark.parametrize(("branch", "code"), [("good", 0), ("forged", 1)])
+def test_a_pull_request_on_github(branches: Lab, branch: str, code: int) -> None:
+    clone = branches.clone("runner")
+    merged(branches, clone, branch)
+    event = {"github.event.pull_request.head.sha": git("rev-parse", f"origin/{branch}", cwd=clone)}
+    check, lint = on_github(branches, clone, event, {"GITHUB_BASE_REF": "main"})
+    assert (check.code, lint.code) == (code, 0), check
+    assert check.out.startswith("::error file=queue/esc_two.yaml::") == bool(code)
+    assert "kt escalation check" in (branches.folder / "summary.md").read_text()
+
+
+def test_a_base_that_has_moved_on_names_who_was_first(branches: Lab) -> None:
+    assert kt("claim", "--id", "esc_one", cwd=branches.folder / "bob").code == 0
+    clone = branches.clone("runner")
+    event = {"github.event.pull_request.head.sha": git("rev-parse", "origin/good", cwd=clone)}
+    check, _ = on_github(branches, clone, event, {"GITHUB_BASE_REF": "main"})
+    assert check.code == 1 and "held by bob@example.com" in check.out
+
+
+@pytest.mark.parametrize(("branch", "code"), [("good", 0), ("forged", 1)])
+def test_an_entry_of_a_merge_queue_on_github(branches: Lab, branch: str, code: int) -> None:
+    clone = branches.clone("runner")
+    base = git("rev-parse", "origin/main", cwd=clone)
+    event = {
+        "github.event.merge_group.head_sha": merged(branches, clone, branch),
+        "github.event.merge_group.base_sha": base,
+    }
+    check, lint = on_github(branches, clone, event, {})
+    assert (check.code, lint.code) == (code, 0), check
+
+
+def test_the_workflow_lints_the_policies(branches: Lab) -> None:
+    clone = branches.clone("runner")
+    (clone / "policies/settings.yaml").write_text("claims: {lease: soon}\n")
+    event = {"github.event.pull_request.head.sha": git("rev-parse", "HEAD", cwd=clone)}
+    check, lint = on_github(branches, clone, event, {"GITHUB_BASE_REF": "main"})
+    assert (check.code, lint.code) == (0, 1)
+    assert lint.out.startswith("::error file=policies/settings.yaml,line=1")
+
+
+# --- GitLab -------------------------------------------------------------------------------------------
+
+
+def on_gitlab(lab: Lab, clone: Path, env: Mapping[str, str]) -> Ran:
+    [job] = parsed(lab.file(JOB)).values()
+    assert all("pip install" in line for line in job["before_script"])
+    variables = {**job["variables"], "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main"}
+    return bash("\n".join(job["script"]), clone, {**variables, **env})
+
+
+def test_the_job_runs_for_merge_requests_with_all_of_history(branches: Lab) -> None:
+    [job] = parsed(branches.file(JOB)).values()
+    assert job["rules"] == [{"if": '$CI_PIPELINE_SOURCE == "merge_request_event"'}]
+    assert job["variables"]["GIT_DEPTH"] == "0" and job["artifacts"]["when"] == "always"
+    assert set(job["artifacts"]["reports"]) == {"junit", "codequality"}
+    assert parsed(branches.file(TOP)) == {"include": [{"local": JOB}]}
+
+
+@pytest.mark.parametrize(("branch", "code"), [("good", 0), ("forged", 1)])
+@pytest.mark.parametrize("event", ["detached", "merged_result", "merge_train"])
+def test_a_merge_request_on_gitlab(branches: Lab, branch: str, code: int, event: str) -> None:
+    clone = branches.clone("runner")
+    source, target = (git("rev-parse", f"origin/{name}", cwd=clone) for name in (branch, "main"))
+    env = {"CI_MERGE_REQUEST_EVENT_TYPE": event, "CI_MERGE_REQUEST_DIFF_BASE_SHA": target}
+    if event == "detached":
+        git("checkout", "--quiet", "--detach", source, cwd=clone)
+        env["CI_COMMIT_SHA"] = source
+    else:
+        env["CI_COMMIT_SHA"] = merged(branches, clone, branch)
+        env |= {"CI_MERGE_REQUEST_SOURCE_BRANCH_SHA": source, "CI_MERGE_REQUEST_TARGET_BRANCH_SHA": target}
+    ran = on_gitlab(branches, clone, env)
+    assert ran.code == code, ran
+    [job] = parsed(branches.file(JOB)).values()
+    for kind, name in job["artifacts"]["reports"].items():
+        text = (clone / name).read_text()
+        assert ("esc_two" in text) == bool(code) and text.startswith("<?xml" if kind == "junit" else "[")
+
+
+# --- what init writes ---------------------------------------------------------------------------------
+
+
+def test_a_new_store_has_the_check_in_its_first_commit(tmp_path: Path, forge: str) -> None:
+    env = {"GIT_CONFIG_COUNT": "2", "GIT_CONFIG_KEY_0": "user.name", "GIT_CONFIG_VALUE_0": "Me"}
+    env |= {"GIT_CONFIG_KEY_1": "user.email", "GIT_CONFIG_VALUE_1": "me@example.com"}
+    ran = kt("init", "--ci", forge, "new", cwd=tmp_path, env=env)
+    assert ran.code == 0 and "made a store" in ran.out
+    assert git("rev-list", "--count", "HEAD", cwd=tmp_path / "new") == "1"
+    files = git("ls-files", cwd=tmp_path / "new").splitlines()
+    assert files == [*([HUB] if forge == "github" else [TOP, JOB]), "policies/policy-config.yaml"]
+    assert git("status", "--porcelain", cwd=tmp_path / "new") == ""
+
+
+def test_a_store_that_is_there_gets_it_in_one_commit_once(lab: Lab, forge: str) -> None:
+    alice = lab.clone("alice")
+    count = len(lab.commits())
+    ran = kt("init", "--ci", forge, "--json", cwd=alice)
+    assert ran.code == 0 and ran.json["commit"] == lab.tip() and len(lab.commits()) == count + 1
+    assert lab.commits("kt: check what is proposed") and git("status", "--porcelain", cwd=alice) == ""
+    again = kt("init", "--ci", forge, cwd=alice)
+    assert again.code == 0 and "a store already" in again.out and len(lab.commits()) == count + 1
+    assert kt("verify", cwd=alice).code == 0
+
+
+def test_no_file_of_ones_own_is_overwritten(lab: Lab) -> None:
+    lab.put({TOP: "build: {script: make}\n", HUB: "mine\n"})
+    alice = lab.clone("alice")
+    ran = kt("init", "--ci", "gitlab", cwd=alice)
+    assert ran.code == 0 and "left as it is; add to its `include:`" in ran.err
+    assert lab.file(TOP) == "build: {script: make}" and JOB in lab.files()
+    ran = kt("init", "--ci", "github", "--json", cwd=alice)
+    assert ran.code == 0 and ran.json["changed"] is False and lab.file(HUB) == "mine"
+    assert kt("init", "--ci", "bitbucket", cwd=alice).code == 2
+
+
+def test_the_check_of_a_store_in_a_folder_knows_the_folder(lab: Lab, forge: str) -> None:
+    folder = 'deep/a "b" é'
+    lab.put({f"{folder}/policies/policy-config.yaml": "pack: {enabled: true}\n"})
+    alice = lab.clone("alice")
+    git("config", "kt.root", folder, cwd=alice)
+    assert kt("raise", "--request-id", "r1", "--reason-code", "a.b", cwd=alice).code == 0
+    assert kt("init", "--ci", forge, cwd=alice).code == 0
+    ran = kt("claim", "--id", "esc_r1", "--branch", "b", "--json", cwd=alice)
+    clone = lab.clone("runner")
+    if forge == "github":
+        event = {"github.event.pull_request.head.sha": ran.json["commit"]}
+        found = on_github(lab, clone, event, {"GITHUB_BASE_REF": "main"})
+    else:
+        found = [on_gitlab(lab, clone, {"CI_COMMIT_SHA": ran.json["commit"]})]
+    assert [one.code for one in found] == [0] * len(found), found
+    assert "1 steps in 1 commits" in found[0].err
+
+
+def test_the_branch_that_was_checked_is_legal_when_merged(branches: Lab) -> None:
+    merge(branches, "good")
+    assert kt("verify", cwd=branches.seed).code == 0
