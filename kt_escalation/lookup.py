@@ -9,7 +9,21 @@ from .core import ids, rights, sweep, transitions
 from .core.model import Record
 from .core.rights import Act
 from .errors import AmbiguousId, BadInput, KtError, NotFound, UnreadableRecord
+from .store.gitstore import GitSnapshot, GitStore
 from .store.port import Entry, Invalid, Snapshot
+
+# How long a reader waits for the clone's lock and for the remote, in seconds, where it asks the remote.
+_LOCK_SECONDS, _FETCH_SECONDS = 60.0, 30.0
+
+
+def snapshot(store: GitStore, rev: str | None, *, fetch: bool) -> GitSnapshot:
+    """The store at a revision, by default the newest that is known here; ``fetch`` asks the remote first."""
+    if fetch:
+        with store.writing(_LOCK_SECONDS):
+            tip = store.tip(_FETCH_SECONDS)
+        if rev is None:
+            return tip
+    return store.read(rev)
 
 
 def existing(snapshot: Snapshot, escalation_id: str) -> Record | None:

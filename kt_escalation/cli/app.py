@@ -218,21 +218,21 @@ def read_file(name: str) -> bytes:
         raise BadInput(problem=f"{name}: {error.strerror}") from None
 
 
-def read_time(text: str | None, now: datetime) -> datetime | None:
-    """What ``--since`` says: a time, or how long before ``now``. Raises BadInput."""
+def read_time(text: str | None, now: datetime, option: str = "--since") -> datetime | None:
+    """What ``--since`` or another option says: a time, or how long before ``now``. Raises BadInput."""
     if text is None:
         return None
     try:
         return now - parse_duration(text)
     except OverflowError:
-        raise BadInput(problem=f"--since {text} is longer ago than time can say") from None
+        raise BadInput(problem=f"{option} {text} is longer ago than time can say") from None
     except ValueError:
         pass
     try:
         return parse_time(text)
     except ValueError:
         raise BadInput(
-            problem=f"--since is {text[:40]!r}, neither a duration such as 2h nor a time such as 2026-11-23T10:00:00Z"
+            problem=f"{option} is {text[:40]!r}, neither a duration such as 2h nor a time such as 2026-11-23T10:00:00Z"
         ) from None
 
 
@@ -247,4 +247,4 @@ def warn(text: str) -> None:
 
 
 # The commands register themselves with the groups above.
-from . import acting, policies, proving, reading, steering, waiting  # noqa: E402, F401
+from . import acting, auditing, policies, proving, reading, steering, waiting  # noqa: E402, F401

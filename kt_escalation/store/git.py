@@ -359,6 +359,13 @@ class Repository:
         """All folders of a commit."""
         return self._run("ls-tree", "-r", "-d", "-z", "--name-only", commit).text.split("\0")[:-1]
 
+    def files(self, tree: str) -> Iterator[tuple[str, TreeEntry]]:
+        """All files below a tree with their paths, in git's order, a little at a time. Raises GitFailed."""
+        for line in _nul_ended(self._stream("ls-tree", "-r", "-z", "--full-tree", tree)):
+            facts, _, path = os.fsdecode(line).partition("\t")
+            mode, _, oid = facts.split(" ")
+            yield path, TreeEntry(mode, path.rpartition("/")[2], oid)
+
     def grep(self, commit: str, pattern: str, folder: str) -> list[str]:
         """The files below a folder of a commit that hold a line of a basic regular expression."""
         done = self._run(
@@ -455,6 +462,14 @@ class Repository:
         pack = _pack(objects, "sha256" if self.object_format == "sha256" else "sha1")
         command = ("index-pack", "--stdin") if len(objects) >= _KEEP_PACK else ("unpack-objects", "-q")
         self._must(*(_FLUSH if flush else ()), *command, stdin=pack)
+
+    def pack(self, wanted: Sequence[str], *, history: bool) -> Iterator[bytes]:
+        """A pack in chunks: of just these objects or, with ``history``, of all that these commits lead to.
+
+        Raises GitFailed where one is missing.
+        """
+        command = ("pack-objects", "--stdout", "-q", *(("--revs",) if history else ()))
+        yield from self._stream(*command, stdin="".join(f"{oid}\n" for oid in wanted).encode())
 
     def commit_tree(
         self, tree: str, parents: Sequence[str], message: str, author: Author, seconds: int, *, flush: bool
@@ -652,12 +667,19 @@ class Repository:
         """What differs between two commits below the paths."""
         return self._stream("diff-tree", "-r", *_RAW, old, new, "--", *paths)
 
-    def _stream(self, *args: str) -> Iterator[bytes]:
-        process = self._start(["-c", "log.showRoot=true", *args])
+    def _stream(self, *args: str, stdin: bytes | None = None) -> Iterator[bytes]:
+        process = self._start(["-c", "log.showRoot=true", *args], stdin=stdin is not None)
         assert process.stdout  # noqa: S101 - opened as a pipe above
         with process.stdout, process:
+            if process.stdin and stdin is not None:
+                process.stdin.write(stdin)
+                process.stdin.close()
             while chunk := process.stdout.read(1 << 16):
                 yield chunk
+            words = process.stderr.read().decode(errors="replace").strip() if process.stderr else ""
+        # Half an answer must not pass for a whole one.
+        if process.returncode != 0:
+            raise GitFailed(command=args[0], words=words.removeprefix("fatal: "))
 
 
 class Push:
@@ -862,6 +884,14 @@ def _stop(process: subprocess.Popen[bytes], *, session: bool = True) -> tuple[by
 def _is_race(err: str) -> bool:
     """Whether update-ref failed since the ref has moved, and not for a reason of its own."""
     return "cannot lock ref" in err and ("but expected" in err or "already exists" in err)
+
+
+def _nul_ended(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The NUL-ended lines of git's output."""
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\0")
+        yield from whole
 
 
 def _chunks(items: Sequence[_T], size: int = 500) -> Iterator[Sequence[_T]]:

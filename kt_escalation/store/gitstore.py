@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 from ..core import forges
@@ -41,6 +42,8 @@ FETCH_PAUSE_SECONDS = 0.1
 MAX_BRANCH = 200
 # Parsed records are kept by blob id, which names their content for ever; this many at most.
 _REMEMBERED = 20_000
+# How many files are read at once where all of them are.
+_AT_ONCE = 500
 _BAD_MODES = {"120000": "a symbolic link", "160000": "a submodule", "100755": "executable", TREE: "a folder"}
 
 
@@ -635,6 +638,27 @@ class GitSnapshot:
 
     def resolved(self) -> Iterator[Entry | Invalid]:
         yield from self._read(self._resolved_files)
+
+    @property
+    def queue_id(self) -> str | None:
+        """The tree id of `queue/`, which stands for every byte below it."""
+        return self._queue_id
+
+    def everything(self) -> Iterator[tuple[str, str, Entry | Invalid | None]]:
+        """Every file below `queue/` by path and id in git's order, and what it holds; None: nothing of ours.
+
+        Unlike `open` and `resolved` it keeps a few hundred files in memory at most, however many there are.
+        """
+        if self._queue_id is None:
+            return
+        if self._store.repository.is_partial:
+            self._fetch_missing(self._queue_id)
+        files = self._store.repository.files(self._queue_id)
+        while some := [(f"{layout.QUEUE}/{path}", entry) for path, entry in islice(files, _AT_ONCE)]:
+            ours = [item for item in some if item[1].name not in layout.HARMLESS]
+            held = dict(zip((path for path, _ in ours), self._read(ours), strict=True))
+            for path, entry in some:
+                yield self._store.full(path), entry.oid, held.get(path)
 
     def _fetch_missing(self, tree: str) -> None:
         missing = self._store.repository.missing(tree)

@@ -46,11 +46,7 @@ def steps(store: GitStore, revision: str, escalation_id: str | None = None, limi
     if escalation_id is None:
         paths = [f":(top,literal){store.full(layout.QUEUE)}"]
     else:
-        root = "".join(f"\\{char}" if char in "*?[\\" else char for char in store.full(layout.RESOLVED))
-        paths = [
-            f":(top,literal){store.full(layout.open_path(escalation_id))}",
-            f":(top,glob){root}/*/*/*/{escalation_id}{layout.SUFFIX}",
-        ]
+        paths = pathspecs(store, escalation_id)
     batch: list[_Commit] = []
     for commit in _commits(store, revision, paths, limit):
         batch.append(commit)
@@ -58,6 +54,15 @@ def steps(store: GitStore, revision: str, escalation_id: str | None = None, limi
             yield from _read(store, batch)
             batch = []
     yield from _read(store, batch)
+
+
+def pathspecs(store: GitStore, escalation_id: str) -> list[str]:
+    """Where an escalation's file can be, open and resolved, as git's pathspecs."""
+    root = "".join(f"\\{char}" if char in "*?[\\" else char for char in store.full(layout.RESOLVED))
+    return [
+        f":(top,literal){store.full(layout.open_path(escalation_id))}",
+        f":(top,glob){root}/*/*/*/{escalation_id}{layout.SUFFIX}",
+    ]
 
 
 def parent(store: GitStore, commit: str) -> GitSnapshot | None:

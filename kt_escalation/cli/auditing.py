@@ -1,0 +1,298 @@
+"""Commands for who takes something away: export the population, put a case together, count."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+
+from ..core.text import visible
+from ..core.times import format_time
+from ..errors import Usage
+from .app import common, escalation, folder, put_json, read_time, reads, warn
+
+if TYPE_CHECKING:
+    from ..core.stats import ReviewerRow, Row, Spans
+    from ..export import Exported
+    from ..figures import Figures
+
+_STDOUT = "-"
+
+
+@escalation.command("export")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["jsonl", "csv"]),
+    default="jsonl",
+    show_default=True,
+    help="JSON lines, exact; or CSV, safe to open in a spreadsheet.",
+)
+@click.option("-o", "out", default=_STDOUT, metavar="FILE", help="Write here; stdout without it.")
+@reads
+@common
+@click.pass_context
+def export_command(ctx: click.Context, /, **given: Any) -> None:
+    """Write every escalation at one commit, open and resolved, with digests to reconcile.
+
+    The rows are in the order of `git ls-tree -r`, and the same commit gives the same bytes everywhere.
+    A file that cannot be read is a row too. The counts, the tree id of queue/ and the sha256 of what was
+    written are said on stderr; with --json as JSON, on stdout where -o names a file.
+    """
+    from .. import export
+
+    with _output(given["out"]) as out:
+        done = export.export(
+            folder(ctx, given["repo"]), out, given["form"], rev=given["rev"], fetch=given["fetch"]
+        )
+    for item in done.invalid:
+        warn(f"{item.path} {item.error}; it is a row without a record")
+    if not given["as_json"]:
+        where = f"queue/ is tree {done.tree}" if done.tree else "there is no queue/"
+        warn(
+            f"{done.records} escalations ({done.open} open, {done.resolved} resolved), {len(done.invalid)} unreadable "
+            f"files, at commit {done.revision}; {where}; listing {done.listing}; sha256 {done.sha256}"
+        )
+    elif given["out"] == _STDOUT:
+        click.echo(json.dumps(_summary(done, given["out"])), err=True)
+    else:
+        put_json(_summary(done, given["out"]))
+
+
+def _summary(done: Exported, out: str) -> dict[str, Any]:
+    return {
+        "file": None if out == _STDOUT else out,
+        "revision": done.revision,
+        "tree": done.tree,
+        "records": done.records,
+        "open": done.open,
+        "resolved": done.resolved,
+        "invalid": [{"path": item.path, "error": item.error} for item in done.invalid],
+        "listing": done.listing,
+        "sha256": done.sha256,
+        "size": done.size,
+    }
+
+
+@escalation.command("evidence")
+@click.option(
+    "--id",
+    "--escalation-id",
+    "escalation_ids",
+    required=True,
+    multiple=True,
+    metavar="ID",
+    help="The id, or a unique prefix of it; may be repeated.",
+)
+@click.option("-o", "out", required=True, metavar="FILE", help="The tar to write; - is stdout.")
+@click.option(
+    "--minimal", is_flag=True, help="Leave out the history, and with it everybody else's escalations."
+)
+@reads
+@common
+@click.pass_context
+def evidence_command(ctx: click.Context, /, **given: Any) -> None:
+    """Put all that proves an escalation's life into one file, to be checked offline.
+
+    It is a tar with a git bundle of the history, each step's commit, record, roster and policies as
+    text, and a README that says how to check it with git alone and with `verify`. What the escalation
+    reopens, and what reopens it, comes along.
+    """
+    from .. import evidence
+
+    if given["out"] == _STDOUT and sys.stdout.isatty():
+        raise Usage(problem="a tar is nothing for a terminal", hint="name a file with -o FILE")
+    with _output(given["out"]) as out:
+        done = evidence.evidence(
+            folder(ctx, given["repo"]),
+            given["escalation_ids"],
+            out,
+            minimal=given["minimal"],
+            rev=given["rev"],
+            fetch=given["fetch"],
+        )
+    if given["as_json"]:
+        plain = {"file": None if given["out"] == _STDOUT else given["out"], **asdict(done)}
+        if given["out"] == _STDOUT:
+            click.echo(json.dumps(plain), err=True)
+        else:
+            put_json(plain)
+        return
+    carries = f"with the history up to {done.tip[:12]}" if done.tip else "without the history"
+    warn(
+        f"{len(done.steps)} steps of {', '.join(done.escalation_ids)}, {carries}; {done.size} bytes, "
+        f"sha256 {done.sha256}"
+    )
+
+
+@escalation.command("stats")
+@click.option("--since", metavar="TIME", help="Only what happened since: 2h, 7d, or an RFC 3339 time.")
+@click.option("--until", metavar="TIME", help="Only what happened before: 2h (ago), or an RFC 3339 time.")
+@click.option(
+    "--by",
+    type=click.Choice(["period", "team", "reviewer", "policy", "model"]),
+    help="A line for each of these, beside the total.",
+)
+@click.option(
+    "--period",
+    type=click.Choice(["day", "week", "month"]),
+    help="With --by period: how long one is (default month); UTC.",
+)
+@reads
+@common
+@click.pass_context
+def stats_command(ctx: click.Context, /, **given: Any) -> None:
+    """Count what was raised and decided, how it ended, how long it took, and by whom.
+
+    Each number belongs to the moment at which it happened: a raise, a first claim, a decision. What is
+    open or overdue is so now. Times are the 50th, 90th and 99th percentile, in seconds in JSON.
+    Without a terminal the table is tab-separated, with a head.
+    """
+    from .. import figures
+    from ..core.stats import Window
+
+    if given["period"] and given["by"] != "period":
+        raise Usage(problem="--period goes with --by period")
+    now = datetime.now(UTC)
+    window = Window(read_time(given["since"], now), read_time(given["until"], now, "--until"))
+    if window.since and window.until and window.since >= window.until:
+        raise Usage(problem="--since is not before --until")
+    found = figures.stats(
+        folder(ctx, given["repo"]),
+        now=now,
+        by=given["by"],
+        period=given["period"] or "month",
+        window=window,
+        rev=given["rev"],
+        fetch=given["fetch"],
+    )
+    for item in found.invalid:
+        warn(f"{item.path} {item.error}; it is not counted")
+    if given["as_json"]:
+        put_json(_figures(found))
+        return
+    for line in _table(found):
+        click.echo(line)
+
+
+def _figures(found: Figures) -> dict[str, Any]:
+    since, until = found.window.since, found.window.until
+    return {
+        "revision": found.revision,
+        "at": format_time(found.at),
+        "since": format_time(since) if since else None,
+        "until": format_time(until) if until else None,
+        "by": found.by,
+        "period": found.period,
+        "total": _plain(found.total),
+        "rows": [_plain(row) for row in found.rows],
+        "invalid": [{"path": item.path, "error": item.error} for item in found.invalid],
+    }
+
+
+def _plain(row: Row | ReviewerRow) -> dict[str, Any]:
+    return asdict(row)
+
+
+# --- the table ------------------------------------------------------------------------------------
+
+_HEAD = (
+    *("raised", "resolved", "open", "overdue"),
+    *("approved", "redacted", "rewritten", "denied", "expired"),
+    *("claim p50", "p90", "p99", "resolve p50", "p90", "p99", "second", "reopened", "reversed"),
+)
+_REVIEWER_HEAD = (
+    *("decisions", "approved", "redacted", "rewritten", "denied", "approval"),
+    *("decide p50", "p90", "p99", "second", "reversed", "holds"),
+)
+_GAP = "  "
+
+
+def _table(found: Figures) -> Iterator[str]:
+    from ..core.stats import ReviewerRow, Row
+
+    head: tuple[str, ...]
+    if found.by == "reviewer":
+        head = ("reviewer", *_REVIEWER_HEAD)
+        rows = [_reviewer_cells(row) for row in found.rows if isinstance(row, ReviewerRow)]
+    else:
+        head = (found.by or "all", *_HEAD)
+        rows = [_cells(row.key, row) for row in found.rows if isinstance(row, Row)]
+        rows.append(_cells("total", found.total))
+    if not sys.stdout.isatty():
+        yield from ("\t".join(cells) for cells in (head, *rows))
+        return
+    widths = [max(len(cells[i]) for cells in (head, *rows)) for i in range(len(head))]
+    for cells in (tuple(cell.upper() for cell in head), *rows):
+        first, *others = cells
+        padded = [first.ljust(widths[0]), *(c.rjust(w) for c, w in zip(others, widths[1:], strict=True))]
+        yield _GAP.join(padded)
+
+
+def _cells(key: str | None, row: Row) -> tuple[str, ...]:
+    counts = (row.raised, row.resolved, row.open, row.overdue, *row.outcomes.values())
+    ends = (row.second_reviews, row.reopened, row.reversals)
+    return (
+        visible(key) if key else "-",
+        *map(str, counts),
+        *_percentiles(row.time_to_claim),
+        *_percentiles(row.time_to_resolve),
+        *map(str, ends),
+    )
+
+
+def _reviewer_cells(row: ReviewerRow) -> tuple[str, ...]:
+    outcomes = [str(count) for outcome, count in row.outcomes.items() if outcome != "expired"]
+    share = "-" if row.approval_share is None else f"{row.approval_share:.0%}"
+    return (
+        visible(row.key),
+        str(row.decisions),
+        *outcomes,
+        share,
+        *_percentiles(row.time_to_decide),
+        str(row.second_reviews),
+        str(row.reversed),
+        str(row.holds),
+    )
+
+
+def _percentiles(spans: Spans) -> tuple[str, ...]:
+    return tuple(_span(seconds) for seconds in (spans.p50, spans.p90, spans.p99))
+
+
+def _span(seconds: float | None) -> str:
+    """A duration in its two largest units: ``2d3h``, ``1h50m``, ``12m5s``, ``40s``; a dash for none."""
+    if seconds is None:
+        return "-"
+    whole = round(seconds)
+    for (unit, size), (below, part) in (
+        (("d", 86400), ("h", 3600)),
+        (("h", 3600), ("m", 60)),
+        (("m", 60), ("s", 1)),
+    ):
+        if whole >= size:
+            rest = whole % size // part
+            return f"{whole // size}{unit}{f'{rest}{below}' if rest else ''}"
+    return f"{whole}s"
+
+
+# --- where it goes --------------------------------------------------------------------------------
+
+
+@contextmanager
+def _output(name: str) -> Iterator[BinaryIO]:
+    """The file to write, or stdout for ``-``. Raises BadInput."""
+    from ..store.newfile import written
+
+    if name == _STDOUT:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    else:
+        with written(name) as file:
+            yield file

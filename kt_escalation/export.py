@@ -1,0 +1,107 @@
+"""The use case of who counts: every escalation at one commit, with digests to reconcile by git alone."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+from . import lookup
+from .core import table
+from .store.gitstore import GitSnapshot, GitStore
+from .store.port import Entry, Invalid
+
+Format = Literal["jsonl", "csv"]
+
+
+@dataclass
+class Exported:
+    """What was exported.
+
+    ``tree`` is the id of `queue/` at ``revision``, None where there is no such folder. ``listing`` is the
+    sha256 of every file below it as ``<blob> <path>`` and a NUL, in git's order; ``sha256`` and ``size``
+    (bytes) are those of what was written.
+    """
+
+    revision: str
+    tree: str | None
+    records: int = 0
+    open: int = 0
+    resolved: int = 0
+    invalid: list[Invalid] = field(default_factory=list)
+    listing: str = ""
+    sha256: str = ""
+    size: int = 0
+
+
+def export(
+    path: str | os.PathLike[str],
+    out: BinaryIO,
+    form: Format = "jsonl",
+    *,
+    rev: str | None = None,
+    fetch: bool = False,
+) -> Exported:
+    """Write every escalation at one commit, open and resolved, one by one in the order of `git ls-tree -r`.
+
+    A file that cannot be read is a row as well, with what is wrong with it. The same commit gives the
+    same bytes everywhere. Raises BadInput, NotAStore, GitFailed, and with ``fetch`` what fetching raises.
+    """
+    store = GitStore(Path(path))
+    try:
+        return _written(lookup.snapshot(store, rev, fetch=fetch), out, form)
+    finally:
+        store.close()
+
+
+def _written(snapshot: GitSnapshot, out: BinaryIO, form: Format) -> Exported:
+    done = Exported(snapshot.revision, snapshot.queue_id)
+    listing, digest = hashlib.sha256(), hashlib.sha256()
+
+    def write(data: bytes) -> None:
+        out.write(data)
+        digest.update(data)
+        done.size += len(data)
+
+    put = _csv(write) if form == "csv" else _jsonl(write)
+    for where, blob, item in snapshot.everything():
+        listing.update(b"%s %s\0" % (blob.encode(), os.fsencode(where)))
+        if isinstance(item, Entry):
+            done.records += 1
+            done.resolved += item.record.resolution is not None
+            put(blob, where, item, None)
+        elif isinstance(item, Invalid):
+            done.invalid.append(item)
+            put(blob, where, None, item.error)
+    done.open = done.records - done.resolved
+    done.listing, done.sha256 = listing.hexdigest(), digest.hexdigest()
+    return done
+
+
+_Put = Callable[[str, str, Entry | None, str | None], None]
+
+
+def _jsonl(write: Callable[[bytes], None]) -> _Put:
+    def put(blob: str, path: str, entry: Entry | None, error: str | None) -> None:
+        held = {"escalation": entry.record.as_dict()} if entry else {"error": error}
+        write(f"{json.dumps({'blob': blob, 'path': path, **held})}\n".encode())
+
+    return put
+
+
+def _csv(write: Callable[[bytes], None]) -> _Put:
+    def line(cells: tuple[str, ...]) -> None:
+        text = io.StringIO()
+        csv.writer(text).writerow(cells)
+        write(text.getvalue().encode())
+
+    line(table.COLUMNS)
+    return lambda blob, path, entry, error: line(
+        table.row(blob, path, entry.record.as_dict() if entry else None, error)
+    )

@@ -1,0 +1,82 @@
+"""The use case of who asks how the queue is doing: numbers from committed state and history."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from . import lookup
+from .core import stats as numbers
+from .core.policies import assemble
+from .core.stats import ALWAYS, By, Period, ReviewerRow, Row, Window
+from .core.times import to_millis
+from .errors import ShallowClone
+from .store import claims
+from .store.gitstore import GitSnapshot, GitStore
+from .store.port import Entry, Invalid
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Numbers about the store at one revision, as of ``at``; ``rows`` are what was asked for by ``by``."""
+
+    revision: str
+    at: datetime
+    window: Window
+    by: By | None
+    period: Period | None
+    total: Row
+    rows: tuple[Row, ...] | tuple[ReviewerRow, ...]
+    invalid: tuple[Invalid, ...]
+
+
+def stats(
+    path: str | os.PathLike[str] = ".",
+    *,
+    now: datetime,
+    by: By | None = None,
+    period: Period = "month",
+    window: Window = ALWAYS,
+    rev: str | None = None,
+    fetch: bool = False,
+) -> Figures:
+    """Count what happened within a window, by groups where asked; see `core.stats` for what each number is.
+
+    A record tells most of it; the claims that it does not hold any more come from history.
+    Raises BadInput, NotAStore, ShallowClone where history is needed and cut off.
+    """
+    store = GitStore(Path(path))
+    try:
+        snapshot = lookup.snapshot(store, rev, fetch=fetch)
+        invalid: list[Invalid] = []
+        wanted = {e.record.escalation_id for e in _entries(snapshot, invalid) if numbers.untold(e.record)}
+        if wanted and store.repository.is_shallow:
+            raise ShallowClone(where=str(path))
+        tally = numbers.Tally(
+            assemble(*snapshot.policies()),
+            to_millis(now),
+            claims.taken(store, snapshot.revision, wanted) if wanted else {},
+            lambda name: lookup.record_of(snapshot, name),
+            by=by,
+            period=period,
+            window=window,
+        )
+        for entry in _entries(snapshot, []):
+            tally.add(entry.record)
+        rows = tally.reviewers if by == "reviewer" else tally.rows
+        kind = period if by == "period" else None
+        return Figures(snapshot.revision, now, window, by, kind, tally.total, rows, tuple(invalid))
+    finally:
+        store.close()
+
+
+def _entries(snapshot: GitSnapshot, invalid: list[Invalid]) -> Iterator[Entry]:
+    """Every record, one after another; what cannot be read is put aside."""
+    for _, _, item in snapshot.everything():
+        if isinstance(item, Entry):
+            yield item
+        elif isinstance(item, Invalid):
+            invalid.append(item)
