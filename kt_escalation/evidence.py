@@ -237,10 +237,10 @@ class _Case:
 
     def _all(self, commit: str, ids: set[str]) -> Iterator[graph.Change]:
         """The files of some records in a commit that begins the history, as changes."""
-        for path, blob, _ in self._store.at(commit).everything():
+        for path, file, _ in self._store.at(commit).everything():
             inside = path.removeprefix(f"{self._store.root}/") if self._store.root else path
             if layout.id_of(inside) in ids:
-                yield graph.Change(inside, graph.ABSENT, FILE, None, blob)
+                yield graph.Change(inside, graph.ABSENT, FILE, None, file.oid)
 
     def _policies_at(self, commit: str | None) -> tuple[str | None, Roster | None]:
         """The tree of the policies at a commit and the roster in it; its files become texts."""

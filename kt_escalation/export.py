@@ -14,6 +14,7 @@ from typing import BinaryIO, Literal
 
 from . import lookup
 from .core import table
+from .store.git import SUBMODULE
 from .store.gitstore import GitSnapshot, GitStore
 from .store.port import Entry, Invalid
 
@@ -25,8 +26,7 @@ class Exported:
     """What was exported.
 
     ``tree`` is the id of `queue/` at ``revision``, None where there is no such folder. ``listing`` is the
-    sha256 of every file below it as ``<blob> <path>`` and a NUL, in git's order; ``sha256`` and ``size``
-    (bytes) are those of what was written.
+    sha256 of what `git ls-tree -r -z` says of it; ``sha256`` and ``size`` (bytes) are those of what was written.
     """
 
     revision: str
@@ -70,8 +70,10 @@ def _written(snapshot: GitSnapshot, out: BinaryIO, form: Format) -> Exported:
         done.size += len(data)
 
     put = _csv(write) if form == "csv" else _jsonl(write)
-    for where, blob, item in snapshot.everything():
-        listing.update(b"%s %s\0" % (blob.encode(), os.fsencode(where)))
+    for where, file, item in snapshot.everything():
+        blob = file.oid
+        kind = "commit" if file.mode == SUBMODULE else "blob"
+        listing.update(f"{file.mode} {kind} {blob}\t".encode() + os.fsencode(where) + b"\0")
         if isinstance(item, Entry):
             done.records += 1
             done.resolved += item.record.resolution is not None
@@ -90,7 +92,9 @@ _Put = Callable[[str, str, Entry | None, str | None], None]
 def _jsonl(write: Callable[[bytes], None]) -> _Put:
     def put(blob: str, path: str, entry: Entry | None, error: str | None) -> None:
         held = {"escalation": entry.record.as_dict()} if entry else {"error": error}
-        write(f"{json.dumps({'blob': blob, 'path': path, **held})}\n".encode())
+        line = json.dumps({"blob": blob, "path": path, **held})
+        # The one control that is ASCII and that JSON leaves as it is.
+        write(line.replace("\x7f", "\\u007f").encode() + b"\n")
 
     return put
 

@@ -77,10 +77,23 @@ def cell(value: Any) -> str:
     """
     if value is None:
         return ""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    text = visible(text, lines=True)
+    text = visible(value, lines=True) if isinstance(value, str) else _json(value)
     first = text.lstrip()[:1]
     return f"{QUOTE}{text}" if text.startswith(QUOTE) or (first and first in _FORMULA) else text
+
+
+def _json(value: Any) -> str:
+    """A value as JSON text in which hidden characters are written as JSON escapes."""
+    text = json.dumps(value, ensure_ascii=False)
+    if visible(text) == text:
+        return text
+    return "".join(char if visible(char) == char else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    """A character as JSON escapes it, by its UTF-16 units (RFC 8259, section 7)."""
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 
 
 def _value(record: Mapping[str, Any], column: str) -> Any:

@@ -57,7 +57,7 @@ _FLUSH = ("-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync")
 _NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
 
 #: A file of the tree, a program, a link, a folder, a submodule (gitformat-index, mode).
-FILE, TREE = "100644", "40000"
+FILE, TREE, SUBMODULE = "100644", "40000", "160000"
 
 # From this many new objects on, a pack is kept as one file instead of many loose ones.
 _KEEP_PACK = 200

@@ -644,8 +644,8 @@ class GitSnapshot:
         """The tree id of `queue/`, which stands for every byte below it."""
         return self._queue_id
 
-    def everything(self) -> Iterator[tuple[str, str, Entry | Invalid | None]]:
-        """Every file below `queue/` by path and id in git's order, and what it holds; None: nothing of ours.
+    def everything(self) -> Iterator[tuple[str, TreeEntry, Entry | Invalid | None]]:
+        """Every file below `queue/` by path, in git's order, and what it holds; None: nothing of ours.
 
         Unlike `open` and `resolved` it keeps a few hundred files in memory at most, however many there are.
         """
@@ -658,7 +658,7 @@ class GitSnapshot:
             ours = [item for item in some if item[1].name not in layout.HARMLESS]
             held = dict(zip((path for path, _ in ours), self._read(ours), strict=True))
             for path, entry in some:
-                yield self._store.full(path), entry.oid, held.get(path)
+                yield self._store.full(path), entry, held.get(path)
 
     def _fetch_missing(self, tree: str) -> None:
         missing = self._store.repository.missing(tree)
