@@ -22,7 +22,22 @@ from kt_escalation.core.model import Claim, Record, Requires, Resolution, Route
 from kt_escalation.core.text import is_hidden
 
 TOP = Path(__file__).parent.parent
-FORMULAS = ("=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "\n=1", "＝1", "＋1", "－1", "＠a", "﹦1", "'=1")
+FORMULAS = (
+    "=1+1",
+    "+1",
+    "-1",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "  =1",
+    "\n=1",
+    "＝1",
+    "＋1",
+    "－1",
+    "＠a",
+    "﹦1",
+    "'=1",
+)
 EVIL = 'x\x1b[2J","=cmd|\' /C calc\'!A0"\r\n\u202e=1;=2'
 
 
@@ -215,7 +230,7 @@ def test_what_begins_like_a_formula_is_text(lab: Lab) -> None:
         # A carriage return is written out, and so is no blank any more.
         assert told[0] == ("\\" if text[0] == "\r" else "'")
     assert found["esc_f13"]["request_id"] == "''=1"
-    assert all(row["model"] == "x\\x1b[2J\",\"=cmd|' /C calc'!A0\"\\r\n\\u202e=1;=2" for row in found.values())
+    assert all(row["model"] == 'x\\x1b[2J","=cmd|\' /C calc\'!A0"\\r\n\\u202e=1;=2' for row in found.values())
 
 
 @given(texts())
