@@ -4,13 +4,14 @@ VENV := .venv
 READY := $(VENV)/.ready
 RUN := $(VENV)/bin
 
-.PHONY: help demo test lint soak clean
+.PHONY: help demo test lint soak bench bench-growth profile clean
 
 help:
 	@echo "make demo   play an escalation's whole life on a throw-away store"
 	@echo "make test   run the tests"
 	@echo "make lint   style, types and import rules"
 	@echo "make soak   the long campaigns: races, kills and properties at full count"
+	@echo "make bench  what kt costs, against what git and Python cost (half an hour; see docs/performance.md)"
 	@echo "make clean  remove what the others have made"
 
 $(READY): pyproject.toml
@@ -33,5 +34,14 @@ lint: $(READY)
 soak: $(READY)
 	$(RUN)/python -m pytest -m 'soak or not soak'
 
+bench: $(READY)
+	$(RUN)/python -m bench
+
+bench-growth: $(READY)
+	$(RUN)/python -m bench growth
+
+profile: $(READY)
+	$(RUN)/python -m bench.profile
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) bench/.stores build dist *.egg-info .hypothesis .mypy_cache .ruff_cache .import_linter_cache

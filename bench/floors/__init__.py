@@ -1,0 +1,15 @@
+"""What the same work costs without kt: the plain commands that every number is held against."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+#: A Python process that imports what kt stands on, and ends.
+IMPORTS = (sys.executable, "-c", "import click, yaml, pydantic, git, filelock")
+#: One claim by plumbing: hash-object, update-index, write-tree, commit-tree, push.
+CLAIM = (str(Path(__file__).with_name("claim.sh")),)
+#: The same files into an empty repository, from a stream that is ready on disk.
+FAST_IMPORT = ("git", "fast-import", "--quiet")
+#: All of history with what each commit changed.
+HISTORY = ("git", "log", "-p")

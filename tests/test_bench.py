@@ -1,0 +1,72 @@
+"""The bench measures every row and says so in a table, in JSON and in Markdown; how fast is not asked here."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from lab import git
+
+from kt_escalation import verdict
+
+ROOT = Path(__file__).parent.parent
+SECTION_12 = ("1.0 ×", "1.5 ×", "1.5 ×", "rate ≥ 0.9 ×", "2 s", "3.0 ×", "2.5 ×", "1.5 ×", "1.2 ×")
+
+
+def bench(tmp_path: Path, *rows: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "bench",
+            "--small",
+            "--stores",
+            str(tmp_path / "stores"),
+            "--output",
+            str(tmp_path),
+            *rows,
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_it_measures_every_row_of_the_design_beside_its_floor(tmp_path: Path) -> None:
+    ran = bench(tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads((tmp_path / "results.json").read_text())
+    rows = [row for several in found["rows"].values() for row in several]
+    assert tuple(row["budget"] for row in rows if row["budget"] and "MB" not in row["budget"]) == SECTION_12
+    for row in rows:
+        assert row["value"] > 0 and len(row["values"]) >= 1
+        assert (row["ratio"] is None) == (row["floor"] is None)
+        assert len(row["values"]) == len(row["floors"]) or not row["floors"]
+        assert (
+            f"| {row['work']} " in ran.stdout and f"| {row['work']} " in (tmp_path / "RESULTS.md").read_text()
+        )
+    assert found["about"].keys() >= {"machine", "python", "git", "libraries", "date"}
+    # What was built is legal from the first commit to the last.
+    [living] = (tmp_path / "stores").glob("living-*")
+    report = verdict.verify(living)
+    assert report.clean and report.steps == 30
+
+
+def test_growth_is_a_table_and_a_plot_and_leaves_the_other_rows_as_they_were(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text(json.dumps({"rows": {}, "growth": {}}))
+    ran = bench(tmp_path, "growth")
+    assert ran.returncode == 0, ran.stderr
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert found["rows"] == {}
+    assert {"`claim`", "`list`", "`verify` of one more"} <= found["growth"]["seconds"].keys()
+    assert found["growth"]["resolved"] == [20, 60]
+    plot = (tmp_path / "growth.svg").read_text()
+    assert plot.startswith("<svg ") and len(re.findall('stroke-width="2"', plot)) >= 4
+    [store] = (tmp_path / "stores").glob("resting-10-60.*")
+    archived = git("ls-tree", "-r", "--name-only", "main", "queue/resolved/", cwd=store).splitlines()
+    names = [git("show", f"main:{path}", cwd=store) for path in archived if path.endswith(".ids")]
+    assert sum(len(text.splitlines()) for text in names) == 60
