@@ -83,8 +83,11 @@ def kt_peak(*args: str, cwd: Path) -> tuple[float, float]:
 def pairs(
     repeat: int, value: Callable[[], float], floor: Callable[[], float], *, warm: bool = True
 ) -> tuple[list[float], list[float]]:
-    """Both, measured in turn, so that a machine that gets slower slows both; ``warm`` drops a first pair."""
-    if warm:
+    """Both, measured in turn, so that a machine that gets slower slows both; ``warm`` drops a first pair.
+
+    Who measures only once wants to see that it works, and drops nothing.
+    """
+    if warm and repeat > 1:
         value()
         floor()
     values, floors = [], []

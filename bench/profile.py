@@ -26,6 +26,7 @@ RUNS = 7
 _WATCHED = (sys.executable, "-X", "importtime")
 _START = "Python: start and end"
 _OURS = "imports: our own modules"
+_PYTHONS = "imports: Python's own modules, for us"
 _REST = "the rest: our own code, and starting the processes"
 # Whatever a library imports for itself counts as the library's.
 _LIBRARIES = {
@@ -133,10 +134,12 @@ def _owned(words: str) -> Iterator[tuple[str, str, float]]:
         module = name.strip()
         top = module.partition(".")[0]
         del owners[depth:]
-        above = owners[-1] if owners else "imports: Python's own modules"
-        owner = _OURS if top == "kt_escalation" else above
-        if top in _LIBRARIES:
+        if top == "kt_escalation":
+            owner = _OURS
+        elif top in _LIBRARIES:
             owner = f"imports: {_LIBRARIES[top]}"
+        else:
+            owner = owners[-1] if owners and owners[-1] != _OURS else _PYTHONS
         owners.append(owner)
         yield module, owner, int(own) / 1e6
 
@@ -165,13 +168,16 @@ def _processes(traces: Path) -> Iterator[tuple[str, float]]:
 
 def _command(argv: Sequence[str]) -> str:
     """What a git process was asked to do: its command, without options and values."""
+    program = Path(argv[0]).name
+    if program.startswith("git-"):
+        return program.removeprefix("git-")
     words = iter(argv[1:])
     for word in words:
         if word == "-c":
             next(words)
         elif not word.startswith("-"):
             return word
-    return Path(argv[0]).name
+    return program
 
 
 if __name__ == "__main__":

@@ -22,13 +22,13 @@ _LIBRARIES = ("click", "filelock", "GitPython", "pydantic", "PyYAML")
 
 def about() -> dict[str, str]:
     """The machine, the versions, and when."""
-    git = subprocess.run(["git", "version"], capture_output=True, text=True, check=True).stdout
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "kt": _git("describe", "--always", "--dirty"),
         "machine": f"{_processor()}, {os.cpu_count()} cores, {_memory()}",
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "git": git.split()[2],
+        "git": _git("version").split()[2],
         "libraries": ", ".join(f"{name} {version(name)}" for name in _LIBRARIES),
     }
 
@@ -37,8 +37,8 @@ def save(folder: Path, rows: Mapping[str, Sequence[Mapping[str, Any]]], growth: 
     """Write `results.json` and `RESULTS.md`; what was not measured this time stays as it was."""
     file = folder / "results.json"
     known = json.loads(file.read_text()) if file.exists() else {"rows": {}, "growth": {}}
-    known["about"] = about()
-    known["rows"] |= rows
+    known["about"] = now = about()
+    known["rows"] |= {name: [{**row, "kt": now["kt"]} for row in found] for name, found in rows.items()}
     known["growth"] = growth or known["growth"]
     file.write_text(json.dumps(known, indent=1, ensure_ascii=False) + "\n")
     (folder / "RESULTS.md").write_text(_markdown(known))
@@ -79,7 +79,11 @@ def table(lines: Sequence[Sequence[str]]) -> str:
 
 
 def _markdown(known: Mapping[str, Any]) -> str:
-    rows = [cells(row) for found in known["rows"].values() for row in found]
+    rows = []
+    for row in (row for found in known["rows"].values() for row in found):
+        earlier = "" if row["kt"] == known["about"]["kt"] else f"(kt {row['kt']})"
+        *line, note = cells(row)
+        rows.append([*line, f"{note} {earlier}".strip()])
     parts = [
         "# What kt costs\n",
         "Written by `make bench`; how to read it is in [docs/performance.md](../docs/performance.md).\n",
@@ -172,6 +176,13 @@ def _svg(growth: Mapping[str, Any]) -> str:
 
 
 # --- the machine ----------------------------------------------------------------------------------
+
+
+def _git(*args: str) -> str:
+    done = subprocess.run(
+        ["git", *args], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or "unknown"
 
 
 def _processor() -> str:
