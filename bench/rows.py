@@ -296,7 +296,7 @@ def drain(bench: Bench) -> Iterator[Row]:
 def race(bench: Bench) -> Iterator[Row]:
     """Many clones want the same one at once."""
     racers = REVIEWERS[: bench.scale.racers]
-    store = bench.stores.resting(bench.scale.waiting)
+    store = bench.stores.resting(bench.scale.drained)
     lates: list[float] = []
     for _ in range(bench.scale.repeat_long):
         with bench.lab(store) as lab, ExitStack() as stack:

@@ -103,9 +103,9 @@ class Stores:
                 _file(stream, path, text.encode())
             _live(stream, steps, at_once, policies)
 
-        return self._store(f"living-{steps}-{at_once}", fill)
+        return self._store(f"living-{steps}-{at_once}", fill, packed=True)
 
-    def _store(self, name: str, fill: Callable[[IO[bytes], Policies], None]) -> Path:
+    def _store(self, name: str, fill: Callable[[IO[bytes], Policies], None], *, packed: bool = False) -> Path:
         store = self.folder / f"{name}.v{FORMAT}.git"
         if not store.exists():
             making = self.folder / f"{name}.making"
@@ -114,7 +114,8 @@ class Stores:
             git("init", "--quiet", "--bare", cwd=making)
             with _importing(making) as stream:
                 fill(stream, _policies(making))
-            git("gc", "--quiet", cwd=making)
+            if packed:
+                git("gc", "--quiet", cwd=making)
             making.rename(store)
         return store
 
