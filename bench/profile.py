@@ -1,5 +1,7 @@
 """`python -m bench.profile`: where each millisecond of a cold `claim` and a cold `list` goes.
 
+The tables are printed, and take the place of those in docs/performance.md.
+
 Nothing is traced from outside. Python says itself how long each import takes (`-X importtime`), and each
 git process says when it began and ended (`GIT_TRACE2_EVENT`, git's api-trace2). Both cost a little, so
 the time of the same command without them stands below.
@@ -48,8 +50,12 @@ _BESIDE = "cat-file"
 Phases = dict[str, float]
 
 
+_DOCS = Path(__file__).parent.parent / "docs" / "performance.md"
+_MARK = "<!-- from here on written by `make profile` -->\n"
+
+
 def main() -> None:
-    """Print a table for each command."""
+    """Print a table for each command, and put them into the docs."""
     here = Path(__file__).parent / ".stores"
     here.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="work-", dir=here) as folder:
@@ -58,7 +64,8 @@ def main() -> None:
         with bench.lab(bench.stores.resting(bench.scale.waiting)) as lab:
             clone = lab.clone(REVIEWERS[0])
             names = iter(list(lab.tree()))
-            _print(f"`claim`, {bench.scale.waiting:,} open", clone, lambda: ("claim", "--id", next(names)))
+            title = f"`claim`, {bench.scale.waiting:,} open"
+            tables = [_profile(title, clone, lambda: ("claim", "--id", next(names)))]
         with bench.lab(bench.stores.resting(bench.scale.listed)) as lab:
             clone = lab.clone(REVIEWERS[0])
 
@@ -66,11 +73,15 @@ def main() -> None:
                 subprocess.run(["rm", "-rf", str(clone / ".git/kt")], check=True)
                 return ("list",)
 
-            _print(f"`list`, {bench.scale.listed:,} open, first run", clone, forgetful)
-            _print(f"`list`, {bench.scale.listed:,} open, second run", clone, lambda: ("list",))
+            title = f"`list`, {bench.scale.listed:,} open"
+            tables.append(_profile(f"{title}, first run", clone, forgetful))
+            tables.append(_profile(f"{title}, second run", clone, lambda: ("list",)))
+    told = "\n".join(tables)
+    print(told, end="")
+    _DOCS.write_text(f"{_DOCS.read_text().partition(_MARK)[0]}{_MARK}\n{told}")
 
 
-def _print(title: str, clone: Path, command: Callable[[], Sequence[str]]) -> None:
+def _profile(title: str, clone: Path, command: Callable[[], Sequence[str]]) -> str:
     kt(*command(), cwd=clone)
     runs, plain = [], []
     for _ in range(RUNS):
@@ -79,7 +90,7 @@ def _print(title: str, clone: Path, command: Callable[[], Sequence[str]]) -> Non
     keys = list(dict.fromkeys(key for run in runs for key in run))
     lines = [[key, f"{middle([run.get(key, 0.0) for run in runs]) * 1000:.1f}"] for key in keys]
     lines.append(["**without being watched**", f"{middle(plain) * 1000:.1f}"])
-    print(f"\n{title}\n\n{table([['phase', 'ms'], *lines])}", flush=True)
+    return f"{title}\n\n{table([['phase', 'ms'], *lines])}\n"
 
 
 def _phases(args: Sequence[str], clone: Path) -> Phases:

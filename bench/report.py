@@ -26,7 +26,7 @@ def about() -> dict[str, str]:
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "kt": _git("describe", "--always", "--dirty"),
         "machine": f"{_processor()}, {os.cpu_count()} cores, {_memory()}",
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "python": platform.python_version(),
         "git": _git("version").split()[2],
         "libraries": ", ".join(f"{name} {version(name)}" for name in _LIBRARIES),
