@@ -12,7 +12,7 @@ from kt_escalation.core.model import Record
 from kt_escalation.core.policies_file import PolicyFile
 from kt_escalation.errors import BadInput
 from kt_escalation.store import codec, layout
-from kt_escalation.store.port import Author, Change, Entry, Invalid, Snapshot, Stale
+from kt_escalation.store.port import Author, Change, Entry, Invalid, Proposal, Snapshot, Stale
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,9 @@ class World:
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self.commits = [Commit(f"{1:040x}", dict(files), Author("Seed", "seed@example.com"), "start")]
+        self.made = 1
+        #: What each other branch holds: its commit, and the one of the store branch that it was made on.
+        self.branches: dict[str, tuple[Commit, Commit]] = {}
 
 
 class MemorySnapshot:
@@ -129,14 +132,61 @@ class MemoryStore:
     ) -> str:
         if base.revision != self.world.commits[-1].id:
             raise Stale
-        files = dict(self.world.commits[-1].files)
+        commit = self._on(self.world.commits[-1], changes, author, message)
+        self.world.commits.append(commit)
+        return commit.id
+
+    def _on(self, base: Commit, changes: Sequence[Change], author: Author, message: str) -> Commit:
+        files = dict(base.files)
         for change in changes:
             for path in (change.old.path if change.old else None, *change.removed):
                 if path is not None:
                     files.pop(path, None)
             files[layout.path_of(change.new)] = codec.dumps(change.new)
-        self.world.commits.append(Commit(f"{len(self.world.commits) + 1:040x}", files, author, message))
-        return self.world.commits[-1].id
+        self.world.made += 1
+        return Commit(f"{self.world.made:040x}", files, author, message)
+
+    def require_proposable(self, branch: str) -> None:
+        if " " in branch:
+            raise BadInput(problem=f"{branch!r} is no name for a branch")
+
+    def proposal(self, branch: str, tip: Snapshot, timeout: float) -> Proposal | None:
+        if branch == "main":
+            raise BadInput(problem="main is the store branch itself")
+        if branch not in self.world.branches:
+            return None
+        commit, base = self.world.branches[branch]
+        if any(commit.id == landed.id for landed in self.world.commits):
+            return Proposal(commit.id, merged=True)
+        paths = {
+            path for path in {*commit.files, *base.files} if commit.files.get(path) != base.files.get(path)
+        }
+        emails = frozenset({commit.author.email})
+        return Proposal(
+            commit.id, False, MemorySnapshot(commit), MemorySnapshot(base), emails, frozenset(paths)
+        )
+
+    def propose(
+        self,
+        base: Snapshot,
+        changes: Sequence[Change],
+        message: str,
+        author: Author,
+        when: datetime,
+        branch: str,
+        was: str | None,
+        timeout: float,
+    ) -> str:
+        there = self.world.branches.get(branch)
+        if (there[0].id if there else None) != was:
+            raise Stale
+        [on] = [commit for commit in self.world.commits if commit.id == base.revision]
+        made = self._on(on, changes, author, message)
+        self.world.branches[branch] = (made, on)
+        return made.id
+
+    def request_address(self, branch: str) -> str | None:
+        return None
 
     def blob_id(self, record: Record) -> str:
         return _blob_id(codec.dumps(record))

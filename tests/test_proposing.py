@@ -320,3 +320,13 @@ def test_the_package_proposes_too(lab: Lab) -> None:
     with Store.open(lab.clone("bob")) as store, pytest.raises(BranchTaken) as caught:
         store.claim("esc_one", branch="")
     assert json.dumps(caught.value.as_json()) and caught.value.facts["branch"] == "kt/claim/esc_one"
+
+
+def test_one_person_under_two_addresses_finds_their_own_proposal(lab: Lab) -> None:
+    raised(lab, "one")
+    roster = "users:\n  - {user_id: al, emails: [alice@example.com, al@home.example], roles: [reviewer]}\n"
+    lab.put({"policies/roster.yaml": roster})
+    alice, home = lab.clone("alice"), lab.clone("home", email="al@home.example")
+    first = kt("claim", "--id", "esc_one", "--branch", "--json", cwd=alice)
+    again = kt("claim", "--id", "esc_one", "--branch", "--json", cwd=home)
+    assert again.code == 0 and again.json["commit"] == first.json["commit"]

@@ -202,3 +202,33 @@ def test_time_in_a_path_is_utc(make: Make) -> None:
     )
     land(mine, Change(was, record))
     assert entry(mine, "esc_late").path == "queue/resolved/2026/12/31/esc_late.yaml"
+
+
+def test_a_proposal_stands_beside_the_store_and_is_never_overwritten_unseen(make: Make) -> None:
+    mine, theirs = store_with(make, "one")
+    if mine.remote is None:
+        with pytest.raises(BadInput):
+            mine.require_proposable("topic")
+        return
+    mine.require_proposable("topic")
+    with pytest.raises(BadInput):
+        mine.require_proposable("to pic")
+    tip = mine.tip(TIMEOUT)
+    with pytest.raises(BadInput):
+        mine.proposal("main", tip, TIMEOUT)
+    was = entry(mine, "esc_one")
+    change = Change(was, claimed(was.record))
+    assert mine.proposal("topic", tip, TIMEOUT) is None
+    commit = mine.propose(tip, [change], "kt: test\n", ALICE, NOW, "topic", None, TIMEOUT)
+    assert mine.tip(TIMEOUT).revision == tip.revision and entry(theirs, "esc_one") == was
+    there = theirs.proposal("topic", theirs.tip(TIMEOUT), TIMEOUT)
+    assert there is not None and there.tip is not None and there.base is not None
+    found = there.tip.find("esc_one")
+    assert isinstance(found, Entry) and found.record == claimed(was.record)
+    assert (there.commit, there.merged, there.base.revision) == (commit, False, tip.revision)
+    assert (there.emails, there.paths) == ({"alice@example.com"}, {"queue/esc_one.yaml"})
+    for seen in (None, tip.revision):
+        with pytest.raises(Stale):
+            theirs.propose(tip, [change], "late\n", ALICE, NOW, "topic", seen, TIMEOUT)
+    newer = theirs.propose(tip, [change], "newer\n", ALICE, NOW, "topic", commit, TIMEOUT)
+    assert newer != commit
