@@ -397,7 +397,8 @@ class Store:
     ) -> Result:
         """Take the next ``count`` at most: most severe, then oldest, of what the caller may take.
 
-        What a branch of its own proposes already is passed over, unless ``branch`` gives a name. Raises NothingToClaim, which says whether the queue is empty, all is held, or none is for
+        With an empty ``branch`` what somebody proposes to claim already is passed over.
+        Raises NothingToClaim, which says whether the queue is empty, all is held, or none is for
         the caller.
         """
         if count < 1:
@@ -458,7 +459,7 @@ class Store:
                 return self._lander.land(decide, False, branch)
             except BranchTaken as error:
                 # Somebody proposes to take the first of these: the next one is as good.
-                if branch:
+                if branch or "commit" not in error.facts:
                     raise
                 proposed.add(error.facts["branch"].rpartition("/")[2])
 

@@ -231,6 +231,11 @@ def outcome_unknown(lab: Lab, clone: Path) -> list[str]:
     return [*CLAIM, "--retry-timeout", "1"]
 
 
+def branch_taken(lab: Lab, clone: Path) -> list[str]:
+    git("push", "--quiet", "origin", "HEAD:refs/heads/kt/claim", cwd=clone)
+    return [*CLAIM, "--branch"]
+
+
 TROUBLES: tuple[Callable[[Lab, Path], list[str]], ...] = (
     answer_is_no,
     no_store_branch,
@@ -244,6 +249,7 @@ TROUBLES: tuple[Callable[[Lab, Path], list[str]], ...] = (
     remote_fault,
     history_rewritten,
     path_staged,
+    branch_taken,
     lock_timeout,
     retry_timeout,
     outcome_unknown,
@@ -258,7 +264,7 @@ EXITS = {
     4: ("remote_unreachable", "push_refused", "remote_fault", "history_rewritten"),
     6: (
         *("already_claimed", "already_resolved", "not_claimed", "not_holder", "claim_id_differs"),
-        *("shown_differs", "different_content", "path_staged"),
+        *("shown_differs", "different_content", "path_staged", "branch_taken"),
     ),
     7: ("not_found", "nothing_to_claim", "several_failed"),
     8: ("lock_timeout", "retry_timeout"),

@@ -228,6 +228,8 @@ def test_a_name_that_git_cannot_have_beside_another_is_a_conflict(lab: Lab) -> N
         and "there is a branch kt," in ran.error["message"]
     )
     assert kt("claim", "--id", "esc_one", "--branch", "main/x", "--json", cwd=alice).code == 6
+    ran = kt("claim", "--next", "--branch", "--json", cwd=alice)
+    assert ran.code == 6 and ran.error["branch"] == "kt/claim/esc_one"
 
 
 def test_what_the_rules_refuse_is_not_proposed(lab: Lab) -> None:
