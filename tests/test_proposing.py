@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from lab import Lab, git, kt, state
+from lab import Lab, git, kt, kt_process, state
 
 from kt_escalation import Store
 from kt_escalation.errors import BranchTaken
@@ -332,3 +332,13 @@ def test_one_person_under_two_addresses_finds_their_own_proposal(lab: Lab) -> No
     first = kt("claim", "--id", "esc_one", "--branch", "--json", cwd=alice)
     again = kt("claim", "--id", "esc_one", "--branch", "--json", cwd=home)
     assert again.code == 0 and again.json["commit"] == first.json["commit"]
+
+
+def test_who_is_killed_before_the_push_has_proposed_nothing_and_may_do_it_again(lab: Lab) -> None:
+    raised(lab, "one")
+    alice = lab.clone("alice")
+    before, mine = branches(lab), state(alice)
+    claim = ("claim", "--id", "esc_one", "--branch", "--json")
+    assert kt_process(*claim, cwd=alice, env={"KT_TEST_FAULT": "before-push:kill"}).code == -9
+    assert branches(lab) == before and state(alice) == mine
+    assert kt(*claim, cwd=alice).json["proposed"] is True
