@@ -20,7 +20,6 @@ _CLAIM_ID = re.compile(rb"\nclaim:\n  claim_id: (\S+)\n")
 def taken(store: GitStore, revision: str, wanted: Collection[str]) -> dict[str, dict[str, datetime]]:
     """When each claim of some escalations was taken: by escalation id and claim id, up to a revision."""
     found: dict[str, dict[str, datetime]] = {name: {} for name in wanted}
-    seen: set[tuple[str, bytes]] = set()
     states = _states(store, revision, found)
     while some := list(islice(states, _AT_ONCE)):
         blobs = store.repository.objects.get([oid for _, oid in some], largest=MAX_BYTES)
@@ -28,7 +27,7 @@ def taken(store: GitStore, revision: str, wanted: Collection[str]) -> dict[str, 
             if blob is None or blob.data is None or b"claim" not in blob.data:
                 continue
             said = _CLAIM_ID.search(blob.data)
-            if said and (name, said[1]) in seen:
+            if said and said[1].decode(errors="replace") in found[name]:
                 continue
             try:
                 claim = codec.loads(blob.data).claim
@@ -36,8 +35,6 @@ def taken(store: GitStore, revision: str, wanted: Collection[str]) -> dict[str, 
                 continue
             if claim:
                 found[name].setdefault(claim.claim_id, claim.claimed_at)
-                if said:
-                    seen.add((name, said[1]))
     return found
 
 

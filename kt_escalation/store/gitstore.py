@@ -42,8 +42,9 @@ FETCH_PAUSE_SECONDS = 0.1
 MAX_BRANCH = 200
 # Parsed records are kept by blob id, which names their content for ever; this many at most.
 _REMEMBERED = 20_000
-# How many files are read at once where all of them are.
+# How many files are read at once where all of them are, and how many records are kept meanwhile.
 _AT_ONCE = 500
+_KEPT = 2_000
 _BAD_MODES = {"120000": "a symbolic link", "160000": "a submodule", "100755": "executable", TREE: "a folder"}
 
 
@@ -647,7 +648,7 @@ class GitSnapshot:
     def everything(self) -> Iterator[tuple[str, TreeEntry, Entry | Invalid | None]]:
         """Every file below `queue/` by path, in git's order, and what it holds; None: nothing of ours.
 
-        Unlike `open` and `resolved` it keeps a few hundred files in memory at most, however many there are.
+        Unlike `open` and `resolved` it keeps a few thousand records in memory at most, however many there are.
         """
         if self._queue_id is None:
             return
@@ -659,6 +660,8 @@ class GitSnapshot:
             held = dict(zip((path for path, _ in ours), self._read(ours), strict=True))
             for path, entry in some:
                 yield self._store.full(path), entry, held.get(path)
+            if len(self._store._parsed) > _KEPT:
+                self._store._parsed.clear()
 
     def _fetch_missing(self, tree: str) -> None:
         missing = self._store.repository.missing(tree)
