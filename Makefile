@@ -4,15 +4,16 @@ VENV := .venv
 READY := $(VENV)/.ready
 RUN := $(VENV)/bin
 
-.PHONY: help demo test lint soak bench bench-growth profile clean
+.PHONY: help demo test test-servers lint soak bench bench-growth profile clean
 
 help:
-	@echo "make demo   play an escalation's whole life on a throw-away store"
-	@echo "make test   run the tests"
-	@echo "make lint   style, types and import rules"
-	@echo "make soak   the long campaigns: races, kills and properties at full count"
-	@echo "make bench  what kt costs, against what git and Python cost (half an hour; see docs/performance.md)"
-	@echo "make clean  remove what the others have made"
+	@echo "make demo         play an escalation's whole life on a throw-away store"
+	@echo "make test         run the tests"
+	@echo "make test-servers those over lighttpd and sshd, which it installs where it may"
+	@echo "make lint         style, types and import rules"
+	@echo "make soak         the long campaigns: races, kills and properties at full count"
+	@echo "make bench        what kt costs, against what git and Python cost (half an hour; see docs/performance.md)"
+	@echo "make clean        remove what the others have made"
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +25,10 @@ demo: $(READY)
 
 test: $(READY)
 	$(RUN)/python -m pytest
+
+test-servers: $(READY)
+	@tests/servers/install
+	$(RUN)/python -m pytest tests/servers
 
 lint: $(READY)
 	$(RUN)/ruff check .

@@ -117,18 +117,22 @@ def receive(
     *,
     now: datetime,
     pusher: str | None = None,
+    anonymous: bool = True,
     seconds: float = HOOK_SECONDS,
 ) -> Iterator[str]:
     """What a server's pre-receive hook has against a push: one line each, none if it may come in.
 
     ``updates`` are old id, new id and ref as git gives them (githooks documentation, *pre-receive*);
-    ``pusher`` is who the server says is pushing. Only the store branch is looked at.
+    ``pusher`` is who the server says is pushing; ``anonymous`` whether it may say nothing. Only the
+    store branch is looked at.
     """
     end = time.monotonic() + seconds
     store = GitStore(Path(path), quarantined=True)
     try:
         for old, new, ref in updates:
             if ref == f"refs/heads/{store.own_branch}":
+                if pusher is None and not anonymous:
+                    yield "this server does not say who is pushing; its administrator set the hook to ask for that"
                 yield from _received(store, old, new, now, end, pusher)
     except TimeoutError:
         yield f"this push cannot be judged within {seconds:g} s; push it in smaller parts"

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -103,6 +104,29 @@ def _run(program: str, args: Sequence[str], cwd: Path, env: Mapping[str, str] | 
         os.environ.clear()
         os.environ.update(before)
     return Ran(code, out.getvalue(), err.getvalue())
+
+
+def on_a_terminal(args: list[str], cwd: Path, env: dict[str, str]) -> tuple[int, str]:
+    """Run `kt escalation` with a real terminal as stdin, stdout and stderr, at which nobody types."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(cwd)
+        os.execvpe(
+            sys.executable,
+            [*KT, "escalation", *args],
+            {**os.environ, **env},
+        )
+    shown = b""
+    while True:
+        try:
+            chunk = os.read(terminal, 4096)
+        except OSError:
+            break
+        if not chunk:
+            break
+        shown += chunk
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode(errors="replace")
 
 
 def record_text(name: str, severity: str = "medium", **more: str) -> str:

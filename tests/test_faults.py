@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import os
-import pty
 import resource
 import signal
 import stat
@@ -14,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from lab import Lab, end, git, kt, kt_process, start, state
+from lab import Lab, end, git, kt, kt_process, on_a_terminal, start, state
 
 from kt_escalation.store.faults import POINTS, VARIABLE
 
@@ -262,31 +261,6 @@ def http_401() -> Iterator[str]:
     server.shutdown()
     server.server_close()
     thread.join()
-
-
-def on_a_terminal(args: list[str], cwd: Path, env: dict[str, str]) -> tuple[int, str]:
-    """Run `kt escalation` with a real terminal as stdin, stdout and stderr, at which nobody types."""
-    import sys
-
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(cwd)
-        os.execvpe(
-            sys.executable,
-            [sys.executable, "-m", "kt_escalation", "escalation", *args],
-            {**os.environ, **env},
-        )
-    shown = b""
-    while True:
-        try:
-            chunk = os.read(terminal, 4096)
-        except OSError:
-            break
-        if not chunk:
-            break
-        shown += chunk
-    os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown.decode(errors="replace")
 
 
 def test_a_remote_that_asks_for_a_password_never_prompts(lab: Lab, http_401: str) -> None:

@@ -804,6 +804,15 @@ def test_who_pushes_is_who_acts(forge: Forge, server: Path, variable: str, pushe
         assert ("GL-HOOK-ERR: kt: " in ran.err) == (variable == "GL_USERNAME")
 
 
+def test_a_server_that_was_asked_for_the_pusher_must_name_one(forge: Forge, server: Path) -> None:
+    again = kt("hook", "install", "--server", str(server), "--pusher-from", "WHO", cwd=forge.path)
+    assert again.code == 0
+    forge.kt("alice", "claim", "--id", "esc_one")
+    assert "this server does not say who is pushing" in push(forge, server, REMOTE_USER="alice").err
+    assert "expected a commit by bob, who is pushing" in push(forge, server, WHO="bob").err
+    assert push(forge, server, WHO="alice").code == 0
+
+
 def test_what_cannot_be_judged_in_time_is_refused(forge: Forge, server: Path) -> None:
     assert kt("hook", "install", "--server", str(server), "--timeout", "0s", cwd=forge.path).code == 0
     forge.kt("alice", "claim", "--id", "esc_one")

@@ -360,6 +360,7 @@ def test_what_git_shows_of_a_message_acts_on_no_terminal(repository: Path, said:
 LANDED, LOST, REFUSED, FAULT, UNKNOWN = Answer
 GITLAB = "remote: GitLab: You are not allowed to push code to protected branches on this project."
 GITEA = "remote: Gitea: Not allowed to push to protected branch main"
+GONE = "send-pack: unexpected disconnect while reading sideband packet\nfatal: the remote end hung up unexpectedly"
 MOVED = "cannot lock ref 'refs/heads/main': is at 1a2b3c but expected 4d5e6f"
 
 
@@ -406,6 +407,9 @@ def ref_line(flag: str, summary: str) -> str:
         (FAULT, 1, ref_line("!", "[remote rejected] (branch is currently checked out)"), ""),
         (UNKNOWN, 1, ref_line("!", "[remote failure] (remote failed to report status)"), ""),
         (UNKNOWN, 128, "", "fatal: the remote end hung up unexpectedly"),
+        (UNKNOWN, 1, "Done\n", f"error: RPC failed; curl 56 Recv failure: Connection reset by peer\n{GONE}"),
+        (UNKNOWN, 1, "Done\n", f"error: RPC failed; HTTP 502 curl 22\n{GONE}"),
+        (REFUSED, 1, "Done\n", f"error: RPC failed; HTTP 413 curl 22\n{GONE}"),
         (UNKNOWN, 128, "", "fatal: Could not read from remote repository.\n\nPlease make sure"),
         (UNKNOWN, 128, "", "fatal: unable to access 'https://example.com/': Could not resolve host"),
         (UNKNOWN, 128, "", "fatal: ref updates aborted by hook\nfatal: the remote end hung up unexpectedly"),

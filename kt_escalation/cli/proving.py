@@ -103,7 +103,9 @@ def hook() -> None:
 @hook.command("install")
 @click.option("--server", "server", required=True, metavar="REPO", help="The bare repository on the server.")
 @click.option(
-    "--pusher-from", metavar="VAR", help="The environment variable in which the server names who pushes."
+    "--pusher-from",
+    metavar="VAR",
+    help="The environment variable in which the server names who pushes; without it there, refuse.",
 )
 @click.option(
     "--timeout", type=SPAN, metavar="TIME", help="Refuse what cannot be judged within this long (4s)."
@@ -147,7 +149,16 @@ def receive_command(ctx: click.Context, pusher_from: str | None, timeout: float 
     # GitLab shows on its pages only what begins so (GitLab documentation, server hooks).
     lead = "GL-HOOK-ERR: " if os.environ.get("GL_REPOSITORY") or os.environ.get("GL_USERNAME") else ""
     refused = False
-    for line in verdict.receive(".", updates, now=datetime.now(UTC), pusher=pusher, seconds=seconds):
+    judged = verdict.receive(
+        ".",
+        updates,
+        now=datetime.now(UTC),
+        pusher=pusher,
+        # Asked for by name, it must be there: a server that lost the setting would let everybody in.
+        anonymous=pusher_from is None,
+        seconds=seconds,
+    )
+    for line in judged:
         click.echo(f"{lead}kt: {visible(line)}", err=True)
         refused = True
     if refused:

@@ -71,7 +71,10 @@ _NO_ACCESS = (
     "returned error: 403",
     "http 401",
     "http 403",
+    "http 413",
 )
+# The connection broke after something was sent. Over HTTP git then ends as it does when it says no itself.
+_BROKEN = ("rpc failed", "unexpected disconnect", "hung up unexpectedly")
 
 
 def classify(status: int, stdout: str, stderr: str) -> Pushed:
@@ -92,7 +95,7 @@ def classify(status: int, stdout: str, stderr: str) -> Pushed:
     low = stderr.lower()
     if any(mark in low for mark in (*_NO_ACCESS, *_DENIED)):
         return Pushed(Answer.REFUSED, words)
-    if status == 1 and flag is None:
+    if status == 1 and flag is None and not any(mark in low for mark in _BROKEN):
         # git says so itself before it has sent anything: a pre-push hook of this clone.
         return Pushed(Answer.REFUSED, words or "the pre-push hook of this clone said no")
     return Pushed(Answer.UNKNOWN, words or f"git push ended with status {status}")

@@ -1,0 +1,360 @@
+"""kt over real servers: the same promises by path, over HTTP and over ssh."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import string
+import subprocess
+import time
+from collections import Counter
+
+import pytest
+from hosts import Host, OverHttp, OverSsh, Server, Site, clone, until
+from lab import Ran, end, git, kt, on_a_terminal, start
+
+REVIEWERS = ("alice", "bob", "carol", "dora", "emil", "fay")
+
+
+class Person:
+    """Somebody with a clone by way of a host."""
+
+    def __init__(self, site: Site, host: Host, name: str, folder: str | None = None) -> None:
+        self.name = name
+        self.env = host.environment(name)
+        self.clone = clone(host, name, site.folder / (folder or f"{name}-{host.name}"))
+
+    def kt(self, *args: str) -> Ran:
+        return kt(*args, cwd=self.clone, env=self.env)
+
+    def start(self, *args: str) -> subprocess.Popen[str]:
+        return start(*args, cwd=self.clone, env=self.env)
+
+    def git(self, *args: str) -> str:
+        return git(*args, cwd=self.clone, env=self.env)
+
+    def push(self, *args: str) -> Ran:
+        """Push as plain git does."""
+        done = subprocess.run(
+            ["git", "push", *args],
+            cwd=self.clone,
+            env={**os.environ, **self.env},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+
+# --- what works -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["path", "http", "ssh"])
+def test_an_escalation_lives_from_init_to_the_gateways_answer(empty: Site, way: str) -> None:
+    site, host = empty, empty.start(way)
+    boss = Person(site, host, "boss")
+    made = boss.kt("init")
+    assert made.code == 0, made.err
+    gateway, alice, bob = (Person(site, host, name) for name in ("gw", "alice", "bob"))
+    raised = gateway.kt("raise", "--request-id", "job", "--reason-code", "a.b")
+    assert raised.code == 0, raised.err
+    waiting = gateway.start("wait", "--id", "esc_job", "--timeout", "60")
+
+    claimed = alice.kt("claim", "--id", "esc_job", "--json")
+    assert claimed.code == 0 and claimed.json["commit"] == site.tip()
+    late = bob.kt("claim", "--id", "esc_job")
+    assert late.code == 6 and "held by alice@example.com" in late.err
+    resolved = alice.kt("resolve", "--id", "esc_job", "--outcome", "allow", "--reason", "fine")
+    assert resolved.code == 0, resolved.err
+
+    answer = end(waiting)
+    assert answer.code == 0 and answer.json["release"] is True
+    bob.git("pull", "--quiet")
+    verified = bob.kt("verify", "--json")
+    assert verified.code == 0 and verified.json["people"] == ["alice@example.com", "gw@example.com"]
+
+
+def test_of_four_clones_one_gets_it_and_the_others_are_told_who(site: Site, host: Host) -> None:
+    race(site, [Person(site, host, name) for name in REVIEWERS[:4]])
+
+
+def test_of_clones_by_path_http_and_ssh_one_gets_it_and_the_others_are_told_who(site: Site) -> None:
+    ways = [site.start(name) for name in ("path", "http", "ssh")]
+    race(site, [Person(site, ways[number % 3], name) for number, name in enumerate(REVIEWERS)])
+
+
+def race(site: Site, people: list[Person]) -> None:
+    """All claim the same at once."""
+    running = [person.start("claim", "--id", "esc_job") for person in people]
+    ended = [end(process) for process in running]
+    assert Counter(ran.code for ran in ended) == {0: 1, 6: len(people) - 1}, [ran.err for ran in ended]
+    winner = next(person.name for person, ran in zip(people, ended, strict=True) if ran.code == 0)
+    assert all(f"held by {winner} since" in ran.err for ran in ended if ran.code == 6)
+    assert len(site.commits("claim esc_job")) == 1
+    assert f"claimed_by: {winner}\n" in site.file("queue/esc_job.yaml")
+
+
+# --- what the hook refuses ------------------------------------------------------------------------
+
+
+def test_a_forged_step_is_refused_and_named(site: Site, host: Host) -> None:
+    before = site.tip()
+    bob = Person(site, host, "bob")
+    record = bob.clone / "queue/esc_job.yaml"
+    record.write_text(record.read_text().replace("severity: medium", "severity: low"))
+    bob.git("commit", "--quiet", "--all", "-m", "kt: note esc_job")
+    forged = bob.git("rev-parse", "HEAD")
+    ran = bob.push("origin", "HEAD:main")
+    assert ran.code == 1
+    words = f"remote: kt: {forged[:12]} by bob@example.com  queue/esc_job.yaml: transition: expected "
+    assert words in ran.err
+    assert site.tip() == before
+
+
+def test_nobody_acts_in_anothers_name(site: Site, host: Host) -> None:
+    before = site.tip()
+    bob = Person(site, host, "bob")
+    bob.git("config", "user.email", "alice@example.com")
+    ran = bob.kt("claim", "--id", "esc_job", "--json")
+    assert ran.code == 4 and ran.error["code"] == "push_refused"
+    assert "by alice@example.com: pusher: expected a commit by bob, who is pushing" in ran.error["message"]
+    assert site.tip() == before
+    bob.git("config", "user.email", "bob@example.com")
+    assert bob.kt("claim", "--id", "esc_job").code == 0
+
+
+def test_a_push_of_which_nobody_is_named_as_the_pusher_is_refused(site: Site) -> None:
+    alice = Person(site, site.by_path, "alice")
+    alice.env = {}
+    ran = alice.kt("claim", "--id", "esc_job")
+    assert ran.code == 4 and "this server does not say who is pushing" in ran.err
+    assert site.commits("claim") == []
+
+
+def test_the_store_branch_is_neither_deleted_nor_rewritten(site: Site, host: Host) -> None:
+    before = site.tip()
+    alice = Person(site, host, "alice")
+    deleted = alice.push("origin", ":main")
+    assert deleted.code == 1 and "kt: the store branch is never deleted" in deleted.err
+    alice.git("commit", "--quiet", "--amend", "--reset-author", "-m", "kt: another past")
+    rewritten = alice.push("--force", "origin", "HEAD:main")
+    assert rewritten.code == 1 and "kt: the store branch is never rewritten" in rewritten.err
+    assert site.tip() == before
+
+
+# --- protected branches and pull requests ---------------------------------------------------------
+
+
+def test_a_protected_branch_ends_a_claim_with_the_servers_words(site: Site, host: Host) -> None:
+    site.protect()
+    alice = Person(site, host, "alice")
+    began = time.monotonic()
+    ran = alice.kt("claim", "--id", "esc_job", "--json")
+    assert ran.code == 4 and ran.error["code"] == "push_refused"
+    assert "only merger pushes to refs/heads/main" in ran.error["message"]
+    assert time.monotonic() - began < 15, "a rule is not tried again and again"
+    assert site.commits("claim") == []
+
+
+# --- who may come in ------------------------------------------------------------------------------
+
+
+def told_in_one_line(person: Person, env: dict[str, str], *words: str) -> None:
+    """A claim on a terminal at which nobody types: exit 4 within seconds, and no question."""
+    began = time.monotonic()
+    code, shown = on_a_terminal(["claim", "--id", "esc_job"], person.clone, env)
+    assert code == 4, shown
+    assert time.monotonic() - began < 10
+    [line] = shown.split("\r\n")[:-1]
+    assert line.startswith("kt: ") and all(word in line for word in words), line
+
+
+def test_a_wrong_password_is_told_at_once(site: Site) -> None:
+    http = site.start("http")
+    assert isinstance(http, OverHttp)
+    alice = Person(site, http, "alice")
+    http.password("alice", "wrong-word")
+    told_in_one_line(alice, {}, "Authentication failed", "check the network and your access")
+    told_in_one_line(alice, {}, "terminal prompts disabled")
+    http.password("alice", "alice-word")
+    assert alice.kt("claim", "--id", "esc_job").code == 0
+
+
+def test_an_unknown_key_is_told_at_once(site: Site) -> None:
+    ssh = site.start("ssh")
+    assert isinstance(ssh, OverSsh)
+    alice = Person(site, ssh, "alice")
+    told_in_one_line(alice, {"GIT_SSH_COMMAND": ssh.client("stranger")}, "Permission denied (publickey)")
+    assert alice.kt("claim", "--id", "esc_job").code == 0
+
+
+def test_a_host_with_another_key_than_it_had_is_told_at_once(site: Site) -> None:
+    ssh = site.start("ssh")
+    alice = Person(site, ssh, "alice")
+    known = ssh.folder / "known_hosts"
+    port = known.read_text().partition(" ")[0]
+    known.write_text(f"{port} {(site.keys / 'stranger.pub').read_text()}")
+    told_in_one_line(alice, {}, "Host key verification failed")
+    known.write_text("")
+    told_in_one_line(alice, {}, "Host key verification failed")
+
+
+def test_without_a_password_nothing_is_served(site: Site) -> None:
+    http = site.start("http")
+    asked = subprocess.run(
+        ["git", "ls-remote", http.address("nobody")],
+        env={**os.environ, "GIT_TERMINAL_PROMPT": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert asked.returncode == 128 and "could not read Username" in asked.stderr
+
+
+def test_a_push_that_is_too_large_for_the_web_server_is_told_at_once(site: Site) -> None:
+    http = site.start("http")
+    alice = Person(site, http, "alice")
+    http.stop()
+    with (http.folder / "lighttpd.conf").open("a") as file:
+        file.write("server.max-request-size = 1 # KiB\n")
+    http.start()
+    text = "".join(random.Random(1).choices(string.ascii_letters, k=4000))
+    ran = alice.kt("note", "--id", "esc_job", "--text", text, "--json")
+    assert ran.code == 4 and ran.error["code"] == "push_refused" and "413" in ran.error["message"]
+    assert site.commits("note") == []
+    assert alice.kt("note", "--id", "esc_job", "--text", "short").code == 0
+
+
+def test_a_key_lets_its_owner_do_git_and_nothing_else(site: Site) -> None:
+    ssh = site.start("ssh")
+    assert isinstance(ssh, OverSsh)
+    hook = site.repository / "hooks/pre-receive"
+    there = f"{ssh.address('alice').partition('//')[2].partition(':')[0]}"
+    for command in (["rm", str(hook)], ["sh"], []):
+        tried = subprocess.run(
+            [*ssh.client("alice").split(), "-p", str(ssh.port), there, *command],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert tried.returncode == 128 and "unrecognized command" in tried.stderr, tried
+    assert hook.exists()
+
+
+def test_the_name_of_a_key_cannot_be_changed_from_outside(site: Site) -> None:
+    ssh = site.start("ssh")
+    assert isinstance(ssh, OverSsh)
+    bob = Person(site, ssh, "bob")
+    bob.git("config", "user.email", "alice@example.com")
+    bob.env = {"REMOTE_USER": "alice", "GIT_SSH_COMMAND": f"{ssh.client('bob')} -o SetEnv=REMOTE_USER=alice"}
+    ran = bob.kt("claim", "--id", "esc_job")
+    assert ran.code == 4 and "expected a commit by bob, who is pushing" in ran.err
+
+
+# --- servers that are down, die or say nothing ----------------------------------------------------
+
+CLAIM = ("claim", "--id", "esc_job")
+# Holds a push until the test lets it go on; it ends by itself should the test have failed.
+HOLD = """#!/bin/sh
+touch started
+for n in $(seq 200); do [ ! -e release ] || exit 0; sleep 0.05; done
+exit 1
+"""
+
+
+def held(site: Site, alice: Person, *options: str) -> subprocess.Popen[str]:
+    """A claim whose push has arrived at the server, which has not decided yet."""
+    site.hook("update", HOLD)
+    running = alice.start(*CLAIM, *options)
+    until((site.repository / "started").exists, "the push")
+    return running
+
+
+def let_go(site: Site) -> None:
+    (site.repository / "release").touch()
+    site.hook("update", "#!/bin/sh\n")
+
+
+def holds_once(site: Site, alice: Person) -> None:
+    """The same command again says that it is theirs, and there is one claim."""
+    again = alice.kt(*CLAIM, "--json")
+    assert again.code == 0, again.err
+    assert again.json["escalation"]["claim"]["claimed_by"] == "alice"
+    assert len(site.commits("claim esc_job")) == 1
+    assert not list(site.repository.rglob("*.lock"))
+    assert alice.git("status", "--porcelain") == ""
+    assert alice.git("rev-parse", "HEAD") == site.tip()
+
+
+def test_a_server_that_is_down_is_told_at_once_and_reading_works(site: Site, server: Server) -> None:
+    alice = Person(site, server, "alice")
+    server.stop()
+    began = time.monotonic()
+    ran = alice.kt(*CLAIM, "--json")
+    assert ran.code == 4 and ran.error["code"] == "remote_unreachable"
+    assert re.search(r"(Connection refused|Couldn't connect|Failed to connect)", ran.error["message"])
+    assert time.monotonic() - began < 10
+    assert alice.kt("list").code == 0
+    server.start()
+    holds_once(site, alice)
+
+
+def test_a_server_that_answers_nothing_is_given_up_in_time(site: Site, server: Server) -> None:
+    alice = Person(site, server, "alice")
+    with server.frozen():
+        began = time.monotonic()
+        ran = alice.kt(*CLAIM, "--retry-timeout", "1", "--json")
+        took = time.monotonic() - began
+    assert ran.code == 4 and "no answer within 1 s" in ran.error["message"]
+    assert took < 8
+    holds_once(site, alice)
+
+
+def test_a_server_that_dies_during_a_push_ends_in_exit_9_and_again_finds_the_truth(
+    site: Site, server: Server
+) -> None:
+    alice = Person(site, server, "alice")
+    running = held(site, alice, "--retry-timeout", "3", "--json")
+    server.stop()
+    ran = end(running)
+    assert ran.code == 9, ran.err
+    assert ran.error["code"] == "outcome_unknown" and "run the same command again" in ran.error["message"]
+    assert site.commits("claim") == []
+    let_go(site)
+    server.start()
+    holds_once(site, alice)
+
+
+def test_a_server_that_dies_and_comes_back_during_a_push_costs_nothing(site: Site, server: Server) -> None:
+    alice = Person(site, server, "alice")
+    running = held(site, alice, "--json")
+    server.stop()
+    let_go(site)
+    server.start()
+    ran = end(running)
+    assert ran.code == 0 and ran.json["changed"] is True, ran.err
+    assert ran.json["commit"] == site.tip()
+    holds_once(site, alice)
+
+
+def test_a_push_that_lands_after_its_server_has_died_is_found(site: Site, server: Server) -> None:
+    alice = Person(site, server, "alice")
+    running = held(site, alice, "--retry-timeout", "2", "--json")
+    server.die()
+    let_go(site)
+    ran = end(running)
+    assert ran.code in (0, 9), ran.err
+    server.start()
+    holds_once(site, alice)
+
+
+def test_a_hook_that_takes_too_long_ends_in_exit_9_and_again_finds_the_truth(site: Site, host: Host) -> None:
+    alice = Person(site, host, "alice")
+    began = time.monotonic()
+    ran = end(held(site, alice, "--retry-timeout", "2", "--json"))
+    assert ran.code == 9, ran.err
+    assert time.monotonic() - began < 15
+    let_go(site)
+    holds_once(site, alice)
