@@ -187,7 +187,7 @@ class OverHttp(Server):
             "8080": str(self.port),
             "/var/empty": str(folder / "empty"),
             "/var/log/lighttpd/git.log": str(self.log),
-            '"/srv/git/people"': f'"{people}"',
+            "/etc/lighttpd/git-people": str(people),
             '"/srv/git"': f'"{repository.parent}"',
         }.items():
             assert shown in text
@@ -340,10 +340,11 @@ class Site:
         self.hook("update", block("hooks/update"))
 
     def hook(self, name: str, script: str) -> None:
-        """Install a hook of the server's."""
-        path = self.repository / "hooks" / name
-        path.write_text(script)
-        path.chmod(0o755)
+        """Install a hook of the server's; one that runs now goes on as it was."""
+        new = self.repository / "hooks" / f"{name}.new"
+        new.write_text(script)
+        new.chmod(0o755)
+        new.replace(new.with_suffix(""))
 
     def commits(self, *words: str) -> list[str]:
         """The subjects on the server's store branch that hold all the words."""
