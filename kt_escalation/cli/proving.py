@@ -105,7 +105,7 @@ def hook() -> None:
 @click.option(
     "--pusher-from",
     metavar="VAR",
-    help="The environment variable in which the server names who pushes; without it there, refuse.",
+    help="The environment variable in which the server names who pushes; a push without it is refused.",
 )
 @click.option(
     "--timeout", type=SPAN, metavar="TIME", help="Refuse what cannot be judged within this long (4s)."
