@@ -11,12 +11,14 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .answers import Found, Listing, Moment, Result, Swept
+    from .core.feed import Event
     from .core.model import Record
     from .core.query import Filter
     from .desk import Store
     from .errors import KtError
 
 __all__ = [
+    "Event",
     "Filter",
     "Found",
     "KtError",
@@ -30,6 +32,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Event": "core.feed",
     "Filter": "core.query",
     "Found": "answers",
     "KtError": "errors",

@@ -15,9 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import intake, lifeline, lookup
+from . import feed, intake, lifeline, lookup
 from .answers import Found, Listing, Moment, Result, Swept
 from .core import canonical, ids, query, rights, story, sweep, transitions
+from .core.feed import Event
 from .core.model import Record
 from .core.policies import Policies, assemble
 from .core.query import Filter
@@ -48,8 +49,6 @@ LOCK_TIMEOUT = 60.0
 RETRY_TIMEOUT = 30.0
 # poll(2) counts milliseconds in 32 bits, a little under 25 days; whoever asks for more waits this long.
 LONGEST_WAIT = 20 * 86_400.0
-# How often `wait` asks the remote, in seconds: soon at first, then as rarely as hosts like it.
-FIRST_POLL, POLL_GROWTH, LONGEST_POLL = 0.5, 1.5, 15.0
 # How many actions a sweep's commit message tells in words; its changes tell the others.
 TOLD = 100
 
@@ -240,6 +239,66 @@ class Store:
                     happening.outcome,
                     happening.text,
                 )
+
+    def events(
+        self, since: str | datetime | None = None, *, rev: str | None = None, fetch: bool = False
+    ) -> Iterator[Event]:
+        """What happened, oldest first: one event for each action on each escalation, from git history.
+
+        ``since`` is a time, an event's ``cursor``, or a revision whose history is known; None begins
+        at the start. Raises BadInput, NotInHistory, ShallowClone, at once.
+        """
+        snapshot = self._snapshot(rev, fetch)
+        return feed.read(self._git, snapshot.revision, feed.place(self._git, snapshot.revision, since))
+
+    def cursor(self, since: str | None = None) -> str:
+        """The cursor that stands for a revision or a cursor, None for the remote's newest commit.
+
+        Raises BadInput, NotInHistory, ShallowClone.
+        """
+        tip = self._snapshot(None, fetch=True).revision
+        return str(feed.place(self._git, tip, tip if since is None else since).cursor)
+
+    def watch(
+        self,
+        since: str | datetime | None = None,
+        *,
+        interval: float | None = None,
+        timeout: float | None = None,
+        once: bool = False,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> Iterator[Event]:
+        """The events since then and those to come, in order; without ``since`` those to come.
+
+        Asks the remote every ``interval`` seconds, without one after pauses that grow from half a second
+        to fifteen; ends after ``timeout`` seconds, with ``once`` when nothing is left. ``tell`` gets a
+        line when the remote stops answering and when it answers again. Whoever keeps the ``cursor`` of
+        the last event that was dealt with, and begins there, gets each at least once.
+        Raises as `events` does, RemoteUnreachable where the remote did not answer at first, and
+        HistoryRewritten.
+        """
+        return feed.follow(
+            self._git,
+            since,
+            lambda: self._snapshot(None, fetch=True).revision,
+            interval=interval,
+            timeout=timeout,
+            once=once,
+            tell=tell,
+        )
+
+    @property
+    def address(self) -> str:
+        """Where the store is: the remote's address, without a remote the repository's own folder."""
+        repository = self._git.repository
+        found = repository.config.get(f"remote.{self._git.remote}.url") if self._git.remote else None
+        return found or str(repository.toplevel or repository.git_dir)
+
+    @property
+    def _git(self) -> GitStore:
+        if not isinstance(self._port, GitStore):
+            raise BadInput(problem="this store has no git history")
+        return self._port
 
     def policies(self, *, rev: str | None = None) -> Policies:
         """The policies at the newest committed state, faults included."""
@@ -710,7 +769,7 @@ class Store:
         Raises NotFound, WaitTimeout, and RemoteUnreachable where the remote never answered.
         """
         end = None if timeout is None else time.monotonic() + timeout
-        pause, last = FIRST_POLL, None
+        pause, last = feed.FIRST_POLL, None
         while True:
             try:
                 last = self.get(escalation_id, fetch=True)
@@ -729,7 +788,7 @@ class Store:
                 )
             nap = pause * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
             time.sleep(nap if left is None else min(nap, left))
-            pause = min(pause * POLL_GROWTH, LONGEST_POLL)
+            pause = min(pause * feed.POLL_GROWTH, feed.LONGEST_POLL)
 
     def _require_legal(self, found: Found) -> None:
         """Raise IllegalRecord unless the decision is what a row of legal steps led to."""

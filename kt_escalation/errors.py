@@ -134,6 +134,14 @@ class ShallowClone(KtError):
     hint = "get it with `git fetch --unshallow`"
 
 
+class NotInHistory(KtError):
+    """What events were to go on after is not part of the store's history, which may have been rewritten."""
+
+    code = "not_in_history"
+    says = "{commit} is not in the history of {tip}: it belongs to another branch or store, or history was rewritten"
+    hint = "find out which; then begin at a time (--since 2h) or at a commit that is there, with a new cursor"
+
+
 class UnreadableRecord(KtError):
     """The record's file is there but does not hold a record."""
 
@@ -425,6 +433,15 @@ class WaitTimeout(KtError):
     exit_code = 8
     says = "{escalation_id} was not resolved within {seconds:g} s; it is {status}"
     hint = "nothing may be released yet"
+
+
+class DeliveryFailed(KtError):
+    """A command or a webhook did not take an event, however often it was tried."""
+
+    code = "delivery_failed"
+    exit_code = 8
+    says = "event {event_id} was not taken after {tries} tries: {problem}"
+    hint = "mend that and start again: it goes on with this event, and nothing after it was handed over"
 
 
 # --- exit 9 and 130 -------------------------------------------------------------------------------

@@ -247,4 +247,4 @@ def warn(text: str) -> None:
 
 
 # The commands register themselves with the groups above.
-from . import acting, auditing, policies, proving, reading, steering, waiting  # noqa: E402, F401
+from . import acting, auditing, feed, policies, proving, reading, steering, waiting  # noqa: E402, F401

@@ -19,6 +19,7 @@ from ..core.times import age, format_time
 
 if TYPE_CHECKING:
     from ..answers import Found, Moment
+    from ..core.feed import Event
 
 __all__ = ["listing", "page", "timeline", "visible", "whom"]
 
@@ -178,8 +179,8 @@ def _said(text: str) -> Iterator[str]:
         yield f"    {line}"
 
 
-def timeline(moments: Iterator[Moment]) -> Iterator[str]:
-    """One line for each thing that happened, newest first, like a journal."""
+def timeline(moments: Iterator[Moment] | Iterator[Event]) -> Iterator[str]:
+    """One line for each thing that happened, as they come, like a journal."""
     for moment in moments:
         outcome = f" as {moment.outcome}" if moment.outcome else ""
         text = f": {visible(moment.text)}" if moment.text else ""

@@ -607,9 +607,14 @@ class Repository:
         form = "--format=%x01%H%n%an%n%ae%n%ct%x00"
         return self._stream("log", *_RAW, "--topo-order", "--full-history", form, *count, rev, "--", *paths)
 
-    def walk(self, revisions: Sequence[str], form: str, paths: Sequence[str]) -> Iterator[bytes]:
-        """All commits, parents first, with what each changed below the paths; nothing for a merge."""
-        order = ("--topo-order", "--reverse", "--full-history", "--sparse", "--diff-merges=off")
+    def walk(
+        self, revisions: Sequence[str], form: str, paths: Sequence[str], *, merges: str = "off"
+    ) -> Iterator[bytes]:
+        """All commits, parents first, with what each changed below the paths.
+
+        Nothing for a merge, or with ``merges="combined"`` what differs there from every parent.
+        """
+        order = ("--topo-order", "--reverse", "--full-history", "--sparse", f"--diff-merges={merges}")
         return self._stream("log", *_RAW, *order, f"--format={form}", *revisions, "--", *paths)
 
     def merge_base(self, one: str, other: str) -> str | None:

@@ -26,7 +26,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """One commit; ``changes`` are against its only parent, and empty for a merge."""
+    """One commit; ``changes`` are against its only parent, for a merge only what no parent has, if asked for."""
 
     oid: str
     parents: tuple[str, ...]
@@ -99,9 +99,13 @@ _FORMAT = "%x01%H%n%P%n%an%n%ae%n%ce%n%ct%n%(trailers:only,unfold,separator=%x02
 _FIELDS = 7
 
 
-def walk(store: GitStore, revisions: Sequence[str]) -> Iterator[Commit]:
-    """The commits that the revisions name (`tip`, `^not-those`), parents before children."""
-    found = tokens(store.repository.walk(revisions, _FORMAT, _folders(store)))
+def walk(store: GitStore, revisions: Sequence[str], *, merged: bool = False) -> Iterator[Commit]:
+    """The commits that the revisions name (`tip`, `^not-those`), parents before children.
+
+    With ``merged`` also what a merge made that none of its parents has, against the first of them.
+    """
+    merges = "combined" if merged else "off"
+    found = tokens(store.repository.walk(revisions, _FORMAT, _folders(store), merges=merges))
     head = ""
     changes: list[Change] = []
     for token in found:
@@ -141,7 +145,10 @@ def _commit(head: str, changes: Sequence[Change]) -> Commit:
 
 
 def _change(store: GitStore, token: str, path: str) -> Change:
-    old_mode, new_mode, old, new, _ = token[1:].split(" ")
+    # One colon, mode and id for each parent, then those of the result (git-diff, combined raw format).
+    facts = token.lstrip(":").split(" ")
+    parents = len(token) - len(token.lstrip(":"))
+    old_mode, new_mode, old, new = facts[0], facts[parents], facts[parents + 1], facts[2 * parents + 1]
     return Change(
         path.removeprefix(f"{store.root}/") if store.root else path,
         old_mode,
