@@ -8,6 +8,7 @@ import hmac
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -788,3 +789,83 @@ def test_where_events_come_from_is_told_without_who_and_how() -> None:
     assert source("ssh://git@example.com:22/team/a%20b") == "ssh://example.com:22/team/a%20b"
     assert source("/srv/git/a b.git") == "file:///srv/git/a%20b.git"
     assert source("file:///srv/git/x.git") == "file:///srv/git/x.git"
+
+
+# --- what docs/events.md says -----------------------------------------------------------------------
+
+
+PAGE = (Path(__file__).parent.parent / "docs/events.md").read_text()
+
+
+def test_the_commands_of_the_page_run_as_printed(lab: Lab, alice: Path) -> None:
+    page = re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL)
+    commands = [
+        *re.findall(r"^    (.+)$", page, re.MULTILINE),
+        *re.findall(r'`(--exec "timeout .+?")`', page),
+    ]
+    assert len(commands) == 13
+    commands[-1] = f"kt escalation watch --since 7d --once {commands[-1]}"
+    (lab.folder / "lib").mkdir()
+    notify = alice / "notify"
+    notify.write_text(f'#!/bin/sh\necho "$@" >> {lab.folder}/notified\ncat > /dev/null\n')
+    notify.chmod(0o755)
+    # The page's watches with a webhook run for ever; these end when all is sent.
+    script = "\n".join(
+        command.replace("--webhook", "--once --webhook") if "--webhook" in command else command
+        for command in commands
+    )
+    secret = base64.b64encode(b"s" * 32).decode()
+    with Receiver(secret=secret).listening() as receiver:
+        script = script.replace("/var/lib/kt", str(lab.folder / "lib"))
+        script = script.replace("https://example.com/hook", receiver.url.replace("?", "\\?"))
+        script = script.replace("$(openssl rand -base64 32)", secret)
+        # The files that remember begin before all that happened here.
+        script = script.replace("--cursor", "--since 7d --cursor")
+        env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", script],
+            cwd=alice,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert (lab.folder / "notified").read_text() == "--team legal\n" * 4 + "\n" * 4
+    assert len((lab.folder / "lib/journal").read_text().splitlines()) == 4
+    assert [event["action"] for event in receiver.taken] == ["raise", "claim", "note", "resolve"]
+
+
+def test_the_check_of_the_page_knows_a_genuine_signature_from_another() -> None:
+    [code] = re.findall(r"```python\n(import base64.*?)```", PAGE, re.DOTALL)
+    page: dict[str, Any] = {}
+    exec(code, page)  # noqa: S102 - the page's own example
+    now = int(time.time())
+    keys = delivery.keys({"KT_WEBHOOK_SECRET": f"{base64.b64encode(b'o' * 24).decode()} {SECRET}"})
+
+    def genuine(stamp: int, body: bytes, secret: str = SECRET) -> bool:
+        signed = delivery.signature(keys, "x/esc_y/0", now, b"{}")
+        headers = {"webhook-id": "x/esc_y/0", "webhook-timestamp": str(stamp), "webhook-signature": signed}
+        return bool(page["genuine"](secret, headers, body))
+
+    assert genuine(now, b"{}")
+    assert not genuine(now, b"{ }") and not genuine(now + 1, b"{}") and not genuine(now - 400, b"{}")
+    assert not genuine(now, b"{}", f"whsec_{base64.b64encode(b'x' * 32).decode()}")
+
+
+def test_the_python_of_the_page_runs_as_printed(lab: Lab, alice: Path) -> None:
+    [code] = re.findall(r"```python\n(from kt_escalation.*?)```", PAGE, re.DOTALL)
+    alice.rename(lab.folder / "review")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=lab.folder, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.splitlines() == [
+        f"{action} esc_r1" for action in ("raise", "claim", "note", "resolve")
+    ]
+
+
+def test_the_table_of_the_page_names_every_key_in_its_order() -> None:
+    table = PAGE.split("| key | is |")[1].split("\n\n")[0]
+    named = [key for row in table.splitlines()[2:] for key in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert sorted(named) == sorted(KEYS)

@@ -36,7 +36,9 @@ def _format(function: F) -> F:
     metavar="WHEN",
     help="Only those after a revision or a cursor, or since a time: 2h, 7d, RFC 3339.",
 )
-@click.option("--limit", type=click.IntRange(min=0), default=0, help="At most this many; 0 for all.")
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=0, metavar="N", help="At most this many; 0 for all."
+)
 @_format
 @reads
 @common
