@@ -16,6 +16,7 @@ import os
 import random
 import shlex
 import subprocess
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -114,7 +115,11 @@ class Command:
     def take(self, event_id: str, body: bytes) -> None:  # noqa: ARG002 - it is in the body
         """Run it. Raises Failed."""
         try:
-            done = subprocess.run(self.words, input=body + b"\n", check=False)
+            # A file and no pipe: the command gets all of it, also where we are killed meanwhile.
+            with tempfile.TemporaryFile() as file:
+                file.write(body + b"\n")
+                file.seek(0)
+                done = subprocess.run(self.words, stdin=file, check=False)
         except (OSError, ValueError) as error:
             words = getattr(error, "strerror", None) or str(error)
             raise Failed(f"{self.words[0]} could not be started: {words}") from None
