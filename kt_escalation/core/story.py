@@ -23,7 +23,7 @@ def between(before: Record | None, after: Record | None) -> tuple[Happening, ...
         return (Happening("delete"),) if before else ()
     if before is None:
         return (_birth(after), *_said(after, (), int(after.reopens is not None)))
-    if before.route != after.route:
+    if before.route != after.route or _again(before, after):
         return (_rerouted(before, after),)
     found: list[Happening] = []
     given_back = before.claim is not None and after.claim is None
@@ -66,6 +66,14 @@ def _said(after: Record, known_reviews: tuple[Review, ...], known_notes: int) ->
         action = "sweep" if end.outcome == "expired" else "resolve"
         found.append(Happening(action, end.resolved_by, end.outcome, end.reason))
     return found
+
+
+def _again(before: Record, after: Record) -> bool:
+    """Whether it is assigned by somebody else to the user whom it was routed to already."""
+    if after.route.source != "assigned" or after.claim is None or after.claim.same_as(before.claim):
+        return False
+    last = after.notes[-1] if len(after.notes) > len(before.notes) else None
+    return last is not None and last.at == after.claim.claimed_at and last.by != after.claim.claimed_by
 
 
 def _rerouted(before: Record, after: Record) -> Happening:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 
 from ..errors import KtError
@@ -23,6 +23,9 @@ from .times import format_time
 # What a draft may hold of a record; the rest is decided by raising.
 _GIVEN = ("severity", "reason_code", "summary", "created_at", "request_id", "agent_id", "session_id",
           "config_version", "provider", "model", "policy", "event_context", "labels")  # fmt: skip
+
+# git keeps a commit's time in whole seconds, a record in milliseconds.
+_COMMIT_TIME = timedelta(seconds=1)
 
 _Move = Callable[[], Record]
 _Told = Callable[[Record, Act], Record]
@@ -68,14 +71,14 @@ def judge(before: Record | None, after: Record | None, context: Context) -> tupl
     for move in _moves(before, after, context):
         try:
             if move() == after:
-                return _times(after, context)
+                return _times(before, after, context)
         except KtError as error:
             refused = refused or error
         except ValueError:
             # What the step would have had to be cannot even be written down.
             continue
     if _retold(before, after, context) == after:
-        return _times(after, context)
+        return _times(before, after, context)
     if refused is not None:
         return (Violation(refused.code, refused.what),)
     return (Violation("transition", "a move of the transition table, and nothing else changed"),)
@@ -111,7 +114,7 @@ def _birth(after: Record, context: Context) -> tuple[Violation, ...]:
         return (Violation("born", str(error)),)
     if born != after and _retold(born, after, context) != after:
         return (Violation("born", "a new record holds what raising decides, and nothing of later steps"),)
-    return _times(after, context)
+    return _times(None, after, context)
 
 
 def _retold(before: Record, after: Record, context: Context) -> Record | None:
@@ -119,14 +122,18 @@ def _retold(before: Record, after: Record, context: Context) -> Record | None:
 
     So a squash that keeps every action of one person is legal, and one that hides another's is not.
     """
-    told: list[tuple[datetime, _Told]] = [
-        (note.at, partial(_note, note.text)) for note in after.notes[len(before.notes) :]
-    ]
-    for review in after.reviews[len(before.reviews) :]:
-        told.append((review.reviewed_at, partial(_decide, review)))
+    told: list[tuple[datetime, _Told]] = []
+    # Of what happened in the same millisecond, a claim comes before its decision. A clock that is
+    # behind the record's last time stamps all that it does with that time.
     if after.claim is not None and not after.claim.same_as(before.claim):
         token = after.claim.claim_id
         told.append((after.claim.claimed_at, partial(_claim, token, context.deciders)))
+    told += [(note.at, partial(_note, note.text)) for note in after.notes[len(before.notes) :]]
+    for review in after.reviews[len(before.reviews) :]:
+        if all(claim is None or claim.claim_id != review.claim_id for claim in (before.claim, after.claim)):
+            # A review short of the quorum leaves of its claim nothing but the id.
+            told.append((review.reviewed_at, partial(_claim, review.claim_id, context.deciders)))
+        told.append((review.reviewed_at, partial(_decide, review)))
     state = before
     try:
         for moment, take in sorted(told, key=lambda pair: pair[0]):
@@ -209,9 +216,12 @@ def _renewed_at(record: Record, context: Context) -> datetime:
     return until - lease if until and lease else context.committed_at
 
 
-def _times(after: Record, context: Context) -> tuple[Violation, ...]:
-    latest = max(after.last_time, _renewed_at(after, context))
-    if latest - context.committed_at > context.policies.settings.claims.clock_tolerance:
+def _times(before: Record | None, after: Record, context: Context) -> tuple[Violation, ...]:
+    latest = after.last_time
+    if before is not None and before.claim != after.claim:
+        # A lease from before may be longer than the settings give by now.
+        latest = max(latest, _renewed_at(after, context))
+    if latest - context.committed_at >= context.policies.settings.claims.clock_tolerance + _COMMIT_TIME:
         expected = f"no time later than the commit, {format_time(context.committed_at)}"
         return (Violation("time", expected),)
     return ()
