@@ -7,15 +7,18 @@ invent, side branches whose rights were lost meanwhile.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from itertools import islice
 
 from . import lifeline, lookup
 from .core import rights, signatures, story, verify
 from .core.model import MAX_BYTES, Record
 from .core.policies import Policies, assemble
+from .core.policies_file import WAIVERS
 from .core.roster import Roster, person
 from .core.times import format_time
 from .core.verify import Context, Violation
@@ -24,6 +27,7 @@ from .store import codec, graph, layout
 from .store.git import Object
 from .store.gitstore import GitSnapshot, GitStore
 from .store.graph import Change, Commit
+from .store.message import MAX_NAMED
 
 _PLAIN = "100644"
 _NOT_CANONICAL = "is not in canonical form"
@@ -49,6 +53,9 @@ class Tally:
     commits: int = 0
     steps: int = 0
     imported: int = 0
+    #: Commits that did something: signed as required, signed though nobody asked, not signed.
+    held: int = 0
+    unasked: int = 0
     unsigned: int = 0
     people: set[str] = field(default_factory=set)
 
@@ -87,6 +94,17 @@ class _State:
 
 _Step = tuple[str, _State | None, _State | None]
 
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A commit whose signature is asked for, and by which policies; ``counts`` if the tally shows it."""
+
+    commit: Commit
+    newest_before: datetime
+    policies: tuple[Policies, ...]
+    counts: bool = True
+
+
 # So many commits are read from git ahead of the judging.
 _AT_ONCE = 200
 # Contents that may come up again, as the state before the next step; at most this many.
@@ -110,8 +128,13 @@ class Audit:
         *,
         standard: Standard | None = None,
         always_signed: bool = False,
+        end: float | None = None,
     ) -> None:
+        """``end`` is a monotonic time, after which judging raises TimeoutError."""
         self._store = store
+        self._end = end
+        self._tip = next(revision for revision in revisions if not revision.startswith("^"))
+        self._until = [revision for revision in revisions if revision.startswith("^")]
         self._standard = standard
         self._always_signed = always_signed
         # What was there before the commits that are judged; nothing, where they begin the history.
@@ -132,7 +155,21 @@ class Audit:
         self._guilty: set[tuple[str, str]] = set()
         # Policy changes by who was no admin, until a merge by one brings them in.
         self._pending: dict[str, list[Offence]] = {}
-        self._unchecked: list[tuple[Commit, Roster | None]] = []
+        self._unchecked: list[_Asked] = []
+        # The latest date among each commit and what it contains.
+        self._newest: dict[str, datetime] = {}
+        # Merges that are not on the tip's first-parent line, until one on it brings them there.
+        self._merges: dict[str, Commit] = {}
+        self._starts: list[Commit] = []
+        #: The commits that change what is waived.
+        self.waiving: set[str] = set()
+
+    def know(self, commits: Iterable[Commit]) -> None:
+        """Take the steps of commits as they are, parents before children: what the judged ones build on."""
+        for commit in commits:
+            for name, olds, news in _files_of(commit):
+                was, became = olds[0].old if olds else None, news[0].new if news else None
+                self._next[(name, was)] = (became, commit.oid)
 
     def judge(self, commits: Iterable[Commit]) -> Iterator[Offence]:
         """The violations of the commits, which are those that the revisions name."""
@@ -150,6 +187,7 @@ class Audit:
             if len(self._unchecked) >= _SIGNATURES_AT_ONCE:
                 yield from self._check_signatures()
         yield from self._check_signatures()
+        yield from self._other_starts()
         for offences in self._pending.values():
             yield from offences
 
@@ -159,10 +197,21 @@ class Audit:
         if commit.oid in self._shape.ends:
             self._forked = False
             self._next.clear()
+            self._merges.clear()
+        newest = max(self._newest_before(commit), commit.committed_at)
         if not self._forked:
             self._trees.clear()
             self._stores.clear()
+            self._newest.clear()
         self._trees[commit.oid], self._stores[commit.oid] = tree, is_store
+        self._newest[commit.oid] = newest
+
+    def _newest_before(self, commit: Commit) -> datetime:
+        """The latest date among all that a commit builds on."""
+        for parent in commit.parents:
+            if parent not in self._newest:
+                self._newest[parent] = graph.newest(self._store, parent)
+        return max((self._newest[parent] for parent in commit.parents), default=commit.committed_at)
 
     # --- one commit -------------------------------------------------------------------------------
 
@@ -172,6 +221,8 @@ class Audit:
             for name, _, news in self._by_record(commit):
                 self.tally.imported += len(news)
                 yield from self._imported(commit, name, news)
+            self._starts.append(commit)
+            self.waiving.add(commit.oid)
             return
         if any(change.path.startswith(_POLICY_FILES) for change in commit.changes):
             self._policy_change(commit, parent)
@@ -182,10 +233,8 @@ class Audit:
             names.append(name)
             yield from self._step(commit, policies, name, olds, news, taken)
         self.tally.people.add(rights.known_as(commit.email, policies.roster))
-        self.tally.unsigned += commit.oid not in self._signed
-        if self._always_signed or policies.settings.signatures == "required":
-            self._unchecked.append((commit, policies.roster))
-        yield from self._foreign(commit)
+        self._ask(commit, policies, *([self._standard.policies] if self._standard else []))
+        yield from self._foreign(commit, commit.changes)
         yield from self._trailers(commit, names, taken, policies.roster)
         if self._standard is not None:
             yield from self._by_standard(commit, taken, self._standard)
@@ -243,6 +292,8 @@ class Audit:
                 yield self._offence(commit, state.path, "file", f"a record; it {state.problem}", name)
         if news:
             self._born.add(hash(name))
+            if self._forked:
+                self._next[(name, None)] = (news[0].oid, commit.oid)
 
     def _step(
         self,
@@ -344,6 +395,9 @@ class Audit:
     ) -> Iterator[Offence]:
         policies, now = standard.policies, standard.now
         tolerance = policies.settings.claims.clock_tolerance
+        if commit.committed_at - now > tolerance:
+            expected = f"a commit no later than now, {format_time(now)}"
+            yield self._offence(commit, layout.QUEUE, "time", expected)
         same = self._trees.get(commit.parents[0]) == policies.tree
         for name, old, new in taken:
             if new is None or new.record is None:
@@ -364,15 +418,20 @@ class Audit:
         told = self._context(step, there, old, new)
         return verify.judge(old.record if old else None, new.record, told)
 
-    def _foreign(self, commit: Commit) -> Iterator[Offence]:
-        for change in commit.changes:
-            if not change.path.startswith(_QUEUE_FILES) or change.new is None:
+    def _foreign(self, commit: Commit, changes: Iterable[Change]) -> Iterator[Offence]:
+        for change in changes:
+            if change.new is None:
                 continue
+            if change.path in (layout.QUEUE, layout.POLICIES):
+                yield self._offence(commit, change.path, "foreign", f"a folder at {change.path}")
             file = change.path.rpartition("/")[2]
-            if layout.id_of(change.path) is None and file not in layout.HARMLESS:
+            stray = layout.id_of(change.path) is None and file not in layout.HARMLESS
+            if change.path.startswith(_QUEUE_FILES) and stray:
                 yield self._offence(commit, change.path, "foreign", "nothing but escalations below queue/")
 
     def _policy_change(self, commit: Commit, parent: str) -> None:
+        if any(change.path == WAIVERS for change in commit.changes):
+            self.waiving.add(commit.oid)
         offences = [
             self._offence(commit, layout.POLICIES, violation.rule, violation.expected)
             for violation in verify.judge_policies(commit.email, self.policies(parent))
@@ -398,39 +457,101 @@ class Audit:
         for rule, expected in _disagreements(said, sorted(names), steps, roster):
             yield self._offence(commit, layout.QUEUE, rule, expected)
 
+    # --- signatures -------------------------------------------------------------------------------
+
+    def _ask(self, commit: Commit, *by: Policies) -> None:
+        """Ask for the signature of a commit that does something, if any of these policies requires one."""
+        asking = tuple(policies for policies in by if self._is_required(policies))
+        signed = commit.oid in self._signed
+        self.tally.unsigned += not signed
+        self.tally.unasked += signed and not asking
+        if asking:
+            self._unchecked.append(_Asked(commit, self._newest_before(commit), asking))
+
+    def _is_required(self, policies: Policies) -> bool:
+        return self._always_signed or policies.settings.signatures == "required"
+
     def _check_signatures(self) -> Iterator[Offence]:
-        """The signatures of commits that must have one."""
+        """The signatures of commits that must have one. Raises TimeoutError."""
         asked, self._unchecked = self._unchecked, []
-        verdicts = self._store.repository.signatures([commit.oid for commit, _ in asked])
-        for commit, roster in asked:
-            verdict, fingerprint = verdicts.get(commit.oid, ("E", ""))
-            told = signatures.judge(verdict, fingerprint, commit.email, commit.committer, roster)
-            for violation in told:
-                path = commit.changes[0].path
+        told: dict[str, signatures.Signature] = {}
+        for oid, found in self._store.repository.signatures([one.commit.oid for one in asked]):
+            if self._end is not None and time.monotonic() > self._end:
+                raise TimeoutError
+            told[oid] = signatures.Signature(*found)
+        for one in asked:
+            commit = one.commit
+            signature = told.get(commit.oid, signatures.UNCHECKED)
+            who = signatures.Signed(commit.email, commit.committer, commit.committed_at, one.newest_before)
+            wrong = [found for by in one.policies for found in signatures.judge(signature, who, by)]
+            self.tally.held += one.counts and not wrong
+            path = commit.changes[0].path if commit.changes else layout.POLICIES
+            for violation in wrong:
                 yield self._offence(commit, path, violation.rule, violation.expected)
 
     # --- merges -----------------------------------------------------------------------------------
 
     def _merge(self, commit: Commit) -> Iterator[Offence]:
-        if not all(self._is_store(parent) for parent in commit.parents):
-            return
         differing = [graph.differences(self._store, parent, commit.oid) for parent in commit.parents]
-        if all(not changes for changes in differing):
-            return
-        yield from self._merged_policies(commit, differing)
-        yield from self._merged_records(commit, differing)
-        yield from self._replayed(commit)
+        if any(differing):
+            yield from self._merged_policies(commit, differing)
+            yield from self._merged_records(commit, differing)
+            own = set.intersection(*({change.path for change in changes} for changes in differing))
+            yield from self._foreign(commit, [change for change in differing[0] if change.path in own])
+        if commit.oid in self._line_of_merges:
+            yield from self._brought_in(commit)
+        else:
+            self._merges[commit.oid] = commit
+
+    @cached_property
+    def _line_of_merges(self) -> frozenset[str]:
+        """The merges on the tip's first-parent line; others carry steps from branch to branch."""
+        return frozenset(self._first_parents("--merges"))
+
+    def _first_parents(self, *options: str) -> list[str]:
+        return self._store.repository.rev_list(["--first-parent", *options, self._tip, *self._until])
 
     def _merged_policies(self, commit: Commit, differing: Sequence[Sequence[Change]]) -> Iterator[Offence]:
+        """A merge takes the policies of the side that has changed them; all else is for an admin."""
+        if not any(change.path.startswith(_POLICY_FILES) for changes in differing for change in changes):
+            return
+        bases = self._store.repository.merge_bases(commit.parents)
+        # Histories that share nothing have in common that they began without policies.
+        before = {self._asked_tree(base) for base in bases} or {None}
+        sides = {self._tree_of(parent) for parent in commit.parents}
+        if {self._asked_tree(commit.oid)} == (sides - before or sides):
+            return
+        self.waiving.add(commit.oid)
         first = self.policies(commit.parents[0])
-        changed = [any(c.path.startswith(_POLICY_FILES) for c in changes) for changes in differing]
-        by_admin = not verify.judge_policies(commit.email, first)
-        if by_admin:
-            for oid in self._side(commit):
-                self._pending.pop(oid, None)
-        elif all(changed):
-            for violation in verify.judge_policies(commit.email, first):
-                yield self._offence(commit, layout.POLICIES, violation.rule, violation.expected)
+        offences = verify.judge_policies(commit.email, first)
+        for violation in offences:
+            yield self._offence(commit, layout.POLICIES, violation.rule, violation.expected)
+        if not offences:
+            self._ask(commit, first)
+
+    def _brought_in(self, merge: Commit) -> Iterator[Offence]:
+        """What a merge brings to the line, judged by the rights of the line."""
+        now = self.policies(merge.parents[0])
+        side = self._side(merge)
+        by_admin = self._admit(merge, now, side, side)
+        for oid in side:
+            if oid in self._merges:
+                self._admit(self._merges[oid], now, self._side(self._merges[oid]), side)
+        yield from self._replayed(merge, side, now, by_admin)
+
+    def _admit(self, merge: Commit, now: Policies, brought: Iterable[str], side: Iterable[str]) -> bool:
+        """Excuse the policy changes of a side branch that a merge by an admin brings in; whether it is one's.
+
+        An admin by the roster of the line: a side branch could make its own.
+        """
+        if verify.judge_policies(merge.email, now):
+            return False
+        admitted = self._pending.keys() & set(brought) & set(side)
+        if admitted:
+            self._ask(merge, now)
+        for oid in admitted:
+            del self._pending[oid]
+        return True
 
     def _merged_records(self, commit: Commit, differing: Sequence[Sequence[Change]]) -> Iterator[Offence]:
         versions: dict[str, list[dict[str, Change]]] = {}
@@ -471,25 +592,43 @@ class Audit:
     def _side(self, commit: Commit) -> list[str]:
         """The commits that a merge brings to its first parent."""
         first, *others = commit.parents
-        return self._store.repository.rev_list([*others, f"^{first}"])
+        return self._store.repository.rev_list([*others, f"^{first}", *self._until])
 
-    def _replayed(self, commit: Commit) -> Iterator[Offence]:
+    def _replayed(
+        self, merge: Commit, side: Sequence[str], now: Policies, by_admin: bool
+    ) -> Iterator[Offence]:
         """The steps of a side branch, judged by the rights of the line that they come to."""
-        first, *others = commit.parents
-        now = self.policies(first)
-        if all(self._trees.get(oid, now.tree) == now.tree for oid in (*self._side(commit), *others)):
+        first, *others = merge.parents
+        if all(self._trees.get(oid, now.tree) == now.tree for oid in (*side, *others)):
             return
-        for step in graph.walk(self._store, [*others, f"^{first}"]):
-            if len(step.parents) != 1 or self._tree_of(step.parents[0]) == now.tree:
+        also = f", also of the branch that merge {merge.oid[:12]} brings it to"
+        for step in graph.walk(self._store, [*others, f"^{first}", *self._until]):
+            begins = len(step.parents) != 1 or not self._is_store(step.parents[0])
+            if begins or not step.changes or self._tree_of(step.parents[0]) == now.tree:
                 continue
+            if self._is_required(now):
+                self._unchecked.append(_Asked(step, self._newest_before(step), (now,), counts=False))
+            if not by_admin and any(change.path.startswith(_POLICY_FILES) for change in step.changes):
+                for violation in verify.judge_policies(step.email, now):
+                    yield self._offence(step, layout.POLICIES, violation.rule, f"{violation.expected}{also}")
             for name, olds, news in self._by_record(step):
                 if not news or news[0].record is None or (step.oid, name) in self._guilty:
                     continue
                 for violation in self._judged_by(now, olds[0] if olds else None, news[0], step):
                     expected = (
-                        f"legal on the branch that merge {commit.oid[:12]} brings it to: {violation.expected}"
+                        f"legal on the branch that merge {merge.oid[:12]} brings it to: {violation.expected}"
                     )
                     yield self._offence(step, news[0].path, violation.rule, expected, name)
+
+    def _other_starts(self) -> Iterator[Offence]:
+        """A history begins once; what begins elsewhere brings records that nobody has judged."""
+        others = self._starts
+        if self._base is None:
+            line = set(self._first_parents()) if len(others) > 1 else set()
+            start = next((commit for commit in others if commit.oid in line), next(iter(others), None))
+            others = [commit for commit in others if commit is not start]
+        for commit in others:
+            yield self._offence(commit, layout.QUEUE, "start", "no second beginning of the store")
 
     # --- the store at a commit --------------------------------------------------------------------
 
@@ -511,7 +650,7 @@ class Audit:
         [found] = self._store.repository.objects.get(
             [f"{commit}:{self._store.full(layout.POLICIES)}"], largest=0
         )
-        return found.oid if found else None
+        return found.oid if found and found.kind == "tree" else None
 
     def _tree(self, commit: Commit) -> str | None:
         """The same for a commit that has just been judged, from its parent where nothing has changed."""
@@ -569,6 +708,19 @@ def _content(found: Object | None) -> _Content:
         return _Content(None, str(error))
 
 
+def _files_of(commit: Commit) -> Iterator[tuple[str, list[Change], list[Change]]]:
+    """The changes of a commit by record: those that had a file before, and those that have one after."""
+    sides: dict[str, tuple[list[Change], list[Change]]] = {}
+    for change in commit.changes:
+        name = layout.id_of(change.path) if change.path.startswith(_QUEUE_FILES) else None
+        if name is not None:
+            olds, news = sides.setdefault(name, ([], []))
+            olds += [change] if change.old is not None else []
+            news += [change] if change.new is not None else []
+    for name, (olds, news) in sides.items():
+        yield name, olds, news
+
+
 _NOWHERE = _State(layout.QUEUE, _PLAIN, "", None, None)
 
 
@@ -580,7 +732,8 @@ def _disagreements(
 ) -> Iterator[tuple[str, str]]:
     """What trailers say otherwise than records; one person under two addresses is one person."""
     actors = {person(roster, name) for name in said.get("Kt-Actor", [])}
-    if said.get("Kt-Escalation", []) != list(names[: len(said.get("Kt-Escalation", []))]) or not names:
+    named = list(names[:MAX_NAMED])
+    if said.get("Kt-Escalation", named) != named or not names:
         yield "trailers", f"Kt-Escalation: {', '.join(names) or 'none'}"
     count = said.get("Kt-Count", [str(len(names))])
     if count != [str(len(names))]:
@@ -594,9 +747,24 @@ def _disagreements(
             outcome = happening.outcome
             if outcome and said.get("Kt-Outcome", [outcome]) != [outcome]:
                 yield "trailers", f"Kt-Outcome: {outcome}"
-        action = said.get("Kt-Action", [""])[0]
-        if action and action not in actions and action not in ("sweep", "restore"):
+        actions |= _also_called(actions, new.record)
+        if not set(said.get("Kt-Action", [])) <= actions | {"sweep", "restore"}:
             yield "trailers", f"Kt-Action: {', '.join(sorted(actions))}"
         claim = new.record.claim if new.record else None
         if claim and said.get("Kt-Claim", [claim.claim_id]) != [claim.claim_id]:
             yield "trailers", f"Kt-Claim: {claim.claim_id}"
+
+
+def _also_called(actions: set[str], after: Record | None) -> set[str]:
+    """Other names that a message may give to actions which leave the very same record."""
+    found = set()
+    if "sweep" in actions and after is not None and after.resolution is None:
+        # Whoever gives back when the lease is over does what a sweep would.
+        found.add("unclaim")
+    if "review" in actions:
+        # In one commit with others that are resolved it goes by their name.
+        found.add("resolve")
+    if after is not None and after.route.source == "assigned" and actions & {"unclaim", "claim"}:
+        # Assigned once more to whom it is routed to.
+        found.add("assign")
+    return found

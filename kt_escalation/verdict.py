@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +24,15 @@ HOOK_SECONDS = 4.0
 
 
 @dataclass(frozen=True)
+class Signatures:
+    """The commits that did something: signed as it was required, signed unasked, and not signed."""
+
+    held: int
+    unasked: int
+    unsigned: int
+
+
+@dataclass(frozen=True)
 class Report:
     """What was judged, and what was found: violations, and those that a waiver accepts."""
 
@@ -31,7 +40,7 @@ class Report:
     commits: int
     steps: int
     imported: int
-    unsigned: int
+    signatures: Signatures
     people: tuple[str, ...]
     violations: tuple[Offence, ...]
     waived: tuple[Offence, ...] = ()
@@ -61,22 +70,35 @@ def verify(
         start, tip = _range(store, wanted)
         if start is not None:
             return _judged(store, tip, [tip, f"^{start}"], require_signatures, since=start)
-        known = None if afresh or require_signatures else notebook.verified(store.lock_folder)
+        branch, ends = store.branch or "", _ends(store)
+        known = None if afresh or require_signatures else notebook.verified(store.lock_folder, branch)
         if known is not None and store.repository.commit_of(known) is None:
             known = None
-        report = _since(store, tip, known, require_signatures)
-        if report.clean:
-            notebook.remember_verified(store.lock_folder, tip)
+        is_end = not ends or tip in ends
+        report = _since(store, tip, known, require_signatures, is_end=is_end)
+        if report.clean and is_end:
+            notebook.remember_verified(store.lock_folder, branch, tip)
         return report
     finally:
         store.close()
 
 
-def _since(store: GitStore, tip: str, known: str | None, signed: bool) -> Report:
+def _ends(store: GitStore) -> set[str]:
+    """Where the store branch ends here and on the remote: what is remembered is about that branch."""
+    branch, remote = store.branch, store.remote
+    refs = [f"refs/heads/{branch}"] if branch else []
+    refs += [f"refs/remotes/{remote}/{branch}"] if branch and remote else []
+    return {commit for ref in refs if (commit := store.repository.commit_of(ref)) is not None}
+
+
+def _since(store: GitStore, tip: str, known: str | None, signed: bool, *, is_end: bool) -> Report:
+    """What is new since a tip that was clean; of an end of the branch also that it is gone from history."""
     if known is None:
         return _judged(store, tip, [tip], signed)
     if not store.repository.is_ancestor(known, tip):
         whole = _judged(store, tip, [tip], signed)
+        if not is_end:
+            return whole
         expected = f"a history that contains {known[:12]}, which was verified in this clone"
         rewritten = Offence(tip, "", layout.QUEUE, "rewritten", expected)
         return replace(whole, violations=(rewritten, *whole.violations))
@@ -185,11 +207,23 @@ def _judged_against(
 ) -> Report:
     revisions = [head, f"^{base}"] if base else [head]
     standard = Standard(assemble(*store.at(base or head).policies()), now)
-    audit = Audit(store, revisions, base, standard=standard)
+    audit = Audit(store, revisions, base, standard=standard, end=end)
+    if base:
+        audit.know(_in_time(_since_forks(store, base, revisions), end))
     found = list(audit.judge(_in_time(graph.walk(store, revisions), end)))
     if base:
         found += _moved(store, base, head)
     return _report(store, audit, head, found, since=base, waivers_at=base or head)
+
+
+def _since_forks(store: GitStore, base: str, revisions: Sequence[str]) -> Iterator[Commit]:
+    """What the base has done since the oldest branch forked off that comes in now."""
+    lines = [line.split() for line in store.repository.parents(revisions)]
+    new = {oid for oid, *_ in lines}
+    forks = {parent for _, *above in lines for parent in above} - new - {base}
+    if forks:
+        common = store.repository.merge_bases([base, *sorted(forks)])
+        yield from graph.walk(store, [base, *(f"^{commit}" for commit in common)])
 
 
 def _in_time(commits: Iterator[Commit], end: float | None) -> Iterator[Commit]:
@@ -236,18 +270,28 @@ def _report(
     store: GitStore, audit: Audit, tip: str, found: Sequence[Offence], since: str | None, waivers_at: str
 ) -> Report:
     waivers = _waivers(store, waivers_at)
-    waived = tuple(o for o in found if any(waiver.covers(o.commit, o.rule) for waiver in waivers))
+    waived = tuple(o for o in found if any(_waives(waiver, o, audit.waiving) for waiver in waivers))
     return Report(
         tip,
         audit.tally.commits,
         audit.tally.steps,
         audit.tally.imported,
-        audit.tally.unsigned,
+        Signatures(audit.tally.held, audit.tally.unasked, audit.tally.unsigned),
         tuple(sorted(audit.tally.people)),
         tuple(dict.fromkeys(offence for offence in found if offence not in waived)),
         waived,
         since,
     )
+
+
+def _waives(waiver: Waiver, offence: Offence, waiving: Container[str]) -> bool:
+    """Whether a waiver accepts a violation; one in a commit that changes waivers only by its whole id.
+
+    A commit whose id begins as it likes can be had by trying, and would excuse itself.
+    """
+    if not waiver.covers(offence.commit, offence.rule):
+        return False
+    return offence.commit not in waiving or waiver.names_whole(offence.commit)
 
 
 def _waivers(store: GitStore, commit: str) -> tuple[Waiver, ...]:

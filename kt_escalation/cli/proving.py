@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -208,9 +209,14 @@ def _answer(ctx: click.Context, report: Report) -> None:
 def _summary(report: Report) -> str:
     since = f" since {report.since[:12]}" if report.since else ""
     parts = [f"{report.steps} steps in {report.commits} commits{since} by {len(report.people)} people"]
-    if report.unsigned:
+    signatures = report.signatures
+    if signatures.held:
+        parts.append(f"{signatures.held} signed as required")
+    if signatures.unasked:
+        parts.append(f"{signatures.unasked} signed unasked and not checked")
+    if signatures.unsigned:
         parts.append(
-            f"{report.unsigned} of the commits unsigned: a name without a signature is a claim, not proof"
+            f"{signatures.unsigned} of the commits unsigned: a name without a signature is a claim, not proof"
         )
     if report.imported:
         parts.append(f"{report.imported} records imported")
@@ -228,7 +234,7 @@ def _as_json(report: Report) -> dict[str, Any]:
         "commits": report.commits,
         "steps": report.steps,
         "imported": report.imported,
-        "unsigned": report.unsigned,
+        "signatures": asdict(report.signatures),
         "people": list(report.people),
         "violations": [_offence(offence) for offence in report.violations],
         "waived": [_offence(offence) for offence in report.waived],

@@ -1,53 +1,108 @@
-"""Whose a signature is: the key, its owner on the roster, and the actor (design, section 9, *People*)."""
+"""Whose a signature is, and when it was made: the key, its owner on the roster, the actor, the dates.
+
+git answers only whether a signature fits its commit and a key that it knows; who may sign in whose
+name, and until when, is asked here (design, section 9, *People*).
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 
+from .policies import Policies
 from .rights import known_as
-from .roster import Roster
+from .times import format_time
 from .verify import Violation
 
-# What git says of a signature that holds: good, or good by a key that git itself has no name for.
-_HOLDS = frozenset({"G", "U"})
+# What git says of a signature that holds: good, good by a key that git itself has no name for, or good
+# by a key that has expired since, of which the dates decide.
+_HOLDS = frozenset({"G", "U", "Y"})
 _WORDS = {
     "B": "it is bad",
     "X": "it has expired",
-    "Y": "its key has expired",
     "R": "its key was revoked",
-    "E": "it cannot be checked here",
+    "E": "its key is not known here; import it with `gpg --import`",
 }
 
 
-def judge(
-    verdict: str, fingerprint: str, email: str, committer: str, roster: Roster | None
-) -> tuple[Violation, ...]:
-    """The violations of a commit's signature where one is required.
+@dataclass(frozen=True)
+class Signature:
+    """What git says of a commit's signature.
 
-    ``verdict`` and ``fingerprint`` are git's (`git log`, ``%G?`` and ``%GF``), ``roster`` that of the
-    commit's parent.
+    ``verdict`` is that of `git log` (``%G?``), ``keys`` the fingerprints of the key and of its primary
+    key. ``made`` and ``expired`` (seconds since 1970) are told of a key that has expired by now.
     """
-    if verdict == "N":
-        return (Violation("unsigned", f"a signature of {email}"),)
-    if verdict not in _HOLDS:
-        return (Violation("signature", f"a signature that holds; {_WORDS.get(verdict, 'it does not')}"),)
-    actor = known_as(email, roster)
-    if known_as(committer, roster) != actor:
-        return (Violation("signature", f"a commit by {actor} alone; {committer} committed it"),)
+
+    verdict: str
+    keys: tuple[str, ...] = ()
+    made: int | None = None
+    expired: int | None = None
+
+
+UNCHECKED = Signature("E")
+
+
+@dataclass(frozen=True)
+class Signed:
+    """The commit that is signed: by whom, when by its own word, and when what it builds on was made."""
+
+    email: str
+    committer: str
+    committed_at: datetime
+    newest_before: datetime
+
+
+def judge(signature: Signature, commit: Signed, policies: Policies) -> tuple[Violation, ...]:
+    """The violations of a commit's signature where one is required, by one set of policies."""
+    if signature.verdict == "N":
+        return (Violation("unsigned", f"a signature of {commit.email}"),)
+    if signature.verdict not in _HOLDS:
+        words = _WORDS.get(signature.verdict, "it does not")
+        return (Violation("signature", f"a signature that holds; {words}"),)
+    return (*_whose(signature, commit, policies), *_when(signature, commit, policies))
+
+
+def _whose(signature: Signature, commit: Signed, policies: Policies) -> Iterator[Violation]:
+    roster = policies.roster
+    actor = known_as(commit.email, roster)
+    if known_as(commit.committer, roster) != actor:
+        yield Violation("signature", f"a commit by {actor} alone; {commit.committer} committed it")
     user = roster.by_id.get(actor) if roster else None
     known = [_fingerprint(key) for key in user.signing_keys] if user else []
-    if fingerprint not in known:
+    if not set(signature.keys) & set(known):
         keys = ", ".join(known) or "none is on the roster"
-        return (Violation("signature", f"a key of {actor} ({keys}); it is by {fingerprint}"),)
-    return ()
+        by = signature.keys[0] if signature.keys else "an unknown key"
+        yield Violation("signature", f"a key of {actor} ({keys}); it is by {by}")
+
+
+def _when(signature: Signature, commit: Signed, policies: Policies) -> Iterator[Violation]:
+    """An expired key signs whatever date it is told; what the commit builds on bounds that date."""
+    tolerance = policies.settings.claims.clock_tolerance
+    if commit.newest_before - commit.committed_at > tolerance:
+        expected = f"a date no earlier than the commits before it, {format_time(commit.newest_before)}"
+        yield Violation("backdated", expected)
+    if signature.verdict != "Y":
+        return
+    if signature.made is None or signature.expired is None:
+        yield Violation("signature", "a signature that holds; its key has expired, and when is not told")
+        return
+    end = datetime.fromtimestamp(signature.expired, UTC)
+    made = datetime.fromtimestamp(signature.made, UTC)
+    if max(made, commit.committed_at) > end:
+        yield Violation("signature", f"a signature from before its key expired, {format_time(end)}")
+    elif commit.newest_before - end > tolerance:
+        expected = f"a date no earlier than the commits before it; its key expired at {format_time(end)}"
+        yield Violation("backdated", expected)
 
 
 def _fingerprint(key: str) -> str:
     """A roster's key as git names it: SHA256 of an SSH key (RFC 4253 blob), or an OpenPGP fingerprint."""
     parts = key.split()
-    if len(parts) < 2:
+    if len(parts) < 2 or not parts[1].startswith("AAAA"):
         return key.replace(" ", "").upper()
     try:
         blob = base64.b64decode(parts[1], validate=True)

@@ -20,6 +20,10 @@ class Waiver(Value):
         """Whether this is the violation that it names."""
         return commit.startswith(self.commit) and rule == self.rule
 
+    def names_whole(self, commit: str) -> bool:
+        """Whether it gives the commit's whole id, which no commit can hold of itself."""
+        return commit == self.commit
+
 
 class Waivers(Value):
     """The whole file."""

@@ -47,6 +47,7 @@ _ENVIRONMENT = {
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_GRAFT_FILE": os.devnull,
     "GIT_MERGE_AUTOEDIT": "no",
     "SSH_ASKPASS_REQUIRE": "never",
     "GCM_INTERACTIVE": "never",
@@ -67,6 +68,8 @@ _TYPES = {"commit": 1, "tree": 2, "blob": 3}
 _GRACE_SECONDS = 2.0
 _LAZY_FETCH_SECONDS = 120.0
 _REQUESTS_AT_ONCE = 500
+# A signature takes about 10 ms to check; whoever is in a hurry looks at the clock in between.
+_SIGNATURES_AT_ONCE = 25
 
 _T = TypeVar("_T")
 
@@ -117,7 +120,8 @@ _FETCH = (
     *("-c", "gc.auto=0", "-c", "maintenance.auto=false", "fetch", "--no-progress", "--no-tags"),
     *("--no-write-fetch-head", "--no-recurse-submodules", "--refmap="),
 )
-_RAW = ("-z", "--raw", "--no-abbrev", "--no-renames")
+# All that differs, whatever the user's settings or a .gitmodules in the tree would leave out.
+_RAW = ("-z", "--raw", "--no-abbrev", "--no-renames", "--ignore-submodules=none")
 # Who acts, from the user's own settings and nothing guessed.
 _WHO = ("-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT")
 
@@ -614,12 +618,19 @@ class Repository:
 
         Nothing for a merge, or with ``merges="combined"`` what differs there from every parent.
         """
-        order = ("--topo-order", "--reverse", "--full-history", "--sparse", f"--diff-merges={merges}")
+        order = (
+            *("--topo-order", "--reverse", "--full-history", "--sparse"),
+            *(f"--diff-merges={merges}", "--no-show-signature"),
+        )
         return self._stream("log", *_RAW, *order, f"--format={form}", *revisions, "--", *paths)
 
     def merge_base(self, one: str, other: str) -> str | None:
         """The newest commit that both contain, None where they share no history."""
         return self._run("merge-base", one, other).text or None
+
+    def merge_bases(self, commits: Sequence[str]) -> list[str]:
+        """The newest commits that all of these contain."""
+        return self._run("merge-base", "--all", "--octopus", *commits).text.split()
 
     def parents(self, revisions: Sequence[str]) -> Iterator[str]:
         """A line for each commit in the order of `walk`: its id and its parents' ids."""
@@ -636,26 +647,36 @@ class Repository:
                     found.add(commit.partition(b"\n")[0].decode())
         return found
 
-    def signatures(self, commits: Sequence[str]) -> dict[str, tuple[str, str]]:
-        """git's verdict on each commit's signature and the fingerprint of its key (`git log`, ``%G?``, ``%GF``).
+    def signatures(
+        self, commits: Sequence[str]
+    ) -> Iterator[tuple[str, tuple[str, tuple[str, ...], int | None, int | None]]]:
+        """Each commit's signature: git's verdict, the fingerprints of its key and of that one's primary key.
 
-        Nobody is trusted by name here: an SSH key that holds is ``U``, whoever it belongs to.
+        The verdict is that of `git log` (``%G?``; ``%GF`` and ``%GP`` are the keys). Nobody is trusted
+        by name here: an SSH key that holds is ``U``, whoever it belongs to. Of a key that has expired
+        by now it is also told when the signature was made and when the key expired, in seconds since 1970.
         """
-        found: dict[str, tuple[str, str]] = {}
-        for some in _chunks(commits):
+        for some in _chunks(commits, _SIGNATURES_AT_ONCE):
             done = self._run(
                 "-c",
                 f"gpg.ssh.allowedSignersFile={os.devnull}",
                 "log",
                 "--no-walk=unsorted",
-                "--format=%H %G? %GF",
+                "--no-show-signature",
+                "--format=%H %G? %GF %GP",
                 *some,
             )
             for line in done.text.split("\n"):
-                oid, _, rest = line.partition(" ")
-                verdict, _, fingerprint = rest.partition(" ")
-                found[oid] = (verdict, fingerprint)
-        return found
+                oid, verdict, *keys = line.split(" ")
+                times = self._key_expiry(oid) if verdict == "Y" else (None, None)
+                yield oid, (verdict, tuple(key for key in keys if key), *times)
+
+    def _key_expiry(self, commit: str) -> tuple[int | None, int | None]:
+        """When an OpenPGP signature was made and when its key expired (GnuPG, doc/DETAILS)."""
+        said = self._run("verify-commit", "--raw", commit).err
+        made = re.search(r"^\[GNUPG:\] VALIDSIG \S+ \S+ (\d+) ", said, re.MULTILINE)
+        ends = re.findall(r"^\[GNUPG:\] KEYEXPIRED (\d+)", said, re.MULTILINE)
+        return int(made[1]) if made else None, min(map(int, ends), default=None)
 
     def follows(self, old: str, new: str) -> bool:
         """Whether ``old`` is on the first-parent line of ``new``."""
@@ -668,12 +689,18 @@ class Repository:
         """The commits that the revisions name, parents first."""
         return self._run("rev-list", "--topo-order", "--reverse", *revisions).text.split()
 
+    def dates(self, commit: str, most: int) -> list[str]:
+        """The committers' seconds of a commit and of those that it contains, the newest so many."""
+        form = ("--no-show-signature", "--format=%ct", f"--max-count={most}")
+        return self._run("log", *form, commit, "--").text.split()
+
     def diff_tree(self, old: str, new: str, paths: Sequence[str]) -> Iterator[bytes]:
         """What differs between two commits below the paths."""
         return self._stream("diff-tree", "-r", *_RAW, old, new, "--", *paths)
 
     def _stream(self, *args: str, stdin: bytes | None = None) -> Iterator[bytes]:
-        process = self._start(["-c", "log.showRoot=true", *args], stdin=stdin is not None)
+        settings = ("-c", "log.showRoot=true", "-c", "i18n.logOutputEncoding=UTF-8")
+        process = self._start([*settings, *args], stdin=stdin is not None)
         assert process.stdout  # noqa: S101 - opened as a pipe above
         with process.stdout, process:
             if process.stdin and stdin is not None:

@@ -11,6 +11,7 @@ from .gitstore import GitStore
 from .history import moment, tokens
 
 ABSENT = "000000"
+_RECENT = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +124,11 @@ def differences(store: GitStore, old: str, new: str) -> tuple[Change, ...]:
     """The files of the store that differ between two commits."""
     found = tokens(store.repository.diff_tree(old, new, _folders(store)))
     return tuple(_change(store, token, next(found)) for token in found if token.startswith(":"))
+
+
+def newest(store: GitStore, commit: str) -> datetime:
+    """The latest committer's date of a commit and of what it contains, of which the last thousand count."""
+    return max(map(moment, store.repository.dates(commit, _RECENT)), default=moment("0"))
 
 
 def _folders(store: GitStore) -> list[str]:

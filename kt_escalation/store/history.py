@@ -139,8 +139,8 @@ def _commit(head: str, files: Sequence[tuple[str, str, str]]) -> _Commit:
 
 
 def moment(seconds: str) -> datetime:
-    """A committer's time, which may be any number, as a time that exists."""
-    return datetime.fromtimestamp(min(max(int(seconds), 0), LAST_SECOND), UTC)
+    """A committer's time, which may be any number or missing, as a time that exists."""
+    return datetime.fromtimestamp(min(max(int(seconds or 0), 0), LAST_SECOND), UTC)
 
 
 def tokens(chunks: Iterator[bytes]) -> Iterator[str]:
