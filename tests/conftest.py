@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from forge import ROSTER, SETTINGS, Forge, key_of, serve, sign_as
 from hypothesis import HealthCheck, settings
-from lab import Lab
+from lab import Lab, git
 
 settings.register_profile("slice", deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 settings.load_profile("slice")
@@ -38,3 +40,38 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def lab(tmp_path: Path) -> Lab:
     """A bare remote that holds a store."""
     return Lab(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The legal history that every forgery is built on."""
+    return Forge(tmp_path_factory.mktemp("ground")).path
+
+
+@pytest.fixture
+def forge(ground: Path, tmp_path: Path) -> Forge:
+    made = Forge.__new__(Forge)
+    made.path = tmp_path / "store"
+    git("clone", "--quiet", "--no-hardlinks", str(ground), str(made.path), cwd=tmp_path)
+    git("remote", "remove", "origin", cwd=made.path)
+    return made
+
+
+@pytest.fixture
+def server(forge: Forge) -> Path:
+    """A bare repository with the history so far, and the hook."""
+    return serve(forge)
+
+
+@pytest.fixture
+def signed(forge: Forge) -> Forge:
+    """A store whose settings require signatures, with keys of alice's and boss's on the roster."""
+    roster = ROSTER
+    for who in ("alice", "boss"):
+        public = key_of(forge, who).with_suffix(".pub").read_text().strip()
+        roster = re.sub(rf"(user_id: {who}, .*?roles: \[\w+\])", rf'\1, signing_keys: ["{public}"]', roster)
+    forge.write("policies/roster.yaml", roster)
+    forge.write("policies/settings.yaml", f"{SETTINGS}signatures: required\n")
+    sign_as(forge, "boss")
+    forge.commit("boss", "signatures from now on")
+    return forge

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from forge import ROSTER, SETTINGS, Forge, key_of, sign_as
 from lab import git, kt
-from test_forgeries import ROSTER, SETTINGS, Forge, key_of, sign_as
 
 PAGE = (Path(__file__).parent.parent / "docs/pull-requests.md").read_text()
 #: Who presses the button, and whom the forge then names as committer.

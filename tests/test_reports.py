@@ -10,8 +10,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from forge import Forge, identity
 from lab import Ran, git, kt
-from test_forgeries import Forge, identity
 
 from kt_escalation.audit import Offence
 from kt_escalation.cli import reports

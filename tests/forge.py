@@ -1,0 +1,189 @@
+"""A store that is forged in the tests: legal steps are kt's, others plain git's; and a server with the hook."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from lab import Ran, git, kt
+
+from kt_escalation.core.times import format_time
+
+ROSTER = """\
+teams:
+  - {team_id: legal, members: [alice, bob]}
+  - {team_id: security, members: [carol]}
+users:
+  - {user_id: alice, emails: [alice@example.com, alice@home.example], roles: [reviewer]}
+  - {user_id: bob, emails: [bob@example.com], roles: [reviewer]}
+  - {user_id: carol, emails: [carol@example.com], roles: [reviewer]}
+  - {user_id: boss, emails: [boss@example.com], roles: [admin]}
+  - {user_id: gw, emails: [gw@example.com], roles: [gateway]}
+  - {user_id: eve, emails: [eve@example.com], roles: [auditor]}
+"""
+SETTINGS = """\
+default_route: {team_id: legal}
+claims: {lease: 1h}
+rules:
+  - match: {severity: critical}
+    approvals: 2
+    claim_within: 15m
+    resolve_within: 4h
+    fallback: {team_id: security}
+"""
+ONE, TWO, DONE = "queue/esc_one.yaml", "queue/esc_two.yaml", "queue/esc_done.yaml"
+
+
+class Forge:
+    """A store in one repository, where legal steps are kt's and others plain git's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "store"
+        git("init", "--quiet", str(self.path), cwd=folder)
+        self.write("policies/policy-config.yaml", "pack: {enabled: true}\n")
+        self.write("policies/roster.yaml", ROSTER)
+        self.write("policies/settings.yaml", SETTINGS)
+        self.commit("boss", "start")
+        self.raised("one")
+        self.raised("two", severity="critical")
+        self.raised("done")
+        self.kt("alice", "claim", "--id", "esc_done")
+        self.kt("alice", "resolve", "--id", "esc_done", "--outcome", "denied", "--reason", "no")
+
+    def raised(self, name: str, **flags: str) -> None:
+        given = [word for key, value in flags.items() for word in (f"--{key}", value)]
+        self.kt("gw", "raise", "--request-id", name, "--reason-code", "a.b", *given)
+
+    def kt(self, who: str, *args: str) -> None:
+        ran = kt(*args, cwd=self.path, env=identity(who))
+        assert ran.code == 0, ran.err
+
+    def git(self, *args: str, who: str = "alice") -> str:
+        return git(*args, cwd=self.path, env=identity(who))
+
+    def read(self, path: str) -> str:
+        return (self.path / path).read_text()
+
+    def write(self, path: str, text: str) -> None:
+        (self.path / path).parent.mkdir(parents=True, exist_ok=True)
+        (self.path / path).write_text(text)
+
+    def edit(self, path: str, *pairs: tuple[str, str]) -> None:
+        """Change a file's text; each pattern must be there."""
+        text = self.read(path)
+        for pattern, by in pairs:
+            assert re.search(pattern, text, re.MULTILINE), f"{pattern} is not in {text}"
+            text = re.sub(pattern, by, text, count=1, flags=re.MULTILINE)
+        self.write(path, text)
+
+    def commit(self, who: str, message: str = "kt: by hand", **env: str) -> str:
+        git("add", "--all", cwd=self.path)
+        git("commit", "--quiet", "--allow-empty", "-m", message, cwd=self.path, env={**identity(who), **env})
+        return self.tip()
+
+    def tip(self) -> str:
+        return git("rev-parse", "HEAD", cwd=self.path)
+
+    def resolved(self, name: str) -> str:
+        found = git("ls-files", f"queue/resolved/*/esc_{name}.yaml", cwd=self.path)
+        assert found
+        return found
+
+    def as_kt_does(self, who: str, *args: str) -> None:
+        """Let kt make a step, and take its commit back, leaving the files: the ground for a forgery."""
+        self.kt(who, *args)
+        git("reset", "--quiet", "--soft", "HEAD^", cwd=self.path)
+
+    def as_kt_does_unsigned(self, who: str, *args: str) -> None:
+        """The same with a key that can no longer sign."""
+        self.git("config", "commit.gpgsign", "false")
+        self.as_kt_does(who, *args)
+        self.git("config", "commit.gpgsign", "true")
+
+
+def identity(who: str) -> dict[str, str]:
+    email = who if "@" in who else f"{who}@example.com"
+    return {
+        "GIT_AUTHOR_NAME": who,
+        "GIT_AUTHOR_EMAIL": email,
+        "GIT_COMMITTER_NAME": who,
+        "GIT_COMMITTER_EMAIL": email,
+    }
+
+
+def later(**span: int) -> str:
+    return format_time(datetime.now(UTC) + timedelta(**span))
+
+
+def side(forge: Forge, *args: str, who: str = "bob") -> None:
+    """A step on a side branch; the main line is checked out again afterwards."""
+    forge.git("switch", "--quiet", "-c", "side")
+    forge.kt(who, *args)
+    forge.git("switch", "--quiet", "-")
+
+
+def serve(forge: Forge) -> Path:
+    """A bare repository with the history so far, and the hook."""
+    bare = forge.path.parent / "server.git"
+    git("clone", "--quiet", "--bare", "--no-hardlinks", str(forge.path), str(bare), cwd=forge.path)
+    assert kt("hook", "install", "--server", str(bare), cwd=forge.path).code == 0
+    return bare
+
+
+def assert_refused(forge: Forge, server: Path, rule: str) -> None:
+    """All three that judge find what has been done since the server's tip, and name it."""
+    before = git("rev-parse", "main", cwd=server)
+    ran = kt("verify", "--afresh", "--json", cwd=forge.path)
+    assert ran.code == 1 and ran.json["ok"] is False
+    assert rule in {found["rule"] for found in ran.json["violations"]}, ran.json["violations"]
+    again = kt("verify", "--json", cwd=forge.path)
+    assert again.code == 1 and {v["rule"] for v in again.json["violations"]} >= {rule}
+    checked = kt("check", f"{before}..HEAD", "--json", cwd=forge.path)
+    found = checked.json["violations"]
+    assert checked.code == 1 and rule in {violation["rule"] for violation in found}, found
+    refused = push(forge, server)
+    assert refused.code == 1 and "pre-receive hook declined" in refused.err
+    assert git("rev-parse", "main", cwd=server) == before
+    assert f": {rule}: " in refused.err
+
+
+def push(forge: Forge, server: Path, *options: str, what: str = "HEAD:main", **env: str) -> Ran:
+    """Push the branch as plain git does."""
+    done = subprocess.run(
+        ["git", "push", *options, str(server), what],
+        cwd=forge.path,
+        env={**os.environ, **env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def key_of(forge: Forge, who: str) -> Path:
+    """A key pair of somebody's, made once."""
+    path = forge.path.parent / f"key-{who}"
+    if not path.exists():
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", who, "-f", str(path)],
+            check=True,
+            stdin=subprocess.DEVNULL,
+        )
+    return path
+
+
+def sign_as(forge: Forge, who: str) -> None:
+    """Let git sign with somebody's key from now on."""
+    for key, value in (
+        ("gpg.format", "ssh"),
+        ("user.signingKey", str(key_of(forge, who))),
+        ("commit.gpgsign", "true"),
+    ):
+        forge.git("config", key, value)
+
+
+def rules_of(forge: Forge, *args: str) -> list[str]:
+    return [found["rule"] for found in kt("verify", *args, "--json", cwd=forge.path).json["violations"]]

@@ -1,0 +1,318 @@
+"""Signatures, SSH and OpenPGP: whose key, whose name, and when; asked of verify, of check and of the hook."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from forge import ROSTER, SETTINGS, Forge, assert_refused, push, rules_of, serve, side, sign_as
+from lab import git, kt
+
+# --- SSH ------------------------------------------------------------------------------------------
+
+
+def test_a_signature_by_the_actors_own_key_is_clean(signed: Forge) -> None:
+    sign_as(signed, "alice")
+    signed.kt("alice", "claim", "--id", "esc_one")
+    assert rules_of(signed) == []
+    # Before that nothing was signed, and the first key counts from the commit after the one that lists it.
+    assert set(rules_of(signed, "--require-signatures")) == {"unsigned", "signature"}
+
+
+def test_the_summary_counts_signatures(signed: Forge) -> None:
+    sign_as(signed, "alice")
+    signed.kt("alice", "claim", "--id", "esc_one")
+    ran = kt("verify", "--afresh", cwd=signed.path)
+    assert "1 signed as required, 1 signed unasked and not checked, 5 of the commits unsigned" in ran.err
+    counts = kt("verify", "--afresh", "--json", cwd=signed.path).json["signatures"]
+    assert counts == {"held": 1, "unasked": 1, "unsigned": 5}
+
+
+def test_what_is_not_signed_is_a_violation_where_it_must_be(signed: Forge) -> None:
+    server = serve(signed)
+    signed.git("config", "commit.gpgsign", "false")
+    signed.kt("alice", "claim", "--id", "esc_one")
+    assert_refused(signed, server, "unsigned")
+
+
+def test_a_good_signature_by_somebody_elses_key_is_a_violation(signed: Forge) -> None:
+    server = serve(signed)
+    sign_as(signed, "boss")
+    signed.kt("alice", "claim", "--id", "esc_one")
+    assert_refused(signed, server, "signature")
+
+
+def test_a_key_that_the_roster_no_longer_lists_is_a_violation(signed: Forge) -> None:
+    server = serve(signed)
+    sign_as(signed, "boss")
+    signed.edit("policies/roster.yaml", (r"(user_id: alice, .*?), signing_keys: \[.*?\]", r"\1"))
+    signed.commit("boss", "alice lost her key")
+    sign_as(signed, "alice")
+    signed.kt("alice", "claim", "--id", "esc_one")
+    assert_refused(signed, server, "signature")
+
+
+def test_a_commit_that_another_committed_is_a_violation(signed: Forge) -> None:
+    server = serve(signed)
+    sign_as(signed, "alice")
+    signed.as_kt_does("alice", "claim", "--id", "esc_one")
+    signed.commit("alice", GIT_COMMITTER_EMAIL="bob@example.com")
+    assert_refused(signed, server, "signature")
+
+
+def test_a_signature_that_was_tampered_with_is_a_violation(signed: Forge) -> None:
+    server = serve(signed)
+    sign_as(signed, "alice")
+    signed.kt("alice", "claim", "--id", "esc_one")
+    raw = git("cat-file", "commit", "HEAD", cwd=signed.path)
+    path = signed.path.parent / "forged"
+    path.write_text(raw.replace("kt: claim esc_one", "kt: claim  esc_one") + "\n")
+    forged = git("hash-object", "-t", "commit", "-w", str(path), cwd=signed.path)
+    git("update-ref", "refs/heads/main", forged, cwd=signed.path)
+    assert_refused(signed, server, "signature")
+
+
+def test_a_key_that_was_taken_away_does_not_act_through_an_older_branch(signed: Forge) -> None:
+    server = serve(signed)
+    sign_as(signed, "alice")
+    side(signed, "claim", "--id", "esc_one", who="alice")
+    sign_as(signed, "boss")
+    signed.edit("policies/roster.yaml", (r"(user_id: alice, .*?), signing_keys: \[.*?\]", r"\1"))
+    signed.commit("boss", "alice lost her key")
+    signed.git("merge", "--quiet", "--no-ff", "-m", "merge", "side", who="boss")
+    assert rules_of(signed) == ["signature"]
+    assert push(signed, server, what="HEAD^:main").code == 0
+    assert_refused(signed, server, "signature")
+
+
+def test_a_branch_from_before_signatures_were_required_signs_as_well(forge: Forge, signed: Forge) -> None:
+    server = serve(signed)
+    signed.git("switch", "--quiet", "-c", "side", "HEAD^")
+    signed.git("config", "commit.gpgsign", "false")
+    signed.kt("alice", "claim", "--id", "esc_one")
+    signed.git("switch", "--quiet", "-")
+    sign_as(signed, "boss")
+    signed.git("merge", "--quiet", "--no-ff", "-m", "merge", "side", who="boss")
+    assert_refused(signed, server, "unsigned")
+
+
+def test_a_merge_that_brings_in_policies_by_an_admins_word_bears_that_admins_signature(signed: Forge) -> None:
+    server = serve(signed)
+    signed.git("switch", "--quiet", "-c", "side")
+    signed.write("policies/settings.yaml", signed.read("policies/settings.yaml").replace("1h", "9h"))
+    sign_as(signed, "alice")
+    signed.commit("alice")
+    signed.git("switch", "--quiet", "-")
+    sign_as(signed, "boss")
+    signed.git("merge", "--quiet", "--no-ff", "-m", "merge", "side", who="boss")
+    assert rules_of(signed) == []
+    signed.git("reset", "--quiet", "--hard", "HEAD^")
+    sign_as(signed, "alice")
+    signed.git("merge", "--quiet", "--no-ff", "-m", "in the name of boss", "side", who="boss")
+    assert_refused(signed, server, "signature")
+    signed.git("reset", "--quiet", "--hard", "HEAD^")
+    signed.git("merge", "--quiet", "--no-ff", "--no-gpg-sign", "-m", "not signed", "side", who="boss")
+    assert_refused(signed, server, "unsigned")
+
+
+def test_a_merge_that_adds_nothing_of_its_own_needs_no_signature(signed: Forge) -> None:
+    server = serve(signed)
+    sign_as(signed, "alice")
+    side(signed, "claim", "--id", "esc_one", who="alice")
+    signed.kt("alice", "note", "--id", "esc_two", "--text", "main")
+    merge = ("merge", "--quiet", "--no-ff", "--no-gpg-sign", "-m", "Merge pull request #1", "side")
+    signed.git(*merge, who="noreply@host.example")
+    assert rules_of(signed) == []
+    assert push(signed, server).code == 0
+
+
+def test_a_squash_that_a_host_commits_in_anothers_name_is_a_violation(signed: Forge) -> None:
+    server = serve(signed)
+    sign_as(signed, "alice")
+    side(signed, "claim", "--id", "esc_one", who="alice")
+    signed.git("merge", "--quiet", "--squash", "side")
+    sign_as(signed, "host")
+    signed.commit("alice", GIT_COMMITTER_NAME="Host", GIT_COMMITTER_EMAIL="noreply@host.example")
+    assert_refused(signed, server, "signature")
+
+
+def test_a_commit_that_is_dated_before_what_it_builds_on_is_a_violation(signed: Forge) -> None:
+    server = serve(signed)
+    sign_as(signed, "alice")
+    signed.edit("policies/policy-config.yaml", ("enabled: true", "enabled: false"))
+    sign_as(signed, "boss")
+    signed.commit("boss", GIT_COMMITTER_DATE="2026-01-01T00:00:00Z")
+    assert_refused(signed, server, "backdated")
+
+
+# --- OpenPGP --------------------------------------------------------------------------------------
+
+#: Lets a key be made, or sign, at another time: the clock is the attacker's own.
+FAKED = "KT_TEST_FAKED_TIME"
+DAY = 86_400
+
+
+class Keyring:
+    """A GnuPG home of its own. Its path is short, since the agent's socket lies in it."""
+
+    def __init__(self) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix="kt-", dir="/tmp"))
+        self.home.chmod(0o700)
+        self.program = self.home / "gpg-at"
+        self.program.write_text(
+            f'#!/bin/sh\nexec gpg --batch ${{{FAKED}:+--faked-system-time ${FAKED}}} "$@"\n'
+        )
+        self.program.chmod(0o755)
+
+    def gpg(self, *args: str, at: int | None = None, stdin: str = "") -> str:
+        env = {**os.environ, **({FAKED: str(at)} if at else {})}
+        done = subprocess.run(
+            [str(self.program), "--yes", "--passphrase", "", *args],
+            env=env,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def make(self, who: str, expires: str = "never", at: int | None = None) -> str:
+        """A key pair; its fingerprint."""
+        self.gpg("--quick-gen-key", f"{who}@example.com", "ed25519", "sign", expires, at=at)
+        listed = self.gpg("--list-keys", "--with-colons", who)
+        return re.findall(r"^fpr:+([0-9A-F]{40}):", listed, re.MULTILINE)[0]
+
+    def close(self) -> None:
+        subprocess.run(["gpgconf", "--homedir", str(self.home), "--kill", "all"], check=False)
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+@pytest.fixture
+def ring(monkeypatch: pytest.MonkeyPatch) -> Iterator[Keyring]:
+    made = Keyring()
+    monkeypatch.setenv("GNUPGHOME", str(made.home))
+    yield made
+    made.close()
+
+
+Enrol = Callable[..., Forge]
+
+
+@pytest.fixture
+def pgp(forge: Forge, ring: Keyring) -> Enrol:
+    """Makes a store that requires signatures, with OpenPGP keys on the roster."""
+
+    def enrol(**keys: str) -> Forge:
+        keys.setdefault("boss", ring.make("boss"))
+        roster = ROSTER
+        for who, key in keys.items():
+            roster = re.sub(rf"(user_id: {who}, .*?roles: \[\w+\])", rf'\1, signing_keys: ["{key}"]', roster)
+        forge.write("policies/roster.yaml", roster)
+        forge.write("policies/settings.yaml", f"{SETTINGS}signatures: required\n")
+        for key, value in (("gpg.program", str(ring.program)), ("commit.gpgsign", "true")):
+            forge.git("config", key, value)
+        forge.git("config", "user.signingKey", keys["boss"])
+        forge.commit("boss", "signatures from now on")
+        return forge
+
+    return enrol
+
+
+def test_an_openpgp_signature_by_the_actors_own_key_is_clean(pgp: Enrol, ring: Keyring) -> None:
+    alice = ring.make("alice")
+    forge = pgp(alice=alice)
+    forge.git("config", "user.signingKey", alice)
+    forge.kt("alice", "claim", "--id", "esc_one")
+    assert rules_of(forge) == []
+
+
+def test_a_subkey_signs_for_the_primary_key_on_the_roster(pgp: Enrol, ring: Keyring) -> None:
+    alice = ring.make("alice")
+    ring.gpg("--quick-add-key", alice, "ed25519", "sign", "never")
+    forge = pgp(alice=alice)
+    server = serve(forge)
+    forge.git("config", "user.signingKey", alice)
+    forge.kt("alice", "claim", "--id", "esc_one")
+    used, primary = git("log", "-1", "--format=%GF %GP", cwd=forge.path).split()
+    assert used != primary == alice
+    assert rules_of(forge) == []
+    assert push(forge, server).code == 0
+
+
+def test_an_openpgp_signature_by_somebody_elses_key_is_a_violation(pgp: Enrol, ring: Keyring) -> None:
+    forge = pgp(alice=ring.make("alice"))
+    server = serve(forge)
+    forge.git("config", "user.signingKey", ring.make("mallory"))
+    forge.kt("alice", "claim", "--id", "esc_one")
+    assert_refused(forge, server, "signature")
+
+
+def test_what_was_signed_while_the_key_was_valid_stays_clean_for_ever(pgp: Enrol, ring: Keyring) -> None:
+    alice = ring.make("alice", expires="seconds=4")
+    forge = pgp(alice=alice)
+    server = serve(forge)
+    forge.git("config", "user.signingKey", alice)
+    forge.kt("alice", "claim", "--id", "esc_one")
+    deadline = time.monotonic() + 20
+    while (verdict := git("log", "-1", "--format=%G?", cwd=forge.path)) != "Y":
+        assert time.monotonic() < deadline, verdict
+        time.sleep(0.2)
+    assert rules_of(forge) == []
+    assert push(forge, server).code == 0
+
+
+def test_an_expired_key_that_signs_by_a_clock_turned_back_is_found_by_what_it_builds_on(
+    pgp: Enrol, ring: Keyring
+) -> None:
+    past = int(time.time()) - 10 * DAY
+    alice = ring.make("alice", expires=f"seconds={5 * DAY}", at=past)
+    forge = pgp(alice=alice)
+    server = serve(forge)
+    forge.git("config", "user.signingKey", alice)
+    forge.as_kt_does_unsigned("alice", "claim", "--id", "esc_one")
+    while_valid = past + 4 * DAY
+    date = f"@{while_valid} +0000"
+    forge.commit("alice", **{FAKED: str(while_valid)}, GIT_COMMITTER_DATE=date, GIT_AUTHOR_DATE=date)
+    assert git("log", "-1", "--format=%G? %GF", cwd=forge.path) == f"Y {alice}"
+    assert_refused(forge, server, "backdated")
+
+
+def test_an_expired_key_that_turns_back_only_its_own_clock_is_found(pgp: Enrol, ring: Keyring) -> None:
+    past = int(time.time()) - 10 * DAY
+    alice = ring.make("alice", expires=f"seconds={5 * DAY}", at=past)
+    forge = pgp(alice=alice)
+    server = serve(forge)
+    forge.git("config", "user.signingKey", alice)
+    forge.as_kt_does_unsigned("alice", "claim", "--id", "esc_one")
+    forge.commit("alice", **{FAKED: str(past + 4 * DAY)})
+    assert_refused(forge, server, "signature")
+
+
+def test_a_revoked_key_is_a_violation(pgp: Enrol, ring: Keyring) -> None:
+    alice = ring.make("alice")
+    forge = pgp(alice=alice)
+    server = serve(forge)
+    forge.git("config", "user.signingKey", alice)
+    forge.kt("alice", "claim", "--id", "esc_one")
+    certificate = (ring.home / "openpgp-revocs.d" / f"{alice}.rev").read_text()
+    ring.gpg("--import", stdin=certificate.replace(":-----BEGIN", "-----BEGIN"))
+    assert_refused(forge, server, "signature")
+
+
+def test_a_key_that_is_not_known_here_is_told_with_the_remedy(pgp: Enrol, ring: Keyring) -> None:
+    alice = ring.make("alice")
+    forge = pgp(alice=alice)
+    forge.git("config", "user.signingKey", alice)
+    forge.kt("alice", "claim", "--id", "esc_one")
+    ring.gpg("--delete-secret-keys", alice)
+    ring.gpg("--delete-keys", alice)
+    [found] = kt("verify", "--json", cwd=forge.path).json["violations"]
+    assert found["rule"] == "signature" and "import it with `gpg --import`" in found["expected"]
