@@ -316,9 +316,9 @@ def test_the_table_above_holds_every_code_of_the_closed_list() -> None:
     codes = {kind.code for kind in below(errors.KtError)}
     told = {code for group in EXITS.values() for code in group}
     # Two that only group others, one that nothing should bring about, one of a terminal (test_cli_life)
-    # and of ^C (test_faults), and those of the commands in test_cli_governing and test_forgeries.
+    # and of ^C (test_faults), and those of the commands in test_cli_governing, test_forgeries and test_feed.
     elsewhere = {"wait_timeout", "not_resolved", "already_reopened", "nothing_to_restore", "illegal_record"}
-    elsewhere |= {"shallow_clone"}
+    elsewhere |= {"shallow_clone", "not_in_history", "delivery_failed"}
     assert codes - told <= {"error", "conflict", "bug", "interrupted", *elsewhere}
     assert told == {*REFUSED, *(trouble.__name__ for trouble in TROUBLES)} and told <= codes
 
