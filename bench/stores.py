@@ -20,9 +20,10 @@ from typing import IO, Any
 
 from kt_escalation.core import ids, rights, transitions
 from kt_escalation.core.events import Raisable
-from kt_escalation.core.model import SEVERITIES, Draft, Record
+from kt_escalation.core.model import Draft, Record
 from kt_escalation.core.policies import Policies, assemble
 from kt_escalation.core.rights import Act
+from kt_escalation.core.words import SEVERITIES
 from kt_escalation.store import codec, layout
 from kt_escalation.store.message import Message
 

@@ -16,12 +16,13 @@ from itertools import islice
 
 from . import lifeline, lookup
 from .core import rights, signatures, story, verify
-from .core.model import MAX_BYTES, Record
+from .core.model import Record
 from .core.policies import Policies, assemble
 from .core.policies_file import WAIVERS
 from .core.roster import Roster, person
 from .core.times import format_time
 from .core.verify import Context, Violation
+from .core.words import MAX_BYTES
 from .errors import NotAStore
 from .store import codec, graph, layout
 from .store.git import Object

@@ -22,12 +22,12 @@ from typing import IO, BinaryIO
 from . import lookup
 from .core import dossier, story
 from .core.dossier import BUNDLE, PACK, Copy, Dossier
-from .core.model import MAX_BYTES
 from .core.policies import assemble
 from .core.rights import known_as
 from .core.roster import Roster
 from .core.text import is_hidden
 from .core.times import format_time
+from .core.words import MAX_BYTES
 from .errors import NotAStore, ShallowClone
 from .store import graph, history, layout
 from .store.git import FILE

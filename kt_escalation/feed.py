@@ -10,7 +10,8 @@ from datetime import datetime
 
 from .core import story
 from .core.feed import Cursor, Event
-from .core.model import MAX_BYTES, Record
+from .core.model import Record
+from .core.words import MAX_BYTES
 from .errors import BadInput, GitFailed, LockTimeout, NotInHistory, RemoteUnreachable, ShallowClone
 from .store import codec, graph, layout
 from .store.gitstore import GitStore

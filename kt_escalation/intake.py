@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .core import events, ids
-from .core.model import CATEGORIES, MAX_TEXT, Category, Fallback, Outcome, parse_outcome
+from .core.model import Fallback
+from .core.words import CATEGORIES, MAX_TEXT, Category, Outcome, parse_outcome
 from .errors import BadInput, KtError
 from .store import codec
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 
-from kt_escalation.core.model import RELEASING, Record
+from kt_escalation.core.model import Record
+from kt_escalation.core.words import RELEASING
 from kt_escalation.errors import RemoteUnreachable
 from kt_escalation.store import codec, layout
 from kt_escalation.store.port import Author, Change, Port, Snapshot, Unanswered

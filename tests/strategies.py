@@ -7,24 +7,9 @@ from typing import Any, get_args
 
 from hypothesis import strategies as st
 
-from kt_escalation.core.model import (
-    CATEGORIES,
-    MAX_DIGITS,
-    MAX_KEY,
-    MAX_SUMMARY,
-    SEVERITIES,
-    Claim,
-    Fallback,
-    Note,
-    Outcome,
-    Record,
-    Requires,
-    Resolution,
-    Review,
-    Route,
-    Status,
-)
+from kt_escalation.core.model import Claim, Fallback, Note, Record, Requires, Resolution, Review, Route
 from kt_escalation.core.text import is_hidden
+from kt_escalation.core.words import CATEGORIES, MAX_DIGITS, MAX_KEY, MAX_SUMMARY, SEVERITIES, Outcome, Status
 
 #: Text that some YAML reader, shell, spreadsheet, terminal or git takes for something else.
 TRAPS = (

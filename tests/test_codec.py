@@ -16,18 +16,9 @@ from hypothesis import strategies as st
 from strategies import TRAPS, json_values, records, texts
 
 from kt_escalation.core import canonical, reader
-from kt_escalation.core.model import (
-    MAX_BYTES,
-    Claim,
-    Fallback,
-    Note,
-    Record,
-    Requires,
-    Resolution,
-    Review,
-    Route,
-)
+from kt_escalation.core.model import Claim, Fallback, Note, Record, Requires, Resolution, Review, Route
 from kt_escalation.core.text import visible
+from kt_escalation.core.words import MAX_BYTES
 from kt_escalation.store import codec
 from kt_escalation.store.codec import Malformed
 

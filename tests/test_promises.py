@@ -20,9 +20,10 @@ from kt_escalation import Filter, KtError, Store, landing
 from kt_escalation.answers import Result
 from kt_escalation.audit import Audit, Offence
 from kt_escalation.core import verify
-from kt_escalation.core.model import DECISIONS, SEVERITIES, Record
+from kt_escalation.core.model import Record
 from kt_escalation.core.policies import assemble
 from kt_escalation.core.rights import known_as
+from kt_escalation.core.words import DECISIONS, SEVERITIES
 from kt_escalation.errors import OutcomeUnknown
 from kt_escalation.store import graph
 from kt_escalation.store.codec import policy_file

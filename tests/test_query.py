@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import json_values, texts
 
-from kt_escalation.core.model import SEVERITIES, Claim, Record, Resolution, Route
+from kt_escalation.core.model import Claim, Record, Resolution, Route
 from kt_escalation.core.query import DEFAULT_SORT, SORTS, Filter, in_order, select
+from kt_escalation.core.words import SEVERITIES
 from kt_escalation.errors import BadInput
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)

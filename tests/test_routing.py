@@ -8,8 +8,9 @@ from importlib import resources
 
 import pytest
 
-from kt_escalation.core.model import MAX_NAME, Route
+from kt_escalation.core.model import Route
 from kt_escalation.core.policies import Policies, assemble
+from kt_escalation.core.words import MAX_NAME
 from kt_escalation.store import codec
 
 TREE = "ab" * 20

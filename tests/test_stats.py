@@ -16,11 +16,12 @@ from strategies import records
 from test_cli_life import at_a_terminal
 
 from kt_escalation.core import stats
-from kt_escalation.core.model import Claim, Outcome, Record, Requires, Resolution, Review, Route
+from kt_escalation.core.model import Claim, Record, Requires, Resolution, Review, Route
 from kt_escalation.core.policies import Policies, assemble
 from kt_escalation.core.policies_file import PolicyFile
 from kt_escalation.core.stats import By, Tally, Window
 from kt_escalation.core.text import is_hidden
+from kt_escalation.core.words import Outcome
 
 START = datetime(2026, 11, 23, 9, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from ..core.model import CATEGORIES, SEVERITIES
 from ..core.text import visible
+from ..core.words import CATEGORIES, SEVERITIES
 from ..errors import BadInput, Usage
 from .app import (
     PARTIAL,

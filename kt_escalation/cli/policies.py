@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..core.model import SEVERITIES
 from ..core.text import visible
 from ..core.times import format_duration
+from ..core.words import SEVERITIES
 from ..errors import AnswerIsNo
 from .app import common, folder, policy, put_json, read_time, store_of, warn
 from .render import whom

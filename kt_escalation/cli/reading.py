@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..core.model import SEVERITIES
 from ..core.times import format_time
+from ..core.words import SEVERITIES
 from ..errors import AnswerIsNo
 from . import render
 from .app import common, escalation, id_option, put_json, read_time, reads, store_of, warn

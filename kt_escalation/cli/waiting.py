@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..core.model import RELEASING
+from ..core.words import RELEASING
 from ..errors import AnswerIsNo
 from .app import SPAN, common, escalation, id_option, put_json, store_of
 

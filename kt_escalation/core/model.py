@@ -7,10 +7,9 @@ Field order is the order in which keys are written. Nothing here reads or writes
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -27,45 +26,20 @@ from pydantic import (
 from . import ids
 from .text import has_hidden
 from .times import format_duration, format_time, parse_duration, parse_time
-
-SCHEMA_VERSION = 1
-MAX_BYTES = 256 * 1024
-MAX_DEPTH = 32
-MAX_SUMMARY = 200
-MAX_TEXT = 16_384
-MAX_NAME = 1_000
-# A YAML key longer than 1,024 characters is no simple key, and one character may be written as ten.
-MAX_KEY = 100
-MAX_LABELS = 64
-MAX_DIGITS = 300
-# A hundred years: any deadline in it is a time that exists.
-LONGEST = timedelta(days=36_500)
-
-Status = Literal["queued", "claimed", "resolved"]
-Severity = Literal["critical", "high", "medium", "low"]
-Outcome = Literal["approved", "redacted", "rewritten", "denied", "expired"]
-Category = Literal[
-    "false_positive",
-    "true_positive_approved",
-    "true_positive_blocked",
-    "needs_policy_update",
-    "needs_rewrite",
-    "duplicate",
-    "other",
-]
-SEVERITIES: tuple[str, ...] = get_args(Severity)
-CATEGORIES: tuple[str, ...] = get_args(Category)
-#: What a reviewer may decide; `expired` is the sweep's alone.
-DECISIONS: tuple[str, ...] = ("approved", "redacted", "rewritten", "denied")
-RELEASING = frozenset({"approved", "redacted", "rewritten"})
-#: The gateway's own verbs, accepted on input.
-VERBS: Mapping[str, Outcome] = {
-    "allow": "approved",
-    "block": "denied",
-    "rejected": "denied",
-    "redact": "redacted",
-    "rewrite": "rewritten",
-}
+from .words import (
+    LONGEST,
+    MAX_DEPTH,
+    MAX_DIGITS,
+    MAX_KEY,
+    MAX_LABELS,
+    MAX_NAME,
+    MAX_SUMMARY,
+    MAX_TEXT,
+    Category,
+    Outcome,
+    Severity,
+    Status,
+)
 
 
 def _unicode(text: str) -> str:
@@ -400,21 +374,3 @@ def explain(error: ValidationError) -> str:
     """Pydantic's findings as one line: each key with what is wrong with it."""
     named = ((".".join(map(str, path)), what) for path, what in findings(error))
     return "; ".join(f"{where}: {what}" if where else what for where, what in named)
-
-
-def parse_outcome(text: str) -> Outcome:
-    """An outcome that a reviewer may give, by our word or the gateway's.
-
-    Raises ValueError with the words that are known.
-    """
-    word = text.strip().lower()
-    found = VERBS.get(word)
-    if found:
-        return found
-    for outcome in ("approved", "redacted", "rewritten", "denied"):
-        if word == outcome:
-            return outcome
-    if word == "expired":
-        raise ValueError("expired is written by the sweep only")
-    known = ", ".join((*DECISIONS, *VERBS))
-    raise ValueError(f"{re.sub(r'[^ -~]', '?', text)[:40]!r} is no outcome; use one of {known}")

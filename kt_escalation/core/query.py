@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import Any
 
 from ..errors import BadInput
-from .model import SEVERITIES, Record
+from .model import Record
 from .times import format_time
+from .words import SEVERITIES
 
 _RANK = {severity: rank for rank, severity in enumerate(SEVERITIES)}
 

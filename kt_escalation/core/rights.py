@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ..errors import NotAllowed
-from .model import RELEASING, Record, Review
+from .model import Record, Review
 from .policies import Policies
 from .roster import Role, Roster, person
+from .words import RELEASING
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from .model import Duration, Fallback, Line, Requires, Route, Severity, Value
+from .model import Duration, Fallback, Line, Requires, Route, Value
 from .routing import Tried
+from .words import Severity
 
 
 class Claims(Value):

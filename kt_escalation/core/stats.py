@@ -14,10 +14,11 @@ from datetime import datetime
 from typing import Literal, get_args
 
 from . import sweep, transitions
-from .model import Outcome, Record, Review
+from .model import Record, Review
 from .policies import Policies
 from .rights import Act
 from .roster import person
+from .words import Outcome
 
 By = Literal["period", "team", "reviewer", "policy", "model"]
 Period = Literal["day", "week", "month"]

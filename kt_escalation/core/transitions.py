@@ -29,25 +29,11 @@ from ..errors import (
 )
 from . import canonical, ids
 from .events import Raisable
-from .model import (
-    MAX_BYTES,
-    RELEASING,
-    Category,
-    Claim,
-    Draft,
-    Fallback,
-    Note,
-    Outcome,
-    Record,
-    Requires,
-    Resolution,
-    Review,
-    Route,
-    explain,
-)
+from .model import Claim, Draft, Fallback, Note, Record, Requires, Resolution, Review, Route, explain
 from .rights import Act, is_admin, known_as, may_review, quorum, require_role, votes, why_not
 from .roster import person
 from .times import format_duration, format_time
+from .words import MAX_BYTES, RELEASING, Category, Outcome
 
 # What raising decides by itself; a repeat is not judged by it (design, section 4, *Repeats*).
 _DECIDED = frozenset(

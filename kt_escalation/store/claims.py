@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from itertools import islice
 
-from ..core.model import MAX_BYTES
+from ..core.words import MAX_BYTES
 from . import codec, graph, layout
 from .gitstore import GitStore
 

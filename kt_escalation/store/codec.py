@@ -18,8 +18,9 @@ import yaml
 from pydantic import ValidationError
 
 from ..core import canonical, reader
-from ..core.model import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, SCHEMA_VERSION, Record, explain
+from ..core.model import Record, explain
 from ..core.policies_file import OURS, PolicyFile
+from ..core.words import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, SCHEMA_VERSION
 
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 

@@ -21,8 +21,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, NoReturn, TypeVar
 
-from ..core.model import MAX_NAME
 from ..core.text import is_hidden
+from ..core.words import MAX_NAME
 from ..errors import GitFailed, NoIdentity, NotAStore
 from .port import Author
 

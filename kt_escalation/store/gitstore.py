@@ -15,8 +15,9 @@ from itertools import islice
 from pathlib import Path
 
 from ..core import forges
-from ..core.model import MAX_BYTES, Record
+from ..core.model import Record
 from ..core.policies_file import PolicyFile
+from ..core.words import MAX_BYTES
 from ..errors import (
     BadInput,
     BranchTaken,

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ..core.model import MAX_BYTES, Record
+from ..core.model import Record
+from ..core.words import MAX_BYTES
 from ..errors import NotAStore
 from . import codec, layout
 from .gitstore import GitSnapshot, GitStore

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..core.model import MAX_BYTES
 from ..core.policies_file import PolicyFile
+from ..core.words import MAX_BYTES
 from ..errors import BadInput
 from . import codec, layout
 

@@ -1,0 +1,68 @@
+"""The closed lists of words in a record, and its limits (design, section 3).
+
+They stand apart from the model so that a command line can offer the words without paying for pydantic.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Literal, get_args
+
+SCHEMA_VERSION = 1
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 32
+MAX_SUMMARY = 200
+MAX_TEXT = 16_384
+MAX_NAME = 1_000
+# A YAML key longer than 1,024 characters is no simple key, and one character may be written as ten.
+MAX_KEY = 100
+MAX_LABELS = 64
+MAX_DIGITS = 300
+# A hundred years: any deadline in it is a time that exists.
+LONGEST = timedelta(days=36_500)
+
+Status = Literal["queued", "claimed", "resolved"]
+Severity = Literal["critical", "high", "medium", "low"]
+Outcome = Literal["approved", "redacted", "rewritten", "denied", "expired"]
+Category = Literal[
+    "false_positive",
+    "true_positive_approved",
+    "true_positive_blocked",
+    "needs_policy_update",
+    "needs_rewrite",
+    "duplicate",
+    "other",
+]
+SEVERITIES: tuple[str, ...] = get_args(Severity)
+CATEGORIES: tuple[str, ...] = get_args(Category)
+#: What a reviewer may decide; `expired` is the sweep's alone.
+DECISIONS: tuple[str, ...] = ("approved", "redacted", "rewritten", "denied")
+RELEASING = frozenset({"approved", "redacted", "rewritten"})
+#: The gateway's own verbs, accepted on input.
+VERBS: Mapping[str, Outcome] = {
+    "allow": "approved",
+    "block": "denied",
+    "rejected": "denied",
+    "redact": "redacted",
+    "rewrite": "rewritten",
+}
+
+
+def parse_outcome(text: str) -> Outcome:
+    """An outcome that a reviewer may give, by our word or the gateway's.
+
+    Raises ValueError with the words that are known.
+    """
+    word = text.strip().lower()
+    found = VERBS.get(word)
+    if found:
+        return found
+    for outcome in ("approved", "redacted", "rewritten", "denied"):
+        if word == outcome:
+            return outcome
+    if word == "expired":
+        raise ValueError("expired is written by the sweep only")
+    known = ", ".join((*DECISIONS, *VERBS))
+    raise ValueError(f"{re.sub(r'[^ -~]', '?', text)[:40]!r} is no outcome; use one of {known}")
