@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from .core.model import Record
-from .core.query import Page
-from .core.rights import Quorum
-from .core.sweep import Due
 from .errors import Failure
 from .store.port import Invalid
+
+if TYPE_CHECKING:
+    from .core.model import Record
+    from .core.rights import Quorum
+    from .core.sweep import Due
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,9 @@ class Found:
 class Listing:
     """A page of records, the cursor of the next, and the files that could not be read."""
 
-    page: Page
+    records: tuple[Record, ...]
+    next_cursor: str | None
     invalid: tuple[Invalid, ...]
-
-    @property
-    def records(self) -> tuple[Record, ...]:
-        """The records of the page."""
-        return self.page.records
 
 
 @dataclass(frozen=True)

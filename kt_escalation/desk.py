@@ -17,7 +17,7 @@ from typing import Any
 
 from . import feed, intake, lifeline, lookup
 from .answers import Found, Listing, Moment, Result, Swept
-from .core import canonical, ids, query, rights, story, sweep, transitions
+from .core import canonical, deadlines, ids, query, rights, story, sweep, transitions
 from .core.feed import Event
 from .core.model import Record
 from .core.policies import Policies, assemble
@@ -38,6 +38,7 @@ from .errors import (
     WaitTimeout,
 )
 from .landing import Lander, Plan
+from .shelf import LOCK_TIMEOUT, RETRY_TIMEOUT, Shelf
 from .store import doctor, history, setup
 from .store.doctor import Finding
 from .store.gitstore import GitStore
@@ -45,15 +46,11 @@ from .store.message import Message
 from .store.port import Change, Entry, Invalid, Port, Snapshot
 from .store.setup import Made
 
-LOCK_TIMEOUT = 60.0
-RETRY_TIMEOUT = 30.0
-# poll(2) counts milliseconds in 32 bits, a little under 25 days; whoever asks for more waits this long.
-LONGEST_WAIT = 20 * 86_400.0
 # How many actions a sweep's commit message tells in words; its changes tell the others.
 TOLD = 100
 
 
-class Store:
+class Store(Shelf):
     """An escalation store, opened from a checkout of its repository.
 
     Every action lands on the remote's store branch before it returns, or raises an error of
@@ -70,10 +67,7 @@ class Store:
         retry_timeout: float = RETRY_TIMEOUT,
         follow_checkout: bool = True,
     ) -> None:
-        self._port = port
-        self._clock = clock or (lambda: datetime.now(UTC))
-        self._lock_timeout = min(lock_timeout, LONGEST_WAIT)
-        self._retry_timeout = min(retry_timeout, LONGEST_WAIT)
+        super().__init__(port, clock=clock, lock_timeout=lock_timeout, retry_timeout=retry_timeout)
         self._lander = Lander(port, self._clock, self._lock_timeout, self._retry_timeout, follow_checkout)
 
     @classmethod
@@ -122,25 +116,7 @@ class Store:
         """The last commit that this store has landed; a crash report names it."""
         return self._lander.landed
 
-    def close(self) -> None:
-        """End the helper process that reads git objects; the store may be used again afterwards."""
-        if isinstance(self._port, GitStore):
-            self._port.close()
-
-    def __enter__(self) -> Store:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     # --- reading ----------------------------------------------------------------------------------
-
-    def _snapshot(self, rev: str | None, fetch: bool) -> Snapshot:
-        if fetch:
-            with self._port.writing(self._lock_timeout):
-                tip = self._port.tip(self._retry_timeout)
-            return tip if rev is None else self._port.read(rev)
-        return self._port.read(rev)
 
     def list(
         self,
@@ -155,45 +131,20 @@ class Store:
         rev: str | None = None,
         fetch: bool = False,
     ) -> Listing:
-        """The escalations that match, from committed state: at once and offline unless ``fetch``.
-
-        Open ones by default, most severe then oldest first; ``limit`` 0 gives all. ``mine`` are
-        those that the caller holds, ``overdue`` those that a deadline, a lease or a route to nobody
-        known puts before their turn, ``claimable`` those that the caller could claim now.
-        Raises BadInput, NotAStore, NoIdentity.
-        """
-        wanted = wanted or Filter()
-        for key in ("team", "user", "agent_id"):
-            if getattr(wanted, key) == "":
-                raise BadInput(problem=f"the {key.replace('_', ' ')} to list is empty")
-        snapshot = self._snapshot(rev, fetch)
-        parts: list[Iterator[Entry | Invalid]] = []
-        if wanted.statuses & {"queued", "claimed"}:
-            parts.append(snapshot.open())
-        if "resolved" in wanted.statuses:
-            parts.append(snapshot.resolved())
-        records, invalid = [], []
-        for part in parts:
-            for item in part:
-                if isinstance(item, Entry):
-                    records.append(item.record)
-                else:
-                    invalid.append(item)
-        for asked, test in (
-            (mine, lookup.is_mine),
-            (overdue, lookup.is_overdue),
-            (claimable, lookup.is_claimable),
-        ):
-            if asked:
-                act = self._reader(snapshot, needed=test is not lookup.is_overdue)
-                records = [record for record in records if test(snapshot, record, act)]
-        page = query.select(records, wanted, sort, limit, cursor)
-        return Listing(page, tuple(sorted(invalid, key=lambda item: item.path)))
-
-    def _reader(self, snapshot: Snapshot, *, needed: bool) -> Act:
-        """Who looks, and now; the name only where it is needed."""
-        email = self._port.author().email if needed else "nobody@localhost"
-        return rights.act(email, to_millis(self._clock()), assemble(*snapshot.policies()))
+        """What `rows` gives, as whole records."""
+        found = self.rows(
+            wanted,
+            sort=sort,
+            limit=limit,
+            cursor=cursor,
+            mine=mine,
+            overdue=overdue,
+            claimable=claimable,
+            rev=rev,
+            fetch=fetch,
+        )
+        records = tuple(entry.record for entry in found.snapshot.entries(found.page.rows))
+        return Listing(records, found.page.next_cursor, found.invalid)
 
     def get(self, escalation_id: str, *, rev: str | None = None, fetch: bool = False) -> Found:
         """One escalation by its id or a prefix of it that only it has.
@@ -211,7 +162,7 @@ class Store:
             canonical.shown(record),
             tuple(other.escalation_id for other in snapshot.reopeners(record.escalation_id)),
             rights.quorum(record, policies, lookup.deciders(snapshot, record)),
-            sweep.deadline(record),
+            deadlines.deadline(record),
             sweep.overdue(record, policies, self._clock()),
         )
 
@@ -467,18 +418,17 @@ class Store:
         proposed: set[str] = set()
 
         def decide(snapshot: Snapshot, act: Act) -> Plan:
-            items = list(snapshot.open())
-            entries = {item.record.escalation_id: item for item in items if isinstance(item, Entry)}
-            unreadable = [item for item in items if isinstance(item, Invalid)]
-            mine = [e.record for e in entries.values() if given and lookup.is_claim(e.record, act, token)]
+            rows, unreadable = snapshot.rows(resolved=False)
+            mine = [row for row in rows if given and lookup.is_claim(row, act, token)]
             if mine:
-                return Plan(records=tuple(query.in_order(mine)), unchanged=len(mine))
+                had = snapshot.entries(query.in_order(mine))
+                return Plan(records=tuple(entry.record for entry in had), unchanged=len(mine))
             held = lookup.held(snapshot, act)
             changes: list[Change] = []
             why = lookup.Why()
-            for record in query.in_order(entry.record for entry in entries.values()):
-                if team is not None and record.route.team_id != team:
-                    continue
+            fits = [row for row in query.in_order(rows) if team is None or row.team_id == team]
+            for entry in snapshot.entries(fits):
+                record = entry.record
                 if record.escalation_id in proposed:
                     why.proposed()
                     continue
@@ -496,7 +446,7 @@ class Store:
                     why.refused(error)
                     continue
                 if claimed is not record:
-                    changes.append(Change(entries[record.escalation_id], claimed))
+                    changes.append(Change(entry, claimed))
                 if len(changes) == count:
                     break
             if not changes:

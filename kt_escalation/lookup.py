@@ -8,6 +8,7 @@ from typing import Any
 from .core import ids, rights, sweep, transitions
 from .core.model import Record
 from .core.rights import Act
+from .core.row import Row
 from .errors import AmbiguousId, BadInput, KtError, NotFound, UnreadableRecord
 from .store.gitstore import GitSnapshot, GitStore
 from .store.port import Entry, Invalid, Snapshot
@@ -75,14 +76,9 @@ def held(snapshot: Snapshot, act: Act) -> int:
     """How many live claims the actor has; asked only where there is a limit."""
     if act.policies.settings.claims.max_per_reviewer is None:
         return 0
-    return sum(
-        1
-        for item in snapshot.open()
-        if isinstance(item, Entry)
-        and item.record.claim
-        and act.is_me(item.record.claim.claimed_by)
-        and not transitions.lapsed(item.record, act)
-    )
+    rows, _ = snapshot.rows(resolved=False)
+    mine = [row for row in rows if row.holder is not None and act.is_me(row.holder)]
+    return sum(not transitions.lapsed(entry.record, act) for entry in snapshot.entries(mine))
 
 
 def deciders(snapshot: Snapshot, record: Record) -> tuple[str, ...]:
@@ -104,11 +100,9 @@ def open_reopener(snapshot: Snapshot, escalation_id: str) -> Record | None:
     return None
 
 
-def is_claim(record: Record, act: Act, claim_id: str) -> bool:
+def is_claim(row: Row, act: Act, claim_id: str) -> bool:
     """Whether the actor holds it under that claim id."""
-    return (
-        record.claim is not None and record.claim.claim_id == claim_id and act.is_me(record.claim.claimed_by)
-    )
+    return row.claim_id == claim_id and row.holder is not None and act.is_me(row.holder)
 
 
 def is_mine(_: Snapshot, record: Record, act: Act) -> bool:

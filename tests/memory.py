@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha1
+from typing import Any
 
 from kt_escalation.core.model import Record
 from kt_escalation.core.policies_file import PolicyFile
+from kt_escalation.core.row import Row, row_of
 from kt_escalation.errors import BadInput
 from kt_escalation.store import codec, layout
 from kt_escalation.store.port import Author, Change, Entry, Invalid, Proposal, Snapshot, Stale
@@ -68,6 +70,22 @@ class MemorySnapshot:
 
     def resolved(self) -> Iterator[Entry | Invalid]:
         return self._under(resolved=True)
+
+    def rows(self, *, resolved: bool) -> tuple[list[Row], list[Invalid]]:
+        items = list(self._under(resolved))
+        entries = [item for item in items if isinstance(item, Entry)]
+        rows = [row_of(entry.record, entry.path, entry.blob) for entry in entries]
+        return rows, [item for item in items if isinstance(item, Invalid)]
+
+    def entries(self, rows: Sequence[Row]) -> Iterator[Entry]:
+        for row in rows:
+            found = self._parsed(row.path)
+            assert isinstance(found, Entry)
+            yield found
+
+    def plain(self, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+        for entry in self.entries(rows):
+            yield entry.record.as_dict()
 
     def find(self, escalation_id: str) -> Entry | Invalid | None:
         fits = [path for path in self._commit.files if layout.id_of(path) == escalation_id]

@@ -44,7 +44,7 @@ def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tup
     """The words of every command below one, itself included."""
     yield path
     if isinstance(command, click.Group):
-        for name in sorted(command.commands):
+        for name in command.list_commands(click.Context(command)):
             yield from commands(command.commands[name], (*path, name))
 
 

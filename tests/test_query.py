@@ -15,15 +15,17 @@ from strategies import json_values, texts
 
 from kt_escalation.core.model import Claim, Record, Resolution, Route
 from kt_escalation.core.query import DEFAULT_SORT, SORTS, Filter, in_order, select
+from kt_escalation.core.row import Row, row_of
 from kt_escalation.core.words import SEVERITIES
 from kt_escalation.errors import BadInput
+from kt_escalation.store import layout
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 EVERYTHING = Filter(statuses=frozenset({"queued", "claimed", "resolved"}))
 ORDERS = [f"{dash}{name}" for dash in ("", "-") for name in SORTS]
 
 
-def record(name: str, **keys: Any) -> Record:
+def line(name: str, **keys: Any) -> Row:
     made = {
         "status": "queued",
         "reason_code": "oversight.required",
@@ -33,7 +35,8 @@ def record(name: str, **keys: Any) -> Record:
         "queued_at": NOON,
         "route": Route(source="default"),
     }
-    return Record(escalation_id=f"esc_{name}", **{**made, **keys})
+    record = Record(escalation_id=f"esc_{name}", **{**made, **keys})
+    return row_of(record, layout.path_of(record), "0" * 40)
 
 
 def held(by: str) -> dict[str, Any]:
@@ -45,18 +48,18 @@ def ended(by: str) -> dict[str, Any]:
     return {**held(by), "status": "resolved", "resolution": end}
 
 
-def names(records: Sequence[Record]) -> str:
-    return " ".join(one.escalation_id.removeprefix("esc_") for one in records)
+def names(rows: Sequence[Row]) -> str:
+    return " ".join(one.escalation_id.removeprefix("esc_") for one in rows)
 
 
 # --- what is shown --------------------------------------------------------------------------------
 
 FEW = (
-    record("critical", severity="critical", created_at=NOON - timedelta(hours=1)),
-    record("legal", route=Route(team_id="legal", source="event"), created_at=NOON - timedelta(hours=2)),
-    record("erins", route=Route(user_id="Erin@example.com", source="event"), agent_id="a1", **held("erin")),
-    record("frank", severity="low", agent_id="a1", **held("Frank@Example.com")),
-    record("over", route=Route(team_id="legal", source="event"), **ended("frank@example.com")),
+    line("critical", severity="critical", created_at=NOON - timedelta(hours=1)),
+    line("legal", route=Route(team_id="legal", source="event"), created_at=NOON - timedelta(hours=2)),
+    line("erins", route=Route(user_id="Erin@example.com", source="event"), agent_id="a1", **held("erin")),
+    line("frank", severity="low", agent_id="a1", **held("Frank@Example.com")),
+    line("over", route=Route(team_id="legal", source="event"), **ended("frank@example.com")),
 )
 
 
@@ -89,7 +92,7 @@ FEW = (
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_listing_shows_what_is_asked_for(wanted: Filter, shown: str) -> None:
-    assert names(select(FEW, wanted, DEFAULT_SORT, 0, None).records) == shown
+    assert names(select(FEW, wanted, DEFAULT_SORT, 0, None).rows) == shown
 
 
 # --- in which order -------------------------------------------------------------------------------
@@ -101,12 +104,12 @@ def minutes(created: int, raised: int, queued: int) -> dict[str, datetime]:
 
 
 MIXED = (
-    record("a", severity="low", **minutes(1, 4, 2)),
-    record("b", severity="critical", **minutes(3, 3, 4)),
-    record("c", severity="critical", **minutes(2, 2, 3)),
-    record("d", severity="medium", **minutes(4, 1, 1)),
-    record("e", severity="high", **minutes(5, 5, 5)),
-    record("f", severity="high", **minutes(5, 5, 5)),
+    line("a", severity="low", **minutes(1, 4, 2)),
+    line("b", severity="critical", **minutes(3, 3, 4)),
+    line("c", severity="critical", **minutes(2, 2, 3)),
+    line("d", severity="medium", **minutes(4, 1, 1)),
+    line("e", severity="high", **minutes(5, 5, 5)),
+    line("f", severity="high", **minutes(5, 5, 5)),
 )
 
 
@@ -121,13 +124,13 @@ MIXED = (
     ],
 )
 def test_each_order_and_its_reverse(sort: str, order: str) -> None:
-    assert names(select(MIXED, EVERYTHING, sort, 0, None).records) == order
-    assert names(select(MIXED, EVERYTHING, f"-{sort}", 0, None).records) == order[::-1]
+    assert names(select(MIXED, EVERYTHING, sort, 0, None).rows) == order
+    assert names(select(MIXED, EVERYTHING, f"-{sort}", 0, None).rows) == order[::-1]
 
 
 def test_every_order_is_tried_and_the_default_is_the_one_in_which_claims_are_taken() -> None:
     assert set(SORTS) == {"severity", "created", "raised", "queued", "id"}
-    assert tuple(in_order(MIXED)) == select(MIXED, EVERYTHING, DEFAULT_SORT, 0, None).records
+    assert tuple(in_order(MIXED)) == select(MIXED, EVERYTHING, DEFAULT_SORT, 0, None).rows
 
 
 @pytest.mark.parametrize("sort", ["", "-", "--id", "Severity", "id ", "created_at", "severity,id", "id\n"])
@@ -142,7 +145,7 @@ def test_an_unknown_order_is_bad_input_that_names_the_known_ones(sort: str) -> N
 CLOCK = st.integers(0, 3).map(lambda minute: NOON + timedelta(minutes=minute))
 MANY = st.lists(
     st.builds(
-        lambda number, severity, created, raised, queued: record(
+        lambda number, severity, created, raised, queued: line(
             str(number), severity=severity, created_at=created, raised_at=raised, queued_at=queued
         ),
         st.integers(0, 99),
@@ -158,37 +161,35 @@ MANY = st.lists(
 
 @settings(max_examples=150)
 @given(MANY, st.sampled_from(ORDERS), st.integers(1, 5))
-def test_pages_show_everything_exactly_once_and_in_order(
-    records: list[Record], sort: str, limit: int
-) -> None:
-    whole = select(records, EVERYTHING, sort, 0, None)
-    assert sorted(names(whole.records).split()) == sorted(names(records).split())
+def test_pages_show_everything_exactly_once_and_in_order(rows: list[Row], sort: str, limit: int) -> None:
+    whole = select(rows, EVERYTHING, sort, 0, None)
+    assert sorted(names(whole.rows).split()) == sorted(names(rows).split())
     assert whole.next_cursor is None
-    seen: list[Record] = []
+    seen: list[Row] = []
     cursor: str | None = None
-    for _ in range(len(records) + 1):
-        page = select(records[::-1], EVERYTHING, sort, limit, cursor)
-        seen += page.records
-        assert (page.next_cursor is None) == (len(seen) == len(records))
-        assert len(page.records) == limit or page.next_cursor is None
+    for _ in range(len(rows) + 1):
+        page = select(rows[::-1], EVERYTHING, sort, limit, cursor)
+        seen += page.rows
+        assert (page.next_cursor is None) == (len(seen) == len(rows))
+        assert len(page.rows) == limit or page.next_cursor is None
         cursor = page.next_cursor
         if cursor is None:
             break
-    assert tuple(seen) == whole.records
+    assert tuple(seen) == whole.rows
 
 
 @settings(max_examples=60)
 @given(MANY, st.sampled_from(ORDERS), st.data())
 def test_a_page_goes_on_where_it_ended_though_others_come_and_go(
-    records: list[Record], sort: str, data: st.DataObject
+    rows: list[Row], sort: str, data: st.DataObject
 ) -> None:
-    whole = select(records, EVERYTHING, sort, 0, None).records
-    first = select(records, EVERYTHING, sort, 2, None)
+    whole = select(rows, EVERYTHING, sort, 0, None).rows
+    first = select(rows, EVERYTHING, sort, 2, None)
     if first.next_cursor is None:
         return
     gone = data.draw(st.sets(st.sampled_from(names(whole).split())))
-    left = [one for one in records if names([one]) not in gone]
-    rest = select(left, EVERYTHING, sort, 0, first.next_cursor).records
+    left = [one for one in rows if names([one]) not in gone]
+    rest = select(left, EVERYTHING, sort, 0, first.next_cursor).rows
     assert rest == tuple(one for one in whole[2:] if one in left)
 
 
@@ -222,6 +223,6 @@ def test_what_is_no_cursor_of_this_order_is_bad_input(cursor: str) -> None:
 )
 def test_any_cursor_gives_a_page_or_bad_input_and_nothing_else(cursor: str) -> None:
     try:
-        assert select(MIXED, EVERYTHING, "severity", 2, cursor).records is not None
+        assert select(MIXED, EVERYTHING, "severity", 2, cursor).rows is not None
     except BadInput as error:
         assert "cursor" in error.message

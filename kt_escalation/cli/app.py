@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from .. import __version__
+from ..core.text import visible
 from ..core.times import parse_duration, parse_time
 from ..errors import BadInput
-from .render import visible
 
 if TYPE_CHECKING:
     from ..desk import Store
+    from ..shelf import Shelf
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,7 +34,21 @@ class ReaderGone(Exception):
 
 
 class Group(click.Group):
-    """A group that leaves a closed pipe to the edge; click itself would exit 1 whatever had landed."""
+    """A group that loads a command when it is asked for, since each costs a start some time.
+
+    It leaves a closed pipe to the edge; click itself would exit 1 whatever had landed.
+    """
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all commands."""
+        _load_all()
+        return super().list_commands(ctx)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name."""
+        if cmd_name not in self.commands:
+            _load_all()
+        return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. Raises ReaderGone."""
@@ -65,7 +80,7 @@ def escalation(ctx: click.Context, repo: str | None) -> None:
     ctx.obj = repo or ctx.obj
 
 
-@kt.group(context_settings=_HELP)
+@kt.group(cls=Group, context_settings=_HELP)
 @click.option("-C", "repo", metavar="DIR", help="Work in this folder's repository.")
 @click.pass_context
 def policy(ctx: click.Context, repo: str | None) -> None:
@@ -180,6 +195,15 @@ def store_of(
         yield store
 
 
+@contextmanager
+def shelf_of(ctx: click.Context, repo: str | None) -> Iterator[Shelf]:
+    """The same store, to be listed and no more."""
+    from ..shelf import Shelf
+
+    with Shelf.at(folder(ctx, repo)) as shelf:
+        yield shelf
+
+
 def writing_store(ctx: click.Context, given: dict[str, Any]) -> AbstractContextManager[Store]:
     """The store for a command that writes, with the timeouts that it was given."""
     return store_of(
@@ -246,5 +270,9 @@ def warn(text: str) -> None:
     click.echo(f"kt: {visible(text)}", err=True)
 
 
-# The commands register themselves with the groups above.
-from . import acting, auditing, feed, policies, proving, reading, steering, waiting  # noqa: E402, F401
+def _load_all() -> None:
+    from . import acting, auditing, feed, policies, proving, steering, waiting  # noqa: F401
+
+
+# The commands register themselves with the groups above; these, which people wait for most, at once.
+from . import reading  # noqa: E402, F401

@@ -6,8 +6,6 @@ import contextlib
 import json
 import os
 import sys
-import tempfile
-import traceback
 from collections.abc import Sequence
 
 import click
@@ -77,6 +75,9 @@ def _usage(error: click.ClickException, as_json: bool) -> int:
 
 
 def _bug(error: Exception) -> Bug:
+    import tempfile
+    import traceback
+
     with tempfile.NamedTemporaryFile(
         "w", prefix="kt-crash-", suffix=".log", delete=False, encoding="utf-8"
     ) as file:

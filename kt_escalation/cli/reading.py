@@ -12,10 +12,10 @@ from ..core.times import format_time
 from ..core.words import SEVERITIES
 from ..errors import AnswerIsNo
 from . import render
-from .app import common, escalation, id_option, put_json, read_time, reads, store_of, warn
+from .app import common, escalation, id_option, put_json, read_time, reads, shelf_of, store_of, warn
 
 if TYPE_CHECKING:
-    from ..answers import Listing, Moment
+    from ..answers import Moment
 
 _STATUSES = {
     "open": frozenset({"queued", "claimed"}),
@@ -86,8 +86,8 @@ def list_command(ctx: click.Context, /, **given: Any) -> None:
         agent_id=given["agent_id"],
         since=read_time(given["since"], now),
     )
-    with store_of(ctx, given["repo"]) as store:
-        found = store.list(
+    with shelf_of(ctx, given["repo"]) as shelf:
+        found = shelf.rows(
             wanted,
             sort=given["sort"],
             limit=given["limit"],
@@ -98,25 +98,20 @@ def list_command(ctx: click.Context, /, **given: Any) -> None:
             rev=given["rev"],
             fetch=given["fetch"],
         )
+        records = found.plain() if given["as_json"] else ()
+    page = found.page
     for item in found.invalid:
         warn(f"{item.path} {item.error}; it is not in this list")
     if given["as_json"]:
-        put_json(_as_json(found))
+        invalid = [{"path": item.path, "error": item.error} for item in found.invalid]
+        put_json({"escalations": records, "next_cursor": page.next_cursor, "invalid": invalid})
         return
-    for line in render.listing(found.records, now):
+    for line in render.listing(page.rows, now):
         click.echo(line)
-    if not found.records:
+    if not page.rows:
         warn("no escalation matches" if any(given[k] for k in _NARROWING) else "nothing is open")
-    if found.page.next_cursor:
-        warn(f"there are more: go on with --cursor {found.page.next_cursor}, or show all with --limit 0")
-
-
-def _as_json(found: Listing) -> dict[str, Any]:
-    return {
-        "escalations": [record.as_dict() for record in found.records],
-        "next_cursor": found.page.next_cursor,
-        "invalid": [{"path": item.path, "error": item.error} for item in found.invalid],
-    }
+    if page.next_cursor:
+        warn(f"there are more: go on with --cursor {page.next_cursor}, or show all with --limit 0")
 
 
 @escalation.command("get")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -11,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..core.model import Record, Route
-from ..core.rights import Quorum
-from ..core.sweep import deadline
 from ..core.text import visible
-from ..core.times import age, format_time
+from ..core.times import age, format_time, parse_time
 
 if TYPE_CHECKING:
     from ..answers import Found, Moment
     from ..core.feed import Event
+    from ..core.model import Record, Route
+    from ..core.rights import Quorum
+    from ..core.row import Row
 
 __all__ = ["listing", "page", "timeline", "visible", "whom"]
 
@@ -36,34 +35,36 @@ def styled() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
-def whom(route: Route) -> str:
+def whom(route: Route | Row) -> str:
     """Who it goes to, in a word or two."""
     if route.team_id:
         return f"team {route.team_id}"
     return f"user {route.user_id}" if route.user_id else "anyone"
 
 
-def listing(records: Sequence[Record], now: datetime) -> Iterator[str]:
+def listing(page: Sequence[Row], now: datetime) -> Iterator[str]:
     """One line for each record: a table on a terminal, tab-separated fields without a head elsewhere."""
     rows = [
         (
-            record.escalation_id,
-            record.severity,
-            record.resolution.outcome if record.resolution else record.status,
-            age(now - record.created_at),
-            _due(record, now),
-            visible(whom(record.route)),
-            visible(record.claim.claimed_by) if record.claim else "-",
-            visible(record.reason_code),
-            visible(record.summary or ""),
+            row.escalation_id,
+            row.severity,
+            row.outcome or row.status,
+            age(now - parse_time(row.created_at)),
+            _due(row, now),
+            visible(whom(row)),
+            visible(row.holder or "-"),
+            visible(row.reason_code),
+            visible(row.summary or ""),
         )
-        for record in records
+        for row in page
     ]
     if not sys.stdout.isatty():
         yield from ("\t".join(row) for row in rows)
         return
     if not rows:
         return
+    import shutil
+
     widths = [max(len(row[i]) for row in (_HEADS, *rows)) for i in range(len(_HEADS))]
     room = shutil.get_terminal_size().columns - sum(widths[:-1]) - len(_GAP) * (len(widths) - 1)
     widths[-1] = max(_NARROWEST, min(widths[-1], room))
@@ -75,11 +76,11 @@ def listing(records: Sequence[Record], now: datetime) -> Iterator[str]:
         yield _GAP.join(cells).rstrip()
 
 
-def _due(record: Record, now: datetime) -> str:
+def _due(row: Row, now: datetime) -> str:
     """How long until time alone changes it: ``in 2h``, ``5m ago``."""
-    end = deadline(record)
-    if end is None:
+    if row.deadline is None:
         return "-"
+    end = parse_time(row.deadline)
     return f"in {age(end - now)}" if end > now else f"{age(now - end)} ago"
 
 

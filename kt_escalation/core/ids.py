@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -31,6 +30,8 @@ def from_request(request_id: str) -> str:
     plain = f"esc_{request_id}"
     if is_escalation_id(plain):
         return plain
+    import hashlib
+
     return "esc_h" + hashlib.sha256(request_id.encode()).hexdigest()[:40]
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import base64
 import binascii
+import heapq
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import BadInput
-from .model import Record
-from .times import format_time
+from .row import Row
+from .times import parse_time
 from .words import SEVERITIES
 
 _RANK = {severity: rank for rank, severity in enumerate(SEVERITIES)}
@@ -20,17 +21,17 @@ _RANK = {severity: rank for rank, severity in enumerate(SEVERITIES)}
 Key = tuple[Any, ...]
 
 
-def _severity(record: Record) -> Key:
-    return (_RANK[record.severity], format_time(record.created_at), record.escalation_id)
+def _severity(row: Row) -> Key:
+    return (_RANK[row.severity], row.created_at, row.escalation_id)
 
 
 #: Orders by name; a leading dash turns one round.
-SORTS: dict[str, Callable[[Record], Key]] = {
+SORTS: dict[str, Callable[[Row], Key]] = {
     "severity": _severity,
-    "created": lambda record: (format_time(record.created_at), record.escalation_id),
-    "raised": lambda record: (format_time(record.raised_at), record.escalation_id),
-    "queued": lambda record: (format_time(record.queued_at), record.escalation_id),
-    "id": lambda record: (record.escalation_id,),
+    "created": lambda row: (row.created_at, row.escalation_id),
+    "raised": lambda row: (row.raised_at, row.escalation_id),
+    "queued": lambda row: (row.queued_at, row.escalation_id),
+    "id": lambda row: (row.escalation_id,),
 }
 DEFAULT_SORT = "severity"
 #: What each order's keys are made of.
@@ -54,36 +55,33 @@ class Filter:
     agent_id: str | None = None
     since: datetime | None = None
 
-    def matches(self, record: Record) -> bool:
-        """Whether the record is asked for."""
-        if record.status not in self.statuses:
+    def matches(self, row: Row) -> bool:
+        """Whether the row is asked for."""
+        if row.status not in self.statuses:
             return False
-        if self.severities and record.severity not in self.severities:
+        if self.severities and row.severity not in self.severities:
             return False
-        if self.team is not None and record.route.team_id != self.team:
+        if self.team is not None and row.team_id != self.team:
             return False
-        if self.user is not None:
-            holder = record.claim.claimed_by if record.claim else None
-            if self.user.casefold() not in {
-                (record.route.user_id or "").casefold(),
-                (holder or "").casefold(),
-            }:
-                return False
-        if self.agent_id is not None and record.agent_id != self.agent_id:
+        if self.user is not None and self.user.casefold() not in {
+            (row.user_id or "").casefold(),
+            (row.holder or "").casefold(),
+        }:
             return False
-        return self.since is None or record.created_at >= self.since
+        if self.agent_id is not None and row.agent_id != self.agent_id:
+            return False
+        return self.since is None or parse_time(row.created_at) >= self.since
 
 
-@dataclass(frozen=True)
-class Page:
-    """Some records in order and the cursor of the next page, None at the end."""
+class Page(NamedTuple):
+    """Some rows in order and the cursor of the next page, None at the end."""
 
-    records: tuple[Record, ...]
+    rows: tuple[Row, ...]
     next_cursor: str | None
 
 
-def select(records: Iterable[Record], wanted: Filter, sort: str, limit: int, cursor: str | None) -> Page:
-    """The page after ``cursor`` of the records that match, ``limit`` of them (0 for all).
+def select(rows: Iterable[Row], wanted: Filter, sort: str, limit: int, cursor: str | None) -> Page:
+    """The page after ``cursor`` of the rows that match, ``limit`` of them (0 for all).
 
     Raises BadInput for an unknown order or a cursor that is not one of this order.
     """
@@ -91,10 +89,13 @@ def select(records: Iterable[Record], wanted: Filter, sort: str, limit: int, cur
     if name not in SORTS:
         raise BadInput(problem=f"{sort!r} is no order; use one of {', '.join(SORTS)}, with - for the reverse")
     key, reverse = SORTS[name], sort.startswith("-")
-    found = sorted((record for record in records if wanted.matches(record)), key=key, reverse=reverse)
+    found = [row for row in rows if wanted.matches(row)]
     if cursor is not None:
         after = _read_cursor(cursor, sort)
-        found = [record for record in found if (key(record) < after if reverse else key(record) > after)]
+        found = [row for row in found if (key(row) < after if reverse else key(row) > after)]
+    # One more than is shown tells whether there are more; keys differ, since ids do.
+    first = heapq.nlargest if reverse else heapq.nsmallest
+    found = first(limit + 1 if limit else len(found), found, key=key)
     if limit and len(found) > limit:
         return Page(tuple(found[:limit]), _write_cursor(sort, key(found[limit - 1])))
     return Page(tuple(found), None)
@@ -119,6 +120,6 @@ def _read_cursor(cursor: str, sort: str) -> Key:
     return tuple(key)
 
 
-def in_order(records: Iterable[Record]) -> Sequence[Record]:
+def in_order(rows: Iterable[Row]) -> Sequence[Row]:
     """Most severe, then oldest first: the order in which `claim --next` takes them."""
-    return sorted(records, key=_severity)
+    return sorted(rows, key=_severity)

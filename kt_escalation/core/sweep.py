@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from . import transitions
+from .deadlines import claim_by, resolve_by
 from .model import Record
 from .policies import Policies
 from .rights import Act, candidates, require_known
@@ -64,29 +65,6 @@ def _due(record: Record, act: Act, claim_id: str) -> Due | None:
         why = f"not claimed within {format_duration(requires.claim_within)}; to {to}"
         return Due(record, "reroute", why, after)
     return None
-
-
-def resolve_by(record: Record) -> datetime | None:
-    """Until when it must be resolved; counted from raising."""
-    within = record.requires.resolve_within
-    return record.raised_at + within if within is not None else None
-
-
-def claim_by(record: Record) -> datetime | None:
-    """Until when it must be claimed, while it waits; counted from when it began to wait."""
-    within = record.requires.claim_within
-    if within is None or record.status != "queued":
-        return None
-    return record.queued_at + within
-
-
-def deadline(record: Record) -> datetime | None:
-    """The next moment at which time alone would change it: a claim to come, a lease, the end."""
-    if record.resolution is not None:
-        return None
-    lease = record.claim.expires_at if record.claim else None
-    ends = [end for end in (resolve_by(record), claim_by(record), lease) if end is not None]
-    return min(ends, default=None)
 
 
 def overdue(record: Record, policies: Policies, now: datetime) -> str | None:

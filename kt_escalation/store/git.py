@@ -1,37 +1,30 @@
 """git, one function per question; the only module that imports GitPython.
 
-GitPython starts the processes; what to ask and how to read the answer is here. Every call names its
-repository, passes values after `--` or as full object ids, speaks the C locale, can never prompt,
-and inherits nothing that could point it at another repository, index or date (design, section 5).
+Every call names its repository, passes values after `--` or as full object ids, speaks the C locale,
+can never prompt, and inherits nothing that could point it at another repository, index or date
+(design, section 5). The processes of a repository are started here: GitPython, whose import costs
+more than a whole listing, runs git only where a repository is yet to be made.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import signal
 import struct
 import subprocess
+import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import IO, NoReturn, TypeVar
+from typing import IO, NamedTuple, NoReturn, TypeVar
 
 from ..core.text import is_hidden
 from ..core.words import MAX_NAME
 from ..errors import GitFailed, NoIdentity, NotAStore
 from .port import Author
-
-try:
-    from git.cmd import Git
-except ImportError as error:  # GitPython looks for the git program when it is imported
-    raise GitFailed(
-        command="--version", words=str(error).splitlines()[0], hint="install git 2.39 or newer"
-    ) from error
 
 MINIMUM = (2, 39)
 
@@ -44,6 +37,8 @@ _KEPT = re.compile(
 # In a pre-receive hook the new objects are in quarantine, where only these lead (git-receive-pack).
 _QUARANTINE = re.compile(r"GIT_(OBJECT_DIRECTORY|ALTERNATE_OBJECT_DIRECTORIES|QUARANTINE_PATH)")
 _ENVIRONMENT = {
+    "LANGUAGE": "C",
+    "LC_ALL": "C",
     "GIT_TERMINAL_PROMPT": "0",
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_NO_REPLACE_OBJECTS": "1",
@@ -63,6 +58,13 @@ FILE, TREE, SUBMODULE = "100644", "40000", "160000"
 # From this many new objects on, a pack is kept as one file instead of many loose ones.
 _KEEP_PACK = 200
 _TYPES = {"commit": 1, "tree": 2, "blob": 3}
+# File names as `os.fsdecode` has them, without its cost for each of ten thousand.
+_NAMES = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
+# A line of a raw tree: mode, name and id.
+_TREE_LINES = {
+    name: re.compile(rb"(\d+) ([^\0]+)\0(.{%d})" % width, re.DOTALL)
+    for name, width in (("sha1", 20), ("sha256", 32))
+}
 
 # git removes its lock files when it is asked to end; only then is it made to.
 _GRACE_SECONDS = 2.0
@@ -74,8 +76,7 @@ _SIGNATURES_AT_ONCE = 25
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True)
-class Done:
+class Done(NamedTuple):
     """A git process that has ended; ``timed_out`` if it had to be made to."""
 
     status: int
@@ -97,8 +98,7 @@ class Done:
         return said or f"git ended with status {self.status}"
 
 
-@dataclass(frozen=True)
-class TreeEntry:
+class TreeEntry(NamedTuple):
     """One line of a git tree."""
 
     mode: str
@@ -106,8 +106,7 @@ class TreeEntry:
     oid: str
 
 
-@dataclass(frozen=True)
-class Object:
+class Object(NamedTuple):
     """An object's id and size, and its bytes unless it is larger than was asked for."""
 
     oid: str
@@ -135,7 +134,7 @@ class Repository:
 
     def __init__(self, start: Path, *, quarantined: bool = False) -> None:
         self._quarantined = quarantined
-        self._runner = Git(str(start))
+        self._folder = start
         self._base: tuple[str, ...] = ("git", "--no-pager")
         if not os.path.isdir(start):  # noqa: PTH112 - a Path's own is_dir raises for a name too long
             raise NotAStore(where=str(start), problem="there is no such folder")
@@ -156,7 +155,7 @@ class Repository:
         self.common_dir = (start / lines[1]).resolve()
         self.object_format = lines[2]
         self.toplevel = Path(lines[4]) if lines[3] == "true" and len(lines) > 4 else None
-        self._runner = Git(str(self.toplevel or self.git_dir))
+        self._folder = self.toplevel or self.git_dir
         self._base += (f"--git-dir={self.git_dir}",)
         if self.toplevel:
             self._base += (f"--work-tree={self.toplevel}",)
@@ -174,30 +173,26 @@ class Repository:
         program: Sequence[str] | None = None,
     ) -> subprocess.Popen[bytes]:
         """Start git; with ``session`` beyond the reach of a signal to our terminal."""
-        dropped = [name for name in os.environ if name.startswith("GIT_") and not self._keeps(name)]
-        command = [*(program or self._base), *args]
-        if dropped:
-            # GitPython passes the whole environment on; `env` takes away what must not pass.
-            unset = [word for name in dropped for word in ("-u", name)]
-            kept = [f"{key}={value}" for key, value in {**_ENVIRONMENT, **(env or {})}.items()]
-            command = ["env", *unset, *kept, *command]
-        handle = self._runner.execute(
-            command,
-            istream=subprocess.PIPE if stdin else None,
-            as_process=True,
-            env={**_ENVIRONMENT, **(env or {})},
-            start_new_session=session,
-        )
-        process = handle.proc
-        # Its wrapper would end the process when it goes out of scope; a push must live on.
-        handle.proc = None
-        if process is None:
-            raise GitFailed(command=args[0], words="it could not be started")
-        return process
+        passed = {key: value for key, value in os.environ.items() if self._keeps(key)}
+        try:
+            return subprocess.Popen(
+                [*(program or self._base), *args],
+                cwd=self._folder,
+                env={**passed, **_ENVIRONMENT, **(env or {})},
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=session,
+            )
+        except FileNotFoundError as error:
+            if error.filename == self._folder:
+                raise NotAStore(where=str(self._folder), problem="there is no such folder") from error
+            raise _no_git(error.strerror or str(error)) from error
 
     def _keeps(self, name: str) -> bool:
-        kept = _KEPT.fullmatch(name) or (self._quarantined and _QUARANTINE.fullmatch(name))
-        return kept is not None and kept is not False
+        if not name.startswith("GIT_"):
+            return True
+        return bool(_KEPT.fullmatch(name) or (self._quarantined and _QUARANTINE.fullmatch(name)))
 
     def _run(
         self,
@@ -274,6 +269,12 @@ class Repository:
         return tuple(int(part) for part in found.groups() if part) if found else (0,)
 
     # --- refs -------------------------------------------------------------------------------------
+
+    def tip_of(self, ref: str) -> str | None:
+        """The commit that a full ref is at, None if there is no such ref; costs no process of its own."""
+        if any(char <= " " for char in ref):
+            return None
+        return self.objects.id_of(f"{ref}^{{commit}}")
 
     def commit_of(self, rev: str) -> str | None:
         """The commit that a revision names, None if it names none."""
@@ -432,6 +433,8 @@ class Repository:
 
     def object_id(self, kind: str, data: bytes) -> str:
         """The id that git gives to an object (gitformat-loose; sha1 or sha256 by the repository)."""
+        import hashlib
+
         name = "sha256" if self.object_format == "sha256" else "sha1"
         return hashlib.new(
             name, b"%s %d\0" % (kind.encode(), len(data)) + data, usedforsecurity=False
@@ -439,20 +442,8 @@ class Repository:
 
     def parse_tree(self, data: bytes) -> list[TreeEntry]:
         """The lines of a raw tree object."""
-        width = 32 if self.object_format == "sha256" else 20
-        entries, at = [], 0
-        while at < len(data):
-            space = data.index(b" ", at)
-            nul = data.index(b"\0", space)
-            entries.append(
-                TreeEntry(
-                    data[at:space].decode(),
-                    os.fsdecode(data[space + 1 : nul]),
-                    data[nul + 1 : nul + 1 + width].hex(),
-                )
-            )
-            at = nul + 1 + width
-        return entries
+        lines = _TREE_LINES[self.object_format].findall(data)
+        return [TreeEntry(mode.decode(), name.decode(*_NAMES), oid.hex()) for mode, name, oid in lines]
 
     def format_tree(self, entries: Iterable[TreeEntry]) -> bytes:
         """A raw tree object, in git's order: folders sort as if their names ended in a slash."""
@@ -534,7 +525,7 @@ class Repository:
     def index_entries(self, paths: Sequence[str]) -> dict[str, tuple[str, str]]:
         """(mode, id) of paths in the index; an unmerged path has mode ``unmerged``."""
         found: dict[str, tuple[str, str]] = {}
-        for some in _chunks(paths):
+        for some in chunks(paths):
             done = self._run(
                 "ls-files", "--stage", "-z", "--full-name", "--", *some, env={"GIT_LITERAL_PATHSPECS": "1"}
             )
@@ -548,7 +539,7 @@ class Repository:
     def modified(self, paths: Sequence[str]) -> set[str]:
         """Those of the paths whose file differs from the index."""
         found: set[str] = set()
-        for some in _chunks(paths):
+        for some in chunks(paths):
             done = self._run(
                 "diff-files", "--name-only", "-z", "--", *some, env={"GIT_LITERAL_PATHSPECS": "1"}
             )
@@ -656,7 +647,7 @@ class Repository:
         by name here: an SSH key that holds is ``U``, whoever it belongs to. Of a key that has expired
         by now it is also told when the signature was made and when the key expired, in seconds since 1970.
         """
-        for some in _chunks(commits, _SIGNATURES_AT_ONCE):
+        for some in chunks(commits, _SIGNATURES_AT_ONCE):
             done = self._run(
                 "-c",
                 f"gpg.ssh.allowedSignersFile={os.devnull}",
@@ -751,11 +742,17 @@ class Objects:
             heads = self._info(names)
             wanted = [head for head in heads if head and (largest is None or head.size <= largest)]
             contents = {}
-            for some in _chunks(wanted, _REQUESTS_AT_ONCE):
+            for some in chunks(wanted, _REQUESTS_AT_ONCE):
                 self._send([f"contents {head.oid}" for head in some])
                 for head in some:
                     contents[head.oid] = self._contents()
         return [Object(h.oid, h.kind, h.size, contents.get(h.oid)) if h else None for h in heads]
+
+    def id_of(self, name: str) -> str | None:
+        """The id of an object that a name without line feeds stands for, None if it is missing."""
+        with self._lock:
+            [found] = self._info([name])
+        return found.oid if found else None
 
     def close(self) -> None:
         """End the process."""
@@ -771,7 +768,7 @@ class Objects:
 
     def _info(self, names: Sequence[str]) -> list[Object | None]:
         heads: list[Object | None] = []
-        for some in _chunks(names, _REQUESTS_AT_ONCE):
+        for some in chunks(names, _REQUESTS_AT_ONCE):
             self._send([f"info {name}" for name in some])
             for _ in some:
                 parts = self._line().split(" ")
@@ -856,10 +853,18 @@ def init(folder: Path) -> None:
 
 
 def _run_at(folder: Path, *args: str) -> tuple[int, str, str]:
+    try:
+        from git.cmd import Git
+    except ImportError as error:  # GitPython looks for the git program when it is imported
+        raise _no_git(str(error).partition("\n")[0]) from error
     status, out, err = Git(str(folder)).execute(
         ["git", *args], with_extended_output=True, with_exceptions=False, env=_ENVIRONMENT
     )
     return int(status), str(out), str(err)
+
+
+def _no_git(words: str) -> GitFailed:
+    return GitFailed(says="git could not be started: {words}", words=words, hint="install git 2.39 or newer")
 
 
 def _author(status: int, text: str) -> Author:
@@ -926,13 +931,16 @@ def _nul_ended(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield from whole
 
 
-def _chunks(items: Sequence[_T], size: int = 500) -> Iterator[Sequence[_T]]:
+def chunks(items: Sequence[_T], size: int = 500) -> Iterator[Sequence[_T]]:
+    """The items in order, ``size`` at a time."""
     for at in range(0, len(items), size):
         yield items[at : at + size]
 
 
 def _pack(objects: Sequence[tuple[str, bytes]], hash_name: str) -> bytes:
     """The objects as a pack without deltas (gitformat-pack)."""
+    import hashlib
+
     parts = [b"PACK" + struct.pack(">II", 2, len(objects))]
     for kind, data in objects:
         size = len(data)

@@ -13,10 +13,9 @@ from datetime import datetime
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from ..core import forges
-from ..core.model import Record
-from ..core.policies_file import PolicyFile
+from ..core.row import Row, row_of
 from ..core.words import MAX_BYTES
 from ..errors import (
     BadInput,
@@ -32,17 +31,21 @@ from ..errors import (
     RemoteFault,
     RemoteUnreachable,
 )
-from . import codec, faults, layout, lock
-from .git import FILE, TREE, Done, Repository, TreeEntry
+from . import cache, faults, layout
+from .git import FILE, TREE, Done, Repository, TreeEntry, chunks
 from .port import Author, Change, Entry, Invalid, Proposal, Snapshot, Stale, Unanswered
-from .push import Answer, classify, remote_words
+
+if TYPE_CHECKING:
+    from ..core.model import Record
+    from ..core.policies_file import PolicyFile
 
 INTERRUPT_SECONDS = 5.0
 FETCH_PAUSE_SECONDS = 0.1
 # What fits into a file's name everywhere, for that is what a branch is on most servers.
 MAX_BRANCH = 200
-# Parsed records are kept by blob id, which names their content for ever; this many at most.
+# Whole records are kept by blob id, which names their content for ever; this many at most.
 _REMEMBERED = 20_000
+_FIRST_FEW = 8
 # How many files are read at once where all of them are, and how many records are kept meanwhile.
 _AT_ONCE = 500
 _KEPT = 2_000
@@ -145,8 +148,8 @@ class GitStore:
         branch = self.branch
         if branch is None:
             return self.repository.commit_of("HEAD")
-        local = self.repository.commit_of(f"refs/heads/{branch}")
-        tracking = self.repository.commit_of(f"refs/remotes/{self.remote}/{branch}") if self.remote else None
+        local = self.repository.tip_of(f"refs/heads/{branch}")
+        tracking = self.repository.tip_of(f"refs/remotes/{self.remote}/{branch}") if self.remote else None
         if local and tracking and local != tracking:
             return local if self.repository.is_ancestor(tracking, local) else tracking
         if not (local or tracking) and self.repository.config.get("kt.branch"):
@@ -171,7 +174,7 @@ class GitStore:
         ref = f"refs/remotes/{self.remote}/{branch}" if self.remote else f"refs/heads/{branch}"
         if self.remote:
             self._fetch(branch, ref, timeout)
-        return branch, self.repository.commit_of(ref)
+        return branch, self.repository.tip_of(ref)
 
     def _fetch(self, branch: str, ref: str, timeout: float) -> None:
         remote = self.remote or ""
@@ -195,10 +198,14 @@ class GitStore:
             time.sleep(FETCH_PAUSE_SECONDS)
 
     def _unreachable(self, done: Done, timeout: float) -> RemoteUnreachable:
+        from .push import remote_words
+
         words = f"no answer within {timeout:.0f} s" if done.timed_out else remote_words(done.err)
         return RemoteUnreachable(remote=self.remote, words=words or done.words)
 
     def blob_id(self, record: Record) -> str:
+        from . import codec
+
         return self.repository.object_id("blob", codec.dumps(record))
 
     def contains(self, snapshot: Snapshot, commit: str) -> bool:
@@ -240,25 +247,35 @@ class GitStore:
 
     def parse(self, path: str, oid: str, data: bytes | str) -> Entry | Invalid:
         """What a file below `queue/` holds; ``data`` as text says why it could not be read."""
-        known = self._parsed.get(oid)
-        if known is None:
-            if isinstance(data, str):
-                return Invalid(self.full(path), data, layout.id_of(path))
-            try:
-                known = codec.loads(data)
-            except codec.Malformed as error:
-                return Invalid(self.full(path), str(error), layout.id_of(path))
-            if len(self._parsed) >= _REMEMBERED:
-                self._parsed.clear()
-            self._parsed[oid] = known
-        wrong = layout.misplaced(known, path)
+        found = self.known(oid) or (data if isinstance(data, str) else _load(data))
+        if isinstance(found, str):
+            return Invalid(self.full(path), found, layout.id_of(path))
+        self.remember(oid, found)
+        wrong = layout.misplaced(found, path)
         if wrong:
             return Invalid(self.full(path), wrong, layout.id_of(path))
-        return Entry(known, self.full(path), oid)
+        return Entry(found, self.full(path), oid)
+
+    def known(self, oid: str) -> Record | None:
+        """The whole record of a blob, if this process has it."""
+        return self._parsed.get(oid)
+
+    def remember(self, oid: str, record: Record) -> None:
+        """Keep a whole record for whoever asks for it next in this process."""
+        if len(self._parsed) >= _REMEMBERED:
+            self._parsed.clear()
+        self._parsed[oid] = record
+
+    @cached_property
+    def cache(self) -> cache.Cache:
+        """What this clone has read before."""
+        return cache.Cache(self.lock_folder / "records")
 
     # --- writing ----------------------------------------------------------------------------------
 
     def writing(self, timeout: float) -> AbstractContextManager[None]:
+        from . import lock
+
         return lock.held(self.lock_folder, timeout)
 
     @property
@@ -280,6 +297,8 @@ class GitStore:
 
     def _files(self, changes: Sequence[Change]) -> dict[str, bytes | None]:
         """The files that changes write, None for those that go."""
+        from . import codec
+
         files: dict[str, bytes | None] = {}
         for change in changes:
             path = self.full(layout.path_of(change.new))
@@ -386,6 +405,8 @@ class GitStore:
         return self.repository.object_id("tree", data)
 
     def _push(self, commit: str, branch: str, end: float, lease: str | None = None) -> None:
+        from .push import Answer, classify
+
         remote = self.remote or ""
         push = self.repository.push(remote, commit, branch, lease)
         interrupted = False
@@ -424,6 +445,8 @@ class GitStore:
         raise (RemoteFault if pushed.answer is Answer.FAULT else PushRefused)(**facts)
 
     def require_proposable(self, branch: str) -> None:
+        from ..core import forges
+
         self.require_remote_choice()
         if self.remote is None:
             raise BadInput(
@@ -500,6 +523,8 @@ class GitStore:
         return commit
 
     def request_address(self, branch: str) -> str | None:
+        from ..core import forges
+
         address = self.repository.push_address(self.remote or "")
         forge = self.repository.config.get("kt.forge")
         return forges.request_address(address, self._branch, branch, forge or None, self._said)
@@ -600,6 +625,9 @@ class GitStore:
         self.repository.objects.close()
 
 
+_RESOLVED = layout.RESOLVED.rpartition("/")[2]
+
+
 class GitSnapshot:
     """The store at one commit. Raises NotAStore where that holds neither `queue/` nor `policies/`."""
 
@@ -628,18 +656,105 @@ class GitSnapshot:
         return self._tree(self._queue_id) if self._queue_id else []
 
     def open(self) -> Iterator[Entry | Invalid]:
-        if self._queue_id and self._store.repository.is_partial and self._store.remote:
-            self._fetch_missing(self._queue_id)
-        files = []
-        for entry in self._queue:
-            path = f"{layout.QUEUE}/{entry.name}"
-            if entry.name in layout.HARMLESS or (entry.mode == TREE and path == layout.RESOLVED):
-                continue
-            files.append((path, entry))
-        yield from self._read(files)
+        rows, invalid = self._rows(self._open_files, whole=True)
+        yield from self.entries(rows)
+        yield from invalid
 
     def resolved(self) -> Iterator[Entry | Invalid]:
         yield from self._read(self._resolved_files)
+
+    def rows(self, *, resolved: bool) -> tuple[list[Row], list[Invalid]]:
+        if not resolved:
+            return self._rows(self._open_files, whole=False)
+        rows: list[Row] = []
+        invalid: list[Invalid] = []
+        for item in self.resolved():
+            if isinstance(item, Entry):
+                rows.append(row_of(item.record, layout.path_of(item.record), item.blob))
+            else:
+                invalid.append(item)
+        return rows, invalid
+
+    def entries(self, rows: Sequence[Row]) -> Iterator[Entry]:
+        from ..core.model import Record
+
+        store = self._store
+        for some in _growing(rows):
+            missing = [row.blob for row in some if store.known(row.blob) is None]
+            kept = store.cache.bodies(missing)
+            read = dict(self._blobs([blob for blob in missing if blob not in kept]))
+            for row in some:
+                if row.blob in kept:
+                    store.remember(row.blob, Record.model_validate(kept[row.blob]))
+                found: Entry | Invalid | None = store.parse(row.path, row.blob, read.get(row.blob, ""))
+                if not isinstance(found, Entry):
+                    # What came with an archive has a row, and no blob of its own.
+                    found = self.find(row.escalation_id)
+                if not isinstance(found, Entry):
+                    raise GitFailed(command="cat-file", words=f"{row.path} is not there any more")
+                yield found
+
+    def plain(self, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+        for some in chunks(rows, cache.AT_ONCE):
+            kept = self._store.cache.bodies(row.blob for row in some)
+            entries = self.entries([row for row in some if row.blob not in kept])
+            for row in some:
+                yield kept[row.blob] if row.blob in kept else next(entries).record.as_dict()
+
+    @cached_property
+    def _open_files(self) -> list[tuple[str, TreeEntry]]:
+        """All that stands in `queue/` itself."""
+        return [
+            (f"{layout.QUEUE}/{entry.name}", entry)
+            for entry in self._queue
+            if entry.name not in layout.HARMLESS and (entry.mode != TREE or entry.name != _RESOLVED)
+        ]
+
+    def _rows(
+        self, files: Sequence[tuple[str, TreeEntry]], *, whole: bool
+    ) -> tuple[list[Row], list[Invalid]]:
+        """What files hold, one row each; what is not known yet is read, and kept for next time."""
+        store = self._store
+        known = store.cache.known
+        new = [entry.oid for path, entry in files if entry.oid not in known and not _refused(path, entry)]
+        unread = self._learn(new, whole) if new else {}
+        known = store.cache.known
+        rows: list[Row] = []
+        invalid: list[Invalid] = []
+        for path, entry in files:
+            row = known.get(entry.oid) or unread.get(entry.oid, "")
+            if isinstance(row, Row) and row.path == path and entry.mode == FILE:
+                rows.append(row)
+                continue
+            problem = _refused(path, entry)
+            if problem is None and isinstance(row, Row):
+                problem = layout.out_of_place(row.escalation_id, row.status, row.path, path)
+            invalid.append(Invalid(store.full(path), problem or str(row), layout.id_of(path)))
+        store.cache.trim([entry.oid for _, entry in files])
+        return rows, invalid
+
+    def _learn(self, oids: Sequence[str], whole: bool) -> Mapping[str, str]:
+        """Read blobs into the cache; which of them could not be read, and why."""
+        if self._queue_id and self._store.repository.is_partial and self._store.remote:
+            self._fetch_missing(self._queue_id)
+        unread: dict[str, str] = {}
+        for some in chunks(oids, cache.AT_ONCE):
+            kept = []
+            for oid, data in self._blobs(some):
+                if isinstance(data, str):
+                    unread[oid] = data
+                    continue
+                found = _load(data)
+                if isinstance(found, str):
+                    kept.append(cache.Kept(oid, found))
+                    continue
+                if whole:
+                    self._store.remember(oid, found)
+                row = row_of(found, layout.path_of(found), oid)
+                kept.append(cache.Kept(oid, row, cache.body(found.as_dict())))
+            if kept:
+                self._store.cache.add(kept)
+        return unread
 
     @property
     def queue_id(self) -> str | None:
@@ -673,9 +788,7 @@ class GitSnapshot:
     def _resolved_files(self) -> list[tuple[str, TreeEntry]]:
         """All files below `queue/resolved/`, by one round of reading for each level of folders."""
         level = [
-            (f"{layout.QUEUE}/{e.name}", e.oid)
-            for e in self._queue
-            if e.mode == TREE and e.name == "resolved"
+            (f"{layout.QUEUE}/{e.name}", e.oid) for e in self._queue if e.mode == TREE and e.name == _RESOLVED
         ]
         files = []
         while level:
@@ -694,7 +807,7 @@ class GitSnapshot:
     def _read(self, files: Sequence[tuple[str, TreeEntry]]) -> Iterator[Entry | Invalid]:
         store = self._store
         wanted = [
-            entry.oid for path, entry in files if not _refused(path, entry) and entry.oid not in store._parsed
+            entry.oid for path, entry in files if not _refused(path, entry) and not store.known(entry.oid)
         ]
         read = dict(self._blobs(wanted))
         for path, entry in files:
@@ -786,7 +899,28 @@ def _refused(path: str, entry: TreeEntry) -> str | None:
     return None
 
 
+def _growing(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """Rows a few at a time and then more: whoever looks for the first that fits often has it soon."""
+    at, size = 0, _FIRST_FEW
+    while at < len(rows):
+        yield rows[at : at + size]
+        at, size = at + size, min(2 * size, cache.AT_ONCE)
+
+
+def _load(data: bytes) -> Record | str:
+    """The record in a blob's bytes, or what keeps them from being one."""
+    from . import codec
+
+    try:
+        return codec.loads(data)
+    except codec.Malformed as error:
+        return str(error)
+
+
 def _policy_file(entry: TreeEntry, data: bytes | str) -> PolicyFile:
+    from ..core.policies_file import PolicyFile
+    from . import codec
+
     if entry.mode not in (FILE, "100755"):
         return PolicyFile(problem=f"is {_BAD_MODES.get(entry.mode, 'no plain file')}")
     if isinstance(data, str):

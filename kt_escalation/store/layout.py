@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from ..core import ids
-from ..core.model import Record
+
+if TYPE_CHECKING:
+    from ..core.model import Record
 
 QUEUE = "queue"
 RESOLVED = "queue/resolved"
@@ -40,9 +43,12 @@ def id_of(path: str) -> str | None:
 
 def misplaced(record: Record, path: str) -> str | None:
     """What is wrong with a record standing at ``path``, None if nothing is."""
-    if id_of(path) != record.escalation_id:
-        return f"holds {record.escalation_id}, which its name does not say"
     expected = path_of(record)
-    if path != expected:
-        return f"is {record.status} and belongs at {expected}"
-    return None
+    return None if path == expected else out_of_place(record.escalation_id, record.status, expected, path)
+
+
+def out_of_place(escalation_id: str, status: str, expected: str, path: str) -> str:
+    """What is wrong with a record that belongs at ``expected`` and stands at ``path``."""
+    if id_of(path) != escalation_id:
+        return f"holds {escalation_id}, which its name does not say"
+    return f"is {status} and belongs at {expected}"

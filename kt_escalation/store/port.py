@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from ..core.model import Record
-from ..core.policies_file import PolicyFile
+from ..core.row import Row
+
+if TYPE_CHECKING:
+    from ..core.model import Record
+    from ..core.policies_file import PolicyFile
 
 
 class Stale(Exception):
@@ -28,8 +30,7 @@ class Unanswered(Exception):
         self.words = words
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A record as it stands in a snapshot: its path in the repository and the id of its bytes."""
 
     record: Record
@@ -37,8 +38,7 @@ class Entry:
     blob: str
 
 
-@dataclass(frozen=True)
-class Invalid:
+class Invalid(NamedTuple):
     """A file that should hold a record and does not."""
 
     path: str
@@ -46,8 +46,7 @@ class Invalid:
     escalation_id: str | None = None
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """One record written, in place of ``old`` if there was one; ``removed`` are files that go with it."""
 
     old: Entry | None
@@ -68,6 +67,15 @@ class Snapshot(Protocol):
     def resolved(self) -> Iterator[Entry | Invalid]:
         """All that is resolved, with what cannot be read."""
 
+    def rows(self, *, resolved: bool) -> tuple[list[Row], list[Invalid]]:
+        """A row for each that is open, or resolved, and what cannot be read."""
+
+    def entries(self, rows: Sequence[Row]) -> Iterator[Entry]:
+        """The whole records of rows that this snapshot gave."""
+
+    def plain(self, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+        """The same as plain JSON values, in the order of the keys."""
+
     def find(self, escalation_id: str) -> Entry | Invalid | None:
         """The escalation with that id, open or resolved."""
 
@@ -84,16 +92,14 @@ class Snapshot(Protocol):
         """The tree id of `policies/` and its files by path below the store's top."""
 
 
-@dataclass(frozen=True)
-class Author:
+class Author(NamedTuple):
     """Who commits, as git knows them."""
 
     name: str
     email: str
 
 
-@dataclass(frozen=True)
-class Proposal:
+class Proposal(NamedTuple):
     """What a branch of the remote holds beside the store branch.
 
     ``merged`` says that the store branch has it all by now. Else ``tip`` is the store as the branch would

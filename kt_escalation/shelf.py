@@ -1,0 +1,151 @@
+"""A store as far as it can be listed: what a table needs, without paying for the rules.
+
+`desk.Store` is a shelf with everything else. A listing of what this clone has read before needs
+neither the model nor YAML, so nothing here imports them before they are needed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .core import query
+from .core.query import Filter, Page
+from .core.row import Row
+from .core.times import to_millis
+from .errors import BadInput
+from .store.gitstore import GitStore
+from .store.port import Invalid, Port, Snapshot
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from .core.rights import Act
+
+LOCK_TIMEOUT = 60.0
+RETRY_TIMEOUT = 30.0
+# poll(2) counts milliseconds in 32 bits, a little under 25 days; whoever asks for more waits this long.
+LONGEST_WAIT = 20 * 86_400.0
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A page of rows, which cost less than records, and the files that could not be read."""
+
+    page: Page
+    invalid: tuple[Invalid, ...]
+    snapshot: Snapshot
+
+    def plain(self) -> Sequence[dict[str, Any]]:
+        """The records of the page as plain JSON values; while the store is open."""
+        return list(self.snapshot.plain(self.page.rows))
+
+
+class Shelf:
+    """An escalation store to look at; several threads may."""
+
+    def __init__(
+        self,
+        port: Port,
+        *,
+        clock: Callable[[], datetime] | None = None,
+        lock_timeout: float = LOCK_TIMEOUT,
+        retry_timeout: float = RETRY_TIMEOUT,
+    ) -> None:
+        self._port = port
+        self._clock = clock or (lambda: datetime.now(UTC))
+        self._lock_timeout = min(lock_timeout, LONGEST_WAIT)
+        self._retry_timeout = min(retry_timeout, LONGEST_WAIT)
+
+    @classmethod
+    def at(cls, path: str | os.PathLike[str]) -> Self:
+        """The store in the repository that holds ``path``. Raises NotAStore, GitFailed, BadInput."""
+        return cls(GitStore(Path(path)))
+
+    def close(self) -> None:
+        """End the helper process that reads git objects; the store may be used again afterwards."""
+        if isinstance(self._port, GitStore):
+            self._port.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _snapshot(self, rev: str | None, fetch: bool) -> Snapshot:
+        if fetch:
+            with self._port.writing(self._lock_timeout):
+                tip = self._port.tip(self._retry_timeout)
+            return tip if rev is None else self._port.read(rev)
+        return self._port.read(rev)
+
+    def rows(
+        self,
+        wanted: Filter | None = None,
+        *,
+        sort: str = query.DEFAULT_SORT,
+        limit: int = 0,
+        cursor: str | None = None,
+        mine: bool = False,
+        overdue: bool = False,
+        claimable: bool = False,
+        rev: str | None = None,
+        fetch: bool = False,
+    ) -> Rows:
+        """The escalations that match, from committed state: at once and offline unless ``fetch``.
+
+        Open ones by default, most severe then oldest first; ``limit`` 0 gives all. ``mine`` are
+        those that the caller holds, ``overdue`` those that a deadline, a lease or a route to nobody
+        known puts before their turn, ``claimable`` those that the caller could claim now.
+        Raises BadInput, NotAStore, NoIdentity.
+        """
+        wanted = wanted or Filter()
+        for key in ("team", "user", "agent_id"):
+            if getattr(wanted, key) == "":
+                raise BadInput(problem=f"the {key.replace('_', ' ')} to list is empty")
+        snapshot = self._snapshot(rev, fetch)
+        rows: list[Row] = []
+        invalid: list[Invalid] = []
+        for resolved, statuses in ((False, {"queued", "claimed"}), (True, {"resolved"})):
+            if wanted.statuses & statuses:
+                more, unreadable = snapshot.rows(resolved=resolved)
+                rows += more
+                invalid += unreadable
+        if mine or overdue or claimable:
+            rows = self._narrowed(
+                snapshot, [*filter(wanted.matches, rows)], mine=mine, overdue=overdue, claimable=claimable
+            )
+        page = query.select(rows, wanted, sort, limit, cursor)
+        return Rows(page, tuple(sorted(invalid, key=lambda item: item.path)), snapshot)
+
+    def _narrowed(
+        self, snapshot: Snapshot, rows: list[Row], *, mine: bool, overdue: bool, claimable: bool
+    ) -> list[Row]:
+        """Those of the rows whose records are all that is asked; this is where the rules are needed."""
+        from . import lookup
+
+        for asked, test in (
+            (mine, lookup.is_mine),
+            (overdue, lookup.is_overdue),
+            (claimable, lookup.is_claimable),
+        ):
+            if asked:
+                act = self._reader(snapshot, needed=test is not lookup.is_overdue)
+                entries = snapshot.entries(rows)
+                rows = [
+                    row for row, entry in zip(rows, entries, strict=True) if test(snapshot, entry.record, act)
+                ]
+        return rows
+
+    def _reader(self, snapshot: Snapshot, *, needed: bool) -> Act:
+        """Who looks, and now; the name only where it is needed."""
+        from .core import rights
+        from .core.policies import assemble
+
+        email = self._port.author().email if needed else "nobody@localhost"
+        return rights.act(email, to_millis(self._clock()), assemble(*snapshot.policies()))
