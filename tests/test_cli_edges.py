@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from lab import KT, Lab, Ran, git, ids, kt, record_text, state
+from lab import KT, Lab, Ran, git, ids, kt, kt_process, record_text, state
 from test_cli_life import ROSTER, at_a_terminal
 from test_cli_read import open_text, resolved_path, resolved_text
 
-from kt_escalation import __version__, errors
+from kt_escalation import Store, __version__, errors
 
 SCRIPTS = Path(sys.executable).parent
 ME = {"GIT_AUTHOR_NAME": "Alice", "GIT_AUTHOR_EMAIL": "alice@example.com"}
@@ -608,3 +608,22 @@ def test_init_of_a_clone_with_a_remote_that_is_gone_changes_nothing(lab: Lab) ->
     before = state(clone)
     ran = init("--json", cwd=clone)
     assert ran.code == 4 and ran.error["code"] == "remote_unreachable" and state(clone) == before
+
+
+def test_without_git_one_line_says_so(lab: Lab) -> None:
+    clone = lab.clone("alice")
+    nothing = lab.folder / "nothing"
+    nothing.mkdir()
+    for command in (["list"], ["claim", "--next"], ["init", str(nothing)]):
+        done = kt_process(*command, cwd=clone, env={"PATH": str(nothing)})
+        assert (done.code, done.out) == (2, "")
+        assert done.err.startswith("kt: git could not be started: ")
+        assert done.err.endswith("; install git 2.39 or newer\n")
+
+
+def test_a_folder_that_went_away_is_no_store(lab: Lab) -> None:
+    clone = lab.clone("alice")
+    with Store.open(clone) as store:
+        clone.rename(lab.folder / "away")
+        with pytest.raises(errors.NotAStore, match="there is no such folder"):
+            store.list()
