@@ -105,9 +105,9 @@ def is_claim(row: Row, act: Act, claim_id: str) -> bool:
     return row.claim_id == claim_id and row.holder is not None and act.is_me(row.holder)
 
 
-def is_mine(_: Snapshot, record: Record, act: Act) -> bool:
+def is_mine(row: Row, act: Act) -> bool:
     """Whether the actor holds it."""
-    return record.status == "claimed" and record.claim is not None and act.is_me(record.claim.claimed_by)
+    return row.status == "claimed" and row.holder is not None and act.is_me(row.holder)
 
 
 def is_overdue(_: Snapshot, record: Record, act: Act) -> bool:

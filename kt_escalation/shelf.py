@@ -126,16 +126,15 @@ class Shelf:
     def _narrowed(
         self, snapshot: Snapshot, rows: list[Row], *, mine: bool, overdue: bool, claimable: bool
     ) -> list[Row]:
-        """Those of the rows whose records are all that is asked; this is where the rules are needed."""
+        """Those of the rows that are all that is asked; this is where the rules are needed."""
         from . import lookup
 
-        for asked, test in (
-            (mine, lookup.is_mine),
-            (overdue, lookup.is_overdue),
-            (claimable, lookup.is_claimable),
-        ):
+        if mine:
+            act = self._reader(snapshot, needed=True)
+            rows = [row for row in rows if lookup.is_mine(row, act)]
+        for asked, test in ((overdue, lookup.is_overdue), (claimable, lookup.is_claimable)):
             if asked:
-                act = self._reader(snapshot, needed=test is not lookup.is_overdue)
+                act = self._reader(snapshot, needed=test is lookup.is_claimable)
                 entries = snapshot.entries(rows)
                 rows = [
                     row for row, entry in zip(rows, entries, strict=True) if test(snapshot, entry.record, act)

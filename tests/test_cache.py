@@ -301,22 +301,26 @@ def item_plain(item: Kept) -> object:
     return json.loads(item.body)
 
 
-def test_what_listings_no_longer_want_is_dropped(tmp_path: Path) -> None:
+def test_what_listings_no_longer_want_is_dropped_once_it_is_much(tmp_path: Path) -> None:
     file = tmp_path / "records"
-    items = [_kept(codec.loads(record_text(f"r{n}").encode())) for n in range(2_000)]
+    like = _kept(codec.loads(record_text("r").encode()))
+    assert isinstance(like.found, Row)
+    items = [
+        Kept(f"{n:040x}", like.found._replace(blob=f"{n:040x}"), like.body if n < 900 else b"")
+        for n in range(10_501)
+    ]
     whole = Cache(file)
     for at in range(0, len(items), cache.AT_ONCE):
         whole.add(items[at : at + cache.AT_ONCE])
     size = file.stat().st_size
-    wanted = [item.blob for item in items[:600]]
-    whole.trim(wanted[:1] + [item.blob for item in items[:1_999]])
+    wanted = [item.blob for item in items[:501]]
+    whole.trim(wanted)
     assert file.stat().st_size == size
-    whole.trim(wanted[:400])
+    whole.trim(wanted[:-1])
     assert file.stat().st_size < size / 4
     for reader in (whole, Cache(file)):
-        assert set(reader.known) == set(wanted[:400])
-        assert len(reader.bodies(wanted)) == 400
-        assert len(reader.bodies(item.blob for item in items)) == 400
+        assert reader.known == {item.blob: item.found for item in items[:500]}
+        assert list(reader.bodies(item.blob for item in items)) == wanted[:-1]
 
 
 def test_many_small_additions_become_few(tmp_path: Path) -> None:

@@ -29,8 +29,9 @@ from ..core.row import Row
 AT_ONCE = 500
 #: A record of more bytes than this, as JSON, is not kept; its row is.
 LARGEST = 32 * 1024
-# What the newest listing has not asked for is kept up to as much again and this much.
-_SPARE = 1_000
+# How much is kept that the newest listing has not asked for: former states, and what other folders of the
+# repository, worktrees and revisions hold. Reading that many rows takes a few milliseconds.
+_SPARE = 10_000
 _MOST_SEGMENTS = 200
 
 # A segment's head: a mark, the length of the rows, that of the records, the checksum of the rows.
@@ -129,7 +130,7 @@ class Cache:
     def trim(self, wanted: Collection[str]) -> None:
         """Drop what a listing has not asked for, once that is much."""
         with self._lock:
-            if len(self.known) > 2 * len(wanted) + _SPARE or self._segments > _MOST_SEGMENTS:
+            if len(self.known) > len(wanted) + _SPARE or self._segments > _MOST_SEGMENTS:
                 wanted = [blob for blob in wanted if blob in self.known]
                 with contextlib.suppress(OSError):
                     self._replace(self._packed(wanted))
