@@ -23,9 +23,10 @@ from memory import MemorySnapshot
 
 from kt_escalation import KtError, Store, intake
 from kt_escalation.core import ids, transitions, verify
-from kt_escalation.core.model import CATEGORIES, DECISIONS, SEVERITIES, Record
+from kt_escalation.core.model import Record
 from kt_escalation.core.policies import Policies, assemble
 from kt_escalation.core.rights import act, is_admin
+from kt_escalation.core.words import CATEGORIES, DECISIONS, SEVERITIES
 from kt_escalation.store import codec, layout
 from kt_escalation.store.port import Author, Change, Snapshot
 
