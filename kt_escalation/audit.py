@@ -241,18 +241,12 @@ class Audit:
             yield from self._by_standard(commit, taken, self._standard)
 
     def _by_record(self, commit: Commit) -> Iterator[tuple[str, list[_State], list[_State]]]:
-        sides: dict[str, tuple[list[_State], list[_State]]] = {}
-        for change in commit.changes:
-            name = layout.id_of(change.path) if change.path.startswith(_QUEUE_FILES) else None
-            if name is None:
-                continue
-            old, new = sides.setdefault(name, ([], []))
-            if change.old is not None:
-                old.append(self._state(change.path, change.old_mode, change.old))
-            if change.new is not None:
-                new.append(self._state(change.path, change.new_mode, change.new))
-        for name, (olds, news) in sorted(sides.items()) if len(sides) > 1 else sides.items():
-            yield name, olds, news
+        for name, olds, news in _files_of(commit):
+            yield (
+                name,
+                [self._state(change.path, change.old_mode, change.old or "") for change in olds],
+                [self._state(change.path, change.new_mode, change.new or "") for change in news],
+            )
 
     def _learn(self, commits: Sequence[Commit]) -> None:
         """Read what the files of some commits hold, in one go."""
@@ -710,7 +704,7 @@ def _content(found: Object | None) -> _Content:
 
 
 def _files_of(commit: Commit) -> Iterator[tuple[str, list[Change], list[Change]]]:
-    """The changes of a commit by record: those that had a file before, and those that have one after."""
+    """The changes of a commit by record, in the order of ids: those that had a file before, and that have one after."""
     sides: dict[str, tuple[list[Change], list[Change]]] = {}
     for change in commit.changes:
         name = layout.id_of(change.path) if change.path.startswith(_QUEUE_FILES) else None
@@ -718,7 +712,7 @@ def _files_of(commit: Commit) -> Iterator[tuple[str, list[Change], list[Change]]
             olds, news = sides.setdefault(name, ([], []))
             olds += [change] if change.old is not None else []
             news += [change] if change.new is not None else []
-    for name, (olds, news) in sides.items():
+    for name, (olds, news) in sorted(sides.items()) if len(sides) > 1 else sides.items():
         yield name, olds, news
 
 

@@ -20,8 +20,10 @@ from . import canonical
 from .model import Record
 from .times import CANONICAL_TIME, parse_time
 
-# Values of keys by their text; at most this many, then all are forgotten.
-_REMEMBERED = 20_000
+# Values of keys by their text: at most this many, then all are forgotten, and none of a longer text, which
+# hardly ever comes twice.
+_REMEMBERED = 10_000
+_LONGEST = 512
 _known: dict[str, tuple[str, Any]] = {}
 
 _ORDER = {key: index for index, key in enumerate(Record.model_fields)}
@@ -93,9 +95,10 @@ def _learn(chunk: str) -> tuple[str, Any]:
     value = validate(tuple(item) if isinstance(item, list) else item)
     if end != len(lines) or canonical.text_of(key, dump(value)) != chunk:
         raise _NotCanonical
-    if len(_known) >= _REMEMBERED:
-        _known.clear()
-    _known[chunk] = (key, value)
+    if len(chunk) <= _LONGEST:
+        if len(_known) >= _REMEMBERED:
+            _known.clear()
+        _known[chunk] = (key, value)
     return key, value
 
 

@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,7 +104,7 @@ class Host:
         """Stop at once, with all that is going on."""
 
 
-class Server(Host):
+class Server(Host, ABC):
     """A host that is a process and listens on a port."""
 
     def __init__(self, folder: Path, repository: Path) -> None:
@@ -113,8 +114,9 @@ class Server(Host):
         folder.mkdir()
         self.log = folder / "log"
 
+    @abstractmethod
     def command(self) -> list[str]:
-        raise NotImplementedError
+        """The program and its arguments, which stays in the foreground."""
 
     def environment(self, person: str) -> dict[str, str]:
         return {}
