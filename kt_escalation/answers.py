@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -87,14 +88,29 @@ class Swept:
 
 
 @dataclass(frozen=True)
+class Compacted:
+    """What a compaction folded: how many of each month (`2026/03`) and into each new archive, by path.
+
+    ``left`` are files of those months that stay as they are, and why; ``more`` says that one commit
+    was not enough.
+    """
+
+    months: Mapping[str, int]
+    archives: Mapping[str, int]
+    left: tuple[Invalid, ...]
+    more: bool
+    result: Result
+
+
+@dataclass(frozen=True)
 class Moment:
-    """One line of the timeline: what a commit did to one escalation."""
+    """One line of the timeline: what a commit did to one escalation, or by compaction to many (None)."""
 
     commit: str
     at: datetime
     author: str
     email: str
-    escalation_id: str
+    escalation_id: str | None
     action: str
     actor: str | None
     outcome: str | None

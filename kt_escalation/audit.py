@@ -8,14 +8,15 @@ invent, side branches whose rights were lost meanwhile.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from itertools import islice
 
 from . import lifeline, lookup
-from .core import rights, signatures, story, verify
+from .core import compaction, rights, signatures, story, verify
+from .core.compaction import Folding
 from .core.model import Record
 from .core.policies import Policies, assemble
 from .core.policies_file import WAIVERS
@@ -23,12 +24,13 @@ from .core.roster import Roster, person
 from .core.times import format_time
 from .core.verify import Context, Violation
 from .core.words import MAX_BYTES
-from .errors import NotAStore
-from .store import codec, graph, layout
+from .errors import NotAllowed, NotAStore
+from .store import codec, folding, graph, layout
 from .store.git import Object
 from .store.gitstore import GitSnapshot, GitStore
 from .store.graph import Change, Commit
 from .store.message import MAX_NAMED
+from .store.port import Entry
 
 _PLAIN = "100644"
 _NOT_CANONICAL = "is not in canonical form"
@@ -153,6 +155,8 @@ class Audit:
         self._forked = False
         # Hashes of the names that have been born: a number each, whatever the names are.
         self._born: set[int] = set()
+        # The same of those that are in an archive.
+        self._archived: set[int] = set()
         self._guilty: set[tuple[str, str]] = set()
         # Policy changes by who was no admin, until a merge by one brings them in.
         self._pending: dict[str, list[Offence]] = {}
@@ -219,6 +223,7 @@ class Audit:
     def _plain(self, commit: Commit) -> Iterator[Offence]:
         parent = commit.parents[0] if commit.parents else None
         if parent is None or not self._is_store(parent):
+            yield from self._imported_archives(commit)
             for name, _, news in self._by_record(commit):
                 self.tally.imported += len(news)
                 yield from self._imported(commit, name, news)
@@ -230,11 +235,14 @@ class Audit:
         policies = self.policies(parent)
         taken: list[_Step] = []
         names: list[str] = []
+        whole = commit
+        if graph.touches_archives(commit):
+            commit = yield from self._archives(commit, policies, names)
         for name, olds, news in self._by_record(commit):
             names.append(name)
             yield from self._step(commit, policies, name, olds, news, taken)
         self.tally.people.add(rights.known_as(commit.email, policies.roster))
-        self._ask(commit, policies, *([self._standard.policies] if self._standard else []))
+        self._ask(whole, policies, *([self._standard.policies] if self._standard else []))
         yield from self._foreign(commit, commit.changes)
         yield from self._trailers(commit, names, taken, policies.roster)
         if self._standard is not None:
@@ -253,6 +261,8 @@ class Audit:
         wanted = {
             oid: None
             for commit in commits
+            # What a compaction deletes is compared by its id alone.
+            if not graph.touches_archives(commit)
             for change in commit.changes
             if change.path.startswith(_QUEUE_FILES) and layout.id_of(change.path)
             for oid in (change.old, change.new)
@@ -325,6 +335,11 @@ class Audit:
         news: Sequence[_State],
     ) -> Iterator[Offence]:
         """What is wrong with a step, if it is no restoration."""
+        if news and not olds and self._is_archived(commit.parents[0], name):
+            yield self._offence(
+                commit, news[0].path, "twice", f"{name} in its archive, and nowhere else", name
+            )
+            return
         old = olds[0] if olds else None
         new = news[0] if news else None
         where = (new or old or _NOWHERE).path
@@ -367,6 +382,8 @@ class Audit:
         if not rights.is_admin(rights.act(commit.email, commit.committed_at, policies)):
             return False
         legal = lifeline.legal_states(self._store, commit.parents[0], name)
+        if not olds and self._is_archived(commit.parents[0], name):
+            return False
         broken = not olds or any(old.problem or old.record not in legal for old in olds)
         return broken and news[0].record in legal
 
@@ -484,12 +501,107 @@ class Audit:
             for violation in wrong:
                 yield self._offence(commit, path, violation.rule, violation.expected)
 
+    # --- archives ---------------------------------------------------------------------------------
+
+    def _archives(
+        self, commit: Commit, policies: Policies, names: list[str]
+    ) -> Generator[Offence, None, Commit]:
+        """Judge what a commit did to archives; what is left of it to judge. ``names`` gets what was moved."""
+        done = folding.done_by(self._store, commit, self._snapshot(commit.parents[0]))
+        verdict = compaction.judge(done, commit.committed_at, self._store.blob_of)
+        for path, rule, expected in verdict.violations:
+            yield self._offence(commit, path, rule, expected)
+        if done.made:
+            yield from self._compacted_by(commit, policies, "")
+            yield from self._compaction_told(commit, policies.roster)
+            if self._standard is not None:
+                yield from self._compacted_by_standard(commit, done, self._standard)
+        for path, name in verdict.folded.items():
+            self._archived.add(hash(name))
+            if self._forked:
+                self._next.setdefault((name, done.deleted[path]), (None, commit.oid))
+        names += verdict.folded.values()
+        return graph.without(commit, verdict.folded)
+
+    def _compacted_by(self, commit: Commit, policies: Policies, where: str) -> Iterator[Offence]:
+        """A compaction is for admins, by the policies given."""
+        try:
+            who = rights.act(commit.email, commit.committed_at, policies)
+            rights.require_role(who, "compact", "the store", "admin")
+        except NotAllowed as error:
+            yield self._offence(commit, layout.RESOLVED, error.code, f"{where}{error.what}")
+
+    def _compacted_by_standard(self, commit: Commit, done: Folding, standard: Standard) -> Iterator[Offence]:
+        limit = standard.now + standard.policies.settings.claims.clock_tolerance
+        for month in sorted({made.name.month for made in done.made}):
+            if not compaction.is_closed(month, limit):
+                expected = f"a month that is over by now, {format_time(standard.now)}; {month} is not"
+                yield self._offence(commit, layout.RESOLVED, "compaction", expected)
+        if self._trees.get(commit.parents[0]) != standard.policies.tree:
+            yield from self._compacted_by(commit, standard.policies, "legal by the policies of the base: ")
+
+    def _compaction_told(self, commit: Commit, roster: Roster | None) -> Iterator[Offence]:
+        """What a compaction's message says, where it says it, is what was done, and by whom."""
+        me = rights.known_as(commit.email, roster)
+        said = dict(commit.trailers)
+        if said.get("Kt-Action", "compact") != "compact":
+            yield self._offence(commit, layout.QUEUE, "trailers", "Kt-Action: compact")
+        if person(roster, said.get("Kt-Actor", me)) != person(roster, me):
+            yield self._offence(commit, layout.QUEUE, "trailers", f"Kt-Actor: {me}")
+
+    def _imported_archives(self, commit: Commit) -> Iterator[Offence]:
+        """The archives that the first commit brings, each of whose records is one that is imported."""
+        if not graph.touches_archives(commit):
+            return
+        for made in folding.done_by(self._store, commit, None).made:
+            try:
+                files = compaction.contents(made)
+            except compaction.BadArchive as error:
+                yield self._offence(commit, made.path, "file", f"an archive; it {error}")
+                continue
+            self.tally.imported += len(files)
+            for name, data in files.items():
+                content = _content(Object("", "blob", len(data), data))
+                wrong = content.problem
+                if content.record is not None:
+                    wrong = layout.misfiled(content.record, made.name.month, name) or wrong
+                if wrong is not None:
+                    yield self._offence(commit, made.path, "file", f"a record; {name} {wrong}", name)
+                elif hash(name) in self._born:
+                    yield self._offence(commit, made.path, "twice", f"{name} once", name)
+                self._born.add(hash(name))
+                self._archived.add(hash(name))
+
+    def _merged_archives(self, commit: Commit, differing: Sequence[Sequence[Change]]) -> Iterator[Offence]:
+        """A merge has each archive that any of its parents has, and no other."""
+        parts = [{c.path: c for c in changes if layout.archive_at(c.path)} for changes in differing]
+        for path in sorted({path for side in parts for path in side}):
+            found = [side[path] for side in parts if path in side]
+            if any(change.old is not None for change in found):
+                yield self._offence(commit, path, "archive", "an archive never changes and is never deleted")
+            elif len(found) == len(differing):
+                yield self._offence(commit, path, "merge", "each archive as one of the parents has it")
+
+    def _is_archived(self, commit: str, name: str) -> bool:
+        """Whether a record is in an archive at a commit."""
+        if hash(name) not in self._archived and not (self._base and self._base.places(name)):
+            return False
+        snapshot = self._snapshot(commit)
+        return snapshot is not None and bool(snapshot.places(name))
+
+    def _is_moved(self, commit: str, name: str, oid: str | None) -> bool:
+        """Whether the record that a file held is in an archive at a commit, byte for byte."""
+        snapshot = self._snapshot(commit)
+        found = snapshot.find(name) if snapshot else None
+        return isinstance(found, Entry) and found.blob == oid
+
     # --- merges -----------------------------------------------------------------------------------
 
     def _merge(self, commit: Commit) -> Iterator[Offence]:
         differing = [graph.differences(self._store, parent, commit.oid) for parent in commit.parents]
         if any(differing):
             yield from self._merged_policies(commit, differing)
+            yield from self._merged_archives(commit, differing)
             yield from self._merged_records(commit, differing)
             own = set.intersection(*({change.path for change in changes} for changes in differing))
             yield from self._foreign(commit, [change for change in differing[0] if change.path in own])
@@ -568,7 +680,12 @@ class Audit:
                 olds = [change.old for change in side.values() if change.old is not None]
                 news = [change.new for change in side.values() if change.new is not None]
                 was, became = olds[0] if olds else None, news[0] if news else None
-                if not self._leads(name, was, became):
+                if was is None and self._is_archived(commit.oid, name):
+                    expected = f"{name} in its archive, and nowhere else"
+                    yield self._offence(commit, paths[0], "twice", expected, name)
+                elif not self._leads(name, was, became) and not (
+                    became is None and self._is_moved(commit.oid, name, was)
+                ):
                     known = self._next.get((name, became))
                     by = f", which commit {known[1][:12]} had taken further" if known else ""
                     yield self._offence(commit, paths[0], "merge", f"the newest state of {name}{by}", name)
@@ -606,6 +723,10 @@ class Audit:
             if not by_admin and any(change.path.startswith(_POLICY_FILES) for change in step.changes):
                 for violation in verify.judge_policies(step.email, now):
                     yield self._offence(step, layout.POLICIES, violation.rule, f"{violation.expected}{also}")
+            if graph.touches_archives(step):
+                where = f"legal on the branch that merge {merge.oid[:12]} brings it to: "
+                yield from self._compacted_by(step, now, where)
+                continue
             for name, olds, news in self._by_record(step):
                 if not news or news[0].record is None or (step.oid, name) in self._guilty:
                     continue

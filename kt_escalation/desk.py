@@ -11,12 +11,12 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from . import feed, intake, lifeline, lookup
-from .answers import Found, Listing, Moment, Result, Swept
+from .answers import Compacted, Found, Listing, Moment, Result, Swept
 from .core import canonical, deadlines, ids, query, rights, story, sweep, transitions
 from .core.feed import Event
 from .core.model import Record
@@ -39,13 +39,15 @@ from .errors import (
 )
 from .landing import Lander, Plan
 from .shelf import LOCK_TIMEOUT, RETRY_TIMEOUT, Shelf
-from .store import doctor, history, setup
+from .store import doctor, folding, history, setup
 from .store.doctor import Finding
-from .store.gitstore import GitStore
+from .store.gitstore import GitSnapshot, GitStore
 from .store.message import Message
 from .store.port import Change, Entry, Invalid, Port, Snapshot
 from .store.setup import Made
 
+#: How long ago a month must have ended to be compacted, where nothing else is said (design, section 10).
+COMPACT_BEFORE = timedelta(days=90)
 # How many actions a sweep's commit message tells in words; its changes tell the others.
 TOLD = 100
 
@@ -160,7 +162,10 @@ class Store(Shelf):
             entry.blob,
             snapshot.revision,
             canonical.shown(record),
-            tuple(other.escalation_id for other in snapshot.reopeners(record.escalation_id)),
+            # Only what is resolved can be reopened.
+            tuple(o.escalation_id for o in snapshot.reopeners(record.escalation_id))
+            if record.resolution
+            else (),
             rights.quorum(record, policies, lookup.deciders(snapshot, record)),
             deadlines.deadline(record),
             sweep.overdue(record, policies, self._clock()),
@@ -176,6 +181,8 @@ class Store(Shelf):
             raise BadInput(problem="this store has no git history")
         for step in history.steps(self._port, snapshot.revision, wanted, limit):
             told = story.between(step.before, step.after)
+            if step.folded:
+                told = (story.Happening("compact", text=step.folded),)
             if step.problem:
                 told = (story.Happening("unreadable", text=step.problem),)
             for happening in reversed(told):
@@ -184,7 +191,7 @@ class Store(Shelf):
                     step.committed_at,
                     step.author,
                     step.email,
-                    step.escalation_id,
+                    step.escalation_id or None,
                     happening.action,
                     happening.actor,
                     happening.outcome,
@@ -647,6 +654,7 @@ class Store(Shelf):
             whole = isinstance(found, Entry) and found.blob == self._port.blob_id(legal)
             if whole and len(paths) == 1:
                 raise NothingToRestore(escalation_id=escalation_id)
+            _require_no_archive(snapshot, escalation_id)
             message = Message("restore", [escalation_id], act.actor, text=words)
             return Plan((Change(None, legal, tuple(paths)),), message, (legal,))
 
@@ -711,6 +719,39 @@ class Store(Shelf):
             return Swept(dues, Result((), snapshot.revision, False), invalid)
         result = self._lander.land(decide, partial=False)
         return Swept(dues, result, invalid)
+
+    def compact(self, before: timedelta = COMPACT_BEFORE, *, dry_run: bool = False) -> Compacted:
+        """Fold the resolved files of months that ended ``before`` ago into archives, in one commit; for admins.
+
+        No command sees a difference but in paths. With ``dry_run`` only say what that would be.
+        Raises BadInput, NotAllowed and what writing raises.
+        """
+        if not isinstance(self._port, GitStore):
+            raise BadInput(problem="this store has no files to fold")
+        port, known = self._port, folding.Known()
+
+        def fold(snapshot: Snapshot, act: Act) -> folding.Fold:
+            rights.require_role(act, "compact", "the store", "admin")
+            return folding.fold(port, port.at(snapshot.revision), _ago(act.now, before), known)
+
+        # All that there is to read is read before the clock of the commit runs.
+        snapshot = self._snapshot(None, fetch=True)
+        found = fold(snapshot, self._reader(snapshot, needed=True))
+
+        def decide(snapshot: Snapshot, act: Act) -> Plan:
+            nonlocal found
+            found = fold(snapshot, act)
+            if not found.batches:
+                return Plan()
+            first, *_, last = [*found.months, *found.months]
+            span = first if first == last else f"{first} to {last}"
+            return Plan(
+                message=Message("compact", found.names, act.actor, detail=f"of {span.replace('/', '-')}"),
+                others=folding.files_of(port, port.at(snapshot.revision), found.batches),
+            )
+
+        done = Result((), snapshot.revision, False) if dry_run else self._lander.land(decide, partial=False)
+        return Compacted(found.months, found.paths, found.left, found.more, done)
 
     def wait(self, escalation_id: str, timeout: float | None = None) -> Found:
         """Wait until an escalation is resolved, asking the remote again and again; may run in a thread.
@@ -827,6 +868,29 @@ def _message(
         more = f"({given} of {first.requires.approvals})" if len(changes) == 1 else more
     named = [change.new.escalation_id for change in changes]
     return Message(action, named, act.actor, claim_id=used, outcome=outcome, detail=more, text=text)
+
+
+def _ago(now: datetime, span: timedelta) -> datetime:
+    """The moment that long before. Raises BadInput for what is no time ago."""
+    if span < timedelta():
+        raise BadInput(problem="before is less than nothing; give a duration such as 90d")
+    try:
+        return now - span
+    except OverflowError:
+        raise BadInput(problem="before is longer ago than time can say") from None
+
+
+def _require_no_archive(snapshot: Snapshot, escalation_id: str) -> None:
+    """Raise NothingToRestore for what is in an archive: that never changes."""
+    places = snapshot.places(escalation_id) if isinstance(snapshot, GitSnapshot) else ()
+    if places:
+        raise NothingToRestore(
+            says="{escalation_id} is in {path}, and an archive never changes",
+            hint="take other files of that id out of the queue with `git rm`; what is wrong in the archive "
+            "can only be accepted, in policies/waivers.yaml",
+            escalation_id=escalation_id,
+            path=places[0].archive.path,
+        )
 
 
 def _from_holder(before: Sequence[Record]) -> str:

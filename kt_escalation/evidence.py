@@ -292,6 +292,8 @@ class _Case:
 def _told(step: history.Step) -> Iterator[str]:
     """What a commit did to one escalation, as lines."""
     happened = story.between(step.before, step.after)
+    if step.folded:
+        happened = (story.Happening("compact", text=step.folded),)
     if step.problem:
         happened = (story.Happening("unreadable", text=step.problem),)
     for it in happened:

@@ -70,17 +70,19 @@ def _written(snapshot: GitSnapshot, out: BinaryIO, form: Format) -> Exported:
         done.size += len(data)
 
     put = _csv(write) if form == "csv" else _jsonl(write)
+    last = None
     for where, file, item in snapshot.everything():
-        blob = file.oid
-        kind = "commit" if file.mode == SUBMODULE else "blob"
-        listing.update(f"{file.mode} {kind} {blob}\t".encode() + os.fsencode(where) + b"\0")
+        if where != last:  # an archive's file comes once for each record in it
+            kind = "commit" if file.mode == SUBMODULE else "blob"
+            listing.update(f"{file.mode} {kind} {file.oid}\t".encode() + os.fsencode(where) + b"\0")
+            last = where
         if isinstance(item, Entry):
             done.records += 1
             done.resolved += item.record.resolution is not None
-            put(blob, where, item, None)
+            put(item.blob, where, item, None)
         elif isinstance(item, Invalid):
             done.invalid.append(item)
-            put(blob, where, None, item.error)
+            put(file.oid, where, None, item.error)
     done.open = done.records - done.resolved
     done.listing, done.sha256 = listing.hexdigest(), digest.hexdigest()
     return done

@@ -13,7 +13,7 @@ from .core.feed import Cursor, Event
 from .core.model import Record
 from .core.words import MAX_BYTES
 from .errors import BadInput, GitFailed, LockTimeout, NotInHistory, RemoteUnreachable, ShallowClone
-from .store import codec, graph, layout
+from .store import codec, folding, graph, layout
 from .store.gitstore import GitStore
 from .store.graph import Change, Commit
 
@@ -154,7 +154,9 @@ def follow(
 
 def _events(store: GitStore, revisions: Sequence[str], cursor: Cursor) -> Iterator[Event]:
     batch: list[_Step] = []
-    for step in _steps(graph.walk(store, revisions, merged=True), cursor):
+    # A compaction changes no escalation, so it is no event; what it only pretends to move is one.
+    commits = (folding.without_moved(store, commit) for commit in graph.walk(store, revisions, merged=True))
+    for step in _steps(commits, cursor):
         batch.append(step)
         if len(batch) == _AT_ONCE:
             yield from _told(store, batch)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from .answers import Result
@@ -51,6 +51,8 @@ class Plan:
     failed: tuple[Failure, ...] = ()
     warnings: tuple[str, ...] = ()
     find: str | None = None
+    #: Files that are written (None: deleted) beside the records that change, by path.
+    others: Mapping[str, bytes | None] = field(default_factory=dict)
 
 
 Decide = Callable[[Snapshot, Act], Plan]
@@ -106,16 +108,22 @@ class Lander:
                     plan = decide(snapshot, act)
                     _judge(plan, partial)
                     faults.point("after-decide")
-                    if not plan.changes:
+                    if not plan.changes and not plan.others:
                         return self._done(plan, None, snapshot.revision, follow=branch is None)
                     left = end - time.monotonic()
                     if attempts > 1 and left < LEAST_FOR_PUSH:
                         raise RetriesExhausted(attempts=attempts, seconds=self.retry_timeout)
-                    when = max(now, *(change.new.last_time for change in plan.changes))
+                    when = max([now, *(change.new.last_time for change in plan.changes)])
                     if branch is not None:
                         return self._propose(snapshot, decide, act, plan, author, when, branch, sent, end)
                     commit = self.port.commit(
-                        snapshot, plan.changes, str(plan.message), author, when, max(left, LEAST_FOR_PUSH)
+                        snapshot,
+                        plan.changes,
+                        str(plan.message),
+                        author,
+                        when,
+                        max(left, LEAST_FOR_PUSH),
+                        plan.others,
                     )
                     return self._done(plan, commit)
                 except Stale:

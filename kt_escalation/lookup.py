@@ -63,7 +63,7 @@ def named(snapshot: Snapshot, text: str) -> str:
             "or at least 4 characters after esc_"
         )
     for resolved in (False, True):
-        fits = sorted(name for name in snapshot.ids(resolved=resolved) if name.startswith(text))
+        fits = sorted(snapshot.ids(resolved=resolved, prefix=text))
         if len(fits) == 1:
             return fits[0]
         if fits:

@@ -99,9 +99,9 @@ class MemorySnapshot:
         fits = [entry.record for entry in entries if entry.record.reopens == escalation_id]
         return sorted(fits, key=lambda record: (record.raised_at, record.escalation_id))
 
-    def ids(self, *, resolved: bool) -> Sequence[str]:
+    def ids(self, *, resolved: bool, prefix: str = "") -> Sequence[str]:
         paths = [p for p in sorted(self._commit.files) if p.startswith(layout.RESOLVED) == resolved]
-        return [found for found in map(layout.id_of, paths) if found]
+        return [found for found in map(layout.id_of, paths) if found and found.startswith(prefix)]
 
     def policies(self) -> tuple[str | None, Mapping[str, PolicyFile]]:
         found: dict[str, PolicyFile] = {}
@@ -147,20 +147,32 @@ class MemoryStore:
         author: Author,
         when: datetime,
         timeout: float,
+        others: Mapping[str, bytes | None] | None = None,
     ) -> str:
         if base.revision != self.world.commits[-1].id:
             raise Stale
-        commit = self._on(self.world.commits[-1], changes, author, message)
+        commit = self._on(self.world.commits[-1], changes, author, message, others)
         self.world.commits.append(commit)
         return commit.id
 
-    def _on(self, base: Commit, changes: Sequence[Change], author: Author, message: str) -> Commit:
+    def _on(
+        self,
+        base: Commit,
+        changes: Sequence[Change],
+        author: Author,
+        message: str,
+        others: Mapping[str, bytes | None] | None = None,
+    ) -> Commit:
         files = dict(base.files)
         for change in changes:
             for path in (change.old.path if change.old else None, *change.removed):
                 if path is not None:
                     files.pop(path, None)
             files[layout.path_of(change.new)] = codec.dumps(change.new)
+        for path, data in (others or {}).items():
+            files.pop(path, None)
+            if data is not None:
+                files[path] = data
         self.world.made += 1
         return Commit(f"{self.world.made:040x}", files, author, message)
 

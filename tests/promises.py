@@ -70,6 +70,7 @@ class FaultyPort:
         author: Author,
         when: datetime,
         timeout: float,
+        others: Mapping[str, bytes | None] | None = None,
     ) -> str:
         fault = self.faults.popleft() if self.faults else "none"
         if fault == "second":
@@ -77,7 +78,7 @@ class FaultyPort:
         self._silent = fault.endswith("silent")
         if fault.startswith("lost"):
             raise Unanswered("f" * 40, "hung up")
-        commit = self._port.commit(base, changes, message, author, when, timeout)
+        commit = self._port.commit(base, changes, message, author, when, timeout, others)
         if fault.startswith("landed"):
             raise Unanswered(commit, "hung up")
         return commit

@@ -232,3 +232,28 @@ def test_a_proposal_stands_beside_the_store_and_is_never_overwritten_unseen(make
             theirs.propose(tip, [change], "late\n", ALICE, NOW, "topic", seen, TIMEOUT)
     newer = theirs.propose(tip, [change], "newer\n", ALICE, NOW, "topic", commit, TIMEOUT)
     assert newer != commit
+
+
+def test_files_beside_records_are_written_and_deleted_in_the_same_commit(make: Make) -> None:
+    mine, theirs = store_with(make, "one")
+    was = entry(mine, "esc_one")
+    revision = mine.commit(
+        mine.tip(TIMEOUT),
+        [Change(None, codec.loads(record_text("two").encode()))],
+        "kt: test\n",
+        mine.author(),
+        NOW,
+        TIMEOUT,
+        {was.path: None, "policies/other.yaml": PACK},
+    )
+    now = theirs.tip(TIMEOUT)
+    assert now.revision == revision and now.ids(resolved=False) == ["esc_two"]
+    assert sorted(now.policies()[1]) == ["policies/other.yaml", "policies/policy-config.yaml"]
+
+
+def test_ids_can_be_asked_for_by_how_they_begin(make: Make) -> None:
+    mine, _ = store_with(make, "one", "other", "two")
+    land(mine, *(Change(e, resolved(e.record)) for e in (entry(mine, "esc_one"), entry(mine, "esc_two"))))
+    now = mine.tip(TIMEOUT)
+    assert now.ids(resolved=False, prefix="esc_o") == ["esc_other"]
+    assert now.ids(resolved=True, prefix="esc_o") == ["esc_one"]

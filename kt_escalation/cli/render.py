@@ -193,5 +193,5 @@ def timeline(moments: Iterator[Moment] | Iterator[Event]) -> Iterator[str]:
         )
         yield (
             f"{format_time(moment.at)}  {moment.commit[:12]}  {moment.action.ljust(8)} "
-            f"{moment.escalation_id}  {who}{other}{outcome}{text}"
+            f"{moment.escalation_id or '-'}  {who}{other}{outcome}{text}"
         )

@@ -1,7 +1,8 @@
-"""Commands for who runs the queue: assign, reopen, restore, sweep."""
+"""Commands for who runs the queue: assign, reopen, restore, sweep, compact."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import click
@@ -10,6 +11,7 @@ from ..core.text import visible
 from ..errors import Usage
 from .app import (
     PARTIAL,
+    SPAN,
     common,
     escalation,
     id_option,
@@ -128,3 +130,56 @@ def sweep_command(ctx: click.Context, /, **given: Any) -> None:
     else:
         where = f" in commit {(result.commit or '')[:12]}" if result.changed else ""
         warn(f"{len(swept.due)} swept{where}")
+
+
+@escalation.command("compact")
+@click.option(
+    "--before",
+    type=SPAN,
+    default="90d",
+    show_default=True,
+    metavar="TIME",
+    help="Of months that were over this long ago.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be folded.")
+@writes
+@common
+@click.pass_context
+def compact_command(ctx: click.Context, /, **given: Any) -> None:
+    """Fold what was resolved months ago into archives; for admins.
+
+    It keeps a store fast that has many. Every record stays as it is, byte for byte, and every command
+    finds it there; `verify` proves it.
+    One commit takes what fits into 64 archives of 1 MiB; if there is more, it says so: run it again.
+    """
+    with writing_store(ctx, given) as store:
+        done = store.compact(timedelta(seconds=given["before"]), dry_run=given["dry_run"])
+    for text in done.result.warnings:
+        warn(text)
+    for item in done.left:
+        warn(f"{item.path} {item.error}; it stays as it is")
+    count = sum(done.archives.values())
+    if given["as_json"]:
+        put_json(
+            {
+                "commit": done.result.commit,
+                "changed": done.result.changed,
+                "dry_run": given["dry_run"],
+                "compacted": count,
+                "months": {month.replace("/", "-"): number for month, number in done.months.items()},
+                "archives": list(done.archives),
+                "left": [{"path": item.path, "error": item.error} for item in done.left],
+                "more": done.more,
+            }
+        )
+        return
+    for path, number in done.archives.items():
+        click.echo(f"{path}\t{number}")
+    if given["dry_run"]:
+        warn(f"{count} would be compacted; nothing was changed")
+    elif done.result.changed:
+        warn(f"{count} compacted in commit {(done.result.commit or '')[:12]}")
+    else:
+        warn("nothing to compact")
+    if done.more:
+        warn("there is more: run it again")

@@ -14,6 +14,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -371,11 +372,14 @@ class Repository:
             mode, _, oid = facts.split(" ")
             yield path, TreeEntry(mode, path.rpartition("/")[2], oid)
 
-    def grep(self, commit: str, pattern: str, folder: str) -> list[str]:
-        """The files below a folder of a commit that hold a line of a basic regular expression."""
-        done = self._run(
-            "grep", "-l", "-z", "--full-name", "-e", pattern, commit, "--", f":(top,literal){folder}"
-        )
+    def grep(self, commit: str, pattern: str, folder: str, leave_out: str) -> list[str]:
+        """The files below a folder of a commit that hold a line of a basic regular expression.
+
+        ``leave_out`` is a pattern (gitglossary, *pathspec*, glob) of files below it that are not searched.
+        """
+        inside = "".join(f"\\{char}" if char in "*?[\\" else char for char in folder)
+        where = [f":(top,literal){folder}", f":(top,glob,exclude){inside}/{leave_out}"]
+        done = self._run("grep", "-l", "-z", "--full-name", "-e", pattern, commit, "--", *where)
         return [name.partition(":")[2] for name in done.text.split("\0") if name]
 
     def is_branch_name(self, name: str) -> bool:
@@ -566,16 +570,20 @@ class Repository:
             f"{entry[0]} {entry[1]}\t{path}" if entry else f"0 {gone}\t{path}"
             for path, entry in entries.items()
         ]
-        write = [path for path in follow if entries[path]]
-        remove = [path for path in follow if not entries[path]]
+        # Too many for a command line; the shell takes the lists away when it ends.
+        lists = Path(tempfile.mkdtemp(prefix="kt-"))
+        for name, present in (("write", True), ("remove", False)):
+            paths = [path for path in follow if (entries[path] is not None) == present]
+            (lists / name).write_bytes(os.fsencode("".join(f"{path}\0" for path in paths)))
         script = """
-            git_dir=$1 work_tree=$2 message=$3 ref=$4 new=$5 old=$6 count=$7; shift 7
+            git_dir=$1 work_tree=$2 message=$3 ref=$4 new=$5 old=$6 lists=$7
+            trap 'rm -rf -- "$lists"' EXIT
             exec 3<&0 </dev/null
             g() { git --git-dir="$git_dir" --work-tree="$work_tree" -c core.fsync=all "$@"; }
             g update-ref -m "$message" "$ref" "$new" "$old" || exit 9
             g update-index -z --index-info <&3 || exit 1
-            while [ "$count" -gt 0 ]; do g checkout-index -f -q -- "$1"; shift; count=$((count - 1)); done
-            [ $# -eq 0 ] || rm -f -- "$@"
+            g checkout-index -f -q -z --stdin <"$lists/write"
+            cd "$work_tree" && xargs -0 rm -f -- <"$lists/remove"
         """
         args = [
             str(self.git_dir),
@@ -584,9 +592,7 @@ class Repository:
             ref,
             new,
             old,
-            str(len(write)),
-            *write,
-            *remove,
+            str(lists),
         ]
         process = self._start(args, program=("sh", "-c", script, "kt"), stdin=True, session=True)
         done = _finish(process, "".join(f"{line}\0" for line in lines).encode(), None, True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from datetime import datetime
 from functools import cached_property
@@ -38,11 +39,14 @@ from .port import Author, Change, Entry, Invalid, Proposal, Snapshot, Stale, Una
 if TYPE_CHECKING:
     from ..core.model import Record
     from ..core.policies_file import PolicyFile
+    from .archive_index import Index
+    from .archives import Archive, Place
 
 INTERRUPT_SECONDS = 5.0
 FETCH_PAUSE_SECONDS = 0.1
 # What fits into a file's name everywhere, for that is what a branch is on most servers.
 MAX_BRANCH = 200
+FETCH_OBJECTS_SECONDS = 60.0
 # Whole records are kept by blob id, which names their content for ever; this many at most.
 _REMEMBERED = 20_000
 _FIRST_FEW = 8
@@ -203,6 +207,10 @@ class GitStore:
         words = f"no answer within {timeout:.0f} s" if done.timed_out else remote_words(done.err)
         return RemoteUnreachable(remote=self.remote, words=words or done.words)
 
+    def blob_of(self, data: bytes) -> str:
+        """The id that bytes have as a blob."""
+        return self.repository.object_id("blob", data)
+
     def blob_id(self, record: Record) -> str:
         from . import codec
 
@@ -245,16 +253,35 @@ class GitStore:
         """A path below the store's top as one from the repository's top."""
         return f"{self.root}/{path}" if self.root else path
 
+    def below(self, path: str) -> str:
+        """A path from the repository's top as one below the store's top."""
+        return path.removeprefix(f"{self.root}/") if self.root else path
+
     def parse(self, path: str, oid: str, data: bytes | str) -> Entry | Invalid:
         """What a file below `queue/` holds; ``data`` as text says why it could not be read."""
-        found = self.known(oid) or (data if isinstance(data, str) else _load(data))
+        found = self._record(oid, data)
         if isinstance(found, str):
             return Invalid(self.full(path), found, layout.id_of(path))
-        self.remember(oid, found)
         wrong = layout.misplaced(found, path)
         if wrong:
             return Invalid(self.full(path), wrong, layout.id_of(path))
         return Entry(found, self.full(path), oid)
+
+    def parse_archived(self, archive: Archive, escalation_id: str, data: bytes) -> Entry | Invalid:
+        """What an archive holds for an id: an entry with the archive's path and the id of its own bytes."""
+        path, oid = self.full(archive.path), self.blob_of(data)
+        found = self._record(oid, data)
+        if isinstance(found, str):
+            return Invalid(path, f"{escalation_id}: {found}", escalation_id)
+        wrong = layout.misfiled(found, archive.name.month, escalation_id)
+        return Invalid(path, wrong, escalation_id) if wrong else Entry(found, path, oid)
+
+    def _record(self, oid: str, data: bytes | str) -> Record | str:
+        """The record in the bytes that an id names, or what keeps it from being read."""
+        found = self.known(oid) or (data if isinstance(data, str) else _load(data))
+        if not isinstance(found, str):
+            self.remember(oid, found)
+        return found
 
     def known(self, oid: str) -> Record | None:
         """The whole record of a blob, if this process has it."""
@@ -270,6 +297,31 @@ class GitStore:
     def cache(self) -> cache.Cache:
         """What this clone has read before."""
         return cache.Cache(self.lock_folder / "records")
+
+    @cached_property
+    def index(self) -> Index:
+        """Which id is in which archive; a file beside the lock, which all worktrees share."""
+        from .archive_index import Index
+
+        return Index(self.lock_folder, self.archive_blobs)
+
+    def contents(self, archive: Archive) -> Mapping[str, bytes]:
+        """An archive's files by id. Raises BadArchive."""
+        from ..core import compaction
+
+        data, names = self.archive_blobs([archive.data, archive.ids])
+        return compaction.contents(compaction.Made(archive.name, archive.path, data, names))
+
+    def archive_blobs(self, oids: Sequence[str]) -> list[bytes | None]:
+        """The bytes of archives' files, None for what is too large to be one. Raises GitFailed for what is missing."""
+        from ..core.compaction import MAX_ARCHIVE
+
+        found = self.repository.objects.get(oids, largest=MAX_ARCHIVE)
+        for oid, item in zip(oids, found, strict=True):
+            if item is None:
+                words = f"{oid}, a part of the store's archives, is missing from this clone; run `git fetch`"
+                raise GitFailed(command="cat-file", words=words)
+        return [item.data if item else None for item in found]
 
     # --- writing ----------------------------------------------------------------------------------
 
@@ -291,9 +343,11 @@ class GitStore:
         author: Author,
         when: datetime,
         timeout: float,
+        others: Mapping[str, bytes | None] | None = None,
     ) -> str:
         end = time.monotonic() + timeout
-        return self.commit_files(base.revision, self._files(changes), message, author, when, end)
+        files = {**self._files(changes), **(others or {})}
+        return self.commit_files(base.revision, files, message, author, when, end)
 
     def _files(self, changes: Sequence[Change]) -> dict[str, bytes | None]:
         """The files that changes write, None for those that go."""
@@ -621,8 +675,10 @@ class GitStore:
         return f"{done.words}; {along}"
 
     def close(self) -> None:
-        """End the git process that reads objects."""
+        """End the git process that reads objects, and close the index of archives."""
         self.repository.objects.close()
+        if "index" in self.__dict__:
+            self.index.close()
 
 
 _RESOLVED = layout.RESOLVED.rpartition("/")[2]
@@ -661,7 +717,9 @@ class GitSnapshot:
         yield from invalid
 
     def resolved(self) -> Iterator[Entry | Invalid]:
-        yield from self._read(self._resolved_files)
+        yield from self._read(self.resolved_files)
+        for archive in self.archives:
+            yield from self._archived(archive)
 
     def rows(self, *, resolved: bool) -> tuple[list[Row], list[Invalid]]:
         if not resolved:
@@ -682,7 +740,7 @@ class GitSnapshot:
         for some in _growing(rows):
             missing = [row.blob for row in some if store.known(row.blob) is None]
             kept = store.cache.bodies(missing)
-            read = dict(self._blobs([blob for blob in missing if blob not in kept]))
+            read = dict(self.blobs([blob for blob in missing if blob not in kept]))
             for row in some:
                 if row.blob in kept:
                     store.remember(row.blob, Record.model_validate(kept[row.blob]))
@@ -716,7 +774,7 @@ class GitSnapshot:
         """What files hold, one row each; what is not known yet is read, and kept for next time."""
         store = self._store
         known = store.cache.known
-        new = [entry.oid for path, entry in files if entry.oid not in known and not _refused(path, entry)]
+        new = [entry.oid for path, entry in files if entry.oid not in known and not refused(path, entry)]
         unread = self._learn(new, whole) if new else {}
         known = store.cache.known
         rows: list[Row] = []
@@ -726,7 +784,7 @@ class GitSnapshot:
             if isinstance(row, Row) and row.path == path and entry.mode == FILE:
                 rows.append(row)
                 continue
-            problem = _refused(path, entry)
+            problem = refused(path, entry)
             if problem is None and isinstance(row, Row):
                 problem = layout.out_of_place(row.escalation_id, row.status, row.path, path)
             invalid.append(Invalid(store.full(path), problem or str(row), layout.id_of(path)))
@@ -740,7 +798,7 @@ class GitSnapshot:
         unread: dict[str, str] = {}
         for some in chunks(oids, cache.AT_ONCE):
             kept = []
-            for oid, data in self._blobs(some):
+            for oid, data in self.blobs(some):
                 if isinstance(data, str):
                     unread[oid] = data
                     continue
@@ -764,28 +822,85 @@ class GitSnapshot:
     def everything(self) -> Iterator[tuple[str, TreeEntry, Entry | Invalid | None]]:
         """Every file below `queue/` by path, in git's order, and what it holds; None: nothing of ours.
 
-        Unlike `open` and `resolved` it keeps a few thousand records in memory at most, however many there are.
+        An archive's file comes once for each record in it. Unlike `open` and `resolved` it keeps a few
+        thousand records in memory at most, however many there are.
         """
         if self._queue_id is None:
             return
         if self._store.repository.is_partial:
             self._fetch_missing(self._queue_id)
         files = self._store.repository.files(self._queue_id)
+        parts = {path: archive for archive in self.archives for path in layout.both(archive.name)}
         while some := [(f"{layout.QUEUE}/{path}", entry) for path, entry in islice(files, _AT_ONCE)]:
-            ours = [item for item in some if item[1].name not in layout.HARMLESS]
+            ours = [item for item in some if item[1].name not in layout.HARMLESS and item[0] not in parts]
             held = dict(zip((path for path, _ in ours), self._read(ours), strict=True))
             for path, entry in some:
-                yield self._store.full(path), entry, held.get(path)
-            if len(self._store._parsed) > _KEPT:
-                self._store._parsed.clear()
+                archive = parts.get(path)
+                if archive is None:
+                    yield self._store.full(path), entry, held.get(path)
+                elif path == archive.path:
+                    yield from ((self._store.full(path), entry, item) for item in self._archived(archive))
+                else:
+                    yield self._store.full(path), entry, None
+                if len(self._store._parsed) > _KEPT:
+                    self._store._parsed.clear()
 
-    def _fetch_missing(self, tree: str) -> None:
-        missing = self._store.repository.missing(tree)
+    def _archived(self, archive: Archive) -> Iterator[Entry | Invalid]:
+        """All that one archive holds."""
+        from ..core.compaction import BadArchive
+
+        try:
+            files = self._store.contents(archive)
+        except BadArchive as error:
+            yield Invalid(self._store.full(archive.path), str(error))
+            return
+        for name, data in files.items():
+            yield self._store.parse_archived(archive, name, data)
+
+    def _at(self, places: Sequence[Place], escalation_id: str | None = None) -> Iterator[Entry | Invalid]:
+        """What stands at places in archives; ``escalation_id`` says what should."""
+        from ..core.compaction import BadArchive
+
+        for place in places:
+            try:
+                name, data = list(self._store.contents(place.archive).items())[place.at]
+                if escalation_id not in (None, name):
+                    raise BadArchive(f"holds {name} where the index has {escalation_id}")
+            except (BadArchive, IndexError) as error:
+                yield Invalid(self._store.full(place.archive.path), str(error), escalation_id)
+            else:
+                yield self._store.parse_archived(place.archive, name, data)
+
+    def _fetch_missing(self, tree: str, among: AbstractSet[str] | None = None) -> None:
+        """Fetch what a partial clone lacks below a tree, or of that some blobs only, in one go."""
+        missing = [oid for oid in self._store.repository.missing(tree) if among is None or oid in among]
         if len(missing) > 1 and self._store.remote:
-            self._store.repository.fetch_objects(self._store.remote, missing, 60)
+            self._store.repository.fetch_objects(self._store.remote, missing, FETCH_OBJECTS_SECONDS)
 
     @cached_property
-    def _resolved_files(self) -> list[tuple[str, TreeEntry]]:
+    def archives(self) -> tuple[Archive, ...]:
+        """The archives, oldest month first; a file that lacks the one beside it makes none."""
+        from .archives import among
+
+        found = among({path: e.oid for path, e in self.below_resolved if e.mode == FILE})
+        if found and self._queue_id and self._store.repository.is_partial and self._store.remote:
+            self._fetch_missing(self._queue_id, {archive.ids for archive in found})
+        return found
+
+    @cached_property
+    def resolved_files(self) -> list[tuple[str, TreeEntry]]:
+        """The files below `queue/resolved/` that are no archives."""
+        if not self.archives:
+            return self.below_resolved
+        parts = {oid for archive in self.archives for oid in (archive.data, archive.ids)}
+        return [
+            (path, entry)
+            for path, entry in self.below_resolved
+            if entry.oid not in parts or layout.archive_at(path) is None
+        ]
+
+    @cached_property
+    def below_resolved(self) -> list[tuple[str, TreeEntry]]:
         """All files below `queue/resolved/`, by one round of reading for each level of folders."""
         level = [
             (f"{layout.QUEUE}/{e.name}", e.oid) for e in self._queue if e.mode == TREE and e.name == _RESOLVED
@@ -807,17 +922,17 @@ class GitSnapshot:
     def _read(self, files: Sequence[tuple[str, TreeEntry]]) -> Iterator[Entry | Invalid]:
         store = self._store
         wanted = [
-            entry.oid for path, entry in files if not _refused(path, entry) and not store.known(entry.oid)
+            entry.oid for path, entry in files if not refused(path, entry) and not store.known(entry.oid)
         ]
-        read = dict(self._blobs(wanted))
+        read = dict(self.blobs(wanted))
         for path, entry in files:
-            problem = _refused(path, entry)
+            problem = refused(path, entry)
             if problem:
                 yield Invalid(store.full(path), problem, layout.id_of(path))
             else:
                 yield store.parse(path, entry.oid, read.get(entry.oid, ""))
 
-    def _blobs(self, oids: Sequence[str]) -> Iterator[tuple[str, bytes | str]]:
+    def blobs(self, oids: Sequence[str]) -> Iterator[tuple[str, bytes | str]]:
         """Ids and their bytes, or what keeps them from being read."""
         for oid, found in zip(oids, self._store.repository.objects.get(oids, largest=MAX_BYTES), strict=True):
             if found is None:
@@ -830,26 +945,39 @@ class GitSnapshot:
     def find(self, escalation_id: str) -> Entry | Invalid | None:
         name = f"{escalation_id}{layout.SUFFIX}"
         found = self._open_by_name.get(name) or self._resolved_by_name.get(name)
-        return next(iter(self._read([found]))) if found else None
+        if found:
+            return next(iter(self._read([found])))
+        return next(iter(self._at(self.places(escalation_id)[:1], escalation_id)), None)
+
+    def places(self, escalation_id: str) -> Sequence[Place]:
+        """Where in archives an id stands; more than one only where that is a violation."""
+        return self._store.index.find(self.archives, escalation_id) if self.archives else ()
 
     def paths(self, escalation_id: str) -> Sequence[str]:
         name = f"{escalation_id}{layout.SUFFIX}"
         files = [f"{layout.QUEUE}/{entry.name}" for entry in self._queue if entry.name == name]
-        files += [path for path, entry in self._resolved_files if entry.name == name]
+        files += [path for path, entry in self.resolved_files if entry.name == name]
+        files += [place.archive.path for place in self.places(escalation_id)]
         return [self._store.full(path) for path in files]
 
     def has(self, escalation_id: str) -> bool:
-        """Whether any file is named for that id."""
+        """Whether any file is named for that id, or any archive holds it."""
         name = f"{escalation_id}{layout.SUFFIX}"
-        return name in self._open_by_name or name in self._resolved_by_name
+        by_name = name in self._open_by_name or name in self._resolved_by_name
+        return by_name or bool(self.places(escalation_id))
 
     def reopeners(self, escalation_id: str) -> Sequence[Record]:
-        files = [*self._open_by_name.values(), *self._resolved_files]
+        files = [*self._open_by_name.values(), *self.resolved_files]
         known = {self._store.full(path): (path, entry) for path, entry in files}
         named = self._store.repository.grep(
-            self._commit, f'^reopens: "*{escalation_id}"*$', self._store.full(layout.QUEUE)
+            self._commit,
+            f'^reopens: "*{escalation_id}"*$',
+            self._store.full(layout.QUEUE),
+            leave_out="resolved/*/*/archive-*",
         )
-        read = self._read([known[path] for path in named if path in known])
+        read = [*self._read([known[path] for path in named if path in known])]
+        if self.archives:
+            read += self._at(self._store.index.reopening(self.archives, escalation_id))
         found = [item.record for item in read if isinstance(item, Entry)]
         fits = [record for record in found if record.reopens == escalation_id]
         return sorted(fits, key=lambda record: (record.raised_at, record.escalation_id))
@@ -860,13 +988,16 @@ class GitSnapshot:
 
     @cached_property
     def _resolved_by_name(self) -> Mapping[str, tuple[str, TreeEntry]]:
-        return {entry.name: (path, entry) for path, entry in self._resolved_files}
+        return {entry.name: (path, entry) for path, entry in self.resolved_files}
 
-    def ids(self, *, resolved: bool) -> Sequence[str]:
+    def ids(self, *, resolved: bool, prefix: str = "") -> Sequence[str]:
         names = (
-            (path for path, _ in self._resolved_files) if resolved else (entry.name for entry in self._queue)
+            (path for path, _ in self.resolved_files) if resolved else (entry.name for entry in self._queue)
         )
-        return [found for found in map(layout.id_of, names) if found]
+        found = [name for name in map(layout.id_of, names) if name and name.startswith(prefix)]
+        if resolved and self.archives:
+            found += self._store.index.beginning(self.archives, prefix)
+        return found
 
     def policies(self) -> tuple[str | None, Mapping[str, PolicyFile]]:
         if self._policies_id is None:
@@ -877,7 +1008,7 @@ class GitSnapshot:
             if entry.name.endswith(layout.SUFFIX) and entry.mode != TREE
         ]
         found: dict[str, PolicyFile] = {}
-        for entry, (_, data) in zip(files, self._blobs([entry.oid for entry in files]), strict=True):
+        for entry, (_, data) in zip(files, self.blobs([entry.oid for entry in files]), strict=True):
             found[f"{layout.POLICIES}/{entry.name}"] = _policy_file(entry, data)
         return self._policies_id, found
 
@@ -890,7 +1021,7 @@ def _root(text: str) -> str:
     return root
 
 
-def _refused(path: str, entry: TreeEntry) -> str | None:
+def refused(path: str, entry: TreeEntry) -> str | None:
     """Why a thing below `queue/` is no record's file, judged by its name and mode alone."""
     if entry.mode != FILE:
         return f"is {_BAD_MODES.get(entry.mode, 'no plain file')}, not an escalation's file"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from . import layout
@@ -156,9 +156,20 @@ def _change(store: GitStore, token: str, path: str) -> Change:
     parents = len(token) - len(token.lstrip(":"))
     old_mode, new_mode, old, new = facts[0], facts[parents], facts[parents + 1], facts[2 * parents + 1]
     return Change(
-        path.removeprefix(f"{store.root}/") if store.root else path,
+        store.below(path),
         old_mode,
         new_mode,
         None if old_mode == ABSENT else old,
         None if new_mode == ABSENT else new,
     )
+
+
+def without(commit: Commit, moved: Container[str]) -> Commit:
+    """A commit without the files that it moved and the archives that it moved them to."""
+    kept = (c for c in commit.changes if c.path not in moved and not layout.archive_at(c.path))
+    return replace(commit, changes=tuple(kept))
+
+
+def touches_archives(commit: Commit) -> bool:
+    """Whether a commit changed an archive, or a file that would be one."""
+    return any(layout.archive_at(change.path) for change in commit.changes)

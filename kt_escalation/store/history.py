@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from ..core.compaction import BadArchive
 from ..core.model import Record
 from ..core.words import MAX_BYTES
 from ..errors import NotAStore
 from . import codec, layout
+from .archives import among
 from .gitstore import GitSnapshot, GitStore
 
 # How many commits' files are read from git in one go.
@@ -21,7 +23,11 @@ LAST_SECOND = 253_402_300_799
 
 @dataclass(frozen=True)
 class Step:
-    """What one commit did to one escalation; ``problem`` where a side of it cannot be read."""
+    """What one commit did to one escalation; ``problem`` where a side of it cannot be read.
+
+    A compaction changes no escalation: ``folded`` says what it moved, and of one that was asked for
+    it is a step without sides, of all together one step without an id.
+    """
 
     commit: str
     author: str
@@ -31,6 +37,7 @@ class Step:
     before: Record | None
     after: Record | None
     problem: str | None = None
+    folded: str | None = None
 
 
 @dataclass(frozen=True)
@@ -48,13 +55,15 @@ def steps(store: GitStore, revision: str, escalation_id: str | None = None, limi
         paths = [f":(top,literal){store.full(layout.QUEUE)}"]
     else:
         paths = pathspecs(store, escalation_id)
+        for place in store.at(revision).places(escalation_id):
+            paths += [f":(top,literal){store.full(path)}" for path in layout.both(place.archive.name)]
     batch: list[_Commit] = []
     for commit in _commits(store, revision, paths, limit):
         batch.append(commit)
         if len(batch) == _AT_ONCE:
-            yield from _read(store, batch)
+            yield from _read(store, batch, escalation_id)
             batch = []
-    yield from _read(store, batch)
+    yield from _read(store, batch, escalation_id)
 
 
 def pathspecs(store: GitStore, escalation_id: str) -> list[str]:
@@ -75,10 +84,47 @@ def parent(store: GitStore, commit: str) -> GitSnapshot | None:
         return None
 
 
-def _read(store: GitStore, commits: Sequence[_Commit]) -> Iterator[Step]:
+@dataclass(frozen=True)
+class _Told:
+    """What a commit did, with its compaction told apart from steps.
+
+    ``folded`` gives the archive of each id that it moved, ``born`` what it brought in within archives.
+    """
+
+    commit: _Commit
+    folded: Mapping[str, str]
+    born: Sequence[tuple[str, bytes]]
+
+
+def _told(store: GitStore, commit: _Commit) -> _Told:
+    new = {store.below(path): oid for path, old, oid in commit.files if not old.strip("0")}
+    archives = among(new)
+    if not archives:
+        return _Told(commit, {}, ())
+    gone = {layout.id_of(path) for path, _, oid in commit.files if not oid.strip("0")}
+    folded: dict[str, str] = {}
+    born: list[tuple[str, bytes]] = []
+    for archive in archives:
+        try:
+            files = store.contents(archive)
+        except BadArchive:
+            continue
+        folded.update((name, archive.path) for name in files if name in gone)
+        born += ((name, data) for name, data in files.items() if name not in gone)
+    rest = tuple(file for file in commit.files if layout.id_of(file[0]) not in folded)
+    return _Told(replace(commit, files=rest), folded, born)
+
+
+def _read(store: GitStore, batch: Sequence[_Commit], escalation_id: str | None) -> Iterator[Step]:
+    told = [_told(store, commit) for commit in batch]
+    commits = [one.commit for one in told]
     gone = "0" * 40
     wanted = {
-        oid for commit in commits for _, old, new in commit.files for oid in (old, new) if oid.strip("0")
+        oid
+        for commit in commits
+        for path, old, new in commit.files
+        for oid in (old, new)
+        if oid.strip("0") and layout.id_of(path)
     }
     ordered = sorted(wanted)
     found = dict(zip(ordered, store.repository.objects.get(ordered, largest=MAX_BYTES), strict=True))
@@ -89,12 +135,11 @@ def _read(store: GitStore, commits: Sequence[_Commit]) -> Iterator[Step]:
         blob = found[oid]
         if blob is None or blob.data is None:
             return None, "cannot be read here"
-        try:
-            return codec.loads(blob.data), None
-        except codec.Malformed as error:
-            return None, str(error)
+        return _record(blob.data)
 
-    for commit in commits:
+    for one in told:
+        commit = one.commit
+        yield from _archived(one, escalation_id)
         sides: dict[str, list[str]] = {}
         for path, old, new in commit.files:
             name = layout.id_of(path)
@@ -115,6 +160,37 @@ def _read(store: GitStore, commits: Sequence[_Commit]) -> Iterator[Step]:
                 after,
                 first or second,
             )
+
+
+def _record(data: bytes) -> tuple[Record | None, str | None]:
+    """A record, or what is wrong with it."""
+    try:
+        return codec.loads(data), None
+    except codec.Malformed as error:
+        return None, str(error)
+
+
+def _archived(told: _Told, escalation_id: str | None) -> Iterator[Step]:
+    """What a commit did by archives: what it moved, and what came into the store in them."""
+    commit = told.commit
+
+    def step(
+        name: str, after: Record | None = None, problem: str | None = None, folded: str | None = None
+    ) -> Step:
+        return Step(
+            commit.oid, commit.author, commit.email, commit.committed_at, name, None, after, problem, folded
+        )
+
+    if escalation_id in told.folded:
+        yield step(escalation_id or "", folded=f"into {told.folded[escalation_id or '']}")
+    elif told.folded and escalation_id is None:
+        count = len(set(told.folded.values()))
+        words = f"{len(told.folded)} escalations into {count} archive{'s' if count > 1 else ''}"
+        yield step("", folded=words)
+    for name, data in told.born:
+        if escalation_id in (None, name):
+            after, problem = _record(data)
+            yield step(name, after, problem)
 
 
 def _commits(store: GitStore, revision: str, paths: Sequence[str], limit: int) -> Iterator[_Commit]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -9,12 +12,16 @@ from typing import TYPE_CHECKING
 from ..core import ids
 
 if TYPE_CHECKING:
+    from ..core.compaction import Name
     from ..core.model import Record
 
 QUEUE = "queue"
 RESOLVED = "queue/resolved"
 POLICIES = "policies"
 SUFFIX = ".yaml"
+
+_MONTH = re.compile(rf"{RESOLVED}/(\d{{4}}/\d\d)/\d\d/[^/]+", re.ASCII)
+_ARCHIVE = re.compile(rf"{RESOLVED}/(\d{{4}}/\d\d)/archive-(\d{{4}}|[1-9]\d{{4,8}})\.(yaml|ids)", re.ASCII)
 
 #: Files that git users put into folders and that say nothing about escalations.
 HARMLESS = frozenset({".gitkeep", ".gitattributes", ".gitignore"})
@@ -52,3 +59,48 @@ def out_of_place(escalation_id: str, status: str, expected: str, path: str) -> s
     if id_of(path) != escalation_id:
         return f"holds {escalation_id}, which its name does not say"
     return f"is {status} and belongs at {expected}"
+
+
+def month_of(path: str) -> str | None:
+    """The month, such as `2026/03`, of a file in a day's folder of resolved ones; None for another."""
+    found = _MONTH.fullmatch(path)
+    return found[1] if found else None
+
+
+def archive_at(path: str) -> Name | None:
+    """Which archive's file a path is, None if it is none."""
+    found = _ARCHIVE.fullmatch(path)
+    if not found:
+        return None
+    # Whoever lists what is open has no archives to name.
+    from ..core.compaction import Name
+
+    return Name(found[1], int(found[2]), found[3] == "ids")
+
+
+def archive_path(name: Name) -> str:
+    """The path of an archive's file below the store's top."""
+    return f"{RESOLVED}/{name.month}/archive-{name.number:04}.{'ids' if name.is_ids else 'yaml'}"
+
+
+def both(name: Name) -> tuple[str, str]:
+    """The paths of an archive and of the ids beside it, below the store's top."""
+    return archive_path(replace(name, is_ids=False)), archive_path(replace(name, is_ids=True))
+
+
+def misfiled(record: Record, month: str, escalation_id: str) -> str | None:
+    """What is wrong with a record standing in a month's archive under an id, None if nothing is."""
+    if record.escalation_id != escalation_id:
+        return f"holds {record.escalation_id} where its ids say {escalation_id}"
+    path = path_of(record)
+    if month_of(path) != month:
+        return f"holds {escalation_id}, which belongs at {path}"
+    return None
+
+
+def last_archives(paths: Iterable[str]) -> dict[str, int]:
+    """The highest number of an archive in each month, by the paths of files."""
+    last: dict[str, int] = {}
+    for name in filter(None, map(archive_at, paths)):
+        last[name.month] = max(last.get(name.month, 0), name.number)
+    return last

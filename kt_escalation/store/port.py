@@ -85,8 +85,8 @@ class Snapshot(Protocol):
     def reopeners(self, escalation_id: str) -> Sequence[Record]:
         """The escalations, open or resolved, that reopen that one, oldest first."""
 
-    def ids(self, *, resolved: bool) -> Sequence[str]:
-        """The ids of the open ones, or of the resolved ones, without reading the records."""
+    def ids(self, *, resolved: bool, prefix: str = "") -> Sequence[str]:
+        """The ids of the open ones, or of the resolved ones, that begin so; without reading the records."""
 
     def policies(self) -> tuple[str | None, Mapping[str, PolicyFile]]:
         """The tree id of `policies/` and its files by path below the store's top."""
@@ -141,8 +141,11 @@ class Port(Protocol):
         author: Author,
         when: datetime,
         timeout: float,
+        others: Mapping[str, bytes | None] | None = None,
     ) -> str:
         """Put the changes on top of ``base`` and land them; the new revision.
+
+        ``others`` are files that are written (None: deleted) beside the records that change, by path.
 
         Raises Stale if the store has moved, Unanswered if that cannot be known, PushRefused,
         RemoteFault, PathStaged, GitFailed.
