@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forge import ROSTER, SETTINGS, Forge, identity, push
 from hypothesis import given
 from hypothesis import strategies as st
 from lab import Lab, end, git, kt, kt_policy, kt_process, start
-from test_forgeries import ROSTER, SETTINGS, Forge, identity, push
 from test_readme import TOP, shell
 
 from kt_escalation import Store
