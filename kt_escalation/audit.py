@@ -555,7 +555,7 @@ class Audit:
             return
         for made in folding.done_by(self._store, commit, None).made:
             try:
-                files = compaction.contents(made)
+                files = made.read()
             except compaction.BadArchive as error:
                 yield self._offence(commit, made.path, "file", f"an archive; it {error}")
                 continue
@@ -604,7 +604,9 @@ class Audit:
             yield from self._merged_archives(commit, differing)
             yield from self._merged_records(commit, differing)
             own = set.intersection(*({change.path for change in changes} for changes in differing))
-            yield from self._foreign(commit, [change for change in differing[0] if change.path in own])
+            yield from self._foreign(
+                commit, [c for c in differing[0] if c.path in own and not layout.archive_at(c.path)]
+            )
         if commit.oid in self._line_of_merges:
             yield from self._brought_in(commit)
         else:

@@ -2,18 +2,19 @@
 
 A history is made in memory from one number, the same one from the same number, and then written to
 real git with thousands of others by one `git fast-import`. Side branches and the line that they fork
-from touch different records, as people do who agree who does what. A merge is left out where the line
-has since changed its policies so that a step of the side would no longer be allowed on it: that one
-is not legal (design, section 9, *One line of states*).
+from touch different records, as people do who agree who does what, and one of them at a time makes
+archives. A merge is left out where the line has since changed its policies so that a step of the side
+would no longer be allowed on it: that one is not legal (design, section 9, *One line of states*).
 """
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from hashlib import sha1
 from pathlib import Path
 from random import Random
@@ -22,13 +23,14 @@ from memory import Commit as Files
 from memory import MemorySnapshot
 
 from kt_escalation import KtError, Store, intake
-from kt_escalation.core import ids, transitions, verify
+from kt_escalation.core import compaction, ids, transitions, verify
 from kt_escalation.core.model import Record
 from kt_escalation.core.policies import Policies, assemble
 from kt_escalation.core.rights import act, is_admin
 from kt_escalation.core.words import CATEGORIES, DECISIONS, SEVERITIES
 from kt_escalation.store import codec, layout
-from kt_escalation.store.port import Author, Change, Snapshot
+from kt_escalation.store.message import Message
+from kt_escalation.store.port import Author, Change, Entry, Snapshot
 
 PACK = "policies/policy-config.yaml"
 ROSTER = "policies/roster.yaml"
@@ -74,6 +76,8 @@ rules:
 """,
 )
 MODELS = ("gpt-4o", "chat", "other")
+#: Which branch may make archives is its own to say, as a record is: two would take the same number.
+ARCHIVES = "archives"
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,22 @@ def is_policy(path: str) -> bool:
     return path.startswith(f"{layout.POLICIES}/")
 
 
+def unfolded(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The files as they were before anything was compacted."""
+    found: dict[str, bytes] = {}
+    for path, data in files.items():
+        if layout.archive_at(path) is None:
+            found[path] = data
+        elif path.endswith(layout.SUFFIX):
+            found.update(_files_in(data))
+    return found
+
+
+@lru_cache(1000)
+def _files_in(archive: bytes) -> Mapping[str, bytes]:
+    return {layout.path_of(codec.loads(data)): data for data in compaction.read(archive)}
+
+
 def _oid(kind: str, data: bytes) -> bytes:
     return sha1(b"%s %d\0" % (kind.encode(), len(data)) + data, usedforsecurity=False).digest()
 
@@ -114,7 +134,7 @@ class _Snapshot(MemorySnapshot):
     """The files of a line, with the real id of the policies' tree."""
 
     def __init__(self, line: Line) -> None:
-        super().__init__(Files(str(line.tip), line.files, line.writer, ""))
+        super().__init__(Files(str(line.tip), unfolded(line.files), line.writer, ""))
         self._tree = tree_of(line.files)
 
     def policies(self) -> tuple[str | None, Mapping[str, object]]:
@@ -165,7 +185,9 @@ class Line:
         author: Author,
         when: datetime,
         timeout: float,
+        others: Mapping[str, bytes | None],
     ) -> str:
+        assert not others
         files: dict[str, bytes | None] = {}
         steps = []
         for change in changes:
@@ -307,7 +329,7 @@ class _Maker:
             line = self.random.choice(self.lines)
             whats: list[tuple[Callable[[Line], object], int]] = [
                 (self.act, 20), (self.squash, 3), (self.policy, 3), (self.elsewhere, 1), (self.fork, 6),
-                (self.join, 3), (self.update, 3),
+                (self.join, 3), (self.update, 3), (self.compact, 3),
             ]  # fmt: skip
             what = self.random.choices([w for w, _ in whats], [n for _, n in whats])[0]
             what(line)
@@ -330,14 +352,13 @@ class _Maker:
         seconds = int(self.now.timestamp())
         first = Commit((), "boss@example.com", seconds, "A repository\n", {"README.md": b"Hello\n"})
         if not files or self.random.random() < 0.3:
-            line = Line(self.graph, self.graph.add(first), {}, set())
+            line = Line(self.graph, self.graph.add(first), {}, {ARCHIVES})
             if not files:
                 files = {PACK: self.pack()}
             line.put(files, "A store in it\n", "alice@example.com", self.now)
         else:
-            line = Line(
-                self.graph, self.graph.add(replace(first, files=files, after=tree_of(files))), files, set()
-            )
+            at = self.graph.add(replace(first, files=files, after=tree_of(files)))
+            line = Line(self.graph, at, files, {ARCHIVES})
         line.shared = line.policy_files()
         return line
 
@@ -389,9 +410,7 @@ class _Maker:
     def act(self, line: Line, by: Author | None = None) -> bool:
         """Let somebody do something; what is refused is not done."""
         line.writer = by or self.somebody()
-        now = self.clock()
-        store = _Desk(_Port(line), clock=lambda: now)  # type: ignore[arg-type]
-        store.random = self.random
+        store = self.desk(line)
         before = line.tip
         try:
             self.random.choice(
@@ -407,10 +426,10 @@ class _Maker:
     def names(self, line: Line, *statuses: str) -> list[str]:
         """The escalations that are this branch's to touch."""
         found = []
-        for path in sorted(line.files):
+        for path, data in sorted(unfolded(line.files).items()):
             name = layout.id_of(path)
             if name in line.own and name is not None:
-                status = codec.loads(line.files[path]).status
+                status = codec.loads(data).status
                 if status in statuses:
                     found.append(name)
         return found
@@ -501,7 +520,7 @@ class _Maker:
 
     def is_alone(self, line: Line) -> bool:
         """Whether all that is open is this branch's own: a sweep takes whatever is due."""
-        names = {layout.id_of(path) for path in line.files if path.startswith(f"{layout.QUEUE}/")}
+        names = {layout.id_of(path) for path in line.files if path.startswith(f"{layout.QUEUE}/")} - {None}
         return names <= line.own
 
     def squash(self, line: Line) -> None:
@@ -548,6 +567,58 @@ class _Maker:
         # What is reopened is resolved at the parent.
         return not reopened & told.keys() and all(
             len(kinds) == 1 or set(kinds) <= {"raise", "claim", "note", "decide"} for kinds in told.values()
+        )
+
+    def compact(self, _: Line) -> None:
+        """After a while an admin folds what the branch that makes archives has resolved in months that are over."""
+        line = next(line for line in self.lines if ARCHIVES in line.own)
+        self.settle(line)
+        self.now += timedelta(days=self.random.choice((10, 40)))
+        by = self.admin(line)
+        members = [
+            compaction.Member(month, name, path, "", len(data))
+            for path, data in line.files.items()
+            if (month := layout.month_of(path))
+            and compaction.is_closed(month, self.now.replace(microsecond=0))
+            if (name := layout.id_of(path)) in line.own and name is not None
+        ]
+        files: dict[str, bytes | None] = {}
+        for batch in compaction.batches(members, layout.last_archives(line.files)):
+            archive, beside = layout.both(batch.name)
+            files[archive] = compaction.write(line.files[member.path] for member in batch.members)
+            files[beside] = compaction.write_ids(member.escalation_id for member in batch.members)
+            files.update((member.path, None) for member in batch.members)
+        if files:
+            names = [member.escalation_id for member in members]
+            message = str(Message("compact", names, act(by.email, self.now, line.policies()).actor))
+            line.put(files, self.random.choice((message, message, "by hand\n")), by.email, self.now)
+
+    def settle(self, line: Line) -> None:
+        """Let who may deny some of what is open: chance alone seldom brings the right people together."""
+        for name in self.some(self.names(line, "queued", "claimed")):
+            for who in self.random.sample(PEOPLE, len(PEOPLE)):
+                line.writer = Author(who.title(), self.random.choice(ADDRESSES[who]))
+                with suppress(KtError):
+                    store = self.desk(line)
+                    store.claim_many([name])
+                    store.resolve_many([name], "denied", "No.")
+                    break
+
+    def desk(self, line: Line) -> Store:
+        """The desk for whoever writes, by a clock of their own."""
+        now = self.clock()
+        store = _Desk(_Port(line), clock=lambda: now)  # type: ignore[arg-type]
+        store.random = self.random
+        return store
+
+    def admin(self, line: Line) -> Author:
+        """Somebody who is an admin on that branch."""
+        return self.random.choice(
+            [
+                Author(who.title(), ADDRESSES[who][0])
+                for who in PEOPLE
+                if is_admin(act(ADDRESSES[who][0], self.now, line.policies()))
+            ]
         )
 
     def elsewhere(self, line: Line) -> None:
@@ -630,17 +701,14 @@ class _Maker:
             return False
         by = self.somebody()
         if side.pending or (all(changed) and ours != theirs):
-            admins = [
-                Author(who.title(), ADDRESSES[who][0])
-                for who in PEOPLE
-                if is_admin(act(ADDRESSES[who][0], self.now, line.policies()))
-            ]
-            by = self.random.choice(admins)
+            by = self.admin(line)
         files: dict[str, bytes | None] = {}
         for path in sorted({*line.files, *side.files}):
             name = layout.id_of(path)
             if is_policy(path) or path.startswith("src/"):
                 continue
+            if layout.archive_at(path) and path not in line.files:
+                files[path] = side.files[path]
             if name is None or name not in side.own or line.files.get(path) == side.files.get(path):
                 continue
             files[path] = side.files.get(path)
@@ -680,6 +748,8 @@ class _Maker:
         commit, there = self.graph.commits[at], line.policies()
         if commit.policies == there.tree:
             return True
+        if len(commit.parents) == 1 and any(map(layout.archive_at, commit.files)):
+            return is_admin(act(commit.email, datetime.fromtimestamp(commit.seconds, UTC), there))
         for old, new in commit.steps:
             email, moment = commit.email, datetime.fromtimestamp(commit.seconds, UTC)
             origin = self.record(line, new.reopens) or None
@@ -690,8 +760,8 @@ class _Maker:
         return True
 
     def record(self, line: Line, name: str | None) -> Record | None:
-        found = [data for path, data in line.files.items() if name is not None and layout.id_of(path) == name]
-        return codec.loads(found[0]) if found else None
+        found = _Snapshot(line).find(name) if name is not None else None
+        return found.record if isinstance(found, Entry) else None
 
     def kept(self, side: Line) -> set[str]:
         """The escalations that a branch and those that forked off it have for themselves."""
@@ -715,6 +785,7 @@ class _Maker:
             if layout.id_of(path) not in kept
             and not is_policy(path)
             and not path.startswith("src/")
+            and not (layout.archive_at(path) and path not in line.files)
             and line.files.get(path) != side.files.get(path)
         }
         if theirs != side.shared:

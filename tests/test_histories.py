@@ -11,6 +11,7 @@ from histories import History
 from lab import git
 
 from kt_escalation import verdict
+from kt_escalation.store import layout
 from kt_escalation.verdict import Report
 
 AT_ONCE = 500
@@ -49,6 +50,10 @@ def test_legal_histories_raise_no_alarm(tmp_path: Path, first: int, count: int) 
     made = [histories.make(seed) for seed in range(first, first + count)]
     merges = sum(len(commit.parents) > 1 for history in made for commit in history.graph.commits)
     assert merges >= count // 2, "histories of nothing but single lines prove little"
+    folded = sum(
+        any(map(layout.archive_at, commit.files)) for history in made for commit in history.graph.commits
+    )
+    assert folded >= count // 5, "some months must be over"
     ids = histories.write(made, tmp_path)
     found: list[str] = []
     checked = 0

@@ -59,12 +59,14 @@ class Batch:
 
 @dataclass(frozen=True)
 class Made:
-    """An archive that a commit brings in: the bytes of both files, None for what is missing or too large."""
+    """An archive that a commit brings in; ``read`` gives its files by id, or raises BadArchive.
+
+    It is read when it is judged, so that of many archives only one is in memory.
+    """
 
     name: Name
     path: str
-    data: bytes | None
-    ids: bytes | None
+    read: Callable[[], Mapping[str, bytes]]
 
 
 @dataclass(frozen=True)
@@ -169,13 +171,16 @@ def read_ids(data: bytes) -> list[str]:
     return names
 
 
-def contents(made: Made) -> Mapping[str, bytes]:
-    """An archive's files by id. Raises BadArchive unless both of its files are well made and agree."""
-    if made.data is None:
+def contents(data: bytes | None, beside: bytes | None) -> Mapping[str, bytes]:
+    """An archive's files by id, from the bytes of both of its files; None for what is missing or too large.
+
+    Raises BadArchive unless both are well made and agree.
+    """
+    if data is None:
         raise BadArchive(f"is missing, no plain file, or larger than {MAX_ARCHIVE // 1024} KiB")
-    if made.ids is None:
+    if beside is None:
         raise BadArchive("has no ids beside it, or they are no plain file")
-    pieces, names = read(made.data), read_ids(made.ids)
+    pieces, names = read(data), read_ids(beside)
     if len(pieces) != len(names):
         raise BadArchive(f"holds {len(pieces)} records, and {len(names)} ids stand beside it")
     if any(len(piece) > MAX_BYTES for piece in pieces):
@@ -211,7 +216,7 @@ def judge(folding: Folding, now: datetime, blob_id: Callable[[bytes], str]) -> V
         if not is_closed(month, now):
             wrong(made, f"a month that is over; {month} is not")
         try:
-            files = contents(made)
+            files = made.read()
         except BadArchive as error:
             wrong(made, f"an archive; it {error}")
             continue

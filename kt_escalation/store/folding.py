@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import islice
 
 from ..core import compaction
@@ -108,13 +109,11 @@ def done_by(store: GitStore, commit: Commit, parent: GitSnapshot | None) -> Fold
             deleted[change.path] = change.old
         else:
             others.append(change.path)
-    oids = [oid for oid in parts.values() if oid]
-    data = dict(zip(oids, store.archive_blobs(oids), strict=True))
     names = {Name(name.month, name.number) for name in map(layout.archive_at, parts) if name}
     made = []
     for name in names:
         path, beside = layout.both(name)
-        made.append(Made(name, path, data.get(parts.get(path) or ""), data.get(parts.get(beside) or "")))
+        made.append(Made(name, path, partial(store.contents, parts.get(path), parts.get(beside))))
     highest = layout.last_archives(path for path, _ in parent.below_resolved) if parent else {}
     return Folding(made, deleted, highest, changed, others)
 

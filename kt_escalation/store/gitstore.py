@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from functools import cached_property
 from itertools import islice
@@ -267,9 +267,11 @@ class GitStore:
             return Invalid(self.full(path), wrong, layout.id_of(path))
         return Entry(found, self.full(path), oid)
 
-    def parse_archived(self, archive: Archive, escalation_id: str, data: bytes) -> Entry | Invalid:
+    def parse_archived(
+        self, archive: Archive, escalation_id: str, oid: str, data: bytes | str
+    ) -> Entry | Invalid:
         """What an archive holds for an id: an entry with the archive's path and the id of its own bytes."""
-        path, oid = self.full(archive.path), self.blob_of(data)
+        path = self.full(archive.path)
         found = self._record(oid, data)
         if isinstance(found, str):
             return Invalid(path, f"{escalation_id}: {found}", escalation_id)
@@ -305,12 +307,13 @@ class GitStore:
 
         return Index(self.lock_folder, self.archive_blobs)
 
-    def contents(self, archive: Archive) -> Mapping[str, bytes]:
-        """An archive's files by id. Raises BadArchive."""
-        from ..core import compaction
+    def contents(self, data: str | None, beside: str | None) -> Mapping[str, bytes]:
+        """An archive's files by id, from the ids of both of its blobs. Raises BadArchive, GitFailed."""
+        from ..core.compaction import contents
 
-        data, names = self.archive_blobs([archive.data, archive.ids])
-        return compaction.contents(compaction.Made(archive.name, archive.path, data, names))
+        wanted = [oid for oid in (data, beside) if oid is not None]
+        read = dict(zip(wanted, self.archive_blobs(wanted), strict=True))
+        return contents(read.get(data or ""), read.get(beside or ""))
 
     def archive_blobs(self, oids: Sequence[str]) -> list[bytes | None]:
         """The bytes of archives' files, None for what is too large to be one. Raises GitFailed for what is missing."""
@@ -738,16 +741,22 @@ class GitSnapshot:
 
         store = self._store
         for some in _growing(rows):
-            missing = [row.blob for row in some if store.known(row.blob) is None]
-            kept = store.cache.bodies(missing)
-            read = dict(self.blobs([blob for blob in missing if blob not in kept]))
+            archived = self._archived_of(some)
+            missing = [row for row in some if store.known(row.blob) is None]
+            kept = store.cache.bodies(row.blob for row in missing)
+            read = self._pieces(archived[row] for row in missing if row in archived)
+            read.update(
+                self.blobs([row.blob for row in missing if row not in archived and row.blob not in kept])
+            )
             for row in some:
                 if row.blob in kept:
                     store.remember(row.blob, Record.model_validate(kept[row.blob]))
-                found: Entry | Invalid | None = store.parse(row.path, row.blob, read.get(row.blob, ""))
-                if not isinstance(found, Entry):
-                    # What came with an archive has a row, and no blob of its own.
-                    found = self.find(row.escalation_id)
+                data = read.get(row.blob, "")
+                found = (
+                    store.parse_archived(archived[row].archive, row.escalation_id, row.blob, data)
+                    if row in archived
+                    else store.parse(row.path, row.blob, data)
+                )
                 if not isinstance(found, Entry):
                     raise GitFailed(command="cat-file", words=f"{row.path} is not there any more")
                 yield found
@@ -850,12 +859,12 @@ class GitSnapshot:
         from ..core.compaction import BadArchive
 
         try:
-            files = self._store.contents(archive)
+            files = self._store.contents(archive.data, archive.ids)
         except BadArchive as error:
             yield Invalid(self._store.full(archive.path), str(error))
             return
         for name, data in files.items():
-            yield self._store.parse_archived(archive, name, data)
+            yield self._store.parse_archived(archive, name, self._store.blob_of(data), data)
 
     def _at(self, places: Sequence[Place], escalation_id: str | None = None) -> Iterator[Entry | Invalid]:
         """What stands at places in archives; ``escalation_id`` says what should."""
@@ -863,13 +872,39 @@ class GitSnapshot:
 
         for place in places:
             try:
-                name, data = list(self._store.contents(place.archive).items())[place.at]
+                name, data = list(self._store.contents(place.archive.data, place.archive.ids).items())[
+                    place.at
+                ]
                 if escalation_id not in (None, name):
                     raise BadArchive(f"holds {name} where the index has {escalation_id}")
             except (BadArchive, IndexError) as error:
                 yield Invalid(self._store.full(place.archive.path), str(error), escalation_id)
             else:
-                yield self._store.parse_archived(place.archive, name, data)
+                yield self._store.parse_archived(place.archive, name, self._store.blob_of(data), data)
+
+    def _archived_of(self, rows: Sequence[Row]) -> dict[Row, Place]:
+        """Those of the rows that have no file of their own, and where they are."""
+        moved = [
+            row
+            for row in rows
+            if row.status == "resolved"
+            and f"{row.escalation_id}{layout.SUFFIX}" not in self._resolved_by_name
+        ]
+        return {row: places[0] for row in moved if (places := self.places(row.escalation_id))}
+
+    def _pieces(self, places: Iterable[Place]) -> dict[str, bytes | str]:
+        """The files at places in archives, by the ids of their bytes; each archive is read once."""
+        from ..core.compaction import BadArchive
+
+        wanted: dict[Archive, list[int]] = {}
+        for place in places:
+            wanted.setdefault(place.archive, []).append(place.at)
+        found: dict[str, bytes | str] = {}
+        for archive, numbers in wanted.items():
+            with suppress(BadArchive, IndexError):
+                files = [*self._store.contents(archive.data, archive.ids).values()]
+                found.update((self._store.blob_of(data), data) for data in (files[at] for at in numbers))
+        return found
 
     def _fetch_missing(self, tree: str, among: AbstractSet[str] | None = None) -> None:
         """Fetch what a partial clone lacks below a tree, or of that some blobs only, in one go."""

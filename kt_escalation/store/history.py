@@ -12,7 +12,7 @@ from ..core.model import Record
 from ..core.words import MAX_BYTES
 from ..errors import NotAStore
 from . import codec, layout
-from .archives import among
+from .archives import Archive, among
 from .gitstore import GitSnapshot, GitStore
 
 # How many commits' files are read from git in one go.
@@ -88,12 +88,12 @@ def parent(store: GitStore, commit: str) -> GitSnapshot | None:
 class _Told:
     """What a commit did, with its compaction told apart from steps.
 
-    ``folded`` gives the archive of each id that it moved, ``born`` what it brought in within archives.
+    ``folded`` gives the archive of each id that it moved, ``bringing`` are archives with others in them.
     """
 
     commit: _Commit
     folded: Mapping[str, str]
-    born: Sequence[tuple[str, bytes]]
+    bringing: Sequence[Archive]
 
 
 def _told(store: GitStore, commit: _Commit) -> _Told:
@@ -103,16 +103,17 @@ def _told(store: GitStore, commit: _Commit) -> _Told:
         return _Told(commit, {}, ())
     gone = {layout.id_of(path) for path, _, oid in commit.files if not oid.strip("0")}
     folded: dict[str, str] = {}
-    born: list[tuple[str, bytes]] = []
+    bringing: list[Archive] = []
     for archive in archives:
         try:
-            files = store.contents(archive)
+            files = store.contents(archive.data, archive.ids)
         except BadArchive:
             continue
         folded.update((name, archive.path) for name in files if name in gone)
-        born += ((name, data) for name, data in files.items() if name not in gone)
+        if files.keys() - gone:
+            bringing.append(archive)
     rest = tuple(file for file in commit.files if layout.id_of(file[0]) not in folded)
-    return _Told(replace(commit, files=rest), folded, born)
+    return _Told(replace(commit, files=rest), folded, bringing)
 
 
 def _read(store: GitStore, batch: Sequence[_Commit], escalation_id: str | None) -> Iterator[Step]:
@@ -139,7 +140,7 @@ def _read(store: GitStore, batch: Sequence[_Commit], escalation_id: str | None) 
 
     for one in told:
         commit = one.commit
-        yield from _archived(one, escalation_id)
+        yield from _archived(store, one, escalation_id)
         sides: dict[str, list[str]] = {}
         for path, old, new in commit.files:
             name = layout.id_of(path)
@@ -170,7 +171,7 @@ def _record(data: bytes) -> tuple[Record | None, str | None]:
         return None, str(error)
 
 
-def _archived(told: _Told, escalation_id: str | None) -> Iterator[Step]:
+def _archived(store: GitStore, told: _Told, escalation_id: str | None) -> Iterator[Step]:
     """What a commit did by archives: what it moved, and what came into the store in them."""
     commit = told.commit
 
@@ -187,10 +188,11 @@ def _archived(told: _Told, escalation_id: str | None) -> Iterator[Step]:
         count = len(set(told.folded.values()))
         words = f"{len(told.folded)} escalations into {count} archive{'s' if count > 1 else ''}"
         yield step("", folded=words)
-    for name, data in told.born:
-        if escalation_id in (None, name):
-            after, problem = _record(data)
-            yield step(name, after, problem)
+    for archive in told.bringing:
+        for name, data in store.contents(archive.data, archive.ids).items():
+            if name not in told.folded and escalation_id in (None, name):
+                after, problem = _record(data)
+                yield step(name, after, problem)
 
 
 def _commits(store: GitStore, revision: str, paths: Sequence[str], limit: int) -> Iterator[_Commit]:
