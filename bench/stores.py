@@ -18,7 +18,7 @@ from pathlib import Path
 from random import Random
 from typing import IO, Any
 
-from kt_escalation.core import ids, rights, transitions
+from kt_escalation.core import compaction, ids, rights, transitions
 from kt_escalation.core.events import Raisable
 from kt_escalation.core.model import Draft, Record
 from kt_escalation.core.policies import Policies, assemble
@@ -37,8 +37,6 @@ GATEWAY, ADMIN = "gateway", "admin"
 ARCHIVED = range(2020, 2024)
 LIVING = datetime(2024, 1, 1, tzinfo=UTC)
 RAISED = datetime(2025, 1, 2, tzinfo=UTC)
-# An archive holds 1 MiB at most (design, section 10).
-ARCHIVE_BYTES = 1024 * 1024
 # So a history of 100,000 transitions takes a year.
 PACE = timedelta(minutes=5)
 # Of those that are open, this part is held.
@@ -199,8 +197,8 @@ def _archives(count: int, policies: Policies) -> Iterator[tuple[str, bytes]]:
     for year, month, files in _Past(policies).months(count):
         for index, some in enumerate(_filled(files), 1):
             name = f"{layout.RESOLVED}/{year}/{month:02}/archive-{index:04}"
-            yield f"{name}.yaml", b"".join(b"---\n" + data for _, data in some)
-            yield f"{name}.ids", "".join(f"{escalation_id}\n" for escalation_id, _ in some).encode()
+            yield f"{name}.yaml", compaction.write(data for _, data in some)
+            yield f"{name}.ids", compaction.write_ids(escalation_id for escalation_id, _ in some)
 
 
 def _filled(files: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
@@ -209,7 +207,7 @@ def _filled(files: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, byte
     size = 0
     for escalation_id, data in files:
         more = len(data) + len(b"---\n")
-        if part and size + more > ARCHIVE_BYTES:
+        if part and size + more > compaction.MAX_ARCHIVE:
             yield part
             part, size = [], 0
         part.append((escalation_id, data))

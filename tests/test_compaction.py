@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forge import ROSTER, SETTINGS, Forge, identity, push
+from forge import ROSTER, SETTINGS, Forge, identity, key_of, push, sign_as
 from hypothesis import given
 from hypothesis import strategies as st
 from lab import Lab, end, git, kt, kt_policy, kt_process, start
@@ -25,7 +25,9 @@ from test_readme import TOP, shell
 from kt_escalation import Store
 from kt_escalation.core import compaction
 from kt_escalation.core.compaction import MAX_ARCHIVE, Member
+from kt_escalation.core.query import Filter
 from kt_escalation.errors import BadInput
+from kt_escalation.store import gitstore
 from kt_escalation.store.faults import POINTS, VARIABLE
 
 JANUARY, MARCH = "queue/resolved/2024/01", "queue/resolved/2024/03"
@@ -813,6 +815,49 @@ def test_a_side_branch_that_an_admin_compacted_is_brought_in(past: Past) -> None
     assert past.rules() == []
 
 
+def test_a_compaction_is_signed_where_signatures_are_required(past: Past, past_server: Path) -> None:
+    key = " ".join(key_of(past, "boss").with_suffix(".pub").read_text().split()[:2])
+    past.edit("policies/roster.yaml", (r"roles: \[admin\]", rf'\g<0>, signing_keys: ["{key}"]'))
+    past.write("policies/settings.yaml", f"{SETTINGS}signatures: required\n")
+    past.commit("boss", "signatures from now on")
+    past.compact()
+    assert past.rules() == ["unsigned"]
+    assert ": unsigned: " in push(past, past_server).err
+    past.git("reset", "--quiet", "--hard", "HEAD^")
+    sign_as(past, "alice")
+    past.compact()
+    assert past.rules() == ["signature"]
+    past.git("reset", "--quiet", "--hard", "HEAD^")
+    sign_as(past, "boss")
+    past.compact()
+    assert past.rules() == []
+
+
+def test_an_unsigned_compaction_of_a_side_branch_does_not_come_in_where_signatures_are_required(
+    past: Past,
+) -> None:
+    past.git("switch", "--quiet", "-c", "side")
+    past.compact()
+    past.git("switch", "--quiet", "-")
+    past.write("policies/settings.yaml", f"{SETTINGS}signatures: required\n")
+    past.commit("boss", "signatures from now on")
+    past.git("merge", "--quiet", "--no-ff", "-m", "merge", "side", who="boss")
+    assert past.rules() == ["unsigned"]
+
+
+def test_who_resolves_while_a_side_branch_compacts_loses_nothing(past: Past) -> None:
+    past.git("switch", "--quiet", "-c", "side")
+    past.compact()
+    past.git("switch", "--quiet", "-")
+    past.kt("alice", "claim", "--id", "esc_one")
+    past.kt("alice", "resolve", "--id", "esc_one", "--outcome", "approved", "--reason", "ok")
+    past.kt("bob", "reopen", "--id", "esc_anna", "--reason", "again")
+    past.git("merge", "--quiet", "--no-ff", "-m", "merge", "side")
+    assert past.rules() == []
+    assert [kt("wait", "--id", name, cwd=past.path).code for name in ("esc_one", "esc_anna")] == [0, 1]
+    assert len(kt("get", "--id", "esc_anna", "--json", cwd=past.path).json["reopened_by"]) == 1
+
+
 def test_archives_of_the_first_commit_are_imported(past: Past) -> None:
     past.compact()
     git("switch", "--quiet", "--orphan", "new", cwd=past.path)
@@ -873,6 +918,23 @@ def test_a_record_of_another_month_in_an_archive_is_told(past: Past) -> None:
     past.commit("mallory")
     told = kt("list", "--status", "resolved", cwd=past.path).err
     assert "2024/02/archive-0001.yaml holds esc_dora, which belongs at queue/resolved/2024/03/31" in told
+
+
+def test_what_only_an_archive_holds_is_listed_also_by_who_cannot_remember_it(
+    past: Past, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = kt("list", "--status", "all", "--json", cwd=past.path).json["escalations"]
+    past.compact()
+    git("switch", "--quiet", "--orphan", "new", cwd=past.path)
+    git("checkout", "main", "--", ".", cwd=past.path)
+    past.commit("boss", "import")
+    clone = past.path.parent / "clone"
+    address = past.path.as_uri()
+    git("clone", "--quiet", "--single-branch", "-b", "new", address, str(clone), cwd=past.path.parent)
+    monkeypatch.setattr(gitstore, "_REMEMBERED", 1)
+    with Store.open(clone) as store:
+        found = store.list(Filter(statuses=frozenset({"queued", "claimed", "resolved"})))
+    assert [record.as_dict() for record in found.records] == listed and found.invalid == ()
 
 
 # --- the clone's index ----------------------------------------------------------------------------

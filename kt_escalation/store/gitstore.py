@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from .archive_index import Index
     from .archives import Archive, Place
 
+    #: What is known of a blob: its bytes, the record in them, or as text what keeps it from being read.
+    Held = bytes | Record | str
+
 INTERRUPT_SECONDS = 5.0
 FETCH_PAUSE_SECONDS = 0.1
 # What fits into a file's name everywhere, for that is what a branch is on most servers.
@@ -257,7 +260,7 @@ class GitStore:
         """A path from the repository's top as one below the store's top."""
         return path.removeprefix(f"{self.root}/") if self.root else path
 
-    def parse(self, path: str, oid: str, data: bytes | str) -> Entry | Invalid:
+    def parse(self, path: str, oid: str, data: Held) -> Entry | Invalid:
         """What a file below `queue/` holds; ``data`` as text says why it could not be read."""
         found = self._record(oid, data)
         if isinstance(found, str):
@@ -267,9 +270,7 @@ class GitStore:
             return Invalid(self.full(path), wrong, layout.id_of(path))
         return Entry(found, self.full(path), oid)
 
-    def parse_archived(
-        self, archive: Archive, escalation_id: str, oid: str, data: bytes | str
-    ) -> Entry | Invalid:
+    def parse_archived(self, archive: Archive, escalation_id: str, oid: str, data: Held) -> Entry | Invalid:
         """What an archive holds for an id: an entry with the archive's path and the id of its own bytes."""
         path = self.full(archive.path)
         found = self._record(oid, data)
@@ -278,16 +279,19 @@ class GitStore:
         wrong = layout.misfiled(found, archive.name.month, escalation_id)
         return Invalid(path, wrong, escalation_id) if wrong else Entry(found, path, oid)
 
-    def _record(self, oid: str, data: bytes | str) -> Record | str:
+    def _record(self, oid: str, data: Held) -> Record | str:
         """The record in the bytes that an id names, or what keeps it from being read."""
-        found = self.known(oid) or (data if isinstance(data, str) else _load(data))
-        if not isinstance(found, str):
-            self.remember(oid, found)
+        found = self._parsed.get(oid)
+        if found is None:
+            read = _load(data) if isinstance(data, bytes) else data
+            if isinstance(read, str):
+                return read
+            self.remember(oid, found := read)
         return found
 
-    def known(self, oid: str) -> Record | None:
-        """The whole record of a blob, if this process has it."""
-        return self._parsed.get(oid)
+    def known(self, oids: Iterable[str]) -> dict[str, Held]:
+        """The whole records of those of the blobs that this process has; it may forget them any time."""
+        return {oid: self._parsed[oid] for oid in oids if oid in self._parsed}
 
     def remember(self, oid: str, record: Record) -> None:
         """Keep a whole record for whoever asks for it next in this process."""
@@ -742,16 +746,17 @@ class GitSnapshot:
         store = self._store
         for some in _growing(rows):
             archived = self._archived_of(some)
-            missing = [row for row in some if store.known(row.blob) is None]
+            held = store.known(row.blob for row in some)
+            missing = [row for row in some if row.blob not in held]
             kept = store.cache.bodies(row.blob for row in missing)
-            read = self._pieces(archived[row] for row in missing if row in archived)
-            read.update(
+            held.update(self._pieces(archived[row] for row in missing if row in archived))
+            held.update(
                 self.blobs([row.blob for row in missing if row not in archived and row.blob not in kept])
             )
             for row in some:
+                data = held.get(row.blob, "")
                 if row.blob in kept:
-                    store.remember(row.blob, Record.model_validate(kept[row.blob]))
-                data = read.get(row.blob, "")
+                    data = Record.model_validate(kept[row.blob])
                 found = (
                     store.parse_archived(archived[row].archive, row.escalation_id, row.blob, data)
                     if row in archived
@@ -956,16 +961,15 @@ class GitSnapshot:
 
     def _read(self, files: Sequence[tuple[str, TreeEntry]]) -> Iterator[Entry | Invalid]:
         store = self._store
-        wanted = [
-            entry.oid for path, entry in files if not refused(path, entry) and not store.known(entry.oid)
-        ]
-        read = dict(self.blobs(wanted))
+        held = store.known(entry.oid for _, entry in files)
+        wanted = [entry.oid for path, entry in files if not refused(path, entry) and entry.oid not in held]
+        held.update(self.blobs(wanted))
         for path, entry in files:
             problem = refused(path, entry)
             if problem:
                 yield Invalid(store.full(path), problem, layout.id_of(path))
             else:
-                yield store.parse(path, entry.oid, read.get(entry.oid, ""))
+                yield store.parse(path, entry.oid, held.get(entry.oid, ""))
 
     def blobs(self, oids: Sequence[str]) -> Iterator[tuple[str, bytes | str]]:
         """Ids and their bytes, or what keeps them from being read."""
