@@ -15,6 +15,7 @@ from functools import cached_property
 from itertools import islice
 
 from . import lifeline, lookup
+from .answers import Progress
 from .core import compaction, rights, signatures, story, verify
 from .core.compaction import Folding
 from .core.model import Record
@@ -176,7 +177,7 @@ class Audit:
                 was, became = olds[0].old if olds else None, news[0].new if news else None
                 self._next[(name, was)] = (became, commit.oid)
 
-    def judge(self, commits: Iterable[Commit]) -> Iterator[Offence]:
+    def judge(self, commits: Iterable[Commit], progress: Progress | None = None) -> Iterator[Offence]:
         """The violations of the commits, which are those that the revisions name."""
         coming = iter(commits)
         while some := list(islice(coming, _AT_ONCE)):
@@ -191,6 +192,8 @@ class Audit:
                 self._pass_on(commit)
             if len(self._unchecked) >= _SIGNATURES_AT_ONCE:
                 yield from self._check_signatures()
+            if progress is not None:
+                progress(self.tally.commits, self._shape.count)
         yield from self._check_signatures()
         yield from self._other_starts()
         for offences in self._pending.values():

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from .answers import Progress
 from .audit import Audit, Offence, Standard
 from .core.policies import assemble
 from .core.rights import known_as
@@ -58,24 +59,25 @@ def verify(
     *,
     afresh: bool = False,
     require_signatures: bool = False,
+    progress: Progress | None = None,
 ) -> Report:
     """Judge the whole history up to HEAD, or a range such as ``A..B``.
 
     Without a range the clone remembers the last tip that was clean or waived: the next run looks at
     what is new since, unless ``afresh``. ``require_signatures`` asks for them where the settings do not.
-    Raises ShallowClone, BadInput, NotAStore.
+    ``progress`` is told of commits; from the start again where what is new does not suffice. Raises ShallowClone, BadInput, NotAStore.
     """
     store = _open(path)
     try:
         start, tip = _range(store, wanted)
         if start is not None:
-            return _judged(store, tip, [tip, f"^{start}"], require_signatures, since=start)
+            return _judged(store, tip, [tip, f"^{start}"], require_signatures, progress, since=start)
         branch, ends = store.branch or "", _ends(store)
         known = None if afresh or require_signatures else notebook.verified(store.lock_folder, branch)
         if known is not None and store.repository.commit_of(known) is None:
             known = None
         is_end = not ends or tip in ends
-        report = _since(store, tip, known, require_signatures, is_end=is_end)
+        report = _since(store, tip, known, require_signatures, progress, is_end=is_end)
         if report.clean and is_end:
             notebook.remember_verified(store.lock_folder, branch, tip)
         return report
@@ -91,12 +93,14 @@ def _ends(store: GitStore) -> set[str]:
     return {commit for ref in refs if (commit := store.repository.commit_of(ref)) is not None}
 
 
-def _since(store: GitStore, tip: str, known: str | None, signed: bool, *, is_end: bool) -> Report:
+def _since(
+    store: GitStore, tip: str, known: str | None, signed: bool, progress: Progress | None, *, is_end: bool
+) -> Report:
     """What is new since a tip that was clean; of an end of the branch also that it is gone from history."""
     if known is None:
-        return _judged(store, tip, [tip], signed)
+        return _judged(store, tip, [tip], signed, progress)
     if not store.repository.is_ancestor(known, tip):
-        whole = _judged(store, tip, [tip], signed)
+        whole = _judged(store, tip, [tip], signed, progress)
         if not is_end:
             return whole
         expected = f"a history that contains {known[:12]}, which was verified in this clone"
@@ -105,21 +109,27 @@ def _since(store: GitStore, tip: str, known: str | None, signed: bool, *, is_end
     new = list(graph.walk(store, [tip, f"^{known}"]))
     if not _is_line(new, known):
         # A branch from before it may touch what was verified: only the whole tells.
-        return _judged(store, tip, [tip], signed)
-    report = _judged(store, tip, [tip, f"^{known}"], signed, since=known)
-    return report if report.clean and not report.waived else _judged(store, tip, [tip], signed)
+        return _judged(store, tip, [tip], signed, progress)
+    report = _judged(store, tip, [tip, f"^{known}"], signed, progress, since=known)
+    return report if report.clean and not report.waived else _judged(store, tip, [tip], signed, progress)
 
 
-def check(path: str | os.PathLike[str] = ".", wanted: str | None = None, *, now: datetime) -> Report:
+def check(
+    path: str | os.PathLike[str] = ".",
+    wanted: str | None = None,
+    *,
+    now: datetime,
+    progress: Progress | None = None,
+) -> Report:
     """Judge what a pull request would bring in, also against a base that has moved on.
 
     ``wanted`` is ``BASE..HEAD``; without it, the remote's store branch and HEAD. The base's policies
-    count, and our own clock. Raises ShallowClone, BadInput, NotAStore.
+    count, and our own clock; ``progress`` is told of commits. Raises ShallowClone, BadInput, NotAStore.
     """
     store = _open(path)
     try:
         base, head = _pull_request(store, wanted)
-        return _judged_against(store, base, head, now)
+        return _judged_against(store, base, head, now, progress=progress)
     finally:
         store.close()
 
@@ -203,14 +213,19 @@ def told(offence: Offence) -> str:
 
 
 def _judged_against(
-    store: GitStore, base: str | None, head: str, now: datetime, end: float | None = None
+    store: GitStore,
+    base: str | None,
+    head: str,
+    now: datetime,
+    end: float | None = None,
+    progress: Progress | None = None,
 ) -> Report:
     revisions = [head, f"^{base}"] if base else [head]
     standard = Standard(assemble(*store.at(base or head).policies()), now)
     audit = Audit(store, revisions, base, standard=standard, end=end)
     if base:
         audit.know(_in_time(_since_forks(store, base, revisions), end))
-    found = list(audit.judge(_in_time(graph.walk(store, revisions), end)))
+    found = list(audit.judge(_in_time(graph.walk(store, revisions), end), progress))
     if base:
         found += _moved(store, base, head)
     return _report(store, audit, head, found, since=base, waivers_at=base or head)
@@ -259,10 +274,15 @@ def _told(snapshot: GitSnapshot, name: str) -> str:
 
 
 def _judged(
-    store: GitStore, tip: str, revisions: Sequence[str], signed: bool, since: str | None = None
+    store: GitStore,
+    tip: str,
+    revisions: Sequence[str],
+    signed: bool,
+    progress: Progress | None,
+    since: str | None = None,
 ) -> Report:
     audit = Audit(store, revisions, since, always_signed=signed)
-    found = list(audit.judge(graph.walk(store, revisions)))
+    found = list(audit.judge(graph.walk(store, revisions), progress))
     return _report(store, audit, tip, found, since, waivers_at=tip)
 
 

@@ -15,6 +15,7 @@ from ..core.text import visible
 from ..errors import AnswerIsNo, BadInput, Usage
 from . import reports
 from .app import SPAN, common, escalation, folder, put_json, warn
+from .progress import drawn
 
 if TYPE_CHECKING:
     from ..audit import Offence
@@ -44,7 +45,14 @@ def verify_command(
     """
     from .. import verdict
 
-    report = verdict.verify(folder(ctx, repo), range_, afresh=afresh, require_signatures=require_signatures)
+    with drawn("judging commits") as progress:
+        report = verdict.verify(
+            folder(ctx, repo),
+            range_,
+            afresh=afresh,
+            require_signatures=require_signatures,
+            progress=progress,
+        )
     _tell(report, "json" if as_json else "text", None)
     _answer(ctx, report)
 
@@ -91,7 +99,8 @@ def check_command(
     chosen = asked.pop() if asked else "text"
     if output is not None and chosen in ("text", "github"):
         raise Usage(problem=f"-o goes with --format json, junit and gitlab, not with {chosen}")
-    report = verdict.check(folder(ctx, repo), range_, now=datetime.now(UTC))
+    with drawn("judging commits") as progress:
+        report = verdict.check(folder(ctx, repo), range_, now=datetime.now(UTC), progress=progress)
     _tell(report, chosen, output)
     _answer(ctx, report)
 

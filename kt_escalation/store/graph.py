@@ -41,10 +41,14 @@ class Commit:
 
 @dataclass(frozen=True)
 class Shape:
-    """Where history is no single line: the first and the last commits of each stretch between fork and merge."""
+    """Where history is no single line: the first and the last commits of each stretch between fork and merge.
+
+    ``count`` is how many commits there are.
+    """
 
     starts: frozenset[str]
     ends: frozenset[str]
+    count: int
 
 
 def shape(store: GitStore, revisions: Sequence[str]) -> Shape:
@@ -71,7 +75,7 @@ def shape(store: GitStore, revisions: Sequence[str]) -> Shape:
     for first, end in _joined(edges):
         starts.add(order[first * width : (first + 1) * width].hex())
         ends.add(order[end * width : (end + 1) * width].hex())
-    return Shape(frozenset(starts), frozenset(ends))
+    return Shape(frozenset(starts), frozenset(ends), count)
 
 
 def _index(order: bytearray, oid: str, width: int) -> int:

@@ -1,0 +1,150 @@
+"""How long work is shown: on a terminal, to whoever sits there, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import IO
+
+import pytest
+from forge import Forge, identity
+from lab import Ran, git, kt
+
+#: More than are judged at a time, so that the bar moves.
+COMMITS = 800
+# Those of the store that it is made from.
+STEPS = 5
+# kt as it is, but for how long it waits before it shows anything.
+_KT = "import sys; from kt_escalation.cli import main_escalation, progress; progress.PATIENCE = {}; sys.exit(main_escalation())"
+BAR = "judging commits  ["
+
+
+@pytest.fixture(scope="module")
+def long_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with many commits behind it that are nobody's business."""
+    store = Forge(tmp_path_factory.mktemp("long"))
+    who = "Somebody <somebody@example.com> 1735776000 +0000"
+    first = f"from {store.tip()}\n"
+    stream = "".join(
+        f"commit refs/heads/main\ncommitter {who}\ndata 1\nx\n{first * (not number)}M 100644 inline other.txt\n"
+        f"data {len(str(number))}\n{number}\n"
+        for number in range(COMMITS)
+    )
+    subprocess.run(["git", "fast-import", "--quiet"], cwd=store.path, input=stream.encode(), check=True)
+    git("reset", "--quiet", "--hard", cwd=store.path)
+    return store.path
+
+
+def kt_at_a_terminal(
+    *args: str, cwd: Path, patience: float = 0, until: str | None = None, **env: str
+) -> tuple[Ran, bool]:
+    """Run kt with a terminal as its stdin and stderr, and a pipe as its stdout; whether the cursor is left shown.
+
+    When ``until`` has been read there, ^C is typed.
+    """
+    out_end, out = os.pipe()
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.dup2(out, 1)
+        os.chdir(cwd)
+        program = [sys.executable, "-c", _KT.format(patience), *args]
+        os.execvpe(sys.executable, program, {**os.environ, "TERM": "xterm", **env})
+    os.close(out)
+    printed: list[bytes] = []
+    reader = threading.Thread(target=_read_all, args=(os.fdopen(out_end, "rb"), printed))
+    reader.start()
+    shown = b""
+    while chunk := _read(terminal):
+        shown += chunk
+        if until is not None and until.encode() in shown:
+            until = None
+            os.write(terminal, b"\x03")
+    os.close(terminal)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    reader.join()
+    text = shown.decode()
+    return Ran(code, b"".join(printed).decode(), text), text.rfind("\x1b[?25h") >= text.rfind("\x1b[?25l")
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:
+        # So Linux says that nobody has the terminal's other side any more.
+        return b""
+
+
+def _read_all(pipe: IO[bytes], into: list[bytes]) -> None:
+    with pipe:
+        into.append(pipe.read())
+
+
+def test_judging_many_commits_shows_a_bar_that_ends_before_the_summary(long_store: Path) -> None:
+    ran, cursor_is_back = kt_at_a_terminal("verify", "--afresh", cwd=long_store)
+    assert (ran.code, ran.out, cursor_is_back) == (0, "", True)
+    *bar, summary = ran.err.splitlines()
+    assert summary.startswith(f"kt: {STEPS} steps in ") and BAR not in summary
+    percents = [int(found) for found in re.findall(r"(\d+)%", " ".join(bar))]
+    assert len(percents) > 3 and percents == sorted(percents) and percents[-1] == 100
+
+
+def test_a_pull_request_of_many_commits_shows_one_too(long_store: Path) -> None:
+    ran, cursor_is_back = kt_at_a_terminal("check", f"HEAD~{COMMITS - 1}..HEAD", cwd=long_store)
+    assert (ran.code, ran.out, cursor_is_back) == (0, "", True)
+    assert BAR in ran.err
+
+
+def test_it_has_no_colour_and_what_is_printed_is_the_same(long_store: Path) -> None:
+    ran, _ = kt_at_a_terminal("verify", "--afresh", "--json", cwd=long_store, NO_COLOR="1")
+    assert BAR in ran.err and not re.search("\x1b\\[[0-9;]*m", ran.err)
+    assert ran.out == kt("verify", "--afresh", "--json", cwd=long_store).out
+
+
+@pytest.mark.parametrize(
+    ("patience", "env"),
+    [pytest.param(3600, {}, id="short work"), pytest.param(0, {"TERM": "dumb"}, id="a dumb terminal")],
+)
+def test_nothing_is_drawn_of(long_store: Path, patience: float, env: dict[str, str]) -> None:
+    ran, _ = kt_at_a_terminal("verify", "--afresh", cwd=long_store, patience=patience, **env)
+    assert ran.code == 0 and len(ran.err.splitlines()) == 1
+    assert ran.err.startswith(f"kt: {STEPS} steps in ") and "\x1b" not in ran.err
+
+
+def test_nothing_is_drawn_where_stderr_is_no_terminal(long_store: Path) -> None:
+    command = [sys.executable, "-c", _KT.format(0), "verify", "--afresh"]
+    ran = subprocess.run(command, cwd=long_store, capture_output=True, text=True, check=True)
+    assert ran.stdout == "" and len(ran.stderr.splitlines()) == 1
+    assert ran.stderr.startswith(f"kt: {STEPS} steps in ")
+
+
+def test_work_that_begins_again_has_a_bar_of_its_own(long_store: Path, tmp_path: Path) -> None:
+    git("clone", "--quiet", str(long_store), str(tmp_path / "store"), cwd=tmp_path)
+    store = tmp_path / "store"
+    assert kt("verify", cwd=store).code == 0
+    (store / "queue/mine.txt").write_text("x")
+    git("add", "queue", cwd=store)
+    git("commit", "--quiet", "-m", "mine", cwd=store, env=identity("alice"))
+    ran, cursor_is_back = kt_at_a_terminal("verify", cwd=store)
+    assert ran.code == 1 and "mine.txt: foreign: " in ran.out and cursor_is_back
+    assert [line.count("100%") for line in ran.err.split("\r\n") if BAR in line] == [1, 1]
+
+
+def test_it_is_left_in_order_by_an_interrupt(long_store: Path, tmp_path: Path) -> None:
+    stuck = tmp_path / "bin/git"
+    stuck.parent.mkdir()
+    # What it has told of history is judged; then the disk hangs.
+    stuck.write_text(
+        f'#!/bin/sh\n{shutil.which("git")} "$@"\ncase " $* " in *" log "*) exec sleep 600 ;; esac\n'
+    )
+    stuck.chmod(0o755)
+    path = f"{stuck.parent}:{os.environ['PATH']}"
+    ran, cursor_is_back = kt_at_a_terminal("verify", "--afresh", cwd=long_store, until=BAR, PATH=path)
+    assert (ran.code, ran.out, cursor_is_back) == (130, "", True)
+    *bar, last, end = ran.err.split("\r\n")
+    assert BAR in "".join(bar) and end == "" and last == "kt: interrupted; nothing changed"
