@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -31,16 +31,24 @@ def drawn(label: str) -> Iterator[Progress | None]:
         return
     due = time.monotonic() + PATIENCE
     bar: ProgressBar[int] | None = None
-    with ExitStack() as shown:
 
-        def progress(done: int, total: int) -> None:
-            nonlocal bar
-            if time.monotonic() < due:
-                return
-            if bar is None or bar.length != total:
-                # Also where the work has begun again, with more of it.
-                shown.close()
-                bar = shown.enter_context(click.progressbar(length=total, label=label, file=sys.stderr))
-            bar.update(done - bar.pos)
+    def progress(done: int, total: int) -> None:
+        nonlocal bar
+        if time.monotonic() < due:
+            return
+        if bar is None or bar.length != total:
+            # Also where the work has begun again, with more of it.
+            _end(bar)
+            bar = click.progressbar(length=total, label=label, file=sys.stderr)
+        bar.update(done - bar.pos)
 
+    try:
         yield progress
+    finally:
+        _end(bar)
+
+
+def _end(bar: ProgressBar[int] | None) -> None:
+    """Leave the line, and show the cursor again: a bar hides it from its first stroke on."""
+    if bar is not None:
+        bar.render_finish()
