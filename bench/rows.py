@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import floors, stores
+from . import floors, report, stores
 from .measure import KT, Failed, git, kt, kt_peak, middle, pairs, ratio, seconds
 from .stores import REVIEWERS, Stores
 
@@ -36,6 +36,7 @@ class Scale:
     batch: int = 10_000
     steps: int = 100_000
     at_once: int = 100
+    pushed: int = 100
     archived: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
     repeat: int = 9
     #: For work that takes seconds.
@@ -45,7 +46,7 @@ class Scale:
 #: Everything, as small as it can be: only to see that it works.
 SMALL = Scale(
     listed=20, waiting=10, drained=4, clones=2, racers=3, batch=10, steps=30, at_once=8,
-    archived=(20, 60), repeat=1, repeat_long=1,
+    pushed=3, archived=(20, 60), repeat=1, repeat_long=1,
 )  # fmt: skip
 
 
@@ -424,6 +425,28 @@ def verify(bench: Bench) -> Iterator[Row]:
         yield Row("`verify` again, one transition more", "s", values, _IMPORTS, imports, "1.5 ×")
 
 
+def push(bench: Bench) -> Iterator[Row]:
+    """What a server's hook takes for a push of many steps, from before it starts until it lets them in."""
+    waiting, steps = bench.scale.listed, bench.scale.pushed
+    ahead = bench.stores.claimed(waiting, steps)
+    with bench.lab(bench.stores.resting(waiting)) as lab:
+        # The objects have come, and the branch has not moved, when git asks its hook.
+        git("fetch", "--quiet", str(ahead), "main:refs/heads/pushed", cwd=lab.remote)
+        updates = lab.folder / "updates"
+        updates.write_text(
+            f"{git('rev-parse', 'main', 'pushed', cwd=lab.remote)} refs/heads/main".replace("\n", " ")
+        )
+        # However slow the machine is, it is measured and not refused.
+        hook = [*KT, "hook", "pre-receive", "--timeout", "10m"]
+        values, imports = pairs(
+            bench.scale.repeat, lambda: seconds(hook, lab.remote, stdin=updates), _imports
+        )
+        yield Row(
+            f"the hook judges a push of {steps:,} transitions, {waiting:,} open", "s", values, budget="1 s",
+            note=f"{_IMPORTS}: {report.amount(middle(imports), 's')} of it",
+        )  # fmt: skip
+
+
 def compacted(bench: Bench) -> Iterator[Row]:
     """A claim with years behind it, beside one with little behind it."""
     few, many = bench.scale.archived[0], bench.scale.archived[-1]
@@ -450,5 +473,6 @@ ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "race": race,
     "batch": batch,
     "verify": verify,
+    "push": push,
     "compacted": compacted,
 }

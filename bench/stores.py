@@ -79,19 +79,22 @@ class Stores:
         """A store of two commits: what was archived before, as an import, and what waits, as one batch."""
 
         def fill(stream: IO[bytes], policies: Policies) -> None:
-            _commit(stream, ADMIN, RAISED, "Policies, and what was decided before\n")
-            for path, text in POLICIES.items():
-                _file(stream, path, text.encode())
-            for path, data in _archives(archived, policies):
-                _file(stream, path, data)
-            act = _act(GATEWAY, RAISED, policies)
-            records = [_raised(number, act) for number in range(waiting)]
-            named = [record.escalation_id for record in records]
-            _commit(stream, GATEWAY, RAISED, str(Message("raise", named, GATEWAY)))
-            for record in records:
-                _file(stream, layout.path_of(record), codec.dumps(record))
+            _rest(stream, waiting, archived, policies)
 
         return self._store(f"resting-{waiting}-{archived}", fill)
+
+    def claimed(self, waiting: int, steps: int) -> Path:
+        """What a resting store becomes when so many of those that wait are claimed, one a commit."""
+
+        def fill(stream: IO[bytes], policies: Policies) -> None:
+            for number, record in enumerate(_rest(stream, waiting, 0, policies)[:steps]):
+                now = RAISED + (number + 1) * PACE
+                who, token = REVIEWERS[number % len(REVIEWERS)], f"claim-{number}"
+                after = transitions.claim(record, _act(who, now, policies), token)
+                message = Message("claim", [record.escalation_id], who, claim_id=token)
+                _step(stream, who, now, message, record, after)
+
+        return self._store(f"claimed-{waiting}-{steps}", fill)
 
     def living(self, steps: int, at_once: int) -> Path:
         """A store whose history is so many transitions, one a commit, with so many open at any time."""
@@ -155,6 +158,22 @@ def _raised(number: int, act: Act, kind: str = "open") -> Record:
     given = event(number, kind)
     raisable = Raisable(Draft.model_validate(given), frozenset(given))
     return transitions.raise_(raisable, ids.from_request(given["request_id"]), act, "unused")
+
+
+def _rest(stream: IO[bytes], waiting: int, archived: int, policies: Policies) -> list[Record]:
+    """Write the two commits of a resting store; what waits in it."""
+    _commit(stream, ADMIN, RAISED, "Policies, and what was decided before\n")
+    for path, text in POLICIES.items():
+        _file(stream, path, text.encode())
+    for path, data in _archives(archived, policies):
+        _file(stream, path, data)
+    act = _act(GATEWAY, RAISED, policies)
+    records = [_raised(number, act) for number in range(waiting)]
+    named = [record.escalation_id for record in records]
+    _commit(stream, GATEWAY, RAISED, str(Message("raise", named, GATEWAY)))
+    for record in records:
+        _file(stream, layout.path_of(record), codec.dumps(record))
+    return records
 
 
 def _live(stream: IO[bytes], steps: int, at_once: int, policies: Policies) -> None:

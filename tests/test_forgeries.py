@@ -920,6 +920,19 @@ def test_what_cannot_be_judged_in_time_is_refused(forge: Forge, server: Path) ->
     assert ran.code == 1 and "cannot be judged within 0 s" in ran.err
 
 
+def test_a_push_of_many_steps_is_judged_in_one_pass(forge: Forge, server: Path, tmp_path: Path) -> None:
+    started = []
+    for steps in (1, 12):
+        for number in range(steps):
+            forge.kt("alice", "note", "--id", "esc_one", "--text", f"{steps}, {number}")
+        traces = tmp_path / f"of-{steps}"
+        traces.mkdir()
+        assert push(forge, server, GIT_TRACE2_EVENT=str(traces)).code == 0
+        # One file for each git that ran (git documentation, api-trace2).
+        started.append(len(list(traces.iterdir())))
+    assert started[0] == started[1] > 5
+
+
 def test_another_hook_is_left_alone(forge: Forge, server: Path) -> None:
     (server / "hooks/pre-receive").write_text("#!/bin/sh\n")
     ran = kt("hook", "install", "--server", str(server), "--json", cwd=forge.path)
