@@ -133,21 +133,30 @@ def serve(forge: Forge) -> Path:
     return bare
 
 
-def assert_refused(forge: Forge, server: Path, rule: str) -> None:
+def assert_refused(forge: Forge, server: Path, rule: str, said: str = "") -> None:
     """All three that judge find what has been done since the server's tip, and name it."""
     before = git("rev-parse", "main", cwd=server)
     ran = kt("verify", "--afresh", "--json", cwd=forge.path)
     assert ran.code == 1 and ran.json["ok"] is False
-    assert rule in {found["rule"] for found in ran.json["violations"]}, ran.json["violations"]
-    again = kt("verify", "--json", cwd=forge.path)
-    assert again.code == 1 and {v["rule"] for v in again.json["violations"]} >= {rule}
+    told = [found for found in ran.json["violations"] if found["rule"] == rule and said in found["expected"]]
+    assert told, ran.json["violations"]
+    # Each names the commit, which is new, its author, and a file of the store.
+    authors = dict(
+        line.split(" ", 1) for line in forge.git("log", "--format=%H %ae", f"{before}..").split("\n")
+    )
+    assert all(authors[found["commit"]] == found["author"] for found in told)
+    assert all(found["path"].partition("/")[0] in ("queue", "policies") for found in told)
+    again = kt("verify", cwd=forge.path)
+    assert again.code == 1
+    for found in told:
+        assert f"{found['path']}: {rule}: expected {found['expected']}" in again.out
     checked = kt("check", f"{before}..HEAD", "--json", cwd=forge.path)
     found = checked.json["violations"]
-    assert checked.code == 1 and rule in {violation["rule"] for violation in found}, found
+    assert checked.code == 1 and any(v["rule"] == rule and said in v["expected"] for v in found), found
     refused = push(forge, server)
     assert refused.code == 1 and "pre-receive hook declined" in refused.err
     assert git("rev-parse", "main", cwd=server) == before
-    assert f": {rule}: " in refused.err
+    assert re.search(f": {rule}: expected .*{re.escape(said)}", refused.err)
 
 
 def push(forge: Forge, server: Path, *options: str, what: str = "HEAD:main", **env: str) -> Ran:

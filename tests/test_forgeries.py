@@ -13,14 +13,14 @@ from lab import git, kt
 
 from kt_escalation import Store
 
-FORGERIES: dict[str, tuple[str, Callable[[Forge], None]]] = {}
+FORGERIES: dict[str, tuple[str, str, Callable[[Forge], None]]] = {}
 
 
-def forgery(rule: str) -> Callable[[Callable[[Forge], None]], Callable[[Forge], None]]:
-    """Enter a forgery into the corpus, with the rule that it breaks."""
+def forgery(rule: str, said: str = "") -> Callable[[Callable[[Forge], None]], Callable[[Forge], None]]:
+    """Enter a forgery into the corpus, with the rule that it breaks and words of what was expected."""
 
     def enter(make: Callable[[Forge], None]) -> Callable[[Forge], None]:
-        FORGERIES[make.__name__.replace("_", " ")] = (rule, make)
+        FORGERIES[make.__name__.replace("_", " ")] = (rule, said, make)
         return make
 
     return enter
@@ -29,13 +29,13 @@ def forgery(rule: str) -> Callable[[Callable[[Forge], None]], Callable[[Forge], 
 # --- people ---------------------------------------------------------------------------------------
 
 
-@forgery("transition")
+@forgery("actor", "claim.claimed_by bob")
 def a_claim_in_anothers_name(forge: Forge) -> None:
     forge.as_kt_does("alice", "claim", "--id", "esc_one")
     forge.commit("bob")
 
 
-@forgery("not_holder")
+@forgery("not_holder", "held by alice since")
 def a_resolution_of_anothers_claim(forge: Forge) -> None:
     forge.kt("alice", "claim", "--id", "esc_one")
     forge.as_kt_does("alice", "resolve", "--id", "esc_one", "--outcome", "approved", "--reason", "ok")
@@ -44,28 +44,28 @@ def a_resolution_of_anothers_claim(forge: Forge) -> None:
     forge.commit("bob")
 
 
-@forgery("not_allowed")
+@forgery("not_allowed", "mallory@example.com is not on the roster")
 def a_claim_by_somebody_who_is_not_on_the_roster(forge: Forge) -> None:
     forge.as_kt_does("alice", "claim", "--id", "esc_one")
     forge.edit(ONE, ("claimed_by: alice", "claimed_by: mallory@example.com"))
     forge.commit("mallory")
 
 
-@forgery("not_allowed")
+@forgery("not_allowed", "eve has not the role reviewer")
 def a_claim_by_an_auditor(forge: Forge) -> None:
     forge.as_kt_does("alice", "claim", "--id", "esc_one")
     forge.edit(ONE, ("claimed_by: alice", "claimed_by: eve"))
     forge.commit("eve")
 
 
-@forgery("not_allowed")
+@forgery("not_allowed", "it is routed to team legal")
 def a_claim_by_a_reviewer_of_another_team(forge: Forge) -> None:
     forge.as_kt_does("alice", "claim", "--id", "esc_one")
     forge.edit(ONE, ("claimed_by: alice", "claimed_by: carol"))
     forge.commit("carol")
 
 
-@forgery("not_allowed")
+@forgery("not_allowed", "mallory@example.com is not on the roster")
 def an_enrolment_in_the_same_commit(forge: Forge) -> None:
     forge.as_kt_does("alice", "claim", "--id", "esc_one")
     forge.edit(ONE, ("claimed_by: alice", "claimed_by: mallory"))
@@ -77,7 +77,7 @@ def an_enrolment_in_the_same_commit(forge: Forge) -> None:
     forge.commit("mallory")
 
 
-@forgery("policies")
+@forgery("policies", "an admin of the roster before it (boss)")
 def an_enrolment_in_two_commits(forge: Forge) -> None:
     forge.write(
         "policies/roster.yaml",
@@ -107,14 +107,14 @@ def an_escalation_raised_by_a_reviewer(forge: Forge) -> None:
     forge.commit("alice")
 
 
-@forgery("born")
+@forgery("actor", "raised_by gw")
 def an_escalation_raised_in_anothers_name(forge: Forge) -> None:
     forge.as_kt_does("gw", "raise", "--request-id", "new", "--reason-code", "a.b")
     forge.edit("queue/esc_new.yaml", ("raised_by: gw", "raised_by: boss"))
     forge.commit("gw")
 
 
-@forgery("transition")
+@forgery("actor", "notes.0.by bob")
 def a_note_in_anothers_name(forge: Forge) -> None:
     forge.as_kt_does("alice", "note", "--id", "esc_one", "--text", "fine")
     forge.commit("bob")
@@ -146,7 +146,7 @@ def an_escalation_assigned_by_who_does_not_hold_it(forge: Forge) -> None:
 # --- quorum ---------------------------------------------------------------------------------------
 
 
-@forgery("transition")
+@forgery("quorum", "2 people's reviews, or one denial; it has 1")
 def a_quorum_that_is_short_by_one(forge: Forge) -> None:
     forge.kt("alice", "claim", "--id", "esc_two")
     forge.edit(TWO, ("approvals: 2", "approvals: 1"))
@@ -167,7 +167,7 @@ def a_quorum_that_is_short_by_one(forge: Forge) -> None:
     forge.commit("alice")
 
 
-@forgery("not_allowed")
+@forgery("not_allowed", "alice has reviewed it already")
 def a_quorum_filled_by_one_person_under_two_addresses(forge: Forge) -> None:
     forge.kt("alice", "claim", "--id", "esc_two")
     forge.kt("alice", "resolve", "--id", "esc_two", "--outcome", "approved", "--reason", "ok")
@@ -176,13 +176,13 @@ def a_quorum_filled_by_one_person_under_two_addresses(forge: Forge) -> None:
     forge.commit("alice@home.example")
 
 
-@forgery("transition")
+@forgery("quorum", "requires.approvals 2")
 def a_rule_that_is_weakened_in_the_record(forge: Forge) -> None:
     forge.edit(TWO, ("approvals: 2", "approvals: 1"))
     forge.commit("alice")
 
 
-@forgery("born")
+@forgery("quorum", "requires.approvals 2")
 def an_escalation_born_with_a_weaker_rule(forge: Forge) -> None:
     forge.as_kt_does("gw", "raise", "--request-id", "new", "--reason-code", "a.b", "--severity", "critical")
     forge.edit("queue/esc_new.yaml", ("approvals: 2", "approvals: 1"))
@@ -210,7 +210,7 @@ def an_open_record_deleted(forge: Forge) -> None:
     forge.commit("boss")
 
 
-@forgery("born")
+@forgery("born", "status queued")
 def a_record_born_resolved(forge: Forge) -> None:
     forge.raised("new")
     forge.kt("alice", "claim", "--id", "esc_new")
@@ -219,7 +219,7 @@ def a_record_born_resolved(forge: Forge) -> None:
     forge.commit("gw")
 
 
-@forgery("already_claimed")
+@forgery("already_claimed", "held by alice since")
 def a_claim_over_a_live_lease(forge: Forge) -> None:
     forge.kt("alice", "claim", "--id", "esc_one")
     forge.edit(
@@ -231,26 +231,26 @@ def a_claim_over_a_live_lease(forge: Forge) -> None:
     forge.commit("bob")
 
 
-@forgery("transition")
+@forgery("transition", "severity critical")
 def a_severity_lowered(forge: Forge) -> None:
     forge.edit(TWO, ("severity: critical", "severity: low"))
     forge.commit("alice")
 
 
-@forgery("transition")
+@forgery("transition", "route.team_id legal")
 def a_route_changed_without_a_word(forge: Forge) -> None:
     forge.edit(ONE, ("team_id: legal", "team_id: security"))
     forge.commit("boss")
 
 
-@forgery("born")
+@forgery("born", "route.team_id legal")
 def a_route_that_no_policy_gives(forge: Forge) -> None:
     forge.as_kt_does("gw", "raise", "--request-id", "new", "--reason-code", "a.b")
     forge.edit("queue/esc_new.yaml", ("team_id: legal", "team_id: security"))
     forge.commit("gw")
 
 
-@forgery("born")
+@forgery("born", "escalation_id esc_new")
 def an_id_that_its_request_does_not_make(forge: Forge) -> None:
     forge.as_kt_does("gw", "raise", "--request-id", "new", "--reason-code", "a.b")
     forge.write("queue/esc_else.yaml", forge.read("queue/esc_new.yaml").replace("esc_new", "esc_else"))
@@ -258,14 +258,14 @@ def an_id_that_its_request_does_not_make(forge: Forge) -> None:
     forge.commit("gw")
 
 
-@forgery("transition")
+@forgery("transition", "notes as before")
 def a_note_taken_away(forge: Forge) -> None:
     forge.kt("alice", "note", "--id", "esc_one", "--text", "suspicious")
     forge.write(ONE, re.sub(r"notes:\n(  .*\n)+", "", forge.read(ONE)))
     forge.commit("alice")
 
 
-@forgery("transition")
+@forgery("transition", "reviews.0.reason hm")
 def a_review_reworded(forge: Forge) -> None:
     forge.kt("alice", "claim", "--id", "esc_two")
     forge.kt("alice", "resolve", "--id", "esc_two", "--outcome", "approved", "--reason", "hm")
@@ -273,7 +273,7 @@ def a_review_reworded(forge: Forge) -> None:
     forge.commit("alice")
 
 
-@forgery("transition")
+@forgery("lease", "claim.expires_at")
 def a_lease_longer_than_the_settings_give(forge: Forge) -> None:
     forge.as_kt_does("alice", "claim", "--id", "esc_one")
     forge.edit(ONE, ("expires_at: .*", f'expires_at: "{later(days=2)}"'))
@@ -287,14 +287,14 @@ def a_lease_renewed_by_another(forge: Forge) -> None:
     forge.commit("bob")
 
 
-@forgery("transition")
+@forgery("transition", "claim.claim_id")
 def a_claim_id_changed(forge: Forge) -> None:
     forge.kt("alice", "claim", "--id", "esc_one")
     forge.edit(ONE, ("claim_id: .*", "claim_id: another"))
     forge.commit("alice")
 
 
-@forgery("transition")
+@forgery("transition", "resolution.outcome denied")
 def an_outcome_that_no_review_gave(forge: Forge) -> None:
     forge.kt("alice", "claim", "--id", "esc_one")
     forge.as_kt_does("alice", "resolve", "--id", "esc_one", "--outcome", "denied", "--reason", "no")
@@ -302,7 +302,7 @@ def an_outcome_that_no_review_gave(forge: Forge) -> None:
     forge.commit("alice")
 
 
-@forgery("transition")
+@forgery("shown", "reviews.0.shown")
 def a_digest_of_something_else_shown(forge: Forge) -> None:
     forge.kt("alice", "claim", "--id", "esc_one")
     forge.as_kt_does("alice", "resolve", "--id", "esc_one", "--outcome", "denied", "--reason", "no")
@@ -332,7 +332,7 @@ def a_second_reopening_of_the_same(forge: Forge) -> None:
 # --- time -----------------------------------------------------------------------------------------
 
 
-@forgery("transition")
+@forgery("time", "claim.claimed_at")
 def time_turned_back(forge: Forge) -> None:
     forge.as_kt_does("alice", "claim", "--id", "esc_one")
     forge.edit(
@@ -343,7 +343,7 @@ def time_turned_back(forge: Forge) -> None:
     forge.commit("alice")
 
 
-@forgery("time")
+@forgery("time", "no time later than the commit")
 def a_time_that_has_not_come(forge: Forge) -> None:
     forge.as_kt_does("alice", "claim", "--id", "esc_one")
     forge.edit(
@@ -354,13 +354,13 @@ def a_time_that_has_not_come(forge: Forge) -> None:
     forge.commit("alice")
 
 
-@forgery("time")
+@forgery("time", "no time later than the commit, 2026-01-01")
 def a_backdated_commit(forge: Forge) -> None:
     forge.as_kt_does("alice", "claim", "--id", "esc_one")
     forge.commit("alice", GIT_COMMITTER_DATE="2026-01-01T00:00:00Z", GIT_AUTHOR_DATE="2026-01-01T00:00:00Z")
 
 
-@forgery("transition")
+@forgery("deadline", "no expiry before")
 def an_expiry_before_its_time(forge: Forge) -> None:
     text = forge.read(TWO)
     end = later()
@@ -381,7 +381,7 @@ def a_living_claim_swept(forge: Forge) -> None:
     forge.commit("eve")
 
 
-@forgery("transition")
+@forgery("deadline", "no fallback before")
 def a_fallback_before_its_time(forge: Forge) -> None:
     forge.edit(
         TWO,
@@ -392,7 +392,7 @@ def a_fallback_before_its_time(forge: Forge) -> None:
     forge.commit("alice")
 
 
-@forgery("born")
+@forgery("time", "created_at")
 def an_escalation_from_the_future(forge: Forge) -> None:
     forge.as_kt_does("gw", "raise", "--request-id", "new", "--reason-code", "a.b")
     forge.edit("queue/esc_new.yaml", ("created_at: .*", f'created_at: "{later(hours=1)}"'))
@@ -402,7 +402,7 @@ def an_escalation_from_the_future(forge: Forge) -> None:
 # --- files ----------------------------------------------------------------------------------------
 
 
-@forgery("file")
+@forgery("file", "belongs at queue/esc_one.yaml")
 def an_open_record_in_the_resolved_folder(forge: Forge) -> None:
     forge.write("queue/resolved/2026/11/23/esc_one.yaml", forge.read(ONE))
     (forge.path / ONE).unlink()
@@ -425,7 +425,7 @@ def a_foreign_file_in_the_queue(forge: Forge) -> None:
     forge.commit("alice")
 
 
-@forgery("file")
+@forgery("file", "mode 120000")
 def a_symbolic_link_in_place_of_a_record(forge: Forge) -> None:
     (forge.path / ONE).unlink()
     (forge.path / ONE).symlink_to("/etc/passwd")
@@ -529,7 +529,7 @@ def a_merge_that_changes_a_record_of_its_own(forge: Forge) -> None:
     forge.commit("alice")
 
 
-@forgery("merge")
+@forgery("merge", "had taken further")
 def a_merge_that_drops_a_claim(forge: Forge) -> None:
     side(forge, "claim", "--id", "esc_one")
     forge.kt("alice", "note", "--id", "esc_two", "--text", "main")
@@ -545,21 +545,21 @@ def a_merge_with_its_parents_swapped_that_drops_the_main_line(forge: Forge) -> N
     forge.git("merge", "--quiet", "--no-ff", "-s", "ours", "-m", "merge", main)
 
 
-@forgery("fork")
+@forgery("fork", "made of the same state")
 def two_claims_that_a_merge_chooses_between(forge: Forge) -> None:
     side(forge, "claim", "--id", "esc_one")
     forge.kt("alice", "claim", "--id", "esc_one")
     forge.git("merge", "--quiet", "--no-ff", "-s", "ours", "-m", "merge", "side")
 
 
-@forgery("fork")
+@forgery("fork", "made of the same state")
 def two_notes_that_git_merges_cleanly(forge: Forge) -> None:
     side(forge, "note", "--id", "esc_one", "--text", "side")
     forge.kt("alice", "note", "--id", "esc_one", "--text", "main")
     forge.git("merge", "--quiet", "--no-ff", "-X", "ours", "-m", "merge", "side")
 
 
-@forgery("not_allowed")
+@forgery("not_allowed", "bob may not claim esc_one")
 def a_side_branch_by_somebody_since_removed(forge: Forge) -> None:
     side(forge, "claim", "--id", "esc_one")
     forge.write("policies/roster.yaml", ROSTER.replace("[alice, bob]", "[alice]"))
@@ -834,10 +834,10 @@ def a_message_that_leaves_an_escalation_out(forge: Forge) -> None:
 
 @pytest.mark.parametrize("name", FORGERIES)
 def test_a_forgery_is_found_and_named(forge: Forge, server: Path, name: str) -> None:
-    rule, make = FORGERIES[name]
+    rule, said, make = FORGERIES[name]
     assert kt("verify", "--json", cwd=forge.path).json["ok"] is True
     make(forge)
-    assert_refused(forge, server, rule)
+    assert_refused(forge, server, rule, said)
 
 
 def test_what_is_legal_is_taken_in_by_the_server(forge: Forge, server: Path) -> None:

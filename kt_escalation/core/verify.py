@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from ..errors import KtError
-from . import ids, sweep, transitions
+from . import deadlines, difference, ids, sweep, transitions
 from .events import Raisable
 from .model import Draft, Fallback, Record, Review, Route
 from .policies import Policies
@@ -68,10 +68,12 @@ def judge(before: Record | None, after: Record | None, context: Context) -> tupl
     if before.resolution is not None:
         return (Violation("resolved", "a resolved record never changes"),)
     refused: KtError | None = None
+    made: Record | None = None
     for move in _moves(before, after, context):
         try:
-            if move() == after:
+            if (state := move()) == after:
                 return _times(before, after, context)
+            made = made or state
         except KtError as error:
             refused = refused or error
         except ValueError:
@@ -81,7 +83,28 @@ def judge(before: Record | None, after: Record | None, context: Context) -> tupl
         return _times(before, after, context)
     if refused is not None:
         return (Violation(refused.code, refused.what),)
-    return (Violation("transition", "a move of the transition table, and nothing else changed"),)
+    return (_unlike(before, made or before, after),)
+
+
+def _unlike(before: Record, made: Record, after: Record) -> Violation:
+    """What is wrong with a step that is unlike what the rule that it comes closest to has made."""
+    end = after.resolution
+    if made == before and end is not None and end.outcome == "expired":
+        return _not_due("expiry", deadlines.resolve_by(before))
+    if made == before and after.route.source == "fallback" != before.route.source:
+        return _not_due("fallback", deadlines.claim_by(before))
+    if end is not None and made.resolution is None and len(after.reviews) <= len(before.reviews) + 1:
+        expected = f"{before.requires.approvals} people's reviews, or one denial; it has {len(after.reviews)}"
+        return Violation("quorum", expected)
+    rule, expected = difference.named(made, after, "transition")
+    if rule == "transition":
+        expected = f"a move of the transition table, which leaves {expected}"
+    return Violation(rule, expected)
+
+
+def _not_due(what: str, when: datetime | None) -> Violation:
+    until = f" before {format_time(when)}" if when else ", for which it has no deadline"
+    return Violation("deadline", f"no {what}{until}")
 
 
 def judge_policies(author: str, parent: Policies) -> tuple[Violation, ...]:
@@ -113,7 +136,7 @@ def _birth(after: Record, context: Context) -> tuple[Violation, ...]:
     except ValueError as error:
         return (Violation("born", str(error)),)
     if born != after and _retold(born, after, context) != after:
-        return (Violation("born", "a new record holds what raising decides, and nothing of later steps"),)
+        return (Violation(*difference.named(born, after, "born")),)
     return _times(None, after, context)
 
 
