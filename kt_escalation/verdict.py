@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -19,9 +18,6 @@ from .store import graph, layout, notebook, server_hook
 from .store.gitstore import GitSnapshot, GitStore
 from .store.graph import Commit
 from .store.port import Entry
-
-#: How long the server's hook may take, in seconds; hosts stop hooks that take longer.
-HOOK_SECONDS = 4.0
 
 
 @dataclass(frozen=True)
@@ -150,7 +146,6 @@ def receive(
     now: datetime,
     pusher: str | None = None,
     anonymous: bool = True,
-    seconds: float = HOOK_SECONDS,
 ) -> Iterator[str]:
     """What a server's pre-receive hook has against a push: one line each, none if it may come in.
 
@@ -158,23 +153,18 @@ def receive(
     ``pusher`` is who the server says is pushing; ``anonymous`` whether it may say nothing. Only the
     store branch is looked at.
     """
-    end = time.monotonic() + seconds
     store = GitStore(Path(path), quarantined=True)
     try:
         for old, new, ref in updates:
             if ref == f"refs/heads/{store.own_branch}":
                 if pusher is None and not anonymous:
                     yield "this server does not say who is pushing; its administrator set the hook to ask for that"
-                yield from _received(store, old, new, now, end, pusher)
-    except TimeoutError:
-        yield f"this push cannot be judged within {seconds:g} s; push it in smaller parts"
+                yield from _received(store, old, new, now, pusher)
     finally:
         store.close()
 
 
-def _received(
-    store: GitStore, old: str, new: str, now: datetime, end: float, pusher: str | None
-) -> Iterator[str]:
+def _received(store: GitStore, old: str, new: str, now: datetime, pusher: str | None) -> Iterator[str]:
     if not new.strip("0"):
         yield "the store branch is never deleted"
         return
@@ -185,7 +175,7 @@ def _received(
     if known and not store.repository.follows(old, new):
         yield "a merge must have the store branch as its first parent; merge into it, not it into yours"
         return
-    report = _judged_against(store, old if known else None, new, now, end)
+    report = _judged_against(store, old if known else None, new, now)
     for offence in report.violations:
         yield told(offence)
     if pusher is not None and known:
@@ -217,15 +207,14 @@ def _judged_against(
     base: str | None,
     head: str,
     now: datetime,
-    end: float | None = None,
     progress: Progress | None = None,
 ) -> Report:
     revisions = [head, f"^{base}"] if base else [head]
     standard = Standard(assemble(*store.at(base or head).policies()), now)
-    audit = Audit(store, revisions, base, standard=standard, end=end)
+    audit = Audit(store, revisions, base, standard=standard)
     if base:
-        audit.know(_in_time(_since_forks(store, base, revisions), end))
-    found = list(audit.judge(_in_time(graph.walk(store, revisions), end), progress))
+        audit.know(_since_forks(store, base, revisions))
+    found = list(audit.judge(graph.walk(store, revisions), progress))
     if base:
         found += _moved(store, base, head)
     return _report(store, audit, head, found, since=base, waivers_at=base or head)
@@ -239,13 +228,6 @@ def _since_forks(store: GitStore, base: str, revisions: Sequence[str]) -> Iterat
     if forks:
         common = store.repository.merge_bases([base, *sorted(forks)])
         yield from graph.walk(store, [base, *(f"^{commit}" for commit in common)])
-
-
-def _in_time(commits: Iterator[Commit], end: float | None) -> Iterator[Commit]:
-    for commit in commits:
-        if end is not None and time.monotonic() > end:
-            raise TimeoutError
-        yield commit
 
 
 def _moved(store: GitStore, base: str, head: str) -> Iterator[Offence]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -57,6 +58,21 @@ def test_a_key_that_the_roster_no_longer_lists_is_a_violation(signed: Forge) -> 
     sign_as(signed, "alice")
     signed.kt("alice", "claim", "--id", "esc_one")
     assert_refused(signed, server, "signature")
+
+
+def test_a_check_that_hangs_is_refused_in_time(signed: Forge) -> None:
+    server = serve(signed)
+    sign_as(signed, "alice")
+    signed.kt("alice", "claim", "--id", "esc_one")
+    hangs = server / "hangs"
+    hangs.write_text(f"#!/bin/sh\necho $$ > {server}/pid\nexec sleep 600\n")
+    hangs.chmod(0o755)
+    git("config", "gpg.ssh.program", str(hangs), cwd=server)
+    assert kt("hook", "install", "--server", str(server), "--timeout", "2s", cwd=signed.path).code == 0
+    ran = push(signed, server)
+    if (server / "pid").exists():
+        os.kill(int((server / "pid").read_text()), signal.SIGKILL)
+    assert ran.code == 1 and "kt: this push cannot be judged within 2 s; push it in smaller parts" in ran.err
 
 
 def test_a_commit_that_another_committed_is_a_violation(signed: Forge) -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from ..audit import Offence
     from ..verdict import Report
 
+#: How long the server's hook may take, in seconds; hosts stop hooks that take longer.
+HOOK_SECONDS = 4.0
 FORMATS = ("text", "json", "junit", "github", "gitlab")
 
 
@@ -152,27 +157,48 @@ def receive_command(ctx: click.Context, pusher_from: str | None, timeout: float 
     """What the installed hook runs: old id, new id and ref of each update on stdin."""
     from .. import verdict
 
-    updates = [(old, new, ref) for old, new, ref in (line.split() for line in sys.stdin)]
-    names = (pusher_from,) if pusher_from else _PUSHER_NAMES
-    pusher = next((os.environ[name] for name in names if os.environ.get(name)), None)
-    seconds = verdict.HOOK_SECONDS if timeout is None else timeout
     # GitLab shows on its pages only what begins so (GitLab documentation, server hooks).
     lead = "GL-HOOK-ERR: " if os.environ.get("GL_REPOSITORY") or os.environ.get("GL_USERNAME") else ""
     refused = False
-    judged = verdict.receive(
-        ".",
-        updates,
-        now=datetime.now(UTC),
-        pusher=pusher,
-        # Asked for by name, it must be there: a server that lost the setting would let everybody in.
-        anonymous=pusher_from is None,
-        seconds=seconds,
-    )
-    for line in judged:
-        click.echo(f"{lead}kt: {visible(line)}", err=True)
-        refused = True
+    with _limited(HOOK_SECONDS if timeout is None else timeout, lead):
+        updates = [(old, new, ref) for old, new, ref in (line.split() for line in sys.stdin)]
+        names = (pusher_from,) if pusher_from else _PUSHER_NAMES
+        pusher = next((os.environ[name] for name in names if os.environ.get(name)), None)
+        judged = verdict.receive(
+            ".",
+            updates,
+            now=datetime.now(UTC),
+            pusher=pusher,
+            # Asked for by name, it must be there: a server that lost the setting would let everybody in.
+            anonymous=pusher_from is None,
+        )
+        for line in judged:
+            click.echo(f"{lead}kt: {visible(line)}", err=True)
+            refused = True
     if refused:
         ctx.exit(AnswerIsNo.exit_code)
+
+
+@contextmanager
+def _limited(seconds: float, lead: str) -> Iterator[None]:
+    """Refuse the push, by ending this process, if what is done here takes longer than so many seconds.
+
+    Whatever it is that takes long: one huge commit, git itself, or what git asks about a signature.
+    """
+
+    def refuse() -> None:
+        click.echo(
+            f"{lead}kt: this push cannot be judged within {seconds:g} s; push it in smaller parts", err=True
+        )
+        os._exit(AnswerIsNo.exit_code)
+
+    timer = threading.Timer(seconds, refuse)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _tell(report: Report, form: str, output: str | None) -> None:
