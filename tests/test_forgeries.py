@@ -943,6 +943,35 @@ def test_the_corpus_is_large() -> None:
     assert len(FORGERIES) >= 60
 
 
+def test_the_summary_counts_steps_commits_and_people(forge: Forge) -> None:
+    forge.kt("alice@home.example", "note", "--id", "esc_one", "--text", "the same person")
+    ran = kt("verify", "--afresh", cwd=forge.path)
+    words = (
+        "6 steps in 7 commits by 2 people, 6 of the commits unsigned: a name without a signature is a claim"
+    )
+    assert ran.code == 0 and ran.out == "" and ran.err == f"kt: {words}, not proof, 0 violations\n"
+    told = kt("verify", "--afresh", "--json", cwd=forge.path).json
+    assert (told["steps"], told["commits"], told["imported"], told["people"]) == (6, 7, 0, ["alice", "gw"])
+    assert told["revision"] == forge.tip() and told["since"] is None
+
+
+def test_the_next_run_looks_at_what_is_new_and_a_range_at_what_it_names(forge: Forge) -> None:
+    assert kt("verify", cwd=forge.path).code == 0
+    known = forge.tip()
+    for text in ("one", "two"):
+        forge.kt("alice", "note", "--id", "esc_one", "--text", text)
+    told = kt("verify", "--json", cwd=forge.path).json
+    assert (told["since"], told["commits"], told["steps"]) == (known, 2, 2)
+    told = kt("verify", f"{known}..HEAD~1", "--json", cwd=forge.path).json
+    assert (told["since"], told["revision"], told["commits"]) == (known, forge.git("rev-parse", "HEAD~1"), 1)
+    # What was found is found again, until it is gone or waived.
+    forge.edit(ONE, ("severity: medium", "severity: low"))
+    bad = forge.commit("alice")
+    for _ in range(2):
+        assert rules_of(forge) == ["transition"]
+    assert rules_of(forge, f"{known}..HEAD~1") == [] and rules_of(forge, f"{bad}~1..{bad}") == ["transition"]
+
+
 def test_a_rewritten_history_is_told(forge: Forge) -> None:
     assert kt("verify", cwd=forge.path).code == 0
     forge.git("reset", "--quiet", "--hard", "HEAD^")

@@ -34,7 +34,17 @@ LAB = (
         ("http://gitlab.local/a/b", f"http://gitlab.local/a/b/-/{LAB}"),
         ("ssh://git@gitlab.example.com:2222/a/b.git", f"https://gitlab.example.com/a/b/-/{LAB}"),
         ("git@codeberg.org:a/b.git", "https://codeberg.org/a/b/compare/main...kt/claim/esc_1"),
+        ("https://codeberg.org/a/b.git", "https://codeberg.org/a/b/compare/main...kt/claim/esc_1"),
         ("https://gitea.com/a/b", "https://gitea.com/a/b/compare/main...kt/claim/esc_1"),
+        ("git@gitea.com:a/b.git", "https://gitea.com/a/b/compare/main...kt/claim/esc_1"),
+        (
+            "ssh://git@gitea.example.com:2222/a/b.git",
+            "https://gitea.example.com/a/b/compare/main...kt/claim/esc_1",
+        ),
+        (
+            "ssh://git@forgejo.example.org/a/b.git",
+            "https://forgejo.example.org/a/b/compare/main...kt/claim/esc_1",
+        ),
         ("https://forgejo.example.org/a/b", "https://forgejo.example.org/a/b/compare/main...kt/claim/esc_1"),
         (
             "git@github.corp.example:a/b",

@@ -101,6 +101,8 @@ def test_gitlab_gets_code_quality_whose_fingerprints_survive_a_rebase(forged: Fo
     ran = check(forged, "--format", "gitlab")
     assert ran.code == 1
     for row in ran.json:
+        assert set(row) == {"description", "check_name", "fingerprint", "severity", "location"}
+        assert row["check_name"].startswith("kt/") and "expected" in row["description"]
         assert row["location"] == {"path": "queue/esc_two.yaml", "lines": {"begin": 1}}
         assert row["severity"] == "blocker" and re.fullmatch(r"[0-9a-f]{64}", row["fingerprint"])
     forged.git("checkout", "--quiet", "main")

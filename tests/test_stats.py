@@ -329,6 +329,25 @@ def test_a_life_by_commands(lab: Lab) -> None:
     assert found["revision"] == lab.tip()
 
 
+@pytest.mark.parametrize(
+    ("by", "keys"),
+    [
+        (("period",), ["2026-11"]),
+        (("period", "--period", "week"), ["2026-W48"]),
+        (("team",), ["legal", None]),
+        (("reviewer",), []),
+        (("policy",), ["pii", None]),
+        (("model",), ["m1", "m2"]),
+    ],
+)
+def test_each_dimension_by_command(lab: Lab, by: tuple[str, ...], keys: list[str | None]) -> None:
+    one = record_text("one", model="m1", policy="pii").replace("route:\n", "route:\n  team_id: legal\n")
+    lab.put({"queue/esc_one.yaml": one, "queue/esc_two.yaml": record_text("two", model="m2")})
+    found = stat(lab.clone("alice"), "--by", *by)
+    assert [row["key"] for row in found["rows"]] == keys and found["total"]["raised"] == 2
+    assert sum(row["raised"] for row in found["rows"] if by != ("reviewer",)) == 2 * bool(keys)
+
+
 def test_an_empty_store_counts_nothing(lab: Lab) -> None:
     clone = lab.clone("alice")
     found = stat(clone, "--by", "period")

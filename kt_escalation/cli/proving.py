@@ -137,7 +137,7 @@ def install_command(
     from .. import verdict
 
     options = [*(["--pusher-from", pusher_from] if pusher_from else [])]
-    options += ["--timeout", f"{timeout:g}s"] if timeout is not None else []
+    options += ["--timeout", f"{timeout:.0f}s"] if timeout is not None else []
     path = verdict.install(server, [sys.executable, "-m", "kt_escalation", *_RECEIVE, *options])
     if as_json:
         put_json({"hook": str(path), "changed": True})
