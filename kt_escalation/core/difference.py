@@ -7,8 +7,8 @@ from typing import Any
 
 from .model import Record
 
-# The rule that each key stands for, what matters most first; all others are their caller's.
-_RULES = {
+#: The rule that each key stands for, what matters most first; all others are their caller's.
+RULES = {
     "actor": ("raised_by", "claimed_by", "reviewer", "resolved_by", "by"),
     "quorum": ("approvals",),
     "time": ("created_at", "raised_at", "queued_at", "claimed_at", "reviewed_at", "resolved_at", "at"),
@@ -26,7 +26,7 @@ def named(made: Record, found: Record, otherwise: str) -> tuple[str, str]:
     name where the keys in which they differ say nothing more.
     """
     differing = list(_differing(made.as_dict(), found.as_dict()))
-    for rule, keys in _RULES.items():
+    for rule, keys in RULES.items():
         for path, expected in differing:
             if path.rpartition(".")[2] in keys:
                 return rule, expected
