@@ -875,6 +875,22 @@ def test_the_store_branch_is_neither_deleted_nor_rewritten(forge: Forge, server:
     assert rewritten.code == 1 and "the store branch is never rewritten" in rewritten.err
 
 
+def test_the_first_push_to_an_empty_server_is_judged_too(forge: Forge, tmp_path: Path) -> None:
+    server = tmp_path / "empty.git"
+    git("init", "--quiet", "--bare", str(server), cwd=tmp_path)
+    assert kt("hook", "install", "--server", str(server), cwd=tmp_path).code == 0
+    good = forge.tip()
+    forge.edit(ONE, ("severity: medium", "severity: low"))
+    forge.commit("alice")
+    ran = push(forge, server)
+    assert ran.code == 1 and ": transition: expected" in ran.err
+    # Neither by way of another branch, which is nobody's business while it is one.
+    assert push(forge, server, what="HEAD:topic").code == 0
+    assert push(forge, server, what=f"{good}:refs/heads/main").code == 0
+    assert ": transition: expected" in push(forge, server, what="HEAD:main").err
+    assert git("rev-parse", "main", cwd=server) == good
+
+
 def test_the_old_tip_stays_on_the_first_parent_line(forge: Forge, server: Path) -> None:
     side(forge, "note", "--id", "esc_two", "--text", "side")
     forge.kt("alice", "claim", "--id", "esc_one")
