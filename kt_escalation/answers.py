@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from .errors import Failure
+from .errors import Failure, KtError
 from .store.port import Invalid
 
 if TYPE_CHECKING:
@@ -19,13 +19,27 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 
 
+class Line(NamedTuple):
+    """What became of one line of a batch: the escalation that it asked for, or why there is none.
+
+    ``changed`` says that this commit brought it. With neither an id nor an error the line is an event that
+    does not escalate.
+    """
+
+    number: int
+    escalation_id: str | None = None
+    changed: bool = False
+    error: KtError | None = None
+
+
 @dataclass(frozen=True)
 class Result:
     """What a command has done: the records as they are now and the commit that made them so.
 
     ``changed`` is False for a repeat. ``written`` counts the records that the commit changed,
     ``unchanged`` the repeats among several, ``skipped``
-    events that do not escalate, ``failed`` what could not be had (with ``partial`` only).
+    events that do not escalate, ``failed`` what could not be had (with ``partial`` only); of what was
+    given in lines, ``lines`` says what became of each.
     ``warnings`` are about the checkout and about files that cannot be read, never about the effect.
     ``proposed`` says that the commit is on ``branch`` of the remote and nothing has changed yet: the records
     are as they would be, ``changed`` is False, ``found`` whether the same was proposed before, and
@@ -39,6 +53,7 @@ class Result:
     unchanged: int = 0
     skipped: int = 0
     failed: tuple[Failure, ...] = ()
+    lines: tuple[Line, ...] = ()
     warnings: tuple[str, ...] = ()
     replaced: tuple[Record, ...] = ()
     proposed: bool = False

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from . import feed, intake, lifeline, lookup
-from .answers import Compacted, Found, Listing, Moment, Result, Swept
+from . import feed, intake, lifeline, lookup, stream
+from .answers import Compacted, Found, Line, Listing, Moment, Result, Swept
 from .core import canonical, deadlines, ids, query, rights, story, sweep, transitions
 from .core.feed import Event
 from .core.model import Record
@@ -50,6 +50,13 @@ from .store.setup import Made
 COMPACT_BEFORE = timedelta(days=90)
 # How many actions a sweep's commit message tells in words; its changes tell the others.
 TOLD = 100
+
+
+class HasFileno(Protocol):
+    """An open file, pipe or socket."""
+
+    def fileno(self) -> int:
+        """The number of its descriptor."""
 
 
 class Store(Shelf):
@@ -322,19 +329,19 @@ class Store(Shelf):
         None counts as skipped. All or nothing; with ``partial`` all that can be had.
         Raises the fault, or SeveralFailed with every one of them.
         """
-        numbered = list(items)
-        skipped = sum(1 for _, item in numbered if item is None)
-        wanted = [
-            (number, item, os.urandom(ids.ULID_RANDOM_BYTES)) for number, item in numbered if item is not None
-        ]
+        wanted = [(number, item, os.urandom(ids.ULID_RANDOM_BYTES)) for number, item in items]
+        skipped = [Line(number) for number, item, _ in wanted if item is None]
         claim_id = self._nonce()
 
         def decide(snapshot: Snapshot, act: Act) -> Plan:
             new: dict[str, Record] = {}
             had: dict[str, Record] = {}
-            unchanged, failed = 0, []
+            lines, failed = [], []
             for number, item, randomness in wanted:
                 try:
+                    if item is None:
+                        lines.append(Line(number))
+                        continue
                     if isinstance(item, KtError):
                         raise item
                     name = transitions.escalation_id(item, act.now, randomness)
@@ -342,23 +349,57 @@ class Store(Shelf):
                     if existing:
                         transitions.same_as_raised(existing, item)
                         had[name] = existing
-                        unchanged += 1
                     else:
                         raised = transitions.raise_(item, name, act, claim_id)
                         new[name] = had[name] = transitions.require_fit(raised)
+                    lines.append(Line(number, name, changed=existing is None))
                 except KtError as error:
+                    lines.append(Line(number, error=error))
                     failed.append(Failure(number, error))
             return Plan(
                 changes=tuple(Change(None, record) for record in new.values()),
                 message=Message("raise", list(new), act.actor, text=_summary(new.values())),
                 records=tuple(had.values()),
-                unchanged=unchanged,
+                unchanged=len(lines) - len(skipped) - len(failed) - len(new),
                 failed=tuple(failed),
+                lines=tuple(lines),
             )
 
-        if not wanted:
-            return Result((), None, False, skipped=skipped)
-        return replace(self._lander.land(decide, partial), skipped=skipped)
+        if len(skipped) == len(wanted):
+            return Result((), None, False, skipped=len(skipped), lines=tuple(skipped))
+        return replace(self._lander.land(decide, partial), skipped=len(skipped))
+
+    def raise_stream(
+        self,
+        source: int | HasFileno,
+        *,
+        flush_count: int = stream.FLUSH_COUNT,
+        flush_every: float | None = None,
+        partial: bool = False,
+        provider: str | None = None,
+        model: str | None = None,
+    ) -> Iterator[Result]:
+        """Raise NDJSON of events and records as it comes: the result of each flush, when that has landed.
+
+        ``source`` is a pipe, a FIFO, a socket or a file of which nothing was read yet. What is there is one
+        commit when it is ``flush_count`` lines, ``flush_every`` seconds after the first of them, and at the
+        end. ``lines`` of a result says what became of each line; each flush is all or nothing unless
+        ``partial``. provider and model fill what the lines do not say.
+
+        Raises BadInput at once; then what raising raises, with ``unacknowledged_from`` in the error's facts:
+        the number of the first line of which no result was given.
+        """
+        if flush_count < 1 or (flush_every is not None and flush_every < 0):
+            raise BadInput(problem="a flush is at least one line, and after no less than 0 seconds")
+        return stream.raised(
+            source if isinstance(source, int) else source.fileno(),
+            lambda items, partial: self.raise_many(items, partial=partial),
+            flush_count=flush_count,
+            flush_every=flush_every,
+            partial=partial,
+            provider=provider,
+            model=model,
+        )
 
     # --- the life of an escalation ----------------------------------------------------------------
 
@@ -790,10 +831,14 @@ class Store(Shelf):
         if legal != found.record:
             raise IllegalRecord(escalation_id=found.record.escalation_id, path=found.path)
 
-    def follow(self) -> str | None:
-        """Bring the checkout to the newest state, where that is safe; what stood in the way, else None."""
+    def follow(self, *, fetch: bool = True) -> str | None:
+        """Bring the checkout to the newest state, where that is safe; what stood in the way, else None.
+
+        Without ``fetch`` that is the newest that is known here, as it is after this store has landed something.
+        """
         with self._port.writing(self._lock_timeout):
-            return self._port.follow(self._port.tip(self._retry_timeout).revision)
+            newest = self._port.tip(self._retry_timeout) if fetch else self._port.read()
+            return self._port.follow(newest.revision)
 
     # --- how a change is committed ----------------------------------------------------------------
 

@@ -36,9 +36,16 @@ def read_items(
         else:
             return [(ALONE, _item(lambda: whole, kind, provider, model, name))]
     return [
-        (number, _item(lambda line=line: codec.load_json(line), kind, provider, model))  # type: ignore[misc]
+        (number, read_line(line, kind, provider=provider, model=model))
         for number, line in codec.json_lines(data)
     ]
+
+
+def read_line(
+    line: bytes, kind: str = "batch", *, provider: str | None = None, model: str | None = None
+) -> Item:
+    """The draft in one line of NDJSON, or the BadInput that says why there is none."""
+    return _item(lambda: codec.load_json(line), kind, provider, model)
 
 
 def _item(

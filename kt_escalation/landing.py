@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from .answers import Result
+from .answers import Line, Result
 from .core import rights
 from .core.model import Record
 from .core.policies import assemble
@@ -49,6 +49,7 @@ class Plan:
     records: tuple[Record, ...] = ()
     unchanged: int = 0
     failed: tuple[Failure, ...] = ()
+    lines: tuple[Line, ...] = ()
     warnings: tuple[str, ...] = ()
     find: str | None = None
     #: Files that are written (None: deleted) beside the records that change, by path.
@@ -177,6 +178,7 @@ class Lander:
             written=len(plan.changes),
             unchanged=plan.unchanged,
             failed=plan.failed,
+            lines=plan.lines,
             warnings=warnings,
             replaced=tuple(change.old.record for change in plan.changes if change.old),
         )

@@ -12,6 +12,7 @@ from ..core.words import CATEGORIES, SEVERITIES
 from ..errors import BadInput, Usage
 from .app import (
     PARTIAL,
+    SPAN,
     common,
     escalation,
     folder,
@@ -82,12 +83,28 @@ def init_command(
 @click.option(
     "--batch", "batch_file", metavar="FILE", help="NDJSON of events and records, one commit; - is stdin."
 )
+@click.option(
+    "--flush-count",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --batch: raise lines as they come, N at a time, and acknowledge each (default 1000).",
+)
+@click.option(
+    "--flush-every",
+    type=SPAN,
+    metavar="TIME",
+    help="With --batch: raise lines as they come, this long after the first of them.",
+)
 @PARTIAL
 @writes
 @common
 @click.pass_context
 def raise_command(ctx: click.Context, /, **given: Any) -> None:
-    """Put an escalation into the queue, from flags, a record, or a gateway's events."""
+    """Put an escalation into the queue, from flags, a record, or a gateway's events.
+
+    With --flush-count or --flush-every a batch is a stream: one line on stdout for each of its lines
+    when that is on the remote, with its number, the id, and raised, unchanged, skipped or failed.
+    """
     from .. import intake
 
     sources = {"record": given["record_file"], "event": given["event_file"], "batch": given["batch_file"]}
@@ -105,6 +122,9 @@ def raise_command(ctx: click.Context, /, **given: Any) -> None:
         "summary",
     )
     flags = {key: given[key] for key in keys if given[key] is not None}
+    streams = given["flush_count"] is not None or given["flush_every"] is not None
+    if streams and given["batch_file"] is None:
+        raise Usage(problem="--flush-count and --flush-every go with --batch")
     provider, model = given["provider"], given["model"]
     if chosen:
         [(kind, name)] = chosen
@@ -116,6 +136,11 @@ def raise_command(ctx: click.Context, /, **given: Any) -> None:
                 problem=f"{said} cannot go with --{'file' if kind == 'record' else kind}",
                 hint="give one or the other",
             )
+        if streams:
+            from .streaming import stream
+
+            stream(ctx, given)
+            return
         called = "stdin" if name == "-" else name
         items = intake.read_items(read_file(name), kind, name=called, provider=provider, model=model)
         if not items and kind != "batch":

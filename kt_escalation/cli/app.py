@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -184,13 +185,22 @@ SPAN = Span()
 
 @contextmanager
 def store_of(
-    ctx: click.Context, repo: str | None, *, lock_timeout: float = 60.0, retry_timeout: float = 30.0
+    ctx: click.Context,
+    repo: str | None,
+    *,
+    lock_timeout: float = 60.0,
+    retry_timeout: float = 30.0,
+    follow_checkout: bool = True,
 ) -> Iterator[Store]:
     """The store that the command line names: `-C`, else KT_REPO, else the current folder's."""
     from ..desk import Store
 
-    where = folder(ctx, repo)
-    with Store.open(where, lock_timeout=lock_timeout, retry_timeout=retry_timeout) as store:
+    with Store.open(
+        folder(ctx, repo),
+        lock_timeout=lock_timeout,
+        retry_timeout=retry_timeout,
+        follow_checkout=follow_checkout,
+    ) as store:
         opened.append(store)
         yield store
 
@@ -204,10 +214,16 @@ def shelf_of(ctx: click.Context, repo: str | None) -> Iterator[Shelf]:
         yield shelf
 
 
-def writing_store(ctx: click.Context, given: dict[str, Any]) -> AbstractContextManager[Store]:
+def writing_store(
+    ctx: click.Context, given: dict[str, Any], *, follow_checkout: bool = True
+) -> AbstractContextManager[Store]:
     """The store for a command that writes, with the timeouts that it was given."""
     return store_of(
-        ctx, given["repo"], lock_timeout=given["lock_timeout"], retry_timeout=given["retry_timeout"]
+        ctx,
+        given["repo"],
+        lock_timeout=given["lock_timeout"],
+        retry_timeout=given["retry_timeout"],
+        follow_checkout=follow_checkout,
     )
 
 
@@ -263,6 +279,12 @@ def read_time(text: str | None, now: datetime, option: str = "--since") -> datet
 def put_json(value: Any) -> None:
     """Print one JSON document; everything but plain ASCII is escaped, so nothing acts on a terminal."""
     click.echo(json.dumps(value, indent=2))
+
+
+def discard_output() -> None:
+    """Let what could not be written go nowhere, instead of failing again when Python ends."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def warn(text: str) -> None:

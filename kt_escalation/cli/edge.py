@@ -31,10 +31,10 @@ def run(program: str, args: Sequence[str]) -> int:
         return _fail(error, as_json)
     except (app.ReaderGone, BrokenPipeError):
         # Whoever read us has stopped; what was to be done is done.
-        _discard_output()
+        app.discard_output()
         return 0
     except OSError as error:
-        _discard_output()
+        app.discard_output()
         return _machine_failed(error, as_json)
     except Exception as error:
         return _fail(_bug(error), as_json)
@@ -46,12 +46,6 @@ def _fill_closed_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, closefd=False))
-
-
-def _discard_output() -> None:
-    """Let what could not be written go nowhere, instead of failing again when Python ends."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _machine_failed(error: OSError, as_json: bool) -> int:
