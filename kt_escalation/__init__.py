@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     from .answers import Found, Listing, Moment, Result, Swept
     from .core.feed import Event
     from .core.model import Record
-    from .core.query import Filter
+    from .core.query import Query
     from .desk import Store
     from .errors import KtError
 
 __all__ = [
     "Event",
-    "Filter",
     "Found",
     "KtError",
     "Listing",
     "Moment",
+    "Query",
     "Record",
     "Result",
     "Store",
@@ -33,11 +33,11 @@ __all__ = [
 
 _HOMES = {
     "Event": "core.feed",
-    "Filter": "core.query",
     "Found": "answers",
     "KtError": "errors",
     "Listing": "answers",
     "Moment": "answers",
+    "Query": "core.query",
     "Record": "core.model",
     "Result": "answers",
     "Store": "desk",

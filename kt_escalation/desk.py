@@ -21,7 +21,7 @@ from .core import canonical, deadlines, ids, query, rights, story, sweep, transi
 from .core.feed import Event
 from .core.model import Record
 from .core.policies import Policies, assemble
-from .core.query import Filter
+from .core.query import Key, Query
 from .core.rights import Act
 from .core.times import to_millis
 from .errors import (
@@ -127,31 +127,9 @@ class Store(Shelf):
 
     # --- reading ----------------------------------------------------------------------------------
 
-    def list(
-        self,
-        wanted: Filter | None = None,
-        *,
-        sort: str = query.DEFAULT_SORT,
-        limit: int = 0,
-        cursor: str | None = None,
-        mine: bool = False,
-        overdue: bool = False,
-        claimable: bool = False,
-        rev: str | None = None,
-        fetch: bool = False,
-    ) -> Listing:
+    def list(self, wanted: Query | None = None, *, rev: str | None = None, fetch: bool = False) -> Listing:
         """What `rows` gives, as whole records."""
-        found = self.rows(
-            wanted,
-            sort=sort,
-            limit=limit,
-            cursor=cursor,
-            mine=mine,
-            overdue=overdue,
-            claimable=claimable,
-            rev=rev,
-            fetch=fetch,
-        )
+        found = self.rows(wanted, rev=rev, fetch=fetch)
         records = tuple(entry.record for entry in found.snapshot.entries(found.page.rows))
         return Listing(records, found.page.next_cursor, found.invalid)
 
@@ -452,10 +430,13 @@ class Store(Shelf):
         count: int = 1,
         claim_id: str | None = None,
         branch: str | None = None,
+        until: Key | None = None,
+        dry_run: bool = False,
     ) -> Result:
         """Take the next ``count`` at most: most severe, then oldest, of what the caller may take.
 
-        With an empty ``branch`` what somebody proposes to claim already is passed over.
+        With an empty ``branch`` what somebody proposes to claim already is passed over. ``until`` leaves
+        what has its turn (`query.turn`) later than that; with ``dry_run`` only say what would be taken.
         Raises NothingToClaim, which says whether the queue is empty, all is held, or none is for
         the caller.
         """
@@ -474,7 +455,11 @@ class Store(Shelf):
             held = lookup.held(snapshot, act)
             changes: list[Change] = []
             why = lookup.Why()
-            fits = [row for row in query.in_order(rows) if team is None or row.team_id == team]
+            fits = [
+                row
+                for row in query.in_order(rows)
+                if (team is None or row.team_id == team) and (until is None or query.turn(row) <= until)
+            ]
             for entry in snapshot.entries(fits):
                 record = entry.record
                 if record.escalation_id in proposed:
@@ -511,6 +496,10 @@ class Store(Shelf):
                 find=f"kt escalation get --fetch --id {named[0]}",
             )
 
+        if dry_run:
+            snapshot = self._snapshot(None, fetch=True)
+            plan = decide(snapshot, self._reader(snapshot, needed=True))
+            return Result(plan.records, snapshot.revision, False, unchanged=plan.unchanged)
         while True:
             try:
                 return self._lander.land(decide, False, branch)

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .core import query
-from .core.query import Filter, Page
+from .core.query import Page, Query
 from .core.row import Row
 from .core.times import to_millis
-from .errors import BadInput
 from .store.gitstore import GitStore
 from .store.port import Invalid, Port, Snapshot
 
@@ -84,30 +83,16 @@ class Shelf:
             return tip if rev is None else self._port.read(rev)
         return self._port.read(rev)
 
-    def rows(
-        self,
-        wanted: Filter | None = None,
-        *,
-        sort: str = query.DEFAULT_SORT,
-        limit: int = 0,
-        cursor: str | None = None,
-        mine: bool = False,
-        overdue: bool = False,
-        claimable: bool = False,
-        rev: str | None = None,
-        fetch: bool = False,
-    ) -> Rows:
+    def revision(self) -> str:
+        """The newest commit that is known here. Raises NotAStore, NoStoreBranch."""
+        return self._port.read().revision
+
+    def rows(self, wanted: Query | None = None, *, rev: str | None = None, fetch: bool = False) -> Rows:
         """The escalations that match, from committed state: at once and offline unless ``fetch``.
 
-        Open ones by default, most severe then oldest first; ``limit`` 0 gives all. ``mine`` are
-        those that the caller holds, ``overdue`` those that a deadline, a lease or a route to nobody
-        known puts before their turn, ``claimable`` those that the caller could claim now.
         Raises BadInput, NotAStore, NoIdentity.
         """
-        wanted = wanted or Filter()
-        for key in ("team", "user", "agent_id"):
-            if getattr(wanted, key) == "":
-                raise BadInput(problem=f"the {key.replace('_', ' ')} to list is empty")
+        wanted = wanted or Query()
         snapshot = self._snapshot(rev, fetch)
         rows: list[Row] = []
         invalid: list[Invalid] = []
@@ -116,23 +101,19 @@ class Shelf:
                 more, unreadable = snapshot.rows(resolved=resolved)
                 rows += more
                 invalid += unreadable
-        if mine or overdue or claimable:
-            rows = self._narrowed(
-                snapshot, [*filter(wanted.matches, rows)], mine=mine, overdue=overdue, claimable=claimable
-            )
-        page = query.select(rows, wanted, sort, limit, cursor)
+        if wanted.mine or wanted.overdue or wanted.claimable:
+            rows = self._narrowed(snapshot, [*filter(wanted.matches, rows)], wanted)
+        page = query.select(rows, wanted)
         return Rows(page, tuple(sorted(invalid, key=lambda item: item.path)), snapshot)
 
-    def _narrowed(
-        self, snapshot: Snapshot, rows: list[Row], *, mine: bool, overdue: bool, claimable: bool
-    ) -> list[Row]:
+    def _narrowed(self, snapshot: Snapshot, rows: list[Row], wanted: Query) -> list[Row]:
         """Those of the rows that are all that is asked; this is where the rules are needed."""
         from . import lookup
 
-        if mine:
+        if wanted.mine:
             act = self._reader(snapshot, needed=True)
             rows = [row for row in rows if lookup.is_mine(row, act)]
-        for asked, test in ((overdue, lookup.is_overdue), (claimable, lookup.is_claimable)):
+        for asked, test in ((wanted.overdue, lookup.is_overdue), (wanted.claimable, lookup.is_claimable)):
             if asked:
                 act = self._reader(snapshot, needed=test is lookup.is_claimable)
                 entries = snapshot.entries(rows)

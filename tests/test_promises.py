@@ -16,7 +16,7 @@ from lab import Lab, git
 from memory import MemoryStore, World
 from promises import FAULTS, FaultyPort, check_step, records
 
-from kt_escalation import Filter, KtError, Store, landing
+from kt_escalation import KtError, Store, landing
 from kt_escalation.answers import Result
 from kt_escalation.audit import Audit, Offence
 from kt_escalation.core import verify
@@ -254,7 +254,7 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def everybody_reads_the_same(self) -> None:
         if hasattr(self, "ports"):
-            listed = Store(self.ports["alice"]).list(Filter(), fetch=True)
+            listed = Store(self.ports["alice"]).list(fetch=True)
             assert {r.escalation_id for r in listed.records} == {
                 name for name, record in self.state.items() if record.status != "resolved"
             }

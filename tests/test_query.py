@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,15 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import json_values, texts
 
+from kt_escalation.core import query
 from kt_escalation.core.model import Claim, Record, Resolution, Route
-from kt_escalation.core.query import DEFAULT_SORT, SORTS, Filter, in_order, select
+from kt_escalation.core.query import DEFAULT_SORT, SORTS, Page, Query, in_order, merge
 from kt_escalation.core.row import Row, row_of
 from kt_escalation.core.words import SEVERITIES
 from kt_escalation.errors import BadInput
 from kt_escalation.store import layout
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
-EVERYTHING = Filter(statuses=frozenset({"queued", "claimed", "resolved"}))
+EVERYTHING = Query(statuses=frozenset({"queued", "claimed", "resolved"}))
 ORDERS = [f"{dash}{name}" for dash in ("", "-") for name in SORTS]
 
 
@@ -37,6 +39,10 @@ def line(name: str, **keys: Any) -> Row:
     }
     record = Record(escalation_id=f"esc_{name}", **{**made, **keys})
     return row_of(record, layout.path_of(record), "0" * 40)
+
+
+def select(rows: Sequence[Row], wanted: Query, sort: str, limit: int, cursor: str | None) -> Page:
+    return query.select(rows, replace(wanted, sort=sort, limit=limit, cursor=cursor))
 
 
 def held(by: str) -> dict[str, Any]:
@@ -66,32 +72,32 @@ FEW = (
 @pytest.mark.parametrize(
     ("wanted", "shown"),
     [
-        (Filter(), "critical legal erins frank"),
-        (Filter(statuses=frozenset({"queued"})), "critical legal"),
-        (Filter(statuses=frozenset({"claimed"})), "erins frank"),
-        (Filter(statuses=frozenset({"resolved"})), "over"),
+        (Query(), "critical legal erins frank"),
+        (Query(statuses=frozenset({"queued"})), "critical legal"),
+        (Query(statuses=frozenset({"claimed"})), "erins frank"),
+        (Query(statuses=frozenset({"resolved"})), "over"),
         (EVERYTHING, "critical legal erins over frank"),
-        (Filter(statuses=frozenset()), ""),
-        (Filter(severities=frozenset({"critical", "low"})), "critical frank"),
-        (Filter(severities=frozenset({"high"})), ""),
-        (Filter(team="legal"), "legal"),
-        (Filter(statuses=EVERYTHING.statuses, team="legal"), "legal over"),
-        (Filter(team="LEGAL"), ""),
-        (Filter(user="erin"), "erins"),
-        (Filter(user="erin@EXAMPLE.com"), "erins"),
-        (Filter(user="frank@example.com"), "frank"),
-        (Filter(statuses=EVERYTHING.statuses, user="frank@example.com"), "over frank"),
-        (Filter(user="nobody"), ""),
-        (Filter(agent_id="a1"), "erins frank"),
-        (Filter(agent_id="A1"), ""),
-        (Filter(agent_id="a1", severities=frozenset({"low"})), "frank"),
-        (Filter(since=NOON - timedelta(hours=1)), "critical erins frank"),
-        (Filter(since=NOON), "erins frank"),
-        (Filter(since=NOON + timedelta(milliseconds=1)), ""),
+        (Query(statuses=frozenset()), ""),
+        (Query(severities=frozenset({"critical", "low"})), "critical frank"),
+        (Query(severities=frozenset({"high"})), ""),
+        (Query(team="legal"), "legal"),
+        (Query(statuses=EVERYTHING.statuses, team="legal"), "legal over"),
+        (Query(team="LEGAL"), ""),
+        (Query(user="erin"), "erins"),
+        (Query(user="erin@EXAMPLE.com"), "erins"),
+        (Query(user="frank@example.com"), "frank"),
+        (Query(statuses=EVERYTHING.statuses, user="frank@example.com"), "over frank"),
+        (Query(user="nobody"), ""),
+        (Query(agent_id="a1"), "erins frank"),
+        (Query(agent_id="A1"), ""),
+        (Query(agent_id="a1", severities=frozenset({"low"})), "frank"),
+        (Query(since=NOON - timedelta(hours=1)), "critical erins frank"),
+        (Query(since=NOON), "erins frank"),
+        (Query(since=NOON + timedelta(milliseconds=1)), ""),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_listing_shows_what_is_asked_for(wanted: Filter, shown: str) -> None:
+def test_a_listing_shows_what_is_asked_for(wanted: Query, shown: str) -> None:
     assert names(select(FEW, wanted, DEFAULT_SORT, 0, None).rows) == shown
 
 
@@ -176,6 +182,43 @@ def test_pages_show_everything_exactly_once_and_in_order(rows: list[Row], sort: 
         if cursor is None:
             break
     assert tuple(seen) == whole.rows
+
+
+@settings(max_examples=150)
+@given(st.lists(MANY, min_size=2, max_size=3), st.sampled_from(ORDERS), st.integers(1, 5))
+def test_the_pages_of_several_stores_are_merged_into_one_list(
+    stores: list[list[Row]], sort: str, limit: int
+) -> None:
+    wanted = replace(EVERYTHING, sort=sort)
+
+    def merged(wanted: Query) -> tuple[Sequence[tuple[int, Row]], str | None]:
+        pages = {n: query.select(rows, replace(wanted, place=(n,))) for n, rows in enumerate(stores)}
+        return merge(pages, wanted)
+
+    whole, end = merged(wanted)
+    assert end is None and len(whole) == sum(map(len, stores))
+    for n, rows in enumerate(stores):
+        assert tuple(row for place, row in whole if place == n) == query.select(rows, wanted).rows
+    keys = [SORTS[sort.removeprefix("-")](row) for _, row in whole]
+    assert keys == sorted(keys, reverse=sort.startswith("-"))
+    seen: list[tuple[int, Row]] = []
+    cursor: str | None = None
+    while True:
+        page, cursor = merged(replace(wanted, limit=limit, cursor=cursor))
+        seen += page
+        assert (cursor is None) == (len(seen) == len(whole))
+        if cursor is None:
+            break
+        assert len(page) == limit
+    assert seen == [*whole]
+
+
+@pytest.mark.parametrize("places", [(), (0,)])
+def test_a_cursor_of_one_store_is_none_of_several_and_the_reverse(places: tuple[int, ...]) -> None:
+    made = query.select(MIXED, replace(EVERYTHING, limit=2, place=places)).next_cursor
+    other = () if places else (0,)
+    with pytest.raises(BadInput, match="that cursor"):
+        query.select(MIXED, replace(EVERYTHING, cursor=made, place=other))
 
 
 @settings(max_examples=60)

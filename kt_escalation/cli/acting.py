@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,10 +14,13 @@ from .app import (
     PARTIAL,
     SPAN,
     common,
+    common_to_several,
     escalation,
     folder,
     id_option,
     ids_option,
+    in_stores,
+    only_one,
     proposes,
     put_json,
     read_file,
@@ -26,7 +29,12 @@ from .app import (
     writes,
     writing_store,
 )
-from .outcome import as_json_of, report
+from .outcome import as_json_of, report, report_of_several
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..answers import Result
 
 
 @escalation.command("init")
@@ -188,13 +196,17 @@ def raise_command(ctx: click.Context, /, **given: Any) -> None:
 @PARTIAL
 @proposes
 @writes
-@common
+@common_to_several
 @click.pass_context
 def claim_command(ctx: click.Context, /, **given: Any) -> None:
     """Take an escalation for review. Only one reviewer can hold it at a time.
 
     Exit 0 means that you hold it on the remote; 6 that somebody else does, and who; 7 that there is
     none to take, and why.
+
+    --next works over several stores as well (-C more than once, or kt.store in your git configuration
+    where the current folder is in none): the most severe, then oldest of all. With --count that is one
+    commit in each store, so one may succeed and another not.
     """
     wanted = whole_ids(given["escalation_ids"])
     if bool(given["escalation_ids"]) == given["take_next"]:
@@ -203,6 +215,19 @@ def claim_command(ctx: click.Context, /, **given: Any) -> None:
         raise Usage(problem="--team and --count go with --next")
     if given["renew"] and given["take_next"]:
         raise Usage(problem="--renew goes with --id")
+    if given["take_next"]:
+        in_stores(
+            ctx,
+            given["repo"],
+            lambda path: _claim(ctx, {**given, "repo": path}, wanted),
+            lambda paths: _claim_next_of_several(ctx, paths, given),
+        )
+    else:
+        _claim(ctx, {**given, "repo": only_one(given["repo"])}, wanted)
+
+
+def _claim(ctx: click.Context, given: dict[str, Any], wanted: list[str]) -> None:
+    """Claim or renew in one store."""
     several = len(wanted) > 1 or "-" in given["escalation_ids"] or given["count"] is not None
     with writing_store(ctx, given) as store:
         if given["renew"]:
@@ -220,16 +245,50 @@ def claim_command(ctx: click.Context, /, **given: Any) -> None:
             result = store.claim_many(
                 wanted, claim_id=given["claim_id"], partial=given["partial"], branch=given["branch"]
             )
+    _warn_of_lapsed(result, given)
+    done = (
+        f"{'renewed' if given['renew'] else 'claimed'} {{id}} (claim {{claim}}){{until}} in commit {{commit}}"
+    )
+    report(result, given["as_json"], several, done, _YOURS)
+
+
+_YOURS = "{id} is yours already (claim {claim}){until}"
+
+
+def _warn_of_lapsed(result: Result, given: dict[str, Any]) -> None:
     for before in result.replaced:
         if before.claim and not given["renew"] and not result.proposed:
             warn(f"{before.escalation_id}: the lapsed claim of {before.claim.claimed_by} is over")
-    report(
-        result,
-        given["as_json"],
-        several,
-        f"{'renewed' if given['renew'] else 'claimed'} {{id}} (claim {{claim}}){{until}} in commit {{commit}}",
-        "{id} is yours already (claim {claim}){until}",
+
+
+def _claim_next_of_several(ctx: click.Context, paths: Sequence[str], given: dict[str, Any]) -> None:
+    """Claim the next over several stores."""
+    from .. import stores
+
+    if given["branch"] is not None:
+        raise Usage(problem="--branch proposes in one store, and several are named", hint="name one with -C")
+    taken = stores.claim_next(
+        paths,
+        team=given["team"],
+        count=given["count"] or 1,
+        claim_id=given["claim_id"],
+        lock_timeout=given["lock_timeout"],
+        retry_timeout=given["retry_timeout"],
     )
+    for path, error in taken.faults:
+        warn(f"{path}: {error.message}")
+    for _, result in taken.results:
+        _warn_of_lapsed(result, given)
+    report_of_several(
+        taken,
+        given["as_json"],
+        given["count"] is not None,
+        "claimed {id} (claim {claim}){until} in commit {commit}",
+        _YOURS,
+    )
+    last = stores.ending(taken.faults)
+    if last:
+        ctx.exit(last.error.exit_code)
 
 
 @escalation.command("unclaim")

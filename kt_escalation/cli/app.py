@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,13 +16,13 @@ import click
 from .. import __version__
 from ..core.text import visible
 from ..core.times import parse_duration, parse_time
-from ..errors import BadInput
+from ..errors import BadInput, Usage
 
 if TYPE_CHECKING:
     from ..desk import Store
-    from ..shelf import Shelf
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -59,20 +59,38 @@ class Group(click.Group):
             raise ReaderGone from None
 
 
+def only_one(named: Sequence[str]) -> str | None:
+    """The folder of a command that works on one store, None if none is named. Raises Usage."""
+    if len(named) > 1:
+        raise Usage(
+            problem=f"this works on one store, and -C names {len(named)}",
+            hint="give one of them; `list` and `claim --next` take several",
+        )
+    return named[0] if named else None
+
+
+def _in_folder(text: str, callback: Callable[..., Any] | None = None) -> Callable[[F], F]:
+    """The option `-C`, as git has it."""
+    return click.option("-C", "repo", multiple=True, metavar="DIR", callback=callback, help=text)
+
+
+_IN_GROUP = _in_folder("Work in this folder's repository; `list` and `claim --next` take several.")
+
+
 @click.group(cls=Group, context_settings=_HELP)
-@click.option("-C", "repo", metavar="DIR", help="Work in this folder's repository.")
+@_IN_GROUP
 @click.version_option(__version__, "--version", prog_name="kt")
 @click.pass_context
-def kt(ctx: click.Context, repo: str | None) -> None:
+def kt(ctx: click.Context, repo: tuple[str, ...]) -> None:
     """Human review for AI gateways, kept in a git repository."""
     ctx.obj = repo
 
 
 @kt.group(cls=Group, context_settings=_HELP)
-@click.option("-C", "repo", metavar="DIR", help="Work in this folder's repository.")
+@_IN_GROUP
 @click.version_option(__version__, "--version", prog_name="kt")
 @click.pass_context
-def escalation(ctx: click.Context, repo: str | None) -> None:
+def escalation(ctx: click.Context, repo: tuple[str, ...]) -> None:
     """Raise, list, claim and resolve escalations.
 
     An escalation is a request that a gateway wants a human to decide. It is one YAML file in the
@@ -82,9 +100,9 @@ def escalation(ctx: click.Context, repo: str | None) -> None:
 
 
 @kt.group(cls=Group, context_settings=_HELP)
-@click.option("-C", "repo", metavar="DIR", help="Work in this folder's repository.")
+@_IN_GROUP
 @click.pass_context
-def policy(ctx: click.Context, repo: str | None) -> None:
+def policy(ctx: click.Context, repo: tuple[str, ...]) -> None:
     """Check and explain the policies that say where escalations go.
 
     `lint` reads the files as they stand in the folder, committed or not; `route` and `replay` read
@@ -93,12 +111,20 @@ def policy(ctx: click.Context, repo: str | None) -> None:
     ctx.obj = repo or ctx.obj
 
 
+_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON; errors are JSON on stderr.")
+
+
 def common(function: F) -> F:
-    """The options of every command: `-C` and `--json`."""
-    function = click.option("--json", "as_json", is_flag=True, help="Print JSON; errors are JSON on stderr.")(
-        function
+    """The options of every command that works on one store: `-C` and `--json`."""
+    in_folder = _in_folder("Work in this folder's repository.", lambda _, __, value: only_one(value))
+    return in_folder(_AS_JSON(function))
+
+
+def common_to_several(function: F) -> F:
+    """The same for a command that may work on several stores; ``repo`` are all their folders."""
+    return _in_folder("Work in this folder's repository; may be repeated for several stores.")(
+        _AS_JSON(function)
     )
-    return click.option("-C", "repo", metavar="DIR", help="Work in this folder's repository.")(function)
 
 
 def reads(function: F) -> F:
@@ -205,15 +231,6 @@ def store_of(
         yield store
 
 
-@contextmanager
-def shelf_of(ctx: click.Context, repo: str | None) -> Iterator[Shelf]:
-    """The same store, to be listed and no more."""
-    from ..shelf import Shelf
-
-    with Shelf.at(folder(ctx, repo)) as shelf:
-        yield shelf
-
-
 def writing_store(
     ctx: click.Context, given: dict[str, Any], *, follow_checkout: bool = True
 ) -> AbstractContextManager[Store]:
@@ -228,9 +245,33 @@ def writing_store(
 
 
 def folder(ctx: click.Context, repo: str | None) -> str:
-    """The folder that the command line names."""
-    where: str = repo or ctx.obj or os.environ.get("KT_REPO") or "."
-    return where
+    """The folder that the command line names. Raises Usage where it names several."""
+    return only_one(_named(ctx, (repo,) if repo else ())) or "."
+
+
+def in_stores(
+    ctx: click.Context, repo: tuple[str, ...], one: Callable[[str], T], several: Callable[[Sequence[str]], T]
+) -> T:
+    """Do it in the one store that is meant, or in several.
+
+    Several are named with `-C`, or where nothing is named and the current folder is in no store, by `kt.store`
+    in the user's git configuration.
+    """
+    named = _named(ctx, repo)
+    if not named:
+        from .. import stores
+
+        named = stores.of_the_user()
+        # Asked before anything else is: nobody wants a repository fetched only to learn that it is no store.
+        if not named or stores.is_in_one("."):
+            return one(".")
+        return several(named)
+    return several(named) if len(named) > 1 else one(named[0])
+
+
+def _named(ctx: click.Context, repo: tuple[str, ...]) -> Sequence[str]:
+    """The folders of `-C`, where the command has it, else its groups; else that of KT_REPO; each once."""
+    return list(dict.fromkeys(repo or ctx.obj or filter(None, [os.environ.get("KT_REPO")])))
 
 
 def whole_ids(given: tuple[str, ...]) -> list[str]:

@@ -12,6 +12,8 @@ from .app import put_json, warn
 
 if TYPE_CHECKING:
     from ..answers import Result
+    from ..core.model import Record
+    from ..stores import Taken
 
 
 def report(result: Result, as_json: bool, several: bool, done: str, same: str) -> None:
@@ -40,25 +42,64 @@ def report(result: Result, as_json: bool, several: bool, done: str, same: str) -
         warn(f"{result.written} changed{inside}{where}")
         return
     for record in result.records:
-        words = done if result.changed else same
-        facts = {
-            "id": record.escalation_id,
-            "holder": record.claim.claimed_by if record.claim else "",
-            "claim": record.claim.claim_id if record.claim else "",
-            "until": f" until {format_time(record.claim.expires_at)}"
-            if record.claim and record.claim.expires_at
-            else "",
-            "outcome": record.reviews[-1].outcome if record.reviews else "",
-            "commit": commit,
-            "status": record.status,
-        }
+        words = _sentence(record, result, done if result.changed else same)
         if result.proposed:
-            words = same if result.found else done
-            click.echo(visible(f"proposed on branch {result.branch}: {words.format_map(facts)}"))
-        else:
-            click.echo(visible(words.format_map(facts)))
+            words = f"proposed on branch {result.branch}: {_sentence(record, result, same if result.found else done)}"
+        click.echo(visible(words))
     if result.proposed:
         click.echo(visible(_request(result)))
+
+
+def report_of_several(taken: Taken, as_json: bool, several: bool, done: str, same: str) -> None:
+    """Print what an action came to in several stores, each named with what was had in it."""
+    for path, result in taken.results:
+        for text in result.warnings:
+            warn(f"{path}: {text}")
+    if as_json and not several:
+        [(path, result)] = taken.results
+        put_json({"store": path, **as_json_of(result, several=False)})
+    elif as_json:
+        put_json(
+            {
+                "escalations": [
+                    {"store": path, **record.as_dict()}
+                    for path, result in taken.results
+                    for record in result.records
+                ],
+                "commits": {path: result.commit for path, result in taken.results},
+                "changed": any(result.changed for _, result in taken.results),
+                "unchanged": sum(result.unchanged for _, result in taken.results),
+                "failed": [
+                    {"store": path, "code": error.code, "message": error.message}
+                    for path, error in taken.faults
+                ],
+            }
+        )
+    elif several:
+        for path, result in taken.results:
+            for record in result.records:
+                click.echo(visible(path) + f"\t{record.escalation_id}")
+            where = f" in commit {(result.commit or '')[:12]}" if result.changed else ""
+            warn(f"{path}: {result.written} changed{where}")
+    else:
+        [(path, result)] = taken.results
+        words = _sentence(result.record, result, done if result.changed else same)
+        click.echo(visible(f"{path}: {words}"))
+
+
+def _sentence(record: Record, result: Result, words: str) -> str:
+    """A sentence about a record, with its facts."""
+    return words.format(
+        id=record.escalation_id,
+        holder=record.claim.claimed_by if record.claim else "",
+        claim=record.claim.claim_id if record.claim else "",
+        until=f" until {format_time(record.claim.expires_at)}"
+        if record.claim and record.claim.expires_at
+        else "",
+        outcome=record.reviews[-1].outcome if record.reviews else "",
+        commit=(result.commit or "")[:12],
+        status=record.status,
+    )
 
 
 def _request(result: Result) -> str:

@@ -12,10 +12,22 @@ from ..core.times import format_time
 from ..core.words import SEVERITIES
 from ..errors import AnswerIsNo
 from . import render
-from .app import common, escalation, id_option, put_json, read_time, reads, shelf_of, store_of, warn
+from .app import (
+    common,
+    common_to_several,
+    escalation,
+    id_option,
+    in_stores,
+    put_json,
+    read_time,
+    reads,
+    store_of,
+    warn,
+)
 
 if TYPE_CHECKING:
     from ..answers import Moment
+    from ..stores import Listing
 
 _STATUSES = {
     "open": frozenset({"queued", "claimed"}),
@@ -26,6 +38,8 @@ _STATUSES = {
 }
 
 
+#: The options that a query takes as they are.
+_AS_GIVEN = ("team", "user", "agent_id", "mine", "overdue", "claimable", "sort", "limit", "cursor")
 _NARROWING = ("severities", "team", "user", "agent_id", "since", "mine", "overdue", "claimable", "cursor")
 
 
@@ -66,7 +80,7 @@ _NARROWING = ("severities", "team", "user", "agent_id", "since", "mine", "overdu
 )
 @click.option("--cursor", metavar="CURSOR", help="Go on after the page that gave this next_cursor.")
 @reads
-@common
+@common_to_several
 @click.pass_context
 def list_command(ctx: click.Context, /, **given: Any) -> None:
     """Show escalations, most severe then oldest first.
@@ -74,44 +88,59 @@ def list_command(ctx: click.Context, /, **given: Any) -> None:
     Without a terminal each is one line of tab-separated fields: id, severity, status, age, deadline,
     for whom, holder, reason, summary. The deadline is when time alone would change it: the end of
     a lease, of the time to claim it, or of the time to resolve it.
+
+    With several stores (-C more than once, or kt.store in your git configuration where the current
+    folder is in none) it is one list of all, and the store stands before each. A store that cannot
+    be read is said on stderr, and the exit is then that of its error.
     """
-    from ..core.query import Filter
+    from .. import stores
+    from ..core.query import Query
 
     now = datetime.now(UTC)
-    wanted = Filter(
+    wanted = Query(
         statuses=frozenset().union(*(_STATUSES[status] for status in given["statuses"])),
         severities=frozenset(given["severities"]),
-        team=given["team"],
-        user=given["user"],
-        agent_id=given["agent_id"],
         since=read_time(given["since"], now),
+        **{key: given[key] for key in _AS_GIVEN},
     )
-    with shelf_of(ctx, given["repo"]) as shelf:
-        found = shelf.rows(
-            wanted,
-            sort=given["sort"],
-            limit=given["limit"],
-            cursor=given["cursor"],
-            mine=given["mine"],
-            overdue=given["overdue"],
-            claimable=given["claimable"],
-            rev=given["rev"],
-            fetch=given["fetch"],
-        )
-        records = found.plain() if given["as_json"] else ()
-    page = found.page
-    for item in found.invalid:
-        warn(f"{item.path} {item.error}; it is not in this list")
+    how = {"rev": given["rev"], "fetch": given["fetch"], "whole": given["as_json"]}
+    found = in_stores(
+        ctx,
+        given["repo"],
+        lambda path: stores.one(path, wanted, **how),
+        lambda paths: stores.several(paths, wanted, **how),
+    )
+    for path, error in found.faults:
+        warn(f"{path}: {error.message}; what it holds is not in this list")
+    for store, item in found.invalid:
+        warn(f"{f'{store}: ' if store else ''}{item.path} {item.error}; it is not in this list")
     if given["as_json"]:
-        invalid = [{"path": item.path, "error": item.error} for item in found.invalid]
-        put_json({"escalations": records, "next_cursor": page.next_cursor, "invalid": invalid})
-        return
-    for line in render.listing(page.rows, now):
-        click.echo(line)
-    if not page.rows:
-        warn("no escalation matches" if any(given[k] for k in _NARROWING) else "nothing is open")
-    if page.next_cursor:
-        warn(f"there are more: go on with --cursor {page.next_cursor}, or show all with --limit 0")
+        put_json(_as_json(found))
+    else:
+        for line in render.listing([(item.row, item.store) for item in found.rows], now):
+            click.echo(line)
+        if not found.rows and not found.faults:
+            warn("no escalation matches" if any(given[k] for k in _NARROWING) else "nothing is open")
+        if found.next_cursor:
+            warn(f"there are more: go on with --cursor {found.next_cursor}, or show all with --limit 0")
+    if found.faults:
+        ctx.exit(found.faults[0].error.exit_code)
+
+
+def _as_json(found: Listing) -> dict[str, Any]:
+    """The JSON of a listing; where there are several stores, everything says in which it is."""
+
+    def at(store: str | None) -> dict[str, str]:
+        return {"store": store} if store else {}
+
+    return {
+        "escalations": [{**at(item.store), **(item.plain or {})} for item in found.rows],
+        "next_cursor": found.next_cursor,
+        "invalid": [
+            *({**at(path), "path": None, "error": error.message} for path, error in found.faults),
+            *({**at(store), "path": item.path, "error": item.error} for store, item in found.invalid),
+        ],
+    }
 
 
 @escalation.command("get")

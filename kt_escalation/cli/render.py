@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["listing", "page", "timeline", "visible", "whom"]
 
 _COLOURS = {"critical": "bright_red", "high": "red", "medium": "yellow", "low": "green"}
+_STORE = "STORE"
 _HEADS = ("ID", "SEVERITY", "STATUS", "AGE", "DUE", "FOR", "HOLDER", "REASON", "SUMMARY")
 _GAP = "  "
 _NARROWEST = 8
@@ -42,10 +43,14 @@ def whom(route: Route | Row) -> str:
     return f"user {route.user_id}" if route.user_id else "anyone"
 
 
-def listing(page: Sequence[Row], now: datetime) -> Iterator[str]:
-    """One line for each record: a table on a terminal, tab-separated fields without a head elsewhere."""
+def listing(page: Sequence[tuple[Row, str | None]], now: datetime) -> Iterator[str]:
+    """One line for each row: a table on a terminal, tab-separated fields without a head elsewhere.
+
+    Where several stores are listed, each row comes with its store, which is the first column.
+    """
     rows = [
         (
+            *((visible(store),) if store else ()),
             row.escalation_id,
             row.severity,
             row.outcome or row.status,
@@ -56,7 +61,7 @@ def listing(page: Sequence[Row], now: datetime) -> Iterator[str]:
             visible(row.reason_code),
             visible(row.summary or ""),
         )
-        for row in page
+        for row, store in page
     ]
     if not sys.stdout.isatty():
         yield from ("\t".join(row) for row in rows)
@@ -65,14 +70,17 @@ def listing(page: Sequence[Row], now: datetime) -> Iterator[str]:
         return
     import shutil
 
-    widths = [max(len(row[i]) for row in (_HEADS, *rows)) for i in range(len(_HEADS))]
+    heads = _HEADS if len(rows[0]) == len(_HEADS) else (_STORE, *_HEADS)
+    severity = heads.index("SEVERITY")
+    widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
     room = shutil.get_terminal_size().columns - sum(widths[:-1]) - len(_GAP) * (len(widths) - 1)
     widths[-1] = max(_NARROWEST, min(widths[-1], room))
-    yield _GAP.join(head.ljust(width) for head, width in zip(_HEADS, widths, strict=True)).rstrip()
+    yield _GAP.join(head.ljust(width) for head, width in zip(heads, widths, strict=True)).rstrip()
     for row in rows:
         cells = [_cut(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True)]
         if styled():
-            cells[1] = click.style(cells[1], fg=_COLOURS[row[1]], bold=row[1] == "critical")
+            colour, word = _COLOURS[row[severity]], row[severity]
+            cells[severity] = click.style(cells[severity], fg=colour, bold=word == "critical")
         yield _GAP.join(cells).rstrip()
 
 

@@ -6,7 +6,7 @@ import base64
 import binascii
 import heapq
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -21,13 +21,14 @@ _RANK = {severity: rank for rank, severity in enumerate(SEVERITIES)}
 Key = tuple[Any, ...]
 
 
-def _severity(row: Row) -> Key:
+def turn(row: Row) -> Key:
+    """Whose turn it is: the smaller, the sooner."""
     return (_RANK[row.severity], row.created_at, row.escalation_id)
 
 
 #: Orders by name; a leading dash turns one round.
 SORTS: dict[str, Callable[[Row], Key]] = {
-    "severity": _severity,
+    "severity": turn,
     "created": lambda row: (row.created_at, row.escalation_id),
     "raised": lambda row: (row.raised_at, row.escalation_id),
     "queued": lambda row: (row.queued_at, row.escalation_id),
@@ -45,8 +46,14 @@ _KINDS: dict[str, tuple[type, ...]] = {
 
 
 @dataclass(frozen=True)
-class Filter:
-    """What a listing asks for; a field that is None or empty matches anything."""
+class Query:
+    """What a listing asks for: which escalations, in which order, and which page of them.
+
+    A field that is None or empty matches anything. ``mine`` are those that the caller holds, ``overdue``
+    those that a deadline, a lease or a route to nobody known puts before their turn, ``claimable`` those
+    that the caller could claim now. ``limit`` 0 gives all; ``cursor`` is the one of the page before.
+    ``place`` is the number of the store among several that are listed together, else nothing.
+    """
 
     statuses: frozenset[str] = frozenset({"queued", "claimed"})
     severities: frozenset[str] = frozenset()
@@ -54,6 +61,13 @@ class Filter:
     user: str | None = None
     agent_id: str | None = None
     since: datetime | None = None
+    mine: bool = False
+    overdue: bool = False
+    claimable: bool = False
+    sort: str = DEFAULT_SORT
+    limit: int = 0
+    cursor: str | None = None
+    place: tuple[int, ...] = ()
 
     def matches(self, row: Row) -> bool:
         """Whether the row is asked for."""
@@ -80,25 +94,50 @@ class Page(NamedTuple):
     next_cursor: str | None
 
 
-def select(rows: Iterable[Row], wanted: Filter, sort: str, limit: int, cursor: str | None) -> Page:
-    """The page after ``cursor`` of the rows that match, ``limit`` of them (0 for all).
+def select(rows: Iterable[Row], wanted: Query) -> Page:
+    """The page that is asked for of the rows that match.
 
-    Raises BadInput for an unknown order or a cursor that is not one of this order.
+    Raises BadInput for an unknown order, a cursor that is not one of this order, or a name that is empty.
     """
-    name = sort.removeprefix("-")
-    if name not in SORTS:
-        raise BadInput(problem=f"{sort!r} is no order; use one of {', '.join(SORTS)}, with - for the reverse")
-    key, reverse = SORTS[name], sort.startswith("-")
+    key, reverse = _order(wanted.sort)
+    for name in ("team", "user", "agent_id"):
+        if getattr(wanted, name) == "":
+            raise BadInput(problem=f"the {name.replace('_', ' ')} to list is empty")
     found = [row for row in rows if wanted.matches(row)]
-    if cursor is not None:
-        after = _read_cursor(cursor, sort)
-        found = [row for row in found if (key(row) < after if reverse else key(row) > after)]
+    if wanted.cursor is not None:
+        after = _read_cursor(wanted.cursor, wanted.sort, len(wanted.place))
+        keys = [(*key(row), *wanted.place) for row in found]
+        found = [row for row, at in zip(found, keys, strict=True) if (at < after if reverse else at > after)]
     # One more than is shown tells whether there are more; keys differ, since ids do.
+    limit = wanted.limit
     first = heapq.nlargest if reverse else heapq.nsmallest
     found = first(limit + 1 if limit else len(found), found, key=key)
     if limit and len(found) > limit:
-        return Page(tuple(found[:limit]), _write_cursor(sort, key(found[limit - 1])))
+        return Page(tuple(found[:limit]), _write_cursor(wanted.sort, (*key(found[limit - 1]), *wanted.place)))
     return Page(tuple(found), None)
+
+
+def merge(pages: Mapping[int, Page], wanted: Query) -> tuple[Sequence[tuple[int, Row]], str | None]:
+    """One page out of the pages of several stores, by place, for the same query: place and row, and the cursor.
+
+    The same escalation in two stores is two rows; the place decides which is first.
+    """
+    key, reverse = _order(wanted.sort)
+    found = [(place, row) for place, page in pages.items() for row in page.rows]
+    found.sort(key=lambda item: (*key(item[1]), item[0]), reverse=reverse)
+    limit = wanted.limit or len(found)
+    if len(found) <= limit and all(page.next_cursor is None for page in pages.values()):
+        return found, None
+    place, row = found[limit - 1]
+    return found[:limit], _write_cursor(wanted.sort, (*key(row), place))
+
+
+def _order(sort: str) -> tuple[Callable[[Row], Key], bool]:
+    """The key of an order, and whether it is turned round. Raises BadInput."""
+    name = sort.removeprefix("-")
+    if name not in SORTS:
+        raise BadInput(problem=f"{sort!r} is no order; use one of {', '.join(SORTS)}, with - for the reverse")
+    return SORTS[name], sort.startswith("-")
 
 
 def _write_cursor(sort: str, key: Key) -> str:
@@ -106,11 +145,11 @@ def _write_cursor(sort: str, key: Key) -> str:
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def _read_cursor(cursor: str, sort: str) -> Key:
+def _read_cursor(cursor: str, sort: str, places: int) -> Key:
     try:
         padded = cursor + "=" * (-len(cursor) % 4)
         made_for, *key = json.loads(base64.b64decode(padded.encode(), b"-_", validate=True))
-        kinds = _KINDS[made_for.removeprefix("-")]
+        kinds = _KINDS[made_for.removeprefix("-")] + (int,) * places
         if tuple(type(part) for part in key) != kinds:
             raise ValueError
     except (KeyError, AttributeError, ValueError, TypeError, binascii.Error, UnicodeError, RecursionError):
@@ -122,4 +161,4 @@ def _read_cursor(cursor: str, sort: str) -> Key:
 
 def in_order(rows: Iterable[Row]) -> Sequence[Row]:
     """Most severe, then oldest first: the order in which `claim --next` takes them."""
-    return sorted(rows, key=_severity)
+    return sorted(rows, key=turn)

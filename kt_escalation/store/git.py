@@ -889,6 +889,26 @@ def _author(status: int, text: str) -> Author:
     return Author(name, email)
 
 
+def user_paths(key: str) -> list[str]:
+    """The values of a key in the user's own configuration, as paths in which `~` is their home (git-config).
+
+    Raises GitFailed.
+    """
+    passed = {
+        name: value for name, value in os.environ.items() if name[:4] != "GIT_" or _KEPT.fullmatch(name)
+    }
+    command = ("git", "config", "--global", "--includes", "--null", "--type=path", "--get-all", key)
+    try:
+        done = subprocess.run(command, env={**passed, **_ENVIRONMENT}, capture_output=True, check=False)
+    except FileNotFoundError as error:
+        raise _no_git(error.strerror or str(error)) from error
+    # Without that key, or without the file, it ends with status 1.
+    if done.returncode not in (0, 1):
+        words = Done(done.returncode, b"", done.stderr.decode(errors="replace")).words
+        raise GitFailed(command="config", words=words)
+    return [os.fsdecode(value) for value in done.stdout.split(b"\0") if value]
+
+
 def _finish(
     process: subprocess.Popen[bytes], stdin: bytes | None, timeout: float | None, session: bool
 ) -> Done:
