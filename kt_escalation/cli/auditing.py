@@ -1,7 +1,8 @@
-"""Commands for who takes something away: export the population, put a case together, count."""
+"""Commands for who takes something away: export the population, put a case together, count, report."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Iterator
@@ -13,12 +14,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from ..core.text import visible
-from ..core.times import format_time
+from ..core.times import format_time, lasted
 from ..errors import Usage
 from .app import common, escalation, folder, put_json, read_time, reads, warn
 
 if TYPE_CHECKING:
-    from ..core.stats import ReviewerRow, Row, Spans
+    from ..core.stats import ReviewerRow, Row, Spans, Window
     from ..export import Exported
     from ..figures import Figures
 
@@ -131,6 +132,87 @@ def evidence_command(ctx: click.Context, /, **given: Any) -> None:
     )
 
 
+@escalation.command("report")
+@click.option("-o", "out", required=True, metavar="FILE", help="The page to write; - is stdout.")
+@click.option("--since", metavar="TIME", help="Only what happened since: 2h, 7d, or an RFC 3339 time.")
+@click.option("--until", metavar="TIME", help="Only what happened before: 2h (ago), or an RFC 3339 time.")
+@click.option("--team", metavar="TEAM", help="Only what is routed to this team.")
+@click.option(
+    "--period",
+    type=click.Choice(["day", "week", "month"]),
+    help="What the charts over time count by; without it, what fits their length. UTC.",
+)
+@reads
+@common
+@click.pass_context
+def report_command(ctx: click.Context, /, **given: Any) -> None:
+    """Write the state of the queue as one page of HTML that needs no network.
+
+    What is open and overdue, how long it takes, how it ends, each reviewer's load, and each escalation's
+    timeline, to search and to sort. All that is open is there whatever --since says; the figures are those
+    of `stats`. It needs what `pip install 'kt-escalation[report]'` brings.
+    """
+    if given["out"] == _STDOUT and sys.stdout.isatty():
+        raise Usage(problem="a page is nothing for a terminal", hint="name a file with -o FILE")
+    try:
+        from .page import page
+    except ModuleNotFoundError as error:
+        raise Usage(
+            problem=f"report needs {error.name}, which is not installed",
+            hint="run `pip install 'kt-escalation[report]'`",
+        ) from None
+    from ..report import report
+
+    now = datetime.now(UTC)
+    found = report(
+        folder(ctx, given["repo"]),
+        now=now,
+        window=_window(given, now),
+        team=given["team"],
+        period=given["period"],
+        rev=given["rev"],
+        fetch=given["fetch"],
+    )
+    made = page(found)
+    with _output(given["out"]) as out:
+        out.write(made.data)
+    for item in found.invalid:
+        warn(f"{item.path} {item.error}; it is not counted")
+    waiting = [case for case in found.cases if case.is_open]
+    summary = {
+        "file": None if given["out"] == _STDOUT else given["out"],
+        "revision": found.revision,
+        "escalations": len(found.cases),
+        "shown": made.shown,
+        "open": len(waiting),
+        "overdue": sum(case.overdue is not None for case in waiting),
+        "invalid": [{"path": item.path, "error": item.error} for item in found.invalid],
+        "size": len(made.data),
+        "sha256": hashlib.sha256(made.data).hexdigest(),
+    }
+    if given["as_json"] and given["out"] != _STDOUT:
+        put_json(summary)
+    elif given["as_json"]:
+        click.echo(json.dumps(summary), err=True)
+    else:
+        left = len(found.cases) - made.shown
+        warn(
+            f"{len(found.cases)} escalations ({len(waiting)} open, {summary['overdue']} overdue) at commit "
+            f"{found.revision[:12]}; {len(made.data)} bytes"
+            + (f"; the {left} resolved the longest ago are counted, but not listed: see --since" if left else "")
+        )
+
+
+def _window(given: dict[str, Any], now: datetime) -> Window:
+    """The window of `--since` and `--until`. Raises BadInput, Usage."""
+    from ..core.stats import Window
+
+    window = Window(read_time(given["since"], now), read_time(given["until"], now, "--until"))
+    if window.since and window.until and window.since >= window.until:
+        raise Usage(problem="--since is not before --until")
+    return window
+
+
 @escalation.command("stats")
 @click.option("--since", metavar="TIME", help="Only what happened since: 2h, 7d, or an RFC 3339 time.")
 @click.option("--until", metavar="TIME", help="Only what happened before: 2h (ago), or an RFC 3339 time.")
@@ -155,20 +237,16 @@ def stats_command(ctx: click.Context, /, **given: Any) -> None:
     Without a terminal the table is tab-separated, with a head.
     """
     from .. import figures
-    from ..core.stats import Window
 
     if given["period"] and given["by"] != "period":
         raise Usage(problem="--period goes with --by period")
     now = datetime.now(UTC)
-    window = Window(read_time(given["since"], now), read_time(given["until"], now, "--until"))
-    if window.since and window.until and window.since >= window.until:
-        raise Usage(problem="--since is not before --until")
     found = figures.stats(
         folder(ctx, given["repo"]),
         now=now,
         by=given["by"],
         period=given["period"] or "month",
-        window=window,
+        window=_window(given, now),
         rev=given["rev"],
         fetch=given["fetch"],
     )
@@ -263,23 +341,7 @@ def _reviewer_cells(row: ReviewerRow) -> tuple[str, ...]:
 
 
 def _percentiles(spans: Spans) -> tuple[str, ...]:
-    return tuple(_span(seconds) for seconds in (spans.p50, spans.p90, spans.p99))
-
-
-def _span(seconds: float | None) -> str:
-    """A duration in its two largest units: ``2d3h``, ``1h50m``, ``12m5s``, ``40s``; a dash for none."""
-    if seconds is None:
-        return "-"
-    whole = round(seconds)
-    for (unit, size), (below, part) in (
-        (("d", 86400), ("h", 3600)),
-        (("h", 3600), ("m", 60)),
-        (("m", 60), ("s", 1)),
-    ):
-        if whole >= size:
-            rest = whole % size // part
-            return f"{whole // size}{unit}{f'{rest}{below}' if rest else ''}"
-    return f"{whole}s"
+    return tuple(lasted(seconds) for seconds in (spans.p50, spans.p90, spans.p99))
 
 
 # --- where it goes --------------------------------------------------------------------------------

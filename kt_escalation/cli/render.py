@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..core.rights import Quorum
     from ..core.row import Row
 
-__all__ = ["listing", "page", "timeline", "visible", "whom"]
+__all__ = ["due", "listing", "page", "timeline", "visible", "whom"]
 
 _COLOURS = {"critical": "bright_red", "high": "red", "medium": "yellow", "low": "green"}
 _STORE = "STORE"
@@ -55,7 +55,7 @@ def listing(page: Sequence[tuple[Row, str | None]], now: datetime) -> Iterator[s
             row.severity,
             row.outcome or row.status,
             age(now - parse_time(row.created_at)),
-            _due(row, now),
+            due(row, now),
             visible(whom(row)),
             visible(row.holder or "-"),
             visible(row.reason_code),
@@ -84,7 +84,7 @@ def listing(page: Sequence[tuple[Row, str | None]], now: datetime) -> Iterator[s
         yield _GAP.join(cells).rstrip()
 
 
-def _due(row: Row, now: datetime) -> str:
+def due(row: Row, now: datetime) -> str:
     """How long until time alone changes it: ``in 2h``, ``5m ago``."""
     if row.deadline is None:
         return "-"

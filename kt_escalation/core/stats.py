@@ -149,6 +149,11 @@ class _Group:
         )
 
 
+def nothing(key: str | None) -> Row:
+    """The numbers of a group in which nothing happened."""
+    return _Group().row(key)
+
+
 @dataclass
 class _Reviewer:
     outcomes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))

@@ -88,3 +88,19 @@ def age(span: timedelta) -> str:
         if seconds >= size:
             return f"{seconds // size}{unit}"
     return f"{seconds}s"
+
+
+def lasted(seconds: float | None) -> str:
+    """A duration in its two largest units, for people: ``2d3h``, ``1h50m``, ``12m5s``, ``40s``; a dash for none."""
+    if seconds is None:
+        return "-"
+    whole = round(seconds)
+    for (unit, size), (below, part) in (
+        (("d", 86400), ("h", 3600)),
+        (("h", 3600), ("m", 60)),
+        (("m", 60), ("s", 1)),
+    ):
+        if whole >= size:
+            rest = whole % size // part
+            return f"{whole // size}{unit}{f'{rest}{below}' if rest else ''}"
+    return f"{whole}s"

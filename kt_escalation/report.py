@@ -1,0 +1,207 @@
+"""The use case of who wants the state of things at a glance: all that a page about a store tells."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from . import feed, lookup
+from .core import query, sweep
+from .core import stats as numbers
+from .core.feed import Event
+from .core.model import Record
+from .core.policies import assemble
+from .core.row import Row, row_of
+from .core.stats import ALWAYS, By, Period, ReviewerRow, Tally, Window
+from .core.times import to_millis
+from .errors import BadInput
+from .store import claims, layout
+from .store.gitstore import GitSnapshot, GitStore
+from .store.port import Entry, Invalid
+
+# Up to how long a time is told day by day, and week by week; what is longer by months.
+_BY_DAY, _BY_WEEK = timedelta(days=45), timedelta(days=400)
+#: How many periods are told, the last ones.
+PERIODS = 60
+
+
+@dataclass(frozen=True)
+class Case:
+    """One escalation as it stands, and what happened to it, oldest first; ``overdue`` says why, if it is."""
+
+    row: Row
+    request_id: str | None
+    policy: str | None
+    model: str | None
+    resolved_at: datetime | None
+    overdue: str | None
+    events: tuple[Event, ...]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is not resolved."""
+        return self.resolved_at is None
+
+
+@dataclass(frozen=True)
+class Report:
+    """A store at one revision, as of ``at``.
+
+    ``cases`` are all that are open, those that are overdue, then the most severe and oldest first, and
+    after them what was resolved and has anything in the window, the newest first. The figures are those
+    of `core.stats`; ``periods`` has a row for each of the last periods, also where nothing happened.
+    """
+
+    revision: str
+    at: datetime
+    window: Window
+    team: str | None
+    period: Period
+    total: numbers.Row
+    periods: tuple[numbers.Row, ...]
+    teams: tuple[numbers.Row, ...]
+    policies: tuple[numbers.Row, ...]
+    models: tuple[numbers.Row, ...]
+    reviewers: tuple[ReviewerRow, ...]
+    cases: tuple[Case, ...]
+    invalid: tuple[Invalid, ...]
+
+
+def report(
+    path: str | os.PathLike[str] = ".",
+    *,
+    now: datetime,
+    window: Window = ALWAYS,
+    team: str | None = None,
+    period: Period | None = None,
+    rev: str | None = None,
+    fetch: bool = False,
+) -> Report:
+    """What there is to tell of a store, or of what is routed to one team.
+
+    The figures count what happened within the window; without ``period`` its length, or the store's age,
+    decides how long one is. Records are read once, history once for the events and, where a record does
+    not tell all its claims, once for those.
+    Raises BadInput, NotAStore, ShallowClone, GitFailed.
+    """
+    if team == "":
+        raise BadInput(problem="the team to report on is empty")
+    store = GitStore(Path(path))
+    try:
+        snapshot = lookup.snapshot(store, rev, fetch=fetch)
+        place = feed.place(store, snapshot.revision, None)
+        invalid: list[Invalid] = []
+        found = [
+            entry
+            for entry in _entries(snapshot, invalid)
+            if (team is None or entry.record.route.team_id == team) and _concerns(entry.record, window)
+        ]
+        policies = assemble(*snapshot.policies())
+        records = [entry.record for entry in found]
+        untold = {record.escalation_id for record in records if numbers.untold(record)}
+        taken = claims.taken(store, snapshot.revision, untold) if untold else {}
+        period = period or _period(records, window, now)
+
+        def tally(by: By) -> Tally:
+            made = Tally(
+                policies,
+                to_millis(now),
+                taken,
+                lambda name: lookup.record_of(snapshot, name),
+                by=by,
+                period=period or "month",
+                window=window,
+            )
+            for record in records:
+                made.add(record)
+            return made
+
+        by_period = tally("period")
+        events: dict[str, list[Event]] = {record.escalation_id: [] for record in records}
+        for event in feed.read(store, snapshot.revision, place):
+            if event.escalation_id in events:
+                events[event.escalation_id].append(event)
+        cases = [
+            _case(entry, sweep.overdue(entry.record, policies, now), events[entry.record.escalation_id])
+            for entry in found
+        ]
+        return Report(
+            snapshot.revision,
+            now,
+            window,
+            team,
+            period,
+            by_period.total,
+            _every_period(by_period.rows, period, min(now, window.until or now)),
+            tally("team").rows,
+            tally("policy").rows,
+            tally("model").rows,
+            tally("reviewer").reviewers,
+            _in_order(cases),
+            tuple(invalid),
+        )
+    finally:
+        store.close()
+
+
+def _entries(snapshot: GitSnapshot, invalid: list[Invalid]) -> Iterable[Entry]:
+    """Every record without what no figure asks for; what cannot be read is put aside."""
+    for _, _, item in snapshot.everything():
+        if isinstance(item, Entry):
+            yield Entry(item.record.replace(event_context=None), item.path, item.blob)
+        elif isinstance(item, Invalid):
+            invalid.append(item)
+
+
+def _concerns(record: Record, window: Window) -> bool:
+    """Whether it is open, or has, or may have, anything that counts within a window."""
+    if record.resolution is None:
+        return True
+    if window.since is not None and record.last_time < window.since:
+        return False
+    return window.until is None or record.raised_at < window.until
+
+
+def _period(records: Sequence[Record], window: Window, now: datetime) -> Period:
+    start = window.since or min((record.raised_at for record in records), default=now)
+    span = min(now, window.until or now) - start
+    return "day" if span <= _BY_DAY else "week" if span <= _BY_WEEK else "month"
+
+
+def _every_period(rows: Sequence[numbers.Row], period: Period, end: datetime) -> tuple[numbers.Row, ...]:
+    """The last periods up to a moment, from the first in which anything happened."""
+    if not rows:
+        return ()
+    known = {row.key: row for row in rows}
+    first, last = rows[0].key or "", end.toordinal()
+    longest = 31
+    days = range(last, max(0, last - PERIODS * longest), -1)
+    keys = dict.fromkeys(numbers.period_of(datetime.fromordinal(day), period) for day in days)
+    wanted = [key for key in keys if key >= first][:PERIODS]
+    return tuple(known.get(key) or numbers.nothing(key) for key in reversed(wanted))
+
+
+def _case(entry: Entry, overdue: str | None, events: Sequence[Event]) -> Case:
+    record = entry.record
+    return Case(
+        row_of(record, layout.path_of(record), entry.blob),
+        record.request_id,
+        record.policy,
+        record.model,
+        record.resolution.resolved_at if record.resolution else None,
+        overdue,
+        tuple(events),
+    )
+
+
+def _in_order(cases: Iterable[Case]) -> tuple[Case, ...]:
+    urgency = query.SORTS["severity"]
+
+    def key(case: Case) -> tuple[bool, bool, float, query.Key]:
+        ended = case.resolved_at.timestamp() if case.resolved_at else 0.0
+        return (not case.is_open, case.overdue is None, -ended, urgency(case.row))
+
+    return tuple(sorted(cases, key=key))
