@@ -251,4 +251,5 @@ def _event(
         team_id=shown.route.team_id if shown else None,
         user_id=shown.route.user_id if shown else None,
         cursor=str(step.cursor.at(step.escalation_id, index)),
+        claim=after.claim if after else None,
     )

@@ -18,7 +18,7 @@ from .core.row import Row, row_of
 from .core.stats import ALWAYS, By, Period, ReviewerRow, Tally, Window
 from .core.times import to_millis
 from .errors import BadInput
-from .store import claims, layout
+from .store import layout
 from .store.gitstore import GitSnapshot, GitStore
 from .store.port import Entry, Invalid
 
@@ -83,8 +83,7 @@ def report(
     """What there is to tell of a store, or of what is routed to one team.
 
     The figures count what happened within the window; without ``period`` its length, or the store's age,
-    decides how long one is. Records are read once, history once for the events and, where a record does
-    not tell all its claims, once for those.
+    decides how long one is. Records are read once, and history once.
     Raises BadInput, NotAStore, ShallowClone, GitFailed.
     """
     if team == "":
@@ -101,18 +100,24 @@ def report(
         ]
         policies = assemble(*snapshot.policies())
         records = [entry.record for entry in found]
-        untold = {record.escalation_id for record in records if numbers.untold(record)}
-        taken = claims.taken(store, snapshot.revision, untold) if untold else {}
+        events: dict[str, list[Event]] = {record.escalation_id: [] for record in records}
+        claims: dict[str, dict[str, datetime]] = {record.escalation_id: {} for record in records}
+        for event in feed.read(store, snapshot.revision, place):
+            if event.escalation_id in events:
+                events[event.escalation_id].append(event)
+                if event.claim:
+                    claims[event.escalation_id].setdefault(event.claim.claim_id, event.claim.claimed_at)
         period = period or _period(records, window, now)
+        known = {record.escalation_id: record for record in records}
 
         def tally(by: By) -> Tally:
             made = Tally(
                 policies,
                 to_millis(now),
-                taken,
-                lambda name: lookup.record_of(snapshot, name),
+                claims,
+                lambda name: known.get(name) or lookup.record_of(snapshot, name),
                 by=by,
-                period=period or "month",
+                period=period,
                 window=window,
             )
             for record in records:
@@ -120,10 +125,6 @@ def report(
             return made
 
         by_period = tally("period")
-        events: dict[str, list[Event]] = {record.escalation_id: [] for record in records}
-        for event in feed.read(store, snapshot.revision, place):
-            if event.escalation_id in events:
-                events[event.escalation_id].append(event)
         cases = [
             _case(entry, sweep.overdue(entry.record, policies, now), events[entry.record.escalation_id])
             for entry in found

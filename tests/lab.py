@@ -38,12 +38,13 @@ class Ran:
         return found
 
 
-def git(*args: str, cwd: Path, env: Mapping[str, str] | None = None) -> str:
+def git(*args: str, cwd: Path, env: Mapping[str, str] | None = None, stdin: str = "") -> str:
     """Run git, which must succeed; its output without the last line feed."""
     done = subprocess.run(
         ["git", *args],
         cwd=cwd,
         env={**os.environ, **(env or {})},
+        input=stdin,
         capture_output=True,
         text=True,
         check=False,

@@ -199,7 +199,11 @@ def report_command(ctx: click.Context, /, **given: Any) -> None:
         warn(
             f"{len(found.cases)} escalations ({len(waiting)} open, {summary['overdue']} overdue) at commit "
             f"{found.revision[:12]}; {len(made.data)} bytes"
-            + (f"; the {left} resolved the longest ago are counted, but not listed: see --since" if left else "")
+            + (
+                f"; the {left} resolved the longest ago are counted, but not listed: see --since"
+                if left
+                else ""
+            )
         )
 
 

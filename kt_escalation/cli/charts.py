@@ -20,23 +20,33 @@ from ..core.times import lasted
 # pygal leaves a finder for its plugins that every later import would ask, in a way that Python has given up.
 sys.meta_path[:] = [finder for finder in sys.meta_path if type(finder).__module__ != "pygal"]
 
-_WIDTH = 720
+#: How wide a chart is, in the pixels of its text, where it has a line of its own, and where it stands in a pair.
+WIDE, HALF = 1120, 540
 _BAR, _AXIS, _LINES = 30, 46, 240
 _FONT = 12
 # What a figure in a bar needs to stand inside it, for each character and in all.
 _CHARACTER, _ROOM = 7, 8
 _LONGEST_LABEL = 26
 #: The lines of a scale of times, in seconds.
-_TIMES = (1, 10, 60, 600, 3600, 4 * 3600, 86_400, 7 * 86_400, 30 * 86_400, 365 * 86_400)
-_MOST_LABELS = 12
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_TIMES = (
+    *(1, 5, 15, _MINUTE, 5 * _MINUTE, 15 * _MINUTE, _HOUR, 4 * _HOUR, 12 * _HOUR),
+    *(_DAY, 3 * _DAY, 7 * _DAY, 30 * _DAY, 90 * _DAY, 365 * _DAY),
+)
+# What a label of the time axis needs, in pixels.
+_BESIDE = 85
 
 Values = Mapping[str, Sequence[float | None]]
 
 
-def bars(title: str, labels: Sequence[str], values: Values) -> Markup:
+def bars(title: str, labels: Sequence[str], values: Values, width: int = WIDE) -> Markup:
     """A bar for each label, stacked from the values under each name; the first label on top."""
     chart = _chart(
-        pygal.HorizontalStackedBar, len(labels) * _BAR + _AXIS, print_values=True, value_formatter=_count
+        pygal.HorizontalStackedBar,
+        width,
+        len(labels) * _BAR + _AXIS,
+        print_values=True,
+        value_formatter=_count,
     )
     chart.x_labels = [_label(label) for label in reversed(labels)]
     most = max((sum(x or 0 for x in column) for column in zip(*values.values(), strict=True)), default=0)
@@ -48,7 +58,7 @@ def bars(title: str, labels: Sequence[str], values: Values) -> Markup:
 
 def counts(title: str, labels: Sequence[str], values: Values) -> Markup:
     """A line of whole numbers for each name."""
-    chart = _chart(pygal.Line, _LINES, include_x_axis=True, value_formatter=_count)
+    chart = _chart(pygal.Line, WIDE, _LINES, include_x_axis=True, value_formatter=_count)
     chart.y_labels = _steps(max((x or 0 for row in values.values() for x in row), default=0))
     return _line(chart, title, labels, values)
 
@@ -60,14 +70,14 @@ def times(title: str, labels: Sequence[str], values: Values) -> Markup:
     known = [x for row in values.values() for x in row if x is not None]
     low = max((time for time in _TIMES if time <= min(known, default=1)), default=1)
     high = min((time for time in _TIMES if time >= max(known, default=60)), default=max(known, default=60))
-    chart = _chart(pygal.Line, _LINES, logarithmic=True, value_formatter=lasted)
+    chart = _chart(pygal.Line, HALF, _LINES, logarithmic=True, value_formatter=lasted)
     chart.range = (low, max(high, low * 2))
     chart.y_labels = [{"value": time, "label": lasted(time)} for time in _TIMES if low <= time <= high]
     return _line(chart, title, labels, values)
 
 
 def _line(chart: Any, title: str, labels: Sequence[str], values: Values) -> Markup:
-    every = -(-len(labels) // _MOST_LABELS)
+    every = -(-len(labels) // (chart.config.width // _BESIDE))
     chart.x_labels = list(labels)
     chart.x_labels_major = list(labels)[:: max(1, every)]
     chart.show_minor_x_labels = False
@@ -76,13 +86,15 @@ def _line(chart: Any, title: str, labels: Sequence[str], values: Values) -> Mark
     return _drawn(chart, title, values)
 
 
-def _chart(kind: Any, height: int, **more: Any) -> Any:
+def _chart(kind: Any, width: int, height: int, **more: Any) -> Any:
     font = {f"{part}_font_size": _FONT for part in ("label", "major_label", "value")}
     return kind(
         style=pygal.style.Style(font_family="sans-serif", **font),
-        width=_WIDTH,
+        width=width,
         height=height,
         margin=8,
+        margin_right=_BESIDE // 2,
+        truncate_label=-1,
         js=(),
         css=(),
         show_legend=False,
@@ -127,7 +139,7 @@ def _drawn(chart: Any, title: str, values: Values) -> Markup:
             for mark in list(group.iter("g")):
                 _titled(mark, name)
         _fitted(groups)
-    root.attrib.update({"role": "img", "aria-label": title, "class": "chart"})
+    root.attrib.update({"role": "img", "aria-label": title, "class": f"chart of-{chart.config.width}"})
     # All text in it was set as text by pygal and is escaped by ElementTree.
     return Markup(ElementTree.tostring(root, encoding="unicode"))  # noqa: S704
 

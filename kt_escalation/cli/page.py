@@ -72,20 +72,18 @@ def page(report: Report) -> Page:
     )
     # Both are ours, and what closes them is not in them.
     facts["script"], facts["style"] = Markup(texts["report.js"]), Markup(texts["report.css"])  # noqa: S704
-    # The page without its data tells how much room there is for that.
-    before, mark, after = environment.get_template("report.html").render(facts).partition(_DATA)
-    assert mark
-    room = MAX_BYTES - len(before.encode()) - len(after.encode())
+    # What the page weighs without the data tells how much room there is for that.
+    before, slot, after = environment.get_template("report.html").render(facts).partition(_SLOT)
+    room = MAX_BYTES - len(f"{before}{slot}{after}".encode())
     data = _Data(report.at)
     for case in report.cases:
         if not data.add(case, room):
             break
-    shown = len(data.ids)
-    return Page(f"{before}{data.text()}{after}".encode(), shown)
+    return Page(f"{before}{slot}{data.text()}{after}".encode(), len(data.ids))
 
 
-# No text that is shown holds a NUL.
-_DATA = "\0"
+# No text that is shown looks like this: its quotes are escaped.
+_SLOT = '<script type="application/json" id="data">'
 
 
 def _file(name: str) -> str:
@@ -134,7 +132,9 @@ def _facts(report: Report) -> dict[str, Any]:
             lambda case: _age(case, now),
             (*(name for name, _ in _AGES), _OLDEST),
         ),
-        "by_team": _by_severity("Open escalations by team and severity", waiting, lambda case: whom(case.row)),
+        "by_team": _by_severity(
+            "Open escalations by team and severity", waiting, lambda case: whom(case.row)
+        ),
         "severities": SEVERITIES,
         "outcomes": OUTCOMES,
         "periods": [_group(row, "") for row in reversed(report.periods)],
@@ -147,7 +147,6 @@ def _facts(report: Report) -> dict[str, Any]:
         ],
         "reviewers": _reviewers(report.reviewers),
         "cases": len(report.cases),
-        "data": Markup(_DATA),
     }
 
 
@@ -187,7 +186,7 @@ def _by_severity(
     values = {severity: [counted[name, severity] for name in drawn] for severity in SEVERITIES}
     return {
         "title": title,
-        "chart": charts.bars(title, drawn, values) if drawn else None,
+        "chart": charts.bars(title, drawn, values, charts.HALF) if drawn else None,
         "rows": [
             (_cut(name), [counted[name, severity] for severity in SEVERITIES], sums[name])
             for name in names[:_MOST_ROWS]
@@ -216,7 +215,9 @@ def _times(report: Report) -> list[dict[str, Any]]:
         title = f"Time to {what} by {report.period}"
         values = {"median": [span.p50 for span in spans], "p90": [span.p90 for span in spans]}
         known = any(span.count for span in spans)
-        found.append({"title": title, "what": what, "chart": charts.times(title, labels, values) if known else None})
+        found.append(
+            {"title": title, "what": what, "chart": charts.times(title, labels, values) if known else None}
+        )
     return found
 
 
@@ -330,7 +331,15 @@ class _Data:
         row = case.row
         created = _seconds(parse_time(row.created_at))
         ends = (case.resolved_at, parse_time(row.deadline) if row.deadline else None)
-        names = (whom(row), row.holder, row.reason_code, row.summary, case.request_id, case.policy, case.model)
+        names = (
+            whom(row),
+            row.holder,
+            row.reason_code,
+            row.summary,
+            case.request_id,
+            case.policy,
+            case.model,
+        )
         return [
             self._text(row.severity),
             self._text(row.outcome or row.status),
@@ -344,7 +353,10 @@ class _Data:
         created = _seconds(parse_time(case.row.created_at))
         found = []
         for event in case.events:
-            found += [_seconds(event.at) - created, *map(self._text, (event.action, event.actor, event.outcome))]
+            found += [
+                _seconds(event.at) - created,
+                *map(self._text, (event.action, event.actor, event.outcome)),
+            ]
             found.append(self._number(_cut(visible(event.text or "", lines=True), _LONGEST_TEXT)))
         return found
 

@@ -11,10 +11,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from .times import format_time
+
+if TYPE_CHECKING:
+    from .model import Claim
 
 _OID = r"(?:[0-9a-f]{64}|[0-9a-f]{40})"
 _CURSOR = re.compile(rf"({_OID}(?:\+{_OID})*)(?:/(esc_[a-z0-9_-]+)/(\d{{1,9}}))?", re.ASCII)
@@ -82,6 +85,7 @@ class Event:
     team_id: str | None
     user_id: str | None
     cursor: str
+    claim: Claim | None = None
 
     @property
     def id(self) -> str:
