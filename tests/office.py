@@ -1,4 +1,4 @@
-"""A store with months of work in it, for whoever shows one: the same words, people and times on every run.
+"""Stores for whoever shows one: months of work, or hostile texts, the same on every run.
 
 The records are made by the rules of the core, in the order in which things happen, and written to real git
 by one `git fast-import`.
@@ -9,8 +9,9 @@ from __future__ import annotations
 import heapq
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha1
 from itertools import count
 from pathlib import Path
 from random import Random
@@ -21,6 +22,7 @@ from kt_escalation.core import ids, rights, sweep, transitions
 from kt_escalation.core.events import Raisable
 from kt_escalation.core.model import Draft, Fallback, Record
 from kt_escalation.core.policies import assemble
+from kt_escalation.report import Report
 from kt_escalation.store import codec, layout
 from kt_escalation.store.message import Message
 
@@ -85,6 +87,31 @@ REASONS = {
 }
 
 
+# What would act on a page, a terminal, a template, a spreadsheet or a reader if it were not shown as text.
+HOSTILE = (
+    "<script>window.pwned = 1</script>",
+    "</script><script>window.pwned = 1</script>",
+    "<!--<script>",
+    "-->]]>",
+    "\"'><img src=x onerror=window.pwned=1>",
+    "<svg onload=window.pwned=1><style>*{display:none}</style>",
+    "javascript:window.pwned=1",
+    "<a href='javascript:window.pwned=1'>click</a>",
+    "<base href=https://example.com/><link rel=stylesheet href=//example.com/x.css>",
+    "<meta http-equiv=refresh content=0;url=https://example.com>",
+    "{{ 7 * 7 }}{% raw %}{{ self.__init__.__globals__ }}",
+    "${window.pwned=1}`",
+    '=HYPERLINK("https://example.com")',
+    "&lt;b&gt; &amp;amp; &#60;script&#62;",
+    "__proto__",
+    "\\u003c\\",
+    "W" * 180,
+    "Ω≈ç√ 審査 مراجعة 🚨",
+)
+#: What a record's free text may hold besides.
+HIDDEN = "\x00 \x1b[2J \u202e gpj.exe \u2028 \ufeff \x9b"
+
+
 @dataclass
 class Office:
     """People at work on one store; ``commits`` is what they have written."""
@@ -117,6 +144,32 @@ class Office:
             now, _, action = heapq.heappop(self._events)
             if now < NOW:
                 action(now)
+
+    def hostility(self) -> None:
+        """One escalation for each hostile text, which stands wherever a text of strangers may stand."""
+        begin = NOW - 2 * DAY
+        self._write("admin", begin - HOUR, "Policies\n", {path: x.encode() for path, x in POLICIES.items()})
+        for index, text in enumerate(HOSTILE):
+            words, now = f"{text}\n{HIDDEN}", begin + index * HOUR
+            draft = Draft(
+                reason_code="a.b",
+                summary=text[:200],
+                request_id=f"{index} {words}",
+                agent_id=words,
+                model=words,
+                policy=words,
+                labels={text[:100]: words},
+                event_context={text[:100]: words},
+            )
+            name = self.raised(draft, ids.from_request(f"{index} {words}"), now).escalation_id
+            now += HOUR / 2
+            self._step(
+                "note", "alice", now, transitions.note(self._records[name], self._act("alice", now), words)
+            )
+            self._claim_by(name, "alice", now)
+            if index % 2:
+                done = transitions.resolve(self._records[name], self._act("alice", now), "denied", words)
+                self._step("resolve", "alice", now, done)
 
     def raised(self, draft: Draft, name: str, now: datetime) -> Record:
         """Raise one more, and leave it."""
@@ -188,11 +241,15 @@ class Office:
             self._step("assign", "admin", now, self._moved(record, now))
             self._later(now, 3 * HOUR, lambda now: self._claim(name, now))
             return
-        self._step("claim", who, now, transitions.claim(record, self._act(who, now), self._token(now)))
+        self._claim_by(name, who, now)
         if self.random.random() < 0.08:
             self._later(now, HOUR, lambda now: self._unclaim(name, who, now))
         else:
             self._later(now, 2 * HOUR, lambda now: self._resolve(name, who, now))
+
+    def _claim_by(self, name: str, who: str, now: datetime) -> None:
+        act, token = self._act(who, now), self._token(now)
+        self._step("claim", who, now, transitions.claim(self._records[name], act, token))
 
     def _swept(self, after: Record, now: datetime) -> None:
         self._step("sweep", "admin", now, after)
@@ -276,3 +333,24 @@ class Office:
                 self._stream.append(f"D {path}\n".encode())
             else:
                 self._stream += [f"M 100644 inline {path}\ndata {len(data)}\n".encode(), data, b"\n"]
+
+
+def many(found: Report, number: int) -> Report:
+    """So many escalations made from those of a report: with ids, commits and words of their own."""
+    cases = []
+    for index in range(number):
+        case = found.cases[index % len(found.cases)]
+        mark = sha1(b"%d" % index).hexdigest()  # noqa: S324
+        row = case.row._replace(escalation_id=f"esc_h{mark}", summary=f"{case.row.summary}, case {mark[:8]}")
+        events = tuple(
+            replace(
+                event,
+                commit=sha1(f"{mark}{event.commit}".encode()).hexdigest(),  # noqa: S324
+                text=f"{event.text}; see the file of {mark[:12]} for what was asked and answered"
+                if event.text
+                else None,
+            )
+            for event in case.events
+        )
+        cases.append(replace(case, row=row, request_id=f"request-{mark}", events=events))
+    return replace(found, cases=tuple(sorted(cases, key=lambda case: not case.is_open)))

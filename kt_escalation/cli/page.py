@@ -357,7 +357,9 @@ class _Data:
                 _seconds(event.at) - created,
                 *map(self._text, (event.action, event.actor, event.outcome)),
             ]
-            found.append(self._number(_cut(visible(event.text or "", lines=True), _LONGEST_TEXT)))
+            # Shown, it is no shorter, so what is cut off need not be looked at.
+            words = visible((event.text or "")[: _LONGEST_TEXT + 1], lines=True)
+            found.append(self._number(_cut(words, _LONGEST_TEXT)))
         return found
 
     def _text(self, text: str | None) -> int:
