@@ -2,14 +2,17 @@
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
+BROWSER := $(VENV)/.browser
 RUN := $(VENV)/bin
 
-.PHONY: help demo test test-servers lint soak bench bench-growth profile clean
+.PHONY: help demo test test-browser test-servers screenshots lint soak bench bench-growth profile clean
 
 help:
 	@echo "make demo         play an escalation's whole life on a throw-away store"
 	@echo "make test         run the tests"
 	@echo "make test-servers those over lighttpd and sshd, which it installs where it may"
+	@echo "make test-browser those of the report in a real Chromium, which it installs where it may"
+	@echo "make screenshots  make the pictures in docs/img anew, with the same browser"
 	@echo "make lint         style, types and import rules"
 	@echo "make soak         the long campaigns: races, kills and properties at full count"
 	@echo "make bench        what kt costs, against what git and Python cost (half an hour; see docs/performance.md)"
@@ -27,8 +30,20 @@ test: $(READY)
 	$(RUN)/python -m pytest
 
 test-servers: $(READY)
-	@tests/servers/install
+	@tests/install $@ lighttpd=/usr/sbin/lighttpd openssh-server=/usr/sbin/sshd openssl=/usr/bin/openssl
 	$(RUN)/python -m pytest tests/servers
+
+$(BROWSER): $(READY)
+	@tests/install test-browser chromium=/usr/bin/chromium chromium-driver=/usr/bin/chromedriver \
+		fonts-dejavu-core=/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
+	@touch $@
+
+test-browser: $(BROWSER)
+	$(RUN)/python -m pytest tests/browser
+
+screenshots: $(BROWSER)
+	SCREENSHOTS=docs/img $(RUN)/python -m pytest tests/browser -k picture
 
 lint: $(READY)
 	$(RUN)/ruff check .

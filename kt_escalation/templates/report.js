@@ -196,7 +196,8 @@
   }
 
   for (const route of [...new Set(cases.map((it) => it.route))].sort()) $("route").append(element("option", route));
-  $("filters").addEventListener("input", find);
+  $("search").addEventListener("input", find);
+  for (const box of ["state", "severity", "route"]) $(box).addEventListener("change", find);
   $("filters").addEventListener("submit", (event) => event.preventDefault());
   for (const head of $("cases").tHead.rows[0].cells) {
     head.firstElementChild.addEventListener("click", () => {
@@ -217,5 +218,6 @@
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((it) => { it.open = true; }));
   $("explorer").hidden = false;
   find();
-  follow();
+  // Not before the browser itself has looked for the address's end on the page, which takes the focus away.
+  addEventListener("load", follow);
 })();
