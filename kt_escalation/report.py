@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from . import feed, lookup
+from .answers import Progress
 from .core import query, sweep
 from .core import stats as numbers
 from .core.feed import Event
@@ -79,11 +80,12 @@ def report(
     period: Period | None = None,
     rev: str | None = None,
     fetch: bool = False,
+    progress: Progress | None = None,
 ) -> Report:
     """What there is to tell of a store, or of what is routed to one team.
 
     The figures count what happened within the window; without ``period`` its length, or the store's age,
-    decides how long one is. Records are read once, and history once.
+    decides how long one is. Records are read once, and history once; ``progress`` is told of its commits.
     Raises BadInput, NotAStore, ShallowClone, GitFailed.
     """
     if team == "":
@@ -102,7 +104,7 @@ def report(
         records = [entry.record for entry in found]
         events: dict[str, list[Event]] = {record.escalation_id: [] for record in records}
         claims: dict[str, dict[str, datetime]] = {record.escalation_id: {} for record in records}
-        for event in feed.read(store, snapshot.revision, place):
+        for event in _told(store, feed.read(store, snapshot.revision, place), snapshot.revision, progress):
             if event.escalation_id in events:
                 events[event.escalation_id].append(event)
                 if event.claim:
@@ -155,6 +157,20 @@ def _entries(snapshot: GitSnapshot, invalid: list[Invalid]) -> Iterable[Entry]:
             yield Entry(item.record.replace(event_context=None), item.path, item.blob)
         elif isinstance(item, Invalid):
             invalid.append(item)
+
+
+def _told(store: GitStore, events: Iterable[Event], tip: str, progress: Progress | None) -> Iterator[Event]:
+    """The events, with a word on how far they are."""
+    total = len(store.repository.rev_list([tip])) if progress else 0
+    done, commit = 0, ""
+    for event in events:
+        if progress and event.commit != commit:
+            done, commit = done + 1, event.commit
+            progress(done, total)
+        yield event
+    if progress:
+        # Not every commit is about an escalation.
+        progress(total, total)
 
 
 def _concerns(record: Record, window: Window) -> bool:

@@ -22,6 +22,7 @@ from lab import Lab, kt, kt_process
 from office import DAY, HIDDEN, HOSTILE, NOW, Office, many
 from strategies import texts
 from test_cli_life import at_a_terminal
+from test_progress import kt_at_a_terminal
 
 from kt_escalation import figures
 from kt_escalation.cli import charts, page
@@ -330,6 +331,12 @@ def test_the_command_writes_the_page_and_says_what_is_in_it(office: Path, tmp_pa
         r"kt: \d+ escalations \(\d+ open, \d+ overdue\) at ", ran.err
     )
     assert "<h1>Escalations of team legal</h1>" in out.read_text()
+
+
+def test_whoever_waits_at_a_terminal_sees_how_far_it_is(office: Path, tmp_path: Path) -> None:
+    args = ("report", "-o", str(tmp_path / "report.html"))
+    ran, cursor = kt_at_a_terminal(*args, cwd=office)
+    assert ran.code == 0 and "reading history  [" in ran.err and "100%" in ran.err and cursor
 
 
 def test_the_page_can_go_to_a_pipe_and_not_to_a_terminal(office: Path) -> None:

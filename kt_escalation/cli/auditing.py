@@ -17,6 +17,7 @@ from ..core.text import visible
 from ..core.times import format_time, lasted
 from ..errors import Usage
 from .app import common, escalation, folder, put_json, read_time, reads, warn
+from .progress import drawn
 
 if TYPE_CHECKING:
     from ..core.stats import ReviewerRow, Row, Spans, Window
@@ -60,15 +61,12 @@ def export_command(ctx: click.Context, /, **given: Any) -> None:
             f"{done.records} escalations ({done.open} open, {done.resolved} resolved), {len(done.invalid)} unreadable "
             f"files, at commit {done.revision}; {where}; listing {done.listing}; sha256 {done.sha256}"
         )
-    elif given["out"] == _STDOUT:
-        click.echo(json.dumps(_summary(done, given["out"])), err=True)
     else:
-        put_json(_summary(done, given["out"]))
+        _put_summary(_summary(done), given["out"])
 
 
-def _summary(done: Exported, out: str) -> dict[str, Any]:
+def _summary(done: Exported) -> dict[str, Any]:
     return {
-        "file": None if out == _STDOUT else out,
         "revision": done.revision,
         "tree": done.tree,
         "records": done.records,
@@ -119,11 +117,7 @@ def evidence_command(ctx: click.Context, /, **given: Any) -> None:
             fetch=given["fetch"],
         )
     if given["as_json"]:
-        plain = {"file": None if given["out"] == _STDOUT else given["out"], **asdict(done)}
-        if given["out"] == _STDOUT:
-            click.echo(json.dumps(plain), err=True)
-        else:
-            put_json(plain)
+        _put_summary(asdict(done), given["out"])
         return
     carries = f"with the history up to {done.tip[:12]}" if done.tip else "without the history"
     warn(
@@ -164,47 +158,44 @@ def report_command(ctx: click.Context, /, **given: Any) -> None:
     from ..report import report
 
     now = datetime.now(UTC)
-    found = report(
-        folder(ctx, given["repo"]),
-        now=now,
-        window=_window(given, now),
-        team=given["team"],
-        period=given["period"],
-        rev=given["rev"],
-        fetch=given["fetch"],
-    )
+    with drawn("reading history") as progress:
+        found = report(
+            folder(ctx, given["repo"]),
+            now=now,
+            window=_window(given, now),
+            team=given["team"],
+            period=given["period"],
+            rev=given["rev"],
+            fetch=given["fetch"],
+            progress=progress,
+        )
     made = page(found)
     with _output(given["out"]) as out:
         out.write(made.data)
     for item in found.invalid:
         warn(f"{item.path} {item.error}; it is not counted")
     waiting = [case for case in found.cases if case.is_open]
-    summary = {
-        "file": None if given["out"] == _STDOUT else given["out"],
-        "revision": found.revision,
-        "escalations": len(found.cases),
-        "shown": made.shown,
-        "open": len(waiting),
-        "overdue": sum(case.overdue is not None for case in waiting),
-        "invalid": [{"path": item.path, "error": item.error} for item in found.invalid],
-        "size": len(made.data),
-        "sha256": hashlib.sha256(made.data).hexdigest(),
-    }
-    if given["as_json"] and given["out"] != _STDOUT:
-        put_json(summary)
-    elif given["as_json"]:
-        click.echo(json.dumps(summary), err=True)
-    else:
-        left = len(found.cases) - made.shown
-        warn(
-            f"{len(found.cases)} escalations ({len(waiting)} open, {summary['overdue']} overdue) at commit "
-            f"{found.revision[:12]}; {len(made.data)} bytes"
-            + (
-                f"; the {left} resolved the longest ago are counted, but not listed: see --since"
-                if left
-                else ""
-            )
-        )
+    overdue = sum(case.overdue is not None for case in waiting)
+    digest = hashlib.sha256(made.data).hexdigest()
+    if given["as_json"]:
+        summary = {
+            "revision": found.revision,
+            "escalations": len(found.cases),
+            "shown": made.shown,
+            "open": len(waiting),
+            "overdue": overdue,
+            "invalid": [{"path": item.path, "error": item.error} for item in found.invalid],
+            "sha256": digest,
+            "size": len(made.data),
+        }
+        _put_summary(summary, given["out"])
+        return
+    left = len(found.cases) - made.shown
+    more = f"; the {left} resolved the longest ago are counted, but not listed: see --since" if left else ""
+    warn(
+        f"{len(found.cases)} escalations ({len(waiting)} open, {overdue} overdue) at commit "
+        f"{found.revision[:12]}; {len(made.data)} bytes, sha256 {digest}{more}"
+    )
 
 
 def _window(given: dict[str, Any], now: datetime) -> Window:
@@ -349,6 +340,14 @@ def _percentiles(spans: Spans) -> tuple[str, ...]:
 
 
 # --- where it goes --------------------------------------------------------------------------------
+
+
+def _put_summary(summary: dict[str, Any], out: str) -> None:
+    """What was written, as JSON on stdout, or in a line on stderr where stdout has what was written."""
+    if out == _STDOUT:
+        click.echo(json.dumps({"file": None, **summary}), err=True)
+    else:
+        put_json({"file": out, **summary})
 
 
 @contextmanager
