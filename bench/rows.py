@@ -425,6 +425,22 @@ def verify(bench: Bench) -> Iterator[Row]:
         yield Row("`verify` again, one transition more", "s", values, _IMPORTS, imports, "1.5 ×")
 
 
+def page(bench: Bench) -> Iterator[Row]:
+    """A store of so many escalations, each raised, claimed and resolved, as a page."""
+    written, at_once = bench.scale.listed, bench.scale.at_once
+    with bench.lab(bench.stores.living(3 * written, at_once)) as lab:
+        clone = lab.clone(REVIEWERS[0])
+        out = lab.folder / "report.html"
+        values, plain = pairs(
+            bench.scale.repeat_long,
+            lambda: kt("report", "-o", str(out), cwd=clone),
+            lambda: seconds(floors.HISTORY, clone),
+        )
+        work = f"`report`, {written:,} escalations"
+        yield Row(work, "s", values, "`git log -p` over the same history", plain, "10 s")
+        yield Row(f"the page of {written:,} escalations", "MB", [out.stat().st_size / 1e6], budget="5 MB")
+
+
 def push(bench: Bench) -> Iterator[Row]:
     """What a server's hook takes for a push of many steps, from before it starts until it lets them in."""
     waiting, steps = bench.scale.listed, bench.scale.pushed
@@ -473,6 +489,7 @@ ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "race": race,
     "batch": batch,
     "verify": verify,
+    "report": page,
     "push": push,
     "compacted": compacted,
 }

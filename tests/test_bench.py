@@ -13,8 +13,20 @@ from lab import git
 from kt_escalation import verdict
 
 ROOT = Path(__file__).parent.parent
-# Those of the design, section 12, and the second within which the hook judges a push of 100.
-BUDGETS = ("1.0 ×", "1.5 ×", "1.5 ×", "rate ≥ 0.9 ×", "2 s", "3.0 ×", "2.5 ×", "1.5 ×", "1 s", "1.2 ×")
+# Those of the design, section 12, the ten seconds of a report, and the one within which the hook judges a push of 100.
+BUDGETS = (
+    "1.0 ×",
+    "1.5 ×",
+    "1.5 ×",
+    "rate ≥ 0.9 ×",
+    "2 s",
+    "3.0 ×",
+    "2.5 ×",
+    "1.5 ×",
+    "10 s",
+    "1 s",
+    "1.2 ×",
+)
 
 
 def bench(tmp_path: Path, *rows: str) -> subprocess.CompletedProcess[str]:
@@ -52,9 +64,8 @@ def test_it_measures_every_row_of_the_design_beside_its_floor(tmp_path: Path) ->
         )
     assert found["about"].keys() >= {"machine", "python", "git", "libraries", "date"}
     # What was built is legal from the first commit to the last.
-    [living] = (tmp_path / "stores").glob("living-*")
-    report = verdict.verify(living)
-    assert report.clean and report.steps == 30
+    judged = [verdict.verify(living) for living in (tmp_path / "stores").glob("living-*")]
+    assert {report.steps for report in judged} == {30, 60} and all(report.clean for report in judged)
 
 
 def test_growth_is_a_table_and_a_plot_and_leaves_the_other_rows_as_they_were(tmp_path: Path) -> None:
