@@ -23,14 +23,18 @@ from office import DAY, HIDDEN, HOSTILE, NOW, Office, many
 from strategies import texts
 from test_cli_life import at_a_terminal
 from test_progress import kt_at_a_terminal
+from test_readme import shell
 
 from kt_escalation import figures
 from kt_escalation.cli import charts, page
+from kt_escalation.cli.app import escalation
 from kt_escalation.core.stats import Window
 from kt_escalation.core.text import is_hidden, visible
 from kt_escalation.report import PERIODS, Report, report
 
-CONTEXT = {"escalations", "open", "overdue", "shown", "size", "sha256", "revision", "file", "invalid"}
+DOCS = Path(__file__).parent.parent / "docs"
+PAGE = (DOCS / "report.md").read_text()
+SUMMARY = {"escalations", "open", "overdue", "shown", "size", "sha256", "revision", "file", "invalid"}
 
 
 @pytest.fixture(scope="module")
@@ -321,7 +325,7 @@ def test_the_command_writes_the_page_and_says_what_is_in_it(office: Path, tmp_pa
     out = tmp_path / "report.html"
     out.write_text("an older one")
     ran = kt("report", "-o", str(out), "--json", cwd=office)
-    assert ran.code == 0 and ran.json.keys() == CONTEXT
+    assert ran.code == 0 and ran.json.keys() == SUMMARY
     data = out.read_bytes()
     assert ran.json["size"] == len(data) and ran.json["sha256"] == hashlib.sha256(data).hexdigest()
     assert ran.json["escalations"] == ran.json["shown"] == len(Parsed(data).data["ids"])
@@ -389,3 +393,25 @@ def test_without_its_libraries_it_says_what_to_install(office: Path, tmp_path: P
     assert library in ran.err and "pip install 'kt-escalation[report]'" in ran.err
     ran = kt_process("stats", cwd=office, env={"PYTHONPATH": str(tmp_path)})
     assert ran.code == 0
+
+
+# --- what docs/report.md says ------------------------------------------------------------------------
+
+
+def test_the_docs_commands_run_as_printed_and_their_pictures_are_there(lab: Lab) -> None:
+    lab.escalations("one")
+    clone = lab.clone("alice")
+    lines = re.findall(r"^    (kt .+)$", PAGE, re.MULTILINE)
+    shell("\n".join(lines), clone)
+    assert len(lines) == 3 and len(list(clone.glob("*.html"))) == 3
+    pictures = re.findall(r"!\[[^\]]+\]\((.+?)\)", PAGE)
+    assert len(pictures) == 3 and all((DOCS / name).stat().st_size < 200_000 for name in pictures)
+
+
+def test_the_docs_name_every_option_and_the_page_as_large_as_it_may_be() -> None:
+    [table] = re.findall(r"^\| option \|.*?\n\n", PAGE, re.MULTILINE | re.DOTALL)
+    told = {*re.findall(r"`(--?[a-z]+)", table)}
+    own = {option for it in escalation.commands["report"].params for option in it.opts}
+    assert told == own - {"--rev", "--fetch", "-C"}
+    assert "never larger than 5 MB" in PAGE and page.MAX_BYTES == 5_000_000
+    assert f"last {PERIODS} periods" in PAGE and "cut after 600 characters" in PAGE
