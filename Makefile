@@ -4,6 +4,9 @@ VENV := .venv
 READY := $(VENV)/.ready
 BROWSER := $(VENV)/.browser
 RUN := $(VENV)/bin
+# A browser, what drives it, and a font: packages, each with a file that tells that it is there.
+CHROMIUM := chromium=/usr/bin/chromium chromium-driver=/usr/bin/chromedriver \
+	fonts-dejavu-core=/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
 
 .PHONY: help demo test test-browser test-servers screenshots lint soak bench bench-growth profile clean
 
@@ -34,15 +37,15 @@ test-servers: $(READY)
 	$(RUN)/python -m pytest tests/servers
 
 $(BROWSER): $(READY)
-	@tests/install test-browser chromium=/usr/bin/chromium chromium-driver=/usr/bin/chromedriver \
-		fonts-dejavu-core=/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
 	@touch $@
 
 test-browser: $(BROWSER)
+	@tests/install $@ $(CHROMIUM)
 	$(RUN)/python -m pytest tests/browser
 
 screenshots: $(BROWSER)
+	@tests/install $@ $(CHROMIUM)
 	SCREENSHOTS=docs/img $(RUN)/python -m pytest tests/browser -k picture
 
 lint: $(READY)
