@@ -405,7 +405,7 @@ def test_the_docs_commands_run_as_printed_and_their_pictures_are_there(lab: Lab)
     shell("\n".join(lines), clone)
     assert len(lines) == 3 and len(list(clone.glob("*.html"))) == 3
     pictures = re.findall(r"!\[[^\]]+\]\((.+?)\)", PAGE)
-    assert len(pictures) == 3 and all((DOCS / name).stat().st_size < 200_000 for name in pictures)
+    assert len(pictures) == 4 and all((DOCS / name).stat().st_size < 200_000 for name in pictures)
 
 
 def test_the_docs_name_every_option_and_the_page_as_large_as_it_may_be() -> None:

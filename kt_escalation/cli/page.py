@@ -118,7 +118,7 @@ def _facts(report: Report) -> dict[str, Any]:
         "until": _minute(report.window.until),
         "team": report.team,
         "period": report.period,
-        "invalid": [(item.path, item.error) for item in report.invalid],
+        "invalid": [(_cut(item.path), _cut(item.error)) for item in report.invalid],
         "most_rows": _MOST_ROWS,
         "open": len(waiting),
         "overdue": sum(case.overdue is not None for case in waiting),
@@ -311,7 +311,7 @@ class _Data:
     _size: int = 1_000  # of the keys, and to spare
 
     def add(self, case: Case, room: int) -> bool:
-        """Take one more, if there is room for it."""
+        """Take one more, if there is room for it; where there is none, that is the end."""
         known = len(self._texts)
         numbers, events = self._case(case), self._happened(case)
         size = len(case.row.escalation_id) + len('"",') + len(case.events) * _OID

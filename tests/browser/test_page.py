@@ -242,11 +242,21 @@ def test_a_picture_in_light_and_dark(tab: Tab, pictures: Path, scheme: str) -> N
     assert 20_000 < (pictures / f"report-{scheme}.png").stat().st_size < 200_000
 
 
+def top_of(tab: Tab, name: str) -> int:
+    """How far down the page a heading stands."""
+    asked = "return document.getElementById(arguments[0]).getBoundingClientRect().top + scrollY"
+    return int(tab.run(asked, name))
+
+
+def test_a_picture_of_the_charts(tab: Tab, pictures: Path) -> None:
+    tab.picture(pictures / "report-charts.png", 1200, 1300, top_of(tab, "time"))
+    assert 20_000 < (pictures / "report-charts.png").stat().st_size < 200_000
+
+
 def test_a_picture_of_a_timeline(tab: Tab, pictures: Path) -> None:
     tab.search("the lease of")
     tab.all(".toggle")[0].click()
-    top = int(tab.run("return document.querySelector('#escalations').getBoundingClientRect().top + scrollY"))
-    tab.picture(pictures / "report-timeline.png", 1200, 720, top)
+    tab.picture(pictures / "report-timeline.png", 1200, 720, top_of(tab, "escalations"))
     assert 20_000 < (pictures / "report-timeline.png").stat().st_size < 200_000
 
 
