@@ -18,7 +18,7 @@ import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, NamedTuple, NoReturn, TypeVar
 
@@ -52,15 +52,20 @@ _ENVIRONMENT = {
 _FLUSH = ("-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync")
 #: Hooks of the checkout have nothing to do with bringing it along.
 _NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
+_NO_MAINTENANCE = ("-c", "gc.auto=0", "-c", "maintenance.auto=false")
 
 #: A file of the tree, a program, a link, a folder, a submodule (gitformat-index, mode).
 FILE, TREE, SUBMODULE = "100644", "40000", "160000"
 
 # From this many new objects on, a pack is kept as one file instead of many loose ones.
 _KEEP_PACK = 200
+# Objects never change, so nobody may write to them.
+_LOOSE_MODE = 0o444
 _TYPES = {"commit": 1, "tree": 2, "blob": 3}
 # File names as `os.fsdecode` has them, without its cost for each of ten thousand.
 _NAMES = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
+# What a symbolic ref's file says; of `refs/heads/.invalid` git says itself what it stands for (reftable).
+_SYMBOLIC = re.compile(r"ref: (refs/(?!heads/\.invalid)\S+)\n?")
 # A line of a raw tree: mode, name and id.
 _TREE_LINES = {
     name: re.compile(rb"(\d+) ([^\0]+)\0(.{%d})" % width, re.DOTALL)
@@ -117,13 +122,14 @@ class Object(NamedTuple):
 
 
 _FETCH = (
-    *("-c", "gc.auto=0", "-c", "maintenance.auto=false", "fetch", "--no-progress", "--no-tags"),
+    *(*_NO_MAINTENANCE, "fetch", "--no-progress", "--no-tags"),
     *("--no-write-fetch-head", "--no-recurse-submodules", "--refmap="),
 )
 # All that differs, whatever the user's settings or a .gitmodules in the tree would leave out.
 _RAW = ("-z", "--raw", "--no-abbrev", "--no-renames", "--ignore-submodules=none")
 # Who acts, from the user's own settings and nothing guessed.
 _WHO = ("-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT")
+_NAMED = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL")
 
 
 class Repository:
@@ -135,10 +141,13 @@ class Repository:
 
     def __init__(self, start: Path, *, quarantined: bool = False) -> None:
         self._quarantined = quarantined
+        self._author: tuple[tuple[str | None, ...], Author] | None = None
         self._folder = start
         self._base: tuple[str, ...] = ("git", "--no-pager")
         if not os.path.isdir(start):  # noqa: PTH112 - a Path's own is_dir raises for a name too long
             raise NotAStore(where=str(start), problem="there is no such folder")
+        # Both are asked at once: opening a store takes as long as one git process.
+        configured = self._start(("config", "--null", "--list"))
         asked = self._run(
             "rev-parse",
             "--absolute-git-dir",
@@ -147,6 +156,8 @@ class Repository:
             "--is-inside-work-tree",
             "--show-toplevel",
         )
+        #: All of git's configuration here, the last value of each key; a key without a value is true.
+        self.config = _settings(_finish(configured, None, None, session=False).out)
         lines = asked.text.split("\n")
         if len(lines) < 4:
             if "not a git repository" in asked.err:
@@ -216,16 +227,6 @@ class Repository:
 
     # --- configuration and people -----------------------------------------------------------------
 
-    @cached_property
-    def config(self) -> Mapping[str, str]:
-        """All of git's configuration here, the last value of each key; a key without a value is true."""
-        found = {}
-        for item in self._run("config", "--null", "--list").out.split(b"\0"):
-            key, newline, value = os.fsdecode(item).partition("\n")
-            if key:
-                found[key] = value if newline else "true"
-        return found
-
     def flag(self, key: str) -> bool:
         """A boolean of the configuration, as git reads it."""
         return self.config.get(key, "").lower() in ("true", "yes", "on", "1")
@@ -249,9 +250,16 @@ class Repository:
         )
 
     def author(self) -> Author:
-        """Who acts, from the user's own settings and nothing guessed. Raises NoIdentity."""
-        done = self._run(*_WHO)
-        return _author(done.status, done.text)
+        """Who acts, from the user's own settings and nothing guessed. Raises NoIdentity.
+
+        Asked again when the environment names somebody else; like the rest of the configuration it
+        is otherwise as it was when the repository was opened.
+        """
+        named = tuple(os.environ.get(name) for name in _NAMED)
+        if self._author is None or self._author[0] != named:
+            done = self._run(*_WHO)
+            self._author = (named, _author(done.status, done.text))
+        return self._author[1]
 
     def inside(self, folder: Path) -> str:
         """A folder's path below the repository's top, empty at the top and outside a checkout."""
@@ -286,18 +294,24 @@ class Repository:
 
     def head_branch(self) -> str | None:
         """The branch that is checked out, None for a detached head."""
-        done = self._run("symbolic-ref", "--quiet", "HEAD")
-        return (
-            done.text.removeprefix("refs/heads/")
-            if done.status == 0 and done.text.startswith("refs/heads/")
-            else None
-        )
+        return self._named(self.git_dir, "HEAD", "refs/heads/")
 
     def remote_head(self, remote: str) -> str | None:
         """The branch that the remote's HEAD named when it was last asked."""
         prefix = f"refs/remotes/{remote}/"
-        done = self._run("symbolic-ref", "--quiet", f"{prefix}HEAD")
-        return done.text.removeprefix(prefix) if done.status == 0 and done.text.startswith(prefix) else None
+        return self._named(self.common_dir, f"{prefix}HEAD", prefix)
+
+    def _named(self, folder: Path, ref: str, prefix: str) -> str | None:
+        """The ref that a symbolic ref names, without the prefix; None if it is none or names another.
+
+        It is a file of one line (gitrepository-layout), read without a process. Where refs are kept
+        in another way there is none, or one that names ``.invalid``; then git is asked.
+        """
+        found = None
+        with suppress(OSError):
+            found = _SYMBOLIC.fullmatch(os.fsdecode((folder / ref).read_bytes()))
+        name = found[1] if found else self._run("symbolic-ref", "--quiet", ref).text
+        return name.removeprefix(prefix) if name.startswith(prefix) else None
 
     def ask_remote_head(self, remote: str, timeout: float) -> Done:
         """Ask the remote what its HEAD names (git-ls-remote --symref)."""
@@ -321,8 +335,13 @@ class Repository:
         return done.status == 0
 
     def set_tracking(self, remote: str, branch: str, commit: str) -> None:
-        """Make the remote-tracking ref say what a push has just made true; a failure is mended by the next fetch."""
-        self._run("update-ref", f"refs/remotes/{remote}/{branch}", commit, session=True)
+        """Make the remote-tracking ref say what a push has just made true; a failure is mended by the next fetch.
+
+        The push has done so itself where the remote's refspecs cover the branch.
+        """
+        ref = f"refs/remotes/{remote}/{branch}"
+        if self.tip_of(ref) != commit:
+            self._run("update-ref", ref, commit, session=True)
 
     # --- network ----------------------------------------------------------------------------------
 
@@ -439,28 +458,71 @@ class Repository:
         """The id that git gives to an object (gitformat-loose; sha1 or sha256 by the repository)."""
         import hashlib
 
-        name = "sha256" if self.object_format == "sha256" else "sha1"
         return hashlib.new(
-            name, b"%s %d\0" % (kind.encode(), len(data)) + data, usedforsecurity=False
+            self._hash_name, b"%s %d\0" % (kind.encode(), len(data)) + data, usedforsecurity=False
         ).hexdigest()
+
+    @property
+    def _hash_name(self) -> str:
+        return "sha256" if self.object_format == "sha256" else "sha1"
 
     def parse_tree(self, data: bytes) -> list[TreeEntry]:
         """The lines of a raw tree object."""
         lines = _TREE_LINES[self.object_format].findall(data)
         return [TreeEntry(mode.decode(), name.decode(*_NAMES), oid.hex()) for mode, name, oid in lines]
 
-    def format_tree(self, entries: Iterable[TreeEntry]) -> bytes:
-        """A raw tree object, in git's order: folders sort as if their names ended in a slash."""
-        ordered = sorted(entries, key=lambda e: os.fsencode(e.name) + (b"/" if e.mode == TREE else b""))
-        return b"".join(
-            b"%s %s\0%s" % (e.mode.encode(), os.fsencode(e.name), bytes.fromhex(e.oid)) for e in ordered
-        )
+    def tree_lines(self, data: bytes) -> dict[str, bytes]:
+        """The lines of a raw tree object by name, each as it is: to change few of many."""
+        found = _TREE_LINES[self.object_format].finditer(data)
+        return {line[2].decode(*_NAMES): line[0] for line in found}
 
-    def write_objects(self, objects: Sequence[tuple[str, bytes]], *, flush: bool) -> None:
-        """Store (kind, bytes) pairs with one process, as a pack that git unpacks or, if large, keeps."""
-        pack = _pack(objects, "sha256" if self.object_format == "sha256" else "sha1")
+    @staticmethod
+    def join_tree(lines: Mapping[str, bytes]) -> bytes:
+        """A raw tree object of these lines, in git's order: folders sort as if their names ended in a slash."""
+        folder = f"{TREE} ".encode()
+        ordered = sorted(
+            (os.fsencode(name) + (b"/" if line.startswith(folder) else b""), line)
+            for name, line in lines.items()
+        )
+        return b"".join(line for _, line in ordered)
+
+    @staticmethod
+    def tree_line(entry: TreeEntry) -> bytes:
+        """One line of a raw tree object."""
+        return b"%s %s\0%s" % (entry.mode.encode(), os.fsencode(entry.name), bytes.fromhex(entry.oid))
+
+    def write_objects(self, objects: Sequence[tuple[str, str, bytes]], *, flush: bool) -> None:
+        """Store objects (id, kind, bytes): a few as git's loose ones, many as one pack that is kept.
+
+        A process of git's costs more than writing these files. Where a repository is shared between
+        users, git knows whose they must be.
+        """
+        if len(objects) < _KEEP_PACK and "core.sharedrepository" not in self.config:
+            for oid, kind, data in objects:
+                self._write_loose(oid, kind, data, flush=flush)
+            return
+        pack = _pack([(kind, data) for _, kind, data in objects], self._hash_name)
         command = ("index-pack", "--stdin") if len(objects) >= _KEEP_PACK else ("unpack-objects", "-q")
         self._must(*(_FLUSH if flush else ()), *command, stdin=pack)
+
+    def _write_loose(self, oid: str, kind: str, data: bytes, *, flush: bool) -> None:
+        """Store one object under its name, whole or not at all (gitformat-loose)."""
+        path = self.common_dir / "objects" / oid[:2] / oid[2:]
+        if path.exists():
+            return
+        path.parent.mkdir(exist_ok=True)
+        # What is left of one who was killed meanwhile is removed by `git gc`, by this name.
+        part = path.with_name(f"tmp_obj_{os.urandom(8).hex()}")
+        try:
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _LOOSE_MODE), "wb") as file:
+                file.write(zlib.compress(b"%s %d\0%s" % (kind.encode(), len(data), data), 1))
+                if flush:
+                    file.flush()
+                    os.fsync(file.fileno())
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
 
     def pack(self, wanted: Sequence[str], *, history: bool) -> Iterator[bytes]:
         """A pack in chunks: of just these objects or, with ``history``, of all that these commits lead to.
@@ -470,24 +532,35 @@ class Repository:
         command = ("pack-objects", "--stdout", "-q", *(("--revs",) if history else ()))
         yield from self._stream(*command, stdin="".join(f"{oid}\n" for oid in wanted).encode())
 
-    def commit_tree(
+    @property
+    def signs(self) -> bool:
+        """Whether the user's git signs commits."""
+        return self.flag("commit.gpgsign")
+
+    @staticmethod
+    def format_commit(tree: str, parents: Sequence[str], message: str, author: Author, seconds: int) -> bytes:
+        """A raw commit object without a signature, as commit-tree makes it; author and committer are the same."""
+        above = "".join(f"parent {parent}\n" for parent in parents)
+        who = f"{author.name} <{author.email}> {seconds} +0000"
+        return f"tree {tree}\n{above}author {who}\ncommitter {who}\n\n{message}".encode()
+
+    def signed_commit(
         self, tree: str, parents: Sequence[str], message: str, author: Author, seconds: int, *, flush: bool
     ) -> str:
-        """Write a commit, signed where the user's git signs; author and committer are the same."""
+        """Write a commit that the user's git signs; author and committer are the same."""
         date = f"@{seconds} +0000"
         who = {
             f"GIT_{role}_{what}": value
             for role in ("AUTHOR", "COMMITTER")
             for what, value in (("NAME", author.name), ("EMAIL", author.email), ("DATE", date))
         }
-        sign = ("-S",) if self.flag("commit.gpgsign") else ()
         above = [word for parent in parents for word in ("-p", parent)]
         done = self._must(
             "-c",
             "i18n.commitEncoding=UTF-8",
             *(_FLUSH if flush else ()),
             "commit-tree",
-            *sign,
+            "-S",
             *above,
             tree,
             stdin=message.encode(),
@@ -500,10 +573,14 @@ class Repository:
     def fast_forward(self, commit: str, action: str, *, flush: bool) -> Done:
         """Bring branch, index and files along as `git merge --ff-only` does: all of it, or nothing.
 
-        It refuses where that would touch anything that the user has changed.
+        It refuses where that would touch anything that the user has changed, and does nothing where the
+        branch has the commit already.
         """
+        # Whether the repository wants tidying costs a process to ask: one commit in sixteen is enough.
+        tidy = () if commit.endswith("0") else _NO_MAINTENANCE
         return self._run(
             *_NO_HOOKS,
+            *tidy,
             *(_FLUSH if flush else ()),
             "merge",
             "--ff-only",
@@ -843,6 +920,15 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
         *whole, rest = (rest + chunk).split(b"\n")
         for line in whole:
             yield line.decode()
+
+
+def _settings(listed: bytes) -> Mapping[str, str]:
+    found = {}
+    for item in listed.split(b"\0"):
+        key, newline, value = os.fsdecode(item).partition("\n")
+        if key:
+            found[key] = value if newline else "true"
+    return found
 
 
 def author_outside(folder: Path) -> Author:

@@ -402,68 +402,62 @@ class GitStore:
         """A commit that no ref names yet, and the (mode, id) of each of its files."""
         faults.point("before-build")
         flush = self.remote is None
-        tree, ids = self._write_tree(base, files, flush)
-        seconds = int(when.timestamp())
-        commit = self.repository.commit_tree(
-            tree, [base] if base else [], message, author, seconds, flush=flush
-        )
+        objects: list[tuple[str, str, bytes]] = []
+        ids: dict[str, tuple[str, str] | None] = {}
+        for path, blob in files.items():
+            ids[path] = (FILE, self._object("blob", blob, objects)) if blob is not None else None
+        leaves = {tuple(path.split("/")): entry for path, entry in ids.items()}
+        tree = self._rebuild(f"{base}^{{tree}}" if base else None, leaves, objects) or ""
+        parents, seconds = [base] if base else [], int(when.timestamp())
+        if self.repository.signs:
+            self.repository.write_objects(objects, flush=flush)
+            commit = self.repository.signed_commit(tree, parents, message, author, seconds, flush=flush)
+        else:
+            data = self.repository.format_commit(tree, parents, message, author, seconds)
+            commit = self._object("commit", data, objects)
+            self.repository.write_objects(objects, flush=flush)
         faults.point("after-build")
         faults.point("before-push")
         return commit, ids
 
-    def _write_tree(
-        self, base: str | None, files: Mapping[str, bytes | None], flush: bool
-    ) -> tuple[str, dict[str, tuple[str, str] | None]]:
-        """The tree of ``base`` with some files changed, and the (mode, id) of each of them."""
-        objects: list[tuple[str, bytes]] = []
-        ids: dict[str, tuple[str, str] | None] = {}
-        for path, data in files.items():
-            if data is None:
-                ids[path] = None
-            else:
-                objects.append(("blob", data))
-                ids[path] = (FILE, self.repository.object_id("blob", data))
-        tree = self._rebuild(
-            f"{base}^{{tree}}" if base else None,
-            {tuple(path.split("/")): entry for path, entry in ids.items()},
-            objects,
-        )
-        self.repository.write_objects(objects, flush=flush)
-        return tree or "", ids
+    def _object(self, kind: str, data: bytes, objects: list[tuple[str, str, bytes]]) -> str:
+        """The id of an object that is to be written with the others."""
+        oid = self.repository.object_id(kind, data)
+        objects.append((oid, kind, data))
+        return oid
 
     def _rebuild(
         self,
         old: str | None,
         leaves: Mapping[tuple[str, ...], tuple[str, str] | None],
-        objects: list[tuple[str, bytes]],
+        objects: list[tuple[str, str, bytes]],
     ) -> str | None:
-        """The id of the tree ``old`` with leaves set or removed; None if nothing is left in it."""
-        entries: dict[str, TreeEntry] = {}
+        """The id of the tree ``old`` with leaves set or removed; None if nothing is left in it.
+
+        What does not change is carried over as the bytes that it is.
+        """
+        lines: dict[str, bytes] = {}
         if old:
             [found] = self.repository.objects.get([old])
             if found is None or found.data is None:
                 raise GitFailed(command="cat-file", words=f"the tree {old} is missing")
-            entries = {entry.name: entry for entry in self.repository.parse_tree(found.data)}
+            lines = self.repository.tree_lines(found.data)
         below: dict[str, dict[tuple[str, ...], tuple[str, str] | None]] = {}
         for (name, *rest), leaf in leaves.items():
             if rest:
                 below.setdefault(name, {})[tuple(rest)] = leaf
             elif leaf is None:
-                entries.pop(name, None)
+                lines.pop(name, None)
             else:
-                entries[name] = TreeEntry(leaf[0], name, leaf[1])
+                lines[name] = self.repository.tree_line(TreeEntry(leaf[0], name, leaf[1]))
         for name, inner in below.items():
-            was = entries.get(name)
+            [was] = self.repository.parse_tree(lines[name]) if name in lines else [None]
             subtree = self._rebuild(was.oid if was and was.mode == TREE else None, inner, objects)
             if subtree:
-                entries[name] = TreeEntry(TREE, name, subtree)
+                lines[name] = self.repository.tree_line(TreeEntry(TREE, name, subtree))
             else:
-                entries.pop(name, None)
-        if not entries:
-            return None
-        data = self.repository.format_tree(entries.values())
-        objects.append(("tree", data))
-        return self.repository.object_id("tree", data)
+                lines.pop(name, None)
+        return self._object("tree", self.repository.join_tree(lines), objects) if lines else None
 
     def _push(self, commit: str, branch: str, end: float, lease: str | None = None) -> None:
         from .push import Answer, classify
@@ -667,14 +661,13 @@ class GitStore:
         branch = self._branch
         if self.repository.toplevel is None or self.repository.head_branch() != branch:
             return None
-        local = self.repository.commit_of("HEAD")
-        if local == revision or (local and self.repository.is_ancestor(revision, local)):
+        if self.repository.tip_of(f"refs/heads/{branch}") == revision:
             return None
-        if local and not self.repository.is_ancestor(local, revision):
-            return f"{branch} has commits of its own; bring it along with `git pull --rebase`"
         done = self.repository.fast_forward(revision, "kt", flush=False)
         if done.status == 0:
             return None
+        if "Not possible to fast-forward" in done.err:
+            return f"{branch} has commits of its own; bring it along with `git pull --rebase`"
         files = re.findall(r"^\t(\S.*)$", done.err, re.MULTILINE)
         along = f"bring it along with `git merge --ff-only {self.remote}/{branch}`"
         if files:
