@@ -5,9 +5,11 @@ The steps and their bounds are those of design, section 5; what is decided is no
 
 from __future__ import annotations
 
+import functools
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -31,11 +33,15 @@ from .errors import (
 from .intake import ALONE
 from .store import faults
 from .store.message import Message
-from .store.port import Author, Change, Port, Proposal, Snapshot, Stale, Unanswered
+from .store.port import Author, Change, Port, Proposal, Snapshot, Stale, Unanswered, WrongGuess
 
-# The first pause after a lost race, doubled up to the longest; the real one is a random part of it.
-FIRST_PAUSE = 0.04
+# The first pause after a lost race is as long as the attempt was and this at least, and is doubled each
+# time up to the longest; the real one is a random part of it.
+FIRST_PAUSE = 0.08
 LONGEST_PAUSE = 1.5
+MOST_DOUBLINGS = 10
+# What a fetch is given at least, in seconds, however late it is.
+LEAST_FOR_FETCH = 0.1
 # A push that is started with less than this left, in seconds, would only lose its answer.
 LEAST_FOR_PUSH = 0.5
 
@@ -78,45 +84,56 @@ class Lander:
         as it is; empty stands for ``kt/<action>/<id>``.
         """
         now = to_millis(self.clock())
-        author = self.port.author()
         if branch is not None:
             self.port.require_proposable(branch)
         faults.point("before-lock")
         with self.port.writing(self.lock_timeout):
             faults.point("after-lock")
-            return self._until_landed(decide, partial, now, author, branch)
+            faults.point("before-turn")
+            with self.port.turn() if branch is None else nullcontext():
+                faults.point("after-turn")
+                finish = self._until_landed(decide, partial, now, branch)
+            return finish()
 
     def _until_landed(
-        self, decide: Decide, partial: bool, now: datetime, author: Author, branch: str | None
-    ) -> Result:
+        self, decide: Decide, partial: bool, now: datetime, branch: str | None
+    ) -> Callable[[], Result]:
+        """Land it; what is left to do then needs no turn."""
         end = time.monotonic() + self.retry_timeout
         sent: list[tuple[Unanswered, Plan]] = []
         attempts = 0
+        look = self.port.guess if branch is None else self.port.tip
         try:
             while True:
                 attempts += 1
-                left = end - time.monotonic()
+                began = time.monotonic()
                 try:
-                    snapshot = self.port.tip(max(left, 0.1))
+                    snapshot = look(max(end - began, LEAST_FOR_FETCH))
+                    look = self.port.tip
                     if branch is None:
                         for earlier, plan in sent:
                             if self.port.contains(snapshot, earlier.commit):
-                                return self._done(plan, earlier.commit)
-                    policies = assemble(*snapshot.policies())
-                    policies.require_sound()
-                    faults.point("before-decide")
-                    act = rights.act(author.email, now, policies)
-                    plan = decide(snapshot, act)
-                    _judge(plan, partial)
-                    faults.point("after-decide")
+                                return functools.partial(self._done, plan, earlier.commit)
+                    # The remote answers meanwhile.
+                    author = self.port.author()
+                    try:
+                        act, plan = _decided(decide, partial, snapshot, author, now)
+                    except KtError:
+                        # Only the newest state may say no.
+                        self.port.confirm(snapshot, max(end - time.monotonic(), LEAST_FOR_FETCH))
+                        raise
                     if not plan.changes and not plan.others:
-                        return self._done(plan, None, snapshot.revision, follow=branch is None)
+                        self.port.confirm(snapshot, max(end - time.monotonic(), LEAST_FOR_FETCH))
+                        return functools.partial(
+                            self._done, plan, None, snapshot.revision, follow=branch is None
+                        )
                     left = end - time.monotonic()
                     if attempts > 1 and left < LEAST_FOR_PUSH:
                         raise RetriesExhausted(attempts=attempts, seconds=self.retry_timeout)
                     when = max([now, *(change.new.last_time for change in plan.changes)])
                     if branch is not None:
-                        return self._propose(snapshot, decide, act, plan, author, when, branch, sent, end)
+                        proposed = self._propose(snapshot, decide, act, plan, author, when, branch, sent, end)
+                        return lambda: proposed
                     commit = self.port.commit(
                         snapshot,
                         plan.changes,
@@ -126,7 +143,10 @@ class Lander:
                         max(left, LEAST_FOR_PUSH),
                         plan.others,
                     )
-                    return self._done(plan, commit)
+                    return functools.partial(self._done, plan, commit)
+                except WrongGuess:
+                    attempts -= 1
+                    continue
                 except Stale:
                     pass
                 except Unanswered as unanswered:
@@ -137,7 +157,7 @@ class Lander:
                         raise
                 if time.monotonic() >= end:
                     raise RetriesExhausted(attempts=attempts, seconds=self.retry_timeout)
-                _pause(attempts, end)
+                _pause(attempts, time.monotonic() - began, end)
         except OutcomeUnknown:
             raise
         except (KtError, KeyboardInterrupt, OSError) as caught:
@@ -291,6 +311,19 @@ def _named(error: BaseException) -> KtError:
     return Interrupted()
 
 
+def _decided(
+    decide: Decide, partial: bool, snapshot: Snapshot, author: Author, now: datetime
+) -> tuple[Act, Plan]:
+    policies = assemble(*snapshot.policies())
+    policies.require_sound()
+    faults.point("before-decide")
+    act = rights.act(author.email, now, policies)
+    plan = decide(snapshot, act)
+    _judge(plan, partial)
+    faults.point("after-decide")
+    return act, plan
+
+
 def _judge(plan: Plan, partial: bool) -> None:
     """Raise what failed, unless some of it may and could be had."""
     if not plan.failed or (partial and plan.records):
@@ -300,6 +333,8 @@ def _judge(plan: Plan, partial: bool) -> None:
     raise SeveralFailed(plan.failed)
 
 
-def _pause(attempts: int, end: float) -> None:
-    longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(attempts, 10), max(end - time.monotonic(), 0))
+def _pause(attempts: int, took: float, end: float) -> None:
+    """Let the others go first: for a random part of what grows with each lost race, and with what one takes here."""
+    longest = max(FIRST_PAUSE, took) * 2 ** min(attempts - 1, MOST_DOUBLINGS)
+    longest = min(longest, max(LONGEST_PAUSE, took), max(end - time.monotonic(), 0))
     time.sleep(random.uniform(0, longest))  # noqa: S311 - jitter, not a secret

@@ -171,6 +171,10 @@ class Line:
     def writing(self, timeout: float) -> Iterator[None]:
         yield
 
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        yield
+
     def author(self) -> Author:
         return self.writer
 
@@ -239,6 +243,12 @@ class _Port:
 
     def tip(self, timeout: float) -> _Snapshot:
         return self._line.read()
+
+    def guess(self, timeout: float) -> _Snapshot:
+        return self._line.read()
+
+    def confirm(self, snapshot: Snapshot, timeout: float) -> None:
+        """One who writes alone always guesses right."""
 
 
 class _Desk(Store):

@@ -14,7 +14,7 @@ from kt_escalation.core.policies_file import PolicyFile
 from kt_escalation.core.row import Row, row_of
 from kt_escalation.errors import BadInput
 from kt_escalation.store import codec, layout
-from kt_escalation.store.port import Author, Change, Entry, Invalid, Proposal, Snapshot, Stale
+from kt_escalation.store.port import Author, Change, Entry, Invalid, Proposal, Snapshot, Stale, WrongGuess
 
 
 @dataclass(frozen=True)
@@ -122,9 +122,16 @@ class MemoryStore:
         self.world = world
         self._author = author
         self.remote = "memory"
+        # What this person has seen last, as a clone's remote-tracking ref; and what is only guessed.
+        self._seen = world.commits[-1]
+        self._guessed: str | None = None
 
     @contextmanager
     def writing(self, timeout: float) -> Iterator[None]:
+        yield
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
         yield
 
     def author(self) -> Author:
@@ -137,7 +144,17 @@ class MemoryStore:
         raise BadInput(problem=f"{rev!r} names no commit")
 
     def tip(self, timeout: float) -> MemorySnapshot:
+        self._seen, self._guessed = self.world.commits[-1], None
         return self.read()
+
+    def guess(self, timeout: float) -> MemorySnapshot:
+        self._guessed = self._seen.id
+        return MemorySnapshot(self._seen)
+
+    def confirm(self, snapshot: Snapshot, timeout: float) -> None:
+        guessed, self._guessed = self._guessed, None
+        if snapshot.revision == guessed and guessed != self.world.commits[-1].id:
+            raise WrongGuess
 
     def commit(
         self,

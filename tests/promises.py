@@ -51,6 +51,9 @@ class FaultyPort:
     def writing(self, timeout: float) -> AbstractContextManager[None]:
         return self._port.writing(timeout)
 
+    def turn(self) -> AbstractContextManager[None]:
+        return self._port.turn()
+
     def author(self) -> Author:
         return self._port.author()
 
@@ -61,6 +64,14 @@ class FaultyPort:
         if self._silent:
             raise RemoteUnreachable(remote=self.remote, words="no answer")
         return self._port.tip(timeout)
+
+    def guess(self, timeout: float) -> Snapshot:
+        return self._port.guess(timeout)
+
+    def confirm(self, snapshot: Snapshot, timeout: float) -> None:
+        if self._silent:
+            raise RemoteUnreachable(remote=self.remote, words="no answer")
+        self._port.confirm(snapshot, timeout)
 
     def commit(
         self,

@@ -16,7 +16,7 @@ VARIABLE = "KT_TEST_FAULT"
 #: Every step of design, section 5, before and after.
 POINTS = tuple(
     f"{when}-{step}"
-    for step in ("lock", "fetch", "decide", "build", "push", "follow")
+    for step in ("lock", "turn", "fetch", "decide", "build", "push", "follow")
     for when in ("before", "after")
 )
 

@@ -19,6 +19,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import IO, NamedTuple, NoReturn, TypeVar
 
@@ -231,7 +232,7 @@ class Repository:
         """A boolean of the configuration, as git reads it."""
         return self.config.get(key, "").lower() in ("true", "yes", "on", "1")
 
-    @property
+    @cached_property
     def is_partial(self) -> bool:
         """Whether objects may be missing here and fetched when read (partial clone)."""
         return any(key.endswith((".promisor", ".partialclonefilter")) for key in self.config)
@@ -345,16 +346,10 @@ class Repository:
 
     # --- network ----------------------------------------------------------------------------------
 
-    def fetch(self, remote: str, branch: str, timeout: float) -> Done:
-        """Fetch one branch into its remote-tracking ref, by fast-forward only, and touch nothing else."""
-        return self._run(
-            *_FETCH,
-            "--",
-            remote,
-            f"refs/heads/{branch}:refs/remotes/{remote}/{branch}",
-            timeout=timeout,
-            session=True,
-        )
+    def fetch(self, remote: str, branch: str) -> Underway:
+        """Start fetching one branch into its remote-tracking ref, by fast-forward only; nothing else is touched."""
+        refs = f"refs/heads/{branch}:refs/remotes/{remote}/{branch}"
+        return Underway(self._start([*_FETCH, "--", remote, refs], session=True))
 
     def fetch_objects(self, remote: str, oids: Sequence[str], timeout: float) -> None:
         """Fetch objects that a partial clone lacks, in one go; what does not come is missed when read."""
@@ -427,13 +422,13 @@ class Repository:
         done = self._run("diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new)
         return frozenset(done.text.split("\0")) - {""}
 
-    def push(self, remote: str, commit: str, branch: str, lease: str | None = None) -> Push:
+    def push(self, remote: str, commit: str, branch: str, lease: str | None = None) -> Underway:
         """Start pushing exactly that commit to exactly that branch.
 
         By fast-forward only; with a ``lease`` if the branch still is at that commit (empty: does not exist).
         """
         held = () if lease is None else (f"--force-with-lease=refs/heads/{branch}:{lease}",)
-        return Push(
+        return Underway(
             self._start(
                 [
                     "-c",
@@ -471,18 +466,16 @@ class Repository:
         lines = _TREE_LINES[self.object_format].findall(data)
         return [TreeEntry(mode.decode(), name.decode(*_NAMES), oid.hex()) for mode, name, oid in lines]
 
-    def tree_lines(self, data: bytes) -> dict[str, bytes]:
+    def tree_lines(self, data: bytes) -> dict[bytes, bytes]:
         """The lines of a raw tree object by name, each as it is: to change few of many."""
-        found = _TREE_LINES[self.object_format].finditer(data)
-        return {line[2].decode(*_NAMES): line[0] for line in found}
+        return {line[2]: line[0] for line in _TREE_LINES[self.object_format].finditer(data)}
 
     @staticmethod
-    def join_tree(lines: Mapping[str, bytes]) -> bytes:
+    def join_tree(lines: Mapping[bytes, bytes]) -> bytes:
         """A raw tree object of these lines, in git's order: folders sort as if their names ended in a slash."""
         folder = f"{TREE} ".encode()
         ordered = sorted(
-            (os.fsencode(name) + (b"/" if line.startswith(folder) else b""), line)
-            for name, line in lines.items()
+            (name + b"/" if line.startswith(folder) else name, line) for name, line in lines.items()
         )
         return b"".join(line for _, line in ordered)
 
@@ -788,8 +781,8 @@ class Repository:
             raise GitFailed(command=args[0], words=words.removeprefix("fatal: "))
 
 
-class Push:
-    """A push under way."""
+class Underway:
+    """A git process that was started and not waited for."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
@@ -803,8 +796,9 @@ class Push:
         return Done(self._process.returncode, out, err.decode(errors="replace"))
 
     def give_up(self) -> None:
-        """End it, giving git the time to remove its locks."""
-        _stop(self._process)
+        """End it if it has not ended, giving git the time to remove its locks."""
+        if self._process.returncode is None:
+            _stop(self._process)
 
 
 class Objects:

@@ -5,11 +5,13 @@ The steps are those of design, section 5; which record changes, and whether it m
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import AbstractContextManager, suppress
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from itertools import islice
@@ -33,8 +35,8 @@ from ..errors import (
     RemoteUnreachable,
 )
 from . import cache, faults, layout
-from .git import FILE, TREE, Done, Repository, TreeEntry, chunks
-from .port import Author, Change, Entry, Invalid, Proposal, Snapshot, Stale, Unanswered
+from .git import FILE, TREE, Done, Repository, TreeEntry, Underway, chunks
+from .port import Author, Change, Entry, Invalid, Proposal, Snapshot, Stale, Unanswered, WrongGuess
 
 if TYPE_CHECKING:
     from ..core.model import Record
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
     #: What is known of a blob: its bytes, the record in them, or as text what keeps it from being read.
     Held = bytes | Record | str
+    from .lock import Line
 
 INTERRUPT_SECONDS = 5.0
 FETCH_PAUSE_SECONDS = 0.1
@@ -57,6 +60,20 @@ _FIRST_FEW = 8
 _AT_ONCE = 500
 _KEPT = 2_000
 _BAD_MODES = {"120000": "a symbolic link", "160000": "a submodule", "100755": "executable", TREE: "a folder"}
+
+
+@dataclass
+class Built:
+    """A commit in the making: what it is to say, and the objects (id, kind, bytes) that it needs."""
+
+    parents: list[str]
+    message: str
+    author: Author
+    seconds: int
+    #: Of each file that it writes, the (mode, id); None for those that go.
+    ids: dict[str, tuple[str, str] | None] = field(default_factory=dict)
+    objects: list[tuple[str, str, bytes]] = field(default_factory=list)
+    tree: str = ""
 
 
 class GitStore:
@@ -73,6 +90,11 @@ class GitStore:
         self._left: str | None = None
         self._branch = ""
         self._said = ""
+        # The commit that is taken for the newest one, and the fetch under way that will tell.
+        self._guessed: str | None = None
+        self._asked: Underway | None = None
+        # Whether nobody of this host has written since we did.
+        self._again = False
 
     # --- which remote, which branch ---------------------------------------------------------------
 
@@ -168,26 +190,65 @@ class GitStore:
 
     def tip(self, timeout: float) -> GitSnapshot:
         faults.point("before-fetch")
+        # What was asked before this is not the newest any more.
+        self._stop_asking()
+        self._guessed = None
         branch, commit = self._fetched(timeout)
         if commit is None:
             raise NotAStore(where=str(self._where), problem=f"branch {branch} has no commit yet")
         faults.point("after-fetch")
         return self.at(commit)
 
-    def _fetched(self, timeout: float) -> tuple[str, str | None]:
-        """The store branch and its newest commit."""
+    def guess(self, timeout: float) -> GitSnapshot:
+        branch, ref = self._place(timeout)
+        known = self.repository.tip_of(ref) if self.remote else None
+        if self.remote is None or known is None:
+            return self.tip(timeout)
+        faults.point("before-fetch")
+        self._guessed = known
+        if not self._again:
+            self._asked = self.repository.fetch(self.remote, branch)
+        try:
+            return self.at(known)
+        except NotAStore:
+            # It may have become one since.
+            return self.tip(timeout)
+
+    def confirm(self, snapshot: Snapshot, timeout: float) -> None:
+        if snapshot.revision == self._guessed:
+            self._confirm(timeout)
+
+    def _confirm(self, timeout: float) -> None:
+        guessed, self._guessed = self._guessed, None
+        _, newest = self._fetched(timeout)
+        faults.point("after-fetch")
+        if newest != guessed:
+            raise WrongGuess
+
+    def _place(self, timeout: float) -> tuple[str, str]:
+        """The store branch, and the ref of this clone that says where it is."""
         self.require_remote_choice()
         branch = self._branch = self.branch_to_write(timeout)
-        ref = f"refs/remotes/{self.remote}/{branch}" if self.remote else f"refs/heads/{branch}"
+        return branch, f"refs/remotes/{self.remote}/{branch}" if self.remote else f"refs/heads/{branch}"
+
+    def _fetched(self, timeout: float) -> tuple[str, str | None]:
+        """The store branch and its newest commit."""
+        branch, ref = self._place(timeout)
         if self.remote:
             self._fetch(branch, ref, timeout)
         return branch, self.repository.tip_of(ref)
 
     def _fetch(self, branch: str, ref: str, timeout: float) -> None:
+        """Wait for the fetch that is under way, or for one that is begun here."""
         remote = self.remote or ""
         end = time.monotonic() + timeout
         while True:
-            done = self.repository.fetch(remote, branch, max(0.1, end - time.monotonic()))
+            self._asked = self._asked or self.repository.fetch(remote, branch)
+            done = self._asked.answer(max(0.1, end - time.monotonic()))
+            if done is None:
+                self._stop_asking()
+                raise self._unreachable(None, timeout)
+            self._asked = None
             if done.status == 0:
                 return
             if "non-fast-forward" in done.err:
@@ -204,11 +265,17 @@ class GitStore:
                 raise self._unreachable(done, timeout)
             time.sleep(FETCH_PAUSE_SECONDS)
 
-    def _unreachable(self, done: Done, timeout: float) -> RemoteUnreachable:
+    def _stop_asking(self) -> None:
+        asked, self._asked = self._asked, None
+        if asked:
+            asked.give_up()
+
+    def _unreachable(self, done: Done | None, timeout: float) -> RemoteUnreachable:
         from .push import remote_words
 
-        words = f"no answer within {timeout:.0f} s" if done.timed_out else remote_words(done.err)
-        return RemoteUnreachable(remote=self.remote, words=words or done.words)
+        if done is None or done.timed_out:
+            return RemoteUnreachable(remote=self.remote, words=f"no answer within {timeout:.0f} s")
+        return RemoteUnreachable(remote=self.remote, words=remote_words(done.err) or done.words)
 
     def blob_of(self, data: bytes) -> str:
         """The id that bytes have as a blob."""
@@ -332,10 +399,30 @@ class GitStore:
 
     # --- writing ----------------------------------------------------------------------------------
 
-    def writing(self, timeout: float) -> AbstractContextManager[None]:
+    @contextmanager
+    def writing(self, timeout: float) -> Iterator[None]:
         from . import lock
 
-        return lock.held(self.lock_folder, timeout)
+        with lock.held(self.lock_folder, timeout):
+            try:
+                yield
+            finally:
+                self._stop_asking()
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        if self.remote is None:
+            yield
+            return
+        with self._line.turn() as self._again:
+            yield
+
+    @cached_property
+    def _line(self) -> Line:
+        from .lock import Line
+
+        config = self.repository.config
+        return Line(config.get(f"remote.{self.remote}.pushurl") or config[f"remote.{self.remote}.url"])
 
     @property
     def lock_folder(self) -> Path:
@@ -384,11 +471,15 @@ class GitStore:
 
         Raises as `Port.commit` does.
         """
-        commit, ids = self._build(base, files, message, author, when)
+        built = self._build(base, files, message, author, when)
+        if self._asked:
+            # The remote has had the time to answer; where it has moved, nothing is written at all.
+            self._confirm(end - time.monotonic())
+        commit = self._write(built)
         if self.remote:
-            self._push(commit, self._branch, end)
+            self._push(commit, self._branch, end, lease=base)
         else:
-            self._land_here(commit, base, message.partition("\n")[0], ids)
+            self._land_here(commit, base, message.partition("\n")[0], built.ids)
         return commit
 
     def _build(
@@ -398,45 +489,47 @@ class GitStore:
         message: str,
         author: Author,
         when: datetime,
-    ) -> tuple[str, dict[str, tuple[str, str] | None]]:
-        """A commit that no ref names yet, and the (mode, id) of each of its files."""
+    ) -> Built:
+        """A commit that is not written yet."""
         faults.point("before-build")
-        flush = self.remote is None
-        objects: list[tuple[str, str, bytes]] = []
-        ids: dict[str, tuple[str, str] | None] = {}
+        built = Built([base] if base else [], message, author, int(when.timestamp()))
         for path, blob in files.items():
-            ids[path] = (FILE, self._object("blob", blob, objects)) if blob is not None else None
-        leaves = {tuple(path.split("/")): entry for path, entry in ids.items()}
-        tree = self._rebuild(f"{base}^{{tree}}" if base else None, leaves, objects) or ""
-        parents, seconds = [base] if base else [], int(when.timestamp())
+            built.ids[path] = (FILE, self._object("blob", blob, built)) if blob is not None else None
+        leaves = {tuple(path.split("/")): entry for path, entry in built.ids.items()}
+        built.tree = self._rebuild(f"{base}^{{tree}}" if base else None, leaves, built) or ""
+        return built
+
+    def _write(self, built: Built) -> str:
+        """Write a commit that no ref names yet, signed where the user's git signs; its id."""
+        flush = self.remote is None
+        made = (built.tree, built.parents, built.message, built.author, built.seconds)
         if self.repository.signs:
-            self.repository.write_objects(objects, flush=flush)
-            commit = self.repository.signed_commit(tree, parents, message, author, seconds, flush=flush)
+            self.repository.write_objects(built.objects, flush=flush)
+            commit = self.repository.signed_commit(*made, flush=flush)
         else:
-            data = self.repository.format_commit(tree, parents, message, author, seconds)
-            commit = self._object("commit", data, objects)
-            self.repository.write_objects(objects, flush=flush)
+            commit = self._object("commit", self.repository.format_commit(*made), built)
+            self.repository.write_objects(built.objects, flush=flush)
         faults.point("after-build")
         faults.point("before-push")
-        return commit, ids
+        return commit
 
-    def _object(self, kind: str, data: bytes, objects: list[tuple[str, str, bytes]]) -> str:
+    def _object(self, kind: str, data: bytes, built: Built) -> str:
         """The id of an object that is to be written with the others."""
         oid = self.repository.object_id(kind, data)
-        objects.append((oid, kind, data))
+        built.objects.append((oid, kind, data))
         return oid
 
     def _rebuild(
         self,
         old: str | None,
         leaves: Mapping[tuple[str, ...], tuple[str, str] | None],
-        objects: list[tuple[str, str, bytes]],
+        built: Built,
     ) -> str | None:
         """The id of the tree ``old`` with leaves set or removed; None if nothing is left in it.
 
         What does not change is carried over as the bytes that it is.
         """
-        lines: dict[str, bytes] = {}
+        lines: dict[bytes, bytes] = {}
         if old:
             [found] = self.repository.objects.get([old])
             if found is None or found.data is None:
@@ -447,19 +540,26 @@ class GitStore:
             if rest:
                 below.setdefault(name, {})[tuple(rest)] = leaf
             elif leaf is None:
-                lines.pop(name, None)
+                lines.pop(os.fsencode(name), None)
             else:
-                lines[name] = self.repository.tree_line(TreeEntry(leaf[0], name, leaf[1]))
+                lines[os.fsencode(name)] = self.repository.tree_line(TreeEntry(leaf[0], name, leaf[1]))
         for name, inner in below.items():
-            [was] = self.repository.parse_tree(lines[name]) if name in lines else [None]
-            subtree = self._rebuild(was.oid if was and was.mode == TREE else None, inner, objects)
+            key = os.fsencode(name)
+            [was] = self.repository.parse_tree(lines[key]) if key in lines else [None]
+            subtree = self._rebuild(was.oid if was and was.mode == TREE else None, inner, built)
             if subtree:
-                lines[name] = self.repository.tree_line(TreeEntry(TREE, name, subtree))
+                lines[key] = self.repository.tree_line(TreeEntry(TREE, name, subtree))
             else:
-                lines.pop(name, None)
-        return self._object("tree", self.repository.join_tree(lines), objects) if lines else None
+                lines.pop(key, None)
+        return self._object("tree", self.repository.join_tree(lines), built) if lines else None
 
-    def _push(self, commit: str, branch: str, end: float, lease: str | None = None) -> None:
+    def _push(
+        self, commit: str, branch: str, end: float, *, lease: str | None, proposed: bool = False
+    ) -> None:
+        """Push a commit to a branch that is at ``lease``: empty if there is none, None where that is not known.
+
+        A remote that was set back to an earlier commit would take the push for a fast-forward otherwise.
+        """
         from .push import Answer, classify
 
         remote = self.remote or ""
@@ -485,7 +585,7 @@ class GitStore:
             self.repository.set_tracking(remote, branch, commit)
             return
         facts = {"remote": remote, "branch": branch, "words": pushed.words}
-        if lease is not None:
+        if proposed:
             facts["hint"] = (
                 "nothing changed; ask who guards {branch}, or give another name with --branch NAME"
             )
@@ -496,6 +596,7 @@ class GitStore:
         if interrupted:
             raise Interrupted
         if pushed.answer is Answer.LOST:
+            self._line.end()
             raise Stale
         raise (RemoteFault if pushed.answer is Answer.FAULT else PushRefused)(**facts)
 
@@ -566,9 +667,9 @@ class GitStore:
         timeout: float,
     ) -> str:
         end = time.monotonic() + timeout
-        commit, _ = self._build(base.revision, self._files(changes), message, author, when)
+        commit = self._write(self._build(base.revision, self._files(changes), message, author, when))
         try:
-            self._push(commit, branch, end, lease=was or "")
+            self._push(commit, branch, end, lease=was or "", proposed=True)
         except Stale:
             inside = re.search(r"'refs/heads/([^']+)' exists; cannot create", self._said)
             if inside:

@@ -1,13 +1,15 @@
-"""The lock that orders the processes of one clone; the only module that imports filelock.
+"""Who goes first: the lock of one clone, and the line of all clones on this host that push to one remote.
 
-The kernel releases it when its holder dies, so nothing ever has to be repaired. Who holds it is
-written beside it, for the one who waits in vain.
+The only module that imports filelock. The kernel releases a lock when its holder dies, so nothing ever
+has to be repaired.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -23,9 +25,9 @@ POLL_SECONDS = 0.02
 
 @contextmanager
 def held(folder: Path, timeout: float) -> Iterator[None]:
-    """Hold the lock in ``folder`` (made if missing), waiting at most ``timeout`` seconds.
+    """Hold the clone's lock in ``folder`` (made if missing), waiting at most ``timeout`` seconds.
 
-    Raises LockTimeout with the holder's pid and since when.
+    Who holds it is written beside it, for the one who waits in vain. Raises LockTimeout with the holder's pid and since when.
     """
     lock = FileLock(folder / "lock")
     try:
@@ -70,3 +72,110 @@ def _sign(folder: Path) -> None:
     with suppress(OSError):
         new.write_text(said)
         new.replace(folder / "holder")
+
+
+#: How many stand in line in the order in which they came; those behind them come in at random.
+PLACES = 8
+#: How long the one in front has the line to itself where it comes back at once, in seconds.
+SLICE = 0.15
+#: What coming back at once means, in seconds.
+AT_ONCE = 0.02
+#: How long one place is waited for, and the whole line, in seconds: then it goes without.
+PATIENCE, LONGEST_LINE = 5.0, 20.0
+# The one who is next looks often: until it has seen that the line is free, nobody uses the remote.
+_NEXT_SECONDS, _POLL_SECONDS = 0.002, 0.01
+
+
+class Line:
+    """The stores of this user's processes that push to one remote, taking turns.
+
+    Clones that race burn each other's pushes: at most one of them can land. Here they stand in a row
+    of places, each a lock; whoever holds one moves up when the next is free, and has its turn in the
+    first. Whoever comes back at once keeps the turn for a slice of time, and then knows that nobody in the line has
+    pushed since.
+
+    It spares work and promises nothing: other hosts, users and programs do not stand in it, and where
+    its folder cannot be had or somebody does not move, it is passed by.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._until = 0.0
+        self._left = 0.0
+
+    @contextmanager
+    def turn(self) -> Iterator[bool]:
+        """Have the turn; whether nobody in this line has had one since ours."""
+        back = time.monotonic() - self._left < AT_ONCE
+        again = back and time.monotonic() < self._until
+        lock = None
+        with suppress(OSError, RuntimeError, NotImplementedError):
+            lock = _taken(self._folder, 0) if again else None
+            again = lock is not None
+            if lock is None:
+                lock = self._stand()
+                self._until = time.monotonic() + SLICE
+        try:
+            yield again
+        finally:
+            self._left = time.monotonic()
+            if lock:
+                # Whoever comes back gets to the front before the next one moves there.
+                self._reserve(min(self._left + AT_ONCE, self._until) if back else 0.0)
+                lock.release()
+
+    def end(self) -> None:
+        """End the slice: somebody pushes who does not stand here."""
+        self._until = 0.0
+
+    @property
+    def _folder(self) -> Path:
+        """One for each remote, as this user's clones write its address."""
+        base = os.environ.get("XDG_CACHE_HOME", "")
+        caches = Path(base) if os.path.isabs(base) else Path.home() / ".cache"  # noqa: PTH117 - as XDG has it
+        name = hashlib.sha256(self._address.encode(errors="surrogateescape")).hexdigest()[:32]
+        return caches / "kt-escalation" / name
+
+    def _stand(self) -> FileLock | None:
+        """Move up from the last place to the first, None where that takes too long."""
+        folder = self._folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        end = time.monotonic() + LONGEST_LINE
+        held: FileLock | None = None
+        try:
+            for place in reversed(range(PLACES)):
+                until = min(end, time.monotonic() + PATIENCE)
+                while (lock := None if place == 0 and self._reserved() else _taken(folder, place)) is None:
+                    if time.monotonic() > until:
+                        return None
+                    time.sleep(_POLL_SECONDS if place else _NEXT_SECONDS)
+                if held:
+                    held.release()
+                held = lock
+            first, held = held, None
+            return first
+        finally:
+            if held:
+                held.release()
+
+    def _reserve(self, until: float) -> None:
+        with suppress(OSError):
+            (self._folder / "reserved").write_text(str(until))
+
+    def _reserved(self) -> bool:
+        """Whether the one who was in front may still come back; the clock is one for all processes of a host."""
+        try:
+            left = float((self._folder / "reserved").read_text()) - time.monotonic()
+        except (OSError, ValueError):
+            return False
+        return 0 < left <= AT_ONCE
+
+
+def _taken(folder: Path, place: int) -> FileLock | None:
+    """The lock of a place, None if somebody has it."""
+    lock = FileLock(folder / f"place-{place}")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return None
+    return lock

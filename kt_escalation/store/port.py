@@ -21,6 +21,10 @@ class Stale(Exception):
     """Somebody else's commit came first: read again and decide again."""
 
 
+class WrongGuess(Stale):
+    """What was taken for the newest state was not; nothing was sent."""
+
+
 class Unanswered(Exception):
     """A commit was sent and no answer came; whether it landed must be learnt by reading."""
 
@@ -121,6 +125,12 @@ class Port(Protocol):
     def writing(self, timeout: float) -> AbstractContextManager[None]:
         """Take the clone's lock. Raises LockTimeout."""
 
+    def turn(self) -> AbstractContextManager[None]:
+        """Wait for one's turn among those on this host who write to the same remote; never in vain for long.
+
+        It only spares lost races: nothing that is right needs it, and it raises nothing.
+        """
+
     def author(self) -> Author:
         """Who is acting. Raises NoIdentity."""
 
@@ -132,6 +142,16 @@ class Port(Protocol):
 
         Raises RemoteUnreachable, HistoryRewritten, NoStoreBranch, NotAStore.
         """
+
+    def guess(self, timeout: float) -> Snapshot:
+        """What is probably the newest state, at once; the remote is asked meanwhile.
+
+        Whatever is committed on it lands only if it is. Any other answer is good only once `confirm` has
+        said so. Raises as `tip` does.
+        """
+
+    def confirm(self, snapshot: Snapshot, timeout: float) -> None:
+        """Raise WrongGuess if a guess is not the newest state. Raises as `tip` does."""
 
     def commit(
         self,
@@ -148,7 +168,7 @@ class Port(Protocol):
         ``others`` are files that are written (None: deleted) beside the records that change, by path.
 
         Raises Stale if the store has moved, Unanswered if that cannot be known, PushRefused,
-        RemoteFault, PathStaged, GitFailed.
+        RemoteFault, PathStaged, GitFailed, and on a guess as `tip` does.
         """
 
     def require_proposable(self, branch: str) -> None:
