@@ -87,6 +87,8 @@ class GitStore:
         self.repository = Repository(start, quarantined=quarantined)
         self.root = _root(self.repository.config.get("kt.root", ""))
         self._parsed: dict[str, Record] = {}
+        #: The policies that were read last, by their tree's id.
+        self.policies: tuple[str, Mapping[str, PolicyFile]] | None = None
         self._left: str | None = None
         self._branch = ""
         self._said = ""
@@ -803,14 +805,24 @@ class GitSnapshot:
         return self._commit
 
     def _tree(self, name: str) -> list[TreeEntry]:
+        return self._store.repository.parse_tree(self._tree_data(name))
+
+    def _tree_data(self, name: str) -> bytes:
         [found] = self._store.repository.objects.get([name])
-        if found is None or found.kind != "tree" or found.data is None:
-            return []
-        return self._store.repository.parse_tree(found.data)
+        return found.data if found and found.kind == "tree" and found.data else b""
 
     @cached_property
     def _queue(self) -> list[TreeEntry]:
-        return self._tree(self._queue_id) if self._queue_id else []
+        return self._store.repository.parse_tree(self._queue_data)
+
+    @cached_property
+    def _queue_data(self) -> bytes:
+        return self._tree_data(self._queue_id) if self._queue_id else b""
+
+    @cached_property
+    def _queue_lines(self) -> Mapping[bytes, bytes]:
+        """The lines of `queue/` by name: whoever wants one need not parse all of them."""
+        return self._store.repository.tree_lines(self._queue_data)
 
     def open(self) -> Iterator[Entry | Invalid]:
         rows, invalid = self._rows(self._open_files, whole=True)
@@ -1077,7 +1089,7 @@ class GitSnapshot:
 
     def find(self, escalation_id: str) -> Entry | Invalid | None:
         name = f"{escalation_id}{layout.SUFFIX}"
-        found = self._open_by_name.get(name) or self._resolved_by_name.get(name)
+        found = self._open_file(name) or self._resolved_by_name.get(name)
         if found:
             return next(iter(self._read([found])))
         return next(iter(self._at(self.places(escalation_id)[:1], escalation_id)), None)
@@ -1096,11 +1108,11 @@ class GitSnapshot:
     def has(self, escalation_id: str) -> bool:
         """Whether any file is named for that id, or any archive holds it."""
         name = f"{escalation_id}{layout.SUFFIX}"
-        by_name = name in self._open_by_name or name in self._resolved_by_name
+        by_name = self._open_file(name) is not None or name in self._resolved_by_name
         return by_name or bool(self.places(escalation_id))
 
     def reopeners(self, escalation_id: str) -> Sequence[Record]:
-        files = [*self._open_by_name.values(), *self.resolved_files]
+        files = [*((f"{layout.QUEUE}/{entry.name}", entry) for entry in self._queue), *self.resolved_files]
         known = {self._store.full(path): (path, entry) for path, entry in files}
         named = self._store.repository.grep(
             self._commit,
@@ -1115,9 +1127,12 @@ class GitSnapshot:
         fits = [record for record in found if record.reopens == escalation_id]
         return sorted(fits, key=lambda record: (record.raised_at, record.escalation_id))
 
-    @cached_property
-    def _open_by_name(self) -> Mapping[str, tuple[str, TreeEntry]]:
-        return {entry.name: (f"{layout.QUEUE}/{entry.name}", entry) for entry in self._queue}
+    def _open_file(self, name: str) -> tuple[str, TreeEntry] | None:
+        line = self._queue_lines.get(os.fsencode(name))
+        if line is None:
+            return None
+        [entry] = self._store.repository.parse_tree(line)
+        return f"{layout.QUEUE}/{name}", entry
 
     @cached_property
     def _resolved_by_name(self) -> Mapping[str, tuple[str, TreeEntry]]:
@@ -1135,6 +1150,9 @@ class GitSnapshot:
     def policies(self) -> tuple[str | None, Mapping[str, PolicyFile]]:
         if self._policies_id is None:
             return None, {}
+        # The same in every action of a store that lives on, nearly always.
+        if self._store.policies and self._store.policies[0] == self._policies_id:
+            return self._store.policies
         files = [
             entry
             for entry in self._tree(self._policies_id)
@@ -1143,7 +1161,8 @@ class GitSnapshot:
         found: dict[str, PolicyFile] = {}
         for entry, (_, data) in zip(files, self.blobs([entry.oid for entry in files]), strict=True):
             found[f"{layout.POLICIES}/{entry.name}"] = _policy_file(entry, data)
-        return self._policies_id, found
+        self._store.policies = (self._policies_id, found)
+        return self._store.policies
 
 
 def _root(text: str) -> str:
