@@ -150,7 +150,7 @@ Labels = Annotated[
 class Value(BaseModel):
     """A frozen value that knows all its keys and coerces nothing."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 class Route(Value):
