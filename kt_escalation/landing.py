@@ -103,13 +103,14 @@ class Lander:
         sent: list[tuple[Unanswered, Plan]] = []
         attempts = 0
         look = self.port.guess if branch is None else self.port.tip
+        newest: Snapshot | None = None
         try:
             while True:
                 attempts += 1
                 began = time.monotonic()
                 try:
-                    snapshot = look(max(end - began, LEAST_FOR_FETCH))
-                    look = self.port.tip
+                    snapshot = newest or look(max(end - began, LEAST_FOR_FETCH))
+                    look, newest = self.port.tip, None
                     if branch is None:
                         for earlier, plan in sent:
                             if self.port.contains(snapshot, earlier.commit):
@@ -144,7 +145,8 @@ class Lander:
                         plan.others,
                     )
                     return functools.partial(self._done, plan, commit)
-                except WrongGuess:
+                except WrongGuess as wrong:
+                    newest = wrong.newest
                     attempts -= 1
                     continue
                 except Stale:

@@ -154,7 +154,7 @@ class MemoryStore:
     def confirm(self, snapshot: Snapshot, timeout: float) -> None:
         guessed, self._guessed = self._guessed, None
         if snapshot.revision == guessed and guessed != self.world.commits[-1].id:
-            raise WrongGuess
+            raise WrongGuess(self.tip(timeout))
 
     def commit(
         self,

@@ -36,6 +36,7 @@ from ..errors import (
 )
 from . import cache, faults, layout
 from .git import FILE, TREE, Done, Repository, TreeEntry, Underway, chunks
+from .line import Line, Turn
 from .port import Author, Change, Entry, Invalid, Proposal, Snapshot, Stale, Unanswered, WrongGuess
 
 if TYPE_CHECKING:
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
     #: What is known of a blob: its bytes, the record in them, or as text what keeps it from being read.
     Held = bytes | Record | str
-    from .lock import Line
 
 INTERRUPT_SECONDS = 5.0
 FETCH_PAUSE_SECONDS = 0.1
@@ -95,8 +95,8 @@ class GitStore:
         # The commit that is taken for the newest one, and the fetch under way that will tell.
         self._guessed: str | None = None
         self._asked: Underway | None = None
-        # Whether nobody of this host has written since we did.
-        self._again = False
+        # What those of this host who write to the same remote have told us.
+        self._turn = Turn()
 
     # --- which remote, which branch ---------------------------------------------------------------
 
@@ -206,9 +206,12 @@ class GitStore:
         known = self.repository.tip_of(ref) if self.remote else None
         if self.remote is None or known is None:
             return self.tip(timeout)
+        if self._turn.last not in ("", known):
+            # Somebody of this host has pushed since: to guess would be in vain.
+            return self.tip(timeout)
         faults.point("before-fetch")
         self._guessed = known
-        if not self._again:
+        if not self._turn.again:
             self._asked = self.repository.fetch(self.remote, branch)
         try:
             return self.at(known)
@@ -224,8 +227,8 @@ class GitStore:
         guessed, self._guessed = self._guessed, None
         _, newest = self._fetched(timeout)
         faults.point("after-fetch")
-        if newest != guessed:
-            raise WrongGuess
+        if newest and newest != guessed:
+            raise WrongGuess(self.at(newest))
 
     def _place(self, timeout: float) -> tuple[str, str]:
         """The store branch, and the ref of this clone that says where it is."""
@@ -238,7 +241,10 @@ class GitStore:
         branch, ref = self._place(timeout)
         if self.remote:
             self._fetch(branch, ref, timeout)
-        return branch, self.repository.tip_of(ref)
+        commit = self.repository.tip_of(ref)
+        if self.remote and commit:
+            self._line.tip = commit
+        return branch, commit
 
     def _fetch(self, branch: str, ref: str, timeout: float) -> None:
         """Wait for the fetch that is under way, or for one that is begun here."""
@@ -416,13 +422,11 @@ class GitStore:
         if self.remote is None:
             yield
             return
-        with self._line.turn() as self._again:
+        with self._line.turn() as self._turn:
             yield
 
     @cached_property
     def _line(self) -> Line:
-        from .lock import Line
-
         config = self.repository.config
         return Line(config.get(f"remote.{self.remote}.pushurl") or config[f"remote.{self.remote}.url"])
 
@@ -585,6 +589,8 @@ class GitStore:
         pushed = classify(done.status, done.out.decode(errors="replace"), done.err)
         if pushed.answer is Answer.LANDED:
             self.repository.set_tracking(remote, branch, commit)
+            if not proposed:
+                self._line.tip = commit
             return
         facts = {"remote": remote, "branch": branch, "words": pushed.words}
         if proposed:

@@ -22,7 +22,11 @@ class Stale(Exception):
 
 
 class WrongGuess(Stale):
-    """What was taken for the newest state was not; nothing was sent."""
+    """What was taken for the newest state was not: it is ``newest``. Nothing was sent."""
+
+    def __init__(self, newest: Snapshot) -> None:
+        super().__init__()
+        self.newest = newest
 
 
 class Unanswered(Exception):

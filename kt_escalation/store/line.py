@@ -1,0 +1,142 @@
+"""The line of those on one host who push to one remote.
+
+What holds a place is a lock of the kernel's (flock), which ends with its process: nothing ever has to be
+repaired. A lock of filelock's costs ten times as much, and here there is one for each place.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+#: How many stand in line in the order in which they came; those behind them come in at random.
+PLACES = 8
+#: Who comes back within this many seconds has the line for a slice of its time: for so many turns as the
+#: first one was long, in seconds no less than this and no more than that.
+AT_ONCE, TURNS, SHORTEST_SLICE, LONGEST_SLICE = 0.02, 4, 0.15, 1.0
+#: How long one place is waited for, and the whole line, in seconds: then it goes without.
+PATIENCE, LONGEST_LINE = 5.0, 20.0
+# The one who is next looks often: until it has seen that the line is free, nobody uses the remote.
+_NEXT_SECONDS, _POLL_SECONDS = 0.002, 0.01
+
+
+class Turn(NamedTuple):
+    """What is known at the beginning of a turn.
+
+    ``again``: nobody in the line has had one since ours. ``last``: the newest commit that was known to
+    who had the last one, empty where nobody says.
+    """
+
+    again: bool = False
+    last: str = ""
+
+
+class Line:
+    """The stores of this user's processes that push to one remote, taking turns.
+
+    Clones that race burn each other's pushes, for one of them can land at most. Here they stand in a row
+    of places, each a lock: whoever holds one moves up when the next is free, and has its turn in the
+    first. Whoever comes back at once keeps the line for a slice of time, which spares a fetch each time.
+
+    It saves work and promises nothing: other hosts, users and programs do not stand in it, and where its
+    folder cannot be had or somebody does not move, it is passed by.
+    """
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        #: The newest commit that is known to be on the remote.
+        self.tip = ""
+        self._began = self._until = self._left = 0.0
+
+    @contextmanager
+    def turn(self) -> Iterator[Turn]:
+        """Have the turn, after a wait that ends in any case."""
+        began = time.monotonic()
+        back = began - self._left < AT_ONCE
+        place, turn = None, Turn()
+        with suppress(OSError, RuntimeError):
+            if back and began < self._until:
+                place = self._step(0, began)
+            again = place is not None
+            if place is None:
+                place = self._stand()
+                self._began, self._until = time.monotonic(), 0.0
+            turn = Turn(again, self._note()[1])
+        try:
+            yield turn
+        finally:
+            self._left = time.monotonic()
+            if place is not None:
+                if back and not self._until:
+                    slice_ = TURNS * (self._left - self._began)
+                    self._until = self._began + min(max(slice_, SHORTEST_SLICE), LONGEST_SLICE)
+                with suppress(OSError):
+                    # Whoever comes back gets to the front before the next one moves there.
+                    until = min(self._left + AT_ONCE, self._until)
+                    (self._folder / "last").write_text(f"{until} {self.tip}")
+                os.close(place)
+
+    def end(self) -> None:
+        """End the slice: somebody pushes who does not stand here."""
+        self._until = self._left = 0.0
+
+    @cached_property
+    def _folder(self) -> Path:
+        """One for each remote, as this user's clones write its address."""
+        import hashlib
+
+        base = os.environ.get("XDG_CACHE_HOME", "")
+        caches = Path(base) if os.path.isabs(base) else Path.home() / ".cache"  # noqa: PTH117 - as XDG has it
+        name = hashlib.sha256(self._address.encode(errors="surrogateescape")).hexdigest()[:32]
+        return caches / "kt-escalation" / name
+
+    def _stand(self) -> int | None:
+        """Move up from the last place to the first, None where that takes too long."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        end = time.monotonic() + LONGEST_LINE
+        held: int | None = None
+        for place in reversed(range(PLACES)):
+            try:
+                step = self._step(place, min(end, time.monotonic() + PATIENCE))
+            finally:
+                if held is not None:
+                    os.close(held)
+            if step is None:
+                return None
+            held = step
+        return held
+
+    def _step(self, place: int, until: float) -> int | None:
+        """Take a place, at once or until then: a file that has its lock for as long as it is open."""
+        handle = os.open(self._folder / f"place-{place}", os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            while True:
+                if place or time.monotonic() >= until or not self._reserved():
+                    with suppress(BlockingIOError):
+                        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        taken, handle = handle, -1
+                        return taken
+                if time.monotonic() >= until:
+                    return None
+                time.sleep(_POLL_SECONDS if place else _NEXT_SECONDS)
+        finally:
+            if handle >= 0:
+                os.close(handle)
+
+    def _note(self) -> tuple[float, str]:
+        """Until when the one who had the last turn may come back, and the commit that it knew."""
+        try:
+            until, _, tip = (self._folder / "last").read_text().partition(" ")
+            return float(until), tip
+        except (OSError, ValueError):
+            return 0.0, ""
+
+    def _reserved(self) -> bool:
+        """Whether the one who had the last turn may still come back; one clock serves all processes of a host."""
+        return 0 < self._note()[0] - time.monotonic() <= AT_ONCE
