@@ -17,9 +17,14 @@ def rounds(slice_: int, soak: int) -> list[object]:
     return [*range(slice_), *(pytest.param(n, marks=pytest.mark.soak) for n in range(slice_, soak))]
 
 
-def race(commands: list[tuple[Path, list[str]]]) -> list[Ran]:
-    """Start all at once and wait for all."""
-    running = [start(*args, cwd=cwd) for cwd, args in commands]
+def race(commands: list[tuple[Path, list[str]]], *, hosts: bool = False) -> list[Ran]:
+    """Start all at once and wait for all; with ``hosts`` as on a host each, where they stand in no line."""
+    running = [
+        start(
+            *args, cwd=cwd, env={"XDG_CACHE_HOME": str(cwd.with_name(f"{cwd.name}-cache"))} if hosts else None
+        )
+        for cwd, args in commands
+    ]
     return [end(process) for process in running]
 
 
@@ -31,7 +36,7 @@ def no_traceback(ran: Ran) -> None:
 def test_sixteen_clones_want_one_escalation_and_one_gets_it(lab: Lab, number: int) -> None:
     lab.escalations("wanted")
     clones = [lab.clone(f"r{n}") for n in range(CLONES)]
-    ended = race([(clone, ["claim", "--id", "esc_wanted"]) for clone in clones])
+    ended = race([(clone, ["claim", "--id", "esc_wanted"]) for clone in clones], hosts=number % 2 == 0)
     for ran in ended:
         no_traceback(ran)
     assert Counter(ran.code for ran in ended) == {0: 1, 6: CLONES - 1}
@@ -59,7 +64,8 @@ def test_claim_ids_of_their_own_tell_workers_of_one_identity_apart(lab: Lab, num
         [
             (clone, ["claim", "--id", "esc_wanted", "--claim-id", f"worker-{n}"])
             for n, clone in enumerate(clones)
-        ]
+        ],
+        hosts=number % 2 == 0,
     )
     assert Counter(ran.code for ran in ended) == {0: 1, 6: CLONES - 1}
     winner = next(n for n, ran in enumerate(ended) if ran.code == 0)
@@ -105,15 +111,16 @@ def test_every_exit_0_is_in_the_history_and_no_other_is(lab: Lab, number: int) -
 DRAIN = {"slice": (4, 20), "soak": (8, 100)}
 
 
+@pytest.mark.parametrize("hosts", [False, True], ids=["one host", "many hosts"])
 @pytest.mark.parametrize("size", ["slice", pytest.param("soak", marks=pytest.mark.soak)])
-def test_clones_drain_a_queue_and_nobody_fails_while_any_is_left(lab: Lab, size: str) -> None:
+def test_clones_drain_a_queue_and_nobody_fails_while_any_is_left(lab: Lab, size: str, hosts: bool) -> None:
     workers, total = DRAIN[size]
     lab.escalations(*(f"job-{n}" for n in range(total)))
     clones = [lab.clone(f"r{n}") for n in range(workers)]
     claimed: list[str] = []
     empty = 0
     while not empty:
-        ended = race([(clone, ["claim", "--next", "--json"]) for clone in clones])
+        ended = race([(clone, ["claim", "--next", "--json"]) for clone in clones], hosts=hosts)
         for ran in ended:
             assert ran.code in (0, 7), ran.err
             if ran.code == 0:

@@ -52,13 +52,15 @@ class Line:
         self._address = address
         #: The newest commit that is known to be on the remote.
         self.tip = ""
+        # Whether this turn is one of several in a slice; when that began and ends; when the last turn ended.
+        self._stays = False
         self._began = self._until = self._left = 0.0
 
     @contextmanager
     def turn(self) -> Iterator[Turn]:
         """Have the turn, after a wait that ends in any case."""
         began = time.monotonic()
-        back = began - self._left < AT_ONCE
+        back = self._stays = began - self._left < AT_ONCE
         place, turn = None, Turn()
         with suppress(OSError, RuntimeError):
             if back and began < self._until:
@@ -73,7 +75,9 @@ class Line:
         finally:
             self._left = time.monotonic()
             if place is not None:
-                if back and not self._until:
+                if not self._stays:
+                    self._until = 0.0
+                elif not self._until:
                     slice_ = TURNS * (self._left - self._began)
                     self._until = self._began + min(max(slice_, SHORTEST_SLICE), LONGEST_SLICE)
                 with suppress(OSError):
@@ -83,8 +87,8 @@ class Line:
                 os.close(place)
 
     def end(self) -> None:
-        """End the slice: somebody pushes who does not stand here."""
-        self._until = self._left = 0.0
+        """End the slice with this turn: somebody pushes who does not stand here."""
+        self._stays = False
 
     @cached_property
     def _folder(self) -> Path:

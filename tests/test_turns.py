@@ -1,0 +1,260 @@
+"""The fast way of writing: no more git processes than needed, right answers from an old clone, turns on one host."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from lab import Lab, end, git, kt, start
+from test_faults import wait_for
+
+from kt_escalation import Store
+from kt_escalation.errors import AlreadyClaimed, HistoryRewritten, NoStoreBranch
+from kt_escalation.store import line
+from kt_escalation.store.faults import VARIABLE
+
+A_CLAIM = ["cat-file", "config", "fetch", "merge", "push", "rev-parse", "var"]
+
+
+@pytest.fixture
+def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with the git commands that kt starts; git's own processes do not pass here."""
+    real = subprocess.run(["which", "git"], capture_output=True, text=True, check=True).stdout.strip()
+    log = tmp_path / "started"
+    wrapper = tmp_path / "bin/git"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f'#!/bin/sh\necho "$*" >>{log}\nexec {real} "$@"\n')
+    wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{wrapper.parent}{os.pathsep}{os.environ['PATH']}")
+    return log
+
+
+def commands(log: Path) -> list[str]:
+    """The names of the git commands started so far, sorted; and none from now on."""
+    known = {
+        *A_CLAIM,
+        "update-ref",
+        "commit-tree",
+        "unpack-objects",
+        "merge-base",
+        "symbolic-ref",
+        "ls-remote",
+    }
+    lines = log.read_text().splitlines()
+    log.write_text("")
+    return sorted(next((word for word in said.split() if word in known), said) for said in lines)
+
+
+# --- how little is started --------------------------------------------------------------------------
+
+
+def test_a_claim_starts_seven_git_processes(lab: Lab, started: Path) -> None:
+    lab.escalations("one", "two")
+    clone = lab.clone("alice")
+    for name in ("esc_one", "esc_two"):
+        started.write_text("")
+        assert kt("claim", "--id", name, cwd=clone).code == 0
+        assert commands(started) == A_CLAIM
+
+
+def test_who_comes_back_at_once_only_pushes(lab: Lab, started: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line, "AT_ONCE", 60.0)
+    monkeypatch.setattr(line, "SHORTEST_SLICE", 60.0)
+    monkeypatch.setattr(line, "LONGEST_SLICE", 60.0)
+    lab.escalations("one", "two", "three", "four")
+    with Store.open(lab.clone("alice"), follow_checkout=False) as store:
+        store.claim("esc_one")
+        store.claim("esc_two")
+        started.write_text("")
+        landed = store.claim("esc_three").commit
+        assert commands(started) == ["push"]
+        assert landed == lab.tip()
+        started.write_text("")
+        # What is not a push is an answer, and answers come from the remote.
+        assert not store.claim("esc_three").changed
+        assert commands(started) == ["fetch"]
+
+
+def test_objects_are_written_as_git_writes_them(lab: Lab) -> None:
+    lab.escalations("one", "two")
+    clone = lab.clone("alice")
+    before = {*(clone / ".git/objects").glob("??/*")}
+    assert kt("claim", "--id", "esc_one", cwd=clone).code == 0
+    made = {*(clone / ".git/objects").glob("??/*")} - before
+    assert len(made) == 4 and {path.stat().st_mode & 0o777 for path in made} == {0o444}
+    git("config", "core.sharedRepository", "group", cwd=clone)
+    assert kt("claim", "--id", "esc_two", cwd=clone).code == 0
+    shared = {*(clone / ".git/objects").glob("??/*")} - before - made
+    assert len(shared) == 4
+    git("fsck", "--strict", cwd=clone)
+    assert git("rev-parse", "HEAD", cwd=clone) == lab.tip()
+
+
+# --- what an old clone answers ----------------------------------------------------------------------
+
+
+def test_an_old_clone_claims_what_it_has_never_seen(lab: Lab) -> None:
+    clone = lab.clone("alice")
+    lab.escalations("new")
+    ran = kt("claim", "--id", "esc_new", "--json", cwd=clone)
+    assert ran.code == 0 and ran.json["commit"] == lab.tip()
+    assert git("rev-list", "--count", "--all", "--not", "origin/main", cwd=clone) == "0"
+
+
+def test_an_old_clone_refuses_by_what_is_so_now(lab: Lab) -> None:
+    lab.escalations("one", "two")
+    alice, bob = lab.clone("alice"), lab.clone("bob")
+    assert kt("claim", "--id", "esc_one", cwd=bob).code == 0
+    late = kt("claim", "--id", "esc_one", "--json", cwd=alice)
+    assert late.code == 6 and late.error["claimed_by"] == "bob@example.com"
+    assert kt("unclaim", "--id", "esc_one", cwd=bob).code == 0
+    # To this clone it is bob's still: that is no reason to say no.
+    assert kt("claim", "--id", "esc_one", cwd=alice).code == 0
+
+
+def test_an_old_clone_takes_no_former_claim_for_a_repeat(lab: Lab) -> None:
+    lab.escalations("one")
+    office, home = (
+        lab.clone("office", email="alice@example.com"),
+        lab.clone("home", email="alice@example.com"),
+    )
+    assert kt("claim", "--id", "esc_one", cwd=office).code == 0
+    assert kt("unclaim", "--id", "esc_one", cwd=home).code == 0
+    again = kt("claim", "--id", "esc_one", "--json", cwd=office)
+    assert again.code == 0 and again.json["changed"] is True
+    assert "status: claimed" in lab.file("queue/esc_one.yaml")
+
+
+def in_a_slice(lab: Lab, monkeypatch: pytest.MonkeyPatch, *names: str) -> Store:
+    """A store that has written just now, and asks nobody before it writes again."""
+    for name in ("AT_ONCE", "SHORTEST_SLICE", "LONGEST_SLICE"):
+        monkeypatch.setattr(line, name, 60.0)
+    lab.escalations("one", "two", *names)
+    store = Store.open(lab.clone("alice"), follow_checkout=False)
+    store.claim("esc_one")
+    store.claim("esc_two")
+    return store
+
+
+def test_a_remote_that_was_set_back_gets_nothing_back(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    with in_a_slice(lab, monkeypatch, "three") as store:
+        git("update-ref", "refs/heads/main", "main~1", cwd=lab.remote)
+        tip = lab.tip()
+        with pytest.raises(HistoryRewritten):
+            store.claim("esc_three")
+        assert lab.tip() == tip
+
+
+def test_a_branch_that_is_gone_is_not_made_again(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    with in_a_slice(lab, monkeypatch, "three") as store:
+        git("update-ref", "-d", "refs/heads/main", cwd=lab.remote)
+        with pytest.raises(NoStoreBranch):
+            store.claim("esc_three")
+        assert git("for-each-ref", cwd=lab.remote) == ""
+
+
+def test_somebody_who_stands_in_no_line_is_seen(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    with in_a_slice(lab, monkeypatch, "three", "four") as store:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(lab.folder / "another host"))
+        bob = lab.clone("bob")
+        assert kt("claim", "--id", "esc_three", cwd=bob).code == 0
+        monkeypatch.delenv("XDG_CACHE_HOME")
+        with pytest.raises(AlreadyClaimed):
+            store.claim("esc_three")
+        assert kt("note", "--id", "esc_three", "--text", "hm", cwd=bob).code == 0
+        assert store.claim("esc_four").commit == lab.tip()
+
+
+# --- turns ------------------------------------------------------------------------------------------
+
+
+def test_a_killed_process_leaves_its_place(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line, "PATIENCE", 600.0)
+    monkeypatch.setattr(line, "LONGEST_LINE", 600.0)
+    lab.escalations("one")
+    holder, clone = lab.clone("holder"), lab.clone("alice")
+    paused = start("claim", "--id", "esc_one", cwd=holder, env={VARIABLE: "after-turn:pause"})
+    wait_for(holder / ".git/kt/holder")
+    paused.send_signal(signal.SIGKILL)
+    end(paused)
+    assert kt("claim", "--id", "esc_one", cwd=clone).code == 0
+
+
+def test_one_who_does_not_move_is_passed_by(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line, "PATIENCE", 0.2)
+    lab.escalations("one")
+    clone = lab.clone("alice")
+    with line.Line(lab.remote.as_uri()).turn() as turn:
+        assert turn == line.Turn()
+        assert kt("claim", "--id", "esc_one", cwd=clone).code == 0
+
+
+@pytest.mark.parametrize("what", ["a file in its place", "no home", "nonsense in the note"])
+def test_without_a_line_nothing_fails(lab: Lab, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.escalations("one", "two")
+    clone = lab.clone("alice")
+    cache = lab.folder / "cache"
+    if what == "a file in its place":
+        cache.write_text("")
+    elif what == "no home":
+        monkeypatch.setenv("HOME", "/dev/null")
+    else:
+        assert kt("claim", "--id", "esc_two", cwd=clone, env={"XDG_CACHE_HOME": str(cache)}).code == 0
+        [note] = cache.glob("kt-escalation/*/last")
+        note.write_bytes(b"1e308 \xff\0 what")
+    env = {} if what == "no home" else {"XDG_CACHE_HOME": str(cache)}
+    ran = kt("claim", "--id", "esc_one", cwd=clone, env=env)
+    assert ran.code == 0 and ran.err == ""
+
+
+STANDS = """
+import sys, time
+from pathlib import Path
+from kt_escalation.store import line
+me, log, people = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
+line.AT_ONCE, line.PATIENCE, line.LONGEST_LINE = 0.0, 600.0, 600.0
+queue, turns, everybody = line.Line("a remote"), 0, False
+print("ready", flush=True)
+sys.stdin.readline()
+while not everybody:
+    with queue.turn():
+        before = log.read_text()
+        time.sleep(0.002)
+        log.write_text(before + me)
+        turns += 1
+        everybody = all(before.count(one) >= 10 for one in people)
+print(turns)
+"""
+
+
+def test_turns_go_round_and_nobody_has_one_beside_another(tmp_path: Path) -> None:
+    people, log = "abcdef", tmp_path / "log"
+    log.write_text("")
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", STANDS, one, str(log), people],
+            env={**os.environ, "XDG_CACHE_HOME": str(tmp_path)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for one in people
+    ]
+    for process in running:
+        assert process.stdout and process.stdout.readline() == "ready\n"
+    for process in running:
+        assert process.stdin
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    turns = [int(process.communicate()[0]) for process in running]
+    said = log.read_text()
+    # Two at once would have overwritten each other's letters.
+    assert len(said) == sum(turns)
+    # Who stands in line is not overtaken, however slow: a turn follows one's own only where nobody stands there.
+    began, ended = max(said.index(one) for one in people), min(said.rindex(one) for one in people)
+    twice = sum(one == other for one, other in zip(said[began:ended], said[began + 1 : ended], strict=False))
+    assert twice < (ended - began) / 2
