@@ -13,12 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from . import feed, intake, lifeline, lookup, stream
+from . import intake, lookup, stream
 from .answers import Compacted, Found, Line, Listing, Moment, Result, Swept
-from .core import canonical, deadlines, ids, query, rights, story, sweep, transitions
-from .core.feed import Event
+from .core import canonical, deadlines, ids, query, rights, sweep, transitions
 from .core.model import Record
 from .core.policies import Policies, assemble
 from .core.query import Key, Query
@@ -39,12 +38,17 @@ from .errors import (
 )
 from .landing import Lander, Plan
 from .shelf import LOCK_TIMEOUT, RETRY_TIMEOUT, Shelf
-from .store import doctor, folding, history, setup
-from .store.doctor import Finding
 from .store.gitstore import GitSnapshot, GitStore
 from .store.message import Message
 from .store.port import Change, Entry, Invalid, Port, Snapshot
-from .store.setup import Made
+
+if TYPE_CHECKING:
+    from .core.feed import Event
+    from .store.doctor import Finding
+    from .store.folding import Fold
+    from .store.setup import Made
+
+# What only some of the actions need is imported there: a claim does not pay for history.
 
 #: How long ago a month must have ended to be compacted, where nothing else is said (design, section 10).
 COMPACT_BEFORE = timedelta(days=90)
@@ -115,6 +119,8 @@ class Store(Shelf):
         ``ci`` adds the check of pull requests for ``github`` or ``gitlab``, also to a store that is there
         already. Raises BadInput and as writing does.
         """
+        from .store import setup
+
         if ci is not None and ci not in setup.CI:
             raise BadInput(problem=f"ci is {ci!r}; it is one of {', '.join(setup.CI)}")
         now = to_millis((clock or (lambda: datetime.now(UTC)))())
@@ -160,6 +166,9 @@ class Store(Shelf):
         self, escalation_id: str | None = None, *, rev: str | None = None, fetch: bool = False, limit: int = 0
     ) -> Iterator[Moment]:
         """What happened, newest first, from git history; of one escalation, through its whole life."""
+        from .core import story
+        from .store import history
+
         snapshot = self._snapshot(rev, fetch)
         wanted = lookup.named(snapshot, escalation_id) if escalation_id is not None else None
         if not isinstance(self._port, GitStore):
@@ -191,6 +200,8 @@ class Store(Shelf):
         ``since`` is a time, an event's ``cursor``, or a revision whose history is known; None begins
         at the start. Raises BadInput, NotInHistory, ShallowClone, at once.
         """
+        from . import feed
+
         snapshot = self._snapshot(rev, fetch)
         return feed.read(self._git, snapshot.revision, feed.place(self._git, snapshot.revision, since))
 
@@ -199,6 +210,8 @@ class Store(Shelf):
 
         Raises BadInput, NotInHistory, ShallowClone.
         """
+        from . import feed
+
         tip = self._snapshot(None, fetch=True).revision
         return str(feed.place(self._git, tip, tip if since is None else since).cursor)
 
@@ -220,6 +233,8 @@ class Store(Shelf):
         Raises as `events` does, RemoteUnreachable where the remote did not answer at first, and
         HistoryRewritten.
         """
+        from . import feed
+
         return feed.follow(
             self._git,
             since,
@@ -249,6 +264,9 @@ class Store(Shelf):
 
     def doctor(self) -> Sequence[Finding]:
         """What could keep this clone from working, each with its remedy."""
+        from .store import doctor
+        from .store.doctor import Finding
+
         if not isinstance(self._port, GitStore):
             return []
         found = doctor.examine(self._port, self._retry_timeout)
@@ -697,6 +715,8 @@ class Store(Shelf):
         """
         if not isinstance(self._port, GitStore):
             raise BadInput(problem="this store has no git history")
+        from . import lifeline
+
         states = lifeline.legal_states(self._port, snapshot.revision, escalation_id)
         state = states[-1] if states else None
         if state is None and snapshot.paths(escalation_id):
@@ -758,9 +778,11 @@ class Store(Shelf):
         """
         if not isinstance(self._port, GitStore):
             raise BadInput(problem="this store has no files to fold")
+        from .store import folding
+
         port, known = self._port, folding.Known()
 
-        def fold(snapshot: Snapshot, act: Act) -> folding.Fold:
+        def fold(snapshot: Snapshot, act: Act) -> Fold:
             rights.require_role(act, "compact", "the store", "admin")
             return folding.fold(port, port.at(snapshot.revision), _ago(act.now, before), known)
 
@@ -789,6 +811,8 @@ class Store(Shelf):
         ``timeout`` is in seconds, None for ever. The pauses grow from half a second to fifteen.
         Raises NotFound, WaitTimeout, and RemoteUnreachable where the remote never answered.
         """
+        from . import feed
+
         end = None if timeout is None else time.monotonic() + timeout
         pause, last = feed.FIRST_POLL, None
         while True:
