@@ -171,6 +171,20 @@ class _StayHere(urllib.request.HTTPRedirectHandler):
         return None
 
 
+def require_address(url: str) -> None:
+    """Raise BadInput for what is no http or https address, or holds somebody's name or password."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        parts = urlsplit("")
+    plain = url.isascii() and url.isprintable() and " " not in url
+    if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
+        raise BadInput(problem="--webhook is no address such as https://example.com/hook")
+    if parts.username is not None or parts.password is not None:
+        raise BadInput(problem="--webhook holds a user or a password; the signature says who sends")
+
+
 @dataclass(frozen=True)
 class Webhook:
     """An address that events are sent to by POST, signed as Standard Webhooks has it; 2xx takes one."""
@@ -183,16 +197,7 @@ class Webhook:
     @classmethod
     def of(cls, url: str, keys: tuple[bytes, ...], form: str) -> Webhook:
         """The webhook at an http or https address. Raises BadInput."""
-        try:
-            parts = urlsplit(url)
-            _ = parts.port
-        except ValueError:
-            parts = urlsplit("")
-        plain = url.isascii() and url.isprintable() and " " not in url
-        if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
-            raise BadInput(problem="--webhook is no address such as https://example.com/hook")
-        if parts.username is not None or parts.password is not None:
-            raise BadInput(problem="--webhook holds a user or a password; the signature says who sends")
+        require_address(url)
         return cls(url, keys, form)
 
     def take(self, event_id: str, body: bytes) -> None:

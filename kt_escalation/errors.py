@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-_PLACE = re.compile(r"\{(\w+)(?::(\w+))?\}")
+# `{fact}`, `{fact:format}`, or a number with its noun: `{tries:try|tries}`.
+_PLACE = re.compile(r"\{(\w+)(?::([\w|]+))?\}")
 
 
 class KtError(Exception):
@@ -24,7 +25,10 @@ class KtError(Exception):
     code: ClassVar[str] = "error"
     exit_code: int = 2
     says: ClassVar[str] = "{problem}"
+    #: Said before the hint to whoever wanted something changed; of no use to who only reads.
+    unchanged: ClassVar[str] = ""
     hint: ClassVar[str] = ""
+    only_read = False
 
     def __init__(self, **facts: Any) -> None:
         super().__init__()
@@ -43,7 +47,8 @@ class KtError(Exception):
     @property
     def message(self) -> str:
         """What happened and what to do next, in one line."""
-        return f"{self.what}; {self.remedy}" if self.remedy else self.what
+        unchanged = "" if self.only_read else self.unchanged
+        return "; ".join(filter(None, (self.what, unchanged, self.remedy)))
 
     def _fill(self, template: str) -> str:
         """The template with each fact in its place; braces that name none are somebody's own text."""
@@ -51,7 +56,12 @@ class KtError(Exception):
 
     def _fact(self, found: re.Match[str]) -> str:
         name, form = found.groups()
-        return format(self.facts[name], form or "") if name in self.facts else found[0]
+        if name not in self.facts:
+            return found[0]
+        one, bar, more = (form or "").partition("|")
+        if bar:
+            return f"{self.facts[name]} {one if self.facts[name] == 1 else more}"
+        return format(self.facts[name], form or "")
 
     def __str__(self) -> str:
         return self.message
@@ -130,7 +140,7 @@ class ShallowClone(KtError):
     """The clone lacks the history that was asked about."""
 
     code = "shallow_clone"
-    says = "{where} is a shallow clone, which lacks the history to verify"
+    says = "{where} is a shallow clone, which lacks the history that this needs"
     hint = "get it with `git fetch --unshallow`"
 
 
@@ -166,7 +176,8 @@ class GitFailed(KtError):
 
     code = "git_failed"
     says = "git {command} failed: {words}"
-    hint = "nothing was changed; mend that and run the command again"
+    unchanged = "nothing was changed"
+    hint = "mend that and run the command again"
 
 
 @dataclass(frozen=True)
@@ -221,7 +232,8 @@ class RemoteUnreachable(KtError):
     code = "remote_unreachable"
     exit_code = 4
     says = "the remote {remote} could not be reached: {words}"
-    hint = "nothing changed; check the network and your access, then run the command again"
+    unchanged = "nothing changed"
+    hint = "check the network and your access, then run the command again"
 
 
 class PushRefused(KtError):
@@ -230,8 +242,9 @@ class PushRefused(KtError):
     code = "push_refused"
     exit_code = 4
     says = "the remote {remote} refused the push to {branch}: {words}"
+    unchanged = "nothing changed"
     hint = (
-        "nothing changed; ask who guards {branch}, or propose the change as a pull request: "
+        "ask who guards {branch}, or propose the change as a pull request: "
         "claim, unclaim, resolve, assign and note do that with --branch"
     )
 
@@ -242,7 +255,8 @@ class RemoteFault(KtError):
     code = "remote_fault"
     exit_code = 4
     says = "the remote {remote} could not take the push to {branch}: {words}"
-    hint = "nothing changed; this is the repository's own fault and wants its administrator"
+    unchanged = "nothing changed"
+    hint = "this is the repository's own fault and wants its administrator"
 
 
 class HistoryRewritten(KtError):
@@ -251,9 +265,8 @@ class HistoryRewritten(KtError):
     code = "history_rewritten"
     exit_code = 4
     says = "THE HISTORY OF {branch} ON {remote} WAS REWRITTEN: it no longer contains {seen}"
-    hint = (
-        "nothing changed; find out who did it, and accept it with `git fetch {remote}` only if it was meant"
-    )
+    unchanged = "nothing changed"
+    hint = "find out who did it, and accept it with `git fetch {remote}` only if it was meant"
 
 
 # --- exit 5: ours ---------------------------------------------------------------------------------
@@ -371,10 +384,8 @@ class BranchTaken(Conflict):
 
     code = "branch_taken"
     says = "the branch {branch} on {remote} holds something else already ({what})"
-    hint = (
-        "nothing was written; propose it under another name with --branch NAME, "
-        "or delete that branch with `git push {remote} --delete {branch}`"
-    )
+    unchanged = "nothing was written"
+    hint = "propose it under another name with --branch NAME"
 
 
 class PathStaged(Conflict):
@@ -414,7 +425,8 @@ class LockTimeout(KtError):
     code = "lock_timeout"
     exit_code = 8
     says = "the clone's lock is held by process {pid} since {since}"
-    hint = "nothing changed; wait for it to end, or give more time with --lock-timeout"
+    unchanged = "nothing changed"
+    hint = "wait for it to end, or give more time with --lock-timeout"
 
 
 class RetriesExhausted(KtError):
@@ -422,7 +434,7 @@ class RetriesExhausted(KtError):
 
     code = "retry_timeout"
     exit_code = 8
-    says = "others changed the store first, {attempts} times within {seconds:g} s"
+    says = "others changed the store first, {attempts:time|times} within {seconds:g} s"
     hint = "nothing changed; run the command again, or give more time with --retry-timeout"
 
 
@@ -440,7 +452,7 @@ class DeliveryFailed(KtError):
 
     code = "delivery_failed"
     exit_code = 8
-    says = "event {event_id} was not taken after {tries} tries: {problem}"
+    says = "event {event_id} was not taken after {tries:try|tries}: {problem}"
     hint = "mend that and start again: it goes on with this event, and nothing after it was handed over"
 
 
@@ -461,4 +473,5 @@ class Interrupted(KtError):
 
     code = "interrupted"
     exit_code = 130
-    says = "interrupted; nothing changed"
+    says = "interrupted"
+    unchanged = "nothing changed"

@@ -87,9 +87,8 @@ def whole_ids(given: Sequence[str]) -> Sequence[str]:
         raise BadInput(problem="no escalation id was given")
     for name in given:
         if not ids.is_escalation_id(name):
-            raise BadInput(
-                problem=f"{name[:80]!r} is no escalation id; one looks like esc_abc123 and is given whole"
-            )
+            hint = ids.how_to_give(name, "one looks like esc_abc123 and is given whole")
+            raise BadInput(problem=f"{name[:80]!r} is no escalation id", hint=hint)
     return list(dict.fromkeys(given))
 
 

@@ -25,6 +25,7 @@ from .errors import (
     GitFailed,
     Interrupted,
     KtError,
+    NoIdentity,
     OutcomeUnknown,
     RemoteUnreachable,
     RetriesExhausted,
@@ -266,23 +267,39 @@ class Lander:
         if there is None or there.merged:
             return None
         mine = bool(there.emails) and all(act.is_me(email) for email in there.emails)
-        if mine and there.base is not None and there.tip is not None:
+        alike = False
+        if there.base is not None and there.tip is not None:
+            alike = there.paths <= _paths(there.base, plan) | _paths(there.tip, plan)
             overtaken = any(
                 there.base.find(change.new.escalation_id) != snapshot.find(change.new.escalation_id)
                 for change in plan.changes
             )
-            if overtaken and there.paths <= _paths(there.base, plan) | _paths(there.tip, plan):
+            if mine and overtaken and alike:
                 return None
-            again = None if overtaken else _repeat(decide, there.tip, act)
+            again = _repeat(decide, there.tip, act) if mine and not overtaken else None
             if again and len(again.records) == len(plan.records):
                 return again
-        who = ", ".join(sorted(there.emails))
-        raise BranchTaken(
-            branch=name,
-            remote=self.port.remote,
-            commit=there.commit,
-            what=f"commit {there.commit[:12]} by {who}" if who else f"commit {there.commit[:12]}",
-        )
+        raise self._taken(there, act, plan, name, mine=mine, alike=alike)
+
+    def _taken(
+        self, there: Proposal, act: Act, plan: Plan, name: str, *, mine: bool, alike: bool
+    ) -> BranchTaken:
+        """The error for a branch that holds something else; ``alike`` if that changes the same records only."""
+        commit = f"commit {there.commit[:12]}"
+        who = ", ".join(sorted({rights.known_as(email, act.policies.roster) for email in there.emails}))
+        facts = {"branch": name, "remote": self.port.remote, "commit": there.commit, "by": who}
+        if mine:
+            hint = BranchTaken.hint + ", or delete that branch with `git push {remote} --delete {branch}`"
+            return BranchTaken(what=f"{commit} by you", hint=hint, **facts)
+        if alike and plan.message:
+            # A branch with a name of its own may propose whatever, one with ours proposes what it is called for.
+            to = f"to {plan.message.action}" if name == _default_name(plan) else "a change of"
+            return BranchTaken(
+                says=f"{{by}} proposes {to} {_listed(plan.message.escalation_ids)} already, on {{branch}} ({commit})",
+                hint="whoever is merged first has it; propose yours beside it with --branch NAME",
+                **facts,
+            )
+        return BranchTaken(what=f"{commit} by {who}" if who else commit, **facts)
 
 
 def _repeat(decide: Decide, tip: Snapshot, act: Act) -> Plan | None:
@@ -296,6 +313,11 @@ def _repeat(decide: Decide, tip: Snapshot, act: Act) -> Plan | None:
 def _paths(snapshot: Snapshot, plan: Plan) -> set[str]:
     """The files of the records that a plan changes."""
     return {path for change in plan.changes for path in snapshot.paths(change.new.escalation_id)}
+
+
+def _listed(escalation_ids: Sequence[str]) -> str:
+    first, *others = sorted(escalation_ids)
+    return f"{first} and {len(others)} more" if others else first
 
 
 def _default_name(plan: Plan) -> str:

@@ -58,10 +58,8 @@ def named(snapshot: Snapshot, text: str) -> str:
     if not ids.is_prefix(text):
         if ids.is_escalation_id(text):
             raise NotFound(escalation_id=text)
-        raise BadInput(
-            problem=f"{text[:80]!r} is no escalation id; give a whole one such as esc_abc123, "
-            "or at least 4 characters after esc_"
-        )
+        how = "give a whole one such as esc_abc123, or at least 4 characters after esc_"
+        raise BadInput(problem=f"{text[:80]!r} is no escalation id", hint=ids.how_to_give(text, how))
     for resolved in (False, True):
         fits = sorted(snapshot.ids(resolved=resolved, prefix=text))
         if len(fits) == 1:
@@ -148,10 +146,13 @@ class Why:
         if self.proposals:
             held = ", ".join(filter(None, (held, f"{self.proposals} proposed to be")))
         if self.refusals:
-            why = f"none of the {len(self.refusals)} waiting is for you ({self.refusals[0]})"
+            count = len(self.refusals)
+            which = "the one that waits is not" if count == 1 else f"none of the {count} waiting is"
+            why = f"{which} for you ({self.refusals[0]})"
             return f"{why}; the others are held ({held})" if held else why
         if held:
-            return f"all {sum(self.holders.values()) + self.proposals} are held ({held})"
+            count = sum(self.holders.values()) + self.proposals
+            return f"the only one is held ({held})" if count == 1 else f"all {count} are held ({held})"
         return f"nothing waits for team {team}" if team else "the queue is empty"
 
     def facts(self) -> dict[str, Any]:

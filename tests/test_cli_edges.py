@@ -63,6 +63,7 @@ USAGE = [
     (["list", "--status", "don"], "resolved"),
     (["get"], "--id"),
     (["log", "--limit", "-1"], "--limit"),
+    (["events", "--limit", "0"], "--limit"),
     (["raise", "surplus"], "surplus"),
     (["raise", "--severity", "urgent", "--reason-code", "a.b"], "critical"),
     (["claim", "--id"], "--id"),
@@ -351,6 +352,27 @@ def test_a_list_that_cannot_be_written_is_one_clear_line_and_no_bug(kept: Lab) -
     assert done.returncode not in (0, 5) and re.fullmatch("kt: .*No space left.*\n", done.stderr)
 
 
+READS = ("list", "verify --json", "doctor", "events", "export")
+
+
+@pytest.mark.parametrize("command", READS)
+def test_who_only_reads_is_told_nothing_about_changes(kept: Lab, command: str) -> None:
+    done = shell(f"KT {command} > /dev/full", kept.folder / "alice")
+    assert done.returncode == 2 and "No space left" in done.stderr and "change" not in done.stderr
+
+
+def test_what_fails_is_told_to_who_reads_and_with_a_word_on_changes_to_who_writes(lab: Lab) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    git("remote", "set-url", "origin", str(lab.folder / "gone.git"), cwd=clone)
+    said = "; check the network and your access, then run the command again\n"
+    reads, writes = kt("list", "--fetch", cwd=clone), kt("claim", "--next", cwd=clone)
+    assert (reads.code, writes.code) == (4, 4) and reads.err.endswith(said) and writes.err.endswith(said)
+    assert "nothing changed" in writes.err and "nothing changed" not in reads.err
+    assert "nothing changed" in kt("claim", "--next", "--json", cwd=clone).error["message"]
+    assert "changed" not in kt("list", "--fetch", "--json", cwd=clone).error["message"]
+
+
 @pytest.mark.parametrize("where", ["| true", ">&-"])
 def test_a_list_that_nobody_reads_ends_quietly(kept: Lab, where: str) -> None:
     done = shell(f"KT list {where}", kept.folder / "alice")
@@ -422,6 +444,83 @@ def test_a_table_fits_its_terminal_where_the_ids_do(lab: Lab) -> None:
         _, shown = at_a_terminal("list", cwd=clone, env={"COLUMNS": columns, "NO_COLOR": "1"})
         assert ("end" in shown) == (columns == "300")
         assert max(map(len, shown.splitlines())) <= max(int(columns), 90)
+
+
+# --- what is said, and what to do then ----------------------------------------------------------------
+
+
+def test_a_request_id_where_an_escalation_id_belongs_is_told_what_it_would_be(kept: Lab) -> None:
+    for args in (["claim"], ["get"], ["log"], ["note", "--text", "x"]):
+        ran = kt(*args, "--id", "job", cwd=kept.folder / "alice")
+        assert (ran.code, ran.err) == (2, "kt: 'job' is no escalation id; did you mean esc_job?\n")
+    assert "did you mean" not in kt("claim", "--id", "Job", cwd=kept.folder / "alice").err
+
+
+def test_where_there_is_no_store_nobody_is_asked_who_they_are(tmp_path: Path) -> None:
+    git("init", "--quiet", str(tmp_path), cwd=tmp_path)
+    for commits in (0, 1):
+        ran = kt("claim", "--next", "--json", cwd=tmp_path)
+        assert (ran.code, ran.error["code"]) == (2, "not_a_store"), commits
+        commit_here(tmp_path, f"file-{commits}")
+
+
+def test_a_shallow_clone_lacks_what_a_command_needs_of_history(lab: Lab) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice", "--depth", "1")
+    said = (
+        " is a shallow clone, which lacks the history that this needs; get it with `git fetch --unshallow`\n"
+    )
+    for args in (["check"], ["verify"], ["evidence", "--id", "esc_job", "-o", "x.tar"]):
+        ran = kt(*args, cwd=clone)
+        assert ran.code == 2 and ran.err.endswith(said), ran
+
+
+def test_one_of_a_thing_is_told_as_one(lab: Lab) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    git("config", "--unset", "user.email", cwd=clone)
+    count = len(kt("doctor", "--json", cwd=clone).json["findings"])
+    assert kt("doctor", cwd=clone).err == f"kt: 1 of {count} findings wants mending\n"
+    git("config", "kt.remote", "gone", cwd=clone)
+    assert kt("doctor", cwd=clone).err == f"kt: 2 of {count - 2} findings want mending\n"
+    assert (
+        "kt: 1 escalation (1 open, 0 resolved), 0 unreadable files, "
+        in kt("export", "-o", "x", cwd=lab.seed).err
+    )
+    assert str(errors.RetriesExhausted(attempts=1, seconds=2)).startswith(
+        "others changed the store first, 1 time within 2 s; nothing changed;"
+    )
+    assert "2 times within" in str(errors.RetriesExhausted(attempts=2, seconds=2))
+
+
+def test_a_clone_that_cannot_be_written_is_found(lab: Lab) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    (clone / ".git/kt").symlink_to(unwritable(lab.folder))
+    ran = kt("claim", "--id", "esc_job", "--json", cwd=clone)
+    assert (ran.code, ran.error["code"]) == (2, "git_failed")
+    words = (
+        re.escape(str(clone / ".git/kt"))
+        + ": (Permission denied|Operation not permitted|Read-only file system)"
+    )
+    assert re.fullmatch(
+        rf"the clone's lock cannot be taken: {words}; nothing was changed; "
+        "let this user write there, or use a clone of your own",
+        ran.error["message"],
+    )
+    assert "nothing was changed" not in kt("list", "--fetch", cwd=clone).err
+    [lock] = [f for f in kt("doctor", "--json", cwd=clone).json["findings"] if f["check"] == "lock"]
+    assert lock["ok"] is False and re.search(words, lock["detail"]) and "clone of your own" in lock["remedy"]
+    assert kt("list", cwd=clone).code == 0
+
+
+def unwritable(folder: Path) -> Path:
+    """A folder in which nobody can make a file: not even root in the kernel's own."""
+    if os.geteuid() == 0:
+        return Path("/sys")
+    closed = folder / "closed"
+    closed.mkdir(mode=0o555)
+    return closed
 
 
 # --- programs, repositories and completion ----------------------------------------------------------

@@ -415,8 +415,8 @@ def test_a_list_can_be_of_mine_of_the_overdue_and_of_what_i_could_claim(governed
 @pytest.mark.parametrize(
     ("who", "state", "words"),
     [
-        ("alice", "all_held", "all 1 are held (bob 1)"),
-        ("carol", "not_for_you", "none of the 1 waiting is for you (it is routed to team legal; alice may)"),
+        ("alice", "all_held", "the only one is held (bob 1)"),
+        ("carol", "not_for_you", "the one that waits is not for you (it is routed to team legal; alice may)"),
     ],
 )
 def test_nothing_to_claim_says_why(governed: Lab, who: str, state: str, words: str) -> None:

@@ -534,6 +534,7 @@ def test_a_command_that_never_succeeds_stops_the_watch_and_the_cursor_stays(
     args = ("watch", "--once", "--since", "36500d", "--cursor", "at", "--retries", "2", "--json")
     ran = kt(*args, "--exec", str(take), cwd=alice)
     assert (ran.code, ran.error["code"], ran.error["tries"]) == (8, "delivery_failed", 3)
+    assert "after 3 tries: " in ran.error["message"]
     assert (lab.folder / "tries").read_text() == "\n" * 3
     rest = lines(kt("watch", "--once", "--json", "--cursor", "at", cwd=alice))
     assert [event["action"] for event in rest] == ["resolve"] and rest[0]["id"] == ran.error["event_id"]
@@ -555,6 +556,9 @@ def test_a_command_that_is_ended_by_a_signal_has_failed(lab: Lab, alice: Path) -
         (["--exec", "no-such-program-here"], 8, "could not be started: No such file"),
         (["--exec", "'unclosed"], 2, "cannot be split into words"),
         (["--exec", "  "], 2, "is empty"),
+        (["--exec", ""], 2, "is empty"),
+        (["--webhook", ""], 2, "no address"),
+        (["--webhook", "ftp://localhost/x"], 2, "no address"),
         (["--exec", "true", "--webhook", "http://localhost/"], 2, "both given"),
         (["--exec", "true", "--format", "text"], 2, "hand over JSON"),
     ],
@@ -562,6 +566,7 @@ def test_a_command_that_is_ended_by_a_signal_has_failed(lab: Lab, alice: Path) -
 def test_a_command_that_cannot_be_one_is_told(alice: Path, args: list[str], code: int, words: str) -> None:
     ran = kt("watch", "--once", "--since", "36500d", "--retries", "0", *args, cwd=alice)
     assert ran.code == code and words in ran.err and ran.err.count("\n") == 1
+    assert ("after 1 try: " in ran.err) == (code == 8)
 
 
 # --- a webhook --------------------------------------------------------------------------------------

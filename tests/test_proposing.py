@@ -84,15 +84,36 @@ def test_the_same_again_is_found_and_another_is_told_to_take_another_name(lab: L
     assert again.code == 0 and again.json["proposed"] is True
     assert again.json["commit"] == first.json["commit"] == branches(lab)["kt/claim/esc_one"]
     text = kt(*claim[:-1], cwd=alice).out
-    assert "proposed on branch kt/claim/esc_one: esc_one is yours already" in text
+    assert text.startswith("esc_one is proposed on branch kt/claim/esc_one already\n") and "yours" not in text
     other = kt(*claim, cwd=bob)
     assert other.code == 6 and other.error["code"] == "branch_taken"
-    assert other.error["branch"] == "kt/claim/esc_one" and "alice@example.com" in other.error["message"]
-    assert "git push origin --delete kt/claim/esc_one" in other.error["message"]
+    assert other.error["branch"] == "kt/claim/esc_one" and other.error["by"] == "alice@example.com"
+    message = "alice@example.com proposes to claim esc_one already, on kt/claim/esc_one"
+    assert other.error["message"].startswith(message) and "--delete" not in other.error["message"]
     another = kt("claim", "--id", "esc_one", "--branch", "bobs", cwd=bob)
     assert another.code == 0 and "bobs" in branches(lab)
     token = kt(*claim, "--claim-id", "worker-2", cwd=alice)
     assert token.code == 6 and branches(lab)["kt/claim/esc_one"] == first.json["commit"]
+    assert "by you" in token.error["message"]
+    assert "git push origin --delete kt/claim/esc_one" in token.error["message"]
+
+
+def test_who_proposes_it_is_named_as_the_roster_has_them(lab: Lab) -> None:
+    raised(lab, "one", "two")
+    roster = "users:\n" + "".join(
+        f"  - {{user_id: {name}, emails: [{name}@example.com], roles: [reviewer]}}\n"
+        for name in ("alice", "bob")
+    )
+    lab.put({"policies/roster.yaml": roster})
+    both = ("claim", "--id", "esc_one", "--id", "esc_two", "--branch")
+    assert kt(*both, cwd=lab.clone("alice")).code == 0
+    bob = lab.clone("bob")
+    refused = kt(*both, cwd=bob)
+    assert refused.code == 6 and "alice proposes to claim esc_one and 1 more already" in refused.err
+    # Called otherwise, it may propose anything.
+    assert kt("note", "--id", "esc_two", "--text", "hm", "--branch", "notes", cwd=bob).code == 0
+    refused = kt("claim", "--id", "esc_two", "--branch", "notes", cwd=lab.folder / "alice")
+    assert refused.code == 6 and "bob proposes a change of esc_two already, on notes" in refused.err
 
 
 def test_a_branch_that_holds_other_work_is_never_written(lab: Lab) -> None:
@@ -226,10 +247,15 @@ def test_a_name_that_git_cannot_have_beside_another_is_a_conflict(lab: Lab) -> N
         ran.code == 6
         and ran.error["code"] == "branch_taken"
         and "there is a branch kt," in ran.error["message"]
+        and "--delete" not in ran.error["message"]
     )
     assert kt("claim", "--id", "esc_one", "--branch", "main/x", "--json", cwd=alice).code == 6
     ran = kt("claim", "--next", "--branch", "--json", cwd=alice)
     assert ran.code == 6 and ran.error["branch"] == "kt/claim/esc_one"
+    # What is in the way is told, and not the branch that there is not.
+    git("push", "--quiet", "origin", "HEAD:refs/heads/top/bobs", cwd=alice)
+    ran = kt("claim", "--id", "esc_one", "--branch", "top", cwd=alice)
+    assert ran.code == 6 and "there is a branch top/bobs," in ran.err and "--delete" not in ran.err
 
 
 def test_what_the_rules_refuse_is_not_proposed(lab: Lab) -> None:

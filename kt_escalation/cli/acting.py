@@ -13,6 +13,7 @@ from ..errors import BadInput, Usage
 from .app import (
     PARTIAL,
     SPAN,
+    changes,
     common,
     common_to_several,
     escalation,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     type=click.Choice(("github", "gitlab")),
     help="Add the check of pull requests, also to a store that is there already.",
 )
+@changes
 @common
 @click.pass_context
 def init_command(

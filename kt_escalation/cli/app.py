@@ -9,7 +9,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -28,6 +29,15 @@ _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 #: The stores that this process has opened; a crash report asks them what had landed.
 opened: list[Store] = []
+
+
+class Work:
+    """What the edge has to know of the command that is at work: whether it changes something."""
+
+    changes = False
+
+
+work = Work()
 
 
 class ReaderGone(Exception):
@@ -135,8 +145,20 @@ def reads(function: F) -> F:
     )
 
 
+def changes(function: F) -> F:
+    """Mark a command that changes something: when it fails, that nothing was changed is worth a word."""
+
+    @wraps(function)
+    def begun(*args: Any, **kwargs: Any) -> Any:
+        work.changes = True
+        return function(*args, **kwargs)
+
+    return cast(F, begun)
+
+
 def writes(function: F) -> F:
-    """The options of commands that write."""
+    """The options of commands that write to a store."""
+    function = changes(function)
     function = click.option(
         "--retry-timeout",
         type=SPAN,

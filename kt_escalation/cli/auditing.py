@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from ..core.text import visible
+from ..core.text import plural, visible
 from ..core.times import format_time, lasted
 from ..errors import Usage
 from .app import common, escalation, folder, put_json, read_time, reads, warn
@@ -59,8 +59,8 @@ def export_command(ctx: click.Context, /, **given: Any) -> None:
     if not given["as_json"]:
         where = f"queue/ is tree {done.tree}" if done.tree else "there is no queue/"
         warn(
-            f"{done.records} escalations ({done.open} open, {done.resolved} resolved), {len(done.invalid)} unreadable "
-            f"files, at commit {done.revision}; {where}; listing {done.listing}; sha256 {done.sha256}"
+            f"{plural(done.records, 'escalation')} ({done.open} open, {done.resolved} resolved), "
+            f"{plural(len(done.invalid), 'unreadable file')}, at commit {done.revision}; {where}; listing {done.listing}; sha256 {done.sha256}"
         )
     else:
         _put_summary(_summary(done), given["out"])
@@ -122,7 +122,7 @@ def evidence_command(ctx: click.Context, /, **given: Any) -> None:
         return
     carries = f"with the history up to {done.tip[:12]}" if done.tip else "without the history"
     warn(
-        f"{len(done.steps)} steps of {', '.join(done.escalation_ids)}, {carries}; {done.size} bytes, "
+        f"{plural(len(done.steps), 'step')} of {', '.join(done.escalation_ids)}, {carries}; {done.size} bytes, "
         f"sha256 {done.sha256}"
     )
 

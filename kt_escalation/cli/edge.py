@@ -18,6 +18,7 @@ from . import app
 def run(program: str, args: Sequence[str]) -> int:
     """Run a command line; give its exit code (design, section 8)."""
     _fill_closed_streams()
+    app.work.changes = False
     group = app.kt if program == "kt" else app.escalation
     as_json = "--json" in args
     try:
@@ -83,6 +84,7 @@ def _bug(error: Exception) -> Bug:
 
 
 def _fail(error: KtError, as_json: bool) -> int:
+    error.only_read = not app.work.changes
     if as_json:
         _print(json.dumps({"error": error.as_json()}))
     elif isinstance(error, SeveralFailed):

@@ -36,9 +36,7 @@ def _format(function: F) -> F:
     metavar="WHEN",
     help="Only those after a revision or a cursor, or since a time: 2h, 7d, RFC 3339.",
 )
-@click.option(
-    "--limit", type=click.IntRange(min=0), default=0, metavar="N", help="At most this many; 0 for all."
-)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most this many; without it, all.")
 @_format
 @reads
 @common
@@ -54,7 +52,7 @@ def events_command(ctx: click.Context, /, **given: Any) -> None:
         found = store.events(_since(given["since"]), rev=given["rev"], fetch=given["fetch"])
         show = _printer(store, form)
         last, count = None, 0
-        for event in islice(found, given["limit"] or None):
+        for event in islice(found, given["limit"]):
             show(event)
             last, count = event, count + 1
     if last and count == given["limit"]:
@@ -130,7 +128,7 @@ def watch_command(ctx: click.Context, /, **given: Any) -> None:
                 file.write(event.cursor)
     if given["count"] and count < given["count"] and given["timeout"] is not None and not given["once"]:
         raise WaitTimeout(
-            says="{count} of {wanted} events came within {seconds:g} s",
+            says="{count} of {wanted:event|events} came within {seconds:g} s",
             hint="the others may still come",
             count=count,
             wanted=given["count"],
@@ -165,8 +163,9 @@ def _taker(given: dict[str, Any]) -> tuple[Taker | None, str]:
     from .. import delivery
 
     command, url = given["command"], given["webhook"]
-    form = given["form"] or ("json" if given["as_json"] or command or url else "text")
-    if command is None and url is None:
+    given_taker = command is not None or url is not None
+    form = given["form"] or ("json" if given["as_json"] or given_taker else "text")
+    if not given_taker:
         return None, form
     if command is not None and url is not None:
         raise BadInput(problem="--exec and --webhook are both given; run one `watch` for each")
@@ -174,6 +173,7 @@ def _taker(given: dict[str, Any]) -> tuple[Taker | None, str]:
         raise BadInput(problem="--exec and --webhook hand over JSON; give --format json or cloudevents")
     if command is not None:
         return delivery.Command.of(command), form
+    delivery.require_address(url)
     keys = delivery.keys(os.environ)
     # git and what it starts have no business with it.
     del os.environ[delivery.SECRET]

@@ -43,8 +43,10 @@ def report(result: Result, as_json: bool, several: bool, done: str, same: str) -
         return
     for record in result.records:
         words = _sentence(record, result, done if result.changed else same)
-        if result.proposed:
-            words = f"proposed on branch {result.branch}: {_sentence(record, result, same if result.found else done)}"
+        if result.found:
+            words = f"{record.escalation_id} is proposed on branch {result.branch} already"
+        elif result.proposed:
+            words = f"proposed on branch {result.branch}: {_sentence(record, result, done)}"
         click.echo(visible(words))
     if result.proposed:
         click.echo(visible(_request(result)))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..core.text import plural
 from ..core.times import format_time
 from ..core.words import SEVERITIES
 from ..errors import AnswerIsNo
@@ -260,4 +261,6 @@ def doctor_command(ctx: click.Context, repo: str | None, as_json: bool) -> None:
     if bad:
         if as_json:
             ctx.exit(AnswerIsNo.exit_code)
-        raise AnswerIsNo(problem=f"{len(bad)} of {len(findings)} findings want mending")
+        raise AnswerIsNo(
+            problem=f"{len(bad)} of {plural(len(findings), 'finding')} {'wants' if len(bad) == 1 else 'want'} mending"
+        )

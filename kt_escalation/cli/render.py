@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..core.text import visible
+from ..core.text import plural, visible
 from ..core.times import age, format_time, parse_time
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def page(found: Found, include_context: bool, now: datetime) -> Iterator[str]:
         for line in json.dumps(record.event_context, indent=2, ensure_ascii=False).splitlines():
             yield f"    {visible(line)}"
     elif record.event_context:
-        yield _field("context", f"{len(record.event_context)} keys; show them with --include-context")
+        yield _field("context", f"{plural(len(record.event_context), 'key')}; shown with --include-context")
     if record.claim:
         until = f", until {format_time(record.claim.expires_at)}" if record.claim.expires_at else ""
         since = f"since {format_time(record.claim.claimed_at)}{until}"
@@ -156,7 +156,7 @@ def _missing(quorum: Quorum) -> str:
     who = "anybody"
     if quorum.candidates is not None:
         who = ", ".join(quorum.candidates) or "nobody on the roster"
-    return f"{quorum.missing} of {quorum.approvals} approvals{so_far}, from {who}"
+    return f"{quorum.missing} of {plural(quorum.approvals, 'approval')}{so_far}, from {who}"
 
 
 def _fields(*pairs: tuple[str, str | None]) -> Iterator[str]:

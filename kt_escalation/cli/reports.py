@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..core.text import visible
+from ..core.text import plural, visible
 
 if TYPE_CHECKING:
     from ..audit import Offence
@@ -90,7 +90,7 @@ def summary(report: Report, told: str, room: int = MAX_SUMMARY) -> str:
     It stands in a table of HTML: from its first line to the next empty one Markdown is not read (CommonMark,
     HTML blocks), and in HTML only what is escaped here could act.
     """
-    verdict = f"{len(report.violations)} violations" if report.violations else "every step is legal"
+    verdict = plural(len(report.violations), "violation") if report.violations else "every step is legal"
     text = f"### kt escalation check: {verdict}\n\n<p>{_cell(told)}</p>\n\n"
     if report.violations:
         text += "<table>\n<tr><th>rule</th><th>file</th><th>commit</th><th>expected</th></tr>\n"

@@ -25,6 +25,12 @@ def is_prefix(text: str) -> bool:
     return _PREFIX.fullmatch(text) is not None
 
 
+def how_to_give(text: str, how: str) -> str:
+    """What to give instead of a text that is no id: the one that it would be with ``esc_``, else ``how``."""
+    whole = f"esc_{text}"
+    return f"did you mean {whole}?" if is_escalation_id(whole) else how
+
+
 def from_request(request_id: str) -> str:
     """The id of the escalation of a request: always the same one, so that raising twice is raising once."""
     plain = f"esc_{request_id}"

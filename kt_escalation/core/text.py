@@ -30,6 +30,11 @@ def has_hidden(text: str) -> bool:
     return _HIDDEN.search(text) is not None
 
 
+def plural(count: int, one: str, more: str = "") -> str:
+    """A number and its noun: ``1 try``, ``2 tries``; without ``more`` the noun with an s."""
+    return f"{count} {one if count == 1 else more or one + 's'}"
+
+
 def visible(text: str, *, lines: bool = False) -> str:
     """The text with every hidden character written out (``\\x1b``, ``\\u202e``).
 

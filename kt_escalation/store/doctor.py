@@ -35,7 +35,10 @@ def examine(store: GitStore, timeout: float) -> list[Finding]:
     except KtError as error:
         found.append(Finding("identity", False, error.what, error.remedy))
     found += _remote(store, timeout)
-    if lock.is_free(store.lock_folder):
+    hindrance = lock.hindrance(store.lock_folder)
+    if hindrance:
+        found.append(Finding("lock", False, f"the clone's lock cannot be taken: {hindrance}", lock.LET_WRITE))
+    elif lock.is_free(store.lock_folder):
         found.append(Finding("lock", True, "nobody holds the clone's lock", ""))
     else:
         pid, since = lock.holder(store.lock_folder)

@@ -594,9 +594,7 @@ class GitStore:
             return
         facts = {"remote": remote, "branch": branch, "words": pushed.words}
         if proposed:
-            facts["hint"] = (
-                "nothing changed; ask who guards {branch}, or give another name with --branch NAME"
-            )
+            facts["hint"] = "ask who guards {branch}, or give another name with --branch NAME"
         if pushed.answer is Answer.UNKNOWN:
             if interrupted:
                 raise OutcomeUnknown(commit=commit, remote=remote, words="interrupted", **self._find(branch))
@@ -681,8 +679,14 @@ class GitStore:
         except Stale:
             inside = re.search(r"'refs/heads/([^']+)' exists; cannot create", self._said)
             if inside:
-                what = f"there is a branch {inside[1]}, beside which git cannot have this one"
-                raise BranchTaken(branch=branch, remote=self.remote, what=what) from None
+                raise BranchTaken(
+                    says="the branch {branch} cannot be made on {remote}: "
+                    "there is a branch {beside}, and git cannot have both",
+                    hint="give another name with --branch NAME, or have {beside} renamed by whoever made it",
+                    branch=branch,
+                    remote=self.remote,
+                    beside=inside[1],
+                ) from None
             raise
         return commit
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from filelock import FileLock, Timeout
 
@@ -19,6 +20,8 @@ from ..core.times import format_time
 from ..errors import GitFailed, LockTimeout
 
 POLL_SECONDS = 0.02
+#: What to do where the lock's folder cannot be written.
+LET_WRITE = "let this user write there, or use a clone of your own"
 
 
 @contextmanager
@@ -35,7 +38,11 @@ def held(folder: Path, timeout: float) -> Iterator[None]:
         pid, since = holder(folder)
         raise LockTimeout(pid=pid, since=since, lock=str(folder / "lock")) from None
     except OSError as error:
-        raise GitFailed(command="lock", words=f"{folder}: {error.strerror or error}") from None
+        raise GitFailed(
+            says="the clone's lock cannot be taken: {words}",
+            words=f"{folder}: {error.strerror or error}",
+            hint=LET_WRITE,
+        ) from None
     try:
         _sign(folder)
         yield
@@ -50,6 +57,16 @@ def holder(folder: Path) -> tuple[str, str]:
         return str(said["pid"]), str(said["since"])
     except (OSError, ValueError, KeyError, TypeError):
         return "unknown", "unknown"
+
+
+def hindrance(folder: Path) -> str | None:
+    """What keeps anybody from taking the lock, in words, None if nothing does."""
+    try:
+        folder.mkdir(exist_ok=True)
+        with TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return f"{folder}: {error.strerror or error}"
 
 
 def is_free(folder: Path) -> bool:
