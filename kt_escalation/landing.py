@@ -34,7 +34,17 @@ from .errors import (
 from .intake import ALONE
 from .store import faults
 from .store.message import Message
-from .store.port import Author, Change, Port, Proposal, Snapshot, Stale, Unanswered, WrongGuess
+from .store.port import (
+    PROPOSALS,
+    Author,
+    Change,
+    Port,
+    Proposal,
+    Snapshot,
+    Stale,
+    Unanswered,
+    WrongGuess,
+)
 
 # The first pause after a lost race is as long as the attempt was and this at least, and is doubled each
 # time up to the longest; the real one is a random part of it.
@@ -323,7 +333,7 @@ def _listed(escalation_ids: Sequence[str]) -> str:
 def _default_name(plan: Plan) -> str:
     """`kt/<action>/<id>`; of several the first in the order of ids, as in the commit's message."""
     message = plan.message
-    return f"kt/{message.action}/{min(message.escalation_ids)}" if message else ""
+    return f"{PROPOSALS}{message.action}/{min(message.escalation_ids)}" if message else ""
 
 
 def _named(error: BaseException) -> KtError:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Container, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -13,11 +15,14 @@ from .audit import Audit, Offence, Standard
 from .core.policies import assemble
 from .core.rights import known_as
 from .core.waivers import Waiver
-from .errors import BadInput, NotAStore, ShallowClone
+from .errors import BadInput, KtError, NotAStore, ShallowClone
 from .store import graph, layout, notebook, server_hook
-from .store.gitstore import GitSnapshot, GitStore
+from .store.gitstore import GitSnapshot, GitStore, root_of
 from .store.graph import Commit
-from .store.port import Entry
+from .store.port import PROPOSALS, Entry
+
+#: How long the remote may take to say which branch is the store's, in seconds.
+ASK_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -130,13 +135,69 @@ def check(
         store.close()
 
 
-def install(server: str | os.PathLike[str], command: Sequence[str]) -> Path:
-    """Make a command a server repository's pre-receive hook. Raises BadInput, NotAStore."""
-    store = GitStore(Path(server))
-    try:
-        return server_hook.install(store.repository.common_dir, command)
-    finally:
-        store.close()
+@dataclass(frozen=True)
+class Installed:
+    """A server's hook: its file, the branch that it guards, the folder in which the store is, and warnings."""
+
+    path: Path
+    branch: str | None
+    root: str
+    warnings: tuple[str, ...]
+
+
+def install(
+    server: str | os.PathLike[str],
+    command: Sequence[str],
+    *,
+    branch: str | None = None,
+    root: str | None = None,
+) -> Installed:
+    """Make a command a server repository's pre-receive hook, which guards ``branch`` with the store in ``root``.
+
+    Those are kept in the repository's `kt.branch` and `kt.root`; without them they stay as they are, and
+    without `kt.branch` it guards the branch that HEAD names. Raises BadInput, NotAStore.
+    """
+    settings = {key: value for key, value in (("kt.branch", branch), ("kt.root", root)) if value is not None}
+    with closing(GitStore(Path(server))) as store:
+        if branch is not None:
+            store.require_branch_name(branch)
+        root_of(root or "")
+        path = server_hook.install(store.repository.common_dir, command)
+        for key, value in settings.items():
+            store.repository.configure(key, value)
+    with closing(GitStore(Path(server))) as store:
+        return Installed(path, store.own_branch, store.root, tuple(_unguarded(store)))
+
+
+def _unguarded(store: GitStore) -> Iterator[str]:
+    """What the hook of a server's repository does not guard as it stands, and how to let it."""
+    branch = store.own_branch
+    tip = store.repository.tip_of(f"refs/heads/{branch}")
+    if tip is None:
+        others = [name for name in store.repository.branches() if not name.startswith(PROPOSALS)]
+        name = others[0] if len(others) == 1 else "NAME" if branch == "main" else "main"
+        yield (
+            f"there is no branch {branch} yet, and no other is guarded; if the store is to be on {name}, "
+            f"run `{store.guard_by('kt.branch', name)}`"
+        )
+    elif not store.holds(tip):
+        yield from _elsewhere(store, tip)
+
+
+def _elsewhere(store: GitStore, commit: str) -> Iterator[str]:
+    """That a commit holds a store, but not where `kt.root` says."""
+    found = store.folders_of_stores(commit)
+    if found:
+        there = store.root or "the top folder"
+        name = found[0] if len(found) == 1 else "FOLDER"
+        yield (
+            f"there is no store in {there}, where it is looked for, but in {', '.join(map(_called, found[:3]))}; "
+            f"on the server run `{store.guard_by('kt.root', name or repr(name))}`"
+        )
+
+
+def _called(folder: str) -> str:
+    return folder or "the top folder"
 
 
 def receive(
@@ -150,18 +211,41 @@ def receive(
     """What a server's pre-receive hook has against a push: one line each, none if it may come in.
 
     ``updates`` are old id, new id and ref as git gives them (githooks documentation, *pre-receive*);
-    ``pusher`` is who the server says is pushing; ``anonymous`` whether it may say nothing. Only the
-    store branch is looked at.
+    ``pusher`` is who the server says is pushing; ``anonymous`` whether it may say nothing. Of other
+    branches than the store's it is only asked that they do not get in its way, or take its place.
     """
-    store = GitStore(Path(path), quarantined=True)
+    wanted = list(updates)
     try:
-        for old, new, ref in updates:
-            if ref == f"refs/heads/{store.own_branch}":
-                if pusher is None and not anonymous:
-                    yield "this server does not say who is pushing; its administrator set the hook to ask for that"
-                yield from _received(store, old, new, now, pusher)
-    finally:
-        store.close()
+        with closing(GitStore(Path(path), quarantined=True)) as store:
+            guarded = f"refs/heads/{store.own_branch}"
+            is_there = store.repository.tip_of(guarded) is not None or guarded in (ref for *_, ref in wanted)
+            for old, new, ref in wanted:
+                if ref == guarded:
+                    if pusher is None and not anonymous:
+                        yield "this server does not say who is pushing; its administrator set the hook to ask for that"
+                    yield from _received(store, old, new, now, pusher)
+                elif new.strip("0") and _NAMED_LIKE_REFS.match(ref):
+                    yield f"git would take {ref} for the branch of that name, and nobody could push to it any more"
+                elif not is_there:
+                    yield from _in_its_place(store, old, new, ref)
+    except KtError as error:
+        yield f"on the server: {error.message}"
+
+
+# A push to refs/heads/main fits refs/heads/refs/heads/main as well (git-push, *refspec*, unambiguous names).
+_NAMED_LIKE_REFS = re.compile(r"refs/(heads|tags)/refs/")
+
+
+def _in_its_place(store: GitStore, old: str, new: str, ref: str) -> Iterator[str]:
+    """That a store is pushed to a branch which the hook does not guard, while the one that it guards is not there."""
+    branch = ref.removeprefix("refs/heads/")
+    if branch == ref or branch.startswith(PROPOSALS):
+        return
+    if any(oid.strip("0") and store.holds(oid) for oid in (old, new)):
+        yield (
+            f"{branch} holds a store, but this hook guards {store.own_branch}, which does not exist; "
+            f"on the server run `{store.guard_by('kt.branch', branch)}`"
+        )
 
 
 def _received(store: GitStore, old: str, new: str, now: datetime, pusher: str | None) -> Iterator[str]:
@@ -175,10 +259,15 @@ def _received(store: GitStore, old: str, new: str, now: datetime, pusher: str | 
     if known and not store.repository.follows(old, new):
         yield "a merge must have the store branch as its first parent; merge into it, not it into yours"
         return
-    report = _judged_against(store, old if known else None, new, now)
+    held = known and store.holds(old)
+    if not held and not store.holds(new):
+        # The branch of a project that has no store yet, unless the hook looks for it in the wrong place.
+        yield from _elsewhere(store, new)
+        return
+    report = _judged_against(store, old if held else None, new, now)
     for offence in report.violations:
         yield told(offence)
-    if pusher is not None and known:
+    if pusher is not None and held:
         yield from _pushed_by(store, old, new, pusher)
 
 
@@ -336,10 +425,14 @@ def _pull_request(store: GitStore, wanted: str | None) -> tuple[str, str]:
         if not dots:
             raise BadInput(problem=f"{wanted!r} is no range; give BASE..HEAD")
         return _commit(store, base or "HEAD"), _commit(store, head.removeprefix(".") or "HEAD")
-    branch = store.branch
-    if store.remote is None or branch is None:
+    if store.remote is None:
         raise BadInput(problem="there is no remote store branch to check against; give BASE..HEAD")
-    return _commit(store, f"refs/remotes/{store.remote}/{branch}"), _commit(store, "HEAD")
+    branch = store.branch_to_write(ASK_SECONDS)
+    tip = store.repository.commit_of(f"refs/remotes/{store.remote}/{branch}")
+    if tip is None:
+        hint = f"get it with `git fetch {store.remote}`, or give BASE..HEAD"
+        raise BadInput(problem=f"{branch} of {store.remote} is not here to check against", hint=hint)
+    return tip, _commit(store, "HEAD")
 
 
 def _commit(store: GitStore, rev: str) -> str:

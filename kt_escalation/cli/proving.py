@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ import click
 from ..core.text import visible
 from ..errors import AnswerIsNo, BadInput, Usage
 from . import reports
-from .app import SPAN, common, escalation, folder, put_json, warn
+from .app import SPAN, changes, common, escalation, folder, put_json, warn
 from .progress import drawn
 
 if TYPE_CHECKING:
@@ -118,6 +119,10 @@ def hook() -> None:
 @hook.command("install")
 @click.option("--server", "server", required=True, metavar="REPO", help="The bare repository on the server.")
 @click.option(
+    "--branch", metavar="NAME", help="Guard this branch (kt.branch there); else the one that HEAD names."
+)
+@click.option("--root", metavar="DIR", help="The store is in this folder of it (kt.root there).")
+@click.option(
     "--pusher-from",
     metavar="VAR",
     help="The environment variable in which the server names who pushes; a push without it is refused.",
@@ -125,9 +130,16 @@ def hook() -> None:
 @click.option(
     "--timeout", type=SPAN, metavar="TIME", help="Refuse what cannot be judged within this long (4s)."
 )
+@changes
 @common
 def install_command(
-    server: str, pusher_from: str | None, timeout: float | None, repo: str | None, as_json: bool
+    server: str,
+    branch: str | None,
+    root: str | None,
+    pusher_from: str | None,
+    timeout: float | None,
+    repo: str | None,
+    as_json: bool,
 ) -> None:
     """Install a pre-receive hook that refuses any push of an illegal step to the store branch.
 
@@ -136,16 +148,26 @@ def install_command(
     del repo
     from .. import verdict
 
+    if pusher_from is not None and not _VARIABLE.fullmatch(pusher_from):
+        raise BadInput(
+            problem=f"--pusher-from is {pusher_from[:40]!r}, which is no name of a variable; give one such as REMOTE_USER"
+        )
     options = [*(["--pusher-from", pusher_from] if pusher_from else [])]
     options += ["--timeout", f"{timeout:.0f}s"] if timeout is not None else []
-    path = verdict.install(server, [sys.executable, "-m", "kt_escalation", *_RECEIVE, *options])
+    command = [sys.executable, "-m", "kt_escalation", *_RECEIVE, *options]
+    done = verdict.install(server, command, branch=branch, root=root)
+    for text in done.warnings:
+        warn(text)
     if as_json:
-        put_json({"hook": str(path), "changed": True})
+        put_json({"hook": str(done.path), "changed": True, "branch": done.branch, "root": done.root})
     else:
-        click.echo(f"installed {visible(str(path))}")
+        inside = f", the store in {done.root}" if done.root else ""
+        click.echo(visible(f"installed {done.path}; it guards the branch {done.branch}{inside}"))
 
 
 _RECEIVE = ("escalation", "hook", "pre-receive")
+# What a shell can export (POSIX, 8.1, environment variable definition).
+_VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _PUSHER_NAMES = ("GL_USERNAME", "REMOTE_USER", "GITEA_PUSHER_NAME")
 
 

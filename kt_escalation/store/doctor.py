@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..errors import KtError
 from . import lock
-from .git import MINIMUM
-from .gitstore import GitStore
+from .git import MINIMUM, Done
+from .gitstore import GitStore, head_in
 
 
 @dataclass(frozen=True)
@@ -59,16 +61,21 @@ def _remote(store: GitStore, timeout: float) -> list[Finding]:
         store.require_remote_choice()
     except KtError as error:
         return [Finding("remote", False, error.what, "git config kt.remote NAME")]
-    branch = store.branch
+    repository, branch = store.repository, store.branch
     if remote is None:
         well = branch is not None
         detail = f"the branch {branch} of this repository" if branch else "the head is detached"
+        remedy = "git switch BRANCH, or git config kt.branch NAME"
+        others = repository.branches() if branch and not repository.tip_of(f"refs/heads/{branch}") else []
+        if others:
+            well, detail = False, f"there is no branch {branch}, though there is {', '.join(others[:3])}"
+            remedy = store.guard_by("kt.branch", others[0] if len(others) == 1 else "NAME")
         return [
             Finding("remote", True, "none: the queue is this repository alone", ""),
-            Finding("branch", well, detail, "git switch BRANCH, or git config kt.branch NAME"),
+            Finding("branch", well, detail, remedy),
         ]
     start = time.monotonic()
-    asked = store.repository.ask_remote_head(remote, timeout)
+    asked = repository.ask_remote_head(remote, timeout, f"refs/heads/{branch or 'HEAD'}")
     took = time.monotonic() - start
     words = f"no answer within {timeout:.0f} s" if asked.timed_out else asked.words
     reached = Finding(
@@ -79,8 +86,31 @@ def _remote(store: GitStore, timeout: float) -> list[Finding]:
         else f"{remote} did not answer: {words}",
         f"check the network and `git remote get-url {remote}`",
     )
-    detail = (
-        f"{branch} on {remote}" if branch else f"not known yet; it is asked of {remote} when first needed"
-    )
-    well = branch is not None or asked.status == 0
-    return [reached, Finding("branch", well, detail, "git config kt.branch NAME")]
+    return [reached, *_branch(store, remote, branch, asked, timeout)]
+
+
+def _branch(
+    store: GitStore, remote: str, branch: str | None, asked: Done, timeout: float
+) -> Iterator[Finding]:
+    head = head_in(asked)
+    if asked.status != 0:
+        detail = f"{branch} on {remote}" if branch else f"not known, and {remote} cannot be asked"
+        yield Finding("branch", branch is not None, detail, "git config kt.branch NAME")
+    elif head == branch or store.repository.config.get("kt.branch"):
+        yield Finding("branch", True, f"{branch} on {remote}", "")
+    elif head is not None and branch is not None:
+        detail = f"{branch} here, but the HEAD of {remote} names {head}"
+        yield Finding("branch", False, detail, f"git remote set-head {remote} --auto")
+    elif head is None and "branches" in (found := store.headless(timeout)).facts:
+        yield Finding("branch", False, found.what, found.remedy)
+    else:
+        detail = (
+            f"{branch} on {remote}" if branch else f"not known yet; it is asked of {remote} when first needed"
+        )
+        yield Finding("branch", True, detail, "")
+    if branch:
+        # What git takes for the branch as well; the longest name first, which nothing else fits.
+        alike = rf"\t(refs/(?:heads|tags)/(?:refs/heads/)+{re.escape(branch)})$"
+        for ref in sorted(re.findall(alike, asked.text, re.MULTILINE), key=len, reverse=True):
+            detail = f"{ref} on {remote} fits every push to {branch} as well, so git refuses them"
+            yield Finding("branch", False, detail, f"git push {remote} --delete {ref}")

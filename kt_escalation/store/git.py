@@ -18,7 +18,7 @@ import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import IO, NamedTuple, NoReturn, TypeVar
@@ -314,9 +314,18 @@ class Repository:
         name = found[1] if found else self._run("symbolic-ref", "--quiet", ref).text
         return name.removeprefix(prefix) if name.startswith(prefix) else None
 
-    def ask_remote_head(self, remote: str, timeout: float) -> Done:
-        """Ask the remote what its HEAD names (git-ls-remote --symref)."""
-        return self._run("ls-remote", "--symref", "--", remote, "HEAD", timeout=timeout, session=True)
+    def ask_remote_head(self, remote: str, timeout: float, *also: str) -> Done:
+        """Ask the remote what its HEAD names, and for other refs by the end of their names (git-ls-remote)."""
+        asked = ("ls-remote", "--symref", "--", remote, "HEAD", *also)
+        return self._run(*asked, timeout=timeout, session=True)
+
+    def ask_branches(self, remote: str, timeout: float) -> Done:
+        """Ask the remote for all of its branches."""
+        return self._run("ls-remote", "--heads", "--", remote, timeout=timeout, session=True)
+
+    def branches(self) -> list[str]:
+        """The branches of this repository."""
+        return self._run("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads").text.split()
 
     def remember_remote_head(self, remote: str, branch: str) -> None:
         """Remember it as `git remote set-head` does."""
@@ -422,10 +431,27 @@ class Repository:
         done = self._run("diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new)
         return frozenset(done.text.split("\0")) - {""}
 
-    def push(self, remote: str, commit: str, branch: str, lease: str | None = None) -> Underway:
+    @contextmanager
+    def pattern(self, commit: str, branch: str) -> Iterator[str]:
+        """A refspec that pushes a commit to a branch and cannot mean any other, whatever the remote has.
+
+        Where that has a branch or tag called `refs/heads/<branch>`, git finds that the plain one fits both;
+        a pattern fits whole names only, but wants a ref to come from (gitglossary, *refspec*).
+        """
+        ref = f"refs/kt/{commit}/{branch}"
+        self._must("update-ref", ref, commit)
+        try:
+            yield f"refs/kt/{commit}/*:refs/heads/*"
+        finally:
+            self._run("update-ref", "-d", ref, session=True)
+
+    def push(
+        self, remote: str, commit: str, branch: str, lease: str | None = None, refspec: str | None = None
+    ) -> Underway:
         """Start pushing exactly that commit to exactly that branch.
 
         By fast-forward only; with a ``lease`` if the branch still is at that commit (empty: does not exist).
+        ``refspec`` is what `pattern` gives.
         """
         held = () if lease is None else (f"--force-with-lease=refs/heads/{branch}:{lease}",)
         return Underway(
@@ -441,7 +467,7 @@ class Repository:
                     *held,
                     "--",
                     remote,
-                    f"{commit}:refs/heads/{branch}",
+                    refspec or f"{commit}:refs/heads/{branch}",
                 ],
                 session=True,
             )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -37,7 +38,7 @@ from ..errors import (
 from . import cache, faults, layout
 from .git import FILE, TREE, Done, Repository, TreeEntry, Underway, chunks
 from .line import Line, Turn
-from .port import Author, Change, Entry, Invalid, Proposal, Snapshot, Stale, Unanswered, WrongGuess
+from .port import PROPOSALS, Author, Change, Entry, Invalid, Proposal, Snapshot, Stale, Unanswered, WrongGuess
 
 if TYPE_CHECKING:
     from ..core.model import Record
@@ -85,7 +86,7 @@ class GitStore:
 
     def __init__(self, start: Path, *, quarantined: bool = False) -> None:
         self.repository = Repository(start, quarantined=quarantined)
-        self.root = _root(self.repository.config.get("kt.root", ""))
+        self.root = root_of(self.repository.config.get("kt.root", ""))
         self._parsed: dict[str, Record] = {}
         #: The policies that were read last, by their tree's id.
         self.policies: tuple[str, Mapping[str, PolicyFile]] | None = None
@@ -148,15 +149,75 @@ class GitStore:
         asked = self.repository.ask_remote_head(self.remote, timeout)
         if asked.status != 0:
             raise self._unreachable(asked, timeout)
-        found = re.search(r"^ref: refs/heads/(\S+)\tHEAD$", asked.text, re.MULTILINE)
-        if not found:
-            raise NoStoreBranch(
-                problem=f"the HEAD of {self.remote} names no branch that exists",
-                hint=f"push the store first with `git push -u {self.remote} HEAD`, "
+        found = head_in(asked)
+        if found is None:
+            raise self.headless(timeout)
+        self.repository.remember_remote_head(self.remote, found)
+        return found
+
+    def headless(self, timeout: float) -> NoStoreBranch:
+        """The error for a remote whose HEAD names no branch that exists; ``branches`` are those that do."""
+        remote = self.remote
+        asked = self.repository.ask_branches(remote or "", timeout)
+        found = re.findall(r"\trefs/heads/(\S+)$", asked.text, re.MULTILINE) if asked.status == 0 else []
+        branches = [branch for branch in found if not branch.startswith(PROPOSALS)]
+        problem = f"the HEAD of {remote} names no branch that exists"
+        if not branches:
+            return NoStoreBranch(
+                problem=problem,
+                hint=f"push the store first with `git push -u {remote} HEAD`, "
                 "or name the branch with `git config kt.branch NAME`",
             )
-        self.repository.remember_remote_head(self.remote, found[1])
-        return found[1]
+        here = self.repository.head_branch()
+        name = here if here in branches else branches[0] if len(branches) == 1 else "NAME"
+        return NoStoreBranch(
+            problem=f"{problem}, though it has {', '.join(branches[:3])}",
+            hint=f"if the store is on {name}, run `git symbolic-ref HEAD refs/heads/{name}` on the server, "
+            f"or here `git remote set-head {remote} {name}`",
+            branches=branches,
+        )
+
+    def learn_head(self, timeout: float) -> str | None:
+        """Remember what the remote's HEAD names, after the store's first push; a warning where it is not that."""
+        if self.remote is None or self.repository.config.get("kt.branch"):
+            return None
+        asked = self.repository.ask_remote_head(self.remote, timeout)
+        found = head_in(asked)
+        if found == self._branch:
+            # What is not remembered is asked again.
+            with suppress(GitFailed):
+                self.repository.remember_remote_head(self.remote, found)
+        if asked.status != 0 or found == self._branch:
+            return None
+        return (
+            f"the HEAD of {self.remote} names {found or 'no branch that exists'}, so other clones do not find the store "
+            f"on {self._branch}; run `git symbolic-ref HEAD refs/heads/{self._branch}` on the server, "
+            f"or in each clone `git remote set-head {self.remote} {self._branch}`"
+        )
+
+    # --- a server's repository ----------------------------------------------------------------------
+
+    def holds(self, commit: str) -> bool:
+        """Whether a commit holds a store where `kt.root` says."""
+        try:
+            self.at(commit)
+        except NotAStore:
+            return False
+        return True
+
+    def folders_of_stores(self, commit: str) -> list[str]:
+        """The folders of a commit that look like a store's: with both `queue/` and `policies/`; "" is the top."""
+        folders = set(self.repository.folders(commit))
+        tops = {name.rpartition("/")[0] for name in folders}
+        both = [[f"{top}/{name}".lstrip("/") for name in (layout.QUEUE, layout.POLICIES)] for top in tops]
+        return sorted(top for top, names in zip(tops, both, strict=True) if folders.issuperset(names))
+
+    def guard_by(self, key: str, value: str) -> str:
+        """The command that lets the hook of this server's repository guard another branch or folder."""
+        where = shlex.quote(str(self.repository.toplevel or self.repository.git_dir))
+        if key == "kt.branch" and not self.repository.config.get(key):
+            return f"git -C {where} symbolic-ref HEAD refs/heads/{value}"
+        return f"git -C {where} config {key} {value}"
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -306,8 +367,10 @@ class GitStore:
         if self.remote:
             try:
                 return self._fetched(timeout)[1]
-            except NoStoreBranch:
-                pass
+            except NoStoreBranch as error:
+                # A remote that has branches may well have the store; a second one is not what anybody wants.
+                if "branches" in error.facts:
+                    raise
         head = self.repository.head_branch()
         self._branch = self.branch or head or ""
         return self.repository.commit_of("HEAD")
@@ -560,16 +623,23 @@ class GitStore:
         return self._object("tree", self.repository.join_tree(lines), built) if lines else None
 
     def _push(
-        self, commit: str, branch: str, end: float, *, lease: str | None, proposed: bool = False
+        self,
+        commit: str,
+        branch: str,
+        end: float,
+        *,
+        lease: str | None,
+        proposed: bool = False,
+        refspec: str | None = None,
     ) -> None:
         """Push a commit to a branch that is at ``lease``: empty if there is none, None where that is not known.
 
         A remote that was set back to an earlier commit would take the push for a fast-forward otherwise.
         """
-        from .push import Answer, classify
+        from .push import Answer, classify, is_ambiguous, our_hint
 
         remote = self.remote or ""
-        push = self.repository.push(remote, commit, branch, lease)
+        push = self.repository.push(remote, commit, branch, lease, refspec)
         interrupted = False
         try:
             done = push.answer(end - time.monotonic())
@@ -585,6 +655,10 @@ class GitStore:
             if interrupted:
                 raise OutcomeUnknown(commit=commit, remote=remote, words="interrupted", **self._find(branch))
             raise Unanswered(commit, "no answer in time")
+        if refspec is None and is_ambiguous(done.err):
+            with self.repository.pattern(commit, branch) as pattern:
+                self._push(commit, branch, end, lease=lease, proposed=proposed, refspec=pattern)
+            return
         self._said = done.err
         pushed = classify(done.status, done.out.decode(errors="replace"), done.err)
         if pushed.answer is Answer.LANDED:
@@ -593,7 +667,10 @@ class GitStore:
                 self._line.tip = commit
             return
         facts = {"remote": remote, "branch": branch, "words": pushed.words}
-        if proposed:
+        ours = our_hint(pushed.words)
+        if ours:
+            facts["hint"] = ours
+        elif proposed:
             facts["hint"] = "ask who guards {branch}, or give another name with --branch NAME"
         if pushed.answer is Answer.UNKNOWN:
             if interrupted:
@@ -617,8 +694,11 @@ class GitStore:
         forge = self.repository.config.get("kt.forge")
         if forge and forge not in forges.FORGES:
             raise BadInput(problem=f"kt.forge is {forge!r}; it is one of {', '.join(forges.FORGES)}")
-        if not branch:
-            return
+        if branch:
+            self.require_branch_name(branch)
+
+    def require_branch_name(self, branch: str) -> None:
+        """Raise BadInput for what cannot be a branch's name, or is better not."""
         odd = branch.startswith(("-", "refs/")) or branch == "HEAD" or len(branch.encode()) > MAX_BRANCH
         if odd or not self.repository.is_branch_name(branch):
             raise BadInput(
@@ -792,6 +872,12 @@ class GitStore:
         self.repository.objects.close()
         if "index" in self.__dict__:
             self.index.close()
+
+
+def head_in(asked: Done) -> str | None:
+    """The branch that the remote's HEAD names in an answer to `ask_remote_head`; None if there is no such branch."""
+    found = re.search(r"^ref: refs/heads/(\S+)\tHEAD$", asked.text, re.MULTILINE)
+    return found[1] if found else None
 
 
 _RESOLVED = layout.RESOLVED.rpartition("/")[2]
@@ -1175,7 +1261,8 @@ class GitSnapshot:
         return self._store.policies
 
 
-def _root(text: str) -> str:
+def root_of(text: str) -> str:
+    """The folder that `kt.root` names, empty for the repository's top. Raises BadInput."""
     root = text.strip("/")
     parts = root.split("/") if root else []
     if any(part in ("", ".", "..", ".git") for part in parts) or any(ord(char) < 32 for char in root):

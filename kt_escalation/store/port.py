@@ -107,6 +107,10 @@ class Author(NamedTuple):
     email: str
 
 
+#: What the names of branches begin with on which changes are proposed, where nobody gives another.
+PROPOSALS = "kt/"
+
+
 class Proposal(NamedTuple):
     """What a branch of the remote holds beside the store branch.
 

@@ -101,6 +101,29 @@ def classify(status: int, stdout: str, stderr: str) -> Pushed:
     return Pushed(Answer.UNKNOWN, words or f"git push ended with status {status}")
 
 
+# What our own hook says begins so; on GitLab after the mark that lets it be shown on pages.
+_OURS = re.compile(r"(?:^| / )(?:GL-HOOK-ERR: )?kt: ")
+
+
+def our_hint(words: str) -> str | None:
+    """What to do where kt's own hook on the server has refused a push; None if somebody else did."""
+    if not _OURS.search(words):
+        return None
+    if ": unsigned: " in words:
+        return (
+            "sign what you do: `git config gpg.format ssh`, `git config user.signingKey ~/.ssh/id_ed25519.pub`, "
+            "`git config commit.gpgsign true`; see docs/signatures.md"
+        )
+    if "on the server" in words:
+        return "whoever administers the server can mend that"
+    return "it was kt's own hook on the server, which says what it expected of the commit"
+
+
+def is_ambiguous(stderr: str) -> bool:
+    """Whether git has sent nothing, since a branch or tag called `refs/heads/<branch>` there fits as well."""
+    return "dst refspec" in stderr and "matches more than one" in stderr
+
+
 def _rejection(summary: str, words: str) -> Pushed:
     low = summary.lower()
     reason = low.partition("(")[2]

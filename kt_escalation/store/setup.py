@@ -92,7 +92,7 @@ def _begin(
         while True:
             attempts += 1
             base = store.start(max(end - time.monotonic(), 0.1))
-            new = base is None or not _is_store(store, base)
+            new = base is None or not store.holds(base)
             files = _policies(store) if new else {}
             check, warnings = _check(store, base, ci) if ci else ({}, ())
             files |= check
@@ -105,16 +105,8 @@ def _begin(
                 if time.monotonic() >= end:
                     raise RetriesExhausted(attempts=attempts, seconds=retry_timeout) from None
                 continue
-            left = store.follow(commit)
-            return Made(commit, new, (*warnings, left) if left else warnings)
-
-
-def _is_store(store: GitStore, commit: str) -> bool:
-    try:
-        store.at(commit)
-    except NotAStore:
-        return False
-    return True
+            told = [store.follow(commit), store.learn_head(retry_timeout) if new else None]
+            return Made(commit, new, (*warnings, *filter(None, told)))
 
 
 def _template(name: str) -> bytes:
