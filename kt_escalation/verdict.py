@@ -172,12 +172,13 @@ def install(
 def _unguarded(store: GitStore) -> Iterator[str]:
     """What the hook of a server's repository does not guard as it stands, and how to let it."""
     branch = store.own_branch
-    tip = store.repository.tip_of(f"refs/heads/{branch}")
+    tip = store.repository.tip_of(f"refs/heads/{branch}") if branch else None
     if tip is None:
         others = [name for name in store.repository.branches() if not name.startswith(PROPOSALS)]
         name = others[0] if len(others) == 1 else "NAME" if branch == "main" else "main"
+        missing = f"there is no branch {branch} yet" if branch else "HEAD names no branch there"
         yield (
-            f"there is no branch {branch} yet, and no other is guarded; if the store is to be on {name}, "
+            f"{missing}, and no other is guarded; if the store is to be on {name}, "
             f"run `{store.guard_by('kt.branch', name)}`"
         )
     elif not store.holds(tip):
@@ -217,8 +218,10 @@ def receive(
     wanted = list(updates)
     try:
         with closing(GitStore(Path(path), quarantined=True)) as store:
-            guarded = f"refs/heads/{store.own_branch}"
-            is_there = store.repository.tip_of(guarded) is not None or guarded in (ref for *_, ref in wanted)
+            guarded = f"refs/heads/{store.own_branch}" if store.own_branch else None
+            is_there = guarded is not None and (
+                any(ref == guarded for *_, ref in wanted) or store.repository.tip_of(guarded) is not None
+            )
             for old, new, ref in wanted:
                 if ref == guarded:
                     if pusher is None and not anonymous:
@@ -243,7 +246,7 @@ def _in_its_place(store: GitStore, old: str, new: str, ref: str) -> Iterator[str
         return
     if any(oid.strip("0") and store.holds(oid) for oid in (old, new)):
         yield (
-            f"{branch} holds a store, but this hook guards {store.own_branch}, which does not exist; "
+            f"{branch} holds a store, but this hook guards {store.own_branch or 'HEAD'}, which is no branch there; "
             f"on the server run `{store.guard_by('kt.branch', branch)}`"
         )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
+from forge import Forge, identity, key_of, serve
 from lab import KT, Lab, Ran, git, ids, kt, kt_process, record_text, state
 from test_cli_life import ROSTER, at_a_terminal
 from test_cli_read import open_text, resolved_path, resolved_text
@@ -579,6 +580,275 @@ def test_the_repository_is_that_of_c_then_kt_repo_then_the_current_folder(kept: 
     assert listed("list", "-C", str(here), cwd=there, KT_REPO=str(there)) == ["esc_top", "esc_job"]
 
 
+# --- a server's hook, and its branch ------------------------------------------------------------------
+
+
+@pytest.fixture
+def master(tmp_path: Path) -> Path:
+    """A server's repository whose HEAD names master, a branch that it has not."""
+    git("init", "--bare", "--quiet", "--initial-branch=master", "server.git", cwd=tmp_path)
+    return tmp_path / "server.git"
+
+
+def hooked(server: Path, *args: str) -> Ran:
+    return kt("hook", "install", "--server", str(server), *args, cwd=server.parent)
+
+
+def on_main(server: Path, name: str = "boss") -> Path:
+    """A repository with a branch called main, of which the server is the remote."""
+    path = server.parent / name
+    git("init", "--quiet", "--initial-branch=main", name, cwd=server.parent)
+    git("remote", "add", "origin", str(server), cwd=path)
+    git("config", "user.name", name.title(), cwd=path)
+    git("config", "user.email", f"{name}@example.com", cwd=path)
+    return path
+
+
+def pushed(clone: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    return program("git", "push", "origin", *args, cwd=clone)
+
+
+def test_a_hook_that_would_guard_another_branch_says_so_and_lets_no_store_in(master: Path) -> None:
+    cure = f"git -C {master} symbolic-ref HEAD refs/heads/main"
+    ran = hooked(master)
+    assert ran.code == 0 and ran.out.endswith("it guards the branch master\n")
+    assert "there is no branch master yet" in ran.err and f"run `{cure}`" in ran.err
+    boss = on_main(master)
+    refused = kt("init", "--json", cwd=boss)
+    assert refused.code == 4 and git("for-each-ref", cwd=master) == ""
+    assert (
+        f"main holds a store, but this hook guards master, which is no branch there; on the server run `{cure}`"
+        in (refused.error["message"])
+    )
+    assert refused.error["message"].endswith("nothing changed; whoever administers the server can mend that")
+    # Whatever holds no store is nobody's business here, and neither is a proposal.
+    commit_here(boss, "README.md")
+    assert pushed(boss, "main:refs/heads/topic").returncode == 0
+    assert program(*cure.split(), cwd=master).returncode == 0
+    # The topic might be the store's branch, for all that can be seen from here.
+    refused = kt("init", cwd=boss)
+    assert (
+        refused.code == 2 and "for a new store on main run `git config kt.branch main` first" in refused.err
+    )
+    git("config", "kt.branch", "main", cwd=boss)
+    done = kt("init", "--json", cwd=boss)
+    assert done.code == 0 and git("rev-parse", "main", cwd=master) == done.json["commit"], done.err
+
+
+@pytest.mark.parametrize("what", ["changed", "rewritten", "deleted"])
+def test_a_store_that_is_there_is_not_touched_while_the_hook_guards_another_branch(
+    master: Path, what: str
+) -> None:
+    boss = on_main(master)
+    assert kt("init", cwd=boss).code == 0
+    assert "if the store is to be on main, run `git -C " in hooked(master).err
+    commit_here(boss, "README.md")
+    args = {"changed": ["main"], "rewritten": ["--force", "HEAD^{tree}"], "deleted": ["--delete", "main"]}
+    if what == "rewritten":
+        git("checkout", "--quiet", "--orphan", "else", cwd=boss)
+        git("rm", "--quiet", "-r", "--cached", ".", cwd=boss)
+        git("commit", "--quiet", "--allow-empty", "-m", "nothing", cwd=boss)
+        args["rewritten"] = ["--force", "else:main"]
+    before = git("rev-parse", "main", cwd=master)
+    done = pushed(boss, *args[what])
+    assert done.returncode == 1 and "main holds a store, but this hook guards master" in done.stderr
+    assert git("rev-parse", "main", cwd=master) == before
+    assert pushed(boss, "HEAD:refs/heads/kt/claim/esc_x").returncode == 0
+    # The branch that is guarded may come along with another.
+    assert pushed(boss, "main:refs/heads/kt", "main:refs/heads/master").returncode == 1
+    assert pushed(boss, "main:refs/heads/topic", "main:refs/heads/master").returncode == 0
+
+
+def test_a_hook_guards_the_branch_that_it_is_told(master: Path) -> None:
+    ran = hooked(master, "--branch", "main", "--json")
+    assert ran.code == 0 and (ran.json["branch"], ran.json["root"]) == ("main", "")
+    assert git("config", "kt.branch", cwd=master) == "main"
+    boss = on_main(master)
+    made = kt("init", cwd=boss)
+    assert made.code == 0 and "the HEAD of origin names no branch that exists" in made.err
+    assert pushed(boss, "--delete", "main").returncode == 1
+    assert hooked(master).err == "" and "guards the branch main\n" in hooked(master).out
+    # One that it is told wrong is told how to tell it right.
+    assert hooked(master, "--branch", "trunk").code == 0
+    commit_here(boss, "README.md")
+    assert f"run `git -C {master} config kt.branch main`" in pushed(boss, "main").stderr
+
+
+def test_who_is_refused_by_the_hook_for_no_signature_is_told_how_to_sign(signed: Forge) -> None:
+    server = serve(signed)
+    alice = server.parent / "alice"
+    git("clone", "--quiet", str(server), str(alice), cwd=server.parent)
+    who = identity("alice")
+    ran = kt("claim", "--id", "esc_one", "--json", cwd=alice, env=who)
+    assert ran.code == 4 and ": unsigned: " in ran.error["message"]
+    assert ran.error["message"].endswith(
+        "; nothing changed; sign what you do: `git config gpg.format ssh`, "
+        "`git config user.signingKey ~/.ssh/id_ed25519.pub`, `git config commit.gpgsign true`; see docs/signatures.md"
+    )
+    for key, value in (
+        ("gpg.format", "ssh"),
+        ("user.signingKey", key_of(signed, "alice")),
+        ("commit.gpgsign", 1),
+    ):
+        git("config", key, str(value), cwd=alice)
+    # Another's words are another's rule.
+    told = kt("claim", "--id", "esc_one", cwd=alice, env=identity("bob")).err
+    assert "it was kt's own hook" in told and "protected" not in told and "pull request" not in told
+    assert kt("claim", "--id", "esc_one", cwd=alice, env=who).code == 0
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        *(["--branch", ""], ["--branch", "a b"], ["--branch", "HEAD"]),
+        *(["--root", "../up"], ["--root", "a//b"], ["--root", ".git"]),
+        *(
+            ["--pusher-from", "a b;rm"],
+            ["--pusher-from", ""],
+            ["--pusher-from", "1A"],
+            ["--pusher-from", "$WHO"],
+        ),
+    ],
+    ids=" ".join,
+)
+def test_a_hook_that_could_not_work_is_not_installed(master: Path, args: list[str]) -> None:
+    before = (master / "config").read_text()
+    ran = hooked(master, *args, "--json")
+    assert (ran.code, ran.error["code"], ran.out) == (2, "bad_input", "")
+    assert not (master / "hooks/pre-receive").exists() and (master / "config").read_text() == before
+    assert hooked(master, "--branch", "main", "--root", "review", "--pusher-from", "REMOTE_USER").code == 0
+
+
+def test_a_hook_that_looks_for_the_store_in_the_wrong_folder_says_where_it_is(lab: Lab) -> None:
+    files = {"review/policies/p.yaml": "{}\n", "review/queue/esc_job.yaml": record_text("job")}
+    git("rm", "--quiet", "-r", "policies", cwd=lab.seed)
+    git("commit", "--quiet", "-m", "no store at the top", cwd=lab.seed)
+    lab.put(files, "a store in a folder")
+    cure = f"git -C {lab.remote} config kt.root review"
+    assert f"but in review; on the server run `{cure}`" in hooked(lab.remote).err
+    alice = lab.clone("alice")
+    git("config", "kt.root", "review", cwd=alice)
+    refused = kt("claim", "--id", "esc_job", cwd=alice)
+    assert (
+        refused.code == 4
+        and f"on the server run `{cure}`; nothing changed; whoever administers" in refused.err
+    )
+    told = hooked(lab.remote, "--root", "review")
+    assert told.err == "" and told.out.endswith("it guards the branch main, the store in review\n")
+    assert kt("claim", "--id", "esc_job", cwd=alice).code == 0
+    git("config", "kt.root", "..", cwd=lab.remote)
+    refused = kt("unclaim", "--id", "esc_job", cwd=alice)
+    assert refused.code == 4 and "on the server: kt.root is '..'" in refused.err
+
+
+def test_a_project_that_gets_a_store_later_may_be_pushed_before(tmp_path: Path) -> None:
+    git("init", "--bare", "--quiet", "server.git", cwd=tmp_path)
+    server = tmp_path / "server.git"
+    assert hooked(server).code == 0
+    boss = on_main(server)
+    for name in ("one", "two"):
+        commit_here(boss, name)
+        assert pushed(boss, "main").returncode == 0
+    assert kt("init", cwd=boss).code == 0
+    git("rm", "--quiet", "-r", "policies", cwd=boss)
+    (boss / "three").write_text("x")
+    git("add", "three", cwd=boss)
+    git("commit", "--quiet", "-m", "no store any more", cwd=boss)
+    before = git("rev-parse", "main", cwd=server)
+    (boss / "queue").mkdir()
+    (boss / "queue/esc_x.yaml").write_text("x\n")
+    git("add", "queue", cwd=boss)
+    git("commit", "--quiet", "-m", "rubbish", cwd=boss)
+    assert pushed(boss, "main").returncode == 1 and git("rev-parse", "main", cwd=server) == before
+
+
+#: Each fits a push to refs/heads/main, or to what a name may be shortened to, as well as main itself.
+ALIKE = ("refs/heads/refs/heads/main", "refs/tags/refs/heads/main", "refs/heads/heads/main", "refs/tags/main")
+
+
+def test_a_branch_that_git_takes_for_the_stores_stops_nobody_and_is_found(lab: Lab) -> None:
+    lab.escalations("job")
+    alice = lab.clone("alice")
+    for ref in ALIKE:
+        git("update-ref", ref, "main", cwd=lab.remote)
+    assert "matches more than one" in pushed(alice, "main").stderr
+    before = git("for-each-ref", cwd=alice)
+    assert kt("claim", "--id", "esc_job", cwd=alice).code == 0
+    assert git("log", "-1", "--format=%s", "refs/heads/main", cwd=lab.remote) == "kt: claim esc_job"
+    assert before.replace(before[:40], git("rev-parse", "HEAD", cwd=alice)) == git("for-each-ref", cwd=alice)
+    # Where there is the other alone, git would push to that.
+    git("update-ref", "refs/heads/refs/heads/mine", "refs/heads/main", cwd=lab.remote)
+    note = kt("note", "--id", "esc_job", "--text", "x", "--branch", "mine", "--json", cwd=alice)
+    assert note.code == 0 and git("rev-parse", "refs/heads/mine", cwd=lab.remote) == note.json["commit"], (
+        note.err
+    )
+    findings = kt("doctor", "--json", cwd=alice).json["findings"]
+    bad = [finding["remedy"] for finding in findings if not finding["ok"]]
+    assert bad == [f"git push origin --delete {ref}" for ref in ALIKE[:2]]
+    for remedy in bad:
+        assert program(*remedy.split(), cwd=alice).returncode == 0
+    assert kt("doctor", cwd=alice).code == 0 and pushed(alice, "HEAD:refs/heads/main").returncode == 0
+
+
+def test_the_first_push_goes_to_no_branch_of_a_name_alike(tmp_path: Path) -> None:
+    git("init", "--bare", "--quiet", "server.git", cwd=tmp_path)
+    boss = on_main(tmp_path / "server.git")
+    commit_here(boss, "README.md")
+    assert pushed(boss, f"main:{ALIKE[0]}").returncode == 0
+    made = kt("init", "--json", cwd=boss)
+    assert made.code == 0 and git("rev-parse", "main", cwd=tmp_path / "server.git") == made.json["commit"]
+
+
+@pytest.mark.parametrize("ref", ALIKE[:2])
+def test_the_hook_takes_in_no_name_that_stops_every_push_and_lets_it_go(lab: Lab, ref: str) -> None:
+    assert hooked(lab.remote).code == 0
+    alice = lab.clone("alice")
+    refused = pushed(alice, f"HEAD:{ref}")
+    assert refused.returncode == 1 and f"kt: git would take {ref} for the branch" in refused.stderr
+    git("update-ref", ref, "main", cwd=lab.remote)
+    assert pushed(alice, "--delete", ref).returncode == 0
+
+
+def test_a_remote_whose_head_names_no_branch_is_told_with_the_remedy(master: Path) -> None:
+    boss = on_main(master)
+    before_push = kt("claim", "--next", cwd=boss)
+    assert before_push.code == 2
+    made = kt("init", cwd=boss)
+    assert made.code == 0 and len(made.err.splitlines()) == 1
+    here, there = "git remote set-head origin main", "git symbolic-ref HEAD refs/heads/main"
+    assert f"run `{there}` on the server, or in each clone `{here}`" in made.err
+    for args in (["claim", "--next"], ["check"], ["init"]):
+        ran = kt(*args, "--json", cwd=boss)
+        assert (ran.code, ran.error["code"], ran.error["branches"]) == (2, "no_store_branch", ["main"])
+        assert (
+            f"if the store is on main, run `{there}` on the server, or here `{here}`" in ran.error["message"]
+        )
+    other = on_main(master, "other")
+    assert kt("init", cwd=other).code == 2, "not a second store"
+    found = [f for f in kt("doctor", "--json", cwd=boss).json["findings"] if not f["ok"]]
+    assert len(found) == 1 and here in found[0]["remedy"] and there in found[0]["remedy"]
+    found = [f for f in kt("doctor", "--json", cwd=master).json["findings"] if f["check"] == "branch"]
+    assert (
+        found[0]["ok"] is False and found[0]["remedy"] == f"git -C {master} symbolic-ref HEAD refs/heads/main"
+    )
+    assert program(*here.split(), cwd=boss).returncode == 0
+    assert kt("claim", "--next", cwd=boss).code == 7
+    assert kt("doctor", cwd=boss).code == 1, "others are still lost"
+    assert program(*there.split(), cwd=master).returncode == 0
+    assert kt("doctor", cwd=boss).code == 0
+
+
+def test_a_remote_that_calls_its_branch_otherwise_by_now_is_found(lab: Lab) -> None:
+    alice = lab.clone("alice")
+    assert kt("doctor", cwd=alice).code == 0
+    git("branch", "--move", "main", "trunk", cwd=lab.remote)
+    found = [f for f in kt("doctor", "--json", cwd=alice).json["findings"] if not f["ok"]]
+    assert [f["remedy"] for f in found] == ["git remote set-head origin --auto"]
+    git("fetch", "--quiet", cwd=alice)
+    assert program(*found[0]["remedy"].split(), cwd=alice).returncode == 0
+    assert kt("doctor", cwd=alice).code == 0
+
+
 # --- init -------------------------------------------------------------------------------------------
 
 
@@ -646,6 +916,11 @@ def test_init_of_a_clone_of_an_empty_remote_lands_there(tmp_path: Path) -> None:
     assert ran.code == 0, ran.err
     assert git("rev-parse", "main", cwd=tmp_path / "remote.git") == ran.json["commit"]
     assert subjects(tmp_path / "clone") == ["kt: init the store"]
+    assert (
+        git("symbolic-ref", "refs/remotes/origin/HEAD", cwd=tmp_path / "clone") == "refs/remotes/origin/main"
+    )
+    checked = kt("check", cwd=tmp_path / "clone")
+    assert (checked.code, ran.err) == (0, ""), checked.err
     assert git("status", "--porcelain", cwd=tmp_path / "clone") == ""
     raised = kt("raise", "--reason-code", "a.b", cwd=tmp_path / "clone", env=ME)
     assert raised.code == 0, raised.err

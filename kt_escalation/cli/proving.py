@@ -161,8 +161,9 @@ def install_command(
     if as_json:
         put_json({"hook": str(done.path), "changed": True, "branch": done.branch, "root": done.root})
     else:
+        guarded = f"the branch {done.branch}" if done.branch else "no branch"
         inside = f", the store in {done.root}" if done.root else ""
-        click.echo(visible(f"installed {done.path}; it guards the branch {done.branch}{inside}"))
+        click.echo(visible(f"installed {done.path}; it guards {guarded}{inside}"))
 
 
 _RECEIVE = ("escalation", "hook", "pre-receive")

@@ -96,7 +96,7 @@ def _branch(
     if asked.status != 0:
         detail = f"{branch} on {remote}" if branch else f"not known, and {remote} cannot be asked"
         yield Finding("branch", branch is not None, detail, "git config kt.branch NAME")
-    elif head == branch or store.repository.config.get("kt.branch"):
+    elif store.repository.config.get("kt.branch") or (branch and head == branch):
         yield Finding("branch", True, f"{branch} on {remote}", "")
     elif head is not None and branch is not None:
         detail = f"{branch} here, but the HEAD of {remote} names {head}"

@@ -435,8 +435,8 @@ class Repository:
     def pattern(self, commit: str, branch: str) -> Iterator[str]:
         """A refspec that pushes a commit to a branch and cannot mean any other, whatever the remote has.
 
-        Where that has a branch or tag called `refs/heads/<branch>`, git finds that the plain one fits both;
-        a pattern fits whole names only, but wants a ref to come from (gitglossary, *refspec*).
+        Where that has a branch or tag called `refs/heads/<branch>`, the plain one fits that as well; a pattern
+        fits whole names only, but wants a ref to come from (git-push, *refspec*).
         """
         ref = f"refs/kt/{commit}/{branch}"
         self._must("update-ref", ref, commit)

@@ -160,7 +160,7 @@ class GitStore:
         remote = self.remote
         asked = self.repository.ask_branches(remote or "", timeout)
         found = re.findall(r"\trefs/heads/(\S+)$", asked.text, re.MULTILINE) if asked.status == 0 else []
-        branches = [branch for branch in found if not branch.startswith(PROPOSALS)]
+        branches = [branch for branch in found if not branch.startswith((PROPOSALS, "refs/"))]
         problem = f"the HEAD of {remote} names no branch that exists"
         if not branches:
             return NoStoreBranch(
@@ -368,9 +368,11 @@ class GitStore:
             try:
                 return self._fetched(timeout)[1]
             except NoStoreBranch as error:
-                # A remote that has branches may well have the store; a second one is not what anybody wants.
                 if "branches" in error.facts:
-                    raise
+                    # One of them may well be the store's, and nobody wants a second one beside it.
+                    here = self.repository.head_branch() or "NAME"
+                    new = f"for a new store on {here} run `git config kt.branch {here}` first"
+                    raise NoStoreBranch(**{**error.facts, "hint": f"{error.remedy}; {new}"}) from None
         head = self.repository.head_branch()
         self._branch = self.branch or head or ""
         return self.repository.commit_of("HEAD")
@@ -636,7 +638,7 @@ class GitStore:
 
         A remote that was set back to an earlier commit would take the push for a fast-forward otherwise.
         """
-        from .push import Answer, classify, is_ambiguous, our_hint
+        from .push import Answer, classify, is_astray, our_hint
 
         remote = self.remote or ""
         push = self.repository.push(remote, commit, branch, lease, refspec)
@@ -655,12 +657,13 @@ class GitStore:
             if interrupted:
                 raise OutcomeUnknown(commit=commit, remote=remote, words="interrupted", **self._find(branch))
             raise Unanswered(commit, "no answer in time")
-        if refspec is None and is_ambiguous(done.err):
+        out = done.out.decode(errors="replace")
+        if refspec is None and is_astray(branch, out, done.err):
             with self.repository.pattern(commit, branch) as pattern:
                 self._push(commit, branch, end, lease=lease, proposed=proposed, refspec=pattern)
             return
         self._said = done.err
-        pushed = classify(done.status, done.out.decode(errors="replace"), done.err)
+        pushed = classify(done.status, out, done.err)
         if pushed.answer is Answer.LANDED:
             self.repository.set_tracking(remote, branch, commit)
             if not proposed:

@@ -114,13 +114,16 @@ def our_hint(words: str) -> str | None:
             "sign what you do: `git config gpg.format ssh`, `git config user.signingKey ~/.ssh/id_ed25519.pub`, "
             "`git config commit.gpgsign true`; see docs/signatures.md"
         )
-    if "on the server" in words:
+    if "on the server" in words or "this server" in words:
         return "whoever administers the server can mend that"
     return "it was kt's own hook on the server, which says what it expected of the commit"
 
 
-def is_ambiguous(stderr: str) -> bool:
-    """Whether git has sent nothing, since a branch or tag called `refs/heads/<branch>` there fits as well."""
+def is_astray(branch: str, stdout: str, stderr: str) -> bool:
+    """Whether git took a branch or tag called `refs/heads/<branch>` for the branch, or could not choose."""
+    found = re.search(r"^.\t[^\t:]*:([^\t]+)\t", stdout, re.MULTILINE)
+    if found:
+        return found[1] != f"refs/heads/{branch}"
     return "dst refspec" in stderr and "matches more than one" in stderr
 
 
