@@ -143,6 +143,17 @@ def test_the_store_branch_is_neither_deleted_nor_rewritten(site: Site, host: Hos
     assert site.tip() == before
 
 
+def test_a_branch_that_would_stop_every_push_is_refused(site: Site, host: Host) -> None:
+    bob = Person(site, host, "bob")
+    ran = bob.push("origin", "HEAD:refs/heads/refs/heads/main")
+    assert ran.code == 1 and "kt: git would take refs/heads/refs/heads/main for the branch" in ran.err
+    # Let in by a server without the hook, it stops nobody who uses kt.
+    git("update-ref", "refs/heads/refs/heads/main", "main", cwd=site.repository)
+    assert bob.kt("claim", "--id", "esc_job").code == 0
+    assert len(site.commits("claim esc_job")) == 1
+    assert bob.push("origin", "--delete", "refs/heads/refs/heads/main").code == 0
+
+
 # --- protected branches and pull requests ---------------------------------------------------------
 
 
