@@ -718,7 +718,7 @@ def test_doctor_names_what_is_bad_and_how_to_mend_it(
     assert all(bad["remedy"] for bad in found)
     plain = kt("doctor", cwd=clone)
     assert plain.code == 1 and f"BAD {check}" in plain.out and f"mend it:  {bad['remedy']}" in plain.out
-    assert re.fullmatch(rf"kt: {len(found)} of \d+ findings want mending\n", plain.err)
+    assert re.fullmatch(rf"kt: {len(found)} of \d+ findings wants? mending\n", plain.err)
 
 
 def test_doctor_says_who_holds_the_lock(lab: Lab) -> None:

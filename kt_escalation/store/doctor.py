@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from ..errors import KtError
 from . import lock
 from .git import MINIMUM, Done
-from .gitstore import GitStore, head_in
+from .gitstore import GitStore, alike, head_in
 
 
 @dataclass(frozen=True)
@@ -108,9 +107,6 @@ def _branch(
             f"{branch} on {remote}" if branch else f"not known yet; it is asked of {remote} when first needed"
         )
         yield Finding("branch", True, detail, "")
-    if branch:
-        # What git takes for the branch as well; the longest name first, which nothing else fits.
-        alike = rf"\t(refs/(?:heads|tags)/(?:refs/heads/)+{re.escape(branch)})$"
-        for ref in sorted(re.findall(alike, asked.text, re.MULTILINE), key=len, reverse=True):
-            detail = f"{ref} on {remote} fits every push to {branch} as well, so git refuses them"
-            yield Finding("branch", False, detail, f"git push {remote} --delete {ref}")
+    for ref in alike(branch, asked) if branch else ():
+        detail = f"{ref} on {remote} fits every push to {branch} as well, so git refuses them"
+        yield Finding("branch", False, detail, f"git push {remote} --delete {ref}")

@@ -659,6 +659,9 @@ class GitStore:
             raise Unanswered(commit, "no answer in time")
         out = done.out.decode(errors="replace")
         if refspec is None and is_astray(branch, out, done.err):
+            if self.repository.push_address(remote).startswith(("http://", "https://")):
+                # Over HTTP git makes two of each push, and hands to the second one no pattern (git-remote-http).
+                raise self._alike(branch, end)
             with self.repository.pattern(commit, branch) as pattern:
                 self._push(commit, branch, end, lease=lease, proposed=proposed, refspec=pattern)
             return
@@ -685,6 +688,19 @@ class GitStore:
             self._line.end()
             raise Stale
         raise (RemoteFault if pushed.answer is Answer.FAULT else PushRefused)(**facts)
+
+    def _alike(self, branch: str, end: float) -> PushRefused:
+        """The error for a remote that has something which git takes for the branch as well, with the cure."""
+        remote = self.remote or ""
+        asked = self.repository.ask_branch(remote, branch, max(end - time.monotonic(), 0.1))
+        [ref, *_] = [*alike(branch, asked), f"refs/heads/refs/heads/{branch}"]
+        return PushRefused(
+            says="{branch} on {remote} cannot be pushed to: git takes {alike} there for it as well",
+            hint="delete that with `git push {remote} --delete {alike}`, which whoever may push can do",
+            remote=remote,
+            branch=branch,
+            alike=ref,
+        )
 
     def require_proposable(self, branch: str) -> None:
         from ..core import forges
@@ -881,6 +897,12 @@ def head_in(asked: Done) -> str | None:
     """The branch that the remote's HEAD names in an answer to `ask_remote_head`; None if there is no such branch."""
     found = re.search(r"^ref: refs/heads/(\S+)\tHEAD$", asked.text, re.MULTILINE)
     return found[1] if found else None
+
+
+def alike(branch: str, asked: Done) -> list[str]:
+    """What git takes for the branch as well, in an answer to `ask_branch`; the longest first, which nothing else fits."""
+    names = rf"\t(refs/(?:heads|tags)/(?:refs/heads/)+{re.escape(branch)})$"
+    return sorted(re.findall(names, asked.text, re.MULTILINE), key=len, reverse=True)
 
 
 _RESOLVED = layout.RESOLVED.rpartition("/")[2]

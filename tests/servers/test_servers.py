@@ -147,11 +147,15 @@ def test_a_branch_that_would_stop_every_push_is_refused(site: Site, host: Host) 
     bob = Person(site, host, "bob")
     ran = bob.push("origin", "HEAD:refs/heads/refs/heads/main")
     assert ran.code == 1 and "kt: git would take refs/heads/refs/heads/main for the branch" in ran.err
-    # Let in by a server without the hook, it stops nobody who uses kt.
+    # Let in by a server without the hook, it stops nobody who uses kt, but over HTTP, where the cure is told.
     git("update-ref", "refs/heads/refs/heads/main", "main", cwd=site.repository)
+    claimed = bob.kt("claim", "--id", "esc_job")
+    assert claimed.code == (4 if host.name == "http" else 0), claimed.err
+    cure = ("push", "origin", "--delete", "refs/heads/refs/heads/main")
+    assert (f"delete that with `git {' '.join(cure)}`" in claimed.err) == (host.name == "http")
+    bob.git(*cure)
     assert bob.kt("claim", "--id", "esc_job").code == 0
     assert len(site.commits("claim esc_job")) == 1
-    assert bob.push("origin", "--delete", "refs/heads/refs/heads/main").code == 0
 
 
 # --- protected branches and pull requests ---------------------------------------------------------
