@@ -25,7 +25,6 @@ from .errors import (
     GitFailed,
     Interrupted,
     KtError,
-    NoIdentity,
     OutcomeUnknown,
     RemoteUnreachable,
     RetriesExhausted,
