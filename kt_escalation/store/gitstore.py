@@ -548,7 +548,9 @@ class GitStore:
             self._confirm(end - time.monotonic())
         commit = self._write(built)
         if self.remote:
-            self._push(commit, self._branch, end, lease=base)
+            # A store that begins on commits of this clone's own begins a branch that the remote lacks.
+            there = self.repository.tip_of(f"refs/remotes/{self.remote}/{self._branch}")
+            self._push(commit, self._branch, end, lease=base if base == there else "")
         else:
             self._land_here(commit, base, message.partition("\n")[0], built.ids)
         return commit
