@@ -219,6 +219,23 @@ def test_a_push_that_hangs_is_given_up_with_exit_9(lab: Lab) -> None:
     assert not list(lab.remote.rglob("*.lock"))
 
 
+def test_init_does_not_pretend_to_know_whether_a_push_without_an_answer_landed(tmp_path: Path) -> None:
+    git("init", "--quiet", "--bare", "--initial-branch=main", "r.git", cwd=tmp_path)
+    git("clone", "--quiet", "r.git", "clone", cwd=tmp_path)
+    clone, hook = tmp_path / "clone", tmp_path / "r.git" / "hooks" / "post-receive"
+    for key, value in (("name", "Carol"), ("email", "carol@example.com")):
+        git("config", f"user.{key}", value, cwd=clone)
+    hook.parent.mkdir(exist_ok=True)
+    # The server dies with its commit made.
+    hook.write_text("#!/bin/sh\nkill -9 $PPID\n")
+    hook.chmod(0o755)
+    ran = kt("init", "--json", cwd=clone)
+    assert ran.code == 9 and ran.error["code"] == "outcome_unknown"
+    hook.unlink()
+    assert git("rev-parse", "main", cwd=tmp_path / "r.git") == ran.error["commit"]
+    assert kt("init", cwd=clone).code == 0, "it finds its own effect"
+
+
 def test_a_remote_that_is_not_there_is_exit_4(lab: Lab) -> None:
     lab.escalations("job")
     clone = lab.clone("alice")

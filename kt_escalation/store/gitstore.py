@@ -657,7 +657,7 @@ class GitStore:
         if done is None:
             push.give_up()
             if interrupted:
-                raise OutcomeUnknown(commit=commit, remote=remote, words="interrupted", **self._find(branch))
+                raise self.unknown(commit, "interrupted", branch)
             raise Unanswered(commit, "no answer in time")
         out = done.out.decode(errors="replace")
         if refspec is None and is_astray(branch, out, done.err):
@@ -682,7 +682,7 @@ class GitStore:
             facts["hint"] = "ask who guards {branch}, or give another name with --branch NAME"
         if pushed.answer is Answer.UNKNOWN:
             if interrupted:
-                raise OutcomeUnknown(commit=commit, remote=remote, words="interrupted", **self._find(branch))
+                raise self.unknown(commit, "interrupted", branch)
             raise Unanswered(commit, pushed.words)
         if interrupted:
             raise Interrupted
@@ -798,8 +798,10 @@ class GitStore:
         forge = self.repository.config.get("kt.forge")
         return forges.request_address(address, self._branch, branch, forge or None, self._said)
 
-    def _find(self, branch: str) -> dict[str, str]:
-        return {"find": f"git fetch {self.remote} && git log {self.remote}/{branch}"}
+    def unknown(self, commit: str, words: str, branch: str = "") -> OutcomeUnknown:
+        """The error for a push that nobody has answered, to the store branch if no other is named."""
+        find = f"git fetch {self.remote} && git log {self.remote}/{branch or self._branch}"
+        return OutcomeUnknown(commit=commit, remote=self.remote, words=words, find=find)
 
     def _land_here(
         self, commit: str, base: str | None, subject: str, ids: Mapping[str, tuple[str, str] | None]

@@ -14,7 +14,7 @@ from pathlib import Path
 from ..errors import BadInput, NotAStore, RetriesExhausted
 from . import git
 from .gitstore import GitStore
-from .port import Author, Stale
+from .port import Author, Stale, Unanswered
 
 MESSAGE = "kt: init the store\n"
 #: The files that bring the check into a forge's CI, from the repository's top, and their templates.
@@ -105,6 +105,8 @@ def _begin(
                 if time.monotonic() >= end:
                     raise RetriesExhausted(attempts=attempts, seconds=retry_timeout) from None
                 continue
+            except Unanswered as unanswered:
+                raise store.unknown(unanswered.commit, unanswered.words) from None
             told = [store.follow(commit), store.learn_head(retry_timeout) if new else None]
             return Made(commit, new, (*warnings, *filter(None, told)))
 
