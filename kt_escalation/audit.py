@@ -7,13 +7,13 @@ invent, side branches whose rights were lost meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from itertools import islice
 
-from . import lifeline, lookup
+from . import lookup
 from .answers import Progress
 from .core import compaction, rights, signatures, story, verify
 from .core.compaction import Folding
@@ -97,6 +97,18 @@ class _State:
 
 _Step = tuple[str, _State | None, _State | None]
 
+#: The legal states of a record, oldest first, up to a commit; `lifeline` tells them.
+Former = Callable[[str, str], Sequence[Record]]
+
+
+@dataclass(frozen=True)
+class Only:
+    """The one record that is looked at, and where it can be, as git's pathspecs; ``merged`` if merges touch it."""
+
+    escalation_id: str
+    paths: Sequence[str]
+    merged: bool
+
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
@@ -129,18 +141,22 @@ class Audit:
         revisions: Sequence[str],
         base: str | None = None,
         *,
+        former: Former,
         standard: Standard | None = None,
         always_signed: bool = False,
+        only: Only | None = None,
     ) -> None:
         self._store = store
+        self._former = former
+        self._only = only
         self._tip = next(revision for revision in revisions if not revision.startswith("^"))
         self._until = [revision for revision in revisions if revision.startswith("^")]
         self._standard = standard
         self._always_signed = always_signed
         # What was there before the commits that are judged; nothing, where they begin the history.
         self._base = self._snapshot(base) if base is not None else None
-        self._shape = graph.shape(store, revisions)
-        self._signed = store.repository.signed(revisions)
+        self._shape = graph.NO_SHAPE if only else graph.shape(store, revisions)
+        self._signed = set() if only else store.repository.signed(revisions)
         self.tally = Tally()
         self._contents: dict[str, _Content] = {}
         self._policies: dict[str | None, Policies] = {}
@@ -149,7 +165,7 @@ class Audit:
         self._stores: dict[str, bool] = {}
         # Between a fork and its merge, the line of states of each record: what each became, and where.
         self._next: dict[tuple[str, str | None], tuple[str | None, str]] = {}
-        self._forked = False
+        self._forked = only is not None and only.merged
         # Hashes of the names that have been born: a number each, whatever the names are.
         self._born: set[int] = set()
         # The same of those that are in an archive.
@@ -181,10 +197,7 @@ class Audit:
             for commit in some:
                 self.tally.commits += 1
                 self._forked |= commit.oid in self._shape.starts
-                if len(commit.parents) > 1:
-                    yield from self._merge(commit)
-                elif commit.changes:
-                    yield from self._plain(commit)
+                yield from self._one(commit)
                 self._pass_on(commit)
             if len(self._unchecked) >= _SIGNATURES_AT_ONCE:
                 yield from self._check_signatures()
@@ -194,6 +207,21 @@ class Audit:
         yield from self._other_starts()
         for offences in self._pending.values():
             yield from offences
+
+    def began_with(self, commit: Commit) -> bool:
+        """Whether there was no store before a commit that has been judged."""
+        return any(start.oid == commit.oid for start in self._starts)
+
+    def life(self, commits: Iterable[Commit]) -> Iterator[tuple[Commit, Sequence[Offence]]]:
+        """Each of the commits that touch the ``only`` record, with what it did wrong to that one."""
+        for commit in commits:
+            yield commit, [*self._one(commit), *self._check_signatures()]
+
+    def _one(self, commit: Commit) -> Iterator[Offence]:
+        if len(commit.parents) > 1:
+            yield from self._merge(commit)
+        elif commit.changes:
+            yield from self._plain(commit)
 
     def _pass_on(self, commit: Commit) -> None:
         """Keep what the children of this commit need to know, and nothing else."""
@@ -249,6 +277,8 @@ class Audit:
 
     def _by_record(self, commit: Commit) -> Iterator[tuple[str, list[_State], list[_State]]]:
         for name, olds, news in _files_of(commit):
+            if self._only and name != self._only.escalation_id:
+                continue
             yield (
                 name,
                 [self._state(change.path, change.old_mode, change.old or "") for change in olds],
@@ -380,7 +410,7 @@ class Audit:
             return False
         if not rights.is_admin(rights.act(commit.email, commit.committed_at, policies)):
             return False
-        legal = lifeline.legal_states(self._store, commit.parents[0], name)
+        legal = self._former(commit.parents[0], name)
         if not olds and self._is_archived(commit.parents[0], name):
             return False
         broken = not olds or any(old.problem or old.record not in legal for old in olds)
@@ -595,7 +625,8 @@ class Audit:
     # --- merges -----------------------------------------------------------------------------------
 
     def _merge(self, commit: Commit) -> Iterator[Offence]:
-        differing = [graph.differences(self._store, parent, commit.oid) for parent in commit.parents]
+        paths = self._only.paths if self._only else None
+        differing = [graph.differences(self._store, parent, commit.oid, paths) for parent in commit.parents]
         if any(differing):
             yield from self._merged_policies(commit, differing)
             yield from self._merged_archives(commit, differing)
@@ -710,10 +741,11 @@ class Audit:
     ) -> Iterator[Offence]:
         """The steps of a side branch, judged by the rights of the line that they come to."""
         first, *others = merge.parents
-        if all(self._trees.get(oid, now.tree) == now.tree for oid in (*side, *others)):
+        if not self._only and all(self._trees.get(oid, now.tree) == now.tree for oid in (*side, *others)):
             return
         also = f", also of the branch that merge {merge.oid[:12]} brings it to"
-        for step in graph.walk(self._store, [*others, f"^{first}", *self._until]):
+        paths = self._only.paths if self._only else None
+        for step in graph.walk(self._store, [*others, f"^{first}", *self._until], paths=paths):
             begins = len(step.parents) != 1 or not self._is_store(step.parents[0])
             if begins or not step.changes or self._tree_of(step.parents[0]) == now.tree:
                 continue
@@ -739,11 +771,14 @@ class Audit:
         """A history begins once; what begins elsewhere brings records that nobody has judged."""
         others = self._starts
         if self._base is None:
-            line = set(self._first_parents()) if len(others) > 1 else set()
-            start = next((commit for commit in others if commit.oid in line), next(iter(others), None))
-            others = [commit for commit in others if commit is not start]
+            start = graph.beginning(self._store, self._tip) if len(others) > 1 else others and others[0].oid
+            others = [commit for commit in others if commit.oid != start]
         for commit in others:
-            yield self._offence(commit, layout.QUEUE, "start", "no second beginning of the store")
+            yield self.second_start(commit)
+
+    def second_start(self, commit: Commit) -> Offence:
+        """What is wrong with a commit that begins a store where there is one already."""
+        return self._offence(commit, layout.QUEUE, "start", "no second beginning of the store")
 
     # --- the store at a commit --------------------------------------------------------------------
 

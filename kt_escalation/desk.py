@@ -711,13 +711,11 @@ class Store(Shelf):
     def _last_legal(self, snapshot: Snapshot, escalation_id: str) -> Record:
         """The last state of a record that a row of legal steps led to.
 
-        Raises NotFound, NothingToRestore.
+        Raises NotFound, NothingToRestore, ShallowClone.
         """
-        if not isinstance(self._port, GitStore):
-            raise BadInput(problem="this store has no git history")
         from . import lifeline
 
-        states = lifeline.legal_states(self._port, snapshot.revision, escalation_id)
+        states = lifeline.legal_states(self._git, snapshot.revision, escalation_id)
         state = states[-1] if states else None
         if state is None and snapshot.paths(escalation_id):
             raise NothingToRestore(
@@ -809,10 +807,14 @@ class Store(Shelf):
         """Wait until an escalation is resolved, asking the remote again and again; may run in a thread.
 
         ``timeout`` is in seconds, None for ever. The pauses grow from half a second to fifteen.
-        Raises NotFound, WaitTimeout, and RemoteUnreachable where the remote never answered.
+        What is given back was decided by steps that `verify` has nothing against.
+        Raises NotFound, WaitTimeout, IllegalRecord, ShallowClone, and RemoteUnreachable where the remote
+        never answered.
         """
-        from . import feed
+        from . import feed, lifeline
 
+        if isinstance(self._port, GitStore):
+            lifeline.require_history(self._port)
         end = None if timeout is None else time.monotonic() + timeout
         pause, last = feed.FIRST_POLL, None
         while True:
@@ -837,12 +839,22 @@ class Store(Shelf):
 
     def _require_legal(self, found: Found) -> None:
         """Raise IllegalRecord unless the decision is what a row of legal steps led to."""
+        from . import lifeline
+
         if not isinstance(self._port, GitStore):
             return
-        snapshot = self._port.read(found.commit)
-        legal = self._last_legal(snapshot, found.record.escalation_id)
-        if legal != found.record:
-            raise IllegalRecord(escalation_id=found.record.escalation_id, path=found.path)
+        name = found.record.escalation_id
+        life = lifeline.life(self._port, found.commit, name)
+        if life.wrong is not None:
+            wrong = life.wrong
+            problem = f"commit {wrong.commit[:12]} by {wrong.author}: {wrong.rule}: expected {wrong.expected}"
+        elif life.states[-1:] != (found.record,):
+            problem = "no legal step led to what is there"
+        elif life.imported and life.states[0].resolution is not None:
+            problem = "it was imported already resolved, and nobody can prove how that came about"
+        else:
+            return
+        raise IllegalRecord(escalation_id=name, path=found.path, problem=problem)
 
     def follow(self, *, fetch: bool = True) -> str | None:
         """Bring the checkout to the newest state, where that is safe; what stood in the way, else None.

@@ -327,8 +327,11 @@ class IllegalRecord(Conflict):
     """The decision in the record was not made by the rules."""
 
     code = "illegal_record"
-    says = "{escalation_id} is resolved in {path}, but not by a legal step"
-    hint = "release nothing; `kt escalation verify` says what is wrong, and an admin brings it back with `restore`"
+    says = "{escalation_id} is resolved in {path}, but not by legal steps alone: {problem}"
+    hint = (
+        "release nothing; an admin brings it back to its last legal state with `kt escalation restore`, "
+        "else raise the request anew under another id"
+    )
 
 
 class NothingToRestore(Conflict):

@@ -8,8 +8,10 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
+from . import lifeline
 from .answers import Progress
 from .audit import Audit, Offence, Standard
 from .core.policies import assemble
@@ -303,7 +305,7 @@ def _judged_against(
 ) -> Report:
     revisions = [head, f"^{base}"] if base else [head]
     standard = Standard(assemble(*store.at(base or head).policies()), now)
-    audit = Audit(store, revisions, base, standard=standard)
+    audit = Audit(store, revisions, base, former=partial(lifeline.legal_states, store), standard=standard)
     if base:
         audit.know(_since_forks(store, base, revisions))
     found = list(audit.judge(graph.walk(store, revisions), progress))
@@ -355,7 +357,8 @@ def _judged(
     progress: Progress | None,
     since: str | None = None,
 ) -> Report:
-    audit = Audit(store, revisions, since, always_signed=signed)
+    former = partial(lifeline.legal_states, store)
+    audit = Audit(store, revisions, since, former=former, always_signed=signed)
     found = list(audit.judge(graph.walk(store, revisions), progress))
     return _report(store, audit, tip, found, since, waivers_at=tip)
 

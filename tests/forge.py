@@ -159,6 +159,15 @@ def assert_refused(forge: Forge, server: Path, rule: str, said: str = "") -> Non
     assert re.search(f": {rule}: expected .*{re.escape(said)}", refused.err)
 
 
+def assert_nothing_forged_is_released(forge: Forge) -> None:
+    """No caller that waits for what `verify` names is told how it was decided."""
+    found = kt("verify", "--afresh", "--json", cwd=forge.path).json["violations"]
+    for name in {violation["escalation_id"] for violation in found if "escalation_id" in violation}:
+        got = kt("get", "--id", name, "--json", cwd=forge.path)
+        if got.code == 0 and got.json["escalation"]["status"] == "resolved":
+            assert kt("wait", "--id", name, cwd=forge.path).code == 6
+
+
 def push(forge: Forge, server: Path, *options: str, what: str = "HEAD:main", **env: str) -> Ran:
     """Push the branch as plain git does."""
     done = subprocess.run(

@@ -439,7 +439,7 @@ def test_nothing_to_claim_says_why(governed: Lab, who: str, state: str, words: s
 def test_a_caller_waits_for_the_decision_and_is_told_what_to_do(
     lab: Lab, outcome: str, code: int, release: bool
 ) -> None:
-    lab.escalations("one")
+    raised(lab, "one")
     alice, caller = lab.clone("alice"), lab.clone("caller")
     kt("claim", "--id", "esc_one", cwd=alice)
 
@@ -459,8 +459,11 @@ def test_a_caller_waits_for_the_decision_and_is_told_what_to_do(
 
 
 def test_an_expired_one_is_not_released(governed: Lab) -> None:
-    eve = swept_store(governed)
-    kt("sweep", cwd=eve)
+    then = datetime.now(UTC) - timedelta(hours=5)
+    with Store.open(governed.clone("gw"), clock=lambda: then) as store:
+        store.raise_(request_id="late", reason_code="a.b", severity="critical")
+    eve = governed.clone("eve")
+    assert kt("sweep", cwd=eve).code == 0
     ran = kt("wait", "--id", "esc_late", cwd=eve)
     assert ran.code == 1 and ran.json["outcome"] == "expired" and ran.json["release"] is False
 
@@ -478,7 +481,7 @@ def test_waiting_ends_with_exit_8_and_asks_for_what_is_there(lab: Lab) -> None:
 
 
 def test_waiting_from_a_thread_of_a_program(lab: Lab) -> None:
-    lab.escalations("one")
+    raised(lab, "one")
     alice, caller = lab.clone("alice"), lab.clone("caller")
     found = []
     with Store.open(caller) as waiting, Store.open(alice) as acting:
@@ -493,7 +496,7 @@ def test_waiting_from_a_thread_of_a_program(lab: Lab) -> None:
 
 
 def test_a_decision_that_was_edited_into_the_file_releases_nothing(lab: Lab) -> None:
-    lab.escalations("one", "two")
+    raised(lab, "one")
     alice, caller = lab.clone("alice"), lab.clone("caller")
     kt("claim", "--id", "esc_one", cwd=alice)
     kt("resolve", "--id", "esc_one", "--outcome", "denied", "--reason", "no", cwd=alice)

@@ -8,7 +8,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from forge import ONE, ROSTER, SETTINGS, TWO, Forge, assert_refused, identity, later, push, rules_of, side
+from forge import (
+    ONE,
+    ROSTER,
+    SETTINGS,
+    TWO,
+    Forge,
+    assert_nothing_forged_is_released,
+    assert_refused,
+    identity,
+    later,
+    push,
+    rules_of,
+    side,
+)
 from lab import git, kt
 
 from kt_escalation import Store
@@ -838,6 +851,7 @@ def test_a_forgery_is_found_and_named(forge: Forge, server: Path, name: str) -> 
     assert kt("verify", "--json", cwd=forge.path).json["ok"] is True
     make(forge)
     assert_refused(forge, server, rule, said)
+    assert_nothing_forged_is_released(forge)
 
 
 def test_what_is_legal_is_taken_in_by_the_server(forge: Forge, server: Path) -> None:

@@ -18,6 +18,8 @@ from .rights import known_as
 from .times import format_time
 from .verify import Violation
 
+#: The rules that a commit breaks by its signature.
+RULES = frozenset({"unsigned", "signature", "backdated"})
 # What git says of a signature that holds: good, good by a key that git itself has no name for, or good
 # by a key that has expired since, of which the dates decide.
 _HOLDS = frozenset({"G", "U", "Y"})

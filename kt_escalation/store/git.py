@@ -705,14 +705,20 @@ class Repository:
         return self._stream("log", *_RAW, "--topo-order", "--full-history", form, *count, rev, "--", *paths)
 
     def walk(
-        self, revisions: Sequence[str], form: str, paths: Sequence[str], *, merges: str = "off"
+        self,
+        revisions: Sequence[str],
+        form: str,
+        paths: Sequence[str],
+        *,
+        merges: str = "off",
+        every: bool = True,
     ) -> Iterator[bytes]:
-        """All commits, parents first, with what each changed below the paths.
+        """The commits, parents first, with what each changed below the paths; all, or those that touch them.
 
-        Nothing for a merge, or with ``merges="combined"`` what differs there from every parent.
+        Nothing is told for a merge, or with ``merges="combined"`` what differs there from every parent.
         """
         order = (
-            *("--topo-order", "--reverse", "--full-history", "--sparse"),
+            *("--topo-order", "--reverse", "--full-history", *(("--sparse",) if every else ())),
             *(f"--diff-merges={merges}", "--no-show-signature"),
         )
         return self._stream("log", *_RAW, *order, f"--format={form}", *revisions, "--", *paths)
@@ -777,6 +783,10 @@ class Repository:
             return True
         done = self._run("rev-list", "--first-parent", "--parents", new, f"^{old}")
         return done.text.rpartition("\n")[2].split()[1:2] == [old]
+
+    def is_merge(self, commit: str) -> bool:
+        """Whether a commit has several parents."""
+        return self.objects.id_of(f"{commit}^2") is not None
 
     def rev_list(self, revisions: Sequence[str]) -> list[str]:
         """The commits that the revisions name, parents first."""

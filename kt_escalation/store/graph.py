@@ -51,6 +51,9 @@ class Shape:
     count: int
 
 
+NO_SHAPE = Shape(frozenset(), frozenset(), 0)
+
+
 def shape(store: GitStore, revisions: Sequence[str]) -> Shape:
     """The shape of the history that `walk` gives for the same revisions.
 
@@ -104,13 +107,22 @@ _FORMAT = "%x01%H%n%P%n%an%n%ae%n%ce%n%ct%n%(trailers:only,unfold,separator=%x02
 _FIELDS = 7
 
 
-def walk(store: GitStore, revisions: Sequence[str], *, merged: bool = False) -> Iterator[Commit]:
+def walk(
+    store: GitStore,
+    revisions: Sequence[str],
+    *,
+    merged: bool = False,
+    paths: Sequence[str] | None = None,
+) -> Iterator[Commit]:
     """The commits that the revisions name (`tip`, `^not-those`), parents before children.
 
-    With ``merged`` also what a merge made that none of its parents has, against the first of them.
+    With ``merged`` also what a merge made that none of its parents has, against the first of them. With
+    ``paths`` (git's pathspecs) only the commits that touch these, and only what they did there.
     """
     merges = "combined" if merged else "off"
-    found = tokens(store.repository.walk(revisions, _FORMAT, _folders(store), merges=merges))
+    where = folders(store) if paths is None else paths
+    every = paths is None
+    found = tokens(store.repository.walk(revisions, _FORMAT, where, merges=merges, every=every))
     head = ""
     changes: list[Change] = []
     for token in found:
@@ -124,10 +136,19 @@ def walk(store: GitStore, revisions: Sequence[str], *, merged: bool = False) -> 
         yield _commit(head, changes)
 
 
-def differences(store: GitStore, old: str, new: str) -> tuple[Change, ...]:
-    """The files of the store that differ between two commits."""
-    found = tokens(store.repository.diff_tree(old, new, _folders(store)))
+def differences(
+    store: GitStore, old: str, new: str, paths: Sequence[str] | None = None
+) -> tuple[Change, ...]:
+    """The files of the store that differ between two commits; with ``paths`` (git's pathspecs) of these."""
+    found = tokens(store.repository.diff_tree(old, new, folders(store) if paths is None else paths))
     return tuple(_change(store, token, next(found)) for token in found if token.startswith(":"))
+
+
+def beginning(store: GitStore, revision: str) -> str:
+    """The commit with which the store began: on the first-parent line, unless it was merged in there as well."""
+    touching = ["--full-history", revision, "--", *folders(store)]
+    first = store.repository.rev_list(["--first-parent", *touching])[0]
+    return store.repository.rev_list(touching)[0] if store.repository.is_merge(first) else first
 
 
 def newest(store: GitStore, commit: str) -> datetime:
@@ -135,7 +156,8 @@ def newest(store: GitStore, commit: str) -> datetime:
     return max(map(moment, store.repository.dates(commit, _RECENT)), default=moment("0"))
 
 
-def _folders(store: GitStore) -> list[str]:
+def folders(store: GitStore) -> list[str]:
+    """The store's folders, as git's pathspecs."""
     return [f":(top,literal){store.full(folder)}" for folder in (layout.QUEUE, layout.POLICIES)]
 
 

@@ -10,10 +10,9 @@ from datetime import UTC, datetime
 from ..core.compaction import BadArchive
 from ..core.model import Record
 from ..core.words import MAX_BYTES
-from ..errors import NotAStore
 from . import codec, layout
 from .archives import Archive, among
-from .gitstore import GitSnapshot, GitStore
+from .gitstore import GitStore
 
 # How many commits' files are read from git in one go.
 _AT_ONCE = 200
@@ -54,9 +53,7 @@ def steps(store: GitStore, revision: str, escalation_id: str | None = None, limi
     if escalation_id is None:
         paths = [f":(top,literal){store.full(layout.QUEUE)}"]
     else:
-        paths = pathspecs(store, escalation_id)
-        for place in store.at(revision).places(escalation_id):
-            paths += [f":(top,literal){store.full(path)}" for path in layout.both(place.archive.name)]
+        paths = everywhere(store, revision, escalation_id)
     batch: list[_Commit] = []
     for commit in _commits(store, revision, paths, limit):
         batch.append(commit)
@@ -75,13 +72,12 @@ def pathspecs(store: GitStore, escalation_id: str) -> list[str]:
     ]
 
 
-def parent(store: GitStore, commit: str) -> GitSnapshot | None:
-    """The store before a commit, None where that commit began it."""
-    before = store.repository.commit_of(f"{commit}^")
-    try:
-        return store.at(before) if before else None
-    except NotAStore:
-        return None
+def everywhere(store: GitStore, revision: str, escalation_id: str) -> list[str]:
+    """The same, with the archive that it is in by that revision."""
+    paths = pathspecs(store, escalation_id)
+    for place in store.at(revision).places(escalation_id):
+        paths += [f":(top,literal){store.full(path)}" for path in layout.both(place.archive.name)]
+    return paths
 
 
 @dataclass(frozen=True)
