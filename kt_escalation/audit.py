@@ -19,7 +19,7 @@ from .core import compaction, rights, signatures, story, verify
 from .core.compaction import Folding
 from .core.model import Record
 from .core.policies import Policies, assemble
-from .core.policies_file import WAIVERS
+from .core.policies_file import OURS, WAIVERS
 from .core.roster import Roster, person
 from .core.times import format_time
 from .core.verify import Context, Violation
@@ -159,9 +159,10 @@ class Audit:
         self._signed = set() if only else store.repository.signed(revisions)
         self.tally = Tally()
         self._contents: dict[str, _Content] = {}
-        self._policies: dict[str | None, Policies] = {}
-        # The policies' tree, and whether there is a store, at commits whose children are still to come.
-        self._trees: dict[str, str | None] = {}
+        # The policies as they are written, by their tree.
+        self._written: dict[str | None, Policies] = {}
+        # The policies that count, and whether there is a store, at commits whose children are still to come.
+        self._policies: dict[str, Policies] = {}
         self._stores: dict[str, bool] = {}
         # Between a fork and its merge, the line of states of each record: what each became, and where.
         self._next: dict[tuple[str, str | None], tuple[str | None, str]] = {}
@@ -225,17 +226,17 @@ class Audit:
 
     def _pass_on(self, commit: Commit) -> None:
         """Keep what the children of this commit need to know, and nothing else."""
-        tree, is_store = self._tree(commit), self._is_store_after(commit)
+        policies, is_store = self._policies_after(commit), self._is_store_after(commit)
         if commit.oid in self._shape.ends:
             self._forked = False
             self._next.clear()
             self._merges.clear()
         newest = max(self._newest_before(commit), commit.committed_at)
         if not self._forked:
-            self._trees.clear()
+            self._policies.clear()
             self._stores.clear()
             self._newest.clear()
-        self._trees[commit.oid], self._stores[commit.oid] = tree, is_store
+        self._policies[commit.oid], self._stores[commit.oid] = policies, is_store
         self._newest[commit.oid] = newest
 
     def _newest_before(self, commit: Commit) -> datetime:
@@ -254,11 +255,12 @@ class Audit:
             for name, _, news in self._by_record(commit):
                 self.tally.imported += len(news)
                 yield from self._imported(commit, name, news)
+            yield from self._policies_written(commit, Policies(), commit.changes)
             self._starts.append(commit)
             self.waiving.add(commit.oid)
             return
         if any(change.path.startswith(_POLICY_FILES) for change in commit.changes):
-            self._policy_change(commit, parent)
+            yield from self._policy_change(commit, parent)
         policies = self.policies(parent)
         taken: list[_Step] = []
         names: list[str] = []
@@ -439,7 +441,7 @@ class Audit:
         if commit.committed_at - now > tolerance:
             expected = f"a commit no later than now, {format_time(now)}"
             yield self._offence(commit, layout.QUEUE, "time", expected)
-        same = self._trees.get(commit.parents[0]) == policies.tree
+        same = self.policies(commit.parents[0]).tree == policies.tree
         for name, old, new in taken:
             if new is None or new.record is None:
                 continue
@@ -470,7 +472,7 @@ class Audit:
             if change.path.startswith(_QUEUE_FILES) and stray:
                 yield self._offence(commit, change.path, "foreign", "nothing but escalations below queue/")
 
-    def _policy_change(self, commit: Commit, parent: str) -> None:
+    def _policy_change(self, commit: Commit, parent: str) -> Iterator[Offence]:
         if any(change.path == WAIVERS for change in commit.changes):
             self.waiving.add(commit.oid)
         offences = [
@@ -479,6 +481,15 @@ class Audit:
         ]
         if offences:
             self._pending[commit.oid] = offences
+        yield from self._policies_written(commit, self.policies(parent), commit.changes)
+
+    def _policies_written(
+        self, commit: Commit, before: Policies, changes: Iterable[Change]
+    ) -> Iterator[Offence]:
+        files = {change.path for change in changes if change.new is not None} & OURS
+        if files:
+            for path, violation in verify.judge_written(before, self._written_at(commit.oid), files):
+                yield self._offence(commit, path, violation.rule, violation.expected)
 
     def _trailers(
         self,
@@ -564,7 +575,7 @@ class Audit:
             if not compaction.is_closed(month, limit):
                 expected = f"a month that is over by now, {format_time(standard.now)}; {month} is not"
                 yield self._offence(commit, layout.RESOLVED, "compaction", expected)
-        if self._trees.get(commit.parents[0]) != standard.policies.tree:
+        if self.policies(commit.parents[0]).tree != standard.policies.tree:
             yield from self._compacted_by(commit, standard.policies, "legal by the policies of the base: ")
 
     def _compaction_told(self, commit: Commit, roster: Roster | None) -> Iterator[Offence]:
@@ -654,9 +665,9 @@ class Audit:
             return
         bases = self._store.repository.merge_bases(commit.parents)
         # Histories that share nothing have in common that they began without policies.
-        before = {self._asked_tree(base) for base in bases} or {None}
-        sides = {self._tree_of(parent) for parent in commit.parents}
-        if {self._asked_tree(commit.oid)} == (sides - before or sides):
+        before = {self._tree_at(base) for base in bases} or {None}
+        sides = {self._tree_at(parent) for parent in commit.parents}
+        if {self._tree_at(commit.oid)} == (sides - before or sides):
             return
         self.waiving.add(commit.oid)
         first = self.policies(commit.parents[0])
@@ -665,6 +676,8 @@ class Audit:
             yield self._offence(commit, layout.POLICIES, violation.rule, violation.expected)
         if not offences:
             self._ask(commit, first)
+        own = set.intersection(*({change.path for change in changes} for changes in differing))
+        yield from self._policies_written(commit, first, [c for c in differing[0] if c.path in own])
 
     def _brought_in(self, merge: Commit) -> Iterator[Offence]:
         """What a merge brings to the line, judged by the rights of the line."""
@@ -741,13 +754,14 @@ class Audit:
     ) -> Iterator[Offence]:
         """The steps of a side branch, judged by the rights of the line that they come to."""
         first, *others = merge.parents
-        if not self._only and all(self._trees.get(oid, now.tree) == now.tree for oid in (*side, *others)):
+        known = (self._policies.get(oid, now).tree for oid in (*side, *others))
+        if not self._only and all(tree == now.tree for tree in known):
             return
         also = f", also of the branch that merge {merge.oid[:12]} brings it to"
         paths = self._only.paths if self._only else None
         for step in graph.walk(self._store, [*others, f"^{first}", *self._until], paths=paths):
             begins = len(step.parents) != 1 or not self._is_store(step.parents[0])
-            if begins or not step.changes or self._tree_of(step.parents[0]) == now.tree:
+            if begins or not step.changes or self.policies(step.parents[0]).tree == now.tree:
                 continue
             if self._is_required(now):
                 self._unchecked.append(_Asked(step, self._newest_before(step), (now,), counts=False))
@@ -783,31 +797,36 @@ class Audit:
     # --- the store at a commit --------------------------------------------------------------------
 
     def policies(self, commit: str) -> Policies:
-        """The policies at a commit, parsed once for each tree."""
-        tree = self._tree_of(commit)
-        if tree not in self._policies:
-            snapshot = self._snapshot(commit)
-            self._policies[tree] = assemble(*snapshot.policies()) if snapshot else Policies()
-        return self._policies[tree]
+        """The policies that what comes on top of a commit is judged by."""
+        if commit not in self._policies:
+            written = self._written_at(commit)
+            sound = not (written.broken or written.has_no_admin)
+            self._policies[commit] = written if sound else lookup.policies_at(self._store, commit)
+        return self._policies[commit]
 
-    def _tree_of(self, commit: str) -> str | None:
-        """The tree id of `policies/` at a commit."""
-        if commit not in self._trees:
-            self._trees[commit] = self._asked_tree(commit)
-        return self._trees[commit]
-
-    def _asked_tree(self, commit: str) -> str | None:
-        [found] = self._store.repository.objects.get(
-            [f"{commit}:{self._store.full(layout.POLICIES)}"], largest=0
-        )
-        return found.oid if found and found.kind == "tree" else None
-
-    def _tree(self, commit: Commit) -> str | None:
+    def _policies_after(self, commit: Commit) -> Policies:
         """The same for a commit that has just been judged, from its parent where nothing has changed."""
         same = len(commit.parents) == 1 and not any(
             change.path.startswith(_POLICY_FILES) for change in commit.changes
         )
-        return self._tree_of(commit.parents[0]) if same else self._asked_tree(commit.oid)
+        return self.policies(commit.parents[0] if same else commit.oid)
+
+    def _written_at(self, commit: str) -> Policies:
+        """The policies as a commit has them, parsed once for each tree."""
+        tree = self._tree_at(commit)
+        if tree not in self._written:
+            snapshot = self._snapshot(commit)
+            self._written[tree] = assemble(*snapshot.policies()) if snapshot else Policies()
+        return self._written[tree]
+
+    def _tree_at(self, commit: str) -> str | None:
+        """The tree id of `policies/` at a commit."""
+        if commit in self._policies:
+            return self._policies[commit].tree
+        [found] = self._store.repository.objects.get(
+            [f"{commit}:{self._store.full(layout.POLICIES)}"], largest=0
+        )
+        return found.oid if found and found.kind == "tree" else None
 
     def _snapshot(self, commit: str) -> GitSnapshot | None:
         try:

@@ -11,10 +11,9 @@ from datetime import datetime
 from functools import partial
 from pathlib import Path
 
-from . import lifeline
+from . import lifeline, lookup
 from .answers import Progress
 from .audit import Audit, Offence, Standard
-from .core.policies import assemble
 from .core.rights import known_as
 from .core.waivers import Waiver
 from .errors import BadInput, KtError, NotAStore, ShallowClone
@@ -278,7 +277,7 @@ def _received(store: GitStore, old: str, new: str, now: datetime, pusher: str | 
 
 def _pushed_by(store: GitStore, old: str, new: str, pusher: str) -> Iterator[str]:
     """Who pushes is who acts; what others did comes in by a merge commit of the pusher's."""
-    roster = assemble(*store.at(old).policies()).roster
+    roster = lookup.policies_at(store, old).roster
     line = set(store.repository.rev_list(["--first-parent", new, f"^{old}"]))
     for commit in graph.walk(store, [new, f"^{old}"]):
         if commit.oid not in line or not (commit.changes or len(commit.parents) > 1):
@@ -304,7 +303,7 @@ def _judged_against(
     progress: Progress | None = None,
 ) -> Report:
     revisions = [head, f"^{base}"] if base else [head]
-    standard = Standard(assemble(*store.at(base or head).policies()), now)
+    standard = Standard(lookup.policies_at(store, base or head), now)
     audit = Audit(store, revisions, base, former=partial(lifeline.legal_states, store), standard=standard)
     if base:
         audit.know(_since_forks(store, base, revisions))
@@ -366,7 +365,7 @@ def _judged(
 def _report(
     store: GitStore, audit: Audit, tip: str, found: Sequence[Offence], since: str | None, waivers_at: str
 ) -> Report:
-    waivers = _waivers(store, waivers_at)
+    waivers = lookup.policies_at(store, waivers_at).waivers
     waived = tuple(o for o in found if any(_waives(waiver, o, audit.waiving) for waiver in waivers))
     return Report(
         tip,
@@ -389,13 +388,6 @@ def _waives(waiver: Waiver, offence: Offence, waiving: Container[str]) -> bool:
     if not waiver.covers(offence.commit, offence.rule):
         return False
     return offence.commit not in waiving or waiver.names_whole(offence.commit)
-
-
-def _waivers(store: GitStore, commit: str) -> tuple[Waiver, ...]:
-    try:
-        return assemble(*store.at(commit).policies()).waivers
-    except NotAStore:
-        return ()
 
 
 def _is_line(commits: Sequence[Commit], start: str) -> bool:

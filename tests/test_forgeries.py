@@ -113,6 +113,82 @@ def a_roster_that_is_taken_away(forge: Forge) -> None:
     forge.commit("alice")
 
 
+@forgery("policies", "policies/roster.yaml:1:2: ")
+def a_roster_that_cannot_be_read(forge: Forge) -> None:
+    forge.write("policies/roster.yaml", "{{{\n")
+    forge.commit("boss")
+
+
+@forgery("policies", "policies/roster.yaml: is empty")
+def an_empty_roster(forge: Forge) -> None:
+    forge.write("policies/roster.yaml", "")
+    forge.commit("boss")
+
+
+@forgery("policies", "belongs to both")
+def a_roster_in_which_one_address_is_two_peoples(forge: Forge) -> None:
+    forge.edit("policies/roster.yaml", ("bob@example.com", "alice@example.com"))
+    forge.commit("boss")
+
+
+@forgery("policies", "is a symbolic link")
+def a_roster_that_is_a_link(forge: Forge) -> None:
+    (forge.path / "policies/roster.yaml").unlink()
+    (forge.path / "policies/roster.yaml").symlink_to("other.yaml")
+    forge.commit("boss")
+
+
+@forgery("policies", "policies/settings.yaml")
+def settings_that_cannot_be_read(forge: Forge) -> None:
+    forge.write("policies/settings.yaml", "{{{\n")
+    forge.commit("boss")
+
+
+@forgery("policies", "policies/settings.yaml:9:1: signatures")
+def settings_with_a_value_that_means_nothing(forge: Forge) -> None:
+    forge.write("policies/settings.yaml", f"{SETTINGS}signatures: always\n")
+    forge.commit("boss")
+
+
+@forgery("policies", "policies/waivers.yaml")
+def waivers_that_cannot_be_read(forge: Forge) -> None:
+    forge.write("policies/waivers.yaml", "waivers: [{rule: fork}]\n")
+    forge.commit("boss")
+
+
+@forgery("policies", "an admin of the roster before it (boss)")
+def an_admin_by_a_roster_after_one_that_cannot_be_read(forge: Forge) -> None:
+    forge.write("policies/roster.yaml", "{{{\n")
+    forge.commit("boss")
+    forge.write(
+        "policies/roster.yaml", ROSTER.replace("home.example], roles: [", "home.example], roles: [admin, ")
+    )
+    forge.commit("alice")
+
+
+@forgery("not_allowed", "mallory@example.com is not on the roster")
+def a_claim_where_the_roster_cannot_be_read(forge: Forge) -> None:
+    forge.as_kt_does("alice", "claim", "--id", "esc_one")
+    claimed = forge.read(ONE).replace("claimed_by: alice", "claimed_by: mallory@example.com")
+    git("reset", "--quiet", "--hard", cwd=forge.path)
+    forge.write("policies/roster.yaml", "{{{\n")
+    forge.commit("boss")
+    forge.write(ONE, claimed)
+    forge.commit("mallory")
+
+
+@forgery("policies", "somebody with the role admin (boss)")
+def a_last_admin_who_gives_up_the_role(forge: Forge) -> None:
+    forge.edit("policies/roster.yaml", (r"roles: \[admin\]", "roles: []"))
+    forge.commit("boss")
+
+
+@forgery("policies", "somebody with the role admin (boss)")
+def a_roster_with_nobody(forge: Forge) -> None:
+    forge.write("policies/roster.yaml", "users: []\n")
+    forge.commit("boss")
+
+
 @forgery("not_allowed")
 def an_escalation_raised_by_a_reviewer(forge: Forge) -> None:
     forge.as_kt_does("gw", "raise", "--request-id", "new", "--reason-code", "a.b")
@@ -791,7 +867,7 @@ def a_waiver_by_a_reviewer(forge: Forge) -> None:
 def waive(forge: Forge, *accepted: tuple[str, str]) -> None:
     """Write waivers, which are not committed yet."""
     lines = [f"  - {{commit: {commit}, rule: {rule}, reason: so be it}}\n" for commit, rule in accepted]
-    forge.write("policies/waivers.yaml", f"waivers:\n{''.join(lines)}")
+    forge.write("policies/waivers.yaml", f"waivers:\n{''.join(lines)}" if lines else "waivers: []\n")
 
 
 def raw_commit(forge: Forge, *pairs: tuple[str, str]) -> None:
@@ -1047,6 +1123,51 @@ def test_policies_that_a_merge_by_an_admin_brings_in_are_legal(forge: Forge) -> 
     forge.git("switch", "--quiet", "-")
     forge.git("merge", "--quiet", "--no-ff", "-m", "merge", "side", who="boss")
     assert kt("verify", "--json", cwd=forge.path).json["violations"] == []
+
+
+def test_a_file_that_cannot_be_read_is_mended_by_an_admin_of_the_last_that_could(forge: Forge) -> None:
+    forge.write("policies/roster.yaml", "{{{\n")
+    forge.commit("boss")
+    broken = kt("claim", "--id", "esc_one", "--json", cwd=forge.path, env=identity("alice"))
+    assert broken.code == 2 and broken.error["code"] == "broken_policies"
+    forge.write("policies/roster.yaml", ROSTER)
+    forge.commit("boss")
+    assert rules_of(forge, "--afresh") == ["policies"]
+    forge.kt("alice", "claim", "--id", "esc_one")
+    # What is broken again falls back to the last that could be read, not to the one of before.
+    forge.edit("policies/roster.yaml", (r"  - \{user_id: bob, .*\n", ""), (r", bob\]", "]"))
+    forge.commit("boss")
+    forge.write("policies/roster.yaml", "{{{\n")
+    forge.commit("boss")
+    forge.edit(ONE, ("claimed_by: alice", "claimed_by: bob"))
+    forge.commit("bob")
+    assert rules_of(forge, "--afresh") == ["policies", "policies", "not_allowed"]
+
+
+def test_who_was_admin_last_may_change_policies_where_nobody_is(forge: Forge) -> None:
+    server = forge.path.parent / "none.git"
+    forge.edit("policies/roster.yaml", (r"roles: \[admin\]", "roles: []"))
+    forge.commit("boss")
+    git("clone", "--quiet", "--bare", str(forge.path), str(server), cwd=forge.path)
+    forge.write("policies/roster.yaml", ROSTER)
+    forge.commit("boss")
+    assert rules_of(forge, "--afresh") == ["policies"]
+    assert kt("check", f"{git('rev-parse', 'main', cwd=server)}..HEAD", cwd=forge.path).code == 0
+    forge.git("reset", "--quiet", "--hard", "HEAD^")
+    forge.write("policies/roster.yaml", ROSTER)
+    forge.commit("alice")
+    assert rules_of(forge, "--afresh") == ["policies", "policies"]
+
+
+def test_a_store_that_begins_with_a_roster_that_cannot_be_read_has_none(tmp_path: Path) -> None:
+    forge = Forge.__new__(Forge)
+    forge.path = tmp_path / "store"
+    git("init", "--quiet", str(forge.path), cwd=tmp_path)
+    forge.write("policies/roster.yaml", "{{{\n")
+    forge.commit("boss")
+    forge.write("policies/roster.yaml", ROSTER)
+    forge.commit("alice")
+    assert rules_of(forge) == ["policies"]
 
 
 def test_a_damage_that_an_admin_restores_is_one_violation_that_can_be_waived(forge: Forge) -> None:

@@ -43,6 +43,18 @@ def test_what_is_not_signed_is_a_violation_where_it_must_be(signed: Forge) -> No
     assert_refused(signed, server, "unsigned")
 
 
+def test_settings_that_cannot_be_read_ask_for_what_the_last_ones_asked(signed: Forge) -> None:
+    server = serve(signed)
+    signed.as_kt_does_unsigned("bob", "claim", "--id", "esc_one")
+    signed.git("stash", "--quiet")
+    signed.write("policies/settings.yaml", "{{{\n")
+    signed.commit("boss")
+    signed.git("stash", "pop", "--quiet")
+    signed.git("config", "commit.gpgsign", "false")
+    signed.commit("bob")
+    assert_refused(signed, server, "unsigned")
+
+
 def test_a_good_signature_by_somebody_elses_key_is_a_violation(signed: Forge) -> None:
     server = serve(signed)
     sign_as(signed, "boss")

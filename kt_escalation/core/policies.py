@@ -21,7 +21,11 @@ _M = TypeVar("_M", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Policies:
-    """What holds at one commit. ``roster`` is None where there is none, and roles are not asked."""
+    """What holds at one commit. ``roster`` is None where there is none, and roles are not asked.
+
+    ``keepers`` is the last roster that had an admin, where this one has none and that is known: its admins
+    are who may change policies.
+    """
 
     tree: str | None = None
     packs: tuple[Pack, ...] = ()
@@ -30,6 +34,17 @@ class Policies:
     settings: Settings = Settings()
     waivers: tuple[Waiver, ...] = ()
     faults: tuple[Fault, ...] = ()
+    keepers: Roster | None = None
+
+    @property
+    def broken(self) -> Mapping[str, Fault]:
+        """What is wrong with each of roster, settings and waivers that nobody can go by, by path."""
+        return {fault.file: fault for fault in reversed(self.faults) if fault.file in OURS}
+
+    @property
+    def has_no_admin(self) -> bool:
+        """Whether there is a roster, and nobody on it is admin."""
+        return self.roster is not None and not self.roster.with_role("admin")
 
     def require_sound(self) -> None:
         """Raise BrokenPolicies if the roster or the settings cannot be read (design, section 6)."""

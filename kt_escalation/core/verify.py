@@ -7,7 +7,7 @@ accepts, by the same function.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -17,6 +17,7 @@ from . import deadlines, difference, ids, sweep, transitions
 from .events import Raisable
 from .model import Draft, Fallback, Record, Review, Route
 from .policies import Policies
+from .policies_file import ROSTER
 from .rights import Act, act, known_as
 from .times import format_time
 
@@ -112,13 +113,32 @@ def judge_policies(author: str, parent: Policies) -> tuple[Violation, ...]:
 
     The first roster is free (design, section 6).
     """
-    if parent.roster is None:
+    roster = parent.keepers or parent.roster
+    if roster is None:
         return ()
-    user = parent.roster.by_id.get(known_as(author, parent.roster))
+    user = roster.by_id.get(known_as(author, roster))
     if user and "admin" in user.roles:
         return ()
-    admins = ", ".join(parent.roster.with_role("admin")) or "nobody"
+    admins = ", ".join(roster.with_role("admin")) or "nobody"
     return (Violation("policies", f"an admin of the roster before it ({admins})"),)
+
+
+def judge_written(
+    parent: Policies, written: Policies, files: Iterable[str]
+) -> Iterator[tuple[str, Violation]]:
+    """What is wrong with what a change makes of some files below `policies/`, whoever makes it, by path.
+
+    By a file that cannot be read, and by a roster without an admin where there was one, nobody could go on.
+    """
+    for path in sorted(files):
+        if path in written.broken:
+            yield path, Violation("policies", f"a file that can be read; {written.broken[path]}")
+        elif path == ROSTER and written.has_no_admin and parent.roster and not parent.has_no_admin:
+            were = ", ".join(parent.roster.with_role("admin"))
+            yield (
+                path,
+                Violation("policies", f"somebody with the role admin ({were}); enrol another admin first"),
+            )
 
 
 def _birth(after: Record, context: Context) -> tuple[Violation, ...]:
