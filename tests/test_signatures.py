@@ -107,6 +107,25 @@ def test_a_signature_that_was_tampered_with_is_a_violation(signed: Forge) -> Non
     assert_refused(signed, server, "signature")
 
 
+@pytest.mark.parametrize("nonsense", ["nonsense", "", "-----BEGIN SSH SIGNATURE-----\n AAAA"])
+def test_what_is_no_signature_is_told_and_hides_no_other(signed: Forge, nonsense: str) -> None:
+    server = serve(signed)
+    sign_as(signed, "alice")
+    signed.kt("alice", "claim", "--id", "esc_one")
+    signed.git("config", "commit.gpgsign", "false")
+    signed.kt("bob", "note", "--id", "esc_two", "--text", "hm")
+    raw = git("cat-file", "commit", "HEAD", cwd=signed.path)
+    path = signed.path.parent / "forged"
+    path.write_text(raw.replace("\n\n", f"\ngpgsig {nonsense}\n\n", 1) + "\n")
+    forged = git("hash-object", "-t", "commit", "-w", "--literally", str(path), cwd=signed.path)
+    git("update-ref", "refs/heads/main", forged, cwd=signed.path)
+    signed.git("config", "commit.gpgsign", "true")
+    signed.kt("alice", "note", "--id", "esc_one", "--text", "mine")
+    said = "it is bad" if "BEGIN" in nonsense else "what stands in its place is none"
+    assert_refused(signed, server, "signature", said)
+    assert rules_of(signed, "--afresh") == ["signature"]
+
+
 def test_a_key_that_was_taken_away_does_not_act_through_an_older_branch(signed: Forge) -> None:
     server = serve(signed)
     sign_as(signed, "alice")

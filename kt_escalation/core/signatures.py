@@ -25,6 +25,7 @@ RULES = frozenset({"unsigned", "signature", "backdated"})
 _HOLDS = frozenset({"G", "U", "Y"})
 _WORDS = {
     "B": "it is bad",
+    "-": "what stands in its place is none",
     "X": "it has expired",
     "R": "its key was revoked",
     "E": "its key is not known here; import it with `gpg --import`",
@@ -35,8 +36,9 @@ _WORDS = {
 class Signature:
     """What git says of a commit's signature.
 
-    ``verdict`` is that of `git log` (``%G?``), ``keys`` the fingerprints of the key and of its primary
-    key. ``made`` and ``expired`` (seconds since 1970) are told of a key that has expired by now.
+    ``verdict`` is that of `git log` (``%G?``), or ``-`` for what is no signature at all; ``keys`` are the
+    fingerprints of the key and of its primary key. ``made`` and ``expired`` (seconds since 1970) are told of
+    a key that has expired by now.
     """
 
     verdict: str

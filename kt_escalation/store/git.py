@@ -754,21 +754,33 @@ class Repository:
         The verdict is that of `git log` (``%G?``; ``%GF`` and ``%GP`` are the keys). Nobody is trusted
         by name here: an SSH key that holds is ``U``, whoever it belongs to. Of a key that has expired
         by now it is also told when the signature was made and when the key expired, in seconds since 1970.
+        What git cannot read as a signature has the verdict ``-``, which git has no letter for.
         """
         for some in chunks(commits, _SIGNATURES_AT_ONCE):
-            done = self._run(
-                "-c",
-                f"gpg.ssh.allowedSignersFile={os.devnull}",
-                "log",
-                "--no-walk=unsorted",
-                "--no-show-signature",
-                "--format=%H %G? %GF %GP",
-                *some,
-            )
-            for line in done.text.split("\n"):
+            for line in self._signatures(some):
                 oid, verdict, *keys = line.split(" ")
                 times = self._key_expiry(oid) if verdict == "Y" else (None, None)
                 yield oid, (verdict, tuple(key for key in keys if key), *times)
+
+    def _signatures(self, commits: Sequence[str]) -> list[str]:
+        """A line of git's for each commit. git gives up at a signature that it cannot read, and tells no more."""
+        done = self._run(
+            "-c",
+            f"gpg.ssh.allowedSignersFile={os.devnull}",
+            "log",
+            "--no-walk=unsorted",
+            "--no-show-signature",
+            "--format=%H %G? %GF %GP",
+            *commits,
+        )
+        if done.status == 0:
+            return done.text.split("\n")
+        if len(commits) > 1:
+            half = len(commits) // 2
+            return [*self._signatures(commits[:half]), *self._signatures(commits[half:])]
+        if "incompatible signature" not in done.err:
+            raise GitFailed(command="log", words=done.words)
+        return [f"{commits[0]} -"]
 
     def _key_expiry(self, commit: str) -> tuple[int | None, int | None]:
         """When an OpenPGP signature was made and when its key expired (GnuPG, doc/DETAILS)."""
