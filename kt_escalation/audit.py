@@ -180,8 +180,8 @@ class Audit:
         # Merges that are not on the tip's first-parent line, until one on it brings them there.
         self._merges: dict[str, Commit] = {}
         self._starts: list[Commit] = []
-        #: The commits that change what is waived.
-        self.waiving: set[str] = set()
+        #: The commits that change what is waived, parents first.
+        self.waiving: dict[str, None] = {}
 
     def know(self, commits: Iterable[Commit]) -> None:
         """Take the steps of commits as they are, parents before children: what the judged ones build on."""
@@ -257,7 +257,7 @@ class Audit:
                 yield from self._imported(commit, name, news)
             yield from self._policies_written(commit, Policies(), commit.changes)
             self._starts.append(commit)
-            self.waiving.add(commit.oid)
+            self.waiving[commit.oid] = None
             return
         if any(change.path.startswith(_POLICY_FILES) for change in commit.changes):
             yield from self._policy_change(commit, parent)
@@ -474,7 +474,7 @@ class Audit:
 
     def _policy_change(self, commit: Commit, parent: str) -> Iterator[Offence]:
         if any(change.path == WAIVERS for change in commit.changes):
-            self.waiving.add(commit.oid)
+            self.waiving[commit.oid] = None
         offences = [
             self._offence(commit, layout.POLICIES, violation.rule, violation.expected)
             for violation in verify.judge_policies(commit.email, self.policies(parent))
@@ -669,7 +669,7 @@ class Audit:
         sides = {self._tree_at(parent) for parent in commit.parents}
         if {self._tree_at(commit.oid)} == (sides - before or sides):
             return
-        self.waiving.add(commit.oid)
+        self.waiving[commit.oid] = None
         first = self.policies(commit.parents[0])
         offences = verify.judge_policies(commit.email, first)
         for violation in offences:

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -14,16 +14,25 @@ from pathlib import Path
 from . import lifeline, lookup
 from .answers import Progress
 from .audit import Audit, Offence, Standard
+from .core import signatures
+from .core.policies_file import WAIVERS
 from .core.rights import known_as
 from .core.waivers import Waiver
 from .errors import BadInput, KtError, NotAStore, ShallowClone
 from .store import graph, layout, notebook, server_hook
 from .store.gitstore import GitSnapshot, GitStore, root_of
 from .store.graph import Commit
+from .store.notebook import Verified
 from .store.port import PROPOSALS, Entry
 
 #: How long the remote may take to say which branch is the store's, in seconds.
 ASK_SECONDS = 30.0
+
+# The rules that a change of policies breaks.
+_OF_POLICIES = signatures.RULES | {"policies"}
+
+# A commit that was clean or waived, and what was waived up to it.
+_Known = tuple[str, tuple[Offence, ...]]
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,10 @@ class Signatures:
 
 @dataclass(frozen=True)
 class Report:
-    """What was judged, and what was found: violations, and those that a waiver accepts."""
+    """What was judged, and what was found: violations, and those that a waiver accepts.
+
+    ``notes`` say what the judge cannot decide by itself.
+    """
 
     revision: str
     commits: int
@@ -48,6 +60,7 @@ class Report:
     violations: tuple[Offence, ...]
     waived: tuple[Offence, ...] = ()
     since: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def clean(self) -> bool:
@@ -65,55 +78,102 @@ def verify(
 ) -> Report:
     """Judge the whole history up to HEAD, or a range such as ``A..B``.
 
-    Without a range the clone remembers the last tip that was clean or waived: the next run looks at
-    what is new since, unless ``afresh``. ``require_signatures`` asks for them where the settings do not.
-    ``progress`` is told of commits; from the start again where what is new does not suffice. Raises ShallowClone, BadInput, NotAStore.
+    Without a range the clone remembers the last commit of the published branch that was clean or waived: the
+    next run looks at what is new since, unless ``afresh``. ``require_signatures`` asks for them where the
+    settings do not. ``progress`` is told of commits; from the start again where what is new does not suffice.
+    Raises ShallowClone, BadInput, NotAStore.
     """
     store = _open(path)
     try:
         start, tip = _range(store, wanted)
+        _require_store(store, tip)
         if start is not None:
             return _judged(store, tip, [tip, f"^{start}"], require_signatures, progress, since=start)
-        branch, ends = store.branch or "", _ends(store)
-        known = None if afresh or require_signatures else notebook.verified(store.lock_folder, branch)
-        if known is not None and store.repository.commit_of(known) is None:
-            known = None
-        is_end = not ends or tip in ends
-        report = _since(store, tip, known, require_signatures, progress, is_end=is_end)
-        if report.clean and is_end:
-            notebook.remember_verified(store.lock_folder, branch, tip)
+        known = None if afresh or require_signatures else _known(store)
+        goes_on = known is not None and store.repository.is_ancestor(known[0], tip)
+        report = _since(store, tip, known if goes_on else None, require_signatures, progress)
+        end = _end(store, tip)
+        if end is None:
+            return report
+        if known is not None and not (goes_on if end == tip else store.repository.is_ancestor(known[0], end)):
+            return replace(report, violations=(_rewritten(store, end, known[0]), *report.violations))
+        if report.clean:
+            _remember(store, report, end, goes_on=known is None or goes_on)
         return report
     finally:
         store.close()
 
 
-def _ends(store: GitStore) -> set[str]:
-    """Where the store branch ends here and on the remote: what is remembered is about that branch."""
-    branch, remote = store.branch, store.remote
-    refs = [f"refs/heads/{branch}"] if branch else []
-    refs += [f"refs/remotes/{remote}/{branch}"] if branch and remote else []
-    return {commit for ref in refs if (commit := store.repository.commit_of(ref)) is not None}
+def _require_store(store: GitStore, tip: str) -> None:
+    """Raise NotAStore where no commit ever held one; a store that was deleted is for the judge."""
+    try:
+        store.at(tip)
+    except NotAStore:
+        if not store.repository.rev_list(["--max-count=1", tip, "--", *graph.folders(store)]):
+            raise
+
+
+def _known(store: GitStore) -> _Known | None:
+    """What this clone remembers of the store branch, None where that is gone."""
+    known = notebook.verified(store.lock_folder, store.branch)
+    if known is None or store.repository.commit_of(known.commit) is None:
+        return None
+    try:
+        return known.commit, tuple(Offence(**offence) for offence in known.waived)
+    except TypeError:
+        return None
+
+
+def _end(store: GitStore, tip: str) -> str | None:
+    """Where the store branch ends for everybody, None if that is not known here.
+
+    On the remote, as last seen; without one in this repository, for want of a branch at the tip.
+    """
+    if store.branch is None:
+        return None if store.remote else tip
+    where = f"remotes/{store.remote}" if store.remote else "heads"
+    return store.repository.tip_of(f"refs/{where}/{store.branch}")
 
 
 def _since(
-    store: GitStore, tip: str, known: str | None, signed: bool, progress: Progress | None, *, is_end: bool
+    store: GitStore, tip: str, known: _Known | None, signed: bool, progress: Progress | None
 ) -> Report:
-    """What is new since a tip that was clean; of an end of the branch also that it is gone from history."""
+    """What is new since what was clean, with what was waived then."""
     if known is None:
         return _judged(store, tip, [tip], signed, progress)
-    if not store.repository.is_ancestor(known, tip):
-        whole = _judged(store, tip, [tip], signed, progress)
-        if not is_end:
-            return whole
-        expected = f"a history that contains {known[:12]}, which was verified in this clone"
-        rewritten = Offence(tip, "", layout.QUEUE, "rewritten", expected)
-        return replace(whole, violations=(rewritten, *whole.violations))
-    new = list(graph.walk(store, [tip, f"^{known}"]))
-    if not _is_line(new, known):
-        # A branch from before it may touch what was verified: only the whole tells.
-        return _judged(store, tip, [tip], signed, progress)
-    report = _judged(store, tip, [tip, f"^{known}"], signed, progress, since=known)
-    return report if report.clean and not report.waived else _judged(store, tip, [tip], signed, progress)
+    start, waived = known
+    new = list(graph.walk(store, [tip, f"^{start}"]))
+    waivers = {store.repository.objects.id_of(f"{at}:{store.full(WAIVERS)}") for at in (start, tip)}
+    # A branch from before it may touch what was verified, and what is waived no more is a violation again:
+    # then only the whole tells.
+    if _is_line(new, start) and len(waivers) == 1:
+        report = _judged(store, tip, [tip, f"^{start}"], signed, progress, since=start)
+        if report.clean and not report.waived:
+            return replace(report, waived=waived)
+    return _judged(store, tip, [tip], signed, progress)
+
+
+def _rewritten(store: GitStore, end: str, known: str) -> Offence:
+    expected = (
+        f"a history that contains {known[:12]}, which was verified in this clone: ask whoever may rewrite "
+        "the branch; if it was meant, `kt escalation verify --afresh` judges it anew and goes on from there"
+    )
+    return Offence(end, store.repository.email_of(end), store.full(layout.QUEUE), "rewritten", expected)
+
+
+def _remember(store: GitStore, report: Report, end: str, *, goes_on: bool) -> None:
+    """Remember what everybody has of what was found clean; what is only here may be taken back.
+
+    ``goes_on`` says that what was judged holds what is remembered.
+    """
+    tip = report.revision
+    ahead = end != tip and store.repository.is_ancestor(end, tip)
+    if ahead and not report.waived:
+        # Had something been waived, it could be by waivers that are only here as well.
+        notebook.remember_verified(store.lock_folder, store.branch, Verified(end))
+    elif goes_on and (end == tip or (not ahead and store.repository.is_ancestor(tip, end))):
+        waived = tuple(asdict(offence) for offence in report.waived)
+        notebook.remember_verified(store.lock_folder, store.branch, Verified(tip, waived))
 
 
 def check(
@@ -131,9 +191,19 @@ def check(
     store = _open(path)
     try:
         base, head = _pull_request(store, wanted)
-        return _judged_against(store, base, head, now, progress=progress)
+        report = _judged_against(store, base, head, now, progress=progress)
+        return replace(report, notes=tuple(_notes(store, base, head)))
     finally:
         store.close()
+
+
+def _notes(store: GitStore, base: str, head: str) -> Iterator[str]:
+    """What depends on how the head comes in, which a pull request does not say."""
+    if store.repository.is_ancestor(base, head) and not store.repository.follows(base, head):
+        yield (
+            f"{head[:12]} has merged {base[:12]} into itself, so the server's hook takes it by a merge commit on "
+            "the store branch (`git merge --no-ff`) and refuses it as a fast-forward"
+        )
 
 
 @dataclass(frozen=True)
@@ -302,6 +372,7 @@ def _judged_against(
     now: datetime,
     progress: Progress | None = None,
 ) -> Report:
+    store.at(base or head)
     revisions = [head, f"^{base}"] if base else [head]
     standard = Standard(lookup.policies_at(store, base or head), now)
     audit = Audit(store, revisions, base, former=partial(lifeline.legal_states, store), standard=standard)
@@ -330,10 +401,17 @@ def _moved(store: GitStore, base: str, head: str) -> Iterator[Offence]:
         return
     mine = {layout.id_of(change.path) for change in graph.differences(store, fork, head)}
     theirs = {layout.id_of(change.path) for change in graph.differences(store, fork, base)}
+    names = sorted(filter(None, mine & theirs))
+    if not names:
+        return
     there = store.at(base)
-    for name in sorted(filter(None, mine & theirs)):
+    new = list(graph.walk(store, [head, f"^{base}"]))
+    last = {layout.id_of(change.path): commit for commit in new for change in commit.changes}
+    for name in names:
+        # What only a merge brings is the merge's.
+        by = last.get(name, new[-1])
         expected = f"the state that the base has by now: {_told(there, name)}"
-        yield Offence(head, "", store.full(layout.open_path(name)), "moved", expected, name)
+        yield Offence(by.oid, by.email, store.full(layout.open_path(name)), "moved", expected, name)
 
 
 def _told(snapshot: GitSnapshot, name: str) -> str:
@@ -366,6 +444,8 @@ def _report(
     store: GitStore, audit: Audit, tip: str, found: Sequence[Offence], since: str | None, waivers_at: str
 ) -> Report:
     waivers = lookup.policies_at(store, waivers_at).waivers
+    if waivers_at == tip:
+        waivers = _counting(store, audit, found, waivers)
     waived = tuple(o for o in found if any(_waives(waiver, o, audit.waiving) for waiver in waivers))
     return Report(
         tip,
@@ -378,6 +458,29 @@ def _report(
         waived,
         since,
     )
+
+
+def _counting(
+    store: GitStore, audit: Audit, found: Sequence[Offence], waivers: tuple[Waiver, ...]
+) -> tuple[Waiver, ...]:
+    """Those of the waivers that came by a legal change, or by one that such a waiver accepts."""
+    against = [o for o in found if o.commit in audit.waiving and o.rule in _OF_POLICIES]
+    added = {oid: _added(store, oid) for oid in audit.waiving} if against else {}
+    last = {waiver: oid for oid, some in added.items() for waiver in some}
+    while True:
+        illegal = {offence.commit for offence in against}
+        counting = tuple(waiver for waiver in waivers if last.get(waiver) not in illegal)
+        left = [o for o in against if not any(_waives(waiver, o, audit.waiving) for waiver in counting)]
+        if left == against:
+            return counting
+        against = left
+
+
+def _added(store: GitStore, commit: str) -> set[Waiver]:
+    """The waivers that a commit has and none of its parents."""
+    [line] = store.repository.parents([f"{commit}^!"])
+    here, *before = (set(lookup.policies_at(store, oid).waivers) for oid in line.split())
+    return here.difference(*before)
 
 
 def _waives(waiver: Waiver, offence: Offence, waiving: Container[str]) -> bool:
@@ -410,7 +513,8 @@ def _open(path: str | os.PathLike[str]) -> GitStore:
 
 def _range(store: GitStore, wanted: str | None) -> tuple[str | None, str]:
     if wanted is None:
-        return None, _commit(store, "HEAD")
+        # Where nothing is checked out yet, what the store branch has elsewhere.
+        return None, store.repository.commit_of("HEAD") or store.read().revision
     start, dots, end = wanted.partition("..")
     if not dots:
         return None, _commit(store, wanted)

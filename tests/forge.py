@@ -203,5 +203,11 @@ def sign_as(forge: Forge, who: str) -> None:
         forge.git("config", key, value)
 
 
+def waive(forge: Forge, *accepted: tuple[str, str]) -> None:
+    """Write waivers, which are not committed yet."""
+    lines = [f"  - {{commit: {commit}, rule: {rule}, reason: so be it}}\n" for commit, rule in accepted]
+    forge.write("policies/waivers.yaml", f"waivers:\n{''.join(lines)}" if lines else "waivers: []\n")
+
+
 def rules_of(forge: Forge, *args: str) -> list[str]:
     return [found["rule"] for found in kt("verify", *args, "--json", cwd=forge.path).json["violations"]]

@@ -21,6 +21,7 @@ from forge import (
     push,
     rules_of,
     side,
+    waive,
 )
 from lab import git, kt
 
@@ -862,12 +863,6 @@ def a_waiver_by_a_reviewer(forge: Forge) -> None:
     bad = forge.commit("alice")
     waive(forge, (bad, "transition"))
     forge.commit("alice")
-
-
-def waive(forge: Forge, *accepted: tuple[str, str]) -> None:
-    """Write waivers, which are not committed yet."""
-    lines = [f"  - {{commit: {commit}, rule: {rule}, reason: so be it}}\n" for commit, rule in accepted]
-    forge.write("policies/waivers.yaml", f"waivers:\n{''.join(lines)}" if lines else "waivers: []\n")
 
 
 def raw_commit(forge: Forge, *pairs: tuple[str, str]) -> None:

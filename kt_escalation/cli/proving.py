@@ -247,6 +247,8 @@ def _tell(report: Report, form: str, output: str | None) -> None:
         for offence in report.violations:
             click.echo(visible(told(offence)))
     if form != "json" or output is not None:
+        for note in report.notes:
+            warn(f"note: {note}")
         warn(_summary(report))
 
 
@@ -296,6 +298,7 @@ def _as_json(report: Report) -> dict[str, Any]:
         "people": list(report.people),
         "violations": [_offence(offence) for offence in report.violations],
         "waived": [_offence(offence) for offence in report.waived],
+        "notes": list(report.notes),
     }
 
 

@@ -426,6 +426,10 @@ class Repository:
         done = self._run("log", "-z", "--format=%ae", *revisions)
         return frozenset(done.text.split("\0")) - {""}
 
+    def email_of(self, commit: str) -> str:
+        """The author's e-mail of a commit."""
+        return self._run("log", "--no-walk", "--no-show-signature", "--format=%ae", commit).text
+
     def changed(self, old: str, new: str) -> frozenset[str]:
         """All paths that differ between two commits."""
         done = self._run("diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new)

@@ -2,37 +2,51 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 _VERIFIED = "verified"
 
 
-def verified(folder: Path, branch: str) -> str | None:
-    """The last tip of a branch that was found clean or waived, None if none is remembered."""
-    return _read(folder).get(branch)
+@dataclass(frozen=True)
+class Verified:
+    """The last commit of a branch that was found clean or waived, and what was waived up to it, as JSON values."""
+
+    commit: str
+    waived: tuple[Mapping[str, Any], ...] = ()
 
 
-def remember_verified(folder: Path, branch: str, commit: str) -> None:
-    """Remember a branch's tip; that it cannot be written costs the next run time and nothing else."""
-    known = {**_read(folder), branch: commit}
+def verified(folder: Path, branch: str | None) -> Verified | None:
+    """What is remembered of a branch (None: of no branch), None if nothing is."""
+    found = _read(folder).get(branch or "")
+    if not isinstance(found, dict) or not re.fullmatch("[0-9a-f]{40,64}", str(found.get("commit"))):
+        return None
+    return Verified(found["commit"], tuple(found.get("waived", ())))
+
+
+def remember_verified(folder: Path, branch: str | None, known: Verified) -> None:
+    """Remember it of a branch; that it cannot be written costs the next run time and nothing else."""
+    text = json.dumps({**_read(folder), branch or "": asdict(known)})
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=folder, prefix=_VERIFIED)
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.writelines(f"{oid} {branch}\n" for branch, oid in known.items())
+        with os.fdopen(handle, "w", encoding="ascii") as file:
+            file.write(text)
         os.replace(name, folder / _VERIFIED)  # noqa: PTH105 - one step, whoever reads meanwhile
     except OSError:
         return
 
 
-def _read(folder: Path) -> dict[str, str]:
-    """Tips by branch; a line that is none is left out."""
+def _read(folder: Path) -> dict[str, Any]:
+    """What is remembered, by branch; nothing where it cannot be read."""
     try:
-        text = (folder / _VERIFIED).read_text("utf-8", errors="surrogateescape")
-    except OSError:
+        found = json.loads((folder / _VERIFIED).read_bytes())
+    except (OSError, ValueError):
         return {}
-    found = re.findall(r"^([0-9a-f]{40}(?:[0-9a-f]{24})?)(?: (.*))?$", text, re.MULTILINE)
-    return {branch: oid for oid, branch in found}
+    return found if isinstance(found, dict) else {}
