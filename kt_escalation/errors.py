@@ -7,7 +7,7 @@ and ``hint``. Each class says once what happened and what to do next; whoever ra
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -70,6 +70,17 @@ class KtError(Exception):
         """The body of ``{"error": …}``: code, message, and the facts."""
         facts = {key: value for key, value in self.facts.items() if key not in ("says", "hint")}
         return {"code": self.code, "message": self.message, **facts}
+
+
+def codes() -> frozenset[str]:
+    """The codes of all errors, which are a closed list."""
+
+    def below(kind: type[KtError]) -> Iterator[str]:
+        yield kind.code
+        for other in kind.__subclasses__():
+            yield from below(other)
+
+    return frozenset(below(KtError))
 
 
 # --- exit 1: the answer is no ---------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -37,17 +37,31 @@ class Moved:
     would_be: Explanation
 
 
-def lint(path: str | os.PathLike[str] = ".") -> tuple[Fault, ...]:
-    """Every fault in the working tree's `policies/`, by its path from the repository's top.
+@dataclass(frozen=True)
+class Linted:
+    """Every fault in `policies/`, and what is legal there and most likely not meant."""
+
+    faults: tuple[Fault, ...]
+    warnings: tuple[Fault, ...]
+
+
+def lint(path: str | os.PathLike[str] = ".") -> Linted:
+    """What is wrong in the working tree's `policies/`, by its path from the repository's top.
 
     Raises BadInput, NotAStore.
     """
     store = GitStore(Path(path))
     try:
-        folder = (store.repository.toplevel or Path(path)) / store.full("policies")
-        return tuple(
-            replace(fault, file=store.full(fault.file)) for fault in faults.lint(policy_files(folder))
-        )
+        files = policy_files((store.repository.toplevel or Path(path)) / store.full("policies"))
+        shallow = store.repository.is_shallow
+
+        def is_commit(name: str) -> bool:
+            return shallow or store.repository.commit_of(name) is not None
+
+        def placed(found: Iterable[Fault]) -> tuple[Fault, ...]:
+            return tuple(replace(fault, file=store.full(fault.file)) for fault in found)
+
+        return Linted(placed(faults.lint(files, is_commit)), placed(faults.warnings(files)))
     finally:
         store.close()
 

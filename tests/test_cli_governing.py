@@ -651,6 +651,46 @@ def test_lint_reports_every_fault_at_once_with_its_place(lab: Lab) -> None:
     assert len(noted) == len(FAULTS) + 1
 
 
+def test_lint_finds_waivers_that_can_accept_nothing(lab: Lab) -> None:
+    clone = lab.clone("alice")
+    good = git("rev-parse", "--short=12", "HEAD", cwd=clone)
+    write(
+        clone,
+        waivers=f"waivers:\n  - {{commit: {good}, rule: fork, reason: r}}\n"
+        "  - {commit: abcdef1, rule: fork, reason: r}\n"
+        f"  - {{commit: {good}, rule: nonsense, reason: r}}\n"
+        f"  - {{commit: {good}, rule: not_allowed, reason: r}}\n",
+    )
+    found = kt_policy("lint", "--json", cwd=clone).json["faults"]
+    assert [(fault["line"], fault["message"].partition(";")[0]) for fault in found] == [
+        (3, "waivers[1].commit: abcdef1 names no commit, or more than one"),
+        (4, "waivers[2].rule: nonsense is no rule"),
+    ]
+    shallow = lab.clone("shallow", "--depth", "1")
+    write(shallow, waivers="waivers: [{commit: abcdef1, rule: fork, reason: r}]\n")
+    assert kt_policy("lint", cwd=shallow).code == 0, "what is not here may be elsewhere"
+
+
+def test_lint_says_where_an_id_of_digits_alone_wants_quotes(lab: Lab) -> None:
+    clone = lab.clone("alice")
+    write(clone, waivers="waivers:\n  - {commit: 1234567, rule: fork, reason: r}\n")
+    [found] = kt_policy("lint", "--json", cwd=clone).json["faults"]
+    assert (found["line"], found["message"]) == (
+        2,
+        "waivers[0].commit: must be text, in quotes where it looks like something else",
+    )
+
+
+def test_lint_warns_of_a_roster_on_which_nobody_is_admin(lab: Lab) -> None:
+    clone = lab.clone("alice")
+    write(clone, roster=ROSTER.replace("roles: [admin]", "roles: [reviewer]"))
+    ran = kt_policy("lint", cwd=clone)
+    assert ran.code == 0 and ran.out == ""
+    assert "warning: policies/roster.yaml:4:1: nobody has the role admin" in ran.err
+    warned = kt_policy("lint", "--json", cwd=clone).json
+    assert warned["ok"] is True and [one["line"] for one in warned["warnings"]] == [4]
+
+
 def test_lint_of_sound_policies_and_of_none(lab: Lab) -> None:
     clone = lab.clone("alice")
     write(clone, roster=ROSTER, settings=SETTINGS)

@@ -99,7 +99,7 @@ BROKEN = {
     5: "verdict is missing",
     6: "'yesterday at noon' is not an RFC 3339 time",
     7: "'2026-02-30T10:00:00Z' is not a time that exists",
-    8: "request_id: Input should be a valid string",
+    8: "request_id: must be text, in quotes where it looks like something else",
     9: "reason_code",
     10: "metadata.escalation_routing: needs exactly one of team_id and user_id, has both",
     11: "event_context.messages: a raw prompt never goes into git",

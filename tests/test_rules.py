@@ -8,7 +8,8 @@ from pathlib import Path
 import test_compaction
 import test_forgeries
 
-from kt_escalation.core import difference
+from kt_escalation.core import difference, waivers
+from kt_escalation.errors import codes
 
 TOP = Path(__file__).parent.parent
 SOURCES = "\n".join(path.read_text() for path in (TOP / "kt_escalation").rglob("*.py"))
@@ -22,6 +23,12 @@ def test_the_page_has_every_rule_of_the_judge_and_those_that_forgeries_break() -
     rules |= {rule for rule, *_ in test_forgeries.FORGERIES.values()}
     rules |= {rule for rule, *_ in test_compaction.FORGERIES.values()}
     assert len(rules) > 30 and rules <= set(RULES)
+
+
+def test_lint_knows_each_rule_by_its_name() -> None:
+    assert {rule for rule in RULES if not waivers.is_rule(rule)} == set()
+    assert set(RULES) - codes() <= waivers.RULES <= set(RULES)
+    assert not waivers.is_rule("nonsense")
 
 
 def test_every_rule_of_the_page_is_one_that_is_told() -> None:

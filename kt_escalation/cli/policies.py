@@ -29,19 +29,24 @@ if TYPE_CHECKING:
 def lint_command(ctx: click.Context, github: bool, repo: str | None, as_json: bool) -> None:
     """Report every fault in policies/ at once, as `file:line:column: message`.
 
-    Reads the files as they stand in the folder, committed or not. Exits 1 if there is a fault.
+    Reads the files as they stand in the folder, committed or not. Exits 1 if there is a fault; what is
+    legal and most likely not meant is a warning.
     """
     from .. import policy as policies
 
-    faults = policies.lint(folder(ctx, repo))
+    linted = policies.lint(folder(ctx, repo))
+    faults = linted.faults
     if as_json:
-        put_json({"ok": not faults, "faults": [_fault(fault) for fault in faults]})
+        warned = [_fault(warning) for warning in linted.warnings]
+        put_json({"ok": not faults, "faults": [_fault(fault) for fault in faults], "warnings": warned})
     elif github:
         for line in for_github([Note(f.file, f.problem, f.line or 0, f.column or 0) for f in faults]):
             click.echo(line)
     else:
         for fault in faults:
             click.echo(visible(str(fault)))
+    for warning in linted.warnings:
+        warn(f"warning: {warning}")
     if not faults:
         warn("no fault found")
         return

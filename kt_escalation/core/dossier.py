@@ -118,8 +118,8 @@ def _contents(it: Dossier) -> Iterator[str]:
         yield f"- `{BUNDLE}`: the store's whole history up to commit `{it.tip}`, as a git bundle."
     else:
         yield f"- `{PACK}`: the git objects of the steps below and nothing else."
-    yield "- `steps/`: each commit as git stores it, the escalation's file after it, and, where the roster had"
-    yield "  SSH keys for the author, these as `signers`."
+    yield "- `steps/`: each commit as git stores it, the escalation's file after it, and, where the commit has an SSH"
+    yield "  signature, the SSH keys that the roster had for its author, as `signers`."
     yield "- `policies/`: roster, settings and packs as they were at the parent of a step, by tree id."
     if it.left_out:
         yield "- Not copied as text, since a shell or a file system might stumble over the name or the size:"

@@ -2,31 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from .model import Fallback
 from .policies import Policies, assemble
-from .policies_file import ROSTER, SETTINGS, Fault, Path, PolicyFile
+from .policies_file import ROSTER, SETTINGS, WAIVERS, Fault, Path, PolicyFile
 from .roster import Roster
 from .routing import ModelEntry, Pack, Target, dotted
 from .settings import Rule
+from .waivers import is_rule
 
 
-def lint(files: Mapping[str, PolicyFile]) -> tuple[Fault, ...]:
-    """All that is wrong in policy files, given by path; by file and line."""
+def lint(files: Mapping[str, PolicyFile], is_commit: Callable[[str], bool]) -> tuple[Fault, ...]:
+    """All that is wrong in policy files, given by path; by file and line.
+
+    ``is_commit`` says whether a beginning of an id names one commit here.
+    """
     policies = assemble(None, files)
     found = list(policies.faults)
     for path, file in files.items():
         found += [Fault(path, line, column, problem) for line, column, problem in file.repeated]
     found += [
         files[path].fault(path, where, f"{dotted(where)}: {problem}" if where else problem)
-        for path, where, problem in _across(policies)
+        for path, where, problem in (*_across(policies), *_useless(policies, is_commit))
         if path in files
     ]
     return tuple(sorted(set(found), key=lambda fault: (fault.file, fault.line, fault.column, fault.problem)))
 
 
+def warnings(files: Mapping[str, PolicyFile]) -> tuple[Fault, ...]:
+    """What is legal in policy files, and most likely not meant."""
+    if not assemble(None, files).has_no_admin:
+        return ()
+    problem = (
+        "nobody has the role admin, so once this is committed nobody may change policies/ or restore records"
+    )
+    return (files[ROSTER].fault(ROSTER, ("users",), problem),)
+
+
 _Found = tuple[str, Path, str]
+
+
+def _useless(policies: Policies, is_commit: Callable[[str], bool]) -> Iterator[_Found]:
+    """Waivers that can accept nothing."""
+    for index, waiver in enumerate(policies.waivers):
+        if not is_rule(waiver.rule):
+            yield (
+                WAIVERS,
+                ("waivers", index, "rule"),
+                f"{waiver.rule} is no rule; `verify` gives each its name",
+            )
+        if not is_commit(waiver.commit):
+            yield WAIVERS, ("waivers", index, "commit"), f"{waiver.commit} names no commit, or more than one"
 
 
 def _across(policies: Policies) -> Iterator[_Found]:

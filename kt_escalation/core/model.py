@@ -364,6 +364,8 @@ def findings(error: ValidationError) -> list[tuple[tuple[str | int, ...], str]]:
             what = "must not be empty"
         elif finding["type"] == "string_pattern_mismatch":
             what = f"must match {finding['ctx']['pattern']}"
+        elif finding["type"] == "string_type":
+            what = "must be text, in quotes where it looks like something else"
         elif finding["type"] == "literal_error":
             what = f"must be {finding['ctx']['expected']}"
         said.append((finding["loc"], what))

@@ -6,7 +6,49 @@ from typing import Annotated
 
 from pydantic import Field
 
+from ..errors import codes
 from .model import Line, Text, Value
+
+#: The rules that only the judge names; what a command refuses is a rule by the name that it has there.
+RULES = frozenset(
+    [
+        "actor",
+        "archive",
+        "backdated",
+        "born",
+        "canonical",
+        "compaction",
+        "deadline",
+        "deleted",
+        "file",
+        "foreign",
+        "fork",
+        "lease",
+        "merge",
+        "moved",
+        "policies",
+        "pusher",
+        "quorum",
+        "reopens",
+        "resolved",
+        "restore",
+        "rewritten",
+        "shown",
+        "signature",
+        "start",
+        "time",
+        "trailers",
+        "transition",
+        "twice",
+        "unchanged",
+        "unsigned",
+    ]
+)
+
+
+def is_rule(name: str) -> bool:
+    """Whether a violation can be called that."""
+    return name in RULES or name in codes()
 
 
 class Waiver(Value):
