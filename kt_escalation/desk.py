@@ -19,6 +19,7 @@ from . import intake, lookup, stream
 from .answers import Compacted, Found, Line, Listing, Moment, Result, Swept
 from .core import canonical, deadlines, ids, query, rights, sweep, transitions
 from .core.model import Record
+from .core.moves import Move, moves
 from .core.policies import Policies, assemble
 from .core.query import Key, Query
 from .core.rights import Act
@@ -160,6 +161,23 @@ class Store(Shelf):
             rights.quorum(record, policies, lookup.deciders(snapshot, record)),
             deadlines.deadline(record),
             sweep.overdue(record, policies, self._clock()),
+        )
+
+    def moves(self, found: Found) -> tuple[Move, ...]:
+        """What the caller could do with an escalation as it was read, and why not what they could not.
+
+        Raises NoIdentity, BrokenPolicies.
+        """
+        snapshot = self._port.read(found.commit)
+        act = self._reader(snapshot, needed=True)
+        act.policies.require_sound()
+        record = found.record
+        return moves(
+            record,
+            act,
+            deciders=lookup.deciders(snapshot, record),
+            held=lookup.held(snapshot, act),
+            reopener=lookup.open_reopener(snapshot, record.escalation_id) if record.resolution else None,
         )
 
     def log(

@@ -177,6 +177,10 @@ SHOWN = {
     "error-policies": ["claim", "--id", "esc_low"],
     "error-file": ["raise", "--file", "missing.yaml"],
 }
+ON_A_TERMINAL = {
+    "table": ["list", "--status", "all"],
+    "page": ["get", "--id", "esc_full", "--include-context"],
+}
 
 
 @pytest.mark.parametrize("how", LISTS)
@@ -189,12 +193,12 @@ def test_a_page_a_log_and_an_error(little: Lab, name: str) -> None:
     compare(name, printed(little, *SHOWN[name]))
 
 
-def test_a_table_on_a_terminal(little: Lab) -> None:
-    code, shown = at_a_terminal(
-        "list", "--status", "all", cwd=little.folder / "alice", env={"COLUMNS": "100"}
-    )
+@pytest.mark.parametrize("name", ON_A_TERMINAL)
+def test_a_table_and_a_page_on_a_terminal(little: Lab, name: str) -> None:
+    env = {"COLUMNS": "100", "TERM": "xterm"}
+    code, shown = at_a_terminal(*ON_A_TERMINAL[name], cwd=little.folder / "alice", env=env)
     assert code == 0
-    compare("table", shown.replace("\x1b", "<ESC>"))
+    compare(name, masked(little, shown).replace("\x1b", "<ESC>"))
 
 
 def test_a_doctor(lab: Lab) -> None:
@@ -211,5 +215,5 @@ def test_a_doctor_with_findings(little: Lab) -> None:
 
 
 def test_there_is_no_golden_file_that_nothing_is_held_to() -> None:
-    held = {*HELP, *(f"list-{how}" for how in LISTS), *SHOWN, "table", "doctor", "doctor-bad"}
+    held = {*HELP, *(f"list-{how}" for how in LISTS), *SHOWN, *ON_A_TERMINAL, "doctor", "doctor-bad"}
     assert {file.stem for file in GOLDEN.iterdir()} == held

@@ -339,6 +339,11 @@ def read_time(text: str | None, now: datetime, option: str = "--since") -> datet
         ) from None
 
 
+def on_terminal() -> bool:
+    """Whether the output is for somebody who looks at a terminal."""
+    return sys.stdout.isatty()
+
+
 def put_json(value: Any) -> None:
     """Print one JSON document; everything but plain ASCII is escaped, so nothing acts on a terminal."""
     click.echo(json.dumps(value, indent=2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import click
 from ..core.text import plural
 from ..core.times import format_time
 from ..core.words import SEVERITIES
-from ..errors import AnswerIsNo
+from ..errors import AnswerIsNo, KtError
 from . import render
 from .app import (
     common,
@@ -19,6 +20,7 @@ from .app import (
     escalation,
     id_option,
     in_stores,
+    on_terminal,
     put_json,
     read_time,
     reads,
@@ -27,7 +29,9 @@ from .app import (
 )
 
 if TYPE_CHECKING:
-    from ..answers import Moment
+    from ..answers import Found, Moment
+    from ..core.moves import Move
+    from ..desk import Store
     from ..stores import Listing
 
 _STATUSES = {
@@ -86,9 +90,11 @@ _NARROWING = ("severities", "team", "user", "agent_id", "since", "mine", "overdu
 def list_command(ctx: click.Context, /, **given: Any) -> None:
     """Show escalations, most severe then oldest first.
 
-    Without a terminal each is one line of tab-separated fields: id, severity, status, age, deadline,
-    for whom, holder, reason, summary. The deadline is when time alone would change it: the end of
-    a lease, of the time to claim it, or of the time to resolve it.
+    A terminal gets a table in its width: where it is narrow, the reason is left out first, then for
+    whom, holder, age, status, deadline and summary. Without a terminal each is one line of
+    tab-separated fields: id, severity, status, age, deadline, for whom, holder, reason, summary. The
+    deadline is when time alone would change it: the end of a lease, of the time to claim it, or of the
+    time to resolve it.
 
     With several stores (-C more than once, or kt.store in your git configuration where the current
     folder is in none) it is one list of all, and the store stands before each. A store that cannot
@@ -118,11 +124,18 @@ def list_command(ctx: click.Context, /, **given: Any) -> None:
     if given["as_json"]:
         put_json(_as_json(found))
     else:
-        for line in render.listing([(item.row, item.store) for item in found.rows], now):
+        rows = [(item.row, item.store) for item in found.rows]
+        if on_terminal():
+            from . import pages
+
+            lines = pages.listing(rows, now, more=found.next_cursor is not None)
+        else:
+            lines = render.listing(rows, now)
+        for line in lines:
             click.echo(line)
         if not found.rows and not found.faults:
             warn("no escalation matches" if any(given[k] for k in _NARROWING) else "nothing is open")
-        if found.next_cursor:
+        if found.next_cursor and not on_terminal():
             warn(f"there are more: go on with --cursor {found.next_cursor}, or show all with --limit 0")
     if found.faults:
         ctx.exit(found.faults[0].error.exit_code)
@@ -159,13 +172,16 @@ def get_command(
     repo: str | None,
     as_json: bool,
 ) -> None:
-    """Show one escalation: what happened, who has it, how it ended."""
+    """Show one escalation: what happened, who has it, how it ended.
+
+    On a terminal it is a page for a reviewer, with what you may do next by the rules as they stand.
+    """
     with store_of(ctx, repo) as store:
         found = store.get(escalation_id, rev=rev, fetch=fetch)
-    if not as_json:
-        for line in render.page(found, include_context, datetime.now(UTC)):
-            click.echo(line)
-        return
+        if not as_json:
+            for line in _page(store, found, include_context, past=rev is not None):
+                click.echo(line)
+            return
     record = found.record.as_dict()
     if not include_context:
         record.pop("event_context", None)
@@ -182,6 +198,21 @@ def get_command(
             "quorum": asdict(found.quorum) if found.quorum else None,
         }
     )
+
+
+def _page(store: Store, found: Found, include_context: bool, *, past: bool) -> Iterator[str]:
+    """The page for where it goes; what may be done next is said on a terminal, and about the present."""
+    now = datetime.now(UTC)
+    if not on_terminal():
+        return render.page(found, include_context, now)
+    from . import pages
+
+    moves: Sequence[Move] | str | None = None
+    try:
+        moves = None if past else store.moves(found)
+    except KtError as error:
+        moves = error.message
+    return pages.page(found, moves, include_context=include_context, now=now)
 
 
 @escalation.command("log")

@@ -1,14 +1,11 @@
-"""How records are shown: tables and colour on a terminal, stable plain text elsewhere."""
+"""How records are shown as plain text, the same wherever it goes; for terminals see `pages`."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-
-import click
 
 from ..core.text import plural, visible
 from ..core.times import age, format_time, parse_time
@@ -20,20 +17,7 @@ if TYPE_CHECKING:
     from ..core.rights import Quorum
     from ..core.row import Row
 
-__all__ = ["due", "listing", "page", "timeline", "visible", "whom"]
-
-_COLOURS = {"critical": "bright_red", "high": "red", "medium": "yellow", "low": "green"}
-_STORE = "STORE"
-_HEADS = ("ID", "SEVERITY", "STATUS", "AGE", "DUE", "FOR", "HOLDER", "REASON", "SUMMARY")
-_GAP = "  "
-_NARROWEST = 8
-
-
-def styled() -> bool:
-    """Whether stdout is a terminal that may get colour (no-color.org)."""
-    import os
-
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+__all__ = ["cells", "due", "listing", "missing", "page", "span", "timeline", "visible", "whom"]
 
 
 def whom(route: Route | Row) -> str:
@@ -44,56 +28,36 @@ def whom(route: Route | Row) -> str:
 
 
 def listing(page: Sequence[tuple[Row, str | None]], now: datetime) -> Iterator[str]:
-    """One line for each row: a table on a terminal, tab-separated fields without a head elsewhere.
+    """One line of tab-separated fields for each row, without a head.
 
-    Where several stores are listed, each row comes with its store, which is the first column.
+    Where several stores are listed, each row comes with its store, which is the first field.
     """
-    rows = [
-        (
-            *((visible(store),) if store else ()),
-            row.escalation_id,
-            row.severity,
-            row.outcome or row.status,
-            age(now - parse_time(row.created_at)),
-            due(row, now),
-            visible(whom(row)),
-            visible(row.holder or "-"),
-            visible(row.reason_code),
-            visible(row.summary or ""),
-        )
-        for row, store in page
-    ]
-    if not sys.stdout.isatty():
-        yield from ("\t".join(row) for row in rows)
-        return
-    if not rows:
-        return
-    import shutil
+    yield from ("\t".join((*((visible(store),) if store else ()), *cells(row, now))) for row, store in page)
 
-    heads = _HEADS if len(rows[0]) == len(_HEADS) else (_STORE, *_HEADS)
-    severity = heads.index("SEVERITY")
-    widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
-    room = shutil.get_terminal_size().columns - sum(widths[:-1]) - len(_GAP) * (len(widths) - 1)
-    widths[-1] = max(_NARROWEST, min(widths[-1], room))
-    yield _GAP.join(head.ljust(width) for head, width in zip(heads, widths, strict=True)).rstrip()
-    for row in rows:
-        cells = [_cut(cell, width).ljust(width) for cell, width in zip(row, widths, strict=True)]
-        if styled():
-            colour, word = _COLOURS[row[severity]], row[severity]
-            cells[severity] = click.style(cells[severity], fg=colour, bold=word == "critical")
-        yield _GAP.join(cells).rstrip()
+
+def cells(row: Row, now: datetime) -> tuple[str, ...]:
+    """What a listing says about a record: id, severity, status, age, deadline, for whom, holder, reason, summary."""
+    return (
+        row.escalation_id,
+        row.severity,
+        row.outcome or row.status,
+        age(now - parse_time(row.created_at)),
+        due(row, now),
+        visible(whom(row)),
+        visible(row.holder or "-"),
+        visible(row.reason_code),
+        visible(row.summary or ""),
+    )
 
 
 def due(row: Row, now: datetime) -> str:
     """How long until time alone changes it: ``in 2h``, ``5m ago``."""
-    if row.deadline is None:
-        return "-"
-    end = parse_time(row.deadline)
+    return span(parse_time(row.deadline), now) if row.deadline else "-"
+
+
+def span(end: datetime, now: datetime) -> str:
+    """How long until then, or since: ``in 2h``, ``5m ago``."""
     return f"in {age(end - now)}" if end > now else f"{age(now - end)} ago"
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def page(found: Found, include_context: bool, now: datetime) -> Iterator[str]:
@@ -118,7 +82,7 @@ def page(found: Found, include_context: bool, now: datetime) -> Iterator[str]:
         ("reopened", ", ".join(found.reopened_by) or None),
         ("deadline", format_time(found.deadline) if found.deadline else None),
         ("overdue", found.overdue),
-        ("missing", _missing(found.quorum) if found.quorum else None),
+        ("missing", missing(found.quorum) if found.quorum else None),
     )
     for key, value in (record.labels or {}).items():
         yield _field("label", f"{key} = {value}")
@@ -150,7 +114,8 @@ def page(found: Found, include_context: bool, now: datetime) -> Iterator[str]:
     yield _field("shown", found.shown)
 
 
-def _missing(quorum: Quorum) -> str:
+def missing(quorum: Quorum) -> str:
+    """What a decision still needs, and from whom."""
     given = ", ".join(f"{count} {outcome}" for outcome, count in quorum.given.items())
     so_far = f" ({given} so far)" if given else ""
     who = "anybody"
