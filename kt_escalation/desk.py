@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -468,11 +468,13 @@ class Store(Shelf):
         branch: str | None = None,
         until: Key | None = None,
         dry_run: bool = False,
+        passing: Collection[str] = (),
     ) -> Result:
         """Take the next ``count`` at most: most severe, then oldest, of what the caller may take.
 
         With an empty ``branch`` what somebody proposes to claim already is passed over. ``until`` leaves
         what has its turn (`query.turn`) later than that; with ``dry_run`` only say what would be taken.
+        Those whose ids are in ``passing`` are passed over.
         Raises NothingToClaim, which says whether the queue is empty, all is held, or none is for
         the caller.
         """
@@ -494,7 +496,9 @@ class Store(Shelf):
             fits = [
                 row
                 for row in query.in_order(rows)
-                if (team is None or row.team_id == team) and (until is None or query.turn(row) <= until)
+                if (team is None or row.team_id == team)
+                and (until is None or query.turn(row) <= until)
+                and row.escalation_id not in passing
             ]
             for entry in snapshot.entries(fits):
                 record = entry.record

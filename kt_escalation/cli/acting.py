@@ -30,7 +30,7 @@ from .app import (
     writes,
     writing_store,
 )
-from .outcome import as_json_of, report, report_of_several
+from .outcome import as_json_of, report, report_decision, report_of_several
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -367,13 +367,7 @@ def resolve_command(ctx: click.Context, /, **given: Any) -> None:
             branch=given["branch"],
         )
     several = len(wanted) > 1 or "-" in given["escalation_ids"]
-    short = not several and result.records[0].resolution is None
-    done = (
-        "reviewed {id} as {outcome} in commit {commit}; it needs another reviewer"
-        if short
-        else "resolved {id} as {outcome} in commit {commit}"
-    )
-    report(result, given["as_json"], several, done, "{id} is {outcome} by you already")
+    report_decision(result, given["as_json"], several)
 
 
 @escalation.command("note")

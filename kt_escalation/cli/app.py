@@ -361,7 +361,7 @@ def warn(text: str) -> None:
 
 
 def _load_all() -> None:
-    from . import acting, auditing, feed, policies, proving, steering, waiting  # noqa: F401
+    from . import acting, auditing, feed, policies, proving, reviewing, steering, waiting  # noqa: F401
 
 
 # The commands register themselves with the groups above; these, which people wait for most, at once.

@@ -104,6 +104,15 @@ def _sentence(record: Record, result: Result, words: str) -> str:
     )
 
 
+def report_decision(result: Result, as_json: bool, several: bool) -> None:
+    """Print what resolving came to."""
+    short = not several and result.record.resolution is None
+    done = "resolved {id} as {outcome} in commit {commit}"
+    if short:
+        done = "reviewed {id} as {outcome} in commit {commit}; it needs another reviewer"
+    report(result, as_json, several, done, "{id} is {outcome} by you already")
+
+
 def _request(result: Result) -> str:
     """What is left to do with a proposal."""
     where = result.request_url or f"a pull request from {result.branch}"

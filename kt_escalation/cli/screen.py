@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.padding import Padding
+from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
@@ -119,6 +120,11 @@ def page(title: Sequence[Words], summary: str | None, sections: Iterable[Section
 def lines(*words: Words) -> Iterator[str]:
     """The words one after another, broken where the terminal ends."""
     yield from _lines(Text("").join(_text(some) for some in words), min(_width(), _READABLE))
+
+
+def rule(text: str) -> Iterator[str]:
+    """A line across the page, with a few words in it."""
+    yield from _lines(Rule(_text((text, "")), align="left", style="dim"), min(_width(), _READABLE))
 
 
 def _text(words: Words) -> Text:

@@ -1,0 +1,116 @@
+"""A reviewer at a real terminal: `kt escalation` as a process of its own session, read and typed to."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import sys
+import termios
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from lab import KT
+
+ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+PATIENCE = 60.0
+
+
+class Seat:
+    """A terminal at which one command runs; leave it with `ended` or `hang_up`."""
+
+    def __init__(
+        self,
+        *args: str,
+        cwd: Path,
+        env: Mapping[str, str] | None = None,
+        size: tuple[int, int] = (40, 100),
+    ) -> None:
+        self.pid, self._terminal = pty.fork()
+        if self.pid == 0:
+            os.chdir(cwd)
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+            os.environ.pop("COLUMNS", None)
+            os.execve(
+                sys.executable,
+                [*KT, "escalation", *args],
+                {**os.environ, "TERM": "xterm", **(env or {})},
+            )
+        #: All that the terminal got, as it came.
+        self.raw = ""
+        self._read = 0
+
+    def until(self, *words: str) -> str:
+        """Read on until one of the words comes after what was read before; what came, without colour."""
+        end = time.monotonic() + PATIENCE
+        while True:
+            found = [at + len(word) for word in words if (at := self.plain.find(word, self._read)) >= 0]
+            if found:
+                told = self.plain[self._read : min(found)]
+                self._read = min(found)
+                return told
+            assert self._more(end - time.monotonic()), f"{words} did not come:\n{self.rest}"
+
+    def type(self, text: str) -> None:
+        """Press keys."""
+        os.write(self._terminal, text.encode())
+
+    def press(self, question: str, key: str) -> str:
+        """Wait for a question that one key answers, and press it; what was shown before."""
+        told = self.until(question)
+        # What is typed before the terminal waits for a key is thrown away, as it should be.
+        end = time.monotonic() + PATIENCE
+        while termios.tcgetattr(self._terminal)[3] & termios.ICANON:
+            assert time.monotonic() < end, "nobody waits for a key"
+            time.sleep(0.005)
+        self.type(key)
+        return told
+
+    def write(self, line: str) -> str:
+        """Wait for the prompt of a line and type it; what was shown before."""
+        told = self.until("\n> ")
+        self.type(f"{line}\n")
+        return told
+
+    def ended(self) -> int:
+        """Read to the end; the exit code."""
+        end = time.monotonic() + PATIENCE
+        while self._more(end - time.monotonic()):
+            pass
+        os.close(self._terminal)
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def hang_up(self) -> None:
+        """Close the terminal, and wait for what was running at it."""
+        os.close(self._terminal)
+        os.waitpid(self.pid, 0)
+
+    def kill(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    @property
+    def rest(self) -> str:
+        """What came since the last question, without colour."""
+        return self.plain[self._read :]
+
+    @property
+    def plain(self) -> str:
+        """All that the terminal got, without colour."""
+        return ESCAPES.sub("", self.raw).replace("\r", "")
+
+    def _more(self, patience: float) -> bool:
+        """Whether more came."""
+        ready, _, _ = select.select([self._terminal], [], [], max(patience, 0))
+        if not ready:
+            return False
+        try:
+            chunk = os.read(self._terminal, 65_536)
+        except OSError:  # the last one who had the terminal open is gone
+            return False
+        self.raw += chunk.decode(errors="replace")
+        return bool(chunk)
