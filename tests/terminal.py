@@ -54,11 +54,11 @@ class Seat:
                 told = self.plain[self._read : min(found)]
                 self._read = min(found)
                 return told
-            assert self._more(end - time.monotonic()), f"{words} did not come:\n{self.rest}"
+            assert self._more(end - time.monotonic()), f"it ended before {words}:\n{self.rest}"
 
     def type(self, text: str) -> None:
         """Press keys."""
-        os.write(self._terminal, text.encode())
+        os.write(self._terminal, os.fsencode(text))
 
     def press(self, question: str, key: str) -> str:
         """Wait for a question that one key answers, and press it; what was shown before."""
@@ -104,10 +104,9 @@ class Seat:
         return ESCAPES.sub("", self.raw).replace("\r", "")
 
     def _more(self, patience: float) -> bool:
-        """Whether more came."""
+        """Whether more came before the end."""
         ready, _, _ = select.select([self._terminal], [], [], max(patience, 0))
-        if not ready:
-            return False
+        assert ready, f"nothing comes any more after:\n{self.rest}"
         try:
             chunk = os.read(self._terminal, 65_536)
         except OSError:  # the last one who had the terminal open is gone

@@ -3,44 +3,62 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import select
 import signal
+import sys
+import termios
+import tty
 from collections.abc import Iterator, Mapping
 from types import FrameType
 
 import click
 
-from ..core.text import visible
+from ..core.text import has_hidden, visible
 
 # What stands below this line in the editor is ours; the line is as git writes it for commit messages.
 _SCISSORS = "# ------------------------ >8 ------------------------"
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_END_OF_INPUT = "\x04"
+# No line that a terminal gives is longer (termios(3)).
+_LONGEST_LINE = 4096
 
 
 class Keyboard:
-    """The keyboard of one session.
+    """The keyboard of one session, to be used while it is `watched`.
 
-    ``stopped`` says that ^C was pressed, the terminal closed, or the process told to end; whatever was
-    asked then ends in KeyboardInterrupt, and so does everything that is asked later.
+    ``stopped`` says that ^C was pressed, the terminal closed, or the process told to end. The first of
+    these ends whatever goes on in KeyboardInterrupt, and what is asked later as well. EOFError is the
+    end of input, where a terminal was closed too.
     """
 
     def __init__(self) -> None:
         self.stopped = False
+        self._heeded = frozenset(_ENDING)
         self._editing = False
-        self._closing = False
+        self._terminal = sys.stdin.fileno()
+        self._wake = -1
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Let ^C, a closed terminal and SIGTERM raise KeyboardInterrupt once, wherever the process is."""
+        """Watch for what ends a session."""
+        self._wake, told = os.pipe()
+        os.set_blocking(told, False)
+        # A signal that comes just before a read does not end it; one that writes ends a select.
+        woken = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
         before = {number: signal.signal(number, self._on_signal) for number in _ENDING}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+            signal.set_wakeup_fd(woken)
+            os.close(told)
+            os.close(self._wake)
 
-    def closing(self) -> None:
-        """From now on only ^C interrupts: what the end of the session needs must be done."""
-        self._closing = True
+    def heed(self, *numbers: signal.Signals) -> None:
+        """From now on only these signals interrupt, and the first that does is the last."""
+        self._heeded = frozenset(numbers)
 
     def require_going(self) -> None:
         """Raise KeyboardInterrupt if the session was told to end, also where that was heard by nobody."""
@@ -48,30 +66,26 @@ class Keyboard:
             raise KeyboardInterrupt
 
     def key(self, question: str, keys: Mapping[str, str]) -> str:
-        """Wait for one of the keys, and show the word that stands for it; none is chosen by Enter alone."""
-        self.require_going()
-        click.echo(f"{visible(question)} ", nl=False)
+        """Wait for one of the keys, and show the word that stands for it; any other asks again."""
         while True:
-            # What was typed before this question is thrown away (TCSAFLUSH): it was meant for another one.
-            pressed = click.getchar().lower()
-            if not pressed:
+            click.echo(f"{visible(question)} ", nl=False)
+            with self._key_by_key():
+                pressed = self._read().lower()
+            click.echo(keys.get(pressed, ""))
+            if pressed == _END_OF_INPUT:
                 raise EOFError
             if pressed in keys:
-                click.echo(keys[pressed])
                 return pressed
 
     def line(self, question: str) -> str:
-        """One line, stripped; empty where nothing was typed."""
-        self.require_going()
-        with contextlib.suppress(ImportError):
-            # Arrow keys move in the line instead of being part of it.
-            import readline  # noqa: F401
-        click.echo(visible(question))
-        try:
-            return input("> ").strip()
-        except UnicodeError:
-            click.echo("that was not UTF-8")
+        """One line, stripped; empty where nothing was typed, or what is no text."""
+        click.echo(f"{visible(question)}\n> ", nl=False)
+        text = self._read().strip()
+        if has_hidden(text):
+            # An arrow key, most often.
+            click.echo(f"that holds what is no text: {visible(text)}")
             return ""
+        return text
 
     def text(self, about: str, draft: str = "") -> str:
         """What is written in the user's editor; empty where nothing was, or it was left without saving."""
@@ -83,20 +97,48 @@ class Keyboard:
             click.echo(visible(error.format_message()))
             return ""
         except UnicodeError:
-            click.echo("that was not UTF-8")
+            click.echo("that is not UTF-8")
             return ""
         finally:
             self._editing = False
         return (found or "").partition(_SCISSORS)[0].strip()
 
+    def _read(self) -> str:
+        """What is typed next. Raises KeyboardInterrupt, EOFError, and OSError where the terminal is gone."""
+        while True:
+            self.require_going()
+            ready, _, _ = select.select([self._terminal, self._wake], [], [])
+            self.require_going()
+            if self._wake in ready:
+                os.read(self._wake, _LONGEST_LINE)
+            if self._terminal in ready:
+                break
+        typed = os.read(self._terminal, _LONGEST_LINE)
+        if not typed:
+            raise EOFError
+        return typed.decode(errors="surrogateescape")
+
+    @contextlib.contextmanager
+    def _key_by_key(self) -> Iterator[None]:
+        """Let the terminal give each key as it is pressed, and show none."""
+        try:
+            before = termios.tcgetattr(self._terminal)
+            # What was typed before the question is thrown away: it was meant for another one.
+            tty.setcbreak(self._terminal, termios.TCSAFLUSH)
+        except termios.error as error:
+            raise OSError(*error.args) from None
+        try:
+            yield
+        finally:
+            with contextlib.suppress(termios.error):
+                termios.tcsetattr(self._terminal, termios.TCSADRAIN, before)
+
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if number == signal.SIGINT and self._editing:
             # It is meant for the editor, which gets it as well.
             return
-        if self._closing:
-            if number == signal.SIGINT:
-                raise KeyboardInterrupt
-            return
-        if not self.stopped:
-            self.stopped = True
+        self.stopped = True
+        if number in self._heeded:
+            # A terminal that closes sends several, and ends every read too: one must not stop what another began.
+            self.heed()
             raise KeyboardInterrupt

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import secrets
+import signal
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -107,7 +108,9 @@ class Session:
         self._ask = keyboard
         self._team = team
         self._held: Held | None = None
-        self._skipped: set[str] = set()
+        #: What is not to be offered again: skipped, or handed on to a team that one may be in oneself.
+        self._passed: set[str] = set()
+        self._skipped = 0
         self._handled = 0
 
     def run(self) -> None:
@@ -117,21 +120,26 @@ class Session:
         """
         ended: BaseException | None = None
         try:
-            self._work()
+            try:
+                self._work()
+            finally:
+                self._ask.heed()
         except BaseException as caught:
             # Whatever it was, giving back comes first.
             ended = caught
-        self._ask.closing()
-        left = self._give_back()
         gone = isinstance(ended, OSError) and ended.errno == errno.EIO
-        if gone or isinstance(ended, KeyboardInterrupt | EOFError | Interrupted):
-            # Where the terminal is gone, nobody reads this.
+        interrupted = gone or isinstance(ended, KeyboardInterrupt | EOFError | Interrupted)
+        if interrupted:
+            # It left the line with its question.
+            _say("")
+        left = self._give_back()
+        if interrupted:
             raise left or Interrupted(
                 says="interrupted; {told}, nothing that was claimed here is left claimed", told=self._told()
             ) from None
-        if ended and left:
-            warn(left.message)
         if ended and not isinstance(ended, _Quit):
+            if left:
+                warn(left.message)
             raise ended
         if left:
             raise left
@@ -150,12 +158,12 @@ class Session:
             token = secrets.token_hex(13)
             self._held = Held("", token, taken=True)
             try:
-                result = self._store.claim_next(team=self._team, claim_id=token, passing=self._skipped)
+                result = self._store.claim_next(team=self._team, claim_id=token, passing=self._passed)
             except NothingToClaim as error:
                 self._held = None
                 why = str(error.facts["why"])
                 if self._skipped:
-                    why += f", but for the {len(self._skipped)} that you skipped"
+                    why += f", but for the {self._skipped} that you skipped"
                 if not self._handled:
                     raise NothingToClaim(**{**error.facts, "why": why}) from None
                 click.echo(visible(f"{self._told()}; {why}"))
@@ -271,6 +279,7 @@ class Session:
             claim_id=held.claim_id,
         )
         report(result, False, False, "handed {id} on in commit {commit}", "{id} is there already")
+        self._passed.add(name)
         self._handled += 1
         return True
 
@@ -279,7 +288,8 @@ class Session:
             click.echo(f"{held.escalation_id} stays yours")
             return True
         self._store.unclaim(held.escalation_id, claim_id=held.claim_id)
-        self._skipped.add(held.escalation_id)
+        self._passed.add(held.escalation_id)
+        self._skipped += 1
         click.echo(f"{held.escalation_id} is back in the queue")
         return True
 
@@ -302,7 +312,7 @@ class Session:
         return text
 
     def _told(self) -> str:
-        skipped = f", {len(self._skipped)} skipped" if self._skipped else ""
+        skipped = f", {self._skipped} skipped" if self._skipped else ""
         return f"{self._handled} handled{skipped}"
 
     def _give_back(self) -> KtError | None:
@@ -310,23 +320,32 @@ class Session:
         held = self._held
         if held is None or not held.taken:
             return None
-        # An interrupted reader leaves git's helper in the middle of an answer.
-        self._store.close()
         name = held.escalation_id
         try:
+            # The remote may take its time, and the reviewer may have none.
+            self._ask.heed(signal.SIGINT)
+            # An interrupted reader leaves git's helper in the middle of an answer.
+            self._store.close()
             if not name:
                 rows = self._store.rows(mine=True, fetch=True).page.rows
                 name = next((row.escalation_id for row in rows if row.claim_id == held.claim_id), "")
             if name:
                 self._store.unclaim(name, claim_id=held.claim_id)
-                with contextlib.suppress(OSError):
-                    click.echo(f"{name} is back in the queue")
+                _say(f"{name} is back in the queue")
         except _GONE:
             return None
         except (KtError, KeyboardInterrupt) as caught:
             error = caught if isinstance(caught, KtError) else Interrupted()
             return type(error)(**{**error.facts, "hint": _how_to_give_back(name, held.claim_id)})
+        finally:
+            self._ask.heed()
         return None
+
+
+def _say(text: str) -> None:
+    """Say it, also where the terminal may be gone."""
+    with contextlib.suppress(OSError):
+        click.echo(text)
 
 
 def _how_to_give_back(name: str, claim_id: str) -> str:

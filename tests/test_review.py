@@ -1,0 +1,479 @@
+"""`kt escalation review` at a real terminal: what was shown is what is decided, and nothing is left claimed."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from forge import ROSTER, SETTINGS
+from lab import Lab, git, kt
+from terminal import Seat
+
+KEYS = "q quit: "
+CATEGORY = "Enter none: "
+SURE = "y or n: "
+INTERRUPT, END = "\x03", "\x04"
+
+
+def put(lab: Lab, *records: dict[str, object]) -> None:
+    """Raise escalations, in one commit."""
+    lines = "\n".join(json.dumps({"reason_code": "oversight.required", **keys}) for keys in records)
+    gateway = lab.folder / "gw" if (lab.folder / "gw").exists() else lab.clone("gw")
+    ran = kt("raise", "--batch", "-", cwd=gateway, stdin=lines.encode())
+    assert ran.code == 0, ran.err
+
+
+@pytest.fixture
+def alice(lab: Lab) -> Path:
+    """Alice's clone of a store with two escalations, `esc_first` and `esc_later`."""
+    put(
+        lab,
+        {"request_id": "first", "severity": "critical", "summary": "The first"},
+        {"request_id": "later", "severity": "low", "summary": "The later one"},
+    )
+    lab.clone("look")
+    return lab.clone("alice")
+
+
+def record(lab: Lab, name: str) -> dict[str, Any]:
+    """A record as it is at the remote's tip."""
+    found: dict[str, Any] = kt("get", "--fetch", "--id", name, "--json", cwd=lab.folder / "look").json
+    return found["escalation"]
+
+
+def holders(lab: Lab) -> dict[str, str]:
+    """Who holds what at the remote's tip, whose history must be legal."""
+    look = lab.folder / "look"
+    listed = kt("list", "--fetch", "--json", "--limit", "0", cwd=look).json["escalations"]
+    git("merge", "--quiet", "--ff-only", "origin/main", cwd=look)
+    judged = kt("verify", cwd=look)
+    assert judged.code == 0, judged.out
+    return {item["escalation_id"]: item["claim"]["claimed_by"] for item in listed if "claim" in item}
+
+
+def decide(seat: Seat, key: str, reason: str = "fine", *, category: str = "\r") -> str:
+    """Decide what is shown; what was shown."""
+    shown = seat.press(KEYS, key)
+    seat.write(reason)
+    seat.press(CATEGORY, category)
+    seat.press(SURE, "y")
+    return shown
+
+
+def editor(folder: Path, script: str) -> dict[str, str]:
+    """An editor that is a shell script; `$1` is the file."""
+    path = folder / "editor"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return {"EDITOR": str(path), "VISUAL": ""}
+
+
+WRITES = """{ printf 'No.\\n\\nIt names a customer.\\n'; cat "$1"; } >"$1.new" && mv "$1.new" "$1" """
+
+
+# --- a morning's work -------------------------------------------------------------------------------
+
+
+def test_a_whole_session(lab: Lab, alice: Path, tmp_path: Path) -> None:
+    put(lab, {"request_id": "more"}, {"request_id": "most"})
+    seat = Seat("review", cwd=alice, env=editor(tmp_path, WRITES))
+    shown = decide(seat, "a", "Complies with policy", category="2")
+    assert "0 handled" in shown and "The first" in shown and "held by   alice@example.com since" in shown
+    shown = seat.press(KEYS, "s")
+    assert "resolved esc_first as approved in commit " in shown and "esc_more  medium  claimed" in shown
+    assert "1 handled, " not in shown and "1 handled" in shown
+    assert "esc_more is back in the queue" in decide(seat, "d", "e")
+    assert "esc_later  low" in seat.press(KEYS, "q")
+    assert seat.ended() == 0 and seat.rest.splitlines()[-1] == "2 handled, 1 skipped"
+    assert holders(lab) == {}
+    first, most = record(lab, "esc_first"), record(lab, "esc_most")
+    assert first["resolution"]["reason"] == "Complies with policy"
+    assert first["resolution"]["category"] == "true_positive_approved"
+    assert most["resolution"]["outcome"] == "denied" and "category" not in most["resolution"]
+    assert most["resolution"]["reason"] == "No.\n\nIt names a customer."
+    assert [record(lab, f"esc_{name}")["status"] for name in ("more", "later")] == ["queued", "queued"]
+
+
+def test_each_decision_has_its_key_and_the_end_of_the_queue_is_a_good_end(lab: Lab, alice: Path) -> None:
+    seat = Seat("review", cwd=alice)
+    decide(seat, "r")
+    decide(seat, "w")
+    assert seat.ended() == 0 and seat.rest.splitlines()[-1] == "2 handled; the queue is empty"
+    assert [record(lab, name)["resolution"]["outcome"] for name in ("esc_first", "esc_later")] == [
+        "redacted",
+        "rewritten",
+    ]
+
+
+def test_what_was_skipped_is_not_offered_again_and_nothing_to_do_is_exit_7(lab: Lab, alice: Path) -> None:
+    seat = Seat("review", cwd=alice)
+    assert "esc_first" in seat.press(KEYS, "s")
+    assert "esc_later" in seat.press(KEYS, "s")
+    assert seat.ended() == 7
+    assert "kt: nothing to claim: the queue is empty, but for the 2 that you skipped" in seat.rest
+    assert holders(lab) == {}
+    assert Seat("review", "--team", "legal", cwd=alice).ended() == 7
+
+
+def test_nothing_is_preselected(lab: Lab, alice: Path) -> None:
+    """EU AI Act 14(4): no outcome comes about by Enter, by another key, or without a reason and a yes."""
+    seat = Seat("review", cwd=alice)
+    for key in ("\r", "x", "\x1b[A", "ay", " ", "1", "a"):
+        seat.press(KEYS, key)
+    seat.write("")
+    seat.press(KEYS, "a")
+    seat.write("fin\x1b[De")
+    assert r"that holds what is no text: fin\x1b[De" in seat.press(KEYS, "a")
+    seat.write("\udcff")
+    seat.press(KEYS, "d")
+    seat.write("fine")
+    seat.press(CATEGORY, "x")
+    seat.press(CATEGORY, "\r")
+    seat.press(SURE, "\r")
+    seat.press(SURE, "n")
+    seat.press(KEYS, "q")
+    assert seat.ended() == 0 and seat.plain.splitlines()[-1] == "0 handled"
+    assert lab.commits("resolve") == [] and holders(lab) == {}
+
+
+def test_a_note_becomes_part_of_what_is_shown(lab: Lab, alice: Path) -> None:
+    seat = Seat("review", cwd=alice)
+    seat.press(KEYS, "n")
+    seat.write("I have asked the owner")
+    assert "I have asked the owner" in decide(seat, "a").split("noted on esc_first in commit ")[1]
+    seat.press(KEYS, "q")
+    assert seat.ended() == 0
+    reviewed = record(lab, "esc_first")
+    shown = kt("get", "--id", "esc_first", "--json", cwd=lab.folder / "look").json["shown"]
+    assert reviewed["reviews"][0]["shown"] == shown and reviewed["notes"][0]["by"] == "alice@example.com"
+
+
+def test_what_is_decided_is_what_was_shown(lab: Lab, alice: Path) -> None:
+    seat = Seat("review", cwd=alice)
+    seat.press(KEYS, "a")
+    assert kt("note", "--id", "esc_first", "--text", "Wait!", cwd=lab.clone("bob")).code == 0
+    seat.write("fine")
+    seat.press(CATEGORY, "\r")
+    seat.press(SURE, "y")
+    again = seat.press(KEYS, "q")
+    assert "esc_first has changed since it was shown; here it is again" in again and "Wait!" in again
+    assert seat.ended() == 0 and lab.commits("resolve") == [] and holders(lab) == {}
+
+
+def test_what_one_holds_comes_first_and_stays_held(lab: Lab, alice: Path) -> None:
+    assert kt("claim", "--id", "esc_later", cwd=alice).code == 0
+    seat = Seat("review", cwd=alice)
+    assert "esc_later" in seat.press(KEYS, "s")
+    assert "esc_later stays yours" in seat.press(KEYS, "q")
+    assert seat.ended() == 0 and holders(lab) == {"esc_later": "alice@example.com"}
+    seat = Seat("review", cwd=alice)
+    seat.press(KEYS, "q")
+    assert seat.ended() == 0 and holders(lab) == {"esc_later": "alice@example.com"}
+    seat = Seat("review", cwd=alice)
+    decide(seat, "a")
+    assert "esc_first" in seat.press(KEYS, INTERRUPT)
+    assert seat.ended() == 130 and holders(lab) == {}
+
+
+def test_a_team_is_all_that_is_offered(lab: Lab, alice: Path) -> None:
+    for team in ("legal", "tax"):
+        lab.put({"policies/settings.yaml": f"default_route: {{team_id: {team}}}\n"})
+        put(lab, {"request_id": team})
+    assert kt("claim", "--id", "esc_tax", cwd=alice).code == 0
+    seat = Seat("review", "--team", "legal", cwd=alice)
+    assert "esc_legal" in decide(seat, "d")
+    assert seat.ended() == 0 and "1 handled; nothing waits for team legal" in seat.rest
+
+
+def test_a_record_cannot_act_on_the_terminal(lab: Lab, alice: Path) -> None:
+    hostile = "\x1b[2J\u202e[bold]x[/]"
+    context = {"excerpt": hostile, hostile: "\r\x85", "scores": {hostile: hostile}}
+    put(lab, {"request_id": "zero", "severity": "critical", "agent_id": hostile, "event_context": context})
+    assert kt("claim", "--id", "esc_zero", cwd=alice).code == 0
+    seat = Seat("review", cwd=alice)
+    assert r"\x1b[2J\u202e[bold]x[/]" in seat.press(KEYS, "q")
+    assert seat.ended() == 0
+    assert not re.search(r"\x1b(?!\[[0-9;]*m)|\u202e|\x85", seat.raw)
+
+
+# --- with a roster ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def court(lab: Lab) -> Lab:
+    """A store with a roster; `esc_two` needs two people, `esc_one` one."""
+    lab.put({"policies/roster.yaml": ROSTER, "policies/settings.yaml": SETTINGS})
+    put(lab, {"request_id": "two", "severity": "critical"}, {"request_id": "one", "severity": "low"})
+    lab.clone("look", email="eve@example.com")
+    lab.clone("alice")
+    return lab
+
+
+def test_a_first_review_goes_back_to_the_queue_for_somebody_else(court: Lab) -> None:
+    seat = Seat("review", cwd=court.folder / "alice")
+    assert "missing   2 of 2 approvals, from alice, bob" in decide(seat, "a")
+    shown = seat.press(KEYS, "q")
+    assert "it needs another reviewer" in shown and "esc_one" in shown
+    assert seat.ended() == 0 and holders(court) == {}
+    assert record(court, "esc_two")["status"] == "queued"
+    seat = Seat("review", cwd=court.clone("bob"))
+    assert "1 of 2 approvals (1 approved so far), from bob" in decide(seat, "a")
+    seat.press(KEYS, "q")
+    assert seat.ended() == 0 and record(court, "esc_two")["resolution"]["outcome"] == "approved"
+
+
+def test_handing_on_names_who_there_is_and_a_slip_changes_nothing(court: Lab) -> None:
+    alice = court.folder / "alice"
+    seat = Seat("review", cwd=alice)
+    seat.press(KEYS, "s")
+    seat.press(KEYS, "h")
+    assert "To whom? (legal, security; alice, bob, carol; nothing goes back)" in seat.write("bop")
+    seat.write("a slip")
+    seat.press(SURE, "y")
+    assert "alice may not assign esc_one: bop" in seat.press(KEYS, "h")
+    seat.write("")
+    seat.press(KEYS, "h")
+    seat.write("security")
+    seat.write("theirs")
+    assert "Hand esc_one on to team security?" in seat.press(SURE, "n")
+    seat.press(KEYS, "h")
+    seat.write("security")
+    seat.write("theirs")
+    seat.press(SURE, "y")
+    assert seat.ended() == 0 and "handed esc_one on in commit" in seat.rest
+    handed = record(court, "esc_one")
+    assert handed["route"]["team_id"] == "security" and handed["notes"][0]["text"] == "theirs"
+    assert holders(court) == {}
+
+
+def test_without_a_roster_an_address_is_a_user_and_a_word_a_team(lab: Lab, alice: Path) -> None:
+    seat = Seat("review", cwd=alice)
+    for whom in ("bob@example.com", "{id}"):
+        seat.press(KEYS, "h")
+        seat.write(whom)
+        seat.write("theirs")
+        seat.press(SURE, "y")
+    assert seat.ended() == 0
+    assert record(lab, "esc_later")["route"]["team_id"] == "{id}"
+    assert holders(lab) == {"esc_first": "bob@example.com"}
+
+
+def test_who_may_not_review_is_told_so(court: Lab) -> None:
+    seat = Seat("review", cwd=court.clone("carol"))
+    assert seat.ended() == 7 and "none of the 2 waiting is for you" in seat.rest
+
+
+# --- however it ends --------------------------------------------------------------------------------
+
+#: How to come to each question of a session.
+QUESTIONS: dict[str, Callable[[Seat], object]] = {
+    "the keys": lambda seat: seat.press(KEYS, ""),
+    "the reason": lambda seat: (seat.press(KEYS, "a"), seat.until("\n> ")),
+    "the category": lambda seat: (seat.press(KEYS, "a"), seat.write("fine"), seat.press(CATEGORY, "")),
+    "the confirmation": lambda seat: (
+        seat.press(KEYS, "a"),
+        seat.write("fine"),
+        seat.press(CATEGORY, "\r"),
+        seat.press(SURE, ""),
+    ),
+    "the note": lambda seat: (seat.press(KEYS, "n"), seat.until("\n> ")),
+    "to whom": lambda seat: (seat.press(KEYS, "h"), seat.until("\n> ")),
+    "why to them": lambda seat: (seat.press(KEYS, "h"), seat.write("legal"), seat.until("\n> ")),
+    "the handing on": lambda seat: (
+        seat.press(KEYS, "h"),
+        seat.write("legal"),
+        seat.write("theirs"),
+        seat.press(SURE, ""),
+    ),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_an_interrupt_at_any_question_leaves_nothing_claimed(lab: Lab, alice: Path, question: str) -> None:
+    seat = Seat("review", cwd=alice)
+    QUESTIONS[question](seat)
+    seat.type(INTERRUPT)
+    assert seat.ended() == 130
+    assert seat.rest.splitlines()[-2:] == [
+        "esc_first is back in the queue",
+        "kt: interrupted; 0 handled, nothing that was claimed here is left claimed",
+    ]
+    assert holders(lab) == {} and len(lab.commits("unclaim")) == 1
+
+
+@pytest.mark.parametrize("question", ["the keys", "the reason"])
+@pytest.mark.parametrize("how", ["hang up", "SIGTERM", "SIGHUP", "end of input"])
+def test_a_terminal_that_goes_away_leaves_nothing_claimed(
+    lab: Lab, alice: Path, question: str, how: str
+) -> None:
+    seat = Seat("review", cwd=alice)
+    QUESTIONS[question](seat)
+    if how == "hang up":
+        seat.hang_up()
+    else:
+        if how == "end of input":
+            seat.type(END)
+        else:
+            seat.kill(signal.Signals[how])
+        assert seat.ended() == 130
+    assert holders(lab) == {} and len(lab.commits("unclaim")) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_second_signal_does_not_stop_the_giving_back(lab: Lab, alice: Path, number: signal.Signals) -> None:
+    seat = Seat("review", cwd=alice)
+    seat.press(KEYS, "")
+    lab.hook("pre-receive", "sleep 1")
+    for _ in range(4):
+        seat.kill(number)
+        time.sleep(0.2)
+    assert seat.ended() == 130 and holders(lab) == {}
+
+
+def test_an_impatient_interrupt_while_giving_back_says_how(lab: Lab, alice: Path) -> None:
+    seat = Seat("review", cwd=alice)
+    seat.press(KEYS, "")
+    lab.hook("pre-receive", f"touch {lab.folder}/asked; sleep 30")
+    seat.type("q")
+    while not (lab.folder / "asked").exists():
+        time.sleep(0.01)
+    seat.type(INTERRUPT)
+    assert seat.ended() == 9
+    [command] = re.findall(r"give it back with `(kt escalation unclaim [^`]+)`", seat.rest)
+    (lab.remote / "hooks/pre-receive").unlink()
+    kt(*command.split()[2:], cwd=alice)
+    assert holders(lab) == {}
+
+
+def test_an_interrupt_while_a_claim_is_on_its_way_leaves_nothing_claimed(lab: Lab, alice: Path) -> None:
+    lab.hook("pre-receive", f"touch {lab.folder}/asked; sleep 1")
+    seat = Seat("review", cwd=alice)
+    while not (lab.folder / "asked").exists():
+        time.sleep(0.01)
+    seat.type(INTERRUPT)
+    assert seat.ended() == 130
+    assert holders(lab) == {} and len(lab.commits("claim esc_first")) == 2
+
+
+def test_an_interrupt_in_the_editor_is_the_editors(lab: Lab, alice: Path, tmp_path: Path) -> None:
+    script = (
+        f"trap 'echo trapped' INT\ntouch {tmp_path}/open\nwhile [ -e {tmp_path}/open ]; do sleep 0.05; done\n"
+    )
+    seat = Seat("review", cwd=alice, env=editor(tmp_path, script + WRITES))
+    seat.press(KEYS, "d")
+    seat.write("e")
+    while not (tmp_path / "open").exists():
+        time.sleep(0.01)
+    seat.type(INTERRUPT)
+    seat.until("trapped")
+    (tmp_path / "open").unlink()
+    seat.press(CATEGORY, "\r")
+    seat.press(SURE, "y")
+    seat.press(KEYS, "q")
+    assert seat.ended() == 0 and record(lab, "esc_first")["resolution"]["reason"].startswith("No.\n")
+
+
+@pytest.mark.parametrize("script", ["true", "exit 3", "printf '\\377' >\"$1\"", ': >"$1"'])
+def test_an_editor_that_gives_nothing_goes_back(lab: Lab, alice: Path, tmp_path: Path, script: str) -> None:
+    seat = Seat("review", cwd=alice, env=editor(tmp_path, script))
+    seat.press(KEYS, "d")
+    seat.write("e")
+    seat.press(KEYS, "q")
+    assert seat.ended() == 0 and lab.commits("resolve") == [] and holders(lab) == {}
+
+
+# --- others, and the remote -------------------------------------------------------------------------
+
+
+def test_two_reviewers_at_once_never_see_the_same(lab: Lab, alice: Path) -> None:
+    put(lab, *({"request_id": name} for name in "abcdef"))
+    seats = [Seat("review", cwd=alice), Seat("review", cwd=lab.clone("bob"))]
+    seen: list[list[str]] = [[], []]
+    for _ in range(3):
+        for seat, names in zip(seats, seen, strict=True):
+            [name] = re.findall(r"^(esc_\w+)  \w+  claimed$", decide(seat, "a"), re.MULTILINE)
+            names.append(name)
+    last = [re.findall(r"^(esc_\w+)  \w+  claimed$", seat.press(KEYS, ""), re.MULTILINE) for seat in seats]
+    all_seen = [*seen[0], *seen[1], *last[0], *last[1]]
+    assert len(all_seen) == len(set(all_seen)) == 8
+    assert sorted(holders(lab).values()) == ["alice@example.com", "bob@example.com"]
+    for seat in seats:
+        seat.type("q")
+    assert [seat.ended() for seat in seats] == [0, 0] and holders(lab) == {}
+
+
+def lapsing(lab: Lab) -> None:
+    """Leases that end at once."""
+    lab.put({"policies/settings.yaml": "claims: {lease: 1s, clock_tolerance: 0s}\n"})
+
+
+def test_a_lease_that_has_ended_is_claimed_again_where_nobody_has(lab: Lab, alice: Path) -> None:
+    lapsing(lab)
+    seat = Seat("review", cwd=alice)
+    assert re.search(r"held by .*, until \S+Z \(in [01]s\)", seat.press(KEYS, "a"))
+    time.sleep(1.2)
+    assert kt("sweep", cwd=lab.clone("bob")).code == 0
+    seat.write("fine")
+    seat.press(CATEGORY, "\r")
+    seat.press(SURE, "y")
+    assert "your lease ended at " in seat.press(KEYS, "q")
+    assert seat.ended() == 0 and record(lab, "esc_first")["resolution"]["outcome"] == "approved"
+    assert len(lab.commits("claim esc_first")) == 2 and holders(lab) == {}
+
+
+def test_what_somebody_else_has_claimed_meanwhile_is_theirs(lab: Lab, alice: Path) -> None:
+    lapsing(lab)
+    seat = Seat("review", cwd=alice)
+    seat.press(KEYS, "a")
+    time.sleep(1.2)
+    lab.put({"policies/settings.yaml": "claims: {lease: 1h}\n"})
+    assert kt("unclaim", "--id", "esc_first", "--force", "--reason", "gone", cwd=lab.clone("bob")).code == 0
+    assert kt("claim", "--id", "esc_first", cwd=lab.folder / "bob").code == 0
+    seat.write("fine")
+    seat.press(CATEGORY, "\r")
+    seat.press(SURE, "y")
+    shown = seat.press(KEYS, "q")
+    assert "esc_first is held by bob@example.com since " in shown and "esc_later  low  claimed" in shown
+    assert seat.ended() == 0 and holders(lab) == {"esc_first": "bob@example.com"}
+
+
+def test_a_lost_remote_is_said_and_the_way_to_give_back(lab: Lab, alice: Path) -> None:
+    seat = Seat("review", "--retry-timeout", "5s", cwd=alice)
+    seat.press(KEYS, "a")
+    lab.remote.rename(lab.folder / "away")
+    seat.write("fine")
+    seat.press(CATEGORY, "\r")
+    seat.press(SURE, "y")
+    assert "the remote origin could not be reached" in seat.press(KEYS, "q")
+    assert seat.ended() == 4
+    [command] = re.findall(r"give it back with `(kt escalation unclaim [^`]+)`", seat.rest)
+    (lab.folder / "away").rename(lab.remote)
+    assert holders(lab) == {"esc_first": "alice@example.com"}
+    assert kt(*command.split()[2:], cwd=alice).code == 0 and holders(lab) == {}
+
+
+def test_a_remote_that_comes_back_takes_the_decision(lab: Lab, alice: Path) -> None:
+    seat = Seat("review", "--retry-timeout", "5s", cwd=alice)
+    seat.press(KEYS, "")
+    lab.remote.rename(lab.folder / "away")
+    seat.type("d")
+    seat.write("no")
+    seat.press(CATEGORY, "\r")
+    seat.press(SURE, "y")
+    seat.until("could not be reached")
+    (lab.folder / "away").rename(lab.remote)
+    decide(seat, "d", "no")
+    assert "resolved esc_first as denied" in seat.press(KEYS, "q")
+    assert seat.ended() == 0 and holders(lab) == {}
+
+
+def test_without_a_terminal_it_is_bad_usage(lab: Lab, alice: Path) -> None:
+    ran = kt("review", cwd=alice)
+    assert ran.code == 2 and ran.out == "" and lab.commits("claim") == []
+    assert re.fullmatch(r"kt: review needs a terminal; scripts take one with .*claim --next.*\n", ran.err)
