@@ -8,10 +8,11 @@ RUN := $(VENV)/bin
 CHROMIUM := chromium=/usr/bin/chromium chromium-driver=/usr/bin/chromedriver \
 	fonts-dejavu-core=/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
 
-.PHONY: help demo test test-browser test-servers screenshots lint soak bench bench-growth profile clean
+.PHONY: help demo docs test test-browser test-servers screenshots lint soak bench bench-growth profile clean
 
 help:
 	@echo "make demo         play an escalation's whole life on a throw-away store"
+	@echo "make docs         build docs/ into build/docs; a broken link fails"
 	@echo "make test         run the tests"
 	@echo "make test-servers those over lighttpd and sshd, which it installs where it may"
 	@echo "make test-browser those of the report in a real Chromium, which it installs where it may"
@@ -23,11 +24,16 @@ help:
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs]'
 	@touch $(READY)
 
 demo: $(READY)
 	@PATH="$(CURDIR)/$(RUN):$$PATH" ./demo.sh
+
+# -n and -W: what a page refers to is there, or the build fails. Nothing may be loaded from elsewhere.
+docs: $(READY)
+	$(RUN)/sphinx-build -q -n -W --keep-going docs build/docs
+	@! grep -rEn '<(script|img|iframe)[^>]* src="(https?:)?//|<link[^>]* href="(https?:)?//|url\((https?:)?//' build/docs --include='*.html' --include='*.css'
 
 test: $(READY)
 	$(RUN)/python -m pytest

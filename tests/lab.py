@@ -53,6 +53,21 @@ def git(*args: str, cwd: Path, env: Mapping[str, str] | None = None, stdin: str 
     return done.stdout.removesuffix("\n")
 
 
+def shell(script: str, cwd: Path) -> None:
+    """Run commands as a user's shell would, stopping at the first that fails."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=cwd,
+        env={**os.environ, "PATH": path},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+
+
 def start(
     *args: str, cwd: Path, env: Mapping[str, str] | None = None, session: bool = False
 ) -> subprocess.Popen[str]:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from lab import git
+from pages import as_printed
 
 from kt_escalation import verdict
 
@@ -66,6 +67,12 @@ def test_it_measures_every_row_of_the_design_beside_its_floor(tmp_path: Path) ->
     # What was built is legal from the first commit to the last.
     judged = [verdict.verify(living) for living in (tmp_path / "stores").glob("living-*")]
     assert {report.steps for report in judged} == {30, 60} and all(report.clean for report in judged)
+
+
+def test_the_page_names_targets_that_there_are(tmp_path: Path) -> None:
+    """Each is make's to run; the rows themselves are measured above."""
+    ran = as_printed("performance.md", ROOT, replace={"make ": "make --dry-run "})
+    assert "-m bench growth" in ran[0]
 
 
 def test_growth_is_a_table_and_a_plot_and_leaves_the_other_rows_as_they_were(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from forge import ROSTER, SETTINGS, Forge, identity, key_of, push, sign_as
 from hypothesis import given
 from hypothesis import strategies as st
 from lab import Lab, end, git, kt, kt_policy, kt_process, start
-from test_readme import TOP, shell
+from pages import as_printed, text_of
 
 from kt_escalation import Store
 from kt_escalation.core import compaction
@@ -1082,19 +1082,15 @@ def test_a_store_below_a_folder_and_with_long_ids_of_objects_is_compacted_as_wel
 
 
 def test_the_commands_of_the_page_run_as_printed(shared: Past) -> None:
-    page = (TOP / "docs/compaction.md").read_text()
-    lines = [line[4:] for line in page.splitlines() if line.startswith("    ")]
-    cron = next(line for line in lines if line.startswith("0 5 2 * *"))
-    commands = [line for line in lines if line.startswith(("kt ", "git ", "sed ", "while "))]
-    script = "\n".join([*commands, cron.removeprefix("0 5 2 * *  ")])
-    script = script.replace("esc_req_42", "esc_anna").replace("2026/03", "2024/01")
-    script = script.replace("cd /srv/kt/review", f"cd {shared.path}")
-    assert script.count("kt escalation") == 10
-    shell("".join(f"export {key}={value}\n" for key, value in identity("boss").items()) + script, shared.path)
+    as_printed(
+        "compaction.md",
+        shared.path,
+        replace={"esc_req_42": "esc_anna", "2026/03": "2024/01", "/srv/kt/review": str(shared.path)},
+        env=identity("boss"),
+    )
     assert shared.rules() == [] and (shared.path / f"{ARCHIVE}.yaml").exists()
 
 
 def test_the_rules_that_the_page_names_are_those_of_the_judge() -> None:
-    page = (TOP / "docs/compaction.md").read_text()
-    named = re.search(r"is a violation \(([^)]*)\)", page)
+    named = re.search(r"is a violation \(([^)]*)\)", text_of("compaction.md"))
     assert named and set(re.findall(r"`(\w+)`", named[1])) <= {rule for rule, _ in FORGERIES.values()}

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import Lab, git, kt, kt_process, record_text
+from lab import Lab, git, kt, kt_process, record_text, shell
+from pages import as_printed
 from test_cli_life import at_a_terminal
-from test_readme import shell
 
 from kt_escalation.core.text import is_hidden
 
-PAGE = (Path(__file__).parent.parent / "docs/evidence.md").read_text()
 REASON = "Fine.\n```sh\nrm -rf /\n```\n<script>\x1b[2J \u202e # Heading"
 ROSTER = """
 teams:
@@ -330,11 +329,6 @@ def test_the_commands_of_the_page_run_as_printed(lab: Lab) -> None:
     done(clone, "raise", "--request-id", "req_42", "--reason-code", "a.b")
     done(clone, "claim", "--id", "esc_req_42")
     done(clone, "resolve", "--id", "esc_req_42", "--outcome", "denied", "--reason", "no")
-    printed = re.findall(r"^    (\S.*)$", PAGE, re.MULTILINE)
-    columns = re.findall(r"^    (blob, .*?)\n\n", PAGE, re.DOTALL | re.MULTILINE)[0].replace("    ", "")
-    script = "\n".join(line for line in printed if line not in columns.splitlines())
-    assert len(script.splitlines()) > 15
     # After the case was unpacked one stands in its folder; the numbers are the store's again.
-    script = script.replace("kt escalation stats\n", "cd ..\nkt escalation stats\n")
-    shell(script, clone)
+    as_printed("evidence.md", clone, replace={"kt escalation stats\n": "cd ..\nkt escalation stats\n"})
     assert (clone / "evidence-esc_req_42/store/queue").is_dir()

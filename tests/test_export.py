@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from lab import Lab, git, kt, kt_process, record_text
+from pages import text_of
 from strategies import records, texts
 from test_cli_life import at_a_terminal
 
@@ -263,8 +264,7 @@ def test_there_is_a_column_for_every_key_and_the_docs_name_them() -> None:
         part = parts.get(key)
         expected += [f"{key}.{inner}" for inner in part.model_fields] if part else [key]
     assert list(table.COLUMNS) == ["blob", "path", "error", *expected]
-    page = (TOP / "docs/evidence.md").read_text()
-    told = re.findall(r"^    (blob, .*?)\n\n", page, re.DOTALL | re.MULTILINE)[0]
+    [told] = re.findall(r"^```text\n(blob, .*?)\n```$", text_of("evidence.md"), re.DOTALL | re.MULTILINE)
     assert re.split(r",\s+", told) == list(table.COLUMNS)
 
 

@@ -27,6 +27,7 @@ from typing import Any
 
 import pytest
 from lab import KT, Lab, Ran, git, kt, kt_process, record_text
+from pages import as_printed, text_of
 
 from kt_escalation import Event, Store, delivery, errors
 
@@ -795,47 +796,35 @@ def test_where_events_come_from_is_told_without_who_and_how() -> None:
 # --- what docs/events.md says -----------------------------------------------------------------------
 
 
-PAGE = (Path(__file__).parent.parent / "docs/events.md").read_text()
+PAGE = text_of("events.md")
 
 
 def test_the_commands_of_the_page_run_as_printed(lab: Lab, alice: Path) -> None:
-    page = re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL)
-    commands = [
-        *re.findall(r"^    (.+)$", page, re.MULTILINE),
-        *re.findall(r'`(--exec "timeout .+?")`', page),
-    ]
-    assert len(commands) == 13
-    commands[-1] = f"kt escalation watch --since 7d --once {commands[-1]}"
     (lab.folder / "lib").mkdir()
     notify = alice / "notify"
     notify.write_text(f'#!/bin/sh\necho "$@" >> {lab.folder}/notified\ncat > /dev/null\n')
     notify.chmod(0o755)
-    # The page's watches with a webhook run for ever; these end when all is sent.
-    script = "\n".join(
-        command.replace("--webhook", "--once --webhook") if "--webhook" in command else command
-        for command in commands
-    )
     secret = base64.b64encode(b"s" * 32).decode()
     with Receiver(secret=secret).listening() as receiver:
-        script = script.replace("/var/lib/kt", str(lab.folder / "lib"))
-        script = script.replace("https://example.com/hook", receiver.url.replace("?", "\\?"))
-        script = script.replace("$(openssl rand -base64 32)", secret)
-        # The files that remember begin before all that happened here.
-        script = script.replace("--cursor", "--since 7d --cursor")
-        env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", script],
-            cwd=alice,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
+        printed = as_printed(
+            "events.md",
+            alice,
+            replace={
+                # The page's watches with a webhook run for ever; these end when all is sent.
+                "--webhook": "--once --webhook",
+                # The files that remember begin before all that happened here.
+                "--cursor": "--since 7d --cursor",
+                "https://example.com/hook": receiver.url.replace("?", "\\?"),
+                "/var/lib/kt": str(lab.folder / "lib"),
+                "$(openssl rand -base64 32)": secret,
+                'Store.open("review")': 'Store.open(".")',
+            },
         )
-    assert done.returncode == 0, done.stderr
     assert (lab.folder / "notified").read_text() == "--team legal\n" * 4 + "\n" * 4
     assert len((lab.folder / "lib/journal").read_text().splitlines()) == 4
-    assert [event["action"] for event in receiver.taken] == ["raise", "claim", "note", "resolve"]
+    actions = ["raise", "claim", "note", "resolve"]
+    assert [event["action"] for event in receiver.taken] == actions
+    assert printed[-1].splitlines() == [f"{action} esc_r1" for action in actions]
 
 
 def test_the_check_of_the_page_knows_a_genuine_signature_from_another() -> None:
@@ -853,17 +842,6 @@ def test_the_check_of_the_page_knows_a_genuine_signature_from_another() -> None:
     assert genuine(now, b"{}")
     assert not genuine(now, b"{ }") and not genuine(now + 1, b"{}") and not genuine(now - 400, b"{}")
     assert not genuine(now, b"{}", f"whsec_{base64.b64encode(b'x' * 32).decode()}")
-
-
-def test_the_python_of_the_page_runs_as_printed(lab: Lab, alice: Path) -> None:
-    [code] = re.findall(r"```python\n(from kt_escalation.*?)```", PAGE, re.DOTALL)
-    alice.rename(lab.folder / "review")
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=lab.folder, capture_output=True, text=True, check=False
-    )
-    assert done.stdout.splitlines() == [
-        f"{action} esc_r1" for action in ("raise", "claim", "note", "resolve")
-    ]
 
 
 def test_the_table_of_the_page_names_every_key_in_its_order() -> None:

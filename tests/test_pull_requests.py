@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import re
 import shlex
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from lab import Lab, git, kt, kt_policy
+from pages import TOP, as_printed, text_of
 from test_proposing import raised
-from test_readme import shell
 
-TOP = Path(__file__).parent.parent
-PAGE = (TOP / "docs/pull-requests.md").read_text()
+PAGE = text_of("pull-requests.md")
 
 
 def test_the_commands_of_the_page_run_as_printed(lab: Lab) -> None:
     raised(lab, "req_42")
     alice = lab.clone("alice")
-    lines = re.findall(r"^    (\S.+)$", re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL), re.MULTILINE)
-    assert len(lines) == 11 and sum(line.startswith(("kt escalation ", "kt policy ")) for line in lines) == 9
-    shell("\n".join(lines), alice)
+    as_printed("pull-requests.md", alice)
     assert (alice / "kt.xml").exists() and (alice / "kt-code-quality.json").read_text() == "[]\n"
     assert "refs/heads/kt/resolve/esc_req_42" in git("ls-remote", "origin", cwd=alice)
     assert lab.commits("check what is proposed on gitlab")

@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from forge import ROSTER, SETTINGS, Forge, assert_refused, push, rules_of, serve, side, sign_as
+from forge import ROSTER, SETTINGS, Forge, assert_refused, key_of, push, rules_of, serve, side, sign_as
 from lab import git, kt
+from pages import as_printed
 
 # --- SSH ------------------------------------------------------------------------------------------
 
@@ -25,6 +26,13 @@ def test_a_signature_by_the_actors_own_key_is_clean(signed: Forge) -> None:
     assert rules_of(signed) == []
     # Before that nothing was signed, and the first key counts from the commit after the one that lists it.
     assert set(rules_of(signed, "--require-signatures")) == {"unsigned", "signature"}
+
+
+def test_the_commands_of_the_page_run_as_printed(signed: Forge) -> None:
+    key = key_of(signed, "alice").with_suffix(".pub")
+    as_printed("signatures.md", signed.path, replace={"~/.ssh/id_ed25519.pub": str(key)})
+    signed.kt("alice", "claim", "--id", "esc_one")
+    assert kt("verify", "--afresh", "--json", cwd=signed.path).json["signatures"]["held"] == 1
 
 
 def test_the_summary_counts_signatures(signed: Forge) -> None:

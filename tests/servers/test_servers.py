@@ -11,8 +11,10 @@ import time
 from collections import Counter
 
 import pytest
+from forge import identity
 from hosts import Host, OverHttp, OverSsh, Server, Site, clone, until
 from lab import Ran, end, git, kt, on_a_terminal, start
+from pages import as_printed
 
 REVIEWERS = ("alice", "bob", "carol", "dora", "emil", "fay")
 
@@ -203,6 +205,32 @@ def test_a_claim_and_a_decision_are_proposed_checked_and_merged(site: Site, host
     assert waited.code == 0 and waited.json["escalation"]["resolution"]["resolved_by"] == "alice"
     verified = merger.kt("verify", "--json")
     assert verified.code == 0 and verified.json["people"] == ["alice", "gw"]
+
+
+def test_the_commands_of_the_page_run_as_printed(site: Site) -> None:
+    """In one folder, by way of all three; lighttpd runs already, and asks nobody for a password."""
+    site.protect()
+    ssh, http = site.start("ssh"), site.start("http")
+    clones = "".join(f"-c '{key}={value}' " for key, value in http.settings("alice").items())
+    alice = " ".join(f"{key}={value}" for key, value in {"REMOTE_USER": "alice", **identity("alice")}.items())
+    as_printed(
+        "servers.md",
+        site.folder,
+        replace={
+            "REMOTE_USER=boss git push": "cd review; REMOTE_USER=boss git push",
+            "ssh://git@git.example.com/srv/git/review.git": f"{ssh.address('alice')} by-ssh",
+            "git clone http://git.example.com/git/review.git": f"git clone {clones} {http.address('alice')} by-http",
+            "/srv/git": str(site.repository.parent),
+            "passwd -6": "passwd -6 word",
+            "/etc/lighttpd/git-people": str(site.folder / "people"),
+            "kt escalation claim": f"{alice} kt escalation claim",
+            "esc_req_42": "esc_job",
+        },
+        leave=["lighttpd -D -f lighttpd.conf"],
+        env={"REMOTE_USER": "merger", **identity("merger")}
+        | {"GIT_SSH_COMMAND": ssh.settings("alice")["core.sshCommand"]},
+    )
+    assert "claimed_by: alice\n" in site.file("queue/esc_job.yaml")
 
 
 def test_a_forged_proposal_fails_the_check_and_is_refused_when_merged(site: Site) -> None:
