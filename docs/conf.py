@@ -24,8 +24,8 @@ myst_heading_anchors = 4
 #: What stands where at the side. A page that is not here fails the build.
 NAV = {
     "Start": ["tutorial"],
-    "Operators": ["rights", "pull-requests", "servers", "signatures", "compaction"],
-    "Gateways": ["events"],
+    "Operators": ["rights", "pull-requests", "servers", "signatures", "many-stores", "compaction"],
+    "Gateways": ["streaming", "events"],
     "Auditors": ["rules", "evidence"],
     "Reference": ["performance"],
 }

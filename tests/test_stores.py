@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from forge import identity
 from lab import Lab, Ran, end, git, ids, kt, kt_policy, on_a_terminal, record_text, start
+from pages import as_printed
 from test_cache import HEAVY, loaded
 from test_cli_read import open_text
 from test_golden import commands
-from test_readme import shell
 
 from kt_escalation import Store
 from kt_escalation.cli import app
@@ -370,21 +371,13 @@ def test_where_an_outcome_cannot_be_learnt_nothing_else_is_taken(pair: Many) -> 
 
 # --- the page ---------------------------------------------------------------------------------------
 
-PAGE = (Path(__file__).parent.parent / "docs/many-stores.md").read_text()
-
 
 def test_the_commands_of_the_page_run_as_printed(tmp_path: Path) -> None:
     labs = {name: lab_in(tmp_path / name) for name in ("legal", "triage")}
     labs["legal"].escalations("req_42", severity="high")
     labs["triage"].escalations("other")
     env = user(tmp_path)
-    lines = re.findall(r"^    (\S.+)$", PAGE, re.MULTILINE)
-    assert len(lines) == 9 and sum("kt escalation" in line for line in lines) == 5
-    script = "\n".join(lines)
-    for name, lab in labs.items():
-        script = script.replace(f"/srv/git/{name}.git", str(lab.remote))
-    who = "git config --global user.name Me; git config --global user.email me@example.com"
-    exports = "\n".join(f"export {key}={value}" for key, value in env.items())
-    shell(f"{exports}\n{who}\n{script}", tmp_path)
+    remotes = {f"/srv/git/{name}.git": str(lab.remote) for name, lab in labs.items()}
+    as_printed("many-stores.md", tmp_path, replace=remotes, env={**env, **identity("me")})
     assert labs["legal"].commits("resolve esc_req_42 as approved")
     assert labs["triage"].commits("claim") == []
