@@ -38,7 +38,7 @@ _BLOCK = re.compile(
     r"^```(?P<kind>\w*)\n(?P<fenced>(?s:.*?))^```$|(?<=\n\n)(?P<indented>(?:(?: {4}.*)?\n)+)", re.M
 )
 _TYPED = re.compile(r"^\$ (.*(?:\n> .*)*)\n((?:(?!\$ ).*\n)*)", re.M)
-_FILE = re.compile(r"# (policies/\w+\.yaml)\n")
+_FILE = re.compile(r"# (policies/[\w-]+\.yaml)\n")
 _MARK = "--- that was step"
 
 

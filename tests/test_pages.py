@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from pages import TOP, steps, text_of
+from lab import Lab, git, kt, record_text
+from pages import TOP, as_printed, steps, text_of
 
 PAGES = sorted(page.name for page in (TOP / "docs").glob("*.md"))
 TESTS = "".join(file.read_text() for file in (TOP / "tests").rglob("test_*.py"))
@@ -15,6 +16,40 @@ TESTS = "".join(file.read_text() for file in (TOP / "tests").rglob("test_*.py"))
 @pytest.mark.parametrize("name", [name for name in ("README.md", *PAGES) if any(steps(text_of(name)))])
 def test_there_is_a_test_that_runs_the_commands_of_a_page(name: str) -> None:
     assert re.search(rf'as_printed\(\s*"{name}"', TESTS), f"no test runs the commands of {name}; see pages.py"
+
+
+def test_the_tutorial_runs_as_printed(tmp_path: Path) -> None:
+    as_printed("tutorial.md", tmp_path)
+    assert not list(tmp_path.iterdir()), "it tidies up"
+
+
+def test_the_guide_for_operators_runs_as_printed(lab: Lab) -> None:
+    """Bob holds one; another has waited for longer than the settings of its time allowed."""
+    gateway, bob, carol = lab.clone("gw"), lab.clone("bob"), lab.clone("carol")
+    deadline = "  claim_within: 15m\n  fallback:\n    team_id: security\n"
+    lab.put({"queue/esc_req_7.yaml": record_text("req_7", "critical") + deadline})
+    kt("raise", "--request-id", "req_42", "--reason-code", "a.b", "--model", "gpt-4o", cwd=gateway)
+    kt("claim", "--id", "esc_req_42", cwd=bob)
+    git("pull", "--quiet", cwd=carol)
+    as_printed("operator.md", carol, replace={"/srv/kt/review": str(carol)})
+    assert lab.commits("assign esc_req_42 to alice") and lab.commits("sweep esc_req_7")
+
+
+def test_the_guide_for_gateways_runs_as_printed(lab: Lab) -> None:
+    lab.clone("alice")
+    [told] = re.findall(r"```python\n.*?```\n\n```text\n(.*?)```", text_of("gateway.md"), re.DOTALL)
+    assert told in as_printed("gateway.md", lab.folder, replace={"/srv/git/review.git": str(lab.remote)})
+
+
+def test_the_guide_for_auditors_runs_as_printed(lab: Lab) -> None:
+    clone = lab.clone("alice")
+    for number in ("42", "43"):
+        asked = ("--request-id", f"req_{number}", "--reason-code", "a.b", "--severity", "high")
+        kt("raise", *asked, "--summary", "A clause that the model changed", cwd=clone)
+    kt("claim", "--id", "esc_req_42", cwd=clone)
+    kt("resolve", "--id", "esc_req_42", "--outcome", "denied", "--reason", "Not as agreed", cwd=clone)
+    told = as_printed("auditor.md", clone)
+    assert "policy-config.yaml" in told[-1]
 
 
 def test_the_links_of_the_readme_lead_to_files_and_headings_that_there_are() -> None:
