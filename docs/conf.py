@@ -23,11 +23,11 @@ myst_heading_anchors = 4
 
 #: What stands where at the side. A page that is not here fails the build.
 NAV = {
-    "Start": ["tutorial"],
-    "Operators": ["rights", "pull-requests", "servers", "signatures", "many-stores", "compaction"],
-    "Gateways": ["streaming", "events"],
-    "Auditors": ["rules", "evidence"],
-    "Reference": ["performance"],
+    "Reviewers": ["tutorial", "rights"],
+    "Operators": ["operator", "pull-requests", "servers", "signatures", "many-stores", "compaction"],
+    "Gateways": ["gateway", "streaming", "events"],
+    "Auditors": ["auditor", "rules", "evidence"],
+    "Reference": ["reference", "record", "design", "performance"],
 }
 
 

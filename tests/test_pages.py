@@ -18,6 +18,10 @@ def test_there_is_a_test_that_runs_the_commands_of_a_page(name: str) -> None:
     assert re.search(rf'as_printed\(\s*"{name}"', TESTS), f"no test runs the commands of {name}; see pages.py"
 
 
+def test_what_the_front_page_shows_is_so(lab: Lab) -> None:
+    as_printed("index.md", lab.clone("alice"))
+
+
 def test_the_tutorial_runs_as_printed(tmp_path: Path) -> None:
     as_printed("tutorial.md", tmp_path)
     assert not list(tmp_path.iterdir()), "it tidies up"

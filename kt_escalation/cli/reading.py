@@ -260,10 +260,10 @@ def _moment(moment: Moment) -> dict[str, Any]:
 @common
 def schema_command(repo: str | None, as_json: bool) -> None:
     """Print the JSON Schema of the record."""
-    from ..core.model import Record
+    from ..core import glossary
 
     del repo, as_json  # it is JSON in any case, and no store is needed
-    put_json({"$schema": "https://json-schema.org/draft/2020-12/schema", **Record.model_json_schema()})
+    put_json(glossary.schema())
 
 
 @escalation.command("doctor")

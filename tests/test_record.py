@@ -1,0 +1,106 @@
+"""docs/record.md is written from the model: keys, types, meaning.
+
+After a change that is meant, `UPDATE_GOLDEN=1 pytest tests/test_record.py` writes the page anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pages import TOP, UPDATE
+
+from kt_escalation.core import glossary
+from kt_escalation.core.model import Claim, Fallback, Note, Record, Requires, Resolution, Review, Route
+from kt_escalation.core.words import MAX_BYTES, MAX_DEPTH
+
+PAGE = TOP / "docs/record.md"
+EXAMPLE = TOP / "queue/resolved/2026/11/24/esc_req_7g9d.yaml"
+HEAD = f"""\
+# The record
+
+What is in an escalation's file, key by key. Written from the model; a test holds it to that.
+`kt escalation schema` prints the same as a JSON Schema.
+
+One escalation is one file, `queue/<escalation_id>.yaml` while it is open and
+`queue/resolved/<YYYY>/<MM>/<DD>/<escalation_id>.yaml`, by the UTC day of `resolved_at`, when it is resolved; after
+[compaction](compaction.md) it is in an archive of its month. This is one, from this project's own `queue/`:
+
+```yaml
+{{example}}```
+
+A file is one YAML document in UTF-8, of at most {MAX_BYTES // 1024} KiB and {MAX_DEPTH} levels. Keys stand in the order below, those without a
+value are left out, and one content has one way of being written, so that a diff shows what changed and nothing
+else. `true`, `false`, `null`, whole numbers and decimal fractions are what they look like; all else is text (`no`, `on`,
+`0777` and `12:30:45` are), and kt quotes whatever another reader could take for something else. Anchors, aliases, tags,
+repeated keys and keys that are not in these tables are refused. Times are RFC 3339 in UTC with milliseconds; durations
+are `90s`, `15m`, `2h` or `7d`.
+
+To `raise` you may leave out all that raising decides: `schema_version`, `escalation_id`, `status`, `created_at`,
+`raised_at`, `raised_by`, `queued_at`, `route`, `requires`. `claim`, `reviews`, `notes` and `resolution` are refused.
+A question mark behind a key says that it may be absent.
+"""
+TITLES = {
+    "": "Keys",
+    "route": "route",
+    "requires": "requires",
+    "requires.fallback": "requires.fallback",
+    "claim": "claim",
+    "reviews": "reviews, each",
+    "notes": "notes, each",
+    "resolution": "resolution",
+}
+
+
+def kind(rule: Mapping[str, Any]) -> str:
+    """A key's type in words, from its JSON Schema."""
+    [rule, *_] = [one for one in rule.get("anyOf", [rule]) if one.get("type") != "null"]
+    if "$ref" in rule:
+        return "mapping"
+    if "const" in rule:
+        return f"`{rule['const']}`"
+    if "enum" in rule:
+        return ", ".join(f"`{word}`" for word in rule["enum"])
+    if rule.get("format") == "date-time":
+        return "time"
+    if rule.get("pattern") == "^[0-9]+[smhd]?$":
+        return "duration"
+    if rule["type"] == "array":
+        return "list"
+    if rule["type"] == "object":
+        most = f", at most {rule['maxProperties']}" if "maxProperties" in rule else ""
+        texts = rule.get("additionalProperties") is not True
+        return f"mapping of text to text{most}" if texts else "mapping"
+    if rule["type"] == "integer":
+        return f"{rule['minimum']} to {rule['maximum']}"
+    bounds = f", at most {rule['maxLength']:,} characters" if "maxLength" in rule else ""
+    shape = f" `{rule['pattern'].strip('^$')}`".replace("|", "\\|") if "pattern" in rule else ""
+    return f"text{shape}{bounds}"
+
+
+def test_the_page_is_what_the_model_says() -> None:
+    schema = glossary.schema()
+    needed = {
+        "": schema["required"],
+        **{p: schema["$defs"][n].get("required", []) for n, p in glossary.PARTS.items()},
+    }
+    written = HEAD.format(example=EXAMPLE.read_text())
+    for part, properties in glossary.properties_of(schema):
+        written += f"\n## {TITLES[part]}\n\n| key | type | |\n|---|---|---|\n"
+        for key, rule in properties.items():
+            always = "" if key in needed[part] or rule.get("default") else "?"
+            written += f"| `{key}`{always} | {kind(rule)} | {rule['description']} |\n"
+    if UPDATE:
+        PAGE.write_text(written)
+    assert PAGE.read_text() == written, "write it anew with UPDATE_GOLDEN=1"
+
+
+def test_every_key_has_a_meaning_and_no_other_word_has() -> None:
+    models = dict(
+        zip(
+            glossary.PARTS.values(), (Route, Requires, Fallback, Claim, Review, Note, Resolution), strict=True
+        )
+    )
+    keys = {(part, key) for part, model in models.items() for key in model.model_fields}
+    found = {f"{part}.{key}" if f"{part}.{key}" in glossary.MEANINGS else f".{key}" for part, key in keys}
+    assert found | set(Record.model_fields) == set(glossary.MEANINGS)

@@ -1,0 +1,257 @@
+"""docs/reference.md is written from the commands, the errors, and what the commands print as JSON.
+
+After a change that is meant, `UPDATE_GOLDEN=1 pytest tests/test_reference.py` writes the page anew.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import click
+from lab import Lab, kt, kt_policy, record_text
+from pages import TOP, UPDATE
+from test_golden import commands
+
+from kt_escalation import errors
+from kt_escalation.cli import app
+
+#: How many commands an option must have, with the same words, to be told once for all.
+MANY = 5
+#: How wide a line of JSON may be.
+WIDTH = 100
+PAGE = TOP / "docs/reference.md"
+HEAD = """\
+# Commands
+
+All commands, their options, exit codes, error codes and JSON. Written from the code; a test holds it to that.
+
+`kt-escalation` is `kt escalation` under a name of its own. Without `-C` the store is that of `KT_REPO`, else that of
+the current folder. Durations are written `90` or `90s`, `15m`, `2h`, `7d`; times as RFC 3339 has them. Commands that
+read a record take a whole id, or a prefix that fits no other; commands that write take the whole id.
+
+Results go to stdout and everything else to stderr. `NO_COLOR` is honoured, and no script is ever asked anything.
+
+What `--json` prints is shown with `"…"` for any text, `0` for any number, and `{…}` for [a record](record.md). An error
+is `{"error": {"code": "…", "message": "…"}}` on stderr, with the facts of its code (see [exit codes](#exit-codes)).
+"""
+EXITS = """\
+## Exit codes
+
+| exit | code | means | facts |
+|---|---|---|---|
+| 0 | | done | |
+"""
+
+
+# --- commands -----------------------------------------------------------------------------------------
+
+
+def at(path: tuple[str, ...]) -> click.Command:
+    """The command of these words."""
+    found: click.Command = app.kt
+    for word in path:
+        assert isinstance(found, click.Group)
+        found = found.commands[word]
+    return found
+
+
+COMMANDS = {
+    " ".join(("kt", *path)): at(path) for path in commands(app.kt) if not isinstance(at(path), click.Group)
+}
+
+
+def options(command: click.Command) -> list[tuple[str, str]]:
+    """Each option as it is typed, and its help."""
+    context = click.Context(command)
+    found = [parameter.get_help_record(context) for parameter in command.get_params(context)]
+    return [(cell(names), cell(text)) for names, text in filter(None, found) if not names.startswith("[")]
+
+
+def cell(text: str) -> str:
+    """A text for a cell of a table."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "\\<").replace("``", "`")
+
+
+SHARED = {
+    option
+    for option, count in Counter(
+        option for command in COMMANDS.values() for option in options(command)
+    ).items()
+    if count >= MANY
+}
+
+
+def table(rows: Iterator[tuple[str, str]] | list[tuple[str, str]]) -> str:
+    return "| option | |\n|---|---|\n" + "".join(f"| `{names}` | {text} |\n" for names, text in rows)
+
+
+def section(name: str, command: click.Command) -> str:
+    """What the page says of one command."""
+    context = click.Context(command, info_name=name)
+    usage = " ".join(command.collect_usage_pieces(context))
+    text = f"## {name}\n\n```text\n{name} {usage}\n```\n\n{inspect.cleandoc(command.help or '')}\n\n"
+    own = [option for option in options(command) if option not in SHARED]
+    text += f"{table(own)}\n" if own else ""
+    also = [names for names, text in options(command) if (names, text) in SHARED]
+    return (
+        f"{text}Also [those of many commands](#options-of-many-commands): "
+        + ", ".join(f"`{names}`" for names in also)
+        + ".\n"
+    )
+
+
+# --- errors -------------------------------------------------------------------------------------------
+
+
+def errors_table() -> str:
+    kinds = [
+        kind
+        for _, kind in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(kind, errors.KtError) and not kind.__subclasses__()
+    ]
+    rows = []
+    for kind in sorted(kinds, key=lambda kind: (kind is errors.SeveralFailed, kind.exit_code, kind.code)):
+        means = inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0]
+        facts = dict.fromkeys(re.findall(r"\{(\w+)", kind.says + kind.hint))
+        exit_code = "that of the first" if kind is errors.SeveralFailed else str(kind.exit_code)
+        rows.append(
+            f"| {exit_code} | `{kind.code}` | {cell(means)} | {', '.join(f'`{f}`' for f in facts)} |\n"
+        )
+    return EXITS + "".join(rows)
+
+
+# --- JSON ---------------------------------------------------------------------------------------------
+
+
+def shape(value: Any) -> Any:
+    """A JSON value without what differs from run to run."""
+    if isinstance(value, dict):
+        return (
+            ...
+            if {"schema_version", "escalation_id"} <= value.keys()
+            else {k: shape(v) for k, v in value.items()}
+        )
+    if isinstance(value, list):
+        return [shape(value[0])] if value else []
+    if isinstance(value, str):
+        return "…"
+    return value if isinstance(value, bool) or value is None else 0
+
+
+def drawn(value: Any, indent: str = "") -> str:
+    """A shape as text: in one line where that fits."""
+    if value is ...:
+        return "{…}"
+    if isinstance(value, dict):
+        parts = [f"{json.dumps(key)}: {drawn(item, indent + '  ')}" for key, item in value.items()]
+        line = "{" + ", ".join(parts) + "}"
+        if len(indent + line) <= WIDTH and "\n" not in line:
+            return line
+        return "{\n" + ",\n".join(f"{indent}  {part}" for part in parts) + f"\n{indent}}}"
+    if isinstance(value, list):
+        return "[" + ", ".join(drawn(item, indent) for item in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+#: Commands whose JSON is shown, in an order in which each has something to say.
+ASKED = (
+    "escalation raise --request-id one --reason-code a.b --severity high",
+    "escalation raise --batch lines.ndjson --partial",
+    "escalation list",
+    "escalation get --id esc_one",
+    "escalation claim --id esc_one",
+    "escalation claim --id esc_six --branch",
+    "escalation claim --next --count 1",
+    "escalation unclaim --id esc_one",
+    "escalation note --id esc_one --text Text",
+    "escalation assign --id esc_one --to me@example.com --reason Reason",
+    "escalation resolve --id esc_one --outcome denied --reason Reason",
+    "escalation wait --id esc_one",
+    "escalation reopen --id esc_one --reason Reason",
+    "escalation restore --id esc_torn --reason Reason",
+    "escalation sweep --dry-run",
+    "escalation log --limit 1",
+    "escalation events --limit 1",
+    "escalation verify",
+    "escalation check HEAD~1..HEAD",
+    "escalation export -o population.jsonl",
+    "escalation evidence --id esc_one -o case.tar",
+    "escalation stats --by team",
+    "escalation compact --dry-run",
+    "escalation doctor",
+    "escalation hook install --server ../remote.git",
+    "escalation init",
+    "policy lint",
+    "policy route --model gpt-4o",
+    "policy replay --policies other",
+)
+#: The same in another place: what `watch` prints is what `events` prints, and the schema is no answer of a store.
+ELSEWHERE = {"kt escalation watch", "kt escalation schema"}
+
+
+def answers(lab: Lab) -> dict[str, list[tuple[str, str]]]:
+    """By command, what was typed and the shape of what came back."""
+    clone = lab.clone("me")
+    (clone / "lines.ndjson").write_text(
+        '{"request_id": "six", "reason_code": "a.b", "severity": "medium"}\n{}\n'
+    )
+    (clone / "policies/bad.yaml").write_text("providers: none\n")
+    (clone / "other").mkdir()
+    (clone / "other/pack.yaml").write_text(
+        "providers: {targets: [{id: a, model: m, escalation_routing: {team_id: t}}]}\n"
+    )
+    lab.put({"queue/esc_late.yaml": LATE, f"queue/resolved/{DAY.replace('-', '/')}/esc_old.yaml": OLD})
+    assert kt("raise", "--request-id", "torn", "--reason-code", "a.b", "--model", "m", cwd=clone).code == 0
+    lab.put({"queue/esc_torn.yaml": "<<<<<<<\n"})
+    found: dict[str, list[tuple[str, str]]] = {}
+    for asked in ASKED:
+        group, *args = asked.split()
+        ran = (kt_policy if group == "policy" else kt)(*args, "--json", cwd=clone)
+        assert ran.out, f"{asked}: {ran.err}"
+        name = max((name for name in COMMANDS if f"kt {asked} ".startswith(f"{name} ")), key=len)
+        found.setdefault(name, []).append((f"kt {asked} --json", drawn(shape(json.loads(ran.out)))))
+    return found
+
+
+DAY = "2024-02-03"
+WHEN = f'"{DAY}T10:00:00.000Z"'
+TIMES = dict.fromkeys(("created_at", "raised_at", "queued_at"), WHEN)
+LATE = record_text("late", "low", **TIMES) + "  claim_within: 15m\n  fallback:\n    team_id: security\n"
+DECIDED = "outcome: denied\n{0}reason: No.\n{0}"
+OLD = (
+    record_text("old", status="resolved", **TIMES)
+    + f"claim:\n  claim_id: x\n  claimed_by: me@example.com\n  claimed_at: {WHEN}\n"
+    + f"reviews:\n  - reviewer: me@example.com\n    {DECIDED.format('    ')}reviewed_at: {WHEN}\n"
+    + f"    claim_id: x\n    shown: {'0' * 64}\n"
+    + f"resolution:\n  {DECIDED.format('  ')}resolved_by: me@example.com\n  resolved_at: {WHEN}\n"
+)
+
+
+# --- the page -----------------------------------------------------------------------------------------
+
+
+def test_the_page_is_what_the_code_says(lab: Lab) -> None:
+    shown = answers(lab)
+    written = HEAD
+    for name, command in COMMANDS.items():
+        written += f"\n{section(name, command)}"
+        for typed, text in shown.get(name, []):
+            written += f"\n```text\n$ {typed}\n{text}\n```\n"
+    written += f"\n## Options of many commands\n\n{table(sorted(SHARED))}\n{errors_table()}"
+    if UPDATE:
+        PAGE.write_text(written)
+    assert PAGE.read_text() == written, "write it anew with UPDATE_GOLDEN=1"
+
+
+def test_the_json_of_every_command_is_shown(lab: Lab) -> None:
+    with_json = {
+        name
+        for name, command in COMMANDS.items()
+        if any("--json" in parameter.opts for parameter in command.params)
+    }
+    assert set(answers(lab)) == with_json - ELSEWHERE
