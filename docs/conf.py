@@ -17,7 +17,8 @@ release = kt_escalation.__version__
 extensions = ["myst_parser"]
 html_theme = "furo"
 html_title = "kt-escalation"
-html_copy_source = html_show_sourcelink = html_use_index = False
+html_copy_source = html_show_copyright = html_show_sourcelink = html_use_index = False
+smartquotes = False  # `--json` has two dashes
 highlight_language = "none"  # what a fence says; an indented block says nothing
 myst_heading_anchors = 4
 

@@ -67,7 +67,7 @@ COMMANDS = {
 
 def options(command: click.Command) -> list[tuple[str, str]]:
     """Each option as it is typed, and its help."""
-    context = click.Context(command)
+    context = click.Context(command, parent=click.Context(app.kt, **app.kt.context_settings))
     found = [parameter.get_help_record(context) for parameter in command.get_params(context)]
     return [(cell(names), cell(text)) for names, text in filter(None, found) if not names.startswith("[")]
 
