@@ -18,9 +18,11 @@ import itertools
 import os
 import pty
 import re
+import select
+import signal
 import subprocess
 import sys
-import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,24 +150,26 @@ def _on_a_terminal(script: str, folder: Path, env: Mapping[str, str]) -> str:
         start_new_session=True,
     )
     os.close(theirs)
-    watchdog = threading.Timer(LIMIT, shell.kill)
-    watchdog.start()
-    shown = b""
-    try:
-        while chunk := os.read(ours, 65536):
-            shown += chunk
-    except OSError:
-        pass  # how Linux says that the other side has closed
-    finally:
-        os.close(ours)
-        watchdog.cancel()
-        shell.wait()
+    shown, end = b"", time.monotonic() + LIMIT
+    while True:
+        ended = shell.poll() is not None
+        if select.select([ours], [], [], 0 if ended else 0.1)[0]:
+            try:
+                shown += os.read(ours, 65536)
+            except OSError:
+                break  # how Linux says that nobody holds the other side any more
+        elif ended:
+            break  # what git has left in the background may hold it for longer
+        if not ended and time.monotonic() > end:
+            os.killpg(shell.pid, signal.SIGKILL)
+    os.close(ours)
+    shell.wait()
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode(errors="replace").replace("\r", ""))
 
 
 def _settled(text: str) -> list[str]:
     """The lines of an output without what differs from run to run, and without the width of columns."""
-    text = re.sub(r"\b([0-9a-f]{7,64}|01[0-9a-z]{24})\b", "<id>", text)
+    text = re.sub(r"(?<![^\W_])([0-9a-f]{7,64}|01[0-9a-z]{24})(?![^\W_])", "<id>", text)
     text = re.sub(r"\w{3} \w{3} +\d+ [\d:]+ \d{4} [+-]\d{4}", "<time>", text)
     text = re.sub(r"\d{4}[-/]\d\d[-/]\d\d([T ][\d:.]+(Z| [+-]\d{4}| UTC)?)?", "<time>", text)
     text = re.sub(r"\b\d+(\.\d+)? ?(ms|s|m|h|d)\b", "<span>", text)
