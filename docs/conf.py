@@ -27,7 +27,7 @@ NAV = {
     "Reviewers": ["tutorial", "rights"],
     "Operators": ["operator", "pull-requests", "servers", "signatures", "many-stores", "compaction"],
     "Gateways": ["gateway", "streaming", "events"],
-    "Auditors": ["auditor", "rules", "evidence"],
+    "Auditors": ["auditor", "rules", "evidence", "report"],
     "Reference": ["reference", "record", "design", "performance"],
 }
 

@@ -182,6 +182,7 @@ ASKED = (
     "escalation export -o population.jsonl",
     "escalation evidence --id esc_one -o case.tar",
     "escalation stats --by team",
+    "escalation report -o report.html",
     "escalation compact --dry-run",
     "escalation doctor",
     "escalation hook install --server ../remote.git",
