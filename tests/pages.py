@@ -155,9 +155,12 @@ def _on_a_terminal(script: str, folder: Path, env: Mapping[str, str]) -> str:
         ended = shell.poll() is not None
         if select.select([ours], [], [], 0 if ended else 0.1)[0]:
             try:
-                shown += os.read(ours, 65536)
+                chunk = os.read(ours, 65536)
             except OSError:
-                break  # how Linux says that nobody holds the other side any more
+                chunk = b""  # how Linux says that nobody holds the other side any more
+            if not chunk:
+                break
+            shown += chunk
         elif ended:
             break  # what git has left in the background may hold it for longer
         if not ended and time.monotonic() > end:
