@@ -119,13 +119,11 @@ def as_printed(
     for step, told, code, after in zip(todo, outputs, exits, [*todo[1:], None], strict=True):
         asked = after is not None and after.script == "echo $?"
         assert code == 0 or asked, f"{name}: {step.script}\nexit {code}\n{told}"
-    wrong = [
-        (step, told)
-        for step, told in zip(todo, outputs, strict=True)
-        if step.told is not None and not _fits(step.told, told)
-    ]
-    if UPDATE:
-        _update(name, page, wrong)
+    shown = [(step, told) for step, told in zip(todo, outputs, strict=True) if step.told is not None]
+    wrong = [(step, told) for step, told in shown if not _fits(step.told or "", told)]
+    if wrong and UPDATE:
+        # All of them, so that an id is the same wherever the page has it; dots stay dots.
+        _update(name, page, [(step, told) for step, told in shown if "\n...\n" not in f"\n{step.told}"])
     elif wrong:
         step, told = wrong[0]
         raise AssertionError(f"{name}: {step.script}\n--- on the page\n{step.told}\n--- printed\n{told}")
@@ -185,9 +183,9 @@ def _fits(shown: str, printed: str) -> bool:
     return re.fullmatch("".join(lines), "".join(f"{line}\n" for line in _settled(printed))) is not None
 
 
-def _update(name: str, page: str, wrong: Sequence[tuple[Step, str]]) -> None:
-    cuts = [0, *itertools.chain.from_iterable((step.begin, step.end) for step, _ in wrong), len(page)]
+def _update(name: str, page: str, shown: Sequence[tuple[Step, str]]) -> None:
+    cuts = [0, *itertools.chain.from_iterable((step.begin, step.end) for step, _ in shown), len(page)]
     kept = [page[begin:end] for begin, end in zip(cuts[::2], cuts[1::2], strict=True)]
-    new = [told.strip("\n") + "\n" if told.strip() else "" for _, told in wrong]
+    new = [told.strip("\n") + "\n" if told.strip() else "" for _, told in shown]
     file = TOP / name if name == "README.md" else TOP / "docs" / name
     file.write_text("".join(itertools.chain.from_iterable(itertools.zip_longest(kept, new, fillvalue=""))))

@@ -210,6 +210,7 @@ def test_a_claim_and_a_decision_are_proposed_checked_and_merged(site: Site, host
 def test_the_commands_of_the_page_run_as_printed(site: Site) -> None:
     """In one folder, by way of all three; lighttpd runs already, and asks nobody for a password."""
     site.protect()
+    git("init", "--quiet", "--bare", "shop.git", cwd=site.repository.parent)
     ssh, http = site.start("ssh"), site.start("http")
     clones = "".join(f"-c '{key}={value}' " for key, value in http.settings("alice").items())
     alice = " ".join(f"{key}={value}" for key, value in {"REMOTE_USER": "alice", **identity("alice")}.items())
