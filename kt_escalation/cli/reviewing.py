@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..core.query import Query
 from ..core.text import visible
 from ..core.times import format_time
 from ..core.words import CATEGORIES
@@ -147,7 +148,7 @@ class Session:
             click.echo(self._told())
 
     def _work(self) -> None:
-        mine = self._store.rows(mine=True, fetch=True).page.rows
+        mine = self._store.rows(Query(mine=True), fetch=True).page.rows
         for row in mine:
             if row.claim_id and (self._team is None or row.team_id == self._team):
                 self._held = Held(row.escalation_id, row.claim_id, taken=False)
@@ -327,7 +328,7 @@ class Session:
             # An interrupted reader leaves git's helper in the middle of an answer.
             self._store.close()
             if not name:
-                rows = self._store.rows(mine=True, fetch=True).page.rows
+                rows = self._store.rows(Query(mine=True), fetch=True).page.rows
                 name = next((row.escalation_id for row in rows if row.claim_id == held.claim_id), "")
             if name:
                 self._store.unclaim(name, claim_id=held.claim_id)
