@@ -969,9 +969,10 @@ def test_the_first_push_to_an_empty_server_is_judged_too(forge: Forge, tmp_path:
     forge.commit("alice")
     ran = push(forge, server)
     assert ran.code == 1 and ": transition: expected" in ran.err
-    # Neither by way of another branch, which is nobody's business while it is one.
-    assert push(forge, server, what="HEAD:topic").code == 0
+    # Neither by way of another branch, which is nobody's business while it is one beside the store's.
+    assert "topic holds a store, but this hook guards main" in push(forge, server, what="HEAD:topic").err
     assert push(forge, server, what=f"{good}:refs/heads/main").code == 0
+    assert push(forge, server, what="HEAD:topic").code == 0
     assert ": transition: expected" in push(forge, server, what="HEAD:main").err
     assert git("rev-parse", "main", cwd=server) == good
 
