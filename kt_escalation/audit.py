@@ -39,7 +39,7 @@ _QUEUE_FILES, _POLICY_FILES = f"{layout.QUEUE}/", f"{layout.POLICIES}/"
 
 @dataclass(frozen=True)
 class Offence:
-    """A violation where it happened."""
+    """A violation where it happened; ``expected`` is a sentence of what is wrong and was expected."""
 
     commit: str
     author: str
@@ -325,7 +325,7 @@ class Audit:
     def _imported(self, commit: Commit, name: str, news: Sequence[_State]) -> Iterator[Offence]:
         for state in news:
             if state.problem:
-                yield self._offence(commit, state.path, "file", f"a record; it {state.problem}", name)
+                yield self._offence(commit, state.path, "file", f"expected a record: {state.problem}", name)
         if news:
             self._born.add(hash(name))
             if self._forked:
@@ -368,24 +368,26 @@ class Audit:
         """What is wrong with a step, if it is no restoration."""
         if news and not olds and self._is_archived(commit.parents[0], name):
             yield self._offence(
-                commit, news[0].path, "twice", f"{name} in its archive, and nowhere else", name
+                commit, news[0].path, "twice", f"expected {name} in its archive, and nowhere else", name
             )
             return
         old = olds[0] if olds else None
         new = news[0] if news else None
         where = (new or old or _NOWHERE).path
         if len(news) > 1 or (new is not None and old is None and self._exists(name)):
-            yield self._offence(commit, where, "twice", f"one file for {name}", name)
+            yield self._offence(commit, where, "twice", f"expected one file for {name}", name)
             return
         if self._forked:
             yield from self._line(commit, name, where, old, new)
         if new is not None and new.problem:
             rule = "canonical" if new.problem is _NOT_CANONICAL else "file"
-            yield self._offence(commit, where, rule, f"a record where it belongs; it {new.problem}", name)
+            yield self._offence(
+                commit, where, rule, f"expected a record where it belongs: {new.problem}", name
+            )
             return
         if old is not None and old.record is None:
             if new is not None:
-                expected = "a former legal state of it, by an admin (`kt escalation restore`)"
+                expected = "expected a former legal state of it, by an admin (`kt escalation restore`)"
                 yield self._offence(commit, where, "restore", expected, name)
             return
         told = self._context(commit, policies, old, new)
@@ -401,7 +403,7 @@ class Audit:
         known = self._next.setdefault(key, (became, commit.oid))
         if known[0] != became:
             yield self._offence(
-                commit, where, "fork", f"what commit {known[1][:12]} made of the same state", name
+                commit, where, "fork", f"expected what commit {known[1][:12]} made of the same state", name
             )
 
     def _is_restored(
@@ -439,18 +441,18 @@ class Audit:
         policies, now = standard.policies, standard.now
         tolerance = policies.settings.claims.clock_tolerance
         if commit.committed_at - now > tolerance:
-            expected = f"a commit no later than now, {format_time(now)}"
+            expected = f"expected a commit no later than now, {format_time(now)}; it is of {format_time(commit.committed_at)}"
             yield self._offence(commit, layout.QUEUE, "time", expected)
         same = self.policies(commit.parents[0]).tree == policies.tree
         for name, old, new in taken:
             if new is None or new.record is None:
                 continue
             if new.record.last_time - now > tolerance:
-                expected = f"no time later than now, {format_time(now)}"
+                expected = f"expected no time later than now, {format_time(now)}; the last is {format_time(new.record.last_time)}"
                 yield self._offence(commit, new.path, "time", expected, name)
             if not same:
                 for violation in self._judged_by(policies, old, new, commit):
-                    expected = f"legal by the policies of the base: {violation.expected}"
+                    expected = f"by the policies of the base: {violation.expected}"
                     yield self._offence(commit, new.path, violation.rule, expected, name)
 
     def _judged_by(
@@ -466,11 +468,13 @@ class Audit:
             if change.new is None:
                 continue
             if change.path in (layout.QUEUE, layout.POLICIES):
-                yield self._offence(commit, change.path, "foreign", f"a folder at {change.path}")
+                yield self._offence(commit, change.path, "foreign", f"expected a folder at {change.path}")
             file = change.path.rpartition("/")[2]
             stray = layout.id_of(change.path) is None and file not in layout.HARMLESS
             if change.path.startswith(_QUEUE_FILES) and stray:
-                yield self._offence(commit, change.path, "foreign", "nothing but escalations below queue/")
+                yield self._offence(
+                    commit, change.path, "foreign", "expected nothing but escalations below queue/"
+                )
 
     def _policy_change(self, commit: Commit, parent: str) -> Iterator[Offence]:
         if any(change.path == WAIVERS for change in commit.changes):
@@ -573,19 +577,21 @@ class Audit:
         limit = standard.now + standard.policies.settings.claims.clock_tolerance
         for month in sorted({made.name.month for made in done.made}):
             if not compaction.is_closed(month, limit):
-                expected = f"a month that is over by now, {format_time(standard.now)}; {month} is not"
+                expected = (
+                    f"expected a month that is over by now, {format_time(standard.now)}; {month} is not"
+                )
                 yield self._offence(commit, layout.RESOLVED, "compaction", expected)
         if self.policies(commit.parents[0]).tree != standard.policies.tree:
-            yield from self._compacted_by(commit, standard.policies, "legal by the policies of the base: ")
+            yield from self._compacted_by(commit, standard.policies, "by the policies of the base: ")
 
     def _compaction_told(self, commit: Commit, roster: Roster | None) -> Iterator[Offence]:
         """What a compaction's message says, where it says it, is what was done, and by whom."""
         me = rights.known_as(commit.email, roster)
         said = dict(commit.trailers)
         if said.get("Kt-Action", "compact") != "compact":
-            yield self._offence(commit, layout.QUEUE, "trailers", "Kt-Action: compact")
+            yield self._offence(commit, layout.QUEUE, "trailers", "expected Kt-Action: compact")
         if person(roster, said.get("Kt-Actor", me)) != person(roster, me):
-            yield self._offence(commit, layout.QUEUE, "trailers", f"Kt-Actor: {me}")
+            yield self._offence(commit, layout.QUEUE, "trailers", f"expected Kt-Actor: {me}")
 
     def _imported_archives(self, commit: Commit) -> Iterator[Offence]:
         """The archives that the first commit brings, each of whose records is one that is imported."""
@@ -595,7 +601,7 @@ class Audit:
             try:
                 files = made.read()
             except compaction.BadArchive as error:
-                yield self._offence(commit, made.path, "file", f"an archive; it {error}")
+                yield self._offence(commit, made.path, "file", f"expected an archive; it {error}")
                 continue
             self.tally.imported += len(files)
             for name, data in files.items():
@@ -604,9 +610,9 @@ class Audit:
                 if content.record is not None:
                     wrong = layout.misfiled(content.record, made.name.month, name) or wrong
                 if wrong is not None:
-                    yield self._offence(commit, made.path, "file", f"a record; {name} {wrong}", name)
+                    yield self._offence(commit, made.path, "file", f"expected a record: {name} {wrong}", name)
                 elif hash(name) in self._born:
-                    yield self._offence(commit, made.path, "twice", f"{name} once", name)
+                    yield self._offence(commit, made.path, "twice", f"expected {name} once", name)
                 self._born.add(hash(name))
                 self._archived.add(hash(name))
 
@@ -618,7 +624,9 @@ class Audit:
             if any(change.old is not None for change in found):
                 yield self._offence(commit, path, "archive", "an archive never changes and is never deleted")
             elif len(found) == len(differing):
-                yield self._offence(commit, path, "merge", "each archive as one of the parents has it")
+                yield self._offence(
+                    commit, path, "merge", "expected each archive as one of the parents has it"
+                )
 
     def _is_archived(self, commit: str, name: str) -> bool:
         """Whether a record is in an archive at a commit."""
@@ -716,7 +724,7 @@ class Audit:
             paths = [path for side in sides for path in side]
             if all(sides):
                 yield self._offence(
-                    commit, paths[0], "merge", "each record as one of the parents has it", name
+                    commit, paths[0], "merge", "expected each record as one of the parents has it", name
                 )
                 continue
             for side in filter(None, sides):
@@ -724,14 +732,16 @@ class Audit:
                 news = [change.new for change in side.values() if change.new is not None]
                 was, became = olds[0] if olds else None, news[0] if news else None
                 if was is None and self._is_archived(commit.oid, name):
-                    expected = f"{name} in its archive, and nowhere else"
+                    expected = f"expected {name} in its archive, and nowhere else"
                     yield self._offence(commit, paths[0], "twice", expected, name)
                 elif not self._leads(name, was, became) and not (
                     became is None and self._is_moved(commit.oid, name, was)
                 ):
                     known = self._next.get((name, became))
                     by = f", which commit {known[1][:12]} had taken further" if known else ""
-                    yield self._offence(commit, paths[0], "merge", f"the newest state of {name}{by}", name)
+                    yield self._offence(
+                        commit, paths[0], "merge", f"expected the newest state of {name}{by}", name
+                    )
 
     def _leads(self, name: str, old: str | None, new: str | None) -> bool:
         """Whether the line of states leads from one to the other."""
@@ -769,16 +779,14 @@ class Audit:
                 for violation in verify.judge_policies(step.email, now):
                     yield self._offence(step, layout.POLICIES, violation.rule, f"{violation.expected}{also}")
             if graph.touches_archives(step):
-                where = f"legal on the branch that merge {merge.oid[:12]} brings it to: "
+                where = f"on the branch that merge {merge.oid[:12]} brings it to: "
                 yield from self._compacted_by(step, now, where)
                 continue
             for name, olds, news in self._by_record(step):
                 if not news or news[0].record is None or (step.oid, name) in self._guilty:
                     continue
                 for violation in self._judged_by(now, olds[0] if olds else None, news[0], step):
-                    expected = (
-                        f"legal on the branch that merge {merge.oid[:12]} brings it to: {violation.expected}"
-                    )
+                    expected = f"on the branch that merge {merge.oid[:12]} brings it to: {violation.expected}"
                     yield self._offence(step, news[0].path, violation.rule, expected, name)
 
     def _other_starts(self) -> Iterator[Offence]:
@@ -792,7 +800,7 @@ class Audit:
 
     def second_start(self, commit: Commit) -> Offence:
         """What is wrong with a commit that begins a store where there is one already."""
-        return self._offence(commit, layout.QUEUE, "start", "no second beginning of the store")
+        return self._offence(commit, layout.QUEUE, "start", "expected no second beginning of the store")
 
     # --- the store at a commit --------------------------------------------------------------------
 
@@ -903,25 +911,25 @@ def _disagreements(
     actors = {person(roster, name) for name in said.get("Kt-Actor", [])}
     named = list(names[:MAX_NAMED])
     if said.get("Kt-Escalation", named) != named or not names:
-        yield "trailers", f"Kt-Escalation: {', '.join(names) or 'none'}"
+        yield "trailers", f"expected Kt-Escalation: {', '.join(names) or 'none'}"
     count = said.get("Kt-Count", [str(len(names))])
     if count != [str(len(names))]:
-        yield "trailers", f"Kt-Count: {len(names)}"
+        yield "trailers", f"expected Kt-Count: {len(names)}"
     for old, new in steps:
         told = story.between(old.record if old else None, new.record)
         actions = {happening.action for happening in told}
         for happening in told:
             if happening.actor and actors and actors != {person(roster, happening.actor)}:
-                yield "trailers", f"Kt-Actor: {happening.actor}"
+                yield "trailers", f"expected Kt-Actor: {happening.actor}"
             outcome = happening.outcome
             if outcome and said.get("Kt-Outcome", [outcome]) != [outcome]:
-                yield "trailers", f"Kt-Outcome: {outcome}"
+                yield "trailers", f"expected Kt-Outcome: {outcome}"
         actions |= _also_called(actions, new.record)
         if not set(said.get("Kt-Action", [])) <= actions | {"sweep", "restore"}:
-            yield "trailers", f"Kt-Action: {', '.join(sorted(actions))}"
+            yield "trailers", f"expected Kt-Action: {', '.join(sorted(actions))}"
         claim = new.record.claim if new.record else None
         if claim and said.get("Kt-Claim", [claim.claim_id]) != [claim.claim_id]:
-            yield "trailers", f"Kt-Claim: {claim.claim_id}"
+            yield "trailers", f"expected Kt-Claim: {claim.claim_id}"
 
 
 def _also_called(actions: set[str], after: Record | None) -> set[str]:

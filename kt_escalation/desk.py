@@ -869,7 +869,7 @@ class Store(Shelf):
         life = lifeline.life(self._port, found.commit, name)
         if life.wrong is not None:
             wrong = life.wrong
-            problem = f"commit {wrong.commit[:12]} by {wrong.author}: {wrong.rule}: expected {wrong.expected}"
+            problem = f"commit {wrong.commit[:12]} by {wrong.author}: {wrong.rule}: {wrong.expected}"
         elif life.states[-1:] != (found.record,):
             problem = "no legal step led to what is there"
         elif life.imported and life.states[0].resolution is not None:

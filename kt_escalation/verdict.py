@@ -155,7 +155,7 @@ def _since(
 
 def _rewritten(store: GitStore, end: str, known: str) -> Offence:
     expected = (
-        f"a history that contains {known[:12]}, which was verified in this clone: ask whoever may rewrite "
+        f"expected a history that contains {known[:12]}, which was verified in this clone: ask whoever may rewrite "
         "the branch; if it was meant, `kt escalation verify --afresh` judges it anew and goes on from there"
     )
     return Offence(end, store.repository.email_of(end), store.full(layout.QUEUE), "rewritten", expected)
@@ -356,13 +356,13 @@ def _pushed_by(store: GitStore, old: str, new: str, pusher: str) -> Iterator[str
         if pusher.casefold() not in (actor.casefold(), actor.casefold().partition("@")[0]) and (
             known_as(pusher, roster) != actor
         ):
-            yield f"{commit.oid[:12]} by {commit.email}: pusher: expected a commit by {pusher}, who is pushing"
+            yield f"commit {commit.oid[:12]} by {commit.email}: pusher: expected a commit by {pusher}, who is pushing"
 
 
 def told(offence: Offence) -> str:
-    """A violation in one line: where, by whom, which rule, and what was expected."""
-    who = f" by {offence.author}" if offence.author else ""
-    return f"{offence.commit[:12]}{who}  {offence.path}: {offence.rule}: expected {offence.expected}"
+    """A violation in one line: which commit, by whom, in which file, against which rule, and what is wrong."""
+    who = offence.author or "somebody without an e-mail"
+    return f"commit {offence.commit[:12]} by {who}: {offence.path}: {offence.rule}: {offence.expected}"
 
 
 def _judged_against(
@@ -410,7 +410,7 @@ def _moved(store: GitStore, base: str, head: str) -> Iterator[Offence]:
     for name in names:
         # What only a merge brings is the merge's.
         by = last.get(name, new[-1])
-        expected = f"the state that the base has by now: {_told(there, name)}"
+        expected = f"expected the state that the base has by now: {_told(there, name)}"
         yield Offence(by.oid, by.email, store.full(layout.open_path(name)), "moved", expected, name)
 
 

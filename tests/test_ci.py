@@ -253,4 +253,4 @@ def test_the_check_of_a_store_in_a_folder_knows_the_folder(lab: Lab, forge: str)
     else:
         found = [on_gitlab(lab, clone, {"CI_COMMIT_SHA": ran.json["commit"]})]
     assert [one.code for one in found] == [0] * len(found), found
-    assert "1 steps in 1 commits" in found[0].err
+    assert "1 step in 1 commit" in found[0].err

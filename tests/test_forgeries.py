@@ -947,7 +947,10 @@ def test_kt_tells_the_words_of_the_servers_hook(forge: Forge, server: Path) -> N
     bad = forge.commit("alice")
     git("update-ref", "refs/heads/main", bad, cwd=forge.path)
     ran = push(forge, server)
-    assert f"{bad[:12]} by alice@example.com  {ONE}: transition: expected" in ran.err
+    assert (
+        f"commit {bad[:12]} by alice@example.com: {ONE}: transition: expected severity medium: no move"
+        in ran.err
+    )
 
 
 def test_the_store_branch_is_neither_deleted_nor_rewritten(forge: Forge, server: Path) -> None:
@@ -1048,10 +1051,8 @@ def test_the_corpus_is_large() -> None:
 def test_the_summary_counts_steps_commits_and_people(forge: Forge) -> None:
     forge.kt("alice@home.example", "note", "--id", "esc_one", "--text", "the same person")
     ran = kt("verify", "--afresh", cwd=forge.path)
-    words = (
-        "6 steps in 7 commits by 2 people, 6 of the commits unsigned: a name without a signature is a claim"
-    )
-    assert ran.code == 0 and ran.out == "" and ran.err == f"kt: {words}, not proof, 0 violations\n"
+    words = "6 steps in 7 commits by 2 people: 0 violations; 6 of the commits unsigned (a name without a signature"
+    assert ran.code == 0 and ran.out == "" and ran.err == f"kt: {words} is a claim, not proof)\n"
     told = kt("verify", "--afresh", "--json", cwd=forge.path).json
     assert (told["steps"], told["commits"], told["imported"], told["people"]) == (6, 7, 0, ["alice", "gw"])
     assert told["revision"] == forge.tip() and told["since"] is None

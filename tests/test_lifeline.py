@@ -59,7 +59,7 @@ def test_a_decision_that_was_there_before_it_was_raised_is_not_released(forge: F
     forge.commit("alice")
     again = kt("raise", "--request-id", "new", "--reason-code", "a.b", cwd=forge.path, env=identity("gw"))
     assert again.code == 6
-    assert_not_released(forge, "not_allowed: expected alice may not raise", name="esc_new")
+    assert_not_released(forge, "not_allowed: alice may not raise", name="esc_new")
 
 
 def test_a_shallow_clone_cannot_tell_and_says_so_before_it_waits(forge: Forge, tmp_path: Path) -> None:

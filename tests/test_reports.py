@@ -117,7 +117,7 @@ def test_gitlab_gets_code_quality_whose_fingerprints_survive_a_rebase(forged: Fo
 def test_a_report_in_a_file_leaves_the_text_to_the_log(forged: Forge, tmp_path: Path, form: str) -> None:
     file = tmp_path / "report"
     ran = check(forged, "--format", form, "-o", str(file))
-    assert ran.code == 1 and ran.out == check(forged).out and "violations" in ran.err
+    assert ran.code == 1 and ran.out == check(forged).out and "1 violation;" in ran.err
     assert file.read_text() == check(forged, "--format", form).out
     ran = check(forged, "--format", form, "-o", str(tmp_path / "no/such"))
     assert ran.code == 2 and ran.err.count("\n") == 1 and "No such file" in ran.err

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..core.text import visible
+from ..core.text import plural, visible
 from ..errors import AnswerIsNo, BadInput, Usage
 from . import reports
 from .app import SPAN, changes, common, escalation, folder, put_json, warn
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 #: How long the server's hook may take, in seconds; hosts stop hooks that take longer.
 HOOK_SECONDS = 4.0
+_MEND = (
+    "an admin brings a record back with `kt escalation restore --id ID --reason TEXT`, and accepts what cannot be "
+    "undone in policies/waivers.yaml"
+)
+_TAKE_BACK = "take these commits out of the branch, and make the steps with kt, as the author"
 FORMATS = ("text", "json", "junit", "github", "gitlab")
 
 
@@ -59,7 +64,7 @@ def verify_command(
             require_signatures=require_signatures,
             progress=progress,
         )
-    _tell(report, "json" if as_json else "text", None)
+    _tell(report, "json" if as_json else "text", None, _MEND)
     _answer(ctx, report)
 
 
@@ -107,7 +112,7 @@ def check_command(
         raise Usage(problem=f"-o goes with --format json, junit and gitlab, not with {chosen}")
     with drawn("judging commits") as progress:
         report = verdict.check(folder(ctx, repo), range_, now=datetime.now(UTC), progress=progress)
-    _tell(report, chosen, output)
+    _tell(report, chosen, output, _TAKE_BACK)
     _answer(ctx, report)
 
 
@@ -224,7 +229,7 @@ def _limited(seconds: float, lead: str) -> Iterator[None]:
         timer.cancel()
 
 
-def _tell(report: Report, form: str, output: str | None) -> None:
+def _tell(report: Report, form: str, output: str | None, remedy: str) -> None:
     """Print a report, or write it to a file and print its text."""
     whole = _written(report, form)
     if whole is not None and output is not None:
@@ -249,6 +254,8 @@ def _tell(report: Report, form: str, output: str | None) -> None:
     if form != "json" or output is not None:
         for note in report.notes:
             warn(f"note: {note}")
+        if report.violations:
+            warn(f"what to do: {remedy}")
         warn(_summary(report))
 
 
@@ -268,22 +275,22 @@ def _answer(ctx: click.Context, report: Report) -> None:
 
 def _summary(report: Report) -> str:
     since = f" since {report.since[:12]}" if report.since else ""
-    parts = [f"{report.steps} steps in {report.commits} commits{since} by {len(report.people)} people"]
+    steps, commits = plural(report.steps, "step"), plural(report.commits, "commit")
+    people = plural(len(report.people), "person", "people")
+    imported = f", {plural(report.imported, 'record')} imported" if report.imported else ""
+    waived = f", {len(report.waived)} waived" if report.waived else ""
+    looked_at = f"{steps} in {commits}{since} by {people}{imported}"
     signatures = report.signatures
-    if signatures.held:
-        parts.append(f"{signatures.held} signed as required")
-    if signatures.unasked:
-        parts.append(f"{signatures.unasked} signed unasked and not checked")
-    if signatures.unsigned:
-        parts.append(
-            f"{signatures.unsigned} of the commits unsigned: a name without a signature is a claim, not proof"
+    said = [
+        f"{count} of the commits {what}"
+        for count, what in (
+            (signatures.held, "signed as required"),
+            (signatures.unasked, "signed unasked and not checked"),
+            (signatures.unsigned, "unsigned (a name without a signature is a claim, not proof)"),
         )
-    if report.imported:
-        parts.append(f"{report.imported} records imported")
-    parts.append(f"{len(report.violations)} violations")
-    if report.waived:
-        parts.append(f"{len(report.waived)} waived")
-    return ", ".join(parts)
+        if count
+    ]
+    return f"{looked_at}: {'; '.join([plural(len(report.violations), 'violation') + waived, *said])}"
 
 
 def _as_json(report: Report) -> dict[str, Any]:

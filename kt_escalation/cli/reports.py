@@ -64,7 +64,7 @@ def _property(text: str) -> str:
 
 def notes(report: Report) -> list[Note]:
     """The violations as notes for GitHub."""
-    return [Note(o.path, f"{o.rule}: expected {o.expected} ({_where(o)})") for o in report.violations]
+    return [Note(o.path, f"{o.rule}: {o.expected} ({_where(o)})") for o in report.violations]
 
 
 def _where(offence: Offence) -> str:
@@ -130,12 +130,12 @@ def junit(report: Report, told: str) -> str:
         # Readers take equal names for one test, so the commit and the rule are part of it.
         called = {
             "classname": visible(offence.path),
-            "name": visible(f"{offence.rule} in {offence.commit[:12]}: expected {offence.expected}"),
+            "name": visible(f"{offence.rule} in {offence.commit[:12]}: {offence.expected}"),
             "file": visible(offence.path),
         }
         case = ElementTree.SubElement(suite, "testcase", called)
         found = ElementTree.SubElement(
-            case, kind, {"type": visible(offence.rule), "message": visible(f"expected {offence.expected}")}
+            case, kind, {"type": visible(offence.rule), "message": visible(offence.expected)}
         )
         found.text = visible(_line(offence))
     if not cases:
@@ -158,7 +158,7 @@ def code_quality(report: Report) -> str:
         seen[key] += 1
         rows.append(
             {
-                "description": visible(f"expected {offence.expected} ({_where(offence)})"),
+                "description": visible(f"{offence.expected} ({_where(offence)})"),
                 "check_name": f"kt/{offence.rule}",
                 "fingerprint": hashlib.sha256(f"{key}\0{seen[key]}".encode(errors="replace")).hexdigest(),
                 "severity": "blocker",

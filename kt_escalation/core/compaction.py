@@ -205,7 +205,7 @@ def judge(folding: Folding, now: datetime, blob_id: Callable[[bytes], str]) -> V
     final: dict[str, str] = {}
 
     def wrong(made: Made, expected: str) -> None:
-        verdict.violations.append((made.path, "compaction", expected))
+        verdict.violations.append((made.path, "compaction", f"expected {expected}"))
 
     for made in sorted(folding.made, key=lambda made: (made.name.month, made.name.number)):
         month = made.name.month
@@ -235,5 +235,7 @@ def judge(folding: Folding, now: datetime, blob_id: Callable[[bytes], str]) -> V
             else:
                 verdict.folded[path] = name
     if folding.made and folding.others:
-        verdict.violations.append((folding.others[0], "compaction", "nothing else in a commit that compacts"))
+        verdict.violations.append(
+            (folding.others[0], "compaction", "expected nothing else in a commit that compacts")
+        )
     return verdict

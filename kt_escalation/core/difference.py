@@ -42,7 +42,7 @@ def _differing(made: Any, found: Any, path: str = "") -> Iterator[tuple[str, str
         for number, (one, other) in enumerate(zip(made, found, strict=True)):
             yield from _differing(one, other, f"{path}.{number}")
     elif made is None and found is not None:
-        yield path, f"no {path}"
+        yield path, f"expected no {path}"
     elif made != found:
         value = "as before" if isinstance(made, list | Mapping) else str(made)
-        yield path, f"{path} {value if len(value) <= _SHOWN else value[:_SHOWN] + '…'}"
+        yield path, f"expected {path} {value if len(value) <= _SHOWN else value[:_SHOWN] + '…'}"

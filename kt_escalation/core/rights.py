@@ -149,9 +149,11 @@ def _role_missing(roster: Roster | None, name: str, roles: tuple[Role, ...]) -> 
         return None
     wanted = " or ".join(roles)
     have = ", ".join(roster.with_role(*roles)) or "nobody"
-    missing = f"{name} has not the role {wanted}" if user else f"{name} is not on the roster"
+    who = name or "nobody"
+    missing = f"{who} has not the role {wanted}" if user else f"{who} is not on the roster"
     return f"{missing} ({wanted}: {have})"
 
 
 def _refusal(act: Act, action: str, escalation_id: str, missing: str) -> NotAllowed:
-    return NotAllowed(actor=act.actor, action=action, escalation_id=escalation_id, missing=missing)
+    who = act.actor or "somebody without an e-mail"
+    return NotAllowed(actor=who, action=action, escalation_id=escalation_id, missing=missing)

@@ -63,10 +63,10 @@ class Signed:
 def judge(signature: Signature, commit: Signed, policies: Policies) -> tuple[Violation, ...]:
     """The violations of a commit's signature where one is required, by one set of policies."""
     if signature.verdict == "N":
-        return (Violation("unsigned", f"a signature of {commit.email}"),)
+        return (Violation("unsigned", f"expected a signature of {commit.email}"),)
     if signature.verdict not in _HOLDS:
         words = _WORDS.get(signature.verdict, "it does not")
-        return (Violation("signature", f"a signature that holds; {words}"),)
+        return (Violation("signature", f"expected a signature that holds; {words}"),)
     return (*_whose(signature, commit, policies), *_when(signature, commit, policies))
 
 
@@ -74,32 +74,38 @@ def _whose(signature: Signature, commit: Signed, policies: Policies) -> Iterator
     roster = policies.roster
     actor = known_as(commit.email, roster)
     if known_as(commit.committer, roster) != actor:
-        yield Violation("signature", f"a commit by {actor} alone; {commit.committer} committed it")
+        yield Violation("signature", f"expected a commit by {actor} alone; {commit.committer} committed it")
     user = roster.by_id.get(actor) if roster else None
     known = [_fingerprint(key) for key in user.signing_keys] if user else []
     if not set(signature.keys) & set(known):
         keys = ", ".join(known) or "none is on the roster"
         by = signature.keys[0] if signature.keys else "an unknown key"
-        yield Violation("signature", f"a key of {actor} ({keys}); it is by {by}")
+        yield Violation("signature", f"expected a key of {actor} ({keys}); it is by {by}")
 
 
 def _when(signature: Signature, commit: Signed, policies: Policies) -> Iterator[Violation]:
     """An expired key signs whatever date it is told; what the commit builds on bounds that date."""
     tolerance = policies.settings.claims.clock_tolerance
     if commit.newest_before - commit.committed_at > tolerance:
-        expected = f"a date no earlier than the commits before it, {format_time(commit.newest_before)}"
+        expected = (
+            f"expected a date no earlier than the commits before it, {format_time(commit.newest_before)}"
+        )
         yield Violation("backdated", expected)
     if signature.verdict != "Y":
         return
     if signature.made is None or signature.expired is None:
-        yield Violation("signature", "a signature that holds; its key has expired, and when is not told")
+        yield Violation(
+            "signature", "expected a signature that holds; its key has expired, and when is not told"
+        )
         return
     end = datetime.fromtimestamp(signature.expired, UTC)
     made = datetime.fromtimestamp(signature.made, UTC)
     if max(made, commit.committed_at) > end:
-        yield Violation("signature", f"a signature from before its key expired, {format_time(end)}")
+        yield Violation("signature", f"expected a signature from before its key expired, {format_time(end)}")
     elif commit.newest_before - end > tolerance:
-        expected = f"a date no earlier than the commits before it; its key expired at {format_time(end)}"
+        expected = (
+            f"expected a date no earlier than the commits before it; its key expired at {format_time(end)}"
+        )
         yield Violation("backdated", expected)
 
 

@@ -34,7 +34,7 @@ _Told = Callable[[Record, Act], Record]
 
 @dataclass(frozen=True)
 class Violation:
-    """One rule that a step breaks, and what was expected."""
+    """One rule that a step breaks, and a sentence of what is wrong and was expected."""
 
     rule: str
     expected: str
@@ -67,7 +67,9 @@ def judge(before: Record | None, after: Record | None, context: Context) -> tupl
     if before == after:
         return (Violation("unchanged", "a file whose content is equal is not written again"),)
     if before.resolution is not None:
-        return (Violation("resolved", "a resolved record never changes"),)
+        return (
+            Violation("resolved", "a resolved record never changes; what was decided wrongly is reopened"),
+        )
     refused: KtError | None = None
     made: Record | None = None
     for move in _moves(before, after, context):
@@ -95,17 +97,17 @@ def _unlike(before: Record, made: Record, after: Record) -> Violation:
     if made == before and after.route.source == "fallback" != before.route.source:
         return _not_due("fallback", deadlines.claim_by(before))
     if end is not None and made.resolution is None and len(after.reviews) <= len(before.reviews) + 1:
-        expected = f"{before.requires.approvals} people's reviews, or one denial; it has {len(after.reviews)}"
+        expected = f"expected {before.requires.approvals} people's reviews, or one denial; it has {len(after.reviews)}"
         return Violation("quorum", expected)
     rule, expected = difference.named(made, after, "transition")
     if rule == "transition":
-        expected = f"a move of the transition table, which leaves {expected}"
+        expected = f"{expected}: no move of the transition table changes that"
     return Violation(rule, expected)
 
 
 def _not_due(what: str, when: datetime | None) -> Violation:
     until = f" before {format_time(when)}" if when else ", for which it has no deadline"
-    return Violation("deadline", f"no {what}{until}")
+    return Violation("deadline", f"expected no {what}{until}")
 
 
 def judge_policies(author: str, parent: Policies) -> tuple[Violation, ...]:
@@ -120,7 +122,7 @@ def judge_policies(author: str, parent: Policies) -> tuple[Violation, ...]:
     if user and "admin" in user.roles:
         return ()
     admins = ", ".join(roster.with_role("admin")) or "nobody"
-    return (Violation("policies", f"an admin of the roster before it ({admins})"),)
+    return (Violation("policies", f"expected an admin of the roster before it ({admins})"),)
 
 
 def judge_written(
@@ -132,12 +134,14 @@ def judge_written(
     """
     for path in sorted(files):
         if path in written.broken:
-            yield path, Violation("policies", f"a file that can be read; {written.broken[path]}")
+            yield path, Violation("policies", f"expected a file that can be read; {written.broken[path]}")
         elif path == ROSTER and written.has_no_admin and parent.roster and not parent.has_no_admin:
             were = ", ".join(parent.roster.with_role("admin"))
             yield (
                 path,
-                Violation("policies", f"somebody with the role admin ({were}); enrol another admin first"),
+                Violation(
+                    "policies", f"expected somebody with the role admin ({were}); enrol another admin first"
+                ),
             )
 
 
@@ -147,7 +151,7 @@ def _birth(after: Record, context: Context) -> tuple[Violation, ...]:
         if after.reopens is None:
             born = _raised(after, who)
         elif context.reopened is None:
-            return (Violation("reopens", f"{after.reopens} is there and resolved"),)
+            return (Violation("reopens", f"expected {after.reopens} to be there and resolved"),)
         else:
             reason = after.notes[0].text if after.notes else ""
             born = transitions.reopen(context.reopened, who, reason, after.escalation_id, context.reopener)
@@ -265,6 +269,6 @@ def _times(before: Record | None, after: Record, context: Context) -> tuple[Viol
         # A lease from before may be longer than the settings give by now.
         latest = max(latest, _renewed_at(after, context))
     if latest - context.committed_at >= context.policies.settings.claims.clock_tolerance + _COMMIT_TIME:
-        expected = f"no time later than the commit, {format_time(context.committed_at)}"
+        expected = f"expected no time later than the commit, {format_time(context.committed_at)}"
         return (Violation("time", expected),)
     return ()

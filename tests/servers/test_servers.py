@@ -109,7 +109,7 @@ def test_a_forged_step_is_refused_and_named(site: Site, host: Host) -> None:
     forged = bob.git("rev-parse", "HEAD")
     ran = bob.push("origin", "HEAD:main")
     assert ran.code == 1
-    words = f"remote: kt: {forged[:12]} by bob@example.com  queue/esc_job.yaml: transition: expected "
+    words = f"remote: kt: commit {forged[:12]} by bob@example.com: queue/esc_job.yaml: transition: expected "
     assert words in ran.err
     assert site.tip() == before
 
@@ -250,7 +250,7 @@ def test_a_forged_proposal_fails_the_check_and_is_refused_when_merged(site: Site
     }
     merger.git("merge", "--quiet", "--no-ff", "--no-edit", "origin/kt/claim/esc_job")
     ran = merger.push("origin", "HEAD:main")
-    assert ran.code == 1 and "by bob@example.com  queue/esc_job.yaml: transition: expected" in ran.err
+    assert ran.code == 1 and "by bob@example.com: queue/esc_job.yaml: transition: expected" in ran.err
     assert site.tip() == before
 
 
@@ -262,7 +262,7 @@ def test_a_squash_of_somebody_elses_proposal_is_refused(site: Site) -> None:
     merger.git("merge", "--quiet", "--squash", "origin/kt/claim/esc_job")
     merger.git("commit", "--quiet", "-m", "kt: claim esc_job")
     ran = merger.push("origin", "HEAD:main")
-    assert ran.code == 1 and "by merger@example.com  queue/esc_job.yaml: not_allowed: expected" in ran.err
+    assert ran.code == 1 and "by merger@example.com: queue/esc_job.yaml: not_allowed: " in ran.err
 
 
 def test_of_two_proposals_the_second_fails_the_check_with_who_holds_it(site: Site) -> None:
