@@ -23,7 +23,7 @@ from test_cli_life import at_a_terminal
 from test_cli_read import open_text, resolved_path, resolved_text
 
 from kt_escalation import Store
-from kt_escalation.cli import pages, screen
+from kt_escalation.cli import screen, terminal
 from kt_escalation.core.text import visible
 from kt_escalation.shelf import Shelf
 
@@ -127,7 +127,13 @@ def test_what_a_reviewer_chooses_by_goes_last(lab: Lab) -> None:
         patch.setenv("NO_COLOR", "1")
         for columns in range(20, 140):
             patch.setenv("COLUMNS", str(columns))
-            heads.add(next(pages.listing(shelf.rows().page.rows, datetime.now(UTC), more=False)))
+            heads.add(
+                next(
+                    terminal.listing(
+                        [(row, None) for row in shelf.rows().page.rows], datetime.now(UTC), more=False
+                    )
+                )
+            )
     assert sorted((" ".join(head.split()) for head in heads), key=len) == [
         "ID SEVERITY",
         "ID SEVERITY SUMMARY",
@@ -174,11 +180,11 @@ def test_a_footer_says_that_there_are_more(some: Path) -> None:
 def test_files_that_cannot_be_read_are_still_named_on_stderr(lab: Lab) -> None:
     lab.put({"queue/esc_a.yaml": record_text("a"), "queue/esc_torn.yaml": "<<<<<<< HEAD\n"})
     clone = lab.clone("alice")
-    terminal, inside = pty.openpty()
+    master, inside = pty.openpty()
     done = subprocess.run([*KT, "escalation", "list"], cwd=clone, stdout=inside, stderr=subprocess.PIPE)
     os.close(inside)
-    assert b"esc_torn" not in os.read(terminal, 4096)
-    os.close(terminal)
+    assert b"esc_torn" not in os.read(master, 4096)
+    os.close(master)
     assert done.returncode == 0 and done.stderr.startswith(b"kt: queue/esc_torn.yaml ")
 
 
@@ -189,7 +195,7 @@ def test_only_a_terminal_pays_for_rich(some: Path) -> None:
     for args in (["list"], ["list", "--json"], ["get", "--id", "esc_full"]):
         _, modules = loaded(*args, cwd=some)
         assert not any(name.split(".")[0] == "rich" for name in modules), args
-    terminal, inside = pty.openpty()
+    master, inside = pty.openpty()
     done = subprocess.run(
         [sys.executable, "-X", "importtime", *KT[1:], "escalation", "list"],
         cwd=some,
@@ -199,7 +205,7 @@ def test_only_a_terminal_pays_for_rich(some: Path) -> None:
         check=True,
     )
     os.close(inside)
-    os.close(terminal)
+    os.close(master)
     modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "rich.table" in modules and modules.isdisjoint(HEAVY)
 
@@ -286,7 +292,7 @@ def leaves(value: object) -> list[str]:
     )
 )
 def test_whatever_a_context_holds_is_on_the_page(context: dict[str, object]) -> None:
-    sections = pages._context(context, whole=True)
+    sections = terminal._context(context, whole=True)
     told = "\n".join(
         f"{section.title}\n" + "\n".join(f"{key[0]}\n{value[0]}" for key, value in section.pairs)
         for section in sections
@@ -361,14 +367,14 @@ MAY = {
 def test_the_commands_on_a_page_are_those_that_run(court: Lab, who: str, what: str, tmp_path: Path) -> None:
     told = parts(seen("get", "--id", f"esc_{what}", cwd=court.folder / who)).get("What you may do", [])
     lines = [line for line in told if "kt escalation" in line]
-    labels = {words: action for action, (words, _) in pages.COMMANDS.items()}
+    labels = {words: action for action, (words, _) in terminal.COMMANDS.items()}
     assert [labels[line.partition("  kt ")[0].strip()] for line in lines] == MAY[who, what]
     # Typed in a store of one's own, what is shown works; what is not is refused or does nothing.
     clone = tmp_path / "own"
     git("clone", "--quiet", str(court.remote), str(clone), cwd=tmp_path)
     git("remote", "remove", "origin", cwd=clone)
     env = {"GIT_AUTHOR_NAME": who, "GIT_AUTHOR_EMAIL": f"{who}@example.com"}
-    for action, (_, command) in pages.COMMANDS.items():
+    for action, (_, command) in terminal.COMMANDS.items():
         words = [TYPED.get(word, word) for word in command.format(id=f"esc_{what}").split()]
         ran = kt(*words, "--json", cwd=clone, env=env)
         done = ran.code == 0 and ran.json["changed"]

@@ -124,10 +124,14 @@ def policy(ctx: click.Context, repo: tuple[str, ...]) -> None:
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON; errors are JSON on stderr.")
 
 
+def in_one_store(function: F) -> F:
+    """The option of every command that works on one store: `-C`."""
+    return _in_folder("Work in this folder's repository.", lambda _, __, value: only_one(value))(function)
+
+
 def common(function: F) -> F:
-    """The options of every command that works on one store: `-C` and `--json`."""
-    in_folder = _in_folder("Work in this folder's repository.", lambda _, __, value: only_one(value))
-    return in_folder(_AS_JSON(function))
+    """The same and `--json`, which all have but a session at a terminal."""
+    return in_one_store(_AS_JSON(function))
 
 
 def common_to_several(function: F) -> F:

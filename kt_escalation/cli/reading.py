@@ -126,9 +126,9 @@ def list_command(ctx: click.Context, /, **given: Any) -> None:
     else:
         rows = [(item.row, item.store) for item in found.rows]
         if on_terminal():
-            from . import pages
+            from . import terminal
 
-            lines = pages.listing(rows, now, more=found.next_cursor is not None)
+            lines = terminal.listing(rows, now, more=found.next_cursor is not None)
         else:
             lines = render.listing(rows, now)
         for line in lines:
@@ -205,14 +205,14 @@ def _page(store: Store, found: Found, include_context: bool, *, past: bool) -> I
     now = datetime.now(UTC)
     if not on_terminal():
         return render.page(found, include_context, now)
-    from . import pages
+    from . import terminal
 
     moves: Sequence[Move] | str | None = None
     try:
         moves = None if past else store.moves(found)
     except KtError as error:
         moves = error.message
-    return pages.page(found, moves, include_context=include_context, now=now)
+    return terminal.page(found, moves, include_context=include_context, now=now)
 
 
 @escalation.command("log")

@@ -1,4 +1,4 @@
-"""How records are shown as plain text, the same wherever it goes; for terminals see `pages`."""
+"""How records are shown as plain text, the same wherever it goes; for terminals see `terminal`."""
 
 from __future__ import annotations
 

@@ -30,12 +30,15 @@ from ..errors import (
     ShownDiffers,
     Usage,
 )
-from .app import escalation, warn, writes, writing_store
+from .app import escalation, in_one_store, warn, writes, writing_store
 from .keyboard import Keyboard
 from .outcome import report, report_decision
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..answers import Found
+    from ..core.row import Row
     from ..desk import Store
 
 _OUTCOMES = {"a": "approved", "d": "denied", "r": "redacted", "w": "rewritten"}
@@ -59,7 +62,7 @@ _GONE = (AlreadyClaimed, AlreadyResolved, ClaimIdDiffers, NotClaimed, NotFound, 
 @escalation.command("review")
 @click.option("--team", metavar="TEAM", help="Only those of this team.")
 @writes
-@click.option("-C", "repo", metavar="DIR", help="Work in this folder's repository.")
+@in_one_store
 @click.pass_context
 def review_command(ctx: click.Context, /, **given: Any) -> None:
     """Decide one escalation after another at a terminal.
@@ -148,8 +151,7 @@ class Session:
             click.echo(self._told())
 
     def _work(self) -> None:
-        mine = self._store.rows(Query(mine=True), fetch=True).page.rows
-        for row in mine:
+        for row in self._mine():
             if row.claim_id and (self._team is None or row.team_id == self._team):
                 self._held = Held(row.escalation_id, row.claim_id, taken=False)
                 self._one(self._held)
@@ -182,13 +184,13 @@ class Session:
 
     def _shown(self, held: Held, found: Found) -> bool:
         """Show it and do what the reviewer says; False where it has to be shown again."""
-        from . import pages, screen
+        from . import screen, terminal
 
         self._ask.require_going()
         click.echo()
         for line in screen.rule(self._told()):
             click.echo(line)
-        for line in pages.page(found, None, include_context=True, now=datetime.now(UTC)):
+        for line in terminal.page(found, None, include_context=True, now=datetime.now(UTC)):
             click.echo(line)
         click.echo()
         keys = "  ".join(f"{key} {word}" for key, word in _KEYS.items())
@@ -316,6 +318,10 @@ class Session:
         skipped = f", {self._skipped} skipped" if self._skipped else ""
         return f"{self._handled} handled{skipped}"
 
+    def _mine(self) -> Sequence[Row]:
+        """What the reviewer holds on the remote."""
+        return self._store.rows(Query(mine=True), fetch=True).page.rows
+
     def _give_back(self) -> KtError | None:
         """Give back what this session claimed and has not settled; what stood in the way, with the remedy."""
         held = self._held
@@ -328,8 +334,7 @@ class Session:
             # An interrupted reader leaves git's helper in the middle of an answer.
             self._store.close()
             if not name:
-                rows = self._store.rows(Query(mine=True), fetch=True).page.rows
-                name = next((row.escalation_id for row in rows if row.claim_id == held.claim_id), "")
+                name = next((row.escalation_id for row in self._mine() if row.claim_id == held.claim_id), "")
             if name:
                 self._store.unclaim(name, claim_id=held.claim_id)
                 _say(f"{name} is back in the queue")
