@@ -47,7 +47,7 @@ class KtError(Exception):
     @property
     def message(self) -> str:
         """What happened and what to do next, in one line."""
-        unchanged = "" if self.only_read else self.unchanged
+        unchanged = "" if self.only_read else self.facts.get("unchanged", self.unchanged)
         return "; ".join(filter(None, (self.what, unchanged, self.remedy)))
 
     def _fill(self, template: str) -> str:
@@ -68,7 +68,7 @@ class KtError(Exception):
 
     def as_json(self) -> dict[str, Any]:
         """The body of ``{"error": …}``: code, message, and the facts."""
-        facts = {key: value for key, value in self.facts.items() if key not in ("says", "hint")}
+        facts = {key: value for key, value in self.facts.items() if key not in ("says", "hint", "unchanged")}
         return {"code": self.code, "message": self.message, **facts}
 
 

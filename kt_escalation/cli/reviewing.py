@@ -139,7 +139,9 @@ class Session:
         left = self._give_back()
         if interrupted:
             raise left or Interrupted(
-                says="interrupted; {told}, nothing that was claimed here is left claimed", told=self._told()
+                says="interrupted; {told}, nothing that was claimed here is left claimed",
+                unchanged="",
+                told=self._told(),
             ) from None
         if ended and not isinstance(ended, _Quit):
             if left:
@@ -342,7 +344,8 @@ class Session:
             return None
         except (KtError, KeyboardInterrupt) as caught:
             error = caught if isinstance(caught, KtError) else Interrupted()
-            return type(error)(**{**error.facts, "hint": _how_to_give_back(name, held.claim_id)})
+            hint = _how_to_give_back(name, held.claim_id)
+            return type(error)(**{**error.facts, "unchanged": "", "hint": hint})
         finally:
             self._ask.heed()
         return None
