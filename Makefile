@@ -8,7 +8,7 @@ RUN := $(VENV)/bin
 CHROMIUM := chromium=/usr/bin/chromium chromium-driver=/usr/bin/chromedriver \
 	fonts-dejavu-core=/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
 
-.PHONY: help demo docs test test-browser test-servers screenshots lint soak bench bench-growth profile clean
+.PHONY: help demo docs test test-browser test-servers screenshots recordings lint soak bench bench-growth profile clean
 
 help:
 	@echo "make demo         play an escalation's whole life on a throw-away store"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-servers those over lighttpd and sshd, which it installs where it may"
 	@echo "make test-browser those of the report in a real Chromium, which it installs where it may"
 	@echo "make screenshots  make the pictures in docs/img anew, with the same browser"
+	@echo "make recordings   make the pictures of a terminal in docs/img anew"
 	@echo "make lint         style, types and import rules"
 	@echo "make soak         the long campaigns: races, kills and properties at full count"
 	@echo "make bench        what kt costs, against what git and Python cost (half an hour; see docs/performance.md)"
@@ -53,6 +54,9 @@ test-browser: $(BROWSER)
 screenshots: $(BROWSER)
 	@tests/install $@ $(CHROMIUM)
 	SCREENSHOTS=docs/img $(RUN)/python -m pytest tests/browser -k picture
+
+recordings: $(READY)
+	UPDATE_GOLDEN=1 $(RUN)/python -m pytest tests/test_recordings.py
 
 lint: $(READY)
 	$(RUN)/ruff check .

@@ -12,7 +12,7 @@ import struct
 import sys
 import termios
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lab import KT
@@ -29,16 +29,17 @@ class Seat:
         *args: str,
         cwd: Path,
         env: Mapping[str, str] | None = None,
-        size: tuple[int, int] = (40, 100),
+        columns: int = 100,
+        program: Sequence[str] = KT,
     ) -> None:
         self.pid, self._terminal = pty.fork()
         if self.pid == 0:
             os.chdir(cwd)
-            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
             os.environ.pop("COLUMNS", None)
             os.execve(
                 sys.executable,
-                [*KT, "escalation", *args],
+                [*program, "escalation", *args],
                 {**os.environ, "TERM": "xterm", **(env or {})},
             )
         #: All that the terminal got, as it came.

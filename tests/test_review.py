@@ -307,8 +307,17 @@ def test_an_interrupt_at_any_question_leaves_nothing_claimed(lab: Lab, alice: Pa
     assert holders(lab) == {} and len(lab.commits("unclaim")) == 1
 
 
-@pytest.mark.parametrize("question", ["the keys", "the reason"])
-@pytest.mark.parametrize("how", ["hang up", "SIGTERM", "SIGHUP", "end of input"])
+@pytest.mark.parametrize(
+    ("how", "question"),
+    [
+        ("hang up", "the keys"),
+        ("hang up", "the reason"),
+        ("SIGTERM", "the keys"),
+        ("SIGHUP", "the reason"),
+        ("end of input", "the keys"),
+        ("end of input", "the reason"),
+    ],
+)
 def test_a_terminal_that_goes_away_leaves_nothing_claimed(
     lab: Lab, alice: Path, question: str, how: str
 ) -> None:

@@ -146,6 +146,14 @@ def test_what_a_reviewer_chooses_by_goes_last(lab: Lab) -> None:
     ]
 
 
+def test_what_is_left_has_all_the_room_there_is(lab: Lab) -> None:
+    lab.escalations("a", summary="word " * 30 + "end")
+    clone = lab.clone("alice")
+    for columns in (40, 60, 80, 160):
+        _, row = seen("list", cwd=clone, columns=columns).splitlines()
+        assert len(row) == columns and row.endswith("…")
+
+
 def test_records_cannot_write_markup_links_or_emoji(some: Path) -> None:
     _, shown = at_a_terminal("list", cwd=some, env={"COLUMNS": "300"})
     assert all(text in shown for text in STRANGE.values())

@@ -135,26 +135,27 @@ def _text(words: Words) -> Text:
 
 def _fit(columns: Sequence[Column], rows: Sequence[Sequence[Words]]) -> list[int]:
     """How wide each column gets, 0 for those left out."""
-    widths = []
+    wanted = []
     for at, column in enumerate(columns):
         said = max((cell_len(visible(row[at][0])) for row in rows if row[at][0] != "-"), default=0)
-        wanted = max(said, cell_len(column.head)) if said or not column.goes else 0
-        widths.append(min(wanted, column.most or wanted))
-    gone = sorted((at for at, column in enumerate(columns) if column.goes), key=lambda at: columns[at].goes)
+        width = max(said, cell_len(column.head)) if said or not column.goes else 0
+        wanted.append(min(width, column.most or width))
+    going = sorted((at for at, column in enumerate(columns) if column.goes), key=lambda at: columns[at].goes)
     while True:
+        widths = list(wanted)
         over = sum(width + _GAP for width in widths if width) - _GAP - _width()
         for at, column in enumerate(columns):
             if column.least and over > 0:
-                least = column.least // 2 if gone == [at] else column.least
+                least = column.least // 2 if going[-1:] == [at] else column.least
                 taken = min(over, max(widths[at] - least, 0))
                 widths[at] -= taken
                 over -= taken
         if over <= 0:
             return widths
-        if not gone:
+        if not going:
             # The last resort: an id in several lines.
             return [max(w - over, 1) if c.whole and w else w for c, w in zip(columns, widths, strict=True)]
-        widths[gone.pop()] = 0
+        wanted[going.pop()] = 0
 
 
 def _width() -> int:
