@@ -559,6 +559,27 @@ def test_what_is_read_as_canonical_is_what_yaml_reads_and_what_would_be_written(
         assert again == reading.record and canonical.dumps(again) == text
 
 
+@pytest.mark.parametrize(
+    ("before", "absent"),
+    [
+        ("created_at", "summary: null"),
+        ("route", "agent_id: null"),
+        ("route", "event_context: null"),
+        ("", "reopens: null"),
+        ("", "claim: null"),
+        ("", "reviews: []"),
+        ("", "notes: []"),
+        ("", "resolution: null"),
+    ],
+    ids=lambda text: text.partition(":")[0],
+)
+def test_what_is_absent_is_left_out_and_text_that_writes_it_is_not_canonical(before: str, absent: str) -> None:
+    at = SMALL_TEXT.index(f"\n{before}:") + 1 if before else len(SMALL_TEXT)
+    text = f"{SMALL_TEXT[:at]}{absent}\n{SMALL_TEXT[at:]}"
+    assert codec.from_yaml(text.encode()) == SMALL
+    assert reader.read(text) is None
+
+
 #: More than any of these takes on a slow machine, and far less than one bomb does.
 QUICK = 3.0
 

@@ -24,7 +24,7 @@ from .times import CANONICAL_TIME, parse_time
 # hardly ever comes twice.
 _REMEMBERED = 10_000
 _LONGEST = 512
-_known: dict[str, tuple[str, Any]] = {}
+_known: dict[str, tuple[int, str, Any]] = {}
 
 _ORDER = {key: index for index, key in enumerate(Record.model_fields)}
 #: Keys that canonical text always has.
@@ -68,11 +68,12 @@ def read(text: str) -> Reading | None:
     last = -1
     try:
         for chunk in _NEXT_KEY.split(text[:-1]):
-            key, value = _known.get(chunk) or _learn(chunk)
-            if _ORDER[key] <= last:
+            place, key, value = _known.get(chunk) or _learn(chunk)
+            if place <= last:
                 return None
-            last = _ORDER[key]
-            texts[key], values[key] = chunk, value
+            last = place
+            texts[key] = chunk
+            values[key] = value
         if not texts.keys() >= _ALWAYS:
             return None
         record = _blank().model_copy(update=values)
@@ -82,24 +83,29 @@ def read(text: str) -> Reading | None:
     return Reading(record, texts)
 
 
-def _learn(chunk: str) -> tuple[str, Any]:
-    """The key and the value in a key's text. Raises ValueError, KeyError, IndexError."""
+def _learn(chunk: str) -> tuple[int, str, Any]:
+    """The place in order, the key and the value in a key's text. Raises ValueError, KeyError, IndexError."""
     time = _TIME.fullmatch(chunk)
     if time:
         # What differs from record to record most often needs no writing again: there is one way to write it.
-        return time[1], parse_time(time[2])
-    lines = chunk.split("\n")
-    plain, end = _mapping(lines, 0, 0)
-    [(key, item)] = plain.items()
-    validate, dump = _field(key)
-    value = validate(tuple(item) if isinstance(item, list) else item)
-    if end != len(lines) or canonical.text_of(key, dump(value)) != chunk:
-        raise _NotCanonical
+        key, value = time[1], parse_time(time[2])
+    else:
+        lines = chunk.split("\n")
+        plain, end = _mapping(lines, 0, 0)
+        [(key, item)] = plain.items()
+        validate, dump = _field(key)
+        value = validate(tuple(item) if isinstance(item, list) else item)
+        # What is absent is not written, and text is plain already.
+        if end != len(lines) or value is None or value == ():
+            raise _NotCanonical
+        if canonical.text_of(key, value if isinstance(value, str) else dump(value)) != chunk:
+            raise _NotCanonical
+    found = _ORDER[key], key, value
     if len(chunk) <= _LONGEST:
         if len(_known) >= _REMEMBERED:
             _known.clear()
-        _known[chunk] = (key, value)
-    return key, value
+        _known[chunk] = found
+    return found
 
 
 @cache
@@ -117,10 +123,11 @@ def _field(key: str) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     """How a value of that key is checked, and how it is made plain again."""
     field = Record.model_fields[key]
     adapter: TypeAdapter[Any] = TypeAdapter(field.rebuild_annotation())
-    validate = partial(adapter.validate_python, strict=True)
+    # pydantic-core's own functions: what the adapter's do besides is for other kinds of types.
+    validate = partial(adapter.validator.validate_python, strict=True)
     if key in canonical.FREE:
         return validate, lambda value: value
-    return validate, partial(adapter.dump_python, mode="json", exclude_none=True)
+    return validate, partial(adapter.serializer.to_python, mode="json", exclude_none=True)
 
 
 # --- text to plain values, the inverse of `canonical` ----------------------------------------------
