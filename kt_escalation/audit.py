@@ -26,7 +26,7 @@ from .core.verify import Context, Violation
 from .core.words import MAX_BYTES
 from .errors import NotAllowed, NotAStore
 from .store import codec, folding, graph, layout
-from .store.git import Object
+from .store.git import Object, Objects
 from .store.gitstore import GitSnapshot, GitStore
 from .store.graph import Change, Commit
 from .store.message import MAX_NAMED
@@ -192,9 +192,7 @@ class Audit:
 
     def judge(self, commits: Iterable[Commit], progress: Progress | None = None) -> Iterator[Offence]:
         """The violations of the commits, which are those that the revisions name."""
-        coming = iter(commits)
-        while some := list(islice(coming, _AT_ONCE)):
-            self._learn(some)
+        for some in self._learned(commits):
             for commit in some:
                 self.tally.commits += 1
                 self._forked |= commit.oid in self._shape.starts
@@ -287,9 +285,32 @@ class Audit:
                 [self._state(change.path, change.new_mode, change.new or "") for change in news],
             )
 
-    def _learn(self, commits: Sequence[Commit]) -> None:
-        """Read what the files of some commits hold, in one go."""
-        wanted = {
+    def _learned(self, commits: Iterable[Commit]) -> Iterator[Sequence[Commit]]:
+        """The commits, some at a time, once it is known what their files hold; git reads on while they are judged."""
+        coming = iter(commits)
+        blobs = Objects(self._store.repository)
+        try:
+            some = list(islice(coming, _AT_ONCE))
+            wanted = self._wanted(some)
+            answer = blobs.ask(wanted, MAX_BYTES)
+            while some:
+                known = self._contents
+                if len(known) > _REMEMBERED:
+                    # What was read last is what comes up again; the rest may be read anew.
+                    known = dict(islice(known.items(), len(known) - _REMEMBERED // 2, None))
+                known.update((oid, _content(found)) for oid, found in zip(wanted, answer(), strict=True))
+                self._contents = known
+                following = list(islice(coming, _AT_ONCE))
+                wanted = self._wanted(following)
+                answer = blobs.ask(wanted, MAX_BYTES)
+                yield some
+                some = following
+        finally:
+            blobs.close()
+
+    def _wanted(self, commits: Sequence[Commit]) -> list[str]:
+        """The files of some commits that are not known yet."""
+        oids = {
             oid: None
             for commit in commits
             # What a compaction deletes is compared by its id alone.
@@ -297,18 +318,9 @@ class Audit:
             for change in commit.changes
             if change.path.startswith(_QUEUE_FILES) and layout.id_of(change.path)
             for oid in (change.old, change.new)
-            if oid is not None
+            if oid is not None and oid not in self._contents
         }
-        known = self._contents
-        missing = [oid for oid in wanted if oid not in known]
-        if len(known) > _REMEMBERED:
-            # What was read last is what comes up again; the rest may be read anew.
-            self._contents = {oid: known[oid] for oid in list(known)[-_REMEMBERED // 2 :]}
-            self._contents.update((oid, known[oid]) for oid in wanted if oid in known)
-        for oid, found in zip(
-            missing, self._store.repository.objects.get(missing, largest=MAX_BYTES), strict=True
-        ):
-            self._contents[oid] = _content(found)
+        return list(oids)
 
     def _state(self, path: str, mode: str, oid: str) -> _State:
         if mode != _PLAIN:

@@ -11,13 +11,14 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache, cached_property, partial
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from pydantic import TypeAdapter
 
 from . import canonical
-from .model import Record
+from .model import Claim, Note, Record, Resolution, Review, Value
 from .times import CANONICAL_TIME, parse_time
 
 # Values of keys by their text: at most this many, then all are forgotten, and none of a longer text, which
@@ -32,6 +33,11 @@ _ALWAYS = frozenset(
     {"schema_version", "escalation_id", "status", "severity", "reason_code", "created_at", "raised_at",
      "raised_by", "queued_at", "route", "requires"}
 )  # fmt: skip
+# Keys with nothing below them but texts and times, and those of them that hold a list of such values.
+_PARTS: Mapping[str, type[Value]] = {
+    "claim": Claim, "reviews": Review, "notes": Note, "resolution": Resolution,
+}  # fmt: skip
+_SEVERAL = frozenset({"reviews", "notes"})
 _NEXT_KEY = re.compile(r"\n(?=[a-z])")
 _TIME = re.compile(rf'((?:created|raised|queued)_at): "({CANONICAL_TIME})"', re.ASCII)
 _INT = re.compile(r"-?[0-9]+", re.ASCII)
@@ -76,7 +82,7 @@ def read(text: str) -> Reading | None:
             values[key] = value
         if not texts.keys() >= _ALWAYS:
             return None
-        record = _blank().model_copy(update=values)
+        record = Record.of(values)
         record.check_agreement()
     except (ValueError, KeyError, IndexError, OverflowError, RecursionError):
         return None
@@ -90,16 +96,8 @@ def _learn(chunk: str) -> tuple[int, str, Any]:
         # What differs from record to record most often needs no writing again: there is one way to write it.
         key, value = time[1], parse_time(time[2])
     else:
-        lines = chunk.split("\n")
-        plain, end = _mapping(lines, 0, 0)
-        [(key, item)] = plain.items()
-        validate, dump = _field(key)
-        value = validate(tuple(item) if isinstance(item, list) else item)
-        # What is absent is not written, and text is plain already.
-        if end != len(lines) or value is None or value == ():
-            raise _NotCanonical
-        if canonical.text_of(key, value if isinstance(value, str) else dump(value)) != chunk:
-            raise _NotCanonical
+        key = chunk.partition(":")[0]
+        value = _lines(key, chunk) or _any(key, chunk)
     found = _ORDER[key], key, value
     if len(chunk) <= _LONGEST:
         if len(_known) >= _REMEMBERED:
@@ -108,14 +106,19 @@ def _learn(chunk: str) -> tuple[int, str, Any]:
     return found
 
 
-@cache
-def _blank() -> Record:
-    """A record of nothing but defaults, each key in its place, to be filled with values checked one by one."""
-    values: dict[str, Any] = {
-        key: None if field.is_required() else field.get_default()
-        for key, field in Record.model_fields.items()
-    }
-    return Record.model_construct(**values)
+def _any(key: str, chunk: str) -> Any:
+    """The value in any canonical text of a key, proved by writing all of it again."""
+    lines = chunk.split("\n")
+    plain, end = _mapping(lines, 0, 0)
+    [item] = plain.values()
+    validate, dump = _field(key)
+    value = validate(tuple(item) if isinstance(item, list) else item)
+    # What is absent is not written, and text is plain already.
+    if end != len(lines) or value is None or value == ():
+        raise _NotCanonical
+    if canonical.text_of(key, value if isinstance(value, str) else dump(value)) != chunk:
+        raise _NotCanonical
+    return value
 
 
 @cache
@@ -128,6 +131,48 @@ def _field(key: str) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     if key in canonical.FREE:
         return validate, lambda value: value
     return validate, partial(adapter.serializer.to_python, mode="json", exclude_none=True)
+
+
+def _lines(key: str, chunk: str) -> Any:
+    """The value in a text that has a line for each of its parts, as nearly all have; None for any other.
+
+    The form leaves nothing open but the texts in it, and each of these is written again.
+    """
+    kind = _PARTS.get(key)
+    if kind is None:
+        return None
+    form, times = _form(kind, "  - " if key in _SEVERAL else "  ")
+    found = []
+    at = len(key) + 1
+    while item := form.match(chunk, at):
+        found.append({name: _part(text, name in times) for name, text in item.groupdict().items() if text})
+        at = item.end()
+    if at != len(chunk) or (len(found) > 1 and key not in _SEVERAL):
+        return None
+    return _field(key)[0](tuple(found) if key in _SEVERAL else found[0])
+
+
+def _part(text: str, is_time: bool) -> str:
+    if is_time:
+        return text
+    value = _unquoted(text) if text[0] == '"' else text
+    if canonical.text_of("", value) != f": {text}":
+        raise _NotCanonical
+    return value
+
+
+@cache
+def _form(kind: type[Value], lead: str) -> tuple[re.Pattern[str], frozenset[str]]:
+    """The lines of all parts of a value, and which of them are times."""
+    hints = get_type_hints(kind)
+    times = frozenset(name for name in kind.model_fields if datetime in (hints[name], *get_args(hints[name])))
+    form = ""
+    for name, field in kind.model_fields.items():
+        text = f'"(?P<{name}>{CANONICAL_TIME})"' if name in times else f"(?P<{name}>[^|].*)"
+        line = f"\n{lead}{name}: {text}"
+        form += line if field.is_required() else f"(?:{line})?"
+        lead = " " * len(lead)
+    return re.compile(form, re.ASCII), times
 
 
 # --- text to plain values, the inverse of `canonical` ----------------------------------------------

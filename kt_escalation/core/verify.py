@@ -204,8 +204,7 @@ def _raised(after: Record, who: Act) -> Record:
     """What raising makes of the keys that are given to it."""
     given = {key: value for key in _GIVEN if (value := getattr(after, key)) is not None}
     routing = _whom(after.route) if after.route.source == "event" else None
-    # The values come from a record, so they have been checked.
-    raisable = Raisable(Draft.model_construct(**given), frozenset(given), routing)
+    raisable = Raisable(Draft.of(given), frozenset(given), routing)
     name = after.escalation_id if after.request_id is None else ids.from_request(after.request_id)
     return transitions.raise_(raisable, name, who, after.claim.claim_id if after.claim else "")
 

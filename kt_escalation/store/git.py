@@ -8,6 +8,8 @@ more than a whole listing, runs git only where a repository is yet to be made.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import re
 import signal
@@ -77,6 +79,9 @@ _TREE_LINES = {
 _GRACE_SECONDS = 2.0
 _LAZY_FETCH_SECONDS = 120.0
 _REQUESTS_AT_ONCE = 500
+# What is read from git at once, and how far ahead of us it may write, where the system lets it.
+_BUFFER = 1 << 16
+_AHEAD = 1 << 20
 # A signature takes about 10 ms to check; whoever is in a hurry looks at the clock in between.
 _SIGNATURES_AT_ONCE = 25
 
@@ -196,6 +201,7 @@ class Repository:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=session,
+                bufsize=_BUFFER,
             )
         except FileNotFoundError as error:
             if error.filename == self._folder:
@@ -821,11 +827,12 @@ class Repository:
         settings = ("-c", "log.showRoot=true", "-c", "i18n.logOutputEncoding=UTF-8")
         process = self._start([*settings, *args], stdin=stdin is not None)
         assert process.stdout  # noqa: S101 - opened as a pipe above
+        _widen(process)
         with process.stdout, process:
             if process.stdin and stdin is not None:
                 process.stdin.write(stdin)
                 process.stdin.close()
-            while chunk := process.stdout.read(1 << 16):
+            while chunk := process.stdout.read(_BUFFER):
                 yield chunk
             words = process.stderr.read().decode(errors="replace").strip() if process.stderr else ""
         # Half an answer must not pass for a whole one.
@@ -868,14 +875,26 @@ class Objects:
         line feeds.
         """
         with self._lock:
-            heads = self._info(names)
-            wanted = [head for head in heads if head and (largest is None or head.size <= largest)]
-            contents = {}
-            for some in chunks(wanted, _REQUESTS_AT_ONCE):
-                self._send([f"contents {head.oid}" for head in some])
-                for head in some:
-                    contents[head.oid] = self._contents()
-        return [Object(h.oid, h.kind, h.size, contents.get(h.oid)) if h else None for h in heads]
+            return self.ask(names, largest)()
+
+    def ask(self, names: Sequence[str], largest: int | None = None) -> Callable[[], list[Object | None]]:
+        """The same in two halves, between which git reads on: asked now, answered when the result is called.
+
+        Nothing else may be asked in between.
+        """
+        heads = self._info(names)
+        wanted = [head.oid for head in heads if head and (largest is None or head.size <= largest)]
+        first, more = wanted[:_REQUESTS_AT_ONCE], wanted[_REQUESTS_AT_ONCE:]
+        self._send([f"contents {oid}" for oid in first])
+
+        def answer() -> list[Object | None]:
+            contents = {oid: self._contents() for oid in first}
+            for some in chunks(more, _REQUESTS_AT_ONCE):
+                self._send([f"contents {oid}" for oid in some])
+                contents.update((oid, self._contents()) for oid in some)
+            return [Object(h.oid, h.kind, h.size, contents.get(h.oid)) if h else None for h in heads]
+
+        return answer
 
     def id_of(self, name: str) -> str | None:
         """The id of an object that a name without line feeds stands for, None if it is missing."""
@@ -913,12 +932,15 @@ class Objects:
         return data[:-1]
 
     def _send(self, requests: Sequence[str]) -> None:
+        if not requests:
+            return
         process = self._process
         if process is None or process.poll() is not None:
             self.close()
             process = self._process = self._repository._start(
                 ["cat-file", "--batch-command", "--buffer"], stdin=True
             )
+            _widen(process)
         assert process.stdin  # noqa: S101 - opened as a pipe above
         try:
             process.stdin.write(os.fsencode("".join(f"{request}\n" for request in requests)) + b"flush\n")
@@ -1079,6 +1101,14 @@ def _stop(process: subprocess.Popen[bytes], *, session: bool = True) -> tuple[by
 def _is_race(err: str) -> bool:
     """Whether update-ref failed since the ref has moved, and not for a reason of its own."""
     return "cannot lock ref" in err and ("but expected" in err or "already exists" in err)
+
+
+def _widen(process: subprocess.Popen[bytes]) -> None:
+    """Let a process write far ahead of who reads it (fcntl(2), `F_SETPIPE_SZ`; Linux only)."""
+    if process.stdout is not None and hasattr(fcntl, "F_SETPIPE_SZ"):
+        # A user with very many pipes is refused, and all is only slower.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, _AHEAD)
 
 
 def _nul_ended(chunks: Iterable[bytes]) -> Iterator[bytes]:
