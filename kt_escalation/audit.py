@@ -7,7 +7,7 @@ invent, side branches whose rights were lost meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -26,7 +26,7 @@ from .core.verify import Context, Violation
 from .core.words import MAX_BYTES
 from .errors import NotAllowed, NotAStore
 from .store import codec, folding, graph, layout
-from .store.git import Object, Objects
+from .store.git import REQUESTS_AT_ONCE, Object, Objects
 from .store.gitstore import GitSnapshot, GitStore
 from .store.graph import Change, Commit
 from .store.message import MAX_NAMED
@@ -156,7 +156,9 @@ class Audit:
         # What was there before the commits that are judged; nothing, where they begin the history.
         self._base = self._snapshot(base) if base is not None else None
         self._shape = graph.NO_SHAPE if only else graph.shape(store, revisions)
-        self._signed = set() if only else store.repository.signed(revisions)
+        self._signatures = iter(()) if only else store.repository.signed(revisions)
+        # The commits so far that carry a signature.
+        self._signed: set[str] = set()
         self.tally = Tally()
         self._contents: dict[str, _Content] = {}
         # The policies as they are written, by their tree.
@@ -195,6 +197,7 @@ class Audit:
         for some in self._learned(commits):
             for commit in some:
                 self.tally.commits += 1
+                self._look_for_signature(commit)
                 self._forked |= commit.oid in self._shape.starts
                 yield from self._one(commit)
                 self._pass_on(commit)
@@ -292,24 +295,29 @@ class Audit:
         try:
             some = list(islice(coming, _AT_ONCE))
             wanted = self._wanted(some)
-            answer = blobs.ask(wanted, MAX_BYTES)
+            asking = blobs.asking(wanted[:REQUESTS_AT_ONCE], MAX_BYTES)
+            next(asking), next(asking)
             while some:
+                found = next(asking)
+                found += self._store.repository.objects.get(wanted[REQUESTS_AT_ONCE:], MAX_BYTES)
+                following = list(islice(coming, _AT_ONCE))
+                more = self._wanted(following, besides=frozenset(wanted))
+                asking = blobs.asking(more[:REQUESTS_AT_ONCE], MAX_BYTES)
+                next(asking)
                 known = self._contents
                 if len(known) > _REMEMBERED:
                     # What was read last is what comes up again; the rest may be read anew.
                     known = dict(islice(known.items(), len(known) - _REMEMBERED // 2, None))
-                known.update((oid, _content(found)) for oid, found in zip(wanted, answer(), strict=True))
+                known.update(zip(wanted, map(_content, found), strict=True))
                 self._contents = known
-                following = list(islice(coming, _AT_ONCE))
-                wanted = self._wanted(following)
-                answer = blobs.ask(wanted, MAX_BYTES)
+                next(asking)
                 yield some
-                some = following
+                some, wanted = following, more
         finally:
             blobs.close()
 
-    def _wanted(self, commits: Sequence[Commit]) -> list[str]:
-        """The files of some commits that are not known yet."""
+    def _wanted(self, commits: Sequence[Commit], besides: Container[str] = ()) -> list[str]:
+        """The files of some commits that are not known yet, ``besides`` those that are being read."""
         oids = {
             oid: None
             for commit in commits
@@ -318,7 +326,7 @@ class Audit:
             for change in commit.changes
             if change.path.startswith(_QUEUE_FILES) and layout.id_of(change.path)
             for oid in (change.old, change.new)
-            if oid is not None and oid not in self._contents
+            if oid is not None and oid not in self._contents and oid not in besides
         }
         return list(oids)
 
@@ -531,6 +539,13 @@ class Audit:
         self.tally.unasked += signed and not asking
         if asking:
             self._unchecked.append(_Asked(commit, self._newest_before(commit), asking))
+
+    def _look_for_signature(self, commit: Commit) -> None:
+        for oid, is_signed in self._signatures:
+            if is_signed:
+                self._signed.add(oid)
+            if oid == commit.oid:
+                break
 
     def _is_required(self, policies: Policies) -> bool:
         return self._always_signed or policies.settings.signatures == "required"
@@ -882,7 +897,9 @@ def _content(found: Object | None) -> _Content:
         return _Content(None, f"is larger than {MAX_BYTES // 1024} KiB")
     reading = codec.canonical_reading(found.data)
     if reading is not None:
-        return _Content(reading.record, None, reading.shown)
+        # Only what is claimed can be decided on.
+        shown = reading.shown if reading.record.status == "claimed" else None
+        return _Content(reading.record, None, shown)
     try:
         return _Content(codec.from_yaml(found.data), _NOT_CANONICAL)
     except codec.Malformed as error:

@@ -61,20 +61,20 @@ def _mapping(mapping: dict[str, Any], lead: str, indent: str, lines: list[str], 
     """The lines of a mapping, the first of them behind ``lead``."""
     # Where the keys are not ours their order is no content, so it is always the same.
     for key in sorted(mapping) if free else mapping:
-        _value(f"{lead}{_string(key)}:", mapping[key], indent, lines, free)
+        _value(f"{lead}{on_a_line(key)}:", mapping[key], indent, lines, free)
         lead = indent
 
 
 def _value(head: str, value: Any, indent: str, lines: list[str], free: bool) -> None:
     """Append ``value`` after ``head``, which is ``key:`` or ``-``; nested lines go below ``indent``."""
     if isinstance(value, str):
-        if (len(value) > LONG_TEXT or "\n" in value) and _is_block(value):
+        if is_block(value):
             deeper = indent + "  "
             body = value.removesuffix("\n")
             lines.append(f"{head} |" if body != value else f"{head} |-")
             lines.extend(f"{deeper}{line}" if line else "" for line in body.split("\n"))
         else:
-            lines.append(f"{head} {_string(value)}")
+            lines.append(f"{head} {on_a_line(value)}")
     elif isinstance(value, dict) and value:
         deeper = indent + "  "
         if head.endswith("-"):
@@ -95,8 +95,10 @@ def _value(head: str, value: Any, indent: str, lines: list[str], free: bool) -> 
         lines.append(f"{head} {_scalar(value)}")
 
 
-def _is_block(text: str) -> bool:
-    """Whether the text, if it is long, survives as a literal block: no leading blank, no trailing ones, all visible."""
+def is_block(text: str) -> bool:
+    """Whether the text is long and survives as a literal block: no leading blank, no trailing ones, all visible."""
+    if len(text) <= LONG_TEXT and "\n" not in text:
+        return False
     body = text.removesuffix("\n")
     if "\n" not in body and len(body) <= LONG_TEXT:
         return False
@@ -128,7 +130,8 @@ def _float(value: float) -> str:
     return f"{mantissa}{e}{exponent}"
 
 
-def _string(text: str) -> str:
+def on_a_line(text: str) -> str:
+    """How a text is written that is no block, and every key."""
     return _remembered(text) if len(text) <= SHORT else _written(text)
 
 

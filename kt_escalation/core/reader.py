@@ -96,8 +96,14 @@ def _learn(chunk: str) -> tuple[int, str, Any]:
         # What differs from record to record most often needs no writing again: there is one way to write it.
         key, value = time[1], parse_time(time[2])
     else:
-        key = chunk.partition(":")[0]
-        value = _lines(key, chunk) or _any(key, chunk)
+        key, _, text = chunk.partition(": ")
+        if "\n" in chunk:
+            key = chunk[: chunk.index(":")]
+            value = _lines(key, chunk) or _any(key, chunk)
+        elif text[0] == '"' or text[0].isalpha():
+            value = _field(key)[0](_text(text))
+        else:
+            value = _any(key, chunk)
     found = _ORDER[key], key, value
     if len(chunk) <= _LONGEST:
         if len(_known) >= _REMEMBERED:
@@ -145,20 +151,20 @@ def _lines(key: str, chunk: str) -> Any:
     found = []
     at = len(key) + 1
     while item := form.match(chunk, at):
-        found.append({name: _part(text, name in times) for name, text in item.groupdict().items() if text})
+        parts = item.groupdict().items()
+        found.append({name: text if name in times else _text(text) for name, text in parts if text})
         at = item.end()
     if at != len(chunk) or (len(found) > 1 and key not in _SEVERAL):
         return None
     return _field(key)[0](tuple(found) if key in _SEVERAL else found[0])
 
 
-def _part(text: str, is_time: bool) -> str:
-    if is_time:
-        return text
-    value = _unquoted(text) if text[0] == '"' else text
-    if canonical.text_of("", value) != f": {text}":
+def _text(written: str) -> str:
+    """The text that is written on one line, proved by writing it again."""
+    text = _unquoted(written) if written[0] == '"' else written
+    if canonical.is_block(text) or canonical.on_a_line(text) != written:
         raise _NotCanonical
-    return value
+    return text
 
 
 @cache

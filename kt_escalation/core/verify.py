@@ -214,12 +214,11 @@ def _moves(before: Record, after: Record, context: Context) -> Iterator[_Move]:
     who = act(context.email, after.last_time, context.policies)
     note = after.notes[-1].text if len(after.notes) == len(before.notes) + 1 else None
     token = after.claim.claim_id if after.claim else ""
-    swept = partial(_sweep, before, replace(who, now=after.queued_at), token)
     whom = _whom(after.route) if after.route.source == "assigned" else None
     if note is not None and whom is not None:
         yield partial(transitions.assign, before, who, whom, note, token, deciders=context.deciders)
     if after.route != before.route:
-        yield swept
+        yield partial(_sweep, before, replace(who, now=after.queued_at), token)
     elif len(after.reviews) == len(before.reviews) + 1:
         given = after.reviews[-1]
         decision = partial(
@@ -230,7 +229,7 @@ def _moves(before: Record, after: Record, context: Context) -> Iterator[_Move]:
         yield partial(_sweep, before, who, token)
     elif after.claim is None and before.claim is not None:
         yield partial(transitions.unclaim, before, who, force_reason=note)
-        yield swept
+        yield partial(_sweep, before, replace(who, now=after.queued_at), token)
     elif after.claim is not None and not after.claim.same_as(before.claim):
         yield partial(transitions.claim, before, who, token, deciders=context.deciders)
     elif after.claim != before.claim:

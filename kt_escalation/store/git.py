@@ -78,7 +78,8 @@ _TREE_LINES = {
 # git removes its lock files when it is asked to end; only then is it made to.
 _GRACE_SECONDS = 2.0
 _LAZY_FETCH_SECONDS = 120.0
-_REQUESTS_AT_ONCE = 500
+#: So many answers are awaited at a time: what is asked must fit into a pipe while nobody reads.
+REQUESTS_AT_ONCE = 500
 # What is read from git at once, and how far ahead of us it may write, where the system lets it.
 _BUFFER = 1 << 16
 _AHEAD = 1 << 20
@@ -745,16 +746,14 @@ class Repository:
         """A line for each commit in the order of `walk`: its id and its parents' ids."""
         return _lines(self._stream("rev-list", "--topo-order", "--reverse", "--parents", *revisions))
 
-    def signed(self, revisions: Sequence[str]) -> set[str]:
-        """The commits that carry a signature, whatever it is worth."""
-        found = set()
+    def signed(self, revisions: Sequence[str]) -> Iterator[tuple[str, bool]]:
+        """Each commit in the order of `walk`, and whether it carries a signature, whatever that is worth."""
         rest = b""
-        for chunk in self._stream("rev-list", "--header", *revisions):
+        for chunk in self._stream("rev-list", "--topo-order", "--reverse", "--header", *revisions):
             *commits, rest = (rest + chunk).split(b"\0")
             for commit in commits:
-                if b"\ngpgsig" in commit and b"\ngpgsig" in commit.partition(b"\n\n")[0]:
-                    found.add(commit.partition(b"\n")[0].decode())
-        return found
+                signed = b"\ngpgsig" in commit and b"\ngpgsig" in commit.partition(b"\n\n")[0]
+                yield commit.partition(b"\n")[0].decode(), signed
 
     def signatures(
         self, commits: Sequence[str]
@@ -874,32 +873,33 @@ class Objects:
         Bytes of objects larger than ``largest`` are not read. Names are ids or `<id>:<path>` without
         line feeds.
         """
+        found: list[Object | None] = []
         with self._lock:
-            return self.ask(names, largest)()
+            for some in chunks(names, REQUESTS_AT_ONCE):
+                *_, objects = self.asking(some, largest)
+                found += objects
+        return found
 
-    def ask(self, names: Sequence[str], largest: int | None = None) -> Callable[[], list[Object | None]]:
-        """The same in two halves, between which git reads on: asked now, answered when the result is called.
+    def asking(self, names: Sequence[str], largest: int | None = None) -> Iterator[list[Object | None]]:
+        """The same in steps, so that git works while its caller does; at most `REQUESTS_AT_ONCE` names.
 
+        The first `next` asks for the sizes, the second for the bytes, and only the third gives the objects.
         Nothing else may be asked in between.
         """
-        heads = self._info(names)
+        self._send([f"info {name}" for name in names])
+        yield []
+        heads = [self._head() for _ in names]
         wanted = [head.oid for head in heads if head and (largest is None or head.size <= largest)]
-        first, more = wanted[:_REQUESTS_AT_ONCE], wanted[_REQUESTS_AT_ONCE:]
-        self._send([f"contents {oid}" for oid in first])
-
-        def answer() -> list[Object | None]:
-            contents = {oid: self._contents() for oid in first}
-            for some in chunks(more, _REQUESTS_AT_ONCE):
-                self._send([f"contents {oid}" for oid in some])
-                contents.update((oid, self._contents()) for oid in some)
-            return [Object(h.oid, h.kind, h.size, contents.get(h.oid)) if h else None for h in heads]
-
-        return answer
+        self._send([f"contents {oid}" for oid in wanted])
+        yield []
+        contents = {oid: self._contents() for oid in wanted}
+        yield [Object(h.oid, h.kind, h.size, contents.get(h.oid)) if h else None for h in heads]
 
     def id_of(self, name: str) -> str | None:
         """The id of an object that a name without line feeds stands for, None if it is missing."""
         with self._lock:
-            [found] = self._info([name])
+            self._send([f"info {name}"])
+            found = self._head()
         return found.oid if found else None
 
     def close(self) -> None:
@@ -914,15 +914,10 @@ class Objects:
                 process.stderr.close()
             process.wait()
 
-    def _info(self, names: Sequence[str]) -> list[Object | None]:
-        heads: list[Object | None] = []
-        for some in chunks(names, _REQUESTS_AT_ONCE):
-            self._send([f"info {name}" for name in some])
-            for _ in some:
-                parts = self._line().split(" ")
-                known = len(parts) == 3 and parts[1] in ("blob", "tree", "commit", "tag")
-                heads.append(Object(parts[0], parts[1], int(parts[2]), None) if known else None)
-        return heads
+    def _head(self) -> Object | None:
+        parts = self._line().split(" ")
+        known = len(parts) == 3 and parts[1] in ("blob", "tree", "commit", "tag")
+        return Object(parts[0], parts[1], int(parts[2]), None) if known else None
 
     def _contents(self) -> bytes | None:
         parts = self._line().split(" ")

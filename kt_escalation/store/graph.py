@@ -163,7 +163,6 @@ def folders(store: GitStore) -> list[str]:
 
 def _commit(head: str, changes: Sequence[Change]) -> Commit:
     oid, parents, author, email, committer, seconds, trailers = head[1:].split("\n", _FIELDS - 1)
-    pairs = (line.partition(": ") for line in trailers.split("\x02") if line)
     return Commit(
         oid,
         tuple(parents.split()),
@@ -171,7 +170,7 @@ def _commit(head: str, changes: Sequence[Change]) -> Commit:
         email,
         committer,
         moment(seconds),
-        tuple((key, value) for key, _, value in pairs),
+        tuple([line.partition(": ")[::2] for line in trailers.split("\x02") if line]),
         tuple(changes),
     )
 
