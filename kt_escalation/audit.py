@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from itertools import islice
 
@@ -120,6 +120,7 @@ class _Asked:
     counts: bool = True
 
 
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
 # So many commits are read from git ahead of the judging.
 _AT_ONCE = 200
 # Contents that may come up again, as the state before the next step; at most this many.
@@ -177,13 +178,20 @@ class Audit:
         # Policy changes by who was no admin, until a merge by one brings them in.
         self._pending: dict[str, list[Offence]] = {}
         self._unchecked: list[_Asked] = []
-        # The latest date among each commit and what it contains.
-        self._newest: dict[str, datetime] = {}
+        # The latest date among each commit and what it contains, and what lies before all that is judged here,
+        # of which git is asked only for the sake of a signature.
+        self._newest: dict[str, tuple[datetime, frozenset[str]]] = {}
+        self._older: dict[str, datetime] = {}
         # Merges that are not on the tip's first-parent line, until one on it brings them there.
         self._merges: dict[str, Commit] = {}
         self._starts: list[Commit] = []
         #: The commits that change what is waived, parents first.
         self.waiving: dict[str, None] = {}
+
+    @property
+    def after(self) -> str | None:
+        """The commit that those to be judged follow in a single line, None where they are none."""
+        return self._shape.after
 
     def know(self, commits: Iterable[Commit]) -> None:
         """Take the steps of commits as they are, parents before children: what the judged ones build on."""
@@ -232,20 +240,27 @@ class Audit:
             self._forked = False
             self._next.clear()
             self._merges.clear()
-        newest = max(self._newest_before(commit), commit.committed_at)
+        newest, older = self._before(commit)
         if not self._forked:
             self._policies.clear()
             self._stores.clear()
             self._newest.clear()
         self._policies[commit.oid], self._stores[commit.oid] = policies, is_store
-        self._newest[commit.oid] = newest
+        self._newest[commit.oid] = max(newest, commit.committed_at), older
+
+    def _before(self, commit: Commit) -> tuple[datetime, frozenset[str]]:
+        pairs = [self._newest.get(parent, (_LONG_AGO, frozenset({parent}))) for parent in commit.parents]
+        dates, older = zip(*pairs, strict=True) if pairs else ((commit.committed_at,), ())
+        return max(dates), frozenset().union(*older)
 
     def _newest_before(self, commit: Commit) -> datetime:
         """The latest date among all that a commit builds on."""
-        for parent in commit.parents:
-            if parent not in self._newest:
-                self._newest[parent] = graph.newest(self._store, parent)
-        return max((self._newest[parent] for parent in commit.parents), default=commit.committed_at)
+        newest, older = self._before(commit)
+        for parent in older:
+            if parent not in self._older:
+                self._older[parent] = graph.newest(self._store, parent)
+            newest = max(newest, self._older[parent])
+        return newest
 
     # --- one commit -------------------------------------------------------------------------------
 
@@ -293,10 +308,10 @@ class Audit:
         coming = iter(commits)
         blobs = Objects(self._store.repository)
         try:
+            # The first are asked for like anything else: often there are no more.
             some = list(islice(coming, _AT_ONCE))
             wanted = self._wanted(some)
-            asking = blobs.asking(wanted[:REQUESTS_AT_ONCE], MAX_BYTES)
-            next(asking), next(asking)
+            asking = iter([self._store.repository.objects.get(wanted[:REQUESTS_AT_ONCE], MAX_BYTES)])
             while some:
                 found = next(asking)
                 found += self._store.repository.objects.get(wanted[REQUESTS_AT_ONCE:], MAX_BYTES)

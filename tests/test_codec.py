@@ -573,7 +573,9 @@ def test_what_is_read_as_canonical_is_what_yaml_reads_and_what_would_be_written(
     ],
     ids=lambda text: text.partition(":")[0],
 )
-def test_what_is_absent_is_left_out_and_text_that_writes_it_is_not_canonical(before: str, absent: str) -> None:
+def test_what_is_absent_is_left_out_and_text_that_writes_it_is_not_canonical(
+    before: str, absent: str
+) -> None:
     at = SMALL_TEXT.index(f"\n{before}:") + 1 if before else len(SMALL_TEXT)
     text = f"{SMALL_TEXT[:at]}{absent}\n{SMALL_TEXT[at:]}"
     assert codec.from_yaml(text.encode()) == SMALL

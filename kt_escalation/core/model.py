@@ -276,7 +276,7 @@ class Record(Value):
     event_context: Context | None = None
     labels: Labels | None = None
     route: Route
-    requires: Requires = Requires()
+    requires: Requires = Requires.of({})
     reopens: EscalationId | None = None
     claim: Claim | None = None
     reviews: tuple[Review, ...] = ()

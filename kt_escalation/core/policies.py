@@ -35,7 +35,7 @@ class Policies:
     packs: tuple[Pack, ...] = ()
     broken_pack: str | None = None
     roster: Roster | None = None
-    settings: Settings = Settings()
+    settings: Settings = Settings.of({})
     waivers: tuple[Waiver, ...] = ()
     faults: tuple[Fault, ...] = ()
     keepers: Roster | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -53,7 +54,6 @@ _DECIDED = frozenset(
 # What a record has from its draft as it is.
 _KEPT = ("severity", "reason_code", "summary", "request_id", "agent_id", "session_id", "config_version",
          "provider", "model", "policy", "labels")  # fmt: skip
-_LINE: TypeAdapter[str] = TypeAdapter(Line)
 
 
 # --- raise ----------------------------------------------------------------------------------------
@@ -91,7 +91,7 @@ def raise_(raisable: Raisable, new_id: str, act: Act, claim_id: str) -> Record:
         context = {**(context or {}), "timestamp": format_time(created)}
         created = now
     try:
-        raised_by = _LINE.validate_python(act.actor)
+        raised_by = _line().validate_python(act.actor)
     except ValidationError as error:
         raise BadInput(problem=f"raised_by: {explain(error)}") from None
     claim = _claim(act, claim_id, now, route.user_id) if route.user_id else None
@@ -108,6 +108,11 @@ def raise_(raisable: Raisable, new_id: str, act: Act, claim_id: str) -> Record:
         "claim": claim,
     }
     return Record.of(decided | {key: getattr(draft, key) for key in _KEPT})
+
+
+@cache
+def _line() -> TypeAdapter[str]:
+    return TypeAdapter(Line)
 
 
 def _route(raisable: Raisable, act: Act) -> Route:
