@@ -813,6 +813,13 @@ class Repository:
         """The commits that the revisions name, parents first."""
         return self._run("rev-list", "--topo-order", "--reverse", *revisions).text.split()
 
+    def newest_before(self, commit: str, second: int) -> str | None:
+        """The newest on a commit's first-parent line that is no later than a second since 1970, None if all are."""
+        if second < 0:
+            return None
+        age = f"--min-age={second}"
+        return self._run("rev-list", "--first-parent", "--max-count=1", age, commit, "--").text or None
+
     def dates(self, commit: str, most: int) -> list[str]:
         """The committers' seconds of a commit and of those that it contains, the newest so many."""
         form = ("--no-show-signature", "--format=%ct", f"--max-count={most}")
