@@ -134,6 +134,7 @@ _FETCH = (
 )
 # All that differs, whatever the user's settings or a .gitmodules in the tree would leave out.
 _RAW = ("-z", "--raw", "--no-abbrev", "--no-renames", "--ignore-submodules=none")
+_LOG = (*_RAW, "--topo-order", "--full-history", "--format=%x01%H%n%an%n%ae%n%ct%x00")
 # Who acts, from the user's own settings and nothing guessed.
 _WHO = ("-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT")
 _NAMED = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL")
@@ -710,10 +711,34 @@ class Repository:
     # --- history ----------------------------------------------------------------------------------
 
     def log(self, rev: str, paths: Sequence[str], limit: int) -> Iterator[bytes]:
-        """Commits that touch the paths, newest first, as raw chunks for `history` to read."""
+        """Commits that touch what the pathspecs name, newest first, as raw chunks for `history` to read."""
         count = (f"--max-count={limit}",) if limit else ()
-        form = "--format=%x01%H%n%an%n%ae%n%ct%x00"
-        return self._stream("log", *_RAW, "--topo-order", "--full-history", form, *count, rev, "--", *paths)
+        return self._stream("log", *_LOG, *count, rev, "--", *paths)
+
+    def log_of_file(self, rev: str, path: str) -> Iterator[bytes]:
+        """The same for one file, from the repository's top.
+
+        Only so, one literal path and no magic, does git ask the commit-graph's changed-path filters first.
+        """
+        return self._stream("--literal-pathspecs", "log", *_LOG, rev, "--", path)
+
+    def has_more_than(self, count: int) -> bool:
+        """Whether HEAD has more than so many commits in its history."""
+        return (
+            self._run("rev-list", "--count", f"--max-count={count + 1}", "HEAD", "--").text == f"{count + 1}"
+        )
+
+    @property
+    def has_path_filters(self) -> bool:
+        """Whether some part of the commit-graph tells which paths a commit may have changed (gitformat-commit-graph)."""
+        folder = self.common_dir / "objects/info"
+        for path in (folder / "commit-graph", *folder.glob("commit-graphs/graph-*.graph")):
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                # A header of eight bytes, whose seventh says how many chunks; a line of twelve for each.
+                head = file.read(8)
+                if b"BDAT" in file.read(12 * head[6]):
+                    return True
+        return False
 
     def walk(
         self,
@@ -843,7 +868,8 @@ class Repository:
             words = process.stderr.read().decode(errors="replace").strip() if process.stderr else ""
         # Half an answer must not pass for a whole one.
         if process.returncode != 0:
-            raise GitFailed(command=args[0], words=words.removeprefix("fatal: "))
+            command = next(arg for arg in args if not arg.startswith("-"))
+            raise GitFailed(command=command, words=words.removeprefix("fatal: "))
 
 
 class Underway:
