@@ -121,6 +121,7 @@ class _Asked:
 
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
+_NOTHING: frozenset[str] = frozenset()
 # So many commits are read from git ahead of the judging.
 _AT_ONCE = 200
 # Contents that may come up again, as the state before the next step; at most this many.
@@ -249,9 +250,12 @@ class Audit:
         self._newest[commit.oid] = max(newest, commit.committed_at), older
 
     def _before(self, commit: Commit) -> tuple[datetime, frozenset[str]]:
-        pairs = [self._newest.get(parent, (_LONG_AGO, frozenset({parent}))) for parent in commit.parents]
-        dates, older = zip(*pairs, strict=True) if pairs else ((commit.committed_at,), ())
-        return max(dates), frozenset().union(*older)
+        """The latest date among those judged here that a commit builds on, and what it builds on besides."""
+        newest, older = commit.committed_at if not commit.parents else _LONG_AGO, _NOTHING
+        for parent in commit.parents:
+            date, before = self._newest.get(parent) or (_LONG_AGO, frozenset({parent}))
+            newest, older = max(newest, date), older | before
+        return newest, older
 
     def _newest_before(self, commit: Commit) -> datetime:
         """The latest date among all that a commit builds on."""
