@@ -8,7 +8,6 @@ more than a whole listing, runs git only where a repository is yet to be made.
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import re
@@ -733,7 +732,7 @@ class Repository:
         """Whether some part of the commit-graph tells which paths a commit may have changed (gitformat-commit-graph)."""
         folder = self.common_dir / "objects/info"
         for path in (folder / "commit-graph", *folder.glob("commit-graphs/graph-*.graph")):
-            with contextlib.suppress(OSError), path.open("rb") as file:
+            with suppress(OSError), path.open("rb") as file:
                 # A header of eight bytes, whose seventh says how many chunks; a line of twelve for each.
                 head = file.read(8)
                 if b"BDAT" in file.read(12 * head[6]):
@@ -1135,7 +1134,7 @@ def _widen(process: subprocess.Popen[bytes]) -> None:
     """Let a process write far ahead of who reads it (fcntl(2), `F_SETPIPE_SZ`; Linux only)."""
     if process.stdout is not None and hasattr(fcntl, "F_SETPIPE_SZ"):
         # A user with very many pipes is refused, and all is only slower.
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, _AHEAD)
 
 
