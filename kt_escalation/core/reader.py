@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, cached_property, partial
-from typing import Any, get_args, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter
 
@@ -101,7 +101,11 @@ def _learn(chunk: str) -> tuple[int, str, Any]:
             key = chunk[: chunk.index(":")]
             value = _lines(key, chunk) or _any(key, chunk)
         elif text[0] == '"' or text[0].isalpha():
-            value = _field(key)[0](_text(text))
+            plain = _text(text)
+            value = _field(key)[0](plain)
+            if value != plain:
+                # What stands for something else than text has a form of its own.
+                raise _NotCanonical
         else:
             value = _any(key, chunk)
     found = _ORDER[key], key, value
@@ -171,6 +175,10 @@ def _text(written: str) -> str:
 def _form(kind: type[Value], lead: str) -> tuple[re.Pattern[str], frozenset[str]]:
     """The lines of all parts of a value, and which of them are times."""
     hints = get_type_hints(kind)
+    for name in kind.model_fields:
+        parts = {get_origin(part) or part for part in (get_args(hints[name]) or (hints[name],))}
+        if not (get_origin(hints[name]) is Literal or parts <= {str, datetime, Literal, type(None)}):
+            raise TypeError(f"{kind.__name__}.{name} is neither text nor a time, so it has no form here")
     times = frozenset(name for name in kind.model_fields if datetime in (hints[name], *get_args(hints[name])))
     form = ""
     for name, field in kind.model_fields.items():
