@@ -7,9 +7,9 @@ invent, side branches whose rights were lost meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from itertools import islice
 
@@ -26,7 +26,7 @@ from .core.verify import Context, Violation
 from .core.words import MAX_BYTES
 from .errors import NotAllowed, NotAStore
 from .store import codec, folding, graph, layout
-from .store.git import Object
+from .store.git import REQUESTS_AT_ONCE, Object, Objects
 from .store.gitstore import GitSnapshot, GitStore
 from .store.graph import Change, Commit
 from .store.message import MAX_NAMED
@@ -120,6 +120,8 @@ class _Asked:
     counts: bool = True
 
 
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+_NOTHING: frozenset[str] = frozenset()
 # So many commits are read from git ahead of the judging.
 _AT_ONCE = 200
 # Contents that may come up again, as the state before the next step; at most this many.
@@ -156,7 +158,9 @@ class Audit:
         # What was there before the commits that are judged; nothing, where they begin the history.
         self._base = self._snapshot(base) if base is not None else None
         self._shape = graph.NO_SHAPE if only else graph.shape(store, revisions)
-        self._signed = set() if only else store.repository.signed(revisions)
+        self._signatures = iter(()) if only else store.repository.signed(revisions)
+        # The commits so far that carry a signature.
+        self._signed: set[str] = set()
         self.tally = Tally()
         self._contents: dict[str, _Content] = {}
         # The policies as they are written, by their tree.
@@ -175,13 +179,20 @@ class Audit:
         # Policy changes by who was no admin, until a merge by one brings them in.
         self._pending: dict[str, list[Offence]] = {}
         self._unchecked: list[_Asked] = []
-        # The latest date among each commit and what it contains.
-        self._newest: dict[str, datetime] = {}
+        # The latest date among each commit and what it contains, and what lies before all that is judged here,
+        # of which git is asked only for the sake of a signature.
+        self._newest: dict[str, tuple[datetime, frozenset[str]]] = {}
+        self._older: dict[str, datetime] = {}
         # Merges that are not on the tip's first-parent line, until one on it brings them there.
         self._merges: dict[str, Commit] = {}
         self._starts: list[Commit] = []
         #: The commits that change what is waived, parents first.
         self.waiving: dict[str, None] = {}
+
+    @property
+    def after(self) -> str | None:
+        """The commit that those to be judged follow in a single line, None where they are none."""
+        return self._shape.after
 
     def know(self, commits: Iterable[Commit]) -> None:
         """Take the steps of commits as they are, parents before children: what the judged ones build on."""
@@ -192,11 +203,10 @@ class Audit:
 
     def judge(self, commits: Iterable[Commit], progress: Progress | None = None) -> Iterator[Offence]:
         """The violations of the commits, which are those that the revisions name."""
-        coming = iter(commits)
-        while some := list(islice(coming, _AT_ONCE)):
-            self._learn(some)
+        for some in self._learned(commits):
             for commit in some:
                 self.tally.commits += 1
+                self._look_for_signature(commit)
                 self._forked |= commit.oid in self._shape.starts
                 yield from self._one(commit)
                 self._pass_on(commit)
@@ -231,20 +241,30 @@ class Audit:
             self._forked = False
             self._next.clear()
             self._merges.clear()
-        newest = max(self._newest_before(commit), commit.committed_at)
+        newest, older = self._before(commit)
         if not self._forked:
             self._policies.clear()
             self._stores.clear()
             self._newest.clear()
         self._policies[commit.oid], self._stores[commit.oid] = policies, is_store
-        self._newest[commit.oid] = newest
+        self._newest[commit.oid] = max(newest, commit.committed_at), older
+
+    def _before(self, commit: Commit) -> tuple[datetime, frozenset[str]]:
+        """The latest date among those judged here that a commit builds on, and what it builds on besides."""
+        newest, older = commit.committed_at if not commit.parents else _LONG_AGO, _NOTHING
+        for parent in commit.parents:
+            date, before = self._newest.get(parent) or (_LONG_AGO, frozenset({parent}))
+            newest, older = max(newest, date), older | before
+        return newest, older
 
     def _newest_before(self, commit: Commit) -> datetime:
         """The latest date among all that a commit builds on."""
-        for parent in commit.parents:
-            if parent not in self._newest:
-                self._newest[parent] = graph.newest(self._store, parent)
-        return max((self._newest[parent] for parent in commit.parents), default=commit.committed_at)
+        newest, older = self._before(commit)
+        for parent in older:
+            if parent not in self._older:
+                self._older[parent] = graph.newest(self._store, parent)
+            newest = max(newest, self._older[parent])
+        return newest
 
     # --- one commit -------------------------------------------------------------------------------
 
@@ -287,9 +307,37 @@ class Audit:
                 [self._state(change.path, change.new_mode, change.new or "") for change in news],
             )
 
-    def _learn(self, commits: Sequence[Commit]) -> None:
-        """Read what the files of some commits hold, in one go."""
-        wanted = {
+    def _learned(self, commits: Iterable[Commit]) -> Iterator[Sequence[Commit]]:
+        """The commits, some at a time, once it is known what their files hold; git reads on while they are judged."""
+        coming = iter(commits)
+        blobs = Objects(self._store.repository)
+        try:
+            # The first are asked for like anything else: often there are no more.
+            some = list(islice(coming, _AT_ONCE))
+            wanted = self._wanted(some)
+            asking = iter([self._store.repository.objects.get(wanted[:REQUESTS_AT_ONCE], MAX_BYTES)])
+            while some:
+                found = next(asking)
+                found += self._store.repository.objects.get(wanted[REQUESTS_AT_ONCE:], MAX_BYTES)
+                following = list(islice(coming, _AT_ONCE))
+                more = self._wanted(following, besides=frozenset(wanted))
+                asking = blobs.asking(more[:REQUESTS_AT_ONCE], MAX_BYTES)
+                next(asking)
+                known = self._contents
+                if len(known) > _REMEMBERED:
+                    # What was read last is what comes up again; the rest may be read anew.
+                    known = dict(islice(known.items(), len(known) - _REMEMBERED // 2, None))
+                known.update(zip(wanted, map(_content, found), strict=True))
+                self._contents = known
+                next(asking)
+                yield some
+                some, wanted = following, more
+        finally:
+            blobs.close()
+
+    def _wanted(self, commits: Sequence[Commit], besides: Container[str] = ()) -> list[str]:
+        """The files of some commits that are not known yet, ``besides`` those that are being read."""
+        oids = {
             oid: None
             for commit in commits
             # What a compaction deletes is compared by its id alone.
@@ -297,18 +345,9 @@ class Audit:
             for change in commit.changes
             if change.path.startswith(_QUEUE_FILES) and layout.id_of(change.path)
             for oid in (change.old, change.new)
-            if oid is not None
+            if oid is not None and oid not in self._contents and oid not in besides
         }
-        known = self._contents
-        missing = [oid for oid in wanted if oid not in known]
-        if len(known) > _REMEMBERED:
-            # What was read last is what comes up again; the rest may be read anew.
-            self._contents = {oid: known[oid] for oid in list(known)[-_REMEMBERED // 2 :]}
-            self._contents.update((oid, known[oid]) for oid in wanted if oid in known)
-        for oid, found in zip(
-            missing, self._store.repository.objects.get(missing, largest=MAX_BYTES), strict=True
-        ):
-            self._contents[oid] = _content(found)
+        return list(oids)
 
     def _state(self, path: str, mode: str, oid: str) -> _State:
         if mode != _PLAIN:
@@ -523,6 +562,13 @@ class Audit:
         self.tally.unasked += signed and not asking
         if asking:
             self._unchecked.append(_Asked(commit, self._newest_before(commit), asking))
+
+    def _look_for_signature(self, commit: Commit) -> None:
+        for oid, is_signed in self._signatures:
+            if is_signed:
+                self._signed.add(oid)
+            if oid == commit.oid:
+                break
 
     def _is_required(self, policies: Policies) -> bool:
         return self._always_signed or policies.settings.signatures == "required"
@@ -878,7 +924,9 @@ def _content(found: Object | None) -> _Content:
         return _Content(None, f"is larger than {MAX_BYTES // 1024} KiB")
     reading = codec.canonical_reading(found.data)
     if reading is not None:
-        return _Content(reading.record, None, reading.shown)
+        # Only what is claimed can be decided on.
+        shown = reading.shown if reading.record.status == "claimed" else None
+        return _Content(reading.record, None, shown)
     try:
         return _Content(codec.from_yaml(found.data), _NOT_CANONICAL)
     except codec.Malformed as error:

@@ -20,6 +20,9 @@ from .store.graph import Change, Commit
 # How many records' files are read from git in one go, however many a commit has.
 _AT_ONCE = 100
 _PLAIN = "100644"
+# Of what a commit of the store's line contains, nothing counts as younger than the commit by more than this:
+# clocks differ, but not by a day (in seconds), so that whoever asks since a time need not walk all of history.
+_SKEW = 86_400
 # How often the remote is asked, in seconds: soon at first and after news, then as rarely as hosts like it.
 FIRST_POLL, POLL_GROWTH, LONGEST_POLL = 0.5, 1.5, 15.0
 
@@ -62,8 +65,11 @@ def place(store: GitStore, tip: str, since: str | datetime | None) -> Place:
             where=str(store.repository.toplevel or store.repository.git_dir),
             says="{where} is a shallow clone, which lacks the history that events are read from",
         )
-    if since is None or isinstance(since, datetime):
-        return Place(not_before=since)
+    if since is None:
+        return Place()
+    if isinstance(since, datetime):
+        older = store.repository.newest_before(tip, int(since.timestamp()) - _SKEW)
+        return Place(Cursor((older,)) if older else Cursor(), since)
     cursor = Cursor.parse(since)
     if cursor is None:
         commit = store.repository.commit_of(since)
@@ -97,9 +103,7 @@ def read(store: GitStore, tip: str, place: Place) -> Iterator[Event]:
             if (event.escalation_id, event.index) > cursor.within:
                 yield event
         cursor = whole
-    for event in _events(store, [tip, *(f"^{head}" for head in cursor.heads)], cursor):
-        if place.not_before is None or event.at >= place.not_before:
-            yield event
+    yield from _events(store, [tip, *(f"^{head}" for head in cursor.heads)], cursor, place.not_before)
 
 
 def follow(
@@ -152,11 +156,15 @@ def follow(
 # --- from commits to events -----------------------------------------------------------------------
 
 
-def _events(store: GitStore, revisions: Sequence[str], cursor: Cursor) -> Iterator[Event]:
+def _events(
+    store: GitStore, revisions: Sequence[str], cursor: Cursor, not_before: datetime | None = None
+) -> Iterator[Event]:
     batch: list[_Step] = []
     # A compaction changes no escalation, so it is no event; what it only pretends to move is one.
     commits = (folding.without_moved(store, commit) for commit in graph.walk(store, revisions, merged=True))
     for step in _steps(commits, cursor):
+        if not_before is not None and step.commit.committed_at < not_before:
+            continue
         batch.append(step)
         if len(batch) == _AT_ONCE:
             yield from _told(store, batch)

@@ -116,7 +116,7 @@ def _require_store(store: GitStore, tip: str) -> None:
 def _known(store: GitStore) -> _Known | None:
     """What this clone remembers of the store branch, None where that is gone."""
     known = notebook.verified(store.lock_folder, store.branch)
-    if known is None or store.repository.commit_of(known.commit) is None:
+    if known is None or store.repository.tip_of(known.commit) is None:
         return None
     try:
         return known.commit, tuple(Offence(**offence) for offence in known.waived)
@@ -142,12 +142,13 @@ def _since(
     if known is None:
         return _judged(store, tip, [tip], signed, progress)
     start, waived = known
-    new = list(graph.walk(store, [tip, f"^{start}"]))
+    new = [tip, f"^{start}"]
     waivers = {store.repository.objects.id_of(f"{at}:{store.full(WAIVERS)}") for at in (start, tip)}
     # A branch from before it may touch what was verified, and what is waived no more is a violation again:
     # then only the whole tells.
-    if _is_line(new, start) and len(waivers) == 1:
-        report = _judged(store, tip, [tip, f"^{start}"], signed, progress, since=start)
+    audit = _audit(store, new, signed, start)
+    if start in (tip, audit.after) and len(waivers) == 1:
+        report = _judged_by(audit, store, tip, new, progress, start)
         if report.clean and not report.waived:
             return replace(report, waived=waived)
     return _judged(store, tip, [tip], signed, progress)
@@ -434,8 +435,22 @@ def _judged(
     progress: Progress | None,
     since: str | None = None,
 ) -> Report:
+    return _judged_by(_audit(store, revisions, signed, since), store, tip, revisions, progress, since)
+
+
+def _audit(store: GitStore, revisions: Sequence[str], signed: bool, since: str | None) -> Audit:
     former = partial(lifeline.legal_states, store)
-    audit = Audit(store, revisions, since, former=former, always_signed=signed)
+    return Audit(store, revisions, since, former=former, always_signed=signed)
+
+
+def _judged_by(
+    audit: Audit,
+    store: GitStore,
+    tip: str,
+    revisions: Sequence[str],
+    progress: Progress | None,
+    since: str | None,
+) -> Report:
     found = list(audit.judge(graph.walk(store, revisions), progress))
     return _report(store, audit, tip, found, since, waivers_at=tip)
 
@@ -493,16 +508,6 @@ def _waives(waiver: Waiver, offence: Offence, waiving: Container[str]) -> bool:
     return offence.commit not in waiving or waiver.names_whole(offence.commit)
 
 
-def _is_line(commits: Sequence[Commit], start: str) -> bool:
-    """Whether the commits follow one another from ``start`` on, without a merge."""
-    last = start
-    for commit in commits:
-        if commit.parents != (last,):
-            return False
-        last = commit.oid
-    return True
-
-
 def _open(path: str | os.PathLike[str]) -> GitStore:
     store = GitStore(Path(path))
     if store.repository.is_shallow:
@@ -514,7 +519,7 @@ def _open(path: str | os.PathLike[str]) -> GitStore:
 def _range(store: GitStore, wanted: str | None) -> tuple[str | None, str]:
     if wanted is None:
         # Where nothing is checked out yet, what the store branch has elsewhere.
-        return None, store.repository.commit_of("HEAD") or store.read().revision
+        return None, store.repository.tip_of("HEAD") or store.read().revision
     start, dots, end = wanted.partition("..")
     if not dots:
         return None, _commit(store, wanted)

@@ -13,6 +13,8 @@ import pytest
 from filelock import FileLock
 from lab import Lab, git, ids, kt, record_text
 
+from kt_escalation.store import doctor
+
 DAY = "2026-11-23"
 LIST_KEYS = {"escalations", "next_cursor", "invalid"}
 GET_KEYS = {"escalation", "path", "blob", "commit", "shown", "reopened_by", "deadline", "overdue", "quorum"}
@@ -719,6 +721,31 @@ def test_doctor_names_what_is_bad_and_how_to_mend_it(
     plain = kt("doctor", cwd=clone)
     assert plain.code == 1 and f"BAD {check}" in plain.out and f"mend it:  {bad['remedy']}" in plain.out
     assert re.fullmatch(rf"kt: {len(found)} of \d+ findings wants? mending\n", plain.err)
+
+
+def test_doctor_names_the_command_for_changed_path_filters_where_they_are_worth_it(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clone = lab.clone("alice")
+
+    def history() -> list[str]:
+        found = kt("doctor", "--json", cwd=clone)
+        assert found.code == 0
+        return [one["detail"] for one in found.json["findings"] if one["check"] == "history"]
+
+    assert history() == []
+    commits = int(git("rev-list", "--count", "HEAD", cwd=clone))
+    monkeypatch.setattr(doctor, "_MANY", commits)
+    assert history() == []
+    monkeypatch.setattr(doctor, "_MANY", commits - 1)
+    git("commit-graph", "write", "--reachable", cwd=clone)
+    [detail] = history()
+    [command] = re.findall("`(git .+?)`", detail)
+    git(*command.split()[1:], cwd=clone)
+    assert history() == []
+    (clone / ".git/objects/info/commit-graph").unlink()
+    git("commit-graph", "write", "--reachable", "--changed-paths", "--split", cwd=clone)
+    assert history() == []
 
 
 def test_doctor_says_who_holds_the_lock(lab: Lab) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -557,6 +558,41 @@ def test_what_is_read_as_canonical_is_what_yaml_reads_and_what_would_be_written(
     else:
         again = codec.from_yaml(text.encode())
         assert again == reading.record and canonical.dumps(again) == text
+
+
+@pytest.mark.parametrize(
+    ("before", "absent"),
+    [
+        ("created_at", "summary: null"),
+        ("route", "agent_id: null"),
+        ("route", "event_context: null"),
+        ("", "reopens: null"),
+        ("", "claim: null"),
+        ("", "reviews: []"),
+        ("", "notes: []"),
+        ("", "resolution: null"),
+    ],
+    ids=lambda text: text.partition(":")[0],
+)
+def test_what_is_absent_is_left_out_and_text_that_writes_it_is_not_canonical(
+    before: str, absent: str
+) -> None:
+    at = SMALL_TEXT.index(f"\n{before}:") + 1 if before else len(SMALL_TEXT)
+    text = f"{SMALL_TEXT[:at]}{absent}\n{SMALL_TEXT[at:]}"
+    assert codec.from_yaml(text.encode()) == SMALL
+    assert reader.read(text) is None
+
+
+@pytest.mark.parametrize(
+    "written", ["12:00:00.0000Z", "12:00:00Z", "13:00:00.000+01:00", "12:00:60.000Z", "12:00:00.000z"]
+)
+@pytest.mark.parametrize("record", [SMALL, FULL], ids=["small", "full"])
+def test_a_time_that_is_written_otherwise_is_read_and_is_not_canonical(record: Record, written: str) -> None:
+    text = canonical.dumps(record)
+    for place in re.finditer(r'_?at: "\d{4}-\d\d-\d\dT(12:00:00\.000Z)"', text):
+        other = f"{text[: place.start(1)]}{written}{text[place.end(1) :]}"
+        assert isinstance(codec.from_yaml(other.encode()), Record)
+        assert reader.read(other) is None
 
 
 #: More than any of these takes on a slow machine, and far less than one bomb does.

@@ -242,6 +242,29 @@ def test_since_takes_a_revision_a_time_and_a_duration(lab: Lab) -> None:
     assert since("HEAD") == []
 
 
+def test_since_a_time_neither_walks_nor_reads_what_is_much_older(lab: Lab) -> None:
+    for when, name in (
+        ("2026-11-20T12:00:00Z", "old"),
+        ("2026-11-22T13:00:00Z", "near"),
+        ("2026-11-22T09:00:00Z", "slow"),
+        ("2026-11-23T12:00:00Z", "new"),
+    ):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("GIT_COMMITTER_DATE", when)
+            lab.escalations(name)
+    old = git("rev-parse", "HEAD~3", "HEAD:queue/esc_old.yaml", cwd=lab.seed).split()
+    (lab.seed / ".git/objects" / old[1][:2] / old[1][2:]).unlink()
+    log = lab.folder / "trace"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GIT_TRACE", str(log))
+        ran = kt("events", "--json", "--since", "2026-11-22T13:00:00Z", "--rev", "HEAD", cwd=lab.seed)
+    # A clock that was hours behind hides nothing that came before it.
+    assert names(ran) == ["esc_near", "esc_new"]
+    [walk] = [line for line in log.read_text().splitlines() if "built-in: git log" in line]
+    assert f"^{old[0]}" in walk
+    assert kt("events", "--json", "--since", "1990-01-01T00:00:00Z", "--rev", "HEAD", cwd=lab.seed).code != 0
+
+
 @pytest.mark.parametrize("text", ["", "yesterday", "--all", "HEAD~99", "../x", f"{'1' * 39}", "esc_job/1"])
 def test_a_since_that_means_nothing_is_refused(alice: Path, text: str) -> None:
     ran = kt("events", "--json", f"--since={text}", cwd=alice)

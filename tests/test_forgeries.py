@@ -1174,7 +1174,7 @@ def test_a_damage_that_an_admin_restores_is_one_violation_that_can_be_waived(for
     forge.kt("alice", "claim", "--id", "esc_one")
     ran = kt("verify", "--json", cwd=forge.path)
     assert [(v["commit"], v["rule"]) for v in ran.json["violations"]] == [(damage, "file")]
-    waiver = f"waivers:\n  - {{commit: {damage[:12]}, rule: file, reason: an accident}}\n"
+    waiver = f"waivers:\n  - {{commit: '{damage[:12]}', rule: file, reason: an accident}}\n"
     forge.write("policies/waivers.yaml", waiver)
     forge.commit("boss")
     ran = kt("verify", "--json", cwd=forge.path)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from functools import wraps
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
@@ -57,8 +58,10 @@ class Group(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name."""
-        if cmd_name not in self.commands:
-            _load_all()
+        for module in _MODULES:
+            if cmd_name in self.commands:
+                break
+            import_module(f".{module}", __package__)
         return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -364,8 +367,13 @@ def warn(text: str) -> None:
     click.echo(f"kt: {visible(text)}", err=True)
 
 
+# Where commands are, those first that are run most, since each costs a start some time.
+_MODULES = ("acting", "proving", "waiting", "reviewing", "steering", "feed", "auditing", "policies")
+
+
 def _load_all() -> None:
-    from . import acting, auditing, feed, policies, proving, reviewing, steering, waiting  # noqa: F401
+    for module in _MODULES:
+        import_module(f".{module}", __package__)
 
 
 # The commands register themselves with the groups above; these, which people wait for most, at once.

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from .model import Record
-from .text import HIDDEN
+from .text import HIDDEN, is_ascii
 
 # A line longer than this is easier to read, and to compare, as a block of its own.
 LONG_TEXT = 100
@@ -53,43 +53,40 @@ def _document(plain: dict[str, Any]) -> str:
 def text_of(key: str, plain: Any) -> str:
     """The text of one key of a record, without the line feed at its end."""
     lines: list[str] = []
-    _value(f"{key}:", _sorted(plain) if key in FREE else plain, "", lines)
+    _value(f"{key}:", plain, "", lines, key in FREE)
     return "\n".join(lines)
 
 
-def _sorted(value: Any) -> Any:
-    """The same content with the keys of every mapping in order, since their order is no content."""
-    if isinstance(value, dict):
-        return {key: _sorted(value[key]) for key in sorted(value)}
-    return [_sorted(item) for item in value] if isinstance(value, list | tuple) else value
+def _mapping(mapping: dict[str, Any], lead: str, indent: str, lines: list[str], free: bool) -> None:
+    """The lines of a mapping, the first of them behind ``lead``."""
+    # Where the keys are not ours their order is no content, so it is always the same.
+    for key in sorted(mapping) if free else mapping:
+        _value(f"{lead}{on_a_line(key)}:", mapping[key], indent, lines, free)
+        lead = indent
 
 
-def _mapping(mapping: dict[str, Any], indent: str, lines: list[str], lead: str | None = None) -> None:
-    for key, value in mapping.items():
-        _value(f"{indent if lead is None else lead}{_string(key)}:", value, indent, lines)
-        lead = None
-
-
-def _value(head: str, value: Any, indent: str, lines: list[str]) -> None:
+def _value(head: str, value: Any, indent: str, lines: list[str], free: bool) -> None:
     """Append ``value`` after ``head``, which is ``key:`` or ``-``; nested lines go below ``indent``."""
-    deeper = indent + "  "
     if isinstance(value, str):
-        if _is_block(value):
+        if is_block(value):
+            deeper = indent + "  "
             body = value.removesuffix("\n")
             lines.append(f"{head} |" if body != value else f"{head} |-")
             lines.extend(f"{deeper}{line}" if line else "" for line in body.split("\n"))
         else:
-            lines.append(f"{head} {_string(value)}")
+            lines.append(f"{head} {on_a_line(value)}")
     elif isinstance(value, dict) and value:
+        deeper = indent + "  "
         if head.endswith("-"):
-            _mapping(value, deeper, lines, lead=f"{head} ")
+            _mapping(value, f"{head} ", deeper, lines, free)
         else:
             lines.append(head)
-            _mapping(value, deeper, lines)
+            _mapping(value, deeper, deeper, lines, free)
     elif isinstance(value, list | tuple) and value:
+        deeper = indent + "  "
         lines.append(head)
         for item in value:
-            _value(f"{deeper}-", item, deeper, lines)
+            _value(f"{deeper}-", item, deeper, lines, free)
     elif isinstance(value, dict):
         lines.append(f"{head} {{}}")
     elif isinstance(value, list | tuple):
@@ -98,8 +95,10 @@ def _value(head: str, value: Any, indent: str, lines: list[str]) -> None:
         lines.append(f"{head} {_scalar(value)}")
 
 
-def _is_block(text: str) -> bool:
-    """Whether the text survives as a literal block: no leading blank, no trailing ones, all visible."""
+def is_block(text: str) -> bool:
+    """Whether the text is long and survives as a literal block: no leading blank, no trailing ones, all visible."""
+    if len(text) <= LONG_TEXT and "\n" not in text:
+        return False
     body = text.removesuffix("\n")
     if "\n" not in body and len(body) <= LONG_TEXT:
         return False
@@ -109,7 +108,7 @@ def _is_block(text: str) -> bool:
 
 
 def _is_clear(line: str) -> bool:
-    return _ESCAPED.search(line) is None
+    return is_ascii(line) or _ESCAPED.search(line) is None
 
 
 def _scalar(value: Any) -> str:
@@ -131,13 +130,16 @@ def _float(value: float) -> str:
     return f"{mantissa}{e}{exponent}"
 
 
-def _string(text: str) -> str:
+def on_a_line(text: str) -> str:
+    """How a text is written that is no block, and every key."""
     return _remembered(text) if len(text) <= SHORT else _written(text)
 
 
 def _written(text: str) -> str:
     if _PLAIN.fullmatch(text) and text.lower() not in _WORDS:
         return text
+    if is_ascii(text) and '"' not in text and "\\" not in text:
+        return f'"{text}"'
     return f'"{_TO_ESCAPE.sub(_escape, text)}"'
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Literal
+from functools import cache
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -83,8 +84,6 @@ def _parse_duration(value: object) -> object:
 
 def check_json(value: object, depth: int = 1) -> None:
     """Raise ValueError unless ``value`` is a JSON value that a record can hold."""
-    if isinstance(value, Mapping | list | tuple) and depth > MAX_DEPTH:
-        raise ValueError(f"is nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, str):
         _unicode(value)
     elif isinstance(value, bool) or value is None:
@@ -95,6 +94,10 @@ def check_json(value: object, depth: int = 1) -> None:
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError("holds a number that is not finite")
+    elif not isinstance(value, Mapping | list | tuple):
+        raise ValueError(f"holds a {type(value).__name__}, which is no JSON value")
+    elif depth > MAX_DEPTH:
+        raise ValueError(f"is nested deeper than {MAX_DEPTH} levels")
     elif isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str):
@@ -102,11 +105,9 @@ def check_json(value: object, depth: int = 1) -> None:
             if len(_unicode(key)) > MAX_KEY:
                 raise ValueError(f"holds a key of more than {MAX_KEY} characters")
             check_json(item, depth + 1)
-    elif isinstance(value, list | tuple):
+    else:
         for item in value:
             check_json(item, depth + 1)
-    else:
-        raise ValueError(f"holds a {type(value).__name__}, which is no JSON value")
 
 
 def _context(value: dict[str, Any]) -> dict[str, Any]:
@@ -151,6 +152,21 @@ class Value(BaseModel):
     """A frozen value that knows all its keys and coerces nothing."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+
+    @classmethod
+    def of(cls, checked: Mapping[str, Any]) -> Self:
+        """The value of these parts, which have been checked one by one, and defaults for the rest."""
+        blank: Self = _blank(cls)
+        return blank.model_copy(update=checked)
+
+
+@cache
+def _blank(kind: type[Value]) -> Any:
+    """A value of nothing but defaults, each part in its place."""
+    fields = kind.model_fields.items()
+    return kind.model_construct(
+        **{key: None if field.is_required() else field.get_default() for key, field in fields}
+    )
 
 
 class Route(Value):
@@ -260,7 +276,7 @@ class Record(Value):
     event_context: Context | None = None
     labels: Labels | None = None
     route: Route
-    requires: Requires = Requires()
+    requires: Requires = Requires.of({})
     reopens: EscalationId | None = None
     claim: Claim | None = None
     reviews: tuple[Review, ...] = ()

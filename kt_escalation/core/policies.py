@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -15,6 +16,9 @@ from .roster import Roster, ambiguities, tuples
 from .routing import Pack, PackFault, Tried, dotted, read_pack, route
 from .settings import Settings
 from .waivers import Waiver, Waivers
+
+# So many targets and models are remembered with where they go.
+_TARGETS = 1000
 
 _M = TypeVar("_M", bound=BaseModel)
 
@@ -31,7 +35,7 @@ class Policies:
     packs: tuple[Pack, ...] = ()
     broken_pack: str | None = None
     roster: Roster | None = None
-    settings: Settings = Settings()
+    settings: Settings = Settings.of({})
     waivers: tuple[Waiver, ...] = ()
     faults: tuple[Fault, ...] = ()
     keepers: Roster | None = None
@@ -55,9 +59,16 @@ class Policies:
 
     def route(self, provider: str | None, model: str | None, tried: list[Tried] | None = None) -> Route:
         """Where an escalation for that target and model goes; ``tried`` is filled with the rules tried."""
-        return route(
-            self.packs, self.broken_pack, self.settings.default_route, self.tree, provider, model, tried
-        )
+        return self._routes(provider, model) if tried is None else self._route(provider, model, tried)
+
+    def _route(self, provider: str | None, model: str | None, tried: list[Tried] | None = None) -> Route:
+        default = self.settings.default_route
+        return route(self.packs, self.broken_pack, default, self.tree, provider, model, tried)
+
+    @cached_property
+    def _routes(self) -> Callable[[str | None, str | None], Route]:
+        """The same, remembered: escalations are many, and what they ask for are few."""
+        return lru_cache(_TARGETS)(self._route)
 
 
 def assemble(tree: str | None, files: Mapping[str, PolicyFile]) -> Policies:

@@ -11,20 +11,21 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache, cached_property, partial
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter
 
 from . import canonical
-from .model import Record
+from .model import Claim, Note, Record, Resolution, Review, Value
 from .times import CANONICAL_TIME, parse_time
 
 # Values of keys by their text: at most this many, then all are forgotten, and none of a longer text, which
 # hardly ever comes twice.
 _REMEMBERED = 10_000
 _LONGEST = 512
-_known: dict[str, tuple[str, Any]] = {}
+_known: dict[str, tuple[int, str, Any]] = {}
 
 _ORDER = {key: index for index, key in enumerate(Record.model_fields)}
 #: Keys that canonical text always has.
@@ -32,6 +33,11 @@ _ALWAYS = frozenset(
     {"schema_version", "escalation_id", "status", "severity", "reason_code", "created_at", "raised_at",
      "raised_by", "queued_at", "route", "requires"}
 )  # fmt: skip
+# Keys with nothing below them but texts and times, and those of them that hold a list of such values.
+_PARTS: Mapping[str, type[Value]] = {
+    "claim": Claim, "reviews": Review, "notes": Note, "resolution": Resolution,
+}  # fmt: skip
+_SEVERAL = frozenset({"reviews", "notes"})
 _NEXT_KEY = re.compile(r"\n(?=[a-z])")
 _TIME = re.compile(rf'((?:created|raised|queued)_at): "({CANONICAL_TIME})"', re.ASCII)
 _INT = re.compile(r"-?[0-9]+", re.ASCII)
@@ -68,48 +74,61 @@ def read(text: str) -> Reading | None:
     last = -1
     try:
         for chunk in _NEXT_KEY.split(text[:-1]):
-            key, value = _known.get(chunk) or _learn(chunk)
-            if _ORDER[key] <= last:
+            place, key, value = _known.get(chunk) or _learn(chunk)
+            if place <= last:
                 return None
-            last = _ORDER[key]
-            texts[key], values[key] = chunk, value
+            last = place
+            texts[key] = chunk
+            values[key] = value
         if not texts.keys() >= _ALWAYS:
             return None
-        record = _blank().model_copy(update=values)
+        record = Record.of(values)
         record.check_agreement()
     except (ValueError, KeyError, IndexError, OverflowError, RecursionError):
         return None
     return Reading(record, texts)
 
 
-def _learn(chunk: str) -> tuple[str, Any]:
-    """The key and the value in a key's text. Raises ValueError, KeyError, IndexError."""
+def _learn(chunk: str) -> tuple[int, str, Any]:
+    """The place in order, the key and the value in a key's text. Raises ValueError, KeyError, IndexError."""
     time = _TIME.fullmatch(chunk)
     if time:
         # What differs from record to record most often needs no writing again: there is one way to write it.
-        return time[1], parse_time(time[2])
-    lines = chunk.split("\n")
-    plain, end = _mapping(lines, 0, 0)
-    [(key, item)] = plain.items()
-    validate, dump = _field(key)
-    value = validate(tuple(item) if isinstance(item, list) else item)
-    if end != len(lines) or canonical.text_of(key, dump(value)) != chunk:
-        raise _NotCanonical
+        key, value = time[1], parse_time(time[2])
+    else:
+        key, _, text = chunk.partition(": ")
+        if "\n" in chunk:
+            key = chunk[: chunk.index(":")]
+            value = _lines(key, chunk) or _any(key, chunk)
+        elif text[0] == '"' or text[0].isalpha():
+            plain = _text(text)
+            value = _field(key)[0](plain)
+            if value != plain:
+                # What stands for something else than text has a form of its own.
+                raise _NotCanonical
+        else:
+            value = _any(key, chunk)
+    found = _ORDER[key], key, value
     if len(chunk) <= _LONGEST:
         if len(_known) >= _REMEMBERED:
             _known.clear()
-        _known[chunk] = (key, value)
-    return key, value
+        _known[chunk] = found
+    return found
 
 
-@cache
-def _blank() -> Record:
-    """A record of nothing but defaults, each key in its place, to be filled with values checked one by one."""
-    values: dict[str, Any] = {
-        key: None if field.is_required() else field.get_default()
-        for key, field in Record.model_fields.items()
-    }
-    return Record.model_construct(**values)
+def _any(key: str, chunk: str) -> Any:
+    """The value in any canonical text of a key, proved by writing all of it again."""
+    lines = chunk.split("\n")
+    plain, end = _mapping(lines, 0, 0)
+    [item] = plain.values()
+    validate, dump = _field(key)
+    value = validate(tuple(item) if isinstance(item, list) else item)
+    # What is absent is not written, and text is plain already.
+    if end != len(lines) or value is None or value == ():
+        raise _NotCanonical
+    if canonical.text_of(key, value if isinstance(value, str) else dump(value)) != chunk:
+        raise _NotCanonical
+    return value
 
 
 @cache
@@ -117,10 +136,57 @@ def _field(key: str) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     """How a value of that key is checked, and how it is made plain again."""
     field = Record.model_fields[key]
     adapter: TypeAdapter[Any] = TypeAdapter(field.rebuild_annotation())
-    validate = partial(adapter.validate_python, strict=True)
+    # pydantic-core's own functions: what the adapter's do besides is for other kinds of types.
+    validate = partial(adapter.validator.validate_python, strict=True)
     if key in canonical.FREE:
         return validate, lambda value: value
-    return validate, partial(adapter.dump_python, mode="json", exclude_none=True)
+    return validate, partial(adapter.serializer.to_python, mode="json", exclude_none=True)
+
+
+def _lines(key: str, chunk: str) -> Any:
+    """The value in a text that has a line for each of its parts, as nearly all have; None for any other.
+
+    The form leaves nothing open but the texts in it, and each of these is written again.
+    """
+    kind = _PARTS.get(key)
+    if kind is None:
+        return None
+    form, times = _form(kind, "  - " if key in _SEVERAL else "  ")
+    found = []
+    at = len(key) + 1
+    while item := form.match(chunk, at):
+        parts = item.groupdict().items()
+        found.append({name: text if name in times else _text(text) for name, text in parts if text})
+        at = item.end()
+    if at != len(chunk) or (len(found) > 1 and key not in _SEVERAL):
+        return None
+    return _field(key)[0](tuple(found) if key in _SEVERAL else found[0])
+
+
+def _text(written: str) -> str:
+    """The text that is written on one line, proved by writing it again."""
+    text = _unquoted(written) if written[0] == '"' else written
+    if canonical.is_block(text) or canonical.on_a_line(text) != written:
+        raise _NotCanonical
+    return text
+
+
+@cache
+def _form(kind: type[Value], lead: str) -> tuple[re.Pattern[str], frozenset[str]]:
+    """The lines of all parts of a value, and which of them are times."""
+    hints = get_type_hints(kind)
+    for name in kind.model_fields:
+        parts = {get_origin(part) or part for part in (get_args(hints[name]) or (hints[name],))}
+        if not (get_origin(hints[name]) is Literal or parts <= {str, datetime, Literal, type(None)}):
+            raise TypeError(f"{kind.__name__}.{name} is neither text nor a time, so it has no form here")
+    times = frozenset(name for name in kind.model_fields if datetime in (hints[name], *get_args(hints[name])))
+    form = ""
+    for name, field in kind.model_fields.items():
+        text = f'"(?P<{name}>{CANONICAL_TIME})"' if name in times else f"(?P<{name}>[^|].*)"
+        line = f"\n{lead}{name}: {text}"
+        form += line if field.is_required() else f"(?:{line})?"
+        lead = " " * len(lead)
+    return re.compile(form, re.ASCII), times
 
 
 # --- text to plain values, the inverse of `canonical` ----------------------------------------------

@@ -34,7 +34,7 @@ class Match(Value):
 class Rule(Value):
     """What is asked of the escalations that it matches."""
 
-    match: Match = Match()
+    match: Match = Match.of({})
     approvals: Annotated[int, Field(ge=1, le=20)] = 1
     claim_within: Duration | None = None
     resolve_within: Duration | None = None
@@ -51,7 +51,7 @@ class Settings(Value):
     """The whole file; its defaults are what holds without one."""
 
     default_route: Fallback | None = None
-    claims: Claims = Claims()
+    claims: Claims = Claims.of({})
     signatures: Literal["required", "optional"] = "optional"
     rules: tuple[Rule, ...] = ()
 

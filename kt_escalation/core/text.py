@@ -25,9 +25,17 @@ def is_hidden(char: str) -> bool:
     return _HIDDEN.match(char) is not None
 
 
+def is_ascii(text: str) -> bool:
+    """Whether the text is nothing but blanks, letters, digits and signs of ASCII, none of which hides or acts.
+
+    The quick answer for most text, and the same for every Unicode version.
+    """
+    return text.isascii() and text.isprintable()
+
+
 def has_hidden(text: str) -> bool:
     """Whether any character of the text is hidden."""
-    return _HIDDEN.search(text) is not None
+    return not is_ascii(text) and _HIDDEN.search(text) is not None
 
 
 def plural(count: int, one: str, more: str = "") -> str:
@@ -40,7 +48,7 @@ def visible(text: str, *, lines: bool = False) -> str:
 
     With ``lines``, line feeds stay line feeds and tabs become spaces.
     """
-    if text.isascii() and text.isprintable():
+    if is_ascii(text):
         return text
     return "".join(_seen(char, lines) for char in text)
 

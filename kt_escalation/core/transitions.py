@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from ..errors import (
     AlreadyClaimed,
@@ -29,7 +30,7 @@ from ..errors import (
 )
 from . import canonical, ids
 from .events import Raisable
-from .model import Claim, Draft, Fallback, Note, Record, Requires, Resolution, Review, Route, explain
+from .model import Claim, Draft, Fallback, Line, Note, Record, Requires, Resolution, Review, Route, explain
 from .rights import Act, is_admin, known_as, may_review, quorum, require_role, votes, why_not
 from .roster import person
 from .times import format_duration, format_time
@@ -48,6 +49,11 @@ _DECIDED = frozenset(
         "route",
     }
 )
+
+
+# What a record has from its draft as it is.
+_KEPT = ("severity", "reason_code", "summary", "request_id", "agent_id", "session_id", "config_version",
+         "provider", "model", "policy", "labels")  # fmt: skip
 
 
 # --- raise ----------------------------------------------------------------------------------------
@@ -84,29 +90,29 @@ def raise_(raisable: Raisable, new_id: str, act: Act, claim_id: str) -> Record:
     if created > now:
         context = {**(context or {}), "timestamp": format_time(created)}
         created = now
-    keys = draft.model_dump(
-        include={
-            "severity", "reason_code", "summary", "request_id", "agent_id", "session_id",
-            "config_version", "provider", "model", "policy", "labels",
-        }
-    )  # fmt: skip
-    claim = _claim(act, claim_id, now, route.user_id) if route.user_id else None
     try:
-        return Record(
-            **keys,
-            escalation_id=new_id,
-            status="claimed" if claim else "queued",
-            created_at=created,
-            raised_at=now,
-            raised_by=act.actor,
-            queued_at=now,
-            event_context=context,
-            route=route,
-            requires=requires,
-            claim=claim,
-        )
+        raised_by = _line().validate_python(act.actor)
     except ValidationError as error:
-        raise BadInput(problem=explain(error)) from None
+        raise BadInput(problem=f"raised_by: {explain(error)}") from None
+    claim = _claim(act, claim_id, now, route.user_id) if route.user_id else None
+    decided = {
+        "escalation_id": new_id,
+        "status": "claimed" if claim else "queued",
+        "created_at": created,
+        "raised_at": now,
+        "raised_by": raised_by,
+        "queued_at": now,
+        "event_context": context,
+        "route": route,
+        "requires": requires,
+        "claim": claim,
+    }
+    return Record.of(decided | {key: getattr(draft, key) for key in _KEPT})
+
+
+@cache
+def _line() -> TypeAdapter[str]:
+    return TypeAdapter(Line)
 
 
 def _route(raisable: Raisable, act: Act) -> Route:

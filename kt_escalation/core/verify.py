@@ -208,8 +208,7 @@ def _raised(after: Record, who: Act) -> Record:
     """What raising makes of the keys that are given to it."""
     given = {key: value for key in _GIVEN if (value := getattr(after, key)) is not None}
     routing = _whom(after.route) if after.route.source == "event" else None
-    # The values come from a record, so they have been checked.
-    raisable = Raisable(Draft.model_construct(**given), frozenset(given), routing)
+    raisable = Raisable(Draft.of(given), frozenset(given), routing)
     name = after.escalation_id if after.request_id is None else ids.from_request(after.request_id)
     return transitions.raise_(raisable, name, who, after.claim.claim_id if after.claim else "")
 
@@ -219,12 +218,11 @@ def _moves(before: Record, after: Record, context: Context) -> Iterator[_Move]:
     who = act(context.email, after.last_time, context.policies)
     note = after.notes[-1].text if len(after.notes) == len(before.notes) + 1 else None
     token = after.claim.claim_id if after.claim else ""
-    swept = partial(_sweep, before, replace(who, now=after.queued_at), token)
     whom = _whom(after.route) if after.route.source == "assigned" else None
     if note is not None and whom is not None:
         yield partial(transitions.assign, before, who, whom, note, token, deciders=context.deciders)
     if after.route != before.route:
-        yield swept
+        yield partial(_sweep, before, replace(who, now=after.queued_at), token)
     elif len(after.reviews) == len(before.reviews) + 1:
         given = after.reviews[-1]
         decision = partial(
@@ -235,7 +233,7 @@ def _moves(before: Record, after: Record, context: Context) -> Iterator[_Move]:
         yield partial(_sweep, before, who, token)
     elif after.claim is None and before.claim is not None:
         yield partial(transitions.unclaim, before, who, force_reason=note)
-        yield swept
+        yield partial(_sweep, before, replace(who, now=after.queued_at), token)
     elif after.claim is not None and not after.claim.same_as(before.claim):
         yield partial(transitions.claim, before, who, token, deciders=context.deciders)
     elif after.claim != before.claim:

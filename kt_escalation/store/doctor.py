@@ -11,6 +11,9 @@ from . import lock
 from .git import MINIMUM, Done
 from .gitstore import GitStore, alike, head_in
 
+# From so many commits on it is worth a command to find those of one file faster.
+_MANY = 10_000
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -48,6 +51,10 @@ def examine(store: GitStore, timeout: float) -> list[Finding]:
     if repository.is_shallow:
         remedy = "reading and writing work; for `log` over all of history run `git fetch --unshallow`"
         found.append(Finding("history", True, f"this clone is shallow: {remedy}", ""))
+    elif repository.has_more_than(_MANY) and not repository.has_path_filters:
+        write = "git commit-graph write --reachable --changed-paths"
+        detail = f"more than {_MANY:,} commits and no changed-path filters: `{write}` makes `log --id` quick"
+        found.append(Finding("history", True, detail, ""))
     return found
 
 

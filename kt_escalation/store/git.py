@@ -8,6 +8,7 @@ more than a whole listing, runs git only where a repository is yet to be made.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import signal
@@ -76,7 +77,11 @@ _TREE_LINES = {
 # git removes its lock files when it is asked to end; only then is it made to.
 _GRACE_SECONDS = 2.0
 _LAZY_FETCH_SECONDS = 120.0
-_REQUESTS_AT_ONCE = 500
+#: So many answers are awaited at a time: what is asked must fit into a pipe while nobody reads.
+REQUESTS_AT_ONCE = 500
+# What is read from git at once, and how far ahead of us it may write, where the system lets it.
+_BUFFER = 1 << 16
+_AHEAD = 1 << 20
 # A signature takes about 10 ms to check; whoever is in a hurry looks at the clock in between.
 _SIGNATURES_AT_ONCE = 25
 
@@ -128,6 +133,7 @@ _FETCH = (
 )
 # All that differs, whatever the user's settings or a .gitmodules in the tree would leave out.
 _RAW = ("-z", "--raw", "--no-abbrev", "--no-renames", "--ignore-submodules=none")
+_LOG = (*_RAW, "--topo-order", "--full-history", "--format=%x01%H%n%an%n%ae%n%ct%x00")
 # Who acts, from the user's own settings and nothing guessed.
 _WHO = ("-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT")
 _NAMED = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL")
@@ -196,6 +202,7 @@ class Repository:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=session,
+                bufsize=_BUFFER,
             )
         except FileNotFoundError as error:
             if error.filename == self._folder:
@@ -703,10 +710,34 @@ class Repository:
     # --- history ----------------------------------------------------------------------------------
 
     def log(self, rev: str, paths: Sequence[str], limit: int) -> Iterator[bytes]:
-        """Commits that touch the paths, newest first, as raw chunks for `history` to read."""
+        """Commits that touch what the pathspecs name, newest first, as raw chunks for `history` to read."""
         count = (f"--max-count={limit}",) if limit else ()
-        form = "--format=%x01%H%n%an%n%ae%n%ct%x00"
-        return self._stream("log", *_RAW, "--topo-order", "--full-history", form, *count, rev, "--", *paths)
+        return self._stream("log", *_LOG, *count, rev, "--", *paths)
+
+    def log_of_file(self, rev: str, path: str) -> Iterator[bytes]:
+        """The same for one file, from the repository's top.
+
+        Only so, one literal path and no magic, does git ask the commit-graph's changed-path filters first.
+        """
+        return self._stream("--literal-pathspecs", "log", *_LOG, rev, "--", path)
+
+    def has_more_than(self, count: int) -> bool:
+        """Whether HEAD has more than so many commits in its history."""
+        return (
+            self._run("rev-list", "--count", f"--max-count={count + 1}", "HEAD", "--").text == f"{count + 1}"
+        )
+
+    @property
+    def has_path_filters(self) -> bool:
+        """Whether some part of the commit-graph tells which paths a commit may have changed (gitformat-commit-graph)."""
+        folder = self.common_dir / "objects/info"
+        for path in (folder / "commit-graph", *folder.glob("commit-graphs/graph-*.graph")):
+            with suppress(OSError), path.open("rb") as file:
+                # A header of eight bytes, whose seventh says how many chunks; a line of twelve for each.
+                head = file.read(8)
+                if b"BDAT" in file.read(12 * head[6]):
+                    return True
+        return False
 
     def walk(
         self,
@@ -739,16 +770,14 @@ class Repository:
         """A line for each commit in the order of `walk`: its id and its parents' ids."""
         return _lines(self._stream("rev-list", "--topo-order", "--reverse", "--parents", *revisions))
 
-    def signed(self, revisions: Sequence[str]) -> set[str]:
-        """The commits that carry a signature, whatever it is worth."""
-        found = set()
+    def signed(self, revisions: Sequence[str]) -> Iterator[tuple[str, bool]]:
+        """Each commit in the order of `walk`, and whether it carries a signature, whatever that is worth."""
         rest = b""
-        for chunk in self._stream("rev-list", "--header", *revisions):
+        for chunk in self._stream("rev-list", "--topo-order", "--reverse", "--header", *revisions):
             *commits, rest = (rest + chunk).split(b"\0")
             for commit in commits:
-                if b"\ngpgsig" in commit and b"\ngpgsig" in commit.partition(b"\n\n")[0]:
-                    found.add(commit.partition(b"\n")[0].decode())
-        return found
+                signed = b"\ngpgsig" in commit and b"\ngpgsig" in commit.partition(b"\n\n")[0]
+                yield commit.partition(b"\n")[0].decode(), signed
 
     def signatures(
         self, commits: Sequence[str]
@@ -808,6 +837,13 @@ class Repository:
         """The commits that the revisions name, parents first."""
         return self._run("rev-list", "--topo-order", "--reverse", *revisions).text.split()
 
+    def newest_before(self, commit: str, second: int) -> str | None:
+        """The newest on a commit's first-parent line that is no later than a second since 1970, None if all are."""
+        if second < 0:
+            return None
+        age = f"--min-age={second}"
+        return self._run("rev-list", "--first-parent", "--max-count=1", age, commit, "--").text or None
+
     def dates(self, commit: str, most: int) -> list[str]:
         """The committers' seconds of a commit and of those that it contains, the newest so many."""
         form = ("--no-show-signature", "--format=%ct", f"--max-count={most}")
@@ -821,16 +857,18 @@ class Repository:
         settings = ("-c", "log.showRoot=true", "-c", "i18n.logOutputEncoding=UTF-8")
         process = self._start([*settings, *args], stdin=stdin is not None)
         assert process.stdout  # noqa: S101 - opened as a pipe above
+        _widen(process)
         with process.stdout, process:
             if process.stdin and stdin is not None:
                 process.stdin.write(stdin)
                 process.stdin.close()
-            while chunk := process.stdout.read(1 << 16):
+            while chunk := process.stdout.read(_BUFFER):
                 yield chunk
             words = process.stderr.read().decode(errors="replace").strip() if process.stderr else ""
         # Half an answer must not pass for a whole one.
         if process.returncode != 0:
-            raise GitFailed(command=args[0], words=words.removeprefix("fatal: "))
+            command = next(arg for arg in args if not arg.startswith("-"))
+            raise GitFailed(command=command, words=words.removeprefix("fatal: "))
 
 
 class Underway:
@@ -867,20 +905,33 @@ class Objects:
         Bytes of objects larger than ``largest`` are not read. Names are ids or `<id>:<path>` without
         line feeds.
         """
+        found: list[Object | None] = []
         with self._lock:
-            heads = self._info(names)
-            wanted = [head for head in heads if head and (largest is None or head.size <= largest)]
-            contents = {}
-            for some in chunks(wanted, _REQUESTS_AT_ONCE):
-                self._send([f"contents {head.oid}" for head in some])
-                for head in some:
-                    contents[head.oid] = self._contents()
-        return [Object(h.oid, h.kind, h.size, contents.get(h.oid)) if h else None for h in heads]
+            for some in chunks(names, REQUESTS_AT_ONCE):
+                *_, objects = self.asking(some, largest)
+                found += objects
+        return found
+
+    def asking(self, names: Sequence[str], largest: int | None = None) -> Iterator[list[Object | None]]:
+        """The same in steps, so that git works while its caller does; at most `REQUESTS_AT_ONCE` names.
+
+        The first `next` asks for the sizes, the second for the bytes, and only the third gives the objects.
+        Nothing else may be asked in between.
+        """
+        self._send([f"info {name}" for name in names])
+        yield []
+        heads = [self._head() for _ in names]
+        wanted = [head.oid for head in heads if head and (largest is None or head.size <= largest)]
+        self._send([f"contents {oid}" for oid in wanted])
+        yield []
+        contents = {oid: self._contents() for oid in wanted}
+        yield [Object(h.oid, h.kind, h.size, contents.get(h.oid)) if h else None for h in heads]
 
     def id_of(self, name: str) -> str | None:
         """The id of an object that a name without line feeds stands for, None if it is missing."""
         with self._lock:
-            [found] = self._info([name])
+            self._send([f"info {name}"])
+            found = self._head()
         return found.oid if found else None
 
     def close(self) -> None:
@@ -895,15 +946,10 @@ class Objects:
                 process.stderr.close()
             process.wait()
 
-    def _info(self, names: Sequence[str]) -> list[Object | None]:
-        heads: list[Object | None] = []
-        for some in chunks(names, _REQUESTS_AT_ONCE):
-            self._send([f"info {name}" for name in some])
-            for _ in some:
-                parts = self._line().split(" ")
-                known = len(parts) == 3 and parts[1] in ("blob", "tree", "commit", "tag")
-                heads.append(Object(parts[0], parts[1], int(parts[2]), None) if known else None)
-        return heads
+    def _head(self) -> Object | None:
+        parts = self._line().split(" ")
+        known = len(parts) == 3 and parts[1] in ("blob", "tree", "commit", "tag")
+        return Object(parts[0], parts[1], int(parts[2]), None) if known else None
 
     def _contents(self) -> bytes | None:
         parts = self._line().split(" ")
@@ -913,12 +959,15 @@ class Objects:
         return data[:-1]
 
     def _send(self, requests: Sequence[str]) -> None:
+        if not requests:
+            return
         process = self._process
         if process is None or process.poll() is not None:
             self.close()
             process = self._process = self._repository._start(
                 ["cat-file", "--batch-command", "--buffer"], stdin=True
             )
+            _widen(process)
         assert process.stdin  # noqa: S101 - opened as a pipe above
         try:
             process.stdin.write(os.fsencode("".join(f"{request}\n" for request in requests)) + b"flush\n")
@@ -1079,6 +1128,14 @@ def _stop(process: subprocess.Popen[bytes], *, session: bool = True) -> tuple[by
 def _is_race(err: str) -> bool:
     """Whether update-ref failed since the ref has moved, and not for a reason of its own."""
     return "cannot lock ref" in err and ("but expected" in err or "already exists" in err)
+
+
+def _widen(process: subprocess.Popen[bytes]) -> None:
+    """Let a process write far ahead of who reads it (fcntl(2), `F_SETPIPE_SZ`; Linux only)."""
+    if process.stdout is not None and hasattr(fcntl, "F_SETPIPE_SZ"):
+        # A user with very many pipes is refused, and all is only slower.
+        with suppress(OSError):
+            fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, _AHEAD)
 
 
 def _nul_ended(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -43,15 +43,17 @@ class Commit:
 class Shape:
     """Where history is no single line: the first and the last commits of each stretch between fork and merge.
 
-    ``count`` is how many commits there are.
+    ``count`` is how many commits there are; ``after`` the one that they all follow, each the only child of
+    the one before, None where they do not.
     """
 
     starts: frozenset[str]
     ends: frozenset[str]
     count: int
+    after: str | None
 
 
-NO_SHAPE = Shape(frozenset(), frozenset(), 0)
+NO_SHAPE = Shape(frozenset(), frozenset(), 0, None)
 
 
 def shape(store: GitStore, revisions: Sequence[str]) -> Shape:
@@ -64,10 +66,12 @@ def shape(store: GitStore, revisions: Sequence[str]) -> Shape:
     edges: list[tuple[int, int]] = []
     last = ""
     count = 0
+    after: str | None = None
     for line in store.repository.parents(revisions):
         oid, *above = line.split()
         width = len(oid) // 2
         if above != [last]:
+            after = above[0] if count == 0 and len(above) == 1 else None
             for parent in above or [""]:
                 before = _index(order, parent, width)
                 if before != count - 1:
@@ -78,7 +82,7 @@ def shape(store: GitStore, revisions: Sequence[str]) -> Shape:
     for first, end in _joined(edges):
         starts.add(order[first * width : (first + 1) * width].hex())
         ends.add(order[end * width : (end + 1) * width].hex())
-    return Shape(frozenset(starts), frozenset(ends), count)
+    return Shape(frozenset(starts), frozenset(ends), count, after)
 
 
 def _index(order: bytearray, oid: str, width: int) -> int:
@@ -163,7 +167,6 @@ def folders(store: GitStore) -> list[str]:
 
 def _commit(head: str, changes: Sequence[Change]) -> Commit:
     oid, parents, author, email, committer, seconds, trailers = head[1:].split("\n", _FIELDS - 1)
-    pairs = (line.partition(": ") for line in trailers.split("\x02") if line)
     return Commit(
         oid,
         tuple(parents.split()),
@@ -171,7 +174,7 @@ def _commit(head: str, changes: Sequence[Change]) -> Commit:
         email,
         committer,
         moment(seconds),
-        tuple((key, value) for key, _, value in pairs),
+        tuple([line.partition(": ")[::2] for line in trailers.split("\x02") if line]),
         tuple(changes),
     )
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import islice
 
 from ..core.compaction import BadArchive
 from ..core.model import Record
@@ -13,6 +14,7 @@ from ..core.words import MAX_BYTES
 from . import codec, layout
 from .archives import Archive, among
 from .gitstore import GitStore
+from .port import Entry
 
 # How many commits' files are read from git in one go.
 _AT_ONCE = 200
@@ -50,17 +52,55 @@ class _Commit:
 
 def steps(store: GitStore, revision: str, escalation_id: str | None = None, limit: int = 0) -> Iterator[Step]:
     """The steps of history, newest first; of one escalation, also through its move to `resolved/`."""
+    commits: Iterable[_Commit]
     if escalation_id is None:
-        paths = [f":(top,literal){store.full(layout.QUEUE)}"]
+        queue = f":(top,literal){store.full(layout.QUEUE)}"
+        commits = _commits(store.repository.log(revision, [queue], limit))
     else:
-        paths = everywhere(store, revision, escalation_id)
+        commits = islice(_life(store, revision, escalation_id, limit), limit or None)
     batch: list[_Commit] = []
-    for commit in _commits(store, revision, paths, limit):
+    for commit in commits:
         batch.append(commit)
         if len(batch) == _AT_ONCE:
             yield from _read(store, batch, escalation_id)
             batch = []
     yield from _read(store, batch, escalation_id)
+
+
+def _life(store: GitStore, revision: str, escalation_id: str, limit: int) -> Iterable[_Commit]:
+    """The commits that touched an escalation's files."""
+    snapshot = store.at(revision)
+    archives = [path for place in snapshot.places(escalation_id) for path in layout.both(place.archive.name)]
+    found = snapshot.find(escalation_id)
+    if isinstance(found, Entry):
+        homes = [*archives, layout.path_of(found.record), layout.open_path(escalation_id)]
+        life = _moves(store, revision, list(dict.fromkeys(homes)))
+        if life is not None:
+            return life
+    # It was somewhere else as well, so all places have to be asked for, which takes git longer.
+    return _commits(store.repository.log(revision, everywhere(store, revision, escalation_id), limit))
+
+
+def _moves(store: GitStore, revision: str, homes: Sequence[str]) -> list[_Commit] | None:
+    """The commits of a file that went from the last of its homes to the first, None if it did anything else.
+
+    Each file is asked for by itself, which is quick where the commit-graph has changed-path filters and no
+    slower than one question for all where it has not.
+    """
+    life: list[_Commit] = []
+    for path in homes:
+        commits = [c for c in _commits(store.repository.log_of_file(revision, store.full(path))) if c.files]
+        born = [commit.oid for commit in commits for _, old, _ in commit.files if not old.strip("0")]
+        left = [commit.oid for commit in commits for _, _, new in commit.files if not new.strip("0")]
+        stays = not life or layout.archive_at(path) is not None
+        if len(born) != 1 or left != ([] if stays else [life[-1].oid]):
+            return None
+        if life:
+            if life[-1].oid != commits[0].oid:
+                return None
+            life[-1] = replace(life[-1], files=(*life[-1].files, *commits.pop(0).files))
+        life += commits
+    return life
 
 
 def pathspecs(store: GitStore, escalation_id: str) -> list[str]:
@@ -191,9 +231,9 @@ def _archived(store: GitStore, told: _Told, escalation_id: str | None) -> Iterat
                 yield step(name, after, problem)
 
 
-def _commits(store: GitStore, revision: str, paths: Sequence[str], limit: int) -> Iterator[_Commit]:
+def _commits(answer: Iterator[bytes]) -> Iterator[_Commit]:
     """The commits in git's own answer, which is a row of NUL-ended tokens."""
-    found = tokens(store.repository.log(revision, paths, limit))
+    found = tokens(answer)
     head = ""
     files: list[tuple[str, str, str]] = []
     for token in found:

@@ -32,7 +32,7 @@ def path_of(record: Record) -> str:
     if record.resolution is None:
         return open_path(record.escalation_id)
     day = record.resolution.resolved_at.astimezone(UTC)
-    return f"{RESOLVED}/{day:%Y/%m/%d}/{record.escalation_id}{SUFFIX}"
+    return f"{RESOLVED}/{day.year:04}/{day.month:02}/{day.day:02}/{record.escalation_id}{SUFFIX}"
 
 
 def open_path(escalation_id: str) -> str:
