@@ -16,7 +16,8 @@ help:
 	@echo "make test         run the tests"
 	@echo "make test-servers those over lighttpd and sshd, which it installs where it may"
 	@echo "make test-browser those of the report in a real Chromium, which it installs where it may"
-	@echo "make screenshots  make the pictures in docs/img anew, with the same browser"
+	@echo "make screenshots  make the pictures of the report in docs/img anew, with the same browser"
+	@echo "make recordings   make those of a terminal anew"
 	@echo "make recordings   make the pictures of a terminal in docs/img anew"
 	@echo "make lint         style, types and import rules"
 	@echo "make soak         the long campaigns: races, kills and properties at full count"
@@ -37,7 +38,7 @@ docs: $(READY)
 	@! grep -rEn '<(script|img|iframe)[^>]* src="(https?:)?//|<link[^>]* href="(https?:)?//|url\((https?:)?//' build/docs --include='*.html' --include='*.css'
 
 test: $(READY)
-	$(RUN)/python -m pytest
+	$(RUN)/python -m pytest -n auto
 
 test-servers: $(READY)
 	@tests/install $@ lighttpd=/usr/sbin/lighttpd openssh-server=/usr/sbin/sshd openssl=/usr/bin/openssl
@@ -54,6 +55,9 @@ test-browser: $(BROWSER)
 screenshots: $(BROWSER)
 	@tests/install $@ $(CHROMIUM)
 	SCREENSHOTS=docs/img $(RUN)/python -m pytest tests/browser -k picture
+
+recordings: $(READY)
+	UPDATE_GOLDEN=1 $(RUN)/python -m pytest tests/test_recordings.py
 
 recordings: $(READY)
 	UPDATE_GOLDEN=1 $(RUN)/python -m pytest tests/test_recordings.py

@@ -73,6 +73,8 @@ def unacknowledged(error: KtError, line: int) -> KtError:
         mend = "mend them and send that again, or take what can be had with --partial"
     error.facts |= {
         "unacknowledged_from": line,
+        # Of lines before it, something may well have changed.
+        "unchanged": "",
         "hint": f"nothing from line {line} on is acknowledged; {mend}",
     }
     return error

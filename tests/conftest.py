@@ -31,6 +31,8 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     (home / "gitconfig").write_text(
         f"[init]\n\tdefaultBranch = main\n\ttemplateDir = {home / 'templates'}\n"
         '[protocol "file"]\n\tallow = always\n[uploadpack]\n\tallowFilter = true\n\tallowAnySHA1InWant = true\n'
+        # Each of some ten thousand commits and pushes would start a process to ask whether there is anything to tidy.
+        "[maintenance]\n\tauto = false\n[receive]\n\tautogc = false\n"
     )
     os.environ.update(HOME=str(home), GIT_CONFIG_GLOBAL=str(home / "gitconfig"), GIT_CONFIG_NOSYSTEM="1")
     yield

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from lab import Lab, git
 from memory import MemoryStore, World
 from promises import FAULTS, FaultyPort, check_step, records
 
-from kt_escalation import KtError, Store, landing
+from kt_escalation import KtError, Store, landing, lifeline
 from kt_escalation.answers import Result
 from kt_escalation.audit import Audit, Offence
 from kt_escalation.core import verify
@@ -110,7 +111,8 @@ class OnGit:
         """What the audit of the whole history finds."""
         store = GitStore(self._lab.remote)
         self._ports.append(store)
-        return list(Audit(store, ["main"]).judge(graph.walk(store, ["main"])))
+        audit = Audit(store, ["main"], former=partial(lifeline.legal_states, store))
+        return list(audit.judge(graph.walk(store, ["main"])))
 
     def close(self) -> None:
         for port in self._ports:

@@ -12,6 +12,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from pages import as_printed
 from recordings import SCENES, recorded, store
 
 IMAGES = Path(__file__).parent.parent / "docs/img"
@@ -40,6 +41,11 @@ def test_a_picture_in_the_docs_is_what_is_shown(scene: str, tmp_path: Path) -> N
     # Nothing in it comes from elsewhere, or runs.
     assert re.findall(r"\w+://[^\"'\s<)]+", kept) == ["http://www.w3.org/2000/svg"]
     assert not re.search(r"<script|<image|<foreignObject|@import|@font-face|\bon\w+=", kept)
+
+
+def test_the_commands_of_the_page_run_as_printed(tmp_path: Path) -> None:
+    # Nobody types at what runs the page; the picture of the session is made by somebody who does.
+    as_printed("reviewing.md", store(tmp_path), leave=["kt escalation review"])
 
 
 def test_every_picture_is_in_the_docs() -> None:
