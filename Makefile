@@ -17,7 +17,6 @@ help:
 	@echo "make test-servers those over lighttpd and sshd, which it installs where it may"
 	@echo "make test-browser those of the report in a real Chromium, which it installs where it may"
 	@echo "make screenshots  make the pictures of the report in docs/img anew, with the same browser"
-	@echo "make recordings   make those of a terminal anew"
 	@echo "make recordings   make the pictures of a terminal in docs/img anew"
 	@echo "make lint         style, types and import rules"
 	@echo "make soak         the long campaigns: races, kills and properties at full count"
@@ -32,9 +31,9 @@ $(READY): pyproject.toml
 demo: $(READY)
 	@PATH="$(CURDIR)/$(RUN):$$PATH" ./demo.sh
 
-# -n and -W: what a page refers to is there, or the build fails. Nothing may be loaded from elsewhere.
+# -n and -W: what a page refers to is there, or the build fails; -E: also where it once was. Nothing may be loaded from elsewhere.
 docs: $(READY)
-	$(RUN)/sphinx-build -q -n -W --keep-going docs build/docs
+	$(RUN)/sphinx-build -q -E -n -W --keep-going docs build/docs
 	@! grep -rEn '<(script|img|iframe)[^>]* src="(https?:)?//|<link[^>]* href="(https?:)?//|url\((https?:)?//' build/docs --include='*.html' --include='*.css'
 
 test: $(READY)
@@ -55,9 +54,6 @@ test-browser: $(BROWSER)
 screenshots: $(BROWSER)
 	@tests/install $@ $(CHROMIUM)
 	SCREENSHOTS=docs/img $(RUN)/python -m pytest tests/browser -k picture
-
-recordings: $(READY)
-	UPDATE_GOLDEN=1 $(RUN)/python -m pytest tests/test_recordings.py
 
 recordings: $(READY)
 	UPDATE_GOLDEN=1 $(RUN)/python -m pytest tests/test_recordings.py
