@@ -65,7 +65,7 @@ lint: $(READY)
 	$(RUN)/lint-imports --no-cache
 
 soak: $(READY)
-	$(RUN)/python -m pytest -m 'soak or not soak'
+	$(RUN)/python -m pytest -n auto -m soak
 
 bench: $(READY)
 	$(RUN)/python -m bench
