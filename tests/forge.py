@@ -205,7 +205,8 @@ def sign_as(forge: Forge, who: str) -> None:
 
 def waive(forge: Forge, *accepted: tuple[str, str]) -> None:
     """Write waivers, which are not committed yet."""
-    lines = [f"  - {{commit: {commit}, rule: {rule}, reason: so be it}}\n" for commit, rule in accepted]
+    # Quoted: an id may look like a number.
+    lines = [f'  - {{commit: "{commit}", rule: {rule}, reason: so be it}}\n' for commit, rule in accepted]
     forge.write("policies/waivers.yaml", f"waivers:\n{''.join(lines)}" if lines else "waivers: []\n")
 
 
