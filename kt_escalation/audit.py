@@ -27,10 +27,11 @@ from .core.words import MAX_BYTES
 from .errors import NotAllowed, NotAStore
 from .store import codec, folding, graph, layout
 from .store.git import REQUESTS_AT_ONCE, Object, Objects
-from .store.gitstore import GitSnapshot, GitStore
+from .store.gitstore import GitStore
 from .store.graph import Change, Commit
 from .store.message import MAX_NAMED
 from .store.port import Entry
+from .store.snapshot import GitSnapshot
 
 _PLAIN = "100644"
 _NOT_CANONICAL = "is not in canonical form"

@@ -39,9 +39,10 @@ from .errors import (
 )
 from .landing import Lander, Plan
 from .shelf import LOCK_TIMEOUT, RETRY_TIMEOUT, Shelf
-from .store.gitstore import GitSnapshot, GitStore
+from .store.gitstore import GitStore
 from .store.message import Message
 from .store.port import Change, Entry, Invalid, Port, Snapshot
+from .store.snapshot import GitSnapshot
 
 if TYPE_CHECKING:
     from .core.feed import Event

@@ -15,8 +15,9 @@ from typing import BinaryIO, Literal
 from . import lookup
 from .core import table
 from .store.git import SUBMODULE
-from .store.gitstore import GitSnapshot, GitStore
+from .store.gitstore import GitStore
 from .store.port import Entry, Invalid
+from .store.snapshot import GitSnapshot
 
 Format = Literal["jsonl", "csv"]
 

@@ -15,8 +15,9 @@ from .core.stats import ALWAYS, By, Period, ReviewerRow, Row, Window
 from .core.times import to_millis
 from .errors import ShallowClone
 from .store import claims
-from .store.gitstore import GitSnapshot, GitStore
+from .store.gitstore import GitStore
 from .store.port import Entry, Invalid
+from .store.snapshot import GitSnapshot
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from .core.policies_file import ROSTER, PolicyFile
 from .core.rights import Act
 from .core.row import Row
 from .errors import AmbiguousId, BadInput, KtError, NotAStore, NotFound, UnreadableRecord
-from .store.gitstore import GitSnapshot, GitStore
+from .store.gitstore import GitStore
 from .store.port import Entry, Invalid, Snapshot
+from .store.snapshot import GitSnapshot
 
 # How long a reader waits for the clone's lock and for the remote, in seconds, where it asks the remote.
 _LOCK_SECONDS, _FETCH_SECONDS = 60.0, 30.0

@@ -20,8 +20,9 @@ from .core.stats import ALWAYS, By, Period, ReviewerRow, Tally, Window
 from .core.times import to_millis
 from .errors import BadInput
 from .store import layout
-from .store.gitstore import GitSnapshot, GitStore
+from .store.gitstore import GitStore
 from .store.port import Entry, Invalid
+from .store.snapshot import GitSnapshot
 
 # Up to how long a time is told day by day, and week by week; what is longer by months.
 _BY_DAY, _BY_WEEK = timedelta(days=45), timedelta(days=400)

@@ -20,10 +20,11 @@ from .core.rights import known_as
 from .core.waivers import Waiver
 from .errors import BadInput, KtError, NotAStore, ShallowClone
 from .store import graph, layout, notebook, server_hook
-from .store.gitstore import GitSnapshot, GitStore, root_of
+from .store.gitstore import GitStore
 from .store.graph import Commit
 from .store.notebook import Verified
 from .store.port import PROPOSALS, Entry
+from .store.snapshot import GitSnapshot, root_of
 
 #: How long the remote may take to say which branch is the store's, in seconds.
 ASK_SECONDS = 30.0

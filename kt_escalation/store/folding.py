@@ -13,9 +13,10 @@ from ..core import compaction
 from ..core.compaction import Batch, Folding, Made, Member, Name
 from . import graph, layout
 from .git import FILE, TreeEntry
-from .gitstore import GitSnapshot, GitStore, refused
+from .gitstore import GitStore
 from .graph import Commit
 from .port import Invalid
+from .snapshot import GitSnapshot, refused
 
 # How many files are read at once while it is found out which can be folded.
 _AT_ONCE = 500
