@@ -26,10 +26,10 @@ from .core.verify import Context, Violation
 from .core.words import MAX_BYTES
 from .errors import NotAllowed, NotAStore
 from .store import codec, folding, graph, layout
-from .store.git import REQUESTS_AT_ONCE, Object, Objects
 from .store.gitstore import GitStore
 from .store.graph import Change, Commit
 from .store.message import MAX_NAMED
+from .store.objects import REQUESTS_AT_ONCE, Object
 from .store.port import Entry
 from .store.snapshot import GitSnapshot
 
@@ -311,7 +311,7 @@ class Audit:
     def _learned(self, commits: Iterable[Commit]) -> Iterator[Sequence[Commit]]:
         """The commits, some at a time, once it is known what their files hold; git reads on while they are judged."""
         coming = iter(commits)
-        blobs = Objects(self._store.repository)
+        blobs = self._store.repository.reader()
         try:
             # The first are asked for like anything else: often there are no more.
             some = list(islice(coming, _AT_ONCE))

@@ -30,8 +30,8 @@ from .core.times import format_time
 from .core.words import MAX_BYTES
 from .errors import NotAStore, ShallowClone
 from .store import graph, history, layout
-from .store.git import FILE
 from .store.gitstore import GitStore
+from .store.objects import FILE
 from .store.snapshot import GitSnapshot
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", re.ASCII)

@@ -14,8 +14,8 @@ from typing import BinaryIO, Literal
 
 from . import lookup
 from .core import table
-from .store.git import SUBMODULE
 from .store.gitstore import GitStore
+from .store.objects import SUBMODULE
 from .store.port import Entry, Invalid
 from .store.snapshot import GitSnapshot
 

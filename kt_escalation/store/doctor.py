@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from ..errors import KtError
 from . import lock
-from .git import MINIMUM, Done
+from .git import MINIMUM
 from .gitstore import GitStore, alike, head_in
+from .process import Done
 
 # From so many commits on it is worth a command to find those of one file faster.
 _MANY = 10_000

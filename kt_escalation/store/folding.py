@@ -12,9 +12,9 @@ from itertools import islice
 from ..core import compaction
 from ..core.compaction import Batch, Folding, Made, Member, Name
 from . import graph, layout
-from .git import FILE, TreeEntry
 from .gitstore import GitStore
 from .graph import Commit
+from .objects import FILE, TreeEntry
 from .port import Invalid
 from .snapshot import GitSnapshot, refused
 

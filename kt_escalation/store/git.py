@@ -8,62 +8,47 @@ more than a whole listing, runs git only where a repository is yet to be made.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import signal
-import struct
 import subprocess
 import sys
 import tempfile
-import threading
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import IO, NamedTuple, NoReturn, TypeVar
 
 from ..core.text import is_hidden
 from ..core.words import MAX_NAME
 from ..errors import GitFailed, NoIdentity, NotAStore
+from .objects import TREE, Objects, TreeEntry, chunks, pack_of
 from .port import Author
+from .process import (
+    BUFFER,
+    ENVIRONMENT,
+    Done,
+    Underway,
+    environment,
+    finish,
+    line_ended,
+    no_git,
+    nul_ended,
+    widen,
+)
 
 MINIMUM = (2, 39)
 
-# Of what the user has set for git, only this passes on; all else chooses repositories, indexes,
-# objects, dates or formats, and is git's own affair while it runs a hook (githooks).
-_KEPT = re.compile(
-    r"GIT_(SSH.*|ASKPASS|CONFIG_.+|SSL.*|HTTP.*|PROXY.*|CURL.*|TRACE.*|PYTHON_.*|EXEC_PATH|TEMPLATE_DIR"
-    r"|ALLOW_PROTOCOL|PROTOCOL|CEILING_DIRECTORIES|DISCOVERY_ACROSS_FILESYSTEM|(AUTHOR|COMMITTER)_(NAME|EMAIL))"
-)
-# In a pre-receive hook the new objects are in quarantine, where only these lead (git-receive-pack).
-_QUARANTINE = re.compile(r"GIT_(OBJECT_DIRECTORY|ALTERNATE_OBJECT_DIRECTORIES|QUARANTINE_PATH)")
-_ENVIRONMENT = {
-    "LANGUAGE": "C",
-    "LC_ALL": "C",
-    "GIT_TERMINAL_PROMPT": "0",
-    "GIT_OPTIONAL_LOCKS": "0",
-    "GIT_NO_REPLACE_OBJECTS": "1",
-    "GIT_GRAFT_FILE": os.devnull,
-    "GIT_MERGE_AUTOEDIT": "no",
-    "SSH_ASKPASS_REQUIRE": "never",
-    "GCM_INTERACTIVE": "never",
-}
 #: Objects, references and the index reach the disk before git says done (git-config, core.fsync).
 _FLUSH = ("-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync")
 #: Hooks of the checkout have nothing to do with bringing it along.
 _NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
 _NO_MAINTENANCE = ("-c", "gc.auto=0", "-c", "maintenance.auto=false")
 
-#: A file of the tree, a program, a link, a folder, a submodule (gitformat-index, mode).
-FILE, TREE, SUBMODULE = "100644", "40000", "160000"
-
 # From this many new objects on, a pack is kept as one file instead of many loose ones.
 _KEEP_PACK = 200
 # Objects never change, so nobody may write to them.
 _LOOSE_MODE = 0o444
-_TYPES = {"commit": 1, "tree": 2, "blob": 3}
 # File names as `os.fsdecode` has them, without its cost for each of ten thousand.
 _NAMES = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
 # What a symbolic ref's file says; of `refs/heads/.invalid` git says itself what it stands for (reftable).
@@ -74,57 +59,9 @@ _TREE_LINES = {
     for name, width in (("sha1", 20), ("sha256", 32))
 }
 
-# git removes its lock files when it is asked to end; only then is it made to.
-_GRACE_SECONDS = 2.0
 _LAZY_FETCH_SECONDS = 120.0
-#: So many answers are awaited at a time: what is asked must fit into a pipe while nobody reads.
-REQUESTS_AT_ONCE = 500
-# What is read from git at once, and how far ahead of us it may write, where the system lets it.
-_BUFFER = 1 << 16
-_AHEAD = 1 << 20
 # A signature takes about 10 ms to check; whoever is in a hurry looks at the clock in between.
 _SIGNATURES_AT_ONCE = 25
-
-_T = TypeVar("_T")
-
-
-class Done(NamedTuple):
-    """A git process that has ended; ``timed_out`` if it had to be made to."""
-
-    status: int
-    out: bytes
-    err: str
-    timed_out: bool = False
-
-    @property
-    def text(self) -> str:
-        return os.fsdecode(self.out).rstrip("\n")
-
-    @property
-    def words(self) -> str:
-        """What git complained about, as one line."""
-        lines = [
-            line.strip() for line in self.err.splitlines() if line.strip() and not line.startswith("hint:")
-        ]
-        said = " / ".join(line.removeprefix("fatal: ").removeprefix("error: ") for line in lines)
-        return said or f"git ended with status {self.status}"
-
-
-class TreeEntry(NamedTuple):
-    """One line of a git tree."""
-
-    mode: str
-    name: str
-    oid: str
-
-
-class Object(NamedTuple):
-    """An object's id and size, and its bytes unless it is larger than was asked for."""
-
-    oid: str
-    kind: str
-    size: int
-    data: bytes | None
 
 
 _FETCH = (
@@ -164,7 +101,7 @@ class Repository:
             "--show-toplevel",
         )
         #: All of git's configuration here, the last value of each key; a key without a value is true.
-        self.config = _settings(_finish(configured, None, None, session=False).out)
+        self.config = _settings(finish(configured, None, None, session=False).out)
         lines = asked.text.split("\n")
         if len(lines) < 4:
             if "not a git repository" in asked.err:
@@ -178,7 +115,7 @@ class Repository:
         self._base += (f"--git-dir={self.git_dir}",)
         if self.toplevel:
             self._base += (f"--work-tree={self.toplevel}",)
-        self.objects = Objects(self)
+        self.objects = self.reader()
 
     # --- running ----------------------------------------------------------------------------------
 
@@ -192,27 +129,21 @@ class Repository:
         program: Sequence[str] | None = None,
     ) -> subprocess.Popen[bytes]:
         """Start git; with ``session`` beyond the reach of a signal to our terminal."""
-        passed = {key: value for key, value in os.environ.items() if self._keeps(key)}
         try:
             return subprocess.Popen(
                 [*(program or self._base), *args],
                 cwd=self._folder,
-                env={**passed, **_ENVIRONMENT, **(env or {})},
+                env={**environment(self._quarantined), **(env or {})},
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 start_new_session=session,
-                bufsize=_BUFFER,
+                bufsize=BUFFER,
             )
         except FileNotFoundError as error:
             if error.filename == self._folder:
                 raise NotAStore(where=str(self._folder), problem="there is no such folder") from error
-            raise _no_git(error.strerror or str(error)) from error
-
-    def _keeps(self, name: str) -> bool:
-        if not name.startswith("GIT_"):
-            return True
-        return bool(_KEPT.fullmatch(name) or (self._quarantined and _QUARANTINE.fullmatch(name)))
+            raise no_git(error.strerror or str(error)) from error
 
     def _run(
         self,
@@ -223,7 +154,7 @@ class Repository:
         session: bool = False,
     ) -> Done:
         process = self._start(args, stdin=stdin is not None, env=env, session=session)
-        return _finish(process, stdin, timeout, session)
+        return finish(process, stdin, timeout, session)
 
     def _must(self, *args: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None) -> Done:
         """Run a command that writes and has no reason to fail."""
@@ -397,7 +328,7 @@ class Repository:
 
     def files(self, tree: str) -> Iterator[tuple[str, TreeEntry]]:
         """All files below a tree with their paths, in git's order, a little at a time. Raises GitFailed."""
-        for line in _nul_ended(self._stream("ls-tree", "-r", "-z", "--full-tree", tree)):
+        for line in nul_ended(self._stream("ls-tree", "-r", "-z", "--full-tree", tree)):
             facts, _, path = os.fsdecode(line).partition("\t")
             mode, _, oid = facts.split(" ")
             yield path, TreeEntry(mode, path.rpartition("/")[2], oid)
@@ -486,6 +417,12 @@ class Repository:
 
     # --- objects ----------------------------------------------------------------------------------
 
+    def reader(self) -> Objects:
+        """A reader of objects of its own, to be asked beside `objects`."""
+        command = ["cat-file", "--batch-command", "--buffer"]
+        patience = _LAZY_FETCH_SECONDS if self.is_partial else None
+        return Objects(lambda: self._start(command, stdin=True), patience)
+
     def object_id(self, kind: str, data: bytes) -> str:
         """The id that git gives to an object (gitformat-loose; sha1 or sha256 by the repository)."""
         import hashlib
@@ -531,9 +468,9 @@ class Repository:
             for oid, kind, data in objects:
                 self._write_loose(oid, kind, data, flush=flush)
             return
-        pack = _pack([(kind, data) for _, kind, data in objects], self._hash_name)
+        packed = pack_of([(kind, data) for _, kind, data in objects], self._hash_name)
         command = ("index-pack", "--stdin") if len(objects) >= _KEEP_PACK else ("unpack-objects", "-q")
-        self._must(*(_FLUSH if flush else ()), *command, stdin=pack)
+        self._must(*(_FLUSH if flush else ()), *command, stdin=packed)
 
     def _write_loose(self, oid: str, kind: str, data: bytes, *, flush: bool) -> None:
         """Store one object under its name, whole or not at all (gitformat-loose)."""
@@ -702,7 +639,7 @@ class Repository:
             str(lists),
         ]
         process = self._start(args, program=("sh", "-c", script, "kt"), stdin=True, session=True)
-        done = _finish(process, "".join(f"{line}\0" for line in lines).encode(), None, True)
+        done = finish(process, "".join(f"{line}\0" for line in lines).encode(), None, True)
         if done.status not in (0, 9) or (done.status == 9 and not _is_race(done.err)):
             raise GitFailed(command="update-index", words=done.words)
         return done.status == 0
@@ -768,7 +705,7 @@ class Repository:
 
     def parents(self, revisions: Sequence[str]) -> Iterator[str]:
         """A line for each commit in the order of `walk`: its id and its parents' ids."""
-        return _lines(self._stream("rev-list", "--topo-order", "--reverse", "--parents", *revisions))
+        return line_ended(self._stream("rev-list", "--topo-order", "--reverse", "--parents", *revisions))
 
     def signed(self, revisions: Sequence[str]) -> Iterator[tuple[str, bool]]:
         """Each commit in the order of `walk`, and whether it carries a signature, whatever that is worth."""
@@ -857,164 +794,18 @@ class Repository:
         settings = ("-c", "log.showRoot=true", "-c", "i18n.logOutputEncoding=UTF-8")
         process = self._start([*settings, *args], stdin=stdin is not None)
         assert process.stdout  # noqa: S101 - opened as a pipe above
-        _widen(process)
+        widen(process)
         with process.stdout, process:
             if process.stdin and stdin is not None:
                 process.stdin.write(stdin)
                 process.stdin.close()
-            while chunk := process.stdout.read(_BUFFER):
+            while chunk := process.stdout.read(BUFFER):
                 yield chunk
             words = process.stderr.read().decode(errors="replace").strip() if process.stderr else ""
         # Half an answer must not pass for a whole one.
         if process.returncode != 0:
             command = next(arg for arg in args if not arg.startswith("-"))
             raise GitFailed(command=command, words=words.removeprefix("fatal: "))
-
-
-class Underway:
-    """A git process that was started and not waited for."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
-
-    def answer(self, timeout: float) -> Done | None:
-        """Its end, None if there is none within ``timeout`` seconds; it may be asked again."""
-        try:
-            out, err = self._process.communicate(timeout=max(0.0, timeout))
-        except subprocess.TimeoutExpired:
-            return None
-        return Done(self._process.returncode, out, err.decode(errors="replace"))
-
-    def give_up(self) -> None:
-        """End it if it has not ended, giving git the time to remove its locks."""
-        if self._process.returncode is None:
-            _stop(self._process)
-
-
-class Objects:
-    """Reads objects through one `git cat-file --batch-command` that lives as long as the repository is used."""
-
-    def __init__(self, repository: Repository) -> None:
-        self._repository = repository
-        self._process: subprocess.Popen[bytes] | None = None
-        self._lock = threading.Lock()
-
-    def get(self, names: Sequence[str], largest: int | None = None) -> list[Object | None]:
-        """The objects that the names stand for, None for what is missing.
-
-        Bytes of objects larger than ``largest`` are not read. Names are ids or `<id>:<path>` without
-        line feeds.
-        """
-        found: list[Object | None] = []
-        with self._lock:
-            for some in chunks(names, REQUESTS_AT_ONCE):
-                *_, objects = self.asking(some, largest)
-                found += objects
-        return found
-
-    def asking(self, names: Sequence[str], largest: int | None = None) -> Iterator[list[Object | None]]:
-        """The same in steps, so that git works while its caller does; at most `REQUESTS_AT_ONCE` names.
-
-        The first `next` asks for the sizes, the second for the bytes, and only the third gives the objects.
-        Nothing else may be asked in between.
-        """
-        self._send([f"info {name}" for name in names])
-        yield []
-        heads = [self._head() for _ in names]
-        wanted = [head.oid for head in heads if head and (largest is None or head.size <= largest)]
-        self._send([f"contents {oid}" for oid in wanted])
-        yield []
-        contents = {oid: self._contents() for oid in wanted}
-        yield [Object(h.oid, h.kind, h.size, contents.get(h.oid)) if h else None for h in heads]
-
-    def id_of(self, name: str) -> str | None:
-        """The id of an object that a name without line feeds stands for, None if it is missing."""
-        with self._lock:
-            self._send([f"info {name}"])
-            found = self._head()
-        return found.oid if found else None
-
-    def close(self) -> None:
-        """End the process."""
-        process, self._process = self._process, None
-        if process:
-            if process.stdin:
-                process.stdin.close()
-            if process.stdout:
-                process.stdout.close()
-            if process.stderr:
-                process.stderr.close()
-            process.wait()
-
-    def _head(self) -> Object | None:
-        parts = self._line().split(" ")
-        known = len(parts) == 3 and parts[1] in ("blob", "tree", "commit", "tag")
-        return Object(parts[0], parts[1], int(parts[2]), None) if known else None
-
-    def _contents(self) -> bytes | None:
-        parts = self._line().split(" ")
-        if len(parts) != 3:
-            return None
-        data = self._read(int(parts[2]) + 1)
-        return data[:-1]
-
-    def _send(self, requests: Sequence[str]) -> None:
-        if not requests:
-            return
-        process = self._process
-        if process is None or process.poll() is not None:
-            self.close()
-            process = self._process = self._repository._start(
-                ["cat-file", "--batch-command", "--buffer"], stdin=True
-            )
-            _widen(process)
-        assert process.stdin  # noqa: S101 - opened as a pipe above
-        try:
-            process.stdin.write(os.fsencode("".join(f"{request}\n" for request in requests)) + b"flush\n")
-            process.stdin.flush()
-        except BrokenPipeError:
-            self._broken()
-
-    def _line(self) -> str:
-        return os.fsdecode(self._guarded(lambda out: out.readline())).rstrip("\n")
-
-    def _read(self, size: int) -> bytes:
-        data: bytes = self._guarded(lambda out: out.read(size))
-        if len(data) != size:
-            self._broken()
-        return data
-
-    def _guarded(self, read: Callable[[IO[bytes]], bytes]) -> bytes:
-        """Read from git; a partial clone may go to the network for it, so that is bounded in time."""
-        process = self._process
-        assert process and process.stdout  # noqa: S101 - `_send` has started it
-        timer = threading.Timer(_LAZY_FETCH_SECONDS, process.kill) if self._repository.is_partial else None
-        if timer:
-            timer.start()
-        try:
-            data = read(process.stdout)
-        finally:
-            if timer:
-                timer.cancel()
-        if not data:
-            self._broken()
-        return data
-
-    def _broken(self) -> NoReturn:
-        process, self._process = self._process, None
-        words = ""
-        if process:
-            _, err = process.communicate()
-            words = " / ".join(err.decode(errors="replace").split("\n")).strip(" /")
-        raise GitFailed(command="cat-file", words=words or "it ended without an answer")
-
-
-def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
-    rest = b""
-    for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            yield line.decode()
 
 
 def _settings(listed: bytes) -> Mapping[str, str]:
@@ -1043,15 +834,11 @@ def _run_at(folder: Path, *args: str) -> tuple[int, str, str]:
     try:
         from git.cmd import Git
     except ImportError as error:  # GitPython looks for the git program when it is imported
-        raise _no_git(str(error).partition("\n")[0]) from error
+        raise no_git(str(error).partition("\n")[0]) from error
     status, out, err = Git(str(folder)).execute(
-        ["git", *args], with_extended_output=True, with_exceptions=False, env=_ENVIRONMENT
+        ["git", *args], with_extended_output=True, with_exceptions=False, env=ENVIRONMENT
     )
     return int(status), str(out), str(err)
-
-
-def _no_git(words: str) -> GitFailed:
-    return GitFailed(says="git could not be started: {words}", words=words, hint="install git 2.39 or newer")
 
 
 def _author(status: int, text: str) -> Author:
@@ -1075,14 +862,11 @@ def user_paths(key: str) -> list[str]:
 
     Raises GitFailed.
     """
-    passed = {
-        name: value for name, value in os.environ.items() if name[:4] != "GIT_" or _KEPT.fullmatch(name)
-    }
     command = ("git", "config", "--global", "--includes", "--null", "--type=path", "--get-all", key)
     try:
-        done = subprocess.run(command, env={**passed, **_ENVIRONMENT}, capture_output=True, check=False)
+        done = subprocess.run(command, env=environment(), capture_output=True, check=False)
     except FileNotFoundError as error:
-        raise _no_git(error.strerror or str(error)) from error
+        raise no_git(error.strerror or str(error)) from error
     # Without that key, or without the file, it ends with status 1.
     if done.returncode not in (0, 1):
         words = Done(done.returncode, b"", done.stderr.decode(errors="replace")).words
@@ -1090,82 +874,6 @@ def user_paths(key: str) -> list[str]:
     return [os.fsdecode(value) for value in done.stdout.split(b"\0") if value]
 
 
-def _finish(
-    process: subprocess.Popen[bytes], stdin: bytes | None, timeout: float | None, session: bool
-) -> Done:
-    try:
-        out, err = process.communicate(stdin, timeout=timeout)
-    except subprocess.TimeoutExpired:
-        out, err = _stop(process, session=session)
-        return Done(process.returncode, out, err.decode(errors="replace"), timed_out=True)
-    return Done(process.returncode, out, err.decode(errors="replace"))
-
-
-def _stop(process: subprocess.Popen[bytes], *, session: bool = True) -> tuple[bytes, bytes]:
-    """End a process and, in a session of its own, all that it has started."""
-
-    def send(number: int) -> None:
-        try:
-            if session:
-                os.killpg(process.pid, number)
-            else:
-                process.send_signal(number)
-        except ProcessLookupError:
-            pass
-
-    send(signal.SIGTERM)
-    try:
-        return process.communicate(timeout=_GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        send(signal.SIGKILL)
-        try:
-            return process.communicate(timeout=_GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            # Something it started has left the session and keeps the pipes open.
-            return b"", b""
-
-
 def _is_race(err: str) -> bool:
     """Whether update-ref failed since the ref has moved, and not for a reason of its own."""
     return "cannot lock ref" in err and ("but expected" in err or "already exists" in err)
-
-
-def _widen(process: subprocess.Popen[bytes]) -> None:
-    """Let a process write far ahead of who reads it (fcntl(2), `F_SETPIPE_SZ`; Linux only)."""
-    if process.stdout is not None and hasattr(fcntl, "F_SETPIPE_SZ"):
-        # A user with very many pipes is refused, and all is only slower.
-        with suppress(OSError):
-            fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, _AHEAD)
-
-
-def _nul_ended(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The NUL-ended lines of git's output."""
-    rest = b""
-    for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\0")
-        yield from whole
-
-
-def chunks(items: Sequence[_T], size: int = 500) -> Iterator[Sequence[_T]]:
-    """The items in order, ``size`` at a time."""
-    for at in range(0, len(items), size):
-        yield items[at : at + size]
-
-
-def _pack(objects: Sequence[tuple[str, bytes]], hash_name: str) -> bytes:
-    """The objects as a pack without deltas (gitformat-pack)."""
-    import hashlib
-
-    parts = [b"PACK" + struct.pack(">II", 2, len(objects))]
-    for kind, data in objects:
-        size = len(data)
-        byte = (_TYPES[kind] << 4) | (size & 15)
-        size >>= 4
-        head = bytearray()
-        while size:
-            head.append(byte | 0x80)
-            byte, size = size & 0x7F, size >> 7
-        head.append(byte)
-        parts += [bytes(head), zlib.compress(data, 1)]
-    body = b"".join(parts)
-    return body + hashlib.new(hash_name, body, usedforsecurity=False).digest()

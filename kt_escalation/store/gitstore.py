@@ -32,9 +32,11 @@ from ..errors import (
     RemoteUnreachable,
 )
 from . import faults, layout
-from .git import FILE, TREE, Done, Repository, TreeEntry, Underway
+from .git import Repository
 from .line import Line, Turn
+from .objects import FILE, TREE, TreeEntry
 from .port import PROPOSALS, Author, Change, Proposal, Snapshot, Stale, Unanswered, WrongGuess
+from .process import Done, Underway
 from .snapshot import GitReader, GitSnapshot
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from ..core.row import Row, row_of
 from ..core.words import MAX_BYTES
 from ..errors import BadInput, GitFailed, NotAStore
 from . import cache, layout
-from .git import FILE, TREE, Repository, TreeEntry, chunks
+from .git import Repository
+from .objects import FILE, TREE, TreeEntry, chunks
 from .port import Entry, Invalid
 
 if TYPE_CHECKING:
