@@ -37,7 +37,7 @@ docs: $(READY)
 	@! grep -rEn '<(script|img|iframe)[^>]* src="(https?:)?//|<link[^>]* href="(https?:)?//|url\((https?:)?//' build/docs --include='*.html' --include='*.css'
 
 test: $(READY)
-	$(RUN)/python -m pytest -n auto
+	$(RUN)/python -m pytest -n auto --dist worksteal
 
 test-servers: $(READY)
 	@tests/install $@ lighttpd=/usr/sbin/lighttpd openssh-server=/usr/sbin/sshd openssl=/usr/bin/openssl
@@ -65,7 +65,7 @@ lint: $(READY)
 	$(RUN)/lint-imports --no-cache
 
 soak: $(READY)
-	$(RUN)/python -m pytest -n auto -m soak
+	$(RUN)/python -m pytest -n auto --dist worksteal -m soak
 
 bench: $(READY)
 	$(RUN)/python -m bench
