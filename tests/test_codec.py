@@ -19,6 +19,7 @@ from strategies import TRAPS, json_values, records, texts
 from kt_escalation.core import canonical, reader
 from kt_escalation.core.model import Claim, Fallback, Note, Record, Requires, Resolution, Review, Route
 from kt_escalation.core.text import visible
+from kt_escalation.core.transitions import MOST_FOR_A_CHARACTER
 from kt_escalation.core.words import MAX_BYTES
 from kt_escalation.store import codec
 from kt_escalation.store.codec import Malformed
@@ -244,6 +245,8 @@ def test_any_record_comes_back_as_it_was_written(record: Record) -> None:
         assert again == record
         assert codec.dumps(again) == data
     assert data.endswith(b"\n") and not data.endswith(b"\n\n")
+    # Whether a record fits is told from its JSON where that is short.
+    assert len(data) <= len(record.model_dump_json()) * MOST_FOR_A_CHARACTER
 
 
 @settings(max_examples=150)

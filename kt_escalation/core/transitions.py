@@ -34,7 +34,7 @@ from .model import Claim, Draft, Fallback, Line, Note, Record, Requires, Resolut
 from .rights import Act, is_admin, known_as, may_review, quorum, require_role, votes, why_not
 from .roster import person
 from .times import format_duration, format_time
-from .words import MAX_BYTES, RELEASING, Category, Outcome
+from .words import MAX_BYTES, MAX_DEPTH, RELEASING, Category, Outcome
 
 # What raising decides by itself; a repeat is not judged by it (design, section 4, *Repeats*).
 _DECIDED = frozenset(
@@ -51,6 +51,9 @@ _DECIDED = frozenset(
 )
 
 
+#: What a character of a record's JSON takes at most as canonical text: an indent of 2 for each level, and an escape.
+#: JSON is written by compiled code; only what could be too large is written out to be measured.
+MOST_FOR_A_CHARACTER = 2 * (MAX_DEPTH + 2) + 12
 # What a record has from its draft as it is.
 _KEPT = ("severity", "reason_code", "summary", "request_id", "agent_id", "session_id", "config_version",
          "provider", "model", "policy", "labels")  # fmt: skip
@@ -529,6 +532,8 @@ def _claim_id_differs(record: Record, current: Claim, given: str) -> ClaimIdDiff
 
 def require_fit(record: Record) -> Record:
     """The record itself. Raises BadInput where its text would be larger than a record may be (design, section 3)."""
+    if len(record.model_dump_json()) * MOST_FOR_A_CHARACTER <= MAX_BYTES:
+        return record
     size = len(canonical.dumps(record).encode())
     if size > MAX_BYTES:
         raise BadInput(
