@@ -7,7 +7,7 @@ invent, side branches whose rights were lost meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -738,11 +738,13 @@ class Audit:
         """What a merge brings to the line, judged by the rights of the line."""
         now = self.policies(merge.parents[0])
         side = self._side(merge)
-        by_admin = self._admit(merge, now, side, side)
-        for oid in side:
-            if oid in self._merges:
-                self._admit(self._merges[oid], now, self._side(self._merges[oid]), side)
-        yield from self._replayed(merge, side, now, by_admin)
+        # By which merge an admin has brought in what; also by one on the side branch itself.
+        admitted: dict[str, Commit] = {}
+        for inner in [*(self._merges[oid] for oid in side if oid in self._merges), merge]:
+            brought = side if inner is merge else self._side(inner)
+            if self._admit(inner, now, brought, side):
+                admitted.update(dict.fromkeys(brought, inner))
+        yield from self._replayed(merge, side, now, admitted)
 
     def _admit(self, merge: Commit, now: Policies, brought: Iterable[str], side: Iterable[str]) -> bool:
         """Excuse the policy changes of a side branch that a merge by an admin brings in; whether it is one's.
@@ -807,7 +809,7 @@ class Audit:
         return self._store.repository.rev_list([*others, f"^{first}", *self._until])
 
     def _replayed(
-        self, merge: Commit, side: Sequence[str], now: Policies, by_admin: bool
+        self, merge: Commit, side: Sequence[str], now: Policies, admitted: Mapping[str, Commit]
     ) -> Iterator[Offence]:
         """The steps of a side branch, judged by the rights of the line that they come to."""
         first, *others = merge.parents
@@ -816,15 +818,22 @@ class Audit:
             return
         also = f", also of the branch that merge {merge.oid[:12]} brings it to"
         paths = self._only.paths if self._only else None
+        # Merges on whose word a change of policies counts here: they are held to the signatures of this line.
+        vouching: dict[str, Commit] = {}
         for step in graph.walk(self._store, [*others, f"^{first}", *self._until], paths=paths):
             begins = len(step.parents) != 1 or not self._is_store(step.parents[0])
             if begins or not step.changes or self.policies(step.parents[0]).tree == now.tree:
                 continue
             if self._is_required(now):
                 self._unchecked.append(_Asked(step, self._newest_before(step), (now,), counts=False))
-            if not by_admin and any(change.path.startswith(_POLICY_FILES) for change in step.changes):
-                for violation in verify.judge_policies(step.email, now):
-                    yield self._offence(step, layout.POLICIES, violation.rule, f"{violation.expected}{also}")
+            if any(change.path.startswith(_POLICY_FILES) for change in step.changes):
+                if step.oid not in admitted:
+                    for violation in verify.judge_policies(step.email, now):
+                        yield self._offence(
+                            step, layout.POLICIES, violation.rule, f"{violation.expected}{also}"
+                        )
+                elif self._is_required(now):
+                    vouching.setdefault(admitted[step.oid].oid, admitted[step.oid])
             if graph.touches_archives(step):
                 where = f"on the branch that merge {merge.oid[:12]} brings it to: "
                 yield from self._compacted_by(step, now, where)
@@ -835,6 +844,11 @@ class Audit:
                 for violation in self._judged_by(now, olds[0] if olds else None, news[0], step):
                     expected = f"on the branch that merge {merge.oid[:12]} brings it to: {violation.expected}"
                     yield self._offence(step, news[0].path, violation.rule, expected, name)
+        for inner in vouching.values():
+            # Where it stands its own rules ask for it, and where it excuses a change it has been asked already.
+            asked = any(one.commit is inner and now in one.policies for one in self._unchecked)
+            if not asked and (inner is merge or self.policies(inner.parents[0]).tree != now.tree):
+                self._unchecked.append(_Asked(inner, self._newest_before(inner), (now,), counts=False))
 
     def _other_starts(self) -> Iterator[Offence]:
         """A history begins once; what begins elsewhere brings records that nobody has judged."""

@@ -1122,6 +1122,20 @@ def test_policies_that_a_merge_by_an_admin_brings_in_are_legal(forge: Forge) -> 
     assert kt("verify", "--json", cwd=forge.path).json["violations"] == []
 
 
+def test_policies_that_an_admin_has_merged_on_the_side_are_legal_whoever_brings_that_in(forge: Forge) -> None:
+    forge.git("switch", "--quiet", "-c", "side")
+    forge.git("switch", "--quiet", "-c", "inner")
+    for hours in "23":
+        forge.write("policies/settings.yaml", SETTINGS.replace("1h", f"{hours}h"))
+        forge.commit("mallory")
+    forge.git("switch", "--quiet", "side")
+    forge.git("merge", "--quiet", "--no-ff", "-m", "merge", "inner", who="boss")
+    forge.git("switch", "--quiet", "main")
+    forge.kt("alice", "note", "--id", "esc_two", "--text", "main")
+    forge.git("merge", "--quiet", "--no-ff", "-m", "merge", "side", who="bob")
+    assert rules_of(forge, "--afresh") == []
+
+
 def test_a_file_that_cannot_be_read_is_mended_by_an_admin_of_the_last_that_could(forge: Forge) -> None:
     forge.write("policies/roster.yaml", "{{{\n")
     forge.commit("boss")

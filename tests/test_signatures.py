@@ -180,6 +180,48 @@ def test_a_merge_that_brings_in_policies_by_an_admins_word_bears_that_admins_sig
     assert_refused(signed, server, "unsigned")
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_the_word_for_policies_by_somebody_since_removed_bears_a_signature(
+    signed: Forge, nested: bool
+) -> None:
+    """On the side branch it was legal, and by the line's roster an admin's merge alone excuses it."""
+    roster = signed.read("policies/roster.yaml")
+    key = key_of(signed, "mallory").with_suffix(".pub").read_text().strip()
+    user = f'{{user_id: mallory, emails: [mallory@example.com], roles: [admin], signing_keys: ["{key}"]}}'
+    signed.write("policies/roster.yaml", f"{roster}  - {user}\n")
+    signed.commit("boss")
+    signed.git("switch", "--quiet", "-c", "side")
+    settings = signed.read("policies/settings.yaml")
+    if nested:
+        # Where it was merged on the side, nothing asked for signatures.
+        signed.write("policies/settings.yaml", settings.replace("signatures: required\n", ""))
+        signed.commit("boss")
+        settings = signed.read("policies/settings.yaml")
+        signed.git("switch", "--quiet", "-c", "inner")
+    signed.write("policies/settings.yaml", settings.replace("1h", "9h"))
+    sign_as(signed, "mallory")
+    signed.commit("mallory")
+    if nested:
+        signed.git("switch", "--quiet", "side")
+        signed.git("merge", "--quiet", "--no-ff", "--no-gpg-sign", "-m", "merge", "inner", who="boss")
+    signed.git("switch", "--quiet", "main")
+    sign_as(signed, "boss")
+    signed.write("policies/roster.yaml", roster)
+    signed.commit("boss")
+    server = serve(signed)
+    signed.git(
+        "merge",
+        "--quiet",
+        "--no-ff",
+        "--no-gpg-sign",
+        "-m",
+        "merge",
+        "side",
+        who="alice" if nested else "boss",
+    )
+    assert_refused(signed, server, "unsigned")
+
+
 def test_a_merge_that_adds_nothing_of_its_own_needs_no_signature(signed: Forge) -> None:
     server = serve(signed)
     sign_as(signed, "alice")
