@@ -8,7 +8,7 @@ RUN := $(VENV)/bin
 CHROMIUM := chromium=/usr/bin/chromium chromium-driver=/usr/bin/chromedriver \
 	fonts-dejavu-core=/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
 
-.PHONY: help demo docs test test-browser test-servers screenshots recordings lint soak bench bench-growth profile clean
+.PHONY: help demo docs test test-browser test-servers test-shells screenshots recordings lint soak bench bench-growth profile clean
 
 help:
 	@echo "make demo         play an escalation's whole life on a throw-away store"
@@ -16,6 +16,7 @@ help:
 	@echo "make test         run the tests"
 	@echo "make test-servers those over lighttpd and sshd, which it installs where it may"
 	@echo "make test-browser those of the report in a real Chromium, which it installs where it may"
+	@echo "make test-shells  those of completion in bash, zsh and fish, which it installs where it may"
 	@echo "make screenshots  make the pictures of the report in docs/img anew, with the same browser"
 	@echo "make recordings   make the pictures of a terminal in docs/img anew"
 	@echo "make lint         style, types and import rules"
@@ -42,6 +43,10 @@ test: $(READY)
 test-servers: $(READY)
 	@tests/install $@ lighttpd=/usr/sbin/lighttpd openssh-server=/usr/sbin/sshd openssl=/usr/bin/openssl
 	$(RUN)/python -m pytest tests/servers
+
+test-shells: $(READY)
+	@tests/install $@ bash=/bin/bash fish=/usr/bin/fish zsh=/usr/bin/zsh
+	$(RUN)/python -m pytest tests/shells
 
 $(BROWSER): $(READY)
 	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'

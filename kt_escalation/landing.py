@@ -200,7 +200,11 @@ class Lander:
             try:
                 left = self.port.follow(commit or seen or "")
             except (Exception, KeyboardInterrupt) as error:
-                left = str(error) or type(error).__name__
+                left = (
+                    "interrupted"
+                    if isinstance(error, KeyboardInterrupt)
+                    else str(error) or type(error).__name__
+                )
             if left:
                 warnings = (*warnings, f"the checkout was left as it is: {left}")
         return Result(

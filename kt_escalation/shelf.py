@@ -106,6 +106,10 @@ class Shelf:
         page = query.select(rows, wanted)
         return Rows(page, tuple(sorted(invalid, key=lambda item: item.path)), snapshot)
 
+    def resolved_ids(self, prefix: str) -> Sequence[str]:
+        """The ids of what is resolved that begin so, as this clone knows it. Raises NotAStore."""
+        return sorted(self._port.read().ids(resolved=True, prefix=prefix))
+
     def _narrowed(self, snapshot: Snapshot, rows: list[Row], wanted: Query) -> list[Row]:
         """Those of the rows that are all that is asked; this is where the rules are needed."""
         from . import lookup

@@ -17,6 +17,7 @@ from .audit import Audit, Offence, Standard
 from .core import signatures
 from .core.policies_file import WAIVERS
 from .core.rights import known_as
+from .core.text import plural
 from .core.waivers import Waiver
 from .errors import BadInput, KtError, NotAStore, ShallowClone
 from .store import graph, layout, notebook, server_hook
@@ -96,6 +97,7 @@ def verify(
         end = _end(store, tip)
         if end is None:
             return report
+        report = replace(report, notes=tuple(_behind(store, tip, end)))
         if known is not None and not (goes_on if end == tip else store.repository.is_ancestor(known[0], end)):
             return replace(report, violations=(_rewritten(store, end, known[0]), *report.violations))
         if report.clean:
@@ -153,6 +155,16 @@ def _since(
         if report.clean and not report.waived:
             return replace(report, waived=waived)
     return _judged(store, tip, [tip], signed, progress)
+
+
+def _behind(store: GitStore, tip: str, end: str) -> Iterator[str]:
+    """What was fetched and is not checked out was not judged, and nobody should think that it was."""
+    if store.remote and end != tip and store.repository.is_ancestor(tip, end):
+        count = len(store.repository.rev_list([end, f"^{tip}"]))
+        yield (
+            f"{store.remote}/{store.branch} is {plural(count, 'commit')} further than HEAD; "
+            "they were not judged: `git pull` first"
+        )
 
 
 def _rewritten(store: GitStore, end: str, known: str) -> Offence:

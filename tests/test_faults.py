@@ -195,7 +195,26 @@ def test_a_pre_push_hook_of_the_clone_that_says_no_is_a_refusal(lab: Lab) -> Non
     hook.write_text("#!/bin/sh\necho 'not from this laptop' >&2\nexit 1\n")
     hook.chmod(0o755)
     ran = kt("claim", "--id", "esc_job", cwd=clone)
-    assert ran.code == 4 and "not from this laptop" in ran.err
+    assert ran.code == 4
+    assert ran.err.startswith(
+        "kt: the pre-push hook of this clone stopped the push to main: not from this laptop; "
+    )
+
+
+def test_ids_of_another_kind_are_a_fault_that_no_repeat_mends(lab: Lab) -> None:
+    other = lab.folder / "sha256.git"
+    git("init", "--quiet", "--bare", "--object-format=sha256", str(other), cwd=lab.folder)
+    clone = lab.folder / "sha1"
+    git("init", "--quiet", str(clone), cwd=lab.folder)
+    git("remote", "add", "origin", str(other), cwd=clone)
+    me = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.com"}
+    ran = kt(
+        "init",
+        "--json",
+        cwd=clone,
+        env={**me, "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.com"},
+    )
+    assert ran.code == 4 and "hash algorithm" in ran.error["message"]
 
 
 def test_a_remote_that_hangs_when_asked_is_given_up_with_exit_4(lab: Lab) -> None:

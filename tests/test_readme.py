@@ -54,7 +54,7 @@ def test_the_commands_run_as_printed(tmp_path: Path) -> None:
             # Nobody types at what runs the page.
             "kt escalation review",
             "kt escalation watch --cursor ~/.kt-sent --webhook https://example.com/hook",
-            'eval "$(_KT_COMPLETE=zsh_source kt)"                 # in ~/.zshrc',
+            'eval "$(_KT_COMPLETE=zsh_source kt)"                 # in ~/.zshrc, after compinit',
             "_KT_COMPLETE=fish_source kt | source                 # in ~/.config/fish/config.fish",
         ],
         env=me,

@@ -238,7 +238,7 @@ def test_an_empty_store_has_a_page_that_says_so(lab: Lab) -> None:
     made = Parsed(page.page(report(lab.clone("alice"), now=NOW)).data)
     shown = "".join(made.text)
     for words in (
-        "Nothing is waiting",
+        "Nothing waited at this commit: none has ever been raised.",
         "Nothing has happened",
         "Nothing has been decided",
         "Nobody has decided",

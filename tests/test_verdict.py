@@ -180,6 +180,21 @@ def test_a_waiver_that_was_not_signed_where_it_must_be_accepts_nothing(signed: F
     assert rules_of(signed) == ["unsigned", "unsigned"]
 
 
+def test_what_was_fetched_and_not_pulled_is_said_to_be_unjudged(lab: Lab) -> None:
+    alice, bob = lab.clone("alice"), lab.clone("bob")
+    for name in ("one", "two"):
+        assert kt("raise", "--request-id", name, "--reason-code", "a.b", cwd=bob).code == 0
+    assert kt("verify", cwd=alice).err.startswith("kt: 0 steps")
+    assert kt("list", "--fetch", cwd=alice).code == 0
+    ran = kt("verify", cwd=alice)
+    assert (
+        ran.code == 0
+        and "kt: note: origin/main is 2 commits further than HEAD; they were not judged" in ran.err
+    )
+    git("pull", "--quiet", cwd=alice)
+    assert "note:" not in kt("verify", cwd=alice).err
+
+
 # --- pull requests --------------------------------------------------------------------------------
 
 

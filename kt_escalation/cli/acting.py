@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..core.text import visible
-from ..core.words import CATEGORIES, SEVERITIES
+from ..core.words import CATEGORIES, DECISIONS, SEVERITIES
 from ..errors import BadInput, Usage
 from .app import (
     PARTIAL,
@@ -333,6 +333,7 @@ def unclaim_command(ctx: click.Context, /, **given: Any) -> None:
     "outcome",
     required=True,
     metavar="OUTCOME",
+    shell_complete=lambda _, __, begun: [word for word in DECISIONS if word.startswith(begun)],
     help="approved, redacted, rewritten or denied; also allow, redact, rewrite, block, rejected.",
 )
 @click.option("--reason", "--note", "reason", required=True, metavar="TEXT", help="Why; it is kept for ever.")

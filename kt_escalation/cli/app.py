@@ -7,13 +7,14 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import datetime
 from functools import wraps
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
+from click.shell_completion import CompletionItem
 
 from .. import __version__
 from ..core.text import visible
@@ -201,6 +202,25 @@ def proposes(function: F) -> F:
     )(function)
 
 
+def begun_ids(ctx: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
+    """The ids that begin so, for the shell: of what is open, else of what is resolved; none where anything fails."""
+    from ..core.query import Query
+    from ..shelf import Shelf
+
+    # A shell that asks while somebody types has no use for an error.
+    with suppress(Exception), Shelf.at(folder(ctx, ctx.params.get("repo"))) as shelf:
+        rows = shelf.rows(Query(limit=0)).page.rows
+        found = [
+            CompletionItem(
+                row.escalation_id, help=visible(f"{row.severity} {row.summary or row.reason_code}")
+            )
+            for row in rows
+            if row.escalation_id.startswith(begun)
+        ]
+        return found or [CompletionItem(name) for name in shelf.resolved_ids(begun)]
+    return []
+
+
 def ids_option(*, required: bool) -> Callable[[F], F]:
     """The option that names escalations to a command that writes."""
     return click.option(
@@ -210,6 +230,7 @@ def ids_option(*, required: bool) -> Callable[[F], F]:
         required=required,
         multiple=True,
         metavar="ID",
+        shell_complete=begun_ids,
         help="The whole id; may be repeated, - reads ids from stdin.",
     )
 
@@ -218,7 +239,7 @@ def id_option(*, required: bool = True, whole: bool = False) -> Callable[[F], F]
     """The option that names one escalation: to read it, or, ``whole``, to write it."""
     text = "The whole id." if whole else "The id, or a unique prefix of it."
     names = ("--id", "--escalation-id", "escalation_id")
-    return click.option(*names, required=required, metavar="ID", help=text)
+    return click.option(*names, required=required, metavar="ID", shell_complete=begun_ids, help=text)
 
 
 class Span(click.ParamType[float]):

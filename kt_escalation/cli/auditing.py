@@ -17,7 +17,7 @@ import click
 from ..core.text import plural, visible
 from ..core.times import format_time, lasted
 from ..errors import Usage
-from .app import common, escalation, folder, put_json, read_time, reads, warn
+from .app import begun_ids, common, escalation, folder, put_json, read_time, reads, warn
 from .progress import drawn
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def _summary(done: Exported) -> dict[str, Any]:
     required=True,
     multiple=True,
     metavar="ID",
+    shell_complete=begun_ids,
     help="The id, or a unique prefix of it; may be repeated.",
 )
 @click.option("-o", "out", required=True, metavar="FILE", help="The tar to write; - is stdout.")

@@ -43,10 +43,17 @@ def run(program: str, args: Sequence[str]) -> int:
 
 
 def _fill_closed_streams() -> None:
-    """Put the null device where a standard stream was closed, so that no file of ours takes its number."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+    """Put the null device where a standard stream was closed, so that no file of ours takes its number.
+
+    Whoever reads a closed stdin is told; what is written nowhere is written nowhere.
+    """
+    for name, mode, way in (
+        ("stdin", "r", os.O_WRONLY),
+        ("stdout", "w", os.O_RDWR),
+        ("stderr", "w", os.O_RDWR),
+    ):
         if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode, closefd=False))
+            setattr(sys, name, os.fdopen(os.open(os.devnull, way), mode, closefd=False))
 
 
 def _machine_failed(error: OSError, as_json: bool) -> int:

@@ -136,7 +136,7 @@ def list_command(ctx: click.Context, /, **given: Any) -> None:
         if not found.rows and not found.faults:
             warn("no escalation matches" if any(given[k] for k in _NARROWING) else "nothing is open")
         if found.next_cursor and not on_terminal():
-            warn(f"there are more: go on with --cursor {found.next_cursor}, or show all with --limit 0")
+            warn(f"there are more: show all with --limit 0, or go on with --cursor {found.next_cursor}")
     if found.faults:
         ctx.exit(found.faults[0].error.exit_code)
 

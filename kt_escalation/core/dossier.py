@@ -103,7 +103,7 @@ def _page(it: Dossier) -> Iterator[str]:
     yield "In this folder, in a shell. Only if the last line says so does it all hold: every copy here is what git has, and"
     yield "git has what the ids stand for. The words of this page prove nothing; what the commands have compared does."
     yield from ("", "```sh", "(set -e", *_commands(it), 'echo "it all holds")', "```", "")
-    yield "And in a clone of the store that you trust, or on its server: each of these commits is part of it."
+    yield "And elsewhere, in a clone of the store that you trust or on its server: each of these commits is part of it."
     yield from ("", "```sh")
     yield from (f"git merge-base --is-ancestor {step.commit} HEAD" for step in it.steps)
     yield from ("```", "", "## Check it with kt", "")

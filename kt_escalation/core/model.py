@@ -52,9 +52,10 @@ def _unicode(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
+    _unicode(text)
     if has_hidden(text):
         raise ValueError("must be one line without control characters")
-    return _unicode(text)
+    return text
 
 
 def _said(text: str) -> str:

@@ -275,9 +275,9 @@ def _scalar(text: str, line: int, column: int, strict: bool) -> Any:
 def load_json(data: bytes) -> Any:
     """One JSON value, strictly: no NaN, no duplicate keys, no bottomless nesting. Raises Malformed."""
     try:
-        return json.loads(
-            decode(data), parse_constant=_no_constant, object_pairs_hook=_no_duplicates, parse_int=_int
-        )
+        # RFC 8259, 8.1: whoever reads JSON may ignore a byte order mark.
+        text = decode(data).removeprefix("\ufeff")
+        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_duplicates, parse_int=_int)
     except json.JSONDecodeError as error:
         raise Malformed(
             f"is not JSON: {error.msg} at column {error.colno}", error.lineno if error.lineno > 1 else 0

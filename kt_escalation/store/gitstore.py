@@ -541,7 +541,12 @@ class GitStore(GitReader):
             return
         facts = {"remote": remote, "branch": branch, "words": pushed.words}
         ours = our_hint(pushed.words)
-        if ours:
+        if pushed.here:
+            facts["says"] = "the pre-push hook of this clone stopped the push to {branch}: {words}"
+            facts["hint"] = (
+                "it is in .git/hooks or where core.hooksPath says; mend it, or ask who put it there"
+            )
+        elif ours:
             facts["hint"] = ours
         elif proposed:
             facts["hint"] = "ask who guards {branch}, or give another name with --branch NAME"

@@ -23,10 +23,11 @@ class Answer(Enum):
 
 @dataclass(frozen=True)
 class Pushed:
-    """The answer and the words that came with it."""
+    """The answer and the words that came with it; ``here`` if this clone said no, and not the remote."""
 
     answer: Answer
     words: str
+    here: bool = False
 
 
 _LOST = (
@@ -73,6 +74,8 @@ _NO_ACCESS = (
     "http 403",
     "http 413",
 )
+# So is this one, where one side has SHA-1 ids and the other SHA-256.
+_OTHER_HASH = "does not support this repository's hash algorithm"
 # The connection broke after something was sent. Over HTTP git then ends as it does when it says no itself.
 _BROKEN = ("rpc failed", "unexpected disconnect", "hung up unexpectedly")
 
@@ -93,11 +96,13 @@ def classify(status: int, stdout: str, stderr: str) -> Pushed:
     if flag == "!":
         return _rejection(summary, words)
     low = stderr.lower()
+    if _OTHER_HASH in low:
+        return Pushed(Answer.FAULT, words)
     if any(mark in low for mark in (*_NO_ACCESS, *_DENIED)):
         return Pushed(Answer.REFUSED, words)
     if status == 1 and flag is None and not any(mark in low for mark in _BROKEN):
         # git says so itself before it has sent anything: a pre-push hook of this clone.
-        return Pushed(Answer.REFUSED, words or "the pre-push hook of this clone said no")
+        return Pushed(Answer.REFUSED, words or "without a word", here=True)
     return Pushed(Answer.UNKNOWN, words or f"git push ended with status {status}")
 
 
