@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 
 from .core import story
 from .core.feed import Cursor, Event
@@ -19,6 +20,8 @@ from .store.graph import Change, Commit
 
 # How many records' files are read from git in one go, however many a commit has.
 _AT_ONCE = 100
+# What was read last comes up again as the state before the next step; at most this many are kept.
+_REMEMBERED = 2_000
 _PLAIN = "100644"
 # Of what a commit of the store's line contains, nothing counts as younger than the commit by more than this:
 # clocks differ, but not by a day (in seconds), so that whoever asks since a time need not walk all of history.
@@ -35,7 +38,7 @@ class Place:
     not_before: datetime | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Side:
     """A record on one side of a commit, or why it cannot be read."""
 
@@ -43,7 +46,7 @@ class _Side:
     problem: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Step:
     """What one commit changed of one escalation, with the place after the whole commit."""
 
@@ -160,6 +163,7 @@ def _events(
     store: GitStore, revisions: Sequence[str], cursor: Cursor, not_before: datetime | None = None
 ) -> Iterator[Event]:
     batch: list[_Step] = []
+    sides: dict[str, _Side] = {}
     # A compaction changes no escalation, so it is no event; what it only pretends to move is one.
     commits = (folding.without_moved(store, commit) for commit in graph.walk(store, revisions, merged=True))
     for step in _steps(commits, cursor):
@@ -167,9 +171,9 @@ def _events(
             continue
         batch.append(step)
         if len(batch) == _AT_ONCE:
-            yield from _told(store, batch)
+            yield from _told(store, batch, sides)
             batch = []
-    yield from _told(store, batch)
+    yield from _told(store, batch, sides)
 
 
 def _steps(commits: Iterable[Commit], cursor: Cursor) -> Iterator[_Step]:
@@ -189,29 +193,38 @@ def _steps(commits: Iterable[Commit], cursor: Cursor) -> Iterator[_Step]:
             yield _Step(commit, name, olds[0] if olds else None, news[0] if news else None, cursor)
 
 
-def _told(store: GitStore, steps: Sequence[_Step]) -> Iterator[Event]:
+def _told(store: GitStore, steps: Sequence[_Step], sides: dict[str, _Side]) -> Iterator[Event]:
+    """The events of some steps; ``sides`` are those that were read before, by the ids of their blobs."""
+    _learn(store, steps, sides)
+    for step in steps:
+        before = _of(sides, step.old.old_mode, step.old.old) if step.old else _Side()
+        after = _of(sides, step.new.new_mode, step.new.new) if step.new else _Side()
+        for index, happening in enumerate(_happened(step.commit, before, after)):
+            yield _event(step, index, happening, before.record, after.record)
+
+
+def _learn(store: GitStore, steps: Sequence[_Step], sides: dict[str, _Side]) -> None:
+    """Read what is not known yet of both sides of some steps."""
+    if len(sides) > _REMEMBERED:
+        # What is forgotten too early is read again.
+        for oid in [*islice(sides, _REMEMBERED // 2)]:
+            del sides[oid]
     wanted = {
-        oid
+        oid: None
         for step in steps
         for change in (step.old, step.new)
         if change
         for mode, oid in ((change.old_mode, change.old), (change.new_mode, change.new))
         if oid and mode == _PLAIN
     }
-    ordered = sorted(wanted)
-    found = store.repository.objects.get(ordered, largest=MAX_BYTES)
-    read: dict[str, _Side] = {}
-    for oid, blob in zip(ordered, found, strict=True):
+    unknown = [oid for oid in wanted if oid not in sides]
+    found = store.repository.objects.get(unknown, largest=MAX_BYTES)
+    for oid, blob in zip(unknown, found, strict=True):
         if blob is None:
             raise GitFailed(
                 command="cat-file", words=f"object {oid} is missing from this clone", hint="run `git fetch`"
             )
-        read[oid] = _side(blob.data)
-    for step in steps:
-        before = _of(read, step.old.old_mode, step.old.old) if step.old else _Side()
-        after = _of(read, step.new.new_mode, step.new.new) if step.new else _Side()
-        for index, happening in enumerate(_happened(step.commit, before, after)):
-            yield _event(step, index, happening, before.record, after.record)
+        sides[oid] = _side(blob.data)
 
 
 def _side(data: bytes | None) -> _Side:
@@ -223,8 +236,8 @@ def _side(data: bytes | None) -> _Side:
         return _Side(problem=str(error))
 
 
-def _of(read: dict[str, _Side], mode: str, oid: str | None) -> _Side:
-    return read[oid] if oid and mode == _PLAIN else _Side(problem=f"is no plain file (mode {mode})")
+def _of(sides: dict[str, _Side], mode: str, oid: str | None) -> _Side:
+    return sides[oid] if oid and mode == _PLAIN else _Side(problem=f"is no plain file (mode {mode})")
 
 
 def _happened(commit: Commit, before: _Side, after: _Side) -> tuple[story.Happening, ...]:
