@@ -16,7 +16,7 @@ from .core.feed import Event
 from .core.model import Record
 from .core.policies import assemble
 from .core.row import Row, row_of
-from .core.stats import ALWAYS, By, Period, ReviewerRow, Tally, Window
+from .core.stats import ALWAYS, Period, ReviewerRow, Tally, Window
 from .core.times import to_millis
 from .errors import BadInput
 from .store import layout
@@ -113,21 +113,17 @@ def report(
         period = period or _period(records, window, now)
         known = {record.escalation_id: record for record in records}
 
-        def tally(by: By) -> Tally:
-            made = Tally(
-                policies,
-                to_millis(now),
-                claims,
-                lambda name: known.get(name) or lookup.record_of(snapshot, name),
-                by=by,
-                period=period,
-                window=window,
-            )
-            for record in records:
-                made.add(record)
-            return made
-
-        by_period = tally("period")
+        tally = Tally(
+            policies,
+            to_millis(now),
+            claims,
+            lambda name: known.get(name) or lookup.record_of(snapshot, name),
+            by=("period", "team", "policy", "model"),
+            period=period,
+            window=window,
+        )
+        for record in records:
+            tally.add(record)
         cases = [
             _case(entry, sweep.overdue(entry.record, policies, now), events[entry.record.escalation_id])
             for entry in found
@@ -138,12 +134,12 @@ def report(
             window,
             team,
             period,
-            by_period.total,
-            _every_period(by_period.rows, period, min(now, window.until or now)),
-            tally("team").rows,
-            tally("policy").rows,
-            tally("model").rows,
-            tally("reviewer").reviewers,
+            tally.total,
+            _every_period(tally.rows("period"), period, min(now, window.until or now)),
+            tally.rows("team"),
+            tally.rows("policy"),
+            tally.rows("model"),
+            tally.reviewers,
             _in_order(cases),
             tuple(invalid),
         )
