@@ -30,6 +30,10 @@ _SKEW = 86_400
 FIRST_POLL, POLL_GROWTH, LONGEST_POLL = 0.5, 1.5, 15.0
 
 
+#: Takes the id of a blob and the record in it.
+Keep = Callable[[str, Record], None]
+
+
 @dataclass(frozen=True)
 class Place:
     """Where to begin: after a cursor, and there with what is no older than ``not_before``."""
@@ -92,9 +96,10 @@ def _require(store: GitStore, tip: str, cursor: Cursor) -> None:
             raise NotInHistory(commit=head, tip=tip)
 
 
-def read(store: GitStore, tip: str, place: Place) -> Iterator[Event]:
+def read(store: GitStore, tip: str, place: Place, keep: Keep = lambda _, __: None) -> Iterator[Event]:
     """The events of ``tip``'s history after a place, parents before children, in constant memory.
 
+    ``keep`` is handed each record that is read on the way.
     Raises GitFailed where history or a file of it cannot be read; nothing is passed over.
     """
     cursor = place.cursor
@@ -102,11 +107,11 @@ def read(store: GitStore, tip: str, place: Place) -> Iterator[Event]:
         # The commit that was told in part comes first: no later place could say so of it.
         last = cursor.heads[-1]
         whole = Cursor(cursor.heads)
-        for event in _events(store, [last, f"^{last}^@"], whole):
+        for event in _events(store, [last, f"^{last}^@"], whole, keep=keep):
             if (event.escalation_id, event.index) > cursor.within:
                 yield event
         cursor = whole
-    yield from _events(store, [tip, *(f"^{head}" for head in cursor.heads)], cursor, place.not_before)
+    yield from _events(store, [tip, *(f"^{head}" for head in cursor.heads)], cursor, place.not_before, keep)
 
 
 def follow(
@@ -160,7 +165,11 @@ def follow(
 
 
 def _events(
-    store: GitStore, revisions: Sequence[str], cursor: Cursor, not_before: datetime | None = None
+    store: GitStore,
+    revisions: Sequence[str],
+    cursor: Cursor,
+    not_before: datetime | None = None,
+    keep: Keep = lambda _, __: None,
 ) -> Iterator[Event]:
     batch: list[_Step] = []
     sides: dict[str, _Side] = {}
@@ -171,9 +180,9 @@ def _events(
             continue
         batch.append(step)
         if len(batch) == _AT_ONCE:
-            yield from _told(store, batch, sides)
+            yield from _told(store, batch, sides, keep)
             batch = []
-    yield from _told(store, batch, sides)
+    yield from _told(store, batch, sides, keep)
 
 
 def _steps(commits: Iterable[Commit], cursor: Cursor) -> Iterator[_Step]:
@@ -193,9 +202,9 @@ def _steps(commits: Iterable[Commit], cursor: Cursor) -> Iterator[_Step]:
             yield _Step(commit, name, olds[0] if olds else None, news[0] if news else None, cursor)
 
 
-def _told(store: GitStore, steps: Sequence[_Step], sides: dict[str, _Side]) -> Iterator[Event]:
+def _told(store: GitStore, steps: Sequence[_Step], sides: dict[str, _Side], keep: Keep) -> Iterator[Event]:
     """The events of some steps; ``sides`` are those that were read before, by the ids of their blobs."""
-    _learn(store, steps, sides)
+    _learn(store, steps, sides, keep)
     for step in steps:
         before = _of(sides, step.old.old_mode, step.old.old) if step.old else _Side()
         after = _of(sides, step.new.new_mode, step.new.new) if step.new else _Side()
@@ -203,7 +212,7 @@ def _told(store: GitStore, steps: Sequence[_Step], sides: dict[str, _Side]) -> I
             yield _event(step, index, happening, before.record, after.record)
 
 
-def _learn(store: GitStore, steps: Sequence[_Step], sides: dict[str, _Side]) -> None:
+def _learn(store: GitStore, steps: Sequence[_Step], sides: dict[str, _Side], keep: Keep) -> None:
     """Read what is not known yet of both sides of some steps."""
     if len(sides) > _REMEMBERED:
         # What is forgotten too early is read again.
@@ -224,7 +233,9 @@ def _learn(store: GitStore, steps: Sequence[_Step], sides: dict[str, _Side]) -> 
             raise GitFailed(
                 command="cat-file", words=f"object {oid} is missing from this clone", hint="run `git fetch`"
             )
-        sides[oid] = _side(blob.data)
+        sides[oid] = side = _side(blob.data)
+        if side.record:
+            keep(oid, side.record)
 
 
 def _side(data: bytes | None) -> _Side:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -96,28 +97,45 @@ def report(
         snapshot = lookup.snapshot(store, rev, fetch=fetch)
         place = feed.place(store, snapshot.revision, None)
         invalid: list[Invalid] = []
-        found = [
-            entry
-            for entry in _entries(snapshot, invalid)
-            if (team is None or entry.record.route.team_id == team) and _concerns(entry.record, window)
-        ]
-        policies = assemble(*snapshot.policies())
-        records = [entry.record for entry in found]
-        events: dict[str, list[Event]] = {record.escalation_id: [] for record in records}
-        claims: dict[str, dict[str, datetime]] = {record.escalation_id: {} for record in records}
-        for event in _told(store, feed.read(store, snapshot.revision, place), snapshot.revision, progress):
-            if event.escalation_id in events:
+        # The last state of each that was read, with its blob.
+        read: dict[str, tuple[str, Record]] = {}
+
+        def entries() -> list[Entry]:
+            return [
+                entry
+                for entry in _entries(snapshot, dict(read.values()), invalid)
+                if (team is None or entry.record.route.team_id == team) and _concerns(entry.record, window)
+            ]
+
+        # Where all is asked for, what stands at the end is taken from history, in which it is read anyway;
+        # else nothing is kept of what happened to the others.
+        found = entries() if team is not None or window != ALWAYS else None
+        wanted = None if found is None else {entry.record.escalation_id for entry in found}
+
+        def keep(blob: str, record: Record) -> None:
+            if wanted is None:
+                read[record.escalation_id] = blob, _lean(record)
+
+        events: dict[str, list[Event]] = defaultdict(list)
+        claims: dict[str, dict[str, datetime]] = defaultdict(dict)
+        told = feed.read(store, snapshot.revision, place, keep)
+        for event in _told(store, told, snapshot.revision, progress):
+            if wanted is None or event.escalation_id in wanted:
                 events[event.escalation_id].append(event)
                 if event.claim:
                     claims[event.escalation_id].setdefault(event.claim.claim_id, event.claim.claimed_at)
+        if found is None:
+            found = entries()
+        policies = assemble(*snapshot.policies())
+        records = [entry.record for entry in found]
         period = period or _period(records, window, now)
-        known = {record.escalation_id: record for record in records}
+        by_id = {record.escalation_id: record for record in records}
 
         tally = Tally(
             policies,
             to_millis(now),
             claims,
-            lambda name: known.get(name) or lookup.record_of(snapshot, name),
+            lambda name: by_id.get(name) or lookup.record_of(snapshot, name),
             by=("period", "team", "policy", "model"),
             period=period,
             window=window,
@@ -147,13 +165,18 @@ def report(
         store.close()
 
 
-def _entries(snapshot: GitSnapshot, invalid: list[Invalid]) -> Iterable[Entry]:
+def _entries(snapshot: GitSnapshot, known: Mapping[str, Record], invalid: list[Invalid]) -> Iterator[Entry]:
     """Every record without what no figure asks for; what cannot be read is put aside."""
-    for _, _, item in snapshot.everything():
+    for _, _, item in snapshot.everything(known):
         if isinstance(item, Entry):
-            yield Entry(item.record.replace(event_context=None), item.path, item.blob)
+            yield Entry(_lean(item.record), item.path, item.blob)
         elif isinstance(item, Invalid):
             invalid.append(item)
+
+
+def _lean(record: Record) -> Record:
+    """A record without what no figure asks for, which is most of it."""
+    return record.replace(event_context=None) if record.event_context else record
 
 
 def _told(store: GitStore, events: Iterable[Event], tip: str, progress: Progress | None) -> Iterator[Event]:

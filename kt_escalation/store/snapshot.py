@@ -327,9 +327,12 @@ class GitSnapshot:
         """The tree id of `queue/`, which stands for every byte below it."""
         return self._queue_id
 
-    def everything(self) -> Iterator[tuple[str, TreeEntry, Entry | Invalid | None]]:
+    def everything(
+        self, known: Mapping[str, Record] | None = None
+    ) -> Iterator[tuple[str, TreeEntry, Entry | Invalid | None]]:
         """Every file below `queue/` by path, in git's order, and what it holds; None: nothing of ours.
 
+        Of blobs that are ``known`` it gives the records that they have there, and reads nothing.
         An archive's file comes once for each record in it. Unlike `open` and `resolved` it keeps a few
         thousand records in memory at most, however many there are.
         """
@@ -341,7 +344,7 @@ class GitSnapshot:
         parts = {path: archive for archive in self.archives for path in layout.both(archive.name)}
         while some := [(f"{layout.QUEUE}/{path}", entry) for path, entry in islice(files, _AT_ONCE)]:
             ours = [item for item in some if item[1].name not in layout.HARMLESS and item[0] not in parts]
-            held = dict(zip((path for path, _ in ours), self._read(ours), strict=True))
+            held = dict(zip((path for path, _ in ours), self._read(ours, known), strict=True))
             for path, entry in some:
                 archive = parts.get(path)
                 if archive is None:
@@ -453,9 +456,13 @@ class GitSnapshot:
             level = deeper
         return files
 
-    def _read(self, files: Sequence[tuple[str, TreeEntry]]) -> Iterator[Entry | Invalid]:
+    def _read(
+        self, files: Sequence[tuple[str, TreeEntry]], known: Mapping[str, Record] | None = None
+    ) -> Iterator[Entry | Invalid]:
         store = self._store
         held = store.known(entry.oid for _, entry in files)
+        if known:
+            held.update((entry.oid, known[entry.oid]) for _, entry in files if entry.oid in known)
         wanted = [entry.oid for path, entry in files if not refused(path, entry) and entry.oid not in held]
         held.update(self.blobs(wanted))
         for path, entry in files:
