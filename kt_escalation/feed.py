@@ -7,21 +7,18 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
 
 from .core import story
 from .core.feed import Cursor, Event
 from .core.model import Record
-from .core.words import MAX_BYTES
 from .errors import BadInput, GitFailed, LockTimeout, NotInHistory, RemoteUnreachable, ShallowClone
-from .store import codec, folding, graph, layout
+from .store import folding, graph, layout
 from .store.gitstore import GitStore
 from .store.graph import Change, Commit
+from .store.history import Keep, Side, Sides
 
 # How many records' files are read from git in one go, however many a commit has.
 _AT_ONCE = 100
-# What was read last comes up again as the state before the next step; at most this many are kept.
-_REMEMBERED = 2_000
 _PLAIN = "100644"
 # Of what a commit of the store's line contains, nothing counts as younger than the commit by more than this:
 # clocks differ, but not by a day (in seconds), so that whoever asks since a time need not walk all of history.
@@ -30,24 +27,12 @@ _SKEW = 86_400
 FIRST_POLL, POLL_GROWTH, LONGEST_POLL = 0.5, 1.5, 15.0
 
 
-#: Takes the id of a blob and the record in it.
-Keep = Callable[[str, Record], None]
-
-
 @dataclass(frozen=True)
 class Place:
     """Where to begin: after a cursor, and there with what is no older than ``not_before``."""
 
     cursor: Cursor = Cursor()
     not_before: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Side:
-    """A record on one side of a commit, or why it cannot be read."""
-
-    record: Record | None = None
-    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +157,7 @@ def _events(
     keep: Keep = lambda _, __: None,
 ) -> Iterator[Event]:
     batch: list[_Step] = []
-    sides: dict[str, _Side] = {}
+    sides = Sides(store)
     # A compaction changes no escalation, so it is no event; what it only pretends to move is one.
     commits = (folding.without_moved(store, commit) for commit in graph.walk(store, revisions, merged=True))
     for step in _steps(commits, cursor):
@@ -180,9 +165,9 @@ def _events(
             continue
         batch.append(step)
         if len(batch) == _AT_ONCE:
-            yield from _told(store, batch, sides, keep)
+            yield from _told(batch, sides, keep)
             batch = []
-    yield from _told(store, batch, sides, keep)
+    yield from _told(batch, sides, keep)
 
 
 def _steps(commits: Iterable[Commit], cursor: Cursor) -> Iterator[_Step]:
@@ -202,56 +187,36 @@ def _steps(commits: Iterable[Commit], cursor: Cursor) -> Iterator[_Step]:
             yield _Step(commit, name, olds[0] if olds else None, news[0] if news else None, cursor)
 
 
-def _told(store: GitStore, steps: Sequence[_Step], sides: dict[str, _Side], keep: Keep) -> Iterator[Event]:
-    """The events of some steps; ``sides`` are those that were read before, by the ids of their blobs."""
-    _learn(store, steps, sides, keep)
+def _told(steps: Sequence[_Step], sides: Sides, keep: Keep) -> Iterator[Event]:
+    missing = sides.learn(
+        {
+            oid: None
+            for step in steps
+            for change in (step.old, step.new)
+            if change
+            for mode, oid in ((change.old_mode, change.old), (change.new_mode, change.new))
+            if oid and mode == _PLAIN
+        },
+        keep,
+    )
+    if missing:
+        raise GitFailed(
+            command="cat-file",
+            words=f"object {missing[0]} is missing from this clone",
+            hint="run `git fetch`",
+        )
     for step in steps:
-        before = _of(sides, step.old.old_mode, step.old.old) if step.old else _Side()
-        after = _of(sides, step.new.new_mode, step.new.new) if step.new else _Side()
+        before = _of(sides, step.old.old_mode, step.old.old) if step.old else Side()
+        after = _of(sides, step.new.new_mode, step.new.new) if step.new else Side()
         for index, happening in enumerate(_happened(step.commit, before, after)):
             yield _event(step, index, happening, before.record, after.record)
 
 
-def _learn(store: GitStore, steps: Sequence[_Step], sides: dict[str, _Side], keep: Keep) -> None:
-    """Read what is not known yet of both sides of some steps."""
-    if len(sides) > _REMEMBERED:
-        # What is forgotten too early is read again.
-        for oid in [*islice(sides, _REMEMBERED // 2)]:
-            del sides[oid]
-    wanted = {
-        oid: None
-        for step in steps
-        for change in (step.old, step.new)
-        if change
-        for mode, oid in ((change.old_mode, change.old), (change.new_mode, change.new))
-        if oid and mode == _PLAIN
-    }
-    unknown = [oid for oid in wanted if oid not in sides]
-    found = store.repository.objects.get(unknown, largest=MAX_BYTES)
-    for oid, blob in zip(unknown, found, strict=True):
-        if blob is None:
-            raise GitFailed(
-                command="cat-file", words=f"object {oid} is missing from this clone", hint="run `git fetch`"
-            )
-        sides[oid] = side = _side(blob.data)
-        if side.record:
-            keep(oid, side.record)
+def _of(sides: Sides, mode: str, oid: str | None) -> Side:
+    return sides.of(oid) if oid and mode == _PLAIN else Side(problem=f"is no plain file (mode {mode})")
 
 
-def _side(data: bytes | None) -> _Side:
-    if data is None:
-        return _Side(problem=f"is larger than {MAX_BYTES // 1024} KiB")
-    try:
-        return _Side(codec.loads(data))
-    except codec.Malformed as error:
-        return _Side(problem=str(error))
-
-
-def _of(sides: dict[str, _Side], mode: str, oid: str | None) -> _Side:
-    return sides[oid] if oid and mode == _PLAIN else _Side(problem=f"is no plain file (mode {mode})")
-
-
-def _happened(commit: Commit, before: _Side, after: _Side) -> tuple[story.Happening, ...]:
+def _happened(commit: Commit, before: Side, after: Side) -> tuple[story.Happening, ...]:
     if after.problem:
         return (story.Happening("unreadable", text=after.problem),)
     if len(commit.parents) > 1:

@@ -16,7 +16,7 @@ from .core.times import to_millis
 from .errors import ShallowClone
 from .store.claims import taken
 from .store.gitstore import GitStore
-from .store.port import Entry, Invalid
+from .store.port import Entry, Invalid, Progress
 from .store.snapshot import GitSnapshot
 
 
@@ -43,13 +43,14 @@ def stats(
     window: Window = ALWAYS,
     rev: str | None = None,
     fetch: bool = False,
+    progress: Progress | None = None,
 ) -> Figures:
     """Count what happened within a window, by groups where asked; see `core.stats` for what each number is.
 
     A record tells most of it; the claims that it does not hold any more come from history.
     Raises BadInput, NotAStore, ShallowClone where history is needed and cut off.
     """
-    store = GitStore(Path(path))
+    store = GitStore(Path(path), progress=progress)
     try:
         snapshot = lookup.snapshot(store, rev, fetch=fetch)
         invalid: list[Invalid] = []

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from . import feed, lookup
-from .answers import Progress
 from .core import query, sweep
 from .core import stats as numbers
 from .core.feed import Event
@@ -22,7 +21,7 @@ from .core.times import to_millis
 from .errors import BadInput
 from .store import layout
 from .store.gitstore import GitStore
-from .store.port import Entry, Invalid
+from .store.port import Entry, Invalid, Progress
 from .store.snapshot import GitSnapshot
 
 # Up to how long a time is told day by day, and week by week; what is longer by months.
@@ -87,12 +86,12 @@ def report(
     """What there is to tell of a store, or of what is routed to one team.
 
     The figures count what happened within the window; without ``period`` its length, or the store's age,
-    decides how long one is. Records are read once, and history once; ``progress`` is told of its commits.
+    decides how long one is. Records are read once, and history once; ``progress`` is told of it.
     Raises BadInput, NotAStore, ShallowClone, GitFailed.
     """
     if team == "":
         raise BadInput(problem="the team to report on is empty")
-    store = GitStore(Path(path))
+    store = GitStore(Path(path), progress=progress)
     try:
         snapshot = lookup.snapshot(store, rev, fetch=fetch)
         place = feed.place(store, snapshot.revision, None)
@@ -118,8 +117,7 @@ def report(
 
         events: dict[str, list[Event]] = defaultdict(list)
         claims: dict[str, dict[str, datetime]] = defaultdict(dict)
-        told = feed.read(store, snapshot.revision, place, keep)
-        for event in _told(store, told, snapshot.revision, progress):
+        for event in feed.read(store, snapshot.revision, place, keep):
             if wanted is None or event.escalation_id in wanted:
                 events[event.escalation_id].append(event)
                 if event.claim:
@@ -177,20 +175,6 @@ def _entries(snapshot: GitSnapshot, known: Mapping[str, Record], invalid: list[I
 def _lean(record: Record) -> Record:
     """A record without what no figure asks for, which is most of it."""
     return record.replace(event_context=None) if record.event_context else record
-
-
-def _told(store: GitStore, events: Iterable[Event], tip: str, progress: Progress | None) -> Iterator[Event]:
-    """The events, with a word on how far they are."""
-    total = len(store.repository.rev_list([tip])) if progress else 0
-    done, commit = 0, ""
-    for event in events:
-        if progress and event.commit != commit:
-            done, commit = done + 1, event.commit
-            progress(done, total)
-        yield event
-    if progress:
-        # Not every commit is about an escalation.
-        progress(total, total)
 
 
 def _concerns(record: Record, window: Window) -> bool:
