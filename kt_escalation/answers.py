@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from .core.model import Record
     from .core.rights import Quorum
     from .core.sweep import Due
-
-#: Told now and then, by work that may last, how much of how much is done.
-Progress = Callable[[int, int], None]
 
 
 class Line(NamedTuple):

@@ -14,7 +14,6 @@ from functools import cached_property
 from itertools import islice
 
 from . import lookup
-from .answers import Progress
 from .core import compaction, rights, signatures, story, verify
 from .core.compaction import Folding
 from .core.model import Record
@@ -30,7 +29,7 @@ from .store.gitstore import GitStore
 from .store.graph import Change, Commit
 from .store.message import MAX_NAMED
 from .store.objects import REQUESTS_AT_ONCE, Object
-from .store.port import Entry
+from .store.port import Entry, Progress
 from .store.snapshot import GitSnapshot
 
 _PLAIN = "100644"
@@ -214,7 +213,7 @@ class Audit:
             if len(self._unchecked) >= _SIGNATURES_AT_ONCE:
                 yield from self._check_signatures()
             if progress is not None:
-                progress(self.tally.commits, self._shape.count)
+                progress("judging commits", self.tally.commits, self._shape.count)
         yield from self._check_signatures()
         yield from self._other_starts()
         for offences in self._pending.values():

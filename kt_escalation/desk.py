@@ -41,7 +41,7 @@ from .landing import Lander, Plan
 from .shelf import LOCK_TIMEOUT, RETRY_TIMEOUT, Shelf
 from .store.gitstore import GitStore
 from .store.message import Message
-from .store.port import Change, Entry, Invalid, Port, Snapshot
+from .store.port import Change, Entry, Invalid, Port, Progress, Snapshot, told
 from .store.snapshot import GitSnapshot
 
 if TYPE_CHECKING:
@@ -81,9 +81,13 @@ class Store(Shelf):
         lock_timeout: float = LOCK_TIMEOUT,
         retry_timeout: float = RETRY_TIMEOUT,
         follow_checkout: bool = True,
+        progress: Progress | None = None,
     ) -> None:
         super().__init__(port, clock=clock, lock_timeout=lock_timeout, retry_timeout=retry_timeout)
-        self._lander = Lander(port, self._clock, self._lock_timeout, self._retry_timeout, follow_checkout)
+        self._progress = progress
+        self._lander = Lander(
+            port, self._clock, self._lock_timeout, self._retry_timeout, follow_checkout, progress
+        )
 
     @classmethod
     def open(
@@ -94,19 +98,22 @@ class Store(Shelf):
         lock_timeout: float = LOCK_TIMEOUT,
         retry_timeout: float = RETRY_TIMEOUT,
         follow_checkout: bool = True,
+        progress: Progress | None = None,
     ) -> Store:
         """Open the store in the repository that holds ``path``.
 
         Timeouts are in seconds. ``follow_checkout=False`` leaves the checkout where it is until
-        `follow` is called. ``clock`` gives the time, for tests.
+        `follow` is called. ``clock`` gives the time, for tests. ``progress`` is told, by what lasts, what is
+        being done and how much of how much of it is.
         Raises NotAStore, GitFailed, BadInput.
         """
         return cls(
-            GitStore(Path(path)),
+            GitStore(Path(path), progress=progress),
             clock=clock,
             lock_timeout=lock_timeout,
             retry_timeout=retry_timeout,
             follow_checkout=follow_checkout,
+            progress=progress,
         )
 
     @staticmethod
@@ -352,7 +359,7 @@ class Store(Shelf):
             new: dict[str, Record] = {}
             had: dict[str, Record] = {}
             lines, failed = [], []
-            for number, item, randomness in wanted:
+            for number, item, randomness in told(self._progress, "raising", wanted, len(wanted)):
                 try:
                     if item is None:
                         lines.append(Line(number))
@@ -826,10 +833,16 @@ class Store(Shelf):
         done = Result((), snapshot.revision, False) if dry_run else self._lander.land(decide, partial=False)
         return Compacted(found.months, found.paths, found.left, found.more, done)
 
-    def wait(self, escalation_id: str, timeout: float | None = None) -> Found:
+    def wait(
+        self,
+        escalation_id: str,
+        timeout: float | None = None,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> Found:
         """Wait until an escalation is resolved, asking the remote again and again; may run in a thread.
 
-        ``timeout`` is in seconds, None for ever. The pauses grow from half a second to fifteen.
+        ``timeout`` is in seconds, None for ever. The pauses grow from half a second to fifteen. ``tell`` gets
+        a line about what is waited for, and whenever that changes.
         What is given back was decided by steps that `verify` has nothing against.
         Raises NotFound, WaitTimeout, IllegalRecord, ShallowClone, and RemoteUnreachable where the remote
         never answered.
@@ -839,13 +852,20 @@ class Store(Shelf):
         if isinstance(self._port, GitStore):
             lifeline.require_history(self._port)
         end = None if timeout is None else time.monotonic() + timeout
-        pause, last = feed.FIRST_POLL, None
+        pause, last, told_last = feed.FIRST_POLL, None, ""
         while True:
             try:
                 last = self.get(escalation_id, fetch=True)
                 if last.record.resolution is not None:
                     self._require_legal(last)
                     return last
+                holder = f" by {last.record.claim.claimed_by}" if last.record.claim else ""
+                line = (
+                    f"{last.record.escalation_id} is {last.record.status}{holder}; waiting for the decision"
+                )
+                if line != told_last:
+                    tell(line)
+                    told_last = line
             except (RemoteUnreachable, LockTimeout):
                 # The network may come and go while somebody thinks; only a first failure is told.
                 if last is None:
@@ -913,7 +933,7 @@ class Store(Shelf):
             changes: list[Change] = []
             records: list[Record] = []
             failed: list[Failure] = []
-            for name in wanted:
+            for name in told(self._progress, "deciding", wanted, len(wanted)):
                 try:
                     entry = lookup.entry(snapshot, name)
                     after = transitions.require_fit(step(snapshot, act, entry, len(changes)))

@@ -32,6 +32,7 @@ from .errors import NotAStore, ShallowClone
 from .store import graph, history, layout
 from .store.gitstore import GitStore
 from .store.objects import FILE
+from .store.port import Progress
 from .store.snapshot import GitSnapshot
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", re.ASCII)
@@ -61,6 +62,7 @@ def evidence(
     minimal: bool = False,
     rev: str | None = None,
     fetch: bool = False,
+    progress: Progress | None = None,
 ) -> Evidence:
     """Write all that is known of some escalations, and of those that they reopen or that reopen them.
 
@@ -68,7 +70,7 @@ def evidence(
     the same texts everywhere; a pack's bytes are git's own affair.
     Raises NotFound, AmbiguousId, BadInput, NotAStore, ShallowClone, GitFailed.
     """
-    store = GitStore(Path(path))
+    store = GitStore(Path(path), progress=progress)
     try:
         if store.repository.is_shallow:
             raise ShallowClone(where=str(path))

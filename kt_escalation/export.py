@@ -16,7 +16,7 @@ from . import lookup
 from .core import table
 from .store.gitstore import GitStore
 from .store.objects import SUBMODULE
-from .store.port import Entry, Invalid
+from .store.port import Entry, Invalid, Progress
 from .store.snapshot import GitSnapshot
 
 Format = Literal["jsonl", "csv"]
@@ -48,13 +48,14 @@ def export(
     *,
     rev: str | None = None,
     fetch: bool = False,
+    progress: Progress | None = None,
 ) -> Exported:
     """Write every escalation at one commit, open and resolved, one by one in the order of `git ls-tree -r`.
 
     A file that cannot be read is a row as well, with what is wrong with it. The same commit gives the
     same bytes everywhere. Raises BadInput, NotAStore, GitFailed, and with ``fetch`` what fetching raises.
     """
-    store = GitStore(Path(path))
+    store = GitStore(Path(path), progress=progress)
     try:
         return _written(lookup.snapshot(store, rev, fetch=fetch), out, form)
     finally:

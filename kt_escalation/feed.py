@@ -11,11 +11,11 @@ from datetime import datetime
 from .core import story
 from .core.feed import Cursor, Event
 from .core.model import Record
-from .core.words import MAX_BYTES
 from .errors import BadInput, GitFailed, LockTimeout, NotInHistory, RemoteUnreachable, ShallowClone
-from .store import codec, folding, graph, layout
+from .store import folding, graph, layout
 from .store.gitstore import GitStore
 from .store.graph import Change, Commit
+from .store.history import Keep, Side, Sides
 
 # How many records' files are read from git in one go, however many a commit has.
 _AT_ONCE = 100
@@ -35,15 +35,7 @@ class Place:
     not_before: datetime | None = None
 
 
-@dataclass(frozen=True)
-class _Side:
-    """A record on one side of a commit, or why it cannot be read."""
-
-    record: Record | None = None
-    problem: str | None = None
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Step:
     """What one commit changed of one escalation, with the place after the whole commit."""
 
@@ -89,9 +81,10 @@ def _require(store: GitStore, tip: str, cursor: Cursor) -> None:
             raise NotInHistory(commit=head, tip=tip)
 
 
-def read(store: GitStore, tip: str, place: Place) -> Iterator[Event]:
+def read(store: GitStore, tip: str, place: Place, keep: Keep = lambda _, __: None) -> Iterator[Event]:
     """The events of ``tip``'s history after a place, parents before children, in constant memory.
 
+    ``keep`` is handed each record that is read on the way.
     Raises GitFailed where history or a file of it cannot be read; nothing is passed over.
     """
     cursor = place.cursor
@@ -99,11 +92,11 @@ def read(store: GitStore, tip: str, place: Place) -> Iterator[Event]:
         # The commit that was told in part comes first: no later place could say so of it.
         last = cursor.heads[-1]
         whole = Cursor(cursor.heads)
-        for event in _events(store, [last, f"^{last}^@"], whole):
+        for event in _events(store, [last, f"^{last}^@"], whole, keep=keep):
             if (event.escalation_id, event.index) > cursor.within:
                 yield event
         cursor = whole
-    yield from _events(store, [tip, *(f"^{head}" for head in cursor.heads)], cursor, place.not_before)
+    yield from _events(store, [tip, *(f"^{head}" for head in cursor.heads)], cursor, place.not_before, keep)
 
 
 def follow(
@@ -157,9 +150,14 @@ def follow(
 
 
 def _events(
-    store: GitStore, revisions: Sequence[str], cursor: Cursor, not_before: datetime | None = None
+    store: GitStore,
+    revisions: Sequence[str],
+    cursor: Cursor,
+    not_before: datetime | None = None,
+    keep: Keep = lambda _, __: None,
 ) -> Iterator[Event]:
     batch: list[_Step] = []
+    sides = Sides(store)
     # A compaction changes no escalation, so it is no event; what it only pretends to move is one.
     commits = (folding.without_moved(store, commit) for commit in graph.walk(store, revisions, merged=True))
     for step in _steps(commits, cursor):
@@ -167,9 +165,9 @@ def _events(
             continue
         batch.append(step)
         if len(batch) == _AT_ONCE:
-            yield from _told(store, batch)
+            yield from _told(batch, sides, keep)
             batch = []
-    yield from _told(store, batch)
+    yield from _told(batch, sides, keep)
 
 
 def _steps(commits: Iterable[Commit], cursor: Cursor) -> Iterator[_Step]:
@@ -189,45 +187,36 @@ def _steps(commits: Iterable[Commit], cursor: Cursor) -> Iterator[_Step]:
             yield _Step(commit, name, olds[0] if olds else None, news[0] if news else None, cursor)
 
 
-def _told(store: GitStore, steps: Sequence[_Step]) -> Iterator[Event]:
-    wanted = {
-        oid
-        for step in steps
-        for change in (step.old, step.new)
-        if change
-        for mode, oid in ((change.old_mode, change.old), (change.new_mode, change.new))
-        if oid and mode == _PLAIN
-    }
-    ordered = sorted(wanted)
-    found = store.repository.objects.get(ordered, largest=MAX_BYTES)
-    read: dict[str, _Side] = {}
-    for oid, blob in zip(ordered, found, strict=True):
-        if blob is None:
-            raise GitFailed(
-                command="cat-file", words=f"object {oid} is missing from this clone", hint="run `git fetch`"
-            )
-        read[oid] = _side(blob.data)
+def _told(steps: Sequence[_Step], sides: Sides, keep: Keep) -> Iterator[Event]:
+    missing = sides.learn(
+        {
+            oid: None
+            for step in steps
+            for change in (step.old, step.new)
+            if change
+            for mode, oid in ((change.old_mode, change.old), (change.new_mode, change.new))
+            if oid and mode == _PLAIN
+        },
+        keep,
+    )
+    if missing:
+        raise GitFailed(
+            command="cat-file",
+            words=f"object {missing[0]} is missing from this clone",
+            hint="run `git fetch`",
+        )
     for step in steps:
-        before = _of(read, step.old.old_mode, step.old.old) if step.old else _Side()
-        after = _of(read, step.new.new_mode, step.new.new) if step.new else _Side()
+        before = _of(sides, step.old.old_mode, step.old.old) if step.old else Side()
+        after = _of(sides, step.new.new_mode, step.new.new) if step.new else Side()
         for index, happening in enumerate(_happened(step.commit, before, after)):
             yield _event(step, index, happening, before.record, after.record)
 
 
-def _side(data: bytes | None) -> _Side:
-    if data is None:
-        return _Side(problem=f"is larger than {MAX_BYTES // 1024} KiB")
-    try:
-        return _Side(codec.loads(data))
-    except codec.Malformed as error:
-        return _Side(problem=str(error))
+def _of(sides: Sides, mode: str, oid: str | None) -> Side:
+    return sides.of(oid) if oid and mode == _PLAIN else Side(problem=f"is no plain file (mode {mode})")
 
 
-def _of(read: dict[str, _Side], mode: str, oid: str | None) -> _Side:
-    return read[oid] if oid and mode == _PLAIN else _Side(problem=f"is no plain file (mode {mode})")
-
-
-def _happened(commit: Commit, before: _Side, after: _Side) -> tuple[story.Happening, ...]:
+def _happened(commit: Commit, before: Side, after: Side) -> tuple[story.Happening, ...]:
     if after.problem:
         return (story.Happening("unreadable", text=after.problem),)
     if len(commit.parents) > 1:

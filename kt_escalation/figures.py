@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,9 +14,9 @@ from .core.policies import assemble
 from .core.stats import ALWAYS, By, Period, ReviewerRow, Row, Window
 from .core.times import to_millis
 from .errors import ShallowClone
-from .store import claims
+from .store.claims import taken
 from .store.gitstore import GitStore
-from .store.port import Entry, Invalid
+from .store.port import Entry, Invalid, Progress
 from .store.snapshot import GitSnapshot
 
 
@@ -43,31 +43,41 @@ def stats(
     window: Window = ALWAYS,
     rev: str | None = None,
     fetch: bool = False,
+    progress: Progress | None = None,
 ) -> Figures:
     """Count what happened within a window, by groups where asked; see `core.stats` for what each number is.
 
     A record tells most of it; the claims that it does not hold any more come from history.
     Raises BadInput, NotAStore, ShallowClone where history is needed and cut off.
     """
-    store = GitStore(Path(path))
+    store = GitStore(Path(path), progress=progress)
     try:
         snapshot = lookup.snapshot(store, rev, fetch=fetch)
         invalid: list[Invalid] = []
-        wanted = {e.record.escalation_id for e in _entries(snapshot, invalid) if numbers.untold(e.record)}
-        if wanted and store.repository.is_shallow:
-            raise ShallowClone(where=str(path))
+        claims: dict[str, Mapping[str, datetime]] = {}
         tally = numbers.Tally(
             assemble(*snapshot.policies()),
             to_millis(now),
-            claims.taken(store, snapshot.revision, wanted) if wanted else {},
+            claims,
             lambda name: lookup.record_of(snapshot, name),
-            by=by,
+            by=(by,) if by else (),
             period=period,
             window=window,
         )
-        for entry in _entries(snapshot, []):
-            tally.add(entry.record)
-        rows = tally.reviewers if by == "reviewer" else tally.rows
+        untold = set()
+        for entry in _entries(snapshot, invalid):
+            if numbers.untold(entry.record):
+                untold.add(entry.record.escalation_id)
+            else:
+                tally.add(entry.record)
+        if untold:
+            if store.repository.is_shallow:
+                raise ShallowClone(where=str(path))
+            claims.update(taken(store, snapshot.revision, untold))
+            for entry in _entries(snapshot, []):
+                if entry.record.escalation_id in untold:
+                    tally.add(entry.record)
+        rows = tally.reviewers if by == "reviewer" else tally.rows(by) if by else ()
         kind = period if by == "period" else None
         return Figures(snapshot.revision, now, window, by, kind, tally.total, rows, tuple(invalid))
     finally:

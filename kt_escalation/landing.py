@@ -38,6 +38,7 @@ from .store.port import (
     Author,
     Change,
     Port,
+    Progress,
     Proposal,
     Snapshot,
     Stale,
@@ -84,6 +85,7 @@ class Lander:
     lock_timeout: float
     retry_timeout: float
     follow_checkout: bool
+    progress: Progress | None = None
     #: The last commit that was landed; a crash report names it.
     landed: str | None = None
 
@@ -169,6 +171,11 @@ class Lander:
                         raise
                 if time.monotonic() >= end:
                     raise RetriesExhausted(attempts=attempts, seconds=self.retry_timeout)
+                if self.progress:
+                    waited = self.retry_timeout - (end - time.monotonic())
+                    self.progress(
+                        "others were first; trying again", int(waited * 10), int(self.retry_timeout * 10)
+                    )
                 _pause(attempts, time.monotonic() - began, end)
         except OutcomeUnknown:
             raise

@@ -15,7 +15,7 @@ from .core.policies_file import Fault
 from .core.routing import Tried
 from .errors import BadInput
 from .store.gitstore import GitStore
-from .store.port import Entry
+from .store.port import Entry, Progress
 from .store.worktree import policy_files
 
 
@@ -95,14 +95,18 @@ def explain(policies: Policies, keys: Mapping[str, str | None]) -> Explanation:
 
 
 def replay(
-    path: str | os.PathLike[str], policies: Policies, since: datetime | None = None, rev: str | None = None
+    path: str | os.PathLike[str],
+    policies: Policies,
+    since: datetime | None = None,
+    rev: str | None = None,
+    progress: Progress | None = None,
 ) -> tuple[int, tuple[Moved, ...]]:
     """Route past escalations by other policies: how many were looked at, and which would have moved.
 
     They are held against the store's own policies as they are now, so that the difference is the
     change's alone. What the gateway itself had routed is left out: no policy decides it.
     """
-    store = GitStore(Path(path))
+    store = GitStore(Path(path), progress=progress)
     try:
         snapshot = store.read(rev)
         current = assemble(*snapshot.policies())

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from . import feed, lookup
-from .answers import Progress
 from .core import query, sweep
 from .core import stats as numbers
 from .core.feed import Event
 from .core.model import Record
 from .core.policies import assemble
 from .core.row import Row, row_of
-from .core.stats import ALWAYS, By, Period, ReviewerRow, Tally, Window
+from .core.stats import ALWAYS, Period, ReviewerRow, Tally, Window
 from .core.times import to_millis
 from .errors import BadInput
 from .store import layout
 from .store.gitstore import GitStore
-from .store.port import Entry, Invalid
+from .store.port import Entry, Invalid, Progress
 from .store.snapshot import GitSnapshot
 
 # Up to how long a time is told day by day, and week by week; what is longer by months.
@@ -86,48 +86,60 @@ def report(
     """What there is to tell of a store, or of what is routed to one team.
 
     The figures count what happened within the window; without ``period`` its length, or the store's age,
-    decides how long one is. Records are read once, and history once; ``progress`` is told of its commits.
+    decides how long one is. Records are read once, and history once; ``progress`` is told of it.
     Raises BadInput, NotAStore, ShallowClone, GitFailed.
     """
     if team == "":
         raise BadInput(problem="the team to report on is empty")
-    store = GitStore(Path(path))
+    store = GitStore(Path(path), progress=progress)
     try:
         snapshot = lookup.snapshot(store, rev, fetch=fetch)
         place = feed.place(store, snapshot.revision, None)
         invalid: list[Invalid] = []
-        found = [
-            entry
-            for entry in _entries(snapshot, invalid)
-            if (team is None or entry.record.route.team_id == team) and _concerns(entry.record, window)
-        ]
-        policies = assemble(*snapshot.policies())
-        records = [entry.record for entry in found]
-        events: dict[str, list[Event]] = {record.escalation_id: [] for record in records}
-        claims: dict[str, dict[str, datetime]] = {record.escalation_id: {} for record in records}
-        for event in _told(store, feed.read(store, snapshot.revision, place), snapshot.revision, progress):
-            if event.escalation_id in events:
+        # The last state of each that was read, with its blob.
+        read: dict[str, tuple[str, Record]] = {}
+
+        def entries() -> list[Entry]:
+            return [
+                entry
+                for entry in _entries(snapshot, dict(read.values()), invalid)
+                if (team is None or entry.record.route.team_id == team) and _concerns(entry.record, window)
+            ]
+
+        # Where all is asked for, what stands at the end is taken from history, in which it is read anyway;
+        # else nothing is kept of what happened to the others.
+        found = entries() if team is not None or window != ALWAYS else None
+        wanted = None if found is None else {entry.record.escalation_id for entry in found}
+
+        def keep(blob: str, record: Record) -> None:
+            if wanted is None:
+                read[record.escalation_id] = blob, _lean(record)
+
+        events: dict[str, list[Event]] = defaultdict(list)
+        claims: dict[str, dict[str, datetime]] = defaultdict(dict)
+        for event in feed.read(store, snapshot.revision, place, keep):
+            if wanted is None or event.escalation_id in wanted:
                 events[event.escalation_id].append(event)
                 if event.claim:
                     claims[event.escalation_id].setdefault(event.claim.claim_id, event.claim.claimed_at)
+        if found is None:
+            found = entries()
+        policies = assemble(*snapshot.policies())
+        records = [entry.record for entry in found]
         period = period or _period(records, window, now)
-        known = {record.escalation_id: record for record in records}
+        by_id = {record.escalation_id: record for record in records}
 
-        def tally(by: By) -> Tally:
-            made = Tally(
-                policies,
-                to_millis(now),
-                claims,
-                lambda name: known.get(name) or lookup.record_of(snapshot, name),
-                by=by,
-                period=period,
-                window=window,
-            )
-            for record in records:
-                made.add(record)
-            return made
-
-        by_period = tally("period")
+        tally = Tally(
+            policies,
+            to_millis(now),
+            claims,
+            lambda name: by_id.get(name) or lookup.record_of(snapshot, name),
+            by=("period", "team", "policy", "model"),
+            period=period,
+            window=window,
+        )
+        for record in records:
+            tally.add(record)
         cases = [
             _case(entry, sweep.overdue(entry.record, policies, now), events[entry.record.escalation_id])
             for entry in found
@@ -138,12 +150,12 @@ def report(
             window,
             team,
             period,
-            by_period.total,
-            _every_period(by_period.rows, period, min(now, window.until or now)),
-            tally("team").rows,
-            tally("policy").rows,
-            tally("model").rows,
-            tally("reviewer").reviewers,
+            tally.total,
+            _every_period(tally.rows("period"), period, min(now, window.until or now)),
+            tally.rows("team"),
+            tally.rows("policy"),
+            tally.rows("model"),
+            tally.reviewers,
             _in_order(cases),
             tuple(invalid),
         )
@@ -151,27 +163,18 @@ def report(
         store.close()
 
 
-def _entries(snapshot: GitSnapshot, invalid: list[Invalid]) -> Iterable[Entry]:
+def _entries(snapshot: GitSnapshot, known: Mapping[str, Record], invalid: list[Invalid]) -> Iterator[Entry]:
     """Every record without what no figure asks for; what cannot be read is put aside."""
-    for _, _, item in snapshot.everything():
+    for _, _, item in snapshot.everything(known):
         if isinstance(item, Entry):
-            yield Entry(item.record.replace(event_context=None), item.path, item.blob)
+            yield Entry(_lean(item.record), item.path, item.blob)
         elif isinstance(item, Invalid):
             invalid.append(item)
 
 
-def _told(store: GitStore, events: Iterable[Event], tip: str, progress: Progress | None) -> Iterator[Event]:
-    """The events, with a word on how far they are."""
-    total = len(store.repository.rev_list([tip])) if progress else 0
-    done, commit = 0, ""
-    for event in events:
-        if progress and event.commit != commit:
-            done, commit = done + 1, event.commit
-            progress(done, total)
-        yield event
-    if progress:
-        # Not every commit is about an escalation.
-        progress(total, total)
+def _lean(record: Record) -> Record:
+    """A record without what no figure asks for, which is most of it."""
+    return record.replace(event_context=None) if record.event_context else record
 
 
 def _concerns(record: Record, window: Window) -> bool:

@@ -18,7 +18,7 @@ from .core.query import Page, Query
 from .core.row import Row
 from .core.times import to_millis
 from .store.gitstore import GitStore
-from .store.port import Invalid, Port, Snapshot
+from .store.port import Invalid, Port, Progress, Snapshot
 
 if TYPE_CHECKING:
     from typing import Self
@@ -61,9 +61,9 @@ class Shelf:
         self._retry_timeout = min(retry_timeout, LONGEST_WAIT)
 
     @classmethod
-    def at(cls, path: str | os.PathLike[str]) -> Self:
+    def at(cls, path: str | os.PathLike[str], progress: Progress | None = None) -> Self:
         """The store in the repository that holds ``path``. Raises NotAStore, GitFailed, BadInput."""
-        return cls(GitStore(Path(path)))
+        return cls(GitStore(Path(path), progress=progress))
 
     def close(self) -> None:
         """End the helper process that reads git objects; the store may be used again afterwards."""

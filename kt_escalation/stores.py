@@ -17,7 +17,7 @@ from .core.row import Row
 from .errors import BadInput, Interrupted, KtError, NotAStore, NothingToClaim, OutcomeUnknown
 from .shelf import Rows, Shelf
 from .store import git
-from .store.port import Invalid
+from .store.port import Invalid, Progress
 
 if TYPE_CHECKING:
     from .answers import Result
@@ -86,15 +86,25 @@ def is_in_one(folder: str) -> bool:
     return True
 
 
-def one(path: str, wanted: Query, *, rev: str | None, fetch: bool, whole: bool) -> Listing:
+def one(
+    path: str, wanted: Query, *, rev: str | None, fetch: bool, whole: bool, progress: Progress | None = None
+) -> Listing:
     """The page of one store, which is not named in it. Raises as `Shelf.rows`."""
-    with Shelf.at(path) as shelf:
+    with Shelf.at(path, progress) as shelf:
         found = shelf.rows(wanted, rev=rev, fetch=fetch)
         rows = _listed(None, found, whole)
     return Listing(rows, found.page.next_cursor, [(None, item) for item in found.invalid])
 
 
-def several(paths: Iterable[str], wanted: Query, *, rev: str | None, fetch: bool, whole: bool) -> Listing:
+def several(
+    paths: Iterable[str],
+    wanted: Query,
+    *,
+    rev: str | None,
+    fetch: bool,
+    whole: bool,
+    progress: Progress | None = None,
+) -> Listing:
     """The page that is asked for over all stores, with ``whole`` its records as plain values.
 
     Raises BadInput for a query that no store could answer.
@@ -106,7 +116,7 @@ def several(paths: Iterable[str], wanted: Query, *, rev: str | None, fetch: bool
     faults: list[Fault] = []
     for place, path in enumerate(paths):
         try:
-            with Shelf.at(path) as shelf:
+            with Shelf.at(path, progress) as shelf:
                 found = shelf.rows(replace(wanted, place=(place,)), rev=rev, fetch=fetch)
                 rows = _listed(path, found, whole)
         except KtError as error:

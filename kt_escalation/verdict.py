@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 from . import lifeline, lookup
-from .answers import Progress
 from .audit import Audit, Offence, Standard
 from .core import signatures
 from .core.policies_file import WAIVERS
@@ -24,7 +23,7 @@ from .store import graph, layout, notebook, server_hook
 from .store.gitstore import GitStore
 from .store.graph import Commit
 from .store.notebook import Verified
-from .store.port import PROPOSALS, Entry
+from .store.port import PROPOSALS, Entry, Progress
 from .store.snapshot import GitSnapshot, root_of
 
 #: How long the remote may take to say which branch is the store's, in seconds.

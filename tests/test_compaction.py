@@ -27,7 +27,7 @@ from kt_escalation.core import compaction
 from kt_escalation.core.compaction import MAX_ARCHIVE, Member
 from kt_escalation.core.query import Query
 from kt_escalation.errors import BadInput
-from kt_escalation.store import gitstore
+from kt_escalation.store import snapshot
 from kt_escalation.store.faults import POINTS, VARIABLE
 
 JANUARY, MARCH = "queue/resolved/2024/01", "queue/resolved/2024/03"
@@ -932,7 +932,7 @@ def test_what_only_an_archive_holds_is_listed_also_by_who_cannot_remember_it(
     clone = past.path.parent / "clone"
     address = past.path.as_uri()
     git("clone", "--quiet", "--single-branch", "-b", "new", address, str(clone), cwd=past.path.parent)
-    monkeypatch.setattr(gitstore, "_REMEMBERED", 1)
+    monkeypatch.setattr(snapshot, "_REMEMBERED", 1)
     with Store.open(clone) as store:
         found = store.list(Query(statuses=frozenset({"queued", "claimed", "resolved"})))
     assert [record.as_dict() for record in found.records] == listed and found.invalid == ()

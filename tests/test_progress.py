@@ -9,10 +9,12 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
 import pytest
+from filelock import FileLock
 from forge import Forge, identity
 from lab import Ran, git, kt
 
@@ -23,6 +25,9 @@ STEPS = 5
 # kt as it is, but for how long it waits before it shows anything.
 _KT = "import sys; from kt_escalation.cli import main_escalation, progress; progress.PATIENCE = {}; sys.exit(main_escalation())"
 BAR = "judging commits  ["
+READING = "reading escalations  ["
+#: More than are read at a time, so that what is read is told in parts.
+WAITING = 600
 
 
 @pytest.fixture(scope="module")
@@ -41,14 +46,38 @@ def long_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return store.path
 
 
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store in which more wait than are read at a time."""
+    store = tmp_path_factory.mktemp("many")
+    git("init", "--quiet", cwd=store)
+    for key, value in (("user.name", "Gateway"), ("user.email", "gateway@example.com")):
+        git("config", key, value, cwd=store)
+    assert kt("init", cwd=store).code == 0
+    lines = (f'{{"request_id": "r{n}", "reason_code": "x.y"}}\n' for n in range(WAITING))
+    (store / ".git/batch").write_text("".join(lines))
+    assert kt("raise", "--batch", ".git/batch", cwd=store).code == 0
+    return store
+
+
 def kt_at_a_terminal(
-    *args: str, cwd: Path, patience: float = 0, until: str | None = None, **env: str
+    *args: str,
+    cwd: Path,
+    patience: float = 0,
+    until: str | None = None,
+    then: Callable[[], object] | None = None,
+    file: Path | None = None,
+    **env: str,
 ) -> tuple[Ran, bool]:
     """Run kt with a terminal as its stdin and stderr, and a pipe as its stdout; whether the cursor is left shown.
 
-    When ``until`` has been read there, ^C is typed.
+    When ``until`` has been read there, ``then`` is done, without it ^C is typed. ``file`` becomes its stdout
+    in place of the pipe.
     """
     out_end, out = os.pipe()
+    if file:
+        os.close(out)
+        out = os.open(file, os.O_WRONLY | os.O_CREAT)
     pid, terminal = pty.fork()
     if pid == 0:
         os.dup2(out, 1)
@@ -64,7 +93,7 @@ def kt_at_a_terminal(
         shown += chunk
         if until is not None and until.encode() in shown:
             until = None
-            os.write(terminal, b"\x03")
+            then() if then else os.write(terminal, b"\x03")
     os.close(terminal)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     reader.join()
@@ -148,3 +177,68 @@ def test_it_is_left_in_order_by_an_interrupt(long_store: Path, tmp_path: Path) -
     assert (ran.code, ran.out, cursor_is_back) == (130, "", True)
     *bar, last, end = ran.err.split("\r\n")
     assert BAR in "".join(bar) and end == "" and last == "kt: interrupted"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(["list"], id="the first list"),
+        pytest.param(["stats"], id="stats"),
+        pytest.param(["export", "-o", ".git/out"], id="export"),
+        pytest.param(["doctor"], id="doctor"),
+        pytest.param(["report", "-o", ".git/out"], id="report"),
+        pytest.param(["sweep", "--dry-run"], id="sweep"),
+    ],
+)
+def test_reading_many_shows_a_bar_and_what_is_printed_is_the_same(many: Path, command: list[str]) -> None:
+    shutil.rmtree(many / ".git/kt", ignore_errors=True)
+    ran, cursor_is_back = kt_at_a_terminal(*command, cwd=many)
+    assert READING in ran.err and "100%" in ran.err and cursor_is_back
+    plain = kt(*command, cwd=many)
+    assert (ran.code, len(ran.out.splitlines())) == (plain.code, len(plain.out.splitlines()))
+    assert READING not in plain.err
+
+
+def test_writing_many_shows_each_part_of_the_work(many: Path, tmp_path: Path) -> None:
+    git("clone", "--quiet", "--bare", str(many), "remote", cwd=tmp_path)
+    git("clone", "--quiet", "remote", "store", cwd=tmp_path)
+    batch = (many / ".git/batch").read_text().replace(': "r', ': "s')
+    (tmp_path / "batch").write_text(batch)
+    who = identity("gateway")
+    ran, cursor_is_back = kt_at_a_terminal("raise", "--batch", "../batch", cwd=tmp_path / "store", **who)
+    assert (ran.code, cursor_is_back) == (0, True)
+    assert re.findall("(raising|writing escalations)  .*100%", ran.err) == ["raising", "writing escalations"]
+    assert ran.err.endswith(
+        f"kt: {WAITING} changed in commit {git('rev-parse', 'main', cwd=tmp_path / 'remote')[:12]}\r\n"
+    )
+
+
+def test_what_is_printed_while_it_is_read_has_no_bar_in_it_but_a_file_may_have_one_beside(
+    long_store: Path, tmp_path: Path
+) -> None:
+    into_a_pipe, _ = kt_at_a_terminal("events", cwd=long_store)
+    assert (into_a_pipe.err, len(into_a_pipe.out.splitlines())) == ("", STEPS)
+    into_a_file, cursor_is_back = kt_at_a_terminal("events", cwd=long_store, file=tmp_path / "events")
+    assert "reading history  [" in into_a_file.err and cursor_is_back
+    assert (tmp_path / "events").read_text() == into_a_pipe.out
+
+
+def test_who_waits_for_another_kt_is_told_so(many: Path) -> None:
+    lock = FileLock(many / ".git/kt/lock")
+    lock.acquire()
+    ran, cursor_is_back = kt_at_a_terminal(
+        "claim",
+        "--id",
+        "esc_r1",
+        cwd=many,
+        until="waiting for another kt in this clone  [",
+        then=lock.release,
+    )
+    assert (ran.code, cursor_is_back) == (0, True)
+
+
+def test_who_waits_for_a_decision_is_told_for_which_and_may_leave(many: Path) -> None:
+    told = "kt: esc_r2 is queued; waiting for the decision"
+    ran, _ = kt_at_a_terminal("wait", "--id", "esc_r2", cwd=many, until=told)
+    assert (ran.code, ran.out, ran.err.count(told)) == (130, "", 1)
+    assert ran.err.endswith("kt: interrupted\r\n")

@@ -87,7 +87,7 @@ def tally(
     **more: Any,
 ) -> Tally:
     known = {one.escalation_id: one for one in found}
-    made = Tally(policies, at(now), claims or {}, known.get, by=by, **more)
+    made = Tally(policies, at(now), claims or {}, known.get, by=(by,) if by else (), **more)
     for one in found:
         made.add(one)
     return made
@@ -210,26 +210,29 @@ def test_groups_by_team_policy_and_model() -> None:
         decided("b", "bob", 1, 2, route=legal, model="m2"),
         record("c", model="m1"),
     ]
-    assert [(row.key, row.raised, row.resolved) for row in tally(found, by="team").rows] == [
+    assert [(row.key, row.raised, row.resolved) for row in tally(found, by="team").rows("team")] == [
         ("legal", 2, 1),
         (None, 1, 0),
     ]
-    assert [(row.key, row.raised) for row in tally(found, by="model").rows] == [("m1", 2), ("m2", 1)]
-    assert [(row.key, row.raised) for row in tally(found, by="policy").rows] == [("pii", 1), (None, 2)]
+    assert [(row.key, row.raised) for row in tally(found, by="model").rows("model")] == [("m1", 2), ("m2", 1)]
+    assert [(row.key, row.raised) for row in tally(found, by="policy").rows("policy")] == [
+        ("pii", 1),
+        (None, 2),
+    ]
 
 
 def test_each_number_counts_in_the_period_in_which_it_happened() -> None:
     days = 24 * 60
     one = decided("a", "bob", 8 * days, 40 * days)
-    by_month = {row.key: row for row in tally([one], by="period").rows}
+    by_month = {row.key: row for row in tally([one], by="period").rows("period")}
     assert {key: (row.raised, row.time_to_claim.count, row.resolved) for key, row in by_month.items()} == {
         "2026-11": (1, 0, 0),
         "2026-12": (0, 1, 0),
         "2027-01": (0, 0, 1),
     }
-    weeks = [row.key for row in tally([one], by="period", period="week").rows]
+    weeks = [row.key for row in tally([one], by="period", period="week").rows("period")]
     assert weeks == ["2026-W48", "2026-W49", "2026-W53"]
-    assert tally([one], by="period", period="day").rows[0].key == "2026-11-23"
+    assert tally([one], by="period", period="day").rows("period")[0].key == "2026-11-23"
 
 
 def test_a_window_holds_its_beginning_and_not_its_end() -> None:
@@ -246,10 +249,10 @@ def test_a_window_holds_its_beginning_and_not_its_end() -> None:
 def test_groups_add_up_to_the_total(found: list[Record], by: By) -> None:
     made = tally(found, by=by)
     for name in ("raised", "resolved", "open", "overdue", "second_reviews", "reopened", "reversals"):
-        assert sum(getattr(row, name) for row in made.rows) == getattr(made.total, name)
+        assert sum(getattr(row, name) for row in made.rows(by)) == getattr(made.total, name)
     assert made.total.raised == len(found)
     assert sum(made.total.outcomes.values()) == made.total.resolved
-    assert sum(row.time_to_claim.count for row in made.rows) == made.total.time_to_claim.count
+    assert sum(row.time_to_claim.count for row in made.rows(by)) == made.total.time_to_claim.count
 
 
 # --- the command ------------------------------------------------------------------------------------

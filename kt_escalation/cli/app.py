@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import datetime
 from functools import wraps
 from importlib import import_module
@@ -20,9 +20,11 @@ from .. import __version__
 from ..core.text import visible
 from ..core.times import parse_duration, parse_time
 from ..errors import BadInput, Usage
+from .progress import drawn
 
 if TYPE_CHECKING:
     from ..desk import Store
+    from ..store.port import Progress
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -267,6 +269,7 @@ def store_of(
     lock_timeout: float = 60.0,
     retry_timeout: float = 30.0,
     follow_checkout: bool = True,
+    progress: Progress | None = None,
 ) -> Iterator[Store]:
     """The store that the command line names: `-C`, else KT_REPO, else the current folder's."""
     from ..desk import Store
@@ -276,22 +279,32 @@ def store_of(
         lock_timeout=lock_timeout,
         retry_timeout=retry_timeout,
         follow_checkout=follow_checkout,
+        progress=progress,
     ) as store:
         opened.append(store)
         yield store
 
 
+@contextmanager
 def writing_store(
-    ctx: click.Context, given: dict[str, Any], *, follow_checkout: bool = True
-) -> AbstractContextManager[Store]:
-    """The store for a command that writes, with the timeouts that it was given."""
-    return store_of(
-        ctx,
-        given["repo"],
-        lock_timeout=given["lock_timeout"],
-        retry_timeout=given["retry_timeout"],
-        follow_checkout=follow_checkout,
-    )
+    ctx: click.Context, given: dict[str, Any], *, follow_checkout: bool = True, alone: bool = True
+) -> Iterator[Store]:
+    """The store for a command that writes, with the timeouts that it was given.
+
+    What lasts is shown, unless the command is not ``alone`` on the terminal with it.
+    """
+    with (
+        drawn() if alone else nullcontext() as progress,
+        store_of(
+            ctx,
+            given["repo"],
+            lock_timeout=given["lock_timeout"],
+            retry_timeout=given["retry_timeout"],
+            follow_checkout=follow_checkout,
+            progress=progress,
+        ) as store,
+    ):
+        yield store
 
 
 def folder(ctx: click.Context, repo: str | None) -> str:

@@ -50,9 +50,14 @@ def export_command(ctx: click.Context, /, **given: Any) -> None:
     """
     from .. import export
 
-    with _output(given["out"]) as out:
+    with drawn(prints=given["out"] == _STDOUT) as progress, _output(given["out"]) as out:
         done = export.export(
-            folder(ctx, given["repo"]), out, given["form"], rev=given["rev"], fetch=given["fetch"]
+            folder(ctx, given["repo"]),
+            out,
+            given["form"],
+            rev=given["rev"],
+            fetch=given["fetch"],
+            progress=progress,
         )
     for item in done.invalid:
         warn(f"{item.path} {item.error}; it is a row without a record")
@@ -109,7 +114,7 @@ def evidence_command(ctx: click.Context, /, **given: Any) -> None:
 
     if given["out"] == _STDOUT and sys.stdout.isatty():
         raise Usage(problem="a tar is nothing for a terminal", hint="name a file with -o FILE")
-    with _output(given["out"]) as out:
+    with drawn() as progress, _output(given["out"]) as out:
         done = evidence.evidence(
             folder(ctx, given["repo"]),
             given["escalation_ids"],
@@ -117,6 +122,7 @@ def evidence_command(ctx: click.Context, /, **given: Any) -> None:
             minimal=given["minimal"],
             rev=given["rev"],
             fetch=given["fetch"],
+            progress=progress,
         )
     if given["as_json"]:
         _put_summary(asdict(done), given["out"])
@@ -160,7 +166,7 @@ def report_command(ctx: click.Context, /, **given: Any) -> None:
     from ..report import report
 
     now = datetime.now(UTC)
-    with _uncollected(), drawn("reading history") as progress:
+    with _uncollected(), drawn() as progress:
         found = report(
             folder(ctx, given["repo"]),
             now=now,
@@ -248,15 +254,17 @@ def stats_command(ctx: click.Context, /, **given: Any) -> None:
     if given["period"] and given["by"] != "period":
         raise Usage(problem="--period goes with --by period")
     now = datetime.now(UTC)
-    found = figures.stats(
-        folder(ctx, given["repo"]),
-        now=now,
-        by=given["by"],
-        period=given["period"] or "month",
-        window=_window(given, now),
-        rev=given["rev"],
-        fetch=given["fetch"],
-    )
+    with drawn() as progress:
+        found = figures.stats(
+            folder(ctx, given["repo"]),
+            now=now,
+            by=given["by"],
+            period=given["period"] or "month",
+            window=_window(given, now),
+            rev=given["rev"],
+            fetch=given["fetch"],
+            progress=progress,
+        )
     for item in found.invalid:
         warn(f"{item.path} {item.error}; it is not counted")
     if given["as_json"]:

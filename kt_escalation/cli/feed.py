@@ -14,6 +14,7 @@ from ..core.times import format_time
 from ..errors import BadInput, WaitTimeout
 from . import render
 from .app import SPAN, F, common, escalation, read_time, reads, store_of, warn
+from .progress import drawn
 
 if TYPE_CHECKING:
     from ..core.feed import Event
@@ -48,7 +49,7 @@ def events_command(ctx: click.Context, /, **given: Any) -> None:
     --since CURSOR the next run goes on after it.
     """
     form = given["form"] or ("json" if given["as_json"] else "text")
-    with store_of(ctx, given["repo"]) as store:
+    with drawn(prints=True) as progress, store_of(ctx, given["repo"], progress=progress) as store:
         found = store.events(_since(given["since"]), rev=given["rev"], fetch=given["fetch"])
         show = _printer(store, form)
         last, count = None, 0

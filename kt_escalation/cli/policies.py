@@ -12,6 +12,7 @@ from ..core.times import format_duration
 from ..core.words import SEVERITIES
 from ..errors import AnswerIsNo
 from .app import common, folder, policy, put_json, read_time, store_of, warn
+from .progress import drawn
 from .render import whom
 from .reports import Note, for_github
 
@@ -104,7 +105,8 @@ def replay_command(ctx: click.Context, /, **given: Any) -> None:
 
     other = policies.read(given["policies"])
     since = read_time(given["since"], datetime.now(UTC))
-    looked_at, moved = policies.replay(folder(ctx, given["repo"]), other, since, given["rev"])
+    with drawn() as progress:
+        looked_at, moved = policies.replay(folder(ctx, given["repo"]), other, since, given["rev"], progress)
     if given["as_json"]:
         rows = [
             {

@@ -56,7 +56,7 @@ def verify_command(
     """
     from .. import verdict
 
-    with drawn("judging commits") as progress:
+    with drawn() as progress:
         report = verdict.verify(
             folder(ctx, repo),
             range_,
@@ -110,7 +110,7 @@ def check_command(
     chosen = asked.pop() if asked else "text"
     if output is not None and chosen in ("text", "github"):
         raise Usage(problem=f"-o goes with --format json, junit and gitlab, not with {chosen}")
-    with drawn("judging commits") as progress:
+    with drawn() as progress:
         report = verdict.check(folder(ctx, repo), range_, now=datetime.now(UTC), progress=progress)
     _tell(report, chosen, output, _TAKE_BACK)
     _answer(ctx, report)

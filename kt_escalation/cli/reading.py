@@ -27,6 +27,7 @@ from .app import (
     store_of,
     warn,
 )
+from .progress import drawn
 
 if TYPE_CHECKING:
     from ..answers import Found, Moment
@@ -110,13 +111,17 @@ def list_command(ctx: click.Context, /, **given: Any) -> None:
         since=read_time(given["since"], now),
         **{key: given[key] for key in _AS_GIVEN},
     )
-    how = {"rev": given["rev"], "fetch": given["fetch"], "whole": given["as_json"]}
-    found = in_stores(
-        ctx,
-        given["repo"],
-        lambda path: stores.one(path, wanted, **how),
-        lambda paths: stores.several(paths, wanted, **how),
-    )
+    with drawn() as progress:
+        how = {key: given[key] for key in ("rev", "fetch")} | {
+            "whole": given["as_json"],
+            "progress": progress,
+        }
+        found = in_stores(
+            ctx,
+            given["repo"],
+            lambda path: stores.one(path, wanted, **how),
+            lambda paths: stores.several(paths, wanted, **how),
+        )
     for path, error in found.faults:
         warn(f"{path}: {error.message}; what it holds is not in this list")
     for store, item in found.invalid:
@@ -233,7 +238,7 @@ def log_command(
     as_json: bool,
 ) -> None:
     """Show what happened and when, newest first, from git history."""
-    with store_of(ctx, repo) as store:
+    with drawn(prints=not as_json) as progress, store_of(ctx, repo, progress=progress) as store:
         moments = store.log(escalation_id, rev=rev, fetch=fetch, limit=limit)
         if as_json:
             put_json({"entries": [_moment(moment) for moment in moments]})
@@ -274,7 +279,7 @@ def doctor_command(ctx: click.Context, repo: str | None, as_json: bool) -> None:
 
     Exits 1 if there is something to mend.
     """
-    with store_of(ctx, repo) as store:
+    with drawn() as progress, store_of(ctx, repo, progress=progress) as store:
         findings = store.doctor()
     bad = [finding for finding in findings if not finding.ok]
     if as_json:

@@ -27,7 +27,10 @@ def stream(ctx: click.Context, given: dict[str, Any]) -> None:
     """Raise lines as they come and say of each what became of it; ends as `raise` does."""
     told: Counter[str] = Counter()
     first_fault: KtError | None = None
-    with _input(given["batch_file"]) as source, writing_store(ctx, given, follow_checkout=False) as store:
+    with (
+        _input(given["batch_file"]) as source,
+        writing_store(ctx, given, follow_checkout=False, alone=False) as store,
+    ):
         results = store.raise_stream(
             source,
             flush_count=given["flush_count"] or FLUSH_COUNT,

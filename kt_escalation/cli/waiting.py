@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..core.words import RELEASING
 from ..errors import AnswerIsNo
-from .app import SPAN, common, escalation, id_option, put_json, store_of
+from .app import SPAN, common, escalation, id_option, put_json, store_of, warn
 
 if TYPE_CHECKING:
     from ..answers import Found
@@ -38,7 +39,8 @@ def wait_command(
     """
     del as_json  # it is JSON in any case
     with store_of(ctx, repo) as store:
-        found = store.wait(escalation_id, timeout)
+        # A caller's program wants the answer alone; who sits there wants to see that nothing hangs.
+        found = store.wait(escalation_id, timeout, warn if sys.stderr.isatty() else lambda _: None)
     put_json(_answer(found))
     resolution = found.record.resolution
     if resolution is None or resolution.outcome not in RELEASING:

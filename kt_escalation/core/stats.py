@@ -8,7 +8,7 @@ period in which it was raised.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, get_args
@@ -103,7 +103,7 @@ def period_of(moment: datetime, period: Period) -> str:
     if period == "week":
         year, week, _ = moment.isocalendar()
         return f"{year:04}-W{week:02}"
-    return f"{moment:%Y-%m-%d}".rjust(10, "0")[: 10 if period == "day" else 7]
+    return moment.isoformat()[: 10 if period == "day" else 7]
 
 
 def untold(record: Record) -> bool:
@@ -177,10 +177,18 @@ class _Reviewer:
         )
 
 
-class Tally:
-    """Counts records one by one; who stands under several names of a roster is one person.
+#: What a record is counted under, by the kind of group; a period is a moment's.
+_KEYS: Mapping[By, Callable[[Record], str | None]] = {
+    "team": lambda record: record.route.team_id,
+    "policy": lambda record: record.policy,
+    "model": lambda record: record.model,
+}
 
-    ``claims`` are those of the records that are `untold`; ``origin`` gives the record that another
+
+class Tally:
+    """Counts records one by one, in all and in each kind of groups of ``by``.
+
+    Who stands under several names of a roster is one person. ``claims`` are those of the records that are `untold`; ``origin`` gives the record that another
     reopens, None where it is not known.
     """
 
@@ -191,18 +199,17 @@ class Tally:
         claims: Claims,
         origin: Callable[[str], Record | None],
         *,
-        by: By | None = None,
+        by: Collection[By] = (),
         period: Period = "month",
         window: Window = ALWAYS,
     ) -> None:
         self._act = Act("", now, policies)
         self._claims = claims
         self._origin = origin
-        self._by = by
         self._period: Period = period
         self._window = window
         self._total = _Group()
-        self._groups: dict[str | None, _Group] = {}
+        self._groups: dict[By, dict[str | None, _Group]] = {kind: {} for kind in by if kind != "reviewer"}
         self._reviewers: dict[str, _Reviewer] = {}
 
     def add(self, record: Record) -> None:
@@ -223,11 +230,10 @@ class Tally:
         """The numbers of all."""
         return self._total.row(None)
 
-    @property
-    def rows(self) -> tuple[Row, ...]:
-        """The numbers of each group by its key, what has none last."""
-        ordered = sorted(self._groups, key=lambda key: (key is None, key or ""))
-        return tuple(self._groups[key].row(key) for key in ordered)
+    def rows(self, by: By) -> tuple[Row, ...]:
+        """The numbers of each group of one kind by its key, what has none last."""
+        groups = self._groups[by]
+        return tuple(groups[key].row(key) for key in sorted(groups, key=lambda key: (key is None, key or "")))
 
     @property
     def reviewers(self) -> tuple[ReviewerRow, ...]:
@@ -282,19 +288,17 @@ class Tally:
             for name in {self._person(review.reviewer) for review in over}:
                 self._reviewer(name).reversed += 1
 
-    def _counted(self, record: Record, moment: datetime) -> Iterable[_Group]:
+    def _counted(self, record: Record, moment: datetime) -> Iterator[_Group]:
         """The groups in which something that happened to a record at a moment counts."""
         if not self._window.holds(moment):
-            return ()
-        if self._by is None or self._by == "reviewer":
-            return (self._total,)
-        key = {
-            "period": period_of(moment, self._period),
-            "team": record.route.team_id,
-            "policy": record.policy,
-            "model": record.model,
-        }[self._by]
-        return (self._total, self._groups.setdefault(key, _Group()))
+            return
+        yield self._total
+        for kind, groups in self._groups.items():
+            key = period_of(moment, self._period) if kind == "period" else _KEYS[kind](record)
+            group = groups.get(key)
+            if group is None:
+                group = groups[key] = _Group()
+            yield group
 
     def _person(self, name: str) -> str:
         return person(self._act.policies.roster, name)

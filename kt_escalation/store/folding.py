@@ -15,8 +15,8 @@ from . import graph, layout
 from .gitstore import GitStore
 from .graph import Commit
 from .objects import FILE, TreeEntry
-from .port import Invalid
-from .snapshot import GitSnapshot, refused
+from .port import Invalid, told
+from .snapshot import READING, GitSnapshot, refused
 
 # How many files are read at once while it is found out which can be folded.
 _AT_ONCE = 500
@@ -131,7 +131,8 @@ def _look(
     store: GitStore, snapshot: GitSnapshot, files: Sequence[tuple[str, str, TreeEntry]], known: Known
 ) -> None:
     """Find out about the files that are not known yet, a few at a time."""
-    new = iter([(path, entry) for _, path, entry in files if (path, entry.oid) not in known])
+    unknown = [(path, entry) for _, path, entry in files if (path, entry.oid) not in known]
+    new = told(store.progress, READING, unknown, len(unknown))
     while some := list(islice(new, _AT_ONCE)):
         read = dict(snapshot.blobs([entry.oid for _, entry in some]))
         for path, entry in some:

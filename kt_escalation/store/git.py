@@ -537,7 +537,7 @@ class Repository:
 
     # --- the checkout -----------------------------------------------------------------------------
 
-    def fast_forward(self, commit: str, action: str, *, flush: bool) -> Done:
+    def fast_forward(self, commit: str, action: str, *, flush: bool) -> Underway:
         """Bring branch, index and files along as `git merge --ff-only` does: all of it, or nothing.
 
         It refuses where that would touch anything that the user has changed, and does nothing where the
@@ -545,20 +545,9 @@ class Repository:
         """
         # Whether the repository wants tidying costs a process to ask: one commit in sixteen is enough.
         tidy = () if commit.endswith("0") else _NO_MAINTENANCE
-        return self._run(
-            *_NO_HOOKS,
-            *tidy,
-            *(_FLUSH if flush else ()),
-            "merge",
-            "--ff-only",
-            "--quiet",
-            "--no-stat",
-            "--no-autostash",
-            "--no-verify-signatures",
-            commit,
-            env={"GIT_REFLOG_ACTION": action},
-            session=True,
-        )
+        options = ("--ff-only", "--quiet", "--no-stat", "--no-autostash", "--no-verify-signatures")
+        args = [*_NO_HOOKS, *tidy, *(_FLUSH if flush else ()), "merge", *options, commit]
+        return Underway(self._start(args, env={"GIT_REFLOG_ACTION": action}, session=True))
 
     def worktree_of(self, branch: str) -> Path | None:
         """The linked or main worktree that has a branch checked out."""
@@ -773,6 +762,10 @@ class Repository:
     def rev_list(self, revisions: Sequence[str]) -> list[str]:
         """The commits that the revisions name, parents first."""
         return self._run("rev-list", "--topo-order", "--reverse", *revisions).text.split()
+
+    def count(self, revisions: Sequence[str]) -> int:
+        """How many commits the revisions name."""
+        return int(self._run("rev-list", "--count", *revisions, "--").text or 0)
 
     def newest_before(self, commit: str, second: int) -> str | None:
         """The newest on a commit's first-parent line that is no later than a second since 1970, None if all are."""

@@ -35,7 +35,19 @@ from . import faults, layout
 from .git import Repository
 from .line import Line, Turn
 from .objects import FILE, TREE, TreeEntry
-from .port import PROPOSALS, Author, Change, Proposal, Snapshot, Stale, Unanswered, WrongGuess
+from .port import (
+    PROPOSALS,
+    TELL_SECONDS,
+    Author,
+    Change,
+    Progress,
+    Proposal,
+    Snapshot,
+    Stale,
+    Unanswered,
+    WrongGuess,
+    told,
+)
 from .process import Done, Underway
 from .snapshot import GitReader, GitSnapshot
 
@@ -46,6 +58,8 @@ INTERRUPT_SECONDS = 5.0
 FETCH_PAUSE_SECONDS = 0.1
 # What fits into a file's name everywhere, for that is what a branch is on most servers.
 MAX_BRANCH = 200
+# The checkout is brought along however long that takes; it is asked for again after so many seconds.
+_LONG = 3600.0
 
 
 @dataclass
@@ -68,8 +82,8 @@ class GitStore(GitReader):
     Raises what GitReader does.
     """
 
-    def __init__(self, start: Path, *, quarantined: bool = False) -> None:
-        super().__init__(start, quarantined=quarantined)
+    def __init__(self, start: Path, *, quarantined: bool = False, progress: Progress | None = None) -> None:
+        super().__init__(start, quarantined=quarantined, progress=progress)
         self._left: str | None = None
         self._branch = ""
         self._said = ""
@@ -284,7 +298,7 @@ class GitStore(GitReader):
         end = time.monotonic() + timeout
         while True:
             self._asked = self._asked or self.repository.fetch(remote, branch)
-            done = self._asked.answer(max(0.1, end - time.monotonic()))
+            done = self._awaited("asking the remote", self._asked, max(0.1, end - time.monotonic()))
             if done is None:
                 self._stop_asking()
                 raise self._unreachable(None, timeout)
@@ -346,7 +360,7 @@ class GitStore(GitReader):
     def writing(self, timeout: float) -> Iterator[None]:
         from . import lock
 
-        with lock.held(self.lock_folder, timeout):
+        with lock.held(self.lock_folder, timeout, self.progress):
             try:
                 yield
             finally:
@@ -384,7 +398,7 @@ class GitStore(GitReader):
         from . import codec
 
         files: dict[str, bytes | None] = {}
-        for change in changes:
+        for change in told(self.progress, "writing escalations", changes, len(changes)):
             path = self.full(layout.path_of(change.new))
             if change.old and change.old.path != path:
                 files[change.old.path] = None
@@ -511,7 +525,7 @@ class GitStore(GitReader):
         push = self.repository.push(remote, commit, branch, lease, refspec)
         interrupted = False
         try:
-            done = push.answer(end - time.monotonic())
+            done = self._awaited("pushing", push, end - time.monotonic())
         except KeyboardInterrupt:
             # The push is beyond ^C, so its answer is worth a moment's wait (design, section 5).
             interrupted = True
@@ -694,7 +708,7 @@ class GitStore(GitReader):
                     # A plain `git commit` came first, and the index went with it.
                     raise Stale
                 raise PathStaged(path=path)
-        done = here.fast_forward(commit, subject, flush=True)
+        done = self._brought_along(here, commit, subject, flush=True)
         if done.status == 0 and here.commit_of("HEAD") == commit:
             return
         if base is None:
@@ -743,13 +757,35 @@ class GitStore(GitReader):
         faults.point("after-follow")
         return left
 
+    def _awaited(self, what: str, work: Underway, timeout: float) -> Done | None:
+        """The answer of a process of git, None if there is none in time."""
+        end = time.monotonic() + timeout
+        lasts = False
+        while (left := end - time.monotonic()) > TELL_SECONDS:
+            done = work.answer(TELL_SECONDS)
+            if self.progress and (lasts or done is None):
+                # How far git is nobody knows.
+                self.progress(what, int(done is not None), 1)
+            if done is not None:
+                return done
+            lasts = True
+        return work.answer(left)
+
+    def _brought_along(self, here: Repository, commit: str, action: str, *, flush: bool) -> Done:
+        """What git says when it has brought a checkout to a commit, or could not."""
+        work = here.fast_forward(commit, action, flush=flush)
+        while True:
+            done = self._awaited("bringing the checkout along", work, _LONG)
+            if done is not None:
+                return done
+
     def _fast_forward(self, revision: str) -> str | None:
         branch = self._branch
         if self.repository.toplevel is None or self.repository.head_branch() != branch:
             return None
         if self.repository.tip_of(f"refs/heads/{branch}") == revision:
             return None
-        done = self.repository.fast_forward(revision, "kt", flush=False)
+        done = self._brought_along(self.repository, revision, "kt", flush=False)
         if done.status == 0:
             return None
         if "Not possible to fast-forward" in done.err:

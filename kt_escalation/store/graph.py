@@ -8,7 +8,8 @@ from datetime import datetime
 
 from . import layout
 from .gitstore import GitStore
-from .history import moment, tokens
+from .history import READING, moment, tokens
+from .port import told
 
 ABSENT = "000000"
 _RECENT = 1000
@@ -120,9 +121,17 @@ def walk(
 ) -> Iterator[Commit]:
     """The commits that the revisions name (`tip`, `^not-those`), parents before children.
 
-    With ``merged`` also what a merge made that none of its parents has, against the first of them. With
+    The store's progress is told of all of them. With ``merged`` also what a merge made that none of its parents has, against the first of them. With
     ``paths`` (git's pathspecs) only the commits that touch these, and only what they did there.
     """
+    found = _walked(store, revisions, merged, paths)
+    every = paths is None and store.progress is not None
+    return told(store.progress, READING, found, store.repository.count(revisions)) if every else found
+
+
+def _walked(
+    store: GitStore, revisions: Sequence[str], merged: bool, paths: Sequence[str] | None
+) -> Iterator[Commit]:
     merges = "combined" if merged else "off"
     where = folders(store) if paths is None else paths
     every = paths is None

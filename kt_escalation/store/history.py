@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -14,10 +14,16 @@ from ..core.words import MAX_BYTES
 from . import codec, layout
 from .archives import Archive, among
 from .gitstore import GitStore
-from .port import Entry
+from .port import Entry, told
 
 # How many commits' files are read from git in one go.
 _AT_ONCE = 200
+# What was read last comes up again as the other side of the next step; at most this many are kept.
+_REMEMBERED = 2_000
+#: Takes the id of a blob and the record in it.
+Keep = Callable[[str, Record], None]
+#: What is told of reading many commits.
+READING = "reading history"
 # The end of the year 9999, in seconds since 1970.
 LAST_SECOND = 253_402_300_799
 
@@ -41,6 +47,55 @@ class Step:
     folded: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A record on one side of a commit, or why it cannot be read; neither where there is none."""
+
+    record: Record | None = None
+    problem: str | None = None
+
+
+class Sides:
+    """What files on the sides of commits hold, by the ids of their blobs: the last few thousand of them."""
+
+    def __init__(self, store: GitStore) -> None:
+        self._store = store
+        self._known: dict[str, Side] = {}
+
+    def learn(self, oids: Iterable[str], keep: Keep = lambda _, __: None) -> list[str]:
+        """Read what is not known yet of some blobs; those that are missing from this clone.
+
+        ``keep`` is handed each record that is read.
+        """
+        if len(self._known) > _REMEMBERED:
+            # What is forgotten too early is read again.
+            for oid in [*islice(self._known, _REMEMBERED // 2)]:
+                del self._known[oid]
+        unknown = [oid for oid in oids if oid not in self._known]
+        missing = []
+        for oid, blob in zip(unknown, self._store.repository.objects.get(unknown, MAX_BYTES), strict=True):
+            if blob is None:
+                missing.append(oid)
+                continue
+            self._known[oid] = side = _side(blob.data)
+            if side.record:
+                keep(oid, side.record)
+        return missing
+
+    def of(self, oid: str) -> Side:
+        """What a blob holds that was to be learnt just now."""
+        return self._known.get(oid) or Side(problem="cannot be read here")
+
+
+def _side(data: bytes | None) -> Side:
+    if data is None:
+        return Side(problem=f"is larger than {MAX_BYTES // 1024} KiB")
+    try:
+        return Side(codec.loads(data))
+    except codec.Malformed as error:
+        return Side(problem=str(error))
+
+
 @dataclass(frozen=True)
 class _Commit:
     oid: str
@@ -56,15 +111,20 @@ def steps(store: GitStore, revision: str, escalation_id: str | None = None, limi
     if escalation_id is None:
         queue = f":(top,literal){store.full(layout.QUEUE)}"
         commits = _commits(store.repository.log(revision, [queue], limit))
+        if store.progress:
+            # Not every commit is about an escalation.
+            total = store.repository.count([revision])
+            commits = told(store.progress, READING, commits, min(limit or total, total))
     else:
         commits = islice(_life(store, revision, escalation_id, limit), limit or None)
+    sides = Sides(store)
     batch: list[_Commit] = []
     for commit in commits:
         batch.append(commit)
         if len(batch) == _AT_ONCE:
-            yield from _read(store, batch, escalation_id)
+            yield from _read(store, batch, escalation_id, sides)
             batch = []
-    yield from _read(store, batch, escalation_id)
+    yield from _read(store, batch, escalation_id, sides)
 
 
 def _life(store: GitStore, revision: str, escalation_id: str, limit: int) -> Iterable[_Commit]:
@@ -152,59 +212,46 @@ def _told(store: GitStore, commit: _Commit) -> _Told:
     return _Told(replace(commit, files=rest), folded, bringing)
 
 
-def _read(store: GitStore, batch: Sequence[_Commit], escalation_id: str | None) -> Iterator[Step]:
+def _read(
+    store: GitStore, batch: Sequence[_Commit], escalation_id: str | None, sides: Sides
+) -> Iterator[Step]:
     told = [_told(store, commit) for commit in batch]
     commits = [one.commit for one in told]
-    gone = "0" * 40
-    wanted = {
-        oid
-        for commit in commits
-        for path, old, new in commit.files
-        for oid in (old, new)
-        if oid.strip("0") and layout.id_of(path)
-    }
-    ordered = sorted(wanted)
-    found = dict(zip(ordered, store.repository.objects.get(ordered, largest=MAX_BYTES), strict=True))
+    sides.learn(
+        {
+            oid: None
+            for commit in commits
+            for path, old, new in commit.files
+            for oid in (old, new)
+            if oid.strip("0") and layout.id_of(path)
+        }
+    )
 
-    def record(oid: str) -> tuple[Record | None, str | None]:
-        if not oid.strip("0") or oid == gone:
-            return None, None
-        blob = found[oid]
-        if blob is None or blob.data is None:
-            return None, "cannot be read here"
-        return _record(blob.data)
+    def side(oid: str) -> Side:
+        return sides.of(oid) if oid.strip("0") else Side()
 
     for one in told:
         commit = one.commit
         yield from _archived(store, one, escalation_id)
-        sides: dict[str, list[str]] = {}
+        pairs: dict[str, list[str]] = {}
         for path, old, new in commit.files:
             name = layout.id_of(path)
             if name:
-                pair = sides.setdefault(name, ["", ""])
+                pair = pairs.setdefault(name, ["", ""])
                 pair[0] = old if old.strip("0") else pair[0]
                 pair[1] = new if new.strip("0") else pair[1]
-        for name, (old, new) in sorted(sides.items()):
-            before, first = record(old)
-            after, second = record(new)
+        for name, (old, new) in sorted(pairs.items()):
+            before, after = side(old), side(new)
             yield Step(
                 commit.oid,
                 commit.author,
                 commit.email,
                 commit.committed_at,
                 name,
-                before,
-                after,
-                first or second,
+                before.record,
+                after.record,
+                before.problem or after.problem,
             )
-
-
-def _record(data: bytes) -> tuple[Record | None, str | None]:
-    """A record, or what is wrong with it."""
-    try:
-        return codec.loads(data), None
-    except codec.Malformed as error:
-        return None, str(error)
 
 
 def _archived(store: GitStore, told: _Told, escalation_id: str | None) -> Iterator[Step]:
@@ -227,8 +274,8 @@ def _archived(store: GitStore, told: _Told, escalation_id: str | None) -> Iterat
     for archive in told.bringing:
         for name, data in store.contents(archive.data, archive.ids).items():
             if name not in told.folded and escalation_id in (None, name):
-                after, problem = _record(data)
-                yield step(name, after, problem)
+                after = _side(data)
+                yield step(name, after.record, after.problem)
 
 
 def _commits(answer: Iterator[bytes]) -> Iterator[_Commit]:

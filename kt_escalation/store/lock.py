@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from ..core.times import format_time
 from ..errors import GitFailed, LockTimeout
+from .port import TELL_SECONDS, Progress
 
 POLL_SECONDS = 0.02
 #: What to do where the lock's folder cannot be written.
@@ -25,15 +27,15 @@ LET_WRITE = "let this user write there, or use a clone of your own"
 
 
 @contextmanager
-def held(folder: Path, timeout: float) -> Iterator[None]:
+def held(folder: Path, timeout: float, progress: Progress | None = None) -> Iterator[None]:
     """Hold the lock in ``folder`` (made if missing), waiting at most ``timeout`` seconds.
 
-    Raises LockTimeout with the holder's pid and since when.
+    ``progress`` is told of the waiting. Raises LockTimeout with the holder's pid and since when.
     """
     lock = FileLock(folder / "lock")
     try:
         folder.mkdir(exist_ok=True)
-        lock.acquire(timeout=timeout, poll_interval=POLL_SECONDS)
+        _acquire(lock, timeout, progress)
     except Timeout:
         pid, since = holder(folder)
         raise LockTimeout(pid=pid, since=since, lock=str(folder / "lock")) from None
@@ -48,6 +50,24 @@ def held(folder: Path, timeout: float) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _acquire(lock: FileLock, timeout: float, progress: Progress | None) -> None:
+    """Take the lock. Raises Timeout, OSError."""
+    if progress is None:
+        lock.acquire(timeout=timeout, poll_interval=POLL_SECONDS)
+        return
+    began = time.monotonic()
+    while True:
+        waited = time.monotonic() - began
+        try:
+            lock.acquire(timeout=max(0, min(TELL_SECONDS, timeout - waited)), poll_interval=POLL_SECONDS)
+        except Timeout:
+            if waited >= timeout:
+                raise
+            progress("waiting for another kt in this clone", int(waited * 10), int(timeout * 10))
+        else:
+            return
 
 
 def holder(folder: Path) -> tuple[str, str]:

@@ -5,16 +5,35 @@ The git store and the in-memory store of the tests both are one; a single contra
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from ..core.row import Row
 
 if TYPE_CHECKING:
     from ..core.model import Record
     from ..core.policies_file import PolicyFile
+
+
+#: Told by work that may last what it does, and how much of how much is done.
+Progress = Callable[[str, int, int], None]
+#: How often it is told that something is waited for.
+TELL_SECONDS = 0.2
+
+_T = TypeVar("_T")
+
+
+def told(progress: Progress | None, what: str, items: Iterable[_T], total: int) -> Iterator[_T]:
+    """The items, with a word on how many are done whenever the next one is asked for, and at the end."""
+    if progress is None or total < 2:
+        yield from items
+        return
+    for done, item in enumerate(items):
+        progress(what, done, total)
+        yield item
+    progress(what, total, total)
 
 
 class Stale(Exception):

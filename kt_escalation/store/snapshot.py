@@ -17,7 +17,7 @@ from ..errors import BadInput, GitFailed, NotAStore
 from . import cache, layout
 from .git import Repository
 from .objects import FILE, TREE, TreeEntry, chunks
-from .port import Entry, Invalid
+from .port import Entry, Invalid, Progress, told
 
 if TYPE_CHECKING:
     from ..core.model import Record
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     #: What is known of a blob: its bytes, the record in them, or as text what keeps it from being read.
     Held = bytes | Record | str
 
+#: What is told of reading many records.
+READING = "reading escalations"
 FETCH_OBJECTS_SECONDS = 60.0
 # Whole records are kept by blob id, which names their content for ever; this many at most.
 _REMEMBERED = 20_000
@@ -46,7 +48,9 @@ class GitReader:
     that cannot be.
     """
 
-    def __init__(self, start: Path, *, quarantined: bool = False) -> None:
+    def __init__(self, start: Path, *, quarantined: bool = False, progress: Progress | None = None) -> None:
+        #: Told by all that reads or writes many files or commits.
+        self.progress = progress
         self.repository = Repository(start, quarantined=quarantined)
         self.root = root_of(self.repository.config.get("kt.root", ""))
         self._parsed: dict[str, Record] = {}
@@ -218,9 +222,10 @@ class GitSnapshot:
         yield from invalid
 
     def resolved(self) -> Iterator[Entry | Invalid]:
-        yield from self._read(self.resolved_files)
-        for archive in self.archives:
-            yield from self._archived(archive)
+        files = [*chunks(self.resolved_files, _AT_ONCE)]
+        parts: list[Sequence[tuple[str, TreeEntry]] | Archive] = [*files, *self.archives]
+        for part in told(self._store.progress, READING, parts, len(parts)):
+            yield from self._read(part) if isinstance(part, Sequence) else self._archived(part)
 
     def rows(self, *, resolved: bool) -> tuple[list[Row], list[Invalid]]:
         if not resolved:
@@ -304,7 +309,8 @@ class GitSnapshot:
         if self._queue_id and self._store.repository.is_partial and self._store.remote:
             self._fetch_missing(self._queue_id)
         unread: dict[str, str] = {}
-        for some in chunks(oids, cache.AT_ONCE):
+        parts = [*chunks(oids, cache.AT_ONCE)]
+        for some in told(self._store.progress, READING, parts, len(parts)):
             kept = []
             for oid, data in self.blobs(some):
                 if isinstance(data, str):
@@ -327,9 +333,12 @@ class GitSnapshot:
         """The tree id of `queue/`, which stands for every byte below it."""
         return self._queue_id
 
-    def everything(self) -> Iterator[tuple[str, TreeEntry, Entry | Invalid | None]]:
+    def everything(
+        self, known: Mapping[str, Record] | None = None
+    ) -> Iterator[tuple[str, TreeEntry, Entry | Invalid | None]]:
         """Every file below `queue/` by path, in git's order, and what it holds; None: nothing of ours.
 
+        Of blobs that are ``known`` it gives the records that they have there, and reads nothing.
         An archive's file comes once for each record in it. Unlike `open` and `resolved` it keeps a few
         thousand records in memory at most, however many there are.
         """
@@ -338,10 +347,13 @@ class GitSnapshot:
         if self._store.repository.is_partial:
             self._fetch_missing(self._queue_id)
         files = self._store.repository.files(self._queue_id)
+        if self._store.progress:
+            total = sum(1 for _ in self._store.repository.files(self._queue_id))
+            files = told(self._store.progress, READING, files, total)
         parts = {path: archive for archive in self.archives for path in layout.both(archive.name)}
         while some := [(f"{layout.QUEUE}/{path}", entry) for path, entry in islice(files, _AT_ONCE)]:
             ours = [item for item in some if item[1].name not in layout.HARMLESS and item[0] not in parts]
-            held = dict(zip((path for path, _ in ours), self._read(ours), strict=True))
+            held = dict(zip((path for path, _ in ours), self._read(ours, known), strict=True))
             for path, entry in some:
                 archive = parts.get(path)
                 if archive is None:
@@ -453,9 +465,13 @@ class GitSnapshot:
             level = deeper
         return files
 
-    def _read(self, files: Sequence[tuple[str, TreeEntry]]) -> Iterator[Entry | Invalid]:
+    def _read(
+        self, files: Sequence[tuple[str, TreeEntry]], known: Mapping[str, Record] | None = None
+    ) -> Iterator[Entry | Invalid]:
         store = self._store
         held = store.known(entry.oid for _, entry in files)
+        if known:
+            held.update((entry.oid, known[entry.oid]) for _, entry in files if entry.oid in known)
         wanted = [entry.oid for path, entry in files if not refused(path, entry) and entry.oid not in held]
         held.update(self.blobs(wanted))
         for path, entry in files:
