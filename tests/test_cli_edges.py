@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import errorbook
 import pytest
 from filelock import FileLock
 from forge import Forge, identity, key_of, serve
@@ -18,6 +19,7 @@ from test_cli_life import ROSTER, at_a_terminal
 from test_cli_read import open_text, resolved_path, resolved_text
 
 from kt_escalation import Store, __version__, errors
+from kt_escalation.shelf import Shelf
 
 SCRIPTS = Path(sys.executable).parent
 ME = {"GIT_AUTHOR_NAME": "Alice", "GIT_AUTHOR_EMAIL": "alice@example.com"}
@@ -286,9 +288,11 @@ def fails(lab: Lab, clone: Path, args: list[str], code: str) -> None:
     assert all(line.startswith("kt: ") for line in lines)
     if code == "answer_is_no":
         assert len(lines) == 1 and as_json.json["ok"] is False and as_json.err == ""
+        errorbook.hold_line(code, ran.code, lines[0].removeprefix("kt: "), lab.folder)
         return
     assert len(as_json.err.splitlines()) == 1 and as_json.out == ran.out == ""
     assert as_json.error["code"] == code
+    errorbook.hold(as_json, lab.folder)
     if code == "several_failed":
         assert [line[:14] for line in lines] == ["kt: esc_gone: ", "kt: esc_lost: ", "kt: nothing wa"]
     elif code in ("outcome_unknown", "retry_timeout", "clock_skew"):
@@ -311,6 +315,18 @@ def test_every_trouble_has_its_exit_code_its_name_and_one_clear_line(
     fails(lab, clone, trouble(lab, clone), trouble.__name__)
 
 
+def test_a_bug_is_exit_5_and_leaves_its_traceback_in_a_file(
+    full: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Shelf, "rows", lambda *_, **__: 1 / 0)
+    ran = kt("list", "--json", cwd=full.folder / "alice")
+    assert ran.code == 5
+    errorbook.hold(ran, full.folder)
+    file = Path(ran.error["traceback"])
+    assert "ZeroDivisionError" in file.read_text()
+    file.unlink()
+
+
 def test_the_table_above_holds_every_code_of_the_closed_list() -> None:
     def below(kind: type[errors.KtError]) -> set[type[errors.KtError]]:
         return {kind, *(found for child in kind.__subclasses__() for found in below(child))}
@@ -322,6 +338,7 @@ def test_the_table_above_holds_every_code_of_the_closed_list() -> None:
     elsewhere = {"wait_timeout", "not_resolved", "already_reopened", "nothing_to_restore", "illegal_record"}
     elsewhere |= {"shallow_clone", "not_in_history", "delivery_failed"}
     assert codes - told <= {"error", "conflict", "bug", "interrupted", *elsewhere}
+    assert set(errorbook.told()) == codes - {"error", "conflict"}
     assert told == {*REFUSED, *(trouble.__name__ for trouble in TROUBLES)} and told <= codes
 
 

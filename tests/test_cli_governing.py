@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import errorbook
 import pytest
 from lab import Lab, Ran, git, ids, kt, kt_policy, kt_process, record_text
 
@@ -271,6 +272,7 @@ def test_what_was_resolved_is_reopened_as_an_escalation_of_its_own(governed: Lab
     alice = governed.clone("alice")
     open_still = kt("reopen", "--id", name, "--reason", "x", "--json", cwd=alice)
     assert open_still.code == 6 and open_still.error["code"] == "not_resolved"
+    errorbook.hold(open_still, governed.folder)
     kt("claim", "--id", name, cwd=alice)
     kt("resolve", "--id", name, "--outcome", "denied", "--reason", "no", cwd=alice)
     resolved = next(path for path in governed.files() if "resolved" in path)
@@ -284,6 +286,7 @@ def test_what_was_resolved_is_reopened_as_an_escalation_of_its_own(governed: Lab
     assert again.json["changed"] is False and again.json["escalation"] == record
     other = kt("reopen", "--id", name, "--reason", "also", "--json", cwd=governed.clone("bob"))
     assert other.code == 6 and other.error["code"] == "already_reopened"
+    errorbook.hold(other, governed.folder)
     there = kt("get", "--id", name, "--json", cwd=alice).json
     assert there["reopened_by"] == [record["escalation_id"]]
     assert f"reopens   {name}" in kt("get", "--id", record["escalation_id"], cwd=alice).out
@@ -307,6 +310,7 @@ def test_a_record_is_restored_to_its_last_legal_state(governed: Lab, damage: Map
     good = governed.file("queue/esc_one.yaml")
     nothing = kt("restore", "--id", name, "--reason", "x", "--json", cwd=boss)
     assert nothing.code == 6 and nothing.error["code"] == "nothing_to_restore"
+    errorbook.hold(nothing, governed.folder)
     governed.put(damage, "by hand")
     ran = kt("restore", "--id", name, "--reason", "a merge went wrong", cwd=boss)
     assert ran.code == 0, ran.err
@@ -474,6 +478,7 @@ def test_waiting_ends_with_exit_8_and_asks_for_what_is_there(lab: Lab) -> None:
     began = time.monotonic()
     ran = kt("wait", "--id", "esc_one", "--timeout", "1s", "--json", cwd=caller)
     assert ran.code == 8 and ran.error["code"] == "wait_timeout" and "it is queued" in ran.error["message"]
+    errorbook.hold(ran, lab.folder)
     assert 1 <= time.monotonic() - began < 5
     assert kt("wait", "--id", "esc_none", cwd=caller).code == 7
     git("remote", "set-url", "origin", str(lab.folder / "gone"), cwd=caller)
@@ -505,6 +510,7 @@ def test_a_decision_that_was_edited_into_the_file_releases_nothing(lab: Lab) -> 
     lab.put({path: decided.replace("denied", "approved") + "\n"}, "tidy")
     ran = kt("wait", "--id", "esc_one", "--json", cwd=caller)
     assert ran.code == 6 and ran.error["code"] == "illegal_record" and ran.out == ""
+    errorbook.hold(ran, lab.folder)
     assert kt("restore", "--id", "esc_one", "--reason", "edited", cwd=alice).code == 0
     assert kt("wait", "--id", "esc_one", cwd=caller).code == 1
 

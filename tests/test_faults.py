@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import errorbook
 import pytest
 from lab import Lab, end, git, kt, kt_process, on_a_terminal, start, state
 
@@ -351,6 +352,7 @@ def test_an_interrupt_before_the_push_changes_nothing(lab: Lab) -> None:
     running.send_signal(signal.SIGINT)
     ran = end(running)
     assert ran.code == 130 and "nothing changed" in ran.err
+    errorbook.hold_line("interrupted", ran.code, ran.err.removeprefix("kt: ").strip(), lab.folder)
     assert lab.commits("claim") == []
 
 

@@ -25,6 +25,7 @@ from socketserver import TCPServer
 from types import SimpleNamespace
 from typing import Any
 
+import errorbook
 import pytest
 from lab import KT, Lab, Ran, git, kt, kt_process, record_text
 from pages import as_printed, text_of
@@ -282,6 +283,7 @@ def test_a_place_that_history_does_not_hold_is_told_and_never_begins_anew(lab: L
     cursor.write_text(f"{tip}\n")
     ran = kt("watch", "--once", "--json", "--cursor", "cursor", cwd=alice)
     assert (ran.code, ran.out, ran.error["code"]) == (2, "", "not_in_history")
+    errorbook.hold(ran, lab.folder)
     assert cursor.read_text() == f"{tip}\n"
 
 
@@ -294,6 +296,7 @@ def test_a_rewritten_remote_stops_a_watch(lab: Lab, alice: Path) -> None:
 def test_a_shallow_clone_is_refused_with_the_remedy(lab: Lab, alice: Path) -> None:
     ran = kt("events", "--json", cwd=lab.clone("short", "--depth", "1"))
     assert (ran.code, ran.error["code"]) == (2, "shallow_clone") and "--unshallow" in ran.error["message"]
+    errorbook.hold(ran, lab.folder)
 
 
 # --- merges -----------------------------------------------------------------------------------------
@@ -559,6 +562,7 @@ def test_a_command_that_never_succeeds_stops_the_watch_and_the_cursor_stays(
     ran = kt(*args, "--exec", str(take), cwd=alice)
     assert (ran.code, ran.error["code"], ran.error["tries"]) == (8, "delivery_failed", 3)
     assert "after 3 tries: " in ran.error["message"]
+    errorbook.hold(ran, lab.folder)
     assert (lab.folder / "tries").read_text() == "\n" * 3
     rest = lines(kt("watch", "--once", "--json", "--cursor", "at", cwd=alice))
     assert [event["action"] for event in rest] == ["resolve"] and rest[0]["id"] == ran.error["event_id"]

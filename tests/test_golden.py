@@ -56,6 +56,14 @@ def test_the_help_of_every_command(name: str) -> None:
     ran = CliRunner().invoke(app.kt, [*HELP[name], "--help"], prog_name="kt", env={"COLUMNS": WIDTH})
     assert ran.exit_code == 0
     compare(name, ran.output)
+    command: click.Command = app.kt
+    for word in HELP[name]:
+        assert isinstance(command, click.Group)
+        command = command.commands[word]
+    assert command.help
+    assert all(isinstance(item, click.Argument) or item.help for item in command.params), (
+        "an option says nothing"
+    )
 
 
 # --- a little store ---------------------------------------------------------------------------------
@@ -216,4 +224,5 @@ def test_a_doctor_with_findings(little: Lab) -> None:
 
 def test_there_is_no_golden_file_that_nothing_is_held_to() -> None:
     held = {*HELP, *(f"list-{how}" for how in LISTS), *SHOWN, *ON_A_TERMINAL, "doctor", "doctor-bad"}
+    held.add("errors")  # by errorbook.py
     assert {file.stem for file in GOLDEN.iterdir()} == held

@@ -178,8 +178,8 @@ _PUSHER_NAMES = ("GL_USERNAME", "REMOTE_USER", "GITEA_PUSHER_NAME")
 
 
 @hook.command("pre-receive", hidden=True)
-@click.option("--pusher-from", metavar="VAR")
-@click.option("--timeout", type=SPAN, default=None)
+@click.option("--pusher-from", metavar="VAR", help="As `hook install` was given it.")
+@click.option("--timeout", type=SPAN, help="As `hook install` was given it (4s).")
 @click.pass_context
 def receive_command(ctx: click.Context, pusher_from: str | None, timeout: float | None) -> None:
     """What the installed hook runs: old id, new id and ref of each update on stdin."""

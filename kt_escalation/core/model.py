@@ -128,15 +128,27 @@ Duration = Annotated[
     PlainSerializer(format_duration, return_type=str),
     WithJsonSchema({"type": "string", "pattern": "^[0-9]+[smhd]?$"}),
 ]
-EscalationId = Annotated[str, Field(pattern=f"^{ids.ESCALATION_ID.pattern}$")]
-ClaimId = Annotated[str, Field(pattern=f"^{ids.CLAIM_ID.pattern}$")]
+_ESCALATION_ID, _CLAIM_ID = f"^{ids.ESCALATION_ID.pattern}$", f"^{ids.CLAIM_ID.pattern}$"
+_REASON_CODE = r"^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$"
+_TREE_ID, _DIGEST = r"^[0-9a-f]{40}([0-9a-f]{24})?$", r"^[0-9a-f]{64}$"
+COMMIT_ID = r"^[0-9a-f]{7,64}$"
+#: What each pattern asks for, in words.
+_FORMS = {
+    COMMIT_ID: "must be a commit's id, of which seven digits are enough",
+    _ESCALATION_ID: "must be esc_ and then small letters, digits, _ and -, 64 characters at most",
+    _CLAIM_ID: "must be letters, digits, _, . and -, 64 at most, and begin with a letter or digit",
+    _REASON_CODE: "must be letters, digits, _ and -, in parts joined by dots, such as oversight.required",
+    _TREE_ID: "must be the whole id of a git tree",
+    _DIGEST: "must be the 64 hex digits that `get` shows as shown",
+}
+
+EscalationId = Annotated[str, Field(pattern=_ESCALATION_ID)]
+ClaimId = Annotated[str, Field(pattern=_CLAIM_ID)]
 Line = Annotated[str, AfterValidator(_one_line), Field(min_length=1, max_length=MAX_NAME)]
 Name = Annotated[str, AfterValidator(_unicode), Field(min_length=1, max_length=MAX_NAME)]
 Text = Annotated[str, AfterValidator(_said), Field(min_length=1, max_length=MAX_TEXT)]
 Summary = Annotated[str, AfterValidator(_one_line), Field(min_length=1, max_length=MAX_SUMMARY)]
-ReasonCode = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$", max_length=128)
-]
+ReasonCode = Annotated[str, Field(pattern=_REASON_CODE, max_length=128)]
 Context = Annotated[dict[str, Any], AfterValidator(_context)]
 # True and 1.0 equal 1 in Python, and are other YAML.
 SchemaVersion = Annotated[Literal[1], BeforeValidator(_whole_number)]
@@ -176,7 +188,7 @@ class Route(Value):
     team_id: Line | None = None
     user_id: Line | None = None
     source: Line
-    policies: Annotated[str, Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")] | None = None
+    policies: Annotated[str, Field(pattern=_TREE_ID)] | None = None
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Route:
@@ -233,7 +245,7 @@ class Review(Value):
     category: Category | None = None
     reviewed_at: Time
     claim_id: ClaimId
-    shown: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    shown: Annotated[str, Field(pattern=_DIGEST)]
 
 
 class Note(Value):
@@ -380,7 +392,7 @@ def findings(error: ValidationError) -> list[tuple[tuple[str | int, ...], str]]:
         elif finding["type"] in ("string_too_short", "too_short"):
             what = "must not be empty"
         elif finding["type"] == "string_pattern_mismatch":
-            what = f"must match {finding['ctx']['pattern']}"
+            what = _FORMS[finding["ctx"]["pattern"]]
         elif finding["type"] == "string_type":
             what = "must be text, in quotes where it looks like something else"
         elif finding["type"] == "literal_error":

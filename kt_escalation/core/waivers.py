@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ..errors import codes
-from .model import Line, Text, Value
+from .model import COMMIT_ID, Line, Text, Value
 
 #: The rules that only the judge names; what a command refuses is a rule by the name that it has there.
 RULES = frozenset(
@@ -54,7 +54,7 @@ def is_rule(name: str) -> bool:
 class Waiver(Value):
     """One violation that cannot be undone, and why it is accepted."""
 
-    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{7,64}$")]
+    commit: Annotated[str, Field(pattern=COMMIT_ID)]
     rule: Line
     reason: Text
 

@@ -76,6 +76,7 @@ _NO_ACCESS = (
 )
 # So is this one, where one side has SHA-1 ids and the other SHA-256.
 _OTHER_HASH = "does not support this repository's hash algorithm"
+_SHORT = 300
 # The connection broke after something was sent. Over HTTP git then ends as it does when it says no itself.
 _BROKEN = ("rpc failed", "unexpected disconnect", "hung up unexpectedly")
 
@@ -141,7 +142,9 @@ def _rejection(summary: str, words: str) -> Pushed:
     if "[remote rejected]" in low and "non-fast-forward" in reason:
         return Pushed(Answer.REFUSED, said)
     if any(mark in reason for mark in _FAULT):
-        return Pushed(Answer.FAULT, said if summary in said else f"{summary} {words}".strip())
+        # git's own advice is for who set up the repository, and a page long.
+        told = f"{summary} {words}".strip() if len(words) < _SHORT else summary
+        return Pushed(Answer.FAULT, said if summary in said else told)
     if any(mark in reason for mark in _LOST) or _CANNOT_LOCK.search(reason):
         return Pushed(Answer.LOST, said)
     return Pushed(Answer.REFUSED, said)
