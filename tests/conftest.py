@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,9 @@ def pytest_configure() -> None:
     for name in list(os.environ):
         if name.startswith(("GIT_", "KT_", "SSH_", "XDG_")) or name == "NO_COLOR":
             del os.environ[name]
+    # A shell starts what is to run in the background with ^C ignored, and that would be inherited.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # Hundreds of processes are started: let them find compiled modules.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
