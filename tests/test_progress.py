@@ -25,6 +25,8 @@ STEPS = 5
 # kt as it is, but for how long it waits before it shows anything.
 _KT = "import sys; from kt_escalation.cli import main_escalation, progress; progress.PATIENCE = {}; sys.exit(main_escalation())"
 BAR = "judging commits  ["
+#: How a bar is taken away, so that a line stands alone at its end.
+GONE = "\r\x1b[K\x1b[?25h"
 READING = "reading escalations  ["
 #: More than are read at a time, so that what is read is told in parts.
 WAITING = 600
@@ -117,7 +119,7 @@ def _read_all(pipe: IO[bytes], into: list[bytes]) -> None:
 def test_judging_many_commits_shows_a_bar_that_ends_before_the_summary(long_store: Path) -> None:
     ran, cursor_is_back = kt_at_a_terminal("verify", "--afresh", cwd=long_store)
     assert (ran.code, ran.out, cursor_is_back) == (0, "", True)
-    *bar, summary = ran.err.splitlines()
+    *bar, summary = ran.err.replace(GONE, "\n").splitlines()
     assert summary.startswith(f"kt: {STEPS} steps in ") and BAR not in summary
     percents = [int(found) for found in re.findall(r"(\d+)%", " ".join(bar))]
     assert len(percents) > 3 and percents == sorted(percents) and percents[-1] == 100
@@ -161,7 +163,7 @@ def test_work_that_begins_again_has_a_bar_of_its_own(long_store: Path, tmp_path:
     git("commit", "--quiet", "-m", "mine", cwd=store, env=identity("alice"))
     ran, cursor_is_back = kt_at_a_terminal("verify", cwd=store)
     assert ran.code == 1 and "mine.txt: foreign: " in ran.out and cursor_is_back
-    assert [line.count("100%") for line in ran.err.split("\r\n") if BAR in line] == [1, 1]
+    assert [line.count("100%") for line in ran.err.split(GONE) if BAR in line] == [1, 1]
 
 
 def test_it_is_left_in_order_by_an_interrupt(long_store: Path, tmp_path: Path) -> None:
@@ -207,7 +209,7 @@ def test_writing_many_shows_each_part_of_the_work(many: Path, tmp_path: Path) ->
     who = identity("gateway")
     ran, cursor_is_back = kt_at_a_terminal("raise", "--batch", "../batch", cwd=tmp_path / "store", **who)
     assert (ran.code, cursor_is_back) == (0, True)
-    assert re.findall("(raising|writing escalations)  .*100%", ran.err) == ["raising", "writing escalations"]
+    assert re.findall("(raising|writing escalations)  .*?100%", ran.err) == ["raising", "writing escalations"]
     assert ran.err.endswith(
         f"kt: {WAITING} changed in commit {git('rev-parse', 'main', cwd=tmp_path / 'remote')[:12]}\r\n"
     )

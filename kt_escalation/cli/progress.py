@@ -64,11 +64,11 @@ def drawn(*, prints: bool = False) -> Iterator[Progress | None]:
 
 
 def _end(bar: ProgressBar[int] | None) -> None:
-    """Leave the line, and show the cursor again: a bar hides it from its first stroke on."""
+    """Take the bar away, and show the cursor again, which a bar hides from its first stroke on."""
     # A terminal that is gone keeps nobody from finishing the work.
     with suppress(OSError):
         if bar is not None:
-            bar.render_finish()
+            click.echo("\r\x1b[K\x1b[?25h", file=sys.stderr, nl=False)
 
 
 def _is_file(descriptor: int) -> bool:
