@@ -42,7 +42,7 @@ test: $(READY)
 
 test-servers: $(READY)
 	@tests/install $@ lighttpd=/usr/sbin/lighttpd openssh-server=/usr/sbin/sshd openssl=/usr/bin/openssl
-	$(RUN)/python -m pytest tests/servers
+	$(RUN)/python -m pytest -n auto --dist worksteal tests/servers
 
 test-shells: $(READY)
 	@tests/install $@ bash=/bin/bash fish=/usr/bin/fish zsh=/usr/bin/zsh
