@@ -458,7 +458,7 @@ class WaitTimeout(KtError):
     code = "wait_timeout"
     exit_code = 8
     says = "{escalation_id} was not resolved within {seconds:g} s; it is {status}"
-    hint = "nothing may be released yet"
+    hint = "nothing may be released yet; run the command again to wait on"
 
 
 class DeliveryFailed(KtError):

@@ -1,4 +1,4 @@
-"""`golden/errors.txt`: the line of every error as somebody meets it, to be read at one go.
+"""`golden/errors.txt`: every error as somebody meets it, with the command as typed, to be read at one go.
 
 `UPDATE_GOLDEN=1 pytest tests/test_cli_edges.py tests/test_cli_governing.py tests/test_faults.py tests/test_feed.py`
 writes it anew.
@@ -6,8 +6,11 @@ writes it anew.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from lab import Ran
@@ -18,18 +21,29 @@ JARGON = re.compile(r"Traceback|Error\b|Exception|pydantic|NoneType|<class|refsp
 
 
 def told() -> dict[str, str]:
-    """Exit code and line by error code."""
-    text = FILE.read_text() if FILE.exists() else ""
-    return dict(re.findall(r"^(\w+) (\d+\n.*\n)\n?", text, re.MULTILINE))
+    """Exit code, command and line by error code."""
+    return _parsed(FILE.read_text() if FILE.exists() else "")
 
 
 def hold(ran: Ran, folder: Path) -> None:
     """Hold an error that `--json` has told to the book; ``folder`` is where the test is."""
-    hold_line(ran.error["code"], ran.code, ran.error["message"], folder)
+    hold_line(ran.error["code"], ran.code, ran.error["message"], folder, ran.args)
 
 
-def hold_line(code: str, exit_code: int, line: str, folder: Path) -> None:
-    """The same for a line."""
+def hold_line(code: str, exit_code: int, line: str, folder: Path, typed: Sequence[str]) -> None:
+    """The same for a line; ``typed`` is what followed `kt escalation`."""
+    settled = _settled(line, folder)
+    # Of a bug nobody knows beforehand what there is to say.
+    assert code == "bug" or not JARGON.search(settled), settled
+    command = shlex.join(word for word in typed if word != "--json").replace(str(folder), "<folder>")
+    text = f"{exit_code}\n$ kt escalation {command}\n{settled}\n"
+    if os.environ.get("UPDATE_GOLDEN"):
+        _write(code, text)
+    assert told().get(code) == text
+
+
+def _settled(line: str, folder: Path) -> str:
+    """A line without what differs from run to run."""
     settled = line.replace(str(folder), "<folder>")
     settled = re.sub(r"/\S*kt-crash-\w+\.log", "<file>", settled)
     settled = re.sub(r"\b\d{4}-\d\d-\d\dT[\d:.]+Z", "<time>", settled)
@@ -38,11 +52,19 @@ def hold_line(code: str, exit_code: int, line: str, folder: Path) -> None:
     settled = re.sub(r"process \d+", "process <pid>", settled)
     settled = re.sub(r"\d{4}/\d\d/\d\d", "<day>", settled)
     settled = re.sub(r"not known \(.*?\); (?=run)", "not known (<what git said>); ", settled)
-    settled = re.sub(r"\b\d+(\.\d+)? (s|times?|tries|try)\b", r"<n> \2", settled)
-    # Of a bug nobody knows beforehand what there is to say.
-    assert code == "bug" or not JARGON.search(settled), settled
-    found = told()
-    if os.environ.get("UPDATE_GOLDEN"):
-        found[code] = f"{exit_code}\n{settled}\n"
-        FILE.write_text("\n".join(f"{name} {text}" for name, text in sorted(found.items())))
-    assert found.get(code) == f"{exit_code}\n{settled}\n"
+    return re.sub(r"\b\d+(\.\d+)? (s|times?|tries|try)\b", r"<n> \2", settled)
+
+
+def _parsed(text: str) -> dict[str, str]:
+    return dict(re.findall(r"^(\w+) (\d+\n\$ .*\n.*\n)\n?", text, re.MULTILINE))
+
+
+def _write(code: str, text: str) -> None:
+    """Put one error into the book; tests that run beside this one write theirs at the same time."""
+    with FILE.open("a+") as book:
+        fcntl.flock(book, fcntl.LOCK_EX)
+        book.seek(0)
+        found = {**_parsed(book.read()), code: text}
+        book.seek(0)
+        book.truncate()
+        book.write("\n".join(f"{name} {said}" for name, said in sorted(found.items())))

@@ -10,7 +10,7 @@ import pty
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ class Ran:
     code: int
     out: str
     err: str
+    #: What followed `kt escalation`, where the lab ran it.
+    args: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def json(self) -> Any:
@@ -119,7 +121,7 @@ def _run(program: str, args: Sequence[str], cwd: Path, env: Mapping[str, str] | 
         os.chdir(here)
         os.environ.clear()
         os.environ.update(before)
-    return Ran(code, out.getvalue(), err.getvalue())
+    return Ran(code, out.getvalue(), err.getvalue(), tuple(args))
 
 
 def on_a_terminal(args: list[str], cwd: Path, env: dict[str, str]) -> tuple[int, str]:

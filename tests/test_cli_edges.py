@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import errorbook
@@ -17,9 +19,11 @@ from forge import Forge, identity, key_of, serve
 from lab import KT, Lab, Ran, git, ids, kt, kt_process, record_text, state
 from test_cli_life import ROSTER, at_a_terminal
 from test_cli_read import open_text, resolved_path, resolved_text
+from test_golden import compare
 
 from kt_escalation import Store, __version__, errors
 from kt_escalation.shelf import Shelf
+from kt_escalation.store.lock import held
 
 SCRIPTS = Path(sys.executable).parent
 ME = {"GIT_AUTHOR_NAME": "Alice", "GIT_AUTHOR_EMAIL": "alice@example.com"}
@@ -148,6 +152,76 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     return lab
 
 
+#: What else is mistyped; none of it reaches a record.
+MISTAKEN = """
+list --sort colour
+list --cursor nonsense
+list --since soon
+list --rev nonsense
+list --team ''
+list -C /nowhere
+get --id x
+get --id esc_
+get --id esc_ALIKE
+events --since nonsense
+stats --period day
+stats --since 1d --until 2d
+stats --by colour
+report -o /nowhere/report.html
+report -o report.html --team ''
+evidence --id esc_done
+evidence --id esc_done -o /nowhere/one.tar
+watch --exec ''
+watch --exec true --format text
+watch --exec true --webhook http://example.com/
+watch --webhook nonsense
+watch --webhook http://u:p@example.com/
+watch --webhook http://example.com/
+watch --once --cursor /nowhere/cursor
+raise
+raise --reason-code a..b
+raise --reason-code a.b --summary ''
+raise --file missing.yaml
+raise --file missing.yaml --reason-code a.b
+raise --file one.yaml --batch all.jsonl
+raise --reason-code a.b --flush-count 3
+raise --reason-code a.b --context missing.json
+claim --next --renew
+claim --id esc_job --count 2
+claim --next --count 0
+claim --id job
+claim --id esc_job --claim-id 'a b'
+claim --id esc_job --branch a..b
+claim --id esc_job --branch main
+claim --id esc_job -C one -C two
+unclaim --id esc_mine --force
+resolve --id esc_mine --outcome fine --reason no
+resolve --id esc_mine --outcome expired --reason no
+resolve --id esc_mine --outcome denied --reason ''
+resolve --id esc_mine --outcome denied --reason no --category other-one
+assign --id esc_mine --reason ill
+assign --id esc_mine --reason ill --to bob
+assign --id esc_mine --reason ill --to ''
+note --id esc_mine --text ''
+compact --before soon
+check nonsense
+check -o report.json
+init --ci jenkins
+hook install --server /nowhere
+hook install --server . --pusher-from 'a b'
+"""
+
+
+def test_every_mistake_at_the_keyboard_is_told_in_one_line_that_can_be_read_at_one_go(full: Lab) -> None:
+    told = ""
+    for args in [*(args for args, _ in USAGE), *map(shlex.split, MISTAKEN.strip().splitlines())]:
+        ran = kt(*args, cwd=full.folder / "alice")
+        assert ran.code == 2 and ran.out == "" and re.fullmatch(r"kt: .+\n", ran.err), (args, ran)
+        assert not errorbook.JARGON.search(ran.err)
+        told += f"$ kt escalation {shlex.join(args)}\n{ran.err.removeprefix('kt: ')}\n"
+    compare("mistakes", told)
+
+
 def answer_is_no(lab: Lab, clone: Path) -> list[str]:
     lab.put({"policies/roster.yaml": "users: 1\n"})
     git("fetch", "--quiet", cwd=clone)
@@ -214,15 +288,12 @@ def path_staged(lab: Lab, clone: Path) -> list[str]:
 
 
 def lock_timeout(lab: Lab, clone: Path) -> list[str]:
-    (clone / ".git/kt").mkdir()
-    held = FileLock(clone / ".git/kt/lock")
-    held.acquire()
-    KEEP.append(held)
+    KEEP.enter_context(held(clone / ".git/kt", 1))
     return [*CLAIM, "--lock-timeout", "0"]
 
 
 #: Locks that tests hold until their end.
-KEEP: list[FileLock] = []
+KEEP = ExitStack()
 
 
 def retry_timeout(lab: Lab, clone: Path) -> list[str]:
@@ -280,15 +351,14 @@ def fails(lab: Lab, clone: Path, args: list[str], code: str) -> None:
     """A command that fails as the table says, with one clear line or one JSON object, and changes nothing."""
     before = git("for-each-ref", "refs/heads", cwd=lab.remote)
     ran, as_json = kt(*args, cwd=clone), kt(*args, "--json", cwd=clone)
-    while KEEP:
-        KEEP.pop().release()
+    KEEP.close()
     assert code in EXITS[ran.code] and as_json.code == ran.code, ran.err
     assert git("for-each-ref", "refs/heads", cwd=lab.remote) == before
     lines = ran.err.splitlines()
     assert all(line.startswith("kt: ") for line in lines)
     if code == "answer_is_no":
         assert len(lines) == 1 and as_json.json["ok"] is False and as_json.err == ""
-        errorbook.hold_line(code, ran.code, lines[0].removeprefix("kt: "), lab.folder)
+        errorbook.hold_line(code, ran.code, lines[0].removeprefix("kt: "), lab.folder, args)
         return
     assert len(as_json.err.splitlines()) == 1 and as_json.out == ran.out == ""
     assert as_json.error["code"] == code
@@ -313,6 +383,18 @@ def test_every_trouble_has_its_exit_code_its_name_and_one_clear_line(
     lab.escalations("job")
     clone = lab.clone("alice")
     fails(lab, clone, trouble(lab, clone), trouble.__name__)
+
+
+def test_who_holds_the_lock_without_having_signed_is_another_process(lab: Lab) -> None:
+    """A full disk keeps the holder from writing who it is."""
+    clone = lab.clone("alice")
+    (clone / ".git/kt").mkdir()
+    with FileLock(clone / ".git/kt/lock"):
+        ran = kt(*CLAIM, "--lock-timeout", "0", "--json", cwd=clone)
+        found = kt("doctor", cwd=clone).out
+    assert ran.code == 8 and "pid" not in ran.error
+    assert ran.error["message"].startswith("the clone's lock is held by another process; nothing changed; ")
+    assert "another process holds the clone's lock" in found and "kill" not in found
 
 
 def test_a_bug_is_exit_5_and_leaves_its_traceback_in_a_file(

@@ -347,12 +347,13 @@ def test_an_interrupt_during_a_push_waits_for_its_answer(lab: Lab, hook: str, co
 def test_an_interrupt_before_the_push_changes_nothing(lab: Lab) -> None:
     lab.escalations("job")
     clone = lab.clone("alice")
-    running = start("claim", "--id", "esc_job", cwd=clone, env={VARIABLE: "after-decide:pause"})
+    args = ("claim", "--id", "esc_job")
+    running = start(*args, cwd=clone, env={VARIABLE: "after-decide:pause"})
     time.sleep(2)
     running.send_signal(signal.SIGINT)
     ran = end(running)
     assert ran.code == 130 and "nothing changed" in ran.err
-    errorbook.hold_line("interrupted", ran.code, ran.err.removeprefix("kt: ").strip(), lab.folder)
+    errorbook.hold_line("interrupted", ran.code, ran.err.removeprefix("kt: ").strip(), lab.folder, args)
     assert lab.commits("claim") == []
 
 

@@ -13,6 +13,7 @@ from ..errors import BadInput, Usage
 from .app import (
     PARTIAL,
     SPAN,
+    Count,
     changes,
     common,
     common_to_several,
@@ -95,7 +96,7 @@ def init_command(
 )
 @click.option(
     "--flush-count",
-    type=click.IntRange(min=1),
+    type=Count(min=1),
     metavar="N",
     help="With --batch: raise lines as they come, N at a time, and acknowledge each (default 1000).",
 )
@@ -188,7 +189,7 @@ def raise_command(ctx: click.Context, /, **given: Any) -> None:
 @ids_option(required=False)
 @click.option("--next", "take_next", is_flag=True, help="Take the most severe, then oldest, that is for you.")
 @click.option("--team", metavar="TEAM", help="With --next: only of this team.")
-@click.option("--count", type=click.IntRange(min=1), metavar="N", help="With --next: take at most this many.")
+@click.option("--count", type=Count(min=1), metavar="N", help="With --next: take at most this many.")
 @click.option("--renew", is_flag=True, help="With --id: hold what you hold for a whole lease more.")
 @click.option(
     "--claim-id",

@@ -261,6 +261,17 @@ class Span(click.ParamType[float]):
 SPAN = Span()
 
 
+class Count(click.IntRange):
+    """A whole number, at least ``min``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            number: int = super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is not a whole number, at least {self.min}", param, ctx)
+        return number
+
+
 @contextmanager
 def store_of(
     ctx: click.Context,

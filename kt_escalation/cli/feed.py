@@ -13,7 +13,7 @@ import click
 from ..core.times import format_time
 from ..errors import BadInput, WaitTimeout
 from . import render
-from .app import SPAN, F, common, escalation, read_time, reads, store_of, warn
+from .app import SPAN, Count, F, common, escalation, read_time, reads, store_of, warn
 from .progress import drawn
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def _format(function: F) -> F:
     metavar="WHEN",
     help="Only those after a revision or a cursor, or since a time: 2h, 7d, RFC 3339.",
 )
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="At most this many; without it, all.")
+@click.option("--limit", type=Count(min=1), metavar="N", help="At most this many; without it, all.")
 @_format
 @reads
 @common
@@ -76,7 +76,7 @@ def events_command(ctx: click.Context, /, **given: Any) -> None:
 @click.option("--webhook", metavar="URL", help="Send each event there, signed with KT_WEBHOOK_SECRET.")
 @click.option(
     "--retries",
-    type=click.IntRange(min=0),
+    type=Count(min=0),
     default=8,
     show_default=True,
     metavar="N",
@@ -89,7 +89,7 @@ def events_command(ctx: click.Context, /, **given: Any) -> None:
     help="Ask the remote this often; without it, after 0.5s at first and 15s later.",
 )
 @click.option("--once", is_flag=True, help="End when nothing is left to hand over.")
-@click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after this many events.")
+@click.option("--count", type=Count(min=1), metavar="N", help="End after this many events.")
 @click.option("--timeout", type=SPAN, metavar="TIME", help="End after this long.")
 @_format
 @common

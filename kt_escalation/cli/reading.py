@@ -15,6 +15,7 @@ from ..core.words import SEVERITIES
 from ..errors import AnswerIsNo, KtError
 from . import render
 from .app import (
+    Count,
     common,
     common_to_several,
     escalation,
@@ -82,7 +83,7 @@ _NARROWING = ("severities", "team", "user", "agent_id", "since", "mine", "overdu
     help="severity, created, raised, queued or id; -created for the reverse.",
 )
 @click.option(
-    "--limit", type=click.IntRange(min=0), default=50, show_default=True, help="At most this many; 0 for all."
+    "--limit", type=Count(min=0), default=50, show_default=True, help="At most this many; 0 for all."
 )
 @click.option("--cursor", metavar="CURSOR", help="Go on after the page that gave this next_cursor.")
 @reads
@@ -222,9 +223,7 @@ def _page(store: Store, found: Found, include_context: bool, *, past: bool) -> I
 
 @escalation.command("log")
 @id_option(required=False)
-@click.option(
-    "--limit", type=click.IntRange(min=0), default=0, help="Look at this many commits at most; 0 for all."
-)
+@click.option("--limit", type=Count(min=0), default=0, help="Look at this many commits at most; 0 for all.")
 @reads
 @common
 @click.pass_context

@@ -28,7 +28,7 @@ def is_prefix(text: str) -> bool:
 def how_to_give(text: str, how: str) -> str:
     """What to give instead of a text that is no id: the one that it would be with ``esc_``, else ``how``."""
     whole = f"esc_{text}"
-    return f"did you mean {whole}?" if is_escalation_id(whole) else how
+    return f"did you mean {whole}?" if is_escalation_id(whole) and not text.startswith("esc_") else how
 
 
 def from_request(request_id: str) -> str:

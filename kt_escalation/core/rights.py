@@ -58,7 +58,11 @@ def may_review(record: Record, act: Act, action: str, deciders: Iterable[str] = 
     if missing:
         others = candidates(record, act.policies, deciders)
         if others is not None:
-            missing += f"; {', '.join(others)} may" if others else "; nobody on the roster may"
+            missing += (
+                f"; {', '.join(others)} may"
+                if others
+                else "; nobody may until an admin changes policies/roster.yaml"
+            )
         raise _refusal(act, action, record.escalation_id, missing)
 
 

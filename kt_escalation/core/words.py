@@ -63,6 +63,6 @@ def parse_outcome(text: str) -> Outcome:
         if word == outcome:
             return outcome
     if word == "expired":
-        raise ValueError("expired is written by the sweep only")
+        raise ValueError(f"expired is written by the sweep only; decide with one of {', '.join(DECISIONS)}")
     known = ", ".join((*DECISIONS, *VERBS))
     raise ValueError(f"{re.sub(r'[^ -~]', '?', text)[:40]!r} is no outcome; use one of {known}")

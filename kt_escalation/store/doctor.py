@@ -46,9 +46,12 @@ def examine(store: GitStore, timeout: float) -> list[Finding]:
     elif lock.is_free(store.lock_folder):
         found.append(Finding("lock", True, "nobody holds the clone's lock", ""))
     else:
-        pid, since = lock.holder(store.lock_folder)
-        detail = f"process {pid} holds the clone's lock since {since}"
-        found.append(Finding("lock", False, detail, f"wait for it, or end it with `kill {pid}` if it hangs"))
+        known = lock.holder(store.lock_folder)
+        detail, remedy = "another process holds the clone's lock", "wait for it"
+        if known:
+            detail = f"process {known['pid']} holds the clone's lock since {known['since']}"
+            remedy = f"wait for it, or end it with `kill {known['pid']}` if it hangs"
+        found.append(Finding("lock", False, detail, remedy))
     if repository.is_shallow:
         remedy = "reading and writing work; for `log` over all of history run `git fetch --unshallow`"
         found.append(Finding("history", True, f"this clone is shallow: {remedy}", ""))

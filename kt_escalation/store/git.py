@@ -89,7 +89,7 @@ class Repository:
         self._folder = start
         self._base: tuple[str, ...] = ("git", "--no-pager")
         if not os.path.isdir(start):  # noqa: PTH112 - a Path's own is_dir raises for a name too long
-            raise NotAStore(where=str(start), problem="there is no such folder")
+            raise _no_folder(str(start))
         # Both are asked at once: opening a store takes as long as one git process.
         configured = self._start(("config", "--null", "--list"))
         asked = self._run(
@@ -142,7 +142,7 @@ class Repository:
             )
         except FileNotFoundError as error:
             if error.filename == self._folder:
-                raise NotAStore(where=str(self._folder), problem="there is no such folder") from error
+                raise _no_folder(str(self._folder)) from error
             raise no_git(error.strerror or str(error)) from error
 
     def _run(
@@ -799,6 +799,10 @@ class Repository:
         if process.returncode != 0:
             command = next(arg for arg in args if not arg.startswith("-"))
             raise GitFailed(command=command, words=words.removeprefix("fatal: "))
+
+
+def _no_folder(where: str) -> NotAStore:
+    return NotAStore(where=where, problem="there is no such folder", hint="name one that is there")
 
 
 def _settings(listed: bytes) -> Mapping[str, str]:

@@ -37,8 +37,8 @@ def held(folder: Path, timeout: float, progress: Progress | None = None) -> Iter
         folder.mkdir(exist_ok=True)
         _acquire(lock, timeout, progress)
     except Timeout:
-        pid, since = holder(folder)
-        raise LockTimeout(pid=pid, since=since, lock=str(folder / "lock")) from None
+        known = holder(folder) or {"says": "the clone's lock is held by another process"}
+        raise LockTimeout(lock=str(folder / "lock"), **known) from None
     except OSError as error:
         raise GitFailed(
             says="the clone's lock cannot be taken: {words}",
@@ -70,13 +70,13 @@ def _acquire(lock: FileLock, timeout: float, progress: Progress | None) -> None:
             return
 
 
-def holder(folder: Path) -> tuple[str, str]:
-    """The pid that last took the lock and when, as far as it could be written."""
+def holder(folder: Path) -> dict[str, str] | None:
+    """The ``pid`` that last took the lock and ``since`` when, None where that could not be written."""
     try:
         said = json.loads((folder / "holder").read_text())
-        return str(said["pid"]), str(said["since"])
+        return {"pid": str(said["pid"]), "since": str(said["since"])}
     except (OSError, ValueError, KeyError, TypeError):
-        return "unknown", "unknown"
+        return None
 
 
 def hindrance(folder: Path) -> str | None:

@@ -158,6 +158,16 @@ def _ref_line(stdout: str) -> tuple[str | None, str]:
     return None, ""
 
 
+# Lines of git that say nothing about what happened; ours say what to do.
+_BESIDE = (
+    "To ",
+    "hint:",
+    "error: failed to push some refs",
+    "Please make sure you have the correct access rights",
+    "and the repository exists.",
+)
+
+
 def remote_words(stderr: str) -> str:
     """What the remote itself said, as one line; without that, what git said."""
     lines = [line.strip() for line in stderr.replace("\r", "\n").splitlines()]
@@ -165,6 +175,6 @@ def remote_words(stderr: str) -> str:
     said = [line for line in remote if line] or [
         line.removeprefix("fatal: ").removeprefix("error: ")
         for line in lines
-        if line and not line.startswith(("To ", "hint:", "error: failed to push some refs"))
+        if line and not line.startswith(_BESIDE)
     ]
     return " / ".join(said)
