@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -209,6 +211,47 @@ def test_without_a_line_nothing_fails(lab: Lab, what: str, monkeypatch: pytest.M
     env = {} if what == "no home" else {"XDG_CACHE_HOME": str(cache)}
     ran = kt("claim", "--id", "esc_one", cwd=clone, env=env)
     assert ran.code == 0 and ran.err == ""
+
+
+def test_who_is_next_catches_up_while_it_waits(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line, "MAKE_READY", 60.0)
+    with in_a_slice(lab, monkeypatch, "three", "four") as alice, ThreadPoolExecutor(1) as pool:
+        clone = lab.clone("bob")
+        with Store.open(clone, follow_checkout=False) as bob:
+            alice.claim("esc_three")
+            assert git("rev-parse", "origin/main", cwd=clone) != lab.tip()
+            claim = pool.submit(bob.claim, "esc_four")
+            end_of_wait = time.monotonic() + 30
+            while git("rev-parse", "origin/main", cwd=clone) != lab.tip():
+                assert time.monotonic() < end_of_wait and not claim.done()
+                time.sleep(0.01)
+            monkeypatch.setattr(line, "AT_ONCE", 0.0)
+            assert claim.result().commit == lab.tip()
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_only_who_waits_for_the_end_of_a_slice_makes_ready(
+    keeps: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for name in ("MAKE_READY", "SHORTEST_SLICE", "LONGEST_SLICE"):
+        monkeypatch.setattr(line, name, 60.0)
+    holder, waiting = line.Line("a remote"), line.Line("a remote")
+    made_ready: list[float] = []
+
+    def wait() -> None:
+        with waiting.turn(lambda: made_ready.append(time.monotonic())):
+            pass
+
+    with ThreadPoolExecutor(1) as pool:
+        for _ in range(2 if keeps else 0):
+            with holder.turn():
+                pass
+        with holder.turn():
+            turn = pool.submit(wait)
+            time.sleep(0.3)
+        turn.result()
+    assert len(made_ready) == keeps
 
 
 STANDS = """

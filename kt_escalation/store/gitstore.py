@@ -23,6 +23,7 @@ from ..errors import (
     GitFailed,
     HistoryRewritten,
     Interrupted,
+    KtError,
     NoStoreBranch,
     NotAStore,
     OutcomeUnknown,
@@ -56,6 +57,8 @@ if TYPE_CHECKING:
 
 INTERRUPT_SECONDS = 5.0
 FETCH_PAUSE_SECONDS = 0.1
+# How long who is next in line may take to make ready; its turn says what is wrong.
+CATCH_UP_SECONDS = 2.0
 # What fits into a file's name everywhere, for that is what a branch is on most servers.
 MAX_BRANCH = 200
 # The checkout is brought along however long that takes; it is asked for again after so many seconds.
@@ -371,8 +374,24 @@ class GitStore(GitReader):
         if self.remote is None:
             yield
             return
-        with self._line.turn() as self._turn:
+        with self._line.turn(self._catch_up) as self._turn:
             yield
+
+    def _catch_up(self) -> None:
+        """Fetch what others have pushed so far, and read what it has brought, if all that is open was read before."""
+        branch = self.branch
+        if branch is None:
+            return
+        work = self.repository.fetch(self.remote or "", branch)
+        try:
+            done = work.answer(CATCH_UP_SECONDS)
+        finally:
+            work.give_up()
+        known = self.repository.tip_of(f"refs/remotes/{self.remote}/{branch}")
+        if done and done.status == 0 and known and self.has_listed:
+            # What is wrong with it is told by the turn.
+            with suppress(KtError):
+                self.at(known).rows(resolved=False)
 
     @cached_property
     def _line(self) -> Line:

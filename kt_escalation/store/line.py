@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,9 @@ from typing import NamedTuple
 PLACES = 8
 #: Who comes back within this many seconds has the line for a slice of its time: for so many turns as the
 #: first one was long, in seconds no less than this and no more than that.
-AT_ONCE, TURNS, SHORTEST_SLICE, LONGEST_SLICE = 0.02, 4, 0.15, 1.0
+AT_ONCE, TURNS, SHORTEST_SLICE, LONGEST_SLICE = 0.02, 12, 0.15, 1.0
+#: Who is next uses the last so many seconds of a slice to make ready.
+MAKE_READY = 0.12
 #: How long one place is waited for, and the whole line, in seconds: then it goes without.
 PATIENCE, LONGEST_LINE = 5.0, 20.0
 # The one who is next looks often: until it has seen that the line is free, nobody uses the remote.
@@ -35,6 +37,17 @@ class Turn(NamedTuple):
 
     again: bool = False
     last: str = ""
+
+
+class _Note(NamedTuple):
+    """Until when the one who had the last turn may come back, when its slice ends, and the commit that it knew."""
+
+    back_until: float = 0.0
+    ends: float = 0.0
+    tip: str = ""
+
+
+_NOTHING = _Note()
 
 
 class Line:
@@ -57,8 +70,12 @@ class Line:
         self._began = self._until = self._left = 0.0
 
     @contextmanager
-    def turn(self) -> Iterator[Turn]:
-        """Have the turn, after a wait that ends in any case."""
+    def turn(self, make_ready: Callable[[], object] = lambda: None) -> Iterator[Turn]:
+        """Have the turn, after a wait that ends in any case.
+
+        Who is next after somebody who keeps the line for a slice of time calls ``make_ready`` once, shortly
+        before that is over: what is done then need not be done in the turn, while all the others wait.
+        """
         began = time.monotonic()
         back = self._stays = began - self._left < AT_ONCE
         place, turn = None, Turn()
@@ -67,9 +84,9 @@ class Line:
                 place = self._step(0, began)
             again = place is not None
             if place is None:
-                place = self._stand()
+                place = self._stand(make_ready)
                 self._began, self._until = time.monotonic(), 0.0
-            turn = Turn(again, self._note()[1])
+            turn = Turn(again, self._note().tip)
         try:
             yield turn
         finally:
@@ -82,8 +99,8 @@ class Line:
                     self._until = self._began + min(max(slice_, SHORTEST_SLICE), LONGEST_SLICE)
                 with suppress(OSError):
                     # Whoever comes back gets to the front before the next one moves there.
-                    until = min(self._left + AT_ONCE, self._until)
-                    (self._folder / "last").write_text(f"{until} {self.tip}")
+                    back_until = min(self._left + AT_ONCE, self._until)
+                    (self._folder / "last").write_text(f"{back_until} {self._until} {self.tip}")
                 os.close(place)
 
     def end(self) -> None:
@@ -100,14 +117,15 @@ class Line:
         name = hashlib.sha256(self._address.encode(errors="surrogateescape")).hexdigest()[:32]
         return caches / "kt-escalation" / name
 
-    def _stand(self) -> int | None:
+    def _stand(self, make_ready: Callable[[], object]) -> int | None:
         """Move up from the last place to the first, None where that takes too long."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         end = time.monotonic() + LONGEST_LINE
         held: int | None = None
         for place in reversed(range(PLACES)):
             try:
-                step = self._step(place, min(end, time.monotonic() + PATIENCE))
+                until = min(end, time.monotonic() + PATIENCE)
+                step = self._step(place, until, None if place else make_ready)
             finally:
                 if held is not None:
                     os.close(held)
@@ -116,31 +134,36 @@ class Line:
             held = step
         return held
 
-    def _step(self, place: int, until: float) -> int | None:
+    def _step(
+        self, place: int, until: float, make_ready: Callable[[], object] | None = None
+    ) -> int | None:
         """Take a place, at once or until then: a file that has its lock for as long as it is open."""
         handle = os.open(self._folder / f"place-{place}", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             while True:
-                if place or time.monotonic() >= until or not self._reserved():
+                now = time.monotonic()
+                note = _NOTHING if place else self._note()
+                # Whoever had the last turn may still come back; one clock serves all processes of a host.
+                if now >= until or not 0 < note.back_until - now <= AT_ONCE:
                     with suppress(BlockingIOError):
                         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                         taken, handle = handle, -1
                         return taken
-                if time.monotonic() >= until:
+                if now >= until:
                     return None
-                time.sleep(_POLL_SECONDS if place else _NEXT_SECONDS)
+                if make_ready and 0 < note.ends - now <= MAKE_READY:
+                    make_ready()
+                    make_ready = None
+                else:
+                    time.sleep(_POLL_SECONDS if place else _NEXT_SECONDS)
         finally:
             if handle >= 0:
                 os.close(handle)
 
-    def _note(self) -> tuple[float, str]:
-        """Until when the one who had the last turn may come back, and the commit that it knew."""
+    def _note(self) -> _Note:
+        """What the one who had the last turn has left."""
         try:
-            until, _, tip = (self._folder / "last").read_text().partition(" ")
-            return float(until), tip
+            back_until, ends, tip = (self._folder / "last").read_text().split(" ")
+            return _Note(float(back_until), float(ends), tip)
         except (OSError, ValueError):
-            return 0.0, ""
-
-    def _reserved(self) -> bool:
-        """Whether the one who had the last turn may still come back; one clock serves all processes of a host."""
-        return 0 < self._note()[0] - time.monotonic() <= AT_ONCE
+            return _NOTHING
