@@ -134,9 +134,7 @@ class Line:
             held = step
         return held
 
-    def _step(
-        self, place: int, until: float, make_ready: Callable[[], object] | None = None
-    ) -> int | None:
+    def _step(self, place: int, until: float, make_ready: Callable[[], object] | None = None) -> int | None:
         """Take a place, at once or until then: a file that has its lock for as long as it is open."""
         handle = os.open(self._folder / f"place-{place}", os.O_RDWR | os.O_CREAT, 0o600)
         try:
