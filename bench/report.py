@@ -108,7 +108,8 @@ def _floors() -> str:
     plain = "\n".join(f"    {line}".rstrip() for line in claim.splitlines())
     return (
         f"Imports: `{imports}`. Batch: `{' '.join(floors.FAST_IMPORT)}` from a stream on disk into an empty\n"
-        f"repository. History: `{' '.join(floors.HISTORY)}` to the null device. A claim by plumbing:\n\n{plain}\n"
+        f"repository, and for a checkout `{' '.join(floors.CHECKOUT)}` there. History: `{' '.join(floors.HISTORY)}`\n"
+        f"to the null device. A claim by plumbing:\n\n{plain}\n"
     )
 
 

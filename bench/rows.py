@@ -119,10 +119,10 @@ class Lab:
         # Packs are shared with the store by hard links: nobody ever writes to a pack.
         git("clone", "--quiet", "--bare", "--local", str(store), str(self.remote), cwd=folder)
 
-    def clone(self, who: str) -> Path:
-        """A person's clone, with a checkout."""
+    def clone(self, who: str, *options: str) -> Path:
+        """A person's clone, with a checkout unless the options of `git clone` say otherwise."""
         path = self.folder / who
-        git("clone", "--quiet", str(self.remote), str(path), cwd=self.folder)
+        git("clone", "--quiet", *options, str(self.remote), str(path), cwd=self.folder)
         git("config", "user.name", who.title(), cwd=path)
         git("config", "user.email", f"{who}@example.com", cwd=path)
         return path
@@ -204,6 +204,7 @@ def _imports() -> float:
 
 _IMPORTS = "Python importing click, yaml, pydantic, git, filelock"
 _PLUMBING = "the same commit by git plumbing, pushed"
+_IMPORTED = "`git fast-import` of the same files"
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -355,24 +356,35 @@ def batch(bench: Bench) -> Iterator[Row]:
     stream = bench.work / "stream"
     _same_files(bench, lines, stream)
 
-    def raised(remote: bool) -> float:
+    def raised(*, remote: bool = True, bare: bool = False) -> float:
         with bench.lab(bench.stores.resting(1)) as lab:
-            clone = lab.clone(stores.GATEWAY)
+            clone = lab.clone(stores.GATEWAY, *(("--bare",) if bare else ()))
             if not remote:
                 git("remote", "remove", "origin", cwd=clone)
             return kt("raise", "--batch", str(lines), cwd=clone)
 
-    def imported() -> float:
-        with tempfile.TemporaryDirectory(dir=bench.work) as folder:
-            git("init", "--quiet", "--bare", cwd=Path(folder))
-            return seconds(floors.FAST_IMPORT, Path(folder), stdin=stream)
+    def imported(*, checkout: bool = False) -> float:
+        with tempfile.TemporaryDirectory(dir=bench.work) as name:
+            folder = Path(name)
+            git("init", "--quiet", *(() if checkout else ("--bare",)), cwd=folder)
+            took = seconds(floors.FAST_IMPORT, folder, stdin=stream)
+            return took + (seconds(floors.CHECKOUT, folder) if checkout else 0)
 
-    for remote, work, budget in (
-        (True, f"`raise --batch`, {count:,}, with a remote", "3.0 ×"),
-        (False, f"`raise --batch`, {count:,}, without a remote", None),
-    ):
-        values, plain = pairs(bench.scale.repeat_long, partial(raised, remote), imported)
-        yield Row(work, "s", values, "`git fast-import` of the same files", plain, budget)
+    work, repeat = f"`raise --batch`, {count:,}", bench.scale.repeat_long
+    values, plain = pairs(repeat, raised, imported)
+    yield Row(f"{work}, with a remote", "s", values, _IMPORTED, plain, "3.0 ×")
+    values, plain = pairs(repeat, raised, partial(imported, checkout=True))
+    yield Row(
+        "the same, beside a floor that writes the checkout as well",
+        "s",
+        values,
+        f"{_IMPORTED}, and a checkout",
+        plain,
+    )
+    values, plain = pairs(repeat, partial(raised, bare=True), imported)
+    yield Row("the same in a clone that has no checkout", "s", values, _IMPORTED, plain)
+    values, plain = pairs(repeat, partial(raised, remote=False), imported)
+    yield Row(f"{work}, without a remote", "s", values, _IMPORTED, plain)
 
 
 def _same_files(bench: Bench, lines: Path, stream: Path) -> None:

@@ -11,5 +11,7 @@ IMPORTS = (sys.executable, "-c", "import click, yaml, pydantic, git, filelock")
 CLAIM = (str(Path(__file__).with_name("claim.sh")),)
 #: The same files into an empty repository, from a stream that is ready on disk.
 FAST_IMPORT = ("git", "fast-import", "--quiet")
+#: What has been imported, written into the checkout.
+CHECKOUT = ("git", "reset", "--quiet", "--hard")
 #: All of history with what each commit changed.
 HISTORY = ("git", "log", "-p")
