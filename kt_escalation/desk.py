@@ -122,18 +122,19 @@ class Store(Shelf):
         *,
         ci: str | None = None,
         clock: Callable[[], datetime] | None = None,
+        progress: Progress | None = None,
     ) -> Made:
         """Make a store in a folder: a repository if there is none, sample policies, the first commit.
 
         ``ci`` adds the check of pull requests for ``github`` or ``gitlab``, also to a store that is there
-        already. Raises BadInput and as writing does.
+        already. ``progress`` is told of what lasts. Raises BadInput and as writing does.
         """
         from .store import setup
 
         if ci is not None and ci not in setup.CI:
             raise BadInput(problem=f"ci is {ci!r}; it is one of {', '.join(setup.CI)}")
         now = to_millis((clock or (lambda: datetime.now(UTC)))())
-        return setup.create(Path(path), now, LOCK_TIMEOUT, RETRY_TIMEOUT, ci)
+        return setup.create(Path(path), now, LOCK_TIMEOUT, RETRY_TIMEOUT, ci, progress)
 
     @property
     def landed(self) -> str | None:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal, Protocol
 
 from . import lookup
 from .core import table
@@ -20,6 +20,13 @@ from .store.port import Entry, Invalid, Progress
 from .store.snapshot import GitSnapshot
 
 Format = Literal["jsonl", "csv"]
+
+
+class Sink(Protocol):
+    """Where bytes are written to: a file, or what stands before one."""
+
+    def write(self, data: bytes, /) -> object:
+        """Write all of it."""
 
 
 @dataclass
@@ -43,7 +50,7 @@ class Exported:
 
 def export(
     path: str | os.PathLike[str],
-    out: BinaryIO,
+    out: Sink,
     form: Format = "jsonl",
     *,
     rev: str | None = None,
@@ -62,7 +69,7 @@ def export(
         store.close()
 
 
-def _written(snapshot: GitSnapshot, out: BinaryIO, form: Format) -> Exported:
+def _written(snapshot: GitSnapshot, out: Sink, form: Format) -> Exported:
     done = Exported(snapshot.revision, snapshot.queue_id)
     listing, digest = hashlib.sha256(), hashlib.sha256()
 

@@ -142,6 +142,7 @@ def claim_next(
     claim_id: str | None = None,
     lock_timeout: float,
     retry_timeout: float,
+    progress: Progress | None = None,
 ) -> Taken:
     """Take the next ``count`` at most over all stores, most severe, then oldest: one commit for each store.
 
@@ -163,7 +164,9 @@ def claim_next(
             asked.pop(path, None)
             try:
                 store = store or opened.enter_context(
-                    Store.open(path, lock_timeout=lock_timeout, retry_timeout=retry_timeout)
+                    Store.open(
+                        path, lock_timeout=lock_timeout, retry_timeout=retry_timeout, progress=progress
+                    )
                 )
                 asked[path] = store, store.claim_next(team=team, count=count, claim_id=claim_id, dry_run=True)
             except NothingToClaim as error:

@@ -574,9 +574,27 @@ def test_a_terminal_user_is_asked_before_resolving_unless_told_not_to(
     claim(alice)
     ended, shown = at_a_terminal(*DECIDE, *options, cwd=alice, typed=typed)
     assert ended == code, shown
-    assert ("Resolve esc_job as block?" in shown) == asked
+    assert (bool(re.search(r"Resolve esc_job \(.+\) as block\?", shown))) == asked
     assert len(lab.commits("resolve")) == (code == 0)
     assert ("nothing changed" in shown) == (code == 130)
+
+
+def test_nobody_is_asked_about_what_is_resolved_already(lab: Lab, alice: Path) -> None:
+    claim(alice)
+    assert kt(*DECIDE, cwd=alice).code == 0
+    ended, shown = at_a_terminal(*DECIDE, cwd=alice, typed="")
+    assert ended == 0 and "Resolve" not in shown
+    ended, shown = at_a_terminal(*DECIDE[:-1], "another", cwd=alice, typed="")
+    assert ended == 6 and "Resolve" not in shown
+
+
+def test_what_only_the_remote_knows_is_asked_about_by_its_id(lab: Lab, alice: Path) -> None:
+    claim(alice)
+    old = lab.clone("old", email="alice@example.com")
+    git("update-ref", "-d", "refs/remotes/origin/main", cwd=old)
+    git("reset", "--hard", "--quiet", git("rev-list", "--max-parents=0", "HEAD", cwd=old), cwd=old)
+    ended, shown = at_a_terminal(*DECIDE, cwd=old, typed="y\n")
+    assert ended == 0 and "Resolve esc_job as block?" in shown
 
 
 def test_a_script_is_never_asked(lab: Lab, alice: Path) -> None:

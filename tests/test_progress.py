@@ -18,12 +18,19 @@ from filelock import FileLock
 from forge import Forge, identity
 from lab import Ran, git, kt
 
+from kt_escalation.core.compaction import Name
+from kt_escalation.store.archive_index import Index
+from kt_escalation.store.archives import Archive
+
 #: More than are judged at a time, so that the bar moves.
 COMMITS = 800
 # Those of the store that it is made from.
 STEPS = 5
-# kt as it is, but for how long it waits before it shows anything.
-_KT = "import sys; from kt_escalation.cli import main_escalation, progress; progress.PATIENCE = {}; sys.exit(main_escalation())"
+# kt as it is, but for how long it waits before it shows anything, and before it tells that git is silent.
+_KT = (
+    "import sys; from kt_escalation.cli import main_escalation, progress; from kt_escalation.store import port; "
+    "progress.PATIENCE = {}; port.TELL_SECONDS = {}; sys.exit(main_escalation())"
+)
 BAR = "judging commits  ["
 #: How a bar is taken away, so that a line stands alone at its end.
 GONE = "\r\x1b[K\x1b[?25h"
@@ -69,12 +76,15 @@ def kt_at_a_terminal(
     until: str | None = None,
     then: Callable[[], object] | None = None,
     file: Path | None = None,
+    all_of_it: bool = False,
+    tell: float = 60,
     **env: str,
 ) -> tuple[Ran, bool]:
     """Run kt with a terminal as its stdin and stderr, and a pipe as its stdout; whether the cursor is left shown.
 
     When ``until`` has been read there, ``then`` is done, without it ^C is typed. ``file`` becomes its stdout
-    in place of the pipe.
+    in place of the pipe, with ``all_of_it`` the terminal does. ``tell`` is how long git may say nothing, in
+    seconds, before that is told.
     """
     out_end, out = os.pipe()
     if file:
@@ -82,9 +92,10 @@ def kt_at_a_terminal(
         out = os.open(file, os.O_WRONLY | os.O_CREAT)
     pid, terminal = pty.fork()
     if pid == 0:
-        os.dup2(out, 1)
+        if not all_of_it:
+            os.dup2(out, 1)
         os.chdir(cwd)
-        program = [sys.executable, "-c", _KT.format(patience), *args]
+        program = [sys.executable, "-c", _KT.format(patience, tell), *args]
         os.execvpe(sys.executable, program, {**os.environ, "TERM": "xterm", **env})
     os.close(out)
     printed: list[bytes] = []
@@ -148,7 +159,7 @@ def test_nothing_is_drawn_of(long_store: Path, patience: float, env: dict[str, s
 
 
 def test_nothing_is_drawn_where_stderr_is_no_terminal(long_store: Path) -> None:
-    command = [sys.executable, "-c", _KT.format(0), "verify", "--afresh"]
+    command = [sys.executable, "-c", _KT.format(0, 60), "verify", "--afresh"]
     ran = subprocess.run(command, cwd=long_store, capture_output=True, text=True, check=True)
     assert ran.stdout == "" and len(ran.stderr.splitlines()) == 1
     assert ran.stderr.startswith(f"kt: {STEPS} steps in ")
@@ -166,15 +177,18 @@ def test_work_that_begins_again_has_a_bar_of_its_own(long_store: Path, tmp_path:
     assert [line.count("100%") for line in ran.err.split(GONE) if BAR in line] == [1, 1]
 
 
+def path_to_git(folder: Path, script: str) -> str:
+    """A PATH on which git is a script; in it `git` stands for the real one with all its arguments."""
+    program = folder / "bin/git"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\ngit() {{ {shutil.which("git")} "$@"; }}\n{script}\n')
+    program.chmod(0o755)
+    return f"{program.parent}:{os.environ['PATH']}"
+
+
 def test_it_is_left_in_order_by_an_interrupt(long_store: Path, tmp_path: Path) -> None:
-    stuck = tmp_path / "bin/git"
-    stuck.parent.mkdir()
     # What it has told of history is judged; then the disk hangs.
-    stuck.write_text(
-        f'#!/bin/sh\n{shutil.which("git")} "$@"\ncase " $* " in *" log "*) exec sleep 600 ;; esac\n'
-    )
-    stuck.chmod(0o755)
-    path = f"{stuck.parent}:{os.environ['PATH']}"
+    path = path_to_git(tmp_path, 'git "$@"\ncase " $* " in *" log "*) exec sleep 600 ;; esac')
     ran, cursor_is_back = kt_at_a_terminal("verify", "--afresh", cwd=long_store, until=BAR, PATH=path)
     assert (ran.code, ran.out, cursor_is_back) == (130, "", True)
     *bar, last, end = ran.err.split("\r\n")
@@ -235,6 +249,7 @@ def test_who_waits_for_another_kt_is_told_so(many: Path) -> None:
         cwd=many,
         until="waiting for another kt in this clone  [",
         then=lock.release,
+        tell=0.1,
     )
     assert (ran.code, cursor_is_back) == (0, True)
 
@@ -244,3 +259,72 @@ def test_who_waits_for_a_decision_is_told_for_which_and_may_leave(many: Path) ->
     ran, _ = kt_at_a_terminal("wait", "--id", "esc_r2", cwd=many, until=told)
     assert (ran.code, ran.out, ran.err.count(told)) == (130, "", 1)
     assert ran.err.endswith("kt: interrupted\r\n")
+
+
+SILENT = "waiting for git  ["
+
+
+@pytest.mark.parametrize(
+    ("asked", "command"),
+    [
+        pytest.param("pack-objects", ["evidence", "--id", "esc_r1", "-o", ".git/out"], id="evidence packs"),
+        pytest.param("log", ["log", "--id", "esc_r1", "--json"], id="log of one"),
+        pytest.param("rev-list", ["events", "-C", "."], id="events count"),
+        pytest.param("grep", ["evidence", "--id", "esc_r1", "-o", ".git/out"], id="evidence searches"),
+    ],
+)
+def test_where_git_says_nothing_for_long_that_is_told(
+    many: Path, asked: str, command: list[str], tmp_path: Path
+) -> None:
+    path = path_to_git(tmp_path, f'case " $* " in *" {asked} "*) sleep 1 ;; esac\ngit "$@"')
+    ran, cursor_is_back = kt_at_a_terminal(*command, cwd=many, tell=0.1, PATH=path, file=tmp_path / "out")
+    assert (ran.code, cursor_is_back) == (0, True)
+    assert SILENT in ran.err and ran.err.rstrip("\r\n").count(GONE) >= 1
+    said = (tmp_path / "out").read_text()
+    assert "waiting" not in said
+    assert said == kt(*command, cwd=many).out
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["log", "--id", "esc_r1"], ["events", "--limit", "3"], ["export"]],
+    ids=lambda command: command[0],
+)
+def test_what_is_printed_on_the_same_terminal_ends_the_bar_for_good(
+    many: Path, command: list[str], tmp_path: Path
+) -> None:
+    shutil.rmtree(many / ".git/kt", ignore_errors=True)
+    path = path_to_git(tmp_path, 'case " $* " in *" log "* | *" config "*) sleep 1 ;; esac\ngit "$@"')
+    ran, cursor_is_back = kt_at_a_terminal(*command, cwd=many, tell=0.1, all_of_it=True, PATH=path)
+    assert (ran.code, cursor_is_back) == (0, True)
+    bars, _, printed = ran.err.rpartition(GONE)
+    assert ("  [" in bars) and bars.count("esc_r") == 0
+    assert printed.startswith(kt(*command, cwd=many).out.replace("\n", "\r\n"))
+
+
+def test_a_claim_over_several_stores_shows_a_remote_that_is_slow(many: Path, tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        git("clone", "--quiet", "--bare", str(many), f"{name}.git", cwd=tmp_path)
+        git("clone", "--quiet", f"{name}.git", name, cwd=tmp_path)
+    path = path_to_git(tmp_path, 'case " $* " in *" fetch "*) sleep 1 ;; esac\ngit "$@"')
+    both = ["-C", str(tmp_path / "one"), "-C", str(tmp_path / "other")]
+    ran, _ = kt_at_a_terminal(
+        *("claim", "--next", *both), cwd=tmp_path, tell=0.1, PATH=path, **identity("alice")
+    )
+    assert ran.code == 0 and "asking the remote  [" in ran.err and "claimed esc_r" in ran.out + ran.err
+
+
+def test_filling_the_index_of_archives_is_told(tmp_path: Path) -> None:
+    names = [Name(f"2024/{month:02}", number, False) for month in range(1, 13) for number in range(1, 9)]
+    archives = tuple(
+        Archive(name, f"archives/{at}", f"{at:040x}", f"{at + 1000:040x}") for at, name in enumerate(names)
+    )
+    seen: list[tuple[str, int, int]] = []
+    index = Index(
+        tmp_path,
+        lambda blobs: [f"esc_{int(blob, 16)}\n".encode() for blob in blobs],
+        lambda *said: seen.append(said),
+    )
+    assert [place.archive for place in index.find(archives, "esc_1007")] == [archives[7]]
+    index.close()
+    assert seen == [("indexing archives", done, 2) for done in (0, 1, 2)]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -119,6 +121,23 @@ def test_what_was_skipped_is_not_offered_again_and_nothing_to_do_is_exit_7(lab: 
     assert "kt: nothing to claim: the queue is empty, but for the 2 that you skipped" in seat.rest
     assert holders(lab) == {}
     assert Seat("review", "--team", "legal", cwd=alice).ended() == 7
+
+
+def test_a_slow_remote_is_shown_while_the_reviewer_waits_for_it(
+    lab: Lab, alice: Path, tmp_path: Path
+) -> None:
+    slow = tmp_path / "bin/git"
+    slow.parent.mkdir()
+    slow.write_text(
+        f'#!/bin/sh\ncase " $* " in *" push "*) sleep 2 ;; esac\nexec {shutil.which("git")} "$@"\n'
+    )
+    slow.chmod(0o755)
+    seat = Seat("review", cwd=alice, env={"PATH": f"{slow.parent}:{os.environ['PATH']}", "TERM": "xterm"})
+    assert "pushing  [" in decide(seat, "a")
+    # The bar of the decision is gone before the next one is shown.
+    shown = seat.press(KEYS, "q")
+    assert "pushing  [" in shown and "resolved esc_first" in shown.rpartition("\x1b[K")[2]
+    assert seat.ended() == 0 and holders(lab) == {}
 
 
 def test_nothing_is_preselected(lab: Lab, alice: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..core.text import visible
 from ..core.words import CATEGORIES, DECISIONS, SEVERITIES
-from ..errors import BadInput, Usage
+from ..errors import BadInput, NotFound, Usage
 from .app import (
     PARTIAL,
     SPAN,
@@ -32,11 +33,13 @@ from .app import (
     writing_store,
 )
 from .outcome import as_json_of, report, report_decision, report_of_several
+from .progress import drawn
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..answers import Result
+    from ..desk import Store
 
 
 @escalation.command("init")
@@ -60,7 +63,8 @@ def init_command(
     from ..desk import Store
 
     where = directory or folder(ctx, repo)
-    made = Store.init(where, ci=ci)
+    with drawn() as progress:
+        made = Store.init(where, ci=ci, progress=progress)
     for text in made.warnings:
         warn(text)
     if as_json:
@@ -270,14 +274,16 @@ def _claim_next_of_several(ctx: click.Context, paths: Sequence[str], given: dict
 
     if given["branch"] is not None:
         raise Usage(problem="--branch proposes in one store, and several are named", hint="name one with -C")
-    taken = stores.claim_next(
-        paths,
-        team=given["team"],
-        count=given["count"] or 1,
-        claim_id=given["claim_id"],
-        lock_timeout=given["lock_timeout"],
-        retry_timeout=given["retry_timeout"],
-    )
+    with drawn() as progress:
+        taken = stores.claim_next(
+            paths,
+            team=given["team"],
+            count=given["count"] or 1,
+            claim_id=given["claim_id"],
+            lock_timeout=given["lock_timeout"],
+            retry_timeout=given["retry_timeout"],
+            progress=progress,
+        )
     for path, error in taken.faults:
         warn(f"{path}: {error.message}")
     for _, result in taken.results:
@@ -354,10 +360,9 @@ def resolve_command(ctx: click.Context, /, **given: Any) -> None:
     A resolved record never changes again.
     """
     wanted = whole_ids(given["escalation_ids"])
-    if not given["yes"] and sys.stdin.isatty() and sys.stderr.isatty():
-        what = ", ".join(visible(item) for item in wanted)
-        click.confirm(f"Resolve {what} as {visible(given['outcome'])}?", abort=True, err=True)
     with writing_store(ctx, given) as store:
+        if not given["yes"] and sys.stdin.isatty() and sys.stderr.isatty():
+            _confirm(store, wanted, given["outcome"])
         result = store.resolve_many(
             wanted,
             given["outcome"],
@@ -370,6 +375,23 @@ def resolve_command(ctx: click.Context, /, **given: Any) -> None:
         )
     several = len(wanted) > 1 or "-" in given["escalation_ids"]
     report_decision(result, given["as_json"], several)
+
+
+def _confirm(store: Store, wanted: Sequence[str], outcome: str) -> None:
+    """Ask whether that is meant, of what is not known to be resolved: that would not change anyway."""
+    asked = []
+    for item in wanted:
+        known = None
+        # What this clone does not know may be on the remote.
+        with suppress(NotFound):
+            known = store.get(item).record
+        if known is None:
+            asked.append(visible(item))
+        elif known.resolution is None:
+            about = known.summary or known.reason_code
+            asked.append(f"{known.escalation_id} ({visible(about)})")
+    if asked:
+        click.confirm(f"Resolve {', '.join(asked)} as {visible(outcome)}?", abort=True, err=True)
 
 
 @escalation.command("note")

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import wraps
 from importlib import import_module
@@ -298,14 +298,11 @@ def store_of(
 
 @contextmanager
 def writing_store(
-    ctx: click.Context, given: dict[str, Any], *, follow_checkout: bool = True, alone: bool = True
+    ctx: click.Context, given: dict[str, Any], *, follow_checkout: bool = True
 ) -> Iterator[Store]:
-    """The store for a command that writes, with the timeouts that it was given.
-
-    What lasts is shown, unless the command is not ``alone`` on the terminal with it.
-    """
+    """The store for a command that writes, with the timeouts that it was given; what lasts is shown."""
     with (
-        drawn() if alone else nullcontext() as progress,
+        drawn() as progress,
         store_of(
             ctx,
             given["repo"],

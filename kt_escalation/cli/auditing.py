@@ -18,7 +18,7 @@ from ..core.text import plural, visible
 from ..core.times import format_time, lasted
 from ..errors import Usage
 from .app import begun_ids, common, escalation, folder, put_json, read_time, reads, warn
-from .progress import drawn
+from .progress import Printed, drawn
 
 if TYPE_CHECKING:
     from ..core.stats import ReviewerRow, Row, Spans, Window
@@ -53,7 +53,7 @@ def export_command(ctx: click.Context, /, **given: Any) -> None:
     with drawn(prints=given["out"] == _STDOUT) as progress, _output(given["out"]) as out:
         done = export.export(
             folder(ctx, given["repo"]),
-            out,
+            Printed(out, progress) if given["out"] == _STDOUT else out,
             given["form"],
             rev=given["rev"],
             fetch=given["fetch"],

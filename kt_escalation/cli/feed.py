@@ -14,7 +14,7 @@ from ..core.times import format_time
 from ..errors import BadInput, WaitTimeout
 from . import render
 from .app import SPAN, Count, F, common, escalation, read_time, reads, store_of, warn
-from .progress import drawn
+from .progress import drawn, printed
 
 if TYPE_CHECKING:
     from ..core.feed import Event
@@ -53,7 +53,7 @@ def events_command(ctx: click.Context, /, **given: Any) -> None:
         found = store.events(_since(given["since"]), rev=given["rev"], fetch=given["fetch"])
         show = _printer(store, form)
         last, count = None, 0
-        for event in islice(found, given["limit"]):
+        for event in printed(islice(found, given["limit"]), progress):
             show(event)
             last, count = event, count + 1
     if last and count == given["limit"]:

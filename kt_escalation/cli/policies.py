@@ -130,7 +130,7 @@ def _policies(ctx: click.Context, given: dict[str, Any]) -> Policies:
 
     if given["policies"] is not None:
         return policies.read(given["policies"])
-    with store_of(ctx, given["repo"]) as store:
+    with drawn() as progress, store_of(ctx, given["repo"], progress=progress) as store:
         found = store.policies(rev=given["rev"])
     found.require_sound()
     return found

@@ -28,7 +28,7 @@ from .app import (
     store_of,
     warn,
 )
-from .progress import drawn
+from .progress import drawn, printed
 
 if TYPE_CHECKING:
     from ..answers import Found, Moment
@@ -182,7 +182,7 @@ def get_command(
 
     On a terminal it is a page for a reviewer, with what you may do next by the rules as they stand.
     """
-    with store_of(ctx, repo) as store:
+    with drawn() as progress, store_of(ctx, repo, progress=progress) as store:
         found = store.get(escalation_id, rev=rev, fetch=fetch)
         if not as_json:
             for line in _page(store, found, include_context, past=rev is not None):
@@ -242,7 +242,7 @@ def log_command(
         if as_json:
             put_json({"entries": [_moment(moment) for moment in moments]})
             return
-        for line in render.timeline(moments):
+        for line in printed(render.timeline(moments), progress):
             click.echo(line)
 
 

@@ -84,7 +84,7 @@ def review_command(ctx: click.Context, /, **given: Any) -> None:
             hint="scripts take one with `kt escalation claim --next` and decide it with `kt escalation resolve`",
         )
     keyboard = Keyboard()
-    with keyboard.watched(), writing_store(ctx, given, alone=False) as store:
+    with keyboard.watched(), writing_store(ctx, given) as store:
         Session(store, keyboard, given["team"]).run()
 
 

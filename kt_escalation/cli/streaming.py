@@ -29,7 +29,7 @@ def stream(ctx: click.Context, given: dict[str, Any]) -> None:
     first_fault: KtError | None = None
     with (
         _input(given["batch_file"]) as source,
-        writing_store(ctx, given, follow_checkout=False, alone=False) as store,
+        writing_store(ctx, given, follow_checkout=False) as store,
     ):
         results = store.raise_stream(
             source,

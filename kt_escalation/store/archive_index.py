@@ -17,6 +17,8 @@ from pathlib import Path
 
 from ..core import compaction
 from .archives import Archive, Place
+from .objects import chunks
+from .port import Progress, told
 
 # The number is that of the schema: another one is another file.
 _FILE = "archives-1.db"
@@ -47,12 +49,13 @@ _Pairs = list[tuple[str, int]]
 class Index:
     """Which id is in which archive, for one clone; for several threads and processes at once.
 
-    ``read`` gives blobs of the repository.
+    ``read`` gives blobs of the repository; ``progress`` is told of filling it.
     """
 
-    def __init__(self, folder: Path, read: Read) -> None:
+    def __init__(self, folder: Path, read: Read, progress: Progress | None = None) -> None:
         self._folder = folder
         self._read = read
+        self._progress = progress
         self._lock = threading.Lock()
         self._open: sqlite3.Connection | None = None
         # The archives that were last seen to be in it, by the table that they are in.
@@ -149,8 +152,8 @@ class Index:
     def _add(self, table: _Table, archives: Sequence[Archive], known: sqlite3.Connection) -> None:
         have = {row[0] for row in known.execute(f"SELECT blob FROM {table.blobs}")}  # noqa: S608
         missing = sorted({table.blob(archive) for archive in archives} - have)
-        for start in range(0, len(missing), table.at_once):
-            some = missing[start : start + table.at_once]
+        parts = [*chunks(missing, table.at_once)]
+        for some in told(self._progress, "indexing archives", parts, len(parts)):
             found = [table.pairs(data) for data in self._read(some)]
             with _writing(known):
                 for blob, pairs in zip(some, found, strict=True):

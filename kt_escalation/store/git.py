@@ -18,26 +18,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
+from typing import IO
 
 from ..core.text import is_hidden
 from ..core.words import MAX_NAME
 from ..errors import GitFailed, NoIdentity, NotAStore
 from .objects import TREE, Objects, TreeEntry, chunks, pack_of
-from .port import Author
+from .port import Author, Progress, Wait
 from .process import (
     BUFFER,
     ENVIRONMENT,
     Done,
     Underway,
+    attend,
     environment,
     finish,
     line_ended,
     no_git,
     nul_ended,
+    ready,
     widen,
 )
 
 MINIMUM = (2, 39)
+_WAITING = "waiting for git"
 
 #: Objects, references and the index reach the disk before git says done (git-config, core.fsync).
 _FLUSH = ("-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync")
@@ -79,12 +83,14 @@ _NAMED = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL")
 class Repository:
     """One repository as git sees it from a folder.
 
-    ``quarantined`` is for a server's hook, which looks at objects that are not taken in yet.
+    ``quarantined`` is for a server's hook, which looks at objects that are not taken in yet. ``progress`` is
+    told while git has been asked something and says nothing.
     Raises NotAStore where there is none, GitFailed where git will not touch it.
     """
 
-    def __init__(self, start: Path, *, quarantined: bool = False) -> None:
+    def __init__(self, start: Path, *, quarantined: bool = False, progress: Progress | None = None) -> None:
         self._quarantined = quarantined
+        self._progress = progress
         self._author: tuple[tuple[str | None, ...], Author] | None = None
         self._folder = start
         self._base: tuple[str, ...] = ("git", "--no-pager")
@@ -154,6 +160,14 @@ class Repository:
         session: bool = False,
     ) -> Done:
         process = self._start(args, stdin=stdin is not None, env=env, session=session)
+        # What writes may ask for a passphrase on this terminal; only what reads is told of.
+        if timeout is None and not session:
+            wait = Wait(self._progress, _WAITING)
+            while (done := attend(process, stdin, wait.seconds)) is None:
+                stdin = None
+                wait.lasts()
+            wait.ends()
+            return done
         return finish(process, stdin, timeout, session)
 
     def _must(self, *args: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None) -> Done:
@@ -792,13 +806,29 @@ class Repository:
             if process.stdin and stdin is not None:
                 process.stdin.write(stdin)
                 process.stdin.close()
-            while chunk := process.stdout.read(BUFFER):
-                yield chunk
+            yield from self._told(process.stdout) if self._progress else _whole(process.stdout)
             words = process.stderr.read().decode(errors="replace").strip() if process.stderr else ""
         # Half an answer must not pass for a whole one.
         if process.returncode != 0:
             command = next(arg for arg in args if not arg.startswith("-"))
             raise GitFailed(command=command, words=words.removeprefix("fatal: "))
+
+    def _told(self, pipe: IO[bytes]) -> Iterator[bytes]:
+        """What comes through a pipe, as it comes, and a word while nothing does."""
+        wait = Wait(self._progress, _WAITING)
+        while True:
+            while not ready(pipe, wait.seconds):
+                wait.lasts()
+            wait.ends()
+            chunk = os.read(pipe.fileno(), BUFFER)
+            if not chunk:
+                return
+            yield chunk
+
+
+def _whole(pipe: IO[bytes]) -> Iterator[bytes]:
+    while chunk := pipe.read(BUFFER):
+        yield chunk
 
 
 def _no_folder(where: str) -> NotAStore:

@@ -38,7 +38,6 @@ from .line import Line, Turn
 from .objects import FILE, TREE, TreeEntry
 from .port import (
     PROPOSALS,
-    TELL_SECONDS,
     Author,
     Change,
     Progress,
@@ -46,6 +45,7 @@ from .port import (
     Snapshot,
     Stale,
     Unanswered,
+    Wait,
     WrongGuess,
     told,
 )
@@ -779,16 +779,14 @@ class GitStore(GitReader):
     def _awaited(self, what: str, work: Underway, timeout: float) -> Done | None:
         """The answer of a process of git, None if there is none in time."""
         end = time.monotonic() + timeout
-        lasts = False
-        while (left := end - time.monotonic()) > TELL_SECONDS:
-            done = work.answer(TELL_SECONDS)
-            if self.progress and (lasts or done is None):
-                # How far git is nobody knows.
-                self.progress(what, int(done is not None), 1)
-            if done is not None:
-                return done
-            lasts = True
-        return work.answer(left)
+        wait = Wait(self.progress, what)
+        done = None
+        while done is None and (left := end - time.monotonic()) > 0:
+            done = work.answer(min(left, wait.seconds or left))
+            if done is None:
+                wait.lasts()
+        wait.ends()
+        return done or work.answer(0)
 
     def _brought_along(self, here: Repository, commit: str, action: str, *, flush: bool) -> Done:
         """What git says when it has brought a checkout to a commit, or could not."""

@@ -36,6 +36,32 @@ def told(progress: Progress | None, what: str, items: Iterable[_T], total: int) 
     progress(what, total, total)
 
 
+class Wait:
+    """A wait of which nobody knows how long it will be: told as nothing done, and at its end as all."""
+
+    def __init__(self, progress: Progress | None, what: str) -> None:
+        self._progress = progress
+        self._what = what
+        self._told = False
+
+    @property
+    def seconds(self) -> float | None:
+        """How long to wait until `lasts` is called for; None if nobody is told anyway."""
+        return TELL_SECONDS if self._progress else None
+
+    def lasts(self) -> None:
+        """It is not over yet."""
+        if self._progress:
+            self._told = True
+            self._progress(self._what, 0, 1)
+
+    def ends(self) -> None:
+        """It is over, for now or for good."""
+        if self._progress and self._told:
+            self._told = False
+            self._progress(self._what, 1, 1)
+
+
 class Stale(Exception):
     """Somebody else's commit came first: read again and decide again."""
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import select
 import signal
 import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from ..errors import GitFailed
 
@@ -80,16 +81,28 @@ class Underway:
 
     def answer(self, timeout: float) -> Done | None:
         """Its end, None if there is none within ``timeout`` seconds; it may be asked again."""
-        try:
-            out, err = self._process.communicate(timeout=max(0.0, timeout))
-        except subprocess.TimeoutExpired:
-            return None
-        return Done(self._process.returncode, out, err.decode(errors="replace"))
+        return attend(self._process, None, max(0.0, timeout))
 
     def give_up(self) -> None:
         """End it if it has not ended, giving git the time to remove its locks."""
         if self._process.returncode is None:
             stop(self._process)
+
+
+def attend(process: subprocess.Popen[bytes], stdin: bytes | None, seconds: float | None) -> Done | None:
+    """The end of a process, None if it does not come within so many; then it may be asked again, without ``stdin``."""
+    try:
+        out, err = process.communicate(stdin, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return None
+    return Done(process.returncode, out, err.decode(errors="replace"))
+
+
+def ready(pipe: IO[bytes], seconds: float | None) -> bool:
+    """Whether something, or the end, comes through a pipe of which nothing is buffered, within so many seconds."""
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
+    return bool(poll.poll(None if seconds is None else seconds * 1000))
 
 
 def finish(

@@ -14,7 +14,7 @@ from pathlib import Path
 from ..errors import BadInput, NotAStore, RetriesExhausted
 from . import git
 from .gitstore import GitStore
-from .port import Author, Stale, Unanswered
+from .port import Author, Progress, Stale, Unanswered
 
 MESSAGE = "kt: init the store\n"
 #: The files that bring the check into a forge's CI, from the repository's top, and their templates.
@@ -34,7 +34,12 @@ class Made:
 
 
 def create(
-    folder: Path, now: datetime, lock_timeout: float, retry_timeout: float, ci: str | None = None
+    folder: Path,
+    now: datetime,
+    lock_timeout: float,
+    retry_timeout: float,
+    ci: str | None = None,
+    progress: Progress | None = None,
 ) -> Made:
     """Make a store in a folder, and with ``ci`` (a key of `CI`) the check of pull requests.
 
@@ -48,10 +53,10 @@ def create(
     except OSError as error:
         raise BadInput(problem=f"{folder}: {error.strerror}") from None
     try:
-        store = GitStore(folder)
+        store = GitStore(folder, progress=progress)
     except NotAStore:
         git.init(folder)
-        store = GitStore(folder)
+        store = GitStore(folder, progress=progress)
     try:
         inside = store.repository.inside(folder)
         if inside and store.root and inside != store.root:
@@ -62,7 +67,7 @@ def create(
         if inside and not store.root:
             store.repository.configure("kt.root", inside)
             store.close()
-            store = GitStore(folder)
+            store = GitStore(folder, progress=progress)
         return _begin(store, author, now, lock_timeout, retry_timeout, ci)
     finally:
         store.close()

@@ -51,7 +51,7 @@ class GitReader:
     def __init__(self, start: Path, *, quarantined: bool = False, progress: Progress | None = None) -> None:
         #: Told by all that reads or writes many files or commits.
         self.progress = progress
-        self.repository = Repository(start, quarantined=quarantined)
+        self.repository = Repository(start, quarantined=quarantined, progress=progress)
         self.root = root_of(self.repository.config.get("kt.root", ""))
         self._parsed: dict[str, Record] = {}
         #: Whether all that is open was read here.
@@ -153,7 +153,7 @@ class GitReader:
         """Which id is in which archive; a file beside the lock, which all worktrees share."""
         from .archive_index import Index
 
-        return Index(self.lock_folder, self.archive_blobs)
+        return Index(self.lock_folder, self.archive_blobs, self.progress)
 
     def contents(self, data: str | None, beside: str | None) -> Mapping[str, bytes]:
         """An archive's files by id, from the ids of both of its blobs. Raises BadArchive, GitFailed."""
