@@ -25,7 +25,7 @@ myst_heading_anchors = 4
 #: What stands where at the side. A page that is not here fails the build.
 NAV = {
     "Reviewers": ["tutorial", "reviewing", "rights"],
-    "Operators": ["operator", "pull-requests", "servers", "signatures", "many-stores", "compaction"],
+    "Operators": ["setup", "operator", "pull-requests", "servers", "signatures", "many-stores", "compaction"],
     "Gateways": ["gateway", "streaming", "events"],
     "Auditors": ["auditor", "rules", "evidence", "report"],
     "Reference": ["reference", "record", "design", "performance"],

@@ -165,7 +165,9 @@ def _on_a_terminal(script: str, folder: Path, env: Mapping[str, str]) -> str:
             os.killpg(shell.pid, signal.SIGKILL)
     os.close(ours)
     shell.wait()
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode(errors="replace").replace("\r", ""))
+    # What is taken away again, as a bar is, nobody sees in the end.
+    text = re.sub(r"[^\n]*\r\x1b\[K", "", shown.decode(errors="replace"))
+    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.replace("\r", ""))
 
 
 def _settled(text: str) -> list[str]:

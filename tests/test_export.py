@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from lab import Lab, git, kt, kt_process, record_text
+from lab import KT, Lab, git, kt, kt_process, record_text
 from pages import text_of
 from strategies import records, texts
 from test_cli_life import at_a_terminal
@@ -282,3 +282,16 @@ def test_what_is_no_plain_file_is_listed_as_git_lists_it(lab: Lab) -> None:
         "is a symbolic link, not an escalation's file",
         "is a submodule, not an escalation's file",
     ]
+
+
+def test_a_file_that_cannot_be_written_to_its_end_is_named_and_not_there(alice: Path) -> None:
+    limited = 'ulimit -f 1; exec "$@"'
+    ran = subprocess.run(
+        ["sh", "-c", limited, "sh", *KT, "escalation", "export", "-o", "all.jsonl"],
+        cwd=alice,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 2 and ran.stderr == "kt: all.jsonl: File too large\n"
+    assert not list(alice.glob("*all.jsonl*"))

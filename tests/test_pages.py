@@ -27,6 +27,14 @@ def test_the_tutorial_runs_as_printed(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir()), "it tidies up"
 
 
+def test_setting_up_a_team_runs_as_printed(tmp_path: Path) -> None:
+    as_printed(
+        "setup.md",
+        tmp_path,
+        replace={"/home/carol": str(tmp_path), "/srv/kt/review": str(tmp_path / "kt-team/carol")},
+    )
+
+
 def test_the_guide_for_operators_runs_as_printed(lab: Lab) -> None:
     """Bob holds one; another has waited for longer than the settings of its time allowed."""
     gateway, bob, carol = lab.clone("gw"), lab.clone("bob"), lab.clone("carol")

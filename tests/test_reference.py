@@ -37,7 +37,7 @@ read a record take a whole id, or a prefix that fits no other; commands that wri
 Results go to stdout and everything else to stderr. `NO_COLOR` is honoured, and no script is ever asked anything.
 
 What `--json` prints is shown with `"…"` for any text, `0` for any number, and `{…}` for [a record](record.md). An error
-is `{"error": {"code": "…", "message": "…"}}` on stderr, with the facts of its code (see [exit codes](#exit-codes)).
+is `{"error": {"code": "…", "message": "…"}}` on stderr, with what is known of the facts of its code (see [exit codes](#exit-codes)).
 """
 EXITS = """\
 ## Exit codes

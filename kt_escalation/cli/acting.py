@@ -23,6 +23,7 @@ from .app import (
     id_option,
     ids_option,
     in_stores,
+    on_terminal,
     only_one,
     proposes,
     put_json,
@@ -40,6 +41,13 @@ if TYPE_CHECKING:
 
     from ..answers import Result
     from ..desk import Store
+
+
+_NEXT = """\
+next, as you need it:
+  raise one          kt escalation raise --request-id ID --reason-code CODE
+  say who may what   policies/roster.yaml and policies/settings.yaml, then kt policy lint
+  refuse the rest    kt escalation hook install --server REPOSITORY, or kt escalation init --ci github"""
 
 
 @escalation.command("init")
@@ -73,6 +81,8 @@ def init_command(
         click.echo(f"{visible(where)} is a store already{', with the check' if ci else ''}")
     elif made.new:
         click.echo(f"made a store in {visible(where)} (commit {made.commit[:12]})")
+        if on_terminal():
+            click.echo(_NEXT)
     else:
         click.echo(f"added the check for {ci} to {visible(where)} (commit {made.commit[:12]})")
 

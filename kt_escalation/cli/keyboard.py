@@ -68,7 +68,7 @@ class Keyboard:
     def key(self, question: str, keys: Mapping[str, str]) -> str:
         """Wait for one of the keys, and show the word that stands for it; any other asks again."""
         while True:
-            click.echo(f"{visible(question)} ", nl=False)
+            click.echo(f"{visible(question, lines=True)} ", nl=False)
             with self._key_by_key():
                 pressed = self._read().lower()
             click.echo(keys.get(pressed, ""))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import secrets
+import shutil
 import signal
 import sys
 from dataclasses import dataclass
@@ -195,7 +196,7 @@ class Session:
         for line in terminal.page(found, None, include_context=True, now=datetime.now(UTC)):
             click.echo(line)
         click.echo()
-        keys = "  ".join(f"{key} {word}" for key, word in _KEYS.items())
+        keys = _in_lines(*map(" ".join, _KEYS.items()))
         while True:
             key = self._ask.key(f"{keys}:", _KEYS)
             try:
@@ -231,8 +232,8 @@ class Session:
         reason = self._reason(f"Why {outcome}?", found)
         if not reason:
             return False
-        words = "  ".join(f"{key} {word}" for key, word in _CATEGORIES.items())
-        key = self._ask.key(f"Category: {words}  Enter none:", {**_CATEGORIES, "\r": "none", "\n": "none"})
+        keys = {**_CATEGORIES, "\r": "none", "\n": "none"}
+        key = self._ask.key(_in_lines("Category:", *map(" ".join, _CATEGORIES.items()), "Enter none:"), keys)
         if self._ask.key(f"Resolve {name} as {outcome}? y or n:", _YES_OR_NO) != "y":
             return False
         self._still_held(held, found)
@@ -349,6 +350,18 @@ class Session:
         finally:
             self._ask.heed()
         return None
+
+
+def _in_lines(*pieces: str) -> str:
+    """Pieces beside each other, in as many lines as the terminal needs; none is broken."""
+    lines = [""]
+    for piece in pieces:
+        longer = f"{lines[-1]}  {piece}".lstrip()
+        if lines[-1] and len(longer) >= shutil.get_terminal_size().columns:
+            lines.append(piece)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)
 
 
 def _say(text: str) -> None:

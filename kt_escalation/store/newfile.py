@@ -29,7 +29,10 @@ def written(name: str) -> Iterator[BinaryIO]:
             yield file
         if not direct:
             part.replace(target)
-    except BaseException:
+    except BaseException as error:
         if not direct:
             part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            # That is about an open file: this one.
+            raise BadInput(problem=f"{name}: {error.strerror}") from None
         raise
