@@ -21,7 +21,7 @@ help:
 	@echo "make recordings   make the pictures of a terminal in docs/img anew"
 	@echo "make lint         style, types and import rules"
 	@echo "make soak         the long campaigns: races, kills and properties at full count"
-	@echo "make bench        what kt costs, against what git and Python cost (half an hour; see docs/performance.md)"
+	@echo "make bench        what kt costs, against what git and Python cost (a quarter of an hour; see docs/performance.md)"
 	@echo "make clean        remove what the others have made"
 
 $(READY): pyproject.toml
