@@ -15,6 +15,7 @@ import json
 import os
 import random
 import shlex
+import shutil
 import subprocess
 import tempfile
 import time
@@ -110,6 +111,11 @@ class Command:
             raise BadInput(problem=f"--exec {text[:80]!r} cannot be split into words: {error}") from None
         if not words:
             raise BadInput(problem="--exec is empty; give a command, such as --exec './notify --team legal'")
+        if shutil.which(words[0]) is None:
+            raise BadInput(
+                problem=f"--exec: there is no program {words[0][:80]!r}; it is run without a shell, so write "
+                "--exec \"sh -c '…'\" for what a shell does"
+            )
         return cls(words)
 
     def take(self, event_id: str, body: bytes) -> None:  # noqa: ARG002 - it is in the body

@@ -37,7 +37,7 @@ from .errors import (
     RemoteUnreachable,
     WaitTimeout,
 )
-from .landing import Lander, Plan
+from .landing import Lander, Plan, require_had
 from .shelf import LOCK_TIMEOUT, RETRY_TIMEOUT, Shelf
 from .store.gitstore import GitStore
 from .store.message import Message
@@ -673,8 +673,12 @@ class Store(Shelf):
         shown: str | None = None,
         partial: bool = False,
         branch: str | None = None,
+        dry_run: bool = False,
     ) -> Result:
-        """Decide several in the same way in one commit, all or nothing unless ``partial``."""
+        """Decide several in the same way in one commit, all or nothing unless ``partial``.
+
+        With ``dry_run`` only ask the remote, raise what would be raised, and say what would change (``replaced``).
+        """
         decided = intake.outcome(outcome)
         kind = intake.category(category)
         words = intake.words(reason, "the reason")
@@ -686,7 +690,11 @@ class Store(Shelf):
             )
 
         return self._each(
-            "resolve", escalation_ids, step, partial, branch, claim_id=claim_id, outcome=decided, text=words
+            *("resolve", escalation_ids, step, partial, branch),
+            claim_id=claim_id,
+            outcome=decided,
+            text=words,
+            dry_run=dry_run,
         )
 
     def note(self, escalation_id: str, text: str, *, branch: str | None = None) -> Result:
@@ -926,6 +934,7 @@ class Store(Shelf):
         outcome: str | None = None,
         text: str | None = None,
         detail: Callable[[Sequence[Record]], str] | None = None,
+        dry_run: bool = False,
     ) -> Result:
         """Run one rule over each of some records and commit what it gives, all in one."""
         wanted = intake.whole_ids(escalation_ids)
@@ -954,6 +963,12 @@ class Store(Shelf):
                 find=f"kt escalation get --fetch --id {wanted[0]}",
             )
 
+        if dry_run:
+            snapshot = self._snapshot(None, fetch=True)
+            plan = decide(snapshot, self._reader(snapshot, needed=True))
+            require_had(plan, partial)
+            replaced = tuple(change.old.record for change in plan.changes if change.old)
+            return Result(plan.records, snapshot.revision, False, unchanged=plan.unchanged, replaced=replaced)
         return self._lander.land(decide, partial, branch)
 
 

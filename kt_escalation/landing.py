@@ -363,12 +363,12 @@ def _decided(
     faults.point("before-decide")
     act = rights.act(author.email, now, policies)
     plan = decide(snapshot, act)
-    _judge(plan, partial)
+    require_had(plan, partial)
     faults.point("after-decide")
     return act, plan
 
 
-def _judge(plan: Plan, partial: bool) -> None:
+def require_had(plan: Plan, partial: bool) -> None:
     """Raise what failed, unless some of it may and could be had."""
     if not plan.failed or (partial and plan.records):
         return

@@ -61,6 +61,12 @@ class Seat:
         """Press keys."""
         os.write(self._terminal, os.fsencode(text))
 
+    def cook(self) -> None:
+        """Set up the terminal as a shell does for itself: whole lines, and an echo."""
+        mode = termios.tcgetattr(self._terminal)
+        mode[3] |= termios.ICANON | termios.ECHO
+        termios.tcsetattr(self._terminal, termios.TCSANOW, mode)
+
     def press(self, question: str, key: str) -> str:
         """Wait for a question that one key answers, and press it; what was shown before."""
         told = self.until(question)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from lab import KT, Lab, Ran, git, ids, kt, record_text
+from terminal import Seat
 
 ACTION_KEYS = {"escalation", "commit", "changed"}
 SEVERAL_KEYS = {"escalations", "commit", "changed", "unchanged", "skipped", "failed"}
@@ -588,13 +589,41 @@ def test_nobody_is_asked_about_what_is_resolved_already(lab: Lab, alice: Path) -
     assert ended == 6 and "Resolve" not in shown
 
 
-def test_what_only_the_remote_knows_is_asked_about_by_its_id(lab: Lab, alice: Path) -> None:
+def test_what_only_the_remote_knows_is_asked_about_as_well(lab: Lab, alice: Path) -> None:
     claim(alice)
     old = lab.clone("old", email="alice@example.com")
     git("update-ref", "-d", "refs/remotes/origin/main", cwd=old)
     git("reset", "--hard", "--quiet", git("rev-list", "--max-parents=0", "HEAD", cwd=old), cwd=old)
     ended, shown = at_a_terminal(*DECIDE, cwd=old, typed="y\n")
-    assert ended == 0 and "Resolve esc_job as block?" in shown
+    assert ended == 0 and "Resolve esc_job (" in shown
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "why"),
+    [
+        (("--id", "esc_gone", "--outcome", "denied", "--reason", "no"), 7, "there is no escalation esc_gone"),
+        (("--id", "esc_job", "--outcome", "denied", "--reason", " "), 2, "the reason is empty"),
+        (("--id", "esc_job", "--outcome", "denied", "--reason", "no"), 6, "is not claimed"),
+        (("--id", "esc_job", "--outcome", "bogus", "--reason", "no"), 2, "bogus"),
+    ],
+    ids=["unknown", "no reason", "not held", "no outcome"],
+)
+def test_nobody_is_asked_about_what_would_be_refused(
+    lab: Lab, alice: Path, args: tuple[str, ...], code: int, why: str
+) -> None:
+    ended, shown = at_a_terminal("resolve", *args, cwd=alice, typed="")
+    assert ended == code and why in shown and "Resolve" not in shown
+    assert lab.commits("resolve") == []
+
+
+def test_who_says_no_is_told_that_it_was_heard(lab: Lab, alice: Path) -> None:
+    claim(alice)
+    ended, shown = at_a_terminal(*DECIDE, cwd=alice, typed="n\n")
+    assert ended == 130 and "kt: not resolved, as you said; nothing changed" in shown
+    seat = Seat(*DECIDE, cwd=alice)
+    seat.until("[y/N]: ")
+    seat.type("\x03")
+    assert seat.ended() == 130 and "\nkt: interrupted; nothing changed" in seat.plain
 
 
 def test_a_script_is_never_asked(lab: Lab, alice: Path) -> None:

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -295,3 +296,13 @@ def test_a_file_that_cannot_be_written_to_its_end_is_named_and_not_there(alice: 
     )
     assert ran.returncode == 2 and ran.stderr == "kt: all.jsonl: File too large\n"
     assert not list(alice.glob("*all.jsonl*"))
+
+
+def test_what_a_killed_process_left_of_the_file_is_removed(alice: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    left, others, mine = (alice / f".all.jsonl.{pid}.part" for pid in (dead.pid, os.getppid(), "x"))
+    for path in (left, others, mine):
+        path.write_text("")
+    assert kt("export", "-o", "all.jsonl", cwd=alice).code == 0
+    assert (left.exists(), others.exists(), mine.exists()) == (False, True, True)

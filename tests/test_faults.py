@@ -209,13 +209,17 @@ def test_ids_of_another_kind_are_a_fault_that_no_repeat_mends(lab: Lab) -> None:
     git("init", "--quiet", str(clone), cwd=lab.folder)
     git("remote", "add", "origin", str(other), cwd=clone)
     me = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.com"}
-    ran = kt(
-        "init",
-        "--json",
-        cwd=clone,
-        env={**me, "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.com"},
-    )
+    committer = {"GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.com"}
+    ran = kt("init", "--json", cwd=clone, env={**me, **committer})
     assert ran.code == 4 and "hash algorithm" in ran.error["message"]
+    assert "git init --object-format=sha256" in ran.error["message"]
+    first = lab.folder / "first"
+    git("init", "--quiet", "--object-format=sha256", str(first), cwd=lab.folder)
+    git("remote", "add", "origin", str(other), cwd=first)
+    assert kt("init", cwd=first, env={**me, **committer}).code == 0
+    # Now the remote says so itself, before anything is sent.
+    ran = kt("init", "--json", cwd=clone, env={**me, **committer})
+    assert ran.code == 4 and "git init --object-format=sha256" in ran.error["message"]
 
 
 def test_a_remote_that_hangs_when_asked_is_given_up_with_exit_4(lab: Lab) -> None:

@@ -581,7 +581,11 @@ def test_a_command_that_is_ended_by_a_signal_has_failed(lab: Lab, alice: Path) -
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
-        (["--exec", "no-such-program-here"], 8, "could not be started: No such file"),
+        (
+            ["--exec", "no-such-program-here a"],
+            2,
+            "there is no program 'no-such-program-here'; it is run without",
+        ),
         (["--exec", "'unclosed"], 2, "cannot be split into words"),
         (["--exec", "  "], 2, "is empty"),
         (["--exec", ""], 2, "is empty"),

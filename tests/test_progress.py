@@ -285,6 +285,17 @@ def test_where_git_says_nothing_for_long_that_is_told(
     assert said == kt(*command, cwd=many).out
 
 
+def test_whoever_stops_it_sees_the_cursor_and_a_bar_fits_the_line(many: Path, tmp_path: Path) -> None:
+    path = path_to_git(tmp_path, 'case " $* " in *" log "*) sleep 1 ;; esac\ngit "$@"')
+    command = ("log", "--id", "esc_r1", "--json")
+    ran, _ = kt_at_a_terminal(*command, cwd=many, tell=0.1, PATH=path, COLUMNS="40")
+    hidden, shown = ran.err.count("\x1b[?25l"), ran.err.count("\x1b[?25h")
+    assert shown >= hidden >= 1
+    for stroke in ran.err.split("\x1b[?25l")[1:]:
+        line, back, _ = stroke.partition("\x1b[?25h")
+        assert back and len(line.rstrip()) < 40
+
+
 @pytest.mark.parametrize(
     "command",
     [["log", "--id", "esc_r1"], ["events", "--limit", "3"], ["export"]],

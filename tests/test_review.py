@@ -140,6 +140,45 @@ def test_a_slow_remote_is_shown_while_the_reviewer_waits_for_it(
     assert seat.ended() == 0 and holders(lab) == {}
 
 
+def test_an_interrupt_while_the_remote_is_slow_leaves_no_bar(lab: Lab, alice: Path, tmp_path: Path) -> None:
+    slow = tmp_path / "bin/git"
+    slow.parent.mkdir()
+    slow.write_text(
+        f'#!/bin/sh\ncase " $* " in *" push "*) sleep 2 ;; esac\nexec {shutil.which("git")} "$@"\n'
+    )
+    slow.chmod(0o755)
+    seat = Seat("review", cwd=alice, env={"PATH": f"{slow.parent}:{os.environ['PATH']}", "TERM": "xterm"})
+    decide(seat, "a")
+    seat.until("pushing  [")
+    seat.type(INTERRUPT)
+    assert seat.ended() == 130
+    assert "interrupted: waiting for the answer to the push  [" in seat.plain
+    lines = [line.rpartition("\x1b[K\x1b[?25h")[2] for line in seat.raw.replace("\r\n", "\n").split("\n")]
+    assert any(line.startswith("resolved esc_first as approved") for line in lines)
+    assert holders(lab) == {}
+
+
+@pytest.mark.parametrize("at", ["key", "line"])
+def test_who_stopped_it_and_comes_back_is_asked_again(lab: Lab, alice: Path, at: str) -> None:
+    seat = Seat("review", cwd=alice)
+    question = KEYS
+    if at == "line":
+        seat.press(KEYS, "d")
+        question = "\n> "
+    seat.until(question)
+    seat.kill(signal.SIGSTOP)
+    seat.cook()
+    seat.kill(signal.SIGCONT)
+    if at == "line":
+        seat.write("no")
+        seat.press(CATEGORY, "\r")
+        seat.press(SURE, "y")
+    seat.press(KEYS, "q")
+    assert seat.ended() == 0
+    assert (record(lab, "esc_first")["status"] == "resolved") == (at == "line")
+    assert holders(lab) == {}
+
+
 def test_nothing_is_preselected(lab: Lab, alice: Path) -> None:
     """EU AI Act 14(4): no outcome comes about by Enter, by another key, or without a reason and a yes."""
     seat = Seat("review", cwd=alice)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..core.text import visible
 from ..core.words import CATEGORIES, DECISIONS, SEVERITIES
-from ..errors import BadInput, NotFound, Usage
+from ..errors import BadInput, Interrupted, Usage
 from .app import (
     PARTIAL,
     SPAN,
@@ -40,14 +40,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..answers import Result
-    from ..desk import Store
+    from ..core.model import Record
 
 
 _NEXT = """\
 next, as you need it:
   raise one          kt escalation raise --request-id ID --reason-code CODE
   say who may what   policies/roster.yaml and policies/settings.yaml, then kt policy lint
-  refuse the rest    kt escalation hook install --server REPOSITORY, or kt escalation init --ci github"""
+  refuse the rest    kt escalation hook install --server REPOSITORY, or kt escalation init --ci github (or gitlab)"""
 
 
 @escalation.command("init")
@@ -371,9 +371,8 @@ def resolve_command(ctx: click.Context, /, **given: Any) -> None:
     """
     wanted = whole_ids(given["escalation_ids"])
     with writing_store(ctx, given) as store:
-        if not given["yes"] and sys.stdin.isatty() and sys.stderr.isatty():
-            _confirm(store, wanted, given["outcome"])
-        result = store.resolve_many(
+        decide = partial(
+            store.resolve_many,
             wanted,
             given["outcome"],
             given["reason"],
@@ -383,25 +382,28 @@ def resolve_command(ctx: click.Context, /, **given: Any) -> None:
             partial=given["partial"],
             branch=given["branch"],
         )
+        if not given["yes"] and sys.stdin.isatty() and sys.stderr.isatty():
+            _confirm(decide(dry_run=True).replaced, given["outcome"])
+        result = decide()
     several = len(wanted) > 1 or "-" in given["escalation_ids"]
     report_decision(result, given["as_json"], several)
 
 
-def _confirm(store: Store, wanted: Sequence[str], outcome: str) -> None:
-    """Ask whether that is meant, of what is not known to be resolved: that would not change anyway."""
-    asked = []
-    for item in wanted:
-        known = None
-        # What this clone does not know may be on the remote.
-        with suppress(NotFound):
-            known = store.get(item).record
-        if known is None:
-            asked.append(visible(item))
-        elif known.resolution is None:
-            about = known.summary or known.reason_code
-            asked.append(f"{known.escalation_id} ({visible(about)})")
-    if asked:
-        click.confirm(f"Resolve {', '.join(asked)} as {visible(outcome)}?", abort=True, err=True)
+def _confirm(records: Sequence[Record], outcome: str) -> None:
+    """Ask whether these are to be decided, if any are. Raises Interrupted where they are not."""
+    named = ", ".join(
+        visible(f"{record.escalation_id} ({record.summary or record.reason_code})") for record in records
+    )
+    if not records:
+        return
+    try:
+        meant = click.confirm(f"Resolve {named} as {visible(outcome)}?", err=True)
+    except click.Abort:
+        # It left the line with its question.
+        click.echo(err=True)
+        raise
+    if not meant:
+        raise Interrupted(says="not resolved, as you said")
 
 
 @escalation.command("note")

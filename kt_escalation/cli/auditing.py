@@ -201,7 +201,7 @@ def report_command(ctx: click.Context, /, **given: Any) -> None:
     left = len(found.cases) - made.shown
     more = f"; the {left} resolved the longest ago are counted, but not listed: see --since" if left else ""
     warn(
-        f"{len(found.cases)} escalations ({len(waiting)} open, {overdue} overdue) at commit "
+        f"{plural(len(found.cases), 'escalation')} ({len(waiting)} open, {overdue} overdue) at commit "
         f"{found.revision[:12]}; {len(made.data)} bytes, sha256 {digest}{more}"
     )
 

@@ -72,7 +72,12 @@ def events_command(ctx: click.Context, /, **given: Any) -> None:
     metavar="FILE",
     help="Remember in this file what was handed over, and go on there next time.",
 )
-@click.option("--exec", "command", metavar="CMD", help="Run this for each event, with its JSON on stdin.")
+@click.option(
+    "--exec",
+    "command",
+    metavar="CMD",
+    help="Run this program, without a shell, for each event, with its JSON on stdin.",
+)
 @click.option("--webhook", metavar="URL", help="Send each event there, signed with KT_WEBHOOK_SECRET.")
 @click.option(
     "--retries",

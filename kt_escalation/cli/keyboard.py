@@ -19,9 +19,14 @@ from ..core.text import has_hidden, visible
 # What stands below this line in the editor is ours; the line is as git writes it for commit messages.
 _SCISSORS = "# ------------------------ >8 ------------------------"
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_BACK = signal.SIGCONT
 _END_OF_INPUT = "\x04"
 # No line that a terminal gives is longer (termios(3)).
 _LONGEST_LINE = 4096
+
+
+class _Back(Exception):
+    """The process was stopped and goes on (^Z and `fg`): its shell has set up the terminal as it likes it."""
 
 
 class Keyboard:
@@ -36,6 +41,7 @@ class Keyboard:
         self.stopped = False
         self._heeded = frozenset(_ENDING)
         self._editing = False
+        self._is_back = False
         self._terminal = sys.stdin.fileno()
         self._wake = -1
 
@@ -47,6 +53,7 @@ class Keyboard:
         # A signal that comes just before a read does not end it; one that writes ends a select.
         woken = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
         before = {number: signal.signal(number, self._on_signal) for number in _ENDING}
+        before[_BACK] = signal.signal(_BACK, self._on_return)
         try:
             yield
         finally:
@@ -68,9 +75,13 @@ class Keyboard:
     def key(self, question: str, keys: Mapping[str, str]) -> str:
         """Wait for one of the keys, and show the word that stands for it; any other asks again."""
         while True:
+            self._is_back = False
             click.echo(f"{visible(question, lines=True)} ", nl=False)
-            with self._key_by_key():
-                pressed = self._read().lower()
+            try:
+                with self._key_by_key():
+                    pressed = self._read().lower()
+            except _Back:
+                continue
             click.echo(keys.get(pressed, ""))
             if pressed == _END_OF_INPUT:
                 raise EOFError
@@ -79,8 +90,14 @@ class Keyboard:
 
     def line(self, question: str) -> str:
         """One line, stripped; empty where nothing was typed, or what is no text."""
-        click.echo(f"{visible(question)}\n> ", nl=False)
-        text = self._read().strip()
+        while True:
+            self._is_back = False
+            click.echo(f"{visible(question)}\n> ", nl=False)
+            try:
+                text = self._read().strip()
+                break
+            except _Back:
+                continue
         if has_hidden(text):
             # An arrow key, most often.
             click.echo(f"that holds what is no text: {visible(text)}")
@@ -104,9 +121,11 @@ class Keyboard:
         return (found or "").partition(_SCISSORS)[0].strip()
 
     def _read(self) -> str:
-        """What is typed next. Raises KeyboardInterrupt, EOFError, and OSError where the terminal is gone."""
+        """What is typed next. Raises KeyboardInterrupt, EOFError, _Back, and OSError where the terminal is gone."""
         while True:
             self.require_going()
+            if self._is_back:
+                raise _Back
             ready, _, _ = select.select([self._terminal, self._wake], [], [])
             self.require_going()
             if self._wake in ready:
@@ -132,6 +151,9 @@ class Keyboard:
         finally:
             with contextlib.suppress(termios.error):
                 termios.tcsetattr(self._terminal, termios.TCSADRAIN, before)
+
+    def _on_return(self, *_: object) -> None:
+        self._is_back = True
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
         if number == signal.SIGINT and self._editing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import sys
 import time
@@ -19,6 +20,9 @@ _T = TypeVar("_T")
 
 #: Work that ends within so many seconds shows nothing; after that a bar moves so often in as many.
 PATIENCE, STROKES = 0.5, 5
+# How wide a bar is, and what stands beside it: brackets, blanks, the per cent, the time to come.
+_WIDTH, _BESIDE = 36, 22
+_CURSOR = "\x1b[?25h"
 
 
 class Drawing:
@@ -50,9 +54,10 @@ class Drawing:
         if now >= self._due or (self._bar and ends):
             with suppress(OSError):
                 if self._bar is None:
-                    self._bar = click.progressbar(length=total, label=what, file=sys.stderr)
-                    self._bar.render_progress()
+                    self._bar = _begin(what, total)
                 self._bar.update(done - self._bar.pos)
+                # Whoever stops us here, with ^Z or worse, wants to see where they type.
+                click.echo(_CURSOR, file=sys.stderr, nl=False)
             self._due = now + stroke
         if ends:
             _end(self._bar)
@@ -108,12 +113,22 @@ def _make_way(drawing: Drawing | None) -> None:
         drawing.end()
 
 
+def _begin(what: str, total: int) -> ProgressBar[int]:
+    """A bar on the terminal, in one line: what is wrapped could not be taken away."""
+    room = max(2, shutil.get_terminal_size().columns - _BESIDE)
+    label = what[: room - 1]
+    width = min(_WIDTH, room - len(label))
+    bar: ProgressBar[int] = click.progressbar(length=total, label=label, file=sys.stderr, width=width)
+    bar.render_progress()
+    return bar
+
+
 def _end(bar: ProgressBar[int] | None) -> None:
-    """Take the bar away, and show the cursor again, which a bar hides from its first stroke on."""
+    """Take the bar away."""
     # A terminal that is gone keeps nobody from finishing the work.
     with suppress(OSError):
         if bar is not None:
-            click.echo("\r\x1b[K\x1b[?25h", file=sys.stderr, nl=False)
+            click.echo(f"\r\x1b[K{_CURSOR}", file=sys.stderr, nl=False)
 
 
 def _is_file(descriptor: int) -> bool:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ..core.text import plural
 from ..errors import KtError
 from . import lock
 from .git import MINIMUM
@@ -99,6 +100,13 @@ def _remote(store: GitStore, timeout: float) -> list[Finding]:
     return [reached, *_branch(store, remote, branch, asked, timeout)]
 
 
+def _ahead(store: GitStore, remote: str, branch: str) -> int:
+    """How many commits of the store branch here were not on the remote when that was last asked."""
+    here = store.repository.tip_of(f"refs/heads/{branch}")
+    there = store.repository.tip_of(f"refs/remotes/{remote}/{branch}")
+    return store.repository.count([here, f"^{there}"]) if here and there else 0
+
+
 def _branch(
     store: GitStore, remote: str, branch: str | None, asked: Done, timeout: float
 ) -> Iterator[Finding]:
@@ -107,7 +115,13 @@ def _branch(
         detail = f"{branch} on {remote}" if branch else f"not known, and {remote} cannot be asked"
         yield Finding("branch", branch is not None, detail, "git config kt.branch NAME")
     elif store.repository.config.get("kt.branch") or (branch and head == branch):
-        yield Finding("branch", True, f"{branch} on {remote}", "")
+        ahead = _ahead(store, remote, branch) if branch else 0
+        if ahead:
+            detail = f"{branch} here has {plural(ahead, 'commit')} that {remote} has not, and reading takes them for the store"
+            remedy = f"git push {remote} {branch}, or give them up with git reset --keep {remote}/{branch}"
+            yield Finding("branch", False, detail, remedy)
+        else:
+            yield Finding("branch", True, f"{branch} on {remote}", "")
     elif head is not None and branch is not None:
         detail = f"{branch} here, but the HEAD of {remote} names {head}"
         yield Finding("branch", False, detail, f"git remote set-head {remote} --auto")

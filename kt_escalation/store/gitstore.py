@@ -328,11 +328,12 @@ class GitStore(GitReader):
             asked.give_up()
 
     def _unreachable(self, done: Done | None, timeout: float) -> RemoteUnreachable:
-        from .push import remote_words
+        from .push import OTHER_HASH_HINT, is_other_hash, remote_words
 
         if done is None or done.timed_out:
             return RemoteUnreachable(remote=self.remote, words=f"no answer within {timeout:.0f} s")
-        return RemoteUnreachable(remote=self.remote, words=remote_words(done.err) or done.words)
+        facts = {"hint": OTHER_HASH_HINT} if is_other_hash(done.err) else {}
+        return RemoteUnreachable(remote=self.remote, words=remote_words(done.err) or done.words, **facts)
 
     def blob_id(self, record: Record) -> str:
         from . import codec
@@ -538,7 +539,7 @@ class GitStore(GitReader):
 
         A remote that was set back to an earlier commit would take the push for a fast-forward otherwise.
         """
-        from .push import Answer, classify, is_astray, our_hint
+        from .push import Answer, classify, hint_for, is_astray
 
         remote = self.remote or ""
         push = self.repository.push(remote, commit, branch, lease, refspec)
@@ -549,7 +550,9 @@ class GitStore(GitReader):
             # The push is beyond ^C, so its answer is worth a moment's wait (design, section 5).
             interrupted = True
             try:
-                done = push.answer(INTERRUPT_SECONDS)
+                done = self._awaited(
+                    "interrupted: waiting for the answer to the push", push, INTERRUPT_SECONDS
+                )
             except KeyboardInterrupt:
                 done = None
         if done is None:
@@ -573,14 +576,14 @@ class GitStore(GitReader):
                 self._line.tip = commit
             return
         facts = {"remote": remote, "branch": branch, "words": pushed.words}
-        ours = our_hint(pushed.words)
+        hint = hint_for(pushed.words)
         if pushed.here:
             facts["says"] = "the pre-push hook of this clone stopped the push to {branch}: {words}"
             facts["hint"] = (
                 "it is in .git/hooks or where core.hooksPath says; mend it, or ask who put it there"
             )
-        elif ours:
-            facts["hint"] = ours
+        elif hint:
+            facts["hint"] = hint
         elif proposed:
             facts["hint"] = "ask who guards {branch}, or give another name with --branch NAME"
         if pushed.answer is Answer.UNKNOWN:
@@ -781,11 +784,13 @@ class GitStore(GitReader):
         end = time.monotonic() + timeout
         wait = Wait(self.progress, what)
         done = None
-        while done is None and (left := end - time.monotonic()) > 0:
-            done = work.answer(min(left, wait.seconds or left))
-            if done is None:
-                wait.lasts()
-        wait.ends()
+        try:
+            while done is None and (left := end - time.monotonic()) > 0:
+                done = work.answer(min(left, wait.seconds or left))
+                if done is None:
+                    wait.lasts()
+        finally:
+            wait.ends()
         return done or work.answer(0)
 
     def _brought_along(self, here: Repository, commit: str, action: str, *, flush: bool) -> Done:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +20,8 @@ def written(name: str) -> Iterator[BinaryIO]:
     target = Path(name)
     direct = target.exists() and not target.is_file()
     part = target if direct else target.with_name(f".{target.name[:100]}.{os.getpid()}.part")
+    if not direct:
+        _tidy(target)
     try:
         file = part.open("wb" if direct else "xb")
     except OSError as error:
@@ -36,3 +38,24 @@ def written(name: str) -> Iterator[BinaryIO]:
             # That is about an open file: this one.
             raise BadInput(problem=f"{name}: {error.strerror}") from None
         raise
+
+
+def _tidy(target: Path) -> None:
+    """Remove what processes that were killed have left of the same file."""
+    start = f".{target.name[:100]}."
+    with suppress(OSError):
+        for path in target.parent.iterdir():
+            pid = path.name.removeprefix(start).removesuffix(".part")
+            if path.name == f"{start}{pid}.part" and pid.isdecimal() and not _lives(int(pid)):
+                path.unlink()
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        # Somebody else's, or no process of this system's.
+        return True
+    return True

@@ -112,7 +112,11 @@ def _begin(
                 continue
             except Unanswered as unanswered:
                 raise store.unknown(unanswered.commit, unanswered.words) from None
-            told = [store.follow(commit), store.learn_head(retry_timeout) if new else None]
+            left = store.follow(commit)
+            told = [
+                f"the checkout was left as it is: {left}" if left else None,
+                store.learn_head(retry_timeout) if new else None,
+            ]
             return Made(commit, new, (*warnings, *filter(None, told)))
 
 
