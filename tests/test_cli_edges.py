@@ -578,11 +578,11 @@ def test_a_shallow_clone_lacks_what_a_command_needs_of_history(lab: Lab) -> None
 def test_commits_that_the_remote_has_not_are_found(lab: Lab) -> None:
     lab.escalations("job")
     clone = lab.clone("bob")
-    (clone / "notes.txt").write_text("mine")
-    git("add", "notes.txt", cwd=clone)
+    (clone / "queue/esc_job.yaml").write_text("mine")
+    git("add", "queue", cwd=clone)
     git("commit", "--quiet", "-m", "mine", cwd=clone)
-    [found] = [f for f in kt("doctor", "--json", cwd=clone).json["findings"] if not f["ok"]]
-    assert "main here has 1 commit that origin has not" in found["detail"]
+    found = [f for f in kt("doctor", "--json", cwd=clone).json["findings"] if f["check"] == "branch"]
+    assert "main here has 1 commit to the queue that origin has not" in found[0]["detail"]
     git("reset", "--quiet", "--keep", "origin/main", cwd=clone)
     assert kt("doctor", cwd=clone).code == 0
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..core.text import plural
 from ..errors import KtError
-from . import lock
+from . import layout, lock
 from .git import MINIMUM
 from .gitstore import GitStore, alike, head_in
 from .process import Done
@@ -101,10 +101,11 @@ def _remote(store: GitStore, timeout: float) -> list[Finding]:
 
 
 def _ahead(store: GitStore, remote: str, branch: str) -> int:
-    """How many commits of the store branch here were not on the remote when that was last asked."""
+    """How many commits of the store branch here change the queue, and were not on the remote when that was last asked."""
     here = store.repository.tip_of(f"refs/heads/{branch}")
     there = store.repository.tip_of(f"refs/remotes/{remote}/{branch}")
-    return store.repository.count([here, f"^{there}"]) if here and there else 0
+    queue = f":(top,literal){store.full(layout.QUEUE)}"
+    return store.repository.count([here, f"^{there}"], [queue]) if here and there else 0
 
 
 def _branch(
@@ -117,7 +118,7 @@ def _branch(
     elif store.repository.config.get("kt.branch") or (branch and head == branch):
         ahead = _ahead(store, remote, branch) if branch else 0
         if ahead:
-            detail = f"{branch} here has {plural(ahead, 'commit')} that {remote} has not, and reading takes them for the store"
+            detail = f"{branch} here has {plural(ahead, 'commit')} to the queue that {remote} has not, and reading takes them for the store"
             remedy = f"git push {remote} {branch}, or give them up with git reset --keep {remote}/{branch}"
             yield Finding("branch", False, detail, remedy)
         else:

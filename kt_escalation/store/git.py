@@ -777,9 +777,9 @@ class Repository:
         """The commits that the revisions name, parents first."""
         return self._run("rev-list", "--topo-order", "--reverse", *revisions).text.split()
 
-    def count(self, revisions: Sequence[str]) -> int:
-        """How many commits the revisions name."""
-        return int(self._run("rev-list", "--count", *revisions, "--").text or 0)
+    def count(self, revisions: Sequence[str], paths: Sequence[str] = ()) -> int:
+        """How many commits the revisions name; with ``paths`` only those that touch them."""
+        return int(self._run("rev-list", "--count", *revisions, "--", *paths).text or 0)
 
     def newest_before(self, commit: str, second: int) -> str | None:
         """The newest on a commit's first-parent line that is no later than a second since 1970, None if all are."""
