@@ -37,7 +37,7 @@ from .errors import (
     RemoteUnreachable,
     WaitTimeout,
 )
-from .landing import Lander, Plan, require_had
+from .landing import Decide, Lander, Plan, require_had
 from .shelf import LOCK_TIMEOUT, RETRY_TIMEOUT, Shelf
 from .store.gitstore import GitStore
 from .store.message import Message
@@ -546,9 +546,7 @@ class Store(Shelf):
             )
 
         if dry_run:
-            snapshot = self._snapshot(None, fetch=True)
-            plan = decide(snapshot, self._reader(snapshot, needed=True))
-            return Result(plan.records, snapshot.revision, False, unchanged=plan.unchanged)
+            return self._would(decide, partial=False)
         while True:
             try:
                 return self._lander.land(decide, False, branch)
@@ -963,13 +961,15 @@ class Store(Shelf):
                 find=f"kt escalation get --fetch --id {wanted[0]}",
             )
 
-        if dry_run:
-            snapshot = self._snapshot(None, fetch=True)
-            plan = decide(snapshot, self._reader(snapshot, needed=True))
-            require_had(plan, partial)
-            replaced = tuple(change.old.record for change in plan.changes if change.old)
-            return Result(plan.records, snapshot.revision, False, unchanged=plan.unchanged, replaced=replaced)
-        return self._lander.land(decide, partial, branch)
+        return self._would(decide, partial) if dry_run else self._lander.land(decide, partial, branch)
+
+    def _would(self, decide: Decide, partial: bool) -> Result:
+        """What landing it would come to on the newest state, of which ``replaced`` are those that would change."""
+        snapshot = self._snapshot(None, fetch=True)
+        plan = decide(snapshot, self._reader(snapshot, needed=True))
+        require_had(plan, partial)
+        replaced = tuple(change.old.record for change in plan.changes if change.old)
+        return Result(plan.records, snapshot.revision, False, unchanged=plan.unchanged, replaced=replaced)
 
 
 def _message(

@@ -147,7 +147,7 @@ def claim_next(
     """Take the next ``count`` at most over all stores, most severe, then oldest: one commit for each store.
 
     A store that loses what was chosen in it is asked again, and the choice is made anew. What is held under
-    ``claim_id`` already, in whichever stores, is a repeat.
+    ``claim_id`` already, in whichever stores, is a repeat. ``progress`` is told of what lasts.
     Raises NothingToClaim, with the reason of each store, where all of them could be asked and none has any;
     what kept a store from being asked where nothing was had.
     """

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -255,3 +256,12 @@ def state(clone: Path) -> dict[str, str]:
 def ids(listing: Sequence[Mapping[str, Any]]) -> list[str]:
     """The ids of records in order."""
     return [item["escalation_id"] for item in listing]
+
+
+def path_to_git(folder: Path, script: str) -> str:
+    """A PATH on which git is a script; in it `git` stands for the real one with all its arguments."""
+    program = folder / "bin/git"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\ngit() {{ {shutil.which("git")} "$@"; }}\n{script}\n')
+    program.chmod(0o755)
+    return f"{program.parent}:{os.environ['PATH']}"

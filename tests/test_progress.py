@@ -16,7 +16,7 @@ from typing import IO
 import pytest
 from filelock import FileLock
 from forge import Forge, identity
-from lab import Ran, git, kt
+from lab import Ran, git, kt, path_to_git
 
 from kt_escalation.core.compaction import Name
 from kt_escalation.store.archive_index import Index
@@ -175,15 +175,6 @@ def test_work_that_begins_again_has_a_bar_of_its_own(long_store: Path, tmp_path:
     ran, cursor_is_back = kt_at_a_terminal("verify", cwd=store)
     assert ran.code == 1 and "mine.txt: foreign: " in ran.out and cursor_is_back
     assert [line.count("100%") for line in ran.err.split(GONE) if BAR in line] == [1, 1]
-
-
-def path_to_git(folder: Path, script: str) -> str:
-    """A PATH on which git is a script; in it `git` stands for the real one with all its arguments."""
-    program = folder / "bin/git"
-    program.parent.mkdir()
-    program.write_text(f'#!/bin/sh\ngit() {{ {shutil.which("git")} "$@"; }}\n{script}\n')
-    program.chmod(0o755)
-    return f"{program.parent}:{os.environ['PATH']}"
 
 
 def test_it_is_left_in_order_by_an_interrupt(long_store: Path, tmp_path: Path) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -14,12 +12,13 @@ from typing import Any
 
 import pytest
 from forge import ROSTER, SETTINGS
-from lab import Lab, git, kt
+from lab import Lab, git, kt, path_to_git
 from terminal import Seat
 
 KEYS = "q quit: "
 CATEGORY = "Enter none: "
 SURE = "y or n: "
+SLOW_PUSH = 'case " $* " in *" push "*) sleep 2 ;; esac\ngit "$@"'
 INTERRUPT, END = "\x03", "\x04"
 
 
@@ -126,13 +125,7 @@ def test_what_was_skipped_is_not_offered_again_and_nothing_to_do_is_exit_7(lab: 
 def test_a_slow_remote_is_shown_while_the_reviewer_waits_for_it(
     lab: Lab, alice: Path, tmp_path: Path
 ) -> None:
-    slow = tmp_path / "bin/git"
-    slow.parent.mkdir()
-    slow.write_text(
-        f'#!/bin/sh\ncase " $* " in *" push "*) sleep 2 ;; esac\nexec {shutil.which("git")} "$@"\n'
-    )
-    slow.chmod(0o755)
-    seat = Seat("review", cwd=alice, env={"PATH": f"{slow.parent}:{os.environ['PATH']}", "TERM": "xterm"})
+    seat = Seat("review", cwd=alice, env={"PATH": path_to_git(tmp_path, SLOW_PUSH)})
     assert "pushing  [" in decide(seat, "a")
     # The bar of the decision is gone before the next one is shown.
     shown = seat.press(KEYS, "q")
@@ -141,13 +134,7 @@ def test_a_slow_remote_is_shown_while_the_reviewer_waits_for_it(
 
 
 def test_an_interrupt_while_the_remote_is_slow_leaves_no_bar(lab: Lab, alice: Path, tmp_path: Path) -> None:
-    slow = tmp_path / "bin/git"
-    slow.parent.mkdir()
-    slow.write_text(
-        f'#!/bin/sh\ncase " $* " in *" push "*) sleep 2 ;; esac\nexec {shutil.which("git")} "$@"\n'
-    )
-    slow.chmod(0o755)
-    seat = Seat("review", cwd=alice, env={"PATH": f"{slow.parent}:{os.environ['PATH']}", "TERM": "xterm"})
+    seat = Seat("review", cwd=alice, env={"PATH": path_to_git(tmp_path, SLOW_PUSH)})
     decide(seat, "a")
     seat.until("pushing  [")
     seat.type(INTERRUPT)

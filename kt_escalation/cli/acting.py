@@ -391,11 +391,11 @@ def resolve_command(ctx: click.Context, /, **given: Any) -> None:
 
 def _confirm(records: Sequence[Record], outcome: str) -> None:
     """Ask whether these are to be decided, if any are. Raises Interrupted where they are not."""
+    if not records:
+        return
     named = ", ".join(
         visible(f"{record.escalation_id} ({record.summary or record.reason_code})") for record in records
     )
-    if not records:
-        return
     try:
         meant = click.confirm(f"Resolve {named} as {visible(outcome)}?", err=True)
     except click.Abort:

@@ -9,7 +9,7 @@ import signal
 import sys
 import termios
 import tty
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 
 import click
@@ -75,13 +75,7 @@ class Keyboard:
     def key(self, question: str, keys: Mapping[str, str]) -> str:
         """Wait for one of the keys, and show the word that stands for it; any other asks again."""
         while True:
-            self._is_back = False
-            click.echo(f"{visible(question, lines=True)} ", nl=False)
-            try:
-                with self._key_by_key():
-                    pressed = self._read().lower()
-            except _Back:
-                continue
+            pressed = self._answer(f"{visible(question, lines=True)} ", self._one_key).lower()
             click.echo(keys.get(pressed, ""))
             if pressed == _END_OF_INPUT:
                 raise EOFError
@@ -90,14 +84,7 @@ class Keyboard:
 
     def line(self, question: str) -> str:
         """One line, stripped; empty where nothing was typed, or what is no text."""
-        while True:
-            self._is_back = False
-            click.echo(f"{visible(question)}\n> ", nl=False)
-            try:
-                text = self._read().strip()
-                break
-            except _Back:
-                continue
+        text = self._answer(f"{visible(question)}\n> ", self._read).strip()
         if has_hidden(text):
             # An arrow key, most often.
             click.echo(f"that holds what is no text: {visible(text)}")
@@ -119,6 +106,18 @@ class Keyboard:
         finally:
             self._editing = False
         return (found or "").partition(_SCISSORS)[0].strip()
+
+    def _answer(self, prompt: str, read: Callable[[], str]) -> str:
+        """What is read after a prompt, which is shown again when whoever stopped us has come back."""
+        while True:
+            self._is_back = False
+            click.echo(prompt, nl=False)
+            with contextlib.suppress(_Back):
+                return read()
+
+    def _one_key(self) -> str:
+        with self._key_by_key():
+            return self._read()
 
     def _read(self) -> str:
         """What is typed next. Raises KeyboardInterrupt, EOFError, _Back, and OSError where the terminal is gone."""

@@ -118,7 +118,8 @@ def _branch(
     elif store.repository.config.get("kt.branch") or (branch and head == branch):
         ahead = _ahead(store, remote, branch) if branch else 0
         if ahead:
-            detail = f"{branch} here has {plural(ahead, 'commit')} to the queue that {remote} has not, and reading takes them for the store"
+            commits = plural(ahead, "commit")
+            detail = f"{branch} here has {commits} to the queue that {remote} has not, and reading takes them for the store"
             remedy = f"git push {remote} {branch}, or give them up with git reset --keep {remote}/{branch}"
             yield Finding("branch", False, detail, remedy)
         else:

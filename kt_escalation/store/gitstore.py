@@ -328,12 +328,13 @@ class GitStore(GitReader):
             asked.give_up()
 
     def _unreachable(self, done: Done | None, timeout: float) -> RemoteUnreachable:
-        from .push import OTHER_HASH_HINT, is_other_hash, remote_words
+        from .push import hint_for, remote_words
 
         if done is None or done.timed_out:
             return RemoteUnreachable(remote=self.remote, words=f"no answer within {timeout:.0f} s")
-        facts = {"hint": OTHER_HASH_HINT} if is_other_hash(done.err) else {}
-        return RemoteUnreachable(remote=self.remote, words=remote_words(done.err) or done.words, **facts)
+        words = remote_words(done.err) or done.words
+        hint = hint_for(words)
+        return RemoteUnreachable(remote=self.remote, words=words, **({"hint": hint} if hint else {}))
 
     def blob_id(self, record: Record) -> str:
         from . import codec

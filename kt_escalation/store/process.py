@@ -109,12 +109,11 @@ def finish(
     process: subprocess.Popen[bytes], stdin: bytes | None, timeout: float | None, session: bool
 ) -> Done:
     """Wait for a process, ending it after ``timeout`` seconds; ``session`` if it was started in one of its own."""
-    try:
-        out, err = process.communicate(stdin, timeout=timeout)
-    except subprocess.TimeoutExpired:
+    done = attend(process, stdin, timeout)
+    if done is None:
         out, err = stop(process, session=session)
         return Done(process.returncode, out, err.decode(errors="replace"), timed_out=True)
-    return Done(process.returncode, out, err.decode(errors="replace"))
+    return done
 
 
 def stop(process: subprocess.Popen[bytes], *, session: bool = True) -> tuple[bytes, bytes]:

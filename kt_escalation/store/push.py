@@ -107,16 +107,11 @@ def classify(status: int, stdout: str, stderr: str) -> Pushed:
     return Pushed(Answer.UNKNOWN, words or f"git push ended with status {status}")
 
 
-#: What to do where a clone and its remote name objects in different ways (gitformat-pack; `extensions.objectFormat`).
-OTHER_HASH_HINT = (
+# What to do where a clone and its remote name objects in different ways (git-config, `extensions.objectFormat`).
+_CLONE_AGAIN = (
     "this clone and {remote} name objects by different algorithms (`git rev-parse --show-object-format`): clone again; "
     "of a remote that is empty, make the clone with `git init --object-format=sha256` (or sha1) and `git remote add`"
 )
-
-
-def is_other_hash(words: str) -> bool:
-    """Whether git says that the other side names objects by another algorithm."""
-    return _OTHER_HASH in words.lower() or "mismatched algorithms" in words
 
 
 # What our own hook says begins so; on GitLab after the mark that lets it be shown on pages.
@@ -124,9 +119,9 @@ _OURS = re.compile(r"(?:^| / )(?:GL-HOOK-ERR: )?kt: ")
 
 
 def hint_for(words: str) -> str | None:
-    """What to do where kt's own hook has refused a push, or this clone cannot push there; None for all else."""
-    if is_other_hash(words):
-        return OTHER_HASH_HINT
+    """What to do where this clone and its remote cannot talk, or kt's own hook has refused a push; None for all else."""
+    if _OTHER_HASH in words.lower() or "mismatched algorithms" in words:
+        return _CLONE_AGAIN
     if not _OURS.search(words):
         return None
     if ": unsigned: " in words:

@@ -44,7 +44,7 @@ def create(
     """Make a store in a folder, and with ``ci`` (a key of `CI`) the check of pull requests.
 
     A folder inside a repository, but not its top, becomes that repository's `kt.root`. To a store that is
-    there already only the check is added, and no file is ever overwritten.
+    there already only the check is added, and no file is ever overwritten. ``progress`` is told of what lasts.
     Raises BadInput and what writing raises.
     """
     author = _author(folder)
