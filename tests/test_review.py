@@ -129,8 +129,10 @@ def test_a_slow_remote_is_shown_while_the_reviewer_waits_for_it(
     assert "pushing  [" in decide(seat, "a")
     # The bar of the decision is gone before the next one is shown.
     shown = seat.press(KEYS, "q")
-    assert "pushing  [" in shown and "resolved esc_first" in shown.rpartition("\x1b[K")[2]
+    assert "pushing  [" in shown and "resolved esc_first" in shown
     assert seat.ended() == 0 and holders(lab) == {}
+    last_bar = seat.raw.partition("resolved esc_first")[0].rpartition("pushing  [")[2]
+    assert last_bar.endswith("\r\x1b[K\x1b[?25h")
 
 
 def test_an_interrupt_while_the_remote_is_slow_leaves_no_bar(lab: Lab, alice: Path, tmp_path: Path) -> None:
