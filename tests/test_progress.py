@@ -78,13 +78,14 @@ def kt_at_a_terminal(
     file: Path | None = None,
     all_of_it: bool = False,
     tell: float = 60,
+    fault: str = "",
     **env: str,
 ) -> tuple[Ran, bool]:
     """Run kt with a terminal as its stdin and stderr, and a pipe as its stdout; whether the cursor is left shown.
 
     When ``until`` has been read there, ``then`` is done, without it ^C is typed. ``file`` becomes its stdout
     in place of the pipe, with ``all_of_it`` the terminal does. ``tell`` is how long git may say nothing, in
-    seconds, before that is told.
+    seconds, before that is told. ``fault`` is what Python does before it runs kt.
     """
     out_end, out = os.pipe()
     if file:
@@ -95,7 +96,7 @@ def kt_at_a_terminal(
         if not all_of_it:
             os.dup2(out, 1)
         os.chdir(cwd)
-        program = [sys.executable, "-c", _KT.format(patience, tell), *args]
+        program = [sys.executable, "-c", fault + _KT.format(patience, tell), *args]
         os.execvpe(sys.executable, program, {**os.environ, "TERM": "xterm", **env})
     os.close(out)
     printed: list[bytes] = []
@@ -184,6 +185,23 @@ def test_it_is_left_in_order_by_an_interrupt(long_store: Path, tmp_path: Path) -
     assert (ran.code, ran.out, cursor_is_back) == (130, "", True)
     *bar, last, end = ran.err.split("\r\n")
     assert BAR in "".join(bar) and end == "" and last == "kt: interrupted"
+
+
+# ^C just when a bar has hidden the cursor.
+_INTERRUPTED = """
+from click import _termui_impl as drawing
+draw = drawing.ProgressBar.render_progress
+def drawn_and_interrupted(bar):
+    draw(bar)
+    raise KeyboardInterrupt
+drawing.ProgressBar.render_progress = drawn_and_interrupted
+"""
+
+
+def test_an_interrupt_while_a_bar_is_drawn_shows_the_cursor_again(long_store: Path) -> None:
+    ran, cursor_is_back = kt_at_a_terminal("verify", "--afresh", cwd=long_store, fault=_INTERRUPTED)
+    assert (ran.code, ran.out, cursor_is_back) == (130, "", True)
+    assert ran.err.endswith(f"{GONE}\r\nkt: interrupted\r\n")
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,9 @@ class Drawing:
         if now >= self._due or (self._bar and ends):
             with suppress(OSError):
                 if self._bar is None:
-                    self._bar = _begin(what, total)
+                    # Known before it is drawn, so that it is taken away even where ^C comes meanwhile.
+                    self._bar = _bar_of(what, total)
+                    self._bar.render_progress()
                 self._bar.update(done - self._bar.pos)
                 # Whoever stops us here, with ^Z or worse, wants to see where they type.
                 click.echo(_CURSOR, file=sys.stderr, nl=False)
@@ -113,14 +115,12 @@ def _make_way(drawing: Drawing | None) -> None:
         drawing.end()
 
 
-def _begin(what: str, total: int) -> ProgressBar[int]:
-    """A bar on the terminal, in one line: what is wrapped could not be taken away."""
+def _bar_of(what: str, total: int) -> ProgressBar[int]:
+    """A bar that fits one line of the terminal: what is wrapped could not be taken away."""
     room = max(2, shutil.get_terminal_size().columns - _BESIDE)
     label = what[: room - 1]
     width = min(_WIDTH, room - len(label))
-    bar: ProgressBar[int] = click.progressbar(length=total, label=label, file=sys.stderr, width=width)
-    bar.render_progress()
-    return bar
+    return click.progressbar(length=total, label=label, file=sys.stderr, width=width)
 
 
 def _end(bar: ProgressBar[int] | None) -> None:
