@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from forge import ROSTER, SETTINGS, Forge, key_of, serve, sign_as
 from hypothesis import HealthCheck, settings
-from lab import Lab, git
+from lab import Lab
 
 settings.register_profile("slice", deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 settings.load_profile("slice")
@@ -42,10 +43,15 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     yield
 
 
+@pytest.fixture(scope="session")
+def _lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    return Lab(tmp_path_factory.mktemp("lab"))
+
+
 @pytest.fixture
-def lab(tmp_path: Path) -> Lab:
+def lab(_lab: Lab, tmp_path: Path) -> Lab:
     """A bare remote that holds a store."""
-    return Lab(tmp_path)
+    return _lab.copy(tmp_path)
 
 
 @pytest.fixture(scope="session")
@@ -58,8 +64,7 @@ def ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def forge(ground: Path, tmp_path: Path) -> Forge:
     made = Forge.__new__(Forge)
     made.path = tmp_path / "store"
-    git("clone", "--quiet", "--no-hardlinks", str(ground), str(made.path), cwd=tmp_path)
-    git("remote", "remove", "origin", cwd=made.path)
+    shutil.copytree(ground, made.path)
     return made
 
 

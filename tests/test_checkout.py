@@ -326,6 +326,20 @@ def test_without_a_remote_a_dirty_path_in_a_move_stays_and_the_rest_comes_along(
     assert git("status", "--porcelain", cwd=clone) == "?? queue/esc_job.yaml"
 
 
+def test_without_a_remote_a_file_that_was_only_copied_is_no_local_change(lab: Lab) -> None:
+    """A folder that comes back from a backup has new times, which git compares before it reads."""
+    clone = alone(lab)
+    claim(clone)
+    kt("raise", "--request-id", "new", "--reason-code", "a.b", cwd=clone)
+    claim(clone, "--id", "esc_new")
+    (clone / "queue/esc_job.yaml").write_text("my words\n")
+    os.utime(clone / "queue/esc_new.yaml", (1, 1))
+    both = ["--id", "esc_job", "--id", "esc_new", "--outcome", "denied", "--reason", "no"]
+    ran = kt("resolve", *both, cwd=clone)
+    assert ran.code == 0 and "queue/esc_job.yaml has local changes" in ran.err
+    assert git("status", "--porcelain", cwd=clone) == "?? queue/esc_job.yaml"
+
+
 def test_without_a_remote_a_detached_head_can_read_and_not_write(lab: Lab) -> None:
     clone = alone(lab)
     detached(clone)

@@ -566,8 +566,13 @@ DECIDE = ("resolve", "--id", "esc_job", "--outcome", "block", "--reason", "no")
 
 @pytest.mark.parametrize(
     ("typed", "options", "code", "asked"),
-    [("y\n", (), 0, True), ("\n", (), 130, True), ("", ("--yes",), 0, False)],
-    ids=["yes", "just enter", "--yes"],
+    [
+        ("y\n", (), 0, True),
+        ("Yes\n", (), 0, True),
+        ("\n", (), 130, True),
+        ("", ("--yes",), 0, False),
+    ],
+    ids=["y", "yes", "just enter", "--yes"],
 )
 def test_a_terminal_user_is_asked_before_resolving_unless_told_not_to(
     lab: Lab, alice: Path, typed: str, options: tuple[str, ...], code: int, asked: bool
@@ -620,10 +625,21 @@ def test_who_says_no_is_told_that_it_was_heard(lab: Lab, alice: Path) -> None:
     claim(alice)
     ended, shown = at_a_terminal(*DECIDE, cwd=alice, typed="n\n")
     assert ended == 130 and "kt: not resolved, as you said; nothing changed" in shown
+    for key in ("\x03", "\x04"):
+        seat = Seat(*DECIDE, cwd=alice)
+        seat.until("[y/N]: ")
+        seat.type(key)
+        assert seat.ended() == 130 and "\nkt: interrupted; nothing changed" in seat.plain
+
+
+def test_what_is_neither_yes_nor_no_is_asked_again(lab: Lab, alice: Path) -> None:
+    claim(alice)
     seat = Seat(*DECIDE, cwd=alice)
     seat.until("[y/N]: ")
-    seat.type("\x03")
-    assert seat.ended() == 130 and "\nkt: interrupted; nothing changed" in seat.plain
+    seat.type("maybe\n")
+    assert "type y for yes" in seat.until("[y/N]: ")
+    seat.type("y\n")
+    assert seat.ended() == 0 and len(lab.commits("resolve")) == 1
 
 
 def test_a_script_is_never_asked(lab: Lab, alice: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import tarfile
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from forge import ROSTER, SETTINGS, Forge, identity, key_of, push, sign_as
+from forge import ROSTER, SETTINGS, Forge, identity, key_of, offer, push, sign_as
 from hypothesis import given
 from hypothesis import strategies as st
 from lab import Lab, end, git, kt, kt_policy, kt_process, start
@@ -103,8 +104,7 @@ def past_ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def past(past_ground: Path, tmp_path: Path) -> Past:
     made = Past.__new__(Past)
     made.path = tmp_path / "store"
-    git("clone", "--quiet", "--no-hardlinks", str(past_ground), str(made.path), cwd=tmp_path)
-    git("remote", "remove", "origin", cwd=made.path)
+    shutil.copytree(past_ground, made.path)
     return made
 
 
@@ -721,7 +721,9 @@ def test_a_forged_compaction_is_found_and_named(past: Past, past_server: Path, n
     assert rule in past.rules()
     checked = kt("check", f"{before}..HEAD", "--json", cwd=past.path)
     assert checked.code == 1 and rule in {found["rule"] for found in checked.json["violations"]}
-    refused = push(past, past_server)
+    # A real push for the first of each rule; what judges the others is the same command.
+    first = next(name for name, (broken, _) in FORGERIES.items() if broken == rule)
+    refused = push(past, past_server) if name == first else offer(past, past_server)
     assert refused.code == 1 and f": {rule}: " in refused.err
     assert git("rev-parse", "main", cwd=past_server) == before
 

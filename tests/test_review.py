@@ -30,16 +30,28 @@ def put(lab: Lab, *records: dict[str, object]) -> None:
     assert ran.code == 0, ran.err
 
 
-@pytest.fixture
-def alice(lab: Lab) -> Path:
-    """Alice's clone of a store with two escalations, `esc_first` and `esc_later`."""
+@pytest.fixture(scope="module")
+def morning(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """A store with two escalations, `esc_first` and `esc_later`, and a clone of Alice's."""
+    lab = Lab(tmp_path_factory.mktemp("morning"))
     put(
         lab,
         {"request_id": "first", "severity": "critical", "summary": "The first"},
         {"request_id": "later", "severity": "low", "summary": "The later one"},
     )
     lab.clone("look")
-    return lab.clone("alice")
+    lab.clone("alice")
+    return lab
+
+
+@pytest.fixture
+def lab(morning: Lab, tmp_path: Path) -> Lab:
+    return morning.copy(tmp_path)
+
+
+@pytest.fixture
+def alice(lab: Lab) -> Path:
+    return lab.folder / "alice"
 
 
 def record(lab: Lab, name: str) -> dict[str, Any]:
@@ -253,8 +265,9 @@ def test_a_record_cannot_act_on_the_terminal(lab: Lab, alice: Path) -> None:
 
 
 @pytest.fixture
-def court(lab: Lab) -> Lab:
+def court(tmp_path: Path) -> Lab:
     """A store with a roster; `esc_two` needs two people, `esc_one` one."""
+    lab = Lab(tmp_path)
     lab.put({"policies/roster.yaml": ROSTER, "policies/settings.yaml": SETTINGS})
     put(lab, {"request_id": "two", "severity": "critical"}, {"request_id": "one", "severity": "low"})
     lab.clone("look", email="eve@example.com")

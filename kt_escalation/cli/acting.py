@@ -393,15 +393,19 @@ def _confirm(records: Sequence[Record], outcome: str) -> None:
     """Ask whether these are to be decided, if any are. Raises Interrupted where they are not."""
     if not records:
         return
+    from .keyboard import Keyboard
+
     named = ", ".join(
-        visible(f"{record.escalation_id} ({record.summary or record.reason_code})") for record in records
+        f"{record.escalation_id} ({record.summary or record.reason_code})" for record in records
     )
+    keyboard = Keyboard()
     try:
-        meant = click.confirm(f"Resolve {named} as {visible(outcome)}?", err=True)
-    except click.Abort:
+        with keyboard.watched():
+            meant = keyboard.agrees(f"Resolve {named} as {outcome}?")
+    except (KeyboardInterrupt, EOFError):
         # It left the line with its question.
         click.echo(err=True)
-        raise
+        raise Interrupted from None
     if not meant:
         raise Interrupted(says="not resolved, as you said")
 

@@ -1,4 +1,4 @@
-"""Asking whoever sits at the terminal: one key, one line, or a text in their editor."""
+"""Asking whoever sits at the terminal: one key, yes or no, one line, or a text in their editor."""
 
 from __future__ import annotations
 
@@ -91,6 +91,16 @@ class Keyboard:
             return ""
         return text
 
+    def agrees(self, question: str) -> bool:
+        """Whether the answer, a line, is yes; asked on stderr, and no where nothing was typed."""
+        while True:
+            said = self._answer(f"{visible(question)} [y/N]: ", self._read, err=True).strip().lower()
+            if said in ("y", "yes"):
+                return True
+            if said in ("", "n", "no"):
+                return False
+            click.echo("type y for yes, or n for no", err=True)
+
     def text(self, about: str, draft: str = "") -> str:
         """What is written in the user's editor; empty where nothing was, or it was left without saving."""
         self.require_going()
@@ -107,11 +117,11 @@ class Keyboard:
             self._editing = False
         return (found or "").partition(_SCISSORS)[0].strip()
 
-    def _answer(self, prompt: str, read: Callable[[], str]) -> str:
+    def _answer(self, prompt: str, read: Callable[[], str], err: bool = False) -> str:
         """What is read after a prompt, which is shown again when whoever stopped us has come back."""
         while True:
             self._is_back = False
-            click.echo(prompt, nl=False)
+            click.echo(prompt, nl=False, err=err)
             with contextlib.suppress(_Back):
                 return read()
 

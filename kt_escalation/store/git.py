@@ -588,12 +588,14 @@ class Repository:
         return found
 
     def modified(self, paths: Sequence[str]) -> set[str]:
-        """Those of the paths whose file differs from the index."""
+        """Those of the paths whose file differs from the index, in more than its times (`git diff-files` tells both)."""
         found: set[str] = set()
+        options = ("--no-ext-diff", "--no-relative", "--no-renames", "--name-only", "-z")
         for some in chunks(paths):
             done = self._run(
-                "diff-files", "--name-only", "-z", "--", *some, env={"GIT_LITERAL_PATHSPECS": "1"}
-            )
+                "-c", "diff.autoRefreshIndex=true", "diff", *options, "--", *some,
+                env={"GIT_LITERAL_PATHSPECS": "1"},
+            )  # fmt: skip
             found.update(path for path in done.text.split("\0") if path)
         return found
 
