@@ -4,6 +4,8 @@ VENV := .venv
 READY := $(VENV)/.ready
 BROWSER := $(VENV)/.browser
 RUN := $(VENV)/bin
+# Tests wait as long as they work, for servers, locks and terminals: two for each core.
+PYTEST := $(RUN)/python -m pytest -n $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN)) --dist worksteal
 # A browser, what drives it, and a font: packages, each with a file that tells that it is there.
 CHROMIUM := chromium=/usr/bin/chromium chromium-driver=/usr/bin/chromedriver \
 	fonts-dejavu-core=/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
@@ -38,11 +40,11 @@ docs: $(READY)
 	@! grep -rEn '<(script|img|iframe)[^>]* src="(https?:)?//|<link[^>]* href="(https?:)?//|url\((https?:)?//' build/docs --include='*.html' --include='*.css'
 
 test: $(READY)
-	$(RUN)/python -m pytest -n auto --dist worksteal
+	$(PYTEST)
 
 test-servers: $(READY)
 	@tests/install $@ lighttpd=/usr/sbin/lighttpd openssh-server=/usr/sbin/sshd openssl=/usr/bin/openssl
-	$(RUN)/python -m pytest -n auto --dist worksteal tests/servers
+	$(PYTEST) tests/servers
 
 test-shells: $(READY)
 	@tests/install $@ bash=/bin/bash fish=/usr/bin/fish zsh=/usr/bin/zsh

@@ -35,6 +35,7 @@ def about() -> dict[str, str]:
 
 def save(folder: Path, rows: Mapping[str, Sequence[Mapping[str, Any]]], growth: Mapping[str, Any]) -> None:
     """Write `results.json` and `RESULTS.md`; what was not measured this time stays as it was."""
+    folder.mkdir(parents=True, exist_ok=True)
     file = folder / "results.json"
     known = json.loads(file.read_text()) if file.exists() else {"rows": {}, "growth": {}}
     known["about"] = now = about()

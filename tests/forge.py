@@ -6,9 +6,10 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from lab import Ran, git, kt
 
@@ -163,8 +164,8 @@ def offer(forge: Forge, server: Path) -> Ran:
 
 def assert_refused(
     forge: Forge, server: Path, rule: str, said: str = "", *, push: Callable[[Forge, Path], Ran] = push
-) -> None:
-    """All three that judge find what has been done since the server's tip, and name it."""
+) -> list[dict[str, Any]]:
+    """All three that judge find what has been done since the server's tip, and name it; all that `verify` found."""
     before = git("rev-parse", "main", cwd=server)
     ran = kt("verify", "--afresh", "--json", cwd=forge.path)
     assert ran.code == 1 and ran.json["ok"] is False
@@ -187,11 +188,12 @@ def assert_refused(
     assert refused.code == 1
     assert git("rev-parse", "main", cwd=server) == before
     assert re.search(f": {rule}: .*{re.escape(said)}", refused.err)
+    violations: list[dict[str, Any]] = ran.json["violations"]
+    return violations
 
 
-def assert_nothing_forged_is_released(forge: Forge) -> None:
-    """No caller that waits for what `verify` names is told how it was decided."""
-    found = kt("verify", "--afresh", "--json", cwd=forge.path).json["violations"]
+def assert_nothing_forged_is_released(forge: Forge, found: Sequence[Mapping[str, Any]]) -> None:
+    """No caller that waits for what `verify` has found is told how it was decided."""
     for name in {violation["escalation_id"] for violation in found if "escalation_id" in violation}:
         got = kt("get", "--id", name, "--json", cwd=forge.path)
         if got.code == 0 and got.json["escalation"]["status"] == "resolved":

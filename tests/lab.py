@@ -195,7 +195,8 @@ class Lab:
 
     def put(self, files: Mapping[str, str] | Mapping[str, bytes], message: str = "put") -> str:
         """Commit files by git alone and push them."""
-        if (self.seed / ".git/refs/remotes/origin/main").exists():
+        ours, theirs = self.seed / ".git/refs/remotes/origin/main", self.remote / "refs/heads/main"
+        if ours.exists() and not (theirs.exists() and theirs.read_text() == ours.read_text()):
             git("pull", "--quiet", "--rebase", "origin", "main", cwd=self.seed)
         for name, text in files.items():
             path = self.seed / name

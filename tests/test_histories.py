@@ -38,7 +38,7 @@ def base_of(history: History) -> int | None:
 @pytest.mark.parametrize(
     ("first", "count"),
     [
-        pytest.param(0, 150, id="slice"),
+        pytest.param(0, 100, id="slice"),
         *(
             pytest.param(n, AT_ONCE, id=f"from-{n}", marks=pytest.mark.soak)
             for n in range(0, 10_000, AT_ONCE)

@@ -108,7 +108,7 @@ def test_every_exit_0_is_in_the_history_and_no_other_is(lab: Lab, number: int) -
     assert ended[2].code in (0, 6)
 
 
-DRAIN = {"slice": (4, 20), "soak": (8, 100)}
+DRAIN = {"slice": (4, 10), "soak": (8, 100)}
 
 
 @pytest.mark.parametrize("hosts", [False, True], ids=["one host", "many hosts"])
