@@ -6,11 +6,13 @@ BROWSER := $(VENV)/.browser
 RUN := $(VENV)/bin
 # Tests wait as long as they work, for servers, locks and terminals: two for each core.
 PYTEST := $(RUN)/python -m pytest -n $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN)) --dist worksteal
-# A browser, what drives it, and a font: packages, each with a file that tells that it is there.
+# Packages of Debian's that some tests run, each with a file that tells that it is there.
+SERVERS := lighttpd=/usr/sbin/lighttpd openssh-server=/usr/sbin/sshd openssl=/usr/bin/openssl
+SHELLS := bash=/bin/bash fish=/usr/bin/fish zsh=/usr/bin/zsh
 CHROMIUM := chromium=/usr/bin/chromium chromium-driver=/usr/bin/chromedriver \
 	fonts-dejavu-core=/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
 
-.PHONY: help demo docs test test-browser test-servers test-shells screenshots recordings lint soak bench bench-growth profile clean
+.PHONY: help demo docs test test-browser test-servers test-shells packages screenshots recordings lint soak bench bench-growth profile clean
 
 help:
 	@echo "make demo         play an escalation's whole life on a throw-away store"
@@ -43,11 +45,11 @@ test: $(READY)
 	$(PYTEST)
 
 test-servers: $(READY)
-	@tests/install $@ lighttpd=/usr/sbin/lighttpd openssh-server=/usr/sbin/sshd openssl=/usr/bin/openssl
+	@tests/install $@ $(SERVERS)
 	$(PYTEST) tests/servers
 
 test-shells: $(READY)
-	@tests/install $@ bash=/bin/bash fish=/usr/bin/fish zsh=/usr/bin/zsh
+	@tests/install $@ $(SHELLS)
 	$(RUN)/python -m pytest tests/shells
 
 $(BROWSER): $(READY)
@@ -57,6 +59,10 @@ $(BROWSER): $(READY)
 test-browser: $(BROWSER)
 	@tests/install $@ $(CHROMIUM)
 	$(RUN)/python -m pytest tests/browser
+
+# What the three above install, at once.
+packages:
+	@tests/install $@ $(SERVERS) $(SHELLS) $(CHROMIUM)
 
 screenshots: $(BROWSER)
 	@tests/install $@ $(CHROMIUM)

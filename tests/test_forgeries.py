@@ -920,6 +920,7 @@ def a_message_that_leaves_an_escalation_out(forge: Forge) -> None:
 @pytest.mark.parametrize("name", FORGERIES)
 def test_a_forgery_is_found_and_named(forge: Forge, server: Path, name: str) -> None:
     rule, said, make = FORGERIES[name]
+    assert kt("verify", cwd=forge.path).code == 0
     make(forge)
     # A real push for the first of each rule; what judges the others is the same command.
     first = next(name for name, (broken, _, _) in FORGERIES.items() if broken == rule)
