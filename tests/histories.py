@@ -172,7 +172,7 @@ class Line:
         yield
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
+    def turn(self, lists: bool) -> Iterator[None]:
         yield
 
     def author(self) -> Author:

@@ -229,13 +229,14 @@ def test_who_is_next_catches_up_while_it_waits(lab: Lab, monkeypatch: pytest.Mon
             assert claim.result().commit == lab.tip()
 
 
-@pytest.mark.parametrize("keeps", [True, False])
+@pytest.mark.parametrize("near", [True, False])
 def test_only_who_waits_for_the_end_of_a_slice_makes_ready(
-    keeps: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    near: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for name in ("MAKE_READY", "SHORTEST_SLICE", "LONGEST_SLICE"):
+    for name in ("SHORTEST_SLICE", "LONGEST_SLICE"):
         monkeypatch.setattr(line, name, 60.0)
+    monkeypatch.setattr(line, "MAKE_READY", 60.0 if near else 0.1)
     holder, waiting = line.Line("a remote"), line.Line("a remote")
     made_ready: list[float] = []
 
@@ -244,14 +245,43 @@ def test_only_who_waits_for_the_end_of_a_slice_makes_ready(
             pass
 
     with ThreadPoolExecutor(1) as pool:
-        for _ in range(2 if keeps else 0):
+        for _ in range(2):
             with holder.turn():
                 pass
         with holder.turn():
             turn = pool.submit(wait)
             time.sleep(0.3)
         turn.result()
-    assert len(made_ready) == keeps
+    assert len(made_ready) == near
+
+
+def test_a_slice_is_nobody_elses_however_often_they_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    # A thread that has the place for an instant may have to wait for this one to go on.
+    monkeypatch.setattr(line, "_NEXT_SECONDS", 0.00001)
+    monkeypatch.setattr(line, "_TRIES", 10_000)
+    for name in ("SHORTEST_SLICE", "LONGEST_SLICE"):
+        monkeypatch.setattr(line, name, 60.0)
+    monkeypatch.setattr(line, "AT_ONCE", 5.0)
+    holder, waiting = line.Line("a remote"), line.Line("a remote")
+
+    def wait() -> line.Turn:
+        with waiting.turn() as turn:
+            return turn
+
+    with ThreadPoolExecutor(1) as pool:
+        with holder.turn():
+            turn = pool.submit(wait)
+        for _ in range(2000):
+            with holder.turn() as again:
+                assert again.again
+        assert not turn.done()
+        holder.end()
+        with holder.turn():
+            holder.end()
+        assert turn.result() == line.Turn()
 
 
 STANDS = """

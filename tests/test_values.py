@@ -357,7 +357,8 @@ def test_what_git_shows_of_a_message_acts_on_no_terminal(repository: Path, said:
 
 # --- what a push answered -------------------------------------------------------------------------
 
-LANDED, LOST, REFUSED, FAULT, UNKNOWN = Answer
+LANDED, LOST, REFUSED, FAULT, UNREACHED, UNKNOWN = Answer
+NO_READ = "fatal: Could not read from remote repository."
 GITLAB = "remote: GitLab: You are not allowed to push code to protected branches on this project."
 GITEA = "remote: Gitea: Not allowed to push to protected branch main"
 GONE = "send-pack: unexpected disconnect while reading sideband packet\nfatal: the remote end hung up unexpectedly"
@@ -411,7 +412,20 @@ def ref_line(flag: str, summary: str) -> str:
         (UNKNOWN, 1, "Done\n", f"error: RPC failed; HTTP 502 curl 22\n{GONE}"),
         (REFUSED, 1, "Done\n", f"error: RPC failed; HTTP 413 curl 22\n{GONE}"),
         (UNKNOWN, 128, "", "fatal: Could not read from remote repository.\n\nPlease make sure"),
-        (UNKNOWN, 128, "", "fatal: unable to access 'https://example.com/': Could not resolve host"),
+        (UNKNOWN, 128, "", "remote: ssh: connect to host x port 22: Connection refused\nfatal: early EOF"),
+        (UNKNOWN, 1, "Done\n", f"error: RPC failed; curl 7 Failed to connect to x port 443\n{GONE}"),
+        (UNREACHED, 128, "", "fatal: unable to access 'https://x.org/': Could not resolve host: x.org"),
+        (
+            UNREACHED,
+            128,
+            "",
+            "fatal: unable to access 'http://x/': Failed to connect to x port 80 after 0 ms",
+        ),
+        (UNREACHED, 128, "", f"ssh: connect to host x port 22: Connection refused\n{NO_READ}"),
+        (UNREACHED, 128, "", f"ssh: Could not resolve hostname x: Name or service not known\n{NO_READ}"),
+        (UNREACHED, 128, "", "fatal: unable to connect to x:\nx[0: 10.0.0.1]: errno=Connection refused"),
+        (UNREACHED, 128, "", f"fatal: '/srv/x.git' does not appear to be a git repository\n{NO_READ}"),
+        (UNREACHED, 128, "", "fatal: repository 'http://x/x.git/' not found"),
         (UNKNOWN, 128, "", "fatal: ref updates aborted by hook\nfatal: the remote end hung up unexpectedly"),
         (UNKNOWN, 128, "", ""),
         (UNKNOWN, -9, "", ""),

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from ..errors import (
     KtError,
     NoStoreBranch,
     NotAStore,
+    NothingToClaim,
     OutcomeUnknown,
     PathStaged,
     PushRefused,
@@ -372,15 +373,19 @@ class GitStore(GitReader):
                 self._stop_asking()
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
+    def turn(self, lists: bool) -> Iterator[None]:
         if self.remote is None:
             yield
             return
-        with self._line.turn(self._catch_up) as self._turn:
-            yield
+        with self._line.turn(partial(self._catch_up, lists)) as self._turn:
+            try:
+                yield
+            except NothingToClaim:
+                self._line.end()
+                raise
 
-    def _catch_up(self) -> None:
-        """Fetch what others have pushed so far, and read what it has brought, if all that is open was read before."""
+    def _catch_up(self, lists: bool) -> None:
+        """Fetch what others have pushed so far, and read what is open, for one who lists it."""
         branch = self.branch
         if branch is None:
             return
@@ -390,7 +395,7 @@ class GitStore(GitReader):
         finally:
             work.give_up()
         known = self.repository.tip_of(f"refs/remotes/{self.remote}/{branch}")
-        if done and done.status == 0 and known and self.has_listed:
+        if done and done.status == 0 and known and lists:
             # What is wrong with it is told by the turn.
             with suppress(KtError):
                 self.at(known).rows(resolved=False)
@@ -596,6 +601,8 @@ class GitStore(GitReader):
         if pushed.answer is Answer.LOST:
             self._line.end()
             raise Stale
+        if pushed.answer is Answer.UNREACHED:
+            raise self._unreachable(done, 0)
         raise (RemoteFault if pushed.answer is Answer.FAULT else PushRefused)(**facts)
 
     def _alike(self, branch: str, end: float) -> PushRefused:

@@ -19,13 +19,15 @@ from typing import NamedTuple
 PLACES = 8
 #: Who comes back within this many seconds has the line for a slice of its time: for so many turns as the
 #: first one was long, in seconds no less than this and no more than that.
-AT_ONCE, TURNS, SHORTEST_SLICE, LONGEST_SLICE = 0.02, 12, 0.15, 1.0
-#: Who is next uses the last so many seconds of a slice to make ready.
-MAKE_READY = 0.12
+AT_ONCE, TURNS, SHORTEST_SLICE, LONGEST_SLICE = 0.01, 24, 0.15, 1.0
+#: Who is next uses the last so many seconds of a slice to make ready, or the turn of who follows one that has ended.
+MAKE_READY = 0.25
 #: How long one place is waited for, and the whole line, in seconds: then it goes without.
 PATIENCE, LONGEST_LINE = 5.0, 20.0
 # The one who is next looks often: until it has seen that the line is free, nobody uses the remote.
 _NEXT_SECONDS, _POLL_SECONDS = 0.002, 0.01
+# Who comes back may find its place held for an instant, by the one who is next and looks.
+_TRIES = 4
 
 
 class Turn(NamedTuple):
@@ -73,15 +75,17 @@ class Line:
     def turn(self, make_ready: Callable[[], object] = lambda: None) -> Iterator[Turn]:
         """Have the turn, after a wait that ends in any case.
 
-        Who is next after somebody who keeps the line for a slice of time calls ``make_ready`` once, shortly
-        before that is over: what is done then need not be done in the turn, while all the others wait.
+        Who is next calls ``make_ready`` once, shortly before a slice is over or after one that has ended:
+        what is done then need not be done in the turn, while all the others wait.
         """
         began = time.monotonic()
-        back = self._stays = began - self._left < AT_ONCE
+        back = began - self._left < AT_ONCE
+        # Who was never here may come back as well.
+        self._stays = back or not self._left
         place, turn = None, Turn()
         with suppress(OSError, RuntimeError):
             if back and began < self._until:
-                place = self._step(0, began)
+                place = self._come_back()
             again = place is not None
             if place is None:
                 place = self._stand(make_ready)
@@ -97,14 +101,15 @@ class Line:
                 elif not self._until:
                     slice_ = TURNS * (self._left - self._began)
                     self._until = self._began + min(max(slice_, SHORTEST_SLICE), LONGEST_SLICE)
+                ends = self._until or self._left + MAKE_READY
                 with suppress(OSError):
                     # Whoever comes back gets to the front before the next one moves there.
                     back_until = min(self._left + AT_ONCE, self._until)
-                    (self._folder / "last").write_text(f"{back_until} {self._until} {self.tip}")
+                    (self._folder / "last").write_text(f"{back_until} {ends} {self.tip}")
                 os.close(place)
 
     def end(self) -> None:
-        """End the slice with this turn: somebody pushes who does not stand here."""
+        """End the slice with this turn: nothing is left to do, or somebody pushes who does not stand here."""
         self._stays = False
 
     @cached_property
@@ -134,19 +139,33 @@ class Line:
             held = step
         return held
 
+    def _come_back(self) -> int | None:
+        """Take the first place again, which nobody may have meanwhile."""
+        handle = os.open(self._folder / "place-0", os.O_RDWR | os.O_CREAT, 0o600)
+        for _ in range(_TRIES):
+            with suppress(BlockingIOError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return handle
+            time.sleep(_NEXT_SECONDS / _TRIES)
+        os.close(handle)
+        return None
+
     def _step(self, place: int, until: float, make_ready: Callable[[], object] | None = None) -> int | None:
-        """Take a place, at once or until then: a file that has its lock for as long as it is open."""
+        """Take a place by then: a file that has its lock for as long as it is open."""
         handle = os.open(self._folder / f"place-{place}", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             while True:
-                now = time.monotonic()
                 note = _NOTHING if place else self._note()
+                now = time.monotonic()
                 # Whoever had the last turn may still come back; one clock serves all processes of a host.
                 if now >= until or not 0 < note.back_until - now <= AT_ONCE:
                     with suppress(BlockingIOError):
                         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        taken, handle = handle, -1
-                        return taken
+                        if now >= until or place or note == self._note():
+                            taken, handle = handle, -1
+                            return taken
+                        # It has been left since we looked, by somebody who may come back.
+                        fcntl.flock(handle, fcntl.LOCK_UN)
                 if now >= until:
                     return None
                 if make_ready and 0 < note.ends - now <= MAKE_READY:

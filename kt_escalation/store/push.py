@@ -12,12 +12,13 @@ from enum import Enum
 
 
 class Answer(Enum):
-    """The five things that a push can come to."""
+    """The six things that a push can come to."""
 
     LANDED = "landed"
     LOST = "lost"  # somebody else was first
     REFUSED = "refused"  # a rule, a hook or missing rights
     FAULT = "fault"  # the repository's own trouble
+    UNREACHED = "unreached"  # nobody was there to be asked
     UNKNOWN = "unknown"  # no answer
 
 
@@ -77,6 +78,12 @@ _NO_ACCESS = (
 # So is this one, where one side has SHA-1 ids and the other SHA-256.
 _OTHER_HASH = "does not support this repository's hash algorithm"
 _SHORT = 300
+# No connection came about, or to no repository, so nothing was sent. In lines of git's and ssh's own: a hook may say the same.
+_UNREACHED = re.compile(
+    r"^(ssh: (connect to host|could not resolve hostname) |fatal: (unable to connect to |repository '.*' not found"
+    r"|'.*' does not appear to be a git repository|unable to access '.*': (failed to connect to|could not resolve) ))",
+    re.I | re.M,
+)
 # The connection broke after something was sent. Over HTTP git then ends as it does when it says no itself.
 _BROKEN = ("rpc failed", "unexpected disconnect", "hung up unexpectedly")
 
@@ -104,6 +111,8 @@ def classify(status: int, stdout: str, stderr: str) -> Pushed:
     if status == 1 and flag is None and not any(mark in low for mark in _BROKEN):
         # git says so itself before it has sent anything: a pre-push hook of this clone.
         return Pushed(Answer.REFUSED, words or "without a word", here=True)
+    if _UNREACHED.search(stderr):
+        return Pushed(Answer.UNREACHED, words)
     return Pushed(Answer.UNKNOWN, words or f"git push ended with status {status}")
 
 

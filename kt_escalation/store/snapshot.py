@@ -54,8 +54,6 @@ class GitReader:
         self.repository = Repository(start, quarantined=quarantined, progress=progress)
         self.root = root_of(self.repository.config.get("kt.root", ""))
         self._parsed: dict[str, Record] = {}
-        #: Whether all that is open was read here.
-        self.has_listed = False
         #: The policies that were read last, by their tree's id.
         self.policies: tuple[str, Mapping[str, PolicyFile]] | None = None
 
@@ -303,7 +301,6 @@ class GitSnapshot:
             if problem is None and isinstance(row, Row):
                 problem = layout.out_of_place(row.escalation_id, row.status, row.path, path)
             invalid.append(Invalid(store.full(path), problem or str(row), layout.id_of(path)))
-        store.has_listed = True
         store.cache.trim([entry.oid for _, entry in files])
         return rows, invalid
 
