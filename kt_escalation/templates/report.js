@@ -218,6 +218,7 @@
   addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((it) => { it.open = true; }));
   $("explorer").hidden = false;
   find();
-  // Not before the browser itself has looked for the address's end on the page, which takes the focus away.
-  addEventListener("load", follow);
+  // Not before the browser itself has looked for the address's end on the page, which takes the focus away: it does
+  // so when it draws the page first (HTML Standard, "try to scroll to the fragment").
+  addEventListener("load", () => requestAnimationFrame(() => requestAnimationFrame(follow)));
 })();

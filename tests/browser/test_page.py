@@ -155,7 +155,7 @@ def test_an_address_leads_to_an_escalation(tab: Tab) -> None:
         tab.driver.switch_to.active_element.text == name and tab.find("#search").get_attribute("value") == ""
     )
     tab.open(f"#{name}")
-    assert tab.driver.switch_to.active_element.text == name
+    WebDriverWait(tab.driver, 10).until(lambda driver: driver.switch_to.active_element.text == name)
     link = tab.find("table a[href^='#esc_']")
     target = link.text
     link.click()
