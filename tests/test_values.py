@@ -426,6 +426,8 @@ def ref_line(flag: str, summary: str) -> str:
         (UNREACHED, 128, "", "fatal: unable to connect to x:\nx[0: 10.0.0.1]: errno=Connection refused"),
         (UNREACHED, 128, "", f"fatal: '/srv/x.git' does not appear to be a git repository\n{NO_READ}"),
         (UNREACHED, 128, "", "fatal: repository 'http://x/x.git/' not found"),
+        # Of two push URLs the second one, after the first has taken it.
+        (UNKNOWN, 128, ref_line(" ", "1a2b3c..4d5e6f"), "fatal: repository 'http://x/x.git/' not found"),
         (UNKNOWN, 128, "", "fatal: ref updates aborted by hook\nfatal: the remote end hung up unexpectedly"),
         (UNKNOWN, 128, "", ""),
         (UNKNOWN, -9, "", ""),

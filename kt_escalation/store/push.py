@@ -111,7 +111,7 @@ def classify(status: int, stdout: str, stderr: str) -> Pushed:
     if status == 1 and flag is None and not any(mark in low for mark in _BROKEN):
         # git says so itself before it has sent anything: a pre-push hook of this clone.
         return Pushed(Answer.REFUSED, words or "without a word", here=True)
-    if _UNREACHED.search(stderr):
+    if flag is None and _UNREACHED.search(stderr):
         return Pushed(Answer.UNREACHED, words)
     return Pushed(Answer.UNKNOWN, words or f"git push ended with status {status}")
 
