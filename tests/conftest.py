@@ -45,6 +45,7 @@ def _home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def _lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    """The one that every test gets a copy of."""
     return Lab(tmp_path_factory.mktemp("lab"))
 
 

@@ -18,11 +18,11 @@ from forge import (
     assert_refused,
     identity,
     later,
-    offer,
     push,
     rules_of,
     side,
     waive,
+    way_in,
 )
 from lab import git, kt
 
@@ -922,9 +922,7 @@ def test_a_forgery_is_found_and_named(forge: Forge, server: Path, name: str) -> 
     rule, said, make = FORGERIES[name]
     assert kt("verify", cwd=forge.path).code == 0
     make(forge)
-    # A real push for the first of each rule; what judges the others is the same command.
-    first = next(name for name, (broken, _, _) in FORGERIES.items() if broken == rule)
-    found = assert_refused(forge, server, rule, said, push=push if name == first else offer)
+    found = assert_refused(forge, server, rule, said, by=way_in(FORGERIES, name))
     assert_nothing_forged_is_released(forge, found)
 
 

@@ -259,9 +259,7 @@ def test_a_slice_is_nobody_elses_however_often_they_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    # A thread that has the place for an instant may have to wait for this one to go on.
     monkeypatch.setattr(line, "_NEXT_SECONDS", 0.00001)
-    monkeypatch.setattr(line, "_TRIES", 10_000)
     for name in ("SHORTEST_SLICE", "LONGEST_SLICE"):
         monkeypatch.setattr(line, name, 60.0)
     monkeypatch.setattr(line, "AT_ONCE", 5.0)

@@ -391,10 +391,10 @@ def resolve_command(ctx: click.Context, /, **given: Any) -> None:
 
 def _confirm(records: Sequence[Record], outcome: str) -> None:
     """Ask whether these are to be decided, if any are. Raises Interrupted where they are not."""
-    if not records:
-        return
     from .keyboard import Keyboard
 
+    if not records:
+        return
     named = ", ".join(
         f"{record.escalation_id} ({record.summary or record.reason_code})" for record in records
     )

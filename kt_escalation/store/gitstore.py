@@ -381,6 +381,7 @@ class GitStore(GitReader):
             try:
                 yield
             except NothingToClaim:
+                # Nobody comes back for more of it.
                 self._line.end()
                 raise
 

@@ -26,8 +26,6 @@ MAKE_READY = 0.25
 PATIENCE, LONGEST_LINE = 5.0, 20.0
 # The one who is next looks often: until it has seen that the line is free, nobody uses the remote.
 _NEXT_SECONDS, _POLL_SECONDS = 0.002, 0.01
-# Who comes back may find its place held for an instant, by the one who is next and looks.
-_TRIES = 4
 
 
 class Turn(NamedTuple):
@@ -42,7 +40,7 @@ class Turn(NamedTuple):
 
 
 class _Note(NamedTuple):
-    """Until when the one who had the last turn may come back, when its slice ends, and the commit that it knew."""
+    """Until when the one who had the last turn may come back, when the next one should be ready, and the commit it knew."""
 
     back_until: float = 0.0
     ends: float = 0.0
@@ -85,7 +83,8 @@ class Line:
         place, turn = None, Turn()
         with suppress(OSError, RuntimeError):
             if back and began < self._until:
-                place = self._come_back()
+                # It may be held for an instant, by the one who is next and looks.
+                place = self._step(0, began + AT_ONCE, back=True)
             again = place is not None
             if place is None:
                 place = self._stand(make_ready)
@@ -139,29 +138,23 @@ class Line:
             held = step
         return held
 
-    def _come_back(self) -> int | None:
-        """Take the first place again, which nobody may have meanwhile."""
-        handle = os.open(self._folder / "place-0", os.O_RDWR | os.O_CREAT, 0o600)
-        for _ in range(_TRIES):
-            with suppress(BlockingIOError):
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return handle
-            time.sleep(_NEXT_SECONDS / _TRIES)
-        os.close(handle)
-        return None
+    def _step(
+        self, place: int, until: float, make_ready: Callable[[], object] | None = None, *, back: bool = False
+    ) -> int | None:
+        """Take a place by then: a file that has its lock for as long as it is open.
 
-    def _step(self, place: int, until: float, make_ready: Callable[[], object] | None = None) -> int | None:
-        """Take a place by then: a file that has its lock for as long as it is open."""
+        The first one is left alone while whoever had the last turn may come ``back``.
+        """
         handle = os.open(self._folder / f"place-{place}", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             while True:
-                note = _NOTHING if place else self._note()
+                note = _NOTHING if place or back else self._note()
                 now = time.monotonic()
-                # Whoever had the last turn may still come back; one clock serves all processes of a host.
+                # One clock serves all processes of a host.
                 if now >= until or not 0 < note.back_until - now <= AT_ONCE:
                     with suppress(BlockingIOError):
                         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        if now >= until or place or note == self._note():
+                        if now >= until or place or back or note == self._note():
                             taken, handle = handle, -1
                             return taken
                         # It has been left since we looked, by somebody who may come back.
