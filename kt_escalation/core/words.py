@@ -39,6 +39,13 @@ SEVERITIES: tuple[str, ...] = get_args(Severity)
 CATEGORIES: tuple[str, ...] = get_args(Category)
 #: What a reviewer may decide; `expired` is the sweep's alone.
 DECISIONS: tuple[str, ...] = ("approved", "redacted", "rewritten", "denied")
+#: Every outcome that a record may have.
+OUTCOMES: tuple[str, ...] = get_args(Outcome)
+#: What a commit's message may say that it does (design, sections 4 and 5); the last four are yet to come.
+ACTIONS = (
+    *("raise", "claim", "renew", "unclaim", "resolve", "review", "assign", "note", "sweep", "reopen"),
+    *("restore", "compact", "withdraw", "release", "receipt", "erase"),
+)
 RELEASING = frozenset({"approved", "redacted", "rewritten"})
 #: The gateway's own verbs, accepted on input.
 VERBS: Mapping[str, Outcome] = {

@@ -700,6 +700,11 @@ class Repository:
         )
         return self._stream("log", *_RAW, *order, f"--format={form}", *revisions, "--", *paths)
 
+    def headers(self, revisions: Sequence[str], form: str) -> Iterator[bytes]:
+        """The commits in the order of `walk` without what they changed, NUL-ended."""
+        options = ("--topo-order", "--reverse", "--no-show-signature", "--no-patch", f"--format={form}")
+        return self._stream("log", "-z", *options, *revisions, "--")
+
     def merge_base(self, one: str, other: str) -> str | None:
         """The newest commit that both contain, None where they share no history."""
         return self._run("merge-base", one, other).text or None
