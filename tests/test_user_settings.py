@@ -118,7 +118,7 @@ def answers(folder: Path, env: Mapping[str, str]) -> dict[str, tuple[int, str]]:
     asked = (
         "list --json --limit 0 --status all", "get --id esc_two --json", "log", "log --id esc_one", "log --id esc_two --json",
         "events --json --since", "verify --afresh --json", "verify refs/heads/main~3..HEAD", "verify --afresh",
-        "check main~9..main --json", "check origin/main~1..main", "stats --json", "export --format json", "get --id esc_one",
+        "check main~9..main --json", "check origin/main~1..main", "stats --json", "export", "get --id esc_one",
         "list --rev main~4 --json",
     )  # fmt: skip
     start = git("rev-list", "--max-parents=0", "HEAD", cwd=folder)
