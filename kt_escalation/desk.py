@@ -23,7 +23,7 @@ from .core.moves import Move, moves
 from .core.policies import Policies, assemble
 from .core.query import Key, Query
 from .core.rights import Act
-from .core.times import to_millis
+from .core.times import format_time, to_millis
 from .errors import (
     BadInput,
     BranchTaken,
@@ -518,7 +518,9 @@ class Store(Shelf):
                     why.held(record)
                     continue
                 try:
-                    deciders = lookup.deciders(snapshot, record)
+                    # What is written rests on the record itself, and not on what this clone has kept of it.
+                    entry = lookup.entry(snapshot, record.escalation_id)
+                    record, deciders = entry.record, lookup.deciders(snapshot, entry.record)
                     claimed = transitions.require_fit(
                         transitions.claim(
                             record, act, token, given=given, deciders=deciders, held=held + len(changes)
@@ -780,9 +782,12 @@ class Store(Shelf):
 
         def decide(snapshot: Snapshot, act: Act) -> Plan:
             nonlocal dues, invalid, failed
-            items = list(snapshot.open())
+            rows, bad = snapshot.rows(resolved=False)
+            invalid, now = tuple(bad), format_time(act.now)
+            late = (row.escalation_id for row in rows if row.deadline is not None and row.deadline <= now)
+            # What is written rests on the record itself, and not on what this clone has kept of it.
+            items = (snapshot.find(name) for name in late)
             entries = {item.record.escalation_id: item for item in items if isinstance(item, Entry)}
-            invalid = tuple(item for item in items if isinstance(item, Invalid))
             dues, failed = _that_fit(sweep.due((entry.record for entry in entries.values()), act, token))
             named = [due.before.escalation_id for due in dues]
             told = "\n".join(f"{due.before.escalation_id}: {due.kind}, {due.why}" for due in dues[:TOLD])

@@ -219,7 +219,8 @@ def test_whatever_the_bytes_what_is_known_is_right(cut: int, flip: int | None, t
 def _lie(clone: Path, folder: Path) -> bytes:
     """A file that says of the bytes of esc_one that they are something else, written below another folder."""
     blob = git("rev-parse", "HEAD:queue/esc_one.yaml", cwd=clone)
-    other = codec.loads(FILES["queue/esc_one.yaml"].replace("critical", "low").encode())
+    text = FILES["queue/esc_one.yaml"].replace("critical", "low")
+    other = codec.loads(text.replace("  approvals: 1\n", "  approvals: 1\n  resolve_within: 1s\n").encode())
     found = row_of(other, layout.path_of(other), blob)
     Cache(folder / "records").add([Kept(blob, found, cache.body(other.as_dict()))])
     return (folder / "records").read_bytes()
@@ -235,6 +236,19 @@ def test_what_another_clone_has_written_is_not_believed(clone: Path, tmp_path: P
     listed = kt("list", "--json", cwd=clone).json["escalations"]
     assert {e["escalation_id"]: e["severity"] for e in listed}["esc_one"] == "low"
     assert kt("get", "--json", "--id", "esc_one", cwd=clone).json["escalation"]["severity"] == "critical"
+
+
+def test_whatever_writes_reads_git_and_not_what_was_kept(clone: Path, tmp_path: Path) -> None:
+    kt("list", cwd=clone)
+    kept(clone).write_bytes(_lie(clone, tmp_path / "other"))
+    (clone / ".git/kt/key").write_bytes((tmp_path / "other/key").read_bytes())
+    # The cache says that the time of esc_one is over as well.
+    due = kt("sweep", "--json", cwd=clone).json["due"]
+    assert [one["escalation_id"] for one in due] == ["esc_late"]
+    taken = kt("claim", "--next", "--count", "9", "--json", cwd=clone).json["escalations"]
+    assert {e["escalation_id"]: e["severity"] for e in taken}["esc_one"] == "critical"
+    changed = git("diff", "HEAD^", "HEAD", "--", "queue/esc_one.yaml", cwd=clone)
+    assert "+status: claimed" in changed and "severity: low" not in changed
 
 
 @pytest.mark.parametrize("key", [b"", b"k" * 31, b"k" * 33, None], ids=["empty", "short", "long", "gone"])
