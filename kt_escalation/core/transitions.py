@@ -51,9 +51,10 @@ _DECIDED = frozenset(
 )
 
 
-#: What a character of a record's JSON takes at most as canonical text: an indent of 2 for each level, and an escape.
-#: JSON is written by compiled code; only what could be too large is written out to be measured.
-MOST_FOR_A_CHARACTER = 2 * (MAX_DEPTH + 2) + 12
+# What a character of a record's free text takes at most as canonical text, an indent of 2 for each level and an
+# escape; and what all that is not free takes, at most, of a record, and of each note and review.
+_MOST_FOR_A_CHARACTER = 2 * (MAX_DEPTH + 2) + 12
+_MOST_FOR_A_RECORD, _MOST_FOR_A_PART = 4_096, 1_024
 _LEFT_OPEN = "what is still to be decided"
 # What a record has from its draft as it is.
 _KEPT = ("severity", "reason_code", "summary", "request_id", "agent_id", "session_id", "config_version",
@@ -556,10 +557,38 @@ def _claim_id_differs(record: Record, current: Claim, given: str) -> ClaimIdDiff
 
 def require_fit(record: Record, most: int = MAX_BYTES, what: str = "a record") -> Record:
     """The record itself. Raises BadInput where its text would be larger than ``most`` bytes, the most for ``what``."""
-    if len(record.model_dump_json()) * MOST_FOR_A_CHARACTER <= most:
+    # Most records are so small that nobody need write them out to know it.
+    if largest(record) <= most:
         return record
     size = len(canonical.dumps(record).encode())
     if size > most:
         problem = f"{record.escalation_id} would be {size} bytes, more than the {most // 1024} KiB of {what}"
         raise BadInput(problem=problem, hint="make it shorter")
     return record
+
+
+def largest(record: Record) -> int:
+    """What a record takes at most as canonical text, in bytes: quick to tell, and much more than it takes."""
+    route, fallback, claim, end = record.route, record.requires.fallback, record.claim, record.resolution
+    texts = [
+        record.summary, record.reason_code, record.request_id, record.agent_id, record.session_id,
+        record.config_version, record.provider, record.model, record.policy, record.raised_by,
+        route.team_id, route.user_id, route.source,
+    ]  # fmt: skip
+    if fallback is not None:
+        texts += (fallback.team_id, fallback.user_id)
+    if claim is not None:
+        texts.append(claim.claimed_by)
+    if end is not None:
+        texts += (end.resolved_by, end.reason)
+    if record.event_context is not None:
+        texts.append(repr(record.event_context))
+    if record.labels is not None:
+        texts.append(repr(record.labels))
+    for note in record.notes:
+        texts += (note.by, note.text)
+    for review in record.reviews:
+        texts += (review.reviewer, review.reason)
+    parts = len(record.notes) + len(record.reviews)
+    characters = sum(map(len, filter(None, texts)))
+    return _MOST_FOR_A_RECORD + parts * _MOST_FOR_A_PART + characters * _MOST_FOR_A_CHARACTER
