@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -118,7 +119,7 @@ def answers(folder: Path, env: Mapping[str, str]) -> dict[str, tuple[int, str]]:
     asked = (
         "list --json --limit 0 --status all", "get --id esc_two --json", "log", "log --id esc_one", "log --id esc_two --json",
         "events --json --since", "verify --afresh --json", "verify refs/heads/main~3..HEAD", "verify --afresh",
-        "check main~9..main --json", "check origin/main~1..main", "stats --json", "export", "get --id esc_one",
+        "check main~9..main --json", "check origin/main~1..main", "stats --json", "export -o ../population.jsonl --json", "get --id esc_one",
         "list --rev main~4 --json",
     )  # fmt: skip
     start = git("rev-list", "--max-parents=0", "HEAD", cwd=folder)
@@ -220,7 +221,8 @@ def test_a_tag_is_not_read_as_the_store_branch_where_that_is_not_here(store: Lab
     assert kt("list", "--json", "--limit", "0", cwd=alice).out == right
     assert kt_process("claim", "--id", "esc_three", cwd=alice).code == 3
     repository = Repository(alice)
-    assert repository.tip_of("refs/heads/main") is None and repository.tip_of("refs/heads/gone") is None
+    with closing(repository.objects):
+        assert repository.tip_of("refs/heads/main") is None and repository.tip_of("refs/heads/gone") is None
 
 
 def test_a_revision_is_what_a_user_means_by_it(tmp_path: Path) -> None:
@@ -245,4 +247,5 @@ def test_a_revision_is_what_a_user_means_by_it(tmp_path: Path) -> None:
         "main@{0}": four, "main@{1}": three, "HEAD~1^{tree}": None, "gone": None, "refs/heads/gone": None, "": None,
         "refs/heads/v1": None, "--all": None, "main main": None, "heads/gone": None, "main~99": None, "a\nb": None,
     }  # fmt: skip
-    assert {rev: repository.commit_of(rev) for rev in meant} == meant
+    with closing(repository.objects):
+        assert {rev: repository.commit_of(rev) for rev in meant} == meant
