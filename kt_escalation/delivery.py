@@ -32,6 +32,7 @@ from urllib.parse import urlsplit
 from .core.feed import Cursor, Event, source
 from .core.times import parse_time
 from .errors import BadInput, DeliveryFailed
+from .store import atomic_file
 
 #: Where the webhook's secret comes from, and nowhere else: an option would stand in every process list.
 SECRET = "KT_WEBHOOK_SECRET"  # noqa: S105 - the variable's name
@@ -309,16 +310,6 @@ class CursorFile:
     def write(self, cursor: str) -> None:
         """Hold this from now on, also if the machine stops right after. Raises BadInput."""
         try:
-            new = self.path.with_name(f".{self.path.name}.new")
-            with new.open("w", encoding="ascii") as file:
-                file.write(f"{cursor}\n")
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self.path)
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            atomic_file.write(self.path, f"{cursor}\n".encode("ascii"))
         except OSError as error:
             raise BadInput(problem=f"{self.path} cannot be written: {error.strerror}") from None

@@ -23,7 +23,7 @@ from .core.moves import Move, moves
 from .core.policies import Policies, assemble
 from .core.query import Key, Query
 from .core.rights import Act
-from .core.times import to_millis
+from .core.times import format_time, to_millis
 from .errors import (
     BadInput,
     BranchTaken,
@@ -518,7 +518,9 @@ class Store(Shelf):
                     why.held(record)
                     continue
                 try:
-                    deciders = lookup.deciders(snapshot, record)
+                    # What is written rests on the record itself, and not on what this clone has kept of it.
+                    entry = lookup.entry(snapshot, record.escalation_id)
+                    record, deciders = entry.record, lookup.deciders(snapshot, entry.record)
                     claimed = transitions.require_fit(
                         transitions.claim(
                             record, act, token, given=given, deciders=deciders, held=held + len(changes)
@@ -769,20 +771,24 @@ class Store(Shelf):
     def sweep(self, *, dry_run: bool = False) -> Swept:
         """Do what deadlines and leases ask for by now, in one commit; anyone on the roster may.
 
-        With ``dry_run`` only say what that would be. Raises NotAllowed and what writing raises.
+        A record for which that is not possible keeps nothing else from being swept: it is in ``failed``. With
+        ``dry_run`` only say what that would be. Raises NotAllowed and what writing raises, and where nothing
+        could be swept, why.
         """
         token = self._nonce()
         dues: tuple[sweep.Due, ...] = ()
         invalid: tuple[Invalid, ...] = ()
+        failed: tuple[Failure, ...] = ()
 
         def decide(snapshot: Snapshot, act: Act) -> Plan:
-            nonlocal dues, invalid
-            items = list(snapshot.open())
+            nonlocal dues, invalid, failed
+            rows, bad = snapshot.rows(resolved=False)
+            invalid, now = tuple(bad), format_time(act.now)
+            late = (row.escalation_id for row in rows if row.deadline is not None and row.deadline <= now)
+            # What is written rests on the record itself, and not on what this clone has kept of it.
+            items = (snapshot.find(name) for name in late)
             entries = {item.record.escalation_id: item for item in items if isinstance(item, Entry)}
-            invalid = tuple(item for item in items if isinstance(item, Invalid))
-            dues = sweep.due((entry.record for entry in entries.values()), act, token)
-            for due in dues:
-                transitions.require_fit(due.after)
+            dues, failed = _that_fit(sweep.due((entry.record for entry in entries.values()), act, token))
             named = [due.before.escalation_id for due in dues]
             told = "\n".join(f"{due.before.escalation_id}: {due.kind}, {due.why}" for due in dues[:TOLD])
             alone = dues[0].after if len(dues) == 1 else None
@@ -796,13 +802,14 @@ class Store(Shelf):
                     text=told,
                 ),
                 tuple(due.after for due in dues),
+                failed=failed,
             )
 
         if dry_run:
             snapshot = self._snapshot(None, fetch=True)
             decide(snapshot, self._reader(snapshot, needed=True))
-            return Swept(dues, Result((), snapshot.revision, False), invalid)
-        result = self._lander.land(decide, partial=False)
+            return Swept(dues, Result((), snapshot.revision, False, failed=failed), invalid)
+        result = self._lander.land(decide, partial=True)
         return Swept(dues, result, invalid)
 
     def compact(self, before: timedelta = COMPACT_BEFORE, *, dry_run: bool = False) -> Compacted:
@@ -1030,6 +1037,18 @@ def _from_holder(before: Sequence[Record]) -> str:
 def _over_lapsed(before: Sequence[Record]) -> str:
     holders = sorted({record.claim.claimed_by for record in before if record.claim})
     return f"over the lapsed claim of {', '.join(holders)}" if holders else ""
+
+
+def _that_fit(found: Iterable[sweep.Due]) -> tuple[tuple[sweep.Due, ...], tuple[Failure, ...]]:
+    """What is due and can be done, and what would make a record too large."""
+    dues, failed = [], []
+    for due in found:
+        try:
+            transitions.require_fit(due.after)
+            dues.append(due)
+        except KtError as error:
+            failed.append(Failure(due.before.escalation_id, error))
+    return tuple(dues), tuple(failed)
 
 
 def _summary(records: Iterable[Record]) -> str | None:

@@ -16,7 +16,7 @@ import errorbook
 import pytest
 from filelock import FileLock
 from forge import Forge, identity, key_of, serve
-from lab import KT, Lab, Ran, git, ids, kt, kt_process, record_text, state
+from lab import KT, Lab, Ran, git, ids, kt, kt_process, record_text, state, unwritable
 from test_cli_life import ROSTER, at_a_terminal
 from test_cli_read import open_text, resolved_path, resolved_text
 from test_golden import compare
@@ -624,15 +624,6 @@ def test_a_clone_that_cannot_be_written_is_found(lab: Lab) -> None:
     [lock] = [f for f in kt("doctor", "--json", cwd=clone).json["findings"] if f["check"] == "lock"]
     assert lock["ok"] is False and re.search(words, lock["detail"]) and "clone of your own" in lock["remedy"]
     assert kt("list", cwd=clone).code == 0
-
-
-def unwritable(folder: Path) -> Path:
-    """A folder in which nobody can make a file: not even root in the kernel's own."""
-    if os.geteuid() == 0:
-        return Path("/sys")
-    closed = folder / "closed"
-    closed.mkdir(mode=0o555)
-    return closed
 
 
 # --- programs, repositories and completion ----------------------------------------------------------

@@ -11,7 +11,12 @@ from datetime import timedelta
 from typing import Literal, get_args
 
 SCHEMA_VERSION = 1
+# Raising leaves room for deciding, in canonical bytes: of what is raised; of what somebody adds who may not
+# decide it; and of every text that leaves it open. What is left is for a claim and the end.
 MAX_BYTES = 256 * 1024
+MAX_RAISED = 192 * 1024
+MAX_NOTED = 224 * 1024
+MAX_OPEN = 248 * 1024
 MAX_DEPTH = 32
 MAX_SUMMARY = 200
 MAX_TEXT = 16_384

@@ -1,7 +1,8 @@
 """git, one function per question; the only module that imports GitPython.
 
 Every call names its repository, passes values after `--` or as full object ids, speaks the C locale,
-can never prompt, and inherits nothing that could point it at another repository, index or date
+can never prompt, and inherits nothing that could point it at another repository, index or date; the user's
+settings that would change what git answers to a program are switched off (`_OURS`), and refs are named whole
 (design, section 5). The processes of a repository are started here: GitPython, whose import costs
 more than a whole listing, runs git only where a repository is yet to be made.
 """
@@ -47,6 +48,25 @@ _WAITING = "waiting for git"
 _FLUSH = ("-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync")
 #: Hooks of the checkout have nothing to do with bringing it along.
 _NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
+# What the user may have set for reading at a terminal, and what would change an answer or be fatal to it (git-config).
+# It costs less than a tenth of a millisecond. What the arguments of a call say already is not here.
+_OURS = tuple(
+    word
+    for setting in (
+        *("color.ui=false", "color.branch=false", "color.diff=false", "color.grep=false"),
+        *("core.quotePath=false", "core.warnAmbiguousRefs=false"),
+        *(f"diff.orderFile={os.devnull}", "diff.relative=false", "diff.renames=false", "diff.noprefix=false"),
+        *("diff.ignoreSubmodules=none", "diff.submodule=short"),
+        "fetch.writeCommitGraph=false",
+        *("grep.column=false", "grep.extendedRegexp=false", "grep.fullName=true", "grep.lineNumber=false"),
+        "grep.patternType=basic",
+        *("i18n.commitEncoding=UTF-8", "i18n.logOutputEncoding=UTF-8"),
+        *("log.decorate=false", "log.diffMerges=separate", "log.follow=false", "log.mailmap=false"),
+        *("log.showRoot=true", "log.showSignature=false"),
+        "submodule.recurse=false",
+    )
+    for word in ("-c", setting)
+)
 _NO_MAINTENANCE = ("-c", "gc.auto=0", "-c", "maintenance.auto=false")
 
 # From this many new objects on, a pack is kept as one file instead of many loose ones.
@@ -57,6 +77,12 @@ _LOOSE_MODE = 0o444
 _NAMES = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
 # What a symbolic ref's file says; of `refs/heads/.invalid` git says itself what it stands for (reftable).
 _SYMBOLIC = re.compile(r"ref: (refs/(?!heads/\.invalid)\S+)\n?")
+# What git takes a name for where there is no ref of just that name (gitrevisions).
+_MEANT_AS_WELL = ("refs/{}", "refs/tags/{}", "refs/heads/{}", "refs/remotes/{}", "refs/remotes/{}/HEAD")
+# What a revision begins with, a name, and what follows it; and such names as are no branch's.
+_REVISION = re.compile(r"((?:[^~^:@]|@(?!\{))+)((?:[~^:]|@\{).*)?", re.DOTALL)
+_NOT_A_REF = re.compile(r"@|[A-Z_]*HEAD|[0-9a-f]{40}|[0-9a-f]{64}")
+_UPSTREAM = re.compile(r"@\{(u|upstream|push)\}", re.IGNORECASE)
 # A line of a raw tree: mode, name and id.
 _TREE_LINES = {
     name: re.compile(rb"(\d+) ([^\0]+)\0(.{%d})" % width, re.DOTALL)
@@ -70,7 +96,7 @@ _SIGNATURES_AT_ONCE = 25
 
 _FETCH = (
     *(*_NO_MAINTENANCE, "fetch", "--no-progress", "--no-tags"),
-    *("--no-write-fetch-head", "--no-recurse-submodules", "--refmap="),
+    *("--no-write-fetch-head", "--no-recurse-submodules", "--no-prune", "--refmap="),
 )
 # All that differs, whatever the user's settings or a .gitmodules in the tree would leave out.
 _RAW = ("-z", "--raw", "--no-abbrev", "--no-renames", "--ignore-submodules=none")
@@ -121,6 +147,7 @@ class Repository:
         self._base += (f"--git-dir={self.git_dir}",)
         if self.toplevel:
             self._base += (f"--work-tree={self.toplevel}",)
+        self._base += _OURS
         self.objects = self.reader()
 
     # --- running ----------------------------------------------------------------------------------
@@ -233,17 +260,51 @@ class Repository:
     # --- refs -------------------------------------------------------------------------------------
 
     def tip_of(self, ref: str) -> str | None:
-        """The commit that a full ref is at, None if there is no such ref; costs no process of its own."""
-        if any(char <= " " for char in ref):
+        """The commit that a full ref is at, None if there is no such ref; costs no process of its own.
+
+        Where there is none, git would take a tag called `refs/heads/main` for it (gitrevisions): that is no
+        such ref.
+        """
+        oid = self._ref(ref) if ref.startswith("refs/") else ref
+        return self.objects.id_of(f"{oid}^{{commit}}") if oid and not _is_odd(oid) else None
+
+    def _ref(self, ref: str) -> str | None:
+        """The id of the object that a full ref is at, None if there is no ref of just that name."""
+        if _is_odd(ref):
             return None
-        return self.objects.id_of(f"{ref}^{{commit}}")
+        found, *alike = self.objects.ids_of([ref, *(rule.format(ref) for rule in _MEANT_AS_WELL)])
+        if found is None or not any(alike):
+            return found
+        done = self._run("show-ref", "--verify", "--hash", "--", ref)
+        return done.text if done.status == 0 else None
 
     def commit_of(self, rev: str) -> str | None:
-        """The commit that a revision names, None if it names none."""
+        """The commit that a revision names as a user gives it (gitrevisions), None if it names none.
+
+        A branch comes before a tag of the same name, and before all else a ref that is named whole.
+        """
+        rev = self._whole(rev)
         done = self._run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{rev}^{{commit}}")
         # Before 2.43, rev-parse repeats --end-of-options in its answer.
         answer = done.text.split("\n")[-1]
         return answer if done.status == 0 and re.fullmatch(r"[0-9a-f]{40,64}", answer) else None
+
+    def _whole(self, rev: str) -> str:
+        """A revision with the id, or for its reflog the whole name, of the ref that it begins with."""
+        found = _REVISION.fullmatch(rev)
+        if found is None or _NOT_A_REF.fullmatch(found[1]) or _UPSTREAM.match(found[2] or ""):
+            return rev
+        name, rest = found[1], found[2] or ""
+        places: tuple[str, ...] = ("refs/heads/", "refs/remotes/", "refs/tags/")
+        if name.startswith("refs/"):
+            places = ("",)
+        elif name.startswith(("heads/", "remotes/", "tags/")):
+            places = ("refs/",)
+        for place in places:
+            oid = self._ref(f"{place}{name}")
+            if oid is not None:
+                return f"{place}{rev}" if rest.startswith("@{") else f"{oid}{rest}"
+        return "" if name.startswith("refs/") else rev
 
     def head_branch(self) -> str | None:
         """The branch that is checked out, None for a detached head."""
@@ -354,7 +415,7 @@ class Repository:
         """
         inside = "".join(f"\\{char}" if char in "*?[\\" else char for char in folder)
         where = [f":(top,literal){folder}", f":(top,glob,exclude){inside}/{leave_out}"]
-        done = self._run("grep", "-l", "-z", "--full-name", "-e", pattern, commit, "--", *where)
+        done = self._run("grep", "-G", "-a", "-l", "-z", "--full-name", "-e", pattern, commit, "--", *where)
         return [name.partition(":")[2] for name in done.text.split("\0") if name]
 
     def is_branch_name(self, name: str) -> bool:
@@ -537,8 +598,6 @@ class Repository:
         }
         above = [word for parent in parents for word in ("-p", parent)]
         done = self._must(
-            "-c",
-            "i18n.commitEncoding=UTF-8",
             *(_FLUSH if flush else ()),
             "commit-tree",
             "-S",
@@ -559,7 +618,14 @@ class Repository:
         """
         # Whether the repository wants tidying costs a process to ask: one commit in sixteen is enough.
         tidy = () if commit.endswith("0") else _NO_MAINTENANCE
-        options = ("--ff-only", "--quiet", "--no-stat", "--no-autostash", "--no-verify-signatures")
+        options = (
+            "--ff-only",
+            "--no-squash",
+            "--quiet",
+            "--no-stat",
+            "--no-autostash",
+            "--no-verify-signatures",
+        )
         args = [*_NO_HOOKS, *tidy, *(_FLUSH if flush else ()), "merge", *options, commit]
         return Underway(self._start(args, env={"GIT_REFLOG_ACTION": action}, session=True))
 
@@ -596,6 +662,8 @@ class Repository:
                 "-c", "diff.autoRefreshIndex=true", "diff", *options, "--", *some,
                 env={"GIT_LITERAL_PATHSPECS": "1"},
             )  # fmt: skip
+            if done.status != 0:
+                raise GitFailed(command="diff", words=done.words)
             found.update(path for path in done.text.split("\0") if path)
         return found
 
@@ -805,8 +873,7 @@ class Repository:
         return self._stream("diff-tree", "-r", *_RAW, old, new, "--", *paths)
 
     def _stream(self, *args: str, stdin: bytes | None = None) -> Iterator[bytes]:
-        settings = ("-c", "log.showRoot=true", "-c", "i18n.logOutputEncoding=UTF-8")
-        process = self._start([*settings, *args], stdin=stdin is not None)
+        process = self._start(args, stdin=stdin is not None)
         assert process.stdout  # noqa: S101 - opened as a pipe above
         widen(process)
         with process.stdout, process:
@@ -831,6 +898,11 @@ class Repository:
             if not chunk:
                 return
             yield chunk
+
+
+def _is_odd(ref: str) -> bool:
+    """Whether no ref can be called that, nor anything be asked of git in one line."""
+    return any(char <= " " for char in ref)
 
 
 def _whole(pipe: IO[bytes]) -> Iterator[bytes]:

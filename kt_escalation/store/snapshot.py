@@ -123,7 +123,10 @@ class GitReader:
             read = _load(data) if isinstance(data, bytes) else data
             if isinstance(read, str):
                 return read
-            self.remember(oid, found := read)
+            found = read
+            if isinstance(data, bytes):
+                # What this clone has kept on disk is good enough to be shown; `find` reads git.
+                self.remember(oid, found)
         return found
 
     def known(self, oids: Iterable[str]) -> dict[str, Held]:
