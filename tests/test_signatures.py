@@ -83,21 +83,6 @@ def test_a_key_that_the_roster_no_longer_lists_is_a_violation(signed: Forge) -> 
     assert_refused(signed, server, "signature")
 
 
-def test_a_check_that_hangs_is_refused_in_time(signed: Forge) -> None:
-    server = serve(signed)
-    sign_as(signed, "alice")
-    signed.kt("alice", "claim", "--id", "esc_one")
-    hangs = server / "hangs"
-    hangs.write_text(f"#!/bin/sh\necho $$ > {server}/pid\nexec sleep 600\n")
-    hangs.chmod(0o755)
-    git("config", "gpg.ssh.program", str(hangs), cwd=server)
-    assert kt("hook", "install", "--server", str(server), "--timeout", "2s", cwd=signed.path).code == 0
-    ran = push(signed, server)
-    if (server / "pid").exists():
-        os.kill(int((server / "pid").read_text()), signal.SIGKILL)
-    assert ran.code == 1 and "kt: this push cannot be judged within 2 s; push it in smaller parts" in ran.err
-
-
 def test_a_commit_that_another_committed_is_a_violation(signed: Forge) -> None:
     server = serve(signed)
     sign_as(signed, "alice")
@@ -332,6 +317,23 @@ def test_an_openpgp_signature_by_the_actors_own_key_is_clean(pgp: Enrol, ring: K
     forge.git("config", "user.signingKey", alice)
     forge.kt("alice", "claim", "--id", "esc_one")
     assert rules_of(forge) == []
+
+
+def test_a_check_that_hangs_is_refused_in_time(pgp: Enrol, ring: Keyring) -> None:
+    alice = ring.make("alice")
+    forge = pgp(alice=alice)
+    server = serve(forge)
+    forge.git("config", "user.signingKey", alice)
+    forge.kt("alice", "claim", "--id", "esc_one")
+    hangs = server / "hangs"
+    hangs.write_text(f"#!/bin/sh\necho $$ > {server}/pid\nexec sleep 600\n")
+    hangs.chmod(0o755)
+    git("config", "gpg.program", str(hangs), cwd=server)
+    assert kt("hook", "install", "--server", str(server), "--timeout", "2s", cwd=forge.path).code == 0
+    ran = push(forge, server)
+    if (server / "pid").exists():
+        os.kill(int((server / "pid").read_text()), signal.SIGKILL)
+    assert ran.code == 1 and "kt: this push cannot be judged within 2 s; push it in smaller parts" in ran.err
 
 
 def test_a_subkey_signs_for_the_primary_key_on_the_roster(pgp: Enrol, ring: Keyring) -> None:
