@@ -748,7 +748,9 @@ class Repository:
         Raises GitFailed.
         """
         for some in chunks(commits, _SIGNATURES_AT_ONCE):
-            found = dict(zip(some, map(self._signature, self.objects.get(some, MAX_COMMIT), some), strict=True))
+            found = dict(
+                zip(some, map(self._signature, self.objects.get(some, MAX_COMMIT), some), strict=True)
+            )
             others = [oid for oid, facts in found.items() if facts is None]
             found |= self._signatures(others) if others else {}
             for oid in some:
