@@ -17,6 +17,8 @@ from forge import ROSTER, SETTINGS, Forge, assert_refused, key_of, push, rules_o
 from lab import git, kt
 from pages import as_printed
 
+from kt_escalation.store.git import Repository
+
 # --- SSH ------------------------------------------------------------------------------------------
 
 
@@ -334,6 +336,38 @@ def test_a_check_that_hangs_is_refused_in_time(pgp: Enrol, ring: Keyring) -> Non
     if (server / "pid").exists():
         os.kill(int((server / "pid").read_text()), signal.SIGKILL)
     assert ran.code == 1 and "kt: this push cannot be judged within 2 s; push it in smaller parts" in ran.err
+
+
+def test_where_gpg_cannot_be_run_nothing_passes_and_it_is_said(pgp: Enrol, ring: Keyring) -> None:
+    alice = ring.make("alice")
+    forge = pgp(alice=alice)
+    forge.git("config", "user.signingKey", alice)
+    forge.kt("alice", "claim", "--id", "esc_one")
+    forge.git("config", "gpg.program", str(ring.home / "nowhere"))
+    [found] = kt("verify", "--afresh", "--json", cwd=forge.path).json["violations"]
+    assert found["expected"] == "expected a signature that holds; git could not run `gpg` to check it"
+
+
+def test_an_openpgp_signature_counts_only_where_git_writes_it(pgp: Enrol, ring: Keyring) -> None:
+    """git takes it from anywhere in the head, and sees fewer parents than were signed."""
+    alice = ring.make("alice")
+    forge = pgp(alice=alice)
+    forge.git("config", "user.signingKey", alice)
+    side(forge, "note", "--id", "esc_two", "--text", "side", who="alice")
+    forge.kt("alice", "claim", "--id", "esc_one")
+    forge.git("merge", "--quiet", "--no-ff", "-m", "merge", "side")
+    raw = git("cat-file", "commit", "HEAD", cwd=forge.path)
+    [header] = re.findall(r"^gpgsig .*\n(?: .*\n)*", raw, re.MULTILINE)
+    first, second = re.findall(r"^parent .*\n", raw, re.MULTILINE)
+    path = forge.path.parent / "forged"
+    path.write_text(raw.replace(header, "").replace(second, header + second) + "\n")
+    forged = git("hash-object", "-t", "commit", "-w", "--literally", str(path), cwd=forge.path)
+    assert git("log", "-1", "--format=%G? parent %P", forged, cwd=forge.path) == f"G {first}".strip()
+    store = Repository(forge.path)
+    found = dict(store.signatures([forge.tip(), forged]))
+    store.objects.close()
+    assert found[forge.tip()].verdict == "G" and found[forge.tip()].keys == (alice, alice)
+    assert (found[forged].verdict, found[forged].why) == ("-", "its header is not where git writes it")
 
 
 def test_a_subkey_signs_for_the_primary_key_on_the_roster(pgp: Enrol, ring: Keyring) -> None:

@@ -577,6 +577,14 @@ def test_a_commit_of_the_largest_size_is_still_read(bench: Bench) -> None:
     assert facts.verdict == "U" and larger.verdict == "-"
 
 
+def test_a_bad_signature_of_a_large_commit_is_only_bad(bench: Bench) -> None:
+    """ssh-keygen is gone before git has written it the payload, and git dies of SIGPIPE (2.39)."""
+    commit = bench.commit + b"x" * 300_000
+    oid = bench.write(signed_commit(commit, Fields(key("ed25519"), magic=b"SSHGIS").armored(commit)))
+    [(_, facts)] = bench.repository.signatures([oid])
+    assert (facts.verdict, facts.why) == ("B", "it is bad: it is not a version 1 SSH signature")
+
+
 # --- whose key it is ------------------------------------------------------------------------------
 
 # Names of tests must be the same in every process.
