@@ -27,7 +27,7 @@ from kt_escalation.core.row import Row, row_of
 from kt_escalation.store import cache, clone_key, codec, layout
 from kt_escalation.store.cache import Cache, Kept
 
-HEAVY = ("pydantic", "yaml", "git", "filelock")
+HEAVY = ("pydantic", "yaml", "git", "filelock", "cryptography")
 
 FILES = {
     "queue/esc_one.yaml": open_text("one", "critical", route="team_id: legal", agent_id="agent-1"),

@@ -19,12 +19,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from ..core.text import is_hidden
 from ..core.words import MAX_NAME
 from ..errors import GitFailed, NoIdentity, NotAStore
-from .objects import TREE, Objects, TreeEntry, chunks, pack_of
+from . import sshsig
+from .commit_signature import MAX_COMMIT, Kind, signature_of
+from .objects import TREE, Object, Objects, TreeEntry, chunks, pack_of
 from .port import Author, Progress, Wait
 from .process import (
     BUFFER,
@@ -90,7 +92,8 @@ _TREE_LINES = {
 }
 
 _LAZY_FETCH_SECONDS = 120.0
-# A signature takes about 10 ms to check; whoever is in a hurry looks at the clock in between.
+# git takes about 10 ms to check a signature; whoever is in a hurry looks at the clock in between. And so many
+# commits of the largest size are held at a time.
 _SIGNATURES_AT_ONCE = 25
 
 
@@ -104,6 +107,20 @@ _LOG = (*_RAW, "--topo-order", "--full-history", "--format=%x01%H%n%an%n%ae%n%ct
 # Who acts, from the user's own settings and nothing guessed.
 _WHO = ("-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT")
 _NAMED = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL")
+
+
+class SignatureFacts(NamedTuple):
+    """What is known of a commit's signature, as `Repository.signatures` says it.
+
+    Of a key that has expired by now it is also told when the signature was made and when the key expired, in
+    seconds since 1970. ``why`` says what is wrong where the verdict alone does not.
+    """
+
+    verdict: str
+    keys: tuple[str, ...] = ()
+    made: int | None = None
+    expired: int | None = None
+    why: str = ""
 
 
 class Repository:
@@ -794,41 +811,58 @@ class Repository:
                 signed = b"\ngpgsig" in commit and b"\ngpgsig" in commit.partition(b"\n\n")[0]
                 yield commit.partition(b"\n")[0].decode(), signed
 
-    def signatures(
-        self, commits: Sequence[str]
-    ) -> Iterator[tuple[str, tuple[str, tuple[str, ...], int | None, int | None]]]:
-        """Each commit's signature: git's verdict, the fingerprints of its key and of that one's primary key.
+    def signatures(self, commits: Sequence[str]) -> Iterator[tuple[str, SignatureFacts]]:
+        """Each commit's signature: the verdict, and the keys that it is by.
 
-        The verdict is that of `git log` (``%G?``; ``%GF`` and ``%GP`` are the keys). Nobody is trusted
-        by name here: an SSH key that holds is ``U``, whoever it belongs to. Of a key that has expired
-        by now it is also told when the signature was made and when the key expired, in seconds since 1970.
-        What git cannot read as a signature has the verdict ``-``, which git has no letter for.
+        The verdict is that of `git log` (``%G?``). Nobody is trusted by name here: an SSH key that holds is
+        ``U``, whoever it belongs to. The keys are an SSH key's fingerprint and its line (type and base64), or the
+        fingerprints of an OpenPGP key and of its primary key. What is not a signature as git writes it has the
+        verdict ``-``, which git has no letter for. SSH signatures are verified here, the others by git.
+        Raises GitFailed.
         """
         for some in chunks(commits, _SIGNATURES_AT_ONCE):
-            for line in self._signatures(some):
-                oid, verdict, *keys = line.split(" ")
-                times = self._key_expiry(oid) if verdict == "Y" else (None, None)
-                yield oid, (verdict, tuple(key for key in keys if key), *times)
+            found = dict(
+                zip(some, map(self._signature, self.objects.get(some, MAX_COMMIT), some), strict=True)
+            )
+            others = [oid for oid, facts in found.items() if facts is None]
+            found |= self._signatures(others) if others else {}
+            for oid in some:
+                yield oid, found[oid] or SignatureFacts("E", why="git did not say whether it holds")
 
-    def _signatures(self, commits: Sequence[str]) -> list[str]:
-        """A line of git's for each commit. git gives up at a signature that it cannot read, and tells no more."""
-        done = self._run(
-            "-c",
-            f"gpg.ssh.allowedSignersFile={os.devnull}",
-            "log",
-            "--no-walk=unsorted",
-            "--no-show-signature",
-            "--format=%H %G? %GF %GP",
-            *commits,
-        )
-        if done.status == 0:
-            return done.text.split("\n")
-        if len(commits) > 1:
-            half = len(commits) // 2
-            return [*self._signatures(commits[:half]), *self._signatures(commits[half:])]
-        if "incompatible signature" not in done.err:
+    def _signature(self, commit: Object | None, oid: str) -> SignatureFacts | None:
+        """What is known of a raw commit's signature without asking git, None for one that only git can check."""
+        if commit is None or commit.kind != "commit":
+            raise GitFailed(command="cat-file", words=f"there is no commit {oid}")
+        if commit.data is None:
+            return SignatureFacts("-", why=f"the commit is larger than {MAX_COMMIT // 1024} KiB")
+        found = signature_of(commit.data, self.object_format)
+        if found.kind is Kind.OTHER:
+            return None
+        if found.kind is not Kind.SSH:
+            return SignatureFacts("N" if found.kind is Kind.NONE else "-", why=found.why)
+        try:
+            key = sshsig.verify(found.signature, found.payload)
+        except sshsig.SignatureRefused as refused:
+            return SignatureFacts("B", why=f"it is bad: {refused}")
+        return SignatureFacts("U", (key.fingerprint, key.line))
+
+    def _signatures(self, commits: Sequence[str]) -> dict[str, SignatureFacts]:
+        """What git says of OpenPGP and X.509 signatures."""
+        form = ("--no-walk=unsorted", "--no-show-signature", "--format=%H %G? %GF %GP")
+        done = self._run("log", *form, *commits)
+        if done.status != 0:
             raise GitFailed(command="log", words=done.words)
-        return [f"{commits[0]} -"]
+        found = {}
+        for line in done.text.split("\n"):
+            oid, verdict, *keys = line.split(" ")
+            if verdict == "N":
+                # There is a signature, and git could not run what checks it.
+                facts = SignatureFacts("E", why="git could not run `gpg` to check it")
+            else:
+                times = self._key_expiry(oid) if verdict == "Y" else (None, None)
+                facts = SignatureFacts(verdict, tuple(key for key in keys if key), *times)
+            found[oid] = facts
+        return found
 
     def _key_expiry(self, commit: str) -> tuple[int | None, int | None]:
         """When an OpenPGP signature was made and when its key expired (GnuPG, doc/DETAILS)."""
