@@ -155,7 +155,11 @@ class Store(Shelf):
         Raises NotFound, AmbiguousId, UnreadableRecord, BadInput.
         """
         snapshot = self._snapshot(rev, fetch)
-        entry = lookup.entry(snapshot, lookup.named(snapshot, escalation_id))
+        return self._found(snapshot, lookup.named(snapshot, escalation_id))
+
+    def _found(self, snapshot: Snapshot, escalation_id: str) -> Found:
+        """The escalation with that whole id. Raises NotFound, UnreadableRecord."""
+        entry = lookup.entry(snapshot, escalation_id)
         record, policies = entry.record, assemble(*snapshot.policies())
         return Found(
             record,
@@ -848,21 +852,23 @@ class Store(Shelf):
     ) -> Found:
         """Wait until an escalation is resolved, asking the remote again and again; may run in a thread.
 
-        ``timeout`` is in seconds, None for ever. The pauses grow from half a second to fifteen. ``tell`` gets
+        ``escalation_id`` is the whole id: the beginning of one could come to mean another. ``timeout`` is in seconds, None for ever. The pauses grow from half a second to fifteen. ``tell`` gets
         a line about what is waited for, and whenever that changes.
         What is given back was decided by steps that `verify` has nothing against.
-        Raises NotFound, WaitTimeout, IllegalRecord, ShallowClone, and RemoteUnreachable where the remote
-        never answered.
+        Raises BadInput for what is not a whole id, NotFound, WaitTimeout, IllegalRecord, ShallowClone, and
+        RemoteUnreachable where the remote never answered.
         """
         from . import feed, lifeline
 
+        intake.whole_ids([escalation_id])
         if isinstance(self._port, GitStore):
             lifeline.require_history(self._port)
         end = None if timeout is None else time.monotonic() + timeout
         pause, last, told_last = feed.FIRST_POLL, None, ""
         while True:
             try:
-                last = self.get(escalation_id, fetch=True)
+                snapshot = self._snapshot(None, fetch=True)
+                last = self._found(snapshot, lookup.whole(snapshot, escalation_id))
                 if last.record.resolution is not None:
                     self._require_legal(last)
                     return last

@@ -7,7 +7,7 @@ from typing import Any
 
 from .core import events, ids
 from .core.model import Fallback
-from .core.words import CATEGORIES, MAX_TEXT, Category, Outcome, parse_outcome
+from .core.words import CATEGORIES, MAX_NAME, MAX_TEXT, Category, Outcome, parse_outcome
 from .errors import BadInput, KtError
 from .store import codec
 
@@ -90,6 +90,17 @@ def whole_ids(given: Sequence[str]) -> Sequence[str]:
             hint = ids.how_to_give(name, "one looks like esc_abc123 and is given whole")
             raise BadInput(problem=f"{name[:80]!r} is no escalation id", hint=hint)
     return list(dict.fromkeys(given))
+
+
+def id_of_request(request_id: str) -> str:
+    """The id of the escalation that was raised for a request. Raises BadInput."""
+    try:
+        request_id.encode()
+    except UnicodeEncodeError:
+        raise BadInput(problem="the request id is not valid Unicode text") from None
+    if not 0 < len(request_id) <= MAX_NAME:
+        raise BadInput(problem=f"the request id has {len(request_id)} characters; it has 1 to {MAX_NAME}")
+    return ids.from_request(request_id)
 
 
 def whom(user: str | None, team: str | None) -> Fallback:

@@ -17,7 +17,7 @@ import click
 from ..core.text import plural, visible
 from ..core.times import format_time, lasted
 from ..errors import Usage
-from .app import begun_ids, common, escalation, folder, put_json, read_time, reads, warn
+from .app import common, escalation, folder, put_json, read_time, reads, takes_ids, warn
 from .progress import Printed, drawn
 
 if TYPE_CHECKING:
@@ -86,16 +86,7 @@ def _summary(done: Exported) -> dict[str, Any]:
 
 
 @escalation.command("evidence")
-@click.option(
-    "--id",
-    "--escalation-id",
-    "escalation_ids",
-    required=True,
-    multiple=True,
-    metavar="ID",
-    shell_complete=begun_ids,
-    help="The id, or a unique prefix of it; may be repeated.",
-)
+@takes_ids(begun=True)
 @click.option("-o", "out", required=True, metavar="FILE", help="The tar to write; - is stdout.")
 @click.option(
     "--minimal", is_flag=True, help="Leave out the history, and with it everybody else's escalations."
