@@ -21,12 +21,14 @@ from .core import canonical, deadlines, ids, query, rights, sweep, transitions
 from .core.model import Record
 from .core.moves import Move, moves
 from .core.policies import Policies, assemble
+from .core.policies_file import WAIVERS
 from .core.query import Key, Query
 from .core.rights import Act
 from .core.times import to_millis
 from .errors import (
     BadInput,
     BranchTaken,
+    BrokenPolicies,
     Failure,
     IllegalRecord,
     KtError,
@@ -40,7 +42,7 @@ from .errors import (
 from .landing import Decide, Lander, Plan, require_had
 from .shelf import LOCK_TIMEOUT, RETRY_TIMEOUT, Shelf
 from .store.gitstore import GitStore
-from .store.message import Message
+from .store.message import Message, Words
 from .store.port import Change, Entry, Invalid, Port, Progress, Snapshot, told
 from .store.snapshot import GitSnapshot
 
@@ -767,6 +769,49 @@ class Store(Shelf):
         if state is None:
             raise NotFound(escalation_id=escalation_id)
         return state
+
+    # --- policies ---------------------------------------------------------------------------------
+
+    def waive(self, commit: str, rule: str, path: str, reason: str, *, branch: str | None = None) -> Result:
+        """Accept one violation that `verify` names, by a line of `policies/waivers.yaml`; for admins.
+
+        ``commit`` is the whole id. What is listed already stays as it is: ``changed`` is False. With a
+        ``branch`` it is proposed there, as an action is.
+        Raises BadInput, NotAllowed, BrokenPolicies and what writing raises.
+        """
+        waiver = intake.waiver(commit, rule, path, reason)
+        if not isinstance(self._port, GitStore):
+            raise BadInput(problem="this store has no files to change")
+        from .store import codec
+
+        port, file = self._port, self._port.full(WAIVERS)
+        name = commit[:12]
+
+        def decide(snapshot: Snapshot, act: Act) -> Plan:
+            if port.repository.commit_of(commit) != commit or not port.contains(snapshot, commit):
+                raise BadInput(
+                    problem=f"{commit} is no commit of the store branch",
+                    hint="`kt escalation verify --json` gives the whole id of each violation's commit",
+                )
+            rights.require_role(act, "waive", f"{rule} of {name}", "admin")
+            broken = act.policies.broken.get(WAIVERS)
+            if broken:
+                raise BrokenPolicies(where=broken.where, problem=broken.problem)
+            if any(known.covers(commit, rule, path) for known in act.policies.waivers):
+                return Plan()
+            [there] = port.repository.objects.get([f"{snapshot.revision}:{file}"])
+            try:
+                data = codec.with_item((there and there.data) or b"", "waivers", waiver.model_dump())
+            except codec.Malformed as error:
+                raise BadInput(problem=f"{WAIVERS} {error}") from None
+            return Plan(
+                message=Words(f"Waive {rule} of {name}", waiver.reason),
+                find=f"git log {name}.. -- {file}",
+                others={file: data},
+                called=f"waive/{name}-{rule}",
+            )
+
+        return self._lander.land(decide, partial=False, branch=branch)
 
     # --- time -------------------------------------------------------------------------------------
 

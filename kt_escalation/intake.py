@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
 from .core import events, ids
-from .core.model import Fallback
+from .core.model import Fallback, explain
+from .core.waivers import Waiver, is_rule
 from .core.words import CATEGORIES, MAX_NAME, MAX_TEXT, Category, Outcome, parse_outcome
 from .errors import BadInput, KtError
 from .store import codec
@@ -101,6 +104,19 @@ def id_of_request(request_id: str) -> str:
     if not 0 < len(request_id) <= MAX_NAME:
         raise BadInput(problem=f"the request id has {len(request_id)} characters; it has 1 to {MAX_NAME}")
     return ids.from_request(request_id)
+
+
+def waiver(commit: str, rule: str, path: str, reason: str) -> Waiver:
+    """A violation to accept, and why. Raises BadInput."""
+    if not is_rule(rule):
+        raise BadInput(
+            problem=f"{rule[:80]!r} is no rule",
+            hint="`kt escalation verify` names the rule of each violation",
+        )
+    try:
+        return Waiver(commit=commit, rule=rule, path=path, reason=words(reason, "the reason"))
+    except ValidationError as error:
+        raise BadInput(problem=explain(error)) from None
 
 
 def whom(user: str | None, team: str | None) -> Fallback:

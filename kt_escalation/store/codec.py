@@ -11,6 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,6 +145,43 @@ def load_yaml(
     except yaml.YAMLError as error:
         raise Malformed(f"is not YAML: {' '.join(str(error).split())}") from None
     return builder.document()
+
+
+def with_item(data: bytes, key: str, item: Mapping[str, str]) -> bytes:
+    """YAML that holds nothing but a list under ``key``, with one item of texts more; all else stays as it is.
+
+    ``data`` is empty where there is nothing yet. Raises Malformed where that cannot be done.
+    """
+    text = decode(data)
+    if not text:
+        return f"{key}:\n{canonical.item_of(dict(item), '  ')}".encode()
+    before = load_yaml(data).value
+    events = list(yaml.parse(text, Loader=_Loader))
+    starts: list[Any] = [event for event in events if isinstance(event, yaml.SequenceStartEvent)]
+    ends: list[Any] = [event for event in events if isinstance(event, yaml.SequenceEndEvent)]
+    made = text
+    if not starts:
+        made = ""
+    elif starts[0].flow_style and before[key]:
+        # On one line as the others are, before the bracket that closes them.
+        at = ends[-1].start_mark.index
+        inside = ", ".join(f"{name}: {canonical.on_a_line(value)}" for name, value in item.items())
+        comma = "" if text[:at].rstrip().endswith(",") else ", "
+        made = f"{text[:at]}{comma}{{{inside}}}{text[at:]}"
+    else:
+        indent = "  " if starts[0].flow_style else " " * starts[0].start_mark.column
+        if starts[0].flow_style:
+            # An empty list, in whose place the items go on lines of their own.
+            made = text[: starts[0].start_mark.index].rstrip(" ") + text[ends[0].end_mark.index :]
+        made += "" if made.endswith("\n") else "\n"
+        made += canonical.item_of(dict(item), indent)
+    wanted = {**before, key: [*before.get(key, ()), dict(item)]} if isinstance(before, dict) else None
+    if len(made.encode()) > MAX_BYTES:
+        raise Malformed(f"would be larger than {MAX_BYTES // 1024} KiB")
+    with suppress(Malformed):
+        if made and load_yaml(made.encode()).value == wanted:
+            return made.encode()
+    raise Malformed(f"is written in a way to which nothing can be added; add the item to `{key}:` by hand")
 
 
 class _Builder:
