@@ -30,18 +30,22 @@ def read_items(
     what stands in it alone.
     """
     if kind == "record":
-        return [(ALONE, _item(lambda: codec.load_yaml(data).value, kind, provider, model, name))]
-    if kind == "event":
-        try:
-            whole = codec.load_json(data)
-        except codec.Malformed:
-            pass
-        else:
-            return [(ALONE, _item(lambda: whole, kind, provider, model, name))]
-    return [
-        (number, read_line(line, kind, provider=provider, model=model))
-        for number, line in codec.json_lines(data)
-    ]
+        return [(ALONE, _item(lambda: codec.load_json_or_yaml(data), kind, provider, model, name))]
+    lines = list(codec.json_lines(data))
+    if kind == "event" and _is_alone(data, lines):
+        return [(ALONE, _item(lambda: codec.load_json(data), kind, provider, model, name))]
+    return [(number, read_line(line, kind, provider=provider, model=model)) for number, line in lines]
+
+
+def _is_alone(data: bytes, lines: Sequence[tuple[int, bytes]]) -> bool:
+    """Whether all of it is one JSON value and not several in lines, refused or not."""
+    try:
+        codec.load_json(data)
+    except codec.NotJson:
+        return False
+    except codec.Malformed:
+        return len(lines) < 2 or not codec.is_json(lines[0][1])
+    return True
 
 
 def read_line(
@@ -69,7 +73,7 @@ def _item(
 def read_context(data: bytes, name: str) -> Any:
     """The event context in a JSON or YAML file. Raises BadInput."""
     try:
-        return codec.load_yaml(data).value
+        return codec.load_json_or_yaml(data)
     except codec.Malformed as error:
         raise BadInput(problem=f"{name}: {error}") from None
 
