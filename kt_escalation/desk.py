@@ -123,20 +123,22 @@ class Store(Shelf):
         path: str | os.PathLike[str] = ".",
         *,
         ci: str | None = None,
+        install: str | None = None,
         clock: Callable[[], datetime] | None = None,
         progress: Progress | None = None,
     ) -> Made:
         """Make a store in a folder: a repository if there is none, sample policies, the first commit.
 
         ``ci`` adds the check of pull requests for ``github`` or ``gitlab``, also to a store that is there
-        already. ``progress`` is told of what lasts. Raises BadInput and as writing does.
+        already; ``install`` is what its job gives to pip, and without it the job fails until somebody writes
+        that into it. ``progress`` is told of what lasts. Raises BadInput and as writing does.
         """
         from .store import setup
 
         if ci is not None and ci not in setup.CI:
             raise BadInput(problem=f"ci is {ci!r}; it is one of {', '.join(setup.CI)}")
         now = to_millis((clock or (lambda: datetime.now(UTC)))())
-        return setup.create(Path(path), now, LOCK_TIMEOUT, RETRY_TIMEOUT, ci, progress)
+        return setup.create(Path(path), now, LOCK_TIMEOUT, RETRY_TIMEOUT, ci, install, progress)
 
     @property
     def landed(self) -> str | None:

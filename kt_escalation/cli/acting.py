@@ -55,11 +55,21 @@ next, as you need it:
     type=click.Choice(("github", "gitlab")),
     help="Add the check of pull requests, also to a store that is there already.",
 )
+@click.option(
+    "--install",
+    metavar="SPEC",
+    help="With --ci: what its job gives to pip, such as git+https://HOST/PATH@COMMIT; without it the job fails.",
+)
 @changes
 @common
 @click.pass_context
 def init_command(
-    ctx: click.Context, directory: str | None, ci: str | None, repo: str | None, as_json: bool
+    ctx: click.Context,
+    directory: str | None,
+    ci: str | None,
+    install: str | None,
+    repo: str | None,
+    as_json: bool,
 ) -> None:
     """Make a store: a repository if there is none, sample policies, the first commit.
 
@@ -68,9 +78,11 @@ def init_command(
     """
     from ..desk import Store
 
+    if install is not None and ci is None:
+        raise Usage(problem="--install goes with --ci")
     where = directory or folder(ctx, repo)
     with drawn() as progress:
-        made = Store.init(where, ci=ci, progress=progress)
+        made = Store.init(where, ci=ci, install=install, progress=progress)
     for text in made.warnings:
         warn(text)
     if as_json:

@@ -360,6 +360,11 @@ class GitStore(GitReader):
         self._branch = self.branch or head or ""
         return self.repository.commit_of("HEAD")
 
+    @property
+    def begun_on(self) -> str:
+        """The store branch, once `start` has found where a store begins."""
+        return self._branch
+
     # --- writing ----------------------------------------------------------------------------------
 
     @contextmanager
