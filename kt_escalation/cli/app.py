@@ -244,6 +244,7 @@ def takes_ids(*, required: bool = True, one: bool = False, begun: bool = False) 
     """
     text = "The id, or a unique prefix of it." if begun else "The whole id."
     repeated = "" if one else " May be repeated; - reads ids from stdin."
+    metavar = ("ID" if required else "[ID]") + ("" if one else "...")
 
     def decorated(function: F) -> F:
         @wraps(function)
@@ -277,9 +278,7 @@ def takes_ids(*, required: bool = True, one: bool = False, begun: bool = False) 
                 shell_complete=begun_ids,
                 help=f"{text}{repeated}",
             ),
-            click.argument(
-                "id_arguments", nargs=-1, metavar="[ID]" if one else "[ID]...", shell_complete=begun_ids
-            ),
+            click.argument("id_arguments", nargs=-1, metavar=metavar, shell_complete=begun_ids),
         ):
             named = option(named)
         return cast(F, named)

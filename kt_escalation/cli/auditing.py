@@ -16,7 +16,7 @@ import click
 
 from ..core.text import plural, visible
 from ..core.times import format_time, lasted
-from ..errors import Usage
+from ..errors import MissingExtra, Usage
 from .app import common, escalation, folder, put_json, read_time, reads, takes_ids, warn
 from .progress import Printed, drawn
 
@@ -143,16 +143,17 @@ def report_command(ctx: click.Context, /, **given: Any) -> None:
 
     What is open and overdue, how long it takes, how it ends, each reviewer's load, and each escalation's
     timeline, to search and to sort. All that is open is there whatever --since says; the figures are those
-    of `stats`. It needs what `pip install 'kt-escalation[report]'` brings.
+    of `stats`. It needs two libraries more than the other commands: the extra `report`.
     """
     if given["out"] == _STDOUT and sys.stdout.isatty():
         raise Usage(problem="a page is nothing for a terminal", hint="name a file with -o FILE")
     try:
         from .page import page
     except ModuleNotFoundError as error:
-        raise Usage(
-            problem=f"report needs {error.name}, which is not installed",
-            hint="run `pip install 'kt-escalation[report]'`",
+        from .extras import how_to_install
+
+        raise MissingExtra(
+            command="report", library=error.name, extra="report", install=how_to_install("report")
         ) from None
     from ..report import report
 
