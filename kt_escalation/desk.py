@@ -796,10 +796,11 @@ class Store(Shelf):
                     hint="`kt escalation verify --json` gives the whole id of each violation's commit",
                 )
             rights.require_role(act, "waive", f"{rule} of {name}", "admin")
-            broken = act.policies.broken.get(WAIVERS)
+            here = assemble(*snapshot.policies())
+            broken = here.broken.get(WAIVERS)
             if broken:
                 raise BrokenPolicies(where=broken.where, problem=broken.problem)
-            if any(known.covers(commit, rule, path) for known in act.policies.waivers):
+            if any(known.covers(commit, rule, path) for known in here.waivers):
                 return Plan()
             [there] = port.repository.objects.get([f"{snapshot.revision}:{file}"])
             try:
