@@ -21,12 +21,14 @@ from .core import canonical, deadlines, ids, query, rights, sweep, transitions
 from .core.model import Record
 from .core.moves import Move, moves
 from .core.policies import Policies, assemble
+from .core.policies_file import WAIVERS
 from .core.query import Key, Query
 from .core.rights import Act
 from .core.times import format_time, to_millis
 from .errors import (
     BadInput,
     BranchTaken,
+    BrokenPolicies,
     Failure,
     IllegalRecord,
     KtError,
@@ -40,7 +42,7 @@ from .errors import (
 from .landing import Decide, Lander, Plan, require_had
 from .shelf import LOCK_TIMEOUT, RETRY_TIMEOUT, Shelf
 from .store.gitstore import GitStore
-from .store.message import Message
+from .store.message import Message, Words
 from .store.port import Change, Entry, Invalid, Port, Progress, Snapshot, told
 from .store.snapshot import GitSnapshot
 
@@ -121,20 +123,22 @@ class Store(Shelf):
         path: str | os.PathLike[str] = ".",
         *,
         ci: str | None = None,
+        install: str | None = None,
         clock: Callable[[], datetime] | None = None,
         progress: Progress | None = None,
     ) -> Made:
         """Make a store in a folder: a repository if there is none, sample policies, the first commit.
 
         ``ci`` adds the check of pull requests for ``github`` or ``gitlab``, also to a store that is there
-        already. ``progress`` is told of what lasts. Raises BadInput and as writing does.
+        already; ``install`` is what its job gives to pip, and without it the job fails until somebody writes
+        that into it. ``progress`` is told of what lasts. Raises BadInput and as writing does.
         """
         from .store import setup
 
         if ci is not None and ci not in setup.CI:
             raise BadInput(problem=f"ci is {ci!r}; it is one of {', '.join(setup.CI)}")
         now = to_millis((clock or (lambda: datetime.now(UTC)))())
-        return setup.create(Path(path), now, LOCK_TIMEOUT, RETRY_TIMEOUT, ci, progress)
+        return setup.create(Path(path), now, LOCK_TIMEOUT, RETRY_TIMEOUT, ci, install, progress)
 
     @property
     def landed(self) -> str | None:
@@ -155,7 +159,11 @@ class Store(Shelf):
         Raises NotFound, AmbiguousId, UnreadableRecord, BadInput.
         """
         snapshot = self._snapshot(rev, fetch)
-        entry = lookup.entry(snapshot, lookup.named(snapshot, escalation_id))
+        return self._found(snapshot, lookup.named(snapshot, escalation_id))
+
+    def _found(self, snapshot: Snapshot, escalation_id: str) -> Found:
+        """The escalation with that whole id. Raises NotFound, UnreadableRecord."""
+        entry = lookup.entry(snapshot, escalation_id)
         record, policies = entry.record, assemble(*snapshot.policies())
         return Found(
             record,
@@ -766,6 +774,50 @@ class Store(Shelf):
             raise NotFound(escalation_id=escalation_id)
         return state
 
+    # --- policies ---------------------------------------------------------------------------------
+
+    def waive(self, commit: str, rule: str, path: str, reason: str, *, branch: str | None = None) -> Result:
+        """Accept one violation that `verify` names, by a line of `policies/waivers.yaml`; for admins.
+
+        ``commit`` is the whole id. What is listed already stays as it is: ``changed`` is False. With a
+        ``branch`` it is proposed there, as an action is.
+        Raises BadInput, NotAllowed, BrokenPolicies and what writing raises.
+        """
+        waiver = intake.waiver(commit, rule, path, reason)
+        if not isinstance(self._port, GitStore):
+            raise BadInput(problem="this store has no files to change")
+        from .store import codec
+
+        port, file = self._port, self._port.full(WAIVERS)
+        name = commit[:12]
+
+        def decide(snapshot: Snapshot, act: Act) -> Plan:
+            if port.repository.commit_of(commit) != commit or not port.contains(snapshot, commit):
+                raise BadInput(
+                    problem=f"{commit} is no commit of the store branch",
+                    hint="`kt escalation verify --json` gives the whole id of each violation's commit",
+                )
+            rights.require_role(act, "waive", f"{rule} of {name}", "admin")
+            here = assemble(*snapshot.policies())
+            broken = here.broken.get(WAIVERS)
+            if broken:
+                raise BrokenPolicies(where=broken.where, problem=broken.problem)
+            if any(known.covers(commit, rule, path) for known in here.waivers):
+                return Plan()
+            [there] = port.repository.objects.get([f"{snapshot.revision}:{file}"])
+            try:
+                data = codec.with_item((there and there.data) or b"", "waivers", waiver.model_dump())
+            except codec.Malformed as error:
+                raise BadInput(problem=f"{WAIVERS} {error}") from None
+            return Plan(
+                message=Words(f"Waive {rule} of {name}", waiver.reason),
+                find=f"git log {name}.. -- {file}",
+                others={file: data},
+                called=f"waive/{name}-{rule}",
+            )
+
+        return self._lander.land(decide, partial=False, branch=branch)
+
     # --- time -------------------------------------------------------------------------------------
 
     def sweep(self, *, dry_run: bool = False) -> Swept:
@@ -855,21 +907,23 @@ class Store(Shelf):
     ) -> Found:
         """Wait until an escalation is resolved, asking the remote again and again; may run in a thread.
 
-        ``timeout`` is in seconds, None for ever. The pauses grow from half a second to fifteen. ``tell`` gets
+        ``escalation_id`` is the whole id: the beginning of one could come to mean another. ``timeout`` is in seconds, None for ever. The pauses grow from half a second to fifteen. ``tell`` gets
         a line about what is waited for, and whenever that changes.
         What is given back was decided by steps that `verify` has nothing against.
-        Raises NotFound, WaitTimeout, IllegalRecord, ShallowClone, and RemoteUnreachable where the remote
-        never answered.
+        Raises BadInput for what is not a whole id, NotFound, WaitTimeout, IllegalRecord, ShallowClone, and
+        RemoteUnreachable where the remote never answered.
         """
         from . import feed, lifeline
 
+        intake.whole_ids([escalation_id])
         if isinstance(self._port, GitStore):
             lifeline.require_history(self._port)
         end = None if timeout is None else time.monotonic() + timeout
         pause, last, told_last = feed.FIRST_POLL, None, ""
         while True:
             try:
-                last = self.get(escalation_id, fetch=True)
+                snapshot = self._snapshot(None, fetch=True)
+                last = self._found(snapshot, lookup.whole(snapshot, escalation_id))
                 if last.record.resolution is not None:
                     self._require_legal(last)
                     return last

@@ -108,6 +108,14 @@ class Usage(KtError):
     code = "usage"
 
 
+class MissingExtra(KtError):
+    """The command needs libraries that only one of kt's extras brings."""
+
+    code = "missing_extra"
+    says = "{command} needs {library}, which is not installed"
+    hint = "{install}"
+
+
 class AmbiguousId(KtError):
     """A prefix fits several escalations."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -473,7 +473,7 @@ def _report(
     waivers = lookup.policies_at(store, waivers_at).waivers
     if waivers_at == tip:
         waivers = _counting(store, audit, found, waivers)
-    waived = tuple(o for o in found if any(_waives(waiver, o, audit.waiving) for waiver in waivers))
+    waived = tuple(o for o in found if any(_waives(waiver, o) for waiver in waivers))
     return Report(
         tip,
         audit.tally.commits,
@@ -497,7 +497,7 @@ def _counting(
     while True:
         illegal = {offence.commit for offence in against}
         counting = tuple(waiver for waiver in waivers if last.get(waiver) not in illegal)
-        left = [o for o in against if not any(_waives(waiver, o, audit.waiving) for waiver in counting)]
+        left = [o for o in against if not any(_waives(waiver, o) for waiver in counting)]
         if left == against:
             return counting
         against = left
@@ -510,14 +510,9 @@ def _added(store: GitStore, commit: str) -> set[Waiver]:
     return here.difference(*before)
 
 
-def _waives(waiver: Waiver, offence: Offence, waiving: Container[str]) -> bool:
-    """Whether a waiver accepts a violation; one in a commit that changes waivers only by its whole id.
-
-    A commit whose id begins as it likes can be had by trying, and would excuse itself.
-    """
-    if not waiver.covers(offence.commit, offence.rule):
-        return False
-    return offence.commit not in waiving or waiver.names_whole(offence.commit)
+def _waives(waiver: Waiver, offence: Offence) -> bool:
+    """Whether a waiver accepts a violation."""
+    return waiver.covers(offence.commit, offence.rule, offence.path)
 
 
 def _open(path: str | os.PathLike[str]) -> GitStore:

@@ -16,8 +16,8 @@ import click
 
 from ..core.text import plural, visible
 from ..core.times import format_time, lasted
-from ..errors import Usage
-from .app import begun_ids, common, escalation, folder, put_json, read_time, reads, warn
+from ..errors import MissingExtra, Usage
+from .app import common, escalation, folder, put_json, read_time, reads, takes_ids, warn
 from .progress import Printed, drawn
 
 if TYPE_CHECKING:
@@ -86,16 +86,7 @@ def _summary(done: Exported) -> dict[str, Any]:
 
 
 @escalation.command("evidence")
-@click.option(
-    "--id",
-    "--escalation-id",
-    "escalation_ids",
-    required=True,
-    multiple=True,
-    metavar="ID",
-    shell_complete=begun_ids,
-    help="The id, or a unique prefix of it; may be repeated.",
-)
+@takes_ids(begun=True)
 @click.option("-o", "out", required=True, metavar="FILE", help="The tar to write; - is stdout.")
 @click.option(
     "--minimal", is_flag=True, help="Leave out the history, and with it everybody else's escalations."
@@ -152,16 +143,17 @@ def report_command(ctx: click.Context, /, **given: Any) -> None:
 
     What is open and overdue, how long it takes, how it ends, each reviewer's load, and each escalation's
     timeline, to search and to sort. All that is open is there whatever --since says; the figures are those
-    of `stats`. It needs what `pip install 'kt-escalation[report]'` brings.
+    of `stats`. It needs two libraries more than the other commands: the extra `report`.
     """
     if given["out"] == _STDOUT and sys.stdout.isatty():
         raise Usage(problem="a page is nothing for a terminal", hint="name a file with -o FILE")
     try:
         from .page import page
     except ModuleNotFoundError as error:
-        raise Usage(
-            problem=f"report needs {error.name}, which is not installed",
-            hint="run `pip install 'kt-escalation[report]'`",
+        from .extras import how_to_install
+
+        raise MissingExtra(
+            command="report", library=error.name, extra="report", install=how_to_install("report")
         ) from None
     from ..report import report
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from .model import Line, Value
+from .words import MAX_NAME
 
 Role = Literal["reviewer", "admin", "gateway", "auditor"]
 
@@ -28,8 +29,12 @@ def _email(text: str) -> str:
     return text
 
 
-Slug = Annotated[Line, AfterValidator(_slug)]
-Email = Annotated[Line, AfterValidator(_email)]
+Slug = Annotated[
+    Line, AfterValidator(_slug), WithJsonSchema({"type": "string", "pattern": f"^{_SLUG.pattern}$"})
+]
+Email = Annotated[
+    Line, AfterValidator(_email), WithJsonSchema({"type": "string", "pattern": "@", "maxLength": MAX_NAME})
+]
 
 
 class Team(Value):

@@ -21,6 +21,8 @@ MAX_DEPTH = 32
 MAX_SUMMARY = 200
 MAX_TEXT = 16_384
 MAX_NAME = 1_000
+# The longest path that Linux opens (PATH_MAX); git could hold a longer one, and nobody could check it out.
+MAX_PATH = 4_096
 # A YAML key longer than 1,024 characters is no simple key, and one character may be written as ten.
 MAX_KEY = 100
 MAX_LABELS = 64

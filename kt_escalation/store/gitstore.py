@@ -360,6 +360,11 @@ class GitStore(GitReader):
         self._branch = self.branch or head or ""
         return self.repository.commit_of("HEAD")
 
+    @property
+    def begun_on(self) -> str:
+        """The store branch, once `start` has found where a store begins."""
+        return self._branch
+
     # --- writing ----------------------------------------------------------------------------------
 
     @contextmanager
@@ -687,9 +692,11 @@ class GitStore(GitReader):
         branch: str,
         was: str | None,
         timeout: float,
+        others: Mapping[str, bytes | None] | None = None,
     ) -> str:
         end = time.monotonic() + timeout
-        commit = self._write(self._build(base.revision, self._files(changes), message, author, when))
+        files = {**self._files(changes), **(others or {})}
+        commit = self._write(self._build(base.revision, files, message, author, when))
         try:
             self._push(commit, branch, end, lease=was or "", proposed=True)
         except Stale:
