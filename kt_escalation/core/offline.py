@@ -18,8 +18,8 @@ BUNDLE, PACK, TEXTS = "store.bundle", "records.pack", "texts"
 _KEYS = r"""
 # Prints the SSH keys of the user who lists both addresses. It stops at a roster that is not written plainly.
 function stop(why) { print "roster.yaml:" NR ": " why > "/dev/stderr"; stopped = 1; exit 2 }
-function blanks() { sub(/^ +/, "", rest) }
-function over() { blanks(); if (rest != "" && rest !~ /^#/) stop("there is more than a value") }
+function blanks() { sub(/^[ \t]+/, "", rest) }
+function over() { blanks(); if (rest != "" && (rest !~ /^#/ || joined)) stop("there is more than a value") }
 function scalar(inside,  quote, end) {
   quote = substr(rest, 1, 1)
   if (quote == "\"" || quote == "\047") {
@@ -29,10 +29,11 @@ function scalar(inside,  quote, end) {
   } else {
     if (!match(rest, inside ? "^[^][{},?]+" : "^.+")) stop("a value is missing")
     found = substr(rest, 1, RLENGTH); rest = substr(rest, RLENGTH + 1)
-    if (end = index(found, " #")) { found = substr(found, 1, end - 1); if (inside) stop("a comment in brackets") }
-    sub(/ +$/, "", found)
+    if (end = index(found, " #")) { found = substr(found, 1, end - 1); if (inside || joined) stop("a comment in brackets") }
+    sub(/[ \t]+$/, "", found)
     if (found ~ /^[][}{?:,#&*!|>%@`-]/ || found ~ /: / || found ~ /:$/) stop("a value that is not plain")
   }
+  if (index(found, "\t")) stop("a value over several lines")
 }
 function keep(  part) {
   if (name == "user_id") { id = found; if (id !~ /^[A-Za-z0-9][A-Za-z0-9._-]*$/) stop("a user_id that is none") }
@@ -48,7 +49,7 @@ function pair(inside) {
   names = names " " name " "; list = ""
   if (substr(rest, 1, 1) == "[") {
     rest = substr(rest, 2); blanks()
-    while (rest !~ /^]/) { scalar(1); keep(); blanks(); if (!sub(/^, */, "", rest) && rest !~ /^]/) stop("a list that is not plain") }
+    while (rest !~ /^]/) { scalar(1); keep(); blanks(); if (!sub(/^,[ \t]*/, "", rest) && rest !~ /^]/) stop("a list that is not plain") }
     rest = substr(rest, 2)
   } else if (!inside && (rest == "" || rest ~ /^#/)) { list = name; lines = -1 }
   else { if (name == "emails" || name == "signing_keys") stop("a list is missing"); scalar(inside); keep() }
@@ -63,12 +64,13 @@ BEGIN { author = tolower(ENVIRON["author"]); committer = tolower(ENVIRON["commit
 /[\t\r]/ { stop("a tab or a carriage return") }
 /^ *(#.*)?$/ { next }
 {
-  sub(/ +$/, ""); if (text != "") sub(/^ +/, " "); text = text $0; rest = text
+  # What brackets hold together is joined by tabs, which show where a line ended.
+  sub(/ +$/, ""); joined = text != ""; if (joined) sub(/^ */, "\t"); text = text $0; rest = text
   if (gsub(/[[{]/, "", rest) != gsub(/[]}]/, "", rest)) next
   match(text, /^ */); depth = RLENGTH; rest = substr(text, depth + 1); text = ""
   if (rest == "---" && depth == 0 && section == "") next
   if (depth == 0 && rest !~ /^- /) {
-    finish(); sub(/ +#.*$/, "", rest)
+    finish(); if (!joined) sub(/ +#.*$/, "", rest)
     if (rest !~ /^(teams|users):( \[\])?$/) stop("neither teams: nor users:")
     section = substr(rest, 1, 5); item = column = -1; if (had[section]++) stop("a section stands twice")
     next
@@ -78,7 +80,7 @@ BEGIN { author = tolower(ENVIRON["author"]); committer = tolower(ENVIRON["commit
     finish(); item = depth; match(rest, /^- +/); depth = column = depth + RLENGTH; rest = substr(rest, RLENGTH + 1)
     if (substr(rest, 1, 1) == "{") {
       rest = substr(rest, 2); blanks(); column = -1
-      while (rest !~ /^}/) { pair(1); if (!sub(/^, */, "", rest) && rest !~ /^}/) stop("a user who is not written plainly") }
+      while (rest !~ /^}/) { pair(1); if (!sub(/^,[ \t]*/, "", rest) && rest !~ /^}/) stop("a user who is not written plainly") }
       rest = substr(rest, 2); over(); next
     }
   } else if (rest ~ /^- / && list != "" && depth >= column && (lines < 0 || depth == lines)) {
