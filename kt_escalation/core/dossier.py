@@ -128,7 +128,8 @@ def _contents(it: Dossier) -> Iterator[str]:
         yield f"- `{BUNDLE}`: the store's whole history up to that commit, as a git bundle. It ends there."
     yield f"- `{TEXTS}/steps/`: each commit as git stores it, and the escalation's file after it."
     yield f"- `{TEXTS}/policies/`: roster, settings, waivers and packs, by tree id: as they were at the parent of each step"
-    yield f"  (a step is judged by those){'' if it.minimal else ' and at that last commit'}."
+    last = f", and at that last commit (tree `{it.policies}`)" if it.policies else ""
+    yield f"  (a step is judged by those){last}."
     if it.left_out:
         yield "- Not copied as text, because the name or the size could cause trouble in a shell or a file system:"
         yield ""
