@@ -97,9 +97,10 @@ def _summary(done: Exported) -> dict[str, Any]:
 def evidence_command(ctx: click.Context, /, **given: Any) -> None:
     """Put all that proves an escalation's life into one file, to be checked offline.
 
-    It is a tar with a git bundle of the history, each step's commit, record, roster and policies as
-    text, and a README that says how to check it with git alone and with `verify`. What the escalation
-    reopens, and what reopens it, comes along.
+    It is a tar with a git bundle of the history up to the commit that is read, each step's commit,
+    record and policies (roster and waivers too) as text, and a README that says how to check it with
+    git alone and with kt, once the commit's id is known from elsewhere. What the escalation reopens,
+    and what reopens it, comes along.
     """
     from .. import evidence
 
@@ -118,10 +119,10 @@ def evidence_command(ctx: click.Context, /, **given: Any) -> None:
     if given["as_json"]:
         _put_summary(asdict(done), given["out"])
         return
-    carries = f"with the history up to {done.tip[:12]}" if done.tip else "without the history"
+    carries = "with the history up to commit" if done.tip else "without the history, as of commit"
     warn(
-        f"{plural(len(done.steps), 'step')} of {', '.join(done.escalation_ids)}, {carries}; {done.size} bytes, "
-        f"sha256 {done.sha256}"
+        f"{plural(len(done.steps), 'step')} of {', '.join(done.escalation_ids)}, {carries} {done.revision}; "
+        f"{done.size} bytes, sha256 {done.sha256}"
     )
 
 
