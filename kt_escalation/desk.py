@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -760,19 +761,19 @@ class Store(Shelf):
 
         Raises NotFound, NothingToRestore, ShallowClone.
         """
-        from . import lifeline
+        from .audit import life
 
-        states = lifeline.legal_states(self._git, snapshot.revision, escalation_id)
-        state = states[-1] if states else None
-        if state is None and snapshot.paths(escalation_id):
+        last = life.life(self._git, snapshot.revision, escalation_id, self._clock()).last
+        if last is not None and last.record is not None:
+            return last.record
+        paths = snapshot.paths(escalation_id)
+        if paths:
             raise NothingToRestore(
                 says="{escalation_id} has no legal state to go back to",
-                hint=f"take the file out of the queue with `git rm {snapshot.paths(escalation_id)[0]}`",
+                hint=f"take the file out of the queue with `git rm {shlex.quote(paths[0])}`, as an admin",
                 escalation_id=escalation_id,
             )
-        if state is None:
-            raise NotFound(escalation_id=escalation_id)
-        return state
+        raise NotFound(escalation_id=escalation_id)
 
     # --- policies ---------------------------------------------------------------------------------
 
@@ -949,23 +950,20 @@ class Store(Shelf):
             pause = min(pause * feed.POLL_GROWTH, feed.LONGEST_POLL)
 
     def _require_legal(self, found: Found) -> None:
-        """Raise IllegalRecord unless the decision is what a row of legal steps led to."""
-        from . import lifeline
+        """Raise IllegalRecord unless the decision is what a row of legal steps led to, on a line that is legal."""
+        from .audit import life
 
         if not isinstance(self._port, GitStore):
             return
-        name = found.record.escalation_id
-        life = lifeline.life(self._port, found.commit, name)
-        if life.wrong is not None:
-            wrong = life.wrong
-            problem = f"commit {wrong.commit[:12]} by {wrong.author}: {wrong.rule}: {wrong.expected}"
-        elif life.states[-1:] != (found.record,):
-            problem = "no legal step led to what is there"
-        elif life.imported and life.states[0].resolution is not None:
-            problem = "it was imported already resolved, and nobody can prove how that came about"
-        else:
-            return
-        raise IllegalRecord(escalation_id=name, path=found.path, problem=problem)
+        snapshot = self._port.at(found.commit)
+        names, record = [found.record.escalation_id], found.record
+        while record.reopens is not None and record.reopens not in names:
+            names.append(record.reopens)
+            origin = lookup.record_of(snapshot, record.reopens)
+            if origin is None:
+                break
+            record = origin
+        life.require_legal(self._port, found.commit, names, self._clock(), found.path)
 
     def follow(self, *, fetch: bool = True) -> str | None:
         """Bring the checkout to the newest state, where that is safe; what stood in the way, else None.

@@ -182,6 +182,15 @@ class UnreadableRecord(KtError):
     )
 
 
+class UnreadableStore(KtError):
+    """A tree of the store is none that git would have written, so nothing in it is believed."""
+
+    code = "unreadable_store"
+    says = "the store cannot be read: {path} {problem}"
+    unchanged = "nothing was changed"
+    hint = "`kt escalation verify` names the commit; whoever may push takes it back with `git revert`"
+
+
 class BrokenPolicies(KtError):
     """The roster or the settings cannot be read, so nothing may be decided by them."""
 

@@ -28,7 +28,8 @@ from .core.text import is_hidden
 from .core.times import format_time
 from .core.words import MAX_BYTES
 from .errors import NotAStore, ShallowClone
-from .store import graph, history, layout
+from .store import history, layout
+from .store.trees import ABSENT, Change
 from .store.gitstore import GitStore
 from .store.objects import FILE, TREE, TreeEntry
 from .store.port import Progress
@@ -151,7 +152,7 @@ class _Case:
                 steps.setdefault(step.commit, []).append(step)
         # Without the history nothing could prove what the waivers are.
         last = Policies() if self._minimal else self._policies_at(self._snapshot.revision)
-        accepted = [Waived(it.commit, it.rule, getattr(it, "path", None), it.reason) for it in last.waivers]
+        accepted = [Waived(it.commit, it.rule, it.path, it.reason) for it in last.waivers]
         told = [
             self._step(number, commit, steps[commit], [it for it in accepted if it.commit == commit])
             for number, commit in enumerate(self._in_order(steps), 1)
@@ -218,7 +219,7 @@ class _Case:
 
     def _copies(self, folder: str, commit: str, parent: str | None, ids: set[str]) -> Iterator[Copy]:
         """The records' files as a commit leaves them."""
-        changed = graph.differences(self._store, parent, commit) if parent else self._all(commit, ids)
+        changed = self._between(parent, commit) if parent else self._all(commit, ids)
         for change in changed:
             name, path = layout.id_of(change.path), self._store.full(change.path)
             if name not in ids or any(is_hidden(char) for char in path):
@@ -230,12 +231,20 @@ class _Case:
             if change.new is not None and self._take(text, change.new, path):
                 yield Copy(text, path)
 
-    def _all(self, commit: str, ids: set[str]) -> Iterator[graph.Change]:
+    def _between(self, old: str, new: str) -> tuple[Change, ...]:
+        """The files of the store that differ between two commits. Raises UnreadableStore."""
+        roots = self._store.repository.objects.ids_of([f"{old}^{{tree}}", f"{new}^{{tree}}"])
+        [found] = self._store.trees.differences([(roots[0], roots[1])])
+        if found.unsound is not None:
+            raise found.unsound
+        return found.changes
+
+    def _all(self, commit: str, ids: set[str]) -> Iterator[Change]:
         """The files of some records in a commit that begins the history, as changes."""
         for path, file, _ in self._store.at(commit).everything():
             inside = path.removeprefix(f"{self._store.root}/") if self._store.root else path
             if layout.id_of(inside) in ids:
-                yield graph.Change(inside, graph.ABSENT, FILE, None, file.oid)
+                yield Change(inside, ABSENT, FILE, None, file.oid)
 
     def _policies_at(self, commit: str | None) -> Policies:
         """The policies as a commit has them; their files become texts."""

@@ -22,8 +22,8 @@ from .app import SPAN, changes, common, escalation, folder, put_json, warn
 from .progress import drawn
 
 if TYPE_CHECKING:
-    from ..audit import Offence
-    from ..verdict import Report
+    from ..core.verify import Violation
+    from ..audit import Report
 
 #: How long the server's hook may take, in seconds; hosts stop hooks that take longer.
 HOOK_SECONDS = 4.0
@@ -54,10 +54,10 @@ def verify_command(
     Without a range all of history up to HEAD; this clone remembers the last tip that was clean, and
     the next run looks at what is new. Exits 1 if there is a violation.
     """
-    from .. import verdict
+    from .. import audit
 
     with drawn() as progress:
-        report = verdict.verify(
+        report = audit.verify(
             folder(ctx, repo),
             range_,
             afresh=afresh,
@@ -101,7 +101,7 @@ def check_command(
 
     github prints annotations and appends to the step's summary; gitlab is a code quality report.
     """
-    from .. import verdict
+    from .. import audit
 
     asked = {form} if form else set()
     asked |= ({"github"} if github else set()) | ({"json"} if as_json else set())
@@ -111,7 +111,7 @@ def check_command(
     if output is not None and chosen in ("text", "github"):
         raise Usage(problem=f"-o goes with --format json, junit and gitlab, not with {chosen}")
     with drawn() as progress:
-        report = verdict.check(folder(ctx, repo), range_, now=datetime.now(UTC), progress=progress)
+        report = audit.check(folder(ctx, repo), range_, now=datetime.now(UTC), progress=progress)
     _tell(report, chosen, output, _TAKE_BACK)
     _answer(ctx, report)
 
@@ -151,7 +151,7 @@ def install_command(
     GL_USERNAME, REMOTE_USER and GITEA_PUSHER_NAME are known as the pusher's name.
     """
     del repo
-    from .. import verdict
+    from .. import audit
 
     if pusher_from is not None and not _VARIABLE.fullmatch(pusher_from):
         raise BadInput(
@@ -183,7 +183,7 @@ _PUSHER_NAMES = ("GL_USERNAME", "REMOTE_USER", "GITEA_PUSHER_NAME")
 @click.pass_context
 def receive_command(ctx: click.Context, pusher_from: str | None, timeout: float | None) -> None:
     """What the installed hook runs: old id, new id and ref of each update on stdin."""
-    from .. import verdict
+    from .. import audit
 
     # GitLab shows on its pages only what begins so (GitLab documentation, server hooks).
     lead = "GL-HOOK-ERR: " if os.environ.get("GL_REPOSITORY") or os.environ.get("GL_USERNAME") else ""
@@ -192,7 +192,7 @@ def receive_command(ctx: click.Context, pusher_from: str | None, timeout: float 
         updates = [(old, new, ref) for old, new, ref in (line.split() for line in sys.stdin)]
         names = (pusher_from,) if pusher_from else _PUSHER_NAMES
         pusher = next((os.environ[name] for name in names if os.environ.get(name)), None)
-        judged = verdict.receive(
+        judged = audit.receive(
             ".",
             updates,
             now=datetime.now(UTC),
@@ -247,7 +247,7 @@ def _tell(report: Report, form: str, output: str | None, remedy: str) -> None:
         if left:
             warn(left)
     else:
-        from ..verdict import told
+        from ..audit import told
 
         for offence in report.violations:
             click.echo(visible(told(offence)))
@@ -309,7 +309,7 @@ def _as_json(report: Report) -> dict[str, Any]:
     }
 
 
-def _offence(offence: Offence) -> dict[str, Any]:
+def _offence(offence: Violation) -> dict[str, Any]:
     plain = {
         "commit": offence.commit,
         "author": offence.author,

@@ -61,6 +61,11 @@ class Waiver(Value):
     path: Path
     reason: Text
 
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """The commit, the rule and the path of the violation that it names."""
+        return self.commit, self.rule, self.path
+
     def covers(self, commit: str, rule: str, path: str) -> bool:
         """Whether this is the violation that it names."""
         return (commit, rule, path) == (self.commit, self.rule, self.path)

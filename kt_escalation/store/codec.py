@@ -110,6 +110,14 @@ def decode(data: bytes) -> str:
         raise Malformed("is not UTF-8", line) from None
 
 
+def root_in(data: bytes) -> str:
+    """The folder that a `.kt.yaml` names: `root: FOLDER` and nothing else. Raises Malformed."""
+    value = load_yaml(data, strict=True).value
+    if not isinstance(value, dict) or set(value) != {"root"} or not isinstance(value["root"], str):
+        raise Malformed("must say `root: FOLDER` and nothing else")
+    return value["root"]
+
+
 def policy_file(path: str, data: bytes, *, go_on: bool = False) -> PolicyFile:
     """A file below `policies/`, parsed: packs as the gateway reads them, our own files strictly.
 

@@ -26,7 +26,8 @@ from ..core.words import MAX_NAME
 from ..errors import GitFailed, NoIdentity, NotAStore
 from . import sshsig
 from .commit_signature import MAX_COMMIT, Kind, signature_of
-from .objects import TREE, Object, Objects, TreeEntry, chunks, pack_of
+from . import trees
+from .objects import Object, Objects, TreeEntry, chunks, pack_of
 from .port import Author, Progress, Wait
 from .process import (
     BUFFER,
@@ -75,8 +76,6 @@ _NO_MAINTENANCE = ("-c", "gc.auto=0", "-c", "maintenance.auto=false")
 _KEEP_PACK = 200
 # Objects never change, so nobody may write to them.
 _LOOSE_MODE = 0o444
-# File names as `os.fsdecode` has them, without its cost for each of ten thousand.
-_NAMES = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
 # What a symbolic ref's file says; of `refs/heads/.invalid` git says itself what it stands for (reftable).
 _SYMBOLIC = re.compile(r"ref: (refs/(?!heads/\.invalid)\S+)\n?")
 # What git takes a name for where there is no ref of just that name (gitrevisions).
@@ -85,11 +84,6 @@ _MEANT_AS_WELL = ("refs/{}", "refs/tags/{}", "refs/heads/{}", "refs/remotes/{}",
 _REVISION = re.compile(r"((?:[^~^:@]|@(?!\{))+)((?:[~^:]|@\{).*)?", re.DOTALL)
 _NOT_A_REF = re.compile(r"@|[A-Z_]*HEAD|[0-9a-f]{40}|[0-9a-f]{64}")
 _UPSTREAM = re.compile(r"@\{(u|upstream|push)\}", re.IGNORECASE)
-# A line of a raw tree: mode, name and id.
-_TREE_LINES = {
-    name: re.compile(rb"(\d+) ([^\0]+)\0(.{%d})" % width, re.DOTALL)
-    for name, width in (("sha1", 20), ("sha256", 32))
-}
 
 _LAZY_FETCH_SECONDS = 120.0
 # git takes about 10 ms to check a signature; whoever is in a hurry looks at the clock in between. And so many
@@ -528,20 +522,24 @@ class Repository:
         return "sha256" if self.object_format == "sha256" else "sha1"
 
     def parse_tree(self, data: bytes) -> list[TreeEntry]:
-        """The lines of a raw tree object."""
-        lines = _TREE_LINES[self.object_format].findall(data)
-        return [TreeEntry(mode.decode(), name.decode(*_NAMES), oid.hex()) for mode, name, oid in lines]
+        """The entries of a raw tree object. Raises UnreadableStore for one that git would not have written."""
+        return trees.parse(data, self._width)
 
     def tree_lines(self, data: bytes) -> dict[bytes, bytes]:
         """The lines of a raw tree object by name, each as it is: to change few of many."""
-        return {line[2]: line[0] for line in _TREE_LINES[self.object_format].finditer(data)}
+        return {name: b"%s %s\0%s" % (mode, name, oid) for mode, name, oid in trees.lines(data, self._width)}
+
+    @property
+    def _width(self) -> int:
+        """The length of an id in a tree."""
+        return 32 if self.object_format == "sha256" else 20
 
     @staticmethod
     def join_tree(lines: Mapping[bytes, bytes]) -> bytes:
         """A raw tree object of these lines, in git's order: folders sort as if their names ended in a slash."""
-        folder = f"{TREE} ".encode()
         ordered = sorted(
-            (name + b"/" if line.startswith(folder) else name, line) for name, line in lines.items()
+            (name + b"/" if trees.is_folder(line.partition(b" ")[0]) else name, line)
+            for name, line in lines.items()
         )
         return b"".join(line for _, line in ordered)
 
@@ -789,6 +787,16 @@ class Repository:
         """The commits in the order of `walk` without what they changed, NUL-ended."""
         options = ("--topo-order", "--reverse", "--no-show-signature", "--no-patch", f"--format={form}")
         return self._stream("log", "-z", *options, *revisions, "--")
+
+    def merged_tree(self, one: str, other: str) -> str | None:
+        """The tree that git makes by merging two commits, None where it cannot (git-merge-tree)."""
+        options = ("--write-tree", "--allow-unrelated-histories", "--no-messages")
+        done = self._run("merge-tree", *options, one, other)
+        return done.text.partition("\n")[0] if done.status == 0 else None
+
+    def new_commits(self, tips: Sequence[str]) -> list[str]:
+        """The commits that some tips have and no ref of this repository has."""
+        return self._run("rev-list", *tips, "--not", "--all").text.split() if tips else []
 
     def merge_base(self, one: str, other: str) -> str | None:
         """The newest commit that both contain, None where they share no history."""

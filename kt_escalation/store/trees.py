@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..errors import UnreadableStore
 from . import layout
 from .objects import FILE, SUBMODULE, TREE, TreeEntry
 
@@ -37,8 +38,8 @@ _CHUNK_BYTES = 8 * 1024 * 1024
 _BLOCK = 4096
 _NAMES = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
 _LINE = {width: re.compile(rb"([0-7]+) ([^\0/]+)\0(.{%d})" % width, re.DOTALL) for width in (20, 32)}
-_FOLDER = TREE.encode()
-_OWN_MODES = frozenset({_FOLDER, FILE.encode()})
+_FILE = FILE.encode()
+_OWN_MODES = frozenset({TREE.encode(), _FILE})
 _FOREIGN_MODES = frozenset(mode.encode() for mode in OTHER_MODES)
 # Below `queue/` these are folders; what any other folder holds is not looked at.
 _LEVELS = {
@@ -65,17 +66,26 @@ class Change(NamedTuple):
     new: str | None
 
 
-class Unsound(Exception):
+class Unsound(UnreadableStore):
     """A tree that git would not have written; ``path`` is its folder or entry, the text says what is wrong."""
 
     def __init__(self, problem: str, path: str = "") -> None:
-        super().__init__(problem)
-        self.path = path
+        super().__init__(problem=problem, path=path)
+
+    @property
+    def path(self) -> str:
+        """Where, from the store's top; empty where only the caller knows."""
+        return str(self.facts["path"])
 
     @property
     def problem(self) -> str:
         """What is wrong, after the path: "has two entries called queue"."""
-        return str(self)
+        return str(self.facts["problem"])
+
+    def at(self, path: str) -> Unsound:
+        """The same with its place, unless it knows that already."""
+        self.facts["path"] = self.facts["path"] or path
+        return self
 
 
 class Difference(NamedTuple):
@@ -193,6 +203,15 @@ def lines(data: bytes, width: int) -> list[_Line]:
     return found
 
 
+def own(found: Iterable[TreeEntry], folder: str) -> list[TreeEntry]:
+    """The entries of a folder of the store, whose modes git would have written. Raises Unsound."""
+    entries = list(found)
+    for entry in entries:
+        if entry.mode not in (FILE, TREE) and entry.mode not in OTHER_MODES:
+            raise Unsound(f"has the mode {entry.mode}, which git does not write", f"{folder}/{entry.name}")
+    return entries
+
+
 def _parsed(data: bytes, at: int, end: int, width: int) -> list[tuple[int, _Line]]:
     """The entries in a stretch of a raw tree, with where they begin."""
     match = _LINE[width].match
@@ -208,12 +227,17 @@ def _parsed(data: bytes, at: int, end: int, width: int) -> list[tuple[int, _Line
 
 def _require_sound(found: Sequence[_Line]) -> None:
     """Names that may be, in git's order (read-cache.c, *base_name_compare*). Raises Unsound."""
-    keys = [name + b"/" if int(mode, 8) & 0o170000 == 0o040000 else name for mode, name, _ in found]
+    keys = [name + b"/" if mode != _FILE and is_folder(mode) else name for mode, name, _ in found]
     if any(one >= other for one, other in pairwise(keys)):
         raise Unsound("is not sorted as git sorts it")
     for _, name, _ in found:
         if name[0] == 46 and (name in (b".", b"..") or name[1:2] in b"gG\xe2" and _is_git(name)):
             raise Unsound(f"has an entry called {_shown(name)}")
+
+
+def is_folder(mode: bytes) -> bool:
+    """Whether git takes an entry of that mode for a folder."""
+    return int(mode, 8) & 0o170000 == 0o040000
 
 
 def _is_git(name: bytes) -> bool:
@@ -328,6 +352,26 @@ class Trees:
         self._entries.update(found)
         return [self._entries[root] for root in roots]
 
+    def folders(self, commit: str) -> tuple[str | None, str | None] | None:
+        """The trees of `queue/` and `policies/` at a commit; None for a commit that is not there.
+
+        Raises Unsound where something on the way to them, or one of them, is not as git writes it.
+        """
+        root = self._repository.objects.id_of(f"{commit}^{{tree}}")
+        if root is None:
+            return None
+        self._read([root])
+        found: dict[str, str | None] = {}
+        item = _Item(0, "", "", None, root)
+        while item.level == "" and item.new is not None:
+            changes: list[Change] = []
+            below = list(self._on_the_way(item, [], list(self._tree(item.new)), changes, []))
+            found = {one.level: one.new for one in below}
+            if "" not in found:
+                break
+            item = next(one for one in below if one.level == "")
+        return found.get(layout.QUEUE), found.get(layout.POLICIES)
+
     def has_store(self, root: str) -> bool:
         """Whether a root tree holds a store that has begun (design, section 9, *The line*)."""
         [found] = self.entries([root])
@@ -378,8 +422,7 @@ class Trees:
                     if len(changes[item.pair]) > MAX_CHANGES:
                         raise Unsound(f"changes more than {MAX_CHANGES} files")
                 except Unsound as error:
-                    error.path = error.path or item.folder
-                    unsound[item.pair] = error
+                    unsound[item.pair] = error.at(item.folder.rstrip("/"))
             level = below
         self._unparsed.clear()
         return [

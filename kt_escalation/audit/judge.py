@@ -6,7 +6,7 @@ are the policies in force, the records that are illegal by now, and of every id 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -81,13 +81,19 @@ class Acted:
 
 @dataclass(frozen=True)
 class Resumed:
-    """Where another run has ended clean: the commit, its root tree, the policies in force there and their files."""
+    """Where another run has ended: the commit of the line, its root tree, and what was known there.
+
+    ``in_force`` is the tree of the policies in force, ``legal`` the legal version of each policy file, None for
+    those that are there; ``policies`` are given where they are no tree's.
+    """
 
     commit: str
     tree: str
     in_force: str | None
     newest: datetime
-    files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    legal: Mapping[str, tuple[str, str]] | None = None
+    start: str | None = None
+    policies: Policies | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +139,7 @@ class Judge:
         self._signed: set[str] = set()
         self._known: set[int] = set()
         self._base: GitSnapshot | None = None
+        self._past: Callable[[str, str], tuple[bool, State | None]] | None = None
         self._root: str | None = None
         self._holding: dict[str, bool] = {}
         self._sides: dict[str, _Side] = {}
@@ -141,20 +148,29 @@ class Judge:
         self._unchecked: list[_Asked] = []
         self._at = 0
 
-    def resume(self, known: Resumed, start: str) -> None:
-        """Go on from where another run has ended."""
-        self.start, self._root = start, known.tree
+    def resume(self, known: Resumed, past: Callable[[str, str], tuple[bool, State | None]]) -> None:
+        """Go on from where another run has ended; ``past`` says whether a record was illegal there, and what was legal."""
+        self._root = known.tree
+        # Without a store there it may begin in what is judged.
+        if self.trees.has_store(known.tree):
+            self.start = known.start or known.commit
         self.newest = known.newest
-        in_force = self.written.of(known.in_force)
-        tree = self._policies_tree(known.tree)
-        [now] = self.trees.differences([(None, known.tree)]) if tree != known.in_force else [None]
-        files = dict(known.files)
-        if now is not None:
-            files = {c.path: (c.new_mode, c.new) for c in now.changes if c.new and is_policy(c.path)}
-        self.policies.resume(0, in_force, known.files, files)
-        self._base = self._snapshot(known.commit)
-        self._position[known.commit] = 0
-        self._newest_at = [known.newest]
+        self._past = past
+        [there] = self.trees.differences([(None, known.tree)]) if self.start else [Difference()]
+        now = {c.path: (c.new_mode, c.new) for c in there.changes if c.new and is_policy(c.path)}
+        policies = known.policies or self.written.of(known.in_force)
+        legal = known.legal
+        if legal is None:
+            legal = {path: version for path, version in now.items() if path not in self.written_broken(known.tree)}
+        self.policies.resume(-1, policies, legal, now)
+        self._base = self._snapshot(known.commit) if self.start else None
+        self._position[known.commit] = -1
+        if self.start is None:
+            self._bare.add(known.commit)
+
+    def written_broken(self, root: str) -> Container[str]:
+        """Those of roster, settings and waivers that cannot be read in a root tree."""
+        return self.written.of(self._policies_tree(root)).broken
 
     def judge(
         self,
@@ -320,6 +336,8 @@ class Judge:
         self.tally.steps += 1
         olds, news = self.contents.sides(sides)
         parent = commit.parents[0]
+        if name not in self.illegal and self._was_illegal(commit, now, name, olds):
+            self._owed.setdefault(name, set())
         if name in self.illegal:
             if records.is_restored(commit, now, self.illegal[name], self.standing(commit.oid, name)):
                 self.restored(name, self.illegal[name])
@@ -345,6 +363,20 @@ class Judge:
         self.illegal[name] = legal
         for path, violation in found:
             self.blame(name, commit, path, violation)
+
+    def _was_illegal(self, commit: Commit, now: Policies, name: str, olds: Sequence[State]) -> bool:
+        """Whether a record was illegal already where this run began; asked where a step may be its restoration."""
+        if self._past is None or hash(name) in self._known or self._base is None:
+            return False
+        broken = any(state.problem for state in olds)
+        if not broken and not rights.is_admin(rights.act(commit.email, commit.committed_at, now)):
+            return False
+        if not broken and not commit.message.startswith("kt: restore "):
+            return False
+        illegal, legal = self._past(self._base.revision, name)
+        if illegal or broken:
+            self.illegal[name] = legal
+        return illegal or broken
 
     def follow(
         self, commit: Commit, changes: Sequence[Change], illegal: Callable[[Change], Violation | None]
@@ -421,7 +453,7 @@ class Judge:
         if side is not None:
             return side.newest
         at = self._position.get(commit)
-        return self._newest_at[at] if at is not None and at < len(self._newest_at) else _LONG_AGO
+        return self._newest_at[at] if at is not None and 0 <= at < len(self._newest_at) else _LONG_AGO
 
     def difference(self, side: Side) -> Difference:
         """What a carried commit changed against its first parent."""
