@@ -31,7 +31,6 @@ from .errors import (
     BranchTaken,
     BrokenPolicies,
     Failure,
-    IllegalRecord,
     KtError,
     LockTimeout,
     NotFound,

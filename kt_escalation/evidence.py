@@ -29,11 +29,11 @@ from .core.times import format_time
 from .core.words import MAX_BYTES
 from .errors import NotAStore, ShallowClone
 from .store import history, layout
-from .store.trees import ABSENT, Change
 from .store.gitstore import GitStore
 from .store.objects import FILE, TREE, TreeEntry
 from .store.port import Progress
 from .store.snapshot import GitSnapshot
+from .store.trees import ABSENT, Change
 
 # Of policy files: what a shell reads without a meaning of its own. `offline` has the same.
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*", re.ASCII)

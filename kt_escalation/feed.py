@@ -13,10 +13,10 @@ from .core.feed import Cursor, Event
 from .core.model import Record
 from .errors import BadInput, GitFailed, LockTimeout, NotInHistory, RemoteUnreachable, ShallowClone
 from .store import commits, folding, layout
-from .store.gitstore import GitStore
 from .store.commits import Commit
-from .store.trees import Change
+from .store.gitstore import GitStore
 from .store.history import Keep, Side, Sides
+from .store.trees import Change
 
 # How many records' files are read from git in one go, however many a commit has.
 _AT_ONCE = 100

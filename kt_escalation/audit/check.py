@@ -69,21 +69,32 @@ def check(
         run, moved = landing.run(scope, method, progress)
         report = reported(run, head, may_waive=False)
         names = {violation.escalation_id for violation in moved}
-        kept = [v for v in report.violations if not (v.rule in ("merge", "dropped") and v.escalation_id in names)]
+        kept = [
+            v for v in report.violations if not (v.rule in ("merge", "dropped") and v.escalation_id in names)
+        ]
         found = [landing.named(violation) for violation in (*kept, *moved)]
         roster = run.judge.policies.policies.roster
         if actors is not None:
             found += _not_theirs(run, actors, roster, store)
-        changed = [name for name in store.repository.changed(landing.fork or base, head) if _RUNS_CHECKS.match(name)]
+        changed = [
+            name for name in store.repository.changed(landing.fork or base, head) if _RUNS_CHECKS.match(name)
+        ]
         notes = [*landing.notes(wanted), *(() if actors is not None else ("actor: not asked",))]
         if changed and strict:
             email = store.repository.email_of(head)
-            found += [Violation("foreign", "expected no change of what runs this check", head, email, p) for p in changed]
+            found += [
+                Violation("foreign", "expected no change of what runs this check", head, email, p)
+                for p in changed
+            ]
         elif changed:
             notes.append(f"changes what runs this check: {', '.join(sorted(changed)[:5])}")
         proven = report.nobody_proven and actors is None
         return replace(
-            report, violations=tuple(dict.fromkeys(found)), notes=tuple(notes), since=base, nobody_proven=proven
+            report,
+            violations=tuple(dict.fromkeys(found)),
+            notes=tuple(notes),
+            since=base,
+            nobody_proven=proven,
         )
 
 
@@ -121,9 +132,7 @@ class _Landing:
         if tree is None:
             # git cannot merge it: what both have changed is all that can be said.
             made = replace(made, tree=commits.header(self._store, self._base).tree)
-        run = self._history.run(
-            self._oid, scope, since=since, lines=lines, synthetic=made, progress=progress
-        )
+        run = self._history.run(self._oid, scope, since=since, lines=lines, synthetic=made, progress=progress)
         return run, moved
 
     def named(self, violation: Violation) -> Violation:

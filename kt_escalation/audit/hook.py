@@ -156,5 +156,3 @@ class _Push:
                     f"commit {one.commit.oid[:12]} by {one.commit.email}: pusher: expected a commit by {self._pusher}, "
                     f"who is pushing, or one that {one.actor} has pushed here"
                 )
-
-

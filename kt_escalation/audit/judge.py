@@ -108,8 +108,16 @@ class _Asked:
 class Judge:
     """Judges one line of a store."""
 
+    #: What is wrong with naming another folder, and with a step of what is illegal.
+    one_root = Violation("root", "expected the folder that was named when the store began")
+    not_restored = Violation(
+        "restore",
+        "expected its last legal state, by an admin (`kt escalation restore`), before anything else",
+    )
+
     def __init__(self, store: GitStore, lines: Lines, scope: Scope, trees: Trees) -> None:
         self.store = store
+        self.now = scope.now
         self.lines = lines
         self._scope = scope
         self._top = Trees(store.repository, "")
@@ -142,7 +150,7 @@ class Judge:
         self._past: Callable[[str, str], tuple[bool, State | None]] | None = None
         self._root: str | None = None
         self._holding: dict[str, bool] = {}
-        self._sides: dict[str, _Side] = {}
+        self._sides: dict[str, Side] = {}
         self._position: dict[str, int] = {}
         self._newest_at: list[datetime] = []
         self._unchecked: list[_Asked] = []
@@ -161,7 +169,9 @@ class Judge:
         policies = known.policies or self.written.of(known.in_force)
         legal = known.legal
         if legal is None:
-            legal = {path: version for path, version in now.items() if path not in self.written_broken(known.tree)}
+            legal = {
+                path: version for path, version in now.items() if path not in self.written_broken(known.tree)
+            }
         self.policies.resume(-1, policies, legal, now)
         self._base = self._snapshot(known.commit) if self.start else None
         self._position[known.commit] = -1
@@ -216,7 +226,7 @@ class Judge:
         if self.start is not None:
             found = [*self.trees.differences(list(zip(roots, roots[1:], strict=False)))]
             self.contents.learn(
-                change for one in found if one for sides in self.by_record(one.changes).values() for change in sides
+                change for one in found if one for change in one.changes if self._is_wanted(change)
             )
         for commit, root, known in zip(commits, roots, found, strict=False):
             difference = known
@@ -246,7 +256,9 @@ class Judge:
         wrong = difference.unsound
         if wrong is not None:
             where = wrong.path.rstrip("/") or layout.QUEUE
-            self.find(commit, where, Violation("tree", f"expected a tree as git writes it; it {wrong.problem}"))
+            self.find(
+                commit, where, Violation("tree", f"expected a tree as git writes it; it {wrong.problem}")
+            )
             self.start = self.start or commit.oid
             return
         for path, kind in difference.modes:
@@ -264,9 +276,7 @@ class Judge:
                 self._second_start(commit)
         if len(commit.parents) > 1:
             others = [parent for parent in commit.parents if parent != above]
-            carried = [
-                self._sides[oid] for oid in self.lines.carried(others, above) if oid in self._sides
-            ]
+            carried = [self._sides[oid] for oid in self.lines.carried(others, above) if oid in self._sides]
             for side in carried:
                 self._beside(side)
             self._merge(commit, difference, carried)
@@ -329,9 +339,7 @@ class Judge:
         self._untrue(commit, said, brought, now)
         self.newest = self._measured(commit, acts, self.newest)
 
-    def _step(
-        self, commit: Commit, now: Policies, name: str, sides: Sides, brought: list[Brought]
-    ) -> None:
+    def _step(self, commit: Commit, now: Policies, name: str, sides: Sides, brought: list[Brought]) -> None:
         """Judge what a plain commit of the line does to one record."""
         self.tally.steps += 1
         olds, news = self.contents.sides(sides)
@@ -478,7 +486,9 @@ class Judge:
             return side.commit.tree
         found = self.store.repository.objects.id_of(f"{commit}^{{tree}}")
         if found is None:
-            raise GitFailed(command="cat-file", words=f"commit {commit} is missing from this clone; run `git fetch`")
+            raise GitFailed(
+                command="cat-file", words=f"commit {commit} is missing from this clone; run `git fetch`"
+            )
         return found
 
     def _brought_by(self, commit: Commit, difference: Difference) -> list[Brought]:
@@ -539,7 +549,9 @@ class Judge:
         admitted = self.policies.admit(self._at, self._policies_tree(commit.tree), request)
         gone = {(oid, self.store.full(path)) for oid, path in admitted}
         self._found = [
-            found for found in self._found if found.rule != "policies" or (found.commit, found.path) not in gone
+            found
+            for found in self._found
+            if found.rule != "policies" or (found.commit, found.path) not in gone
         ]
         return bool(admitted)
 
@@ -608,7 +620,9 @@ class Judge:
         root = self.store.root
         return [one for one in found if one.root == (root or None) or (one.root is None and root)]
 
-    def _untrue(self, commit: Commit, said: Sequence[Statement], brought: Sequence[Brought], now: Policies) -> None:
+    def _untrue(
+        self, commit: Commit, said: Sequence[Statement], brought: Sequence[Brought], now: Policies
+    ) -> None:
         if not said:
             return
         if all(one.root is None for one in said) and self.store.root and not brought:
@@ -682,9 +696,13 @@ class Judge:
             self.know(name, None if found else self._archived(commit, path, name))
         return without(commit, folded)
 
-    def compacted(self, commit: Commit, policies: Policies) -> tuple[list[tuple[str, Violation]], dict[str, str]]:
+    def compacted(
+        self, commit: Commit, policies: Policies
+    ) -> tuple[list[tuple[str, Violation]], dict[str, str]]:
         """What is wrong with a compaction, by path, and the ids that it moved into archives, by their old paths."""
-        done = folding.done_by(self.store, commit, self.store.at(commit.parents[0]) if commit.parents else None)
+        done = folding.done_by(
+            self.store, commit, self.store.at(commit.parents[0]) if commit.parents else None
+        )
         verdict = compaction.judge(done, commit.committed_at, self.store.blob_of)
         found = [(path, Violation(rule, expected)) for path, rule, expected in verdict.violations]
         if done.made:
@@ -722,13 +740,20 @@ class Judge:
                 if found.record is not None:
                     wrong = layout.misfiled(found.record, made.name.month, name) or wrong
                 if wrong is not None:
-                    self.find(commit, made.path, Violation("file", f"expected a record: {name} {wrong}"), name)
+                    self.find(
+                        commit, made.path, Violation("file", f"expected a record: {name} {wrong}"), name
+                    )
                 elif hash(name) in self._known:
                     self.find(commit, made.path, Violation("twice", f"expected {name} once"), name)
                 self._known.add(hash(name))
                 self.imported.add(name)
 
     # --- records ------------------------------------------------------------------------------------
+
+    def _is_wanted(self, change: Change) -> bool:
+        name = layout.id_of(change.path)
+        # What a compaction deletes is compared by its id alone.
+        return name is not None and self.looks_at(name) and (change.new is not None or change.old is not None)
 
     def by_record(self, changes: Iterable[Change]) -> dict[str, Sides]:
         """The changes of the records that are looked at, by id."""

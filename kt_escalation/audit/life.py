@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from ..core.verify import Violation
 from ..errors import IllegalRecord
 from ..store.gitstore import GitStore
 from .judge import Scope
@@ -60,7 +59,9 @@ def require_legal(
         resting = lines.resting(revision, mark.commit) if mark.commit in lines else None
         if resting is None or mark.root != store.root:
             where = mark.commit[:12]
-            raise _illegal(ids[0], path, f"the branch does not go on from {where}, where this clone has judged it before")
+            raise _illegal(
+                ids[0], path, f"the branch does not go on from {where}, where this clone has judged it before"
+            )
         places = _born(store, resting, ids)
         if not places:
             since = history.resumed(resting, mark)
@@ -74,7 +75,9 @@ def require_legal(
     if ids[0] in judge.illegal or ids[0] in judge.waived:
         raise _illegal(ids[0], path, "no legal step led to what is there")
     if ids[0] in judge.imported and len(judge.legal.get(ids[0], ())) < 2:
-        raise _illegal(ids[0], path, "it was imported already resolved, and nobody can prove how that came about")
+        raise _illegal(
+            ids[0], path, "it was imported already resolved, and nobody can prove how that came about"
+        )
     if not signed:
         remember(store, WAITED, run.mark(revision))
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..core import rights, verify
+from ..core import verify
 from ..core.model import Record
 from ..core.policies import Policies
 from ..core.times import format_duration, format_time
@@ -58,9 +58,7 @@ class _Step:
 class Merging:
     """Judges one merge of two parents, along whose first the line goes."""
 
-    def __init__(
-        self, judge: Judge, commit: Commit, difference: Difference, carried: Sequence[Side]
-    ) -> None:
+    def __init__(self, judge: Judge, commit: Commit, difference: Difference, carried: Sequence[Side]) -> None:
         self._judge = judge
         self._commit = commit
         self._changes = difference.changes
@@ -240,7 +238,11 @@ class Merging:
         if claim is not None and claim.expires_at is not None:
             if at > claim.expires_at + claims.clock_tolerance:
                 until = format_time(claim.expires_at)
-                return last, state.path, Violation("time", f"expected it to be merged within its lease, by {until}")
+                return (
+                    last,
+                    state.path,
+                    Violation("time", f"expected it to be merged within its lease, by {until}"),
+                )
             return None
         for step in chain:
             made = step.side.commit.committed_at
@@ -271,7 +273,10 @@ class Merging:
                 replace(side.commit, changes=judge.difference(side).changes)
                 for side in self._carried
                 if len(side.commit.parents) == 1
-                and any(made[0] == change.path and made[4] == change.new for made in judge.difference(side).changes)
+                and any(
+                    made[0] == change.path and made[4] == change.new
+                    for made in judge.difference(side).changes
+                )
             ]
             if not makers:
                 expected = "expected each archive as one of the parents has it"
@@ -306,8 +311,12 @@ class Merging:
     def _not_brought(self) -> Violation:
         admins = ", ".join(self._now.roster.with_role("admin")) if self._now.roster else ""
         if not admins:
-            return Violation("policies", "expected a version that a commit which it brings has made of the branch's")
-        return Violation("policies", f"expected an admin of the roster before it ({admins}), where it brings its own")
+            return Violation(
+                "policies", "expected a version that a commit which it brings has made of the branch's"
+            )
+        return Violation(
+            "policies", f"expected an admin of the roster before it ({admins}), where it brings its own"
+        )
 
     def _may_bring_policies(self) -> bool:
         """Whether its author is an admin on both sides, by the line's policies in force and as the other side has them."""
@@ -315,7 +324,10 @@ class Merging:
             return False
         other = self._judge.written_at(self._commit.parents[1])
         both = (self._now, other)
-        return not any(verify.judge_policies(self._commit.email, side) for side in both) and other.roster is not None
+        return (
+            not any(verify.judge_policies(self._commit.email, side) for side in both)
+            and other.roster is not None
+        )
 
     # --- what it leaves out -------------------------------------------------------------------------
 
@@ -323,7 +335,9 @@ class Merging:
         """What the other side had changed since the fork is there, or the line had it before."""
         judge = self._judge
         theirs, missing = by_record(forked.changes), by_record(left.changes)
-        theirs |= {c.path: _alone(c) for c in forked.changes if is_policy(c.path) or layout.archive_at(c.path)}
+        theirs |= {
+            c.path: _alone(c) for c in forked.changes if is_policy(c.path) or layout.archive_at(c.path)
+        }
         missing |= {c.path: _alone(c) for c in left.changes if is_policy(c.path) or layout.archive_at(c.path)}
         for key in sorted(theirs.keys() & missing.keys()):
             path = (theirs[key].news or theirs[key].olds)[0].path
@@ -362,7 +376,8 @@ class Merging:
         """The carried commit that brought a version of a file, else the merge itself."""
         for side in reversed(self._carried):
             if len(side.commit.parents) == 1 and any(
-                made.path == change.path and made.new == change.new for made in self._judge.difference(side).changes
+                made.path == change.path and made.new == change.new
+                for made in self._judge.difference(side).changes
             ):
                 return side.commit
         return self._commit

@@ -16,7 +16,16 @@ from ..core.roster import Roster, person
 from ..core.text import is_hidden
 from ..core.words import ACTIONS, OUTCOMES
 
-_KEYS = ("kt-action", "kt-escalation", "kt-count", "kt-actor", "kt-claim", "kt-outcome", "kt-release", "kt-root")
+_KEYS = (
+    "kt-action",
+    "kt-escalation",
+    "kt-count",
+    "kt-actor",
+    "kt-claim",
+    "kt-outcome",
+    "kt-release",
+    "kt-root",
+)
 _LINE = re.compile(rf"({'|'.join(_KEYS)})(?![a-z-])[ \t]*(:?)[ \t]*(.*)", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
 _SUBJECT = re.compile(rf"kt:\s*({'|'.join(ACTIONS)})\s+(esc_[a-z0-9_-]+)(?:\s+as\s+(\w+))?", re.IGNORECASE)
@@ -83,7 +92,9 @@ def _take(statement: Statement, key: str, value: str) -> None:
     if key == "kt-escalation":
         statement.ids.append(value)
         return
-    name = {"kt-action": "action", "kt-actor": "actor", "kt-outcome": "outcome", "kt-claim": "claim_id"}.get(key)
+    name = {"kt-action": "action", "kt-actor": "actor", "kt-outcome": "outcome", "kt-claim": "claim_id"}.get(
+        key
+    )
     name = name or {"kt-count": "count", "kt-root": "root"}.get(key)
     if name is None:
         statement.is_odd = True
@@ -130,7 +141,7 @@ def _wrong(
         return f"expected one value for each key, after a colon; {statement.words[:80]!r} has another form"
     if not brought:
         return f"expected a commit that did what it says; this one changed nothing that {statement.words[:80]!r} tells"
-    ids = statement.ids or [None]
+    ids: Sequence[str | None] = statement.ids or [None]
     for name in ids:
         fits = [one for one in brought if name in (None, one.escalation_id)]
         if not fits:

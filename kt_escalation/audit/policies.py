@@ -77,7 +77,9 @@ class InForce:
         files = {path for path in self._now if path in OURS}
         yield from verify.judge_written(Policies(), written, files)
 
-    def resume(self, at: int, policies: Policies, legal: Mapping[str, _Version], now: Mapping[str, _Version]) -> None:
+    def resume(
+        self, at: int, policies: Policies, legal: Mapping[str, _Version], now: Mapping[str, _Version]
+    ) -> None:
         """Go on from where another run has ended."""
         self._legal, self._now = dict(legal), dict(now)
         self.waivers = policies.waivers

@@ -99,7 +99,8 @@ class History:
     def _row(self, tip: str, since: str) -> Lines:
         pairs = self._pairs([tip, f"^{since}"])
         is_row = all(
-            parents == [before] for (_, parents), before in zip(pairs, [since, *(c for c, _ in pairs)], strict=False)
+            parents == [before]
+            for (_, parents), before in zip(pairs, [since, *(c for c, _ in pairs)], strict=False)
         )
         return Lines([(since, ()), *pairs], self._entries) if is_row else self.lines(tip)
 

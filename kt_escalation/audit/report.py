@@ -76,4 +76,6 @@ def key(violation: Violation) -> tuple[str, str, str]:
 def told(violation: Violation) -> str:
     """A violation in one line: which commit, by whom, in which file, against which rule, and what is wrong."""
     who = violation.author or "somebody without an e-mail"
-    return f"commit {violation.commit[:12]} by {who}: {violation.path}: {violation.rule}: {violation.expected}"
+    return (
+        f"commit {violation.commit[:12]} by {who}: {violation.path}: {violation.rule}: {violation.expected}"
+    )

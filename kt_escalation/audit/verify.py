@@ -15,7 +15,7 @@ from ..errors import BadInput, NotAStore, ShallowClone
 from ..store import layout, notebook
 from ..store.gitstore import GitStore
 from ..store.port import Progress
-from .judge import Scope
+from .judge import Resumed, Scope
 from .replay import History, Mark, Run
 from .report import Report, key, reported
 
@@ -72,7 +72,11 @@ def require_history(store: GitStore) -> None:
     where = str(repository.toplevel or repository.git_dir)
     if repository.is_shallow:
         raise ShallowClone(where=where)
-    if any(value.startswith("tree:") for name, value in repository.config.items() if name.endswith(".partialclonefilter")):
+    if any(
+        value.startswith("tree:")
+        for name, value in repository.config.items()
+        if name.endswith(".partialclonefilter")
+    ):
         raise ShallowClone(
             where=where,
             says="{where} is a clone without trees, and history is judged by them",
@@ -80,10 +84,12 @@ def require_history(store: GitStore) -> None:
         )
 
 
-def _before(history: History, tip: str, start: str) -> object:
+def _before(history: History, tip: str, start: str) -> Resumed:
     resting = history.lines(tip).resting(tip, start)
     if resting is None:
-        raise BadInput(problem=f"{start[:12]} is not on the line of {tip[:12]}, so nothing lies between them on it")
+        raise BadInput(
+            problem=f"{start[:12]} is not on the line of {tip[:12]}, so nothing lies between them on it"
+        )
     return history.resumed(resting)
 
 
@@ -116,9 +122,7 @@ def _remembered(
     return report
 
 
-def _run(
-    history: History, tip: str, scope: Scope, known: Mark | None, progress: Progress | None
-) -> Run:
+def _run(history: History, tip: str, scope: Scope, known: Mark | None, progress: Progress | None) -> Run:
     """What is new since the mark, or all of it where the line does not go through that."""
     if known is not None and _goes_on(history, tip, known.commit):
         lines = history.lines(tip, known.commit)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from ..core.text import plural, visible
 
 if TYPE_CHECKING:
-    from ..core.verify import Violation
     from ..audit import Report
+    from ..core.verify import Violation
 
 # What GitHub shows of a step's errors (GitHub documentation, workflow commands, limits); a job shows 50.
 ANNOTATIONS = 10

@@ -201,7 +201,9 @@ def _too_weak(after: Record, context: Context) -> tuple[Violation, ...]:
     )
     found = after.requires
     if found.approvals < asked.approvals:
-        return (Violation("quorum", f"expected requires.approvals {asked.approvals}, as the line asks by now"),)
+        return (
+            Violation("quorum", f"expected requires.approvals {asked.approvals}, as the line asks by now"),
+        )
     until, most = found.resolve_within, asked.resolve_within
     if most is not None and (until is None or until > most):
         return (Violation("quorum", f"expected requires.resolve_within {format_duration(most)} at most"),)

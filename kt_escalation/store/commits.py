@@ -12,6 +12,7 @@ from .history import READING, moment, tokens
 from .port import told
 from .trees import ABSENT, Change
 
+
 @dataclass(frozen=True, slots=True)
 class Commit:
     """One commit; ``changes`` are against its only parent, for a merge only what no parent has, if asked for."""

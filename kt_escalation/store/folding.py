@@ -12,8 +12,8 @@ from itertools import islice
 from ..core import compaction
 from ..core.compaction import Batch, Folding, Made, Member, Name
 from . import commits, layout
-from .gitstore import GitStore
 from .commits import Commit
+from .gitstore import GitStore
 from .objects import FILE, TreeEntry
 from .port import Invalid, told
 from .snapshot import READING, GitSnapshot, refused

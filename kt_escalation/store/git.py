@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,9 +23,8 @@ from typing import IO, NamedTuple
 from ..core.text import is_hidden
 from ..core.words import MAX_NAME
 from ..errors import GitFailed, NoIdentity, NotAStore
-from . import sshsig
+from . import sshsig, trees
 from .commit_signature import MAX_COMMIT, Kind, signature_of
-from . import trees
 from .objects import Object, Objects, TreeEntry, chunks, pack_of
 from .port import Author, Progress, Wait
 from .process import (
@@ -262,6 +260,34 @@ class Repository:
     def configure(self, key: str, value: str) -> None:
         """Set a key of this clone's configuration."""
         self._must("config", key, value)
+
+    def own_setting(self, key: str) -> str | None:
+        """The value of a key in this repository's own configuration file, None if it is not set there."""
+        done = self._run("config", "--local", "--get", key)
+        return done.text if done.status == 0 else None
+
+    def forget(self, key: str) -> None:
+        """Remove a key from this repository's own configuration file."""
+        self._run("config", "--local", "--unset-all", key, session=True)
+
+    @cached_property
+    def is_bare(self) -> bool:
+        """Whether nothing is checked out from this repository; a `.git` folder of a clone is not bare."""
+        return self._run("rev-parse", "--is-bare-repository").text == "true"
+
+    def hooks_folder(self) -> Path:
+        """Where git looks for the hooks of pushes to this repository (git-config, `core.hooksPath`)."""
+        asked = subprocess.run(
+            ["git", "--git-dir=.", "rev-parse", "--git-path", "hooks"],
+            cwd=self.git_dir,
+            env=environment(),
+            capture_output=True,
+            check=False,
+        )
+        if asked.returncode != 0:
+            words = Done(asked.returncode, b"", asked.stderr.decode(errors="replace")).words
+            raise GitFailed(command="rev-parse", words=words)
+        return (self.git_dir / os.fsdecode(asked.stdout).rstrip("\n")).resolve()
 
     def version(self) -> tuple[int, ...]:
         """The version of git."""

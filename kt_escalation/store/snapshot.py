@@ -16,7 +16,7 @@ from ..core.words import MAX_BYTES
 from ..errors import BadInput, GitFailed, NotAStore
 from . import cache, layout, trees
 from .git import Repository
-from .objects import FILE, TREE, TreeEntry, chunks
+from .objects import FILE, TREE, Object, TreeEntry, chunks
 from .port import Entry, Invalid, Progress, told
 from .trees import KT_YAML
 

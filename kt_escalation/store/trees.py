@@ -189,7 +189,9 @@ class Tree:
 
 def parse(data: bytes, width: int) -> list[TreeEntry]:
     """The entries of a raw tree object. Raises Unsound where git would not have written it."""
-    return [TreeEntry(mode.decode(), name.decode(*_NAMES), oid.hex()) for mode, name, oid in lines(data, width)]
+    return [
+        TreeEntry(mode.decode(), name.decode(*_NAMES), oid.hex()) for mode, name, oid in lines(data, width)
+    ]
 
 
 def lines(data: bytes, width: int) -> list[_Line]:
@@ -231,7 +233,7 @@ def _require_sound(found: Sequence[_Line]) -> None:
     if any(one >= other for one, other in pairwise(keys)):
         raise Unsound("is not sorted as git sorts it")
     for _, name, _ in found:
-        if name[0] == 46 and (name in (b".", b"..") or name[1:2] in b"gG\xe2" and _is_git(name)):
+        if name[0] == 46 and (name in (b".", b"..") or (name[1:2] in b"gG\xe2" and _is_git(name))):
             raise Unsound(f"has an entry called {_shown(name)}")
 
 
@@ -466,8 +468,8 @@ class Trees:
             if _misspelled(name, spellings):
                 raise Unsound(f"has {_shown(name)}, which some file system takes for another name")
         was, now = _by_name(gone), _by_name(came)
-        for name, level in wanted.items():
-            old, new = was.get(name), now.get(name)
+        for part, level in wanted.items():
+            old, new = was.get(part), now.get(part)
             if old == new:
                 continue
             if level == "file":
@@ -476,8 +478,8 @@ class Trees:
                 changes.append(_change(KT_YAML, old, new))
                 continue
             if new and new[0] != TREE:
-                raise Unsound(f"is {_kind(new[0])}, and no folder as git writes one", name)
-            folder = f"{name}/" if level else f"{item.folder}{name}/"
+                raise Unsound(f"is {_kind(new[0])}, and no folder as git writes one", part)
+            folder = f"{part}/" if level else f"{item.folder}{part}/"
             old_oid = old[1] if old and old[0] == TREE else None
             yield _Item(item.pair, folder, level, old_oid, new[1] if new else None)
 
@@ -532,12 +534,12 @@ def _within(
         modes.append((path, OTHER_MODES[mode.decode()]))
     was, now = _by_name(gone), _by_name(came)
     allowed = _LEVELS[item.level]
-    for name in was if was.keys() == now.keys() else sorted({*was, *now}):
-        old, new = was.get(name), now.get(name)
+    for part in was if was.keys() == now.keys() else sorted({*was, *now}):
+        old, new = was.get(part), now.get(part)
         if old == new:
             continue
-        path = f"{item.folder}{name}"
-        if allowed.fullmatch(name):
+        path = f"{item.folder}{part}"
+        if allowed.fullmatch(part):
             before = old[1] if old and old[0] == TREE else None
             after = new[1] if new and new[0] == TREE else None
             if before or after:
