@@ -225,6 +225,34 @@ class Repository:
         """Set a key of this clone's configuration."""
         self._must("config", key, value)
 
+    def own_setting(self, key: str) -> str | None:
+        """The value of a key in this repository's own configuration file, None if it is not set there."""
+        done = self._run("config", "--local", "--get", key)
+        return done.text if done.status == 0 else None
+
+    def forget(self, key: str) -> None:
+        """Remove a key from this repository's own configuration file."""
+        self._run("config", "--local", "--unset-all", key, session=True)
+
+    @cached_property
+    def is_bare(self) -> bool:
+        """Whether nothing is checked out from this repository; a `.git` folder of a clone is not bare."""
+        return self._run("rev-parse", "--is-bare-repository").text == "true"
+
+    def hooks_folder(self) -> Path:
+        """Where git looks for the hooks of pushes to this repository (git-config, `core.hooksPath`)."""
+        asked = subprocess.run(
+            ["git", "--git-dir=.", "rev-parse", "--git-path", "hooks"],
+            cwd=self.git_dir,
+            env=environment(),
+            capture_output=True,
+            check=False,
+        )
+        if asked.returncode != 0:
+            words = Done(asked.returncode, b"", asked.stderr.decode(errors="replace")).words
+            raise GitFailed(command="rev-parse", words=words)
+        return (self.git_dir / os.fsdecode(asked.stdout).rstrip("\n")).resolve()
+
     def version(self) -> tuple[int, ...]:
         """The version of git."""
         found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", self._run("version").text)
