@@ -334,7 +334,9 @@ def test_a_push_that_needs_too_much_memory_is_refused(lab: Lab, clone: Path) -> 
     )
     assert done.returncode == 1, done.stderr
     # Python or a git that it has started, whichever comes there first.
-    words = "cannot be judged within 192 MiB of memory|out of memory|cannot allocate|failed to map|mmap failed"
+    words = (
+        "cannot be judged within 192 MiB of memory|out of memory|cannot allocate|failed to map|mmap failed"
+    )
     assert re.search(f"remote: kt: .*({words})", done.stderr, re.IGNORECASE), done.stderr
     assert note(clone).code == 0
 
