@@ -539,6 +539,7 @@ def _as_json(report: Report) -> dict[str, Any]:
         "violations": [_offence(offence) for offence in report.violations],
         "waived": [_offence(offence) for offence in report.waived],
         "notes": list(report.notes),
+        "nobody_proven": report.nobody_proven,
     }
 
 
