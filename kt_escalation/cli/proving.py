@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..core.text import plural, visible
-from ..errors import AnswerIsNo, BadInput, Usage
+from ..errors import AnswerIsNo, BadInput, KtError, Usage
 from . import reports
 from .app import SPAN, changes, common, escalation, folder, put_json, warn
 from .progress import drawn
@@ -335,7 +335,11 @@ def _received(updates: list[tuple[str, str, str]]) -> Iterator[str]:
     """What there is against a push, with what the server's repository says of who pushes."""
     from .. import hosting, verdict
 
-    pinned, name = hosting.pushing(".", os.environ)
+    try:
+        pinned, name = hosting.pushing(".", os.environ)
+    except KtError as error:
+        yield f"on the server: {error.message}"
+        return
     yield from verdict.receive(
         ".",
         updates,
