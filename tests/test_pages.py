@@ -51,7 +51,11 @@ def test_the_guide_for_operators_runs_as_printed(lab: Lab) -> None:
     as_printed(
         "operator.md",
         carol,
-        replace={"/srv/kt/review": str(carol), "/srv/kt/venv/bin": str(Path(sys.executable).parent)},
+        replace={
+            "/srv/kt/review": str(carol),
+            "/srv/kt/venv/bin": str(Path(sys.executable).parent),
+            "/srv/git/review.git": str(lab.remote),
+        },
     )
     assert lab.commits("assign esc_req_42 to alice") and lab.commits("sweep esc_req_7")
 

@@ -328,7 +328,7 @@ def receive_command(ctx: click.Context, timeout: float | None, memory: int | Non
             click.echo(f"{lead}kt: {visible(line)}", err=True)
             told += 1
     if told:
-        ctx.exit(server_hook.REFUSED)
+        ctx.exit(AnswerIsNo.exit_code)
 
 
 def _received(updates: list[tuple[str, str, str]]) -> Iterator[str]:
@@ -380,10 +380,8 @@ def _in_use() -> int:
 
 def _refuse(why: str, lead: str) -> None:
     """End this process at once, whatever its other threads do."""
-    from ..store import server_hook
-
     os.write(sys.stderr.fileno(), f"{lead}kt: {why}\n".encode())
-    os._exit(server_hook.REFUSED)
+    os._exit(AnswerIsNo.exit_code)
 
 
 @contextmanager
