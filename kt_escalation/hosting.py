@@ -28,7 +28,7 @@ PUSHER_VARIABLES = {
     "REMOTE_USER": "git http-backend, and forced commands of sshd",
 }
 #: What the hook may use of memory, in bytes, with every git that it starts.
-HOOK_MEMORY = 1 << 30
+HOOK_MEMORY = 512 << 20
 
 # A second opinion on every object, beside our own strict reading of trees.
 _CHECKS = {"receive.fsckObjects": "true", "receive.fsck.badFilemode": "error"}

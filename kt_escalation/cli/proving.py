@@ -162,7 +162,7 @@ _SERVER = click.option(
 @click.option(
     "--timeout", type=SPAN, metavar="TIME", help="Refuse what cannot be judged within this long (4s)."
 )
-@click.option("--memory", type=SIZE, metavar="SIZE", help="Refuse what needs more memory to judge (1g).")
+@click.option("--memory", type=SIZE, metavar="SIZE", help="Refuse what needs more memory to judge (512m).")
 @click.option("--force", is_flag=True, help="Install in a working clone too.")
 @changes
 @common
@@ -297,13 +297,15 @@ def uninstall_command(server: str, repo: str | None, as_json: bool) -> None:
 _RECEIVE = ("escalation", "hook", "pre-receive")
 # What a shell can export (POSIX, 8.1, environment variable definition).
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+# A git that was not given more memory (git, usage.c and wrapper.c; strerror(3), ENOMEM), as `receive` tells its end.
+_OF_MEMORY = re.compile(r"on the server: git .*(out of memory|cannot allocate memory)", re.IGNORECASE)
 #: So many lines of what is wrong are sent to whoever pushes; `check` tells them all.
 MOST_LINES = 20
 
 
 @hook.command("pre-receive", hidden=True)
 @click.option("--timeout", type=SPAN, help="As `hook install` was given it (4s).")
-@click.option("--memory", type=SIZE, metavar="SIZE", help="As `hook install` was given it (1g).")
+@click.option("--memory", type=SIZE, metavar="SIZE", help="As `hook install` was given it (512m).")
 @click.pass_context
 def receive_command(ctx: click.Context, timeout: float | None, memory: int | None) -> None:
     """What the installed hook runs: old id, new id and ref of each update on stdin."""
@@ -322,6 +324,8 @@ def receive_command(ctx: click.Context, timeout: float | None, memory: int | Non
         _limited(HOOK_SECONDS if timeout is None else timeout, lead),
     ):
         for line in _received(updates):
+            if _OF_MEMORY.match(line):
+                raise MemoryError
             if told == MOST_LINES:
                 click.echo(f"{lead}kt: and more; `kt escalation check` tells all of it", err=True)
                 break
