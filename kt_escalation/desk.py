@@ -11,6 +11,7 @@ import random
 import shlex
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -311,6 +312,18 @@ class Store(Shelf):
             if any(not finding.ok and finding.detail == error.what for finding in found):
                 return found
             return [*found, Finding("store", False, error.what, error.remedy)]
+        policies = assemble(*snapshot.policies())
+        return [*found, *self._proofs(policies), *self._contents(snapshot, policies)]
+
+    def _contents(self, snapshot: Snapshot, policies: Policies) -> Iterator[Finding]:
+        """What is wrong with the files of the store, for an admin to fix; without a roster everybody is one."""
+        from .store.doctor import ADMIN, YOU, Finding
+
+        fixed_by = ADMIN
+        # Who nobody is finds it out by another finding.
+        with suppress(KtError):
+            author = self._port.author()
+            fixed_by = YOU if rights.is_admin(rights.act(author.email, self._clock(), policies)) else ADMIN
         bad = [
             item
             for part in (snapshot.open(), snapshot.resolved())
@@ -318,25 +331,54 @@ class Store(Shelf):
             if isinstance(item, Invalid)
         ]
         for item in bad:
-            remedy = f"take it out of the queue with `git rm {item.path}`"
+            path = shlex.quote(item.path)
+            remedy = f"take it out of the queue with `git rm -- {path}`, commit and push"
             if item.escalation_id is not None:
                 remedy = (
-                    f"an admin brings it back with `kt escalation restore --id {item.escalation_id} --reason TEXT`; "
-                    f"what it was is in `git log -p -- {item.path}`"
+                    f"bring it back with `kt escalation restore --id {item.escalation_id} --reason TEXT`; "
+                    f"what it was is in `git log -p -- {path}`"
                 )
-            found.append(Finding("files", False, f"{item.path}: {item.error}", remedy))
+            yield Finding("files", False, f"{item.path}: {item.error}", remedy, fixed_by)
         if not bad:
-            found.append(Finding("files", True, "every file below queue/ can be read", ""))
-        policies = assemble(*snapshot.policies())
+            yield Finding("files", True, "every file below queue/ can be read", "")
         for entry in snapshot.open():
             lost = sweep.nobody_left(entry.record, policies) if isinstance(entry, Entry) else None
             if lost and isinstance(entry, Entry):
                 name = entry.record.escalation_id
-                remedy = f"hand it on with `kt escalation assign --id {name}`, or mend the roster"
-                found.append(Finding("people", False, f"{name}: {lost}", remedy))
+                remedy = (
+                    f"hand it on with `kt escalation assign --id {name} --team TEAM --reason TEXT`, "
+                    "or change the roster"
+                )
+                yield Finding("people", False, f"{name}: {lost}", remedy, fixed_by)
         for fault in policies.faults:
-            found.append(Finding("policies", False, str(fault), "mend it in a commit on the store branch"))
-        return found
+            remedy = "fix it in a commit on the store branch; `kt policy lint` names every fault"
+            yield Finding("policies", False, str(fault), remedy, fixed_by)
+
+    def _proofs(self, policies: Policies) -> Iterator[Finding]:
+        """Whether pushes are judged, as far as that can be seen from here, and whether anything proves names."""
+        from . import hosting
+        from .store.doctor import SERVER, Finding
+
+        server = self._git.local_remote()
+        guard = hosting.seen_from_a_clone(server) if server else None
+        if guard and server:
+            where = shlex.quote(str(server))
+            if guard.ok:
+                yield Finding("hook", True, f"the hook of {server} runs and guards {guard.branch}", "")
+            elif guard.installed:
+                remedy = f"see `kt escalation hook status --server {where}`"
+                yield Finding("hook", False, guard.problems[0], remedy, SERVER)
+            else:
+                remedy = f"install kt's with `kt escalation hook install --server {where}`"
+                yield Finding("hook", True, f"no hook judges what is pushed to {server}", remedy, SERVER)
+        if policies.settings.signatures == "required":
+            yield Finding("names", True, "each step is signed by its author", "")
+        elif guard and guard.ok and guard.pusher_from is not None:
+            yield Finding("names", True, f"the server says who pushes, in {guard.pusher_from}", "")
+        else:
+            detail = "nothing in the store proves names: who can push can act in anybody's name"
+            remedy = "require signatures (docs/signatures.md), or let the server prove who pushes (docs/servers.md)"
+            yield Finding("names", True, detail, remedy, SERVER)
 
     # --- raising ----------------------------------------------------------------------------------
 
@@ -769,7 +811,7 @@ class Store(Shelf):
         if paths:
             raise NothingToRestore(
                 says="{escalation_id} has no legal state to go back to",
-                hint=f"take the file out of the queue with `git rm {shlex.quote(paths[0])}`, as an admin",
+                hint=f"take the file out of the queue with `git rm -- {shlex.quote(paths[0])}`",
                 escalation_id=escalation_id,
             )
         raise NotFound(escalation_id=escalation_id)

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 from .core.policies import assemble
 from .core.roster import Roster, is_forge, logged_in, person
 from .core.text import plural
-from .errors import BadInput
+from .errors import BadInput, KtError
 from .store import layout, server_hook
 from .store.git import Repository
 from .store.gitstore import GitStore
@@ -28,7 +28,7 @@ PUSHER_VARIABLES = {
     "REMOTE_USER": "git http-backend, and forced commands of sshd",
 }
 #: What the hook may use of memory, in bytes, with every git that it starts.
-HOOK_MEMORY = 1 << 30
+HOOK_MEMORY = 512 << 20
 
 # A second opinion on every object, beside our own strict reading of trees.
 _CHECKS = {"receive.fsckObjects": "true", "receive.fsck.badFilemode": "error"}
@@ -146,6 +146,8 @@ class Status:
     nobody_proven: bool
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
+    #: Whether a hook of ours is there at all, wherever git looks.
+    installed: bool = False
 
     @property
     def ok(self) -> bool:
@@ -245,7 +247,19 @@ def status(server: str | os.PathLike[str], *, branch: str | None = None) -> Stat
             bool(unproven),
             tuple(problems),
             (*warned, *unproven),
+            installed=any(
+                server_hook.calls_us(server_hook.path_in(folder))
+                for folder in (hooks, repository.common_dir / "hooks")
+            ),
         )
+
+
+def seen_from_a_clone(server: Path) -> Status | None:
+    """What guards a remote that lies in a folder here, None where git does not let us look."""
+    try:
+        return status(server)
+    except KtError:
+        return None
 
 
 def uninstall(server: str | os.PathLike[str]) -> Removed:
@@ -355,7 +369,7 @@ def elsewhere(store: GitStore, commit: str) -> Iterator[str]:
         name = found[0] if len(found) == 1 else "FOLDER"
         yield (
             f"there is no store in {there}, where it is looked for, but in {', '.join(map(_called, found[:3]))}; "
-            f"on the server run `{store.guard_by(_ROOT, name or repr(name))}`"
+            f"on the server run `{store.guard_by(_ROOT, name)}`"
         )
 
 

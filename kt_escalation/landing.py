@@ -322,7 +322,9 @@ class Lander:
         who = ", ".join(sorted({rights.known_as(email, act.policies.roster) for email in there.emails}))
         facts = {"branch": name, "remote": self.port.remote, "commit": there.commit, "by": who}
         if mine:
-            hint = BranchTaken.hint + ", or delete that branch with `git push {remote} --delete {branch}`"
+            hint = (
+                BranchTaken.hint + ", or delete that branch with `git push {remote:sh} --delete {branch:sh}`"
+            )
             return BranchTaken(what=f"{commit} by you", hint=hint, **facts)
         if alike and isinstance(plan.message, Message):
             # A branch with a name of its own may propose whatever, one with ours proposes what it is called for.

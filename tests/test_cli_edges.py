@@ -598,9 +598,9 @@ def test_one_of_a_thing_is_told_as_one(lab: Lab) -> None:
     clone = lab.clone("alice")
     git("config", "--unset", "user.email", cwd=clone)
     count = len(kt("doctor", "--json", cwd=clone).json["findings"])
-    assert kt("doctor", cwd=clone).err == f"kt: 1 of {count} findings wants mending\n"
+    assert kt("doctor", cwd=clone).err == f"kt: 1 of {count} checks failed\n"
     git("config", "kt.remote", "gone", cwd=clone)
-    assert kt("doctor", cwd=clone).err == f"kt: 2 of {count - 2} findings want mending\n"
+    assert kt("doctor", cwd=clone).err == f"kt: 2 of {count - 4} checks failed\n"
     assert (
         "kt: 1 escalation (1 open, 0 resolved), 0 unreadable files, "
         in kt("export", "-o", "x", cwd=lab.seed).err

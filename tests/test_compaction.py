@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -1134,7 +1135,12 @@ def test_the_commands_of_the_page_run_as_printed(shared: Past) -> None:
     as_printed(
         "compaction.md",
         shared.path,
-        replace={"esc_req_42": "esc_anna", "2026/03": "2024/01", "/srv/kt/review": str(shared.path)},
+        replace={
+            "esc_req_42": "esc_anna",
+            "2026/03": "2024/01",
+            "/srv/kt/review": str(shared.path),
+            "/srv/kt/venv/bin": str(Path(sys.executable).parent),
+        },
         env=identity("boss"),
     )
     assert shared.rules() == [] and (shared.path / f"{ARCHIVE}.yaml").exists()

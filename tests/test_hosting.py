@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import shlex
 import stat
 import subprocess
@@ -333,11 +332,8 @@ def test_a_push_that_needs_too_much_memory_is_refused(lab: Lab, clone: Path) -> 
         check=False,
     )
     assert done.returncode == 1, done.stderr
-    # Python or a git that it has started, whichever comes there first.
-    words = (
-        "cannot be judged within 192 MiB of memory|out of memory|cannot allocate|failed to map|mmap failed"
-    )
-    assert re.search(f"remote: kt: .*({words})", done.stderr, re.IGNORECASE), done.stderr
+    # Whether it was Python or a git that it has started which got no more.
+    assert "remote: kt: this push cannot be judged within 192 MiB of memory" in done.stderr
     assert note(clone).code == 0
 
 

@@ -189,6 +189,8 @@ ASKED = (
     "escalation compact --dry-run",
     "escalation doctor",
     "escalation hook install --server ../remote.git",
+    "escalation hook status --server ../remote.git",
+    "escalation hook uninstall --server ../remote.git",
     "escalation init",
     "policy lint",
     "policy route --model gpt-4o",

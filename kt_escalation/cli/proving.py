@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..core.text import plural, visible
-from ..errors import AnswerIsNo, BadInput, Usage
+from ..errors import AnswerIsNo, BadInput, KtError, Usage
 from . import reports
 from .app import SPAN, changes, common, escalation, folder, put_json, warn
 from .progress import drawn
@@ -223,7 +223,7 @@ _SERVER = click.option(
 @click.option(
     "--timeout", type=SPAN, metavar="TIME", help="Refuse what cannot be judged within this long (4s)."
 )
-@click.option("--memory", type=SIZE, metavar="SIZE", help="Refuse what needs more memory to judge (1g).")
+@click.option("--memory", type=SIZE, metavar="SIZE", help="Refuse what needs more memory to judge (512m).")
 @click.option("--force", is_flag=True, help="Install in a working clone too.")
 @changes
 @common
@@ -358,13 +358,15 @@ def uninstall_command(server: str, repo: str | None, as_json: bool) -> None:
 _RECEIVE = ("escalation", "hook", "pre-receive")
 # What a shell can export (POSIX, 8.1, environment variable definition).
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+# A git that was not given more memory (git, usage.c and wrapper.c; strerror(3), ENOMEM), as `receive` tells its end.
+_OF_MEMORY = re.compile(r"on the server: git .*(out of memory|cannot allocate memory)", re.IGNORECASE)
 #: So many lines of what is wrong are sent to whoever pushes; `check` tells them all.
 MOST_LINES = 20
 
 
 @hook.command("pre-receive", hidden=True)
 @click.option("--timeout", type=SPAN, help="As `hook install` was given it (4s).")
-@click.option("--memory", type=SIZE, metavar="SIZE", help="As `hook install` was given it (1g).")
+@click.option("--memory", type=SIZE, metavar="SIZE", help="As `hook install` was given it (512m).")
 @click.pass_context
 def receive_command(ctx: click.Context, timeout: float | None, memory: int | None) -> None:
     """What the installed hook runs: old id, new id and ref of each update on stdin."""
@@ -383,20 +385,26 @@ def receive_command(ctx: click.Context, timeout: float | None, memory: int | Non
         _limited(HOOK_SECONDS if timeout is None else timeout, lead),
     ):
         for line in _received(updates):
+            if _OF_MEMORY.match(line):
+                raise MemoryError
             if told == MOST_LINES:
                 click.echo(f"{lead}kt: and more; `kt escalation check` tells all of it", err=True)
                 break
             click.echo(f"{lead}kt: {visible(line)}", err=True)
             told += 1
     if told:
-        ctx.exit(server_hook.REFUSED)
+        ctx.exit(AnswerIsNo.exit_code)
 
 
 def _received(updates: list[tuple[str, str, str]]) -> Iterator[str]:
     """What there is against a push, with what the server's repository says of who pushes."""
     from .. import audit, hosting
 
-    pinned, name = hosting.pushing(".", os.environ)
+    try:
+        pinned, name = hosting.pushing(".", os.environ)
+    except KtError as error:
+        yield f"on the server: {error.message}"
+        return
     yield from audit.receive(
         ".",
         updates,
@@ -437,10 +445,8 @@ def _in_use() -> int:
 
 def _refuse(why: str, lead: str) -> None:
     """End this process at once, whatever its other threads do."""
-    from ..store import server_hook
-
     os.write(sys.stderr.fileno(), f"{lead}kt: {why}\n".encode())
-    os._exit(server_hook.REFUSED)
+    os._exit(AnswerIsNo.exit_code)
 
 
 @contextmanager

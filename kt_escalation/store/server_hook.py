@@ -14,9 +14,6 @@ from ..errors import BadInput
 from .process import environment
 
 NAME = "pre-receive"
-#: How the command that the hook runs ends where it has judged a push and refuses it. Every other status but 0
-#: means that nothing was judged: Python ends with 1 where it cannot import kt, a shell with 127 without Python.
-REFUSED = 10
 #: Set for a trial run: with no update on stdin the command answers with this value on stderr.
 PROBE = "KT_HOOK_PROBE"
 PROBE_SECONDS = 30.0
@@ -29,7 +26,11 @@ broken() {{
     printf 'kt: the hook on the server is broken: it ended with status %s; %s\\n' "$1" {remedy} >&2
     exit 1
 }}
-trap 'status=$?; case $status in 0) ;; {refused}) exit 1 ;; *) broken $status ;; esac' EXIT
+can_judge() {{
+    {check} 2>/dev/null
+}}
+# 0: it may come in. 1: it is refused, unless it is Python that ends so, since kt cannot be imported. All else: nothing was judged.
+trap 'status=$?; case $status in 0) ;; 1) can_judge || broken 1; exit 1 ;; *) broken $status ;; esac' EXIT
 {command}
 """
 
@@ -70,8 +71,9 @@ def write(path: Path, command: Sequence[str], repository: Path) -> None:
         raise BadInput(problem=f"{path} is another hook; call this from it: {shlex.join(command)}")
     again = f"kt escalation hook install --server {shlex.quote(str(repository))}"
     remedy = f"nothing is taken in until an administrator of the server runs `{again}` there"
+    check = [command[0], "-I", "-c", "import kt_escalation.cli.edge"]
     text = _SCRIPT.format(
-        mark=_MARK, remedy=shlex.quote(remedy), refused=REFUSED, command=shlex.join(command)
+        mark=_MARK, remedy=shlex.quote(remedy), check=shlex.join(check), command=shlex.join(command)
     )
     part = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
@@ -96,7 +97,7 @@ class GitReader:
         found = sorted(name.removesuffix(inside) for name in folders if name.endswith(inside))
         if self.root or not found:
             return NotAStore(where=str(self._where), problem=problem)
-        hint = f"if the store is in {found[0]}, run `git config kt.root {found[0]}`; else make one with `kt escalation init`"
+        hint = f"if the store is in {found[0]}, run `git config kt.root {shlex.quote(found[0])}`; else make one with `kt escalation init`"
         return NotAStore(where=str(self._where), problem=problem, hint=hint)
 
     @property

@@ -12,7 +12,7 @@ from collections import Counter
 
 import pytest
 from forge import identity
-from hosts import Host, OverHttp, OverSsh, Server, Site, clone, until
+from hosts import Host, OverGitolite, OverHttp, OverSsh, Server, Site, clone, until
 from lab import Ran, end, git, kt, on_a_terminal, start
 from pages import as_printed
 
@@ -158,6 +158,36 @@ def test_a_branch_that_would_stop_every_push_is_refused(site: Site, host: Host) 
     bob.git(*cure)
     assert bob.kt("claim", "--id", "esc_job").code == 0
     assert len(site.commits("claim esc_job")) == 1
+
+
+# --- gitolite -------------------------------------------------------------------------------------
+
+
+def test_with_gitolite_nobody_acts_in_anothers_name(site: Site) -> None:
+    """By the logins of gitolite's, which are not the ids of the roster."""
+    host = site.start("gitolite")
+    assert isinstance(host, OverGitolite)
+    alice, bob = Person(site, host, "alice"), Person(site, host, "bob")
+    claimed = alice.kt("claim", "--id", "esc_job", "--json")
+    assert claimed.code == 0 and claimed.json["commit"] == site.tip(), claimed.err
+    before = site.tip()
+    bob.git("pull", "--quiet")
+    for forged, env in (("alice", {}), ("alice", {"GL_USER": "alice-k"})):
+        bob.git("config", "user.email", f"{forged}@example.com")
+        bob.env = env
+        ran = bob.kt("note", "--id", "esc_job", "--text", "in her name", "--json")
+        assert ran.code == 4 and ran.error["code"] == "push_refused"
+        assert (
+            "by alice@example.com: pusher: expected a commit by bob, who is pushing" in ran.error["message"]
+        )
+        assert site.tip() == before
+    bob.git("config", "user.email", "bob@example.com")
+    assert bob.kt("note", "--id", "esc_job", "--text", "in mine").code == 0
+    # gitolite's own rules stay, and its hooks beside ours.
+    host.gitolite("setup", "--hooks-only")
+    assert site.tip() != before and bob.push("origin", "HEAD:refs/heads/other").code == 0
+    found = kt("hook", "status", "--server", str(site.repository), "--json", cwd=site.folder)
+    assert found.code == 0 and (found.json["pusher_from"], found.json["nobody_proven"]) == ("GL_USER", False)
 
 
 # --- protected branches and pull requests ---------------------------------------------------------
