@@ -231,6 +231,25 @@ class Graph(Forge):
         return {**gone, layout.path_of(record): codec.dumps(record)}
 
 
+def merged(graph: Graph, ours: str, theirs: str, random: Random | None = None, oddity: float = 0.0) -> dict[str, File]:
+    """The files of a merge as git makes it, of one record (or other file) at a time.
+
+    Where both sides have changed it, chance takes one of them; with ``oddity``, anywhere any state at all.
+    """
+    random = random or Random(0)
+    common = graph.ancestors(ours) & graph.ancestors(theirs)
+    best = [at for at in graph.files if at in common and not any(at in graph.ancestors(o) for o in common - {at})]
+    sides = [graph.files[best[-1]] if best else {}, graph.files[ours], graph.files[theirs]]
+    found: dict[str, File] = {}
+    for item in sorted({_item(path) for side in sides for path in side}):
+        was, here, there = ({p: f for p, f in side.items() if _item(p) == item} for side in sides)
+        chosen = there if here == was else here if there == was else random.choice((here, there))
+        if random.random() < oddity:
+            chosen = random.choice((was, here, there))
+        found |= chosen
+    return found
+
+
 def make(seed: int) -> Graph:
     """The graph that a number stands for."""
     return _Maker(seed).run()
@@ -360,9 +379,10 @@ class _Maker:
             return ("raise", None, self.born(one, token), None, None)
         if resolved and random.random() < 0.1:
             target = random.choice(resolved)
-            again = next((r for r in opened if r.reopens == target.escalation_id), None)
+            if any(record.reopens == target.escalation_id for record in opened):
+                return None
             name = f"esc_{ids.ulid(one.now, random.randbytes(10))}"
-            return ("reopen", None, transitions.reopen(target, one, "It was wrong", name, again), None, None)
+            return ("reopen", None, transitions.reopen(target, one, "It was wrong", name), None, None)
         if not opened:
             return None
         record = random.choice(opened)
@@ -448,7 +468,9 @@ class _Maker:
             branch.tip, branch.files = other, dict(graph.files[other])
             return
         kind = random.choices(("git", "ours", "theirs", "any"), (12, 1, 1, 1) if honest else (4, 2, 2, 2))[0]
-        files = self.merged(branch.tip, other, kind)
+        files = dict(graph.files[branch.tip if kind == "ours" else other])
+        if kind in ("git", "any"):
+            files = merged(graph, branch.tip, other, random, 0.3 if kind == "any" else 0.0)
         parents = [branch.tip, other]
         if not honest and random.random() < 0.3:
             parents.reverse()
@@ -464,24 +486,6 @@ class _Maker:
         if random.random() < 0.1:
             message = self.claimed_message(branch)
         graph.put(branch, changes, by, message, parents=list(dict.fromkeys(parents)), at=at, what=f"merges ({kind})")
-
-    def merged(self, ours: str, theirs: str, kind: str) -> dict[str, File]:
-        """The files of a merge, one record (or other file) at a time."""
-        graph = self.graph
-        if kind in ("ours", "theirs"):
-            return dict(graph.files[ours if kind == "ours" else theirs])
-        common = graph.ancestors(ours) & graph.ancestors(theirs)
-        best = [at for at in graph.files if at in common and not any(at in graph.ancestors(o) for o in common - {at})]
-        base = graph.files[best[-1]] if best else {}
-        sides = [base, graph.files[ours], graph.files[theirs]]
-        found: dict[str, File] = {}
-        for item in sorted({_item(path) for side in sides for path in side}):
-            was, here, there = ({p: f for p, f in side.items() if _item(p) == item} for side in sides)
-            chosen = there if here == was else here if there == was else self.random.choice((here, there))
-            if kind == "any" and self.random.random() < 0.3:
-                chosen = self.random.choice((was, here, there))
-            found |= chosen
-        return found
 
     def cherry_pick(self, branch: Branch) -> None:
         """Take what a commit did to another branch, as its author did it."""
