@@ -13,13 +13,14 @@ import subprocess
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha1
 from pathlib import Path
 from random import Random
 
 import oracle
+from hypothesis import strategies as st
 
 from kt_escalation import KtError
 from kt_escalation.core import ids, sweep, transitions
@@ -127,7 +128,8 @@ def write(forges: Iterable[Forge], repository: Path, refs: Mapping[str, str]) ->
 
 def roster(*people: str, admins: Sequence[str] = ("carol", "boss", "mallory")) -> str:
     """A roster of some people; who is not among the admins has not that role."""
-    lines = ["teams:", "  - {team_id: legal, members: [%s]}" % ", ".join(p for p in people if p != "boss"), "users:"]
+    members = ", ".join(who for who in people if who != "boss")
+    lines = ["teams:", f"  - {{team_id: legal, members: [{members}]}}", "users:"]
     for who in people:
         roles = ROLES[who] if who in admins else ROLES[who].replace(", admin", "").replace("[admin]", "[auditor]")
         lines.append(f"  - {{user_id: {who}, emails: [{email(who)}], roles: {roles}}}")
@@ -252,14 +254,19 @@ def merged(graph: Graph, ours: str, theirs: str, random: Random | None = None, o
 
 def make(seed: int) -> Graph:
     """The graph that a number stands for."""
-    return _Maker(seed).run()
+    return _Maker(Random(seed), seed).run()
+
+
+def graphs() -> st.SearchStrategy[Graph]:
+    """Any graph, made by choices that hypothesis makes and makes simpler where something is found."""
+    return st.randoms(use_true_random=False).map(lambda random: _Maker(random).run())
 
 
 class _Maker:
     """Makes one graph."""
 
-    def __init__(self, seed: int) -> None:
-        self.random = Random(seed)
+    def __init__(self, random: Random, seed: int = -1) -> None:
+        self.random = random
         self.graph = Graph(seed)
         self.raised = 0
 
@@ -294,7 +301,7 @@ class _Maker:
         branch = Branch("", {})
         graph.put(branch, {"README.md": "Hello\n", "src/main.py": "1\n"}, email("boss"), "A repository\n", parents=())
         self.root = branch.tip
-        files = {".gitkeep": ""} if random.random() < 0.1 else {}
+        files: dict[str, str | bytes] = {".gitkeep": ""} if random.random() < 0.1 else {}
         if random.random() < 0.85:
             files[ROSTER] = roster(*PEOPLE)
         if random.random() < 0.7 or ROSTER not in files:
@@ -313,6 +320,17 @@ class _Maker:
                 graph.put(branch, {"src/main.py": "2\n"}, email("bob"), "code\n")
             changes = {p: f for p, f in side.files.items() if not p.startswith("src/")}
             graph.put(branch, changes, email("alice"), "Merge the set-up\n", parents=(branch.tip, side.tip))
+        elif random.random() < 0.15:
+            # One that was elsewhere before, as it stands.
+            scratch = Branch(branch.tip, {**branch.files, **{p: (PLAIN, graph.blob(t)) for p, t in files.items()}})
+            for _ in range(random.randint(1, 4)):
+                self.pass_time()
+                if (step := self.step(scratch)) is not None:
+                    files |= {path: data for path, data in step[0].items() if data is not None}
+                    for path in [path for path, data in step[0].items() if data is None]:
+                        files.pop(path, None)
+                    scratch.files = {**branch.files, **{p: (PLAIN, graph.blob(t)) for p, t in files.items()}}
+            graph.put(branch, files, email("boss"), "A store in it\n", what="imports")
         else:
             graph.put(branch, files, email("boss"), "A store in it\n")
         return branch
@@ -425,15 +443,17 @@ class _Maker:
         raisable = from_record(draft)
         return transitions.raise_(raisable, transitions.escalation_id(raisable, one.now, b"0" * 10), one, token)
 
-    def policy(self, branch: Branch, by: str | None = None) -> None:
-        """Policies change, by an admin where nobody is named."""
+    def policy(self, branch: Branch) -> None:
+        """Policies change, by an admin, or on a side branch by anybody, for an admin to merge."""
         random = self.random
         path = random.choice((PACK, ROSTER, SETTINGS, SETTINGS))
         text = {PACK: random.choice(PACKS), SETTINGS: self.settings(), ROSTER: self.roster()}[path]
         changes: dict[str, bytes | str | None] = {path: text}
         if path == PACK and random.random() < 0.2 and branch.files.keys() & {ROSTER, SETTINGS}:
             changes = {PACK: None}
-        self.graph.put(branch, changes, by or self.admin(), f"policies\n", what=f"changes {path}")
+        proposed = branch is not self.branches[0] and random.random() < 0.3
+        by = email(self.anybody()) if proposed else self.admin()
+        self.graph.put(branch, changes, by, "policies\n", what=f"changes {path}")
 
     def roster(self) -> str:
         return self.random.choice((roster(*PEOPLE), roster("alice", "carol", "boss", "gw"), roster("alice", "bob", "boss", "gw"),
@@ -482,10 +502,15 @@ class _Maker:
         at = graph.now
         if not honest and random.random() < 0.1:
             at += timedelta(days=random.choice((-3, 13, 30, 26_000)))
+        spoil = self.spoiling(branch) if not honest and random.random() < 0.07 else None
+        if not honest and random.random() < 0.15:
+            # Something that none of the parents has.
+            changes |= random.choice(({ROSTER: roster(*PEOPLE, STRANGER)}, {SETTINGS: settings()}, self.tampered(branch) or {}))
         message = random.choice(("Merge a branch\n", "Merge a branch\n", "Merge pull request (#12)\n"))
         if random.random() < 0.1:
             message = self.claimed_message(branch)
-        graph.put(branch, changes, by, message, parents=list(dict.fromkeys(parents)), at=at, what=f"merges ({kind})")
+        graph.put(branch, changes, by, message, parents=list(dict.fromkeys(parents)), at=at, spoil=spoil,
+                  what=f"merges ({kind})" + (f", spoils {spoil.__doc__}" if spoil else ""))  # fmt: skip
 
     def cherry_pick(self, branch: Branch) -> None:
         """Take what a commit did to another branch, as its author did it."""
@@ -566,10 +591,17 @@ class _Maker:
 
     def edit(self, branch: Branch) -> None:
         """Change anything in a record."""
+        if (changes := self.tampered(branch)) is not None:
+            name, who = next(filter(None, map(layout.id_of, changes))), self.anybody()
+            message = self.random.choice(("by hand\n", str(Message("note", [name], who))))
+            self.graph.put(branch, changes, email(who), message, what=f"edits {name}")
+
+    def tampered(self, branch: Branch) -> dict[str, bytes | None] | None:
+        """What changes anything in a record that is there."""
         graph, random = self.graph, self.random
         records = graph.records(branch)
         if not records:
-            return
+            return None
         record, who = records[random.choice(sorted(records))], self.anybody()
         end = Resolution(outcome=random.choice(("approved", "denied")), reason="so", resolved_by=random.choice((*PEOPLE, STRANGER)),
                          resolved_at=graph.now.replace(microsecond=graph.now.microsecond // 1000 * 1000))  # fmt: skip
@@ -587,8 +619,8 @@ class _Maker:
                 # Not in the form that records have, or no record.
                 path = layout.path_of(made)
                 changes[path] = random.choice((b"# so\n" + codec.dumps(made), codec.dumps(made)[:-30], b"", b"- no\n"))
-            message = random.choice(("by hand\n", str(Message("note", [record.escalation_id], who))))
-            graph.put(branch, changes, email(who), message, what=f"edits {record.escalation_id} {sorted(updates)}")
+            return changes
+        return None
 
     def delete(self, branch: Branch) -> None:
         records = self.graph.records(branch)
@@ -652,13 +684,12 @@ class _Maker:
         random = self.random
         names = sorted(self.graph.records(branch)) or ["esc_r1"]
         name, who = random.choice(names), random.choice((*PEOPLE, STRANGER))
-        message = random.choice((
+        return random.choice((
             f"kt: resolve {name} as approved\n", f"kt: claim {name} (#3)\n", str(Message("resolve", [name], who, None, "approved")),
-            f"words\n\nkt-outcome: denied\n", f"words\n\nKT-ACTOR: {who}\n", f"words\n\nKt-Action: claim\nKt-Escalation: {name}\n",
+            "words\n\nkt-outcome: denied\n", f"words\n\nKT-ACTOR: {who}\n", f"words\n\nKt-Action: claim\nKt-Escalation: {name}\n",
             f"words\rKt-Action: note\rKt-Actor: {who}\n", f'Revert "kt: resolve {name} as approved"\n', f"words\n\n  Kt-Actor: {who}\n",
-            f"Kt: resolve {name}\n", f"words\u2028Kt-Escalation: {name}\n", f"words\n\nKt-Root: elsewhere\nKt-Action: claim\n",
+            f"Kt: resolve {name}\n", f"words\u2028Kt-Escalation: {name}\n", "words\n\nKt-Root: elsewhere\nKt-Action: claim\n",
         ))  # fmt: skip
-        return message
 
     def say(self, branch: Branch) -> None:
         """Say what was not done: in a commit of nothing, or beside a step."""
@@ -689,47 +720,50 @@ class _Maker:
     # --- trees that are not as they should be ---
 
     def spoil(self, branch: Branch) -> None:
-        """One commit with a tree that a strict reader refuses, or that only looks so."""
+        """A commit, or some, with a tree that a strict reader refuses, or that only looks so."""
+        spoil = self.spoiling(branch)
+        step = self.step(branch) if self.random.random() < 0.3 else None
+        changes, who, message = step or ({}, self.anybody(), "a tree\n")
+        self.graph.put(branch, changes, email(who), message, spoil=spoil, what=f"spoils {spoil.__doc__}")
+        if self.random.random() < 0.2:
+            self.graph.put(branch, {}, email(self.anybody()), "the same\n", spoil=spoil, what="leaves it so")
+
+    def spoiling(self, branch: Branch) -> Spoil:
+        """What spoils one folder of a tree."""
         random, graph = self.random, self.graph
-        folders = sorted({path.rpartition("/")[0] for path in branch.files if path.startswith(("queue/", "policies/"))})
-        where = random.choice(["", "", *(f"{folder}/" for folder in folders)])
-        kind = random.choice(("folder-mode", "folder-mode", "file-mode", "file-mode", "second", "second", "order", "slash", "empty", "disguise"))
-        if kind in ("folder-mode", "disguise"):
-            where = random.choice(("", "", "queue/")) if kind == "folder-mode" else ""
-        number, mode = random.random(), random.choice(("100664", "100755", "120000", "160000"))
-        name = random.choice(DISGUISES)
-        other = graph.blob(random.choice((roster(STRANGER), "x\n", waivers(()))))
+        kind = random.choice(("folder", "folder", "file", "file", "second", "second", "order", "slash", "empty", "disguise"))
+        below = sorted({path.rpartition("/")[0] for path in branch.files if path.startswith(("queue/", "policies/"))})
+        where = random.choice(["", "", *(f"{folder}/" for folder in below)])
+        if kind == "disguise" or (kind == "folder" and random.random() < 0.8):
+            where = ""
+        number, after, as_folder = random.random(), random.random() < 0.5, random.random() < 0.5
+        mode = random.choice(("040000", "40755") if kind == "folder" else ("100664", "100755", "120000", "160000"))
+        name, other = random.choice(DISGUISES), graph.blob(random.choice((roster(STRANGER), "x\n", waivers(()))))
+        folder = graph.folder({"roster.yaml": (PLAIN, other)})
 
         def change(at: str, entries: list[Entry]) -> list[Entry]:
             if at != where:
                 return entries
             made = list(entries)
-            folders = [n for n, entry in enumerate(made) if entry[0] == FOLDER]
-            plain = [n for n, entry in enumerate(made) if entry[0] == PLAIN]
-            if kind == "folder-mode" and folders:
-                n = folders[int(number * len(folders))]
-                made[n] = (random.choice(("040000", "40755")), *made[n][1:])
-            elif kind == "file-mode" and plain:
-                n = plain[int(number * len(plain))]
-                made[n] = (mode, made[n][1], made[n][2] if mode != "160000" else self.root)
-            elif kind == "second" and made:
-                n = int(number * len(made))
-                twin = (PLAIN, made[n][1], other) if made[n][0] != FOLDER else (FOLDER, made[n][1], graph.folder({"roster.yaml": (PLAIN, other)}))
-                made.insert(random.choice((n, n + 1)), twin)
-            elif kind == "order" and len(made) > 1:
+            fits = [n for n, entry in enumerate(made) if kind == "second" or (entry[0] == FOLDER) == (kind == "folder")]
+            n = fits[int(number * len(fits))] if fits else 0
+            if kind == "order":
                 made.reverse()
             elif kind == "slash":
                 made = _sorted([*made, (PLAIN, b"a/b", other)])
             elif kind == "empty":
                 made.insert(0, (PLAIN, b"", other))
             elif kind == "disguise":
-                twin = (PLAIN, name, other) if random.random() < 0.5 else (FOLDER, name, graph.folder({"roster.yaml": (PLAIN, other)}))
-                made = _sorted([*made, twin])
+                made = _sorted([*made, (FOLDER, name, folder) if as_folder else (PLAIN, name, other)])
+            elif fits and kind == "second":
+                twin = (FOLDER, made[n][1], folder) if made[n][0] == FOLDER else (PLAIN, made[n][1], other)
+                made.insert(n + after, twin)
+            elif fits:
+                made[n] = (mode, made[n][1], self.root if mode == "160000" else made[n][2])
             return made
 
-        step = self.step(branch) if random.random() < 0.3 else None
-        changes, by, message = step or ({}, self.anybody(), "a tree\n")
-        graph.put(branch, changes, email(by), message, spoil=change, what=f"spoils {where or 'the top'}: {kind}")
+        change.__doc__ = f"{where or 'the top'}: {kind} {mode if kind in ('file', 'folder') else ''}"
+        return change
 
 
 def _item(path: str) -> str:

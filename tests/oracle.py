@@ -19,7 +19,7 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from pathlib import Path
 from unicodedata import normalize
 
@@ -982,10 +982,11 @@ class _Replay:
         both = self.is_admin(commit.email, was.force) and self.is_admin(commit.email, theirs)
         for name in sorted(there.records() | base.records()):
             state = there.state(name)
-            if state not in (base.state(name), here.state(name)):
-                if all(self.snaps[oid].state(name) != state for oid in line):
-                    path = min(p for p, _, _ in state)
-                    self.report(commit.oid, "dropped", path, name=name, sure=self.sure)
+            if state in (base.state(name), here.state(name)):
+                continue
+            if all(self.snaps[oid].state(name) != state for oid in line):
+                path = min(p for p, _, _ in state)
+                self.report(commit.oid, "dropped", path, name=name, sure=self.sure)
         for path in sorted(there.policies().keys() | base.policies().keys()):
             entry = there.files.get(path)
             if entry in (base.files.get(path), here.files.get(path)) or both:

@@ -14,7 +14,6 @@ from kt_escalation.core import transitions
 from kt_escalation.core.events import from_record
 from kt_escalation.core.model import Record
 from kt_escalation.core.rights import act
-from kt_escalation.store import codec
 
 Files = Mapping[str, bytes | None]
 
