@@ -330,7 +330,10 @@ class _Maker:
                     for path in [path for path, data in step[0].items() if data is None]:
                         files.pop(path, None)
                     scratch.files = {**branch.files, **{p: (PLAIN, graph.blob(t)) for p, t in files.items()}}
-            graph.put(branch, files, email("boss"), "A store in it\n", what="imports")
+            if random.random() < 0.1:
+                files["queue/esc_r1.yaml"] = random.choice(("- no\n", "# so\n"))
+            spoil = self.spoiling(scratch) if random.random() < 0.1 else None
+            graph.put(branch, files, email("boss"), "A store in it\n", spoil=spoil, what="imports")
         else:
             graph.put(branch, files, email("boss"), "A store in it\n")
         return branch
@@ -360,8 +363,8 @@ class _Maker:
     def honest(self, branch: Branch) -> None:
         self.random.choices(
             (self.legal, self.policy, self.elsewhere, self.fork, self.join, self.update, self.cherry_pick, self.squash,
-             self.restore, self.waive),
-            (24, 3, 2, 4, 4, 2, 2, 2, 2, 2),
+             self.restore, self.waive, self.request),
+            (24, 3, 2, 3, 4, 2, 2, 2, 2, 2, 8),
         )[0](branch)  # fmt: skip
 
     def legal(self, branch: Branch) -> None:
@@ -468,6 +471,41 @@ class _Maker:
             at = self.branches[0].tip if self.random.random() < 0.7 else self.somewhere()
             self.branches.append(Branch(at, dict(self.graph.files[at])))
 
+    def request(self, branch: Branch, *, hostile: bool = False) -> None:
+        """A pull request from its first commit to its merge, while the branch moves on or does not."""
+        graph, random = self.graph, self.random
+        side = Branch(branch.tip, dict(branch.files))
+        if random.random() < 0.15 and len(graph.parents[branch.tip]) == 1:
+            side = Branch(graph.parents[branch.tip][0], dict(graph.files[graph.parents[branch.tip][0]]))
+        moves = random.choice((0, 0, 1, 2))
+        steps = random.randint(1, 3)
+        for number in range(steps):
+            self.pass_time()
+            if hostile and random.random() < 0.5:
+                random.choice((self.forge_author, self.edit, self.delete, self.birth, self.seize, self.damage_policies, self.say,
+                               self.mistime, self.spoil, lambda b: self.restore(b, wrong=True)))(side)  # fmt: skip
+            else:
+                random.choice((self.legal, self.legal, self.legal, self.propose, self.restore, self.waive))(side)
+            if moves and random.random() < 0.6:
+                moves -= 1
+                random.choice((self.legal, self.legal, self.policy, self.elsewhere))(branch)
+            if number == 0 and random.random() < 0.3:
+                self.merge(side, branch.tip, honest=not hostile or random.random() < 0.5)
+        if random.random() < 0.15:
+            graph.now += random.choice((timedelta(hours=2), timedelta(days=13), timedelta(days=15)))
+        if side.tip in graph.ancestors(branch.tip):
+            return
+        files = merged(graph, branch.tip, side.tip, random)
+        changes: dict[str, bytes | str | File | None] = dict.fromkeys(branch.files.keys() - files.keys())
+        by = self.admin() if random.random() < 0.5 else email(self.anybody())
+        graph.put(branch, changes | files, by, "Merge pull request\n", parents=(branch.tip, side.tip), what="lands a request")
+
+    def propose(self, branch: Branch) -> None:
+        """A change of policies that is for an admin to merge."""
+        path = self.random.choice((PACK, SETTINGS, ROSTER))
+        text = {PACK: self.random.choice(PACKS), SETTINGS: self.settings(), ROSTER: self.roster()}[path]
+        self.graph.put(branch, {path: text}, email(self.anybody()), "policies\n", what=f"proposes {path}")
+
     def join(self, branch: Branch) -> None:
         """Merge a side branch into the main one."""
         others = [other for other in self.branches if other is not self.branches[0]]
@@ -548,9 +586,11 @@ class _Maker:
             return
         name = self.random.choice(names)
         state = verdict.last.legal.get(name, oracle.ABSENT)
-        if wrong:
+        if wrong and self.random.random() < 0.7:
             states = sorted({tuple(sorted((p, *f) for p, f in files.items() if _item(p) == name)) for files in graph.files.values()})
             state = frozenset(self.random.choice(states))
+        if state == frozenset((path, *branch.files[path]) for path in graph.paths(branch, name)):
+            return
         changes: dict[str, bytes | str | File | None] = dict.fromkeys(graph.paths(branch, name))
         changes |= {path: (mode, oid) for path, mode, oid in state}
         by = self.maybe_admin() if wrong else self.admin()
@@ -580,8 +620,8 @@ class _Maker:
         self.random.choices(
             (self.forge_author, self.edit, self.delete, self.birth, self.twice, self.seize, self.damage_policies, self.merge_any,
              self.say, self.mistime, self.spoil, lambda b: self.restore(b, wrong=True), lambda b: self.waive(b, wrong=True),
-             self.litter, self.orphan, self.repoint),
-            (4, 5, 2, 2, 2, 5, 3, 10, 4, 3, 5, 2, 4, 1, 2, 1),
+             self.litter, self.orphan, self.repoint, lambda b: self.request(b, hostile=True)),
+            (4, 5, 2, 2, 2, 5, 3, 8, 4, 3, 5, 3, 4, 1, 2, 1, 14),
         )[0](branch)  # fmt: skip
 
     def forge_author(self, branch: Branch) -> None:
@@ -697,14 +737,14 @@ class _Maker:
         message, changes, by = self.claimed_message(branch), {}, email(self.anybody())
         if random.random() < 0.4 and (step := self.step(branch)) is not None:
             changes, by = step[0], email(step[1])
-            message = random.choice((message, step[2].rstrip("\n") + "\nkt-outcome: denied\n", step[2].replace("Kt-Actor: ", "Kt-Actor: x")))
+            message = random.choice((message, step[2].rstrip("\n") + f"\nKt-Count: {random.choice((1, 2))}\n", step[2].rstrip("\n") + "\nkt-outcome: denied\n", step[2].replace("Kt-Actor: ", "Kt-Actor: x")))
         self.graph.put(branch, changes, by, message, what=f"says {message!r}")
 
     def mistime(self, branch: Branch) -> None:
         """A step, or nothing, at a time that is not now."""
         random, graph = self.random, self.graph
         at = random.choice((datetime(2099, 1, 1, tzinfo=UTC), graph.now - timedelta(hours=2), graph.now - timedelta(days=20),
-                            graph.now + timedelta(seconds=90)))  # fmt: skip
+                            graph.now + timedelta(seconds=90), graph.now - timedelta(seconds=45)))  # fmt: skip
         step = self.step(branch) if random.random() < 0.6 else None
         changes, by, message = step or ({}, self.anybody(), "nothing\n")
         graph.put(branch, changes, email(by), message, at=at, what=f"at {at:%Y-%m-%d}")
@@ -733,7 +773,7 @@ class _Maker:
         random, graph = self.random, self.graph
         kind = random.choice(("folder", "folder", "file", "file", "second", "second", "order", "slash", "empty", "disguise"))
         below = sorted({path.rpartition("/")[0] for path in branch.files if path.startswith(("queue/", "policies/"))})
-        where = random.choice(["", "", *(f"{folder}/" for folder in below)])
+        where = random.choice(["", *(f"{folder}/" for folder in below)])
         if kind == "disguise" or (kind == "folder" and random.random() < 0.8):
             where = ""
         number, after, as_folder = random.random(), random.random() < 0.5, random.random() < 0.5
