@@ -94,12 +94,17 @@ class Forge:
         entries.sort(key=lambda one: one[1] + b"/" * (one[0] == FOLDER))
         return self.tree(spoil(at, entries) if spoil else entries)
 
-    def commit(self, tree: str, parents: Sequence[str], by: str, at: datetime, message: str,
-               committer: str | None = None, authored: datetime | None = None) -> str:  # fmt: skip
-        seconds, wrote = int(at.timestamp()), int((authored or at).timestamp())
+    def commit(self, tree: str, parents: Sequence[str], by: str, at: datetime | int, message: str,
+               committer: str | None = None, encoding: str = "utf-8") -> str:  # fmt: skip
+        seconds = at if isinstance(at, int) else int(at.timestamp())
         lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents)]
-        lines += [f"author Somebody <{by}> {wrote} +0000", f"committer Somebody <{committer or by}> {seconds} +0000"]
-        return self.add("commit", ("\n".join(lines) + f"\n\n{message}").encode())
+        lines += [f"author Somebody <{by}> {seconds} +0000", f"committer Somebody <{committer or by}> {seconds} +0000"]
+        words = message.encode()
+        if encoding == "utf-7":
+            # A letter may be written in more than one way, also in the time's zone, where git must find none such.
+            lines = [*(line.replace("+0000", "-0000") for line in lines), "encoding UTF-7"]
+            words = message.replace("k", "+AGs-").replace("K", "+AEs-").encode("ascii", "replace")
+        return self.add("commit", "\n".join(lines).encode() + b"\n\n" + words)
 
 
 Spoil = Callable[[str, list[Entry]], list[Entry]]
@@ -176,8 +181,8 @@ class Graph(Forge):
         super().__init__()
 
     def put(self, branch: Branch, changes: Mapping[str, bytes | str | File | None], by: str, message: str, *,
-            parents: Sequence[str] | None = None, at: datetime | None = None, spoil: Spoil | None = None,
-            committer: str | None = None, what: str = "") -> str:  # fmt: skip
+            parents: Sequence[str] | None = None, at: datetime | int | None = None, spoil: Spoil | None = None,
+            committer: str | None = None, encoding: str = "utf-8", what: str = "") -> str:  # fmt: skip
         """One commit on a branch."""
         files = dict(branch.files)
         for path, data in changes.items():
@@ -187,7 +192,7 @@ class Graph(Forge):
                 files[path] = data if isinstance(data, tuple) else (PLAIN, self.blob(data))
         over = (branch.tip,) if parents is None else tuple(parents)
         tree = self.folder(files, spoil=spoil)
-        oid = self.commit(tree, over, by, at or self.now, message, committer)
+        oid = self.commit(tree, over, by, self.now if at is None else at, message, committer, encoding)
         self.files[oid], self.parents[oid] = files, over
         branch.tip, branch.files = oid, files
         self.story.append(f"{oid[:8]} <- {' '.join(p[:8] for p in over)}: {by.partition('@')[0]} {what or message.split(chr(10))[0]}")
@@ -499,6 +504,9 @@ class _Maker:
         changes: dict[str, bytes | str | File | None] = dict.fromkeys(branch.files.keys() - files.keys())
         by = self.admin() if random.random() < 0.5 else email(self.anybody())
         graph.put(branch, changes | files, by, "Merge pull request\n", parents=(branch.tip, side.tip), what="lands a request")
+        if len(self.branches) < 5 and random.random() < 0.3:
+            # Somebody goes on from there.
+            self.branches.append(side)
 
     def propose(self, branch: Branch) -> None:
         """A change of policies that is for an admin to merge."""
@@ -728,7 +736,7 @@ class _Maker:
             f"kt: resolve {name} as approved\n", f"kt: claim {name} (#3)\n", str(Message("resolve", [name], who, None, "approved")),
             "words\n\nkt-outcome: denied\n", f"words\n\nKT-ACTOR: {who}\n", f"words\n\nKt-Action: claim\nKt-Escalation: {name}\n",
             f"words\rKt-Action: note\rKt-Actor: {who}\n", f'Revert "kt: resolve {name} as approved"\n', f"words\n\n  Kt-Actor: {who}\n",
-            f"Kt: resolve {name}\n", f"words\u2028Kt-Escalation: {name}\n", "words\n\nKt-Root: elsewhere\nKt-Action: claim\n",
+            f"\n\nkt: resolve {name} as approved\n", f"kt: resolve\n{name} as approved\n", f"Kt: resolve {name}\n", f"words\u2028Kt-Escalation: {name}\n", "words\n\nKt-Root: elsewhere\nKt-Action: claim\n",
         ))  # fmt: skip
 
     def say(self, branch: Branch) -> None:
@@ -738,16 +746,17 @@ class _Maker:
         if random.random() < 0.4 and (step := self.step(branch)) is not None:
             changes, by = step[0], email(step[1])
             message = random.choice((message, step[2].rstrip("\n") + f"\nKt-Count: {random.choice((1, 2))}\n", step[2].rstrip("\n") + "\nkt-outcome: denied\n", step[2].replace("Kt-Actor: ", "Kt-Actor: x")))
-        self.graph.put(branch, changes, by, message, what=f"says {message!r}")
+        encoding = "utf-7" if random.random() < 0.1 else "utf-8"
+        self.graph.put(branch, changes, by, message, encoding=encoding, what=f"says {message!r} in {encoding}")
 
     def mistime(self, branch: Branch) -> None:
         """A step, or nothing, at a time that is not now."""
         random, graph = self.random, self.graph
-        at = random.choice((datetime(2099, 1, 1, tzinfo=UTC), graph.now - timedelta(hours=2), graph.now - timedelta(days=20),
+        at = random.choice((datetime(2099, 1, 1, tzinfo=UTC), 400_000_000_000, 0, graph.now - timedelta(hours=2), graph.now - timedelta(days=20),
                             graph.now + timedelta(seconds=90), graph.now - timedelta(seconds=45)))  # fmt: skip
         step = self.step(branch) if random.random() < 0.6 else None
         changes, by, message = step or ({}, self.anybody(), "nothing\n")
-        graph.put(branch, changes, email(by), message, at=at, what=f"at {at:%Y-%m-%d}")
+        graph.put(branch, changes, email(by), message, at=at, what=f"at {at}")
 
     def litter(self, branch: Branch) -> None:
         path, text = self.random.choice((("queue/notes.txt", "x\n"), ("queue/.gitkeep", ""), ("queue/.gitkeep", "x"), ("queue/resolved/.gitkeep", "")))
@@ -777,7 +786,9 @@ class _Maker:
         if kind == "disguise" or (kind == "folder" and random.random() < 0.8):
             where = ""
         number, after, as_folder = random.random(), random.random() < 0.5, random.random() < 0.5
-        mode = random.choice(("040000", "40755") if kind == "folder" else ("100664", "100755", "120000", "160000"))
+        mode = random.choice(("100664", "100755", "120000", "160000"))
+        if kind == "folder":
+            mode = random.choice(("040000", "040000", "40755", "40755", "100644", "120000", "160000"))
         name, other = random.choice(DISGUISES), graph.blob(random.choice((roster(STRANGER), "x\n", waivers(()))))
         folder = graph.folder({"roster.yaml": (PLAIN, other)})
 
@@ -799,7 +810,8 @@ class _Maker:
                 twin = (FOLDER, made[n][1], folder) if made[n][0] == FOLDER else (PLAIN, made[n][1], other)
                 made.insert(n + after, twin)
             elif fits:
-                made[n] = (mode, made[n][1], self.root if mode == "160000" else made[n][2])
+                instead = self.root if mode == "160000" else other if mode in ("100644", "120000") else made[n][2]
+                made[n] = (mode, made[n][1], made[n][2] if kind == "file" and mode != "160000" else instead)
             return made
 
         change.__doc__ = f"{where or 'the top'}: {kind} {mode if kind in ('file', 'folder') else ''}"

@@ -38,6 +38,10 @@ ABSENT: State = frozenset()
 KT_YAML, WAIVERS, ROSTER = ".kt.yaml", "policies/waivers.yaml", "policies/roster.yaml"
 OURS = {ROSTER, "policies/settings.yaml", WAIVERS, KT_YAML}
 PROPOSALS = timedelta(days=14)
+#: The last second that Python knows; git knows later ones.
+LATEST = 253_402_300_799
+#: The rules of which a violation is called the same by whoever reads them.
+EXACT = {"policies", "message", "unsigned", "not_allowed", "actor", "deleted", "restore", "root", "dropped"}
 #: Of more chains than this only so many are tried.
 MOST_CHAINS = 100
 ACTIONS = ("raise", "claim", "renew", "unclaim", "review", "resolve", "assign", "note", "sweep", "reopen",
@@ -83,7 +87,7 @@ class Commit:
 
 def commit_of(oid: str, data: bytes) -> Commit:
     head, _, message = data.partition(b"\n\n")
-    tree, parents, email, seconds, signed = "", [], "", 0, False
+    tree, parents, email, seconds, signed, encoding = "", [], "", 0, False, "utf-8"
     for line in head.decode(errors="replace").split("\n"):
         key, _, value = line.partition(" ")
         if key == "tree":
@@ -91,12 +95,18 @@ def commit_of(oid: str, data: bytes) -> Commit:
         elif key == "parent":
             parents.append(value)
         elif key == "author":
-            email = value[value.index("<") + 1 : value.rindex(">")]
+            email = value.partition("<")[2].partition(">")[0]
+        elif key == "encoding":
+            encoding = value
         elif key == "committer":
             seconds = int(value[value.rindex(">") + 1 :].split()[0])
         signed = signed or key.startswith("gpgsig")
-    when = datetime.fromtimestamp(seconds, UTC)
-    return Commit(oid, tree, tuple(parents), email, when, message.decode(errors="replace"), signed)
+    when = datetime.fromtimestamp(min(seconds, LATEST), UTC)
+    try:
+        text = message.decode(encoding)
+    except (LookupError, UnicodeDecodeError):
+        text = message.decode(errors="replace")
+    return Commit(oid, tree, tuple(parents), email, when, text, signed)
 
 
 def entries_of(data: bytes) -> list[tuple[str, bytes, str]]:
@@ -268,11 +278,19 @@ class Group:
     count: str | None = None
 
 
+def subject(message: str) -> str:
+    """The subject as git shows it: the first lines that are not blank, as one."""
+    lines = [line.rstrip(" \t\r") for line in message.split("\n")]
+    while lines and not lines[0]:
+        del lines[0]
+    return " ".join(lines[: lines.index("")] if "" in lines else lines)
+
+
 def said(message: str) -> list[Group]:
     """The groups of what a message says of the store at the top."""
-    lines = message.splitlines() or [""]
+    lines = message.splitlines()
     groups = []
-    if found := SUBJECT.match(lines[0]):
+    if found := SUBJECT.match(subject(message)):
         groups.append(Group((found[2],), found[1], outcome=found[3]))
     rest: list[Group] = []
     for line in lines:
@@ -434,7 +452,7 @@ class _Replay:
             parents = self.commits[oid].parents
             fresh = has_store(self.snaps[oid]) and not any(has_store(self.snaps[p]) for p in parents)
             if fresh and oid != start:
-                self.report(oid, "start", "queue")
+                self.report(oid, "start", "queue", sure=all(self.snaps[p].sound for p in parents))
         self.begin(start)
         for oid in line[line.index(start) + 1 :]:
             self.step(oid)
@@ -528,12 +546,15 @@ class _Replay:
                         self.unclear_waivers.add(waiver)
             self.unclear_waivers |= then.counting - listed
         for name, causes in list(then.bad.items()):
+            if any(self.is_waived(one, then.counting) for one in causes) and not all(map(is_exact, causes)):
+                then.muddy.add(name)
             if all(self.is_waived(one, then.counting) for one in causes):
                 del then.bad[name]
                 then.legal[name] = here.state(name)
                 then.muddy |= {name} if len(self.about(name)) > len(causes) else set()
         for path, causes in list(then.ill.items()):
             if all(self.is_waived(one, then.counting) and not one.grave for one in causes):
+                then.fog = then.fog or not all(map(is_exact, causes))
                 del then.ill[path]
                 self.set_version(then, path, here.files.get(path))
         if not then.ill and then.versions == here.policies() and here.sound:
@@ -608,6 +629,11 @@ class _Replay:
         user = roster.by_id.get(known_as(email, roster))
         return user is not None and "admin" in user.roles
 
+    def is_admin_there(self, email: str, there: Snap) -> bool:
+        """Whether somebody is admin by a roster as a commit has it; one that cannot be read makes nobody so."""
+        policies = self.assembled(there)
+        return there.sound and ROSTER not in policies.broken and self.is_admin(email, policies)
+
     def restored(self, name: str, after: State, email: str, was: At, policies: Policies) -> bool:
         """Whether an illegal record is brought back as it must be."""
         return self.is_admin(email, policies) and after == was.legal.get(name, ABSENT)
@@ -671,6 +697,8 @@ class _Replay:
                 carried: Iterable[str] = ()) -> list[Found]:  # fmt: skip
         """What is wrong with a policy file as it is now, whoever made it so."""
         places = [c for c in carried if self.changes(c, path)]
+        if entry is not None and entry[0] != "100644":
+            return [self.report(oid, "tree", path, places=places, sure=self.sure, grave=path in OURS)]
         if path not in OURS:
             return []
         policies = self.assembled(new)
@@ -961,8 +989,8 @@ class _Replay:
         if any(all(self.is_admin(self.commits[oid].email, was.force) for oid in chain) for chain in chains):
             self.write(then, path, entry, wrong)
             return False
-        theirs = self.assembled(self.snaps[commit.parents[1]])
-        acted = self.is_admin(commit.email, was.force) and self.is_admin(commit.email, theirs)
+        theirs = self.snaps[commit.parents[1]]
+        acted = self.is_admin(commit.email, was.force) and self.is_admin_there(commit.email, theirs)
         if not acted:
             free = was.force.roster is None
             wrong.append(self.report(commit.oid, "policies", path, places=steps, sure=self.sure and not free))
@@ -978,8 +1006,7 @@ class _Replay:
         if not there.sound or not base.sound:
             self.report(commit.oid, "dropped", "queue", sure=False)
             return
-        theirs = self.assembled(there)
-        both = self.is_admin(commit.email, was.force) and self.is_admin(commit.email, theirs)
+        both = self.is_admin(commit.email, was.force) and self.is_admin_there(commit.email, there)
         for name in sorted(there.records() | base.records()):
             state = there.state(name)
             if state in (base.state(name), here.state(name)):
@@ -1020,8 +1047,10 @@ class _Replay:
         counting = {waiver for waiver in self.added if waiver in listed}
         violations, waived = [], []
         for one in self.found:
-            unclear = self.is_waived(one, self.unclear_waivers)
-            if self.is_waived(one, counting):
+            unclear = self.is_waived(one, self.unclear_waivers) or not is_exact(one)
+            if not self.is_waived(one, counting | self.unclear_waivers):
+                violations.append(one)
+            elif self.is_waived(one, counting):
                 waived.append(replace(one, sure=one.sure and not unclear))
                 if unclear:
                     violations.append(replace(one, sure=False))
@@ -1054,6 +1083,11 @@ class _Replay:
                 yield name, None
             else:
                 yield name, record.resolution.outcome in RELEASING
+
+
+def is_exact(one: Found) -> bool:
+    """Whether the rules say how a violation is called and where it is, as a waiver must name it."""
+    return len(one.places) == 1 and one.rule in EXACT
 
 
 Step = tuple[str, set[str], str | None, str | None, set[str]]
