@@ -77,7 +77,9 @@ class Forge:
         return self.add("blob", data.encode() if isinstance(data, str) else data)
 
     def tree(self, entries: Iterable[Entry]) -> str:
-        return self.add("tree", b"".join(b"%s %s\0" % (m.encode(), n) + bytes.fromhex(o) for m, n, o in entries))
+        return self.add(
+            "tree", b"".join(b"%s %s\0" % (m.encode(), n) + bytes.fromhex(o) for m, n, o in entries)
+        )
 
     def folder(self, files: Mapping[str, File], at: str = "", spoil: Spoil | None = None) -> str:
         """The tree of files given by path; ``spoil`` may change the entries of any folder."""
@@ -98,7 +100,10 @@ class Forge:
                committer: str | None = None, encoding: str = "utf-8") -> str:  # fmt: skip
         seconds = at if isinstance(at, int) else int(at.timestamp())
         lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents)]
-        lines += [f"author Somebody <{by}> {seconds} +0000", f"committer Somebody <{committer or by}> {seconds} +0000"]
+        lines += [
+            f"author Somebody <{by}> {seconds} +0000",
+            f"committer Somebody <{committer or by}> {seconds} +0000",
+        ]
         words = message.encode()
         if encoding == "utf-7":
             # A letter may be written in more than one way, also in the time's zone, where git must find none such.
@@ -136,7 +141,9 @@ def roster(*people: str, admins: Sequence[str] = ("carol", "boss", "mallory")) -
     members = ", ".join(who for who in people if who != "boss")
     lines = ["teams:", f"  - {{team_id: legal, members: [{members}]}}", "users:"]
     for who in people:
-        roles = ROLES[who] if who in admins else ROLES[who].replace(", admin", "").replace("[admin]", "[auditor]")
+        roles = (
+            ROLES[who] if who in admins else ROLES[who].replace(", admin", "").replace("[admin]", "[auditor]")
+        )
         lines.append(f"  - {{user_id: {who}, emails: [{email(who)}], roles: {roles}}}")
     return "\n".join(lines) + "\n"
 
@@ -150,7 +157,8 @@ def settings(rules: str = "", lease: str = "", *, signed: bool = False) -> str:
 def waivers(lines: Iterable[tuple[str, str, str]]) -> str:
     """A `waivers.yaml` of (commit, rule, path)."""
     text = "".join(
-        f'  - {{commit: "{commit}", rule: {rule}, path: "{path}", reason: accepted}}\n' for commit, rule, path in lines
+        f'  - {{commit: "{commit}", rule: {rule}, path: "{path}", reason: accepted}}\n'
+        for commit, rule, path in lines
     )
     return f"waivers:\n{text}" if text else "waivers: []\n"
 
@@ -195,7 +203,9 @@ class Graph(Forge):
         oid = self.commit(tree, over, by, self.now if at is None else at, message, committer, encoding)
         self.files[oid], self.parents[oid] = files, over
         branch.tip, branch.files = oid, files
-        self.story.append(f"{oid[:8]} <- {' '.join(p[:8] for p in over)}: {by.partition('@')[0]} {what or message.split(chr(10))[0]}")
+        self.story.append(
+            f"{oid[:8]} <- {' '.join(p[:8] for p in over)}: {by.partition('@')[0]} {what or message.split(chr(10))[0]}"
+        )
         return oid
 
     def ancestors(self, oid: str) -> set[str]:
@@ -238,14 +248,18 @@ class Graph(Forge):
         return {**gone, layout.path_of(record): codec.dumps(record)}
 
 
-def merged(graph: Graph, ours: str, theirs: str, random: Random | None = None, oddity: float = 0.0) -> dict[str, File]:
+def merged(
+    graph: Graph, ours: str, theirs: str, random: Random | None = None, oddity: float = 0.0
+) -> dict[str, File]:
     """The files of a merge as git makes it, of one record (or other file) at a time.
 
     Where both sides have changed it, chance takes one of them; with ``oddity``, anywhere any state at all.
     """
     random = random or Random(0)
     common = graph.ancestors(ours) & graph.ancestors(theirs)
-    best = [at for at in graph.files if at in common and not any(at in graph.ancestors(o) for o in common - {at})]
+    best = [
+        at for at in graph.files if at in common and not any(at in graph.ancestors(o) for o in common - {at})
+    ]
     sides = [graph.files[best[-1]] if best else {}, graph.files[ours], graph.files[theirs]]
     found: dict[str, File] = {}
     for item in sorted({_item(path) for side in sides for path in side}):
@@ -304,7 +318,13 @@ class _Maker:
     def begin(self) -> Branch:
         random, graph = self.random, self.graph
         branch = Branch("", {})
-        graph.put(branch, {"README.md": "Hello\n", "src/main.py": "1\n"}, email("boss"), "A repository\n", parents=())
+        graph.put(
+            branch,
+            {"README.md": "Hello\n", "src/main.py": "1\n"},
+            email("boss"),
+            "A repository\n",
+            parents=(),
+        )
         self.root = branch.tip
         files: dict[str, str | bytes] = {".gitkeep": ""} if random.random() < 0.1 else {}
         if random.random() < 0.85:
@@ -327,7 +347,9 @@ class _Maker:
             graph.put(branch, changes, email("alice"), "Merge the set-up\n", parents=(branch.tip, side.tip))
         elif random.random() < 0.15:
             # One that was elsewhere before, as it stands.
-            scratch = Branch(branch.tip, {**branch.files, **{p: (PLAIN, graph.blob(t)) for p, t in files.items()}})
+            scratch = Branch(
+                branch.tip, {**branch.files, **{p: (PLAIN, graph.blob(t)) for p, t in files.items()}}
+            )
             for _ in range(random.randint(1, 4)):
                 self.pass_time()
                 if (step := self.step(scratch)) is not None:
@@ -348,7 +370,9 @@ class _Maker:
         return settings(random.choice(RULES), random.choice(("", "", "1h")), signed=random.random() < 0.03)
 
     def pass_time(self) -> None:
-        self.graph.now += timedelta(milliseconds=self.random.randrange(self.random.choice((1, 2_000, 900_000, 5_000_000))))
+        self.graph.now += timedelta(
+            milliseconds=self.random.randrange(self.random.choice((1, 2_000, 900_000, 5_000_000)))
+        )
 
     def anybody(self) -> str:
         return self.random.choice((*PEOPLE, STRANGER))
@@ -397,7 +421,9 @@ class _Maker:
                     return self.graph.written(branch, after), who, str(text)
         return None
 
-    def taken(self, one: Act, records: dict[str, Record]) -> tuple[str, Record | None, Record, str | None, str | None] | None:
+    def taken(
+        self, one: Act, records: dict[str, Record]
+    ) -> tuple[str, Record | None, Record, str | None, str | None] | None:
         random, token = self.random, f"c{self.random.randrange(10**9)}"
         opened = [record for record in records.values() if record.resolution is None]
         resolved = [record for record in records.values() if record.resolution is not None]
@@ -437,7 +463,13 @@ class _Maker:
             return "renew", record, transitions.renew(record, one), None, None
         if kind == "assign":
             whom = random.choice((Fallback(team_id="legal"), Fallback(user_id=random.choice(PEOPLE))))
-            return "assign", record, transitions.assign(record, one, whom, "better so", token, deciders=deciders), None, None
+            return (
+                "assign",
+                record,
+                transitions.assign(record, one, whom, "better so", token, deciders=deciders),
+                None,
+                None,
+            )
         outcome = random.choice((*DECISIONS, "approved"))
         after = transitions.resolve(record, one, outcome, "because")
         return ("resolve" if after.resolution else "review"), record, after, outcome, record.claim.claim_id
@@ -449,7 +481,9 @@ class _Maker:
         if self.random.random() < 0.2:
             draft["route"] = {"user_id": self.random.choice(PEOPLE)}
         raisable = from_record(draft)
-        return transitions.raise_(raisable, transitions.escalation_id(raisable, one.now, b"0" * 10), one, token)
+        return transitions.raise_(
+            raisable, transitions.escalation_id(raisable, one.now, b"0" * 10), one, token
+        )
 
     def policy(self, branch: Branch) -> None:
         """Policies change, by an admin, or on a side branch by anybody, for an admin to merge."""
@@ -490,7 +524,9 @@ class _Maker:
                 random.choice((self.forge_author, self.edit, self.delete, self.birth, self.seize, self.damage_policies, self.say,
                                self.mistime, self.spoil, lambda b: self.restore(b, wrong=True)))(side)  # fmt: skip
             else:
-                random.choice((self.legal, self.legal, self.legal, self.propose, self.restore, self.waive))(side)
+                random.choice((self.legal, self.legal, self.legal, self.propose, self.restore, self.waive))(
+                    side
+                )
             if moves and random.random() < 0.6:
                 moves -= 1
                 random.choice((self.legal, self.legal, self.policy, self.elsewhere))(branch)
@@ -503,7 +539,14 @@ class _Maker:
         files = merged(graph, branch.tip, side.tip, random)
         changes: dict[str, bytes | str | File | None] = dict.fromkeys(branch.files.keys() - files.keys())
         by = self.admin() if random.random() < 0.5 else email(self.anybody())
-        graph.put(branch, changes | files, by, "Merge pull request\n", parents=(branch.tip, side.tip), what="lands a request")
+        graph.put(
+            branch,
+            changes | files,
+            by,
+            "Merge pull request\n",
+            parents=(branch.tip, side.tip),
+            what="lands a request",
+        )
         if len(self.branches) < 5 and random.random() < 0.3:
             # Somebody goes on from there.
             self.branches.append(side)
@@ -551,7 +594,9 @@ class _Maker:
         spoil = self.spoiling(branch) if not honest and random.random() < 0.07 else None
         if not honest and random.random() < 0.15:
             # Something that none of the parents has.
-            changes |= random.choice(({ROSTER: roster(*PEOPLE, STRANGER)}, {SETTINGS: settings()}, self.tampered(branch) or {}))
+            changes |= random.choice(
+                ({ROSTER: roster(*PEOPLE, STRANGER)}, {SETTINGS: settings()}, self.tampered(branch) or {})
+            )
         message = random.choice(("Merge a branch\n", "Merge a branch\n", "Merge pull request (#12)\n"))
         if random.random() < 0.1:
             message = self.claimed_message(branch)
@@ -565,7 +610,9 @@ class _Maker:
         if len(graph.parents[commit]) != 1:
             return
         old, new = graph.files[graph.parents[commit][0]], graph.files[commit]
-        changes = {path: new.get(path) for path in sorted(old.keys() | new.keys()) if old.get(path) != new.get(path)}
+        changes = {
+            path: new.get(path) for path in sorted(old.keys() | new.keys()) if old.get(path) != new.get(path)
+        }
         if all(branch.files.get(path) == old.get(path) for path in changes):
             one = oracle.commit_of(commit, graph.objects[commit][1])
             graph.put(branch, changes, one.email, one.message, what=f"picks {commit[:8]}")
@@ -575,7 +622,9 @@ class _Maker:
         graph, side = self.graph, self.random.choice(self.branches)
         if branch.tip in graph.ancestors(side.tip):
             one = oracle.commit_of(side.tip, graph.objects[side.tip][1])
-            changes: dict[str, bytes | str | File | None] = dict.fromkeys(branch.files.keys() - side.files.keys())
+            changes: dict[str, bytes | str | File | None] = dict.fromkeys(
+                branch.files.keys() - side.files.keys()
+            )
             graph.put(branch, changes | side.files, one.email, "All in one (#7)\n", what="squashes")
 
     def verdict(self, branch: Branch) -> oracle.Verdict | None:
@@ -595,7 +644,12 @@ class _Maker:
         name = self.random.choice(names)
         state = verdict.last.legal.get(name, oracle.ABSENT)
         if wrong and self.random.random() < 0.7:
-            states = sorted({tuple(sorted((p, *f) for p, f in files.items() if _item(p) == name)) for files in graph.files.values()})
+            states = sorted(
+                {
+                    tuple(sorted((p, *f) for p, f in files.items() if _item(p) == name))
+                    for files in graph.files.values()
+                }
+            )
             state = frozenset(self.random.choice(states))
         if state == frozenset((path, *branch.files[path]) for path in graph.paths(branch, name)):
             return
@@ -611,7 +665,9 @@ class _Maker:
         verdict = self.verdict(branch)
         if verdict is None or not verdict.violations:
             return
-        one = self.random.choice(sorted(verdict.violations, key=lambda found: (found.commit, found.rule, found.path)))
+        one = self.random.choice(
+            sorted(verdict.violations, key=lambda found: (found.commit, found.rule, found.path))
+        )
         line = (one.commit, one.rule, one.path)
         if wrong:
             other = self.random.choice(("path", "rule", "short", "commit", "who", "who"))
@@ -620,7 +676,13 @@ class _Maker:
         known = self.graph.data(branch.files[WAIVERS]) if WAIVERS in branch.files else b""
         listed = sorted((w.commit, w.rule, w.path) for w in oracle.waivers_in(known) or ())
         by = email(self.anybody()) if wrong else self.admin()
-        self.graph.put(branch, {WAIVERS: waivers([*listed, line])}, by, "accepted\n", what=f"waives {line[0][:8]} {line[1]}")
+        self.graph.put(
+            branch,
+            {WAIVERS: waivers([*listed, line])},
+            by,
+            "accepted\n",
+            what=f"waives {line[0][:8]} {line[1]}",
+        )
 
     # --- what is hostile ---
 
@@ -635,7 +697,13 @@ class _Maker:
     def forge_author(self, branch: Branch) -> None:
         """An honest step, committed by somebody else."""
         if (step := self.step(branch)) is not None:
-            self.graph.put(branch, step[0], email(self.anybody()), self.random.choice((step[2], "by hand\n")), what="forges")
+            self.graph.put(
+                branch,
+                step[0],
+                email(self.anybody()),
+                self.random.choice((step[2], "by hand\n")),
+                what="forges",
+            )
 
     def edit(self, branch: Branch) -> None:
         """Change anything in a record."""
@@ -666,7 +734,9 @@ class _Maker:
             if random.random() < 0.2:
                 # Not in the form that records have, or no record.
                 path = layout.path_of(made)
-                changes[path] = random.choice((b"# so\n" + codec.dumps(made), codec.dumps(made)[:-30], b"", b"- no\n"))
+                changes[path] = random.choice(
+                    (b"# so\n" + codec.dumps(made), codec.dumps(made)[:-30], b"", b"- no\n")
+                )
             return changes
         return None
 
@@ -674,7 +744,13 @@ class _Maker:
         records = self.graph.records(branch)
         if records:
             name = self.random.choice(sorted(records))
-            self.graph.put(branch, dict.fromkeys(self.graph.paths(branch, name)), self.maybe_admin(), "gone\n", what=f"deletes {name}")
+            self.graph.put(
+                branch,
+                dict.fromkeys(self.graph.paths(branch, name)),
+                self.maybe_admin(),
+                "gone\n",
+                what=f"deletes {name}",
+            )
 
     def birth(self, branch: Branch) -> None:
         """A record with a wrong id, or that another made."""
@@ -684,7 +760,13 @@ class _Maker:
             made = self.born(one, "c1")
             made = random.choice((made.replace(escalation_id=f"esc_x{self.raised}"), made.replace(request_id="other"),
                                   made.replace(raised_by="alice"), made.replace(route=made.route.model_copy(update={"policies": "0" * 40}))))  # fmt: skip
-            graph.put(branch, graph.written(branch, made), email(random.choice(("gw", "boss", "bob"))), "new\n", what="bears wrongly")
+            graph.put(
+                branch,
+                graph.written(branch, made),
+                email(random.choice(("gw", "boss", "bob"))),
+                "new\n",
+                what="bears wrongly",
+            )
 
     def twice(self, branch: Branch) -> None:
         """One id in another folder as well, or moved there."""
@@ -693,7 +775,9 @@ class _Maker:
         if paths:
             path = random.choice(paths)
             name = path.rpartition("/")[2]
-            other = random.choice((f"queue/{name}", f"queue/resolved/2026/11/22/{name}", f"queue/resolved/2026/11/23/{name}"))
+            other = random.choice(
+                (f"queue/{name}", f"queue/resolved/2026/11/22/{name}", f"queue/resolved/2026/11/23/{name}")
+            )
             changes: dict[str, File | None] = {other: branch.files[path]}
             if random.random() < 0.3 and other != path:
                 changes[path] = None
@@ -745,9 +829,18 @@ class _Maker:
         message, changes, by = self.claimed_message(branch), {}, email(self.anybody())
         if random.random() < 0.4 and (step := self.step(branch)) is not None:
             changes, by = step[0], email(step[1])
-            message = random.choice((message, step[2].rstrip("\n") + f"\nKt-Count: {random.choice((1, 2))}\n", step[2].rstrip("\n") + "\nkt-outcome: denied\n", step[2].replace("Kt-Actor: ", "Kt-Actor: x")))
+            message = random.choice(
+                (
+                    message,
+                    step[2].rstrip("\n") + f"\nKt-Count: {random.choice((1, 2))}\n",
+                    step[2].rstrip("\n") + "\nkt-outcome: denied\n",
+                    step[2].replace("Kt-Actor: ", "Kt-Actor: x"),
+                )
+            )
         encoding = "utf-7" if random.random() < 0.1 else "utf-8"
-        self.graph.put(branch, changes, by, message, encoding=encoding, what=f"says {message!r} in {encoding}")
+        self.graph.put(
+            branch, changes, by, message, encoding=encoding, what=f"says {message!r} in {encoding}"
+        )
 
     def mistime(self, branch: Branch) -> None:
         """A step, or nothing, at a time that is not now."""
@@ -759,7 +852,14 @@ class _Maker:
         graph.put(branch, changes, email(by), message, at=at, what=f"at {at}")
 
     def litter(self, branch: Branch) -> None:
-        path, text = self.random.choice((("queue/notes.txt", "x\n"), ("queue/.gitkeep", ""), ("queue/.gitkeep", "x"), ("queue/resolved/.gitkeep", "")))
+        path, text = self.random.choice(
+            (
+                ("queue/notes.txt", "x\n"),
+                ("queue/.gitkeep", ""),
+                ("queue/.gitkeep", "x"),
+                ("queue/resolved/.gitkeep", ""),
+            )
+        )
         self.graph.put(branch, {path: text}, email(self.anybody()), "litter\n", what=f"puts {path}")
 
     def repoint(self, branch: Branch) -> None:
@@ -780,8 +880,12 @@ class _Maker:
     def spoiling(self, branch: Branch) -> Spoil:
         """What spoils one folder of a tree."""
         random, graph = self.random, self.graph
-        kind = random.choice(("folder", "folder", "file", "file", "second", "second", "order", "slash", "empty", "disguise"))
-        below = sorted({path.rpartition("/")[0] for path in branch.files if path.startswith(("queue/", "policies/"))})
+        kind = random.choice(
+            ("folder", "folder", "file", "file", "second", "second", "order", "slash", "empty", "disguise")
+        )
+        below = sorted(
+            {path.rpartition("/")[0] for path in branch.files if path.startswith(("queue/", "policies/"))}
+        )
         where = random.choice(["", *(f"{folder}/" for folder in below)])
         if kind == "disguise" or (kind == "folder" and random.random() < 0.8):
             where = ""
@@ -789,14 +893,21 @@ class _Maker:
         mode = random.choice(("100664", "100755", "120000", "160000"))
         if kind == "folder":
             mode = random.choice(("040000", "040000", "40755", "40755", "100644", "120000", "160000"))
-        name, other = random.choice(DISGUISES), graph.blob(random.choice((roster(STRANGER), "x\n", waivers(()))))
+        name, other = (
+            random.choice(DISGUISES),
+            graph.blob(random.choice((roster(STRANGER), "x\n", waivers(())))),
+        )
         folder = graph.folder({"roster.yaml": (PLAIN, other)})
 
         def change(at: str, entries: list[Entry]) -> list[Entry]:
             if at != where:
                 return entries
             made = list(entries)
-            fits = [n for n, entry in enumerate(made) if kind == "second" or (entry[0] == FOLDER) == (kind == "folder")]
+            fits = [
+                n
+                for n, entry in enumerate(made)
+                if kind == "second" or (entry[0] == FOLDER) == (kind == "folder")
+            ]
             n = fits[int(number * len(fits))] if fits else 0
             if kind == "order":
                 made.reverse()
@@ -810,7 +921,9 @@ class _Maker:
                 twin = (FOLDER, made[n][1], folder) if made[n][0] == FOLDER else (PLAIN, made[n][1], other)
                 made.insert(n + after, twin)
             elif fits:
-                instead = self.root if mode == "160000" else other if mode in ("100644", "120000") else made[n][2]
+                instead = (
+                    self.root if mode == "160000" else other if mode in ("100644", "120000") else made[n][2]
+                )
                 made[n] = (mode, made[n][1], made[n][2] if kind == "file" and mode != "160000" else instead)
             return made
 

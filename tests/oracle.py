@@ -46,7 +46,16 @@ EXACT = {"policies", "message", "unsigned", "not_allowed", "actor", "deleted", "
 MOST_CHAINS = 100
 ACTIONS = ("raise", "claim", "renew", "unclaim", "review", "resolve", "assign", "note", "sweep", "reopen",
            "restore", "compact", "withdraw", "release", "receipt", "erase")  # fmt: skip
-KEYS = ("kt-action", "kt-escalation", "kt-count", "kt-actor", "kt-claim", "kt-outcome", "kt-root", "kt-release")
+KEYS = (
+    "kt-action",
+    "kt-escalation",
+    "kt-count",
+    "kt-actor",
+    "kt-claim",
+    "kt-outcome",
+    "kt-root",
+    "kt-release",
+)
 SUBJECT = re.compile(rf"kt: ({'|'.join(ACTIONS)}) (esc_[a-z0-9_-]+)(?: as ([a-z]+))?")
 LINE = re.compile(rf"({'|'.join(KEYS)})[ \t]*:(.*)", re.IGNORECASE)
 #: What some file systems leave out of a name.
@@ -367,7 +376,10 @@ class Verdict:
 def disagreements(verdict: Verdict, guilty: Iterable[str], waived: Iterable[str]) -> list[str]:
     """Where the guilty and the waived commits of another judge are not those of the oracle."""
     told = []
-    for what, found, theirs in (("guilty", verdict.violations, set(guilty)), ("waived", verdict.waived, set(waived))):
+    for what, found, theirs in (
+        ("guilty", verdict.violations, set(guilty)),
+        ("waived", verdict.waived, set(waived)),
+    ):
         for one in found:
             if one.sure and not one.places & theirs:
                 told.append(f"not {what}: {one.commit} {one.rule} {one.path}")
@@ -397,7 +409,9 @@ class _Replay:
         self.order: list[str] = []
         while len(self.order) < len(self.commits):
             done = set(self.order)
-            self.order += [c.oid for c in self.commits.values() if c.oid not in done and done >= set(c.parents)]
+            self.order += [
+                c.oid for c in self.commits.values() if c.oid not in done and done >= set(c.parents)
+            ]
         self.snaps = {oid: snap(objects, commit.tree) for oid, commit in self.commits.items()}
         self.ancestors: dict[str, set[str]] = {}
         self.before: dict[str, str | None] = {}
@@ -608,7 +622,9 @@ class _Replay:
         if old is None and before:
             return [("restore", path)]
         reopens = (new or old).reopens if new or old else None
-        reopened = next(filter(None, (self.record(one.state(reopens)) for one in around)), None) if reopens else None
+        reopened = (
+            next(filter(None, (self.record(one.state(reopens)) for one in around)), None) if reopens else None
+        )
         reopener = None
         for one in around if new is not None and old is None and reopens else ():
             for other in sorted(one.records() - {name}):
@@ -691,7 +707,9 @@ class _Replay:
 
     def changes(self, oid: str, path: str) -> bool:
         parents = self.commits[oid].parents
-        return bool(parents) and all(self.snaps[p].files.get(path) != self.snaps[oid].files.get(path) for p in parents)
+        return bool(parents) and all(
+            self.snaps[p].files.get(path) != self.snaps[oid].files.get(path) for p in parents
+        )
 
     def written(self, oid: str, path: str, entry: tuple[str, str] | None, was: At, new: Snap,
                 carried: Iterable[str] = ()) -> list[Found]:  # fmt: skip
@@ -747,7 +765,10 @@ class _Replay:
                     steps += self.told(name, old.state(name), new.state(name), self.commits[oid].email, was)
         roster, ids = was.force.roster, {name for name, *_ in steps}
         held = all(
-            (all(any(fits(group, step, name, roster) for step in steps) for name in group.ids) and bool(group.ids))
+            (
+                all(any(fits(group, step, name, roster) for step in steps) for name in group.ids)
+                and bool(group.ids)
+            )
             or (not group.ids and any(fits(group, step, None, roster) for step in steps))
             for group in groups
         )
@@ -817,7 +838,9 @@ class _Replay:
         if self.fork(first, second) == first and first in self.at:
             line = self.line(second)
             news = line[: line.index(first)]
-            admin = self.is_admin(commit.email, self.at[first].force) and self.is_admin(commit.email, was.force)
+            admin = self.is_admin(commit.email, self.at[first].force) and self.is_admin(
+                commit.email, was.force
+            )
             for one in list(self.found) if admin else ():
                 plain = len(self.commits[one.commit].parents) == 1
                 if one.rule == "policies" and not one.grave and one.commit in news and plain:
@@ -939,10 +962,13 @@ class _Replay:
             return
         places = {oid for faults in tried for oid, _, _ in faults} if len(tried) > 1 else set()
         then.bad[name] = [
-            self.report(oid, rule, where, name=name, places=places, sure=sure) for oid, rule, where in tried[0]
+            self.report(oid, rule, where, name=name, places=places, sure=sure)
+            for oid, rule, where in tried[0]
         ]
 
-    def chain_faults(self, commit: Commit, name: str, chain: list[str], was: At) -> list[tuple[str, str, str]]:
+    def chain_faults(
+        self, commit: Commit, name: str, chain: list[str], was: At
+    ) -> list[tuple[str, str, str]]:
         """The violations (commit, rule, path) of a chain of carried steps of a record."""
         first = commit.parents[0]
         state, is_bad = self.snaps[first].state(name), name in was.bad
@@ -1060,7 +1086,9 @@ class _Replay:
                     waived.append(replace(one, sure=False))
         return Verdict(violations, waived, dict(self.released(violations, waived, start)), line, last)
 
-    def released(self, violations: list[Found], waived: list[Found], start: str) -> Iterator[tuple[str, bool | None]]:
+    def released(
+        self, violations: list[Found], waived: list[Found], start: str
+    ) -> Iterator[tuple[str, bool | None]]:
         """For each resolved record of the tip, whether its outcome may be believed."""
         here = self.snaps[self.tip]
         general = [one for one in violations if one.rule in ("tree", "start", "root", "policies", "merge", "dropped")
@@ -1123,4 +1151,6 @@ def is_weaker(record: Record, policies: Policies) -> bool:
         policy=record.policy, route=route,
     )  # fmt: skip
     mine, least = record.requires.resolve_within, asked.resolve_within
-    return record.requires.approvals < asked.approvals or (least is not None and (mine is None or mine > least))
+    return record.requires.approvals < asked.approvals or (
+        least is not None and (mine is None or mine > least)
+    )

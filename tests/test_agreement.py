@@ -19,7 +19,24 @@ from kt_escalation import audit
 AT_ONCE = 500
 #: Rules that the oracle must have found in the graphs of a slice: each class of attack is among them.
 CLASSES = frozenset(
-    ["actor", "born", "deleted", "dropped", "foreign", "merge", "message", "not_allowed", "policies", "restore", "root", "start", "time", "tree", "twice", "unsigned"]
+    [
+        "actor",
+        "born",
+        "deleted",
+        "dropped",
+        "foreign",
+        "merge",
+        "message",
+        "not_allowed",
+        "policies",
+        "restore",
+        "root",
+        "start",
+        "time",
+        "tree",
+        "twice",
+        "unsigned",
+    ]
 )
 
 

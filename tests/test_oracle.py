@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import hostile
 import oracle
 import pytest
 from hostile import PLAIN, ROSTER, SETTINGS, WAIVERS, Branch, Entry, Graph, email, roster, settings, waivers
+from lab import git
 
-from kt_escalation.core import transitions
+from kt_escalation.core import sweep, transitions
 from kt_escalation.core.events import from_record
 from kt_escalation.core.model import Record
 from kt_escalation.core.rights import act
@@ -29,7 +31,14 @@ class Tale:
         self.put(self.main, {ROSTER: roster(*hostile.PEOPLE)} if policies is None else policies, "boss")
         self.start = self.main.tip
 
-    def put(self, branch: Branch, changes: Mapping[str, object], who: str, message: str = "by hand\n", **more: object) -> str:
+    def put(
+        self,
+        branch: Branch,
+        changes: Mapping[str, object],
+        who: str,
+        message: str = "by hand\n",
+        **more: object,
+    ) -> str:
         self.graph.now += timedelta(minutes=1)
         return self.graph.put(branch, changes, email(who), message, **more)  # type: ignore[arg-type]
 
@@ -40,12 +49,22 @@ class Tale:
     def record(self, branch: Branch, name: str) -> Record:
         return self.graph.records(branch)[name]
 
-    def does(self, branch: Branch, who: str, what: str, name: str = "esc_r1", author: str | None = None, message: str = "by hand\n") -> str:
+    def does(
+        self,
+        branch: Branch,
+        who: str,
+        what: str,
+        name: str = "esc_r1",
+        author: str | None = None,
+        message: str = "by hand\n",
+    ) -> str:
         """A step by somebody, committed by them or by another author."""
         self.graph.now += timedelta(minutes=1)
         one = act(email(who), self.graph.now, self.graph.policies(branch))
         if what == "raise":
-            raisable = from_record({"request_id": name.removeprefix("esc_"), "reason_code": "oversight.required"})
+            raisable = from_record(
+                {"request_id": name.removeprefix("esc_"), "reason_code": "oversight.required"}
+            )
             after = transitions.raise_(raisable, name, one, "c0")
         elif what == "claim":
             after = transitions.claim(self.record(branch, name), one, f"c-{who}")
@@ -192,7 +211,9 @@ def test_an_admin_may_merge_what_somebody_proposes_for_the_policies() -> None:
 def test_links_and_modules_beside_the_store_are_nobodys_business() -> None:
     tale = Tale()
     link = tale.graph.blob("README.md")
-    tale.put(tale.main, {"link": ("120000", link), "run.sh": ("100755", link), "sub": ("160000", tale.root)}, "bob")
+    tale.put(
+        tale.main, {"link": ("120000", link), "run.sh": ("100755", link), "sub": ("160000", tale.root)}, "bob"
+    )
     tale.put(tale.main, {"old": ("100664", link)}, "bob")
     assert tale.verdict().clean
 
@@ -405,8 +426,12 @@ def _second(entries: list[Entry]) -> list[Entry]:
 
 
 SPOILT: dict[str, Callable[[list[Entry]], list[Entry]]] = {
-    "zero": lambda entries: [("0" + mode if mode == "40000" else mode, name, oid) for mode, name, oid in entries],
-    "group": lambda entries: [("40755" if mode == "40000" else mode, name, oid) for mode, name, oid in entries],
+    "zero": lambda entries: [
+        ("0" + mode if mode == "40000" else mode, name, oid) for mode, name, oid in entries
+    ],
+    "group": lambda entries: [
+        ("40755" if mode == "40000" else mode, name, oid) for mode, name, oid in entries
+    ],
     "second": _second,
     "order": lambda entries: entries[::-1],
     "slash": lambda entries: [*entries[:-1], (PLAIN, b"q/x", entries[0][2]), entries[-1]],
@@ -442,6 +467,86 @@ def test_a_name_may_not_be_another_spelling_of_ours() -> None:
         assert not oracle.is_disguised(name), name
 
 
+def test_a_carried_merge_makes_up_nothing() -> None:
+    tale = Tale()
+    tale.does(tale.main, "gw", "raise")
+    side = tale.side()
+    tale.put(side, {"src/a.py": "1\n"}, "alice")
+    tale.does(tale.main, "bob", "note")
+    files = dict(side.files)
+    del files["queue/esc_r1.yaml"]
+    made_up = tale.merge(side, tale.main.tip, "alice", files=files)
+    tale.does(tale.main, "gw", "raise", "esc_r2")
+    oid = tale.merge(tale.main, side.tip, "alice", files=tale.main.files)
+    assert tale.found() == {(made_up, "merge")}
+    assert oid == tale.main.tip
+
+
+def test_an_expiry_waits_for_its_deadline_by_the_commits_date_too() -> None:
+    tale = Tale({ROSTER: roster(*hostile.PEOPLE), SETTINGS: settings("rules:\n  - resolve_within: 1h\n")})
+    tale.does(tale.main, "gw", "raise")
+    tale.graph.now += timedelta(hours=1)
+    one = act(email("bob"), tale.graph.now + timedelta(seconds=30), tale.graph.policies(tale.main))
+    after = sweep.due([tale.record(tale.main, "esc_r1")], one, "c1")[0].after
+    late = Branch(tale.main.tip, dict(tale.main.files))
+    oid = tale.graph.put(
+        tale.main,
+        tale.graph.written(tale.main, after),
+        email("bob"),
+        "by hand\n",
+        at=tale.graph.now - timedelta(seconds=5),
+    )
+    assert tale.found() == {(oid, "deadline")}
+    oid = tale.graph.put(
+        late,
+        tale.graph.written(late, after),
+        email("bob"),
+        "by hand\n",
+        at=tale.graph.now + timedelta(seconds=30),
+    )
+    assert tale.verdict(oid).clean
+
+
+def test_what_was_imported_or_accepted_releases_nothing() -> None:
+    tale = Tale()
+    tale.decided()
+    files = {path: file for path, file in tale.main.files.items() if path != "README.md"}
+    other = Branch(tale.root, dict(tale.graph.files[tale.root]))
+    oid = tale.put(other, files, "boss")
+    assert tale.verdict(oid).clean
+    assert tale.verdict(oid).released == {"esc_r1": False}
+    tale = Tale()
+    tale.does(tale.main, "gw", "raise")
+    tale.does(tale.main, "alice", "claim")
+    bad = tale.does(tale.main, "alice", "approved", author="mallory")
+    path = next(path for path in tale.main.files if path.startswith("queue/resolved"))
+    rule = next(one.rule for one in tale.verdict().violations)
+    tale.put(tale.main, {WAIVERS: waivers([(bad, rule, path)])}, "boss")
+    assert tale.verdict().clean
+    assert tale.verdict().released["esc_r1"] is not True
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "\n\nkt: claim esc_r1\n",
+        "kt: claim\nesc_r1 \n\nmore\n",
+        "a \t\r\nb\x0b\n \nc\n",
+        "kt: claim esc_r1\r\n",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-7"])
+def test_a_subject_is_what_git_shows(tmp_path: Path, message: str, encoding: str) -> None:
+    git("init", "--quiet", "--bare", str(tmp_path), cwd=tmp_path)
+    forge = hostile.Forge()
+    oid = forge.commit(
+        forge.tree(()), (), email("bob"), datetime(2026, 11, 23, tzinfo=UTC), message, encoding=encoding
+    )
+    hostile.write([forge], tmp_path, {"refs/heads/main": oid})
+    shown = oracle.commit_of(oid, forge.objects[oid][1]).message
+    assert oracle.subject(shown) == git("log", "--format=%s", "main", cwd=tmp_path)
+
+
 def test_what_differs_is_told() -> None:
     tale = Tale()
     tale.does(tale.main, "gw", "raise")
@@ -457,14 +562,10 @@ def test_a_graph_is_the_same_each_time() -> None:
     assert one.tip == other.tip
 
 
-def test_graphs_are_written_as_they_are_made(tmp_path: object) -> None:
-    import subprocess
-    from pathlib import Path
-
-    repository = Path(str(tmp_path))
-    subprocess.run(["git", "init", "--quiet", "--bare", "."], cwd=repository, check=True)
+def test_graphs_are_written_as_they_are_made(tmp_path: Path) -> None:
+    git("init", "--quiet", "--bare", str(tmp_path), cwd=tmp_path)
     graphs = [hostile.make(seed) for seed in range(20)]
-    hostile.write(graphs, repository, {f"refs/heads/g{graph.seed}": graph.tip for graph in graphs})
-    read = oracle.objects_in(repository)
+    hostile.write(graphs, tmp_path, {f"refs/heads/g{graph.seed}": graph.tip for graph in graphs})
+    read = oracle.objects_in(tmp_path)
     for graph in graphs:
         assert {oid: read[oid] for oid in graph.objects} == graph.objects
