@@ -448,7 +448,8 @@ class _Replay:
                 since = self.line(first)
                 since = since[: since.index(fork) + 1]
                 quiet = all(self.snaps[at].own == self.snaps[fork].own for at in since)
-                if quiet and self.snaps[oid].own == self.snaps[second].own:
+                new = self.snaps[oid].own
+                if quiet and new == self.snaps[second].own != self.snaps[first].own:
                     return second
         return parents[0] if parents else None
 
@@ -805,6 +806,10 @@ class _Replay:
         before = self.before[oid]
         return self.ancestors[oid] - (self.ancestors[before] if before else set()) - {oid}
 
+    def plain_ones(self, some: Iterable[str]) -> list[tuple[str, str]]:
+        """Those of some commits that have one parent, each with it."""
+        return [(c, self.commits[c].parents[0]) for c in some if len(self.commits[c].parents) == 1]
+
     def carried_are_sane(self, commit: Commit, was: At) -> None:
         """What is asked of every carried commit: its signature, its time, and what it says."""
         carried = self.carried(commit.oid)
@@ -859,7 +864,9 @@ class _Replay:
                     self.unclear_waivers.add(waiver)
         self.ahead(commit, acted, was)
         self.signed(commit, acted or bool(said(commit.message)), self.at.get(first, was))
-        self.message(commit, [], was)
+        # It may say what the branch had not yet, though its line had it a commit before.
+        news = self.ancestors[second] - self.ancestors[first]
+        self.message(commit, self.plain_ones(news), was)
         self.carried_are_sane(commit, was)
 
     def octopus(self, commit: Commit, was: At, then: At) -> None:

@@ -208,6 +208,25 @@ def test_an_admin_may_merge_what_somebody_proposes_for_the_policies() -> None:
     assert tale.verdict().last.versions[SETTINGS] == side.files[SETTINGS]
 
 
+def test_an_admission_outlives_a_second_merge_of_the_same_branch() -> None:
+    tale = Tale()
+    side = tale.side()
+    tale.put(side, {SETTINGS: settings(lease="1h")}, "alice")
+    tale.merge(tale.main, side.tip, "boss", files=side.files)
+    tale.put(side, {"src/a.py": "1\n"}, "alice")
+    tale.merge(tale.main, side.tip, "bob")
+    assert tale.verdict().clean
+
+
+def test_a_merge_may_say_what_the_branch_had_not_yet() -> None:
+    tale = Tale()
+    tale.does(tale.main, "gw", "raise")
+    side = tale.side()
+    tale.does(side, "alice", "claim")
+    tale.merge(tale.main, side.tip, "bob", message="kt: claim esc_r1 (#12)\n")
+    assert tale.verdict().clean
+
+
 def test_links_and_modules_beside_the_store_are_nobodys_business() -> None:
     tale = Tale()
     link = tale.graph.blob("README.md")
