@@ -268,7 +268,6 @@ def test_a_right_that_was_taken_back_does_not_come_back_by_an_old_parent() -> No
     tale.put(tale.main, {ROSTER: roster(*hostile.PEOPLE, "mallory")}, "boss")
     past = tale.side()
     tale.put(tale.main, {ROSTER: roster(*hostile.PEOPLE)}, "boss")
-    tale.does(tale.main, "gw", "raise")
     files = tale.main.files | {ROSTER: past.files[ROSTER]}
     oid = tale.merge(past, tale.main.tip, "mallory", files=files)
     assert {(one.commit, one.rule) for one in tale.verdict(oid).violations} == {(oid, "dropped")}
