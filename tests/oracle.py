@@ -41,7 +41,7 @@ PROPOSALS = timedelta(days=14)
 #: The last second that Python knows; git knows later ones.
 LATEST = 253_402_300_799
 #: The rules of which a violation is called the same by whoever reads them.
-EXACT = {"policies", "message", "unsigned", "not_allowed", "actor", "deleted", "restore", "root", "dropped"}
+EXACT = {"policies", "message", "not_allowed", "actor", "deleted", "restore", "root", "dropped"}
 #: Of more chains than this only so many are tried.
 MOST_CHAINS = 100
 ACTIONS = ("raise", "claim", "renew", "unclaim", "review", "resolve", "assign", "note", "sweep", "reopen",
@@ -56,7 +56,7 @@ KEYS = (
     "kt-root",
     "kt-release",
 )
-SUBJECT = re.compile(rf"kt: ({'|'.join(ACTIONS)}) (esc_[a-z0-9_-]+)(?: as ([a-z]+))?")
+SUBJECT = re.compile(rf"kt: ({'|'.join(ACTIONS)}) (esc_[a-z0-9_-]+)(?: as ([a-z]+))?", re.IGNORECASE)
 LINE = re.compile(rf"({'|'.join(KEYS)})[ \t]*:(.*)", re.IGNORECASE)
 #: What some file systems leave out of a name.
 IGNORABLE = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
@@ -206,7 +206,7 @@ def snap(objects: Objects, tree: str) -> Snap:
                 walk(oid, path)
             else:
                 if mode != "100644":
-                    fault(path, mode, fatal=False)
+                    fault(path, mode, fatal=not is_record(path))
                 found.files[path] = (mode, oid)
 
     structure(top, "")
@@ -217,7 +217,7 @@ def snap(objects: Objects, tree: str) -> Snap:
         if path == KT_YAML and not is_folder(mode):
             found.files[path] = (mode, oid)
         if mode != ("100644" if path == KT_YAML else "40000"):
-            fault(path, mode, fatal=path != KT_YAML or is_folder(mode))
+            fault(path, mode, fatal=True)
         if is_folder(mode) and path != KT_YAML:
             walk(oid, path)
     return found
@@ -300,7 +300,7 @@ def said(message: str) -> list[Group]:
     lines = message.splitlines()
     groups = []
     if found := SUBJECT.match(subject(message)):
-        groups.append(Group((found[2],), found[1], outcome=found[3]))
+        groups.append(Group((found[2].lower(),), found[1].lower(), outcome=found[3] and found[3].lower()))
     rest: list[Group] = []
     for line in lines:
         if not (told := LINE.match(line)):
@@ -412,7 +412,9 @@ class _Replay:
             self.order += [
                 c.oid for c in self.commits.values() if c.oid not in done and done >= set(c.parents)
             ]
-        self.snaps = {oid: snap(objects, commit.tree) for oid, commit in self.commits.items()}
+        self.raw = {oid: snap(objects, commit.tree) for oid, commit in self.commits.items()}
+        #: The same, but that of an unreadable tree on the line what was before it is taken.
+        self.snaps = dict(self.raw)
         self.ancestors: dict[str, set[str]] = {}
         self.before: dict[str, str | None] = {}
         for oid in self.order:
@@ -447,9 +449,9 @@ class _Replay:
             if fork is not None and fork in self.line(second):
                 since = self.line(first)
                 since = since[: since.index(fork) + 1]
-                quiet = all(self.snaps[at].own == self.snaps[fork].own for at in since)
-                new = self.snaps[oid].own
-                if quiet and new == self.snaps[second].own != self.snaps[first].own:
+                quiet = all(self.raw[at].own == self.raw[fork].own for at in since)
+                new, readable = self.raw[oid].own, self.raw[oid].sound and self.raw[second].sound
+                if quiet and readable and new == self.raw[second].own != self.raw[first].own:
                     return second
         return parents[0] if parents else None
 
@@ -530,11 +532,13 @@ class _Replay:
         assert before is not None
         was, then = self.at[before], self.at[before].copy()
         self.sure = not was.fog
-        for path, _ in self.snaps[oid].faults - self.snaps[before].faults:
-            self.report(oid, "tree", path, places=self.carried(oid), sure=self.sure)
-        then.fog = was.fog or not self.snaps[oid].sound
-        if then.fog and not was.fog:
-            self.sure = False
+        for path, what in sorted(self.raw[oid].faults):
+            # What was so before may be named once, or as long as it is there.
+            fresh = (path, what) not in self.raw[before].faults
+            self.report(oid, "tree", path, places=self.carried(oid), sure=self.sure and fresh)
+        if not self.raw[oid].sound:
+            # Nothing of it is read: what was there before counts on.
+            self.snaps[oid] = replace(self.snaps[before], sound=True)
         if self.is_along(oid):
             self.along(commit, was, then)
         elif len(commit.parents) > 2:
@@ -550,9 +554,9 @@ class _Replay:
         """What counts from this commit on: waivers, waived states, and the policies in force."""
         here = self.snaps[oid]
         entry = here.files.get(WAIVERS)
+        listed = waivers_in(self.data(entry)) or set()
+        known = waivers_in(self.data(self.snaps[before].files.get(WAIVERS))) or set()
         if WAIVERS not in then.ill and then.versions.get(WAIVERS) == entry:
-            listed = waivers_in(self.data(entry)) or set()
-            known = waivers_in(self.data(self.snaps[before].files.get(WAIVERS))) or set()
             for waiver in listed - known:
                 if waiver.commit in self.ancestors[oid] - {oid}:
                     self.added[waiver] = oid
@@ -570,6 +574,8 @@ class _Replay:
         for path, causes in list(then.ill.items()):
             if all(self.is_waived(one, then.counting) and not one.grave for one in causes):
                 then.fog = then.fog or not all(map(is_exact, causes))
+                # Whether what came by a change that is accepted now counts as legally added is not said.
+                self.unclear_waivers |= listed if path == WAIVERS else set()
                 del then.ill[path]
                 self.set_version(then, path, here.files.get(path))
         if not then.ill and then.versions == here.policies() and here.sound:
@@ -649,7 +655,8 @@ class _Replay:
     def is_admin_there(self, email: str, there: Snap) -> bool:
         """Whether somebody is admin by a roster as a commit has it; one that cannot be read makes nobody so."""
         policies = self.assembled(there)
-        return there.sound and ROSTER not in policies.broken and self.is_admin(email, policies)
+        known = policies.roster is not None and ROSTER not in policies.broken
+        return there.sound and known and self.is_admin(email, policies)
 
     def restored(self, name: str, after: State, email: str, was: At, policies: Policies) -> bool:
         """Whether an illegal record is brought back as it must be."""
@@ -674,8 +681,8 @@ class _Replay:
                 continue
             broken = self.judged(name, before, after, commit, was.force, [old])
             record = self.record(after)
-            if record is not None and not before and record.reopens in was.bad and not broken:
-                self.report(oid, "reopens", path, name=name, sure=False)
+            if record is not None and not before and record.reopens in was.bad:
+                broken = broken or [("reopens", path)]
             if broken:
                 then.bad[name] = [self.report(oid, *one, name=name, sure=sure) for one in broken]
             else:
@@ -730,7 +737,7 @@ class _Replay:
         if path == KT_YAML and root_in(self.data(entry) or b"") not in ("", "."):
             return [self.report(oid, "root", path, places=places, sure=self.sure, grave=True)]
         if path == ROSTER and policies.has_no_admin and was.force.roster and not was.force.has_no_admin:
-            return [self.report(oid, "policies", path, places=places, sure=self.sure, grave=True)]
+            return [self.report(oid, "policies", path, places=places, sure=self.sure)]
         return []
 
     def write(self, then: At, path: str, entry: tuple[str, str] | None, wrong: list[Found]) -> None:
@@ -895,7 +902,10 @@ class _Replay:
         first, second = commit.parents
         old, new, carried = self.snaps[first], self.snaps[commit.oid], self.carried(commit.oid)
         brought: set[str] = set()
-        for name in sorted(old.records() | new.records()):
+        # What reopens another comes after it.
+        for name in sorted(
+            old.records() | new.records(), key=lambda name: (bool(self.reopens(new, name)), name)
+        ):
             if old.state(name) != new.state(name):
                 brought.add(name)
                 self.merged_record(commit, name, was, then)
@@ -913,6 +923,10 @@ class _Replay:
             commit, [pair for pair in pairs if any(self.moves(*pair, name) for name in brought)], was
         )
         self.carried_are_sane(commit, was)
+
+    def reopens(self, there: Snap, name: str) -> str | None:
+        record = self.record(there.state(name))
+        return record.reopens if record else None
 
     def moves(self, oid: str, parent: str, name: str) -> bool:
         return self.snaps[oid].state(name) != self.snaps[parent].state(name)
@@ -967,11 +981,17 @@ class _Replay:
             then.bad[name] = wrong
             return
         tried = [self.chain_faults(commit, name, chain, was) for chain in chains]
+        if not all(tried) and not before and self.reopens(new, name) in then.bad:
+            then.bad[name] = [
+                self.report(chains[0][0], "reopens", path, name=name, places=carried, sure=sure)
+            ]
+            return
         if not all(tried):
             then.bad.pop(name, None)
             then.legal[name] = after
             return
-        places = {oid for faults in tried for oid, _, _ in faults} if len(tried) > 1 else set()
+        late = all(rule == "time" for _, rule, _ in tried[0])
+        places = {oid for faults in tried for oid, _, _ in faults} if len(tried) > 1 or late else set()
         then.bad[name] = [
             self.report(oid, rule, where, name=name, places=places, sure=sure)
             for oid, rule, where in tried[0]
@@ -1013,7 +1033,11 @@ class _Replay:
             return faults
         for oid in chain:
             record = self.record(self.snaps[oid].state(name))
-            if record is not None and commit.at - record.last_time > PROPOSALS:
+            if record is None:
+                continue
+            # What restores is as old as its commit.
+            when = self.commits[oid].at if oid == chain[0] and name in was.bad else record.last_time
+            if commit.at - when > PROPOSALS:
                 faults.append((oid, "time", layout.path_of(record)))
         return faults
 
@@ -1028,9 +1052,14 @@ class _Replay:
             return False
         theirs = self.snaps[commit.parents[1]]
         acted = self.is_admin(commit.email, was.force) and self.is_admin_there(commit.email, theirs)
+        acted = acted and was.force.roster is not None
         if not acted:
-            free = was.force.roster is None
-            wrong.append(self.report(commit.oid, "policies", path, places=steps, sure=self.sure and not free))
+            blind = any(not self.raw[oid].sound for oid in carried)
+            # Without a roster the first one is free, and who merges which other is not said.
+            then.fog = then.fog or blind or was.force.roster is None
+            wrong.append(
+                self.report(commit.oid, "policies", path, places=steps, sure=self.sure and not then.fog)
+            )
         self.write(then, path, entry, wrong)
         return acted
 
@@ -1046,6 +1075,7 @@ class _Replay:
             self.report(commit.oid, "dropped", "queue", sure=False)
             return
         both = self.is_admin(commit.email, was.force) and self.is_admin_there(commit.email, there)
+        both = both and was.force.roster is not None
         for name in sorted(there.records() | base.records()):
             state = there.state(name)
             if state in (base.state(name), here.state(name)):
