@@ -474,7 +474,7 @@ class _Maker:
             }
             if self.random.random() < 0.2:
                 del keys["request_id"]
-                keys["escalation_id"] = f"esc_h{self.seed}-{self.raised}"
+                keys["escalation_id"] = f"esc_{ids.ulid(self.now, self.random.randbytes(10))}"
             items.append((number + 1, intake.from_keys(keys)))
         store.raise_many(items)
 
