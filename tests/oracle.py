@@ -38,6 +38,10 @@ ABSENT: State = frozenset()
 KT_YAML, WAIVERS, ROSTER = ".kt.yaml", "policies/waivers.yaml", "policies/roster.yaml"
 OURS = {ROSTER, "policies/settings.yaml", WAIVERS, KT_YAML}
 PROPOSALS = timedelta(days=14)
+#: The modes that git writes for what is no plain file: a fault of that file alone.
+PLAINLY_NOT = {"100755", "120000", "160000"}
+#: Whether an admin's merge admits policies also where the branch has moved beside the store.
+ADMITS = True
 #: The last second that Python knows; git knows later ones.
 LATEST = 253_402_300_799
 #: The rules of which a violation is called the same by whoever reads them.
@@ -145,8 +149,8 @@ def is_disguised(name: bytes) -> bool:
 class Snap:
     """What a commit has of the store.
 
-    ``own`` are the entries at the top that are the store's; ``faults`` what is wrong with trees, and
-    ``sound`` whether they can be read all the same (one file's mode is not in the way of others).
+    ``own`` are the entries at the top that are the store's; ``faults`` what is wrong with trees. One that has
+    any but a file that is plainly no plain file is not sound, and nothing of it counts as read.
     """
 
     own: list[tuple[str, bytes, str]]
@@ -183,17 +187,17 @@ def snap(objects: Objects, tree: str) -> Snap:
     top = entries_of(objects[tree][1])
     found = Snap([entry for entry in top if entry[1] in (b"queue", b"policies", KT_YAML.encode())])
 
-    def fault(path: str, what: str, *, fatal: bool) -> None:
-        found.faults.add((path, what))
-        found.sound = found.sound and not fatal
+    def fault(path: str, what: str) -> None:
+        found.faults.add((path or "queue", what))
+        found.sound = found.sound and what in PLAINLY_NOT
 
     def structure(entries: list[tuple[str, bytes, str]], at: str) -> None:
         names = [name for _, name, _ in entries]
         keys = [name + b"/" * is_folder(mode) for mode, name, _ in entries]
         if keys != sorted(keys) or len(set(names)) != len(names):
-            fault(at, "order", fatal=True)
+            fault(at, "order")
         if any(b"/" in name or name in (b"", b".", b"..", b".git") for name in names):
-            fault(at, "name", fatal=True)
+            fault(at, "name")
 
     def walk(tree: str, at: str) -> None:
         entries = entries_of(objects[tree][1])
@@ -202,22 +206,22 @@ def snap(objects: Objects, tree: str) -> Snap:
             path = f"{at}/{name.decode(errors='replace')}"
             if is_folder(mode):
                 if mode != "40000":
-                    fault(path, mode, fatal=True)
+                    fault(path, mode)
                 walk(oid, path)
             else:
                 if mode != "100644":
-                    fault(path, mode, fatal=not is_record(path))
+                    fault(path, mode)
                 found.files[path] = (mode, oid)
 
     structure(top, "")
     if any(is_disguised(name) for _, name, _ in top):
-        fault("", "disguise", fatal=True)
+        fault("", "disguise")
     for mode, name, oid in found.own:
         path = name.decode()
         if path == KT_YAML and not is_folder(mode):
             found.files[path] = (mode, oid)
         if mode != ("100644" if path == KT_YAML else "40000"):
-            fault(path, mode, fatal=True)
+            fault(path, mode if path == KT_YAML else f"no folder: {mode}")
         if is_folder(mode) and path != KT_YAML:
             walk(oid, path)
     return found
@@ -256,7 +260,11 @@ def waivers_in(data: bytes | None) -> set[Waiver] | None:
         value = codec.load_yaml(data).value
         found = set()
         for item in value["waivers"] if value else ():
-            if item.keys() != {"commit", "rule", "path", "reason"} or not str(item["reason"]).strip():
+            if (
+                item.keys() != {"commit", "rule", "path", "reason"}
+                or not str(item["reason"]).strip()
+                or not item["path"]
+            ):
                 return None
             if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", item["commit"]):
                 return None
@@ -364,6 +372,8 @@ class Verdict:
     line: list[str]
     #: What holds at the tip.
     last: At
+    #: Commits of which the rules do not say whether they are guilty.
+    doubtful: set[str]
 
     @property
     def clean(self) -> bool | None:
@@ -383,7 +393,7 @@ def disagreements(verdict: Verdict, guilty: Iterable[str], waived: Iterable[str]
         for one in found:
             if one.sure and not one.places & theirs:
                 told.append(f"not {what}: {one.commit} {one.rule} {one.path}")
-        possible = {place for one in found for place in one.places}
+        possible = {place for one in found for place in one.places} | verdict.doubtful
         told += [f"{what} for nothing: {commit}" for commit in sorted(theirs - possible)]
     return told
 
@@ -425,6 +435,7 @@ class _Replay:
         self.at: dict[str, At] = {}
         self.added: dict[Waiver, str] = {}
         self.unclear_waivers: set[Waiver] = set()
+        self.doubtful: set[str] = set()
 
     # --- the line ---
 
@@ -548,6 +559,8 @@ class _Replay:
         else:
             self.plain(commit, was, then)
         self.settle(oid, before, was, then)
+        if was.fog or then.fog:
+            self.doubtful |= {oid} | self.carried(oid)
         self.at[oid] = then
 
     def settle(self, oid: str, before: str, was: At, then: At) -> None:
@@ -670,6 +683,7 @@ class _Replay:
             if before == after:
                 continue
             sure = self.sure and name not in was.muddy
+            self.doubtful |= {oid} if name in was.muddy else set()
             path = min(p for p, _, _ in after or before)
             if name in was.bad:
                 if self.restored(name, after, commit.email, was, was.force):
@@ -683,6 +697,11 @@ class _Replay:
             record = self.record(after)
             if record is not None and not before and record.reopens in was.bad:
                 broken = broken or [("reopens", path)]
+            blind = not self.raw[commit.parents[0]].sound
+            if record is not None and record.reopens and (blind or record.reopens in was.muddy):
+                # Whether what it reopens is there is read from a tree that cannot be, or not said.
+                then.muddy.add(name)
+                self.doubtful.add(oid)
             if broken:
                 then.bad[name] = [self.report(oid, *one, name=name, sure=sure) for one in broken]
             else:
@@ -694,7 +713,7 @@ class _Replay:
                 continue
             wrong = self.written(oid, path, entry, was, new)
             if not self.is_admin(commit.email, was.force):
-                wrong.append(self.report(oid, "policies", path, sure=self.sure))
+                wrong.append(self.report(oid, "policies", path, sure=self.sure and not wrong))
             self.write(then, path, entry, wrong)
         acts = old.own != new.own
         self.ahead(commit, acts, was)
@@ -804,7 +823,7 @@ class _Replay:
             if claim not in known:
                 yield name, {"claim"}, by, None, claims
         for one in story.between(old, new):
-            actions = {one.action}
+            actions = {one.action} if one.action != "delete" else {"restore"}
             if one.action in ("sweep", "unclaim"):
                 actions = {"sweep", "unclaim"}
             elif one.action == "review":
@@ -856,7 +875,7 @@ class _Replay:
         first, second = commit.parents
         acted = False
         fork = self.fork(first, second)
-        if fork in self.at:
+        if fork in self.at and (ADMITS or fork == first):
             line, base = self.line(second), self.at[fork]
             since = line[: line.index(fork)]
             admin = self.is_admin(commit.email, base.force) and self.is_admin(commit.email, was.force)
@@ -924,6 +943,11 @@ class _Replay:
         )
         self.carried_are_sane(commit, was)
 
+    def is_blind(self, carried: set[str]) -> bool:
+        """Whether some step that is carried is from a tree that cannot be read, or to one."""
+        around = carried.union(*(self.commits[oid].parents for oid in carried))
+        return any(not self.raw[oid].sound for oid in around)
+
     def reopens(self, there: Snap, name: str) -> str | None:
         record = self.record(there.state(name))
         return record.reopens if record else None
@@ -963,7 +987,7 @@ class _Replay:
     def item(self, oid: str, item: str) -> object:
         """The state of a record, or the version of a policy file; of trees that cannot be read, one like no other."""
         here = self.snaps[oid]
-        if not here.sound:
+        if not self.raw[oid].sound:
             return object()
         return here.state(item) if item.startswith("esc_") else here.files.get(item)
 
@@ -972,12 +996,14 @@ class _Replay:
         old, new = self.snaps[first], self.snaps[commit.oid]
         before, after = old.state(name), new.state(name)
         carried = self.carried(commit.oid)
-        blind = {oid for oid in carried if not self.snaps[oid].sound}
         path = min(p for p, _, _ in after or before)
-        sure = self.sure and name not in was.muddy
+        if self.is_blind(carried) or {name, self.reopens(new, name)} & then.muddy:
+            then.muddy.add(name)
+            self.doubtful |= {commit.oid} | carried
+        sure = self.sure and name not in then.muddy
         chains = self.chains(self.steps_of(name, carried), before, after)
         if not chains:
-            wrong = [self.report(commit.oid, "merge", path, name=name, places=blind, sure=sure)]
+            wrong = [self.report(commit.oid, "merge", path, name=name, sure=sure)]
             then.bad[name] = wrong
             return
         tried = [self.chain_faults(commit, name, chain, was) for chain in chains]
@@ -1014,6 +1040,9 @@ class _Replay:
                 state, is_bad = after, False
                 continue
             fork = self.fork(first, one.parents[0])
+            if fork not in self.at:
+                # Before its start a store has no policies that one could go by.
+                self.doubtful |= {commit.oid} | self.carried(commit.oid)
             there = self.at[fork].force if fork in self.at else Policies()
             claims = there.settings.claims.model_copy(update={"clock_tolerance": tolerance})
             mixed = replace(there, roster=was.force.roster, keepers=was.force.keepers,
@@ -1054,7 +1083,7 @@ class _Replay:
         acted = self.is_admin(commit.email, was.force) and self.is_admin_there(commit.email, theirs)
         acted = acted and was.force.roster is not None
         if not acted:
-            blind = any(not self.raw[oid].sound for oid in carried)
+            blind = self.is_blind(carried)
             # Without a roster the first one is free, and who merges which other is not said.
             then.fog = then.fog or blind or was.force.roster is None
             wrong.append(
@@ -1127,7 +1156,9 @@ class _Replay:
                 violations.append(replace(one, sure=one.sure and not unclear))
                 if unclear:
                     waived.append(replace(one, sure=False))
-        return Verdict(violations, waived, dict(self.released(violations, waived, start)), line, last)
+        return Verdict(
+            violations, waived, dict(self.released(violations, waived, start)), line, last, self.doubtful
+        )
 
     def released(
         self, violations: list[Found], waived: list[Found], start: str
