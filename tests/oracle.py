@@ -479,9 +479,11 @@ class _Replay:
         for oid in self.order:
             parents = self.commits[oid].parents
             fresh = has_store(self.snaps[oid]) and not any(has_store(self.snaps[p]) for p in parents)
-            if fresh and oid != start:
-                self.report(oid, "start", "queue", sure=all(self.snaps[p].sound for p in parents))
+            clear = all(self.raw[p].sound for p in parents)
+            if oid != start and (fresh or (has_store(self.snaps[oid]) and not clear)):
+                self.report(oid, "start", "queue", sure=clear)
         self.begin(start)
+        self.at_line = set(line)
         for oid in line[line.index(start) + 1 :]:
             self.step(oid)
         return self.verdict(line[line.index(start) :], start)
@@ -577,6 +579,8 @@ class _Replay:
                     if waiver.commit not in self.ancestors[before]:
                         self.unclear_waivers.add(waiver)
             self.unclear_waivers |= then.counting - listed
+            # What somebody added illegally, and a legal change leaves there: who has added it is not said.
+            self.unclear_waivers |= listed & known - then.counting
         for name, causes in list(then.bad.items()):
             if any(self.is_waived(one, then.counting) for one in causes) and not all(map(is_exact, causes)):
                 then.muddy.add(name)
@@ -786,10 +790,11 @@ class _Replay:
         steps, blind = [], False
         for oid, parent in pairs:
             old, new = self.snaps[parent], self.snaps[oid]
-            blind = blind or not (old.sound and new.sound)
+            blind = blind or not (self.raw[parent].sound and self.raw[oid].sound)
             for name in old.records() | new.records():
                 if old.state(name) != new.state(name):
-                    steps += self.told(name, old.state(name), new.state(name), self.commits[oid].email, was)
+                    by, beside = self.commits[oid].email, oid != commit.oid or oid not in self.at_line
+                    steps += self.told(name, old.state(name), new.state(name), by, was, beside=beside)
         roster = was.force.roster
         held = all(
             (
@@ -803,13 +808,18 @@ class _Replay:
         if not held or any(group.count not in (None, str(len(set(group.ids)))) for group in groups):
             self.report(commit.oid, "message", "queue", sure=self.sure and not blind)
 
-    def told(self, name: str, before: State, after: State, email: str, was: At) -> Iterator[Step]:
-        """The actions that a step of a record is, as a message may call them."""
+    def told(
+        self, name: str, before: State, after: State, email: str, was: At, *, beside: bool
+    ) -> Iterator[Step]:
+        """The actions that a step of a record is, as a message may call them.
+
+        What a branch has done wrong is put right there, ``beside`` the line.
+        """
         old, new = self.record(before), self.record(after)
         claims = {one.claim.claim_id for one in (old, new) if one and one.claim}
         claims |= {review.claim_id for one in (old, new) if one for review in one.reviews}
         actor = known_as(email, was.force.roster)
-        if name in was.bad:
+        if name in was.bad or beside:
             yield name, {"restore"}, actor, None, claims
         # A squash may claim what it raises or reviews, of which the review and the claim alone tell.
         known = {old.claim.claim_id} if old and old.claim else set()
@@ -825,7 +835,8 @@ class _Replay:
         for one in story.between(old, new):
             actions = {one.action} if one.action != "delete" else {"restore"}
             if one.action in ("sweep", "unclaim"):
-                actions = {"sweep", "unclaim"}
+                # To the team that has it already it is given back in the same way.
+                actions = {"sweep", "unclaim", "assign"}
             elif one.action == "review":
                 actions = {"review", "resolve"}
             elif one.action == "claim":
@@ -852,9 +863,16 @@ class _Replay:
             one = self.commits[oid]
             plain = len(one.parents) == 1
             acts = plain and self.snaps[oid].own != self.snaps[one.parents[0]].own
-            looked = not self.is_unread(commit) and not self.is_along(commit.oid)
+            looked = (
+                not self.is_unread(commit) and not self.is_along(commit.oid) and self.raw[commit.oid].sound
+            )
             self.ahead(one, acts, was, sure=looked)
-            self.signed(one, acts or bool(said(one.message)), was, sure=looked or bool(said(one.message)))
+            self.signed(
+                one,
+                acts or bool(said(one.message)),
+                was,
+                sure=looked or (bool(said(one.message)) and self.raw[commit.oid].sound),
+            )
             pairs = [(oid, one.parents[0])] if plain else []
             if len(one.parents) > 1:
                 pairs = self.plain_ones(self.ancestors[oid] - self.ancestors[one.parents[0]] - {oid})
@@ -1018,6 +1036,9 @@ class _Replay:
             return
         late = all(rule == "time" for _, rule, _ in tried[0])
         places = {oid for faults in tried for oid, _, _ in faults} if len(tried) > 1 or late else set()
+        if self.file_fault(after):
+            # What is no record at all may be the merge's own as well.
+            places.add(commit.oid)
         then.bad[name] = [
             self.report(oid, rule, where, name=name, places=places, sure=sure)
             for oid, rule, where in tried[0]
@@ -1189,7 +1210,7 @@ class _Replay:
 
 def is_exact(one: Found) -> bool:
     """Whether the rules say how a violation is called and where it is, as a waiver must name it."""
-    return len(one.places) == 1 and one.rule in EXACT
+    return len(one.places) == 1 and one.rule in EXACT and one.path != KT_YAML
 
 
 Step = tuple[str, set[str], str | None, str | None, set[str]]
