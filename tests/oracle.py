@@ -461,7 +461,7 @@ class _Replay:
                 since = self.line(first)
                 since = since[: since.index(fork) + 1]
                 quiet = all(self.raw[at].own == self.raw[fork].own for at in since)
-                new, readable = self.raw[oid].own, self.raw[oid].sound and self.raw[second].sound
+                new, readable = self.raw[oid].own, all(self.raw[at].sound for at in (oid, second, *since))
                 if quiet and readable and new == self.raw[second].own != self.raw[first].own:
                     return second
         return parents[0] if parents else None
