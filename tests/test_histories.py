@@ -8,11 +8,11 @@ from random import Random
 import histories
 import pytest
 from histories import History
+from kt_escalation.verdict import Report
 from lab import git
 
 from kt_escalation import verdict
 from kt_escalation.store import layout
-from kt_escalation.verdict import Report
 
 AT_ONCE = 500
 

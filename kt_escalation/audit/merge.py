@@ -58,11 +58,14 @@ class _Step:
 class Merging:
     """Judges one merge of two parents, along whose first the line goes."""
 
-    def __init__(self, judge: Judge, commit: Commit, difference: Difference, carried: Sequence[Side]) -> None:
+    def __init__(
+        self, judge: Judge, commit: Commit, difference: Difference, carried: Sequence[Side], other: str
+    ) -> None:
         self._judge = judge
         self._commit = commit
         self._changes = difference.changes
         self._carried = carried
+        self._other = other
         self._now = judge.policies.policies
         #: What it brought legally, for what its message says.
         self.brought: list[Brought] = []
@@ -73,9 +76,7 @@ class Merging:
     def judge(self) -> None:
         """Find what it may not bring, and what it may not leave out."""
         judge, commit = self._judge, self._commit
-        fork = judge.lines.fork(commit.oid)
-        other = judge.tree_of(commit.parents[1])
-        forked = judge.between(judge.tree_of(fork) if fork else None, other)
+        forked = self._forked()
         if not self._changes and not forked.changes and not forked.unsound:
             return
         self._authored_by_merges()
@@ -90,7 +91,18 @@ class Merging:
             if judge.looks_at_all and judge.is_foreign(change):
                 expected = "expected nothing but escalations below queue/"
                 judge.find(self._author_of(change), change.path, Violation("foreign", expected))
-        self._dropped(forked, judge.between(other, commit.tree))
+        self._dropped(forked)
+        self._gone_on_from(steps)
+
+    def drops(self) -> None:
+        """Find only what it may not leave out."""
+        self._dropped(self._forked())
+
+    def _forked(self) -> Difference:
+        """What the other side has changed since it left the line."""
+        judge = self._judge
+        fork = judge.lines.newest_on(self._commit.parents[0], self._other)
+        return judge.between(judge.tree_of(fork) if fork else None, judge.tree_of(self._other))
 
     # --- what its carried commits did ---------------------------------------------------------------
 
@@ -120,7 +132,7 @@ class Merging:
             if not authored and not any(one.unsound for one in differing):
                 continue
             if authored and not verify.judge_policies(commit.email, self._now) and self._now.roster:
-                judge.people(commit, self._now, acts=True, said=False, newest=side.newest)
+                judge.people(commit, self._now, acts=True, newest=side.newest)
                 continue
             expected = "expected a merge that leaves each file as one of its parents has it; rebase instead (`git rebase`)"
             for key in sorted(authored) or [layout.QUEUE]:
@@ -173,6 +185,7 @@ class Merging:
         brought: list[Brought] = []
         state: State | None = None
         for step in chain:
+            judge.touching.add(step.side.commit.oid)
             commit = replace(step.side.commit, changes=judge.difference(step.side).changes)
             olds, news = judge.contents.sides(step.sides)
             if touches_archives(commit):
@@ -189,6 +202,8 @@ class Merging:
                 brought += messages.brought(name, None, None, author=commit.email, restored=True)
                 continue
             policies = at_fork(self._now, self._at_fork_of(commit))
+            if not news or any(old.problem for old in olds):
+                return [(commit, (news or olds)[0].path, judge.not_restored)]
             wrong = list(
                 records.judge(
                     *(commit, policies, olds, news, self._reopening),
@@ -245,7 +260,10 @@ class Merging:
                 )
             return None
         for step in chain:
-            made = step.side.commit.committed_at
+            _, news = self._judge.contents.sides(step.sides)
+            said = news[0].record.last_time if news and news[0].record else step.side.commit.committed_at
+            # Who has kept a copy may commit it anew, but a record's own times say when it was meant.
+            made = min(said, step.side.commit.committed_at)
             if at - made > claims.proposals:
                 expected = f"expected it to be merged within {format_duration(claims.proposals)}; it is of {format_time(made)}"
                 return step.side.commit, state.path, Violation("time", expected)
@@ -298,7 +316,7 @@ class Merging:
             found = [
                 replace(violation, commit=step.side.commit.oid, author=step.side.commit.email)
                 for step in chain
-                for violation in verify.judge_policies(step.side.commit.email, self._now)
+                for violation in self._by_no_admin(step)
             ]
             if not found:
                 return None
@@ -307,6 +325,14 @@ class Merging:
             return wrong or self._not_brought()
         self.acted = True
         return None
+
+    def _by_no_admin(self, step: _Step) -> Iterator[Violation]:
+        """Why a carried commit may not have changed a policy file."""
+        commit = step.side.commit
+        yield from verify.judge_policies(commit.email, self._now)
+        unproven = self._judge.unproven(commit, self._now, step.side.newest)
+        if unproven is not None:
+            yield unproven
 
     def _not_brought(self) -> Violation:
         admins = ", ".join(self._now.roster.with_role("admin")) if self._now.roster else ""
@@ -322,18 +348,20 @@ class Merging:
         """Whether its author is an admin on both sides, by the line's policies in force and as the other side has them."""
         if self._now.roster is None:
             return False
-        other = self._judge.written_at(self._commit.parents[1])
+        other = self._judge.written_at(self._other)
         both = (self._now, other)
-        return (
-            not any(verify.judge_policies(self._commit.email, side) for side in both)
-            and other.roster is not None
-        )
+        if other.roster is None or any(verify.judge_policies(self._commit.email, side) for side in both):
+            return False
+        return self._judge.unproven(self._commit, self._now, self._judge.newest) is None
 
     # --- what it leaves out -------------------------------------------------------------------------
 
-    def _dropped(self, forked: Difference, left: Difference) -> None:
+    def _dropped(self, forked: Difference) -> None:
         """What the other side had changed since the fork is there, or the line had it before."""
         judge = self._judge
+        left = (
+            judge.between(judge.tree_of(self._other), self._commit.tree) if forked.changes else Difference()
+        )
         theirs, missing = by_record(forked.changes), by_record(left.changes)
         theirs |= {
             c.path: _alone(c) for c in forked.changes if is_policy(c.path) or layout.archive_at(c.path)
@@ -346,28 +374,95 @@ class Merging:
                 continue
             if is_policy(path) and self._may_bring_policies():
                 continue
-            if not self._line_had(key, path, name, theirs[key].after):
+            if not self._line_had(path, name, theirs[key].after):
                 what = name or path
-                expected = f"expected {what} as {self._commit.parents[1][:12]} has it, which the branch never had; merge it, or revert it there first (`git revert`)"
+                expected = f"expected {what} as {self._other[:12]} has it, which the branch never had; merge it, or revert it there first (`git revert`)"
                 judge.find(self._commit, path, Violation("dropped", expected), name)
 
-    def _line_had(self, key: str, path: str, name: str | None, wanted: _Files) -> bool:
-        """Whether the line has had a state of a record, or a version of a file, at or before the first parent."""
+    def _gone_on_from(self, steps: Mapping[str, Sequence[_Step]]) -> None:
+        """What a carried commit legally made of something is there, or was gone on from, or the line had it since.
+
+        Else a decision could vanish on its way: taken back by whoever pushes, or left out by a merge before this one.
+        """
+        judge, lines = self._judge, self._judge.lines
+        for key, some in steps.items():
+            name = None if is_policy(key) else key
+            path = key if name is None else (some[0].sides.news or some[0].sides.olds)[0].path
+            final = self._final(key)
+            if len(some) == 1 and some[0].after == final:
+                continue
+            legal = [step for step in some if self._is_legal(key, step)]
+            for step in legal:
+                reached, waiting = [step], [step]
+                while waiting:
+                    one = waiting.pop()
+                    further = [
+                        other
+                        for other in legal
+                        if other.before == one.after
+                        and other not in reached
+                        and lines.is_above(one.side.commit.oid, other.side.commit.oid)
+                    ]
+                    reached += further
+                    waiting += further
+                if any(one.after == final or self._line_had(path, name, one.after) for one in reached):
+                    continue
+                if name is None and self._may_drop(step):
+                    continue
+                made = step.side.commit.oid[:12]
+                expected = f"expected {name or path} to go on from what {made} made of it; revert that on the branch itself, or rebase"
+                judge.find(self._commit, path, Violation("dropped", expected), name)
+
+    def _final(self, key: str) -> _Files:
+        """The state of a record, or the version of a policy file, that the merge has."""
+        if is_policy(key):
+            return self._judge.version_in(self._commit.tree, key)
+        return frozenset(self._judge.standing_in(self._commit, key))
+
+    def _is_legal(self, key: str, step: _Step) -> bool:
+        """Whether a carried step is legal by itself: where it was made, and by the line's own policies."""
         judge = self._judge
-        first, other = self._commit.parents
+        commit = replace(step.side.commit, changes=judge.difference(step.side).changes)
+        if is_policy(key):
+            there = judge.written_at(commit.parents[0])
+            by_line = not any(self._by_no_admin(step))
+            return by_line and not (self._now.roster and verify.judge_policies(commit.email, there))
+        if touches_archives(commit):
+            return False
+        olds, news = judge.contents.sides(step.sides)
+        if not news or any(state.problem for state in (*olds, *news)):
+            return False
+        policies = at_fork(self._now, self._at_fork_of(commit))
+        found = records.judge(
+            *(commit, policies, olds, news, self._reopening),
+            is_known=False,
+            now=judge.now,
+            least=self._now if not olds else None,
+        )
+        return next(iter(found), None) is None
+
+    def _may_drop(self, step: _Step) -> bool:
+        """Whether its author may leave out a change of policies: an admin before it, by it, and on both sides."""
+        if not self._may_bring_policies():
+            return False
+        commit = step.side.commit
+        rosters = (self._judge.written_at(commit.oid), self._judge.written_at(commit.parents[0]))
+        return not any(verify.judge_policies(self._commit.email, policies) for policies in rosters)
+
+    def _line_had(self, path: str, name: str | None, wanted: _Files) -> bool:
+        """Whether the line has had a state of a record, or a version of a file, since the other side has left it."""
+        judge = self._judge
+        first, other = self._commit.parents[0], self._other
         if name is None:
             specs = [f":(top,literal){judge.store.full(path)}"]
         else:
             specs = history.pathspecs(judge.store, name)
             wanted = frozenset(judge.standing(other, name))
-        line = set(judge.lines.of(first))
+        line = set(judge.lines.of(first, judge.lines.newest_on(first, other)))
         for oid in judge.store.repository.rev_list([first, "--full-history", "--", *specs]):
             if oid not in line:
                 continue
-            if name is not None:
-                found = frozenset(judge.standing(oid, name))
-            else:
-                found = judge.version(oid, path)
+            found = judge.version(oid, path) if name is None else frozenset(judge.standing(oid, name))
             if found == wanted:
                 return True
         return False
