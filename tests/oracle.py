@@ -663,7 +663,7 @@ class _Replay:
         return found
 
     def is_admin(self, email: str, policies: Policies) -> bool:
-        roster = policies.keepers or policies.roster
+        roster = policies.roster
         if roster is None:
             return True
         user = roster.by_id.get(known_as(email, roster))
@@ -1060,19 +1060,7 @@ class _Replay:
                     return [*faults, (oid, "restore", path)]
                 state, is_bad = after, False
                 continue
-            fork = self.fork(first, one.parents[0])
-            if fork not in self.at:
-                # Before its start a store has no policies that one could go by.
-                self.doubtful |= {commit.oid} | self.carried(commit.oid)
-            there = self.at[fork].force if fork in self.at else Policies()
-            claims = there.settings.claims.model_copy(update={"clock_tolerance": tolerance})
-            mixed = replace(there, roster=was.force.roster, keepers=was.force.keepers,
-                            settings=there.settings.model_copy(update={"claims": claims}))  # fmt: skip
-            around = [self.snaps[one.parents[0]], self.snaps[first]]
-            wrong = self.judged(name, state, after, one, mixed, around)
-            record = self.record(after)
-            if not wrong and not state and record is not None and is_weaker(record, was.force):
-                wrong = [("quorum", path)]
+            wrong = self.carried_faults(commit, name, state, oid, was)
             if wrong:
                 return [*faults, *((oid, rule, where) for rule, where in wrong)]
             state = after
@@ -1090,6 +1078,27 @@ class _Replay:
             if commit.at - when > PROPOSALS:
                 faults.append((oid, "time", layout.path_of(record)))
         return faults
+
+    def carried_faults(
+        self, commit: Commit, name: str, state: State, oid: str, was: At
+    ) -> list[tuple[str, str]]:
+        """The violations (rule, path) of one carried step of a record from a legal state."""
+        first, one, after = commit.parents[0], self.commits[oid], self.snaps[oid].state(name)
+        fork = self.fork(first, one.parents[0])
+        if fork not in self.at:
+            # Before its start a store has no policies that one could go by.
+            self.doubtful |= {commit.oid} | self.carried(commit.oid)
+        there = self.at[fork].force if fork in self.at else Policies()
+        tolerance = was.force.settings.claims.clock_tolerance
+        claims = there.settings.claims.model_copy(update={"clock_tolerance": tolerance})
+        settings = there.settings.model_copy(update={"claims": claims})
+        mixed = replace(there, roster=was.force.roster, settings=settings)
+        around = [self.snaps[one.parents[0]], self.snaps[first]]
+        wrong = self.judged(name, state, after, one, mixed, around)
+        record = self.record(after)
+        if not wrong and not state and record is not None and is_weaker(record, was.force):
+            wrong = [("quorum", min(p for p, _, _ in after))]
+        return wrong
 
     def merged_policy(self, commit: Commit, path: str, was: At, then: At) -> bool:
         """Whether a merge itself has acted to bring a policy file."""
@@ -1119,26 +1128,68 @@ class _Replay:
         fork, line = self.fork(first, second), self.line(first)
         # What the line has had since the fork was done there already.
         line = line[: line.index(fork)] if fork else line
-        here, there = self.snaps[commit.oid], self.snaps[second]
+        there = self.snaps[second]
         base = self.snaps[fork] if fork else Snap([])
         if not there.sound or not base.sound:
             self.report(commit.oid, "dropped", "queue", sure=False)
             return
         both = self.is_admin(commit.email, was.force) and self.is_admin_there(commit.email, there)
         both = both and was.force.roster is not None
-        for name in sorted(there.records() | base.records()):
-            state = there.state(name)
-            if state in (base.state(name), here.state(name)):
+        carried = self.ancestors[second] - self.ancestors[first]
+        clear = self.sure and not self.is_blind(carried)
+        items = there.records() | base.records() | there.policies().keys() | base.policies().keys()
+        for oid in carried:
+            items |= self.snaps[oid].records() | self.snaps[oid].policies().keys()
+        for item in sorted(items):
+            name = item if item.startswith("esc_") else None
+            if name is None and both:
                 continue
-            if all(self.snaps[oid].state(name) != state for oid in line):
-                path = min(p for p, _, _ in state or base.state(name))
-                self.report(commit.oid, "dropped", path, name=name, sure=self.sure)
-        for path in sorted(there.policies().keys() | base.policies().keys()):
-            entry = there.files.get(path)
-            if entry in (base.files.get(path), here.files.get(path)) or both:
-                continue
-            if all(self.snaps[oid].files.get(path) != entry for oid in line):
-                self.report(commit.oid, "dropped", path, sure=self.sure)
+            goals = [self.item(oid, item) for oid in [*line, commit.oid]]
+            state = self.item(second, item)
+            changed = state != self.item(fork, item) if fork else state not in (ABSENT, None)
+            if changed and state not in goals:
+                # One that no legal step has made may be called dropped, or not.
+                self.report(commit.oid, "dropped", item, name=name, sure=False)
+            steps = self.steps_of(item, carried)
+            before = dict(self.states_before)
+            legal = [oid for oid in steps if self.is_legal(commit, item, before[oid], oid, was)]
+            # Where the merge has changed it, its chain was judged, and what is illegal in it named.
+            ways = legal if self.item(first, item) == self.item(commit.oid, item) else list(steps)
+
+            if self.is_lost(legal, ways, steps, before, goals):
+                files = there.state(item) or base.state(item) if name else ABSENT
+                path = min((path for path, _, _ in files), default=item)
+                self.report(commit.oid, "dropped", path, name=name, sure=clear and name not in was.muddy)
+
+    def is_lost(
+        self,
+        legal: list[str],
+        ways: list[str],
+        after: Mapping[str, object],
+        before: Mapping[str, object],
+        goals: list[object],
+    ) -> bool:
+        """Whether nothing leads on from what some legal step has made to where it had to come."""
+
+        def goes_on(oid: str) -> bool:
+            following = [
+                to for to in ways if to != oid and oid in self.ancestors[to] and before[to] == after[oid]
+            ]
+            return after[oid] in goals or any(map(goes_on, following))
+
+        return not all(map(goes_on, legal))
+
+    def is_legal(self, commit: Commit, item: str, state: object, oid: str, was: At) -> bool:
+        """Whether a carried step of a record or policy file is legal, wherever it leads."""
+        one, first = self.commits[oid], commit.parents[0]
+        if not item.startswith("esc_"):
+            there = self.snaps[one.parents[0]]
+            return self.is_admin(one.email, was.force) and self.is_admin_there(one.email, there)
+        if not isinstance(state, frozenset) or not isinstance(self.item(oid, item), frozenset):
+            return False
+        if item in was.bad and state == self.snaps[first].state(item):
+            return self.restored(item, self.snaps[oid].state(item), one.email, was, was.force)
+        return not self.carried_faults(commit, item, state, oid, was)
 
     def carried_merges(self, commit: Commit, was: At) -> None:
         """Carried merges have, for each record and policy file, what one of their parents has."""
