@@ -41,7 +41,7 @@ PROPOSALS = timedelta(days=14)
 #: The modes that git writes for what is no plain file: a fault of that file alone.
 PLAINLY_NOT = {"100755", "120000", "160000"}
 #: Whether an admin's merge admits policies also where the branch has moved beside the store.
-ADMITS = True
+ADMITS = False
 #: The last second that Python knows; git knows later ones.
 LATEST = 253_402_300_799
 #: The rules of which a violation is called the same by whoever reads them.
@@ -1153,13 +1153,15 @@ class _Replay:
             steps = self.steps_of(item, carried)
             before = dict(self.states_before)
             legal = [oid for oid in steps if self.is_legal(commit, item, before[oid], oid, was)]
-            # Where the merge has changed it, its chain was judged, and what is illegal in it named.
-            ways = legal if self.item(first, item) == self.item(commit.oid, item) else list(steps)
-
-            if self.is_lost(legal, ways, steps, before, goals):
+            lost = self.is_lost(legal, legal, steps, before, goals)
+            if lost:
+                # Where the merge has changed it, its chain is judged, and what is illegal in it named there.
+                judged = self.item(first, item) != self.item(commit.oid, item)
+                named = judged and not self.is_lost(legal, list(steps), steps, before, goals)
                 files = there.state(item) or base.state(item) if name else ABSENT
                 path = min((path for path, _, _ in files), default=item)
-                self.report(commit.oid, "dropped", path, name=name, sure=clear and name not in was.muddy)
+                sure = clear and not named and name not in was.muddy
+                self.report(commit.oid, "dropped", path, name=name, sure=sure)
 
     def is_lost(
         self,

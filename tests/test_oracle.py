@@ -273,6 +273,26 @@ def test_a_right_that_was_taken_back_does_not_come_back_by_an_old_parent() -> No
     assert {(one.commit, one.rule) for one in tale.verdict(oid).violations} == {(oid, "dropped")}
 
 
+@pytest.mark.parametrize("inner", [False, True], ids=["by a commit", "by a merge"])
+def test_a_denial_is_not_taken_back_on_the_way_into_a_merge(inner: bool) -> None:
+    tale = Tale()
+    tale.does(tale.main, "gw", "raise")
+    tale.does(tale.main, "alice", "claim")
+    old = tale.side()
+    tale.does(tale.main, "alice", "denied")
+    if inner:
+        side = tale.side(old.tip)
+        tale.put(side, {"src/a.py": "1\n"}, "mallory")
+        back = tale.merge(side, tale.main.tip, "mallory", files=side.files)
+    else:
+        gone = dict.fromkeys(tale.main.files.keys() - old.files.keys())
+        back = tale.put(tale.main, gone | old.files, "mallory")
+    oid = tale.merge(old, back, "mallory", files=old.files)
+    tale.does(old, "alice", "approved")
+    assert {(one.commit, one.rule) for one in tale.verdict(old.tip).violations} == {(oid, "dropped")}
+    assert tale.verdict(old.tip).released == {"esc_r1": False}
+
+
 def test_three_parents_drop_no_denial_either() -> None:
     tale = Tale()
     tale.does(tale.main, "gw", "raise")
@@ -362,7 +382,7 @@ def test_a_step_of_somebody_else_is_found_where_it_is_carried() -> None:
     tale.put(tale.main, {"src/a.py": "1\n"}, "bob")
     tale.put(tale.main, {"queue/.gitkeep": ""}, "bob")
     tale.merge(tale.main, side.tip, "bob")
-    assert {one.commit for one in tale.verdict().violations} == {oid}
+    assert {commit for commit, _ in tale.found()} == {oid}
     assert tale.verdict().released == {"esc_r1": False}
 
 
