@@ -461,6 +461,11 @@ class _Replay:
                 since = self.line(first)
                 since = since[: since.index(fork) + 1]
                 quiet = all(self.raw[at].own == self.raw[fork].own for at in since)
+                # Where a merge there may have admitted what came along with it, it must stay on the line.
+                merges = [at for at in since[:-1] if self.is_along(at)]
+                quiet = quiet and all(
+                    self.raw[self.commits[at].parents[0]].own == self.raw[at].own for at in merges
+                )
                 new, readable = self.raw[oid].own, all(self.raw[at].sound for at in (oid, second, *since))
                 if quiet and readable and new == self.raw[second].own != self.raw[first].own:
                     return second
