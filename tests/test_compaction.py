@@ -50,11 +50,12 @@ def acting(who: str) -> Iterator[None]:
 class Past(Forge):
     """A store with a past: what was raised and resolved in months that are over, and something that is open."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, roster: str | None = ROSTER) -> None:
         self.path = folder / "store"
         git("init", "--quiet", str(self.path), cwd=folder)
         self.write("policies/policy-config.yaml", "pack: {enabled: true}\n")
-        self.write("policies/roster.yaml", ROSTER)
+        if roster is not None:
+            self.write("policies/roster.yaml", roster)
         self.write("policies/settings.yaml", SETTINGS)
         self.commit(
             "boss", "start", GIT_AUTHOR_DATE="2024-01-01T00:00Z", GIT_COMMITTER_DATE="2024-01-01T00:00Z"
@@ -342,9 +343,8 @@ def test_a_limit_from_python_is_bad_input_where_it_is_none(past: Past) -> None:
         store.compact(timedelta(seconds=-1))
 
 
-def test_without_a_roster_anyone_compacts(past: Past) -> None:
-    (past.path / "policies/roster.yaml").unlink()
-    past.commit("boss")
+def test_without_a_roster_anyone_compacts(tmp_path: Path) -> None:
+    past = Past(tmp_path, roster=None)
     past.compact("somebody")
     assert past.rules() == []
 

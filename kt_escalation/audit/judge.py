@@ -149,6 +149,8 @@ class Judge:
         #: What waivers accept that were added rightly, by commit, rule and path.
         self.accepted: set[tuple[str, str, str]] = set()
         self.newest = _LONG_AGO
+        #: What was wrong with records that have been restored since.
+        self.healed: set[tuple[str, str, str]] = set()
         #: Records that go on from a state that only a waiver accepts.
         self.waived: set[str] = set()
         self._found: list[Violation] = []
@@ -424,7 +426,9 @@ class Judge:
         accepted = [
             found
             for found in self._found
-            if found.commit != commit.oid and any(waiver.key == _key(found) for waiver in waivers)
+            if found.commit != commit.oid
+            and _key(found) not in self.accepted
+            and any(waiver.key == _key(found) for waiver in waivers)
         ]
         for found in accepted:
             self.accepted.add(_key(found))
@@ -587,7 +591,8 @@ class Judge:
         if any(verify.judge_policies(commit.email, policies) for policies in both):
             return False
         if self.unproven(commit, both[1], self.newest) is not None:
-            return False
+            # It has acted, and is told what its word lacks.
+            return True
         request = {oid for oid, position in self._position.items() if position > at}
         admitted = self.policies.admit(self._at, self._policies_tree(commit.tree), request)
         gone = {(oid, self.store.full(path)) for oid, path in admitted}
@@ -844,6 +849,7 @@ class Judge:
         """A record has come back to its last legal state, or what never was one is gone."""
         self.illegal.pop(name)
         self._owed.pop(name, None)
+        self.healed.update(_key(found) for found in self._found if found.escalation_id == name)
         if state is None:
             self._known.discard(hash(name))
         else:

@@ -77,7 +77,7 @@ class Merging:
         """Find what it may not bring, and what it may not leave out."""
         judge, commit = self._judge, self._commit
         forked = self._forked()
-        if not self._changes and not forked.changes and not forked.unsound:
+        if not (self._changes or forked.changes or forked.unsound or self._touched()):
             return
         self._authored_by_merges()
         steps = self._steps()
@@ -93,6 +93,13 @@ class Merging:
                 judge.find(self._author_of(change), change.path, Violation("foreign", expected))
         self._dropped(forked)
         self._gone_on_from(steps)
+
+    def _touched(self) -> bool:
+        """Whether any carried commit has another store than the line; what it did may have been undone again."""
+        trees = self._judge.trees
+        trees.entries([side.commit.tree for side in self._carried])
+        [first] = trees.entries([self._judge.tree_of(self._commit.parents[0])])
+        return any(trees.entries([side.commit.tree]) != [first] for side in self._carried)
 
     def drops(self) -> None:
         """Find only what it may not leave out."""

@@ -22,6 +22,8 @@ from ..store.trees import KT_YAML, Change, Unsound
 #: A version of a policy file: mode and id.
 _Version = tuple[str, str]
 
+# Earlier than any commit of the line.
+_BEFORE = -2
 POLICY_FILES = f"{layout.POLICIES}/"
 
 
@@ -62,8 +64,8 @@ class InForce:
         # Those that are there, however they came.
         self._standing: frozenset[Waiver] = frozenset()
         #: How many commits of the line were followed when each of these came into force.
-        self._since: list[int] = []
-        self._history: list[Policies] = []
+        self._since = [_BEFORE]
+        self._history = [self.policies]
         self._now: dict[str, _Version] = {}
         self._legal: dict[str, _Version] = {}
         # The commits whose illegal changes each file still has, and all that nobody but an admin could have made.
@@ -141,10 +143,10 @@ class InForce:
                 gone = path in OURS and (path in written.broken or path not in self._now)
                 if not commits and not gone and path != KT_YAML:
                     self._accept(path)
-                    if path == WAIVERS:
-                        # Whoever accepts the change accepts what it brought.
-                        self.added |= frozenset(written.waivers)
-                        self.waivers = written.waivers
+            if path == WAIVERS and WAIVERS not in self._wrong:
+                # Whoever accepts the change accepts what it brought.
+                self.waivers = written.waivers
+                self.added |= frozenset(written.waivers)
         self._settle(at, written)
 
     def admit(self, at: int, tree: str | None, commits: Container[str]) -> list[tuple[str, str]]:

@@ -949,11 +949,11 @@ class Repository:
                 process.stdin.write(stdin)
                 process.stdin.close()
             yield from self._told(process.stdout) if self._progress else _whole(process.stdout)
-            words = process.stderr.read().decode(errors="replace").strip() if process.stderr else ""
+            said = process.stderr.read().decode(errors="replace") if process.stderr else ""
         # Half an answer must not pass for a whole one.
         if process.returncode != 0:
             command = next(arg for arg in args if not arg.startswith("-"))
-            raise GitFailed(command=command, words=words.removeprefix("fatal: "))
+            raise GitFailed(command=command, words=Done(process.returncode, b"", said).words)
 
     def _told(self, pipe: IO[bytes]) -> Iterator[bytes]:
         """What comes through a pipe, as it comes, and a word while nothing does."""
