@@ -427,6 +427,8 @@ class _Replay:
         self.snaps = dict(self.raw)
         self.ancestors: dict[str, set[str]] = {}
         self.before: dict[str, str | None] = {}
+        #: Whether a tree that cannot be read decides which way the line goes: then nothing is sure.
+        self.is_murky = False
         for oid in self.order:
             parents = self.commits[oid].parents
             self.ancestors[oid] = {oid}.union(*(self.ancestors[parent] for parent in parents))
@@ -467,8 +469,9 @@ class _Replay:
                     self.raw[self.commits[at].parents[0]].own == self.raw[at].own for at in merges
                 )
                 new, readable = self.raw[oid].own, all(self.raw[at].sound for at in (oid, second, *since))
-                if quiet and readable and new == self.raw[second].own != self.raw[first].own:
-                    return second
+                if quiet and new == self.raw[second].own != self.raw[first].own:
+                    self.is_murky = self.is_murky or not readable
+                    return second if readable else first
         return parents[0] if parents else None
 
     def is_along(self, oid: str) -> bool:
@@ -674,6 +677,10 @@ class _Replay:
         user = roster.by_id.get(known_as(email, roster))
         return user is not None and "admin" in user.roles
 
+    def is_proven(self, commit: Commit, policies: Policies) -> bool:
+        """Whether a change of policies is signed where they ask for it."""
+        return commit.signed or policies.settings.signatures != "required"
+
     def is_admin_there(self, email: str, there: Snap) -> bool:
         """Whether somebody is admin by a roster as a commit has it; one that cannot be read makes nobody so."""
         policies = self.assembled(there)
@@ -723,6 +730,8 @@ class _Replay:
             wrong = self.written(oid, path, entry, was, new)
             if not self.is_admin(commit.email, was.force):
                 wrong.append(self.report(oid, "policies", path, sure=self.sure and not wrong))
+            elif not self.is_proven(commit, was.force):
+                wrong.append(self.report(oid, "unsigned", "queue", sure=self.sure))
             self.write(then, path, entry, wrong)
         acts = old.own != new.own
         self.ahead(commit, acts, was)
@@ -902,6 +911,9 @@ class _Replay:
             line, base = self.line(second), self.at[fork]
             since = line[: line.index(fork)]
             admin = self.is_admin(commit.email, base.force) and self.is_admin(commit.email, was.force)
+            if admin and not self.is_proven(commit, base.force):
+                admin = False
+                self.doubtful.add(commit.oid)
             for one in list(self.found) if admin else ():
                 plain = len(self.commits[one.commit].parents) == 1
                 if one.rule == "policies" and not one.grave and one.commit in since and plain:
@@ -1112,6 +1124,10 @@ class _Replay:
         wrong = self.written(commit.oid, path, entry, was, new, carried)
         chains = self.chains(steps, self.snaps[commit.parents[0]].files.get(path), entry)
         if any(all(self.is_admin(self.commits[oid].email, was.force) for oid in chain) for chain in chains):
+            if steps and not all(self.is_proven(self.commits[oid], was.force) for oid in steps):
+                wrong.append(
+                    self.report(next(iter(steps)), "unsigned", "queue", places=steps, sure=self.sure)
+                )
             self.write(then, path, entry, wrong)
             return False
         theirs = self.snaps[commit.parents[1]]
@@ -1124,6 +1140,10 @@ class _Replay:
             wrong.append(
                 self.report(commit.oid, "policies", path, places=steps, sure=self.sure and not then.fog)
             )
+            if path == WAIVERS and then.fog:
+                self.unclear_waivers |= waivers_in(self.data(entry)) or set()
+        elif not self.is_proven(commit, was.force):
+            wrong.append(self.report(commit.oid, "unsigned", "queue", sure=self.sure))
         self.write(then, path, entry, wrong)
         return acted
 
@@ -1163,7 +1183,11 @@ class _Replay:
                 # Where the merge has changed it, its chain is judged, and what is illegal in it named there.
                 judged = self.item(first, item) != self.item(commit.oid, item)
                 named = judged and not self.is_lost(legal, list(steps), steps, before, goals)
-                files = there.state(item) or base.state(item) if name else ABSENT
+                files = (
+                    there.state(item) or base.state(item) or self.snaps[legal[0]].state(item)
+                    if name
+                    else ABSENT
+                )
                 path = min((path for path, _, _ in files), default=item)
                 sure = clear and not named and name not in was.muddy
                 self.report(commit.oid, "dropped", path, name=name, sure=sure)
@@ -1191,7 +1215,8 @@ class _Replay:
         one, first = self.commits[oid], commit.parents[0]
         if not item.startswith("esc_"):
             there = self.snaps[one.parents[0]]
-            return self.is_admin(one.email, was.force) and self.is_admin_there(one.email, there)
+            proven = self.is_proven(one, was.force)
+            return proven and self.is_admin(one.email, was.force) and self.is_admin_there(one.email, there)
         if not isinstance(state, frozenset) or not isinstance(self.item(oid, item), frozenset):
             return False
         if item in was.bad and state == self.snaps[first].state(item):
@@ -1222,6 +1247,9 @@ class _Replay:
         last = self.at[self.tip]
         listed = waivers_in(self.data(last.versions.get(WAIVERS))) or set()
         counting = {waiver for waiver in self.added if waiver in listed}
+        if self.is_murky:
+            self.found = [replace(one, sure=False) for one in self.found]
+            self.doubtful |= self.commits.keys()
         violations, waived = [], []
         for one in self.found:
             unclear = self.is_waived(one, self.unclear_waivers) or not is_exact(one)
