@@ -338,8 +338,10 @@ class Found:
     places: frozenset[str]
     name: str | None = None
     sure: bool = True
-    #: What nobody may do, an admin neither: remove, damage, repoint.
+    #: What nobody may do, an admin neither: no merge of an admin's admits it.
     grave: bool = False
+    #: Whether nothing is left by which one could go, also where a waiver accepts it.
+    ruin: bool = False
 
 
 @dataclass
@@ -498,7 +500,7 @@ class _Replay:
 
     def report(self, oid: str, rule: str, path: str, *, places: Iterable[str] = (), name: str | None = None,
                sure: bool = True, grave: bool = False) -> Found:  # fmt: skip
-        one = Found(oid, rule, path, frozenset({oid, *places}), name, sure, grave)
+        one = Found(oid, rule, path, frozenset({oid, *places}), name, sure, grave, grave)
         self.found.append(one)
         return one
 
@@ -597,7 +599,7 @@ class _Replay:
                 then.legal[name] = here.state(name)
                 then.muddy |= {name} if len(self.about(name)) > len(causes) else set()
         for path, causes in list(then.ill.items()):
-            if all(self.is_waived(one, then.counting) and not one.grave for one in causes):
+            if all(self.is_waived(one, then.counting) and not one.ruin for one in causes):
                 then.fog = then.fog or not all(map(is_exact, causes))
                 # Whether what came by a change that is accepted now counts as legally added is not said.
                 self.unclear_waivers |= listed if path == WAIVERS else set()
@@ -774,7 +776,11 @@ class _Replay:
         if path == KT_YAML and root_in(self.data(entry) or b"") not in ("", "."):
             return [self.report(oid, "root", path, places=places, sure=self.sure, grave=True)]
         if path == ROSTER and policies.has_no_admin and was.force.roster and not was.force.has_no_admin:
-            return [self.report(oid, "policies", path, places=places, sure=self.sure)]
+            return [
+                replace(
+                    self.report(oid, "policies", path, places=places, sure=self.sure, grave=True), ruin=False
+                )
+            ]
         return []
 
     def write(self, then: At, path: str, entry: tuple[str, str] | None, wrong: list[Found]) -> None:
@@ -931,6 +937,9 @@ class _Replay:
                     self.unclear_waivers.add(waiver)
         self.ahead(commit, acted, was)
         self.signed(commit, acted or bool(said(commit.message)), self.at.get(fork or "", was))
+        if was.force.settings.signatures == "required" and said(commit.message):
+            # By which policies a merge is asked that only says something is not said where they differ.
+            self.doubtful.add(commit.oid)
         # It may say what the branch had not yet, though its line had it a commit before.
         news = self.ancestors[second] - self.ancestors[first]
         self.message(commit, self.plain_ones(news), was)
@@ -1092,6 +1101,8 @@ class _Replay:
                 continue
             # What restores is as old as its commit.
             when = self.commits[oid].at if oid == chain[0] and name in was.bad else record.last_time
+            if when != record.last_time and commit.at - record.last_time > PROPOSALS:
+                self.doubtful.add(oid)
             if commit.at - when > PROPOSALS:
                 faults.append((oid, "time", layout.path_of(record)))
         return faults
@@ -1174,7 +1185,9 @@ class _Replay:
             changed = state != self.item(fork, item) if fork else state not in (ABSENT, None)
             if changed and state not in goals:
                 # One that no legal step has made may be called dropped, or not.
-                self.report(commit.oid, "dropped", item, name=name, sure=False)
+                files = there.state(item) or base.state(item) if name else ABSENT
+                path = min((path for path, _, _ in files), default=item)
+                self.report(commit.oid, "dropped", path, name=name, sure=False)
             steps = self.steps_of(item, carried)
             before = dict(self.states_before)
             legal = [oid for oid in steps if self.is_legal(commit, item, before[oid], oid, was)]
