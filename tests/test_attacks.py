@@ -941,8 +941,7 @@ def topic(forge: Forge, *paths: str, on: str = "main", name: str = "topic") -> s
 
 
 def merge(forge: Forge, *args: str, who: str = "mallory") -> None:
-    # A record that is decided and one that reopens it look to git like one that was renamed twice.
-    forge.git("-c", "merge.renames=false", "merge", "--quiet", "--no-ff", *args, who=who)
+    forge.git("merge", "--quiet", "--no-ff", *args, who=who)
 
 
 def test_an_octopus_of_other_work(forge: Forge, server: Path) -> None:
@@ -1053,7 +1052,8 @@ def test_a_squash_that_is_merged_again(forge: Forge, server: Path) -> None:
     forge.git("merge", "--quiet", "--squash", side)
     forge.commit("bob", "decided (#4)")
     forge.kt("alice", "reopen", "--id", "esc_one", "--reason", "again")
-    merge(forge, "-m", "Merge", side, who="alice")
+    # A record that was decided and one that reopens it look to git like one that was renamed twice.
+    merge(forge, "-s", "resolve", "-m", "Merge", side, who="alice")
     assert_legal(forge, server)
 
 
