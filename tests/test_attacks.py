@@ -534,6 +534,21 @@ def an_escalation_in_the_middle_of_a_text(forge: Forge) -> None:
     said(forge, "well\n\nKt-Action: resolve\nKt-Escalation: esc_one\nKt-Outcome: approved\n\nand so on\n")
 
 
+@attack("message", victim="esc_one")
+def one_step_and_the_words_of_another(forge: Forge) -> None:
+    forge.kt("alice", "claim", "--id", "esc_one")
+    forge.as_kt_does("alice", "resolve", "--id", "esc_one", "--outcome", "approved", "--reason", "ok")
+    words = WORDS.replace("esc_one", "esc_two").partition("\n\n")[2]
+    forge.commit("alice", f"{WORDS}Kt-Outcome: approved\n{words}Kt-Outcome: approved")
+
+
+@attack("merge")
+def a_record_that_a_merge_leaves_out(forge: Forge) -> None:
+    main = forge.tip()
+    side = committed(forge, tree_with(forge, main, {"src/x.py": "x\n"}), "mallory")
+    merged(forge, main, side, "mallory", {TWO: None})
+
+
 #: What some program that shows a message takes for the end of a line.
 SEPARATORS = {
     "a carriage return": "\r",
