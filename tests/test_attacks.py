@@ -238,6 +238,50 @@ def test_a_tree_that_is_not_sound_is_found_and_hides_nothing(forge: Forge, damag
     found_by_all(forge, server, Attack("tree", "", lambda _: None, "esc_one", ends))
 
 
+def mounted(forge: Forge, store: str) -> str:
+    """A tree of a monorepo, in which a store's tree lies below `ops/review`."""
+    inner = written(forge, "tree", b"40000 review\0" + bytes.fromhex(store))
+    readme = written(forge, "blob", b"Hello.\n")
+    outer = b"100644 README.md\0%s40000 ops\0%s" % (bytes.fromhex(readme), bytes.fromhex(inner))
+    return written(forge, "tree", outer)
+
+
+def hidden(found: list[Entry]) -> list[Entry]:
+    """A folder under its own name and, before it, an empty one."""
+    return [replace(found[0], id=EMPTY_TREE), *found]
+
+
+@pytest.mark.parametrize(
+    ("folder", "change"),
+    [
+        ("", moded("ops", b"040000")),
+        ("", moded("ops", b"40755")),
+        ("ops", moded("review", b"040000")),
+        ("ops", moded("review", b"160000")),
+        ("ops", hidden),
+        ("ops/review", moded("policies", b"40755")),
+        ("ops/review", beside(b"Policies", "policies")),
+        ("", beside(b"ops/review", "README.md")),
+    ],
+)
+def test_a_folder_on_the_way_to_the_store_must_be_sound_too(
+    forge: Forge, folder: str, change: Change
+) -> None:
+    base = tree_with(forge, forge.tip(), {})
+    after = tree_with(forge, forge.tip(), decision(forge))
+    start = forge.git("commit-tree", "-m", "A monorepo", mounted(forge, base), who="boss")
+    git("update-ref", "HEAD", start, cwd=forge.path)
+    git("config", "kt.root", "ops/review", cwd=forge.path)
+    assert rules_of(forge, "--afresh") == []
+    server = forge.path.parent / "server.git"
+    git("clone", "--quiet", "--bare", "--no-hardlinks", str(forge.path), str(server), cwd=forge.path)
+    git("config", "kt.root", "ops/review", cwd=server)
+    assert kt("hook", "install", "--server", str(server), cwd=forge.path).code == 0
+    for tree in (base, after):
+        committed(forge, changed(forge, mounted(forge, tree), folder, change), "mallory")
+    found_by_all(forge, server, Attack("tree", "", lambda _: None, "esc_one", (2, 6)))
+
+
 @pytest.mark.parametrize(
     "damage", ["permissions in the mode of policies", "a second roster behind the first"]
 )
