@@ -567,7 +567,7 @@ def an_empty_merge_that_says_it_was_approved(forge: Forge) -> None:
     committed(forge, tree_with(forge, side, {}), "alice", main, side, message=WORDS)
 
 
-@attack("message", victim="esc_one")
+@attack("message", victim="esc_one", ends=(1, 6))
 def an_outcome_in_small_letters_that_contradicts_the_record(forge: Forge) -> None:
     forge.kt("alice", "claim", "--id", "esc_one")
     forge.as_kt_does("alice", "resolve", "--id", "esc_one", "--outcome", "denied", "--reason", "no")
@@ -584,7 +584,7 @@ def an_escalation_in_the_middle_of_a_text(forge: Forge) -> None:
     said(forge, "well\n\nKt-Action: resolve\nKt-Escalation: esc_one\nKt-Outcome: approved\n\nand so on\n")
 
 
-@attack("message", victim="esc_one")
+@attack("message")
 def one_step_and_the_words_of_another(forge: Forge) -> None:
     forge.kt("alice", "claim", "--id", "esc_one")
     forge.as_kt_does("alice", "resolve", "--id", "esc_one", "--outcome", "approved", "--reason", "ok")
@@ -777,6 +777,21 @@ def a_decision_that_is_merged_long_after_its_author_took_it_back(forge: Forge) -
 
     side = _old_proposal(forge, 20, decide)
     forge.git("merge", "--quiet", "--no-ff", "-m", "Merge", side, who="mallory")
+
+
+@attack("time", victim="esc_old")
+def a_decision_taken_back_that_somebody_has_committed_anew(forge: Forge) -> None:
+    # The author stays, and the committer's date is of today, as after `git rebase --force-rebase`.
+    def decide(store: Store) -> None:
+        store.claim("esc_old")
+        store.resolve("esc_old", "approved", "ok")
+
+    side = _old_proposal(forge, 20, decide)
+    base = forge.git("merge-base", "main", side)
+    forge.git("switch", "--quiet", "proposal")
+    forge.git("rebase", "--quiet", "--force-rebase", base, who="mallory")
+    forge.git("switch", "--quiet", "main")
+    forge.git("merge", "--quiet", "--no-ff", "-m", "Merge", "proposal", who="mallory")
 
 
 # --- ids ------------------------------------------------------------------------------------------
