@@ -1099,16 +1099,44 @@ def test_a_policy_request_that_is_merged_while_the_policies_moved_on(forge: Forg
     assert_legal(forge, server)
 
 
-@pytest.mark.parametrize("moved", [False, True], ids=["the line stands", "the line has moved"])
-def test_a_policy_request_of_anybodys_that_an_admin_merges(forge: Forge, server: Path, moved: bool) -> None:
+@pytest.mark.parametrize("moved", ["not at all", "with the store", "with something else"])
+def test_a_policy_request_of_anybodys_that_an_admin_merges(forge: Forge, server: Path, moved: str) -> None:
     forge.git("switch", "--quiet", "-c", "topic")
     forge.write(SETTINGS_FILE, SETTINGS.replace("1h", "2h"))
     forge.commit("alice", "another lease")
     forge.git("switch", "--quiet", "main")
-    if moved:
+    if moved == "with the store":
         forge.kt("alice", "claim", "--id", "esc_two")
+    elif moved == "with something else":
+        forge.write("src/x.py", "x\n")
+        forge.commit("mallory", "something else")
     merge(forge, "-m", "Merge", "topic", who="boss")
     forge.kt("bob", "claim", "--id", "esc_one")
+    assert_legal(forge, server)
+
+
+def test_a_policy_request_that_an_admin_corrects_and_merges(forge: Forge, server: Path) -> None:
+    forge.git("switch", "--quiet", "-c", "topic")
+    forge.write(SETTINGS_FILE, SETTINGS.replace("1h", "9h"))
+    forge.commit("alice", "another lease")
+    forge.write(SETTINGS_FILE, SETTINGS.replace("1h", "2h"))
+    forge.commit("boss", "but not that long")
+    forge.git("switch", "--quiet", "main")
+    merge(forge, "-m", "Merge", "topic", who="boss")
+    assert_legal(forge, server)
+
+
+def test_a_policy_request_that_takes_something_back_and_is_merged_by_an_admin(
+    forge: Forge, server: Path
+) -> None:
+    forge.git("switch", "--quiet", "-c", "topic")
+    for pack in ("pack: {enabled: false}\n", "pack: {enabled: true}\n"):
+        forge.write("policies/policy-config.yaml", pack)
+        forge.commit("alice", "the pack")
+    forge.write(SETTINGS_FILE, SETTINGS.replace("1h", "2h"))
+    forge.commit("alice", "another lease")
+    forge.git("switch", "--quiet", "main")
+    merge(forge, "-m", "Merge", "topic", who="boss")
     assert_legal(forge, server)
 
 
@@ -1217,6 +1245,47 @@ def test_what_a_forge_writes_when_it_squashes(forge: Forge, server: Path) -> Non
     forge.commit("bob", text, GIT_COMMITTER_EMAIL="noreply@forge.example")
     assert_legal(forge, server)
     assert kt("wait", "--id", "esc_one", cwd=forge.path).code == 0
+
+
+def squashed_with_all_words(forge: Forge, who: str) -> None:
+    """A squash of `topic` with the messages of its commits, as GitHub writes it by default."""
+    bodies = forge.git("log", "--reverse", "--format=* %B", "main..topic")
+    forge.git("merge", "--quiet", "--squash", "topic")
+    forge.commit(who, f"Decide (#13)\n\n{bodies}", GIT_COMMITTER_EMAIL="noreply@forge.example")
+
+
+def test_a_squash_of_a_claim_and_a_review_that_ends_it(forge: Forge, server: Path) -> None:
+    forge.git("switch", "--quiet", "-c", "topic")
+    forge.kt("alice", "claim", "--id", "esc_two")
+    forge.kt("alice", "resolve", "--id", "esc_two", "--outcome", "approved", "--reason", "ok")
+    forge.git("switch", "--quiet", "main")
+    squashed_with_all_words(forge, "alice")
+    assert_legal(forge, server)
+
+
+def test_a_squash_of_a_raise_and_a_claim(forge: Forge, server: Path) -> None:
+    forge.write(
+        ROSTER_FILE,
+        ROSTER.replace("[reviewer]}\n  - {user_id: bob", "[reviewer, gateway]}\n  - {user_id: bob"),
+    )
+    forge.commit("boss", "alice raises too")
+    forge.git("switch", "--quiet", "-c", "topic")
+    forge.kt("alice", "raise", "--request-id", "three", "--reason-code", "a.b")
+    forge.kt("alice", "claim", "--id", "esc_three")
+    forge.git("switch", "--quiet", "main")
+    squashed_with_all_words(forge, "alice")
+    assert_legal(forge, server)
+
+
+def test_a_squash_of_which_one_message_counts_its_own(forge: Forge, server: Path) -> None:
+    forge.raised("three")
+    forge.git("switch", "--quiet", "-c", "topic")
+    forge.kt("alice", "claim", "--id", "esc_one", "--id", "esc_two")
+    forge.kt("alice", "note", "--id", "esc_three", "--text", "hm")
+    forge.git("commit", "--quiet", "--amend", "-m", "by hand", who="alice")
+    forge.git("switch", "--quiet", "main")
+    squashed_with_all_words(forge, "alice")
+    assert_legal(forge, server)
 
 
 def test_a_squash_of_one_step_keeps_its_subject_with_the_forges_suffix(forge: Forge, server: Path) -> None:
