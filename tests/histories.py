@@ -470,7 +470,7 @@ class Graph:
             if here != new and not self.chain(name, here, new, plain, first, commit.seconds):
                 return False
             if start.get(name, ()) != there != new and not any(
-                self.state(on, name) == there for on in self.line(first)
+                self.state(on, name) == there for on in self.line(first) if base is None or on > base
             ):
                 return False
         for path in {p for c in (first, second, at) for p in self.commits[c].tree if is_policy(p)}:
@@ -478,17 +478,17 @@ class Graph:
             if here != new and not both and not self.led(path, here, new, plain, force):
                 return False
             was = self.commits[base].tree.get(path) if base is not None else None
-            if was != there != new and not both and not self.had(path, there, first):
+            if was != there != new and not both and not self.had(path, there, first, base):
                 return False
         return True
 
-    def had(self, path: str, version: bytes | None, tip: int) -> bool:
-        """Whether some commit of a line has made a file as it is given, or has removed it."""
-        line = self.line(tip)
+    def had(self, path: str, version: bytes | None, tip: int, base: int | None) -> bool:
+        """Whether some commit of a line after another one has made a file as it is given, or has removed it."""
+        line = [on for on in self.line(tip) if base is not None and on >= base]
         return any(
             self.commits[on].tree.get(path) == version != self.commits[before].tree.get(path)
             for on, before in pairwise(line)
-        ) or (version is not None and self.commits[line[-1]].tree.get(path) == version)
+        )
 
     def authors_nothing(self, at: int) -> bool:
         """Whether a merge has of each escalation and policy file what one of its parents has."""

@@ -393,10 +393,16 @@ def policies_that_a_carried_merge_has_made(forge: Forge) -> None:
     one = committed(forge, tree_with(forge, main, {"src/x.py": "x\n"}), "mallory", main)
     two = committed(forge, tree_with(forge, main, {"src/y.py": "y\n"}), "mallory", main)
     inner = merged(forge, one, two, "mallory", {"src/x.py": "x\n", ROSTER_FILE: MALLORY})
-    moved = committed(forge, tree_with(forge, main, {"src/z.py": "z\n"}), "boss", main)
-    git("update-ref", "HEAD", moved, cwd=forge.path)
-    merged(forge, moved, inner, "mallory", {"src/z.py": "z\n"})
+    moved = _moved(forge, main)
+    merged(forge, moved, inner, "mallory", {TWO: git("show", f"{moved}:{TWO}", cwd=forge.path) + "\n"})
     approved(forge)
+
+
+def _moved(forge: Forge, main: str) -> str:
+    """The line after an honest step about another record."""
+    forge.git("reset", "--quiet", "--hard", main)
+    forge.kt("bob", "note", "--id", "esc_two", "--text", "meanwhile")
+    return forge.tip()
 
 
 @attack("policies", victim="esc_one")
@@ -502,9 +508,8 @@ def a_decision_that_only_a_carried_merge_has(forge: Forge) -> None:
     one = committed(forge, tree_with(forge, main, {"src/x.py": "x\n"}), "mallory", main)
     two = committed(forge, tree_with(forge, main, {"src/y.py": "y\n"}), "mallory", main)
     inner = merged(forge, one, two, "mallory", {"src/x.py": "x\n", **made})
-    git("update-ref", "HEAD", main, cwd=forge.path)
-    committed(forge, tree_with(forge, main, {"src/z.py": "z\n"}), "boss")
-    merged(forge, forge.tip(), inner, "mallory", {"src/z.py": "z\n"})
+    moved = _moved(forge, main)
+    merged(forge, moved, inner, "mallory", {TWO: git("show", f"{moved}:{TWO}", cwd=forge.path) + "\n"})
 
 
 @attack("merge", victim="esc_one")
@@ -514,7 +519,7 @@ def a_decision_that_comes_out_of_nowhere(forge: Forge) -> None:
     merged(forge, main, side, "alice", made)
 
 
-@attack("actor", victim="esc_one")
+@attack("not_claimed", victim="esc_one")
 def a_squash_of_two_peoples_steps(forge: Forge) -> None:
     forge.kt("alice", "note", "--id", "esc_one", "--text", "hm")
     forge.kt("bob", "claim", "--id", "esc_one")
@@ -725,9 +730,11 @@ def a_decision_in_2099(forge: Forge) -> None:
 
 @attack("time", victim="esc_one")
 def a_merge_in_2099_of_a_decision(forge: Forge) -> None:
+    main = forge.tip()
     side = _side(forge, "alice")
-    main = committed(forge, tree_with(forge, forge.tip(), {"src/x.py": "x\n"}), "mallory")
-    committed(forge, tree_with(forge, side, {"src/x.py": "x\n"}), "alice", main, side, seconds=FAR)
+    moved = _moved(forge, main)
+    text = git("show", f"{moved}:{TWO}", cwd=forge.path) + "\n"
+    committed(forge, tree_with(forge, side, {TWO: text}), "alice", moved, side, seconds=FAR)
 
 
 @attack("deadline")
