@@ -99,6 +99,7 @@ def decision(forge: Forge, who: str = "mallory", name: str = "one") -> dict[str,
     """The files of an approval by somebody, as kt writes them where he may: made on a branch that is thrown away."""
     key = (forge.tip(), who, name)
     if key not in MADE:
+        forge.git("reset", "--quiet", "--hard")
         forge.git("switch", "--quiet", "-c", "scratch")
         if who == "mallory":
             forge.write(ROSTER_FILE, MALLORY)
@@ -651,6 +652,49 @@ def _denied(forge: Forge) -> str:
     forge.kt("alice", "claim", "--id", "esc_one")
     forge.kt("alice", "resolve", "--id", "esc_one", "--outcome", "denied", "--reason", "no")
     return forge.tip()
+
+
+@attack("dropped", victim="esc_one")
+def a_removal_taken_back_on_the_way_into_a_merge(forge: Forge) -> None:
+    # Seen from when he was admin, who was removed changes the roster back rightly, and nothing is left to explain.
+    forge.write(ROSTER_FILE, MALLORY)
+    once = forge.commit("boss", "a new admin")
+    forge.write(ROSTER_FILE, ROSTER)
+    main = forge.commit("boss", "who was none")
+    side = committed(forge, tree_with(forge, main, {ROSTER_FILE: MALLORY}), "mallory", main)
+    merged(forge, once, side, "mallory", {"queue/.gitkeep": ""})
+    approved(forge)
+
+
+@attack("dropped", victim="esc_one")
+def a_denial_taken_back_on_the_way_into_a_merge(forge: Forge) -> None:
+    # The record is at last as it was at first: then nothing of it differs.
+    base, old = forge.tip(), forge.read(ONE)
+    main = _denied(forge)
+    side = committed(forge, tree_with(forge, main, {forge.resolved("one"): None, ONE: old}), "mallory", main)
+    merged(forge, base, side, "mallory", {"queue/.gitkeep": ""})
+    approved(forge, "bob")
+
+
+@attack("dropped", victim="esc_one")
+def a_denial_that_an_inner_merge_drops(forge: Forge) -> None:
+    # The outer merge takes all of the inner one, and that took of the record what one of its parents has.
+    base = forge.tip()
+    side = _side(forge, "bob")
+    main = _denied(forge)
+    inner = committed(forge, tree_with(forge, side, {}), "mallory", main, side, message="Merge\n")
+    merged(forge, base, inner, "mallory", {"queue/.gitkeep": ""})
+
+
+@attack("dropped", victim="esc_one")
+def a_denial_that_an_inner_merge_drops_beside_an_honest_step(forge: Forge) -> None:
+    base = forge.tip()
+    side = _side(forge, "bob")
+    main = _denied(forge)
+    inner = committed(forge, tree_with(forge, side, {}), "mallory", main, side, message="Merge\n")
+    moved = _moved(forge, base)
+    text = git("show", f"{moved}:{TWO}", cwd=forge.path) + "\n"
+    merged(forge, moved, inner, "mallory", {TWO: text})
 
 
 @attack("merge", victim="esc_one")
