@@ -108,6 +108,14 @@ class Usage(KtError):
     code = "usage"
 
 
+class MissingExtra(KtError):
+    """The command needs libraries that only one of kt's extras brings."""
+
+    code = "missing_extra"
+    says = "{command} needs {library}, which is not installed"
+    hint = "{install}"
+
+
 class AmbiguousId(KtError):
     """A prefix fits several escalations."""
 
@@ -172,6 +180,15 @@ class UnreadableRecord(KtError):
         "an admin brings it back with `kt escalation restore --id {escalation_id} --reason TEXT`; "
         "what it was is in `git log -p -- {path}`"
     )
+
+
+class UnreadableStore(KtError):
+    """A tree of the store is none that git would have written, so nothing in it is believed."""
+
+    code = "unreadable_store"
+    says = "the store cannot be read: {path} {problem}"
+    unchanged = "nothing was changed"
+    hint = "`kt escalation verify` names the commit; whoever may push takes it back with `git revert`"
 
 
 class BrokenPolicies(KtError):

@@ -112,6 +112,20 @@ def named(snapshot: Snapshot, text: str) -> str:
     raise NotFound(escalation_id=text)
 
 
+def whole(snapshot: Snapshot, escalation_id: str) -> str:
+    """A whole id of an escalation that is there. Raises NotFound, and BadInput for the beginning of others."""
+    if snapshot.find(escalation_id) is not None:
+        return escalation_id
+    fits = [name for done in (False, True) for name in snapshot.ids(resolved=done, prefix=escalation_id)]
+    if fits:
+        more = f" and {len(fits) - 3} more" if len(fits) > 3 else ""
+        raise BadInput(
+            problem=f"{escalation_id} is not a whole id, but the beginning of {', '.join(fits[:3])}{more}",
+            hint="give the whole id",
+        )
+    raise NotFound(escalation_id=escalation_id)
+
+
 def held(snapshot: Snapshot, act: Act) -> int:
     """How many live claims the actor has; asked only where there is a limit."""
     if act.policies.settings.claims.max_per_reviewer is None:

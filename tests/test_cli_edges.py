@@ -16,7 +16,7 @@ import errorbook
 import pytest
 from filelock import FileLock
 from forge import Forge, identity, key_of, serve
-from lab import KT, Lab, Ran, git, ids, kt, kt_process, record_text, state
+from lab import KT, Lab, Ran, git, ids, kt, kt_process, record_text, state, unwritable
 from test_cli_life import ROSTER, at_a_terminal
 from test_cli_read import open_text, resolved_path, resolved_text
 from test_golden import compare
@@ -68,7 +68,7 @@ USAGE = [
     (["list", "--limit"], "--limit"),
     (["list", "--fetch=yes"], "--fetch"),
     (["list", "--status", "don"], "resolved"),
-    (["get"], "--id"),
+    (["get"], "no escalation id was given"),
     (["log", "--limit", "-1"], "--limit"),
     (["events", "--limit", "0"], "--limit"),
     (["raise", "surplus"], "surplus"),
@@ -194,6 +194,12 @@ claim --id esc_job --claim-id 'a b'
 claim --id esc_job --branch a..b
 claim --id esc_job --branch main
 claim --id esc_job -C one -C two
+claim --branch esc_job
+get esc_job esc_job
+get --request-id ''
+wait esc_jo
+init --install kt-escalation
+init --ci github --install ./kt
 unclaim --id esc_mine --force
 resolve --id esc_mine --outcome fine --reason no
 resolve --id esc_mine --outcome expired --reason no
@@ -416,9 +422,9 @@ def test_the_table_above_holds_every_code_of_the_closed_list() -> None:
     codes = {kind.code for kind in below(errors.KtError)}
     told = {code for group in EXITS.values() for code in group}
     # Two that only group others, one that nothing should bring about, one of a terminal (test_cli_life)
-    # and of ^C (test_faults), and those of the commands in test_cli_governing, test_forgeries and test_feed.
+    # and of ^C (test_faults), and those in test_cli_governing, test_forgeries, test_feed and test_report.
     elsewhere = {"wait_timeout", "not_resolved", "already_reopened", "nothing_to_restore", "illegal_record"}
-    elsewhere |= {"shallow_clone", "not_in_history", "delivery_failed"}
+    elsewhere |= {"shallow_clone", "not_in_history", "delivery_failed", "missing_extra"}
     assert codes - told <= {"error", "conflict", "bug", "interrupted", *elsewhere}
     assert set(errorbook.told()) == codes - {"error", "conflict"}
     assert told == {*REFUSED, *(trouble.__name__ for trouble in TROUBLES)} and told <= codes
@@ -624,15 +630,6 @@ def test_a_clone_that_cannot_be_written_is_found(lab: Lab) -> None:
     [lock] = [f for f in kt("doctor", "--json", cwd=clone).json["findings"] if f["check"] == "lock"]
     assert lock["ok"] is False and re.search(words, lock["detail"]) and "clone of your own" in lock["remedy"]
     assert kt("list", cwd=clone).code == 0
-
-
-def unwritable(folder: Path) -> Path:
-    """A folder in which nobody can make a file: not even root in the kernel's own."""
-    if os.geteuid() == 0:
-        return Path("/sys")
-    closed = folder / "closed"
-    closed.mkdir(mode=0o555)
-    return closed
 
 
 # --- programs, repositories and completion ----------------------------------------------------------

@@ -659,27 +659,28 @@ def test_lint_reports_every_fault_at_once_with_its_place(lab: Lab) -> None:
 
 def test_lint_finds_waivers_that_can_accept_nothing(lab: Lab) -> None:
     clone = lab.clone("alice")
-    good = git("rev-parse", "--short=12", "HEAD", cwd=clone)
+    good = git("rev-parse", "HEAD", cwd=clone)
+    gone = "abcdef12" * 5
     write(
         clone,
-        waivers=f"waivers:\n  - {{commit: {good}, rule: fork, reason: r}}\n"
-        "  - {commit: abcdef1, rule: fork, reason: r}\n"
-        f"  - {{commit: {good}, rule: nonsense, reason: r}}\n"
-        f"  - {{commit: {good}, rule: not_allowed, reason: r}}\n",
+        waivers=f"waivers:\n  - {{commit: {good}, rule: merge, path: queue, reason: r}}\n"
+        f"  - {{commit: {gone}, rule: merge, path: queue, reason: r}}\n"
+        f"  - {{commit: {good}, rule: nonsense, path: queue, reason: r}}\n"
+        f"  - {{commit: {good}, rule: not_allowed, path: queue, reason: r}}\n",
     )
     found = kt_policy("lint", "--json", cwd=clone).json["faults"]
     assert [(fault["line"], fault["message"].partition(";")[0]) for fault in found] == [
-        (3, "waivers[1].commit: abcdef1 names no commit, or more than one"),
+        (3, f"waivers[1].commit: {gone} is no commit that is here"),
         (4, "waivers[2].rule: nonsense is no rule"),
     ]
     shallow = lab.clone("shallow", "--depth", "1")
-    write(shallow, waivers="waivers: [{commit: abcdef1, rule: fork, reason: r}]\n")
+    write(shallow, waivers=f"waivers: [{{commit: {gone}, rule: merge, path: queue, reason: r}}]\n")
     assert kt_policy("lint", cwd=shallow).code == 0, "what is not here may be elsewhere"
 
 
 def test_lint_says_where_an_id_of_digits_alone_wants_quotes(lab: Lab) -> None:
     clone = lab.clone("alice")
-    write(clone, waivers="waivers:\n  - {commit: 1234567, rule: fork, reason: r}\n")
+    write(clone, waivers=f"waivers:\n  - {{commit: {'12345678' * 5}, rule: merge, path: queue, reason: r}}\n")
     [found] = kt_policy("lint", "--json", cwd=clone).json["faults"]
     assert (found["line"], found["message"]) == (
         2,

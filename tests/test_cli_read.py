@@ -487,8 +487,10 @@ def faults(value: Any, schema: Mapping[str, Any], top: Mapping[str, Any]) -> lis
         return [] if [] in tried else tried[0]
     kinds = {"object": dict, "array": list, "string": str, "integer": int, "null": type(None)}
     found = []
-    if "type" in schema and not isinstance(value, kinds[schema["type"]]):
-        found.append(f"{value!r} is no {schema['type']}")
+    named = schema.get("type", [])
+    asked = [named] if isinstance(named, str) else named
+    if asked and not isinstance(value, tuple(kinds[kind] for kind in asked)):
+        found.append(f"{value!r} is no {' or '.join(asked)}")
     if value not in schema.get("enum", [value]) or value != schema.get("const", value):
         found.append(f"{value!r} is not allowed")
     if isinstance(value, str):

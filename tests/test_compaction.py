@@ -193,6 +193,46 @@ def test_an_export_has_the_same_records_and_can_be_reconciled_with_git(past: Pas
     assert hashlib.sha256(listing.stdout).hexdigest() in json.dumps(now)
 
 
+def test_the_lines_of_the_page_reconcile_an_export_and_find_what_is_missing_or_too_much(past: Past) -> None:
+    page = text_of("evidence.md")
+    part = page[page.index("Reconcile, with git") : page.index("(`.gitkeep`")]
+    script = "\n".join(line for line in part.splitlines() if line.startswith("    "))
+    past.compact()
+    with past.store(datetime(2024, 6, 1, tzinfo=UTC)) as store, acting("gw"):
+        store.raise_(request_id="late", reason_code="a.b")
+    # What would be taken for the branch, and for its newest commit.
+    git("tag", "main", "HEAD~2", cwd=past.path)
+    git("replace", "-f", "HEAD", "HEAD~1", cwd=past.path)
+    folder = past.path.parent / "sum"
+
+    def reconciled(export: str) -> str:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        (folder / "population.jsonl").write_text(export)
+        env = {**os.environ, "GIT_DIR": str(past.path / ".git")}
+        done = subprocess.run(
+            ["sh", "-c", script], cwd=folder, env=env, capture_output=True, text=True, check=False
+        )
+        tree, listing, whole, *differs = done.stdout.splitlines()
+        assert [tree, listing.split()[0], whole.split()[0]] == [
+            told["tree"],
+            told["listing"],
+            hashlib.sha256(export.encode()).hexdigest(),
+        ]
+        assert done.stderr == "" and done.returncode == bool(differs)
+        return "\n".join(differs)
+
+    ran = kt("export", "-o", "../population.jsonl", "--json", cwd=past.path)
+    told, export = ran.json, (past.path.parent / "population.jsonl").read_text()
+    assert export.count("/archive-") == 5 and len(export.splitlines()) == 7
+    assert reconciled(export) == ""
+    anna = next(line for line in export.splitlines() if '"esc_anna"' in line)
+    assert reconciled(export.replace(f"{anna}\n", "")).count(f"{ARCHIVE}.yaml") == 1
+    assert reconciled(f"{export}{anna}\n").count(f"{ARCHIVE}.yaml") == 1
+    blob = anna[10:50]
+    assert reconciled(export.replace(blob, "0" * 40)).count(f"{ARCHIVE}.yaml") == 2
+
+
 def test_the_evidence_of_an_archived_record_tells_its_compaction_and_verifies(past: Past) -> None:
     past.compact()
     past.kt("boss", "evidence", "--id", "esc_anna", "-o", "../anna.tar")

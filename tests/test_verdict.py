@@ -112,12 +112,17 @@ def test_who_has_not_fetched_for_a_while_is_told_nothing_of_rewriting(lab: Lab) 
     assert kt("verify", "--json", cwd=here).json["violations"] == []
 
 
+BY_HAND = '{"main": {"commit": "TIP", "waived": []}}'
+
+
 @pytest.mark.parametrize(
-    "text", ["", "[]", '{"main": 5}', '{"main": {"commit": "--help"}}', "0" * 40 + " main"]
-)
+    "text",
+    ["", "[]", '{"main": 5}', '{"main": {"commit": "--help"}}', "0" * 40 + " main", BY_HAND,
+     f"kt note 1 {'0' * 32}\n{BY_HAND}"],
+)  # fmt: skip
 def test_what_cannot_be_remembered_is_judged_anew(forge: Forge, text: str) -> None:
     assert since(forge) is None
-    (forge.path / ".git/kt/verified").write_text(text)
+    (forge.path / ".git/kt/verified").write_text(text.replace("TIP", forge.tip()))
     assert since(forge) is None and since(forge) == forge.tip()
     remembered = (forge.path / ".git/kt/verified").read_text()
     (forge.path / ".git/kt/verified").write_text(remembered.replace("[]", '[{"some": "thing"}]'))

@@ -19,13 +19,14 @@ from .app import (
     common,
     common_to_several,
     escalation,
-    id_option,
     in_stores,
+    of_request,
     on_terminal,
     put_json,
     read_time,
     reads,
     store_of,
+    takes_ids,
     warn,
 )
 from .progress import drawn, printed
@@ -47,7 +48,18 @@ _STATUSES = {
 
 #: The options that a query takes as they are.
 _AS_GIVEN = ("team", "user", "agent_id", "mine", "overdue", "claimable", "sort", "limit", "cursor")
-_NARROWING = ("severities", "team", "user", "agent_id", "since", "mine", "overdue", "claimable", "cursor")
+_NARROWING = (
+    "request_ids",
+    "severities",
+    "team",
+    "user",
+    "agent_id",
+    "since",
+    "mine",
+    "overdue",
+    "claimable",
+    "cursor",
+)
 
 
 @escalation.command("list")
@@ -65,6 +77,13 @@ _NARROWING = ("severities", "team", "user", "agent_id", "since", "mine", "overdu
     type=click.Choice(SEVERITIES),
     multiple=True,
     help="Only this severity; may be repeated.",
+)
+@click.option(
+    "--request-id",
+    "request_ids",
+    multiple=True,
+    metavar="ID",
+    help="Only the one of this request; may be repeated.",
 )
 @click.option("--team", metavar="TEAM", help="Only those routed to this team.")
 @click.option("--user", metavar="USER", help="Only those routed to or held by this user.")
@@ -108,6 +127,7 @@ def list_command(ctx: click.Context, /, **given: Any) -> None:
     now = datetime.now(UTC)
     wanted = Query(
         statuses=frozenset().union(*(_STATUSES[status] for status in given["statuses"])),
+        escalation_ids=frozenset(map(of_request, given["request_ids"])),
         severities=frozenset(given["severities"]),
         since=read_time(given["since"], now),
         **{key: given[key] for key in _AS_GIVEN},
@@ -164,7 +184,7 @@ def _as_json(found: Listing) -> dict[str, Any]:
 
 
 @escalation.command("get")
-@id_option()
+@takes_ids(one=True, begun=True)
 @click.option("--include-context", is_flag=True, help="Show the event's context as well.")
 @reads
 @common
@@ -222,7 +242,7 @@ def _page(store: Store, found: Found, include_context: bool, *, past: bool) -> I
 
 
 @escalation.command("log")
-@id_option(required=False)
+@takes_ids(required=False, one=True, begun=True)
 @click.option("--limit", type=Count(min=0), default=0, help="Look at this many commits at most; 0 for all.")
 @reads
 @common

@@ -16,7 +16,7 @@ from .waivers import is_rule
 def lint(files: Mapping[str, PolicyFile], is_commit: Callable[[str], bool]) -> tuple[Fault, ...]:
     """All that is wrong in policy files, given by path; by file and line.
 
-    ``is_commit`` says whether a beginning of an id names one commit here.
+    ``is_commit`` says whether an id is a commit's here.
     """
     policies = assemble(None, files)
     found = list(policies.faults)
@@ -53,7 +53,7 @@ def _useless(policies: Policies, is_commit: Callable[[str], bool]) -> Iterator[_
                 f"{waiver.rule} is no rule; `verify` gives each its name",
             )
         if not is_commit(waiver.commit):
-            yield WAIVERS, ("waivers", index, "commit"), f"{waiver.commit} names no commit, or more than one"
+            yield WAIVERS, ("waivers", index, "commit"), f"{waiver.commit} is no commit that is here"
 
 
 def _across(policies: Policies) -> Iterator[_Found]:

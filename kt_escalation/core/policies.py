@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -102,6 +102,12 @@ def assemble(tree: str | None, files: Mapping[str, PolicyFile]) -> Policies:
                 broken = broken or path
         faults += found
     return Policies(tree, tuple(packs), broken, roster, settings, waivers.waivers, tuple(faults))
+
+
+def schema_of(name: str) -> dict[str, Any]:
+    """The JSON Schema of `policies/<name>.yaml`: the roster, the settings or the waivers."""
+    kinds: Mapping[str, type[BaseModel]] = {"roster": Roster, "settings": Settings, "waivers": Waivers}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **kinds[name].model_json_schema()}
 
 
 def pack_fault(path: str, file: PolicyFile, fault: PackFault) -> Fault:

@@ -201,6 +201,18 @@ class GitStore(GitReader):
         both = [[f"{top}/{name}".lstrip("/") for name in (layout.QUEUE, layout.POLICIES)] for top in tops]
         return sorted(top for top, names in zip(tops, both, strict=True) if folders.issuperset(names))
 
+    def elsewhere(self, commit: str) -> Iterator[str]:
+        """That a commit holds a store, but not where it is looked for."""
+        found = self.folders_of_stores(commit)
+        if found:
+            there = self.root or "the top folder"
+            name = found[0] if len(found) == 1 else "FOLDER"
+            folders = ", ".join(folder or "the top folder" for folder in found[:3])
+            yield (
+                f"there is no store in {there}, where it is looked for, but in {folders}; "
+                f"on the server run `{self.guard_by('kt.root', name or repr(name))}`"
+            )
+
     def guard_by(self, key: str, value: str) -> str:
         """The command that lets the hook of this server's repository guard another branch or folder."""
         where = shlex.quote(str(self.repository.toplevel or self.repository.git_dir))
@@ -359,6 +371,11 @@ class GitStore(GitReader):
         head = self.repository.head_branch()
         self._branch = self.branch or head or ""
         return self.repository.commit_of("HEAD")
+
+    @property
+    def begun_on(self) -> str:
+        """The store branch, once `start` has found where a store begins."""
+        return self._branch
 
     # --- writing ----------------------------------------------------------------------------------
 
@@ -687,9 +704,11 @@ class GitStore(GitReader):
         branch: str,
         was: str | None,
         timeout: float,
+        others: Mapping[str, bytes | None] | None = None,
     ) -> str:
         end = time.monotonic() + timeout
-        commit = self._write(self._build(base.revision, self._files(changes), message, author, when))
+        files = {**self._files(changes), **(others or {})}
+        commit = self._write(self._build(base.revision, files, message, author, when))
         try:
             self._push(commit, branch, end, lease=was or "", proposed=True)
         except Stale:

@@ -1,0 +1,394 @@
+"""What a merge of the line brings: each state that it takes must have been led to by commits that it carries.
+
+Design, section 9, *Steps*. A record or a policy file that differs from the first parent's is explained by one chain
+of carried commits with one parent each, every step legal by its own author and by the line's own policies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ..core import verify
+from ..core.model import Record
+from ..core.policies import Policies
+from ..core.times import format_duration, format_time
+from ..core.verify import Violation
+from ..store import history, layout
+from ..store.commits import Commit, touches_archives
+from ..store.trees import Change, Difference
+from . import messages, records
+from .messages import Brought
+from .policies import at_fork, is_policy
+from .records import Reopening, Sides, State, by_record
+
+if TYPE_CHECKING:
+    from .judge import Judge
+
+# So many ways in which a merge may have come to a state are tried; nobody honest has more than a few.
+_MOST_CHAINS = 100
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+#: The files of a record, or the one of a policy: path, mode and id of each.
+_Files = frozenset[tuple[str, str, str]]
+
+
+@dataclass(slots=True)
+class Side:
+    """A commit that is not on the line: what it changed, once that was asked, and when its acting past was made."""
+
+    commit: Commit
+    difference: Difference | None = None
+    newest: datetime = _LONG_AGO
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What one carried commit made of one record or policy file."""
+
+    side: Side
+    before: _Files
+    after: _Files
+    sides: Sides
+
+
+class Merging:
+    """Judges one merge of two parents, along whose first the line goes."""
+
+    def __init__(self, judge: Judge, commit: Commit, difference: Difference, carried: Sequence[Side]) -> None:
+        self._judge = judge
+        self._commit = commit
+        self._changes = difference.changes
+        self._carried = carried
+        self._now = judge.policies.policies
+        #: What it brought legally, for what its message says.
+        self.brought: list[Brought] = []
+        #: Whether its author has acted by it: brought policies in that were no admin's to change.
+        self.acted = False
+        self._compactions: dict[str, tuple[list[tuple[str, Violation]], dict[str, str]]] = {}
+
+    def judge(self) -> None:
+        """Find what it may not bring, and what it may not leave out."""
+        judge, commit = self._judge, self._commit
+        fork = judge.lines.fork(commit.oid)
+        other = judge.tree_of(commit.parents[1])
+        forked = judge.between(judge.tree_of(fork) if fork else None, other)
+        if not self._changes and not forked.changes and not forked.unsound:
+            return
+        self._authored_by_merges()
+        steps = self._steps()
+        for name, sides in judge.by_record(self._changes).items():
+            self._record(name, sides, steps.get(name, ()))
+        self._archives()
+        policies = [change for change in self._changes if is_policy(change.path)]
+        if policies:
+            judge.follow(commit, policies, partial(self._policy, steps))
+        for change in self._changes:
+            if judge.looks_at_all and judge.is_foreign(change):
+                expected = "expected nothing but escalations below queue/"
+                judge.find(self._author_of(change), change.path, Violation("foreign", expected))
+        self._dropped(forked, judge.between(other, commit.tree))
+
+    # --- what its carried commits did ---------------------------------------------------------------
+
+    def _steps(self) -> Mapping[str, Sequence[_Step]]:
+        """What carried commits with one parent made of each record (by id) and each policy file (by path)."""
+        found: dict[str, list[_Step]] = {}
+        for side in self._carried:
+            if len(side.commit.parents) != 1:
+                continue
+            difference = self._judge.difference(side)
+            pairs = self._judge.by_record(difference.changes)
+            pairs |= {c.path: _alone(c) for c in difference.changes if is_policy(c.path)}
+            for key, sides in pairs.items():
+                found.setdefault(key, []).append(_Step(side, sides.before, sides.after, sides))
+        return found
+
+    def _authored_by_merges(self) -> None:
+        """Carried merges author nothing: what they have, one of their parents has."""
+        judge = self._judge
+        for side in self._carried:
+            commit = side.commit
+            if len(commit.parents) < 2:
+                continue
+            differing = [judge.between(judge.tree_of(parent), commit.tree) for parent in commit.parents]
+            changed = [_keys(judge.by_record(one.changes), one.changes) for one in differing]
+            authored = set.intersection(*(set(keys) for keys in changed))
+            if not authored and not any(one.unsound for one in differing):
+                continue
+            if authored and not verify.judge_policies(commit.email, self._now) and self._now.roster:
+                judge.people(commit, self._now, acts=True, said=False, newest=side.newest)
+                continue
+            expected = "expected a merge that leaves each file as one of its parents has it; rebase instead (`git rebase`)"
+            for key in sorted(authored) or [layout.QUEUE]:
+                path = changed[0].get(key, key)
+                name = key if layout.id_of(path) == key else None
+                judge.find(commit, path, Violation("merge", expected), name)
+
+    # --- records ------------------------------------------------------------------------------------
+
+    def _record(self, name: str, sides: Sides, steps: Sequence[_Step]) -> None:
+        judge = self._judge
+        where = (sides.news or sides.olds)[0].path
+        first: list[tuple[Commit, str, Violation]] | None = None
+        for chain in self._chains(sides.before, sides.after, steps):
+            found = self._walked(name, chain)
+            if not found:
+                return
+            first = first or found
+        legal = next(iter(judge.contents.sides(sides)[0]), None)
+        judge.illegal.setdefault(name, legal)
+        if first is None:
+            expected = f"expected {name} as the branch had it, or as the commits that it brings have led it on from there"
+            judge.blame(name, self._commit, where, Violation("merge", expected))
+        for commit, path, violation in first or ():
+            judge.blame(name, commit, path, violation)
+
+    def _chains(self, before: _Files, after: _Files, steps: Sequence[_Step]) -> Iterator[list[_Step]]:
+        """The rows of steps that lead from one state to another, each commit an ancestor of the next."""
+        leading: dict[_Files, list[_Step]] = {}
+        for step in steps:
+            leading.setdefault(step.after, []).append(step)
+        waiting: list[list[_Step]] = [[step] for step in leading.get(after, ())]
+        tried = 0
+        while waiting and tried < _MOST_CHAINS:
+            tried += 1
+            chain = waiting.pop()
+            if chain[0].before == before:
+                yield chain
+            for step in leading.get(chain[0].before, ()):
+                later = chain[0].side.commit.oid
+                is_new = all(step is not other for other in chain)
+                if is_new and self._judge.lines.is_above(step.side.commit.oid, later):
+                    waiting.append([step, *chain])
+
+    def _walked(self, name: str, chain: Sequence[_Step]) -> list[tuple[Commit, str, Violation]]:
+        """What is wrong with a chain of steps of a record; if nothing is, the merge has brought it."""
+        judge = self._judge
+        illegal = name in judge.illegal
+        legal = judge.illegal.get(name)
+        brought: list[Brought] = []
+        state: State | None = None
+        for step in chain:
+            commit = replace(step.side.commit, changes=judge.difference(step.side).changes)
+            olds, news = judge.contents.sides(step.sides)
+            if touches_archives(commit):
+                found, folded = self._compaction(commit)
+                if name in folded.values():
+                    if found:
+                        return [(commit, path, violation) for path, violation in found]
+                    brought.append(Brought(name, frozenset({"compact"}), ""))
+                    continue
+            if illegal:
+                if not records.is_restored(commit, self._now, legal, judge.standing(commit.oid, name)):
+                    return [(commit, (news or olds)[0].path, judge.not_restored)]
+                illegal, state = False, legal
+                brought += messages.brought(name, None, None, author=commit.email, restored=True)
+                continue
+            policies = at_fork(self._now, self._at_fork_of(commit))
+            wrong = list(
+                records.judge(
+                    *(commit, policies, olds, news, self._reopening),
+                    is_known=not olds and bool(news) and judge.exists(name),
+                    now=judge.now,
+                    least=self._now if not olds else None,
+                )
+            )
+            if wrong:
+                return [(commit, path, violation) for path, violation in wrong]
+            state = news[0]
+            before = olds[0].record if olds else None
+            brought += messages.brought(name, before, state.record, author=commit.email)
+        late = self._late(chain, state)
+        if late is not None:
+            return [late]
+        judge.tally.steps += len(chain)
+        self.brought += brought
+        if name in judge.illegal:
+            judge.restored(name, state)
+        elif state is not None:
+            judge.know(name, state)
+        return []
+
+    def _at_fork_of(self, commit: Commit) -> Policies:
+        """The policies of the line where a carried commit was made: at the newest of it that its parent reaches."""
+        judge = self._judge
+        fork = judge.lines.newest_on(self._commit.parents[0], commit.parents[0])
+        return judge.policies_at(fork) if fork is not None else self._now
+
+    def _reopening(self, record: Record) -> Reopening:
+        """What a birth reopens, as the line has it, or else as the same merge brings it."""
+        found = self._judge.reopening(self._commit.parents[0], record)
+        if found.origin is None or found.origin.resolution is None:
+            brought = self._judge.reopening(self._commit.oid, record)
+            return Reopening(brought.origin, found.reopener)
+        return found
+
+    def _late(self, chain: Sequence[_Step], state: State | None) -> tuple[Commit, str, Violation] | None:
+        """A proposal lands within its lease, else within the time that the settings give proposals."""
+        claims = self._now.settings.claims
+        at, last = self._commit.committed_at, chain[-1].side.commit
+        record = state.record if state else None
+        if record is None or state is None:
+            return None
+        claim = record.claim if record.status == "claimed" else None
+        if claim is not None and claim.expires_at is not None:
+            if at > claim.expires_at + claims.clock_tolerance:
+                until = format_time(claim.expires_at)
+                return (
+                    last,
+                    state.path,
+                    Violation("time", f"expected it to be merged within its lease, by {until}"),
+                )
+            return None
+        for step in chain:
+            made = step.side.commit.committed_at
+            if at - made > claims.proposals:
+                expected = f"expected it to be merged within {format_duration(claims.proposals)}; it is of {format_time(made)}"
+                return step.side.commit, state.path, Violation("time", expected)
+        return None
+
+    # --- archives -----------------------------------------------------------------------------------
+
+    def _compaction(self, commit: Commit) -> tuple[list[tuple[str, Violation]], dict[str, str]]:
+        """What is wrong with a carried commit that compacts, and what it moved."""
+        if commit.oid not in self._compactions:
+            self._compactions[commit.oid] = self._judge.compacted(commit, self._now)
+        return self._compactions[commit.oid]
+
+    def _archives(self) -> None:
+        """Each archive that it brings was made by a carried commit, and none changes."""
+        judge = self._judge
+        for change in self._changes:
+            if not layout.archive_at(change.path) or not judge.looks_at_all:
+                continue
+            if change.old is not None:
+                expected = "an archive never changes and is never deleted"
+                judge.find(self._commit, change.path, Violation("archive", expected))
+                continue
+            makers = [
+                replace(side.commit, changes=judge.difference(side).changes)
+                for side in self._carried
+                if len(side.commit.parents) == 1
+                and any(
+                    made[0] == change.path and made[4] == change.new
+                    for made in judge.difference(side).changes
+                )
+            ]
+            if not makers:
+                expected = "expected each archive as one of the parents has it"
+                judge.find(self._commit, change.path, Violation("merge", expected))
+            for maker in makers[:1]:
+                for path, violation in self._compaction(maker)[0]:
+                    judge.find(maker, path, violation)
+
+    # --- policies -----------------------------------------------------------------------------------
+
+    def _policy(self, steps: Mapping[str, Sequence[_Step]], change: Change) -> Violation | None:
+        """Why it may not bring a version of a policy file in; None if it may."""
+        if self._judge.moves_root(self._commit, change):
+            return self._judge.one_root
+        alone = _alone(change)
+        chains = list(self._chains(alone.before, alone.after, steps.get(change.path, ())))
+        wrong: Violation | None = None
+        for chain in chains:
+            found = [
+                replace(violation, commit=step.side.commit.oid, author=step.side.commit.email)
+                for step in chain
+                for violation in verify.judge_policies(step.side.commit.email, self._now)
+            ]
+            if not found:
+                return None
+            wrong = wrong or found[0]
+        if not self._may_bring_policies():
+            return wrong or self._not_brought()
+        self.acted = True
+        return None
+
+    def _not_brought(self) -> Violation:
+        admins = ", ".join(self._now.roster.with_role("admin")) if self._now.roster else ""
+        if not admins:
+            return Violation(
+                "policies", "expected a version that a commit which it brings has made of the branch's"
+            )
+        return Violation(
+            "policies", f"expected an admin of the roster before it ({admins}), where it brings its own"
+        )
+
+    def _may_bring_policies(self) -> bool:
+        """Whether its author is an admin on both sides, by the line's policies in force and as the other side has them."""
+        if self._now.roster is None:
+            return False
+        other = self._judge.written_at(self._commit.parents[1])
+        both = (self._now, other)
+        return (
+            not any(verify.judge_policies(self._commit.email, side) for side in both)
+            and other.roster is not None
+        )
+
+    # --- what it leaves out -------------------------------------------------------------------------
+
+    def _dropped(self, forked: Difference, left: Difference) -> None:
+        """What the other side had changed since the fork is there, or the line had it before."""
+        judge = self._judge
+        theirs, missing = by_record(forked.changes), by_record(left.changes)
+        theirs |= {
+            c.path: _alone(c) for c in forked.changes if is_policy(c.path) or layout.archive_at(c.path)
+        }
+        missing |= {c.path: _alone(c) for c in left.changes if is_policy(c.path) or layout.archive_at(c.path)}
+        for key in sorted(theirs.keys() & missing.keys()):
+            path = (theirs[key].news or theirs[key].olds)[0].path
+            name = key if layout.id_of(path) == key else None
+            if name is not None and not judge.looks_at(name):
+                continue
+            if is_policy(path) and self._may_bring_policies():
+                continue
+            if not self._line_had(key, path, name, theirs[key].after):
+                what = name or path
+                expected = f"expected {what} as {self._commit.parents[1][:12]} has it, which the branch never had; merge it, or revert it there first (`git revert`)"
+                judge.find(self._commit, path, Violation("dropped", expected), name)
+
+    def _line_had(self, key: str, path: str, name: str | None, wanted: _Files) -> bool:
+        """Whether the line has had a state of a record, or a version of a file, at or before the first parent."""
+        judge = self._judge
+        first, other = self._commit.parents
+        if name is None:
+            specs = [f":(top,literal){judge.store.full(path)}"]
+        else:
+            specs = history.pathspecs(judge.store, name)
+            wanted = frozenset(judge.standing(other, name))
+        line = set(judge.lines.of(first))
+        for oid in judge.store.repository.rev_list([first, "--full-history", "--", *specs]):
+            if oid not in line:
+                continue
+            if name is not None:
+                found = frozenset(judge.standing(oid, name))
+            else:
+                found = judge.version(oid, path)
+            if found == wanted:
+                return True
+        return False
+
+    def _author_of(self, change: Change) -> Commit:
+        """The carried commit that brought a version of a file, else the merge itself."""
+        for side in reversed(self._carried):
+            if len(side.commit.parents) == 1 and any(
+                made.path == change.path and made.new == change.new
+                for made in self._judge.difference(side).changes
+            ):
+                return side.commit
+        return self._commit
+
+
+def _alone(change: Change) -> Sides:
+    """The change of one file as the sides of what has no other file."""
+    return Sides((change,) if change.old else (), (change,) if change.new else ())
+
+
+def _keys(named: Mapping[str, Sides], changes: Iterable[Change]) -> dict[str, str]:
+    """What some changes are about, by record or policy file, with a path of each."""
+    found = {name: (sides.news or sides.olds)[0].path for name, sides in named.items()}
+    return found | {change.path: change.path for change in changes if is_policy(change.path)}
