@@ -913,11 +913,12 @@ class Store(Shelf):
         Raises BadInput for what is not a whole id, NotFound, WaitTimeout, IllegalRecord, ShallowClone, and
         RemoteUnreachable where the remote never answered.
         """
-        from . import feed, lifeline
+        from . import feed
+        from .audit.verify import require_history
 
         intake.whole_ids([escalation_id])
         if isinstance(self._port, GitStore):
-            lifeline.require_history(self._port)
+            require_history(self._port)
         end = None if timeout is None else time.monotonic() + timeout
         pause, last, told_last = feed.FIRST_POLL, None, ""
         while True:

@@ -14,6 +14,7 @@ from typing import Any
 from lab import Ran, git, kt
 
 from kt_escalation.core.times import format_time
+from kt_escalation.store import server_hook
 
 ROSTER = """\
 teams:
@@ -153,13 +154,15 @@ def offer(forge: Forge, server: Path) -> Ran:
     """What the server's hook says of a push, run as git would but in this process, without its start of Python."""
     command = shlex.split((server / "hooks/pre-receive").read_text().splitlines()[-1])
     update = f"{git('rev-parse', 'main', cwd=server)} {forge.tip()} refs/heads/main\n"
-    return kt(
+    ran = kt(
         *command[command.index("escalation") + 1 :],
         *("--timeout", "60s"),
         cwd=server,
         env={"GIT_DIR": ".", "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(forge.path / ".git/objects")},
         stdin=update.encode(),
     )
+    # The script says no with 1 where the command has judged and refused.
+    return Ran(1 if ran.code == server_hook.REFUSED else ran.code, ran.out, ran.err)
 
 
 def way_in(corpus: Mapping[str, tuple[Any, ...]], name: str) -> Callable[[Forge, Path], Ran]:
@@ -228,10 +231,13 @@ def sign_as(forge: Forge, who: str) -> None:
         forge.git("config", key, value)
 
 
-def waive(forge: Forge, *accepted: tuple[str, str]) -> None:
-    """Write waivers, which are not committed yet."""
+def waive(forge: Forge, *accepted: tuple[str, str, str]) -> None:
+    """Write waivers of a commit, a rule and a path each, which are not committed yet."""
     # Quoted: an id may look like a number.
-    lines = [f'  - {{commit: "{commit}", rule: {rule}, reason: so be it}}\n' for commit, rule in accepted]
+    lines = [
+        f'  - {{commit: "{commit}", rule: {rule}, path: "{path}", reason: so be it}}\n'
+        for commit, rule, path in accepted
+    ]
     forge.write("policies/waivers.yaml", f"waivers:\n{''.join(lines)}" if lines else "waivers: []\n")
 
 

@@ -133,7 +133,7 @@ def a_roster_in_which_one_address_is_two_peoples(forge: Forge) -> None:
     forge.commit("boss")
 
 
-@forgery("policies", "is a symbolic link")
+@forgery("tree", "is a symbolic link")
 def a_roster_that_is_a_link(forge: Forge) -> None:
     (forge.path / "policies/roster.yaml").unlink()
     (forge.path / "policies/roster.yaml").symlink_to("other.yaml")
@@ -516,14 +516,14 @@ def a_foreign_file_in_the_queue(forge: Forge) -> None:
     forge.commit("alice")
 
 
-@forgery("file", "mode 120000")
+@forgery("tree", "is a symbolic link")
 def a_symbolic_link_in_place_of_a_record(forge: Forge) -> None:
     (forge.path / ONE).unlink()
     (forge.path / ONE).symlink_to("/etc/passwd")
     forge.commit("alice")
 
 
-@forgery("file")
+@forgery("tree", "is executable")
 def an_executable_record(forge: Forge) -> None:
     (forge.path / ONE).chmod(0o755)
     forge.commit("alice")
@@ -583,25 +583,25 @@ def one_legal_step_that_hides_another(forge: Forge) -> None:
 SAID = "kt: claim esc_one\n\nKt-Action: claim\nKt-Escalation: esc_one\nKt-Actor: alice\n"
 
 
-@forgery("trailers")
+@forgery("message")
 def a_message_that_names_another_actor(forge: Forge) -> None:
     forge.as_kt_does("alice", "claim", "--id", "esc_one")
     forge.commit("alice", SAID.replace("alice", "bob"))
 
 
-@forgery("trailers")
+@forgery("message")
 def a_message_that_names_another_escalation(forge: Forge) -> None:
     forge.as_kt_does("alice", "claim", "--id", "esc_one")
     forge.commit("alice", SAID.replace("Kt-Escalation: esc_one", "Kt-Escalation: esc_two"))
 
 
-@forgery("trailers")
+@forgery("message")
 def a_message_that_tells_another_action(forge: Forge) -> None:
     forge.as_kt_does("alice", "claim", "--id", "esc_one")
     forge.commit("alice", SAID.replace("Kt-Action: claim", "Kt-Action: note"))
 
 
-@forgery("trailers")
+@forgery("message")
 def a_message_that_tells_another_outcome(forge: Forge) -> None:
     forge.kt("alice", "claim", "--id", "esc_one")
     forge.as_kt_does("alice", "resolve", "--id", "esc_one", "--outcome", "denied", "--reason", "no")
@@ -620,14 +620,14 @@ def a_merge_that_changes_a_record_of_its_own(forge: Forge) -> None:
     forge.commit("alice")
 
 
-@forgery("merge", "had taken further")
+@forgery("dropped", "which the branch never had")
 def a_merge_that_drops_a_claim(forge: Forge) -> None:
     side(forge, "claim", "--id", "esc_one")
     forge.kt("alice", "note", "--id", "esc_two", "--text", "main")
     forge.git("merge", "--quiet", "--no-ff", "-s", "ours", "-m", "merge", "side")
 
 
-@forgery("merge")
+@forgery("dropped")
 def a_merge_with_its_parents_swapped_that_drops_the_main_line(forge: Forge) -> None:
     side(forge, "note", "--id", "esc_two", "--text", "side")
     forge.kt("alice", "claim", "--id", "esc_one")
@@ -636,14 +636,14 @@ def a_merge_with_its_parents_swapped_that_drops_the_main_line(forge: Forge) -> N
     forge.git("merge", "--quiet", "--no-ff", "-s", "ours", "-m", "merge", main)
 
 
-@forgery("fork", "made of the same state")
+@forgery("dropped", "which the branch never had")
 def two_claims_that_a_merge_chooses_between(forge: Forge) -> None:
     side(forge, "claim", "--id", "esc_one")
     forge.kt("alice", "claim", "--id", "esc_one")
     forge.git("merge", "--quiet", "--no-ff", "-s", "ours", "-m", "merge", "side")
 
 
-@forgery("fork", "made of the same state")
+@forgery("dropped")
 def two_notes_that_git_merges_cleanly(forge: Forge) -> None:
     side(forge, "note", "--id", "esc_one", "--text", "side")
     forge.kt("alice", "note", "--id", "esc_one", "--text", "main")
@@ -897,19 +897,19 @@ def a_forgery_in_a_foreign_encoding(forge: Forge) -> None:
     raw_commit(forge, ("^author alice", "encoding UTF-16\nauthor \xe9\xff"))
 
 
-@forgery("trailers")
+@forgery("message")
 def a_message_that_names_two_actors(forge: Forge) -> None:
     forge.as_kt_does("alice", "claim", "--id", "esc_one")
     forge.commit("alice", f"{SAID}Kt-Actor: bob\n")
 
 
-@forgery("trailers")
+@forgery("message")
 def a_message_that_tells_two_actions(forge: Forge) -> None:
     forge.as_kt_does("alice", "claim", "--id", "esc_one")
     forge.commit("alice", f"{SAID}Kt-Action: resolve\n")
 
 
-@forgery("trailers")
+@forgery("message")
 def a_message_that_leaves_an_escalation_out(forge: Forge) -> None:
     forge.kt("alice", "claim", "--id", "esc_one")
     forge.kt("alice", "note", "--id", "esc_two", "--text", "hm")

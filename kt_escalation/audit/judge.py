@@ -10,6 +10,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import pairwise
 
 from .. import lookup
 from ..core import compaction, rights, signatures, verify
@@ -186,7 +187,7 @@ class Judge:
         self,
         commits: Iterable[Commit],
         line: Sequence[str],
-        signed: Iterator[tuple[str, bool]] = iter(()),
+        signed: Iterator[tuple[str, bool]],
         progress: Progress | None = None,
     ) -> list[Violation]:
         """The violations of the commits of a line, and of those that its merges carry; parents come first.
@@ -224,7 +225,7 @@ class Judge:
         roots = [self._root, *(commit.tree for commit in commits)]
         found: list[Difference | None] = [None] * len(commits)
         if self.start is not None:
-            found = [*self.trees.differences(list(zip(roots, roots[1:], strict=False)))]
+            found = [*self.trees.differences(list(pairwise(roots)))]
             self.contents.learn(
                 change for one in found if one for change in one.changes if self._is_wanted(change)
             )
@@ -335,7 +336,7 @@ class Judge:
             self._step(commit, now, name, sides, brought)
         if policies:
             self.follow(commit, policies, partial(self._by_no_admin, commit, now))
-        self.people(commit, now, acts=acts, said=bool(said), newest=self.newest)
+        self.people(commit, now, acts=acts, newest=self.newest)
         self._untrue(commit, said, brought, now)
         self.newest = self._measured(commit, acts, self.newest)
 
@@ -429,7 +430,7 @@ class Judge:
             difference = self.difference(side)
             acts = len(commit.parents) < 2 and self._acts(difference)
             if acts or said:
-                self.people(commit, now, acts=acts, said=bool(said), newest=side.newest)
+                self.people(commit, now, acts=acts, newest=side.newest)
             if said:
                 brought = () if difference.unsound else self._brought_by(commit, difference)
                 self._untrue(commit, said, brought, now)
@@ -519,15 +520,17 @@ class Judge:
             if difference.changes or said:
                 expected = "expected a merge of two parents, where it brings or says something"
                 self.find(commit, layout.QUEUE, Violation("merge", expected))
+            for other in commit.parents[1:]:
+                Merging(self, commit, difference, carried, other).drops()
         elif above == commit.parents[0]:
-            merging = Merging(self, commit, difference, carried)
+            merging = Merging(self, commit, difference, carried, commit.parents[1])
             merging.judge()
             brought, acted = merging.brought, merging.acted
         else:
             acted = self._admits(commit)
             brought = [*self._along(commit)] if said else ()
         if acted or said:
-            self.people(commit, now, acts=acted, said=bool(said), newest=self.newest)
+            self.people(commit, now, acts=acted, newest=self.newest)
         self._untrue(commit, said, brought, now)
         newest = max([self.newest, *(side.newest for side in carried)])
         self.newest = self._measured(commit, acted, newest)
@@ -568,7 +571,7 @@ class Judge:
 
     # --- people, times and words --------------------------------------------------------------------
 
-    def people(self, commit: Commit, now: Policies, *, acts: bool, said: bool, newest: datetime) -> None:
+    def people(self, commit: Commit, now: Policies, *, acts: bool, newest: datetime) -> None:
         """Whoever acts or says something is held to the clock, and to a signature where one is asked."""
         actor = rights.known_as(commit.email, now.roster)
         self.tally.people.add(actor)
@@ -625,9 +628,10 @@ class Judge:
     ) -> None:
         if not said:
             return
-        if all(one.root is None for one in said) and self.store.root and not brought:
-            # The store at the top has no folder to name.
-            if self._top.entries([commit.tree])[0].queue is not None:
+        if self.store.root and not brought and all(one.root is None for one in said):
+            # A store at the top, if there was one before, has no folder to name.
+            above = self.lines.above(commit.oid)
+            if above is not None and self._top.has_store(self.tree_of(above)):
                 return
         for expected in messages.untrue(said, brought, now.roster, commit.email):
             self.find(commit, layout.QUEUE, Violation("message", expected))
@@ -691,9 +695,9 @@ class Judge:
         found, folded = self.compacted(commit, policies)
         for path, violation in found:
             self.find(commit, path, violation)
-        for path, name in folded.items():
+        for name in folded.values():
             brought.append(Brought(name, frozenset({"compact"}), ""))
-            self.know(name, None if found else self._archived(commit, path, name))
+            self.know(name, None if found else self._archived(commit, name))
         return without(commit, folded)
 
     def compacted(
@@ -718,7 +722,7 @@ class Judge:
                     found.append((layout.RESOLVED, Violation("compaction", expected)))
         return found, verdict.folded
 
-    def _archived(self, commit: Commit, path: str, name: str) -> State | None:
+    def _archived(self, commit: Commit, name: str) -> State | None:
         return next(iter(self.states(commit.oid, name)), None) if self._scope.only else None
 
     def _imported_archives(self, commit: Commit) -> None:

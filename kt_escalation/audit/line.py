@@ -139,7 +139,11 @@ class Lines:
         made, brought = self._entries(merge), self._entries(second)
         if made != brought or made == self._entries(first):
             return first
-        return second if self._is_same(fork, first) else first
+        # What the line has once gone past stays on it: an admin may have acted there.
+        went_past = any(
+            self.above(at) != self.parents(at)[0] for at in self.of(first, fork) if at in self._parents
+        )
+        return second if self._is_same(fork, first) and not went_past else first
 
     def _is_same(self, old: str, new: str) -> bool:
         """Whether the store is the same at each commit of a line, from an old one on it to its end."""

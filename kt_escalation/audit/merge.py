@@ -58,11 +58,14 @@ class _Step:
 class Merging:
     """Judges one merge of two parents, along whose first the line goes."""
 
-    def __init__(self, judge: Judge, commit: Commit, difference: Difference, carried: Sequence[Side]) -> None:
+    def __init__(
+        self, judge: Judge, commit: Commit, difference: Difference, carried: Sequence[Side], other: str
+    ) -> None:
         self._judge = judge
         self._commit = commit
         self._changes = difference.changes
         self._carried = carried
+        self._other = other
         self._now = judge.policies.policies
         #: What it brought legally, for what its message says.
         self.brought: list[Brought] = []
@@ -73,9 +76,7 @@ class Merging:
     def judge(self) -> None:
         """Find what it may not bring, and what it may not leave out."""
         judge, commit = self._judge, self._commit
-        fork = judge.lines.fork(commit.oid)
-        other = judge.tree_of(commit.parents[1])
-        forked = judge.between(judge.tree_of(fork) if fork else None, other)
+        forked = self._forked()
         if not self._changes and not forked.changes and not forked.unsound:
             return
         self._authored_by_merges()
@@ -90,7 +91,17 @@ class Merging:
             if judge.looks_at_all and judge.is_foreign(change):
                 expected = "expected nothing but escalations below queue/"
                 judge.find(self._author_of(change), change.path, Violation("foreign", expected))
-        self._dropped(forked, judge.between(other, commit.tree))
+        self._dropped(forked)
+
+    def drops(self) -> None:
+        """Find only what it may not leave out."""
+        self._dropped(self._forked())
+
+    def _forked(self) -> Difference:
+        """What the other side has changed since it left the line."""
+        judge = self._judge
+        fork = judge.lines.newest_on(self._commit.parents[0], self._other)
+        return judge.between(judge.tree_of(fork) if fork else None, judge.tree_of(self._other))
 
     # --- what its carried commits did ---------------------------------------------------------------
 
@@ -120,7 +131,7 @@ class Merging:
             if not authored and not any(one.unsound for one in differing):
                 continue
             if authored and not verify.judge_policies(commit.email, self._now) and self._now.roster:
-                judge.people(commit, self._now, acts=True, said=False, newest=side.newest)
+                judge.people(commit, self._now, acts=True, newest=side.newest)
                 continue
             expected = "expected a merge that leaves each file as one of its parents has it; rebase instead (`git rebase`)"
             for key in sorted(authored) or [layout.QUEUE]:
@@ -245,7 +256,10 @@ class Merging:
                 )
             return None
         for step in chain:
-            made = step.side.commit.committed_at
+            _, news = self._judge.contents.sides(step.sides)
+            said = news[0].record.last_time if news and news[0].record else step.side.commit.committed_at
+            # Who has kept a copy may commit it anew, but a record's own times say when it was meant.
+            made = min(said, step.side.commit.committed_at)
             if at - made > claims.proposals:
                 expected = f"expected it to be merged within {format_duration(claims.proposals)}; it is of {format_time(made)}"
                 return step.side.commit, state.path, Violation("time", expected)
@@ -322,7 +336,7 @@ class Merging:
         """Whether its author is an admin on both sides, by the line's policies in force and as the other side has them."""
         if self._now.roster is None:
             return False
-        other = self._judge.written_at(self._commit.parents[1])
+        other = self._judge.written_at(self._other)
         both = (self._now, other)
         return (
             not any(verify.judge_policies(self._commit.email, side) for side in both)
@@ -331,9 +345,12 @@ class Merging:
 
     # --- what it leaves out -------------------------------------------------------------------------
 
-    def _dropped(self, forked: Difference, left: Difference) -> None:
+    def _dropped(self, forked: Difference) -> None:
         """What the other side had changed since the fork is there, or the line had it before."""
         judge = self._judge
+        left = (
+            judge.between(judge.tree_of(self._other), self._commit.tree) if forked.changes else Difference()
+        )
         theirs, missing = by_record(forked.changes), by_record(left.changes)
         theirs |= {
             c.path: _alone(c) for c in forked.changes if is_policy(c.path) or layout.archive_at(c.path)
@@ -346,15 +363,15 @@ class Merging:
                 continue
             if is_policy(path) and self._may_bring_policies():
                 continue
-            if not self._line_had(key, path, name, theirs[key].after):
+            if not self._line_had(path, name, theirs[key].after):
                 what = name or path
-                expected = f"expected {what} as {self._commit.parents[1][:12]} has it, which the branch never had; merge it, or revert it there first (`git revert`)"
+                expected = f"expected {what} as {self._other[:12]} has it, which the branch never had; merge it, or revert it there first (`git revert`)"
                 judge.find(self._commit, path, Violation("dropped", expected), name)
 
-    def _line_had(self, key: str, path: str, name: str | None, wanted: _Files) -> bool:
+    def _line_had(self, path: str, name: str | None, wanted: _Files) -> bool:
         """Whether the line has had a state of a record, or a version of a file, at or before the first parent."""
         judge = self._judge
-        first, other = self._commit.parents
+        first, other = self._commit.parents[0], self._other
         if name is None:
             specs = [f":(top,literal){judge.store.full(path)}"]
         else:
@@ -364,10 +381,7 @@ class Merging:
         for oid in judge.store.repository.rev_list([first, "--full-history", "--", *specs]):
             if oid not in line:
                 continue
-            if name is not None:
-                found = frozenset(judge.standing(oid, name))
-            else:
-                found = judge.version(oid, path)
+            found = judge.version(oid, path) if name is None else frozenset(judge.standing(oid, name))
             if found == wanted:
                 return True
         return False

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from ..core import story
 from ..core.model import Record
 from ..core.roster import Roster, person
 from ..core.text import is_hidden
 from ..core.words import ACTIONS, OUTCOMES
+from ..store.message import MAX_NAMED
 
 _KEYS = (
     "kt-action",
@@ -60,7 +62,7 @@ class Brought:
 def statements(message: str) -> list[Statement]:
     """What a message says, in its subject and then in lines that begin with a key of ours."""
     found: list[Statement] = []
-    subject = _SUBJECT.match(" ".join(_visible(message).lstrip("\n").partition("\n\n")[0].split()))
+    subject = _SUBJECT.match(_subject(_visible(message)))
     if subject:
         outcome = (subject[3] or "").lower()
         found.append(
@@ -86,6 +88,13 @@ def statements(message: str) -> list[Statement]:
         for statement in found:
             statement.root = next(iter(roots))
     return found
+
+
+def _subject(message: str) -> str:
+    """The first paragraph as one line, as git shows it (git-log, `%s`)."""
+    lines = iter(line.strip() for line in message.split("\n"))
+    first = next((line for line in lines if line), "")
+    return " ".join([first, *takewhile(bool, lines)])
 
 
 def _take(statement: Statement, key: str, value: str) -> None:
@@ -123,15 +132,18 @@ def untrue(
         wrong = _wrong(statement, brought, roster, author)
         if wrong:
             yield wrong
-        elif statement.count and not _counts(statement, said, names):
-            yield f"expected Kt-Count: {len(names)}"
+        elif statement.count and not _counts(statement, names):
+            yield f"expected Kt-Count: {len(set(statement.ids)) or len(names)}"
 
 
-def _counts(statement: Statement, said: Sequence[Statement], names: Sequence[str]) -> bool:
+def _counts(statement: Statement, names: Sequence[str]) -> bool:
+    """Whether a number is that of the ids which are named beside it; of very many only the first are named."""
     if not re.fullmatch(r"\d{1,9}", statement.count):
         return False
-    alone = sum(bool(other.count) for other in said) == 1
-    return int(statement.count) == len(names) if alone else int(statement.count) <= len(names)
+    named = len(set(statement.ids))
+    if 0 < named < MAX_NAMED:
+        return int(statement.count) == named
+    return named <= int(statement.count) <= len(names)
 
 
 def _wrong(
@@ -178,7 +190,7 @@ def brought(
         return [Brought(name, frozenset({"restore"}), author, None, frozenset(claims))]
     told = story.between(before, after)
     aliases = _also_called({happening.action for happening in told}, after)
-    return [
+    found = [
         Brought(
             name,
             frozenset({happening.action}) | aliases.get(happening.action, frozenset()),
@@ -188,6 +200,16 @@ def brought(
         )
         for happening in told
     ]
+    # A squash may hide the claim behind what followed it: a birth, or the review that ended it.
+    takers = (
+        {after.claim.claimed_by}
+        if after and after.claim and (before is None or after.claim != before.claim)
+        else set()
+    )
+    known = before.reviews if before else ()
+    takers |= {review.reviewer for review in after.reviews[len(known) :]} if after else set()
+    claim = frozenset({"claim"})
+    return [*found, *(Brought(name, claim, taker, None, frozenset(claims)) for taker in sorted(takers))]
 
 
 _ALIASES: Mapping[str, frozenset[str]] = {

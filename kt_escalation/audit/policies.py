@@ -64,8 +64,9 @@ class InForce:
         self._history: list[Policies] = []
         self._now: dict[str, _Version] = {}
         self._legal: dict[str, _Version] = {}
-        # The commits whose illegal changes each file still has.
+        # The commits whose illegal changes each file still has, and all that nobody but an admin could have made.
         self._wrong: dict[str, list[str]] = {}
+        self._unauthorised: list[tuple[str, str]] = []
 
     def begin(self, at: int, tree: str | None, changes: Iterable[Change]) -> Iterator[tuple[str, Violation]]:
         """Take the policies of the store's start as they are; what is wrong with them."""
@@ -110,7 +111,10 @@ class InForce:
                 self._now[change.path] = (change.new_mode, change.new)
             else:
                 self._now.pop(change.path, None)
-            found = illegal(change) or self._damage(change, written)
+            found = illegal(change)
+            if found is not None:
+                self._unauthorised.append((found.commit or commit, change.path))
+            found = found or self._damage(change, written)
             if found is None:
                 self._accept(change.path)
                 if change.path == WAIVERS:
@@ -136,11 +140,13 @@ class InForce:
     def admit(self, at: int, tree: str | None, commits: Container[str]) -> list[tuple[str, str]]:
         """Accept what only some commits have illegally changed, by a merge of an admin's; the commits and paths."""
         written = self._written.of(tree)
-        admitted = []
-        for path, wrong in list(self._wrong.items()):
+        admitted = [
+            (commit, path) for commit, path in self._unauthorised if commit in commits and path != KT_YAML
+        ]
+        self._unauthorised = [found for found in self._unauthorised if found not in admitted]
+        for path in {path for _, path in admitted}:
             gone = path in OURS and (path in written.broken or path not in self._now)
-            if all(commit in commits for commit in wrong) and not gone and path != KT_YAML:
-                admitted += [(commit, path) for commit in wrong]
+            if not gone and all(commit in commits for commit in self._wrong.get(path, ())):
                 self._accept(path)
         self._settle(at, written)
         return admitted

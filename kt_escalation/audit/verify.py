@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..core.text import plural
 from ..core.verify import Violation
-from ..errors import BadInput, NotAStore, ShallowClone
+from ..errors import BadInput, NotAStore, ShallowClone, UnreadableStore
 from ..store import layout, notebook
 from ..store.gitstore import GitStore
 from ..store.port import Progress
@@ -116,9 +116,9 @@ def _remembered(
     report = replace(report, notes=tuple(_notes(store, run, tip, end, is_new=known is None and not afresh)))
     if known is not None and not _goes_on(history, end, known.commit):
         return replace(report, violations=(_rewritten(store, end, known.commit), *report.violations))
-    if report.clean and (end == tip or store.repository.is_ancestor(tip, end)):
-        if known is None or _goes_on(history, tip, known.commit):
-            remember(store, FULL, run.mark(tip, report.waived))
+    is_published = end == tip or store.repository.is_ancestor(tip, end)
+    if report.clean and is_published and (known is None or _goes_on(history, tip, known.commit)):
+        remember(store, FULL, run.mark(tip, report.waived))
     return report
 
 
@@ -167,6 +167,8 @@ def _require_store(store: GitStore, tip: str) -> None:
     """Raise NotAStore where no commit ever held one; a store that was deleted is for the judge."""
     try:
         store.at(tip)
+    except UnreadableStore:
+        return
     except NotAStore:
         folders = [f":(top,literal){store.full(folder)}" for folder in (layout.QUEUE, layout.POLICIES)]
         if not store.repository.rev_list(["--max-count=1", tip, "--", *folders]):

@@ -367,7 +367,7 @@ class Trees:
         item = _Item(0, "", "", None, root)
         while item.level == "" and item.new is not None:
             changes: list[Change] = []
-            below = list(self._on_the_way(item, [], list(self._tree(item.new)), changes, []))
+            below = list(self._on_the_way(item, [], list(self._tree(item.new)), changes))
             found = {one.level: one.new for one in below}
             if "" not in found:
                 break
@@ -444,7 +444,7 @@ class Trees:
             tree, gone, came = old.followed_by(self._data(item.new))
             self._keep(item.new, tree)
         if item.level == "":
-            return self._on_the_way(item, gone, came, changes, modes)
+            return self._on_the_way(item, gone, came, changes)
         return _within(item, gone, came, changes, modes)
 
     def _on_the_way(
@@ -453,7 +453,6 @@ class Trees:
         gone: Sequence[_Line],
         came: Sequence[_Line],
         changes: list[Change],
-        modes: list[tuple[str, str]],
     ) -> Iterator[_Item]:
         """From the repository's top to the folder that holds the store: all but ours may be as git likes it."""
         depth = item.folder.count("/")
