@@ -35,7 +35,7 @@ def policies_at(store: GitStore, commit: str) -> Policies:
     """The policies that what comes on top of a commit is judged by; none where there is no store.
 
     Of roster, settings and waivers that cannot be read the last that could counts, on the first-parent line;
-    and where nobody is admin any more, the admins of the last roster that had any may change policies.
+    and where nobody is admin any more, the last roster that had one.
     """
     try:
         tree, files = store.at(commit).policies()
@@ -51,7 +51,7 @@ def policies_at(store: GitStore, commit: str) -> Policies:
     found = assemble(tree, files) if found.broken else found
     if found.has_no_admin:
         rosters = (_read(ROSTER, file).roster for file in _versions(store, commit, ROSTER))
-        found = replace(found, keepers=next((r for r in rosters if r and r.with_role("admin")), None))
+        found = replace(found, roster=next((r for r in rosters if r and r.with_role("admin")), found.roster))
     return found
 
 

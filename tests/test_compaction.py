@@ -679,13 +679,13 @@ def an_archive_in_another_place(past: Past) -> None:
     past.commit("boss")
 
 
-@forgery("trailers")
+@forgery("message")
 def a_message_that_tells_another_action(past: Past) -> None:
     past.as_kt_does("boss", "compact")
     past.commit("boss", "kt: sweep\n\nKt-Action: sweep\nKt-Actor: boss\n")
 
 
-@forgery("trailers")
+@forgery("message")
 def a_message_that_leaves_one_out(past: Past) -> None:
     past.as_kt_does("boss", "compact")
     past.commit(
@@ -693,7 +693,7 @@ def a_message_that_leaves_one_out(past: Past) -> None:
     )
 
 
-@forgery("trailers")
+@forgery("message")
 def a_message_that_names_another_actor(past: Past) -> None:
     past.as_kt_does("boss", "compact")
     past.commit("boss", "kt: compact\n\nKt-Action: compact\nKt-Actor: carol\n")

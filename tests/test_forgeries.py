@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +29,7 @@ from lab import git, kt
 
 from kt_escalation import Store
 
+WAIVERS = "policies/waivers.yaml"
 FORGERIES: dict[str, tuple[str, str, Callable[[Forge], None]]] = {}
 
 
@@ -810,21 +812,21 @@ def all_policies_removed(forge: Forge) -> None:
     forge.commit("alice")
 
 
-@forgery("foreign")
+@forgery("tree", "no folder as git writes one")
 def policies_that_become_a_file(forge: Forge) -> None:
     forge.git("rm", "--quiet", "-r", "policies")
     forge.write("policies", "mine\n")
     forge.commit("boss")
 
 
-@forgery("policies")
+@forgery("tree", "no folder as git writes one")
 def policies_that_become_a_link(forge: Forge) -> None:
     forge.git("mv", "policies", "mine")
     (forge.path / "policies").symlink_to("mine")
     forge.commit("alice")
 
 
-@forgery("deleted")
+@forgery("tree", "no folder as git writes one")
 def a_queue_that_becomes_a_link(forge: Forge) -> None:
     forge.git("mv", "queue", "mine")
     (forge.path / "queue").symlink_to("mine")
@@ -862,7 +864,7 @@ def a_record_that_is_too_large(forge: Forge) -> None:
 def a_waiver_by_a_reviewer(forge: Forge) -> None:
     forge.edit(ONE, ("severity: medium", "severity: low"))
     bad = forge.commit("alice")
-    waive(forge, (bad, "transition"))
+    waive(forge, (bad, "transition", ONE))
     forge.commit("alice")
 
 
@@ -1003,6 +1005,7 @@ def test_the_old_tip_stays_on_the_first_parent_line(forge: Forge, server: Path) 
 )
 def test_who_pushes_is_who_acts(forge: Forge, server: Path, variable: str, pusher: str, taken: bool) -> None:
     forge.kt("alice", "claim", "--id", "esc_one")
+    assert kt("hook", "install", "--server", str(server), "--pusher-from", variable, cwd=forge.path).code == 0
     ran = push(forge, server, **{variable: pusher})
     assert (ran.code == 0) == taken
     if not taken:
@@ -1123,7 +1126,7 @@ def test_policies_that_a_merge_by_an_admin_brings_in_are_legal(forge: Forge) -> 
     assert kt("verify", "--json", cwd=forge.path).json["violations"] == []
 
 
-def test_policies_that_an_admin_has_merged_on_the_side_are_legal_whoever_brings_that_in(forge: Forge) -> None:
+def test_policies_that_an_admin_has_merged_on_the_side_are_for_an_admin_to_bring_in(forge: Forge) -> None:
     forge.git("switch", "--quiet", "-c", "side")
     forge.git("switch", "--quiet", "-c", "inner")
     for hours in "23":
@@ -1134,6 +1137,9 @@ def test_policies_that_an_admin_has_merged_on_the_side_are_legal_whoever_brings_
     forge.git("switch", "--quiet", "main")
     forge.kt("alice", "note", "--id", "esc_two", "--text", "main")
     forge.git("merge", "--quiet", "--no-ff", "-m", "merge", "side", who="bob")
+    assert rules_of(forge, "--afresh") == ["policies"]
+    forge.git("reset", "--quiet", "--hard", "HEAD^")
+    forge.git("merge", "--quiet", "--no-ff", "-m", "merge", "side", who="boss")
     assert rules_of(forge, "--afresh") == []
 
 
@@ -1189,8 +1195,7 @@ def test_a_damage_that_an_admin_restores_is_one_violation_that_can_be_waived(for
     forge.kt("alice", "claim", "--id", "esc_one")
     ran = kt("verify", "--json", cwd=forge.path)
     assert [(v["commit"], v["rule"]) for v in ran.json["violations"]] == [(damage, "file")]
-    waiver = f"waivers:\n  - {{commit: '{damage[:12]}', rule: file, reason: an accident}}\n"
-    forge.write("policies/waivers.yaml", waiver)
+    waive(forge, (damage, "file", ONE))
     forge.commit("boss")
     ran = kt("verify", "--json", cwd=forge.path)
     assert ran.code == 0 and len(ran.json["waived"]) == 1
@@ -1237,7 +1242,7 @@ def test_a_waiver_does_not_come_in_with_what_it_excuses(forge: Forge, server: Pa
     before = forge.tip()
     forge.edit(ONE, ("severity: medium", "severity: low"))
     bad = forge.commit("alice")
-    waive(forge, (bad[:12], "transition"))
+    waive(forge, (bad, "transition", ONE))
     forge.commit("boss")
     # An admin may accept what is done already, but the door is kept by what stands at the base.
     assert kt("verify", cwd=forge.path).code == 0
@@ -1246,17 +1251,15 @@ def test_a_waiver_does_not_come_in_with_what_it_excuses(forge: Forge, server: Pa
     assert ": transition: " in push(forge, server).err
 
 
-def test_a_commit_that_changes_waivers_is_waived_by_its_whole_id_only(forge: Forge) -> None:
+def test_a_waiver_names_the_whole_id_of_a_commit_before_it(forge: Forge) -> None:
     waive(forge)
     odd = forge.commit("alice")
-    waive(forge, (odd[:12], "policies"))
+    waive(forge, (odd[:12], "policies", WAIVERS))
     forge.commit("boss")
-    assert [found["rule"] for found in kt("verify", "--json", cwd=forge.path).json["violations"]] == [
-        "policies"
-    ]
-    waive(forge, (odd, "policies"))
+    assert rules_of(forge) == ["policies", "policies"], "seven digits are ground in a minute"
+    waive(forge, (odd, "policies", WAIVERS))
     forge.commit("boss")
-    assert kt("verify", cwd=forge.path).code == 0
+    assert rules_of(forge) == ["policies"], "what could not be read is a violation of its own"
 
 
 def test_who_was_removed_gains_nothing_by_a_merge_with_its_parents_swapped(
@@ -1370,9 +1373,11 @@ def test_steps_that_a_slow_clock_stamps_with_one_time_may_be_one_commit(forge: F
 
 
 def test_who_gives_back_when_the_lease_is_over_is_no_forger(forge: Forge) -> None:
+    forge.write("policies/settings.yaml", SETTINGS.replace("lease: 1h", "lease: 1s, clock_tolerance: 0s"))
+    forge.commit("boss")
     forge.kt("bob", "claim", "--id", "esc_one")
-    with at(forge, "bob", hours=2) as store:
-        store.unclaim("esc_one")
+    time.sleep(2)
+    forge.kt("bob", "unclaim", "--id", "esc_one")
     assert rules_of(forge) == []
 
 

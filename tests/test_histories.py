@@ -46,6 +46,8 @@ def judged(history: History, repository: Path, ids: list[str]) -> list[str]:
     seed, graph, tip = history.seed, history.graph, ids[history.tip]
     chance = Random(seed)
     line = [at for at in graph.line(history.tip) if graph.has_store(at)]
+    # Where the history itself names the store's folder, a clone reads it at its own branch.
+    git("update-ref", "HEAD", tip, cwd=repository)
     found = alarms(seed, "verify", audit.verify(repository, tip, afresh=True, now=history.now))
     if seed % 5 == 0:
         # The clone remembers where it was clean, and looks at what is new.

@@ -97,7 +97,7 @@ def test_what_a_second_beginning_brings_is_not_released(forge: Forge) -> None:
     forge.git("merge", "--quiet", "--allow-unrelated-histories", "-s", "ours", "--no-commit", "other")
     git("checkout", "other", "--", "queue/resolved", cwd=forge.path)
     forge.commit("alice", "merge")
-    assert_not_released(forge, "start: expected no second beginning", name="esc_new")
+    assert_not_released(forge, "start: expected one beginning", name="esc_new")
 
 
 def test_what_was_decided_on_a_branch_by_who_had_lost_the_right_meanwhile_is_not_released(
@@ -144,7 +144,7 @@ def test_of_two_decisions_of_one_escalation_neither_is_released(forge: Forge, fi
     holder = "alice" if first == "main" else "bob"
     forge.git("merge", "--quiet", "-s", "ours", "-m", "merge", "side")
     forge.kt(holder, "resolve", "--id", "esc_one", "--outcome", "approved", "--reason", "ok")
-    assert_not_released(forge, "fork: expected what commit")
+    assert_not_released(forge, "dropped: expected esc_one")
 
 
 def test_a_decision_made_by_a_merge_is_not_released(forge: Forge) -> None:
@@ -155,7 +155,7 @@ def test_a_decision_made_by_a_merge_is_not_released(forge: Forge) -> None:
     forge.git("merge", "--quiet", "--no-ff", "--no-commit", "side")
     git("stash", "pop", "--quiet", cwd=forge.path, env=identity("alice"))
     forge.commit("alice", "merge")
-    assert_not_released(forge, "merge: expected each record as one of the parents has it")
+    assert_not_released(forge, "merge: expected esc_one as the branch had it")
 
 
 def test_a_legal_decision_on_an_illegal_state_is_not_released_until_it_is_restored(forge: Forge) -> None:

@@ -11,11 +11,11 @@ from xml.etree import ElementTree
 
 import pytest
 from forge import Forge, identity
+from kt_escalation.verdict import Report
 from lab import Ran, git, kt
 
 from kt_escalation.audit import Offence
 from kt_escalation.cli import reports
-from kt_escalation.verdict import Report
 
 HOSTILE = (
     "</pre></table><script>alert(1)</script>\n\n# Heading | [x](javascript:1) `code` ``` @everyone #1"

@@ -6,7 +6,7 @@ are the policies in force, the records that are illegal by now, and of every id 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -16,6 +16,7 @@ from .. import lookup
 from ..core import compaction, rights, signatures, verify
 from ..core.model import Record
 from ..core.policies import Policies
+from ..core.policies_file import ROSTER
 from ..core.times import format_time
 from ..core.verify import Violation
 from ..errors import GitFailed, KtError, NotAllowed
@@ -35,6 +36,8 @@ from .records import QUEUE_FILES, Contents, Reopening, Sides, State, by_record
 
 # So many commits of the line are read ahead of the judging.
 _AT_ONCE = 256
+# The files beside records of so many root trees are remembered.
+_VERSIONS_KEPT = 200
 # Signatures are checked by so many commits at a time.
 _SIGNATURES_AT_ONCE = 500
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
@@ -134,6 +137,8 @@ class Judge:
         self.legal: dict[str, list[State | None]] = {}
         #: Those of `only` that came with the start.
         self.imported: set[str] = set()
+        #: The commits that changed a record of `only`.
+        self.touching: set[str] = set()
         #: All that acted, in the order in which it came to the line.
         self.acted: list[Acted] = []
         #: What waivers accept that were added rightly, by commit, rule and path.
@@ -145,6 +150,8 @@ class Judge:
         # What each illegal record still has to be excused for.
         self._owed: dict[str, set[tuple[str, str, str]]] = {}
         self._bare: set[str] = set()
+        self._policy_versions: dict[str, dict[str, tuple[str, str, str]]] = {}
+        self._sound: str | None = None
         self._signed: set[str] = set()
         self._known: set[int] = set()
         self._base: GitSnapshot | None = None
@@ -170,18 +177,15 @@ class Judge:
         policies = known.policies or self.written.of(known.in_force)
         legal = known.legal
         if legal is None:
-            legal = {
-                path: version for path, version in now.items() if path not in self.written_broken(known.tree)
-            }
+            written = self.written.of(self._policies_tree(known.tree))
+            wrong = {*written.broken, *([ROSTER] if written.has_no_admin else [])}
+            legal = {path: version for path, version in now.items() if path not in wrong}
         self.policies.resume(-1, policies, legal, now)
         self._base = self._snapshot(known.commit) if self.start else None
         self._position[known.commit] = -1
+        self._sound = known.commit
         if self.start is None:
             self._bare.add(known.commit)
-
-    def written_broken(self, root: str) -> Container[str]:
-        """Those of roster, settings and waivers that cannot be read in a root tree."""
-        return self.written.of(self._policies_tree(root)).broken
 
     def judge(
         self,
@@ -238,6 +242,9 @@ class Judge:
                 [difference] = self.trees.differences([(self._root, commit.tree)])
             if difference is not None:
                 self._one(commit, difference)
+            if self._root == commit.tree:
+                # The newest that could be read; what it holds is what the next one goes on from.
+                self._sound = commit.oid
             self._position[commit.oid] = self._at
             self._newest_at.append(self.newest)
             self._at += 1
@@ -303,7 +310,8 @@ class Judge:
             if len(news) > 1 or hash(name) in self._known:
                 self.find(commit, news[-1].path, Violation("twice", f"expected one file for {name}"), name)
             for path, violation in records.faults(news):
-                self.find(commit, path, violation, name)
+                self.illegal[name] = None
+                self.blame(name, commit, path, violation)
             self.know(name, news[0] if not news[0].problem else None)
             self.imported.add(name)
         self._foreign(commit, changes)
@@ -332,6 +340,8 @@ class Judge:
             self._foreign(commit, kept.changes)
         else:
             self._foreign(commit, commit.changes)
+        if self._scope.only is not None and changed:
+            self.touching.add(commit.oid)
         for name, sides in changed.items():
             self._step(commit, now, name, sides, brought)
         if policies:
@@ -344,7 +354,7 @@ class Judge:
         """Judge what a plain commit of the line does to one record."""
         self.tally.steps += 1
         olds, news = self.contents.sides(sides)
-        parent = commit.parents[0]
+        parent = self._sound or commit.parents[0]
         if name not in self.illegal and self._was_illegal(commit, now, name, olds):
             self._owed.setdefault(name, set())
         if name in self.illegal:
@@ -353,6 +363,8 @@ class Judge:
                 brought += messages.brought(name, None, None, author=commit.email, restored=True)
             else:
                 self.blame(name, commit, (news or olds)[0].path, self.not_restored)
+                before, after = olds[0].record if olds else None, news[0].record if news else None
+                brought += messages.brought(name, before, after, author=commit.email)
             return
         is_known = not olds and bool(news) and self.exists(name)
         found = list(
@@ -362,10 +374,11 @@ class Judge:
                 now=self._scope.now,
             )
         )
+        before, after = olds[0].record if olds else None, news[0].record if news else None
+        # Also an illegal step is what the message says of it.
+        brought += messages.brought(name, before, after, author=commit.email)
         if not found:
             self.know(name, news[0])
-            before = olds[0].record if olds else None
-            brought += messages.brought(name, before, news[0].record, author=commit.email)
             return
         legal = olds[0] if olds else next(iter(self.states(parent, name)), None) if is_known else None
         self._known.add(hash(name))
@@ -415,7 +428,8 @@ class Judge:
         """Why somebody may not change a policy file."""
         if self.moves_root(commit, change):
             return self.one_root
-        return next(iter(verify.judge_policies(commit.email, now)), None)
+        found = next(iter(verify.judge_policies(commit.email, now)), None)
+        return found or self.unproven(commit, now, self.newest)
 
     # --- merges -------------------------------------------------------------------------------------
 
@@ -518,8 +532,7 @@ class Judge:
             self.tally.merges += 1
         if len(commit.parents) > 2:
             if difference.changes or said:
-                expected = "expected a merge of two parents, where it brings or says something"
-                self.find(commit, layout.QUEUE, Violation("merge", expected))
+                self._octopus(commit, difference)
             for other in commit.parents[1:]:
                 Merging(self, commit, difference, carried, other).drops()
         elif above == commit.parents[0]:
@@ -535,6 +548,17 @@ class Judge:
         newest = max([self.newest, *(side.newest for side in carried)])
         self.newest = self._measured(commit, acted, newest)
 
+    def _octopus(self, commit: Commit, difference: Difference) -> None:
+        """A merge of more than two parents brings nothing of the store, and says nothing of it."""
+        wrong = Violation("merge", "expected a merge of two parents, where it brings or says something")
+        self.find(commit, layout.QUEUE, wrong)
+        for name, sides in self.by_record(difference.changes).items():
+            self.illegal.setdefault(name, next(iter(self.contents.sides(sides)[0]), None))
+            self.blame(name, commit, (sides.news or sides.olds)[0].path, wrong)
+        policies = [change for change in difference.changes if is_policy(change.path)]
+        if policies:
+            self.follow(commit, policies, lambda _: wrong)
+
     def _admits(self, commit: Commit) -> bool:
         """Whether a merge that the line goes past brings in, by an admin's hand, what was no admin's to change.
 
@@ -547,6 +571,8 @@ class Judge:
             return False
         both = (self.policies.at(at), self.policies.policies)
         if any(verify.judge_policies(commit.email, policies) for policies in both):
+            return False
+        if self.unproven(commit, both[1], self.newest) is not None:
             return False
         request = {oid for oid, position in self._position.items() if position > at}
         admitted = self.policies.admit(self._at, self._policies_tree(commit.tree), request)
@@ -580,10 +606,23 @@ class Judge:
             self._not_from_the_future(commit)
         is_signed = commit.oid in self._signed
         self.tally.unsigned += not is_signed
-        if self._scope.always_signed or now.settings.signatures == "required":
+        if self._is_signed_by_rule(now):
             self._unchecked.append(_Asked(commit, newest, now))
         else:
             self.tally.unasked += is_signed
+
+    def unproven(self, commit: Commit, now: Policies, newest: datetime) -> Violation | None:
+        """What is wrong with the signature of a commit that changes policies: by it others get their rights."""
+        if not self._is_signed_by_rule(now):
+            return None
+        found = signatures.UNCHECKED
+        for _, facts in self.store.repository.signatures([commit.oid]):
+            found = signatures.Signature(*facts)
+        who = signatures.Signed(commit.email, commit.committer, commit.committed_at, newest)
+        return next(iter(signatures.judge(found, who, now)), None)
+
+    def _is_signed_by_rule(self, now: Policies) -> bool:
+        return self._scope.always_signed or now.settings.signatures == "required"
 
     def _not_from_the_future(self, commit: Commit) -> None:
         now = self._scope.now
@@ -670,8 +709,20 @@ class Judge:
 
     def version(self, commit: str, path: str) -> frozenset[tuple[str, str, str]]:
         """A policy file or archive at a commit: path, mode and id, or nothing."""
-        [found] = self.trees.differences([(None, self.tree_of(commit))])
-        return frozenset((c.path, c.new_mode, c.new or "") for c in found.changes if c.path == path)
+        return self.version_in(self.tree_of(commit), path)
+
+    def version_in(self, root: str, path: str) -> frozenset[tuple[str, str, str]]:
+        """The same in a root tree."""
+        if root not in self._policy_versions:
+            if len(self._policy_versions) > _VERSIONS_KEPT:
+                self._policy_versions.clear()
+            [found] = self.trees.differences([(None, root)])
+            kept = {
+                c.path: (c.path, c.new_mode, c.new or "") for c in found.changes if not layout.id_of(c.path)
+            }
+            self._policy_versions[root] = kept
+        version = self._policy_versions[root].get(path)
+        return frozenset({version} if version else ())
 
     def is_foreign(self, change: Change) -> bool:
         """Whether a change puts something into the queue that is no record's, archive's or empty folder's file."""
@@ -792,6 +843,14 @@ class Judge:
         """Path, mode and id of all files of a record at a commit."""
         snapshot = self._snapshot(commit)
         return snapshot.files_of(name) if snapshot else []
+
+    def standing_in(self, commit: Commit, name: str) -> list[tuple[str, str, str]]:
+        """The same of a commit that may be in no repository yet."""
+        if self.store.repository.objects.id_of(f"{commit.oid}^{{commit}}"):
+            return self.standing(commit.oid, name)
+        before = {file for file in self.standing(commit.parents[0], name)}
+        changed = by_record(self.between(self.tree_of(commit.parents[0]), commit.tree).changes).get(name)
+        return sorted((before - changed.before) | changed.after) if changed else sorted(before)
 
     def reopening(self, commit: str, record: Record) -> Reopening:
         """What is known at a commit of what a record reopens."""

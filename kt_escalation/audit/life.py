@@ -67,11 +67,12 @@ def require_legal(
             since = history.resumed(resting, mark)
     run = history.run(revision, Scope(now, only=only, always_signed=signed), since=since)
     report = reported(run, revision)
-    for violation in (*report.violations, *report.waived):
-        about_it = violation.escalation_id in only
-        if about_it or violation in report.violations:
-            raise _illegal(ids[0], path, told(violation))
     judge = run.judge
+    for violation in report.waived:
+        if violation.escalation_id in only or violation.commit in judge.touching:
+            raise _illegal(ids[0], path, f"{told(violation)} (it is waived, and that releases nothing)")
+    for violation in report.violations:
+        raise _illegal(ids[0], path, told(violation))
     if ids[0] in judge.illegal or ids[0] in judge.waived:
         raise _illegal(ids[0], path, "no legal step led to what is there")
     if ids[0] in judge.imported and len(judge.legal.get(ids[0], ())) < 2:

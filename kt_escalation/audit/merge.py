@@ -92,6 +92,7 @@ class Merging:
                 expected = "expected nothing but escalations below queue/"
                 judge.find(self._author_of(change), change.path, Violation("foreign", expected))
         self._dropped(forked)
+        self._gone_on_from(steps)
 
     def drops(self) -> None:
         """Find only what it may not leave out."""
@@ -184,6 +185,7 @@ class Merging:
         brought: list[Brought] = []
         state: State | None = None
         for step in chain:
+            judge.touching.add(step.side.commit.oid)
             commit = replace(step.side.commit, changes=judge.difference(step.side).changes)
             olds, news = judge.contents.sides(step.sides)
             if touches_archives(commit):
@@ -200,6 +202,8 @@ class Merging:
                 brought += messages.brought(name, None, None, author=commit.email, restored=True)
                 continue
             policies = at_fork(self._now, self._at_fork_of(commit))
+            if not news or any(old.problem for old in olds):
+                return [(commit, (news or olds)[0].path, judge.not_restored)]
             wrong = list(
                 records.judge(
                     *(commit, policies, olds, news, self._reopening),
@@ -312,7 +316,7 @@ class Merging:
             found = [
                 replace(violation, commit=step.side.commit.oid, author=step.side.commit.email)
                 for step in chain
-                for violation in verify.judge_policies(step.side.commit.email, self._now)
+                for violation in self._by_no_admin(step)
             ]
             if not found:
                 return None
@@ -321,6 +325,14 @@ class Merging:
             return wrong or self._not_brought()
         self.acted = True
         return None
+
+    def _by_no_admin(self, step: _Step) -> Iterator[Violation]:
+        """Why a carried commit may not have changed a policy file."""
+        commit = step.side.commit
+        yield from verify.judge_policies(commit.email, self._now)
+        unproven = self._judge.unproven(commit, self._now, step.side.newest)
+        if unproven is not None:
+            yield unproven
 
     def _not_brought(self) -> Violation:
         admins = ", ".join(self._now.roster.with_role("admin")) if self._now.roster else ""
@@ -338,10 +350,9 @@ class Merging:
             return False
         other = self._judge.written_at(self._other)
         both = (self._now, other)
-        return (
-            not any(verify.judge_policies(self._commit.email, side) for side in both)
-            and other.roster is not None
-        )
+        if other.roster is None or any(verify.judge_policies(self._commit.email, side) for side in both):
+            return False
+        return self._judge.unproven(self._commit, self._now, self._judge.newest) is None
 
     # --- what it leaves out -------------------------------------------------------------------------
 
@@ -368,8 +379,78 @@ class Merging:
                 expected = f"expected {what} as {self._other[:12]} has it, which the branch never had; merge it, or revert it there first (`git revert`)"
                 judge.find(self._commit, path, Violation("dropped", expected), name)
 
+    def _gone_on_from(self, steps: Mapping[str, Sequence[_Step]]) -> None:
+        """What a carried commit legally made of something is there, or was gone on from, or the line had it since.
+
+        Else a decision could vanish on its way: taken back by whoever pushes, or left out by a merge before this one.
+        """
+        judge, lines = self._judge, self._judge.lines
+        for key, some in steps.items():
+            name = None if is_policy(key) else key
+            path = key if name is None else (some[0].sides.news or some[0].sides.olds)[0].path
+            final = self._final(key)
+            if len(some) == 1 and some[0].after == final:
+                continue
+            legal = [step for step in some if self._is_legal(key, step)]
+            for step in legal:
+                reached, waiting = [step], [step]
+                while waiting:
+                    one = waiting.pop()
+                    further = [
+                        other
+                        for other in legal
+                        if other.before == one.after
+                        and other not in reached
+                        and lines.is_above(one.side.commit.oid, other.side.commit.oid)
+                    ]
+                    reached += further
+                    waiting += further
+                if any(one.after == final or self._line_had(path, name, one.after) for one in reached):
+                    continue
+                if name is None and self._may_drop(step):
+                    continue
+                made = step.side.commit.oid[:12]
+                expected = f"expected {name or path} to go on from what {made} made of it; revert that on the branch itself, or rebase"
+                judge.find(self._commit, path, Violation("dropped", expected), name)
+
+    def _final(self, key: str) -> _Files:
+        """The state of a record, or the version of a policy file, that the merge has."""
+        if is_policy(key):
+            return self._judge.version_in(self._commit.tree, key)
+        return frozenset(self._judge.standing_in(self._commit, key))
+
+    def _is_legal(self, key: str, step: _Step) -> bool:
+        """Whether a carried step is legal by itself: where it was made, and by the line's own policies."""
+        judge = self._judge
+        commit = replace(step.side.commit, changes=judge.difference(step.side).changes)
+        if is_policy(key):
+            there = judge.written_at(commit.parents[0])
+            by_line = not any(self._by_no_admin(step))
+            return by_line and not (self._now.roster and verify.judge_policies(commit.email, there))
+        if touches_archives(commit):
+            return False
+        olds, news = judge.contents.sides(step.sides)
+        if not news or any(state.problem for state in (*olds, *news)):
+            return False
+        policies = at_fork(self._now, self._at_fork_of(commit))
+        found = records.judge(
+            *(commit, policies, olds, news, self._reopening),
+            is_known=False,
+            now=judge.now,
+            least=self._now if not olds else None,
+        )
+        return next(iter(found), None) is None
+
+    def _may_drop(self, step: _Step) -> bool:
+        """Whether its author may leave out a change of policies: an admin before it, by it, and on both sides."""
+        if not self._may_bring_policies():
+            return False
+        commit = step.side.commit
+        rosters = (self._judge.written_at(commit.oid), self._judge.written_at(commit.parents[0]))
+        return not any(verify.judge_policies(self._commit.email, policies) for policies in rosters)
+
     def _line_had(self, path: str, name: str | None, wanted: _Files) -> bool:
-        """Whether the line has had a state of a record, or a version of a file, at or before the first parent."""
+        """Whether the line has had a state of a record, or a version of a file, since the other side has left it."""
         judge = self._judge
         first, other = self._commit.parents[0], self._other
         if name is None:
@@ -377,7 +458,7 @@ class Merging:
         else:
             specs = history.pathspecs(judge.store, name)
             wanted = frozenset(judge.standing(other, name))
-        line = set(judge.lines.of(first))
+        line = set(judge.lines.of(first, judge.lines.newest_on(first, other)))
         for oid in judge.store.repository.rev_list([first, "--full-history", "--", *specs]):
             if oid not in line:
                 continue

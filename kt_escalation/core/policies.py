@@ -25,11 +25,7 @@ _M = TypeVar("_M", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Policies:
-    """What holds at one commit. ``roster`` is None where there is none, and roles are not asked.
-
-    ``keepers`` is the last roster that had an admin, where this one has none and that is known: its admins
-    are who may change policies.
-    """
+    """What holds at one commit. ``roster`` is None where there is none, and roles are not asked."""
 
     tree: str | None = None
     packs: tuple[Pack, ...] = ()
@@ -38,7 +34,6 @@ class Policies:
     settings: Settings = Settings.of({})
     waivers: tuple[Waiver, ...] = ()
     faults: tuple[Fault, ...] = ()
-    keepers: Roster | None = None
 
     @property
     def broken(self) -> Mapping[str, Fault]:
