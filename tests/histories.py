@@ -88,6 +88,8 @@ MODELS = ("gpt-4o", "chat", "other")
 ARCHIVES = "archives"
 #: How old the steps of a branch may be when they are merged, where the settings say nothing else.
 PROPOSALS = timedelta(days=14)
+#: So much earlier it is merged, so that a check that is made a little later says the same.
+HASTE = timedelta(minutes=10)
 
 State = tuple[tuple[str, bytes], ...]
 
@@ -480,7 +482,57 @@ class Graph:
             was = self.commits[base].tree.get(path) if base is not None else None
             if was != there != new and not both and not self.had(path, there, first, base):
                 return False
+        return self.goes_on(at, first, base, plain, force, both)
+
+    def goes_on(
+        self, at: int, first: int, base: int | None, plain: Sequence[int], force: Policies, both: bool
+    ) -> bool:
+        """Whether a merge goes on from all that its carried commits have legally made, or the line had it since."""
+        line = [on for on in self.line(first) if base is None or on > base]
+        shared, mine = self.tree_in_force(first if base is None else base), self.tree_in_force(first)
+        moves: dict[str, list[tuple[int, object, object]]] = {}
+        for on in plain:
+            commit, parent = self.commits[on], self.commits[on].parents[0]
+            for path in self.policies_that_differ(parent, on):
+                before = self.commits[parent].tree.get(path)
+                vouched = both and all(
+                    self.may_change(
+                        self.commits[at].email, self.assembled(self.commits[there].tree), commit.when
+                    )
+                    for there in (parent, on)
+                )
+                if self.may_make(on, force) and not vouched:
+                    moves.setdefault(path, []).append((on, before, commit.tree.get(path)))
+            for old, new in commit.steps:
+                name = new.escalation_id
+                if self.is_legal_step(on, old, new, mine, shared):
+                    moves.setdefault(name, []).append((on, self.state(parent, name), self.state(on, name)))
+        for key, some in moves.items():
+            for on, _, made in some:
+                reached = [(on, made)]
+                for here, state in reached:
+                    reached += [
+                        (later, after)
+                        for later, before, after in some
+                        if before == state and here in self.ancestors(later) and (later, after) not in reached
+                    ]
+                states = [state for _, state in reached]
+                if is_policy(key):
+                    wanted = [self.commits[at].tree.get(key), *(self.commits[c].tree.get(key) for c in line)]
+                    wanted += [self.commits[base].tree.get(key)] if base is not None else []
+                else:
+                    wanted = [self.state(at, key), *(self.state(c, key) for c in line)]
+                if not any(state in wanted for state in states):
+                    return False
         return True
+
+    def may_make(self, at: int, force: Policies) -> bool:
+        """Whether a carried change of policies is an admin's, by the line's policies and by those before it."""
+        commit = self.commits[at]
+        there = self.assembled(self.commits[commit.parents[0]].tree)
+        return self.may_change(commit.email, force, commit.when) and (
+            force.roster is None or self.may_change(commit.email, there, commit.when)
+        )
 
     def had(self, path: str, version: bytes | None, tip: int, base: int | None) -> bool:
         """Whether some commit of a line after another one has made a file as it is given, or has removed it."""
@@ -512,7 +564,7 @@ class Graph:
             commit = self.commits[at]
             was = self.commits[commit.parents[0]].tree.get(path)
             now = commit.tree.get(path)
-            if was != state or now == was or not self.may_change(commit.email, force, commit.when):
+            if was != state or now == was or not self.may_make(at, force):
                 continue
             later = [c for c in plain[number + 1 :] if at in self.ancestors(c)]
             if now == end or self.led(path, now, end, later, force):
@@ -539,9 +591,9 @@ class Graph:
                 continue
             last = _record(end[0][1]) if end else None
             if last is not None and last.status == "claimed" and last.claim and last.claim.expires_at:
-                if seconds <= last.claim.expires_at.timestamp():
+                if seconds + HASTE.total_seconds() <= last.claim.expires_at.timestamp():
                     return True
-            elif seconds - steps[0][1].last_time.timestamp() < PROPOSALS.total_seconds():
+            elif seconds - steps[0][1].last_time.timestamp() < (PROPOSALS - HASTE).total_seconds():
                 return True
         return False
 
@@ -634,7 +686,8 @@ class _Maker:
                 self.join(line)
         until = self.now + timedelta(seconds=self.tolerance + 1)
         assert not self.graph.foul(main.tip)[1]
-        return History(self.seed, self.graph, main.tip, until, root, self.requests, self.methods)
+        kept = [found for found in self.requests if found[2] in self.graph.ancestors(main.tip)]
+        return History(self.seed, self.graph, main.tip, until, root, kept, self.methods)
 
     # --- how it begins ------------------------------------------------------------------------------
 
@@ -1091,7 +1144,15 @@ class _Maker:
                 differing(line.files, whole), words, email, self.clock(), others=(side.tip,)
             )
             if self.keeps(line, put):
-                if not self.graph.policies_that_differ(before, line.tip):
+                news = self.graph.ancestors(side.tip) - self.graph.ancestors(before)
+                changed = any(is_policy(path) for at in news for path in self.graph.commits[at].files)
+                now = self.graph.commits[line.tip].seconds - PROPOSALS.total_seconds()
+                if (
+                    not changed
+                    and side not in self.left
+                    and min(self.graph.commits[at].seconds for at in news) > now
+                ):
+                    # It needs nobody's rights and is new, so that it can be checked before anybody merges it.
                     self.requests.append((before, side.tip, line.tip))
                 return True
         return False

@@ -1166,6 +1166,32 @@ def test_a_policy_request_of_anybodys_that_an_admin_merges(forge: Forge, server:
     assert_legal(forge, server)
 
 
+def test_a_policy_change_that_is_taken_back_on_its_branch(forge: Forge, server: Path) -> None:
+    # In the end it wants nothing of the pack, which the line has changed meanwhile.
+    forge.git("switch", "--quiet", "-c", "topic")
+    for pack in ("pack: {enabled: false}\n", "pack: {enabled: true}\n"):
+        forge.write("policies/policy-config.yaml", pack)
+        forge.commit("boss", "the pack")
+    forge.git("switch", "--quiet", "main")
+    forge.write("policies/policy-config.yaml", "pack: {enabled: true}\nproviders: {targets: []}\n")
+    forge.commit("boss", "the pack on the line")
+    merge(forge, "-m", "Merge", "topic", who="noreply@forge.example")
+    assert_legal(forge, server)
+
+
+def test_a_request_that_decides_and_reopens(forge: Forge, server: Path) -> None:
+    _side(forge, "bob", outcome="denied")
+    forge.git("switch", "--quiet", "side-bob")
+    forge.kt("alice", "reopen", "--id", "esc_one", "--reason", "again")
+    side = forge.tip()
+    forge.git("switch", "--quiet", "main")
+    forge.kt("alice", "note", "--id", "esc_two", "--text", "meanwhile")
+    checked = kt("check", f"main..{side}", "--json", cwd=forge.path)
+    assert checked.json["violations"] == []
+    merge(forge, "-m", "Merge", side, who="alice")
+    assert_legal(forge, server)
+
+
 def test_a_policy_request_that_an_admin_corrects_and_merges(forge: Forge, server: Path) -> None:
     forge.git("switch", "--quiet", "-c", "topic")
     forge.write(SETTINGS_FILE, SETTINGS.replace("1h", "9h"))

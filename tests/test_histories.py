@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 
@@ -45,7 +45,8 @@ def judged(history: History, repository: Path, ids: list[str]) -> list[str]:
     """What the judge finds in a history, in some of the ways in which it is asked."""
     seed, graph, tip = history.seed, history.graph, ids[history.tip]
     chance = Random(seed)
-    line = [at for at in graph.line(history.tip) if graph.has_store(at)]
+    # Up to here, or from here on: not where an admin is still to merge what others have changed.
+    line = [at for at in graph.line(history.tip) if graph.has_store(at) and not graph.foul(at)[1]]
     # Where the history itself names the store's folder, a clone reads it at its own branch.
     git("update-ref", "HEAD", tip, cwd=repository)
     found = alarms(seed, "verify", audit.verify(repository, tip, afresh=True, now=history.now))
@@ -62,7 +63,8 @@ def judged(history: History, repository: Path, ids: list[str]) -> list[str]:
             found += alarms(seed, "check of a part", report)
     if history.requests:
         base, head, merged = chance.choice(history.requests)
-        now = datetime.fromtimestamp(graph.commits[merged].seconds, UTC) + timedelta(minutes=5)
+        new = graph.ancestors(merged) - graph.ancestors(base)
+        now = datetime.fromtimestamp(max(graph.commits[at].seconds for at in new) + 1, UTC)
         report = audit.check(repository, f"{ids[base]}..{ids[head]}", now=now)
         found += alarms(seed, "check of a request", report)
     return found
