@@ -911,14 +911,6 @@ def a_message_that_tells_two_actions(forge: Forge) -> None:
     forge.commit("alice", f"{SAID}Kt-Action: resolve\n")
 
 
-@forgery("message")
-def a_message_that_leaves_an_escalation_out(forge: Forge) -> None:
-    forge.kt("alice", "claim", "--id", "esc_one")
-    forge.kt("alice", "note", "--id", "esc_two", "--text", "hm")
-    git("reset", "--quiet", "--soft", "HEAD~2", cwd=forge.path)
-    forge.commit("alice", SAID)
-
-
 @pytest.mark.parametrize("name", FORGERIES)
 def test_a_forgery_is_found_and_named(forge: Forge, server: Path, name: str) -> None:
     rule, said, make = FORGERIES[name]

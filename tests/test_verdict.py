@@ -39,7 +39,7 @@ def test_an_empty_repository_is_no_store(tmp_path: Path) -> None:
 def test_a_store_that_was_taken_away_whole_is_judged(forge: Forge) -> None:
     git("rm", "-r", "--quiet", "queue", "policies", cwd=forge.path)
     forge.commit("boss")
-    assert set(rules_of(forge)) == {"deleted"}
+    assert set(rules_of(forge)) == {"deleted", "policies"}
 
 
 # --- what a clone remembers -----------------------------------------------------------------------

@@ -79,7 +79,7 @@ def check(
         changed = [
             name for name in store.repository.changed(landing.fork or base, head) if _RUNS_CHECKS.match(name)
         ]
-        notes = [*landing.notes(wanted), *(() if actors is not None else ("actor: not asked",))]
+        notes = list(landing.notes(wanted))
         if changed and strict:
             email = store.repository.email_of(head)
             found += [
@@ -165,12 +165,17 @@ class _Landing:
             for found in self._history.trees.differences([(trees[0], trees[1]), (trees[0], trees[2])])
         )
         there = store.at(self._base)
-        email = store.repository.email_of(self._head)
         for name in sorted(mine.keys() & theirs.keys()):
             if mine[name].after == theirs[name].after:
                 continue
             expected = f"expected the state that the base has by now: {_told(there, name)}"
-            yield Violation("moved", expected, self._head, email, store.full(layout.open_path(name)), name)
+            paths = [store.full(path) for path, _, _ in mine[name].before | mine[name].after]
+            specs = [f":(top,literal){path}" for path in paths]
+            made = store.repository.rev_list([self._head, f"^{self._base}", "--full-history", "--", *specs])
+            # What only a merge brings is the merge's.
+            by = made[-1] if made else self._head
+            email = store.repository.email_of(by)
+            yield Violation("moved", expected, by, email, store.full(layout.open_path(name)), name)
 
 
 def _told(snapshot: GitSnapshot, name: str) -> str:

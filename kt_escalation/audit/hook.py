@@ -44,8 +44,13 @@ def receive(
                 refused = True
                 yield line
             if not refused and pusher is not None:
-                pushed = [new for _, new, _ in wanted if new.strip("0")]
-                Ledger(store.lock_folder).record(pusher, store.repository.new_commits(pushed))
+                tips = [new for _, new, _ in wanted if new.strip("0")]
+                before = [f"^{old}" for old, *_ in wanted if old.strip("0")]
+                new = store.repository.new_commits(tips)
+                known = set(new)
+                pushed = store.repository.rev_list([*tips, *before]) if tips else []
+                again = [commit for commit in pushed if commit not in known]
+                Ledger(store.lock_folder).record(pusher, new, again)
     except KtError as error:
         yield f"on the server: {error.message}"
 

@@ -19,6 +19,7 @@ from ..core.policies import Policies
 from ..core.policies_file import ROSTER
 from ..core.times import format_time
 from ..core.verify import Violation
+from ..core.waivers import Waiver
 from ..errors import GitFailed, KtError, NotAllowed
 from ..store import commits, folding, layout
 from ..store.commits import Commit, touches_archives, without
@@ -94,7 +95,8 @@ class Resumed:
     commit: str
     tree: str
     in_force: str | None
-    newest: datetime
+    #: When what acted up to there was made; what is from the future measures nobody.
+    dates: Sequence[datetime] = ()
     legal: Mapping[str, tuple[str, str]] | None = None
     start: str | None = None
     policies: Policies | None = None
@@ -139,11 +141,16 @@ class Judge:
         self.imported: set[str] = set()
         #: The commits that changed a record of `only`.
         self.touching: set[str] = set()
+        #: A commit of the line of which it is kept what was known there: the policies in force, and so on.
+        self.passing: str | None = None
+        self.passed: tuple[str | None, dict[str, tuple[str, str]], datetime] | None = None
         #: All that acted, in the order in which it came to the line.
         self.acted: list[Acted] = []
         #: What waivers accept that were added rightly, by commit, rule and path.
         self.accepted: set[tuple[str, str, str]] = set()
         self.newest = _LONG_AGO
+        #: What was wrong with records that have been restored since.
+        self.healed: set[tuple[str, str, str]] = set()
         #: Records that go on from a state that only a waiver accepts.
         self.waived: set[str] = set()
         self._found: list[Violation] = []
@@ -170,7 +177,8 @@ class Judge:
         # Without a store there it may begin in what is judged.
         if self.trees.has_store(known.tree):
             self.start = known.start or known.commit
-        self.newest = known.newest
+        tolerance = (known.policies or Policies()).settings.claims.clock_tolerance
+        self.newest = max((date for date in known.dates if date - self.now <= tolerance), default=_LONG_AGO)
         self._past = past
         [there] = self.trees.differences([(None, known.tree)]) if self.start else [Difference()]
         now = {c.path: (c.new_mode, c.new) for c in there.changes if c.new and is_policy(c.path)}
@@ -247,6 +255,8 @@ class Judge:
                 self._sound = commit.oid
             self._position[commit.oid] = self._at
             self._newest_at.append(self.newest)
+            if commit.oid == self.passing:
+                self.passed = self.policies.policies.tree, dict(self.policies.legal), self.newest
             self._at += 1
             if len(self._unchecked) >= _SIGNATURES_AT_ONCE:
                 self._check_signatures()
@@ -407,22 +417,30 @@ class Judge:
         tree = self._policies_tree(commit.tree)
         for path, violation in self.policies.change(self._at, commit.oid, tree, changes, illegal):
             self.find(commit, path, violation)
-        known = {(found.commit, found.rule, found.path): found for found in self._found}
-        accepted = [known[key] for waiver in self.policies.added if (key := waiver.key) in known]
-        accepted = [found for found in accepted if found.commit != commit.oid]
+        while waivers := self.policies.added:
+            self.policies.added = frozenset()
+            self._waive(commit, tree, waivers)
+
+    def _waive(self, commit: Commit, tree: str | None, waivers: Iterable[Waiver]) -> None:
+        """Accept what new waivers name, of what was found before the commit that adds them."""
+        accepted = [
+            found
+            for found in self._found
+            if found.commit != commit.oid
+            and _key(found) not in self.accepted
+            and any(waiver.key == _key(found) for waiver in waivers)
+        ]
         for found in accepted:
-            key = (found.commit, found.rule, found.path)
-            self.accepted.add(key)
+            self.accepted.add(_key(found))
             name = found.escalation_id
             if name in self._owed:
-                self._owed[name].discard(key)
+                self._owed[name].discard(_key(found))
                 if not self._owed[name]:
                     del self._owed[name]
                     self.waived.add(name)
                     self.illegal.pop(name, None)
-        if accepted:
-            below = [(found.commit, self.store.below(found.path)) for found in accepted]
-            self.policies.waive(self._at, tree, below)
+        below = [(found.commit, self.store.below(found.path)) for found in accepted]
+        self.policies.waive(self._at, tree, below)
 
     def _by_no_admin(self, commit: Commit, now: Policies, change: Change) -> Violation | None:
         """Why somebody may not change a policy file."""
@@ -573,7 +591,8 @@ class Judge:
         if any(verify.judge_policies(commit.email, policies) for policies in both):
             return False
         if self.unproven(commit, both[1], self.newest) is not None:
-            return False
+            # It has acted, and is told what its word lacks.
+            return True
         request = {oid for oid, position in self._position.items() if position > at}
         admitted = self.policies.admit(self._at, self._policies_tree(commit.tree), request)
         gone = {(oid, self.store.full(path)) for oid, path in admitted}
@@ -830,6 +849,7 @@ class Judge:
         """A record has come back to its last legal state, or what never was one is gone."""
         self.illegal.pop(name)
         self._owed.pop(name, None)
+        self.healed.update(_key(found) for found in self._found if found.escalation_id == name)
         if state is None:
             self._known.discard(hash(name))
         else:
@@ -848,7 +868,7 @@ class Judge:
         """The same of a commit that may be in no repository yet."""
         if self.store.repository.objects.id_of(f"{commit.oid}^{{commit}}"):
             return self.standing(commit.oid, name)
-        before = {file for file in self.standing(commit.parents[0], name)}
+        before = set(self.standing(commit.parents[0], name))
         changed = by_record(self.between(self.tree_of(commit.parents[0]), commit.tree).changes).get(name)
         return sorted((before - changed.before) | changed.after) if changed else sorted(before)
 
@@ -886,3 +906,8 @@ class Judge:
         """Note a violation by which a record is illegal from now on."""
         found = self.find(commit, path, violation, name)
         self._owed.setdefault(name, set()).add((found.commit, found.rule, found.path))
+
+
+def _key(violation: Violation) -> tuple[str, str, str]:
+    """What a waiver names of a violation."""
+    return violation.commit, violation.rule, violation.path

@@ -11,7 +11,7 @@ from ..store.gitstore import GitStore
 from .judge import Scope
 from .records import State
 from .replay import History
-from .report import reported, told
+from .report import key, reported, told
 from .verify import remember, remembered, require_history
 
 #: The clone's note of up to where lines, policies and trees were judged by `wait`, by branch.
@@ -69,9 +69,13 @@ def require_legal(
     report = reported(run, revision)
     judge = run.judge
     for violation in report.waived:
+        if key(violation) in judge.healed:
+            continue
         if violation.escalation_id in only or violation.commit in judge.touching:
             raise _illegal(ids[0], path, f"{told(violation)} (it is waived, and that releases nothing)")
     for violation in report.violations:
+        if key(violation) in judge.healed:
+            continue
         raise _illegal(ids[0], path, told(violation))
     if ids[0] in judge.illegal or ids[0] in judge.waived:
         raise _illegal(ids[0], path, "no legal step led to what is there")

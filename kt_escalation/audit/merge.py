@@ -77,7 +77,7 @@ class Merging:
         """Find what it may not bring, and what it may not leave out."""
         judge, commit = self._judge, self._commit
         forked = self._forked()
-        if not self._changes and not forked.changes and not forked.unsound:
+        if not (self._changes or forked.changes or forked.unsound or self._touched()):
             return
         self._authored_by_merges()
         steps = self._steps()
@@ -93,6 +93,13 @@ class Merging:
                 judge.find(self._author_of(change), change.path, Violation("foreign", expected))
         self._dropped(forked)
         self._gone_on_from(steps)
+
+    def _touched(self) -> bool:
+        """Whether any carried commit has another store than the line; what it did may have been undone again."""
+        trees = self._judge.trees
+        trees.entries([side.commit.tree for side in self._carried])
+        [first] = trees.entries([self._judge.tree_of(self._commit.parents[0])])
+        return any(trees.entries([side.commit.tree]) != [first] for side in self._carried)
 
     def drops(self) -> None:
         """Find only what it may not leave out."""
@@ -324,7 +331,7 @@ class Merging:
         if not self._may_bring_policies():
             return wrong or self._not_brought()
         self.acted = True
-        return None
+        return self._judge.unproven(self._commit, self._now, self._judge.newest)
 
     def _by_no_admin(self, step: _Step) -> Iterator[Violation]:
         """Why a carried commit may not have changed a policy file."""
@@ -350,9 +357,8 @@ class Merging:
             return False
         other = self._judge.written_at(self._other)
         both = (self._now, other)
-        if other.roster is None or any(verify.judge_policies(self._commit.email, side) for side in both):
-            return False
-        return self._judge.unproven(self._commit, self._now, self._judge.newest) is None
+        by_right = not any(verify.judge_policies(self._commit.email, side) for side in both)
+        return other.roster is not None and by_right
 
     # --- what it leaves out -------------------------------------------------------------------------
 
@@ -373,6 +379,7 @@ class Merging:
             if name is not None and not judge.looks_at(name):
                 continue
             if is_policy(path) and self._may_bring_policies():
+                self.acted = True
                 continue
             if not self._line_had(path, name, theirs[key].after):
                 what = name or path
@@ -447,7 +454,9 @@ class Merging:
             return False
         commit = step.side.commit
         rosters = (self._judge.written_at(commit.oid), self._judge.written_at(commit.parents[0]))
-        return not any(verify.judge_policies(self._commit.email, policies) for policies in rosters)
+        if any(verify.judge_policies(self._commit.email, policies) for policies in rosters):
+            return False
+        return self._judge.unproven(self._commit, self._now, self._judge.newest) is None
 
     def _line_had(self, path: str, name: str | None, wanted: _Files) -> bool:
         """Whether the line has had a state of a record, or a version of a file, since the other side has left it."""

@@ -22,6 +22,8 @@ from ..store.trees import KT_YAML, Change, Unsound
 #: A version of a policy file: mode and id.
 _Version = tuple[str, str]
 
+# Earlier than any commit of the line.
+_BEFORE = -2
 POLICY_FILES = f"{layout.POLICIES}/"
 
 
@@ -59,9 +61,11 @@ class InForce:
         #: The waivers of the newest legal version of their file, and those that the last legal change added.
         self.waivers: tuple[Waiver, ...] = ()
         self.added: frozenset[Waiver] = frozenset()
+        # Those that are there, however they came.
+        self._standing: frozenset[Waiver] = frozenset()
         #: How many commits of the line were followed when each of these came into force.
-        self._since: list[int] = []
-        self._history: list[Policies] = []
+        self._since = [_BEFORE]
+        self._history = [self.policies]
         self._now: dict[str, _Version] = {}
         self._legal: dict[str, _Version] = {}
         # The commits whose illegal changes each file still has, and all that nobody but an admin could have made.
@@ -74,6 +78,7 @@ class InForce:
         self._now = {change.path: (change.new_mode, change.new) for change in changes if change.new}
         self._legal = dict(self._now)
         self.waivers = written.waivers
+        self._standing = frozenset(written.waivers)
         self._put(at, written)
         files = {path for path in self._now if path in OURS}
         yield from verify.judge_written(Policies(), written, files)
@@ -84,6 +89,7 @@ class InForce:
         """Go on from where another run has ended."""
         self._legal, self._now = dict(legal), dict(now)
         self.waivers = policies.waivers
+        self._standing = frozenset(policies.waivers)
         self._put(at, policies)
 
     @property
@@ -118,11 +124,13 @@ class InForce:
             if found is None:
                 self._accept(change.path)
                 if change.path == WAIVERS:
-                    self.added = frozenset(written.waivers) - frozenset(self.waivers)
+                    # What somebody else had written there before is not the admin's word.
+                    self.added = frozenset(written.waivers) - self._standing
                     self.waivers = written.waivers
             else:
                 self._wrong.setdefault(change.path, []).append(found.commit or commit)
                 yield change.path, found
+        self._standing = frozenset(written.waivers)
         self._settle(at, written)
 
     def waive(self, at: int, tree: str | None, accepted: Iterable[tuple[str, str]]) -> None:
@@ -135,6 +143,10 @@ class InForce:
                 gone = path in OURS and (path in written.broken or path not in self._now)
                 if not commits and not gone and path != KT_YAML:
                     self._accept(path)
+            if path == WAIVERS and WAIVERS not in self._wrong:
+                # Whoever accepts the change accepts what it brought.
+                self.waivers = written.waivers
+                self.added |= frozenset(written.waivers)
         self._settle(at, written)
 
     def admit(self, at: int, tree: str | None, commits: Container[str]) -> list[tuple[str, str]]:

@@ -64,17 +64,17 @@ class Run:
     def mark(self, tip: str, waived: Sequence[Violation] = ()) -> Mark | None:
         """Where the next run may begin, None where the store has not."""
         judge = self.judge
+        known = judge.policies.policies.tree, judge.policies.legal, judge.newest
+        if tip == judge.passing:
+            if judge.passed is None:
+                return None
+            known = judge.passed
         if judge.start is None:
             return None
-        return Mark(
-            tip,
-            judge.start,
-            judge.store.root,
-            judge.policies.policies.tree,
-            {path: list(version) for path, version in judge.policies.legal.items()},
-            judge.newest.timestamp() if judge.newest > _LONG_AGO else 0.0,
-            tuple(waived),
-        )
+        tree, legal, newest = known
+        versions = {path: list(version) for path, version in legal.items()}
+        seconds = newest.timestamp() if newest > _LONG_AGO else 0.0
+        return Mark(tip, judge.start, judge.store.root, tree, versions, seconds, tuple(waived))
 
 
 class History:
@@ -119,10 +119,14 @@ class History:
         """What is known at a commit of the line: by a mark of it, else as it is written there."""
         tree = self.store.repository.objects.id_of(f"{commit}^{{tree}}") or ""
         if mark is not None:
-            newest = datetime.fromtimestamp(mark.newest, UTC) if mark.newest else _LONG_AGO
+            newest = [datetime.fromtimestamp(mark.newest, UTC)] if mark.newest else []
             legal = {path: (version[0], version[1]) for path, version in mark.legal.items()}
             return Resumed(commit, tree, mark.in_force, newest, legal, mark.start)
-        return Resumed(commit, tree, None, _LONG_AGO, None, None, lookup.policies_at(self.store, commit))
+        policies = lookup.policies_at(self.store, commit)
+        dates: list[datetime] = []
+        if policies.settings.signatures == "required":
+            dates = commits.dates(self.store, commit)
+        return Resumed(commit, tree, None, dates, None, None, policies)
 
     def run(
         self,
@@ -132,14 +136,17 @@ class History:
         since: Resumed | None = None,
         lines: Lines | None = None,
         synthetic: Commit | None = None,
+        passing: str | None = None,
         progress: Progress | None = None,
     ) -> Run:
         """Judge the line of a commit, from the beginning or ``since`` where another run has ended.
 
         ``synthetic`` is a commit that is not in the repository: ``lines`` have it, and it is the tip's child.
+        A mark can be had of the tip, and of a commit that the run is ``passing``.
         """
         lines = lines or self.lines(tip, since.commit if since else None)
         judge = Judge(self.store, lines, scope, self.trees)
+        judge.passing = passing
         if since is not None:
             judge.resume(since, partial(self._past, scope))
         head = synthetic.oid if synthetic else tip

@@ -104,12 +104,14 @@ def _remembered(
         expected = f"expected the folder {known.root or 'at the top'}, where this clone has verified the store before"
         wrong = Violation("root", expected, tip, store.repository.email_of(tip), where)
         return replace(reported(history.run(tip, scope, progress=progress), tip), violations=(wrong,))
-    run = _run(history, tip, scope, known, progress)
+    ahead = end is not None and end != tip and store.repository.is_ancestor(end, tip)
+    passing = end if ahead else None
+    run = _run(history, tip, scope, known, passing, progress)
     waived = known.waived if known is not None and run.since == known.commit else ()
     listed = {waiver.key for waiver in run.judge.policies.waivers}
     if any(key(violation) not in listed for violation in waived):
         # What is waived no more is a violation again: only the whole tells.
-        run, waived = history.run(tip, scope, progress=progress), ()
+        run, waived = history.run(tip, scope, passing=passing, progress=progress), ()
     report = reported(run, tip, waived=waived)
     if end is None:
         return report
@@ -119,18 +121,28 @@ def _remembered(
     is_published = end == tip or store.repository.is_ancestor(tip, end)
     if report.clean and is_published and (known is None or _goes_on(history, tip, known.commit)):
         remember(store, FULL, run.mark(tip, report.waived))
+    elif report.clean and ahead and not report.waived:
+        # What is only here may be taken back; had something been waived, it could be by waivers that are only here.
+        remember(store, FULL, run.mark(end))
     return report
 
 
-def _run(history: History, tip: str, scope: Scope, known: Mark | None, progress: Progress | None) -> Run:
+def _run(
+    history: History,
+    tip: str,
+    scope: Scope,
+    known: Mark | None,
+    passing: str | None,
+    progress: Progress | None,
+) -> Run:
     """What is new since the mark, or all of it where the line does not go through that."""
     if known is not None and _goes_on(history, tip, known.commit):
         lines = history.lines(tip, known.commit)
         resting = lines.resting(tip, known.commit)
         if resting is not None:
             since = history.resumed(resting, replace(known, commit=resting))
-            return history.run(tip, scope, since=since, lines=lines, progress=progress)
-    return history.run(tip, scope, progress=progress)
+            return history.run(tip, scope, since=since, lines=lines, passing=passing, progress=progress)
+    return history.run(tip, scope, passing=passing, progress=progress)
 
 
 def _goes_on(history: History, tip: str, commit: str) -> bool:

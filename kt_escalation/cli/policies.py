@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..core.text import visible
+from ..core.text import plural, visible
 from ..core.times import format_duration
 from ..core.words import SEVERITIES
 from ..errors import AnswerIsNo
@@ -37,13 +37,14 @@ if TYPE_CHECKING:
 
 @policy.command("lint")
 @click.option("--github", is_flag=True, help="Print GitHub workflow annotations.")
+@click.option("--strict", is_flag=True, help="Exit 1 for a warning too.")
 @common
 @click.pass_context
-def lint_command(ctx: click.Context, github: bool, repo: str | None, as_json: bool) -> None:
+def lint_command(ctx: click.Context, github: bool, strict: bool, repo: str | None, as_json: bool) -> None:
     """Report every fault in policies/ at once, as `file:line:column: message`.
 
     Reads the files as they stand in the folder, committed or not. Exits 1 if there is a fault; what is
-    legal and most likely not meant is a warning.
+    legal and most likely not meant is a warning, and with --strict exits 1 as well.
     """
     from .. import policy as policies
 
@@ -51,7 +52,13 @@ def lint_command(ctx: click.Context, github: bool, repo: str | None, as_json: bo
     faults = linted.faults
     if as_json:
         warned = [_fault(warning) for warning in linted.warnings]
-        put_json({"ok": not faults, "faults": [_fault(fault) for fault in faults], "warnings": warned})
+        put_json(
+            {
+                "ok": not (faults or (strict and warned)),
+                "faults": [_fault(fault) for fault in faults],
+                "warnings": warned,
+            }
+        )
     elif github:
         for line in for_github([Note(f.file, f.problem, f.line or 0, f.column or 0) for f in faults]):
             click.echo(line)
@@ -60,11 +67,9 @@ def lint_command(ctx: click.Context, github: bool, repo: str | None, as_json: bo
             click.echo(visible(str(fault)))
     for warning in linted.warnings:
         warn(f"warning: {warning}")
-    if not faults:
-        warn("no fault found")
-        return
-    warn(f"{len(faults)} fault{'s' if len(faults) > 1 else ''} found")
-    ctx.exit(AnswerIsNo.exit_code)
+    warn(f"{plural(len(faults), 'fault')} found" if faults else "no fault found")
+    if faults or (strict and linted.warnings):
+        ctx.exit(AnswerIsNo.exit_code)
 
 
 def _fault(fault: Fault) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from .app import SPAN, changes, common, escalation, folder, put_json, warn
 from .progress import drawn
 
 if TYPE_CHECKING:
+    from .. import audit
     from ..audit import Report
     from ..core.verify import Violation
 
@@ -40,6 +41,9 @@ FORMATS = ("text", "json", "junit", "github", "gitlab")
 @click.argument("range_", metavar="[RANGE]", required=False)
 @click.option("--afresh", is_flag=True, help="Judge everything, also what this clone has found clean before.")
 @click.option("--require-signatures", is_flag=True, help="Ask for signatures where the settings do not.")
+@click.option(
+    "--contains", metavar="COMMIT", help="The line must go through this commit, which you know to be on it."
+)
 @common
 @click.pass_context
 def verify_command(
@@ -47,6 +51,7 @@ def verify_command(
     range_: str | None,
     afresh: bool,
     require_signatures: bool,
+    contains: str | None,
     repo: str | None,
     as_json: bool,
 ) -> None:
@@ -63,6 +68,7 @@ def verify_command(
             range_,
             afresh=afresh,
             require_signatures=require_signatures,
+            contains=contains,
             progress=progress,
         )
     _tell(report, "json" if as_json else "text", None, _MEND)
@@ -84,6 +90,24 @@ def verify_command(
     help="Write the JSON, JUnit or GitLab report to this file; text still goes to the log.",
 )
 @click.option("--github", is_flag=True, help="The same as --format github.")
+@click.option(
+    "--actor-from",
+    "actor_from",
+    multiple=True,
+    metavar="VAR",
+    help="A variable that names who sent the request; may be repeated. All must be the author of all that acts in it.",
+)
+@click.option(
+    "--logins",
+    metavar="FORGE",
+    help="These names are logins of this forge (github, gitlab, ...): match the roster's logins, and no ids or e-mails.",
+)
+@click.option("--strict", is_flag=True, help="A change of the files that run this check is a violation.")
+@click.option(
+    "--method",
+    type=click.Choice(["merge", "rebase", "squash"]),
+    help="How the request will land; without it, as git would merge it.",
+)
 @common
 @click.pass_context
 def check_command(
@@ -92,6 +116,10 @@ def check_command(
     form: str | None,
     output: str | None,
     github: bool,
+    actor_from: tuple[str, ...],
+    logins: str | None,
+    strict: bool,
+    method: str | None,
     repo: str | None,
     as_json: bool,
 ) -> None:
@@ -112,9 +140,42 @@ def check_command(
     if output is not None and chosen in ("text", "github"):
         raise Usage(problem=f"-o goes with --format json, junit and gitlab, not with {chosen}")
     with drawn() as progress:
-        report = audit.check(folder(ctx, repo), range_, now=datetime.now(UTC), progress=progress)
+        report = audit.check(
+            folder(ctx, repo),
+            range_,
+            now=datetime.now(UTC),
+            method=method,
+            actors=_actors(actor_from, logins),
+            strict=strict,
+            progress=progress,
+        )
     _tell(report, chosen, output, _TAKE_BACK)
     _answer(ctx, report)
+
+
+def _actors(variables: tuple[str, ...], forge: str | None) -> list[audit.Actor] | None:
+    """Who sent a request, by the variables that name them; None where nobody asks. Raises BadInput."""
+    from .. import audit
+    from ..core.roster import is_forge
+
+    if forge is not None and not is_forge(forge):
+        raise BadInput(problem=f"--logins is {forge[:40]!r}, which is not a forge; give one such as github")
+    if forge is not None and not variables:
+        raise Usage(problem="--logins goes with --actor-from VAR")
+    if not variables:
+        return None
+    found = []
+    for name in variables:
+        if not _VARIABLE.fullmatch(name):
+            raise BadInput(problem=f"--actor-from is {name[:40]!r}, which is not the name of a variable")
+        value = os.environ.get(name, "").strip()
+        if not value:
+            raise BadInput(
+                problem=f"{name} is empty or not set, so nobody knows who sent the request",
+                hint="let the job set it, or leave --actor-from out and let nothing rest on names",
+            )
+        found.append(audit.Actor(value, forge))
+    return found
 
 
 @escalation.group("hook")
@@ -460,6 +521,8 @@ def _summary(report: Report) -> str:
         )
         if count
     ]
+    if report.nobody_proven and report.steps:
+        said.append("nothing proves who made them")
     return f"{looked_at}: {'; '.join([plural(len(report.violations), 'violation') + waived, *said])}"
 
 

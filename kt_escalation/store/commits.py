@@ -12,6 +12,8 @@ from .history import READING, moment, tokens
 from .port import told
 from .trees import ABSENT, Change
 
+_RECENT = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Commit:
@@ -42,6 +44,12 @@ def headers(store: GitStore, revisions: Sequence[str]) -> Iterator[Commit]:
 def header(store: GitStore, commit: str) -> Commit:
     """One commit without what it changes."""
     return next(headers(store, [f"{commit}^!"]))
+
+
+def dates(store: GitStore, commit: str) -> list[datetime]:
+    """When the newest thousand commits were made that changed the store, up to a commit."""
+    form = ["--full-history", f"--max-count={_RECENT}"]
+    return [moment(seconds) for seconds in store.repository.dates(commit, form, folders(store))]
 
 
 def walk(

@@ -931,10 +931,10 @@ class Repository:
         age = f"--min-age={second}"
         return self._run("rev-list", "--first-parent", "--max-count=1", age, commit, "--").text or None
 
-    def dates(self, commit: str, most: int) -> list[str]:
-        """The committers' seconds of a commit and of those that it contains, the newest so many."""
-        form = ("--no-show-signature", "--format=%ct", f"--max-count={most}")
-        return self._run("log", *form, commit, "--").text.split()
+    def dates(self, commit: str, options: Sequence[str], paths: Sequence[str]) -> list[str]:
+        """The committers' seconds of commits up to one that changed something below the paths."""
+        form = ("--no-show-signature", "--format=%ct", *options)
+        return self._run("log", *form, commit, "--", *paths).text.split()
 
     def diff_tree(self, old: str, new: str, paths: Sequence[str]) -> Iterator[bytes]:
         """What differs between two commits below the paths."""
@@ -949,11 +949,11 @@ class Repository:
                 process.stdin.write(stdin)
                 process.stdin.close()
             yield from self._told(process.stdout) if self._progress else _whole(process.stdout)
-            words = process.stderr.read().decode(errors="replace").strip() if process.stderr else ""
+            said = process.stderr.read().decode(errors="replace") if process.stderr else ""
         # Half an answer must not pass for a whole one.
         if process.returncode != 0:
             command = next(arg for arg in args if not arg.startswith("-"))
-            raise GitFailed(command=command, words=words.removeprefix("fatal: "))
+            raise GitFailed(command=command, words=Done(process.returncode, b"", said).words)
 
     def _told(self, pipe: IO[bytes]) -> Iterator[bytes]:
         """What comes through a pipe, as it comes, and a word while nothing does."""

@@ -7,6 +7,7 @@ import secrets
 import shlex
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import BadInput
@@ -80,7 +81,8 @@ def write(path: Path, command: Sequence[str], repository: Path) -> None:
         # A push that runs the old one now goes on with it.
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink()
         raise BadInput(problem=f"{path}: {error.strerror}") from None
 
 

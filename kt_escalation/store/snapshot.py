@@ -225,13 +225,16 @@ class GitReader:
         """The folder that `.kt.yaml` names at a commit, empty for the top; None where that cannot be read."""
         if commit is None:
             return ""
-        [found] = self.repository.objects.get([f"{commit}:{KT_YAML}"], largest=MAX_KT_YAML)
-        if found is None:
+        tree = self.repository.objects.id_of(f"{commit}^{{tree}}")
+        entry = trees.Trees(self.repository, "").entries([tree])[0].kt_yaml if tree else None
+        if entry is None or entry == tree:
+            # A tree that cannot be read names nothing; whoever reads the store is told so.
             return ""
+        [found] = self.repository.objects.get([entry.partition(" ")[2]], largest=MAX_KT_YAML)
         from . import codec
 
         try:
-            return root_of(codec.root_in(found.data or b""))
+            return root_of(codec.root_in((found.data if found else None) or b""))
         except (BadInput, codec.Malformed):
             return None
 
