@@ -617,6 +617,10 @@ class Graph:
         origin = self.record(parent, new.reopens)
         deciders = tuple(review.reviewer for review in origin.reviews) if origin else ()
         policies = self.assembled(files, shared)
+        then = act(commit.email, commit.when, self.in_force(parent))
+        if then.actor != act(commit.email, commit.when, policies).actor:
+            # Its message names who did it as people were known there.
+            return False
         told = verify.Context(commit.email, commit.when, policies, deciders, origin)
         return not verify.judge(old, new, told)
 
@@ -1144,18 +1148,27 @@ class _Maker:
                 differing(line.files, whole), words, email, self.clock(), others=(side.tip,)
             )
             if self.keeps(line, put):
-                news = self.graph.ancestors(side.tip) - self.graph.ancestors(before)
-                changed = any(is_policy(path) for at in news for path in self.graph.commits[at].files)
-                now = self.graph.commits[line.tip].seconds - PROPOSALS.total_seconds()
-                if (
-                    not changed
-                    and side not in self.left
-                    and min(self.graph.commits[at].seconds for at in news) > now
-                ):
-                    # It needs nobody's rights and is new, so that it can be checked before anybody merges it.
+                if side not in self.left and self.is_for_anybody(before, side.tip, line.tip):
                     self.requests.append((before, side.tip, line.tip))
                 return True
         return False
+
+    def is_for_anybody(self, base: int, head: int, merged: int) -> bool:
+        """Whether a request can be checked before anybody merges it: it is new, clean, and needs nobody's rights."""
+        graph, seconds = self.graph, self.graph.commits[merged].seconds
+        if graph.foul(base)[1] or not graph.has_store(base):
+            return False
+        for at in graph.ancestors(head) - graph.ancestors(base):
+            commit = graph.commits[at]
+            leases = [new.claim.expires_at for _, new in commit.steps if new.claim and new.claim.expires_at]
+            if seconds - commit.seconds > PROPOSALS.total_seconds() or any(map(is_policy, commit.files)):
+                return False
+            if any(until.timestamp() < seconds + HASTE.total_seconds() for until in leases):
+                return False
+        # What both have changed elsewhere is for people to settle.
+        common = graph.commits[max(graph.ancestors(base) & graph.ancestors(head))].tree
+        ours, theirs = graph.commits[base].tree, graph.commits[head].tree
+        return all(common.get(p) in (ours.get(p), theirs.get(p)) for p in ours if not in_store(p))
 
     def queued(self, line: Line, side: Line) -> bool:
         return self.merge(line, side, FORGE)
