@@ -46,6 +46,9 @@ def receive(
             if not refused and pusher is not None:
                 tips = [new for _, new, _ in wanted if new.strip("0")]
                 before = [f"^{old}" for old, *_ in wanted if old.strip("0")]
+                # What is on the store branch is carried nowhere again, and a new branch has all of it.
+                if store.own_branch and (main := store.repository.tip_of(f"refs/heads/{store.own_branch}")):
+                    before.append(f"^{main}")
                 new = store.repository.new_commits(tips)
                 known = set(new)
                 pushed = store.repository.rev_list([*tips, *before]) if tips else []
