@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Mapping
@@ -781,6 +782,26 @@ def test_lint_warns_of_signatures_that_lock_somebody_out(lab: Lab) -> None:
     assert "eve" not in said and "approvals" not in said, (
         "who may only read needs no key, and names are proven"
     )
+
+
+def test_lint_warns_of_a_key_that_is_none_where_signatures_are_required(lab: Lab) -> None:
+    """As `judge` reads keys: a short id, a certificate and a line with options are nobody's."""
+    clone = lab.clone("alice")
+    keys = {
+        "alice": "ssh-ed25519 AAAA alice@laptop",
+        "bob": "0123456789ABCDEF",
+        "carol": "ssh-rsa AAAA",
+        "dora": "sk-ssh-ed25519@openssh.com AAAA",
+        "boss": "0123 4567 89AB CDEF 0123 4567 89AB CDEF 0123 4567",
+        "gw": "restrict ssh-ed25519 AAAA",
+    }
+    roster = ROSTER
+    for user, key in keys.items():
+        roster = re.sub(rf"(user_id: {user}, .*?roles: \[.*?\])", rf'\1, signing_keys: ["{key}"]', roster)
+    write(clone, roster=roster, settings=SETTINGS.replace("rules:", "signatures: required\nrules:"))
+    found = [message for *_, message in warned(clone)]
+    assert ["bob (reviewer)" in found[0], "gw (gateway)" in found[1], len(found)] == [True, True, 2], found
+    assert all("lists no signing key that can be used" in message for message in found)
 
 
 def test_the_pack_that_init_writes_is_sound_whatever_the_roster_is(lab: Lab, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from .policies_file import ROSTER, SETTINGS, WAIVERS, Fault, Path, PolicyFile
 from .roster import Roster
 from .routing import ModelEntry, Pack, Target, dotted
 from .settings import Rule
+from .signatures import usable
 from .times import format_duration
 from .waivers import is_rule
 
@@ -81,17 +82,21 @@ def _doubtful(policies: Policies) -> Iterator[_Found]:
 
 
 def _keyless(roster: Roster) -> Iterator[_Found]:
-    """Users who act, and whose every step is refused for want of a signature."""
+    """Users who act, and whose every step is refused since no signature can be by a key of theirs."""
     for index, user in enumerate(roster.users):
-        if not user.signing_keys and set(user.roles) - {"auditor"}:
-            yield (
-                ROSTER,
-                ("users", index),
-                (
-                    f"signatures are required, and {user.user_id} ({', '.join(user.roles)}) has no signing_keys: "
-                    "nothing that this user does is taken in"
-                ),
-            )
+        if any(map(usable, user.signing_keys)) or not set(user.roles) - {"auditor"}:
+            continue
+        lacks = "has no signing_keys"
+        if user.signing_keys:
+            lacks = "lists no signing key that can be used (an SSH public key, or an OpenPGP key's whole fingerprint)"
+        yield (
+            ROSTER,
+            ("users", index),
+            (
+                f"signatures are required, and {user.user_id} ({', '.join(user.roles)}) {lacks}: "
+                "nothing that this user does is taken in"
+            ),
+        )
 
 
 def _useless(policies: Policies, is_commit: Callable[[str], bool]) -> Iterator[_Found]:

@@ -90,7 +90,7 @@ def _whose(signature: Signature, commit: Signed, policies: Policies) -> Iterator
     if known_as(commit.committer, roster) != actor:
         yield Violation("signature", f"expected a commit by {actor} alone; {commit.committer} committed it")
     user = roster.by_id.get(actor) if roster else None
-    known = dict(filter(None, map(_usable, user.signing_keys))) if user else {}
+    known = dict(filter(None, map(usable, user.signing_keys))) if user else {}
     if not known.keys() & {*signature.keys}:
         keys = ", ".join(known.values()) or "the roster lists none that can be used"
         by = signature.keys[0] if signature.keys else "an unknown key"
@@ -123,7 +123,7 @@ def _when(signature: Signature, commit: Signed, policies: Policies) -> Iterator[
         yield Violation("backdated", expected)
 
 
-def _usable(listed: str) -> tuple[str, str] | None:
+def usable(listed: str) -> tuple[str, str] | None:
     """A roster's key as a signature has it, and as it is shown; None for what is not a key.
 
     An SSH key is its type and base64, whatever comment follows; an OpenPGP key its whole fingerprint.

@@ -746,7 +746,8 @@ class GitStore(GitReader):
 
     def unknown(self, commit: str, words: str, branch: str = "") -> OutcomeUnknown:
         """The error for a push that nobody has answered, to the store branch if no other is named."""
-        find = f"git fetch {self.remote} && git log {self.remote}/{branch or self._branch}"
+        remote = shlex.quote(self.remote or "")
+        find = f"git fetch {remote} && git log {shlex.quote(f'{self.remote}/{branch or self._branch}')}"
         return OutcomeUnknown(commit=commit, remote=self.remote, words=words, find=find)
 
     def _land_here(
