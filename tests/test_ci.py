@@ -42,6 +42,13 @@ def bash(script: str, cwd: Path, env: Mapping[str, str]) -> Ran:
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
+ROSTER = b"users:\n" + b"".join(
+    b"  - {user_id: %s, emails: [%s@example.com], roles: [reviewer, gateway, admin],"
+    b' logins: ["github:%s-k", "gitlab:%s-k"]}\n' % (who, who, who, who)
+    for who in (b"alice", b"bob", b"gw", b"seed")
+)
+
+
 @pytest.fixture(params=["github", "gitlab"])
 def forge(request: pytest.FixtureRequest) -> str:
     name: str = request.param
@@ -52,6 +59,7 @@ def forge(request: pytest.FixtureRequest) -> str:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with the check for both, one good branch and one that claims in another's name."""
     lab = Lab(tmp_path_factory.mktemp("ci"))
+    lab.put({"policies/roster.yaml": ROSTER})
     raised(lab, "one", "two")
     alice = lab.clone("alice")
     for name in ("github", "gitlab"):

@@ -9,7 +9,7 @@ from random import Random
 
 import histories
 import pytest
-from histories import ROOT, ROOT_FILE, History
+from histories import ROOT, ROOT_FILE, Graph, History
 from lab import git
 
 from kt_escalation import audit
@@ -41,12 +41,19 @@ def told_where(history: History) -> str:
     return "" if named else history.root
 
 
+def within(graph: Graph, tip: int, at: int) -> bool:
+    """Whether a commit of the line is one of a request that an admin vouched for by merging it."""
+    merges = [on for on in graph.line(tip) if graph.acted(on) and on != at and at in graph.ancestors(on)]
+    return any(at not in graph.ancestors(graph.commits[merge].parents[0]) for merge in merges)
+
+
 def judged(history: History, repository: Path, ids: list[str]) -> list[str]:
     """What the judge finds in a history, in some of the ways in which it is asked."""
     seed, graph, tip = history.seed, history.graph, ids[history.tip]
     chance = Random(seed)
-    # Up to here, or from here on: not where an admin is still to merge what others have changed.
-    line = [at for at in graph.line(history.tip) if graph.has_store(at) and not graph.foul(at)[1]]
+    line = [
+        at for at in graph.line(history.tip) if graph.has_store(at) and not within(graph, history.tip, at)
+    ]
     # Where the history itself names the store's folder, a clone reads it at its own branch.
     git("update-ref", "HEAD", tip, cwd=repository)
     found = alarms(seed, "verify", audit.verify(repository, tip, afresh=True, now=history.now))

@@ -527,8 +527,6 @@ def _summary(report: Report) -> str:
         )
         if count
     ]
-    if report.nobody_proven and report.steps:
-        said.append("nothing proves who made them")
     return f"{looked_at}: {'; '.join([plural(len(report.violations), 'violation') + waived, *said])}"
 
 

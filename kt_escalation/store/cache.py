@@ -29,7 +29,7 @@ from . import atomic_file, clone_key
 #: What a blob is read as. Raise it with every change of what is kept of a blob: the keys of `Row` and how they
 #: are made, the keys of a record and their plain values, what is no record and why, and the form of this file.
 #: `tests/test_cache.py` holds it to what is read from a set of samples.
-VERSION = 1
+VERSION = 2
 
 #: How many records are put away at once, in one segment.
 AT_ONCE = 500

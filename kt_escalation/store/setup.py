@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 
 from ..errors import BadInput, NotAStore, RetriesExhausted
-from . import git
+from . import git, layout
 from .gitstore import GitStore
 from .port import Author, Progress, Stale, Unanswered
 
@@ -151,6 +151,9 @@ def _begin(
             base = store.start(max(end - time.monotonic(), 0.1))
             new = base is None or not store.holds(base)
             files = _policies(store) if new else {}
+            if new:
+                # A store begins with its queue: what is raised after this commit has a past that can be judged.
+                files[store.full(f"{layout.QUEUE}/.gitkeep")] = b""
             check, warnings = _check(store, base, ci, install) if ci else ({}, ())
             files |= check
             if not files:
