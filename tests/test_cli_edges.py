@@ -914,7 +914,7 @@ def test_the_hook_takes_in_no_name_that_stops_every_push_and_lets_it_go(lab: Lab
     assert hooked(lab.remote).code == 0
     alice = lab.clone("alice")
     refused = pushed(alice, f"HEAD:{ref}")
-    assert refused.returncode == 1 and f"kt: git would take {ref} for the branch" in refused.stderr
+    assert refused.returncode == 1 and f"kt: {ref} is taken for the store branch" in refused.stderr
     git("update-ref", ref, "main", cwd=lab.remote)
     assert pushed(alice, "--delete", ref).returncode == 0
 

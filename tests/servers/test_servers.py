@@ -148,7 +148,7 @@ def test_the_store_branch_is_neither_deleted_nor_rewritten(site: Site, host: Hos
 def test_a_branch_that_would_stop_every_push_is_refused(site: Site, host: Host) -> None:
     bob = Person(site, host, "bob")
     ran = bob.push("origin", "HEAD:refs/heads/refs/heads/main")
-    assert ran.code == 1 and "kt: git would take refs/heads/refs/heads/main for the branch" in ran.err
+    assert ran.code == 1 and "kt: refs/heads/refs/heads/main is taken for the store branch" in ran.err
     # Let in by a server without the hook, it stops nobody who uses kt, but over HTTP, where the cure is told.
     git("update-ref", "refs/heads/refs/heads/main", "main", cwd=site.repository)
     claimed = bob.kt("claim", "--id", "esc_job")
