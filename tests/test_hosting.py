@@ -434,6 +434,41 @@ def test_a_forges_logins_are_matched_and_nothing_else(
     assert (note(clone, WHO=name).code == 0) == taken
 
 
+@pytest.mark.parametrize(
+    ("options", "boss", "other"), [([], "boss", "eve"), (["--logins", "gitlab"], "Boss-K", "boss")]
+)
+def test_the_first_roster_says_who_pushes_it(
+    tmp_path: Path, options: list[str], boss: str, other: str
+) -> None:
+    """Before it nobody has a name but an e-mail, so a server that gives others lets nobody act."""
+    server, clone = tmp_path / "server.git", tmp_path / "boss"
+    git("init", "--quiet", "--bare", "--initial-branch=main", str(server), cwd=tmp_path)
+    installed(server, "--pusher-from", "WHO", *options)
+    git("clone", "--quiet", str(server), str(clone), cwd=tmp_path)
+    git("config", "user.name", "Boss", cwd=clone)
+    git("config", "user.email", "boss@example.com", cwd=clone)
+    assert kt("init", cwd=clone, env={"WHO": boss}).code == 0
+    early = kt("raise", "--request-id", "x", "--reason-code", "a.b", "--json", cwd=clone, env={"WHO": boss})
+    assert early.code == 4 and "push policies/roster.yaml first" in early.error["message"]
+    roster = ROSTER.replace("roles: [admin]", 'roles: [admin], logins: ["gitlab:boss-k"]')
+    (clone / "policies/roster.yaml").write_text(roster)
+    git("add", "policies", cwd=clone)
+    git("commit", "--quiet", "-m", "who is who", cwd=clone)
+    for who, code in ((other, 1), (boss, 0)):
+        done = subprocess.run(
+            ["git", "push", "origin", "HEAD:main"],
+            cwd=clone,
+            env={**os.environ, "WHO": who},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        assert ("pusher: expected a commit by" in done.stderr) == bool(code)
+    late = kt("raise", "--request-id", "x", "--reason-code", "a.b", cwd=clone, env={"WHO": boss})
+    assert late.code == 0, late.err
+
+
 def test_who_a_pusher_is() -> None:
     roster = assemble(None, {}).roster
     assert Pusher("alice").user(roster) == "alice" and Pusher("A@x.org").user(roster) == "a@x.org"

@@ -9,7 +9,7 @@ from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
-from ..core.roster import Roster, person
+from ..core.roster import Roster, logged_in, person
 from ..errors import KtError
 from ..store.gitstore import GitStore
 from ..store.ledger import Ledger
@@ -144,7 +144,9 @@ class _Push:
         if pinned and not known and run.judge.start != pinned:
             yield f"the store began with {pinned[:12]} here, and this one begins with {str(run.judge.start)[:12]}"
         if held:
-            yield from self._pushed_by(run.judge.acted, run.judge.policies.at(-1).roster)
+            policies = run.judge.policies
+            # Before there is a roster nobody has a name but an e-mail; so the first one says who pushes it.
+            yield from self._pushed_by(run.judge.acted, policies.at(-1).roster or policies.policies.roster)
 
     def _pushed_by(self, acted: Sequence[Acted], roster: Roster | None) -> Iterator[str]:
         """Who acts is who pushes, now or, as this server has written down, before."""
@@ -152,15 +154,24 @@ class _Push:
             if acted and not self._anonymous:
                 yield "this server does not say who is pushing; its administrator set the hook to ask for that"
             return
-        pusher = person(roster, self._pusher)
+        pusher = _known(self._pusher, roster)
         others = [one for one in acted if person(roster, one.actor) != pusher]
         if not others:
             return
         known = Ledger(self._store.lock_folder).who({one.commit.oid for one in others})
         for one in others:
-            names = {person(roster, name) for name in known.get(one.commit.oid, ())}
+            names = {_known(name, roster) for name in known.get(one.commit.oid, ())}
             if person(roster, one.actor) not in names:
                 yield (
                     f"commit {one.commit.oid[:12]} by {one.commit.email}: pusher: expected a commit by {self._pusher}, "
-                    f"who is pushing, or one that {one.actor} has pushed here"
+                    f"who is pushing, or one that {one.actor} has pushed here{'' if roster else _NO_ROSTER}"
                 )
+
+
+_NO_ROSTER = "; there is no roster yet that says who they are: push policies/roster.yaml first"
+
+
+def _known(name: str, roster: Roster | None) -> str:
+    """Whose name it is that a server gave; a login is that of a forge, with a colon (`hosting.pushing`)."""
+    forge, colon, login = name.partition(":")
+    return (logged_in(roster, forge, login) if roster and colon else None) or person(roster, name)
