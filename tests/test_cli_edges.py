@@ -249,6 +249,21 @@ def unreadable_record(lab: Lab, clone: Path) -> list[str]:
     return CLAIM
 
 
+def unreadable_store(lab: Lab, clone: Path) -> list[str]:
+    """A folder whose mode git reads as `40000` and we do not."""
+    whole = subprocess.run(
+        ["git", "cat-file", "tree", "HEAD^{tree}"], cwd=lab.seed, capture_output=True, check=True
+    ).stdout
+    odd = whole.replace(b"40000 queue\0", b"040000 queue\0")
+    write = ["git", "hash-object", "-t", "tree", "-w", "--literally", "--stdin"]
+    done = subprocess.run(write, cwd=lab.seed, input=odd, capture_output=True, check=True)
+    tree = done.stdout.decode().strip()
+    assert tree != git("rev-parse", "HEAD^{tree}", cwd=lab.seed)
+    commit = git("commit-tree", "-p", "HEAD", "-m", "odd", tree, cwd=lab.seed)
+    git("push", "--quiet", "origin", f"{commit}:refs/heads/main", cwd=lab.seed)
+    return CLAIM
+
+
 def broken_policies(lab: Lab, clone: Path) -> list[str]:
     lab.put({"policies/settings.yaml": "claims: [\n"})
     return CLAIM
@@ -322,6 +337,7 @@ TROUBLES: tuple[Callable[[Lab, Path], list[str]], ...] = (
     no_store_branch,
     no_identity,
     unreadable_record,
+    unreadable_store,
     broken_policies,
     git_failed,
     not_allowed,
@@ -339,7 +355,7 @@ EXITS = {
     1: ("answer_is_no",),
     2: (
         *("bad_input", "usage", "ambiguous_id", "not_a_store", "no_store_branch", "no_identity"),
-        *("clock_skew", "unreadable_record", "broken_policies", "git_failed"),
+        *("clock_skew", "unreadable_record", "unreadable_store", "broken_policies", "git_failed"),
     ),
     3: ("not_allowed",),
     4: ("remote_unreachable", "push_refused", "remote_fault", "history_rewritten"),
@@ -424,7 +440,7 @@ def test_the_table_above_holds_every_code_of_the_closed_list() -> None:
     # Two that only group others, one that nothing should bring about, one of a terminal (test_cli_life)
     # and of ^C (test_faults), and those in test_cli_governing, test_forgeries, test_feed and test_report.
     elsewhere = {"wait_timeout", "not_resolved", "already_reopened", "nothing_to_restore", "illegal_record"}
-    elsewhere |= {"shallow_clone", "not_in_history", "delivery_failed", "missing_extra", "unreadable_store"}
+    elsewhere |= {"shallow_clone", "not_in_history", "delivery_failed", "missing_extra"}
     assert codes - told <= {"error", "conflict", "bug", "interrupted", *elsewhere}
     assert set(errorbook.told()) == codes - {"error", "conflict"}
     assert told == {*REFUSED, *(trouble.__name__ for trouble in TROUBLES)} and told <= codes
