@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -219,6 +220,6 @@ def _pull_request(store: GitStore, wanted: str | None) -> tuple[str, str]:
     branch = store.branch_to_write(ASK_SECONDS)
     tip = store.repository.commit_of(f"refs/remotes/{store.remote}/{branch}")
     if tip is None:
-        hint = f"get it with `git fetch {store.remote}`, or give BASE..HEAD"
+        hint = f"get it with `git fetch {shlex.quote(store.remote)}`, or give BASE..HEAD"
         raise BadInput(problem=f"{branch} of {store.remote} is not here to check against", hint=hint)
     return tip, commit_of(store, "HEAD")
