@@ -14,7 +14,6 @@ from typing import Any
 from lab import Ran, git, kt
 
 from kt_escalation.core.times import format_time
-from kt_escalation.store import server_hook
 
 ROSTER = """\
 teams:
@@ -154,15 +153,13 @@ def offer(forge: Forge, server: Path) -> Ran:
     """What the server's hook says of a push, run as git would but in this process, without its start of Python."""
     command = shlex.split((server / "hooks/pre-receive").read_text().splitlines()[-1])
     update = f"{git('rev-parse', 'main', cwd=server)} {forge.tip()} refs/heads/main\n"
-    ran = kt(
+    return kt(
         *command[command.index("escalation") + 1 :],
         *("--timeout", "60s"),
         cwd=server,
         env={"GIT_DIR": ".", "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(forge.path / ".git/objects")},
         stdin=update.encode(),
     )
-    # The script says no with 1 where the command has judged and refused.
-    return Ran(1 if ran.code == server_hook.REFUSED else ran.code, ran.out, ran.err)
 
 
 def way_in(corpus: Mapping[str, tuple[Any, ...]], name: str) -> Callable[[Forge, Path], Ran]:

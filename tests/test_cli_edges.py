@@ -881,7 +881,7 @@ def test_a_project_that_gets_a_store_later_may_be_pushed_before(tmp_path: Path) 
     git("add", "three", cwd=boss)
     git("commit", "--quiet", "-m", "no store any more", cwd=boss)
     before = git("rev-parse", "main", cwd=server)
-    (boss / "queue").mkdir()
+    (boss / "queue").mkdir(exist_ok=True)
     (boss / "queue/esc_x.yaml").write_text("x\n")
     git("add", "queue", cwd=boss)
     git("commit", "--quiet", "-m", "rubbish", cwd=boss)
@@ -1077,10 +1077,8 @@ def test_init_below_the_top_makes_that_folder_the_stores_root(tmp_path: Path) ->
 def test_init_in_a_bare_repository_makes_the_store_that_others_clone(tmp_path: Path) -> None:
     git("init", "--bare", "--quiet", "bare.git", cwd=tmp_path)
     assert init("bare.git", cwd=tmp_path).code == 0
-    assert (
-        git("ls-tree", "-r", "--name-only", "HEAD", cwd=tmp_path / "bare.git")
-        == "policies/policy-config.yaml"
-    )
+    files = git("ls-tree", "-r", "--name-only", "HEAD", cwd=tmp_path / "bare.git").splitlines()
+    assert files == ["policies/policy-config.yaml", "queue/.gitkeep"]
     assert kt("list", cwd=tmp_path / "bare.git").code == 0
 
 
