@@ -56,7 +56,12 @@ class GitReader:
         #: Told by all that reads or writes many files or commits.
         self.progress = progress
         self.repository = Repository(start, quarantined=quarantined, progress=progress)
-        self.root = self._chosen_root()
+        try:
+            self.root = self._chosen_root()
+        except BaseException:
+            # Nobody gets this reader to close it.
+            self.repository.objects.close()
+            raise
         self._parsed: dict[str, Record] = {}
         #: The policies that were read last, by their tree's id.
         self.policies: tuple[str, Mapping[str, PolicyFile]] | None = None
