@@ -7,7 +7,8 @@ RUN := $(VENV)/bin
 # Tests wait as long as they work, for servers, locks and terminals: two for each core.
 PYTEST := $(RUN)/python -m pytest -n $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN)) --dist worksteal
 # Packages of Debian's that some tests run, each with a file that tells that it is there.
-SERVERS := lighttpd=/usr/sbin/lighttpd openssh-server=/usr/sbin/sshd openssl=/usr/bin/openssl
+SERVERS := lighttpd=/usr/sbin/lighttpd openssh-server=/usr/sbin/sshd openssl=/usr/bin/openssl \
+	gitolite3=/usr/bin/gitolite
 SHELLS := bash=/bin/bash fish=/usr/bin/fish zsh=/usr/bin/zsh
 CHROMIUM := chromium=/usr/bin/chromium chromium-driver=/usr/bin/chromedriver \
 	fonts-dejavu-core=/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
@@ -18,7 +19,7 @@ help:
 	@echo "make demo         play an escalation's whole life on a throw-away store"
 	@echo "make docs         build docs/ into build/docs; a broken link fails"
 	@echo "make test         run the tests"
-	@echo "make test-servers those over lighttpd and sshd, which it installs where it may"
+	@echo "make test-servers those over lighttpd, sshd and gitolite, which it installs where it may"
 	@echo "make test-browser those of the report in a real Chromium, which it installs where it may"
 	@echo "make test-shells  those of completion in bash, zsh and fish, which it installs where it may"
 	@echo "make screenshots  make the pictures of the report in docs/img anew, with the same browser"

@@ -17,7 +17,7 @@ from typing import Any
 from . import floors
 
 HEAD = ("work", "value", "floor", "ratio", "budget", "")
-_LIBRARIES = ("click", "filelock", "GitPython", "pydantic", "PyYAML")
+_LIBRARIES = ("click", "cryptography", "filelock", "GitPython", "pydantic", "PyYAML")
 
 
 def about() -> dict[str, str]:

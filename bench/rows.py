@@ -35,6 +35,7 @@ class Scale:
     racers: int = 16
     batch: int = 10_000
     steps: int = 100_000
+    signed: int = 2_000
     at_once: int = 100
     pushed: int = 100
     archived: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
@@ -45,7 +46,7 @@ class Scale:
 
 #: Everything, as small as it can be: only to see that it works.
 SMALL = Scale(
-    listed=20, waiting=10, drained=4, clones=2, racers=3, batch=10, steps=30, at_once=8,
+    listed=20, waiting=10, drained=4, clones=2, racers=3, batch=10, steps=30, signed=20, at_once=8,
     pushed=3, archived=(20, 60), repeat=1, repeat_long=1,
 )  # fmt: skip
 
@@ -437,6 +438,20 @@ def verify(bench: Bench) -> Iterator[Row]:
         yield Row("`verify` again, one transition more", "s", values, _IMPORTS, imports, "1.5 ×")
 
 
+def signed(bench: Bench) -> Iterator[Row]:
+    """A history of which every commit is signed by an SSH key, judged whole, beside the same without signatures."""
+    steps, at_once = bench.scale.signed, bench.scale.at_once
+    with bench.lab(bench.stores.signed(steps, at_once)) as lab:
+        with bench.lab(bench.stores.living(steps, at_once)) as plain:
+            clones = [one.clone(REVIEWERS[0]) for one in (lab, plain)]
+            whole = [partial(kt, "verify", "--afresh", cwd=clone) for clone in clones]
+            values, floor = pairs(bench.scale.repeat, *whole)
+        yield Row(
+            f"`verify --afresh`, {steps:,} transitions signed by SSH keys", "s", values,
+            "the same without signatures", floor, "2.0 ×",
+        )  # fmt: skip
+
+
 def page(bench: Bench) -> Iterator[Row]:
     """A store of so many escalations, each raised, claimed and resolved, as a page."""
     written, at_once = bench.scale.listed, bench.scale.at_once
@@ -501,6 +516,7 @@ ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "race": race,
     "batch": batch,
     "verify": verify,
+    "signed": signed,
     "report": page,
     "push": push,
     "compacted": compacted,

@@ -6,10 +6,11 @@ written again: whoever measures takes a copy. The same parameters give the same 
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -28,6 +29,7 @@ from kt_escalation.store import codec, layout
 from kt_escalation.store.message import Message
 
 from .measure import Failed, git
+from .signing import Keys, sign
 
 #: Counted up when the same parameters would make another store.
 FORMAT = 1
@@ -66,6 +68,16 @@ users:
 """,
     "policies/settings.yaml": "default_route: {team_id: triage}\n",
 }
+# Everybody's key on the roster, and no step without a signature.
+KEYS = Keys([*REVIEWERS, ADMIN, GATEWAY])
+SIGNING = POLICIES | {
+    "policies/roster.yaml": re.sub(
+        r"user_id: ([\w-]+), ",
+        lambda user: f'{user[0]}signing_keys: ["{KEYS.line(user[1])}"], ',
+        POLICIES["policies/roster.yaml"],
+    ),
+    "policies/settings.yaml": f"{POLICIES['policies/settings.yaml']}signatures: required\n",
+}
 REASON = "Request complies with policy"
 
 
@@ -98,16 +110,32 @@ class Stores:
 
     def living(self, steps: int, at_once: int) -> Path:
         """A store whose history is so many transitions, one a commit, with so many open at any time."""
+        return self._living(f"living-{steps}-{at_once}", steps, at_once, POLICIES)
 
+    def signed(self, steps: int, at_once: int) -> Path:
+        """The same history with every commit signed by an SSH key of its author's, as its settings ask."""
+        return self._living(f"signed-{steps}-{at_once}", steps, at_once, SIGNING, KEYS)
+
+    def _living(
+        self, name: str, steps: int, at_once: int, files: Mapping[str, str], keys: Keys | None = None
+    ) -> Path:
         def fill(stream: IO[bytes], policies: Policies) -> None:
             _commit(stream, ADMIN, LIVING, "Policies\n")
-            for path, text in POLICIES.items():
+            for path, text in files.items():
                 _file(stream, path, text.encode())
             _live(stream, steps, at_once, policies)
 
-        return self._store(f"living-{steps}-{at_once}", fill, packed=True)
+        return self._store(name, fill, packed=True, files=files, keys=keys)
 
-    def _store(self, name: str, fill: Callable[[IO[bytes], Policies], None], *, packed: bool = False) -> Path:
+    def _store(
+        self,
+        name: str,
+        fill: Callable[[IO[bytes], Policies], None],
+        *,
+        packed: bool = False,
+        files: Mapping[str, str] = POLICIES,
+        keys: Keys | None = None,
+    ) -> Path:
         store = self.folder / f"{name}.v{FORMAT}.git"
         if not store.exists():
             making = self.folder / f"{name}.making"
@@ -115,9 +143,11 @@ class Stores:
             making.mkdir(parents=True)
             git("init", "--quiet", "--bare", cwd=making)
             with _importing(making) as stream:
-                fill(stream, _policies(making))
+                fill(stream, _policies(making, files))
+            if keys:
+                sign(making, "main", keys)
             if packed:
-                git("gc", "--quiet", cwd=making)
+                git("gc", "--quiet", "--prune=now", cwd=making)
             making.rename(store)
         return store
 
@@ -327,11 +357,11 @@ def _step(
     _file(stream, path, codec.dumps(after))
 
 
-def _policies(store: Path) -> Policies:
-    """The policies that all these stores have, with the id of their tree."""
+def _policies(store: Path, files: Mapping[str, str]) -> Policies:
+    """The policies in these files, with the id of their tree."""
     lines = [
         f"100644 blob {git('hash-object', '-w', '--stdin', cwd=store, stdin=text.encode())}\t{Path(path).name}\n"
-        for path, text in POLICIES.items()
+        for path, text in files.items()
     ]
     tree = git("mktree", cwd=store, stdin="".join(lines).encode())
-    return assemble(tree, {path: codec.policy_file(path, text.encode()) for path, text in POLICIES.items()})
+    return assemble(tree, {path: codec.policy_file(path, text.encode()) for path, text in files.items()})

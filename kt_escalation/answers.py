@@ -95,7 +95,10 @@ class Listing:
 
 @dataclass(frozen=True)
 class Swept:
-    """What a sweep found due and what came of it; with files that it could not read."""
+    """What a sweep found due and what came of it; with files that it could not read.
+
+    What was due and could not be done is in ``result.failed``, and not in ``due``.
+    """
 
     due: tuple[Due, ...]
     result: Result

@@ -8,36 +8,42 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import email.utils
 import hashlib
 import hmac
+import http.client
 import json
 import os
 import random
 import shlex
 import shutil
+import socket
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http.client import HTTPException
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from .core.feed import Cursor, Event, source
 from .core.times import parse_time
 from .errors import BadInput, DeliveryFailed
+from .store import atomic_file
 
 #: Where the webhook's secret comes from, and nowhere else: an option would stand in every process list.
 SECRET = "KT_WEBHOOK_SECRET"  # noqa: S105 - the variable's name
 # The sizes of a key that Standard Webhooks allows, in bytes.
 _LEAST_KEY, _LONGEST_KEY = 24, 64
-# What an answer may take before the try counts as failed (Standard Webhooks advises 15 to 30 s).
+# What an exchange may take, from the first byte sent to the last one of the answer's head, before the try
+# counts as failed (Standard Webhooks advises 15 to 30 s).
 _ANSWER_SECONDS = 20.0
 #: The first pause after a failed try, doubled up to the longest; the real one is a random part of it.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
@@ -177,6 +183,75 @@ class _StayHere(urllib.request.HTTPRedirectHandler):
         return None
 
 
+class _Cuttable(http.client.HTTPConnection):
+    """A connection that another thread may cut, whatever it is at."""
+
+    _is_cut = False
+
+    def connect(self) -> None:
+        super().connect()
+        if self._is_cut:
+            self.close()
+            raise TimeoutError
+
+    def cut(self) -> None:
+        """End what is sent and received, now or as soon as it is connected."""
+        self._is_cut = True
+        with contextlib.suppress(OSError):
+            if self.sock:
+                self.sock.shutdown(socket.SHUT_RDWR)
+
+
+class _CuttableTLS(_Cuttable, http.client.HTTPSConnection):
+    """The same over TLS."""
+
+
+class _Exchange(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    """One request and its answer, within a time for all of it.
+
+    A timeout of a socket is for each read of its own, so a server that sends a byte now and then would never
+    be given up.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._connections: list[_Cuttable] = []
+        self._error: BaseException | None = None
+
+    def run(self, request: urllib.request.Request, seconds: float) -> None:
+        """Send it and read the answer's head. Raises as urllib does, and TimeoutError."""
+        thread = threading.Thread(target=self._run, args=(request, seconds), daemon=True)
+        thread.start()
+        try:
+            thread.join(seconds)
+        finally:
+            late = thread.is_alive()
+            if late:
+                for connection in self._connections:
+                    connection.cut()
+        if late:
+            raise TimeoutError("timed out")
+        if self._error is not None:
+            raise self._error
+
+    def _run(self, request: urllib.request.Request, seconds: float) -> None:
+        try:
+            urllib.request.build_opener(_StayHere, self).open(request, timeout=seconds).close()
+        except BaseException as error:
+            self._error = error
+
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(partial(self._connection, _Cuttable), req)
+
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(partial(self._connection, _CuttableTLS), req)
+
+    def _connection(self, kind: type[_Cuttable], host: str, **how: Any) -> _Cuttable:
+        made = kind(host, **how)
+        self._connections.append(made)
+        return made
+
+
 def require_address(url: str) -> None:
     """Raise BadInput for what is no http or https address, or holds somebody's name or password."""
     try:
@@ -225,8 +300,7 @@ class Webhook:
         parts = urlsplit(self.url)
         where = f"{parts.scheme}://{parts.netloc}"
         try:
-            with urllib.request.build_opener(_StayHere).open(request, timeout=_ANSWER_SECONDS):
-                return
+            _Exchange().run(request, _ANSWER_SECONDS)
         except urllib.error.HTTPError as error:
             error.close()
             if 300 <= error.code < 400:
@@ -235,7 +309,7 @@ class Webhook:
                 ) from None
             asked = _retry_after(error.headers.get("Retry-After"), self.clock())
             raise Failed(f"{where} answered {error.code}", after=asked, final=error.code == 410) from None
-        except (OSError, HTTPException, ValueError) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             reason = getattr(error, "reason", None) or error
             words = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
             raise Failed(f"{where} did not answer: {words}") from None
@@ -309,16 +383,6 @@ class CursorFile:
     def write(self, cursor: str) -> None:
         """Hold this from now on, also if the machine stops right after. Raises BadInput."""
         try:
-            new = self.path.with_name(f".{self.path.name}.new")
-            with new.open("w", encoding="ascii") as file:
-                file.write(f"{cursor}\n")
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self.path)
-            folder = os.open(self.path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            atomic_file.write(self.path, f"{cursor}\n".encode("ascii"))
         except OSError as error:
             raise BadInput(problem=f"{self.path} cannot be written: {error.strerror}") from None

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,14 +23,15 @@ from .core import canonical, deadlines, ids, query, rights, sweep, transitions
 from .core.model import Record
 from .core.moves import Move, moves
 from .core.policies import Policies, assemble
+from .core.policies_file import WAIVERS
 from .core.query import Key, Query
 from .core.rights import Act
-from .core.times import to_millis
+from .core.times import format_time, to_millis
 from .errors import (
     BadInput,
     BranchTaken,
+    BrokenPolicies,
     Failure,
-    IllegalRecord,
     KtError,
     LockTimeout,
     NotFound,
@@ -40,7 +43,7 @@ from .errors import (
 from .landing import Decide, Lander, Plan, require_had
 from .shelf import LOCK_TIMEOUT, RETRY_TIMEOUT, Shelf
 from .store.gitstore import GitStore
-from .store.message import Message
+from .store.message import Message, Words
 from .store.port import Change, Entry, Invalid, Port, Progress, Snapshot, told
 from .store.snapshot import GitSnapshot
 
@@ -121,20 +124,22 @@ class Store(Shelf):
         path: str | os.PathLike[str] = ".",
         *,
         ci: str | None = None,
+        install: str | None = None,
         clock: Callable[[], datetime] | None = None,
         progress: Progress | None = None,
     ) -> Made:
         """Make a store in a folder: a repository if there is none, sample policies, the first commit.
 
         ``ci`` adds the check of pull requests for ``github`` or ``gitlab``, also to a store that is there
-        already. ``progress`` is told of what lasts. Raises BadInput and as writing does.
+        already; ``install`` is what its job gives to pip, and without it the job fails until somebody writes
+        that into it. ``progress`` is told of what lasts. Raises BadInput and as writing does.
         """
         from .store import setup
 
         if ci is not None and ci not in setup.CI:
             raise BadInput(problem=f"ci is {ci!r}; it is one of {', '.join(setup.CI)}")
         now = to_millis((clock or (lambda: datetime.now(UTC)))())
-        return setup.create(Path(path), now, LOCK_TIMEOUT, RETRY_TIMEOUT, ci, progress)
+        return setup.create(Path(path), now, LOCK_TIMEOUT, RETRY_TIMEOUT, ci, install, progress)
 
     @property
     def landed(self) -> str | None:
@@ -155,7 +160,11 @@ class Store(Shelf):
         Raises NotFound, AmbiguousId, UnreadableRecord, BadInput.
         """
         snapshot = self._snapshot(rev, fetch)
-        entry = lookup.entry(snapshot, lookup.named(snapshot, escalation_id))
+        return self._found(snapshot, lookup.named(snapshot, escalation_id))
+
+    def _found(self, snapshot: Snapshot, escalation_id: str) -> Found:
+        """The escalation with that whole id. Raises NotFound, UnreadableRecord."""
+        entry = lookup.entry(snapshot, escalation_id)
         record, policies = entry.record, assemble(*snapshot.policies())
         return Found(
             record,
@@ -303,6 +312,18 @@ class Store(Shelf):
             if any(not finding.ok and finding.detail == error.what for finding in found):
                 return found
             return [*found, Finding("store", False, error.what, error.remedy)]
+        policies = assemble(*snapshot.policies())
+        return [*found, *self._proofs(policies), *self._contents(snapshot, policies)]
+
+    def _contents(self, snapshot: Snapshot, policies: Policies) -> Iterator[Finding]:
+        """What is wrong with the files of the store, for an admin to fix; without a roster everybody is one."""
+        from .store.doctor import ADMIN, YOU, Finding
+
+        fixed_by = ADMIN
+        # Who nobody is finds it out by another finding.
+        with suppress(KtError):
+            author = self._port.author()
+            fixed_by = YOU if rights.is_admin(rights.act(author.email, self._clock(), policies)) else ADMIN
         bad = [
             item
             for part in (snapshot.open(), snapshot.resolved())
@@ -310,25 +331,54 @@ class Store(Shelf):
             if isinstance(item, Invalid)
         ]
         for item in bad:
-            remedy = f"take it out of the queue with `git rm {item.path}`"
+            path = shlex.quote(item.path)
+            remedy = f"take it out of the queue with `git rm -- {path}`, commit and push"
             if item.escalation_id is not None:
                 remedy = (
-                    f"an admin brings it back with `kt escalation restore --id {item.escalation_id} --reason TEXT`; "
-                    f"what it was is in `git log -p -- {item.path}`"
+                    f"bring it back with `kt escalation restore --id {item.escalation_id} --reason TEXT`; "
+                    f"what it was is in `git log -p -- {path}`"
                 )
-            found.append(Finding("files", False, f"{item.path}: {item.error}", remedy))
+            yield Finding("files", False, f"{item.path}: {item.error}", remedy, fixed_by)
         if not bad:
-            found.append(Finding("files", True, "every file below queue/ can be read", ""))
-        policies = assemble(*snapshot.policies())
+            yield Finding("files", True, "every file below queue/ can be read", "")
         for entry in snapshot.open():
             lost = sweep.nobody_left(entry.record, policies) if isinstance(entry, Entry) else None
             if lost and isinstance(entry, Entry):
                 name = entry.record.escalation_id
-                remedy = f"hand it on with `kt escalation assign --id {name}`, or mend the roster"
-                found.append(Finding("people", False, f"{name}: {lost}", remedy))
+                remedy = (
+                    f"hand it on with `kt escalation assign --id {name} --team TEAM --reason TEXT`, "
+                    "or change the roster"
+                )
+                yield Finding("people", False, f"{name}: {lost}", remedy, fixed_by)
         for fault in policies.faults:
-            found.append(Finding("policies", False, str(fault), "mend it in a commit on the store branch"))
-        return found
+            remedy = "fix it in a commit on the store branch; `kt policy lint` names every fault"
+            yield Finding("policies", False, str(fault), remedy, fixed_by)
+
+    def _proofs(self, policies: Policies) -> Iterator[Finding]:
+        """Whether pushes are judged, as far as that can be seen from here, and whether anything proves names."""
+        from . import hosting
+        from .store.doctor import SERVER, Finding
+
+        server = self._git.local_remote()
+        guard = hosting.seen_from_a_clone(server) if server else None
+        if guard and server:
+            where = shlex.quote(str(server))
+            if guard.ok:
+                yield Finding("hook", True, f"the hook of {server} runs and guards {guard.branch}", "")
+            elif guard.installed:
+                remedy = f"see `kt escalation hook status --server {where}`"
+                yield Finding("hook", False, guard.problems[0], remedy, SERVER)
+            else:
+                remedy = f"install kt's with `kt escalation hook install --server {where}`"
+                yield Finding("hook", True, f"no hook judges what is pushed to {server}", remedy, SERVER)
+        if policies.settings.signatures == "required":
+            yield Finding("names", True, "each step is signed by its author", "")
+        elif guard and guard.ok and guard.pusher_from is not None:
+            yield Finding("names", True, f"the server says who pushes, in {guard.pusher_from}", "")
+        else:
+            detail = "nothing in the store proves names: who can push can act in anybody's name"
+            remedy = "require signatures (docs/signatures.md), or let the server prove who pushes (docs/servers.md)"
+            yield Finding("names", True, detail, remedy, SERVER)
 
     # --- raising ----------------------------------------------------------------------------------
 
@@ -518,7 +568,9 @@ class Store(Shelf):
                     why.held(record)
                     continue
                 try:
-                    deciders = lookup.deciders(snapshot, record)
+                    # What is written rests on the record itself, and not on what this clone has kept of it.
+                    entry = lookup.entry(snapshot, record.escalation_id)
+                    record, deciders = entry.record, lookup.deciders(snapshot, entry.record)
                     claimed = transitions.require_fit(
                         transitions.claim(
                             record, act, token, given=given, deciders=deciders, held=held + len(changes)
@@ -750,39 +802,87 @@ class Store(Shelf):
 
         Raises NotFound, NothingToRestore, ShallowClone.
         """
-        from . import lifeline
+        from .audit import life
 
-        states = lifeline.legal_states(self._git, snapshot.revision, escalation_id)
-        state = states[-1] if states else None
-        if state is None and snapshot.paths(escalation_id):
+        last = life.life(self._git, snapshot.revision, escalation_id, self._clock()).last
+        if last is not None and last.record is not None:
+            return last.record
+        paths = snapshot.paths(escalation_id)
+        if paths:
             raise NothingToRestore(
                 says="{escalation_id} has no legal state to go back to",
-                hint=f"take the file out of the queue with `git rm {snapshot.paths(escalation_id)[0]}`",
+                hint=f"take the file out of the queue with `git rm -- {shlex.quote(paths[0])}`",
                 escalation_id=escalation_id,
             )
-        if state is None:
-            raise NotFound(escalation_id=escalation_id)
-        return state
+        raise NotFound(escalation_id=escalation_id)
+
+    # --- policies ---------------------------------------------------------------------------------
+
+    def waive(self, commit: str, rule: str, path: str, reason: str, *, branch: str | None = None) -> Result:
+        """Accept one violation that `verify` names, by a line of `policies/waivers.yaml`; for admins.
+
+        ``commit`` is the whole id. What is listed already stays as it is: ``changed`` is False. With a
+        ``branch`` it is proposed there, as an action is.
+        Raises BadInput, NotAllowed, BrokenPolicies and what writing raises.
+        """
+        waiver = intake.waiver(commit, rule, path, reason)
+        if not isinstance(self._port, GitStore):
+            raise BadInput(problem="this store has no files to change")
+        from .store import codec
+
+        port, file = self._port, self._port.full(WAIVERS)
+        name = commit[:12]
+
+        def decide(snapshot: Snapshot, act: Act) -> Plan:
+            if port.repository.commit_of(commit) != commit or not port.contains(snapshot, commit):
+                raise BadInput(
+                    problem=f"{commit} is no commit of the store branch",
+                    hint="`kt escalation verify --json` gives the whole id of each violation's commit",
+                )
+            rights.require_role(act, "waive", f"{rule} of {name}", "admin")
+            here = assemble(*snapshot.policies())
+            broken = here.broken.get(WAIVERS)
+            if broken:
+                raise BrokenPolicies(where=broken.where, problem=broken.problem)
+            if any(known.covers(commit, rule, path) for known in here.waivers):
+                return Plan()
+            [there] = port.repository.objects.get([f"{snapshot.revision}:{file}"])
+            try:
+                data = codec.with_item((there and there.data) or b"", "waivers", waiver.model_dump())
+            except codec.Malformed as error:
+                raise BadInput(problem=f"{WAIVERS} {error}") from None
+            return Plan(
+                message=Words(f"Waive {rule} of {name}", waiver.reason),
+                find=f"git log {name}.. -- {file}",
+                others={file: data},
+                called=f"waive/{name}-{rule}",
+            )
+
+        return self._lander.land(decide, partial=False, branch=branch)
 
     # --- time -------------------------------------------------------------------------------------
 
     def sweep(self, *, dry_run: bool = False) -> Swept:
         """Do what deadlines and leases ask for by now, in one commit; anyone on the roster may.
 
-        With ``dry_run`` only say what that would be. Raises NotAllowed and what writing raises.
+        A record for which that is not possible keeps nothing else from being swept: it is in ``failed``. With
+        ``dry_run`` only say what that would be. Raises NotAllowed and what writing raises, and where nothing
+        could be swept, why.
         """
         token = self._nonce()
         dues: tuple[sweep.Due, ...] = ()
         invalid: tuple[Invalid, ...] = ()
+        failed: tuple[Failure, ...] = ()
 
         def decide(snapshot: Snapshot, act: Act) -> Plan:
-            nonlocal dues, invalid
-            items = list(snapshot.open())
+            nonlocal dues, invalid, failed
+            rows, bad = snapshot.rows(resolved=False)
+            invalid, now = tuple(bad), format_time(act.now)
+            late = (row.escalation_id for row in rows if row.deadline is not None and row.deadline <= now)
+            # What is written rests on the record itself, and not on what this clone has kept of it.
+            items = (snapshot.find(name) for name in late)
             entries = {item.record.escalation_id: item for item in items if isinstance(item, Entry)}
-            invalid = tuple(item for item in items if isinstance(item, Invalid))
-            dues = sweep.due((entry.record for entry in entries.values()), act, token)
-            for due in dues:
-                transitions.require_fit(due.after)
+            dues, failed = _that_fit(sweep.due((entry.record for entry in entries.values()), act, token))
             named = [due.before.escalation_id for due in dues]
             told = "\n".join(f"{due.before.escalation_id}: {due.kind}, {due.why}" for due in dues[:TOLD])
             alone = dues[0].after if len(dues) == 1 else None
@@ -796,13 +896,14 @@ class Store(Shelf):
                     text=told,
                 ),
                 tuple(due.after for due in dues),
+                failed=failed,
             )
 
         if dry_run:
             snapshot = self._snapshot(None, fetch=True)
             decide(snapshot, self._reader(snapshot, needed=True))
-            return Swept(dues, Result((), snapshot.revision, False), invalid)
-        result = self._lander.land(decide, partial=False)
+            return Swept(dues, Result((), snapshot.revision, False, failed=failed), invalid)
+        result = self._lander.land(decide, partial=True)
         return Swept(dues, result, invalid)
 
     def compact(self, before: timedelta = COMPACT_BEFORE, *, dry_run: bool = False) -> Compacted:
@@ -848,21 +949,24 @@ class Store(Shelf):
     ) -> Found:
         """Wait until an escalation is resolved, asking the remote again and again; may run in a thread.
 
-        ``timeout`` is in seconds, None for ever. The pauses grow from half a second to fifteen. ``tell`` gets
+        ``escalation_id`` is the whole id: the beginning of one could come to mean another. ``timeout`` is in seconds, None for ever. The pauses grow from half a second to fifteen. ``tell`` gets
         a line about what is waited for, and whenever that changes.
         What is given back was decided by steps that `verify` has nothing against.
-        Raises NotFound, WaitTimeout, IllegalRecord, ShallowClone, and RemoteUnreachable where the remote
-        never answered.
+        Raises BadInput for what is not a whole id, NotFound, WaitTimeout, IllegalRecord, ShallowClone, and
+        RemoteUnreachable where the remote never answered.
         """
-        from . import feed, lifeline
+        from . import feed
+        from .audit.verify import require_history
 
+        intake.whole_ids([escalation_id])
         if isinstance(self._port, GitStore):
-            lifeline.require_history(self._port)
+            require_history(self._port)
         end = None if timeout is None else time.monotonic() + timeout
         pause, last, told_last = feed.FIRST_POLL, None, ""
         while True:
             try:
-                last = self.get(escalation_id, fetch=True)
+                snapshot = self._snapshot(None, fetch=True)
+                last = self._found(snapshot, lookup.whole(snapshot, escalation_id))
                 if last.record.resolution is not None:
                     self._require_legal(last)
                     return last
@@ -888,23 +992,20 @@ class Store(Shelf):
             pause = min(pause * feed.POLL_GROWTH, feed.LONGEST_POLL)
 
     def _require_legal(self, found: Found) -> None:
-        """Raise IllegalRecord unless the decision is what a row of legal steps led to."""
-        from . import lifeline
+        """Raise IllegalRecord unless the decision is what a row of legal steps led to, on a line that is legal."""
+        from .audit import life
 
         if not isinstance(self._port, GitStore):
             return
-        name = found.record.escalation_id
-        life = lifeline.life(self._port, found.commit, name)
-        if life.wrong is not None:
-            wrong = life.wrong
-            problem = f"commit {wrong.commit[:12]} by {wrong.author}: {wrong.rule}: {wrong.expected}"
-        elif life.states[-1:] != (found.record,):
-            problem = "no legal step led to what is there"
-        elif life.imported and life.states[0].resolution is not None:
-            problem = "it was imported already resolved, and nobody can prove how that came about"
-        else:
-            return
-        raise IllegalRecord(escalation_id=name, path=found.path, problem=problem)
+        snapshot = self._port.at(found.commit)
+        names, record = [found.record.escalation_id], found.record
+        while record.reopens is not None and record.reopens not in names:
+            names.append(record.reopens)
+            origin = lookup.record_of(snapshot, record.reopens)
+            if origin is None:
+                break
+            record = origin
+        life.require_legal(self._port, found.commit, names, self._clock(), found.path)
 
     def follow(self, *, fetch: bool = True) -> str | None:
         """Bring the checkout to the newest state, where that is safe; what stood in the way, else None.
@@ -1030,6 +1131,18 @@ def _from_holder(before: Sequence[Record]) -> str:
 def _over_lapsed(before: Sequence[Record]) -> str:
     holders = sorted({record.claim.claimed_by for record in before if record.claim})
     return f"over the lapsed claim of {', '.join(holders)}" if holders else ""
+
+
+def _that_fit(found: Iterable[sweep.Due]) -> tuple[tuple[sweep.Due, ...], tuple[Failure, ...]]:
+    """What is due and can be done, and what would make a record too large."""
+    dues, failed = [], []
+    for due in found:
+        try:
+            transitions.require_fit(due.after)
+            dues.append(due)
+        except KtError as error:
+            failed.append(Failure(due.before.escalation_id, error))
+    return tuple(dues), tuple(failed)
 
 
 def _summary(records: Iterable[Record]) -> str | None:

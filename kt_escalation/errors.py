@@ -7,11 +7,12 @@ and ``hint``. Each class says once what happened and what to do next; whoever ra
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-# `{fact}`, `{fact:format}`, or a number with its noun: `{tries:try|tries}`.
+# `{fact}`, `{fact:format}`, `{fact:sh}` as a word for a shell, or a number with its noun: `{tries:try|tries}`.
 _PLACE = re.compile(r"\{(\w+)(?::([\w|]+))?\}")
 
 
@@ -61,6 +62,8 @@ class KtError(Exception):
         one, bar, more = (form or "").partition("|")
         if bar:
             return f"{self.facts[name]} {one if self.facts[name] == 1 else more}"
+        if form == "sh":
+            return shlex.quote(str(self.facts[name]))
         return format(self.facts[name], form or "")
 
     def __str__(self) -> str:
@@ -106,6 +109,14 @@ class Usage(KtError):
     """The command line itself is wrong."""
 
     code = "usage"
+
+
+class MissingExtra(KtError):
+    """The command needs libraries that only one of kt's extras brings."""
+
+    code = "missing_extra"
+    says = "{command} needs {library}, which is not installed"
+    hint = "{install}"
 
 
 class AmbiguousId(KtError):
@@ -170,8 +181,17 @@ class UnreadableRecord(KtError):
     says = "{path} cannot be read: {problem}"
     hint = (
         "an admin brings it back with `kt escalation restore --id {escalation_id} --reason TEXT`; "
-        "what it was is in `git log -p -- {path}`"
+        "what it was is in `git log -p -- {path:sh}`"
     )
+
+
+class UnreadableStore(KtError):
+    """A tree of the store is none that git would have written, so nothing in it is believed."""
+
+    code = "unreadable_store"
+    says = "the store cannot be read: {path} {problem}"
+    unchanged = "nothing was changed"
+    hint = "`kt escalation verify` names the commit; whoever may push takes it back with `git revert`"
 
 
 class BrokenPolicies(KtError):
@@ -277,7 +297,7 @@ class HistoryRewritten(KtError):
     exit_code = 4
     says = "THE HISTORY OF {branch} ON {remote} WAS REWRITTEN: it no longer contains {seen}"
     unchanged = "nothing changed"
-    hint = "find out who did it, and accept it with `git fetch {remote}` only if it was meant"
+    hint = "find out who did it, and accept it with `git fetch {remote:sh}` only if it was meant"
 
 
 # --- exit 5: ours ---------------------------------------------------------------------------------
@@ -407,7 +427,9 @@ class PathStaged(Conflict):
 
     code = "path_staged"
     says = "{path} is staged in your index"
-    hint = "nothing was written; commit or unstage it with `git restore --staged {path}`, then try again"
+    hint = (
+        "nothing was written; commit or unstage it with `git restore --staged -- {path:sh}`, then try again"
+    )
 
 
 # --- exit 7: nothing there ------------------------------------------------------------------------

@@ -12,7 +12,6 @@ import os
 import re
 import tarfile
 import tempfile
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,29 +20,32 @@ from typing import IO, BinaryIO
 
 from . import lookup
 from .core import dossier, story
-from .core.dossier import BUNDLE, PACK, Copy, Dossier
-from .core.policies import assemble
+from .core.dossier import Copy, Dossier, Waived
+from .core.offline import BUNDLE, PACK, TEXTS
+from .core.policies import Policies, assemble
 from .core.rights import known_as
-from .core.roster import Roster
 from .core.text import is_hidden
 from .core.times import format_time
 from .core.words import MAX_BYTES
 from .errors import NotAStore, ShallowClone
-from .store import graph, history, layout
+from .store import history, layout
 from .store.gitstore import GitStore
-from .store.objects import FILE
+from .store.objects import FILE, TREE, TreeEntry
 from .store.port import Progress
 from .store.snapshot import GitSnapshot
+from .store.trees import ABSENT, Change
 
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}", re.ASCII)
+# Of policy files: what a shell reads without a meaning of its own. `offline` has the same.
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Evidence:
     """What was put together.
 
-    ``tip`` is the last commit of the bundle, None without one; ``steps`` are the commits that did something
-    to the escalations, oldest first; ``sha256`` and ``size`` (bytes) are the artefact's.
+    ``revision`` is the commit up to which all is told and judged; ``tip`` is the last commit of the bundle,
+    which is the same, None without a bundle; ``steps`` are the commits that did something to the
+    escalations, oldest first; ``sha256`` and ``size`` (bytes) are the artefact's.
     """
 
     escalation_ids: tuple[str, ...]
@@ -75,21 +77,21 @@ def evidence(
         if store.repository.is_shallow:
             raise ShallowClone(where=str(path))
         snapshot = lookup.snapshot(store, rev, fetch=fetch)
-        case = _Case(store, snapshot, _family(snapshot, [lookup.named(snapshot, text) for text in wanted]))
-        page = case.page(minimal)
+        ids = _family(snapshot, [lookup.named(snapshot, text) for text in wanted])
+        case = _Case(store, snapshot, ids, minimal=minimal)
+        page = case.page()
         counted = _Counted(out)
         with tarfile.open(fileobj=counted, mode="w|") as tar:
             top, when = f"evidence-{case.ids[0]}", case.when
             _add(tar, f"{top}/README.md", dossier.page(page).encode(), when)
             with tempfile.TemporaryFile() as pack:
-                pack.writelines(case.objects() if page.tip is None else case.bundle(page.tip))
-                _add_file(tar, f"{top}/{PACK if page.tip is None else BUNDLE}", pack, when)
+                pack.writelines(case.objects() if minimal else case.bundle())
+                _add_file(tar, f"{top}/{PACK if minimal else BUNDLE}", pack, when)
             for name, data in sorted(case.files.items()):
                 _add(tar, f"{top}/{name}", data, when)
         commits = tuple(step.commit for step in page.steps)
-        return Evidence(
-            case.ids, snapshot.revision, page.tip, commits, counted.digest.hexdigest(), counted.size
-        )
+        tip = None if minimal else snapshot.revision
+        return Evidence(case.ids, snapshot.revision, tip, commits, counted.digest.hexdigest(), counted.size)
     finally:
         store.close()
 
@@ -128,41 +130,48 @@ def _family(snapshot: GitSnapshot, names: Sequence[str]) -> tuple[str, ...]:
 class _Case:
     """The commits of some escalations, and the texts that go with them."""
 
-    def __init__(self, store: GitStore, snapshot: GitSnapshot, ids: tuple[str, ...]) -> None:
+    def __init__(
+        self, store: GitStore, snapshot: GitSnapshot, ids: tuple[str, ...], *, minimal: bool
+    ) -> None:
         self._store = store
         self._snapshot = snapshot
+        self._minimal = minimal
         self.ids = ids
         #: The texts by name in the artefact.
         self.files: dict[str, bytes] = {}
         self.when = datetime.fromtimestamp(0).astimezone()
         self._left_out: dict[str, None] = {}
-        self._policies: dict[str, Copy] = {}
         # What git is asked for by name to make a pack of the steps alone.
         self._objects: dict[str, None] = {}
 
-    def page(self, minimal: bool) -> Dossier:
+    def page(self) -> Dossier:
         """What there is to tell; fills ``files`` on the way."""
         steps: dict[str, list[history.Step]] = {}
         for name in self.ids:
             for step in history.steps(self._store, self._snapshot.revision, name):
                 steps.setdefault(step.commit, []).append(step)
-        ordered = self._in_order(steps)
-        told = [self._step(number, steps[commit]) for number, commit in enumerate(ordered, 1)]
-        tip = None if minimal else self._first_with(ordered)
+        # Without the history nothing could prove what the waivers are.
+        last = Policies() if self._minimal else self._policies_at(self._snapshot.revision)
+        accepted = [Waived(it.commit, it.rule, it.path, it.reason) for it in last.waivers]
+        told = [
+            self._step(number, commit, steps[commit], [it for it in accepted if it.commit == commit])
+            for number, commit in enumerate(self._in_order(steps), 1)
+        ]
         return Dossier(
             self.ids,
             self._snapshot.revision,
-            tip,
-            len(self._store.repository.rev_list([tip])) if tip else 0,
+            self._minimal,
+            self._store.repository.count([self._snapshot.revision]),
             self._store.root,
-            self._store.repository.object_format == "sha256",
+            last.tree,
             told,
-            tuple(self._policies.values()),
+            [it for it in accepted if it.commit not in steps and layout.id_of(it.path or "") in self.ids],
             tuple(self._left_out),
         )
 
-    def bundle(self, tip: str) -> Iterator[bytes]:
-        """A git bundle of the history up to a commit (gitformat-bundle)."""
+    def bundle(self) -> Iterator[bytes]:
+        """A git bundle of the history (gitformat-bundle)."""
+        tip = self._snapshot.revision
         sha256 = self._store.repository.object_format == "sha256"
         yield b"# v3 git bundle\n@object-format=sha256\n" if sha256 else b"# v2 git bundle\n"
         yield f"{tip} HEAD\n{tip} refs/heads/main\n\n".encode()
@@ -182,98 +191,91 @@ class _Case:
         known = set(steps)
         return [commit for commit in listed if commit in known]
 
-    def _first_with(self, commits: Sequence[str]) -> str:
-        """The first commit on the store's line that has all of them in its history."""
-        if not commits:
-            return self._snapshot.revision
-        repository = self._store.repository
-        line = repository.rev_list(["--first-parent", self._snapshot.revision])
-
-        def has_all(commit: str) -> bool:
-            return all(repository.is_ancestor(step, commit) for step in commits)
-
-        at = bisect_left(line, True, key=has_all)
-        return line[min(at, len(line) - 1)]
-
-    def _step(self, number: int, steps: Sequence[history.Step]) -> dossier.Step:
-        first = steps[0]
-        commit, folder = first.commit, f"steps/{number:02}-{first.commit[:12]}"
+    def _step(
+        self, number: int, commit: str, steps: Sequence[history.Step], waived: Sequence[Waived]
+    ) -> dossier.Step:
+        first, folder = steps[0], f"{TEXTS}/steps/{number:02}-{commit}"
         parent = self._store.repository.commit_of(f"{commit}^")
         self.when = first.committed_at
         [raw] = self._store.repository.objects.get([commit])
         data = raw.data if raw and raw.data else b""
         self.files[f"{folder}/commit.txt"] = data
-        self._need(commit, parent)
-        tree, roster = self._policies_at(parent)
-        actor = known_as(first.email, roster)
-        signature, keys = _signature(data), dossier.signers(roster, actor)
-        if signature == "SSH" and keys:
-            self.files[f"{folder}/signers"] = keys.encode()
+        if self._minimal:
+            self._need(commit, parent)
+        policies = self._policies_at(parent)
+        actor = known_as(first.email, policies.roster)
         return dossier.Step(
             commit,
             parent,
             f"{first.author} <{first.email}>",
             first.committed_at,
             [line for step in steps for line in _told(step)],
-            tree,
-            dossier.roster_entry(roster, actor),
-            signature or "no",
-            f"{folder}/signers" if signature == "SSH" and keys else None,
-            f"{folder}/commit.txt",
+            policies.tree,
+            dossier.roster_entry(policies, actor),
+            _signature(data) or "no",
             list(self._copies(folder, commit, parent, {step.escalation_id for step in steps})),
+            waived,
         )
 
     def _copies(self, folder: str, commit: str, parent: str | None, ids: set[str]) -> Iterator[Copy]:
         """The records' files as a commit leaves them."""
-        changed = graph.differences(self._store, parent, commit) if parent else self._all(commit, ids)
+        changed = self._between(parent, commit) if parent else self._all(commit, ids)
         for change in changed:
             name, path = layout.id_of(change.path), self._store.full(change.path)
             if name not in ids or any(is_hidden(char) for char in path):
                 continue
-            if change.old is not None and parent is not None:
-                self._need_path(parent, path)
-            if change.new is None:
-                continue
-            self._need_path(commit, path)
-            if self._take(f"{folder}/{name}{layout.SUFFIX}", change.new, path):
-                yield Copy(f"{folder}/{name}{layout.SUFFIX}", commit, path)
+            for side, oid in ((parent, change.old), (commit, change.new)):
+                if side is not None and oid is not None:
+                    self._need_path(side, path)
+            text = f"{folder}/{name}{layout.SUFFIX}"
+            if change.new is not None and self._take(text, change.new, path):
+                yield Copy(text, path)
 
-    def _all(self, commit: str, ids: set[str]) -> Iterator[graph.Change]:
+    def _between(self, old: str, new: str) -> tuple[Change, ...]:
+        """The files of the store that differ between two commits. Raises UnreadableStore."""
+        roots = self._store.repository.objects.ids_of([f"{old}^{{tree}}", f"{new}^{{tree}}"])
+        [found] = self._store.trees.differences([(roots[0], roots[1])])
+        if found.unsound is not None:
+            raise found.unsound
+        return found.changes
+
+    def _all(self, commit: str, ids: set[str]) -> Iterator[Change]:
         """The files of some records in a commit that begins the history, as changes."""
         for path, file, _ in self._store.at(commit).everything():
             inside = path.removeprefix(f"{self._store.root}/") if self._store.root else path
             if layout.id_of(inside) in ids:
-                yield graph.Change(inside, graph.ABSENT, FILE, None, file.oid)
+                yield Change(inside, ABSENT, FILE, None, file.oid)
 
-    def _policies_at(self, commit: str | None) -> tuple[str | None, Roster | None]:
-        """The tree of the policies at a commit and the roster in it; its files become texts."""
+    def _policies_at(self, commit: str | None) -> Policies:
+        """The policies as a commit has them; their files become texts."""
         try:
             snapshot = self._store.at(commit) if commit else None
         except NotAStore:
             snapshot = None
         if snapshot is None or commit is None:
-            return None, None
+            return Policies()
         tree, files = snapshot.policies()
         if tree is None:
-            return None, None
+            return Policies()
         self._need_path(commit, self._store.full(layout.POLICIES))
-        [listed] = self._store.repository.objects.get([tree])
-        for entry in self._store.repository.parse_tree(listed.data if listed and listed.data else b""):
-            path = f"{self._store.full(layout.POLICIES)}/{entry.name}"
-            name = f"policies/{tree[:12]}/{entry.name}"
+        for entry in self._entries(tree):
+            if entry.mode != FILE or not _PLAIN_NAME.fullmatch(entry.name):
+                self._left_out[f"{self._store.full(layout.POLICIES)}/{entry.name}"] = None
+            else:
+                path = f"{self._store.full(layout.POLICIES)}/{entry.name}"
+                self._take(f"{TEXTS}/policies/{tree}/{entry.name}", entry.oid, path)
             if entry.mode == FILE:
                 self._objects[entry.oid] = None
-            if name in self._policies:
-                continue
-            plain = entry.mode == FILE and _PLAIN_NAME.fullmatch(entry.name)
-            if plain and self._take(name, entry.oid, path):
-                self._policies[name] = Copy(name, commit, path)
-            elif not plain:
-                self._left_out[path] = None
-        return tree, assemble(tree, files).roster
+        return assemble(tree, files)
+
+    def _entries(self, tree: str) -> list[TreeEntry]:
+        [listed] = self._store.repository.objects.get([tree])
+        return self._store.repository.parse_tree(listed.data if listed and listed.data else b"")
 
     def _take(self, name: str, oid: str, path: str) -> bool:
         """Make a text of a blob; whether it could be."""
+        if name in self.files:
+            return True
         [blob] = self._store.repository.objects.get([oid], largest=MAX_BYTES)
         if blob is None or blob.data is None:
             self._left_out[path] = None
@@ -281,10 +283,29 @@ class _Case:
         self.files[name] = blob.data
         return True
 
-    def _need(self, *commits: str | None) -> None:
-        for commit in commits:
-            if commit is not None:
-                self._objects.update({commit: None, f"{commit}^{{tree}}": None})
+    def _need(self, commit: str, parent: str | None) -> None:
+        """The commits, and the folders in which they differ: git asks for these to say which files do."""
+        for one in (commit, parent):
+            if one is not None:
+                self._objects.update({one: None, f"{one}^{{tree}}": None})
+        path = self._store.full(layout.QUEUE)
+        for one in (commit, parent):
+            if one is not None:
+                self._need_path(one, path)
+        find = self._store.repository.objects.id_of
+        self._need_folders(find(f"{parent}:{path}") if parent else None, find(f"{commit}:{path}"))
+
+    def _need_folders(self, *sides: str | None) -> None:
+        if sides[0] == sides[1]:
+            return
+        below: list[dict[str, str]] = []
+        for tree in sides:
+            entries = self._entries(tree) if tree else []
+            below.append({entry.name: entry.oid for entry in entries if entry.mode == TREE})
+            if tree:
+                self._objects[tree] = None
+        for name in below[0] | below[1]:
+            self._need_folders(below[0].get(name), below[1].get(name))
 
     def _need_path(self, commit: str, path: str) -> None:
         """The thing at a path of a commit, and the folders that lead to it."""

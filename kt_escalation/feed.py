@@ -12,10 +12,11 @@ from .core import story
 from .core.feed import Cursor, Event
 from .core.model import Record
 from .errors import BadInput, GitFailed, LockTimeout, NotInHistory, RemoteUnreachable, ShallowClone
-from .store import folding, graph, layout
+from .store import commits, folding, layout
+from .store.commits import Commit
 from .store.gitstore import GitStore
-from .store.graph import Change, Commit
 from .store.history import Keep, Side, Sides
+from .store.trees import Change
 
 # How many records' files are read from git in one go, however many a commit has.
 _AT_ONCE = 100
@@ -159,8 +160,9 @@ def _events(
     batch: list[_Step] = []
     sides = Sides(store)
     # A compaction changes no escalation, so it is no event; what it only pretends to move is one.
-    commits = (folding.without_moved(store, commit) for commit in graph.walk(store, revisions, merged=True))
-    for step in _steps(commits, cursor):
+    walked = commits.walk(store, revisions, merged=True)
+    kept = (folding.without_moved(store, commit) for commit in walked)
+    for step in _steps(kept, cursor):
         if not_before is not None and step.commit.committed_at < not_before:
             continue
         batch.append(step)

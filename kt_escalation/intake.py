@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
 from .core import events, ids
-from .core.model import Fallback
-from .core.words import CATEGORIES, MAX_TEXT, Category, Outcome, parse_outcome
+from .core.model import Fallback, explain
+from .core.waivers import Waiver, is_rule
+from .core.words import CATEGORIES, MAX_NAME, MAX_TEXT, Category, Outcome, parse_outcome
 from .errors import BadInput, KtError
 from .store import codec
 
@@ -27,18 +30,22 @@ def read_items(
     what stands in it alone.
     """
     if kind == "record":
-        return [(ALONE, _item(lambda: codec.load_yaml(data).value, kind, provider, model, name))]
-    if kind == "event":
-        try:
-            whole = codec.load_json(data)
-        except codec.Malformed:
-            pass
-        else:
-            return [(ALONE, _item(lambda: whole, kind, provider, model, name))]
-    return [
-        (number, read_line(line, kind, provider=provider, model=model))
-        for number, line in codec.json_lines(data)
-    ]
+        return [(ALONE, _item(lambda: codec.load_json_or_yaml(data), kind, provider, model, name))]
+    lines = list(codec.json_lines(data))
+    if kind == "event" and _is_alone(data, lines):
+        return [(ALONE, _item(lambda: codec.load_json(data), kind, provider, model, name))]
+    return [(number, read_line(line, kind, provider=provider, model=model)) for number, line in lines]
+
+
+def _is_alone(data: bytes, lines: Sequence[tuple[int, bytes]]) -> bool:
+    """Whether all of it is one JSON value and not several in lines, refused or not."""
+    try:
+        codec.load_json(data)
+    except codec.NotJson:
+        return False
+    except codec.Malformed:
+        return len(lines) < 2 or not codec.is_json(lines[0][1])
+    return True
 
 
 def read_line(
@@ -66,7 +73,7 @@ def _item(
 def read_context(data: bytes, name: str) -> Any:
     """The event context in a JSON or YAML file. Raises BadInput."""
     try:
-        return codec.load_yaml(data).value
+        return codec.load_json_or_yaml(data)
     except codec.Malformed as error:
         raise BadInput(problem=f"{name}: {error}") from None
 
@@ -90,6 +97,30 @@ def whole_ids(given: Sequence[str]) -> Sequence[str]:
             hint = ids.how_to_give(name, "one looks like esc_abc123 and is given whole")
             raise BadInput(problem=f"{name[:80]!r} is no escalation id", hint=hint)
     return list(dict.fromkeys(given))
+
+
+def id_of_request(request_id: str) -> str:
+    """The id of the escalation that was raised for a request. Raises BadInput."""
+    try:
+        request_id.encode()
+    except UnicodeEncodeError:
+        raise BadInput(problem="the request id is not valid Unicode text") from None
+    if not 0 < len(request_id) <= MAX_NAME:
+        raise BadInput(problem=f"the request id has {len(request_id)} characters; it has 1 to {MAX_NAME}")
+    return ids.from_request(request_id)
+
+
+def waiver(commit: str, rule: str, path: str, reason: str) -> Waiver:
+    """A violation to accept, and why. Raises BadInput."""
+    if not is_rule(rule):
+        raise BadInput(
+            problem=f"{rule[:80]!r} is no rule",
+            hint="`kt escalation verify` names the rule of each violation",
+        )
+    try:
+        return Waiver(commit=commit, rule=rule, path=path, reason=words(reason, "the reason"))
+    except ValidationError as error:
+        raise BadInput(problem=explain(error)) from None
 
 
 def whom(user: str | None, team: str | None) -> Fallback:

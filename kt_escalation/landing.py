@@ -32,7 +32,7 @@ from .errors import (
 )
 from .intake import ALONE
 from .store import faults
-from .store.message import Message
+from .store.message import Message, Words
 from .store.port import (
     PROPOSALS,
     Author,
@@ -62,7 +62,7 @@ class Plan:
     """What the rules decided on one snapshot; nothing to change means that it is all so already."""
 
     changes: tuple[Change, ...] = ()
-    message: Message | None = None
+    message: Message | Words | None = None
     records: tuple[Record, ...] = ()
     unchanged: int = 0
     failed: tuple[Failure, ...] = ()
@@ -71,6 +71,13 @@ class Plan:
     find: str | None = None
     #: Files that are written (None: deleted) beside the records that change, by path.
     others: Mapping[str, bytes | None] = field(default_factory=dict)
+    #: What the branch is called after ``kt/`` on which it is proposed, where its message names no escalation.
+    called: str = ""
+
+    @property
+    def claim_id(self) -> str | None:
+        """The claim's id that its message names, if any."""
+        return self.message.claim_id if isinstance(self.message, Message) else None
 
 
 Decide = Callable[[Snapshot, Act], Plan]
@@ -195,7 +202,7 @@ class Lander:
                 remote=self.port.remote,
                 words=words,
                 find=find,
-                claim_id=plan.message.claim_id if plan.message else None,
+                claim_id=plan.claim_id,
             ) from caught
 
     def _done(
@@ -251,7 +258,9 @@ class Lander:
         if was and found:
             return self._proposed(found, name, was, found=True)
         left = max(end - time.monotonic(), LEAST_FOR_PUSH)
-        commit = self.port.propose(snapshot, plan.changes, str(plan.message), author, when, name, was, left)
+        commit = self.port.propose(
+            snapshot, plan.changes, str(plan.message), author, when, name, was, left, plan.others
+        )
         return self._proposed(plan, name, commit)
 
     def _proposed(self, plan: Plan, name: str, commit: str, found: bool = False) -> Result:
@@ -296,6 +305,8 @@ class Lander:
                 there.base.find(change.new.escalation_id) != snapshot.find(change.new.escalation_id)
                 for change in plan.changes
             )
+            # What is proposed besides records are policies.
+            overtaken |= bool(plan.others) and there.base.policies()[0] != snapshot.policies()[0]
             if mine and overtaken and alike:
                 return None
             again = _repeat(decide, there.tip, act) if mine and not overtaken else None
@@ -311,9 +322,11 @@ class Lander:
         who = ", ".join(sorted({rights.known_as(email, act.policies.roster) for email in there.emails}))
         facts = {"branch": name, "remote": self.port.remote, "commit": there.commit, "by": who}
         if mine:
-            hint = BranchTaken.hint + ", or delete that branch with `git push {remote} --delete {branch}`"
+            hint = (
+                BranchTaken.hint + ", or delete that branch with `git push {remote:sh} --delete {branch:sh}`"
+            )
             return BranchTaken(what=f"{commit} by you", hint=hint, **facts)
-        if alike and plan.message:
+        if alike and isinstance(plan.message, Message):
             # A branch with a name of its own may propose whatever, one with ours proposes what it is called for.
             to = f"to {plan.message.action}" if name == _default_name(plan) else "a change of"
             return BranchTaken(
@@ -329,12 +342,13 @@ def _repeat(decide: Decide, tip: Snapshot, act: Act) -> Plan | None:
         found = decide(tip, act)
     except KtError:
         return None
-    return None if found.changes else found
+    return None if found.changes or found.others else found
 
 
 def _paths(snapshot: Snapshot, plan: Plan) -> set[str]:
-    """The files of the records that a plan changes."""
-    return {path for change in plan.changes for path in snapshot.paths(change.new.escalation_id)}
+    """The files that a plan changes."""
+    records = {path for change in plan.changes for path in snapshot.paths(change.new.escalation_id)}
+    return records | plan.others.keys()
 
 
 def _listed(escalation_ids: Sequence[str]) -> str:
@@ -345,7 +359,9 @@ def _listed(escalation_ids: Sequence[str]) -> str:
 def _default_name(plan: Plan) -> str:
     """`kt/<action>/<id>`; of several the first in the order of ids, as in the commit's message."""
     message = plan.message
-    return f"{PROPOSALS}{message.action}/{min(message.escalation_ids)}" if message else ""
+    if isinstance(message, Message):
+        return f"{PROPOSALS}{message.action}/{min(message.escalation_ids)}"
+    return f"{PROPOSALS}{plan.called}"
 
 
 def _named(error: BaseException) -> KtError:

@@ -35,7 +35,7 @@ def policies_at(store: GitStore, commit: str) -> Policies:
     """The policies that what comes on top of a commit is judged by; none where there is no store.
 
     Of roster, settings and waivers that cannot be read the last that could counts, on the first-parent line;
-    and where nobody is admin any more, the admins of the last roster that had any may change policies.
+    and where nobody is admin any more, the last roster that had one.
     """
     try:
         tree, files = store.at(commit).policies()
@@ -51,7 +51,7 @@ def policies_at(store: GitStore, commit: str) -> Policies:
     found = assemble(tree, files) if found.broken else found
     if found.has_no_admin:
         rosters = (_read(ROSTER, file).roster for file in _versions(store, commit, ROSTER))
-        found = replace(found, keepers=next((r for r in rosters if r and r.with_role("admin")), None))
+        found = replace(found, roster=next((r for r in rosters if r and r.with_role("admin")), found.roster))
     return found
 
 
@@ -110,6 +110,20 @@ def named(snapshot: Snapshot, text: str) -> str:
             shown = ", ".join(fits[:5]) + (f" and {len(fits) - 5} more" if len(fits) > 5 else "")
             raise AmbiguousId(prefix=text, candidates=shown)
     raise NotFound(escalation_id=text)
+
+
+def whole(snapshot: Snapshot, escalation_id: str) -> str:
+    """A whole id of an escalation that is there. Raises NotFound, and BadInput for the beginning of others."""
+    if snapshot.find(escalation_id) is not None:
+        return escalation_id
+    fits = [name for done in (False, True) for name in snapshot.ids(resolved=done, prefix=escalation_id)]
+    if fits:
+        more = f" and {len(fits) - 3} more" if len(fits) > 3 else ""
+        raise BadInput(
+            problem=f"{escalation_id} is not a whole id, but the beginning of {', '.join(fits[:3])}{more}",
+            hint="give the whole id",
+        )
+    raise NotFound(escalation_id=escalation_id)
 
 
 def held(snapshot: Snapshot, act: Act) -> int:

@@ -18,10 +18,24 @@ settings.register_profile("slice", deadline=None, suppress_health_check=list(Hea
 settings.load_profile("slice")
 
 
+#: Beginnings of names of variables that no test may see from outside: git's, ours, and those of the locale.
+OUTSIDE = ("GIT_", "KT_", "SSH_", "XDG_", "LC_")
+#: What decides how something looks on a terminal, or which programs a user has chosen for it.
+TERMINAL = frozenset(
+    (
+        *("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "PY_COLORS", "PYTHON_COLORS", "COLORTERM"),
+        *("TERM_PROGRAM", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "JUPYTER_COLUMNS", "JUPYTER_LINES"),
+        *("COLUMNS", "LINES", "LANGUAGE", "PYTHONIOENCODING", "EDITOR", "VISUAL", "PAGER"),
+    )
+)
+
+
 def pytest_configure() -> None:
     for name in list(os.environ):
-        if name.startswith(("GIT_", "KT_", "SSH_", "XDG_")) or name == "NO_COLOR":
+        if name.startswith(OUTSIDE) or name in TERMINAL:
             del os.environ[name]
+    # What is drawn, and in which language programs answer, is the same wherever the tests are started.
+    os.environ.update(TERM="xterm", LANG="C.UTF-8")
     # A shell starts what is to run in the background with ^C ignored, and that would be inherited.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -228,10 +228,13 @@ def sign_as(forge: Forge, who: str) -> None:
         forge.git("config", key, value)
 
 
-def waive(forge: Forge, *accepted: tuple[str, str]) -> None:
-    """Write waivers, which are not committed yet."""
+def waive(forge: Forge, *accepted: tuple[str, str, str]) -> None:
+    """Write waivers of a commit, a rule and a path each, which are not committed yet."""
     # Quoted: an id may look like a number.
-    lines = [f'  - {{commit: "{commit}", rule: {rule}, reason: so be it}}\n' for commit, rule in accepted]
+    lines = [
+        f'  - {{commit: "{commit}", rule: {rule}, path: "{path}", reason: so be it}}\n'
+        for commit, rule, path in accepted
+    ]
     forge.write("policies/waivers.yaml", f"waivers:\n{''.join(lines)}" if lines else "waivers: []\n")
 
 

@@ -1,10 +1,12 @@
-"""Random legal histories: graphs of commits that the desk itself makes, with branches and merges.
+"""Random legal histories: graphs of commits that the desk itself makes, with branches and pull requests.
 
 A history is made in memory from one number, the same one from the same number, and then written to
 real git with thousands of others by one `git fast-import`. Side branches and the line that they fork
 from touch different records, as people do who agree who does what, and one of them at a time makes
-archives. A merge is left out where the line has since changed its policies so that a step of the side
-would no longer be allowed on it: that one is not legal (design, section 9, *One line of states*).
+archives. Branches come back in every way that a forge has: by a merge commit, after *Update branch*, as a
+squash, rebased, by a merge queue, by a fast-forward, or by `git pull`. Merges are made first and then
+held against the rules of docs/design.md, *Verifying*, read here by brute force; one that the rules refuse
+(because the policies have moved on, say, or because the branch has become too old) is left out.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha1
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 
@@ -30,11 +33,14 @@ from kt_escalation.core.rights import act, is_admin
 from kt_escalation.core.words import CATEGORIES, DECISIONS, SEVERITIES
 from kt_escalation.store import codec, layout
 from kt_escalation.store.message import Message
-from kt_escalation.store.port import Author, Change, Entry, Snapshot
+from kt_escalation.store.port import Author, Change, Snapshot
 
 PACK = "policies/policy-config.yaml"
 ROSTER = "policies/roster.yaml"
 SETTINGS = "policies/settings.yaml"
+#: The folder of the store in a monorepo, where a history has one.
+ROOT = "ops/review"
+ROOT_FILE = ".kt.yaml"
 PEOPLE = ("alice", "bob", "carol", "dave", "boss", "gw", "eve")
 #: Everybody's addresses; who has two acts under both.
 ADDRESSES = {
@@ -46,6 +52,8 @@ ADDRESSES = {
     "gw": ("gw@example.com",),
     "eve": ("eve@example.com",),
 }
+#: The address under which a forge merges.
+FORGE = "noreply@forge.example"
 ROLES = {
     "alice": "[reviewer]",
     "bob": "[reviewer, gateway]",
@@ -78,22 +86,35 @@ rules:
 MODELS = ("gpt-4o", "chat", "other")
 #: Which branch may make archives is its own to say, as a record is: two would take the same number.
 ARCHIVES = "archives"
+#: How old the steps of a branch may be when they are merged, where the settings say nothing else.
+PROPOSALS = timedelta(days=14)
+#: So much earlier it is merged, so that a check that is made a little later says the same.
+HASTE = timedelta(minutes=10)
+
+State = tuple[tuple[str, bytes], ...]
 
 
 @dataclass(frozen=True)
 class Commit:
-    """One commit of the graph; files are what it changes against its first parent (None: removed)."""
+    """One commit of the graph."""
 
     parents: tuple[int, ...]
     email: str
     seconds: int
     message: str
+    #: What it changes against its first parent (None: removed).
     files: Mapping[str, bytes | None]
-    #: The records of it that changed, before and after, for replaying.
+    #: All files that it has.
+    tree: Mapping[str, bytes]
+    #: The records that it changed, before and after.
     steps: tuple[tuple[Record | None, Record], ...] = ()
-    #: The tree id of `policies/` before it, and after it.
-    policies: str | None = None
-    after: str | None = None
+    #: Who made it of the author's work, and when the author did it, where that is somebody else or earlier.
+    committer: str | None = None
+    authored: int | None = None
+
+    @property
+    def when(self) -> datetime:
+        return datetime.fromtimestamp(self.seconds, UTC)
 
 
 def tree_of(files: Mapping[str, bytes]) -> str | None:
@@ -108,6 +129,11 @@ def tree_of(files: Mapping[str, bytes]) -> str | None:
 def is_policy(path: str) -> bool:
     """Whether a path is below `policies/`."""
     return path.startswith(f"{layout.POLICIES}/")
+
+
+def in_store(path: str) -> bool:
+    """Whether a path is the store's."""
+    return path.startswith((f"{layout.POLICIES}/", f"{layout.QUEUE}/")) or path == ROOT_FILE
 
 
 def unfolded(files: Mapping[str, bytes]) -> dict[str, bytes]:
@@ -126,16 +152,23 @@ def _files_in(archive: bytes) -> Mapping[str, bytes]:
     return {layout.path_of(codec.loads(data)): data for data in compaction.read(archive)}
 
 
+@lru_cache(20_000)
+def _record(data: bytes) -> Record:
+    return codec.loads(data)
+
+
 def _oid(kind: str, data: bytes) -> bytes:
     return sha1(b"%s %d\0" % (kind.encode(), len(data)) + data, usedforsecurity=False).digest()
 
 
 class _Snapshot(MemorySnapshot):
-    """The files of a line, with the real id of the policies' tree."""
+    """The files of a branch, with the policies that are in force there and the real id of their tree."""
 
     def __init__(self, line: Line) -> None:
-        super().__init__(Files(str(line.tip), unfolded(line.files), line.writer, ""))
-        self._tree = tree_of(line.files)
+        files = {path: data for path, data in unfolded(line.files).items() if not is_policy(path)}
+        force = line.graph.tree_in_force(line.tip)
+        super().__init__(Files(str(line.tip), {**files, **force}, line.writer, ""))
+        self._tree = tree_of(force)
 
     def policies(self) -> tuple[str | None, Mapping[str, object]]:
         return self._tree, super().policies()[1]
@@ -153,19 +186,12 @@ class Line:
         self.writer = Author("Nobody", "nobody@example.com")
         #: The escalations that this branch may touch, and no other meanwhile.
         self.own = own
-        #: Where this branch and the line that it came from were last the same, and the policies there.
-        self.fork = tip
-        self.shared = self.policy_files()
-        #: Whether somebody who is no admin has changed policies here: an admin must merge it.
-        self.pending = False
-        #: Whether the line that it came from was merged into it.
-        self.updated = False
 
     def policy_files(self) -> dict[str, bytes]:
         return {path: data for path, data in self.files.items() if is_policy(path)}
 
     def policies(self) -> Policies:
-        return self.graph.assembled(self.files)
+        return self.graph.in_force(self.tip)
 
     @contextmanager
     def writing(self, timeout: float) -> Iterator[None]:
@@ -211,17 +237,24 @@ class Line:
         when: datetime,
         steps: Iterable[tuple[Record | None, Record]] = (),
         others: tuple[int, ...] = (),
+        *,
+        committer: str | None = None,
+        authored: int | None = None,
     ) -> None:
         """A commit on this branch."""
-        before, parents = tree_of(self.files), (self.tip, *others)
         for path, data in files.items():
             if data is None:
                 self.files.pop(path, None)
             else:
                 self.files[path] = data
-        seconds, after = int(when.timestamp()), tree_of(self.files)
-        made = Commit(parents, email, seconds, message, dict(files), tuple(steps), before, after)
+        seconds = int(when.timestamp())
+        parents, tree = (self.tip, *others), dict(self.files)
+        made = Commit(parents, email, seconds, message, dict(files), tree, tuple(steps), committer, authored)
         self.tip = self.graph.add(made)
+
+    def back(self, tip: int) -> None:
+        """Stand where the branch stood before; what was made since is nobody's."""
+        self.tip, self.files = tip, dict(self.graph.commits[tip].tree)
 
     def blob_id(self, record: Record) -> str:
         return _oid("blob", codec.dumps(record)).hex()
@@ -262,43 +295,338 @@ class _Desk(Store):
 
 @dataclass
 class Graph:
-    """All commits of one history."""
+    """All commits of one history, and what the rules say of them, as far as a merge needs it.
+
+    Nothing here is quick or clever. It is stricter than the rules where that is simpler: it may leave a
+    legal merge out, and must never let an illegal one in.
+    """
 
     commits: list[Commit] = field(default_factory=list)
-    _assembled: dict[str | None, Policies] = field(default_factory=dict)
+    _assembled: dict[tuple[str | None, ...], Policies] = field(default_factory=dict)
+    _ancestors: dict[int, frozenset[int]] = field(default_factory=dict)
+    _parents: dict[int, int | None] = field(default_factory=dict)
+    _states: dict[int, dict[str, State]] = field(default_factory=dict)
+    _foul: dict[int, tuple[frozenset[str], frozenset[int]]] = field(default_factory=dict)
 
     def add(self, commit: Commit) -> int:
         self.commits.append(commit)
         return len(self.commits) - 1
 
-    def ancestors(self, tip: int) -> set[int]:
+    def ancestors(self, tip: int) -> frozenset[int]:
         """The commit and all that it contains."""
-        found: set[int] = set()
-        waiting = [tip]
-        while waiting:
-            at = waiting.pop()
-            if at not in found:
-                found.add(at)
-                waiting.extend(self.commits[at].parents)
-        return found
+        if tip not in self._ancestors:
+            above = [self.ancestors(parent) for parent in self.commits[tip].parents]
+            self._ancestors[tip] = frozenset({tip}).union(*above)
+        return self._ancestors[tip]
 
-    def first_line(self, tip: int) -> list[int]:
-        """The first parents of a commit, newest first, itself included."""
+    # --- the line -----------------------------------------------------------------------------------
+
+    def line_parent(self, at: int) -> int | None:
+        """The commit that a commit follows on the line."""
+        if at not in self._parents:
+            self._parents[at] = self._line_parent(at)
+        return self._parents[at]
+
+    def _line_parent(self, at: int) -> int | None:
+        parents = self.commits[at].parents
+        if len(parents) != 2:
+            return parents[0] if parents else None
+        first, second = parents
+        base = self.base(first, second)
+        if base is None or base not in self.line(second) or self.store(at) != self.store(second):
+            return first
+        if self.store(at) == self.store(first):
+            return first
+        since = [on for on in self.line(first) if on > base]
+        return second if all(self.store(on) == self.store(base) for on in since) else first
+
+    def line(self, tip: int) -> list[int]:
+        """The line up to a commit, newest first, itself included."""
         line = [tip]
-        while self.commits[line[-1]].parents:
-            line.append(self.commits[line[-1]].parents[0])
+        while (parent := self.line_parent(line[-1])) is not None:
+            line.append(parent)
         return line
 
-    def assembled(self, files: Mapping[str, bytes]) -> Policies:
-        tree = tree_of(files)
-        if tree not in self._assembled:
-            read = {path: codec.policy_file(path, data) for path, data in files.items() if is_policy(path)}
-            self._assembled[tree] = assemble(tree, read)
-        return self._assembled[tree]
+    def base(self, first: int, second: int) -> int | None:
+        """The newest commit of one's line that another reaches."""
+        within = self.ancestors(second)
+        return next((on for on in self.line(first) if on in within), None)
 
-    def after(self, at: int) -> str | None:
-        """The tree id of `policies/` at a commit."""
-        return self.commits[at].after
+    def store(self, at: int) -> dict[str, bytes]:
+        return {path: data for path, data in self.commits[at].tree.items() if in_store(path)}
+
+    def has_store(self, at: int) -> bool:
+        tree = self.commits[at].tree
+        return ROSTER in tree or SETTINGS in tree or any(path.startswith("queue/") for path in tree)
+
+    # --- policies -----------------------------------------------------------------------------------
+
+    def assembled(self, files: Mapping[str, bytes], named: Mapping[str, bytes] | None = None) -> Policies:
+        """The policies in some files, under the tree id of others where it is said."""
+        files = {path: data for path, data in files.items() if is_policy(path)}
+        tree = tree_of(files if named is None else named)
+        key = (tree_of(files), tree)
+        if key not in self._assembled:
+            read = {path: codec.policy_file(path, data) for path, data in files.items()}
+            self._assembled[key] = assemble(tree, read)
+        return self._assembled[key]
+
+    def may_change(self, email: str, policies: Policies, when: datetime) -> bool:
+        """Whether somebody is an admin; without a roster everybody is."""
+        return is_admin(act(email, when, policies))
+
+    def foul(self, at: int) -> tuple[frozenset[str], frozenset[int]]:
+        """The policy files that are as nobody was allowed to make them, and the commits on the line to blame."""
+        if at not in self._foul:
+            self._foul[at] = self._fouled(at)
+        return self._foul[at]
+
+    def _fouled(self, at: int) -> tuple[frozenset[str], frozenset[int]]:
+        parent = self.line_parent(at)
+        if parent is None or not self.has_store(parent):
+            return frozenset(), frozenset()
+        commit, (files, blamed) = self.commits[at], self.foul(parent)
+        changed = frozenset(self.policies_that_differ(parent, at))
+        if self.acted(at):
+            within = self.ancestors(commit.parents[0])
+            return frozenset(), frozenset(on for on in blamed if on in within)
+        if len(commit.parents) > 1 or self.may_change(commit.email, self.in_force(parent), commit.when):
+            return files - changed, blamed
+        return files | changed, blamed | ({at} if changed else set())
+
+    def acted(self, at: int) -> bool:
+        """Whether a merge along its second parent is by an admin, who vouches for what that has changed."""
+        commit = self.commits[at]
+        if len(commit.parents) != 2 or self.line_parent(at) != commit.parents[1]:
+            return False
+        return self.has_store(commit.parents[0]) and all(
+            self.may_change(commit.email, self.in_force(on), commit.when) for on in commit.parents
+        )
+
+    def policies_that_differ(self, one: int, other: int) -> list[str]:
+        here, there = self.commits[one].tree, self.commits[other].tree
+        return sorted(p for p in {*here, *there} if is_policy(p) and here.get(p) != there.get(p))
+
+    def tree_in_force(self, at: int) -> dict[str, bytes]:
+        """The files of the newest policies on a commit's line that were legal as a whole."""
+        for on in self.line(at):
+            if not self.foul(on)[0]:
+                break
+        return {path: data for path, data in self.commits[on].tree.items() if is_policy(path)}
+
+    def in_force(self, at: int) -> Policies:
+        return self.assembled(self.tree_in_force(at))
+
+    # --- merges -------------------------------------------------------------------------------------
+
+    def state(self, at: int, name: str) -> State:
+        """What a commit has of an escalation, by path; of what is compacted as it was before."""
+        return self.states(at).get(name, ())
+
+    def states(self, at: int) -> dict[str, State]:
+        if at not in self._states:
+            self._states[at] = states_of(self.commits[at].tree)
+        return self._states[at]
+
+    def record(self, at: int, name: str | None) -> Record | None:
+        state = self.state(at, name) if name is not None else ()
+        return _record(state[0][1]) if state else None
+
+    def is_legal(self, at: int) -> bool:
+        """Whether a commit that was made on a line may stay there."""
+        commit = self.commits[at]
+        parent = self.line_parent(at)
+        assert parent is not None
+        if len(commit.parents) == 1:
+            force, files = self.in_force(parent), self.tree_in_force(parent)
+            changes = self.policies_that_differ(parent, at)
+            return (not changes or self.may_change(commit.email, force, commit.when)) and all(
+                self.is_legal_step(at, old, new, files, files) for old, new in commit.steps
+            )
+        first, second = commit.parents[:2]
+        if parent == second:
+            return self.foul(at)[1] <= self.foul(first)[1]
+        if len(commit.parents) > 2:
+            return self.store(at) == self.store(first)
+        return self.has_store(first) and self.is_legal_merge(at, first, second)
+
+    def is_legal_merge(self, at: int, first: int, second: int) -> bool:
+        """Whether a merge brings into its first parent's line only what its carried commits explain."""
+        commit, base = self.commits[at], self.base(first, second)
+        carried = sorted(self.ancestors(second) - self.ancestors(first))
+        plain = [c for c in carried if len(self.commits[c].parents) == 1]
+        if not all(self.authors_nothing(c) for c in carried if len(self.commits[c].parents) == 2):
+            return False
+        force = self.in_force(first)
+        written = self.assembled(self.commits[second].tree)
+        both = None not in (force.roster, written.roster) and all(
+            self.may_change(commit.email, policies, commit.when) for policies in (force, written)
+        )
+        before, after, came = self.states(first), self.states(at), self.states(second)
+        start = self.states(base) if base is not None else {}
+        folded = [c for c in plain if any(map(layout.archive_at, self.commits[c].files))]
+        if not all(self.may_change(self.commits[c].email, force, commit.when) for c in folded):
+            return False
+        for name in {*before, *after, *came}:
+            here, there, new = before.get(name, ()), came.get(name, ()), after.get(name, ())
+            if here != new and not self.chain(name, here, new, plain, first, commit.seconds):
+                return False
+            if start.get(name, ()) != there != new and not any(
+                self.state(on, name) == there for on in self.line(first) if base is None or on > base
+            ):
+                return False
+        for path in {p for c in (first, second, at) for p in self.commits[c].tree if is_policy(p)}:
+            here, there, new = (self.commits[c].tree.get(path) for c in (first, second, at))
+            if here != new and not both and not self.led(path, here, new, plain, force):
+                return False
+            was = self.commits[base].tree.get(path) if base is not None else None
+            if was != there != new and not both and not self.had(path, there, first, base):
+                return False
+        return self.goes_on(at, first, base, plain, force, both)
+
+    def goes_on(
+        self, at: int, first: int, base: int | None, plain: Sequence[int], force: Policies, both: bool
+    ) -> bool:
+        """Whether a merge goes on from all that its carried commits have legally made, or the line had it since."""
+        line = [on for on in self.line(first) if base is None or on > base]
+        shared, mine = self.tree_in_force(first if base is None else base), self.tree_in_force(first)
+        moves: dict[str, list[tuple[int, object, object]]] = {}
+        for on in plain:
+            commit, parent = self.commits[on], self.commits[on].parents[0]
+            for path in self.policies_that_differ(parent, on):
+                before = self.commits[parent].tree.get(path)
+                vouched = both and all(
+                    self.may_change(
+                        self.commits[at].email, self.assembled(self.commits[there].tree), commit.when
+                    )
+                    for there in (parent, on)
+                )
+                if self.may_make(on, force) and not vouched:
+                    moves.setdefault(path, []).append((on, before, commit.tree.get(path)))
+            for old, new in commit.steps:
+                name = new.escalation_id
+                if self.is_legal_step(on, old, new, mine, shared):
+                    moves.setdefault(name, []).append((on, self.state(parent, name), self.state(on, name)))
+        for key, some in moves.items():
+            for on, _, made in some:
+                reached = [(on, made)]
+                for here, state in reached:
+                    reached += [
+                        (later, after)
+                        for later, before, after in some
+                        if before == state and here in self.ancestors(later) and (later, after) not in reached
+                    ]
+                states = [state for _, state in reached]
+                if is_policy(key):
+                    wanted = [self.commits[at].tree.get(key), *(self.commits[c].tree.get(key) for c in line)]
+                    wanted += [self.commits[base].tree.get(key)] if base is not None else []
+                else:
+                    wanted = [self.state(at, key), *(self.state(c, key) for c in line)]
+                if not any(state in wanted for state in states):
+                    return False
+        return True
+
+    def may_make(self, at: int, force: Policies) -> bool:
+        """Whether a carried change of policies is an admin's, by the line's policies and by those before it."""
+        commit = self.commits[at]
+        there = self.assembled(self.commits[commit.parents[0]].tree)
+        return self.may_change(commit.email, force, commit.when) and (
+            force.roster is None or self.may_change(commit.email, there, commit.when)
+        )
+
+    def had(self, path: str, version: bytes | None, tip: int, base: int | None) -> bool:
+        """Whether some commit of a line after another one has made a file as it is given, or has removed it."""
+        line = [on for on in self.line(tip) if base is not None and on >= base]
+        return any(
+            self.commits[on].tree.get(path) == version != self.commits[before].tree.get(path)
+            for on, before in pairwise(line)
+        )
+
+    def authors_nothing(self, at: int) -> bool:
+        """Whether a merge has of each escalation and policy file what one of its parents has."""
+        parents = self.commits[at].parents
+        states = [self.states(parent) for parent in parents]
+        mine = self.states(at)
+        return all(
+            any(state.get(name) == mine.get(name) for state in states) for name in {*mine}.union(*states)
+        ) and all(
+            any(self.commits[c].tree.get(path) == self.commits[at].tree.get(path) for c in parents)
+            for c in (at, *parents)
+            for path in self.commits[c].tree
+            if is_policy(path)
+        )
+
+    def led(
+        self, path: str, state: bytes | None, end: bytes | None, plain: Sequence[int], force: Policies
+    ) -> bool:
+        """Whether commits by admins lead a policy file from one version to another."""
+        for number, at in enumerate(plain):
+            commit = self.commits[at]
+            was = self.commits[commit.parents[0]].tree.get(path)
+            now = commit.tree.get(path)
+            if was != state or now == was or not self.may_make(at, force):
+                continue
+            later = [c for c in plain[number + 1 :] if at in self.ancestors(c)]
+            if now == end or self.led(path, now, end, later, force):
+                return True
+        return False
+
+    def chain(
+        self, name: str, state: State, end: State, plain: Sequence[int], first: int, seconds: int
+    ) -> bool:
+        """Whether legal steps lead an escalation from one state to another, and not too late."""
+        for number, at in enumerate(plain):
+            commit = self.commits[at]
+            was, now = self.state(commit.parents[0], name), self.state(at, name)
+            if was != state or now == was:
+                continue
+            since = self.base(first, commit.parents[0])
+            assert since is not None
+            steps = [(old, new) for old, new in commit.steps if new.escalation_id == name]
+            shared, mine = self.tree_in_force(since), self.tree_in_force(first)
+            if not steps or not all(self.is_legal_step(at, old, new, mine, shared) for old, new in steps):
+                continue
+            later = [c for c in plain[number + 1 :] if at in self.ancestors(c)]
+            if now != end and not self.chain(name, now, end, later, first, seconds):
+                continue
+            last = _record(end[0][1]) if end else None
+            if last is not None and last.status == "claimed" and last.claim and last.claim.expires_at:
+                if seconds + HASTE.total_seconds() <= last.claim.expires_at.timestamp():
+                    return True
+            elif seconds - steps[0][1].last_time.timestamp() < (PROPOSALS - HASTE).total_seconds():
+                return True
+        return False
+
+    def is_legal_step(
+        self,
+        at: int,
+        old: Record | None,
+        new: Record,
+        mine: Mapping[str, bytes],
+        shared: Mapping[str, bytes],
+    ) -> bool:
+        """Whether a step is legal by the roster of one place and the routing and leases of another.
+
+        A birth must ask for as much as the rules of both do.
+        """
+        commit = self.commits[at]
+        files = {**{p: d for p, d in shared.items() if p != ROSTER}, **_only(mine, ROSTER)}
+        if old is None and _only(mine, SETTINGS) != _only(shared, SETTINGS):
+            return False
+        parent = commit.parents[0]
+        origin = self.record(parent, new.reopens)
+        deciders = tuple(review.reviewer for review in origin.reviews) if origin else ()
+        policies = self.assembled(files, shared)
+        then = act(commit.email, commit.when, self.in_force(parent))
+        if then.actor != act(commit.email, commit.when, policies).actor:
+            # Its message names who did it as people were known there.
+            return False
+        told = verify.Context(commit.email, commit.when, policies, deciders, origin)
+        return not verify.judge(old, new, told)
+
+
+def _only(files: Mapping[str, bytes], path: str) -> dict[str, bytes]:
+    return {path: files[path]} if path in files else {}
 
 
 @dataclass
@@ -310,6 +638,12 @@ class History:
     tip: int
     #: A time by which everything in it has happened.
     now: datetime
+    #: The folder of the store.
+    root: str = ""
+    #: What was merged as pull requests: the line's tip before, the branch's, and the merge.
+    requests: list[tuple[int, int, int]] = field(default_factory=list)
+    #: How often each way of merging was taken.
+    methods: list[str] = field(default_factory=list)
 
 
 def make(seed: int) -> History:
@@ -329,17 +663,24 @@ class _Maker:
         self.graph = Graph()
         self.tolerance = self.random.choice((0, 1, 30, 120, 120, 120))
         self.raised = 0
+        self.pulls = 0
+        #: Branches that were squashed, rebased or picked from, and can still be merged.
+        self.left: list[Line] = []
+        self.requests: list[tuple[int, int, int]] = []
+        self.methods: list[str] = []
 
     def run(self) -> History:
-        main = self.begin()
+        root = ROOT if self.seed % 4 == 1 else ""
+        main = self.begin(root)
         self.lines = [main]
         self.above: dict[int, Line] = {}
-        for _ in range(self.random.randint(6, 40)):
+        for _ in range(self.random.randint(8, 40)):
             self.pass_time()
             line = self.random.choice(self.lines)
             whats: list[tuple[Callable[[Line], object], int]] = [
-                (self.act, 20), (self.squash, 3), (self.policy, 3), (self.elsewhere, 1), (self.fork, 6),
-                (self.join, 3), (self.update, 3), (self.compact, 3),
+                (self.act, 20), (self.squash, 3), (self.policy, 3), (self.elsewhere, 1), (self.fork, 5),
+                (self.join, 3), (self.update, 3), (self.compact, 3), (self.request, 8), (self.pull, 2),
+                (self.foreign, 1), (self.keep, 1), (self.again, 2),
             ]  # fmt: skip
             what = self.random.choices([w for w, _ in whats], [n for _, n in whats])[0]
             what(line)
@@ -347,11 +688,14 @@ class _Maker:
             if self.random.random() < 0.8:
                 self.pass_time()
                 self.join(line)
-        return History(self.seed, self.graph, main.tip, self.now + timedelta(seconds=self.tolerance + 1))
+        until = self.now + timedelta(seconds=self.tolerance + 1)
+        assert not self.graph.foul(main.tip)[1]
+        kept = [found for found in self.requests if found[2] in self.graph.ancestors(main.tip)]
+        return History(self.seed, self.graph, main.tip, until, root, kept, self.methods)
 
     # --- how it begins ------------------------------------------------------------------------------
 
-    def begin(self) -> Line:
+    def begin(self, root: str) -> Line:
         files: dict[str, bytes] = {}
         if self.random.random() < 0.9:
             files[PACK] = self.pack()
@@ -359,17 +703,34 @@ class _Maker:
             files[SETTINGS] = self.settings()
         if self.random.random() < 0.6:
             files[ROSTER] = self.roster()
+        if not files or set(files) == {PACK}:
+            files[f"{layout.QUEUE}/.gitkeep"] = b""
+        if root and self.seed % 8 == 1:
+            files[ROOT_FILE] = f"root: {root}\n".encode()
+        hello = {"README.md": b"Hello\n"}
+        how = self.random.choice(("at once", "at once", "later", "later", "merged"))
+        whole = {**hello, **files} if how == "at once" else hello
         seconds = int(self.now.timestamp())
-        first = Commit((), "boss@example.com", seconds, "A repository\n", {"README.md": b"Hello\n"})
-        if not files or self.random.random() < 0.3:
-            line = Line(self.graph, self.graph.add(first), {}, {ARCHIVES})
-            if not files:
-                files = {PACK: self.pack()}
+        first = Commit((), "boss@example.com", seconds, "A repository\n", whole, whole)
+        line = Line(self.graph, self.graph.add(first), whole, {ARCHIVES})
+        if how == "later":
             line.put(files, "A store in it\n", "alice@example.com", self.now)
-        else:
-            at = self.graph.add(replace(first, files=files, after=tree_of(files)))
-            line = Line(self.graph, at, files, {ARCHIVES})
-        line.shared = line.policy_files()
+        elif how == "merged":
+            # The store is set up on a branch while the line goes on with something else.
+            side = Line(self.graph, line.tip, line.files, set())
+            side.put(files, "A store in it\n", "boss@example.com", self.now)
+            self.methods.append("set-up")
+            for _ in range(self.random.randint(0, 2)):
+                self.pass_time()
+                self.act(side)
+            for _ in range(self.random.randint(0, 2)):
+                self.elsewhere(line)
+            self.pass_time()
+            line.own |= side.own
+            brought = {path: data for path, data in side.files.items() if line.files.get(path) != data}
+            by = self.random.choice(("alice@example.com", "boss@example.com", FORGE))
+            line.put(brought, self.words(side.tip, line.tip), by, self.clock(), others=(side.tip,))
+            assert self.graph.line_parent(line.tip) == side.tip
         return line
 
     def pack(self) -> bytes:
@@ -454,7 +815,7 @@ class _Maker:
             routing = self.random.choice(({"user_id": whom}, {"team_id": "legal"}))
             store.raise_event(
                 {
-                    "request_id": self.request(),
+                    "request_id": self.request_id(),
                     "verdict": "escalate",
                     "reason_code": "oversight.required",
                     "timestamp": self.random.choice(("2026-11-01T00:00:00Z", "2027-11-01T00:00:00Z")),
@@ -467,18 +828,18 @@ class _Maker:
         items = []
         for number in range(self.random.choice((1, 1, 1, 2, 4))):
             keys = {
-                "request_id": self.request(),
+                "request_id": self.request_id(),
                 "reason_code": "oversight.required",
                 "severity": self.random.choice(SEVERITIES),
                 "model": self.random.choice(MODELS),
             }
             if self.random.random() < 0.2:
                 del keys["request_id"]
-                keys["escalation_id"] = f"esc_h{self.seed}-{self.raised}"
+                keys["escalation_id"] = f"esc_{ids.ulid(self.now, self.random.randbytes(10))}"
             items.append((number + 1, intake.from_keys(keys)))
         store.raise_many(items)
 
-    def request(self) -> str:
+    def request_id(self) -> str:
         self.raised += 1
         return f"h{self.seed}-{self.raised}"
 
@@ -534,39 +895,56 @@ class _Maker:
         return names <= line.own
 
     def squash(self, line: Line) -> None:
-        """Several steps of one person's in one commit."""
-        start, before, by = line.tip, dict(line.files), self.somebody()
+        """Several steps of one person's in one commit, as `git rebase --interactive` makes it."""
+        start, by = line.tip, self.somebody()
         for _ in range(self.random.randint(2, 4)):
             self.act(line, by)
             if self.random.random() < 0.5:
                 self.pass_time()
-        made = [at for at in self.graph.first_line(line.tip) if at > start]
-        if len(made) < 2 or not self.tells(made, line.policies()):
-            return
-        files: dict[str, bytes | None] = {
-            path: line.files.get(path)
-            for path in {*before, *line.files}
-            if before.get(path) != line.files.get(path)
-        }
-        if not files:
-            return
+        made = self.since(start, line.tip)
         last = self.graph.commits[line.tip]
-        for _ in made:
-            self.graph.commits.pop()
-        line.tip, line.files = start, before
-        first: dict[str, Record | None] = {}
-        steps: dict[str, Record] = {}
-        for path, data in sorted(before.items()):
-            if (name := layout.id_of(path)) is not None:
-                first[name] = codec.loads(data)
-        for path, data in sorted(files.items()):
-            name = layout.id_of(path)
-            if name is not None and data is not None:
-                steps[name] = codec.loads(data)
-        pairs = [(first.get(name), after) for name, after in steps.items()]
-        line.put(files, "all in one\n", by.email, datetime.fromtimestamp(last.seconds, UTC), pairs)
+        if len(made) > 1 and self.tells(made):
+            whole, end = line.files, line.tip
+            line.back(start)
+            if not self.put_whole(line, whole, "all in one\n", by.email, last.when):
+                line.tip, line.files = end, dict(self.graph.commits[end].tree)
 
-    def tells(self, made: Sequence[int], policies: Policies) -> bool:
+    def since(self, start: int, tip: int) -> list[int]:
+        """The commits of the line since one of them, newest first."""
+        line = self.graph.line(tip)
+        return line[: line.index(start)]
+
+    def put_whole(
+        self,
+        line: Line,
+        whole: Mapping[str, bytes],
+        message: str,
+        email: str,
+        when: datetime,
+        committer: str | None = None,
+    ) -> bool:
+        """Whether all that leads to some files could be had as one commit, which is legal."""
+        files = differing(line.files, whole)
+        before = self.graph.states(line.tip)
+        steps = [
+            (_record(before[name][0][1]) if name in before else None, _record(state[0][1]))
+            for name, state in states_of(whole).items()
+            if before.get(name) != state
+        ]
+        return bool(files) and self.keeps(
+            line, lambda: line.put(files, message, email, when, steps, committer=committer)
+        )
+
+    def keeps(self, line: Line, make: Callable[[], None]) -> bool:
+        """Whether a commit on the line could be made and is legal; else it is taken back."""
+        before = line.tip
+        make()
+        legal = self.graph.is_legal(line.tip)
+        if not legal:
+            line.back(before)
+        return legal
+
+    def tells(self, made: Sequence[int]) -> bool:
         """Whether the records themselves tell all that was done to each (design, section 9, *Squashes*)."""
         told: dict[str, list[str]] = {}
         reopened = set()
@@ -632,13 +1010,32 @@ class _Maker:
         )
 
     def elsewhere(self, line: Line) -> None:
-        """A commit that is none of the store's business."""
-        files = {} if self.random.random() < 0.3 else {"src/main.py": f"# {self.random.random()}\n".encode()}
+        """A commit that is none of the store's business, though it may hold what a store must not."""
+        files: dict[str, bytes | None] = {}
+        if self.random.random() < 0.7:
+            name = f"{self.random.randrange(10**6)}"
+            files = self.random.choice(
+                (
+                    {"src/main.py": f"# {self.random.random()}\n".encode()},
+                    {f"src/{name}.py": b""},
+                    {f"bin/{name}": b"#!/bin/sh\n"},
+                    {f"links/{name}": b"../nowhere"},
+                    {f"modules/{name}": b"1" * 40},
+                )
+            )
         line.put(files, "something else\n\nKt-Note: nothing\n", "mallory@example.com", self.clock())
 
-    def policy(self, line: Line) -> None:
+    def keep(self, line: Line) -> None:
+        """An empty `.gitkeep` in the queue, or none."""
+        path = f"{layout.QUEUE}/.gitkeep"
+        if path not in line.files:
+            line.put({path: b""}, "keep the folder\n", self.somebody().email, self.clock())
+        elif ROSTER in line.files or SETTINGS in line.files:
+            line.put({path: None}, "not needed\n", self.somebody().email, self.clock())
+
+    def policy(self, line: Line, by: Author | None = None) -> None:
         """Somebody changes policies: an admin, or on a side branch anybody for an admin to merge."""
-        by = self.somebody()
+        by = by or self.somebody()
         allowed = is_admin(act(by.email, self.now, line.policies()))
         if not allowed and line is self.lines[0]:
             return
@@ -646,14 +1043,13 @@ class _Maker:
             ((PACK, self.pack()), (SETTINGS, self.settings()), (ROSTER, self.roster()))
         )
         files: dict[str, bytes | None] = {path: text}
-        if self.random.random() < 0.1 and path in line.files and len(line.policy_files()) > 1:
-            files = {path: None}
+        if self.random.random() < 0.1 and PACK in line.files and len(line.policy_files()) > 1:
+            files = {PACK: None}
         if all(line.files.get(p) == data for p, data in files.items()):
             return
         if allowed and self.random.random() < 0.2 and (name := self.a_note(line, by)) is not None:
             # One commit may do both: policies and a step that the old ones allow.
             files.update(name)
-        line.pending = line.pending or not allowed
         steps = [
             (codec.loads(line.files[p]), codec.loads(data))
             for p, data in files.items()
@@ -679,7 +1075,7 @@ class _Maker:
 
     def fork(self, line: Line) -> None:
         """A side branch, which takes some of the records for itself."""
-        if len(self.lines) > 3 or line.pending:
+        if len(self.lines) > 3:
             return
         mine = {name for name in sorted(line.own) if self.random.random() < 0.5}
         side = Line(self.graph, line.tip, line.files, mine)
@@ -688,122 +1084,303 @@ class _Maker:
         self.above[id(side)] = line
 
     def join(self, side: Line) -> None:
-        """Merge a side branch into the line that it came from, or the line into it, or fast-forward."""
+        """Bring a side branch back to the line that it came from."""
         if side is self.lines[0] or any(self.above.get(id(other)) is side for other in self.lines):
             return
         line = self.above[id(side)]
-        straight = line.tip in self.graph.first_line(side.tip)
-        if straight and not side.pending and self.random.random() < 0.5:
-            line.tip, line.files = side.tip, dict(side.files)
-        elif not self.merge(line, side):
-            return
-        line.own |= side.own
-        self.lines.remove(side)
+        if self.land(line, side):
+            line.own |= side.own
+            self.lines.remove(side)
 
-    def merge(self, line: Line, side: Line) -> bool:
-        """Whether a merge was made: by whom it takes, and only if its steps are legal on the line as well."""
+    def request(self, line: Line) -> None:
+        """One pull request or, for a merge queue, two; each of a few commits by one or two people."""
+        queue = self.random.random() < 0.2
+        sides = []
+        for _ in range(2 if queue else 1):
+            mine = set(self.some(sorted(line.own - {ARCHIVES}))) if line.own - {ARCHIVES} else set()
+            line.own -= mine
+            side = Line(self.graph, line.tip, line.files, mine)
+            people = [self.somebody() for _ in range(self.random.choice((1, 1, 2)))]
+            subject = self.random.choice(("records", "records", "policies", "both"))
+            wanted, tries = self.random.randint(1, 4), 0
+            while len(self.since(line.tip, side.tip)) < wanted and tries < 10:
+                tries += 1
+                by = self.random.choice(people)
+                if subject == "policies" or (subject == "both" and self.random.random() < 0.4):
+                    self.policy(side, by)
+                else:
+                    self.act(side, by)
+                if self.random.random() < 0.3:
+                    self.pass_time()
+            sides.append(side)
+        for _ in range(self.random.choice((0, 0, 1, 2))):
+            self.random.choice((self.act, self.act, self.elsewhere, self.policy))(line)
+            self.pass_time()
+        for side in sides:
+            if side.tip not in self.graph.ancestors(line.tip):
+                self.land(line, side, "queue" if queue else None)
+            # What was not merged is closed, and its records are the line's as they were.
+            line.own |= side.own
+
+    def land(self, line: Line, side: Line, how: str | None = None) -> bool:
+        """Whether a branch could be brought into its line in one of the ways."""
+        ways: dict[str, tuple[Callable[[Line, Line], bool], int]] = {
+            "merge": (self.merge, 5), "update": (self.updated, 3), "squash": (self.squashed, 3),
+            "rebase": (self.rebased, 3), "fast-forward": (self.forwarded, 2), "pick": (self.picked, 2),
+            "turned": (self.turned, 1), "queue": (self.queued, 0),
+        }  # fmt: skip
+        how = how or self.random.choices(list(ways), [weight for _, weight in ways.values()])[0]
+        done = ways[how][0](line, side)
+        if done:
+            self.methods.append(how)
+        return done
+
+    def merge(self, line: Line, side: Line, by: str | None = None) -> bool:
+        """A merge commit, by anybody or by the forge; else by an admin, who vouches for policies."""
         if side.tip in self.graph.ancestors(line.tip):
             return True
-        ours, theirs = line.policy_files(), side.policy_files()
-        changed = [ours != side.shared, theirs != side.shared]
-        news = self.graph.ancestors(side.tip) - self.graph.ancestors(line.tip)
-        if not all(self.is_legal_on(line, at) for at in news):
-            return False
-        by = self.somebody()
-        if side.pending or (all(changed) and ours != theirs):
-            by = self.admin(line)
-        files: dict[str, bytes | None] = {}
-        for path in sorted({*line.files, *side.files}):
-            name = layout.id_of(path)
-            if is_policy(path) or path.startswith("src/"):
-                continue
-            if layout.archive_at(path) and path not in line.files:
-                files[path] = side.files[path]
-            if name is None or name not in side.own or line.files.get(path) == side.files.get(path):
-                continue
-            files[path] = side.files.get(path)
-        for path in sorted({*ours, *theirs}):
-            was, here, there = side.shared.get(path), ours.get(path), theirs.get(path)
-            chosen = there if here == was else here if there == was else self.random.choice((here, there))
-            if chosen != here:
-                files[path] = chosen
-        if not {**ours, **{p: d for p, d in files.items() if is_policy(p)}} and not ours:
-            return False
-        clean = not any(changed) and all(
-            self.is_legal_on(side, at)
-            for at in self.graph.ancestors(line.tip) - self.graph.ancestors(side.tip)
-        )
-        if clean and not side.pending and not side.updated and self.random.random() < 0.2:
-            # The other way round, as `git pull` makes it: the line is what comes in.
-            whole: dict[str, bytes] = {**line.files}
-            for path, data in files.items():
-                if data is None:
-                    whole.pop(path, None)
-                else:
-                    whole[path] = data
-            turned: dict[str, bytes | None] = {
-                path: whole.get(path)
-                for path in {*whole, *side.files}
-                if whole.get(path) != side.files.get(path)
-            }
-            main = line.tip
-            side.put(turned, "Merge the line into the branch\n", by.email, self.clock(), others=(main,))
-            line.tip, line.files = side.tip, dict(side.files)
-            return True
-        line.put(files, "Merge a branch\n", by.email, self.clock(), others=(side.tip,))
-        return True
+        before = line.tip
+        whole = self.three_way(line.tip, side.tip)
+        someone = self.random.choice((FORGE, self.somebody().email))
+        words = self.words(side.tip, before, whole)
+        for email in (by or someone, self.admin(line).email):
+            put = lambda email=email: line.put(  # noqa: E731 - it is made with each address
+                differing(line.files, whole), words, email, self.clock(), others=(side.tip,)
+            )
+            if self.keeps(line, put):
+                if side not in self.left and self.is_for_anybody(before, side.tip, line.tip):
+                    self.requests.append((before, side.tip, line.tip))
+                return True
+        return False
 
-    def is_legal_on(self, line: Line, at: int) -> bool:
-        """Whether a commit's steps are legal by the policies of another line."""
-        commit, there = self.graph.commits[at], line.policies()
-        if commit.policies == there.tree:
-            return True
-        if len(commit.parents) == 1 and any(map(layout.archive_at, commit.files)):
-            return is_admin(act(commit.email, datetime.fromtimestamp(commit.seconds, UTC), there))
-        for old, new in commit.steps:
-            email, moment = commit.email, datetime.fromtimestamp(commit.seconds, UTC)
-            origin = self.record(line, new.reopens) or None
-            deciders = tuple(review.reviewer for review in origin.reviews) if origin else ()
-            told = verify.Context(email, moment, replace(there, tree=new.route.policies), deciders, origin)
-            if verify.judge(old, new, told):
+    def is_for_anybody(self, base: int, head: int, merged: int) -> bool:
+        """Whether a request can be checked before anybody merges it: it is new, clean, and needs nobody's rights."""
+        graph, seconds = self.graph, self.graph.commits[merged].seconds
+        if graph.foul(base)[1] or not graph.has_store(base):
+            return False
+        for at in graph.ancestors(head) - graph.ancestors(base):
+            commit = graph.commits[at]
+            leases = [new.claim.expires_at for _, new in commit.steps if new.claim and new.claim.expires_at]
+            if seconds - commit.seconds > PROPOSALS.total_seconds() or any(map(is_policy, commit.files)):
                 return False
-        return True
+            if any(until.timestamp() < seconds + HASTE.total_seconds() for until in leases):
+                return False
+        # What both have changed elsewhere is for people to settle.
+        common = graph.commits[max(graph.ancestors(base) & graph.ancestors(head))].tree
+        ours, theirs = graph.commits[base].tree, graph.commits[head].tree
+        return all(common.get(p) in (ours.get(p), theirs.get(p)) for p in ours if not in_store(p))
 
-    def record(self, line: Line, name: str | None) -> Record | None:
-        found = _Snapshot(line).find(name) if name is not None else None
-        return found.record if isinstance(found, Entry) else None
+    def queued(self, line: Line, side: Line) -> bool:
+        return self.merge(line, side, FORGE)
 
-    def kept(self, side: Line) -> set[str]:
-        """The escalations that a branch and those that forked off it have for themselves."""
-        below = [other for other in self.lines if self.above.get(id(other)) is side]
-        return side.own.union(*(self.kept(other) for other in below))
+    def updated(self, line: Line, side: Line) -> bool:
+        """Bring the branch up to date first, as the forge's button does."""
+        return self.bring_up_to_date(line, side) and self.merge(line, side)
 
     def update(self, side: Line) -> None:
         """Bring a side branch up to date by merging its line into it."""
-        if side is self.lines[0]:
-            return
-        line = self.above[id(side)]
-        if line.tip in self.graph.ancestors(side.tip) or line.pending:
-            return
-        ours, theirs = side.policy_files(), line.policy_files()
-        if ours != side.shared and theirs != side.shared:
-            return
-        kept = self.kept(side)
-        files = {
-            path: line.files.get(path)
-            for path in {*side.files, *line.files}
-            if layout.id_of(path) not in kept
-            and not is_policy(path)
-            and not path.startswith("src/")
-            and not (layout.archive_at(path) and path not in line.files)
-            and line.files.get(path) != side.files.get(path)
-        }
-        if theirs != side.shared:
-            files.update({p: theirs.get(p) for p in {*ours, *theirs} if ours.get(p) != theirs.get(p)})
-        side.put(
-            files, "Merge the line into the branch\n", self.somebody().email, self.clock(), others=(line.tip,)
+        if side is not self.lines[0]:
+            self.bring_up_to_date(self.above[id(side)], side)
+
+    def bring_up_to_date(self, line: Line, side: Line) -> bool:
+        if line.tip in self.graph.ancestors(side.tip):
+            return True
+        whole = self.three_way(side.tip, line.tip)
+        words, by = "Merge branch 'main' into topic\n", self.somebody().email
+        return self.keeps(
+            side, lambda: side.put(differing(side.files, whole), words, by, self.clock(), others=(line.tip,))
         )
-        side.fork, side.shared, side.updated = line.tip, theirs, True
+
+    def forwarded(self, line: Line, side: Line) -> bool:
+        """The branch becomes the line, where the line has not moved."""
+        blamed = self.graph.foul(side.tip)[1] - self.graph.foul(line.tip)[1]
+        if line.tip not in self.graph.line(side.tip) or blamed:
+            return False
+        line.tip, line.files = side.tip, dict(side.files)
+        return True
+
+    def turned(self, line: Line, side: Line) -> bool:
+        """`git pull` on the branch and a push of that: the line is what comes in."""
+        before = side.tip
+        return (self.bring_up_to_date(line, side) and self.forwarded_over(line, side)) or bool(
+            side.back(before)
+        )
+
+    def forwarded_over(self, line: Line, side: Line) -> bool:
+        if self.graph.foul(side.tip)[1]:
+            return False
+        line.tip, line.files = side.tip, dict(side.files)
+        return True
+
+    def squashed(self, line: Line, side: Line) -> bool:
+        """All of the branch in one commit by its author, made by the forge."""
+        made = self.brought(line, side)
+        authors = {self.graph.commits[at].email for at in made}
+        folded = any(layout.archive_at(path) for at in made for path in self.graph.commits[at].files)
+        if len(authors) != 1 or folded or not self.tells(made):
+            return False
+        whole = self.three_way(line.tip, side.tip)
+        self.pulls += 1
+        words = f"A pull request (#{self.pulls})\n"
+        if self.random.random() < 0.6:
+            # As GitHub does where it is asked for the commits' messages.
+            said = [self.graph.commits[at].message for at in reversed(made)]
+            words += "".join(f"\n* {text}" for text in said)
+        done = self.put_whole(line, whole, words, authors.pop(), self.now, FORGE)
+        if done:
+            self.left.append(side)
+        return done
+
+    def brought(self, line: Line, side: Line) -> list[int]:
+        """The branch's own commits, newest first, without merges."""
+        news = self.graph.ancestors(side.tip) - self.graph.ancestors(line.tip)
+        return [at for at in sorted(news, reverse=True) if len(self.graph.commits[at].parents) == 1]
+
+    def rebased(self, line: Line, side: Line) -> bool:
+        """Each of the branch's commits anew on the line: the same author, another date and committer."""
+        before = line.tip
+        by = self.random.choice((FORGE, None))
+        if all(self.pick(line, at, by) for at in reversed(self.brought(line, side))):
+            self.left.append(side)
+            return line.tip != before
+        line.back(before)
+        return False
+
+    def pick(self, line: Line, at: int, by: str | None) -> bool:
+        """Whether a commit could be made anew on the line as it is there."""
+        commit, parent = self.graph.commits[at], self.graph.commits[self.graph.commits[at].parents[0]]
+        if any(line.files.get(path) != parent.tree.get(path) for path in commit.files):
+            return all(line.files.get(path) == data for path, data in commit.files.items())
+        return self.keeps(
+            line,
+            lambda: line.put(
+                commit.files,
+                commit.message,
+                commit.email,
+                self.now,
+                commit.steps,
+                committer=by,
+                authored=commit.authored or commit.seconds,
+            ),
+        )
+
+    def picked(self, line: Line, side: Line) -> bool:
+        """One commit of the branch is had early, by `git cherry-pick`; then the branch is merged."""
+        made = self.brought(line, side)
+        before = line.tip
+        if not made or not self.pick(line, made[-1], None) or line.tip == before:
+            return False
+        self.pass_time()
+        if not self.merge(line, side):
+            self.left.append(side)
+        return True
+
+    def again(self, _: Line) -> None:
+        """A branch that was squashed or rebased is merged all the same."""
+        if self.left:
+            self.methods.append("again")
+            self.merge(self.lines[0], self.random.choice(self.left))
+
+    def pull(self, line: Line) -> None:
+        """Somebody who has only work elsewhere pulls, which merges, and pushes that."""
+        local = Line(self.graph, line.tip, line.files, set())
+        for _ in range(self.random.randint(1, 2)):
+            self.elsewhere(local)
+        for _ in range(self.random.randint(1, 2)):
+            self.random.choice((self.act, self.act, self.elsewhere, self.policy))(line)
+        if line.tip in self.graph.ancestors(local.tip):
+            return
+        whole = self.three_way(local.tip, line.tip)
+        words = "Merge branch 'main' of git.example.com:store\n"
+        local.put(
+            differing(local.files, whole), words, "mallory@example.com", self.clock(), others=(line.tip,)
+        )
+        assert self.graph.line_parent(local.tip) == line.tip or self.graph.is_legal(local.tip)
+        line.tip, line.files = local.tip, local.files
+        self.methods.append("pull")
+
+    def foreign(self, line: Line) -> None:
+        """A merge of what is not the store's: two branches at once, or another history."""
+        tips = []
+        if self.random.random() < 0.5:
+            seconds, name = int(self.now.timestamp()), f"vendor/{self.random.randrange(10**6)}"
+            files = {name: b"theirs\n"}
+            tips.append(self.graph.add(Commit((), "mallory@example.com", seconds, "theirs\n", files, files)))
+        else:
+            for _ in range(2):
+                at = self.random.choice(self.graph.line(line.tip)[:6])
+                other = Line(self.graph, at, self.graph.commits[at].tree, set())
+                self.elsewhere(other)
+                tips.append(other.tip)
+        whole = dict(line.files)
+        for tip in tips:
+            news = self.graph.commits[tip]
+            whole |= {path: data for path, data in news.files.items() if data is not None}
+        by = self.random.choice((FORGE, self.somebody().email))
+        line.put(differing(line.files, whole), "Merge theirs\n", by, self.clock(), others=tuple(tips))
+        assert self.graph.is_legal(line.tip)
+        self.methods.append("octopus" if len(tips) > 1 else "unrelated")
+
+    # --- contents -----------------------------------------------------------------------------------
+
+    def three_way(self, first: int, second: int) -> dict[str, bytes]:
+        """What a merge has: what one of the two has changed; what both have, as the first or as chance has it."""
+        common = self.graph.ancestors(first) & self.graph.ancestors(second)
+        base = self.graph.commits[max(common)].tree if common else {}
+        ours, theirs = self.graph.commits[first].tree, self.graph.commits[second].tree
+        whole: dict[str, bytes] = {}
+        for path in sorted({*base, *ours, *theirs}):
+            was, here, there = base.get(path), ours.get(path), theirs.get(path)
+            chosen = there if here == was else here
+            if is_policy(path) and was != here != there != was:
+                chosen = self.random.choice((here, there))
+            if chosen is not None:
+                whole[path] = chosen
+        # Of a record that both have moved, the first's path is the one that counts.
+        for name, state in states_of(whole).items():
+            if len(state) > 1:
+                mine = dict(self.graph.state(first, name))
+                for path, _ in state:
+                    if path not in mine:
+                        whole.pop(path, None)
+        return whole
+
+    def words(self, side: int, line: int, whole: Mapping[str, bytes] | None = None) -> str:
+        """What a merge says: git's own words, a forge's, or the request's title."""
+        self.pulls += 1
+        last = self.graph.commits[side]
+        title = last.message.partition("\n")[0]
+        brought = (
+            whole is not None
+            and bool(last.steps)
+            and all(
+                states_of(whole).get(new.escalation_id)
+                == self.graph.state(side, new.escalation_id)
+                != self.graph.state(line, new.escalation_id)
+                for _, new in last.steps
+            )
+        )
+        return self.random.choice(
+            (
+                "Merge branch 'topic'\n",
+                f"Merge pull request #{self.pulls} from example/topic\n\n{title}\n",
+                f"{title} (#{self.pulls})\n" if brought else "Merge\n",
+            )
+        )
+
+
+def differing(here: Mapping[str, bytes], there: Mapping[str, bytes]) -> dict[str, bytes | None]:
+    """What has to be changed to get from some files to others."""
+    return {path: there.get(path) for path in {*here, *there} if here.get(path) != there.get(path)}
+
+
+def states_of(files: Mapping[str, bytes]) -> dict[str, State]:
+    """The files of each escalation, as they were before anything was compacted."""
+    found: dict[str, State] = {}
+    for path, data in sorted(unfolded(files).items()):
+        if (name := layout.id_of(path)) is not None:
+            found[name] = (*found.get(name, ()), (path, data))
+    return found
 
 
 def _kind(old: Record | None, new: Record) -> str:
@@ -821,6 +1398,8 @@ def _kind(old: Record | None, new: Record) -> str:
 
 # --- into git -----------------------------------------------------------------------------------------
 
+MODES = {"links": "120000", "bin": "100755", "modules": "160000"}
+
 
 def write(histories: Iterable[History], repository: Path) -> dict[int, list[str]]:
     """Write histories into a repository by one `git fast-import`; the commits' ids by seed."""
@@ -829,11 +1408,12 @@ def write(histories: Iterable[History], repository: Path) -> dict[int, list[str]
     count = 0
     for history in histories:
         mine = marks[history.seed] = []
-        parts.append(b"reset refs/heads/any\n\n")
         for commit in history.graph.commits:
             count += 1
             mine.append(count)
-            parts.append(_commit(commit, count, mine))
+            if not commit.parents:
+                parts.append(b"reset refs/heads/any\n\n")
+            parts.append(_commit(commit, count, mine, history.root))
     exported = repository / "marks"
     subprocess.run(
         ["git", "fast-import", "--quiet", "--force", f"--export-marks={exported}"],
@@ -846,20 +1426,27 @@ def write(histories: Iterable[History], repository: Path) -> dict[int, list[str]
     return {seed: [by_mark[f":{mark}"] for mark in mine] for seed, mine in marks.items()}
 
 
-def _commit(commit: Commit, mark: int, mine: Sequence[int]) -> bytes:
-    who = f"Somebody <{commit.email}> {commit.seconds} +0000"
+def _commit(commit: Commit, mark: int, mine: Sequence[int], root: str) -> bytes:
+    authored = commit.seconds if commit.authored is None else commit.authored
     message = commit.message.encode()
     lines = [
-        f"commit refs/heads/any\nmark :{mark}\nauthor {who}\ncommitter {who}\ndata {len(message)}\n".encode(),
+        f"commit refs/heads/any\nmark :{mark}\n"
+        f"author Somebody <{commit.email}> {authored} +0000\n"
+        f"committer Somebody <{commit.committer or commit.email}> {commit.seconds} +0000\n"
+        f"data {len(message)}\n".encode(),
         message,
         b"\n",
     ]
     for at, parent in enumerate(commit.parents):
         lines.append(f"{'merge' if at else 'from'} :{mine[parent]}\n".encode())
     for path, data in commit.files.items():
+        full = f"{root}/{path}" if root and in_store(path) and path != ROOT_FILE else path
+        mode = MODES.get(path.partition("/")[0], "100644")
         if data is None:
-            lines.append(f"D {path}\n".encode())
+            lines.append(f"D {full}\n".encode())
+        elif mode == "160000":
+            lines.append(f"M {mode} {data.decode()} {full}\n".encode())
         else:
-            lines += [f"M 100644 inline {path}\ndata {len(data)}\n".encode(), data, b"\n"]
+            lines += [f"M {mode} inline {full}\ndata {len(data)}\n".encode(), data, b"\n"]
     lines.append(b"\n")
     return b"".join(lines)

@@ -223,6 +223,7 @@ class MemoryStore:
         branch: str,
         was: str | None,
         timeout: float,
+        others: Mapping[str, bytes | None] | None = None,
     ) -> str:
         there = self.world.branches.get(branch)
         if (there[0].id if there else None) != was:

@@ -288,7 +288,7 @@ class Office:
 
     def _reopen(self, name: str, now: datetime) -> None:
         reason = "The customer has sent what was missing"
-        new = ids.from_request(f"{name.removeprefix('esc_')}-again")
+        new = f"esc_{ids.ulid(now, self.random.randbytes(ids.ULID_RANDOM_BYTES))}"
         who = self.random.choice(PEOPLE)
         self._step(
             "reopen", who, now, transitions.reopen(self._records[name], self._act(who, now), reason, new)

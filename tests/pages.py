@@ -173,6 +173,7 @@ def _on_a_terminal(script: str, folder: Path, env: Mapping[str, str]) -> str:
 def _settled(text: str) -> list[str]:
     """The lines of an output without what differs from run to run, and without the width of columns."""
     text = re.sub(r"(?<![^\W_])([0-9a-f]{7,64}|01[0-9a-z]{24})(?![^\W_])", "<id>", text)
+    text = re.sub(r"SHA256:[\w+/]{43}", "<key>", text)
     text = re.sub(r"\w{3} \w{3} +\d+ [\d:]+ \d{4} [+-]\d{4}", "<time>", text)
     text = re.sub(r"\d{4}[-/]\d\d[-/]\d\d([T ][\d:.]+(Z| [+-]\d{4}| UTC)?)?", "<time>", text)
     text = re.sub(r"\b\d+(\.\d+)? ?(ms|s|m|h|d)\b", "<span>", text)

@@ -11,7 +11,7 @@ from pathlib import Path
 from lab import git
 from pages import as_printed
 
-from kt_escalation import verdict
+from kt_escalation import audit
 
 ROOT = Path(__file__).parent.parent
 # Those of the design, section 12, the ten seconds of a report, and the one within which the hook judges a push of 100.
@@ -24,6 +24,7 @@ BUDGETS = (
     "3.0 ×",
     "2.5 ×",
     "1.5 ×",
+    "2.0 ×",
     "10 s",
     "1 s",
     "1.2 ×",
@@ -65,8 +66,10 @@ def test_it_measures_every_row_of_the_design_beside_its_floor(tmp_path: Path) ->
         )
     assert found["about"].keys() >= {"machine", "python", "git", "libraries", "date"}
     # What was built is legal from the first commit to the last.
-    judged = [verdict.verify(living) for living in (tmp_path / "stores").glob("living-*")]
-    assert {report.steps for report in judged} == {30, 60} and all(report.clean for report in judged)
+    judged = [audit.verify(living) for living in (tmp_path / "stores").glob("living-*")]
+    assert {report.steps for report in judged} == {20, 30, 60} and all(report.clean for report in judged)
+    [signed] = [audit.verify(store) for store in (tmp_path / "stores").glob("signed-*")]
+    assert signed.clean and signed.signatures.held == signed.steps == 20
 
 
 def test_the_page_names_targets_that_there_are(tmp_path: Path) -> None:

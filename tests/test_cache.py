@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
@@ -14,14 +18,16 @@ from hypothesis import strategies as st
 from lab import KT, Lab, Ran, end, git, ids, kt, kt_process, record_text, start
 from strategies import records
 from test_cli_read import open_text, resolved_path, resolved_text
+from test_codec import BAD, FULL, FULL_TEXT, SMALL_TEXT
 
 from kt_escalation import Store
-from kt_escalation.core.model import Record
+from kt_escalation.core import model
+from kt_escalation.core.model import Record, Value
 from kt_escalation.core.row import Row, row_of
-from kt_escalation.store import cache, codec, layout
+from kt_escalation.store import cache, clone_key, codec, layout
 from kt_escalation.store.cache import Cache, Kept
 
-HEAVY = ("pydantic", "yaml", "git", "filelock")
+HEAVY = ("pydantic", "yaml", "git", "filelock", "cryptography")
 
 FILES = {
     "queue/esc_one.yaml": open_text("one", "critical", route="team_id: legal", agent_id="agent-1"),
@@ -151,19 +157,29 @@ def _flipped(data: bytes, at: int) -> bytes:
     return data[:at] + bytes([data[at] ^ 0x40]) + data[at + 1 :]
 
 
+def _moved(data: bytes) -> bytes:
+    at = data.index(b"\n") + 1
+    rows, places, bodies = (int.from_bytes(data[at + n : at + n + 4], "little") for n in (4, 8, 12))
+    lengths = b"".join(size.to_bytes(4, "little") for size in (rows, places - 1, bodies + 1))
+    return data[: at + 4] + lengths + data[at + 16 :]
+
+
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda _: b"",
     "garbage": lambda _: b"\0\xff{}" * 5_000,
     "one line": lambda data: data.partition(b"\n")[0] + b"\n",
     "without its end": lambda data: data[:-10],
     "half of it": lambda data: data[: len(data) // 2],
-    "another parser's": lambda data: b"kt records 00000000\n" + data.partition(b"\n")[2],
+    "another version's": lambda data: b"kt records 0\n" + data.partition(b"\n")[2],
     "a byte of the first head": lambda data: _flipped(data, data.index(b"\n") + 6),
     "a byte of the rows": lambda data: _flipped(data, data.index(b"\n") + 200),
     "a byte of the last record": lambda data: _flipped(data, -20),
     "twice": lambda data: data + data,
     "zeros behind": lambda data: data + bytes(4_096),
-    "as large as it can say": lambda data: data.partition(b"\n")[0] + b"\nkt\r\n" + b"\xff" * 12,
+    "as large as it can say": lambda data: data.partition(b"\n")[0] + b"\nkt\r\n" + b"\xff" * 44,
+    "a byte of the first lengths": lambda data: _flipped(data, data.index(b"\n") + 13),
+    "a byte of the first tag": lambda data: _flipped(data, data.index(b"\n") + 20),
+    "lengths moved from the places to the records": lambda data: _moved(data),
 }
 
 
@@ -198,6 +214,65 @@ def test_whatever_the_bytes_what_is_known_is_right(cut: int, flip: int | None, t
         assert all(cache.body(plain) == right[blob].body for blob, plain in bodies.items())
         seen.add(items)
         assert Cache(folder / "records").known == {item.blob: item.found for item in items}
+
+
+def _lie(clone: Path, folder: Path) -> bytes:
+    """A file that says of the bytes of esc_one that they are something else, written below another folder."""
+    blob = git("rev-parse", "HEAD:queue/esc_one.yaml", cwd=clone)
+    text = FILES["queue/esc_one.yaml"].replace("critical", "low")
+    other = codec.loads(text.replace("  approvals: 1\n", "  approvals: 1\n  resolve_within: 1s\n").encode())
+    found = row_of(other, layout.path_of(other), blob)
+    Cache(folder / "records").add([Kept(blob, found, cache.body(other.as_dict()))])
+    return (folder / "records").read_bytes()
+
+
+def test_what_another_clone_has_written_is_not_believed(clone: Path, tmp_path: Path) -> None:
+    first = answers(clone, LISTINGS[1:4])
+    kept(clone).write_bytes(_lie(clone, tmp_path / "other"))
+    assert answers(clone, LISTINGS[1:4]) == first
+    # The key makes the difference: who may read it can write what is believed, and a whole copy is that clone.
+    kept(clone).write_bytes(_lie(clone, tmp_path / "other"))
+    (clone / ".git/kt/key").write_bytes((tmp_path / "other/key").read_bytes())
+    listed = kt("list", "--json", cwd=clone).json["escalations"]
+    assert {e["escalation_id"]: e["severity"] for e in listed}["esc_one"] == "low"
+    assert kt("get", "--json", "--id", "esc_one", cwd=clone).json["escalation"]["severity"] == "critical"
+
+
+def test_whatever_writes_reads_git_and_not_what_was_kept(clone: Path, tmp_path: Path) -> None:
+    kt("list", cwd=clone)
+    kept(clone).write_bytes(_lie(clone, tmp_path / "other"))
+    (clone / ".git/kt/key").write_bytes((tmp_path / "other/key").read_bytes())
+    # The cache says that the time of esc_one is over as well.
+    due = kt("sweep", "--json", cwd=clone).json["due"]
+    assert [one["escalation_id"] for one in due] == ["esc_late"]
+    taken = kt("claim", "--next", "--count", "9", "--json", cwd=clone).json["escalations"]
+    assert {e["escalation_id"]: e["severity"] for e in taken}["esc_one"] == "critical"
+    changed = git("diff", "HEAD^", "HEAD", "--", "queue/esc_one.yaml", cwd=clone)
+    assert "+status: claimed" in changed and "severity: low" not in changed
+
+
+@pytest.mark.parametrize("key", [b"", b"k" * 31, b"k" * 33, None], ids=["empty", "short", "long", "gone"])
+def test_without_its_key_all_is_read_again_and_there_is_a_new_key(clone: Path, key: bytes | None) -> None:
+    first = answers(clone, LISTINGS[1:4])
+    file = clone / ".git/kt/key"
+    old = file.read_bytes()
+    file.unlink()
+    if key is not None:
+        file.write_bytes(key)
+    assert answers(clone, LISTINGS[1:4]) == first
+    assert len(file.read_bytes()) == 32 and file.read_bytes() != old
+    assert loaded("list", cwd=clone)[1].isdisjoint(HEAVY)
+
+
+def test_the_key_is_for_its_owner_alone_and_the_same_for_all_who_make_it_at_once(tmp_path: Path) -> None:
+    script = "import sys, pathlib; from kt_escalation.store import clone_key; "
+    script += "print(clone_key.make(pathlib.Path(sys.argv[1])).hex())"
+    making = [sys.executable, "-c", script, str(tmp_path / "kt")]
+    made = [subprocess.Popen(making, stdout=subprocess.PIPE, text=True) for _ in range(6)]
+    [one] = {process.communicate()[0].strip() for process in made}
+    assert bytes.fromhex(one) == clone_key.read(tmp_path / "kt")
+    assert [path.name for path in (tmp_path / "kt").iterdir()] == ["key"]
+    assert (tmp_path / "kt/key").stat().st_mode & 0o777 == 0o600
 
 
 def test_where_it_cannot_be_written_listings_are_the_same(clone: Path) -> None:
@@ -296,8 +371,6 @@ def test_processes_add_behind_each_other(tmp_path: Path) -> None:
 
 
 def item_plain(item: Kept) -> object:
-    import json
-
     return json.loads(item.body)
 
 
@@ -343,3 +416,45 @@ def test_a_large_record_is_listed_from_its_row_and_read_from_git(lab: Lab) -> No
     again, modules = loaded("list", "--json", cwd=clone)
     assert again == first.out
     assert "pydantic" in modules
+
+
+# --- its version ----------------------------------------------------------------------------------
+
+#: What each version reads of the samples below, as a digest. What differs is another version: raise
+#: `cache.VERSION` and put the new digest here.
+READS = (2, "dd358659206fd92d2fe8cc54eea2e2559009b7c6376b9b16cf08677f7db9c235")
+
+
+def samples() -> Iterator[bytes]:
+    """Blobs in whose reading a change would show: good ones of each status, odd ones, and what is no record."""
+    yield from (text.encode() for text in FILES.values())
+    yield from (SMALL_TEXT.encode(), FULL_TEXT.encode(), FULL_TEXT.replace("- ", "-  ").encode())
+    yield from (data for data, _, _ in BAD.values())
+
+
+def parts() -> Iterator[str]:
+    """What a record is made of: every key of it and of its parts, and every limit and word that holds for them."""
+    for name, kind in inspect.getmembers(model, inspect.isclass):
+        if issubclass(kind, Value):
+            yield f"{name}: {[(key, field.is_required()) for key, field in kind.model_fields.items()]}"
+    yield from (
+        f"{name}: {value}" for name, value in sorted(vars(model).items()) if name.isupper() and name[0] != "_"
+    )
+    yield from (str(get_args(kind)) for kind in (model.Status, model.Severity, model.Outcome, model.Category))
+    yield f"{Row._fields}"
+
+
+def test_what_is_read_of_the_samples_is_what_the_version_says() -> None:
+    read = [*parts()]
+    for data in samples():
+        try:
+            record = codec.loads(data)
+        except codec.Malformed:
+            # The words come from libraries in part, and may change with them.
+            read.append("no record")
+            continue
+        row = row_of(record, layout.path_of(record), "")
+        read += [repr(tuple(row)), cache.body(record.as_dict()).decode()]
+    assert len(read) > 90 and repr(FULL.as_dict()["notes"][0]["text"])[1:-1] in "".join(read)
+    digest = hashlib.sha256("\n".join(read).encode()).hexdigest()
+    assert (cache.VERSION, digest) == READS, "raise cache.VERSION and write down what it reads now"

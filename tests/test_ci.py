@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from test_proposing import raised
 
 from kt_escalation.cli import reports
 
+SPEC = "git+https://git.example.com/it's/kt-escalation@0123456"
 HUB, JOB, TOP = ".github/workflows/kt-escalation.yml", ".gitlab/kt-escalation.yml", ".gitlab-ci.yml"
 
 
@@ -40,6 +42,13 @@ def bash(script: str, cwd: Path, env: Mapping[str, str]) -> Ran:
     return Ran(done.returncode, done.stdout, done.stderr)
 
 
+ROSTER = b"users:\n" + b"".join(
+    b"  - {user_id: %s, emails: [%s@example.com], roles: [reviewer, gateway, admin],"
+    b' logins: ["github:%s-k", "gitlab:%s-k"]}\n' % (who, who, who, who)
+    for who in (b"alice", b"bob", b"gateway", b"seed")
+)
+
+
 @pytest.fixture(params=["github", "gitlab"])
 def forge(request: pytest.FixtureRequest) -> str:
     name: str = request.param
@@ -50,10 +59,11 @@ def forge(request: pytest.FixtureRequest) -> str:
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with the check for both, one good branch and one that claims in another's name."""
     lab = Lab(tmp_path_factory.mktemp("ci"))
+    lab.put({"policies/roster.yaml": ROSTER})
     raised(lab, "one", "two")
     alice = lab.clone("alice")
     for name in ("github", "gitlab"):
-        assert kt("init", "--ci", name, cwd=alice).code == 0
+        assert kt("init", "--ci", name, "--install", SPEC, cwd=alice).code == 0
     assert kt("claim", "--id", "esc_one", "--branch", "good", cwd=alice).code == 0
     assert kt("claim", "--id", "esc_two", "--branch", "forged", cwd=lab.clone("bob")).code == 0
     git("fetch", "--quiet", cwd=alice)
@@ -85,7 +95,11 @@ def merged(lab: Lab, clone: Path, branch: str) -> str:
 
 def test_the_workflow_asks_for_little_and_takes_nothing_from_a_fork(branches: Lab) -> None:
     flow = parsed(branches.file(HUB))
-    assert set(flow["on"]) == {"pull_request", "merge_group"} and flow["permissions"] == {"contents": "read"}
+    assert flow["on"] == {
+        "pull_request": {"branches": ["main"], "types": ["opened", "synchronize", "reopened", "edited"]},
+        "merge_group": {"branches": ["main"]},
+    }
+    assert flow["permissions"] == {"contents": "read"}
     [job] = flow["jobs"].values()
     checkout = job["steps"][0]
     assert checkout["with"] == {"fetch-depth": "0", "persist-credentials": "false"}
@@ -107,21 +121,29 @@ def value(expression: str, event: Mapping[str, str]) -> str:
 def on_github(lab: Lab, clone: Path, event: Mapping[str, str], env: Mapping[str, str]) -> list[Ran]:
     """Run the workflow's own steps, kt being installed."""
     [job] = parsed(lab.file(HUB))["jobs"].values()
-    steps = [step for step in job["steps"] if "run" in step and "pip install" not in step["run"]]
-    assert len(steps) == 2
-    summary = {"GITHUB_STEP_SUMMARY": str(lab.folder / "summary.md")}
+    install, *steps = [step for step in job["steps"] if "run" in step]
+    assert shlex.split(install["run"]) == ["pip", "install", SPEC] and len(steps) == 2
+    env = {**env, **job["env"], "GITHUB_STEP_SUMMARY": str(lab.folder / "summary.md")}
     return [
-        bash(step["run"], clone, {**env, **summary, **{k: value(v, event) for k, v in step["env"].items()}})
+        bash(step["run"], clone, {**env, **{k: value(v, event) for k, v in step.get("env", {}).items()}})
         for step in steps
     ]
+
+
+def opened(lab: Lab, clone: Path, branch: str, by: str, sent: str = "") -> dict[str, str]:
+    """The event of a pull request that somebody has opened, and somebody else may have pushed to."""
+    return {
+        "github.event.pull_request.head.sha": git("rev-parse", f"origin/{branch}", cwd=clone),
+        "github.event.pull_request.user.login": by,
+        "github.actor": sent or by,
+    }
 
 
 @pytest.mark.parametrize(("branch", "code"), [("good", 0), ("forged", 1)])
 def test_a_pull_request_on_github(branches: Lab, branch: str, code: int) -> None:
     clone = branches.clone("runner")
     merged(branches, clone, branch)
-    event = {"github.event.pull_request.head.sha": git("rev-parse", f"origin/{branch}", cwd=clone)}
-    check, lint = on_github(branches, clone, event, {"GITHUB_BASE_REF": "main"})
+    check, lint = on_github(branches, clone, opened(branches, clone, branch, "alice-k"), {})
     assert (check.code, lint.code) == (code, 0), check
     assert check.out.startswith("::error file=queue/esc_two.yaml::") == bool(code)
     assert "kt escalation check" in (branches.folder / "summary.md").read_text()
@@ -130,9 +152,8 @@ def test_a_pull_request_on_github(branches: Lab, branch: str, code: int) -> None
 def test_a_base_that_has_moved_on_names_who_was_first(branches: Lab) -> None:
     assert kt("claim", "--id", "esc_one", cwd=branches.clone("bob")).code == 0
     clone = branches.clone("runner")
-    event = {"github.event.pull_request.head.sha": git("rev-parse", "origin/good", cwd=clone)}
-    check, _ = on_github(branches, clone, event, {"GITHUB_BASE_REF": "main"})
-    assert check.code == 1 and "held by bob@example.com" in check.out
+    check, _ = on_github(branches, clone, opened(branches, clone, "good", "alice-k"), {})
+    assert check.code == 1 and "held by bob (" in check.out
 
 
 @pytest.mark.parametrize(("branch", "code"), [("good", 0), ("forged", 1)])
@@ -150,8 +171,7 @@ def test_an_entry_of_a_merge_queue_on_github(branches: Lab, branch: str, code: i
 def test_the_workflow_lints_the_policies(branches: Lab) -> None:
     clone = branches.clone("runner")
     (clone / "policies/settings.yaml").write_text("claims: {lease: soon}\n")
-    event = {"github.event.pull_request.head.sha": git("rev-parse", "HEAD", cwd=clone)}
-    check, lint = on_github(branches, clone, event, {"GITHUB_BASE_REF": "main"})
+    check, lint = on_github(branches, clone, opened(branches, clone, "HEAD", "alice-k"), {})
     assert (check.code, lint.code) == (0, 1)
     assert lint.out.startswith("::error file=policies/settings.yaml,line=1")
 
@@ -161,8 +181,8 @@ def test_the_workflow_lints_the_policies(branches: Lab) -> None:
 
 def on_gitlab(lab: Lab, clone: Path, env: Mapping[str, str]) -> Ran:
     [job] = parsed(lab.file(JOB)).values()
-    assert all("pip install" in line for line in job["before_script"])
-    variables = {**job["variables"], "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main"}
+    assert [shlex.split(line) for line in job["before_script"]] == [["pip", "install", SPEC]]
+    variables = {**job["variables"], "GITLAB_USER_LOGIN": "alice-k"}
     return bash("\n".join(job["script"]), clone, {**variables, **env})
 
 
@@ -212,7 +232,11 @@ def test_a_new_store_has_the_check_in_its_first_commit(tmp_path: Path, forge: st
     assert ran.code == 0 and "made a store" in ran.out
     assert git("rev-list", "--count", "HEAD", cwd=tmp_path / "new") == "1"
     files = git("ls-files", cwd=tmp_path / "new").splitlines()
-    assert files == [*([HUB] if forge == "github" else [TOP, JOB]), "policies/policy-config.yaml"]
+    made = ["policies/policy-config.yaml", "queue/.gitkeep"]
+    assert files == [*([HUB] if forge == "github" else [TOP, JOB]), *made]
+    # Nothing is installed by a name that somebody else could take.
+    text = (tmp_path / "new" / files[-2]).read_text()
+    assert "--install" in ran.err and "pip install" not in text.replace("`pip install`", "")
     assert git("status", "--porcelain", cwd=tmp_path / "new") == ""
 
 
@@ -240,17 +264,86 @@ def test_no_file_of_ones_own_is_overwritten(lab: Lab) -> None:
 
 def test_the_check_of_a_store_in_a_folder_knows_the_folder(lab: Lab, forge: str) -> None:
     folder = 'deep/a "b" é'
-    lab.put({f"{folder}/policies/policy-config.yaml": "pack: {enabled: true}\n"})
+    lab.put({f"{folder}/policies/roster.yaml": ROSTER})
     alice = lab.clone("alice")
     git("config", "kt.root", folder, cwd=alice)
     assert kt("raise", "--request-id", "r1", "--reason-code", "a.b", cwd=alice).code == 0
-    assert kt("init", "--ci", forge, cwd=alice).code == 0
+    assert kt("init", "--ci", forge, "--install", SPEC, cwd=alice).code == 0
     ran = kt("claim", "--id", "esc_r1", "--branch", "b", "--json", cwd=alice)
     clone = lab.clone("runner")
     if forge == "github":
-        event = {"github.event.pull_request.head.sha": ran.json["commit"]}
-        found = on_github(lab, clone, event, {"GITHUB_BASE_REF": "main"})
+        event = {
+            "github.event.pull_request.head.sha": ran.json["commit"],
+            "github.event.pull_request.user.login": "alice-k",
+            "github.actor": "alice-k",
+        }
+        found = on_github(lab, clone, event, {})
     else:
         found = [on_gitlab(lab, clone, {"CI_COMMIT_SHA": ran.json["commit"]})]
     assert [one.code for one in found] == [0] * len(found), found
     assert "1 step in 1 commit" in found[0].err
+
+
+@pytest.mark.parametrize("ci", ["github", "gitlab"])
+def test_a_job_that_does_not_know_where_kt_comes_from_says_so(lab: Lab, ci: str) -> None:
+    alice = lab.clone("alice")
+    ran = kt("init", "--ci", ci, cwd=alice)
+    assert ran.code == 0 and "the job fails until it knows where kt comes from" in ran.err
+    [job] = (parsed(lab.file(HUB))["jobs"] if ci == "github" else parsed(lab.file(JOB))).values()
+    line = job["steps"][2]["run"] if ci == "github" else job["before_script"][0]
+    done = bash(line, lab.folder, {})
+    assert done.code == 1 and done.out == "" and done.err.count("\n") == 1
+    assert f"`kt escalation init --ci {ci} --install SPEC`" in done.err
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "kt-escalation==0.1.0",
+        "kt-escalation[report] >=0.1,<1",
+        "kt-escalation @ https://example.com/kt_escalation-0.1.0-py3-none-any.whl",
+        "https://example.com/kt%20escalation.tar.gz#sha256=0",
+        "git+ssh://git@example.com/kt.git@main",
+        "/opt/kt/kt_escalation-0.1.0-py3-none-any.whl",
+        "/opt/$(touch here)/a 'b' `c`",
+    ],
+)
+def test_what_is_installed_is_one_word_of_the_shell(lab: Lab, forge: str, spec: str) -> None:
+    assert kt("init", "--ci", forge, "--install", spec, cwd=lab.clone("alice")).code == 0
+    [job] = (parsed(lab.file(HUB))["jobs"] if forge == "github" else parsed(lab.file(JOB))).values()
+    line = job["steps"][2]["run"] if forge == "github" else job["before_script"][0]
+    ran = bash(f'pip() {{ printf "%s\\n" "$#" "$1" "$2"; }}\n{line}', lab.folder, {})
+    assert (ran.code, ran.out) == (0, f"2\ninstall\n{spec}\n")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        *("", " ", "a\nb", "--index-url=https://example.com", "-rrequirements.txt", "${{ secrets.TOKEN }}"),
+        *(".", "./kt", "vendor/kt", "..", "kt.whl", "kt.tar.gz[report]", "file:kt", "git+file:///x", "~/kt"),
+        *("kt @ ./kt", "kt @ file:kt", "http://example.com/kt.whl", "a b"),
+    ],
+)
+def test_what_a_stranger_could_choose_is_not_installed(lab: Lab, spec: str) -> None:
+    before = lab.tip()
+    ran = kt("init", "--ci", "github", "--install", spec, "--json", cwd=lab.clone("alice"))
+    assert (ran.code, ran.error["code"]) == (2, "bad_input") and lab.tip() == before
+
+
+def test_what_is_installed_goes_with_a_ci(lab: Lab) -> None:
+    ran = kt("init", "--install", "kt-escalation", "--json", cwd=lab.clone("alice"))
+    assert (ran.code, ran.error["code"]) == (2, "usage")
+
+
+def test_a_branch_is_named_as_each_of_them_reads_it(tmp_path: Path, forge: str) -> None:
+    name = "!a+b$c'd"
+    env = {"GIT_CONFIG_COUNT": "3", "GIT_CONFIG_KEY_0": "user.name", "GIT_CONFIG_VALUE_0": "Me"}
+    env |= {"GIT_CONFIG_KEY_1": "user.email", "GIT_CONFIG_VALUE_1": "me@example.com"}
+    env |= {"GIT_CONFIG_KEY_2": "init.defaultBranch", "GIT_CONFIG_VALUE_2": name}
+    assert kt("init", "--ci", forge, "new", cwd=tmp_path, env=env).code == 0
+    text = parsed((tmp_path / "new" / (HUB if forge == "github" else JOB)).read_text())
+    if forge == "github":
+        assert text["on"]["pull_request"]["branches"] == ["\\!a\\+b$c'd"]
+        assert text["jobs"]["kt"]["env"]["KT_STORE_BRANCH"] == name
+    else:
+        assert text["kt"]["variables"]["KT_STORE_BRANCH"] == "!a+b$$c'd"

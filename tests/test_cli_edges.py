@@ -16,7 +16,7 @@ import errorbook
 import pytest
 from filelock import FileLock
 from forge import Forge, identity, key_of, serve
-from lab import KT, Lab, Ran, git, ids, kt, kt_process, record_text, state
+from lab import KT, Lab, Ran, git, ids, kt, kt_process, record_text, state, unwritable
 from test_cli_life import ROSTER, at_a_terminal
 from test_cli_read import open_text, resolved_path, resolved_text
 from test_golden import compare
@@ -68,7 +68,7 @@ USAGE = [
     (["list", "--limit"], "--limit"),
     (["list", "--fetch=yes"], "--fetch"),
     (["list", "--status", "don"], "resolved"),
-    (["get"], "--id"),
+    (["get"], "no escalation id was given"),
     (["log", "--limit", "-1"], "--limit"),
     (["events", "--limit", "0"], "--limit"),
     (["raise", "surplus"], "surplus"),
@@ -194,6 +194,12 @@ claim --id esc_job --claim-id 'a b'
 claim --id esc_job --branch a..b
 claim --id esc_job --branch main
 claim --id esc_job -C one -C two
+claim --branch esc_job
+get esc_job esc_job
+get --request-id ''
+wait esc_jo
+init --install kt-escalation
+init --ci github --install ./kt
 unclaim --id esc_mine --force
 resolve --id esc_mine --outcome fine --reason no
 resolve --id esc_mine --outcome expired --reason no
@@ -240,6 +246,21 @@ def no_identity(lab: Lab, clone: Path) -> list[str]:
 
 def unreadable_record(lab: Lab, clone: Path) -> list[str]:
     lab.put({"queue/esc_job.yaml": "<<<<<<<\n"})
+    return CLAIM
+
+
+def unreadable_store(lab: Lab, clone: Path) -> list[str]:
+    """A folder whose mode git reads as `40000` and we do not."""
+    whole = subprocess.run(
+        ["git", "cat-file", "tree", "HEAD^{tree}"], cwd=lab.seed, capture_output=True, check=True
+    ).stdout
+    odd = whole.replace(b"40000 queue\0", b"040000 queue\0")
+    write = ["git", "hash-object", "-t", "tree", "-w", "--literally", "--stdin"]
+    done = subprocess.run(write, cwd=lab.seed, input=odd, capture_output=True, check=True)
+    tree = done.stdout.decode().strip()
+    assert tree != git("rev-parse", "HEAD^{tree}", cwd=lab.seed)
+    commit = git("commit-tree", "-p", "HEAD", "-m", "odd", tree, cwd=lab.seed)
+    git("push", "--quiet", "origin", f"{commit}:refs/heads/main", cwd=lab.seed)
     return CLAIM
 
 
@@ -316,6 +337,7 @@ TROUBLES: tuple[Callable[[Lab, Path], list[str]], ...] = (
     no_store_branch,
     no_identity,
     unreadable_record,
+    unreadable_store,
     broken_policies,
     git_failed,
     not_allowed,
@@ -333,7 +355,7 @@ EXITS = {
     1: ("answer_is_no",),
     2: (
         *("bad_input", "usage", "ambiguous_id", "not_a_store", "no_store_branch", "no_identity"),
-        *("clock_skew", "unreadable_record", "broken_policies", "git_failed"),
+        *("clock_skew", "unreadable_record", "unreadable_store", "broken_policies", "git_failed"),
     ),
     3: ("not_allowed",),
     4: ("remote_unreachable", "push_refused", "remote_fault", "history_rewritten"),
@@ -416,9 +438,9 @@ def test_the_table_above_holds_every_code_of_the_closed_list() -> None:
     codes = {kind.code for kind in below(errors.KtError)}
     told = {code for group in EXITS.values() for code in group}
     # Two that only group others, one that nothing should bring about, one of a terminal (test_cli_life)
-    # and of ^C (test_faults), and those of the commands in test_cli_governing, test_forgeries and test_feed.
+    # and of ^C (test_faults), and those in test_cli_governing, test_forgeries, test_feed and test_report.
     elsewhere = {"wait_timeout", "not_resolved", "already_reopened", "nothing_to_restore", "illegal_record"}
-    elsewhere |= {"shallow_clone", "not_in_history", "delivery_failed"}
+    elsewhere |= {"shallow_clone", "not_in_history", "delivery_failed", "missing_extra"}
     assert codes - told <= {"error", "conflict", "bug", "interrupted", *elsewhere}
     assert set(errorbook.told()) == codes - {"error", "conflict"}
     assert told == {*REFUSED, *(trouble.__name__ for trouble in TROUBLES)} and told <= codes
@@ -592,9 +614,9 @@ def test_one_of_a_thing_is_told_as_one(lab: Lab) -> None:
     clone = lab.clone("alice")
     git("config", "--unset", "user.email", cwd=clone)
     count = len(kt("doctor", "--json", cwd=clone).json["findings"])
-    assert kt("doctor", cwd=clone).err == f"kt: 1 of {count} findings wants mending\n"
+    assert kt("doctor", cwd=clone).err == f"kt: 1 of {count} checks failed\n"
     git("config", "kt.remote", "gone", cwd=clone)
-    assert kt("doctor", cwd=clone).err == f"kt: 2 of {count - 2} findings want mending\n"
+    assert kt("doctor", cwd=clone).err == f"kt: 2 of {count - 4} checks failed\n"
     assert (
         "kt: 1 escalation (1 open, 0 resolved), 0 unreadable files, "
         in kt("export", "-o", "x", cwd=lab.seed).err
@@ -624,15 +646,6 @@ def test_a_clone_that_cannot_be_written_is_found(lab: Lab) -> None:
     [lock] = [f for f in kt("doctor", "--json", cwd=clone).json["findings"] if f["check"] == "lock"]
     assert lock["ok"] is False and re.search(words, lock["detail"]) and "clone of your own" in lock["remedy"]
     assert kt("list", cwd=clone).code == 0
-
-
-def unwritable(folder: Path) -> Path:
-    """A folder in which nobody can make a file: not even root in the kernel's own."""
-    if os.geteuid() == 0:
-        return Path("/sys")
-    closed = folder / "closed"
-    closed.mkdir(mode=0o555)
-    return closed
 
 
 # --- programs, repositories and completion ----------------------------------------------------------
@@ -778,7 +791,7 @@ def test_a_hook_guards_the_branch_that_it_is_told(master: Path) -> None:
     made = kt("init", cwd=boss)
     assert made.code == 0 and "the HEAD of origin names no branch that exists" in made.err
     assert pushed(boss, "--delete", "main").returncode == 1
-    assert hooked(master).err == "" and "guards the branch main\n" in hooked(master).out
+    assert "there is no branch" not in hooked(master).err and "guards the branch main\n" in hooked(master).out
     # One that it is told wrong is told how to tell it right.
     assert hooked(master, "--branch", "trunk").code == 0
     commit_here(boss, "README.md")
@@ -845,7 +858,9 @@ def test_a_hook_that_looks_for_the_store_in_the_wrong_folder_says_where_it_is(la
         and f"on the server run `{cure}`; nothing changed; whoever administers" in refused.err
     )
     told = hooked(lab.remote, "--root", "review")
-    assert told.err == "" and told.out.endswith("it guards the branch main, the store in review\n")
+    assert "there is no store" not in told.err and told.out.endswith(
+        "it guards the branch main, the store in review\n"
+    )
     assert kt("claim", "--id", "esc_job", cwd=alice).code == 0
     git("config", "kt.root", "..", cwd=lab.remote)
     refused = kt("unclaim", "--id", "esc_job", cwd=alice)
@@ -866,7 +881,7 @@ def test_a_project_that_gets_a_store_later_may_be_pushed_before(tmp_path: Path) 
     git("add", "three", cwd=boss)
     git("commit", "--quiet", "-m", "no store any more", cwd=boss)
     before = git("rev-parse", "main", cwd=server)
-    (boss / "queue").mkdir()
+    (boss / "queue").mkdir(exist_ok=True)
     (boss / "queue/esc_x.yaml").write_text("x\n")
     git("add", "queue", cwd=boss)
     git("commit", "--quiet", "-m", "rubbish", cwd=boss)
@@ -915,7 +930,7 @@ def test_the_hook_takes_in_no_name_that_stops_every_push_and_lets_it_go(lab: Lab
     assert hooked(lab.remote).code == 0
     alice = lab.clone("alice")
     refused = pushed(alice, f"HEAD:{ref}")
-    assert refused.returncode == 1 and f"kt: git would take {ref} for the branch" in refused.stderr
+    assert refused.returncode == 1 and f"kt: {ref} is taken for the store branch" in refused.stderr
     git("update-ref", ref, "main", cwd=lab.remote)
     assert pushed(alice, "--delete", ref).returncode == 0
 
@@ -1062,10 +1077,8 @@ def test_init_below_the_top_makes_that_folder_the_stores_root(tmp_path: Path) ->
 def test_init_in_a_bare_repository_makes_the_store_that_others_clone(tmp_path: Path) -> None:
     git("init", "--bare", "--quiet", "bare.git", cwd=tmp_path)
     assert init("bare.git", cwd=tmp_path).code == 0
-    assert (
-        git("ls-tree", "-r", "--name-only", "HEAD", cwd=tmp_path / "bare.git")
-        == "policies/policy-config.yaml"
-    )
+    files = git("ls-tree", "-r", "--name-only", "HEAD", cwd=tmp_path / "bare.git").splitlines()
+    assert files == ["policies/policy-config.yaml", "queue/.gitkeep"]
     assert kt("list", cwd=tmp_path / "bare.git").code == 0
 
 

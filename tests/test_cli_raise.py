@@ -576,3 +576,52 @@ def test_only_gateways_and_admins_may_raise_where_there_is_a_roster(lab: Lab, gw
         ran = kt("raise", "--reason-code", "a.b", "--json", cwd=lab.clone(name))
         assert ran.code == 3 and ran.error["code"] == "not_allowed"
     assert lab.tip() == before
+
+
+# --- JSON in files ----------------------------------------------------------------------------------
+
+
+def had(ran: Ran) -> list[str]:
+    assert ran.code == 0, ran.err
+    return [ran.json["escalation"]["escalation_id"]]
+
+
+EMOJI = '{"request_id": "e", "reason_code": "a.b", "summary": "\\ud83d\\ude00 \\\\ud83d"}'
+
+
+def test_json_that_escapes_what_lies_beyond_the_first_plane_is_read_as_json(gw: Path) -> None:
+    assert had(kt("raise", "--file", "-", "--json", cwd=gw, stdin=EMOJI.encode())) == ["esc_e"]
+    record = kt("get", "esc_e", "--json", cwd=gw).json["escalation"]
+    assert record["summary"] == json.loads(EMOJI)["summary"] == "\U0001f600 \\ud83d"
+    args = ("raise", "--request-id", "c", "--reason-code", "a.b", "--context", "-", "--json")
+    assert had(kt(*args, cwd=gw, stdin=b'{"excerpt": "\\uD83D\\uDE00"}')) == ["esc_c"]
+    shown = kt("get", "esc_c", "--include-context", "--json", cwd=gw).json["escalation"]
+    assert shown["event_context"] == {"excerpt": "\U0001f600"}
+    yaml = b'request_id: y\nreason_code: a.b\nsummary: "{\\"a\\": 1}"\n'
+    assert had(kt("raise", "--file", "-", "--json", cwd=gw, stdin=yaml)) == ["esc_y"]
+    flow = b"{request_id: f, reason_code: a.b, summary: NaN}"
+    assert had(kt("raise", "--file", "-", "--json", cwd=gw, stdin=flow)) == ["esc_f"], "text, as in all YAML"
+
+
+@pytest.mark.parametrize(
+    "bad", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", '"\\ud83d"', '"a\\ude00"']
+)
+@pytest.mark.parametrize("how", ["--file", "--event", "--batch", "--context"])
+def test_what_no_json_may_hold_is_refused_with_its_place(kept: Lab, how: str, bad: str) -> None:
+    gw = kept.folder / "gw"
+    context = f'{{"score": 1.5, "text": "NaN 1e999 \\\\ud83d", "bad": {bad}}}'
+    event = f'{{"verdict": "escalate", "request_id": "b", "reason_code": "a.b", "details": {context}}}'
+    record = f'{{"request_id": "b",\n "reason_code": "a.b",\n "event_context": {context}}}'
+    text = {"--file": record, "--event": event, "--batch": f"{EMOJI}\n{event}\n", "--context": context}[how]
+    more = ("--reason-code", "a.b") if how == "--context" else ()
+    tip = git("rev-parse", "main", cwd=gw)
+    ran = kt("raise", how, "-", *more, "--json", cwd=gw, stdin=text.encode())
+    assert ran.code == 2 and ran.out == "" and git("rev-parse", "main", cwd=gw) == tip
+    [fault] = ran.error.get("failed", [ran.error])
+    line = {"--file": 3, "--batch": 2}.get(how)
+    found = f"line {fault['line']}: {fault['message']}" if how == "--batch" else fault["message"]
+    assert (f"line {line}: " in found) == (line is not None)
+    column = (
+        max(row.find(f": {bad}") for row in text.splitlines()) + 3 + bad.count("a\\") + bad.count('"') // 2
+    )
+    assert found.endswith(f", at column {column}"), found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -487,8 +488,10 @@ def faults(value: Any, schema: Mapping[str, Any], top: Mapping[str, Any]) -> lis
         return [] if [] in tried else tried[0]
     kinds = {"object": dict, "array": list, "string": str, "integer": int, "null": type(None)}
     found = []
-    if "type" in schema and not isinstance(value, kinds[schema["type"]]):
-        found.append(f"{value!r} is no {schema['type']}")
+    named = schema.get("type", [])
+    asked = [named] if isinstance(named, str) else named
+    if asked and not isinstance(value, tuple(kinds[kind] for kind in asked)):
+        found.append(f"{value!r} is no {' or '.join(asked)}")
     if value not in schema.get("enum", [value]) or value != schema.get("const", value):
         found.append(f"{value!r} is not allowed")
     if isinstance(value, str):
@@ -644,9 +647,19 @@ def test_doctor_finds_nothing_in_a_store_that_is_well(lab: Lab) -> None:
     lab.put(SHELF)
     ran = kt("doctor", "--json", cwd=lab.clone("alice"))
     assert ran.code == 0 and ran.json["ok"] is True and ran.err == ""
-    assert {frozenset(finding) for finding in ran.json["findings"]} == {frozenset({"check", "ok", "detail"})}
+    # Nothing proves names there, and no hook judges what is pushed, which is not for this clone to fix.
+    warned = [finding for finding in ran.json["findings"] if "remedy" in finding]
+    assert [(one["check"], one["ok"], one["fixed_by"]) for one in warned] == [
+        ("hook", True, "server"),
+        ("names", True, "server"),
+    ]
+    assert all(set(one) == {"check", "ok", "detail"} for one in ran.json["findings"] if one not in warned)
     plain = kt("doctor", cwd=lab.folder / "alice")
-    assert plain.code == 0 and plain.err == "" and {line[:4] for line in plain.out.splitlines()} == {"ok  "}
+    assert (
+        plain.code == 0
+        and plain.err == ""
+        and {line[:4] for line in plain.out.splitlines()} == {"ok  ", "!!  ", "    "}
+    )
 
 
 def no_identity(lab: Lab, clone: Path) -> None:
@@ -700,9 +713,9 @@ def broken_pack(lab: Lab, clone: Path) -> None:
         (detached, "branch", "detached", "git switch"),
         (unreadable, "files", "queue/esc_torn.yaml", "git log -p -- queue/esc_torn.yaml"),
         (unreadable_resolved, "files", resolved_path("torn"), f"git log -p -- {resolved_path('torn')}"),
-        (broken_roster, "policies", "policies/roster.yaml", "mend it"),
-        (broken_settings, "policies", "policies/settings.yaml:1:10: claims.lease", "mend it"),
-        (broken_pack, "policies", "policies/policy-config.yaml", "mend it"),
+        (broken_roster, "policies", "policies/roster.yaml", "fix it"),
+        (broken_settings, "policies", "policies/settings.yaml:1:10: claims.lease", "fix it"),
+        (broken_pack, "policies", "policies/policy-config.yaml", "fix it"),
     ],
 )
 def test_doctor_names_what_is_bad_and_how_to_mend_it(
@@ -714,13 +727,125 @@ def test_doctor_names_what_is_bad_and_how_to_mend_it(
     ran = kt("doctor", "--json", cwd=clone)
     assert ran.code == 1 and ran.json["ok"] is False and ran.err == ""
     found = [finding for finding in ran.json["findings"] if not finding["ok"]]
-    assert {frozenset(bad) for bad in found} == {frozenset({"check", "ok", "detail", "remedy"})}
+    assert {frozenset(bad) for bad in found} == {frozenset({"check", "ok", "detail", "remedy", "fixed_by"})}
     bad = found[0]
     assert bad["check"] == check and detail in bad["detail"] and remedy in bad["remedy"]
     assert all(bad["remedy"] for bad in found)
     plain = kt("doctor", cwd=clone)
-    assert plain.code == 1 and f"BAD {check}" in plain.out and f"mend it:  {bad['remedy']}" in plain.out
-    assert re.fullmatch(rf"kt: {len(found)} of \d+ findings wants? mending\n", plain.err)
+    assert plain.code == 1 and f"BAD {check}" in plain.out and f"to fix it:  {bad['remedy']}" in plain.out
+    assert re.fullmatch(rf"kt: {len(found)} of \d+ checks failed\n", plain.err)
+
+
+ROSTER = """\
+users:
+  - {user_id: alice, emails: [alice@example.com], roles: [reviewer]}
+  - {user_id: boss, emails: [boss@example.com], roles: [admin]}
+"""
+
+
+def test_what_only_an_admin_can_fix_is_no_fault_of_everybodys_clone(lab: Lab) -> None:
+    lab.put({"policies/roster.yaml": ROSTER, "queue/esc_torn.yaml": "<<<<<<<\n"})
+    for name, code, fixed_by in (("alice", 0, "admin"), ("boss", 1, "you")):
+        clone = lab.clone(name)
+        ran = kt("doctor", "--json", cwd=clone)
+        [bad] = [finding for finding in ran.json["findings"] if not finding["ok"]]
+        assert (ran.code, ran.json["ok"], bad["fixed_by"]) == (code, not code, fixed_by)
+        plain = kt("doctor", cwd=clone)
+        assert plain.code == code and "BAD files" in plain.out and " checks failed" in plain.err
+    assert "an admin can fix it:  " in kt("doctor", cwd=lab.folder / "alice").out
+
+
+def findings(clone: Path, check: str) -> list[dict[str, Any]]:
+    return [one for one in kt("doctor", "--json", cwd=clone).json["findings"] if one["check"] == check]
+
+
+def test_doctor_finds_a_remote_whose_history_was_rewritten(lab: Lab) -> None:
+    """Also where what is there now has never been fetched; every other command ends with exit 4 then."""
+    lab.escalations("job")
+    alice, bob = lab.clone("alice"), lab.clone("bob")
+    git("commit", "--quiet", "--amend", "-m", "another past", cwd=bob)
+    git("push", "--quiet", "--force", "origin", "HEAD:main", cwd=bob)
+    assert kt("claim", "--next", cwd=alice).code == 4
+    before = git("for-each-ref", cwd=alice)
+    ran = kt("doctor", "--json", cwd=alice)
+    [bad] = [one for one in ran.json["findings"] if not one["ok"]]
+    assert ran.code == 1 and bad["check"] == "branch" and "git fetch origin" in bad["remedy"]
+    assert kt("claim", "--next", "--json", cwd=alice).error["message"].startswith(bad["detail"])
+    assert git("for-each-ref", cwd=alice) == before
+    git("fetch", "--quiet", "origin", cwd=alice)
+    git("reset", "--quiet", "--hard", "origin/main", cwd=alice)
+    assert kt("doctor", cwd=alice).code == 0
+    # Somebody else's new commit is no rewriting.
+    assert kt("note", "--id", "esc_job", "--text", "x", cwd=bob).code == 0
+    assert kt("doctor", cwd=alice).code == 0
+
+
+def test_doctor_does_not_advise_to_push_what_the_hook_refuses(lab: Lab) -> None:
+    lab.escalations("job")
+    assert kt("hook", "install", "--server", str(lab.remote), cwd=lab.folder).code == 0
+    bob = lab.clone("bob")
+    record = bob / "queue/esc_job.yaml"
+    record.write_text(record.read_text().replace("severity: medium", "severity: low"))
+    git("commit", "--quiet", "--all", "-m", "it was fine, really", cwd=bob)
+    [bad] = findings(bob, "branch")
+    commands = re.findall("`([^`]+)`", bad["remedy"])
+    assert commands == [
+        "kt escalation check origin/main..main",
+        "git push origin main",
+        "git reset --keep origin/main",
+    ]
+    assert kt(*commands[0].split()[2:], cwd=bob).code == 1
+    git("switch", "--quiet", "-c", "topic", "origin/main", cwd=bob)
+    [bad] = findings(bob, "branch")
+    last = re.findall("`([^`]+)`", bad["remedy"])[-1]
+    assert last == "git branch --force main origin/main"
+    git(*last.split()[1:], cwd=bob)
+    assert [one["ok"] for one in findings(bob, "branch")] == [True]
+
+
+def test_doctor_finds_a_hook_that_does_not_run(lab: Lab) -> None:
+    alice = lab.clone("alice")
+    [seen] = findings(alice, "hook")
+    assert seen["ok"] is True and f"hook install --server {lab.remote}" in seen["remedy"]
+    assert kt("hook", "install", "--server", str(lab.remote), cwd=lab.folder).code == 0
+    assert findings(alice, "hook") == [
+        {"check": "hook", "ok": True, "detail": f"the hook of {lab.remote} runs and guards main"}
+    ]
+    git("config", "core.hooksPath", "elsewhere", cwd=lab.remote)
+    [bad] = findings(alice, "hook")
+    assert bad["ok"] is False and bad["fixed_by"] == "server"
+    assert bad["remedy"] == f"see `kt escalation hook status --server {lab.remote}`"
+    ran = kt("doctor", cwd=alice)
+    assert ran.code == 0 and "whoever administers the server can fix it:  see" in ran.out
+    assert "1 of 8 checks failed; nothing of it can be fixed in this clone" in ran.err
+
+
+def test_doctor_says_what_proves_names(lab: Lab) -> None:
+    alice = lab.clone("alice")
+
+    def told() -> str:
+        [found] = findings(alice, "names")
+        assert found["ok"] is True
+        return str(found["detail"])
+
+    assert "nothing in the store proves names" in told()
+    args = ("hook", "install", "--server", str(lab.remote), "--pusher-from", "REMOTE_USER")
+    assert kt(*args, cwd=lab.folder).code == 0
+    assert told() == "the server says who pushes, in REMOTE_USER"
+    git("config", "core.hooksPath", "elsewhere", cwd=lab.remote)
+    assert "nothing in the store proves names" in told(), "a hook that does not run proves nothing"
+    lab.put({"policies/settings.yaml": "signatures: required\n"})
+    git("pull", "--quiet", cwd=alice)
+    assert told() == "each step is signed by its author"
+
+
+def test_a_remedy_can_be_copied_to_a_shell_whatever_a_file_is_called(lab: Lab) -> None:
+    """Where a name holds what a shell would run."""
+    lab.put({"queue/a;touch X;b": "x\n", "queue/esc_torn.yaml": "x\n"})
+    clone = lab.clone("alice")
+    [odd] = [one for one in findings(clone, "files") if "touch" in one["detail"]]
+    [command] = re.findall("`(git rm [^`]+)`", odd["remedy"])
+    assert shlex.split(command) == ["git", "rm", "--", "queue/a;touch X;b"]
 
 
 def test_doctor_names_the_command_for_changed_path_filters_where_they_are_worth_it(

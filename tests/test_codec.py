@@ -19,7 +19,7 @@ from strategies import TRAPS, json_values, records, texts
 from kt_escalation.core import canonical, reader
 from kt_escalation.core.model import Claim, Fallback, Note, Record, Requires, Resolution, Review, Route
 from kt_escalation.core.text import visible
-from kt_escalation.core.transitions import MOST_FOR_A_CHARACTER
+from kt_escalation.core.transitions import largest
 from kt_escalation.core.words import MAX_BYTES
 from kt_escalation.store import codec
 from kt_escalation.store.codec import Malformed
@@ -249,8 +249,26 @@ def test_any_record_comes_back_as_it_was_written(record: Record) -> None:
         assert again == record
         assert codec.dumps(again) == data
     assert data.endswith(b"\n") and not data.endswith(b"\n\n")
-    # Whether a record fits is told from its JSON where that is short.
-    assert len(data) <= len(record.model_dump_json()) * MOST_FOR_A_CHARACTER
+    # Whether a record fits is told from its free texts where they are short.
+    assert len(data) <= largest(record)
+
+
+@pytest.mark.parametrize("char", ["\n", "\U000e0001", "\x1b", "\u00e9", "\U0001f600", '"'])
+def test_no_text_takes_more_room_than_is_reckoned_with(char: str) -> None:
+    for text in (char * 1_000, f"a{char}" * 500 + "a", f"{char}a" * 500):
+        note = Note(by="a", at=NOON, text=f"a{text}")
+        for made in (
+            SMALL.replace(event_context={"excerpt": text}),
+            SMALL.replace(event_context={f"{n}{char * 90}": [[text[:9]]] for n in range(20)}),
+            SMALL.replace(labels={f"{n}": text for n in range(20)}),
+            SMALL.replace(notes=(note,) * 5),
+        ):
+            assert len(codec.dumps(made)) <= largest(made)
+    deep: object = {}
+    for _ in range(28):
+        deep = {"": [deep, 1]}
+    made = SMALL.replace(event_context={"a": deep, **{f"{n}": [[[[n, {}]]]] for n in range(99)}})
+    assert len(codec.dumps(made)) <= largest(made)
 
 
 @settings(max_examples=150)

@@ -104,10 +104,10 @@ BROKEN = {
     10: "metadata.escalation_routing: needs exactly one of team_id and user_id, has both",
     11: "event_context.messages: a raw prompt never goes into git",
     12: "a key twice",
-    13: "NaN is not a JSON number",
-    14: "event_context: holds a number that is not finite",
+    13: "NaN is not a number that JSON has",
+    14: "1e999 is not a number that JSON has",
     15: "details must be a mapping",
-    16: "session_id",
+    16: "is half of a character",
     17: "event_context: is nested deeper than 32 levels",
 }
 

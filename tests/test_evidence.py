@@ -1,4 +1,7 @@
-"""One case in one file: its README's commands run as printed, with git alone, and find what was changed."""
+"""One case in one file: its README's commands run as printed, with git alone, and find what was changed.
+
+What needs `kt escalation verify` is in test_evidence_new_judge.py.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,19 @@ from typing import Any
 
 import pytest
 from lab import Lab, git, kt, kt_process, record_text, shell
-from pages import as_printed
 from test_cli_life import at_a_terminal
+from test_compaction import Past
+from test_compaction import past as past
+from test_compaction import past_ground as past_ground
 
 from kt_escalation.core.text import is_hidden
 
 REASON = "Fine.\n```sh\nrm -rf /\n```\n<script>\x1b[2J \u202e # Heading"
+EVE = {
+    f"GIT_{who}_{what}": value
+    for who in ("AUTHOR", "COMMITTER")
+    for what, value in (("NAME", "Eve"), ("EMAIL", "eve@example.com"))
+}
 ROSTER = """
 teams:
   - {team_id: triage, members: [alice, bob]}
@@ -78,34 +88,64 @@ def unpacked(clone: Path, *args: str) -> Path:
 
 
 def blocks(folder: Path) -> list[str]:
-    """The shell blocks of an artefact's README: with git alone, in a clone that one trusts, with kt."""
+    """The shell blocks of an artefact's README, in order."""
     return re.findall(r"^```sh\n(.*?)^```$", (folder / "README.md").read_text(), re.DOTALL | re.MULTILINE)
 
 
-def checked(folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run what the README prints where there is git and a shell and nothing else."""
+def block(folder: Path, word: str) -> str:
+    """The one shell block of an artefact's README that holds a word."""
+    [found] = [text for text in blocks(folder) if word in text]
+    return found
+
+
+def as_known(clone: Path, folder: Path) -> str:
+    """The ids that somebody with a clone gives to who got an artefact: by what its README says, or the tip's."""
+    if (folder / "store.bundle").exists():
+        return git("rev-parse", "HEAD", cwd=clone)
+    ran = subprocess.run(
+        ["sh", "-euc", block(folder, "grep -x")], cwd=clone, capture_output=True, text=True, check=True
+    )
+    return " ".join(ran.stdout.split()[1:])
+
+
+def checked(folder: Path, known: str) -> subprocess.CompletedProcess[str]:
+    """Run what the README prints, in an empty folder, with what every system has and git and ssh-keygen."""
+    place = folder.parent.parent / "check"
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
     tools = folder.parent.parent / "tools"
     tools.mkdir(exist_ok=True)
-    for name in ("git", "ssh-keygen"):
+    for name in ("git", "ssh-keygen", "awk", "diff", "grep", "mkdir", "sed", "tr"):
         if not (tools / name).exists():
             (tools / name).symlink_to(shutil.which(name) or "")
     return subprocess.run(
-        ["/bin/sh", "-c", blocks(folder)[0]],
-        cwd=folder,
-        env={**os.environ, "PATH": str(tools)},
+        ["/bin/sh", "-ec", block(folder, "git init") + block(folder, "keys()")],
+        cwd=place,
+        env={**os.environ, "PATH": str(tools), "known": known, "from": str(folder)},
         capture_output=True,
         text=True,
         check=False,
     )
 
 
+def holds(ran: subprocess.CompletedProcess[str], steps: int, signed: int) -> bool:
+    """Whether the last line says that it all holds, of so many steps."""
+    last = f"it all holds: {steps} steps; {signed} of them signed by a key that the roster before it has for its author"
+    return ran.returncode == 0 and ran.stdout.splitlines()[-1] == last
+
+
 def test_it_is_checked_with_git_alone_as_printed(case: Path) -> None:
     folder = unpacked(case)
-    ran = checked(folder)
-    assert (ran.returncode, ran.stdout) == (0, "it all holds\n"), ran.stderr
-    assert blocks(folder)[0].count(" verify-commit ") == 4 and "pwned" not in blocks(folder)[0]
-    assert ran.stderr.count('Good "git" signature for alice@example.com') == 4
-    assert [path.name for path in folder.parent.rglob("pwned")] == []
+    ran = checked(folder, as_known(case, folder))
+    assert holds(ran, 4, 4), ran.stderr
+    assert "pwned" not in "".join(blocks(folder))
+    assert ran.stderr.count('Good "git" signature for alice with') == 4
+    assert [path.name for path in folder.parent.parent.rglob("pwned")] == []
+
+
+def test_nothing_is_checked_before_an_id_is_known(case: Path) -> None:
+    ran = checked(unpacked(case), "")
+    assert ran.returncode != 0 and "the whole id of the commit, from elsewhere" in ran.stderr
 
 
 def cloned(case: Path, name: str, *options: str) -> Path:
@@ -116,36 +156,37 @@ def cloned(case: Path, name: str, *options: str) -> Path:
     return path
 
 
-def test_it_is_checked_in_a_clone_that_one_trusts_and_with_kt_as_printed(case: Path) -> None:
+def test_a_clone_that_one_trusts_says_whether_it_has_the_commit(case: Path) -> None:
     folder = unpacked(case)
-    assert checked(folder).returncode == 0
-    _, there, with_kt = blocks(folder)
-    shell(there, cloned(case, "auditor"))
-    assert "verify --afresh" in with_kt and "log --id esc_one" in with_kt
-    shell(with_kt, folder)
-    ran = kt("verify", "--require-signatures", "--json", cwd=folder / "store")
-    # The roster itself came in unsigned; the case did not.
-    assert {found["path"] for found in ran.json["violations"]} == {"policies/$(touch pwned).yaml"}
+    shell(block(folder, "grep -x"), cloned(case, "auditor"))
+    other = cloned(case, "older")
+    git("reset", "--quiet", "--hard", "HEAD~1", cwd=other)
+    with pytest.raises(AssertionError, match="grep -x"):
+        shell(block(folder, "grep -x"), other)
 
 
-def test_the_bundle_ends_where_the_case_does(case: Path) -> None:
-    folder = unpacked(case)
-    assert checked(folder).returncode == 0
-    tip = git("rev-parse", "HEAD", cwd=folder / "store")
-    assert git("log", "-1", "--format=%s", cwd=folder / "store") == "kt: resolve esc_one as approved"
-    summary = done(case, "evidence", "--id", "esc_one", "-o", "/dev/null")
-    assert summary["tip"] == tip == summary["steps"][-1] and len(summary["steps"]) == 4
-    assert summary["revision"] == git("rev-parse", "HEAD", cwd=case)
+def test_the_bundle_ends_at_the_commit_of_which_it_tells(case: Path) -> None:
+    tip, older = git("rev-parse", "HEAD", "HEAD~2", cwd=case).split()
+    for rev, commit, steps in (("HEAD", tip, 4), ("HEAD~2", older, 3)):
+        summary = done(case, "evidence", "--id", "esc_one", "--rev", rev, "-o", "/dev/null")
+        assert (summary["tip"], summary["revision"], len(summary["steps"])) == (commit, commit, steps)
+        folder = unpacked(case, "--id", "esc_one", "--rev", rev)
+        assert f"as it was at commit `{commit}`" in (folder / "README.md").read_text()
+        assert holds(checked(folder, commit), steps, steps)
+        assert git("rev-parse", "HEAD", cwd=case.parent / "check/store") == commit
+    # Whoever knows another commit is told.
+    ran = checked(folder, tip)
+    assert ran.returncode != 0 and f"ends at {older}, and you know {tip}" in ran.stderr
 
 
 def test_what_held_at_each_step_is_in_it_as_text(case: Path) -> None:
     folder = unpacked(case)
-    raised, claimed, _, resolved = sorted((folder / "steps").iterdir())
+    raised, claimed, _, resolved = sorted((folder / "texts/steps").iterdir())
     assert "\nKt-Action: claim\n" in (claimed / "commit.txt").read_text()
     assert (raised / "esc_one.yaml").read_text() == git("show", "HEAD~5:queue/esc_one.yaml", cwd=case) + "\n"
     assert "outcome: approved" in (resolved / "esc_one.yaml").read_text()
-    [tree] = (folder / "policies").iterdir()
-    assert tree.name == git("rev-parse", "HEAD:policies", cwd=case)[:12]
+    [tree] = (folder / "texts/policies").iterdir()
+    assert tree.name == git("rev-parse", "HEAD:policies", cwd=case)
     assert "user_id: alice" in (tree / "roster.yaml").read_text()
     page = (folder / "README.md").read_text()
     assert "    roster   alice: roles reviewer, gateway; teams triage; 1 signing keys\n" in page
@@ -164,43 +205,181 @@ def test_what_strangers_wrote_is_never_markdown_nor_a_command(case: Path) -> Non
 # --- what was changed is found ----------------------------------------------------------------------
 
 
-def names(case: Path) -> list[str]:
-    folder = unpacked(case)
+def names(folder: Path) -> list[str]:
     return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
 
 
-def test_any_file_that_was_changed_is_found(case: Path) -> None:
-    found = [name for name in names(case) if name not in ("README.md",) and not name.endswith("signers")]
-    assert len(found) == 1 + 2 * 4 + 2
-    folder = unpacked(case)
-    for name in found:
+@pytest.mark.parametrize("more", [(), ("--minimal",)])
+def test_any_text_that_was_changed_left_out_or_added_is_found(case: Path, more: tuple[str, ...]) -> None:
+    folder = unpacked(case, "--id", "esc_one", *more)
+    known = as_known(case, folder)
+    texts = [name for name in names(folder) if name.startswith("texts/")]
+    assert len(texts) == 2 * 4 + 2
+    roster = next(name for name in texts if name.endswith("roster.yaml"))
+    record = next(name for name in texts if name.endswith("esc_one.yaml"))
+    for name in (roster, record, texts[0]):
         path = folder / name
         data = path.read_bytes()
         middle = len(data) // 2
         path.write_bytes(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
-        ran = checked(folder)
+        ran = checked(folder, known)
         assert ran.returncode != 0 and "it all holds" not in ran.stdout, name
+        assert f"{name} differ\n" in ran.stderr and "are not what git has" in ran.stderr
+        assert (case.parent / "check/proved" / name.removeprefix("texts/")).read_bytes() == data
+        path.unlink()
+        ran = checked(folder, known)
+        assert ran.returncode != 0 and "Only in proved/" in ran.stderr, name
         path.write_bytes(data)
-        shutil.rmtree(folder / "store", ignore_errors=True)
-    assert checked(folder).returncode == 0
+    step = sorted((folder / "texts/steps").iterdir())[1]
+    step.rename(folder / "texts/gone")
+    ran = checked(folder, known)
+    assert ran.returncode != 0 and f"Only in proved/steps: {step.name}" in ran.stderr
+    (folder / "texts/gone").rename(step)
+    assert holds(checked(folder, known), 4, 4)
 
 
-def test_another_history_in_the_bundles_place_is_found(case: Path) -> None:
+@pytest.mark.parametrize("more", [(), ("--minimal",)])
+def test_a_changed_bundle_or_pack_is_found(case: Path, more: tuple[str, ...]) -> None:
+    folder = unpacked(case, "--id", "esc_one", *more)
+    known = as_known(case, folder)
+    [path] = [folder / name for name in names(folder) if name.startswith(("store.", "records."))]
+    data = path.read_bytes()
+    middle = len(data) // 2
+    path.write_bytes(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
+    ran = checked(folder, known)
+    assert ran.returncode != 0 and "it all holds" not in ran.stdout
+
+
+def test_what_a_changed_text_holds_never_reaches_the_terminal(case: Path) -> None:
     folder = unpacked(case)
-    forger = cloned(case, "forger")
+    text = next((folder / "texts/steps").iterdir()) / "\x1b[2J"
+    text.write_text("\x1b[2J")
+    ran = checked(folder, as_known(case, folder))
+    assert ran.returncode != 0 and "\x1b" not in ran.stderr + ran.stdout
+
+
+@pytest.mark.parametrize("amend", [True, False])
+def test_another_history_in_the_bundles_place_is_found(case: Path, amend: bool) -> None:
+    """Changed, with a commit on top, or an older state of it: it does not end where the reader's commit is."""
+    folder = unpacked(case)
+    known = as_known(case, folder)
+    forger = cloned(case, f"forger-{amend}")
     eve = ("-c", "user.name=Eve", "-c", "user.email=eve@example.com")
-    git(*eve, "commit", "--quiet", "--amend", "--no-edit", "--reset-author", cwd=forger)
-    git("bundle", "create", "--quiet", str(folder / "store.bundle"), "HEAD", "main", cwd=forger)
-    assert checked(folder).returncode != 0
+    commit = ("--amend", "--no-edit", "--reset-author") if amend else ("--allow-empty", "-m", "on top")
+    git(*eve, "commit", "--quiet", *commit, cwd=forger)
+    for back in ("HEAD", "HEAD~2"):
+        git("reset", "--quiet", "--hard", back, cwd=forger)
+        git("bundle", "create", "--quiet", str(folder / "store.bundle"), "HEAD", "main", cwd=forger)
+        ran = checked(folder, known)
+        assert ran.returncode != 0 and "nothing here is proved" in ran.stderr
+        assert not (case.parent / "check/store").exists()
 
 
-def test_a_signature_by_another_key_than_the_rosters_is_found(lab: Lab) -> None:
+def test_a_bundle_that_only_says_where_it_ends_is_found(case: Path) -> None:
+    folder = unpacked(case)
+    known = as_known(case, folder)
+    forger = cloned(case, "liar")
+    git("reset", "--quiet", "--hard", "HEAD~2", cwd=forger)
+    path = folder / "store.bundle"
+    git("bundle", "create", "--quiet", str(path), "HEAD", cwd=forger)
+    path.write_bytes(
+        path.read_bytes().replace(git("rev-parse", "HEAD", cwd=forger).encode(), known.encode(), 1)
+    )
+    ran = checked(folder, known)
+    assert ran.returncode != 0 and "it all holds" not in ran.stdout
+
+
+def test_refs_of_a_bundle_replace_nothing(case: Path) -> None:
+    """`refs/replace` would show other objects than the ids say."""
+    folder = unpacked(case)
+    known = as_known(case, folder)
+    forger = cloned(case, "replacer")
+    claimed = git("rev-parse", "HEAD~3:queue/esc_one.yaml", cwd=forger)
+    git("replace", claimed, git("rev-parse", "HEAD~5:queue/esc_one.yaml", cwd=forger), cwd=forger)
+    tip = git("commit-tree", "HEAD~2^{tree}", "-m", "other", cwd=forger, env=EVE)
+    git("replace", known, tip, cwd=forger)
+    git("bundle", "create", "--quiet", str(folder / "store.bundle"), "HEAD", "--all", cwd=forger)
+    assert holds(checked(folder, known), 4, 4)
+    assert git("for-each-ref", "--format=%(refname)", cwd=case.parent / "check/store").split() == [
+        "refs/heads/main"
+    ]
+
+
+def test_keys_beside_the_history_count_for_nothing(lab: Lab) -> None:
+    """An evil twin: eve signs in alice's name, and hands over her own key as alice's, wherever a text may be."""
     case = built(lab)
     path = lab.folder / "other-key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(path)], check=True)
     git("config", "user.signingKey", str(path), cwd=case)
     done(case, "claim", "--id", "esc_other")
-    assert checked(unpacked(case, "--id", "esc_other")).returncode != 0
+    folder = unpacked(case, "--id", "esc_other")
+    known = as_known(case, folder)
+    ran = checked(folder, known)
+    forged = git("rev-parse", "HEAD", cwd=case)
+    wanted = f"not signed by a key that the roster before it has for its author: {forged}"
+    assert ran.returncode != 0 and wanted in ran.stderr
+    # The texts of the roster, and files such as earlier versions wrote, with eve's key in them.
+    public = path.with_suffix(".pub").read_text().strip()
+    for step in (folder / "texts/steps").iterdir():
+        (folder / "signers").write_text(f'* namespaces="git" {public}\n')
+        (step / "signers").write_text(f'* namespaces="git" {public}\n')
+    for text in (folder / "texts/policies").rglob("roster.yaml"):
+        text.write_text(ROSTER.replace("KEY", public))
+    (folder / "README.md").write_text(
+        (folder / "README.md").read_text().replace("alice: roles", "eve: roles")
+    )
+    ran = checked(folder, known)
+    assert ran.returncode != 0 and "are not what git has" in ran.stderr and "signers" in ran.stderr
+    proved = next((lab.folder / "check/proved/policies").rglob("roster.yaml")).read_text()
+    assert public not in proved and "user_id: alice" in proved
+
+
+@pytest.mark.parametrize(("who", "by"), [("bob", "alice"), ("alice", "bob")])
+def test_a_key_of_somebody_else_on_the_roster_is_found(lab: Lab, who: str, by: str) -> None:
+    keys = {}
+    for name in ("alice", "bob"):
+        subprocess.run(
+            [
+                "ssh-keygen",
+                "-q",
+                "-t",
+                "ed25519",
+                "-N",
+                "",
+                "-C",
+                f"{who}@example.com",
+                "-f",
+                str(lab.folder / name),
+            ],
+            check=True,
+        )
+        keys[name] = (lab.folder / f"{name}.pub").read_text().strip()
+    roster = ROSTER.replace("KEY", keys["alice"]).replace(
+        "[reviewer]}", f"[reviewer, gateway], signing_keys: ['{keys['bob']}']}}"
+    )
+    lab.put({"policies/roster.yaml": roster})
+    clone = lab.clone(who.upper(), email=f"{who}@example.com")
+    for name, value in (
+        ("gpg.format", "ssh"),
+        ("user.signingKey", str(lab.folder / by)),
+        ("commit.gpgsign", "true"),
+    ):
+        git("config", name, value, cwd=clone)
+    done(clone, "raise", "--request-id", "one", "--reason-code", "a.b")
+    folder = unpacked(clone)
+    ran = checked(folder, as_known(clone, folder))
+    assert ran.returncode != 0 and "not signed by a key that the roster before it has" in ran.stderr
+
+
+def test_a_roster_that_is_not_written_plainly_stops_the_commands(lab: Lab) -> None:
+    case = built(lab)
+    text = lab.file("policies/roster.yaml").replace("[reviewer, gateway]", '["review\\x65r", gateway]')
+    lab.put({"policies/roster.yaml": text}, "escaped")
+    done(case, "claim", "--id", "esc_other")
+    folder = unpacked(case, "--id", "esc_other")
+    ran = checked(folder, as_known(case, folder))
+    assert ran.returncode != 0 and "this roster needs kt to be read" in ran.stderr
+    assert "roster.yaml:" in ran.stderr and "a quoted text that is not plain" in ran.stderr
 
 
 # --- what it carries --------------------------------------------------------------------------------
@@ -208,21 +387,39 @@ def test_a_signature_by_another_key_than_the_rosters_is_found(lab: Lab) -> None:
 
 def test_minimal_holds_the_steps_and_nobody_elses_records(case: Path) -> None:
     folder = unpacked(case, "--minimal", "--id", "esc_one")
-    ran = checked(folder)
-    assert (ran.returncode, ran.stdout) == (0, "it all holds\n"), ran.stderr
-    store = folder / "store"
+    known = as_known(case, folder)
+    ran = checked(folder, known)
+    assert holds(ran, 4, 4), ran.stderr
+    store = case.parent / "check/store"
     listed = git("cat-file", "--batch-all-objects", "--batch-check", cwd=store).splitlines()
     texts = [git("cat-file", "blob", line.split()[0], cwd=store) for line in listed if " blob " in line]
     records = [text for text in texts if text.startswith("schema_version")]
     assert len(records) == 4 and all("escalation_id: esc_one\n" in text for text in records)
     assert not (folder / "store.bundle").exists()
-    assert "all 7 commits" not in (folder / "README.md").read_text()
+    assert "more than this case" not in (folder / "README.md").read_text()
     assert "The one case" in git("show", "--format=%B", git("rev-parse", "HEAD~5", cwd=case), "-s", cwd=store)
+    # Whoever was told of another step misses it.
+    ran = checked(folder, f"{known} {git('rev-parse', 'HEAD', cwd=case)}")
+    assert ran.returncode != 0 and "is not in the pack" in ran.stderr
+
+
+def test_minimal_after_many_were_resolved_in_one_commit_can_be_compared(lab: Lab) -> None:
+    """git looks into all folders that a commit changed, others' too, to say what it did in one."""
+    lab.escalations("one", "two", "three")
+    clone = lab.clone("alice")
+    for name in ("one", "two", "three"):
+        done(clone, "claim", "--id", f"esc_{name}")
+    done(clone, "resolve", "--id", "esc_two", "--outcome", "denied", "--reason", "no")
+    done(clone, "resolve", "--id", "esc_one", "--id", "esc_three", "--outcome", "denied", "--reason", "no")
+    folder = unpacked(clone, "--id", "esc_one", "--minimal")
+    ran = checked(folder, as_known(clone, folder))
+    assert holds(ran, 3, 0), ran.stderr
+    assert ran.stdout.count("not signed, so that its author is a claim") == 3
 
 
 def test_the_page_says_what_else_the_bundle_carries(case: Path) -> None:
     page = (unpacked(case) / "README.md").read_text()
-    count = git("rev-list", "--count", "HEAD~1", cwd=case)
+    count = git("rev-list", "--count", "HEAD", cwd=case)
     assert f"carries more than this case**: all {count} commits" in page
 
 
@@ -233,17 +430,19 @@ def test_what_it_reopens_and_what_reopens_it_come_along(lab: Lab) -> None:
         summary = done(case, "evidence", "--id", name, "-o", "/dev/null")
         assert set(summary["escalation_ids"]) == {"esc_one", again} and len(summary["steps"]) == 5
     folder = unpacked(case, "--id", again)
-    assert checked(folder).returncode == 0
-    assert f"log --id {again}" in blocks(folder)[2]
+    assert holds(checked(folder, as_known(case, folder)), 5, 5)
+    assert f"log --id {again}" in block(folder, "again.tar")
 
 
 def test_several_at_once_and_by_prefix(case: Path) -> None:
     summary = done(case, "evidence", "--id", "esc_one", "--id", "esc_othe", "-o", "/dev/null")
     assert summary["escalation_ids"] == ["esc_one", "esc_other"] and len(summary["steps"]) == 5
-    assert checked(unpacked(case, "--id", "esc_one", "--id", "esc_other")).returncode == 0
+    folder = unpacked(case, "--id", "esc_one", "--id", "esc_other")
+    assert holds(checked(folder, as_known(case, folder)), 5, 5)
 
 
-def test_steps_on_a_side_branch_are_in_the_bundle_with_their_merge(lab: Lab) -> None:
+@pytest.mark.parametrize("more", [(), ("--minimal",)])
+def test_steps_on_a_side_branch_are_in_it(lab: Lab, more: tuple[str, ...]) -> None:
     lab.escalations("one")
     clone = lab.clone("alice")
     git("config", "kt.remote", "", cwd=clone)
@@ -252,42 +451,68 @@ def test_steps_on_a_side_branch_are_in_the_bundle_with_their_merge(lab: Lab) -> 
     git("switch", "--quiet", "main", cwd=clone)
     git("commit", "--quiet", "--allow-empty", "-m", "meanwhile", cwd=clone)
     git("merge", "--quiet", "--no-edit", "side", cwd=clone)
+    folder = unpacked(clone, "--id", "esc_one", *more)
+    ran = checked(folder, as_known(clone, folder))
+    assert holds(ran, 2, 0) and "made something of its own" not in ran.stdout
+
+
+def test_a_merge_that_made_something_of_its_own_is_told(lab: Lab) -> None:
+    lab.escalations("one")
+    clone = lab.clone("alice")
+    git("config", "kt.remote", "", cwd=clone)
+    git("switch", "--quiet", "-c", "side", cwd=clone)
+    done(clone, "claim", "--id", "esc_one")
+    git("switch", "--quiet", "main", cwd=clone)
+    git("commit", "--quiet", "--allow-empty", "-m", "meanwhile", cwd=clone)
+    git("merge", "--quiet", "--no-commit", "side", cwd=clone)
+    file = clone / "queue/esc_one.yaml"
+    file.write_text(file.read_text().replace("severity: medium", "severity: low"))
+    git("commit", "--quiet", "--all", "--no-edit", cwd=clone)
     merge = git("rev-parse", "HEAD", cwd=clone)
-    git("commit", "--quiet", "--allow-empty", "-m", "later", cwd=clone)
-    summary = done(clone, "evidence", "--id", "esc_one", "-o", "/dev/null")
-    assert summary["tip"] == merge and len(summary["steps"]) == 2
-    assert checked(unpacked(clone)).returncode == 0
+    folder = unpacked(clone, "--id", "esc_one")
+    assert f"{merge}: a merge that made something of its own" in checked(folder, merge).stdout
 
 
 @pytest.mark.parametrize("more", [(), ("--minimal",)])
-def test_a_sha256_store_in_a_folder(tmp_path: Path, more: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("root", ["a b", "it's [ops]*/$x"])
+def test_a_sha256_store_in_a_folder(tmp_path: Path, more: tuple[str, ...], root: str) -> None:
     lab = Lab(tmp_path, object_format="sha256")
-    lab.put(
-        {"a b/policies/x.yaml": "pack: {enabled: true}\n", "a b/queue/esc_one.yaml": record_text("one")}, "in"
-    )
+    pack, record = f"{root}/policies/x.yaml", f"{root}/queue/esc_one.yaml"
+    lab.put({pack: "pack: {enabled: true}\n", record: record_text("one")}, "in")
     clone = lab.clone("alice")
-    git("config", "kt.root", "a b", cwd=clone)
+    git("config", "kt.root", root, cwd=clone)
     done(clone, "claim", "--id", "esc_one")
     folder = unpacked(clone, "--id", "esc_one", *more)
-    ran = checked(folder)
-    assert (ran.returncode, ran.stdout) == (0, "it all holds\n"), ran.stderr
-    if not more:
-        shell(blocks(folder)[2], folder)
+    ran = checked(folder, as_known(clone, folder))
+    assert holds(ran, 2, 0), ran.stderr
+    assert any(name.endswith("x.yaml") for name in names(folder))
 
 
-def test_a_store_whose_first_commit_holds_the_record(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [(), ("--minimal",)])
+def test_a_store_whose_first_commit_holds_the_record(tmp_path: Path, more: tuple[str, ...]) -> None:
     clone = tmp_path / "alone"
     git("init", "--quiet", str(clone), cwd=tmp_path)
     for key, value in (("user.name", "Alice"), ("user.email", "alice@example.com")):
         git("config", key, value, cwd=clone)
-    (clone / "queue").mkdir()
+    (clone / "queue/resolved/2026/01/02").mkdir(parents=True)
+    (clone / "queue/resolved/2026/01/02/.gitkeep").touch()
     (clone / "queue/esc_one.yaml").write_text(record_text("one"))
     git("add", "queue", cwd=clone)
     git("commit", "--quiet", "-m", "all", cwd=clone)
+    folder = unpacked(clone, "--id", "esc_one", *more)
+    assert holds(checked(folder, as_known(clone, folder)), 1, 0)
+    assert "parent   none: it begins the history" in (folder / "README.md").read_text()
+
+
+def test_a_compacted_record_is_checked_as_any_other(past: Past) -> None:
+    past.compact()
     for more in ((), ("--minimal",)):
-        folder = unpacked(clone, "--id", "esc_one", *more)
-        assert checked(folder).stdout == "it all holds\n"
-        assert "parent   none: it begins the history" in (folder / "README.md").read_text()
+        folder = unpacked(past.path, "--id", "esc_anna", *more)
+        page = (folder / "README.md").read_text()
+        assert "compact esc_anna: into " in page
+        ran = checked(folder, as_known(past.path, folder))
+        assert holds(ran, page.count("\n### "), 0), ran.stderr
+        assert page.count("\n### ") > 2
 
 
 # --- what is refused --------------------------------------------------------------------------------
@@ -319,16 +544,3 @@ def test_a_tar_is_for_a_file_or_a_pipe_and_not_for_a_terminal(case: Path) -> Non
     with tarfile.open(case.parent / "piped.tar") as tar:
         assert "evidence-esc_one/README.md" in tar.getnames()
     assert json.loads(kt_process("evidence", "--id", "esc_one", "-o", "/dev/null", "--json", cwd=case).out)
-
-
-# --- the page for the auditor -----------------------------------------------------------------------
-
-
-def test_the_commands_of_the_page_run_as_printed(lab: Lab) -> None:
-    clone = lab.clone("alice")
-    done(clone, "raise", "--request-id", "req_42", "--reason-code", "a.b")
-    done(clone, "claim", "--id", "esc_req_42")
-    done(clone, "resolve", "--id", "esc_req_42", "--outcome", "denied", "--reason", "no")
-    # After the case was unpacked one stands in its folder; the numbers are the store's again.
-    as_printed("evidence.md", clone, replace={"kt escalation stats\n": "cd ..\nkt escalation stats\n"})
-    assert (clone / "evidence-esc_req_42/store/queue").is_dir()

@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from socketserver import TCPServer
+from socketserver import BaseRequestHandler, TCPServer
 from types import SimpleNamespace
 from typing import Any
 
@@ -718,6 +718,40 @@ def test_an_answer_that_takes_too_long_is_a_failed_try(alice: Path, monkeypatch:
     finally:
         silent.server_close()
     assert ran.code == 8 and "did not answer: timed out" in ran.err
+
+
+def test_an_answer_that_drips_is_given_up_within_the_time_for_all_of_it(
+    alice: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "_ANSWER_SECONDS", 0.6)
+    cut = threading.Event()
+
+    class Dripping(BaseRequestHandler):
+        """Sends a head that never ends, a byte each tenth of a second: no single read takes long."""
+
+        def handle(self) -> None:
+            self.request.recv(65536)
+            try:
+                for byte in b"HTTP/1.1 200 OK\r\nX: " + b"a" * 200:
+                    self.request.sendall(bytes([byte]))
+                    time.sleep(0.1)
+            except OSError:
+                cut.set()
+
+    server = TCPServer(("127.0.0.1", 0), Dripping)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        began = time.monotonic()
+        ran = send(alice, f"http://127.0.0.1:{server.server_address[1]}/", "--retries", "0")
+        took = time.monotonic() - began
+        assert cut.wait(10), "and the connection is cut, not left to drip on"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+    assert ran.code == 8 and "did not answer: timed out" in ran.err
+    assert took < 5
 
 
 def test_two_secrets_sign_while_one_replaces_the_other(alice: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +29,7 @@ from lab import git, kt
 
 from kt_escalation import Store
 
+WAIVERS = "policies/waivers.yaml"
 FORGERIES: dict[str, tuple[str, str, Callable[[Forge], None]]] = {}
 
 
@@ -133,7 +135,7 @@ def a_roster_in_which_one_address_is_two_peoples(forge: Forge) -> None:
     forge.commit("boss")
 
 
-@forgery("policies", "is a symbolic link")
+@forgery("tree", "is a symbolic link")
 def a_roster_that_is_a_link(forge: Forge) -> None:
     (forge.path / "policies/roster.yaml").unlink()
     (forge.path / "policies/roster.yaml").symlink_to("other.yaml")
@@ -516,14 +518,14 @@ def a_foreign_file_in_the_queue(forge: Forge) -> None:
     forge.commit("alice")
 
 
-@forgery("file", "mode 120000")
+@forgery("tree", "is a symbolic link")
 def a_symbolic_link_in_place_of_a_record(forge: Forge) -> None:
     (forge.path / ONE).unlink()
     (forge.path / ONE).symlink_to("/etc/passwd")
     forge.commit("alice")
 
 
-@forgery("file")
+@forgery("tree", "is executable")
 def an_executable_record(forge: Forge) -> None:
     (forge.path / ONE).chmod(0o755)
     forge.commit("alice")
@@ -583,25 +585,25 @@ def one_legal_step_that_hides_another(forge: Forge) -> None:
 SAID = "kt: claim esc_one\n\nKt-Action: claim\nKt-Escalation: esc_one\nKt-Actor: alice\n"
 
 
-@forgery("trailers")
+@forgery("message")
 def a_message_that_names_another_actor(forge: Forge) -> None:
     forge.as_kt_does("alice", "claim", "--id", "esc_one")
     forge.commit("alice", SAID.replace("alice", "bob"))
 
 
-@forgery("trailers")
+@forgery("message")
 def a_message_that_names_another_escalation(forge: Forge) -> None:
     forge.as_kt_does("alice", "claim", "--id", "esc_one")
     forge.commit("alice", SAID.replace("Kt-Escalation: esc_one", "Kt-Escalation: esc_two"))
 
 
-@forgery("trailers")
+@forgery("message")
 def a_message_that_tells_another_action(forge: Forge) -> None:
     forge.as_kt_does("alice", "claim", "--id", "esc_one")
     forge.commit("alice", SAID.replace("Kt-Action: claim", "Kt-Action: note"))
 
 
-@forgery("trailers")
+@forgery("message")
 def a_message_that_tells_another_outcome(forge: Forge) -> None:
     forge.kt("alice", "claim", "--id", "esc_one")
     forge.as_kt_does("alice", "resolve", "--id", "esc_one", "--outcome", "denied", "--reason", "no")
@@ -620,14 +622,14 @@ def a_merge_that_changes_a_record_of_its_own(forge: Forge) -> None:
     forge.commit("alice")
 
 
-@forgery("merge", "had taken further")
+@forgery("dropped", "which the branch never had")
 def a_merge_that_drops_a_claim(forge: Forge) -> None:
     side(forge, "claim", "--id", "esc_one")
     forge.kt("alice", "note", "--id", "esc_two", "--text", "main")
     forge.git("merge", "--quiet", "--no-ff", "-s", "ours", "-m", "merge", "side")
 
 
-@forgery("merge")
+@forgery("dropped")
 def a_merge_with_its_parents_swapped_that_drops_the_main_line(forge: Forge) -> None:
     side(forge, "note", "--id", "esc_two", "--text", "side")
     forge.kt("alice", "claim", "--id", "esc_one")
@@ -636,14 +638,14 @@ def a_merge_with_its_parents_swapped_that_drops_the_main_line(forge: Forge) -> N
     forge.git("merge", "--quiet", "--no-ff", "-s", "ours", "-m", "merge", main)
 
 
-@forgery("fork", "made of the same state")
+@forgery("dropped", "which the branch never had")
 def two_claims_that_a_merge_chooses_between(forge: Forge) -> None:
     side(forge, "claim", "--id", "esc_one")
     forge.kt("alice", "claim", "--id", "esc_one")
     forge.git("merge", "--quiet", "--no-ff", "-s", "ours", "-m", "merge", "side")
 
 
-@forgery("fork", "made of the same state")
+@forgery("dropped")
 def two_notes_that_git_merges_cleanly(forge: Forge) -> None:
     side(forge, "note", "--id", "esc_one", "--text", "side")
     forge.kt("alice", "note", "--id", "esc_one", "--text", "main")
@@ -810,21 +812,21 @@ def all_policies_removed(forge: Forge) -> None:
     forge.commit("alice")
 
 
-@forgery("foreign")
+@forgery("tree", "no folder as git writes one")
 def policies_that_become_a_file(forge: Forge) -> None:
     forge.git("rm", "--quiet", "-r", "policies")
     forge.write("policies", "mine\n")
     forge.commit("boss")
 
 
-@forgery("policies")
+@forgery("tree", "no folder as git writes one")
 def policies_that_become_a_link(forge: Forge) -> None:
     forge.git("mv", "policies", "mine")
     (forge.path / "policies").symlink_to("mine")
     forge.commit("alice")
 
 
-@forgery("deleted")
+@forgery("tree", "no folder as git writes one")
 def a_queue_that_becomes_a_link(forge: Forge) -> None:
     forge.git("mv", "queue", "mine")
     (forge.path / "queue").symlink_to("mine")
@@ -862,7 +864,7 @@ def a_record_that_is_too_large(forge: Forge) -> None:
 def a_waiver_by_a_reviewer(forge: Forge) -> None:
     forge.edit(ONE, ("severity: medium", "severity: low"))
     bad = forge.commit("alice")
-    waive(forge, (bad, "transition"))
+    waive(forge, (bad, "transition", ONE))
     forge.commit("alice")
 
 
@@ -897,24 +899,16 @@ def a_forgery_in_a_foreign_encoding(forge: Forge) -> None:
     raw_commit(forge, ("^author alice", "encoding UTF-16\nauthor \xe9\xff"))
 
 
-@forgery("trailers")
+@forgery("message")
 def a_message_that_names_two_actors(forge: Forge) -> None:
     forge.as_kt_does("alice", "claim", "--id", "esc_one")
     forge.commit("alice", f"{SAID}Kt-Actor: bob\n")
 
 
-@forgery("trailers")
+@forgery("message")
 def a_message_that_tells_two_actions(forge: Forge) -> None:
     forge.as_kt_does("alice", "claim", "--id", "esc_one")
     forge.commit("alice", f"{SAID}Kt-Action: resolve\n")
-
-
-@forgery("trailers")
-def a_message_that_leaves_an_escalation_out(forge: Forge) -> None:
-    forge.kt("alice", "claim", "--id", "esc_one")
-    forge.kt("alice", "note", "--id", "esc_two", "--text", "hm")
-    git("reset", "--quiet", "--soft", "HEAD~2", cwd=forge.path)
-    forge.commit("alice", SAID)
 
 
 @pytest.mark.parametrize("name", FORGERIES)
@@ -1003,6 +997,7 @@ def test_the_old_tip_stays_on_the_first_parent_line(forge: Forge, server: Path) 
 )
 def test_who_pushes_is_who_acts(forge: Forge, server: Path, variable: str, pusher: str, taken: bool) -> None:
     forge.kt("alice", "claim", "--id", "esc_one")
+    assert kt("hook", "install", "--server", str(server), "--pusher-from", variable, cwd=forge.path).code == 0
     ran = push(forge, server, **{variable: pusher})
     assert (ran.code == 0) == taken
     if not taken:
@@ -1123,7 +1118,7 @@ def test_policies_that_a_merge_by_an_admin_brings_in_are_legal(forge: Forge) -> 
     assert kt("verify", "--json", cwd=forge.path).json["violations"] == []
 
 
-def test_policies_that_an_admin_has_merged_on_the_side_are_legal_whoever_brings_that_in(forge: Forge) -> None:
+def test_policies_that_an_admin_has_merged_on_the_side_are_for_an_admin_to_bring_in(forge: Forge) -> None:
     forge.git("switch", "--quiet", "-c", "side")
     forge.git("switch", "--quiet", "-c", "inner")
     for hours in "23":
@@ -1134,6 +1129,9 @@ def test_policies_that_an_admin_has_merged_on_the_side_are_legal_whoever_brings_
     forge.git("switch", "--quiet", "main")
     forge.kt("alice", "note", "--id", "esc_two", "--text", "main")
     forge.git("merge", "--quiet", "--no-ff", "-m", "merge", "side", who="bob")
+    assert rules_of(forge, "--afresh") == ["policies"]
+    forge.git("reset", "--quiet", "--hard", "HEAD^")
+    forge.git("merge", "--quiet", "--no-ff", "-m", "merge", "side", who="boss")
     assert rules_of(forge, "--afresh") == []
 
 
@@ -1189,8 +1187,7 @@ def test_a_damage_that_an_admin_restores_is_one_violation_that_can_be_waived(for
     forge.kt("alice", "claim", "--id", "esc_one")
     ran = kt("verify", "--json", cwd=forge.path)
     assert [(v["commit"], v["rule"]) for v in ran.json["violations"]] == [(damage, "file")]
-    waiver = f"waivers:\n  - {{commit: '{damage[:12]}', rule: file, reason: an accident}}\n"
-    forge.write("policies/waivers.yaml", waiver)
+    waive(forge, (damage, "file", ONE))
     forge.commit("boss")
     ran = kt("verify", "--json", cwd=forge.path)
     assert ran.code == 0 and len(ran.json["waived"]) == 1
@@ -1237,7 +1234,7 @@ def test_a_waiver_does_not_come_in_with_what_it_excuses(forge: Forge, server: Pa
     before = forge.tip()
     forge.edit(ONE, ("severity: medium", "severity: low"))
     bad = forge.commit("alice")
-    waive(forge, (bad[:12], "transition"))
+    waive(forge, (bad, "transition", ONE))
     forge.commit("boss")
     # An admin may accept what is done already, but the door is kept by what stands at the base.
     assert kt("verify", cwd=forge.path).code == 0
@@ -1246,17 +1243,15 @@ def test_a_waiver_does_not_come_in_with_what_it_excuses(forge: Forge, server: Pa
     assert ": transition: " in push(forge, server).err
 
 
-def test_a_commit_that_changes_waivers_is_waived_by_its_whole_id_only(forge: Forge) -> None:
+def test_a_waiver_names_the_whole_id_of_a_commit_before_it(forge: Forge) -> None:
     waive(forge)
     odd = forge.commit("alice")
-    waive(forge, (odd[:12], "policies"))
+    waive(forge, (odd[:12], "policies", WAIVERS))
     forge.commit("boss")
-    assert [found["rule"] for found in kt("verify", "--json", cwd=forge.path).json["violations"]] == [
-        "policies"
-    ]
-    waive(forge, (odd, "policies"))
+    assert rules_of(forge) == ["policies", "policies"], "seven digits are ground in a minute"
+    waive(forge, (odd, "policies", WAIVERS))
     forge.commit("boss")
-    assert kt("verify", cwd=forge.path).code == 0
+    assert rules_of(forge) == ["policies"], "what could not be read is a violation of its own"
 
 
 def test_who_was_removed_gains_nothing_by_a_merge_with_its_parents_swapped(
@@ -1370,9 +1365,11 @@ def test_steps_that_a_slow_clock_stamps_with_one_time_may_be_one_commit(forge: F
 
 
 def test_who_gives_back_when_the_lease_is_over_is_no_forger(forge: Forge) -> None:
+    forge.write("policies/settings.yaml", SETTINGS.replace("lease: 1h", "lease: 1s, clock_tolerance: 0s"))
+    forge.commit("boss")
     forge.kt("bob", "claim", "--id", "esc_one")
-    with at(forge, "bob", hours=2) as store:
-        store.unclaim("esc_one")
+    time.sleep(2)
+    forge.kt("bob", "unclaim", "--id", "esc_one")
     assert rules_of(forge) == []
 
 

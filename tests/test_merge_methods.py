@@ -79,6 +79,14 @@ def updated(forge: Forge) -> None:
     press(forge, "merge", "--quiet", "--no-ff", "-m", "Merge pull request #7", "topic")
 
 
+def queued(forge: Forge) -> None:
+    moved(forge)
+    forge.git("checkout", "--quiet", "-b", "queue")
+    press(forge, "merge", "--quiet", "--no-ff", "-m", "Merge pull request #7", "topic")
+    forge.git("checkout", "--quiet", "main")
+    press(forge, "merge", "--quiet", "--ff-only", "queue")
+
+
 def fast_forward(forge: Forge) -> None:
     forge.git("checkout", "--quiet", "main")
     press(forge, "merge", "--quiet", "--ff-only", "topic")
@@ -117,6 +125,7 @@ def rebase(forge: Forge) -> None:
 METHODS: dict[str, Callable[[Forge], None]] = {
     "merge commit": merge_commit,
     "merge commit, after *Update branch*": updated,
+    "merge commit, by a merge queue": queued,
     "fast-forward": fast_forward,
     "squash of one person's steps": squash,
     "squash in the name of another": squash_by_another,

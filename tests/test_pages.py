@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,11 @@ def test_setting_up_a_team_runs_as_printed(tmp_path: Path) -> None:
     as_printed(
         "setup.md",
         tmp_path,
-        replace={"/home/carol": str(tmp_path), "/srv/kt/review": str(tmp_path / "kt-team/carol")},
+        replace={
+            "/home/carol": str(tmp_path),
+            "/srv/kt/review": str(tmp_path / "kt-team/carol"),
+            "/srv/kt/venv/bin": str(Path(sys.executable).parent),
+        },
     )
 
 
@@ -43,7 +48,15 @@ def test_the_guide_for_operators_runs_as_printed(lab: Lab) -> None:
     kt("raise", "--request-id", "req_42", "--reason-code", "a.b", "--model", "gpt-4o", cwd=gateway)
     kt("claim", "--id", "esc_req_42", cwd=bob)
     git("pull", "--quiet", cwd=carol)
-    as_printed("operator.md", carol, replace={"/srv/kt/review": str(carol)})
+    as_printed(
+        "operator.md",
+        carol,
+        replace={
+            "/srv/kt/review": str(carol),
+            "/srv/kt/venv/bin": str(Path(sys.executable).parent),
+            "/srv/git/review.git": str(lab.remote),
+        },
+    )
     assert lab.commits("assign esc_req_42 to alice") and lab.commits("sweep esc_req_7")
 
 
@@ -54,6 +67,8 @@ def test_the_guide_for_gateways_runs_as_printed(lab: Lab) -> None:
 
 
 def test_the_guide_for_auditors_runs_as_printed(lab: Lab) -> None:
+    # As `init` begins a store, so that nothing on the page is imported.
+    lab.put({"queue/.gitkeep": ""})
     clone = lab.clone("alice")
     for number in ("42", "43"):
         asked = ("--request-id", f"req_{number}", "--reason-code", "a.b", "--severity", "high")

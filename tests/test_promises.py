@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,21 +16,22 @@ from lab import Lab, git
 from memory import MemoryStore, World
 from promises import FAULTS, FaultyPort, check_step, records
 
-from kt_escalation import KtError, Store, landing, lifeline
+from kt_escalation import KtError, Store, audit, landing
 from kt_escalation.answers import Result
-from kt_escalation.audit import Audit, Offence
 from kt_escalation.core import verify
 from kt_escalation.core.model import Record
 from kt_escalation.core.policies import assemble
 from kt_escalation.core.rights import known_as
+from kt_escalation.core.verify import Violation
 from kt_escalation.core.words import DECISIONS, SEVERITIES
 from kt_escalation.errors import OutcomeUnknown
-from kt_escalation.store import graph
 from kt_escalation.store.codec import policy_file
 from kt_escalation.store.gitstore import GitStore
 from kt_escalation.store.port import Author, Port
 
 PEOPLE = ("alice", "bob", "carol")
+# Whatever time it is for the people of a test, it is later for whoever audits.
+FAR = datetime(2100, 1, 1, tzinfo=UTC)
 WAITS_LONG, WAITS_SHORT = 30.0, 0.05
 REQUESTS = tuple(f"r{n}" for n in range(4))
 SETTINGS = b"""\
@@ -78,7 +78,7 @@ class InMemory:
         """Commit, author's e-mail and files of each commit after the first ``known``."""
         return [(c.id, c.author.email, c.files) for c in self._world.commits[known:]]
 
-    def offences(self) -> Sequence[Offence]:
+    def offences(self) -> Sequence[Violation]:
         """What the audit of the whole history finds; there is no history of commits in memory."""
         return ()
 
@@ -107,12 +107,9 @@ class OnGit:
         names = git("ls-tree", "-r", "--name-only", commit, "queue", cwd=self._lab.remote).splitlines()
         return {n: f"{git('show', f'{commit}:{n}', cwd=self._lab.remote)}\n".encode() for n in names}
 
-    def offences(self) -> Sequence[Offence]:
+    def offences(self) -> Sequence[Violation]:
         """What the audit of the whole history finds."""
-        store = GitStore(self._lab.remote)
-        self._ports.append(store)
-        audit = Audit(store, ["main"], former=partial(lifeline.legal_states, store))
-        return list(audit.judge(graph.walk(store, ["main"])))
+        return audit.verify(self._lab.remote, "main", afresh=True, now=FAR).violations
 
     def close(self) -> None:
         for port in self._ports:

@@ -12,7 +12,7 @@ from pages import TOP, UPDATE
 
 from kt_escalation.core import glossary
 from kt_escalation.core.model import Claim, Fallback, Note, Record, Requires, Resolution, Review, Route
-from kt_escalation.core.words import MAX_BYTES, MAX_DEPTH
+from kt_escalation.core.words import MAX_BYTES, MAX_DEPTH, MAX_NOTED, MAX_OPEN, MAX_RAISED
 
 PAGE = TOP / "docs/record.md"
 EXAMPLE = TOP / "queue/resolved/2026/11/24/esc_req_7g9d.yaml"
@@ -39,6 +39,14 @@ are `90s`, `15m`, `2h` or `7d`.
 To `raise` you may leave out all that raising decides: `schema_version`, `escalation_id`, `status`, `created_at`,
 `raised_at`, `raised_by`, `queued_at`, `route`, `requires`. `claim`, `reviews`, `notes` and `resolution` are refused.
 A question mark behind a key says that it may be absent.
+
+Whatever is raised can be decided, so a record cannot be filled up: what is raised has at most {MAX_RAISED // 1024} KiB; notes
+of those who may not decide it end at {MAX_NOTED // 1024} KiB; all else that leaves it open ends at {MAX_OPEN // 1024} KiB; and the rest is for a
+claim and the decision.
+
+The id of a request is taken only by raising that request. A record without a request id has a ULID for its id: what
+`reopen` makes has, and a draft may give one (`esc_01jd…`), but no other id. A request id that looks like one of these,
+or like `h` and a digest, is written as a digest.
 """
 TITLES = {
     "": "Keys",

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
-from lab import Lab, kt, kt_policy, record_text
+from lab import Lab, git, kt, kt_policy, record_text
 from pages import TOP, UPDATE
 from test_golden import commands
 
@@ -31,8 +31,9 @@ HEAD = """\
 All commands, their options, exit codes, error codes and JSON. Written from the code; a test holds it to that.
 
 `kt-escalation` is `kt escalation` under a name of its own. Without `-C` the store is that of `KT_REPO`, else that of
-the current folder. Durations are written `90` or `90s`, `15m`, `2h`, `7d`; times as RFC 3339 has them. Commands that
-read a record take a whole id, or a prefix that fits no other; commands that write take the whole id.
+the current folder. Durations are written `90` or `90s`, `15m`, `2h`, `7d`; times as RFC 3339 has them. An id
+stands as the argument or behind `--id`, or is named by its request with `--request-id`. `get`, `log` and `evidence` take
+a whole id, or a prefix that fits no other; all other commands take the whole id.
 
 Results go to stdout and everything else to stderr. `NO_COLOR` is honoured, and no script is ever asked anything.
 
@@ -68,8 +69,10 @@ COMMANDS = {
 def options(command: click.Command) -> list[tuple[str, str]]:
     """Each option as it is typed, and its help."""
     context = click.Context(command, parent=click.Context(app.kt, **app.kt.context_settings))
-    found = [parameter.get_help_record(context) for parameter in command.get_params(context)]
-    return [(cell(names), cell(text)) for names, text in filter(None, found) if not names.startswith("[")]
+    # What stands as an argument is in the usage.
+    named = [it for it in command.get_params(context) if not isinstance(it, click.Argument)]
+    found = [parameter.get_help_record(context) for parameter in named]
+    return [(cell(names), cell(text)) for names, text in filter(None, found)]
 
 
 def cell(text: str) -> str:
@@ -186,13 +189,16 @@ ASKED = (
     "escalation compact --dry-run",
     "escalation doctor",
     "escalation hook install --server ../remote.git",
+    "escalation hook status --server ../remote.git",
+    "escalation hook uninstall --server ../remote.git",
     "escalation init",
     "policy lint",
     "policy route --model gpt-4o",
     "policy replay --policies other",
+    "policy waive --commit COMMIT --rule file --path queue/esc_torn.yaml --reason Reason",
 )
-#: The same in another place: what `watch` prints is what `events` prints, and the schema is no answer of a store.
-ELSEWHERE = {"kt escalation watch", "kt escalation schema"}
+#: The same in another place: what `watch` prints is what `events` prints, and a schema is no answer of a store.
+ELSEWHERE = {"kt escalation watch", "kt escalation schema", "kt policy schema"}
 
 
 def answers(lab: Lab) -> dict[str, list[tuple[str, str]]]:
@@ -211,7 +217,7 @@ def answers(lab: Lab) -> dict[str, list[tuple[str, str]]]:
     lab.put({"queue/esc_torn.yaml": "<<<<<<<\n"})
     found: dict[str, list[tuple[str, str]]] = {}
     for asked in ASKED:
-        group, *args = asked.split()
+        group, *args = asked.replace("COMMIT", git("rev-parse", "origin/main", cwd=clone)).split()
         ran = (kt_policy if group == "policy" else kt)(*args, "--json", cwd=clone)
         assert ran.out, f"{asked}: {ran.err}"
         name = max((name for name in COMMANDS if f"kt {asked} ".startswith(f"{name} ")), key=len)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import errorbook
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -28,6 +29,7 @@ from test_progress import kt_at_a_terminal
 from kt_escalation import figures
 from kt_escalation.cli import charts, page
 from kt_escalation.cli.app import escalation
+from kt_escalation.cli.extras import how_to_install
 from kt_escalation.core.stats import Window
 from kt_escalation.core.text import is_hidden, visible
 from kt_escalation.report import PERIODS, Report, report
@@ -388,11 +390,43 @@ def test_without_its_libraries_it_says_what_to_install(office: Path, tmp_path: P
         f"raise ModuleNotFoundError('No module named {library}', name='{library}')"
     )
     out = tmp_path / "report.html"
-    ran = kt_process("report", "-o", str(out), cwd=office, env={"PYTHONPATH": str(tmp_path)})
+    ran = kt_process("report", "-o", str(out), "--json", cwd=office, env={"PYTHONPATH": str(tmp_path)})
     assert ran.code == 2 and not out.exists() and len(ran.err.splitlines()) == 1
-    assert library in ran.err and "pip install 'kt-escalation[report]'" in ran.err
+    assert (ran.error["code"], ran.error["library"], ran.error["extra"]) == (
+        "missing_extra",
+        library,
+        "report",
+    )
+    assert ran.error["message"].endswith(ran.error["install"]) and "report" in ran.error["install"]
+    if library == "jinja2":
+        line = ran.error["message"].replace(ran.error["install"], "<how to install it>")
+        errorbook.hold_line("missing_extra", ran.code, line, tmp_path, ["report", "-o", "report.html"])
     ran = kt_process("stats", cwd=office, env={"PYTHONPATH": str(tmp_path)})
     assert ran.code == 0
+
+
+@pytest.mark.parametrize(
+    ("noted", "told"),
+    [
+        ({}, "install the extra `report` from where kt was installed from"),
+        ({"url": "file:///a%20b", "dir_info": {}}, "run `pip install '/a b[report]'`"),
+        (
+            {"url": "file:///src/kt", "dir_info": {"editable": True}},
+            "run `pip install --editable '/src/kt[report]'`",
+        ),
+        (
+            {"url": "https://example.com/kt", "vcs_info": {"vcs": "git", "commit_id": "abc"}},
+            "run `pip install 'kt-escalation[report] @ git+https://example.com/kt@abc'`",
+        ),
+        (
+            {"url": "https://example.com/kt.whl", "archive_info": {}},
+            "run `pip install 'kt-escalation[report] @ https://example.com/kt.whl'`",
+        ),
+    ],
+    ids=["nothing noted", "a folder", "a checkout", "a repository", "a wheel"],
+)
+def test_how_to_install_it_goes_by_how_kt_was(noted: dict[str, Any], told: str) -> None:
+    assert how_to_install("report", noted) == told
 
 
 # --- what docs/report.md says ------------------------------------------------------------------------
@@ -401,7 +435,7 @@ def test_without_its_libraries_it_says_what_to_install(office: Path, tmp_path: P
 def test_the_docs_commands_run_as_printed_and_their_pictures_are_there(lab: Lab) -> None:
     lab.escalations("one")
     clone = lab.clone("alice")
-    as_printed("report.md", clone, leave=["pip install 'kt-escalation[report]'"])
+    as_printed("report.md", clone, leave=["pip install '.[report]'"])
     assert len(list(clone.glob("*.html"))) == 3
     pictures = re.findall(r"!\[[^\]]+\]\((.+?)\)", PAGE)
     assert len(pictures) == 4 and all((DOCS / name).stat().st_size < 200_000 for name in pictures)

@@ -13,9 +13,9 @@ import pytest
 from forge import Forge, identity
 from lab import Ran, git, kt
 
-from kt_escalation.audit import Offence
+from kt_escalation.audit import Report
 from kt_escalation.cli import reports
-from kt_escalation.verdict import Report
+from kt_escalation.core.verify import Violation
 
 HOSTILE = (
     "</pre></table><script>alert(1)</script>\n\n# Heading | [x](javascript:1) `code` ``` @everyone #1"
@@ -47,7 +47,7 @@ def check(forge: Forge, *args: str, **env: str) -> Ran:
     return kt("check", "main..topic", *args, cwd=forge.path, env={**identity("alice"), **env})
 
 
-def report(*violations: Offence, waived: tuple[Offence, ...] = ()) -> Report:
+def report(*violations: Violation, waived: tuple[Violation, ...] = ()) -> Report:
     return Report("0" * 40, 1, 1, 0, 0, ("a",), violations, waived)
 
 
@@ -55,8 +55,8 @@ def parsed(text: str) -> ElementTree.Element:
     return ElementTree.fromstring(text)  # noqa: S314 - our own
 
 
-def offence(number: int = 0, text: str = "expected") -> Offence:
-    return Offence(f"{number:040x}", f"{text}@example.com", f"queue/{text}.yaml", "actor", text, None)
+def offence(number: int = 0, text: str = "expected") -> Violation:
+    return Violation("actor", text, f"{number:040x}", f"{text}@example.com", f"queue/{text}.yaml")
 
 
 # --- each form, end to end ----------------------------------------------------------------------------

@@ -96,7 +96,7 @@ ACTIONS: dict[str, Callable[[Record, Act], Record]] = {
     "assign": lambda before, me: transitions.assign(before, me, ELSEWHERE, "better there", "new"),
     "note": lambda before, me: transitions.note(before, me, "hm"),
     "sweep": _swept,
-    "reopen": lambda before, me: transitions.reopen(before, me, "it was wrong", "esc_two"),
+    "reopen": lambda before, me: transitions.reopen(before, me, "it was wrong", f"esc_{'0' * 26}"),
 }
 
 

@@ -17,6 +17,8 @@ from forge import ROSTER, SETTINGS, Forge, assert_refused, key_of, push, rules_o
 from lab import git, kt
 from pages import as_printed
 
+from kt_escalation.store.git import Repository
+
 # --- SSH ------------------------------------------------------------------------------------------
 
 
@@ -81,21 +83,6 @@ def test_a_key_that_the_roster_no_longer_lists_is_a_violation(signed: Forge) -> 
     sign_as(signed, "alice")
     signed.kt("alice", "claim", "--id", "esc_one")
     assert_refused(signed, server, "signature")
-
-
-def test_a_check_that_hangs_is_refused_in_time(signed: Forge) -> None:
-    server = serve(signed)
-    sign_as(signed, "alice")
-    signed.kt("alice", "claim", "--id", "esc_one")
-    hangs = server / "hangs"
-    hangs.write_text(f"#!/bin/sh\necho $$ > {server}/pid\nexec sleep 600\n")
-    hangs.chmod(0o755)
-    git("config", "gpg.ssh.program", str(hangs), cwd=server)
-    assert kt("hook", "install", "--server", str(server), "--timeout", "2s", cwd=signed.path).code == 0
-    ran = push(signed, server)
-    if (server / "pid").exists():
-        os.kill(int((server / "pid").read_text()), signal.SIGKILL)
-    assert ran.code == 1 and "kt: this push cannot be judged within 2 s; push it in smaller parts" in ran.err
 
 
 def test_a_commit_that_another_committed_is_a_violation(signed: Forge) -> None:
@@ -332,6 +319,55 @@ def test_an_openpgp_signature_by_the_actors_own_key_is_clean(pgp: Enrol, ring: K
     forge.git("config", "user.signingKey", alice)
     forge.kt("alice", "claim", "--id", "esc_one")
     assert rules_of(forge) == []
+
+
+def test_a_check_that_hangs_is_refused_in_time(pgp: Enrol, ring: Keyring) -> None:
+    alice = ring.make("alice")
+    forge = pgp(alice=alice)
+    server = serve(forge)
+    forge.git("config", "user.signingKey", alice)
+    forge.kt("alice", "claim", "--id", "esc_one")
+    hangs = server / "hangs"
+    hangs.write_text(f"#!/bin/sh\necho $$ > {server}/pid\nexec sleep 600\n")
+    hangs.chmod(0o755)
+    git("config", "gpg.program", str(hangs), cwd=server)
+    assert kt("hook", "install", "--server", str(server), "--timeout", "2s", cwd=forge.path).code == 0
+    ran = push(forge, server)
+    if (server / "pid").exists():
+        os.kill(int((server / "pid").read_text()), signal.SIGKILL)
+    assert ran.code == 1 and "kt: this push cannot be judged within 2 s; push it in smaller parts" in ran.err
+
+
+def test_where_gpg_cannot_be_run_nothing_passes_and_it_is_said(pgp: Enrol, ring: Keyring) -> None:
+    alice = ring.make("alice")
+    forge = pgp(alice=alice)
+    forge.git("config", "user.signingKey", alice)
+    forge.kt("alice", "claim", "--id", "esc_one")
+    forge.git("config", "gpg.program", str(ring.home / "nowhere"))
+    [found] = kt("verify", "--afresh", "--json", cwd=forge.path).json["violations"]
+    assert found["expected"] == "expected a signature that holds; git could not run `gpg` to check it"
+
+
+def test_an_openpgp_signature_counts_only_where_git_writes_it(pgp: Enrol, ring: Keyring) -> None:
+    """git takes it from anywhere in the head, and sees fewer parents than were signed."""
+    alice = ring.make("alice")
+    forge = pgp(alice=alice)
+    forge.git("config", "user.signingKey", alice)
+    side(forge, "note", "--id", "esc_two", "--text", "side", who="alice")
+    forge.kt("alice", "claim", "--id", "esc_one")
+    forge.git("merge", "--quiet", "--no-ff", "-m", "merge", "side")
+    raw = git("cat-file", "commit", "HEAD", cwd=forge.path)
+    [header] = re.findall(r"^gpgsig .*\n(?: .*\n)*", raw, re.MULTILINE)
+    first, second = re.findall(r"^parent .*\n", raw, re.MULTILINE)
+    path = forge.path.parent / "forged"
+    path.write_text(raw.replace(header, "").replace(second, header + second) + "\n")
+    forged = git("hash-object", "-t", "commit", "-w", "--literally", str(path), cwd=forge.path)
+    assert git("log", "-1", "--format=%G? parent %P", forged, cwd=forge.path) == f"G {first}".strip()
+    store = Repository(forge.path)
+    found = dict(store.signatures([forge.tip(), forged]))
+    store.objects.close()
+    assert found[forge.tip()].verdict == "G" and found[forge.tip()].keys == (alice, alice)
+    assert (found[forged].verdict, found[forged].why) == ("-", "its header is not where git writes it")
 
 
 def test_a_subkey_signs_for_the_primary_key_on_the_roster(pgp: Enrol, ring: Keyring) -> None:

@@ -39,7 +39,7 @@ def test_an_empty_repository_is_no_store(tmp_path: Path) -> None:
 def test_a_store_that_was_taken_away_whole_is_judged(forge: Forge) -> None:
     git("rm", "-r", "--quiet", "queue", "policies", cwd=forge.path)
     forge.commit("boss")
-    assert set(rules_of(forge)) == {"deleted"}
+    assert set(rules_of(forge)) == {"deleted", "policies"}
 
 
 # --- what a clone remembers -----------------------------------------------------------------------
@@ -112,12 +112,17 @@ def test_who_has_not_fetched_for_a_while_is_told_nothing_of_rewriting(lab: Lab) 
     assert kt("verify", "--json", cwd=here).json["violations"] == []
 
 
+BY_HAND = '{"main": {"commit": "TIP", "waived": []}}'
+
+
 @pytest.mark.parametrize(
-    "text", ["", "[]", '{"main": 5}', '{"main": {"commit": "--help"}}', "0" * 40 + " main"]
-)
+    "text",
+    ["", "[]", '{"main": 5}', '{"main": {"commit": "--help"}}', "0" * 40 + " main", BY_HAND,
+     f"kt note 1 {'0' * 32}\n{BY_HAND}"],
+)  # fmt: skip
 def test_what_cannot_be_remembered_is_judged_anew(forge: Forge, text: str) -> None:
     assert since(forge) is None
-    (forge.path / ".git/kt/verified").write_text(text)
+    (forge.path / ".git/kt/verified").write_text(text.replace("TIP", forge.tip()))
     assert since(forge) is None and since(forge) == forge.tip()
     remembered = (forge.path / ".git/kt/verified").read_text()
     (forge.path / ".git/kt/verified").write_text(remembered.replace("[]", '[{"some": "thing"}]'))
@@ -130,7 +135,7 @@ def test_what_cannot_be_remembered_is_judged_anew(forge: Forge, text: str) -> No
 def test_every_summary_counts_what_is_waived(forge: Forge) -> None:
     forge.edit(ONE, ("severity: medium", "severity: low"))
     bad = forge.commit("alice")
-    waive(forge, (bad[:12], "transition"))
+    waive(forge, (bad, "transition", ONE))
     forge.commit("boss")
     for _ in range(2):
         ran = kt("verify", "--json", cwd=forge.path)
@@ -145,15 +150,15 @@ def test_every_summary_counts_what_is_waived(forge: Forge) -> None:
 def test_a_waiver_by_who_is_no_admin_accepts_nothing_until_an_admin_accepts_it(forge: Forge) -> None:
     forge.edit(ONE, ("severity: medium", "severity: low"))
     bad = forge.commit("alice")
-    waive(forge, (bad[:12], "transition"))
+    waive(forge, (bad, "transition", ONE))
     added = forge.commit("alice")
     assert rules_of(forge) == ["transition", "policies"]
     assert rules_of(forge, f"{bad}^..HEAD") == ["transition", "policies"]
     # An admin who adds another leaves it what it is; one who accepts the change accepts what it brought.
-    waive(forge, (bad[:12], "transition"), ("0" * 12, "fork"))
+    waive(forge, (bad, "transition", ONE), ("0" * 40, "merge", ONE))
     forge.commit("boss")
     assert rules_of(forge) == ["transition", "policies"]
-    waive(forge, (bad[:12], "transition"), (added, "policies"))
+    waive(forge, (bad, "transition", ONE), (added, "policies", "policies/waivers.yaml"))
     forge.commit("boss")
     ran = kt("verify", "--json", cwd=forge.path)
     assert ran.code == 0 and {found["commit"] for found in ran.json["waived"]} == {bad, added}
@@ -162,11 +167,11 @@ def test_a_waiver_by_who_is_no_admin_accepts_nothing_until_an_admin_accepts_it(f
 def test_a_waiver_that_an_admin_adds_again_counts(forge: Forge) -> None:
     forge.edit(ONE, ("severity: medium", "severity: low"))
     bad = forge.commit("alice")
-    waive(forge, (bad[:12], "transition"))
+    waive(forge, (bad, "transition", ONE))
     forge.commit("alice")
     waive(forge)
     forge.commit("boss")
-    waive(forge, (bad[:12], "transition"))
+    waive(forge, (bad, "transition", ONE))
     forge.commit("boss")
     assert rules_of(forge) == ["policies"]
 
@@ -175,7 +180,7 @@ def test_a_waiver_that_was_not_signed_where_it_must_be_accepts_nothing(signed: F
     signed.git("config", "commit.gpgsign", "false")
     signed.kt("bob", "claim", "--id", "esc_one")
     claim = signed.tip()
-    waive(signed, (claim[:12], "unsigned"))
+    waive(signed, (claim, "unsigned", ONE))
     signed.commit("boss")
     assert rules_of(signed) == ["unsigned", "unsigned"]
 

@@ -20,16 +20,14 @@ from .app import (
     common_to_several,
     escalation,
     folder,
-    id_option,
-    ids_option,
     in_stores,
     on_terminal,
     only_one,
     proposes,
     put_json,
     read_file,
+    takes_ids,
     warn,
-    whole_ids,
     writes,
     writing_store,
 )
@@ -57,11 +55,21 @@ next, as you need it:
     type=click.Choice(("github", "gitlab")),
     help="Add the check of pull requests, also to a store that is there already.",
 )
+@click.option(
+    "--install",
+    metavar="SPEC",
+    help="With --ci: what its job gives to pip, such as git+https://HOST/PATH@COMMIT; without it the job fails.",
+)
 @changes
 @common
 @click.pass_context
 def init_command(
-    ctx: click.Context, directory: str | None, ci: str | None, repo: str | None, as_json: bool
+    ctx: click.Context,
+    directory: str | None,
+    ci: str | None,
+    install: str | None,
+    repo: str | None,
+    as_json: bool,
 ) -> None:
     """Make a store: a repository if there is none, sample policies, the first commit.
 
@@ -70,9 +78,11 @@ def init_command(
     """
     from ..desk import Store
 
+    if install is not None and ci is None:
+        raise Usage(problem="--install goes with --ci")
     where = directory or folder(ctx, repo)
     with drawn() as progress:
-        made = Store.init(where, ci=ci, progress=progress)
+        made = Store.init(where, ci=ci, install=install, progress=progress)
     for text in made.warnings:
         warn(text)
     if as_json:
@@ -200,11 +210,11 @@ def raise_command(ctx: click.Context, /, **given: Any) -> None:
 
 
 @escalation.command("claim")
-@ids_option(required=False)
+@takes_ids(required=False)
 @click.option("--next", "take_next", is_flag=True, help="Take the most severe, then oldest, that is for you.")
 @click.option("--team", metavar="TEAM", help="With --next: only of this team.")
 @click.option("--count", type=Count(min=1), metavar="N", help="With --next: take at most this many.")
-@click.option("--renew", is_flag=True, help="With --id: hold what you hold for a whole lease more.")
+@click.option("--renew", is_flag=True, help="With an id: hold what you hold for a whole lease more.")
 @click.option(
     "--claim-id",
     metavar="TOKEN",
@@ -225,13 +235,13 @@ def claim_command(ctx: click.Context, /, **given: Any) -> None:
     where the current folder is in none): the most severe, then oldest of all. With --count that is one
     commit in each store, so one may succeed and another not.
     """
-    wanted = whole_ids(given["escalation_ids"])
-    if bool(given["escalation_ids"]) == given["take_next"]:
-        raise Usage(problem="claim needs --id ID or --next", hint="give one of the two")
+    wanted = given["escalation_ids"]
+    if (bool(wanted) or given["several"]) == given["take_next"]:
+        raise Usage(problem="claim needs an id or --next", hint="give one of the two")
     if not given["take_next"] and (given["team"] or given["count"]):
         raise Usage(problem="--team and --count go with --next")
     if given["renew"] and given["take_next"]:
-        raise Usage(problem="--renew goes with --id")
+        raise Usage(problem="--renew goes with an id")
     if given["take_next"]:
         in_stores(
             ctx,
@@ -245,7 +255,7 @@ def claim_command(ctx: click.Context, /, **given: Any) -> None:
 
 def _claim(ctx: click.Context, given: dict[str, Any], wanted: list[str]) -> None:
     """Claim or renew in one store."""
-    several = len(wanted) > 1 or "-" in given["escalation_ids"] or given["count"] is not None
+    several = given["several"] or given["count"] is not None
     with writing_store(ctx, given) as store:
         if given["renew"]:
             result = store.renew(
@@ -311,7 +321,7 @@ def _claim_next_of_several(ctx: click.Context, paths: Sequence[str], given: dict
 
 
 @escalation.command("unclaim")
-@ids_option(required=True)
+@takes_ids()
 @click.option("--claim-id", metavar="TOKEN", help="Refuse if this is not the current claim.")
 @click.option("--force", is_flag=True, help="Give back what somebody else holds; for admins, with --reason.")
 @click.option("--reason", metavar="TEXT", help="With --force: why; it becomes a note.")
@@ -325,7 +335,7 @@ def unclaim_command(ctx: click.Context, /, **given: Any) -> None:
 
     With --force an admin takes it from whoever holds it; without a roster anyone may.
     """
-    wanted = whole_ids(given["escalation_ids"])
+    wanted = given["escalation_ids"]
     if given["force"] != (given["reason"] is not None):
         raise Usage(problem="--force and --reason go together", hint="say why with --reason TEXT")
     with writing_store(ctx, given) as store:
@@ -336,14 +346,14 @@ def unclaim_command(ctx: click.Context, /, **given: Any) -> None:
             partial=given["partial"],
             branch=given["branch"],
         )
-    several = len(wanted) > 1 or "-" in given["escalation_ids"]
+    several = given["several"]
     report(
         result, given["as_json"], several, "gave {id} back in commit {commit}", "{id} is in the queue already"
     )
 
 
 @escalation.command("resolve")
-@ids_option(required=True)
+@takes_ids()
 @click.option(
     "--outcome",
     "--resolution",
@@ -369,7 +379,7 @@ def resolve_command(ctx: click.Context, /, **given: Any) -> None:
     approved releases the request, redacted and rewritten release it changed, denied does not.
     A resolved record never changes again.
     """
-    wanted = whole_ids(given["escalation_ids"])
+    wanted = given["escalation_ids"]
     with writing_store(ctx, given) as store:
         decide = partial(
             store.resolve_many,
@@ -385,8 +395,7 @@ def resolve_command(ctx: click.Context, /, **given: Any) -> None:
         if not given["yes"] and sys.stdin.isatty() and sys.stderr.isatty():
             _confirm(decide(dry_run=True).replaced, given["outcome"])
         result = decide()
-    several = len(wanted) > 1 or "-" in given["escalation_ids"]
-    report_decision(result, given["as_json"], several)
+    report_decision(result, given["as_json"], given["several"])
 
 
 def _confirm(records: Sequence[Record], outcome: str) -> None:
@@ -411,7 +420,7 @@ def _confirm(records: Sequence[Record], outcome: str) -> None:
 
 
 @escalation.command("note")
-@id_option(whole=True)
+@takes_ids(one=True)
 @click.option("--text", required=True, metavar="TEXT", help="What you want to say.")
 @proposes
 @writes

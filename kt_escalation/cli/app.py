@@ -17,6 +17,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from .. import __version__
+from ..core.ids import is_escalation_id
 from ..core.text import visible
 from ..core.times import parse_duration, parse_time
 from ..errors import BadInput, Usage
@@ -192,6 +193,16 @@ PARTIAL = click.option(
 )
 
 
+def _no_id_for_a_branch(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
+    """Refuse an id that was meant as an argument and that `--branch`, standing before it, took as its name."""
+    if name is not None and is_escalation_id(name):
+        raise Usage(
+            problem=f"--branch takes the next word as the name of the branch, and {name} is an escalation id",
+            hint=f"write `{name} --branch`, or give the branch another name",
+        )
+    return name
+
+
 def proposes(function: F) -> F:
     """The option of actions that can be proposed as a pull request."""
     return click.option(
@@ -199,6 +210,7 @@ def proposes(function: F) -> F:
         is_flag=False,
         flag_value="",
         metavar="[NAME]",
+        callback=_no_id_for_a_branch,
         help="Propose it on this branch of the remote, to be merged by a pull request "
         "(without a name kt/<action>/<id>); nothing changes before that.",
     )(function)
@@ -223,25 +235,81 @@ def begun_ids(ctx: click.Context, _: click.Parameter, begun: str) -> list[Comple
     return []
 
 
-def ids_option(*, required: bool) -> Callable[[F], F]:
-    """The option that names escalations to a command that writes."""
-    return click.option(
-        "--id",
-        "--escalation-id",
-        "escalation_ids",
-        required=required,
-        multiple=True,
-        metavar="ID",
-        shell_complete=begun_ids,
-        help="The whole id; may be repeated, - reads ids from stdin.",
-    )
+def takes_ids(*, required: bool = True, one: bool = False, begun: bool = False) -> Callable[[F], F]:
+    """The ways to name escalations: as arguments, behind `--id`, or by the request with `--request-id`.
+
+    The command gets ``escalation_ids``, all that were named in whichever way, and ``several``, whether its
+    answer is about several; with ``one`` it gets ``escalation_id`` instead, None where none was named and
+    none is ``required``. ``begun``: the beginning of an id may stand for it.
+    """
+    text = "The id, or a unique prefix of it." if begun else "The whole id."
+    repeated = "" if one else " May be repeated; - reads ids from stdin."
+    metavar = ("ID" if required else "[ID]") + ("" if one else "...")
+
+    def decorated(function: F) -> F:
+        @wraps(function)
+        def named(*args: Any, **given: Any) -> Any:
+            words = (*given.pop("id_arguments"), *given.pop("id_options"))
+            found: list[str] = list(words) if one else whole_ids(words)
+            found += [of_request(name) for name in given.pop("request_ids")]
+            if one:
+                given["escalation_id"] = _only_id(found, required=required)
+            else:
+                given["several"] = len(found) > 1 or "-" in words
+                if required and not found and not given["several"]:
+                    raise _no_id()
+                given["escalation_ids"] = found
+            return function(*args, **given)
+
+        for option in (
+            click.option(
+                "--request-id",
+                "request_ids",
+                multiple=True,
+                metavar="ID",
+                help="The one that was raised for this request of the gateway.",
+            ),
+            click.option(
+                "--id",
+                "--escalation-id",
+                "id_options",
+                multiple=True,
+                metavar="ID",
+                shell_complete=begun_ids,
+                help=f"{text}{repeated}",
+            ),
+            click.argument("id_arguments", nargs=-1, metavar=metavar, shell_complete=begun_ids),
+        ):
+            named = option(named)
+        return cast(F, named)
+
+    return decorated
 
 
-def id_option(*, required: bool = True, whole: bool = False) -> Callable[[F], F]:
-    """The option that names one escalation: to read it, or, ``whole``, to write it."""
-    text = "The whole id." if whole else "The id, or a unique prefix of it."
-    names = ("--id", "--escalation-id", "escalation_id")
-    return click.option(*names, required=required, metavar="ID", shell_complete=begun_ids, help=text)
+def of_request(request_id: str) -> str:
+    """The id of a request's escalation. Raises BadInput."""
+    from ..intake import id_of_request
+
+    return id_of_request(request_id)
+
+
+def _only_id(found: Sequence[str], *, required: bool) -> str | None:
+    """The one id that was named. Raises Usage where there are several, or none and one is ``required``."""
+    if len(found) > 1:
+        command = click.get_current_context().command_path
+        listed = ", ".join(name[:80] for name in found[:5])
+        raise Usage(
+            problem=f"`{command}` takes one escalation, and {len(found)} ids were given ({listed})",
+            hint="give one id",
+        )
+    if required and not found:
+        raise _no_id()
+    return found[0] if found else None
+
+
+def _no_id() -> Usage:
+    command = click.get_current_context().command_path
+    return Usage(problem="no escalation id was given", hint=f"give one: `{command} esc_abc123`")
 
 
 class Span(click.ParamType[float]):
@@ -345,8 +413,8 @@ def _named(ctx: click.Context, repo: tuple[str, ...]) -> Sequence[str]:
     return list(dict.fromkeys(repo or ctx.obj or filter(None, [os.environ.get("KT_REPO")])))
 
 
-def whole_ids(given: tuple[str, ...]) -> list[str]:
-    """The ids of `--id`, with `-` standing for those on stdin."""
+def whole_ids(given: Sequence[str]) -> list[str]:
+    """The ids of a command line, with `-` standing for those on stdin."""
     found: list[str] = []
     for item in given:
         if item == "-":

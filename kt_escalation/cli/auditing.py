@@ -16,8 +16,8 @@ import click
 
 from ..core.text import plural, visible
 from ..core.times import format_time, lasted
-from ..errors import Usage
-from .app import begun_ids, common, escalation, folder, put_json, read_time, reads, warn
+from ..errors import MissingExtra, Usage
+from .app import common, escalation, folder, put_json, read_time, reads, takes_ids, warn
 from .progress import Printed, drawn
 
 if TYPE_CHECKING:
@@ -86,16 +86,7 @@ def _summary(done: Exported) -> dict[str, Any]:
 
 
 @escalation.command("evidence")
-@click.option(
-    "--id",
-    "--escalation-id",
-    "escalation_ids",
-    required=True,
-    multiple=True,
-    metavar="ID",
-    shell_complete=begun_ids,
-    help="The id, or a unique prefix of it; may be repeated.",
-)
+@takes_ids(begun=True)
 @click.option("-o", "out", required=True, metavar="FILE", help="The tar to write; - is stdout.")
 @click.option(
     "--minimal", is_flag=True, help="Leave out the history, and with it everybody else's escalations."
@@ -106,9 +97,10 @@ def _summary(done: Exported) -> dict[str, Any]:
 def evidence_command(ctx: click.Context, /, **given: Any) -> None:
     """Put all that proves an escalation's life into one file, to be checked offline.
 
-    It is a tar with a git bundle of the history, each step's commit, record, roster and policies as
-    text, and a README that says how to check it with git alone and with `verify`. What the escalation
-    reopens, and what reopens it, comes along.
+    It is a tar with a git bundle of the history up to the commit that is read, each step's commit,
+    record and policies (roster and waivers too) as text, and a README that says how to check it with
+    git alone and with kt, once the commit's id is known from elsewhere. What the escalation reopens,
+    and what reopens it, comes along.
     """
     from .. import evidence
 
@@ -127,10 +119,10 @@ def evidence_command(ctx: click.Context, /, **given: Any) -> None:
     if given["as_json"]:
         _put_summary(asdict(done), given["out"])
         return
-    carries = f"with the history up to {done.tip[:12]}" if done.tip else "without the history"
+    carries = "with the history up to commit" if done.tip else "without the history, as of commit"
     warn(
-        f"{plural(len(done.steps), 'step')} of {', '.join(done.escalation_ids)}, {carries}; {done.size} bytes, "
-        f"sha256 {done.sha256}"
+        f"{plural(len(done.steps), 'step')} of {', '.join(done.escalation_ids)}, {carries} {done.revision}; "
+        f"{done.size} bytes, sha256 {done.sha256}"
     )
 
 
@@ -152,16 +144,17 @@ def report_command(ctx: click.Context, /, **given: Any) -> None:
 
     What is open and overdue, how long it takes, how it ends, each reviewer's load, and each escalation's
     timeline, to search and to sort. All that is open is there whatever --since says; the figures are those
-    of `stats`. It needs what `pip install 'kt-escalation[report]'` brings.
+    of `stats`. It needs two libraries more than the other commands: the extra `report`.
     """
     if given["out"] == _STDOUT and sys.stdout.isatty():
         raise Usage(problem="a page is nothing for a terminal", hint="name a file with -o FILE")
     try:
         from .page import page
     except ModuleNotFoundError as error:
-        raise Usage(
-            problem=f"report needs {error.name}, which is not installed",
-            hint="run `pip install 'kt-escalation[report]'`",
+        from .extras import how_to_install
+
+        raise MissingExtra(
+            command="report", library=error.name, extra="report", install=how_to_install("report")
         ) from None
     from ..report import report
 

@@ -36,7 +36,7 @@ def report(result: Result, as_json: bool, several: bool, done: str, same: str) -
         inside = f" ({', '.join(extra)})" if extra else ""
         if result.proposed:
             warn(f"{result.written} proposed{inside} on branch {result.branch} in commit {commit}")
-            warn(_request(result))
+            warn(request_line(result))
             return
         where = f" in commit {commit}" if result.changed else ""
         warn(f"{result.written} changed{inside}{where}")
@@ -49,7 +49,7 @@ def report(result: Result, as_json: bool, several: bool, done: str, same: str) -
             words = f"proposed on branch {result.branch}: {_sentence(record, result, done)}"
         click.echo(visible(words))
     if result.proposed:
-        click.echo(visible(_request(result)))
+        click.echo(visible(request_line(result)))
 
 
 def report_of_several(taken: Taken, as_json: bool, several: bool, done: str, same: str) -> None:
@@ -113,7 +113,7 @@ def report_decision(result: Result, as_json: bool, several: bool) -> None:
     report(result, as_json, several, done, "{id} is {outcome} by you already")
 
 
-def _request(result: Result) -> str:
+def request_line(result: Result) -> str:
     """What is left to do with a proposal."""
     where = result.request_url or f"a pull request from {result.branch}"
     return f"nothing changes until it is merged; open {where}"
@@ -121,9 +121,7 @@ def _request(result: Result) -> str:
 
 def as_json_of(result: Result, several: bool) -> dict[str, Any]:
     """The JSON of an action on one record, or on several (design, section 8)."""
-    one: dict[str, Any] = {"commit": result.commit, "changed": result.changed}
-    if result.proposed:
-        one |= {"proposed": True, "branch": result.branch, "request_url": result.request_url}
+    one = change_as_json(result)
     if not several:
         return {"escalation": result.records[0].as_dict(), **one}
     return {
@@ -133,3 +131,11 @@ def as_json_of(result: Result, several: bool) -> dict[str, Any]:
         "skipped": result.skipped,
         "failed": [failure.as_json() for failure in result.failed],
     }
+
+
+def change_as_json(result: Result) -> dict[str, Any]:
+    """The JSON of the commit that an action came to."""
+    one: dict[str, Any] = {"commit": result.commit, "changed": result.changed}
+    if result.proposed:
+        one |= {"proposed": True, "branch": result.branch, "request_url": result.request_url}
+    return one

@@ -7,11 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..core.text import visible
+from ..core.text import plural, visible
 from ..core.times import format_duration
 from ..core.words import SEVERITIES
 from ..errors import AnswerIsNo
-from .app import common, folder, policy, put_json, read_time, store_of, warn
+from .app import (
+    common,
+    folder,
+    policy,
+    proposes,
+    put_json,
+    read_time,
+    store_of,
+    warn,
+    writes,
+    writing_store,
+)
+from .outcome import change_as_json, request_line
 from .progress import drawn
 from .render import whom
 from .reports import Note, for_github
@@ -25,13 +37,14 @@ if TYPE_CHECKING:
 
 @policy.command("lint")
 @click.option("--github", is_flag=True, help="Print GitHub workflow annotations.")
+@click.option("--strict", is_flag=True, help="Exit 1 for a warning too.")
 @common
 @click.pass_context
-def lint_command(ctx: click.Context, github: bool, repo: str | None, as_json: bool) -> None:
+def lint_command(ctx: click.Context, github: bool, strict: bool, repo: str | None, as_json: bool) -> None:
     """Report every fault in policies/ at once, as `file:line:column: message`.
 
     Reads the files as they stand in the folder, committed or not. Exits 1 if there is a fault; what is
-    legal and most likely not meant is a warning.
+    legal and most likely not meant is a warning, and with --strict exits 1 as well.
     """
     from .. import policy as policies
 
@@ -39,7 +52,13 @@ def lint_command(ctx: click.Context, github: bool, repo: str | None, as_json: bo
     faults = linted.faults
     if as_json:
         warned = [_fault(warning) for warning in linted.warnings]
-        put_json({"ok": not faults, "faults": [_fault(fault) for fault in faults], "warnings": warned})
+        put_json(
+            {
+                "ok": not (faults or (strict and warned)),
+                "faults": [_fault(fault) for fault in faults],
+                "warnings": warned,
+            }
+        )
     elif github:
         for line in for_github([Note(f.file, f.problem, f.line or 0, f.column or 0) for f in faults]):
             click.echo(line)
@@ -48,11 +67,9 @@ def lint_command(ctx: click.Context, github: bool, repo: str | None, as_json: bo
             click.echo(visible(str(fault)))
     for warning in linted.warnings:
         warn(f"warning: {warning}")
-    if not faults:
-        warn("no fault found")
-        return
-    warn(f"{len(faults)} fault{'s' if len(faults) > 1 else ''} found")
-    ctx.exit(AnswerIsNo.exit_code)
+    warn(f"{plural(len(faults), 'fault')} found" if faults else "no fault found")
+    if faults or (strict and linted.warnings):
+        ctx.exit(AnswerIsNo.exit_code)
 
 
 def _fault(fault: Fault) -> dict[str, Any]:
@@ -123,6 +140,56 @@ def replay_command(ctx: click.Context, /, **given: Any) -> None:
         would_be = f"{whom(one.would_be.route)}, {_asks(one.would_be.requires)}"
         click.echo(f"{one.record.escalation_id}\t{visible(was)}\t->\t{visible(would_be)}")
     warn(f"{len(moved)} of {looked_at} would have gone elsewhere, or been asked for other things")
+
+
+@policy.command("waive")
+@click.option(
+    "--commit", required=True, metavar="ID", help="The commit that `verify` names, by its whole id."
+)
+@click.option("--rule", required=True, metavar="RULE", help="The rule that it breaks.")
+@click.option("--path", required=True, metavar="PATH", help="The file that `verify` names with it.")
+@click.option("--reason", required=True, metavar="TEXT", help="Why it is accepted.")
+@proposes
+@writes
+@common
+@click.pass_context
+def waive_command(ctx: click.Context, /, **given: Any) -> None:
+    """Accept a violation that cannot be undone; for admins.
+
+    Adds a line to policies/waivers.yaml in a commit of its own, and leaves what the file has as it is.
+    `verify --json` gives commit, rule and path of each violation. A waiver releases nothing: `wait` goes
+    on refusing what was decided that way.
+    """
+    keys = {key: given[key] for key in ("commit", "rule", "path", "reason")}
+    with writing_store(ctx, given) as store:
+        result = store.waive(**keys, branch=given["branch"])
+    for text in result.warnings:
+        warn(text)
+    what = f"{keys['rule']} of commit {keys['commit'][:12]} ({keys['path']})"
+    if given["as_json"]:
+        put_json({"waiver": keys, **change_as_json(result)})
+    elif result.proposed:
+        already = " already" if result.found else ""
+        click.echo(visible(f"proposed to waive {what} on branch {result.branch}{already}"))
+        click.echo(visible(request_line(result)))
+    elif result.changed:
+        click.echo(visible(f"waived {what} in commit {(result.commit or '')[:12]}"))
+    else:
+        click.echo(visible(f"{what} is waived already"))
+
+
+@policy.command("schema")
+@click.argument("file", type=click.Choice(("roster", "settings", "waivers")))
+@common
+def schema_command(file: str, repo: str | None, as_json: bool) -> None:
+    """Print the JSON Schema of roster.yaml, settings.yaml or waivers.yaml, for editors and linters.
+
+    `kt policy lint` also finds what a schema cannot say, such as a team that the roster does not have.
+    """
+    from ..core.policies import schema_of
+
+    del repo, as_json  # it is JSON in any case, and no store is needed
+    put_json(schema_of(file))
 
 
 def _policies(ctx: click.Context, given: dict[str, Any]) -> Policies:

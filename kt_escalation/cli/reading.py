@@ -19,13 +19,14 @@ from .app import (
     common,
     common_to_several,
     escalation,
-    id_option,
     in_stores,
+    of_request,
     on_terminal,
     put_json,
     read_time,
     reads,
     store_of,
+    takes_ids,
     warn,
 )
 from .progress import drawn, printed
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ..answers import Found, Moment
     from ..core.moves import Move
     from ..desk import Store
+    from ..store.doctor import Finding
     from ..stores import Listing
 
 _STATUSES = {
@@ -47,7 +49,18 @@ _STATUSES = {
 
 #: The options that a query takes as they are.
 _AS_GIVEN = ("team", "user", "agent_id", "mine", "overdue", "claimable", "sort", "limit", "cursor")
-_NARROWING = ("severities", "team", "user", "agent_id", "since", "mine", "overdue", "claimable", "cursor")
+_NARROWING = (
+    "request_ids",
+    "severities",
+    "team",
+    "user",
+    "agent_id",
+    "since",
+    "mine",
+    "overdue",
+    "claimable",
+    "cursor",
+)
 
 
 @escalation.command("list")
@@ -65,6 +78,13 @@ _NARROWING = ("severities", "team", "user", "agent_id", "since", "mine", "overdu
     type=click.Choice(SEVERITIES),
     multiple=True,
     help="Only this severity; may be repeated.",
+)
+@click.option(
+    "--request-id",
+    "request_ids",
+    multiple=True,
+    metavar="ID",
+    help="Only the one of this request; may be repeated.",
 )
 @click.option("--team", metavar="TEAM", help="Only those routed to this team.")
 @click.option("--user", metavar="USER", help="Only those routed to or held by this user.")
@@ -108,6 +128,7 @@ def list_command(ctx: click.Context, /, **given: Any) -> None:
     now = datetime.now(UTC)
     wanted = Query(
         statuses=frozenset().union(*(_STATUSES[status] for status in given["statuses"])),
+        escalation_ids=frozenset(map(of_request, given["request_ids"])),
         severities=frozenset(given["severities"]),
         since=read_time(given["since"], now),
         **{key: given[key] for key in _AS_GIVEN},
@@ -164,7 +185,7 @@ def _as_json(found: Listing) -> dict[str, Any]:
 
 
 @escalation.command("get")
-@id_option()
+@takes_ids(one=True, begun=True)
 @click.option("--include-context", is_flag=True, help="Show the event's context as well.")
 @reads
 @common
@@ -222,7 +243,7 @@ def _page(store: Store, found: Found, include_context: bool, *, past: bool) -> I
 
 
 @escalation.command("log")
-@id_option(required=False)
+@takes_ids(required=False, one=True, begun=True)
 @click.option("--limit", type=Count(min=0), default=0, help="Look at this many commits at most; 0 for all.")
 @reads
 @common
@@ -274,28 +295,40 @@ def schema_command(repo: str | None, as_json: bool) -> None:
 @common
 @click.pass_context
 def doctor_command(ctx: click.Context, repo: str | None, as_json: bool) -> None:
-    """Look for what could keep this clone from working, and say how to mend it.
+    """Look for what could keep this clone from working, and say how to fix it and who can.
 
-    Exits 1 if there is something to mend.
+    Exits 1 if there is something that can be fixed in this clone.
     """
     with drawn() as progress, store_of(ctx, repo, progress=progress) as store:
         findings = store.doctor()
     bad = [finding for finding in findings if not finding.ok]
+    ours = [finding for finding in bad if finding.fixed_by == "you"]
     if as_json:
-        rows = [
-            {"check": f.check, "ok": f.ok, "detail": f.detail, **({} if f.ok else {"remedy": f.remedy})}
-            for f in findings
-        ]
-        put_json({"ok": not bad, "findings": rows})
+        put_json({"ok": not ours, "findings": [_found(finding) for finding in findings]})
     else:
         for finding in findings:
-            mark = "ok " if finding.ok else "BAD"
+            mark = "BAD" if not finding.ok else "!! " if finding.remedy else "ok "
             click.echo(f"{mark} {finding.check.ljust(9)} {render.visible(finding.detail)}")
-            if not finding.ok and finding.remedy:
-                click.echo(f"    mend it:  {render.visible(finding.remedy)}")
-    if bad:
-        if as_json:
-            ctx.exit(AnswerIsNo.exit_code)
-        raise AnswerIsNo(
-            problem=f"{len(bad)} of {plural(len(findings), 'finding')} {'wants' if len(bad) == 1 else 'want'} mending"
-        )
+            if finding.remedy:
+                click.echo(f"    {_FIXED_BY[finding.fixed_by]}:  {render.visible(finding.remedy)}")
+    said = f"{len(bad)} of {plural(len(findings), 'check')} failed"
+    if ours and not as_json:
+        raise AnswerIsNo(problem=said)
+    if ours:
+        ctx.exit(AnswerIsNo.exit_code)
+    if bad and not as_json:
+        warn(f"{said}; nothing of it can be fixed in this clone")
+
+
+_FIXED_BY = {
+    "you": "to fix it",
+    "admin": "an admin can fix it",
+    "server": "whoever administers the server can fix it",
+}
+
+
+def _found(finding: Finding) -> dict[str, Any]:
+    found = {"check": finding.check, "ok": finding.ok, "detail": finding.detail}
+    if finding.remedy or not finding.ok:
+        found |= {"remedy": finding.remedy, "fixed_by": finding.fixed_by}
+    return found

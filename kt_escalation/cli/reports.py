@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from ..core.text import plural, visible
 
 if TYPE_CHECKING:
-    from ..audit import Offence
-    from ..verdict import Report
+    from ..audit import Report
+    from ..core.verify import Violation
 
 # What GitHub shows of a step's errors (GitHub documentation, workflow commands, limits); a job shows 50.
 ANNOTATIONS = 10
@@ -67,7 +67,7 @@ def notes(report: Report) -> list[Note]:
     return [Note(o.path, f"{o.rule}: {o.expected} ({_where(o)})") for o in report.violations]
 
 
-def _where(offence: Offence) -> str:
+def _where(offence: Violation) -> str:
     return f"{offence.commit[:12]}{f' by {offence.author}' if offence.author else ''}"
 
 
@@ -168,7 +168,7 @@ def code_quality(report: Report) -> str:
     return json.dumps(rows, indent=2) + "\n"
 
 
-def _line(offence: Offence) -> str:
-    from ..verdict import told
+def _line(offence: Violation) -> str:
+    from ..audit import told
 
     return told(offence)

@@ -14,12 +14,10 @@ from .app import (
     SPAN,
     common,
     escalation,
-    id_option,
-    ids_option,
     proposes,
     put_json,
+    takes_ids,
     warn,
-    whole_ids,
     writes,
     writing_store,
 )
@@ -29,7 +27,7 @@ _REASON = click.option("--reason", required=True, metavar="TEXT", help="Why; it 
 
 
 @escalation.command("assign")
-@ids_option(required=True)
+@takes_ids()
 @click.option("--to", "user", metavar="USER", help="To this user, by id or e-mail, who then holds it.")
 @click.option("--team", metavar="TEAM", help="To this team's queue.")
 @_REASON
@@ -43,10 +41,9 @@ def assign_command(ctx: click.Context, /, **given: Any) -> None:
     """Hand an escalation to a user or a team: for who holds it, and for admins."""
     if (given["user"] is None) == (given["team"] is None):
         raise Usage(problem="assign needs --to USER or --team TEAM", hint="give one of the two")
-    wanted = whole_ids(given["escalation_ids"])
     with writing_store(ctx, given) as store:
         result = store.assign(
-            wanted,
+            given["escalation_ids"],
             given["reason"],
             user=given["user"],
             team=given["team"],
@@ -54,19 +51,18 @@ def assign_command(ctx: click.Context, /, **given: Any) -> None:
             partial=given["partial"],
             branch=given["branch"],
         )
-    several = len(wanted) > 1 or "-" in given["escalation_ids"]
     to = f"team {given['team']}" if given["team"] else "{holder}"
     report(
         result,
         given["as_json"],
-        several,
+        given["several"],
         f"assigned {{id}} to {to} in commit {{commit}}",
         f"{{id}} is with {to} already",
     )
 
 
 @escalation.command("reopen")
-@id_option(whole=True)
+@takes_ids(one=True)
 @_REASON
 @writes
 @common
@@ -85,7 +81,7 @@ def reopen_command(ctx: click.Context, /, **given: Any) -> None:
 
 
 @escalation.command("restore")
-@id_option(whole=True)
+@takes_ids(one=True)
 @_REASON
 @writes
 @common
@@ -116,6 +112,8 @@ def sweep_command(ctx: click.Context, /, **given: Any) -> None:
         warn(text)
     for item in swept.invalid:
         warn(f"{item.path} {item.error}; it was not swept")
+    for failure in result.failed:
+        warn(f"{failure.where} was not swept: {failure.error.what}")
     if given["as_json"]:
         due = [
             {"escalation_id": one.before.escalation_id, "action": one.kind, "why": one.why}

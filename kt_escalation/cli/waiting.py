@@ -9,7 +9,7 @@ import click
 
 from ..core.words import RELEASING
 from ..errors import AnswerIsNo
-from .app import SPAN, common, escalation, id_option, put_json, store_of, warn
+from .app import SPAN, common, escalation, put_json, store_of, takes_ids, warn
 
 if TYPE_CHECKING:
     from ..answers import Found
@@ -25,7 +25,7 @@ _DO = {
 
 
 @escalation.command("wait")
-@id_option()
+@takes_ids(one=True)
 @click.option("--timeout", type=SPAN, metavar="TIME", help="Give up after this long; without it, never.")
 @common
 @click.pass_context

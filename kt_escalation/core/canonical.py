@@ -57,6 +57,13 @@ def text_of(key: str, plain: Any) -> str:
     return "\n".join(lines)
 
 
+def item_of(plain: dict[str, Any], indent: str) -> str:
+    """The text of one item of a list whose dashes stand at ``indent``, with the line feed at its end."""
+    lines: list[str] = []
+    _value(f"{indent}-", plain, indent, lines, False)
+    return "".join(f"{line}\n" for line in lines)
+
+
 def _mapping(mapping: dict[str, Any], lead: str, indent: str, lines: list[str], free: bool) -> None:
     """The lines of a mapping, the first of them behind ``lead``."""
     # Where the keys are not ours their order is no content, so it is always the same.

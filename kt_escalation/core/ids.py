@@ -7,6 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 ESCALATION_ID = re.compile(r"esc_[a-z0-9][a-z0-9_-]{0,59}", re.ASCII)
 CLAIM_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
+# What begins like this is called by a digest of its request id, or by a name of its own (ULID specification).
+_DIGEST = re.compile(r"esc_h[0-9a-f]{40}", re.ASCII)
+_ULID = re.compile(r"esc_[0-7][0-9a-hjkmnp-tv-z]{25}", re.ASCII)
 _PREFIX = re.compile(r"esc_[a-z0-9][a-z0-9_-]{3,59}", re.ASCII)
 
 # Crockford's base 32, as the ULID specification has it, in lower case.
@@ -32,13 +35,22 @@ def how_to_give(text: str, how: str) -> str:
 
 
 def from_request(request_id: str) -> str:
-    """The id of the escalation of a request: always the same one, so that raising twice is raising once."""
+    """The id of the escalation of a request: always the same one, so that raising twice is raising once.
+
+    `esc_` and the request id, where that fits and could be nobody else's: neither a digest nor a ULID, which
+    is the id of what has no request id.
+    """
     plain = f"esc_{request_id}"
-    if is_escalation_id(plain):
+    if is_escalation_id(plain) and not _DIGEST.match(plain) and not is_ulid(plain):
         return plain
     import hashlib
 
     return "esc_h" + hashlib.sha256(request_id.encode()).hexdigest()[:40]
+
+
+def is_ulid(escalation_id: str) -> bool:
+    """Whether an id is `esc_` and a ULID, as what has no request id is called."""
+    return _ULID.fullmatch(escalation_id) is not None
 
 
 def ulid(now: datetime, random: bytes) -> str:

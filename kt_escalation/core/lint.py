@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from .model import Fallback
 from .policies import Policies, assemble
@@ -10,13 +11,15 @@ from .policies_file import ROSTER, SETTINGS, WAIVERS, Fault, Path, PolicyFile
 from .roster import Roster
 from .routing import ModelEntry, Pack, Target, dotted
 from .settings import Rule
+from .signatures import usable
+from .times import format_duration
 from .waivers import is_rule
 
 
 def lint(files: Mapping[str, PolicyFile], is_commit: Callable[[str], bool]) -> tuple[Fault, ...]:
     """All that is wrong in policy files, given by path; by file and line.
 
-    ``is_commit`` says whether a beginning of an id names one commit here.
+    ``is_commit`` says whether an id is a commit's here.
     """
     policies = assemble(None, files)
     found = list(policies.faults)
@@ -31,16 +34,69 @@ def lint(files: Mapping[str, PolicyFile], is_commit: Callable[[str], bool]) -> t
 
 
 def warnings(files: Mapping[str, PolicyFile]) -> tuple[Fault, ...]:
-    """What is legal in policy files, and most likely not meant."""
-    if not assemble(None, files).has_no_admin:
-        return ()
-    problem = (
-        "nobody has the role admin, so once this is committed nobody may change policies/ or restore records"
-    )
-    return (files[ROSTER].fault(ROSTER, ("users",), problem),)
+    """What is legal in policy files, and most likely not meant; by file and line."""
+    policies = assemble(None, files)
+    found = [
+        files[path].fault(path, where, problem)
+        for path, where, problem in _doubtful(policies)
+        if path in files
+    ]
+    return tuple(sorted(set(found), key=lambda fault: (fault.file, fault.line, fault.column, fault.problem)))
 
 
 _Found = tuple[str, Path, str]
+
+
+def _doubtful(policies: Policies) -> Iterator[_Found]:
+    """What can be meant, and most likely is not."""
+    settings, roster = policies.settings, policies.roster
+    if policies.has_no_admin:
+        yield (
+            ROSTER,
+            ("users",),
+            "nobody has the role admin, so once this is committed nobody may change policies/ or restore records",
+        )
+    for index, rule in enumerate(settings.rules):
+        if rule.approvals > 1 and settings.signatures != "required":
+            yield (
+                SETTINGS,
+                ("rules", index, "approvals"),
+                (
+                    f"{rule.approvals} approvals are asked for, but nothing proves names, so one person can give them all: "
+                    "set `signatures: required`, unless the server proves who pushes (`hook install --pusher-from`)"
+                ),
+            )
+        if rule.claim_within and rule.resolve_within and rule.claim_within > rule.resolve_within:
+            yield (
+                SETTINGS,
+                ("rules", index, "claim_within"),
+                (
+                    f"claim_within ({format_duration(rule.claim_within)}) is longer than resolve_within "
+                    f"({format_duration(rule.resolve_within)}), so the fallback is never reached"
+                ),
+            )
+    if roster is not None:
+        yield from _short(policies, roster)
+        if settings.signatures == "required":
+            yield from _keyless(roster)
+
+
+def _keyless(roster: Roster) -> Iterator[_Found]:
+    """Users who act, and whose every step is refused since no signature can be by a key of theirs."""
+    for index, user in enumerate(roster.users):
+        if any(map(usable, user.signing_keys)) or not set(user.roles) - {"auditor"}:
+            continue
+        lacks = "has no signing_keys"
+        if user.signing_keys:
+            lacks = "lists no signing key that can be used (an SSH public key, or an OpenPGP key's whole fingerprint)"
+        yield (
+            ROSTER,
+            ("users", index),
+            (
+                f"signatures are required, and {user.user_id} ({', '.join(user.roles)}) {lacks}: "
+                "nothing that this user does is taken in"
+            ),
+        )
 
 
 def _useless(policies: Policies, is_commit: Callable[[str], bool]) -> Iterator[_Found]:
@@ -53,7 +109,7 @@ def _useless(policies: Policies, is_commit: Callable[[str], bool]) -> Iterator[_
                 f"{waiver.rule} is no rule; `verify` gives each its name",
             )
         if not is_commit(waiver.commit):
-            yield WAIVERS, ("waivers", index, "commit"), f"{waiver.commit} names no commit, or more than one"
+            yield WAIVERS, ("waivers", index, "commit"), f"{waiver.commit} is no commit that is here"
 
 
 def _across(policies: Policies) -> Iterator[_Found]:
@@ -66,7 +122,6 @@ def _across(policies: Policies) -> Iterator[_Found]:
     if policies.roster is not None:
         yield from _members(policies.roster)
         yield from _unknown(policies, policies.roster)
-        yield from _short(policies.settings.rules, policies.roster)
     yield from _never(policies.settings.rules)
 
 
@@ -136,6 +191,15 @@ def _unknown(policies: Policies, roster: Roster) -> Iterator[_Found]:
 
 
 def _destinations(policies: Policies) -> Iterator[tuple[str, Path, Fallback]]:
+    """Every place that says where an escalation goes."""
+    yield from _routes(policies)
+    for index, rule in enumerate(policies.settings.rules):
+        if rule.fallback is not None:
+            yield SETTINGS, ("rules", index, "fallback"), rule.fallback
+
+
+def _routes(policies: Policies) -> Iterator[tuple[str, Path, Fallback]]:
+    """Those that say where it goes first."""
     for pack in policies.packs:
         for target in pack.targets:
             holders: tuple[Target | ModelEntry, ...] = (target, *target.models)
@@ -144,15 +208,16 @@ def _destinations(policies: Policies) -> Iterator[tuple[str, Path, Fallback]]:
                     yield pack.file, (*holder.path, "escalation_routing"), holder.routing
     if policies.settings.default_route is not None:
         yield SETTINGS, ("default_route",), policies.settings.default_route
+
+
+def _short(policies: Policies, roster: Roster) -> Iterator[_Found]:
+    """Rules that ask more people than there are where escalations go."""
+    routed = replace(policies, packs=tuple(pack for pack in policies.packs if pack.enabled))
     for index, rule in enumerate(policies.settings.rules):
-        if rule.fallback is not None:
-            yield SETTINGS, ("rules", index, "fallback"), rule.fallback
-
-
-def _short(rules: Iterable[Rule], roster: Roster) -> Iterator[_Found]:
-    """Rules that ask more people than there are."""
-    for index, rule in enumerate(rules):
         places: list[tuple[Path, str | None]] = [(("rules", index, "match", "team_id"), rule.match.team_id)]
+        if rule.match.team_id is None:
+            teams = {whom.team_id for _, _, whom in _routes(routed)}
+            places = [(("rules", index, "approvals"), team) for team in sorted(filter(None, teams))]
         if rule.fallback is not None:
             places.append((("rules", index, "fallback", "team_id"), rule.fallback.team_id))
             if rule.fallback.user_id is not None and rule.approvals > 1:
@@ -164,11 +229,8 @@ def _short(rules: Iterable[Rule], roster: Roster) -> Iterator[_Found]:
             reviewers = set(roster.members(team)) & set(roster.with_role("reviewer"))
             if len(reviewers) < rule.approvals:
                 people = f"{len(reviewers)} reviewer{'s' if len(reviewers) != 1 else ''}"
-                yield (
-                    SETTINGS,
-                    where,
-                    f"team {team} has {people}, and {rule.approvals} approvals are asked for",
-                )
+                asked = f"{rule.approvals} approval{'s are' if rule.approvals > 1 else ' is'} asked for"
+                yield SETTINGS, where, f"team {team} has {people}, and {asked}"
 
 
 def _never(rules: Iterable[Rule]) -> Iterator[_Found]:

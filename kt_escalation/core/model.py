@@ -34,6 +34,7 @@ from .words import (
     MAX_KEY,
     MAX_LABELS,
     MAX_NAME,
+    MAX_PATH,
     MAX_SUMMARY,
     MAX_TEXT,
     Category,
@@ -126,15 +127,17 @@ Duration = Annotated[
     timedelta,
     BeforeValidator(_parse_duration),
     PlainSerializer(format_duration, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": "^[0-9]+[smhd]?$"}),
+    # A number is so many seconds.
+    WithJsonSchema({"type": ["string", "integer"], "pattern": "^[0-9]+[smhd]?$", "minimum": 0}),
 ]
 _ESCALATION_ID, _CLAIM_ID = f"^{ids.ESCALATION_ID.pattern}$", f"^{ids.CLAIM_ID.pattern}$"
 _REASON_CODE = r"^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$"
 _TREE_ID, _DIGEST = r"^[0-9a-f]{40}([0-9a-f]{24})?$", r"^[0-9a-f]{64}$"
-COMMIT_ID = r"^[0-9a-f]{7,64}$"
+#: A commit's whole id, by SHA-1 or SHA-256.
+COMMIT_ID = r"^([0-9a-f]{40}|[0-9a-f]{64})$"
 #: What each pattern asks for, in words.
 _FORMS = {
-    COMMIT_ID: "must be a commit's id, of which seven digits are enough",
+    COMMIT_ID: "must be a commit's whole id, 40 or 64 hex digits",
     _ESCALATION_ID: "must be esc_ and then small letters, digits, _ and -, 64 characters at most",
     _CLAIM_ID: "must be letters, digits, _, . and -, 64 at most, and begin with a letter or digit",
     _REASON_CODE: "must be letters, digits, _ and -, in parts joined by dots, such as oversight.required",
@@ -145,6 +148,7 @@ _FORMS = {
 EscalationId = Annotated[str, Field(pattern=_ESCALATION_ID)]
 ClaimId = Annotated[str, Field(pattern=_CLAIM_ID)]
 Line = Annotated[str, AfterValidator(_one_line), Field(min_length=1, max_length=MAX_NAME)]
+Path = Annotated[str, AfterValidator(_unicode), Field(min_length=1, max_length=MAX_PATH)]
 Name = Annotated[str, AfterValidator(_unicode), Field(min_length=1, max_length=MAX_NAME)]
 Text = Annotated[str, AfterValidator(_said), Field(min_length=1, max_length=MAX_TEXT)]
 Summary = Annotated[str, AfterValidator(_one_line), Field(min_length=1, max_length=MAX_SUMMARY)]

@@ -15,6 +15,7 @@ from .rights import Act
 
 # What an action is tried with: a claim's id, a reason, a team; nothing of it is kept.
 _ANY = "any"
+_ANY_ID = f"esc_{'0' * 26}"
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def moves(
         "unclaim": lambda: transitions.unclaim(record, act),
         "force": lambda: transitions.unclaim(record, act, force_reason=_ANY),
         "note": lambda: transitions.note(record, act, _ANY),
-        "reopen": lambda: transitions.reopen(record, act, _ANY, _ANY, reopener),
+        "reopen": lambda: transitions.reopen(record, act, _ANY, _ANY_ID, reopener),
     }
     found = [move for action, attempt in tries.items() for move in _tried(action, record, attempt)]
     return (*found, *_assign(record, act, deciders))

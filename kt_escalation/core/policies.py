@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -25,11 +25,7 @@ _M = TypeVar("_M", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Policies:
-    """What holds at one commit. ``roster`` is None where there is none, and roles are not asked.
-
-    ``keepers`` is the last roster that had an admin, where this one has none and that is known: its admins
-    are who may change policies.
-    """
+    """What holds at one commit. ``roster`` is None where there is none, and roles are not asked."""
 
     tree: str | None = None
     packs: tuple[Pack, ...] = ()
@@ -38,7 +34,6 @@ class Policies:
     settings: Settings = Settings.of({})
     waivers: tuple[Waiver, ...] = ()
     faults: tuple[Fault, ...] = ()
-    keepers: Roster | None = None
 
     @property
     def broken(self) -> Mapping[str, Fault]:
@@ -102,6 +97,12 @@ def assemble(tree: str | None, files: Mapping[str, PolicyFile]) -> Policies:
                 broken = broken or path
         faults += found
     return Policies(tree, tuple(packs), broken, roster, settings, waivers.waivers, tuple(faults))
+
+
+def schema_of(name: str) -> dict[str, Any]:
+    """The JSON Schema of `policies/<name>.yaml`: the roster, the settings or the waivers."""
+    kinds: Mapping[str, type[BaseModel]] = {"roster": Roster, "settings": Settings, "waivers": Waivers}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **kinds[name].model_json_schema()}
 
 
 def pack_fault(path: str, file: PolicyFile, fault: PackFault) -> Fault:

@@ -56,6 +56,7 @@ class Query:
     """
 
     statuses: frozenset[str] = frozenset({"queued", "claimed"})
+    escalation_ids: frozenset[str] = frozenset()
     severities: frozenset[str] = frozenset()
     team: str | None = None
     user: str | None = None
@@ -72,6 +73,8 @@ class Query:
     def matches(self, row: Row) -> bool:
         """Whether the row is asked for."""
         if row.status not in self.statuses:
+            return False
+        if self.escalation_ids and row.escalation_id not in self.escalation_ids:
             return False
         if self.severities and row.severity not in self.severities:
             return False

@@ -13,11 +13,13 @@ from .words import Severity
 
 
 class Claims(Value):
-    """How long a claim lasts and how many one person may hold."""
+    """How long a claim and a proposal last, and how many claims one person may hold."""
 
     lease: Duration | None = None
     clock_tolerance: Duration = timedelta(minutes=2)
     max_per_reviewer: Annotated[int, Field(ge=1)] | None = None
+    #: How long after its time a proposed step may still be merged, where no lease says it.
+    proposals: Duration = timedelta(days=14)
 
 
 class Match(Value):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,19 +33,32 @@ _WORDS = {
 }
 
 
+# The types of SSH keys that may be on the roster. A line that begins with anything else (options, a certificate) is
+# no key of anybody's.
+_SSH_KEY = re.compile(
+    r" *((?:ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)"
+    r"|sk-ssh-ed25519@openssh\.com|sk-ecdsa-sha2-nistp256@openssh\.com) +([A-Za-z0-9+/]+=*))(?: .*)?",
+    re.ASCII,
+)
+# OpenPGP and X.509 fingerprints are SHA-1 or SHA-256; a short key id is easily made to fit another key.
+_FINGERPRINT = re.compile(r"[0-9A-F]{40}|[0-9A-F]{64}", re.ASCII)
+
+
 @dataclass(frozen=True)
 class Signature:
-    """What git says of a commit's signature.
+    """What the store says of a commit's signature.
 
-    ``verdict`` is that of `git log` (``%G?``), or ``-`` for what is no signature at all; ``keys`` are the
-    fingerprints of the key and of its primary key. ``made`` and ``expired`` (seconds since 1970) are told of
-    a key that has expired by now.
+    ``verdict`` is that of `git log` (``%G?``), or ``-`` for what is no signature as git writes it. ``keys`` are an
+    SSH key's fingerprint and its line (type and base64), or the fingerprints of an OpenPGP key and of its primary
+    key. ``made`` and ``expired`` (seconds since 1970) are known of a key that has expired by now. ``why`` says
+    what is wrong where the verdict alone does not.
     """
 
     verdict: str
     keys: tuple[str, ...] = ()
     made: int | None = None
     expired: int | None = None
+    why: str = ""
 
 
 UNCHECKED = Signature("E")
@@ -65,7 +79,7 @@ def judge(signature: Signature, commit: Signed, policies: Policies) -> tuple[Vio
     if signature.verdict == "N":
         return (Violation("unsigned", f"expected a signature of {commit.email}"),)
     if signature.verdict not in _HOLDS:
-        words = _WORDS.get(signature.verdict, "it does not")
+        words = signature.why or _WORDS.get(signature.verdict, "it does not")
         return (Violation("signature", f"expected a signature that holds; {words}"),)
     return (*_whose(signature, commit, policies), *_when(signature, commit, policies))
 
@@ -76,9 +90,9 @@ def _whose(signature: Signature, commit: Signed, policies: Policies) -> Iterator
     if known_as(commit.committer, roster) != actor:
         yield Violation("signature", f"expected a commit by {actor} alone; {commit.committer} committed it")
     user = roster.by_id.get(actor) if roster else None
-    known = [_fingerprint(key) for key in user.signing_keys] if user else []
-    if not set(signature.keys) & set(known):
-        keys = ", ".join(known) or "none is on the roster"
+    known = dict(filter(None, map(usable, user.signing_keys))) if user else {}
+    if not known.keys() & {*signature.keys}:
+        keys = ", ".join(known.values()) or "the roster lists none that can be used"
         by = signature.keys[0] if signature.keys else "an unknown key"
         yield Violation("signature", f"expected a key of {actor} ({keys}); it is by {by}")
 
@@ -109,13 +123,23 @@ def _when(signature: Signature, commit: Signed, policies: Policies) -> Iterator[
         yield Violation("backdated", expected)
 
 
-def _fingerprint(key: str) -> str:
-    """A roster's key as git names it: SHA256 of an SSH key (RFC 4253 blob), or an OpenPGP fingerprint."""
-    parts = key.split()
-    if len(parts) < 2 or not parts[1].startswith("AAAA"):
-        return key.replace(" ", "").upper()
+def usable(listed: str) -> tuple[str, str] | None:
+    """A roster's key as a signature has it, and as it is shown; None for what is not a key.
+
+    An SSH key is its type and base64, whatever comment follows; an OpenPGP key its whole fingerprint.
+    """
+    found = _SSH_KEY.fullmatch(listed)
+    if found:
+        key_type, base = found[1].split()
+        return f"{key_type} {base}", _fingerprint(base)
+    fingerprint = listed.replace(" ", "").upper()
+    return (fingerprint, fingerprint) if _FINGERPRINT.fullmatch(fingerprint) else None
+
+
+def _fingerprint(base: str) -> str:
+    """An SSH key's fingerprint, as `ssh-keygen -l` prints it."""
     try:
-        blob = base64.b64decode(parts[1], validate=True)
+        blob = base64.b64decode(base, validate=True)
     except binascii.Error:
-        return key
+        return "a key that cannot be read"
     return "SHA256:" + base64.b64encode(hashlib.sha256(blob).digest()).decode().rstrip("=")

@@ -47,7 +47,7 @@ def due(records: Iterable[Record], act: Act, claim_id: str) -> tuple[Due, ...]:
 def _due(record: Record, act: Act, claim_id: str) -> Due | None:
     requires = record.requires
     end = resolve_by(record)
-    if end is not None and act.now > end:
+    if end is not None and act.now >= end:
         within = format_duration(requires.resolve_within) if requires.resolve_within else "its time"
         return Due(record, "expire", f"not resolved within {within}", transitions.expire(record, act))
     if record.claim is not None:
@@ -57,7 +57,7 @@ def _due(record: Record, act: Act, claim_id: str) -> Due | None:
         why = f"the lease of {record.claim.claimed_by} ended at {until}"
         return Due(record, "release", why, transitions.release(record, act))
     start = claim_by(record)
-    if start is not None and act.now > start and requires.fallback is not None and requires.claim_within:
+    if start is not None and act.now >= start and requires.fallback is not None and requires.claim_within:
         whom = requires.fallback
         now = transitions.stamp(record, act)
         after = transitions.reroute(record, act, whom, "fallback", now, claim_id)
@@ -75,7 +75,7 @@ def overdue(record: Record, policies: Policies, now: datetime) -> str | None:
     if record.resolution is not None:
         return None
     for end, what in ((resolve_by(record), "resolve"), (claim_by(record), "claim")):
-        if end is not None and now > end:
+        if end is not None and now >= end:
             return f"{what} was due at {format_time(end)}"
     if record.claim and record.claim.expires_at and now > record.claim.expires_at + _tolerance(policies):
         return f"the lease of {record.claim.claimed_by} ended at {format_time(record.claim.expires_at)}"

@@ -34,7 +34,7 @@ from .model import Claim, Draft, Fallback, Line, Note, Record, Requires, Resolut
 from .rights import Act, is_admin, known_as, may_review, quorum, require_role, votes, why_not
 from .roster import person
 from .times import format_duration, format_time
-from .words import MAX_BYTES, MAX_DEPTH, RELEASING, Category, Outcome
+from .words import MAX_BYTES, MAX_DEPTH, MAX_NOTED, MAX_OPEN, MAX_RAISED, RELEASING, Category, Outcome
 
 # What raising decides by itself; a repeat is not judged by it (design, section 4, *Repeats*).
 _DECIDED = frozenset(
@@ -51,9 +51,11 @@ _DECIDED = frozenset(
 )
 
 
-#: What a character of a record's JSON takes at most as canonical text: an indent of 2 for each level, and an escape.
-#: JSON is written by compiled code; only what could be too large is written out to be measured.
-MOST_FOR_A_CHARACTER = 2 * (MAX_DEPTH + 2) + 12
+# What a character of a record's free text takes at most as canonical text, an indent of 2 for each level and an
+# escape; and what all that is not free takes, at most, of a record, and of each note and review.
+_MOST_FOR_A_CHARACTER = 2 * (MAX_DEPTH + 2) + 12
+_MOST_FOR_A_RECORD, _MOST_FOR_A_PART = 4_096, 1_024
+_LEFT_OPEN = "what is still to be decided"
 # What a record has from its draft as it is.
 _KEPT = ("severity", "reason_code", "summary", "request_id", "agent_id", "session_id", "config_version",
          "provider", "model", "policy", "labels")  # fmt: skip
@@ -66,20 +68,34 @@ def escalation_id(raisable: Raisable, now: datetime, random: bytes) -> str:
     """The id that a draft gets (design, section 3). Raises BadInput where the draft asks for another."""
     draft = raisable.draft
     if draft.request_id is not None:
-        derived = ids.from_request(draft.request_id)
-        if draft.escalation_id not in (None, derived):
+        name = draft.escalation_id or ids.from_request(draft.request_id)
+    else:
+        name = draft.escalation_id or f"esc_{ids.ulid(now, random)}"
+    require_free_id(name, draft.request_id)
+    return name
+
+
+def require_free_id(escalation_id: str, request_id: str | None) -> None:
+    """Raise BadInput where an id is not the one of this request, or without a request one that a request may have.
+
+    So nobody takes the id of a request that is yet to come (design, section 4, *Ids*).
+    """
+    if request_id is None:
+        if not ids.is_ulid(escalation_id):
             raise BadInput(
-                problem=f"escalation_id is {draft.escalation_id}, but this request_id makes it {derived}"
+                problem=f"escalation_id is {escalation_id}, which only a request_id makes; give that, or leave both out"
             )
-        return derived
-    return draft.escalation_id or f"esc_{ids.ulid(now, random)}"
+    elif escalation_id != (derived := ids.from_request(request_id)):
+        raise BadInput(problem=f"escalation_id is {escalation_id}, but this request_id makes it {derived}")
 
 
 def raise_(raisable: Raisable, new_id: str, act: Act, claim_id: str) -> Record:
     """The record of a new escalation, born claimed where it is routed to a user.
 
-    Raises NotAllowed for who may not raise, BadInput for a draft that contradicts what raising decides.
+    Raises NotAllowed for who may not raise, BadInput for a draft that contradicts what raising decides, is too
+    large, or has the id of another.
     """
+    require_free_id(new_id, raisable.draft.request_id)
     require_role(act, "raise", new_id, "gateway", "admin")
     draft, now = raisable.draft, act.now
     if draft.raised_by is not None and not act.is_me(draft.raised_by):
@@ -110,7 +126,8 @@ def raise_(raisable: Raisable, new_id: str, act: Act, claim_id: str) -> Record:
         "requires": requires,
         "claim": claim,
     }
-    return Record.of(decided | {key: getattr(draft, key) for key in _KEPT})
+    raised = Record.of(decided | {key: getattr(draft, key) for key in _KEPT})
+    return require_fit(raised, MAX_RAISED, "what is raised, so that there is room to decide it")
 
 
 @cache
@@ -241,9 +258,10 @@ def unclaim(
     if claim_id is not None and claim_id != current.claim_id:
         raise _claim_id_differs(record, current, claim_id)
     now = stamp(record, act)
-    return record.replace(
+    back = record.replace(
         status="queued", claim=None, queued_at=now, notes=_noted(record, act, now, force_reason)
     )
+    return require_fit(back, MAX_OPEN, _LEFT_OPEN)
 
 
 # --- assign ---------------------------------------------------------------------------------------
@@ -290,8 +308,8 @@ def assign(
         if missing:
             raise _no_such(act, record, missing)
     now = stamp(record, act)
-    notes = _noted(record, act, now, reason)
-    return reroute(record.replace(notes=notes), act, whom, "assigned", now, new_claim_id)
+    noted = record.replace(notes=_noted(record, act, now, reason))
+    return require_fit(reroute(noted, act, whom, "assigned", now, new_claim_id), MAX_OPEN, _LEFT_OPEN)
 
 
 def reroute(record: Record, act: Act, whom: Fallback, source: str, now: datetime, claim_id: str) -> Record:
@@ -330,6 +348,7 @@ def reopen(record: Record, act: Act, reason: str, new_id: str, reopener: Record 
     it is the actor's own, with the same reason.
     Raises NotAllowed, NotResolved, AlreadyReopened.
     """
+    require_free_id(new_id, None)
     require_role(act, "reopen", record.escalation_id, "reviewer", "admin")
     if record.resolution is None:
         raise NotResolved(escalation_id=record.escalation_id, status=record.status)
@@ -346,7 +365,7 @@ def reopen(record: Record, act: Act, reason: str, new_id: str, reopener: Record 
     if record.route.source == "event":
         # The packs do not know where the gateway itself had sent it.
         route = record.route.model_copy(update={"policies": act.policies.tree})
-    return record.replace(
+    again = record.replace(
         escalation_id=new_id,
         status="queued",
         raised_at=now,
@@ -360,6 +379,7 @@ def reopen(record: Record, act: Act, reason: str, new_id: str, reopener: Record 
         notes=(Note(by=act.actor, at=now, text=reason),),
         resolution=None,
     )
+    return require_fit(again, MAX_NOTED, "what is reopened, so that there is room to decide it")
 
 
 # --- resolve --------------------------------------------------------------------------------------
@@ -403,7 +423,8 @@ def resolve(
     )
     reviews = (*record.reviews, review)
     if outcome in RELEASING and votes(reviews, outcome, act.policies) < record.requires.approvals:
-        return record.replace(status="queued", claim=None, queued_at=now, reviews=reviews)
+        short = record.replace(status="queued", claim=None, queued_at=now, reviews=reviews)
+        return require_fit(short, MAX_OPEN, _LEFT_OPEN)
     resolution = Resolution(
         outcome=outcome, reason=reason, category=category, resolved_by=act.actor, resolved_at=now
     )
@@ -446,13 +467,17 @@ def release(record: Record, act: Act) -> Record:
 def note(record: Record, act: Act, text: str) -> Record:
     """The record with one more note; the same one where the actor has just said that very thing.
 
-    Raises NotAllowed, AlreadyResolved, ClockSkew.
+    Who may not decide it may fill it less, so that there is room for those who may.
+    Raises NotAllowed, AlreadyResolved, ClockSkew, BadInput where there is no room.
     """
     require_role(act, "note on", record.escalation_id, "reviewer", "admin")
     _require_open(record)
     if _noted_so(record, act, text):
         return record
-    return record.replace(notes=_noted(record, act, stamp(record, act), text))
+    noted = record.replace(notes=_noted(record, act, stamp(record, act), text))
+    if why_not(record, act.policies, act.actor) is None:
+        return require_fit(noted, MAX_OPEN, _LEFT_OPEN)
+    return require_fit(noted, MAX_NOTED, "notes of those who may not decide it")
 
 
 def _noted(record: Record, act: Act, now: datetime, text: str) -> tuple[Note, ...]:
@@ -530,13 +555,40 @@ def _claim_id_differs(record: Record, current: Claim, given: str) -> ClaimIdDiff
     )
 
 
-def require_fit(record: Record) -> Record:
-    """The record itself. Raises BadInput where its text would be larger than a record may be (design, section 3)."""
-    if len(record.model_dump_json()) * MOST_FOR_A_CHARACTER <= MAX_BYTES:
+def require_fit(record: Record, most: int = MAX_BYTES, what: str = "a record") -> Record:
+    """The record itself. Raises BadInput where its text would be larger than ``most`` bytes, the most for ``what``."""
+    # Most records are so small that nobody need write them out to know it.
+    if largest(record) <= most:
         return record
     size = len(canonical.dumps(record).encode())
-    if size > MAX_BYTES:
-        raise BadInput(
-            problem=f"{record.escalation_id} would be {size} bytes, more than the {MAX_BYTES // 1024} KiB of a record"
-        )
+    if size > most:
+        problem = f"{record.escalation_id} would be {size} bytes, more than the {most // 1024} KiB of {what}"
+        raise BadInput(problem=problem, hint="make it shorter")
     return record
+
+
+def largest(record: Record) -> int:
+    """What a record takes at most as canonical text, in bytes: quick to tell, and much more than it takes."""
+    route, fallback, claim, end = record.route, record.requires.fallback, record.claim, record.resolution
+    texts = [
+        record.summary, record.reason_code, record.request_id, record.agent_id, record.session_id,
+        record.config_version, record.provider, record.model, record.policy, record.raised_by,
+        route.team_id, route.user_id, route.source,
+    ]  # fmt: skip
+    if fallback is not None:
+        texts += (fallback.team_id, fallback.user_id)
+    if claim is not None:
+        texts.append(claim.claimed_by)
+    if end is not None:
+        texts += (end.resolved_by, end.reason)
+    if record.event_context is not None:
+        texts.append(repr(record.event_context))
+    if record.labels is not None:
+        texts.append(repr(record.labels))
+    for note in record.notes:
+        texts += (note.by, note.text)
+    for review in record.reviews:
+        texts += (review.reviewer, review.reason)
+    parts = len(record.notes) + len(record.reviews)
+    characters = sum(map(len, filter(None, texts)))
+    return _MOST_FOR_A_RECORD + parts * _MOST_FOR_A_PART + characters * _MOST_FOR_A_CHARACTER

@@ -19,7 +19,7 @@ from .model import Draft, Fallback, Record, Review, Route
 from .policies import Policies
 from .policies_file import ROSTER
 from .rights import Act, act, known_as
-from .times import format_time
+from .times import format_duration, format_time
 
 # What a draft may hold of a record; the rest is decided by raising.
 _GIVEN = ("severity", "reason_code", "summary", "created_at", "request_id", "agent_id", "session_id",
@@ -28,25 +28,33 @@ _GIVEN = ("severity", "reason_code", "summary", "created_at", "request_id", "age
 # git keeps a commit's time in whole seconds, a record in milliseconds.
 _COMMIT_TIME = timedelta(seconds=1)
 
-_Move = Callable[[], Record]
+_Move = partial[Record]
 _Told = Callable[[Record, Act], Record]
 
 
 @dataclass(frozen=True)
 class Violation:
-    """One rule that a step breaks, and a sentence of what is wrong and was expected."""
+    """One rule that a step breaks, and a sentence of what is wrong and was expected.
+
+    Where it happened is filled in by whoever looks at commits: ``path`` is that of a file in the repository.
+    """
 
     rule: str
     expected: str
+    commit: str = ""
+    author: str = ""
+    path: str = ""
+    escalation_id: str | None = None
 
 
 @dataclass(frozen=True)
 class Context:
-    """What else a step is judged by: the policies at its parent, when it was committed, and by whom.
+    """What else a step is judged by: the policies in force before it, when it was committed, and by whom.
 
     ``deciders`` decided what the record reopens; ``reopened`` is that record, ``reopener`` one that is
     open already and reopens the same. ``shown`` is the digest of what the state before shows, where it is
-    known already.
+    known already. ``now`` is the clock of whoever judges what has just been done; ``least`` are policies whose
+    demands a birth may not fall short of, beside those that it is judged by.
     """
 
     email: str
@@ -56,6 +64,8 @@ class Context:
     reopened: Record | None = None
     reopener: Record | None = None
     shown: str | None = None
+    now: datetime | None = None
+    least: Policies | None = None
 
 
 def judge(before: Record | None, after: Record | None, context: Context) -> tuple[Violation, ...]:
@@ -75,7 +85,9 @@ def judge(before: Record | None, after: Record | None, context: Context) -> tupl
     for move in _moves(before, after, context):
         try:
             if (state := move()) == after:
-                return _times(before, after, context)
+                by_time = move.func is _sweep or (move.func is transitions.claim and before.claim is not None)
+                early = _early(after, context) if by_time else ()
+                return early or _times(before, after, context)
             made = made or state
         except KtError as error:
             refused = refused or error
@@ -105,6 +117,17 @@ def _unlike(before: Record, made: Record, after: Record) -> Violation:
     return Violation(rule, expected)
 
 
+def _early(after: Record, context: Context) -> tuple[Violation, ...]:
+    """What only time allows is held to the clock without any tolerance: nobody gains by being early."""
+    latest = after.last_time
+    if latest - context.committed_at >= _COMMIT_TIME:
+        expected = f"expected a commit no earlier than what it does, {format_time(latest)}"
+        return (Violation("deadline", expected),)
+    if context.now is not None and latest > context.now:
+        return (Violation("deadline", f"expected no time later than now, {format_time(context.now)}"),)
+    return ()
+
+
 def _not_due(what: str, when: datetime | None) -> Violation:
     until = f" before {format_time(when)}" if when else ", for which it has no deadline"
     return Violation("deadline", f"expected no {what}{until}")
@@ -115,7 +138,7 @@ def judge_policies(author: str, parent: Policies) -> tuple[Violation, ...]:
 
     The first roster is free (design, section 6).
     """
-    roster = parent.keepers or parent.roster
+    roster = parent.roster
     if roster is None:
         return ()
     user = roster.by_id.get(known_as(author, roster))
@@ -161,7 +184,30 @@ def _birth(after: Record, context: Context) -> tuple[Violation, ...]:
         return (Violation("born", str(error)),)
     if born != after and _retold(born, after, context) != after:
         return (Violation(*difference.named(born, after, "born")),)
-    return _times(None, after, context)
+    return _too_weak(after, context) or _times(None, after, context)
+
+
+def _too_weak(after: Record, context: Context) -> tuple[Violation, ...]:
+    """A birth on a side branch asks for no less than the line does by now."""
+    if context.least is None:
+        return ()
+    asked = context.least.settings.requirements(
+        severity=after.severity,
+        reason_code=after.reason_code,
+        provider=after.provider,
+        model=after.model,
+        policy=after.policy,
+        route=after.route,
+    )
+    found = after.requires
+    if found.approvals < asked.approvals:
+        return (
+            Violation("quorum", f"expected requires.approvals {asked.approvals}, as the line asks by now"),
+        )
+    until, most = found.resolve_within, asked.resolve_within
+    if most is not None and (until is None or until > most):
+        return (Violation("quorum", f"expected requires.resolve_within {format_duration(most)} at most"),)
+    return ()
 
 
 def _retold(before: Record, after: Record, context: Context) -> Record | None:

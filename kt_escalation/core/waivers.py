@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ..errors import codes
-from .model import COMMIT_ID, Line, Text, Value
+from .model import COMMIT_ID, Line, Path, Text, Value
 
 #: The rules that only the judge names; what a command refuses is a rule by the name that it has there.
 RULES = frozenset(
@@ -20,11 +20,12 @@ RULES = frozenset(
         "compaction",
         "deadline",
         "deleted",
+        "dropped",
         "file",
         "foreign",
-        "fork",
         "lease",
         "merge",
+        "message",
         "moved",
         "policies",
         "pusher",
@@ -33,12 +34,13 @@ RULES = frozenset(
         "resolved",
         "restore",
         "rewritten",
+        "root",
         "shown",
         "signature",
         "start",
         "time",
-        "trailers",
         "transition",
+        "tree",
         "twice",
         "unchanged",
         "unsigned",
@@ -52,19 +54,21 @@ def is_rule(name: str) -> bool:
 
 
 class Waiver(Value):
-    """One violation that cannot be undone, and why it is accepted."""
+    """One violation that cannot be undone, and why it is accepted; commit, rule and path are those that `verify` names."""
 
     commit: Annotated[str, Field(pattern=COMMIT_ID)]
     rule: Line
+    path: Path
     reason: Text
 
-    def covers(self, commit: str, rule: str) -> bool:
-        """Whether this is the violation that it names."""
-        return commit.startswith(self.commit) and rule == self.rule
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """The commit, the rule and the path of the violation that it names."""
+        return self.commit, self.rule, self.path
 
-    def names_whole(self, commit: str) -> bool:
-        """Whether it gives the commit's whole id, which no commit can hold of itself."""
-        return commit == self.commit
+    def covers(self, commit: str, rule: str, path: str) -> bool:
+        """Whether this is the violation that it names."""
+        return (commit, rule, path) == (self.commit, self.rule, self.path)
 
 
 class Waivers(Value):

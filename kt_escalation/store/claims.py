@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import islice
 
 from ..core.words import MAX_BYTES
-from . import codec, graph, layout
+from . import codec, commits, layout
 from .gitstore import GitStore
 
 # How many commits' files are read from git in one go.
@@ -41,7 +41,7 @@ def taken(store: GitStore, revision: str, wanted: Collection[str]) -> dict[str, 
 def _states(store: GitStore, revision: str, wanted: Iterable[str]) -> Iterator[tuple[str, str]]:
     """The id and the blob of every state that some escalations ever had, oldest first."""
     known = frozenset(wanted)
-    for commit in graph.walk(store, [revision]):
+    for commit in commits.walk(store, [revision]):
         for change in commit.changes:
             name = layout.id_of(change.path)
             if name in known and name is not None and change.new is not None:

@@ -11,6 +11,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +47,10 @@ class Malformed(ValueError):
         self.problem = problem
         self.line = line
         self.column = column
+
+
+class NotJson(Malformed):
+    """Text that is no JSON at all."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,14 @@ def decode(data: bytes) -> str:
         raise Malformed("is not UTF-8", line) from None
 
 
+def root_in(data: bytes) -> str:
+    """The folder that a `.kt.yaml` names: `root: FOLDER` and nothing else. Raises Malformed."""
+    value = load_yaml(data, strict=True).value
+    if not isinstance(value, dict) or set(value) != {"root"} or not isinstance(value["root"], str):
+        raise Malformed("must say `root: FOLDER` and nothing else")
+    return value["root"]
+
+
 def policy_file(path: str, data: bytes, *, go_on: bool = False) -> PolicyFile:
     """A file below `policies/`, parsed: packs as the gateway reads them, our own files strictly.
 
@@ -144,6 +157,43 @@ def load_yaml(
     except yaml.YAMLError as error:
         raise Malformed(f"is not YAML: {' '.join(str(error).split())}") from None
     return builder.document()
+
+
+def with_item(data: bytes, key: str, item: Mapping[str, str]) -> bytes:
+    """YAML that holds nothing but a list under ``key``, with one item of texts more; all else stays as it is.
+
+    ``data`` is empty where there is nothing yet. Raises Malformed where that cannot be done.
+    """
+    text = decode(data)
+    if not text:
+        return f"{key}:\n{canonical.item_of(dict(item), '  ')}".encode()
+    before = load_yaml(data).value
+    events = list(yaml.parse(text, Loader=_Loader))
+    starts: list[Any] = [event for event in events if isinstance(event, yaml.SequenceStartEvent)]
+    ends: list[Any] = [event for event in events if isinstance(event, yaml.SequenceEndEvent)]
+    made = text
+    if not starts:
+        made = ""
+    elif starts[0].flow_style and before[key]:
+        # On one line as the others are, before the bracket that closes them.
+        at = ends[-1].start_mark.index
+        inside = ", ".join(f"{name}: {canonical.on_a_line(value)}" for name, value in item.items())
+        comma = "" if text[:at].rstrip().endswith(",") else ", "
+        made = f"{text[:at]}{comma}{{{inside}}}{text[at:]}"
+    else:
+        indent = "  " if starts[0].flow_style else " " * starts[0].start_mark.column
+        if starts[0].flow_style:
+            # An empty list, in whose place the items go on lines of their own.
+            made = text[: starts[0].start_mark.index].rstrip(" ") + text[ends[0].end_mark.index :]
+        made += "" if made.endswith("\n") else "\n"
+        made += canonical.item_of(dict(item), indent)
+    wanted = {**before, key: [*before.get(key, ()), dict(item)]} if isinstance(before, dict) else None
+    if len(made.encode()) > MAX_BYTES:
+        raise Malformed(f"would be larger than {MAX_BYTES // 1024} KiB")
+    with suppress(Malformed):
+        if made and load_yaml(made.encode()).value == wanted:
+            return made.encode()
+    raise Malformed(f"is written in a way to which nothing can be added; add the item to `{key}:` by hand")
 
 
 class _Builder:
@@ -272,28 +322,95 @@ def _scalar(text: str, line: int, column: int, strict: bool) -> Any:
     return text
 
 
+def load_json_or_yaml(data: bytes) -> Any:
+    """The value of a file that holds JSON or YAML. Raises Malformed.
+
+    What is JSON is read as JSON: YAML has nearly all of it, but not the pairs of escapes in which JSON
+    writes what lies beyond U+FFFF.
+    """
+    if data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["):
+        with suppress(NotJson):
+            return load_json(data)
+    return load_yaml(data).value
+
+
 def load_json(data: bytes) -> Any:
-    """One JSON value, strictly: no NaN, no duplicate keys, no bottomless nesting. Raises Malformed."""
+    """One JSON value, strictly: no NaN, no half characters, no duplicate keys, no bottomless nesting.
+
+    Raises NotJson for what is no JSON, Malformed for JSON that is refused.
+    """
+    # RFC 8259, 8.1: whoever reads JSON may ignore a byte order mark.
+    text = decode(data).removeprefix("\ufeff")
     try:
-        # RFC 8259, 8.1: whoever reads JSON may ignore a byte order mark.
-        text = decode(data).removeprefix("\ufeff")
-        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_duplicates, parse_int=_int)
+        value = json.loads(
+            text,
+            parse_constant=_no_number,
+            parse_float=_finite,
+            parse_int=_int,
+            object_pairs_hook=_no_duplicates,
+        )
     except json.JSONDecodeError as error:
-        raise Malformed(
+        raise NotJson(
             f"is not JSON: {error.msg} at column {error.colno}", error.lineno if error.lineno > 1 else 0
         ) from None
     except RecursionError:
         raise Malformed("is nested too deep") from None
+    except _NoNumber as error:
+        at = next(found.start() for found in _TOKEN.finditer(text) if found[0] == error.text)
+        raise _refused(text, at, f"{error.text[:40]} is not a number that JSON has") from None
+    if "\\ud" in text or "\\uD" in text:
+        half = next((found for found in _SURROGATES.finditer(text) if found[1]), None)
+        if half:
+            raise _refused(text, half.start(), f"{half[1]} is half of a character")
+    return value
+
+
+def is_json(data: bytes) -> bool:
+    """Whether it is JSON, refused or not."""
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _refused(text: str, at: int, problem: str) -> Malformed:
+    """The error for what stands at a place of a JSON text."""
+    line, column = text.count("\n", 0, at) + 1, at - (text.rfind("\n", 0, at) + 1) + 1
+    return Malformed(f"{problem}, at column {column}", line if line > 1 else 0)
+
+
+# Strings, so that nothing in them is taken for a number, and numbers.
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?(?:Infinity|[0-9][0-9.eE+-]*)|NaN', re.DOTALL)
+# Pairs of escapes that are a character, and in the group those that are half of one.
+_SURROGATES = re.compile(
+    r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
+
+
+class _NoNumber(Exception):
+    """NaN, Infinity, or a number too large for a float."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+def _no_number(name: str) -> Any:
+    raise _NoNumber(name)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise _NoNumber(text)
+    return number
 
 
 def _int(text: str) -> int:
     if len(text.lstrip("-")) > MAX_DIGITS:
         raise Malformed(f"a number has more than {MAX_DIGITS} digits")
     return int(text)
-
-
-def _no_constant(name: str) -> Any:
-    raise Malformed(f"{name} is not a JSON number")
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

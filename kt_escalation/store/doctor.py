@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..core.text import plural
-from ..errors import KtError
+from ..errors import HistoryRewritten, KtError
 from . import layout, lock
 from .git import MINIMUM
 from .gitstore import GitStore, alike, head_in
@@ -17,14 +19,22 @@ from .process import Done
 _MANY = 10_000
 
 
+YOU, ADMIN, SERVER = "you", "admin", "server"
+
+
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: whether it is well, what was seen, and what to do if not."""
+    """One thing looked at: whether it is well, what was seen, and what to do if not.
+
+    ``fixed_by`` says who can: `YOU` in this clone, an `ADMIN` of the roster, or whoever administers the `SERVER`.
+    What is well and has a remedy all the same is a warning.
+    """
 
     check: str
     ok: bool
     detail: str
     remedy: str
+    fixed_by: str = YOU
 
 
 def examine(store: GitStore, timeout: float) -> list[Finding]:
@@ -34,7 +44,8 @@ def examine(store: GitStore, timeout: float) -> list[Finding]:
     version = repository.version()
     wanted = ".".join(map(str, MINIMUM))
     shown = ".".join(map(str, version))
-    found.append(Finding("git", version >= MINIMUM, f"git {shown}", f"install git {wanted} or newer"))
+    remedy = "" if version >= MINIMUM else f"install git {wanted} or newer"
+    found.append(Finding("git", version >= MINIMUM, f"git {shown}", remedy))
     try:
         author = store.author()
         found.append(Finding("identity", True, f"{author.name} <{author.email}>", ""))
@@ -76,27 +87,24 @@ def _remote(store: GitStore, timeout: float) -> list[Finding]:
     if remote is None:
         well = branch is not None
         detail = f"the branch {branch} of this repository" if branch else "the head is detached"
-        remedy = "git switch BRANCH, or git config kt.branch NAME"
+        remedy = "switch to the branch with `git switch BRANCH`, or name it with `git config kt.branch NAME`"
         others = repository.branches() if branch and not repository.tip_of(f"refs/heads/{branch}") else []
         if others:
             well, detail = False, f"there is no branch {branch}, though there is {', '.join(others[:3])}"
             remedy = store.guard_by("kt.branch", others[0] if len(others) == 1 else "NAME")
         return [
             Finding("remote", True, "none: the queue is this repository alone", ""),
-            Finding("branch", well, detail, remedy),
+            Finding("branch", well, detail, "" if well else remedy),
         ]
     start = time.monotonic()
     asked = repository.ask_remote_head(remote, timeout, f"refs/heads/{branch or 'HEAD'}")
     took = time.monotonic() - start
     words = f"no answer within {timeout:.0f} s" if asked.timed_out else asked.words
-    reached = Finding(
-        "remote",
-        asked.status == 0,
-        f"{remote} answered in {took * 1000:.0f} ms"
-        if asked.status == 0
-        else f"{remote} did not answer: {words}",
-        f"check the network and `git remote get-url {remote}`",
-    )
+    if asked.status == 0:
+        reached = Finding("remote", True, f"{remote} answered in {took * 1000:.0f} ms", "")
+    else:
+        remedy = f"check the network, and the address: `git remote get-url {shlex.quote(remote)}`"
+        reached = Finding("remote", False, f"{remote} did not answer: {words}", remedy)
     return [reached, *_branch(store, remote, branch, asked, timeout)]
 
 
@@ -108,25 +116,51 @@ def _ahead(store: GitStore, remote: str, branch: str) -> int:
     return store.repository.count([here, f"^{there}"], [queue]) if here and there else 0
 
 
+def _rewritten(
+    store: GitStore, remote: str, branch: str, asked: Done, timeout: float
+) -> HistoryRewritten | None:
+    """The error that every other command ends with, where the remote's branch has lost what this clone has seen of it."""
+    repository = store.repository
+    seen = repository.tip_of(f"refs/remotes/{remote}/{branch}")
+    found = re.search(rf"^([0-9a-f]+)\trefs/heads/{re.escape(branch)}$", asked.text, re.MULTILINE)
+    if seen is None or found is None or found[1] == seen:
+        return None
+    if repository.tip_of(found[1]) is None:
+        repository.fetch_branch(remote, branch, timeout)
+    if repository.tip_of(found[1]) is None or repository.is_ancestor(seen, found[1]):
+        return None
+    return HistoryRewritten(branch=branch, remote=remote, seen=seen[:12])
+
+
 def _branch(
     store: GitStore, remote: str, branch: str | None, asked: Done, timeout: float
 ) -> Iterator[Finding]:
     head = head_in(asked)
     if asked.status != 0:
         detail = f"{branch} on {remote}" if branch else f"not known, and {remote} cannot be asked"
-        yield Finding("branch", branch is not None, detail, "git config kt.branch NAME")
+        yield Finding("branch", branch is not None, detail, "" if branch else "git config kt.branch NAME")
+    elif branch and (rewritten := _rewritten(store, remote, branch, asked, timeout)):
+        yield Finding("branch", False, rewritten.what, rewritten.remedy)
     elif store.repository.config.get("kt.branch") or (branch and head == branch):
         ahead = _ahead(store, remote, branch) if branch else 0
-        if ahead:
+        if branch and ahead:
             commits = plural(ahead, "commit")
             detail = f"{branch} here has {commits} to the queue that {remote} has not, and reading takes them for the store"
-            remedy = f"git push {remote} {branch}, or give them up with git reset --keep {remote}/{branch}"
+            name, upstream = shlex.quote(branch), shlex.quote(f"{remote}/{branch}")
+            give_up = f"git reset --keep {upstream}"
+            if store.repository.head_branch() != branch:
+                give_up = f"git branch --force {name} {upstream}"
+            remedy = (
+                f"if `kt escalation check {upstream}..{name}` finds no violation, push with "
+                f"`git push {shlex.quote(remote)} {name}`; else the server's hook refuses them: "
+                f"give them up with `{give_up}`, and make the steps with kt"
+            )
             yield Finding("branch", False, detail, remedy)
         else:
             yield Finding("branch", True, f"{branch} on {remote}", "")
     elif head is not None and branch is not None:
         detail = f"{branch} here, but the HEAD of {remote} names {head}"
-        yield Finding("branch", False, detail, f"git remote set-head {remote} --auto")
+        yield Finding("branch", False, detail, f"git remote set-head {shlex.quote(remote)} --auto")
     elif head is None and "branches" in (found := store.headless(timeout)).facts:
         yield Finding("branch", False, found.what, found.remedy)
     else:
@@ -136,4 +170,5 @@ def _branch(
         yield Finding("branch", True, detail, "")
     for ref in alike(branch, asked) if branch else ():
         detail = f"{ref} on {remote} fits every push to {branch} as well, so git refuses them"
-        yield Finding("branch", False, detail, f"git push {remote} --delete {ref}")
+        remedy = f"git push {shlex.quote(remote)} --delete {shlex.quote(ref)}"
+        yield Finding("branch", False, detail, remedy)

@@ -11,9 +11,9 @@ from itertools import islice
 
 from ..core import compaction
 from ..core.compaction import Batch, Folding, Made, Member, Name
-from . import graph, layout
+from . import commits, layout
+from .commits import Commit
 from .gitstore import GitStore
-from .graph import Commit
 from .objects import FILE, TreeEntry
 from .port import Invalid, told
 from .snapshot import READING, GitSnapshot, refused
@@ -121,10 +121,10 @@ def done_by(store: GitStore, commit: Commit, parent: GitSnapshot | None) -> Fold
 
 def without_moved(store: GitStore, commit: Commit) -> Commit:
     """A commit as it would be had it not moved records into archives; what is not there byte for byte stays."""
-    if not graph.touches_archives(commit):
+    if not commits.touches_archives(commit):
         return commit
     verdict = compaction.judge(done_by(store, commit, None), commit.committed_at, store.blob_of)
-    return graph.without(commit, verdict.folded)
+    return commits.without(commit, verdict.folded)
 
 
 def _look(

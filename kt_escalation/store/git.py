@@ -1,7 +1,8 @@
 """git, one function per question; the only module that imports GitPython.
 
 Every call names its repository, passes values after `--` or as full object ids, speaks the C locale,
-can never prompt, and inherits nothing that could point it at another repository, index or date
+can never prompt, and inherits nothing that could point it at another repository, index or date; the user's
+settings that would change what git answers to a program are switched off (`_OURS`), and refs are named whole
 (design, section 5). The processes of a repository are started here: GitPython, whose import costs
 more than a whole listing, runs git only where a repository is yet to be made.
 """
@@ -11,19 +12,20 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from ..core.text import is_hidden
 from ..core.words import MAX_NAME
 from ..errors import GitFailed, NoIdentity, NotAStore
-from .objects import TREE, Objects, TreeEntry, chunks, pack_of
+from . import sshsig, trees
+from .commit_signature import MAX_COMMIT, Kind, signature_of
+from .objects import Object, Objects, TreeEntry, chunks, pack_of
 from .port import Author, Progress, Wait
 from .process import (
     BUFFER,
@@ -47,30 +49,49 @@ _WAITING = "waiting for git"
 _FLUSH = ("-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync")
 #: Hooks of the checkout have nothing to do with bringing it along.
 _NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
+# What the user may have set for reading at a terminal, and what would change an answer or be fatal to it (git-config).
+# It costs less than a tenth of a millisecond. What the arguments of a call say already is not here.
+_OURS = tuple(
+    word
+    for setting in (
+        *("color.ui=false", "color.branch=false", "color.diff=false", "color.grep=false"),
+        *("core.quotePath=false", "core.warnAmbiguousRefs=false"),
+        *(f"diff.orderFile={os.devnull}", "diff.relative=false", "diff.renames=false", "diff.noprefix=false"),
+        *("diff.ignoreSubmodules=none", "diff.submodule=short"),
+        "fetch.writeCommitGraph=false",
+        *("grep.column=false", "grep.extendedRegexp=false", "grep.fullName=true", "grep.lineNumber=false"),
+        "grep.patternType=basic",
+        *("i18n.commitEncoding=UTF-8", "i18n.logOutputEncoding=UTF-8"),
+        *("log.decorate=false", "log.diffMerges=separate", "log.follow=false", "log.mailmap=false"),
+        *("log.showRoot=true", "log.showSignature=false"),
+        "submodule.recurse=false",
+    )
+    for word in ("-c", setting)
+)
 _NO_MAINTENANCE = ("-c", "gc.auto=0", "-c", "maintenance.auto=false")
 
 # From this many new objects on, a pack is kept as one file instead of many loose ones.
 _KEEP_PACK = 200
 # Objects never change, so nobody may write to them.
 _LOOSE_MODE = 0o444
-# File names as `os.fsdecode` has them, without its cost for each of ten thousand.
-_NAMES = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
 # What a symbolic ref's file says; of `refs/heads/.invalid` git says itself what it stands for (reftable).
 _SYMBOLIC = re.compile(r"ref: (refs/(?!heads/\.invalid)\S+)\n?")
-# A line of a raw tree: mode, name and id.
-_TREE_LINES = {
-    name: re.compile(rb"(\d+) ([^\0]+)\0(.{%d})" % width, re.DOTALL)
-    for name, width in (("sha1", 20), ("sha256", 32))
-}
+# What git takes a name for where there is no ref of just that name (gitrevisions).
+_MEANT_AS_WELL = ("refs/{}", "refs/tags/{}", "refs/heads/{}", "refs/remotes/{}", "refs/remotes/{}/HEAD")
+# What a revision begins with, a name, and what follows it; and such names as are no branch's.
+_REVISION = re.compile(r"((?:[^~^:@]|@(?!\{))+)((?:[~^:]|@\{).*)?", re.DOTALL)
+_NOT_A_REF = re.compile(r"@|[A-Z_]*HEAD|[0-9a-f]{40}|[0-9a-f]{64}")
+_UPSTREAM = re.compile(r"@\{(u|upstream|push)\}", re.IGNORECASE)
 
 _LAZY_FETCH_SECONDS = 120.0
-# A signature takes about 10 ms to check; whoever is in a hurry looks at the clock in between.
+# git takes about 10 ms to check a signature; whoever is in a hurry looks at the clock in between. And so many
+# commits of the largest size are held at a time.
 _SIGNATURES_AT_ONCE = 25
 
 
 _FETCH = (
     *(*_NO_MAINTENANCE, "fetch", "--no-progress", "--no-tags"),
-    *("--no-write-fetch-head", "--no-recurse-submodules", "--refmap="),
+    *("--no-write-fetch-head", "--no-recurse-submodules", "--no-prune", "--refmap="),
 )
 # All that differs, whatever the user's settings or a .gitmodules in the tree would leave out.
 _RAW = ("-z", "--raw", "--no-abbrev", "--no-renames", "--ignore-submodules=none")
@@ -78,6 +99,20 @@ _LOG = (*_RAW, "--topo-order", "--full-history", "--format=%x01%H%n%an%n%ae%n%ct
 # Who acts, from the user's own settings and nothing guessed.
 _WHO = ("-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT")
 _NAMED = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL")
+
+
+class SignatureFacts(NamedTuple):
+    """What is known of a commit's signature, as `Repository.signatures` says it.
+
+    Of a key that has expired by now it is also told when the signature was made and when the key expired, in
+    seconds since 1970. ``why`` says what is wrong where the verdict alone does not.
+    """
+
+    verdict: str
+    keys: tuple[str, ...] = ()
+    made: int | None = None
+    expired: int | None = None
+    why: str = ""
 
 
 class Repository:
@@ -121,6 +156,7 @@ class Repository:
         self._base += (f"--git-dir={self.git_dir}",)
         if self.toplevel:
             self._base += (f"--work-tree={self.toplevel}",)
+        self._base += _OURS
         self.objects = self.reader()
 
     # --- running ----------------------------------------------------------------------------------
@@ -225,6 +261,34 @@ class Repository:
         """Set a key of this clone's configuration."""
         self._must("config", key, value)
 
+    def own_setting(self, key: str) -> str | None:
+        """The value of a key in this repository's own configuration file, None if it is not set there."""
+        done = self._run("config", "--local", "--get", key)
+        return done.text if done.status == 0 else None
+
+    def forget(self, key: str) -> None:
+        """Remove a key from this repository's own configuration file."""
+        self._run("config", "--local", "--unset-all", key, session=True)
+
+    @cached_property
+    def is_bare(self) -> bool:
+        """Whether nothing is checked out from this repository; a `.git` folder of a clone is not bare."""
+        return self._run("rev-parse", "--is-bare-repository").text == "true"
+
+    def hooks_folder(self) -> Path:
+        """Where git looks for the hooks of pushes to this repository (git-config, `core.hooksPath`)."""
+        asked = subprocess.run(
+            ["git", "--git-dir=.", "rev-parse", "--git-path", "hooks"],
+            cwd=self.git_dir,
+            env=environment(),
+            capture_output=True,
+            check=False,
+        )
+        if asked.returncode != 0:
+            words = Done(asked.returncode, b"", asked.stderr.decode(errors="replace")).words
+            raise GitFailed(command="rev-parse", words=words)
+        return (self.git_dir / os.fsdecode(asked.stdout).rstrip("\n")).resolve()
+
     def version(self) -> tuple[int, ...]:
         """The version of git."""
         found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", self._run("version").text)
@@ -233,17 +297,51 @@ class Repository:
     # --- refs -------------------------------------------------------------------------------------
 
     def tip_of(self, ref: str) -> str | None:
-        """The commit that a full ref is at, None if there is no such ref; costs no process of its own."""
-        if any(char <= " " for char in ref):
+        """The commit that a full ref is at, None if there is no such ref; costs no process of its own.
+
+        Where there is none, git would take a tag called `refs/heads/main` for it (gitrevisions): that is no
+        such ref.
+        """
+        oid = self._ref(ref) if ref.startswith("refs/") else ref
+        return self.objects.id_of(f"{oid}^{{commit}}") if oid and not _is_odd(oid) else None
+
+    def _ref(self, ref: str) -> str | None:
+        """The id of the object that a full ref is at, None if there is no ref of just that name."""
+        if _is_odd(ref):
             return None
-        return self.objects.id_of(f"{ref}^{{commit}}")
+        found, *alike = self.objects.ids_of([ref, *(rule.format(ref) for rule in _MEANT_AS_WELL)])
+        if found is None or not any(alike):
+            return found
+        done = self._run("show-ref", "--verify", "--hash", "--", ref)
+        return done.text if done.status == 0 else None
 
     def commit_of(self, rev: str) -> str | None:
-        """The commit that a revision names, None if it names none."""
+        """The commit that a revision names as a user gives it (gitrevisions), None if it names none.
+
+        A branch comes before a tag of the same name, and before all else a ref that is named whole.
+        """
+        rev = self._whole(rev)
         done = self._run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{rev}^{{commit}}")
         # Before 2.43, rev-parse repeats --end-of-options in its answer.
         answer = done.text.split("\n")[-1]
         return answer if done.status == 0 and re.fullmatch(r"[0-9a-f]{40,64}", answer) else None
+
+    def _whole(self, rev: str) -> str:
+        """A revision with the id, or for its reflog the whole name, of the ref that it begins with."""
+        found = _REVISION.fullmatch(rev)
+        if found is None or _NOT_A_REF.fullmatch(found[1]) or _UPSTREAM.match(found[2] or ""):
+            return rev
+        name, rest = found[1], found[2] or ""
+        places: tuple[str, ...] = ("refs/heads/", "refs/remotes/", "refs/tags/")
+        if name.startswith("refs/"):
+            places = ("",)
+        elif name.startswith(("heads/", "remotes/", "tags/")):
+            places = ("refs/",)
+        for place in places:
+            oid = self._ref(f"{place}{name}")
+            if oid is not None:
+                return f"{place}{rev}" if rest.startswith("@{") else f"{oid}{rest}"
+        return "" if name.startswith("refs/") else rev
 
     def head_branch(self) -> str | None:
         """The branch that is checked out, None for a detached head."""
@@ -354,7 +452,7 @@ class Repository:
         """
         inside = "".join(f"\\{char}" if char in "*?[\\" else char for char in folder)
         where = [f":(top,literal){folder}", f":(top,glob,exclude){inside}/{leave_out}"]
-        done = self._run("grep", "-l", "-z", "--full-name", "-e", pattern, commit, "--", *where)
+        done = self._run("grep", "-G", "-a", "-l", "-z", "--full-name", "-e", pattern, commit, "--", *where)
         return [name.partition(":")[2] for name in done.text.split("\0") if name]
 
     def is_branch_name(self, name: str) -> bool:
@@ -450,20 +548,24 @@ class Repository:
         return "sha256" if self.object_format == "sha256" else "sha1"
 
     def parse_tree(self, data: bytes) -> list[TreeEntry]:
-        """The lines of a raw tree object."""
-        lines = _TREE_LINES[self.object_format].findall(data)
-        return [TreeEntry(mode.decode(), name.decode(*_NAMES), oid.hex()) for mode, name, oid in lines]
+        """The entries of a raw tree object. Raises UnreadableStore for one that git would not have written."""
+        return trees.parse(data, self._width)
 
     def tree_lines(self, data: bytes) -> dict[bytes, bytes]:
         """The lines of a raw tree object by name, each as it is: to change few of many."""
-        return {line[2]: line[0] for line in _TREE_LINES[self.object_format].finditer(data)}
+        return {name: b"%s %s\0%s" % (mode, name, oid) for mode, name, oid in trees.lines(data, self._width)}
+
+    @property
+    def _width(self) -> int:
+        """The length of an id in a tree."""
+        return 32 if self.object_format == "sha256" else 20
 
     @staticmethod
     def join_tree(lines: Mapping[bytes, bytes]) -> bytes:
         """A raw tree object of these lines, in git's order: folders sort as if their names ended in a slash."""
-        folder = f"{TREE} ".encode()
         ordered = sorted(
-            (name + b"/" if line.startswith(folder) else name, line) for name, line in lines.items()
+            (name + b"/" if trees.is_folder(line.partition(b" ")[0]) else name, line)
+            for name, line in lines.items()
         )
         return b"".join(line for _, line in ordered)
 
@@ -537,8 +639,6 @@ class Repository:
         }
         above = [word for parent in parents for word in ("-p", parent)]
         done = self._must(
-            "-c",
-            "i18n.commitEncoding=UTF-8",
             *(_FLUSH if flush else ()),
             "commit-tree",
             "-S",
@@ -559,7 +659,14 @@ class Repository:
         """
         # Whether the repository wants tidying costs a process to ask: one commit in sixteen is enough.
         tidy = () if commit.endswith("0") else _NO_MAINTENANCE
-        options = ("--ff-only", "--quiet", "--no-stat", "--no-autostash", "--no-verify-signatures")
+        options = (
+            "--ff-only",
+            "--no-squash",
+            "--quiet",
+            "--no-stat",
+            "--no-autostash",
+            "--no-verify-signatures",
+        )
         args = [*_NO_HOOKS, *tidy, *(_FLUSH if flush else ()), "merge", *options, commit]
         return Underway(self._start(args, env={"GIT_REFLOG_ACTION": action}, session=True))
 
@@ -596,6 +703,8 @@ class Repository:
                 "-c", "diff.autoRefreshIndex=true", "diff", *options, "--", *some,
                 env={"GIT_LITERAL_PATHSPECS": "1"},
             )  # fmt: skip
+            if done.status != 0:
+                raise GitFailed(command="diff", words=done.words)
             found.update(path for path in done.text.split("\0") if path)
         return found
 
@@ -700,6 +809,21 @@ class Repository:
         )
         return self._stream("log", *_RAW, *order, f"--format={form}", *revisions, "--", *paths)
 
+    def headers(self, revisions: Sequence[str], form: str) -> Iterator[bytes]:
+        """The commits in the order of `walk` without what they changed, NUL-ended."""
+        options = ("--topo-order", "--reverse", "--no-show-signature", "--no-patch", f"--format={form}")
+        return self._stream("log", "-z", *options, *revisions, "--")
+
+    def merged_tree(self, one: str, other: str) -> str | None:
+        """The tree that git makes by merging two commits, None where it cannot (git-merge-tree)."""
+        options = ("--write-tree", "--allow-unrelated-histories", "--no-messages")
+        done = self._run("merge-tree", *options, one, other)
+        return done.text.partition("\n")[0] if done.status == 0 else None
+
+    def new_commits(self, tips: Sequence[str]) -> list[str]:
+        """The commits that some tips have and no ref of this repository has."""
+        return self._run("rev-list", *tips, "--not", "--all").text.split() if tips else []
+
     def merge_base(self, one: str, other: str) -> str | None:
         """The newest commit that both contain, None where they share no history."""
         return self._run("merge-base", one, other).text or None
@@ -721,41 +845,58 @@ class Repository:
                 signed = b"\ngpgsig" in commit and b"\ngpgsig" in commit.partition(b"\n\n")[0]
                 yield commit.partition(b"\n")[0].decode(), signed
 
-    def signatures(
-        self, commits: Sequence[str]
-    ) -> Iterator[tuple[str, tuple[str, tuple[str, ...], int | None, int | None]]]:
-        """Each commit's signature: git's verdict, the fingerprints of its key and of that one's primary key.
+    def signatures(self, commits: Sequence[str]) -> Iterator[tuple[str, SignatureFacts]]:
+        """Each commit's signature: the verdict, and the keys that it is by.
 
-        The verdict is that of `git log` (``%G?``; ``%GF`` and ``%GP`` are the keys). Nobody is trusted
-        by name here: an SSH key that holds is ``U``, whoever it belongs to. Of a key that has expired
-        by now it is also told when the signature was made and when the key expired, in seconds since 1970.
-        What git cannot read as a signature has the verdict ``-``, which git has no letter for.
+        The verdict is that of `git log` (``%G?``). Nobody is trusted by name here: an SSH key that holds is
+        ``U``, whoever it belongs to. The keys are an SSH key's fingerprint and its line (type and base64), or the
+        fingerprints of an OpenPGP key and of its primary key. What is not a signature as git writes it has the
+        verdict ``-``, which git has no letter for. SSH signatures are verified here, the others by git.
+        Raises GitFailed.
         """
         for some in chunks(commits, _SIGNATURES_AT_ONCE):
-            for line in self._signatures(some):
-                oid, verdict, *keys = line.split(" ")
-                times = self._key_expiry(oid) if verdict == "Y" else (None, None)
-                yield oid, (verdict, tuple(key for key in keys if key), *times)
+            found = dict(
+                zip(some, map(self._signature, self.objects.get(some, MAX_COMMIT), some), strict=True)
+            )
+            others = [oid for oid, facts in found.items() if facts is None]
+            found |= self._signatures(others) if others else {}
+            for oid in some:
+                yield oid, found[oid] or SignatureFacts("E", why="git did not say whether it holds")
 
-    def _signatures(self, commits: Sequence[str]) -> list[str]:
-        """A line of git's for each commit. git gives up at a signature that it cannot read, and tells no more."""
-        done = self._run(
-            "-c",
-            f"gpg.ssh.allowedSignersFile={os.devnull}",
-            "log",
-            "--no-walk=unsorted",
-            "--no-show-signature",
-            "--format=%H %G? %GF %GP",
-            *commits,
-        )
-        if done.status == 0:
-            return done.text.split("\n")
-        if len(commits) > 1:
-            half = len(commits) // 2
-            return [*self._signatures(commits[:half]), *self._signatures(commits[half:])]
-        if "incompatible signature" not in done.err:
+    def _signature(self, commit: Object | None, oid: str) -> SignatureFacts | None:
+        """What is known of a raw commit's signature without asking git, None for one that only git can check."""
+        if commit is None or commit.kind != "commit":
+            raise GitFailed(command="cat-file", words=f"there is no commit {oid}")
+        if commit.data is None:
+            return SignatureFacts("-", why=f"the commit is larger than {MAX_COMMIT // 1024} KiB")
+        found = signature_of(commit.data, self.object_format)
+        if found.kind is Kind.OTHER:
+            return None
+        if found.kind is not Kind.SSH:
+            return SignatureFacts("N" if found.kind is Kind.NONE else "-", why=found.why)
+        try:
+            key = sshsig.verify(found.signature, found.payload)
+        except sshsig.SignatureRefused as refused:
+            return SignatureFacts("B", why=f"it is bad: {refused}")
+        return SignatureFacts("U", (key.fingerprint, key.line))
+
+    def _signatures(self, commits: Sequence[str]) -> dict[str, SignatureFacts]:
+        """What git says of OpenPGP and X.509 signatures."""
+        form = ("--no-walk=unsorted", "--no-show-signature", "--format=%H %G? %GF %GP")
+        done = self._run("log", *form, *commits)
+        if done.status != 0:
             raise GitFailed(command="log", words=done.words)
-        return [f"{commits[0]} -"]
+        found = {}
+        for line in done.text.split("\n"):
+            oid, verdict, *keys = line.split(" ")
+            if verdict == "N":
+                # There is a signature, and git could not run what checks it.
+                facts = SignatureFacts("E", why="git could not run `gpg` to check it")
+            else:
+                times = self._key_expiry(oid) if verdict == "Y" else (None, None)
+                facts = SignatureFacts(verdict, tuple(key for key in keys if key), *times)
+            found[oid] = facts
+        return found
 
     def _key_expiry(self, commit: str) -> tuple[int | None, int | None]:
         """When an OpenPGP signature was made and when its key expired (GnuPG, doc/DETAILS)."""
@@ -790,18 +931,17 @@ class Repository:
         age = f"--min-age={second}"
         return self._run("rev-list", "--first-parent", "--max-count=1", age, commit, "--").text or None
 
-    def dates(self, commit: str, most: int) -> list[str]:
-        """The committers' seconds of a commit and of those that it contains, the newest so many."""
-        form = ("--no-show-signature", "--format=%ct", f"--max-count={most}")
-        return self._run("log", *form, commit, "--").text.split()
+    def dates(self, commit: str, options: Sequence[str], paths: Sequence[str]) -> list[str]:
+        """The committers' seconds of commits up to one that changed something below the paths."""
+        form = ("--no-show-signature", "--format=%ct", *options)
+        return self._run("log", *form, commit, "--", *paths).text.split()
 
     def diff_tree(self, old: str, new: str, paths: Sequence[str]) -> Iterator[bytes]:
         """What differs between two commits below the paths."""
         return self._stream("diff-tree", "-r", *_RAW, old, new, "--", *paths)
 
     def _stream(self, *args: str, stdin: bytes | None = None) -> Iterator[bytes]:
-        settings = ("-c", "log.showRoot=true", "-c", "i18n.logOutputEncoding=UTF-8")
-        process = self._start([*settings, *args], stdin=stdin is not None)
+        process = self._start(args, stdin=stdin is not None)
         assert process.stdout  # noqa: S101 - opened as a pipe above
         widen(process)
         with process.stdout, process:
@@ -809,11 +949,11 @@ class Repository:
                 process.stdin.write(stdin)
                 process.stdin.close()
             yield from self._told(process.stdout) if self._progress else _whole(process.stdout)
-            words = process.stderr.read().decode(errors="replace").strip() if process.stderr else ""
+            said = process.stderr.read().decode(errors="replace") if process.stderr else ""
         # Half an answer must not pass for a whole one.
         if process.returncode != 0:
             command = next(arg for arg in args if not arg.startswith("-"))
-            raise GitFailed(command=command, words=words.removeprefix("fatal: "))
+            raise GitFailed(command=command, words=Done(process.returncode, b"", said).words)
 
     def _told(self, pipe: IO[bytes]) -> Iterator[bytes]:
         """What comes through a pipe, as it comes, and a word while nothing does."""
@@ -826,6 +966,11 @@ class Repository:
             if not chunk:
                 return
             yield chunk
+
+
+def _is_odd(ref: str) -> bool:
+    """Whether no ref can be called that, nor anything be asked of git in one line."""
+    return any(char <= " " for char in ref)
 
 
 def _whole(pipe: IO[bytes]) -> Iterator[bytes]:

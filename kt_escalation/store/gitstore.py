@@ -109,7 +109,7 @@ class GitStore(GitReader):
             if others:
                 raise BadInput(
                     problem=f"none of the remotes ({', '.join(others)}) is called origin; say which holds the store "
-                    f"with `git config kt.remote {others[0]}`, or that none does with `git config kt.remote ''`"
+                    f"with `git config kt.remote {shlex.quote(others[0])}`, or that none does with `git config kt.remote ''`"
                 )
 
     @property
@@ -154,15 +154,17 @@ class GitStore(GitReader):
         if not branches:
             return NoStoreBranch(
                 problem=problem,
-                hint=f"push the store first with `git push -u {remote} HEAD`, "
+                hint=f"push the store first with `git push -u {shlex.quote(remote or '')} HEAD`, "
                 "or name the branch with `git config kt.branch NAME`",
             )
         here = self.repository.head_branch()
-        name = here if here in branches else branches[0] if len(branches) == 1 else "NAME"
+        name = shlex.quote(
+            here if here and here in branches else branches[0] if len(branches) == 1 else "NAME"
+        )
         return NoStoreBranch(
             problem=f"{problem}, though it has {', '.join(branches[:3])}",
             hint=f"if the store is on {name}, run `git symbolic-ref HEAD refs/heads/{name}` on the server, "
-            f"or here `git remote set-head {remote} {name}`",
+            f"or here `git remote set-head {shlex.quote(remote or '')} {name}`",
             branches=branches,
         )
 
@@ -178,11 +180,21 @@ class GitStore(GitReader):
                 self.repository.remember_remote_head(self.remote, found)
         if asked.status != 0 or found == self._branch:
             return None
+        name = shlex.quote(self._branch)
         return (
             f"the HEAD of {self.remote} names {found or 'no branch that exists'}, so other clones do not find the store "
-            f"on {self._branch}; run `git symbolic-ref HEAD refs/heads/{self._branch}` on the server, "
-            f"or in each clone `git remote set-head {self.remote} {self._branch}`"
+            f"on {self._branch}; run `git symbolic-ref HEAD refs/heads/{name}` on the server, "
+            f"or in each clone `git remote set-head {shlex.quote(self.remote)} {name}`"
         )
+
+    def local_remote(self) -> Path | None:
+        """The folder of the remote where that is one of this machine, None for all others and without one."""
+        if self.remote is None:
+            return None
+        address = self.repository.push_address(self.remote).removeprefix("file://")
+        path = os.path.join(self.repository.toplevel or self.repository.git_dir, address)  # noqa: PTH118
+        # A Path's own is_dir raises for a name too long.
+        return Path(path).resolve() if address and os.path.isdir(path) else None  # noqa: PTH112
 
     # --- a server's repository ----------------------------------------------------------------------
 
@@ -201,12 +213,24 @@ class GitStore(GitReader):
         both = [[f"{top}/{name}".lstrip("/") for name in (layout.QUEUE, layout.POLICIES)] for top in tops]
         return sorted(top for top, names in zip(tops, both, strict=True) if folders.issuperset(names))
 
+    def elsewhere(self, commit: str) -> Iterator[str]:
+        """That a commit holds a store, but not where it is looked for."""
+        found = self.folders_of_stores(commit)
+        if found:
+            there = self.root or "the top folder"
+            name = found[0] if len(found) == 1 else "FOLDER"
+            folders = ", ".join(folder or "the top folder" for folder in found[:3])
+            yield (
+                f"there is no store in {there}, where it is looked for, but in {folders}; "
+                f"on the server run `{self.guard_by('kt.root', name or repr(name))}`"
+            )
+
     def guard_by(self, key: str, value: str) -> str:
         """The command that lets the hook of this server's repository guard another branch or folder."""
         where = shlex.quote(str(self.repository.toplevel or self.repository.git_dir))
         if key == "kt.branch" and not self.repository.config.get(key):
-            return f"git -C {where} symbolic-ref HEAD refs/heads/{value}"
-        return f"git -C {where} config {key} {value}"
+            return f"git -C {where} symbolic-ref HEAD {shlex.quote(f'refs/heads/{value}')}"
+        return f"git -C {where} config {key} {shlex.quote(value)}"
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -315,7 +339,7 @@ class GitStore(GitReader):
             if "couldn't find remote ref" in done.err:
                 raise NoStoreBranch(
                     problem=f"{remote} has no branch {branch}",
-                    hint=f"push the store with `git push {remote} {branch}`, "
+                    hint=f"push the store with `git push {shlex.quote(remote)} {shlex.quote(branch)}`, "
                     "or name another branch with `git config kt.branch NAME`",
                 )
             # Another fetch in this clone moves the same ref: that passes.
@@ -354,11 +378,16 @@ class GitStore(GitReader):
                 if "branches" in error.facts:
                     # One of them may well be the store's, and nobody wants a second one beside it.
                     here = self.repository.head_branch() or "NAME"
-                    new = f"for a new store on {here} run `git config kt.branch {here}` first"
+                    new = f"for a new store on {here} run `git config kt.branch {shlex.quote(here)}` first"
                     raise NoStoreBranch(**{**error.facts, "hint": f"{error.remedy}; {new}"}) from None
         head = self.repository.head_branch()
         self._branch = self.branch or head or ""
         return self.repository.commit_of("HEAD")
+
+    @property
+    def begun_on(self) -> str:
+        """The store branch, once `start` has found where a store begins."""
+        return self._branch
 
     # --- writing ----------------------------------------------------------------------------------
 
@@ -613,7 +642,7 @@ class GitStore(GitReader):
         [ref, *_] = [*alike(branch, asked), f"refs/heads/refs/heads/{branch}"]
         return PushRefused(
             says="{branch} on {remote} cannot be pushed to: git takes {alike} there for it as well",
-            hint="delete that with `git push {remote} --delete {alike}`, which whoever may push can do",
+            hint="delete that with `git push {remote:sh} --delete {alike:sh}`, which whoever may push can do",
             remote=remote,
             branch=branch,
             alike=ref,
@@ -687,9 +716,11 @@ class GitStore(GitReader):
         branch: str,
         was: str | None,
         timeout: float,
+        others: Mapping[str, bytes | None] | None = None,
     ) -> str:
         end = time.monotonic() + timeout
-        commit = self._write(self._build(base.revision, self._files(changes), message, author, when))
+        files = {**self._files(changes), **(others or {})}
+        commit = self._write(self._build(base.revision, files, message, author, when))
         try:
             self._push(commit, branch, end, lease=was or "", proposed=True)
         except Stale:
@@ -715,7 +746,8 @@ class GitStore(GitReader):
 
     def unknown(self, commit: str, words: str, branch: str = "") -> OutcomeUnknown:
         """The error for a push that nobody has answered, to the store branch if no other is named."""
-        find = f"git fetch {self.remote} && git log {self.remote}/{branch or self._branch}"
+        remote = shlex.quote(self.remote or "")
+        find = f"git fetch {remote} && git log {shlex.quote(f'{self.remote}/{branch or self._branch}')}"
         return OutcomeUnknown(commit=commit, remote=self.remote, words=words, find=find)
 
     def _land_here(
@@ -822,7 +854,7 @@ class GitStore(GitReader):
         if "Not possible to fast-forward" in done.err:
             return f"{branch} has commits of its own; bring it along with `git pull --rebase`"
         files = re.findall(r"^\t(\S.*)$", done.err, re.MULTILINE)
-        along = f"bring it along with `git merge --ff-only {self.remote}/{branch}`"
+        along = f"bring it along with `git merge --ff-only {shlex.quote(f'{self.remote}/{branch}')}`"
         if files:
             return f"{', '.join(files[:3])} has local changes; stash or undo them, then {along}"
         return f"{done.words}; {along}"

@@ -19,6 +19,8 @@ QUEUE = "queue"
 RESOLVED = "queue/resolved"
 POLICIES = "policies"
 SUFFIX = ".yaml"
+#: The files below `policies/` by which a store begins.
+ROSTER_NAME, SETTINGS_NAME = "roster.yaml", "settings.yaml"
 
 _MONTH = re.compile(rf"{RESOLVED}/(\d{{4}}/\d\d)/\d\d/[^/]+", re.ASCII)
 _ARCHIVE = re.compile(rf"{RESOLVED}/(\d{{4}}/\d\d)/archive-(\d{{4}}|[1-9]\d{{4,8}})\.(yaml|ids)", re.ASCII)

@@ -47,6 +47,17 @@ class Message:
         return "\n\n".join(parts) + "\n"
 
 
+@dataclass(frozen=True)
+class Words:
+    """A commit that is no step of an escalation: a subject, and the words of whoever made it."""
+
+    subject: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{_line(self.subject)}\n\n{_indented(self.text)}\n"
+
+
 def _line(text: str) -> str:
     return " ".join(without_hidden(text).split())
 

@@ -1,17 +1,61 @@
-"""What a clone remembers for itself, beside its lock; it can be deleted at any time."""
+"""What a clone notes for itself, each note a small file below `kt/` in git's common directory.
+
+A note bears a tag under the clone's key, and what has no right tag is no note: `clone_key` says what that protects
+against, and what not. Each can be deleted at any time; what it said is then found out again. So nothing that
+releases a request may rest on a note alone.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from . import atomic_file, clone_key
+
+#: A note of more bytes than this is none of ours.
+LARGEST = 16 * 1024 * 1024
+# Of what a tag is, and the first line of a file: the form, and the tag of the name and all that follows.
+_KIND = "note 1"
+_FIRST_LINE = re.compile(rb"kt note 1 ([0-9a-f]{%d})\n" % (2 * clone_key.TAG_BYTES))
 _VERIFIED = "verified"
+
+
+def read(folder: Path, name: str) -> Mapping[str, Any] | None:
+    """A note of this clone by its name; None where there is none, or it is none that this clone has written.
+
+    ``folder`` is the clone's `kt/`. The values are JSON's.
+    """
+    key = clone_key.read(folder)
+    try:
+        with (folder / name).open("rb") as file:
+            head, text = file.readline(100), file.read(LARGEST + 1)
+    except OSError:
+        return None
+    found = _FIRST_LINE.fullmatch(head)
+    if key is None or found is None or len(text) > LARGEST:
+        return None
+    if clone_key.tag(key, _KIND, name.encode(), b"\0", text) != bytes.fromhex(found[1].decode()):
+        return None
+    told = json.loads(text)
+    return told if isinstance(told, dict) else None
+
+
+def write(folder: Path, name: str, note: Mapping[str, Any]) -> None:
+    """Write a note in place of the one with that name: all of it or nothing, and on disk when this returns.
+
+    ``note`` holds JSON values. Of two processes that write the same one, the later wins as a whole.
+    Raises OSError where it cannot be written, ValueError for a note that is too large.
+    """
+    text = json.dumps(note, allow_nan=False).encode()
+    if len(text) > LARGEST:
+        raise ValueError(f"the note {name} would be {len(text)} bytes; at most {LARGEST} are kept")
+    tag = clone_key.tag(clone_key.make(folder), _KIND, name.encode(), b"\0", text)
+    atomic_file.write(folder / name, b"kt note 1 %s\n%s" % (tag.hex().encode(), text))
 
 
 @dataclass(frozen=True)
@@ -24,7 +68,7 @@ class Verified:
 
 def verified(folder: Path, branch: str | None) -> Verified | None:
     """What is remembered of a branch (None: of no branch), None if nothing is."""
-    found = _read(folder).get(branch or "")
+    found = (read(folder, _VERIFIED) or {}).get(branch or "")
     if not isinstance(found, dict) or not re.fullmatch("[0-9a-f]{40,64}", str(found.get("commit"))):
         return None
     return Verified(found["commit"], tuple(found.get("waived", ())))
@@ -32,21 +76,5 @@ def verified(folder: Path, branch: str | None) -> Verified | None:
 
 def remember_verified(folder: Path, branch: str | None, known: Verified) -> None:
     """Remember it of a branch; that it cannot be written costs the next run time and nothing else."""
-    text = json.dumps({**_read(folder), branch or "": asdict(known)})
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=folder, prefix=_VERIFIED)
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(text)
-        os.replace(name, folder / _VERIFIED)  # noqa: PTH105 - one step, whoever reads meanwhile
-    except OSError:
-        return
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    """What is remembered, by branch; nothing where it cannot be read."""
-    try:
-        found = json.loads((folder / _VERIFIED).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    with suppress(OSError, ValueError):
+        write(folder, _VERIFIED, {**(read(folder, _VERIFIED) or {}), branch or "": asdict(known)})

@@ -245,6 +245,7 @@ class Port(Protocol):
         branch: str,
         was: str | None,
         timeout: float,
+        others: Mapping[str, bytes | None] | None = None,
     ) -> str:
         """Put the changes on top of ``base`` onto a branch of the remote that still is at ``was``.
 

@@ -1,25 +1,127 @@
-"""The pre-receive hook of a server's repository, as a file."""
+"""The pre-receive hook of a server's repository: where git looks for it, what the file says, whether it runs."""
 
 from __future__ import annotations
 
+import os
+import secrets
 import shlex
+import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import BadInput
+from .process import environment
 
+NAME = "pre-receive"
+#: Set for a trial run: with no update on stdin the command answers with this value on stderr.
+PROBE = "KT_HOOK_PROBE"
+PROBE_SECONDS = 30.0
 _MARK = "# Installed by `kt escalation hook install`."
+_SCRIPT = """\
+#!/bin/sh
+{mark}
+broken() {{
+    [ -z "$GL_REPOSITORY$GL_USERNAME" ] || printf 'GL-HOOK-ERR: ' >&2
+    printf 'kt: the hook on the server is broken: it ended with status %s; %s\\n' "$1" {remedy} >&2
+    exit 1
+}}
+can_judge() {{
+    {check} 2>/dev/null
+}}
+# 0: it may come in. 1: it is refused, unless it is Python that ends so, since kt cannot be imported. All else: nothing was judged.
+trap 'status=$?; case $status in 0) ;; 1) can_judge || broken 1; exit 1 ;; *) broken $status ;; esac' EXIT
+{command}
+"""
+
+
+def path_in(folder: Path) -> Path:
+    """The hook's file in the folder where git looks for hooks."""
+    return folder / NAME
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file is a hook that `write` has written."""
+    return _MARK in _text(path)
+
+
+def calls_us(path: Path) -> bool:
+    """Whether a file is ours, or somebody else's hook that runs our command."""
+    text = _text(path)
+    return _MARK in text or "kt_escalation" in text or "hook pre-receive" in text
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def install(git_dir: Path, command: Sequence[str]) -> Path:
-    """Write the hook that runs ``command``; its path. Raises BadInput where another hook is there."""
-    path = git_dir / "hooks" / "pre-receive"
-    if path.exists() and _MARK not in path.read_text(errors="replace"):
+    """As `write`, in the repository's own folder for hooks; its path."""
+    path = path_in(git_dir / "hooks")
+    write(path, command, git_dir)
+    return path
+
+
+def write(path: Path, command: Sequence[str], repository: Path) -> None:
+    """Write the hook that runs ``command``. Raises BadInput where another hook is there, or the file cannot be written."""
+    if path.exists() and not is_ours(path):
         raise BadInput(problem=f"{path} is another hook; call this from it: {shlex.join(command)}")
+    again = f"kt escalation hook install --server {shlex.quote(str(repository))}"
+    remedy = f"nothing is taken in until an administrator of the server runs `{again}` there"
+    check = [command[0], "-I", "-c", "import kt_escalation.cli.edge"]
+    text = _SCRIPT.format(
+        mark=_MARK, remedy=shlex.quote(remedy), check=shlex.join(check), command=shlex.join(command)
+    )
+    part = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     try:
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(f"#!/bin/sh\n{_MARK}\nexec {shlex.join(command)}\n")
-        path.chmod(0o755)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(text)
+        part.chmod(0o755)
+        # A push that runs the old one now goes on with it.
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise BadInput(problem=f"{path}: {error.strerror}") from None
+
+
+def remove(path: Path) -> bool:
+    """Take our own hook away; whether there was one. Raises BadInput where the file cannot be removed."""
+    if not is_ours(path):
+        return False
+    try:
+        path.unlink()
     except OSError as error:
         raise BadInput(problem=f"{path}: {error.strerror}") from None
-    return path
+    return True
+
+
+def why_not(path: Path, git_dir: Path) -> str | None:
+    """Why git would not run our hook from this file, None if it would: it is tried, with no update to judge."""
+    if not path.exists():
+        return f"there is no {path}"
+    if not calls_us(path):
+        return f"{path} is another hook and does not call kt"
+    if not os.access(path, os.X_OK):
+        return f"git leaves {path} out, since it is not executable; run `chmod +x {shlex.quote(str(path))}`"
+    word = secrets.token_hex(8)
+    try:
+        tried = subprocess.run(
+            [str(path)],
+            cwd=git_dir,
+            env={**environment(), "GIT_DIR": ".", PROBE: word},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PROBE_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{path} cannot be run: {getattr(error, 'strerror', None) or f'no answer within {PROBE_SECONDS:.0f} s'}"
+    said = tried.stderr.decode(errors="replace")
+    if tried.returncode == 0 and word in said:
+        return None
+    words = " / ".join(line.strip() for line in said.splitlines() if line.strip())[-400:]
+    return f"{path} does not run kt (status {tried.returncode}){f': {words}' if words else ''}"

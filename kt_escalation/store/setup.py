@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 
 from ..errors import BadInput, NotAStore, RetriesExhausted
-from . import git
+from . import git, layout
 from .gitstore import GitStore
 from .port import Author, Progress, Stale, Unanswered
 
@@ -22,6 +24,20 @@ CI: Mapping[str, Mapping[str, str]] = {
     "github": {".github/workflows/kt-escalation.yml": "github-workflow.yml"},
     "gitlab": {".gitlab/kt-escalation.yml": "gitlab-job.yml", ".gitlab-ci.yml": "gitlab-ci.yml"},
 }
+
+
+_NOT_INSTALLED = (
+    "kt is not installed: it is on no package index yet, so put `pip install` of what you trust in place of this "
+    "line, as `kt escalation init --ci {ci} --install SPEC` would have done"
+)
+# A requirement as pip takes it (PEP 508): a name, extras, and versions or an address.
+_REQUIREMENT = re.compile(
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(\[[A-Za-z0-9._, -]*\])? *(@ *(?P<url>\S+)|[~=!<>][^/\\]*)?",
+    re.ASCII,
+)
+# What pip takes for a file, if one of that name lies where the job runs.
+_ARCHIVE = re.compile(r".*\.(whl|zip|t?gz|tar|t?bz2?|t?xz|t?lz|lzma)", re.ASCII | re.IGNORECASE)
+_ADDRESS = re.compile(r"((git\+)?(https|ssh)://|file:///)\S+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -39,14 +55,19 @@ def create(
     lock_timeout: float,
     retry_timeout: float,
     ci: str | None = None,
+    install: str | None = None,
     progress: Progress | None = None,
 ) -> Made:
     """Make a store in a folder, and with ``ci`` (a key of `CI`) the check of pull requests.
+
+    ``install`` is what the check's job gives to pip; without it the job fails and says why.
 
     A folder inside a repository, but not its top, becomes that repository's `kt.root`. To a store that is
     there already only the check is added, and no file is ever overwritten. ``progress`` is told of what lasts.
     Raises BadInput and what writing raises.
     """
+    if install is not None:
+        require_installable(install)
     author = _author(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -68,9 +89,34 @@ def create(
             store.repository.configure("kt.root", inside)
             store.close()
             store = GitStore(folder, progress=progress)
-        return _begin(store, author, now, lock_timeout, retry_timeout, ci)
+        return _begin(store, author, now, lock_timeout, retry_timeout, ci, install)
     finally:
         store.close()
+
+
+def require_installable(spec: str) -> None:
+    """Raise BadInput for what a job must not give to pip.
+
+    It is one requirement, address or absolute path, and no option. A path from the checkout is refused: the
+    job would run code of the branch that it judges.
+    """
+    if not spec.isprintable() or not spec.strip() or spec != spec.strip() or "${{" in spec:
+        raise BadInput(
+            problem="--install holds nothing, line breaks, blanks around it, or ${{, which GitHub would fill in"
+        )
+    if spec.startswith("-"):
+        raise BadInput(
+            problem=f"--install is {spec[:80]!r}, an option of pip",
+            hint="give one requirement, address or absolute path",
+        )
+    found = _REQUIREMENT.fullmatch(spec)
+    url = found["url"] if found else spec
+    named = found is not None and url is None and not _ARCHIVE.fullmatch(found["name"])
+    if not (named or spec.startswith("/") or _ADDRESS.fullmatch(url or "")):
+        raise BadInput(
+            problem=f"--install is {spec[:80]!r}, which is no requirement, no https, ssh or file address and no absolute path",
+            hint="a path inside the repository would be code of the branch that is judged",
+        )
 
 
 def _author(folder: Path) -> Author:
@@ -89,7 +135,13 @@ def _author(folder: Path) -> Author:
 
 
 def _begin(
-    store: GitStore, author: Author, now: datetime, lock_timeout: float, retry_timeout: float, ci: str | None
+    store: GitStore,
+    author: Author,
+    now: datetime,
+    lock_timeout: float,
+    retry_timeout: float,
+    ci: str | None,
+    install: str | None,
 ) -> Made:
     with store.writing(lock_timeout):
         end = time.monotonic() + retry_timeout
@@ -99,7 +151,10 @@ def _begin(
             base = store.start(max(end - time.monotonic(), 0.1))
             new = base is None or not store.holds(base)
             files = _policies(store) if new else {}
-            check, warnings = _check(store, base, ci) if ci else ({}, ())
+            if new:
+                # A store begins with its queue: what is raised after this commit has a past that can be judged.
+                files[store.full(f"{layout.QUEUE}/.gitkeep")] = b""
+            check, warnings = _check(store, base, ci, install) if ci else ({}, ())
             files |= check
             if not files:
                 return Made(None, False, warnings)
@@ -128,14 +183,29 @@ def _policies(store: GitStore) -> dict[str, bytes | None]:
     return {store.full("policies/policy-config.yaml"): _template("policy-config.yaml")}
 
 
-def _check(store: GitStore, base: str | None, ci: str) -> tuple[dict[str, bytes | None], tuple[str, ...]]:
+def _check(
+    store: GitStore, base: str | None, ci: str, install: str | None
+) -> tuple[dict[str, bytes | None], tuple[str, ...]]:
     """The files of the check that are not there yet, and what is to be said about those that are."""
     files: dict[str, bytes | None] = {}
     warnings = []
+    branch = store.begun_on
+    words = {
+        "@ROOT@": store.root,
+        "@NAME@": branch,
+        # In a filter of GitHub's, + and a leading ! mean something.
+        "@BRANCH@": re.sub(r"\+|^!", r"\\\g<0>", branch),
+        "@INSTALL@": f"pip install {shlex.quote(install)}"
+        if install is not None
+        else f"echo {shlex.quote(_NOT_INSTALLED.format(ci=ci))} >&2; exit 1",
+    }
     for path, template in CI[ci].items():
-        # JSON's strings are YAML's as well.
-        root = json.dumps(store.root, ensure_ascii=False)
-        text = _template(template).replace(b'"@ROOT@"', root.encode())
+        text = _template(template)
+        for place, told in words.items():
+            # GitLab fills in variables in the values of variables.
+            word = told.replace("$", "$$") if ci == "gitlab" and place in ("@ROOT@", "@NAME@") else told
+            # JSON's strings are YAML's as well.
+            text = text.replace(f'"{place}"'.encode(), json.dumps(word, ensure_ascii=False).encode())
         there = store.repository.objects.get([f"{base}:{path}"])[0] if base else None
         if there is None:
             files[path] = text
@@ -143,4 +213,13 @@ def _check(store: GitStore, base: str | None, ci: str) -> tuple[dict[str, bytes 
             warnings.append(f"{path} is there already and was left as it is")
             if path == ".gitlab-ci.yml" and b"kt-escalation.yml" not in (there.data or b""):
                 warnings[-1] += "; add to its `include:` the line `- local: .gitlab/kt-escalation.yml`"
+    if files and install is None:
+        warnings.append(
+            "the job fails until it knows where kt comes from, which is on no package index yet: give it with "
+            "--install, or write it into the job"
+        )
+    elif files and _REQUIREMENT.fullmatch(install or "") and "@" not in (install or ""):
+        warnings.append(
+            f"the job installs {install} from whatever index pip asks there: make sure that it is yours"
+        )
     return files, tuple(warnings)

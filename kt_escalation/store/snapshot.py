@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
@@ -14,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from ..core.row import Row, row_of
 from ..core.words import MAX_BYTES
 from ..errors import BadInput, GitFailed, NotAStore
-from . import cache, layout
+from . import cache, layout, trees
 from .git import Repository
-from .objects import FILE, TREE, TreeEntry, chunks
+from .objects import FILE, TREE, Object, TreeEntry, chunks
 from .port import Entry, Invalid, Progress, told
+from .trees import KT_YAML
 
 if TYPE_CHECKING:
     from ..core.model import Record
@@ -38,6 +40,8 @@ _FIRST_FEW = 8
 _AT_ONCE = 500
 _KEPT = 2_000
 _BAD_MODES = {"120000": "a symbolic link", "160000": "a submodule", "100755": "executable", TREE: "a folder"}
+# A `.kt.yaml` of more bytes is none.
+MAX_KT_YAML = 4096
 _RESOLVED = layout.RESOLVED.rpartition("/")[2]
 
 
@@ -52,10 +56,30 @@ class GitReader:
         #: Told by all that reads or writes many files or commits.
         self.progress = progress
         self.repository = Repository(start, quarantined=quarantined, progress=progress)
-        self.root = root_of(self.repository.config.get("kt.root", ""))
+        try:
+            self.root = self._chosen_root()
+        except BaseException:
+            # Nobody gets this reader to close it.
+            self.repository.objects.close()
+            raise
         self._parsed: dict[str, Record] = {}
         #: The policies that were read last, by their tree's id.
         self.policies: tuple[str, Mapping[str, PolicyFile]] | None = None
+
+    def _chosen_root(self) -> str:
+        """The store's folder: `kt.root` of this clone, else what `.kt.yaml` of the newest commit here names."""
+        asked = self.repository.config.get("kt.root")
+        if asked is not None:
+            return root_of(asked)
+        refs = [f"refs/remotes/{self.repository.config.get('kt.remote') or 'origin'}/HEAD", "HEAD"]
+        tip = next((ref for ref in refs if self.repository.objects.id_of(f"{ref}^{{commit}}")), None)
+        found = self.root_named(tip)
+        if found is None:
+            raise BadInput(
+                problem=f"{KT_YAML} cannot be read; it says `root: FOLDER` and nothing else",
+                hint="mend it, or name the folder with `git config kt.root FOLDER`",
+            )
+        return found
 
     @cached_property
     def remote(self) -> str | None:
@@ -78,7 +102,7 @@ class GitReader:
         found = sorted(name.removesuffix(inside) for name in folders if name.endswith(inside))
         if self.root or not found:
             return NotAStore(where=str(self._where), problem=problem)
-        hint = f"if the store is in {found[0]}, run `git config kt.root {found[0]}`; else make one with `kt escalation init`"
+        hint = f"if the store is in {found[0]}, run `git config kt.root {shlex.quote(found[0])}`; else make one with `kt escalation init`"
         return NotAStore(where=str(self._where), problem=problem, hint=hint)
 
     @property
@@ -123,7 +147,10 @@ class GitReader:
             read = _load(data) if isinstance(data, bytes) else data
             if isinstance(read, str):
                 return read
-            self.remember(oid, found := read)
+            found = read
+            if isinstance(data, bytes):
+                # What this clone has kept on disk is good enough to be shown; `find` reads git.
+                self.remember(oid, found)
         return found
 
     def known(self, oids: Iterable[str]) -> dict[str, Held]:
@@ -172,6 +199,51 @@ class GitReader:
                 raise GitFailed(command="cat-file", words=words)
         return [item.data if item else None for item in found]
 
+    @cached_property
+    def trees(self) -> trees.Trees:
+        """The strict reader of this store's trees."""
+        return trees.Trees(self.repository, self.root)
+
+    def own_entries(self, found: Object | None, folder: str) -> list[TreeEntry]:
+        """The entries of a folder of the store. Raises UnreadableStore."""
+        if found is None or found.data is None:
+            raise trees.Unsound("is missing from this clone, or is no folder", folder)
+        try:
+            return trees.own(self.repository.parse_tree(found.data), folder)
+        except trees.Unsound as error:
+            raise error.at(folder) from None
+
+    def policy_files(self, tree: str) -> dict[str, PolicyFile]:
+        """The parsed files of a tree of `policies/` by path below the store's top. Raises UnreadableStore."""
+        [found] = self.repository.objects.get([tree])
+        entries = [
+            entry
+            for entry in self.own_entries(found, layout.POLICIES)
+            if entry.name.endswith(layout.SUFFIX) and entry.mode != TREE
+        ]
+        blobs = self.repository.objects.get([entry.oid for entry in entries], largest=MAX_BYTES)
+        return {
+            f"{layout.POLICIES}/{entry.name}": _policy_file(entry, _bytes(blob))
+            for entry, blob in zip(entries, blobs, strict=True)
+        }
+
+    def root_named(self, commit: str | None) -> str | None:
+        """The folder that `.kt.yaml` names at a commit, empty for the top; None where that cannot be read."""
+        if commit is None:
+            return ""
+        tree = self.repository.objects.id_of(f"{commit}^{{tree}}")
+        entry = trees.Trees(self.repository, "").entries([tree])[0].kt_yaml if tree else None
+        if entry is None or entry == tree:
+            # A tree that cannot be read names nothing; whoever reads the store is told so.
+            return ""
+        [found] = self.repository.objects.get([entry.partition(" ")[2]], largest=MAX_KT_YAML)
+        from . import codec
+
+        try:
+            return root_of(codec.root_in((found.data if found else None) or b""))
+        except (BadInput, codec.Malformed):
+            return None
+
     def close(self) -> None:
         """End the git process that reads objects, and close the index of archives."""
         self.repository.objects.close()
@@ -185,19 +257,14 @@ class GitSnapshot:
     def __init__(self, store: GitReader, commit: str) -> None:
         self._store = store
         self._commit = commit
-        top = self._tree(f"{commit}:{store.root}" if store.root else f"{commit}^{{tree}}")
-        folders = {entry.name: entry.oid for entry in top if entry.mode == TREE}
-        if not {layout.QUEUE, layout.POLICIES} & set(folders):
+        found = store.trees.folders(commit)
+        if found is None or found == (None, None):
             raise store.not_a_store(commit)
-        self._queue_id = folders.get(layout.QUEUE)
-        self._policies_id = folders.get(layout.POLICIES)
+        self._queue_id, self._policies_id = found
 
     @property
     def revision(self) -> str:
         return self._commit
-
-    def _tree(self, name: str) -> list[TreeEntry]:
-        return self._store.repository.parse_tree(self._tree_data(name))
 
     def _tree_data(self, name: str) -> bytes:
         [found] = self._store.repository.objects.get([name])
@@ -205,7 +272,7 @@ class GitSnapshot:
 
     @cached_property
     def _queue(self) -> list[TreeEntry]:
-        return self._store.repository.parse_tree(self._queue_data)
+        return trees.own(self._store.repository.parse_tree(self._queue_data), layout.QUEUE)
 
     @cached_property
     def _queue_data(self) -> bytes:
@@ -456,7 +523,7 @@ class GitSnapshot:
             trees = self._store.repository.objects.get([oid for _, oid in level])
             deeper = []
             for (path, _), tree in zip(level, trees, strict=True):
-                for entry in self._store.repository.parse_tree(tree.data) if tree and tree.data else ():
+                for entry in self._store.own_entries(tree, path):
                     below = f"{path}/{entry.name}"
                     if entry.mode == TREE:
                         deeper.append((below, entry.oid))
@@ -484,12 +551,7 @@ class GitSnapshot:
     def blobs(self, oids: Sequence[str]) -> Iterator[tuple[str, bytes | str]]:
         """Ids and their bytes, or what keeps them from being read."""
         for oid, found in zip(oids, self._store.repository.objects.get(oids, largest=MAX_BYTES), strict=True):
-            if found is None:
-                yield oid, "is missing from this clone; run `git fetch`"
-            elif found.data is None:
-                yield oid, f"is larger than {MAX_BYTES // 1024} KiB"
-            else:
-                yield oid, found.data
+            yield oid, _bytes(found)
 
     def find(self, escalation_id: str) -> Entry | Invalid | None:
         name = f"{escalation_id}{layout.SUFFIX}"
@@ -555,18 +617,20 @@ class GitSnapshot:
         if self._policies_id is None:
             return None, {}
         # The same in every action of a store that lives on, nearly always.
-        if self._store.policies and self._store.policies[0] == self._policies_id:
-            return self._store.policies
-        files = [
-            entry
-            for entry in self._tree(self._policies_id)
-            if entry.name.endswith(layout.SUFFIX) and entry.mode != TREE
-        ]
-        found: dict[str, PolicyFile] = {}
-        for entry, (_, data) in zip(files, self.blobs([entry.oid for entry in files]), strict=True):
-            found[f"{layout.POLICIES}/{entry.name}"] = _policy_file(entry, data)
-        self._store.policies = (self._policies_id, found)
+        if self._store.policies is None or self._store.policies[0] != self._policies_id:
+            self._store.policies = (self._policies_id, self._store.policy_files(self._policies_id))
         return self._store.policies
+
+    def files_of(self, escalation_id: str) -> list[tuple[str, str, str]]:
+        """Path below the store's top, mode and id of each file of an id; of an archived one the id of its own bytes."""
+        name = f"{escalation_id}{layout.SUFFIX}"
+        open_one = self._open_file(name)
+        found = [(path, entry.mode, entry.oid) for path, entry in ([open_one] if open_one else [])]
+        found += [(path, entry.mode, entry.oid) for path, entry in self.resolved_files if entry.name == name]
+        for item in self._at(self.places(escalation_id), escalation_id):
+            if isinstance(item, Entry):
+                found.append((self._store.below(item.path), FILE, item.blob))
+        return found
 
 
 def root_of(text: str) -> str:
@@ -605,11 +669,18 @@ def _load(data: bytes) -> Record | str:
         return str(error)
 
 
+def _bytes(found: Object | None) -> bytes | str:
+    """A blob's bytes, or what keeps them from being read."""
+    if found is None:
+        return "is missing from this clone; run `git fetch`"
+    return f"is larger than {MAX_BYTES // 1024} KiB" if found.data is None else found.data
+
+
 def _policy_file(entry: TreeEntry, data: bytes | str) -> PolicyFile:
     from ..core.policies_file import PolicyFile
     from . import codec
 
-    if entry.mode not in (FILE, "100755"):
+    if entry.mode != FILE:
         return PolicyFile(problem=f"is {_BAD_MODES.get(entry.mode, 'no plain file')}")
     if isinstance(data, str):
         return PolicyFile(problem=data)

@@ -18,6 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import ClassVar
 
 from lab import git, kt
 
@@ -27,8 +28,8 @@ ROSTER = """\
 teams:
   - {team_id: legal, members: [alice, bob, carol, dora, emil, fay]}
 users:
-  - {user_id: alice, emails: [alice@example.com], roles: [reviewer]}
-  - {user_id: bob, emails: [bob@example.com], roles: [reviewer]}
+  - {user_id: alice, emails: [alice@example.com], roles: [reviewer], logins: ["gitolite:alice-k"]}
+  - {user_id: bob, emails: [bob@example.com], roles: [reviewer], logins: ["gitolite:bob"]}
   - {user_id: carol, emails: [carol@example.com], roles: [reviewer]}
   - {user_id: dora, emails: [dora@example.com], roles: [reviewer]}
   - {user_id: emil, emails: [emil@example.com], roles: [reviewer]}
@@ -217,10 +218,17 @@ class OverSsh(Server):
     """sshd, for which each key names its owner."""
 
     name = "ssh"
+    #: What sshd sets for each session beside.
+    set_env = ""
 
     def __init__(self, folder: Path, repository: Path, keys: Path) -> None:
         super().__init__(folder, repository)
         self.keys = keys
+        self.configure()
+
+    def configure(self) -> None:
+        """Write the files of the page."""
+        keys, folder = self.keys, self.folder
         shown = block("~git/.ssh/authorized_keys").splitlines()
         line = shown[1]
         assert line.count("alice") == 2 and "ssh-ed25519 AAAA…" in line
@@ -230,17 +238,22 @@ class OverSsh(Server):
                 line.replace("alice", person).replace("AAAA…", key) + "\n" for person, key in public.items()
             )
         )
+        self.write_config(folder / "authorized_keys")
+
+    def write_config(self, authorized_keys: Path) -> None:
+        """The page's sshd_config, and what lets it run here."""
+        folder, keys = self.folder, self.keys
         (folder / "sshd_config").write_text(
             f"{block('sshd_config')}\n"
             f"ListenAddress {LOOPBACK}:{self.port}\n"
             f"HostKey {keys / 'host'}\n"
-            f"AuthorizedKeysFile {folder / 'authorized_keys'}\n"
+            f"AuthorizedKeysFile {authorized_keys}\n"
             "PidFile none\n"
             "UsePAM no\n"
             # The default costs both sides a tenth of a second of CPU time for each of hundreds of connections.
             "KexAlgorithms curve25519-sha256\n"
             # Nor does bash read ~/.bashrc where it is not the first shell: it is ours, and no part of the server.
-            "SetEnv SHLVL=2\n"
+            f"SetEnv SHLVL=2 {self.set_env}\n"
             # The folder is below /tmp, where all may write.
             "StrictModes no\n"
         )
@@ -268,6 +281,56 @@ class OverSsh(Server):
             f"ssh -F none -i {self.keys / person} -o IdentitiesOnly=yes -o IdentityAgent=none "
             f"-o UserKnownHostsFile={self.folder / 'known_hosts'} -o GlobalKnownHostsFile=none"
         )
+
+
+class OverGitolite(OverSsh):
+    """gitolite as Debian has it, which is told of people and repositories by pushes to a repository of its own."""
+
+    name = "gitolite"
+    #: Who has which key, by the names that gitolite gives them; alice's is none of the roster's ids.
+    logins: ClassVar[dict[str, str]] = {"boss": "boss", "alice": "alice-k", "bob": "bob"}
+
+    def configure(self) -> None:
+        self.home = self.folder / "home"
+        self.home.mkdir()
+        self.set_env = f"HOME={self.home}"
+        shutil.copy(self.keys / "boss.pub", self.folder / "boss.pub")
+        self.gitolite("setup", "--pubkey", str(self.folder / "boss.pub"))
+        self.write_config(self.home / ".ssh/authorized_keys")
+        self.repository = self.home / "repositories/review.git"
+
+    def gitolite(self, *args: str) -> None:
+        env = {"HOME": str(self.home), "PATH": os.environ["PATH"], "LOGNAME": "git", "USER": "git"}
+        done = subprocess.run(["gitolite", *args], env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    def found(self, history: Path) -> None:
+        """Tell gitolite of the people and the repository, and put a history and kt's hook there, as the page does."""
+        admin = self.folder / "gitolite-admin"
+        options = ("-c", f"core.sshCommand={self.client('boss')}", "-c", "user.name=Boss")
+        options += ("-c", "user.email=boss@example.com")
+        git(*options, "clone", "--quiet", f"{self.server}/gitolite-admin", str(admin), cwd=self.folder)
+        for person, login in self.logins.items():
+            shutil.copy(self.keys / f"{person}.pub", admin / f"keydir/{login}.pub")
+        (admin / "conf/gitolite.conf").write_text(block("conf/gitolite.conf"))
+        git("add", "--all", cwd=admin)
+        git(*options, "commit", "--quiet", "-m", "People and the store", cwd=admin)
+        git(*options, "push", "--quiet", "origin", "HEAD:master", cwd=admin)
+        git("fetch", "--quiet", str(history), "main:main", cwd=self.repository)
+        git("symbolic-ref", "HEAD", "refs/heads/main", cwd=self.repository)
+        installed = kt(
+            *("hook", "install", "--server", str(self.repository)),
+            *("--pusher-from", "GL_USER", "--logins", "gitolite"),
+            cwd=self.folder,
+        )
+        assert installed.code == 0, installed.err
+
+    @property
+    def server(self) -> str:
+        return f"ssh://{pwd.getpwuid(os.getuid()).pw_name}@{LOOPBACK}:{self.port}"
+
+    def address(self, person: str) -> str:
+        return f"{self.server}/review"
 
 
 def make_keys(folder: Path) -> Path:
@@ -313,10 +376,15 @@ class Site:
             if name == OverHttp.name
             else OverSsh(self.folder / "ssh", self.repository, self.keys)
             if name == OverSsh.name
+            else OverGitolite(self.folder / "gitolite", self.repository, self.keys)
+            if name == OverGitolite.name
             else self.by_path
         )
         self._running.append(host)
         host.start()
+        if isinstance(host, OverGitolite):
+            host.found(self.repository)
+            self.repository = host.repository
         return host
 
     def stop(self) -> None:

@@ -12,7 +12,7 @@ from collections import Counter
 
 import pytest
 from forge import identity
-from hosts import Host, OverHttp, OverSsh, Server, Site, clone, until
+from hosts import ROSTER, Host, OverGitolite, OverHttp, OverSsh, Server, Site, clone, until
 from lab import Ran, end, git, kt, on_a_terminal, start
 from pages import as_printed
 
@@ -58,6 +58,12 @@ def test_an_escalation_lives_from_init_to_the_gateways_answer(empty: Site, way: 
     boss = Person(site, host, "boss")
     made = boss.kt("init")
     assert made.code == 0, made.err
+    # The hook is told user ids, which mean somebody once there is a roster.
+    admin = "  - {user_id: boss, emails: [boss@example.com], roles: [admin]}\n"
+    (boss.clone / "policies/roster.yaml").write_text(ROSTER + admin)
+    boss.git("add", "policies")
+    boss.git("commit", "--quiet", "-m", "who is who")
+    assert boss.push("origin", "HEAD:main").code == 0
     gateway, alice, bob = (Person(site, host, name) for name in ("gw", "alice", "bob"))
     raised = gateway.kt("raise", "--request-id", "job", "--reason-code", "a.b")
     assert raised.code == 0, raised.err
@@ -66,7 +72,7 @@ def test_an_escalation_lives_from_init_to_the_gateways_answer(empty: Site, way: 
     claimed = alice.kt("claim", "--id", "esc_job", "--json")
     assert claimed.code == 0 and claimed.json["commit"] == site.tip()
     late = bob.kt("claim", "--id", "esc_job")
-    assert late.code == 6 and "held by alice@example.com" in late.err
+    assert late.code == 6 and "held by alice" in late.err
     resolved = alice.kt("resolve", "--id", "esc_job", "--outcome", "allow", "--reason", "fine")
     assert resolved.code == 0, resolved.err
 
@@ -74,7 +80,7 @@ def test_an_escalation_lives_from_init_to_the_gateways_answer(empty: Site, way: 
     assert answer.code == 0 and answer.json["release"] is True
     bob.git("pull", "--quiet")
     verified = bob.kt("verify", "--json")
-    assert verified.code == 0 and verified.json["people"] == ["alice@example.com", "gw@example.com"]
+    assert verified.code == 0 and verified.json["people"] == ["alice", "boss@example.com", "gw"]
 
 
 def test_of_four_clones_one_gets_it_and_the_others_are_told_who(site: Site, host: Host) -> None:
@@ -148,7 +154,7 @@ def test_the_store_branch_is_neither_deleted_nor_rewritten(site: Site, host: Hos
 def test_a_branch_that_would_stop_every_push_is_refused(site: Site, host: Host) -> None:
     bob = Person(site, host, "bob")
     ran = bob.push("origin", "HEAD:refs/heads/refs/heads/main")
-    assert ran.code == 1 and "kt: git would take refs/heads/refs/heads/main for the branch" in ran.err
+    assert ran.code == 1 and "kt: refs/heads/refs/heads/main is taken for the store branch" in ran.err
     # Let in by a server without the hook, it stops nobody who uses kt, but over HTTP, where the cure is told.
     git("update-ref", "refs/heads/refs/heads/main", "main", cwd=site.repository)
     claimed = bob.kt("claim", "--id", "esc_job")
@@ -158,6 +164,36 @@ def test_a_branch_that_would_stop_every_push_is_refused(site: Site, host: Host) 
     bob.git(*cure)
     assert bob.kt("claim", "--id", "esc_job").code == 0
     assert len(site.commits("claim esc_job")) == 1
+
+
+# --- gitolite -------------------------------------------------------------------------------------
+
+
+def test_with_gitolite_nobody_acts_in_anothers_name(site: Site) -> None:
+    """By the logins of gitolite's, which are not the ids of the roster."""
+    host = site.start("gitolite")
+    assert isinstance(host, OverGitolite)
+    alice, bob = Person(site, host, "alice"), Person(site, host, "bob")
+    claimed = alice.kt("claim", "--id", "esc_job", "--json")
+    assert claimed.code == 0 and claimed.json["commit"] == site.tip(), claimed.err
+    before = site.tip()
+    bob.git("pull", "--quiet")
+    for forged, env in (("alice", {}), ("alice", {"GL_USER": "alice-k"})):
+        bob.git("config", "user.email", f"{forged}@example.com")
+        bob.env = env
+        ran = bob.kt("note", "--id", "esc_job", "--text", "in her name", "--json")
+        assert ran.code == 4 and ran.error["code"] == "push_refused"
+        assert (
+            "by alice@example.com: pusher: expected a commit by bob, who is pushing" in ran.error["message"]
+        )
+        assert site.tip() == before
+    bob.git("config", "user.email", "bob@example.com")
+    assert bob.kt("note", "--id", "esc_job", "--text", "in mine").code == 0
+    # gitolite's own rules stay, and its hooks beside ours.
+    host.gitolite("setup", "--hooks-only")
+    assert site.tip() != before and bob.push("origin", "HEAD:refs/heads/other").code == 0
+    found = kt("hook", "status", "--server", str(site.repository), "--json", cwd=site.folder)
+    assert found.code == 0 and (found.json["pusher_from"], found.json["nobody_proven"]) == ("GL_USER", False)
 
 
 # --- protected branches and pull requests ---------------------------------------------------------

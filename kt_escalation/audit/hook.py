@@ -1,0 +1,177 @@
+"""The server's pre-receive hook: what there is against a push."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+
+from ..core.roster import Roster, logged_in, person
+from ..errors import KtError
+from ..store.gitstore import GitStore
+from ..store.ledger import Ledger
+from ..store.port import PROPOSALS
+from .judge import Acted, Scope
+from .replay import History
+from .report import reported, told
+
+# A push to refs/heads/main fits refs/heads/refs/heads/main as well (git-push, *refspec*, unambiguous names).
+_NAMED_LIKE_REFS = re.compile(r"refs/(heads|tags)/refs/")
+
+
+def receive(
+    path: str | os.PathLike[str],
+    updates: Iterable[tuple[str, str, str]],
+    *,
+    now: datetime,
+    pusher: str | None = None,
+    anonymous: bool = True,
+) -> Iterator[str]:
+    """What a server's pre-receive hook has against a push: one line each, none if it may come in.
+
+    ``updates`` are old id, new id and ref as git gives them (githooks documentation, *pre-receive*);
+    ``pusher`` is who the server says is pushing, ``anonymous`` whether it is not asked. Of other refs it is asked
+    that they neither hide the store branch nor take its place, and who pushed what acts in them is written down.
+    """
+    wanted = list(updates)
+    refused = False
+    try:
+        with closing(GitStore(Path(path), quarantined=True)) as store:
+            for line in _Push(store, wanted, now, pusher, anonymous=anonymous).judged():
+                refused = True
+                yield line
+            if not refused and pusher is not None:
+                tips = [new for _, new, _ in wanted if new.strip("0")]
+                before = [f"^{old}" for old, *_ in wanted if old.strip("0")]
+                # What is on the store branch is carried nowhere again, and a new branch has all of it.
+                if store.own_branch and (main := store.repository.tip_of(f"refs/heads/{store.own_branch}")):
+                    before.append(f"^{main}")
+                new = store.repository.new_commits(tips)
+                known = set(new)
+                pushed = store.repository.rev_list([*tips, *before]) if tips else []
+                again = [commit for commit in pushed if commit not in known]
+                Ledger(store.lock_folder).record(pusher, new, again)
+    except KtError as error:
+        yield f"on the server: {error.message}"
+
+
+class _Push:
+    """One push of some refs."""
+
+    def __init__(
+        self,
+        store: GitStore,
+        updates: Sequence[tuple[str, str, str]],
+        now: datetime,
+        pusher: str | None,
+        *,
+        anonymous: bool,
+    ) -> None:
+        self._store = store
+        self._updates = updates
+        self._now = now
+        self._pusher = pusher
+        self._anonymous = anonymous
+
+    def judged(self) -> Iterator[str]:
+        """What there is against it."""
+        store = self._store
+        guarded = f"refs/heads/{store.own_branch}" if store.own_branch else None
+        is_there = guarded is not None and (
+            any(ref == guarded for *_, ref in self._updates) or store.repository.tip_of(guarded) is not None
+        )
+        for old, new, ref in self._updates:
+            if ref == guarded:
+                yield from self._received(old, new)
+            elif new.strip("0") and self._hides(ref):
+                yield f"{ref} is taken for the store branch or hides what it holds, so nobody may make it"
+            elif not is_there:
+                yield from self._in_its_place(old, new, ref)
+
+    def _hides(self, ref: str) -> bool:
+        """Whether somebody who asks for the store branch would get another ref, or another object."""
+        branch = self._store.own_branch
+        if ref.startswith("refs/replace/") or _NAMED_LIKE_REFS.match(ref):
+            return True
+        name = ref.partition("/")[2].partition("/")[2]
+        kind = ref.removesuffix(f"/{name}")
+        return name.casefold() in (f"{branch}".casefold(), f"heads/{branch}".casefold()) or (
+            kind == "refs/tags" and name.casefold() == f"refs/heads/{branch}".casefold()
+        )
+
+    def _in_its_place(self, old: str, new: str, ref: str) -> Iterator[str]:
+        """That a store is pushed to a branch which the hook does not guard, while the one that it guards is not there."""
+        store = self._store
+        branch = ref.removeprefix("refs/heads/")
+        if branch == ref or branch.startswith(PROPOSALS):
+            return
+        if any(oid.strip("0") and store.holds(oid) for oid in (old, new)):
+            yield (
+                f"{branch} holds a store, but this hook guards {store.own_branch or 'HEAD'}, which is no branch there; "
+                f"on the server run `{store.guard_by('kt.branch', branch)}`"
+            )
+
+    def _received(self, old: str, new: str) -> Iterator[str]:
+        store = self._store
+        if not new.strip("0"):
+            yield "the store branch is never deleted"
+            return
+        known = bool(old.strip("0"))
+        if known and not store.repository.is_ancestor(old, new):
+            yield "the store branch is never rewritten; fetch, and make your change on top of it"
+            return
+        held = known and store.holds(old)
+        if not held and not store.holds(new):
+            # The branch of a project that has no store yet, unless the hook looks for it in the wrong place.
+            yield from store.elsewhere(new)
+            return
+        history = History(store)
+        lines = history.lines(new, old if known else None)
+        since = None
+        if known:
+            resting = lines.resting(new, old)
+            if resting is None:
+                yield "a merge must have the store branch as its first parent; merge into it, not it into yours"
+                return
+            since = history.resumed(resting)
+        run = history.run(new, Scope(self._now, arriving=True), since=since, lines=lines)
+        for violation in reported(run, new, may_waive=False).violations:
+            yield told(violation)
+        pinned = store.repository.config.get("kt.start")
+        if pinned and not known and run.judge.start != pinned:
+            yield f"the store began with {pinned[:12]} here, and this one begins with {str(run.judge.start)[:12]}"
+        if held:
+            policies = run.judge.policies
+            # Before there is a roster nobody has a name but an e-mail; so the first one says who pushes it.
+            yield from self._pushed_by(run.judge.acted, policies.at(-1).roster or policies.policies.roster)
+
+    def _pushed_by(self, acted: Sequence[Acted], roster: Roster | None) -> Iterator[str]:
+        """Who acts is who pushes, now or, as this server has written down, before."""
+        if self._pusher is None:
+            if acted and not self._anonymous:
+                yield "this server does not say who is pushing; its administrator set the hook to ask for that"
+            return
+        pusher = _known(self._pusher, roster)
+        others = [one for one in acted if person(roster, one.actor) != pusher]
+        if not others:
+            return
+        known = Ledger(self._store.lock_folder).who({one.commit.oid for one in others})
+        for one in others:
+            names = {_known(name, roster) for name in known.get(one.commit.oid, ())}
+            if person(roster, one.actor) not in names:
+                yield (
+                    f"commit {one.commit.oid[:12]} by {one.commit.email}: pusher: expected a commit by {self._pusher}, "
+                    f"who is pushing, or one that {one.actor} has pushed here{'' if roster else _NO_ROSTER}"
+                )
+
+
+_NO_ROSTER = "; there is no roster yet that says who they are: push policies/roster.yaml first"
+
+
+def _known(name: str, roster: Roster | None) -> str:
+    """Whose name it is that a server gave; a login is that of a forge, with a colon (`hosting.pushing`)."""
+    forge, colon, login = name.partition(":")
+    return (logged_in(roster, forge, login) if roster and colon else None) or person(roster, name)

@@ -1,0 +1,913 @@
+"""The judge: replays the line of a store, oldest commit first, and says what was not legal (design, section 9).
+
+`verify`, `check`, the server's hook and `wait` all ask this one. What has been judged is forgotten: what is kept
+are the policies in force, the records that are illegal by now, and of every id that it was there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import partial
+from itertools import pairwise
+
+from .. import lookup
+from ..core import compaction, rights, signatures, verify
+from ..core.model import Record
+from ..core.policies import Policies
+from ..core.policies_file import ROSTER
+from ..core.times import format_time
+from ..core.verify import Violation
+from ..core.waivers import Waiver
+from ..errors import GitFailed, KtError, NotAllowed
+from ..store import commits, folding, layout
+from ..store.commits import Commit, touches_archives, without
+from ..store.gitstore import GitStore
+from ..store.objects import FILE, Object
+from ..store.port import Progress
+from ..store.snapshot import GitSnapshot
+from ..store.trees import KT_YAML, Change, Difference, Trees
+from . import messages, records
+from .line import Lines
+from .merge import Merging, Side
+from .messages import Brought, Statement
+from .policies import InForce, Written, is_policy
+from .records import QUEUE_FILES, Contents, Reopening, Sides, State, by_record
+
+# So many commits of the line are read ahead of the judging.
+_AT_ONCE = 256
+# The files beside records of so many root trees are remembered.
+_VERSIONS_KEPT = 200
+# Signatures are checked by so many commits at a time.
+_SIGNATURES_AT_ONCE = 500
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+# What may stand in a folder of the queue beside records: an empty file of this name.
+_KEEP = ".gitkeep"
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What is judged, by which clock, and how strictly.
+
+    ``only`` are the records that are looked at, None for all. ``arriving`` says that the commits are yet to come
+    in, so that also what does not act may not be from the future.
+    """
+
+    now: datetime
+    only: frozenset[str] | None = None
+    arriving: bool = False
+    always_signed: bool = False
+
+
+@dataclass
+class Tally:
+    """What was looked at."""
+
+    commits: int = 0
+    steps: int = 0
+    imported: int = 0
+    #: Commits that acted: signed as required, signed though nobody asked, not signed.
+    held: int = 0
+    unasked: int = 0
+    unsigned: int = 0
+    people: set[str] = field(default_factory=set)
+    #: Merges of the line that brought something, by which a fresh clone cannot know which side was the branch.
+    merges: int = 0
+
+
+@dataclass(frozen=True)
+class Acted:
+    """A commit that acted or said something: it is its author's to push."""
+
+    commit: Commit
+    actor: str
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """Where another run has ended: the commit of the line, its root tree, and what was known there.
+
+    ``in_force`` is the tree of the policies in force, ``legal`` the legal version of each policy file, None for
+    those that are there; ``policies`` are given where they are no tree's.
+    """
+
+    commit: str
+    tree: str
+    in_force: str | None
+    #: When what acted up to there was made; what is from the future measures nobody.
+    dates: Sequence[datetime] = ()
+    legal: Mapping[str, tuple[str, str]] | None = None
+    start: str | None = None
+    policies: Policies | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A commit whose signature is asked for, and by which policies; what it builds on was made by then."""
+
+    commit: Commit
+    newest_before: datetime
+    policies: Policies
+
+
+class Judge:
+    """Judges one line of a store."""
+
+    #: What is wrong with naming another folder, and with a step of what is illegal.
+    one_root = Violation("root", "expected the folder that was named when the store began")
+    not_restored = Violation(
+        "restore",
+        "expected its last legal state, by an admin (`kt escalation restore`), before anything else",
+    )
+
+    def __init__(self, store: GitStore, lines: Lines, scope: Scope, trees: Trees) -> None:
+        self.store = store
+        self.now = scope.now
+        self.lines = lines
+        self._scope = scope
+        self._top = Trees(store.repository, "")
+        self.trees = trees
+        self.contents = Contents(store)
+        self.written = Written(store)
+        self.policies = InForce(self.written, store.root)
+        self.tally = Tally()
+        #: The store's start, None where it has not begun.
+        self.start: str | None = None
+        #: Records that are illegal by now, with the last legal state of each; and the legal state of each in `only`.
+        self.illegal: dict[str, State | None] = {}
+        self.legal: dict[str, list[State | None]] = {}
+        #: Those of `only` that came with the start.
+        self.imported: set[str] = set()
+        #: The commits that changed a record of `only`.
+        self.touching: set[str] = set()
+        #: A commit of the line of which it is kept what was known there: the policies in force, and so on.
+        self.passing: str | None = None
+        self.passed: tuple[str | None, dict[str, tuple[str, str]], datetime] | None = None
+        #: All that acted, in the order in which it came to the line.
+        self.acted: list[Acted] = []
+        #: What waivers accept that were added rightly, by commit, rule and path.
+        self.accepted: set[tuple[str, str, str]] = set()
+        self.newest = _LONG_AGO
+        #: What was wrong with records that have been restored since.
+        self.healed: set[tuple[str, str, str]] = set()
+        #: Records that go on from a state that only a waiver accepts.
+        self.waived: set[str] = set()
+        self._found: list[Violation] = []
+        # What each illegal record still has to be excused for.
+        self._owed: dict[str, set[tuple[str, str, str]]] = {}
+        self._bare: set[str] = set()
+        self._policy_versions: dict[str, dict[str, tuple[str, str, str]]] = {}
+        self._sound: str | None = None
+        self._signed: set[str] = set()
+        self._known: set[int] = set()
+        self._base: GitSnapshot | None = None
+        self._past: Callable[[str, str], tuple[bool, State | None]] | None = None
+        self._root: str | None = None
+        self._holding: dict[str, bool] = {}
+        self._sides: dict[str, Side] = {}
+        self._position: dict[str, int] = {}
+        self._newest_at: list[datetime] = []
+        self._unchecked: list[_Asked] = []
+        self._at = 0
+
+    def resume(self, known: Resumed, past: Callable[[str, str], tuple[bool, State | None]]) -> None:
+        """Go on from where another run has ended; ``past`` says whether a record was illegal there, and what was legal."""
+        self._root = known.tree
+        # Without a store there it may begin in what is judged.
+        if self.trees.has_store(known.tree):
+            self.start = known.start or known.commit
+        tolerance = (known.policies or Policies()).settings.claims.clock_tolerance
+        self.newest = max((date for date in known.dates if date - self.now <= tolerance), default=_LONG_AGO)
+        self._past = past
+        [there] = self.trees.differences([(None, known.tree)]) if self.start else [Difference()]
+        now = {c.path: (c.new_mode, c.new) for c in there.changes if c.new and is_policy(c.path)}
+        policies = known.policies or self.written.of(known.in_force)
+        legal = known.legal
+        if legal is None:
+            written = self.written.of(self._policies_tree(known.tree))
+            wrong = {*written.broken, *([ROSTER] if written.has_no_admin else [])}
+            legal = {path: version for path, version in now.items() if path not in wrong}
+        self.policies.resume(-1, policies, legal, now)
+        self._base = self._snapshot(known.commit) if self.start else None
+        self._position[known.commit] = -1
+        self._sound = known.commit
+        if self.start is None:
+            self._bare.add(known.commit)
+
+    def judge(
+        self,
+        commits: Iterable[Commit],
+        line: Sequence[str],
+        signed: Iterator[tuple[str, bool]],
+        progress: Progress | None = None,
+    ) -> list[Violation]:
+        """The violations of the commits of a line, and of those that its merges carry; parents come first.
+
+        ``signed`` says of each, in the same order, whether it carries a signature.
+        """
+        on_line = set(line)
+        waiting: list[Commit] = []
+        for commit in commits:
+            self.tally.commits += 1
+            if next(signed, (commit.oid, False)) == (commit.oid, True):
+                self._signed.add(commit.oid)
+            if self._scope.arriving:
+                self._not_from_the_future(commit)
+            if commit.oid in on_line:
+                waiting.append(commit)
+            else:
+                self._sides[commit.oid] = Side(commit)
+            if len(waiting) == _AT_ONCE:
+                self._some(waiting)
+                waiting = []
+                if progress is not None:
+                    progress("judging commits", self._at, len(line))
+        self._some(waiting)
+        for side in self._sides.values():
+            self._begins_beside(side.commit)
+        self._check_signatures()
+        if progress is not None:
+            progress("judging commits", len(line), len(line))
+        return list(dict.fromkeys(self._found))
+
+    # --- along the line -----------------------------------------------------------------------------
+
+    def _some(self, commits: Sequence[Commit]) -> None:
+        roots = [self._root, *(commit.tree for commit in commits)]
+        found: list[Difference | None] = [None] * len(commits)
+        if self.start is not None:
+            found = [*self.trees.differences(list(pairwise(roots)))]
+            self.contents.learn(
+                change for one in found if one for change in one.changes if self._is_wanted(change)
+            )
+        for commit, root, known in zip(commits, roots, found, strict=False):
+            difference = known
+            if self.start is None:
+                difference = self._begins(commit)
+            elif difference is None or root != self._root:
+                # The tree before it was refused, so it is held against the last that was not.
+                [difference] = self.trees.differences([(self._root, commit.tree)])
+            if difference is not None:
+                self._one(commit, difference)
+            if self._root == commit.tree:
+                # The newest that could be read; what it holds is what the next one goes on from.
+                self._sound = commit.oid
+            self._position[commit.oid] = self._at
+            self._newest_at.append(self.newest)
+            if commit.oid == self.passing:
+                self.passed = self.policies.policies.tree, dict(self.policies.legal), self.newest
+            self._at += 1
+            if len(self._unchecked) >= _SIGNATURES_AT_ONCE:
+                self._check_signatures()
+
+    def _begins(self, commit: Commit) -> Difference | None:
+        """What the store's start brings, None before it."""
+        if not self.trees.has_store(commit.tree):
+            self._root = commit.tree
+            self._bare.add(commit.oid)
+            return None
+        [found] = self.trees.differences([(None, commit.tree)])
+        return found
+
+    def _one(self, commit: Commit, difference: Difference) -> None:
+        wrong = difference.unsound
+        if wrong is not None:
+            where = wrong.path.rstrip("/") or layout.QUEUE
+            self.find(
+                commit, where, Violation("tree", f"expected a tree as git writes it; it {wrong.problem}")
+            )
+            self.start = self.start or commit.oid
+            return
+        for path, kind in difference.modes:
+            self.find(commit, path, Violation("tree", f"expected a plain file; it is {kind}"))
+        self._root = commit.tree
+        if self.start is None:
+            self.start = commit.oid
+            self._begun(commit, difference)
+            return
+        above = self.lines.above(commit.oid) or ""
+        if any(change.new is None for change in difference.changes) or above in self._bare:
+            if not self.trees.has_store(commit.tree):
+                self._bare.add(commit.oid)
+            elif above in self._bare:
+                self._second_start(commit)
+        if len(commit.parents) > 1:
+            others = [parent for parent in commit.parents if parent != above]
+            carried = [self._sides[oid] for oid in self.lines.carried(others, above) if oid in self._sides]
+            for side in carried:
+                self._beside(side)
+            self._merge(commit, difference, carried)
+            for side in carried:
+                del self._sides[side.commit.oid]
+        else:
+            self._plain(commit, difference)
+
+    def _begun(self, commit: Commit, difference: Difference) -> None:
+        """The start: what it brings is imported, and nobody can say how that came about."""
+        if len(commit.parents) > 1:
+            self._second_start(commit)
+        changes = [change for change in difference.changes if change.new]
+        self.contents.learn(changes)
+        policies = [change for change in changes if is_policy(change.path)]
+        for path, violation in self.policies.begin(self._at, self._policies_tree(commit.tree), policies):
+            self.find(commit, path, violation)
+        commit = replace(commit, changes=tuple(changes))
+        self._imported_archives(commit)
+        for name, sides in self.by_record(changes).items():
+            _, news = self.contents.sides(sides)
+            self.tally.imported += len(news)
+            if len(news) > 1 or hash(name) in self._known:
+                self.find(commit, news[-1].path, Violation("twice", f"expected one file for {name}"), name)
+            for path, violation in records.faults(news):
+                self.illegal[name] = None
+                self.blame(name, commit, path, violation)
+            self.know(name, news[0] if not news[0].problem else None)
+            self.imported.add(name)
+        self._foreign(commit, changes)
+        self.newest = commit.committed_at
+        if self._repoints(commit, commit.parents[0] if commit.parents else None):
+            self.find(commit, KT_YAML, self.one_root)
+
+    def _second_start(self, commit: Commit) -> None:
+        expected = "expected one beginning of the store, by a commit with one parent at most"
+        self.find(commit, layout.QUEUE, Violation("start", expected))
+
+    def _plain(self, commit: Commit, difference: Difference) -> None:
+        """A commit with one parent."""
+        now = self.policies.policies
+        said = self._said(commit)
+        commit = replace(commit, changes=difference.changes)
+        changed = self.by_record(commit.changes)
+        policies = [change for change in commit.changes if is_policy(change.path)]
+        acts = bool(policies or (difference.changes if self._scope.only is None else changed))
+        if not acts and not said:
+            return
+        brought: list[Brought] = []
+        if touches_archives(commit) and (changed or self._scope.only is None):
+            kept = self._archives(commit, now, brought)
+            changed = self.by_record(kept.changes)
+            self._foreign(commit, kept.changes)
+        else:
+            self._foreign(commit, commit.changes)
+        if self._scope.only is not None and changed:
+            self.touching.add(commit.oid)
+        for name, sides in changed.items():
+            self._step(commit, now, name, sides, brought)
+        if policies:
+            self.follow(commit, policies, partial(self._by_no_admin, commit, now))
+        self.people(commit, now, acts=acts, newest=self.newest)
+        self._untrue(commit, said, brought, now)
+        self.newest = self._measured(commit, acts, self.newest)
+
+    def _step(self, commit: Commit, now: Policies, name: str, sides: Sides, brought: list[Brought]) -> None:
+        """Judge what a plain commit of the line does to one record."""
+        self.tally.steps += 1
+        olds, news = self.contents.sides(sides)
+        parent = self._sound or commit.parents[0]
+        if name not in self.illegal and self._was_illegal(commit, now, name, olds):
+            self._owed.setdefault(name, set())
+        if name in self.illegal:
+            if records.is_restored(commit, now, self.illegal[name], self.standing(commit.oid, name)):
+                self.restored(name, self.illegal[name])
+                brought += messages.brought(name, None, None, author=commit.email, restored=True)
+            else:
+                self.blame(name, commit, (news or olds)[0].path, self.not_restored)
+                before, after = olds[0].record if olds else None, news[0].record if news else None
+                brought += messages.brought(name, before, after, author=commit.email)
+            return
+        is_known = not olds and bool(news) and self.exists(name)
+        found = list(
+            records.judge(
+                *(commit, now, olds, news, partial(self.reopening, parent)),
+                is_known=is_known,
+                now=self._scope.now,
+            )
+        )
+        before, after = olds[0].record if olds else None, news[0].record if news else None
+        # Also an illegal step is what the message says of it.
+        brought += messages.brought(name, before, after, author=commit.email)
+        if not found:
+            self.know(name, news[0])
+            return
+        legal = olds[0] if olds else next(iter(self.states(parent, name)), None) if is_known else None
+        self._known.add(hash(name))
+        self.illegal[name] = legal
+        for path, violation in found:
+            self.blame(name, commit, path, violation)
+
+    def _was_illegal(self, commit: Commit, now: Policies, name: str, olds: Sequence[State]) -> bool:
+        """Whether a record was illegal already where this run began; asked where a step may be its restoration."""
+        if self._past is None or hash(name) in self._known or self._base is None:
+            return False
+        broken = any(state.problem for state in olds)
+        if not broken and not rights.is_admin(rights.act(commit.email, commit.committed_at, now)):
+            return False
+        if not broken and not commit.message.startswith("kt: restore "):
+            return False
+        illegal, legal = self._past(self._base.revision, name)
+        if illegal or broken:
+            self.illegal[name] = legal
+        return illegal or broken
+
+    def follow(
+        self, commit: Commit, changes: Sequence[Change], illegal: Callable[[Change], Violation | None]
+    ) -> None:
+        """Follow a change of policies, and count the waivers that a legal one adds."""
+        tree = self._policies_tree(commit.tree)
+        for path, violation in self.policies.change(self._at, commit.oid, tree, changes, illegal):
+            self.find(commit, path, violation)
+        while waivers := self.policies.added:
+            self.policies.added = frozenset()
+            self._waive(commit, tree, waivers)
+
+    def _waive(self, commit: Commit, tree: str | None, waivers: Iterable[Waiver]) -> None:
+        """Accept what new waivers name, of what was found before the commit that adds them."""
+        accepted = [
+            found
+            for found in self._found
+            if found.commit != commit.oid
+            and _key(found) not in self.accepted
+            and any(waiver.key == _key(found) for waiver in waivers)
+        ]
+        for found in accepted:
+            self.accepted.add(_key(found))
+            name = found.escalation_id
+            if name in self._owed:
+                self._owed[name].discard(_key(found))
+                if not self._owed[name]:
+                    del self._owed[name]
+                    self.waived.add(name)
+                    self.illegal.pop(name, None)
+        below = [(found.commit, self.store.below(found.path)) for found in accepted]
+        self.policies.waive(self._at, tree, below)
+
+    def _by_no_admin(self, commit: Commit, now: Policies, change: Change) -> Violation | None:
+        """Why somebody may not change a policy file."""
+        if self.moves_root(commit, change):
+            return self.one_root
+        found = next(iter(verify.judge_policies(commit.email, now)), None)
+        return found or self.unproven(commit, now, self.newest)
+
+    # --- merges -------------------------------------------------------------------------------------
+
+    def _beside(self, side: Side) -> None:
+        """What no carried commit may do, whatever is taken of it: begin a store, speak untruly, be unsigned."""
+        commit, now = side.commit, self.policies.policies
+        self._begins_beside(commit)
+        side.newest = max([self._newest_of(parent) for parent in commit.parents], default=_LONG_AGO)
+        said = self._said(commit)
+        acts = False
+        if len(commit.parents) < 2 or said:
+            difference = self.difference(side)
+            acts = len(commit.parents) < 2 and self._acts(difference)
+            if acts or said:
+                self.people(commit, now, acts=acts, newest=side.newest)
+            if said:
+                brought = () if difference.unsound else self._brought_by(commit, difference)
+                self._untrue(commit, said, brought, now)
+        side.newest = self._measured(commit, acts, side.newest)
+
+    def _acts(self, difference: Difference) -> bool:
+        """Whether a carried commit does anything to what is looked at."""
+        if self._scope.only is None:
+            return bool(difference.changes) or difference.unsound is not None
+        changed = self.by_record(difference.changes)
+        return bool(changed) or any(is_policy(change.path) for change in difference.changes)
+
+    def _begins_beside(self, commit: Commit) -> None:
+        """A commit beside the line begins no store of its own."""
+        if not any(map(self._holds, commit.parents)) and self.trees.has_store(commit.tree):
+            self._second_start(commit)
+
+    def _holds(self, commit: str) -> bool:
+        """Whether a commit holds a store."""
+        if commit in self._position:
+            return commit not in self._bare
+        if commit not in self._holding:
+            self._holding[commit] = self.trees.has_store(self.tree_of(commit))
+        return self._holding[commit]
+
+    def _newest_of(self, commit: str) -> datetime:
+        """When the newest was made of what acted up to a commit."""
+        side = self._sides.get(commit)
+        if side is not None:
+            return side.newest
+        at = self._position.get(commit)
+        return self._newest_at[at] if at is not None and 0 <= at < len(self._newest_at) else _LONG_AGO
+
+    def difference(self, side: Side) -> Difference:
+        """What a carried commit changed against its first parent."""
+        if side.difference is None:
+            parents = side.commit.parents
+            side.difference = self.between(self.tree_of(parents[0]) if parents else None, side.commit.tree)
+        return side.difference
+
+    def between(self, old: str | None, new: str) -> Difference:
+        """What differs between two root trees."""
+        if old is not None and old != new:
+            one, other = self.trees.entries([old, new])
+            if one == other:
+                return Difference()
+        [found] = self.trees.differences([(old, new)])
+        return found
+
+    def tree_of(self, commit: str) -> str:
+        """The root tree of a commit."""
+        side = self._sides.get(commit)
+        if side is not None:
+            return side.commit.tree
+        found = self.store.repository.objects.id_of(f"{commit}^{{tree}}")
+        if found is None:
+            raise GitFailed(
+                command="cat-file", words=f"commit {commit} is missing from this clone; run `git fetch`"
+            )
+        return found
+
+    def _brought_by(self, commit: Commit, difference: Difference) -> list[Brought]:
+        """What a commit did, legal or not, for what its message says of it."""
+        found: list[Brought] = []
+        commit = replace(commit, changes=difference.changes)
+        if touches_archives(commit):
+            done = folding.done_by(self.store, commit, None)
+            verdict = compaction.judge(done, commit.committed_at, self.store.blob_of)
+            found += [Brought(name, frozenset({"compact"}), "") for name in verdict.folded.values()]
+            commit = without(commit, verdict.folded)
+        for name, sides in by_record(commit.changes).items():
+            olds, news = self.contents.sides(sides)
+            before, after = olds[0].record if olds else None, news[0].record if news else None
+            found += messages.brought(name, before, after, author=commit.email)
+            found += messages.brought(name, before, after, author=commit.email, restored=True)
+        return found
+
+    def _merge(self, commit: Commit, difference: Difference, carried: Sequence[Side]) -> None:
+        said = self._said(commit)
+        now = self.policies.policies
+        above = self.lines.above(commit.oid)
+        brought: Sequence[Brought] = ()
+        acted = False
+        if difference.changes:
+            self.tally.merges += 1
+        if len(commit.parents) > 2:
+            if difference.changes or said:
+                self._octopus(commit, difference)
+            for other in commit.parents[1:]:
+                Merging(self, commit, difference, carried, other).drops()
+        elif above == commit.parents[0]:
+            merging = Merging(self, commit, difference, carried, commit.parents[1])
+            merging.judge()
+            brought, acted = merging.brought, merging.acted
+        else:
+            acted = self._admits(commit)
+            brought = [*self._along(commit)] if said else ()
+        if acted or said:
+            self.people(commit, now, acts=acted, newest=self.newest)
+        self._untrue(commit, said, brought, now)
+        newest = max([self.newest, *(side.newest for side in carried)])
+        self.newest = self._measured(commit, acted, newest)
+
+    def _octopus(self, commit: Commit, difference: Difference) -> None:
+        """A merge of more than two parents brings nothing of the store, and says nothing of it."""
+        wrong = Violation("merge", "expected a merge of two parents, where it brings or says something")
+        self.find(commit, layout.QUEUE, wrong)
+        for name, sides in self.by_record(difference.changes).items():
+            self.illegal.setdefault(name, next(iter(self.contents.sides(sides)[0]), None))
+            self.blame(name, commit, (sides.news or sides.olds)[0].path, wrong)
+        policies = [change for change in difference.changes if is_policy(change.path)]
+        if policies:
+            self.follow(commit, policies, lambda _: wrong)
+
+    def _admits(self, commit: Commit) -> bool:
+        """Whether a merge that the line goes past brings in, by an admin's hand, what was no admin's to change.
+
+        Section 6: a change of policies is legal if an admin authored it, *or the merge that brings it in*. That is
+        a request merged while its branch had not moved; the admin is one before it, and none by what it brings.
+        """
+        first = commit.parents[0]
+        at = self._position.get(first)
+        if self.lines.fork(commit.oid) != first or at is None:
+            return False
+        both = (self.policies.at(at), self.policies.policies)
+        if any(verify.judge_policies(commit.email, policies) for policies in both):
+            return False
+        if self.unproven(commit, both[1], self.newest) is not None:
+            # It has acted, and is told what its word lacks.
+            return True
+        request = {oid for oid, position in self._position.items() if position > at}
+        admitted = self.policies.admit(self._at, self._policies_tree(commit.tree), request)
+        gone = {(oid, self.store.full(path)) for oid, path in admitted}
+        self._found = [
+            found
+            for found in self._found
+            if found.rule != "policies" or (found.commit, found.path) not in gone
+        ]
+        return bool(admitted)
+
+    def _along(self, commit: Commit) -> Iterator[Brought]:
+        """What a merge that the line goes past says by right: what its request did."""
+        first = self.lines.fork(commit.oid)
+        difference = self.between(self.tree_of(first or commit.parents[0]), commit.tree)
+        yield from self._brought_by(commit, difference)
+        for oid in self.lines.of(commit.parents[1], first):
+            above = self.lines.above(oid)
+            if above is not None:
+                done = self.between(self.tree_of(above), self.tree_of(oid))
+                yield from self._brought_by(commits.header(self.store, oid), done)
+
+    # --- people, times and words --------------------------------------------------------------------
+
+    def people(self, commit: Commit, now: Policies, *, acts: bool, newest: datetime) -> None:
+        """Whoever acts or says something is held to the clock, and to a signature where one is asked."""
+        actor = rights.known_as(commit.email, now.roster)
+        self.tally.people.add(actor)
+        self.acted.append(Acted(commit, actor))
+        if acts and not self._scope.arriving:
+            self._not_from_the_future(commit)
+        is_signed = commit.oid in self._signed
+        self.tally.unsigned += not is_signed
+        if self._is_signed_by_rule(now):
+            self._unchecked.append(_Asked(commit, newest, now))
+        else:
+            self.tally.unasked += is_signed
+
+    def unproven(self, commit: Commit, now: Policies, newest: datetime) -> Violation | None:
+        """What is wrong with the signature of a commit that changes policies: by it others get their rights."""
+        if not self._is_signed_by_rule(now):
+            return None
+        found = signatures.UNCHECKED
+        for _, facts in self.store.repository.signatures([commit.oid]):
+            found = signatures.Signature(*facts)
+        who = signatures.Signed(commit.email, commit.committer, commit.committed_at, newest)
+        return next(iter(signatures.judge(found, who, now)), None)
+
+    def _is_signed_by_rule(self, now: Policies) -> bool:
+        return self._scope.always_signed or now.settings.signatures == "required"
+
+    def _not_from_the_future(self, commit: Commit) -> None:
+        now = self._scope.now
+        if commit.committed_at - now > self.policies.policies.settings.claims.clock_tolerance:
+            when, until = format_time(commit.committed_at), format_time(now)
+            expected = f"expected a commit no later than now, {until}; it is of {when}"
+            self.find(commit, layout.QUEUE, Violation("time", expected))
+
+    def _measured(self, commit: Commit, acts: bool, newest: datetime) -> datetime:
+        """The date that the next ones are measured by; one from the future measures nobody."""
+        tolerance = self.policies.policies.settings.claims.clock_tolerance
+        if not acts or commit.committed_at - self._scope.now > tolerance:
+            return newest
+        return max(newest, commit.committed_at)
+
+    def _check_signatures(self) -> None:
+        """The signatures of commits that must have one."""
+        asked, self._unchecked = self._unchecked, []
+        told: dict[str, signatures.Signature] = {}
+        for oid, found in self.store.repository.signatures([one.commit.oid for one in asked]):
+            told[oid] = signatures.Signature(*found)
+        for one in asked:
+            commit = one.commit
+            signature = told.get(commit.oid, signatures.UNCHECKED)
+            who = signatures.Signed(commit.email, commit.committer, commit.committed_at, one.newest_before)
+            wrong = signatures.judge(signature, who, one.policies)
+            self.tally.held += not wrong
+            path = commit.changes[0].path if commit.changes else layout.QUEUE
+            for violation in wrong:
+                self.find(commit, path, violation)
+
+    def _said(self, commit: Commit) -> list[Statement]:
+        """What a message says of this store; one that names another folder's is about that."""
+        if self._scope.only is not None:
+            return []
+        found = messages.statements(commit.message)
+        root = self.store.root
+        return [one for one in found if one.root == (root or None) or (one.root is None and root)]
+
+    def _untrue(
+        self, commit: Commit, said: Sequence[Statement], brought: Sequence[Brought], now: Policies
+    ) -> None:
+        if not said:
+            return
+        if self.store.root and not brought and all(one.root is None for one in said):
+            # A store at the top, if there was one before, has no folder to name.
+            above = self.lines.above(commit.oid)
+            if above is not None and self._top.has_store(self.tree_of(above)):
+                return
+        for expected in messages.untrue(said, brought, now.roster, commit.email):
+            self.find(commit, layout.QUEUE, Violation("message", expected))
+
+    # --- what a commit has beside records and policies ----------------------------------------------
+
+    def _foreign(self, commit: Commit, changes: Iterable[Change]) -> None:
+        if self._scope.only is not None:
+            return
+        for change in changes:
+            if self.is_foreign(change):
+                expected = "expected nothing but escalations below queue/"
+                self.find(commit, change.path, Violation("foreign", expected))
+
+    @property
+    def looks_at_all(self) -> bool:
+        """Whether all records are looked at."""
+        return self._scope.only is None
+
+    def looks_at(self, name: str) -> bool:
+        """Whether a record is looked at."""
+        return self._scope.only is None or name in self._scope.only
+
+    def moves_root(self, commit: Commit, change: Change) -> bool:
+        """Whether a change of `.kt.yaml` names another folder for the store than before."""
+        return change.path == KT_YAML and self._repoints(commit, self.lines.above(commit.oid))
+
+    def written_at(self, commit: str) -> Policies:
+        """The policies as a commit has them, whoever wrote them."""
+        return self.written.of(self._policies_tree(self.tree_of(commit)))
+
+    def policies_at(self, commit: str) -> Policies:
+        """The policies that were in force at a commit of the line; from before those that are judged, as written."""
+        at = self._position.get(commit)
+        return self.policies.at(at) if at is not None else self.written_at(commit)
+
+    def version(self, commit: str, path: str) -> frozenset[tuple[str, str, str]]:
+        """A policy file or archive at a commit: path, mode and id, or nothing."""
+        return self.version_in(self.tree_of(commit), path)
+
+    def version_in(self, root: str, path: str) -> frozenset[tuple[str, str, str]]:
+        """The same in a root tree."""
+        if root not in self._policy_versions:
+            if len(self._policy_versions) > _VERSIONS_KEPT:
+                self._policy_versions.clear()
+            [found] = self.trees.differences([(None, root)])
+            kept = {
+                c.path: (c.path, c.new_mode, c.new or "") for c in found.changes if not layout.id_of(c.path)
+            }
+            self._policy_versions[root] = kept
+        version = self._policy_versions[root].get(path)
+        return frozenset({version} if version else ())
+
+    def is_foreign(self, change: Change) -> bool:
+        """Whether a change puts something into the queue that is no record's, archive's or empty folder's file."""
+        if change.new is None or not change.path.startswith(QUEUE_FILES) or layout.id_of(change.path):
+            return False
+        if change.path.rpartition("/")[2] == _KEEP and change.new_mode == FILE:
+            return change.new != self.store.blob_of(b"")
+        return layout.archive_at(change.path) is None
+
+    def _repoints(self, commit: Commit, parent: str | None) -> bool:
+        """Whether a commit names another folder for the store than was named before, where a store was."""
+        before, now = self.store.root_named(parent), self.store.root_named(commit.oid)
+        if parent is None or before == now or before is None:
+            return False
+        return Trees(self.store.repository, before).has_store(self.tree_of(parent))
+
+    # --- archives -----------------------------------------------------------------------------------
+
+    def _archives(self, commit: Commit, policies: Policies, brought: list[Brought]) -> Commit:
+        """Judge what a plain commit did to archives; what is left of it to judge."""
+        found, folded = self.compacted(commit, policies)
+        for path, violation in found:
+            self.find(commit, path, violation)
+        for name in folded.values():
+            brought.append(Brought(name, frozenset({"compact"}), ""))
+            self.know(name, None if found else self._archived(commit, name))
+        return without(commit, folded)
+
+    def compacted(
+        self, commit: Commit, policies: Policies
+    ) -> tuple[list[tuple[str, Violation]], dict[str, str]]:
+        """What is wrong with a compaction, by path, and the ids that it moved into archives, by their old paths."""
+        done = folding.done_by(
+            self.store, commit, self.store.at(commit.parents[0]) if commit.parents else None
+        )
+        verdict = compaction.judge(done, commit.committed_at, self.store.blob_of)
+        found = [(path, Violation(rule, expected)) for path, rule, expected in verdict.violations]
+        if done.made:
+            try:
+                who = rights.act(commit.email, commit.committed_at, policies)
+                rights.require_role(who, "compact", "the store", "admin")
+            except NotAllowed as error:
+                found.append((layout.RESOLVED, Violation(error.code, error.what)))
+            limit = self._scope.now + policies.settings.claims.clock_tolerance
+            for month in sorted({made.name.month for made in done.made}):
+                if not compaction.is_closed(month, limit):
+                    expected = f"expected a month that is over by now, {format_time(self._scope.now)}; {month} is not"
+                    found.append((layout.RESOLVED, Violation("compaction", expected)))
+        return found, verdict.folded
+
+    def _archived(self, commit: Commit, name: str) -> State | None:
+        return next(iter(self.states(commit.oid, name)), None) if self._scope.only else None
+
+    def _imported_archives(self, commit: Commit) -> None:
+        """The archives that the start brings, each of whose records is one that is imported."""
+        if not touches_archives(commit):
+            return
+        for made in folding.done_by(self.store, commit, None).made:
+            try:
+                files = made.read()
+            except compaction.BadArchive as error:
+                self.find(commit, made.path, Violation("file", f"expected an archive; it {error}"))
+                continue
+            self.tally.imported += len(files)
+            for name, data in files.items():
+                if self._scope.only is not None and name not in self._scope.only:
+                    continue
+                found = records.content(Object("", "blob", len(data), data))
+                wrong = found.problem
+                if found.record is not None:
+                    wrong = layout.misfiled(found.record, made.name.month, name) or wrong
+                if wrong is not None:
+                    self.find(
+                        commit, made.path, Violation("file", f"expected a record: {name} {wrong}"), name
+                    )
+                elif hash(name) in self._known:
+                    self.find(commit, made.path, Violation("twice", f"expected {name} once"), name)
+                self._known.add(hash(name))
+                self.imported.add(name)
+
+    # --- records ------------------------------------------------------------------------------------
+
+    def _is_wanted(self, change: Change) -> bool:
+        name = layout.id_of(change.path)
+        # What a compaction deletes is compared by its id alone.
+        return name is not None and self.looks_at(name) and (change.new is not None or change.old is not None)
+
+    def by_record(self, changes: Iterable[Change]) -> dict[str, Sides]:
+        """The changes of the records that are looked at, by id."""
+        found = by_record(changes)
+        only = self._scope.only
+        return found if only is None else {name: sides for name, sides in found.items() if name in only}
+
+    def exists(self, name: str) -> bool:
+        """Whether a record was in the store before, in these commits or before them."""
+        return hash(name) in self._known or (self._base is not None and self._base.has(name))
+
+    def know(self, name: str, state: State | None) -> None:
+        """A record has come, legally, to a state."""
+        self._known.add(hash(name))
+        if self._scope.only is not None:
+            self.legal[name] = [*self.legal.get(name, ()), state]
+
+    def restored(self, name: str, state: State | None) -> None:
+        """A record has come back to its last legal state, or what never was one is gone."""
+        self.illegal.pop(name)
+        self._owed.pop(name, None)
+        self.healed.update(_key(found) for found in self._found if found.escalation_id == name)
+        if state is None:
+            self._known.discard(hash(name))
+        else:
+            self.know(name, state)
+
+    def states(self, commit: str, name: str) -> list[State]:
+        """All files of a record at a commit; one in an archive is there with its own bytes' id."""
+        return [self.contents.state(*file) for file in self.standing(commit, name)]
+
+    def standing(self, commit: str, name: str) -> list[tuple[str, str, str]]:
+        """Path, mode and id of all files of a record at a commit."""
+        snapshot = self._snapshot(commit)
+        return snapshot.files_of(name) if snapshot else []
+
+    def standing_in(self, commit: Commit, name: str) -> list[tuple[str, str, str]]:
+        """The same of a commit that may be in no repository yet."""
+        if self.store.repository.objects.id_of(f"{commit.oid}^{{commit}}"):
+            return self.standing(commit.oid, name)
+        before = set(self.standing(commit.parents[0], name))
+        changed = by_record(self.between(self.tree_of(commit.parents[0]), commit.tree).changes).get(name)
+        return sorted((before - changed.before) | changed.after) if changed else sorted(before)
+
+    def reopening(self, commit: str, record: Record) -> Reopening:
+        """What is known at a commit of what a record reopens."""
+        snapshot = self._snapshot(commit)
+        if snapshot is None or record.reopens is None or record.reopens in self.illegal:
+            return Reopening()
+        again = lookup.open_reopener(snapshot, record.reopens)
+        return Reopening(lookup.record_of(snapshot, record.reopens), again)
+
+    def _snapshot(self, commit: str) -> GitSnapshot | None:
+        try:
+            return self.store.at(commit)
+        except KtError:
+            return None
+
+    def _policies_tree(self, root: str) -> str | None:
+        found = self.trees.entries([root])[0].policies
+        return found.partition(" ")[2] if found and found.startswith("40000 ") else None
+
+    # --- what is found ------------------------------------------------------------------------------
+
+    def find(self, commit: Commit, path: str, violation: Violation, name: str | None = None) -> Violation:
+        """Note a violation of a commit; one that names a commit already keeps that."""
+        where = self.store.full(path) if path != KT_YAML else path
+        if violation.commit:
+            found = replace(violation, path=where, escalation_id=name)
+        else:
+            found = replace(violation, commit=commit.oid, author=commit.email, path=where, escalation_id=name)
+        self._found.append(found)
+        return found
+
+    def blame(self, name: str, commit: Commit, path: str, violation: Violation) -> None:
+        """Note a violation by which a record is illegal from now on."""
+        found = self.find(commit, path, violation, name)
+        self._owed.setdefault(name, set()).add((found.commit, found.rule, found.path))
+
+
+def _key(violation: Violation) -> tuple[str, str, str]:
+    """What a waiver names of a violation."""
+    return violation.commit, violation.rule, violation.path

@@ -1,0 +1,97 @@
+"""One record's own life, judged as `verify` judges it: what `restore` goes back to and `wait` releases by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ..errors import IllegalRecord
+from ..store.gitstore import GitStore
+from .judge import Scope
+from .records import State
+from .replay import History
+from .report import key, reported, told
+from .verify import remember, remembered, require_history
+
+#: The clone's note of up to where lines, policies and trees were judged by `wait`, by branch.
+WAITED = "waited"
+
+
+@dataclass(frozen=True)
+class Life:
+    """The legal states of a record, oldest first (None: none any more), and whether it is illegal now."""
+
+    states: tuple[State | None, ...]
+    is_illegal: bool
+
+    @property
+    def last(self) -> State | None:
+        """Its last legal state."""
+        return self.states[-1] if self.states else None
+
+
+def life(store: GitStore, revision: str, escalation_id: str, now: datetime) -> Life:
+    """The life of a record up to a commit of the line. Raises ShallowClone."""
+    require_history(store)
+    run = History(store).run(revision, Scope(now, only=frozenset({escalation_id})))
+    judge = run.judge
+    states = tuple(judge.legal.get(escalation_id, ()))
+    if escalation_id in judge.illegal and judge.illegal[escalation_id] is not None:
+        states = (*states, judge.illegal[escalation_id])
+    return Life(states, escalation_id in judge.illegal)
+
+
+def require_legal(
+    store: GitStore, revision: str, ids: Sequence[str], now: datetime, path: str, *, signed: bool = False
+) -> None:
+    """Raise IllegalRecord unless `verify` has nothing against how records came to be what they are at a commit.
+
+    ``ids`` are a record and those that it reopens. Everything on the line that is about the line itself, policies
+    and trees counts as well; what a waiver accepts releases nothing.
+    """
+    history = History(store)
+    only = frozenset(ids)
+    mark = remembered(store, WAITED)
+    since = None
+    if mark is not None and not signed:
+        lines = history.lines(revision, mark.commit)
+        resting = lines.resting(revision, mark.commit) if mark.commit in lines else None
+        if resting is None or mark.root != store.root:
+            where = mark.commit[:12]
+            raise _illegal(
+                ids[0], path, f"the branch does not go on from {where}, where this clone has judged it before"
+            )
+        places = _born(store, resting, ids)
+        if not places:
+            since = history.resumed(resting, mark)
+    run = history.run(revision, Scope(now, only=only, always_signed=signed), since=since)
+    report = reported(run, revision)
+    judge = run.judge
+    for violation in report.waived:
+        if key(violation) in judge.healed:
+            continue
+        if violation.escalation_id in only or violation.commit in judge.touching:
+            raise _illegal(ids[0], path, f"{told(violation)} (it is waived, and that releases nothing)")
+    for violation in report.violations:
+        if key(violation) in judge.healed:
+            continue
+        raise _illegal(ids[0], path, told(violation))
+    if ids[0] in judge.illegal or ids[0] in judge.waived:
+        raise _illegal(ids[0], path, "no legal step led to what is there")
+    if ids[0] in judge.imported and len(judge.legal.get(ids[0], ())) < 2:
+        raise _illegal(
+            ids[0], path, "it was imported already resolved, and nobody can prove how that came about"
+        )
+    if not signed:
+        remember(store, WAITED, run.mark(revision))
+
+
+def _born(store: GitStore, commit: str, ids: Sequence[str]) -> bool:
+    """Whether any of some records was there at a commit."""
+    snapshot = store.at(commit)
+    return any(snapshot.has(name) for name in ids)
+
+
+def _illegal(escalation_id: str, path: str, problem: str) -> IllegalRecord:
+    return IllegalRecord(escalation_id=escalation_id, path=path, problem=problem)

@@ -1,0 +1,498 @@
+"""What a merge of the line brings: each state that it takes must have been led to by commits that it carries.
+
+Design, section 9, *Steps*. A record or a policy file that differs from the first parent's is explained by one chain
+of carried commits with one parent each, every step legal by its own author and by the line's own policies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ..core import verify
+from ..core.model import Record
+from ..core.policies import Policies
+from ..core.times import format_duration, format_time
+from ..core.verify import Violation
+from ..store import history, layout
+from ..store.commits import Commit, touches_archives
+from ..store.trees import Change, Difference
+from . import messages, records
+from .messages import Brought
+from .policies import at_fork, is_policy
+from .records import Reopening, Sides, State, by_record
+
+if TYPE_CHECKING:
+    from .judge import Judge
+
+# So many ways in which a merge may have come to a state are tried; nobody honest has more than a few.
+_MOST_CHAINS = 100
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+#: The files of a record, or the one of a policy: path, mode and id of each.
+_Files = frozenset[tuple[str, str, str]]
+
+
+@dataclass(slots=True)
+class Side:
+    """A commit that is not on the line: what it changed, once that was asked, and when its acting past was made."""
+
+    commit: Commit
+    difference: Difference | None = None
+    newest: datetime = _LONG_AGO
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What one carried commit made of one record or policy file."""
+
+    side: Side
+    before: _Files
+    after: _Files
+    sides: Sides
+
+
+class Merging:
+    """Judges one merge of two parents, along whose first the line goes."""
+
+    def __init__(
+        self, judge: Judge, commit: Commit, difference: Difference, carried: Sequence[Side], other: str
+    ) -> None:
+        self._judge = judge
+        self._commit = commit
+        self._changes = difference.changes
+        self._carried = carried
+        self._other = other
+        self._now = judge.policies.policies
+        #: What it brought legally, for what its message says.
+        self.brought: list[Brought] = []
+        #: Whether its author has acted by it: brought policies in that were no admin's to change.
+        self.acted = False
+        self._compactions: dict[str, tuple[list[tuple[str, Violation]], dict[str, str]]] = {}
+
+    def judge(self) -> None:
+        """Find what it may not bring, and what it may not leave out."""
+        judge, commit = self._judge, self._commit
+        forked = self._forked()
+        if not (self._changes or forked.changes or forked.unsound or self._touched()):
+            return
+        self._authored_by_merges()
+        steps = self._steps()
+        for name, sides in judge.by_record(self._changes).items():
+            self._record(name, sides, steps.get(name, ()))
+        self._archives()
+        policies = [change for change in self._changes if is_policy(change.path)]
+        if policies:
+            judge.follow(commit, policies, partial(self._policy, steps))
+        for change in self._changes:
+            if judge.looks_at_all and judge.is_foreign(change):
+                expected = "expected nothing but escalations below queue/"
+                judge.find(self._author_of(change), change.path, Violation("foreign", expected))
+        self._dropped(forked)
+        self._gone_on_from(steps)
+
+    def _touched(self) -> bool:
+        """Whether any carried commit has another store than the line; what it did may have been undone again."""
+        trees = self._judge.trees
+        trees.entries([side.commit.tree for side in self._carried])
+        [first] = trees.entries([self._judge.tree_of(self._commit.parents[0])])
+        return any(trees.entries([side.commit.tree]) != [first] for side in self._carried)
+
+    def drops(self) -> None:
+        """Find only what it may not leave out."""
+        self._dropped(self._forked())
+
+    def _forked(self) -> Difference:
+        """What the other side has changed since it left the line."""
+        judge = self._judge
+        fork = judge.lines.newest_on(self._commit.parents[0], self._other)
+        return judge.between(judge.tree_of(fork) if fork else None, judge.tree_of(self._other))
+
+    # --- what its carried commits did ---------------------------------------------------------------
+
+    def _steps(self) -> Mapping[str, Sequence[_Step]]:
+        """What carried commits with one parent made of each record (by id) and each policy file (by path)."""
+        found: dict[str, list[_Step]] = {}
+        for side in self._carried:
+            if len(side.commit.parents) != 1:
+                continue
+            difference = self._judge.difference(side)
+            pairs = self._judge.by_record(difference.changes)
+            pairs |= {c.path: _alone(c) for c in difference.changes if is_policy(c.path)}
+            for key, sides in pairs.items():
+                found.setdefault(key, []).append(_Step(side, sides.before, sides.after, sides))
+        return found
+
+    def _authored_by_merges(self) -> None:
+        """Carried merges author nothing: what they have, one of their parents has."""
+        judge = self._judge
+        for side in self._carried:
+            commit = side.commit
+            if len(commit.parents) < 2:
+                continue
+            differing = [judge.between(judge.tree_of(parent), commit.tree) for parent in commit.parents]
+            changed = [_keys(judge.by_record(one.changes), one.changes) for one in differing]
+            authored = set.intersection(*(set(keys) for keys in changed))
+            if not authored and not any(one.unsound for one in differing):
+                continue
+            if authored and not verify.judge_policies(commit.email, self._now) and self._now.roster:
+                judge.people(commit, self._now, acts=True, newest=side.newest)
+                continue
+            expected = "expected a merge that leaves each file as one of its parents has it; rebase instead (`git rebase`)"
+            for key in sorted(authored) or [layout.QUEUE]:
+                path = changed[0].get(key, key)
+                name = key if layout.id_of(path) == key else None
+                judge.find(commit, path, Violation("merge", expected), name)
+
+    # --- records ------------------------------------------------------------------------------------
+
+    def _record(self, name: str, sides: Sides, steps: Sequence[_Step]) -> None:
+        judge = self._judge
+        where = (sides.news or sides.olds)[0].path
+        first: list[tuple[Commit, str, Violation]] | None = None
+        for chain in self._chains(sides.before, sides.after, steps):
+            found = self._walked(name, chain)
+            if not found:
+                return
+            first = first or found
+        legal = next(iter(judge.contents.sides(sides)[0]), None)
+        judge.illegal.setdefault(name, legal)
+        if first is None:
+            expected = f"expected {name} as the branch had it, or as the commits that it brings have led it on from there"
+            judge.blame(name, self._commit, where, Violation("merge", expected))
+        for commit, path, violation in first or ():
+            judge.blame(name, commit, path, violation)
+
+    def _chains(self, before: _Files, after: _Files, steps: Sequence[_Step]) -> Iterator[list[_Step]]:
+        """The rows of steps that lead from one state to another, each commit an ancestor of the next."""
+        leading: dict[_Files, list[_Step]] = {}
+        for step in steps:
+            leading.setdefault(step.after, []).append(step)
+        waiting: list[list[_Step]] = [[step] for step in leading.get(after, ())]
+        tried = 0
+        while waiting and tried < _MOST_CHAINS:
+            tried += 1
+            chain = waiting.pop()
+            if chain[0].before == before:
+                yield chain
+            for step in leading.get(chain[0].before, ()):
+                later = chain[0].side.commit.oid
+                is_new = all(step is not other for other in chain)
+                if is_new and self._judge.lines.is_above(step.side.commit.oid, later):
+                    waiting.append([step, *chain])
+
+    def _walked(self, name: str, chain: Sequence[_Step]) -> list[tuple[Commit, str, Violation]]:
+        """What is wrong with a chain of steps of a record; if nothing is, the merge has brought it."""
+        judge = self._judge
+        illegal = name in judge.illegal
+        legal = judge.illegal.get(name)
+        brought: list[Brought] = []
+        state: State | None = None
+        for step in chain:
+            judge.touching.add(step.side.commit.oid)
+            commit = replace(step.side.commit, changes=judge.difference(step.side).changes)
+            olds, news = judge.contents.sides(step.sides)
+            if touches_archives(commit):
+                found, folded = self._compaction(commit)
+                if name in folded.values():
+                    if found:
+                        return [(commit, path, violation) for path, violation in found]
+                    brought.append(Brought(name, frozenset({"compact"}), ""))
+                    continue
+            if illegal:
+                if not records.is_restored(commit, self._now, legal, judge.standing(commit.oid, name)):
+                    return [(commit, (news or olds)[0].path, judge.not_restored)]
+                illegal, state = False, legal
+                brought += messages.brought(name, None, None, author=commit.email, restored=True)
+                continue
+            policies = at_fork(self._now, self._at_fork_of(commit))
+            if not news or any(old.problem for old in olds):
+                return [(commit, (news or olds)[0].path, judge.not_restored)]
+            wrong = list(
+                records.judge(
+                    *(commit, policies, olds, news, self._reopening),
+                    is_known=not olds and bool(news) and judge.exists(name),
+                    now=judge.now,
+                    least=self._now if not olds else None,
+                )
+            )
+            if wrong:
+                return [(commit, path, violation) for path, violation in wrong]
+            state = news[0]
+            before = olds[0].record if olds else None
+            brought += messages.brought(name, before, state.record, author=commit.email)
+        late = self._late(chain, state)
+        if late is not None:
+            return [late]
+        judge.tally.steps += len(chain)
+        self.brought += brought
+        if name in judge.illegal:
+            judge.restored(name, state)
+        elif state is not None:
+            judge.know(name, state)
+        return []
+
+    def _at_fork_of(self, commit: Commit) -> Policies:
+        """The policies of the line where a carried commit was made: at the newest of it that its parent reaches."""
+        judge = self._judge
+        fork = judge.lines.newest_on(self._commit.parents[0], commit.parents[0])
+        return judge.policies_at(fork) if fork is not None else self._now
+
+    def _reopening(self, record: Record) -> Reopening:
+        """What a birth reopens, as the line has it, or else as the same merge brings it."""
+        found = self._judge.reopening(self._commit.parents[0], record)
+        if found.origin is None or found.origin.resolution is None:
+            brought = self._judge.reopening(self._commit.oid, record)
+            return Reopening(brought.origin, found.reopener)
+        return found
+
+    def _late(self, chain: Sequence[_Step], state: State | None) -> tuple[Commit, str, Violation] | None:
+        """A proposal lands within its lease, else within the time that the settings give proposals."""
+        claims = self._now.settings.claims
+        at, last = self._commit.committed_at, chain[-1].side.commit
+        record = state.record if state else None
+        if record is None or state is None:
+            return None
+        claim = record.claim if record.status == "claimed" else None
+        if claim is not None and claim.expires_at is not None:
+            if at > claim.expires_at + claims.clock_tolerance:
+                until = format_time(claim.expires_at)
+                return (
+                    last,
+                    state.path,
+                    Violation("time", f"expected it to be merged within its lease, by {until}"),
+                )
+            return None
+        for step in chain:
+            _, news = self._judge.contents.sides(step.sides)
+            said = news[0].record.last_time if news and news[0].record else step.side.commit.committed_at
+            # Who has kept a copy may commit it anew, but a record's own times say when it was meant.
+            made = min(said, step.side.commit.committed_at)
+            if at - made > claims.proposals:
+                expected = f"expected it to be merged within {format_duration(claims.proposals)}; it is of {format_time(made)}"
+                return step.side.commit, state.path, Violation("time", expected)
+        return None
+
+    # --- archives -----------------------------------------------------------------------------------
+
+    def _compaction(self, commit: Commit) -> tuple[list[tuple[str, Violation]], dict[str, str]]:
+        """What is wrong with a carried commit that compacts, and what it moved."""
+        if commit.oid not in self._compactions:
+            self._compactions[commit.oid] = self._judge.compacted(commit, self._now)
+        return self._compactions[commit.oid]
+
+    def _archives(self) -> None:
+        """Each archive that it brings was made by a carried commit, and none changes."""
+        judge = self._judge
+        for change in self._changes:
+            if not layout.archive_at(change.path) or not judge.looks_at_all:
+                continue
+            if change.old is not None:
+                expected = "an archive never changes and is never deleted"
+                judge.find(self._commit, change.path, Violation("archive", expected))
+                continue
+            makers = [
+                replace(side.commit, changes=judge.difference(side).changes)
+                for side in self._carried
+                if len(side.commit.parents) == 1
+                and any(
+                    made[0] == change.path and made[4] == change.new
+                    for made in judge.difference(side).changes
+                )
+            ]
+            if not makers:
+                expected = "expected each archive as one of the parents has it"
+                judge.find(self._commit, change.path, Violation("merge", expected))
+            for maker in makers[:1]:
+                for path, violation in self._compaction(maker)[0]:
+                    judge.find(maker, path, violation)
+
+    # --- policies -----------------------------------------------------------------------------------
+
+    def _policy(self, steps: Mapping[str, Sequence[_Step]], change: Change) -> Violation | None:
+        """Why it may not bring a version of a policy file in; None if it may."""
+        if self._judge.moves_root(self._commit, change):
+            return self._judge.one_root
+        alone = _alone(change)
+        chains = list(self._chains(alone.before, alone.after, steps.get(change.path, ())))
+        wrong: Violation | None = None
+        for chain in chains:
+            found = [
+                replace(violation, commit=step.side.commit.oid, author=step.side.commit.email)
+                for step in chain
+                for violation in self._by_no_admin(step)
+            ]
+            if not found:
+                return None
+            wrong = wrong or found[0]
+        if not self._may_bring_policies():
+            return wrong or self._not_brought()
+        self.acted = True
+        return self._judge.unproven(self._commit, self._now, self._judge.newest)
+
+    def _by_no_admin(self, step: _Step) -> Iterator[Violation]:
+        """Why a carried commit may not have changed a policy file."""
+        commit = step.side.commit
+        yield from verify.judge_policies(commit.email, self._now)
+        unproven = self._judge.unproven(commit, self._now, step.side.newest)
+        if unproven is not None:
+            yield unproven
+
+    def _not_brought(self) -> Violation:
+        admins = ", ".join(self._now.roster.with_role("admin")) if self._now.roster else ""
+        if not admins:
+            return Violation(
+                "policies", "expected a version that a commit which it brings has made of the branch's"
+            )
+        return Violation(
+            "policies", f"expected an admin of the roster before it ({admins}), where it brings its own"
+        )
+
+    def _may_bring_policies(self) -> bool:
+        """Whether its author is an admin on both sides, by the line's policies in force and as the other side has them."""
+        if self._now.roster is None:
+            return False
+        other = self._judge.written_at(self._other)
+        both = (self._now, other)
+        by_right = not any(verify.judge_policies(self._commit.email, side) for side in both)
+        return other.roster is not None and by_right
+
+    # --- what it leaves out -------------------------------------------------------------------------
+
+    def _dropped(self, forked: Difference) -> None:
+        """What the other side had changed since the fork is there, or the line had it before."""
+        judge = self._judge
+        left = (
+            judge.between(judge.tree_of(self._other), self._commit.tree) if forked.changes else Difference()
+        )
+        theirs, missing = by_record(forked.changes), by_record(left.changes)
+        theirs |= {
+            c.path: _alone(c) for c in forked.changes if is_policy(c.path) or layout.archive_at(c.path)
+        }
+        missing |= {c.path: _alone(c) for c in left.changes if is_policy(c.path) or layout.archive_at(c.path)}
+        for key in sorted(theirs.keys() & missing.keys()):
+            path = (theirs[key].news or theirs[key].olds)[0].path
+            name = key if layout.id_of(path) == key else None
+            if name is not None and not judge.looks_at(name):
+                continue
+            if is_policy(path) and self._may_bring_policies():
+                self.acted = True
+                continue
+            if not self._line_had(path, name, theirs[key].after):
+                what = name or path
+                expected = f"expected {what} as {self._other[:12]} has it, which the branch never had; merge it, or revert it there first (`git revert`)"
+                judge.find(self._commit, path, Violation("dropped", expected), name)
+
+    def _gone_on_from(self, steps: Mapping[str, Sequence[_Step]]) -> None:
+        """What a carried commit legally made of something is there, or was gone on from, or the line had it since.
+
+        Else a decision could vanish on its way: taken back by whoever pushes, or left out by a merge before this one.
+        """
+        judge, lines = self._judge, self._judge.lines
+        for key, some in steps.items():
+            name = None if is_policy(key) else key
+            path = key if name is None else (some[0].sides.news or some[0].sides.olds)[0].path
+            final = self._final(key)
+            if len(some) == 1 and some[0].after == final:
+                continue
+            legal = [step for step in some if self._is_legal(key, step)]
+            for step in legal:
+                reached, waiting = [step], [step]
+                while waiting:
+                    one = waiting.pop()
+                    further = [
+                        other
+                        for other in legal
+                        if other.before == one.after
+                        and other not in reached
+                        and lines.is_above(one.side.commit.oid, other.side.commit.oid)
+                    ]
+                    reached += further
+                    waiting += further
+                if any(one.after == final or self._line_had(path, name, one.after) for one in reached):
+                    continue
+                if name is None and self._may_drop(step):
+                    continue
+                made = step.side.commit.oid[:12]
+                expected = f"expected {name or path} to go on from what {made} made of it; revert that on the branch itself, or rebase"
+                judge.find(self._commit, path, Violation("dropped", expected), name)
+
+    def _final(self, key: str) -> _Files:
+        """The state of a record, or the version of a policy file, that the merge has."""
+        if is_policy(key):
+            return self._judge.version_in(self._commit.tree, key)
+        return frozenset(self._judge.standing_in(self._commit, key))
+
+    def _is_legal(self, key: str, step: _Step) -> bool:
+        """Whether a carried step is legal by itself: where it was made, and by the line's own policies."""
+        judge = self._judge
+        commit = replace(step.side.commit, changes=judge.difference(step.side).changes)
+        if is_policy(key):
+            there = judge.written_at(commit.parents[0])
+            by_line = not any(self._by_no_admin(step))
+            return by_line and not (self._now.roster and verify.judge_policies(commit.email, there))
+        if touches_archives(commit):
+            return False
+        olds, news = judge.contents.sides(step.sides)
+        if not news or any(state.problem for state in (*olds, *news)):
+            return False
+        policies = at_fork(self._now, self._at_fork_of(commit))
+        found = records.judge(
+            *(commit, policies, olds, news, self._reopening),
+            is_known=False,
+            now=judge.now,
+            least=self._now if not olds else None,
+        )
+        return next(iter(found), None) is None
+
+    def _may_drop(self, step: _Step) -> bool:
+        """Whether its author may leave out a change of policies: an admin before it, by it, and on both sides."""
+        if not self._may_bring_policies():
+            return False
+        commit = step.side.commit
+        rosters = (self._judge.written_at(commit.oid), self._judge.written_at(commit.parents[0]))
+        if any(verify.judge_policies(self._commit.email, policies) for policies in rosters):
+            return False
+        return self._judge.unproven(self._commit, self._now, self._judge.newest) is None
+
+    def _line_had(self, path: str, name: str | None, wanted: _Files) -> bool:
+        """Whether the line has had a state of a record, or a version of a file, since the other side has left it."""
+        judge = self._judge
+        first, other = self._commit.parents[0], self._other
+        if name is None:
+            specs = [f":(top,literal){judge.store.full(path)}"]
+        else:
+            specs = history.pathspecs(judge.store, name)
+            wanted = frozenset(judge.standing(other, name))
+        line = set(judge.lines.of(first, judge.lines.newest_on(first, other)))
+        for oid in judge.store.repository.rev_list([first, "--full-history", "--", *specs]):
+            if oid not in line:
+                continue
+            found = judge.version(oid, path) if name is None else frozenset(judge.standing(oid, name))
+            if found == wanted:
+                return True
+        return False
+
+    def _author_of(self, change: Change) -> Commit:
+        """The carried commit that brought a version of a file, else the merge itself."""
+        for side in reversed(self._carried):
+            if len(side.commit.parents) == 1 and any(
+                made.path == change.path and made.new == change.new
+                for made in self._judge.difference(side).changes
+            ):
+                return side.commit
+        return self._commit
+
+
+def _alone(change: Change) -> Sides:
+    """The change of one file as the sides of what has no other file."""
+    return Sides((change,) if change.old else (), (change,) if change.new else ())
+
+
+def _keys(named: Mapping[str, Sides], changes: Iterable[Change]) -> dict[str, str]:
+    """What some changes are about, by record or policy file, with a path of each."""
+    found = {name: (sides.news or sides.olds)[0].path for name, sides in named.items()}
+    return found | {change.path: change.path for change in changes if is_policy(change.path)}

@@ -1,0 +1,231 @@
+"""What a commit's message says about the store, and whether that is what the commit did.
+
+The record is the authority (design, section 5). But people read `git log`, so a message that says anything by
+our subject or by one of our trailers must say what its commit brought (section 9, *Messages*).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
+
+from ..core import story
+from ..core.model import Record
+from ..core.roster import Roster, person
+from ..core.text import is_hidden
+from ..core.words import ACTIONS, OUTCOMES
+from ..store.message import MAX_NAMED
+
+_KEYS = (
+    "kt-action",
+    "kt-escalation",
+    "kt-count",
+    "kt-actor",
+    "kt-claim",
+    "kt-outcome",
+    "kt-release",
+    "kt-root",
+)
+_LINE = re.compile(rf"({'|'.join(_KEYS)})(?![a-z-])[ \t]*(:?)[ \t]*(.*)", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
+_SUBJECT = re.compile(rf"kt:\s*({'|'.join(ACTIONS)})\s+(esc_[a-z0-9_-]+)(?:\s+as\s+(\w+))?", re.IGNORECASE)
+
+
+@dataclass
+class Statement:
+    """One thing that a message says: what was done to which escalations, by whom; empty is not said."""
+
+    words: str
+    action: str = ""
+    ids: list[str] = field(default_factory=list)
+    actor: str = ""
+    outcome: str = ""
+    claim_id: str = ""
+    count: str = ""
+    root: str | None = None
+    is_odd: bool = False
+
+
+@dataclass(frozen=True)
+class Brought:
+    """One action that a commit brought: on what, called how, by whom, as what, and under which claims."""
+
+    escalation_id: str
+    actions: frozenset[str]
+    actor: str
+    outcome: str | None = None
+    claim_ids: frozenset[str] = frozenset()
+
+
+def statements(message: str) -> list[Statement]:
+    """What a message says, in its subject and then in lines that begin with a key of ours."""
+    found: list[Statement] = []
+    subject = _SUBJECT.match(_subject(_visible(message)))
+    if subject:
+        outcome = (subject[3] or "").lower()
+        found.append(
+            Statement(
+                subject[0], subject[1].lower(), [subject[2]], outcome=outcome if outcome in OUTCOMES else ""
+            )
+        )
+    if "kt-" not in message.lower() and message.isascii():
+        return found
+    current: Statement | None = None
+    for line in _visible(message).splitlines():
+        key = _LINE.match(line)
+        if key is None:
+            continue
+        if current is None or key[1].lower() == "kt-action":
+            current = Statement(line.strip())
+            found.append(current)
+        current.is_odd |= not key[2]
+        _take(current, key[1].lower(), key[3].strip())
+    roots = {statement.root for statement in found if statement.root is not None}
+    if len(roots) == 1:
+        # A message is about one store, and its subject cannot name it.
+        for statement in found:
+            statement.root = next(iter(roots))
+    return found
+
+
+def _subject(message: str) -> str:
+    """The first paragraph as one line, as git shows it (git-log, `%s`)."""
+    lines = iter(line.strip() for line in message.split("\n"))
+    first = next((line for line in lines if line), "")
+    return " ".join([first, *takewhile(bool, lines)])
+
+
+def _take(statement: Statement, key: str, value: str) -> None:
+    if key == "kt-escalation":
+        statement.ids.append(value)
+        return
+    name = {"kt-action": "action", "kt-actor": "actor", "kt-outcome": "outcome", "kt-claim": "claim_id"}.get(
+        key
+    )
+    name = name or {"kt-count": "count", "kt-root": "root"}.get(key)
+    if name is None:
+        statement.is_odd = True
+        return
+    before = getattr(statement, name)
+    statement.is_odd |= bool(before) and before != value
+    setattr(statement, name, value)
+
+
+def _visible(message: str) -> str:
+    """The message without what nobody sees, so that it cannot stand before a key."""
+    if message.isascii() and not _CONTROL.search(message):
+        return message
+    return "".join(char for char in message if char.isspace() or not is_hidden(char))
+
+
+def untrue(
+    said: Sequence[Statement],
+    brought: Sequence[Brought],
+    roster: Roster | None,
+    author: str,
+) -> Iterator[str]:
+    """What of it is not so, as sentences of what was expected; one person under two addresses is one person."""
+    names = sorted({one.escalation_id for one in brought})
+    for statement in said:
+        wrong = _wrong(statement, brought, roster, author)
+        if wrong:
+            yield wrong
+        elif statement.count and not _counts(statement, names):
+            yield f"expected Kt-Count: {len(set(statement.ids)) or len(names)}"
+
+
+def _counts(statement: Statement, names: Sequence[str]) -> bool:
+    """Whether a number is that of the ids which are named beside it; of very many only the first are named."""
+    if not re.fullmatch(r"\d{1,9}", statement.count):
+        return False
+    named = len(set(statement.ids))
+    if 0 < named < MAX_NAMED:
+        return int(statement.count) == named
+    return named <= int(statement.count) <= len(names)
+
+
+def _wrong(
+    statement: Statement, brought: Sequence[Brought], roster: Roster | None, author: str
+) -> str | None:
+    if statement.is_odd:
+        return f"expected one value for each key, after a colon; {statement.words[:80]!r} has another form"
+    if not brought:
+        return f"expected a commit that did what it says; this one changed nothing that {statement.words[:80]!r} tells"
+    ids: Sequence[str | None] = statement.ids or [None]
+    for name in ids:
+        fits = [one for one in brought if name in (None, one.escalation_id)]
+        if not fits:
+            told = ", ".join(sorted({one.escalation_id for one in brought})[:5])
+            return f"expected Kt-Escalation: {told}; it says {name}"
+        for key, value, have in (
+            ("Kt-Action", statement.action, lambda one: one.actions),
+            ("Kt-Actor", statement.actor, lambda one: _people(one, roster, author)),
+            ("Kt-Outcome", statement.outcome, lambda one: {one.outcome or ""}),
+            ("Kt-Claim", statement.claim_id, lambda one: one.claim_ids),
+        ):
+            if not value:
+                continue
+            wanted = person(roster, value) if key == "Kt-Actor" else value
+            rest = [one for one in fits if wanted in have(one)]
+            if not rest:
+                told = ", ".join(sorted({word for one in fits for word in have(one) if word})) or "none"
+                return f"expected {key}: {told}; it says {value}"
+            fits = rest
+    return None
+
+
+def _people(one: Brought, roster: Roster | None, author: str) -> set[str]:
+    return {person(roster, one.actor or author)}
+
+
+def brought(
+    name: str, before: Record | None, after: Record | None, *, author: str, restored: bool = False
+) -> list[Brought]:
+    """The actions that took a record from one state to another, under every name that a message may give them."""
+    claims = {record.claim.claim_id for record in (before, after) if record and record.claim}
+    claims |= {review.claim_id for review in after.reviews} if after else set()
+    if restored:
+        return [Brought(name, frozenset({"restore"}), author, None, frozenset(claims))]
+    told = story.between(before, after)
+    aliases = _also_called({happening.action for happening in told}, after)
+    found = [
+        Brought(
+            name,
+            frozenset({happening.action}) | aliases.get(happening.action, frozenset()),
+            happening.actor or "",
+            happening.outcome,
+            frozenset(claims),
+        )
+        for happening in told
+    ]
+    # A squash may hide the claim behind what followed it: a birth, or the review that ended it.
+    takers = (
+        {after.claim.claimed_by}
+        if after and after.claim and (before is None or after.claim != before.claim)
+        else set()
+    )
+    known = before.reviews if before else ()
+    takers |= {review.reviewer for review in after.reviews[len(known) :]} if after else set()
+    claim = frozenset({"claim"})
+    return [*found, *(Brought(name, claim, taker, None, frozenset(claims)) for taker in sorted(takers))]
+
+
+_ALIASES: Mapping[str, frozenset[str]] = {
+    # Whoever gives back when the lease is over does what a sweep would.
+    "sweep": frozenset({"unclaim"}),
+    # A review in one commit with others that are resolved goes by their name.
+    "review": frozenset({"resolve"}),
+}
+# Assigned once more to whom it is routed to already.
+_REASSIGNED: Mapping[str, frozenset[str]] = {"unclaim": frozenset({"assign"}), "claim": frozenset({"assign"})}
+
+
+def _also_called(actions: set[str], after: Record | None) -> dict[str, frozenset[str]]:
+    """Other names that a message may give to actions which leave the very same record."""
+    found = {action: _ALIASES[action] for action in actions if action in _ALIASES}
+    if after is not None and after.route.source == "assigned":
+        for action in actions & _REASSIGNED.keys():
+            found[action] = found.get(action, frozenset()) | _REASSIGNED[action]
+    return found

@@ -1,0 +1,81 @@
+"""What a judge has found, as those who asked for it read it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..core.verify import Violation
+from .replay import Run
+
+
+@dataclass(frozen=True)
+class Signatures:
+    """The commits that acted: signed as it was required, signed unasked, and not signed."""
+
+    held: int
+    unasked: int
+    unsigned: int
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was judged, and what was found: violations, and those that a waiver accepts.
+
+    ``notes`` say what the judge cannot decide by itself; ``nobody_proven`` that nothing proves who made a commit.
+    """
+
+    revision: str
+    commits: int
+    steps: int
+    imported: int
+    signatures: Signatures
+    people: tuple[str, ...]
+    violations: tuple[Violation, ...]
+    waived: tuple[Violation, ...] = ()
+    since: str | None = None
+    notes: tuple[str, ...] = ()
+    nobody_proven: bool = False
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was found that no waiver accepts."""
+        return not self.violations
+
+
+def reported(run: Run, revision: str, *, waived: Sequence[Violation] = (), may_waive: bool = True) -> Report:
+    """The report of a run up to a revision.
+
+    ``waived`` was waived before; a pull request or a push (``may_waive`` is False) waives nothing of its own.
+    """
+    judge = run.judge
+    listed = {waiver.key for waiver in judge.policies.waivers}
+    excused = judge.accepted & listed if may_waive else set()
+    found = [violation for violation in run.violations if key(violation) not in excused]
+    tally = judge.tally
+    now = judge.policies.policies
+    return Report(
+        revision,
+        tally.commits,
+        tally.steps,
+        tally.imported,
+        Signatures(tally.held, tally.unasked, tally.unsigned),
+        tuple(sorted(tally.people)),
+        tuple(found),
+        (*waived, *(violation for violation in run.violations if key(violation) in excused)),
+        run.since,
+        nobody_proven=now.settings.signatures != "required",
+    )
+
+
+def key(violation: Violation) -> tuple[str, str, str]:
+    """What a waiver names of a violation."""
+    return violation.commit, violation.rule, violation.path
+
+
+def told(violation: Violation) -> str:
+    """A violation in one line: which commit, by whom, in which file, against which rule, and what is wrong."""
+    who = violation.author or "somebody without an e-mail"
+    return (
+        f"commit {violation.commit[:12]} by {who}: {violation.path}: {violation.rule}: {violation.expected}"
+    )

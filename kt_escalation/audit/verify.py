@@ -1,0 +1,239 @@
+"""`verify`: is the history legal, up to the newest commit or in a range, and what this clone remembers of that."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ..core.text import plural
+from ..core.verify import Violation
+from ..errors import BadInput, NotAStore, ShallowClone, UnreadableStore
+from ..store import layout, notebook
+from ..store.gitstore import GitStore
+from ..store.port import Progress
+from .judge import Resumed, Scope
+from .replay import History, Mark, Run
+from .report import Report, key, reported
+
+#: The clone's note of what a full `verify` has found clean, by branch.
+FULL = "verified"
+
+
+def verify(
+    path: str | os.PathLike[str] = ".",
+    wanted: str | None = None,
+    *,
+    afresh: bool = False,
+    require_signatures: bool = False,
+    contains: str | None = None,
+    now: datetime | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Judge the whole history up to HEAD, or a range such as ``A..B``.
+
+    Without a range the clone remembers the last commit of the published branch that was clean or waived: the
+    next run looks at what is new since, unless ``afresh``. ``require_signatures`` asks for them where the
+    settings do not; ``contains`` is a commit that the line must have. ``progress`` is told of commits.
+    Raises ShallowClone, BadInput, NotAStore.
+    """
+    with closing(opened(path)) as store:
+        start, tip = _range(store, wanted)
+        _require_store(store, tip)
+        history = History(store)
+        scope = Scope(now or datetime.now(UTC), always_signed=require_signatures)
+        if start is not None:
+            run = history.run(tip, scope, since=_before(history, tip, start), progress=progress)
+            report = reported(run, tip)
+        else:
+            report = _remembered(history, tip, scope, afresh=afresh or require_signatures, progress=progress)
+        if contains is not None:
+            report = _contains(history, report, tip, commit_of(store, contains))
+        return report
+
+
+def opened(path: str | os.PathLike[str]) -> GitStore:
+    """The store at a path, with all of its history. Raises ShallowClone, NotAStore."""
+    store = GitStore(Path(path))
+    try:
+        require_history(store)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def require_history(store: GitStore) -> None:
+    """Raise ShallowClone where commits or trees are missing here."""
+    repository = store.repository
+    where = str(repository.toplevel or repository.git_dir)
+    if repository.is_shallow:
+        raise ShallowClone(where=where)
+    if any(
+        value.startswith("tree:")
+        for name, value in repository.config.items()
+        if name.endswith(".partialclonefilter")
+    ):
+        raise ShallowClone(
+            where=where,
+            says="{where} is a clone without trees, and history is judged by them",
+            hint="get them with `git fetch --refetch --filter=blob:none`",
+        )
+
+
+def _before(history: History, tip: str, start: str) -> Resumed:
+    resting = history.lines(tip).resting(tip, start)
+    if resting is None:
+        raise BadInput(
+            problem=f"{start[:12]} is not on the line of {tip[:12]}, so nothing lies between them on it"
+        )
+    return history.resumed(resting)
+
+
+def _remembered(
+    history: History, tip: str, scope: Scope, *, afresh: bool, progress: Progress | None
+) -> Report:
+    store = history.store
+    end = _end(store, tip)
+    known = None if afresh else remembered(store, FULL)
+    if known is not None and known.root != store.root and "kt.root" not in store.repository.config:
+        where = store.full(layout.QUEUE)
+        expected = f"expected the folder {known.root or 'at the top'}, where this clone has verified the store before"
+        wrong = Violation("root", expected, tip, store.repository.email_of(tip), where)
+        return replace(reported(history.run(tip, scope, progress=progress), tip), violations=(wrong,))
+    ahead = end is not None and end != tip and store.repository.is_ancestor(end, tip)
+    passing = end if ahead else None
+    run = _run(history, tip, scope, known, passing, progress)
+    waived = known.waived if known is not None and run.since == known.commit else ()
+    listed = {waiver.key for waiver in run.judge.policies.waivers}
+    if any(key(violation) not in listed for violation in waived):
+        # What is waived no more is a violation again: only the whole tells.
+        run, waived = history.run(tip, scope, passing=passing, progress=progress), ()
+    report = reported(run, tip, waived=waived)
+    if end is None:
+        return report
+    report = replace(report, notes=tuple(_notes(store, run, tip, end, is_new=known is None and not afresh)))
+    if known is not None and not _goes_on(history, end, known.commit):
+        return replace(report, violations=(_rewritten(store, end, known.commit), *report.violations))
+    is_published = end == tip or store.repository.is_ancestor(tip, end)
+    if report.clean and is_published and (known is None or _goes_on(history, tip, known.commit)):
+        remember(store, FULL, run.mark(tip, report.waived))
+    elif report.clean and ahead and not report.waived:
+        # What is only here may be taken back; had something been waived, it could be by waivers that are only here.
+        remember(store, FULL, run.mark(end))
+    return report
+
+
+def _run(
+    history: History,
+    tip: str,
+    scope: Scope,
+    known: Mark | None,
+    passing: str | None,
+    progress: Progress | None,
+) -> Run:
+    """What is new since the mark, or all of it where the line does not go through that."""
+    if known is not None and _goes_on(history, tip, known.commit):
+        lines = history.lines(tip, known.commit)
+        resting = lines.resting(tip, known.commit)
+        if resting is not None:
+            since = history.resumed(resting, replace(known, commit=resting))
+            return history.run(tip, scope, since=since, lines=lines, passing=passing, progress=progress)
+    return history.run(tip, scope, passing=passing, progress=progress)
+
+
+def _goes_on(history: History, tip: str, commit: str) -> bool:
+    """Whether the line of a commit goes on from another one."""
+    if tip == commit:
+        return True
+    if not history.store.repository.is_ancestor(commit, tip):
+        return False
+    return history.lines(tip, commit).resting(tip, commit) is not None
+
+
+def remembered(store: GitStore, name: str) -> Mark | None:
+    """What this clone remembers of the store branch under a name, None where that is gone."""
+    found = (notebook.read(store.lock_folder, name) or {}).get(store.branch or "")
+    mark = Mark.of(found) if found is not None else None
+    return mark if mark is not None and store.repository.objects.id_of(f"{mark.commit}^{{commit}}") else None
+
+
+def remember(store: GitStore, name: str, mark: Mark | None) -> None:
+    """Remember a mark of the store branch; that it cannot be written costs the next run time and nothing else."""
+    if mark is not None:
+        with suppress(OSError, ValueError):
+            known = notebook.read(store.lock_folder, name) or {}
+            notebook.write(store.lock_folder, name, {**known, store.branch or "": mark.plain()})
+
+
+def _contains(history: History, report: Report, tip: str, commit: str) -> Report:
+    if commit in history.lines(tip) and history.lines(tip).resting(tip, commit) is not None:
+        return report
+    return replace(report, violations=(_rewritten(history.store, tip, commit), *report.violations))
+
+
+def _require_store(store: GitStore, tip: str) -> None:
+    """Raise NotAStore where no commit ever held one; a store that was deleted is for the judge."""
+    try:
+        store.at(tip)
+    except UnreadableStore:
+        return
+    except NotAStore:
+        folders = [f":(top,literal){store.full(folder)}" for folder in (layout.QUEUE, layout.POLICIES)]
+        if not store.repository.rev_list(["--max-count=1", tip, "--", *folders]):
+            raise
+
+
+def _end(store: GitStore, tip: str) -> str | None:
+    """Where the store branch ends for everybody, None if that is not known here.
+
+    On the remote, as last seen; without one in this repository, for want of a branch at the tip.
+    """
+    if store.branch is None:
+        return None if store.remote else tip
+    where = f"remotes/{store.remote}" if store.remote else "heads"
+    return store.repository.tip_of(f"refs/{where}/{store.branch}")
+
+
+def _notes(store: GitStore, run: Run, tip: str, end: str, *, is_new: bool) -> Iterator[str]:
+    """What was not judged, or cannot be known here, and nobody should think that it was."""
+    if store.remote and end != tip and store.repository.is_ancestor(tip, end):
+        count = len(store.repository.rev_list([end, f"^{tip}"]))
+        yield (
+            f"{store.remote}/{store.branch} is {plural(count, 'commit')} further than HEAD; "
+            "they were not judged: `git pull` first"
+        )
+    if is_new and run.judge.tally.merges:
+        yield (
+            "this clone has not seen the branch before, so it cannot know which side of a merge was the branch; "
+            "name a commit that you know to be on it with --contains COMMIT"
+        )
+
+
+def _rewritten(store: GitStore, end: str, known: str) -> Violation:
+    expected = (
+        f"expected a line that goes through {known[:12]}: ask whoever may rewrite the branch; if it was meant, "
+        "`kt escalation verify --afresh` judges it anew and goes on from there"
+    )
+    return Violation("rewritten", expected, end, store.repository.email_of(end), store.full(layout.QUEUE))
+
+
+def _range(store: GitStore, wanted: str | None) -> tuple[str | None, str]:
+    if wanted is None:
+        # Where nothing is checked out yet, what the store branch has elsewhere.
+        return None, store.repository.tip_of("HEAD") or store.read().revision
+    start, dots, end = wanted.partition("..")
+    if not dots:
+        return None, commit_of(store, wanted)
+    return commit_of(store, start or "HEAD"), commit_of(store, end or "HEAD")
+
+
+def commit_of(store: GitStore, rev: str) -> str:
+    """The commit that a revision names. Raises BadInput."""
+    found = store.repository.commit_of(rev)
+    if found is None:
+        raise BadInput(problem=f"{rev!r} names no commit; see `git log --all`")
+    return found

@@ -1,0 +1,49 @@
+"""How an extra of ours is installed, by how kt was."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+NAME = "kt-escalation"
+
+
+def how_to_install(extra: str, found: Mapping[str, Any] | None = None) -> str:
+    """What to do to have an extra too, as a clause.
+
+    ``found`` is what pip has noted of where kt came from (PEP 610); without it what is noted here. kt is on no
+    package index, so its name alone is never given: somebody else could register that.
+    """
+    found = _direct_url() if found is None else found
+    url, inside = str(found.get("url") or ""), str(found.get("subdirectory") or "")
+    if not url:
+        return f"install the extra `{extra}` from where kt was installed from"
+    if "dir_info" in found:
+        path = Path(unquote(urlsplit(url).path))
+        editable = "--editable " if found["dir_info"].get("editable") else ""
+        return f"run `pip install {editable}{shlex.quote(f'{path / inside}[{extra}]')}`"
+    if "vcs_info" in found:
+        vcs = found["vcs_info"]
+        commit = vcs.get("commit_id") or vcs.get("requested_revision")
+        url = f"{vcs.get('vcs', 'git')}+{url}{f'@{commit}' if commit else ''}"
+        url += f"#subdirectory={inside}" if inside else ""
+    return f"run `pip install {shlex.quote(f'{NAME}[{extra}] @ {url}')}`"
+
+
+def _direct_url() -> Mapping[str, Any]:
+    """What the first installation of kt that notes it says of where it came from; empty where none does."""
+    for one in metadata.distributions(name=NAME):
+        text = one.read_text("direct_url.json")
+        if text:
+            try:
+                found = json.loads(text)
+            except ValueError:
+                continue
+            if isinstance(found, dict):
+                return found
+    return {}

@@ -1,0 +1,80 @@
+"""A clone's own key, and the tags by which it knows again what it has written for itself.
+
+What lies below `kt/` in git's common directory is bound to the clone by a tag under a random key that lies
+there too: the list cache (`cache`) and notes (`notebook`). What has no right tag is as if it were not there.
+
+This protects against accident and against what was made elsewhere: a damaged file, one that another clone or
+another repository wrote, one written by hand or unpacked with an archive. It does not protect against somebody
+who can read the key, and whoever may write below `.git` usually can. So nothing that releases a request may rest
+on what is kept here alone: `wait` and `get` read the record from git's own objects. Nor does it tell an old state of
+a file from the newest one, and a copy of the whole clone, key included, is that clone.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from . import atomic_file
+
+try:
+    # `hashlib` would load OpenSSL with it, which takes longer than reading ten thousand rows.
+    from _blake2 import blake2b
+except ImportError:
+    from hashlib import blake2b
+
+KEY_BYTES = 32
+TAG_BYTES = 16
+_NAME = "key"
+_MODE = 0o600
+
+
+def read(folder: Path) -> bytes | None:
+    """The key of the clone whose folder `kt/` this is, None where there is none yet or it cannot be read."""
+    try:
+        key = _read(folder / _NAME)
+    except OSError:
+        return None
+    return key if len(key) == KEY_BYTES else None
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(KEY_BYTES + 1)
+
+
+def make(folder: Path) -> bytes:
+    """The clone's key, made where there is none. Raises OSError where it can be neither read nor made."""
+    known = read(folder)
+    if known is not None:
+        return known
+    folder.mkdir(parents=True, exist_ok=True)
+    path, key = folder / _NAME, os.urandom(KEY_BYTES)
+    new = atomic_file.beside(path)
+    try:
+        atomic_file.write(new, key, _MODE)
+        if path.exists() and path.stat().st_size != KEY_BYTES:
+            # It is damaged; what was written under it is lost either way.
+            path.unlink(missing_ok=True)
+        try:
+            os.link(new, path)
+        except FileExistsError:
+            # Another process was first, or it is another user's.
+            key = _read(path)
+        except OSError:
+            # A file system without hard links.
+            new.replace(path)
+        return key
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def tag(key: bytes, kind: str, *parts: bytes) -> bytes:
+    """What only this key gives for these bytes: keyed BLAKE2b (RFC 7693) of all parts, one behind the other.
+
+    ``kind`` says what they are, in at most 16 characters, so that nothing passes for something else.
+    """
+    made = blake2b(key=key, digest_size=TAG_BYTES, person=kind.encode("ascii"))
+    for part in parts:
+        made.update(part)
+    return made.digest()

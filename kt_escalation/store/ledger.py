@@ -1,0 +1,123 @@
+"""Who pushed which commit: a file on the server to which the hook appends, one line for each commit.
+
+What a line proves. The hook adds one when it has judged a push and takes it in; so while the
+server was letting somebody in as that pusher, they asked it to take in that commit. Nobody else can add a line in
+their name, as long as only git runs for who pushes: whoever has a shell there can write the file. It says nothing
+of who made the commit, of whether the push landed, and of what was there before the hook.
+
+What becomes of a push after the hook has ended (another hook refuses it, somebody else was faster, the server
+dies) is not known to it, and needs not to be. A commit that was on no ref of the server when it was pushed is noted as
+*new*, and that starts its list of pushers afresh: had the push of an earlier line landed, and its branch not been
+taken back since, the commit would have been there. So of a commit that is on a ref, ``who`` names those who
+pushed it since it was last on none. Two pushes of one commit at the same moment are the only exception: the one that
+is noted last counts, whichever of them lands, and whoever made the commit can push it again.
+
+Lines are only appended, under a lock and in one write, and are on disk before ``record`` returns. A line that was cut
+off by a crash belongs to a push that never landed; it is never read, and the next writer ends it first.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from ..errors import BadInput
+
+NAME = "pushed"
+# The commit, who pushed it as in an address, and `+` for new or `=` for one that was on a ref already. That stands last,
+# so that a line which was cut off is no line, and no other name than was written.
+_LINE = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64}) (\S{1,4000}) ([+=])")
+_CHUNK = 1 << 20
+_MODE = 0o600
+_MOST_NAME = 300
+
+
+class Ledger:
+    """The ledger in a folder, which is the repository's own `kt/`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / NAME
+
+    def record(self, pusher: str, new: Collection[str], again: Collection[str] = ()) -> None:
+        """Note who pushes these commits: those that are ``new`` to the server, and those that it has on a ref already.
+
+        Returns when it is on disk. Raises BadInput where it cannot be written; then nothing may be taken in.
+        """
+        name = quote(pusher, safe="@+:")
+        if not pusher or len(pusher) > _MOST_NAME:
+            raise BadInput(problem=f"{pusher[:40]!r} is no name to record a push under")
+        text = "".join(
+            f"{commit} {name} {mark}\n" for mark, commits in (("+", new), ("=", again)) for commit in commits
+        )
+        if not text:
+            return
+        try:
+            self._append(text.encode("ascii"))
+        except OSError as error:
+            raise self._unusable(error) from None
+
+    def _append(self, lines: bytes) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        created = not self._path.exists()
+        handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, _MODE)
+        try:
+            # The kernel gives it back when we die.
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            size = os.fstat(handle).st_size
+            if size and os.pread(handle, 1, size - 1) != b"\n":
+                lines = b"\n" + lines
+            while lines:
+                lines = lines[os.write(handle, lines) :]
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        if created:
+            folder = os.open(self._folder, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+    def who(self, commits: Collection[str]) -> dict[str, frozenset[str]]:
+        """Of each commit those who pushed it since it was last on no ref; nobody, where no line says it.
+
+        Reads the file once, however many are asked for. Raises BadInput where it cannot be read.
+        """
+        found: dict[bytes, set[str]] = {commit.encode(): set() for commit in commits}
+        if found:
+            try:
+                for commit, pusher, mark in self._lines(found):
+                    if mark == b"+":
+                        found[commit].clear()
+                    found[commit].add(unquote(pusher.decode("ascii")))
+            except OSError as error:
+                raise self._unusable(error) from None
+        return {commit.decode(): frozenset(pushers) for commit, pushers in found.items()}
+
+    def _lines(self, wanted: Collection[bytes]) -> Iterator[tuple[bytes, bytes, bytes]]:
+        """The whole lines about these commits, in order."""
+        width = max(map(len, wanted))
+        try:
+            file = self._path.open("rb")
+        except FileNotFoundError:
+            return
+        with file:
+            rest = b""
+            while chunk := file.read(_CHUNK):
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    if line[:width] in wanted:
+                        whole = _LINE.fullmatch(line)
+                        if whole and whole[1] in wanted:
+                            yield whole[1], whole[2], whole[3]
+
+    def _unusable(self, error: OSError) -> BadInput:
+        return BadInput(
+            problem=f"{self._path}, which says who pushed what, cannot be used: {error.strerror}",
+            hint="an administrator of the server lets the user that serves git write there",
+        )

@@ -1,0 +1,576 @@
+"""git trees, read strictly: as git itself would write them, or not at all.
+
+git is kind when it reads a tree: `040000`, `40755` and `100664` are a folder and a file to it, and of two
+entries of one name it takes one. A reader that is kinder or stricter than git sees another tree than git does.
+So whoever reads a store goes through this module, and a tree that git would not have written is refused.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import unicodedata
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..errors import UnreadableStore
+from . import layout
+from .objects import FILE, SUBMODULE, TREE, TreeEntry
+
+if TYPE_CHECKING:
+    from .git import Repository
+
+#: The modes of what is neither a plain file nor a folder, as git writes them, in words.
+OTHER_MODES = {"100755": "executable", "120000": "a symbolic link", SUBMODULE: "a submodule"}
+#: What a side of a change has where there is no file.
+ABSENT = "000000"
+#: The file that names the store's folder, at the repository's top (design, section 2).
+KT_YAML = ".kt.yaml"
+# A tree of more bytes, or a commit that changes more files, is not judged.
+MAX_TREE = 64 * 1024 * 1024
+MAX_CHANGES = 500_000
+# How many bytes of trees are kept for the commits to come.
+_KEPT_BYTES = 64 * 1024 * 1024
+_CHUNK_BYTES = 8 * 1024 * 1024
+_BLOCK = 4096
+_NAMES = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
+_LINE = {width: re.compile(rb"([0-7]+) ([^\0/]+)\0(.{%d})" % width, re.DOTALL) for width in (20, 32)}
+_FILE = FILE.encode()
+_OWN_MODES = frozenset({TREE.encode(), _FILE})
+_FOREIGN_MODES = frozenset(mode.encode() for mode in OTHER_MODES)
+# Below `queue/` these are folders; what any other folder holds is not looked at.
+_LEVELS = {
+    layout.QUEUE: re.compile(r"resolved"),
+    "resolved": re.compile(r"\d{4}", re.ASCII),
+    "year": re.compile(r"\d\d", re.ASCII),
+    "month": re.compile(r"\d\d", re.ASCII),
+    "day": re.compile(r"(?!)"),
+    layout.POLICIES: re.compile(r"(?!)"),
+}
+_BELOW = {layout.QUEUE: "resolved", "resolved": "year", "year": "month", "month": "day"}
+
+
+class Change(NamedTuple):
+    """One file that differs: its path below the store's top, and mode and id on both sides (None: absent).
+
+    A folder where none belongs is one change, whatever it holds. ``.kt.yaml`` is a path of its own.
+    """
+
+    path: str
+    old_mode: str
+    new_mode: str
+    old: str | None
+    new: str | None
+
+
+class Unsound(UnreadableStore):
+    """A tree that git would not have written; ``path`` is its folder or entry, the text says what is wrong."""
+
+    def __init__(self, problem: str, path: str = "") -> None:
+        super().__init__(problem=problem, path=path)
+
+    @property
+    def path(self) -> str:
+        """Where, from the store's top; empty where only the caller knows."""
+        return str(self.facts["path"])
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, after the path: "has two entries called queue"."""
+        return str(self.facts["problem"])
+
+    def at(self, path: str) -> Unsound:
+        """The same with its place, unless it knows that already."""
+        self.facts["path"] = self.facts["path"] or path
+        return self
+
+
+class Difference(NamedTuple):
+    """What differs between two roots; ``unsound`` where the newer one must not be read at all.
+
+    ``modes`` are files in the store that are no plain files, with what they are.
+    """
+
+    changes: tuple[Change, ...] = ()
+    modes: tuple[tuple[str, str], ...] = ()
+    unsound: Unsound | None = None
+
+
+class StoreEntries(NamedTuple):
+    """The ids of what makes the store at one commit: equal ones are the same store to the last byte."""
+
+    queue: str | None = None
+    policies: str | None = None
+    kt_yaml: str | None = None
+
+
+_Line = tuple[bytes, bytes, bytes]
+
+
+class Tree:
+    """One sound tree: its bytes, and where each entry begins."""
+
+    __slots__ = ("data", "starts", "width")
+
+    def __init__(self, data: bytes, width: int, starts: list[int] | None = None) -> None:
+        self.data = data
+        self.width = width
+        if starts is None:
+            found = _parsed(data, 0, len(data), width)
+            lines = [line for _, line in found]
+            _require_sound(lines)
+            names = {name for _, name, _ in lines}
+            if len(names) != len(lines):
+                raise Unsound("has two entries of one name")
+            starts = [start for start, _ in found]
+        self.starts = starts
+
+    def line(self, index: int) -> _Line:
+        """The entry at an index: mode, name and raw id."""
+        match = _LINE[self.width].match(self.data, self.starts[index])
+        assert match  # noqa: S101 - the bytes were parsed before
+        return match[1], match[2], match[3]
+
+    def __iter__(self) -> Iterator[_Line]:
+        return (self.line(index) for index in range(len(self.starts)))
+
+    def get(self, name: bytes) -> tuple[str, str] | None:
+        """Mode and id of the entry of that name."""
+        found = self._indexes(name)
+        if not found:
+            return None
+        mode, _, oid = self.line(found[0])
+        return mode.decode(), oid.hex()
+
+    def _indexes(self, name: bytes) -> list[int]:
+        """The entries of that name; one at most in a sound tree."""
+        wanted, found, at = b" " + name + b"\0", [], -1
+        while (at := self.data.find(wanted, at + 1)) >= 0:
+            index = bisect_right(self.starts, at) - 1
+            if self.line(index)[1] == name:
+                found.append(index)
+        return found
+
+    def followed_by(self, data: bytes) -> tuple[Tree, list[_Line], list[_Line]]:
+        """The tree of some bytes, with the entries that went and those that came.
+
+        Only what differs is looked at, and its neighbours: what is the same is sound already. Raises Unsound.
+        """
+        old, starts, width = self.data, self.starts, self.width
+        first = _common_prefix(old, data)
+        begin = len(starts) if first >= len(old) else bisect_right(starts, first) - 1
+        at = starts[begin] if begin < len(starts) else len(old)
+        last = _common_suffix(old, data, min(len(old), len(data)) - at)
+        end = max(bisect_left(starts, len(old) - last), begin)
+        tail = starts[end] if end < len(starts) else len(old)
+        shift = len(data) - len(old)
+        try:
+            came = _parsed(data, at, tail + shift, width)
+        except Unsound:
+            came = None
+        if came is None:
+            new = Tree(data, width)
+            was, now = set(self), set(new)
+            return new, [line for line in self if line not in now], [line for line in new if line not in was]
+        rest = [start + shift for start in starts[end:]] if shift else starts[end:]
+        new = Tree(data, width, [*starts[:begin], *(start for start, _ in came), *rest])
+        lines = [line for _, line in came]
+        around = [new.line(begin - 1)] if begin else []
+        after = begin + len(lines)
+        _require_sound([*around, *lines, *([new.line(after)] if after < len(new.starts) else [])])
+        for _, name, _ in lines:
+            if len(new._indexes(name)) > 1:
+                raise Unsound(f"has two entries called {_shown(name)}")
+        return new, [self.line(index) for index in range(begin, end)], lines
+
+
+def parse(data: bytes, width: int) -> list[TreeEntry]:
+    """The entries of a raw tree object. Raises Unsound where git would not have written it."""
+    return [
+        TreeEntry(mode.decode(), name.decode(*_NAMES), oid.hex()) for mode, name, oid in lines(data, width)
+    ]
+
+
+def lines(data: bytes, width: int) -> list[_Line]:
+    """The same as raw mode, name and id, all of it checked. Raises Unsound."""
+    found = _LINE[width].findall(data)
+    if sum(len(mode) + len(name) for mode, name, _ in found) + (width + 2) * len(found) != len(data):
+        _parsed(data, 0, len(data), width)
+    _require_sound(found)
+    if len({name for _, name, _ in found}) != len(found):
+        raise Unsound("has two entries of one name")
+    return found
+
+
+def own(found: Iterable[TreeEntry], folder: str) -> list[TreeEntry]:
+    """The entries of a folder of the store, whose modes git would have written. Raises Unsound."""
+    entries = list(found)
+    for entry in entries:
+        if entry.mode not in (FILE, TREE) and entry.mode not in OTHER_MODES:
+            raise Unsound(f"has the mode {entry.mode}, which git does not write", f"{folder}/{entry.name}")
+    return entries
+
+
+def _parsed(data: bytes, at: int, end: int, width: int) -> list[tuple[int, _Line]]:
+    """The entries in a stretch of a raw tree, with where they begin."""
+    match = _LINE[width].match
+    found = []
+    while at < end:
+        line = match(data, at)
+        if line is None or line.end() > end:
+            raise Unsound("has an entry that is none: a mode, a name without a slash, and an id")
+        found.append((at, (line[1], line[2], line[3])))
+        at = line.end()
+    return found
+
+
+def _require_sound(found: Sequence[_Line]) -> None:
+    """Names that may be, in git's order (read-cache.c, *base_name_compare*). Raises Unsound."""
+    keys = [name + b"/" if mode != _FILE and is_folder(mode) else name for mode, name, _ in found]
+    if any(one >= other for one, other in pairwise(keys)):
+        raise Unsound("is not sorted as git sorts it")
+    for _, name, _ in found:
+        if name[0] == 46 and (name in (b".", b"..") or (name[1:2] in b"gG\xe2" and _is_git(name))):
+            raise Unsound(f"has an entry called {_shown(name)}")
+
+
+def is_folder(mode: bytes) -> bool:
+    """Whether git takes an entry of that mode for a folder."""
+    return int(mode, 8) & 0o170000 == 0o040000
+
+
+def _is_git(name: bytes) -> bool:
+    return name != b".gitkeep" and folded(name) == ".git"
+
+
+# HFS+ leaves these out when it compares names (utf8.c, *next_hfs_char*).
+_IGNORED = re.compile("[\u200b-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
+# What NTFS may call a longer name, or one with a dot in front.
+_SHORT = re.compile(r"(queue|polici|kt|ktyaml|git)~\d+(\.[a-z]{0,3})?")
+
+
+def folded(name: bytes) -> str:
+    """A name as the kindest file system compares it: case, normal form, what HFS+ and NTFS leave out."""
+    text = unicodedata.normalize("NFC", _IGNORED.sub("", name.decode("utf-8", "replace")))
+    return unicodedata.normalize("NFC", text.casefold()).partition(":")[0].rstrip(" .")
+
+
+def _misspelled(name: bytes, wanted: Iterable[str]) -> bool:
+    """Whether some file system would take an entry for one of ours, or for `.git`, and git does not."""
+    plain = folded(name)
+    return (plain in wanted and name != plain.encode()) or _SHORT.fullmatch(plain) is not None
+
+
+def _common_prefix(one: bytes, other: bytes) -> int:
+    end, at = min(len(one), len(other)), 0
+    while at < end and one[at : at + _BLOCK] == other[at : at + _BLOCK]:
+        at += _BLOCK
+    low, high = min(at, end), min(at + _BLOCK, end)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _common_suffix(one: bytes, other: bytes, most: int) -> int:
+    length, a, b = 0, len(one), len(other)
+    while length < most:
+        step = min(_BLOCK, most - length)
+        if one[a - length - step : a - length] != other[b - length - step : b - length]:
+            break
+        length += step
+    low, high = length, min(length + _BLOCK, most)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[a - middle : a - low] == other[b - middle : b - low]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _shown(name: bytes) -> str:
+    return repr(name.decode("utf-8", "backslashreplace"))[1:-1]
+
+
+class _Item(NamedTuple):
+    """Two trees that are to be compared: of which pair, where, at which level of the store."""
+
+    pair: int
+    folder: str
+    level: str
+    old: str | None
+    new: str | None
+
+
+class Trees:
+    """Reads the trees of one repository; ``root`` is the store's folder, empty for the top."""
+
+    def __init__(self, repository: Repository, root: str) -> None:
+        self._repository = repository
+        self._way = root.split("/") if root else []
+        self._width = 32 if repository.object_format == "sha256" else 20
+        self._known: dict[str, Tree] = {}
+        self._bytes = 0
+        self._entries: dict[str, StoreEntries] = {}
+        self._unparsed: dict[str, bytes] = {}
+        self._at_once = 32
+        self._taken = 0
+
+    # --- what makes the store -----------------------------------------------------------------------
+
+    def entries(self, roots: Sequence[str]) -> list[StoreEntries]:
+        """What makes the store at each of some root trees; one that is unsound is like no other."""
+        unknown = [root for root in dict.fromkeys(roots) if root not in self._entries]
+        if len(self._entries) > 200_000:
+            self._entries.clear()
+            unknown = [*dict.fromkeys(roots)]
+        above = dict(zip(unknown, unknown, strict=True))
+        found: dict[str, StoreEntries] = {root: StoreEntries() for root in unknown}
+        for depth in range(len(self._way) + 1):
+            self._read(above.values())
+            below = {}
+            for root, oid in above.items():
+                try:
+                    tree = self._tree(oid)
+                    if depth == 0:
+                        found[root] = found[root]._replace(kt_yaml=_entry(tree, KT_YAML))
+                    if depth == len(self._way):
+                        queue, policies = (_entry(tree, name) for name in (layout.QUEUE, layout.POLICIES))
+                        found[root] = found[root]._replace(queue=queue, policies=policies)
+                    else:
+                        part = tree.get(os.fsencode(self._way[depth]))
+                        if part and part[0] == TREE:
+                            below[root] = part[1]
+                except Unsound:
+                    found[root] = StoreEntries(root, root, root)
+            above = below
+        self._entries.update(found)
+        return [self._entries[root] for root in roots]
+
+    def folders(self, commit: str) -> tuple[str | None, str | None] | None:
+        """The trees of `queue/` and `policies/` at a commit; None for a commit that is not there.
+
+        Raises Unsound where something on the way to them, or one of them, is not as git writes it.
+        """
+        root = self._repository.objects.id_of(f"{commit}^{{tree}}")
+        if root is None:
+            return None
+        self._read([root])
+        found: dict[str, str | None] = {}
+        item = _Item(0, "", "", None, root)
+        while item.level == "" and item.new is not None:
+            changes: list[Change] = []
+            below = list(self._on_the_way(item, [], list(self._tree(item.new)), changes))
+            found = {one.level: one.new for one in below}
+            if "" not in found:
+                break
+            item = next(one for one in below if one.level == "")
+        return found.get(layout.QUEUE), found.get(layout.POLICIES)
+
+    def has_store(self, root: str) -> bool:
+        """Whether a root tree holds a store that has begun (design, section 9, *The line*)."""
+        [found] = self.entries([root])
+        if found.queue is not None:
+            return found.queue.startswith(f"{TREE} ") or found.queue == root
+        if found.policies is None or not found.policies.startswith(f"{TREE} "):
+            return False
+        oid = found.policies.partition(" ")[2]
+        self._read([oid])
+        try:
+            names = (layout.ROSTER_NAME, layout.SETTINGS_NAME)
+            return any(self._tree(oid).get(name.encode()) for name in names)
+        except Unsound:
+            return True
+
+    # --- what differs -------------------------------------------------------------------------------
+
+    def differences(self, pairs: Sequence[tuple[str | None, str | None]]) -> list[Difference]:
+        """What differs in the store between the root trees of each pair (None: nothing), by path.
+
+        The older one is taken to be sound, and of the newer one only what differs is looked at.
+        """
+        found: list[Difference] = []
+        at = 0
+        while at < len(pairs):
+            some = pairs[at : at + self._at_once]
+            before = self._taken
+            found += self._differences(some)
+            at += len(some)
+            # Trees of ten thousand files are half a megabyte each: then a few at a time.
+            few = self._taken - before > _CHUNK_BYTES
+            self._at_once = max(self._at_once // 2, 8) if few else min(self._at_once * 2, 256)
+        return found
+
+    def _differences(self, pairs: Sequence[tuple[str | None, str | None]]) -> list[Difference]:
+        changes: list[list[Change]] = [[] for _ in pairs]
+        modes: list[list[tuple[str, str]]] = [[] for _ in pairs]
+        unsound: dict[int, Unsound] = {}
+        level = [_Item(n, "", "", old, new) for n, (old, new) in enumerate(pairs) if old != new]
+        while level:
+            self._read(oid for item in level for oid in (item.old, item.new) if oid)
+            below: list[_Item] = []
+            for item in level:
+                if item.pair in unsound:
+                    continue
+                try:
+                    below += self._compare(item, changes[item.pair], modes[item.pair])
+                    if len(changes[item.pair]) > MAX_CHANGES:
+                        raise Unsound(f"changes more than {MAX_CHANGES} files")
+                except Unsound as error:
+                    unsound[item.pair] = error.at(item.folder.rstrip("/"))
+            level = below
+        self._unparsed.clear()
+        return [
+            Difference(unsound=unsound[n]) if n in unsound else Difference(tuple(some), tuple(modes[n]))
+            for n, some in enumerate(changes)
+        ]
+
+    def _compare(self, item: _Item, changes: list[Change], modes: list[tuple[str, str]]) -> Iterator[_Item]:
+        old = self._tree(item.old) if item.old else None
+        if item.new is None:
+            gone, came = list(old or ()), []
+        elif old is None:
+            gone, came = [], list(self._tree(item.new))
+        elif item.new in self._known:
+            gone, came = _between(old, self._known[item.new])
+        else:
+            tree, gone, came = old.followed_by(self._data(item.new))
+            self._keep(item.new, tree)
+        if item.level == "":
+            return self._on_the_way(item, gone, came, changes)
+        return _within(item, gone, came, changes, modes)
+
+    def _on_the_way(
+        self,
+        item: _Item,
+        gone: Sequence[_Line],
+        came: Sequence[_Line],
+        changes: list[Change],
+    ) -> Iterator[_Item]:
+        """From the repository's top to the folder that holds the store: all but ours may be as git likes it."""
+        depth = item.folder.count("/")
+        wanted = {KT_YAML: "file"} if depth == 0 else {}
+        wanted |= (
+            {layout.QUEUE: layout.QUEUE, layout.POLICIES: layout.POLICIES}
+            if depth == len(self._way)
+            else {self._way[depth]: ""}
+        )
+        spellings = {*wanted, ".git"} if depth in (0, len(self._way)) else {".git"}
+        for _, name, _ in came:
+            if _misspelled(name, spellings):
+                raise Unsound(f"has {_shown(name)}, which some file system takes for another name")
+        was, now = _by_name(gone), _by_name(came)
+        for part, level in wanted.items():
+            old, new = was.get(part), now.get(part)
+            if old == new:
+                continue
+            if level == "file":
+                if new and new[0] != FILE:
+                    raise Unsound(f"has it as {_kind(new[0])}", KT_YAML)
+                changes.append(_change(KT_YAML, old, new))
+                continue
+            if new and new[0] != TREE:
+                raise Unsound(f"is {_kind(new[0])}, and no folder as git writes one", part)
+            folder = f"{part}/" if level else f"{item.folder}{part}/"
+            old_oid = old[1] if old and old[0] == TREE else None
+            yield _Item(item.pair, folder, level, old_oid, new[1] if new else None)
+
+    # --- reading ------------------------------------------------------------------------------------
+
+    def _tree(self, oid: str) -> Tree:
+        found = self._known.get(oid)
+        if found is None:
+            found = Tree(self._data(oid), self._width)
+            self._keep(oid, found)
+        return found
+
+    def _data(self, oid: str) -> bytes:
+        data = self._unparsed.pop(oid, None)
+        if data is None:
+            self._read([oid])
+            data = self._unparsed.pop(oid, None)
+        if data is None:
+            raise Unsound("is missing, no folder, or too large to be judged")
+        return data
+
+    def _read(self, oids: Iterable[str]) -> None:
+        """Read the bytes of trees that are not known yet, all at once."""
+        if self._bytes > _KEPT_BYTES:
+            self._known.clear()
+            self._bytes = 0
+        unknown = [oid for oid in dict.fromkeys(oids) if oid not in self._known and oid not in self._unparsed]
+        for oid, found in zip(unknown, self._repository.objects.get(unknown, MAX_TREE), strict=True):
+            if found is not None and found.kind == "tree" and found.data is not None:
+                self._unparsed[oid] = found.data
+                self._taken += len(found.data)
+
+    def _keep(self, oid: str, tree: Tree) -> None:
+        self._known[oid] = tree
+        self._bytes += len(tree.data)
+
+
+def _within(
+    item: _Item,
+    gone: Sequence[_Line],
+    came: Sequence[_Line],
+    changes: list[Change],
+    modes: list[tuple[str, str]],
+) -> Iterator[_Item]:
+    """Inside the store: only plain files, and folders where the layout has them."""
+    for mode, name, _ in came:
+        if mode in _OWN_MODES:
+            continue
+        path = f"{item.folder}{name.decode(*_NAMES)}"
+        if mode not in _FOREIGN_MODES:
+            raise Unsound(f"has the mode {mode.decode()}, which git does not write", path)
+        modes.append((path, OTHER_MODES[mode.decode()]))
+    was, now = _by_name(gone), _by_name(came)
+    allowed = _LEVELS[item.level]
+    for part in was if was.keys() == now.keys() else sorted({*was, *now}):
+        old, new = was.get(part), now.get(part)
+        if old == new:
+            continue
+        path = f"{item.folder}{part}"
+        if allowed.fullmatch(part):
+            before = old[1] if old and old[0] == TREE else None
+            after = new[1] if new and new[0] == TREE else None
+            if before or after:
+                yield _Item(item.pair, f"{path}/", _BELOW[item.level], before, after)
+            old, new = None if before else old, None if after else new
+        if old or new:
+            changes.append(_change(path, old, new))
+
+
+def _by_name(found: Iterable[_Line]) -> dict[str, tuple[str, str]]:
+    return {name.decode(*_NAMES): (mode.decode(), oid.hex()) for mode, name, oid in found}
+
+
+def _change(path: str, old: tuple[str, str] | None, new: tuple[str, str] | None) -> Change:
+    return Change(
+        path,
+        old[0] if old else ABSENT,
+        new[0] if new else ABSENT,
+        old[1] if old else None,
+        new[1] if new else None,
+    )
+
+
+def _between(old: Tree, new: Tree) -> tuple[list[_Line], list[_Line]]:
+    was, now = set(old), set(new)
+    return [line for line in old if line not in now], [line for line in new if line not in was]
+
+
+def _entry(tree: Tree, name: str) -> str | None:
+    found = tree.get(name.encode())
+    return f"{found[0]} {found[1]}" if found else None
+
+
+def _kind(mode: str) -> str:
+    return OTHER_MODES.get(mode) or {FILE: "a plain file", TREE: "a folder"}.get(mode, f"of the mode {mode}")

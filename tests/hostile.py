@@ -1,0 +1,940 @@
+"""Hostile graphs: what somebody with push rights, or a careless hand, may make of a store's history.
+
+A graph is made from one number, the same one from the same number. Its honest part is taken by the
+package's own transitions; mixed with it are forged steps, policies and waivers by anybody, merges of any
+two commits with any tree, and trees that git reads and a strict reader refuses. Objects are made here,
+byte by byte, since git's own tools put such trees right; thousands of graphs go into a repository as one
+pack.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import sha1
+from pathlib import Path
+from random import Random
+
+import oracle
+from hypothesis import strategies as st
+
+from kt_escalation import KtError
+from kt_escalation.core import ids, sweep, transitions
+from kt_escalation.core.events import from_record
+from kt_escalation.core.model import Fallback, Record, Resolution
+from kt_escalation.core.policies import Policies, assemble
+from kt_escalation.core.rights import Act, act
+from kt_escalation.core.words import DECISIONS
+from kt_escalation.store import codec, layout
+from kt_escalation.store.message import Message
+
+PLAIN, FOLDER = "100644", "40000"
+#: A file as a tree has it: its mode and its blob.
+File = tuple[str, str]
+Entry = tuple[str, bytes, str]
+
+PACK, ROSTER = "policies/policy-config.yaml", "policies/roster.yaml"
+SETTINGS, WAIVERS, KT_YAML = "policies/settings.yaml", "policies/waivers.yaml", ".kt.yaml"
+PEOPLE = ("alice", "bob", "carol", "boss", "gw")
+STRANGER = "mallory"
+ROLES = {"alice": "[reviewer]", "bob": "[reviewer]", "carol": "[reviewer, admin]", "boss": "[admin]",
+         "gw": "[gateway, reviewer]", "mallory": "[reviewer, admin]"}  # fmt: skip
+PACKS = (
+    "pack: {enabled: true}\n",
+    "providers:\n  targets:\n    - id: openai\n      model: chat\n      escalation_routing: {team_id: legal}\n",
+    "providers:\n  targets:\n    - id: openai\n      model: chat\n      escalation_routing: {user_id: bob}\n",
+)
+RULES = (
+    "",
+    "rules:\n  - match: {severity: high}\n    approvals: 2\n",
+    "rules:\n  - claim_within: 30m\n    resolve_within: 3h\n    fallback: {team_id: legal}\n",
+)
+#: Names that some file system takes for the store's own.
+DISGUISES = (b".GIT", b".git", b"Queue", b"QUEUE", b"policies ", b"Policies", b"policies.", b".Kt.yaml",
+             "queue\u200c".encode(), b"GIT~1", b".git ")  # fmt: skip
+
+
+def email(who: str) -> str:
+    return f"{who}@example.com"
+
+
+class Forge:
+    """Objects made by hand."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, tuple[str, bytes]] = {}
+
+    def add(self, kind: str, data: bytes) -> str:
+        oid = sha1(b"%s %d\0" % (kind.encode(), len(data)) + data, usedforsecurity=False).hexdigest()
+        self.objects[oid] = (kind, data)
+        return oid
+
+    def blob(self, data: bytes | str) -> str:
+        return self.add("blob", data.encode() if isinstance(data, str) else data)
+
+    def tree(self, entries: Iterable[Entry]) -> str:
+        return self.add(
+            "tree", b"".join(b"%s %s\0" % (m.encode(), n) + bytes.fromhex(o) for m, n, o in entries)
+        )
+
+    def folder(self, files: Mapping[str, File], at: str = "", spoil: Spoil | None = None) -> str:
+        """The tree of files given by path; ``spoil`` may change the entries of any folder."""
+        inside: dict[str, dict[str, File]] = {}
+        entries: list[Entry] = []
+        for path, (mode, oid) in files.items():
+            name, slash, rest = path.partition("/")
+            if slash:
+                inside.setdefault(name, {})[rest] = (mode, oid)
+            else:
+                entries.append((mode, name.encode(), oid))
+        for name, some in inside.items():
+            entries.append((FOLDER, name.encode(), self.folder(some, f"{at}{name}/", spoil)))
+        entries.sort(key=lambda one: one[1] + b"/" * (one[0] == FOLDER))
+        return self.tree(spoil(at, entries) if spoil else entries)
+
+    def commit(self, tree: str, parents: Sequence[str], by: str, at: datetime | int, message: str,
+               committer: str | None = None, encoding: str = "utf-8") -> str:  # fmt: skip
+        seconds = at if isinstance(at, int) else int(at.timestamp())
+        lines = [f"tree {tree}", *(f"parent {parent}" for parent in parents)]
+        lines += [
+            f"author Somebody <{by}> {seconds} +0000",
+            f"committer Somebody <{committer or by}> {seconds} +0000",
+        ]
+        words = message.encode()
+        if encoding == "utf-7":
+            # A letter may be written in more than one way, also in the time's zone, where git must find none such.
+            lines = [*(line.replace("+0000", "-0000") for line in lines), "encoding UTF-7"]
+            words = message.replace("k", "+AGs-").replace("K", "+AEs-").encode("ascii", "replace")
+        return self.add("commit", "\n".join(lines).encode() + b"\n\n" + words)
+
+
+Spoil = Callable[[str, list[Entry]], list[Entry]]
+
+
+def write(forges: Iterable[Forge], repository: Path, refs: Mapping[str, str]) -> None:
+    """Put all objects into a repository as one pack, as they are, and let refs name commits."""
+    everything = {oid: made for forge in forges for oid, made in forge.objects.items()}
+    kinds = {"commit": 1, "tree": 2, "blob": 3}
+    parts = [b"PACK" + (2).to_bytes(4) + len(everything).to_bytes(4)]
+    for kind, data in everything.values():
+        size, byte = len(data) >> 4, kinds[kind] << 4 | len(data) & 15
+        while size:
+            parts.append(bytes([byte | 128]))
+            byte, size = size & 127, size >> 7
+        parts += [bytes([byte]), zlib.compress(data, 1)]
+    pack = b"".join(parts)
+    pack += sha1(pack, usedforsecurity=False).digest()
+    named = "".join(f"create {name} {oid}\n" for name, oid in refs.items()).encode()
+    for command, stdin in ((("index-pack", "--stdin"), pack), (("update-ref", "--stdin"), named)):
+        subprocess.run(["git", *command], cwd=repository, input=stdin, check=True, capture_output=True)
+
+
+# --- policies -----------------------------------------------------------------------------------------
+
+
+def roster(*people: str, admins: Sequence[str] = ("carol", "boss", "mallory")) -> str:
+    """A roster of some people; who is not among the admins has not that role."""
+    members = ", ".join(who for who in people if who != "boss")
+    lines = ["teams:", f"  - {{team_id: legal, members: [{members}]}}", "users:"]
+    for who in people:
+        roles = (
+            ROLES[who] if who in admins else ROLES[who].replace(", admin", "").replace("[admin]", "[auditor]")
+        )
+        lines.append(f"  - {{user_id: {who}, emails: [{email(who)}], roles: {roles}}}")
+    return "\n".join(lines) + "\n"
+
+
+def settings(rules: str = "", lease: str = "", *, signed: bool = False) -> str:
+    """Settings with some rules, a lease (`1h`), and whether signatures are required."""
+    text = f"claims: {{clock_tolerance: 1m{f', lease: {lease}' if lease else ''}}}\n"
+    return text + ("signatures: required\n" if signed else "") + rules
+
+
+def waivers(lines: Iterable[tuple[str, str, str]]) -> str:
+    """A `waivers.yaml` of (commit, rule, path)."""
+    text = "".join(
+        f'  - {{commit: "{commit}", rule: {rule}, path: "{path}", reason: accepted}}\n'
+        for commit, rule, path in lines
+    )
+    return f"waivers:\n{text}" if text else "waivers: []\n"
+
+
+# --- graphs -------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Branch:
+    """Where a branch stands."""
+
+    tip: str
+    files: dict[str, File]
+
+
+@dataclass
+class Graph(Forge):
+    """A graph that is being made: its commits with their files as they should be, and what was done."""
+
+    seed: int
+    now: datetime = datetime(2026, 11, 23, 10, tzinfo=UTC)
+    tip: str = ""
+    files: dict[str, dict[str, File]] = field(default_factory=dict)
+    parents: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    story: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def put(self, branch: Branch, changes: Mapping[str, bytes | str | File | None], by: str, message: str, *,
+            parents: Sequence[str] | None = None, at: datetime | int | None = None, spoil: Spoil | None = None,
+            committer: str | None = None, encoding: str = "utf-8", what: str = "") -> str:  # fmt: skip
+        """One commit on a branch."""
+        files = dict(branch.files)
+        for path, data in changes.items():
+            if data is None:
+                files.pop(path, None)
+            else:
+                files[path] = data if isinstance(data, tuple) else (PLAIN, self.blob(data))
+        over = (branch.tip,) if parents is None else tuple(parents)
+        tree = self.folder(files, spoil=spoil)
+        oid = self.commit(tree, over, by, self.now if at is None else at, message, committer, encoding)
+        self.files[oid], self.parents[oid] = files, over
+        branch.tip, branch.files = oid, files
+        self.story.append(
+            f"{oid[:8]} <- {' '.join(p[:8] for p in over)}: {by.partition('@')[0]} {what or message.split(chr(10))[0]}"
+        )
+        return oid
+
+    def ancestors(self, oid: str) -> set[str]:
+        found: set[str] = set()
+        waiting = [oid]
+        while waiting:
+            at = waiting.pop()
+            if at not in found:
+                found.add(at)
+                waiting += self.parents[at]
+        return found
+
+    def data(self, file: File) -> bytes:
+        return self.objects[file[1]][1]
+
+    def policies(self, branch: Branch) -> Policies:
+        """The policies as a branch has them."""
+        below = {p.removeprefix("policies/"): f for p, f in branch.files.items() if p.startswith("policies/")}
+        tree = self.folder(below) if below else None
+        read = {f"policies/{n}": codec.policy_file(f"policies/{n}", self.data(f)) for n, f in below.items()
+                if f"policies/{n}" != WAIVERS}  # fmt: skip
+        return assemble(tree, read)
+
+    def records(self, branch: Branch) -> dict[str, Record]:
+        """The records of a branch that can be read, by id."""
+        found = {}
+        for path, file in sorted(branch.files.items()):
+            if oracle.is_record(path) and self.objects[file[1]][0] == "blob":
+                record = oracle.parsed(self.data(file))
+                if record is not None and layout.id_of(path) == record.escalation_id:
+                    found[record.escalation_id] = record
+        return found
+
+    def paths(self, branch: Branch, name: str) -> list[str]:
+        return [path for path in branch.files if oracle.is_record(path) and layout.id_of(path) == name]
+
+    def written(self, branch: Branch, record: Record) -> dict[str, bytes | None]:
+        """The changes that give a record its new state."""
+        gone: dict[str, bytes | None] = dict.fromkeys(self.paths(branch, record.escalation_id))
+        return {**gone, layout.path_of(record): codec.dumps(record)}
+
+
+def merged(
+    graph: Graph, ours: str, theirs: str, random: Random | None = None, oddity: float = 0.0
+) -> dict[str, File]:
+    """The files of a merge as git makes it, of one record (or other file) at a time.
+
+    Where both sides have changed it, chance takes one of them; with ``oddity``, anywhere any state at all.
+    """
+    random = random or Random(0)
+    common = graph.ancestors(ours) & graph.ancestors(theirs)
+    best = [
+        at for at in graph.files if at in common and not any(at in graph.ancestors(o) for o in common - {at})
+    ]
+    sides = [graph.files[best[-1]] if best else {}, graph.files[ours], graph.files[theirs]]
+    found: dict[str, File] = {}
+    for item in sorted({_item(path) for side in sides for path in side}):
+        was, here, there = ({p: f for p, f in side.items() if _item(p) == item} for side in sides)
+        chosen = there if here == was else here if there == was else random.choice((here, there))
+        if random.random() < oddity:
+            chosen = random.choice((was, here, there))
+        found |= chosen
+    return found
+
+
+def make(seed: int) -> Graph:
+    """The graph that a number stands for."""
+    return _Maker(Random(seed), seed).run()
+
+
+def graphs() -> st.SearchStrategy[Graph]:
+    """Any graph, made by choices that hypothesis makes and makes simpler where something is found."""
+    return st.randoms(use_true_random=False).map(lambda random: _Maker(random).run())
+
+
+class _Maker:
+    """Makes one graph."""
+
+    def __init__(self, random: Random, seed: int = -1) -> None:
+        self.random = random
+        self.graph = Graph(seed)
+        self.raised = 0
+
+    def run(self) -> Graph:
+        graph, random = self.graph, self.random
+        main = self.begin()
+        self.branches = [main]
+        #: How hostile it is: not at all, one attack, some.
+        self.hostility = random.choice((0.0, 0.1, 0.1, 0.3, 0.5))
+        #: Every tip that the main branch had.
+        tips = [main.tip]
+        for _ in range(random.randint(5, 22)):
+            self.pass_time()
+            branch = main if random.random() < 0.6 else random.choice(self.branches)
+            self.attack(branch) if random.random() < self.hostility else self.honest(branch)
+            tips.append(main.tip)
+        for side in self.branches[1:]:
+            if random.random() < 0.5:
+                self.pass_time()
+                self.merge(main, side.tip)
+                tips.append(main.tip)
+        kept = [tip for tip in tips if {ROSTER, SETTINGS} & graph.files[tip].keys()
+                or any(path.startswith("queue/") for path in graph.files[tip])]  # fmt: skip
+        graph.tip = kept[-1]
+        graph.now += timedelta(hours=1)
+        return graph
+
+    # --- how it begins ---
+
+    def begin(self) -> Branch:
+        random, graph = self.random, self.graph
+        branch = Branch("", {})
+        graph.put(
+            branch,
+            {"README.md": "Hello\n", "src/main.py": "1\n"},
+            email("boss"),
+            "A repository\n",
+            parents=(),
+        )
+        self.root = branch.tip
+        files: dict[str, str | bytes] = {".gitkeep": ""} if random.random() < 0.1 else {}
+        if random.random() < 0.85:
+            files[ROSTER] = roster(*PEOPLE)
+        if random.random() < 0.7 or ROSTER not in files:
+            files[SETTINGS] = self.settings()
+        if random.random() < 0.7:
+            files[PACK] = random.choice(PACKS)
+        if random.random() < 0.3:
+            files[WAIVERS] = waivers(())
+        if random.random() < 0.15:
+            # A set-up that comes by a merge.
+            side = Branch(branch.tip, dict(branch.files))
+            graph.put(side, files, email("boss"), "A store in it\n")
+            for _ in range(random.randint(0, 2)):
+                self.legal(side)
+            if random.random() < 0.5:
+                graph.put(branch, {"src/main.py": "2\n"}, email("bob"), "code\n")
+            changes = {p: f for p, f in side.files.items() if not p.startswith("src/")}
+            graph.put(branch, changes, email("alice"), "Merge the set-up\n", parents=(branch.tip, side.tip))
+        elif random.random() < 0.15:
+            # One that was elsewhere before, as it stands.
+            scratch = Branch(
+                branch.tip, {**branch.files, **{p: (PLAIN, graph.blob(t)) for p, t in files.items()}}
+            )
+            for _ in range(random.randint(1, 4)):
+                self.pass_time()
+                if (step := self.step(scratch)) is not None:
+                    files |= {path: data for path, data in step[0].items() if data is not None}
+                    for path in [path for path, data in step[0].items() if data is None]:
+                        files.pop(path, None)
+                    scratch.files = {**branch.files, **{p: (PLAIN, graph.blob(t)) for p, t in files.items()}}
+            if random.random() < 0.1:
+                files["queue/esc_r1.yaml"] = random.choice(("- no\n", "# so\n"))
+            spoil = self.spoiling(scratch) if random.random() < 0.1 else None
+            graph.put(branch, files, email("boss"), "A store in it\n", spoil=spoil, what="imports")
+        else:
+            graph.put(branch, files, email("boss"), "A store in it\n")
+        return branch
+
+    def settings(self) -> str:
+        random = self.random
+        return settings(random.choice(RULES), random.choice(("", "", "1h")), signed=random.random() < 0.03)
+
+    def pass_time(self) -> None:
+        self.graph.now += timedelta(
+            milliseconds=self.random.randrange(self.random.choice((1, 2_000, 900_000, 5_000_000)))
+        )
+
+    def anybody(self) -> str:
+        return self.random.choice((*PEOPLE, STRANGER))
+
+    def admin(self) -> str:
+        return email(self.random.choice(("carol", "boss")))
+
+    def maybe_admin(self) -> str:
+        return self.admin() if self.random.random() < 0.6 else email(self.anybody())
+
+    def somewhere(self) -> str:
+        """Any commit at all."""
+        return self.random.choice(list(self.graph.files))
+
+    # --- what is honest, on its branch at least ---
+
+    def honest(self, branch: Branch) -> None:
+        self.random.choices(
+            (self.legal, self.policy, self.elsewhere, self.fork, self.join, self.update, self.cherry_pick, self.squash,
+             self.restore, self.waive, self.request),
+            (24, 3, 2, 3, 4, 2, 2, 2, 2, 2, 8),
+        )[0](branch)  # fmt: skip
+
+    def legal(self, branch: Branch) -> None:
+        """A step that the branch's own policies allow somebody, if there is one."""
+        step = self.step(branch)
+        if step is None:
+            return
+        changes, who, message = step
+        self.graph.put(branch, changes, email(who), message if self.random.random() < 0.7 else "by hand\n",
+                       committer=email(self.anybody()) if self.random.random() < 0.05 else None)  # fmt: skip
+
+    def step(self, branch: Branch) -> tuple[dict[str, bytes | None], str, str] | None:
+        """Some legal step: what it changes, by whom, and what it says."""
+        records, policies = self.graph.records(branch), self.graph.policies(branch)
+        for _ in range(6):
+            who = self.random.choice(PEOPLE)
+            one = act(email(who), self.graph.now, policies)
+            with suppress(KtError, ValueError):
+                made = self.taken(one, records)
+                if made is not None:
+                    action, before, after, outcome, claim = made
+                    if before == after:
+                        continue
+                    text = Message(action, [after.escalation_id], one.actor, claim, outcome)
+                    return self.graph.written(branch, after), who, str(text)
+        return None
+
+    def taken(
+        self, one: Act, records: dict[str, Record]
+    ) -> tuple[str, Record | None, Record, str | None, str | None] | None:
+        random, token = self.random, f"c{self.random.randrange(10**9)}"
+        opened = [record for record in records.values() if record.resolution is None]
+        resolved = [record for record in records.values() if record.resolution is not None]
+        if len(opened) < 2 and self.raised < 4 and random.random() < 0.6:
+            return ("raise", None, self.born(one, token), None, None)
+        if resolved and random.random() < 0.1:
+            target = random.choice(resolved)
+            if any(record.reopens == target.escalation_id for record in opened):
+                return None
+            name = f"esc_{ids.ulid(one.now, random.randbytes(10))}"
+            return ("reopen", None, transitions.reopen(target, one, "It was wrong", name), None, None)
+        if not opened:
+            return None
+        record = random.choice(opened)
+        origin = records.get(record.reopens or "")
+        deciders = tuple(review.reviewer for review in origin.reviews) if origin else ()
+        due = sweep.due([record], one, token)
+        if due and random.random() < 0.7:
+            after = due[0].after
+            outcome = after.resolution.outcome if after.resolution else None
+            return "sweep", record, after, outcome, None
+        kind = random.choice(("go", "go", "go", "go", "note", "unclaim", "renew", "assign", "both"))
+        if kind == "note":
+            return "note", record, transitions.note(record, one, f"Hm {random.random()}"), None, None
+        if record.claim is None and kind in ("go", "both"):
+            held = transitions.claim(record, one, token, deciders=deciders)
+            if kind == "go":
+                return "claim", record, held, None, token
+            outcome = random.choice(DECISIONS)
+            after = transitions.resolve(held, one, outcome, "because")
+            return ("resolve" if after.resolution else "review"), record, after, outcome, token
+        if record.claim is None:
+            return None
+        if kind == "unclaim":
+            return "unclaim", record, transitions.unclaim(record, one), None, None
+        if kind == "renew":
+            return "renew", record, transitions.renew(record, one), None, None
+        if kind == "assign":
+            whom = random.choice((Fallback(team_id="legal"), Fallback(user_id=random.choice(PEOPLE))))
+            return (
+                "assign",
+                record,
+                transitions.assign(record, one, whom, "better so", token, deciders=deciders),
+                None,
+                None,
+            )
+        outcome = random.choice((*DECISIONS, "approved"))
+        after = transitions.resolve(record, one, outcome, "because")
+        return ("resolve" if after.resolution else "review"), record, after, outcome, record.claim.claim_id
+
+    def born(self, one: Act, token: str) -> Record:
+        self.raised += 1
+        draft = {"request_id": f"r{self.raised}", "reason_code": "oversight.required", "model": self.random.choice(("chat", "other")),
+                 "severity": self.random.choice(("high", "low"))}  # fmt: skip
+        if self.random.random() < 0.2:
+            draft["route"] = {"user_id": self.random.choice(PEOPLE)}
+        raisable = from_record(draft)
+        return transitions.raise_(
+            raisable, transitions.escalation_id(raisable, one.now, b"0" * 10), one, token
+        )
+
+    def policy(self, branch: Branch) -> None:
+        """Policies change, by an admin, or on a side branch by anybody, for an admin to merge."""
+        random = self.random
+        path = random.choice((PACK, ROSTER, SETTINGS, SETTINGS))
+        text = {PACK: random.choice(PACKS), SETTINGS: self.settings(), ROSTER: self.roster()}[path]
+        changes: dict[str, bytes | str | None] = {path: text}
+        if path == PACK and random.random() < 0.2 and branch.files.keys() & {ROSTER, SETTINGS}:
+            changes = {PACK: None}
+        proposed = branch is not self.branches[0] and random.random() < 0.3
+        by = email(self.anybody()) if proposed else self.admin()
+        self.graph.put(branch, changes, by, "policies\n", what=f"changes {path}")
+
+    def roster(self) -> str:
+        return self.random.choice((roster(*PEOPLE), roster("alice", "carol", "boss", "gw"), roster("alice", "bob", "boss", "gw"),
+                                   roster(*PEOPLE, admins=("boss",)), roster(*PEOPLE, admins=("carol",))))  # fmt: skip
+
+    def elsewhere(self, branch: Branch) -> None:
+        files = {} if self.random.random() < 0.3 else {"src/main.py": f"{self.random.random()}\n"}
+        self.graph.put(branch, files, email(self.anybody()), "something else\n\nKt-Note: nothing\n")
+
+    def fork(self, _: Branch) -> None:
+        if len(self.branches) < 4:
+            at = self.branches[0].tip if self.random.random() < 0.7 else self.somewhere()
+            self.branches.append(Branch(at, dict(self.graph.files[at])))
+
+    def request(self, branch: Branch, *, hostile: bool = False) -> None:
+        """A pull request from its first commit to its merge, while the branch moves on or does not."""
+        graph, random = self.graph, self.random
+        side = Branch(branch.tip, dict(branch.files))
+        if random.random() < 0.15 and len(graph.parents[branch.tip]) == 1:
+            side = Branch(graph.parents[branch.tip][0], dict(graph.files[graph.parents[branch.tip][0]]))
+        moves = random.choice((0, 0, 1, 2))
+        steps = random.randint(1, 3)
+        for number in range(steps):
+            self.pass_time()
+            if hostile and random.random() < 0.5:
+                random.choice((self.forge_author, self.edit, self.delete, self.birth, self.seize, self.damage_policies, self.say,
+                               self.mistime, self.spoil, lambda b: self.restore(b, wrong=True)))(side)  # fmt: skip
+            else:
+                random.choice((self.legal, self.legal, self.legal, self.propose, self.restore, self.waive))(
+                    side
+                )
+            if moves and random.random() < 0.6:
+                moves -= 1
+                random.choice((self.legal, self.legal, self.policy, self.elsewhere))(branch)
+            if number == 0 and random.random() < 0.3:
+                self.merge(side, branch.tip, honest=not hostile or random.random() < 0.5)
+        if random.random() < 0.15:
+            graph.now += random.choice((timedelta(hours=2), timedelta(days=13), timedelta(days=15)))
+        if side.tip in graph.ancestors(branch.tip):
+            return
+        files = merged(graph, branch.tip, side.tip, random)
+        changes: dict[str, bytes | str | File | None] = dict.fromkeys(branch.files.keys() - files.keys())
+        by = self.admin() if random.random() < 0.5 else email(self.anybody())
+        graph.put(
+            branch,
+            changes | files,
+            by,
+            "Merge pull request\n",
+            parents=(branch.tip, side.tip),
+            what="lands a request",
+        )
+        if len(self.branches) < 5 and random.random() < 0.3:
+            # Somebody goes on from there.
+            self.branches.append(side)
+
+    def propose(self, branch: Branch) -> None:
+        """A change of policies that is for an admin to merge."""
+        path = self.random.choice((PACK, SETTINGS, ROSTER))
+        text = {PACK: self.random.choice(PACKS), SETTINGS: self.settings(), ROSTER: self.roster()}[path]
+        self.graph.put(branch, {path: text}, email(self.anybody()), "policies\n", what=f"proposes {path}")
+
+    def join(self, branch: Branch) -> None:
+        """Merge a side branch into the main one."""
+        others = [other for other in self.branches if other is not self.branches[0]]
+        if others:
+            self.merge(self.branches[0], self.random.choice(others).tip, honest=True)
+
+    def update(self, branch: Branch) -> None:
+        """Merge the main branch into a side branch."""
+        if branch is not self.branches[0]:
+            self.merge(branch, self.branches[0].tip, honest=True)
+
+    def merge(self, branch: Branch, other: str, *, honest: bool = False) -> None:
+        """Merge any commit into a branch, as git would, with any of the trees there are, or by hand."""
+        graph, random = self.graph, self.random
+        if other in graph.ancestors(branch.tip) and (honest or random.random() < 0.7):
+            return
+        if honest and branch.tip in graph.ancestors(other) and random.random() < 0.3:
+            branch.tip, branch.files = other, dict(graph.files[other])
+            return
+        kind = random.choices(("git", "ours", "theirs", "any"), (12, 1, 1, 1) if honest else (4, 2, 2, 2))[0]
+        files = dict(graph.files[branch.tip if kind == "ours" else other])
+        if kind in ("git", "any"):
+            files = merged(graph, branch.tip, other, random, 0.3 if kind == "any" else 0.0)
+        parents = [branch.tip, other]
+        if not honest and random.random() < 0.3:
+            parents.reverse()
+        if random.random() < (0.03 if honest else 0.15):
+            parents.append(self.somewhere())
+        changes: dict[str, bytes | str | File | None] = dict.fromkeys(branch.files.keys() - files.keys())
+        changes |= files
+        by = email(self.anybody()) if random.random() < 0.6 else self.admin()
+        at = graph.now
+        if not honest and random.random() < 0.1:
+            at += timedelta(days=random.choice((-3, 13, 30, 26_000)))
+        spoil = self.spoiling(branch) if not honest and random.random() < 0.07 else None
+        if not honest and random.random() < 0.15:
+            # Something that none of the parents has.
+            changes |= random.choice(
+                ({ROSTER: roster(*PEOPLE, STRANGER)}, {SETTINGS: settings()}, self.tampered(branch) or {})
+            )
+        message = random.choice(("Merge a branch\n", "Merge a branch\n", "Merge pull request (#12)\n"))
+        if random.random() < 0.1:
+            message = self.claimed_message(branch)
+        graph.put(branch, changes, by, message, parents=list(dict.fromkeys(parents)), at=at, spoil=spoil,
+                  what=f"merges ({kind})" + (f", spoils {spoil.__doc__}" if spoil else ""))  # fmt: skip
+
+    def cherry_pick(self, branch: Branch) -> None:
+        """Take what a commit did to another branch, as its author did it."""
+        graph = self.graph
+        commit = self.somewhere()
+        if len(graph.parents[commit]) != 1:
+            return
+        old, new = graph.files[graph.parents[commit][0]], graph.files[commit]
+        changes = {
+            path: new.get(path) for path in sorted(old.keys() | new.keys()) if old.get(path) != new.get(path)
+        }
+        if all(branch.files.get(path) == old.get(path) for path in changes):
+            one = oracle.commit_of(commit, graph.objects[commit][1])
+            graph.put(branch, changes, one.email, one.message, what=f"picks {commit[:8]}")
+
+    def squash(self, branch: Branch) -> None:
+        """All that a side branch did, in one commit by somebody."""
+        graph, side = self.graph, self.random.choice(self.branches)
+        if branch.tip in graph.ancestors(side.tip):
+            one = oracle.commit_of(side.tip, graph.objects[side.tip][1])
+            changes: dict[str, bytes | str | File | None] = dict.fromkeys(
+                branch.files.keys() - side.files.keys()
+            )
+            graph.put(branch, changes | side.files, one.email, "All in one (#7)\n", what="squashes")
+
+    def verdict(self, branch: Branch) -> oracle.Verdict | None:
+        try:
+            return oracle.judge(self.graph.objects, branch.tip, self.graph.now)
+        except StopIteration:
+            return None
+
+    def restore(self, branch: Branch, wrong: bool = False) -> None:
+        """Bring back what is illegal: as it must be, or otherwise."""
+        graph, verdict = self.graph, self.verdict(branch)
+        if verdict is None or not (verdict.last.bad or wrong):
+            return
+        names = sorted(verdict.last.bad) or sorted(graph.records(branch))
+        if not names:
+            return
+        name = self.random.choice(names)
+        state = verdict.last.legal.get(name, oracle.ABSENT)
+        if wrong and self.random.random() < 0.7:
+            states = sorted(
+                {
+                    tuple(sorted((p, *f) for p, f in files.items() if _item(p) == name))
+                    for files in graph.files.values()
+                }
+            )
+            state = frozenset(self.random.choice(states))
+        if state == frozenset((path, *branch.files[path]) for path in graph.paths(branch, name)):
+            return
+        changes: dict[str, bytes | str | File | None] = dict.fromkeys(graph.paths(branch, name))
+        changes |= {path: (mode, oid) for path, mode, oid in state}
+        by = self.maybe_admin() if wrong else self.admin()
+        who = by.partition("@")[0]
+        message = str(Message("restore", [name], who)) if self.random.random() < 0.5 else "back\n"
+        graph.put(branch, changes, by, message, what=f"restores {name}")
+
+    def waive(self, branch: Branch, wrong: bool = False) -> None:
+        """Accept what was found, rightly or not."""
+        verdict = self.verdict(branch)
+        if verdict is None or not verdict.violations:
+            return
+        one = self.random.choice(
+            sorted(verdict.violations, key=lambda found: (found.commit, found.rule, found.path))
+        )
+        line = (one.commit, one.rule, one.path)
+        if wrong:
+            other = self.random.choice(("path", "rule", "short", "commit", "who", "who"))
+            line = {"path": (one.commit, one.rule, "queue/esc_other.yaml"), "rule": (one.commit, "deadline", one.path),
+                    "short": (one.commit[:7], one.rule, one.path), "commit": (branch.tip, one.rule, one.path)}.get(other, line)  # fmt: skip
+        known = self.graph.data(branch.files[WAIVERS]) if WAIVERS in branch.files else b""
+        listed = sorted((w.commit, w.rule, w.path) for w in oracle.waivers_in(known) or ())
+        by = email(self.anybody()) if wrong else self.admin()
+        self.graph.put(
+            branch,
+            {WAIVERS: waivers([*listed, line])},
+            by,
+            "accepted\n",
+            what=f"waives {line[0][:8]} {line[1]}",
+        )
+
+    # --- what is hostile ---
+
+    def attack(self, branch: Branch) -> None:
+        self.random.choices(
+            (self.forge_author, self.edit, self.delete, self.birth, self.twice, self.seize, self.damage_policies, self.merge_any,
+             self.say, self.mistime, self.spoil, lambda b: self.restore(b, wrong=True), lambda b: self.waive(b, wrong=True),
+             self.litter, self.orphan, self.repoint, lambda b: self.request(b, hostile=True)),
+            (4, 5, 2, 2, 2, 5, 3, 8, 4, 3, 5, 3, 4, 1, 2, 1, 14),
+        )[0](branch)  # fmt: skip
+
+    def forge_author(self, branch: Branch) -> None:
+        """An honest step, committed by somebody else."""
+        if (step := self.step(branch)) is not None:
+            self.graph.put(
+                branch,
+                step[0],
+                email(self.anybody()),
+                self.random.choice((step[2], "by hand\n")),
+                what="forges",
+            )
+
+    def edit(self, branch: Branch) -> None:
+        """Change anything in a record."""
+        if (changes := self.tampered(branch)) is not None:
+            name, who = next(filter(None, map(layout.id_of, changes))), self.anybody()
+            message = self.random.choice(("by hand\n", str(Message("note", [name], who))))
+            self.graph.put(branch, changes, email(who), message, what=f"edits {name}")
+
+    def tampered(self, branch: Branch) -> dict[str, bytes | None] | None:
+        """What changes anything in a record that is there."""
+        graph, random = self.graph, self.random
+        records = graph.records(branch)
+        if not records:
+            return None
+        record, who = records[random.choice(sorted(records))], self.anybody()
+        end = Resolution(outcome=random.choice(("approved", "denied")), reason="so", resolved_by=random.choice((*PEOPLE, STRANGER)),
+                         resolved_at=graph.now.replace(microsecond=graph.now.microsecond // 1000 * 1000))  # fmt: skip
+        updates = random.choice((
+            {"severity": "critical"}, {"summary": "other"}, {"requires": record.requires.model_copy(update={"approvals": 1})},
+            {"raised_by": who}, {"queued_at": record.queued_at - timedelta(hours=1)}, {"reviews": record.reviews[:-1]},
+            {"status": "resolved", "resolution": end}, {"notes": ()}, {"labels": {"a": "b"}},
+            {"status": "queued", "claim": None}, {"status": "queued", "claim": None, "resolution": None},
+            {"route": record.route.model_copy(update={"source": "default"})},
+        ))  # fmt: skip
+        with suppress(ValueError):
+            made = record.replace(**updates)
+            changes = graph.written(branch, made)
+            if random.random() < 0.2:
+                # Not in the form that records have, or no record.
+                path = layout.path_of(made)
+                changes[path] = random.choice(
+                    (b"# so\n" + codec.dumps(made), codec.dumps(made)[:-30], b"", b"- no\n")
+                )
+            return changes
+        return None
+
+    def delete(self, branch: Branch) -> None:
+        records = self.graph.records(branch)
+        if records:
+            name = self.random.choice(sorted(records))
+            self.graph.put(
+                branch,
+                dict.fromkeys(self.graph.paths(branch, name)),
+                self.maybe_admin(),
+                "gone\n",
+                what=f"deletes {name}",
+            )
+
+    def birth(self, branch: Branch) -> None:
+        """A record with a wrong id, or that another made."""
+        graph, random = self.graph, self.random
+        one = act(email("gw"), graph.now, graph.policies(branch))
+        with suppress(KtError, ValueError):
+            made = self.born(one, "c1")
+            made = random.choice((made.replace(escalation_id=f"esc_x{self.raised}"), made.replace(request_id="other"),
+                                  made.replace(raised_by="alice"), made.replace(route=made.route.model_copy(update={"policies": "0" * 40}))))  # fmt: skip
+            graph.put(
+                branch,
+                graph.written(branch, made),
+                email(random.choice(("gw", "boss", "bob"))),
+                "new\n",
+                what="bears wrongly",
+            )
+
+    def twice(self, branch: Branch) -> None:
+        """One id in another folder as well, or moved there."""
+        graph, random = self.graph, self.random
+        paths = [path for path in sorted(branch.files) if oracle.is_record(path)]
+        if paths:
+            path = random.choice(paths)
+            name = path.rpartition("/")[2]
+            other = random.choice(
+                (f"queue/{name}", f"queue/resolved/2026/11/22/{name}", f"queue/resolved/2026/11/23/{name}")
+            )
+            changes: dict[str, File | None] = {other: branch.files[path]}
+            if random.random() < 0.3 and other != path:
+                changes[path] = None
+            graph.put(branch, changes, self.maybe_admin(), "again\n", what=f"puts {name} to {other}")
+
+    def seize(self, branch: Branch) -> None:
+        """Policies by anybody: rights for oneself, for nobody, for all."""
+        random = self.random
+        path, text = random.choice((
+            (ROSTER, roster(*PEOPLE, STRANGER)), (ROSTER, roster(STRANGER)), (ROSTER, roster(*PEOPLE, admins=())),
+            (SETTINGS, settings()), (SETTINGS, self.settings()), (PACK, random.choice(PACKS)), (WAIVERS, waivers(())),
+        ))  # fmt: skip
+        self.graph.put(branch, {path: text}, email(self.anybody()), "policies\n", what=f"seizes {path}")
+
+    def damage_policies(self, branch: Branch) -> None:
+        """Policy files removed or made unreadable."""
+        path = self.random.choice((ROSTER, SETTINGS, WAIVERS, PACK))
+        text = self.random.choice((None, "users: [\n", "- no\n", ""))
+        if path in branch.files:
+            self.graph.put(branch, {path: text}, self.maybe_admin(), "policies\n", what=f"damages {path}")
+
+    def merge_any(self, branch: Branch) -> None:
+        self.merge(branch, self.root if self.random.random() < 0.15 else self.somewhere())
+
+    def orphan(self, _: Branch) -> None:
+        """A branch without a past, with or without a store of its own."""
+        graph, branch = self.graph, Branch("", {})
+        files = {"other.txt": "x\n"}
+        if self.random.random() < 0.5:
+            files[ROSTER] = roster(STRANGER)
+        graph.put(branch, files, email(STRANGER), "nothing before\n", parents=())
+        self.branches = [*self.branches[:3], branch]
+
+    def claimed_message(self, branch: Branch) -> str:
+        """Words about some record, that may be true."""
+        random = self.random
+        names = sorted(self.graph.records(branch)) or ["esc_r1"]
+        name, who = random.choice(names), random.choice((*PEOPLE, STRANGER))
+        return random.choice((
+            f"kt: resolve {name} as approved\n", f"kt: claim {name} (#3)\n", str(Message("resolve", [name], who, None, "approved")),
+            "words\n\nkt-outcome: denied\n", f"words\n\nKT-ACTOR: {who}\n", f"words\n\nKt-Action: claim\nKt-Escalation: {name}\n",
+            f"words\rKt-Action: note\rKt-Actor: {who}\n", f'Revert "kt: resolve {name} as approved"\n', f"words\n\n  Kt-Actor: {who}\n",
+            f"\n\nkt: resolve {name} as approved\n", f"kt: resolve\n{name} as approved\n", f"Kt: resolve {name}\n", f"words\u2028Kt-Escalation: {name}\n", "words\n\nKt-Root: elsewhere\nKt-Action: claim\n",
+        ))  # fmt: skip
+
+    def say(self, branch: Branch) -> None:
+        """Say what was not done: in a commit of nothing, or beside a step."""
+        random = self.random
+        message, changes, by = self.claimed_message(branch), {}, email(self.anybody())
+        if random.random() < 0.4 and (step := self.step(branch)) is not None:
+            changes, by = step[0], email(step[1])
+            message = random.choice(
+                (
+                    message,
+                    step[2].rstrip("\n") + f"\nKt-Count: {random.choice((1, 2))}\n",
+                    step[2].rstrip("\n") + "\nkt-outcome: denied\n",
+                    step[2].replace("Kt-Actor: ", "Kt-Actor: x"),
+                )
+            )
+        encoding = "utf-7" if random.random() < 0.1 else "utf-8"
+        self.graph.put(
+            branch, changes, by, message, encoding=encoding, what=f"says {message!r} in {encoding}"
+        )
+
+    def mistime(self, branch: Branch) -> None:
+        """A step, or nothing, at a time that is not now."""
+        random, graph = self.random, self.graph
+        at = random.choice((datetime(2099, 1, 1, tzinfo=UTC), 400_000_000_000, 0, graph.now - timedelta(hours=2), graph.now - timedelta(days=20),
+                            graph.now + timedelta(seconds=90), graph.now - timedelta(seconds=45)))  # fmt: skip
+        step = self.step(branch) if random.random() < 0.6 else None
+        changes, by, message = step or ({}, self.anybody(), "nothing\n")
+        graph.put(branch, changes, email(by), message, at=at, what=f"at {at}")
+
+    def litter(self, branch: Branch) -> None:
+        path, text = self.random.choice(
+            (
+                ("queue/notes.txt", "x\n"),
+                ("queue/.gitkeep", ""),
+                ("queue/.gitkeep", "x"),
+                ("queue/resolved/.gitkeep", ""),
+            )
+        )
+        self.graph.put(branch, {path: text}, email(self.anybody()), "litter\n", what=f"puts {path}")
+
+    def repoint(self, branch: Branch) -> None:
+        text = self.random.choice(("root: ops/review\n", "root: [\n"))
+        self.graph.put(branch, {KT_YAML: text}, self.maybe_admin(), "elsewhere\n", what="repoints")
+
+    # --- trees that are not as they should be ---
+
+    def spoil(self, branch: Branch) -> None:
+        """A commit, or some, with a tree that a strict reader refuses, or that only looks so."""
+        spoil = self.spoiling(branch)
+        step = self.step(branch) if self.random.random() < 0.3 else None
+        changes, who, message = step or ({}, self.anybody(), "a tree\n")
+        self.graph.put(branch, changes, email(who), message, spoil=spoil, what=f"spoils {spoil.__doc__}")
+        if self.random.random() < 0.2:
+            self.graph.put(branch, {}, email(self.anybody()), "the same\n", spoil=spoil, what="leaves it so")
+
+    def spoiling(self, branch: Branch) -> Spoil:
+        """What spoils one folder of a tree."""
+        random, graph = self.random, self.graph
+        kind = random.choice(
+            ("folder", "folder", "file", "file", "second", "second", "order", "slash", "empty", "disguise")
+        )
+        below = sorted(
+            {path.rpartition("/")[0] for path in branch.files if path.startswith(("queue/", "policies/"))}
+        )
+        where = random.choice(["", *(f"{folder}/" for folder in below)])
+        if kind == "disguise" or (kind == "folder" and random.random() < 0.8):
+            where = ""
+        number, after, as_folder = random.random(), random.random() < 0.5, random.random() < 0.5
+        mode = random.choice(("100664", "100755", "120000", "160000"))
+        if kind == "folder":
+            mode = random.choice(("040000", "040000", "40755", "40755", "100644", "120000", "160000"))
+        name, other = (
+            random.choice(DISGUISES),
+            graph.blob(random.choice((roster(STRANGER), "x\n", waivers(())))),
+        )
+        folder = graph.folder({"roster.yaml": (PLAIN, other)})
+
+        def change(at: str, entries: list[Entry]) -> list[Entry]:
+            if at != where:
+                return entries
+            made = list(entries)
+            fits = [
+                n
+                for n, entry in enumerate(made)
+                if kind == "second" or (entry[0] == FOLDER) == (kind == "folder")
+            ]
+            n = fits[int(number * len(fits))] if fits else 0
+            if kind == "order":
+                made.reverse()
+            elif kind == "slash":
+                made = _sorted([*made, (PLAIN, b"a/b", other)])
+            elif kind == "empty":
+                made.insert(0, (PLAIN, b"", other))
+            elif kind == "disguise":
+                made = _sorted([*made, (FOLDER, name, folder) if as_folder else (PLAIN, name, other)])
+            elif fits and kind == "second":
+                twin = (FOLDER, made[n][1], folder) if made[n][0] == FOLDER else (PLAIN, made[n][1], other)
+                made.insert(n + after, twin)
+            elif fits:
+                instead = (
+                    self.root if mode == "160000" else other if mode in ("100644", "120000") else made[n][2]
+                )
+                made[n] = (mode, made[n][1], made[n][2] if kind == "file" and mode != "160000" else instead)
+            return made
+
+        change.__doc__ = f"{where or 'the top'}: {kind} {mode if kind in ('file', 'folder') else ''}"
+        return change
+
+
+def _item(path: str) -> str:
+    """What a file belongs to: its record, or itself."""
+    return (layout.id_of(path) or path) if oracle.is_record(path) else path
+
+
+def _sorted(entries: list[Entry]) -> list[Entry]:
+    return sorted(entries, key=lambda one: one[1] + b"/" * (one[0] == FOLDER))

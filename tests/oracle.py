@@ -1,0 +1,1350 @@
+"""A second judge, simple and slow, written from the rules alone: what the real one is compared with.
+
+It replays the line commit by commit. Each commit's whole trees are read, ancestors are sets, a chain of
+carried commits is searched by trying all of them, and nothing is remembered but what one run has read.
+Of the package it takes the pure judge of one step of one record (`core.verify.judge`), the policies as
+values, and the reader of records; the line, merges, policies in force, waivers, trees and messages are
+its own.
+
+What is compared (`disagreements`): whether the history is clean, which commits are guilty, and which are
+guilty of nothing but what a waiver accepts. The rules leave some things open: at which of several commits
+a violation is named (``places``), and what follows from a tree that cannot be read (``sure`` is false).
+An answer within these bounds is right.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from unicodedata import normalize
+
+from kt_escalation.core import story, verify
+from kt_escalation.core.model import Record
+from kt_escalation.core.policies import Policies, assemble
+from kt_escalation.core.rights import known_as
+from kt_escalation.core.roster import person
+from kt_escalation.core.words import RELEASING
+from kt_escalation.store import codec, layout
+
+Objects = Mapping[str, tuple[str, bytes]]
+#: The files of one record: path, mode, blob.
+State = frozenset[tuple[str, str, str]]
+ABSENT: State = frozenset()
+KT_YAML, WAIVERS, ROSTER = ".kt.yaml", "policies/waivers.yaml", "policies/roster.yaml"
+OURS = {ROSTER, "policies/settings.yaml", WAIVERS, KT_YAML}
+PROPOSALS = timedelta(days=14)
+#: The modes that git writes for what is no plain file: a fault of that file alone.
+PLAINLY_NOT = {"100755", "120000", "160000"}
+#: Whether an admin's merge admits policies also where the branch has moved beside the store.
+ADMITS = False
+#: The last second that Python knows; git knows later ones.
+LATEST = 253_402_300_799
+#: The rules of which a violation is called the same by whoever reads them.
+EXACT = {"policies", "message", "not_allowed", "actor", "deleted", "restore", "root", "dropped"}
+#: Of more chains than this only so many are tried.
+MOST_CHAINS = 100
+ACTIONS = ("raise", "claim", "renew", "unclaim", "review", "resolve", "assign", "note", "sweep", "reopen",
+           "restore", "compact", "withdraw", "release", "receipt", "erase")  # fmt: skip
+KEYS = (
+    "kt-action",
+    "kt-escalation",
+    "kt-count",
+    "kt-actor",
+    "kt-claim",
+    "kt-outcome",
+    "kt-root",
+    "kt-release",
+)
+SUBJECT = re.compile(rf"kt: ({'|'.join(ACTIONS)}) (esc_[a-z0-9_-]+)(?: as ([a-z]+))?", re.IGNORECASE)
+LINE = re.compile(rf"({'|'.join(KEYS)})[ \t]*:(.*)", re.IGNORECASE)
+#: What some file systems leave out of a name.
+IGNORABLE = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
+SHORT = {"git~1", "kt~1.yam", "polici~1", "queue~1"}
+
+
+def objects_in(repository: Path) -> dict[str, tuple[str, bytes]]:
+    """Every object of a repository, as git has it."""
+    done = subprocess.run(
+        ["git", "cat-file", "--batch-all-objects", "--batch", "--unordered"],
+        cwd=repository, capture_output=True, check=True,
+    )  # fmt: skip
+    found, at, data = {}, 0, done.stdout
+    while at < len(data):
+        end = data.index(b"\n", at)
+        oid, kind, size = data[at:end].decode().split()
+        found[oid] = (kind, data[end + 1 : end + 1 + int(size)])
+        at = end + 2 + int(size)
+    return found
+
+
+# --- commits and trees ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Commit:
+    """A commit as it stands in git."""
+
+    oid: str
+    tree: str
+    parents: tuple[str, ...]
+    email: str
+    at: datetime
+    message: str
+    signed: bool
+
+
+def commit_of(oid: str, data: bytes) -> Commit:
+    head, _, message = data.partition(b"\n\n")
+    tree, parents, email, seconds, signed, encoding = "", [], "", 0, False, "utf-8"
+    for line in head.decode(errors="replace").split("\n"):
+        key, _, value = line.partition(" ")
+        if key == "tree":
+            tree = value
+        elif key == "parent":
+            parents.append(value)
+        elif key == "author":
+            email = value.partition("<")[2].partition(">")[0]
+        elif key == "encoding":
+            encoding = value
+        elif key == "committer":
+            seconds = int(value[value.rindex(">") + 1 :].split()[0])
+        signed = signed or key.startswith("gpgsig")
+    when = datetime.fromtimestamp(min(seconds, LATEST), UTC)
+    try:
+        text = message.decode(encoding)
+    except (LookupError, UnicodeDecodeError):
+        text = message.decode(errors="replace")
+    return Commit(oid, tree, tuple(parents), email, when, text, signed)
+
+
+def entries_of(data: bytes) -> list[tuple[str, bytes, str]]:
+    """The entries of a tree as they stand there: mode, name, id."""
+    found, at = [], 0
+    while at < len(data):
+        space, end = data.index(b" ", at), data.index(b"\0", at)
+        found.append((data[at:space].decode(), data[space + 1 : end], data[end + 1 : end + 21].hex()))
+        at = end + 21
+    return found
+
+
+def is_folder(mode: str) -> bool:
+    """Whether git takes an entry for a folder."""
+    return int(mode, 8) & 0o170000 == 0o040000
+
+
+def is_disguised(name: bytes) -> bool:
+    """Whether some file system takes a name for one of the store's, or for git's own folder."""
+    text = IGNORABLE.sub("", normalize("NFC", name.decode(errors="replace"))).casefold()
+    plain = text.partition(":")[0].rstrip(" .")
+    same = plain in ("queue", "policies", KT_YAML, ".git") or plain in SHORT
+    return same and name not in (b"queue", b"policies", KT_YAML.encode())
+
+
+@dataclass
+class Snap:
+    """What a commit has of the store.
+
+    ``own`` are the entries at the top that are the store's; ``faults`` what is wrong with trees. One that has
+    any but a file that is plainly no plain file is not sound, and nothing of it counts as read.
+    """
+
+    own: list[tuple[str, bytes, str]]
+    files: dict[str, tuple[str, str]] = field(default_factory=dict)
+    faults: set[tuple[str, str]] = field(default_factory=set)
+    sound: bool = True
+
+    @property
+    def tree(self) -> str | None:
+        """The id of `policies/`."""
+        return next((oid for _, name, oid in self.own if name == b"policies"), None)
+
+    def state(self, name: str) -> State:
+        """All files of a record."""
+        return frozenset((p, *f) for p, f in self.files.items() if is_record(p) and layout.id_of(p) == name)
+
+    def records(self) -> set[str]:
+        return {layout.id_of(path) or "" for path in self.files if is_record(path)}
+
+    def policies(self) -> dict[str, tuple[str, str]]:
+        return {p: f for p, f in self.files.items() if p.startswith("policies/") or p == KT_YAML}
+
+    def others(self) -> dict[str, tuple[str, str]]:
+        """What is below `queue/` and no record."""
+        return {p: f for p, f in self.files.items() if p.startswith("queue/") and not is_record(p)}
+
+
+def is_record(path: str) -> bool:
+    return path.startswith("queue/") and layout.id_of(path) is not None
+
+
+def snap(objects: Objects, tree: str) -> Snap:
+    """Read all that a commit's tree has of the store, strictly."""
+    top = entries_of(objects[tree][1])
+    found = Snap([entry for entry in top if entry[1] in (b"queue", b"policies", KT_YAML.encode())])
+
+    def fault(path: str, what: str) -> None:
+        found.faults.add((path or "queue", what))
+        found.sound = found.sound and what in PLAINLY_NOT
+
+    def structure(entries: list[tuple[str, bytes, str]], at: str) -> None:
+        names = [name for _, name, _ in entries]
+        keys = [name + b"/" * is_folder(mode) for mode, name, _ in entries]
+        if keys != sorted(keys) or len(set(names)) != len(names):
+            fault(at, "order")
+        if any(b"/" in name or name in (b"", b".", b"..", b".git") for name in names):
+            fault(at, "name")
+
+    def walk(tree: str, at: str) -> None:
+        entries = entries_of(objects[tree][1])
+        structure(entries, at)
+        for mode, name, oid in entries:
+            path = f"{at}/{name.decode(errors='replace')}"
+            if is_folder(mode):
+                if mode != "40000":
+                    fault(path, mode)
+                walk(oid, path)
+            else:
+                if mode != "100644":
+                    fault(path, mode)
+                found.files[path] = (mode, oid)
+
+    structure(top, "")
+    if any(is_disguised(name) for _, name, _ in top):
+        fault("", "disguise")
+    for mode, name, oid in found.own:
+        path = name.decode()
+        if path == KT_YAML and not is_folder(mode):
+            found.files[path] = (mode, oid)
+        if mode != ("100644" if path == KT_YAML else "40000"):
+            fault(path, mode if path == KT_YAML else f"no folder: {mode}")
+        if is_folder(mode) and path != KT_YAML:
+            walk(oid, path)
+    return found
+
+
+def has_store(found: Snap) -> bool:
+    queue = any(name == b"queue" and is_folder(mode) for mode, name, _ in found.own)
+    return queue or ROSTER in found.files or "policies/settings.yaml" in found.files
+
+
+# --- what is read ---------------------------------------------------------------------------------------
+
+
+@lru_cache(10_000)
+def parsed(data: bytes) -> Record | None:
+    """The record in bytes that are canonical and nothing else."""
+    try:
+        record = codec.loads(data)
+    except codec.Malformed:
+        return None
+    return record if codec.dumps(record) == data else None
+
+
+@dataclass(frozen=True)
+class Waiver:
+    commit: str
+    rule: str
+    path: str
+
+
+def waivers_in(data: bytes | None) -> set[Waiver] | None:
+    """What a `waivers.yaml` lists; None where it cannot be read."""
+    if data is None:
+        return set()
+    try:
+        value = codec.load_yaml(data).value
+        found = set()
+        for item in value["waivers"] if value else ():
+            if (
+                item.keys() != {"commit", "rule", "path", "reason"}
+                or not str(item["reason"]).strip()
+                or not item["path"]
+            ):
+                return None
+            if not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", item["commit"]):
+                return None
+            found.add(Waiver(item["commit"], item["rule"], item["path"]))
+        return found if not value or value.keys() == {"waivers"} else None
+    except (codec.Malformed, TypeError, KeyError, AttributeError):
+        return None
+
+
+def root_in(data: bytes) -> str | None:
+    """The root that a `.kt.yaml` names; None where it cannot be read."""
+    try:
+        value = codec.load_yaml(data).value
+        return value["root"].strip("/") if value.keys() == {"root"} else None
+    except (codec.Malformed, TypeError, KeyError, AttributeError):
+        return None
+
+
+@dataclass(frozen=True)
+class Group:
+    """What a message says: one action, on which escalations, by whom, how."""
+
+    ids: tuple[str, ...] = ()
+    action: str | None = None
+    actor: str | None = None
+    outcome: str | None = None
+    claim: str | None = None
+    count: str | None = None
+
+
+def subject(message: str) -> str:
+    """The subject as git shows it: the first lines that are not blank, as one."""
+    lines = [line.rstrip(" \t\r") for line in message.split("\n")]
+    while lines and not lines[0]:
+        del lines[0]
+    return " ".join(lines[: lines.index("")] if "" in lines else lines)
+
+
+def said(message: str) -> list[Group]:
+    """The groups of what a message says of the store at the top."""
+    lines = message.splitlines()
+    groups = []
+    if found := SUBJECT.match(subject(message)):
+        groups.append(Group((found[2].lower(),), found[1].lower(), outcome=found[3] and found[3].lower()))
+    rest: list[Group] = []
+    for line in lines:
+        if not (told := LINE.match(line)):
+            continue
+        key, value = told[1].lower().removeprefix("kt-"), told[2].strip()
+        if key == "root":
+            return []
+        if key == "action" or not rest:
+            rest.append(Group())
+        if key == "escalation":
+            rest[-1] = replace(rest[-1], ids=(*rest[-1].ids, value))
+        elif key != "release":
+            rest[-1] = replace(rest[-1], **{key: value})
+    return groups + rest
+
+
+# --- what is found --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Found:
+    """One violation; ``places`` are the commits at one of which it may be named."""
+
+    commit: str
+    rule: str
+    path: str
+    places: frozenset[str]
+    name: str | None = None
+    sure: bool = True
+    #: What nobody may do, an admin neither: no merge of an admin's admits it.
+    grave: bool = False
+    #: Whether nothing is left by which one could go, also where a waiver accepts it.
+    ruin: bool = False
+
+
+@dataclass
+class At:
+    """What holds at one commit of the line."""
+
+    legal: dict[str, State] = field(default_factory=dict)
+    bad: dict[str, list[Found]] = field(default_factory=dict)
+    versions: dict[str, tuple[str, str]] = field(default_factory=dict)
+    ill: dict[str, list[Found]] = field(default_factory=dict)
+    force: Policies = field(default_factory=Policies)
+    counting: set[Waiver] = field(default_factory=set)
+    #: Whether some tree on the way could not be read: then what is found is not sure.
+    fog: bool = False
+    #: Records of which the rules do not say in what state they are.
+    muddy: set[str] = field(default_factory=set)
+
+    def copy(self) -> At:
+        return At(dict(self.legal), dict(self.bad), dict(self.versions), dict(self.ill), self.force,
+                  set(self.counting), self.fog, set(self.muddy))  # fmt: skip
+
+
+@dataclass
+class Verdict:
+    """What the oracle says of a history; ``released`` is None for a record of which the rules say too little."""
+
+    violations: list[Found]
+    waived: list[Found]
+    released: dict[str, bool | None]
+    line: list[str]
+    #: What holds at the tip.
+    last: At
+    #: Commits of which the rules do not say whether they are guilty.
+    doubtful: set[str]
+
+    @property
+    def clean(self) -> bool | None:
+        """None where all that was found is unsure."""
+        if any(found.sure for found in self.violations):
+            return False
+        return None if self.violations else True
+
+
+def disagreements(verdict: Verdict, guilty: Iterable[str], waived: Iterable[str]) -> list[str]:
+    """Where the guilty and the waived commits of another judge are not those of the oracle."""
+    told = []
+    for what, found, theirs in (
+        ("guilty", verdict.violations, set(guilty)),
+        ("waived", verdict.waived, set(waived)),
+    ):
+        for one in found:
+            if one.sure and not one.places & theirs:
+                told.append(f"not {what}: {one.commit} {one.rule} {one.path}")
+        possible = {place for one in found for place in one.places} | verdict.doubtful
+        told += [f"{what} for nothing: {commit}" for commit in sorted(theirs - possible)]
+    return told
+
+
+# --- the oracle -----------------------------------------------------------------------------------------
+
+
+def judge(objects: Objects, tip: str, now: datetime) -> Verdict:
+    """Replay everything that a commit contains."""
+    return _Replay(objects, tip, now).run()
+
+
+class _Replay:
+    def __init__(self, objects: Objects, tip: str, now: datetime) -> None:
+        self.objects, self.tip, self.now = objects, tip, now
+        self.commits: dict[str, Commit] = {}
+        waiting = [tip]
+        while waiting:
+            oid = waiting.pop()
+            if oid not in self.commits:
+                self.commits[oid] = commit_of(oid, objects[oid][1])
+                waiting += self.commits[oid].parents
+        self.order: list[str] = []
+        while len(self.order) < len(self.commits):
+            done = set(self.order)
+            self.order += [
+                c.oid for c in self.commits.values() if c.oid not in done and done >= set(c.parents)
+            ]
+        self.raw = {oid: snap(objects, commit.tree) for oid, commit in self.commits.items()}
+        #: The same, but that of an unreadable tree on the line what was before it is taken.
+        self.snaps = dict(self.raw)
+        self.ancestors: dict[str, set[str]] = {}
+        self.before: dict[str, str | None] = {}
+        #: Whether a tree that cannot be read decides which way the line goes: then nothing is sure.
+        self.is_murky = False
+        for oid in self.order:
+            parents = self.commits[oid].parents
+            self.ancestors[oid] = {oid}.union(*(self.ancestors[parent] for parent in parents))
+            self.before[oid] = self.line_parent(oid)
+        self.found: list[Found] = []
+        self.at: dict[str, At] = {}
+        self.added: dict[Waiver, str] = {}
+        self.unclear_waivers: set[Waiver] = set()
+        self.doubtful: set[str] = set()
+
+    # --- the line ---
+
+    def line(self, oid: str) -> list[str]:
+        """The line that leads to a commit, newest first."""
+        found: list[str] = []
+        at: str | None = oid
+        while at is not None:
+            found.append(at)
+            at = self.before[at]
+        return found
+
+    def fork(self, first: str, second: str) -> str | None:
+        """The newest commit of the first one's line that the second reaches."""
+        return next((oid for oid in self.line(first) if oid in self.ancestors[second]), None)
+
+    def line_parent(self, oid: str) -> str | None:
+        parents = self.commits[oid].parents
+        if len(parents) == 2:
+            first, second = parents
+            fork = self.fork(first, second)
+            if fork is not None and fork in self.line(second):
+                since = self.line(first)
+                since = since[: since.index(fork) + 1]
+                quiet = all(self.raw[at].own == self.raw[fork].own for at in since)
+                # Where a merge there may have admitted what came along with it, it must stay on the line.
+                merges = [at for at in since[:-1] if self.is_along(at)]
+                quiet = quiet and all(
+                    self.raw[self.commits[at].parents[0]].own == self.raw[at].own for at in merges
+                )
+                new, readable = self.raw[oid].own, all(self.raw[at].sound for at in (oid, second, *since))
+                if quiet and new == self.raw[second].own != self.raw[first].own:
+                    self.is_murky = self.is_murky or not readable
+                    return second if readable else first
+        return parents[0] if parents else None
+
+    def is_along(self, oid: str) -> bool:
+        """Whether the line goes along the second parent at a merge."""
+        parents = self.commits[oid].parents
+        return len(parents) == 2 and self.before[oid] == parents[1] != parents[0]
+
+    # --- the run ---
+
+    def run(self) -> Verdict:
+        line = self.line(self.tip)[::-1]
+        start = next(oid for oid in line if has_store(self.snaps[oid]))
+        for oid in self.order:
+            parents = self.commits[oid].parents
+            fresh = has_store(self.snaps[oid]) and not any(has_store(self.snaps[p]) for p in parents)
+            clear = all(self.raw[p].sound for p in parents)
+            if oid != start and (fresh or (has_store(self.snaps[oid]) and not clear)):
+                self.report(oid, "start", "queue", sure=clear)
+        self.begin(start)
+        self.at_line = set(line)
+        for oid in line[line.index(start) + 1 :]:
+            self.step(oid)
+        return self.verdict(line[line.index(start) :], start)
+
+    def report(self, oid: str, rule: str, path: str, *, places: Iterable[str] = (), name: str | None = None,
+               sure: bool = True, grave: bool = False) -> Found:  # fmt: skip
+        one = Found(oid, rule, path, frozenset({oid, *places}), name, sure, grave, grave)
+        self.found.append(one)
+        return one
+
+    def data(self, entry: tuple[str, str] | None) -> bytes | None:
+        if entry is None or not entry[0].startswith("100") or self.objects[entry[1]][0] != "blob":
+            return None
+        return self.objects[entry[1]][1]
+
+    def assembled(self, found: Snap) -> Policies:
+        files = {}
+        for path, entry in found.policies().items():
+            if path.count("/") == 1 and path.endswith(".yaml") and path != WAIVERS:
+                files[path] = codec.policy_file(path, self.data(entry) or b"")
+        return assemble(found.tree, files)
+
+    def is_broken(self, path: str, entry: tuple[str, str], policies: Policies) -> bool:
+        """Whether one of our policy files cannot be read."""
+        data = self.data(entry)
+        if entry[0] != "100644" or data is None:
+            return True
+        if path == WAIVERS:
+            return waivers_in(data) is None
+        return root_in(data) is None if path == KT_YAML else path in policies.broken
+
+    def begin(self, start: str) -> None:
+        """Everything in the start is imported."""
+        here, now = self.snaps[start], At()
+        if len(self.commits[start].parents) > 1:
+            self.report(start, "start", "queue")
+        for path, _ in here.faults:
+            self.report(start, "tree", path)
+        for name in here.records():
+            state = here.state(name)
+            if fault := self.file_fault(state):
+                now.bad[name] = [self.report(start, *fault, name=name)]
+            else:
+                now.legal[name] = state
+        now.force = self.assembled(here)
+        for path, entry in here.policies().items():
+            if path in OURS and self.is_broken(path, entry, now.force):
+                self.report(start, "policies", path)
+                now.fog = True
+        now.versions = here.policies()
+        now.fog = now.fog or not here.sound
+        for waiver in waivers_in(self.data(here.files.get(WAIVERS))) or ():
+            self.unclear_waivers.add(waiver)
+        self.at[start] = now
+
+    def step(self, oid: str) -> None:
+        """Judge one commit of the line."""
+        commit, before = self.commits[oid], self.before[oid]
+        assert before is not None
+        was, then = self.at[before], self.at[before].copy()
+        self.sure = not was.fog
+        for path, what in sorted(self.raw[oid].faults):
+            # What was so before may be named once, or as long as it is there.
+            fresh = (path, what) not in self.raw[before].faults
+            self.report(oid, "tree", path, places=self.carried(oid), sure=self.sure and fresh)
+        if not self.raw[oid].sound:
+            # Nothing of it is read: what was there before counts on.
+            self.snaps[oid] = replace(self.snaps[before], sound=True)
+        if self.is_along(oid):
+            self.along(commit, was, then)
+        elif len(commit.parents) > 2:
+            self.octopus(commit, was, then)
+        elif len(commit.parents) == 2:
+            self.merge(commit, was, then)
+        else:
+            self.plain(commit, was, then)
+        self.settle(oid, before, was, then)
+        if was.fog or then.fog:
+            self.doubtful |= {oid} | self.carried(oid)
+        self.at[oid] = then
+
+    def settle(self, oid: str, before: str, was: At, then: At) -> None:
+        """What counts from this commit on: waivers, waived states, and the policies in force."""
+        here = self.snaps[oid]
+        entry = here.files.get(WAIVERS)
+        listed = waivers_in(self.data(entry)) or set()
+        known = waivers_in(self.data(self.snaps[before].files.get(WAIVERS))) or set()
+        if WAIVERS not in then.ill and then.versions.get(WAIVERS) == entry:
+            for waiver in listed - known:
+                if waiver.commit in self.ancestors[oid] - {oid}:
+                    self.added[waiver] = oid
+                    then.counting.add(waiver)
+                    if waiver.commit not in self.ancestors[before]:
+                        self.unclear_waivers.add(waiver)
+            self.unclear_waivers |= then.counting - listed
+            # What somebody added illegally, and a legal change leaves there: who has added it is not said.
+            self.unclear_waivers |= listed & known - then.counting
+        for name, causes in list(then.bad.items()):
+            if any(self.is_waived(one, then.counting) for one in causes) and not all(map(is_exact, causes)):
+                then.muddy.add(name)
+            if all(self.is_waived(one, then.counting) for one in causes):
+                del then.bad[name]
+                then.legal[name] = here.state(name)
+                then.muddy |= {name} if len(self.about(name)) > len(causes) else set()
+        for path, causes in list(then.ill.items()):
+            if all(self.is_waived(one, then.counting) and not one.ruin for one in causes):
+                then.fog = then.fog or not all(map(is_exact, causes))
+                # Whether what came by a change that is accepted now counts as legally added is not said.
+                self.unclear_waivers |= listed if path == WAIVERS else set()
+                del then.ill[path]
+                self.set_version(then, path, here.files.get(path))
+        if not then.ill and then.versions == here.policies() and here.sound:
+            then.force = self.assembled(here)
+
+    def about(self, name: str) -> list[Found]:
+        return [one for one in self.found if one.name == name]
+
+    def is_waived(self, one: Found, counting: set[Waiver]) -> bool:
+        return any(Waiver(place, one.rule, one.path) in counting for place in one.places)
+
+    @staticmethod
+    def set_version(then: At, path: str, entry: tuple[str, str] | None) -> None:
+        if entry is None:
+            then.versions.pop(path, None)
+        else:
+            then.versions[path] = entry
+
+    # --- one step ---
+
+    def file_fault(self, state: State) -> tuple[str, str] | None:
+        """What is wrong with a record's files, whatever they say."""
+        if len(state) > 1:
+            return "twice", max(path for path, _, _ in state)
+        for path, mode, oid in state:
+            data = self.data((mode, oid))
+            record = parsed(data) if data is not None else None
+            if mode != "100644":
+                return "tree", path
+            if record is None:
+                return "file", path
+            if layout.misplaced(record, path):
+                return "moved", path
+        return None
+
+    def record(self, state: State) -> Record | None:
+        """The record in a state without fault."""
+        if len(state) != 1:
+            return None
+        ((_, mode, oid),) = state
+        data = self.data((mode, oid))
+        return parsed(data) if data is not None else None
+
+    def judged(self, name: str, before: State, after: State, commit: Commit, policies: Policies,
+               around: list[Snap]) -> list[tuple[str, str]]:  # fmt: skip
+        """The violations (rule, path) of a step of a record from a legal state."""
+        if fault := self.file_fault(after):
+            return [fault]
+        path = min(p for p, _, _ in after or before)
+        old, new = self.record(before), self.record(after)
+        if old is None and before:
+            return [("restore", path)]
+        reopens = (new or old).reopens if new or old else None
+        reopened = (
+            next(filter(None, (self.record(one.state(reopens)) for one in around)), None) if reopens else None
+        )
+        reopener = None
+        for one in around if new is not None and old is None and reopens else ():
+            for other in sorted(one.records() - {name}):
+                found = self.record(one.state(other))
+                if found is not None and found.reopens == reopens and found.resolution is None:
+                    reopener = reopener or found
+        deciders = tuple(review.reviewer for review in reopened.reviews) if reopened else ()
+        told = verify.Context(commit.email, commit.at, policies, deciders, reopened, reopener)
+        found = [(one.rule, path) for one in verify.judge(old, new, told)]
+        if not found and old is not None and new is not None and is_early(old, new, commit.at):
+            found.append(("deadline", path))
+        return found
+
+    def is_admin(self, email: str, policies: Policies) -> bool:
+        roster = policies.roster
+        if roster is None:
+            return True
+        user = roster.by_id.get(known_as(email, roster))
+        return user is not None and "admin" in user.roles
+
+    def is_proven(self, commit: Commit, policies: Policies) -> bool:
+        """Whether a change of policies is signed where they ask for it."""
+        return commit.signed or policies.settings.signatures != "required"
+
+    def is_admin_there(self, email: str, there: Snap) -> bool:
+        """Whether somebody is admin by a roster as a commit has it; one that cannot be read makes nobody so."""
+        policies = self.assembled(there)
+        known = policies.roster is not None and ROSTER not in policies.broken
+        return there.sound and known and self.is_admin(email, policies)
+
+    def restored(self, name: str, after: State, email: str, was: At, policies: Policies) -> bool:
+        """Whether an illegal record is brought back as it must be."""
+        return self.is_admin(email, policies) and after == was.legal.get(name, ABSENT)
+
+    def plain(self, commit: Commit, was: At, then: At) -> None:
+        oid = commit.oid
+        old, new = self.snaps[commit.parents[0]], self.snaps[oid]
+        for name in sorted(old.records() | new.records()):
+            before, after = old.state(name), new.state(name)
+            if before == after:
+                continue
+            sure = self.sure and name not in was.muddy
+            self.doubtful |= {oid} if name in was.muddy else set()
+            path = min(p for p, _, _ in after or before)
+            if name in was.bad:
+                if self.restored(name, after, commit.email, was, was.force):
+                    then.bad.pop(name)
+                    continue
+                if after == was.legal.get(name, ABSENT):
+                    then.muddy.add(name)
+                then.bad[name] = [self.report(oid, "restore", path, name=name, sure=sure)]
+                continue
+            broken = self.judged(name, before, after, commit, was.force, [old])
+            record = self.record(after)
+            if record is not None and not before and record.reopens in was.bad:
+                broken = broken or [("reopens", path)]
+            blind = not self.raw[commit.parents[0]].sound
+            if record is not None and record.reopens and (blind or record.reopens in was.muddy):
+                # Whether what it reopens is there is read from a tree that cannot be, or not said.
+                then.muddy.add(name)
+                self.doubtful.add(oid)
+            if broken:
+                then.bad[name] = [self.report(oid, *one, name=name, sure=sure) for one in broken]
+            else:
+                then.legal[name] = after
+        self.foreign(oid, old, new, ())
+        for path in sorted(old.policies().keys() | new.policies().keys()):
+            entry = new.files.get(path)
+            if entry == old.files.get(path):
+                continue
+            wrong = self.written(oid, path, entry, was, new)
+            if not self.is_admin(commit.email, was.force):
+                wrong.append(self.report(oid, "policies", path, sure=self.sure and not wrong))
+            elif not self.is_proven(commit, was.force):
+                wrong.append(self.report(oid, "unsigned", "queue", sure=self.sure))
+            self.write(then, path, entry, wrong)
+        acts = old.own != new.own
+        self.ahead(commit, acts, was)
+        self.signed(commit, acts or bool(said(commit.message)), was)
+        self.message(commit, [(oid, commit.parents[0])], was)
+
+    def foreign(self, oid: str, old: Snap, new: Snap, carried: Iterable[str]) -> None:
+        """What is below `queue/` and none of its business."""
+        for path in sorted(old.others().keys() | new.others().keys()):
+            entry = new.files.get(path)
+            if entry == old.files.get(path):
+                continue
+            keep = path.endswith("/.gitkeep")
+            empty = entry is None or (entry[0] == "100644" and self.data(entry) == b"")
+            if not (keep and empty):
+                places = [c for c in carried if self.changes(c, path)]
+                self.report(oid, "foreign", path, places=places, sure=self.sure and entry is not None)
+
+    def changes(self, oid: str, path: str) -> bool:
+        parents = self.commits[oid].parents
+        return bool(parents) and all(
+            self.snaps[p].files.get(path) != self.snaps[oid].files.get(path) for p in parents
+        )
+
+    def written(self, oid: str, path: str, entry: tuple[str, str] | None, was: At, new: Snap,
+                carried: Iterable[str] = ()) -> list[Found]:  # fmt: skip
+        """What is wrong with a policy file as it is now, whoever made it so."""
+        places = [c for c in carried if self.changes(c, path)]
+        if entry is not None and entry[0] != "100644":
+            return [self.report(oid, "tree", path, places=places, sure=self.sure, grave=path in OURS)]
+        if path not in OURS:
+            return []
+        policies = self.assembled(new)
+        if entry is None:
+            # What came by no legal change may go again, as far as the rules say.
+            sure = self.sure and path in was.versions and path not in was.ill
+            return [self.report(oid, "policies", path, places=places, sure=sure, grave=True)]
+        if self.is_broken(path, entry, policies):
+            return [self.report(oid, "policies", path, places=places, sure=self.sure, grave=True)]
+        if path == KT_YAML and root_in(self.data(entry) or b"") not in ("", "."):
+            return [self.report(oid, "root", path, places=places, sure=self.sure, grave=True)]
+        if path == ROSTER and policies.has_no_admin and was.force.roster and not was.force.has_no_admin:
+            return [
+                replace(
+                    self.report(oid, "policies", path, places=places, sure=self.sure, grave=True), ruin=False
+                )
+            ]
+        return []
+
+    def write(self, then: At, path: str, entry: tuple[str, str] | None, wrong: list[Found]) -> None:
+        """A policy file has a new version: legal, or the old one stays the legal one."""
+        if wrong and then.versions.get(path) != entry:
+            then.ill[path] = wrong
+        else:
+            then.ill.pop(path, None)
+            if not wrong:
+                self.set_version(then, path, entry)
+
+    # --- times, signatures, messages ---
+
+    def ahead(self, commit: Commit, acts: bool, was: At, *, sure: bool = True) -> None:
+        if acts and commit.at - self.now > was.force.settings.claims.clock_tolerance:
+            self.report(commit.oid, "time", "queue", sure=sure and self.sure)
+
+    def signed(self, commit: Commit, asked: bool, was: At, *, sure: bool = True) -> None:
+        if asked and was.force.settings.signatures == "required" and not commit.signed:
+            self.report(commit.oid, "unsigned", "queue", sure=sure and self.sure)
+
+    def message(self, commit: Commit, pairs: list[tuple[str, str]], was: At) -> None:
+        """Hold what a message says against the steps (each from a parent to a commit) that it brought."""
+        groups = said(commit.message)
+        if not groups:
+            return
+        steps, blind = [], False
+        for oid, parent in pairs:
+            old, new = self.snaps[parent], self.snaps[oid]
+            blind = blind or not (self.raw[parent].sound and self.raw[oid].sound)
+            for name in old.records() | new.records():
+                if old.state(name) != new.state(name):
+                    by, beside = self.commits[oid].email, oid != commit.oid or oid not in self.at_line
+                    steps += self.told(name, old.state(name), new.state(name), by, was, beside=beside)
+        roster = was.force.roster
+        held = all(
+            (
+                all(any(fits(group, step, name, roster) for step in steps) for name in group.ids)
+                and bool(group.ids)
+            )
+            or (not group.ids and any(fits(group, step, None, roster) for step in steps))
+            for group in groups
+        )
+        # All are named up to a hundred, and no graph of ours has so many.
+        if not held or any(group.count not in (None, str(len(set(group.ids)))) for group in groups):
+            self.report(commit.oid, "message", "queue", sure=self.sure and not blind)
+
+    def told(
+        self, name: str, before: State, after: State, email: str, was: At, *, beside: bool
+    ) -> Iterator[Step]:
+        """The actions that a step of a record is, as a message may call them.
+
+        What a branch has done wrong is put right there, ``beside`` the line.
+        """
+        old, new = self.record(before), self.record(after)
+        claims = {one.claim.claim_id for one in (old, new) if one and one.claim}
+        claims |= {review.claim_id for one in (old, new) if one for review in one.reviews}
+        actor = known_as(email, was.force.roster)
+        if name in was.bad or beside:
+            yield name, {"restore"}, actor, None, claims
+        # A squash may claim what it raises or reviews, of which the review and the claim alone tell.
+        known = {old.claim.claim_id} if old and old.claim else set()
+        begun = (
+            []
+            if new is None
+            else [(r.claim_id, r.reviewer) for r in new.reviews[len(old.reviews) if old else 0 :]]
+        )
+        begun += [(new.claim.claim_id, new.claim.claimed_by)] if new and new.claim and not old else []
+        for claim, by in begun:
+            if claim not in known:
+                yield name, {"claim"}, by, None, claims
+        for one in story.between(old, new):
+            actions = {one.action} if one.action != "delete" else {"restore"}
+            if one.action in ("sweep", "unclaim"):
+                # To the team that has it already it is given back in the same way.
+                actions = {"sweep", "unclaim", "assign"}
+            elif one.action == "review":
+                actions = {"review", "resolve"}
+            elif one.action == "claim":
+                actions = {"claim", "assign"}
+            yield name, actions, one.actor or actor, one.outcome, claims
+            if one.action in ("sweep", "unclaim"):
+                yield name, actions, actor, one.outcome, claims
+
+    # --- merges ---
+
+    def carried(self, oid: str) -> set[str]:
+        """What a merge brings beside its line: all that its line parent does not contain, but for itself."""
+        before = self.before[oid]
+        return self.ancestors[oid] - (self.ancestors[before] if before else set()) - {oid}
+
+    def plain_ones(self, some: Iterable[str]) -> list[tuple[str, str]]:
+        """Those of some commits that have one parent, each with it."""
+        return [(c, self.commits[c].parents[0]) for c in some if len(self.commits[c].parents) == 1]
+
+    def carried_are_sane(self, commit: Commit, was: At) -> None:
+        """What is asked of every carried commit: its signature, its time, and what it says."""
+        carried = self.carried(commit.oid)
+        for oid in sorted(carried, key=self.order.index):
+            one = self.commits[oid]
+            plain = len(one.parents) == 1
+            acts = plain and self.snaps[oid].own != self.snaps[one.parents[0]].own
+            looked = (
+                not self.is_unread(commit) and not self.is_along(commit.oid) and self.raw[commit.oid].sound
+            )
+            self.ahead(one, acts, was, sure=looked)
+            self.signed(
+                one,
+                acts or bool(said(one.message)),
+                was,
+                sure=looked or (bool(said(one.message)) and self.raw[commit.oid].sound),
+            )
+            pairs = [(oid, one.parents[0])] if plain else []
+            if len(one.parents) > 1:
+                pairs = self.plain_ones(self.ancestors[oid] - self.ancestors[one.parents[0]] - {oid})
+            self.message(one, pairs, was)
+            if not self.snaps[oid].sound and looked:
+                self.report(oid, "tree", "", sure=False)
+
+    def is_unread(self, commit: Commit) -> bool:
+        """Whether nothing of a merge's store is new since the fork, so that no carried tree is read."""
+        if len(commit.parents) != 2 or self.is_along(commit.oid):
+            return False
+        fork = self.fork(*commit.parents)
+        own = self.snaps[commit.oid].own
+        return fork is not None and own == self.snaps[fork].own == self.snaps[commit.parents[1]].own
+
+    def along(self, commit: Commit, was: At, then: At) -> None:
+        """A merge whose line goes along its second parent: it brings nothing of the store."""
+        first, second = commit.parents
+        acted = False
+        fork = self.fork(first, second)
+        if fork in self.at and (ADMITS or fork == first):
+            line, base = self.line(second), self.at[fork]
+            since = line[: line.index(fork)]
+            admin = self.is_admin(commit.email, base.force) and self.is_admin(commit.email, was.force)
+            if admin and not self.is_proven(commit, base.force):
+                admin = False
+                self.doubtful.add(commit.oid)
+            for one in list(self.found) if admin else ():
+                plain = len(self.commits[one.commit].parents) == 1
+                if one.rule == "policies" and not one.grave and one.commit in since and plain:
+                    acted = True
+                    self.found.remove(one)
+                    rest = [other for other in then.ill.get(one.path, []) if other != one]
+                    if rest:
+                        then.ill[one.path] = rest
+                    elif one.path in then.ill:
+                        del then.ill[one.path]
+                        self.set_version(then, one.path, self.snaps[commit.oid].files.get(one.path))
+            if acted:
+                listed = waivers_in(self.data(self.snaps[commit.oid].files.get(WAIVERS))) or set()
+                for waiver in listed - base.counting - then.counting:
+                    self.unclear_waivers.add(waiver)
+        self.ahead(commit, acted, was)
+        self.signed(commit, acted or bool(said(commit.message)), self.at.get(fork or "", was))
+        if was.force.settings.signatures == "required" and said(commit.message):
+            # By which policies a merge is asked that only says something is not said where they differ.
+            self.doubtful.add(commit.oid)
+        # It may say what the branch had not yet, though its line had it a commit before.
+        news = self.ancestors[second] - self.ancestors[first]
+        self.message(commit, self.plain_ones(news), was)
+        self.carried_are_sane(commit, was)
+
+    def octopus(self, commit: Commit, was: At, then: At) -> None:
+        first = commit.parents[0]
+        old, new = self.snaps[first], self.snaps[commit.oid]
+        if old.own != new.own or said(commit.message):
+            one = self.report(commit.oid, "merge", "queue", sure=self.sure)
+            for name in old.records() | new.records():
+                if old.state(name) != new.state(name):
+                    then.bad[name] = [replace(one, name=name)]
+            for path in old.policies().keys() | new.policies().keys():
+                if old.files.get(path) != new.files.get(path):
+                    then.ill[path] = [one]
+        for other in commit.parents[1:]:
+            self.dropped(commit, other, was)
+        self.carried_merges(commit, was)
+        self.carried_are_sane(commit, was)
+
+    def merge(self, commit: Commit, was: At, then: At) -> None:
+        first, second = commit.parents
+        old, new, carried = self.snaps[first], self.snaps[commit.oid], self.carried(commit.oid)
+        brought: set[str] = set()
+        # What reopens another comes after it.
+        for name in sorted(
+            old.records() | new.records(), key=lambda name: (bool(self.reopens(new, name)), name)
+        ):
+            if old.state(name) != new.state(name):
+                brought.add(name)
+                self.merged_record(commit, name, was, then)
+        self.foreign(commit.oid, old, new, carried)
+        acted = False
+        for path in sorted(old.policies().keys() | new.policies().keys()):
+            if old.files.get(path) != new.files.get(path):
+                acted |= self.merged_policy(commit, path, was, then)
+        self.dropped(commit, second, was)
+        self.carried_merges(commit, was)
+        self.ahead(commit, acted, was)
+        self.signed(commit, acted or bool(said(commit.message)), was)
+        pairs = self.plain_ones(carried)
+        self.message(
+            commit, [pair for pair in pairs if any(self.moves(*pair, name) for name in brought)], was
+        )
+        self.carried_are_sane(commit, was)
+
+    def is_blind(self, carried: set[str]) -> bool:
+        """Whether some step that is carried is from a tree that cannot be read, or to one."""
+        around = carried.union(*(self.commits[oid].parents for oid in carried))
+        return any(not self.raw[oid].sound for oid in around)
+
+    def reopens(self, there: Snap, name: str) -> str | None:
+        record = self.record(there.state(name))
+        return record.reopens if record else None
+
+    def moves(self, oid: str, parent: str, name: str) -> bool:
+        return self.snaps[oid].state(name) != self.snaps[parent].state(name)
+
+    def chains(self, states: Mapping[str, object], start: object, goal: object) -> list[list[str]]:
+        """All chains of commits (given with their states) that lead from one state to another."""
+        found: list[list[str]] = []
+
+        def search(chain: list[str], at: object) -> None:
+            for oid in states:
+                if chain and (chain[-1] == oid or chain[-1] not in self.ancestors[oid]):
+                    continue
+                if self.states_before[oid] == at and len(found) < MOST_CHAINS:
+                    if states[oid] == goal:
+                        found.append([*chain, oid])
+                    search([*chain, oid], states[oid])
+
+        search([], start)
+        return found
+
+    def steps_of(self, item: str, carried: set[str]) -> dict[str, object]:
+        """The carried plain commits that change a record or a policy file, oldest first, each with its state."""
+        self.states_before: dict[str, object] = {}
+        found: dict[str, object] = {}
+        for oid in sorted(carried, key=self.order.index):
+            parents = self.commits[oid].parents
+            if len(parents) != 1:
+                continue
+            before, after = self.item(parents[0], item), self.item(oid, item)
+            if before != after:
+                found[oid], self.states_before[oid] = after, before
+        return found
+
+    def item(self, oid: str, item: str) -> object:
+        """The state of a record, or the version of a policy file; of trees that cannot be read, one like no other."""
+        here = self.snaps[oid]
+        if not self.raw[oid].sound:
+            return object()
+        return here.state(item) if item.startswith("esc_") else here.files.get(item)
+
+    def merged_record(self, commit: Commit, name: str, was: At, then: At) -> None:
+        first = commit.parents[0]
+        old, new = self.snaps[first], self.snaps[commit.oid]
+        before, after = old.state(name), new.state(name)
+        carried = self.carried(commit.oid)
+        path = min(p for p, _, _ in after or before)
+        if self.is_blind(carried) or {name, self.reopens(new, name)} & then.muddy:
+            then.muddy.add(name)
+            self.doubtful |= {commit.oid} | carried
+        sure = self.sure and name not in then.muddy
+        chains = self.chains(self.steps_of(name, carried), before, after)
+        if not chains:
+            wrong = [self.report(commit.oid, "merge", path, name=name, sure=sure)]
+            then.bad[name] = wrong
+            return
+        tried = [self.chain_faults(commit, name, chain, was) for chain in chains]
+        if not all(tried) and not before and self.reopens(new, name) in then.bad:
+            then.bad[name] = [
+                self.report(chains[0][0], "reopens", path, name=name, places=carried, sure=sure)
+            ]
+            return
+        if not all(tried):
+            then.bad.pop(name, None)
+            then.legal[name] = after
+            return
+        late = all(rule == "time" for _, rule, _ in tried[0])
+        places = {oid for faults in tried for oid, _, _ in faults} if len(tried) > 1 or late else set()
+        if self.file_fault(after):
+            # What is no record at all may be the merge's own as well.
+            places.add(commit.oid)
+        then.bad[name] = [
+            self.report(oid, rule, where, name=name, places=places, sure=sure)
+            for oid, rule, where in tried[0]
+        ]
+
+    def chain_faults(
+        self, commit: Commit, name: str, chain: list[str], was: At
+    ) -> list[tuple[str, str, str]]:
+        """The violations (commit, rule, path) of a chain of carried steps of a record."""
+        first = commit.parents[0]
+        state, is_bad = self.snaps[first].state(name), name in was.bad
+        tolerance = was.force.settings.claims.clock_tolerance
+        faults: list[tuple[str, str, str]] = []
+        for oid in chain:
+            one, after = self.commits[oid], self.snaps[oid].state(name)
+            path = min(p for p, _, _ in after or state)
+            if is_bad:
+                if not self.restored(name, after, one.email, was, was.force):
+                    return [*faults, (oid, "restore", path)]
+                state, is_bad = after, False
+                continue
+            wrong = self.carried_faults(commit, name, state, oid, was)
+            if wrong:
+                return [*faults, *((oid, rule, where) for rule, where in wrong)]
+            state = after
+        last = self.record(state)
+        if last is not None and last.status == "claimed" and last.claim and last.claim.expires_at:
+            if commit.at > last.claim.expires_at + tolerance:
+                faults.append((chain[-1], "time", layout.path_of(last)))
+            return faults
+        for oid in chain:
+            record = self.record(self.snaps[oid].state(name))
+            if record is None:
+                continue
+            # What restores is as old as its commit.
+            when = self.commits[oid].at if oid == chain[0] and name in was.bad else record.last_time
+            if when != record.last_time and commit.at - record.last_time > PROPOSALS:
+                self.doubtful.add(oid)
+            if commit.at - when > PROPOSALS:
+                faults.append((oid, "time", layout.path_of(record)))
+        return faults
+
+    def carried_faults(
+        self, commit: Commit, name: str, state: State, oid: str, was: At
+    ) -> list[tuple[str, str]]:
+        """The violations (rule, path) of one carried step of a record from a legal state."""
+        first, one, after = commit.parents[0], self.commits[oid], self.snaps[oid].state(name)
+        fork = self.fork(first, one.parents[0])
+        if fork not in self.at:
+            # Before its start a store has no policies that one could go by.
+            self.doubtful |= {commit.oid} | self.carried(commit.oid)
+        there = self.at[fork].force if fork in self.at else Policies()
+        tolerance = was.force.settings.claims.clock_tolerance
+        claims = there.settings.claims.model_copy(update={"clock_tolerance": tolerance})
+        settings = there.settings.model_copy(update={"claims": claims})
+        mixed = replace(there, roster=was.force.roster, settings=settings)
+        around = [self.snaps[one.parents[0]], self.snaps[first]]
+        wrong = self.judged(name, state, after, one, mixed, around)
+        record = self.record(after)
+        if not wrong and not state and record is not None and is_weaker(record, was.force):
+            wrong = [("quorum", min(p for p, _, _ in after))]
+        return wrong
+
+    def merged_policy(self, commit: Commit, path: str, was: At, then: At) -> bool:
+        """Whether a merge itself has acted to bring a policy file."""
+        carried, new = self.carried(commit.oid), self.snaps[commit.oid]
+        entry, steps = new.files.get(path), self.steps_of(path, carried)
+        wrong = self.written(commit.oid, path, entry, was, new, carried)
+        chains = self.chains(steps, self.snaps[commit.parents[0]].files.get(path), entry)
+        if any(all(self.is_admin(self.commits[oid].email, was.force) for oid in chain) for chain in chains):
+            if steps and not all(self.is_proven(self.commits[oid], was.force) for oid in steps):
+                wrong.append(
+                    self.report(next(iter(steps)), "unsigned", "queue", places=steps, sure=self.sure)
+                )
+            self.write(then, path, entry, wrong)
+            return False
+        theirs = self.snaps[commit.parents[1]]
+        acted = self.is_admin(commit.email, was.force) and self.is_admin_there(commit.email, theirs)
+        acted = acted and was.force.roster is not None
+        if not acted:
+            blind = self.is_blind(carried)
+            # Without a roster the first one is free, and who merges which other is not said.
+            then.fog = then.fog or blind or was.force.roster is None
+            wrong.append(
+                self.report(commit.oid, "policies", path, places=steps, sure=self.sure and not then.fog)
+            )
+            if path == WAIVERS and then.fog:
+                self.unclear_waivers |= waivers_in(self.data(entry)) or set()
+        elif not self.is_proven(commit, was.force):
+            wrong.append(self.report(commit.oid, "unsigned", "queue", sure=self.sure))
+        self.write(then, path, entry, wrong)
+        return acted
+
+    def dropped(self, commit: Commit, second: str, was: At) -> None:
+        """What the side has and the merge has not, and the line never had."""
+        first = commit.parents[0]
+        fork, line = self.fork(first, second), self.line(first)
+        # What the line has had since the fork was done there already.
+        line = line[: line.index(fork)] if fork else line
+        there = self.snaps[second]
+        base = self.snaps[fork] if fork else Snap([])
+        if not there.sound or not base.sound:
+            self.report(commit.oid, "dropped", "queue", sure=False)
+            return
+        both = self.is_admin(commit.email, was.force) and self.is_admin_there(commit.email, there)
+        both = both and was.force.roster is not None
+        carried = self.ancestors[second] - self.ancestors[first]
+        clear = self.sure and not self.is_blind(carried)
+        items = there.records() | base.records() | there.policies().keys() | base.policies().keys()
+        for oid in carried:
+            items |= self.snaps[oid].records() | self.snaps[oid].policies().keys()
+        for item in sorted(items):
+            name = item if item.startswith("esc_") else None
+            if name is None and both:
+                continue
+            goals = [self.item(oid, item) for oid in [*line, commit.oid]]
+            state = self.item(second, item)
+            changed = state != self.item(fork, item) if fork else state not in (ABSENT, None)
+            if changed and state not in goals:
+                # One that no legal step has made may be called dropped, or not.
+                files = there.state(item) or base.state(item) if name else ABSENT
+                path = min((path for path, _, _ in files), default=item)
+                self.report(commit.oid, "dropped", path, name=name, sure=False)
+            steps = self.steps_of(item, carried)
+            before = dict(self.states_before)
+            legal = [oid for oid in steps if self.is_legal(commit, item, before[oid], oid, was)]
+            lost = self.is_lost(legal, legal, steps, before, goals)
+            if lost:
+                # Where the merge has changed it, its chain is judged, and what is illegal in it named there.
+                judged = self.item(first, item) != self.item(commit.oid, item)
+                named = judged and not self.is_lost(legal, list(steps), steps, before, goals)
+                files = (
+                    there.state(item) or base.state(item) or self.snaps[legal[0]].state(item)
+                    if name
+                    else ABSENT
+                )
+                path = min((path for path, _, _ in files), default=item)
+                sure = clear and not named and name not in was.muddy
+                self.report(commit.oid, "dropped", path, name=name, sure=sure)
+
+    def is_lost(
+        self,
+        legal: list[str],
+        ways: list[str],
+        after: Mapping[str, object],
+        before: Mapping[str, object],
+        goals: list[object],
+    ) -> bool:
+        """Whether nothing leads on from what some legal step has made to where it had to come."""
+
+        def goes_on(oid: str) -> bool:
+            following = [
+                to for to in ways if to != oid and oid in self.ancestors[to] and before[to] == after[oid]
+            ]
+            return after[oid] in goals or any(map(goes_on, following))
+
+        return not all(map(goes_on, legal))
+
+    def is_legal(self, commit: Commit, item: str, state: object, oid: str, was: At) -> bool:
+        """Whether a carried step of a record or policy file is legal, wherever it leads."""
+        one, first = self.commits[oid], commit.parents[0]
+        if not item.startswith("esc_"):
+            there = self.snaps[one.parents[0]]
+            proven = self.is_proven(one, was.force)
+            return proven and self.is_admin(one.email, was.force) and self.is_admin_there(one.email, there)
+        if not isinstance(state, frozenset) or not isinstance(self.item(oid, item), frozenset):
+            return False
+        if item in was.bad and state == self.snaps[first].state(item):
+            return self.restored(item, self.snaps[oid].state(item), one.email, was, was.force)
+        return not self.carried_faults(commit, item, state, oid, was)
+
+    def carried_merges(self, commit: Commit, was: At) -> None:
+        """Carried merges have, for each record and policy file, what one of their parents has."""
+        if self.is_unread(commit):
+            return
+        for oid in sorted(self.carried(commit.oid), key=self.order.index):
+            one = self.commits[oid]
+            if len(one.parents) < 2 or self.is_admin(one.email, was.force):
+                continue
+            snaps = [self.snaps[parent] for parent in one.parents]
+            here = self.snaps[oid]
+            sure = self.sure and here.sound and all(there.sound for there in snaps)
+            for name in sorted(here.records().union(*(there.records() for there in snaps))):
+                if all(here.state(name) != there.state(name) for there in snaps):
+                    self.report(oid, "merge", "queue", name=name, sure=sure)
+            for path in sorted(here.policies().keys() | {p for there in snaps for p in there.policies()}):
+                if all(here.files.get(path) != there.files.get(path) for there in snaps):
+                    self.report(oid, "merge", path, sure=sure)
+
+    # --- the answer ---
+
+    def verdict(self, line: list[str], start: str) -> Verdict:
+        last = self.at[self.tip]
+        listed = waivers_in(self.data(last.versions.get(WAIVERS))) or set()
+        counting = {waiver for waiver in self.added if waiver in listed}
+        if self.is_murky:
+            self.found = [replace(one, sure=False) for one in self.found]
+            self.doubtful |= self.commits.keys()
+        violations, waived = [], []
+        for one in self.found:
+            unclear = self.is_waived(one, self.unclear_waivers) or not is_exact(one)
+            if not self.is_waived(one, counting | self.unclear_waivers):
+                violations.append(one)
+            elif self.is_waived(one, counting):
+                waived.append(replace(one, sure=one.sure and not unclear))
+                if unclear:
+                    violations.append(replace(one, sure=False))
+            else:
+                violations.append(replace(one, sure=one.sure and not unclear))
+                if unclear:
+                    waived.append(replace(one, sure=False))
+        return Verdict(
+            violations, waived, dict(self.released(violations, waived, start)), line, last, self.doubtful
+        )
+
+    def released(
+        self, violations: list[Found], waived: list[Found], start: str
+    ) -> Iterator[tuple[str, bool | None]]:
+        """For each resolved record of the tip, whether its outcome may be believed."""
+        here = self.snaps[self.tip]
+        general = [one for one in violations if one.rule in ("tree", "start", "root", "policies", "merge", "dropped")
+                   and one.name is None]  # fmt: skip
+        for name in sorted(here.records()):
+            record = self.record(here.state(name))
+            if record is None or record.resolution is None:
+                continue
+            names, at = {name}, record
+            while at is not None and at.reopens and at.reopens not in names:
+                names.add(at.reopens)
+                at = self.record(here.state(at.reopens))
+            mine = [one for one in violations if one.name in names]
+            mute = [one for one in violations if one.name is None and one not in general]
+            accepted = [one for one in waived if one.name in names]
+            imported = self.record(self.snaps[start].state(name))
+            if any(one.sure for one in general + mine) or (imported and imported.resolution):
+                yield name, False
+            elif general or mine or mute or accepted or waived or (imported and imported.reviews):
+                yield name, None
+            else:
+                yield name, record.resolution.outcome in RELEASING
+
+
+def is_exact(one: Found) -> bool:
+    """Whether the rules say how a violation is called and where it is, as a waiver must name it."""
+    return len(one.places) == 1 and one.rule in EXACT and one.path != KT_YAML
+
+
+Step = tuple[str, set[str], str | None, str | None, set[str]]
+
+
+def fits(group: Group, step: Step, name: str | None, roster: object) -> bool:
+    """Whether a step is what a group says."""
+    about, actions, actor, outcome, claims = step
+    return (
+        name in (None, about)
+        and (group.action is None or group.action in actions)
+        and (group.actor is None or person(roster, group.actor) == person(roster, actor or ""))
+        and (group.outcome is None or group.outcome == outcome)
+        and (group.claim is None or group.claim in claims)
+    )
+
+
+def is_early(old: Record, new: Record, at: datetime) -> bool:
+    """Whether a commit's date is before the deadline that it enforces."""
+    end = None
+    if new.resolution is not None and new.resolution.outcome == "expired" and old.requires.resolve_within:
+        end = old.raised_at + old.requires.resolve_within
+    elif new.route.source == "fallback" != old.route.source and old.requires.claim_within:
+        end = old.queued_at + old.requires.claim_within
+    return end is not None and at < end.replace(microsecond=0)
+
+
+def is_weaker(record: Record, policies: Policies) -> bool:
+    """Whether a birth asks for less than the policies would."""
+    route = record.route if record.route.source == "event" else policies.route(record.provider, record.model)
+    asked = policies.settings.requirements(
+        severity=record.severity, reason_code=record.reason_code, provider=record.provider, model=record.model,
+        policy=record.policy, route=route,
+    )  # fmt: skip
+    mine, least = record.requires.resolve_within, asked.resolve_within
+    return record.requires.approvals < asked.approvals or (
+        least is not None and (mine is None or mine > least)
+    )
