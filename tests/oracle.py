@@ -541,7 +541,7 @@ class _Replay:
         now.force = self.assembled(here)
         for path, entry in here.policies().items():
             if path in OURS and self.is_broken(path, entry, now.force):
-                self.report(start, "policies", path)
+                self.report(start, "policies", path, sure=here.sound)
                 now.fog = True
         now.versions = here.policies()
         now.fog = now.fog or not here.sound
@@ -589,8 +589,14 @@ class _Replay:
                     if waiver.commit not in self.ancestors[before]:
                         self.unclear_waivers.add(waiver)
             self.unclear_waivers |= then.counting - listed
-            # What somebody added illegally, and a legal change leaves there: who has added it is not said.
-            self.unclear_waivers |= listed & known - then.counting
+        while self.accepts(oid, then, listed):
+            pass
+        if not then.ill and then.versions == here.policies() and here.sound:
+            then.force = self.assembled(here)
+
+    def accepts(self, oid: str, then: At, listed: set[Waiver]) -> bool:
+        """Take records and policy files as waived that are; whether more waivers count by that."""
+        here, before = self.snaps[oid], len(then.counting)
         for name, causes in list(then.bad.items()):
             if any(self.is_waived(one, then.counting) for one in causes) and not all(map(is_exact, causes)):
                 then.muddy.add(name)
@@ -601,12 +607,16 @@ class _Replay:
         for path, causes in list(then.ill.items()):
             if all(self.is_waived(one, then.counting) and not one.ruin for one in causes):
                 then.fog = then.fog or not all(map(is_exact, causes))
-                # Whether what came by a change that is accepted now counts as legally added is not said.
-                self.unclear_waivers |= listed if path == WAIVERS else set()
                 del then.ill[path]
                 self.set_version(then, path, here.files.get(path))
-        if not then.ill and then.versions == here.policies() and here.sound:
-            then.force = self.assembled(here)
+        changes = [one for one in self.found if one.path == WAIVERS and one.rule != "tree"]
+        if WAIVERS not in then.ill and any(self.is_waived(one, then.counting) for one in changes):
+            for waiver in listed:
+                # Whoever accepts a change of waivers accepts those that are there by it.
+                if waiver.commit in self.ancestors[oid] - {oid}:
+                    self.added.setdefault(waiver, oid)
+                    then.counting.add(waiver)
+        return len(then.counting) > before
 
     def about(self, name: str) -> list[Found]:
         return [one for one in self.found if one.name == name]
@@ -656,21 +666,27 @@ class _Replay:
         if old is None and before:
             return [("restore", path)]
         reopens = (new or old).reopens if new or old else None
-        reopened = (
-            next(filter(None, (self.record(one.state(reopens)) for one in around)), None) if reopens else None
-        )
+        there = [found for one in around if reopens and (found := self.record(one.state(reopens)))]
+        reopened = next((found for found in there if found.resolution), there[0] if there else None)
         reopener = None
         for one in around if new is not None and old is None and reopens else ():
-            for other in sorted(one.records() - {name}):
-                found = self.record(one.state(other))
-                if found is not None and found.reopens == reopens and found.resolution is None:
-                    reopener = reopener or found
+            reopener = reopener or self.open_again(one, reopens, name)
         deciders = tuple(review.reviewer for review in reopened.reviews) if reopened else ()
         told = verify.Context(commit.email, commit.at, policies, deciders, reopened, reopener)
         found = [(one.rule, path) for one in verify.judge(old, new, told)]
         if not found and old is not None and new is not None and is_early(old, new, commit.at):
             found.append(("deadline", path))
         return found
+
+    def open_again(self, there: Snap, reopened: str, but: str) -> Record | None:
+        """What reopens a record, or what reopened it, and so on, and is not decided."""
+        for other in sorted(there.records() - {but}):
+            found = self.record(there.state(other))
+            if found is not None and found.reopens == reopened:
+                again = found if found.resolution is None else self.open_again(there, other, but)
+                if again is not None:
+                    return again
+        return None
 
     def is_admin(self, email: str, policies: Policies) -> bool:
         roster = policies.roster
@@ -1062,8 +1078,8 @@ class _Replay:
             return
         late = all(rule == "time" for _, rule, _ in tried[0])
         places = {oid for faults in tried for oid, _, _ in faults} if len(tried) > 1 or late else set()
-        if self.file_fault(after):
-            # What is no record at all may be the merge's own as well.
+        if self.file_fault(after) or any(len(self.snaps[oid].state(name)) > 1 for oid in chains[0]):
+            # What is no record at all, at its end or on the way, may be the merge's own as well.
             places.add(commit.oid)
         then.bad[name] = [
             self.report(oid, rule, where, name=name, places=places, sure=sure)
@@ -1121,7 +1137,7 @@ class _Replay:
         claims = there.settings.claims.model_copy(update={"clock_tolerance": tolerance})
         settings = there.settings.model_copy(update={"claims": claims})
         mixed = replace(there, roster=was.force.roster, settings=settings)
-        around = [self.snaps[one.parents[0]], self.snaps[first]]
+        around = [self.snaps[first], self.snaps[commit.oid]]
         wrong = self.judged(name, state, after, one, mixed, around)
         record = self.record(after)
         if not wrong and not state and record is not None and is_weaker(record, was.force):
@@ -1139,6 +1155,8 @@ class _Replay:
                 wrong.append(
                     self.report(next(iter(steps)), "unsigned", "queue", places=steps, sure=self.sure)
                 )
+                # An admin's merge may bring it by its own signature, and is told that it has none.
+                self.doubtful.add(commit.oid)
             self.write(then, path, entry, wrong)
             return False
         theirs = self.snaps[commit.parents[1]]
@@ -1191,6 +1209,9 @@ class _Replay:
             steps = self.steps_of(item, carried)
             before = dict(self.states_before)
             legal = [oid for oid in steps if self.is_legal(commit, item, before[oid], oid, was)]
+            if name is None and fork:
+                # Who has legally taken back what he changed wants nothing of it.
+                goals.append(self.item(fork, item))
             lost = self.is_lost(legal, legal, steps, before, goals)
             if lost:
                 # Where the merge has changed it, its chain is judged, and what is illegal in it named there.

@@ -171,7 +171,7 @@ def test_a_merge_that_brings_in_policies_by_an_admins_word_bears_that_admins_sig
 def test_the_word_for_policies_by_somebody_since_removed_bears_a_signature(
     signed: Forge, nested: bool
 ) -> None:
-    """On the side branch it was legal, and by the line's roster an admin's merge alone excuses it."""
+    """On the side branch it was legal, and by the line's roster an admin's merge into the line alone excuses it."""
     roster = signed.read("policies/roster.yaml")
     key = key_of(signed, "mallory").with_suffix(".pub").read_text().strip()
     user = f'{{user_id: mallory, emails: [mallory@example.com], roles: [admin], signing_keys: ["{key}"]}}'
@@ -206,7 +206,7 @@ def test_the_word_for_policies_by_somebody_since_removed_bears_a_signature(
         "side",
         who="alice" if nested else "boss",
     )
-    assert_refused(signed, server, "unsigned")
+    assert_refused(signed, server, "policies" if nested else "unsigned")
 
 
 def test_a_merge_that_adds_nothing_of_its_own_needs_no_signature(signed: Forge) -> None:

@@ -27,7 +27,7 @@ from ..store.gitstore import GitStore
 from ..store.objects import FILE, Object
 from ..store.port import Progress
 from ..store.snapshot import GitSnapshot
-from ..store.trees import KT_YAML, Change, Difference, Trees
+from ..store.trees import KT_YAML, Change, Difference, Trees, Unsound
 from . import messages, records
 from .line import Lines
 from .merge import Merging, Side
@@ -159,6 +159,8 @@ class Judge:
         self._bare: set[str] = set()
         self._policy_versions: dict[str, dict[str, tuple[str, str, str]]] = {}
         self._sound: str | None = None
+        # Commits of the line whose trees are refused, with the one before whose trees count there.
+        self._read_as: dict[str, str] = {}
         self._signed: set[str] = set()
         self._known: set[int] = set()
         self._base: GitSnapshot | None = None
@@ -278,6 +280,8 @@ class Judge:
                 commit, where, Violation("tree", f"expected a tree as git writes it; it {wrong.problem}")
             )
             self.start = self.start or commit.oid
+            if self._sound is not None:
+                self._read_as[commit.oid] = self._sound
             return
         for path, kind in difference.modes:
             self.find(commit, path, Violation("tree", f"expected a plain file; it is {kind}"))
@@ -373,8 +377,7 @@ class Judge:
                 brought += messages.brought(name, None, None, author=commit.email, restored=True)
             else:
                 self.blame(name, commit, (news or olds)[0].path, self.not_restored)
-                before, after = olds[0].record if olds else None, news[0].record if news else None
-                brought += messages.brought(name, before, after, author=commit.email)
+                brought += self._made(commit, name, olds, news)
             return
         is_known = not olds and bool(news) and self.exists(name)
         found = list(
@@ -384,9 +387,8 @@ class Judge:
                 now=self._scope.now,
             )
         )
-        before, after = olds[0].record if olds else None, news[0].record if news else None
         # Also an illegal step is what the message says of it.
-        brought += messages.brought(name, before, after, author=commit.email)
+        brought += self._made(commit, name, olds, news, restored=bool(found))
         if not found:
             self.know(name, news[0])
             return
@@ -395,6 +397,18 @@ class Judge:
         self.illegal[name] = legal
         for path, violation in found:
             self.blame(name, commit, path, violation)
+
+    @staticmethod
+    def _made(
+        commit: Commit, name: str, olds: Sequence[State], news: Sequence[State], *, restored: bool = True
+    ) -> list[Brought]:
+        """What a step is by the records on both of its sides; ``restored`` says that it may be a restoration."""
+        before, after = olds[0].record if olds else None, news[0].record if news else None
+        return [
+            one
+            for tried in (False, True)[: 1 + restored]
+            for one in messages.brought(name, before, after, author=commit.email, restored=tried)
+        ]
 
     def _was_illegal(self, commit: Commit, now: Policies, name: str, olds: Sequence[State]) -> bool:
         """Whether a record was illegal already where this run began; asked where a step may be its restoration."""
@@ -517,7 +531,7 @@ class Judge:
         side = self._sides.get(commit)
         if side is not None:
             return side.commit.tree
-        found = self.store.repository.objects.id_of(f"{commit}^{{tree}}")
+        found = self.store.repository.objects.id_of(f"{self._read_as.get(commit, commit)}^{{tree}}")
         if found is None:
             raise GitFailed(
                 command="cat-file", words=f"commit {commit} is missing from this clone; run `git fetch`"
@@ -535,9 +549,7 @@ class Judge:
             commit = without(commit, verdict.folded)
         for name, sides in by_record(commit.changes).items():
             olds, news = self.contents.sides(sides)
-            before, after = olds[0].record if olds else None, news[0].record if news else None
-            found += messages.brought(name, before, after, author=commit.email)
-            found += messages.brought(name, before, after, author=commit.email, restored=True)
+            found += self._made(commit, name, olds, news)
         return found
 
     def _merge(self, commit: Commit, difference: Difference, carried: Sequence[Side]) -> None:
@@ -572,7 +584,7 @@ class Judge:
         self.find(commit, layout.QUEUE, wrong)
         for name, sides in self.by_record(difference.changes).items():
             self.illegal.setdefault(name, next(iter(self.contents.sides(sides)[0]), None))
-            self.blame(name, commit, (sides.news or sides.olds)[0].path, wrong)
+            self.blame(name, commit, sides.path, wrong)
         policies = [change for change in difference.changes if is_policy(change.path)]
         if policies:
             self.follow(commit, policies, lambda _: wrong)
@@ -585,23 +597,21 @@ class Judge:
         """
         first = commit.parents[0]
         at = self._position.get(first)
-        if self.lines.fork(commit.oid) != first or at is None:
+        if self.lines.fork(commit.oid) != first or at is None or first in self._bare:
             return False
+        plain = {oid for oid in self.lines.of(commit.oid, first) if len(self.lines.parents(oid)) == 1}
+        asked = self.policies.admissible(plain)
         both = (self.policies.at(at), self.policies.policies)
-        if any(verify.judge_policies(commit.email, policies) for policies in both):
+        if not asked or any(verify.judge_policies(commit.email, policies) for policies in both):
             return False
-        if self.unproven(commit, both[1], self.newest) is not None:
-            # It has acted, and is told what its word lacks.
-            return True
-        request = {oid for oid, position in self._position.items() if position > at}
-        admitted = self.policies.admit(self._at, self._policies_tree(commit.tree), request)
-        gone = {(oid, self.store.full(path)) for oid, path in admitted}
-        self._found = [
-            found
-            for found in self._found
-            if found.rule != "policies" or (found.commit, found.path) not in gone
-        ]
-        return bool(admitted)
+        if self.unproven(commit, both[1], self.newest) is None:
+            self.policies.admit(self._at, self._policies_tree(commit.tree), asked)
+            gone = {("policies", oid, self.store.full(path)) for oid, path in asked}
+            self._found = [
+                found for found in self._found if (found.rule, found.commit, found.path) not in gone
+            ]
+        # If not, it has acted all the same, and is told what its word lacks.
+        return True
 
     def _along(self, commit: Commit) -> Iterator[Brought]:
         """What a merge that the line goes past says by right: what its request did."""
@@ -860,9 +870,12 @@ class Judge:
         return [self.contents.state(*file) for file in self.standing(commit, name)]
 
     def standing(self, commit: str, name: str) -> list[tuple[str, str, str]]:
-        """Path, mode and id of all files of a record at a commit."""
-        snapshot = self._snapshot(commit)
-        return snapshot.files_of(name) if snapshot else []
+        """Path, mode and id of all files of a record at a commit; where they cannot be read, what is nowhere else."""
+        try:
+            snapshot = self._snapshot(commit)
+            return snapshot.files_of(name) if snapshot else []
+        except Unsound:
+            return [("", "", commit)]
 
     def standing_in(self, commit: Commit, name: str) -> list[tuple[str, str, str]]:
         """The same of a commit that may be in no repository yet."""
@@ -882,7 +895,7 @@ class Judge:
 
     def _snapshot(self, commit: str) -> GitSnapshot | None:
         try:
-            return self.store.at(commit)
+            return self.store.at(self._read_as.get(commit, commit))
         except KtError:
             return None
 

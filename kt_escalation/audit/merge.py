@@ -71,6 +71,9 @@ class Merging:
         self.brought: list[Brought] = []
         #: Whether its author has acted by it: brought policies in that were no admin's to change.
         self.acted = False
+        #: Where the other side has left the line, and what of it was found to be left out.
+        self._fork = judge.lines.newest_on(commit.parents[0], other)
+        self._lost: set[str] = set()
         self._compactions: dict[str, tuple[list[tuple[str, Violation]], dict[str, str]]] = {}
 
     def judge(self) -> None:
@@ -108,8 +111,7 @@ class Merging:
     def _forked(self) -> Difference:
         """What the other side has changed since it left the line."""
         judge = self._judge
-        fork = judge.lines.newest_on(self._commit.parents[0], self._other)
-        return judge.between(judge.tree_of(fork) if fork else None, judge.tree_of(self._other))
+        return judge.between(judge.tree_of(self._fork) if self._fork else None, judge.tree_of(self._other))
 
     # --- what its carried commits did ---------------------------------------------------------------
 
@@ -151,7 +153,7 @@ class Merging:
 
     def _record(self, name: str, sides: Sides, steps: Sequence[_Step]) -> None:
         judge = self._judge
-        where = (sides.news or sides.olds)[0].path
+        where = sides.path
         first: list[tuple[Commit, str, Violation]] | None = None
         for chain in self._chains(sides.before, sides.after, steps):
             found = self._walked(name, chain)
@@ -209,7 +211,7 @@ class Merging:
                 brought += messages.brought(name, None, None, author=commit.email, restored=True)
                 continue
             policies = at_fork(self._now, self._at_fork_of(commit))
-            if not news or any(old.problem for old in olds):
+            if any(old.problem for old in olds):
                 return [(commit, (news or olds)[0].path, judge.not_restored)]
             wrong = list(
                 records.judge(
@@ -374,30 +376,47 @@ class Merging:
         }
         missing |= {c.path: _alone(c) for c in left.changes if is_policy(c.path) or layout.archive_at(c.path)}
         for key in sorted(theirs.keys() & missing.keys()):
-            path = (theirs[key].news or theirs[key].olds)[0].path
-            name = key if layout.id_of(path) == key else None
+            name = None if is_policy(key) or layout.archive_at(key) else key
             if name is not None and not judge.looks_at(name):
                 continue
-            if is_policy(path) and self._may_bring_policies():
+            if is_policy(key) and self._may_bring_policies():
                 self.acted = True
                 continue
-            if not self._line_had(path, name, theirs[key].after):
-                what = name or path
-                expected = f"expected {what} as {self._other[:12]} has it, which the branch never had; merge it, or revert it there first (`git revert`)"
-                judge.find(self._commit, path, Violation("dropped", expected), name)
+            wanted = self._at(self._other, name) if name else theirs[key].after
+            if not self._line_had(key, name, wanted):
+                self._lose(
+                    key,
+                    theirs[key],
+                    f"as {self._other[:12]} has it, which the branch never had; merge it, or revert it there first (`git revert`)",
+                )
+
+    def _lose(self, key: str, sides: Sides, expected: str) -> None:
+        """Note, once for each, what the merge leaves out: a record by where the other side has it, or the fork had it."""
+        if key in self._lost:
+            return
+        self._lost.add(key)
+        paths = [sides.path]
+        if not is_policy(key) and not layout.archive_at(key):
+            forked = [self._fork] if self._fork else []
+            paths = [
+                path for at in (self._other, *forked) for path, _, _ in sorted(self._at(at, key))
+            ] + paths
+        name = key if paths[0] != key else None
+        self._judge.find(self._commit, paths[0], Violation("dropped", f"expected {key} {expected}"), name)
 
     def _gone_on_from(self, steps: Mapping[str, Sequence[_Step]]) -> None:
         """What a carried commit legally made of something is there, or was gone on from, or the line had it since.
 
         Else a decision could vanish on its way: taken back by whoever pushes, or left out by a merge before this one.
         """
-        judge, lines = self._judge, self._judge.lines
+        lines = self._judge.lines
         for key, some in steps.items():
             name = None if is_policy(key) else key
-            path = key if name is None else (some[0].sides.news or some[0].sides.olds)[0].path
             final = self._final(key)
-            if len(some) == 1 and some[0].after == final:
+            if len(some) == 1 and _same(some[0].after, final):
                 continue
+            # Who has taken back what he might change wants nothing of it.
+            undone = self._judge.version(self._fork, key) if name is None and self._fork else None
             legal = [step for step in some if self._is_legal(key, step)]
             for step in legal:
                 reached, waiting = [step], [step]
@@ -406,19 +425,24 @@ class Merging:
                     further = [
                         other
                         for other in legal
-                        if other.before == one.after
+                        if _same(other.before, one.after)
                         and other not in reached
                         and lines.is_above(one.side.commit.oid, other.side.commit.oid)
                     ]
                     reached += further
                     waiting += further
-                if any(one.after == final or self._line_had(path, name, one.after) for one in reached):
+                if any(
+                    _same(one.after, final) or one.after == undone or self._line_had(key, name, one.after)
+                    for one in reached
+                ):
                     continue
-                if name is None and self._may_drop(step):
-                    continue
-                made = step.side.commit.oid[:12]
-                expected = f"expected {name or path} to go on from what {made} made of it; revert that on the branch itself, or rebase"
-                judge.find(self._commit, path, Violation("dropped", expected), name)
+                if name is not None or not self._may_drop(step):
+                    made = step.side.commit.oid[:12]
+                    self._lose(
+                        key,
+                        step.sides,
+                        f"to go on from what {made} made of it; revert that on the branch itself, or rebase",
+                    )
 
     def _final(self, key: str) -> _Files:
         """The state of a record, or the version of a policy file, that the merge has."""
@@ -434,6 +458,8 @@ class Merging:
             there = judge.written_at(commit.parents[0])
             by_line = not any(self._by_no_admin(step))
             return by_line and not (self._now.roster and verify.judge_policies(commit.email, there))
+        if key in judge.illegal and _same(step.before, self._at(self._commit.parents[0], key)):
+            return records.is_restored(commit, self._now, judge.illegal[key], judge.standing(commit.oid, key))
         if touches_archives(commit):
             return False
         olds, news = judge.contents.sides(step.sides)
@@ -460,21 +486,16 @@ class Merging:
 
     def _line_had(self, path: str, name: str | None, wanted: _Files) -> bool:
         """Whether the line has had a state of a record, or a version of a file, since the other side has left it."""
-        judge = self._judge
-        first, other = self._commit.parents[0], self._other
-        if name is None:
-            specs = [f":(top,literal){judge.store.full(path)}"]
-        else:
-            specs = history.pathspecs(judge.store, name)
-            wanted = frozenset(judge.standing(other, name))
-        line = set(judge.lines.of(first, judge.lines.newest_on(first, other)))
-        for oid in judge.store.repository.rev_list([first, "--full-history", "--", *specs]):
-            if oid not in line:
-                continue
-            found = judge.version(oid, path) if name is None else frozenset(judge.standing(oid, name))
-            if found == wanted:
-                return True
-        return False
+        judge, first = self._judge, self._commit.parents[0]
+        specs = history.pathspecs(judge.store, name) if name else [f":(top,literal){judge.store.full(path)}"]
+        line = set(judge.lines.of(first, self._fork))
+        return any(
+            oid in line and _same(self._at(oid, name) if name else judge.version(oid, path), wanted)
+            for oid in judge.store.repository.rev_list([first, "--full-history", "--", *specs])
+        )
+
+    def _at(self, commit: str, name: str) -> _Files:
+        return frozenset(self._judge.standing(commit, name))
 
     def _author_of(self, change: Change) -> Commit:
         """The carried commit that brought a version of a file, else the merge itself."""
@@ -487,6 +508,11 @@ class Merging:
         return self._commit
 
 
+def _same(one: _Files, other: _Files) -> bool:
+    """Whether two states are the same; one in an archive is still what its file was."""
+    return {(mode, oid) for _, mode, oid in one} == {(mode, oid) for _, mode, oid in other}
+
+
 def _alone(change: Change) -> Sides:
     """The change of one file as the sides of what has no other file."""
     return Sides((change,) if change.old else (), (change,) if change.new else ())
@@ -494,5 +520,5 @@ def _alone(change: Change) -> Sides:
 
 def _keys(named: Mapping[str, Sides], changes: Iterable[Change]) -> dict[str, str]:
     """What some changes are about, by record or policy file, with a path of each."""
-    found = {name: (sides.news or sides.olds)[0].path for name, sides in named.items()}
+    found = {name: sides.path for name, sides in named.items()}
     return found | {change.path: change.path for change in changes if is_policy(change.path)}

@@ -7,7 +7,7 @@ legal one, an illegal change leaves the old one. Only a tree of nothing but lega
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ..core import verify
@@ -54,6 +54,8 @@ class Written:
 class InForce:
     """Follows the policies along the line."""
 
+    _not_plain = Violation("policies", "expected a plain file")
+
     def __init__(self, written: Written, root: str) -> None:
         self._written = written
         self._root = root
@@ -80,8 +82,12 @@ class InForce:
         self.waivers = written.waivers
         self._standing = frozenset(written.waivers)
         self._put(at, written)
-        files = {path for path in self._now if path in OURS}
-        yield from verify.judge_written(Policies(), written, files)
+        yield from verify.judge_written(Policies(), written, OURS & self._now.keys())
+        yield from (
+            (path, self._not_plain)
+            for path, (mode, _) in self._now.items()
+            if path in OURS and mode != "100644"
+        )
 
     def resume(
         self, at: int, policies: Policies, legal: Mapping[str, _Version], now: Mapping[str, _Version]
@@ -117,10 +123,11 @@ class InForce:
                 self._now[change.path] = (change.new_mode, change.new)
             else:
                 self._now.pop(change.path, None)
+            damage = self._damage(change, written)
             found = illegal(change)
-            if found is not None:
+            if found is not None and found.rule == "policies" and damage is None:
                 self._unauthorised.append((found.commit or commit, change.path))
-            found = found or self._damage(change, written)
+            found = found or damage
             if found is None:
                 self._accept(change.path)
                 if change.path == WAIVERS:
@@ -149,19 +156,19 @@ class InForce:
                 self.added |= frozenset(written.waivers)
         self._settle(at, written)
 
-    def admit(self, at: int, tree: str | None, commits: Container[str]) -> list[tuple[str, str]]:
-        """Accept what only some commits have illegally changed, by a merge of an admin's; the commits and paths."""
+    def admissible(self, commits: Container[str]) -> set[tuple[str, str]]:
+        """What some commits have changed that an admin might have: the commits and paths."""
+        return {(commit, path) for commit, path in self._unauthorised if commit in commits}
+
+    def admit(self, at: int, tree: str | None, admitted: Collection[tuple[str, str]]) -> None:
+        """Accept what some commits have changed, by a merge of an admin's."""
         written = self._written.of(tree)
-        admitted = [
-            (commit, path) for commit, path in self._unauthorised if commit in commits and path != KT_YAML
-        ]
         self._unauthorised = [found for found in self._unauthorised if found not in admitted]
-        for path in {path for _, path in admitted}:
-            gone = path in OURS and (path in written.broken or path not in self._now)
-            if not gone and all(commit in commits for commit in self._wrong.get(path, ())):
+        for commit, path in admitted:
+            # What somebody else made of the file after that stays his.
+            if self._wrong.get(path, [""])[-1] == commit:
                 self._accept(path)
         self._settle(at, written)
-        return admitted
 
     def _accept(self, path: str) -> None:
         self._wrong.pop(path, None)
@@ -187,7 +194,7 @@ class InForce:
         if change.new is None and (path in OURS or path == KT_YAML) and path in self._legal:
             return Violation("policies", f"expected {path} to stay; what it says is taken back in it")
         if change.new is not None and change.new_mode != "100644":
-            return Violation("policies", "expected a plain file")
+            return self._not_plain
         return next((found for _, found in verify.judge_written(self.policies, written, {path} & OURS)), None)
 
 

@@ -57,6 +57,11 @@ class Sides:
     news: tuple[Change, ...]
 
     @property
+    def path(self) -> str:
+        """One of the files, a new one where there is any."""
+        return (self.news or self.olds)[0].path
+
+    @property
     def before(self) -> frozenset[tuple[str, str, str]]:
         """The files before it."""
         return frozenset((change.path, change.old_mode, change.old or "") for change in self.olds)
