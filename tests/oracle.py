@@ -40,8 +40,6 @@ OURS = {ROSTER, "policies/settings.yaml", WAIVERS, KT_YAML}
 PROPOSALS = timedelta(days=14)
 #: The modes that git writes for what is no plain file: a fault of that file alone.
 PLAINLY_NOT = {"100755", "120000", "160000"}
-#: Whether an admin's merge admits policies also where the branch has moved beside the store.
-ADMITS = False
 #: The last second that Python knows; git knows later ones.
 LATEST = 253_402_300_799
 #: The rules of which a violation is called the same by whoever reads them.
@@ -702,7 +700,7 @@ class _Replay:
     def is_admin_there(self, email: str, there: Snap) -> bool:
         """Whether somebody is admin by a roster as a commit has it; one that cannot be read makes nobody so."""
         policies = self.assembled(there)
-        known = policies.roster is not None and ROSTER not in policies.broken
+        known = policies.roster is not None and there.files[ROSTER][0] == "100644"
         return there.sound and known and self.is_admin(email, policies)
 
     def restored(self, name: str, after: State, email: str, was: At, policies: Policies) -> bool:
@@ -851,7 +849,8 @@ class _Replay:
 
         What a branch has done wrong is put right there, ``beside`` the line.
         """
-        old, new = self.record(before), self.record(after)
+        # Who puts a second file there has at least said what that one is.
+        old, new = self.record(before - after), self.record(after - before)
         claims = {one.claim.claim_id for one in (old, new) if one and one.claim}
         claims |= {review.claim_id for one in (old, new) if one for review in one.reviews}
         actor = known_as(email, was.force.roster)
@@ -929,7 +928,7 @@ class _Replay:
         first, second = commit.parents
         acted = False
         fork = self.fork(first, second)
-        if fork in self.at and (ADMITS or fork == first):
+        if fork in self.at:
             line, base = self.line(second), self.at[fork]
             since = line[: line.index(fork)]
             admin = self.is_admin(commit.email, base.force) and self.is_admin(commit.email, was.force)
@@ -972,6 +971,7 @@ class _Replay:
             for path in old.policies().keys() | new.policies().keys():
                 if old.files.get(path) != new.files.get(path):
                     then.ill[path] = [one]
+        self.bad = then.bad
         for other in commit.parents[1:]:
             self.dropped(commit, other, was)
         self.carried_merges(commit, was)
@@ -981,6 +981,7 @@ class _Replay:
         first, second = commit.parents
         old, new, carried = self.snaps[first], self.snaps[commit.oid], self.carried(commit.oid)
         brought: set[str] = set()
+        self.bad = then.bad
         # What reopens another comes after it.
         for name in sorted(
             old.records() | new.records(), key=lambda name: (bool(self.reopens(new, name)), name)
@@ -1067,11 +1068,6 @@ class _Replay:
             then.bad[name] = wrong
             return
         tried = [self.chain_faults(commit, name, chain, was) for chain in chains]
-        if not all(tried) and not before and self.reopens(new, name) in then.bad:
-            then.bad[name] = [
-                self.report(chains[0][0], "reopens", path, name=name, places=carried, sure=sure)
-            ]
-            return
         if not all(tried):
             then.bad.pop(name, None)
             then.legal[name] = after
@@ -1140,6 +1136,8 @@ class _Replay:
         around = [self.snaps[first], self.snaps[commit.oid]]
         wrong = self.judged(name, state, after, one, mixed, around)
         record = self.record(after)
+        if record is not None and not state and record.reopens in self.bad:
+            wrong = [("reopens", min(p for p, _, _ in after))]
         if not wrong and not state and record is not None and is_weaker(record, was.force):
             wrong = [("quorum", min(p for p, _, _ in after))]
         return wrong
@@ -1197,6 +1195,8 @@ class _Replay:
         for item in sorted(items):
             name = item if item.startswith("esc_") else None
             if name is None and both:
+                # He acts by it, if he leaves anything out.
+                self.doubtful.add(commit.oid)
                 continue
             goals = [self.item(oid, item) for oid in [*line, commit.oid]]
             state = self.item(second, item)
@@ -1263,17 +1263,24 @@ class _Replay:
             return
         for oid in sorted(self.carried(commit.oid), key=self.order.index):
             one = self.commits[oid]
-            if len(one.parents) < 2 or self.is_admin(one.email, was.force):
-                continue
-            snaps = [self.snaps[parent] for parent in one.parents]
-            here = self.snaps[oid]
-            sure = self.sure and here.sound and all(there.sound for there in snaps)
-            for name in sorted(here.records().union(*(there.records() for there in snaps))):
-                if all(here.state(name) != there.state(name) for there in snaps):
-                    self.report(oid, "merge", "queue", name=name, sure=sure)
-            for path in sorted(here.policies().keys() | {p for there in snaps for p in there.policies()}):
-                if all(here.files.get(path) != there.files.get(path) for there in snaps):
-                    self.report(oid, "merge", path, sure=sure)
+            if len(one.parents) > 1 and self.is_admin(one.email, was.force):
+                # What he authors by it is his to sign and to date.
+                self.doubtful.add(oid)
+            elif len(one.parents) > 1:
+                self.carried_merge(oid)
+
+    def carried_merge(self, oid: str) -> None:
+        """What one of them has that none of its parents has."""
+        one = self.commits[oid]
+        snaps = [self.snaps[parent] for parent in one.parents]
+        here = self.snaps[oid]
+        sure = self.sure and here.sound and all(there.sound for there in snaps)
+        for name in sorted(here.records().union(*(there.records() for there in snaps))):
+            if all(here.state(name) != there.state(name) for there in snaps):
+                self.report(oid, "merge", "queue", name=name, sure=sure)
+        for path in sorted(here.policies().keys() | {p for there in snaps for p in there.policies()}):
+            if all(here.files.get(path) != there.files.get(path) for there in snaps):
+                self.report(oid, "merge", path, sure=sure)
 
     # --- the answer ---
 

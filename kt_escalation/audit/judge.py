@@ -592,14 +592,14 @@ class Judge:
     def _admits(self, commit: Commit) -> bool:
         """Whether a merge that the line goes past brings in, by an admin's hand, what was no admin's to change.
 
-        Section 6: a change of policies is legal if an admin authored it, *or the merge that brings it in*. That is
-        a request merged while its branch had not moved; the admin is one before it, and none by what it brings.
+        Section 6: a change of policies is legal if an admin authored it, *or the merge that brings it in*. The admin
+        is one where the request's branch left the line, and none by what it brings.
         """
-        first = commit.parents[0]
-        at = self._position.get(first)
-        if self.lines.fork(commit.oid) != first or at is None or first in self._bare:
+        fork = self.lines.fork(commit.oid) or ""
+        at = self._position.get(fork)
+        if at is None or fork in self._bare:
             return False
-        plain = {oid for oid in self.lines.of(commit.oid, first) if len(self.lines.parents(oid)) == 1}
+        plain = {oid for oid in self.lines.of(commit.oid, fork) if len(self.lines.parents(oid)) == 1}
         asked = self.policies.admissible(plain)
         both = (self.policies.at(at), self.policies.policies)
         if not asked or any(verify.judge_policies(commit.email, policies) for policies in both):
@@ -724,8 +724,8 @@ class Judge:
         return self._scope.only is None or name in self._scope.only
 
     def moves_root(self, commit: Commit, change: Change) -> bool:
-        """Whether a change of `.kt.yaml` names another folder for the store than before."""
-        return change.path == KT_YAML and self._repoints(commit, self.lines.above(commit.oid))
+        """Whether a change of `.kt.yaml` names another folder for the store than when that began."""
+        return change.path == KT_YAML and self._repoints(commit, self.start)
 
     def written_at(self, commit: str) -> Policies:
         """The policies as a commit has them, whoever wrote them."""
@@ -761,12 +761,12 @@ class Judge:
             return change.new != self.store.blob_of(b"")
         return layout.archive_at(change.path) is None
 
-    def _repoints(self, commit: Commit, parent: str | None) -> bool:
-        """Whether a commit names another folder for the store than was named before, where a store was."""
-        before, now = self.store.root_named(parent), self.store.root_named(commit.oid)
-        if parent is None or before == now or before is None:
+    def _repoints(self, commit: Commit, since: str | None) -> bool:
+        """Whether a commit names another folder for the store than an older one did, where a store was."""
+        before, now = self.store.root_named(since), self.store.root_named(commit.oid)
+        if since is None or before is None or before == now:
             return False
-        return Trees(self.store.repository, before).has_store(self.tree_of(parent))
+        return Trees(self.store.repository, before).has_store(self.tree_of(since))
 
     # --- archives -----------------------------------------------------------------------------------
 

@@ -84,8 +84,10 @@ class Merging:
             return
         self._authored_by_merges()
         steps = self._steps()
-        for name, sides in judge.by_record(self._changes).items():
-            self._record(name, sides, steps.get(name, ()))
+        brought = judge.by_record(self._changes)
+        # What reopens another comes after it.
+        for name in sorted(brought, key=lambda name: (self._reopens(brought[name]), name)):
+            self._record(name, brought[name], steps.get(name, ()))
         self._archives()
         policies = [change for change in self._changes if is_policy(change.path)]
         if policies:
@@ -242,6 +244,10 @@ class Merging:
         judge = self._judge
         fork = judge.lines.newest_on(self._commit.parents[0], commit.parents[0])
         return judge.policies_at(fork) if fork is not None else self._now
+
+    def _reopens(self, sides: Sides) -> bool:
+        _, news = self._judge.contents.sides(sides)
+        return any(state.record is not None and state.record.reopens is not None for state in news)
 
     def _reopening(self, record: Record) -> Reopening:
         """What a birth reopens, as the line has it, or else as the same merge brings it."""
@@ -436,7 +442,9 @@ class Merging:
                     for one in reached
                 ):
                     continue
-                if name is not None or not self._may_drop(step):
+                if name is None and self._may_drop(step):
+                    self.acted = True
+                else:
                     made = step.side.commit.oid[:12]
                     self._lose(
                         key,
@@ -480,9 +488,7 @@ class Merging:
             return False
         commit = step.side.commit
         rosters = (self._judge.written_at(commit.oid), self._judge.written_at(commit.parents[0]))
-        if any(verify.judge_policies(self._commit.email, policies) for policies in rosters):
-            return False
-        return self._judge.unproven(self._commit, self._now, self._judge.newest) is None
+        return not any(verify.judge_policies(self._commit.email, policies) for policies in rosters)
 
     def _line_had(self, path: str, name: str | None, wanted: _Files) -> bool:
         """Whether the line has had a state of a record, or a version of a file, since the other side has left it."""
