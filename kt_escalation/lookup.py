@@ -143,11 +143,13 @@ def deciders(snapshot: Snapshot, record: Record) -> tuple[str, ...]:
     return tuple(review.reviewer for review in found.record.reviews) if isinstance(found, Entry) else ()
 
 
-def open_reopener(snapshot: Snapshot, escalation_id: str) -> Record | None:
-    """An open escalation that reopens that one, or one that reopened it, and so on."""
+def open_reopener(snapshot: Snapshot, escalation_id: str, *, but: str | None = None) -> Record | None:
+    """An open escalation that reopens that one, or one that reopened it, and so on; ``but`` is left out."""
     waiting = [escalation_id]
     while waiting:
         for record in snapshot.reopeners(waiting.pop()):
+            if record.escalation_id == but:
+                continue
             if record.resolution is None:
                 return record
             waiting.append(record.escalation_id)

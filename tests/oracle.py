@@ -727,8 +727,8 @@ class _Replay:
                 continue
             broken = self.judged(name, before, after, commit, was.force, [old])
             record = self.record(after)
-            if record is not None and not before and record.reopens in was.bad:
-                broken = broken or [("reopens", path)]
+            if record is not None and not before and record.reopens in was.bad and not self.file_fault(after):
+                broken = [("reopens", path)]
             blind = not self.raw[commit.parents[0]].sound
             if record is not None and record.reopens and (blind or record.reopens in was.muddy):
                 # Whether what it reopens is there is read from a tree that cannot be, or not said.
@@ -828,6 +828,8 @@ class _Replay:
             for name in old.records() | new.records():
                 if old.state(name) != new.state(name):
                     by, beside = self.commits[oid].email, oid != commit.oid or oid not in self.at_line
+                    # What was done wrongly, too, is what it says of itself.
+                    beside = beside or any(one.commit == oid and one.name == name for one in self.found)
                     steps += self.told(name, old.state(name), new.state(name), by, was, beside=beside)
         roster = was.force.roster
         held = all(
@@ -838,6 +840,9 @@ class _Replay:
             or (not group.ids and any(fits(group, step, None, roster) for step in steps))
             for group in groups
         )
+        if blind:
+            # What a tree does that cannot be read is not said, nor whether a message may say it.
+            self.doubtful.add(commit.oid)
         # All are named up to a hundred, and no graph of ours has so many.
         if not held or any(group.count not in (None, str(len(set(group.ids)))) for group in groups):
             self.report(commit.oid, "message", "queue", sure=self.sure and not blind)
@@ -932,11 +937,12 @@ class _Replay:
             line, base = self.line(second), self.at[fork]
             since = line[: line.index(fork)]
             admin = self.is_admin(commit.email, base.force) and self.is_admin(commit.email, was.force)
-            if admin and not self.is_proven(commit, base.force):
+            if admin and not self.is_proven(commit, was.force):
                 admin = False
                 self.doubtful.add(commit.oid)
             for one in list(self.found) if admin else ():
                 plain = len(self.commits[one.commit].parents) == 1
+                plain = plain and not self.is_waived(one, was.counting)
                 if one.rule == "policies" and not one.grave and one.commit in since and plain:
                     acted = True
                     self.found.remove(one)
@@ -1133,7 +1139,7 @@ class _Replay:
         claims = there.settings.claims.model_copy(update={"clock_tolerance": tolerance})
         settings = there.settings.model_copy(update={"claims": claims})
         mixed = replace(there, roster=was.force.roster, settings=settings)
-        around = [self.snaps[first], self.snaps[commit.oid]]
+        around = [self.snaps[commit.oid]]
         wrong = self.judged(name, state, after, one, mixed, around)
         record = self.record(after)
         if record is not None and not state and record.reopens in self.bad:

@@ -282,6 +282,7 @@ class Judge:
             self.start = self.start or commit.oid
             if self._sound is not None:
                 self._read_as[commit.oid] = self._sound
+            self._carried(commit)
             return
         for path, kind in difference.modes:
             self.find(commit, path, Violation("tree", f"expected a plain file; it is {kind}"))
@@ -297,15 +298,21 @@ class Judge:
             elif above in self._bare:
                 self._second_start(commit)
         if len(commit.parents) > 1:
-            others = [parent for parent in commit.parents if parent != above]
-            carried = [self._sides[oid] for oid in self.lines.carried(others, above) if oid in self._sides]
-            for side in carried:
-                self._beside(side)
-            self._merge(commit, difference, carried)
-            for side in carried:
-                del self._sides[side.commit.oid]
+            self._merge(commit, difference, self._carried(commit))
         else:
             self._plain(commit, difference)
+
+    def _carried(self, commit: Commit) -> list[Side]:
+        """What a merge brings beside its line, once it was seen that none of it does what no such commit may."""
+        above = self.lines.above(commit.oid) or ""
+        found = self._beyond(above, [parent for parent in commit.parents if parent != above])
+        for side in found:
+            self._beside(side)
+        return found
+
+    def _beyond(self, line: str, others: Sequence[str]) -> list[Side]:
+        """The commits that some reach and a commit of the line does not, parents first."""
+        return [self._sides[oid] for oid in self.lines.carried(others, line) if oid in self._sides]
 
     def _begun(self, commit: Commit, difference: Difference) -> None:
         """The start: what it brings is imported, and nobody can say how that came about."""
@@ -564,7 +571,7 @@ class Judge:
             if difference.changes or said:
                 self._octopus(commit, difference)
             for other in commit.parents[1:]:
-                Merging(self, commit, difference, carried, other).drops()
+                Merging(self, commit, difference, self._beyond(commit.parents[0], [other]), other).drops()
         elif above == commit.parents[0]:
             merging = Merging(self, commit, difference, carried, commit.parents[1])
             merging.judge()
@@ -577,6 +584,8 @@ class Judge:
         self._untrue(commit, said, brought, now)
         newest = max([self.newest, *(side.newest for side in carried)])
         self.newest = self._measured(commit, acted, newest)
+        for side in carried:
+            del self._sides[side.commit.oid]
 
     def _octopus(self, commit: Commit, difference: Difference) -> None:
         """A merge of more than two parents brings nothing of the store, and says nothing of it."""
@@ -890,7 +899,7 @@ class Judge:
         snapshot = self._snapshot(commit)
         if snapshot is None or record.reopens is None or record.reopens in self.illegal:
             return Reopening()
-        again = lookup.open_reopener(snapshot, record.reopens)
+        again = lookup.open_reopener(snapshot, record.reopens, but=record.escalation_id)
         return Reopening(lookup.record_of(snapshot, record.reopens), again)
 
     def _snapshot(self, commit: str) -> GitSnapshot | None:

@@ -71,6 +71,8 @@ class Merging:
         self.brought: list[Brought] = []
         #: Whether its author has acted by it: brought policies in that were no admin's to change.
         self.acted = False
+        # What was illegal on the line before it, with the last legal state.
+        self._illegal: Mapping[str, State | None] = judge.illegal
         #: Where the other side has left the line, and what of it was found to be left out.
         self._fork = judge.lines.newest_on(commit.parents[0], other)
         self._lost: set[str] = set()
@@ -82,6 +84,7 @@ class Merging:
         forked = self._forked()
         if not (self._changes or forked.changes or forked.unsound or self._touched()):
             return
+        self._illegal = dict(judge.illegal)
         self._authored_by_merges()
         steps = self._steps()
         brought = judge.by_record(self._changes)
@@ -109,6 +112,7 @@ class Merging:
     def drops(self) -> None:
         """Find only what it may not leave out."""
         self._dropped(self._forked())
+        self._gone_on_from(self._steps())
 
     def _forked(self) -> Difference:
         """What the other side has changed since it left the line."""
@@ -250,12 +254,8 @@ class Merging:
         return any(state.record is not None and state.record.reopens is not None for state in news)
 
     def _reopening(self, record: Record) -> Reopening:
-        """What a birth reopens, as the line has it, or else as the same merge brings it."""
-        found = self._judge.reopening(self._commit.parents[0], record)
-        if found.origin is None or found.origin.resolution is None:
-            brought = self._judge.reopening(self._commit.oid, record)
-            return Reopening(brought.origin, found.reopener)
-        return found
+        """What a birth reopens, as the merge leaves it."""
+        return self._judge.reopening(self._commit.oid, record)
 
     def _late(self, chain: Sequence[_Step], state: State | None) -> tuple[Commit, str, Violation] | None:
         """A proposal lands within its lease, else within the time that the settings give proposals."""
@@ -464,10 +464,10 @@ class Merging:
         commit = replace(step.side.commit, changes=judge.difference(step.side).changes)
         if is_policy(key):
             there = judge.written_at(commit.parents[0])
-            by_line = not any(self._by_no_admin(step))
-            return by_line and not (self._now.roster and verify.judge_policies(commit.email, there))
-        if key in judge.illegal and _same(step.before, self._at(self._commit.parents[0], key)):
-            return records.is_restored(commit, self._now, judge.illegal[key], judge.standing(commit.oid, key))
+            by_line = there.roster is not None and not any(self._by_no_admin(step))
+            return by_line and not verify.judge_policies(commit.email, there)
+        if key in self._illegal and _same(step.before, self._at(self._commit.parents[0], key)):
+            return records.is_restored(commit, self._now, self._illegal[key], judge.standing(commit.oid, key))
         if touches_archives(commit):
             return False
         olds, news = judge.contents.sides(step.sides)

@@ -207,7 +207,9 @@ def brought(
         else set()
     )
     known = before.reviews if before else ()
-    takers |= {review.reviewer for review in after.reviews[len(known) :]} if after else set()
+    held = before.claim.claim_id if before and before.claim else None
+    new = after.reviews[len(known) :] if after else ()
+    takers |= {review.reviewer for review in new if review.claim_id != held}
     claim = frozenset({"claim"})
     return [*found, *(Brought(name, claim, taker, None, frozenset(claims)) for taker in sorted(takers))]
 

@@ -144,6 +144,8 @@ class InForce:
         """Accept the illegal changes of some commits to some files, by a waiver that counts."""
         written = self._written.of(tree)
         for commit, path in accepted:
+            if (commit, path) in self._unauthorised:
+                self._unauthorised.remove((commit, path))
             commits = self._wrong.get(path, [])
             if commit in commits:
                 commits.remove(commit)

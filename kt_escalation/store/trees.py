@@ -377,9 +377,9 @@ class Trees:
     def has_store(self, root: str) -> bool:
         """Whether a root tree holds a store that has begun (design, section 9, *The line*)."""
         [found] = self.entries([root])
-        if found.queue is not None:
-            return found.queue.startswith(f"{TREE} ") or found.queue == root
-        if found.policies is None or not found.policies.startswith(f"{TREE} "):
+        if found.queue == root or _is_folder_entry(found.queue):
+            return True
+        if found.policies is None or not _is_folder_entry(found.policies):
             return False
         oid = found.policies.partition(" ")[2]
         self._read([oid])
@@ -570,6 +570,11 @@ def _between(old: Tree, new: Tree) -> tuple[list[_Line], list[_Line]]:
 def _entry(tree: Tree, name: str) -> str | None:
     found = tree.get(name.encode())
     return f"{found[0]} {found[1]}" if found else None
+
+
+def _is_folder_entry(entry: str | None) -> bool:
+    """Whether git takes what makes the store for a folder, however that is written."""
+    return entry is not None and is_folder(entry.partition(" ")[0].encode())
 
 
 def _kind(mode: str) -> str:
