@@ -533,7 +533,7 @@ class _Replay:
         for name in here.records():
             state = here.state(name)
             if fault := self.file_fault(state):
-                now.bad[name] = [self.report(start, *fault, name=name)]
+                now.bad[name] = [self.report(start, *fault, name=name, sure=here.sound)]
             else:
                 now.legal[name] = state
         now.force = self.assembled(here)
@@ -716,7 +716,7 @@ class _Replay:
                 continue
             sure = self.sure and name not in was.muddy
             self.doubtful |= {oid} if name in was.muddy else set()
-            path = min(p for p, _, _ in after or before)
+            path = min(p for p, _, _ in after - before or before - after)
             if name in was.bad:
                 if self.restored(name, after, commit.email, was, was.force):
                     then.bad.pop(name)
@@ -730,6 +730,8 @@ class _Replay:
             if record is not None and not before and record.reopens in was.bad and not self.file_fault(after):
                 broken = [("reopens", path)]
             blind = not self.raw[commit.parents[0]].sound
+            # Of what has two files either may be asked whether it reopens something.
+            blind = blind or any(len(old.state(bad)) > 1 for bad in was.bad)
             if record is not None and record.reopens and (blind or record.reopens in was.muddy):
                 # Whether what it reopens is there is read from a tree that cannot be, or not said.
                 then.muddy.add(name)
@@ -800,7 +802,7 @@ class _Replay:
     def write(self, then: At, path: str, entry: tuple[str, str] | None, wrong: list[Found]) -> None:
         """A policy file has a new version: legal, or the old one stays the legal one."""
         if wrong and then.versions.get(path) != entry:
-            then.ill[path] = wrong
+            then.ill[path] = then.ill.get(path, []) + wrong
         else:
             then.ill.pop(path, None)
             if not wrong:
@@ -832,6 +834,10 @@ class _Replay:
                     beside = beside or any(one.commit == oid and one.name == name for one in self.found)
                     steps += self.told(name, old.state(name), new.state(name), by, was, beside=beside)
         roster = was.force.roster
+        if len(commit.parents) > 1:
+            # Who merges puts right, in a way, what the branch has done: that says nothing of who decided what.
+            by = known_as(commit.email, roster)
+            steps += [(name, {"restore"}, by, None, claims) for name, _, _, _, claims in steps]
         held = all(
             (
                 all(any(fits(group, step, name, roster) for step in steps) for name in group.ids)
@@ -916,6 +922,7 @@ class _Replay:
             pairs = [(oid, one.parents[0])] if plain else []
             if len(one.parents) > 1:
                 pairs = self.plain_ones(self.ancestors[oid] - self.ancestors[one.parents[0]] - {oid})
+                pairs.append((oid, one.parents[0]))
             self.message(one, pairs, was)
             if not self.snaps[oid].sound and looked:
                 self.report(oid, "tree", "", sure=False)
@@ -933,7 +940,7 @@ class _Replay:
         first, second = commit.parents
         acted = False
         fork = self.fork(first, second)
-        if fork in self.at:
+        if fork in self.at and has_store(self.snaps[fork]):
             line, base = self.line(second), self.at[fork]
             since = line[: line.index(fork)]
             admin = self.is_admin(commit.email, base.force) and self.is_admin(commit.email, was.force)
@@ -946,10 +953,7 @@ class _Replay:
                 if one.rule == "policies" and not one.grave and one.commit in since and plain:
                     acted = True
                     self.found.remove(one)
-                    rest = [other for other in then.ill.get(one.path, []) if other != one]
-                    if rest:
-                        then.ill[one.path] = rest
-                    elif one.path in then.ill:
+                    if then.ill.get(one.path, [None])[-1] == one:
                         del then.ill[one.path]
                         self.set_version(then, one.path, self.snaps[commit.oid].files.get(one.path))
             if acted:
@@ -1109,7 +1113,14 @@ class _Replay:
                 return [*faults, *((oid, rule, where) for rule, where in wrong)]
             state = after
         last = self.record(state)
-        if last is not None and last.status == "claimed" and last.claim and last.claim.expires_at:
+        restores = name in was.bad and len(chain) == 1
+        if (
+            last is not None
+            and last.status == "claimed"
+            and last.claim
+            and last.claim.expires_at
+            and not restores
+        ):
             if commit.at > last.claim.expires_at + tolerance:
                 faults.append((chain[-1], "time", layout.path_of(last)))
             return faults
@@ -1117,8 +1128,8 @@ class _Replay:
             record = self.record(self.snaps[oid].state(name))
             if record is None:
                 continue
-            # What restores is as old as its commit.
-            when = self.commits[oid].at if oid == chain[0] and name in was.bad else record.last_time
+            # What restores proposes nothing.
+            when = commit.at if oid == chain[0] and name in was.bad else record.last_time
             if when != record.last_time and commit.at - record.last_time > PROPOSALS:
                 self.doubtful.add(oid)
             if commit.at - when > PROPOSALS:
@@ -1174,7 +1185,8 @@ class _Replay:
                 self.report(commit.oid, "policies", path, places=steps, sure=self.sure and not then.fog)
             )
             if path == WAIVERS and then.fog:
-                self.unclear_waivers |= waivers_in(self.data(entry)) or set()
+                for version in (entry, was.versions.get(WAIVERS)):
+                    self.unclear_waivers |= waivers_in(self.data(version)) or set()
         elif not self.is_proven(commit, was.force):
             wrong.append(self.report(commit.oid, "unsigned", "queue", sure=self.sure))
         self.write(then, path, entry, wrong)

@@ -381,10 +381,9 @@ class Judge:
         if name in self.illegal:
             if records.is_restored(commit, now, self.illegal[name], self.standing(commit.oid, name)):
                 self.restored(name, self.illegal[name])
-                brought += messages.brought(name, None, None, author=commit.email, restored=True)
             else:
                 self.blame(name, commit, (news or olds)[0].path, self.not_restored)
-                brought += self._made(commit, name, olds, news)
+            brought += self.made(commit, name, olds, news)
             return
         is_known = not olds and bool(news) and self.exists(name)
         found = list(
@@ -395,7 +394,7 @@ class Judge:
             )
         )
         # Also an illegal step is what the message says of it.
-        brought += self._made(commit, name, olds, news, restored=bool(found))
+        brought += self.made(commit, name, olds, news, restored=bool(found))
         if not found:
             self.know(name, news[0])
             return
@@ -406,7 +405,7 @@ class Judge:
             self.blame(name, commit, path, violation)
 
     @staticmethod
-    def _made(
+    def made(
         commit: Commit, name: str, olds: Sequence[State], news: Sequence[State], *, restored: bool = True
     ) -> list[Brought]:
         """What a step is by the records on both of its sides; ``restored`` says that it may be a restoration."""
@@ -556,7 +555,7 @@ class Judge:
             commit = without(commit, verdict.folded)
         for name, sides in by_record(commit.changes).items():
             olds, news = self.contents.sides(sides)
-            found += self._made(commit, name, olds, news)
+            found += self.made(commit, name, olds, news)
         return found
 
     def _merge(self, commit: Commit, difference: Difference, carried: Sequence[Side]) -> None:

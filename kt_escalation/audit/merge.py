@@ -111,6 +111,7 @@ class Merging:
 
     def drops(self) -> None:
         """Find only what it may not leave out."""
+        self._authored_by_merges()
         self._dropped(self._forked())
         self._gone_on_from(self._steps())
 
@@ -131,8 +132,18 @@ class Merging:
             pairs = self._judge.by_record(difference.changes)
             pairs |= {c.path: _alone(c) for c in difference.changes if is_policy(c.path)}
             for key, sides in pairs.items():
-                found.setdefault(key, []).append(_Step(side, sides.before, sides.after, sides))
+                before, after = self._states(key, side.commit.parents[0], side.commit.oid, sides)
+                found.setdefault(key, []).append(_Step(side, before, after, sides))
         return found
+
+    def _states(self, key: str, old: str, new: str, sides: Sides) -> tuple[_Files, _Files]:
+        """What there was of a record or policy file before a change and after it.
+
+        Who has an illegal record has more than one file of it, maybe, of which only some have changed.
+        """
+        if key not in self._illegal:
+            return sides.before, sides.after
+        return self._at(old, key), self._at(new, key)
 
     def _authored_by_merges(self) -> None:
         """Carried merges author nothing: what they have, one of their parents has."""
@@ -161,7 +172,8 @@ class Merging:
         judge = self._judge
         where = sides.path
         first: list[tuple[Commit, str, Violation]] | None = None
-        for chain in self._chains(sides.before, sides.after, steps):
+        ends = self._states(name, self._commit.parents[0], self._commit.oid, sides)
+        for chain in self._chains(*ends, steps):
             found = self._walked(name, chain)
             if not found:
                 return
@@ -214,7 +226,7 @@ class Merging:
                 if not records.is_restored(commit, self._now, legal, judge.standing(commit.oid, name)):
                     return [(commit, (news or olds)[0].path, judge.not_restored)]
                 illegal, state = False, legal
-                brought += messages.brought(name, None, None, author=commit.email, restored=True)
+                brought += judge.made(commit, name, olds, news)
                 continue
             policies = at_fork(self._now, self._at_fork_of(commit))
             if any(old.problem for old in olds):
@@ -232,7 +244,8 @@ class Merging:
             state = news[0]
             before = olds[0].record if olds else None
             brought += messages.brought(name, before, state.record, author=commit.email)
-        late = self._late(chain, state)
+        # Who has brought something back to what it was has proposed nothing by that.
+        late = self._late(chain[1:] if name in judge.illegal else chain, state)
         if late is not None:
             return [late]
         judge.tally.steps += len(chain)
@@ -260,16 +273,16 @@ class Merging:
     def _late(self, chain: Sequence[_Step], state: State | None) -> tuple[Commit, str, Violation] | None:
         """A proposal lands within its lease, else within the time that the settings give proposals."""
         claims = self._now.settings.claims
-        at, last = self._commit.committed_at, chain[-1].side.commit
+        at = self._commit.committed_at
         record = state.record if state else None
-        if record is None or state is None:
+        if record is None or state is None or not chain:
             return None
         claim = record.claim if record.status == "claimed" else None
         if claim is not None and claim.expires_at is not None:
             if at > claim.expires_at + claims.clock_tolerance:
                 until = format_time(claim.expires_at)
                 return (
-                    last,
+                    chain[-1].side.commit,
                     state.path,
                     Violation("time", f"expected it to be merged within its lease, by {until}"),
                 )

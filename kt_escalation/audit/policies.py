@@ -136,6 +136,9 @@ class InForce:
                     self.waivers = written.waivers
             else:
                 self._wrong.setdefault(change.path, []).append(found.commit or commit)
+                if self._now.get(change.path) == self._legal.get(change.path):
+                    # It is what it should be again, whoever made it so.
+                    del self._wrong[change.path]
                 yield change.path, found
         self._standing = frozenset(written.waivers)
         self._settle(at, written)
@@ -181,7 +184,6 @@ class InForce:
 
     def _settle(self, at: int, written: Policies) -> None:
         if self._now == self._legal:
-            self._wrong.clear()
             self._put(at, written)
 
     def _put(self, at: int, policies: Policies) -> None:
