@@ -579,6 +579,8 @@ class _Replay:
         entry = here.files.get(WAIVERS)
         listed = waivers_in(self.data(entry)) or set()
         known = waivers_in(self.data(self.snaps[before].files.get(WAIVERS))) or set()
+        if then.fog:
+            self.unclear_waivers |= listed - known
         if WAIVERS not in then.ill and then.versions.get(WAIVERS) == entry:
             for waiver in listed - known:
                 if waiver.commit in self.ancestors[oid] - {oid}:
@@ -909,9 +911,7 @@ class _Replay:
             one = self.commits[oid]
             plain = len(one.parents) == 1
             acts = plain and self.snaps[oid].own != self.snaps[one.parents[0]].own
-            looked = (
-                not self.is_unread(commit) and not self.is_along(commit.oid) and self.raw[commit.oid].sound
-            )
+            looked = not self.is_along(commit.oid) and self.raw[commit.oid].sound
             self.ahead(one, acts, was, sure=looked)
             self.signed(
                 one,
@@ -926,14 +926,6 @@ class _Replay:
             self.message(one, pairs, was)
             if not self.snaps[oid].sound and looked:
                 self.report(oid, "tree", "", sure=False)
-
-    def is_unread(self, commit: Commit) -> bool:
-        """Whether nothing of a merge's store is new since the fork, so that no carried tree is read."""
-        if len(commit.parents) != 2 or self.is_along(commit.oid):
-            return False
-        fork = self.fork(*commit.parents)
-        own = self.snaps[commit.oid].own
-        return fork is not None and own == self.snaps[fork].own == self.snaps[commit.parents[1]].own
 
     def along(self, commit: Commit, was: At, then: At) -> None:
         """A merge whose line goes along its second parent: it brings nothing of the store."""
@@ -1277,8 +1269,6 @@ class _Replay:
 
     def carried_merges(self, commit: Commit, was: At) -> None:
         """Carried merges have, for each record and policy file, what one of their parents has."""
-        if self.is_unread(commit):
-            return
         for oid in sorted(self.carried(commit.oid), key=self.order.index):
             one = self.commits[oid]
             if len(one.parents) > 1 and self.is_admin(one.email, was.force):
@@ -1293,6 +1283,8 @@ class _Replay:
         snaps = [self.snaps[parent] for parent in one.parents]
         here = self.snaps[oid]
         sure = self.sure and here.sound and all(there.sound for there in snaps)
+        if not sure:
+            self.doubtful.add(oid)
         for name in sorted(here.records().union(*(there.records() for there in snaps))):
             if all(here.state(name) != there.state(name) for there in snaps):
                 self.report(oid, "merge", "queue", name=name, sure=sure)

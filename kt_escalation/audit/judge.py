@@ -295,7 +295,7 @@ class Judge:
         if any(change.new is None for change in difference.changes) or above in self._bare:
             if not self.trees.has_store(commit.tree):
                 self._bare.add(commit.oid)
-            elif above in self._bare:
+            elif not any(map(self._holds, commit.parents)):
                 self._second_start(commit)
         if len(commit.parents) > 1:
             self._merge(commit, difference, self._carried(commit))

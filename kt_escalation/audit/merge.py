@@ -170,21 +170,23 @@ class Merging:
 
     def _record(self, name: str, sides: Sides, steps: Sequence[_Step]) -> None:
         judge = self._judge
-        where = sides.path
-        first: list[tuple[Commit, str, Violation]] | None = None
+        first: tuple[Sequence[_Step], list[tuple[Commit, str, Violation]]] | None = None
         ends = self._states(name, self._commit.parents[0], self._commit.oid, sides)
         for chain in self._chains(*ends, steps):
             found = self._walked(name, chain)
             if not found:
                 return
-            first = first or found
-        legal = next(iter(judge.contents.sides(sides)[0]), None)
-        judge.illegal.setdefault(name, legal)
+            first = first or (chain, found)
+        judge.illegal.setdefault(name, next(iter(judge.contents.sides(sides)[0]), None))
         if first is None:
             expected = f"expected {name} as the branch had it, or as the commits that it brings have led it on from there"
-            judge.blame(name, self._commit, where, Violation("merge", expected))
-        for commit, path, violation in first or ():
+            judge.blame(name, self._commit, sides.path, Violation("merge", expected))
+            return
+        for commit, path, violation in first[1]:
             judge.blame(name, commit, path, violation)
+        for step in first[0]:
+            # Also what is illegal is what a message may say of it.
+            self.brought += judge.made(step.side.commit, name, *judge.contents.sides(step.sides))
 
     def _chains(self, before: _Files, after: _Files, steps: Sequence[_Step]) -> Iterator[list[_Step]]:
         """The rows of steps that lead from one state to another, each commit an ancestor of the next."""
