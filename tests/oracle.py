@@ -490,6 +490,9 @@ class _Replay:
             clear = all(self.raw[p].sound for p in parents)
             if oid != start and (fresh or (has_store(self.snaps[oid]) and not clear)):
                 self.report(oid, "start", "queue", sure=clear)
+        # Whether a store begins with a tree that cannot be read, nobody can say.
+        unread = [oid for oid in line[: line.index(start) + 1] if not self.raw[oid].sound]
+        self.is_murky = self.is_murky or bool(unread)
         self.begin(start)
         self.at_line = set(line)
         for oid in line[line.index(start) + 1 :]:
