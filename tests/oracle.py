@@ -945,6 +945,11 @@ class _Replay:
             for one in list(self.found) if admin else ():
                 plain = len(self.commits[one.commit].parents) == 1
                 plain = plain and not self.is_waived(one, was.counting)
+                # What nobody may do stays what it is, whoever did it.
+                plain = plain and not any(
+                    other.grave and (other.commit, other.path) == (one.commit, one.path)
+                    for other in self.found
+                )
                 if one.rule == "policies" and not one.grave and one.commit in since and plain:
                     acted = True
                     self.found.remove(one)
@@ -1272,6 +1277,9 @@ class _Replay:
 
     def carried_merges(self, commit: Commit, was: At) -> None:
         """Carried merges have, for each record and policy file, what one of their parents has."""
+        if not self.raw[commit.oid].sound:
+            self.doubtful |= self.carried(commit.oid)
+            return
         for oid in sorted(self.carried(commit.oid), key=self.order.index):
             one = self.commits[oid]
             if len(one.parents) > 1 and self.is_admin(one.email, was.force):
