@@ -608,7 +608,8 @@ class _Replay:
                 then.legal[name] = here.state(name)
                 then.muddy |= {name} if len(self.about(name)) > len(causes) else set()
         for path, causes in list(then.ill.items()):
-            if all(self.is_waived(one, then.counting) and not one.ruin for one in causes):
+            ruined = any(one.ruin and one.commit == causes[-1].commit for one in causes)
+            if not ruined and all(self.is_waived(one, then.counting) for one in causes):
                 then.fog = then.fog or not all(map(is_exact, causes))
                 del then.ill[path]
                 self.set_version(then, path, here.files.get(path))
@@ -926,6 +927,10 @@ class _Replay:
             if len(one.parents) > 1:
                 pairs = self.plain_ones(self.ancestors[oid] - self.ancestors[one.parents[0]] - {oid})
                 pairs.append((oid, one.parents[0]))
+                # What it has not taken over it has not brought.
+                old, new = self.snaps[one.parents[0]], self.snaps[oid]
+                names = [n for n in old.records() | new.records() if old.state(n) != new.state(n)]
+                pairs = [pair for pair in pairs if any(self.moves(*pair, name) for name in names)]
             self.message(one, pairs, was)
             if not self.snaps[oid].sound and looked:
                 self.report(oid, "tree", "", sure=False)
@@ -1207,6 +1212,7 @@ class _Replay:
         both = both and was.force.roster is not None
         carried = self.ancestors[second] - self.ancestors[first]
         clear = self.sure and not self.is_blind(carried)
+        self.doubtful |= set() if clear else {commit.oid}
         items = there.records() | base.records() | there.policies().keys() | base.policies().keys()
         for oid in carried:
             items |= self.snaps[oid].records() | self.snaps[oid].policies().keys()

@@ -509,10 +509,13 @@ class Merging:
         """Whether the line has had a state of a record, or a version of a file, since the other side has left it."""
         judge, first = self._judge, self._commit.parents[0]
         specs = history.pathspecs(judge.store, name) if name else [f":(top,literal){judge.store.full(path)}"]
-        line = set(judge.lines.of(first, self._fork))
+        since = [first, *([f"^{self._fork}"] if self._fork else [])]
+        touching = set(judge.store.repository.rev_list([*since, "--full-history", "--", *specs]))
         return any(
-            oid in line and _same(self._at(oid, name) if name else judge.version(oid, path), wanted)
-            for oid in judge.store.repository.rev_list([first, "--full-history", "--", *specs])
+            _same(self._at(oid, name) if name else judge.version(oid, path), wanted)
+            for oid in judge.lines.of(first, self._fork)
+            # A merge that takes one side of it touches nothing, as git tells it.
+            if oid in touching or len(judge.lines.parents(oid)) > 1
         )
 
     def _at(self, commit: str, name: str) -> _Files:
