@@ -507,6 +507,20 @@ def a_file_of_an_admins_that_sends_clones_to_another_store(forge: Forge) -> None
     repointed(forge, "boss")
 
 
+@attack("root", victim="esc_one", ends=(2, 6))
+def a_file_that_sends_clones_from_one_wrong_store_to_another(forge: Forge) -> None:
+    committed(forge, tree_with(forge, forge.tip(), {".kt.yaml": "root: nowhere\n"}), "boss")
+    repointed(forge, "mallory")
+
+
+@attack("policies")
+def a_roster_that_is_removed_on_a_branch_an_admin_merges(forge: Forge) -> None:
+    # What he brings in by his merge he may have changed himself; this nobody may.
+    main = forge.tip()
+    side = committed(forge, tree_with(forge, main, {ROSTER_FILE: None}), "bob")
+    committed(forge, tree_with(forge, side, {}), "boss", main, side, message="Merge side\n")
+
+
 @attack("policies")
 def settings_that_an_admin_removes(forge: Forge) -> None:
     committed(forge, tree_with(forge, forge.tip(), {SETTINGS_FILE: None}), "boss")
@@ -780,6 +794,37 @@ def an_octopus_that_brings_a_decision(forge: Forge) -> None:
     moved = committed(forge, tree_with(forge, main, {"src/z.py": "z\n"}), "mallory")
     whole = tree_with(forge, side, {"src/x.py": "x\n", "src/z.py": "z\n"})
     committed(forge, whole, "alice", moved, side, other, message="Merge both\n")
+
+
+@attack("dropped", victim="esc_one")
+def an_octopus_for_which_a_denial_was_taken_back_on_the_way(forge: Forge) -> None:
+    base, old = forge.tip(), forge.read(ONE)
+    other = committed(forge, tree_with(forge, base, {"src/x.py": "x\n"}), "mallory")
+    forge.git("reset", "--quiet", "--hard", base)
+    main = _denied(forge)
+    side = committed(forge, tree_with(forge, main, {forge.resolved("one"): None, ONE: old}), "mallory", main)
+    committed(
+        forge, tree_with(forge, base, {"src/x.py": "x\n"}), "mallory", base, side, other, message="Merge\n"
+    )
+    git("reset", "--quiet", "--hard", cwd=forge.path)
+    approved(forge, "bob")
+
+
+@attack("already_reopened")
+def two_reopenings_that_one_merge_brings(forge: Forge) -> None:
+    # Each was the only one where it was made.
+    main = forge.tip()
+    sides = []
+    for who in ("alice", "bob"):
+        forge.kt(who, "reopen", "--id", "esc_done", "--reason", "again")
+        sides.append(forge.tip())
+        forge.git("reset", "--quiet", "--hard", main)
+    [path] = git("diff", "--name-only", main, sides[0], cwd=forge.path).splitlines()
+    text = git("show", f"{sides[0]}:{path}", cwd=forge.path) + "\n"
+    inner = merged(forge, *sides, "alice", {path: text})
+    moved = _moved(forge, main)
+    text = git("show", f"{moved}:{TWO}", cwd=forge.path) + "\n"
+    merged(forge, moved, inner, "alice", {TWO: text})
 
 
 # --- time -----------------------------------------------------------------------------------------
@@ -1181,6 +1226,22 @@ def test_a_policy_request_of_anybodys_that_an_admin_merges(forge: Forge, server:
         forge.commit("mallory", "something else")
     merge(forge, "-m", "Merge", "topic", who="boss")
     forge.kt("bob", "claim", "--id", "esc_one")
+    assert_legal(forge, server)
+
+
+def test_a_branch_that_is_merged_twice_while_the_line_goes_on(forge: Forge, server: Path) -> None:
+    """What the first merge brought is older than what the line has made of it since."""
+    forge.git("switch", "--quiet", "-c", "topic")
+    forge.kt("alice", "claim", "--id", "esc_one")
+    forge.git("switch", "--quiet", "main")
+    forge.kt("bob", "note", "--id", "esc_two", "--text", "meanwhile")
+    merge(forge, "-m", "Merge", "topic", who="alice")
+    forge.kt("alice", "note", "--id", "esc_one", "--text", "gone on")
+    forge.git("switch", "--quiet", "topic")
+    forge.write("src/x.py", "x\n")
+    forge.commit("alice", "something else")
+    forge.git("switch", "--quiet", "main")
+    merge(forge, "-m", "Merge", "topic", who="alice")
     assert_legal(forge, server)
 
 
