@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,10 +15,10 @@ from ..core.roster import Roster, logged_in, person
 from ..core.verify import Violation
 from ..errors import BadInput
 from ..store import commits, layout
-from ..store.commits import Commit
 from ..store.gitstore import GitStore
-from ..store.port import Entry, Progress
+from ..store.port import Author, Entry, Progress
 from ..store.snapshot import GitSnapshot
+from ..store.trees import KT_YAML
 from .judge import Scope
 from .records import by_record
 from .replay import History, Run
@@ -63,20 +64,16 @@ def check(
     """
     with closing(opened(path)) as store:
         base, head = _pull_request(store, wanted)
+        # A request does not say where the store is that it is held against.
+        store.root = store.root_at(base)
         store.at(base)
-        history = History(store)
-        scope = Scope(now, arriving=True)
-        landing = _Landing(history, base, head, now)
-        run, moved = landing.run(scope, method, progress)
-        report = reported(run, head, may_waive=False)
-        names = {violation.escalation_id for violation in moved}
-        kept = [
-            v for v in report.violations if not (v.rule in ("merge", "dropped") and v.escalation_id in names)
-        ]
-        found = [landing.named(violation) for violation in (*kept, *moved)]
-        roster = run.judge.policies.policies.roster
+        with store.repository.scratch():
+            landing = _Landing(History(store), base, head, now, method)
+            run = landing.run(Scope(now, arriving=True), progress)
+            report = reported(run, head, may_waive=False)
+            found = list(landing.found(report.violations))
         if actors is not None:
-            found += _not_theirs(run, actors, roster, store)
+            found += _not_theirs(run, actors, run.judge.policies.policies.roster, store)
         changed = [
             name for name in store.repository.changed(landing.fork or base, head) if _RUNS_CHECKS.match(name)
         ]
@@ -102,50 +99,75 @@ def check(
 class _Landing:
     """How a request comes to the store branch."""
 
-    def __init__(self, history: History, base: str, head: str, now: datetime) -> None:
+    def __init__(self, history: History, base: str, head: str, now: datetime, method: str | None) -> None:
         self._history = history
         self._store = history.store
         self._base = base
         self._head = head
-        self._now = now
         #: Where the request left the branch, None for a history of its own.
         self.fork = self._store.repository.merge_base(base, head)
-        self._is_ahead = history.lines_of([base, head]).resting(head, base) is not None and self.fork == base
-        # The commit that a merge of it would be; no repository has it.
-        self._oid = "f" * len(base)
+        # Where the request's own line leaves the base, or a commit with the same past of the store.
+        resting = history.lines(head, base).resting(head, base) if self.fork == base else None
+        self._is_ahead = resting is not None
+        #: The files that git cannot merge.
+        self._conflicts: list[str] = []
+        # Where the branch stands, and where it would stand then.
+        self._since, self._tip = resting or base, head
+        if method == "squash" or not self._is_ahead:
+            self._since, self._tip = base, self._made(now, is_squash=method == "squash")
 
-    def run(
-        self, scope: Scope, method: str | None, progress: Progress | None
-    ) -> tuple[Run, Sequence[Violation]]:
-        """Judge it as it would land, and tell what the branch has changed meanwhile as well."""
-        since = self._history.resumed(self._base)
-        if method != "squash" and self._is_ahead:
-            return self._history.run(self._head, scope, since=since, progress=progress), ()
-        moved = list(self._moved())
-        tree = self._store.repository.merged_tree(self._base, self._head)
-        head = commits.header(self._store, self._head)
-        parents = (self._base,) if method == "squash" else (self._base, self._head)
-        # A squash is in the name of whoever opened the request, which is its author if it is one person's.
-        email, message = (head.email, head.message) if method == "squash" else ("", "")
-        made = Commit(self._oid, parents, tree or head.tree, head.author, email, email, self._now, message)
-        lines = self._history.lines_of([self._base, self._head])
-        lines.add(self._oid, parents)
+    def run(self, scope: Scope, progress: Progress | None) -> Run:
+        """Judge it as it would land."""
+        since = self._history.resumed(self._since)
+        return self._history.run(self._tip, scope, since=since, progress=progress)
+
+    def _made(self, now: datetime, *, is_squash: bool) -> str:
+        """The merge or squash that would land, written for the time of the check."""
+        repository = self._store.repository
+        tree, self._conflicts = repository.merged_tree(self._base, self._head)
         if tree is None:
-            # git cannot merge it: what both have changed is all that can be said.
-            made = replace(made, tree=commits.header(self._store, self._base).tree)
-        run = self._history.run(self._oid, scope, since=since, lines=lines, synthetic=made, progress=progress)
-        return run, moved
+            # What it would bring cannot be known, but all that it carries can be judged.
+            tree = commits.header(self._store, self._base).tree
+        head = commits.header(self._store, self._head)
+        # A squash is in the name of whoever opened the request, which is its author if it is one person's.
+        parents = [self._base] if is_squash else [self._base, self._head]
+        who = Author(head.author, head.email if is_squash else "")
+        message = head.message if is_squash else ""
+        data = repository.format_commit(tree, parents, message, who, int(now.timestamp()))
+        made = repository.object_id("commit", data)
+        repository.write_objects([(made, "commit", data)], flush=False)
+        return made
 
-    def named(self, violation: Violation) -> Violation:
-        """A violation of the merge that is yet to be made is the request's."""
-        if violation.commit != self._oid:
-            return violation
-        return replace(violation, commit=self._head, author=self._store.repository.email_of(self._head))
+    def found(self, violations: Sequence[Violation]) -> Iterator[Violation]:
+        """What is said of the request, given what was found in it and in the commit that would land."""
+        if self._tip == self._head:
+            yield from violations
+            return
+        mine = [violation for violation in violations if violation.commit == self._tip]
+        names = {violation.escalation_id for violation in mine} | self._names(self._conflicts)
+        moved = {violation.escalation_id: violation for violation in self._moved(names)}
+        for violation in violations:
+            if violation.commit != self._tip:
+                yield violation
+            elif not self._conflicts and not (
+                violation.rule in ("merge", "dropped") and violation.escalation_id in moved
+            ):
+                yield replace(violation, commit=self._head, author=self._email(self._head))
+        yield from moved.values()
+        others = [path for path in self._conflicts if not self._names([path]) & moved.keys()]
+        if others:
+            more = f"; so do {len(others) - 1} more" if len(others) > 1 else ""
+            how = "rebase" if any(map(self._is_ours, others)) else "merge"
+            expected = (
+                f"expected a request that git can merge: this file conflicts with the base{more}; "
+                f"on the request's branch run `git {how} {self._base[:12]}`, then push it"
+            )
+            yield Violation("moved", expected, self._head, self._email(self._head), others[0])
 
     def notes(self, wanted: str | None) -> Iterator[str]:
         """What depends on how it comes in, which a request does not say."""
         repository = self._store.repository
-        if repository.is_ancestor(self._base, self._head) and not self._is_ahead:
+        if self.fork == self._base and not self._is_ahead:
             yield (
                 f"{self._head[:12]} has merged {self._base[:12]} into itself, so the server's hook takes it by a merge "
                 "commit on the store branch (`git merge --no-ff`) and refuses it as a fast-forward"
@@ -155,10 +177,10 @@ class _Landing:
         if wanted is not None and tip is not None and tip != self._base:
             yield f"judged against {self._base[:12]}, and {branch} of {self._store.remote} is at {tip[:12]}"
 
-    def _moved(self) -> Iterator[Violation]:
-        """What the base has done since to records that the request changes as well."""
+    def _moved(self, names: AbstractSet[str | None]) -> Iterator[Violation]:
+        """What the base has done since to some records that the request changes as well."""
         fork, store = self.fork, self._store
-        if fork is None or fork == self._base:
+        if not names or fork is None or fork == self._base:
             return
         trees = [commits.header(store, commit).tree for commit in (fork, self._head, self._base)]
         mine, theirs = (
@@ -166,7 +188,7 @@ class _Landing:
             for found in self._history.trees.differences([(trees[0], trees[1]), (trees[0], trees[2])])
         )
         there = store.at(self._base)
-        for name in sorted(mine.keys() & theirs.keys()):
+        for name in sorted(mine.keys() & theirs.keys() & names):
             if mine[name].after == theirs[name].after:
                 continue
             expected = f"expected the state that the base has by now: {_told(there, name)}"
@@ -175,8 +197,20 @@ class _Landing:
             made = store.repository.rev_list([self._head, f"^{self._base}", "--full-history", "--", *specs])
             # What only a merge brings is the merge's.
             by = made[-1] if made else self._head
-            email = store.repository.email_of(by)
-            yield Violation("moved", expected, by, email, store.full(layout.open_path(name)), name)
+            yield Violation("moved", expected, by, self._email(by), store.full(layout.open_path(name)), name)
+
+    def _names(self, paths: Sequence[str]) -> set[str]:
+        """The records that some files are."""
+        return {name for path in paths if self._is_ours(path) and (name := layout.id_of(path))}
+
+    def _is_ours(self, path: str) -> bool:
+        """Whether a file is the store's."""
+        return path == KT_YAML or path.startswith(
+            tuple(f"{self._store.full(folder)}/" for folder in (layout.QUEUE, layout.POLICIES))
+        )
+
+    def _email(self, commit: str) -> str:
+        return self._store.repository.email_of(commit)
 
 
 def _told(snapshot: GitSnapshot, name: str) -> str:

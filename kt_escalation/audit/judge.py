@@ -722,6 +722,11 @@ class Judge:
                 expected = "expected nothing but escalations below queue/"
                 self.find(commit, change.path, Violation("foreign", expected))
 
+    def arrived(self, commit: Commit) -> datetime:
+        """When a merge comes to the line: at its date, and on a line that is there no earlier than now."""
+        is_coming = self._scope.arriving and self._base is not None
+        return max(commit.committed_at, self.now) if is_coming else commit.committed_at
+
     @property
     def looks_at_all(self) -> bool:
         """Whether all records are looked at."""
@@ -884,14 +889,6 @@ class Judge:
             return snapshot.files_of(name) if snapshot else []
         except Unsound:
             return [("", "", commit)]
-
-    def standing_in(self, commit: Commit, name: str) -> list[tuple[str, str, str]]:
-        """The same of a commit that may be in no repository yet."""
-        if self.store.repository.objects.id_of(f"{commit.oid}^{{commit}}"):
-            return self.standing(commit.oid, name)
-        before = set(self.standing(commit.parents[0], name))
-        changed = by_record(self.between(self.tree_of(commit.parents[0]), commit.tree).changes).get(name)
-        return sorted((before - changed.before) | changed.after) if changed else sorted(before)
 
     def reopening(self, commit: str, record: Record) -> Reopening:
         """What is known at a commit of what a record reopens."""

@@ -275,7 +275,7 @@ class Merging:
     def _late(self, chain: Sequence[_Step], state: State | None) -> tuple[Commit, str, Violation] | None:
         """A proposal lands within its lease, else within the time that the settings give proposals."""
         claims = self._now.settings.claims
-        at = self._commit.committed_at
+        at = self._judge.arrived(self._commit)
         record = state.record if state else None
         if record is None or state is None or not chain:
             return None
@@ -471,7 +471,7 @@ class Merging:
         """The state of a record, or the version of a policy file, that the merge has."""
         if is_policy(key):
             return self._judge.version_in(self._commit.tree, key)
-        return frozenset(self._judge.standing_in(self._commit, key))
+        return frozenset(self._judge.standing(self._commit.oid, key))
 
     def _is_legal(self, key: str, step: _Step) -> bool:
         """Whether a carried step is legal by itself: where it was made, and by the line's own policies."""

@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from itertools import chain
 from typing import Any
 
 from .. import lookup
 from ..core.verify import Violation
 from ..store import commits
-from ..store.commits import Commit
 from ..store.gitstore import GitStore
 from ..store.port import Progress
 from ..store.trees import StoreEntries, Trees
@@ -89,12 +87,8 @@ class History:
         """The lines of all that a commit contains; of what is new ``since`` one of them where that is one row."""
         key = (tip, since)
         if key not in self._lines:
-            self._lines[key] = self._row(tip, since) if since else self._whole([tip])
+            self._lines[key] = self._row(tip, since) if since else self._whole(tip)
         return self._lines[key]
-
-    def lines_of(self, tips: Sequence[str]) -> Lines:
-        """The lines of all that some commits contain, to which more may be added."""
-        return self._whole(tips)
 
     def _row(self, tip: str, since: str) -> Lines:
         pairs = self._pairs([tip, f"^{since}"])
@@ -104,8 +98,8 @@ class History:
         )
         return Lines([(since, ()), *pairs], self._entries) if is_row else self.lines(tip)
 
-    def _whole(self, tips: Sequence[str]) -> Lines:
-        return Lines(self._pairs(tips), self._entries)
+    def _whole(self, tip: str) -> Lines:
+        return Lines(self._pairs([tip]), self._entries)
 
     def _pairs(self, revisions: Sequence[str]) -> list[tuple[str, list[str]]]:
         found = (line.split() for line in self.store.repository.parents(revisions))
@@ -135,13 +129,11 @@ class History:
         *,
         since: Resumed | None = None,
         lines: Lines | None = None,
-        synthetic: Commit | None = None,
         passing: str | None = None,
         progress: Progress | None = None,
     ) -> Run:
         """Judge the line of a commit, from the beginning or ``since`` where another run has ended.
 
-        ``synthetic`` is a commit that is not in the repository: ``lines`` have it, and it is the tip's child.
         A mark can be had of the tip, and of a commit that the run is ``passing``.
         """
         lines = lines or self.lines(tip, since.commit if since else None)
@@ -149,14 +141,10 @@ class History:
         judge.passing = passing
         if since is not None:
             judge.resume(since, partial(self._past, scope))
-        head = synthetic.oid if synthetic else tip
-        line = lines.of(head, since.commit if since else None)
-        until = [f"^{since.commit}"] if since else []
-        found = commits.headers(self.store, [*(synthetic.parents if synthetic else [tip]), *until])
-        signed = self.store.repository.signed([*(synthetic.parents if synthetic else [tip]), *until])
-        if synthetic:
-            found = chain(found, [synthetic])
-        violations = judge.judge(found, line, iter(signed), progress)
+        line = lines.of(tip, since.commit if since else None)
+        wanted = [tip, f"^{since.commit}"] if since else [tip]
+        found = commits.headers(self.store, wanted)
+        violations = judge.judge(found, line, iter(self.store.repository.signed(wanted)), progress)
         return Run(judge, lines, violations, since.commit if since else None)
 
     def _past(self, scope: Scope, commit: str, name: str) -> tuple[bool, State | None]:

@@ -127,6 +127,8 @@ class Repository:
         self._quarantined = quarantined
         self._progress = progress
         self._author: tuple[tuple[str | None, ...], Author] | None = None
+        # Where git puts what it writes, while that is not into the repository.
+        self._apart: dict[str, str] = {}
         self._folder = start
         self._base: tuple[str, ...] = ("git", "--no-pager")
         if not os.path.isdir(start):  # noqa: PTH112 - a Path's own is_dir raises for a name too long
@@ -175,7 +177,7 @@ class Repository:
             return subprocess.Popen(
                 [*(program or self._base), *args],
                 cwd=self._folder,
-                env={**environment(self._quarantined), **(env or {})},
+                env={**environment(self._quarantined), **self._apart, **(env or {})},
                 stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -535,6 +537,20 @@ class Repository:
         patience = _LAZY_FETCH_SECONDS if self.is_partial else None
         return Objects(lambda: self._start(command, stdin=True), patience)
 
+    @contextmanager
+    def scratch(self) -> Iterator[None]:
+        """Let objects that are written meanwhile go to a folder of their own, which is removed at the end."""
+        # Quoted, as a colon would separate two folders (git, GIT_ALTERNATE_OBJECT_DIRECTORIES).
+        own = str(self.common_dir / "objects").replace("\\", "\\\\").replace('"', '\\"')
+        with tempfile.TemporaryDirectory(prefix="kt-") as folder:
+            self.objects.close()
+            self._apart = {"GIT_OBJECT_DIRECTORY": folder, "GIT_ALTERNATE_OBJECT_DIRECTORIES": f'"{own}"'}
+            try:
+                yield
+            finally:
+                self.objects.close()
+                self._apart = {}
+
     def object_id(self, kind: str, data: bytes) -> str:
         """The id that git gives to an object (gitformat-loose; sha1 or sha256 by the repository)."""
         import hashlib
@@ -590,7 +606,8 @@ class Repository:
 
     def _write_loose(self, oid: str, kind: str, data: bytes, *, flush: bool) -> None:
         """Store one object under its name, whole or not at all (gitformat-loose)."""
-        path = self.common_dir / "objects" / oid[:2] / oid[2:]
+        folder = self._apart.get("GIT_OBJECT_DIRECTORY") or self.common_dir / "objects"
+        path = Path(folder) / oid[:2] / oid[2:]
         if path.exists():
             return
         path.parent.mkdir(exist_ok=True)
@@ -625,7 +642,9 @@ class Repository:
         """A raw commit object without a signature, as commit-tree makes it; author and committer are the same."""
         above = "".join(f"parent {parent}\n" for parent in parents)
         who = f"{author.name} <{author.email}> {seconds} +0000"
-        return f"tree {tree}\n{above}author {who}\ncommitter {who}\n\n{message}".encode()
+        return f"tree {tree}\n{above}author {who}\ncommitter {who}\n\n{message}".encode(
+            errors="surrogateescape"
+        )
 
     def signed_commit(
         self, tree: str, parents: Sequence[str], message: str, author: Author, seconds: int, *, flush: bool
@@ -814,11 +833,17 @@ class Repository:
         options = ("--topo-order", "--reverse", "--no-show-signature", "--no-patch", f"--format={form}")
         return self._stream("log", "-z", *options, *revisions, "--")
 
-    def merged_tree(self, one: str, other: str) -> str | None:
-        """The tree that git makes by merging two commits, None where it cannot (git-merge-tree)."""
-        options = ("--write-tree", "--allow-unrelated-histories", "--no-messages")
+    def merged_tree(self, one: str, other: str) -> tuple[str | None, list[str]]:
+        """The tree that git makes by merging two commits, None where they conflict; and the files that do.
+
+        Raises GitFailed (git-merge-tree).
+        """
+        options = ("--write-tree", "--allow-unrelated-histories", "--no-messages", "--name-only", "-z")
         done = self._run("merge-tree", *options, one, other)
-        return done.text.partition("\n")[0] if done.status == 0 else None
+        if done.status not in (0, 1):
+            raise GitFailed(command="merge-tree", words=done.words)
+        tree, *files = os.fsdecode(done.out).split("\0")
+        return (tree if done.status == 0 else None), sorted(filter(None, files))
 
     def new_commits(self, tips: Sequence[str]) -> list[str]:
         """The commits that some tips have and no ref of this repository has."""

@@ -56,24 +56,23 @@ class GitReader:
         #: Told by all that reads or writes many files or commits.
         self.progress = progress
         self.repository = Repository(start, quarantined=quarantined, progress=progress)
-        try:
-            self.root = self._chosen_root()
-        except BaseException:
-            # Nobody gets this reader to close it.
-            self.repository.objects.close()
-            raise
         self._parsed: dict[str, Record] = {}
         #: The policies that were read last, by their tree's id.
         self.policies: tuple[str, Mapping[str, PolicyFile]] | None = None
 
-    def _chosen_root(self) -> str:
+    @cached_property
+    def root(self) -> str:
         """The store's folder: `kt.root` of this clone, else what `.kt.yaml` of the newest commit here names."""
+        refs = [f"refs/remotes/{self.repository.config.get('kt.remote') or 'origin'}/HEAD", "HEAD"]
+        tip = next((ref for ref in refs if self.repository.objects.id_of(f"{ref}^{{commit}}")), None)
+        return self.root_at(tip)
+
+    def root_at(self, commit: str | None) -> str:
+        """The store's folder for whoever goes by a commit; `kt.root` of this clone comes first. Raises BadInput."""
         asked = self.repository.config.get("kt.root")
         if asked is not None:
             return root_of(asked)
-        refs = [f"refs/remotes/{self.repository.config.get('kt.remote') or 'origin'}/HEAD", "HEAD"]
-        tip = next((ref for ref in refs if self.repository.objects.id_of(f"{ref}^{{commit}}")), None)
-        found = self.root_named(tip)
+        found = self.root_named(commit)
         if found is None:
             raise BadInput(
                 problem=f"{KT_YAML} cannot be read; it says `root: FOLDER` and nothing else",
