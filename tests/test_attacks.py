@@ -130,8 +130,10 @@ def found_by_all(forge: Forge, server: Path, wanted: Attack) -> None:
         waited = kt("wait", "--id", wanted.victim, "--timeout", "1s", cwd=forge.path)
         assert waited.code in wanted.ends, (waited.code, waited.err)
     checked = kt("check", f"{before}..HEAD", "--json", cwd=forge.path)
-    # Who sends a clone elsewhere finds no store at the base there, which is as good.
-    assert checked.code in ((1, 2) if wanted.rule == "root" else (1,)), (checked.out, checked.err)
+    assert checked.code == 1, (checked.out, checked.err)
+    if wanted.rule == "root":
+        # The folder that the base names counts, wherever a request would send clones.
+        assert "root" in {found["rule"] for found in checked.json["violations"]}
     refused = offer(forge, server)
     assert refused.code == 1 and refused.err, refused.err
 
@@ -317,9 +319,11 @@ def test_a_command_reads_no_tree_that_is_not_sound(
 def test_a_root_file_that_means_nothing_stops_every_command_but_who_names_the_root(forge: Forge) -> None:
     server = serve(forge)
     bad = committed(forge, tree_with(forge, forge.tip(), {".kt.yaml": "{{{\n"}), "boss")
-    for command in (("list",), ("verify",), ("wait", "--id", "esc_done"), ("check", "HEAD^..HEAD")):
+    for command in (("list",), ("verify",), ("wait", "--id", "esc_done")):
         ran = kt(*command, "--json", cwd=forge.path)
         assert ran.code == 2 and ".kt.yaml cannot be read" in ran.error["message"]
+    checked = kt("check", "HEAD^..HEAD", "--json", cwd=forge.path)
+    assert checked.code == 1 and [one["rule"] for one in checked.json["violations"]] == ["root"]
     assert ": root: " in offer(forge, server).err
     git("config", "kt.root", "/", cwd=forge.path)
     found = kt("verify", "--afresh", "--json", cwd=forge.path).json["violations"]

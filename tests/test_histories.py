@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +10,7 @@ from random import Random
 
 import histories
 import pytest
-from histories import ROOT, ROOT_FILE, Graph, History
+from histories import PROPOSALS, ROOT, ROOT_FILE, Graph, History
 from lab import git
 
 from kt_escalation import audit
@@ -47,6 +48,19 @@ def within(graph: Graph, tip: int, at: int) -> bool:
     return any(at not in graph.ancestors(graph.commits[merge].parents[0]) for merge in merges)
 
 
+def merges(repository: Path, base: str, head: str) -> bool:
+    """Whether git can merge a request; what both sides have changed is for people to settle."""
+    command = ["git", "merge-tree", "--write-tree", "--allow-unrelated-histories", base, head]
+    return subprocess.run(command, cwd=repository, capture_output=True, check=False).returncode == 0
+
+
+def is_fresh(history: History, base: int) -> bool:
+    """Whether all that a part of a history brings could still come in: merges of old steps are refused by the clock."""
+    new = history.graph.ancestors(history.tip) - history.graph.ancestors(base)
+    oldest = min(history.graph.commits[at].seconds for at in new)
+    return history.now.timestamp() - oldest < PROPOSALS.total_seconds()
+
+
 def judged(history: History, repository: Path, ids: list[str]) -> list[str]:
     """What the judge finds in a history, in some of the ways in which it is asked."""
     seed, graph, tip = history.seed, history.graph, ids[history.tip]
@@ -63,17 +77,18 @@ def judged(history: History, repository: Path, ids: list[str]) -> list[str]:
         middle = ids[line[len(line) // 2]]
         found += alarms(seed, "half", audit.verify(repository, middle, now=history.now))
         found += alarms(seed, "the other half", audit.verify(repository, tip, now=history.now))
-    if seed % 2 == 0:
-        base = ids[chance.choice(line)]
-        if base != tip:
-            report = audit.check(repository, f"{base}..{tip}", now=history.now)
-            found += alarms(seed, "check of a part", report)
+    if seed % 2 == 0 and (bases := [at for at in line[1:] if is_fresh(history, at)]):
+        report = audit.check(repository, f"{ids[chance.choice(bases)]}..{tip}", now=history.now)
+        found += alarms(seed, "check of a part", report)
     if history.requests:
         base, head, merged = chance.choice(history.requests)
         new = graph.ancestors(merged) - graph.ancestors(base)
         now = datetime.fromtimestamp(max(graph.commits[at].seconds for at in new) + 1, UTC)
         report = audit.check(repository, f"{ids[base]}..{ids[head]}", now=now)
-        found += alarms(seed, "check of a request", report)
+        if merges(repository, ids[base], ids[head]):
+            found += alarms(seed, "check of a request", report)
+        elif {violation.rule for violation in report.violations} != {"moved"}:
+            found += [f"seed {seed}: check of what git cannot merge: {report.violations}"]
     return found
 
 

@@ -275,26 +275,23 @@ class Merging:
     def _late(self, chain: Sequence[_Step], state: State | None) -> tuple[Commit, str, Violation] | None:
         """A proposal lands within its lease, else within the time that the settings give proposals."""
         claims = self._now.settings.claims
-        at = self._judge.arrived(self._commit)
+        at, arrived = self._commit.committed_at, self._judge.arrived(self._commit)
         record = state.record if state else None
         if record is None or state is None or not chain:
             return None
         claim = record.claim if record.status == "claimed" else None
-        if claim is not None and claim.expires_at is not None:
-            if at > claim.expires_at + claims.clock_tolerance:
-                until = format_time(claim.expires_at)
-                return (
-                    chain[-1].side.commit,
-                    state.path,
-                    Violation("time", f"expected it to be merged within its lease, by {until}"),
-                )
+        until = claim.expires_at if claim is not None else None
+        if until is not None and at - until > claims.clock_tolerance:
+            expected = f"expected it to be merged within its lease, by {format_time(until)}"
+            return chain[-1].side.commit, state.path, Violation("time", expected)
+        if until is not None and arrived - until <= claims.clock_tolerance:
             return None
         for step in chain:
             _, news = self._judge.contents.sides(step.sides)
             said = news[0].record.last_time if news and news[0].record else step.side.commit.committed_at
             # Who has kept a copy may commit it anew, but a record's own times say when it was meant.
             made = min(said, step.side.commit.committed_at)
-            if at - made > claims.proposals:
+            if arrived - made > claims.proposals:
                 expected = f"expected it to be merged within {format_duration(claims.proposals)}; it is of {format_time(made)}"
                 return step.side.commit, state.path, Violation("time", expected)
         return None
