@@ -493,11 +493,13 @@ def waived(forge: Forge, who: str, *accepted: tuple[str, str, str]) -> None:
     git("reset", "--quiet", "--hard", cwd=forge.path)
 
 
-def repointed(forge: Forge, who: str) -> None:
+def repointed(forge: Forge, who: str, *, first: str | None = None) -> None:
     """Another store below a folder, where all is decided, and a file that sends every clone there."""
     files: dict[str, str | None] = {ROSTER_FILE: MALLORY, SETTINGS_FILE: SETTINGS}
     files |= {path: text for path, text in decision(forge).items() if text is not None}
     elsewhere: dict[str, str | None] = {f"evil/{path}": text for path, text in files.items()}
+    if first is not None:
+        committed(forge, tree_with(forge, forge.tip(), {".kt.yaml": f"root: {first}\n"}), "boss")
     committed(forge, tree_with(forge, forge.tip(), {**elsewhere, ".kt.yaml": "root: evil\n"}), who)
 
 
@@ -513,8 +515,7 @@ def a_file_of_an_admins_that_sends_clones_to_another_store(forge: Forge) -> None
 
 @attack("root", victim="esc_one", ends=(2, 6))
 def a_file_that_sends_clones_from_one_wrong_store_to_another(forge: Forge) -> None:
-    committed(forge, tree_with(forge, forge.tip(), {".kt.yaml": "root: nowhere\n"}), "boss")
-    repointed(forge, "mallory")
+    repointed(forge, "mallory", first="nowhere")
 
 
 @attack("policies")
