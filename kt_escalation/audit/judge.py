@@ -126,7 +126,9 @@ class Judge:
         self.now = scope.now
         self.lines = lines
         self._scope = scope
-        self._top = Trees(store.repository, "")
+        # The readers of other folders' stores, and those that `.kt.yaml` named before this one began.
+        self._others: dict[str, Trees] = {}
+        self._named: set[str] = set()
         self.trees = trees
         self.contents = Contents(store)
         self.written = Written(store)
@@ -243,6 +245,9 @@ class Judge:
             self.contents.learn(
                 change for one in found if one for change in one.changes if self._is_wanted(change)
             )
+        else:
+            for trees in (self.trees, self._other("")):
+                trees.entries([commit.tree for commit in commits])
         for commit, root, known in zip(commits, roots, found, strict=False):
             difference = known
             if self.start is None:
@@ -268,9 +273,19 @@ class Judge:
         if not self.trees.has_store(commit.tree):
             self._root = commit.tree
             self._bare.add(commit.oid)
+            [top] = self._other("").entries([commit.tree])
+            named = self.store.root_named(commit.oid) if top.kt_yaml else ""
+            if named is not None and self._other(named).has_store(commit.tree):
+                self._named.add(named)
             return None
         [found] = self.trees.differences([(None, commit.tree)])
         return found
+
+    def _other(self, root: str) -> Trees:
+        """Reads another folder's store."""
+        if root not in self._others:
+            self._others[root] = Trees(self.store.repository, root)
+        return self._others[root]
 
     def _one(self, commit: Commit, difference: Difference) -> None:
         wrong = difference.unsound
@@ -337,7 +352,7 @@ class Judge:
             self.imported.add(name)
         self._foreign(commit, changes)
         self.newest = commit.committed_at
-        if self._repoints(commit, commit.parents[0] if commit.parents else None):
+        if self._named - {self.store.root_named(commit.oid)}:
             self.find(commit, KT_YAML, self.one_root)
 
     def _second_start(self, commit: Commit) -> None:
@@ -707,7 +722,7 @@ class Judge:
         if self.store.root and not brought and all(one.root is None for one in said):
             # A store at the top, if there was one before, has no folder to name.
             above = self.lines.above(commit.oid)
-            if above is not None and self._top.has_store(self.tree_of(above)):
+            if above is not None and self._other("").has_store(self.tree_of(above)):
                 return
         for expected in messages.untrue(said, brought, now.roster, commit.email):
             self.find(commit, layout.QUEUE, Violation("message", expected))
@@ -738,7 +753,10 @@ class Judge:
 
     def moves_root(self, commit: Commit, change: Change) -> bool:
         """Whether a change of `.kt.yaml` names another folder for the store than when that began."""
-        return change.path == KT_YAML and self._repoints(commit, self.start)
+        if change.path != KT_YAML or self.start is None:
+            return False
+        before, now = self.store.root_named(self.start), self.store.root_named(commit.oid)
+        return before not in (None, now) and self._other(before or "").has_store(self.tree_of(self.start))
 
     def written_at(self, commit: str) -> Policies:
         """The policies as a commit has them, whoever wrote them."""
@@ -773,13 +791,6 @@ class Judge:
         if change.path.rpartition("/")[2] == _KEEP and change.new_mode == FILE:
             return change.new != self.store.blob_of(b"")
         return layout.archive_at(change.path) is None
-
-    def _repoints(self, commit: Commit, since: str | None) -> bool:
-        """Whether a commit names another folder for the store than an older one did, where a store was."""
-        before, now = self.store.root_named(since), self.store.root_named(commit.oid)
-        if since is None or before is None or before == now:
-            return False
-        return Trees(self.store.repository, before).has_store(self.tree_of(since))
 
     # --- archives -----------------------------------------------------------------------------------
 
