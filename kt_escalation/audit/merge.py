@@ -380,6 +380,11 @@ class Merging:
         by_right = not any(verify.judge_policies(self._commit.email, side) for side in both)
         return other.roster is not None and by_right
 
+    def _may_leave_out_policies(self) -> bool:
+        """Whether its author may leave out what the other side has made of policies: where nobody has a role, anybody."""
+        nobody = self._now.roster is None and self._judge.written_at(self._other).roster is None
+        return nobody or self._may_bring_policies()
+
     # --- what it leaves out -------------------------------------------------------------------------
 
     def _dropped(self, forked: Difference) -> None:
@@ -397,8 +402,8 @@ class Merging:
             name = None if is_policy(key) or layout.archive_at(key) else key
             if name is not None and not judge.looks_at(name):
                 continue
-            if is_policy(key) and self._may_bring_policies():
-                self.acted = True
+            if is_policy(key) and self._may_leave_out_policies():
+                self.acted = self._now.roster is not None
                 continue
             wanted = self._at(self._other, name) if name else theirs[key].after
             if not self._line_had(key, name, wanted):
