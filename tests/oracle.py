@@ -658,7 +658,7 @@ class _Replay:
             return None
         ((_, mode, oid),) = state
         data = self.data((mode, oid))
-        return parsed(data) if data is not None else None
+        return parsed(data) if data is not None and mode == "100644" else None
 
     def judged(self, name: str, before: State, after: State, commit: Commit, policies: Policies,
                around: list[Snap]) -> list[tuple[str, str]]:  # fmt: skip

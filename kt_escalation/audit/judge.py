@@ -6,7 +6,7 @@ are the policies in force, the records that are illegal by now, and of every id 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -22,6 +22,7 @@ from ..core.verify import Violation
 from ..core.waivers import Waiver
 from ..errors import GitFailed, KtError, NotAllowed
 from ..store import commits, folding, layout
+from ..store.ahead import Ahead
 from ..store.commits import Commit, touches_archives, without
 from ..store.gitstore import GitStore
 from ..store.objects import FILE, Object
@@ -37,6 +38,8 @@ from .records import QUEUE_FILES, Contents, Reopening, Sides, State, by_record
 
 # So many commits of the line are read ahead of the judging.
 _AT_ONCE = 256
+# So many commits of the line are worth another process that compares their trees.
+_LONG = 4_000
 # The files beside records of so many root trees are remembered.
 _VERSIONS_KEPT = 200
 # Signatures are checked by so many commits at a time.
@@ -210,7 +213,24 @@ class Judge:
 
         ``signed`` says of each, in the same order, whether it carries a signature.
         """
-        on_line = set(line)
+        batches = self._batches(commits, set(line), signed)
+        for some, found in self._compared(batches, len(line)):
+            self._some(some, *found)
+            if progress is not None and len(some) == _AT_ONCE:
+                progress("judging commits", self._at, len(line))
+        for side in self._sides.values():
+            self._begins_beside(side.commit)
+        self._check_signatures()
+        if progress is not None:
+            progress("judging commits", len(line), len(line))
+        return list(dict.fromkeys(self._found))
+
+    # --- along the line -----------------------------------------------------------------------------
+
+    def _batches(
+        self, commits: Iterable[Commit], on_line: Container[str], signed: Iterator[tuple[str, bool]]
+    ) -> Iterator[list[Commit]]:
+        """The commits of the line, so many at a time; those beside it are kept until a merge brings them."""
         waiting: list[Commit] = []
         for commit in commits:
             self.tally.commits += 1
@@ -223,36 +243,50 @@ class Judge:
             else:
                 self._sides[commit.oid] = Side(commit)
             if len(waiting) == _AT_ONCE:
-                self._some(waiting)
+                yield waiting
                 waiting = []
-                if progress is not None:
-                    progress("judging commits", self._at, len(line))
-        self._some(waiting)
-        for side in self._sides.values():
-            self._begins_beside(side.commit)
-        self._check_signatures()
-        if progress is not None:
-            progress("judging commits", len(line), len(line))
-        return list(dict.fromkeys(self._found))
+        yield waiting
 
-    # --- along the line -----------------------------------------------------------------------------
+    def _compared(
+        self, batches: Iterable[list[Commit]], count: int
+    ) -> Iterator[tuple[list[Commit], tuple[list[Difference], Mapping[str, Object]]]]:
+        """Each batch with what each commit changed; of a long line another process compares the next one meanwhile."""
+        last = self._root
+        if count < _LONG or not self.store.repository.is_settled:
+            for batch in batches:
+                roots = [last, *(commit.tree for commit in batch)]
+                last = roots[-1]
+                yield batch, (self.trees.differences(list(pairwise(roots))), {})
+            return
+        ahead = Ahead(self.store.repository, self.store.root, self.trees)
+        waiting: list[list[Commit]] = []
+        try:
+            for batch in batches:
+                roots = [last, *(commit.tree for commit in batch)]
+                last = roots[-1]
+                ahead.ask(roots)
+                waiting.append(batch)
+                if len(waiting) == 2:
+                    yield waiting.pop(0), ahead.answer()
+            yield waiting.pop(0), ahead.answer()
+        finally:
+            ahead.close()
 
-    def _some(self, commits: Sequence[Commit]) -> None:
+    def _some(
+        self, commits: Sequence[Commit], found: Sequence[Difference], blobs: Mapping[str, Object]
+    ) -> None:
         roots = [self._root, *(commit.tree for commit in commits)]
-        found: list[Difference | None] = [None] * len(commits)
         if self.start is not None:
-            found = [*self.trees.differences(list(pairwise(roots)))]
-            self.contents.learn(
-                change for one in found if one for change in one.changes if self._is_wanted(change)
-            )
+            changes = (change for one in found for change in one.changes if self._is_wanted(change))
+            self.contents.learn(changes, blobs)
         else:
             for trees in (self.trees, self._other("")):
                 trees.entries([commit.tree for commit in commits])
         for commit, root, known in zip(commits, roots, found, strict=False):
-            difference = known
+            difference: Difference | None = known
             if self.start is None:
                 difference = self._begins(commit)
-            elif difference is None or root != self._root:
+            elif root != self._root:
                 # The tree before it was refused, so it is held against the last that was not.
                 [difference] = self.trees.differences([(self._root, commit.tree)])
             if difference is not None:
@@ -307,7 +341,7 @@ class Judge:
             self._begun(commit, difference)
             return
         above = self.lines.above(commit.oid) or ""
-        if any(change.new is None for change in difference.changes) or above in self._bare:
+        if all(change.new is None for change in difference.changes) or above in self._bare:
             if not self.trees.has_store(commit.tree):
                 self._bare.add(commit.oid)
             elif not any(map(self._holds, commit.parents)):
@@ -334,7 +368,7 @@ class Judge:
         if len(commit.parents) > 1:
             self._second_start(commit)
         changes = [change for change in difference.changes if change.new]
-        self.contents.learn(changes)
+        self.contents.learn(changes, {})
         policies = [change for change in changes if is_policy(change.path)]
         for path, violation in self.policies.begin(self._at, self._policies_tree(commit.tree), policies):
             self.find(commit, path, violation)

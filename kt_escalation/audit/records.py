@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -94,8 +94,8 @@ class Contents:
         self._store = store
         self._known: dict[str, Content] = {}
 
-    def learn(self, changes: Iterable[Change]) -> None:
-        """Read what some changes have on either side and is not known yet."""
+    def learn(self, changes: Iterable[Change], blobs: Mapping[str, Object]) -> None:
+        """Read what some changes have on either side and is not known yet; ``blobs`` were read already."""
         wanted = {
             oid: None
             for change in changes
@@ -105,7 +105,8 @@ class Contents:
         }
         if len(self._known) > _REMEMBERED:
             self._known = dict(list(self._known.items())[-_REMEMBERED // 2 :])
-        self._read(list(wanted))
+        self._known.update((oid, content(blobs[oid])) for oid in wanted if oid in blobs)
+        self._read([oid for oid in wanted if oid not in blobs])
 
     def _read(self, oids: Sequence[str]) -> None:
         found = self._store.repository.objects.get(oids, MAX_BYTES)

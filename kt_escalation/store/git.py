@@ -161,6 +161,11 @@ class Repository:
         self._base += _OURS
         self.objects = self.reader()
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether every object that is read is in the repository itself, where another process finds it as well."""
+        return not self._quarantined and not self._apart
+
     # --- running ----------------------------------------------------------------------------------
 
     def _start(

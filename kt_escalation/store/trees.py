@@ -13,7 +13,7 @@ import sys
 import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import UnreadableStore
@@ -36,6 +36,8 @@ MAX_CHANGES = 500_000
 _KEPT_BYTES = 64 * 1024 * 1024
 _CHUNK_BYTES = 8 * 1024 * 1024
 _BLOCK = 4096
+# Two trees of no more bytes are parsed whole: that costs less than to look for what differs.
+_SMALL = 2048
 _NAMES = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
 _LINE = {width: re.compile(rb"([0-7]+) ([^\0/]+)\0(.{%d})" % width, re.DOTALL) for width in (20, 32)}
 _FILE = FILE.encode()
@@ -119,13 +121,11 @@ class Tree:
         self.data = data
         self.width = width
         if starts is None:
-            found = _parsed(data, 0, len(data), width)
-            lines = [line for _, line in found]
-            _require_sound(lines)
-            names = {name for _, name, _ in lines}
-            if len(names) != len(lines):
-                raise Unsound("has two entries of one name")
-            starts = [start for start, _ in found]
+            found = lines(data, width)
+            starts = list(
+                accumulate((len(mode) + len(name) + width + 2 for mode, name, _ in found), initial=0)
+            )
+            starts.pop()
         self.starts = starts
 
     def line(self, index: int) -> _Line:
@@ -135,7 +135,7 @@ class Tree:
         return match[1], match[2], match[3]
 
     def __iter__(self) -> Iterator[_Line]:
-        return (self.line(index) for index in range(len(self.starts)))
+        return iter(_LINE[self.width].findall(self.data))
 
     def get(self, name: bytes) -> tuple[str, str] | None:
         """Mode and id of the entry of that name."""
@@ -160,6 +160,9 @@ class Tree:
         Only what differs is looked at, and its neighbours: what is the same is sound already. Raises Unsound.
         """
         old, starts, width = self.data, self.starts, self.width
+        if len(old) + len(data) < _SMALL:
+            new = Tree(data, width)
+            return new, *_between(self, new)
         first = _common_prefix(old, data)
         begin = len(starts) if first >= len(old) else bisect_right(starts, first) - 1
         at = starts[begin] if begin < len(starts) else len(old)
@@ -167,24 +170,28 @@ class Tree:
         end = max(bisect_left(starts, len(old) - last), begin)
         tail = starts[end] if end < len(starts) else len(old)
         shift = len(data) - len(old)
-        try:
-            came = _parsed(data, at, tail + shift, width)
-        except Unsound:
-            came = None
-        if came is None:
+        came = _LINE[width].findall(data[at : tail + shift])
+        sizes = [len(mode) + len(name) + width + 2 for mode, name, _ in came]
+        if sum(sizes) != tail + shift - at:
             new = Tree(data, width)
-            was, now = set(self), set(new)
-            return new, [line for line in self if line not in now], [line for line in new if line not in was]
+            return new, *_between(self, new)
         rest = [start + shift for start in starts[end:]] if shift else starts[end:]
-        new = Tree(data, width, [*starts[:begin], *(start for start, _ in came), *rest])
-        lines = [line for _, line in came]
+        new = Tree(data, width, [*starts[:begin], *list(accumulate(sizes, initial=at))[:-1], *rest])
         around = [new.line(begin - 1)] if begin else []
-        after = begin + len(lines)
-        _require_sound([*around, *lines, *([new.line(after)] if after < len(new.starts) else [])])
-        for _, name, _ in lines:
-            if len(new._indexes(name)) > 1:
+        after = begin + len(came)
+        _require_sound([*around, *came, *([new.line(after)] if after < len(new.starts) else [])])
+        gone = _LINE[width].findall(old[at:tail])
+        if len(came) > 1:
+            # Between two that differ most are the same.
+            was, now = set(gone), set(came)
+            gone, came = (
+                [line for line in gone if line not in now],
+                [line for line in came if line not in was],
+            )
+        for _, name, _ in came:
+            if data.count(b" " + name + b"\0") > 1 and len(new._indexes(name)) > 1:
                 raise Unsound(f"has two entries called {_shown(name)}")
-        return new, [self.line(index) for index in range(begin, end)], lines
+        return new, gone, came
 
 
 def parse(data: bytes, width: int) -> list[TreeEntry]:
@@ -196,9 +203,9 @@ def parse(data: bytes, width: int) -> list[TreeEntry]:
 
 def lines(data: bytes, width: int) -> list[_Line]:
     """The same as raw mode, name and id, all of it checked. Raises Unsound."""
-    found = _LINE[width].findall(data)
+    found: list[_Line] = _LINE[width].findall(data)
     if sum(len(mode) + len(name) for mode, name, _ in found) + (width + 2) * len(found) != len(data):
-        _parsed(data, 0, len(data), width)
+        raise Unsound("has an entry that is none: a mode, a name without a slash, and an id")
     _require_sound(found)
     if len({name for _, name, _ in found}) != len(found):
         raise Unsound("has two entries of one name")
@@ -212,19 +219,6 @@ def own(found: Iterable[TreeEntry], folder: str) -> list[TreeEntry]:
         if entry.mode not in (FILE, TREE) and entry.mode not in OTHER_MODES:
             raise Unsound(f"has the mode {entry.mode}, which git does not write", f"{folder}/{entry.name}")
     return entries
-
-
-def _parsed(data: bytes, at: int, end: int, width: int) -> list[tuple[int, _Line]]:
-    """The entries in a stretch of a raw tree, with where they begin."""
-    match = _LINE[width].match
-    found = []
-    while at < end:
-        line = match(data, at)
-        if line is None or line.end() > end:
-            raise Unsound("has an entry that is none: a mode, a name without a slash, and an id")
-        found.append((at, (line[1], line[2], line[3])))
-        at = line.end()
-    return found
 
 
 def _require_sound(found: Sequence[_Line]) -> None:
