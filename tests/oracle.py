@@ -1107,7 +1107,7 @@ class _Replay:
         faults: list[tuple[str, str, str]] = []
         for oid in chain:
             one, after = self.commits[oid], self.snaps[oid].state(name)
-            path = min(p for p, _, _ in after or state)
+            path = min(p for p, _, _ in after - state or state - after)
             if is_bad:
                 if not self.restored(name, after, one.email, was, was.force):
                     return [*faults, (oid, "restore", path)]
