@@ -372,7 +372,7 @@ class Judge:
         policies = [change for change in changes if is_policy(change.path)]
         for path, violation in self.policies.begin(self._at, self._policies_tree(commit.tree), policies):
             self.find(commit, path, violation)
-        commit = replace(commit, changes=tuple(changes))
+        commit = commit._replace(changes=tuple(changes))
         self._imported_archives(commit)
         for name, sides in self.by_record(changes).items():
             _, news = self.contents.sides(sides)
@@ -397,7 +397,7 @@ class Judge:
         """A commit with one parent."""
         now = self.policies.policies
         said = self._said(commit)
-        commit = replace(commit, changes=difference.changes)
+        commit = commit._replace(changes=difference.changes)
         changed = self.by_record(commit.changes)
         policies = [change for change in commit.changes if is_policy(change.path)]
         acts = bool(policies or (difference.changes if self._scope.only is None else changed))
@@ -596,7 +596,7 @@ class Judge:
     def _brought_by(self, commit: Commit, difference: Difference) -> list[Brought]:
         """What a commit did, legal or not, for what its message says of it."""
         found: list[Brought] = []
-        commit = replace(commit, changes=difference.changes)
+        commit = commit._replace(changes=difference.changes)
         if touches_archives(commit):
             done = folding.done_by(self.store, commit, None)
             verdict = compaction.judge(done, commit.committed_at, self.store.blob_of)

@@ -215,7 +215,7 @@ class Merging:
         state: State | None = None
         for step in chain:
             judge.touching.add(step.side.commit.oid)
-            commit = replace(step.side.commit, changes=judge.difference(step.side).changes)
+            commit = step.side.commit._replace(changes=judge.difference(step.side).changes)
             olds, news = judge.contents.sides(step.sides)
             if touches_archives(commit):
                 found, folded = self._compaction(commit)
@@ -315,7 +315,7 @@ class Merging:
                 judge.find(self._commit, change.path, Violation("archive", expected))
                 continue
             makers = [
-                replace(side.commit, changes=judge.difference(side).changes)
+                side.commit._replace(changes=judge.difference(side).changes)
                 for side in self._carried
                 if len(side.commit.parents) == 1
                 and any(
@@ -478,7 +478,7 @@ class Merging:
     def _is_legal(self, key: str, step: _Step) -> bool:
         """Whether a carried step is legal by itself: where it was made, and by the line's own policies."""
         judge = self._judge
-        commit = replace(step.side.commit, changes=judge.difference(step.side).changes)
+        commit = step.side.commit._replace(changes=judge.difference(step.side).changes)
         if is_policy(key):
             there = judge.written_at(commit.parents[0])
             by_line = there.roster is not None and not any(self._by_no_admin(step))

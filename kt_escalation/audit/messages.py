@@ -73,12 +73,9 @@ def statements(message: str) -> list[Statement]:
     if "kt-" not in message.lower() and message.isascii():
         return found
     current: Statement | None = None
-    for line in _visible(message).splitlines():
-        key = _LINE.match(line)
-        if key is None:
-            continue
+    for key in filter(None, map(_LINE.match, _visible(message).splitlines())):
         if current is None or key[1].lower() == "kt-action":
-            current = Statement(line.strip())
+            current = Statement(key[0].strip())
             found.append(current)
         current.is_odd |= not key[2]
         _take(current, key[1].lower(), key[3].strip())
@@ -92,6 +89,9 @@ def statements(message: str) -> list[Statement]:
 
 def _subject(message: str) -> str:
     """The first paragraph as one line, as git shows it (git-log, `%s`)."""
+    line, _, rest = message.partition("\n")
+    if line and line == line.strip() and rest[:1] in ("", "\n"):
+        return line
     lines = iter(line.strip() for line in message.split("\n"))
     first = next((line for line in lines if line), "")
     return " ".join([first, *takewhile(bool, lines)])

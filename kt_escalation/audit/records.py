@@ -93,6 +93,7 @@ class Contents:
     def __init__(self, store: GitStore) -> None:
         self._store = store
         self._known: dict[str, Content] = {}
+        self._states: dict[tuple[str, str, str], State] = {}
 
     def learn(self, changes: Iterable[Change], blobs: Mapping[str, Object]) -> None:
         """Read what some changes have on either side and is not known yet; ``blobs`` were read already."""
@@ -105,6 +106,7 @@ class Contents:
         }
         if len(self._known) > _REMEMBERED:
             self._known = dict(list(self._known.items())[-_REMEMBERED // 2 :])
+            self._states.clear()
         self._known.update((oid, content(blobs[oid])) for oid in wanted if oid in blobs)
         self._read([oid for oid in wanted if oid not in blobs])
 
@@ -114,6 +116,12 @@ class Contents:
 
     def state(self, path: str, mode: str, oid: str) -> State:
         """What stands at a path."""
+        key = path, mode, oid
+        if key not in self._states:
+            self._states[key] = self._state(*key)
+        return self._states[key]
+
+    def _state(self, path: str, mode: str, oid: str) -> State:
         if mode != FILE:
             return State(path, mode, oid, None, f"is no plain file (mode {mode})")
         if oid not in self._known:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import NamedTuple
 
 from . import layout
 from .gitstore import GitStore
@@ -15,8 +15,7 @@ from .trees import ABSENT, Change
 _RECENT = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Commit:
+class Commit(NamedTuple):
     """One commit; ``changes`` are against its only parent, for a merge only what no parent has, if asked for."""
 
     oid: str
@@ -126,7 +125,7 @@ def _change(store: GitStore, token: str, path: str) -> Change:
 def without(commit: Commit, moved: Container[str]) -> Commit:
     """A commit without the files that it moved and the archives that it moved them to."""
     kept = (c for c in commit.changes if c.path not in moved and not layout.archive_at(c.path))
-    return replace(commit, changes=tuple(kept))
+    return commit._replace(changes=tuple(kept))
 
 
 def touches_archives(commit: Commit) -> bool:
