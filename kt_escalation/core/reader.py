@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache, cached_property, partial
+from functools import cache, cached_property, lru_cache, partial
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter
@@ -25,6 +25,8 @@ from .times import CANONICAL_TIME, parse_time
 # hardly ever comes twice.
 _REMEMBERED = 10_000
 _LONGEST = 512
+# Names and words, which come again and again.
+_SHORT = 40
 _known: dict[str, tuple[int, str, Any]] = {}
 
 _ORDER = {key: index for index, key in enumerate(Record.model_fields)}
@@ -165,6 +167,15 @@ def _lines(key: str, chunk: str) -> Any:
 
 def _text(written: str) -> str:
     """The text that is written on one line, proved by writing it again."""
+    return _short(written) if len(written) <= _SHORT else _proved(written)
+
+
+@lru_cache(_REMEMBERED)
+def _short(written: str) -> str:
+    return _proved(written)
+
+
+def _proved(written: str) -> str:
     text = _unquoted(written) if written[0] == '"' else written
     if canonical.is_block(text) or canonical.on_a_line(text) != written:
         raise _NotCanonical
