@@ -41,6 +41,7 @@ from .errors import (
     WaitTimeout,
 )
 from .landing import Decide, Lander, Plan, require_had
+from .opening import opened
 from .shelf import LOCK_TIMEOUT, RETRY_TIMEOUT, Shelf
 from .store.gitstore import GitStore
 from .store.message import Message, Words
@@ -111,7 +112,7 @@ class Store(Shelf):
         Raises NotAStore, GitFailed, BadInput.
         """
         return cls(
-            GitStore(Path(path), progress=progress),
+            opened(path, progress),
             clock=clock,
             lock_timeout=lock_timeout,
             retry_timeout=retry_timeout,

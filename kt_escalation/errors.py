@@ -291,11 +291,11 @@ class RemoteFault(KtError):
 
 
 class HistoryRewritten(KtError):
-    """The remote's store branch no longer contains what this clone had seen of it."""
+    """The line of the remote's store branch no longer goes through what this clone had seen of it."""
 
     code = "history_rewritten"
     exit_code = 4
-    says = "THE HISTORY OF {branch} ON {remote} WAS REWRITTEN: it no longer contains {seen}"
+    says = "THE HISTORY OF {branch} ON {remote} WAS REWRITTEN: it no longer goes on from {seen}"
     unchanged = "nothing changed"
     hint = "find out who did it, and accept it with `git fetch {remote:sh}` only if it was meant"
 

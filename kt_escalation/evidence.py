@@ -15,7 +15,6 @@ import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import IO, BinaryIO
 
 from . import lookup
@@ -28,6 +27,7 @@ from .core.text import is_hidden
 from .core.times import format_time
 from .core.words import MAX_BYTES
 from .errors import NotAStore, ShallowClone
+from .opening import opened
 from .store import history, layout
 from .store.gitstore import GitStore
 from .store.objects import FILE, TREE, TreeEntry
@@ -72,7 +72,7 @@ def evidence(
     the same texts everywhere; a pack's bytes are git's own affair.
     Raises NotFound, AmbiguousId, BadInput, NotAStore, ShallowClone, GitFailed.
     """
-    store = GitStore(Path(path), progress=progress)
+    store = opened(path, progress)
     try:
         if store.repository.is_shallow:
             raise ShallowClone(where=str(path))

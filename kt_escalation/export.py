@@ -9,12 +9,11 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, Protocol
 
 from . import lookup
 from .core import table
-from .store.gitstore import GitStore
+from .opening import opened
 from .store.objects import SUBMODULE
 from .store.port import Entry, Invalid, Progress
 from .store.snapshot import GitSnapshot
@@ -62,7 +61,7 @@ def export(
     A file that cannot be read is a row as well, with what is wrong with it. The same commit gives the
     same bytes everywhere. Raises BadInput, NotAStore, GitFailed, and with ``fetch`` what fetching raises.
     """
-    store = GitStore(Path(path), progress=progress)
+    store = opened(path, progress)
     try:
         return _written(lookup.snapshot(store, rev, fetch=fetch), out, form)
     finally:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from . import lookup
 from .core import stats as numbers
@@ -14,8 +13,8 @@ from .core.policies import assemble
 from .core.stats import ALWAYS, By, Period, ReviewerRow, Row, Window
 from .core.times import to_millis
 from .errors import ShallowClone
+from .opening import opened
 from .store.claims import taken
-from .store.gitstore import GitStore
 from .store.port import Entry, Invalid, Progress
 from .store.snapshot import GitSnapshot
 
@@ -50,7 +49,7 @@ def stats(
     A record tells most of it; the claims that it does not hold any more come from history.
     Raises BadInput, NotAStore, ShallowClone where history is needed and cut off.
     """
-    store = GitStore(Path(path), progress=progress)
+    store = opened(path, progress)
     try:
         snapshot = lookup.snapshot(store, rev, fetch=fetch)
         invalid: list[Invalid] = []

@@ -14,6 +14,7 @@ from .core.policies import Policies, assemble
 from .core.policies_file import Fault
 from .core.routing import Tried
 from .errors import BadInput
+from .opening import opened
 from .store.gitstore import GitStore
 from .store.port import Entry, Progress
 from .store.worktree import policy_files
@@ -106,7 +107,7 @@ def replay(
     They are held against the store's own policies as they are now, so that the difference is the
     change's alone. What the gateway itself had routed is left out: no policy decides it.
     """
-    store = GitStore(Path(path), progress=progress)
+    store = opened(path, progress)
     try:
         snapshot = store.read(rev)
         current = assemble(*snapshot.policies())

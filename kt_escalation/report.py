@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from . import feed, lookup
 from .core import query, sweep
@@ -19,8 +18,8 @@ from .core.row import Row, row_of
 from .core.stats import ALWAYS, Period, ReviewerRow, Tally, Window
 from .core.times import to_millis
 from .errors import BadInput
+from .opening import opened
 from .store import layout
-from .store.gitstore import GitStore
 from .store.port import Entry, Invalid, Progress
 from .store.snapshot import GitSnapshot
 
@@ -91,7 +90,7 @@ def report(
     """
     if team == "":
         raise BadInput(problem="the team to report on is empty")
-    store = GitStore(Path(path), progress=progress)
+    store = opened(path, progress)
     try:
         snapshot = lookup.snapshot(store, rev, fetch=fetch)
         place = feed.place(store, snapshot.revision, None)

@@ -15,6 +15,7 @@ from .core import query
 from .core.query import Key, Page, Query
 from .core.row import Row
 from .errors import BadInput, Interrupted, KtError, NotAStore, NothingToClaim, OutcomeUnknown
+from .opening import opened
 from .shelf import Rows, Shelf
 from .store import git
 from .store.port import Invalid, Progress
@@ -90,7 +91,7 @@ def one(
     path: str, wanted: Query, *, rev: str | None, fetch: bool, whole: bool, progress: Progress | None = None
 ) -> Listing:
     """The page of one store, which is not named in it. Raises as `Shelf.rows`."""
-    with Shelf.at(path, progress) as shelf:
+    with Shelf(opened(path, progress)) as shelf:
         found = shelf.rows(wanted, rev=rev, fetch=fetch)
         rows = _listed(None, found, whole)
     return Listing(rows, found.page.next_cursor, [(None, item) for item in found.invalid])
@@ -116,7 +117,7 @@ def several(
     faults: list[Fault] = []
     for place, path in enumerate(paths):
         try:
-            with Shelf.at(path, progress) as shelf:
+            with Shelf(opened(path, progress)) as shelf:
                 found = shelf.rows(replace(wanted, place=(place,)), rev=rev, fetch=fetch)
                 rows = _listed(path, found, whole)
         except KtError as error:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import attackbook
 import pytest
 from forge import ONE, ROSTER, SETTINGS, TWO, Forge, identity, offer, push, rules_of, serve, sign_as
 from lab import git, kt
@@ -39,20 +40,18 @@ class Attack:
     said: str
     make: Callable[[Forge], None]
     victim: str | None
-    #: How `wait` may end. 6: the line is illegal. 2: the store cannot be read.
-    ends: tuple[int, ...]
 
 
 ATTACKS: dict[str, Attack] = {}
 
 
 def attack(
-    rule: str, said: str = "", *, victim: str | None = None, ends: tuple[int, ...] = (6,)
+    rule: str, said: str = "", *, victim: str | None = None
 ) -> Callable[[Callable[[Forge], None]], Callable[[Forge], None]]:
     """Enter a forgery into the corpus."""
 
     def enter(make: Callable[[Forge], None]) -> Callable[[Forge], None]:
-        ATTACKS[make.__name__.replace("_", " ")] = Attack(rule, said, make, victim, ends)
+        ATTACKS[make.__name__.replace("_", " ")] = Attack(rule, said, make, victim)
         return make
 
     return enter
@@ -119,23 +118,27 @@ def approved(forge: Forge, who: str = "mallory", name: str = "one") -> None:
     committed(forge, tree_with(forge, forge.tip(), made), who)
 
 
-def found_by_all(forge: Forge, server: Path, wanted: Attack) -> None:
-    """`verify`, `check` and the hook find it, and `wait` releases nothing."""
+@pytest.fixture
+def called(request: pytest.FixtureRequest) -> str:
+    """What this test is called in the book of attacks."""
+    return str(request.node.name).removeprefix("test_").replace("_", " ")
+
+
+def found_by_all(forge: Forge, server: Path, wanted: Attack, name: str) -> None:
+    """`verify`, `check` and the hook find it, and `wait` releases nothing; what exactly is in `golden/attacks.txt`."""
     before = git("rev-parse", "main", cwd=server)
     ran = kt("verify", "--afresh", "--json", cwd=forge.path)
     assert ran.code == 1, (ran.out, ran.err)
     told = [(found["rule"], found["expected"]) for found in ran.json["violations"]]
     assert any(rule == wanted.rule and wanted.said in expected for rule, expected in told), told
+    waited = None
     if wanted.victim is not None:
-        waited = kt("wait", "--id", wanted.victim, "--timeout", "1s", cwd=forge.path)
-        assert waited.code in wanted.ends, (waited.code, waited.err)
+        waited = kt("wait", "--id", wanted.victim, "--timeout", "1s", "--json", cwd=forge.path)
+        assert waited.code not in (0, 8), "it is released, or may be"
     checked = kt("check", f"{before}..HEAD", "--json", cwd=forge.path)
-    assert checked.code == 1, (checked.out, checked.err)
-    if wanted.rule == "root":
-        # The folder that the base names counts, wherever a request would send clones.
-        assert "root" in {found["rule"] for found in checked.json["violations"]}
     refused = offer(forge, server)
-    assert refused.code == 1 and refused.err, refused.err
+    assert checked.code != 0 and refused.code == 1, (checked.out, refused.err)
+    attackbook.hold(name, forge.path, ran, checked, refused, waited)
 
 
 # --- one tree, two readings -----------------------------------------------------------------------
@@ -244,8 +247,8 @@ def test_a_tree_that_is_not_sound_is_found_and_hides_nothing(forge: Forge, damag
     if tidied:
         # The tip is sound again, and what was decided meanwhile still stands.
         committed(forge, tree_with(forge, base, made), "mallory")
-    ends = (6,) if tidied else (2, 6)
-    found_by_all(forge, server, Attack("tree", "", lambda _: None, "esc_one", ends))
+    wanted = Attack("tree", "", lambda _: None, "esc_one")
+    found_by_all(forge, server, wanted, f"{damage}, and {'tidied up' if tidied else 'it stays'}")
 
 
 def mounted(forge: Forge, store: str) -> str:
@@ -264,18 +267,18 @@ def hidden(found: list[Entry]) -> list[Entry]:
 @pytest.mark.parametrize(
     ("folder", "change"),
     [
-        ("", moded("ops", b"040000")),
-        ("", moded("ops", b"40755")),
-        ("ops", moded("review", b"040000")),
-        ("ops", moded("review", b"160000")),
-        ("ops", hidden),
-        ("ops/review", moded("policies", b"40755")),
-        ("ops/review", beside(b"Policies", "policies")),
-        ("", beside(b"ops/review", "README.md")),
+        pytest.param("", moded("ops", b"040000"), id="a leading zero at the top"),
+        pytest.param("", moded("ops", b"40755"), id="permissions at the top"),
+        pytest.param("ops", moded("review", b"040000"), id="a leading zero below it"),
+        pytest.param("ops", moded("review", b"160000"), id="a submodule"),
+        pytest.param("ops", hidden, id="a second folder"),
+        pytest.param("ops/review", moded("policies", b"40755"), id="permissions of the policies"),
+        pytest.param("ops/review", beside(b"Policies", "policies"), id="policies in capitals"),
+        pytest.param("", beside(b"ops/review", "README.md"), id="a name with a slash"),
     ],
 )
 def test_a_folder_on_the_way_to_the_store_must_be_sound_too(
-    forge: Forge, folder: str, change: Change
+    forge: Forge, called: str, folder: str, change: Change
 ) -> None:
     base = tree_with(forge, forge.tip(), {})
     after = tree_with(forge, forge.tip(), decision(forge))
@@ -289,7 +292,7 @@ def test_a_folder_on_the_way_to_the_store_must_be_sound_too(
     assert kt("hook", "install", "--server", str(server), cwd=forge.path).code == 0
     for tree in (base, after):
         committed(forge, changed(forge, mounted(forge, tree), folder, change), "mallory")
-    found_by_all(forge, server, Attack("tree", "", lambda _: None, "esc_one", (2, 6)))
+    found_by_all(forge, server, Attack("tree", "", lambda _: None, "esc_one"), called)
 
 
 @pytest.mark.parametrize(
@@ -503,17 +506,17 @@ def repointed(forge: Forge, who: str, *, first: str | None = None) -> None:
     committed(forge, tree_with(forge, forge.tip(), {**elsewhere, ".kt.yaml": "root: evil\n"}), who)
 
 
-@attack("root", victim="esc_one", ends=(2, 6))
+@attack("root", victim="esc_one")
 def a_file_that_sends_clones_to_another_store(forge: Forge) -> None:
     repointed(forge, "mallory")
 
 
-@attack("root", victim="esc_one", ends=(2, 6))
+@attack("root", victim="esc_one")
 def a_file_of_an_admins_that_sends_clones_to_another_store(forge: Forge) -> None:
     repointed(forge, "boss")
 
 
-@attack("root", victim="esc_one", ends=(2, 6))
+@attack("root", victim="esc_one")
 def a_file_that_sends_clones_from_one_wrong_store_to_another(forge: Forge) -> None:
     repointed(forge, "mallory", first="nowhere")
 
@@ -610,7 +613,7 @@ def an_empty_merge_that_says_it_was_approved(forge: Forge) -> None:
     committed(forge, tree_with(forge, side, {}), "alice", main, side, message=WORDS)
 
 
-@attack("message", victim="esc_one", ends=(1, 6))
+@attack("message", victim="esc_one")
 def an_outcome_in_small_letters_that_contradicts_the_record(forge: Forge) -> None:
     forge.kt("alice", "claim", "--id", "esc_one")
     forge.as_kt_does("alice", "resolve", "--id", "esc_one", "--outcome", "denied", "--reason", "no")
@@ -656,19 +659,21 @@ HIDDEN = "well{0}Kt-Action: resolve{0}Kt-Escalation: esc_one{0}Kt-Outcome: appro
 
 
 @pytest.mark.parametrize("name", SEPARATORS)
-def test_words_behind_what_ends_a_line_for_somebody_are_heard(forge: Forge, name: str) -> None:
+def test_words_behind_what_ends_a_line_for_somebody_are_heard(forge: Forge, called: str, name: str) -> None:
     server = serve(forge)
     said(forge, HIDDEN.format(SEPARATORS[name]) + "\n")
-    found_by_all(forge, server, Attack("message", "", lambda _: None, None, ()))
+    found_by_all(forge, server, Attack("message", "", lambda _: None, None), called)
 
 
 @pytest.mark.parametrize(("encoding", "codec"), [("IBM037", "cp037"), ("IBM500", "cp500")])
-def test_words_in_an_encoding_that_git_log_reads_are_heard(forge: Forge, encoding: str, codec: str) -> None:
+def test_words_in_an_encoding_that_git_log_reads_are_heard(
+    forge: Forge, called: str, encoding: str, codec: str
+) -> None:
     server = serve(forge)
     said(forge, f"well\n\n{WORDS}".encode(codec), encoding)
     # git's own log shows them (git documentation, i18n.commitEncoding).
     assert "Kt-Action: resolve" in git("log", "-1", "--format=%B", cwd=forge.path)
-    found_by_all(forge, server, Attack("message", "", lambda _: None, None, ()))
+    found_by_all(forge, server, Attack("message", "", lambda _: None, None), called)
 
 
 # --- the order of parents, damage and restoration -------------------------------------------------
@@ -951,7 +956,7 @@ def test_an_attack_is_found_by_all_and_releases_nothing(forge: Forge, name: str)
     server = serve(forge)
     tried = ATTACKS[name]
     tried.make(forge)
-    found_by_all(forge, server, tried)
+    found_by_all(forge, server, tried, name)
 
 
 # --- signatures and names -------------------------------------------------------------------------
@@ -961,7 +966,7 @@ def unsigned(signed: Forge) -> None:
     signed.git("config", "commit.gpgsign", "false")
 
 
-def test_a_carried_commit_in_anothers_name_is_asked_for_its_signature(signed: Forge) -> None:
+def test_a_carried_commit_in_anothers_name_is_asked_for_its_signature(signed: Forge, called: str) -> None:
     server = serve(signed)
     unsigned(signed)
     side = _side(signed, "alice")
@@ -970,11 +975,13 @@ def test_a_carried_commit_in_anothers_name_is_asked_for_its_signature(signed: Fo
     signed.write("src/x.py", "x\n")
     signed.commit("mallory", "something else")
     signed.git("merge", "--quiet", "--no-ff", "-m", "Merge", side, who="mallory")
-    found_by_all(signed, server, Attack("unsigned", "", lambda _: None, "esc_one", (6,)))
+    found_by_all(signed, server, Attack("unsigned", "", lambda _: None, "esc_one"), called)
 
 
 @pytest.mark.parametrize("moved", [False, True], ids=["the line stands", "the line has moved"])
-def test_a_merge_that_acts_in_an_admins_name_is_asked_for_its_signature(signed: Forge, moved: bool) -> None:
+def test_a_merge_that_acts_in_an_admins_name_is_asked_for_its_signature(
+    signed: Forge, called: str, moved: bool
+) -> None:
     server = serve(signed)
     unsigned(signed)
     signed.git("switch", "--quiet", "-c", "side")
@@ -989,7 +996,7 @@ def test_a_merge_that_acts_in_an_admins_name_is_asked_for_its_signature(signed: 
         signed.commit("boss", "another lease")
         unsigned(signed)
     signed.git("merge", "--quiet", "--no-ff", "-m", "Merge", "side", who="boss")
-    found_by_all(signed, server, Attack("unsigned", "", lambda _: None, None, ()))
+    found_by_all(signed, server, Attack("unsigned", "", lambda _: None, None), called)
 
 
 @pytest.mark.parametrize("kind", ["empty", "merge"])
@@ -1098,14 +1105,14 @@ def test_a_replacement_is_not_taken_in(forge: Forge) -> None:
         ("core.abbrev", "4"),
     ],
 )
-def test_a_setting_of_the_users_hides_nothing(forge: Forge, key: str, value: str) -> None:
+def test_a_setting_of_the_users_hides_nothing(forge: Forge, called: str, key: str, value: str) -> None:
     server = serve(forge)
     forge.edit(TWO, ("severity: critical", "severity: low"))
     forge.commit("alice")
     said(forge, f"well\n\n{WORDS}")
     forge.git("config", key, value)
     git("config", key, value, cwd=server)
-    found_by_all(forge, server, Attack("transition", "", lambda _: None, None, ()))
+    found_by_all(forge, server, Attack("transition", "", lambda _: None, None), called)
     assert rules_of(forge, "--afresh") == ["transition", "message"]
 
 

@@ -780,6 +780,44 @@ def test_doctor_finds_a_remote_whose_history_was_rewritten(lab: Lab) -> None:
     assert kt("doctor", cwd=alice).code == 0
 
 
+@pytest.mark.parametrize("behind", [0, 100], ids=["at once", "behind many commits"])
+def test_a_tip_that_was_thrown_off_the_line_is_a_rewritten_history(lab: Lab, behind: int) -> None:
+    """Mallory merges what alice has seen as the second parent, with a store from before it."""
+    lab.escalations("job")
+    alice, mallory = lab.clone("alice"), lab.clone("mallory")
+    claim = kt("claim", "--id", "esc_job", "--json", cwd=alice).json["commit"]
+    denied = kt("resolve", "--id", "esc_job", "--outcome", "denied", "--reason", "no", "--json", cwd=alice)
+    seen = denied.json["commit"]
+    git("fetch", "--quiet", cwd=mallory)
+    git("reset", "--quiet", "--hard", claim, cwd=mallory)
+    git("merge", "--quiet", "--no-ff", "--strategy=ours", "-m", "tidy up", seen, cwd=mallory)
+    for number in range(behind):
+        git("commit", "--quiet", "--allow-empty", "-m", str(number), cwd=mallory)
+    git("push", "--quiet", "origin", "HEAD:main", cwd=mallory)
+    assert git("merge-base", seen, "HEAD", cwd=mallory) == seen
+    for args in (["list", "--fetch"], ["note", "--id", "esc_job", "--text", "x"], ["claim", "--next"]):
+        ran = kt(*args, "--json", cwd=alice)
+        assert (ran.code, ran.error["code"]) == (4, "history_rewritten"), args
+        assert seen[:12] in ran.error["message"]
+        assert git("rev-parse", "origin/main", cwd=alice) == seen
+    [bad] = findings(alice, "branch")
+    assert not bad["ok"] and ran.error["message"].startswith(bad["detail"])
+
+
+def test_a_harmless_pull_that_is_pushed_is_no_rewritten_history(lab: Lab) -> None:
+    """A merge with one's own work as the first parent, which leaves the store as the other side has it."""
+    lab.escalations("job")
+    alice, bob = lab.clone("alice"), lab.clone("bob")
+    assert kt("claim", "--id", "esc_job", cwd=alice).code == 0
+    (bob / "code.py").write_text("x = 1\n")
+    git("add", "code.py", cwd=bob)
+    git("commit", "--quiet", "-m", "code", cwd=bob)
+    git("pull", "--quiet", "--no-rebase", "--no-edit", "origin", "main", cwd=bob)
+    git("push", "--quiet", "origin", "HEAD:main", cwd=bob)
+    assert findings(alice, "branch")[0]["ok"]
+    assert kt("note", "--id", "esc_job", "--text", "x", cwd=alice).code == 0
+
+
 def test_doctor_does_not_advise_to_push_what_the_hook_refuses(lab: Lab) -> None:
     lab.escalations("job")
     assert kt("hook", "install", "--server", str(lab.remote), cwd=lab.folder).code == 0

@@ -162,7 +162,7 @@ def test_a_command_says_the_same_before_and_after(past: Past, question: str) -> 
     past.compact()
     assert past.tip() != compacted and not list((past.path / JANUARY).glob("0*"))
     assert answer(past, QUESTIONS[question]) == before
-    (past.path / ".git/kt/archives-1.db").unlink(missing_ok=True)
+    forget_index(past)
     assert answer(past, QUESTIONS[question]) == before
 
 
@@ -995,21 +995,67 @@ def found(past: Past, name: str) -> int:
     return kt("get", "--id", name, cwd=past.path).code
 
 
+INDEX = ("archives-2-ids", "archives-2-reopened")
+
+
+def forget_index(past: Past) -> None:
+    for name in INDEX:
+        (past.path / ".git/kt" / name).unlink(missing_ok=True)
+
+
 def test_a_damaged_index_is_made_anew(past: Past) -> None:
     past.compact()
-    index = past.path / ".git/kt/archives-1.db"
+    index = past.path / ".git/kt" / INDEX[0]
     assert found(past, "esc_anna") == 0 and index.exists()
-    index.write_bytes(b"no database at all" * 1000)
+    index.write_bytes(b"no index at all" * 1000)
     assert found(past, "esc_dora") == 0
     good = index.read_bytes()
-    index.write_bytes(good[:4096] + b"\xff" * (len(good) - 4096))
+    index.write_bytes(good[:300] + b"\xff" * (len(good) - 300))
     assert found(past, "esc_anna") == 0 and found(past, "esc_nobody") == 7
+
+
+def test_an_edited_index_hides_nothing(past: Past) -> None:
+    """Whoever can write it, and not read the clone's key, cannot make commands say that a record is not there."""
+    past.compact()
+    asked = [
+        ("get", "--id", "esc_anna", "--json"),
+        ("get", "--id", "esc_berta", "--json"),
+        ("wait", "--id", "esc_anna", "--json"),
+        ("log", "--id", "esc_anna", "--json"),
+        ("list", "--status", "resolved", "--json"),
+        ("raise", "--request-id", "anna", "--reason-code", "x.y", "--json"),
+        ("reopen", "--id", "esc_berta", "--reason", "again", "--json"),
+    ]
+    before = [kt(*args, cwd=past.path, env=identity("gw")) for args in asked]
+    assert [ran.code for ran in before[:2]] == [0, 0] and before[1].json["reopened_by"]
+    for name in INDEX:
+        path = past.path / ".git/kt" / name
+        first, _, rest = path.read_bytes().partition(b"\n")
+        # The same length, so that all but the tags is as it was.
+        gone = re.sub(rb"esc_(anna|berta)", lambda match: b"esc_" + b"x" * len(match[1]), rest)
+        assert gone != rest
+        path.write_bytes(first + b"\n" + gone)
+    assert [kt(*args, cwd=past.path, env=identity("gw")) for args in asked] == before
+
+
+def test_an_index_of_another_clone_is_no_index(past: Past, tmp_path: Path) -> None:
+    """Made there of archives that are called the same: its tags are under another key."""
+    past.compact()
+    assert found(past, "esc_anna") == 0
+    other = tmp_path / "other"
+    git("clone", "--quiet", str(past.path), str(other), cwd=tmp_path)
+    assert kt("get", "--id", "esc_anna", cwd=other).code == 0
+    theirs, mine = (folder / ".git/kt" / INDEX[0] for folder in (other, past.path))
+    assert theirs.read_bytes() != mine.read_bytes()
+    mine.write_bytes(theirs.read_bytes())
+    assert found(past, "esc_anna") == 0
+    assert mine.read_bytes() != theirs.read_bytes()
 
 
 def test_where_the_index_cannot_be_written_memory_will_do(past: Past) -> None:
     past.compact()
     assert found(past, "esc_anna") == 0
-    index = past.path / ".git/kt/archives-1.db"
+    index = past.path / ".git/kt" / INDEX[0]
     index.unlink()
     index.mkdir()
     assert found(past, "esc_anna") == 0 and found(past, "esc_nobody") == 7
@@ -1027,7 +1073,7 @@ def test_the_index_knows_many_revisions_and_answers_for_each(past: Past) -> None
 
 def test_many_processes_fill_the_index_at_once(past: Past) -> None:
     past.compact()
-    (past.path / ".git/kt/archives-1.db").unlink(missing_ok=True)
+    forget_index(past)
     running = [start("get", "--id", "esc_berta", "--json", cwd=past.path) for _ in range(6)]
     assert [len(end(one).json["reopened_by"]) for one in running] == [1] * 6
 

@@ -1047,8 +1047,18 @@ def test_the_corpus_is_large() -> None:
 def test_the_summary_counts_steps_commits_and_people(forge: Forge) -> None:
     forge.kt("alice@home.example", "note", "--id", "esc_one", "--text", "the same person")
     ran = kt("verify", "--afresh", cwd=forge.path)
-    words = "6 steps in 7 commits by 2 people: 0 violations; 6 of the commits unsigned (a name without a signature"
-    assert ran.code == 0 and ran.out == "" and ran.err == f"kt: {words} is a claim, not proof)\n"
+    words = "6 steps in 7 commits by 2 people: 0 violations; 6 of the commits unsigned"
+    nobody = "nothing proves names: signatures are not required, and who pushed is not known here"
+    assert ran.code == 0 and ran.out == "" and ran.err == f"kt: {words}; {nobody}\n"
+    checked = kt("check", "HEAD^..HEAD", cwd=forge.path)
+    assert (
+        checked.err
+        == f"kt: 1 step in 1 commit since {forge.git('rev-parse', '--short=12', 'HEAD^')} by 1 person: 0 violations; 1 of the commits unsigned; {nobody}\n"
+    )
+    actor = {"ACTOR": "alice"}
+    checked = kt("check", "HEAD^..HEAD", "--actor-from", "ACTOR", cwd=forge.path, env=actor)
+    assert checked.code == 0 and "unsigned (a name without a signature is not proven)\n" in checked.err
+    assert "nothing proves names" not in checked.err
     told = kt("verify", "--afresh", "--json", cwd=forge.path).json
     assert (told["steps"], told["commits"], told["imported"], told["people"]) == (6, 7, 0, ["alice", "gw"])
     assert told["revision"] == forge.tip() and told["since"] is None

@@ -224,5 +224,5 @@ def test_a_doctor_with_findings(little: Lab) -> None:
 
 def test_there_is_no_golden_file_that_nothing_is_held_to() -> None:
     held = {*HELP, *(f"list-{how}" for how in LISTS), *SHOWN, *ON_A_TERMINAL, "doctor", "doctor-bad"}
-    held |= {"errors", "mistakes"}  # by errorbook.py and test_cli_edges.py
+    held |= {"errors", "mistakes", "attacks"}  # by errorbook.py, test_cli_edges.py and attackbook.py
     assert {file.stem for file in GOLDEN.iterdir()} == held

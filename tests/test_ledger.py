@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -256,3 +257,114 @@ def test_a_tag_of_something_else_than_a_commit_is_let_in(forge: Forge, asked: Pa
         forge.git("tag", "--annotate", "-m", "x", name, what)
         ran = push(forge, asked, what=f"refs/tags/{name}", WHO="alice")
         assert ran.code == 0, ran.err
+
+
+# --- a quorum, or an admin, out of forged names ---------------------------------------------------
+
+
+def reviewed(forge: Forge, *names: str, made_by: str | None = None) -> list[str]:
+    """A branch `side` on which people approve what two must approve; whoever made the commits, all in their names."""
+    forge.git("switch", "--quiet", "-c", "side", "main")
+    made = []
+    for who in names:
+        forge.kt(who, "claim", "--id", "esc_two")
+        forge.kt(who, "resolve", "--id", "esc_two", "--outcome", "approved", "--reason", "as I see it")
+        made += forge.git(
+            "rev-list", "--reverse", "HEAD", "^main", *(f"^{commit}" for commit in made)
+        ).split()
+    if made_by is not None:
+        forge.git("rebase", "--quiet", "--force-rebase", "main", who=made_by)
+        made = forge.git("rev-list", "--reverse", "main..HEAD").split()
+    forge.git("switch", "--quiet", "main")
+    return made
+
+
+def whom_it_names(ran: Ran) -> list[str]:
+    """The commits by people who have pushed nothing, as the hook has told them."""
+    assert all(": pusher: " in line for line in ran.err.splitlines() if "kt: commit" in line), ran.err
+    return re.findall(r"kt: commit ([0-9a-f]{12}) by ", ran.err)
+
+
+@pytest.mark.parametrize("first", [None, "alice", "carol"], ids=["nobody", "the pusher", "a third one"])
+def test_a_quorum_of_forged_names_is_no_quorum(forge: Forge, asked: Path, first: str | None) -> None:
+    """Alice approves, and then as bob; her merge brings it, whoever has pushed the branch before."""
+    before = git("rev-parse", "main", cwd=asked)
+    made = reviewed(forge, "alice", "bob", made_by="alice")
+    assert "status: resolved" in forge.git("show", f"side:{resolved_on(forge, 'side')}")
+    if first is not None:
+        assert push(forge, asked, what="side", WHO=first).code == 0
+    forge.git("merge", "--quiet", "--no-ff", "-m", "Merge side", "side", who="alice")
+    # The merge says nothing of the kind: to `verify`, which knows no pusher, each name is as written.
+    ran = kt("verify", "--json", cwd=forge.path)
+    assert ran.code == 0 and ran.json["nobody_proven"] is True
+    ran = push(forge, asked, WHO="alice")
+    assert ran.code == 1 and git("rev-parse", "main", cwd=asked) == before
+    assert whom_it_names(ran) == [commit[:12] for commit in made[2:]]
+    # Once bob himself has pushed them, they are his.
+    assert push(forge, asked, what="side:bobs", WHO="bob").code == 0
+    ran = push(forge, asked, WHO="alice")
+    assert ran.code == 0, ran.err
+
+
+def resolved_on(forge: Forge, branch: str) -> str:
+    [path] = [
+        name
+        for name in forge.git("ls-tree", "-r", "--name-only", branch, "queue/resolved").splitlines()
+        if name.endswith("/esc_two.yaml")
+    ]
+    return path
+
+
+def test_who_merges_forged_approvals_approves_nothing_either(forge: Forge, asked: Path) -> None:
+    """Carol, who is in another team, has all the names of the team that may decide."""
+    before = git("rev-parse", "main", cwd=asked)
+    made = reviewed(forge, "alice", "bob", made_by="carol")
+    forge.git("merge", "--quiet", "--no-ff", "-m", "Merge side", "side", who="carol")
+    ran = push(forge, asked, WHO="carol")
+    assert ran.code == 1 and git("rev-parse", "main", cwd=asked) == before
+    assert whom_it_names(ran) == [commit[:12] for commit in made]
+
+
+@pytest.mark.parametrize("way", ["a merge", "an update of the branch first", "a commit on the branch itself"])
+def test_an_admin_in_name_alone_makes_nobody_admin(forge: Forge, asked: Path, way: str) -> None:
+    before = git("rev-parse", "main", cwd=asked)
+    forge.git("switch", "--quiet", "-c", "side")
+    roster = forge.read("policies/roster.yaml")
+    forge.write(
+        "policies/roster.yaml",
+        f"{roster}  - {{user_id: mallory, emails: [mallory@example.com], roles: [admin]}}\n",
+    )
+    made = forge.commit("boss", "Mallory helps out")
+    assert push(forge, asked, what="side", WHO="mallory").code == 0
+    forge.git("switch", "--quiet", "main")
+    if way == "an update of the branch first":
+        forge.kt("alice", "note", "--id", "esc_one", "--text", "meanwhile")
+        assert push(forge, asked, WHO="alice").code == 0
+        before = git("rev-parse", "main", cwd=asked)
+        forge.git("switch", "--quiet", "side")
+        forge.git("merge", "--quiet", "--no-ff", "-m", "Update", "main", who="mallory")
+        forge.git("switch", "--quiet", "main")
+    if way == "a commit on the branch itself":
+        forge.git("merge", "--quiet", "--ff-only", "side")
+    else:
+        forge.git("merge", "--quiet", "--no-ff", "-m", "Merge side", "side", who="mallory")
+    ran = push(forge, asked, WHO="mallory")
+    assert ran.code == 1 and git("rev-parse", "main", cwd=asked) == before
+    assert whom_it_names(ran) == [made[:12]]
+
+
+def test_an_admins_merge_that_vouches_is_the_admins_to_push(forge: Forge, asked: Path) -> None:
+    """Bob has changed the roster, as he may not; the merge that would admit it is in boss's name and mallory's."""
+    before = git("rev-parse", "main", cwd=asked)
+    forge.git("switch", "--quiet", "-c", "side")
+    forge.edit("policies/settings.yaml", ("approvals: 2", "approvals: 1"))
+    made = forge.commit("bob", "One is enough")
+    assert push(forge, asked, what="side", WHO="bob").code == 0
+    forge.git("switch", "--quiet", "main")
+    forge.git("merge", "--quiet", "--no-ff", "-m", "Merge side", "side", who="boss")
+    assert kt("verify", cwd=forge.path).code == 0
+    ran = push(forge, asked, WHO="mallory")
+    assert ran.code == 1 and git("rev-parse", "main", cwd=asked) == before
+    assert whom_it_names(ran) == [forge.tip()[:12]]
+    assert made[:12] not in ran.err
+    assert push(forge, asked, WHO="boss").code == 0

@@ -15,7 +15,7 @@ from typing import IO
 
 import pytest
 from filelock import FileLock
-from forge import Forge, identity
+from forge import Forge, identity, waive
 from lab import Ran, git, kt, path_to_git
 
 from kt_escalation.core.compaction import Name
@@ -167,13 +167,17 @@ def test_nothing_is_drawn_where_stderr_is_no_terminal(long_store: Path) -> None:
 
 
 def test_work_that_begins_again_has_a_bar_of_its_own(long_store: Path, tmp_path: Path) -> None:
-    git("clone", "--quiet", str(long_store), str(tmp_path / "store"), cwd=tmp_path)
-    store = tmp_path / "store"
-    assert kt("verify", cwd=store).code == 0
-    (store / "queue/mine.txt").write_text("x")
-    git("add", "queue", cwd=store)
-    git("commit", "--quiet", "-m", "mine", cwd=store, env=identity("alice"))
-    ran, cursor_is_back = kt_at_a_terminal("verify", cwd=store)
+    store = Forge.__new__(Forge)
+    store.path = shutil.copytree(long_store, tmp_path / "store")
+    store.write("queue/mine.txt", "x")
+    mine = store.commit("alice", "mine")
+    waive(store, (mine, "foreign", "queue/mine.txt"))
+    store.commit("boss", "accept it")
+    assert kt("verify", cwd=store.path).code == 0
+    # What was waived and no longer is can only be told by judging all of it: the second bar.
+    waive(store)
+    store.commit("boss", "accept it no more")
+    ran, cursor_is_back = kt_at_a_terminal("verify", cwd=store.path)
     assert ran.code == 1 and "mine.txt: foreign: " in ran.out and cursor_is_back
     assert [line.count("100%") for line in ran.err.split(GONE) if BAR in line] == [1, 1]
 

@@ -140,7 +140,6 @@ def test_paths_are_those_of_the_repository_also_for_a_store_in_a_folder(tmp_path
     env = identity("alice")
     assert kt("init", "sub/store", cwd=top, env=env).code == 0
     base = git("rev-parse", "HEAD", cwd=top)
-    (top / "sub/store/queue").mkdir()
     (top / "sub/store/queue/stray.txt").write_text("x\n")
     git("add", "--all", cwd=top)
     git("commit", "--quiet", "-m", "stray", cwd=top, env=env)

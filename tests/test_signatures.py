@@ -42,7 +42,7 @@ def test_the_summary_counts_signatures(signed: Forge) -> None:
     signed.kt("alice", "claim", "--id", "esc_one")
     ran = kt("verify", "--afresh", cwd=signed.path)
     assert (
-        "0 violations; 1 of the commits signed as required; 1 of the commits signed unasked and not checked; 5 of the commits unsigned (a name"
+        "0 violations; 1 of the commits signed as required; 1 of the commits signed unasked and not checked; 5 of the commits unsigned (a name without a signature is not proven)\n"
         in ran.err
     )
     counts = kt("verify", "--afresh", "--json", cwd=signed.path).json["signatures"]

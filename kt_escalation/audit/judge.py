@@ -957,7 +957,9 @@ class Judge:
 
     def find(self, commit: Commit, path: str, violation: Violation, name: str | None = None) -> Violation:
         """Note a violation of a commit; one that names a commit already keeps that."""
-        where = self.store.full(path) if path != KT_YAML else path
+        # What leads to the store is named from the top, as is the file that says where it is.
+        above = path == KT_YAML or f"{self.store.root}/".startswith(f"{path}/")
+        where = path if above else self.store.full(path)
         if violation.commit:
             found = replace(violation, path=where, escalation_id=name)
         else:

@@ -52,7 +52,7 @@ def verify(
             report = _remembered(history, tip, scope, afresh=afresh or require_signatures, progress=progress)
         if contains is not None:
             report = _contains(history, report, tip, commit_of(store, contains))
-        return report
+        return replace(report, nobody_proven=report.nobody_proven and not require_signatures)
 
 
 def opened(path: str | os.PathLike[str]) -> GitStore:
@@ -152,6 +152,15 @@ def _goes_on(history: History, tip: str, commit: str) -> bool:
     if not history.store.repository.is_ancestor(commit, tip):
         return False
     return history.lines(tip, commit).resting(tip, commit) is not None
+
+
+def goes_on(store: GitStore, tip: str, seen: str) -> bool:
+    """Whether the line of a commit goes on from one that it contains; True where history is missing to tell."""
+    try:
+        require_history(store)
+    except ShallowClone:
+        return True
+    return _goes_on(History(store), tip, seen)
 
 
 def remembered(store: GitStore, name: str) -> Mark | None:

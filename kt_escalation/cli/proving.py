@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 HOOK_SECONDS = 4.0
 _MEND = (
     "an admin brings a record back with `kt escalation restore --id ID --reason TEXT`, and accepts what cannot be "
-    "undone in policies/waivers.yaml"
+    "undone with `kt policy waive`"
 )
+_NOBODY_PROVEN = "nothing proves names: signatures are not required, and who pushed is not known here"
 _TAKE_BACK = "take these commits out of the branch, and make the steps with kt, as the author"
 FORMATS = ("text", "json", "junit", "github", "gitlab")
 
@@ -518,15 +519,18 @@ def _summary(report: Report) -> str:
     waived = f", {len(report.waived)} waived" if report.waived else ""
     looked_at = f"{steps} in {commits}{since} by {people}{imported}"
     signatures = report.signatures
+    unsigned = "unsigned" if report.nobody_proven else "unsigned (a name without a signature is not proven)"
     said = [
         f"{count} of the commits {what}"
         for count, what in (
             (signatures.held, "signed as required"),
             (signatures.unasked, "signed unasked and not checked"),
-            (signatures.unsigned, "unsigned (a name without a signature is a claim, not proof)"),
+            (signatures.unsigned, unsigned),
         )
         if count
     ]
+    if report.nobody_proven:
+        said.append(_NOBODY_PROVEN)
     return f"{looked_at}: {'; '.join([plural(len(report.violations), 'violation') + waived, *said])}"
 
 

@@ -91,6 +91,10 @@ def restore_command(ctx: click.Context, /, **given: Any) -> None:
     with writing_store(ctx, given) as store:
         result = store.restore(given["escalation_id"], given["reason"])
     report(result, given["as_json"], False, "restored {id} ({status}) in commit {commit}", "")
+    if not given["as_json"]:
+        warn(
+            "history keeps what was wrong: `verify` exits 1 until an admin accepts it with `kt policy waive`"
+        )
 
 
 @escalation.command("sweep")

@@ -119,7 +119,7 @@ def _ahead(store: GitStore, remote: str, branch: str) -> int:
 def _rewritten(
     store: GitStore, remote: str, branch: str, asked: Done, timeout: float
 ) -> HistoryRewritten | None:
-    """The error that every other command ends with, where the remote's branch has lost what this clone has seen of it."""
+    """The error that every other command ends with, where the remote's line does not go on from what was seen of it."""
     repository = store.repository
     seen = repository.tip_of(f"refs/remotes/{remote}/{branch}")
     found = re.search(rf"^([0-9a-f]+)\trefs/heads/{re.escape(branch)}$", asked.text, re.MULTILINE)
@@ -127,7 +127,9 @@ def _rewritten(
         return None
     if repository.tip_of(found[1]) is None:
         repository.fetch_branch(remote, branch, timeout)
-    if repository.tip_of(found[1]) is None or repository.is_ancestor(seen, found[1]):
+    if repository.tip_of(found[1]) is None:
+        return None
+    if repository.is_ancestor(seen, found[1]) and store.goes_on(found[1], seen):
         return None
     return HistoryRewritten(branch=branch, remote=remote, seen=seen[:12])
 

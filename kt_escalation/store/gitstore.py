@@ -9,7 +9,7 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -58,12 +58,18 @@ if TYPE_CHECKING:
 
 INTERRUPT_SECONDS = 5.0
 FETCH_PAUSE_SECONDS = 0.1
+# So many new commits are looked at one by one before lines are asked for.
+_NEAR = 64
 # How long who is next in line may take to make ready; its turn says what is wrong.
 CATCH_UP_SECONDS = 2.0
 # What fits into a file's name everywhere, for that is what a branch is on most servers.
 MAX_BRANCH = 200
 # The checkout is brought along however long that takes; it is asked for again after so many seconds.
 _LONG = 3600.0
+
+
+#: Whether the line of a commit goes on from another one that it contains; who knows lines can say.
+GoesOn = Callable[["GitStore", str, str], bool]
 
 
 @dataclass
@@ -86,8 +92,18 @@ class GitStore(GitReader):
     Raises what GitReader does.
     """
 
-    def __init__(self, start: Path, *, quarantined: bool = False, progress: Progress | None = None) -> None:
+    def __init__(
+        self,
+        start: Path,
+        *,
+        quarantined: bool = False,
+        progress: Progress | None = None,
+        goes_on: GoesOn | None = None,
+    ) -> None:
         super().__init__(start, quarantined=quarantined, progress=progress)
+        self._knows_lines = goes_on
+        # Where the branch was before the fetch that is under way.
+        self._seen: str | None = None
         self._left: str | None = None
         self._branch = ""
         self._said = ""
@@ -286,7 +302,7 @@ class GitStore(GitReader):
         faults.point("before-fetch")
         self._guessed = known
         if not self._turn.again:
-            self._asked = self.repository.fetch(self.remote, branch)
+            self._ask(branch, ref)
         try:
             return self.at(known)
         except NotAStore:
@@ -325,13 +341,14 @@ class GitStore(GitReader):
         remote = self.remote or ""
         end = time.monotonic() + timeout
         while True:
-            self._asked = self._asked or self.repository.fetch(remote, branch)
-            done = self._awaited("asking the remote", self._asked, max(0.1, end - time.monotonic()))
+            asked = self._asked or self._ask(branch, ref)
+            done = self._awaited("asking the remote", asked, max(0.1, end - time.monotonic()))
             if done is None:
                 self._stop_asking()
                 raise self._unreachable(None, timeout)
             self._asked = None
             if done.status == 0:
+                self._require_line(branch, ref)
                 return
             if "non-fast-forward" in done.err:
                 seen = self.repository.commit_of(ref)
@@ -346,6 +363,31 @@ class GitStore(GitReader):
             if "cannot lock ref" not in done.err or time.monotonic() + FETCH_PAUSE_SECONDS > end:
                 raise self._unreachable(done, timeout)
             time.sleep(FETCH_PAUSE_SECONDS)
+
+    def _ask(self, branch: str, ref: str) -> Underway:
+        self._seen = self.repository.tip_of(ref)
+        self._asked = self.repository.fetch(self.remote or "", branch)
+        return self._asked
+
+    def _require_line(self, branch: str, ref: str) -> None:
+        """Raise HistoryRewritten, and forget the fetch, where what was seen before it is beside the line by now."""
+        seen, self._seen = self._seen, None
+        new = self.repository.tip_of(ref)
+        if seen is None or new is None or self.goes_on(new, seen):
+            return
+        self.repository.update_ref(ref, seen, new, "kt: not on the line of what was fetched")
+        raise HistoryRewritten(branch=branch, remote=self.remote or "", seen=seen[:12])
+
+    def goes_on(self, commit: str, seen: str) -> bool:
+        """Whether the line of a commit goes on from one that it contains, as far as this store can tell."""
+        at: str | None = commit
+        for _ in range(_NEAR):
+            if at == seen:
+                return True
+            at, second = self.repository.objects.ids_of([f"{at}^1", f"{at}^2"])
+            if at is None or second is not None:
+                break
+        return self._knows_lines is None or self._knows_lines(self, commit, seen)
 
     def _stop_asking(self) -> None:
         asked, self._asked = self._asked, None
@@ -419,15 +461,18 @@ class GitStore(GitReader):
         branch = self.branch
         if branch is None:
             return
+        ref = f"refs/remotes/{self.remote}/{branch}"
+        self._seen = self.repository.tip_of(ref)
         work = self.repository.fetch(self.remote or "", branch)
         try:
             done = work.answer(CATCH_UP_SECONDS)
         finally:
             work.give_up()
-        known = self.repository.tip_of(f"refs/remotes/{self.remote}/{branch}")
-        if done and done.status == 0 and known and lists:
-            # What is wrong with it is told by the turn.
-            with suppress(KtError):
+        known = self.repository.tip_of(ref)
+        # What is wrong with it is told by the turn.
+        with suppress(KtError):
+            self._require_line(branch, ref)
+            if done and done.status == 0 and known and lists:
                 self.at(known).rows(resolved=False)
 
     @cached_property

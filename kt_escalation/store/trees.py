@@ -471,7 +471,8 @@ class Trees:
                 changes.append(_change(KT_YAML, old, new))
                 continue
             if new and new[0] != TREE:
-                raise Unsound(f"is {_kind(new[0])}, and no folder as git writes one", part)
+                wrong = part if level else f"{item.folder}{part}"
+                raise Unsound(f"is {_kind(new[0])}, and no folder as git writes one", wrong)
             folder = f"{part}/" if level else f"{item.folder}{part}/"
             old_oid = old[1] if old and old[0] == TREE else None
             yield _Item(item.pair, folder, level, old_oid, new[1] if new else None)

@@ -1,0 +1,21 @@
+"""Opening a store whose fetches notice that the branch does not go on from what this clone has seen of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .store.gitstore import GitStore
+from .store.port import Progress
+
+
+def opened(path: str | os.PathLike[str], progress: Progress | None = None) -> GitStore:
+    """The store in the repository that holds ``path``. Raises NotAStore, GitFailed, BadInput."""
+    return GitStore(Path(path), progress=progress, goes_on=_goes_on)
+
+
+def _goes_on(store: GitStore, tip: str, seen: str) -> bool:
+    # Lines are asked for only where a fetch has brought a merge.
+    from .audit.verify import goes_on
+
+    return goes_on(store, tip, seen)
