@@ -149,7 +149,7 @@ class Judge:
         #: A commit of the line of which it is kept what was known there: the policies in force, and so on.
         self.passing: str | None = None
         self.passed: tuple[str | None, dict[str, tuple[str, str]], datetime] | None = None
-        #: All that acted, in the order in which it came to the line.
+        #: All that acted of what is arriving, in the order in which it came to the line.
         self.acted: list[Acted] = []
         #: What waivers accept that were added rightly, by commit, rule and path.
         self.accepted: set[tuple[str, str, str]] = set()
@@ -687,8 +687,9 @@ class Judge:
         """Whoever acts or says something is held to the clock, and to a signature where one is asked."""
         actor = rights.known_as(commit.email, now.roster)
         self.tally.people.add(actor)
-        self.acted.append(Acted(commit, actor))
-        if acts and not self._scope.arriving:
+        if self._scope.arriving:
+            self.acted.append(Acted(commit, actor))
+        elif acts:
             self._not_from_the_future(commit)
         is_signed = commit.oid in self._signed
         self.tally.unsigned += not is_signed

@@ -7,6 +7,7 @@ says: there is one reader.
 
 from __future__ import annotations
 
+import gc
 import marshal
 import subprocess
 import sys
@@ -103,6 +104,8 @@ def _records(differences: Iterable[Difference], known: dict[str, None]) -> list[
 
 def main(git_dir: str, root: str) -> None:
     """Answer until nobody asks any more."""
+    # Nothing here refers to itself, and looking for what does takes a tenth of the time.
+    gc.disable()
     repository = Repository(Path(git_dir))
     trees = Trees(repository, root)
     known: dict[str, None] = {}
