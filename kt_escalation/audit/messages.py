@@ -7,7 +7,7 @@ our subject or by one of our trailers must say what its commit brought (section 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 
@@ -29,11 +29,23 @@ _KEYS = (
     "kt-root",
 )
 _LINE = re.compile(rf"({'|'.join(_KEYS)})(?![a-z-])[ \t]*(:?)[ \t]*(.*)", re.IGNORECASE)
+_PLAIN = re.compile(rf"^({_LINE.pattern})$", re.IGNORECASE | re.MULTILINE)
+_ODD = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
 _SUBJECT = re.compile(rf"kt:\s*({'|'.join(ACTIONS)})\s+(esc_[a-z0-9_-]+)(?:\s+as\s+(\w+))?", re.IGNORECASE)
 
 
-@dataclass
+_PARTS: Mapping[str, str] = {
+    "kt-action": "action",
+    "kt-actor": "actor",
+    "kt-outcome": "outcome",
+    "kt-claim": "claim_id",
+    "kt-count": "count",
+    "kt-root": "root",
+}
+
+
+@dataclass(slots=True)
 class Statement:
     """One thing that a message says: what was done to which escalations, by whom; empty is not said."""
 
@@ -46,6 +58,11 @@ class Statement:
     count: str = ""
     root: str | None = None
     is_odd: bool = False
+
+    def is_told_by(self, other: Statement) -> bool:
+        """Whether another one says all that a subject says."""
+        same = (self.action, self.ids, self.outcome or other.outcome)
+        return same == (other.action, other.ids, other.outcome)
 
 
 @dataclass(frozen=True)
@@ -73,18 +90,30 @@ def statements(message: str) -> list[Statement]:
     if "kt-" not in message.lower() and message.isascii():
         return found
     current: Statement | None = None
-    for key in filter(None, map(_LINE.match, _visible(message).splitlines())):
-        if current is None or key[1].lower() == "kt-action":
-            current = Statement(key[0].strip())
+    for words, name, colon, value in _lines(message):
+        key = name.lower()
+        if current is None or key == "kt-action":
+            current = Statement(words.strip())
             found.append(current)
-        current.is_odd |= not key[2]
-        _take(current, key[1].lower(), key[3].strip())
+        current.is_odd |= not colon
+        _take(current, key, value.strip())
     roots = {statement.root for statement in found if statement.root is not None}
     if len(roots) == 1:
         # A message is about one store, and its subject cannot name it.
         for statement in found:
             statement.root = next(iter(roots))
+    if subject and len(found) == 2 and found[0].is_told_by(found[1]):
+        # What holds of the lines holds of the subject.
+        del found[0]
     return found
+
+
+def _lines(message: str) -> Iterable[Sequence[str]]:
+    """The lines that begin with a key of ours: whole, key, colon and value."""
+    if message.isascii() and not _ODD.search(message):
+        # Only line feeds end lines in it, as in nearly all.
+        return _PLAIN.findall(message)
+    return [key.group(0, 1, 2, 3) for key in map(_LINE.match, _visible(message).splitlines()) if key]
 
 
 def _subject(message: str) -> str:
@@ -101,10 +130,7 @@ def _take(statement: Statement, key: str, value: str) -> None:
     if key == "kt-escalation":
         statement.ids.append(value)
         return
-    name = {"kt-action": "action", "kt-actor": "actor", "kt-outcome": "outcome", "kt-claim": "claim_id"}.get(
-        key
-    )
-    name = name or {"kt-count": "count", "kt-root": "root"}.get(key)
+    name = _PARTS.get(key)
     if name is None:
         statement.is_odd = True
         return
