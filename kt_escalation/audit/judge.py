@@ -22,6 +22,7 @@ from ..core.verify import Violation
 from ..core.waivers import Waiver
 from ..errors import GitFailed, KtError, NotAllowed
 from ..store import commits, folding, layout
+from ..store.ahead import Ahead
 from ..store.commits import Commit, touches_archives, without
 from ..store.gitstore import GitStore
 from ..store.objects import FILE, Object
@@ -29,12 +30,11 @@ from ..store.port import Progress
 from ..store.snapshot import GitSnapshot
 from ..store.trees import KT_YAML, Change, Difference, Trees, Unsound
 from . import messages, records
-from .ahead import Ahead, Answer
 from .line import Lines
 from .merge import Merging, Side
 from .messages import Brought, Statement
 from .policies import InForce, Written, is_policy
-from .records import QUEUE_FILES, Content, Contents, Reopening, Sides, State, by_record
+from .records import QUEUE_FILES, Contents, Reopening, Sides, State, by_record
 
 # So many commits of the line are read ahead of the judging.
 _AT_ONCE = 256
@@ -247,7 +247,9 @@ class Judge:
                 waiting = []
         yield waiting
 
-    def _compared(self, batches: Iterable[list[Commit]], count: int) -> Iterator[tuple[list[Commit], Answer]]:
+    def _compared(
+        self, batches: Iterable[list[Commit]], count: int
+    ) -> Iterator[tuple[list[Commit], tuple[list[Difference], Mapping[str, Object]]]]:
         """Each batch with what each commit changed; of a long line another process compares the next one meanwhile."""
         last = self._root
         if count < _LONG or not self.store.repository.is_settled:
@@ -271,12 +273,12 @@ class Judge:
             ahead.close()
 
     def _some(
-        self, commits: Sequence[Commit], found: Sequence[Difference], read: Mapping[str, Content]
+        self, commits: Sequence[Commit], found: Sequence[Difference], blobs: Mapping[str, Object]
     ) -> None:
         roots = [self._root, *(commit.tree for commit in commits)]
         if self.start is not None:
             changes = (change for one in found for change in one.changes if self._is_wanted(change))
-            self.contents.learn(changes, read)
+            self.contents.learn(changes, blobs)
         else:
             for trees in (self.trees, self._other("")):
                 trees.entries([commit.tree for commit in commits])

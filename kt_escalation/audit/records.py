@@ -95,9 +95,8 @@ class Contents:
         self._known: dict[str, Content] = {}
         self._states: dict[tuple[str, str, str], State] = {}
 
-    def learn(self, changes: Iterable[Change], read: Mapping[str, Content]) -> None:
-        """Read what some changes have on either side and is not known yet; some was ``read`` already, by its id."""
-        self._known.update(read)
+    def learn(self, changes: Iterable[Change], blobs: Mapping[str, Object]) -> None:
+        """Read what some changes have on either side and is not known yet; ``blobs`` were read already."""
         wanted = {
             oid: None
             for change in changes
@@ -108,7 +107,8 @@ class Contents:
         if len(self._known) > _REMEMBERED:
             self._known = dict(list(self._known.items())[-_REMEMBERED // 2 :])
             self._states.clear()
-        self._read(list(wanted))
+        self._known.update((oid, content(blobs[oid])) for oid in wanted if oid in blobs)
+        self._read([oid for oid in wanted if oid not in blobs])
 
     def _read(self, oids: Sequence[str]) -> None:
         found = self._store.repository.objects.get(oids, MAX_BYTES)
@@ -161,7 +161,7 @@ def faults(news: Sequence[State]) -> Iterator[tuple[str, Violation]]:
     """What is wrong with files as they are, whoever wrote them, by path."""
     for state in news:
         if state.problem:
-            rule = "canonical" if state.problem == _NOT_CANONICAL else "file"
+            rule = "canonical" if state.problem is _NOT_CANONICAL else "file"
             yield state.path, Violation(rule, f"expected a record where it belongs: {state.problem}")
 
 

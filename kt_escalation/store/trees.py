@@ -74,9 +74,6 @@ class Unsound(UnreadableStore):
     def __init__(self, problem: str, path: str = "") -> None:
         super().__init__(problem=problem, path=path)
 
-    def __reduce__(self) -> tuple[type[Unsound], tuple[str, str]]:
-        return Unsound, (self.problem, self.path)
-
     @property
     def path(self) -> str:
         """Where, from the store's top; empty where only the caller knows."""

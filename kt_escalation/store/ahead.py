@@ -1,14 +1,14 @@
-"""Compares trees and reads records in a process of its own, so that whoever judges a long history need not wait.
+"""Compares trees in a process of its own, so that whoever judges a long history need not wait for it.
 
-`python -m kt_escalation.audit.ahead GIT_DIR ROOT` reads lists of root trees from its input, each compared with
+`python -m kt_escalation.store.ahead GIT_DIR ROOT` reads lists of root trees from its input, each compared with
 the one before it, and writes what differs and the records that came. What it says is what `Trees.differences`
-and `records.content` say: there is one reader of each.
+says: there is one reader.
 """
 
 from __future__ import annotations
 
 import gc
-import pickle
+import marshal
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -16,14 +16,10 @@ from itertools import pairwise
 from pathlib import Path
 
 from ..core.words import MAX_BYTES
-from ..store import layout
-from ..store.git import Repository
-from ..store.trees import Difference, Trees
-from . import records
-from .records import Content
-
-#: What differs, and the records of it that were not told before, by the ids of their blobs.
-Answer = tuple[list[Difference], dict[str, Content]]
+from . import layout
+from .git import Repository
+from .objects import Object
+from .trees import Change, Difference, Trees, Unsound
 
 
 class Ahead:
@@ -36,15 +32,7 @@ class Ahead:
         self._trees = trees
         self._open: list[Sequence[str | None]] = []
         self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
-            # What lies in the folder that a user works in is none of its modules.
-            [
-                sys.executable,
-                "-I" if sys.flags.isolated else "-P",
-                "-m",
-                __spec__.name,
-                str(repository.git_dir),
-                root,
-            ],
+            [sys.executable, "-m", __spec__.name, str(repository.git_dir), root],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -57,12 +45,12 @@ class Ahead:
             return
         assert self._process.stdin  # noqa: S101 - opened as a pipe above
         try:
-            pickle.dump(list(roots), self._process.stdin)
+            marshal.dump(list(roots), self._process.stdin)
             self._process.stdin.flush()
         except OSError:
             self.close()
 
-    def answer(self) -> Answer:
+    def answer(self) -> tuple[list[Difference], dict[str, Object]]:
         """What differs between those that were asked for first, and records of it by id, as many as were read.
 
         Compared here where that process has died.
@@ -72,9 +60,9 @@ class Ahead:
             assert self._process.stdout  # noqa: S101 - opened as a pipe above
             try:
                 # Both ends of the pipe are ours.
-                found: Answer = pickle.load(self._process.stdout)  # noqa: S301
-                return found
-            except (EOFError, pickle.UnpicklingError):
+                told, blobs = marshal.load(self._process.stdout)  # noqa: S302
+                return [_difference(*one) for one in told], {one[0]: Object(*one) for one in blobs}
+            except (EOFError, ValueError, TypeError):
                 self.close()
         return self._trees.differences(list(pairwise(roots))), {}
 
@@ -84,6 +72,19 @@ class Ahead:
         if process is not None:
             process.kill()
             process.communicate()
+
+
+def _difference(
+    changes: Sequence[tuple[str, str, str, str | None, str | None]],
+    modes: Sequence[tuple[str, str]],
+    unsound: tuple[str, str] | None,
+) -> Difference:
+    return Difference(tuple(map(Change._make, changes)), tuple(modes), Unsound(*unsound) if unsound else None)
+
+
+def _told(one: Difference) -> tuple[object, ...]:
+    unsound = (one.unsound.problem, one.unsound.path) if one.unsound else None
+    return [tuple(change) for change in one.changes], one.modes, unsound
 
 
 def _records(differences: Iterable[Difference], known: dict[str, None]) -> list[str]:
@@ -110,12 +111,11 @@ def main(git_dir: str, root: str) -> None:
     known: dict[str, None] = {}
     try:
         while True:
-            roots = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own caller's
+            roots = marshal.load(sys.stdin.buffer)  # noqa: S302 - our own caller's
             found = trees.differences(list(pairwise(roots)))
-            new = _records(found, known)
-            read = map(records.content, repository.objects.get(new, MAX_BYTES))
-            answer: Answer = found, dict(zip(new, read, strict=True))
-            pickle.dump(answer, sys.stdout.buffer, pickle.HIGHEST_PROTOCOL)
+            blobs = repository.objects.get(_records(found, known), MAX_BYTES)
+            told = [_told(one) for one in found], [tuple(blob) for blob in blobs if blob]
+            marshal.dump(told, sys.stdout.buffer)
             sys.stdout.buffer.flush()
     except (EOFError, OSError):
         pass
