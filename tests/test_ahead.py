@@ -75,3 +75,16 @@ def test_records_come_along_once(repository: Path) -> None:
         oid: blob.data for oid, blob in zip(blobs, found.objects.get(list(blobs)), strict=True) if blob
     }
     found.objects.close()
+
+
+def test_no_module_of_the_folder_that_one_works_in_is_run(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = hostile.make(SEEDS[0])
+    clean = audit.verify(repository, graph.tip, afresh=True, now=graph.now)
+    for name in ("marshal", "yaml", "kt_escalation"):
+        (tmp_path / f"{name}.py").write_text("open('ran', 'w')\nraise SystemExit\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(judge, "_LONG", 0)
+    assert audit.verify(repository, graph.tip, afresh=True, now=graph.now) == clean
+    assert not (tmp_path / "ran").exists()

@@ -161,7 +161,7 @@ def faults(news: Sequence[State]) -> Iterator[tuple[str, Violation]]:
     """What is wrong with files as they are, whoever wrote them, by path."""
     for state in news:
         if state.problem:
-            rule = "canonical" if state.problem is _NOT_CANONICAL else "file"
+            rule = "canonical" if state.problem == _NOT_CANONICAL else "file"
             yield state.path, Violation(rule, f"expected a record where it belongs: {state.problem}")
 
 

@@ -32,7 +32,15 @@ class Ahead:
         self._trees = trees
         self._open: list[Sequence[str | None]] = []
         self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
-            [sys.executable, "-m", __spec__.name, str(repository.git_dir), root],
+            # What lies in the folder that a user works in is none of its modules.
+            [
+                sys.executable,
+                "-I" if sys.flags.isolated else "-P",
+                "-m",
+                __spec__.name,
+                str(repository.git_dir),
+                root,
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
