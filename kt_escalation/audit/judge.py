@@ -38,6 +38,8 @@ from .records import QUEUE_FILES, Contents, Reopening, Sides, State, by_record
 
 # So many commits of the line are read ahead of the judging.
 _AT_ONCE = 256
+# The whole stores of so many commits are kept: a merge's, its parents', and where they part.
+_SNAPSHOTS_KEPT = 4
 # So many commits of the line are worth another process that compares their trees.
 _LONG = 4_000
 # The files beside records of so many root trees are remembered.
@@ -131,6 +133,7 @@ class Judge:
         self._scope = scope
         # The readers of other folders' stores, and those that `.kt.yaml` named before this one began.
         self._others: dict[str, Trees] = {}
+        self._snapshots: dict[str, GitSnapshot | None] = {}
         self._named: set[str] = set()
         self.trees = trees
         self.contents = Contents(store)
@@ -945,10 +948,15 @@ class Judge:
         return Reopening(lookup.record_of(snapshot, record.reopens), again)
 
     def _snapshot(self, commit: str) -> GitSnapshot | None:
-        try:
-            return self.store.at(self._read_as.get(commit, commit))
-        except KtError:
-            return None
+        commit = self._read_as.get(commit, commit)
+        if commit not in self._snapshots:
+            while len(self._snapshots) >= _SNAPSHOTS_KEPT:
+                del self._snapshots[next(iter(self._snapshots))]
+            try:
+                self._snapshots[commit] = self.store.at(commit)
+            except KtError:
+                self._snapshots[commit] = None
+        return self._snapshots[commit]
 
     def _policies_tree(self, root: str) -> str | None:
         found = self.trees.entries([root])[0].policies
