@@ -344,7 +344,8 @@ class Judge:
             self._begun(commit, difference)
             return
         above = self.lines.above(commit.oid) or ""
-        if all(change.new is None for change in difference.changes) or above in self._bare:
+        gone = bool(difference.changes) and all(change.new is None for change in difference.changes)
+        if gone or above in self._bare:
             if not self.trees.has_store(commit.tree):
                 self._bare.add(commit.oid)
             elif not any(map(self._holds, commit.parents)):
