@@ -970,6 +970,10 @@ class _Replay:
         if was.force.settings.signatures == "required" and said(commit.message):
             # By which policies a merge is asked that only says something is not said where they differ.
             self.doubtful.add(commit.oid)
+        # What came in on the side that the line goes past may not be lost there.
+        self.bad = then.bad
+        self.dropped(commit, first, was)
+        self.carried_merges(commit, was)
         # It may say what the branch had not yet, though its line had it a commit before.
         news = self.ancestors[second] - self.ancestors[first]
         self.message(commit, self.plain_ones(news), was)
@@ -1145,7 +1149,7 @@ class _Replay:
         self, commit: Commit, name: str, state: State, oid: str, was: At
     ) -> list[tuple[str, str]]:
         """The violations (rule, path) of one carried step of a record from a legal state."""
-        first, one, after = commit.parents[0], self.commits[oid], self.snaps[oid].state(name)
+        first, one, after = self.before[commit.oid], self.commits[oid], self.snaps[oid].state(name)
         fork = self.fork(first, one.parents[0])
         if fork not in self.at:
             # Before its start a store has no policies that one could go by.
@@ -1199,7 +1203,7 @@ class _Replay:
 
     def dropped(self, commit: Commit, second: str, was: At) -> None:
         """What the side has and the merge has not, and the line never had."""
-        first = commit.parents[0]
+        first = self.before[commit.oid] or ""
         fork, line = self.fork(first, second), self.line(first)
         # What the line has had since the fork was done there already.
         line = line[: line.index(fork)] if fork else line
@@ -1270,7 +1274,7 @@ class _Replay:
 
     def is_legal(self, commit: Commit, item: str, state: object, oid: str, was: At) -> bool:
         """Whether a carried step of a record or policy file is legal, wherever it leads."""
-        one, first = self.commits[oid], commit.parents[0]
+        one, first = self.commits[oid], self.before[commit.oid] or ""
         if not item.startswith("esc_"):
             there = self.snaps[one.parents[0]]
             proven = self.is_proven(one, was.force)

@@ -629,7 +629,10 @@ class Judge:
             merging.judge()
             brought, acted = merging.brought, merging.acted
         else:
-            acted = self._admits(commit)
+            # The line goes past the first parent, and what came in on that side may not get lost there.
+            beside = Merging(self, commit, difference, carried, commit.parents[0])
+            beside.drops()
+            acted = self._admits(commit) or beside.acted
             brought = [*self._along(commit)] if said else ()
         if acted or said:
             self.people(commit, now, acts=acted, newest=self.newest)
@@ -943,7 +946,11 @@ class Judge:
     def reopening(self, commit: str, record: Record) -> Reopening:
         """What is known at a commit of what a record reopens."""
         snapshot = self._snapshot(commit)
-        if snapshot is None or record.reopens is None or record.reopens in self.illegal:
+        if record.reopens in self.illegal:
+            # It cannot be reopened as it is, but who decided it before that still did.
+            legal = self.illegal[record.reopens]
+            return Reopening(decided=legal.record if legal else None)
+        if snapshot is None or record.reopens is None:
             return Reopening()
         again = lookup.open_reopener(snapshot, record.reopens, but=record.escalation_id)
         return Reopening(lookup.record_of(snapshot, record.reopens), again)

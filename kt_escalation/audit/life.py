@@ -79,12 +79,23 @@ def require_legal(
         raise _illegal(ids[0], path, told(violation))
     if ids[0] in judge.illegal or ids[0] in judge.waived:
         raise _illegal(ids[0], path, "no legal step led to what is there")
-    if ids[0] in judge.imported and len(judge.legal.get(ids[0], ())) < 2:
-        raise _illegal(
-            ids[0], path, "it was imported already resolved, and nobody can prove how that came about"
-        )
+    for name in ids:
+        states = judge.legal.get(name, ())
+        there = judge.standing(revision, name)
+        if name == ids[0] and name in judge.imported and (not states or _is(states[0], there)):
+            raise _illegal(
+                name, path, "it was imported already resolved, and nobody can prove how that came about"
+            )
+        # Whatever was looked at on the way: what is released is what was judged, to the last byte.
+        if name not in judge.imported and not _is(states[-1] if states else None, there):
+            raise _illegal(name, path, f"no legal step led to what is there of {name}")
     if not signed:
         remember(store, WAITED, run.mark(revision))
+
+
+def _is(state: State | None, files: Sequence[tuple[str, str, str]]) -> bool:
+    """Whether a record's files are one, and that state; in an archive it is at another path."""
+    return state is not None and [file[1:] for file in files] == [(state.mode, state.oid)]
 
 
 def _born(store: GitStore, commit: str, ids: Sequence[str]) -> bool:

@@ -56,7 +56,7 @@ class _Step:
 
 
 class Merging:
-    """Judges one merge of two parents, along whose first the line goes."""
+    """Judges what one merge brings to its line parent from another one of its parents."""
 
     def __init__(
         self, judge: Judge, commit: Commit, difference: Difference, carried: Sequence[Side], other: str
@@ -74,7 +74,8 @@ class Merging:
         # What was illegal on the line before it, with the last legal state.
         self._illegal: Mapping[str, State | None] = judge.illegal
         #: Where the other side has left the line, and what of it was found to be left out.
-        self._fork = judge.lines.newest_on(commit.parents[0], other)
+        self._first = judge.lines.above(commit.oid) or commit.parents[0]
+        self._fork = judge.lines.newest_on(self._first, other)
         self._lost: set[str] = set()
         self._compactions: dict[str, tuple[list[tuple[str, Violation]], dict[str, str]]] = {}
 
@@ -106,7 +107,7 @@ class Merging:
         """Whether any carried commit has another store than the line; what it did may have been undone again."""
         trees = self._judge.trees
         trees.entries([side.commit.tree for side in self._carried])
-        [first] = trees.entries([self._judge.tree_of(self._commit.parents[0])])
+        [first] = trees.entries([self._judge.tree_of(self._first)])
         return any(trees.entries([side.commit.tree]) != [first] for side in self._carried)
 
     def drops(self) -> None:
@@ -171,7 +172,7 @@ class Merging:
     def _record(self, name: str, sides: Sides, steps: Sequence[_Step]) -> None:
         judge = self._judge
         first: tuple[Sequence[_Step], list[tuple[Commit, str, Violation]]] | None = None
-        ends = self._states(name, self._commit.parents[0], self._commit.oid, sides)
+        ends = self._states(name, self._first, self._commit.oid, sides)
         for chain in self._chains(*ends, steps):
             found = self._walked(name, chain)
             if not found:
@@ -222,6 +223,9 @@ class Merging:
                 if name in folded.values():
                     if found:
                         return [(commit, path, violation) for path, violation in found]
+                    if not _same(step.before, self._at(self._commit.oid, name)):
+                        lost = Violation("deleted", "expected what was compacted to be in its archive still")
+                        return [(commit, step.sides.path, lost)]
                     brought.append(Brought(name, frozenset({"compact"}), ""))
                     continue
             if illegal:
@@ -253,7 +257,9 @@ class Merging:
         judge.tally.steps += len(chain)
         self.brought += brought
         if name in judge.illegal:
-            judge.restored(name, state)
+            # To compact what is illegal makes it no better.
+            if not illegal:
+                judge.restored(name, state)
         elif state is not None:
             judge.know(name, state)
         return []
@@ -261,7 +267,7 @@ class Merging:
     def _at_fork_of(self, commit: Commit) -> Policies:
         """The policies of the line where a carried commit was made: at the newest of it that its parent reaches."""
         judge = self._judge
-        fork = judge.lines.newest_on(self._commit.parents[0], commit.parents[0])
+        fork = judge.lines.newest_on(self._first, commit.parents[0])
         return judge.policies_at(fork) if fork is not None else self._now
 
     def _reopens(self, sides: Sides) -> bool:
@@ -483,7 +489,7 @@ class Merging:
             there = judge.written_at(commit.parents[0])
             by_line = there.roster is not None and not any(self._by_no_admin(step))
             return by_line and not verify.judge_policies(commit.email, there)
-        if key in self._illegal and _same(step.before, self._at(self._commit.parents[0], key)):
+        if key in self._illegal and _same(step.before, self._at(self._first, key)):
             return records.is_restored(commit, self._now, self._illegal[key], judge.standing(commit.oid, key))
         if touches_archives(commit):
             return False
@@ -509,7 +515,7 @@ class Merging:
 
     def _line_had(self, path: str, name: str | None, wanted: _Files) -> bool:
         """Whether the line has had a state of a record, or a version of a file, since the other side has left it."""
-        judge, first = self._judge, self._commit.parents[0]
+        judge, first = self._judge, self._first
         specs = history.pathspecs(judge.store, name) if name else [f":(top,literal){judge.store.full(path)}"]
         since = [first, *([f"^{self._fork}"] if self._fork else [])]
         touching = set(judge.store.repository.rev_list([*since, "--full-history", "--", *specs]))

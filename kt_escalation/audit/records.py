@@ -167,10 +167,14 @@ def faults(news: Sequence[State]) -> Iterator[tuple[str, Violation]]:
 
 @dataclass(frozen=True)
 class Reopening:
-    """What is known of the record that another one reopens: itself, and one that has reopened it already."""
+    """What is known of the record that another one reopens: itself, and one that has reopened it already.
+
+    ``decided`` is its last legal state where it is illegal, so that it cannot be reopened.
+    """
 
     origin: Record | None = None
     reopener: Record | None = None
+    decided: Record | None = None
 
 
 def judge(
@@ -199,11 +203,12 @@ def judge(
         return
     before, after = old.record if old else None, new.record if new else None
     found = reopening(after) if after is not None and after.reopens is not None else Reopening()
+    decided = found.origin or found.decided
     context = Context(
         commit.email,
         commit.committed_at,
         policies,
-        tuple(review.reviewer for review in found.origin.reviews) if found.origin else (),
+        tuple(review.reviewer for review in decided.reviews) if decided else (),
         found.origin,
         found.reopener,
         old.shown if old else None,
