@@ -739,6 +739,29 @@ def a_denial_that_an_inner_merge_drops_beside_an_honest_step(forge: Forge) -> No
     merged(forge, moved, inner, "mallory", {TWO: text})
 
 
+@attack("dropped", victim="esc_one")
+def a_denial_that_a_merge_dropped_which_the_line_goes_past(forge: Forge) -> None:
+    # The inner merge alone would be refused; the outer one has nothing of it on its line.
+    base = forge.tip()
+    denial = _denied(forge)
+    forge.git("reset", "--quiet", "--hard", base)
+    side = _side(forge, "bob")
+    inner = committed(forge, tree_with(forge, base, {}), "mallory", base, denial, message="Merge\n")
+    committed(forge, tree_with(forge, side, {}), "mallory", inner, side, message="Merge\n")
+
+
+@attack("dropped", victim=None)
+def a_removal_that_a_merge_dropped_which_the_line_goes_past(forge: Forge) -> None:
+    forge.write(ROSTER_FILE, MALLORY)
+    base = forge.commit("boss", "a new admin")
+    forge.write(ROSTER_FILE, ROSTER)
+    removal = forge.commit("boss", "who is one no more")
+    forge.git("reset", "--quiet", "--hard", base)
+    side = _moved(forge, base)
+    inner = committed(forge, tree_with(forge, base, {}), "bob", base, removal, message="Merge\n")
+    committed(forge, tree_with(forge, side, {}), "bob", inner, side, message="Merge\n")
+
+
 @attack("merge", victim="esc_one")
 def a_merge_that_takes_all_of_the_other_side(forge: Forge) -> None:
     side = _side(forge, "bob")

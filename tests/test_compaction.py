@@ -1195,3 +1195,74 @@ def test_the_commands_of_the_page_run_as_printed(shared: Past) -> None:
 def test_the_rules_that_the_page_names_are_those_of_the_judge() -> None:
     named = re.search(r"is a violation \(([^)]*)\)", text_of("compaction.md"))
     assert named and set(re.findall(r"`(\w+)`", named[1])) <= {rule for rule, _ in FORGERIES.values()}
+
+
+# --- what is in an archive is not believed for being there ------------------------------------------
+
+
+def _by_a_merge(past: Past, who: str) -> None:
+    past.git("switch", "--quiet", "main")
+    past.kt("bob", "note", "--id", "esc_one", "--text", "meanwhile")
+    past.git("merge", "--quiet", "--no-ff", "-m", "merge", "side", who=who)
+
+
+def _released(past: Past, name: str) -> int:
+    return kt("wait", "--id", name, "--timeout", "1s", cwd=past.path).code
+
+
+@pytest.mark.parametrize("gone", ["*", "ids"], ids=["both files", "the ids"])
+def test_a_merge_brings_no_compaction_whose_archive_was_deleted_again(past: Past, gone: str) -> None:
+    past.git("switch", "--quiet", "-c", "side")
+    past.compact()
+    for file in past.path.glob(f"{ARCHIVE}.{gone}"):
+        file.unlink()
+    past.commit("mallory", "tidy")
+    _by_a_merge(past, "mallory")
+    found = kt("verify", "--afresh", "--json", cwd=past.path).json["violations"]
+    assert {one["escalation_id"] for one in found if one["rule"] == "deleted"} >= {"esc_anna", "esc_berta"}
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_to_compact_what_was_forged_makes_it_no_better(past: Past, merged: bool) -> None:
+    path = past.resolved("anna")
+    past.write(path, past.read(path).replace("denied", "approved"))
+    past.commit("mallory", "forged")
+    if merged:
+        past.git("switch", "--quiet", "-c", "side")
+    past.compact()
+    if merged:
+        _by_a_merge(past, "boss")
+    assert kt("verify", "--afresh", cwd=past.path).code == 1
+    assert _released(past, "esc_anna") == 6
+
+
+def test_wait_releases_nothing_that_an_archive_was_made_to_say(past: Past) -> None:
+    past.compact()
+    text = past.read(f"{ARCHIVE}.yaml")
+    anna, end, rest = text.partition("escalation_id: esc_berta")
+    past.write(f"{ARCHIVE}.yaml", anna.replace("outcome: denied", "outcome: approved") + end + rest)
+    one = text.split("\n---\n")[0].removeprefix("---\n") + "\n"
+    forged = one.replace("anna", "zoe").replace("outcome: denied", "outcome: approved")
+    past.write(f"{JANUARY}/archive-0002.yaml", f"---\n{forged}")
+    past.write(f"{JANUARY}/archive-0002.ids", "esc_zoe\n")
+    past.commit("mallory", "archives")
+    assert kt("verify", "--afresh", cwd=past.path).code == 1
+    assert (_released(past, "esc_anna"), _released(past, "esc_zoe")) == (6, 6)
+
+
+@pytest.mark.parametrize("how", ["compacted", "damaged and restored"])
+def test_an_imported_decision_is_not_released_for_what_was_done_with_it_since(past: Past, how: str) -> None:
+    past.git("switch", "--quiet", "--orphan", "new")
+    past.git("checkout", "main", "--", ".")
+    path = past.resolved("anna")
+    past.write(path, past.read(path).replace("denied", "approved"))
+    past.commit("boss", "import")
+    past.git("branch", "-M", "main")
+    assert _released(past, "esc_anna") == 6
+    if how == "compacted":
+        past.compact()
+    else:
+        past.write(path, "x\n")
+        past.commit("mallory", "damage")
+        past.kt("boss", "restore", "--id", "esc_anna", "--reason", "damaged")
+    assert _released(past, "esc_anna") == 6
