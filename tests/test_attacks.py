@@ -621,6 +621,27 @@ def an_outcome_in_small_letters_that_contradicts_the_record(forge: Forge) -> Non
 
 
 @attack("message")
+def words_of_a_store_that_is_named_by_nothing(forge: Forge) -> None:
+    said(forge, "kt: resolve esc_one as approved\n\nKt-Root:\n")
+
+
+@attack("message")
+def words_of_a_store_that_is_named_by_a_dot(forge: Forge) -> None:
+    said(forge, "kt: resolve esc_one as approved\n\nKt-Root: .\n")
+
+
+@attack("message")
+def words_of_many_at_once(forge: Forge) -> None:
+    said(forge, "kt: resolve 3 escalations as approved\n")
+
+
+@attack("message")
+def an_outcome_that_is_none(forge: Forge) -> None:
+    _denied(forge)
+    forge.git("commit", "--quiet", "--amend", "-m", "kt: resolve esc_one as allowed", who="alice")
+
+
+@attack("message")
 def an_action_in_mixed_letters(forge: Forge) -> None:
     said(forge, "well\n\nkT-aCtIoN: resolve\nkt-ESCALATION: esc_one\nKT-Outcome: approved\n")
 
@@ -841,6 +862,19 @@ def an_octopus_for_which_a_denial_was_taken_back_on_the_way(forge: Forge) -> Non
     )
     git("reset", "--quiet", "--hard", cwd=forge.path)
     approved(forge, "bob")
+
+
+@attack("already_reopened")
+def two_reopenings_in_one_commit(forge: Forge) -> None:
+    base = forge.tip()
+    forge.kt("alice", "reopen", "--id", "esc_done", "--reason", "again")
+    [path] = git("diff", "--name-only", base, "HEAD", cwd=forge.path).splitlines()
+    name = "esc_01zzzzzzzzzzzzzzzzzzzzzzzz"
+    text = forge.read(path).replace(path.removeprefix("queue/").removesuffix(".yaml"), name)
+    tree = tree_with(forge, forge.tip(), {f"queue/{name}.yaml": text})
+    at = int(git("log", "-1", "--format=%ct", cwd=forge.path))
+    forge.git("reset", "--quiet", "--hard", base)
+    committed(forge, tree, "alice", seconds=at)
 
 
 @attack("already_reopened")

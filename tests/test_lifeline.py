@@ -200,3 +200,16 @@ def test_waiting_asks_git_no_more_than_it_must(forge: Forge, monkeypatch: pytest
         "log",
         "rev-list",
     ]
+
+
+def test_what_was_denied_and_deleted_before_somebody_waited_is_not_raised_anew(forge: Forge) -> None:
+    """The mark of a `wait` for another record says nothing of one that was there and is gone."""
+    for name in ("esc_one", "esc_two"):
+        forge.kt("alice", "claim", "--id", name)
+        forge.kt("alice", "resolve", "--id", name, "--outcome", "denied", "--reason", "no")
+    (forge.path / forge.resolved("one")).unlink()
+    forge.commit("mallory", "gone")
+    assert waited(forge, "esc_two").code != 0
+    forge.raised("one")
+    approve(forge, "bob")
+    assert_not_released(forge)

@@ -418,6 +418,7 @@ class Judge:
             self.touching.add(commit.oid)
         for name, sides in changed.items():
             self._step(commit, now, name, sides, brought)
+        self._reopened_once(commit, changed)
         if policies:
             self.follow(commit, policies, partial(self._by_no_admin, commit, now))
         self.people(commit, now, acts=acts, newest=self.newest)
@@ -456,6 +457,21 @@ class Judge:
         self.illegal[name] = legal
         for path, violation in found:
             self.blame(name, commit, path, violation)
+
+    def _reopened_once(self, commit: Commit, changed: Mapping[str, Sides]) -> None:
+        """No two of what one commit raises reopen the same; that none did before is asked of each."""
+        if len(changed) < 2:
+            return
+        first: dict[str, str] = {}
+        for name, sides in changed.items():
+            record = self.contents.sides(sides)[1][0].record if sides.news and not sides.olds else None
+            if record is None or record.reopens is None or record.resolution is not None:
+                continue
+            other = first.setdefault(record.reopens, name)
+            if other != name:
+                expected = f"expected {record.reopens} to be reopened once; {other} does as well"
+                self.illegal.setdefault(name, None)
+                self.blame(name, commit, sides.path, Violation("already_reopened", expected))
 
     @staticmethod
     def made(

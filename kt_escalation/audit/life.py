@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from ..errors import IllegalRecord
+from ..store import history
 from ..store.gitstore import GitStore
 from .judge import Scope
 from .records import State
@@ -50,12 +51,12 @@ def require_legal(
     ``ids`` are a record and those that it reopens. Everything on the line that is about the line itself, policies
     and trees counts as well; what a waiver accepts releases nothing.
     """
-    history = History(store)
+    past = History(store)
     only = frozenset(ids)
     mark = remembered(store, WAITED)
     since = None
     if mark is not None and not signed:
-        lines = history.lines(revision, mark.commit)
+        lines = past.lines(revision, mark.commit)
         resting = lines.resting(revision, mark.commit) if mark.commit in lines else None
         if resting is None or mark.root != store.root:
             where = mark.commit[:12]
@@ -64,8 +65,8 @@ def require_legal(
             )
         places = _born(store, resting, ids)
         if not places:
-            since = history.resumed(resting, mark)
-    run = history.run(revision, Scope(now, only=only, always_signed=signed), since=since)
+            since = past.resumed(resting, mark)
+    run = past.run(revision, Scope(now, only=only, always_signed=signed), since=since)
     report = reported(run, revision)
     judge = run.judge
     for violation in report.waived:
@@ -99,9 +100,12 @@ def _is(state: State | None, files: Sequence[tuple[str, str, str]]) -> bool:
 
 
 def _born(store: GitStore, commit: str, ids: Sequence[str]) -> bool:
-    """Whether any of some records was there at a commit."""
+    """Whether any of some records was there at a commit or before it; what was deleted was there."""
     snapshot = store.at(commit)
-    return any(snapshot.has(name) for name in ids)
+    if any(snapshot.has(name) for name in ids):
+        return True
+    specs = [spec for name in ids for spec in history.pathspecs(store, name)]
+    return bool(store.repository.rev_list([commit, "--max-count=1", "--full-history", "--", *specs]))
 
 
 def _illegal(escalation_id: str, path: str, problem: str) -> IllegalRecord:

@@ -15,7 +15,7 @@ from ..core import story
 from ..core.model import Record
 from ..core.roster import Roster, person
 from ..core.text import is_hidden
-from ..core.words import ACTIONS, OUTCOMES
+from ..core.words import ACTIONS
 from ..store.message import MAX_NAMED
 
 _KEYS = (
@@ -32,7 +32,10 @@ _LINE = re.compile(rf"({'|'.join(_KEYS)})(?![a-z-])[ \t]*(:?)[ \t]*(.*)", re.IGN
 _PLAIN = re.compile(rf"^({_LINE.pattern})$", re.IGNORECASE | re.MULTILINE)
 _ODD = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
-_SUBJECT = re.compile(rf"kt:\s*({'|'.join(ACTIONS)})\s+(esc_[a-z0-9_-]+)(?:\s+as\s+(\w+))?", re.IGNORECASE)
+_SUBJECT = re.compile(
+    rf"kt:\s*({'|'.join(ACTIONS)})\s+(?:(esc_[a-z0-9_-]+)|(\d+)\s+escalations)(?:\s+as\s+(\w+))?",
+    re.IGNORECASE,
+)
 
 
 _PARTS: Mapping[str, str] = {
@@ -81,12 +84,9 @@ def statements(message: str) -> list[Statement]:
     found: list[Statement] = []
     subject = _SUBJECT.match(_subject(_visible(message)))
     if subject:
-        outcome = (subject[3] or "").lower()
-        found.append(
-            Statement(
-                subject[0], subject[1].lower(), [subject[2]], outcome=outcome if outcome in OUTCOMES else ""
-            )
-        )
+        ids, count = [subject[2]] if subject[2] else [], subject[3] or ""
+        outcome = (subject[4] or "").lower()
+        found.append(Statement(subject[0], subject[1].lower(), ids, outcome=outcome, count=count))
     if "kt-" not in message.lower() and message.isascii():
         return found
     current: Statement | None = None
@@ -131,7 +131,8 @@ def _take(statement: Statement, key: str, value: str) -> None:
         statement.ids.append(value)
         return
     name = _PARTS.get(key)
-    if name is None:
+    if name is None or (name == "root" and value in ("", ".", "/")):
+        # The store at the top has no folder to name, and no other is there.
         statement.is_odd = True
         return
     before = getattr(statement, name)
