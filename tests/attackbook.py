@@ -6,12 +6,12 @@ writes it anew.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import book
 from lab import Ran, git
 
 FILE = Path(__file__).parent / "golden/attacks.txt"
@@ -34,7 +34,7 @@ def hold(name: str, repository: Path, verify: Ran, check: Ran, hook: Ran, wait: 
         f"{caller}:\n" + "".join(f"  {line}\n" for line in lines) for caller, lines in _together(told).items()
     )
     if os.environ.get("UPDATE_GOLDEN"):
-        _write(name, text)
+        book.renew(FILE, name, text, _parsed, lambda name, said: f"# {name}\n{said}")
     assert _parsed(FILE.read_text()).get(name) == text
 
 
@@ -90,14 +90,3 @@ def _together(told: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
 
 def _parsed(text: str) -> dict[str, str]:
     return dict(re.findall(r"^# (.*)\n((?:.+\n)+)", text, re.MULTILINE))
-
-
-def _write(name: str, text: str) -> None:
-    """Put one attack into the book; tests that run beside this one write theirs at the same time."""
-    with FILE.open("a+") as book:
-        fcntl.flock(book, fcntl.LOCK_EX)
-        book.seek(0)
-        found = {**_parsed(book.read()), name: text}
-        book.seek(0)
-        book.truncate()
-        book.write("\n".join(f"# {name}\n{said}" for name, said in sorted(found.items())))

@@ -6,13 +6,13 @@ writes it anew.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+import book
 from lab import Ran
 
 FILE = Path(__file__).parent / "golden/errors.txt"
@@ -38,7 +38,7 @@ def hold_line(code: str, exit_code: int, line: str, folder: Path, typed: Sequenc
     command = shlex.join(word for word in typed if word != "--json").replace(str(folder), "<folder>")
     text = f"{exit_code}\n$ kt escalation {command}\n{settled}\n"
     if os.environ.get("UPDATE_GOLDEN"):
-        _write(code, text)
+        book.renew(FILE, code, text, _parsed, lambda code, said: f"{code} {said}")
     assert told().get(code) == text
 
 
@@ -57,14 +57,3 @@ def _settled(line: str, folder: Path) -> str:
 
 def _parsed(text: str) -> dict[str, str]:
     return dict(re.findall(r"^(\w+) (\d+\n\$ .*\n.*\n)\n?", text, re.MULTILINE))
-
-
-def _write(code: str, text: str) -> None:
-    """Put one error into the book; tests that run beside this one write theirs at the same time."""
-    with FILE.open("a+") as book:
-        fcntl.flock(book, fcntl.LOCK_EX)
-        book.seek(0)
-        found = {**_parsed(book.read()), code: text}
-        book.seek(0)
-        book.truncate()
-        book.write("\n".join(f"{name} {said}" for name, said in sorted(found.items())))
