@@ -38,6 +38,7 @@ from .errors import (
     NothingToClaim,
     NothingToRestore,
     RemoteUnreachable,
+    UnreadableRecord,
     WaitTimeout,
 )
 from .landing import Decide, Lander, Plan, require_had
@@ -177,10 +178,18 @@ class Store(Shelf):
             tuple(o.escalation_id for o in snapshot.reopeners(record.escalation_id))
             if record.resolution
             else (),
-            rights.quorum(record, policies, lookup.deciders(snapshot, record)),
+            self._quorum(snapshot, record, policies),
             deadlines.deadline(record),
             sweep.overdue(record, policies, self._clock()),
         )
+
+    @staticmethod
+    def _quorum(snapshot: Snapshot, record: Record, policies: Policies) -> rights.Quorum | None:
+        try:
+            return rights.quorum(record, policies, lookup.deciders(snapshot, record))
+        except UnreadableRecord:
+            # Who may decide it depends on who decided what it reopens.
+            return None
 
     def moves(self, found: Found) -> tuple[Move, ...]:
         """What the caller could do with an escalation as it was read, and why not what they could not.
@@ -191,13 +200,22 @@ class Store(Shelf):
         act = self._reader(snapshot, needed=True)
         act.policies.require_sound()
         record = found.record
-        return moves(
+        unknown: KtError | None = None
+        deciders: tuple[str, ...] = ()
+        try:
+            deciders = lookup.deciders(snapshot, record)
+        except UnreadableRecord as error:
+            unknown = error
+        could = moves(
             record,
             act,
-            deciders=lookup.deciders(snapshot, record),
+            deciders=deciders,
             held=lookup.held(snapshot, act),
             reopener=lookup.open_reopener(snapshot, record.escalation_id) if record.resolution else None,
         )
+        # Who has decided what it reopens may not be given it.
+        barred = ("claim", "assign") if unknown else ()
+        return tuple(Move(move.action, unknown) if move.action in barred else move for move in could)
 
     def log(
         self, escalation_id: str | None = None, *, rev: str | None = None, fetch: bool = False, limit: int = 0
@@ -780,7 +798,7 @@ class Store(Shelf):
     def restore(self, escalation_id: str, reason: str) -> Result:
         """Bring a record that is illegal or unreadable back to its last legal state; for admins.
 
-        Raises NotFound, NotAllowed, NothingToRestore.
+        What never was legal is deleted. Raises NotFound, NotAllowed, NothingToRestore.
         """
         intake.whole_ids([escalation_id])
         words = intake.words(reason, "the reason")
@@ -789,6 +807,10 @@ class Store(Shelf):
             rights.require_role(act, "restore", escalation_id, "admin")
             legal = self._last_legal(snapshot, escalation_id)
             found, paths = snapshot.find(escalation_id), snapshot.paths(escalation_id)
+            if legal is None:
+                _require_no_archive(snapshot, escalation_id)
+                message = Message("restore", [escalation_id], act.actor, text=words)
+                return Plan(message=message, others=dict.fromkeys(paths))
             whole = isinstance(found, Entry) and found.blob == self._port.blob_id(legal)
             if whole and len(paths) == 1:
                 raise NothingToRestore(escalation_id=escalation_id)
@@ -798,24 +820,19 @@ class Store(Shelf):
 
         return self._lander.land(decide, partial=False)
 
-    def _last_legal(self, snapshot: Snapshot, escalation_id: str) -> Record:
-        """The last state of a record that a row of legal steps led to.
+    def _last_legal(self, snapshot: Snapshot, escalation_id: str) -> Record | None:
+        """The last state of a record that a row of legal steps led to, None for what never was legal.
 
-        Raises NotFound, NothingToRestore, ShallowClone.
+        Raises NotFound, ShallowClone.
         """
         from .audit import life
 
         last = life.life(self._git, snapshot.revision, escalation_id, self._clock()).last
         if last is not None and last.record is not None:
             return last.record
-        paths = snapshot.paths(escalation_id)
-        if paths:
-            raise NothingToRestore(
-                says="{escalation_id} has no legal state to go back to",
-                hint=f"take the file out of the queue with `git rm -- {shlex.quote(paths[0])}`",
-                escalation_id=escalation_id,
-            )
-        raise NotFound(escalation_id=escalation_id)
+        if not snapshot.paths(escalation_id):
+            raise NotFound(escalation_id=escalation_id)
+        return None
 
     # --- policies ---------------------------------------------------------------------------------
 

@@ -1266,3 +1266,21 @@ def test_an_imported_decision_is_not_released_for_what_was_done_with_it_since(pa
         past.commit("mallory", "damage")
         past.kt("boss", "restore", "--id", "esc_anna", "--reason", "damaged")
     assert _released(past, "esc_anna") == 6
+
+
+def test_wait_releases_nothing_that_an_archive_says_of_what_was_imported_open(past: Past) -> None:
+    when = datetime(2024, 2, 1, tzinfo=UTC)
+    with acting("gw"), past.store(when) as store:
+        store.raise_(request_id="ida", reason_code="a.b")
+    past.git("switch", "--quiet", "--orphan", "new")
+    past.git("checkout", "main", "--", ".")
+    dates = dict.fromkeys(("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"), "2024-02-01T00:00Z")
+    past.commit("boss", "import", **dates)
+    past.git("branch", "-M", "main")
+    past.decided("esc_ida", when)
+    past.compact()
+    assert _released(past, "esc_ida") == 1
+    archive = "queue/resolved/2024/02/archive-0001.yaml"
+    past.write(archive, past.read(archive).replace("outcome: denied", "outcome: approved"))
+    past.commit("mallory", "archive")
+    assert _released(past, "esc_ida") == 6

@@ -451,12 +451,24 @@ class Judge:
         brought += self.made(commit, name, olds, news, restored=bool(found))
         if not found:
             self.know(name, news[0])
+            late = self._too_late(commit, now, news[0])
+            if late is not None:
+                self.find(commit, news[0].path, late, name)
             return
         legal = olds[0] if olds else next(iter(self.states(parent, name)), None) if is_known else None
         self._known.add(hash(name))
         self.illegal[name] = legal
         for path, violation in found:
             self.blame(name, commit, path, violation)
+
+    def _too_late(self, commit: Commit, now: Policies, state: State) -> Violation | None:
+        """Why a step comes too late that is yet to come in; of what is in already nobody knows when it came."""
+        if not self._scope.arriving or self._base is None:
+            return None
+        until = records.lease_of(state)
+        if until is not None and self.now - until <= now.settings.claims.clock_tolerance:
+            return None
+        return records.too_late(commit, state, self.now, now)
 
     def _reopened_once(self, commit: Commit, changed: Mapping[str, Sides]) -> None:
         """No two of what one commit raises reopen the same; that none did before is asked of each."""
@@ -506,6 +518,9 @@ class Judge:
         tree = self._policies_tree(commit.tree)
         for path, violation in self.policies.change(self._at, commit.oid, tree, changes, illegal):
             self.find(commit, path, violation)
+        self._count_waivers(commit, tree)
+
+    def _count_waivers(self, commit: Commit, tree: str | None) -> None:
         while waivers := self.policies.added:
             self.policies.added = frozenset()
             self._waive(commit, tree, waivers)
@@ -682,16 +697,22 @@ class Judge:
         plain = {oid for oid in self.lines.of(commit.oid, fork) if len(self.lines.parents(oid)) == 1}
         asked = self.policies.admissible(plain)
         both = (self.policies.at(at), self.policies.policies)
-        if not asked or any(verify.judge_policies(commit.email, policies) for policies in both):
+        if not asked or self.is_pull(commit) or any(verify.judge_policies(commit.email, p) for p in both):
             return False
         if self.unproven(commit, both[1], self.newest) is None:
-            self.policies.admit(self._at, self._policies_tree(commit.tree), asked)
+            tree = self._policies_tree(commit.tree)
+            self.policies.admit(self._at, tree, asked)
+            self._count_waivers(commit, tree)
             gone = {("policies", oid, self.store.full(path)) for oid, path in asked}
             self._found = [
                 found for found in self._found if (found.rule, found.commit, found.path) not in gone
             ]
         # If not, it has acted all the same, and is told what its word lacks.
         return True
+
+    def is_pull(self, commit: Commit) -> bool:
+        """Whether a merge is that of a pull: whoever makes it takes in what is there, and has approved nothing."""
+        return messages.is_pull(commit.message, self.store.branch or self.store.own_branch)
 
     def _along(self, commit: Commit) -> Iterator[Brought]:
         """What a merge that the line goes past says by right: what its request did."""

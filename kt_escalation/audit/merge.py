@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..core import verify
 from ..core.model import Record
 from ..core.policies import Policies
-from ..core.times import format_duration, format_time
+from ..core.times import format_time
 from ..core.verify import Violation
 from ..store import history, layout
 from ..store.commits import Commit, touches_archives
@@ -282,11 +282,9 @@ class Merging:
         """A proposal lands within its lease, else within the time that the settings give proposals."""
         claims = self._now.settings.claims
         at, arrived = self._commit.committed_at, self._judge.arrived(self._commit)
-        record = state.record if state else None
-        if record is None or state is None or not chain:
+        if state is None or state.record is None or not chain:
             return None
-        claim = record.claim if record.status == "claimed" else None
-        until = claim.expires_at if claim is not None else None
+        until = records.lease_of(state)
         if until is not None and at - until > claims.clock_tolerance:
             expected = f"expected it to be merged within its lease, by {format_time(until)}"
             return chain[-1].side.commit, state.path, Violation("time", expected)
@@ -294,12 +292,9 @@ class Merging:
             return None
         for step in chain:
             _, news = self._judge.contents.sides(step.sides)
-            said = news[0].record.last_time if news and news[0].record else step.side.commit.committed_at
-            # Who has kept a copy may commit it anew, but a record's own times say when it was meant.
-            made = min(said, step.side.commit.committed_at)
-            if arrived - made > claims.proposals:
-                expected = f"expected it to be merged within {format_duration(claims.proposals)}; it is of {format_time(made)}"
-                return step.side.commit, state.path, Violation("time", expected)
+            late = records.too_late(step.side.commit, news[0] if news else None, arrived, self._now)
+            if late is not None:
+                return step.side.commit, state.path, late
         return None
 
     # --- archives -----------------------------------------------------------------------------------
@@ -342,22 +337,25 @@ class Merging:
         """Why it may not bring a version of a policy file in; None if it may."""
         if self._judge.moves_root(self._commit, change):
             return self._judge.one_root
-        alone = _alone(change)
-        chains = list(self._chains(alone.before, alone.after, steps.get(change.path, ())))
+        alone, some = _alone(change), steps.get(change.path, ())
         wrong: Violation | None = None
-        for chain in chains:
-            found = [
-                replace(violation, commit=step.side.commit.oid, author=step.side.commit.email)
-                for step in chain
-                for violation in self._by_no_admin(step)
-            ]
-            if not found:
+        for chain in self._chains(alone.before, alone.after, some):
+            found = next(self._by_no_admins(chain), None)
+            if found is None:
                 return None
-            wrong = wrong or found[0]
-        if not self._may_bring_policies():
-            return wrong or self._not_brought()
+            wrong = wrong or found
+        # An admin's pull takes in what others have pushed, and approves none of it.
+        pulled = next(self._by_no_admins(some), None) if self._judge.is_pull(self._commit) else None
+        if pulled or not self._may_bring_policies():
+            return wrong or pulled or self._not_brought()
         self.acted = True
         return self._judge.unproven(self._commit, self._now, self._judge.newest)
+
+    def _by_no_admins(self, steps: Iterable[_Step]) -> Iterator[Violation]:
+        """The same of several commits, each named."""
+        for step in steps:
+            for violation in self._by_no_admin(step):
+                yield replace(violation, commit=step.side.commit.oid, author=step.side.commit.email)
 
     def _by_no_admin(self, step: _Step) -> Iterator[Violation]:
         """Why a carried commit may not have changed a policy file."""
