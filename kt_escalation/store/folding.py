@@ -11,10 +11,10 @@ from itertools import islice
 
 from ..core import compaction
 from ..core.compaction import Batch, Folding, Made, Member, Name
+from ..git.objects import FILE, TreeEntry
 from . import commits, layout
 from .commits import Commit
 from .gitstore import GitStore
-from .objects import FILE, TreeEntry
 from .port import Invalid, told
 from .snapshot import READING, GitSnapshot, refused
 

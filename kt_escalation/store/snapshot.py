@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from ..core.row import Row, row_of
 from ..core.words import MAX_BYTES
 from ..errors import BadInput, GitFailed, NotAStore
+from ..git.objects import FILE, TREE, Object, TreeEntry, chunks
+from ..git.repository import Repository
 from . import cache, layout, trees
-from .git import Repository
-from .objects import FILE, TREE, Object, TreeEntry, chunks
 from .port import Entry, Invalid, Progress, told
 from .trees import KT_YAML
 

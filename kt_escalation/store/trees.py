@@ -17,11 +17,11 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import UnreadableStore
+from ..git.objects import FILE, SUBMODULE, TREE, TreeEntry
 from . import layout
-from .objects import FILE, SUBMODULE, TREE, TreeEntry
 
 if TYPE_CHECKING:
-    from .git import Repository
+    from ..git.repository import Repository
 
 #: The modes of what is neither a plain file nor a folder, as git writes them, in words.
 OTHER_MODES = {"100755": "executable", "120000": "a symbolic link", SUBMODULE: "a submodule"}

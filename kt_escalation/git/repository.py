@@ -23,10 +23,11 @@ from typing import IO, NamedTuple
 from ..core.text import is_hidden
 from ..core.words import MAX_NAME
 from ..errors import GitFailed, NoIdentity, NotAStore
-from . import sshsig, trees
+from ..store import trees
+from ..store.port import Author, Progress, Wait
+from . import sshsig
 from .commit_signature import MAX_COMMIT, Kind, signature_of
 from .objects import Object, Objects, TreeEntry, chunks, pack_of
-from .port import Author, Progress, Wait
 from .process import (
     BUFFER,
     ENVIRONMENT,
