@@ -20,14 +20,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from ..core.text import is_hidden
-from ..core.words import MAX_NAME
-from ..errors import GitFailed, NoIdentity, NotAStore
-from ..store import trees
-from ..store.port import Author, Progress, Wait
-from . import sshsig
+from ..core.progress import Progress, Wait
+from ..errors import GitFailed, NotAStore
+from . import sshsig, trees
 from .commit_signature import MAX_COMMIT, Kind, signature_of
 from .objects import Object, Objects, TreeEntry, chunks, pack_of
+from .people import Author, author_of
 from .process import (
     BUFFER,
     ENVIRONMENT,
@@ -255,7 +253,7 @@ class Repository:
         named = tuple(os.environ.get(name) for name in _NAMED)
         if self._author is None or self._author[0] != named:
             done = self._run(*_WHO)
-            self._author = (named, _author(done.status, done.text))
+            self._author = (named, author_of(done.status, done.text))
         return self._author[1]
 
     def inside(self, folder: Path) -> str:
@@ -1025,7 +1023,7 @@ def _settings(listed: bytes) -> Mapping[str, str]:
 def author_outside(folder: Path) -> Author:
     """Who would act in a repository that is yet to be made there. Raises NoIdentity."""
     status, out, _ = _run_at(folder, *_WHO)
-    return _author(status, out)
+    return author_of(status, out)
 
 
 def init(folder: Path) -> None:
@@ -1044,22 +1042,6 @@ def _run_at(folder: Path, *args: str) -> tuple[int, str, str]:
         ["git", *args], with_extended_output=True, with_exceptions=False, env=ENVIRONMENT
     )
     return int(status), str(out), str(err)
-
-
-def _author(status: int, text: str) -> Author:
-    found = re.fullmatch(r"(.*) <(.*)> \d+ [+-]\d{4}", text)
-    if status != 0 or not found:
-        raise NoIdentity()
-    name, email = found[1], found[2]
-    try:
-        (name + email).encode()
-    except UnicodeEncodeError:
-        raise NoIdentity(says="your name or e-mail in git is not UTF-8") from None
-    odd = len(email) > MAX_NAME or any(char.isspace() or is_hidden(char) for char in email)
-    if "@" not in email or odd:
-        # Without the @ an address could pass for a user id of the roster; the rest fits no record.
-        raise NoIdentity(says=f"your e-mail in git, {email[:80]!r}, is none that a record can hold")
-    return Author(name, email)
 
 
 def user_paths(key: str) -> list[str]:

@@ -17,6 +17,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.progress import Wait, told
 from ..errors import (
     BadInput,
     BranchTaken,
@@ -38,19 +39,7 @@ from ..git.process import Done, Underway
 from ..git.repository import Repository
 from . import faults, layout
 from .line import Line, Turn
-from .port import (
-    PROPOSALS,
-    Author,
-    Change,
-    Progress,
-    Proposal,
-    Snapshot,
-    Stale,
-    Unanswered,
-    Wait,
-    WrongGuess,
-    told,
-)
+from .port import PROPOSALS, Author, Change, Progress, Proposal, Snapshot, Stale, Unanswered, WrongGuess
 from .snapshot import GitReader, GitSnapshot
 
 if TYPE_CHECKING:
