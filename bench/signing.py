@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from kt_escalation.store.objects import pack_of
+from kt_escalation.git.objects import pack_of
 
 from .measure import Failed, git
 

@@ -24,6 +24,7 @@ from .core.model import Record
 from .core.moves import Move, moves
 from .core.policies import Policies, assemble
 from .core.policies_file import WAIVERS
+from .core.progress import told
 from .core.query import Key, Query
 from .core.rights import Act
 from .core.times import format_time, to_millis
@@ -46,7 +47,7 @@ from .opening import opened
 from .shelf import LOCK_TIMEOUT, RETRY_TIMEOUT, Shelf
 from .store.gitstore import GitStore
 from .store.message import Message, Words
-from .store.port import Change, Entry, Invalid, Port, Progress, Snapshot, told
+from .store.port import Change, Entry, Invalid, Port, Progress, Snapshot
 from .store.snapshot import GitSnapshot
 
 if TYPE_CHECKING:

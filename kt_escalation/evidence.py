@@ -27,10 +27,10 @@ from .core.text import is_hidden
 from .core.times import format_time
 from .core.words import MAX_BYTES
 from .errors import NotAStore, ShallowClone
+from .git.objects import FILE, TREE, TreeEntry
 from .opening import opened
 from .store import history, layout
 from .store.gitstore import GitStore
-from .store.objects import FILE, TREE, TreeEntry
 from .store.port import Progress
 from .store.snapshot import GitSnapshot
 from .store.trees import ABSENT, Change

@@ -13,8 +13,8 @@ from typing import Literal, Protocol
 
 from . import lookup
 from .core import table
+from .git.objects import SUBMODULE
 from .opening import opened
-from .store.objects import SUBMODULE
 from .store.port import Entry, Invalid, Progress
 from .store.snapshot import GitSnapshot
 

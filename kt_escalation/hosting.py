@@ -14,8 +14,8 @@ from .core.policies import assemble
 from .core.roster import Roster, is_forge, logged_in, person
 from .core.text import plural
 from .errors import BadInput, KtError
+from .git.repository import Repository
 from .store import layout, server_hook
-from .store.git import Repository
 from .store.gitstore import GitStore
 from .store.port import PROPOSALS
 from .store.snapshot import root_of

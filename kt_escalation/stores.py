@@ -15,9 +15,9 @@ from .core import query
 from .core.query import Key, Page, Query
 from .core.row import Row
 from .errors import BadInput, Interrupted, KtError, NotAStore, NothingToClaim, OutcomeUnknown
+from .git.repository import user_paths
 from .opening import opened
 from .shelf import Rows, Shelf
-from .store import git
 from .store.port import Invalid, Progress
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Taken:
 
 def of_the_user() -> Sequence[str]:
     """The stores that the user's own git configuration names, `kt.store`. Raises BadInput, GitFailed."""
-    found = git.user_paths("kt.store")
+    found = user_paths("kt.store")
     for path in found:
         if not Path(path).is_absolute():
             raise BadInput(

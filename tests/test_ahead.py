@@ -12,8 +12,8 @@ from lab import git
 
 from kt_escalation import audit
 from kt_escalation.audit import judge
+from kt_escalation.git.repository import Repository
 from kt_escalation.store.ahead import Ahead
-from kt_escalation.store.git import Repository
 from kt_escalation.store.trees import Trees
 
 SEEDS = range(12)

@@ -10,7 +10,7 @@ from forge import ONE, SETTINGS, Forge, identity, side, sign_as
 from lab import Ran, git, kt
 
 from kt_escalation import Store
-from kt_escalation.store.git import Repository
+from kt_escalation.git.repository import Repository
 
 
 def waited(forge: Forge, name: str = "esc_one") -> Ran:

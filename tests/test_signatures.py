@@ -17,7 +17,7 @@ from forge import ROSTER, SETTINGS, Forge, assert_refused, key_of, push, rules_o
 from lab import git, kt
 from pages import as_printed
 
-from kt_escalation.store.git import Repository
+from kt_escalation.git.repository import Repository
 
 # --- SSH ------------------------------------------------------------------------------------------
 

@@ -23,8 +23,8 @@ from sshkeys import ED25519_ORDER, Fields, Key, armor, dearmored, mpint, signed_
 from kt_escalation.core import signatures
 from kt_escalation.core.policies import Policies
 from kt_escalation.core.roster import Roster
-from kt_escalation.store.commit_signature import MAX_COMMIT
-from kt_escalation.store.git import Repository, SignatureFacts
+from kt_escalation.git.commit_signature import MAX_COMMIT
+from kt_escalation.git.repository import Repository, SignatureFacts
 
 # --- commits made by hand, and who judges them ----------------------------------------------------
 

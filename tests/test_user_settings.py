@@ -12,7 +12,7 @@ from forge import identity
 from lab import Lab, git, kt, kt_process
 from test_cli_governing import GOVERNED
 
-from kt_escalation.store.git import Repository
+from kt_escalation.git.repository import Repository
 
 #: Each of these changes what some git command prints, or is fatal to one that minds it.
 HOSTILE = """\

@@ -22,8 +22,8 @@ from strategies import times as moments
 from kt_escalation.core import ids, text, times
 from kt_escalation.core.model import Draft
 from kt_escalation.core.settings import Claims
+from kt_escalation.git.push_result import Answer, classify
 from kt_escalation.store.message import Message
-from kt_escalation.store.push import Answer, classify
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 

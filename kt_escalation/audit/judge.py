@@ -21,11 +21,11 @@ from ..core.times import format_time
 from ..core.verify import Violation
 from ..core.waivers import Waiver
 from ..errors import GitFailed, KtError, NotAllowed
+from ..git.objects import FILE, Object
 from ..store import commits, folding, layout
 from ..store.ahead import Ahead
 from ..store.commits import Commit, touches_archives, without
 from ..store.gitstore import GitStore
-from ..store.objects import FILE, Object
 from ..store.port import Progress
 from ..store.snapshot import GitSnapshot
 from ..store.trees import KT_YAML, Change, Difference, Trees, Unsound

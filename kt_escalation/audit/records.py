@@ -12,10 +12,10 @@ from ..core.policies import Policies
 from ..core.times import format_duration, format_time
 from ..core.verify import Context, Violation
 from ..core.words import MAX_BYTES
+from ..git.objects import FILE, Object
 from ..store import codec, layout
 from ..store.commits import Commit
 from ..store.gitstore import GitStore
-from ..store.objects import FILE, Object
 from ..store.trees import Change
 
 QUEUE_FILES = f"{layout.QUEUE}/"

@@ -26,7 +26,7 @@ _CURSOR = "\x1b[?25h"
 
 
 class Drawing:
-    """A bar on stderr for one kind of work after the other, told of as `store.port.Progress`."""
+    """A bar on stderr for one kind of work after the other, told of as `core.progress.Progress`."""
 
     def __init__(self) -> None:
         # When this stretch of work began, and when it was last told of.

@@ -16,9 +16,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from ..core.words import MAX_BYTES
+from ..git.objects import Object
+from ..git.repository import Repository
 from . import layout
-from .git import Repository
-from .objects import Object
 from .trees import Change, Difference, Trees, Unsound
 
 

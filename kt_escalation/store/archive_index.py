@@ -26,10 +26,11 @@ from itertools import accumulate, islice
 from pathlib import Path
 
 from ..core import compaction
+from ..core.progress import told
+from ..git.objects import chunks
 from . import atomic_file, clone_key
 from .archives import Archive, Place
-from .objects import chunks
-from .port import Progress, told
+from .port import Progress
 
 # How many files of ids (some 40 KB each) and how many archives (1 MiB) are in memory at once.
 _IDS_AT_ONCE = 64

@@ -6,10 +6,10 @@ from collections.abc import Container, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from ..core.progress import told
 from . import layout
 from .gitstore import GitStore
 from .history import READING, moment, tokens
-from .port import told
 from .trees import ABSENT, Change
 
 _RECENT = 1000

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from ..core.text import plural
 from ..errors import HistoryRewritten, KtError
+from ..git.process import Done
+from ..git.repository import MINIMUM
 from . import layout, lock
-from .git import MINIMUM
 from .gitstore import GitStore, alike, head_in
-from .process import Done
 
 # From so many commits on it is worth a command to find those of one file faster.
 _MANY = 10_000

@@ -11,11 +11,12 @@ from itertools import islice
 
 from ..core import compaction
 from ..core.compaction import Batch, Folding, Made, Member, Name
+from ..core.progress import told
+from ..git.objects import FILE, TreeEntry
 from . import commits, layout
 from .commits import Commit
 from .gitstore import GitStore
-from .objects import FILE, TreeEntry
-from .port import Invalid, told
+from .port import Invalid
 from .snapshot import READING, GitSnapshot, refused
 
 # How many files are read at once while it is found out which can be folded.

@@ -17,6 +17,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core.progress import Wait, told
 from ..errors import (
     BadInput,
     BranchTaken,
@@ -33,24 +34,12 @@ from ..errors import (
     RemoteFault,
     RemoteUnreachable,
 )
+from ..git.objects import FILE, TREE, TreeEntry
+from ..git.process import Done, Underway
+from ..git.repository import Repository
 from . import faults, layout
-from .git import Repository
 from .line import Line, Turn
-from .objects import FILE, TREE, TreeEntry
-from .port import (
-    PROPOSALS,
-    Author,
-    Change,
-    Progress,
-    Proposal,
-    Snapshot,
-    Stale,
-    Unanswered,
-    Wait,
-    WrongGuess,
-    told,
-)
-from .process import Done, Underway
+from .port import PROPOSALS, Author, Change, Progress, Proposal, Snapshot, Stale, Unanswered, WrongGuess
 from .snapshot import GitReader, GitSnapshot
 
 if TYPE_CHECKING:
@@ -395,7 +384,7 @@ class GitStore(GitReader):
             asked.give_up()
 
     def _unreachable(self, done: Done | None, timeout: float) -> RemoteUnreachable:
-        from .push import hint_for, remote_words
+        from ..git.push_result import hint_for, remote_words
 
         if done is None or done.timed_out:
             return RemoteUnreachable(remote=self.remote, words=f"no answer within {timeout:.0f} s")
@@ -620,7 +609,7 @@ class GitStore(GitReader):
 
         A remote that was set back to an earlier commit would take the push for a fast-forward otherwise.
         """
-        from .push import Answer, classify, hint_for, is_astray
+        from ..git.push_result import Answer, classify, hint_for, is_astray
 
         remote = self.remote or ""
         push = self.repository.push(remote, commit, branch, lease, refspec)

@@ -10,11 +10,12 @@ from itertools import islice
 
 from ..core.compaction import BadArchive
 from ..core.model import Record
+from ..core.progress import told
 from ..core.words import MAX_BYTES
 from . import codec, layout
 from .archives import Archive, among
 from .gitstore import GitStore
-from .port import Entry, told
+from .port import Entry
 
 # How many commits' files are read from git in one go.
 _AT_ONCE = 200

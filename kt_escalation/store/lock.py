@@ -17,9 +17,10 @@ from tempfile import TemporaryFile
 
 from filelock import FileLock, Timeout
 
+from ..core.progress import TELL_SECONDS
 from ..core.times import format_time
 from ..errors import GitFailed, LockTimeout
-from .port import TELL_SECONDS, Progress
+from .port import Progress
 
 POLL_SECONDS = 0.02
 #: What to do where the lock's folder cannot be written.

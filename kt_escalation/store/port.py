@@ -5,61 +5,18 @@ The git store and the in-memory store of the tests both are one; a single contra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from ..core.progress import Progress as Progress
 from ..core.row import Row
+from ..git.people import Author as Author
 
 if TYPE_CHECKING:
     from ..core.model import Record
     from ..core.policies_file import PolicyFile
-
-
-#: Told by work that may last what it does, and how much of how much is done.
-Progress = Callable[[str, int, int], None]
-#: How often it is told that something is waited for.
-TELL_SECONDS = 0.2
-
-_T = TypeVar("_T")
-
-
-def told(progress: Progress | None, what: str, items: Iterable[_T], total: int) -> Iterator[_T]:
-    """The items, with a word on how many are done whenever the next one is asked for, and at the end."""
-    if progress is None or total < 2:
-        yield from items
-        return
-    for done, item in enumerate(items):
-        progress(what, done, total)
-        yield item
-    progress(what, total, total)
-
-
-class Wait:
-    """A wait of which nobody knows how long it will be: told as nothing done, and at its end as all."""
-
-    def __init__(self, progress: Progress | None, what: str) -> None:
-        self._progress = progress
-        self._what = what
-        self._told = False
-
-    @property
-    def seconds(self) -> float | None:
-        """How long to wait until `lasts` is called for; None if nobody is told anyway."""
-        return TELL_SECONDS if self._progress else None
-
-    def lasts(self) -> None:
-        """It is not over yet."""
-        if self._progress:
-            self._told = True
-            self._progress(self._what, 0, 1)
-
-    def ends(self) -> None:
-        """It is over, for now or for good."""
-        if self._progress and self._told:
-            self._told = False
-            self._progress(self._what, 1, 1)
 
 
 class Stale(Exception):
@@ -143,13 +100,6 @@ class Snapshot(Protocol):
 
     def policies(self) -> tuple[str | None, Mapping[str, PolicyFile]]:
         """The tree id of `policies/` and its files by path below the store's top."""
-
-
-class Author(NamedTuple):
-    """Who commits, as git knows them."""
-
-    name: str
-    email: str
 
 
 #: What the names of branches begin with on which changes are proposed, where nobody gives another.

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import BadInput
-from .process import environment
+from ..git.process import environment
 
 NAME = "pre-receive"
 #: Set for a trial run: with no update on stdin the command answers with this value on stderr.

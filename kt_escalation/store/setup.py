@@ -14,7 +14,8 @@ from importlib import resources
 from pathlib import Path
 
 from ..errors import BadInput, NotAStore, RetriesExhausted
-from . import git, layout
+from ..git.repository import author_outside, init
+from . import layout
 from .gitstore import GitStore
 from .port import Author, Progress, Stale, Unanswered
 
@@ -76,7 +77,7 @@ def create(
     try:
         store = GitStore(folder, progress=progress)
     except NotAStore:
-        git.init(folder)
+        init(folder)
         store = GitStore(folder, progress=progress)
     try:
         inside = store.repository.inside(folder)
@@ -127,7 +128,7 @@ def _author(folder: Path) -> Author:
     try:
         store = GitStore(here)
     except NotAStore:
-        return git.author_outside(here)
+        return author_outside(here)
     try:
         return store.author()
     finally:

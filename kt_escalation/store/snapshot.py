@@ -12,13 +12,14 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core.progress import told
 from ..core.row import Row, row_of
 from ..core.words import MAX_BYTES
 from ..errors import BadInput, GitFailed, NotAStore
+from ..git.objects import FILE, TREE, Object, TreeEntry, chunks
+from ..git.repository import Repository
 from . import cache, layout, trees
-from .git import Repository
-from .objects import FILE, TREE, Object, TreeEntry, chunks
-from .port import Entry, Invalid, Progress, told
+from .port import Entry, Invalid, Progress
 from .trees import KT_YAML
 
 if TYPE_CHECKING:

@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import os
 import re
-import sys
-import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..errors import UnreadableStore
+from ..git.objects import FILE, SUBMODULE, TREE, TreeEntry
+from ..git.trees import LINE, NAMES, Line, folded, is_folder, lines, require_sound, shown
+from ..git.trees import Unsound as Unsound
 from . import layout
-from .objects import FILE, SUBMODULE, TREE, TreeEntry
 
 if TYPE_CHECKING:
-    from .git import Repository
+    from ..git.repository import Repository
 
 #: The modes of what is neither a plain file nor a folder, as git writes them, in words.
 OTHER_MODES = {"100755": "executable", "120000": "a symbolic link", SUBMODULE: "a submodule"}
@@ -38,10 +37,7 @@ _CHUNK_BYTES = 8 * 1024 * 1024
 _BLOCK = 4096
 # Two trees of no more bytes are parsed whole: that costs less than to look for what differs.
 _SMALL = 2048
-_NAMES = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
-_LINE = {width: re.compile(rb"([0-7]+) ([^\0/]+)\0(.{%d})" % width, re.DOTALL) for width in (20, 32)}
-_FILE = FILE.encode()
-_OWN_MODES = frozenset({TREE.encode(), _FILE})
+_OWN_MODES = frozenset({TREE.encode(), FILE.encode()})
 _FOREIGN_MODES = frozenset(mode.encode() for mode in OTHER_MODES)
 # Below `queue/` these are folders; what any other folder holds is not looked at.
 _LEVELS = {
@@ -68,28 +64,6 @@ class Change(NamedTuple):
     new: str | None
 
 
-class Unsound(UnreadableStore):
-    """A tree that git would not have written; ``path`` is its folder or entry, the text says what is wrong."""
-
-    def __init__(self, problem: str, path: str = "") -> None:
-        super().__init__(problem=problem, path=path)
-
-    @property
-    def path(self) -> str:
-        """Where, from the store's top; empty where only the caller knows."""
-        return str(self.facts["path"])
-
-    @property
-    def problem(self) -> str:
-        """What is wrong, after the path: "has two entries called queue"."""
-        return str(self.facts["problem"])
-
-    def at(self, path: str) -> Unsound:
-        """The same with its place, unless it knows that already."""
-        self.facts["path"] = self.facts["path"] or path
-        return self
-
-
 class Difference(NamedTuple):
     """What differs between two roots; ``unsound`` where the newer one must not be read at all.
 
@@ -109,9 +83,6 @@ class StoreEntries(NamedTuple):
     kt_yaml: str | None = None
 
 
-_Line = tuple[bytes, bytes, bytes]
-
-
 class Tree:
     """One sound tree: its bytes, and where each entry begins."""
 
@@ -128,14 +99,14 @@ class Tree:
             starts.pop()
         self.starts = starts
 
-    def line(self, index: int) -> _Line:
+    def line(self, index: int) -> Line:
         """The entry at an index: mode, name and raw id."""
-        match = _LINE[self.width].match(self.data, self.starts[index])
+        match = LINE[self.width].match(self.data, self.starts[index])
         assert match  # noqa: S101 - the bytes were parsed before
         return match[1], match[2], match[3]
 
-    def __iter__(self) -> Iterator[_Line]:
-        return iter(_LINE[self.width].findall(self.data))
+    def __iter__(self) -> Iterator[Line]:
+        return iter(LINE[self.width].findall(self.data))
 
     def get(self, name: bytes) -> tuple[str, str] | None:
         """Mode and id of the entry of that name."""
@@ -154,7 +125,7 @@ class Tree:
                 found.append(index)
         return found
 
-    def followed_by(self, data: bytes) -> tuple[Tree, list[_Line], list[_Line]]:
+    def followed_by(self, data: bytes) -> tuple[Tree, list[Line], list[Line]]:
         """The tree of some bytes, with the entries that went and those that came.
 
         Only what differs is looked at, and its neighbours: what is the same is sound already. Raises Unsound.
@@ -170,7 +141,7 @@ class Tree:
         end = max(bisect_left(starts, len(old) - last), begin)
         tail = starts[end] if end < len(starts) else len(old)
         shift = len(data) - len(old)
-        came = _LINE[width].findall(data[at : tail + shift])
+        came = LINE[width].findall(data[at : tail + shift])
         sizes = [len(mode) + len(name) + width + 2 for mode, name, _ in came]
         if sum(sizes) != tail + shift - at:
             new = Tree(data, width)
@@ -179,8 +150,8 @@ class Tree:
         new = Tree(data, width, [*starts[:begin], *list(accumulate(sizes, initial=at))[:-1], *rest])
         around = [new.line(begin - 1)] if begin else []
         after = begin + len(came)
-        _require_sound([*around, *came, *([new.line(after)] if after < len(new.starts) else [])])
-        gone = _LINE[width].findall(old[at:tail])
+        require_sound([*around, *came, *([new.line(after)] if after < len(new.starts) else [])])
+        gone = LINE[width].findall(old[at:tail])
         if len(came) > 1:
             # Between two that differ most are the same.
             was, now = set(gone), set(came)
@@ -190,26 +161,8 @@ class Tree:
             )
         for _, name, _ in came:
             if data.count(b" " + name + b"\0") > 1 and len(new._indexes(name)) > 1:
-                raise Unsound(f"has two entries called {_shown(name)}")
+                raise Unsound(f"has two entries called {shown(name)}")
         return new, gone, came
-
-
-def parse(data: bytes, width: int) -> list[TreeEntry]:
-    """The entries of a raw tree object. Raises Unsound where git would not have written it."""
-    return [
-        TreeEntry(mode.decode(), name.decode(*_NAMES), oid.hex()) for mode, name, oid in lines(data, width)
-    ]
-
-
-def lines(data: bytes, width: int) -> list[_Line]:
-    """The same as raw mode, name and id, all of it checked. Raises Unsound."""
-    found: list[_Line] = _LINE[width].findall(data)
-    if sum(len(mode) + len(name) for mode, name, _ in found) + (width + 2) * len(found) != len(data):
-        raise Unsound("has an entry that is none: a mode, a name without a slash, and an id")
-    _require_sound(found)
-    if len({name for _, name, _ in found}) != len(found):
-        raise Unsound("has two entries of one name")
-    return found
 
 
 def own(found: Iterable[TreeEntry], folder: str) -> list[TreeEntry]:
@@ -221,35 +174,8 @@ def own(found: Iterable[TreeEntry], folder: str) -> list[TreeEntry]:
     return entries
 
 
-def _require_sound(found: Sequence[_Line]) -> None:
-    """Names that may be, in git's order (read-cache.c, *base_name_compare*). Raises Unsound."""
-    keys = [name + b"/" if mode != _FILE and is_folder(mode) else name for mode, name, _ in found]
-    if any(one >= other for one, other in pairwise(keys)):
-        raise Unsound("is not sorted as git sorts it")
-    for _, name, _ in found:
-        if name[0] == 46 and (name in (b".", b"..") or (name[1:2] in b"gG\xe2" and _is_git(name))):
-            raise Unsound(f"has an entry called {_shown(name)}")
-
-
-def is_folder(mode: bytes) -> bool:
-    """Whether git takes an entry of that mode for a folder."""
-    return int(mode, 8) & 0o170000 == 0o040000
-
-
-def _is_git(name: bytes) -> bool:
-    return name != b".gitkeep" and folded(name) == ".git"
-
-
-# HFS+ leaves these out when it compares names (utf8.c, *next_hfs_char*).
-_IGNORED = re.compile("[\u200b-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 # What NTFS may call a longer name, or one with a dot in front.
 _SHORT = re.compile(r"(queue|polici|kt|ktyaml|git)~\d+(\.[a-z]{0,3})?")
-
-
-def folded(name: bytes) -> str:
-    """A name as the kindest file system compares it: case, normal form, what HFS+ and NTFS leave out."""
-    text = unicodedata.normalize("NFC", _IGNORED.sub("", name.decode("utf-8", "replace")))
-    return unicodedata.normalize("NFC", text.casefold()).partition(":")[0].rstrip(" .")
 
 
 def _misspelled(name: bytes, wanted: Iterable[str]) -> bool:
@@ -287,10 +213,6 @@ def _common_suffix(one: bytes, other: bytes, most: int) -> int:
         else:
             high = middle - 1
     return low
-
-
-def _shown(name: bytes) -> str:
-    return repr(name.decode("utf-8", "backslashreplace"))[1:-1]
 
 
 class _Item(NamedTuple):
@@ -444,8 +366,8 @@ class Trees:
     def _on_the_way(
         self,
         item: _Item,
-        gone: Sequence[_Line],
-        came: Sequence[_Line],
+        gone: Sequence[Line],
+        came: Sequence[Line],
         changes: list[Change],
     ) -> Iterator[_Item]:
         """From the repository's top to the folder that holds the store: all but ours may be as git likes it."""
@@ -459,7 +381,7 @@ class Trees:
         spellings = {*wanted, ".git"} if depth in (0, len(self._way)) else {".git"}
         for _, name, _ in came:
             if _misspelled(name, spellings):
-                raise Unsound(f"has {_shown(name)}, which some file system takes for another name")
+                raise Unsound(f"has {shown(name)}, which some file system takes for another name")
         was, now = _by_name(gone), _by_name(came)
         for part, level in wanted.items():
             old, new = was.get(part), now.get(part)
@@ -513,8 +435,8 @@ class Trees:
 
 def _within(
     item: _Item,
-    gone: Sequence[_Line],
-    came: Sequence[_Line],
+    gone: Sequence[Line],
+    came: Sequence[Line],
     changes: list[Change],
     modes: list[tuple[str, str]],
 ) -> Iterator[_Item]:
@@ -522,7 +444,7 @@ def _within(
     for mode, name, _ in came:
         if mode in _OWN_MODES:
             continue
-        path = f"{item.folder}{name.decode(*_NAMES)}"
+        path = f"{item.folder}{name.decode(*NAMES)}"
         if mode not in _FOREIGN_MODES:
             raise Unsound(f"has the mode {mode.decode()}, which git does not write", path)
         modes.append((path, OTHER_MODES[mode.decode()]))
@@ -543,8 +465,8 @@ def _within(
             changes.append(_change(path, old, new))
 
 
-def _by_name(found: Iterable[_Line]) -> dict[str, tuple[str, str]]:
-    return {name.decode(*_NAMES): (mode.decode(), oid.hex()) for mode, name, oid in found}
+def _by_name(found: Iterable[Line]) -> dict[str, tuple[str, str]]:
+    return {name.decode(*NAMES): (mode.decode(), oid.hex()) for mode, name, oid in found}
 
 
 def _change(path: str, old: tuple[str, str] | None, new: tuple[str, str] | None) -> Change:
@@ -557,7 +479,7 @@ def _change(path: str, old: tuple[str, str] | None, new: tuple[str, str] | None)
     )
 
 
-def _between(old: Tree, new: Tree) -> tuple[list[_Line], list[_Line]]:
+def _between(old: Tree, new: Tree) -> tuple[list[Line], list[Line]]:
     was, now = set(old), set(new)
     return [line for line in old if line not in now], [line for line in new if line not in was]
 

@@ -1,0 +1,241 @@
+"""One repository, opened, and how git is run in it.
+
+Every call names its repository, passes values after `--` or as full object ids, speaks the C locale,
+can never prompt, and inherits nothing that could point it at another repository, index or date; the user's
+settings that would change what git answers to a program are switched off (`_OURS`), and refs are named whole
+(design, section 5).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import IO
+
+from ..core.progress import Progress, Wait
+from ..errors import GitFailed, NotAStore
+from .objects import Objects
+from .people import Author
+from .process import (
+    BUFFER,
+    Done,
+    attend,
+    environment,
+    finish,
+    no_git,
+    ready,
+    widen,
+)
+
+_WAITING = "waiting for git"
+
+#: Objects, references and the index reach the disk before git says done (git-config, core.fsync).
+FLUSH = ("-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync")
+#: What keeps git from tidying up.
+NO_MAINTENANCE = ("-c", "gc.auto=0", "-c", "maintenance.auto=false")
+# What the user may have set for reading at a terminal, and what would change an answer or be fatal to it (git-config).
+# It costs less than a tenth of a millisecond. What the arguments of a call say already is not here.
+_OURS = tuple(
+    word
+    for setting in (
+        *("color.ui=false", "color.branch=false", "color.diff=false", "color.grep=false"),
+        *("core.quotePath=false", "core.warnAmbiguousRefs=false"),
+        *(f"diff.orderFile={os.devnull}", "diff.relative=false", "diff.renames=false", "diff.noprefix=false"),
+        *("diff.ignoreSubmodules=none", "diff.submodule=short"),
+        "fetch.writeCommitGraph=false",
+        *("grep.column=false", "grep.extendedRegexp=false", "grep.fullName=true", "grep.lineNumber=false"),
+        "grep.patternType=basic",
+        *("i18n.commitEncoding=UTF-8", "i18n.logOutputEncoding=UTF-8"),
+        *("log.decorate=false", "log.diffMerges=separate", "log.follow=false", "log.mailmap=false"),
+        *("log.showRoot=true", "log.showSignature=false"),
+        "submodule.recurse=false",
+    )
+    for word in ("-c", setting)
+)
+_LAZY_FETCH_SECONDS = 120.0
+
+
+class Git:
+    """One repository as git sees it from a folder.
+
+    ``quarantined`` is for a server's hook, which looks at objects that are not taken in yet. ``progress`` is
+    told while git has been asked something and says nothing.
+    Raises NotAStore where there is none, GitFailed where git will not touch it.
+    """
+
+    def __init__(self, start: Path, *, quarantined: bool = False, progress: Progress | None = None) -> None:
+        self._quarantined = quarantined
+        self._progress = progress
+        self._author: tuple[tuple[str | None, ...], Author] | None = None
+        # Where git puts what it writes, while that is not into the repository.
+        self._apart: dict[str, str] = {}
+        self._folder = start
+        self._base: tuple[str, ...] = ("git", "--no-pager")
+        if not os.path.isdir(start):  # noqa: PTH112 - a Path's own is_dir raises for a name too long
+            raise _no_folder(str(start))
+        # Both are asked at once: opening a store takes as long as one git process.
+        configured = self._start(("config", "--null", "--list"))
+        asked = self._run(
+            "rev-parse",
+            "--absolute-git-dir",
+            "--git-common-dir",
+            "--show-object-format",
+            "--is-inside-work-tree",
+            "--show-toplevel",
+        )
+        #: All of git's configuration here, the last value of each key; a key without a value is true.
+        self.config = _settings(finish(configured, None, None, session=False).out)
+        lines = asked.text.split("\n")
+        if len(lines) < 4:
+            if "not a git repository" in asked.err:
+                raise NotAStore(where=str(start), problem="it is not in a git repository")
+            raise GitFailed(command="rev-parse", words=asked.words)
+        self.git_dir = Path(lines[0])
+        self.common_dir = (start / lines[1]).resolve()
+        self.object_format = lines[2]
+        self.toplevel = Path(lines[4]) if lines[3] == "true" and len(lines) > 4 else None
+        self._folder = self.toplevel or self.git_dir
+        self._base += (f"--git-dir={self.git_dir}",)
+        if self.toplevel:
+            self._base += (f"--work-tree={self.toplevel}",)
+        self._base += _OURS
+        self.objects = self.reader()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether every object that is read is in the repository itself, where another process finds it as well."""
+        return not self._quarantined and not self._apart
+
+    def flag(self, key: str) -> bool:
+        """A boolean of the configuration, as git reads it."""
+        return self.config.get(key, "").lower() in ("true", "yes", "on", "1")
+
+    @cached_property
+    def is_partial(self) -> bool:
+        """Whether objects may be missing here and fetched when read (partial clone)."""
+        return any(key.endswith((".promisor", ".partialclonefilter")) for key in self.config)
+
+    @property
+    def is_shallow(self) -> bool:
+        """Whether history is cut off here."""
+        return (self.common_dir / "shallow").exists()
+
+    @cached_property
+    def is_bare(self) -> bool:
+        """Whether nothing is checked out from this repository; a `.git` folder of a clone is not bare."""
+        return self._run("rev-parse", "--is-bare-repository").text == "true"
+
+    def version(self) -> tuple[int, ...]:
+        """The version of git."""
+        found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", self._run("version").text)
+        return tuple(int(part) for part in found.groups() if part) if found else (0,)
+
+    def reader(self) -> Objects:
+        """A reader of objects of its own, to be asked beside `objects`."""
+        command = ["cat-file", "--batch-command", "--buffer"]
+        patience = _LAZY_FETCH_SECONDS if self.is_partial else None
+        return Objects(lambda: self._start(command, stdin=True), patience)
+
+    # --- running ----------------------------------------------------------------------------------
+
+    def _start(
+        self,
+        args: Sequence[str],
+        *,
+        stdin: bool = False,
+        env: Mapping[str, str] | None = None,
+        session: bool = False,
+        program: Sequence[str] | None = None,
+    ) -> subprocess.Popen[bytes]:
+        """Start git; with ``session`` beyond the reach of a signal to our terminal."""
+        try:
+            return subprocess.Popen(
+                [*(program or self._base), *args],
+                cwd=self._folder,
+                env={**environment(self._quarantined), **self._apart, **(env or {})},
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=session,
+                bufsize=BUFFER,
+            )
+        except FileNotFoundError as error:
+            if error.filename == self._folder:
+                raise _no_folder(str(self._folder)) from error
+            raise no_git(error.strerror or str(error)) from error
+
+    def _run(
+        self,
+        *args: str,
+        stdin: bytes | None = None,
+        timeout: float | None = None,
+        env: Mapping[str, str] | None = None,
+        session: bool = False,
+    ) -> Done:
+        process = self._start(args, stdin=stdin is not None, env=env, session=session)
+        # What writes may ask for a passphrase on this terminal; only what reads is told of.
+        if timeout is None and not session:
+            wait = Wait(self._progress, _WAITING)
+            while (done := attend(process, stdin, wait.seconds)) is None:
+                stdin = None
+                wait.lasts()
+            wait.ends()
+            return done
+        return finish(process, stdin, timeout, session)
+
+    def _must(self, *args: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None) -> Done:
+        """Run a command that writes and has no reason to fail."""
+        done = self._run(*args, stdin=stdin, env=env, session=True)
+        if done.status != 0:
+            command = next(arg for arg in args if not arg.startswith("-") and "=" not in arg)
+            raise GitFailed(command=command, words=done.words)
+        return done
+
+    def _stream(self, *args: str, stdin: bytes | None = None) -> Iterator[bytes]:
+        process = self._start(args, stdin=stdin is not None)
+        assert process.stdout  # noqa: S101 - opened as a pipe above
+        widen(process)
+        with process.stdout, process:
+            if process.stdin and stdin is not None:
+                process.stdin.write(stdin)
+                process.stdin.close()
+            yield from self._told(process.stdout) if self._progress else _whole(process.stdout)
+            said = process.stderr.read().decode(errors="replace") if process.stderr else ""
+        # Half an answer must not pass for a whole one.
+        if process.returncode != 0:
+            command = next(arg for arg in args if not arg.startswith("-"))
+            raise GitFailed(command=command, words=Done(process.returncode, b"", said).words)
+
+    def _told(self, pipe: IO[bytes]) -> Iterator[bytes]:
+        """What comes through a pipe, as it comes, and a word while nothing does."""
+        wait = Wait(self._progress, _WAITING)
+        while True:
+            while not ready(pipe, wait.seconds):
+                wait.lasts()
+            wait.ends()
+            chunk = os.read(pipe.fileno(), BUFFER)
+            if not chunk:
+                return
+            yield chunk
+
+
+def _whole(pipe: IO[bytes]) -> Iterator[bytes]:
+    while chunk := pipe.read(BUFFER):
+        yield chunk
+
+
+def _no_folder(where: str) -> NotAStore:
+    return NotAStore(where=where, problem="there is no such folder", hint="name one that is there")
+
+
+def _settings(listed: bytes) -> Mapping[str, str]:
+    found = {}
+    for item in listed.split(b"\0"):
+        key, newline, value = os.fsdecode(item).partition("\n")
+        if key:
+            found[key] = value if newline else "true"
+    return found

@@ -1,0 +1,166 @@
+"""Refs, the commits that they and other revisions name, and how commits lie to each other."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from ..errors import GitFailed
+from .command import FLUSH, Git
+
+# What a symbolic ref's file says; of `refs/heads/.invalid` git says itself what it stands for (reftable).
+_SYMBOLIC = re.compile(r"ref: (refs/(?!heads/\.invalid)\S+)\n?")
+# What git takes a name for where there is no ref of just that name (gitrevisions).
+_MEANT_AS_WELL = ("refs/{}", "refs/tags/{}", "refs/heads/{}", "refs/remotes/{}", "refs/remotes/{}/HEAD")
+# What a revision begins with, a name, and what follows it; and such names as are no branch's.
+_REVISION = re.compile(r"((?:[^~^:@]|@(?!\{))+)((?:[~^:]|@\{).*)?", re.DOTALL)
+_NOT_A_REF = re.compile(r"@|[A-Z_]*HEAD|[0-9a-f]{40}|[0-9a-f]{64}")
+_UPSTREAM = re.compile(r"@\{(u|upstream|push)\}", re.IGNORECASE)
+
+
+class Refs(Git):
+    """What a repository's refs name, and moving them."""
+
+    def tip_of(self, ref: str) -> str | None:
+        """The commit that a full ref is at, None if there is no such ref; costs no process of its own.
+
+        Where there is none, git would take a tag called `refs/heads/main` for it (gitrevisions): that is no
+        such ref.
+        """
+        oid = self._ref(ref) if ref.startswith("refs/") else ref
+        return self.objects.id_of(f"{oid}^{{commit}}") if oid and not is_odd(oid) else None
+
+    def _ref(self, ref: str) -> str | None:
+        """The id of the object that a full ref is at, None if there is no ref of just that name."""
+        if is_odd(ref):
+            return None
+        found, *alike = self.objects.ids_of([ref, *(rule.format(ref) for rule in _MEANT_AS_WELL)])
+        if found is None or not any(alike):
+            return found
+        done = self._run("show-ref", "--verify", "--hash", "--", ref)
+        return done.text if done.status == 0 else None
+
+    def commit_of(self, rev: str) -> str | None:
+        """The commit that a revision names as a user gives it (gitrevisions), None if it names none.
+
+        A branch comes before a tag of the same name, and before all else a ref that is named whole.
+        """
+        rev = self._whole(rev)
+        done = self._run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{rev}^{{commit}}")
+        # Before 2.43, rev-parse repeats --end-of-options in its answer.
+        answer = done.text.split("\n")[-1]
+        return answer if done.status == 0 and re.fullmatch(r"[0-9a-f]{40,64}", answer) else None
+
+    def _whole(self, rev: str) -> str:
+        """A revision with the id, or for its reflog the whole name, of the ref that it begins with."""
+        found = _REVISION.fullmatch(rev)
+        if found is None or _NOT_A_REF.fullmatch(found[1]) or _UPSTREAM.match(found[2] or ""):
+            return rev
+        name, rest = found[1], found[2] or ""
+        places: tuple[str, ...] = ("refs/heads/", "refs/remotes/", "refs/tags/")
+        if name.startswith("refs/"):
+            places = ("",)
+        elif name.startswith(("heads/", "remotes/", "tags/")):
+            places = ("refs/",)
+        for place in places:
+            oid = self._ref(f"{place}{name}")
+            if oid is not None:
+                return f"{place}{rev}" if rest.startswith("@{") else f"{oid}{rest}"
+        return "" if name.startswith("refs/") else rev
+
+    def head_branch(self) -> str | None:
+        """The branch that is checked out, None for a detached head."""
+        return self._named(self.git_dir, "HEAD", "refs/heads/")
+
+    def remote_head(self, remote: str) -> str | None:
+        """The branch that the remote's HEAD named when it was last asked."""
+        prefix = f"refs/remotes/{remote}/"
+        return self._named(self.common_dir, f"{prefix}HEAD", prefix)
+
+    def _named(self, folder: Path, ref: str, prefix: str) -> str | None:
+        """The ref that a symbolic ref names, without the prefix; None if it is none or names another.
+
+        It is a file of one line (gitrepository-layout), read without a process. Where refs are kept
+        in another way there is none, or one that names ``.invalid``; then git is asked.
+        """
+        found = None
+        with suppress(OSError):
+            found = _SYMBOLIC.fullmatch(os.fsdecode((folder / ref).read_bytes()))
+        name = found[1] if found else self._run("symbolic-ref", "--quiet", ref).text
+        return name.removeprefix(prefix) if name.startswith(prefix) else None
+
+    def branches(self) -> list[str]:
+        """The branches of this repository."""
+        return self._run("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads").text.split()
+
+    def is_branch_name(self, name: str) -> bool:
+        """Whether a branch may be called that (git-check-ref-format)."""
+        return self._run("check-ref-format", f"refs/heads/{name}").status == 0
+
+    def remember_remote_head(self, remote: str, branch: str) -> None:
+        """Remember it as `git remote set-head` does."""
+        prefix = f"refs/remotes/{remote}/"
+        self._must("symbolic-ref", f"{prefix}HEAD", f"{prefix}{branch}")
+
+    def update_ref(self, ref: str, new: str, old: str | None, message: str) -> bool:
+        """Move a ref if it still is at ``old`` (None: if it does not exist), flushed; whether it moved."""
+        before = old if old is not None else "0" * len(new)
+        done = self._run(*FLUSH, "update-ref", "-m", message, ref, new, before, session=True)
+        if done.status != 0 and not is_race(done.err):
+            raise GitFailed(command="update-ref", words=done.words)
+        return done.status == 0
+
+    def set_tracking(self, remote: str, branch: str, commit: str) -> None:
+        """Make the remote-tracking ref say what a push has just made true; a failure is mended by the next fetch.
+
+        The push has done so itself where the remote's refspecs cover the branch.
+        """
+        ref = f"refs/remotes/{remote}/{branch}"
+        if self.tip_of(ref) != commit:
+            self._run("update-ref", ref, commit, session=True)
+
+    def is_ancestor(self, old: str, new: str) -> bool:
+        """Whether ``new`` contains ``old``; both are commit ids."""
+        return self._run("merge-base", "--is-ancestor", old, new).status == 0
+
+    def merge_base(self, one: str, other: str) -> str | None:
+        """The newest commit that both contain, None where they share no history."""
+        return self._run("merge-base", one, other).text or None
+
+    def new_commits(self, tips: Sequence[str]) -> list[str]:
+        """The commits that some tips have and no ref of this repository has."""
+        return self._run("rev-list", *tips, "--not", "--all").text.split() if tips else []
+
+    def rev_list(self, revisions: Sequence[str]) -> list[str]:
+        """The commits that the revisions name, parents first."""
+        return self._run("rev-list", "--topo-order", "--reverse", *revisions).text.split()
+
+    def count(self, revisions: Sequence[str], paths: Sequence[str] = ()) -> int:
+        """How many commits the revisions name; with ``paths`` only those that touch them."""
+        return int(self._run("rev-list", "--count", *revisions, "--", *paths).text or 0)
+
+    def has_more_than(self, count: int) -> bool:
+        """Whether HEAD has more than so many commits in its history."""
+        return (
+            self._run("rev-list", "--count", f"--max-count={count + 1}", "HEAD", "--").text == f"{count + 1}"
+        )
+
+    def newest_before(self, commit: str, second: int) -> str | None:
+        """The newest on a commit's first-parent line that is no later than a second since 1970, None if all are."""
+        if second < 0:
+            return None
+        age = f"--min-age={second}"
+        return self._run("rev-list", "--first-parent", "--max-count=1", age, commit, "--").text or None
+
+
+def is_odd(ref: str) -> bool:
+    """Whether no ref can be called that, nor anything be asked of git in one line."""
+    return any(char <= " " for char in ref)
+
+
+def is_race(err: str) -> bool:
+    """Whether update-ref failed since the ref has moved, and not for a reason of its own."""
+    return "cannot lock ref" in err and ("but expected" in err or "already exists" in err)

@@ -1,0 +1,121 @@
+"""What goes over the network: asking a remote, fetching and pushing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from .command import NO_MAINTENANCE, Git
+from .process import (
+    Done,
+    Underway,
+)
+
+_FETCH = (
+    *(*NO_MAINTENANCE, "fetch", "--no-progress", "--no-tags"),
+    *("--no-write-fetch-head", "--no-recurse-submodules", "--no-prune", "--refmap="),
+)
+
+
+class Remotes(Git):
+    """The remotes of a repository. What takes long is started and waited for by the caller."""
+
+    def remotes(self) -> frozenset[str]:
+        """The names of the configured remotes."""
+        return frozenset(
+            key.removeprefix("remote.").removesuffix(".url")
+            for key in self.config
+            if key.startswith("remote.") and key.endswith(".url")
+        )
+
+    def push_address(self, remote: str) -> str:
+        """Where pushes to a remote go; empty if nothing says it."""
+        return self._run("remote", "get-url", "--push", "--", remote).text
+
+    def ask_remote_head(self, remote: str, timeout: float, *also: str) -> Done:
+        """Ask the remote what its HEAD names, and for other refs by the end of their names (git-ls-remote)."""
+        asked = ("ls-remote", "--symref", "--", remote, "HEAD", *also)
+        return self._run(*asked, timeout=timeout, session=True)
+
+    def ask_branches(self, remote: str, timeout: float) -> Done:
+        """Ask the remote for all of its branches."""
+        return self._run("ls-remote", "--heads", "--", remote, timeout=timeout, session=True)
+
+    def ask_branch(self, remote: str, branch: str, timeout: float) -> Done:
+        """Ask the remote where a branch is (git-ls-remote)."""
+        return self._run("ls-remote", "--", remote, f"refs/heads/{branch}", timeout=timeout, session=True)
+
+    def fetch(self, remote: str, branch: str) -> Underway:
+        """Start fetching one branch into its remote-tracking ref, by fast-forward only; nothing else is touched."""
+        refs = f"refs/heads/{branch}:refs/remotes/{remote}/{branch}"
+        return Underway(self._start([*_FETCH, "--", remote, refs], session=True))
+
+    def fetch_branch(self, remote: str, branch: str, timeout: float) -> Done:
+        """Get the commits of a branch and move no ref."""
+        return self._run(*_FETCH, "--", remote, f"refs/heads/{branch}", timeout=timeout, session=True)
+
+    def fetch_objects(self, remote: str, oids: Sequence[str], timeout: float) -> None:
+        """Fetch objects that a partial clone lacks, in one go; what does not come is missed when read."""
+        self._run(
+            "-c",
+            "fetch.negotiationAlgorithm=noop",
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--no-recurse-submodules",
+            "--filter=blob:none",
+            "--stdin",
+            "--",
+            remote,
+            stdin="".join(f"{oid}\n" for oid in oids).encode(),
+            timeout=timeout,
+            session=True,
+        )
+
+    def missing(self, tree: str) -> list[str]:
+        """The objects below a tree that this partial clone lacks."""
+        done = self._run("rev-list", "--objects", "--missing=print", tree)
+        return [line[1:] for line in done.text.split("\n") if line.startswith("?")]
+
+    @contextmanager
+    def pattern(self, commit: str, branch: str) -> Iterator[str]:
+        """A refspec that pushes a commit to a branch and cannot mean any other, whatever the remote has.
+
+        Where that has a branch or tag called `refs/heads/<branch>`, the plain one fits that as well; a pattern
+        fits whole names only, but wants a ref to come from (git-push, *refspec*).
+        """
+        ref = f"refs/kt/{commit}/{branch}"
+        self._must("update-ref", ref, commit)
+        try:
+            yield f"refs/kt/{commit}/*:refs/heads/*"
+        finally:
+            self._run("update-ref", "-d", ref, session=True)
+
+    def push(
+        self, remote: str, commit: str, branch: str, lease: str | None = None, refspec: str | None = None
+    ) -> Underway:
+        """Start pushing exactly that commit to exactly that branch.
+
+        By fast-forward only; with a ``lease`` if the branch still is at that commit (empty: does not exist).
+        ``refspec`` is what `pattern` gives.
+        """
+        held = () if lease is None else (f"--force-with-lease=refs/heads/{branch}:{lease}",)
+        return Underway(
+            self._start(
+                [
+                    "-c",
+                    "push.followTags=false",
+                    "-c",
+                    "push.recurseSubmodules=no",
+                    "push",
+                    "--porcelain",
+                    "--no-progress",
+                    *held,
+                    "--",
+                    remote,
+                    refspec or f"{commit}:refs/heads/{branch}",
+                ],
+                session=True,
+            )
+        )

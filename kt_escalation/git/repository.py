@@ -1,0 +1,116 @@
+"""A repository with all that can be asked of git about it and done by git in it; and making one.
+
+Each class that it is made of is one topic, one function per question. GitPython, whose import costs more than
+a whole listing, runs git only where a repository is yet to be made; no other module imports it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from ..errors import GitFailed
+from .checkout import Checkout
+from .log import Log
+from .people import Author, author_of
+from .process import (
+    ENVIRONMENT,
+    Done,
+    environment,
+    no_git,
+)
+from .refs import Refs
+from .remote import Remotes
+from .signatures import SignatureFacts as SignatureFacts
+from .signatures import Signatures
+from .writing import Writing
+
+MINIMUM = (2, 39)
+# Who acts, from the user's own settings and nothing guessed.
+_WHO = ("-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT")
+_NAMED = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL")
+
+
+class Repository(Refs, Writing, Log, Remotes, Checkout, Signatures):
+    """One repository as git sees it from a folder; see `Git`."""
+
+    def author(self) -> Author:
+        """Who acts, from the user's own settings and nothing guessed. Raises NoIdentity.
+
+        Asked again when the environment names somebody else; like the rest of the configuration it
+        is otherwise as it was when the repository was opened.
+        """
+        named = tuple(os.environ.get(name) for name in _NAMED)
+        if self._author is None or self._author[0] != named:
+            done = self._run(*_WHO)
+            self._author = (named, author_of(done.status, done.text))
+        return self._author[1]
+
+    def configure(self, key: str, value: str) -> None:
+        """Set a key of this clone's configuration."""
+        self._must("config", key, value)
+
+    def own_setting(self, key: str) -> str | None:
+        """The value of a key in this repository's own configuration file, None if it is not set there."""
+        done = self._run("config", "--local", "--get", key)
+        return done.text if done.status == 0 else None
+
+    def forget(self, key: str) -> None:
+        """Remove a key from this repository's own configuration file."""
+        self._run("config", "--local", "--unset-all", key, session=True)
+
+    def hooks_folder(self) -> Path:
+        """Where git looks for the hooks of pushes to this repository (git-config, `core.hooksPath`)."""
+        asked = subprocess.run(
+            ["git", "--git-dir=.", "rev-parse", "--git-path", "hooks"],
+            cwd=self.git_dir,
+            env=environment(),
+            capture_output=True,
+            check=False,
+        )
+        if asked.returncode != 0:
+            words = Done(asked.returncode, b"", asked.stderr.decode(errors="replace")).words
+            raise GitFailed(command="rev-parse", words=words)
+        return (self.git_dir / os.fsdecode(asked.stdout).rstrip("\n")).resolve()
+
+
+def author_outside(folder: Path) -> Author:
+    """Who would act in a repository that is yet to be made there. Raises NoIdentity."""
+    status, out, _ = _run_at(folder, *_WHO)
+    return author_of(status, out)
+
+
+def init(folder: Path) -> None:
+    """Make a repository in a folder. Raises GitFailed."""
+    status, _, err = _run_at(folder, "init", "--quiet")
+    if status != 0:
+        raise GitFailed(command="init", words=err.removeprefix("fatal: "))
+
+
+def _run_at(folder: Path, *args: str) -> tuple[int, str, str]:
+    try:
+        from git.cmd import Git
+    except ImportError as error:  # GitPython looks for the git program when it is imported
+        raise no_git(str(error).partition("\n")[0]) from error
+    status, out, err = Git(str(folder)).execute(
+        ["git", *args], with_extended_output=True, with_exceptions=False, env=ENVIRONMENT
+    )
+    return int(status), str(out), str(err)
+
+
+def user_paths(key: str) -> list[str]:
+    """The values of a key in the user's own configuration, as paths in which `~` is their home (git-config).
+
+    Raises GitFailed.
+    """
+    command = ("git", "config", "--global", "--includes", "--null", "--type=path", "--get-all", key)
+    try:
+        done = subprocess.run(command, env=environment(), capture_output=True, check=False)
+    except FileNotFoundError as error:
+        raise no_git(error.strerror or str(error)) from error
+    # Without that key, or without the file, it ends with status 1.
+    if done.returncode not in (0, 1):
+        words = Done(done.returncode, b"", done.stderr.decode(errors="replace")).words
+        raise GitFailed(command="config", words=words)
+    return [os.fsdecode(value) for value in done.stdout.split(b"\0") if value]

@@ -1,0 +1,104 @@
+"""Commits' signatures: SSH ones are verified here, the others by git."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from ..errors import GitFailed
+from . import sshsig
+from .command import Git
+from .commit_signature import MAX_COMMIT, Kind, signature_of
+from .objects import Object, chunks
+
+# git takes about 10 ms to check a signature; whoever is in a hurry looks at the clock in between. And so many
+# commits of the largest size are held at a time.
+_SIGNATURES_AT_ONCE = 25
+
+
+class SignatureFacts(NamedTuple):
+    """What is known of a commit's signature, as `Repository.signatures` says it.
+
+    Of a key that has expired by now it is also told when the signature was made and when the key expired, in
+    seconds since 1970. ``why`` says what is wrong where the verdict alone does not.
+    """
+
+    verdict: str
+    keys: tuple[str, ...] = ()
+    made: int | None = None
+    expired: int | None = None
+    why: str = ""
+
+
+class Signatures(Git):
+    """The signatures of a repository's commits."""
+
+    def signed(self, revisions: Sequence[str]) -> Iterator[tuple[str, bool]]:
+        """Each commit in the order of `walk`, and whether it carries a signature, whatever that is worth."""
+        rest = b""
+        for chunk in self._stream("rev-list", "--topo-order", "--reverse", "--header", *revisions):
+            *commits, rest = (rest + chunk).split(b"\0")
+            for commit in commits:
+                signed = b"\ngpgsig" in commit and b"\ngpgsig" in commit.partition(b"\n\n")[0]
+                yield commit.partition(b"\n")[0].decode(), signed
+
+    def signatures(self, commits: Sequence[str]) -> Iterator[tuple[str, SignatureFacts]]:
+        """Each commit's signature: the verdict, and the keys that it is by.
+
+        The verdict is that of `git log` (``%G?``). Nobody is trusted by name here: an SSH key that holds is
+        ``U``, whoever it belongs to. The keys are an SSH key's fingerprint and its line (type and base64), or the
+        fingerprints of an OpenPGP key and of its primary key. What is not a signature as git writes it has the
+        verdict ``-``, which git has no letter for. SSH signatures are verified here, the others by git.
+        Raises GitFailed.
+        """
+        for some in chunks(commits, _SIGNATURES_AT_ONCE):
+            found = dict(
+                zip(some, map(self._signature, self.objects.get(some, MAX_COMMIT), some), strict=True)
+            )
+            others = [oid for oid, facts in found.items() if facts is None]
+            found |= self._signatures(others) if others else {}
+            for oid in some:
+                yield oid, found[oid] or SignatureFacts("E", why="git did not say whether it holds")
+
+    def _signature(self, commit: Object | None, oid: str) -> SignatureFacts | None:
+        """What is known of a raw commit's signature without asking git, None for one that only git can check."""
+        if commit is None or commit.kind != "commit":
+            raise GitFailed(command="cat-file", words=f"there is no commit {oid}")
+        if commit.data is None:
+            return SignatureFacts("-", why=f"the commit is larger than {MAX_COMMIT // 1024} KiB")
+        found = signature_of(commit.data, self.object_format)
+        if found.kind is Kind.OTHER:
+            return None
+        if found.kind is not Kind.SSH:
+            return SignatureFacts("N" if found.kind is Kind.NONE else "-", why=found.why)
+        try:
+            key = sshsig.verify(found.signature, found.payload)
+        except sshsig.SignatureRefused as refused:
+            return SignatureFacts("B", why=f"it is bad: {refused}")
+        return SignatureFacts("U", (key.fingerprint, key.line))
+
+    def _signatures(self, commits: Sequence[str]) -> dict[str, SignatureFacts]:
+        """What git says of OpenPGP and X.509 signatures."""
+        form = ("--no-walk=unsorted", "--no-show-signature", "--format=%H %G? %GF %GP")
+        done = self._run("log", *form, *commits)
+        if done.status != 0:
+            raise GitFailed(command="log", words=done.words)
+        found = {}
+        for line in done.text.split("\n"):
+            oid, verdict, *keys = line.split(" ")
+            if verdict == "N":
+                # There is a signature, and git could not run what checks it.
+                facts = SignatureFacts("E", why="git could not run `gpg` to check it")
+            else:
+                times = self._key_expiry(oid) if verdict == "Y" else (None, None)
+                facts = SignatureFacts(verdict, tuple(key for key in keys if key), *times)
+            found[oid] = facts
+        return found
+
+    def _key_expiry(self, commit: str) -> tuple[int | None, int | None]:
+        """When an OpenPGP signature was made and when its key expired (GnuPG, doc/DETAILS)."""
+        said = self._run("verify-commit", "--raw", commit).err
+        made = re.search(r"^\[GNUPG:\] VALIDSIG \S+ \S+ (\d+) ", said, re.MULTILINE)
+        ends = re.findall(r"^\[GNUPG:\] KEYEXPIRED (\d+)", said, re.MULTILINE)
+        return int(made[1]) if made else None, min(map(int, ends), default=None)

@@ -1,0 +1,99 @@
+"""Raw git trees, read strictly: as git itself would have written them, or not at all.
+
+git is kind when it reads a tree: `040000`, `40755` and `100664` are a folder and a file to it, and of two
+entries of one name it takes one. A reader that is kinder or stricter than git sees another tree than git does.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import unicodedata
+from collections.abc import Sequence
+from itertools import pairwise
+
+from ..errors import UnreadableStore
+from .objects import FILE, TreeEntry
+
+#: How names in trees are decoded.
+NAMES = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
+#: One entry of a tree, by the length of its ids.
+LINE = {width: re.compile(rb"([0-7]+) ([^\0/]+)\0(.{%d})" % width, re.DOTALL) for width in (20, 32)}
+_FILE = FILE.encode()
+
+#: Mode, name and id of an entry, as they stand in the tree.
+Line = tuple[bytes, bytes, bytes]
+
+
+class Unsound(UnreadableStore):
+    """A tree that git would not have written; ``path`` is its folder or entry, the text says what is wrong."""
+
+    def __init__(self, problem: str, path: str = "") -> None:
+        super().__init__(problem=problem, path=path)
+
+    @property
+    def path(self) -> str:
+        """Where, from the store's top; empty where only the caller knows."""
+        return str(self.facts["path"])
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, after the path: "has two entries called queue"."""
+        return str(self.facts["problem"])
+
+    def at(self, path: str) -> Unsound:
+        """The same with its place, unless it knows that already."""
+        self.facts["path"] = self.facts["path"] or path
+        return self
+
+
+def parse(data: bytes, width: int) -> list[TreeEntry]:
+    """The entries of a raw tree object. Raises Unsound where git would not have written it."""
+    return [
+        TreeEntry(mode.decode(), name.decode(*NAMES), oid.hex()) for mode, name, oid in lines(data, width)
+    ]
+
+
+def lines(data: bytes, width: int) -> list[Line]:
+    """The same as raw mode, name and id, all of it checked. Raises Unsound."""
+    found: list[Line] = LINE[width].findall(data)
+    if sum(len(mode) + len(name) for mode, name, _ in found) + (width + 2) * len(found) != len(data):
+        raise Unsound("has an entry that is none: a mode, a name without a slash, and an id")
+    require_sound(found)
+    if len({name for _, name, _ in found}) != len(found):
+        raise Unsound("has two entries of one name")
+    return found
+
+
+def require_sound(found: Sequence[Line]) -> None:
+    """Names that may be, in git's order (read-cache.c, *base_name_compare*). Raises Unsound."""
+    keys = [name + b"/" if mode != _FILE and is_folder(mode) else name for mode, name, _ in found]
+    if any(one >= other for one, other in pairwise(keys)):
+        raise Unsound("is not sorted as git sorts it")
+    for _, name, _ in found:
+        if name[0] == 46 and (name in (b".", b"..") or (name[1:2] in b"gG\xe2" and _is_git(name))):
+            raise Unsound(f"has an entry called {shown(name)}")
+
+
+def is_folder(mode: bytes) -> bool:
+    """Whether git takes an entry of that mode for a folder."""
+    return int(mode, 8) & 0o170000 == 0o040000
+
+
+def _is_git(name: bytes) -> bool:
+    return name != b".gitkeep" and folded(name) == ".git"
+
+
+# HFS+ leaves these out when it compares names (utf8.c, *next_hfs_char*).
+_IGNORED = re.compile("[\u200b-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
+
+
+def folded(name: bytes) -> str:
+    """A name as the kindest file system compares it: case, normal form, what HFS+ and NTFS leave out."""
+    text = unicodedata.normalize("NFC", _IGNORED.sub("", name.decode("utf-8", "replace")))
+    return unicodedata.normalize("NFC", text.casefold()).partition(":")[0].rstrip(" .")
+
+
+def shown(name: bytes) -> str:
+    """A name as it can be printed."""
+    return repr(name.decode("utf-8", "backslashreplace"))[1:-1]

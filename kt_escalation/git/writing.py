@@ -1,0 +1,159 @@
+"""Making objects: blobs, trees and commits, loose or as a pack."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import trees
+from .command import FLUSH, Git
+from .objects import TreeEntry, pack_of
+from .people import Author
+
+# From this many new objects on, a pack is kept as one file instead of many loose ones.
+_KEEP_PACK = 200
+# Objects never change, so nobody may write to them.
+_LOOSE_MODE = 0o444
+
+
+class Writing(Git):
+    """A repository as objects are written into it, and handed out as packs."""
+
+    def object_id(self, kind: str, data: bytes) -> str:
+        """The id that git gives to an object (gitformat-loose; sha1 or sha256 by the repository)."""
+        import hashlib
+
+        return hashlib.new(
+            self._hash_name, b"%s %d\0" % (kind.encode(), len(data)) + data, usedforsecurity=False
+        ).hexdigest()
+
+    @property
+    def _hash_name(self) -> str:
+        return "sha256" if self.object_format == "sha256" else "sha1"
+
+    def write_objects(self, objects: Sequence[tuple[str, str, bytes]], *, flush: bool) -> None:
+        """Store objects (id, kind, bytes): a few as git's loose ones, many as one pack that is kept.
+
+        A process of git's costs more than writing these files. Where a repository is shared between
+        users, git knows whose they must be.
+        """
+        if len(objects) < _KEEP_PACK and "core.sharedrepository" not in self.config:
+            for oid, kind, data in objects:
+                self._write_loose(oid, kind, data, flush=flush)
+            return
+        packed = pack_of([(kind, data) for _, kind, data in objects], self._hash_name)
+        command = ("index-pack", "--stdin") if len(objects) >= _KEEP_PACK else ("unpack-objects", "-q")
+        self._must(*(FLUSH if flush else ()), *command, stdin=packed)
+
+    def _write_loose(self, oid: str, kind: str, data: bytes, *, flush: bool) -> None:
+        """Store one object under its name, whole or not at all (gitformat-loose)."""
+        folder = self._apart.get("GIT_OBJECT_DIRECTORY") or self.common_dir / "objects"
+        path = Path(folder) / oid[:2] / oid[2:]
+        if path.exists():
+            return
+        path.parent.mkdir(exist_ok=True)
+        # What is left of one who was killed meanwhile is removed by `git gc`, by this name.
+        part = path.with_name(f"tmp_obj_{os.urandom(8).hex()}")
+        try:
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _LOOSE_MODE), "wb") as file:
+                file.write(zlib.compress(b"%s %d\0%s" % (kind.encode(), len(data), data), 1))
+                if flush:
+                    file.flush()
+                    os.fsync(file.fileno())
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+    @contextmanager
+    def scratch(self) -> Iterator[None]:
+        """Let objects that are written meanwhile go to a folder of their own, which is removed at the end."""
+        # Quoted, as a colon would separate two folders (git, GIT_ALTERNATE_OBJECT_DIRECTORIES).
+        own = str(self.common_dir / "objects").replace("\\", "\\\\").replace('"', '\\"')
+        with tempfile.TemporaryDirectory(prefix="kt-") as folder:
+            self.objects.close()
+            self._apart = {"GIT_OBJECT_DIRECTORY": folder, "GIT_ALTERNATE_OBJECT_DIRECTORIES": f'"{own}"'}
+            try:
+                yield
+            finally:
+                self.objects.close()
+                self._apart = {}
+
+    def pack(self, wanted: Sequence[str], *, history: bool) -> Iterator[bytes]:
+        """A pack in chunks: of just these objects or, with ``history``, of all that these commits lead to.
+
+        Raises GitFailed where one is missing.
+        """
+        command = ("pack-objects", "--stdout", "-q", *(("--revs",) if history else ()))
+        yield from self._stream(*command, stdin="".join(f"{oid}\n" for oid in wanted).encode())
+
+    # --- trees ------------------------------------------------------------------------------------
+
+    def parse_tree(self, data: bytes) -> list[TreeEntry]:
+        """The entries of a raw tree object. Raises UnreadableStore for one that git would not have written."""
+        return trees.parse(data, self._width)
+
+    def tree_lines(self, data: bytes) -> dict[bytes, bytes]:
+        """The lines of a raw tree object by name, each as it is: to change few of many."""
+        return {name: b"%s %s\0%s" % (mode, name, oid) for mode, name, oid in trees.lines(data, self._width)}
+
+    @property
+    def _width(self) -> int:
+        """The length of an id in a tree."""
+        return 32 if self.object_format == "sha256" else 20
+
+    @staticmethod
+    def join_tree(lines: Mapping[bytes, bytes]) -> bytes:
+        """A raw tree object of these lines, in git's order: folders sort as if their names ended in a slash."""
+        ordered = sorted(
+            (name + b"/" if trees.is_folder(line.partition(b" ")[0]) else name, line)
+            for name, line in lines.items()
+        )
+        return b"".join(line for _, line in ordered)
+
+    @staticmethod
+    def tree_line(entry: TreeEntry) -> bytes:
+        """One line of a raw tree object."""
+        return b"%s %s\0%s" % (entry.mode.encode(), os.fsencode(entry.name), bytes.fromhex(entry.oid))
+
+    # --- commits ----------------------------------------------------------------------------------
+
+    @property
+    def signs(self) -> bool:
+        """Whether the user's git signs commits."""
+        return self.flag("commit.gpgsign")
+
+    @staticmethod
+    def format_commit(tree: str, parents: Sequence[str], message: str, author: Author, seconds: int) -> bytes:
+        """A raw commit object without a signature, as commit-tree makes it; author and committer are the same."""
+        above = "".join(f"parent {parent}\n" for parent in parents)
+        who = f"{author.name} <{author.email}> {seconds} +0000"
+        return f"tree {tree}\n{above}author {who}\ncommitter {who}\n\n{message}".encode(
+            errors="surrogateescape"
+        )
+
+    def signed_commit(
+        self, tree: str, parents: Sequence[str], message: str, author: Author, seconds: int, *, flush: bool
+    ) -> str:
+        """Write a commit that the user's git signs; author and committer are the same."""
+        date = f"@{seconds} +0000"
+        who = {
+            f"GIT_{role}_{what}": value
+            for role in ("AUTHOR", "COMMITTER")
+            for what, value in (("NAME", author.name), ("EMAIL", author.email), ("DATE", date))
+        }
+        above = [word for parent in parents for word in ("-p", parent)]
+        done = self._must(
+            *(FLUSH if flush else ()),
+            "commit-tree",
+            "-S",
+            *above,
+            tree,
+            stdin=message.encode(),
+            env=who,
+        )
+        return done.text
