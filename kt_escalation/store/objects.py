@@ -115,7 +115,11 @@ class Objects:
         parts = self._line().split(b" ")
         if len(parts) != 3:
             return None
-        return self._read(int(parts[2]) + 1)[:-1]
+        size = int(parts[2])
+        # Not at once and cut, which copies what may be large.
+        data = self._read(size) if size else b""
+        self._read(1)
+        return data
 
     def _send(self, requests: Sequence[str]) -> None:
         if not requests:

@@ -13,6 +13,7 @@ import sys
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -171,7 +172,7 @@ class Tree:
         moved: list[int] = []
         index = shift = 0
         while (at := starts[index]) + shift != len(data) or index < count:
-            if index and old[at:] == data[at + shift :]:
+            if index and len(old) + shift == len(data) and data.startswith(old[at:], at + shift):
                 break
             if len(gone) + len(came) > _FEW:
                 return None
@@ -287,12 +288,12 @@ def _common_prefix(one: bytes, at: int, other: bytes, there: int) -> int:
     """How many bytes are the same from a place in each."""
     most = min(len(one) - at, len(other) - there)
     low, size = 0, _BLOCK
-    while low < most and one[at + low : at + low + size] == other[there + low : there + low + size]:
+    while low < most and other.startswith(one[at + low : at + low + size], there + low):
         low += size
     low, high = min(low, most), min(low + size, most)
     while low < high:
         middle = (low + high + 1) // 2
-        if one[at + low : at + middle] == other[there + low : there + middle]:
+        if other.startswith(one[at + low : at + middle], there + low):
             low = middle
         else:
             high = middle - 1
@@ -403,6 +404,20 @@ class Trees:
             return any(self._tree(oid).get(name.encode()) for name in names)
         except Unsound:
             return True
+
+    def policies(self, root: str) -> dict[str, tuple[str, str]]:
+        """Mode and id of `.kt.yaml` and of each entry of `policies/`, by path; without what is not as it should be."""
+        [found] = self.entries([root])
+        files: dict[str, tuple[str, str]] = {}
+        mode, _, oid = (found.kt_yaml or "").partition(" ")
+        if mode == FILE:
+            files[KT_YAML] = mode, oid
+        mode, _, oid = (found.policies or "").partition(" ")
+        if mode == TREE:
+            with suppress(Unsound):
+                there = _by_name(self._tree(oid))
+                files |= {f"{layout.POLICIES}/{name}": version for name, version in there.items()}
+        return files
 
     # --- what differs -------------------------------------------------------------------------------
 
