@@ -190,8 +190,7 @@ class Judge:
         tolerance = (known.policies or Policies()).settings.claims.clock_tolerance
         self.newest = max((date for date in known.dates if date - self.now <= tolerance), default=_LONG_AGO)
         self._past = past
-        [there] = self.trees.differences([(None, known.tree)]) if self.start else [Difference()]
-        now = {c.path: (c.new_mode, c.new) for c in there.changes if c.new and is_policy(c.path)}
+        now = self.trees.policies(known.tree) if self.start else {}
         policies = known.policies or self.written.of(known.in_force)
         legal = known.legal
         if legal is None:

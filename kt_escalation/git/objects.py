@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import subprocess
@@ -19,6 +20,7 @@ FILE, TREE, SUBMODULE = "100644", "40000", "160000"
 REQUESTS_AT_ONCE = 500
 
 _TYPES = {"commit": 1, "tree": 2, "blob": 3}
+_KINDS = {kind.encode(): kind for kind in (*_TYPES, "tag")}
 
 _T = TypeVar("_T")
 
@@ -50,6 +52,7 @@ class Objects:
         self._start = start
         self._patience = patience
         self._process: subprocess.Popen[bytes] | None = None
+        self._out: IO[bytes] = io.BytesIO()
         self._lock = threading.Lock()
 
     def get(self, names: Sequence[str], largest: int | None = None) -> list[Object | None]:
@@ -104,16 +107,19 @@ class Objects:
             process.wait()
 
     def _head(self) -> Object | None:
-        parts = self._line().split(" ")
-        known = len(parts) == 3 and parts[1] in ("blob", "tree", "commit", "tag")
-        return Object(parts[0], parts[1], int(parts[2]), None) if known else None
+        parts = self._line().split(b" ")
+        kind = _KINDS.get(parts[1]) if len(parts) == 3 else None
+        return Object(parts[0].decode(), kind, int(parts[2]), None) if kind else None
 
     def _contents(self) -> bytes | None:
-        parts = self._line().split(" ")
+        parts = self._line().split(b" ")
         if len(parts) != 3:
             return None
-        data = self._read(int(parts[2]) + 1)
-        return data[:-1]
+        size = int(parts[2])
+        # Not at once and cut, which copies what may be large.
+        data = self._read(size) if size else b""
+        self._read(1)
+        return data
 
     def _send(self, requests: Sequence[str]) -> None:
         if not requests:
@@ -123,6 +129,8 @@ class Objects:
             self.close()
             process = self._process = self._start()
             widen(process)
+            assert process.stdout  # noqa: S101 - opened as a pipe above
+            self._out = process.stdout
         assert process.stdin  # noqa: S101 - opened as a pipe above
         try:
             process.stdin.write(os.fsencode("".join(f"{request}\n" for request in requests)) + b"flush\n")
@@ -130,26 +138,26 @@ class Objects:
         except BrokenPipeError:
             self._broken()
 
-    def _line(self) -> str:
-        return os.fsdecode(self._guarded(lambda out: out.readline())).rstrip("\n")
+    def _line(self) -> bytes:
+        return self._guarded(self._out.readline)
 
     def _read(self, size: int) -> bytes:
-        data: bytes = self._guarded(lambda out: out.read(size))
+        data = self._guarded(self._out.read, size)
         if len(data) != size:
             self._broken()
         return data
 
-    def _guarded(self, read: Callable[[IO[bytes]], bytes]) -> bytes:
+    def _guarded(self, read: Callable[..., bytes], *size: int) -> bytes:
         """Read from git; a partial clone may go to the network for it."""
-        process = self._process
-        assert process and process.stdout  # noqa: S101 - `_send` has started it
-        timer = threading.Timer(self._patience, process.kill) if self._patience else None
-        if timer:
+        if self._patience is None:
+            data = read(*size)
+        else:
+            assert self._process  # noqa: S101 - `_send` has started it
+            timer = threading.Timer(self._patience, self._process.kill)
             timer.start()
-        try:
-            data = read(process.stdout)
-        finally:
-            if timer:
+            try:
+                data = read(*size)
+            finally:
                 timer.cancel()
         if not data:
             self._broken()
