@@ -404,7 +404,7 @@ def tell(args: Sequence[str], began: float, status: int) -> None:
     lasted = (time.monotonic() - began) * 1000
     # Where it cannot be written, nothing else is any worse.
     with suppress(OSError, ValueError, AttributeError):
-        print(f"kt: git: {lasted:.1f} ms, {ended}: {shown(args)}", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"kt: {lasted:.1f} ms, {ended}: git {shown(args)}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def no_git(words: str) -> GitFailed:
