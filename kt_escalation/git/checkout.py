@@ -12,7 +12,6 @@ from .command import FLUSH, NO_MAINTENANCE, Git
 from .objects import chunks
 from .process import (
     Underway,
-    finish,
 )
 from .refs import is_race
 
@@ -33,7 +32,7 @@ class Checkout(Git):
     def worktree_of(self, branch: str) -> Path | None:
         """The linked or main worktree that has a branch checked out."""
         current: Path | None = None
-        for line in self._run("worktree", "list", "--porcelain", "-z").text.split("\0"):
+        for line in self._asked("worktree", "list", "--porcelain", "-z").text.split("\0"):
             if line.startswith("worktree "):
                 current = Path(line.removeprefix("worktree "))
             elif line == f"branch refs/heads/{branch}":
@@ -57,13 +56,13 @@ class Checkout(Git):
             "--no-verify-signatures",
         )
         args = [*_NO_HOOKS, *tidy, *(FLUSH if flush else ()), "merge", *options, commit]
-        return Underway(self._start(args, env={"GIT_REFLOG_ACTION": action}, session=True))
+        return self._start(args, env={"GIT_REFLOG_ACTION": action}, session=True)
 
     def index_entries(self, paths: Sequence[str]) -> dict[str, tuple[str, str]]:
         """(mode, id) of paths in the index; an unmerged path has mode ``unmerged``."""
         found: dict[str, tuple[str, str]] = {}
         for some in chunks(paths):
-            done = self._run(
+            done = self._asked(
                 "ls-files", "--stage", "-z", "--full-name", "--", *some, env={"GIT_LITERAL_PATHSPECS": "1"}
             )
             for line in done.text.split("\0"):
@@ -78,12 +77,10 @@ class Checkout(Git):
         found: set[str] = set()
         options = ("--no-ext-diff", "--no-relative", "--no-renames", "--name-only", "-z")
         for some in chunks(paths):
-            done = self._run(
+            done = self._asked(
                 "-c", "diff.autoRefreshIndex=true", "diff", *options, "--", *some,
                 env={"GIT_LITERAL_PATHSPECS": "1"},
             )  # fmt: skip
-            if done.status != 0:
-                raise GitFailed(command="diff", words=done.words)
             found.update(path for path in done.text.split("\0") if path)
         return found
 
@@ -132,7 +129,8 @@ class Checkout(Git):
             str(lists),
         ]
         process = self._start(args, program=("sh", "-c", script, "kt"), stdin=True, session=True)
-        done = finish(process, "".join(f"{line}\0" for line in lines).encode(), None, True)
+        process.give("".join(f"{line}\0" for line in lines).encode())
+        done = process.finish()
         if done.status not in (0, 9) or (done.status == 9 and not is_race(done.err)):
             raise GitFailed(command="update-index", words=done.words)
         return done.status == 0
