@@ -805,6 +805,8 @@ class _Replay:
                 # Nothing was done to it but by archives. To fold what is illegal makes it no better.
                 if name not in folded or len(after) > 1:
                     then.bad[name] = then.bad.get(name, []) + archives
+                    # Whether it can be reopened before that is accepted is not said.
+                    then.muddy.add(name)
                 elif name not in was.bad:
                     then.legal[name] = after
                 continue
@@ -821,7 +823,9 @@ class _Replay:
                 before, after = rest, loose(after)
             broken = self.judged(name, before, after, commit, was.force, [old])
             record = self.record(after)
-            if record is not None and not before and record.reopens in was.bad and not self.file_fault(after):
+            sure = sure and not (record and record.reopens in was.muddy)
+            is_unfit = record is not None and record.reopens in was.bad and record.reopens not in was.muddy
+            if not before and is_unfit and not self.file_fault(after):
                 broken = [("reopens", path)]
             blind = not self.raw[commit.parents[0]].sound
             # Of what has two files either may be asked whether it reopens something.
@@ -1392,7 +1396,7 @@ class _Replay:
         both = self.is_admin(commit.email, was.force) and self.is_admin_there(commit.email, there)
         both = both and was.force.roster is not None
         carried = self.ancestors[second] - self.ancestors[first]
-        clear = self.sure and not self.is_blind(carried)
+        clear = self.sure and self.raw[commit.oid].sound and not self.is_blind(carried)
         self.doubtful |= set() if clear else {commit.oid}
         for path in sorted(there.archives().keys() | base.archives().keys()):
             entry = there.files.get(path)

@@ -887,9 +887,8 @@ class Judge:
         self, commit: Commit, policies: Policies
     ) -> tuple[list[tuple[str, Violation]], dict[str, str]]:
         """What is wrong with a compaction, by path, and the ids that it moved into archives, by their old paths."""
-        done = folding.done_by(
-            self.store, commit, self.store.at(commit.parents[0]) if commit.parents else None
-        )
+        parent = self._snapshot(commit.parents[0]) if commit.parents else None
+        done = folding.done_by(self.store, commit, parent)
         verdict = compaction.judge(done, commit.committed_at, self.store.blob_of)
         found = [(path, Violation(rule, expected)) for path, rule, expected in verdict.violations]
         if done.made:
@@ -907,6 +906,16 @@ class Judge:
 
     def _archived(self, commit: Commit, name: str) -> State | None:
         return next(iter(self.states(commit.oid, name)), None) if self._scope.only else None
+
+    def archived(self, change: Change, made: Mapping[str, Change]) -> list[str]:
+        """The records that are looked at in a new archive, by what is new beside it."""
+        found = layout.archive_at(change.path)
+        beside = made.get(layout.both(found)[1]) if found and not found.is_ids else None
+        try:
+            names = self.store.contents(change.new, beside.new) if beside else ()
+        except compaction.BadArchive:
+            names = ()
+        return [name for name in names if self.looks_at(name)]
 
     def _imported_archives(self, commit: Commit) -> None:
         """The archives that the start brings, each of whose records is one that is imported."""
