@@ -373,7 +373,7 @@ class _Maker:
                 graph.put(branch, {"src/main.py": "2\n"}, email("bob"), "code\n")
             changes = {p: f for p, f in side.files.items() if not p.startswith("src/")}
             graph.put(branch, changes, email("alice"), "Merge the set-up\n", parents=(branch.tip, side.tip))
-        elif random.random() < 0.15:
+        elif random.random() < (0.35 if self.is_old else 0.15):
             # One that was elsewhere before, as it stands.
             scratch = Branch(
                 branch.tip, {**branch.files, **{p: (PLAIN, graph.blob(t)) for p, t in files.items()}}
@@ -597,14 +597,8 @@ class _Maker:
         files = merged(graph, branch.tip, side.tip, random)
         changes: dict[str, bytes | str | File | None] = dict.fromkeys(branch.files.keys() - files.keys())
         by = self.admin() if random.random() < 0.5 else email(self.anybody())
-        graph.put(
-            branch,
-            changes | files,
-            by,
-            "Merge pull request\n",
-            parents=(branch.tip, side.tip),
-            what="lands a request",
-        )
+        message = self.pulls() if random.random() < 0.07 else "Merge pull request\n"
+        graph.put(branch, changes | files, by, message, parents=(branch.tip, side.tip), what="lands a request")
         if len(self.branches) < 5 and random.random() < 0.3:
             # Somebody goes on from there.
             self.branches.append(side)
@@ -773,7 +767,13 @@ class _Maker:
     def set(self, branch: Branch, files: Mapping[str, File], by: str, parents: Sequence[str], what: str) -> None:
         """A merge with these files."""
         changes: dict[str, bytes | str | File | None] = dict.fromkeys(branch.files.keys() - files.keys())
-        self.graph.put(branch, changes | dict(files), by, "Merge a branch\n", parents=parents, what=what)
+        message = self.pulls() if self.random.random() < 0.1 else "Merge a branch\n"
+        self.graph.put(branch, changes | dict(files), by, message, parents=parents, what=what)
+
+    def pulls(self) -> str:
+        """What git calls the merge of a pull, of the store's branch or of another."""
+        names = ("branch 'main' of host:store", "remote-tracking branch 'origin/main'", "branch 'other' of host:store", "branch 'main'")
+        return f"Merge {self.random.choice(names)}\n"
 
     def propose(self, branch: Branch) -> None:
         """A change of policies that is for an admin to merge."""
@@ -824,6 +824,8 @@ class _Maker:
         message = random.choice(("Merge a branch\n", "Merge a branch\n", "Merge pull request (#12)\n"))
         if random.random() < 0.1:
             message = self.claimed_message(branch)
+        elif random.random() < 0.1:
+            message = self.pulls()
         graph.put(branch, changes, by, message, parents=list(dict.fromkeys(parents)), at=at, spoil=spoil,
                   what=f"merges ({kind})" + (f", spoils {spoil.__doc__}" if spoil else ""))  # fmt: skip
 

@@ -61,6 +61,8 @@ KEYS = (
 )
 SUBJECT = re.compile(rf"kt: ({'|'.join(ACTIONS)}) (esc_[a-z0-9_-]+)(?: as ([a-z]+))?", re.IGNORECASE)
 LINE = re.compile(rf"({'|'.join(KEYS)})[ \t]*:(.*)", re.IGNORECASE)
+#: How git itself calls the merge of a pull; the store's branch is `main`.
+PULL = re.compile(r"Merge (branch 'main' of \S|remote-tracking branch '[^'/]+/main')")
 #: What some file systems leave out of a name.
 IGNORABLE = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 SHORT = {"git~1", "kt~1.yam", "polici~1", "queue~1"}
@@ -503,6 +505,8 @@ class _Replay:
         self.added: dict[Waiver, str] = {}
         self.unclear_waivers: set[Waiver] = set()
         self.doubtful: set[str] = set()
+        #: What was found of records that have rightly been restored since; what is lost is not brought back by that.
+        self.healed: list[Found] = []
         #: What was found of archives that hold a record, or held it.
         self.touched: dict[str, list[Found]] = {}
 
@@ -788,6 +792,10 @@ class _Replay:
         """Whether an illegal record is brought back as it must be."""
         return self.is_admin(email, policies) and after == was.legal.get(name, ABSENT)
 
+    def heal(self, name: str, then: At) -> None:
+        then.bad.pop(name)
+        self.healed += [one for one in self.found if one.name == name and one.rule != "dropped"]
+
     def plain(self, commit: Commit, was: At, then: At) -> None:
         oid = commit.oid
         old, new = self.snaps[commit.parents[0]], self.snaps[oid]
@@ -813,7 +821,7 @@ class _Replay:
             path = path_in(loose(after) - rest or rest - after)
             if name in was.bad:
                 if self.restored(name, after, commit.email, was, was.force):
-                    then.bad.pop(name)
+                    self.heal(name, then)
                     continue
                 if after == was.legal.get(name, ABSENT):
                     then.muddy.add(name)
@@ -1089,6 +1097,7 @@ class _Replay:
             line, base = self.line(second), self.at[fork]
             since = line[: line.index(fork)]
             admin = self.is_admin(commit.email, base.force) and self.is_admin(commit.email, was.force)
+            admin = admin and not PULL.match(commit.message)
             if admin and not self.is_proven(commit, was.force):
                 admin = False
                 self.doubtful.add(commit.oid)
@@ -1242,7 +1251,8 @@ class _Replay:
         if not all(tried):
             rightly = [chain for chain, faults in zip(chains, tried, strict=True) if not faults]
             if name not in was.bad or any(not self.folds(oid, name, was) for chain in rightly for oid in chain):
-                then.bad.pop(name, None)
+                if name in then.bad:
+                    self.heal(name, then)
                 then.legal[name] = after
             return
         late = all(rule == "time" for _, rule, _ in tried[0])
@@ -1284,6 +1294,8 @@ class _Replay:
             state = after
         last = self.record(state)
         chain = [oid for oid in chain if not self.folds(oid, name, was)]
+        if not chain:
+            return faults
         restores = name in was.bad and len(chain) == 1
         if last and last.status == "claimed" and last.claim and last.claim.expires_at and not restores:
             if commit.at > last.claim.expires_at + tolerance:
@@ -1367,6 +1379,9 @@ class _Replay:
         theirs = self.snaps[commit.parents[1]]
         acted = self.is_admin(commit.email, was.force) and self.is_admin_there(commit.email, theirs)
         acted = acted and was.force.roster is not None
+        if PULL.match(commit.message) and not all(self.is_admin(self.commits[oid].email, was.force) for oid in steps):
+            # Whoever pulls takes in what others have pushed, and approves none of it.
+            acted = False
         if not acted:
             blind = self.is_blind(carried)
             # Without a roster the first one is free, and who merges which other is not said.
@@ -1545,11 +1560,11 @@ class _Replay:
             while at is not None and at.reopens and at.reopens not in names:
                 names.add(at.reopens)
                 at = self.record(here.state(at.reopens))
-            mine = [one for one in violations if one.name in names]
+            mine = [one for one in violations if one.name in names and one not in self.healed]
             touched = [one for name in names for one in self.touched.get(name, ())]
             mine += [one for one in violations if one in touched]
             mute = [one for one in violations if one.name is None and one not in general]
-            accepted = [one for one in waived if one.name in names or one in touched]
+            accepted = [one for one in waived if (one.name in names or one in touched) and one not in self.healed]
             imported = self.record(self.snaps[start].state(name))
             if any(one.sure for one in general + mine) or (imported and imported.resolution):
                 yield name, False

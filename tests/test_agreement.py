@@ -21,7 +21,9 @@ AT_ONCE = 500
 CLASSES = frozenset(
     [
         "actor",
+        "archive",
         "born",
+        "compaction",
         "deleted",
         "dropped",
         "foreign",
@@ -42,7 +44,7 @@ CLASSES = frozenset(
 
 def disagreements(graphs: Sequence[Graph], repository: Path) -> tuple[list[str], Counter[str]]:
     """Where the two differ about graphs, written to a new repository; and how often the oracle found what."""
-    git("init", "--quiet", "--bare", str(repository), cwd=repository)
+    git("init", "--quiet", "--bare", "-b", "main", str(repository), cwd=repository)
     names = {f"refs/heads/g{number}": graph.tip for number, graph in enumerate(graphs)}
     hostile.write(graphs, repository, names)
     told: list[str] = []

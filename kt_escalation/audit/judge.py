@@ -678,7 +678,7 @@ class Judge:
         wrong = Violation("merge", "expected a merge of two parents, where it brings or says something")
         self.find(commit, layout.QUEUE, wrong)
         for name, sides in self.by_record(difference.changes).items():
-            self.illegal.setdefault(name, next(iter(self.contents.sides(sides)[0]), None))
+            self.illegal.setdefault(name, self.before(name, sides, commit.parents[0]))
             self.blame(name, commit, sides.path, wrong)
         policies = [change for change in difference.changes if is_policy(change.path)]
         if policies:
@@ -968,10 +968,14 @@ class Judge:
             self.legal[name] = [*self.legal.get(name, ()), state]
 
     def restored(self, name: str, state: State | None) -> None:
-        """A record has come back to its last legal state, or what never was one is gone."""
+        """A record has come back to its last legal state, or what never was one is gone.
+
+        What a merge has left out of it is not brought back by that.
+        """
         self.illegal.pop(name)
         self._owed.pop(name, None)
-        self.healed.update(_key(found) for found in self._found if found.escalation_id == name)
+        mine = (found for found in self._found if found.escalation_id == name and found.rule != "dropped")
+        self.healed.update(map(_key, mine))
         if state is None:
             self._known.discard(hash(name))
         else:
@@ -980,6 +984,10 @@ class Judge:
     def states(self, commit: str, name: str) -> list[State]:
         """All files of a record at a commit; one in an archive is there with its own bytes' id."""
         return [self.contents.state(*file) for file in self.standing(commit, name)]
+
+    def before(self, name: str, sides: Sides, parent: str) -> State | None:
+        """The state of a record before it was changed: its file's, else what an archive of the parent has of it."""
+        return next(iter(self.contents.sides(sides)[0] or self.states(parent, name)), None)
 
     def standing(self, commit: str, name: str) -> list[tuple[str, str, str]]:
         """Path, mode and id of all files of a record at a commit; where they cannot be read, what is nowhere else."""

@@ -181,7 +181,7 @@ class Merging:
             if not found:
                 return
             first = first or (chain, found)
-        judge.illegal.setdefault(name, next(iter(judge.contents.sides(sides)[0]), None))
+        judge.illegal.setdefault(name, judge.before(name, sides, self._first))
         if first is None:
             expected = f"expected {name} as the branch had it, or as the commits that it brings have led it on from there"
             judge.blame(name, self._commit, sides.path, Violation("merge", expected))
@@ -315,7 +315,7 @@ class Merging:
         for change in made.values():
             for name in judge.archived(change, made):
                 if len(judge.standing(self._commit.oid, name)) > 1:
-                    judge.illegal.setdefault(name, None)
+                    judge.illegal.setdefault(name, next(iter(judge.states(self._first, name)), None))
                     judge.blame(name, self._commit, change.path, Violation("twice", f"expected {name} once"))
                 else:
                     found[name] = _alone(change)
