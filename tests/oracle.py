@@ -1359,7 +1359,8 @@ class _Replay:
                 rule = "archive" if path in old.files else "merge"
                 self.report(commit.oid, rule, path, places=carried, sure=self.sure)
             elif all(self.folding(oid, was.force)[0] for oid in makers):
-                self.report(commit.oid, "compaction", path, places=makers, sure=self.sure)
+                for rule, where in self.folding(makers[0], was.force)[0]:
+                    self.report(makers[0], rule, where, places=[*makers, commit.oid], sure=self.sure)
 
     def merged_policy(self, commit: Commit, path: str, was: At, then: At) -> bool:
         """Whether a merge itself has acted to bring a policy file."""
@@ -1428,8 +1429,9 @@ class _Replay:
                 continue
             goals = [self.item(oid, item, bare=True) for oid in [*line, commit.oid]]
             state = self.item(second, item, bare=True)
+            whole = [self.item(oid, item) for oid in [*line, commit.oid, *([fork] if fork else [])]]
             changed = state != self.item(fork, item, bare=True) if fork else state not in (ABSENT, None)
-            if changed and state not in goals:
+            if (changed and state not in goals) or self.item(second, item) not in (*whole, ABSENT, None):
                 # One that no legal step has made may be called dropped, or not.
                 files = there.state(item) or base.state(item) if name else ABSENT
                 path = path_in(files) if files else item
