@@ -325,8 +325,14 @@ class _Maker:
         self.hostility = random.choice((0.0, 0.1, 0.1, 0.3, 0.5))
         #: Every tip that the main branch had.
         tips = [main.tip]
-        for _ in range(random.randint(5, 22)):
+        steps = random.randint(5, 22)
+        #: When somebody lays hands on what was folded.
+        worst = random.randrange(steps) if self.is_old and self.hostility and random.random() < 0.5 else None
+        for number in range(steps):
             self.pass_time()
+            if number == worst:
+                self.compact(main)
+                self.damage_archive(main)
             branch = main if random.random() < 0.6 else random.choice(self.branches)
             self.attack(branch) if random.random() < self.hostility else self.honest(branch)
             tips.append(main.tip)

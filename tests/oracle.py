@@ -988,6 +988,8 @@ class _Replay:
             for name in old.records() | new.records():
                 before, after = loose(old.state(name)) - folded.get(name, ABSENT), loose(new.state(name))
                 if before != after:
+                    # Of two files either may be what a message means.
+                    blind = blind or len(before) > 1
                     beside = oid != commit.oid or oid not in self.at_line
                     # What was done wrongly, too, is what it says of itself.
                     beside = beside or any(one.commit == oid and one.name == name for one in self.found)
@@ -1551,9 +1553,11 @@ class _Replay:
         self, violations: list[Found], waived: list[Found], start: str
     ) -> Iterator[tuple[str, bool | None]]:
         """For each resolved record of the tip, whether its outcome may be believed."""
-        here = self.snaps[self.tip]
-        general = [one for one in violations if one.rule in ("tree", "start", "root", "policies", "merge", "dropped")
-                   and one.name is None]  # fmt: skip
+        here, last = self.snaps[self.tip], self.at[self.tip]
+        # What is about no record is about all, unless it is only said or lies beside them.
+        beside = {"message", "foreign", "archive", "compaction", "file"}
+        general = [one for one in violations if one.name is None and one.rule not in beside]
+        clear = {"tree", "start", "root", "policies", "merge", "dropped"}
         for name in sorted(here.records()):
             record = self.record(here.state(name))
             if record is None or record.resolution is None:
@@ -1562,15 +1566,17 @@ class _Replay:
             while at is not None and at.reopens and at.reopens not in names:
                 names.add(at.reopens)
                 at = self.record(here.state(at.reopens))
-            mine = [one for one in violations if one.name in names and one not in self.healed]
-            touched = [one for name in names for one in self.touched.get(name, ())]
-            mine += [one for one in violations if one in touched]
-            mute = [one for one in violations if one.name is None and one not in general]
-            accepted = [one for one in waived if (one.name in names or one in touched) and one not in self.healed]
+            touched = [one for each in names for one in self.touched.get(each, ())]
+            mine, accepted = (
+                [one for one in some if (one.name in names or one in touched) and one not in self.healed]
+                for some in (violations, waived)
+            )
             imported = self.record(self.snaps[start].state(name))
-            if any(one.sure for one in general + mine) or (imported and imported.resolution):
+            is_bad = any(each in last.bad and each not in last.muddy for each in names)
+            against = [one for one in general if one.rule in clear] + mine + accepted
+            if is_bad or any(one.sure for one in against) or (imported and imported.resolution):
                 yield name, False
-            elif general or mine or mute or accepted or waived or (imported and imported.reviews):
+            elif general or against or waived or (imported and imported.reviews):
                 yield name, None
             else:
                 yield name, record.resolution.outcome in RELEASING

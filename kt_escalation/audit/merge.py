@@ -88,7 +88,8 @@ class Merging:
         self._illegal = dict(judge.illegal)
         self._authored_by_merges()
         steps = self._steps()
-        brought = self._in_archives() | judge.by_record(self._changes)
+        brought = judge.by_record(self._changes)
+        self._look_into_archives(brought)
         # What reopens another comes after it.
         for name in sorted(brought, key=lambda name: (self._reopens(brought[name]), name)):
             self._record(name, brought[name], steps.get(name, ()))
@@ -308,18 +309,18 @@ class Merging:
             self._compactions[commit.oid] = self._judge.compacted(commit, self._now)
         return self._compactions[commit.oid]
 
-    def _in_archives(self) -> dict[str, Sides]:
-        """The records in archives that it brings, which the line had in no file of their own; one that is there twice is found."""
-        judge, found = self._judge, {}
+    def _look_into_archives(self, brought: dict[str, Sides]) -> None:
+        """Add the records of new archives that neither side has in a file of its own; one that is there twice is found."""
+        judge = self._judge
         made = {c.path: c for c in self._changes if layout.archive_at(c.path) and c.old is None}
         for change in made.values():
             for name in judge.archived(change, made):
-                if len(judge.standing(self._commit.oid, name)) > 1:
-                    judge.illegal.setdefault(name, next(iter(judge.states(self._first, name)), None))
-                    judge.blame(name, self._commit, change.path, Violation("twice", f"expected {name} once"))
-                else:
-                    found[name] = _alone(change)
-        return found
+                if len(judge.standing(self._commit.oid, name)) == 1:
+                    brought.setdefault(name, _alone(change))
+                    continue
+                judge.illegal.setdefault(name, next(iter(judge.states(self._first, name)), None))
+                judge.blame(name, self._commit, change.path, Violation("twice", f"expected {name} once"))
+                brought.pop(name, None)
 
     def _archives(self) -> None:
         """Each archive that it brings was made by a carried commit, and none changes."""
