@@ -425,7 +425,9 @@ class _Maker:
                         made = transitions.claim(records[name], one, f"c{self.raised}")
                     else:
                         made = transitions.resolve(records[name], one, random.choice(DECISIONS), "because")
-                    graph.put(branch, graph.written(branch, made), email(taker), "by hand\n", what=f"decides {name}")
+                    graph.put(
+                        branch, graph.written(branch, made), email(taker), "by hand\n", what=f"decides {name}"
+                    )
 
     def settings(self) -> str:
         random = self.random
@@ -587,13 +589,24 @@ class _Maker:
                                self.mistime, self.spoil, lambda b: self.restore(b, wrong=True),
                                lambda b: self.compact(b, wrong=True), self.damage_archive))(side)  # fmt: skip
             else:
-                random.choice((self.legal, self.legal, self.legal, self.legal, self.propose, self.restore, self.waive, self.compact))(
-                    side
-                )
+                random.choice(
+                    (
+                        self.legal,
+                        self.legal,
+                        self.legal,
+                        self.legal,
+                        self.propose,
+                        self.restore,
+                        self.waive,
+                        self.compact,
+                    )
+                )(side)
             if moves and random.random() < 0.6:
                 moves -= 1
                 more = (self.compact,) * (1 + self.is_old)
-                random.choice((self.legal, self.legal, self.legal, self.policy, self.elsewhere, *more))(branch)
+                random.choice((self.legal, self.legal, self.legal, self.policy, self.elsewhere, *more))(
+                    branch
+                )
             if number == 0 and random.random() < 0.3:
                 self.merge(side, branch.tip, honest=not hostile or random.random() < 0.5)
         if random.random() < 0.15:
@@ -604,7 +617,9 @@ class _Maker:
         changes: dict[str, bytes | str | File | None] = dict.fromkeys(branch.files.keys() - files.keys())
         by = self.admin() if random.random() < 0.5 else email(self.anybody())
         message = self.pulls() if random.random() < 0.07 else "Merge pull request\n"
-        graph.put(branch, changes | files, by, message, parents=(branch.tip, side.tip), what="lands a request")
+        graph.put(
+            branch, changes | files, by, message, parents=(branch.tip, side.tip), what="lands a request"
+        )
         if len(self.branches) < 5 and random.random() < 0.3:
             # Somebody goes on from there.
             self.branches.append(side)
@@ -617,7 +632,9 @@ class _Maker:
         with suppress(KtError, ValueError, IndexError):
             name = f"esc_{ids.ulid(one.now, self.random.randbytes(10))}"
             made = transitions.reopen(self.random.choice(resolved), one, "It was wrong", name)
-            self.graph.put(branch, self.graph.written(branch, made), who, "by hand\n", what=f"reopens {made.reopens}")
+            self.graph.put(
+                branch, self.graph.written(branch, made), who, "by hand\n", what=f"reopens {made.reopens}"
+            )
 
     # --- archives ---
 
@@ -638,9 +655,17 @@ class _Maker:
             return
         if wrong:
             changes, by = self.misfold(branch, changes), self.maybe_admin()
-        names = sorted(name for path, data in changes.items() if data is None and (name := layout.id_of(path)))
-        message = str(Message("compact", names, by.partition("@")[0])) if names and random.random() < 0.7 else "by hand\n"
-        graph.put(branch, changes, by, message, what=f"folds {' '.join(names)}" + (" wrongly" if wrong else ""))
+        names = sorted(
+            name for path, data in changes.items() if data is None and (name := layout.id_of(path))
+        )
+        message = (
+            str(Message("compact", names, by.partition("@")[0]))
+            if names and random.random() < 0.7
+            else "by hand\n"
+        )
+        graph.put(
+            branch, changes, by, message, what=f"folds {' '.join(names)}" + (" wrongly" if wrong else "")
+        )
 
     def folded(self, branch: Branch, *, early: bool = False) -> dict[str, bytes | str | File | None]:
         """The changes that fold some of what is resolved in months that are over."""
@@ -648,17 +673,19 @@ class _Maker:
         found: dict[str, list[tuple[str, bytes]]] = {}
         for path, file in branch.files.items():
             month, name = layout.month_of(path), layout.id_of(path)
-            is_known = name and graph.objects[file[1]][0] == "blob" and [*map(_item, branch.files)].count(name) == 1
-            if month and name and is_known and (early or compaction.is_closed(month, graph.now)):
-                if not some or self.random.random() < 0.6:
-                    found.setdefault(month, []).append((path, graph.data(file)))
+            is_known = (
+                name and graph.objects[file[1]][0] == "blob" and [*map(_item, branch.files)].count(name) == 1
+            )
+            is_over = month and (early or compaction.is_closed(month, graph.now))
+            if month and is_known and is_over and not (some and self.random.random() < 0.4):
+                found.setdefault(month, []).append((path, graph.data(file)))
         changes: dict[str, bytes | str | File | None] = {}
         for month, files in found.items():
             files.sort(key=lambda one: layout.id_of(one[0]) or "")
             number = layout.last_archives(branch.files).get(month, 0) + 1
             cut = self.random.randint(1, len(files)) if self.random.random() < 0.3 else len(files)
             for part in filter(None, (files[:cut], files[cut:])):
-                changes |= _archive(month, number, [(layout.id_of(path) or "", data) for path, data in part])
+                changes |= archive(month, number, [(layout.id_of(path) or "", data) for path, data in part])
                 number += 1
             changes |= dict.fromkeys(path for path, _ in files)
         return changes
@@ -673,28 +700,54 @@ class _Maker:
         month, number, _ = oracle.ARCHIVE.fullmatch(path).groups()  # type: ignore[union-attr]
         held = list((oracle.pieces_of(made[path.removesuffix("ids") + "yaml"], made[path]) or {}).items())  # type: ignore[arg-type]
         files = [path for path, data in made.items() if data is None]
-        kind = random.choice(("lacks", "adds", "edited", "kept", "number", "beside", "order", "twice", "half", "ids", "month", "other"))
+        if not held:
+            return made
+        kind = random.choice(
+            (
+                "lacks",
+                "adds",
+                "edited",
+                "kept",
+                "number",
+                "beside",
+                "order",
+                "twice",
+                "half",
+                "ids",
+                "month",
+                "other",
+            )
+        )
         n = random.randrange(len(held))
-        other = (f"esc_z{random.randrange(9)}", held[n][1].replace(b"denied", b"approved").replace(held[n][0].encode(), b"esc_z"))
+        other = (
+            f"esc_z{random.randrange(9)}",
+            held[n][1].replace(b"denied", b"approved").replace(held[n][0].encode(), b"esc_z"),
+        )
         if kind in ("lacks", "adds", "edited", "order", "twice"):
             pieces = {
                 "lacks": held[:n] + held[n + 1 :], "adds": sorted([*held, other]), "order": held[::-1], "twice": [*held, held[n]],
                 "edited": [(name, data.replace(b"denied", b"approved").replace(b"because", b"hence")) for name, data in held],
             }[kind]  # fmt: skip
-            made |= _archive(month, int(number), pieces)
+            made |= archive(month, int(number), pieces)
         elif kind == "kept":
             del made[random.choice(files)]
         elif kind in ("number", "month", "twice"):
-            again = {"number": (month, int(number) + 1), "twice": (month, int(number) + 1), "month": ("2026/01", 1)}[kind]
+            again = {
+                "number": (month, int(number) + 1),
+                "twice": (month, int(number) + 1),
+                "month": ("2026/01", 1),
+            }[kind]
             if kind != "twice":
                 del made[path], made[path.removesuffix("ids") + "yaml"]
-            made |= _archive(*again, held)
+            made |= archive(*again, held)
         elif kind == "beside":
             made |= {random.choice((PACK, "queue/.gitkeep", "queue/resolved/.gitkeep")): ""}
         elif kind == "half":
             del made[random.choice((path, path.removesuffix("ids") + "yaml"))]
         elif kind == "ids":
-            made[path] = "".join(f"{name}\n" for name in random.choice(([*dict(held), "esc_zz"], list(dict(held))[1:])))
+            made[path] = "".join(
+                f"{name}\n" for name in random.choice(([*dict(held), "esc_zz"], list(dict(held))[1:]))
+            )
         elif (step := self.step(branch)) is not None:
             made |= step[0]
         return made
@@ -702,14 +755,40 @@ class _Maker:
     def damage_archive(self, branch: Branch) -> None:
         """Something done to archives that are there, or to what they hold."""
         graph, random = self.graph, self.random
-        archives = sorted(path for path in branch.files if oracle.ARCHIVE.fullmatch(path) and path.endswith(".yaml"))
+        archives = sorted(
+            path for path in branch.files if oracle.ARCHIVE.fullmatch(path) and path.endswith(".yaml")
+        )
         if not archives:
-            return self.compact(branch, wrong=random.random() < 0.5)
+            self.compact(branch, wrong=random.random() < 0.5)
+            return
         path = random.choice(archives)
         beside = path.removesuffix("yaml") + "ids"
         month, number, _ = oracle.ARCHIVE.fullmatch(path).groups()  # type: ignore[union-attr]
-        held = list((oracle.pieces_of(*(graph.data(branch.files[at]) if at in branch.files else None for at in (path, beside))) or {}).items())
-        kind = random.choice(("deleted", "deleted", "half", "edited", "edited", "ids", "lacks", "adds", "back", "back", "forged", "new", "earlier"))
+        held = list(
+            (
+                oracle.pieces_of(
+                    *(graph.data(branch.files[at]) if at in branch.files else None for at in (path, beside))
+                )
+                or {}
+            ).items()
+        )
+        kind = random.choice(
+            (
+                "deleted",
+                "deleted",
+                "half",
+                "edited",
+                "edited",
+                "ids",
+                "lacks",
+                "adds",
+                "back",
+                "back",
+                "forged",
+                "new",
+                "earlier",
+            )
+        )
         changes: dict[str, bytes | str | File | None] = {}
         if kind == "deleted":
             changes = {path: None, beside: None}
@@ -727,15 +806,24 @@ class _Maker:
             if record is not None and random.random() < 0.8:
                 where = layout.path_of(record)
             changes = {
-                "edited": lambda: _archive(month, int(number), [(n, forged if n == name else d) for n, d in held]),
-                "lacks": lambda: _archive(month, int(number), [one for one in held if one[0] != name]),
-                "adds": lambda: _archive(month, int(number), sorted([*held, ("esc_z1", forged.replace(name.encode(), b"esc_z1"))])),
+                "edited": lambda: archive(
+                    month, int(number), [(n, forged if n == name else d) for n, d in held]
+                ),
+                "lacks": lambda: archive(month, int(number), [one for one in held if one[0] != name]),
+                "adds": lambda: archive(
+                    month, int(number), sorted([*held, ("esc_z1", forged.replace(name.encode(), b"esc_z1"))])
+                ),
                 "ids": lambda: {beside: "".join(f"{n}\n" for n, _ in held if n != name) or "esc_zz\n"},
                 "back": lambda: {where: random.choice((data, data, forged))},
                 "forged": lambda: {path: None, beside: None, where: random.choice((data, forged))},
-                "new": lambda: _archive(month, int(number) + random.choice((1, 1, 2)), [(name, forged)]),
+                "new": lambda: archive(month, int(number) + random.choice((1, 1, 2)), [(name, forged)]),
             }[kind]()
-        by, message = self.maybe_admin(), random.choice(("by hand\n", str(Message("restore", [held[0][0]] if held else ["esc_r1"], "boss"))))
+        by, message = (
+            self.maybe_admin(),
+            random.choice(
+                ("by hand\n", str(Message("restore", [held[0][0]] if held else ["esc_r1"], "boss")))
+            ),
+        )
         if changes and any(branch.files.get(at) != data for at, data in changes.items()):
             graph.put(branch, changes, by, message, what=f"archive {number}: {kind}")
 
@@ -749,8 +837,23 @@ class _Maker:
         for side, most in ((one, 3), (other, 2)):
             for _ in range(random.randint(0, most)):
                 self.pass_time()
-                kinds = (self.legal, self.legal, self.legal, self.legal, self.policy, self.compact, self.elsewhere)
-                wrong = (self.edit, self.seize, self.forge_author, self.delete, self.damage_archive, lambda b: self.compact(b, wrong=True))
+                kinds = (
+                    self.legal,
+                    self.legal,
+                    self.legal,
+                    self.legal,
+                    self.policy,
+                    self.compact,
+                    self.elsewhere,
+                )
+                wrong = (
+                    self.edit,
+                    self.seize,
+                    self.forge_author,
+                    self.delete,
+                    self.damage_archive,
+                    lambda b: self.compact(b, wrong=True),
+                )
                 random.choice(wrong if hostile and random.random() < 0.3 else kinds)(side)
         if hostile and one.tip != base.tip:
             # All of it, or some, is left out again on the way.
@@ -762,7 +865,11 @@ class _Maker:
         if first.tip == second.tip or second.tip in graph.ancestors(first.tip):
             return
         self.pass_time()
-        files = second.files if hostile and random.random() < 0.6 else merged(graph, first.tip, second.tip, random)
+        files = (
+            second.files
+            if hostile and random.random() < 0.6
+            else merged(graph, first.tip, second.tip, random)
+        )
         if hostile and random.random() < 0.2:
             files = first.files
         by = self.admin() if random.random() < 0.4 else email(self.anybody())
@@ -770,7 +877,9 @@ class _Maker:
         branch.tip, branch.files = first.tip, dict(first.files)
         self.set(branch, files, by, list(dict.fromkeys(parents)), "goes past")
 
-    def set(self, branch: Branch, files: Mapping[str, File], by: str, parents: Sequence[str], what: str) -> None:
+    def set(
+        self, branch: Branch, files: Mapping[str, File], by: str, parents: Sequence[str], what: str
+    ) -> None:
         """A merge with these files."""
         changes: dict[str, bytes | str | File | None] = dict.fromkeys(branch.files.keys() - files.keys())
         message = self.pulls() if self.random.random() < 0.1 else "Merge a branch\n"
@@ -778,7 +887,12 @@ class _Maker:
 
     def pulls(self) -> str:
         """What git calls the merge of a pull, of the store's branch or of another."""
-        names = ("branch 'main' of host:store", "remote-tracking branch 'origin/main'", "branch 'other' of host:store", "branch 'main'")
+        names = (
+            "branch 'main' of host:store",
+            "remote-tracking branch 'origin/main'",
+            "branch 'other' of host:store",
+            "branch 'main'",
+        )
         return f"Merge {self.random.choice(names)}\n"
 
     def propose(self, branch: Branch) -> None:
@@ -1169,7 +1283,9 @@ def _item(path: str) -> str:
     return (layout.id_of(path) or path) if oracle.is_record(path) else path
 
 
-def _archive(month: str, number: int, held: Sequence[tuple[str, bytes]]) -> dict[str, bytes | str | File | None]:
+def archive(
+    month: str, number: int, held: Sequence[tuple[str, bytes]]
+) -> dict[str, bytes | str | File | None]:
     """The two files of an archive that holds some records."""
     path = f"queue/resolved/{month}/archive-{number:04}"
     pieces, names = b"".join(b"---\n" + data for _, data in held), "".join(f"{name}\n" for name, _ in held)

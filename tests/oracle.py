@@ -163,8 +163,8 @@ class Snap:
     files: dict[str, tuple[str, str]] = field(default_factory=dict)
     faults: set[tuple[str, str]] = field(default_factory=set)
     sound: bool = True
-    #: What well made archives hold: the archive's path and the bytes, by id.
-    archived: dict[str, list[tuple[str, bytes]]] = field(default_factory=dict)
+    #: What archives hold, by id: the archive's path and the bytes, None where it is not well made.
+    archived: dict[str, list[tuple[str, bytes | None]]] = field(default_factory=dict)
 
     @property
     def tree(self) -> str | None:
@@ -178,7 +178,7 @@ class Snap:
             if is_record(path):
                 found.setdefault(layout.id_of(path) or "", set()).add((path, *file))
         for name, some in self.archived.items():
-            found.setdefault(name, set()).update((path, "100644", blob_id(data)) for path, data in some)
+            found.setdefault(name, set()).update((path, *archived_as(data)) for path, data in some)
         return {name: frozenset(files) for name, files in found.items()}
 
     def state(self, name: str) -> State:
@@ -198,7 +198,11 @@ class Snap:
     def others(self) -> dict[str, tuple[str, str]]:
         """What is below `queue/` and neither a record nor an archive."""
         known = self.archives()
-        return {p: f for p, f in self.files.items() if p.startswith("queue/") and not is_record(p) and p not in known}
+        return {
+            p: f
+            for p, f in self.files.items()
+            if p.startswith("queue/") and not is_record(p) and p not in known
+        }
 
 
 def is_record(path: str) -> bool:
@@ -207,6 +211,11 @@ def is_record(path: str) -> bool:
 
 def blob_id(data: bytes) -> str:
     return sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
+def archived_as(data: bytes | None) -> tuple[str, str]:
+    """The mode and id of what is in an archive; of what cannot be read there, none."""
+    return ("100644", blob_id(data)) if data is not None else ("", "")
 
 
 @lru_cache(10_000)
@@ -279,9 +288,12 @@ def snap(objects: Objects, tree: str) -> Snap:
         if is_folder(mode) and path != KT_YAML:
             walk(oid, path)
     for path in sorted(path for path in found.archives() if path.endswith(".yaml")):
-        both = (found.files.get(at) for at in (path, path.removesuffix("yaml") + "ids"))
-        for name, data in (pieces_of(*(plain_data(objects, file) for file in both)) or {}).items():
-            found.archived.setdefault(name, []).append((path, data))
+        both = [plain_data(objects, found.files.get(at)) for at in (path, path.removesuffix("yaml") + "ids")]
+        pieces: Mapping[str, bytes | None] | None = pieces_of(both[0], both[1])
+        if pieces is None and None not in both and IDS.fullmatch(both[1] or b""):
+            pieces = dict.fromkeys((both[1] or b"").decode().split())
+        for name, piece in (pieces or {}).items():
+            found.archived.setdefault(name, []).append((path, piece))
     return found
 
 
@@ -489,6 +501,7 @@ class _Replay:
             for found in self.raw.values()
             for some in found.archived.values()
             for _, data in some
+            if data is not None
         }
         #: The same, but that of an unreadable tree on the line what was before it is taken.
         self.snaps = dict(self.raw)
@@ -610,7 +623,7 @@ class _Replay:
             if pieces_of(*self.both(here, path)) is None:
                 self.report(start, "file", path, sure=here.sound)
         for name in here.records():
-            state = here.state(name)
+            state = frozenset(file for file in here.state(name) if file[1])
             if fault := self.file_fault(state):
                 now.bad[name] = [self.report(start, *fault, name=name, sure=here.sound)]
             else:
@@ -808,7 +821,10 @@ class _Replay:
             sure = self.sure and name not in was.muddy
             self.doubtful |= {oid} if name in was.muddy else set()
             self.touched.setdefault(name, []).extend(archives)
-            rest, is_archives = loose(before) - folded.get(name, ABSENT), before - loose(before) != after - loose(after)
+            rest, is_archives = (
+                loose(before) - folded.get(name, ABSENT),
+                before - loose(before) != after - loose(after),
+            )
             if rest == loose(after):
                 # Nothing was done to it but by archives. To fold what is illegal makes it no better.
                 if name not in folded or len(after) > 1:
@@ -830,6 +846,9 @@ class _Replay:
             if is_archives:
                 before, after = rest, loose(after)
             broken = self.judged(name, before, after, commit, was.force, [old])
+            if is_archives and not before:
+                # Whatever it is, something of that name was there.
+                broken = [("twice", path)]
             record = self.record(after)
             sure = sure and not (record and record.reopens in was.muddy)
             is_unfit = record is not None and record.reopens in was.bad and record.reopens not in was.muddy
@@ -892,7 +911,11 @@ class _Replay:
         changed = {p for p in old.files.keys() | new.files.keys() if old.files.get(p) != new.files.get(p)}
         wrong = [("archive", path) for path in sorted(changed & old.archives().keys())]
         fresh = self.fresh_archives(old, new)
-        gone = {(found[1], found[2]): path for path in changed - new.files.keys() if (found := RESOLVED.fullmatch(path))}
+        gone = {
+            (found[1], found[2]): path
+            for path in changed - new.files.keys()
+            if (found := RESOLVED.fullmatch(path))
+        }
         last: dict[str, int] = {}
         for path in old.archives():
             found = ARCHIVE.fullmatch(path)
@@ -901,7 +924,9 @@ class _Replay:
         folded: dict[str, State] = {}
         newest: dict[str, str] = {}
         tolerance = force.settings.claims.clock_tolerance
-        for month, number, path in sorted((found[1], int(found[2]), path) for path in fresh if (found := ARCHIVE.fullmatch(path))):
+        for month, number, path in sorted(
+            (found[1], int(found[2]), path) for path in fresh if (found := ARCHIVE.fullmatch(path))
+        ):
             pieces = pieces_of(*self.both(new, path, old.files))
             rightly = number == last.get(month, 0) + 1 and is_over(month, commit.at)
             last[month] = max(last.get(month, 0) + 1, number)
@@ -1249,10 +1274,13 @@ class _Replay:
             wrong = [self.report(commit.oid, "merge", path, name=name, sure=sure)]
             then.bad[name] = wrong
             return
+        steps = self.steps_of(name, carried)
         tried = [self.chain_faults(commit, name, chain, was) for chain in chains]
         if not all(tried):
             rightly = [chain for chain, faults in zip(chains, tried, strict=True) if not faults]
-            if name not in was.bad or any(not self.folds(oid, name, was) for chain in rightly for oid in chain):
+            if name not in was.bad or any(
+                not self.folds(oid, name, was) for chain in rightly for oid in chain
+            ):
                 if name in then.bad:
                     self.heal(name, then)
                 then.legal[name] = after
@@ -1262,8 +1290,9 @@ class _Replay:
         if self.file_fault(after) or any(len(self.snaps[oid].state(name)) > 1 for oid in chains[0]):
             # What is no record at all, at its end or on the way, may be the merge's own as well.
             places.add(commit.oid)
-        if any(rule in ("archive", "compaction", "not_allowed") for _, rule, _ in tried[0]):
-            places |= {commit.oid, *chains[0]}
+        if any(loose(self.snaps[oid].state(name)) != self.snaps[oid].state(name) for oid in steps):
+            # What was in an archive on the way may be taken for gone, and for there again.
+            places |= {commit.oid, *steps}
         then.bad[name] = [
             self.report(oid, rule, where, name=name, places=places, sure=sure)
             for oid, rule, where in tried[0]
@@ -1382,7 +1411,9 @@ class _Replay:
         theirs = self.snaps[commit.parents[1]]
         acted = self.is_admin(commit.email, was.force) and self.is_admin_there(commit.email, theirs)
         acted = acted and was.force.roster is not None
-        if PULL.match(commit.message) and not all(self.is_admin(self.commits[oid].email, was.force) for oid in steps):
+        if PULL.match(commit.message) and not all(
+            self.is_admin(self.commits[oid].email, was.force) for oid in steps
+        ):
             # Whoever pulls takes in what others have pushed, and approves none of it.
             acted = False
         if not acted:
@@ -1418,7 +1449,10 @@ class _Replay:
         self.doubtful |= set() if clear else {commit.oid}
         for path in sorted(there.archives().keys() | base.archives().keys()):
             entry = there.files.get(path)
-            if entry not in [base.files.get(path), *(self.snaps[oid].files.get(path) for oid in [*line, commit.oid])]:
+            if entry not in [
+                base.files.get(path),
+                *(self.snaps[oid].files.get(path) for oid in [*line, commit.oid]),
+            ]:
                 self.report(commit.oid, "dropped", path, sure=clear)
         items = there.records() | base.records() | there.policies().keys() | base.policies().keys()
         for oid in carried:
