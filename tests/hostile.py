@@ -26,7 +26,7 @@ from kt_escalation import KtError
 from kt_escalation.core import compaction, ids, sweep, transitions
 from kt_escalation.core.events import from_record
 from kt_escalation.core.model import Fallback, Record, Resolution
-from kt_escalation.core.policies import Policies, assemble
+from kt_escalation.core.policies import Policies
 from kt_escalation.core.rights import Act, act
 from kt_escalation.core.words import DECISIONS
 from kt_escalation.store import codec, layout
@@ -225,9 +225,12 @@ class Graph(Forge):
         """The policies as a branch has them."""
         below = {p.removeprefix("policies/"): f for p, f in branch.files.items() if p.startswith("policies/")}
         tree = self.folder(below) if below else None
-        read = {f"policies/{n}": codec.policy_file(f"policies/{n}", self.data(f)) for n, f in below.items()
-                if f"policies/{n}" != WAIVERS}  # fmt: skip
-        return assemble(tree, read)
+        files = [
+            (f"policies/{name}", self.data(file))
+            for name, file in below.items()
+            if f"policies/{name}" != WAIVERS
+        ]
+        return oracle.policies_of(tree, tuple(files))
 
     def records(self, branch: Branch) -> dict[str, Record]:
         """The records of a branch that can be read, by id."""

@@ -315,6 +315,12 @@ def parsed(data: bytes) -> Record | None:
     return record if codec.dumps(record) == data else None
 
 
+@lru_cache(10_000)
+def policies_of(tree: str | None, files: tuple[tuple[str, bytes], ...]) -> Policies:
+    """The policies in some files."""
+    return assemble(tree, {path: codec.policy_file(path, data) for path, data in files})
+
+
 @dataclass(frozen=True)
 class Waiver:
     commit: str
@@ -597,11 +603,12 @@ class _Replay:
         return self.objects[entry[1]][1]
 
     def assembled(self, found: Snap) -> Policies:
-        files = {}
-        for path, entry in found.policies().items():
-            if path.count("/") == 1 and path.endswith(".yaml") and path != WAIVERS:
-                files[path] = codec.policy_file(path, self.data(entry) or b"")
-        return assemble(found.tree, files)
+        files = [
+            (path, self.data(entry) or b"")
+            for path, entry in found.policies().items()
+            if path.count("/") == 1 and path.endswith(".yaml") and path != WAIVERS
+        ]
+        return policies_of(found.tree, tuple(files))
 
     def is_broken(self, path: str, entry: tuple[str, str], policies: Policies) -> bool:
         """Whether one of our policy files cannot be read."""
