@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import GitFailed
 from .command import FLUSH, Git
+from .process import Underway
 
 # What a symbolic ref's file says; of `refs/heads/.invalid` git says itself what it stands for (reftable).
 _SYMBOLIC = re.compile(r"ref: (refs/(?!heads/\.invalid)\S+)\n?")
@@ -112,6 +113,10 @@ class Refs(Git):
         if done.status != 0 and not is_race(done.err):
             raise GitFailed(command="update-ref", words=done.words)
         return done.status == 0
+
+    def begin_update_ref(self, ref: str, new: str, old: str, message: str) -> Underway:
+        """Start moving a ref that is at ``old`` (zeros: that does not exist), flushed."""
+        return Underway(self._start([*FLUSH, "update-ref", "-m", message, ref, new, old], session=True))
 
     def set_tracking(self, remote: str, branch: str, commit: str) -> None:
         """Make the remote-tracking ref say what a push has just made true; a failure is mended by the next fetch.
