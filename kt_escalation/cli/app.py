@@ -100,12 +100,37 @@ def only_one(named: Sequence[str]) -> str | None:
     return named[0] if named else None
 
 
-def _in_folder(text: str, callback: Callable[..., Any] | None = None) -> Callable[[F], F]:
-    """The option `-C`, as git has it."""
-    return click.option("-C", "repo", multiple=True, metavar="DIR", callback=callback, help=text)
+def _debug(ctx: click.Context, _: click.Parameter, debug: bool) -> None:
+    """Let the git that this command runs be told of, as `KT_LOG=debug` does."""
+    if debug and os.environ.get("KT_LOG") != "debug":
+        os.environ["KT_LOG"] = "debug"
+        ctx.find_root().call_on_close(lambda: os.environ.pop("KT_LOG", None))
 
 
-_IN_GROUP = _in_folder("Work in this folder's repository; `list` and `claim --next` take several.")
+def _in_folder(
+    text: str, callback: Callable[..., Any] | None = None, *, hide_debug: bool = True
+) -> Callable[[F], F]:
+    """The options that every command has: `-C`, as git has it, and `--debug`, which only groups list."""
+
+    def decorated(function: F) -> F:
+        function = click.option(
+            "--debug",
+            is_flag=True,
+            expose_value=False,
+            callback=_debug,
+            hidden=hide_debug,
+            help="Print a line to stderr for each git process: how long it took, its exit code, its arguments.",
+        )(function)
+        return click.option("-C", "repo", multiple=True, metavar="DIR", callback=callback, help=text)(
+            function
+        )
+
+    return decorated
+
+
+_IN_GROUP = _in_folder(
+    "Work in this folder's repository; `list` and `claim --next` take several.", hide_debug=False
+)
 
 
 @click.group(cls=Group, context_settings=_HELP)

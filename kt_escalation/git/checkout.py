@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import GitFailed
 from .command import NO_MAINTENANCE, Git
 from .objects import chunks
 from .process import Underway
@@ -28,7 +27,7 @@ class Checkout(Git):
     def worktree_of(self, branch: str) -> Path | None:
         """The linked or main worktree that has a branch checked out."""
         current: Path | None = None
-        for line in self._run("worktree", "list", "--porcelain", "-z").text.split("\0"):
+        for line in self._asked("worktree", "list", "--porcelain", "-z").text.split("\0"):
             if line.startswith("worktree "):
                 current = Path(line.removeprefix("worktree "))
             elif line == f"branch refs/heads/{branch}":
@@ -52,14 +51,14 @@ class Checkout(Git):
             "--no-verify-signatures",
         )
         args = [*_NO_HOOKS, *tidy, "merge", *options, commit]
-        return Underway(self._start(args, env={"GIT_REFLOG_ACTION": action}, session=True))
+        return self._start(args, env={"GIT_REFLOG_ACTION": action}, session=True)
 
     def index_entries(self, paths: Sequence[str], index: Path) -> dict[str, tuple[str, str]]:
         """(mode, id) of paths in an index file; an unmerged path has mode ``unmerged``."""
         found: dict[str, tuple[str, str]] = {}
         env = {"GIT_LITERAL_PATHSPECS": "1", "GIT_INDEX_FILE": str(index)}
         for some in chunks(paths):
-            done = self._run("ls-files", "--stage", "-z", "--full-name", "--", *some, env=env)
+            done = self._asked("ls-files", "--stage", "-z", "--full-name", "--", *some, env=env)
             for line in done.text.split("\0"):
                 if line:
                     facts, _, path = line.partition("\t")
@@ -72,15 +71,13 @@ class Checkout(Git):
         found: set[str] = set()
         options = ("--no-ext-diff", "--no-relative", "--no-renames", "--name-only", "-z")
         for some in chunks(paths):
-            done = self._run(
+            done = self._asked(
                 "-c", "diff.autoRefreshIndex=true", "diff", *options, "--", *some,
                 env={"GIT_LITERAL_PATHSPECS": "1"},
             )  # fmt: skip
-            if done.status != 0:
-                raise GitFailed(command="diff", words=done.words)
             found.update(path for path in done.text.split("\0") if path)
         return found
 
     def begin_script(self, script: str, args: Sequence[str]) -> Underway:
         """Start a shell's script in a session of its own."""
-        return Underway(self._start(args, program=("sh", "-c", script, "kt"), session=True))
+        return self._start(args, program=("sh", "-c", script, "kt"), session=True)
