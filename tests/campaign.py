@@ -115,20 +115,28 @@ class Case:
             if self.alone:
                 git("remote", "remove", "origin", cwd=clone)
 
-    def run(self, folder: Path, tracer: Tracer) -> Ran:
-        """Run it on a copy of the ground."""
+    def copy(self, folder: Path) -> Path:
+        """A copy of the ground; the clone in which the command is typed."""
         shutil.copytree(self.folder, folder, symlinks=True)
         for config in folder.glob("*/alice/.git/config"):
             config.write_text(config.read_text().replace(str(self.folder), str(folder)))
-        named = [word for name in self.stores[1:] for word in ("-C", str(folder / name / "alice"))]
-        args = [*self.args, *(["-C", str(folder / "one/alice"), *named] if named else [])]
-        with tracer.watching():
-            return kt(*args, cwd=folder / "one/alice")
+        return folder / "one/alice"
 
-    def judge(self, folder: Path, ran: Ran) -> None:
-        """Hold the exit code against the history, and the index against the branch."""
+    def typed(self, folder: Path) -> list[str]:
+        """The arguments in that copy."""
+        named = [word for name in self.stores[1:] for word in ("-C", str(folder / name / "alice"))]
+        return [*self.args, *(["-C", str(folder / "one/alice"), *named] if named else [])]
+
+    def run(self, folder: Path, tracer: Tracer) -> Ran:
+        """Run it on a copy of the ground."""
+        clone = self.copy(folder)
+        with tracer.watching():
+            return kt(*self.typed(folder), cwd=clone)
+
+    def judge(self, folder: Path, code: int) -> None:
+        """Hold an exit code against the history, and the index against the branch."""
         landed = 0
-        if ran.code not in (0, 9):
+        if code not in (0, 9):
             # A push that goes on without us would have landed by then.
             time.sleep(0.3)
         for name in self.stores:
@@ -144,7 +152,7 @@ class Case:
             log = git("log", "--branches", "--format=%s", cwd=where)
             landed += sum(self.words in line for line in log.splitlines())
         assert landed <= len(self.stores)
-        assert ran.code == 9 or (ran.code == 0) == (landed > 0), (ran, landed)
+        assert code == 9 or (code == 0) == (landed > 0), f"exit {code}, and {landed} landed"
 
 
 OVERDUE = record_text(

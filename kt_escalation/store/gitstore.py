@@ -33,9 +33,10 @@ from ..errors import (
     RemoteFault,
     RemoteUnreachable,
 )
-from ..git.move import Move
+from ..git.move import Move, recover
 from ..git.objects import FILE, TREE, TreeEntry
 from ..git.process import Done, Underway
+from ..git.refs import held_lock
 from ..git.repository import Repository
 from . import layout
 from .line import Line, Turn
@@ -641,7 +642,7 @@ class GitStore(GitReader):
             self._line.tip = prepared.commit
 
     def _answer(
-        self, what: str, work: Underway, end: float
+        self, what: str, sent: str, work: Underway, end: float
     ) -> tuple[Done, Exception | KeyboardInterrupt | None]:
         """The answer of what is on its way, and what was raised meanwhile.
 
@@ -655,7 +656,9 @@ class GitStore(GitReader):
         except (Exception, KeyboardInterrupt) as error:
             caught = error
             with suppress(KeyboardInterrupt):
-                done = self._awaited(f"interrupted: waiting for the answer ({what})", work, INTERRUPT_SECONDS)
+                done = self._awaited(
+                    f"interrupted: waiting for the answer to {sent}", work, INTERRUPT_SECONDS
+                )
         if done is None:
             work.give_up()
             raise caught or Unanswered("no answer in time")
@@ -670,7 +673,7 @@ class GitStore(GitReader):
 
         remote, commit, branch = self.remote or "", prepared.commit, prepared.branch
         push = self.repository.push(remote, commit, branch, prepared.lease, refspec)
-        done, caught = self._answer("pushing", push, end)
+        done, caught = self._answer("pushing", "the push", push, end)
         out = done.out.decode(errors="replace")
         if refspec is None and is_astray(branch, out, done.err):
             if self.repository.push_address(remote).startswith(("http://", "https://")):
@@ -797,6 +800,7 @@ class GitStore(GitReader):
         self._left = None
         if here is None:
             return Move(self.repository, ref, commit, base, subject)
+        recover(here)
         move = Move(here, ref, commit, base, subject, checked_out=True)
         paths = list(ids)
         was = self._entries_at(base, paths)
@@ -817,7 +821,7 @@ class GitStore(GitReader):
 
     def _moved(self, move: Move) -> Exception | None:
         """Move the local branch; what `Port.send` gives."""
-        done, caught = self._answer("moving the branch", move.start(), time.monotonic() + _LONG)
+        done, caught = self._answer("moving the branch", "that", move.start(), time.monotonic() + _LONG)
         moved = move.has_moved(done)
         if moved:
             self._left = move.left(done) or self._left
@@ -877,6 +881,12 @@ class GitStore(GitReader):
             return None
         if self.repository.tip_of(f"refs/heads/{branch}") == revision:
             return None
+        along = f"bring it along with `git merge --ff-only {shlex.quote(f'{self.remote}/{branch}')}`"
+        # git brings index and files along before it finds that the branch is locked.
+        ref = self.repository.common_dir / f"refs/heads/{branch}.lock"
+        for lock in (self.repository.git_dir / "HEAD.lock", ref):
+            if lock.exists():
+                return f"another git command holds {lock}; {along}"
         work = self.repository.fast_forward(revision, "kt")
         done = None
         while done is None:
@@ -885,8 +895,10 @@ class GitStore(GitReader):
             return None
         if "Not possible to fast-forward" in done.err:
             return f"{branch} has commits of its own; bring it along with `git pull --rebase`"
+        held = held_lock(done.err)
+        if held:
+            return f"another git command holds {held}; {along}"
         files = re.findall(r"^\t(\S.*)$", done.err, re.MULTILINE)
-        along = f"bring it along with `git merge --ff-only {shlex.quote(f'{self.remote}/{branch}')}`"
         if files:
             return f"{', '.join(files[:3])} has local changes; stash or undo them, then {along}"
         return f"{done.words}; {along}"
