@@ -96,13 +96,11 @@ class Lander:
     #: The last commit that was landed; a crash report names it.
     landed: str | None = None
 
-    def land(
-        self, decide: Decide, partial: bool, branch: str | None = None, *, lists: bool = False
-    ) -> Result:
+    def land(self, decide: Decide, partial: bool, branch: str | None = None) -> Result:
         """Decide and commit until it has landed or cannot land (design, section 5).
 
         With a ``branch`` the commit goes there, to be merged by a pull request, and the store branch stays
-        as it is; empty stands for ``kt/<action>/<id>``. ``lists``: to decide, all that is open has to be read.
+        as it is; empty stands for ``kt/<action>/<id>``.
         """
         now = to_millis(self.clock())
         if branch is not None:
@@ -111,7 +109,7 @@ class Lander:
         with self.port.writing(self.lock_timeout):
             faults.point("after-lock")
             faults.point("before-turn")
-            with self.port.turn(lists) if branch is None else nullcontext():
+            with self.port.turn() if branch is None else nullcontext():
                 faults.point("after-turn")
                 finish = self._until_landed(decide, partial, now, branch)
             return finish()

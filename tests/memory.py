@@ -131,7 +131,7 @@ class MemoryStore:
         yield
 
     @contextmanager
-    def turn(self, lists: bool) -> Iterator[None]:
+    def turn(self) -> Iterator[None]:
         yield
 
     def author(self) -> Author:

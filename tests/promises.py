@@ -51,8 +51,8 @@ class FaultyPort:
     def writing(self, timeout: float) -> AbstractContextManager[None]:
         return self._port.writing(timeout)
 
-    def turn(self, lists: bool) -> AbstractContextManager[None]:
-        return self._port.turn(lists)
+    def turn(self) -> AbstractContextManager[None]:
+        return self._port.turn()
 
     def author(self) -> Author:
         return self._port.author()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,6 @@ from ..errors import (
     GitFailed,
     HistoryRewritten,
     Interrupted,
-    KtError,
     NoStoreBranch,
     NotAStore,
     NothingToClaim,
@@ -49,8 +48,6 @@ INTERRUPT_SECONDS = 5.0
 FETCH_PAUSE_SECONDS = 0.1
 # So many new commits are looked at one by one before lines are asked for.
 _NEAR = 64
-# How long who is next in line may take to make ready; its turn says what is wrong.
-CATCH_UP_SECONDS = 2.0
 # What fits into a file's name everywhere, for that is what a branch is on most servers.
 MAX_BRANCH = 200
 # The checkout is brought along however long that takes; it is asked for again after so many seconds.
@@ -433,36 +430,17 @@ class GitStore(GitReader):
                 self._stop_asking()
 
     @contextmanager
-    def turn(self, lists: bool) -> Iterator[None]:
+    def turn(self) -> Iterator[None]:
         if self.remote is None:
             yield
             return
-        with self._line.turn(partial(self._catch_up, lists)) as self._turn:
+        with self._line.turn() as self._turn:
             try:
                 yield
             except NothingToClaim:
                 # Nobody comes back for more of it.
                 self._line.end()
                 raise
-
-    def _catch_up(self, lists: bool) -> None:
-        """Fetch what others have pushed so far, and read what is open, for one who lists it."""
-        branch = self.branch
-        if branch is None:
-            return
-        ref = f"refs/remotes/{self.remote}/{branch}"
-        self._seen = self.repository.tip_of(ref)
-        work = self.repository.fetch(self.remote or "", branch)
-        try:
-            done = work.answer(CATCH_UP_SECONDS)
-        finally:
-            work.give_up()
-        known = self.repository.tip_of(ref)
-        # What is wrong with it is told by the turn.
-        with suppress(KtError):
-            self._require_line(branch, ref)
-            if done and done.status == 0 and known and lists:
-                self.at(known).rows(resolved=False)
 
     @cached_property
     def _line(self) -> Line:

@@ -128,10 +128,8 @@ class Port(Protocol):
     def writing(self, timeout: float) -> AbstractContextManager[None]:
         """Take the clone's lock. Raises LockTimeout."""
 
-    def turn(self, lists: bool) -> AbstractContextManager[None]:
+    def turn(self) -> AbstractContextManager[None]:
         """Wait for one's turn among those on this host who write to the same remote; never in vain for long.
-
-        Who ``lists`` all that is open in that turn may do so before as well, to have it at hand.
 
         It only spares lost races: nothing that is right needs it, and it raises nothing.
         """
