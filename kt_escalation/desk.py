@@ -27,7 +27,7 @@ from .core.policies_file import WAIVERS
 from .core.progress import told
 from .core.query import Key, Query
 from .core.rights import Act
-from .core.times import format_time, to_millis
+from .core.times import format_time
 from .errors import (
     BadInput,
     BranchTaken,
@@ -53,6 +53,7 @@ from .store.snapshot import GitSnapshot
 if TYPE_CHECKING:
     from .core.feed import Event
     from .store.doctor import Finding
+    from .store.effect import OnEffect
     from .store.folding import Fold
     from .store.setup import Made
 
@@ -88,11 +89,12 @@ class Store(Shelf):
         retry_timeout: float = RETRY_TIMEOUT,
         follow_checkout: bool = True,
         progress: Progress | None = None,
+        on_effect: OnEffect | None = None,
     ) -> None:
         super().__init__(port, clock=clock, lock_timeout=lock_timeout, retry_timeout=retry_timeout)
         self._progress = progress
         self._lander = Lander(
-            port, self._clock, self._lock_timeout, self._retry_timeout, follow_checkout, progress
+            port, self._clock, self._lock_timeout, self._retry_timeout, follow_checkout, progress, on_effect
         )
 
     @classmethod
@@ -105,12 +107,14 @@ class Store(Shelf):
         retry_timeout: float = RETRY_TIMEOUT,
         follow_checkout: bool = True,
         progress: Progress | None = None,
+        on_effect: OnEffect | None = None,
     ) -> Store:
         """Open the store in the repository that holds ``path``.
 
         Timeouts are in seconds. ``follow_checkout=False`` leaves the checkout where it is until
         `follow` is called. ``clock`` gives the time, for tests. ``progress`` is told, by what lasts, what is
-        being done and how much of how much of it is.
+        being done and how much of how much of it is. ``on_effect`` is called with the `Effect` of each action
+        when the action begins: the one record of what has become of it, whatever is raised later.
         Raises NotAStore, GitFailed, BadInput.
         """
         return cls(
@@ -120,6 +124,7 @@ class Store(Shelf):
             retry_timeout=retry_timeout,
             follow_checkout=follow_checkout,
             progress=progress,
+            on_effect=on_effect,
         )
 
     @staticmethod
@@ -130,19 +135,22 @@ class Store(Shelf):
         install: str | None = None,
         clock: Callable[[], datetime] | None = None,
         progress: Progress | None = None,
+        on_effect: OnEffect | None = None,
     ) -> Made:
         """Make a store in a folder: a repository if there is none, sample policies, the first commit.
 
         ``ci`` adds the check of pull requests for ``github`` or ``gitlab``, also to a store that is there
         already; ``install`` is what its job gives to pip, and without it the job fails until somebody writes
-        that into it. ``progress`` is told of what lasts. Raises BadInput and as writing does.
+        that into it. ``progress`` is told of what lasts, ``on_effect`` as in `open`. Raises BadInput and as
+        writing does.
         """
         from .store import setup
 
         if ci is not None and ci not in setup.CI:
             raise BadInput(problem=f"ci is {ci!r}; it is one of {', '.join(setup.CI)}")
-        now = to_millis((clock or (lambda: datetime.now(UTC)))())
-        return setup.create(Path(path), now, LOCK_TIMEOUT, RETRY_TIMEOUT, ci, install, progress)
+        clock = clock or (lambda: datetime.now(UTC))
+        timeouts = (LOCK_TIMEOUT, RETRY_TIMEOUT)
+        return setup.create(Path(path), clock, *timeouts, ci, install, progress, on_effect)
 
     @property
     def landed(self) -> str | None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faulty import POINTS, VARIABLE
 from forge import ROSTER, SETTINGS, Forge, identity, key_of, push, sign_as, way_in
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +31,6 @@ from kt_escalation.core.compaction import MAX_ARCHIVE, Member
 from kt_escalation.core.query import Query
 from kt_escalation.errors import BadInput
 from kt_escalation.store import snapshot
-from kt_escalation.store.faults import POINTS, VARIABLE
 
 JANUARY, MARCH = "queue/resolved/2024/01", "queue/resolved/2024/03"
 ARCHIVE = f"{JANUARY}/archive-0001"

@@ -36,6 +36,8 @@ stands as the argument or behind `--id`, or is named by its request with `--requ
 a whole id, or a prefix that fits no other; all other commands take the whole id.
 
 Results go to stdout and everything else to stderr. `NO_COLOR` is honoured, and no script is ever asked anything.
+`--debug`, before or behind the command, or `KT_LOG=debug` prints a line to stderr for each git process: how long it took,
+its exit code and its arguments, without passwords and tokens.
 
 What `--json` prints is shown with `"…"` for any text, `0` for any number, and `{…}` for [a record](record.md). An error
 is `{"error": {"code": "…", "message": "…"}}` on stderr, with what is known of the facts of its code (see [exit codes](#exit-codes)).

@@ -11,13 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from faulty import VARIABLE
 from lab import Lab, end, git, kt, start
 from test_faults import wait_for
 
 from kt_escalation import Store
 from kt_escalation.errors import AlreadyClaimed, HistoryRewritten, NoStoreBranch
 from kt_escalation.store import line, lock
-from kt_escalation.store.faults import VARIABLE
 
 A_CLAIM = ["cat-file", "config", "fetch", "merge", "push", "rev-parse", "var"]
 

@@ -10,25 +10,19 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import IO
 
 from ..core.progress import Progress, Wait
 from ..errors import GitFailed, NotAStore
 from .objects import Objects
 from .people import Author
 from .process import (
-    BUFFER,
     Done,
-    attend,
+    Underway,
+    command_of,
     environment,
-    finish,
-    no_git,
-    ready,
-    widen,
 )
 
 _WAITING = "waiting for git"
@@ -87,13 +81,17 @@ class Git:
             "--is-inside-work-tree",
             "--show-toplevel",
         )
-        #: All of git's configuration here, the last value of each key; a key without a value is true.
-        self.config = _settings(finish(configured, None, None, session=False).out)
+        listed = configured.finish()
         lines = asked.text.split("\n")
-        if len(lines) < 4:
-            if "not a git repository" in asked.err:
-                raise NotAStore(where=str(start), problem="it is not in a git repository")
+        if len(lines) < 4 and "not a git repository" in asked.err:
+            raise NotAStore(where=str(start), problem="it is not in a git repository")
+        # Outside a checkout it fails, having said the rest.
+        if len(lines) < 4 or (asked.status != 0 and (lines[3] == "true" or asked.status != 128)):
             raise GitFailed(command="rev-parse", words=asked.words)
+        if listed.status != 0:
+            raise GitFailed(command="config", words=listed.words)
+        #: All of git's configuration here, the last value of each key; a key without a value is true.
+        self.config = _settings(listed.out)
         self.git_dir = Path(lines[0])
         self.common_dir = (start / lines[1]).resolve()
         self.object_format = lines[2]
@@ -127,18 +125,18 @@ class Git:
     @cached_property
     def is_bare(self) -> bool:
         """Whether nothing is checked out from this repository; a `.git` folder of a clone is not bare."""
-        return self._run("rev-parse", "--is-bare-repository").text == "true"
+        return self._asked("rev-parse", "--is-bare-repository").text == "true"
 
     def version(self) -> tuple[int, ...]:
         """The version of git."""
-        found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", self._run("version").text)
+        found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", self._asked("version").text)
         return tuple(int(part) for part in found.groups() if part) if found else (0,)
 
     def reader(self) -> Objects:
         """A reader of objects of its own, to be asked beside `objects`."""
         command = ["cat-file", "--batch-command", "--buffer"]
-        patience = _LAZY_FETCH_SECONDS if self.is_partial else None
-        return Objects(lambda: self._start(command, stdin=True), patience)
+        silence = _LAZY_FETCH_SECONDS if self.is_partial else None
+        return Objects(lambda: self._start(command, stdin=True), silence)
 
     # --- running ----------------------------------------------------------------------------------
 
@@ -150,23 +148,19 @@ class Git:
         env: Mapping[str, str] | None = None,
         session: bool = False,
         program: Sequence[str] | None = None,
-    ) -> subprocess.Popen[bytes]:
+    ) -> Underway:
         """Start git; with ``session`` beyond the reach of a signal to our terminal."""
         try:
-            return subprocess.Popen(
-                [*(program or self._base), *args],
+            return Underway(
+                program or self._base,
+                args,
                 cwd=self._folder,
                 env={**environment(self._quarantined), **self._apart, **(env or {})},
-                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=session,
-                bufsize=BUFFER,
+                stdin=stdin,
+                session=session,
             )
         except FileNotFoundError as error:
-            if error.filename == self._folder:
-                raise _no_folder(str(self._folder)) from error
-            raise no_git(error.strerror or str(error)) from error
+            raise _no_folder(str(self._folder)) from error
 
     def _run(
         self,
@@ -176,56 +170,49 @@ class Git:
         env: Mapping[str, str] | None = None,
         session: bool = False,
     ) -> Done:
+        """Run git to its end, within ``timeout`` seconds if it goes to the network. Raises GitFailed if it is silent."""
         process = self._start(args, stdin=stdin is not None, env=env, session=session)
-        # What writes may ask for a passphrase on this terminal; only what reads is told of.
-        if timeout is None and not session:
-            wait = Wait(self._progress, _WAITING)
-            while (done := attend(process, stdin, wait.seconds)) is None:
-                stdin = None
-                wait.lasts()
-            wait.ends()
-            return done
-        return finish(process, stdin, timeout, session)
+        try:
+            if stdin is not None:
+                process.give(stdin)
+            if timeout is not None:
+                return process.answer(timeout) or process.give_up()
+            # What writes may ask for a passphrase on this terminal; only what reads is told of.
+            return process.finish(None if session else self._wait())
+        except BaseException:
+            # What writes goes on to its end.
+            if not session:
+                process.give_up()
+            raise
+
+    def _asked(
+        self,
+        *args: str,
+        fine: Collection[int] = (0,),
+        env: Mapping[str, str] | None = None,
+    ) -> Done:
+        """Ask git something; any status that is not ``fine`` is no answer. Raises GitFailed."""
+        done = self._run(*args, env=env)
+        if done.status not in fine:
+            raise GitFailed(command=command_of(args), words=done.words)
+        return done
 
     def _must(self, *args: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None) -> Done:
         """Run a command that writes and has no reason to fail."""
         done = self._run(*args, stdin=stdin, env=env, session=True)
         if done.status != 0:
-            command = next(arg for arg in args if not arg.startswith("-") and "=" not in arg)
-            raise GitFailed(command=command, words=done.words)
+            raise GitFailed(command=command_of(args), words=done.words)
         return done
 
     def _stream(self, *args: str, stdin: bytes | None = None) -> Iterator[bytes]:
+        """The output of git, as it comes. Raises GitFailed, at its end as well."""
         process = self._start(args, stdin=stdin is not None)
-        assert process.stdout  # noqa: S101 - opened as a pipe above
-        widen(process)
-        with process.stdout, process:
-            if process.stdin and stdin is not None:
-                process.stdin.write(stdin)
-                process.stdin.close()
-            yield from self._told(process.stdout) if self._progress else _whole(process.stdout)
-            said = process.stderr.read().decode(errors="replace") if process.stderr else ""
-        # Half an answer must not pass for a whole one.
-        if process.returncode != 0:
-            command = next(arg for arg in args if not arg.startswith("-"))
-            raise GitFailed(command=command, words=Done(process.returncode, b"", said).words)
+        if stdin is not None:
+            process.give(stdin)
+        yield from process.stream(self._wait())
 
-    def _told(self, pipe: IO[bytes]) -> Iterator[bytes]:
-        """What comes through a pipe, as it comes, and a word while nothing does."""
-        wait = Wait(self._progress, _WAITING)
-        while True:
-            while not ready(pipe, wait.seconds):
-                wait.lasts()
-            wait.ends()
-            chunk = os.read(pipe.fileno(), BUFFER)
-            if not chunk:
-                return
-            yield chunk
-
-
-def _whole(pipe: IO[bytes]) -> Iterator[bytes]:
-    while chunk := pipe.read(BUFFER):
-        yield chunk
+    def _wait(self) -> Wait | None:
+        return Wait(self._progress, _WAITING) if self._progress else None
 
 
 def _no_folder(where: str) -> NotAStore:

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from ..errors import GitFailed
 from .command import Git
 from .objects import TreeEntry
 from .process import (
@@ -65,16 +64,16 @@ class Log(Git):
     def dates(self, commit: str, options: Sequence[str], paths: Sequence[str]) -> list[str]:
         """The committers' seconds of commits up to one that changed something below the paths."""
         form = ("--no-show-signature", "--format=%ct", *options)
-        return self._run("log", *form, commit, "--", *paths).text.split()
+        return self._asked("log", *form, commit, "--", *paths).text.split()
 
     def emails(self, revisions: Sequence[str]) -> frozenset[str]:
         """The authors' e-mails of the commits that the revisions name."""
-        done = self._run("log", "-z", "--format=%ae", *revisions)
+        done = self._asked("log", "-z", "--format=%ae", *revisions)
         return frozenset(done.text.split("\0")) - {""}
 
     def email_of(self, commit: str) -> str:
         """The author's e-mail of a commit."""
-        return self._run("log", "--no-walk", "--no-show-signature", "--format=%ae", commit).text
+        return self._asked("log", "--no-walk", "--no-show-signature", "--format=%ae", commit).text
 
     @property
     def has_path_filters(self) -> bool:
@@ -92,7 +91,7 @@ class Log(Git):
 
     def folders(self, commit: str) -> list[str]:
         """All folders of a commit."""
-        return self._run("ls-tree", "-r", "-d", "-z", "--name-only", commit).text.split("\0")[:-1]
+        return self._asked("ls-tree", "-r", "-d", "-z", "--name-only", commit).text.split("\0")[:-1]
 
     def files(self, tree: str) -> Iterator[tuple[str, TreeEntry]]:
         """All files below a tree with their paths, in git's order, a little at a time. Raises GitFailed."""
@@ -108,12 +107,14 @@ class Log(Git):
         """
         inside = "".join(f"\\{char}" if char in "*?[\\" else char for char in folder)
         where = [f":(top,literal){folder}", f":(top,glob,exclude){inside}/{leave_out}"]
-        done = self._run("grep", "-G", "-a", "-l", "-z", "--full-name", "-e", pattern, commit, "--", *where)
+        done = self._asked(
+            "grep", "-G", "-a", "-l", "-z", "--full-name", "-e", pattern, commit, "--", *where, fine=(0, 1)
+        )
         return [name.partition(":")[2] for name in done.text.split("\0") if name]
 
     def changed(self, old: str, new: str) -> frozenset[str]:
         """All paths that differ between two commits."""
-        done = self._run("diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new)
+        done = self._asked("diff-tree", "-r", "-z", "--name-only", "--no-renames", old, new)
         return frozenset(done.text.split("\0")) - {""}
 
     def merged_tree(self, one: str, other: str) -> tuple[str | None, list[str]]:
@@ -122,8 +123,6 @@ class Log(Git):
         Raises GitFailed (git-merge-tree).
         """
         options = ("--write-tree", "--allow-unrelated-histories", "--no-messages", "--name-only", "-z")
-        done = self._run("merge-tree", *options, one, other)
-        if done.status not in (0, 1):
-            raise GitFailed(command="merge-tree", words=done.words)
+        done = self._asked("merge-tree", *options, one, other, fine=(0, 1))
         tree, *files = os.fsdecode(done.out).split("\0")
         return (tree if done.status == 0 else None), sorted(filter(None, files))

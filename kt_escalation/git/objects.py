@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
-import subprocess
 import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO, NamedTuple, NoReturn, TypeVar
+from contextlib import contextmanager
+from typing import NamedTuple, TypeVar
 
 from ..errors import GitFailed
-from .process import widen
+from .process import SILENCE_SECONDS, Underway
 
 #: A file of the tree, a folder, a submodule (gitformat-index, mode).
 FILE, TREE, SUBMODULE = "100644", "40000", "160000"
@@ -40,128 +41,140 @@ class Object(NamedTuple):
     data: bytes | None
 
 
+# What `cat-file` answers where an object is there; of one that is missing it repeats what it was asked.
+_FOUND = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64}) (blob|tree|commit|tag) (\d+)")
+_NOT_HERE = re.compile(rb"[0-9a-f]{40,64} submodule")
+
+
 class Objects:
     """Reads objects through one `git cat-file --batch-command --buffer` that lives as long as the repository is used.
 
-    ``start`` starts it; an answer that takes longer than ``patience`` seconds ends it, None for none.
+    ``start`` starts it; where it is silent for ``silence`` seconds it is ended. Whatever ends in the middle of an
+    answer ends the process, so that no answer is ever taken for that to another question.
     """
 
-    def __init__(self, start: Callable[[], subprocess.Popen[bytes]], patience: float | None) -> None:
+    def __init__(self, start: Callable[[], Underway], silence: float | None = None) -> None:
         self._start = start
-        self._patience = patience
-        self._process: subprocess.Popen[bytes] | None = None
+        self._silence = silence
+        self._process: Underway | None = None
         self._lock = threading.Lock()
+        # What has come and is not read yet.
+        self._data = b""
+        self._at = 0
 
     def get(self, names: Sequence[str], largest: int | None = None) -> list[Object | None]:
         """The objects that the names stand for, None for what is missing.
 
-        Bytes of objects larger than ``largest`` are not read. Names are ids or `<id>:<path>` without
-        line feeds.
+        Bytes of objects larger than ``largest`` are not read. Names are ids or `<id>:<path>`. Raises GitFailed,
+        also for a name with a line feed, which cannot be asked for.
         """
         found: list[Object | None] = []
-        with self._lock:
+        with self._asking() as process:
             for some in chunks(names, REQUESTS_AT_ONCE):
-                *_, objects = self.asking(some, largest)
-                found += objects
+                heads = self._heads(process, some)
+                wanted = [head for head in heads if head and (largest is None or head.size <= largest)]
+                self._send(process, [f"contents {head.oid}" for head in wanted])
+                contents = {head.oid: self._contents(process, head) for head in wanted}
+                found += [Object(h.oid, h.kind, h.size, contents.get(h.oid)) if h else None for h in heads]
         return found
 
-    def asking(self, names: Sequence[str], largest: int | None = None) -> Iterator[list[Object | None]]:
-        """The same in steps, so that git works while its caller does; at most `REQUESTS_AT_ONCE` names.
-
-        The first `next` asks for the sizes, the second for the bytes, and only the third gives the objects.
-        Nothing else may be asked in between.
-        """
-        self._send([f"info {name}" for name in names])
-        yield []
-        heads = [self._head() for _ in names]
-        wanted = [head.oid for head in heads if head and (largest is None or head.size <= largest)]
-        self._send([f"contents {oid}" for oid in wanted])
-        yield []
-        contents = {oid: self._contents() for oid in wanted}
-        yield [Object(h.oid, h.kind, h.size, contents.get(h.oid)) if h else None for h in heads]
-
     def id_of(self, name: str) -> str | None:
-        """The id of an object that a name without line feeds stands for, None if it is missing."""
+        """The id of an object that a name stands for, None if it is missing."""
         return self.ids_of([name])[0]
 
     def ids_of(self, names: Sequence[str]) -> list[str | None]:
-        """The same for several names, at most `REQUESTS_AT_ONCE`, at the cost of one."""
-        with self._lock:
-            self._send([f"info {name}" for name in names])
-            found = [self._head() for _ in names]
-        return [one.oid if one else None for one in found]
+        """The same for several names at the cost of one."""
+        found: list[str | None] = []
+        with self._asking() as process:
+            for some in chunks(names, REQUESTS_AT_ONCE):
+                found += [head.oid if head else None for head in self._heads(process, some)]
+        return found
 
     def close(self) -> None:
         """End the process."""
         process, self._process = self._process, None
         if process:
-            if process.stdin:
-                process.stdin.close()
-            if process.stdout:
-                process.stdout.close()
-            if process.stderr:
-                process.stderr.close()
-            process.wait()
+            process.close()
 
-    def _head(self) -> Object | None:
-        parts = self._line().split(" ")
-        known = len(parts) == 3 and parts[1] in ("blob", "tree", "commit", "tag")
-        return Object(parts[0], parts[1], int(parts[2]), None) if known else None
+    @contextmanager
+    def _asking(self) -> Iterator[Underway]:
+        """The process, for one question at a time."""
+        with self._lock:
+            if self._process is None or not self._process.is_alive:
+                self.close()
+                self._process = self._start()
+                self._process.widen()
+                self._data, self._at = b"", 0
+            process = self._process
+            try:
+                yield process
+            except BaseException:
+                self._process = None
+                process.give_up()
+                raise
 
-    def _contents(self) -> bytes | None:
-        parts = self._line().split(" ")
-        if len(parts) != 3:
+    def _heads(self, process: Underway, names: Sequence[str]) -> list[Object | None]:
+        self._send(process, [f"info {name}" for name in names])
+        return [self._head(process, name) for name in names]
+
+    def _head(self, process: Underway, name: str) -> Object | None:
+        line = self._line(process)
+        found = _FOUND.fullmatch(line)
+        if found:
+            return Object(found[1].decode(), found[2].decode(), int(found[3]), None)
+        asked = os.fsencode(name)
+        if line in (asked + b" missing", asked + b" ambiguous") or _NOT_HERE.fullmatch(line):
             return None
-        data = self._read(int(parts[2]) + 1)
+        raise GitFailed(command="cat-file", words=f"its answer to {name!r} is {os.fsdecode(line)[:200]!r}")
+
+    def _contents(self, process: Underway, head: Object) -> bytes:
+        line = self._line(process)
+        if line != f"{head.oid} {head.kind} {head.size}".encode():
+            words = f"{head.oid} was there and is not any more: {os.fsdecode(line)[:200]}"
+            raise GitFailed(command="cat-file", words=words)
+        data = self._take(process, head.size + 1)
+        if data[-1:] != b"\n":
+            raise GitFailed(command="cat-file", words=f"{head.oid} is longer than it said")
         return data[:-1]
 
-    def _send(self, requests: Sequence[str]) -> None:
-        if not requests:
-            return
-        process = self._process
-        if process is None or process.poll() is not None:
-            self.close()
-            process = self._process = self._start()
-            widen(process)
-        assert process.stdin  # noqa: S101 - opened as a pipe above
-        try:
-            process.stdin.write(os.fsencode("".join(f"{request}\n" for request in requests)) + b"flush\n")
-            process.stdin.flush()
-        except BrokenPipeError:
-            self._broken()
+    def _send(self, process: Underway, requests: Sequence[str]) -> None:
+        odd = next((request for request in requests if "\n" in request), None)
+        if odd is not None:
+            raise GitFailed(command="cat-file", words=f"there is a line feed in {odd.partition(' ')[2]!r}")
+        if requests:
+            asked = os.fsencode("".join(f"{request}\n" for request in requests))
+            process.send(asked + b"flush\n", self._patience)
 
-    def _line(self) -> str:
-        return os.fsdecode(self._guarded(lambda out: out.readline())).rstrip("\n")
+    @property
+    def _patience(self) -> float:
+        return SILENCE_SECONDS if self._silence is None else self._silence
 
-    def _read(self, size: int) -> bytes:
-        data: bytes = self._guarded(lambda out: out.read(size))
-        if len(data) != size:
-            self._broken()
+    def _line(self, process: Underway) -> bytes:
+        """The next line, without its end."""
+        while (end := self._data.find(b"\n", self._at)) < 0:
+            self._data, self._at = self._data[self._at :] + self._more(process), 0
+        line = self._data[self._at : end]
+        self._at = end + 1
+        return line
+
+    def _take(self, process: Underway, size: int) -> bytes:
+        """So many bytes, no fewer."""
+        if len(self._data) - self._at < size:
+            parts = [self._data[self._at :]]
+            have = len(parts[0])
+            while have < size:
+                parts.append(self._more(process))
+                have += len(parts[-1])
+            self._data, self._at = b"".join(parts), 0
+        data = self._data[self._at : self._at + size]
+        self._at += size
         return data
 
-    def _guarded(self, read: Callable[[IO[bytes]], bytes]) -> bytes:
-        """Read from git; a partial clone may go to the network for it."""
-        process = self._process
-        assert process and process.stdout  # noqa: S101 - `_send` has started it
-        timer = threading.Timer(self._patience, process.kill) if self._patience else None
-        if timer:
-            timer.start()
-        try:
-            data = read(process.stdout)
-        finally:
-            if timer:
-                timer.cancel()
+    def _more(self, process: Underway) -> bytes:
+        data = process.some(self._patience)
         if not data:
-            self._broken()
+            raise process.failed("it ended without an answer")
         return data
-
-    def _broken(self) -> NoReturn:
-        process, self._process = self._process, None
-        words = ""
-        if process:
-            _, err = process.communicate()
-            words = " / ".join(err.decode(errors="replace").split("\n")).strip(" /")
-        raise GitFailed(command="cat-file", words=words or "it ended without an answer")
 
 
 def pack_of(objects: Sequence[tuple[str, bytes]], hash_name: str) -> bytes:

@@ -1,4 +1,10 @@
-"""How git is run: what it inherits, and how its processes are waited for, read and ended."""
+"""How git is run: what it inherits, and how its processes are fed, read, waited for, told of and ended.
+
+Every process is an `Underway`. Its stderr is read along with its stdout, so that it never stands still because
+nobody reads it. Every wait has an end: a local git that neither says nor takes anything for `SILENCE_SECONDS`
+is ended, and GitFailed says so. A pipe to git that breaks is GitFailed as well, never a BrokenPipeError: that
+one means the reader of our own output.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +12,18 @@ import fcntl
 import os
 import re
 import select
+import shlex
 import signal
 import subprocess
-from collections.abc import Iterable, Iterator
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import IO, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
+from ..core.progress import Wait
+from ..core.text import visible
 from ..errors import GitFailed
 
 # Of what the user has set for git, only this passes on; all else chooses repositories, indexes,
@@ -35,9 +47,43 @@ ENVIRONMENT = {
 }
 # git removes its lock files when it is asked to end; only then is it made to.
 _GRACE_SECONDS = 2.0
+#: How long a git that works on this machine alone may be silent: long enough to type a passphrase.
+SILENCE_SECONDS = 300.0
 # What is read from git at once, and how far ahead of us it may write, where the system lets it.
-BUFFER = 1 << 16
+_BUFFER = 1 << 16
 _AHEAD = 1 << 20
+# How much of stderr is kept: the end of it, where git says why it failed.
+_KEPT_STDERR = 1 << 16
+# How much of that an error repeats.
+_SHOWN_STDERR = 2_000
+#: Set to `debug`, it lets a line tell of each process; `--debug` sets it.
+LOG = "KT_LOG"
+# So much of a process's arguments is shown.
+_SHOWN_ARGUMENTS = 1_000
+# What `GIT_TRACE` and its like write, beside what git has to say.
+_TRACE = re.compile(r"^(?:\d\d:\d\d:\d\d\.\d{6} |\{\"event\":\").*\n?", re.MULTILINE)
+# Who may get in, in an address and in a setting.
+_IN_ADDRESS = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://)[^/@\s]*@")
+_IN_SETTING = re.compile(
+    r"([\w.:/-]*(?:header|token|password|passwd|secret|credential|authorization|cookie)[\w.-]*=).*",
+    re.I | re.DOTALL,
+)
+
+
+def masked(text: str) -> str:
+    """A text without the passwords that addresses in it hold."""
+    return _IN_ADDRESS.sub(r"\1***@", text) if "@" in text else text
+
+
+def shown(args: Sequence[str]) -> str:
+    """A command's arguments on one line, without passwords, tokens and headers."""
+    words = (_IN_SETTING.sub(r"\1***", masked(word)) for word in args)
+    return visible(shlex.join(words))[:_SHOWN_ARGUMENTS]
+
+
+def command_of(args: Sequence[str]) -> str:
+    """The git command that arguments name: the first that is no option and no setting."""
+    return next((arg for arg in args if not arg.startswith("-") and "=" not in arg), "git")
 
 
 class Done(NamedTuple):
@@ -54,12 +100,12 @@ class Done(NamedTuple):
 
     @property
     def words(self) -> str:
-        """What git complained about, as one line."""
-        lines = [
-            line.strip() for line in self.err.splitlines() if line.strip() and not line.startswith("hint:")
-        ]
+        """What git complained about, as one line; its warnings only where there is nothing else."""
+        lines = [line.strip() for line in self.err.splitlines() if line.strip()]
+        lines = [line for line in lines if not line.startswith("hint:")]
+        lines = [line for line in lines if not line.startswith("warning:")] or lines
         said = " / ".join(line.removeprefix("fatal: ").removeprefix("error: ") for line in lines)
-        return said or f"git ended with status {self.status}"
+        return said[-_SHOWN_STDERR:] or f"git ended with status {self.status}"
 
 
 def environment(quarantined: bool = False) -> dict[str, str]:
@@ -74,78 +120,291 @@ def environment(quarantined: bool = False) -> dict[str, str]:
 
 
 class Underway:
-    """A git process that was started and not waited for."""
+    """A process from its start to its end; ``args`` is what it is called by in errors and in the log.
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
+    One thread at a time uses it. With ``session`` it is beyond the reach of a signal to our terminal.
+    Raises GitFailed where there is no such program.
+    """
+
+    def __init__(
+        self,
+        program: Sequence[str],
+        args: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: bool = False,
+        session: bool = False,
+    ) -> None:
+        self._args = args
+        self._session = session
+        self._began = time.monotonic()
+        try:
+            self._process = subprocess.Popen(
+                [*program, *args],
+                cwd=cwd,
+                env=environment() if env is None else env,
+                stdin=subprocess.PIPE if stdin else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=session,
+                bufsize=0,
+            )
+        except FileNotFoundError as error:
+            if error.filename == cwd:
+                raise
+            raise no_git(error.strerror or str(error)) from error
+        assert self._process.stdout and self._process.stderr  # noqa: S101 - opened as pipes above
+        self._stdout: int | None = self._process.stdout.fileno()
+        self._stderr: int | None = self._process.stderr.fileno()
+        self._stdin = self._process.stdin.fileno() if self._process.stdin else None
+        self._poll = select.poll()
+        self._poll.register(self._stdout, select.POLLIN)
+        self._poll.register(self._stderr, select.POLLIN)
+        # What becomes readable when it ends (pidfd_open(2), Linux): something that it started may hold its stderr
+        # open for longer. Without one, its end is that of its pipes.
+        self._pidfd: int | None = None
+        if hasattr(os, "pidfd_open"):
+            with suppress(OSError):
+                self._pidfd = os.pidfd_open(self._process.pid)
+                self._poll.register(self._pidfd, select.POLLIN)
+        self._out: list[bytes] = []
+        self._err = b""
+        # What it is yet to be given, and whether that is all; whether it did not take all of it.
+        self._to_write = memoryview(b"")
+        self._last = False
+        self._refused = False
+        if self._stdin is not None:
+            os.set_blocking(self._stdin, False)
+
+    # --- giving and reading -----------------------------------------------------------------------
+
+    def give(self, data: bytes, *, last: bool = True) -> None:
+        """Let it have these bytes as it takes them, while its answers are read; ``last``: there will be no more."""
+        self._to_write = memoryview(bytes(self._to_write) + data if self._to_write else data)
+        self._last = last
+        if self._stdin is None:
+            return
+        self._write(self._stdin)
+        if self._to_write and self._stdin is not None:
+            self._poll.register(self._stdin, select.POLLOUT)
+
+    def send(self, data: bytes, silence: float) -> None:
+        """Give it these bytes now. Raises GitFailed where it does not take them."""
+        self.give(data, last=False)
+        while self._to_write:
+            self._pass(silence)
+        if self._refused:
+            raise self.failed("it ended without an answer")
+
+    def some(self, silence: float, wait: Wait | None = None) -> bytes:
+        """The next bytes of its output, empty at its end. Raises GitFailed if it says nothing for so long."""
+        while not self._out:
+            if self._stdout is None:
+                return b""
+            self._pass(silence, wait)
+        return self._out.pop(0)
+
+    def stream(self, wait: Wait | None = None) -> Iterator[bytes]:
+        """All of its output as it comes. Raises GitFailed if it fails: half an answer never passes for a whole one."""
+        self.widen()
+        try:
+            while chunk := self.some(SILENCE_SECONDS, wait):
+                yield chunk
+            done = self.finish(wait)
+        finally:
+            self.give_up()
+        if done.status != 0:
+            raise GitFailed(command=command_of(self._args), words=done.words)
+
+    def widen(self) -> None:
+        """Let it write far ahead of who reads it (fcntl(2), `F_SETPIPE_SZ`; Linux only)."""
+        if self._stdout is not None and hasattr(fcntl, "F_SETPIPE_SZ"):
+            # A user with very many pipes is refused, and all is only slower.
+            with suppress(OSError):
+                fcntl.fcntl(self._stdout, fcntl.F_SETPIPE_SZ, _AHEAD)
+
+    # --- ending -----------------------------------------------------------------------------------
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
 
     def answer(self, timeout: float) -> Done | None:
         """Its end, None if there is none within ``timeout`` seconds; it may be asked again."""
-        return attend(self._process, None, max(0.0, timeout))
+        end = time.monotonic() + max(0.0, timeout)
+        while self._is_open:
+            if not self._turn(end - time.monotonic()) and time.monotonic() >= end:
+                return None
+        return self._done() if self._exits(end - time.monotonic()) else None
 
-    def give_up(self) -> None:
-        """End it if it has not ended, giving git the time to remove its locks."""
-        if self._process.returncode is None:
-            stop(self._process)
+    def finish(self, wait: Wait | None = None) -> Done:
+        """Its end, however long that takes while it says something. Raises GitFailed where it does not."""
+        while self._is_open:
+            self._pass(SILENCE_SECONDS, wait)
+        if not self._exits(SILENCE_SECONDS):
+            raise self._silent(SILENCE_SECONDS)
+        done = self._done()
+        if self._refused and done.status == 0:
+            raise GitFailed(command=command_of(self._args), words="it did not take all that it was given")
+        return done
 
+    def give_up(self) -> Done:
+        """End it if it has not ended, giving git the time to remove its locks; and in a session all it has started."""
+        lives = self._process.returncode is None
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if self._process.poll() is None:
+                self._signal(number)
+                self.answer(_GRACE_SECONDS)
+        # Something that it started may have left the session and keep the pipes open.
+        self._close()
+        return self._done(timed_out=lives)
 
-def attend(process: subprocess.Popen[bytes], stdin: bytes | None, seconds: float | None) -> Done | None:
-    """The end of a process, None if it does not come within so many; then it may be asked again, without ``stdin``."""
-    try:
-        out, err = process.communicate(stdin, timeout=seconds)
-    except subprocess.TimeoutExpired:
-        return None
-    return Done(process.returncode, out, err.decode(errors="replace"))
+    def failed(self, otherwise: str) -> GitFailed:
+        """End it, and the error for that: what it said, or else these words."""
+        ended = self.answer(_GRACE_SECONDS) or self.give_up()
+        return GitFailed(
+            command=command_of(self._args), words=ended.words if ended.err.strip() else otherwise
+        )
 
+    def close(self) -> None:
+        """Let it end by itself, now that it is asked nothing more."""
+        self.give(b"")
+        if self._stdout is not None:
+            self._shut(self._stdout)
+        if self.answer(_GRACE_SECONDS) is None:
+            self.give_up()
 
-def ready(pipe: IO[bytes], seconds: float | None) -> bool:
-    """Whether something, or the end, comes through a pipe of which nothing is buffered, within so many seconds."""
-    poll = select.poll()
-    poll.register(pipe, select.POLLIN)
-    return bool(poll.poll(None if seconds is None else seconds * 1000))
-
-
-def finish(
-    process: subprocess.Popen[bytes], stdin: bytes | None, timeout: float | None, session: bool
-) -> Done:
-    """Wait for a process, ending it after ``timeout`` seconds; ``session`` if it was started in one of its own."""
-    done = attend(process, stdin, timeout)
-    if done is None:
-        out, err = stop(process, session=session)
-        return Done(process.returncode, out, err.decode(errors="replace"), timed_out=True)
-    return done
-
-
-def stop(process: subprocess.Popen[bytes], *, session: bool = True) -> tuple[bytes, bytes]:
-    """End a process and, in a session of its own, all that it has started."""
-
-    def send(number: int) -> None:
-        try:
-            if session:
-                os.killpg(process.pid, number)
+    def _signal(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            if self._session:
+                os.killpg(self._process.pid, number)
             else:
-                process.send_signal(number)
-        except ProcessLookupError:
-            pass
+                self._process.send_signal(number)
 
-    send(signal.SIGTERM)
-    try:
-        return process.communicate(timeout=_GRACE_SECONDS)
-    except subprocess.TimeoutExpired:
-        send(signal.SIGKILL)
+    def _exits(self, seconds: float) -> bool:
+        """Whether it ends within so many seconds, now that its output has."""
         try:
-            return process.communicate(timeout=_GRACE_SECONDS)
+            self._process.wait(max(0.0, seconds))
         except subprocess.TimeoutExpired:
-            # Something it started has left the session and keeps the pipes open.
-            return b"", b""
+            return False
+        # What it said last.
+        for _ in range(_KEPT_STDERR // select.PIPE_BUF):
+            if self._stderr is None or not self._turn(0):
+                break
+        return True
+
+    def _done(self, *, timed_out: bool = False) -> Done:
+        status = self._process.returncode
+        if self._began and status is not None:
+            tell(self._args, self._began, status)
+            self._began = 0.0
+            self._close()
+        said = _TRACE.sub("", self._err.decode(errors="replace"))
+        return Done(
+            -signal.SIGKILL if status is None else status, b"".join(self._out), masked(said), timed_out
+        )
+
+    def _silent(self, silence: float) -> GitFailed:
+        self.give_up()
+        return GitFailed(
+            command=command_of(self._args),
+            words=f"it neither said nor took anything for {silence:.0f} s and was ended",
+        )
+
+    # --- the pipes --------------------------------------------------------------------------------
+
+    @property
+    def _is_open(self) -> bool:
+        has_ended = self._stderr is None if self._pidfd is None else self._process.returncode is not None
+        return self._stdout is not None or not has_ended
+
+    def _pass(self, silence: float, wait: Wait | None = None) -> None:
+        """Let something go through a pipe. Raises GitFailed if nothing does within so many seconds."""
+        step = wait.seconds if wait else None
+        end = time.monotonic() + silence
+        while not self._turn(silence if step is None else step):
+            if time.monotonic() >= end:
+                raise self._silent(silence)
+            if wait:
+                wait.lasts()
+        if wait:
+            wait.ends()
+
+    def _turn(self, seconds: float) -> bool:
+        """Let all pass that is ready within so many seconds; whether something was."""
+        ready = self._poll.poll(max(0.0, seconds) * 1000)
+        for number, _ in ready:
+            if number == self._stdin:
+                self._write(number)
+                continue
+            if number == self._pidfd:
+                self._process.wait()
+                self._poll.unregister(number)
+                continue
+            data = os.read(number, _BUFFER)
+            if not data:
+                self._shut(number)
+            elif number == self._stdout:
+                self._out.append(data)
+            else:
+                self._err = (self._err + data)[-_KEPT_STDERR:]
+        return bool(ready)
+
+    def _write(self, number: int) -> None:
+        try:
+            while self._to_write:
+                self._to_write = self._to_write[os.write(number, self._to_write[:_AHEAD]) :]
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            self._refused = True
+            self._to_write = memoryview(b"")
+        if self._last or self._refused:
+            self._close_stdin()
+        else:
+            with suppress(KeyError):
+                self._poll.unregister(number)
+
+    def _close_stdin(self) -> None:
+        if self._stdin is not None and self._process.stdin:
+            with suppress(KeyError):
+                self._poll.unregister(self._stdin)
+            self._stdin = None
+            self._process.stdin.close()
+
+    def _shut(self, number: int) -> None:
+        """Close a pipe that we read."""
+        self._poll.unregister(number)
+        if number == self._stdout:
+            self._stdout = None
+            pipe = self._process.stdout
+        else:
+            self._stderr = None
+            pipe = self._process.stderr
+        if pipe:
+            pipe.close()
+
+    def _close(self) -> None:
+        self._close_stdin()
+        for number in (self._stdout, self._stderr):
+            if number is not None:
+                self._shut(number)
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
 
 
-def widen(process: subprocess.Popen[bytes]) -> None:
-    """Let a process write far ahead of who reads it (fcntl(2), `F_SETPIPE_SZ`; Linux only)."""
-    if process.stdout is not None and hasattr(fcntl, "F_SETPIPE_SZ"):
-        # A user with very many pipes is refused, and all is only slower.
-        with suppress(OSError):
-            fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, _AHEAD)
+def tell(args: Sequence[str], began: float, status: int) -> None:
+    """Where `KT_LOG` asks for it, write a line on a process that has ended: how long it took, its exit, its arguments."""
+    if os.environ.get(LOG) != "debug":
+        return
+    ended = f"exit {status}" if status >= 0 else f"signal {-status}"
+    lasted = (time.monotonic() - began) * 1000
+    # Where it cannot be written, nothing else is any worse.
+    with suppress(OSError, ValueError, AttributeError):
+        print(f"kt: {lasted:.1f} ms, {ended}: git {shown(args)}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def no_git(words: str) -> GitFailed:

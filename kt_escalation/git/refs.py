@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import GitFailed
 from .command import FLUSH, Git
+from .process import Underway
 
 # What a symbolic ref's file says; of `refs/heads/.invalid` git says itself what it stands for (reftable).
 _SYMBOLIC = re.compile(r"ref: (refs/(?!heads/\.invalid)\S+)\n?")
@@ -40,7 +41,7 @@ class Refs(Git):
         found, *alike = self.objects.ids_of([ref, *(rule.format(ref) for rule in _MEANT_AS_WELL)])
         if found is None or not any(alike):
             return found
-        done = self._run("show-ref", "--verify", "--hash", "--", ref)
+        done = self._asked("show-ref", "--verify", "--hash", "--", ref, fine=(0, 1, 128))
         return done.text if done.status == 0 else None
 
     def commit_of(self, rev: str) -> str | None:
@@ -49,7 +50,8 @@ class Refs(Git):
         A branch comes before a tag of the same name, and before all else a ref that is named whole.
         """
         rev = self._whole(rev)
-        done = self._run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{rev}^{{commit}}")
+        named = f"{rev}^{{commit}}"
+        done = self._asked("rev-parse", "--verify", "--quiet", "--end-of-options", named, fine=(0, 1, 128))
         # Before 2.43, rev-parse repeats --end-of-options in its answer.
         answer = done.text.split("\n")[-1]
         return answer if done.status == 0 and re.fullmatch(r"[0-9a-f]{40,64}", answer) else None
@@ -89,16 +91,16 @@ class Refs(Git):
         found = None
         with suppress(OSError):
             found = _SYMBOLIC.fullmatch(os.fsdecode((folder / ref).read_bytes()))
-        name = found[1] if found else self._run("symbolic-ref", "--quiet", ref).text
+        name = found[1] if found else self._asked("symbolic-ref", "--quiet", ref, fine=(0, 1, 128)).text
         return name.removeprefix(prefix) if name.startswith(prefix) else None
 
     def branches(self) -> list[str]:
         """The branches of this repository."""
-        return self._run("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads").text.split()
+        return self._asked("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads").text.split()
 
     def is_branch_name(self, name: str) -> bool:
         """Whether a branch may be called that (git-check-ref-format)."""
-        return self._run("check-ref-format", f"refs/heads/{name}").status == 0
+        return self._asked("check-ref-format", f"refs/heads/{name}", fine=(0, 1)).status == 0
 
     def remember_remote_head(self, remote: str, branch: str) -> None:
         """Remember it as `git remote set-head` does."""
@@ -113,6 +115,10 @@ class Refs(Git):
             raise GitFailed(command="update-ref", words=done.words)
         return done.status == 0
 
+    def begin_update_ref(self, ref: str, new: str, old: str, message: str) -> Underway:
+        """Start moving a ref that is at ``old`` (zeros: that does not exist), flushed."""
+        return self._start([*FLUSH, "update-ref", "-m", message, ref, new, old], session=True)
+
     def set_tracking(self, remote: str, branch: str, commit: str) -> None:
         """Make the remote-tracking ref say what a push has just made true; a failure is mended by the next fetch.
 
@@ -124,36 +130,36 @@ class Refs(Git):
 
     def is_ancestor(self, old: str, new: str) -> bool:
         """Whether ``new`` contains ``old``; both are commit ids."""
-        return self._run("merge-base", "--is-ancestor", old, new).status == 0
+        return self._asked("merge-base", "--is-ancestor", old, new, fine=(0, 1, 128)).status == 0
 
     def merge_base(self, one: str, other: str) -> str | None:
         """The newest commit that both contain, None where they share no history."""
-        return self._run("merge-base", one, other).text or None
+        return self._asked("merge-base", one, other, fine=(0, 1)).text or None
 
     def new_commits(self, tips: Sequence[str]) -> list[str]:
         """The commits that some tips have and no ref of this repository has."""
-        return self._run("rev-list", *tips, "--not", "--all").text.split() if tips else []
+        return self._asked("rev-list", *tips, "--not", "--all").text.split() if tips else []
 
     def rev_list(self, revisions: Sequence[str]) -> list[str]:
         """The commits that the revisions name, parents first."""
-        return self._run("rev-list", "--topo-order", "--reverse", *revisions).text.split()
+        return self._asked("rev-list", "--topo-order", "--reverse", *revisions).text.split()
 
     def count(self, revisions: Sequence[str], paths: Sequence[str] = ()) -> int:
         """How many commits the revisions name; with ``paths`` only those that touch them."""
-        return int(self._run("rev-list", "--count", *revisions, "--", *paths).text or 0)
+        return int(self._asked("rev-list", "--count", *revisions, "--", *paths).text)
 
     def has_more_than(self, count: int) -> bool:
         """Whether HEAD has more than so many commits in its history."""
-        return (
-            self._run("rev-list", "--count", f"--max-count={count + 1}", "HEAD", "--").text == f"{count + 1}"
-        )
+        counted = ("rev-list", "--count", f"--max-count={count + 1}", "HEAD", "--")
+        # Before the first commit HEAD names nothing.
+        return self._asked(*counted, fine=(0, 128)).text == f"{count + 1}"
 
     def newest_before(self, commit: str, second: int) -> str | None:
         """The newest on a commit's first-parent line that is no later than a second since 1970, None if all are."""
         if second < 0:
             return None
         age = f"--min-age={second}"
-        return self._run("rev-list", "--first-parent", "--max-count=1", age, commit, "--").text or None
+        return self._asked("rev-list", "--first-parent", "--max-count=1", age, commit, "--").text or None
 
 
 def is_odd(ref: str) -> bool:

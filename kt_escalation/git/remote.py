@@ -30,7 +30,7 @@ class Remotes(Git):
 
     def push_address(self, remote: str) -> str:
         """Where pushes to a remote go; empty if nothing says it."""
-        return self._run("remote", "get-url", "--push", "--", remote).text
+        return self._asked("remote", "get-url", "--push", "--", remote, fine=(0, 2)).text
 
     def ask_remote_head(self, remote: str, timeout: float, *also: str) -> Done:
         """Ask the remote what its HEAD names, and for other refs by the end of their names (git-ls-remote)."""
@@ -48,7 +48,7 @@ class Remotes(Git):
     def fetch(self, remote: str, branch: str) -> Underway:
         """Start fetching one branch into its remote-tracking ref, by fast-forward only; nothing else is touched."""
         refs = f"refs/heads/{branch}:refs/remotes/{remote}/{branch}"
-        return Underway(self._start([*_FETCH, "--", remote, refs], session=True))
+        return self._start([*_FETCH, "--", remote, refs], session=True)
 
     def fetch_branch(self, remote: str, branch: str, timeout: float) -> Done:
         """Get the commits of a branch and move no ref."""
@@ -75,7 +75,7 @@ class Remotes(Git):
 
     def missing(self, tree: str) -> list[str]:
         """The objects below a tree that this partial clone lacks."""
-        done = self._run("rev-list", "--objects", "--missing=print", tree)
+        done = self._asked("rev-list", "--objects", "--missing=print", tree)
         return [line[1:] for line in done.text.split("\n") if line.startswith("?")]
 
     @contextmanager
@@ -101,21 +101,11 @@ class Remotes(Git):
         ``refspec`` is what `pattern` gives.
         """
         held = () if lease is None else (f"--force-with-lease=refs/heads/{branch}:{lease}",)
-        return Underway(
-            self._start(
-                [
-                    "-c",
-                    "push.followTags=false",
-                    "-c",
-                    "push.recurseSubmodules=no",
-                    "push",
-                    "--porcelain",
-                    "--no-progress",
-                    *held,
-                    "--",
-                    remote,
-                    refspec or f"{commit}:refs/heads/{branch}",
-                ],
-                session=True,
-            )
+        return self._start(
+            [
+                *("-c", "push.followTags=false", "-c", "push.recurseSubmodules=no"),
+                *("push", "--porcelain", "--no-progress", *held, "--"),
+                *(remote, refspec or f"{commit}:refs/heads/{branch}"),
+            ],
+            session=True,
         )

@@ -7,7 +7,7 @@ a whole listing, runs git only where a repository is yet to be made; no other mo
 from __future__ import annotations
 
 import os
-import subprocess
+import time
 from pathlib import Path
 
 from ..errors import GitFailed
@@ -16,9 +16,10 @@ from .log import Log
 from .people import Author, author_of
 from .process import (
     ENVIRONMENT,
-    Done,
-    environment,
+    SILENCE_SECONDS,
+    Underway,
     no_git,
+    tell,
 )
 from .refs import Refs
 from .remote import Remotes
@@ -43,7 +44,7 @@ class Repository(Refs, Writing, Log, Remotes, Checkout, Signatures):
         """
         named = tuple(os.environ.get(name) for name in _NAMED)
         if self._author is None or self._author[0] != named:
-            done = self._run(*_WHO)
+            done = self._asked(*_WHO, fine=(0, 128))
             self._author = (named, author_of(done.status, done.text))
         return self._author[1]
 
@@ -53,7 +54,7 @@ class Repository(Refs, Writing, Log, Remotes, Checkout, Signatures):
 
     def own_setting(self, key: str) -> str | None:
         """The value of a key in this repository's own configuration file, None if it is not set there."""
-        done = self._run("config", "--local", "--get", key)
+        done = self._asked("config", "--local", "--get", key, fine=(0, 1))
         return done.text if done.status == 0 else None
 
     def forget(self, key: str) -> None:
@@ -62,17 +63,12 @@ class Repository(Refs, Writing, Log, Remotes, Checkout, Signatures):
 
     def hooks_folder(self) -> Path:
         """Where git looks for the hooks of pushes to this repository (git-config, `core.hooksPath`)."""
-        asked = subprocess.run(
-            ["git", "--git-dir=.", "rev-parse", "--git-path", "hooks"],
-            cwd=self.git_dir,
-            env=environment(),
-            capture_output=True,
-            check=False,
-        )
-        if asked.returncode != 0:
-            words = Done(asked.returncode, b"", asked.stderr.decode(errors="replace")).words
-            raise GitFailed(command="rev-parse", words=words)
-        return (self.git_dir / os.fsdecode(asked.stdout).rstrip("\n")).resolve()
+        asked = Underway(
+            ("git", "--git-dir=."), ("rev-parse", "--git-path", "hooks"), cwd=self.git_dir
+        ).finish()
+        if asked.status != 0:
+            raise GitFailed(command="rev-parse", words=asked.words)
+        return (self.git_dir / asked.text).resolve()
 
 
 def author_outside(folder: Path) -> Author:
@@ -93,9 +89,15 @@ def _run_at(folder: Path, *args: str) -> tuple[int, str, str]:
         from git.cmd import Git
     except ImportError as error:  # GitPython looks for the git program when it is imported
         raise no_git(str(error).partition("\n")[0]) from error
+    began = time.monotonic()
     status, out, err = Git(str(folder)).execute(
-        ["git", *args], with_extended_output=True, with_exceptions=False, env=ENVIRONMENT
+        ["git", *args],
+        with_extended_output=True,
+        with_exceptions=False,
+        env=ENVIRONMENT,
+        kill_after_timeout=SILENCE_SECONDS,
     )
+    tell(args, began, int(status))
     return int(status), str(out), str(err)
 
 
@@ -104,13 +106,10 @@ def user_paths(key: str) -> list[str]:
 
     Raises GitFailed.
     """
-    command = ("git", "config", "--global", "--includes", "--null", "--type=path", "--get-all", key)
-    try:
-        done = subprocess.run(command, env=environment(), capture_output=True, check=False)
-    except FileNotFoundError as error:
-        raise no_git(error.strerror or str(error)) from error
+    done = Underway(
+        ("git",), ("config", "--global", "--includes", "--null", "--type=path", "--get-all", key)
+    ).finish()
     # Without that key, or without the file, it ends with status 1.
-    if done.returncode not in (0, 1):
-        words = Done(done.returncode, b"", done.stderr.decode(errors="replace")).words
-        raise GitFailed(command="config", words=words)
-    return [os.fsdecode(value) for value in done.stdout.split(b"\0") if value]
+    if done.status not in (0, 1):
+        raise GitFailed(command="config", words=done.words)
+    return [os.fsdecode(value) for value in done.out.split(b"\0") if value]

@@ -81,9 +81,7 @@ class Signatures(Git):
     def _signatures(self, commits: Sequence[str]) -> dict[str, SignatureFacts]:
         """What git says of OpenPGP and X.509 signatures."""
         form = ("--no-walk=unsorted", "--no-show-signature", "--format=%H %G? %GF %GP")
-        done = self._run("log", *form, *commits)
-        if done.status != 0:
-            raise GitFailed(command="log", words=done.words)
+        done = self._asked("log", *form, *commits)
         found = {}
         for line in done.text.split("\n"):
             oid, verdict, *keys = line.split(" ")
@@ -98,7 +96,7 @@ class Signatures(Git):
 
     def _key_expiry(self, commit: str) -> tuple[int | None, int | None]:
         """When an OpenPGP signature was made and when its key expired (GnuPG, doc/DETAILS)."""
-        said = self._run("verify-commit", "--raw", commit).err
+        said = self._asked("verify-commit", "--raw", commit, fine=(0, 1)).err
         made = re.search(r"^\[GNUPG:\] VALIDSIG \S+ \S+ (\d+) ", said, re.MULTILINE)
         ends = re.findall(r"^\[GNUPG:\] KEYEXPIRED (\d+)", said, re.MULTILINE)
         return int(made[1]) if made else None, min(map(int, ends), default=None)
