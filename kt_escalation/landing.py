@@ -203,7 +203,7 @@ class Lander:
                     onto = Onto(name, there.commit if there else None)
                     if self._proposed_already(landing, there, snapshot, decide, act, plan, name, sent):
                         return
-                prepared = self.port.prepare(request, left, onto)
+                prepared = self.port.prepare(request, onto)
                 landing.result = (
                     self._proposed(plan, onto.branch, prepared.commit)
                     if onto
@@ -218,6 +218,9 @@ class Lander:
                     landing.unanswered = _words(error)
                     sent.append(_Sent(prepared.commit, landing.result))
                 else:
+                    if isinstance(refusal, Stale) and onto is None:
+                        # What was asked beside the push may have told the newest by now.
+                        self.port.confirm(snapshot, max(end - time.monotonic(), LEAST_FOR_FETCH))
                     if refusal is not None:
                         raise refusal
                     prepared.settle()

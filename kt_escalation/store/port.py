@@ -193,11 +193,11 @@ class Port(Protocol):
     def confirm(self, snapshot: Snapshot, timeout: float) -> None:
         """Raise WrongGuess if a guess is not the newest state. Raises as `tip` does."""
 
-    def prepare(self, request: Request, timeout: float, proposal: Onto | None = None) -> Prepared:
+    def prepare(self, request: Request, proposal: Onto | None = None) -> Prepared:
         """Make the commit that is asked for, so that nothing is left to do but to send it; no ref moves.
 
         With a ``proposal`` it is for that branch of the remote, and the store branch stays as it is.
-        Raises PathStaged, GitLocked, GitFailed, OSError, and on a guess as `tip` does, WrongGuess too.
+        Raises PathStaged, GitLocked, GitFailed, OSError.
         """
 
     def require_proposable(self, branch: str) -> None:
