@@ -629,7 +629,7 @@ class Store(Shelf):
             return self._would(decide, partial=False)
         while True:
             try:
-                return self._lander.land(decide, False, branch, lists=True)
+                return self._lander.land(decide, False, branch)
             except BranchTaken as error:
                 # Somebody proposes to take the first of these: the next one is as good.
                 if branch or "commit" not in error.facts:

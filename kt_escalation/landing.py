@@ -122,13 +122,11 @@ class Lander:
     #: The last commit that was landed on the store branch.
     landed: str | None = None
 
-    def land(
-        self, decide: Decide, partial: bool, branch: str | None = None, *, lists: bool = False
-    ) -> Result:
+    def land(self, decide: Decide, partial: bool, branch: str | None = None) -> Result:
         """Decide and commit until it has landed or cannot land (design, section 5).
 
         With a ``branch`` the commit goes there, to be merged by a pull request, and the store branch stays
-        as it is; empty stands for ``kt/<action>/<id>``. ``lists``: to decide, all that is open has to be read.
+        as it is; empty stands for ``kt/<action>/<id>``.
         """
         landing = _Landing()
         if self.on_effect:
@@ -138,7 +136,7 @@ class Lander:
             if branch is not None:
                 self.port.require_proposable(branch)
             with self.port.writing(self.lock_timeout):
-                with self.port.turn(lists) if branch is None else nullcontext():
+                with self.port.turn() if branch is None else nullcontext():
                     # Leases and deadlines begin when the change is made, not when the wait for it began.
                     now = to_millis(self.clock())
                     self._until_landed(landing, decide, partial, now, branch)
@@ -205,7 +203,7 @@ class Lander:
                     onto = Onto(name, there.commit if there else None)
                     if self._proposed_already(landing, there, snapshot, decide, act, plan, name, sent):
                         return
-                prepared = self.port.prepare(request, left, onto)
+                prepared = self.port.prepare(request, onto)
                 landing.result = (
                     self._proposed(plan, onto.branch, prepared.commit)
                     if onto
@@ -220,6 +218,9 @@ class Lander:
                     landing.unanswered = _words(error)
                     sent.append(_Sent(prepared.commit, landing.result))
                 else:
+                    if isinstance(refusal, Stale) and onto is None:
+                        # What was asked beside the push may have told the newest by now.
+                        self.port.confirm(snapshot, max(end - time.monotonic(), LEAST_FOR_FETCH))
                     if refusal is not None:
                         raise refusal
                     prepared.settle()

@@ -79,7 +79,7 @@ def main() -> None:
     entering(GitStore, "turn", "turn")
     for look in ("guess", "tip"):
         around(GitStore, look, before="before-fetch")
-    around(GitStore, "_fetched", after="after-fetch")
+    around(GitStore, "guess", after="after-fetch")
     around(landing, "_decided", "before-decide", "after-decide")
     around(GitStore, "prepare_files", "before-build", "after-build")
     around(GitStore, "send", "before-push", "after-push")

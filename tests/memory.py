@@ -170,7 +170,7 @@ class MemoryStore:
         yield
 
     @contextmanager
-    def turn(self, lists: bool) -> Iterator[None]:
+    def turn(self) -> Iterator[None]:
         yield
 
     def author(self) -> Author:
@@ -195,7 +195,7 @@ class MemoryStore:
         if snapshot.revision == guessed and guessed != self.world.commits[-1].id:
             raise WrongGuess(self.tip(timeout))
 
-    def prepare(self, request: Request, timeout: float, proposal: Onto | None = None) -> MemoryPush:
+    def prepare(self, request: Request, proposal: Onto | None = None) -> MemoryPush:
         [on] = [commit for commit in self.world.commits if commit.id == request.base.revision]
         made = self._on(on, request.changes, request.author, request.message, request.others)
         return MemoryPush(self.world, made, on, proposal)

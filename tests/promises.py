@@ -75,8 +75,8 @@ class FaultyPort:
     def writing(self, timeout: float) -> AbstractContextManager[None]:
         return self._port.writing(timeout)
 
-    def turn(self, lists: bool) -> AbstractContextManager[None]:
-        return self._port.turn(lists)
+    def turn(self) -> AbstractContextManager[None]:
+        return self._port.turn()
 
     def author(self) -> Author:
         return self._port.author()
@@ -97,11 +97,11 @@ class FaultyPort:
             raise RemoteUnreachable(remote=self.remote, words="no answer")
         self._port.confirm(snapshot, timeout)
 
-    def prepare(self, request: Request, timeout: float, proposal: Onto | None = None) -> FaultyPush:
+    def prepare(self, request: Request, proposal: Onto | None = None) -> FaultyPush:
         fault = self.faults.popleft() if self.faults else "none"
         if fault == "second":
             self._somebody_else()
-        return FaultyPush(self, self._port.prepare(request, timeout, proposal), fault)
+        return FaultyPush(self, self._port.prepare(request, proposal), fault)
 
     def blob_id(self, record: Record) -> str:
         return self._port.blob_id(record)

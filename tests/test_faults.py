@@ -110,6 +110,15 @@ def test_answers_that_are_always_lost_end_in_exit_9(lab: Lab) -> None:
     assert lab.commits("claim") == []
 
 
+def silent(lab: Lab, clone: Path) -> None:
+    """A remote that takes connections and says nothing."""
+    program = lab.folder / "silent"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    for what in ("uploadpack", "receivepack"):
+        git("config", f"remote.origin.{what}", str(program), cwd=clone)
+
+
 def silent_after_push(lab: Lab, clone: Path) -> Path:
     """A remote that takes the next push and then answers nothing until the file given is removed."""
     quiet = lab.folder / "quiet"
@@ -223,9 +232,10 @@ def test_ids_of_another_kind_are_a_fault_that_no_repeat_mends(lab: Lab) -> None:
 def test_a_remote_that_hangs_when_asked_is_given_up_with_exit_4(lab: Lab) -> None:
     lab.escalations("job")
     clone = lab.clone("alice")
-    silent_after_push(lab, clone).touch()
+    silent(lab, clone)
     began = time.monotonic()
     ran = kt("claim", "--id", "esc_job", "--retry-timeout", "1", "--json", cwd=clone)
+    # git sends nothing before it was told where the remote's refs are, so nothing can have landed.
     assert ran.code == 4 and ran.error["code"] == "remote_unreachable"
     assert time.monotonic() - began < 15
 

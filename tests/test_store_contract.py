@@ -87,7 +87,7 @@ def entry(port: Port, escalation_id: str) -> Entry:
 
 def send(port: Port, request: Request, proposal: Onto | None = None) -> str:
     """Commit what is asked for and land it."""
-    prepared = port.prepare(request, TIMEOUT, proposal)
+    prepared = port.prepare(request, proposal)
     refusal = prepared.send(TIMEOUT)
     if refusal is not None:
         raise refusal

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,6 @@ from ..errors import (
     GitFailed,
     HistoryRewritten,
     Interrupted,
-    KtError,
     NoStoreBranch,
     NotAStore,
     NothingToClaim,
@@ -37,6 +36,7 @@ from ..git.move import Move, recover
 from ..git.objects import FILE, TREE, TreeEntry
 from ..git.process import Done, Underway
 from ..git.refs import held_lock
+from ..git.remote import Push
 from ..git.repository import Repository
 from . import layout
 from .line import Line, Turn
@@ -62,8 +62,6 @@ INTERRUPT_SECONDS = 5.0
 FETCH_PAUSE_SECONDS = 0.1
 # So many new commits are looked at one by one before lines are asked for.
 _NEAR = 64
-# How long who is next in line may take to make ready; its turn says what is wrong.
-CATCH_UP_SECONDS = 2.0
 # What fits into a file's name everywhere, for that is what a branch is on most servers.
 MAX_BRANCH = 200
 # The checkout is brought along however long that takes; it is asked for again after so many seconds.
@@ -463,11 +461,11 @@ class GitStore(GitReader):
                 self._stop_asking()
 
     @contextmanager
-    def turn(self, lists: bool) -> Iterator[None]:
+    def turn(self) -> Iterator[None]:
         if self.remote is None:
             yield
             return
-        with self._line.turn(partial(self._catch_up, lists)) as self._turn:
+        with self._line.turn() as self._turn:
             try:
                 yield
             except NothingToClaim:
@@ -475,35 +473,15 @@ class GitStore(GitReader):
                 self._line.end()
                 raise
 
-    def _catch_up(self, lists: bool) -> None:
-        """Fetch what others have pushed so far, and read what is open, for one who lists it."""
-        branch = self.branch
-        if branch is None:
-            return
-        ref = f"refs/remotes/{self.remote}/{branch}"
-        self._seen = self.repository.tip_of(ref)
-        work = self.repository.fetch(self.remote or "", branch)
-        try:
-            done = work.answer(CATCH_UP_SECONDS)
-        finally:
-            work.give_up()
-        known = self.repository.tip_of(ref)
-        # What is wrong with it is told by the turn.
-        with suppress(KtError):
-            self._require_line(branch, ref)
-            if done and done.status == 0 and known and lists:
-                self.at(known).rows(resolved=False)
-
     @cached_property
     def _line(self) -> Line:
         config = self.repository.config
         return Line(config.get(f"remote.{self.remote}.pushurl") or config[f"remote.{self.remote}.url"])
 
-    def prepare(self, request: Request, timeout: float, proposal: Onto | None = None) -> Prepared:
-        end = time.monotonic() + timeout
+    def prepare(self, request: Request, proposal: Onto | None = None) -> Prepared:
         files = {**self._files(request.changes), **request.others}
         made = (request.message, request.author, request.when)
-        return self.prepare_files(request.base.revision, files, *made, end, proposal)
+        return self.prepare_files(request.base.revision, files, *made, proposal)
 
     def _files(self, changes: Sequence[Change]) -> dict[str, bytes | None]:
         """The files that changes write, None for those that go."""
@@ -525,17 +503,13 @@ class GitStore(GitReader):
         message: str,
         author: Author,
         when: datetime,
-        end: float,
         proposal: Onto | None = None,
     ) -> Prepared:
-        """Make the commit that writes files (None: delete) on top of another, until the monotonic time ``end``.
+        """Make the commit that writes files (None: delete) on top of another.
 
         Without a ``base`` the commit begins the store branch. Raises as `Port.prepare` does.
         """
         built = self._build(base, files, message, author, when)
-        if self._asked and proposal is None:
-            # The remote has had the time to answer; where it has moved, nothing is written at all.
-            self._confirm(end - time.monotonic())
         commit = self._write(built)
         if proposal:
             return Prepared(self, commit, proposal.branch, proposal.was or "", proposed=True)
@@ -544,7 +518,7 @@ class GitStore(GitReader):
             return Prepared(self, commit, self._branch, move=self._move(commit, base, subject, built.ids))
         # A store that begins on commits of this clone's own begins a branch that the remote lacks.
         there = self.repository.tip_of(f"refs/remotes/{self.remote}/{self._branch}")
-        return Prepared(self, commit, self._branch, (base or "") if base == there else "")
+        return Prepared(self, commit, self._branch, (base or "") if there else "")
 
     def _build(
         self,
@@ -637,12 +611,21 @@ class GitStore(GitReader):
         """See `port.Prepared`."""
         if self.remote is None:
             return
-        self.repository.set_tracking(self.remote, prepared.branch, prepared.commit)
         if not prepared.proposed:
+            # That it has landed has answered what the remote was asked beside it.
+            self._guessed = None
+            self._stop_asking()
             self._line.tip = prepared.commit
+            known = self.repository.tip_of(f"refs/remotes/{self.remote}/{prepared.branch}")
+            if known == prepared.commit:
+                return
+            if known not in (None, prepared.lease) and self.repository.is_ancestor(prepared.commit, known):
+                # It has answered with what came after that.
+                return
+        self.repository.set_tracking(self.remote, prepared.branch, prepared.commit)
 
     def _answer(
-        self, what: str, sent: str, work: Underway, end: float
+        self, what: str, sent: str, work: Underway | Push, end: float
     ) -> tuple[Done, Exception | KeyboardInterrupt | None]:
         """The answer of what is on its way, and what was raised meanwhile.
 
@@ -673,7 +656,13 @@ class GitStore(GitReader):
 
         remote, commit, branch = self.remote or "", prepared.commit, prepared.branch
         push = self.repository.push(remote, commit, branch, prepared.lease, refspec)
-        done, caught = self._answer("pushing", "the push", push, end)
+        waited = end - time.monotonic()
+        try:
+            done, caught = self._answer("pushing", "the push", push, end)
+        except (Exception, KeyboardInterrupt) as error:
+            if push.may_have_sent():
+                raise
+            return Interrupted() if isinstance(error, KeyboardInterrupt) else self._unreachable(None, waited)
         out = done.out.decode(errors="replace")
         if refspec is None and is_astray(branch, out, done.err):
             if self.repository.push_address(remote).startswith(("http://", "https://")):
@@ -685,14 +674,14 @@ class GitStore(GitReader):
         pushed = classify(done.status, out, done.err)
         if pushed.answer is Answer.LANDED:
             return None
-        if pushed.answer is Answer.UNKNOWN:
+        if pushed.answer is Answer.UNKNOWN and push.may_have_sent():
             raise caught or Unanswered(pushed.words)
         if caught:
             return Interrupted() if isinstance(caught, KeyboardInterrupt) else caught
         if pushed.answer is Answer.LOST:
             self._line.end()
             return Stale()
-        if pushed.answer is Answer.UNREACHED:
+        if pushed.answer in (Answer.UNREACHED, Answer.UNKNOWN):
             return self._unreachable(done, 0)
         facts = {"remote": remote, "branch": branch, "words": pushed.words}
         hint = hint_for(pushed.words)
@@ -861,7 +850,7 @@ class GitStore(GitReader):
     def follow(self, revision: str) -> str | None:
         return self._left if self.remote is None else self._fast_forward(revision)
 
-    def _awaited(self, what: str, work: Underway, timeout: float) -> Done | None:
+    def _awaited(self, what: str, work: Underway | Push, timeout: float) -> Done | None:
         """The answer of a process of git, None if there is none in time."""
         end = time.monotonic() + timeout
         wait = Wait(self.progress, what)

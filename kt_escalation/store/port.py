@@ -165,10 +165,8 @@ class Port(Protocol):
     def writing(self, timeout: float) -> AbstractContextManager[None]:
         """Take the clone's lock. Raises LockTimeout."""
 
-    def turn(self, lists: bool) -> AbstractContextManager[None]:
+    def turn(self) -> AbstractContextManager[None]:
         """Wait for one's turn among those on this host who write to the same remote; never in vain for long.
-
-        Who ``lists`` all that is open in that turn may do so before as well, to have it at hand.
 
         It only spares lost races: nothing that is right needs it, and it raises nothing.
         """
@@ -195,11 +193,11 @@ class Port(Protocol):
     def confirm(self, snapshot: Snapshot, timeout: float) -> None:
         """Raise WrongGuess if a guess is not the newest state. Raises as `tip` does."""
 
-    def prepare(self, request: Request, timeout: float, proposal: Onto | None = None) -> Prepared:
+    def prepare(self, request: Request, proposal: Onto | None = None) -> Prepared:
         """Make the commit that is asked for, so that nothing is left to do but to send it; no ref moves.
 
         With a ``proposal`` it is for that branch of the remote, and the store branch stays as it is.
-        Raises PathStaged, GitLocked, GitFailed, OSError, and on a guess as `tip` does, WrongGuess too.
+        Raises PathStaged, GitLocked, GitFailed, OSError.
         """
 
     def require_proposable(self, branch: str) -> None:

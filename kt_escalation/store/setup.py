@@ -210,7 +210,7 @@ def _begin(
                 return
             message = MESSAGE if new else f"kt: check what is proposed on {ci}\n"
             try:
-                prepared = store.prepare_files(base, files, message, author, now, end)
+                prepared = store.prepare_files(base, files, message, author, now)
                 begun.facts = store.facts_of(prepared)
                 begun.made = Made(prepared.commit, new, warnings)
                 refusal = begun.send(prepared.commit, partial(prepared.send, end - time.monotonic()))
