@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import http.server
 import os
-import resource
 import signal
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import errorbook
@@ -373,47 +372,12 @@ def test_an_interrupt_before_the_push_changes_nothing(lab: Lab) -> None:
 # --- the disk and the lock --------------------------------------------------------------------------
 
 
-def limited(limit: Callable[[], None], cwd: Path, *args: str) -> tuple[int, str]:
-    import subprocess
-    import sys
-
-    done = subprocess.run(
-        [sys.executable, "-m", "kt_escalation", "escalation", *args],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=limit,
-    )
-    return done.returncode, done.stderr
-
-
-def test_a_disk_that_takes_no_more_is_one_clear_line_and_nothing_changed(lab: Lab) -> None:
-    lab.escalations("job")
-    clone = lab.clone("alice")
-    code, err = limited(
-        lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)), clone, "claim", "--id", "esc_job"
-    )
-    assert code == 2 and "nothing was changed" in err and len(err.strip().splitlines()) == 1
-    assert lab.commits("claim") == []
-    assert kt("claim", "--id", "esc_job", cwd=clone).code == 0
-
-
 @pytest.mark.parametrize("point", ["before-build", "after-fetch"])
 def test_a_full_disk_of_our_own_is_no_bug(lab: Lab, point: str) -> None:
     lab.escalations("job")
     clone = lab.clone("alice")
     ran = kt_process("claim", "--id", "esc_job", cwd=clone, env={VARIABLE: f"{point}:full"})
     assert ran.code == 2 and "No space left" in ran.err
-
-
-@pytest.mark.parametrize("point", ["during-push", "after-push", "after-settle", "after-follow"])
-def test_a_full_disk_after_the_push_is_a_warning(lab: Lab, point: str) -> None:
-    lab.escalations("job")
-    clone = lab.clone("alice")
-    ran = kt_process("claim", "--id", "esc_job", cwd=clone, env={VARIABLE: f"{point}:full"})
-    assert ran.code == 0, ran.err
-    assert len(lab.commits("claim")) == 1
 
 
 def test_the_lock_is_given_up_after_its_timeout_and_names_its_holder(lab: Lab) -> None:

@@ -190,8 +190,7 @@ class Judge:
         tolerance = (known.policies or Policies()).settings.claims.clock_tolerance
         self.newest = max((date for date in known.dates if date - self.now <= tolerance), default=_LONG_AGO)
         self._past = past
-        [there] = self.trees.differences([(None, known.tree)]) if self.start else [Difference()]
-        now = {c.path: (c.new_mode, c.new) for c in there.changes if c.new and is_policy(c.path)}
+        now = self.trees.policies(known.tree) if self.start else {}
         policies = known.policies or self.written.of(known.in_force)
         legal = known.legal
         if legal is None:
@@ -678,7 +677,7 @@ class Judge:
         wrong = Violation("merge", "expected a merge of two parents, where it brings or says something")
         self.find(commit, layout.QUEUE, wrong)
         for name, sides in self.by_record(difference.changes).items():
-            self.illegal.setdefault(name, next(iter(self.contents.sides(sides)[0]), None))
+            self.illegal.setdefault(name, self.before(name, sides, commit.parents[0]))
             self.blame(name, commit, sides.path, wrong)
         policies = [change for change in difference.changes if is_policy(change.path)]
         if policies:
@@ -887,9 +886,8 @@ class Judge:
         self, commit: Commit, policies: Policies
     ) -> tuple[list[tuple[str, Violation]], dict[str, str]]:
         """What is wrong with a compaction, by path, and the ids that it moved into archives, by their old paths."""
-        done = folding.done_by(
-            self.store, commit, self.store.at(commit.parents[0]) if commit.parents else None
-        )
+        parent = self._snapshot(commit.parents[0]) if commit.parents else None
+        done = folding.done_by(self.store, commit, parent)
         verdict = compaction.judge(done, commit.committed_at, self.store.blob_of)
         found = [(path, Violation(rule, expected)) for path, rule, expected in verdict.violations]
         if done.made:
@@ -907,6 +905,16 @@ class Judge:
 
     def _archived(self, commit: Commit, name: str) -> State | None:
         return next(iter(self.states(commit.oid, name)), None) if self._scope.only else None
+
+    def archived(self, change: Change, made: Mapping[str, Change]) -> list[str]:
+        """The records that are looked at in a new archive, by what is new beside it."""
+        found = layout.archive_at(change.path)
+        beside = made.get(layout.both(found)[1]) if found and not found.is_ids else None
+        try:
+            names = self.store.contents(change.new, beside.new) if beside else ()
+        except compaction.BadArchive:
+            names = ()
+        return [name for name in names if self.looks_at(name)]
 
     def _imported_archives(self, commit: Commit) -> None:
         """The archives that the start brings, each of whose records is one that is imported."""
@@ -959,10 +967,14 @@ class Judge:
             self.legal[name] = [*self.legal.get(name, ()), state]
 
     def restored(self, name: str, state: State | None) -> None:
-        """A record has come back to its last legal state, or what never was one is gone."""
+        """A record has come back to its last legal state, or what never was one is gone.
+
+        What a merge has left out of it is not brought back by that.
+        """
         self.illegal.pop(name)
         self._owed.pop(name, None)
-        self.healed.update(_key(found) for found in self._found if found.escalation_id == name)
+        mine = (found for found in self._found if found.escalation_id == name and found.rule != "dropped")
+        self.healed.update(map(_key, mine))
         if state is None:
             self._known.discard(hash(name))
         else:
@@ -971,6 +983,10 @@ class Judge:
     def states(self, commit: str, name: str) -> list[State]:
         """All files of a record at a commit; one in an archive is there with its own bytes' id."""
         return [self.contents.state(*file) for file in self.standing(commit, name)]
+
+    def before(self, name: str, sides: Sides, parent: str) -> State | None:
+        """The state of a record before it was changed: its file's, else what an archive of the parent has of it."""
+        return next(iter(self.contents.sides(sides)[0] or self.states(parent, name)), None)
 
     def standing(self, commit: str, name: str) -> list[tuple[str, str, str]]:
         """Path, mode and id of all files of a record at a commit; where they cannot be read, what is nowhere else."""

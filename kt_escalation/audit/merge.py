@@ -89,6 +89,7 @@ class Merging:
         self._authored_by_merges()
         steps = self._steps()
         brought = judge.by_record(self._changes)
+        self._look_into_archives(brought)
         # What reopens another comes after it.
         for name in sorted(brought, key=lambda name: (self._reopens(brought[name]), name)):
             self._record(name, brought[name], steps.get(name, ()))
@@ -173,12 +174,15 @@ class Merging:
         judge = self._judge
         first: tuple[Sequence[_Step], list[tuple[Commit, str, Violation]]] | None = None
         ends = self._states(name, self._first, self._commit.oid, sides)
+        if layout.archive_at(sides.path) and name not in self._illegal:
+            # Neither side has a file of its own for it.
+            ends = frozenset(), frozenset()
         for chain in self._chains(*ends, steps):
             found = self._walked(name, chain)
             if not found:
                 return
             first = first or (chain, found)
-        judge.illegal.setdefault(name, next(iter(judge.contents.sides(sides)[0]), None))
+        judge.illegal.setdefault(name, judge.before(name, sides, self._first))
         if first is None:
             expected = f"expected {name} as the branch had it, or as the commits that it brings have led it on from there"
             judge.blame(name, self._commit, sides.path, Violation("merge", expected))
@@ -225,7 +229,7 @@ class Merging:
                         return [(commit, path, violation) for path, violation in found]
                     if not _same(step.before, self._at(self._commit.oid, name)):
                         lost = Violation("deleted", "expected what was compacted to be in its archive still")
-                        return [(commit, step.sides.path, lost)]
+                        return [(self._commit, step.sides.path, lost)]
                     brought.append(Brought(name, frozenset({"compact"}), ""))
                     continue
             if illegal:
@@ -304,6 +308,19 @@ class Merging:
         if commit.oid not in self._compactions:
             self._compactions[commit.oid] = self._judge.compacted(commit, self._now)
         return self._compactions[commit.oid]
+
+    def _look_into_archives(self, brought: dict[str, Sides]) -> None:
+        """Add the records of new archives that neither side has in a file of its own; one that is there twice is found."""
+        judge = self._judge
+        made = {c.path: c for c in self._changes if layout.archive_at(c.path) and c.old is None}
+        for change in made.values():
+            for name in judge.archived(change, made):
+                if len(judge.standing(self._commit.oid, name)) == 1:
+                    brought.setdefault(name, _alone(change))
+                    continue
+                judge.illegal.setdefault(name, next(iter(judge.states(self._first, name)), None))
+                judge.blame(name, self._commit, change.path, Violation("twice", f"expected {name} once"))
+                brought.pop(name, None)
 
     def _archives(self) -> None:
         """Each archive that it brings was made by a carried commit, and none changes."""

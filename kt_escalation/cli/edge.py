@@ -26,12 +26,12 @@ def run(program: str, args: Sequence[str]) -> int:
             group = app.kt if program == "kt" else app.escalation
             code = group.main(args=list(args), prog_name=program, standalone_mode=False)
             sys.stdout.flush()
+            return code if isinstance(code, int) else 0
         except (Exception, KeyboardInterrupt) as error:
-            code = _ended_by(error, as_json)
+            return _ended_by(error, as_json)
     except (Exception, KeyboardInterrupt) as error:
-        # Not even that went without trouble; the second try does less, since less is left to be said.
-        code = _ended_by(error, as_json)
-    return code if isinstance(code, int) else 0
+        # Not even that went without trouble.
+        return _ended_by(error, as_json)
 
 
 def _ended_by(error: BaseException, as_json: bool) -> int:

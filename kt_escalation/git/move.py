@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import tempfile
+import time
 import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import GitFailed, GitLocked, KtError
 from .process import Done, Underway
-from .refs import is_race
+from .refs import held_lock, is_race
 
 if TYPE_CHECKING:
     from .repository import Repository
@@ -24,14 +24,16 @@ if TYPE_CHECKING:
 _CHANGED, _LOCKED, _NOT_MOVED = 5, 6, 9
 # What it says once the branch has moved, and where the files could not be brought along.
 _MOVED, _LEFT = b"moved\n", b"left\n"
+# How long one that is at work for somebody who was killed is waited for, and how often it is looked at, in seconds.
+_PATIENCE, _LOOK_AGAIN = 5.0, 0.02
 
 # One shell in a session of its own does it all, so that our death in between leaves nothing half done.
 #
 # The order is lock, index, ref, files. The index comes before the ref on purpose: at no moment is there a branch with
 # our commit and an index without it, which the user's next `git commit` would turn into the reversal of our step. The
 # lock is git's own, so whoever wants to commit in between is told to wait. If the ref does not move, the index goes back
-# to what it was. If the shell itself is killed in between, the lock stays, and says that it is ours and for which
-# commit: our next run settles it, and git's advice to delete the lock by hand can lose the user nothing.
+# to what it was. If the shell itself is killed in between, the lock stays and says whose it is: `recover` settles it
+# before the next change, and whoever deletes it by hand, as git advises, has our step in the index and undoes nothing.
 _SCRIPT = """
 git_dir=$1 work_tree=$2 message=$3 ref=$4 new=$5 old=$6 lists=$7
 index=$git_dir/index lock=$git_dir/index.lock mine=$git_dir/kt-index
@@ -39,19 +41,16 @@ locked=
 g() { git --git-dir="$git_dir" --work-tree="$work_tree" -c core.fsync=all -c core.fsyncMethod=fsync "$@"; }
 is_at() { [ "$(g show-ref --verify --hash -- "$ref" 2>/dev/null)" = "$1" ]; }
 settle() {
-    if ! is_at "$1"; then
+    if ! is_at "$new"; then
         if [ -e "$mine.old" ]; then mv -f "$mine.old" "$index"; fi
         if [ -e "$mine.none" ]; then rm -f "$index"; fi
     fi
     rm -f "$mine" "$mine.old" "$mine.none" "$mine.lock" "$lock"
 }
-trap '[ -z "$locked" ] || settle "$new"; rm -rf -- "$lists"' EXIT
+trap '[ -z "$locked" ] || settle; rm -rf -- "$lists"' EXIT
 trap 'exit 143' HUP INT TERM
 trap '' PIPE
 
-if read -r who pid commit 2>/dev/null <"$lock" && [ "$who" = kt ]; then
-    case $(kill -0 "$pid" 2>&1) in *"o such process"*) settle "$commit" ;; esac
-fi
 tries=0
 until (set -C; : >"$lock") 2>/dev/null; do
     tries=$((tries + 1))
@@ -63,7 +62,7 @@ until (set -C; : >"$lock") 2>/dev/null; do
     sleep 0.05 2>/dev/null || sleep 1
 done
 locked=yes
-echo "kt $$ $new" >"$lock"
+echo "kt $$ $new $ref" >"$lock"
 
 if [ -e "$index" ]; then
     cmp -s "$index" "$lists/before" || exit 5
@@ -170,10 +169,50 @@ class Move:
         """Why it has not moved; None where somebody else was first."""
         if done.status == _CHANGED or is_race(done.err):
             return None
-        lock = re.search(r"Unable to create '(.+?\.lock)': File exists", done.err)
-        if done.status == _LOCKED and self._lists:
-            return GitLocked(lock=str(self.repository.git_dir / "index.lock"))
+        index = str(self.repository.git_dir / "index.lock") if self._lists else None
+        lock = index if done.status == _LOCKED else held_lock(done.err)
         if lock:
-            return GitLocked(lock=lock[1])
+            return GitLocked(lock=lock)
         command = "update-ref" if self._lists is None or done.status == _NOT_MOVED else "update-index"
         return GitFailed(command=command, words=done.words)
+
+
+def recover(repository: Repository) -> None:
+    """Settle what a shell of ours has left that was killed in the middle; wait a moment for one that is at work.
+
+    If its branch has moved, the index is as it should be; else the index goes back to what it was.
+    """
+    index = repository.git_dir / "index"
+    lock, mine = index.with_name("index.lock"), index.with_name("kt-index")
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            who, pid, commit, ref = lock.read_text().split()
+        except (OSError, ValueError):
+            # None, git's own, or not written yet.
+            return
+        if who != "kt":
+            return
+        if not _lives(int(pid)):
+            break
+        if time.monotonic() >= until:
+            return
+        time.sleep(_LOOK_AGAIN)
+    old, none = mine.with_suffix(".old"), mine.with_suffix(".none")
+    if repository.tip_of(ref) != commit:
+        if old.exists():
+            old.replace(index)
+        elif none.exists():
+            index.unlink(missing_ok=True)
+    for left in (mine, old, none, mine.with_suffix(".lock"), lock):
+        left.unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

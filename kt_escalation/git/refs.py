@@ -170,3 +170,9 @@ def is_odd(ref: str) -> bool:
 def is_race(err: str) -> bool:
     """Whether update-ref failed since the ref has moved, and not for a reason of its own."""
     return "cannot lock ref" in err and ("but expected" in err or "already exists" in err)
+
+
+def held_lock(err: str) -> str | None:
+    """The lock file that git says another git command holds, None if it says no such thing."""
+    found = re.search(r"Unable to create '(.+?\.lock)': File exists", err)
+    return found[1] if found else None

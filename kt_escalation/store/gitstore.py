@@ -32,9 +32,10 @@ from ..errors import (
     RemoteFault,
     RemoteUnreachable,
 )
-from ..git.move import Move
+from ..git.move import Move, recover
 from ..git.objects import FILE, TREE, TreeEntry
 from ..git.process import Done, Underway
+from ..git.refs import held_lock
 from ..git.remote import Push
 from ..git.repository import Repository
 from . import layout
@@ -624,7 +625,7 @@ class GitStore(GitReader):
         self.repository.set_tracking(self.remote, prepared.branch, prepared.commit)
 
     def _answer(
-        self, what: str, work: Underway | Push, end: float
+        self, what: str, sent: str, work: Underway | Push, end: float
     ) -> tuple[Done, Exception | KeyboardInterrupt | None]:
         """The answer of what is on its way, and what was raised meanwhile.
 
@@ -638,7 +639,9 @@ class GitStore(GitReader):
         except (Exception, KeyboardInterrupt) as error:
             caught = error
             with suppress(KeyboardInterrupt):
-                done = self._awaited(f"interrupted: waiting for the answer ({what})", work, INTERRUPT_SECONDS)
+                done = self._awaited(
+                    f"interrupted: waiting for the answer to {sent}", work, INTERRUPT_SECONDS
+                )
         if done is None:
             work.give_up()
             raise caught or Unanswered("no answer in time")
@@ -655,7 +658,7 @@ class GitStore(GitReader):
         push = self.repository.push(remote, commit, branch, prepared.lease, refspec)
         waited = end - time.monotonic()
         try:
-            done, caught = self._answer("pushing", push, end)
+            done, caught = self._answer("pushing", "the push", push, end)
         except (Exception, KeyboardInterrupt) as error:
             if push.may_have_sent():
                 raise
@@ -786,6 +789,7 @@ class GitStore(GitReader):
         self._left = None
         if here is None:
             return Move(self.repository, ref, commit, base, subject)
+        recover(here)
         move = Move(here, ref, commit, base, subject, checked_out=True)
         paths = list(ids)
         was = self._entries_at(base, paths)
@@ -806,7 +810,7 @@ class GitStore(GitReader):
 
     def _moved(self, move: Move) -> Exception | None:
         """Move the local branch; what `Port.send` gives."""
-        done, caught = self._answer("moving the branch", move.start(), time.monotonic() + _LONG)
+        done, caught = self._answer("moving the branch", "that", move.start(), time.monotonic() + _LONG)
         moved = move.has_moved(done)
         if moved:
             self._left = move.left(done) or self._left
@@ -866,6 +870,12 @@ class GitStore(GitReader):
             return None
         if self.repository.tip_of(f"refs/heads/{branch}") == revision:
             return None
+        along = f"bring it along with `git merge --ff-only {shlex.quote(f'{self.remote}/{branch}')}`"
+        # git brings index and files along before it finds that the branch is locked.
+        ref = self.repository.common_dir / f"refs/heads/{branch}.lock"
+        for lock in (self.repository.git_dir / "HEAD.lock", ref):
+            if lock.exists():
+                return f"another git command holds {lock}; {along}"
         work = self.repository.fast_forward(revision, "kt")
         done = None
         while done is None:
@@ -874,8 +884,10 @@ class GitStore(GitReader):
             return None
         if "Not possible to fast-forward" in done.err:
             return f"{branch} has commits of its own; bring it along with `git pull --rebase`"
+        held = held_lock(done.err)
+        if held:
+            return f"another git command holds {held}; {along}"
         files = re.findall(r"^\t(\S.*)$", done.err, re.MULTILINE)
-        along = f"bring it along with `git merge --ff-only {shlex.quote(f'{self.remote}/{branch}')}`"
         if files:
             return f"{', '.join(files[:3])} has local changes; stash or undo them, then {along}"
         return f"{done.words}; {along}"
