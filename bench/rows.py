@@ -19,6 +19,7 @@ from typing import Any
 
 from . import floors, report, stores
 from .measure import KT, Failed, git, kt, kt_peak, middle, pairs, ratio, seconds
+from .network import network
 from .stores import REVIEWERS, Stores
 
 _WORKER = (sys.executable, str(Path(__file__).with_name("worker.py")))
@@ -513,6 +514,7 @@ ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "list": listing,
     "claim": claim,
     "drain": drain,
+    "network": network,
     "race": race,
     "batch": batch,
     "verify": verify,

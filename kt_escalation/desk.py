@@ -34,14 +34,16 @@ from .errors import (
     BrokenPolicies,
     Failure,
     KtError,
-    LockTimeout,
     NotFound,
     NothingToClaim,
     NothingToRestore,
+    PushRefused,
     RemoteUnreachable,
+    SeveralFailed,
     UnreadableRecord,
     WaitTimeout,
 )
+from .group import GroupCommit
 from .landing import Decide, Lander, Plan, require_had
 from .opening import opened
 from .shelf import LOCK_TIMEOUT, RETRY_TIMEOUT, Shelf
@@ -96,6 +98,7 @@ class Store(Shelf):
         self._lander = Lander(
             port, self._clock, self._lock_timeout, self._retry_timeout, follow_checkout, progress, on_effect
         )
+        self._raises = GroupCommit(self._raise_together)
 
     @classmethod
     def open(
@@ -413,16 +416,53 @@ class Store(Shelf):
     def raise_(self, record: Mapping[str, Any] | None = None, /, **keys: Any) -> Result:
         """Raise one escalation from the keys of a record (design, section 3).
 
-        Raising the same again changes nothing. Raises BadInput, NotAllowed, DifferentContent, and
-        what writing raises.
+        Raising the same again changes nothing. Threads of one store that raise at once share a commit.
+        Raises BadInput, NotAllowed, DifferentContent, and what writing raises.
         """
-        return self.raise_many([(intake.ALONE, intake.from_keys({**(record or {}), **keys}))])
+        return self._raise_one(intake.from_keys({**(record or {}), **keys}))
 
     def raise_event(
         self, event: Mapping[str, Any], *, provider: str | None = None, model: str | None = None
     ) -> Result:
         """Raise what a gateway's decision event asks for; ``skipped`` is 1 if it does not escalate."""
-        return self.raise_many([(intake.ALONE, intake.from_event(event, provider=provider, model=model))])
+        return self._raise_one(intake.from_event(event, provider=provider, model=model))
+
+    def _raise_one(self, item: intake.Item) -> Result:
+        if item is None or isinstance(item, KtError):
+            return self.raise_many([(intake.ALONE, item)])
+        return self._raises.join(item)
+
+    def _raise_together(self, items: Sequence[intake.Item]) -> Sequence[Result | Exception]:
+        """Raise what several threads ask for in one commit; what comes of each."""
+        if len(items) == 1:
+            return [self.raise_many([(intake.ALONE, items[0])])]
+        try:
+            result = self.raise_many(enumerate(items), partial=True)
+        except SeveralFailed as error:
+            return [failure.error for failure in error.failures]
+        except PushRefused:
+            # A server may refuse all for one of them.
+            return [self._alone(item) for item in items]
+        records = {record.escalation_id: record for record in result.records}
+        return [
+            line.error
+            or replace(
+                result,
+                records=(records[line.escalation_id or ""],),
+                changed=line.changed,
+                written=int(line.changed),
+                unchanged=int(not line.changed),
+                failed=(),
+                lines=(line._replace(number=intake.ALONE),),
+            )
+            for line in result.lines
+        ]
+
+    def _alone(self, item: intake.Item) -> Result | Exception:
+        try:
+            return self.raise_many([(intake.ALONE, item)])
+        except KtError as error:
+            return error
 
     def raise_many(self, items: Iterable[tuple[int, intake.Item]], *, partial: bool = False) -> Result:
         """Raise several in one commit: pairs of a line number and a draft (or what was wrong with it).
@@ -992,7 +1032,8 @@ class Store(Shelf):
         pause, last, told_last = feed.FIRST_POLL, None, ""
         while True:
             try:
-                snapshot = self._snapshot(None, fetch=True)
+                # Others who wait in this clone ask as often, and half of the pause is old enough to ask again.
+                snapshot = self._snapshot(None, fetch=True, max_age=0.0 if last is None else pause / 2)
                 last = self._found(snapshot, lookup.whole(snapshot, escalation_id))
                 if last.record.resolution is not None:
                     self._require_legal(last)
@@ -1004,7 +1045,7 @@ class Store(Shelf):
                 if line != told_last:
                     tell(line)
                     told_last = line
-            except (RemoteUnreachable, LockTimeout):
+            except RemoteUnreachable:
                 # The network may come and go while somebody thinks; only a first failure is told.
                 if last is None:
                     raise

@@ -17,15 +17,14 @@ from .store.gitstore import GitStore
 from .store.port import Entry, Invalid, Snapshot
 from .store.snapshot import GitSnapshot
 
-# How long a reader waits for the clone's lock and for the remote, in seconds, where it asks the remote.
-_LOCK_SECONDS, _FETCH_SECONDS = 60.0, 30.0
+# How long a reader waits for the remote, in seconds.
+_FETCH_SECONDS = 30.0
 
 
 def snapshot(store: GitStore, rev: str | None, *, fetch: bool) -> GitSnapshot:
     """The store at a revision, by default the newest that is known here; ``fetch`` asks the remote first."""
     if fetch:
-        with store.writing(_LOCK_SECONDS):
-            tip = store.tip(_FETCH_SECONDS)
+        tip = store.newest(_FETCH_SECONDS)
         if rev is None:
             return tip
     return store.read(rev)

@@ -76,10 +76,9 @@ class Shelf:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _snapshot(self, rev: str | None, fetch: bool) -> Snapshot:
+    def _snapshot(self, rev: str | None, fetch: bool, max_age: float = 0.0) -> Snapshot:
         if fetch:
-            with self._port.writing(self._lock_timeout):
-                tip = self._port.tip(self._retry_timeout)
+            tip = self._port.newest(self._retry_timeout, max_age)
             return tip if rev is None else self._port.read(rev)
         return self._port.read(rev)
 

@@ -274,6 +274,9 @@ class _Port:
     def __getattr__(self, name: str) -> object:
         return getattr(self._line, name)
 
+    def newest(self, timeout: float, max_age: float = 0.0) -> _Snapshot:
+        return self.tip(timeout)
+
     def tip(self, timeout: float) -> _Snapshot:
         return self._line.read()
 

@@ -182,6 +182,9 @@ class MemoryStore:
                 return MemorySnapshot(commit)
         raise BadInput(problem=f"{rev!r} names no commit")
 
+    def newest(self, timeout: float, max_age: float = 0.0) -> MemorySnapshot:
+        return self.tip(timeout)
+
     def tip(self, timeout: float) -> MemorySnapshot:
         self._seen, self._guessed = self.world.commits[-1], None
         return self.read()

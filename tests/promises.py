@@ -84,6 +84,9 @@ class FaultyPort:
     def read(self, rev: str | None = None) -> Snapshot:
         return self._port.read(rev)
 
+    def newest(self, timeout: float, max_age: float = 0.0) -> Snapshot:
+        return self.tip(timeout)
+
     def tip(self, timeout: float) -> Snapshot:
         if self.silent:
             raise RemoteUnreachable(remote=self.remote, words="no answer")

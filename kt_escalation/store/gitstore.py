@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.progress import Wait, told
 from ..errors import (
@@ -38,7 +38,7 @@ from ..git.process import Done, Underway
 from ..git.refs import held_lock
 from ..git.remote import Push
 from ..git.repository import Repository
-from . import layout
+from . import fetching, layout
 from .line import Line, Turn
 from .port import (
     PROPOSALS,
@@ -70,6 +70,13 @@ _LONG = 3600.0
 
 #: Whether the line of a commit goes on from another one that it contains; who knows lines can say.
 GoesOn = Callable[["GitStore", str, str], bool]
+
+
+class _Asked(NamedTuple):
+    """A fetch that is under way, and where the branch was before it."""
+
+    process: Underway
+    seen: str | None
 
 
 @dataclass
@@ -123,14 +130,12 @@ class GitStore(GitReader):
     ) -> None:
         super().__init__(start, quarantined=quarantined, progress=progress)
         self._knows_lines = goes_on
-        # Where the branch was before the fetch that is under way.
-        self._seen: str | None = None
         self._left: str | None = None
         self._branch = ""
         self._said = ""
         # The commit that is taken for the newest one, and the fetch under way that will tell.
         self._guessed: str | None = None
-        self._asked: Underway | None = None
+        self._asked: _Asked | None = None
         # What those of this host who write to the same remote have told us.
         self._turn = Turn()
 
@@ -320,12 +325,27 @@ class GitStore(GitReader):
             return self.tip(timeout)
         self._guessed = known
         if not self._turn.again:
-            self._ask(branch, ref)
+            self._asked = self._ask(branch, ref)
         try:
             return self.at(known)
         except NotAStore:
             # It may have become one since.
             return self.tip(timeout)
+
+    def newest(self, timeout: float, max_age: float = 0.0) -> GitSnapshot:
+        branch, ref = self._place(timeout)
+        if self.remote:
+            name = f"{self.remote}/{branch}"
+
+            def fetch() -> None:
+                self._fetch(self._ask(branch, ref), branch, ref, timeout)
+
+            if not fetching.shared(self.lock_folder, name, fetch, timeout, max_age):
+                raise self._unreachable(None, timeout)
+        commit = self.repository.tip_of(ref)
+        if commit is None:
+            raise NotAStore(where=str(self._where), problem=f"branch {branch} has no commit yet")
+        return self.at(commit)
 
     def confirm(self, snapshot: Snapshot, timeout: float) -> None:
         if snapshot.revision == self._guessed:
@@ -347,27 +367,32 @@ class GitStore(GitReader):
         """The store branch and its newest commit."""
         branch, ref = self._place(timeout)
         if self.remote:
-            self._fetch(branch, ref, timeout)
+            asked, self._asked = self._asked or self._ask(branch, ref), None
+            self._fetch(asked, branch, ref, timeout)
         commit = self.repository.tip_of(ref)
         if self.remote and commit:
             self._line.tip = commit
         return branch, commit
 
-    def _fetch(self, branch: str, ref: str, timeout: float) -> None:
-        """Wait for the fetch that is under way, or for one that is begun here."""
+    def _fetch(self, asked: _Asked, branch: str, ref: str, timeout: float) -> None:
+        """Wait for a fetch that is under way."""
         remote = self.remote or ""
         end = time.monotonic() + timeout
         while True:
-            asked = self._asked or self._ask(branch, ref)
-            done = self._awaited("asking the remote", asked, max(0.1, end - time.monotonic()))
+            try:
+                done = self._awaited("asking the remote", asked.process, max(0.1, end - time.monotonic()))
+            except BaseException:
+                asked.process.give_up()
+                raise
             if done is None:
-                self._stop_asking()
+                asked.process.give_up()
                 raise self._unreachable(None, timeout)
-            self._asked = None
             if done.status == 0:
-                self._require_line(branch, ref)
+                self._require_line(branch, ref, asked.seen)
                 return
-            if "non-fast-forward" in done.err:
+            # Where this clone has pushed meanwhile, the answer is an older one.
+            moved = self.repository.tip_of(ref) != asked.seen and time.monotonic() < end
+            if "non-fast-forward" in done.err and not moved:
                 seen = self.repository.commit_of(ref)
                 raise HistoryRewritten(branch=branch, remote=remote, seen=(seen or "")[:12])
             if "couldn't find remote ref" in done.err:
@@ -377,18 +402,18 @@ class GitStore(GitReader):
                     "or name another branch with `git config kt.branch NAME`",
                 )
             # Another fetch in this clone moves the same ref: that passes.
-            if "cannot lock ref" not in done.err or time.monotonic() + FETCH_PAUSE_SECONDS > end:
+            passes = "cannot lock ref" in done.err or "non-fast-forward" in done.err
+            if not passes or time.monotonic() + FETCH_PAUSE_SECONDS > end:
                 raise self._unreachable(done, timeout)
             time.sleep(FETCH_PAUSE_SECONDS)
+            asked = self._ask(branch, ref)
 
-    def _ask(self, branch: str, ref: str) -> Underway:
-        self._seen = self.repository.tip_of(ref)
-        self._asked = self.repository.fetch(self.remote or "", branch)
-        return self._asked
+    def _ask(self, branch: str, ref: str) -> _Asked:
+        seen = self.repository.tip_of(ref)
+        return _Asked(self.repository.fetch(self.remote or "", branch), seen)
 
-    def _require_line(self, branch: str, ref: str) -> None:
+    def _require_line(self, branch: str, ref: str, seen: str | None) -> None:
         """Raise HistoryRewritten, and forget the fetch, where what was seen before it is beside the line by now."""
-        seen, self._seen = self._seen, None
         new = self.repository.tip_of(ref)
         if seen is None or new is None or self.goes_on(new, seen):
             return
@@ -409,7 +434,7 @@ class GitStore(GitReader):
     def _stop_asking(self) -> None:
         asked, self._asked = self._asked, None
         if asked:
-            asked.give_up()
+            asked.process.give_up()
 
     def _unreachable(self, done: Done | None, timeout: float) -> RemoteUnreachable:
         from ..git.push_result import hint_for, remote_words

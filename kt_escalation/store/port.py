@@ -183,6 +183,12 @@ class Port(Protocol):
         Raises RemoteUnreachable, HistoryRewritten, NoStoreBranch, NotAStore.
         """
 
+    def newest(self, timeout: float, max_age: float = 0.0) -> Snapshot:
+        """The newest state for whoever only reads, without the clone's lock; no older than ``max_age`` seconds.
+
+        All who ask at once in one clone share one answer of the remote. Raises as `tip` does.
+        """
+
     def guess(self, timeout: float) -> Snapshot:
         """What is probably the newest state, at once; the remote is asked meanwhile.
 

@@ -1,0 +1,61 @@
+"""Fetches that the processes and threads of one clone share: whoever asks while another one asks gets that answer."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from .atomic_file import write
+
+_POLL_SECONDS = 0.01
+# Clocks that count from the start of the host are compared only where the calendar's says that it is the same start.
+_SAME_HOUR = 3600.0
+
+
+def shared(folder: Path, branch: str, fetch: Callable[[], None], timeout: float, max_age: float) -> bool:
+    """Fetch, unless somebody of this clone has begun to since this call, or ``max_age`` seconds before it.
+
+    ``folder`` is the clone's own; ``fetch`` raises where it fails, and then nobody shares it. False if no turn
+    came within ``timeout`` seconds, because somebody else's fetch lasts.
+    """
+    wanted, end = time.monotonic() - max_age, time.monotonic() + timeout
+    note = folder / "fetched"
+    try:
+        folder.mkdir(exist_ok=True)
+        handle = os.open(folder / "fetch.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError:
+        # Where nothing can be written, everybody fetches for themselves.
+        fetch()
+        return True
+    try:
+        while True:
+            if _begun(note, branch) >= wanted:
+                return True
+            with suppress(BlockingIOError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            if time.monotonic() >= end:
+                return False
+            time.sleep(_POLL_SECONDS)
+        if _begun(note, branch) < wanted:
+            began = time.monotonic()
+            fetch()
+            with suppress(OSError):
+                write(note, f"{began} {time.time()} {branch}".encode())
+        return True
+    finally:
+        os.close(handle)
+
+
+def _begun(note: Path, branch: str) -> float:
+    """When the last fetch of a branch began that has succeeded, by the host's clock; long ago if nobody knows."""
+    with suppress(OSError, ValueError):
+        began, when, name = note.read_text().split(" ", 2)
+        same_start = abs(time.time() - float(when)) < _SAME_HOUR and float(began) <= time.monotonic()
+        if same_start and name == branch:
+            return float(began)
+    return float("-inf")
