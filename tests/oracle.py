@@ -1532,7 +1532,8 @@ class _Replay:
         state = self.item(one.parents[0], item)
         if not isinstance(state, frozenset) or not isinstance(self.item(oid, item), frozenset):
             return False
-        if self.archive_faults(oid, item, was):
+        if self.folding(oid, was.force)[0]:
+            # What is done beside a compaction is not legal either.
             return False
         if item in was.bad and state == self.snaps[first].state(item):
             return self.restored(item, self.snaps[oid].state(item), one.email, was, was.force)
