@@ -73,15 +73,18 @@ class Git:
             raise _no_folder(str(start))
         # Both are asked at once: opening a store takes as long as one git process.
         configured = self._start(("config", "--null", "--list"))
-        asked = self._run(
-            "rev-parse",
-            "--absolute-git-dir",
-            "--git-common-dir",
-            "--show-object-format",
-            "--is-inside-work-tree",
-            "--show-toplevel",
-        )
-        listed = configured.finish()
+        try:
+            asked = self._run(
+                "rev-parse",
+                "--absolute-git-dir",
+                "--git-common-dir",
+                "--show-object-format",
+                "--is-inside-work-tree",
+                "--show-toplevel",
+            )
+            listed = configured.finish()
+        finally:
+            configured.give_up()
         lines = asked.text.split("\n")
         if len(lines) < 4 and "not a git repository" in asked.err:
             raise NotAStore(where=str(start), problem="it is not in a git repository")

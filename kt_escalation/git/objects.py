@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
 from ..errors import GitFailed
-from .process import SILENCE_SECONDS, Underway
+from .process import Underway
 
 #: A file of the tree, a folder, a submodule (gitformat-index, mode).
 FILE, TREE, SUBMODULE = "100644", "40000", "160000"
@@ -143,11 +143,7 @@ class Objects:
             raise GitFailed(command="cat-file", words=f"there is a line feed in {odd.partition(' ')[2]!r}")
         if requests:
             asked = os.fsencode("".join(f"{request}\n" for request in requests))
-            process.send(asked + b"flush\n", self._patience)
-
-    @property
-    def _patience(self) -> float:
-        return SILENCE_SECONDS if self._silence is None else self._silence
+            process.send(asked + b"flush\n", self._silence)
 
     def _line(self, process: Underway) -> bytes:
         """The next line, without its end."""
@@ -171,7 +167,7 @@ class Objects:
         return data
 
     def _more(self, process: Underway) -> bytes:
-        data = process.some(self._patience)
+        data = process.some(self._silence)
         if not data:
             raise process.failed("it ended without an answer")
         return data

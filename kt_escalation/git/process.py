@@ -47,10 +47,13 @@ ENVIRONMENT = {
 }
 # git removes its lock files when it is asked to end; only then is it made to.
 _GRACE_SECONDS = 2.0
+_GLANCE_SECONDS = 0.05
 #: How long a git that works on this machine alone may be silent: long enough to type a passphrase.
 SILENCE_SECONDS = 300.0
 # What is read from git at once, and how far ahead of us it may write, where the system lets it.
 _BUFFER = 1 << 16
+# So many reads make a chunk of a stream.
+_AT_ONCE = 16
 _AHEAD = 1 << 20
 # How much of stderr is kept: the end of it, where git says why it failed.
 _KEPT_STDERR = 1 << 16
@@ -61,7 +64,7 @@ LOG = "KT_LOG"
 # So much of a process's arguments is shown.
 _SHOWN_ARGUMENTS = 1_000
 # What `GIT_TRACE` and its like write, beside what git has to say.
-_TRACE = re.compile(r"^(?:\d\d:\d\d:\d\d\.\d{6} |\{\"event\":\").*\n?", re.MULTILINE)
+_TRACE = re.compile(r"^(?:remote: )?(?:\d\d:\d\d:\d\d\.\d{6} |\{\"event\":\").*\n?", re.MULTILINE)
 # Who may get in, in an address and in a setting.
 _IN_ADDRESS = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://)[^/@\s]*@")
 _IN_SETTING = re.compile(
@@ -161,8 +164,7 @@ class Underway:
         self._poll = select.poll()
         self._poll.register(self._stdout, select.POLLIN)
         self._poll.register(self._stderr, select.POLLIN)
-        # What becomes readable when it ends (pidfd_open(2), Linux): something that it started may hold its stderr
-        # open for longer. Without one, its end is that of its pipes.
+        # Becomes readable when it ends (pidfd_open(2), Linux).
         self._pidfd: int | None = None
         if hasattr(os, "pidfd_open"):
             with suppress(OSError):
@@ -189,7 +191,7 @@ class Underway:
         if self._to_write and self._stdin is not None:
             self._poll.register(self._stdin, select.POLLOUT)
 
-    def send(self, data: bytes, silence: float) -> None:
+    def send(self, data: bytes, silence: float | None = None) -> None:
         """Give it these bytes now. Raises GitFailed where it does not take them."""
         self.give(data, last=False)
         while self._to_write:
@@ -197,7 +199,7 @@ class Underway:
         if self._refused:
             raise self.failed("it ended without an answer")
 
-    def some(self, silence: float, wait: Wait | None = None) -> bytes:
+    def some(self, silence: float | None = None, wait: Wait | None = None) -> bytes:
         """The next bytes of its output, empty at its end. Raises GitFailed if it says nothing for so long."""
         while not self._out:
             if self._stdout is None:
@@ -209,8 +211,13 @@ class Underway:
         """All of its output as it comes. Raises GitFailed if it fails: half an answer never passes for a whole one."""
         self.widen()
         try:
-            while chunk := self.some(SILENCE_SECONDS, wait):
-                yield chunk
+            while self._out or self._stdout is not None:
+                # git writes a little at a time; to look at each little costs more than to wait for more.
+                while self._stdout is not None and len(self._out) < _AT_ONCE:
+                    self._pass(None, wait)
+                chunk, self._out = b"".join(self._out), []
+                if chunk:
+                    yield chunk
             done = self.finish(wait)
         finally:
             self.give_up()
@@ -242,7 +249,7 @@ class Underway:
     def finish(self, wait: Wait | None = None) -> Done:
         """Its end, however long that takes while it says something. Raises GitFailed where it does not."""
         while self._is_open:
-            self._pass(SILENCE_SECONDS, wait)
+            self._pass(None, wait)
         if not self._exits(SILENCE_SECONDS):
             raise self._silent(SILENCE_SECONDS)
         done = self._done()
@@ -252,11 +259,12 @@ class Underway:
 
     def give_up(self) -> Done:
         """End it if it has not ended, giving git the time to remove its locks; and in a session all it has started."""
-        lives = self._process.returncode is None
+        lives = self.is_alive
         for number in (signal.SIGTERM, signal.SIGKILL):
-            if self._process.poll() is None:
+            if self.is_alive:
                 self._signal(number)
-                self.answer(_GRACE_SECONDS)
+            if self.answer(_GRACE_SECONDS):
+                break
         # Something that it started may have left the session and keep the pipes open.
         self._close()
         return self._done(timed_out=lives)
@@ -285,8 +293,12 @@ class Underway:
 
     def _exits(self, seconds: float) -> bool:
         """Whether it ends within so many seconds, now that its output has."""
+        end = time.monotonic() + seconds
+        while self._pidfd is not None and self._process.returncode is None:
+            if not self._turn(end - time.monotonic()) and time.monotonic() >= end:
+                return False
         try:
-            self._process.wait(max(0.0, seconds))
+            self._process.wait(max(0.0, end - time.monotonic()))
         except subprocess.TimeoutExpired:
             return False
         # What it said last.
@@ -301,9 +313,13 @@ class Underway:
             tell(self._args, self._began, status)
             self._began = 0.0
             self._close()
-        said = _TRACE.sub("", self._err.decode(errors="replace"))
+        said = self._err
+        if len(said) == _KEPT_STDERR:
+            # It begins in the middle of a line.
+            said = said.partition(b"\n")[2]
+        words = _TRACE.sub("", said.decode(errors="replace"))
         return Done(
-            -signal.SIGKILL if status is None else status, b"".join(self._out), masked(said), timed_out
+            -signal.SIGKILL if status is None else status, b"".join(self._out), masked(words), timed_out
         )
 
     def _silent(self, silence: float) -> GitFailed:
@@ -317,11 +333,12 @@ class Underway:
 
     @property
     def _is_open(self) -> bool:
-        has_ended = self._stderr is None if self._pidfd is None else self._process.returncode is not None
-        return self._stdout is not None or not has_ended
+        """Whether there may be more to read; what it started may hold its stderr open for longer than it lives."""
+        return self._stdout is not None or (self._stderr is not None and self._process.returncode is None)
 
-    def _pass(self, silence: float, wait: Wait | None = None) -> None:
+    def _pass(self, silence: float | None = None, wait: Wait | None = None) -> None:
         """Let something go through a pipe. Raises GitFailed if nothing does within so many seconds."""
+        silence = SILENCE_SECONDS if silence is None else silence
         step = wait.seconds if wait else None
         end = time.monotonic() + silence
         while not self._turn(silence if step is None else step):
@@ -334,6 +351,11 @@ class Underway:
 
     def _turn(self, seconds: float) -> bool:
         """Let all pass that is ready within so many seconds; whether something was."""
+        if self._stdout is None and self._pidfd is None:
+            # Only its stderr is left, and nothing wakes us when it ends.
+            if not self.is_alive:
+                return True
+            seconds = min(seconds, _GLANCE_SECONDS)
         ready = self._poll.poll(max(0.0, seconds) * 1000)
         for number, _ in ready:
             if number == self._stdin:

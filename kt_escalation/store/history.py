@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 
 from ..core.compaction import BadArchive
 from ..core.model import Record
 from ..core.progress import told
 from ..core.words import MAX_BYTES
+from ..git.log import Commit
 from . import codec, layout
 from .archives import Archive, among
 from .gitstore import GitStore
@@ -25,8 +25,6 @@ _REMEMBERED = 2_000
 Keep = Callable[[str, Record], None]
 #: What is told of reading many commits.
 READING = "reading history"
-# The end of the year 9999, in seconds since 1970.
-LAST_SECOND = 253_402_300_799
 
 
 @dataclass(frozen=True)
@@ -97,21 +95,12 @@ def _side(data: bytes | None) -> Side:
         return Side(problem=str(error))
 
 
-@dataclass(frozen=True)
-class _Commit:
-    oid: str
-    author: str
-    email: str
-    committed_at: datetime
-    files: tuple[tuple[str, str, str], ...]
-
-
 def steps(store: GitStore, revision: str, escalation_id: str | None = None, limit: int = 0) -> Iterator[Step]:
     """The steps of history, newest first; of one escalation, also through its move to `resolved/`."""
-    commits: Iterable[_Commit]
+    commits: Iterable[Commit]
     if escalation_id is None:
         queue = f":(top,literal){store.full(layout.QUEUE)}"
-        commits = _commits(store.repository.log(revision, [queue], limit))
+        commits = store.repository.log(revision, [queue], limit)
         if store.progress:
             # Not every commit is about an escalation.
             total = store.repository.count([revision])
@@ -119,7 +108,7 @@ def steps(store: GitStore, revision: str, escalation_id: str | None = None, limi
     else:
         commits = islice(_life(store, revision, escalation_id, limit), limit or None)
     sides = Sides(store)
-    batch: list[_Commit] = []
+    batch: list[Commit] = []
     for commit in commits:
         batch.append(commit)
         if len(batch) == _AT_ONCE:
@@ -128,7 +117,7 @@ def steps(store: GitStore, revision: str, escalation_id: str | None = None, limi
     yield from _read(store, batch, escalation_id, sides)
 
 
-def _life(store: GitStore, revision: str, escalation_id: str, limit: int) -> Iterable[_Commit]:
+def _life(store: GitStore, revision: str, escalation_id: str, limit: int) -> Iterable[Commit]:
     """The commits that touched an escalation's files."""
     snapshot = store.at(revision)
     archives = [path for place in snapshot.places(escalation_id) for path in layout.both(place.archive.name)]
@@ -139,27 +128,27 @@ def _life(store: GitStore, revision: str, escalation_id: str, limit: int) -> Ite
         if life is not None:
             return life
     # It was somewhere else as well, so all places have to be asked for, which takes git longer.
-    return _commits(store.repository.log(revision, everywhere(store, revision, escalation_id), limit))
+    return store.repository.log(revision, everywhere(store, revision, escalation_id), limit)
 
 
-def _moves(store: GitStore, revision: str, homes: Sequence[str]) -> list[_Commit] | None:
+def _moves(store: GitStore, revision: str, homes: Sequence[str]) -> list[Commit] | None:
     """The commits of a file that went from the last of its homes to the first, None if it did anything else.
 
     Each file is asked for by itself, which is quick where the commit-graph has changed-path filters and no
     slower than one question for all where it has not.
     """
-    life: list[_Commit] = []
+    life: list[Commit] = []
     for path in homes:
-        commits = [c for c in _commits(store.repository.log_of_file(revision, store.full(path))) if c.files]
-        born = [commit.oid for commit in commits for _, old, _ in commit.files if not old.strip("0")]
-        left = [commit.oid for commit in commits for _, _, new in commit.files if not new.strip("0")]
+        commits = [c for c in store.repository.log_of_file(revision, store.full(path)) if c.changes]
+        born = [commit.oid for commit in commits for change in commit.changes if change.old is None]
+        left = [commit.oid for commit in commits for change in commit.changes if change.new is None]
         stays = not life or layout.archive_at(path) is not None
         if len(born) != 1 or left != ([] if stays else [life[-1].oid]):
             return None
         if life:
             if life[-1].oid != commits[0].oid:
                 return None
-            life[-1] = replace(life[-1], files=(*life[-1].files, *commits.pop(0).files))
+            life[-1] = life[-1]._replace(changes=(*life[-1].changes, *commits.pop(0).changes))
         life += commits
     return life
 
@@ -188,17 +177,17 @@ class _Told:
     ``folded`` gives the archive of each id that it moved, ``bringing`` are archives with others in them.
     """
 
-    commit: _Commit
+    commit: Commit
     folded: Mapping[str, str]
     bringing: Sequence[Archive]
 
 
-def _told(store: GitStore, commit: _Commit) -> _Told:
-    new = {store.below(path): oid for path, old, oid in commit.files if not old.strip("0")}
+def _told(store: GitStore, commit: Commit) -> _Told:
+    new = {store.below(change.path): change.new or "" for change in commit.changes if change.old is None}
     archives = among(new)
     if not archives:
         return _Told(commit, {}, ())
-    gone = {layout.id_of(path) for path, _, oid in commit.files if not oid.strip("0")}
+    gone = {layout.id_of(change.path) for change in commit.changes if change.new is None}
     folded: dict[str, str] = {}
     bringing: list[Archive] = []
     for archive in archives:
@@ -209,12 +198,12 @@ def _told(store: GitStore, commit: _Commit) -> _Told:
         folded.update((name, archive.path) for name in files if name in gone)
         if files.keys() - gone:
             bringing.append(archive)
-    rest = tuple(file for file in commit.files if layout.id_of(file[0]) not in folded)
-    return _Told(replace(commit, files=rest), folded, bringing)
+    rest = tuple(change for change in commit.changes if layout.id_of(change.path) not in folded)
+    return _Told(commit._replace(changes=rest), folded, bringing)
 
 
 def _read(
-    store: GitStore, batch: Sequence[_Commit], escalation_id: str | None, sides: Sides
+    store: GitStore, batch: Sequence[Commit], escalation_id: str | None, sides: Sides
 ) -> Iterator[Step]:
     told = [_told(store, commit) for commit in batch]
     commits = [one.commit for one in told]
@@ -222,25 +211,25 @@ def _read(
         {
             oid: None
             for commit in commits
-            for path, old, new in commit.files
-            for oid in (old, new)
-            if oid.strip("0") and layout.id_of(path)
+            for change in commit.changes
+            for oid in (change.old, change.new)
+            if oid and layout.id_of(change.path)
         }
     )
 
-    def side(oid: str) -> Side:
-        return sides.of(oid) if oid.strip("0") else Side()
+    def side(oid: str | None) -> Side:
+        return sides.of(oid) if oid else Side()
 
     for one in told:
         commit = one.commit
         yield from _archived(store, one, escalation_id)
-        pairs: dict[str, list[str]] = {}
-        for path, old, new in commit.files:
-            name = layout.id_of(path)
+        pairs: dict[str, list[str | None]] = {}
+        for change in commit.changes:
+            name = layout.id_of(change.path)
             if name:
-                pair = pairs.setdefault(name, ["", ""])
-                pair[0] = old if old.strip("0") else pair[0]
-                pair[1] = new if new.strip("0") else pair[1]
+                pair = pairs.setdefault(name, [None, None])
+                pair[0] = change.old or pair[0]
+                pair[1] = change.new or pair[1]
         for name, (old, new) in sorted(pairs.items()):
             before, after = side(old), side(new)
             yield Step(
@@ -277,46 +266,3 @@ def _archived(store: GitStore, told: _Told, escalation_id: str | None) -> Iterat
             if name not in told.folded and escalation_id in (None, name):
                 after = _side(data)
                 yield step(name, after.record, after.problem)
-
-
-def _commits(answer: Iterator[bytes]) -> Iterator[_Commit]:
-    """The commits in git's own answer, which is a row of NUL-ended tokens."""
-    found = tokens(answer)
-    head = ""
-    files: list[tuple[str, str, str]] = []
-    for token in found:
-        if token[0] == ":":
-            _, _, old, new, _ = token.split(" ")
-            files.append((next(found), old, new))
-        elif token[0] == "\x01":
-            if head:
-                yield _commit(head, files)
-            head, files = token, []
-    if head:
-        yield _commit(head, files)
-
-
-def _commit(head: str, files: Sequence[tuple[str, str, str]]) -> _Commit:
-    oid, author, email, committed_at = head[1:].split("\n")
-    return _Commit(oid, author, email, moment(committed_at), tuple(files))
-
-
-def moment(seconds: str) -> datetime:
-    """A committer's time, which may be any number or missing, as a time that exists."""
-    return datetime.fromtimestamp(min(max(int(seconds or 0), 0), LAST_SECOND), UTC)
-
-
-def tokens(chunks: Iterator[bytes]) -> Iterator[str]:
-    """The NUL-ended parts of git's output that hold something."""
-    rest = b""
-    for chunk in chunks:
-        whole, nul, tail = (rest + chunk).rpartition(b"\0")
-        if nul:
-            yield from filter(None, map(_unled, os.fsdecode(whole).split("\0")))
-        rest = tail
-    if rest:
-        yield os.fsdecode(rest)
-
-
-def _unled(token: str) -> str:
-    return token.lstrip("\n") if token[:1] == "\n" else token

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..git.log import ABSENT as ABSENT
+from ..git.log import Change as Change
 from ..git.objects import FILE, SUBMODULE, TREE, TreeEntry
 from ..git.trees import LINE, NAMES, Line, folded, is_folder, lines, require_sound, shown
 from ..git.trees import Unsound as Unsound
@@ -24,8 +26,6 @@ if TYPE_CHECKING:
 
 #: The modes of what is neither a plain file nor a folder, as git writes them, in words.
 OTHER_MODES = {"100755": "executable", "120000": "a symbolic link", SUBMODULE: "a submodule"}
-#: What a side of a change has where there is no file.
-ABSENT = "000000"
 #: The file that names the store's folder, at the repository's top (design, section 2).
 KT_YAML = ".kt.yaml"
 # A tree of more bytes, or a commit that changes more files, is not judged.
@@ -51,21 +51,9 @@ _LEVELS = {
 _BELOW = {layout.QUEUE: "resolved", "resolved": "year", "year": "month", "month": "day"}
 
 
-class Change(NamedTuple):
-    """One file that differs: its path below the store's top, and mode and id on both sides (None: absent).
-
-    A folder where none belongs is one change, whatever it holds. ``.kt.yaml`` is a path of its own.
-    """
-
-    path: str
-    old_mode: str
-    new_mode: str
-    old: str | None
-    new: str | None
-
-
 class Difference(NamedTuple):
-    """What differs between two roots; ``unsound`` where the newer one must not be read at all.
+    """What differs between two roots, by path below the store's top; `.kt.yaml` is a path of its own, and a folder
+    where none belongs is one change, whatever it holds. ``unsound`` where the newer one must not be read at all.
 
     ``modes`` are files in the store that are no plain files, with what they are.
     """
