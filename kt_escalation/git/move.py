@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _CHANGED, _LOCKED, _NOT_MOVED = 5, 6, 9
 # What it says once the branch has moved, and where the files could not be brought along.
 _MOVED, _LEFT = b"moved\n", b"left\n"
-# From here on, a shell's status says that a signal has ended it or what it ran.
-_KILLED = 128
+# What git ends with where it gives up by itself; above it a shell says that a signal has ended what it ran.
+_FATAL = 128
 # How long one that is at work for somebody who was killed is waited for, and how often it is looked at, in seconds.
 _PATIENCE, _LOOK_AGAIN = 5.0, 0.02
 
@@ -162,7 +162,7 @@ class Move:
         if done.status == 0 or (self._lists and _MOVED in done.out):
             return True
         # What was killed may have come to its end in all but words.
-        return False if 0 < done.status < _KILLED else None
+        return False if 0 < done.status <= _FATAL else None
 
     def left(self, done: Done) -> str:
         """Why the files of a branch that has moved could not be brought along, empty where they were."""
