@@ -1277,7 +1277,10 @@ class _Replay:
             self.doubtful |= {commit.oid} | carried
         sure = self.sure and name not in then.muddy
         chains = self.chains(self.steps_of(name, carried), before, after)
+        # Whether what only archives have done to it can be reopened, if wrongly, before that is accepted is not said.
+        unclear = {name} if loose(before) == loose(after) else set()
         if not chains:
+            then.muddy |= unclear
             wrong = [self.report(commit.oid, "merge", path, name=name, sure=sure)]
             then.bad[name] = wrong
             return
@@ -1292,12 +1295,14 @@ class _Replay:
                     self.heal(name, then)
                 then.legal[name] = after
             return
+        then.muddy |= unclear
         late = all(rule == "time" for _, rule, _ in tried[0])
         places = {oid for faults in tried for oid, _, _ in faults} if len(tried) > 1 or late else set()
         if self.file_fault(after) or any(len(self.snaps[oid].state(name)) > 1 for oid in chains[0]):
             # What is no record at all, at its end or on the way, may be the merge's own as well.
             places.add(commit.oid)
-        if any(loose(self.snaps[oid].state(name)) != self.snaps[oid].state(name) for oid in steps):
+        around = [at for oid in steps for at in (oid, self.commits[oid].parents[0])]
+        if any(loose(self.snaps[at].state(name)) != self.snaps[at].state(name) for at in around):
             # What was in an archive on the way may be taken for gone, and for there again.
             places |= {commit.oid, *steps}
         then.bad[name] = [
@@ -1527,7 +1532,8 @@ class _Replay:
         state = self.item(one.parents[0], item)
         if not isinstance(state, frozenset) or not isinstance(self.item(oid, item), frozenset):
             return False
-        if self.archive_faults(oid, item, was):
+        if self.folding(oid, was.force)[0]:
+            # What is done beside a compaction is not legal either.
             return False
         if item in was.bad and state == self.snaps[first].state(item):
             return self.restored(item, self.snaps[oid].state(item), one.email, was, was.force)

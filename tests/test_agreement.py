@@ -253,6 +253,16 @@ def a_record_is_restored_beside_an_archive_of_it_that_cannot_be_read(tale: Tale)
     tale.put(tale.main, {path: file}, "boss")
 
 
+def what_git_itself_does_not_read_is_on_the_way(tale: Tale) -> None:
+    tale.does(tale.main, "gw", "raise")
+    side = tale.side()
+    tale.does(side, "alice", "claim")
+    empty = (hostile.PLAIN, b"", tale.graph.blob("x"))
+    tale.put(tale.main, {}, "bob", spoil=lambda at, entries: [empty, *entries] if at == "queue/" else entries)
+    tale.put(tale.main, {"src/main.py": "2\n"}, "bob")
+    tale.merge(tale.main, side.tip, "bob", files=tale.main.files)
+
+
 @pytest.mark.parametrize(
     ("tell", "rules", "released"),
     [
@@ -261,6 +271,7 @@ def a_record_is_restored_beside_an_archive_of_it_that_cannot_be_read(tale: Tale)
         (a_record_is_in_an_archive_and_beside_it, {"twice"}, False),
         (what_was_folded_is_lost_in_the_merge, {"deleted", "dropped"}, False),
         (a_compaction_comes_behind_a_tree_that_cannot_be_read, {"tree"}, None),
+        (what_git_itself_does_not_read_is_on_the_way, {"tree", "dropped"}, None),
         (what_an_archive_had_is_taken_for_what_never_was, {"merge", "archive", "dropped", "restore"}, False),
         (a_restoration_heals_what_a_merge_has_dropped, {"dropped", "not_allowed"}, False),
         (

@@ -17,6 +17,7 @@ from ..core.model import Record
 from ..core.policies import Policies
 from ..core.times import format_time
 from ..core.verify import Violation
+from ..errors import GitFailed
 from ..store import history, layout
 from ..store.commits import Commit, touches_archives
 from ..store.trees import Change, Difference
@@ -533,10 +534,15 @@ class Merging:
         judge, first = self._judge, self._first
         specs = history.pathspecs(judge.store, name) if name else [f":(top,literal){judge.store.full(path)}"]
         since = [first, *([f"^{self._fork}"] if self._fork else [])]
-        touching = set(judge.store.repository.rev_list([*since, "--full-history", "--", *specs]))
+        line = judge.lines.of(first, self._fork)
+        try:
+            touching = set(judge.store.repository.rev_list([*since, "--full-history", "--", *specs]))
+        except GitFailed:
+            # Some tree on the way is one that git itself does not read.
+            touching = set(line)
         return any(
             _same(self._at(oid, name) if name else judge.version(oid, path), wanted)
-            for oid in judge.lines.of(first, self._fork)
+            for oid in line
             # A merge that takes one side of it touches nothing, as git tells it.
             if oid in touching or len(judge.lines.parents(oid)) > 1
         )

@@ -159,29 +159,32 @@ class Log(Git):
 def _commits(answer: Iterator[bytes]) -> Iterator[Commit]:
     """The commits in an answer of `git log`, a row of tokens of which each ends with a NUL. Raises GitFailed."""
     tokens = _tokens(answer)
-    commit: Commit | None = None
+    head = ""
     changes: list[Change] = []
     for token in tokens:
         # A line feed parts a commit from what it changed.
-        token = token.lstrip("\n")
-        if token[:1] == ":" and commit:
+        if token[:1] == "\n":
+            token = token.lstrip("\n")
+        kind = token[:1]
+        if kind == ":" and head:
             changes.append(_change(token, next(tokens, "")))
-        elif token[:1] == "\x01":
-            if commit:
-                yield commit._replace(changes=tuple(changes)) if changes else commit
-            commit, changes = _commit(token), []
-        elif token:
+        elif kind == "\x01":
+            if head:
+                yield _commit(head, changes)
+            head, changes = token, []
+        elif kind:
             raise _odd(token)
-    if commit:
-        yield commit._replace(changes=tuple(changes)) if changes else commit
+    if head:
+        yield _commit(head, changes)
 
 
-def _commit(token: str) -> Commit:
+def _commit(token: str, changes: Sequence[Change]) -> Commit:
     fields = token[1:].split("\n", _FIELDS - 1)
     if len(fields) != _FIELDS:
         raise _odd(token)
     oid, parents, tree, author, email, committer, seconds, message = fields
-    return Commit(oid, tuple(parents.split()), tree, author, email, committer, moment(seconds), message)
+    above = tuple(parents.split())
+    return Commit(oid, above, tree, author, email, committer, moment(seconds), message, tuple(changes))
 
 
 def _change(token: str, path: str) -> Change:

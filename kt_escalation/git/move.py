@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _CHANGED, _LOCKED, _NOT_MOVED = 5, 6, 9
 # What it says once the branch has moved, and where the files could not be brought along.
 _MOVED, _LEFT = b"moved\n", b"left\n"
+# What git ends with where it gives up by itself; above it a shell says that a signal has ended what it ran.
+_FATAL = 128
 # How long one that is at work for somebody who was killed is waited for, and how often it is looked at, in seconds.
 _PATIENCE, _LOOK_AGAIN = 5.0, 0.02
 
@@ -157,9 +159,10 @@ class Move:
 
     def has_moved(self, done: Done) -> bool | None:
         """Whether the branch has moved, None where that has to be looked up."""
-        moved = _MOVED in done.out if self._lists else done.status == 0
-        # A process that was killed may have come to its end in all but words.
-        return moved or (None if done.status < 0 or done.status > 128 else False)
+        if done.status == 0 or (self._lists and _MOVED in done.out):
+            return True
+        # What was killed may have come to its end in all but words.
+        return False if 0 < done.status <= _FATAL else None
 
     def left(self, done: Done) -> str:
         """Why the files of a branch that has moved could not be brought along, empty where they were."""

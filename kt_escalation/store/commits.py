@@ -56,8 +56,10 @@ def _walked(
     merges = "combined" if merged else "off"
     where = folders(store) if paths is None else paths
     for commit in store.repository.walk(revisions, where, merges=merges, every=paths is None):
-        changes = tuple(change._replace(path=store.below(change.path)) for change in commit.changes)
-        yield commit._replace(changes=changes) if changes else commit
+        if commit.changes and store.root:
+            below = (change._replace(path=store.below(change.path)) for change in commit.changes)
+            commit = commit._replace(changes=tuple(below))
+        yield commit
 
 
 def folders(store: GitStore) -> list[str]:

@@ -815,8 +815,10 @@ class GitStore(GitReader):
         if here is None:
             return Move(self.repository, ref, commit, base, subject)
         recover(here)
-        move = Move(here, ref, commit, base, subject, checked_out=True)
         paths = list(ids)
+        # git refreshes the index as it looks, so this comes before the copy of it.
+        dirty = here.modified(paths)
+        move = Move(here, ref, commit, base, subject, checked_out=True)
         was = self._entries_at(base, paths)
         index = here.index_entries(paths, move.index)
         for path in paths:
@@ -826,7 +828,7 @@ class GitStore(GitReader):
                     raise Stale
                 raise PathStaged(path=path)
         # Some touched file is dirty: the branch and the index move, that file stays as it is.
-        dirty = here.modified(paths) | {path for path in paths if was[path] is None and _exists(here, path)}
+        dirty |= {path for path in paths if was[path] is None and _exists(here, path)}
         move.plan(ids, was, dirty)
         self._left = (
             f"{', '.join(sorted(dirty)[:3])} has local changes and was left as it is" if dirty else None
@@ -841,6 +843,10 @@ class GitStore(GitReader):
             self._left = move.left(done) or self._left
             return None
         if moved is None:
+            # It was killed, so nothing of it is on its way any more.
+            recover(move.repository)
+            if move.repository.tip_of(move.ref) == move.new:
+                return None
             raise caught or Unanswered(done.words)
         if caught:
             return Interrupted() if isinstance(caught, KeyboardInterrupt) else caught
