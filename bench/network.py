@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -44,7 +45,9 @@ class Far:
         self.kt, self.git = (hosts.clone(host, "alice", folder / name) for name in ("ours", "plain"))
         self.gateway: Path = hosts.clone(host, "gw", folder / "gateway")
         if way.endswith("ControlMaster"):
-            shared = f" -o ControlMaster=auto -o ControlPath={folder}/%C -o ControlPersist=600"
+            # A socket's path is short.
+            sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="kt-"))
+            shared = f" -o ControlMaster=auto -o ControlPath={sockets}/%C -o ControlPersist=600"
             for clone in (self.kt, self.git, self.gateway):
                 command = git("config", "core.sshCommand", cwd=clone)
                 git("config", "core.sshCommand", command + shared, cwd=clone)
