@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -151,6 +151,7 @@ class Git:
         env: Mapping[str, str] | None = None,
         session: bool = False,
         program: Sequence[str] | None = None,
+        on_stderr: Callable[[bytes], object] | None = None,
     ) -> Underway:
         """Start git; with ``session`` beyond the reach of a signal to our terminal."""
         try:
@@ -161,6 +162,7 @@ class Git:
                 env={**environment(self._quarantined), **self._apart, **(env or {})},
                 stdin=stdin,
                 session=session,
+                on_stderr=on_stderr,
             )
         except FileNotFoundError as error:
             raise _no_folder(str(self._folder)) from error

@@ -17,7 +17,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -125,7 +125,8 @@ def environment(quarantined: bool = False) -> dict[str, str]:
 class Underway:
     """A process from its start to its end; ``args`` is what it is called by in errors and in the log.
 
-    One thread at a time uses it. With ``session`` it is beyond the reach of a signal to our terminal.
+    One thread at a time uses it. With ``session`` it is beyond the reach of a signal to our terminal. ``on_stderr``
+    is given all that comes from its stderr, of which only the end is kept.
     Raises GitFailed where there is no such program.
     """
 
@@ -138,8 +139,10 @@ class Underway:
         env: Mapping[str, str] | None = None,
         stdin: bool = False,
         session: bool = False,
+        on_stderr: Callable[[bytes], object] | None = None,
     ) -> None:
         self._args = args
+        self._on_stderr = on_stderr
         self._session = session
         self._began = time.monotonic()
         try:
@@ -372,6 +375,8 @@ class Underway:
                 self._out.append(data)
             else:
                 self._err = (self._err + data)[-_KEPT_STDERR:]
+                if self._on_stderr:
+                    self._on_stderr(data)
         return bool(ready)
 
     def _write(self, number: int) -> None:

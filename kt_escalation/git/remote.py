@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from tempfile import NamedTemporaryFile
-from typing import IO
+from contextlib import contextmanager
 
 from .command import NO_MAINTENANCE, Git
 from .process import (
@@ -21,6 +19,7 @@ _FETCH = (
 )
 # git's own account of what it starts and of what it exchanges with the remote, and in it a push's commands.
 _TRACES = ("GIT_TRACE", "GIT_TRACE_PACKET")
+_LONGEST_LINE = 1 << 16
 _COMMANDS = re.compile(rb"> [0-9a-f]{40,64} [0-9a-f]{40,64} refs/")
 
 
@@ -113,20 +112,33 @@ class Remotes(Git):
             *("push", "--porcelain", "--no-progress", *held, "--"),
             *(remote, refspec or f"{commit}:refs/heads/{branch}"),
         ]
-        trace = None
-        if not any(name in os.environ for name in _TRACES):
-            with suppress(OSError):
-                trace = NamedTemporaryFile(prefix="kt-push-")  # noqa: SIM115 - it is the push's, which closes it
-        env = dict.fromkeys(_TRACES, trace.name) if trace else {}
-        return Push(self._start(args, env=env, session=True), trace)
+        account = None if any(name in os.environ for name in _TRACES) else Account()
+        # On stderr, which is drained whatever comes: a file could not be written, and nobody would know.
+        env = dict.fromkeys(_TRACES, "2") if account else {}
+        return Push(self._start(args, env=env, session=True, on_stderr=account), account)
+
+
+class Account:
+    """What git's own trace says of a push while it goes on."""
+
+    def __init__(self) -> None:
+        self.has_begun = self.has_sent = False
+        self._rest = b""
+
+    def __call__(self, said: bytes) -> None:
+        *lines, rest = (self._rest + said).split(b"\n")
+        self._rest = rest[-_LONGEST_LINE:]
+        for line in lines:
+            self.has_begun |= b" push " in line
+            self.has_sent |= _COMMANDS.search(line) is not None
 
 
 class Push:
     """A push from its start to its end."""
 
-    def __init__(self, process: Underway, trace: IO[bytes] | None) -> None:
+    def __init__(self, process: Underway, account: Account | None) -> None:
         self._process = process
-        self._trace = trace
+        self._account = account
 
     def answer(self, timeout: float) -> Done | None:
         """Its end, None if there is none within ``timeout`` seconds; it may be asked again."""
@@ -141,9 +153,5 @@ class Push:
 
         To be asked once it has ended. Where git's trace cannot tell, it may.
         """
-        if self._trace is None:
-            return True
-        self._trace.seek(0)
-        said = self._trace.read()
         # Without the line on its own start nothing was traced at all.
-        return b" push " not in said or _COMMANDS.search(said) is not None
+        return self._account is None or not self._account.has_begun or self._account.has_sent

@@ -26,7 +26,7 @@ def shared(folder: Path, branch: str, fetch: Callable[[], None], timeout: float,
     note = folder / "fetched"
     try:
         folder.mkdir(exist_ok=True)
-        handle = os.open(folder / "fetch.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        handle = os.open(folder / "fetching", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError:
         # Where nothing can be written, everybody fetches for themselves.
         fetch()
