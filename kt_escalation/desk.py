@@ -27,7 +27,7 @@ from .core.policies_file import WAIVERS
 from .core.progress import told
 from .core.query import Key, Query
 from .core.rights import Act
-from .core.times import format_time, to_millis
+from .core.times import format_time
 from .errors import (
     BadInput,
     BranchTaken,
@@ -39,6 +39,7 @@ from .errors import (
     NothingToClaim,
     NothingToRestore,
     RemoteUnreachable,
+    UnreadableRecord,
     WaitTimeout,
 )
 from .landing import Decide, Lander, Plan, require_had
@@ -52,6 +53,7 @@ from .store.snapshot import GitSnapshot
 if TYPE_CHECKING:
     from .core.feed import Event
     from .store.doctor import Finding
+    from .store.effect import OnEffect
     from .store.folding import Fold
     from .store.setup import Made
 
@@ -87,11 +89,12 @@ class Store(Shelf):
         retry_timeout: float = RETRY_TIMEOUT,
         follow_checkout: bool = True,
         progress: Progress | None = None,
+        on_effect: OnEffect | None = None,
     ) -> None:
         super().__init__(port, clock=clock, lock_timeout=lock_timeout, retry_timeout=retry_timeout)
         self._progress = progress
         self._lander = Lander(
-            port, self._clock, self._lock_timeout, self._retry_timeout, follow_checkout, progress
+            port, self._clock, self._lock_timeout, self._retry_timeout, follow_checkout, progress, on_effect
         )
 
     @classmethod
@@ -104,12 +107,14 @@ class Store(Shelf):
         retry_timeout: float = RETRY_TIMEOUT,
         follow_checkout: bool = True,
         progress: Progress | None = None,
+        on_effect: OnEffect | None = None,
     ) -> Store:
         """Open the store in the repository that holds ``path``.
 
         Timeouts are in seconds. ``follow_checkout=False`` leaves the checkout where it is until
         `follow` is called. ``clock`` gives the time, for tests. ``progress`` is told, by what lasts, what is
-        being done and how much of how much of it is.
+        being done and how much of how much of it is. ``on_effect`` is called with the `Effect` of each action
+        when the action begins: the one record of what has become of it, whatever is raised later.
         Raises NotAStore, GitFailed, BadInput.
         """
         return cls(
@@ -119,6 +124,7 @@ class Store(Shelf):
             retry_timeout=retry_timeout,
             follow_checkout=follow_checkout,
             progress=progress,
+            on_effect=on_effect,
         )
 
     @staticmethod
@@ -129,19 +135,22 @@ class Store(Shelf):
         install: str | None = None,
         clock: Callable[[], datetime] | None = None,
         progress: Progress | None = None,
+        on_effect: OnEffect | None = None,
     ) -> Made:
         """Make a store in a folder: a repository if there is none, sample policies, the first commit.
 
         ``ci`` adds the check of pull requests for ``github`` or ``gitlab``, also to a store that is there
         already; ``install`` is what its job gives to pip, and without it the job fails until somebody writes
-        that into it. ``progress`` is told of what lasts. Raises BadInput and as writing does.
+        that into it. ``progress`` is told of what lasts, ``on_effect`` as in `open`. Raises BadInput and as
+        writing does.
         """
         from .store import setup
 
         if ci is not None and ci not in setup.CI:
             raise BadInput(problem=f"ci is {ci!r}; it is one of {', '.join(setup.CI)}")
-        now = to_millis((clock or (lambda: datetime.now(UTC)))())
-        return setup.create(Path(path), now, LOCK_TIMEOUT, RETRY_TIMEOUT, ci, install, progress)
+        clock = clock or (lambda: datetime.now(UTC))
+        timeouts = (LOCK_TIMEOUT, RETRY_TIMEOUT)
+        return setup.create(Path(path), clock, *timeouts, ci, install, progress, on_effect)
 
     @property
     def landed(self) -> str | None:
@@ -178,10 +187,18 @@ class Store(Shelf):
             tuple(o.escalation_id for o in snapshot.reopeners(record.escalation_id))
             if record.resolution
             else (),
-            rights.quorum(record, policies, lookup.deciders(snapshot, record)),
+            self._quorum(snapshot, record, policies),
             deadlines.deadline(record),
             sweep.overdue(record, policies, self._clock()),
         )
+
+    @staticmethod
+    def _quorum(snapshot: Snapshot, record: Record, policies: Policies) -> rights.Quorum | None:
+        try:
+            return rights.quorum(record, policies, lookup.deciders(snapshot, record))
+        except UnreadableRecord:
+            # Who may decide it depends on who decided what it reopens.
+            return None
 
     def moves(self, found: Found) -> tuple[Move, ...]:
         """What the caller could do with an escalation as it was read, and why not what they could not.
@@ -192,13 +209,22 @@ class Store(Shelf):
         act = self._reader(snapshot, needed=True)
         act.policies.require_sound()
         record = found.record
-        return moves(
+        unknown: KtError | None = None
+        deciders: tuple[str, ...] = ()
+        try:
+            deciders = lookup.deciders(snapshot, record)
+        except UnreadableRecord as error:
+            unknown = error
+        could = moves(
             record,
             act,
-            deciders=lookup.deciders(snapshot, record),
+            deciders=deciders,
             held=lookup.held(snapshot, act),
             reopener=lookup.open_reopener(snapshot, record.escalation_id) if record.resolution else None,
         )
+        # Who has decided what it reopens may not be given it.
+        barred = ("claim", "assign") if unknown else ()
+        return tuple(Move(move.action, unknown) if move.action in barred else move for move in could)
 
     def log(
         self, escalation_id: str | None = None, *, rev: str | None = None, fetch: bool = False, limit: int = 0
@@ -603,7 +629,7 @@ class Store(Shelf):
             return self._would(decide, partial=False)
         while True:
             try:
-                return self._lander.land(decide, False, branch, lists=True)
+                return self._lander.land(decide, False, branch)
             except BranchTaken as error:
                 # Somebody proposes to take the first of these: the next one is as good.
                 if branch or "commit" not in error.facts:
@@ -781,7 +807,7 @@ class Store(Shelf):
     def restore(self, escalation_id: str, reason: str) -> Result:
         """Bring a record that is illegal or unreadable back to its last legal state; for admins.
 
-        Raises NotFound, NotAllowed, NothingToRestore.
+        What never was legal is deleted. Raises NotFound, NotAllowed, NothingToRestore.
         """
         intake.whole_ids([escalation_id])
         words = intake.words(reason, "the reason")
@@ -790,6 +816,10 @@ class Store(Shelf):
             rights.require_role(act, "restore", escalation_id, "admin")
             legal = self._last_legal(snapshot, escalation_id)
             found, paths = snapshot.find(escalation_id), snapshot.paths(escalation_id)
+            if legal is None:
+                _require_no_archive(snapshot, escalation_id)
+                message = Message("restore", [escalation_id], act.actor, text=words)
+                return Plan(message=message, others=dict.fromkeys(paths))
             whole = isinstance(found, Entry) and found.blob == self._port.blob_id(legal)
             if whole and len(paths) == 1:
                 raise NothingToRestore(escalation_id=escalation_id)
@@ -799,24 +829,19 @@ class Store(Shelf):
 
         return self._lander.land(decide, partial=False)
 
-    def _last_legal(self, snapshot: Snapshot, escalation_id: str) -> Record:
-        """The last state of a record that a row of legal steps led to.
+    def _last_legal(self, snapshot: Snapshot, escalation_id: str) -> Record | None:
+        """The last state of a record that a row of legal steps led to, None for what never was legal.
 
-        Raises NotFound, NothingToRestore, ShallowClone.
+        Raises NotFound, ShallowClone.
         """
         from .audit import life
 
         last = life.life(self._git, snapshot.revision, escalation_id, self._clock()).last
         if last is not None and last.record is not None:
             return last.record
-        paths = snapshot.paths(escalation_id)
-        if paths:
-            raise NothingToRestore(
-                says="{escalation_id} has no legal state to go back to",
-                hint=f"take the file out of the queue with `git rm -- {shlex.quote(paths[0])}`",
-                escalation_id=escalation_id,
-            )
-        raise NotFound(escalation_id=escalation_id)
+        if not snapshot.paths(escalation_id):
+            raise NotFound(escalation_id=escalation_id)
+        return None
 
     # --- policies ---------------------------------------------------------------------------------
 

@@ -432,6 +432,14 @@ class PathStaged(Conflict):
     )
 
 
+class GitLocked(Conflict):
+    """Another git command holds a lock file of this repository that the change needs; only without a remote."""
+
+    code = "git_locked"
+    says = "{lock} is held by another git command, perhaps one whose editor is open"
+    hint = "nothing was written; run the command again when that has ended, or delete the file if no git runs here"
+
+
 # --- exit 7: nothing there ------------------------------------------------------------------------
 
 

@@ -10,8 +10,9 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any, NamedTuple
 
 from .answers import Line, Result
 from .core import rights
@@ -25,24 +26,24 @@ from .errors import (
     GitFailed,
     Interrupted,
     KtError,
-    OutcomeUnknown,
     RemoteUnreachable,
     RetriesExhausted,
     SeveralFailed,
 )
 from .intake import ALONE
-from .store import faults
+from .store.effect import Effect, OnEffect, Outcome
 from .store.message import Message, Words
 from .store.port import (
     PROPOSALS,
     Author,
     Change,
+    Onto,
     Port,
     Progress,
     Proposal,
+    Request,
     Snapshot,
     Stale,
-    Unanswered,
     WrongGuess,
 )
 
@@ -84,8 +85,32 @@ Decide = Callable[[Snapshot, Act], Plan]
 
 
 @dataclass
+class _Landing(Effect):
+    """What has become of one change, and what its caller is told when it has landed."""
+
+    result: Result | None = None
+    #: What kept the last answer away, where a push has none.
+    unanswered: str = ""
+
+    def told(self, warning: str = "") -> Result:
+        """What the caller gets, with a word about what went wrong since."""
+        assert self.result  # noqa: S101 - known before anything is sent
+        return replace(self.result, warnings=(*self.result.warnings, *filter(None, [warning])))
+
+
+class _Sent(NamedTuple):
+    """A commit that was sent and not answered, and what it would come to."""
+
+    commit: str
+    result: Result
+
+
+@dataclass
 class Lander:
-    """Lands what is decided on one store, within these bounds in seconds."""
+    """Lands what is decided on one store, within these bounds in seconds.
+
+    ``on_effect`` is told the record of each change before anything is done about it.
+    """
 
     port: Port
     clock: Callable[[], datetime]
@@ -93,186 +118,176 @@ class Lander:
     retry_timeout: float
     follow_checkout: bool
     progress: Progress | None = None
-    #: The last commit that was landed; a crash report names it.
+    on_effect: OnEffect | None = None
+    #: The last commit that was landed on the store branch.
     landed: str | None = None
 
-    def land(
-        self, decide: Decide, partial: bool, branch: str | None = None, *, lists: bool = False
-    ) -> Result:
+    def land(self, decide: Decide, partial: bool, branch: str | None = None) -> Result:
         """Decide and commit until it has landed or cannot land (design, section 5).
 
         With a ``branch`` the commit goes there, to be merged by a pull request, and the store branch stays
-        as it is; empty stands for ``kt/<action>/<id>``. ``lists``: to decide, all that is open has to be read.
+        as it is; empty stands for ``kt/<action>/<id>``.
         """
-        now = to_millis(self.clock())
-        if branch is not None:
-            self.port.require_proposable(branch)
-        faults.point("before-lock")
-        with self.port.writing(self.lock_timeout):
-            faults.point("after-lock")
-            faults.point("before-turn")
-            with self.port.turn(lists) if branch is None else nullcontext():
-                faults.point("after-turn")
-                finish = self._until_landed(decide, partial, now, branch)
-            return finish()
+        landing = _Landing()
+        if self.on_effect:
+            self.on_effect(landing)
+        warning = ""
+        try:
+            if branch is not None:
+                self.port.require_proposable(branch)
+            with self.port.writing(self.lock_timeout):
+                with self.port.turn() if branch is None else nullcontext():
+                    # Leases and deadlines begin when the change is made, not when the wait for it began.
+                    now = to_millis(self.clock())
+                    self._until_landed(landing, decide, partial, now, branch)
+                if branch is None:
+                    warning = self._follow(landing)
+        except (Exception, KeyboardInterrupt) as caught:
+            # The one place that says how it ended. It looks at the record alone: what was raised, and from
+            # where, says nothing about the ref.
+            words = _words(caught)
+            if landing.outcome is Outcome.SENT:
+                words = "; then: ".join(filter(None, [landing.unanswered, words]))
+                raise landing.given_up(words) from caught
+            if landing.outcome is not Outcome.LANDED:
+                raise _named(caught) from caught.__cause__
+            warning = _left(words) if branch is None else f"cut short after the push: {words}"
+        result = landing.told(warning)
+        if result.changed:
+            self.landed = landing.commit
+        return result
 
     def _until_landed(
-        self, decide: Decide, partial: bool, now: datetime, branch: str | None
-    ) -> Callable[[], Result]:
-        """Land it; what is left to do then needs no turn."""
+        self, landing: _Landing, decide: Decide, partial: bool, now: datetime, branch: str | None
+    ) -> None:
+        """Land it, and record it in ``landing``; returns when that has an end that is certain."""
         end = time.monotonic() + self.retry_timeout
-        sent: list[tuple[Unanswered, Plan]] = []
+        sent: list[_Sent] = []
         attempts = 0
         look = self.port.guess if branch is None else self.port.tip
         newest: Snapshot | None = None
-        try:
-            while True:
-                attempts += 1
-                began = time.monotonic()
-                try:
-                    snapshot = newest or look(max(end - began, LEAST_FOR_FETCH))
-                    look, newest = self.port.tip, None
-                    if branch is None:
-                        for earlier, plan in sent:
-                            if self.port.contains(snapshot, earlier.commit):
-                                return functools.partial(self._done, plan, earlier.commit)
-                    # The remote answers meanwhile.
-                    author = self.port.author()
-                    try:
-                        act, plan = _decided(decide, partial, snapshot, author, now)
-                    except KtError:
-                        # Only the newest state may say no.
-                        self.port.confirm(snapshot, max(end - time.monotonic(), LEAST_FOR_FETCH))
-                        raise
-                    if not plan.changes and not plan.others:
-                        self.port.confirm(snapshot, max(end - time.monotonic(), LEAST_FOR_FETCH))
-                        return functools.partial(
-                            self._done, plan, None, snapshot.revision, follow=branch is None
-                        )
-                    left = end - time.monotonic()
-                    if attempts > 1 and left < LEAST_FOR_PUSH:
-                        raise RetriesExhausted(attempts=attempts, seconds=self.retry_timeout)
-                    when = max([now, *(change.new.last_time for change in plan.changes)])
-                    if branch is not None:
-                        proposed = self._propose(snapshot, decide, act, plan, author, when, branch, sent, end)
-                        return lambda: proposed
-                    commit = self.port.commit(
-                        snapshot,
-                        plan.changes,
-                        str(plan.message),
-                        author,
-                        when,
-                        max(left, LEAST_FOR_PUSH),
-                        plan.others,
-                    )
-                    return functools.partial(self._done, plan, commit)
-                except WrongGuess as wrong:
-                    newest = wrong.newest
-                    attempts -= 1
-                    continue
-                except Stale:
-                    pass
-                except Unanswered as unanswered:
-                    sent.append((unanswered, plan))
-                except RemoteUnreachable:
-                    # Only a push that is out there makes it worth asking again.
-                    if not sent:
-                        raise
-                if time.monotonic() >= end:
-                    raise RetriesExhausted(attempts=attempts, seconds=self.retry_timeout)
-                if self.progress:
-                    waited = self.retry_timeout - (end - time.monotonic())
-                    self.progress(
-                        "others were first; trying again", int(waited * 10), int(self.retry_timeout * 10)
-                    )
-                _pause(attempts, time.monotonic() - began, end)
-        except OutcomeUnknown:
-            raise
-        except (KtError, KeyboardInterrupt, OSError) as caught:
-            error = _named(caught)
-            if not sent:
-                raise error from None
-            last, plan = sent[-1]
-            find = plan.find or "kt escalation list --fetch"
-            if branch is not None:
-                find = f"git ls-remote {self.port.remote} {branch or _default_name(plan)}"
-            words = f"{last.words}; then: {error.message}"
-            raise OutcomeUnknown(
-                commit=last.commit,
-                remote=self.port.remote,
-                words=words,
-                find=find,
-                claim_id=plan.claim_id,
-            ) from caught
-
-    def _done(
-        self, plan: Plan, commit: str | None, seen: str | None = None, *, follow: bool = True
-    ) -> Result:
-        """The effect is there: from here on nothing can take it back, and nothing may seem to."""
-        warnings = plan.warnings
-        if commit:
-            self.landed = commit
-        if follow and self.follow_checkout:
+        while True:
+            attempts += 1
+            began = time.monotonic()
             try:
-                left = self.port.follow(commit or seen or "")
-            except (Exception, KeyboardInterrupt) as error:
-                left = (
-                    "interrupted"
-                    if isinstance(error, KeyboardInterrupt)
-                    else str(error) or type(error).__name__
+                snapshot = newest or look(max(end - began, LEAST_FOR_FETCH))
+                look, newest = self.port.tip, None
+                if branch is None:
+                    for earlier in sent:
+                        if self.port.contains(snapshot, earlier.commit):
+                            landing.result = earlier.result
+                            landing.found(earlier.commit)
+                            return
+                # The remote answers meanwhile.
+                author = self.port.author()
+                try:
+                    act, plan = _decided(decide, partial, snapshot, author, now)
+                except KtError:
+                    # Only the newest state may say no.
+                    self.port.confirm(snapshot, max(end - time.monotonic(), LEAST_FOR_FETCH))
+                    raise
+                if not plan.changes and not plan.others:
+                    self.port.confirm(snapshot, max(end - time.monotonic(), LEAST_FOR_FETCH))
+                    landing.result = _result(plan, snapshot.revision, changed=False)
+                    landing.found(snapshot.revision)
+                    return
+                left = max(end - time.monotonic(), LEAST_FOR_PUSH)
+                if attempts > 1 and end - time.monotonic() < LEAST_FOR_PUSH:
+                    raise RetriesExhausted(attempts=attempts, seconds=self.retry_timeout)
+                when = max([now, *(change.new.last_time for change in plan.changes)])
+                request = Request(snapshot, plan.changes, str(plan.message), author, when, plan.others)
+                onto = None
+                if branch is not None:
+                    name = branch or _default_name(plan)
+                    there = self.port.proposal(name, snapshot, left)
+                    onto = Onto(name, there.commit if there else None)
+                    if self._proposed_already(landing, there, snapshot, decide, act, plan, name, sent):
+                        return
+                prepared = self.port.prepare(request, onto)
+                landing.result = (
+                    self._proposed(plan, onto.branch, prepared.commit)
+                    if onto
+                    else _result(plan, prepared.commit, changed=True)
                 )
-            if left:
-                warnings = (*warnings, f"the checkout was left as it is: {left}")
-        return Result(
-            records=plan.records,
-            commit=commit or seen,
-            changed=commit is not None,
-            written=len(plan.changes),
-            unchanged=plan.unchanged,
-            failed=plan.failed,
-            lines=plan.lines,
-            warnings=warnings,
-            replaced=tuple(change.old.record for change in plan.changes if change.old),
-        )
+                landing.facts = self._facts(plan, onto)
+                left = max(end - time.monotonic(), LEAST_FOR_PUSH)
+                try:
+                    refusal = landing.send(prepared.commit, functools.partial(prepared.send, left))
+                except Exception as error:
+                    # Whatever that was, the push may have landed: the next look at the remote tells.
+                    landing.unanswered = _words(error)
+                    sent.append(_Sent(prepared.commit, landing.result))
+                else:
+                    if isinstance(refusal, Stale) and onto is None:
+                        # What was asked beside the push may have told the newest by now.
+                        self.port.confirm(snapshot, max(end - time.monotonic(), LEAST_FOR_FETCH))
+                    if refusal is not None:
+                        raise refusal
+                    prepared.settle()
+                    if onto:
+                        # Some servers say it in their answer to the push.
+                        landing.result = self._proposed(plan, onto.branch, prepared.commit)
+                    return
+            except WrongGuess as wrong:
+                newest = wrong.newest
+                attempts -= 1
+                continue
+            except Stale:
+                pass
+            except RemoteUnreachable:
+                # Only a push that is out there makes it worth asking again.
+                if not sent:
+                    raise
+            if time.monotonic() >= end:
+                raise RetriesExhausted(attempts=attempts, seconds=self.retry_timeout)
+            if self.progress:
+                waited = self.retry_timeout - (end - time.monotonic())
+                self.progress(
+                    "others were first; trying again", int(waited * 10), int(self.retry_timeout * 10)
+                )
+            _pause(attempts, time.monotonic() - began, end)
 
-    def _propose(
+    def _facts(self, plan: Plan, onto: Onto | None) -> Mapping[str, Any]:
+        """What is to be said where it cannot be learnt whether it landed."""
+        find = plan.find or "kt escalation list --fetch"
+        if onto:
+            find = f"git ls-remote {self.port.remote} {onto.branch}"
+        return {"remote": self.port.remote, "find": find, "claim_id": plan.claim_id}
+
+    def _follow(self, landing: _Landing) -> str:
+        """Bring the checkout along; a warning where it could not be."""
+        if not self.follow_checkout or landing.commit is None:
+            return ""
+        return _left(self.port.follow(landing.commit))
+
+    def _proposed_already(
         self,
+        landing: _Landing,
+        there: Proposal | None,
         snapshot: Snapshot,
         decide: Decide,
         act: Act,
         plan: Plan,
-        author: Author,
-        when: datetime,
-        branch: str,
-        sent: Sequence[tuple[Unanswered, Plan]],
-        end: float,
-    ) -> Result:
-        """Put it on a branch of the remote, unless it is there already. Raises BranchTaken and as `Port.propose`."""
-        name = branch or _default_name(plan)
-        there = self.port.proposal(name, snapshot, max(end - time.monotonic(), LEAST_FOR_PUSH))
-        was = there.commit if there else None
-        for earlier, plan_sent in sent:
-            if earlier.commit == was:
-                return self._proposed(plan_sent, name, was)
+        name: str,
+        sent: Sequence[_Sent],
+    ) -> bool:
+        """Whether the branch proposes just that by now; then it is recorded. Raises BranchTaken."""
+        for earlier in sent:
+            if there and there.commit == earlier.commit:
+                landing.result = earlier.result
+                landing.found(earlier.commit)
+                return True
         found = self._settle(there, snapshot, decide, act, plan, name)
-        if was and found:
-            return self._proposed(found, name, was, found=True)
-        left = max(end - time.monotonic(), LEAST_FOR_PUSH)
-        commit = self.port.propose(
-            snapshot, plan.changes, str(plan.message), author, when, name, was, left, plan.others
-        )
-        return self._proposed(plan, name, commit)
+        if there is None or found is None:
+            return False
+        landing.result = self._proposed(found, name, there.commit, found=True)
+        landing.found(there.commit)
+        return True
 
     def _proposed(self, plan: Plan, name: str, commit: str, found: bool = False) -> Result:
-        return Result(
-            records=plan.records,
-            commit=commit,
-            changed=False,
+        return replace(
+            _result(plan, commit, changed=False),
             written=0 if found else len(plan.changes),
-            unchanged=plan.unchanged,
-            failed=plan.failed,
-            warnings=plan.warnings,
-            replaced=tuple(change.old.record for change in plan.changes if change.old),
             proposed=True,
             branch=name,
             found=found,
@@ -364,13 +379,43 @@ def _default_name(plan: Plan) -> str:
     return f"{PROPOSALS}{plan.called}"
 
 
-def _named(error: BaseException) -> KtError:
-    """What stopped a change, as an error of ours."""
-    if isinstance(error, KtError):
-        return error
+def _result(plan: Plan, commit: str, *, changed: bool) -> Result:
+    return Result(
+        records=plan.records,
+        commit=commit,
+        changed=changed,
+        written=len(plan.changes),
+        unchanged=plan.unchanged,
+        failed=plan.failed,
+        lines=plan.lines,
+        warnings=plan.warnings,
+        replaced=tuple(change.old.record for change in plan.changes if change.old),
+    )
+
+
+def _left(words: str | None) -> str:
+    """The warning for a checkout that was not brought along."""
+    return f"the checkout was left as it is: {words}" if words else ""
+
+
+def _named(error: BaseException) -> BaseException:
+    """What stopped a change, as an error of ours where it has a name."""
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted()
     if isinstance(error, OSError):
-        return GitFailed(says="this machine failed: {words}", words=error.strerror or str(error))
-    return Interrupted()
+        return GitFailed(says="this machine failed: {words}", words=_words(error))
+    return error
+
+
+def _words(error: BaseException) -> str:
+    """What was raised, in words."""
+    if isinstance(error, KeyboardInterrupt | Interrupted):
+        return "interrupted"
+    if isinstance(error, KtError):
+        return error.message
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
 
 
 def _decided(
@@ -378,11 +423,9 @@ def _decided(
 ) -> tuple[Act, Plan]:
     policies = assemble(*snapshot.policies())
     policies.require_sound()
-    faults.point("before-decide")
     act = rights.act(author.email, now, policies)
     plan = decide(snapshot, act)
     require_had(plan, partial)
-    faults.point("after-decide")
     return act, plan
 
 

@@ -136,11 +136,11 @@ def held(snapshot: Snapshot, act: Act) -> int:
 
 
 def deciders(snapshot: Snapshot, record: Record) -> tuple[str, ...]:
-    """Who decided what a record reopens; asked only where two people are needed."""
+    """Who decided what a record reopens; asked only where two people are needed. Raises UnreadableRecord."""
     if record.reopens is None or record.requires.approvals < 2:
         return ()
-    found = snapshot.find(record.reopens)
-    return tuple(review.reviewer for review in found.record.reviews) if isinstance(found, Entry) else ()
+    found = existing(snapshot, record.reopens)
+    return tuple(review.reviewer for review in found.reviews) if found else ()
 
 
 def open_reopener(snapshot: Snapshot, escalation_id: str, *, but: str | None = None) -> Record | None:
@@ -174,7 +174,11 @@ def is_overdue(_: Snapshot, record: Record, act: Act) -> bool:
 def is_claimable(snapshot: Snapshot, record: Record, act: Act) -> bool:
     """Whether the actor could claim it now."""
     free = record.status == "queued" or (record.status == "claimed" and transitions.lapsed(record, act))
-    return free and rights.why_not(record, act.policies, act.actor, deciders(snapshot, record)) is None
+    try:
+        return free and rights.why_not(record, act.policies, act.actor, deciders(snapshot, record)) is None
+    except UnreadableRecord:
+        # Whether the actor is one who decided already cannot be known.
+        return False
 
 
 @dataclass

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .answers import Result
     from .core.model import Record
     from .desk import Store
+    from .store.effect import OnEffect
 
 
 # After these nothing more may be taken: one may be had already, or nobody wants any.
@@ -144,11 +145,13 @@ def claim_next(
     lock_timeout: float,
     retry_timeout: float,
     progress: Progress | None = None,
+    on_effect: OnEffect | None = None,
 ) -> Taken:
     """Take the next ``count`` at most over all stores, most severe, then oldest: one commit for each store.
 
     A store that loses what was chosen in it is asked again, and the choice is made anew. What is held under
-    ``claim_id`` already, in whichever stores, is a repeat. ``progress`` is told of what lasts.
+    ``claim_id`` already, in whichever stores, is a repeat. ``progress`` is told of what lasts,
+    ``on_effect`` the record of each store's commit before it is sent.
     Raises NothingToClaim, with the reason of each store, where all of them could be asked and none has any;
     what kept a store from being asked where nothing was had.
     """
@@ -166,7 +169,11 @@ def claim_next(
             try:
                 store = store or opened.enter_context(
                     Store.open(
-                        path, lock_timeout=lock_timeout, retry_timeout=retry_timeout, progress=progress
+                        path,
+                        lock_timeout=lock_timeout,
+                        retry_timeout=retry_timeout,
+                        progress=progress,
+                        on_effect=on_effect,
                     )
                 )
                 asked[path] = store, store.claim_next(team=team, count=count, claim_id=claim_id, dry_run=True)

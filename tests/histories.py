@@ -198,7 +198,7 @@ class Line:
         yield
 
     @contextmanager
-    def turn(self, lists: bool) -> Iterator[None]:
+    def turn(self) -> Iterator[None]:
         yield
 
     def author(self) -> Author:

@@ -23,10 +23,10 @@ import oracle
 from hypothesis import strategies as st
 
 from kt_escalation import KtError
-from kt_escalation.core import ids, sweep, transitions
+from kt_escalation.core import compaction, ids, sweep, transitions
 from kt_escalation.core.events import from_record
 from kt_escalation.core.model import Fallback, Record, Resolution
-from kt_escalation.core.policies import Policies, assemble
+from kt_escalation.core.policies import Policies
 from kt_escalation.core.rights import Act, act
 from kt_escalation.core.words import DECISIONS
 from kt_escalation.store import codec, layout
@@ -225,9 +225,12 @@ class Graph(Forge):
         """The policies as a branch has them."""
         below = {p.removeprefix("policies/"): f for p, f in branch.files.items() if p.startswith("policies/")}
         tree = self.folder(below) if below else None
-        read = {f"policies/{n}": codec.policy_file(f"policies/{n}", self.data(f)) for n, f in below.items()
-                if f"policies/{n}" != WAIVERS}  # fmt: skip
-        return assemble(tree, read)
+        files = [
+            (f"policies/{name}", self.data(file))
+            for name, file in below.items()
+            if f"policies/{name}" != WAIVERS
+        ]
+        return oracle.policies_of(tree, tuple(files))
 
     def records(self, branch: Branch) -> dict[str, Record]:
         """The records of a branch that can be read, by id."""
@@ -237,6 +240,18 @@ class Graph(Forge):
                 record = oracle.parsed(self.data(file))
                 if record is not None and layout.id_of(path) == record.escalation_id:
                     found[record.escalation_id] = record
+        for name, data in self.archived(branch).items():
+            if (record := oracle.parsed(data)) is not None:
+                found.setdefault(name, record)
+        return found
+
+    def archived(self, branch: Branch) -> dict[str, bytes]:
+        """The records in a branch's archives, by id."""
+        found: dict[str, bytes] = {}
+        for path in sorted(branch.files):
+            beside = branch.files.get(path.removesuffix("yaml") + "ids")
+            if oracle.ARCHIVE.fullmatch(path) and path.endswith(".yaml") and beside is not None:
+                found |= oracle.pieces_of(self.data(branch.files[path]), self.data(beside)) or {}
         return found
 
     def paths(self, branch: Branch, name: str) -> list[str]:
@@ -262,8 +277,15 @@ def merged(
     ]
     sides = [graph.files[best[-1]] if best else {}, graph.files[ours], graph.files[theirs]]
     found: dict[str, File] = {}
-    for item in sorted({_item(path) for side in sides for path in side}):
-        was, here, there = ({p: f for p, f in side.items() if _item(p) == item} for side in sides)
+    # Of archives that both have made the one is taken, or the other, with all of their month.
+    months = {_month(p) for p in sides[1].keys() | sides[2].keys() if oracle.ARCHIVE.fullmatch(p)
+              and sides[0].get(p) != sides[1].get(p) != sides[2].get(p) != sides[0].get(p)}  # fmt: skip
+
+    def item_of(path: str) -> str:
+        return _month(path) if _month(path) in months else _item(path)
+
+    for item in sorted({item_of(path) for side in sides for path in side}):
+        was, here, there = ({p: f for p, f in side.items() if item_of(p) == item} for side in sides)
         chosen = there if here == was else here if there == was else random.choice((here, there))
         if random.random() < oddity:
             chosen = random.choice((was, here, there))
@@ -291,14 +313,29 @@ class _Maker:
 
     def run(self) -> Graph:
         graph, random = self.graph, self.random
+        if random.random() < 0.4:
+            # Some month is soon over.
+            graph.now += timedelta(days=7, hours=random.randrange(16))
+        #: Whether there is a past that can be folded.
+        self.is_old = random.random() < 0.4
+        graph.now -= timedelta(days=35) * self.is_old
         main = self.begin()
+        if self.is_old:
+            self.decide(main)
+            graph.now += timedelta(days=35)
         self.branches = [main]
         #: How hostile it is: not at all, one attack, some.
         self.hostility = random.choice((0.0, 0.1, 0.1, 0.3, 0.5))
         #: Every tip that the main branch had.
         tips = [main.tip]
-        for _ in range(random.randint(5, 22)):
+        steps = random.randint(5, 22)
+        #: When somebody lays hands on what was folded.
+        worst = random.randrange(steps) if self.is_old and self.hostility and random.random() < 0.5 else None
+        for number in range(steps):
             self.pass_time()
+            if number == worst:
+                self.compact(main)
+                self.damage_archive(main)
             branch = main if random.random() < 0.6 else random.choice(self.branches)
             self.attack(branch) if random.random() < self.hostility else self.honest(branch)
             tips.append(main.tip)
@@ -345,18 +382,27 @@ class _Maker:
                 graph.put(branch, {"src/main.py": "2\n"}, email("bob"), "code\n")
             changes = {p: f for p, f in side.files.items() if not p.startswith("src/")}
             graph.put(branch, changes, email("alice"), "Merge the set-up\n", parents=(branch.tip, side.tip))
-        elif random.random() < 0.15:
+        elif random.random() < (0.35 if self.is_old else 0.15):
             # One that was elsewhere before, as it stands.
             scratch = Branch(
                 branch.tip, {**branch.files, **{p: (PLAIN, graph.blob(t)) for p, t in files.items()}}
             )
-            for _ in range(random.randint(1, 4)):
+            old = random.random() < 0.4
+            if old:
+                graph.now -= timedelta(days=35)
+            for _ in range(random.randint(1, 6 if old else 4)):
                 self.pass_time()
                 if (step := self.step(scratch)) is not None:
                     files |= {path: data for path, data in step[0].items() if data is not None}
                     for path in [path for path, data in step[0].items() if data is None]:
                         files.pop(path, None)
                     scratch.files = {**branch.files, **{p: (PLAIN, graph.blob(t)) for p, t in files.items()}}
+            if old:
+                graph.now += timedelta(days=35)
+                if random.random() < 0.6 and (folded := self.folded(scratch)):
+                    folded = self.misfold(scratch, folded) if random.random() < 0.2 else folded
+                    files |= {path: data for path, data in folded.items() if data is not None}
+                    files = {path: data for path, data in files.items() if folded.get(path, b"") is not None}
             if random.random() < 0.1:
                 files["queue/esc_r1.yaml"] = random.choice(("- no\n", "# so\n"))
             spoil = self.spoiling(scratch) if random.random() < 0.1 else None
@@ -364,6 +410,27 @@ class _Maker:
         else:
             graph.put(branch, files, email("boss"), "A store in it\n")
         return branch
+
+    def decide(self, branch: Branch) -> None:
+        """Some are raised and decided."""
+        graph, random = self.graph, self.random
+        for _ in range(random.randint(1, 3)):
+            name, taker = "", ""
+            for who in ("gw", random.choice(("alice", "bob")), ""):
+                self.pass_time()
+                records, taker = graph.records(branch), who or taker
+                one = act(email(taker), graph.now, graph.policies(branch))
+                with suppress(KtError, ValueError):
+                    if who == "gw":
+                        made = self.born(one, "c0")
+                        name = made.escalation_id
+                    elif who:
+                        made = transitions.claim(records[name], one, f"c{self.raised}")
+                    else:
+                        made = transitions.resolve(records[name], one, random.choice(DECISIONS), "because")
+                    graph.put(
+                        branch, graph.written(branch, made), email(taker), "by hand\n", what=f"decides {name}"
+                    )
 
     def settings(self) -> str:
         random = self.random
@@ -392,8 +459,8 @@ class _Maker:
     def honest(self, branch: Branch) -> None:
         self.random.choices(
             (self.legal, self.policy, self.elsewhere, self.fork, self.join, self.update, self.cherry_pick, self.squash,
-             self.restore, self.waive, self.request),
-            (24, 3, 2, 3, 4, 2, 2, 2, 2, 2, 8),
+             self.restore, self.waive, self.request, self.compact, self.go_past, self.reopen),
+            (24, 3, 2, 3, 4, 2, 2, 2, 2, 2, 8, 8 if self.is_old else 2, 2, 1),
         )[0](branch)  # fmt: skip
 
     def legal(self, branch: Branch) -> None:
@@ -427,7 +494,7 @@ class _Maker:
         random, token = self.random, f"c{self.random.randrange(10**9)}"
         opened = [record for record in records.values() if record.resolution is None]
         resolved = [record for record in records.values() if record.resolution is not None]
-        if len(opened) < 2 and self.raised < 4 and random.random() < 0.6:
+        if len(opened) < 2 and self.raised < 4 + 3 * self.is_old and random.random() < 0.6:
             return ("raise", None, self.born(one, token), None, None)
         if resolved and random.random() < 0.1:
             target = random.choice(resolved)
@@ -522,14 +589,27 @@ class _Maker:
             self.pass_time()
             if hostile and random.random() < 0.5:
                 random.choice((self.forge_author, self.edit, self.delete, self.birth, self.seize, self.damage_policies, self.say,
-                               self.mistime, self.spoil, lambda b: self.restore(b, wrong=True)))(side)  # fmt: skip
+                               self.mistime, self.spoil, lambda b: self.restore(b, wrong=True),
+                               lambda b: self.compact(b, wrong=True), self.damage_archive))(side)  # fmt: skip
             else:
-                random.choice((self.legal, self.legal, self.legal, self.propose, self.restore, self.waive))(
-                    side
-                )
+                random.choice(
+                    (
+                        self.legal,
+                        self.legal,
+                        self.legal,
+                        self.legal,
+                        self.propose,
+                        self.restore,
+                        self.waive,
+                        self.compact,
+                    )
+                )(side)
             if moves and random.random() < 0.6:
                 moves -= 1
-                random.choice((self.legal, self.legal, self.policy, self.elsewhere))(branch)
+                more = (self.compact,) * (1 + self.is_old)
+                random.choice((self.legal, self.legal, self.legal, self.policy, self.elsewhere, *more))(
+                    branch
+                )
             if number == 0 and random.random() < 0.3:
                 self.merge(side, branch.tip, honest=not hostile or random.random() < 0.5)
         if random.random() < 0.15:
@@ -539,17 +619,284 @@ class _Maker:
         files = merged(graph, branch.tip, side.tip, random)
         changes: dict[str, bytes | str | File | None] = dict.fromkeys(branch.files.keys() - files.keys())
         by = self.admin() if random.random() < 0.5 else email(self.anybody())
+        message = self.pulls() if random.random() < 0.07 else "Merge pull request\n"
         graph.put(
-            branch,
-            changes | files,
-            by,
-            "Merge pull request\n",
-            parents=(branch.tip, side.tip),
-            what="lands a request",
+            branch, changes | files, by, message, parents=(branch.tip, side.tip), what="lands a request"
         )
         if len(self.branches) < 5 and random.random() < 0.3:
             # Somebody goes on from there.
             self.branches.append(side)
+
+    def reopen(self, branch: Branch) -> None:
+        """Ask once more about something that is decided, be it in an archive."""
+        resolved = [record for record in self.graph.records(branch).values() if record.resolution is not None]
+        who = email(self.random.choice(PEOPLE))
+        one = act(who, self.graph.now, self.graph.policies(branch))
+        with suppress(KtError, ValueError, IndexError):
+            name = f"esc_{ids.ulid(one.now, self.random.randbytes(10))}"
+            made = transitions.reopen(self.random.choice(resolved), one, "It was wrong", name)
+            self.graph.put(
+                branch, self.graph.written(branch, made), who, "by hand\n", what=f"reopens {made.reopens}"
+            )
+
+    # --- archives ---
+
+    def compact(self, branch: Branch, *, wrong: bool = False) -> None:
+        """Fold what can be folded, some days later where no month is over yet."""
+        graph, random = self.graph, self.random
+        resolved = {month for path in branch.files if (month := layout.month_of(path))}
+        if not resolved:
+            return
+        if all(not compaction.is_closed(month, graph.now) for month in resolved):
+            end = compaction.month_end(min(resolved))
+            if end is None or (not wrong and end - graph.now > timedelta(days=2)):
+                return
+            if not wrong or random.random() < 0.7:
+                graph.now = end + timedelta(minutes=random.randrange(600))
+        changes, by = self.folded(branch, early=wrong and random.random() < 0.3), self.admin()
+        if not changes:
+            return
+        if wrong:
+            changes, by = self.misfold(branch, changes), self.maybe_admin()
+        names = sorted(
+            name for path, data in changes.items() if data is None and (name := layout.id_of(path))
+        )
+        message = (
+            str(Message("compact", names, by.partition("@")[0]))
+            if names and random.random() < 0.7
+            else "by hand\n"
+        )
+        graph.put(
+            branch, changes, by, message, what=f"folds {' '.join(names)}" + (" wrongly" if wrong else "")
+        )
+
+    def folded(self, branch: Branch, *, early: bool = False) -> dict[str, bytes | str | File | None]:
+        """The changes that fold some of what is resolved in months that are over."""
+        graph, some = self.graph, self.random.random() < 0.3
+        found: dict[str, list[tuple[str, bytes]]] = {}
+        for path, file in branch.files.items():
+            month, name = layout.month_of(path), layout.id_of(path)
+            is_known = (
+                name and graph.objects[file[1]][0] == "blob" and [*map(_item, branch.files)].count(name) == 1
+            )
+            is_over = month and (early or compaction.is_closed(month, graph.now))
+            if month and is_known and is_over and not (some and self.random.random() < 0.4):
+                found.setdefault(month, []).append((path, graph.data(file)))
+        changes: dict[str, bytes | str | File | None] = {}
+        for month, files in found.items():
+            files.sort(key=lambda one: layout.id_of(one[0]) or "")
+            number = layout.last_archives(branch.files).get(month, 0) + 1
+            cut = self.random.randint(1, len(files)) if self.random.random() < 0.3 else len(files)
+            for part in filter(None, (files[:cut], files[cut:])):
+                changes |= archive(month, number, [(layout.id_of(path) or "", data) for path, data in part])
+                number += 1
+            changes |= dict.fromkeys(path for path, _ in files)
+        return changes
+
+    def misfold(
+        self, branch: Branch, changes: Mapping[str, bytes | str | File | None]
+    ) -> dict[str, bytes | str | File | None]:
+        """A compaction that is not as it should be."""
+        random, made = self.random, dict(changes)
+        archives = sorted(path for path in made if path.endswith(".ids"))
+        path = random.choice(archives)
+        month, number, _ = oracle.ARCHIVE.fullmatch(path).groups()  # type: ignore[union-attr]
+        held = list((oracle.pieces_of(made[path.removesuffix("ids") + "yaml"], made[path]) or {}).items())  # type: ignore[arg-type]
+        files = [path for path, data in made.items() if data is None]
+        if not held:
+            return made
+        kind = random.choice(
+            (
+                "lacks",
+                "adds",
+                "edited",
+                "kept",
+                "number",
+                "beside",
+                "order",
+                "twice",
+                "half",
+                "ids",
+                "month",
+                "other",
+            )
+        )
+        n = random.randrange(len(held))
+        other = (
+            f"esc_z{random.randrange(9)}",
+            held[n][1].replace(b"denied", b"approved").replace(held[n][0].encode(), b"esc_z"),
+        )
+        if kind in ("lacks", "adds", "edited", "order", "twice"):
+            pieces = {
+                "lacks": held[:n] + held[n + 1 :], "adds": sorted([*held, other]), "order": held[::-1], "twice": [*held, held[n]],
+                "edited": [(name, data.replace(b"denied", b"approved").replace(b"because", b"hence")) for name, data in held],
+            }[kind]  # fmt: skip
+            made |= archive(month, int(number), pieces)
+        elif kind == "kept":
+            del made[random.choice(files)]
+        elif kind in ("number", "month", "twice"):
+            again = {
+                "number": (month, int(number) + 1),
+                "twice": (month, int(number) + 1),
+                "month": ("2026/01", 1),
+            }[kind]
+            if kind != "twice":
+                del made[path], made[path.removesuffix("ids") + "yaml"]
+            made |= archive(*again, held)
+        elif kind == "beside":
+            made |= {random.choice((PACK, "queue/.gitkeep", "queue/resolved/.gitkeep")): ""}
+        elif kind == "half":
+            del made[random.choice((path, path.removesuffix("ids") + "yaml"))]
+        elif kind == "ids":
+            made[path] = "".join(
+                f"{name}\n" for name in random.choice(([*dict(held), "esc_zz"], list(dict(held))[1:]))
+            )
+        elif (step := self.step(branch)) is not None:
+            made |= step[0]
+        return made
+
+    def damage_archive(self, branch: Branch) -> None:
+        """Something done to archives that are there, or to what they hold."""
+        graph, random = self.graph, self.random
+        archives = sorted(
+            path for path in branch.files if oracle.ARCHIVE.fullmatch(path) and path.endswith(".yaml")
+        )
+        if not archives:
+            self.compact(branch, wrong=random.random() < 0.5)
+            return
+        path = random.choice(archives)
+        beside = path.removesuffix("yaml") + "ids"
+        month, number, _ = oracle.ARCHIVE.fullmatch(path).groups()  # type: ignore[union-attr]
+        held = list(
+            (
+                oracle.pieces_of(
+                    *(graph.data(branch.files[at]) if at in branch.files else None for at in (path, beside))
+                )
+                or {}
+            ).items()
+        )
+        kind = random.choice(
+            (
+                "deleted",
+                "deleted",
+                "half",
+                "edited",
+                "edited",
+                "ids",
+                "lacks",
+                "adds",
+                "back",
+                "back",
+                "forged",
+                "new",
+                "earlier",
+            )
+        )
+        changes: dict[str, bytes | str | File | None] = {}
+        if kind == "deleted":
+            changes = {path: None, beside: None}
+        elif kind == "half":
+            changes = {random.choice((path, beside)): None}
+        elif kind == "earlier":
+            # As some commit had it, deleted since or edited.
+            files = graph.files[self.somewhere()]
+            changes = {at: files.get(at) for at in (path, beside)}
+        elif held:
+            name, data = random.choice(held)
+            forged = data.replace(b"outcome: denied", b"outcome: approved").replace(b"because", b"hence")
+            where = f"queue/resolved/{month}/{random.choice(('22', '29', '30'))}/{name}.yaml"
+            record = oracle.parsed(data)
+            if record is not None and random.random() < 0.8:
+                where = layout.path_of(record)
+            changes = {
+                "edited": lambda: archive(
+                    month, int(number), [(n, forged if n == name else d) for n, d in held]
+                ),
+                "lacks": lambda: archive(month, int(number), [one for one in held if one[0] != name]),
+                "adds": lambda: archive(
+                    month, int(number), sorted([*held, ("esc_z1", forged.replace(name.encode(), b"esc_z1"))])
+                ),
+                "ids": lambda: {beside: "".join(f"{n}\n" for n, _ in held if n != name) or "esc_zz\n"},
+                "back": lambda: {where: random.choice((data, data, forged))},
+                "forged": lambda: {path: None, beside: None, where: random.choice((data, forged))},
+                "new": lambda: archive(month, int(number) + random.choice((1, 1, 2)), [(name, forged)]),
+            }[kind]()
+        by, message = (
+            self.maybe_admin(),
+            random.choice(
+                ("by hand\n", str(Message("restore", [held[0][0]] if held else ["esc_r1"], "boss")))
+            ),
+        )
+        if changes and any(branch.files.get(at) != data for at, data in changes.items()):
+            graph.put(branch, changes, by, message, what=f"archive {number}: {kind}")
+
+    # --- sides that the line goes past ---
+
+    def go_past(self, branch: Branch, *, hostile: bool = False) -> None:
+        """Two sides from one commit, of which each may carry something, and a merge that takes one of them."""
+        graph, random = self.graph, self.random
+        base = Branch(branch.tip, dict(branch.files))
+        one, other = (Branch(branch.tip, dict(branch.files)) for _ in range(2))
+        for side, most in ((one, 3), (other, 2)):
+            for _ in range(random.randint(0, most)):
+                self.pass_time()
+                kinds = (
+                    self.legal,
+                    self.legal,
+                    self.legal,
+                    self.legal,
+                    self.policy,
+                    self.compact,
+                    self.elsewhere,
+                )
+                wrong = (
+                    self.edit,
+                    self.seize,
+                    self.forge_author,
+                    self.delete,
+                    self.damage_archive,
+                    lambda b: self.compact(b, wrong=True),
+                )
+                random.choice(wrong if hostile and random.random() < 0.3 else kinds)(side)
+        if hostile and one.tip != base.tip:
+            # All of it, or some, is left out again on the way.
+            self.pass_time()
+            parents = (base.tip, one.tip) if random.random() < 0.7 else (one.tip, base.tip)
+            files = base.files if random.random() < 0.7 else merged(graph, base.tip, one.tip, random, 0.4)
+            self.set(one, files, random.choice((email(self.anybody()), self.admin())), parents, "leaves out")
+        first, second = (one, other) if random.random() < 0.6 else (other, one)
+        if first.tip == second.tip or second.tip in graph.ancestors(first.tip):
+            return
+        self.pass_time()
+        files = (
+            second.files
+            if hostile and random.random() < 0.6
+            else merged(graph, first.tip, second.tip, random)
+        )
+        if hostile and random.random() < 0.2:
+            files = first.files
+        by = self.admin() if random.random() < 0.4 else email(self.anybody())
+        parents = [first.tip, second.tip, *([self.somewhere()] if hostile and random.random() < 0.1 else [])]
+        branch.tip, branch.files = first.tip, dict(first.files)
+        self.set(branch, files, by, list(dict.fromkeys(parents)), "goes past")
+
+    def set(
+        self, branch: Branch, files: Mapping[str, File], by: str, parents: Sequence[str], what: str
+    ) -> None:
+        """A merge with these files."""
+        changes: dict[str, bytes | str | File | None] = dict.fromkeys(branch.files.keys() - files.keys())
+        message = self.pulls() if self.random.random() < 0.1 else "Merge a branch\n"
+        self.graph.put(branch, changes | dict(files), by, message, parents=parents, what=what)
+
+    def pulls(self) -> str:
+        """What git calls the merge of a pull, of the store's branch or of another."""
+        names = (
+            "branch 'main' of host:store",
+            "remote-tracking branch 'origin/main'",
+            "branch 'other' of host:store",
+            "branch 'main'",
+        )
+        return f"Merge {self.random.choice(names)}\n"
 
     def propose(self, branch: Branch) -> None:
         """A change of policies that is for an admin to merge."""
@@ -600,6 +947,8 @@ class _Maker:
         message = random.choice(("Merge a branch\n", "Merge a branch\n", "Merge pull request (#12)\n"))
         if random.random() < 0.1:
             message = self.claimed_message(branch)
+        elif random.random() < 0.1:
+            message = self.pulls()
         graph.put(branch, changes, by, message, parents=list(dict.fromkeys(parents)), at=at, spoil=spoil,
                   what=f"merges ({kind})" + (f", spoils {spoil.__doc__}" if spoil else ""))  # fmt: skip
 
@@ -642,7 +991,7 @@ class _Maker:
         if not names:
             return
         name = self.random.choice(names)
-        state = verdict.last.legal.get(name, oracle.ABSENT)
+        state = oracle.loose(verdict.last.legal.get(name, oracle.ABSENT))
         if wrong and self.random.random() < 0.7:
             states = sorted(
                 {
@@ -690,8 +1039,9 @@ class _Maker:
         self.random.choices(
             (self.forge_author, self.edit, self.delete, self.birth, self.twice, self.seize, self.damage_policies, self.merge_any,
              self.say, self.mistime, self.spoil, lambda b: self.restore(b, wrong=True), lambda b: self.waive(b, wrong=True),
-             self.litter, self.orphan, self.repoint, lambda b: self.request(b, hostile=True)),
-            (4, 5, 2, 2, 2, 5, 3, 8, 4, 3, 5, 3, 4, 1, 2, 1, 14),
+             self.litter, self.orphan, self.repoint, lambda b: self.request(b, hostile=True),
+             lambda b: self.compact(b, wrong=True), self.damage_archive, lambda b: self.go_past(b, hostile=True)),
+            (4, 5, 2, 2, 2, 5, 3, 8, 4, 3, 5, 3, 4, 1, 2, 1, 14, 3 + 3 * self.is_old, 12 * self.is_old, 8),
         )[0](branch)  # fmt: skip
 
     def forge_author(self, branch: Branch) -> None:
@@ -817,7 +1167,7 @@ class _Maker:
         names = sorted(self.graph.records(branch)) or ["esc_r1"]
         name, who = random.choice(names), random.choice((*PEOPLE, STRANGER))
         return random.choice((
-            f"kt: resolve {name} as approved\n", f"kt: claim {name} (#3)\n", str(Message("resolve", [name], who, None, "approved")),
+            f"kt: resolve {name} as approved\n", f"kt: claim {name} (#3)\n", f"kt: compact {name}\n", str(Message("compact", [name], who)), str(Message("resolve", [name], who, None, "approved")),
             "words\n\nkt-outcome: denied\n", f"words\n\nKT-ACTOR: {who}\n", f"words\n\nKt-Action: claim\nKt-Escalation: {name}\n",
             f"words\rKt-Action: note\rKt-Actor: {who}\n", f'Revert "kt: resolve {name} as approved"\n', f"words\n\n  Kt-Actor: {who}\n",
             f"\n\nkt: resolve {name} as approved\n", f"kt: resolve\n{name} as approved\n", f"Kt: resolve {name}\n", f"words\u2028Kt-Escalation: {name}\n", "words\n\nKt-Root: elsewhere\nKt-Action: claim\n",
@@ -934,6 +1284,20 @@ class _Maker:
 def _item(path: str) -> str:
     """What a file belongs to: its record, or itself."""
     return (layout.id_of(path) or path) if oracle.is_record(path) else path
+
+
+def archive(
+    month: str, number: int, held: Sequence[tuple[str, bytes]]
+) -> dict[str, bytes | str | File | None]:
+    """The two files of an archive that holds some records."""
+    path = f"queue/resolved/{month}/archive-{number:04}"
+    pieces, names = b"".join(b"---\n" + data for _, data in held), "".join(f"{name}\n" for name, _ in held)
+    return {f"{path}.yaml": pieces, f"{path}.ids": names.encode()}
+
+
+def _month(path: str) -> str:
+    """The folder of a month that a file is in, if it is in one."""
+    return "/".join(path.split("/")[:4]) if path.startswith("queue/resolved/") else ""
 
 
 def _sorted(entries: list[Entry]) -> list[Entry]:

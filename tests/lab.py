@@ -16,9 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from faulty import VARIABLE
+
 from kt_escalation.cli.edge import run
 
 KT = (sys.executable, "-m", "kt_escalation")
+FAULTY = (sys.executable, str(Path(__file__).with_name("faulty.py")))
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,10 @@ def shell(script: str, cwd: Path) -> None:
 def start(
     *args: str, cwd: Path, env: Mapping[str, str] | None = None, session: bool = False
 ) -> subprocess.Popen[str]:
-    """Start `kt escalation`, not waiting for it."""
+    """Start `kt escalation`, not waiting for it; one that fails at a point where the tests ask for that."""
+    program = FAULTY if VARIABLE in (env or {}) else KT
     return subprocess.Popen(
-        [*KT, "escalation", *args],
+        [*program, "escalation", *args],
         cwd=cwd,
         env={**os.environ, **(env or {})},
         stdin=subprocess.DEVNULL,

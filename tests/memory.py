@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from hashlib import sha1
 from typing import Any
 
@@ -14,7 +13,18 @@ from kt_escalation.core.policies_file import PolicyFile
 from kt_escalation.core.row import Row, row_of
 from kt_escalation.errors import BadInput
 from kt_escalation.store import codec, layout
-from kt_escalation.store.port import Author, Change, Entry, Invalid, Proposal, Snapshot, Stale, WrongGuess
+from kt_escalation.store.port import (
+    Author,
+    Change,
+    Entry,
+    Invalid,
+    Onto,
+    Proposal,
+    Request,
+    Snapshot,
+    Stale,
+    WrongGuess,
+)
 
 
 @dataclass(frozen=True)
@@ -115,6 +125,35 @@ def _blob_id(data: bytes) -> str:
     return sha1(b"blob %d\0%s" % (len(data), data), usedforsecurity=False).hexdigest()
 
 
+@dataclass
+class MemoryPush:
+    """A commit that is on its way to a world."""
+
+    world: World
+    made: Commit
+    base: Commit
+    proposal: Onto | None
+
+    @property
+    def commit(self) -> str:
+        return self.made.id
+
+    def send(self, timeout: float) -> Exception | None:
+        if self.proposal:
+            there = self.world.branches.get(self.proposal.branch)
+            if (there[0].id if there else None) != self.proposal.was:
+                return Stale()
+            self.world.branches[self.proposal.branch] = (self.made, self.base)
+            return None
+        if self.base.id != self.world.commits[-1].id:
+            return Stale()
+        self.world.commits.append(self.made)
+        return None
+
+    def settle(self) -> None:
+        pass
+
+
 class MemoryStore:
     """One person's clone of a world."""
 
@@ -131,7 +170,7 @@ class MemoryStore:
         yield
 
     @contextmanager
-    def turn(self, lists: bool) -> Iterator[None]:
+    def turn(self) -> Iterator[None]:
         yield
 
     def author(self) -> Author:
@@ -156,21 +195,10 @@ class MemoryStore:
         if snapshot.revision == guessed and guessed != self.world.commits[-1].id:
             raise WrongGuess(self.tip(timeout))
 
-    def commit(
-        self,
-        base: Snapshot,
-        changes: Sequence[Change],
-        message: str,
-        author: Author,
-        when: datetime,
-        timeout: float,
-        others: Mapping[str, bytes | None] | None = None,
-    ) -> str:
-        if base.revision != self.world.commits[-1].id:
-            raise Stale
-        commit = self._on(self.world.commits[-1], changes, author, message, others)
-        self.world.commits.append(commit)
-        return commit.id
+    def prepare(self, request: Request, proposal: Onto | None = None) -> MemoryPush:
+        [on] = [commit for commit in self.world.commits if commit.id == request.base.revision]
+        made = self._on(on, request.changes, request.author, request.message, request.others)
+        return MemoryPush(self.world, made, on, proposal)
 
     def _on(
         self,
@@ -212,26 +240,6 @@ class MemoryStore:
         return Proposal(
             commit.id, False, MemorySnapshot(commit), MemorySnapshot(base), emails, frozenset(paths)
         )
-
-    def propose(
-        self,
-        base: Snapshot,
-        changes: Sequence[Change],
-        message: str,
-        author: Author,
-        when: datetime,
-        branch: str,
-        was: str | None,
-        timeout: float,
-        others: Mapping[str, bytes | None] | None = None,
-    ) -> str:
-        there = self.world.branches.get(branch)
-        if (there[0].id if there else None) != was:
-            raise Stale
-        [on] = [commit for commit in self.world.commits if commit.id == base.revision]
-        made = self._on(on, changes, author, message)
-        self.world.branches[branch] = (made, on)
-        return made.id
 
     def request_address(self, branch: str) -> str | None:
         return None

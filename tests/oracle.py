@@ -19,7 +19,8 @@ import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from functools import cached_property, lru_cache
+from hashlib import sha1
 from pathlib import Path
 from unicodedata import normalize
 
@@ -60,9 +61,16 @@ KEYS = (
 )
 SUBJECT = re.compile(rf"kt: ({'|'.join(ACTIONS)}) (esc_[a-z0-9_-]+)(?: as ([a-z]+))?", re.IGNORECASE)
 LINE = re.compile(rf"({'|'.join(KEYS)})[ \t]*:(.*)", re.IGNORECASE)
+#: How git itself calls the merge of a pull; the store's branch is `main`.
+PULL = re.compile(r"Merge (branch 'main' of \S|remote-tracking branch '[^'/]+/main')")
 #: What some file systems leave out of a name.
 IGNORABLE = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 SHORT = {"git~1", "kt~1.yam", "polici~1", "queue~1"}
+#: Which archive's file a path is: its month, its number, which of the two; and the month of a resolved record's file.
+ARCHIVE = re.compile(r"queue/resolved/(\d{4}/\d\d)/archive-(\d{4}|[1-9]\d{4,8})\.(yaml|ids)", re.ASCII)
+RESOLVED = re.compile(r"queue/resolved/(\d{4}/\d\d)/\d\d/([^/]+)\.yaml", re.ASCII)
+IDS = re.compile(rb"(esc_[a-z0-9][a-z0-9_-]{0,59}\n)+")
+LARGEST = 1024 * 1024
 
 
 def objects_in(repository: Path) -> dict[str, tuple[str, bytes]]:
@@ -155,29 +163,86 @@ class Snap:
     files: dict[str, tuple[str, str]] = field(default_factory=dict)
     faults: set[tuple[str, str]] = field(default_factory=set)
     sound: bool = True
+    #: What archives hold, by id: the archive's path and the bytes, None where it is not well made.
+    archived: dict[str, list[tuple[str, bytes | None]]] = field(default_factory=dict)
 
     @property
     def tree(self) -> str | None:
         """The id of `policies/`."""
         return next((oid for _, name, oid in self.own if name == b"policies"), None)
 
+    @cached_property
+    def _states(self) -> dict[str, State]:
+        found: dict[str, set[tuple[str, str, str]]] = {}
+        for path, file in self.files.items():
+            if is_record(path):
+                found.setdefault(layout.id_of(path) or "", set()).add((path, *file))
+        for name, some in self.archived.items():
+            found.setdefault(name, set()).update((path, *archived_as(data)) for path, data in some)
+        return {name: frozenset(files) for name, files in found.items()}
+
     def state(self, name: str) -> State:
-        """All files of a record."""
-        return frozenset((p, *f) for p, f in self.files.items() if is_record(p) and layout.id_of(p) == name)
+        """All files of a record; in an archive it has that one's path and the id of its own bytes."""
+        return self._states.get(name, ABSENT)
 
     def records(self) -> set[str]:
-        return {layout.id_of(path) or "" for path in self.files if is_record(path)}
+        return set(self._states)
+
+    def archives(self) -> dict[str, tuple[str, str]]:
+        """The files of archives."""
+        return {p: f for p, f in self.files.items() if ARCHIVE.fullmatch(p)}
 
     def policies(self) -> dict[str, tuple[str, str]]:
         return {p: f for p, f in self.files.items() if p.startswith("policies/") or p == KT_YAML}
 
     def others(self) -> dict[str, tuple[str, str]]:
-        """What is below `queue/` and no record."""
-        return {p: f for p, f in self.files.items() if p.startswith("queue/") and not is_record(p)}
+        """What is below `queue/` and neither a record nor an archive."""
+        known = self.archives()
+        return {
+            p: f
+            for p, f in self.files.items()
+            if p.startswith("queue/") and not is_record(p) and p not in known
+        }
 
 
 def is_record(path: str) -> bool:
     return path.startswith("queue/") and layout.id_of(path) is not None
+
+
+def blob_id(data: bytes) -> str:
+    return sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
+
+
+def archived_as(data: bytes | None) -> tuple[str, str]:
+    """The mode and id of what is in an archive; of what cannot be read there, none."""
+    return ("100644", blob_id(data)) if data is not None else ("", "")
+
+
+@lru_cache(10_000)
+def pieces_of(data: bytes | None, beside: bytes | None) -> dict[str, bytes] | None:
+    """What an archive holds, by id, from the bytes of its two files; None where they do not make one."""
+    if data is None or beside is None or len(data) > LARGEST:
+        return None
+    if not IDS.fullmatch(beside) or not data.startswith(b"---\n") or not data.endswith(b"\n"):
+        return None
+    names, pieces = beside.decode().split(), [piece + b"\n" for piece in data[4:-1].split(b"\n---\n")]
+    sound = names == sorted(set(names)) and len(names) == len(pieces)
+    return dict(zip(names, pieces, strict=True)) if sound else None
+
+
+def loose(state: State) -> State:
+    """The files of a record that are in no archive."""
+    return frozenset(file for file in state if not ARCHIVE.fullmatch(file[0]))
+
+
+def plain_data(objects: Objects, file: tuple[str, str] | None) -> bytes | None:
+    """The bytes of a plain file."""
+    return objects[file[1]][1] if file and file[0] == "100644" and objects[file[1]][0] == "blob" else None
+
+
+def path_in(state: State) -> str:
+    """How a state is named by a file: by one that is in no archive, if there is one."""
+    return min(path for path, _, _ in loose(state) or state)
 
 
 def snap(objects: Objects, tree: str) -> Snap:
@@ -222,6 +287,13 @@ def snap(objects: Objects, tree: str) -> Snap:
             fault(path, mode if path == KT_YAML else f"no folder: {mode}")
         if is_folder(mode) and path != KT_YAML:
             walk(oid, path)
+    for path in sorted(path for path in found.archives() if path.endswith(".yaml")):
+        both = [plain_data(objects, found.files.get(at)) for at in (path, path.removesuffix("yaml") + "ids")]
+        pieces: Mapping[str, bytes | None] | None = pieces_of(both[0], both[1])
+        if pieces is None and None not in both and IDS.fullmatch(both[1] or b""):
+            pieces = dict.fromkeys((both[1] or b"").decode().split())
+        for name, piece in (pieces or {}).items():
+            found.archived.setdefault(name, []).append((path, piece))
     return found
 
 
@@ -241,6 +313,12 @@ def parsed(data: bytes) -> Record | None:
     except codec.Malformed:
         return None
     return record if codec.dumps(record) == data else None
+
+
+@lru_cache(10_000)
+def policies_of(tree: str | None, files: tuple[tuple[str, bytes], ...]) -> Policies:
+    """The policies in some files."""
+    return assemble(tree, {path: codec.policy_file(path, data) for path, data in files})
 
 
 @dataclass(frozen=True)
@@ -423,6 +501,14 @@ class _Replay:
                 c.oid for c in self.commits.values() if c.oid not in done and done >= set(c.parents)
             ]
         self.raw = {oid: snap(objects, commit.tree) for oid, commit in self.commits.items()}
+        #: The records in archives, by the ids that they would have as files.
+        self.pieces = {
+            blob_id(data): data
+            for found in self.raw.values()
+            for some in found.archived.values()
+            for _, data in some
+            if data is not None
+        }
         #: The same, but that of an unreadable tree on the line what was before it is taken.
         self.snaps = dict(self.raw)
         self.ancestors: dict[str, set[str]] = {}
@@ -438,6 +524,10 @@ class _Replay:
         self.added: dict[Waiver, str] = {}
         self.unclear_waivers: set[Waiver] = set()
         self.doubtful: set[str] = set()
+        #: What was found of records that have rightly been restored since; what is lost is not brought back by that.
+        self.healed: list[Found] = []
+        #: What was found of archives that hold a record, or held it.
+        self.touched: dict[str, list[Found]] = {}
 
     # --- the line ---
 
@@ -506,16 +596,19 @@ class _Replay:
         return one
 
     def data(self, entry: tuple[str, str] | None) -> bytes | None:
+        if entry is not None and entry[1] in self.pieces:
+            return self.pieces[entry[1]]
         if entry is None or not entry[0].startswith("100") or self.objects[entry[1]][0] != "blob":
             return None
         return self.objects[entry[1]][1]
 
     def assembled(self, found: Snap) -> Policies:
-        files = {}
-        for path, entry in found.policies().items():
-            if path.count("/") == 1 and path.endswith(".yaml") and path != WAIVERS:
-                files[path] = codec.policy_file(path, self.data(entry) or b"")
-        return assemble(found.tree, files)
+        files = [
+            (path, self.data(entry) or b"")
+            for path, entry in found.policies().items()
+            if path.count("/") == 1 and path.endswith(".yaml") and path != WAIVERS
+        ]
+        return policies_of(found.tree, tuple(files))
 
     def is_broken(self, path: str, entry: tuple[str, str], policies: Policies) -> bool:
         """Whether one of our policy files cannot be read."""
@@ -533,8 +626,11 @@ class _Replay:
             self.report(start, "start", "queue")
         for path, _ in here.faults:
             self.report(start, "tree", path)
+        for path in sorted(self.fresh_archives(Snap([]), here)):
+            if pieces_of(*self.both(here, path)) is None:
+                self.report(start, "file", path, sure=here.sound)
         for name in here.records():
-            state = here.state(name)
+            state = frozenset(file for file in here.state(name) if file[1])
             if fault := self.file_fault(state):
                 now.bad[name] = [self.report(start, *fault, name=name, sure=here.sound)]
             else:
@@ -640,7 +736,7 @@ class _Replay:
     def file_fault(self, state: State) -> tuple[str, str] | None:
         """What is wrong with a record's files, whatever they say."""
         if len(state) > 1:
-            return "twice", max(path for path, _, _ in state)
+            return "twice", max(path for path, _, _ in loose(state) or state)
         for path, mode, oid in state:
             data = self.data((mode, oid))
             record = parsed(data) if data is not None else None
@@ -648,7 +744,10 @@ class _Replay:
                 return "tree", path
             if record is None:
                 return "file", path
-            if layout.misplaced(record, path):
+            if found := ARCHIVE.fullmatch(path):
+                if found[1] not in layout.path_of(record):
+                    return "file", path
+            elif layout.misplaced(record, path):
                 return "moved", path
         return None
 
@@ -665,7 +764,7 @@ class _Replay:
         """The violations (rule, path) of a step of a record from a legal state."""
         if fault := self.file_fault(after):
             return [fault]
-        path = min(p for p, _, _ in after or before)
+        path = path_in(after or before)
         old, new = self.record(before), self.record(after)
         if old is None and before:
             return [("restore", path)]
@@ -713,27 +812,54 @@ class _Replay:
         """Whether an illegal record is brought back as it must be."""
         return self.is_admin(email, policies) and after == was.legal.get(name, ABSENT)
 
+    def heal(self, name: str, then: At) -> None:
+        then.bad.pop(name)
+        self.healed += [one for one in self.found if one.name == name and one.rule != "dropped"]
+
     def plain(self, commit: Commit, was: At, then: At) -> None:
         oid = commit.oid
         old, new = self.snaps[commit.parents[0]], self.snaps[oid]
+        wrong, folded = self.folding(oid, was.force)
+        archives = [self.report(oid, *fault, sure=self.sure) for fault in wrong]
         for name in sorted(old.records() | new.records()):
             before, after = old.state(name), new.state(name)
             if before == after:
                 continue
             sure = self.sure and name not in was.muddy
             self.doubtful |= {oid} if name in was.muddy else set()
-            path = min(p for p, _, _ in after - before or before - after)
+            self.touched.setdefault(name, []).extend(archives)
+            rest, is_archives = (
+                loose(before) - folded.get(name, ABSENT),
+                before - loose(before) != after - loose(after),
+            )
+            if rest == loose(after):
+                # Nothing was done to it but by archives. To fold what is illegal makes it no better.
+                if name not in folded or len(after) > 1:
+                    then.bad[name] = then.bad.get(name, []) + archives
+                    # Whether it can be reopened before that is accepted is not said.
+                    then.muddy.add(name)
+                elif name not in was.bad:
+                    then.legal[name] = after
+                continue
+            path = path_in(loose(after) - rest or rest - after)
             if name in was.bad:
                 if self.restored(name, after, commit.email, was, was.force):
-                    then.bad.pop(name)
+                    self.heal(name, then)
                     continue
                 if after == was.legal.get(name, ABSENT):
                     then.muddy.add(name)
                 then.bad[name] = [self.report(oid, "restore", path, name=name, sure=sure)]
                 continue
+            if is_archives:
+                before, after = rest, loose(after)
             broken = self.judged(name, before, after, commit, was.force, [old])
+            if is_archives and not before:
+                # Whatever it is, something of that name was there.
+                broken = [("twice", path)]
             record = self.record(after)
-            if record is not None and not before and record.reopens in was.bad and not self.file_fault(after):
+            sure = sure and not (record and record.reopens in was.muddy)
+            is_unfit = record is not None and record.reopens in was.bad and record.reopens not in was.muddy
+            if not before and is_unfit and not self.file_fault(after):
                 broken = [("reopens", path)]
             blind = not self.raw[commit.parents[0]].sound
             # Of what has two files either may be asked whether it reopens something.
@@ -742,8 +868,8 @@ class _Replay:
                 # Whether what it reopens is there is read from a tree that cannot be, or not said.
                 then.muddy.add(name)
                 self.doubtful.add(oid)
-            if broken:
-                then.bad[name] = [self.report(oid, *one, name=name, sure=sure) for one in broken]
+            if broken or is_archives:
+                then.bad[name] = [self.report(oid, *one, name=name, sure=sure) for one in broken] + archives
             else:
                 then.legal[name] = after
         self.foreign(oid, old, new, ())
@@ -773,6 +899,61 @@ class _Replay:
             if not (keep and empty):
                 places = [c for c in carried if self.changes(c, path)]
                 self.report(oid, "foreign", path, places=places, sure=self.sure and entry is not None)
+
+    @staticmethod
+    def fresh_archives(old: Snap, new: Snap) -> set[str]:
+        """The archives of which a file is new, by the path of the one that holds the records."""
+        fresh = new.archives().keys() - old.archives().keys()
+        return {path.rpartition(".")[0] + ".yaml" for path in fresh}
+
+    def both(self, here: Snap, path: str, but: Iterable[str] = ()) -> list[bytes | None]:
+        """The bytes of both files of an archive; of those that count as missing, and of what is no plain file, None."""
+        paths = (path, path.removesuffix("yaml") + "ids")
+        return [None if at in but else plain_data(self.objects, here.files.get(at)) for at in paths]
+
+    def folding(self, oid: str, force: Policies) -> tuple[list[tuple[str, str]], dict[str, State]]:
+        """What is wrong with what a commit with one parent did to archives, and what it moved into them."""
+        commit = self.commits[oid]
+        old, new = self.snaps[commit.parents[0]], self.snaps[oid]
+        changed = {p for p in old.files.keys() | new.files.keys() if old.files.get(p) != new.files.get(p)}
+        wrong = [("archive", path) for path in sorted(changed & old.archives().keys())]
+        fresh = self.fresh_archives(old, new)
+        gone = {
+            (found[1], found[2]): path
+            for path in changed - new.files.keys()
+            if (found := RESOLVED.fullmatch(path))
+        }
+        last: dict[str, int] = {}
+        for path in old.archives():
+            found = ARCHIVE.fullmatch(path)
+            assert found
+            last[found[1]] = max(last.get(found[1], 0), int(found[2]))
+        folded: dict[str, State] = {}
+        newest: dict[str, str] = {}
+        tolerance = force.settings.claims.clock_tolerance
+        for month, number, path in sorted(
+            (found[1], int(found[2]), path) for path in fresh if (found := ARCHIVE.fullmatch(path))
+        ):
+            pieces = pieces_of(*self.both(new, path, old.files))
+            rightly = number == last.get(month, 0) + 1 and is_over(month, commit.at)
+            last[month] = max(last.get(month, 0) + 1, number)
+            for name, data in (pieces or {}).items():
+                file = gone.get((month, name), "")
+                rightly = rightly and bool(file) and name > newest.get(month, "") and name not in folded
+                if file and old.files[file][1] == blob_id(data):
+                    folded[name] = frozenset({(file, *old.files[file])})
+                else:
+                    rightly = False
+                newest[month] = name
+            if pieces is None or not rightly:
+                wrong.append(("compaction", path))
+            if not is_over(month, self.now + tolerance):
+                wrong.append(("compaction", "queue/resolved"))
+        if fresh and not self.is_admin(commit.email, force):
+            wrong.append(("not_allowed", "queue/resolved"))
+        if fresh and (more := changed - new.archives().keys() - old.archives().keys() - set(gone.values())):
+            wrong.append(("compaction", min(more)))
+        return wrong, folded
 
     def changes(self, oid: str, path: str) -> bool:
         parents = self.commits[oid].parents
@@ -833,12 +1014,18 @@ class _Replay:
         for oid, parent in pairs:
             old, new = self.snaps[parent], self.snaps[oid]
             blind = blind or not (self.raw[parent].sound and self.raw[oid].sound)
+            by = self.commits[oid].email
+            folded = self.folding(oid, was.force)[1] if len(self.commits[oid].parents) == 1 else {}
+            steps += [(name, {"compact"}, known_as(by, was.force.roster), None, set()) for name in folded]
             for name in old.records() | new.records():
-                if old.state(name) != new.state(name):
-                    by, beside = self.commits[oid].email, oid != commit.oid or oid not in self.at_line
+                before, after = loose(old.state(name)) - folded.get(name, ABSENT), loose(new.state(name))
+                if before != after:
+                    # Of two files either may be what a message means.
+                    blind = blind or len(before) > 1
+                    beside = oid != commit.oid or oid not in self.at_line
                     # What was done wrongly, too, is what it says of itself.
                     beside = beside or any(one.commit == oid and one.name == name for one in self.found)
-                    steps += self.told(name, old.state(name), new.state(name), by, was, beside=beside)
+                    steps += self.told(name, before, after, by, was, beside=beside)
         roster = was.force.roster
         if len(commit.parents) > 1:
             # Who merges puts right, in a way, what the branch has done: that says nothing of who decided what.
@@ -944,6 +1131,7 @@ class _Replay:
             line, base = self.line(second), self.at[fork]
             since = line[: line.index(fork)]
             admin = self.is_admin(commit.email, base.force) and self.is_admin(commit.email, was.force)
+            admin = admin and not PULL.match(commit.message)
             if admin and not self.is_proven(commit, was.force):
                 admin = False
                 self.doubtful.add(commit.oid)
@@ -1008,6 +1196,7 @@ class _Replay:
             if old.state(name) != new.state(name):
                 brought.add(name)
                 self.merged_record(commit, name, was, then)
+        self.merged_archives(commit, was)
         self.foreign(commit.oid, old, new, carried)
         acted = False
         for path in sorted(old.policies().keys() | new.policies().keys()):
@@ -1051,7 +1240,7 @@ class _Replay:
         search([], start)
         return found
 
-    def steps_of(self, item: str, carried: set[str]) -> dict[str, object]:
+    def steps_of(self, item: str, carried: set[str], *, bare: bool = False) -> dict[str, object]:
         """The carried plain commits that change a record or a policy file, oldest first, each with its state."""
         self.states_before: dict[str, object] = {}
         found: dict[str, object] = {}
@@ -1059,43 +1248,63 @@ class _Replay:
             parents = self.commits[oid].parents
             if len(parents) != 1:
                 continue
-            before, after = self.item(parents[0], item), self.item(oid, item)
+            before, after = self.item(parents[0], item, bare=bare), self.item(oid, item, bare=bare)
             if before != after:
                 found[oid], self.states_before[oid] = after, before
         return found
 
-    def item(self, oid: str, item: str) -> object:
-        """The state of a record, or the version of a policy file; of trees that cannot be read, one like no other."""
+    def item(self, oid: str, item: str, *, bare: bool = False) -> object:
+        """The state of a record, or the version of a policy file; of trees that cannot be read, one like no other.
+
+        What is ``bare`` is the same in an archive as it was in a file.
+        """
         here = self.snaps[oid]
         if not self.raw[oid].sound:
             return object()
-        return here.state(item) if item.startswith("esc_") else here.files.get(item)
+        if not item.startswith("esc_"):
+            return here.files.get(item)
+        state = here.state(item)
+        return frozenset((mode, data) for _, mode, data in state) if bare else state
 
     def merged_record(self, commit: Commit, name: str, was: At, then: At) -> None:
         first = commit.parents[0]
         old, new = self.snaps[first], self.snaps[commit.oid]
         before, after = old.state(name), new.state(name)
         carried = self.carried(commit.oid)
-        path = min(p for p, _, _ in after or before)
+        path = path_in(after or before)
         if self.is_blind(carried) or {name, self.reopens(new, name)} & then.muddy:
             then.muddy.add(name)
             self.doubtful |= {commit.oid} | carried
         sure = self.sure and name not in then.muddy
         chains = self.chains(self.steps_of(name, carried), before, after)
+        # Whether what only archives have done to it can be reopened, if wrongly, before that is accepted is not said.
+        unclear = {name} if loose(before) == loose(after) else set()
         if not chains:
+            then.muddy |= unclear
             wrong = [self.report(commit.oid, "merge", path, name=name, sure=sure)]
             then.bad[name] = wrong
             return
+        steps = self.steps_of(name, carried)
         tried = [self.chain_faults(commit, name, chain, was) for chain in chains]
         if not all(tried):
-            then.bad.pop(name, None)
-            then.legal[name] = after
+            rightly = [chain for chain, faults in zip(chains, tried, strict=True) if not faults]
+            if name not in was.bad or any(
+                not self.folds(oid, name, was) for chain in rightly for oid in chain
+            ):
+                if name in then.bad:
+                    self.heal(name, then)
+                then.legal[name] = after
             return
+        then.muddy |= unclear
         late = all(rule == "time" for _, rule, _ in tried[0])
         places = {oid for faults in tried for oid, _, _ in faults} if len(tried) > 1 or late else set()
         if self.file_fault(after) or any(len(self.snaps[oid].state(name)) > 1 for oid in chains[0]):
             # What is no record at all, at its end or on the way, may be the merge's own as well.
             places.add(commit.oid)
+        around = [at for oid in steps for at in (oid, self.commits[oid].parents[0])]
+        if any(loose(self.snaps[at].state(name)) != self.snaps[at].state(name) for at in around):
+            # What was in an archive on the way may be taken for gone, and for there again.
+            places |= {commit.oid, *steps}
         then.bad[name] = [
             self.report(oid, rule, where, name=name, places=places, sure=sure)
             for oid, rule, where in tried[0]
@@ -1111,7 +1320,12 @@ class _Replay:
         faults: list[tuple[str, str, str]] = []
         for oid in chain:
             one, after = self.commits[oid], self.snaps[oid].state(name)
-            path = min(p for p, _, _ in after - state or state - after)
+            path = path_in(after - state or state - after)
+            if wrong := self.archive_faults(oid, name, was):
+                return [*faults, *((oid, rule, where) for rule, where in wrong)]
+            if self.folds(oid, name, was):
+                state = after
+                continue
             if is_bad:
                 if not self.restored(name, after, one.email, was, was.force):
                     return [*faults, (oid, "restore", path)]
@@ -1122,14 +1336,11 @@ class _Replay:
                 return [*faults, *((oid, rule, where) for rule, where in wrong)]
             state = after
         last = self.record(state)
+        chain = [oid for oid in chain if not self.folds(oid, name, was)]
+        if not chain:
+            return faults
         restores = name in was.bad and len(chain) == 1
-        if (
-            last is not None
-            and last.status == "claimed"
-            and last.claim
-            and last.claim.expires_at
-            and not restores
-        ):
+        if last and last.status == "claimed" and last.claim and last.claim.expires_at and not restores:
             if commit.at > last.claim.expires_at + tolerance:
                 faults.append((chain[-1], "time", layout.path_of(last)))
             return faults
@@ -1168,6 +1379,32 @@ class _Replay:
             wrong = [("quorum", min(p for p, _, _ in after))]
         return wrong
 
+    def folds(self, oid: str, name: str, was: At) -> bool:
+        """Whether a commit moved a record into an archive."""
+        return name in self.folding(oid, was.force)[1]
+
+    def archive_faults(self, oid: str, name: str, was: At) -> list[tuple[str, str]]:
+        """What is wrong with what a carried commit did to a record by an archive."""
+        before, after = (self.snaps[at].state(name) for at in (self.commits[oid].parents[0], oid))
+        is_archives = before - loose(before) != after - loose(after)
+        return self.folding(oid, was.force)[0] if is_archives else []
+
+    def merged_archives(self, commit: Commit, was: At) -> None:
+        """An archive that a merge brings was made by a carried commit; and none changes."""
+        old, new = self.snaps[commit.parents[0]], self.snaps[commit.oid]
+        for path in sorted(old.archives().keys() | new.archives().keys()):
+            entry = new.files.get(path)
+            if entry == old.files.get(path):
+                continue
+            carried = [oid for oid in self.carried(commit.oid) if self.changes(oid, path)]
+            makers = [oid for oid, _ in self.plain_ones(carried) if self.snaps[oid].files.get(path) == entry]
+            if path in old.files or not makers:
+                rule = "archive" if path in old.files else "merge"
+                self.report(commit.oid, rule, path, places=carried, sure=self.sure)
+            elif all(self.folding(oid, was.force)[0] for oid in makers):
+                for rule, where in self.folding(makers[0], was.force)[0]:
+                    self.report(makers[0], rule, where, places=[*makers, commit.oid], sure=self.sure)
+
     def merged_policy(self, commit: Commit, path: str, was: At, then: At) -> bool:
         """Whether a merge itself has acted to bring a policy file."""
         carried, new = self.carried(commit.oid), self.snaps[commit.oid]
@@ -1186,6 +1423,11 @@ class _Replay:
         theirs = self.snaps[commit.parents[1]]
         acted = self.is_admin(commit.email, was.force) and self.is_admin_there(commit.email, theirs)
         acted = acted and was.force.roster is not None
+        if PULL.match(commit.message) and not all(
+            self.is_admin(self.commits[oid].email, was.force) for oid in steps
+        ):
+            # Whoever pulls takes in what others have pushed, and approves none of it.
+            acted = False
         if not acted:
             blind = self.is_blind(carried)
             # Without a roster the first one is free, and who merges which other is not said.
@@ -1215,8 +1457,15 @@ class _Replay:
         both = self.is_admin(commit.email, was.force) and self.is_admin_there(commit.email, there)
         both = both and was.force.roster is not None
         carried = self.ancestors[second] - self.ancestors[first]
-        clear = self.sure and not self.is_blind(carried)
+        clear = self.sure and self.raw[commit.oid].sound and not self.is_blind(carried)
         self.doubtful |= set() if clear else {commit.oid}
+        for path in sorted(there.archives().keys() | base.archives().keys()):
+            entry = there.files.get(path)
+            if entry not in [
+                base.files.get(path),
+                *(self.snaps[oid].files.get(path) for oid in [*line, commit.oid]),
+            ]:
+                self.report(commit.oid, "dropped", path, sure=clear)
         items = there.records() | base.records() | there.policies().keys() | base.policies().keys()
         for oid in carried:
             items |= self.snaps[oid].records() | self.snaps[oid].policies().keys()
@@ -1226,17 +1475,18 @@ class _Replay:
                 # He acts by it, if he leaves anything out.
                 self.doubtful.add(commit.oid)
                 continue
-            goals = [self.item(oid, item) for oid in [*line, commit.oid]]
-            state = self.item(second, item)
-            changed = state != self.item(fork, item) if fork else state not in (ABSENT, None)
-            if changed and state not in goals:
+            goals = [self.item(oid, item, bare=True) for oid in [*line, commit.oid]]
+            state = self.item(second, item, bare=True)
+            whole = [self.item(oid, item) for oid in [*line, commit.oid, *([fork] if fork else [])]]
+            changed = state != self.item(fork, item, bare=True) if fork else state not in (ABSENT, None)
+            if (changed and state not in goals) or self.item(second, item) not in (*whole, ABSENT, None):
                 # One that no legal step has made may be called dropped, or not.
                 files = there.state(item) or base.state(item) if name else ABSENT
-                path = min((path for path, _, _ in files), default=item)
+                path = path_in(files) if files else item
                 self.report(commit.oid, "dropped", path, name=name, sure=False)
-            steps = self.steps_of(item, carried)
+            steps = self.steps_of(item, carried, bare=True)
             before = dict(self.states_before)
-            legal = [oid for oid in steps if self.is_legal(commit, item, before[oid], oid, was)]
+            legal = [oid for oid in steps if self.is_legal(commit, item, oid, was)]
             if name is None and fork:
                 # Who has legally taken back what he changed wants nothing of it.
                 goals.append(self.item(fork, item))
@@ -1250,7 +1500,7 @@ class _Replay:
                     if name
                     else ABSENT
                 )
-                path = min((path for path, _, _ in files), default=item)
+                path = path_in(files) if files else item
                 sure = clear and not named and name not in was.muddy
                 self.report(commit.oid, "dropped", path, name=name, sure=sure)
 
@@ -1272,14 +1522,18 @@ class _Replay:
 
         return not all(map(goes_on, legal))
 
-    def is_legal(self, commit: Commit, item: str, state: object, oid: str, was: At) -> bool:
+    def is_legal(self, commit: Commit, item: str, oid: str, was: At) -> bool:
         """Whether a carried step of a record or policy file is legal, wherever it leads."""
         one, first = self.commits[oid], self.before[commit.oid] or ""
         if not item.startswith("esc_"):
             there = self.snaps[one.parents[0]]
             proven = self.is_proven(one, was.force)
             return proven and self.is_admin(one.email, was.force) and self.is_admin_there(one.email, there)
+        state = self.item(one.parents[0], item)
         if not isinstance(state, frozenset) or not isinstance(self.item(oid, item), frozenset):
+            return False
+        if self.folding(oid, was.force)[0]:
+            # What is done beside a compaction is not legal either.
             return False
         if item in was.bad and state == self.snaps[first].state(item):
             return self.restored(item, self.snaps[oid].state(item), one.email, was, was.force)
@@ -1307,8 +1561,11 @@ class _Replay:
         if not sure:
             self.doubtful.add(oid)
         for name in sorted(here.records().union(*(there.records() for there in snaps))):
-            if all(here.state(name) != there.state(name) for there in snaps):
+            if all(loose(here.state(name)) != loose(there.state(name)) for there in snaps):
                 self.report(oid, "merge", "queue", name=name, sure=sure)
+            elif all(here.state(name) != there.state(name) for there in snaps):
+                # What it has made of archives is found where they are brought.
+                self.report(oid, "merge", "queue", name=name, sure=False)
         for path in sorted(here.policies().keys() | {p for there in snaps for p in there.policies()}):
             if all(here.files.get(path) != there.files.get(path) for there in snaps):
                 self.report(oid, "merge", path, sure=sure)
@@ -1343,9 +1600,11 @@ class _Replay:
         self, violations: list[Found], waived: list[Found], start: str
     ) -> Iterator[tuple[str, bool | None]]:
         """For each resolved record of the tip, whether its outcome may be believed."""
-        here = self.snaps[self.tip]
-        general = [one for one in violations if one.rule in ("tree", "start", "root", "policies", "merge", "dropped")
-                   and one.name is None]  # fmt: skip
+        here, last = self.snaps[self.tip], self.at[self.tip]
+        # What is about no record is about all, unless it is only said or lies beside them.
+        beside = {"message", "foreign", "archive", "compaction", "file"}
+        general = [one for one in violations if one.name is None and one.rule not in beside]
+        clear = {"tree", "start", "root", "policies", "merge", "dropped"}
         for name in sorted(here.records()):
             record = self.record(here.state(name))
             if record is None or record.resolution is None:
@@ -1354,16 +1613,25 @@ class _Replay:
             while at is not None and at.reopens and at.reopens not in names:
                 names.add(at.reopens)
                 at = self.record(here.state(at.reopens))
-            mine = [one for one in violations if one.name in names]
-            mute = [one for one in violations if one.name is None and one not in general]
-            accepted = [one for one in waived if one.name in names]
+            touched = [one for each in names for one in self.touched.get(each, ())]
+            mine, accepted = (
+                [one for one in some if (one.name in names or one in touched) and one not in self.healed]
+                for some in (violations, waived)
+            )
             imported = self.record(self.snaps[start].state(name))
-            if any(one.sure for one in general + mine) or (imported and imported.resolution):
+            is_bad = any(each in last.bad and each not in last.muddy for each in names)
+            against = [one for one in general if one.rule in clear] + mine + accepted
+            if is_bad or any(one.sure for one in against) or (imported and imported.resolution):
                 yield name, False
-            elif general or mine or mute or accepted or waived or (imported and imported.reviews):
+            elif general or against or waived or (imported and imported.reviews):
                 yield name, None
             else:
                 yield name, record.resolution.outcome in RELEASING
+
+
+def is_over(month: str, at: datetime) -> bool:
+    """Whether a month such as `2026/03` is over."""
+    return month < at.strftime("%Y/%m") and "01" <= month[5:] <= "12" and month[:4] != "0000"
 
 
 def is_exact(one: Found) -> bool:

@@ -7,15 +7,15 @@ both get wrong in the same way is rarer.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from kt_escalation.core.model import Record
 from kt_escalation.core.words import RELEASING
 from kt_escalation.errors import RemoteUnreachable
 from kt_escalation.store import codec, layout
-from kt_escalation.store.port import Author, Change, Port, Snapshot, Unanswered
+from kt_escalation.store.port import Author, Onto, Port, Prepared, Request, Snapshot, Unanswered
 
 #: What can happen to a commit: somebody comes first; it lands or does not, and no answer comes; and
 #: after that the remote may say nothing more.
@@ -30,13 +30,37 @@ KEPT_FOR_EVER = (
 )  # fmt: skip
 
 
+class FaultyPush:
+    """A commit whose push meets a fault."""
+
+    def __init__(self, port: FaultyPort, prepared: Prepared, fault: str) -> None:
+        self._port = port
+        self._prepared = prepared
+        self._fault = fault
+        self.commit = prepared.commit
+
+    def send(self, timeout: float) -> Exception | None:
+        """Send it, or lose it on the way."""
+        self._port.silent = self._fault.endswith("silent")
+        if self._fault.startswith("lost"):
+            raise Unanswered("hung up")
+        refusal = self._prepared.send(timeout)
+        if self._fault.startswith("landed"):
+            raise Unanswered("hung up")
+        return refusal
+
+    def settle(self) -> None:
+        """As it is."""
+        self._prepared.settle()
+
+
 class FaultyPort:
     """A real store whose commits meet the faults in ``faults``, one each."""
 
     def __init__(self, port: Port, somebody_else: Callable[[], object]) -> None:
         self._port = port
         self._somebody_else = somebody_else
-        self._silent = False
+        self.silent = False
         self.faults: deque[str] = deque()
 
     @property
@@ -45,14 +69,14 @@ class FaultyPort:
 
     def plan(self, *faults: str) -> None:
         """Let these faults meet the next commits, and the remote speak again."""
-        self._silent = False
+        self.silent = False
         self.faults = deque(faults)
 
     def writing(self, timeout: float) -> AbstractContextManager[None]:
         return self._port.writing(timeout)
 
-    def turn(self, lists: bool) -> AbstractContextManager[None]:
-        return self._port.turn(lists)
+    def turn(self) -> AbstractContextManager[None]:
+        return self._port.turn()
 
     def author(self) -> Author:
         return self._port.author()
@@ -61,7 +85,7 @@ class FaultyPort:
         return self._port.read(rev)
 
     def tip(self, timeout: float) -> Snapshot:
-        if self._silent:
+        if self.silent:
             raise RemoteUnreachable(remote=self.remote, words="no answer")
         return self._port.tip(timeout)
 
@@ -69,30 +93,15 @@ class FaultyPort:
         return self._port.guess(timeout)
 
     def confirm(self, snapshot: Snapshot, timeout: float) -> None:
-        if self._silent:
+        if self.silent:
             raise RemoteUnreachable(remote=self.remote, words="no answer")
         self._port.confirm(snapshot, timeout)
 
-    def commit(
-        self,
-        base: Snapshot,
-        changes: Sequence[Change],
-        message: str,
-        author: Author,
-        when: datetime,
-        timeout: float,
-        others: Mapping[str, bytes | None] | None = None,
-    ) -> str:
+    def prepare(self, request: Request, proposal: Onto | None = None) -> FaultyPush:
         fault = self.faults.popleft() if self.faults else "none"
         if fault == "second":
             self._somebody_else()
-        self._silent = fault.endswith("silent")
-        if fault.startswith("lost"):
-            raise Unanswered("f" * 40, "hung up")
-        commit = self._port.commit(base, changes, message, author, when, timeout, others)
-        if fault.startswith("landed"):
-            raise Unanswered(commit, "hung up")
-        return commit
+        return FaultyPush(self, self._port.prepare(request, proposal), fault)
 
     def blob_id(self, record: Record) -> str:
         return self._port.blob_id(record)

@@ -1,10 +1,16 @@
-"""The judge and the oracle agree on ten thousand hostile graphs, and on any that hypothesis thinks of."""
+"""The judge and the oracle agree on ten thousand hostile graphs, and on any that hypothesis thinks of.
+
+So do `wait`, the server's hook and `check`: nothing is released, pushed or merged that the oracle is against,
+and all of it that it has nothing against.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
+from random import Random
 from tempfile import TemporaryDirectory
 
 import hostile
@@ -13,15 +19,22 @@ import pytest
 from hostile import Graph
 from hypothesis import HealthCheck, given, settings
 from lab import git
+from tale import Tale
 
 from kt_escalation import audit
+from kt_escalation.audit import life
+from kt_escalation.audit.hook import receive
+from kt_escalation.errors import IllegalRecord, UnreadableStore
+from kt_escalation.store.gitstore import GitStore
 
 AT_ONCE = 500
 #: Rules that the oracle must have found in the graphs of a slice: each class of attack is among them.
 CLASSES = frozenset(
     [
         "actor",
+        "archive",
         "born",
+        "compaction",
         "deleted",
         "dropped",
         "foreign",
@@ -40,11 +53,15 @@ CLASSES = frozenset(
 )
 
 
+def written(graphs: Sequence[Graph], repository: Path) -> None:
+    """Write graphs to a new repository, in which nothing names them."""
+    git("init", "--quiet", "--bare", "-b", "main", str(repository), cwd=repository)
+    hostile.write(graphs, repository, {})
+
+
 def disagreements(graphs: Sequence[Graph], repository: Path) -> tuple[list[str], Counter[str]]:
     """Where the two differ about graphs, written to a new repository; and how often the oracle found what."""
-    git("init", "--quiet", "--bare", str(repository), cwd=repository)
-    names = {f"refs/heads/g{number}": graph.tip for number, graph in enumerate(graphs)}
-    hostile.write(graphs, repository, names)
+    written(graphs, repository)
     told: list[str] = []
     count: Counter[str] = Counter()
     objects = oracle.objects_in(repository)
@@ -63,7 +80,7 @@ def disagreements(graphs: Sequence[Graph], repository: Path) -> tuple[list[str],
 @pytest.mark.parametrize(
     ("first", "count"),
     [
-        pytest.param(0, 100, id="slice"),
+        pytest.param(230, 80, id="slice"),
         *(
             pytest.param(n, AT_ONCE, id=f"from-{n}", marks=pytest.mark.soak)
             for n in range(0, 10_000, AT_ONCE)
@@ -84,3 +101,200 @@ def test_judge_and_oracle_agree_on_any_graph(graph: Graph) -> None:
     with TemporaryDirectory() as repository:
         told, _ = disagreements([graph], Path(repository))
     assert not told, "\n".join([*told, *graph.story])
+
+
+# --- what is released, pushed and merged ----------------------------------------------------------------
+
+
+def at_the_doors(graph: Graph, repository: Path, count: Counter[str]) -> Iterator[str]:
+    """Where `wait`, the hook or `check` are of another mind than the oracle about one graph."""
+    verdict = oracle.judge(oracle.objects_in(repository), graph.tip, graph.now)
+    git("update-ref", "refs/heads/main", graph.tip, cwd=repository)
+    (repository / "kt/waited").unlink(missing_ok=True)
+    records = graph.records(hostile.Branch(graph.tip, graph.files[graph.tip]))
+    for name, wanted in sorted(verdict.released.items()):
+        if name in records and records[name].resolution.outcome in oracle.RELEASING:  # type: ignore[union-attr]
+            released = is_released(graph, repository, name, records)
+            count[f"wait {wanted} {released}"] += 1
+            if wanted not in (None, released):
+                yield f"seed {graph.seed}: {name} is {'' if released else 'not '}released"
+    base = Random(graph.seed).choice(verdict.line)
+    before = oracle.judge(oracle.objects_in(repository), base, graph.now)
+    if base == graph.tip or before.violations or before.waived or before.doubtful:
+        # What they say of what goes on from something illegal is another question.
+        return
+    new = graph.ancestors(graph.tip) - graph.ancestors(base)
+    wrong = any(one.sure and one.places <= new for one in verdict.violations)
+    unsure = verdict.doubtful & new or any(one.places & new for one in (*verdict.violations, *verdict.waived))
+    git("update-ref", "refs/heads/main", base, cwd=repository)
+    refused = list(receive(repository, [(base, graph.tip, "refs/heads/main")], now=graph.now))
+    checked = [one.rule for one in audit.check(repository, f"{base}..{graph.tip}", now=graph.now).violations]
+    for who, found in (("the hook", refused), ("check", checked)):
+        count[f"{who} {bool(found)}"] += 1
+        if wrong and not found:
+            yield f"seed {graph.seed}: {who} lets in what comes after {base}"
+        # They know when it comes, and refuse what is late, or from the future, though it does nothing.
+        if not unsure and any("time" not in one for one in found):
+            yield f"seed {graph.seed}: {who} refuses what comes after {base}: {found}"
+
+
+def is_released(graph: Graph, repository: Path, name: str, records: dict[str, oracle.Record]) -> bool:
+    """Whether `wait` believes a record, with those that it reopens."""
+    names = [name]
+    while names[-1] in records and (origin := records[names[-1]].reopens) and origin not in names:
+        names.append(origin)
+    try:
+        with closing(GitStore(repository)) as store:
+            life.require_legal(store, graph.tip, names, graph.now, "queue")
+    except (IllegalRecord, UnreadableStore):
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("first", "count"),
+    [
+        pytest.param(0, 30, id="slice"),
+        *(pytest.param(n, 100, id=f"from-{n}", marks=pytest.mark.soak) for n in range(0, 2_000, 100)),
+    ],
+)
+def test_what_is_released_pushed_and_merged_is_what_the_oracle_allows(
+    tmp_path: Path, first: int, count: int
+) -> None:
+    graphs = [hostile.make(seed) for seed in range(first, first + count)]
+    written(graphs, tmp_path)
+    found: Counter[str] = Counter()
+    told = [line for graph in graphs for line in at_the_doors(graph, tmp_path, found)]
+    assert not told, "\n".join(told[:20])
+    assert found.keys() >= {"wait True True", "wait False False", "the hook True", "the hook False"}
+
+
+# --- what they once were of two minds about -------------------------------------------------------------
+
+
+def folded_on_a_side(tale: Tale, who: str = "alice", author: str | None = None) -> hostile.Branch:
+    """A side on which a record is raised, decided and folded, which the line has never had."""
+    side = tale.side()
+    tale.does(side, "gw", "raise")
+    tale.does(side, who, "claim", author=author)
+    tale.does(side, who, "approved", author=author)
+    tale.later()
+    tale.folds(side, "esc_r1")
+    tale.does(tale.main, "gw", "raise", "esc_r2")
+    return side
+
+
+def a_record_that_only_an_archive_has_is_legal(tale: Tale) -> None:
+    tale.merge(tale.main, folded_on_a_side(tale).tip, "bob")
+
+
+def a_record_that_only_an_archive_has_was_forged(tale: Tale) -> None:
+    tale.merge(tale.main, folded_on_a_side(tale, author="mallory").tip, "bob")
+
+
+def a_record_is_in_an_archive_and_beside_it(tale: Tale) -> None:
+    tale.decided()
+    tale.later()
+    side = tale.side()
+    tale.folds(side, "esc_r1")
+    tale.does(tale.main, "gw", "raise", "esc_r2")
+    tale.merge(tale.main, side.tip, "bob", files=tale.main.files | side.files)
+
+
+def what_was_folded_is_lost_in_the_merge(tale: Tale) -> None:
+    tale.decided()
+    tale.later()
+    side = tale.side()
+    tale.folds(side, "esc_r1")
+    tale.does(tale.main, "gw", "raise", "esc_r2")
+    files = {path: file for path, file in tale.main.files.items() if "esc_r1" not in path}
+    tale.merge(tale.main, side.tip, "mallory", files=files)
+
+
+def a_compaction_comes_behind_a_tree_that_cannot_be_read(tale: Tale) -> None:
+    tale.decided()
+    tale.later()
+    tale.put(tale.main, {}, "bob", spoil=lambda at, entries: entries[::-1] if at == "" else entries)
+    tale.folds(tale.main, "esc_r1")
+
+
+def what_an_archive_had_is_taken_for_what_never_was(tale: Tale) -> None:
+    tale.decided()
+    loose = tale.main.files
+    tale.later()
+    side = tale.side()
+    tale.does(side, "gw", "raise", "esc_r2")
+    tale.folds(tale.main, "esc_r1")
+    tale.merge(tale.main, side.tip, "mallory", files=loose)
+    tale.put(tale.main, dict.fromkeys(tale.graph.paths(tale.main, "esc_r1")), "boss")
+
+
+def a_restoration_heals_what_a_merge_has_dropped(tale: Tale) -> None:
+    tale.does(tale.main, "gw", "raise")
+    side = tale.side()
+    tale.does(side, "bob", "claim")
+    tale.does(side, "bob", "denied")
+    kept = dict(tale.main.files)
+    tale.does(tale.main, "gw", "raise", "esc_r2")
+    tale.merge(tale.main, side.tip, "mallory", files=tale.main.files)
+    tale.does(tale.main, "alice", "claim", author="mallory")
+    back = {path: kept[path] for path in tale.graph.paths(tale.main, "esc_r1")}
+    tale.put(tale.main, back, "boss")
+    tale.does(tale.main, "alice", "claim")
+    tale.does(tale.main, "alice", "approved")
+
+
+def a_record_is_restored_beside_an_archive_of_it_that_cannot_be_read(tale: Tale) -> None:
+    tale.decided()
+    [path] = tale.graph.paths(tale.main, "esc_r1")
+    file = tale.main.files[path]
+    tale.later()
+    tale.folds(tale.main, "esc_r1", data=b"no end")
+    tale.put(tale.main, {path: file}, "boss")
+
+
+def what_git_itself_does_not_read_is_on_the_way(tale: Tale) -> None:
+    tale.does(tale.main, "gw", "raise")
+    side = tale.side()
+    tale.does(side, "alice", "claim")
+    empty = (hostile.PLAIN, b"", tale.graph.blob("x"))
+    tale.put(tale.main, {}, "bob", spoil=lambda at, entries: [empty, *entries] if at == "queue/" else entries)
+    tale.put(tale.main, {"src/main.py": "2\n"}, "bob")
+    tale.merge(tale.main, side.tip, "bob", files=tale.main.files)
+
+
+@pytest.mark.parametrize(
+    ("tell", "rules", "released"),
+    [
+        (a_record_that_only_an_archive_has_is_legal, set(), True),
+        (a_record_that_only_an_archive_has_was_forged, {"not_allowed"}, False),
+        (a_record_is_in_an_archive_and_beside_it, {"twice"}, False),
+        (what_was_folded_is_lost_in_the_merge, {"deleted", "dropped"}, False),
+        (a_compaction_comes_behind_a_tree_that_cannot_be_read, {"tree"}, None),
+        (what_git_itself_does_not_read_is_on_the_way, {"tree", "dropped"}, None),
+        (what_an_archive_had_is_taken_for_what_never_was, {"merge", "archive", "dropped", "restore"}, False),
+        (a_restoration_heals_what_a_merge_has_dropped, {"dropped", "not_allowed"}, False),
+        (
+            a_record_is_restored_beside_an_archive_of_it_that_cannot_be_read,
+            {"compaction", "deleted", "restore"},
+            False,
+        ),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else "",
+)
+def test_judge_and_oracle_agree_about(
+    tmp_path: Path, tell: Callable[[Tale], None], rules: set[str], released: bool | None
+) -> None:
+    tale = Tale()
+    tell(tale)
+    graph = tale.graph
+    graph.tip = tale.main.tip
+    told, _ = disagreements([graph], tmp_path)
+    report = audit.verify(tmp_path, graph.tip, afresh=True, now=graph.now)
+    assert not told, "\n".join([*told, *graph.story])
+    found = {one.rule for one in report.violations}
+    assert found >= rules and bool(found) == bool(rules)
+    git("update-ref", "refs/heads/main", graph.tip, cwd=tmp_path)
+    if released is not None:
+        assert is_released(graph, tmp_path, "esc_r1", graph.records(tale.main)) == released
+        assert tale.verdict().released.get("esc_r1", False) == released

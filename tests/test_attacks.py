@@ -1431,6 +1431,65 @@ def test_a_pull_that_is_pushed(forge: Forge, server: Path, setting: str, work: b
     assert rules_of(mine, "--afresh") == []
 
 
+@pytest.mark.parametrize("work", ["src/x.py", "policies/policy-other.yaml"], ids=["beside", "of policies"])
+def test_an_admin_who_pulls_approves_nothing_of_what_is_there(forge: Forge, work: str) -> None:
+    unguarded = forge.path.parent / "unguarded.git"
+    git("clone", "--quiet", "--bare", str(forge.path), str(unguarded), cwd=forge.path.parent)
+    mine = Forge.__new__(Forge)
+    mine.path = forge.path.parent / "mine"
+    git("clone", "--quiet", str(unguarded), str(mine.path), cwd=forge.path.parent)
+    mine.write(work, "pack: {enabled: true}\n")
+    mine.commit("boss", "my own work")
+    forge.write(ROSTER_FILE, MALLORY)
+    forge.commit("mallory", "enrolled")
+    approved(forge, "mallory")
+    assert push(forge, unguarded).code == 0
+    mine.git("pull", "--quiet", "--no-rebase", "--no-edit", who="boss")
+    assert {"policies", "not_allowed"} <= set(rules_of(mine, "--afresh"))
+    assert kt("wait", "--id", "esc_one", "--timeout", "1s", cwd=mine.path).code == 6
+
+
+def test_two_admins_who_pull_bring_both_of_their_changes(forge: Forge) -> None:
+    mine = Forge.__new__(Forge)
+    mine.path = forge.path.parent / "mine"
+    git("clone", "--quiet", str(forge.path), str(mine.path), cwd=forge.path.parent)
+    mine.write(ROSTER_FILE, ROSTER.replace("teams:", "teams:\n  - {team_id: ops, members: [bob]}"))
+    mine.commit("boss", "a team")
+    forge.write(ROSTER_FILE, ROSTER + "  - {user_id: dan, emails: [dan@example.com], roles: [reviewer]}\n")
+    forge.commit("boss", "a person")
+    mine.git("pull", "--quiet", "--no-rebase", "--no-edit", who="boss")
+    assert rules_of(mine, "--afresh") == []
+
+
+def test_waivers_that_an_admin_merges_count(forge: Forge) -> None:
+    approved(forge)
+    bad = forge.tip()
+    git("reset", "--quiet", "--hard", cwd=forge.path)
+    forge.git("switch", "--quiet", "-c", "topic")
+    waived(forge, "bob", (bad, "not_allowed", forge.resolved("one")))
+    forge.git("switch", "--quiet", "main")
+    merge(forge, "-m", "Merge pull request #1", "topic", who="boss")
+    ran = kt("verify", "--afresh", "--json", cwd=forge.path)
+    assert (ran.code, len(ran.json["waived"])) == (0, 1), ran.out
+
+
+@pytest.mark.parametrize("merged", [False, True], ids=["as it is", "by a merge"])
+def test_a_decision_taken_back_does_not_come_in_on_a_branch_that_stands(forge: Forge, merged: bool) -> None:
+    with clocked(forge, "gw", days=-20) as store:
+        store.raise_(request_id="old", reason_code="a.b")
+    server = serve(forge)
+    forge.git("switch", "--quiet", "-c", "proposal")
+    with clocked(forge, "alice", days=-20, seconds=1) as store:
+        store.claim("esc_old")
+        store.resolve("esc_old", "approved", "ok")
+    forge.git("switch", "--quiet", "main")
+    forge.git("merge", "--quiet", "--no-ff" if merged else "--ff-only", "proposal", who="mallory")
+    before = git("rev-parse", "main", cwd=server)
+    checked = kt("check", f"{before}..HEAD", "--json", cwd=forge.path)
+    assert {found["rule"] for found in checked.json["violations"]} == {"time"}
+    assert "time: expected it to be merged within 14d" in offer(forge, server).err
+
+
 def _claimed(forge: Forge, moved: bool) -> str:
     """A request that claims, and a line that has moved or not."""
     forge.git("switch", "--quiet", "-c", "topic")

@@ -322,6 +322,34 @@ def test_a_record_is_restored_to_its_last_legal_state(governed: Lab, damage: Map
     assert kt("resolve", "--id", name, "--outcome", "denied", "--reason", "no", cwd=alice).code == 0
 
 
+def test_what_never_was_legal_is_deleted(governed: Lab) -> None:
+    raised(governed, "one")
+    governed.put({"queue/esc_two.yaml": "x\n"}, "by hand")
+    boss = governed.clone("boss")
+    ran = kt("restore", "--id", "esc_two", "--reason", "by nobody", "--json", cwd=boss)
+    assert (ran.code, ran.json["escalation"], ran.json["changed"]) == (0, None, True)
+    assert [path for path in governed.files() if "queue/" in path] == ["queue/esc_one.yaml"]
+    found = kt("verify", "--afresh", "--json", cwd=boss).json["violations"]
+    assert [one["rule"] for one in found] == ["file"]
+
+
+def test_nobody_claims_again_what_reopens_a_record_that_cannot_be_read(governed: Lab) -> None:
+    governed.put({"policies/settings.yaml": "rules: [{match: {}, approvals: 2}]\n"}, "two")
+    name = raised(governed, "one")
+    alice = governed.clone("alice")
+    assert kt("claim", "--id", name, cwd=alice).code == 0
+    assert kt("resolve", "--id", name, "--outcome", "denied", "--reason", "x", cwd=alice).code == 0
+    again = kt("reopen", "--id", name, "--reason", "again", "--json", cwd=alice).json["escalation"][
+        "escalation_id"
+    ]
+    [path] = [path for path in governed.files() if path.endswith(f"/{name}.yaml")]
+    assert kt("claim", "--id", again, cwd=alice).code == 3
+    governed.put({path: "x\n"}, "damaged")
+    ran = kt("claim", "--id", again, cwd=alice)
+    assert ran.code == 2 and f"{path} cannot be read" in ran.err, ran.err
+    assert kt("claim", "--next", cwd=alice).code == 7
+
+
 # --- sweep ----------------------------------------------------------------------------------------
 
 

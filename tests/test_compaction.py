@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faulty import POINTS, VARIABLE
 from forge import ROSTER, SETTINGS, Forge, identity, key_of, push, sign_as, way_in
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,7 +31,6 @@ from kt_escalation.core.compaction import MAX_ARCHIVE, Member
 from kt_escalation.core.query import Query
 from kt_escalation.errors import BadInput
 from kt_escalation.store import snapshot
-from kt_escalation.store.faults import POINTS, VARIABLE
 
 JANUARY, MARCH = "queue/resolved/2024/01", "queue/resolved/2024/03"
 ARCHIVE = f"{JANUARY}/archive-0001"
@@ -1266,3 +1266,21 @@ def test_an_imported_decision_is_not_released_for_what_was_done_with_it_since(pa
         past.commit("mallory", "damage")
         past.kt("boss", "restore", "--id", "esc_anna", "--reason", "damaged")
     assert _released(past, "esc_anna") == 6
+
+
+def test_wait_releases_nothing_that_an_archive_says_of_what_was_imported_open(past: Past) -> None:
+    when = datetime(2024, 2, 1, tzinfo=UTC)
+    with acting("gw"), past.store(when) as store:
+        store.raise_(request_id="ida", reason_code="a.b")
+    past.git("switch", "--quiet", "--orphan", "new")
+    past.git("checkout", "main", "--", ".")
+    dates = dict.fromkeys(("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"), "2024-02-01T00:00Z")
+    past.commit("boss", "import", **dates)
+    past.git("branch", "-M", "main")
+    past.decided("esc_ida", when)
+    past.compact()
+    assert _released(past, "esc_ida") == 1
+    archive = "queue/resolved/2024/02/archive-0001.yaml"
+    past.write(archive, past.read(archive).replace("outcome: denied", "outcome: approved"))
+    past.commit("mallory", "archive")
+    assert _released(past, "esc_ida") == 6

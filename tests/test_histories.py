@@ -57,7 +57,10 @@ def merges(repository: Path, base: str, head: str) -> bool:
 def is_fresh(history: History, base: int) -> bool:
     """Whether all that a part of a history brings could still come in: merges of old steps are refused by the clock."""
     new = history.graph.ancestors(history.tip) - history.graph.ancestors(base)
-    oldest = min(history.graph.commits[at].seconds for at in new)
+    commits = [history.graph.commits[at] for at in new]
+    # A squash may be younger than what it brings.
+    told = [after.last_time.timestamp() for commit in commits for _, after in commit.steps]
+    oldest = min([*told, *(commit.seconds for commit in commits)])
     return history.now.timestamp() - oldest < PROPOSALS.total_seconds()
 
 

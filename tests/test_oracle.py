@@ -9,89 +9,14 @@ from pathlib import Path
 import hostile
 import oracle
 import pytest
-from hostile import PLAIN, ROSTER, SETTINGS, WAIVERS, Branch, Entry, Graph, email, roster, settings, waivers
+from hostile import PLAIN, ROSTER, SETTINGS, WAIVERS, Branch, Entry, email, roster, settings, waivers
 from lab import git
+from tale import Tale
 
-from kt_escalation.core import sweep, transitions
-from kt_escalation.core.events import from_record
-from kt_escalation.core.model import Record
+from kt_escalation.core import sweep
 from kt_escalation.core.rights import act
 
 Files = Mapping[str, bytes | None]
-
-
-class Tale:
-    """A graph that is told commit by commit; a minute passes before each."""
-
-    def __init__(self, policies: Mapping[str, str] | None = None) -> None:
-        self.graph = Graph(0)
-        self.main = Branch("", {})
-        self.graph.put(self.main, {"README.md": "Hello\n"}, email("boss"), "A repository\n", parents=())
-        self.root = self.main.tip
-        self.put(self.main, {ROSTER: roster(*hostile.PEOPLE)} if policies is None else policies, "boss")
-        self.start = self.main.tip
-
-    def put(
-        self,
-        branch: Branch,
-        changes: Mapping[str, object],
-        who: str,
-        message: str = "by hand\n",
-        **more: object,
-    ) -> str:
-        self.graph.now += timedelta(minutes=1)
-        return self.graph.put(branch, changes, email(who), message, **more)  # type: ignore[arg-type]
-
-    def side(self, at: str | None = None) -> Branch:
-        at = at or self.main.tip
-        return Branch(at, dict(self.graph.files[at]))
-
-    def record(self, branch: Branch, name: str) -> Record:
-        return self.graph.records(branch)[name]
-
-    def does(
-        self,
-        branch: Branch,
-        who: str,
-        what: str,
-        name: str = "esc_r1",
-        author: str | None = None,
-        message: str = "by hand\n",
-    ) -> str:
-        """A step by somebody, committed by them or by another author."""
-        self.graph.now += timedelta(minutes=1)
-        one = act(email(who), self.graph.now, self.graph.policies(branch))
-        if what == "raise":
-            raisable = from_record(
-                {"request_id": name.removeprefix("esc_"), "reason_code": "oversight.required"}
-            )
-            after = transitions.raise_(raisable, name, one, "c0")
-        elif what == "claim":
-            after = transitions.claim(self.record(branch, name), one, f"c-{who}")
-        elif what == "note":
-            after = transitions.note(self.record(branch, name), one, f"Hm, {who}")
-        else:
-            after = transitions.resolve(self.record(branch, name), one, what, "because")  # type: ignore[arg-type]
-        return self.graph.put(branch, self.graph.written(branch, after), email(author or who), message)
-
-    def merge(self, first: Branch, second: str, who: str, *, files: Mapping[str, hostile.File] | None = None,
-              message: str = "Merge\n", more: tuple[str, ...] = (), at: datetime | None = None) -> str:  # fmt: skip
-        """A merge, with git's own tree where none is given."""
-        tree = hostile.merged(self.graph, first.tip, second) if files is None else dict(files)
-        changes = dict.fromkeys(first.files.keys() - tree.keys()) | tree
-        return self.put(first, changes, who, message, parents=(first.tip, second, *more), at=at)
-
-    def verdict(self, tip: str | None = None) -> oracle.Verdict:
-        return oracle.judge(self.graph.objects, tip or self.main.tip, self.graph.now)
-
-    def found(self) -> set[tuple[str, str]]:
-        """The rules that are broken, each with the commit that breaks it."""
-        return {(one.commit, one.rule) for one in self.verdict().violations if one.sure}
-
-    def decided(self, who: str = "alice", outcome: str = "approved") -> None:
-        self.does(self.main, "gw", "raise")
-        self.does(self.main, who, "claim")
-        self.does(self.main, who, outcome)
 
 
 # --- what is legal --------------------------------------------------------------------------------------

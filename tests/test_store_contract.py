@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from kt_escalation.core.model import Claim, Record, Resolution
 from kt_escalation.errors import BadInput
 from kt_escalation.store import codec
 from kt_escalation.store.gitstore import GitStore
-from kt_escalation.store.port import Author, Change, Entry, Invalid, Port, Stale
+from kt_escalation.store.port import Author, Change, Entry, Invalid, Onto, Port, Request, Stale
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
 ALICE = Author("Alice", "alice@example.com")
@@ -84,8 +85,18 @@ def entry(port: Port, escalation_id: str) -> Entry:
     return found
 
 
+def send(port: Port, request: Request, proposal: Onto | None = None) -> str:
+    """Commit what is asked for and land it."""
+    prepared = port.prepare(request, proposal)
+    refusal = prepared.send(TIMEOUT)
+    if refusal is not None:
+        raise refusal
+    prepared.settle()
+    return prepared.commit
+
+
 def land(port: Port, *changes: Change) -> str:
-    return port.commit(port.tip(TIMEOUT), changes, "kt: test\n", port.author(), NOW, TIMEOUT)
+    return send(port, Request(port.tip(TIMEOUT), changes, "kt: test\n", port.author(), NOW))
 
 
 def test_what_was_committed_is_read_by_everybody(make: Make) -> None:
@@ -103,8 +114,8 @@ def test_a_commit_on_an_old_base_is_stale_and_changes_nothing(make: Make) -> Non
     was = entry(mine, "esc_one")
     first = land(mine, Change(was, claimed(was.record)))
     with pytest.raises(Stale):
-        theirs.commit(
-            old, [Change(was, claimed(was.record, "bob@example.com"))], "late\n", ALICE, NOW, TIMEOUT
+        send(
+            theirs, Request(old, [Change(was, claimed(was.record, "bob@example.com"))], "late\n", ALICE, NOW)
         )
     assert theirs.tip(TIMEOUT).revision == first
     assert entry(theirs, "esc_one").record == claimed(was.record)
@@ -219,7 +230,8 @@ def test_a_proposal_stands_beside_the_store_and_is_never_overwritten_unseen(make
     was = entry(mine, "esc_one")
     change = Change(was, claimed(was.record))
     assert mine.proposal("topic", tip, TIMEOUT) is None
-    commit = mine.propose(tip, [change], "kt: test\n", ALICE, NOW, "topic", None, TIMEOUT)
+    request = Request(tip, [change], "kt: test\n", ALICE, NOW)
+    commit = send(mine, request, Onto("topic", None))
     assert mine.tip(TIMEOUT).revision == tip.revision and entry(theirs, "esc_one") == was
     there = theirs.proposal("topic", theirs.tip(TIMEOUT), TIMEOUT)
     assert there is not None and there.tip is not None and there.base is not None
@@ -229,23 +241,17 @@ def test_a_proposal_stands_beside_the_store_and_is_never_overwritten_unseen(make
     assert (there.emails, there.paths) == ({"alice@example.com"}, {"queue/esc_one.yaml"})
     for seen in (None, tip.revision):
         with pytest.raises(Stale):
-            theirs.propose(tip, [change], "late\n", ALICE, NOW, "topic", seen, TIMEOUT)
-    newer = theirs.propose(tip, [change], "newer\n", ALICE, NOW, "topic", commit, TIMEOUT)
+            send(theirs, replace(request, message="late\n"), Onto("topic", seen))
+    newer = send(theirs, replace(request, message="newer\n"), Onto("topic", commit))
     assert newer != commit
 
 
 def test_files_beside_records_are_written_and_deleted_in_the_same_commit(make: Make) -> None:
     mine, theirs = store_with(make, "one")
     was = entry(mine, "esc_one")
-    revision = mine.commit(
-        mine.tip(TIMEOUT),
-        [Change(None, codec.loads(record_text("two").encode()))],
-        "kt: test\n",
-        mine.author(),
-        NOW,
-        TIMEOUT,
-        {was.path: None, "policies/other.yaml": PACK},
-    )
+    two = Change(None, codec.loads(record_text("two").encode()))
+    others = {was.path: None, "policies/other.yaml": PACK}
+    revision = send(mine, Request(mine.tip(TIMEOUT), [two], "kt: test\n", mine.author(), NOW, others))
     now = theirs.tip(TIMEOUT)
     assert now.revision == revision and now.ids(resolved=False) == ["esc_two"]
     assert sorted(now.policies()[1]) == ["policies/other.yaml", "policies/policy-config.yaml"]

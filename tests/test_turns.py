@@ -11,13 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from faulty import VARIABLE
 from lab import Lab, end, git, kt, start
 from test_faults import wait_for
 
 from kt_escalation import Store
 from kt_escalation.errors import AlreadyClaimed, HistoryRewritten, NoStoreBranch
-from kt_escalation.store import line
-from kt_escalation.store.faults import VARIABLE
+from kt_escalation.store import line, lock
 
 A_CLAIM = ["cat-file", "config", "fetch", "merge", "push", "rev-parse", "var"]
 
@@ -65,8 +65,7 @@ def test_a_claim_starts_seven_git_processes(lab: Lab, started: Path) -> None:
 
 def test_who_comes_back_at_once_only_pushes(lab: Lab, started: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(line, "AT_ONCE", 60.0)
-    monkeypatch.setattr(line, "SHORTEST_SLICE", 60.0)
-    monkeypatch.setattr(line, "LONGEST_SLICE", 60.0)
+    monkeypatch.setattr(line, "SLICE_SECONDS", 60.0)
     lab.escalations("one", "two", "three", "four")
     with Store.open(lab.clone("alice"), follow_checkout=False) as store:
         store.claim("esc_one")
@@ -133,7 +132,7 @@ def test_an_old_clone_takes_no_former_claim_for_a_repeat(lab: Lab) -> None:
 
 def in_a_slice(lab: Lab, monkeypatch: pytest.MonkeyPatch, *names: str) -> Store:
     """A store that has written just now, and asks nobody before it writes again."""
-    for name in ("AT_ONCE", "SHORTEST_SLICE", "LONGEST_SLICE"):
+    for name in ("AT_ONCE", "SLICE_SECONDS"):
         monkeypatch.setattr(line, name, 60.0)
     lab.escalations("one", "two", *names)
     store = Store.open(lab.clone("alice"), follow_checkout=False)
@@ -176,7 +175,6 @@ def test_somebody_who_stands_in_no_line_is_seen(lab: Lab, monkeypatch: pytest.Mo
 
 def test_a_killed_process_leaves_its_place(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(line, "PATIENCE", 600.0)
-    monkeypatch.setattr(line, "LONGEST_LINE", 600.0)
     lab.escalations("one")
     holder, clone = lab.clone("holder"), lab.clone("alice")
     paused = start("claim", "--id", "esc_one", cwd=holder, env={VARIABLE: "after-turn:pause"})
@@ -213,55 +211,29 @@ def test_without_a_line_nothing_fails(lab: Lab, what: str, monkeypatch: pytest.M
     assert ran.code == 0 and ran.err == ""
 
 
-def test_who_is_next_catches_up_while_it_waits(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(line, "MAKE_READY", 60.0)
-    with in_a_slice(lab, monkeypatch, "three", "four") as alice, ThreadPoolExecutor(1) as pool:
-        clone = lab.clone("bob")
-        with Store.open(clone, follow_checkout=False) as bob:
-            alice.claim("esc_three")
-            assert git("rev-parse", "origin/main", cwd=clone) != lab.tip()
-            claim = pool.submit(bob.claim, "esc_four")
-            end_of_wait = time.monotonic() + 30
-            while git("rev-parse", "origin/main", cwd=clone) != lab.tip():
-                assert time.monotonic() < end_of_wait and not claim.done()
-                time.sleep(0.01)
-            monkeypatch.setattr(line, "AT_ONCE", 0.0)
-            assert claim.result().commit == lab.tip()
-
-
-@pytest.mark.parametrize("near", [True, False])
-def test_only_who_waits_for_the_end_of_a_slice_makes_ready(
-    near: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_on_a_slow_remote_a_slice_has_as_many_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for name in ("SHORTEST_SLICE", "LONGEST_SLICE"):
-        monkeypatch.setattr(line, name, 60.0)
-    monkeypatch.setattr(line, "MAKE_READY", 60.0 if near else 0.1)
+    monkeypatch.setattr(line, "SLICE_SECONDS", 0.0)
+    monkeypatch.setattr(line, "AT_ONCE", 60.0)
     holder, waiting = line.Line("a remote"), line.Line("a remote")
-    made_ready: list[float] = []
-
-    def wait() -> None:
-        with waiting.turn(lambda: made_ready.append(time.monotonic())):
-            pass
-
-    with ThreadPoolExecutor(1) as pool:
-        for _ in range(2):
-            with holder.turn():
-                pass
+    monkeypatch.setattr(line, "PATIENCE", 0.0)
+    free = []
+    for _ in range(line.TURNS):
         with holder.turn():
-            turn = pool.submit(wait)
-            time.sleep(0.3)
-        turn.result()
-    assert len(made_ready) == near
+            pass
+        handle = waiting._take()
+        free.append(handle is not None)
+        if handle is not None:
+            os.close(handle)
+    assert free == [False] * (line.TURNS - 1) + [True]
 
 
 def test_a_slice_is_nobody_elses_however_often_they_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(line, "_NEXT_SECONDS", 0.00001)
-    for name in ("SHORTEST_SLICE", "LONGEST_SLICE"):
-        monkeypatch.setattr(line, name, 60.0)
+    monkeypatch.setattr(line, "_POLL_SECONDS", 0.00001)
+    monkeypatch.setattr(line, "SLICE_SECONDS", 60.0)
     monkeypatch.setattr(line, "AT_ONCE", 5.0)
     holder, waiting = line.Line("a remote"), line.Line("a remote")
 
@@ -279,15 +251,15 @@ def test_a_slice_is_nobody_elses_however_often_they_look(
         holder.end()
         with holder.turn():
             holder.end()
-        assert turn.result() == line.Turn()
+        assert not turn.result().again
 
 
 STANDS = """
 import sys, time
 from pathlib import Path
-from kt_escalation.store import line
+from kt_escalation.store import line, lock
 me, log, people = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
-line.AT_ONCE, line.PATIENCE, line.LONGEST_LINE = 0.0, 600.0, 600.0
+line.AT_ONCE, line.PATIENCE = 0.0, 600.0
 queue, turns, everybody = line.Line("a remote"), 0, False
 print("ready", flush=True)
 sys.stdin.readline()
@@ -325,7 +297,27 @@ def test_turns_go_round_and_nobody_has_one_beside_another(tmp_path: Path) -> Non
     said = log.read_text()
     # Two at once would have overwritten each other's letters.
     assert len(said) == sum(turns)
-    # Who stands in line is not overtaken, however slow: a turn follows one's own only where nobody stands there.
-    began, ended = max(said.index(one) for one in people), min(said.rindex(one) for one in people)
-    twice = sum(one == other for one, other in zip(said[began:ended], said[began + 1 : ended], strict=False))
-    assert twice < (ended - began) / 2
+
+
+# --- the clone's lock -------------------------------------------------------------------------------
+
+
+def test_those_who_wait_for_the_lock_of_a_clone_have_it_in_the_order_in_which_they_came(
+    tmp_path: Path,
+) -> None:
+    had: list[int] = []
+
+    def wait(name: int) -> None:
+        with lock.held(tmp_path, 60.0):
+            had.append(name)
+
+    with ThreadPoolExecutor(9) as pool:
+        with lock.held(tmp_path, 60.0):
+            for name in range(8):
+                pool.submit(wait, name)
+                while len([*(tmp_path / "waiting").glob("0*")]) <= name:
+                    time.sleep(0.005)
+            # Somebody who was killed while they waited, and was there first.
+            (tmp_path / "waiting" / "00000000000000000000-1-1").touch()
+        pool.submit(wait, 8)
+    assert had[:8] == [*range(8)] and not [*(tmp_path / "waiting").iterdir()]

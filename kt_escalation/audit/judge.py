@@ -190,8 +190,7 @@ class Judge:
         tolerance = (known.policies or Policies()).settings.claims.clock_tolerance
         self.newest = max((date for date in known.dates if date - self.now <= tolerance), default=_LONG_AGO)
         self._past = past
-        [there] = self.trees.differences([(None, known.tree)]) if self.start else [Difference()]
-        now = {c.path: (c.new_mode, c.new) for c in there.changes if c.new and is_policy(c.path)}
+        now = self.trees.policies(known.tree) if self.start else {}
         policies = known.policies or self.written.of(known.in_force)
         legal = known.legal
         if legal is None:
@@ -451,12 +450,24 @@ class Judge:
         brought += self.made(commit, name, olds, news, restored=bool(found))
         if not found:
             self.know(name, news[0])
+            late = self._too_late(commit, now, news[0])
+            if late is not None:
+                self.find(commit, news[0].path, late, name)
             return
         legal = olds[0] if olds else next(iter(self.states(parent, name)), None) if is_known else None
         self._known.add(hash(name))
         self.illegal[name] = legal
         for path, violation in found:
             self.blame(name, commit, path, violation)
+
+    def _too_late(self, commit: Commit, now: Policies, state: State) -> Violation | None:
+        """Why a step comes too late that is yet to come in; of what is in already nobody knows when it came."""
+        if not self._scope.arriving or self._base is None:
+            return None
+        until = records.lease_of(state)
+        if until is not None and self.now - until <= now.settings.claims.clock_tolerance:
+            return None
+        return records.too_late(commit, state, self.now, now)
 
     def _reopened_once(self, commit: Commit, changed: Mapping[str, Sides]) -> None:
         """No two of what one commit raises reopen the same; that none did before is asked of each."""
@@ -506,6 +517,9 @@ class Judge:
         tree = self._policies_tree(commit.tree)
         for path, violation in self.policies.change(self._at, commit.oid, tree, changes, illegal):
             self.find(commit, path, violation)
+        self._count_waivers(commit, tree)
+
+    def _count_waivers(self, commit: Commit, tree: str | None) -> None:
         while waivers := self.policies.added:
             self.policies.added = frozenset()
             self._waive(commit, tree, waivers)
@@ -663,7 +677,7 @@ class Judge:
         wrong = Violation("merge", "expected a merge of two parents, where it brings or says something")
         self.find(commit, layout.QUEUE, wrong)
         for name, sides in self.by_record(difference.changes).items():
-            self.illegal.setdefault(name, next(iter(self.contents.sides(sides)[0]), None))
+            self.illegal.setdefault(name, self.before(name, sides, commit.parents[0]))
             self.blame(name, commit, sides.path, wrong)
         policies = [change for change in difference.changes if is_policy(change.path)]
         if policies:
@@ -682,16 +696,22 @@ class Judge:
         plain = {oid for oid in self.lines.of(commit.oid, fork) if len(self.lines.parents(oid)) == 1}
         asked = self.policies.admissible(plain)
         both = (self.policies.at(at), self.policies.policies)
-        if not asked or any(verify.judge_policies(commit.email, policies) for policies in both):
+        if not asked or self.is_pull(commit) or any(verify.judge_policies(commit.email, p) for p in both):
             return False
         if self.unproven(commit, both[1], self.newest) is None:
-            self.policies.admit(self._at, self._policies_tree(commit.tree), asked)
+            tree = self._policies_tree(commit.tree)
+            self.policies.admit(self._at, tree, asked)
+            self._count_waivers(commit, tree)
             gone = {("policies", oid, self.store.full(path)) for oid, path in asked}
             self._found = [
                 found for found in self._found if (found.rule, found.commit, found.path) not in gone
             ]
         # If not, it has acted all the same, and is told what its word lacks.
         return True
+
+    def is_pull(self, commit: Commit) -> bool:
+        """Whether a merge is that of a pull: whoever makes it takes in what is there, and has approved nothing."""
+        return messages.is_pull(commit.message, self.store.branch or self.store.own_branch)
 
     def _along(self, commit: Commit) -> Iterator[Brought]:
         """What a merge that the line goes past says by right: what its request did."""
@@ -866,9 +886,8 @@ class Judge:
         self, commit: Commit, policies: Policies
     ) -> tuple[list[tuple[str, Violation]], dict[str, str]]:
         """What is wrong with a compaction, by path, and the ids that it moved into archives, by their old paths."""
-        done = folding.done_by(
-            self.store, commit, self.store.at(commit.parents[0]) if commit.parents else None
-        )
+        parent = self._snapshot(commit.parents[0]) if commit.parents else None
+        done = folding.done_by(self.store, commit, parent)
         verdict = compaction.judge(done, commit.committed_at, self.store.blob_of)
         found = [(path, Violation(rule, expected)) for path, rule, expected in verdict.violations]
         if done.made:
@@ -886,6 +905,16 @@ class Judge:
 
     def _archived(self, commit: Commit, name: str) -> State | None:
         return next(iter(self.states(commit.oid, name)), None) if self._scope.only else None
+
+    def archived(self, change: Change, made: Mapping[str, Change]) -> list[str]:
+        """The records that are looked at in a new archive, by what is new beside it."""
+        found = layout.archive_at(change.path)
+        beside = made.get(layout.both(found)[1]) if found and not found.is_ids else None
+        try:
+            names = self.store.contents(change.new, beside.new) if beside else ()
+        except compaction.BadArchive:
+            names = ()
+        return [name for name in names if self.looks_at(name)]
 
     def _imported_archives(self, commit: Commit) -> None:
         """The archives that the start brings, each of whose records is one that is imported."""
@@ -938,10 +967,14 @@ class Judge:
             self.legal[name] = [*self.legal.get(name, ()), state]
 
     def restored(self, name: str, state: State | None) -> None:
-        """A record has come back to its last legal state, or what never was one is gone."""
+        """A record has come back to its last legal state, or what never was one is gone.
+
+        What a merge has left out of it is not brought back by that.
+        """
         self.illegal.pop(name)
         self._owed.pop(name, None)
-        self.healed.update(_key(found) for found in self._found if found.escalation_id == name)
+        mine = (found for found in self._found if found.escalation_id == name and found.rule != "dropped")
+        self.healed.update(map(_key, mine))
         if state is None:
             self._known.discard(hash(name))
         else:
@@ -950,6 +983,10 @@ class Judge:
     def states(self, commit: str, name: str) -> list[State]:
         """All files of a record at a commit; one in an archive is there with its own bytes' id."""
         return [self.contents.state(*file) for file in self.standing(commit, name)]
+
+    def before(self, name: str, sides: Sides, parent: str) -> State | None:
+        """The state of a record before it was changed: its file's, else what an archive of the parent has of it."""
+        return next(iter(self.contents.sides(sides)[0] or self.states(parent, name)), None)
 
     def standing(self, commit: str, name: str) -> list[tuple[str, str, str]]:
         """Path, mode and id of all files of a record at a commit; where they cannot be read, what is nowhere else."""

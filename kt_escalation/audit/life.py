@@ -88,7 +88,7 @@ def require_legal(
                 name, path, "it was imported already resolved, and nobody can prove how that came about"
             )
         # Whatever was looked at on the way: what is released is what was judged, to the last byte.
-        if name not in judge.imported and not _is(states[-1] if states else None, there):
+        if (states or name not in judge.imported) and not _is(states[-1] if states else None, there):
             raise _illegal(name, path, f"no legal step led to what is there of {name}")
     if not signed:
         remember(store, WAITED, run.mark(revision))

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from ..core import verify
 from ..core.model import Record
 from ..core.policies import Policies
-from ..core.times import format_duration, format_time
+from ..core.times import format_time
 from ..core.verify import Violation
+from ..errors import GitFailed
 from ..store import history, layout
 from ..store.commits import Commit, touches_archives
 from ..store.trees import Change, Difference
@@ -89,6 +90,7 @@ class Merging:
         self._authored_by_merges()
         steps = self._steps()
         brought = judge.by_record(self._changes)
+        self._look_into_archives(brought)
         # What reopens another comes after it.
         for name in sorted(brought, key=lambda name: (self._reopens(brought[name]), name)):
             self._record(name, brought[name], steps.get(name, ()))
@@ -173,12 +175,15 @@ class Merging:
         judge = self._judge
         first: tuple[Sequence[_Step], list[tuple[Commit, str, Violation]]] | None = None
         ends = self._states(name, self._first, self._commit.oid, sides)
+        if layout.archive_at(sides.path) and name not in self._illegal:
+            # Neither side has a file of its own for it.
+            ends = frozenset(), frozenset()
         for chain in self._chains(*ends, steps):
             found = self._walked(name, chain)
             if not found:
                 return
             first = first or (chain, found)
-        judge.illegal.setdefault(name, next(iter(judge.contents.sides(sides)[0]), None))
+        judge.illegal.setdefault(name, judge.before(name, sides, self._first))
         if first is None:
             expected = f"expected {name} as the branch had it, or as the commits that it brings have led it on from there"
             judge.blame(name, self._commit, sides.path, Violation("merge", expected))
@@ -225,7 +230,7 @@ class Merging:
                         return [(commit, path, violation) for path, violation in found]
                     if not _same(step.before, self._at(self._commit.oid, name)):
                         lost = Violation("deleted", "expected what was compacted to be in its archive still")
-                        return [(commit, step.sides.path, lost)]
+                        return [(self._commit, step.sides.path, lost)]
                     brought.append(Brought(name, frozenset({"compact"}), ""))
                     continue
             if illegal:
@@ -282,11 +287,9 @@ class Merging:
         """A proposal lands within its lease, else within the time that the settings give proposals."""
         claims = self._now.settings.claims
         at, arrived = self._commit.committed_at, self._judge.arrived(self._commit)
-        record = state.record if state else None
-        if record is None or state is None or not chain:
+        if state is None or state.record is None or not chain:
             return None
-        claim = record.claim if record.status == "claimed" else None
-        until = claim.expires_at if claim is not None else None
+        until = records.lease_of(state)
         if until is not None and at - until > claims.clock_tolerance:
             expected = f"expected it to be merged within its lease, by {format_time(until)}"
             return chain[-1].side.commit, state.path, Violation("time", expected)
@@ -294,12 +297,9 @@ class Merging:
             return None
         for step in chain:
             _, news = self._judge.contents.sides(step.sides)
-            said = news[0].record.last_time if news and news[0].record else step.side.commit.committed_at
-            # Who has kept a copy may commit it anew, but a record's own times say when it was meant.
-            made = min(said, step.side.commit.committed_at)
-            if arrived - made > claims.proposals:
-                expected = f"expected it to be merged within {format_duration(claims.proposals)}; it is of {format_time(made)}"
-                return step.side.commit, state.path, Violation("time", expected)
+            late = records.too_late(step.side.commit, news[0] if news else None, arrived, self._now)
+            if late is not None:
+                return step.side.commit, state.path, late
         return None
 
     # --- archives -----------------------------------------------------------------------------------
@@ -309,6 +309,19 @@ class Merging:
         if commit.oid not in self._compactions:
             self._compactions[commit.oid] = self._judge.compacted(commit, self._now)
         return self._compactions[commit.oid]
+
+    def _look_into_archives(self, brought: dict[str, Sides]) -> None:
+        """Add the records of new archives that neither side has in a file of its own; one that is there twice is found."""
+        judge = self._judge
+        made = {c.path: c for c in self._changes if layout.archive_at(c.path) and c.old is None}
+        for change in made.values():
+            for name in judge.archived(change, made):
+                if len(judge.standing(self._commit.oid, name)) == 1:
+                    brought.setdefault(name, _alone(change))
+                    continue
+                judge.illegal.setdefault(name, next(iter(judge.states(self._first, name)), None))
+                judge.blame(name, self._commit, change.path, Violation("twice", f"expected {name} once"))
+                brought.pop(name, None)
 
     def _archives(self) -> None:
         """Each archive that it brings was made by a carried commit, and none changes."""
@@ -342,22 +355,25 @@ class Merging:
         """Why it may not bring a version of a policy file in; None if it may."""
         if self._judge.moves_root(self._commit, change):
             return self._judge.one_root
-        alone = _alone(change)
-        chains = list(self._chains(alone.before, alone.after, steps.get(change.path, ())))
+        alone, some = _alone(change), steps.get(change.path, ())
         wrong: Violation | None = None
-        for chain in chains:
-            found = [
-                replace(violation, commit=step.side.commit.oid, author=step.side.commit.email)
-                for step in chain
-                for violation in self._by_no_admin(step)
-            ]
-            if not found:
+        for chain in self._chains(alone.before, alone.after, some):
+            found = next(self._by_no_admins(chain), None)
+            if found is None:
                 return None
-            wrong = wrong or found[0]
-        if not self._may_bring_policies():
-            return wrong or self._not_brought()
+            wrong = wrong or found
+        # An admin's pull takes in what others have pushed, and approves none of it.
+        pulled = next(self._by_no_admins(some), None) if self._judge.is_pull(self._commit) else None
+        if pulled or not self._may_bring_policies():
+            return wrong or pulled or self._not_brought()
         self.acted = True
         return self._judge.unproven(self._commit, self._now, self._judge.newest)
+
+    def _by_no_admins(self, steps: Iterable[_Step]) -> Iterator[Violation]:
+        """The same of several commits, each named."""
+        for step in steps:
+            for violation in self._by_no_admin(step):
+                yield replace(violation, commit=step.side.commit.oid, author=step.side.commit.email)
 
     def _by_no_admin(self, step: _Step) -> Iterator[Violation]:
         """Why a carried commit may not have changed a policy file."""
@@ -518,10 +534,15 @@ class Merging:
         judge, first = self._judge, self._first
         specs = history.pathspecs(judge.store, name) if name else [f":(top,literal){judge.store.full(path)}"]
         since = [first, *([f"^{self._fork}"] if self._fork else [])]
-        touching = set(judge.store.repository.rev_list([*since, "--full-history", "--", *specs]))
+        line = judge.lines.of(first, self._fork)
+        try:
+            touching = set(judge.store.repository.rev_list([*since, "--full-history", "--", *specs]))
+        except GitFailed:
+            # Some tree on the way is one that git itself does not read.
+            touching = set(line)
         return any(
             _same(self._at(oid, name) if name else judge.version(oid, path), wanted)
-            for oid in judge.lines.of(first, self._fork)
+            for oid in line
             # A merge that takes one side of it touches nothing, as git tells it.
             if oid in touching or len(judge.lines.parents(oid)) > 1
         )

@@ -36,7 +36,10 @@ _SUBJECT = re.compile(
     rf"kt:\s*({'|'.join(ACTIONS)})\s+(?:(esc_[a-z0-9_-]+)|(\d+)\s+escalations)(?:\s+as\s+(\w+))?",
     re.IGNORECASE,
 )
-
+# What git itself calls the merge of a pull, and of what was fetched (git-fmt-merge-msg).
+_PULLED = re.compile(
+    r"Merge (?:branch '(?P<there>[^']+)' of \S|remote-tracking branch '[^'/]+/(?P<here>[^']+)')"
+)
 
 _PARTS: Mapping[str, str] = {
     "kt-action": "action",
@@ -77,6 +80,12 @@ class Brought:
     actor: str
     outcome: str | None = None
     claim_ids: frozenset[str] = frozenset()
+
+
+def is_pull(message: str, branch: str | None) -> bool:
+    """Whether git named a merge for what `git pull` does: take in what the store branch has got already."""
+    found = _PULLED.match(message)
+    return found is not None and branch in (None, found["there"] or found["here"])
 
 
 def statements(message: str) -> list[Statement]:

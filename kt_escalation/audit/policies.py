@@ -169,10 +169,14 @@ class InForce:
         """Accept what some commits have changed, by a merge of an admin's."""
         written = self._written.of(tree)
         self._unauthorised = [found for found in self._unauthorised if found not in admitted]
+        self.added = frozenset()
         for commit, path in admitted:
             # What somebody else made of the file after that stays his.
             if self._wrong.get(path, [""])[-1] == commit:
                 self._accept(path)
+                if path == WAIVERS:
+                    self.added = frozenset(written.waivers) - frozenset(self.waivers)
+                    self.waivers = written.waivers
         self._settle(at, written)
 
     def _accept(self, path: str) -> None:

@@ -9,6 +9,7 @@ from datetime import datetime
 from ..core import rights, verify
 from ..core.model import Record
 from ..core.policies import Policies
+from ..core.times import format_duration, format_time
 from ..core.verify import Context, Violation
 from ..core.words import MAX_BYTES
 from ..git.objects import FILE, Object
@@ -217,6 +218,27 @@ def judge(
     )
     for violation in verify.judge(before, after, context):
         yield where, violation
+
+
+def lease_of(state: State | None) -> datetime | None:
+    """When the lease ends of what is claimed, None for all else."""
+    record = state.record if state is not None else None
+    return record.claim.expires_at if record and record.claim and record.status == "claimed" else None
+
+
+def too_late(commit: Commit, state: State | None, arrived: datetime, policies: Policies) -> Violation | None:
+    """Why a step comes too late to the line, by the settings' `claims.proposals`.
+
+    Whoever has kept a copy may commit it again, but a record's own times say when it was meant.
+    """
+    limit = policies.settings.claims.proposals
+    made = commit.committed_at
+    if state is not None and state.record is not None:
+        made = min(made, state.record.last_time)
+    if arrived - made <= limit:
+        return None
+    expected = f"expected it to be merged within {format_duration(limit)}; it is of {format_time(made)}"
+    return Violation("time", expected)
 
 
 def is_restored(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 # A command reads tens of thousands of values that all live until it ends. Looking through them for
@@ -22,6 +23,8 @@ def main_escalation() -> None:
 
 def _main(program: str) -> None:
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+    # None of ours is a plugin of pydantic's, and to look for them reads the metadata of all that is installed.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from .edge import run
 
     status = run(program, sys.argv[1:])

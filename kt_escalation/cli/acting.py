@@ -10,7 +10,7 @@ import click
 
 from ..core.text import visible
 from ..core.words import CATEGORIES, DECISIONS, SEVERITIES
-from ..errors import BadInput, Interrupted, Usage
+from ..errors import BadInput, Interrupted, OutcomeUnknown, Usage
 from .app import (
     PARTIAL,
     SPAN,
@@ -28,6 +28,7 @@ from .app import (
     read_file,
     takes_ids,
     warn,
+    work,
     writes,
     writing_store,
 )
@@ -82,7 +83,7 @@ def init_command(
         raise Usage(problem="--install goes with --ci")
     where = directory or folder(ctx, repo)
     with drawn() as progress:
-        made = Store.init(where, ci=ci, install=install, progress=progress)
+        made = Store.init(where, ci=ci, install=install, progress=progress, on_effect=work.effects.append)
     for text in made.warnings:
         warn(text)
     if as_json:
@@ -303,6 +304,7 @@ def _claim_next_of_several(ctx: click.Context, paths: Sequence[str], given: dict
             lock_timeout=given["lock_timeout"],
             retry_timeout=given["retry_timeout"],
             progress=progress,
+            on_effect=work.effects.append,
         )
     for path, error in taken.faults:
         warn(f"{path}: {error.message}")
@@ -316,7 +318,8 @@ def _claim_next_of_several(ctx: click.Context, paths: Sequence[str], given: dict
         _YOURS,
     )
     last = stores.ending(taken.faults)
-    if last:
+    # What was had elsewhere is had, also where ^C kept the next store from being asked.
+    if last and isinstance(last.error, OutcomeUnknown):
         ctx.exit(last.error.exit_code)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -25,6 +26,7 @@ from .progress import drawn
 
 if TYPE_CHECKING:
     from ..desk import Store
+    from ..store.effect import Effect
     from ..store.port import Progress
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -32,14 +34,26 @@ T = TypeVar("T")
 
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
-#: The stores that this process has opened; a crash report asks them what had landed.
-opened: list[Store] = []
-
 
 class Work:
-    """What the edge has to know of the command that is at work: whether it changes something."""
+    """What the edge has to know of the command that is at work."""
 
-    changes = False
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget the command before this one."""
+        #: Whether it changes something.
+        self.changes = False
+        #: What has become of each of its changes.
+        self.effects: deque[Effect] = deque()
+        #: Whether it answers for each change by itself, when that is made, and goes on.
+        self.is_session = False
+
+    def begin_session(self) -> None:
+        """Let the command answer for each of its changes by itself; only the last one is kept."""
+        self.is_session = True
+        self.effects = deque(maxlen=1)
 
 
 work = Work()
@@ -384,8 +398,8 @@ def store_of(
         retry_timeout=retry_timeout,
         follow_checkout=follow_checkout,
         progress=progress,
+        on_effect=work.effects.append,
     ) as store:
-        opened.append(store)
         yield store
 
 
@@ -495,11 +509,13 @@ def discard_output() -> None:
     """Let what could not be written go nowhere, instead of failing again when Python ends."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stdout.flush()
 
 
 def warn(text: str) -> None:
-    """Say something on stderr that changes no exit code."""
-    click.echo(f"kt: {visible(text)}", err=True)
+    """Say something on stderr that changes no exit code, not even where it cannot be written."""
+    with suppress(OSError):
+        click.echo(f"kt: {visible(text)}", err=True)
 
 
 # Where commands are, those first that are run most, since each costs a start some time.

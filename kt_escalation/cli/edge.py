@@ -11,35 +11,68 @@ from collections.abc import Sequence
 import click
 
 from ..core.text import visible
-from ..errors import Bug, GitFailed, Interrupted, KtError, SeveralFailed, Usage
+from ..errors import Bug, GitFailed, Interrupted, KtError, OutcomeUnknown, SeveralFailed, Usage
+from ..store.effect import Outcome
 from . import app
 
 
 def run(program: str, args: Sequence[str]) -> int:
     """Run a command line; give its exit code (design, section 8)."""
-    _fill_closed_streams()
-    app.work.changes = False
-    group = app.kt if program == "kt" else app.escalation
     as_json = "--json" in args
     try:
-        code = group.main(args=list(args), prog_name=program, standalone_mode=False)
-        sys.stdout.flush()
-    except click.ClickException as error:
-        return _usage(error, as_json)
-    except (click.Abort, KeyboardInterrupt):
-        return _fail(Interrupted(), as_json)
-    except KtError as error:
-        return _fail(error, as_json)
-    except (app.ReaderGone, BrokenPipeError):
-        # Whoever read us has stopped; what was to be done is done.
+        try:
+            _fill_closed_streams()
+            app.work.begin()
+            group = app.kt if program == "kt" else app.escalation
+            code = group.main(args=list(args), prog_name=program, standalone_mode=False)
+            sys.stdout.flush()
+            return code if isinstance(code, int) else 0
+        except (Exception, KeyboardInterrupt) as error:
+            return _ended_by(error, as_json)
+    except (Exception, KeyboardInterrupt) as error:
+        # Not even that went without trouble.
+        return _ended_by(error, as_json)
+
+
+def _ended_by(error: BaseException, as_json: bool) -> int:
+    """Report what ended a command; its exit code.
+
+    That rests on what is recorded of the command's changes, and not on the error (design, section 1, promise 2).
+    """
+    if isinstance(error, app.ReaderGone | BrokenPipeError | OSError):
         app.discard_output()
+    effects = () if isinstance(error, OutcomeUnknown) else tuple(app.work.effects)
+    for effect in effects:
+        if effect.outcome in (Outcome.SENT, Outcome.UNKNOWN):
+            return _fail(effect.given_up(_words(error)), as_json)
+    landed = [effect.commit for effect in effects if effect.outcome is Outcome.LANDED and effect.commit]
+    if landed and not app.work.is_session:
+        if not isinstance(error, app.ReaderGone | BrokenPipeError):
+            listed = ", ".join(commit[:12] for commit in landed)
+            what = f"commit {listed} has" if len(landed) == 1 else f"commits {listed} have"
+            _say(f"{what} landed, but the report was cut short: {_words(error)}")
         return 0
-    except OSError as error:
-        app.discard_output()
-        return _machine_failed(error, as_json)
-    except Exception as error:
-        return _fail(_bug(error), as_json)
-    return code if isinstance(code, int) else 0
+    if isinstance(error, click.ClickException):
+        return _usage(error, as_json)
+    if isinstance(error, click.Abort | KeyboardInterrupt):
+        return _fail(Interrupted(), as_json)
+    if isinstance(error, app.ReaderGone | BrokenPipeError) and not effects:
+        # Whoever read us has stopped; what was to be done is done.
+        return 0
+    if isinstance(error, OSError):
+        return _fail(GitFailed(says="this machine failed: {words}", words=_words(error)), as_json)
+    return _fail(error if isinstance(error, KtError) else _bug(error, landed), as_json)
+
+
+def _words(error: BaseException) -> str:
+    """What ended a command, in words; of a bug also where to read more."""
+    if isinstance(error, click.Abort | KeyboardInterrupt):
+        return "interrupted"
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    if isinstance(error, KtError):
+        return error.what
+    return _bug(error, []).message
 
 
 def _fill_closed_streams() -> None:
@@ -56,16 +89,6 @@ def _fill_closed_streams() -> None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, way), mode, closefd=False))
 
 
-def _machine_failed(error: OSError, as_json: bool) -> int:
-    """A full disk, most often where the output goes; what has landed stays landed, and exit 0."""
-    words = error.strerror or str(error)
-    landed = app.opened[-1].landed if app.opened else None
-    if landed:
-        _say(f"commit {landed[:12]} has landed, but its report could not be written: {words}")
-        return 0
-    return _fail(GitFailed(says="this machine failed: {words}", words=words), as_json)
-
-
 def _usage(error: click.ClickException, as_json: bool) -> int:
     where = ""
     if isinstance(error, click.UsageError) and error.ctx is not None:
@@ -76,18 +99,22 @@ def _usage(error: click.ClickException, as_json: bool) -> int:
     return _fail(Usage(problem=error.format_message().rstrip(".").replace("\n", " "), hint=where), as_json)
 
 
-def _bug(error: Exception) -> Bug:
+def _bug(error: BaseException, landed: Sequence[str]) -> Bug:
     import tempfile
     import traceback
 
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="kt-crash-", suffix=".log", delete=False, encoding="utf-8"
-    ) as file:
-        file.write(f"{' '.join(sys.argv)!r}\n")
-        file.write("".join(traceback.format_exception(error)))
-    landed = app.opened[-1].landed if app.opened else None
-    pushed = f"; commit {landed} had landed" if landed else ""
-    return Bug(problem=f"{type(error).__name__}: {error}", traceback=file.name, pushed=pushed, commit=landed)
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="kt-crash-", suffix=".log", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(f"{' '.join(sys.argv)!r}\n")
+            file.write("".join(traceback.format_exception(error)))
+        where = file.name
+    except OSError as problem:
+        where = f"no file, as none could be written ({problem.strerror})"
+    commit = landed[-1] if landed else None
+    pushed = f"; commit {commit} had landed" if commit else ""
+    return Bug(problem=f"{type(error).__name__}: {error}", traceback=where, pushed=pushed, commit=commit)
 
 
 def _fail(error: KtError, as_json: bool) -> int:

@@ -123,7 +123,7 @@ def as_json_of(result: Result, several: bool) -> dict[str, Any]:
     """The JSON of an action on one record, or on several (design, section 8)."""
     one = change_as_json(result)
     if not several:
-        return {"escalation": result.records[0].as_dict(), **one}
+        return {"escalation": result.records[0].as_dict() if result.records else None, **one}
     return {
         "escalations": [record.as_dict() for record in result.records],
         **one,

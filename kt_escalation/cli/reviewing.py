@@ -31,7 +31,7 @@ from ..errors import (
     ShownDiffers,
     Usage,
 )
-from .app import escalation, in_one_store, warn, writes, writing_store
+from .app import escalation, in_one_store, warn, work, writes, writing_store
 from .keyboard import Keyboard
 from .outcome import report, report_decision
 
@@ -84,6 +84,7 @@ def review_command(ctx: click.Context, /, **given: Any) -> None:
             problem="review needs a terminal",
             hint="scripts take one with `kt escalation claim --next` and decide it with `kt escalation resolve`",
         )
+    work.begin_session()
     keyboard = Keyboard()
     with keyboard.watched(), writing_store(ctx, given) as store:
         Session(store, keyboard, given["team"]).run()

@@ -87,11 +87,16 @@ def reopen_command(ctx: click.Context, /, **given: Any) -> None:
 @common
 @click.pass_context
 def restore_command(ctx: click.Context, /, **given: Any) -> None:
-    """Bring a record that is illegal or unreadable back to its last legal state; for admins."""
+    """Bring a damaged record back to its last legal state, or delete one that never was legal; for admins."""
     with writing_store(ctx, given) as store:
         result = store.restore(given["escalation_id"], given["reason"])
     report(result, given["as_json"], False, "restored {id} ({status}) in commit {commit}", "")
     if not given["as_json"]:
+        if not result.records:
+            commit = (result.commit or "")[:12]
+            click.echo(
+                f"deleted {visible(given['escalation_id'])}, which never was legal, in commit {commit}"
+            )
         warn(
             "history keeps what was wrong: `verify` exits 1 until an admin accepts it with `kt policy waive`"
         )

@@ -16,7 +16,7 @@ import click
 from ..core.text import visible
 from ..errors import BadInput, Interrupted, KtError
 from ..stream import FLUSH_COUNT, unacknowledged
-from .app import discard_output, warn, writing_store
+from .app import discard_output, warn, work, writing_store
 
 if TYPE_CHECKING:
     from ..answers import Line, Result
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 def stream(ctx: click.Context, given: dict[str, Any]) -> None:
     """Raise lines as they come and say of each what became of it; ends as `raise` does."""
+    work.begin_session()
     told: Counter[str] = Counter()
     first_fault: KtError | None = None
     with (

@@ -173,17 +173,25 @@ class Value(BaseModel):
     @classmethod
     def of(cls, checked: Mapping[str, Any]) -> Self:
         """The value of these parts, which have been checked one by one, and defaults for the rest."""
-        blank: Self = _blank(cls)
-        return blank.model_copy(update=checked)
+        made = cls.__new__(cls)
+        for name, part in zip(_SLOTS, ({**_defaults(cls), **checked}, set(checked), None, None), strict=True):
+            object.__setattr__(made, name, part)
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        # Values hold nothing but their keys, so pydantic's own, which asks for much else, says the same.
+        return self.__class__ is other.__class__ and self.__dict__ == other.__dict__
+
+
+# What a pydantic value consists of.
+_SLOTS = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
 
 
 @cache
-def _blank(kind: type[Value]) -> Any:
-    """A value of nothing but defaults, each part in its place."""
+def _defaults(kind: type[Value]) -> Mapping[str, Any]:
+    """The default of each part, in order; None for those that have none."""
     fields = kind.model_fields.items()
-    return kind.model_construct(
-        **{key: None if field.is_required() else field.get_default() for key, field in fields}
-    )
+    return {key: None if field.is_required() else field.get_default() for key, field in fields}
 
 
 class Route(Value):
@@ -351,7 +359,7 @@ class Record(Value):
 
     def replace(self, **changes: Any) -> Record:
         """The same record with some keys changed to values of their types. Raises ValueError if they disagree."""
-        changed = self.model_copy(update=changes)
+        changed = self.of({**self.__dict__, **changes})
         changed.check_agreement()
         return changed
 

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import GitFailed
-from .command import FLUSH, NO_MAINTENANCE, Git
+from .command import NO_MAINTENANCE, Git
 from .objects import chunks
-from .process import (
-    Underway,
-)
-from .refs import is_race
+from .process import Underway
 
 #: Hooks of the checkout have nothing to do with bringing it along.
 _NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
@@ -39,7 +34,7 @@ class Checkout(Git):
                 return current
         return None
 
-    def fast_forward(self, commit: str, action: str, *, flush: bool) -> Underway:
+    def fast_forward(self, commit: str, action: str) -> Underway:
         """Bring branch, index and files along as `git merge --ff-only` does: all of it, or nothing.
 
         It refuses where that would touch anything that the user has changed, and does nothing where the
@@ -55,16 +50,15 @@ class Checkout(Git):
             "--no-autostash",
             "--no-verify-signatures",
         )
-        args = [*_NO_HOOKS, *tidy, *(FLUSH if flush else ()), "merge", *options, commit]
+        args = [*_NO_HOOKS, *tidy, "merge", *options, commit]
         return self._start(args, env={"GIT_REFLOG_ACTION": action}, session=True)
 
-    def index_entries(self, paths: Sequence[str]) -> dict[str, tuple[str, str]]:
-        """(mode, id) of paths in the index; an unmerged path has mode ``unmerged``."""
+    def index_entries(self, paths: Sequence[str], index: Path) -> dict[str, tuple[str, str]]:
+        """(mode, id) of paths in an index file; an unmerged path has mode ``unmerged``."""
         found: dict[str, tuple[str, str]] = {}
+        env = {"GIT_LITERAL_PATHSPECS": "1", "GIT_INDEX_FILE": str(index)}
         for some in chunks(paths):
-            done = self._asked(
-                "ls-files", "--stage", "-z", "--full-name", "--", *some, env={"GIT_LITERAL_PATHSPECS": "1"}
-            )
+            done = self._asked("ls-files", "--stage", "-z", "--full-name", "--", *some, env=env)
             for line in done.text.split("\0"):
                 if line:
                     facts, _, path = line.partition("\t")
@@ -84,53 +78,6 @@ class Checkout(Git):
             found.update(path for path in done.text.split("\0") if path)
         return found
 
-    def move_branch_and_index(
-        self,
-        ref: str,
-        new: str,
-        old: str,
-        message: str,
-        entries: Mapping[str, tuple[str, str] | None],
-        follow: Sequence[str],
-    ) -> bool:
-        """Move a checked-out branch and the index entries of some paths; whether it still was at ``old``.
-
-        ``entries`` gives each path its (mode, id), or None to remove it; the files in ``follow`` are
-        brought along. One shell in a session of its own does it all, so that our death in between
-        leaves nothing half done.
-        """
-        gone = "0" * len(new)
-        lines = [
-            f"{entry[0]} {entry[1]}\t{path}" if entry else f"0 {gone}\t{path}"
-            for path, entry in entries.items()
-        ]
-        # Too many for a command line; the shell takes the lists away when it ends.
-        lists = Path(tempfile.mkdtemp(prefix="kt-"))
-        for name, present in (("write", True), ("remove", False)):
-            paths = [path for path in follow if (entries[path] is not None) == present]
-            (lists / name).write_bytes(os.fsencode("".join(f"{path}\0" for path in paths)))
-        script = """
-            git_dir=$1 work_tree=$2 message=$3 ref=$4 new=$5 old=$6 lists=$7
-            trap 'rm -rf -- "$lists"' EXIT
-            exec 3<&0 </dev/null
-            g() { git --git-dir="$git_dir" --work-tree="$work_tree" -c core.fsync=all "$@"; }
-            g update-ref -m "$message" "$ref" "$new" "$old" || exit 9
-            g update-index -z --index-info <&3 || exit 1
-            g checkout-index -f -q -z --stdin <"$lists/write"
-            cd "$work_tree" && xargs -0 rm -f -- <"$lists/remove"
-        """
-        args = [
-            str(self.git_dir),
-            str(self.toplevel),
-            message,
-            ref,
-            new,
-            old,
-            str(lists),
-        ]
-        process = self._start(args, program=("sh", "-c", script, "kt"), stdin=True, session=True)
-        process.give("".join(f"{line}\0" for line in lines).encode())
-        done = process.finish()
-        if done.status not in (0, 9) or (done.status == 9 and not is_race(done.err)):
-            raise GitFailed(command="update-index", words=done.words)
-        return done.status == 0
+    def begin_script(self, script: str, args: Sequence[str]) -> Underway:
+        """Start a shell's script in a session of its own."""
+        return self._start(args, program=("sh", "-c", script, "kt"), session=True)

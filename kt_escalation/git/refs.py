@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import GitFailed
 from .command import FLUSH, Git
+from .process import Underway
 
 # What a symbolic ref's file says; of `refs/heads/.invalid` git says itself what it stands for (reftable).
 _SYMBOLIC = re.compile(r"ref: (refs/(?!heads/\.invalid)\S+)\n?")
@@ -114,6 +115,10 @@ class Refs(Git):
             raise GitFailed(command="update-ref", words=done.words)
         return done.status == 0
 
+    def begin_update_ref(self, ref: str, new: str, old: str, message: str) -> Underway:
+        """Start moving a ref that is at ``old`` (zeros: that does not exist), flushed."""
+        return self._start([*FLUSH, "update-ref", "-m", message, ref, new, old], session=True)
+
     def set_tracking(self, remote: str, branch: str, commit: str) -> None:
         """Make the remote-tracking ref say what a push has just made true; a failure is mended by the next fetch.
 
@@ -165,3 +170,9 @@ def is_odd(ref: str) -> bool:
 def is_race(err: str) -> bool:
     """Whether update-ref failed since the ref has moved, and not for a reason of its own."""
     return "cannot lock ref" in err and ("but expected" in err or "already exists" in err)
+
+
+def held_lock(err: str) -> str | None:
+    """The lock file that git says another git command holds, None if it says no such thing."""
+    found = re.search(r"Unable to create '(.+?\.lock)': File exists", err)
+    return found[1] if found else None

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from tempfile import NamedTemporaryFile
+from typing import IO
 
 from .command import NO_MAINTENANCE, Git
 from .process import (
@@ -15,6 +19,9 @@ _FETCH = (
     *(*NO_MAINTENANCE, "fetch", "--no-progress", "--no-tags"),
     *("--no-write-fetch-head", "--no-recurse-submodules", "--no-prune", "--refmap="),
 )
+# git's own account of what it starts and of what it exchanges with the remote, and in it a push's commands.
+_TRACES = ("GIT_TRACE", "GIT_TRACE_PACKET")
+_COMMANDS = re.compile(rb"> [0-9a-f]{40,64} [0-9a-f]{40,64} refs/")
 
 
 class Remotes(Git):
@@ -94,18 +101,49 @@ class Remotes(Git):
 
     def push(
         self, remote: str, commit: str, branch: str, lease: str | None = None, refspec: str | None = None
-    ) -> Underway:
+    ) -> Push:
         """Start pushing exactly that commit to exactly that branch.
 
         By fast-forward only; with a ``lease`` if the branch still is at that commit (empty: does not exist).
         ``refspec`` is what `pattern` gives.
         """
         held = () if lease is None else (f"--force-with-lease=refs/heads/{branch}:{lease}",)
-        return self._start(
-            [
-                *("-c", "push.followTags=false", "-c", "push.recurseSubmodules=no"),
-                *("push", "--porcelain", "--no-progress", *held, "--"),
-                *(remote, refspec or f"{commit}:refs/heads/{branch}"),
-            ],
-            session=True,
-        )
+        args = [
+            *("-c", "push.followTags=false", "-c", "push.recurseSubmodules=no"),
+            *("push", "--porcelain", "--no-progress", *held, "--"),
+            *(remote, refspec or f"{commit}:refs/heads/{branch}"),
+        ]
+        trace = None
+        if not any(name in os.environ for name in _TRACES):
+            with suppress(OSError):
+                trace = NamedTemporaryFile(prefix="kt-push-")  # noqa: SIM115 - it is the push's, which closes it
+        env = dict.fromkeys(_TRACES, trace.name) if trace else {}
+        return Push(self._start(args, env=env, session=True), trace)
+
+
+class Push:
+    """A push from its start to its end."""
+
+    def __init__(self, process: Underway, trace: IO[bytes] | None) -> None:
+        self._process = process
+        self._trace = trace
+
+    def answer(self, timeout: float) -> Done | None:
+        """Its end, None if there is none within ``timeout`` seconds; it may be asked again."""
+        return self._process.answer(timeout)
+
+    def give_up(self) -> None:
+        """End it if it has not ended."""
+        self._process.give_up()
+
+    def may_have_sent(self) -> bool:
+        """Whether anything may have been sent by now: git sends nothing before the remote has said where its refs are.
+
+        To be asked once it has ended. Where git's trace cannot tell, it may.
+        """
+        if self._trace is None:
+            return True
+        self._trace.seek(0)
+        said = self._trace.read()
+        # Without the line on its own start nothing was traced at all.
+        return b" push " not in said or _COMMANDS.search(said) is not None

@@ -59,20 +59,27 @@ def lines(data: bytes, width: int) -> list[Line]:
     found: list[Line] = LINE[width].findall(data)
     if sum(len(mode) + len(name) for mode, name, _ in found) + (width + 2) * len(found) != len(data):
         raise Unsound("has an entry that is none: a mode, a name without a slash, and an id")
-    require_sound(found)
+    wrong = wrong_with(found)
+    if wrong:
+        raise Unsound(wrong)
     if len({name for _, name, _ in found}) != len(found):
         raise Unsound("has two entries of one name")
     return found
 
 
-def require_sound(found: Sequence[Line]) -> None:
-    """Names that may be, in git's order (read-cache.c, *base_name_compare*). Raises Unsound."""
-    keys = [name + b"/" if mode != _FILE and is_folder(mode) else name for mode, name, _ in found]
-    if any(one >= other for one, other in pairwise(keys)):
-        raise Unsound("is not sorted as git sorts it")
+def wrong_with(found: Sequence[Line]) -> str | None:
+    """What is wrong with names or their order, which is git's own (read-cache.c, *base_name_compare*)."""
+    if any(one >= other for one, other in pairwise(map(sort_key, found))):
+        return "is not sorted as git sorts it"
     for _, name, _ in found:
         if name[0] == 46 and (name in (b".", b"..") or (name[1:2] in b"gG\xe2" and _is_git(name))):
-            raise Unsound(f"has an entry called {shown(name)}")
+            return f"has an entry called {shown(name)}"
+    return None
+
+
+def sort_key(line: Line) -> bytes:
+    """What an entry is sorted by: a folder as if its name ended with a slash."""
+    return line[1] + b"/" if line[0] != _FILE and is_folder(line[0]) else line[1]
 
 
 def is_folder(mode: bytes) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,22 +24,35 @@ from ..errors import (
     GitFailed,
     HistoryRewritten,
     Interrupted,
-    KtError,
     NoStoreBranch,
     NotAStore,
     NothingToClaim,
-    OutcomeUnknown,
     PathStaged,
     PushRefused,
     RemoteFault,
     RemoteUnreachable,
 )
+from ..git.move import Move, recover
 from ..git.objects import FILE, TREE, TreeEntry
 from ..git.process import Done, Underway
+from ..git.refs import held_lock
+from ..git.remote import Push
 from ..git.repository import Repository
-from . import faults, layout
+from . import layout
 from .line import Line, Turn
-from .port import PROPOSALS, Author, Change, Progress, Proposal, Snapshot, Stale, Unanswered, WrongGuess
+from .port import (
+    PROPOSALS,
+    Author,
+    Change,
+    Onto,
+    Progress,
+    Proposal,
+    Request,
+    Snapshot,
+    Stale,
+    Unanswered,
+    WrongGuess,
+)
 from .snapshot import GitReader, GitSnapshot
 
 if TYPE_CHECKING:
@@ -49,8 +62,6 @@ INTERRUPT_SECONDS = 5.0
 FETCH_PAUSE_SECONDS = 0.1
 # So many new commits are looked at one by one before lines are asked for.
 _NEAR = 64
-# How long who is next in line may take to make ready; its turn says what is wrong.
-CATCH_UP_SECONDS = 2.0
 # What fits into a file's name everywhere, for that is what a branch is on most servers.
 MAX_BRANCH = 200
 # The checkout is brought along however long that takes; it is asked for again after so many seconds.
@@ -73,6 +84,27 @@ class Built:
     ids: dict[str, tuple[str, str] | None] = field(default_factory=dict)
     objects: list[tuple[str, str, bytes]] = field(default_factory=list)
     tree: str = ""
+
+
+@dataclass
+class Prepared:
+    """A commit that is ready to be sent: to a branch of the remote that is at ``lease``, or by a ``move`` of our own.
+
+    An empty ``lease`` stands for a branch that does not exist.
+    """
+
+    store: GitStore
+    commit: str
+    branch: str
+    lease: str = ""
+    proposed: bool = False
+    move: Move | None = None
+
+    def send(self, timeout: float) -> Exception | None:
+        return self.store.send(self, timeout)
+
+    def settle(self) -> None:
+        self.store.settle(self)
 
 
 class GitStore(GitReader):
@@ -270,14 +302,12 @@ class GitStore(GitReader):
         return local or tracking or self.repository.commit_of("HEAD")
 
     def tip(self, timeout: float) -> GitSnapshot:
-        faults.point("before-fetch")
         # What was asked before this is not the newest any more.
         self._stop_asking()
         self._guessed = None
         branch, commit = self._fetched(timeout)
         if commit is None:
             raise NotAStore(where=str(self._where), problem=f"branch {branch} has no commit yet")
-        faults.point("after-fetch")
         return self.at(commit)
 
     def guess(self, timeout: float) -> GitSnapshot:
@@ -288,7 +318,6 @@ class GitStore(GitReader):
         if self._turn.last not in ("", known):
             # Somebody of this host has pushed since: to guess would be in vain.
             return self.tip(timeout)
-        faults.point("before-fetch")
         self._guessed = known
         if not self._turn.again:
             self._ask(branch, ref)
@@ -305,7 +334,6 @@ class GitStore(GitReader):
     def _confirm(self, timeout: float) -> None:
         guessed, self._guessed = self._guessed, None
         _, newest = self._fetched(timeout)
-        faults.point("after-fetch")
         if newest and newest != guessed:
             raise WrongGuess(self.at(newest))
 
@@ -433,11 +461,11 @@ class GitStore(GitReader):
                 self._stop_asking()
 
     @contextmanager
-    def turn(self, lists: bool) -> Iterator[None]:
+    def turn(self) -> Iterator[None]:
         if self.remote is None:
             yield
             return
-        with self._line.turn(partial(self._catch_up, lists)) as self._turn:
+        with self._line.turn() as self._turn:
             try:
                 yield
             except NothingToClaim:
@@ -445,43 +473,15 @@ class GitStore(GitReader):
                 self._line.end()
                 raise
 
-    def _catch_up(self, lists: bool) -> None:
-        """Fetch what others have pushed so far, and read what is open, for one who lists it."""
-        branch = self.branch
-        if branch is None:
-            return
-        ref = f"refs/remotes/{self.remote}/{branch}"
-        self._seen = self.repository.tip_of(ref)
-        work = self.repository.fetch(self.remote or "", branch)
-        try:
-            done = work.answer(CATCH_UP_SECONDS)
-        finally:
-            work.give_up()
-        known = self.repository.tip_of(ref)
-        # What is wrong with it is told by the turn.
-        with suppress(KtError):
-            self._require_line(branch, ref)
-            if done and done.status == 0 and known and lists:
-                self.at(known).rows(resolved=False)
-
     @cached_property
     def _line(self) -> Line:
         config = self.repository.config
         return Line(config.get(f"remote.{self.remote}.pushurl") or config[f"remote.{self.remote}.url"])
 
-    def commit(
-        self,
-        base: Snapshot,
-        changes: Sequence[Change],
-        message: str,
-        author: Author,
-        when: datetime,
-        timeout: float,
-        others: Mapping[str, bytes | None] | None = None,
-    ) -> str:
-        end = time.monotonic() + timeout
-        files = {**self._files(changes), **(others or {})}
-        return self.commit_files(base.revision, files, message, author, when, end)
+    def prepare(self, request: Request, proposal: Onto | None = None) -> Prepared:
+        files = {**self._files(request.changes), **request.others}
+        made = (request.message, request.author, request.when)
+        return self.prepare_files(request.base.revision, files, *made, proposal)
 
     def _files(self, changes: Sequence[Change]) -> dict[str, bytes | None]:
         """The files that changes write, None for those that go."""
@@ -496,33 +496,29 @@ class GitStore(GitReader):
             files[path] = codec.dumps(change.new)
         return files
 
-    def commit_files(
+    def prepare_files(
         self,
         base: str | None,
         files: Mapping[str, bytes | None],
         message: str,
         author: Author,
         when: datetime,
-        end: float,
-    ) -> str:
-        """Write files (None: delete) on top of a commit and land that, until the monotonic time ``end``.
+        proposal: Onto | None = None,
+    ) -> Prepared:
+        """Make the commit that writes files (None: delete) on top of another.
 
-        Without a ``base`` the commit begins the store branch.
-
-        Raises as `Port.commit` does.
+        Without a ``base`` the commit begins the store branch. Raises as `Port.prepare` does.
         """
         built = self._build(base, files, message, author, when)
-        if self._asked:
-            # The remote has had the time to answer; where it has moved, nothing is written at all.
-            self._confirm(end - time.monotonic())
         commit = self._write(built)
-        if self.remote:
-            # A store that begins on commits of this clone's own begins a branch that the remote lacks.
-            there = self.repository.tip_of(f"refs/remotes/{self.remote}/{self._branch}")
-            self._push(commit, self._branch, end, lease=base if base == there else "")
-        else:
-            self._land_here(commit, base, message.partition("\n")[0], built.ids)
-        return commit
+        if proposal:
+            return Prepared(self, commit, proposal.branch, proposal.was or "", proposed=True)
+        if self.remote is None:
+            subject = message.partition("\n")[0]
+            return Prepared(self, commit, self._branch, move=self._move(commit, base, subject, built.ids))
+        # A store that begins on commits of this clone's own begins a branch that the remote lacks.
+        there = self.repository.tip_of(f"refs/remotes/{self.remote}/{self._branch}")
+        return Prepared(self, commit, self._branch, (base or "") if there else "")
 
     def _build(
         self,
@@ -533,7 +529,6 @@ class GitStore(GitReader):
         when: datetime,
     ) -> Built:
         """A commit that is not written yet."""
-        faults.point("before-build")
         built = Built([base] if base else [], message, author, int(when.timestamp()))
         for path, blob in files.items():
             built.ids[path] = (FILE, self._object("blob", blob, built)) if blob is not None else None
@@ -551,8 +546,6 @@ class GitStore(GitReader):
         else:
             commit = self._object("commit", self.repository.format_commit(*made), built)
             self.repository.write_objects(built.objects, flush=flush)
-        faults.point("after-build")
-        faults.point("before-push")
         return commit
 
     def _object(self, kind: str, data: bytes, built: Built) -> str:
@@ -595,56 +588,101 @@ class GitStore(GitReader):
                 lines.pop(key, None)
         return self._object("tree", self.repository.join_tree(lines), built) if lines else None
 
-    def _push(
-        self,
-        commit: str,
-        branch: str,
-        end: float,
-        *,
-        lease: str | None,
-        proposed: bool = False,
-        refspec: str | None = None,
-    ) -> None:
-        """Push a commit to a branch that is at ``lease``: empty if there is none, None where that is not known.
+    def send(self, prepared: Prepared, timeout: float) -> Exception | None:
+        """See `port.Prepared`."""
+        end = time.monotonic() + timeout
+        if prepared.move is not None:
+            return self._moved(prepared.move)
+        refusal = self._pushed(prepared, end)
+        if isinstance(refusal, Stale) and prepared.proposed:
+            inside = re.search(r"'refs/heads/([^']+)' exists; cannot create", self._said)
+            if inside:
+                return BranchTaken(
+                    says="the branch {branch} cannot be made on {remote}: "
+                    "there is a branch {beside}, and git cannot have both",
+                    hint="give another name with --branch NAME, or have {beside} renamed by whoever made it",
+                    branch=prepared.branch,
+                    remote=self.remote,
+                    beside=inside[1],
+                )
+        return refusal
+
+    def settle(self, prepared: Prepared) -> None:
+        """See `port.Prepared`."""
+        if self.remote is None:
+            return
+        if not prepared.proposed:
+            # That it has landed has answered what the remote was asked beside it.
+            self._guessed = None
+            self._stop_asking()
+            self._line.tip = prepared.commit
+            known = self.repository.tip_of(f"refs/remotes/{self.remote}/{prepared.branch}")
+            if known == prepared.commit:
+                return
+            if known not in (None, prepared.lease) and self.repository.is_ancestor(prepared.commit, known):
+                # It has answered with what came after that.
+                return
+        self.repository.set_tracking(self.remote, prepared.branch, prepared.commit)
+
+    def _answer(
+        self, what: str, sent: str, work: Underway | Push, end: float
+    ) -> tuple[Done, Exception | KeyboardInterrupt | None]:
+        """The answer of what is on its way, and what was raised meanwhile.
+
+        It is beyond ^C and whatever else may be raised here, so its answer is worth a moment's wait.
+        Raises what was raised, or Unanswered, where no answer comes.
+        """
+        caught: Exception | KeyboardInterrupt | None = None
+        done = None
+        try:
+            done = self._awaited(what, work, end - time.monotonic())
+        except (Exception, KeyboardInterrupt) as error:
+            caught = error
+            with suppress(KeyboardInterrupt):
+                done = self._awaited(
+                    f"interrupted: waiting for the answer to {sent}", work, INTERRUPT_SECONDS
+                )
+        if done is None:
+            work.give_up()
+            raise caught or Unanswered("no answer in time")
+        return done, caught
+
+    def _pushed(self, prepared: Prepared, end: float, refspec: str | None = None) -> Exception | None:
+        """Push a commit to a branch that is at its ``lease`` (empty: there is none); what `Port.send` gives.
 
         A remote that was set back to an earlier commit would take the push for a fast-forward otherwise.
         """
         from ..git.push_result import Answer, classify, hint_for, is_astray
 
-        remote = self.remote or ""
-        push = self.repository.push(remote, commit, branch, lease, refspec)
-        interrupted = False
+        remote, commit, branch = self.remote or "", prepared.commit, prepared.branch
+        push = self.repository.push(remote, commit, branch, prepared.lease, refspec)
+        waited = end - time.monotonic()
         try:
-            done = self._awaited("pushing", push, end - time.monotonic())
-        except KeyboardInterrupt:
-            # The push is beyond ^C, so its answer is worth a moment's wait (design, section 5).
-            interrupted = True
-            try:
-                done = self._awaited(
-                    "interrupted: waiting for the answer to the push", push, INTERRUPT_SECONDS
-                )
-            except KeyboardInterrupt:
-                done = None
-        if done is None:
-            push.give_up()
-            if interrupted:
-                raise self.unknown(commit, "interrupted", branch)
-            raise Unanswered(commit, "no answer in time")
+            done, caught = self._answer("pushing", "the push", push, end)
+        except (Exception, KeyboardInterrupt) as error:
+            if push.may_have_sent():
+                raise
+            return Interrupted() if isinstance(error, KeyboardInterrupt) else self._unreachable(None, waited)
         out = done.out.decode(errors="replace")
         if refspec is None and is_astray(branch, out, done.err):
             if self.repository.push_address(remote).startswith(("http://", "https://")):
                 # Over HTTP git makes two of each push, and hands to the second one no pattern (git-remote-http).
-                raise self._alike(branch, end)
+                return self._alike(branch, end)
             with self.repository.pattern(commit, branch) as pattern:
-                self._push(commit, branch, end, lease=lease, proposed=proposed, refspec=pattern)
-            return
+                return self._pushed(prepared, end, pattern)
         self._said = done.err
         pushed = classify(done.status, out, done.err)
         if pushed.answer is Answer.LANDED:
-            self.repository.set_tracking(remote, branch, commit)
-            if not proposed:
-                self._line.tip = commit
-            return
+            return None
+        if pushed.answer is Answer.UNKNOWN and push.may_have_sent():
+            raise caught or Unanswered(pushed.words)
+        if caught:
+            return Interrupted() if isinstance(caught, KeyboardInterrupt) else caught
+        if pushed.answer is Answer.LOST:
+            self._line.end()
+            return Stale()
+        if pushed.answer in (Answer.UNREACHED, Answer.UNKNOWN):
+            return self._unreachable(done, 0)
         facts = {"remote": remote, "branch": branch, "words": pushed.words}
         hint = hint_for(pushed.words)
         if pushed.here:
@@ -654,20 +692,9 @@ class GitStore(GitReader):
             )
         elif hint:
             facts["hint"] = hint
-        elif proposed:
+        elif prepared.proposed:
             facts["hint"] = "ask who guards {branch}, or give another name with --branch NAME"
-        if pushed.answer is Answer.UNKNOWN:
-            if interrupted:
-                raise self.unknown(commit, "interrupted", branch)
-            raise Unanswered(commit, pushed.words)
-        if interrupted:
-            raise Interrupted
-        if pushed.answer is Answer.LOST:
-            self._line.end()
-            raise Stale
-        if pushed.answer is Answer.UNREACHED:
-            raise self._unreachable(done, 0)
-        raise (RemoteFault if pushed.answer is Answer.FAULT else PushRefused)(**facts)
+        return (RemoteFault if pushed.answer is Answer.FAULT else PushRefused)(**facts)
 
     def _alike(self, branch: str, end: float) -> PushRefused:
         """The error for a remote that has something which git takes for the branch as well, with the cure."""
@@ -740,37 +767,6 @@ class GitStore(GitReader):
         except NotAStore:
             return None
 
-    def propose(
-        self,
-        base: Snapshot,
-        changes: Sequence[Change],
-        message: str,
-        author: Author,
-        when: datetime,
-        branch: str,
-        was: str | None,
-        timeout: float,
-        others: Mapping[str, bytes | None] | None = None,
-    ) -> str:
-        end = time.monotonic() + timeout
-        files = {**self._files(changes), **(others or {})}
-        commit = self._write(self._build(base.revision, files, message, author, when))
-        try:
-            self._push(commit, branch, end, lease=was or "", proposed=True)
-        except Stale:
-            inside = re.search(r"'refs/heads/([^']+)' exists; cannot create", self._said)
-            if inside:
-                raise BranchTaken(
-                    says="the branch {branch} cannot be made on {remote}: "
-                    "there is a branch {beside}, and git cannot have both",
-                    hint="give another name with --branch NAME, or have {beside} renamed by whoever made it",
-                    branch=branch,
-                    remote=self.remote,
-                    beside=inside[1],
-                ) from None
-            raise
-        return commit
-
     def request_address(self, branch: str) -> str | None:
         from ..core import forges
 
@@ -778,48 +774,58 @@ class GitStore(GitReader):
         forge = self.repository.config.get("kt.forge")
         return forges.request_address(address, self._branch, branch, forge or None, self._said)
 
-    def unknown(self, commit: str, words: str, branch: str = "") -> OutcomeUnknown:
-        """The error for a push that nobody has answered, to the store branch if no other is named."""
-        remote = shlex.quote(self.remote or "")
-        find = f"git fetch {remote} && git log {shlex.quote(f'{self.remote}/{branch or self._branch}')}"
-        return OutcomeUnknown(commit=commit, remote=self.remote, words=words, find=find)
+    def facts_of(self, prepared: Prepared) -> dict[str, str | None]:
+        """What is to be said where it cannot be learnt whether a commit landed."""
+        there = f"{self.remote}/{prepared.branch}"
+        find = f"git fetch {shlex.quote(self.remote or '')} && git log {shlex.quote(there)}"
+        return {"remote": self.remote, "find": find if self.remote else f"git log {prepared.branch}"}
 
-    def _land_here(
+    def _move(
         self, commit: str, base: str | None, subject: str, ids: Mapping[str, tuple[str, str] | None]
-    ) -> None:
-        """Move the local branch, and the index with it where the branch is checked out (design, 5.6)."""
-        branch = self._branch
-        ref = f"refs/heads/{branch}"
+    ) -> Move:
+        """The move of the local branch, and of the index and files with it where it is checked out (design, 5.6)."""
+        ref = f"refs/heads/{self._branch}"
+        here = self._checkout_of(self._branch)
         self._left = None
-        here = self._checkout_of(branch)
         if here is None:
-            if not self.repository.update_ref(ref, commit, base, subject):
-                raise Stale
-            return
+            return Move(self.repository, ref, commit, base, subject)
+        recover(here)
         paths = list(ids)
+        # git refreshes the index as it looks, so this comes before the copy of it.
+        dirty = here.modified(paths)
+        move = Move(here, ref, commit, base, subject, checked_out=True)
         was = self._entries_at(base, paths)
-        index = here.index_entries(paths)
+        index = here.index_entries(paths, move.index)
         for path in paths:
             if index.get(path) != was[path]:
                 if self.repository.commit_of(ref) != base:
                     # A plain `git commit` came first, and the index went with it.
                     raise Stale
                 raise PathStaged(path=path)
-        done = self._brought_along(here, commit, subject, flush=True)
-        if done.status == 0 and here.commit_of("HEAD") == commit:
-            return
-        if base is None:
-            raise GitFailed(command="merge", words=done.words)
-        if here.commit_of("HEAD") != base:
-            raise Stale
         # Some touched file is dirty: the branch and the index move, that file stays as it is.
-        dirty = here.modified(paths) | {path for path in paths if was[path] is None and _exists(here, path)}
-        if not here.move_branch_and_index(
-            ref, commit, base, subject, ids, [p for p in paths if p not in dirty]
-        ):
-            raise Stale
-        if dirty:
-            self._left = f"{', '.join(sorted(dirty)[:3])} has local changes and was left as it is"
+        dirty |= {path for path in paths if was[path] is None and _exists(here, path)}
+        move.plan(ids, was, dirty)
+        self._left = (
+            f"{', '.join(sorted(dirty)[:3])} has local changes and was left as it is" if dirty else None
+        )
+        return move
+
+    def _moved(self, move: Move) -> Exception | None:
+        """Move the local branch; what `Port.send` gives."""
+        done, caught = self._answer("moving the branch", "that", move.start(), time.monotonic() + _LONG)
+        moved = move.has_moved(done)
+        if moved:
+            self._left = move.left(done) or self._left
+            return None
+        if moved is None:
+            # It was killed, so nothing of it is on its way any more.
+            recover(move.repository)
+            if move.repository.tip_of(move.ref) == move.new:
+                return None
+            raise caught or Unanswered(done.words)
+        if caught:
+            return Interrupted() if isinstance(caught, KeyboardInterrupt) else caught
+        return move.refusal(done) or Stale()
 
     def _entries_at(self, commit: str | None, paths: Sequence[str]) -> dict[str, tuple[str, str] | None]:
         """(mode, id) of paths in a commit; each folder is read once, however many of its files are asked."""
@@ -848,13 +854,9 @@ class GitStore(GitReader):
         return found if found.toplevel else None
 
     def follow(self, revision: str) -> str | None:
-        faults.point("after-push")
-        faults.point("before-follow")
-        left = self._left if self.remote is None else self._fast_forward(revision)
-        faults.point("after-follow")
-        return left
+        return self._left if self.remote is None else self._fast_forward(revision)
 
-    def _awaited(self, what: str, work: Underway, timeout: float) -> Done | None:
+    def _awaited(self, what: str, work: Underway | Push, timeout: float) -> Done | None:
         """The answer of a process of git, None if there is none in time."""
         end = time.monotonic() + timeout
         wait = Wait(self.progress, what)
@@ -868,27 +870,30 @@ class GitStore(GitReader):
             wait.ends()
         return done or work.answer(0)
 
-    def _brought_along(self, here: Repository, commit: str, action: str, *, flush: bool) -> Done:
-        """What git says when it has brought a checkout to a commit, or could not."""
-        work = here.fast_forward(commit, action, flush=flush)
-        while True:
-            done = self._awaited("bringing the checkout along", work, _LONG)
-            if done is not None:
-                return done
-
     def _fast_forward(self, revision: str) -> str | None:
         branch = self._branch
         if self.repository.toplevel is None or self.repository.head_branch() != branch:
             return None
         if self.repository.tip_of(f"refs/heads/{branch}") == revision:
             return None
-        done = self._brought_along(self.repository, revision, "kt", flush=False)
+        along = f"bring it along with `git merge --ff-only {shlex.quote(f'{self.remote}/{branch}')}`"
+        # git brings index and files along before it finds that the branch is locked.
+        ref = self.repository.common_dir / f"refs/heads/{branch}.lock"
+        for lock in (self.repository.git_dir / "HEAD.lock", ref):
+            if lock.exists():
+                return f"another git command holds {lock}; {along}"
+        work = self.repository.fast_forward(revision, "kt")
+        done = None
+        while done is None:
+            done = self._awaited("bringing the checkout along", work, _LONG)
         if done.status == 0:
             return None
         if "Not possible to fast-forward" in done.err:
             return f"{branch} has commits of its own; bring it along with `git pull --rebase`"
+        held = held_lock(done.err)
+        if held:
+            return f"another git command holds {held}; {along}"
         files = re.findall(r"^\t(\S.*)$", done.err, re.MULTILINE)
-        along = f"bring it along with `git merge --ff-only {shlex.quote(f'{self.remote}/{branch}')}`"
         if files:
             return f"{', '.join(files[:3])} has local changes; stash or undo them, then {along}"
         return f"{done.words}; {along}"

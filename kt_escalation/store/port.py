@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -33,11 +34,6 @@ class WrongGuess(Stale):
 
 class Unanswered(Exception):
     """A commit was sent and no answer came; whether it landed must be learnt by reading."""
-
-    def __init__(self, commit: str, words: str) -> None:
-        super().__init__(words)
-        self.commit = commit
-        self.words = words
 
 
 class Entry(NamedTuple):
@@ -122,16 +118,55 @@ class Proposal(NamedTuple):
     paths: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True)
+class Request:
+    """A commit that is asked for: these changes on top of ``base``.
+
+    ``others`` are files that are written (None: deleted) beside the records that change, by path.
+    """
+
+    base: Snapshot
+    changes: Sequence[Change]
+    message: str
+    author: Author
+    when: datetime
+    others: Mapping[str, bytes | None] = field(default_factory=dict)
+
+
+class Onto(NamedTuple):
+    """A branch that a change is proposed on, and the commit that it is at; None if there is no such branch."""
+
+    branch: str
+    was: str | None
+
+
+class Prepared(Protocol):
+    """A commit that is ready to be sent."""
+
+    @property
+    def commit(self) -> str:
+        """Its id."""
+
+    def send(self, timeout: float) -> Exception | None:
+        """Send it; returns the moment the ref has moved, or why it has not and will not.
+
+        Such an answer is Stale if somebody was first, Interrupted after ^C, else PushRefused, RemoteFault,
+        RemoteUnreachable, BranchTaken, GitLocked or GitFailed. Whatever is *raised* says nothing about the ref:
+        Unanswered, KeyboardInterrupt, OSError.
+        """
+
+    def settle(self) -> None:
+        """Let this clone know that it has landed. Nothing that fails here changes that it has."""
+
+
 class Port(Protocol):
     """A store that can be read and written."""
 
     def writing(self, timeout: float) -> AbstractContextManager[None]:
         """Take the clone's lock. Raises LockTimeout."""
 
-    def turn(self, lists: bool) -> AbstractContextManager[None]:
+    def turn(self) -> AbstractContextManager[None]:
         """Wait for one's turn among those on this host who write to the same remote; never in vain for long.
-
-        Who ``lists`` all that is open in that turn may do so before as well, to have it at hand.
 
         It only spares lost races: nothing that is right needs it, and it raises nothing.
         """
@@ -158,22 +193,11 @@ class Port(Protocol):
     def confirm(self, snapshot: Snapshot, timeout: float) -> None:
         """Raise WrongGuess if a guess is not the newest state. Raises as `tip` does."""
 
-    def commit(
-        self,
-        base: Snapshot,
-        changes: Sequence[Change],
-        message: str,
-        author: Author,
-        when: datetime,
-        timeout: float,
-        others: Mapping[str, bytes | None] | None = None,
-    ) -> str:
-        """Put the changes on top of ``base`` and land them; the new revision.
+    def prepare(self, request: Request, proposal: Onto | None = None) -> Prepared:
+        """Make the commit that is asked for, so that nothing is left to do but to send it; no ref moves.
 
-        ``others`` are files that are written (None: deleted) beside the records that change, by path.
-
-        Raises Stale if the store has moved, Unanswered if that cannot be known, PushRefused,
-        RemoteFault, PathStaged, GitFailed, and on a guess as `tip` does.
+        With a ``proposal`` it is for that branch of the remote, and the store branch stays as it is.
+        Raises PathStaged, GitLocked, GitFailed, OSError.
         """
 
     def require_proposable(self, branch: str) -> None:
@@ -183,24 +207,6 @@ class Port(Protocol):
         """What that branch of the remote holds beside ``tip``, None if there is no such branch.
 
         Raises RemoteUnreachable, Stale if it moves meanwhile, BadInput for the store branch itself.
-        """
-
-    def propose(
-        self,
-        base: Snapshot,
-        changes: Sequence[Change],
-        message: str,
-        author: Author,
-        when: datetime,
-        branch: str,
-        was: str | None,
-        timeout: float,
-        others: Mapping[str, bytes | None] | None = None,
-    ) -> str:
-        """Put the changes on top of ``base`` onto a branch of the remote that still is at ``was``.
-
-        None stands for a branch that does not exist. Nothing else moves. Raises as `commit` does, and
-        BranchTaken where that name cannot be had.
         """
 
     def request_address(self, branch: str) -> str | None:

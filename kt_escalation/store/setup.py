@@ -7,17 +7,20 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
+from ..core.times import to_millis
 from ..errors import BadInput, NotAStore, RetriesExhausted
 from ..git.repository import author_outside, init
 from . import layout
+from .effect import Effect, OnEffect, Outcome
 from .gitstore import GitStore
-from .port import Author, Progress, Stale, Unanswered
+from .port import Author, Progress, Stale
 
 MESSAGE = "kt: init the store\n"
 #: The files that bring the check into a forge's CI, from the repository's top, and their templates.
@@ -52,23 +55,65 @@ class Made:
 
 def create(
     folder: Path,
-    now: datetime,
+    clock: Callable[[], datetime],
     lock_timeout: float,
     retry_timeout: float,
     ci: str | None = None,
     install: str | None = None,
     progress: Progress | None = None,
+    on_effect: OnEffect | None = None,
 ) -> Made:
     """Make a store in a folder, and with ``ci`` (a key of `CI`) the check of pull requests.
 
     ``install`` is what the check's job gives to pip; without it the job fails and says why.
 
     A folder inside a repository, but not its top, becomes that repository's `kt.root`. To a store that is
-    there already only the check is added, and no file is ever overwritten. ``progress`` is told of what lasts.
+    there already only the check is added, and no file is ever overwritten. ``progress`` is told of what lasts,
+    ``on_effect`` the record of the change before anything is sent.
     Raises BadInput and what writing raises.
     """
     if install is not None:
         require_installable(install)
+    begun = _Begun()
+    if on_effect:
+        on_effect(begun)
+    try:
+        _create(begun, folder, clock, lock_timeout, retry_timeout, ci, install, progress)
+    except (Exception, KeyboardInterrupt) as caught:
+        words = (
+            "interrupted" if isinstance(caught, KeyboardInterrupt) else str(caught) or type(caught).__name__
+        )
+        if begun.outcome is Outcome.SENT:
+            raise begun.given_up(words) from caught
+        if begun.outcome is not Outcome.LANDED:
+            raise
+        begun.warn(f"cut short after the commit: {words}")
+    return begun.made
+
+
+@dataclass
+class _Begun(Effect):
+    """What has become of the commit that makes a store, and what the caller is told when it has landed."""
+
+    made: Made = Made(None, False)
+
+    def warn(self, text: str | None) -> None:
+        """Add a word about what came after the commit."""
+        if text:
+            self.made = replace(self.made, warnings=(*self.made.warnings, text))
+
+
+def _create(
+    begun: _Begun,
+    folder: Path,
+    clock: Callable[[], datetime],
+    lock_timeout: float,
+    retry_timeout: float,
+    ci: str | None,
+    install: str | None,
+    progress: Progress | None,
+) -> None:
+    """Do what `create` says, and record it."""
     author = _author(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +135,7 @@ def create(
             store.repository.configure("kt.root", inside)
             store.close()
             store = GitStore(folder, progress=progress)
-        return _begin(store, author, now, lock_timeout, retry_timeout, ci, install)
+        _begin(begun, store, author, clock, lock_timeout, retry_timeout, ci, install)
     finally:
         store.close()
 
@@ -136,15 +181,17 @@ def _author(folder: Path) -> Author:
 
 
 def _begin(
+    begun: _Begun,
     store: GitStore,
     author: Author,
-    now: datetime,
+    clock: Callable[[], datetime],
     lock_timeout: float,
     retry_timeout: float,
     ci: str | None,
     install: str | None,
-) -> Made:
+) -> None:
     with store.writing(lock_timeout):
+        now = to_millis(clock())
         end = time.monotonic() + retry_timeout
         attempts = 0
         while True:
@@ -158,22 +205,26 @@ def _begin(
             check, warnings = _check(store, base, ci, install) if ci else ({}, ())
             files |= check
             if not files:
-                return Made(None, False, warnings)
+                begun.made = Made(None, False, warnings)
+                begun.found(base or "")
+                return
             message = MESSAGE if new else f"kt: check what is proposed on {ci}\n"
             try:
-                commit = store.commit_files(base, files, message, author, now, end)
+                prepared = store.prepare_files(base, files, message, author, now)
+                begun.facts = store.facts_of(prepared)
+                begun.made = Made(prepared.commit, new, warnings)
+                refusal = begun.send(prepared.commit, partial(prepared.send, end - time.monotonic()))
+                if refusal is not None:
+                    raise refusal
             except Stale:
                 if time.monotonic() >= end:
                     raise RetriesExhausted(attempts=attempts, seconds=retry_timeout) from None
                 continue
-            except Unanswered as unanswered:
-                raise store.unknown(unanswered.commit, unanswered.words) from None
-            left = store.follow(commit)
-            told = [
-                f"the checkout was left as it is: {left}" if left else None,
-                store.learn_head(retry_timeout) if new else None,
-            ]
-            return Made(commit, new, (*warnings, *filter(None, told)))
+            prepared.settle()
+            left = store.follow(prepared.commit)
+            begun.warn(f"the checkout was left as it is: {left}" if left else None)
+            begun.warn(store.learn_head(retry_timeout) if new else None)
+            return
 
 
 def _template(name: str) -> bytes:

@@ -622,14 +622,17 @@ class GitSnapshot:
         return self._store.policies
 
     def files_of(self, escalation_id: str) -> list[tuple[str, str, str]]:
-        """Path below the store's top, mode and id of each file of an id; of an archived one the id of its own bytes."""
+        """Path below the store's top, mode and id of each file of an id; of an archived one the id of its own bytes.
+
+        What cannot be read in an archive is there as well, without mode and id.
+        """
         name = f"{escalation_id}{layout.SUFFIX}"
         open_one = self._open_file(name)
         found = [(path, entry.mode, entry.oid) for path, entry in ([open_one] if open_one else [])]
         found += [(path, entry.mode, entry.oid) for path, entry in self.resolved_files if entry.name == name]
         for item in self._at(self.places(escalation_id), escalation_id):
-            if isinstance(item, Entry):
-                found.append((self._store.below(item.path), FILE, item.blob))
+            facts = (FILE, item.blob) if isinstance(item, Entry) else ("", "")
+            found.append((self._store.below(item.path), *facts))
         return found
 
 

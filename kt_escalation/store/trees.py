@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import os
 import re
-from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..git.log import ABSENT as ABSENT
 from ..git.log import Change as Change
 from ..git.objects import FILE, SUBMODULE, TREE, TreeEntry
-from ..git.trees import LINE, NAMES, Line, folded, is_folder, lines, require_sound, shown
+from ..git.trees import LINE, NAMES, Line, folded, is_folder, lines, shown, sort_key, wrong_with
 from ..git.trees import Unsound as Unsound
 from . import layout
 
@@ -35,8 +37,8 @@ MAX_CHANGES = 500_000
 _KEPT_BYTES = 64 * 1024 * 1024
 _CHUNK_BYTES = 8 * 1024 * 1024
 _BLOCK = 4096
-# Two trees of no more bytes are parsed whole: that costs less than to look for what differs.
-_SMALL = 2048
+# Trees that differ in more entries are parsed whole.
+_FEW = 8
 _OWN_MODES = frozenset({TREE.encode(), FILE.encode()})
 _FOREIGN_MODES = frozenset(mode.encode() for mode in OTHER_MODES)
 # Below `queue/` these are folders; what any other folder holds is not looked at.
@@ -72,24 +74,25 @@ class StoreEntries(NamedTuple):
 
 
 class Tree:
-    """One sound tree: its bytes, and where each entry begins."""
+    """One sound tree: its bytes, and where each entry begins; the end of the last one stands behind them."""
 
     __slots__ = ("data", "starts", "width")
 
-    def __init__(self, data: bytes, width: int, starts: list[int] | None = None) -> None:
+    def __init__(self, data: bytes, width: int, starts: Sequence[int] | None = None) -> None:
         self.data = data
         self.width = width
         if starts is None:
             found = lines(data, width)
-            starts = list(
-                accumulate((len(mode) + len(name) + width + 2 for mode, name, _ in found), initial=0)
-            )
-            starts.pop()
+            sizes = (len(mode) + len(name) + width + 2 for mode, name, _ in found)
+            starts = [*accumulate(sizes, initial=0)]
         self.starts = starts
 
     def line(self, index: int) -> Line:
         """The entry at an index: mode, name and raw id."""
-        match = LINE[self.width].match(self.data, self.starts[index])
+        return self._at(self.starts[index])
+
+    def _at(self, start: int) -> Line:
+        match = LINE[self.width].match(self.data, start)
         assert match  # noqa: S101 - the bytes were parsed before
         return match[1], match[2], match[3]
 
@@ -98,58 +101,73 @@ class Tree:
 
     def get(self, name: bytes) -> tuple[str, str] | None:
         """Mode and id of the entry of that name."""
-        found = self._indexes(name)
-        if not found:
-            return None
-        mode, _, oid = self.line(found[0])
-        return mode.decode(), oid.hex()
-
-    def _indexes(self, name: bytes) -> list[int]:
-        """The entries of that name; one at most in a sound tree."""
-        wanted, found, at = b" " + name + b"\0", [], -1
+        wanted, at = b" " + name + b"\0", -1
         while (at := self.data.find(wanted, at + 1)) >= 0:
-            index = bisect_right(self.starts, at) - 1
-            if self.line(index)[1] == name:
-                found.append(index)
+            # What looks like it may be part of an id, or the end of a longer name.
+            mode, found, oid = self.line(bisect_right(self.starts, at) - 1)
+            if found == name:
+                return mode.decode(), oid.hex()
+        return None
+
+    def followed_by(self, data: bytes) -> tuple[Tree, Sequence[Line], Sequence[Line]]:
+        """The tree of some bytes, with the entries that went and those that came. Raises Unsound.
+
+        Where few differ only these are looked at, and what stands beside them: all else is the same to the byte,
+        and sound already.
+        """
+        found = self._with_few(data)
+        if found is None:
+            new = Tree(data, self.width)
+            found = new, *_between(self, new)
         return found
 
-    def followed_by(self, data: bytes) -> tuple[Tree, list[Line], list[Line]]:
-        """The tree of some bytes, with the entries that went and those that came.
-
-        Only what differs is looked at, and its neighbours: what is the same is sound already. Raises Unsound.
-        """
-        old, starts, width = self.data, self.starts, self.width
-        if len(old) + len(data) < _SMALL:
-            new = Tree(data, width)
-            return new, *_between(self, new)
-        first = _common_prefix(old, data)
-        begin = len(starts) if first >= len(old) else bisect_right(starts, first) - 1
-        at = starts[begin] if begin < len(starts) else len(old)
-        last = _common_suffix(old, data, min(len(old), len(data)) - at)
-        end = max(bisect_left(starts, len(old) - last), begin)
-        tail = starts[end] if end < len(starts) else len(old)
-        shift = len(data) - len(old)
-        came = LINE[width].findall(data[at : tail + shift])
-        sizes = [len(mode) + len(name) + width + 2 for mode, name, _ in came]
-        if sum(sizes) != tail + shift - at:
-            new = Tree(data, width)
-            return new, *_between(self, new)
-        rest = [start + shift for start in starts[end:]] if shift else starts[end:]
-        new = Tree(data, width, [*starts[:begin], *list(accumulate(sizes, initial=at))[:-1], *rest])
-        around = [new.line(begin - 1)] if begin else []
-        after = begin + len(came)
-        require_sound([*around, *came, *([new.line(after)] if after < len(new.starts) else [])])
-        gone = LINE[width].findall(old[at:tail])
-        if len(came) > 1:
-            # Between two that differ most are the same.
-            was, now = set(gone), set(came)
-            gone, came = (
-                [line for line in gone if line not in now],
-                [line for line in came if line not in was],
-            )
-        for _, name, _ in came:
-            if data.count(b" " + name + b"\0") > 1 and len(new._indexes(name)) > 1:
-                raise Unsound(f"has two entries called {shown(name)}")
+    def _with_few(self, data: bytes) -> tuple[Tree, list[Line], list[Line]] | None:
+        """The same where few entries differ; None where more do, or where something may be unsound."""
+        old, starts, count = self.data, self.starts, len(self.starts) - 1
+        gone: list[Line] = []
+        came: list[Line] = []
+        # Where each entry begins in the new bytes, and which of them have neighbours that they had not.
+        begins: list[int] = []
+        moved: list[int] = []
+        index = shift = 0
+        while (at := starts[index]) + shift != len(data) or index < count:
+            if index and len(old) + shift == len(data) and data.startswith(old[at:], at + shift):
+                break
+            if len(gone) + len(came) > _FEW:
+                return None
+            upto = bisect_right(starts, at + _common_prefix(old, at, data, at + shift)) - 1
+            begins += [start + shift for start in starts[index:upto]]
+            index = upto
+            at = starts[index]
+            was = self.line(index) if index < count else None
+            match = LINE[self.width].match(data, at + shift)
+            if match is None and at + shift < len(data):
+                return None
+            now = (match[1], match[2], match[3]) if match else None
+            if now and was and now[:2] == was[:2]:
+                begins.append(at + shift)
+                gone.append(was)
+                came.append(now)
+                index += 1
+            elif now and (was is None or sort_key(now) < sort_key(was)):
+                moved.append(len(begins))
+                begins.append(at + shift)
+                came.append(now)
+                shift += len(now[0]) + len(now[1]) + self.width + 2
+            elif was:
+                gone.append(was)
+                index += 1
+                shift += at - starts[index]
+        if shift or moved:
+            begins += [start + shift for start in starts[index:]]
+            new = Tree(data, self.width, begins)
+        else:
+            new = Tree(data, self.width, starts)
+        for place in moved:
+            around = [new.line(n) for n in range(max(place - 1, 0), min(place + 2, len(begins) - 1))]
+            # Whoever parses all of it says what is wrong, if anything is.
+            if wrong_with(around) or data.count(b" " + new.line(place)[1] + b"\0") > 1:
+                return None
         return new, gone, came
 
 
@@ -166,37 +184,23 @@ def own(found: Iterable[TreeEntry], folder: str) -> list[TreeEntry]:
 _SHORT = re.compile(r"(queue|polici|kt|ktyaml|git)~\d+(\.[a-z]{0,3})?")
 
 
-def _misspelled(name: bytes, wanted: Iterable[str]) -> bool:
+@lru_cache(1000)
+def _misspelled(name: bytes, wanted: frozenset[str]) -> bool:
     """Whether some file system would take an entry for one of ours, or for `.git`, and git does not."""
     plain = folded(name)
     return (plain in wanted and name != plain.encode()) or _SHORT.fullmatch(plain) is not None
 
 
-def _common_prefix(one: bytes, other: bytes) -> int:
-    end, at = min(len(one), len(other)), 0
-    while at < end and one[at : at + _BLOCK] == other[at : at + _BLOCK]:
-        at += _BLOCK
-    low, high = min(at, end), min(at + _BLOCK, end)
+def _common_prefix(one: bytes, at: int, other: bytes, there: int) -> int:
+    """How many bytes are the same from a place in each."""
+    most = min(len(one) - at, len(other) - there)
+    low, size = 0, _BLOCK
+    while low < most and other.startswith(one[at + low : at + low + size], there + low):
+        low += size
+    low, high = min(low, most), min(low + size, most)
     while low < high:
         middle = (low + high + 1) // 2
-        if one[low:middle] == other[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
-def _common_suffix(one: bytes, other: bytes, most: int) -> int:
-    length, a, b = 0, len(one), len(other)
-    while length < most:
-        step = min(_BLOCK, most - length)
-        if one[a - length - step : a - length] != other[b - length - step : b - length]:
-            break
-        length += step
-    low, high = length, min(length + _BLOCK, most)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if one[a - middle : a - low] == other[b - middle : b - low]:
+        if other.startswith(one[at + low : at + middle], there + low):
             low = middle
         else:
             high = middle - 1
@@ -219,6 +223,7 @@ class Trees:
     def __init__(self, repository: Repository, root: str) -> None:
         self._repository = repository
         self._way = root.split("/") if root else []
+        self._wanted = [self._wanted_at(depth) for depth in range(len(self._way) + 1)]
         self._width = 32 if repository.object_format == "sha256" else 20
         self._known: dict[str, Tree] = {}
         self._bytes = 0
@@ -226,6 +231,16 @@ class Trees:
         self._unparsed: dict[str, bytes] = {}
         self._at_once = 32
         self._taken = 0
+
+    def _wanted_at(self, depth: int) -> tuple[Mapping[str, str], frozenset[str]]:
+        """What is looked for in a folder on the way to the store, with its level, and what may not be misspelled."""
+        wanted = {KT_YAML: "file"} if depth == 0 else {}
+        wanted |= (
+            {layout.QUEUE: layout.QUEUE, layout.POLICIES: layout.POLICIES}
+            if depth == len(self._way)
+            else {self._way[depth]: ""}
+        )
+        return wanted, frozenset({*wanted, ".git"} if depth in (0, len(self._way)) else {".git"})
 
     # --- what makes the store -----------------------------------------------------------------------
 
@@ -293,6 +308,20 @@ class Trees:
         except Unsound:
             return True
 
+    def policies(self, root: str) -> dict[str, tuple[str, str]]:
+        """Mode and id of `.kt.yaml` and of each entry of `policies/`, by path; without what is not as it should be."""
+        [found] = self.entries([root])
+        files: dict[str, tuple[str, str]] = {}
+        mode, _, oid = (found.kt_yaml or "").partition(" ")
+        if mode == FILE:
+            files[KT_YAML] = mode, oid
+        mode, _, oid = (found.policies or "").partition(" ")
+        if mode == TREE:
+            with suppress(Unsound):
+                there = _by_name(self._tree(oid))
+                files |= {f"{layout.POLICIES}/{name}": version for name, version in there.items()}
+        return files
+
     # --- what differs -------------------------------------------------------------------------------
 
     def differences(self, pairs: Sequence[tuple[str | None, str | None]]) -> list[Difference]:
@@ -338,6 +367,8 @@ class Trees:
 
     def _compare(self, item: _Item, changes: list[Change], modes: list[tuple[str, str]]) -> Iterator[_Item]:
         old = self._tree(item.old) if item.old else None
+        gone: Sequence[Line]
+        came: Sequence[Line]
         if item.new is None:
             gone, came = list(old or ()), []
         elif old is None:
@@ -359,14 +390,7 @@ class Trees:
         changes: list[Change],
     ) -> Iterator[_Item]:
         """From the repository's top to the folder that holds the store: all but ours may be as git likes it."""
-        depth = item.folder.count("/")
-        wanted = {KT_YAML: "file"} if depth == 0 else {}
-        wanted |= (
-            {layout.QUEUE: layout.QUEUE, layout.POLICIES: layout.POLICIES}
-            if depth == len(self._way)
-            else {self._way[depth]: ""}
-        )
-        spellings = {*wanted, ".git"} if depth in (0, len(self._way)) else {".git"}
+        wanted, spellings = self._wanted[item.folder.count("/")]
         for _, name, _ in came:
             if _misspelled(name, spellings):
                 raise Unsound(f"has {shown(name)}, which some file system takes for another name")

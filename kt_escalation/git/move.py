@@ -1,0 +1,221 @@
+"""Moving a branch of this repository and, where it is checked out, the index and the files with it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+import weakref
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import GitFailed, GitLocked, KtError
+from .process import Done, Underway
+from .refs import held_lock, is_race
+
+if TYPE_CHECKING:
+    from .repository import Repository
+
+# What the script ends with where nothing has moved: its user has changed the index since we looked at it, the index is
+# locked, or the ref did not move; with 1 where git or the disk failed before that.
+_CHANGED, _LOCKED, _NOT_MOVED = 5, 6, 9
+# What it says once the branch has moved, and where the files could not be brought along.
+_MOVED, _LEFT = b"moved\n", b"left\n"
+# What git ends with where it gives up by itself; above it a shell says that a signal has ended what it ran.
+_FATAL = 128
+# How long one that is at work for somebody who was killed is waited for, and how often it is looked at, in seconds.
+_PATIENCE, _LOOK_AGAIN = 5.0, 0.02
+
+# One shell in a session of its own does it all, so that our death in between leaves nothing half done.
+#
+# The order is lock, index, ref, files. The index comes before the ref on purpose: at no moment is there a branch with
+# our commit and an index without it, which the user's next `git commit` would turn into the reversal of our step. The
+# lock is git's own, so whoever wants to commit in between is told to wait. If the ref does not move, the index goes back
+# to what it was. If the shell itself is killed in between, the lock stays and says whose it is: `recover` settles it
+# before the next change, and whoever deletes it by hand, as git advises, has our step in the index and undoes nothing.
+_SCRIPT = """
+git_dir=$1 work_tree=$2 message=$3 ref=$4 new=$5 old=$6 lists=$7
+index=$git_dir/index lock=$git_dir/index.lock mine=$git_dir/kt-index
+locked=
+g() { git --git-dir="$git_dir" --work-tree="$work_tree" -c core.fsync=all -c core.fsyncMethod=fsync "$@"; }
+is_at() { [ "$(g show-ref --verify --hash -- "$ref" 2>/dev/null)" = "$1" ]; }
+settle() {
+    if ! is_at "$new"; then
+        if [ -e "$mine.old" ]; then mv -f "$mine.old" "$index"; fi
+        if [ -e "$mine.none" ]; then rm -f "$index"; fi
+    fi
+    rm -f "$mine" "$mine.old" "$mine.none" "$mine.lock" "$lock"
+}
+trap '[ -z "$locked" ] || settle; rm -rf -- "$lists"' EXIT
+trap 'exit 143' HUP INT TERM
+trap '' PIPE
+
+tries=0
+until (set -C; : >"$lock") 2>/dev/null; do
+    tries=$((tries + 1))
+    if [ $tries -ge 20 ]; then
+        [ ! -e "$lock" ] || exit 6
+        echo "cannot create $lock" >&2
+        exit 1
+    fi
+    sleep 0.05 2>/dev/null || sleep 1
+done
+locked=yes
+echo "kt $$ $new $ref" >"$lock"
+
+if [ -e "$index" ]; then
+    cmp -s "$index" "$lists/before" || exit 5
+    cp -p "$index" "$mine" || exit 1
+else
+    [ ! -e "$lists/before" ] || exit 5
+fi
+GIT_INDEX_FILE=$mine g update-index -z --index-info <"$lists/entries" || exit 1
+if [ -e "$index" ]; then
+    ln "$index" "$mine.old" 2>/dev/null || cp -p "$index" "$mine.old" || exit 1
+else
+    : >"$mine.none" || exit 1
+fi
+mv -f "$mine" "$index" || exit 1
+g update-ref -m "$message" "$ref" "$new" "$old" || is_at "$new" || exit 9
+locked=
+rm -f "$mine.old" "$mine.none" "$lock"
+echo moved
+
+cd "$work_tree" || exit 0
+write() { g -c core.hooksPath=/dev/null checkout-index -q -z "$@" --stdin <"$lists/write"; }
+{ xargs -0 rm -f -- <"$lists/remove" && { write -u || write; }; } || echo left
+xargs -0 rmdir -p -- <"$lists/folders" 2>/dev/null
+exit 0
+"""
+
+
+@dataclass
+class Move:
+    """A move of ``ref`` from ``old`` (None: there is none) to ``new``, ready to be made.
+
+    Where the branch is checked out in ``repository``, ``index`` is a copy of the index as it was looked at, in a
+    folder that is removed with this.
+    """
+
+    repository: Repository
+    ref: str
+    new: str
+    old: str | None
+    message: str
+    checked_out: bool = False
+    _lists: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.checked_out:
+            self._lists = Path(tempfile.mkdtemp(prefix="kt-"))
+            # The script does so too, in case that we are not there any more.
+            weakref.finalize(self, shutil.rmtree, self._lists, ignore_errors=True)
+            index = self.repository.git_dir / "index"
+            if index.exists():
+                shutil.copy2(index, self.index)
+
+    @property
+    def index(self) -> Path:
+        """The copy of the index; there is none where the repository has none."""
+        assert self._lists  # noqa: S101 - asked only where the branch is checked out
+        return self._lists / "before"
+
+    def plan(
+        self,
+        entries: Mapping[str, tuple[str, str] | None],
+        was: Mapping[str, tuple[str, str] | None],
+        dirty: Iterable[str],
+    ) -> None:
+        """Say what becomes of the index: each path's (mode, id), None to remove it; and what of it there ``was``.
+
+        The files come along but for those that are ``dirty``.
+        """
+        gone = "0" * len(self.new)
+        left = set(dirty)
+        follow = [path for path in entries if path not in left]
+        vanish = [path for path in follow if entries[path] is None]
+        self._list(
+            "entries",
+            (f"{e[0]} {e[1]}\t{path}" if e else f"0 {gone}\t{path}" for path, e in entries.items()),
+        )
+        self._list("write", (path for path in follow if entries[path] is not None))
+        self._list("remove", (path for path in follow if was[path] is not None))
+        self._list("folders", sorted({path.rpartition("/")[0] for path in vanish} - {""}))
+
+    def _list(self, name: str, lines: Iterable[str]) -> None:
+        # Too much for a command line.
+        (self.index.parent / name).write_bytes(os.fsencode("".join(f"{line}\0" for line in lines)))
+
+    def start(self) -> Underway:
+        """Begin it; from here on it goes on without us."""
+        old = self.old or "0" * len(self.new)
+        if self._lists is None:
+            return self.repository.begin_update_ref(self.ref, self.new, old, self.message)
+        args = [self.repository.git_dir, self.repository.toplevel, self.message, self.ref, self.new, old]
+        return self.repository.begin_script(_SCRIPT, [*map(str, args), str(self._lists)])
+
+    def has_moved(self, done: Done) -> bool | None:
+        """Whether the branch has moved, None where that has to be looked up."""
+        if done.status == 0 or (self._lists and _MOVED in done.out):
+            return True
+        # What was killed may have come to its end in all but words.
+        return False if 0 < done.status <= _FATAL else None
+
+    def left(self, done: Done) -> str:
+        """Why the files of a branch that has moved could not be brought along, empty where they were."""
+        return done.words if _LEFT in done.out else ""
+
+    def refusal(self, done: Done) -> KtError | None:
+        """Why it has not moved; None where somebody else was first."""
+        if done.status == _CHANGED or is_race(done.err):
+            return None
+        index = str(self.repository.git_dir / "index.lock") if self._lists else None
+        lock = index if done.status == _LOCKED else held_lock(done.err)
+        if lock:
+            return GitLocked(lock=lock)
+        command = "update-ref" if self._lists is None or done.status == _NOT_MOVED else "update-index"
+        return GitFailed(command=command, words=done.words)
+
+
+def recover(repository: Repository) -> None:
+    """Settle what a shell of ours has left that was killed in the middle; wait a moment for one that is at work.
+
+    If its branch has moved, the index is as it should be; else the index goes back to what it was.
+    """
+    index = repository.git_dir / "index"
+    lock, mine = index.with_name("index.lock"), index.with_name("kt-index")
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            who, pid, commit, ref = lock.read_text().split()
+        except (OSError, ValueError):
+            # None, git's own, or not written yet.
+            return
+        if who != "kt":
+            return
+        if not _lives(int(pid)):
+            break
+        if time.monotonic() >= until:
+            return
+        time.sleep(_LOOK_AGAIN)
+    old, none = mine.with_suffix(".old"), mine.with_suffix(".none")
+    if repository.tip_of(ref) != commit:
+        if old.exists():
+            old.replace(index)
+        elif none.exists():
+            index.unlink(missing_ok=True)
+    for left in (mine, old, none, mine.with_suffix(".lock"), lock):
+        left.unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

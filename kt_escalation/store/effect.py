@@ -1,0 +1,60 @@
+"""What has become of a change that was sent: recorded by the commit loop, read by everybody who reports it.
+
+An exception says where a command was cut off, and nothing about the ref. So the exit code rests on this
+record alone (design, section 1, promise 2): the change landed, or it was never sent, or nobody can know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from ..errors import OutcomeUnknown
+
+
+class Outcome(Enum):
+    """Where a change is on its way to the store branch."""
+
+    NOT_SENT = "not sent"  # never sent, or sent and refused: it did not land and will not
+    SENT = "sent"  # on its way, without an answer so far
+    LANDED = "landed"  # the ref has moved
+    UNKNOWN = "unknown"  # sent, and nobody waits for the answer any more
+
+
+@dataclass
+class Effect:
+    """The one record of what has become of a command's change."""
+
+    outcome: Outcome = Outcome.NOT_SENT
+    commit: str | None = None
+    #: What the error says where the outcome is unknown, besides the commit: see `OutcomeUnknown`.
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def send(self, commit: str, push: Callable[[], Exception | None]) -> Exception | None:
+        """Send a commit by ``push``, which returns None when the ref has moved, or why it has not and will not.
+
+        Returns that answer. Whatever is raised instead says nothing about the ref: the outcome stays `SENT`.
+        """
+        # An earlier push of this command may have no answer yet; a refusal of this one does not change that.
+        before = self.outcome
+        self.commit = commit
+        self.outcome = Outcome.SENT
+        refusal = push()
+        self.outcome = Outcome.LANDED if refusal is None else before
+        return refusal
+
+    def found(self, commit: str) -> None:
+        """Record that the change was seen on the store branch."""
+        self.commit = commit
+        self.outcome = Outcome.LANDED
+
+    def given_up(self, words: str) -> OutcomeUnknown:
+        """Record that no answer is waited for any more; the error that says so."""
+        self.outcome = Outcome.UNKNOWN
+        return OutcomeUnknown(commit=self.commit, words=words, **self.facts)
+
+
+#: Is told each effect of a command when the command begins it.
+OnEffect = Callable[[Effect], object]

@@ -1,0 +1,95 @@
+"""`kt` that fails at a named point of the commit protocol: the shipped package knows nothing of it.
+
+`KT_TEST_FAULT=before-push:kill python faulty.py escalation claim …` ends the process there as the kernel would;
+`:full` raises what a full disk raises; `:pause` waits to be killed. `lab.start` runs it where the variable is set.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any
+
+VARIABLE = "KT_TEST_FAULT"
+#: Every step of design, section 5, before and after. While the push is on its way, after its answer is there, and
+#: after this clone knows of it, the change has landed and only its report is left.
+POINTS = (
+    *(
+        f"{when}-{step}"
+        for step in ("lock", "turn", "fetch", "decide", "build")
+        for when in ("before", "after")
+    ),
+    *("before-push", "during-push", "after-push", "after-settle", "before-follow", "after-follow"),
+)
+
+
+def reached(name: str) -> None:
+    """Fail here if that is asked for."""
+    wanted, _, how = os.environ.get(VARIABLE, "").partition(":")
+    if wanted != name:
+        return
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "full":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if how == "pause":
+        time.sleep(60)
+
+
+def around(owner: Any, name: str, before: str = "", after: str = "") -> None:
+    """Let a function be a point before it is called and one after it has returned."""
+    inner = getattr(owner, name)
+
+    @wraps(inner)
+    def outer(*args: Any, **kwargs: Any) -> Any:
+        reached(before)
+        found = inner(*args, **kwargs)
+        reached(after)
+        return found
+
+    setattr(owner, name, outer)
+
+
+def entering(owner: Any, name: str, step: str) -> None:
+    """The same for a context: before it is entered, and inside."""
+    inner: Callable[..., Any] = getattr(owner, name)
+
+    @contextmanager
+    def outer(*args: Any, **kwargs: Any) -> Iterator[None]:
+        reached(f"before-{step}")
+        with inner(*args, **kwargs):
+            reached(f"after-{step}")
+            yield
+
+    setattr(owner, name, outer)
+
+
+def main() -> None:
+    """Run `kt` with all the points in it."""
+    from kt_escalation import cli, landing
+    from kt_escalation.store.gitstore import GitStore
+
+    entering(GitStore, "writing", "lock")
+    entering(GitStore, "turn", "turn")
+    for look in ("guess", "tip"):
+        around(GitStore, look, before="before-fetch")
+    around(GitStore, "guess", after="after-fetch")
+    around(landing, "_decided", "before-decide", "after-decide")
+    around(GitStore, "prepare_files", "before-build", "after-build")
+    around(GitStore, "send", "before-push", "after-push")
+    around(GitStore, "_answer", before="during-push")
+    around(GitStore, "settle", after="after-settle")
+    around(GitStore, "follow", "before-follow", "after-follow")
+    cli.main()
+
+
+if __name__ == "__main__":
+    # The folder of this file holds modules of the tests, which kt must not find.
+    sys.path.pop(0)
+    main()

@@ -1,0 +1,316 @@
+"""An exit code never lies: whatever fails, and wherever, it agrees with the history."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from campaign import ERRORS, Case, Tracer, cases
+from lab import KT, Lab, git, kt, kt_process
+from memory import MemoryStore, World
+
+from kt_escalation import Store
+from kt_escalation.store.port import Author
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Case], Case]:
+    """Gives a case the ground that it begins on, made once."""
+    made: dict[str, Path] = {}
+
+    def build(case: Case) -> Case:
+        if str(case) not in made:
+            made[str(case)] = tmp_path_factory.mktemp("case") / "ground"
+            case.build(made[str(case)])
+        case.folder = made[str(case)]
+        return case
+
+    return build
+
+
+# --- the exception campaign -------------------------------------------------------------------------
+
+#: Of these a few lines are tried in every run, of all of them each line in the soak.
+SLICE = ("claim", "resolve without a remote", "several")
+
+
+def campaign(case: Case, folder: Path, most: int | None = None) -> int:
+    """Raise each thing at each line behind the push, or so many of them; how often that was."""
+    # The first run imports what the others have.
+    for name in ("first", "seen"):
+        seen = Tracer()
+        ran = case.run(folder / name, seen)
+        assert ran.code == 0, ran.err
+        case.judge(folder / name, ran.code)
+    raised, wrong = 0, []
+    every_one = [(place, error) for place in seen.seen for error in ERRORS]
+    # Odd, so that all errors come up.
+    step = len(every_one) // most | 1 if most else 1
+    for number, (place, error) in enumerate(every_one[::step]):
+        tracer, where = Tracer(place, ERRORS[error]), folder / f"run{number}"
+        ran = case.run(where, tracer)
+        # A line that waits for something may not be met each time.
+        raised += tracer.raised
+        try:
+            case.judge(where, ran.code)
+        except AssertionError as told:
+            wrong.append(f"{error} at {place[0]}:{place[1]}: {told}")
+        # A push without an answer may still be at work there.
+        shutil.rmtree(where, ignore_errors=True)
+    assert not wrong, "\n".join([f"{case}:", *wrong])
+    return raised
+
+
+# What is raised while a process starts leaves it to the system.
+LEFT = pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
+)
+
+
+@LEFT
+@pytest.mark.parametrize("case", [case for case in cases() if str(case) in SLICE], ids=str)
+def test_whatever_is_raised_behind_the_push_the_exit_code_agrees_with_history(
+    case: Case, built: Callable[[Case], Case], tmp_path: Path
+) -> None:
+    assert campaign(built(case), tmp_path, 8) >= 4
+
+
+@LEFT
+@pytest.mark.soak
+@pytest.mark.parametrize("case", list(cases()), ids=str)
+def test_whatever_is_raised_at_each_line_behind_the_push_the_exit_code_agrees_with_history(
+    case: Case, built: Callable[[Case], Case], tmp_path: Path
+) -> None:
+    assert campaign(built(case), tmp_path) >= 400
+
+
+# --- locks that somebody holds ----------------------------------------------------------------------
+
+LOCKS = ("index.lock", "HEAD.lock", "refs/heads/main.lock", "packed-refs.lock")
+
+
+def hold(folder: Path, case: Case, *locks: str) -> None:
+    """Let git's lock files be there in each clone."""
+    for store in case.stores:
+        for lock in locks:
+            path = folder / store / "alice/.git" / lock
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+
+def give_back(folder: Path) -> None:
+    for lock in folder.rglob("*/alice/.git/**/*.lock"):
+        lock.unlink()
+
+
+@pytest.mark.parametrize("case", [case for case in cases() if not case.alone], ids=str)
+def test_with_a_remote_no_lock_of_the_clone_changes_what_has_landed(
+    case: Case, built: Callable[[Case], Case], tmp_path: Path
+) -> None:
+    clone = built(case).copy(tmp_path / "run")
+    hold(tmp_path / "run", case, *LOCKS)
+    before = (clone / ".git/index").read_bytes()
+    ran = kt(*case.typed(tmp_path / "run"), cwd=clone)
+    assert ran.code == 0 and "another git command holds" in ran.err, ran.err
+    assert (clone / ".git/index").read_bytes() == before
+    give_back(tmp_path / "run")
+    case.judge(tmp_path / "run", ran.code)
+
+
+@pytest.mark.parametrize("case", [case for case in cases() if case.alone], ids=str)
+def test_without_a_remote_a_held_lock_is_exit_6_and_nothing_is_written(
+    case: Case, built: Callable[[Case], Case], tmp_path: Path
+) -> None:
+    clone = built(case).copy(tmp_path / "run")
+    typed = case.typed(tmp_path / "run")
+    before = git("ls-files", "--stage", cwd=clone)
+    for lock in LOCKS[:3]:
+        hold(tmp_path / "run", case, lock)
+        ran = kt(*typed, "--json", cwd=clone)
+        assert ran.code == 6 and ran.error["code"] == "git_locked", (lock, ran.err)
+        assert (
+            ran.error["lock"] == str(clone / ".git" / lock) and "nothing was written" in ran.error["message"]
+        )
+        give_back(tmp_path / "run")
+        case.judge(tmp_path / "run", ran.code)
+        assert git("ls-files", "--stage", cwd=clone) == before
+    hold(tmp_path / "run", case, "packed-refs.lock")
+    ran = kt(*typed, cwd=clone)
+    give_back(tmp_path / "run")
+    assert ran.code == 0, ran.err
+    case.judge(tmp_path / "run", ran.code)
+
+
+def test_what_the_user_commits_after_a_held_lock_takes_nothing_back(lab: Lab) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    git("remote", "remove", "origin", cwd=clone)
+    (clone / "mine.txt").write_text("mine\n")
+    git("add", "mine.txt", cwd=clone)
+    (clone / ".git/index.lock").touch()
+    assert kt("claim", "--id", "esc_job", cwd=clone).code == 6
+    (clone / ".git/index.lock").unlink()
+    assert kt("claim", "--id", "esc_job", cwd=clone).code == 0
+    git("commit", "--quiet", "-m", "my own work", cwd=clone)
+    assert git("show", "--name-only", "--format=", cwd=clone) == "mine.txt"
+    assert kt("verify", cwd=clone).code == 0
+
+
+# --- a shell that is killed while it moves the branch -----------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["prepared", "committed"])
+def test_a_kill_of_everything_between_index_and_branch_is_settled_by_the_next_command(
+    lab: Lab, state: str
+) -> None:
+    lab.escalations("job", "other")
+    clone = lab.clone("alice")
+    git("remote", "remove", "origin", cwd=clone)
+    (clone / "mine.txt").write_text("mine\n")
+    git("add", "mine.txt", cwd=clone)
+    hook = clone / ".git/hooks/reference-transaction"
+    hook.parent.mkdir(exist_ok=True)
+    # kt dies there, and then the whole process group of its shell, git and all.
+    pid = f"""$(sed 's/[^0-9]*\\([0-9]*\\).*/\\1/' '{clone}/.git/kt/holder')"""
+    hook.write_text(f'#!/bin/sh\n[ "$1" != {state} ] || {{ kill -9 {pid}; kill -9 0; }}\n')
+    hook.chmod(0o755)
+    assert kt_process("claim", "--id", "esc_job", cwd=clone).code == -signal.SIGKILL
+    hook.unlink()
+    assert ("kt: claim esc_job" in git("log", "--format=%s", cwd=clone)) == (state == "committed")
+    # git refuses to commit now; and who deletes the locks, as git advises, takes nothing back.
+    mine = ["git", "commit", "--quiet", "-m", "mine"]
+    assert subprocess.run(mine, cwd=clone, capture_output=True, check=False).returncode == 128
+    by_hand = lab.folder / "by hand"
+    shutil.copytree(clone, by_hand, symlinks=True)
+    for lock in (by_hand / ".git").rglob("*.lock"):
+        lock.unlink()
+    subprocess.run(mine, cwd=by_hand, check=True)
+    assert "claimed_by" in git("show", "HEAD:queue/esc_job.yaml", cwd=by_hand)
+    assert kt("verify", cwd=by_hand).code == 0
+    # The locks of refs are those of a git that has died, and nobody's but its own.
+    for lock in ("HEAD.lock", "refs/heads/main.lock"):
+        (clone / ".git" / lock).unlink(missing_ok=True)
+    assert kt("claim", "--id", "esc_other", cwd=clone).code == 0
+    assert not (clone / ".git/index.lock").exists() and not list((clone / ".git").glob("kt-*"))
+    subprocess.run(mine, cwd=clone, check=True)
+    assert git("show", "--name-only", "--format=", cwd=clone) == "mine.txt"
+    assert kt("verify", cwd=clone).code == 0
+
+
+def test_a_shell_that_is_killed_behind_the_move_is_found_to_have_landed(lab: Lab) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    git("remote", "remove", "origin", cwd=clone)
+    hook = clone / ".git/hooks/reference-transaction"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text('#!/bin/sh\n[ "$1" != committed ] || kill -9 0\n')
+    hook.chmod(0o755)
+    assert kt("claim", "--id", "esc_job", cwd=clone).code == 0
+    assert not (clone / ".git/index.lock").exists()
+    assert git("diff", "--cached", "--name-only", cwd=clone) == ""
+
+
+# --- output that goes nowhere, disks that are full --------------------------------------------------
+
+OUTPUTS = ("> /dev/full", ">&-", "closed pipe", "2>&-", "2> /dev/full", "> /dev/full 2>&1", ">&- 2>&-")
+
+
+@pytest.mark.parametrize(
+    ("case", "output"),
+    [
+        # All of them in the soak; each kind of command and each output once in every run.
+        pytest.param(
+            case, output, id=f"{case}, {output}", marks=[] if (a - b) % 7 == 0 else [pytest.mark.soak]
+        )
+        for a, case in enumerate(cases())
+        for b, output in enumerate(OUTPUTS)
+    ],
+)
+def test_what_has_landed_is_exit_0_wherever_the_output_goes(
+    case: Case, output: str, built: Callable[[Case], Case], tmp_path: Path
+) -> None:
+    clone = built(case).copy(tmp_path / "run")
+    reader, writer = os.pipe()
+    os.close(reader)
+    redirect = "" if output == "closed pipe" else output
+    command = ["sh", "-c", f'exec "$@" {redirect}', "sh", *KT, "escalation", *case.typed(tmp_path / "run")]
+    done = subprocess.run(
+        command,
+        cwd=clone,
+        stderr=subprocess.PIPE,
+        stdout=writer,
+        text=True,
+        check=False,
+    )
+    os.close(writer)
+    assert done.returncode == 0, done.stderr
+    case.judge(tmp_path / "run", 0)
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+    assert ("has landed" in done.stderr or "have landed" in done.stderr) == (
+        output == "> /dev/full"
+    ) or case.kind == "several", done.stderr
+
+
+@pytest.mark.parametrize("size", [0, 200, 1_500])
+@pytest.mark.parametrize("case", [case for case in cases() if case.kind in ("claim", "init")], ids=str)
+def test_a_disk_that_takes_no_more_at_whichever_write(
+    case: Case, size: int, built: Callable[[Case], Case], tmp_path: Path
+) -> None:
+    clone = built(case).copy(tmp_path / "run")
+    command = [*KT, "escalation", *case.typed(tmp_path / "run")]
+    if case.kind != "init":
+        command += ["--retry-timeout", "1"]
+    done = subprocess.run(
+        command,
+        cwd=clone,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
+    )
+    case.judge(tmp_path / "run", done.returncode)
+    assert done.returncode in (0, 2, 4), done.stderr
+    assert "Traceback" not in done.stderr
+    again = kt(*case.typed(tmp_path / "run"), cwd=clone)
+    assert again.code == 0, again.err
+
+
+# --- time -------------------------------------------------------------------------------------------
+
+
+def test_the_time_of_a_change_is_read_when_it_is_made_and_not_when_the_wait_for_it_began() -> None:
+    now = datetime(2026, 11, 23, 10, tzinfo=UTC)
+
+    class Busy(MemoryStore):
+        """A store whose lock and turn are waited for."""
+
+        @contextmanager
+        def writing(self, timeout: float) -> Iterator[None]:
+            nonlocal now
+            now += timedelta(seconds=60)
+            yield
+
+        @contextmanager
+        def turn(self, lists: bool) -> Iterator[None]:
+            nonlocal now
+            now += timedelta(seconds=20)
+            yield
+
+    settings = b"claims: {lease: 30m}\n"
+    world = World(
+        {"policies/policy-config.yaml": b"pack: {enabled: true}\n", "policies/settings.yaml": settings}
+    )
+    store = Store(Busy(world, Author("Alice", "alice@example.com")), clock=lambda: now)
+    raised = store.raise_(reason_code="a.b", request_id="one")
+    assert raised.record.raised_at == datetime(2026, 11, 23, 10, 1, 20, tzinfo=UTC)
+    claim = store.claim("esc_one").record.claim
+    assert claim and claim.claimed_at == datetime(2026, 11, 23, 10, 2, 40, tzinfo=UTC)
+    assert claim.expires_at == claim.claimed_at + timedelta(minutes=30)
