@@ -28,8 +28,8 @@ COMMITS = 800
 STEPS = 5
 # kt as it is, but for how long it waits before it shows anything, and before it tells that git is silent.
 _KT = (
-    "import sys; from kt_escalation.cli import main_escalation, progress; from kt_escalation.store import port; "
-    "progress.PATIENCE = {}; port.TELL_SECONDS = {}; sys.exit(main_escalation())"
+    "import sys; from kt_escalation.cli import main_escalation, progress; from kt_escalation.core import progress as wait; "
+    "progress.PATIENCE = {}; wait.TELL_SECONDS = {}; sys.exit(main_escalation())"
 )
 BAR = "judging commits  ["
 #: How a bar is taken away, so that a line stands alone at its end.

@@ -52,8 +52,6 @@ _GLANCE_SECONDS = 0.05
 SILENCE_SECONDS = 300.0
 # What is read from git at once, and how far ahead of us it may write, where the system lets it.
 _BUFFER = 1 << 16
-# So many reads make a chunk of a stream.
-_AT_ONCE = 16
 _AHEAD = 1 << 20
 # How much of stderr is kept: the end of it, where git says why it failed.
 _KEPT_STDERR = 1 << 16
@@ -214,13 +212,14 @@ class Underway:
         """All of its output as it comes. Raises GitFailed if it fails: half an answer never passes for a whole one."""
         self.widen()
         try:
-            while self._out or self._stdout is not None:
-                # git writes a little at a time; to look at each little costs more than to wait for more.
-                while self._stdout is not None and len(self._out) < _AT_ONCE:
-                    self._pass(None, wait)
-                chunk, self._out = b"".join(self._out), []
-                if chunk:
-                    yield chunk
+            while chunk := self.some(None, wait):
+                # git writes a little at a time; to look at each little costs more than to wait for more. But who is
+                # told of a wait is shown all that has come.
+                parts, size = [chunk], len(chunk)
+                while size < _BUFFER and not wait and (more := self.some()):
+                    parts.append(more)
+                    size += len(more)
+                yield b"".join(parts)
             done = self.finish(wait)
         finally:
             self.give_up()
