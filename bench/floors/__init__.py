@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 #: A Python process that imports what kt stands on, and ends.
-IMPORTS = (sys.executable, "-c", "import click, yaml, pydantic, git, filelock")
+IMPORTS = (sys.executable, "-c", "import click, yaml, pydantic, filelock")
 #: One claim by plumbing: hash-object, update-index, write-tree, commit-tree, push.
 CLAIM = (str(Path(__file__).with_name("claim.sh")),)
 #: The same files into an empty repository, from a stream that is ready on disk.
