@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import shutil
@@ -65,6 +66,8 @@ def campaign(case: Case, folder: Path, most: int | None = None) -> int:
             wrong.append(f"{error} at {place[0]}:{place[1]}: {told}")
         # A push without an answer may still be at work there.
         shutil.rmtree(where, ignore_errors=True)
+    # No other test is to hear of what was left.
+    gc.collect()
     assert not wrong, "\n".join([f"{case}:", *wrong])
     return raised
 
@@ -277,7 +280,8 @@ def test_a_disk_that_takes_no_more_at_whichever_write(
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),
     )
     case.judge(tmp_path / "run", done.returncode)
-    assert done.returncode in (0, 2, 4), done.stderr
+    # 9 where the push itself was killed for what it wrote.
+    assert done.returncode in (0, 2, 4, 9), done.stderr
     assert "Traceback" not in done.stderr
     again = kt(*case.typed(tmp_path / "run"), cwd=clone)
     assert again.code == 0, again.err
