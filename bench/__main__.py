@@ -1,6 +1,7 @@
 """`python -m bench [ROW …]`: measure, print the table, write `results.json` and `RESULTS.md`.
 
-Rows are named as in `rows.ROWS`; all by default. `growth` is the one that plots, and has to be asked for.
+Rows are named as in `rows.ROWS`, all by default, and `rows.APART`. These, and `growth`, the one that plots, have to
+be asked for.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 from . import report
 from .growth import growth
 from .measure import Failed, neutral
-from .rows import ROWS, SMALL, Bench, Scale
+from .rows import APART, ROWS, SMALL, Bench, Scale
 from .stores import Stores
 
 _HERE = Path(__file__).parent
@@ -42,7 +43,7 @@ def main(args: Sequence[str]) -> int:
                 if name == "growth":
                     grown = growth(bench, _say)
                 else:
-                    rows[name] = [row.as_json() for row in ROWS[name](bench)]
+                    rows[name] = [row.as_json() for row in {**ROWS, **APART}[name](bench)]
             except Failed as error:
                 failed = True
                 _say(f"{name}: could not be measured: {error}")
@@ -63,7 +64,10 @@ def _say(text: str) -> None:
 def _parsed(args: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument(
-        "rows", nargs="*", metavar="ROW", help=f"{', '.join(ROWS)}, growth (default: all but growth)"
+        "rows",
+        nargs="*",
+        metavar="ROW",
+        help=f"{', '.join([*ROWS, *APART])}, growth (default: all but {', '.join(APART)} and growth)",
     )
     parser.add_argument("--small", action="store_true", help="as small as can be, to see that it works")
     parser.add_argument("--repeat", type=int, metavar="N", help="measure everything so many times")
@@ -72,7 +76,7 @@ def _parsed(args: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--output", type=Path, default=_HERE, help="where the results are written")
     asked = parser.parse_args(args)
-    unknown = set(asked.rows) - {*ROWS, "growth"}
+    unknown = set(asked.rows) - {*ROWS, *APART, "growth"}
     if unknown:
         parser.error(f"no such row: {', '.join(sorted(unknown))}")
     return asked

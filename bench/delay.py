@@ -57,13 +57,14 @@ class Delay:
         reaches = now + 3 * self._half
         time.sleep(max(0.0, reaches - time.monotonic()))
         try:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             server = socket.create_connection((_LOOPBACK, self._to))
+            server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError:
+            # The client has left meanwhile, or nobody serves.
             _end(client)
             return
         self._open.add(server)
-        for one in (client, server):
-            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for source, sink in ((client, server), (server, client)):
             threading.Thread(target=self._carry, args=(source, sink), daemon=True).start()
 

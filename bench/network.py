@@ -47,13 +47,14 @@ class Far:
         if way.endswith("ControlMaster"):
             # A socket's path is short.
             sockets = stack.enter_context(tempfile.TemporaryDirectory(prefix="kt-"))
-            shared = f" -o ControlMaster=auto -o ControlPath={sockets}/%C -o ControlPersist=600"
-            for clone in (self.kt, self.git, self.gateway):
-                command = git("config", "core.sshCommand", cwd=clone)
-                git("config", "core.sshCommand", command + shared, cwd=clone)
+            for clone, who in ((self.kt, "a"), (self.git, "a"), (self.gateway, "g")):
+                # Whoever comes through a connection that is open is whoever has opened it.
+                shared = f" -o ControlMaster=auto -o ControlPath={sockets}/{who} -o ControlPersist=600"
+                command = git("config", "core.sshCommand", cwd=clone) + shared
+                git("config", "core.sshCommand", command, cwd=clone)
                 git("ls-remote", "--heads", "origin", cwd=clone)
-            words = git("config", "core.sshCommand", cwd=self.kt).split()
-            stack.callback(seconds, [*words, "-O", "exit", "-p", str(host.port), "127.0.0.1"], folder)
+                if clone != self.git:
+                    stack.callback(seconds, [*command.split(), "-O", "exit", "127.0.0.1"], folder)
 
     def push(self) -> float:
         """How long a plain `git push` of one commit takes, which changes nothing of the store."""

@@ -32,7 +32,7 @@ from .measure import Failed, git
 from .signing import Keys, sign
 
 #: Counted up when the same parameters would make another store.
-FORMAT = 1
+FORMAT = 2
 REVIEWERS = tuple(f"reviewer-{number:02}" for number in range(1, 17))
 GATEWAY, ADMIN = "gateway", "admin"
 # Archives are of these years, a living history begins here, and what is only open was raised here.
@@ -66,7 +66,8 @@ users:
   - {{user_id: {ADMIN}, emails: [{ADMIN}@example.com], roles: [admin]}}
   - {{user_id: {GATEWAY}, emails: [{GATEWAY}@example.com], roles: [gateway]}}
 """,
-    "policies/settings.yaml": "default_route: {team_id: triage}\n",
+    # The hook is asked about steps of long ago.
+    "policies/settings.yaml": "default_route: {team_id: triage}\nclaims: {proposals: 3650d}\n",
 }
 # Everybody's key on the roster, and no step without a signature.
 KEYS = Keys([*REVIEWERS, ADMIN, GATEWAY])

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 BUDGETS = (
     "1.0 ×",
     "1.5 ×",
-    "1.5 ×",
+    "1.2 ×",
     "rate ≥ 0.9 ×",
     "2 s",
     "3.0 ×",
