@@ -11,8 +11,6 @@ import re
 from enum import Enum
 from typing import NamedTuple
 
-from . import sshsig
-
 #: Larger commits are not read for their signature. kt's own messages name 100 escalations and stay below 64 KiB.
 MAX_COMMIT = 1 << 20
 # An X.509 signature carries certificates; none needs more.
@@ -27,6 +25,8 @@ _BEGINNING = re.compile(
     rb"author [^\n]*\n"
     rb"committer [^\n<>]*<[^\n<>]*> (?:0|[1-9][0-9]{0,10}) [+-][0-9]{4}\n"
 )
+#: How every SSH signature begins.
+SSH_BEGINS = b"-----BEGIN SSH SIGNATURE-----"
 # git knows what made a signature by how it begins (gpg-interface.c).
 _OTHERS = (
     b"-----BEGIN PGP SIGNATURE-----",
@@ -72,7 +72,7 @@ def signature_of(commit: bytes, object_format: str) -> CommitSignature:
     signature = next(header[3] for header in headers if header[1] == own).replace(b"\n ", b"\n")
     if len(signature) > _MAX_SIGNATURE:
         return _unreadable(f"it is larger than {_MAX_SIGNATURE // 1024} KiB")
-    if signature.startswith(sshsig.BEGIN):
+    if signature.startswith(SSH_BEGINS):
         kind = Kind.SSH
     elif signature.startswith(_OTHERS):
         kind = Kind.OTHER

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ..errors import GitFailed
-from . import sshsig
 from .command import Git
 from .commit_signature import MAX_COMMIT, Kind, signature_of
 from .objects import Object, chunks
@@ -72,6 +71,8 @@ class Signatures(Git):
             return None
         if found.kind is not Kind.SSH:
             return SignatureFacts("N" if found.kind is Kind.NONE else "-", why=found.why)
+        from . import sshsig
+
         try:
             key = sshsig.verify(found.signature, found.payload)
         except sshsig.SignatureRefused as refused:

@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NoReturn, TypeVar
 
+from .commit_signature import SSH_BEGINS
+
 _T = TypeVar("_T")
 
-#: How every SSH signature begins.
-BEGIN = b"-----BEGIN SSH SIGNATURE-----"
 #: The types of keys that can sign (PROTOCOL, PROTOCOL.u2f, RFC 4253, 5656 and 8709).
 KEY_TYPES = (
     "ssh-ed25519",
@@ -40,7 +40,7 @@ KEY_TYPES = (
 
 # A key and a signature of the largest RSA that is allowed take 4 KiB with their armor.
 _MAX_ARMOR = 16 * 1024
-_ARMOR = re.compile(BEGIN + rb"\n((?:[A-Za-z0-9+/=]+\n)+)-----END SSH SIGNATURE-----\n{0,2}")
+_ARMOR = re.compile(SSH_BEGINS + rb"\n((?:[A-Za-z0-9+/=]+\n)+)-----END SSH SIGNATURE-----\n{0,2}")
 _MAGIC, _VERSION, _NAMESPACE = b"SSHSIG", 1, b"git"
 _HASHES = {b"sha256": hashlib.sha256, b"sha512": hashlib.sha512}
 _CERTIFICATE = b"-cert-v01@openssh.com"
