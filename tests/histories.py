@@ -33,7 +33,7 @@ from kt_escalation.core.rights import act, is_admin
 from kt_escalation.core.words import CATEGORIES, DECISIONS, SEVERITIES
 from kt_escalation.store import codec, layout
 from kt_escalation.store.message import Message
-from kt_escalation.store.port import Author, Change, Snapshot
+from kt_escalation.store.port import Author, Request, Snapshot
 
 PACK = "policies/policy-config.yaml"
 ROSTER = "policies/roster.yaml"
@@ -207,27 +207,9 @@ class Line:
     def read(self, rev: str | None = None) -> _Snapshot:
         return _Snapshot(self)
 
-    def commit(
-        self,
-        base: Snapshot,
-        changes: Sequence[Change],
-        message: str,
-        author: Author,
-        when: datetime,
-        timeout: float,
-        others: Mapping[str, bytes | None],
-    ) -> str:
-        assert not others
-        files: dict[str, bytes | None] = {}
-        steps = []
-        for change in changes:
-            if change.old and change.old.path != layout.path_of(change.new):
-                files[change.old.path] = None
-            files[layout.path_of(change.new)] = codec.dumps(change.new)
-            steps.append((change.old.record if change.old else None, change.new))
-            self.own.add(change.new.escalation_id)
-        self.put(files, message, author.email, when, steps)
-        return str(self.tip)
+    def prepare(self, request: Request, proposal: object = None) -> _Prepared:
+        assert not request.others and proposal is None
+        return _Prepared(self, request)
 
     def put(
         self,
@@ -264,6 +246,33 @@ class Line:
 
     def follow(self, revision: str) -> str | None:
         return None
+
+
+class _Prepared:
+    """A commit of one who writes alone: it lands when it is sent."""
+
+    def __init__(self, line: Line, request: Request) -> None:
+        self._line = line
+        self._request = request
+        # Its number is the next one's.
+        self.commit = str(len(line.graph.commits))
+
+    def send(self, timeout: float) -> None:
+        """Put it on the branch."""
+        line, request = self._line, self._request
+        files: dict[str, bytes | None] = {}
+        steps = []
+        for change in request.changes:
+            if change.old and change.old.path != layout.path_of(change.new):
+                files[change.old.path] = None
+            files[layout.path_of(change.new)] = codec.dumps(change.new)
+            steps.append((change.old.record if change.old else None, change.new))
+            line.own.add(change.new.escalation_id)
+        line.put(files, request.message, request.author.email, request.when, steps)
+        assert str(line.tip) == self.commit
+
+    def settle(self) -> None:
+        """Nobody else has to learn of it."""
 
 
 # The port's `tip` is a method and a branch's is a commit; the desk gets this face of it.

@@ -445,6 +445,6 @@ def test_the_docs_name_every_option_and_the_page_as_large_as_it_may_be() -> None
     [table] = re.findall(r"^\| option \|.*?\n\n", PAGE, re.MULTILINE | re.DOTALL)
     told = {*re.findall(r"`(--?[a-z]+)", table)}
     own = {option for it in escalation.commands["report"].params for option in it.opts}
-    assert told == own - {"--rev", "--fetch", "-C"}
+    assert told == own - {"--rev", "--fetch", "-C", "--debug"}
     assert "never larger than 5 MB" in PAGE and page.MAX_BYTES == 5_000_000
     assert f"last {PERIODS} periods" in PAGE and "cut after 600 characters" in PAGE

@@ -13,7 +13,7 @@ from datetime import datetime
 
 from ..core.roster import Roster, logged_in, person
 from ..core.verify import Violation
-from ..errors import BadInput
+from ..errors import BadInput, GitFailed
 from ..store import commits, layout
 from ..store.gitstore import GitStore
 from ..store.port import Author, Entry, Progress
@@ -74,10 +74,16 @@ def check(
             found = list(landing.found(report.violations))
         if actors is not None:
             found += _not_theirs(run, actors, run.judge.policies.policies.roster, store)
-        changed = [
-            name for name in store.repository.changed(landing.fork or base, head) if _RUNS_CHECKS.match(name)
-        ]
         notes = list(landing.notes(wanted))
+        changed = []
+        try:
+            names = store.repository.changed(landing.fork or base, head)
+            changed = [name for name in names if _RUNS_CHECKS.match(name)]
+        except GitFailed:
+            # A tree that git cannot walk is among the violations, or else nothing is known.
+            if not found:
+                raise
+            notes.append("whether it changes what runs this check cannot be read")
         if changed and strict:
             email = store.repository.email_of(head)
             found += [
