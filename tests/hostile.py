@@ -899,6 +899,11 @@ class _Maker:
             "remote-tracking branch 'origin/main'",
             "branch 'other' of host:store",
             "branch 'main'",
+            "branch 'main' into topic",
+            "branch 'main' into 'main'",
+            "commit '0123abc' into topic",
+            "remote-tracking branch 'refs/remotes/far/away/main' into topic",
+            "ssh://host/store",
         )
         return f"Merge {self.random.choice(names)}\n"
 

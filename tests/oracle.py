@@ -62,7 +62,10 @@ KEYS = (
 SUBJECT = re.compile(rf"kt: ({'|'.join(ACTIONS)}) (esc_[a-z0-9_-]+)(?: as ([a-z]+))?", re.IGNORECASE)
 LINE = re.compile(rf"({'|'.join(KEYS)})[ \t]*:(.*)", re.IGNORECASE)
 #: How git itself calls the merge of a pull; the store's branch is `main`.
-PULL = re.compile(r"Merge (branch 'main' of \S|remote-tracking branch '[^'/]+/main')")
+PULL = re.compile(
+    r"Merge (branch 'main'($| of | into [^'])|remote-tracking branch '[^']*/main'|commit '|\S+:)",
+    re.MULTILINE,
+)
 #: What some file systems leave out of a name.
 IGNORABLE = re.compile("[\u200c-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 SHORT = {"git~1", "kt~1.yam", "polici~1", "queue~1"}

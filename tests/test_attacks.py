@@ -1431,8 +1431,11 @@ def test_a_pull_that_is_pushed(forge: Forge, server: Path, setting: str, work: b
     assert rules_of(mine, "--afresh") == []
 
 
+@pytest.mark.parametrize("topic", [False, True], ids=["pulled", "taken into a topic"])
 @pytest.mark.parametrize("work", ["src/x.py", "policies/policy-other.yaml"], ids=["beside", "of policies"])
-def test_an_admin_who_pulls_approves_nothing_of_what_is_there(forge: Forge, work: str) -> None:
+def test_an_admin_who_takes_in_the_branch_approves_nothing_of_what_is_there(
+    forge: Forge, work: str, topic: bool
+) -> None:
     unguarded = forge.path.parent / "unguarded.git"
     git("clone", "--quiet", "--bare", str(forge.path), str(unguarded), cwd=forge.path.parent)
     mine = Forge.__new__(Forge)
@@ -1444,7 +1447,14 @@ def test_an_admin_who_pulls_approves_nothing_of_what_is_there(forge: Forge, work
     forge.commit("mallory", "enrolled")
     approved(forge, "mallory")
     assert push(forge, unguarded).code == 0
-    mine.git("pull", "--quiet", "--no-rebase", "--no-edit", who="boss")
+    if topic:
+        mine.git("switch", "--quiet", "-c", "topic")
+        mine.git("fetch", "--quiet", "origin")
+        mine.git("merge", "--quiet", "--no-edit", "origin/main", who="boss")
+        mine.git("switch", "--quiet", "main")
+        mine.git("merge", "--quiet", "--ff-only", "topic")
+    else:
+        mine.git("pull", "--quiet", "--no-rebase", "--no-edit", who="boss")
     assert {"policies", "not_allowed"} <= set(rules_of(mine, "--afresh"))
     assert kt("wait", "--id", "esc_one", "--timeout", "1s", cwd=mine.path).code == 6
 

@@ -159,6 +159,8 @@ class Judge:
         self.newest = _LONG_AGO
         #: What was wrong with records that have been restored since.
         self.healed: set[tuple[str, str, str]] = set()
+        #: Whether policies from before this run were taken as they are written.
+        self.is_unsure = False
         #: Records that go on from a state that only a waiver accepts.
         self.waived: set[str] = set()
         self._found: list[Violation] = []
@@ -405,6 +407,8 @@ class Judge:
         policies = [change for change in commit.changes if is_policy(change.path)]
         acts = bool(policies or (difference.changes if self._scope.only is None else changed))
         if not acts and not said:
+            # Others are measured by it, whichever records are looked at.
+            self.newest = self._measured(commit, bool(difference.changes), self.newest)
             return
         brought: list[Brought] = []
         if touches_archives(commit) and (changed or self._scope.only is None):
@@ -422,7 +426,7 @@ class Judge:
             self.follow(commit, policies, partial(self._by_no_admin, commit, now))
         self.people(commit, now, acts=acts, newest=self.newest)
         self._untrue(commit, said, brought, now)
-        self.newest = self._measured(commit, acts, self.newest)
+        self.newest = self._measured(commit, bool(difference.changes), self.newest)
 
     def _step(self, commit: Commit, now: Policies, name: str, sides: Sides, brought: list[Brought]) -> None:
         """Judge what a plain commit of the line does to one record."""
@@ -450,7 +454,9 @@ class Judge:
         brought += self.made(commit, name, olds, news, restored=bool(found))
         if not found:
             self.know(name, news[0])
-            late = self._too_late(commit, now, news[0])
+            # A record does not say when its claim was renewed.
+            is_renewal = any(records.claim_of(old) == records.claim_of(news[0]) != "" for old in olds)
+            late = self._too_late(commit, now, news[0], is_renewal=is_renewal)
             if late is not None:
                 self.find(commit, news[0].path, late, name)
             return
@@ -460,9 +466,9 @@ class Judge:
         for path, violation in found:
             self.blame(name, commit, path, violation)
 
-    def _too_late(self, commit: Commit, now: Policies, state: State) -> Violation | None:
+    def _too_late(self, commit: Commit, now: Policies, state: State, *, is_renewal: bool) -> Violation | None:
         """Why a step comes too late that is yet to come in; of what is in already nobody knows when it came."""
-        if not self._scope.arriving or self._base is None:
+        if not self._scope.arriving or self._base is None or is_renewal:
             return None
         until = records.lease_of(state)
         if until is not None and self.now - until <= now.settings.claims.clock_tolerance:
@@ -560,16 +566,17 @@ class Judge:
         self._begins_beside(commit)
         side.newest = max([self._newest_of(parent) for parent in commit.parents], default=_LONG_AGO)
         said = self._said(commit)
-        acts = False
+        acts = moves = False
         if len(commit.parents) < 2 or said:
             difference = self.difference(side)
             acts = len(commit.parents) < 2 and self._acts(difference)
+            moves = len(commit.parents) < 2 and (bool(difference.changes) or difference.unsound is not None)
             if acts or said:
                 self.people(commit, now, acts=acts, newest=side.newest)
             if said:
                 brought = () if difference.unsound else self._brought_by(commit, difference)
                 self._untrue(commit, said, brought, now)
-        side.newest = self._measured(commit, acts, side.newest)
+        side.newest = self._measured(commit, moves, side.newest)
 
     def _acts(self, difference: Difference) -> bool:
         """Whether a carried commit does anything to what is looked at."""
@@ -711,7 +718,7 @@ class Judge:
 
     def is_pull(self, commit: Commit) -> bool:
         """Whether a merge is that of a pull: whoever makes it takes in what is there, and has approved nothing."""
-        return messages.is_pull(commit.message, self.store.branch or self.store.own_branch)
+        return messages.is_pull(commit.message, self.store.branch, self.store.own_branch)
 
     def _along(self, commit: Commit) -> Iterator[Brought]:
         """What a merge that the line goes past says by right: what its request did."""
@@ -843,7 +850,12 @@ class Judge:
     def policies_at(self, commit: str) -> Policies:
         """The policies that were in force at a commit of the line; from before those that are judged, as written."""
         at = self._position.get(commit)
-        return self.policies.at(at) if at is not None else self.written_at(commit)
+        if at is not None:
+            return self.policies.at(at)
+        written = self.written_at(commit)
+        # As written they may never have been in force; who began at a mark judges all of it then.
+        self.is_unsure |= written.tree != self.policies.at(-1).tree
+        return written
 
     def version(self, commit: str, path: str) -> frozenset[tuple[str, str, str]]:
         """A policy file or archive at a commit: path, mode and id, or nothing."""

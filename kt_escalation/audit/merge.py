@@ -78,6 +78,8 @@ class Merging:
         self._first = judge.lines.above(commit.oid) or commit.parents[0]
         self._fork = judge.lines.newest_on(self._first, other)
         self._lost: set[str] = set()
+        # The states that the line has had since then, by record or file.
+        self._had: dict[str, set[frozenset[tuple[str, str]]]] = {}
         self._compactions: dict[str, tuple[list[tuple[str, Violation]], dict[str, str]]] = {}
 
     def judge(self) -> None:
@@ -364,8 +366,11 @@ class Merging:
             wrong = wrong or found
         # An admin's pull takes in what others have pushed, and approves none of it.
         pulled = next(self._by_no_admins(some), None) if self._judge.is_pull(self._commit) else None
-        if pulled or not self._may_bring_policies():
-            return wrong or pulled or self._not_brought()
+        if pulled:
+            words = "a merge that git itself named approves nothing (`git merge --no-ff -m TEXT` does)"
+            return replace(pulled, expected=f"{pulled.expected}; {words}")
+        if not self._may_bring_policies():
+            return wrong or self._not_brought()
         self.acted = True
         return self._judge.unproven(self._commit, self._now, self._judge.newest)
 
@@ -462,33 +467,27 @@ class Merging:
                 continue
             # Who has taken back what he might change wants nothing of it.
             undone = self._judge.version(self._fork, key) if name is None and self._fork else None
-            legal = [step for step in some if self._is_legal(key, step)]
-            for step in legal:
-                reached, waiting = [step], [step]
-                while waiting:
-                    one = waiting.pop()
-                    further = [
-                        other
-                        for other in legal
-                        if _same(other.before, one.after)
-                        and other not in reached
-                        and lines.is_above(one.side.commit.oid, other.side.commit.oid)
-                    ]
-                    reached += further
-                    waiting += further
-                if any(
-                    _same(one.after, final) or one.after == undone or self._line_had(key, name, one.after)
-                    for one in reached
+            # Steps from which something is there that may be, by what they go on from; the newest first.
+            kept: dict[frozenset[tuple[str, str]], list[_Step]] = {}
+            for step in reversed([step for step in some if self._is_legal(key, step)]):
+                made = step.side.commit.oid
+                if (
+                    _same(step.after, final)
+                    or step.after == undone
+                    or self._line_had(key, name, step.after)
+                    or any(
+                        lines.is_above(made, on.side.commit.oid) for on in kept.get(_bytes(step.after), ())
+                    )
                 ):
+                    kept.setdefault(_bytes(step.before), []).append(step)
                     continue
                 if name is None and self._may_drop(step):
                     self.acted = True
                 else:
-                    made = step.side.commit.oid[:12]
                     self._lose(
                         key,
                         step.sides,
-                        f"to go on from what {made} made of it; revert that on the branch itself, or rebase",
+                        f"to go on from what {made[:12]} made of it; revert that on the branch itself, or rebase",
                     )
 
     def _final(self, key: str) -> _Files:
@@ -531,6 +530,11 @@ class Merging:
 
     def _line_had(self, path: str, name: str | None, wanted: _Files) -> bool:
         """Whether the line has had a state of a record, or a version of a file, since the other side has left it."""
+        if path not in self._had:
+            self._had[path] = {_bytes(state) for state in self._states_of_line(path, name)}
+        return _bytes(wanted) in self._had[path]
+
+    def _states_of_line(self, path: str, name: str | None) -> Iterator[_Files]:
         judge, first = self._judge, self._first
         specs = history.pathspecs(judge.store, name) if name else [f":(top,literal){judge.store.full(path)}"]
         since = [first, *([f"^{self._fork}"] if self._fork else [])]
@@ -540,12 +544,10 @@ class Merging:
         except GitFailed:
             # Some tree on the way is one that git itself does not read.
             touching = set(line)
-        return any(
-            _same(self._at(oid, name) if name else judge.version(oid, path), wanted)
-            for oid in line
+        for oid in line:
             # A merge that takes one side of it touches nothing, as git tells it.
-            if oid in touching or len(judge.lines.parents(oid)) > 1
-        )
+            if oid in touching or len(judge.lines.parents(oid)) > 1:
+                yield self._at(oid, name) if name else judge.version(oid, path)
 
     def _at(self, commit: str, name: str) -> _Files:
         return frozenset(self._judge.standing(commit, name))
@@ -563,7 +565,12 @@ class Merging:
 
 def _same(one: _Files, other: _Files) -> bool:
     """Whether two states are the same; one in an archive is still what its file was."""
-    return {(mode, oid) for _, mode, oid in one} == {(mode, oid) for _, mode, oid in other}
+    return _bytes(one) == _bytes(other)
+
+
+def _bytes(state: _Files) -> frozenset[tuple[str, str]]:
+    """What there is of a record or file, wherever it is."""
+    return frozenset((mode, oid) for _, mode, oid in state)
 
 
 def _alone(change: Change) -> Sides:

@@ -36,10 +36,13 @@ _SUBJECT = re.compile(
     rf"kt:\s*({'|'.join(ACTIONS)})\s+(?:(esc_[a-z0-9_-]+)|(\d+)\s+escalations)(?:\s+as\s+(\w+))?",
     re.IGNORECASE,
 )
-# What git itself calls the merge of a pull, and of what was fetched (git-fmt-merge-msg).
-_PULLED = re.compile(
-    r"Merge (?:branch '(?P<there>[^']+)' of \S|remote-tracking branch '[^'/]+/(?P<here>[^']+)')"
+# What git itself calls a merge (git-fmt-merge-msg, JGit). GitLab puts the branch that it merges into in quotes as well.
+_NAMED_BY_GIT = re.compile(
+    r"Merge (?:branch '(?P<branch>[^']+)'(?: of \S.*| into [^'].*)?"
+    r"|remote-tracking branch '(?P<tracking>[^']+)'.*"
+    r"|commit '[^']*'.*|\S*[:/]\S*(?: into .*)?)"
 )
+_MAIN = ("main", "master")
 
 _PARTS: Mapping[str, str] = {
     "kt-action": "action",
@@ -82,10 +85,16 @@ class Brought:
     claim_ids: frozenset[str] = frozenset()
 
 
-def is_pull(message: str, branch: str | None) -> bool:
-    """Whether git named a merge for what `git pull` does: take in what the store branch has got already."""
-    found = _PULLED.match(message)
-    return found is not None and branch in (None, found["there"] or found["here"])
+def is_pull(message: str, *branches: str | None) -> bool:
+    """Whether git named a merge, as it does where somebody takes in what the store branch has got already.
+
+    ``branches`` are what that may be called; main and master are taken for it as well.
+    """
+    found = _NAMED_BY_GIT.fullmatch(message.partition("\n")[0].rstrip())
+    if found is None:
+        return False
+    named = found["branch"] or found["tracking"]
+    return named is None or any(named == one or named.endswith(f"/{one}") for one in {*branches, *_MAIN})
 
 
 def statements(message: str) -> list[Statement]:

@@ -73,6 +73,8 @@ class InForce:
         # The commits whose illegal changes each file still has, and all that nobody but an admin could have made.
         self._wrong: dict[str, list[str]] = {}
         self._unauthorised: list[tuple[str, str]] = []
+        # The waivers that each of them has written.
+        self._proposed: dict[str, frozenset[Waiver]] = {}
 
     def begin(self, at: int, tree: str | None, changes: Iterable[Change]) -> Iterator[tuple[str, Violation]]:
         """Take the policies of the store's start as they are; what is wrong with them."""
@@ -127,6 +129,8 @@ class InForce:
             found = illegal(change)
             if found is not None and found.rule == "policies" and damage is None:
                 self._unauthorised.append((found.commit or commit, change.path))
+                if change.path == WAIVERS:
+                    self._proposed[found.commit or commit] = frozenset(written.waivers) - self._standing
             found = found or damage
             if found is None:
                 self._accept(change.path)
@@ -175,7 +179,8 @@ class InForce:
             if self._wrong.get(path, [""])[-1] == commit:
                 self._accept(path)
                 if path == WAIVERS:
-                    self.added = frozenset(written.waivers) - frozenset(self.waivers)
+                    # What others had written there before is not the admin's word.
+                    self.added |= self._proposed.get(commit, frozenset())
                     self.waivers = written.waivers
         self._settle(at, written)
 

@@ -226,6 +226,12 @@ def lease_of(state: State | None) -> datetime | None:
     return record.claim.expires_at if record and record.claim and record.status == "claimed" else None
 
 
+def claim_of(state: State) -> str:
+    """The id of the claim on what is claimed, empty for all else."""
+    record = state.record
+    return record.claim.claim_id if record and record.claim and record.status == "claimed" else ""
+
+
 def too_late(commit: Commit, state: State | None, arrived: datetime, policies: Policies) -> Violation | None:
     """Why a step comes too late to the line, by the settings' `claims.proposals`.
 

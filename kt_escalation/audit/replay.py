@@ -148,8 +148,9 @@ class History:
         return Run(judge, lines, violations, since.commit if since else None)
 
     def _past(self, scope: Scope, commit: str, name: str) -> tuple[bool, State | None]:
-        """Whether a record was illegal at a commit of the line, and its last legal state there."""
+        """Whether a record was illegal at a commit of the line, and its last legal state there, None if it never was."""
         run = self.run(commit, Scope(scope.now, only=frozenset({name})))
         if name in run.judge.illegal:
             return True, run.judge.illegal[name]
-        return False, None
+        states = run.judge.legal.get(name, ())
+        return False, states[-1] if states else None

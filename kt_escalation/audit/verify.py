@@ -141,7 +141,9 @@ def _run(
         resting = lines.resting(tip, known.commit)
         if resting is not None:
             since = history.resumed(resting, replace(known, commit=resting))
-            return history.run(tip, scope, since=since, lines=lines, passing=passing, progress=progress)
+            run = history.run(tip, scope, since=since, lines=lines, passing=passing, progress=progress)
+            if not run.judge.is_unsure:
+                return run
     return history.run(tip, scope, passing=passing, progress=progress)
 
 
