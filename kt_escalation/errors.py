@@ -433,7 +433,7 @@ class PathStaged(Conflict):
 
 
 class GitLocked(Conflict):
-    """Another git command holds a lock file of this repository that the change needs; only without a remote."""
+    """Another git command holds a lock file of this repository that is needed."""
 
     code = "git_locked"
     says = "{lock} is held by another git command, perhaps one whose editor is open"

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 import threading
+import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from .errors import Interrupted, OutcomeUnknown
 
 _Item = TypeVar("_Item")
 _Answer = TypeVar("_Answer")
 
 #: So many share one commit at most.
 MOST = 500
+#: How long whoever is interrupted waits for the answer to what is under way, in seconds.
+INTERRUPT_SECONDS = 5.0
+_POLL_SECONDS = 0.01
 
 
 @dataclass(eq=False)
@@ -21,7 +25,7 @@ class _Call(Generic[_Item, _Answer]):
     """What one thread asks for, and what came of it."""
 
     item: _Item
-    answer: _Answer | BaseException | None = None
+    answer: _Answer | Exception | None = None
 
 
 class GroupCommit(Generic[_Item, _Answer]):
@@ -42,27 +46,44 @@ class GroupCommit(Generic[_Item, _Answer]):
             self._calls.append(call)
         try:
             with self._leading:
-                if call.answer is None:
+                while call.answer is None:
                     self._lead()
-        finally:
-            # Whoever is interrupted before its turn has asked for nothing.
-            with self._gathering, suppress(ValueError):
-                self._calls.remove(call)
+        except KeyboardInterrupt:
+            self._interrupted(call)
         answer = call.answer
         assert answer is not None  # noqa: S101 - whoever leads answers all who have come
-        if isinstance(answer, BaseException):
-            # Each thread has a traceback of its own.
-            raise copy.copy(answer) from answer
+        if isinstance(answer, Exception):
+            raise answer
         return answer
 
-    def _lead(self) -> None:
+    def _interrupted(self, call: _Call[_Item, _Answer]) -> None:
+        """Answer a call that was interrupted: one that nobody has taken has asked for nothing."""
         with self._gathering:
-            calls, self._calls = self._calls[:MOST], self._calls[MOST:]
+            if call in self._calls:
+                self._calls.remove(call)
+                call.answer = Interrupted()
+        until = time.monotonic() + INTERRUPT_SECONDS
+        while call.answer is None and time.monotonic() < until:
+            time.sleep(_POLL_SECONDS)
+        call.answer = call.answer or _unknown()
+
+    def _lead(self) -> None:
+        calls: list[_Call[_Item, _Answer]] = []
+        answers: Sequence[_Answer | Exception] = ()
+        failure: Exception | None = None
         try:
+            with self._gathering:
+                calls, self._calls = self._calls[:MOST], self._calls[MOST:]
             answers = self._land([call.item for call in calls])
-        except BaseException as error:
-            for call in calls:
-                call.answer = error
-            raise
-        for call, answer in zip(calls, answers, strict=True):
-            call.answer = answer
+        except Exception as error:
+            failure = error
+        finally:
+            # Also where something else is raised: nobody waits for ever, and nobody is told what is not known.
+            for number, call in enumerate(calls):
+                call.answer = answers[number] if answers else failure or _unknown()
+
+
+def _unknown() -> OutcomeUnknown:
+    return OutcomeUnknown(
+        commit="a commit", remote="the remote", words="interrupted", find="kt escalation list --fetch"
+    )

@@ -412,7 +412,8 @@ def _words(error: BaseException) -> str:
     if isinstance(error, KeyboardInterrupt | Interrupted):
         return "interrupted"
     if isinstance(error, KtError):
-        return error.message
+        # Without its remedy, and without a word of what has changed: that is what is not known.
+        return error.what
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__

@@ -402,3 +402,46 @@ def test_a_lock_that_is_stuck_on_the_remote_ends_in_exit_8(lab: Lab) -> None:
     ran = kt("claim", "--id", "esc_job", "--retry-timeout", "3", "--json", cwd=clone)
     assert ran.code == 8 and ran.error["code"] == "retry_timeout"
     assert lab.commits("claim") == []
+
+
+# --- what only seems to be an answer ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "audit: authentication failed; going on",
+        "http 403 from LDAP, cached answer used",
+        "does not support this repository's hash algorithm: skipped",
+    ],
+)
+def test_what_a_servers_hook_says_is_no_answer_to_a_push(lab: Lab, words: str) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    lab.hook("pre-receive", f'echo "{words}" >&2; exit 0')
+    lab.hook("post-receive", "kill -9 $PPID")
+    ran = kt("claim", "--id", "esc_job", cwd=clone)
+    # The answer was lost, and the next look at the remote finds what has landed.
+    assert ran.code == 0, ran.err
+
+
+def test_a_remote_that_is_pushed_to_several_places_is_refused(lab: Lab) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    for where in (str(lab.remote), "ssh://nobody@127.0.0.1:9/x.git"):
+        git("remote", "set-url", "--add", "--push", "origin", where, cwd=clone)
+    ran = kt("claim", "--id", "esc_job", cwd=clone)
+    assert ran.code == 2 and "is pushed to several places" in ran.err
+    assert "status: queued" in lab.file("queue/esc_job.yaml")
+
+
+def test_hooks_see_nothing_of_how_a_push_is_watched(lab: Lab) -> None:
+    lab.escalations("one", "two")
+    clone = lab.clone("alice")
+    lab.hook("pre-receive", 'test -z "$GIT_TRACE$GIT_TRACE_PACKET"')
+    assert kt("claim", "--id", "esc_one", cwd=clone).code == 0
+    hook = clone / ".git/hooks/pre-push"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text('#!/bin/sh\ntest -z "$GIT_TRACE$GIT_TRACE_PACKET"\n')
+    hook.chmod(0o755)
+    assert kt("claim", "--id", "esc_two", cwd=clone).code == 0

@@ -11,7 +11,7 @@ import pytest
 from lab import Lab, git, kt
 
 from kt_escalation import Store
-from kt_escalation.errors import DifferentContent, KtError
+from kt_escalation.errors import DifferentContent, KtError, OutcomeUnknown
 from kt_escalation.group import GroupCommit
 
 
@@ -69,7 +69,7 @@ def test_where_a_server_refuses_all_for_one_of_them_the_others_come_in(lab: Lab)
     assert "no bad ones" in str(refused[1])
 
 
-def test_who_is_interrupted_before_its_turn_has_asked_for_nothing() -> None:
+def test_whoever_is_interrupted_while_it_commits_is_told_that_nobody_knows() -> None:
     landed: list[int] = []
 
     def land(items: list[int]) -> list[int]:
@@ -79,7 +79,7 @@ def test_who_is_interrupted_before_its_turn_has_asked_for_nothing() -> None:
         return items
 
     group: GroupCommit[int, int] = GroupCommit(land)  # type: ignore[arg-type]
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(OutcomeUnknown):
         group.join(1)
     assert group.join(2) == 2 and landed == [2]
 

@@ -95,6 +95,7 @@ class Git:
             raise GitFailed(command="config", words=listed.words)
         #: All of git's configuration here, the last value of each key; a key without a value is true.
         self.config = _settings(listed.out)
+        self._listed = listed.out
         self.git_dir = Path(lines[0])
         self.common_dir = (start / lines[1]).resolve()
         self.object_format = lines[2]
@@ -110,6 +111,13 @@ class Git:
     def is_settled(self) -> bool:
         """Whether every object that is read is in the repository itself, where another process finds it as well."""
         return not self._quarantined and not self._apart
+
+    def values(self, key: str) -> list[str]:
+        """All values of a key of the configuration."""
+        begin = os.fsencode(f"{key}\n")
+        return [
+            os.fsdecode(item[len(begin) :]) for item in self._listed.split(b"\0") if item.startswith(begin)
+        ]
 
     def flag(self, key: str) -> bool:
         """A boolean of the configuration, as git reads it."""

@@ -7,7 +7,7 @@ different next steps, so they must never be mistaken for each other.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 
@@ -24,11 +24,15 @@ class Answer(Enum):
 
 @dataclass(frozen=True)
 class Pushed:
-    """The answer and the words that came with it; ``here`` if this clone said no, and not the remote."""
+    """The answer and the words that came with it; ``here`` if this clone said no, and not the remote.
+
+    ``reported`` if it is the remote's own word for the ref, and not guessed from what else was said.
+    """
 
     answer: Answer
     words: str
     here: bool = False
+    reported: bool = False
 
 
 _LOST = (
@@ -97,12 +101,12 @@ def classify(status: int, stdout: str, stderr: str) -> Pushed:
     flag, summary = _ref_line(stdout)
     words = remote_words(stderr)
     if flag in (" ", "*", "+") and status == 0:
-        return Pushed(Answer.LANDED, "")
+        return Pushed(Answer.LANDED, "", reported=True)
     if flag == "=":
         # Somebody made the very same commit: theirs, as far as we can tell.
-        return Pushed(Answer.LOST, "up to date")
+        return Pushed(Answer.LOST, "up to date", reported=True)
     if flag == "!":
-        return _rejection(summary, words)
+        return replace(_rejection(summary, words), reported=True)
     low = stderr.lower()
     if _OTHER_HASH in low:
         return Pushed(Answer.FAULT, words)

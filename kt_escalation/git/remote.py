@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from .command import NO_MAINTENANCE, Git
 from .process import (
@@ -33,6 +34,10 @@ class Remotes(Git):
             for key in self.config
             if key.startswith("remote.") and key.endswith(".url")
         )
+
+    def push_urls(self, remote: str) -> list[str]:
+        """Where pushes to a remote go, as the configuration has it."""
+        return self.values(f"remote.{remote}.pushurl") or self.values(f"remote.{remote}.url")
 
     def push_address(self, remote: str) -> str:
         """Where pushes to a remote go; empty if nothing says it."""
@@ -112,10 +117,30 @@ class Remotes(Git):
             *("push", "--porcelain", "--no-progress", *held, "--"),
             *(remote, refspec or f"{commit}:refs/heads/{branch}"),
         ]
-        account = None if any(name in os.environ for name in _TRACES) else Account()
-        # On stderr, which is drained whatever comes: a file could not be written, and nobody would know.
-        env = dict.fromkeys(_TRACES, "2") if account else {}
+        account, env = None, {}
+        if self._may_trace():
+            # On stderr, which is drained whatever comes: a file could not be written, and nobody would know.
+            account, env = Account(), dict.fromkeys(_TRACES, "2")
+            if self._is_path(remote):
+                # Hooks over there would inherit it.
+                program = self.config.get(f"remote.{remote}.receivepack", "git-receive-pack")
+                unset = " ".join(f"-u {name}" for name in _TRACES)
+                args.insert(args.index("--"), f"--receive-pack=env {unset} {program}")
         return Push(self._start(args, env=env, session=True, on_stderr=account), account)
+
+    def _may_trace(self) -> bool:
+        """Whether git's trace of a push is ours alone: a hook of this clone would see it, and the user may want it."""
+        hooks = self.git_dir / "hooks"
+        if "core.hookspath" in self.config:
+            hooks = (self.toplevel or self.git_dir) / Path(self.config["core.hookspath"]).expanduser()
+        is_asked = any(name in os.environ for name in _TRACES)
+        rewritten = any(key.endswith("insteadof") for key in self.config)
+        return not (is_asked or rewritten or (hooks / "pre-push").exists())
+
+    def _is_path(self, remote: str) -> bool:
+        """Whether a remote is a folder of this machine."""
+        where = (self.push_urls(remote) or [remote])[-1].removeprefix("file://")
+        return os.path.isdir(os.path.join(self.toplevel or self.git_dir, where))  # noqa: PTH112, PTH118 - names too long
 
 
 class Account:
@@ -147,6 +172,10 @@ class Push:
     def give_up(self) -> None:
         """End it if it has not ended."""
         self._process.give_up()
+
+    def has_sent(self) -> bool:
+        """Whether something is known to have been sent by now."""
+        return self._account is not None and self._account.has_sent
 
     def may_have_sent(self) -> bool:
         """Whether anything may have been sent by now: git sends nothing before the remote has said where its refs are.

@@ -22,6 +22,7 @@ from ..errors import (
     BadInput,
     BranchTaken,
     GitFailed,
+    GitLocked,
     HistoryRewritten,
     Interrupted,
     NoStoreBranch,
@@ -146,6 +147,11 @@ class GitStore(GitReader):
 
         To take none of them would make a commit that nobody else sees look like one that has landed.
         """
+        if self.remote is not None and len(self.repository.push_urls(self.remote)) > 1:
+            raise BadInput(
+                problem=f"{self.remote} is pushed to several places, and a change lands in one; name the store's with "
+                f"`git config --replace-all remote.{shlex.quote(self.remote)}.pushurl URL`, and mirror from there"
+            )
         if self.remote is None and self.repository.config.get("kt.remote") is None:
             others = sorted(self.repository.remotes())
             if others:
@@ -404,7 +410,8 @@ class GitStore(GitReader):
             # Another fetch in this clone moves the same ref: that passes.
             passes = "cannot lock ref" in done.err or "non-fast-forward" in done.err
             if not passes or time.monotonic() + FETCH_PAUSE_SECONDS > end:
-                raise self._unreachable(done, timeout)
+                held = held_lock(done.err)
+                raise GitLocked(lock=held) if held else self._unreachable(done, timeout)
             time.sleep(FETCH_PAUSE_SECONDS)
             asked = self._ask(branch, ref)
 
@@ -699,7 +706,9 @@ class GitStore(GitReader):
         pushed = classify(done.status, out, done.err)
         if pushed.answer is Answer.LANDED:
             return None
-        if pushed.answer is Answer.UNKNOWN and push.may_have_sent():
+        # What a hook of the server's says is no answer: once anything was sent, only the report on the ref is one.
+        unanswered = push.may_have_sent() if pushed.answer is Answer.UNKNOWN else push.has_sent()
+        if not pushed.reported and unanswered:
             raise caught or Unanswered(pushed.words)
         if caught:
             return Interrupted() if isinstance(caught, KeyboardInterrupt) else caught
