@@ -326,7 +326,7 @@ class GitStore(GitReader):
         known = self.repository.tip_of(ref) if self.remote else None
         if self.remote is None or known is None:
             return self.tip(timeout)
-        if self._turn.last not in ("", known):
+        if self._turn.last not in ("", known) and not self._has_heard(self._turn.last, known):
             # Somebody of this host has pushed since: to guess would be in vain.
             return self.tip(timeout)
         self._guessed = known
@@ -337,6 +337,11 @@ class GitStore(GitReader):
         except NotAStore:
             # It may have become one since.
             return self.tip(timeout)
+
+    def _has_heard(self, commit: str, known: str) -> bool:
+        """Whether what is known here goes on from a commit; one that is not here is newer."""
+        there = self.repository.objects.id_of(f"{commit}^{{commit}}") is not None
+        return there and self.repository.is_ancestor(commit, known)
 
     def newest(self, timeout: float, max_age: float = 0.0) -> GitSnapshot:
         branch, ref = self._place(timeout)
