@@ -26,6 +26,7 @@ from .errors import (
     GitFailed,
     Interrupted,
     KtError,
+    PushRefused,
     RemoteUnreachable,
     RetriesExhausted,
     SeveralFailed,
@@ -218,8 +219,8 @@ class Lander:
                     landing.unanswered = _words(error)
                     sent.append(_Sent(prepared.commit, landing.result))
                 else:
-                    if isinstance(refusal, Stale) and onto is None:
-                        # What was asked beside the push may have told the newest by now.
+                    if isinstance(refusal, Stale | PushRefused) and onto is None:
+                        # What was asked beside the push may have told the newest by now, or that nobody is let in.
                         self.port.confirm(snapshot, max(end - time.monotonic(), LEAST_FOR_FETCH))
                     if refusal is not None:
                         raise refusal

@@ -108,6 +108,10 @@ def classify(status: int, stdout: str, stderr: str) -> Pushed:
     if flag == "!":
         return replace(_rejection(summary, words), reported=True)
     low = stderr.lower()
+    own = "\n".join(line for line in low.splitlines() if line.startswith(("fatal: ", "error: ")))
+    if any(mark in own for mark in _NO_ACCESS):
+        # git's own words for what the transport has answered; a hook's come after `remote: `.
+        return Pushed(Answer.REFUSED, words, reported=True)
     if _OTHER_HASH in low:
         return Pushed(Answer.FAULT, words)
     if any(mark in low for mark in (*_NO_ACCESS, *_DENIED)):
