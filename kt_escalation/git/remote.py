@@ -130,7 +130,7 @@ class Remotes(Git):
 
     def _may_trace(self) -> bool:
         """Whether git's trace of a push is ours alone: a hook of this clone would see it, and the user may want it."""
-        hooks = self.git_dir / "hooks"
+        hooks = self.common_dir / "hooks"
         if "core.hookspath" in self.config:
             hooks = (self.toplevel or self.git_dir) / Path(self.config["core.hookspath"]).expanduser()
         is_asked = any(name in os.environ for name in _TRACES)
