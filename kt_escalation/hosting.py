@@ -7,15 +7,18 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from .audit.hook import judge_branch
+from .audit.mark import Mark
 from .core.policies import assemble
 from .core.roster import Roster, is_forge, logged_in, person
 from .core.text import plural
 from .errors import BadInput, KtError
 from .git.repository import Repository
-from .store import layout, server_hook
+from .store import server_hook
 from .store.gitstore import GitStore
 from .store.port import PROPOSALS
 from .store.snapshot import root_of
@@ -208,9 +211,9 @@ def install(
             )
         _set(repository, {**wanted, **_unset(repository, {**_GRAPHS, **_BOUNDS}), **_CHECKS})
     with closing(GitStore(Path(server))) as store:
-        _pin(store)
+        known = _pin(store)
         pinned = pins(store.repository)
-        warned = (*_unguarded(store), *_unjudged(store), *_unproven(store, pinned))
+        warned = (*_unguarded(store), *_unclean(store, known), *_unproven(store, pinned, known))
         return Installed(path, store.own_branch, store.root, pinned.pusher_from, pinned.logins, warned)
 
 
@@ -236,7 +239,9 @@ def status(server: str | os.PathLike[str], *, branch: str | None = None) -> Stat
             if repository.config.get(key.lower()) != value:
                 where = shlex.quote(str(repository.git_dir))
                 warned.append(f"{key} is not {value}; run `git -C {where} config {key} {value}`")
-        unproven = list(_unproven(store, pinned))
+        known = judge_branch(store, datetime.now(UTC))
+        warned += _unclean(store, known)
+        unproven = list(_unproven(store, pinned, known))
         return Status(
             repository.git_dir,
             hooks,
@@ -318,31 +323,17 @@ def _set_by_us(repository: Repository) -> dict[str, str]:
     return {key: unquote(value) for key, equals, value in pairs if equals}
 
 
-def _pin(store: GitStore) -> None:
-    """Keep where the store is and what it began with, where it is there."""
+def _pin(store: GitStore) -> Mark | None:
+    """Keep where the store is and what it began with, where it is there; what is known of it, None where it is not."""
     branch = store.own_branch
     tip = store.repository.tip_of(f"refs/heads/{branch}") if branch else None
     if branch is None or tip is None or not store.holds(tip):
-        return
+        return None
     _set(store.repository, {_BRANCH: branch, _ROOT: store.root})
-    start = _start(store, tip)
-    if start is not None and store.repository.config.get(_START) is None:
-        _set(store.repository, {_START: start})
-
-
-def _start(store: GitStore, tip: str) -> str | None:
-    """The oldest commit of the branch's line with `queue/`, a roster or settings, None while there is none."""
-    paths = [
-        store.full(path) for path in (layout.QUEUE, *(f"{layout.POLICIES}/{name}.yaml" for name in _BEGIN))
-    ]
-    line = store.repository.rev_list(["--first-parent", tip, "--", *paths])
-    for commit in line:
-        if any(store.repository.objects.id_of(f"{commit}:{path}") for path in paths):
-            return commit
-    return None
-
-
-_BEGIN = ("roster", "settings")
+    known = judge_branch(store, datetime.now(UTC))
+    if known is not None and known.start is not None and store.repository.config.get(_START) is None:
+        _set(store.repository, {_START: known.start})
+    return known
 
 
 def _unguarded(store: GitStore) -> Iterator[str]:
@@ -377,21 +368,19 @@ def _called(folder: str) -> str:
     return folder or "the top folder"
 
 
-def _unjudged(store: GitStore) -> Iterator[str]:
-    """That a hook judges pushes, and not what was there before it."""
-    branch = store.own_branch
-    tip = store.repository.tip_of(f"refs/heads/{branch}") if branch else None
-    if tip is not None and store.holds(tip):
-        count = store.repository.count([tip])
+def _unclean(store: GitStore, known: Mark | None) -> Iterator[str]:
+    """That a hook judges pushes, and does not mend what was there before it."""
+    wrong = known.unexcused if known is not None else ()
+    if wrong:
         yield (
-            f"the hook judges what is pushed from now on, and not the {plural(count, 'commit')} on {branch}: "
-            "run `kt escalation verify` in a clone first"
+            f"{plural(len(wrong), 'violation')} on {store.own_branch} came before this hook, and it lets what is pushed "
+            "go on from them as far as it may: see `kt escalation verify` in a clone"
         )
 
 
-def _unproven(store: GitStore, pinned: Pins) -> Iterator[str]:
+def _unproven(store: GitStore, pinned: Pins, known: Mark | None) -> Iterator[str]:
     """That nothing here proves who acts."""
-    if pinned.pusher_from is not None or _signed(store):
+    if pinned.pusher_from is not None or _signed(store, known):
         return
     yield (
         "nothing proves names: the server is not asked who pushes, and the store does not require signatures, so "
@@ -399,10 +388,7 @@ def _unproven(store: GitStore, pinned: Pins) -> Iterator[str]:
     )
 
 
-def _signed(store: GitStore) -> bool:
-    """Whether the store requires signatures, by the settings at the branch's tip."""
-    branch = store.own_branch
-    tip = store.repository.tip_of(f"refs/heads/{branch}") if branch else None
-    if tip is None or not store.holds(tip):
-        return False
-    return assemble(*store.at(tip).policies()).settings.signatures == "required"
+def _signed(store: GitStore, known: Mark | None) -> bool:
+    """Whether the store requires signatures, by the policies in force."""
+    tree = known.policies.eras[-1][1] if known is not None and known.policies.eras else None
+    return tree is not None and assemble(tree, store.policy_files(tree)).settings.signatures == "required"

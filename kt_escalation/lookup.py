@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from .core import ids, rights, sweep, transitions
 from .core.model import Record
-from .core.policies import Policies, assemble
-from .core.policies_file import ROSTER, PolicyFile
 from .core.rights import Act
 from .core.row import Row
-from .errors import AmbiguousId, BadInput, KtError, NotAStore, NotFound, UnreadableRecord
+from .errors import AmbiguousId, BadInput, KtError, NotFound, UnreadableRecord
 from .store.gitstore import GitStore
 from .store.port import Entry, Invalid, Snapshot
 from .store.snapshot import GitSnapshot
@@ -28,44 +25,6 @@ def snapshot(store: GitStore, rev: str | None, *, fetch: bool) -> GitSnapshot:
         if rev is None:
             return tip
     return store.read(rev)
-
-
-def policies_at(store: GitStore, commit: str) -> Policies:
-    """The policies that what comes on top of a commit is judged by; none where there is no store.
-
-    Of roster, settings and waivers that cannot be read the last that could counts, on the first-parent line;
-    and where nobody is admin any more, the last roster that had one.
-    """
-    try:
-        tree, files = store.at(commit).policies()
-    except NotAStore:
-        return Policies()
-    found = assemble(tree, files)
-    for path in found.broken:
-        last = next((file for file in _versions(store, commit, path) if not _read(path, file).broken), None)
-        files = {
-            **{other: files[other] for other in files if other != path},
-            **({path: last} if last else {}),
-        }
-    found = assemble(tree, files) if found.broken else found
-    if found.has_no_admin:
-        rosters = (_read(ROSTER, file).roster for file in _versions(store, commit, ROSTER))
-        found = replace(found, roster=next((r for r in rosters if r and r.with_role("admin")), found.roster))
-    return found
-
-
-def _versions(store: GitStore, commit: str, path: str) -> Iterator[PolicyFile | None]:
-    """A policy file as it was on the first-parent line, newest first; None where there was none."""
-    where = f":(top,literal){store.full(path)}"
-    for oid in reversed(store.repository.rev_list(["--first-parent", commit, "--", where])):
-        try:
-            yield store.at(oid).policies()[1].get(path)
-        except NotAStore:
-            yield None
-
-
-def _read(path: str, file: PolicyFile | None) -> Policies:
-    return assemble(None, {path: file} if file else {})
 
 
 def existing(snapshot: Snapshot, escalation_id: str) -> Record | None:

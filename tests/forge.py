@@ -132,7 +132,8 @@ def serve(forge: Forge) -> Path:
     """A bare repository with the history so far, and the hook."""
     bare = forge.path.parent / "server.git"
     git("clone", "--quiet", "--bare", "--no-hardlinks", str(forge.path), str(bare), cwd=forge.path)
-    assert kt("hook", "install", "--server", str(bare), cwd=forge.path).code == 0
+    ran = kt("hook", "install", "--server", str(bare), cwd=forge.path)
+    assert ran.code == 0, ran.err
     return bare
 
 

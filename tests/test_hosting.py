@@ -381,12 +381,15 @@ def test_nonsense_is_not_installed(lab: Lab, args: list[str]) -> None:
 # --- what it says -----------------------------------------------------------------------------------
 
 
-def test_it_says_what_it_has_not_judged_and_that_nothing_proves_names(lab: Lab, clone: Path) -> None:
+def test_it_says_what_is_illegal_already_and_that_nothing_proves_names(lab: Lab) -> None:
     said = installed(lab.remote).err
-    assert "and not the 2 commits on main: run `kt escalation verify` in a clone first" in said
+    assert "violation" not in said
     assert "nothing proves names: " in said and "nothing proves names: " in status(lab.remote).err
+    (lab.remote / "hooks/pre-receive").unlink()
+    lab.put({"queue/notes.txt": "mine\n"})
     said = installed(lab.remote, "--pusher-from", "REMOTE_USER").err
-    assert "verify" in said and "nothing proves names" not in said
+    assert "1 violation on main came before this hook" in said and "nothing proves names" not in said
+    assert "1 violation on main" in status(lab.remote).err
 
 
 def test_where_signatures_are_required_names_are_proven(lab: Lab) -> None:

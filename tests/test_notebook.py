@@ -67,13 +67,3 @@ def test_what_cannot_be_written_is_said_and_the_old_note_stays(folder: Path) -> 
 def test_where_nothing_can_be_written_the_caller_learns_it(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r".+"):
         notebook.write(unwritable(tmp_path), "mark", NOTE)
-    notebook.remember_verified(unwritable(tmp_path), "main", notebook.Verified("0" * 40))
-
-
-def test_what_was_verified_is_remembered_by_branch(tmp_path: Path) -> None:
-    one, other = notebook.Verified("0" * 40), notebook.Verified("1" * 40, ({"rule": "actor"},))
-    notebook.remember_verified(tmp_path, "main", one)
-    notebook.remember_verified(tmp_path, None, other)
-    assert notebook.verified(tmp_path, "main") == one
-    assert notebook.verified(tmp_path, None) == other
-    assert notebook.verified(tmp_path, "topic") is None

@@ -7,23 +7,23 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ..core.roster import Roster, logged_in, person
 from ..core.verify import Violation
-from ..errors import BadInput, GitFailed
+from ..errors import BadInput, GitFailed, UnreadableStore
 from ..store import commits, layout
 from ..store.gitstore import GitStore
 from ..store.port import Author, Entry, Progress
-from ..store.snapshot import GitSnapshot
 from ..store.trees import KT_YAML
 from .judge import Scope
+from .mark import remembered
 from .records import by_record
 from .replay import History, Run
 from .report import Report, reported
-from .verify import commit_of, opened
+from .verify import FULL, commit_of, opened
 
 #: How long the remote may take to say which branch is the store's, in seconds.
 ASK_SECONDS = 30.0
@@ -66,11 +66,13 @@ def check(
         base, head = _pull_request(store, wanted)
         # A request does not say where the store is that it is held against.
         store.root = store.root_at(base)
-        store.at(base)
+        with suppress(UnreadableStore):
+            # One that is spoilt there is mended by what a request brings.
+            store.at(base)
         with store.repository.scratch():
             landing = _Landing(History(store), base, head, now, method)
             run = landing.run(Scope(now, arriving=True), progress)
-            report = reported(run, head, may_waive=False)
+            report = reported(run, head, only_new=True, may_waive=False)
             found = list(landing.found(report.violations))
         if actors is not None:
             found += _not_theirs(run, actors, run.judge.policies.policies.roster, store)
@@ -124,7 +126,7 @@ class _Landing:
 
     def run(self, scope: Scope, progress: Progress | None) -> Run:
         """Judge it as it would land."""
-        since = self._history.resumed(self._since)
+        since = self._history.known(self._since, remembered(self._store, FULL), scope.now, progress)
         return self._history.run(self._tip, scope, since=since, progress=progress)
 
     def _made(self, now: datetime, *, is_squash: bool) -> str:
@@ -193,11 +195,10 @@ class _Landing:
             by_record(found.changes)
             for found in self._history.trees.differences([(trees[0], trees[1]), (trees[0], trees[2])])
         )
-        there = store.at(self._base)
         for name in sorted(mine.keys() & theirs.keys() & names):
             if mine[name].after == theirs[name].after:
                 continue
-            expected = f"expected the state that the base has by now: {_told(there, name)}"
+            expected = f"expected the state that the base has by now: {_told(store, self._base, name)}"
             paths = [store.full(path) for path, _, _ in mine[name].before | mine[name].after]
             specs = [f":(top,literal){path}" for path in paths]
             made = store.repository.rev_list([self._head, f"^{self._base}", "--full-history", "--", *specs])
@@ -219,8 +220,10 @@ class _Landing:
         return self._store.repository.email_of(commit)
 
 
-def _told(snapshot: GitSnapshot, name: str) -> str:
-    found = snapshot.find(name)
+def _told(store: GitStore, commit: str, name: str) -> str:
+    found = None
+    with suppress(UnreadableStore):
+        found = store.at(commit).find(name)
     if not isinstance(found, Entry):
         return f"{name} cannot be read there"
     record = found.record

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -15,9 +16,14 @@ from ..store.gitstore import GitStore
 from ..store.ledger import Ledger
 from ..store.port import PROPOSALS
 from .judge import Acted, Scope
+from .mark import Mark, remember, remembered
 from .replay import History
 from .report import reported, told
 
+#: The server's note of what is known of its store branch, where pushes have taken it.
+RECEIVED = "received"
+# Pushes that are judged at once each leave a mark, and only one of them lands.
+_KEPT = 8
 # A push to refs/heads/main fits refs/heads/refs/heads/main as well (git-push, *refspec*, unambiguous names).
 _NAMED_LIKE_REFS = re.compile(r"refs/(heads|tags)/refs/")
 
@@ -40,9 +46,12 @@ def receive(
     refused = False
     try:
         with closing(GitStore(Path(path), quarantined=True)) as store:
-            for line in _Push(store, wanted, now, pusher, anonymous=anonymous).judged():
+            push = _Push(store, wanted, now, pusher, anonymous=anonymous)
+            for line in push.judged():
                 refused = True
                 yield line
+            if not refused and push.mark is not None:
+                remember(store, RECEIVED, push.mark, store.own_branch, most=_KEPT)
             if not refused and pusher is not None:
                 tips = [new for _, new, _ in wanted if new.strip("0")]
                 before = [f"^{old}" for old, *_ in wanted if old.strip("0")]
@@ -56,6 +65,22 @@ def receive(
                 Ledger(store.lock_folder).record(pusher, new, again)
     except KtError as error:
         yield f"on the server: {error.message}"
+
+
+def judge_branch(store: GitStore, now: datetime) -> Mark | None:
+    """Judge what is on a server's store branch, so that its next push costs only what it brings; None for no store."""
+    tip = store.repository.tip_of(f"refs/heads/{store.own_branch}") if store.own_branch else None
+    return _judged(History(store), tip, now) if tip is not None and store.holds(tip) else None
+
+
+def _judged(history: History, commit: str, now: datetime) -> Mark:
+    """What is known at a commit of the store branch; the newest few marks are kept, since not all that is let in lands."""
+    store = history.store
+    marks = remembered(store, RECEIVED, store.own_branch)
+    known = history.known(commit, marks, now)
+    if known not in marks:
+        remember(store, RECEIVED, known, store.own_branch, most=_KEPT)
+    return known
 
 
 class _Push:
@@ -75,6 +100,8 @@ class _Push:
         self._now = now
         self._pusher = pusher
         self._anonymous = anonymous
+        #: What is known of the store branch where the push takes it.
+        self.mark: Mark | None = None
 
     def judged(self) -> Iterator[str]:
         """What there is against it."""
@@ -136,10 +163,13 @@ class _Push:
             if resting is None:
                 yield "a merge must have the store branch as its first parent; merge into it, not it into yours"
                 return
-            since = history.resumed(resting)
+            since = replace(_judged(history, old, self._now), commit=resting)
         run = history.run(new, Scope(self._now, arriving=True), since=since, lines=lines)
-        for violation in reported(run, new, may_waive=False).violations:
+        found = reported(run, new, only_new=True, may_waive=False).violations
+        for violation in found:
             yield told(violation)
+        if not found:
+            self.mark = run.judge.mark(new)
         pinned = store.repository.config.get("kt.start")
         if pinned and not known and run.judge.start != pinned:
             yield f"the store began with {pinned[:12]} here, and this one begins with {str(run.judge.start)[:12]}"

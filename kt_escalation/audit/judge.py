@@ -16,7 +16,6 @@ from .. import lookup
 from ..core import compaction, rights, signatures, verify
 from ..core.model import Record
 from ..core.policies import Policies
-from ..core.policies_file import ROSTER
 from ..core.times import format_time
 from ..core.verify import Violation
 from ..core.waivers import Waiver
@@ -31,6 +30,7 @@ from ..store.snapshot import GitSnapshot
 from ..store.trees import KT_YAML, Change, Difference, Trees, Unsound
 from . import messages, records
 from .line import Lines
+from .mark import Mark
 from .merge import Merging, Side
 from .messages import Brought, Statement
 from .policies import InForce, Written, is_policy
@@ -89,24 +89,6 @@ class Acted:
     actor: str
 
 
-@dataclass(frozen=True)
-class Resumed:
-    """Where another run has ended: the commit of the line, its root tree, and what was known there.
-
-    ``in_force`` is the tree of the policies in force, ``legal`` the legal version of each policy file, None for
-    those that are there; ``policies`` are given where they are no tree's.
-    """
-
-    commit: str
-    tree: str
-    in_force: str | None
-    #: When what acted up to there was made; what is from the future measures nobody.
-    dates: Sequence[datetime] = ()
-    legal: Mapping[str, tuple[str, str]] | None = None
-    start: str | None = None
-    policies: Policies | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class _Asked:
     """A commit whose signature is asked for, and by which policies; what it builds on was made by then."""
@@ -149,9 +131,9 @@ class Judge:
         self.imported: set[str] = set()
         #: The commits that changed a record of `only`.
         self.touching: set[str] = set()
-        #: A commit of the line of which it is kept what was known there: the policies in force, and so on.
+        #: A commit of the line of which a mark is kept.
         self.passing: str | None = None
-        self.passed: tuple[str | None, dict[str, tuple[str, str]], datetime] | None = None
+        self.passed: Mark | None = None
         #: All that acted of what is arriving, in the order in which it came to the line.
         self.acted: list[Acted] = []
         #: What waivers accept that were added rightly, by commit, rule and path.
@@ -159,8 +141,8 @@ class Judge:
         self.newest = _LONG_AGO
         #: What was wrong with records that have been restored since.
         self.healed: set[tuple[str, str, str]] = set()
-        #: Whether policies from before this run were taken as they are written.
-        self.is_unsure = False
+        #: What was found up to the mark that this run goes on from.
+        self.earlier: list[Violation] = []
         #: Records that go on from a state that only a waiver accepts.
         self.waived: set[str] = set()
         self._found: list[Violation] = []
@@ -174,37 +156,58 @@ class Judge:
         self._signed: set[str] = set()
         self._known: set[int] = set()
         self._base: GitSnapshot | None = None
-        self._past: Callable[[str, str], tuple[bool, State | None]] | None = None
         self._root: str | None = None
         self._holding: dict[str, bool] = {}
         self._sides: dict[str, Side] = {}
         self._position: dict[str, int] = {}
         self._newest_at: list[datetime] = []
+        self._newest_there = _LONG_AGO
         self._unchecked: list[_Asked] = []
+        self._line: Sequence[str] = ()
         self._at = 0
 
-    def resume(self, known: Resumed, past: Callable[[str, str], tuple[bool, State | None]]) -> None:
-        """Go on from where another run has ended; ``past`` says whether a record was illegal there, and what was legal."""
-        self._root = known.tree
-        # Without a store there it may begin in what is judged.
-        if self.trees.has_store(known.tree):
-            self.start = known.start or known.commit
-        tolerance = (known.policies or Policies()).settings.claims.clock_tolerance
-        self.newest = max((date for date in known.dates if date - self.now <= tolerance), default=_LONG_AGO)
-        self._past = past
-        now = self.trees.policies(known.tree) if self.start else {}
-        policies = known.policies or self.written.of(known.in_force)
-        legal = known.legal
-        if legal is None:
-            written = self.written.of(self._policies_tree(known.tree))
-            wrong = {*written.broken, *([ROSTER] if written.has_no_admin else [])}
-            legal = {path: version for path, version in now.items() if path not in wrong}
-        self.policies.resume(-1, policies, legal, now)
-        self._base = self._snapshot(known.commit) if self.start else None
+    def resume(self, known: Mark) -> None:
+        """Go on from where another run has ended."""
+        self.start, self._named = known.start, set(known.named)
+        self._read_as = dict(known.refused)
+        # A tree that is refused counts for nothing; the next one is held against the last that was not.
+        self._sound = known.sound
+        self._root = self.tree_of(known.sound) if known.sound is not None else None
+        self.newest = self._newest_there = known.newest_at
+        self.earlier, self.accepted = list(known.found), set(known.accepted)
+        self.healed = set(known.healed)
+        for name, file in known.illegal.items():
+            self.illegal[name] = self.contents.state(*file) if file else None
+        self._owed = {name: set(keys) for name, keys in known.owed.items()}
+        self.waived = set(known.waived)
+        # What was deleted illegally was there all the same.
+        self._known |= {hash(name) for name in (*known.illegal, *known.waived)}
+        self._base = self._snapshot(known.sound) if self.start and known.sound else None
+        self.policies.resume(
+            known.policies, self.trees.policies(self._root) if self._base and self._root else {}
+        )
         self._position[known.commit] = -1
-        self._sound = known.commit
         if self.start is None:
             self._bare.add(known.commit)
+
+    def mark(self, commit: str) -> Mark:
+        """Where the next run may begin: what is known after the newest commit that was judged, which this is."""
+        return Mark(
+            commit,
+            self.start,
+            self.store.root,
+            self._sound,
+            self.policies.mark(self._line),
+            self.newest.timestamp() if self.newest > _LONG_AGO else 0.0,
+            tuple(sorted(self._named)),
+            dict(self._read_as),
+            {name: state.file if state else None for name, state in self.illegal.items()},
+            {name: tuple(sorted(keys)) for name, keys in self._owed.items() if keys},
+            tuple(sorted(self.waived)),
+            (*self.earlier, *dict.fromkeys(self._found)),
+            tuple(sorted(self.accepted)),
+            tuple(sorted(self.healed)),
+        )
 
     def judge(
         self,
@@ -217,6 +220,7 @@ class Judge:
 
         ``signed`` says of each, in the same order, whether it carries a signature.
         """
+        self._line = line
         batches = self._batches(commits, set(line), signed)
         for some, found in self._compared(batches, len(line)):
             self._some(some, *found)
@@ -301,7 +305,7 @@ class Judge:
             self._position[commit.oid] = self._at
             self._newest_at.append(self.newest)
             if commit.oid == self.passing:
-                self.passed = self.policies.policies.tree, dict(self.policies.legal), self.newest
+                self.passed = self.mark(commit.oid)
             self._at += 1
             if len(self._unchecked) >= _SIGNATURES_AT_ONCE:
                 self._check_signatures()
@@ -433,8 +437,6 @@ class Judge:
         self.tally.steps += 1
         olds, news = self.contents.sides(sides)
         parent = self._sound or commit.parents[0]
-        if name not in self.illegal and self._was_illegal(commit, now, name, olds):
-            self._owed.setdefault(name, set())
         if name in self.illegal:
             if records.is_restored(commit, now, self.illegal[name], self.standing(commit.oid, name)):
                 self.restored(name, self.illegal[name])
@@ -502,20 +504,6 @@ class Judge:
             for one in messages.brought(name, before, after, author=commit.email, restored=tried)
         ]
 
-    def _was_illegal(self, commit: Commit, now: Policies, name: str, olds: Sequence[State]) -> bool:
-        """Whether a record was illegal already where this run began; asked where a step may be its restoration."""
-        if self._past is None or hash(name) in self._known or self._base is None:
-            return False
-        broken = any(state.problem for state in olds)
-        if not broken and not rights.is_admin(rights.act(commit.email, commit.committed_at, now)):
-            return False
-        if not broken and not commit.message.startswith("kt: restore "):
-            return False
-        illegal, legal = self._past(self._base.revision, name)
-        if illegal or broken:
-            self.illegal[name] = legal
-        return illegal or broken
-
     def follow(
         self, commit: Commit, changes: Sequence[Change], illegal: Callable[[Change], Violation | None]
     ) -> None:
@@ -534,7 +522,7 @@ class Judge:
         """Accept what new waivers name, of what was found before the commit that adds them."""
         accepted = [
             found
-            for found in self._found
+            for found in (*self.earlier, *self._found)
             if found.commit != commit.oid
             and _key(found) not in self.accepted
             and any(waiver.key == _key(found) for waiver in waivers)
@@ -604,7 +592,13 @@ class Judge:
         if side is not None:
             return side.newest
         at = self._position.get(commit)
-        return self._newest_at[at] if at is not None and 0 <= at < len(self._newest_at) else _LONG_AGO
+        if at is not None:
+            return self._newest_at[at] if at >= 0 else self._newest_there
+        if commit not in self.lines or not self._is_signed_by_rule(self.policies.policies):
+            return _LONG_AGO
+        # Before the mark nobody has kept it.
+        limit = self._scope.now + self.policies.policies.settings.claims.clock_tolerance
+        return max((date for date in commits.dates(self.store, commit) if date <= limit), default=_LONG_AGO)
 
     def difference(self, side: Side) -> Difference:
         """What a carried commit changed against its first parent."""
@@ -696,23 +690,23 @@ class Judge:
         Section 6: a change of policies is legal if an admin authored it, *or the merge that brings it in*. The admin
         is one where the request's branch left the line, and none by what it brings.
         """
-        fork = self.lines.fork(commit.oid) or ""
-        at = self._position.get(fork)
-        if at is None or fork in self._bare:
+        fork = self.lines.fork(commit.oid)
+        if fork is None or not self._holds(fork):
             return False
         plain = {oid for oid in self.lines.of(commit.oid, fork) if len(self.lines.parents(oid)) == 1}
         asked = self.policies.admissible(plain)
-        both = (self.policies.at(at), self.policies.policies)
-        if not asked or self.is_pull(commit) or any(verify.judge_policies(commit.email, p) for p in both):
+        if not asked or self.is_pull(commit):
+            return False
+        both = (self.policies_at(fork), self.policies.policies)
+        if any(verify.judge_policies(commit.email, policies) for policies in both):
             return False
         if self.unproven(commit, both[1], self.newest) is None:
             tree = self._policies_tree(commit.tree)
             self.policies.admit(self._at, tree, asked)
             self._count_waivers(commit, tree)
             gone = {("policies", oid, self.store.full(path)) for oid, path in asked}
-            self._found = [
-                found for found in self._found if (found.rule, found.commit, found.path) not in gone
-            ]
+            for told in (self._found, self.earlier):
+                told[:] = [found for found in told if (found.rule, found.commit, found.path) not in gone]
         # If not, it has acted all the same, and is told what its word lacks.
         return True
 
@@ -848,14 +842,11 @@ class Judge:
         return self.written.of(self._policies_tree(self.tree_of(commit)))
 
     def policies_at(self, commit: str) -> Policies:
-        """The policies that were in force at a commit of the line; from before those that are judged, as written."""
+        """The policies that were in force at a commit of the line."""
         at = self._position.get(commit)
         if at is not None:
             return self.policies.at(at)
-        written = self.written_at(commit)
-        # As written they may never have been in force; who began at a mark judges all of it then.
-        self.is_unsure |= written.tree != self.policies.at(-1).tree
-        return written
+        return self.policies.before(self.lines.depth(commit), self.lines.depth)
 
     def version(self, commit: str, path: str) -> frozenset[tuple[str, str, str]]:
         """A policy file or archive at a commit: path, mode and id, or nothing."""
@@ -985,7 +976,8 @@ class Judge:
         """
         self.illegal.pop(name)
         self._owed.pop(name, None)
-        mine = (found for found in self._found if found.escalation_id == name and found.rule != "dropped")
+        every = (*self.earlier, *self._found)
+        mine = (found for found in every if found.escalation_id == name and found.rule != "dropped")
         self.healed.update(map(_key, mine))
         if state is None:
             self._known.discard(hash(name))

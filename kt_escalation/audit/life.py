@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ..errors import IllegalRecord
 from ..store import history
 from ..store.gitstore import GitStore
 from .judge import Scope
+from .mark import remember, remembered
 from .records import State
 from .replay import History
 from .report import key, reported, told
-from .verify import remember, remembered, require_history
+from .verify import require_history
 
 #: The clone's note of up to where lines, policies and trees were judged by `wait`, by branch.
 WAITED = "waited"
@@ -53,7 +54,7 @@ def require_legal(
     """
     past = History(store)
     only = frozenset(ids)
-    mark = remembered(store, WAITED)
+    mark = next(iter(remembered(store, WAITED)), None)
     since = None
     if mark is not None and not signed:
         lines = past.lines(revision, mark.commit)
@@ -65,11 +66,9 @@ def require_legal(
             )
         places = _born(store, resting, ids)
         if not places:
-            since = past.resumed(resting, mark)
+            since = replace(mark, commit=resting)
     scope = Scope(now, only=only, always_signed=signed)
     run = past.run(revision, scope, since=since)
-    if since is not None and run.judge.is_unsure:
-        run = past.run(revision, scope)
     report = reported(run, revision)
     judge = run.judge
     for violation in report.waived:
@@ -94,7 +93,7 @@ def require_legal(
         if (states or name not in judge.imported) and not _is(states[-1] if states else None, there):
             raise _illegal(name, path, f"no legal step led to what is there of {name}")
     if not signed:
-        remember(store, WAITED, run.mark(revision))
+        remember(store, WAITED, run.judge.mark(revision))
 
 
 def _is(state: State | None, files: Sequence[tuple[str, str, str]]) -> bool:

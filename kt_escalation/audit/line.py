@@ -51,6 +51,10 @@ class Lines:
         """The line parent of a commit, None for a root."""
         return self._above[commit]
 
+    def depth(self, commit: str) -> int:
+        """How many commits of its line are above a commit."""
+        return self._depth[commit]
+
     def of(self, tip: str, until: str | None = None) -> list[str]:
         """The line of a commit, oldest first, down to and without ``until``."""
         found = []

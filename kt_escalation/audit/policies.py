@@ -18,6 +18,7 @@ from ..core.waivers import Waiver
 from ..store import layout
 from ..store.gitstore import GitStore
 from ..store.trees import KT_YAML, Change, Unsound
+from .mark import PolicyMark
 
 #: A version of a policy file: mode and id.
 _Version = tuple[str, str]
@@ -73,6 +74,8 @@ class InForce:
         # The commits whose illegal changes each file still has, and all that nobody but an admin could have made.
         self._wrong: dict[str, list[str]] = {}
         self._unauthorised: list[tuple[str, str]] = []
+        # What was in force before the mark: since which commit of the line, and the tree.
+        self._eras: tuple[tuple[str, str | None], ...] = ()
         # The waivers that each of them has written.
         self._proposed: dict[str, frozenset[Waiver]] = {}
 
@@ -91,19 +94,37 @@ class InForce:
             if path in OURS and mode != "100644"
         )
 
-    def resume(
-        self, at: int, policies: Policies, legal: Mapping[str, _Version], now: Mapping[str, _Version]
-    ) -> None:
-        """Go on from where another run has ended."""
-        self._legal, self._now = dict(legal), dict(now)
-        self.waivers = policies.waivers
-        self._standing = frozenset(policies.waivers)
-        self._put(at, policies)
+    def mark(self, line: Sequence[str]) -> PolicyMark:
+        """What is known here; ``line`` are the commits that were followed."""
+        put = zip(self._since, self._history, strict=True)
+        eras = ((line[at], policies.tree) for at, policies in put if at >= 0)
+        return PolicyMark(
+            (*self._eras, *eras),
+            dict(self._legal),
+            {path: tuple(some) for path, some in self._wrong.items()},
+            tuple(self._unauthorised),
+            {commit: tuple(some) for commit, some in self._proposed.items()},
+            tuple(self._standing),
+            self.waivers,
+        )
 
-    @property
-    def legal(self) -> Mapping[str, _Version]:
-        """The legal version of each policy file."""
-        return self._legal
+    def resume(self, known: PolicyMark, now: Mapping[str, _Version]) -> None:
+        """Go on from a mark; ``now`` are the policy files as they are there."""
+        self._eras = known.eras
+        if known.eras:
+            self._put(-1, self._written.of(known.eras[-1][1]))
+        self._legal, self._now = dict(known.legal), dict(now)
+        self._wrong = {path: list(some) for path, some in known.wrong.items()}
+        self._unauthorised = list(known.unauthorised)
+        self._proposed = {commit: frozenset(some) for commit, some in known.proposed.items()}
+        self.waivers, self._standing = known.waivers, frozenset(known.standing)
+
+    def before(self, depth: int, depth_of: Callable[[str], int]) -> Policies:
+        """Those that were in force at a commit of the line before the mark, by how deep commits are on it."""
+        for commit, tree in reversed(self._eras):
+            if depth_of(commit) <= depth:
+                return self._written.of(tree)
+        return Policies()
 
     def at(self, position: int) -> Policies:
         """Those that were in force after so many commits of the line."""

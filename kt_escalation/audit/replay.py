@@ -2,51 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import partial
-from typing import Any
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 
-from .. import lookup
 from ..core.verify import Violation
 from ..store import commits
 from ..store.gitstore import GitStore
 from ..store.port import Progress
 from ..store.trees import StoreEntries, Trees
-from .judge import Judge, Resumed, Scope
+from .judge import Judge, Scope
 from .line import Lines
-from .records import State
-
-_LONG_AGO = datetime.min.replace(tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A commit of the line up to which all was clean or waived, as a clone remembers it."""
-
-    commit: str
-    start: str
-    root: str
-    in_force: str | None = None
-    legal: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    newest: float = 0.0
-    waived: tuple[Violation, ...] = ()
-
-    def plain(self) -> dict[str, Any]:
-        """The mark as JSON values."""
-        values = {name: getattr(self, name) for name in ("commit", "start", "root", "in_force", "newest")}
-        return {**values, "legal": self.legal, "waived": [vars(violation) for violation in self.waived]}
-
-    @classmethod
-    def of(cls, values: object) -> Mark | None:
-        """The mark that some JSON values are, None for none."""
-        try:
-            given = dict(values)  # type: ignore[call-overload]
-            waived = tuple(Violation(**violation) for violation in given.pop("waived", ()))
-            return cls(**given, waived=waived)
-        except (TypeError, ValueError):
-            return None
+from .mark import Mark
 
 
 @dataclass
@@ -59,20 +26,9 @@ class Run:
     #: The commit of the line that it began behind, None if at the beginning.
     since: str | None
 
-    def mark(self, tip: str, waived: Sequence[Violation] = ()) -> Mark | None:
-        """Where the next run may begin, None where the store has not."""
-        judge = self.judge
-        known = judge.policies.policies.tree, judge.policies.legal, judge.newest
-        if tip == judge.passing:
-            if judge.passed is None:
-                return None
-            known = judge.passed
-        if judge.start is None:
-            return None
-        tree, legal, newest = known
-        versions = {path: list(version) for path, version in legal.items()}
-        seconds = newest.timestamp() if newest > _LONG_AGO else 0.0
-        return Mark(tip, judge.start, judge.store.root, tree, versions, seconds, tuple(waived))
+    def mark(self, tip: str) -> Mark | None:
+        """What is known where the run has ended, or at the commit that it was passing; None where that was not met."""
+        return self.judge.passed if tip == self.judge.passing else self.judge.mark(tip)
 
 
 class History:
@@ -109,25 +65,35 @@ class History:
         tree = self.store.repository.objects.id_of(f"{commit}^{{tree}}")
         return self.trees.entries([tree])[0] if tree else StoreEntries(commit, commit, commit)
 
-    def resumed(self, commit: str, mark: Mark | None = None) -> Resumed:
-        """What is known at a commit of the line: by a mark of it, else as it is written there."""
-        tree = self.store.repository.objects.id_of(f"{commit}^{{tree}}") or ""
-        if mark is not None:
-            newest = [datetime.fromtimestamp(mark.newest, UTC)] if mark.newest else []
-            legal = {path: (version[0], version[1]) for path, version in mark.legal.items()}
-            return Resumed(commit, tree, mark.in_force, newest, legal, mark.start)
-        policies = lookup.policies_at(self.store, commit)
-        dates: list[datetime] = []
-        if policies.settings.signatures == "required":
-            dates = commits.dates(self.store, commit)
-        return Resumed(commit, tree, None, dates, None, None, policies)
+    def known(
+        self, commit: str, marks: Iterable[Mark], now: datetime, progress: Progress | None = None
+    ) -> Mark:
+        """What is known at a commit of the line, by judging all that came after one of the marks, or all of it."""
+        since = self.usable(commit, marks)
+        if since is not None and since.commit == commit:
+            return since
+        run = self.run(commit, Scope(now), since=since, progress=progress)
+        return run.judge.mark(commit)
+
+    def usable(self, tip: str, marks: Iterable[Mark]) -> Mark | None:
+        """The first of some marks that the line of a commit goes on from, at the commit where it does."""
+        ours = [mark for mark in marks if mark.root == self.store.root]
+        exact = next((mark for mark in ours if mark.commit == tip), None)
+        if exact is not None:
+            return exact
+        for mark in ours:
+            if self.store.repository.is_ancestor(mark.commit, tip):
+                resting = self.lines(tip, mark.commit).resting(tip, mark.commit)
+                if resting is not None:
+                    return replace(mark, commit=resting)
+        return None
 
     def run(
         self,
         tip: str,
         scope: Scope,
         *,
-        since: Resumed | None = None,
+        since: Mark | None = None,
         lines: Lines | None = None,
         passing: str | None = None,
         progress: Progress | None = None,
@@ -140,17 +106,9 @@ class History:
         judge = Judge(self.store, lines, scope, self.trees)
         judge.passing = passing
         if since is not None:
-            judge.resume(since, partial(self._past, scope))
+            judge.resume(since)
         line = lines.of(tip, since.commit if since else None)
         wanted = [tip, f"^{since.commit}"] if since else [tip]
         found = commits.headers(self.store, wanted)
         violations = judge.judge(found, line, iter(self.store.repository.signed(wanted)), progress)
         return Run(judge, lines, violations, since.commit if since else None)
-
-    def _past(self, scope: Scope, commit: str, name: str) -> tuple[bool, State | None]:
-        """Whether a record was illegal at a commit of the line, and its last legal state there, None if it never was."""
-        run = self.run(commit, Scope(scope.now, only=frozenset({name})))
-        if name in run.judge.illegal:
-            return True, run.judge.illegal[name]
-        states = run.judge.legal.get(name, ())
-        return False, states[-1] if states else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..core.verify import Violation
@@ -43,15 +42,16 @@ class Report:
         return not self.violations
 
 
-def reported(run: Run, revision: str, *, waived: Sequence[Violation] = (), may_waive: bool = True) -> Report:
-    """The report of a run up to a revision.
+def reported(run: Run, revision: str, *, only_new: bool = False, may_waive: bool = True) -> Report:
+    """The report of a run up to a revision, with what was found up to the mark that it went on from.
 
-    ``waived`` was waived before; a pull request or a push (``may_waive`` is False) waives nothing of its own.
+    With ``only_new`` without that. A pull request or a push (``may_waive`` is False) waives nothing of its own.
     """
     judge = run.judge
     listed = {waiver.key for waiver in judge.policies.waivers}
     excused = judge.accepted & listed if may_waive else set()
-    found = [violation for violation in run.violations if key(violation) not in excused]
+    every = run.violations if only_new else list(dict.fromkeys((*judge.earlier, *run.violations)))
+    found = [violation for violation in every if key(violation) not in excused]
     tally = judge.tally
     now = judge.policies.policies
     return Report(
@@ -62,7 +62,7 @@ def reported(run: Run, revision: str, *, waived: Sequence[Violation] = (), may_w
         Signatures(tally.held, tally.unasked, tally.unsigned),
         tuple(sorted(tally.people)),
         tuple(found),
-        (*waived, *(violation for violation in run.violations if key(violation) in excused)),
+        tuple(violation for violation in every if key(violation) in excused),
         run.since,
         nobody_proven=now.settings.signatures != "required",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,12 +12,13 @@ from pathlib import Path
 from ..core.text import plural
 from ..core.verify import Violation
 from ..errors import BadInput, NotAStore, ShallowClone, UnreadableStore
-from ..store import layout, notebook
+from ..store import layout
 from ..store.gitstore import GitStore
 from ..store.port import Progress
-from .judge import Resumed, Scope
-from .replay import History, Mark, Run
-from .report import Report, key, reported
+from .judge import Scope
+from .mark import Mark, remember, remembered
+from .replay import History, Run
+from .report import Report, reported
 
 #: The clone's note of what a full `verify` has found clean, by branch.
 FULL = "verified"
@@ -46,8 +47,8 @@ def verify(
         history = History(store)
         scope = Scope(now or datetime.now(UTC), always_signed=require_signatures)
         if start is not None:
-            run = history.run(tip, scope, since=_before(history, tip, start), progress=progress)
-            report = reported(run, tip)
+            run = history.run(tip, scope, since=_before(history, tip, start, scope.now), progress=progress)
+            report = reported(run, tip, only_new=True)
         else:
             report = _remembered(history, tip, scope, afresh=afresh or require_signatures, progress=progress)
         if contains is not None:
@@ -84,13 +85,13 @@ def require_history(store: GitStore) -> None:
         )
 
 
-def _before(history: History, tip: str, start: str) -> Resumed:
+def _before(history: History, tip: str, start: str, now: datetime) -> Mark:
     resting = history.lines(tip).resting(tip, start)
     if resting is None:
         raise BadInput(
             problem=f"{start[:12]} is not on the line of {tip[:12]}, so nothing lies between them on it"
         )
-    return history.resumed(resting)
+    return history.known(resting, remembered(history.store, FULL), now)
 
 
 def _remembered(
@@ -98,7 +99,7 @@ def _remembered(
 ) -> Report:
     store = history.store
     end = _end(store, tip)
-    known = None if afresh else remembered(store, FULL)
+    known = None if afresh else next(iter(remembered(store, FULL)), None)
     if known is not None and known.root != store.root and "kt.root" not in store.repository.config:
         where = store.full(layout.QUEUE)
         expected = f"expected the folder {known.root or 'at the top'}, where this clone has verified the store before"
@@ -106,13 +107,9 @@ def _remembered(
         return replace(reported(history.run(tip, scope, progress=progress), tip), violations=(wrong,))
     ahead = end is not None and end != tip and store.repository.is_ancestor(end, tip)
     passing = end if ahead else None
-    run = _run(history, tip, scope, known, passing, progress)
-    waived = known.waived if known is not None and run.since == known.commit else ()
-    listed = {waiver.key for waiver in run.judge.policies.waivers}
-    if any(key(violation) not in listed for violation in waived):
-        # What is waived no more is a violation again: only the whole tells.
-        run, waived = history.run(tip, scope, passing=passing, progress=progress), ()
-    report = reported(run, tip, waived=waived)
+    since = history.usable(tip, [known] if known is not None else [])
+    run = history.run(tip, scope, since=since, passing=passing, progress=progress)
+    report = reported(run, tip)
     if end is None:
         return report
     report = replace(report, notes=tuple(_notes(store, run, tip, end, is_new=known is None and not afresh)))
@@ -120,31 +117,16 @@ def _remembered(
         return replace(report, violations=(_rewritten(store, end, known.commit), *report.violations))
     is_published = end == tip or store.repository.is_ancestor(tip, end)
     if report.clean and is_published and (known is None or _goes_on(history, tip, known.commit)):
-        remember(store, FULL, run.mark(tip, report.waived))
+        _keep(store, run.mark(tip))
     elif report.clean and ahead and not report.waived:
         # What is only here may be taken back; had something been waived, it could be by waivers that are only here.
-        remember(store, FULL, run.mark(end))
+        _keep(store, run.mark(end))
     return report
 
 
-def _run(
-    history: History,
-    tip: str,
-    scope: Scope,
-    known: Mark | None,
-    passing: str | None,
-    progress: Progress | None,
-) -> Run:
-    """What is new since the mark, or all of it where the line does not go through that."""
-    if known is not None and _goes_on(history, tip, known.commit):
-        lines = history.lines(tip, known.commit)
-        resting = lines.resting(tip, known.commit)
-        if resting is not None:
-            since = history.resumed(resting, replace(known, commit=resting))
-            run = history.run(tip, scope, since=since, lines=lines, passing=passing, progress=progress)
-            if not run.judge.is_unsure:
-                return run
-    return history.run(tip, scope, passing=passing, progress=progress)
+def _keep(store: GitStore, mark: Mark | None) -> None:
+    if mark is not None and mark.start is not None:
+        remember(store, FULL, mark)
 
 
 def _goes_on(history: History, tip: str, commit: str) -> bool:
@@ -163,21 +145,6 @@ def goes_on(store: GitStore, tip: str, seen: str) -> bool:
     except ShallowClone:
         return True
     return _goes_on(History(store), tip, seen)
-
-
-def remembered(store: GitStore, name: str) -> Mark | None:
-    """What this clone remembers of the store branch under a name, None where that is gone."""
-    found = (notebook.read(store.lock_folder, name) or {}).get(store.branch or "")
-    mark = Mark.of(found) if found is not None else None
-    return mark if mark is not None and store.repository.objects.id_of(f"{mark.commit}^{{commit}}") else None
-
-
-def remember(store: GitStore, name: str, mark: Mark | None) -> None:
-    """Remember a mark of the store branch; that it cannot be written costs the next run time and nothing else."""
-    if mark is not None:
-        with suppress(OSError, ValueError):
-            known = notebook.read(store.lock_folder, name) or {}
-            notebook.write(store.lock_folder, name, {**known, store.branch or "": mark.plain()})
 
 
 def _contains(history: History, report: Report, tip: str, commit: str) -> Report:

@@ -457,7 +457,7 @@ def _limited(seconds: float, lead: str) -> Iterator[None]:
     Whatever it is that takes long: one huge commit, git itself, or what git asks about a signature.
     """
 
-    why = f"this push cannot be judged within {seconds:g} s; push it in smaller parts"
+    why = f"this push cannot be judged within {seconds:g} s; push it in smaller parts (or, where the hook is new on the server, run `kt escalation hook status` there first)"
     timer = threading.Timer(seconds, _refuse, (why, lead))
     timer.daemon = True
     timer.start()

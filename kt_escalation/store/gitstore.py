@@ -32,6 +32,7 @@ from ..errors import (
     PushRefused,
     RemoteFault,
     RemoteUnreachable,
+    UnreadableStore,
 )
 from ..git.move import Move, recover
 from ..git.objects import FILE, TREE, TreeEntry
@@ -247,11 +248,12 @@ class GitStore(GitReader):
     # --- a server's repository ----------------------------------------------------------------------
 
     def holds(self, commit: str) -> bool:
-        """Whether a commit holds a store where `kt.root` says."""
-        try:
-            self.at(commit)
-        except NotAStore:
-            return False
+        """Whether a commit holds a store where `kt.root` says, be it one that cannot be read."""
+        with suppress(UnreadableStore):
+            try:
+                self.at(commit)
+            except NotAStore:
+                return False
         return True
 
     def folders_of_stores(self, commit: str) -> list[str]:

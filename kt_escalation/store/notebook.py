@@ -10,8 +10,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,25 +54,3 @@ def write(folder: Path, name: str, note: Mapping[str, Any]) -> None:
         raise ValueError(f"the note {name} would be {len(text)} bytes; at most {LARGEST} are kept")
     tag = clone_key.tag(clone_key.make(folder), _KIND, name.encode(), b"\0", text)
     atomic_file.write(folder / name, b"kt note 1 %s\n%s" % (tag.hex().encode(), text))
-
-
-@dataclass(frozen=True)
-class Verified:
-    """The last commit of a branch that was found clean or waived, and what was waived up to it, as JSON values."""
-
-    commit: str
-    waived: tuple[Mapping[str, Any], ...] = ()
-
-
-def verified(folder: Path, branch: str | None) -> Verified | None:
-    """What is remembered of a branch (None: of no branch), None if nothing is."""
-    found = (read(folder, _VERIFIED) or {}).get(branch or "")
-    if not isinstance(found, dict) or not re.fullmatch("[0-9a-f]{40,64}", str(found.get("commit"))):
-        return None
-    return Verified(found["commit"], tuple(found.get("waived", ())))
-
-
-def remember_verified(folder: Path, branch: str | None, known: Verified) -> None:
-    """Remember it of a branch; that it cannot be written costs the next run time and nothing else."""
-    with suppress(OSError, ValueError):
-        write(folder, _VERIFIED, {**(read(folder, _VERIFIED) or {}), branch or "": asdict(known)})

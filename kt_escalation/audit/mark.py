@@ -1,0 +1,142 @@
+"""A mark: all that a run of the judge knew at one commit of the line, so that the next one can go on from there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from typing import Any
+
+from ..core.verify import Violation
+from ..core.waivers import Waiver
+from ..store import notebook
+from ..store.gitstore import GitStore
+
+#: What a waiver names of a violation: commit, rule and path.
+Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class PolicyMark:
+    """The policies at a commit: those in force, and what is known of each file (`policies.InForce`).
+
+    ``eras`` are the commits of the line with which policies came into force, oldest first, each with the tree of
+    `policies/`; ``legal`` is the legal version of each file (mode, id); ``wrong`` the commits whose illegal changes
+    a file still has; ``unauthorised`` the changes (commit, path) that an admin might admit; ``proposed`` the
+    waivers that each of them has written; ``standing`` those that are there, and ``waivers`` those that count.
+    """
+
+    eras: tuple[tuple[str, str | None], ...] = ()
+    legal: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    wrong: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unauthorised: tuple[tuple[str, str], ...] = ()
+    proposed: Mapping[str, tuple[Waiver, ...]] = field(default_factory=dict)
+    standing: tuple[Waiver, ...] = ()
+    waivers: tuple[Waiver, ...] = ()
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What was known at ``commit``, a commit of the line.
+
+    ``start`` is the store's, None where it had not begun; ``root`` its folder, ``named`` those that `.kt.yaml` named
+    before; ``sound`` is the newest commit up to there whose tree could be read. ``newest`` is when the newest was made that acted, in seconds. ``refused`` are commits of the line whose
+    trees are refused, each with the one before it whose trees count. ``illegal`` has each record that is illegal
+    with its last legal state (path, mode, id), ``owed`` what it has to be excused for, ``waived`` those that go on
+    from a state which only a waiver accepts. ``found`` is all that was found, ``accepted`` what waivers accept of
+    it and ``healed`` what was restored since.
+    """
+
+    commit: str
+    start: str | None
+    root: str
+    sound: str | None
+    policies: PolicyMark
+    newest: float = 0.0
+    named: tuple[str, ...] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
+    illegal: Mapping[str, tuple[str, str, str] | None] = field(default_factory=dict)
+    owed: Mapping[str, tuple[Key, ...]] = field(default_factory=dict)
+    waived: tuple[str, ...] = ()
+    found: tuple[Violation, ...] = ()
+    accepted: tuple[Key, ...] = ()
+    healed: tuple[Key, ...] = ()
+
+    @property
+    def newest_at(self) -> datetime:
+        """When the newest was made that acted."""
+        return datetime.fromtimestamp(self.newest, UTC) if self.newest else datetime.min.replace(tzinfo=UTC)
+
+    @property
+    def unexcused(self) -> list[Violation]:
+        """What was found up to there that no waiver accepts."""
+        listed = {waiver.key for waiver in self.policies.waivers} & set(self.accepted)
+        return [found for found in self.found if (found.commit, found.rule, found.path) not in listed]
+
+    def plain(self) -> dict[str, Any]:
+        """The mark as JSON values."""
+        policies = {one.name: getattr(self.policies, one.name) for one in fields(self.policies)}
+        for name in ("standing", "waivers"):
+            policies[name] = _plain(policies[name])
+        policies["proposed"] = {commit: _plain(some) for commit, some in self.policies.proposed.items()}
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return {**values, "policies": policies, "found": [vars(violation) for violation in self.found]}
+
+    @classmethod
+    def of(cls, values: object) -> Mark | None:
+        """The mark that some JSON values are, None for none."""
+        try:
+            given = dict(values)  # type: ignore[call-overload]
+            policies = dict(given.pop("policies"))
+            for name in ("standing", "waivers"):
+                policies[name] = _waivers(policies[name])
+            proposed = policies.pop("proposed").items()
+            policies["proposed"] = {commit: _waivers(some) for commit, some in proposed}
+            found = tuple(Violation(**violation) for violation in given.pop("found"))
+            given = {name: _frozen(value) for name, value in given.items()}
+            policies = {name: _frozen(value) for name, value in policies.items()}
+            return cls(**given, policies=PolicyMark(**policies), found=found)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None
+
+
+def _plain(waivers: Iterable[Waiver]) -> list[dict[str, str]]:
+    return [waiver.model_dump() for waiver in waivers]
+
+
+def _waivers(values: Iterable[Mapping[str, str]]) -> tuple[Waiver, ...]:
+    return tuple(map(Waiver.model_validate, values))
+
+
+def _frozen(value: Any) -> Any:
+    """The lists of JSON as the tuples that they were."""
+    if isinstance(value, list):
+        return tuple(map(_frozen, value))
+    return {key: _frozen(one) for key, one in value.items()} if isinstance(value, dict) else value
+
+
+def remembered(store: GitStore, name: str, branch: str | None = None) -> list[Mark]:
+    """What this clone remembers under a name, the newest first, without what is gone.
+
+    ``branch`` is the one that is meant, without it the store branch as this clone has it.
+    """
+    found = (notebook.read(store.lock_folder, name) or {}).get(branch or store.branch or "")
+    marks = [Mark.of(values) for values in found] if isinstance(found, list) else []
+    objects = store.repository.objects
+    return [mark for mark in marks if mark is not None and objects.id_of(f"{mark.commit}^{{commit}}")]
+
+
+def remember(store: GitStore, name: str, mark: Mark, branch: str | None = None, *, most: int = 1) -> None:
+    """Remember a mark, beside the newest of those before it where ``most`` is more than one.
+
+    That it cannot be written costs the next run time and nothing else.
+    """
+    with suppress(OSError, ValueError):
+        known = notebook.read(store.lock_folder, name) or {}
+        branch = branch or store.branch or ""
+        before = known.get(branch) if most > 1 else None
+        others = (
+            [one for one in before if one.get("commit") != mark.commit] if isinstance(before, list) else []
+        )
+        notebook.write(store.lock_folder, name, {**known, branch: [mark.plain(), *others][:most]})
