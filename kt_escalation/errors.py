@@ -189,7 +189,7 @@ class UnreadableStore(KtError):
     """A tree of the store is none that git would have written, so nothing in it is believed."""
 
     code = "unreadable_store"
-    says = "the store cannot be read: {path} {problem}"
+    says = "the store cannot be read: {where} {problem}"
     unchanged = "nothing was changed"
     hint = "`kt escalation verify` names the commit; whoever may push takes it back with `git revert`"
 

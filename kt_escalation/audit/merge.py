@@ -447,10 +447,9 @@ class Merging:
         self._lost.add(key)
         paths = [sides.path]
         if not is_policy(key) and not layout.archive_at(key):
-            forked = [self._fork] if self._fork else []
-            paths = [
-                path for at in (self._other, *forked) for path, _, _ in sorted(self._at(at, key))
-            ] + paths
+            sources = [self._other, *([self._fork] if self._fork else [])]
+            # Where a tree cannot be read there is no path to name.
+            paths = [path for at in sources for path, _, _ in sorted(self._at(at, key)) if path] + paths
         name = key if paths[0] != key else None
         self._judge.find(self._commit, paths[0], Violation("dropped", f"expected {key} {expected}"), name)
 

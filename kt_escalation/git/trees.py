@@ -25,11 +25,14 @@ _FILE = FILE.encode()
 Line = tuple[bytes, bytes, bytes]
 
 
+_TOP = "its top folder"
+
+
 class Unsound(UnreadableStore):
     """A tree that git would not have written; ``path`` is its folder or entry, the text says what is wrong."""
 
     def __init__(self, problem: str, path: str = "") -> None:
-        super().__init__(problem=problem, path=path)
+        super().__init__(problem=problem, path=path, where=path or _TOP)
 
     @property
     def path(self) -> str:
@@ -44,6 +47,7 @@ class Unsound(UnreadableStore):
     def at(self, path: str) -> Unsound:
         """The same with its place, unless it knows that already."""
         self.facts["path"] = self.facts["path"] or path
+        self.facts["where"] = self.facts["path"] or _TOP
         return self
 
 
