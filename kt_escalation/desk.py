@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from . import intake, lookup, stream
+from . import candidates, intake, lookup, stream
 from .answers import Compacted, Found, Line, Listing, Moment, Result, Swept
 from .core import canonical, deadlines, ids, query, rights, sweep, transitions
 from .core.model import Record
@@ -222,7 +222,7 @@ class Store(Shelf):
             record,
             act,
             deciders=deciders,
-            held=lookup.held(snapshot, act),
+            held=candidates.held(snapshot, act),
             reopener=lookup.open_reopener(snapshot, record.escalation_id) if record.resolution else None,
         )
         # Who has decided what it reopens may not be given it.
@@ -564,7 +564,7 @@ class Store(Shelf):
         token = intake.claim_id(claim_id) or self._nonce()
 
         def step(snapshot: Snapshot, act: Act, entry: Entry, taken: int) -> Record:
-            held = lookup.held(snapshot, act) + taken
+            held = candidates.held(snapshot, act) + taken
             deciders = lookup.deciders(snapshot, entry.record)
             return transitions.claim(entry.record, act, token, given=given, deciders=deciders, held=held)
 
@@ -613,13 +613,13 @@ class Store(Shelf):
 
         def decide(snapshot: Snapshot, act: Act) -> Plan:
             rows, unreadable = snapshot.rows(resolved=False)
-            mine = [row for row in rows if given and lookup.is_claim(row, act, token)]
+            mine = [row for row in rows if given and candidates.is_claim(row, act, token)]
             if mine:
                 had = snapshot.entries(query.in_order(mine))
                 return Plan(records=tuple(entry.record for entry in had), unchanged=len(mine))
-            held = lookup.held(snapshot, act)
+            held = candidates.held(snapshot, act)
             changes: list[Change] = []
-            why = lookup.Why()
+            why = candidates.Why()
             fits = [
                 row
                 for row in query.in_order(rows)

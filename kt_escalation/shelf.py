@@ -111,14 +111,17 @@ class Shelf:
 
     def _narrowed(self, snapshot: Snapshot, rows: list[Row], wanted: Query) -> list[Row]:
         """Those of the rows that are all that is asked; this is where the rules are needed."""
-        from . import lookup
+        from . import candidates
 
         if wanted.mine:
             act = self._reader(snapshot, needed=True)
-            rows = [row for row in rows if lookup.is_mine(row, act)]
-        for asked, test in ((wanted.overdue, lookup.is_overdue), (wanted.claimable, lookup.is_claimable)):
+            rows = [row for row in rows if candidates.is_mine(row, act)]
+        for asked, test in (
+            (wanted.overdue, candidates.is_overdue),
+            (wanted.claimable, candidates.is_claimable),
+        ):
             if asked:
-                act = self._reader(snapshot, needed=test is lookup.is_claimable)
+                act = self._reader(snapshot, needed=test is candidates.is_claimable)
                 entries = snapshot.entries(rows)
                 rows = [
                     row for row, entry in zip(rows, entries, strict=True) if test(snapshot, entry.record, act)
