@@ -11,7 +11,7 @@ from .policies_file import ROSTER, SETTINGS, WAIVERS, Fault, Path, PolicyFile
 from .roster import Roster
 from .routing import ModelEntry, Pack, Target, dotted
 from .settings import Rule
-from .signatures import usable
+from .signing_keys import usable
 from .times import format_duration
 from .waivers import is_rule
 
