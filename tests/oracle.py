@@ -1605,7 +1605,7 @@ class _Replay:
         """For each resolved record of the tip, whether its outcome may be believed."""
         here, last = self.snaps[self.tip], self.at[self.tip]
         # What is about no record is about all, unless it is only said or lies beside them.
-        beside = {"message", "foreign", "archive", "compaction", "file"}
+        beside = {"message", "foreign", "compaction", "file"}
         general = [one for one in violations if one.name is None and one.rule not in beside]
         clear = {"tree", "start", "root", "policies", "merge", "dropped"}
         for name in sorted(here.records()):
@@ -1623,10 +1623,11 @@ class _Replay:
             )
             imported = self.record(self.snaps[start].state(name))
             is_bad = any(each in last.bad and each not in last.muddy for each in names)
-            against = [one for one in general if one.rule in clear] + mine + accepted
+            surely = [one for one in general if one.rule in clear and not layout.archive_at(one.path)]
+            against = surely + mine + accepted
             if is_bad or any(one.sure for one in against) or (imported and imported.resolution):
                 yield name, False
-            elif general or against or waived or (imported and imported.reviews):
+            elif general or against or waived or self.doubtful or (imported and imported.reviews):
                 yield name, None
             else:
                 yield name, record.resolution.outcome in RELEASING

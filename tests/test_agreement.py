@@ -30,7 +30,7 @@ from kt_escalation.audit.mark import Mark
 from kt_escalation.audit.replay import History
 from kt_escalation.audit.report import reported
 from kt_escalation.core.verify import Violation
-from kt_escalation.errors import IllegalRecord, UnreadableStore
+from kt_escalation.errors import KtError
 from kt_escalation.store.gitstore import GitStore
 
 AT_ONCE = 500
@@ -119,7 +119,8 @@ def at_the_doors(graph: Graph, repository: Path, count: Counter[str]) -> Iterato
     (repository / "kt/waited").unlink(missing_ok=True)
     records = graph.records(hostile.Branch(graph.tip, graph.files[graph.tip]))
     for name, wanted in sorted(verdict.released.items()):
-        if name in records and records[name].resolution.outcome in oracle.RELEASING:  # type: ignore[union-attr]
+        decided = records[name].resolution if name in records else None
+        if decided is not None and decided.outcome in oracle.RELEASING:
             released = is_released(graph, repository, name, records)
             count[f"wait {wanted} {released}"] += 1
             if wanted not in (None, released):
@@ -131,8 +132,11 @@ def at_the_doors(graph: Graph, repository: Path, count: Counter[str]) -> Iterato
     wrong = any(one.sure and one.places <= new for one in verdict.violations)
     unsure = verdict.doubtful & new or any(one.places & new for one in (*verdict.violations, *verdict.waived))
     git("update-ref", "refs/heads/main", base, cwd=repository)
+    # As `hook install` does: a `.kt.yaml` that somebody has damaged or repointed does not say where the store is.
+    git("config", "kt.root", "", cwd=repository)
     refused = list(receive(repository, [(base, graph.tip, "refs/heads/main")], now=graph.now))
     checked = [one.rule for one in audit.check(repository, f"{base}..{graph.tip}", now=graph.now).violations]
+    git("config", "--unset", "kt.root", cwd=repository)
     for who, found in (("the hook", refused), ("check", checked)):
         count[f"{who} {bool(found)}"] += 1
         if wrong and not found:
@@ -150,7 +154,8 @@ def is_released(graph: Graph, repository: Path, name: str, records: dict[str, or
     try:
         with closing(GitStore(repository)) as store:
             life.require_legal(store, graph.tip, names, graph.now, "queue")
-    except (IllegalRecord, UnreadableStore):
+    except KtError:
+        # Illegal, or a store that cannot be read or found.
         return False
     return True
 

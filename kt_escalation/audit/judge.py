@@ -409,7 +409,8 @@ class Judge:
         commit = commit._replace(changes=difference.changes)
         changed = self.by_record(commit.changes)
         policies = [change for change in commit.changes if is_policy(change.path)]
-        acts = bool(policies or (difference.changes if self._scope.only is None else changed))
+        tampered = any(change.old and layout.archive_at(change.path) for change in commit.changes)
+        acts = bool(policies or tampered or (difference.changes if self._scope.only is None else changed))
         if not acts and not said:
             # Others are measured by it, whichever records are looked at.
             self.newest = self._measured(commit, bool(difference.changes), self.newest)
@@ -421,6 +422,10 @@ class Judge:
             self._foreign(commit, kept.changes)
         else:
             self._foreign(commit, commit.changes)
+            for change in commit.changes:
+                # Whatever is looked at: what an archive has is believed because none changes.
+                if change.old is not None and layout.archive_at(change.path):
+                    self.find(commit, change.path, Violation("archive", compaction.FINAL))
         if self._scope.only is not None and changed:
             self.touching.add(commit.oid)
         for name, sides in changed.items():

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..core import verify
+from ..core import compaction, verify
 from ..core.model import Record
 from ..core.policies import Policies
 from ..core.times import format_time
@@ -329,11 +329,12 @@ class Merging:
         """Each archive that it brings was made by a carried commit, and none changes."""
         judge = self._judge
         for change in self._changes:
-            if not layout.archive_at(change.path) or not judge.looks_at_all:
+            if not layout.archive_at(change.path):
                 continue
             if change.old is not None:
-                expected = "an archive never changes and is never deleted"
-                judge.find(self._commit, change.path, Violation("archive", expected))
+                judge.find(self._commit, change.path, Violation("archive", compaction.FINAL))
+                continue
+            if not judge.looks_at_all:
                 continue
             makers = [
                 side.commit._replace(changes=judge.difference(side).changes)

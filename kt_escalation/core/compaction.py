@@ -188,6 +188,10 @@ def contents(data: bytes | None, beside: bytes | None) -> Mapping[str, bytes]:
     return dict(zip(names, pieces, strict=True))
 
 
+#: What is wrong with any change of an archive that is there.
+FINAL = "an archive never changes and is never deleted"
+
+
 def judge(folding: Folding, now: datetime, blob_id: Callable[[bytes], str]) -> Verdict:
     """What is wrong with what a commit of the time ``now`` did to archives, but for who made it.
 
@@ -196,7 +200,7 @@ def judge(folding: Folding, now: datetime, blob_id: Callable[[bytes], str]) -> V
     """
     verdict = Verdict()
     for path in folding.changed:
-        verdict.violations.append((path, "archive", "an archive never changes and is never deleted"))
+        verdict.violations.append((path, "archive", FINAL))
     gone = {
         (path.rpartition("/")[0].rpartition("/")[0], path.rpartition("/")[2].partition(".")[0]): (path, oid)
         for path, oid in folding.deleted.items()
