@@ -25,10 +25,10 @@ from tale import Tale
 from kt_escalation import audit
 from kt_escalation.audit import life
 from kt_escalation.audit.hook import receive
-from kt_escalation.audit.judge import Scope
 from kt_escalation.audit.mark import Mark
 from kt_escalation.audit.replay import History
 from kt_escalation.audit.report import reported
+from kt_escalation.audit.scope import Scope
 from kt_escalation.core.verify import Violation
 from kt_escalation.errors import KtError
 from kt_escalation.store.gitstore import GitStore

@@ -18,11 +18,11 @@ from ..store import commits, layout
 from ..store.gitstore import GitStore
 from ..store.port import Author, Entry, Progress
 from ..store.trees import KT_YAML
-from .judge import Scope
 from .mark import remembered
 from .records import by_record
 from .replay import History, Run
 from .report import Report, reported
+from .scope import Scope
 from .verify import FULL, commit_of, opened
 
 #: How long the remote may take to say which branch is the store's, in seconds.
@@ -241,7 +241,7 @@ def _not_theirs(
     if not actors:
         return
     users: Mapping[Actor, str | None] = {actor: actor.user(roster) for actor in actors}
-    for acted in run.judge.acted:
+    for acted in run.judge.authors.acted:
         commit = acted.commit
         for actor, user in users.items():
             if not commit.email:

@@ -15,10 +15,10 @@ from ..errors import KtError
 from ..store.gitstore import GitStore
 from ..store.ledger import Ledger
 from ..store.port import PROPOSALS
-from .judge import Acted, Scope
 from .mark import Mark, remember, remembered
 from .replay import History
 from .report import reported, told
+from .scope import Acted, Scope
 
 #: The server's note of what is known of its store branch, where pushes have taken it.
 RECEIVED = "received"
@@ -176,7 +176,9 @@ class _Push:
         if held:
             policies = run.judge.policies
             # Before there is a roster nobody has a name but an e-mail; so the first one says who pushes it.
-            yield from self._pushed_by(run.judge.acted, policies.at(-1).roster or policies.policies.roster)
+            yield from self._pushed_by(
+                run.judge.authors.acted, policies.at(-1).roster or policies.policies.roster
+            )
 
     def _pushed_by(self, acted: Sequence[Acted], roster: Roster | None) -> Iterator[str]:
         """Who acts is who pushes, now or, as this server has written down, before."""

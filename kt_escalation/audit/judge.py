@@ -7,95 +7,43 @@ are the policies in force, the records that are illegal by now, and of every id 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
 
 from .. import lookup
-from ..core import compaction, rights, signatures, verify
+from ..core import compaction, rights, verify
 from ..core.model import Record
 from ..core.policies import Policies
 from ..core.times import format_time
 from ..core.verify import Violation
 from ..core.waivers import Waiver
-from ..errors import GitFailed, KtError, NotAllowed
-from ..git.objects import FILE, Object
+from ..errors import NotAllowed
+from ..git.objects import Object
 from ..store import commits, folding, layout
 from ..store.ahead import Ahead
 from ..store.commits import Commit, touches_archives, without
 from ..store.gitstore import GitStore
 from ..store.port import Progress
-from ..store.snapshot import GitSnapshot
-from ..store.trees import KT_YAML, Change, Difference, Trees, Unsound
+from ..store.trees import KT_YAML, Change, Difference, Trees
 from . import messages, records
+from .authors import Authors
+from .commit_contents import CommitContents, Side
+from .findings import Findings
+from .known_records import KnownRecords
 from .line import Lines
 from .mark import Mark
-from .merge import Merging, Side
+from .merge import Merging
 from .messages import Brought, Statement
-from .policies import InForce, Written, is_policy
-from .records import QUEUE_FILES, Contents, Reopening, Sides, State, by_record
+from .policies import InForce, is_policy
+from .records import Reopening, Sides, State, by_record
+from .scope import Scope, Tally
 
 # So many commits of the line are read ahead of the judging.
 _AT_ONCE = 256
-# The whole stores of so many commits are kept: a merge's, its parents', and where they part.
-_SNAPSHOTS_KEPT = 4
 # So many commits of the line are worth another process that compares their trees.
 _LONG = 4_000
-# The files beside records of so many root trees are remembered.
-_VERSIONS_KEPT = 200
-# Signatures are checked by so many commits at a time.
-_SIGNATURES_AT_ONCE = 500
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
-# What may stand in a folder of the queue beside records: an empty file of this name.
-_KEEP = ".gitkeep"
-
-
-@dataclass(frozen=True)
-class Scope:
-    """What is judged, by which clock, and how strictly.
-
-    ``only`` are the records that are looked at, None for all. ``arriving`` says that the commits are yet to come
-    in, so that also what does not act may not be from the future.
-    """
-
-    now: datetime
-    only: frozenset[str] | None = None
-    arriving: bool = False
-    always_signed: bool = False
-
-
-@dataclass
-class Tally:
-    """What was looked at."""
-
-    commits: int = 0
-    steps: int = 0
-    imported: int = 0
-    #: Commits that acted: signed as required, signed though nobody asked, not signed.
-    held: int = 0
-    unasked: int = 0
-    unsigned: int = 0
-    people: set[str] = field(default_factory=set)
-    #: Merges of the line that brought something, by which a fresh clone cannot know which side was the branch.
-    merges: int = 0
-
-
-@dataclass(frozen=True)
-class Acted:
-    """A commit that acted or said something: it is its author's to push."""
-
-    commit: Commit
-    actor: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A commit whose signature is asked for, and by which policies; what it builds on was made by then."""
-
-    commit: Commit
-    newest_before: datetime
-    policies: Policies
 
 
 class Judge:
@@ -113,85 +61,56 @@ class Judge:
         self.now = scope.now
         self.lines = lines
         self._scope = scope
-        # The readers of other folders' stores, and those that `.kt.yaml` named before this one began.
-        self._others: dict[str, Trees] = {}
-        self._snapshots: dict[str, GitSnapshot | None] = {}
-        self._named: set[str] = set()
         self.trees = trees
-        self.contents = Contents(store)
-        self.written = Written(store)
-        self.policies = InForce(self.written, store.root)
+        self.commits = CommitContents(store, trees)
+        self.policies = InForce(self.commits.written, store.root)
         self.tally = Tally()
+        self.findings = Findings(store)
+        self.records = KnownRecords(scope, self.findings)
+        self.authors = Authors(store, scope, self.findings, self.policies, self.tally)
         #: The store's start, None where it has not begun.
         self.start: str | None = None
-        #: Records that are illegal by now, with the last legal state of each; and the legal state of each in `only`.
-        self.illegal: dict[str, State | None] = {}
-        self.legal: dict[str, list[State | None]] = {}
-        #: Those of `only` that came with the start.
-        self.imported: set[str] = set()
-        #: The commits that changed a record of `only`.
-        self.touching: set[str] = set()
         #: A commit of the line of which a mark is kept.
         self.passing: str | None = None
         self.passed: Mark | None = None
-        #: All that acted of what is arriving, in the order in which it came to the line.
-        self.acted: list[Acted] = []
-        #: What waivers accept that were added rightly, by commit, rule and path.
-        self.accepted: set[tuple[str, str, str]] = set()
+        #: When the newest was made of what acted on the line.
         self.newest = _LONG_AGO
-        #: What was wrong with records that have been restored since.
-        self.healed: set[tuple[str, str, str]] = set()
-        #: What was found up to the mark that this run goes on from.
-        self.earlier: list[Violation] = []
-        #: Records that go on from a state that only a waiver accepts.
-        self.waived: set[str] = set()
-        self._found: list[Violation] = []
-        # What each illegal record still has to be excused for.
-        self._owed: dict[str, set[tuple[str, str, str]]] = {}
+        # The folders that `.kt.yaml` named before the store began, and the commits from before that.
+        self._named: set[str] = set()
         self._bare: set[str] = set()
-        self._policy_versions: dict[str, dict[str, tuple[str, str, str]]] = {}
-        self._sound: str | None = None
-        # Commits of the line whose trees are refused, with the one before whose trees count there.
-        self._read_as: dict[str, str] = {}
-        self._signed: set[str] = set()
-        self._known: set[int] = set()
-        self._base: GitSnapshot | None = None
-        self._root: str | None = None
         self._holding: dict[str, bool] = {}
-        self._sides: dict[str, Side] = {}
+        # The newest commit whose tree could be read, and its root tree.
+        self._sound: str | None = None
+        self._root: str | None = None
+        self._line: Sequence[str] = ()
+        self._at = 0
         self._position: dict[str, int] = {}
         self._newest_at: list[datetime] = []
         self._newest_there = _LONG_AGO
-        self._unchecked: list[_Asked] = []
-        self._line: Sequence[str] = ()
-        self._at = 0
 
     def resume(self, known: Mark) -> None:
         """Go on from where another run has ended."""
         self.start, self._named = known.start, set(known.named)
-        self._read_as = dict(known.refused)
+        self.commits.read_as = dict(known.refused)
         # A tree that is refused counts for nothing; the next one is held against the last that was not.
         self._sound = known.sound
-        self._root = self.tree_of(known.sound) if known.sound is not None else None
+        self._root = self.commits.tree_of(known.sound) if known.sound is not None else None
         self.newest = self._newest_there = known.newest_at
-        self.earlier, self.accepted = list(known.found), set(known.accepted)
-        self.healed = set(known.healed)
-        for name, file in known.illegal.items():
-            self.illegal[name] = self.contents.state(*file) if file else None
-        self._owed = {name: set(keys) for name, keys in known.owed.items()}
-        self.waived = set(known.waived)
-        # What was deleted illegally was there all the same.
-        self._known |= {hash(name) for name in (*known.illegal, *known.waived)}
-        self._base = self._snapshot(known.sound) if self.start and known.sound else None
-        self.policies.resume(
-            known.policies, self.trees.policies(self._root) if self._base and self._root else {}
-        )
+        self.findings.resume(known.found, known.accepted, known.healed)
+        base = self.commits.snapshot(known.sound) if self.start and known.sound else None
+        illegal = {
+            name: self.commits.contents.state(*file) if file else None for name, file in known.illegal.items()
+        }
+        owed = {name: set(keys) for name, keys in known.owed.items()}
+        self.records.resume(base, illegal, owed, set(known.waived))
+        self.policies.resume(known.policies, self.trees.policies(self._root) if base and self._root else {})
         self._position[known.commit] = -1
         if self.start is None:
             self._bare.add(known.commit)
 
     def mark(self, commit: str) -> Mark:
         """Where the next run may begin: what is known after the newest commit that was judged, which this is."""
+        known, findings = self.records, self.findings
         return Mark(
             commit,
             self.start,
@@ -200,13 +119,13 @@ class Judge:
             self.policies.mark(self._line),
             self.newest.timestamp() if self.newest > _LONG_AGO else 0.0,
             tuple(sorted(self._named)),
-            dict(self._read_as),
-            {name: state.file if state else None for name, state in self.illegal.items()},
-            {name: tuple(sorted(keys)) for name, keys in self._owed.items() if keys},
-            tuple(sorted(self.waived)),
-            (*self.earlier, *dict.fromkeys(self._found)),
-            tuple(sorted(self.accepted)),
-            tuple(sorted(self.healed)),
+            dict(self.commits.read_as),
+            {name: state.file if state else None for name, state in known.illegal.items()},
+            {name: tuple(sorted(keys)) for name, keys in known.owed.items() if keys},
+            tuple(sorted(known.waived)),
+            (*findings.earlier, *dict.fromkeys(findings.found)),
+            tuple(sorted(findings.accepted)),
+            tuple(sorted(findings.healed)),
         )
 
     def judge(
@@ -226,12 +145,12 @@ class Judge:
             self._some(some, *found)
             if progress is not None and len(some) == _AT_ONCE:
                 progress("judging commits", self._at, len(line))
-        for side in self._sides.values():
+        for side in self.commits.sides.values():
             self._begins_beside(side.commit)
-        self._check_signatures()
+        self.authors.check_signatures()
         if progress is not None:
             progress("judging commits", len(line), len(line))
-        return list(dict.fromkeys(self._found))
+        return list(dict.fromkeys(self.findings.found))
 
     # --- along the line -----------------------------------------------------------------------------
 
@@ -243,13 +162,13 @@ class Judge:
         for commit in commits:
             self.tally.commits += 1
             if next(signed, (commit.oid, False)) == (commit.oid, True):
-                self._signed.add(commit.oid)
+                self.authors.signed.add(commit.oid)
             if self._scope.arriving:
-                self._not_from_the_future(commit)
+                self.authors.not_from_the_future(commit)
             if commit.oid in on_line:
                 waiting.append(commit)
             else:
-                self._sides[commit.oid] = Side(commit)
+                self.commits.sides[commit.oid] = Side(commit)
             if len(waiting) == _AT_ONCE:
                 yield waiting
                 waiting = []
@@ -285,10 +204,10 @@ class Judge:
     ) -> None:
         roots = [self._root, *(commit.tree for commit in commits)]
         if self.start is not None:
-            changes = (change for one in found for change in one.changes if self._is_wanted(change))
-            self.contents.learn(changes, blobs)
+            changes = (change for one in found for change in one.changes if self.records.is_wanted(change))
+            self.commits.contents.learn(changes, blobs)
         else:
-            for trees in (self.trees, self._other("")):
+            for trees in (self.trees, self.commits.other("")):
                 trees.entries([commit.tree for commit in commits])
         for commit, root, known in zip(commits, roots, found, strict=False):
             difference: Difference | None = known
@@ -307,42 +226,35 @@ class Judge:
             if commit.oid == self.passing:
                 self.passed = self.mark(commit.oid)
             self._at += 1
-            if len(self._unchecked) >= _SIGNATURES_AT_ONCE:
-                self._check_signatures()
+            self.authors.check_some()
 
     def _begins(self, commit: Commit) -> Difference | None:
         """What the store's start brings, None before it."""
         if not self.trees.has_store(commit.tree):
             self._root = commit.tree
             self._bare.add(commit.oid)
-            [top] = self._other("").entries([commit.tree])
+            [top] = self.commits.other("").entries([commit.tree])
             named = self.store.root_named(commit.oid) if top.kt_yaml else ""
-            if named is not None and self._other(named).has_store(commit.tree):
+            if named is not None and self.commits.other(named).has_store(commit.tree):
                 self._named.add(named)
             return None
         [found] = self.trees.differences([(None, commit.tree)])
         return found
 
-    def _other(self, root: str) -> Trees:
-        """Reads another folder's store."""
-        if root not in self._others:
-            self._others[root] = Trees(self.store.repository, root)
-        return self._others[root]
-
     def _one(self, commit: Commit, difference: Difference) -> None:
         wrong = difference.unsound
         if wrong is not None:
             where = wrong.path.rstrip("/") or layout.QUEUE
-            self.find(
+            self.findings.find(
                 commit, where, Violation("tree", f"expected a tree as git writes it; it {wrong.problem}")
             )
             self.start = self.start or commit.oid
             if self._sound is not None:
-                self._read_as[commit.oid] = self._sound
+                self.commits.read_as[commit.oid] = self._sound
             self._carried(commit)
             return
         for path, kind in difference.modes:
-            self.find(commit, path, Violation("tree", f"expected a plain file; it is {kind}"))
+            self.findings.find(commit, path, Violation("tree", f"expected a plain file; it is {kind}"))
         self._root = commit.tree
         if self.start is None:
             self.start = commit.oid
@@ -370,86 +282,94 @@ class Judge:
 
     def _beyond(self, line: str, others: Sequence[str]) -> list[Side]:
         """The commits that some reach and a commit of the line does not, parents first."""
-        return [self._sides[oid] for oid in self.lines.carried(others, line) if oid in self._sides]
+        return [
+            self.commits.sides[oid] for oid in self.lines.carried(others, line) if oid in self.commits.sides
+        ]
 
     def _begun(self, commit: Commit, difference: Difference) -> None:
         """The start: what it brings is imported, and nobody can say how that came about."""
         if len(commit.parents) > 1:
             self._second_start(commit)
         changes = [change for change in difference.changes if change.new]
-        self.contents.learn(changes, {})
+        self.commits.contents.learn(changes, {})
         policies = [change for change in changes if is_policy(change.path)]
-        for path, violation in self.policies.begin(self._at, self._policies_tree(commit.tree), policies):
-            self.find(commit, path, violation)
+        for path, violation in self.policies.begin(
+            self._at, self.commits.policies_tree(commit.tree), policies
+        ):
+            self.findings.find(commit, path, violation)
         commit = commit._replace(changes=tuple(changes))
         self._imported_archives(commit)
-        for name, sides in self.by_record(changes).items():
-            _, news = self.contents.sides(sides)
+        for name, sides in self.records.by_record(changes).items():
+            _, news = self.commits.contents.sides(sides)
             self.tally.imported += len(news)
-            if len(news) > 1 or hash(name) in self._known:
-                self.find(commit, news[-1].path, Violation("twice", f"expected one file for {name}"), name)
+            if len(news) > 1 or self.records.exists(name):
+                self.findings.find(
+                    commit, news[-1].path, Violation("twice", f"expected one file for {name}"), name
+                )
             for path, violation in records.faults(news):
-                self.illegal[name] = None
-                self.blame(name, commit, path, violation)
-            self.know(name, news[0] if not news[0].problem else None)
-            self.imported.add(name)
+                self.records.illegal[name] = None
+                self.records.blame(name, commit, path, violation)
+            self.records.know(name, news[0] if not news[0].problem else None)
+            self.records.imported.add(name)
         self._foreign(commit, changes)
         self.newest = commit.committed_at
         if self._named - {self.store.root_named(commit.oid)}:
-            self.find(commit, KT_YAML, self.one_root)
+            self.findings.find(commit, KT_YAML, self.one_root)
 
     def _second_start(self, commit: Commit) -> None:
         expected = "expected one beginning of the store, by a commit with one parent at most"
-        self.find(commit, layout.QUEUE, Violation("start", expected))
+        self.findings.find(commit, layout.QUEUE, Violation("start", expected))
 
     def _plain(self, commit: Commit, difference: Difference) -> None:
         """A commit with one parent."""
         now = self.policies.policies
         said = self._said(commit)
         commit = commit._replace(changes=difference.changes)
-        changed = self.by_record(commit.changes)
+        changed = self.records.by_record(commit.changes)
         policies = [change for change in commit.changes if is_policy(change.path)]
         tampered = any(change.old and layout.archive_at(change.path) for change in commit.changes)
         acts = bool(policies or tampered or (difference.changes if self._scope.only is None else changed))
         if not acts and not said:
             # Others are measured by it, whichever records are looked at.
-            self.newest = self._measured(commit, bool(difference.changes), self.newest)
+            self.newest = self.authors.measured(commit, bool(difference.changes), self.newest)
             return
         brought: list[Brought] = []
         if touches_archives(commit) and (changed or self._scope.only is None):
             kept = self._archives(commit, now, brought)
-            changed = self.by_record(kept.changes)
+            changed = self.records.by_record(kept.changes)
             self._foreign(commit, kept.changes)
         else:
             self._foreign(commit, commit.changes)
             for change in commit.changes:
                 # Whatever is looked at: what an archive has is believed because none changes.
                 if change.old is not None and layout.archive_at(change.path):
-                    self.find(commit, change.path, Violation("archive", compaction.FINAL))
+                    self.findings.find(commit, change.path, Violation("archive", compaction.FINAL))
         if self._scope.only is not None and changed:
-            self.touching.add(commit.oid)
+            self.records.touching.add(commit.oid)
         for name, sides in changed.items():
             self._step(commit, now, name, sides, brought)
         self._reopened_once(commit, changed)
         if policies:
             self.follow(commit, policies, partial(self._by_no_admin, commit, now))
-        self.people(commit, now, acts=acts, newest=self.newest)
+        self.authors.people(commit, now, acts=acts, newest=self.newest)
         self._untrue(commit, said, brought, now)
-        self.newest = self._measured(commit, bool(difference.changes), self.newest)
+        self.newest = self.authors.measured(commit, bool(difference.changes), self.newest)
 
     def _step(self, commit: Commit, now: Policies, name: str, sides: Sides, brought: list[Brought]) -> None:
         """Judge what a plain commit of the line does to one record."""
         self.tally.steps += 1
-        olds, news = self.contents.sides(sides)
+        olds, news = self.commits.contents.sides(sides)
         parent = self._sound or commit.parents[0]
-        if name in self.illegal:
-            if records.is_restored(commit, now, self.illegal[name], self.standing(commit.oid, name)):
-                self.restored(name, self.illegal[name])
+        if name in self.records.illegal:
+            if records.is_restored(
+                commit, now, self.records.illegal[name], self.commits.standing(commit.oid, name)
+            ):
+                self.records.restored(name, self.records.illegal[name])
             else:
-                self.blame(name, commit, (news or olds)[0].path, self.not_restored)
+                self.records.blame(name, commit, (news or olds)[0].path, self.not_restored)
             brought += self.made(commit, name, olds, news)
             return
-        is_known = not olds and bool(news) and self.exists(name)
+        is_known = not olds and bool(news) and self.records.exists(name)
         found = list(
             records.judge(
                 *(commit, now, olds, news, partial(self.reopening, parent)),
@@ -460,22 +380,22 @@ class Judge:
         # Also an illegal step is what the message says of it.
         brought += self.made(commit, name, olds, news, restored=bool(found))
         if not found:
-            self.know(name, news[0])
+            self.records.know(name, news[0])
             # A record does not say when its claim was renewed.
             is_renewal = any(records.claim_of(old) == records.claim_of(news[0]) != "" for old in olds)
             late = self._too_late(commit, now, news[0], is_renewal=is_renewal)
             if late is not None:
-                self.find(commit, news[0].path, late, name)
+                self.findings.find(commit, news[0].path, late, name)
             return
-        legal = olds[0] if olds else next(iter(self.states(parent, name)), None) if is_known else None
-        self._known.add(hash(name))
-        self.illegal[name] = legal
+        legal = olds[0] if olds else next(iter(self.commits.states(parent, name)), None) if is_known else None
+        self.records.was_here(name)
+        self.records.illegal[name] = legal
         for path, violation in found:
-            self.blame(name, commit, path, violation)
+            self.records.blame(name, commit, path, violation)
 
     def _too_late(self, commit: Commit, now: Policies, state: State, *, is_renewal: bool) -> Violation | None:
         """Why a step comes too late that is yet to come in; of what is in already nobody knows when it came."""
-        if not self._scope.arriving or self._base is None or is_renewal:
+        if not self._scope.arriving or self.records.base is None or is_renewal:
             return None
         until = records.lease_of(state)
         if until is not None and self.now - until <= now.settings.claims.clock_tolerance:
@@ -488,14 +408,16 @@ class Judge:
             return
         first: dict[str, str] = {}
         for name, sides in changed.items():
-            record = self.contents.sides(sides)[1][0].record if sides.news and not sides.olds else None
+            record = (
+                self.commits.contents.sides(sides)[1][0].record if sides.news and not sides.olds else None
+            )
             if record is None or record.reopens is None or record.resolution is not None:
                 continue
             other = first.setdefault(record.reopens, name)
             if other != name:
                 expected = f"expected {record.reopens} to be reopened once; {other} does as well"
-                self.illegal.setdefault(name, None)
-                self.blame(name, commit, sides.path, Violation("already_reopened", expected))
+                self.records.illegal.setdefault(name, None)
+                self.records.blame(name, commit, sides.path, Violation("already_reopened", expected))
 
     @staticmethod
     def made(
@@ -513,9 +435,9 @@ class Judge:
         self, commit: Commit, changes: Sequence[Change], illegal: Callable[[Change], Violation | None]
     ) -> None:
         """Follow a change of policies, and count the waivers that a legal one adds."""
-        tree = self._policies_tree(commit.tree)
+        tree = self.commits.policies_tree(commit.tree)
         for path, violation in self.policies.change(self._at, commit.oid, tree, changes, illegal):
-            self.find(commit, path, violation)
+            self.findings.find(commit, path, violation)
         self._count_waivers(commit, tree)
 
     def _count_waivers(self, commit: Commit, tree: str | None) -> None:
@@ -525,31 +447,18 @@ class Judge:
 
     def _waive(self, commit: Commit, tree: str | None, waivers: Iterable[Waiver]) -> None:
         """Accept what new waivers name, of what was found before the commit that adds them."""
-        accepted = [
-            found
-            for found in (*self.earlier, *self._found)
-            if found.commit != commit.oid
-            and _key(found) not in self.accepted
-            and any(waiver.key == _key(found) for waiver in waivers)
-        ]
-        for found in accepted:
-            self.accepted.add(_key(found))
-            name = found.escalation_id
-            if name in self._owed:
-                self._owed[name].discard(_key(found))
-                if not self._owed[name]:
-                    del self._owed[name]
-                    self.waived.add(name)
-                    self.illegal.pop(name, None)
-        below = [(found.commit, self.store.below(found.path)) for found in accepted]
-        self.policies.waive(self._at, tree, below)
+        accepted = self.findings.accept(waivers, commit)
+        self.records.excuse(accepted)
+        self.policies.waive(
+            self._at, tree, [(found.commit, self.store.below(found.path)) for found in accepted]
+        )
 
     def _by_no_admin(self, commit: Commit, now: Policies, change: Change) -> Violation | None:
         """Why somebody may not change a policy file."""
         if self.moves_root(commit, change):
             return self.one_root
         found = next(iter(verify.judge_policies(commit.email, now)), None)
-        return found or self.unproven(commit, now, self.newest)
+        return found or self.authors.unproven(commit, now, self.newest)
 
     # --- merges -------------------------------------------------------------------------------------
 
@@ -561,21 +470,21 @@ class Judge:
         said = self._said(commit)
         acts = moves = False
         if len(commit.parents) < 2 or said:
-            difference = self.difference(side)
+            difference = self.commits.difference(side)
             acts = len(commit.parents) < 2 and self._acts(difference)
             moves = len(commit.parents) < 2 and (bool(difference.changes) or difference.unsound is not None)
             if acts or said:
-                self.people(commit, now, acts=acts, newest=side.newest)
+                self.authors.people(commit, now, acts=acts, newest=side.newest)
             if said:
                 brought = () if difference.unsound else self._brought_by(commit, difference)
                 self._untrue(commit, said, brought, now)
-        side.newest = self._measured(commit, moves, side.newest)
+        side.newest = self.authors.measured(commit, moves, side.newest)
 
     def _acts(self, difference: Difference) -> bool:
         """Whether a carried commit does anything to what is looked at."""
         if self._scope.only is None:
             return bool(difference.changes) or difference.unsound is not None
-        changed = self.by_record(difference.changes)
+        changed = self.records.by_record(difference.changes)
         return bool(changed) or any(is_policy(change.path) for change in difference.changes)
 
     def _begins_beside(self, commit: Commit) -> None:
@@ -588,50 +497,22 @@ class Judge:
         if commit in self._position:
             return commit not in self._bare
         if commit not in self._holding:
-            self._holding[commit] = self.trees.has_store(self.tree_of(commit))
+            self._holding[commit] = self.trees.has_store(self.commits.tree_of(commit))
         return self._holding[commit]
 
     def _newest_of(self, commit: str) -> datetime:
         """When the newest was made of what acted up to a commit."""
-        side = self._sides.get(commit)
+        side = self.commits.sides.get(commit)
         if side is not None:
             return side.newest
         at = self._position.get(commit)
         if at is not None:
             return self._newest_at[at] if at >= 0 else self._newest_there
-        if commit not in self.lines or not self._is_signed_by_rule(self.policies.policies):
+        if commit not in self.lines or not self.authors.is_signed_by_rule(self.policies.policies):
             return _LONG_AGO
         # Before the mark nobody has kept it.
         limit = self._scope.now + self.policies.policies.settings.claims.clock_tolerance
         return max((date for date in commits.dates(self.store, commit) if date <= limit), default=_LONG_AGO)
-
-    def difference(self, side: Side) -> Difference:
-        """What a carried commit changed against its first parent."""
-        if side.difference is None:
-            parents = side.commit.parents
-            side.difference = self.between(self.tree_of(parents[0]) if parents else None, side.commit.tree)
-        return side.difference
-
-    def between(self, old: str | None, new: str) -> Difference:
-        """What differs between two root trees."""
-        if old is not None and old != new:
-            one, other = self.trees.entries([old, new])
-            if one == other:
-                return Difference()
-        [found] = self.trees.differences([(old, new)])
-        return found
-
-    def tree_of(self, commit: str) -> str:
-        """The root tree of a commit."""
-        side = self._sides.get(commit)
-        if side is not None:
-            return side.commit.tree
-        found = self.store.repository.objects.id_of(f"{self._read_as.get(commit, commit)}^{{tree}}")
-        if found is None:
-            raise GitFailed(
-                command="cat-file", words=f"commit {commit} is missing from this clone; run `git fetch`"
-            )
-        return found
 
     def _brought_by(self, commit: Commit, difference: Difference) -> list[Brought]:
         """What a commit did, legal or not, for what its message says of it."""
@@ -643,7 +524,7 @@ class Judge:
             found += [Brought(name, frozenset({"compact"}), "") for name in verdict.folded.values()]
             commit = without(commit, verdict.folded)
         for name, sides in by_record(commit.changes).items():
-            olds, news = self.contents.sides(sides)
+            olds, news = self.commits.contents.sides(sides)
             found += self.made(commit, name, olds, news)
         return found
 
@@ -671,20 +552,20 @@ class Judge:
             acted = self._admits(commit) or beside.acted
             brought = [*self._along(commit)] if said else ()
         if acted or said:
-            self.people(commit, now, acts=acted, newest=self.newest)
+            self.authors.people(commit, now, acts=acted, newest=self.newest)
         self._untrue(commit, said, brought, now)
         newest = max([self.newest, *(side.newest for side in carried)])
-        self.newest = self._measured(commit, acted, newest)
+        self.newest = self.authors.measured(commit, acted, newest)
         for side in carried:
-            del self._sides[side.commit.oid]
+            del self.commits.sides[side.commit.oid]
 
     def _octopus(self, commit: Commit, difference: Difference) -> None:
         """A merge of more than two parents brings nothing of the store, and says nothing of it."""
         wrong = Violation("merge", "expected a merge of two parents, where it brings or says something")
-        self.find(commit, layout.QUEUE, wrong)
-        for name, sides in self.by_record(difference.changes).items():
-            self.illegal.setdefault(name, self.before(name, sides, commit.parents[0]))
-            self.blame(name, commit, sides.path, wrong)
+        self.findings.find(commit, layout.QUEUE, wrong)
+        for name, sides in self.records.by_record(difference.changes).items():
+            self.records.illegal.setdefault(name, self.commits.before(name, sides, commit.parents[0]))
+            self.records.blame(name, commit, sides.path, wrong)
         policies = [change for change in difference.changes if is_policy(change.path)]
         if policies:
             self.follow(commit, policies, lambda _: wrong)
@@ -705,13 +586,11 @@ class Judge:
         both = (self.policies_at(fork), self.policies.policies)
         if any(verify.judge_policies(commit.email, policies) for policies in both):
             return False
-        if self.unproven(commit, both[1], self.newest) is None:
-            tree = self._policies_tree(commit.tree)
+        if self.authors.unproven(commit, both[1], self.newest) is None:
+            tree = self.commits.policies_tree(commit.tree)
             self.policies.admit(self._at, tree, asked)
             self._count_waivers(commit, tree)
-            gone = {("policies", oid, self.store.full(path)) for oid, path in asked}
-            for told in (self._found, self.earlier):
-                told[:] = [found for found in told if (found.rule, found.commit, found.path) not in gone]
+            self.findings.drop({("policies", oid, self.store.full(path)) for oid, path in asked})
         # If not, it has acted all the same, and is told what its word lacks.
         return True
 
@@ -722,73 +601,15 @@ class Judge:
     def _along(self, commit: Commit) -> Iterator[Brought]:
         """What a merge that the line goes past says by right: what its request did."""
         first = self.lines.fork(commit.oid)
-        difference = self.between(self.tree_of(first or commit.parents[0]), commit.tree)
+        difference = self.commits.between(self.commits.tree_of(first or commit.parents[0]), commit.tree)
         yield from self._brought_by(commit, difference)
         for oid in self.lines.of(commit.parents[1], first):
             above = self.lines.above(oid)
             if above is not None:
-                done = self.between(self.tree_of(above), self.tree_of(oid))
+                done = self.commits.between(self.commits.tree_of(above), self.commits.tree_of(oid))
                 yield from self._brought_by(commits.header(self.store, oid), done)
 
     # --- people, times and words --------------------------------------------------------------------
-
-    def people(self, commit: Commit, now: Policies, *, acts: bool, newest: datetime) -> None:
-        """Whoever acts or says something is held to the clock, and to a signature where one is asked."""
-        actor = rights.known_as(commit.email, now.roster)
-        self.tally.people.add(actor)
-        if self._scope.arriving:
-            self.acted.append(Acted(commit, actor))
-        elif acts:
-            self._not_from_the_future(commit)
-        is_signed = commit.oid in self._signed
-        self.tally.unsigned += not is_signed
-        if self._is_signed_by_rule(now):
-            self._unchecked.append(_Asked(commit, newest, now))
-        else:
-            self.tally.unasked += is_signed
-
-    def unproven(self, commit: Commit, now: Policies, newest: datetime) -> Violation | None:
-        """What is wrong with the signature of a commit that changes policies: by it others get their rights."""
-        if not self._is_signed_by_rule(now):
-            return None
-        found = signatures.UNCHECKED
-        for _, facts in self.store.repository.signatures([commit.oid]):
-            found = signatures.Signature(*facts)
-        who = signatures.Signed(commit.email, commit.committer, commit.committed_at, newest)
-        return next(iter(signatures.judge(found, who, now)), None)
-
-    def _is_signed_by_rule(self, now: Policies) -> bool:
-        return self._scope.always_signed or now.settings.signatures == "required"
-
-    def _not_from_the_future(self, commit: Commit) -> None:
-        now = self._scope.now
-        if commit.committed_at - now > self.policies.policies.settings.claims.clock_tolerance:
-            when, until = format_time(commit.committed_at), format_time(now)
-            expected = f"expected a commit no later than now, {until}; it is of {when}"
-            self.find(commit, layout.QUEUE, Violation("time", expected))
-
-    def _measured(self, commit: Commit, acts: bool, newest: datetime) -> datetime:
-        """The date that the next ones are measured by; one from the future measures nobody."""
-        tolerance = self.policies.policies.settings.claims.clock_tolerance
-        if not acts or commit.committed_at - self._scope.now > tolerance:
-            return newest
-        return max(newest, commit.committed_at)
-
-    def _check_signatures(self) -> None:
-        """The signatures of commits that must have one."""
-        asked, self._unchecked = self._unchecked, []
-        told: dict[str, signatures.Signature] = {}
-        for oid, found in self.store.repository.signatures([one.commit.oid for one in asked]):
-            told[oid] = signatures.Signature(*found)
-        for one in asked:
-            commit = one.commit
-            signature = told.get(commit.oid, signatures.UNCHECKED)
-            who = signatures.Signed(commit.email, commit.committer, commit.committed_at, one.newest_before)
-            wrong = signatures.judge(signature, who, one.policies)
-            self.tally.held += not wrong
-            path = commit.changes[0].path if commit.changes else layout.QUEUE
-            for violation in wrong:
-                self.find(commit, path, violation)
 
     def _said(self, commit: Commit) -> list[Statement]:
         """What a message says of this store; one that names another folder's is about that."""
@@ -806,10 +627,10 @@ class Judge:
         if self.store.root and not brought and all(one.root is None for one in said):
             # A store at the top, if there was one before, has no folder to name.
             above = self.lines.above(commit.oid)
-            if above is not None and self._other("").has_store(self.tree_of(above)):
+            if above is not None and self.commits.other("").has_store(self.commits.tree_of(above)):
                 return
         for expected in messages.untrue(said, brought, now.roster, commit.email):
-            self.find(commit, layout.QUEUE, Violation("message", expected))
+            self.findings.find(commit, layout.QUEUE, Violation("message", expected))
 
     # --- what a commit has beside records and policies ----------------------------------------------
 
@@ -817,34 +638,18 @@ class Judge:
         if self._scope.only is not None:
             return
         for change in changes:
-            if self.is_foreign(change):
+            if self.commits.is_foreign(change):
                 expected = "expected nothing but escalations below queue/"
-                self.find(commit, change.path, Violation("foreign", expected))
+                self.findings.find(commit, change.path, Violation("foreign", expected))
 
     def arrived(self, commit: Commit) -> datetime:
         """When a merge comes to the line: at its date, and on a line that is there no earlier than now."""
-        is_coming = self._scope.arriving and self._base is not None
+        is_coming = self._scope.arriving and self.records.base is not None
         return max(commit.committed_at, self.now) if is_coming else commit.committed_at
-
-    @property
-    def looks_at_all(self) -> bool:
-        """Whether all records are looked at."""
-        return self._scope.only is None
-
-    def looks_at(self, name: str) -> bool:
-        """Whether a record is looked at."""
-        return self._scope.only is None or name in self._scope.only
 
     def moves_root(self, commit: Commit, change: Change) -> bool:
         """Whether a change of `.kt.yaml` names another folder for the store than when that began."""
-        if change.path != KT_YAML or self.start is None:
-            return False
-        before, now = self.store.root_named(self.start), self.store.root_named(commit.oid)
-        return before not in (None, now) and self._other(before or "").has_store(self.tree_of(self.start))
-
-    def written_at(self, commit: str) -> Policies:
-        """The policies as a commit has them, whoever wrote them."""
-        return self.written.of(self._policies_tree(self.tree_of(commit)))
+        return self.commits.moves_root(self.start, commit, change)
 
     def policies_at(self, commit: str) -> Policies:
         """The policies that were in force at a commit of the line."""
@@ -853,48 +658,23 @@ class Judge:
             return self.policies.at(at)
         return self.policies.before(self.lines.depth(commit), self.lines.depth)
 
-    def version(self, commit: str, path: str) -> frozenset[tuple[str, str, str]]:
-        """A policy file or archive at a commit: path, mode and id, or nothing."""
-        return self.version_in(self.tree_of(commit), path)
-
-    def version_in(self, root: str, path: str) -> frozenset[tuple[str, str, str]]:
-        """The same in a root tree."""
-        if root not in self._policy_versions:
-            if len(self._policy_versions) > _VERSIONS_KEPT:
-                self._policy_versions.clear()
-            [found] = self.trees.differences([(None, root)])
-            kept = {
-                c.path: (c.path, c.new_mode, c.new or "") for c in found.changes if not layout.id_of(c.path)
-            }
-            self._policy_versions[root] = kept
-        version = self._policy_versions[root].get(path)
-        return frozenset({version} if version else ())
-
-    def is_foreign(self, change: Change) -> bool:
-        """Whether a change puts something into the queue that is no record's, archive's or empty folder's file."""
-        if change.new is None or not change.path.startswith(QUEUE_FILES) or layout.id_of(change.path):
-            return False
-        if change.path.rpartition("/")[2] == _KEEP and change.new_mode == FILE:
-            return change.new != self.store.blob_of(b"")
-        return layout.archive_at(change.path) is None
-
     # --- archives -----------------------------------------------------------------------------------
 
     def _archives(self, commit: Commit, policies: Policies, brought: list[Brought]) -> Commit:
         """Judge what a plain commit did to archives; what is left of it to judge."""
         found, folded = self.compacted(commit, policies)
         for path, violation in found:
-            self.find(commit, path, violation)
+            self.findings.find(commit, path, violation)
         for name in folded.values():
             brought.append(Brought(name, frozenset({"compact"}), ""))
-            self.know(name, None if found else self._archived(commit, name))
+            self.records.know(name, None if found else self._archived(commit, name))
         return without(commit, folded)
 
     def compacted(
         self, commit: Commit, policies: Policies
     ) -> tuple[list[tuple[str, Violation]], dict[str, str]]:
         """What is wrong with a compaction, by path, and the ids that it moved into archives, by their old paths."""
-        parent = self._snapshot(commit.parents[0]) if commit.parents else None
+        parent = self.commits.snapshot(commit.parents[0]) if commit.parents else None
         done = folding.done_by(self.store, commit, parent)
         verdict = compaction.judge(done, commit.committed_at, self.store.blob_of)
         found = [(path, Violation(rule, expected)) for path, rule, expected in verdict.violations]
@@ -912,7 +692,7 @@ class Judge:
         return found, verdict.folded
 
     def _archived(self, commit: Commit, name: str) -> State | None:
-        return next(iter(self.states(commit.oid, name)), None) if self._scope.only else None
+        return next(iter(self.commits.states(commit.oid, name)), None) if self._scope.only else None
 
     def archived(self, change: Change, made: Mapping[str, Change]) -> list[str]:
         """The records that are looked at in a new archive, by what is new beside it."""
@@ -922,7 +702,7 @@ class Judge:
             names = self.store.contents(change.new, beside.new) if beside else ()
         except compaction.BadArchive:
             names = ()
-        return [name for name in names if self.looks_at(name)]
+        return [name for name in names if self.records.looks_at(name)]
 
     def _imported_archives(self, commit: Commit) -> None:
         """The archives that the start brings, each of whose records is one that is imported."""
@@ -932,7 +712,7 @@ class Judge:
             try:
                 files = made.read()
             except compaction.BadArchive as error:
-                self.find(commit, made.path, Violation("file", f"expected an archive; it {error}"))
+                self.findings.find(commit, made.path, Violation("file", f"expected an archive; it {error}"))
                 continue
             self.tally.imported += len(files)
             for name, data in files.items():
@@ -943,115 +723,26 @@ class Judge:
                 if found.record is not None:
                     wrong = layout.misfiled(found.record, made.name.month, name) or wrong
                 if wrong is not None:
-                    self.find(
+                    self.findings.find(
                         commit, made.path, Violation("file", f"expected a record: {name} {wrong}"), name
                     )
-                elif hash(name) in self._known:
-                    self.find(commit, made.path, Violation("twice", f"expected {name} once"), name)
-                self._known.add(hash(name))
-                self.imported.add(name)
+                elif self.records.exists(name):
+                    self.findings.find(commit, made.path, Violation("twice", f"expected {name} once"), name)
+                self.records.was_here(name)
+                self.records.imported.add(name)
 
     # --- records ------------------------------------------------------------------------------------
 
-    def _is_wanted(self, change: Change) -> bool:
-        name = layout.id_of(change.path)
-        # What a compaction deletes is compared by its id alone.
-        return name is not None and self.looks_at(name) and (change.new is not None or change.old is not None)
-
-    def by_record(self, changes: Iterable[Change]) -> dict[str, Sides]:
-        """The changes of the records that are looked at, by id."""
-        found = by_record(changes)
-        only = self._scope.only
-        return found if only is None else {name: sides for name, sides in found.items() if name in only}
-
-    def exists(self, name: str) -> bool:
-        """Whether a record was in the store before, in these commits or before them."""
-        return hash(name) in self._known or (self._base is not None and self._base.has(name))
-
-    def know(self, name: str, state: State | None) -> None:
-        """A record has come, legally, to a state."""
-        self._known.add(hash(name))
-        if self._scope.only is not None:
-            self.legal[name] = [*self.legal.get(name, ()), state]
-
-    def restored(self, name: str, state: State | None) -> None:
-        """A record has come back to its last legal state, or what never was one is gone.
-
-        What a merge has left out of it is not brought back by that.
-        """
-        self.illegal.pop(name)
-        self._owed.pop(name, None)
-        every = (*self.earlier, *self._found)
-        mine = (found for found in every if found.escalation_id == name and found.rule != "dropped")
-        self.healed.update(map(_key, mine))
-        if state is None:
-            self._known.discard(hash(name))
-        else:
-            self.know(name, state)
-
-    def states(self, commit: str, name: str) -> list[State]:
-        """All files of a record at a commit; one in an archive is there with its own bytes' id."""
-        return [self.contents.state(*file) for file in self.standing(commit, name)]
-
-    def before(self, name: str, sides: Sides, parent: str) -> State | None:
-        """The state of a record before it was changed: its file's, else what an archive of the parent has of it."""
-        return next(iter(self.contents.sides(sides)[0] or self.states(parent, name)), None)
-
-    def standing(self, commit: str, name: str) -> list[tuple[str, str, str]]:
-        """Path, mode and id of all files of a record at a commit; where they cannot be read, what is nowhere else."""
-        try:
-            snapshot = self._snapshot(commit)
-            return snapshot.files_of(name) if snapshot else []
-        except Unsound:
-            return [("", "", commit)]
-
     def reopening(self, commit: str, record: Record) -> Reopening:
         """What is known at a commit of what a record reopens."""
-        snapshot = self._snapshot(commit)
-        if record.reopens in self.illegal:
+        snapshot = self.commits.snapshot(commit)
+        if record.reopens in self.records.illegal:
             # It cannot be reopened as it is, but who decided it before that still did.
-            legal = self.illegal[record.reopens]
+            legal = self.records.illegal[record.reopens]
             return Reopening(decided=legal.record if legal else None)
         if snapshot is None or record.reopens is None:
             return Reopening()
         again = lookup.open_reopener(snapshot, record.reopens, but=record.escalation_id)
         return Reopening(lookup.record_of(snapshot, record.reopens), again)
 
-    def _snapshot(self, commit: str) -> GitSnapshot | None:
-        commit = self._read_as.get(commit, commit)
-        if commit not in self._snapshots:
-            while len(self._snapshots) >= _SNAPSHOTS_KEPT:
-                del self._snapshots[next(iter(self._snapshots))]
-            try:
-                self._snapshots[commit] = self.store.at(commit)
-            except KtError:
-                self._snapshots[commit] = None
-        return self._snapshots[commit]
-
-    def _policies_tree(self, root: str) -> str | None:
-        found = self.trees.entries([root])[0].policies
-        return found.partition(" ")[2] if found and found.startswith("40000 ") else None
-
     # --- what is found ------------------------------------------------------------------------------
-
-    def find(self, commit: Commit, path: str, violation: Violation, name: str | None = None) -> Violation:
-        """Note a violation of a commit; one that names a commit already keeps that."""
-        # What leads to the store is named from the top, as is the file that says where it is.
-        above = path == KT_YAML or f"{self.store.root}/".startswith(f"{path}/")
-        where = path if above else self.store.full(path)
-        if violation.commit:
-            found = replace(violation, path=where, escalation_id=name)
-        else:
-            found = replace(violation, commit=commit.oid, author=commit.email, path=where, escalation_id=name)
-        self._found.append(found)
-        return found
-
-    def blame(self, name: str, commit: Commit, path: str, violation: Violation) -> None:
-        """Note a violation by which a record is illegal from now on."""
-        found = self.find(commit, path, violation, name)
-        self._owed.setdefault(name, set()).add((found.commit, found.rule, found.path))
-
-
-def _key(violation: Violation) -> tuple[str, str, str]:
-    """What a waiver names of a violation."""
-    return violation.commit, violation.rule, violation.path

@@ -9,11 +9,12 @@ from datetime import datetime
 from ..errors import IllegalRecord
 from ..store import history
 from ..store.gitstore import GitStore
-from .judge import Scope
+from .findings import key
 from .mark import remember, remembered
 from .records import State
 from .replay import History
-from .report import key, reported, told
+from .report import reported, told
+from .scope import Scope
 from .verify import require_history
 
 #: The clone's note of up to where lines, policies and trees were judged by `wait`, by branch.
@@ -38,10 +39,10 @@ def life(store: GitStore, revision: str, escalation_id: str, now: datetime) -> L
     require_history(store)
     run = History(store).run(revision, Scope(now, only=frozenset({escalation_id})))
     judge = run.judge
-    states = tuple(judge.legal.get(escalation_id, ()))
-    if escalation_id in judge.illegal and judge.illegal[escalation_id] is not None:
-        states = (*states, judge.illegal[escalation_id])
-    return Life(states, escalation_id in judge.illegal)
+    states = tuple(judge.records.legal.get(escalation_id, ()))
+    if escalation_id in judge.records.illegal and judge.records.illegal[escalation_id] is not None:
+        states = (*states, judge.records.illegal[escalation_id])
+    return Life(states, escalation_id in judge.records.illegal)
 
 
 def require_legal(
@@ -72,25 +73,25 @@ def require_legal(
     report = reported(run, revision)
     judge = run.judge
     for violation in report.waived:
-        if key(violation) in judge.healed:
+        if key(violation) in judge.findings.healed:
             continue
-        if violation.escalation_id in only or violation.commit in judge.touching:
+        if violation.escalation_id in only or violation.commit in judge.records.touching:
             raise _illegal(ids[0], path, f"{told(violation)} (it is waived, and that releases nothing)")
     for violation in report.violations:
-        if key(violation) in judge.healed:
+        if key(violation) in judge.findings.healed:
             continue
         raise _illegal(ids[0], path, told(violation))
-    if ids[0] in judge.illegal or ids[0] in judge.waived:
+    if ids[0] in judge.records.illegal or ids[0] in judge.records.waived:
         raise _illegal(ids[0], path, "no legal step led to what is there")
     for name in ids:
-        states = judge.legal.get(name, ())
-        there = judge.standing(revision, name)
-        if name == ids[0] and name in judge.imported and (not states or _is(states[0], there)):
+        states = judge.records.legal.get(name, ())
+        there = judge.commits.standing(revision, name)
+        if name == ids[0] and name in judge.records.imported and (not states or _is(states[0], there)):
             raise _illegal(
                 name, path, "it was imported already resolved, and nobody can prove how that came about"
             )
         # Whatever was looked at on the way: what is released is what was judged, to the last byte.
-        if (states or name not in judge.imported) and not _is(states[-1] if states else None, there):
+        if (states or name not in judge.records.imported) and not _is(states[-1] if states else None, there):
             raise _illegal(name, path, f"no legal step led to what is there of {name}")
     if not signed:
         remember(store, WAITED, run.judge.mark(revision))

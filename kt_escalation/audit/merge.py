@@ -22,6 +22,7 @@ from ..store import history, layout
 from ..store.commits import Commit, touches_archives
 from ..store.trees import Change, Difference
 from . import messages, records
+from .commit_contents import Side
 from .messages import Brought
 from .policies import at_fork, is_policy
 from .records import Reopening, Sides, State, by_record
@@ -35,15 +36,6 @@ _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 #: The files of a record, or the one of a policy: path, mode and id of each.
 _Files = frozenset[tuple[str, str, str]]
-
-
-@dataclass(slots=True)
-class Side:
-    """A commit that is not on the line: what it changed, once that was asked, and when its acting past was made."""
-
-    commit: Commit
-    difference: Difference | None = None
-    newest: datetime = _LONG_AGO
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +65,7 @@ class Merging:
         #: Whether its author has acted by it: brought policies in that were no admin's to change.
         self.acted = False
         # What was illegal on the line before it, with the last legal state.
-        self._illegal: Mapping[str, State | None] = judge.illegal
+        self._illegal: Mapping[str, State | None] = judge.records.illegal
         #: Where the other side has left the line, and what of it was found to be left out.
         self._first = judge.lines.above(commit.oid) or commit.parents[0]
         self._fork = judge.lines.newest_on(self._first, other)
@@ -88,10 +80,10 @@ class Merging:
         forked = self._forked()
         if not (self._changes or forked.changes or forked.unsound or self._touched()):
             return
-        self._illegal = dict(judge.illegal)
+        self._illegal = dict(judge.records.illegal)
         self._authored_by_merges()
         steps = self._steps()
-        brought = judge.by_record(self._changes)
+        brought = judge.records.by_record(self._changes)
         self._look_into_archives(brought)
         # What reopens another comes after it.
         for name in sorted(brought, key=lambda name: (self._reopens(brought[name]), name)):
@@ -101,9 +93,9 @@ class Merging:
         if policies:
             judge.follow(commit, policies, partial(self._policy, steps))
         for change in self._changes:
-            if judge.looks_at_all and judge.is_foreign(change):
+            if judge.records.looks_at_all and judge.commits.is_foreign(change):
                 expected = "expected nothing but escalations below queue/"
-                judge.find(self._author_of(change), change.path, Violation("foreign", expected))
+                judge.findings.find(self._author_of(change), change.path, Violation("foreign", expected))
         self._dropped(forked)
         self._gone_on_from(steps)
 
@@ -111,7 +103,7 @@ class Merging:
         """Whether any carried commit has another store than the line; what it did may have been undone again."""
         trees = self._judge.trees
         trees.entries([side.commit.tree for side in self._carried])
-        [first] = trees.entries([self._judge.tree_of(self._first)])
+        [first] = trees.entries([self._judge.commits.tree_of(self._first)])
         return any(trees.entries([side.commit.tree]) != [first] for side in self._carried)
 
     def drops(self) -> None:
@@ -123,7 +115,9 @@ class Merging:
     def _forked(self) -> Difference:
         """What the other side has changed since it left the line."""
         judge = self._judge
-        return judge.between(judge.tree_of(self._fork) if self._fork else None, judge.tree_of(self._other))
+        return judge.commits.between(
+            judge.commits.tree_of(self._fork) if self._fork else None, judge.commits.tree_of(self._other)
+        )
 
     # --- what its carried commits did ---------------------------------------------------------------
 
@@ -133,8 +127,8 @@ class Merging:
         for side in self._carried:
             if len(side.commit.parents) != 1:
                 continue
-            difference = self._judge.difference(side)
-            pairs = self._judge.by_record(difference.changes)
+            difference = self._judge.commits.difference(side)
+            pairs = self._judge.records.by_record(difference.changes)
             pairs |= {c.path: _alone(c) for c in difference.changes if is_policy(c.path)}
             for key, sides in pairs.items():
                 before, after = self._states(key, side.commit.parents[0], side.commit.oid, sides)
@@ -157,19 +151,21 @@ class Merging:
             commit = side.commit
             if len(commit.parents) < 2:
                 continue
-            differing = [judge.between(judge.tree_of(parent), commit.tree) for parent in commit.parents]
-            changed = [_keys(judge.by_record(one.changes), one.changes) for one in differing]
+            differing = [
+                judge.commits.between(judge.commits.tree_of(parent), commit.tree) for parent in commit.parents
+            ]
+            changed = [_keys(judge.records.by_record(one.changes), one.changes) for one in differing]
             authored = set.intersection(*(set(keys) for keys in changed))
             if not authored and not any(one.unsound for one in differing):
                 continue
             if authored and not verify.judge_policies(commit.email, self._now) and self._now.roster:
-                judge.people(commit, self._now, acts=True, newest=side.newest)
+                judge.authors.people(commit, self._now, acts=True, newest=side.newest)
                 continue
             expected = "expected a merge that leaves each file as one of its parents has it; rebase instead (`git rebase`)"
             for key in sorted(authored) or [layout.QUEUE]:
                 path = changed[0].get(key, key)
                 name = key if layout.id_of(path) == key else None
-                judge.find(commit, path, Violation("merge", expected), name)
+                judge.findings.find(commit, path, Violation("merge", expected), name)
 
     # --- records ------------------------------------------------------------------------------------
 
@@ -185,16 +181,16 @@ class Merging:
             if not found:
                 return
             first = first or (chain, found)
-        judge.illegal.setdefault(name, judge.before(name, sides, self._first))
+        judge.records.illegal.setdefault(name, judge.commits.before(name, sides, self._first))
         if first is None:
             expected = f"expected {name} as the branch had it, or as the commits that it brings have led it on from there"
-            judge.blame(name, self._commit, sides.path, Violation("merge", expected))
+            judge.records.blame(name, self._commit, sides.path, Violation("merge", expected))
             return
         for commit, path, violation in first[1]:
-            judge.blame(name, commit, path, violation)
+            judge.records.blame(name, commit, path, violation)
         for step in first[0]:
             # Also what is illegal is what a message may say of it.
-            self.brought += judge.made(step.side.commit, name, *judge.contents.sides(step.sides))
+            self.brought += judge.made(step.side.commit, name, *judge.commits.contents.sides(step.sides))
 
     def _chains(self, before: _Files, after: _Files, steps: Sequence[_Step]) -> Iterator[list[_Step]]:
         """The rows of steps that lead from one state to another, each commit an ancestor of the next."""
@@ -217,14 +213,14 @@ class Merging:
     def _walked(self, name: str, chain: Sequence[_Step]) -> list[tuple[Commit, str, Violation]]:
         """What is wrong with a chain of steps of a record; if nothing is, the merge has brought it."""
         judge = self._judge
-        illegal = name in judge.illegal
-        legal = judge.illegal.get(name)
+        illegal = name in judge.records.illegal
+        legal = judge.records.illegal.get(name)
         brought: list[Brought] = []
         state: State | None = None
         for step in chain:
-            judge.touching.add(step.side.commit.oid)
-            commit = step.side.commit._replace(changes=judge.difference(step.side).changes)
-            olds, news = judge.contents.sides(step.sides)
+            judge.records.touching.add(step.side.commit.oid)
+            commit = step.side.commit._replace(changes=judge.commits.difference(step.side).changes)
+            olds, news = judge.commits.contents.sides(step.sides)
             if touches_archives(commit):
                 found, folded = self._compaction(commit)
                 if name in folded.values():
@@ -236,7 +232,9 @@ class Merging:
                     brought.append(Brought(name, frozenset({"compact"}), ""))
                     continue
             if illegal:
-                if not records.is_restored(commit, self._now, legal, judge.standing(commit.oid, name)):
+                if not records.is_restored(
+                    commit, self._now, legal, judge.commits.standing(commit.oid, name)
+                ):
                     return [(commit, (news or olds)[0].path, judge.not_restored)]
                 illegal, state = False, legal
                 brought += judge.made(commit, name, olds, news)
@@ -247,7 +245,7 @@ class Merging:
             wrong = list(
                 records.judge(
                     *(commit, policies, olds, news, self._reopening),
-                    is_known=not olds and bool(news) and judge.exists(name),
+                    is_known=not olds and bool(news) and judge.records.exists(name),
                     now=judge.now,
                     least=self._now if not olds else None,
                 )
@@ -258,17 +256,17 @@ class Merging:
             before = olds[0].record if olds else None
             brought += messages.brought(name, before, state.record, author=commit.email)
         # Who has brought something back to what it was has proposed nothing by that.
-        late = self._late(chain[1:] if name in judge.illegal else chain, state)
+        late = self._late(chain[1:] if name in judge.records.illegal else chain, state)
         if late is not None:
             return [late]
         judge.tally.steps += len(chain)
         self.brought += brought
-        if name in judge.illegal:
+        if name in judge.records.illegal:
             # To compact what is illegal makes it no better.
             if not illegal:
-                judge.restored(name, state)
+                judge.records.restored(name, state)
         elif state is not None:
-            judge.know(name, state)
+            judge.records.know(name, state)
         return []
 
     def _at_fork_of(self, commit: Commit) -> Policies:
@@ -278,7 +276,7 @@ class Merging:
         return judge.policies_at(fork) if fork is not None else self._now
 
     def _reopens(self, sides: Sides) -> bool:
-        _, news = self._judge.contents.sides(sides)
+        _, news = self._judge.commits.contents.sides(sides)
         return any(state.record is not None and state.record.reopens is not None for state in news)
 
     def _reopening(self, record: Record) -> Reopening:
@@ -298,7 +296,7 @@ class Merging:
         if until is not None and arrived - until <= claims.clock_tolerance:
             return None
         for step in chain:
-            _, news = self._judge.contents.sides(step.sides)
+            _, news = self._judge.commits.contents.sides(step.sides)
             late = records.too_late(step.side.commit, news[0] if news else None, arrived, self._now)
             if late is not None:
                 return step.side.commit, state.path, late
@@ -318,11 +316,15 @@ class Merging:
         made = {c.path: c for c in self._changes if layout.archive_at(c.path) and c.old is None}
         for change in made.values():
             for name in judge.archived(change, made):
-                if len(judge.standing(self._commit.oid, name)) == 1:
+                if len(judge.commits.standing(self._commit.oid, name)) == 1:
                     brought.setdefault(name, _alone(change))
                     continue
-                judge.illegal.setdefault(name, next(iter(judge.states(self._first, name)), None))
-                judge.blame(name, self._commit, change.path, Violation("twice", f"expected {name} once"))
+                judge.records.illegal.setdefault(
+                    name, next(iter(judge.commits.states(self._first, name)), None)
+                )
+                judge.records.blame(
+                    name, self._commit, change.path, Violation("twice", f"expected {name} once")
+                )
                 brought.pop(name, None)
 
     def _archives(self) -> None:
@@ -332,25 +334,25 @@ class Merging:
             if not layout.archive_at(change.path):
                 continue
             if change.old is not None:
-                judge.find(self._commit, change.path, Violation("archive", compaction.FINAL))
+                judge.findings.find(self._commit, change.path, Violation("archive", compaction.FINAL))
                 continue
-            if not judge.looks_at_all:
+            if not judge.records.looks_at_all:
                 continue
             makers = [
-                side.commit._replace(changes=judge.difference(side).changes)
+                side.commit._replace(changes=judge.commits.difference(side).changes)
                 for side in self._carried
                 if len(side.commit.parents) == 1
                 and any(
                     made[0] == change.path and made[4] == change.new
-                    for made in judge.difference(side).changes
+                    for made in judge.commits.difference(side).changes
                 )
             ]
             if not makers:
                 expected = "expected each archive as one of the parents has it"
-                judge.find(self._commit, change.path, Violation("merge", expected))
+                judge.findings.find(self._commit, change.path, Violation("merge", expected))
             for maker in makers[:1]:
                 for path, violation in self._compaction(maker)[0]:
-                    judge.find(maker, path, violation)
+                    judge.findings.find(maker, path, violation)
 
     # --- policies -----------------------------------------------------------------------------------
 
@@ -373,7 +375,7 @@ class Merging:
         if not self._may_bring_policies():
             return wrong or self._not_brought()
         self.acted = True
-        return self._judge.unproven(self._commit, self._now, self._judge.newest)
+        return self._judge.authors.unproven(self._commit, self._now, self._judge.newest)
 
     def _by_no_admins(self, steps: Iterable[_Step]) -> Iterator[Violation]:
         """The same of several commits, each named."""
@@ -385,7 +387,7 @@ class Merging:
         """Why a carried commit may not have changed a policy file."""
         commit = step.side.commit
         yield from verify.judge_policies(commit.email, self._now)
-        unproven = self._judge.unproven(commit, self._now, step.side.newest)
+        unproven = self._judge.authors.unproven(commit, self._now, step.side.newest)
         if unproven is not None:
             yield unproven
 
@@ -403,14 +405,14 @@ class Merging:
         """Whether its author is an admin on both sides, by the line's policies in force and as the other side has them."""
         if self._now.roster is None:
             return False
-        other = self._judge.written_at(self._other)
+        other = self._judge.commits.written_at(self._other)
         both = (self._now, other)
         by_right = not any(verify.judge_policies(self._commit.email, side) for side in both)
         return other.roster is not None and by_right
 
     def _may_leave_out_policies(self) -> bool:
         """Whether its author may leave out what the other side has made of policies: where nobody has a role, anybody."""
-        nobody = self._now.roster is None and self._judge.written_at(self._other).roster is None
+        nobody = self._now.roster is None and self._judge.commits.written_at(self._other).roster is None
         return nobody or self._may_bring_policies()
 
     # --- what it leaves out -------------------------------------------------------------------------
@@ -419,7 +421,9 @@ class Merging:
         """What the other side had changed since the fork is there, or the line had it before."""
         judge = self._judge
         left = (
-            judge.between(judge.tree_of(self._other), self._commit.tree) if forked.changes else Difference()
+            judge.commits.between(judge.commits.tree_of(self._other), self._commit.tree)
+            if forked.changes
+            else Difference()
         )
         theirs, missing = by_record(forked.changes), by_record(left.changes)
         theirs |= {
@@ -428,7 +432,7 @@ class Merging:
         missing |= {c.path: _alone(c) for c in left.changes if is_policy(c.path) or layout.archive_at(c.path)}
         for key in sorted(theirs.keys() & missing.keys()):
             name = None if is_policy(key) or layout.archive_at(key) else key
-            if name is not None and not judge.looks_at(name):
+            if name is not None and not judge.records.looks_at(name):
                 continue
             if is_policy(key) and self._may_leave_out_policies():
                 self.acted = self._now.roster is not None
@@ -452,7 +456,9 @@ class Merging:
             # Where a tree cannot be read there is no path to name.
             paths = [path for at in sources for path, _, _ in sorted(self._at(at, key)) if path] + paths
         name = key if paths[0] != key else None
-        self._judge.find(self._commit, paths[0], Violation("dropped", f"expected {key} {expected}"), name)
+        self._judge.findings.find(
+            self._commit, paths[0], Violation("dropped", f"expected {key} {expected}"), name
+        )
 
     def _gone_on_from(self, steps: Mapping[str, Sequence[_Step]]) -> None:
         """What a carried commit legally made of something is there, or was gone on from, or the line had it since.
@@ -466,7 +472,7 @@ class Merging:
             if len(some) == 1 and _same(some[0].after, final):
                 continue
             # Who has taken back what he might change wants nothing of it.
-            undone = self._judge.version(self._fork, key) if name is None and self._fork else None
+            undone = self._judge.commits.version(self._fork, key) if name is None and self._fork else None
             # Steps from which something is there that may be, by what they go on from; the newest first.
             kept: dict[frozenset[tuple[str, str]], list[_Step]] = {}
             for step in reversed([step for step in some if self._is_legal(key, step)]):
@@ -493,22 +499,24 @@ class Merging:
     def _final(self, key: str) -> _Files:
         """The state of a record, or the version of a policy file, that the merge has."""
         if is_policy(key):
-            return self._judge.version_in(self._commit.tree, key)
-        return frozenset(self._judge.standing(self._commit.oid, key))
+            return self._judge.commits.version_in(self._commit.tree, key)
+        return frozenset(self._judge.commits.standing(self._commit.oid, key))
 
     def _is_legal(self, key: str, step: _Step) -> bool:
         """Whether a carried step is legal by itself: where it was made, and by the line's own policies."""
         judge = self._judge
-        commit = step.side.commit._replace(changes=judge.difference(step.side).changes)
+        commit = step.side.commit._replace(changes=judge.commits.difference(step.side).changes)
         if is_policy(key):
-            there = judge.written_at(commit.parents[0])
+            there = judge.commits.written_at(commit.parents[0])
             by_line = there.roster is not None and not any(self._by_no_admin(step))
             return by_line and not verify.judge_policies(commit.email, there)
         if key in self._illegal and _same(step.before, self._at(self._first, key)):
-            return records.is_restored(commit, self._now, self._illegal[key], judge.standing(commit.oid, key))
+            return records.is_restored(
+                commit, self._now, self._illegal[key], judge.commits.standing(commit.oid, key)
+            )
         if touches_archives(commit):
             return False
-        olds, news = judge.contents.sides(step.sides)
+        olds, news = judge.commits.contents.sides(step.sides)
         if not news or any(state.problem for state in (*olds, *news)):
             return False
         policies = at_fork(self._now, self._at_fork_of(commit))
@@ -525,7 +533,10 @@ class Merging:
         if not self._may_bring_policies():
             return False
         commit = step.side.commit
-        rosters = (self._judge.written_at(commit.oid), self._judge.written_at(commit.parents[0]))
+        rosters = (
+            self._judge.commits.written_at(commit.oid),
+            self._judge.commits.written_at(commit.parents[0]),
+        )
         return not any(verify.judge_policies(self._commit.email, policies) for policies in rosters)
 
     def _line_had(self, path: str, name: str | None, wanted: _Files) -> bool:
@@ -547,17 +558,17 @@ class Merging:
         for oid in line:
             # A merge that takes one side of it touches nothing, as git tells it.
             if oid in touching or len(judge.lines.parents(oid)) > 1:
-                yield self._at(oid, name) if name else judge.version(oid, path)
+                yield self._at(oid, name) if name else judge.commits.version(oid, path)
 
     def _at(self, commit: str, name: str) -> _Files:
-        return frozenset(self._judge.standing(commit, name))
+        return frozenset(self._judge.commits.standing(commit, name))
 
     def _author_of(self, change: Change) -> Commit:
         """The carried commit that brought a version of a file, else the merge itself."""
         for side in reversed(self._carried):
             if len(side.commit.parents) == 1 and any(
                 made.path == change.path and made.new == change.new
-                for made in self._judge.difference(side).changes
+                for made in self._judge.commits.difference(side).changes
             ):
                 return side.commit
         return self._commit

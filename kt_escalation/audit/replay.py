@@ -11,9 +11,10 @@ from ..store import commits
 from ..store.gitstore import GitStore
 from ..store.port import Progress
 from ..store.trees import StoreEntries, Trees
-from .judge import Judge, Scope
+from .judge import Judge
 from .line import Lines
 from .mark import Mark
+from .scope import Scope
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..core.verify import Violation
+from .findings import key
 from .replay import Run
 
 
@@ -49,8 +50,8 @@ def reported(run: Run, revision: str, *, only_new: bool = False, may_waive: bool
     """
     judge = run.judge
     listed = {waiver.key for waiver in judge.policies.waivers}
-    excused = judge.accepted & listed if may_waive else set()
-    every = run.violations if only_new else list(dict.fromkeys((*judge.earlier, *run.violations)))
+    excused = judge.findings.accepted & listed if may_waive else set()
+    every = run.violations if only_new else list(dict.fromkeys((*judge.findings.earlier, *run.violations)))
     found = [violation for violation in every if key(violation) not in excused]
     tally = judge.tally
     now = judge.policies.policies
@@ -66,11 +67,6 @@ def reported(run: Run, revision: str, *, only_new: bool = False, may_waive: bool
         run.since,
         nobody_proven=now.settings.signatures != "required",
     )
-
-
-def key(violation: Violation) -> tuple[str, str, str]:
-    """What a waiver names of a violation."""
-    return violation.commit, violation.rule, violation.path
 
 
 def told(violation: Violation) -> str:

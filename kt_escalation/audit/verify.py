@@ -15,10 +15,10 @@ from ..errors import BadInput, NotAStore, ShallowClone, UnreadableStore
 from ..store import layout
 from ..store.gitstore import GitStore
 from ..store.port import Progress
-from .judge import Scope
 from .mark import Mark, remember, remembered
 from .replay import History, Run
 from .report import Report, reported
+from .scope import Scope
 
 #: The clone's note of what a full `verify` has found clean, by branch.
 FULL = "verified"

@@ -1,0 +1,156 @@
+"""What commits hold: their trees, the store at each, its records and its policy files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ..core.policies import Policies
+from ..errors import GitFailed, KtError
+from ..git.objects import FILE
+from ..store import layout
+from ..store.commits import Commit
+from ..store.gitstore import GitStore
+from ..store.snapshot import GitSnapshot
+from ..store.trees import KT_YAML, Change, Difference, Trees, Unsound
+from .policies import Written
+from .records import QUEUE_FILES, Contents, Sides, State
+
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+# The whole stores of so many commits are kept: a merge's, its parents', and where they part.
+_SNAPSHOTS_KEPT = 4
+# The files beside records of so many root trees are remembered.
+_VERSIONS_KEPT = 200
+# What may stand in a folder of the queue beside records: an empty file of this name.
+_KEEP = ".gitkeep"
+
+
+@dataclass(slots=True)
+class Side:
+    """A commit that is not on the line: what it changed, once that was asked, and when its acting past was made."""
+
+    commit: Commit
+    difference: Difference | None = None
+    newest: datetime = _LONG_AGO
+
+
+class CommitContents:
+    """Reads what commits hold, each tree held to what git itself would have written."""
+
+    def __init__(self, store: GitStore, trees: Trees) -> None:
+        self._store = store
+        self._trees = trees
+        #: Policies by their trees, and records by their blobs.
+        self.written = Written(store)
+        self.contents = Contents(store)
+        #: The commits that are not on the line, until a merge has brought them.
+        self.sides: dict[str, Side] = {}
+        #: Commits of the line whose trees are refused, with the one before each whose tree counts there.
+        self.read_as: dict[str, str] = {}
+        # The readers of other folders' stores.
+        self._others: dict[str, Trees] = {}
+        self._snapshots: dict[str, GitSnapshot | None] = {}
+        self._policy_versions: dict[str, dict[str, tuple[str, str, str]]] = {}
+
+    def other(self, root: str) -> Trees:
+        """Reads another folder's store."""
+        if root not in self._others:
+            self._others[root] = Trees(self._store.repository, root)
+        return self._others[root]
+
+    def difference(self, side: Side) -> Difference:
+        """What a carried commit changed against its first parent."""
+        if side.difference is None:
+            parents = side.commit.parents
+            side.difference = self.between(self.tree_of(parents[0]) if parents else None, side.commit.tree)
+        return side.difference
+
+    def between(self, old: str | None, new: str) -> Difference:
+        """What differs between two root trees."""
+        if old is not None and old != new:
+            one, other = self._trees.entries([old, new])
+            if one == other:
+                return Difference()
+        [found] = self._trees.differences([(old, new)])
+        return found
+
+    def tree_of(self, commit: str) -> str:
+        """The root tree of a commit."""
+        side = self.sides.get(commit)
+        if side is not None:
+            return side.commit.tree
+        found = self._store.repository.objects.id_of(f"{self.read_as.get(commit, commit)}^{{tree}}")
+        if found is None:
+            raise GitFailed(
+                command="cat-file", words=f"commit {commit} is missing from this clone; run `git fetch`"
+            )
+        return found
+
+    def written_at(self, commit: str) -> Policies:
+        """The policies as a commit has them, whoever wrote them."""
+        return self.written.of(self.policies_tree(self.tree_of(commit)))
+
+    def version(self, commit: str, path: str) -> frozenset[tuple[str, str, str]]:
+        """A policy file or archive at a commit: path, mode and id, or nothing."""
+        return self.version_in(self.tree_of(commit), path)
+
+    def version_in(self, root: str, path: str) -> frozenset[tuple[str, str, str]]:
+        """The same in a root tree."""
+        if root not in self._policy_versions:
+            if len(self._policy_versions) > _VERSIONS_KEPT:
+                self._policy_versions.clear()
+            [found] = self._trees.differences([(None, root)])
+            kept = {
+                c.path: (c.path, c.new_mode, c.new or "") for c in found.changes if not layout.id_of(c.path)
+            }
+            self._policy_versions[root] = kept
+        version = self._policy_versions[root].get(path)
+        return frozenset({version} if version else ())
+
+    def is_foreign(self, change: Change) -> bool:
+        """Whether a change puts something into the queue that is no record's, archive's or empty folder's file."""
+        if change.new is None or not change.path.startswith(QUEUE_FILES) or layout.id_of(change.path):
+            return False
+        if change.path.rpartition("/")[2] == _KEEP and change.new_mode == FILE:
+            return change.new != self._store.blob_of(b"")
+        return layout.archive_at(change.path) is None
+
+    def policies_tree(self, root: str) -> str | None:
+        """The tree of `policies/` in a root tree."""
+        found = self._trees.entries([root])[0].policies
+        return found.partition(" ")[2] if found and found.startswith("40000 ") else None
+
+    def snapshot(self, commit: str) -> GitSnapshot | None:
+        """The store at a commit, None where there is none that can be read."""
+        commit = self.read_as.get(commit, commit)
+        if commit not in self._snapshots:
+            while len(self._snapshots) >= _SNAPSHOTS_KEPT:
+                del self._snapshots[next(iter(self._snapshots))]
+            try:
+                self._snapshots[commit] = self._store.at(commit)
+            except KtError:
+                self._snapshots[commit] = None
+        return self._snapshots[commit]
+
+    def states(self, commit: str, name: str) -> list[State]:
+        """All files of a record at a commit; one in an archive is there with its own bytes' id."""
+        return [self.contents.state(*file) for file in self.standing(commit, name)]
+
+    def before(self, name: str, sides: Sides, parent: str) -> State | None:
+        """The state of a record before it was changed: its file's, else what an archive of the parent has of it."""
+        return next(iter(self.contents.sides(sides)[0] or self.states(parent, name)), None)
+
+    def standing(self, commit: str, name: str) -> list[tuple[str, str, str]]:
+        """Path, mode and id of all files of a record at a commit; where they cannot be read, what is nowhere else."""
+        try:
+            snapshot = self.snapshot(commit)
+            return snapshot.files_of(name) if snapshot else []
+        except Unsound:
+            return [("", "", commit)]
+
+    def moves_root(self, start: str | None, commit: Commit, change: Change) -> bool:
+        """Whether a change of `.kt.yaml` names another folder for the store than when that began."""
+        if change.path != KT_YAML or start is None:
+            return False
+        before, now = self._store.root_named(start), self._store.root_named(commit.oid)
+        return before not in (None, now) and self.other(before or "").has_store(self.tree_of(start))
