@@ -12,21 +12,20 @@ from functools import partial
 from itertools import pairwise
 
 from .. import lookup
-from ..core import compaction, rights, verify
+from ..core import verify
 from ..core.model import Record
 from ..core.policies import Policies
-from ..core.times import format_time
 from ..core.verify import Violation
 from ..core.waivers import Waiver
-from ..errors import NotAllowed
 from ..git.objects import Object
-from ..store import commits, folding, layout
+from ..store import commits, layout
 from ..store.ahead import Ahead
-from ..store.commits import Commit, touches_archives, without
+from ..store.commits import Commit, touches_archives
 from ..store.gitstore import GitStore
 from ..store.port import Progress
 from ..store.trees import KT_YAML, Change, Difference, Trees
-from . import messages, records
+from . import records
+from .archives import Archives
 from .authors import Authors
 from .commit_contents import CommitContents, Side
 from .findings import Findings
@@ -34,10 +33,11 @@ from .known_records import KnownRecords
 from .line import Lines
 from .mark import Mark
 from .merge import Merging
-from .messages import Brought, Statement
+from .messages import Brought
 from .policies import InForce, is_policy
-from .records import Reopening, Sides, State, by_record
+from .records import Reopening, Sides, State
 from .scope import Scope, Tally
+from .statements import Statements
 
 # So many commits of the line are read ahead of the judging.
 _AT_ONCE = 256
@@ -67,6 +67,8 @@ class Judge:
         self.tally = Tally()
         self.findings = Findings(store)
         self.records = KnownRecords(scope, self.findings)
+        self.archives = Archives(store, scope, self.commits, self.records, self.findings, self.tally)
+        self.statements = Statements(store, scope, lines, self.commits, self.findings)
         self.authors = Authors(store, scope, self.findings, self.policies, self.tally)
         #: The store's start, None where it has not begun.
         self.start: str | None = None
@@ -298,7 +300,7 @@ class Judge:
         ):
             self.findings.find(commit, path, violation)
         commit = commit._replace(changes=tuple(changes))
-        self._imported_archives(commit)
+        self.archives.imported(commit)
         for name, sides in self.records.by_record(changes).items():
             _, news = self.commits.contents.sides(sides)
             self.tally.imported += len(news)
@@ -323,7 +325,7 @@ class Judge:
     def _plain(self, commit: Commit, difference: Difference) -> None:
         """A commit with one parent."""
         now = self.policies.policies
-        said = self._said(commit)
+        said = self.statements.said(commit)
         commit = commit._replace(changes=difference.changes)
         changed = self.records.by_record(commit.changes)
         policies = [change for change in commit.changes if is_policy(change.path)]
@@ -335,15 +337,13 @@ class Judge:
             return
         brought: list[Brought] = []
         if touches_archives(commit) and (changed or self._scope.only is None):
-            kept = self._archives(commit, now, brought)
+            kept = self.archives.judged(commit, now, brought)
             changed = self.records.by_record(kept.changes)
             self._foreign(commit, kept.changes)
         else:
             self._foreign(commit, commit.changes)
-            for change in commit.changes:
-                # Whatever is looked at: what an archive has is believed because none changes.
-                if change.old is not None and layout.archive_at(change.path):
-                    self.findings.find(commit, change.path, Violation("archive", compaction.FINAL))
+            # Whatever is looked at: what an archive has is believed because none changes.
+            self.archives.changed(commit)
         if self._scope.only is not None and changed:
             self.records.touching.add(commit.oid)
         for name, sides in changed.items():
@@ -352,7 +352,7 @@ class Judge:
         if policies:
             self.follow(commit, policies, partial(self._by_no_admin, commit, now))
         self.authors.people(commit, now, acts=acts, newest=self.newest)
-        self._untrue(commit, said, brought, now)
+        self.statements.untrue(commit, said, brought, now)
         self.newest = self.authors.measured(commit, bool(difference.changes), self.newest)
 
     def _step(self, commit: Commit, now: Policies, name: str, sides: Sides, brought: list[Brought]) -> None:
@@ -367,7 +367,7 @@ class Judge:
                 self.records.restored(name, self.records.illegal[name])
             else:
                 self.records.blame(name, commit, (news or olds)[0].path, self.not_restored)
-            brought += self.made(commit, name, olds, news)
+            brought += self.statements.made(commit, name, olds, news)
             return
         is_known = not olds and bool(news) and self.records.exists(name)
         found = list(
@@ -378,7 +378,7 @@ class Judge:
             )
         )
         # Also an illegal step is what the message says of it.
-        brought += self.made(commit, name, olds, news, restored=bool(found))
+        brought += self.statements.made(commit, name, olds, news, restored=bool(found))
         if not found:
             self.records.know(name, news[0])
             # A record does not say when its claim was renewed.
@@ -419,18 +419,6 @@ class Judge:
                 self.records.illegal.setdefault(name, None)
                 self.records.blame(name, commit, sides.path, Violation("already_reopened", expected))
 
-    @staticmethod
-    def made(
-        commit: Commit, name: str, olds: Sequence[State], news: Sequence[State], *, restored: bool = True
-    ) -> list[Brought]:
-        """What a step is by the records on both of its sides; ``restored`` says that it may be a restoration."""
-        before, after = olds[0].record if olds else None, news[0].record if news else None
-        return [
-            one
-            for tried in (False, True)[: 1 + restored]
-            for one in messages.brought(name, before, after, author=commit.email, restored=tried)
-        ]
-
     def follow(
         self, commit: Commit, changes: Sequence[Change], illegal: Callable[[Change], Violation | None]
     ) -> None:
@@ -467,7 +455,7 @@ class Judge:
         commit, now = side.commit, self.policies.policies
         self._begins_beside(commit)
         side.newest = max([self._newest_of(parent) for parent in commit.parents], default=_LONG_AGO)
-        said = self._said(commit)
+        said = self.statements.said(commit)
         acts = moves = False
         if len(commit.parents) < 2 or said:
             difference = self.commits.difference(side)
@@ -476,8 +464,8 @@ class Judge:
             if acts or said:
                 self.authors.people(commit, now, acts=acts, newest=side.newest)
             if said:
-                brought = () if difference.unsound else self._brought_by(commit, difference)
-                self._untrue(commit, said, brought, now)
+                brought = () if difference.unsound else self.statements.brought_by(commit, difference)
+                self.statements.untrue(commit, said, brought, now)
         side.newest = self.authors.measured(commit, moves, side.newest)
 
     def _acts(self, difference: Difference) -> bool:
@@ -514,22 +502,8 @@ class Judge:
         limit = self._scope.now + self.policies.policies.settings.claims.clock_tolerance
         return max((date for date in commits.dates(self.store, commit) if date <= limit), default=_LONG_AGO)
 
-    def _brought_by(self, commit: Commit, difference: Difference) -> list[Brought]:
-        """What a commit did, legal or not, for what its message says of it."""
-        found: list[Brought] = []
-        commit = commit._replace(changes=difference.changes)
-        if touches_archives(commit):
-            done = folding.done_by(self.store, commit, None)
-            verdict = compaction.judge(done, commit.committed_at, self.store.blob_of)
-            found += [Brought(name, frozenset({"compact"}), "") for name in verdict.folded.values()]
-            commit = without(commit, verdict.folded)
-        for name, sides in by_record(commit.changes).items():
-            olds, news = self.commits.contents.sides(sides)
-            found += self.made(commit, name, olds, news)
-        return found
-
     def _merge(self, commit: Commit, difference: Difference, carried: Sequence[Side]) -> None:
-        said = self._said(commit)
+        said = self.statements.said(commit)
         now = self.policies.policies
         above = self.lines.above(commit.oid)
         brought: Sequence[Brought] = ()
@@ -550,10 +524,10 @@ class Judge:
             beside = Merging(self, commit, difference, carried, commit.parents[0])
             beside.drops()
             acted = self._admits(commit) or beside.acted
-            brought = [*self._along(commit)] if said else ()
+            brought = [*self.statements.brought_along(commit)] if said else ()
         if acted or said:
             self.authors.people(commit, now, acts=acted, newest=self.newest)
-        self._untrue(commit, said, brought, now)
+        self.statements.untrue(commit, said, brought, now)
         newest = max([self.newest, *(side.newest for side in carried)])
         self.newest = self.authors.measured(commit, acted, newest)
         for side in carried:
@@ -581,7 +555,7 @@ class Judge:
             return False
         plain = {oid for oid in self.lines.of(commit.oid, fork) if len(self.lines.parents(oid)) == 1}
         asked = self.policies.admissible(plain)
-        if not asked or self.is_pull(commit):
+        if not asked or self.statements.is_pull(commit):
             return False
         both = (self.policies_at(fork), self.policies.policies)
         if any(verify.judge_policies(commit.email, policies) for policies in both):
@@ -594,43 +568,7 @@ class Judge:
         # If not, it has acted all the same, and is told what its word lacks.
         return True
 
-    def is_pull(self, commit: Commit) -> bool:
-        """Whether a merge is that of a pull: whoever makes it takes in what is there, and has approved nothing."""
-        return messages.is_pull(commit.message, self.store.branch, self.store.own_branch)
-
-    def _along(self, commit: Commit) -> Iterator[Brought]:
-        """What a merge that the line goes past says by right: what its request did."""
-        first = self.lines.fork(commit.oid)
-        difference = self.commits.between(self.commits.tree_of(first or commit.parents[0]), commit.tree)
-        yield from self._brought_by(commit, difference)
-        for oid in self.lines.of(commit.parents[1], first):
-            above = self.lines.above(oid)
-            if above is not None:
-                done = self.commits.between(self.commits.tree_of(above), self.commits.tree_of(oid))
-                yield from self._brought_by(commits.header(self.store, oid), done)
-
     # --- people, times and words --------------------------------------------------------------------
-
-    def _said(self, commit: Commit) -> list[Statement]:
-        """What a message says of this store; one that names another folder's is about that."""
-        if self._scope.only is not None:
-            return []
-        found = messages.statements(commit.message)
-        root = self.store.root
-        return [one for one in found if one.root == (root or None) or (one.root is None and root)]
-
-    def _untrue(
-        self, commit: Commit, said: Sequence[Statement], brought: Sequence[Brought], now: Policies
-    ) -> None:
-        if not said:
-            return
-        if self.store.root and not brought and all(one.root is None for one in said):
-            # A store at the top, if there was one before, has no folder to name.
-            above = self.lines.above(commit.oid)
-            if above is not None and self.commits.other("").has_store(self.commits.tree_of(above)):
-                return
-        for expected in messages.untrue(said, brought, now.roster, commit.email):
-            self.findings.find(commit, layout.QUEUE, Violation("message", expected))
 
     # --- what a commit has beside records and policies ----------------------------------------------
 
@@ -657,79 +595,6 @@ class Judge:
         if at is not None:
             return self.policies.at(at)
         return self.policies.before(self.lines.depth(commit), self.lines.depth)
-
-    # --- archives -----------------------------------------------------------------------------------
-
-    def _archives(self, commit: Commit, policies: Policies, brought: list[Brought]) -> Commit:
-        """Judge what a plain commit did to archives; what is left of it to judge."""
-        found, folded = self.compacted(commit, policies)
-        for path, violation in found:
-            self.findings.find(commit, path, violation)
-        for name in folded.values():
-            brought.append(Brought(name, frozenset({"compact"}), ""))
-            self.records.know(name, None if found else self._archived(commit, name))
-        return without(commit, folded)
-
-    def compacted(
-        self, commit: Commit, policies: Policies
-    ) -> tuple[list[tuple[str, Violation]], dict[str, str]]:
-        """What is wrong with a compaction, by path, and the ids that it moved into archives, by their old paths."""
-        parent = self.commits.snapshot(commit.parents[0]) if commit.parents else None
-        done = folding.done_by(self.store, commit, parent)
-        verdict = compaction.judge(done, commit.committed_at, self.store.blob_of)
-        found = [(path, Violation(rule, expected)) for path, rule, expected in verdict.violations]
-        if done.made:
-            try:
-                who = rights.act(commit.email, commit.committed_at, policies)
-                rights.require_role(who, "compact", "the store", "admin")
-            except NotAllowed as error:
-                found.append((layout.RESOLVED, Violation(error.code, error.what)))
-            limit = self._scope.now + policies.settings.claims.clock_tolerance
-            for month in sorted({made.name.month for made in done.made}):
-                if not compaction.is_closed(month, limit):
-                    expected = f"expected a month that is over by now, {format_time(self._scope.now)}; {month} is not"
-                    found.append((layout.RESOLVED, Violation("compaction", expected)))
-        return found, verdict.folded
-
-    def _archived(self, commit: Commit, name: str) -> State | None:
-        return next(iter(self.commits.states(commit.oid, name)), None) if self._scope.only else None
-
-    def archived(self, change: Change, made: Mapping[str, Change]) -> list[str]:
-        """The records that are looked at in a new archive, by what is new beside it."""
-        found = layout.archive_at(change.path)
-        beside = made.get(layout.both(found)[1]) if found and not found.is_ids else None
-        try:
-            names = self.store.contents(change.new, beside.new) if beside else ()
-        except compaction.BadArchive:
-            names = ()
-        return [name for name in names if self.records.looks_at(name)]
-
-    def _imported_archives(self, commit: Commit) -> None:
-        """The archives that the start brings, each of whose records is one that is imported."""
-        if not touches_archives(commit):
-            return
-        for made in folding.done_by(self.store, commit, None).made:
-            try:
-                files = made.read()
-            except compaction.BadArchive as error:
-                self.findings.find(commit, made.path, Violation("file", f"expected an archive; it {error}"))
-                continue
-            self.tally.imported += len(files)
-            for name, data in files.items():
-                if self._scope.only is not None and name not in self._scope.only:
-                    continue
-                found = records.content(Object("", "blob", len(data), data))
-                wrong = found.problem
-                if found.record is not None:
-                    wrong = layout.misfiled(found.record, made.name.month, name) or wrong
-                if wrong is not None:
-                    self.findings.find(
-                        commit, made.path, Violation("file", f"expected a record: {name} {wrong}"), name
-                    )
-                elif self.records.exists(name):
-                    self.findings.find(commit, made.path, Violation("twice", f"expected {name} once"), name)
-                self.records.was_here(name)
-                self.records.imported.add(name)
 
     # --- records ------------------------------------------------------------------------------------
 

@@ -190,7 +190,9 @@ class Merging:
             judge.records.blame(name, commit, path, violation)
         for step in first[0]:
             # Also what is illegal is what a message may say of it.
-            self.brought += judge.made(step.side.commit, name, *judge.commits.contents.sides(step.sides))
+            self.brought += judge.statements.made(
+                step.side.commit, name, *judge.commits.contents.sides(step.sides)
+            )
 
     def _chains(self, before: _Files, after: _Files, steps: Sequence[_Step]) -> Iterator[list[_Step]]:
         """The rows of steps that lead from one state to another, each commit an ancestor of the next."""
@@ -237,7 +239,7 @@ class Merging:
                 ):
                     return [(commit, (news or olds)[0].path, judge.not_restored)]
                 illegal, state = False, legal
-                brought += judge.made(commit, name, olds, news)
+                brought += judge.statements.made(commit, name, olds, news)
                 continue
             policies = at_fork(self._now, self._at_fork_of(commit))
             if any(old.problem for old in olds):
@@ -307,7 +309,7 @@ class Merging:
     def _compaction(self, commit: Commit) -> tuple[list[tuple[str, Violation]], dict[str, str]]:
         """What is wrong with a carried commit that compacts, and what it moved."""
         if commit.oid not in self._compactions:
-            self._compactions[commit.oid] = self._judge.compacted(commit, self._now)
+            self._compactions[commit.oid] = self._judge.archives.compacted(commit, self._now)
         return self._compactions[commit.oid]
 
     def _look_into_archives(self, brought: dict[str, Sides]) -> None:
@@ -315,7 +317,7 @@ class Merging:
         judge = self._judge
         made = {c.path: c for c in self._changes if layout.archive_at(c.path) and c.old is None}
         for change in made.values():
-            for name in judge.archived(change, made):
+            for name in judge.archives.names_in(change, made):
                 if len(judge.commits.standing(self._commit.oid, name)) == 1:
                     brought.setdefault(name, _alone(change))
                     continue
@@ -368,7 +370,9 @@ class Merging:
                 return None
             wrong = wrong or found
         # An admin's pull takes in what others have pushed, and approves none of it.
-        pulled = next(self._by_no_admins(some), None) if self._judge.is_pull(self._commit) else None
+        pulled = (
+            next(self._by_no_admins(some), None) if self._judge.statements.is_pull(self._commit) else None
+        )
         if pulled:
             words = "a merge that git itself named approves nothing (`git merge --no-ff -m TEXT` does)"
             return replace(pulled, expected=f"{pulled.expected}; {words}")

@@ -1,0 +1,121 @@
+"""What commits do to archives: that a compaction moves decided records there as they are, and that none changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..core import compaction, rights
+from ..core.policies import Policies
+from ..core.times import format_time
+from ..core.verify import Violation
+from ..errors import NotAllowed
+from ..git.objects import Object
+from ..store import folding, layout
+from ..store.commits import Commit, touches_archives, without
+from ..store.gitstore import GitStore
+from ..store.trees import Change
+from . import records
+from .commit_contents import CommitContents
+from .findings import Findings
+from .known_records import KnownRecords
+from .messages import Brought
+from .records import State
+from .scope import Scope, Tally
+
+
+class Archives:
+    """Judges compactions, and reads what new archives hold."""
+
+    def __init__(
+        self,
+        store: GitStore,
+        scope: Scope,
+        commits: CommitContents,
+        known: KnownRecords,
+        findings: Findings,
+        tally: Tally,
+    ) -> None:
+        self._store = store
+        self._scope = scope
+        self._commits = commits
+        self._records = known
+        self._findings = findings
+        self._tally = tally
+
+    def changed(self, commit: Commit) -> bool:
+        """Whether a commit changes an archive that was there, which is noted whatever records are looked at."""
+        changed = [change for change in commit.changes if change.old and layout.archive_at(change.path)]
+        for change in changed:
+            self._findings.find(commit, change.path, Violation("archive", compaction.FINAL))
+        return bool(changed)
+
+    def judged(self, commit: Commit, policies: Policies, brought: list[Brought]) -> Commit:
+        """Judge what a plain commit did to archives; what is left of it to judge."""
+        found, folded = self.compacted(commit, policies)
+        for path, violation in found:
+            self._findings.find(commit, path, violation)
+        for name in folded.values():
+            brought.append(Brought(name, frozenset({"compact"}), ""))
+            self._records.know(name, None if found else self._archived(commit, name))
+        return without(commit, folded)
+
+    def compacted(
+        self, commit: Commit, policies: Policies
+    ) -> tuple[list[tuple[str, Violation]], dict[str, str]]:
+        """What is wrong with a compaction, by path, and the ids that it moved into archives, by their old paths."""
+        parent = self._commits.snapshot(commit.parents[0]) if commit.parents else None
+        done = folding.done_by(self._store, commit, parent)
+        verdict = compaction.judge(done, commit.committed_at, self._store.blob_of)
+        found = [(path, Violation(rule, expected)) for path, rule, expected in verdict.violations]
+        if done.made:
+            try:
+                who = rights.act(commit.email, commit.committed_at, policies)
+                rights.require_role(who, "compact", "the store", "admin")
+            except NotAllowed as error:
+                found.append((layout.RESOLVED, Violation(error.code, error.what)))
+            limit = self._scope.now + policies.settings.claims.clock_tolerance
+            for month in sorted({made.name.month for made in done.made}):
+                if not compaction.is_closed(month, limit):
+                    expected = f"expected a month that is over by now, {format_time(self._scope.now)}; {month} is not"
+                    found.append((layout.RESOLVED, Violation("compaction", expected)))
+        return found, verdict.folded
+
+    def _archived(self, commit: Commit, name: str) -> State | None:
+        return next(iter(self._commits.states(commit.oid, name)), None) if self._scope.only else None
+
+    def names_in(self, change: Change, made: Mapping[str, Change]) -> list[str]:
+        """The records that are looked at in a new archive, by what is new beside it."""
+        found = layout.archive_at(change.path)
+        beside = made.get(layout.both(found)[1]) if found and not found.is_ids else None
+        try:
+            names = self._store.contents(change.new, beside.new) if beside else ()
+        except compaction.BadArchive:
+            names = ()
+        return [name for name in names if self._records.looks_at(name)]
+
+    def imported(self, commit: Commit) -> None:
+        """The archives that the start brings, each of whose records is one that is imported."""
+        if not touches_archives(commit):
+            return
+        for made in folding.done_by(self._store, commit, None).made:
+            try:
+                files = made.read()
+            except compaction.BadArchive as error:
+                self._findings.find(commit, made.path, Violation("file", f"expected an archive; it {error}"))
+                continue
+            self._tally.imported += len(files)
+            for name, data in files.items():
+                if self._scope.only is not None and name not in self._scope.only:
+                    continue
+                found = records.content(Object("", "blob", len(data), data))
+                wrong = found.problem
+                if found.record is not None:
+                    wrong = layout.misfiled(found.record, made.name.month, name) or wrong
+                if wrong is not None:
+                    self._findings.find(
+                        commit, made.path, Violation("file", f"expected a record: {name} {wrong}"), name
+                    )
+                elif self._records.exists(name):
+                    self._findings.find(commit, made.path, Violation("twice", f"expected {name} once"), name)
+                self._records.was_here(name)
+                self._records.imported.add(name)

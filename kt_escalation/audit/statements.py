@@ -1,0 +1,96 @@
+"""What commits' messages say about the store, held against what the commits did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ..core import compaction
+from ..core.policies import Policies
+from ..core.verify import Violation
+from ..store import commits, folding, layout
+from ..store.commits import Commit, touches_archives, without
+from ..store.gitstore import GitStore
+from ..store.trees import Difference
+from . import messages
+from .commit_contents import CommitContents
+from .findings import Findings
+from .line import Lines
+from .messages import Brought, Statement
+from .records import State, by_record
+from .scope import Scope
+
+
+class Statements:
+    """Tells what a commit did in the words that its message may use."""
+
+    def __init__(
+        self, store: GitStore, scope: Scope, lines: Lines, held: CommitContents, findings: Findings
+    ) -> None:
+        self._store = store
+        self._scope = scope
+        self._lines = lines
+        self._commits = held
+        self._findings = findings
+
+    @staticmethod
+    def made(
+        commit: Commit, name: str, olds: Sequence[State], news: Sequence[State], *, restored: bool = True
+    ) -> list[Brought]:
+        """What a step is by the records on both of its sides; ``restored`` says that it may be a restoration."""
+        before, after = olds[0].record if olds else None, news[0].record if news else None
+        return [
+            one
+            for tried in (False, True)[: 1 + restored]
+            for one in messages.brought(name, before, after, author=commit.email, restored=tried)
+        ]
+
+    def brought_by(self, commit: Commit, difference: Difference) -> list[Brought]:
+        """What a commit did, legal or not, for what its message says of it."""
+        found: list[Brought] = []
+        commit = commit._replace(changes=difference.changes)
+        if touches_archives(commit):
+            done = folding.done_by(self._store, commit, None)
+            verdict = compaction.judge(done, commit.committed_at, self._store.blob_of)
+            found += [Brought(name, frozenset({"compact"}), "") for name in verdict.folded.values()]
+            commit = without(commit, verdict.folded)
+        for name, sides in by_record(commit.changes).items():
+            olds, news = self._commits.contents.sides(sides)
+            found += self.made(commit, name, olds, news)
+        return found
+
+    def brought_along(self, commit: Commit) -> Iterator[Brought]:
+        """What a merge that the line goes past says by right: what its request did."""
+        first = self._lines.fork(commit.oid)
+        difference = self._commits.between(self._commits.tree_of(first or commit.parents[0]), commit.tree)
+        yield from self.brought_by(commit, difference)
+        for oid in self._lines.of(commit.parents[1], first):
+            above = self._lines.above(oid)
+            if above is not None:
+                done = self._commits.between(self._commits.tree_of(above), self._commits.tree_of(oid))
+                yield from self.brought_by(commits.header(self._store, oid), done)
+
+    def said(self, commit: Commit) -> list[Statement]:
+        """What a message says of this store; one that names another folder's is about that."""
+        if self._scope.only is not None:
+            return []
+        found = messages.statements(commit.message)
+        root = self._store.root
+        return [one for one in found if one.root == (root or None) or (one.root is None and root)]
+
+    def untrue(
+        self, commit: Commit, said: Sequence[Statement], brought: Sequence[Brought], now: Policies
+    ) -> None:
+        """Note what a message says that the commit did not do."""
+        if not said:
+            return
+        if self._store.root and not brought and all(one.root is None for one in said):
+            # A store at the top, if there was one before, has no folder to name.
+            above = self._lines.above(commit.oid)
+            if above is not None and self._commits.other("").has_store(self._commits.tree_of(above)):
+                return
+        for expected in messages.untrue(said, brought, now.roster, commit.email):
+            self._findings.find(commit, layout.QUEUE, Violation("message", expected))
+
+    def is_pull(self, commit: Commit) -> bool:
+        """Whether a merge is that of a pull: whoever makes it takes in what is there, and has approved nothing."""
+        return messages.is_pull(commit.message, self._store.branch, self._store.own_branch)
