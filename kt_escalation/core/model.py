@@ -183,6 +183,17 @@ class Value(BaseModel):
         return self.__class__ is other.__class__ and self.__dict__ == other.__dict__
 
 
+def _plain(part: Any) -> Any:
+    """A part of a value as plain JSON; the gateway's own values are that already."""
+    if isinstance(part, Value):
+        return {key: _plain(value) for key, value in part.__dict__.items() if value is not None}
+    if isinstance(part, tuple):
+        return [_plain(item) for item in part]
+    if isinstance(part, datetime):
+        return format_time(part)
+    return format_duration(part) if isinstance(part, timedelta) else part
+
+
 # What a pydantic value consists of.
 _SLOTS = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
 
@@ -347,15 +358,9 @@ class Record(Value):
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values in the order of the keys, absent ones left out."""
-        plain = {
-            key: value
-            for key, value in self.model_dump(mode="json", exclude_none=True).items()
-            if value not in ([], ())
+        return {
+            key: _plain(value) for key, value in self.__dict__.items() if value is not None and value != ()
         }
-        # exclude_none would also reach into the gateway's own values.
-        if self.event_context is not None:
-            plain["event_context"] = self.event_context
-        return plain
 
     def replace(self, **changes: Any) -> Record:
         """The same record with some keys changed to values of their types. Raises ValueError if they disagree."""

@@ -71,8 +71,8 @@ def assemble(tree: str | None, files: Mapping[str, PolicyFile]) -> Policies:
     packs: list[Pack] = []
     broken: str | None = None
     roster: Roster | None = None
-    settings = Settings()
-    waivers = Waivers()
+    settings = Settings.of({})
+    waivers = Waivers.of({})
     faults: list[Fault] = []
     for path in sorted(files):
         file = files[path]
