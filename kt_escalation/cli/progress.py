@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import sys
 import time
@@ -117,6 +116,8 @@ def _make_way(drawing: Drawing | None) -> None:
 
 def _bar_of(what: str, total: int) -> ProgressBar[int]:
     """A bar that fits one line of the terminal: what is wrapped could not be taken away."""
+    import shutil
+
     room = max(2, shutil.get_terminal_size().columns - _BESIDE)
     label = what[: room - 1]
     width = min(_WIDTH, room - len(label))

@@ -10,7 +10,8 @@ import re
 import sys
 import unicodedata
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import chain
+from operator import ge
 
 from ..errors import UnreadableStore
 from .objects import FILE, TreeEntry
@@ -53,15 +54,19 @@ class Unsound(UnreadableStore):
 
 def parse(data: bytes, width: int) -> list[TreeEntry]:
     """The entries of a raw tree object. Raises Unsound where git would not have written it."""
-    return [
-        TreeEntry(mode.decode(), name.decode(*NAMES), oid.hex()) for mode, name, oid in lines(data, width)
-    ]
+    found = lines(data, width)
+    if not found:
+        return []
+    modes, names, oids = zip(*found, strict=True)
+    # No name holds a NUL, so all of them are decoded at once.
+    texts = b"\0".join(names).decode(*NAMES).split("\0")
+    return [*map(TreeEntry._make, zip(map(bytes.decode, modes), texts, map(bytes.hex, oids), strict=True))]
 
 
 def lines(data: bytes, width: int) -> list[Line]:
     """The same as raw mode, name and id, all of it checked. Raises Unsound."""
     found: list[Line] = LINE[width].findall(data)
-    if sum(len(mode) + len(name) for mode, name, _ in found) + (width + 2) * len(found) != len(data):
+    if len(b"".join(chain.from_iterable(found))) + 2 * len(found) != len(data):
         raise Unsound("has an entry that is none: a mode, a name without a slash, and an id")
     wrong = wrong_with(found)
     if wrong:
@@ -73,10 +78,11 @@ def lines(data: bytes, width: int) -> list[Line]:
 
 def wrong_with(found: Sequence[Line]) -> str | None:
     """What is wrong with names or their order, which is git's own (read-cache.c, *base_name_compare*)."""
-    if any(one >= other for one, other in pairwise(map(sort_key, found))):
+    keys = [*map(sort_key, found)]
+    if any(map(ge, keys, keys[1:])):
         return "is not sorted as git sorts it"
-    for _, name, _ in found:
-        if name[0] == 46 and (name in (b".", b"..") or (name[1:2] in b"gG\xe2" and _is_git(name))):
+    for name in [name for _, name, _ in found if name[0] == 46]:
+        if name in (b".", b"..") or (name[1:2] in b"gG\xe2" and _is_git(name)):
             return f"has an entry called {shown(name)}"
     return None
 

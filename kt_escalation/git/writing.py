@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -74,6 +73,8 @@ class Writing(Git):
         """Let objects that are written meanwhile go to a folder of their own, which is removed at the end."""
         # Quoted, as a colon would separate two folders (git, GIT_ALTERNATE_OBJECT_DIRECTORIES).
         own = str(self.common_dir / "objects").replace("\\", "\\\\").replace('"', '\\"')
+        import tempfile
+
         with tempfile.TemporaryDirectory(prefix="kt-") as folder:
             self.objects.close()
             self._apart = {"GIT_OBJECT_DIRECTORY": folder, "GIT_ALTERNATE_OBJECT_DIRECTORIES": f'"{own}"'}
