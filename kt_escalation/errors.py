@@ -482,6 +482,21 @@ class RetriesExhausted(KtError):
     hint = "nothing changed; run the command again, or give more time with --retry-timeout"
 
 
+def exhausted(attempts: int, seconds: float, remote: str | None, said: str) -> RetriesExhausted:
+    """The error for a change that took too many attempts; ``said`` is why, where nobody was faster."""
+    facts = {"attempts": attempts, "seconds": seconds}
+    if not said:
+        return RetriesExhausted(**facts)
+    return RetriesExhausted(
+        says="the remote {remote} did not take the push, {attempts:time|times} within {seconds:g} s, "
+        "though nobody was faster: {words}",
+        hint="nothing changed; whoever administers the remote can mend that, then run the command again",
+        remote=remote,
+        words=said,
+        **facts,
+    )
+
+
 class WaitTimeout(KtError):
     """`wait` ended before the escalation was resolved."""
 

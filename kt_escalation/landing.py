@@ -9,7 +9,7 @@ import functools
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -28,8 +28,8 @@ from .errors import (
     KtError,
     PushRefused,
     RemoteUnreachable,
-    RetriesExhausted,
     SeveralFailed,
+    exhausted,
 )
 from .intake import ALONE
 from .store.effect import Effect, OnEffect, Outcome
@@ -55,6 +55,8 @@ LONGEST_PAUSE = 1.5
 MOST_DOUBLINGS = 10
 # What a fetch is given at least, in seconds, however late it is.
 LEAST_FOR_FETCH = 0.1
+# What the last look at the remote is given, in seconds, before a push is told to have no answer.
+LAST_LOOK = 3.0
 # A push that is started with less than this left, in seconds, would only lose its answer.
 LEAST_FOR_PUSH = 0.5
 
@@ -90,8 +92,24 @@ class _Landing(Effect):
     """What has become of one change, and what its caller is told when it has landed."""
 
     result: Result | None = None
-    #: What kept the last answer away, where a push has none.
+    #: What kept the last answer away, where a push has none; and each push that has none.
     unanswered: str = ""
+    sent: list[_Sent] = field(default_factory=list)
+
+    def seen(self, tip: str, holds: Callable[[str], bool]) -> bool:
+        """Whether something without an answer has landed, now that the store branch is at ``tip``; then it is recorded.
+
+        What was to follow another commit did not land, and no remote takes it any more.
+        """
+        for earlier in self.sent:
+            if holds(earlier.commit):
+                self.result = earlier.result
+                self.found(earlier.commit)
+                return True
+        self.sent = [earlier for earlier in self.sent if earlier.base in (tip, None)]
+        if not self.sent:
+            self.lost()
+        return False
 
     def told(self, warning: str = "") -> Result:
         """What the caller gets, with a word about what went wrong since."""
@@ -100,10 +118,15 @@ class _Landing(Effect):
 
 
 class _Sent(NamedTuple):
-    """A commit that was sent and not answered, and what it would come to."""
+    """A commit that was sent and not answered, and what it would come to.
+
+    ``base`` is what it follows on the store branch; None for a proposal, which is on the branch ``onto``.
+    """
 
     commit: str
     result: Result
+    base: str | None
+    onto: str = ""
 
 
 @dataclass
@@ -140,7 +163,13 @@ class Lander:
                 with self.port.turn() if branch is None else nullcontext():
                     # Leases and deadlines begin when the change is made, not when the wait for it began.
                     now = to_millis(self.clock())
-                    self._until_landed(landing, decide, partial, now, branch)
+                    try:
+                        self._until_landed(landing, decide, partial, now, branch)
+                    except (Exception, KeyboardInterrupt):
+                        if landing.outcome is Outcome.SENT:
+                            self._look_again(landing)
+                        if landing.outcome is not Outcome.LANDED:
+                            raise
                 if branch is None:
                     warning = self._follow(landing)
         except (Exception, KeyboardInterrupt) as caught:
@@ -163,8 +192,10 @@ class Lander:
     ) -> None:
         """Land it, and record it in ``landing``; returns when that has an end that is certain."""
         end = time.monotonic() + self.retry_timeout
-        sent: list[_Sent] = []
         attempts = 0
+        # What the remote said where it last did not take a push, the tip for which that was, and the former once it is
+        # known that nobody was first.
+        said = said_of = stuck = ""
         look = self.port.guess if branch is None else self.port.tip
         newest: Snapshot | None = None
         while True:
@@ -173,12 +204,10 @@ class Lander:
             try:
                 snapshot = newest or look(max(end - began, LEAST_FOR_FETCH))
                 look, newest = self.port.tip, None
-                if branch is None:
-                    for earlier in sent:
-                        if self.port.contains(snapshot, earlier.commit):
-                            landing.result = earlier.result
-                            landing.found(earlier.commit)
-                            return
+                holds = functools.partial(self.port.contains, snapshot)
+                if landing.sent and branch is None and landing.seen(snapshot.revision, holds):
+                    return
+                stuck = said if snapshot.revision == said_of else ""
                 # The remote answers meanwhile.
                 author = self.port.author()
                 try:
@@ -194,7 +223,7 @@ class Lander:
                     return
                 left = max(end - time.monotonic(), LEAST_FOR_PUSH)
                 if attempts > 1 and end - time.monotonic() < LEAST_FOR_PUSH:
-                    raise RetriesExhausted(attempts=attempts, seconds=self.retry_timeout)
+                    raise exhausted(attempts, self.retry_timeout, self.port.remote, stuck)
                 when = max([now, *(change.new.last_time for change in plan.changes)])
                 request = Request(snapshot, plan.changes, str(plan.message), author, when, plan.others)
                 onto = None
@@ -202,7 +231,7 @@ class Lander:
                     name = branch or _default_name(plan)
                     there = self.port.proposal(name, snapshot, left)
                     onto = Onto(name, there.commit if there else None)
-                    if self._proposed_already(landing, there, snapshot, decide, act, plan, name, sent):
+                    if self._proposed_already(landing, there, snapshot, decide, act, plan, name):
                         return
                 prepared = self.port.prepare(request, onto)
                 landing.result = (
@@ -212,13 +241,19 @@ class Lander:
                 )
                 landing.facts = self._facts(plan, onto)
                 left = max(end - time.monotonic(), LEAST_FOR_PUSH)
+                out = _Sent(
+                    prepared.commit,
+                    landing.result,
+                    *((None, onto.branch) if onto else (snapshot.revision,)),
+                )
+                landing.sent.append(out)
                 try:
                     refusal = landing.send(prepared.commit, functools.partial(prepared.send, left))
                 except Exception as error:
                     # Whatever that was, the push may have landed: the next look at the remote tells.
                     landing.unanswered = _words(error)
-                    sent.append(_Sent(prepared.commit, landing.result))
                 else:
+                    landing.sent.remove(out)
                     if isinstance(refusal, Stale | PushRefused) and onto is None:
                         # What was asked beside the push may have told the newest by now, or that nobody is let in.
                         self.port.confirm(snapshot, max(end - time.monotonic(), LEAST_FOR_FETCH))
@@ -233,20 +268,32 @@ class Lander:
                 newest = wrong.newest
                 attempts -= 1
                 continue
-            except Stale:
-                pass
+            except Stale as stale:
+                said, said_of = str(stale), snapshot.revision
             except RemoteUnreachable:
                 # Only a push that is out there makes it worth asking again.
-                if not sent:
+                if not landing.sent:
                     raise
             if time.monotonic() >= end:
-                raise RetriesExhausted(attempts=attempts, seconds=self.retry_timeout)
+                raise exhausted(attempts, self.retry_timeout, self.port.remote, stuck)
             if self.progress:
                 waited = self.retry_timeout - (end - time.monotonic())
                 self.progress(
                     "others were first; trying again", int(waited * 10), int(self.retry_timeout * 10)
                 )
             _pause(attempts, time.monotonic() - began, end)
+
+    def _look_again(self, landing: _Landing) -> None:
+        """Look at the remote once more and record what that tells, before a push is told to have no answer."""
+        with suppress(Exception, KeyboardInterrupt):
+            tip = self.port.tip(LAST_LOOK)
+            there = [
+                self.port.proposal(earlier.onto, tip, LAST_LOOK)
+                for earlier in landing.sent[-1:]
+                if earlier.onto
+            ]
+            proposed = {proposal.commit for proposal in there if proposal}
+            landing.seen(tip.revision, lambda commit: commit in proposed or self.port.contains(tip, commit))
 
     def _facts(self, plan: Plan, onto: Onto | None) -> Mapping[str, Any]:
         """What is to be said where it cannot be learnt whether it landed."""
@@ -270,10 +317,9 @@ class Lander:
         act: Act,
         plan: Plan,
         name: str,
-        sent: Sequence[_Sent],
     ) -> bool:
         """Whether the branch proposes just that by now; then it is recorded. Raises BranchTaken."""
-        for earlier in sent:
+        for earlier in landing.sent:
             if there and there.commit == earlier.commit:
                 landing.result = earlier.result
                 landing.found(earlier.commit)

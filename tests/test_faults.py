@@ -251,6 +251,24 @@ def test_a_push_that_hangs_is_given_up_with_exit_9(lab: Lab) -> None:
     assert not list(lab.remote.rglob("*.lock"))
 
 
+def test_a_push_without_an_answer_is_looked_for_once_more_when_the_time_is_over(lab: Lab) -> None:
+    lab.escalations("job", "other")
+    alice = lab.clone("alice")
+    # It lands, and then the server hangs.
+    hook = lab.hook("post-receive", "sleep 60")
+    ran = kt("claim", "--id", "esc_job", "--retry-timeout", "2", cwd=alice)
+    assert ran.code == 0 and lab.commits("claim esc_job"), ran.err
+    hook.unlink()
+    # The first push hangs, and another one comes first: what hangs will not land any more.
+    lab.hook("pre-receive", "mkdir hung 2>/dev/null || exit 0; sleep 60")
+    running = start("claim", "--id", "esc_other", "--retry-timeout", "3", "--json", cwd=alice)
+    wait_for(lab.remote / "hung")
+    lab.put({"a.txt": "first\n"})
+    late = end(running)
+    assert late.code == 8 and late.error["code"] == "retry_timeout", late.err
+    assert lab.commits("claim esc_other") == []
+
+
 def test_init_does_not_pretend_to_know_whether_a_push_without_an_answer_landed(tmp_path: Path) -> None:
     git("init", "--quiet", "--bare", "--initial-branch=main", "r.git", cwd=tmp_path)
     git("clone", "--quiet", "r.git", "clone", cwd=tmp_path)
@@ -259,12 +277,18 @@ def test_init_does_not_pretend_to_know_whether_a_push_without_an_answer_landed(t
         git("config", f"user.{key}", value, cwd=clone)
     hook.parent.mkdir(exist_ok=True)
     # The server dies with its commit made.
-    hook.write_text("#!/bin/sh\nkill -9 $PPID\n")
+    hook.write_text('#!/bin/sh\nmv "$PWD" "$PWD.gone"; kill -9 $PPID\n')
     hook.chmod(0o755)
     ran = kt("init", "--json", cwd=clone)
     assert ran.code == 9 and ran.error["code"] == "outcome_unknown"
-    hook.unlink()
+    (tmp_path / "r.git.gone").rename(tmp_path / "r.git")
     assert git("rev-parse", "main", cwd=tmp_path / "r.git") == ran.error["commit"]
+    # Where it can be asked, one more look finds that.
+    git("update-ref", "-d", "refs/heads/main", cwd=tmp_path / "r.git")
+    hook.write_text("#!/bin/sh\nkill -9 $PPID\n")
+    ran = kt("init", "--json", cwd=clone)
+    assert ran.code == 0 and git("rev-parse", "main", cwd=tmp_path / "r.git") == ran.json["commit"]
+    hook.unlink()
     assert kt("init", cwd=clone).code == 0, "it finds its own effect"
 
 
@@ -334,35 +358,43 @@ def test_ssh_has_no_terminal_to_ask_for_a_password_on(lab: Lab) -> None:
     assert "Password:" not in shown
 
 
-def interrupt(lab: Lab, clone: Path, hook: str, timeout: str = "30") -> int:
-    lab.hook("pre-receive", f"touch started; {hook}")
-    running = start("claim", "--id", "esc_job", "--retry-timeout", timeout, cwd=clone)
-    wait_for(lab.remote / "started")
-    running.send_signal(signal.SIGINT)
-    ran = end(running)
-    assert "Traceback" not in ran.err
-    return ran.code
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @pytest.mark.parametrize(
-    ("hook", "code", "landed"),
-    [("sleep 1", 0, 1), ("sleep 1; exit 1", 130, 0), ("sleep 40", 9, 0)],
-    ids=["the answer comes", "the answer is no", "no answer"],
+    ("hook", "code", "landed", "numbers"),
+    [
+        ("sleep 1", 0, 1, ENDING[:1]),
+        # A supervisor sends one after the other.
+        ("sleep 1", 0, 1, ENDING[1:]),
+        ("sleep 1; exit 1", 130, 0, ENDING[2:]),
+        ("sleep 40", 9, 0, ENDING[:1]),
+    ],
+    ids=["the answer comes", "a supervisor", "the answer is no", "no answer"],
 )
-def test_an_interrupt_during_a_push_waits_for_its_answer(lab: Lab, hook: str, code: int, landed: int) -> None:
+def test_an_interrupt_during_a_push_waits_for_its_answer(
+    lab: Lab, hook: str, code: int, landed: int, numbers: tuple[int, ...]
+) -> None:
     lab.escalations("job")
     clone = lab.clone("alice")
-    assert interrupt(lab, clone, hook) == code
+    lab.hook("pre-receive", f"touch started; {hook}")
+    running = start("claim", "--id", "esc_job", cwd=clone)
+    wait_for(lab.remote / "started")
+    for number in numbers:
+        running.send_signal(number)
+    ran = end(running)
+    assert (ran.code, "Traceback" in ran.err) == (code, False), ran.err
     assert len(lab.commits("claim")) == landed
 
 
-def test_an_interrupt_before_the_push_changes_nothing(lab: Lab) -> None:
+@pytest.mark.parametrize("number", ENDING)
+def test_an_interrupt_before_the_push_changes_nothing(lab: Lab, number: int) -> None:
     lab.escalations("job")
     clone = lab.clone("alice")
     args = ("claim", "--id", "esc_job")
     running = start(*args, cwd=clone, env={VARIABLE: "after-decide:pause"})
-    time.sleep(2)
-    running.send_signal(signal.SIGINT)
+    wait_for(clone / ".git/kt/holder")
+    running.send_signal(number)
     ran = end(running)
     assert ran.code == 130 and "nothing changed" in ran.err
     errorbook.hold_line("interrupted", ran.code, ran.err.removeprefix("kt: ").strip(), lab.folder, args)
@@ -401,6 +433,7 @@ def test_a_lock_that_is_stuck_on_the_remote_ends_in_exit_8(lab: Lab) -> None:
     assert stat.S_ISREG(lock.stat().st_mode)
     ran = kt("claim", "--id", "esc_job", "--retry-timeout", "3", "--json", cwd=clone)
     assert ran.code == 8 and ran.error["code"] == "retry_timeout"
+    assert "nobody was faster: cannot lock ref" in ran.error["message"] and "main.lock" in ran.error["words"]
     assert lab.commits("claim") == []
 
 
@@ -433,6 +466,20 @@ def test_a_remote_that_is_pushed_to_several_places_is_refused(lab: Lab) -> None:
     ran = kt("claim", "--id", "esc_job", cwd=clone)
     assert ran.code == 2 and "is pushed to several places" in ran.err
     assert "status: queued" in lab.file("queue/esc_job.yaml")
+
+
+def test_a_remote_that_is_pushed_to_another_repository_than_it_is_fetched_from_is_refused(lab: Lab) -> None:
+    lab.escalations("job")
+    clone = lab.clone("alice")
+    git("init", "--bare", "--quiet", "other.git", cwd=lab.folder)
+    git("remote", "set-url", "--push", "origin", str(lab.folder / "other.git"), cwd=clone)
+    ran = kt("claim", "--id", "esc_job", cwd=clone)
+    assert ran.code == 2 and "is pushed to another repository than it is fetched from" in ran.err, ran.err
+    assert git("for-each-ref", cwd=lab.folder / "other.git") == ""
+    # Another address of the same one is none.
+    git("remote", "set-url", "--push", "origin", str(lab.remote), cwd=clone)
+    lab.put({"a.txt": "moved on\n"})
+    assert kt("claim", "--id", "esc_job", cwd=clone).code == 0
 
 
 def test_hooks_see_nothing_of_how_a_push_is_watched(lab: Lab) -> None:

@@ -224,7 +224,7 @@ def test_whatever_breaks_in_on_an_answer_the_next_question_gets_its_own(
 
 
 def test_a_line_tells_of_each_process_and_of_no_password(alice: Path, tmp_path: Path) -> None:
-    git("remote", "set-url", "origin", "http://bob:hunter2@127.0.0.1:1/x.git", cwd=alice)
+    git("remote", "set-url", "origin", "http://bob:hunter2@127.0.0.1:1/x.git?token=hunter3", cwd=alice)
     quiet = kt("list", "--fetch", cwd=alice)
     for ran in (
         kt("list", "--fetch", "--debug", cwd=alice),
@@ -236,7 +236,7 @@ def test_a_line_tells_of_each_process_and_of_no_password(alice: Path, tmp_path: 
         assert (ran.code, lines[-1]) == (quiet.code, quiet.err.strip())
         assert any(": git rev-parse --absolute-git-dir" in line for line in told)
         assert any("exit 128: git -c gc.auto=0" in line and " fetch " in line for line in told), ran.err
-        assert "hunter2" not in ran.err
+        assert "hunter" not in ran.err and "127.0.0.1:1/x.git?***" in ran.err
     assert " ms, " not in quiet.err and "KT_LOG" not in os.environ
 
 
@@ -245,6 +245,8 @@ def test_a_line_tells_of_each_process_and_of_no_password(alice: Path, tmp_path: 
     [
         (("push", "https://me:pw@host/x"), "push 'https://***@host/x'"),
         (("fetch", "ssh://token@host/x"), "fetch 'ssh://***@host/x'"),
+        (("fetch", "https://host/x?a=1&private_token=it's"), "fetch 'https://host/x?***'"),
+        (("fetch", "https://me@host/x#key=1"), "fetch 'https://***@host/x#***'"),
         (
             ("-c", "http.extraHeader=Authorization: Basic c2VjcmV0", "fetch"),
             "-c 'http.extraHeader=***' fetch",

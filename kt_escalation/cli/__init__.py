@@ -25,6 +25,9 @@ def _main(program: str) -> None:
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     # None of ours is a plugin of pydantic's, and to look for them reads the metadata of all that is installed.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    from . import signals
+
+    signals.heed()
     from .edge import run
 
     status = run(program, sys.argv[1:])

@@ -13,7 +13,7 @@ import click
 from ..core.text import visible
 from ..errors import Bug, GitFailed, Interrupted, KtError, OutcomeUnknown, SeveralFailed, Usage
 from ..store.effect import Outcome
-from . import app
+from . import app, signals
 
 
 def run(program: str, args: Sequence[str]) -> int:
@@ -21,16 +21,21 @@ def run(program: str, args: Sequence[str]) -> int:
     as_json = "--json" in args
     try:
         try:
-            _fill_closed_streams()
             app.work.begin()
+            signals.begin()
+            _fill_closed_streams()
             group = app.kt if program == "kt" else app.escalation
             code = group.main(args=list(args), prog_name=program, standalone_mode=False)
             sys.stdout.flush()
+            signals.end()
             return code if isinstance(code, int) else 0
         except (Exception, KeyboardInterrupt) as error:
-            return _ended_by(error, as_json)
+            code = _ended_by(error, as_json)
+            signals.end()
+            return code
     except (Exception, KeyboardInterrupt) as error:
         # Not even that went without trouble.
+        signals.end()
         return _ended_by(error, as_json)
 
 
@@ -39,7 +44,7 @@ def _ended_by(error: BaseException, as_json: bool) -> int:
 
     That rests on what is recorded of the command's changes, and not on the error (design, section 1, promise 2).
     """
-    if isinstance(error, app.ReaderGone | BrokenPipeError | OSError):
+    if isinstance(error, app.ReaderGone | OSError):
         app.discard_output()
     effects = () if isinstance(error, OutcomeUnknown) else tuple(app.work.effects)
     for effect in effects:
@@ -60,8 +65,17 @@ def _ended_by(error: BaseException, as_json: bool) -> int:
         # Whoever read us has stopped; what was to be done is done.
         return 0
     if isinstance(error, OSError):
-        return _fail(GitFailed(says="this machine failed: {words}", words=_words(error)), as_json)
+        what = "the output could not be written" if _is_of_output(error) else "this machine failed"
+        return _fail(GitFailed(says=f"{what}: {{words}}", words=_words(error)), as_json)
     return _fail(error if isinstance(error, KtError) else _bug(error, landed), as_json)
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Whether it was raised where a command's output is written: by click, or by the last flush here."""
+    at = error.__traceback__
+    while at and at.tb_next:
+        at = at.tb_next
+    return at is not None and at.tb_frame.f_code.co_filename in (click.utils.__file__, __file__)
 
 
 def _words(error: BaseException) -> str:

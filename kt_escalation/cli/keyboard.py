@@ -10,15 +10,14 @@ import sys
 import termios
 import tty
 from collections.abc import Callable, Iterator, Mapping
-from types import FrameType
 
 import click
 
 from ..core.text import has_hidden, visible
+from . import signals
 
 # What stands below this line in the editor is ours; the line is as git writes it for commit messages.
 _SCISSORS = "# ------------------------ >8 ------------------------"
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _BACK = signal.SIGCONT
 _END_OF_INPUT = "\x04"
 # No line that a terminal gives is longer (termios(3)).
@@ -39,7 +38,7 @@ class Keyboard:
 
     def __init__(self) -> None:
         self.stopped = False
-        self._heeded = frozenset(_ENDING)
+        self._heeded: frozenset[int] | None = None
         self._editing = False
         self._is_back = False
         self._terminal = sys.stdin.fileno()
@@ -52,13 +51,12 @@ class Keyboard:
         os.set_blocking(told, False)
         # A signal that comes just before a read does not end it; one that writes ends a select.
         woken = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
-        before = {number: signal.signal(number, self._on_signal) for number in _ENDING}
-        before[_BACK] = signal.signal(_BACK, self._on_return)
+        before = signal.signal(_BACK, self._on_return)
         try:
-            yield
+            with signals.heeding(self._on_signal):
+                yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            signal.signal(_BACK, before)
             signal.set_wakeup_fd(woken)
             os.close(told)
             os.close(self._wake)
@@ -164,12 +162,12 @@ class Keyboard:
     def _on_return(self, *_: object) -> None:
         self._is_back = True
 
-    def _on_signal(self, number: int, _: FrameType | None) -> None:
+    def _on_signal(self, number: int) -> None:
         if number == signal.SIGINT and self._editing:
             # It is meant for the editor, which gets it as well.
             return
         self.stopped = True
-        if number in self._heeded:
+        if self._heeded is None or number in self._heeded:
             # A terminal that closes sends several, and ends every read too: one must not stop what another began.
             self.heed()
             raise KeyboardInterrupt

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import click
 from ..core.text import visible
 from ..errors import BadInput, Interrupted, KtError
 from ..stream import FLUSH_COUNT, unacknowledged
+from . import signals
 from .app import discard_output, warn, work, writing_store
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ def _until_stopped(results: Iterator[Result], as_json: bool) -> Iterator[Result]
     """The results, each when its lines are acknowledged. Raises Interrupted."""
     # The first line that is not acknowledged.
     first = 1
-    with _stopping() as stop:
+    stop = _Stop()
+    with signals.heeding(stop):
         try:
             while True:
                 stop.at_once = True
@@ -92,28 +93,17 @@ class _NobodyReads(Exception):
 
 
 class _Stop:
-    """^C or SIGTERM: at once while lines are awaited or raised, else after what has landed is acknowledged."""
+    """What asks to end: at once while lines are awaited or raised, else after what has landed is acknowledged."""
 
     def __init__(self) -> None:
         self.asked = False
         self.at_once = False
 
-    def __call__(self, *_: object) -> None:
+    def __call__(self, _: int) -> None:
         # Asked twice, nothing is waited for: whoever is to read the acknowledgements may have stalled.
         at_once, self.asked = self.at_once or self.asked, True
         if at_once:
             raise KeyboardInterrupt
-
-
-@contextmanager
-def _stopping() -> Iterator[_Stop]:
-    stop = _Stop()
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -78,6 +78,6 @@ class Checkout(Git):
             found.update(path for path in done.text.split("\0") if path)
         return found
 
-    def begin_script(self, script: str, args: Sequence[str]) -> Underway:
+    def begin_script(self, script: str, args: Sequence[str], inherits: Sequence[int]) -> Underway:
         """Start a shell's script in a session of its own."""
-        return self._start(args, program=("sh", "-c", script, "kt"), session=True)
+        return self._start(args, program=("sh", "-c", script, "kt"), session=True, inherits=inherits)

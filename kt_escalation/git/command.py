@@ -160,6 +160,7 @@ class Git:
         session: bool = False,
         program: Sequence[str] | None = None,
         on_stderr: Callable[[bytes], object] | None = None,
+        inherits: Sequence[int] = (),
     ) -> Underway:
         """Start git; with ``session`` beyond the reach of a signal to our terminal."""
         try:
@@ -171,6 +172,7 @@ class Git:
                 stdin=stdin,
                 session=session,
                 on_stderr=on_stderr,
+                inherits=inherits,
             )
         except FileNotFoundError as error:
             raise _no_folder(str(self._folder)) from error

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +28,9 @@ _CHANGED, _LOCKED, _NOT_MOVED = 5, 6, 9
 _MOVED, _LEFT = b"moved\n", b"left\n"
 # What git ends with where it gives up by itself; above it a shell says that a signal has ended what it ran.
 _FATAL = 128
-# How long one that is at work for somebody who was killed is waited for, and how often it is looked at, in seconds.
+# A shell that moves a branch, and each git that it starts, has the git folder open and locked (flock): that ends with the
+# last of them, and no other process can be taken for one. How long such a one is waited for whose kt was killed, and how
+# often it is looked at, in seconds.
 _PATIENCE, _LOOK_AGAIN = 5.0, 0.02
 
 # One shell in a session of its own does it all, so that our death in between leaves nothing half done.
@@ -64,7 +68,7 @@ until (set -C; : >"$lock") 2>/dev/null; do
     sleep 0.05 2>/dev/null || sleep 1
 done
 locked=yes
-echo "kt $$ $new $ref" >"$lock"
+echo "kt $new $ref" >"$lock" || exit 1
 
 if [ -e "$index" ]; then
     cmp -s "$index" "$lists/before" || exit 5
@@ -152,10 +156,12 @@ class Move:
     def start(self) -> Underway:
         """Begin it; from here on it goes on without us."""
         old = self.old or "0" * len(self.new)
-        if self._lists is None:
-            return self.repository.begin_update_ref(self.ref, self.new, old, self.message)
-        args = [self.repository.git_dir, self.repository.toplevel, self.message, self.ref, self.new, old]
-        return self.repository.begin_script(_SCRIPT, [*map(str, args), str(self._lists)])
+        git_dir = self.repository.git_dir
+        with _held(git_dir, fcntl.LOCK_SH) as held:
+            if self._lists is None:
+                return self.repository.begin_update_ref(self.ref, self.new, old, self.message, held)
+            args = [git_dir, self.repository.toplevel, self.message, self.ref, self.new, old]
+            return self.repository.begin_script(_SCRIPT, [*map(str, args), str(self._lists)], held)
 
     def has_moved(self, done: Done) -> bool | None:
         """Whether the branch has moved, None where that has to be looked up."""
@@ -180,42 +186,51 @@ class Move:
         return GitFailed(command=command, words=done.words)
 
 
-def recover(repository: Repository) -> None:
+def recover(repository: Repository) -> bool:
     """Settle what a shell of ours has left that was killed in the middle; wait a moment for one that is at work.
 
-    If its branch has moved, the index is as it should be; else the index goes back to what it was.
+    If its branch has moved, the index is as it should be; else the index goes back to what it was. Gives whether
+    nothing of ours is at work there any more.
     """
     index = repository.git_dir / "index"
     lock, mine = index.with_name("index.lock"), index.with_name("kt-index")
-    until = time.monotonic() + _PATIENCE
-    while True:
+    with _held(repository.git_dir, fcntl.LOCK_EX) as held:
+        if not held:
+            return False
         try:
-            who, pid, commit, ref = lock.read_text().split()
+            who, commit, ref = lock.read_text().split()
         except (OSError, ValueError):
-            # None, git's own, or not written yet.
-            return
+            # None, or git's own.
+            return True
         if who != "kt":
-            return
-        if not _lives(int(pid)):
-            break
-        if time.monotonic() >= until:
-            return
-        time.sleep(_LOOK_AGAIN)
-    old, none = mine.with_suffix(".old"), mine.with_suffix(".none")
-    if repository.tip_of(ref) != commit:
-        if old.exists():
-            old.replace(index)
-        elif none.exists():
-            index.unlink(missing_ok=True)
-    for left in (mine, old, none, mine.with_suffix(".lock"), lock):
-        left.unlink(missing_ok=True)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
+            return True
+        old, none = mine.with_suffix(".old"), mine.with_suffix(".none")
+        if repository.tip_of(ref) != commit:
+            if old.exists():
+                old.replace(index)
+            elif none.exists():
+                index.unlink(missing_ok=True)
+        for left in (mine, old, none, mine.with_suffix(".lock"), lock):
+            left.unlink(missing_ok=True)
         return True
-    return True
+
+
+@contextmanager
+def _held(git_dir: Path, how: int) -> Iterator[tuple[int, ...]]:
+    """The git folder, open and locked; nothing where that cannot be had."""
+    handle, until = os.open(git_dir, os.O_RDONLY), time.monotonic() + _PATIENCE
+    try:
+        got: tuple[int, ...] = ()
+        # Not every file system can lock a folder.
+        with suppress(OSError):
+            while not got:
+                try:
+                    fcntl.flock(handle, how | fcntl.LOCK_NB)
+                    got = (handle,)
+                except BlockingIOError:
+                    if time.monotonic() >= until:
+                        break
+                    time.sleep(_LOOK_AGAIN)
+        yield got
+    finally:
+        os.close(handle)

@@ -63,8 +63,9 @@ LOG = "KT_LOG"
 _SHOWN_ARGUMENTS = 1_000
 # What `GIT_TRACE` and its like write, beside what git has to say.
 _TRACE = re.compile(r"^(?:remote: )?(?:\d\d:\d\d:\d\d\.\d{6} |\{\"event\":\").*\n?", re.MULTILINE)
-# Who may get in, in an address and in a setting.
-_IN_ADDRESS = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://)[^/@\s]*@")
+# Who may get in, in an address, in its query, and in a setting.
+_IN_ADDRESS = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s]*@")
+_IN_QUERY = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://[^?#\s]*[?#])\S*?(?=[\"')>]*[:,.;]?(?:\s|$))")
 _IN_SETTING = re.compile(
     r"([\w.:/-]*(?:header|token|password|passwd|secret|credential|authorization|cookie)[\w.-]*=).*",
     re.I | re.DOTALL,
@@ -72,8 +73,14 @@ _IN_SETTING = re.compile(
 
 
 def masked(text: str) -> str:
-    """A text without the passwords that addresses in it hold."""
-    return _IN_ADDRESS.sub(r"\1***@", text) if "@" in text else text
+    """A text without what lets somebody in of the addresses in it: passwords and queries.
+
+    In lines of the remote's own it leaves queries as they are: forges name the page there on which a request is opened.
+    """
+    if "://" not in text:
+        return text
+    lines = _IN_ADDRESS.sub(r"\1***@", text).split("\n")
+    return "\n".join(line if line.startswith("remote:") else _IN_QUERY.sub(r"\1***", line) for line in lines)
 
 
 def shown(args: Sequence[str]) -> str:
@@ -124,7 +131,7 @@ class Underway:
     """A process from its start to its end; ``args`` is what it is called by in errors and in the log.
 
     One thread at a time uses it. With ``session`` it is beyond the reach of a signal to our terminal. ``on_stderr``
-    is given all that comes from its stderr, of which only the end is kept.
+    is given all that comes from its stderr, of which only the end is kept; ``inherits`` are files that it has open too.
     Raises GitFailed where there is no such program.
     """
 
@@ -138,6 +145,7 @@ class Underway:
         stdin: bool = False,
         session: bool = False,
         on_stderr: Callable[[bytes], object] | None = None,
+        inherits: Sequence[int] = (),
     ) -> None:
         self._args = args
         self._on_stderr = on_stderr
@@ -153,6 +161,10 @@ class Underway:
                 stderr=subprocess.PIPE,
                 start_new_session=session,
                 bufsize=0,
+                pass_fds=inherits,
+                # Python ignores SIGXFSZ, and so git does: a file that may not grow is an error with its words, and no
+                # death that leaves locks behind. SIGPIPE git sets right by itself (common-main.c).
+                restore_signals=False,
             )
         except FileNotFoundError as error:
             if error.filename == cwd:

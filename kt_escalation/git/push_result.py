@@ -172,7 +172,9 @@ def _rejection(summary: str, words: str) -> Pushed:
         told = f"{summary} {words}".strip() if len(words) < _SHORT else summary
         return Pushed(Answer.FAULT, said if summary in said else told)
     if any(mark in reason for mark in _LOST) or _CANNOT_LOCK.search(reason):
-        return Pushed(Answer.LOST, said)
+        # Of all that git and the hooks over there have said, why that ref was not moved; git's advice goes on for lines.
+        reasons = [line for line in said.split(" / ") if line.startswith("error: ")] or [said]
+        return Pushed(Answer.LOST, reasons[0].removeprefix("error: ").rstrip("."))
     return Pushed(Answer.REFUSED, said)
 
 

@@ -115,9 +115,12 @@ class Refs(Git):
             raise GitFailed(command="update-ref", words=done.words)
         return done.status == 0
 
-    def begin_update_ref(self, ref: str, new: str, old: str, message: str) -> Underway:
+    def begin_update_ref(
+        self, ref: str, new: str, old: str, message: str, inherits: Sequence[int]
+    ) -> Underway:
         """Start moving a ref that is at ``old`` (zeros: that does not exist), flushed."""
-        return self._start([*FLUSH, "update-ref", "-m", message, ref, new, old], session=True)
+        args = [*FLUSH, "update-ref", "-m", message, ref, new, old]
+        return self._start(args, session=True, inherits=inherits)
 
     def set_tracking(self, remote: str, branch: str, commit: str) -> None:
         """Make the remote-tracking ref say what a push has just made true; a failure is mended by the next fetch.

@@ -45,6 +45,10 @@ class Effect:
         self.outcome = Outcome.LANDED if refusal is None else before
         return refusal
 
+    def lost(self) -> None:
+        """Record that nothing that was sent has landed or will, and that nothing is on its way."""
+        self.outcome = Outcome.NOT_SENT
+
     def found(self, commit: str) -> None:
         """Record that the change was seen on the store branch."""
         self.commit = commit

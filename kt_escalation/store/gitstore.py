@@ -138,6 +138,8 @@ class GitStore(GitReader):
         # The commit that is taken for the newest one, and the fetch under way that will tell.
         self._guessed: str | None = None
         self._asked: _Asked | None = None
+        # Whether the last push was refused since somebody seems to have been first.
+        self._was_late = False
         # What those of this host who write to the same remote have told us.
         self._turn = Turn()
 
@@ -361,6 +363,9 @@ class GitStore(GitReader):
         return self.at(commit)
 
     def confirm(self, snapshot: Snapshot, timeout: float) -> None:
+        late, self._was_late = self._was_late, False
+        if late:
+            self._require_one_place(timeout)
         if snapshot.revision == self._guessed:
             self._confirm(timeout)
 
@@ -721,7 +726,8 @@ class GitStore(GitReader):
             return Interrupted() if isinstance(caught, KeyboardInterrupt) else caught
         if pushed.answer is Answer.LOST:
             self._line.end()
-            return Stale()
+            self._was_late = not prepared.proposed
+            return Stale(pushed.words)
         if pushed.answer in (Answer.UNREACHED, Answer.UNKNOWN):
             return self._unreachable(done, 0)
         facts = {"remote": remote, "branch": branch, "words": pushed.words}
@@ -736,6 +742,25 @@ class GitStore(GitReader):
         elif prepared.proposed:
             facts["hint"] = "ask who guards {branch}, or give another name with --branch NAME"
         return (RemoteFault if pushed.answer is Answer.FAULT else PushRefused)(**facts)
+
+    def _require_one_place(self, timeout: float) -> None:
+        """Raise BadInput where pushes go to another repository than fetches come from. Raises as `tip` does."""
+        remote, config = self.remote or "", self.repository.config
+        if f"remote.{remote}.pushurl" not in config and not any(
+            key.endswith(".pushinsteadof") for key in config
+        ):
+            return
+        address = self.repository.push_address(remote)
+        asked = self.repository.ask_branch(address, self._branch, timeout)
+        there = asked.text.partition("\t")[0]
+        _, newest = self._fetched(timeout)
+        if asked.status != 0 or newest is None or (there and self._has_heard(there, newest)):
+            return
+        raise BadInput(
+            problem=f"{remote} is pushed to another repository than it is fetched from: {self._branch} is at {newest[:12]} "
+            f"in the one and {f'at {there[:12]}' if there else 'not there'} in the other; name the store's for both with "
+            f"`git config --replace-all remote.{shlex.quote(remote)}.pushurl URL`, and mirror from there"
+        )
 
     def _alike(self, branch: str, end: float) -> PushRefused:
         """The error for a remote that has something which git takes for the branch as well, with the cure."""
@@ -853,20 +878,24 @@ class GitStore(GitReader):
 
     def _moved(self, move: Move) -> Exception | None:
         """Move the local branch; what `Port.send` gives."""
-        done, caught = self._answer("moving the branch", "that", move.start(), time.monotonic() + _LONG)
-        moved = move.has_moved(done)
-        if moved:
-            self._left = move.left(done) or self._left
-            return None
+        done, moved = None, None
+        caught: Exception | KeyboardInterrupt | None
+        try:
+            done, caught = self._answer("moving the branch", "that", move.start(), time.monotonic() + _LONG)
+            moved = move.has_moved(done)
+        except (Exception, KeyboardInterrupt) as error:
+            caught = error
         if moved is None:
-            # It was killed, so nothing of it is on its way any more.
-            recover(move.repository)
-            if move.repository.tip_of(move.ref) == move.new:
-                return None
-            raise caught or Unanswered(done.words)
+            # Once nothing of it is on its way any more, the branch tells.
+            if not recover(move.repository):
+                raise caught or Unanswered("it is still under way")
+            moved = self.repository.tip_of(move.ref) == move.new
+        if moved:
+            self._left = (move.left(done) if done else "") or self._left
+            return None
         if caught:
             return Interrupted() if isinstance(caught, KeyboardInterrupt) else caught
-        return move.refusal(done) or Stale()
+        return (move.refusal(done) if done else None) or Stale()
 
     def _entries_at(self, commit: str | None, paths: Sequence[str]) -> dict[str, tuple[str, str] | None]:
         """(mode, id) of paths in a commit; each folder is read once, however many of its files are asked."""

@@ -167,8 +167,6 @@ def is_free(folder: Path) -> bool:
 
 def _sign(folder: Path) -> None:
     said = json.dumps({"pid": os.getpid(), "since": format_time(datetime.now(UTC))})
-    new = folder / f"holder.{os.getpid()}"
-    # Only words for the one who waits: a full disk must not stop the one who works.
+    # Only words for the one who waits: a full disk must not stop the one who works, and half of them are none.
     with suppress(OSError):
-        new.write_text(said)
-        new.replace(folder / "holder")
+        (folder / "holder").write_text(said)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Stale(Exception):
-    """Somebody else's commit came first: read again and decide again."""
+    """Somebody else's commit came first: read again and decide again. Of a push it tells what the remote said."""
 
 
 class WrongGuess(Stale):

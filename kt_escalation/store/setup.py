@@ -8,6 +8,7 @@ import re
 import shlex
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -15,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 
 from ..core.times import to_millis
-from ..errors import BadInput, NotAStore, RetriesExhausted
+from ..errors import BadInput, NotAStore, exhausted
 from ..git.repository import author_outside, init
 from . import layout
 from .effect import Effect, OnEffect, Outcome
@@ -23,6 +24,8 @@ from .gitstore import GitStore
 from .port import Author, Progress, Stale
 
 MESSAGE = "kt: init the store\n"
+# What the last look at the remote is given, in seconds, before a push is told to have no answer.
+_LAST_LOOK = 3.0
 #: The files that bring the check into a forge's CI, from the repository's top, and their templates.
 CI: Mapping[str, Mapping[str, str]] = {
     "github": {".github/workflows/kt-escalation.yml": "github-workflow.yml"},
@@ -194,9 +197,11 @@ def _begin(
         now = to_millis(clock())
         end = time.monotonic() + retry_timeout
         attempts = 0
+        said, said_of, stuck = "", None, ""
         while True:
             attempts += 1
             base = store.start(max(end - time.monotonic(), 0.1))
+            stuck = said if base == said_of else ""
             new = base is None or not store.holds(base)
             files = _policies(store) if new else {}
             if new:
@@ -213,18 +218,33 @@ def _begin(
                 prepared = store.prepare_files(base, files, message, author, now)
                 begun.facts = store.facts_of(prepared)
                 begun.made = Made(prepared.commit, new, warnings)
-                refusal = begun.send(prepared.commit, partial(prepared.send, end - time.monotonic()))
+                try:
+                    refusal = begun.send(prepared.commit, partial(prepared.send, end - time.monotonic()))
+                except (Exception, KeyboardInterrupt):
+                    if not _is_there(store, prepared.commit):
+                        raise
+                    begun.found(prepared.commit)
+                    refusal = None
                 if refusal is not None:
                     raise refusal
-            except Stale:
+            except Stale as stale:
+                said, said_of = str(stale), base
                 if time.monotonic() >= end:
-                    raise RetriesExhausted(attempts=attempts, seconds=retry_timeout) from None
+                    raise exhausted(attempts, retry_timeout, store.remote, stuck) from None
                 continue
             prepared.settle()
             left = store.follow(prepared.commit)
             begun.warn(f"the checkout was left as it is: {left}" if left else None)
             begun.warn(store.learn_head(retry_timeout) if new else None)
             return
+
+
+def _is_there(store: GitStore, commit: str) -> bool:
+    """Whether one last look finds a commit on the store branch whose push has no answer."""
+    with suppress(Exception, KeyboardInterrupt):
+        tip = store.start(_LAST_LOOK)
+        return tip is not None and store.repository.is_ancestor(commit, tip)
+    return False
 
 
 def _template(name: str) -> bytes:

@@ -1,0 +1,81 @@
+"""What asks a command to end: ^C, SIGTERM and SIGHUP are one thing, and this is the one place that says so.
+
+Each of them raises KeyboardInterrupt while a command runs. None is raised while a module loads, since half a module
+cannot be loaded again; nor before the edge can report it, nor once the exit code is decided.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# How long it is until a signal that came while a module loads is looked at again, in seconds.
+_AGAIN = 0.002
+
+
+class _State:
+    """Whether a command runs that can be ended, whether somebody wants that, and by which signal of a program."""
+
+    runs = False
+    asked = False
+    sent: int | None = None
+
+
+def _interrupt(_: int) -> None:
+    _State.asked = True
+    if _State.runs:
+        raise KeyboardInterrupt
+
+
+def heed() -> None:
+    """From now on let what asks to end do that, but for what was ignored when we were started (nohup)."""
+    for number in _ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _after_loading(_interrupt))
+
+
+def begin() -> None:
+    """Let a command begin: whoever asks for its end interrupts it. Raises KeyboardInterrupt where somebody has."""
+    _State.runs = True
+    if _State.asked:
+        raise KeyboardInterrupt
+
+
+def end() -> None:
+    """The exit code is decided: nothing interrupts any more."""
+    _State.runs, _State.asked = False, False
+
+
+@contextmanager
+def heeding(act: Callable[[int], None]) -> Iterator[None]:
+    """Let what asks to end be given to ``act`` instead."""
+    before = {number: signal.signal(number, _after_loading(act)) for number in _ENDING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _after_loading(act: Callable[[int], None]) -> Callable[[int, FrameType | None], None]:
+    """A handler that calls ``act`` once no module is being loaded."""
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        at = frame
+        while at is not None:
+            if at.f_code.co_filename == "<frozen importlib._bootstrap>":
+                signal.signal(signal.SIGALRM, lambda _, later: on_signal(number, later))
+                signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+                return
+            at = at.f_back
+        if number != signal.SIGINT:
+            # A terminal that closes and a supervisor send several kinds: none of them insists but the first.
+            if _State.sent not in (None, number):
+                return
+            _State.sent = number
+        act(number)
+
+    return on_signal
