@@ -1,6 +1,6 @@
 """A human-review queue for AI gateways that lives in a git repository.
 
-`Store` does from Python what `kt escalation` does from a shell; `errors` are its refusals.
+`Store` does in Python what `kt escalation` does in a shell; `errors` has the errors that it raises.
 """
 
 from __future__ import annotations

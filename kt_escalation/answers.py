@@ -1,4 +1,4 @@
-"""What the use cases give back, as frozen values."""
+"""The results of the use cases, as frozen values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which escalations somebody may take, and why there is none."""
+"""The escalations that somebody may claim, and the reason if there are none."""
 
 from __future__ import annotations
 

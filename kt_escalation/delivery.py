@@ -1,7 +1,7 @@
-"""How events leave a store: their bytes, the command or webhook that takes them, the file that remembers.
+"""Delivers events: their JSON, the command or webhook that takes them, and the cursor file. See docs/events.md.
 
-Each event is handed over until it is taken, in order, and only then does the cursor move: a process
-that is killed at any moment hands the same event over again, and never loses one.
+Each event is repeated until it is delivered, in order, and only then does the cursor move. So after a kill at
+any moment the same event is delivered again, and none is lost.
 """
 
 from __future__ import annotations

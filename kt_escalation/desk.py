@@ -1,7 +1,7 @@
-"""The use cases: what people and gateways do with a store.
+"""The use cases: everything that people and gateways do with a store.
 
-Each one reads the newest state, lets the rules decide on it, commits, and starts again where
-somebody else was first (design, section 5). Nothing here knows git, YAML or a terminal.
+Each reads the newest state, runs a rule on it and commits the result. If somebody else was first, it starts
+again. See docs/design.md, *How a step is committed*. Nothing here knows git, YAML or a terminal.
 """
 
 from __future__ import annotations

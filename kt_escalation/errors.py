@@ -1,7 +1,8 @@
-"""Every error of kt, with its code, its exit code and the facts that its sentence is made of.
+"""Every error of kt, with its code, its exit code and the facts of its message.
 
-The codes are a closed list (design, section 8): scripts match on ``code``, people read ``message``
-and ``hint``. Each class says once what happened and what to do next; whoever raises it gives facts.
+The codes are a closed list (docs/reference.md, *Exit codes*): scripts match on ``code``, people read
+``message`` and ``hint``. Each class says once what happened and what to do next; the code that raises it
+gives the facts.
 """
 
 from __future__ import annotations

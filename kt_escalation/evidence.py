@@ -1,7 +1,7 @@
-"""The use case of who must show a case to others: everything about some escalations in one file.
+"""Collects everything about some escalations in one tar file, to show a case to others. See docs/evidence.md.
 
-The file is a tar: a page that says what it is and how to check it, the history as a git bundle (or only the
-objects of the steps), and commits, records, roster and policies as text (design, section 1, *auditor*).
+The tar has a page that describes it and how to check it, the history as a git bundle (or only the objects of
+the steps), and commits, records, roster and policies as text.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The use case of who counts: every escalation at one commit, with digests to reconcile by git alone."""
+"""Exports every escalation at one commit, with digests that git alone can reconcile. See docs/evidence.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The use case of who follows a store: its events from history, oldest first, each at least once."""
+"""Follows a store: its events from history, oldest first, each at least once. See docs/events.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The use case of who asks how the queue is doing: numbers from committed state and history."""
+"""Computes the statistics of a queue from committed state and history. See docs/evidence.md, *Numbers*."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Group commit: calls of several threads that share one commit, each with an answer of its own (design, section 5)."""
+"""Group commit: calls of several threads share one commit, and each gets an answer of its own."""
 
 from __future__ import annotations
 

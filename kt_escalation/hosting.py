@@ -1,4 +1,4 @@
-"""A server's repository: install the hook that judges pushes, say what it guards, and take it away again."""
+"""The hook of a server's repository: installs it, reports what it guards, and removes it. See docs/servers.md."""
 
 from __future__ import annotations
 

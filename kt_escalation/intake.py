@@ -1,4 +1,4 @@
-"""What callers give, checked: files of events and records as drafts, ids, outcomes, words (design, section 8)."""
+"""Checks the callers' input: files of events and records as drafts, ids, outcomes, words."""
 
 from __future__ import annotations
 

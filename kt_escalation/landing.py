@@ -1,6 +1,6 @@
-"""How a change is committed: read the tip, decide, build, push, and again where somebody was first.
+"""Commits a change: reads the tip, decides, builds, pushes, and starts again if somebody was first.
 
-The steps and their bounds are those of design, section 5; what is decided is not known here.
+See docs/design.md, *How a step is committed*. This module does not know what is decided.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the use cases ask of a snapshot: which record an id names, who decided it, what reopens it."""
+"""Answers questions about a snapshot: which record an id names, who decided it, what reopens it."""
 
 from __future__ import annotations
 

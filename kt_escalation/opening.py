@@ -1,4 +1,4 @@
-"""Opening a store whose fetches notice that the branch does not go on from what this clone has seen of it."""
+"""Opens a store whose fetches notice when the remote has rewritten the branch."""
 
 from __future__ import annotations
 

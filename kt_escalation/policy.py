@@ -1,4 +1,4 @@
-"""The use cases of who writes policies: find faults, explain a route, and see what a change would do."""
+"""The use cases for policy authors: find faults, explain a route, and show the effect of a change."""
 
 from __future__ import annotations
 

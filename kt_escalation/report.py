@@ -1,4 +1,4 @@
-"""The use case of who wants the state of things at a glance: all that a page about a store tells."""
+"""Collects the content of the report page. See docs/report.md."""
 
 from __future__ import annotations
 

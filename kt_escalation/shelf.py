@@ -1,7 +1,7 @@
-"""A store as far as it can be listed: what a table needs, without paying for the rules.
+"""A store for listings only: everything that a table needs, without importing the rules.
 
-`desk.Store` is a shelf with everything else. A listing of what this clone has read before needs
-neither the model nor YAML, so nothing here imports them before they are needed.
+`desk.Store` extends it with everything else. A listing of escalations that this clone has read before needs
+neither the model nor YAML, so this module imports them only when they are needed.
 """
 
 from __future__ import annotations

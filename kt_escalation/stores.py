@@ -1,6 +1,7 @@
-"""Several stores as one queue: `list` merges them, `claim --next` takes the best of all (docs/many-stores.md).
+"""Several stores as one queue: `list` merges them, `claim --next` takes the best of all. See docs/many-stores.md.
 
-Each is a plain store, opened in turn and asked by itself. One that cannot be asked never hides the others.
+Each is a plain store, opened in turn and asked separately. A store that cannot be read never hides the
+others.
 """
 
 from __future__ import annotations

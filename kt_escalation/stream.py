@@ -1,7 +1,7 @@
-"""Lines that come over time, raised a few at a time: `raise --batch` with a flush (docs/streaming.md).
+"""Raises lines as they arrive, a few at a time: `raise --batch` with a flush. See docs/streaming.md.
 
-What was read and not raised yet is never more than one flush: while that is pushed nothing is read, so
-a writer who is faster than the remote waits in its own pipe.
+At most one flush is read and not yet raised. While a flush is pushed nothing is read, so a writer that is
+faster waits in its own pipe.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ real git with thousands of others by one `git fast-import`. Side branches and th
 from touch different records, as people do who agree who does what, and one of them at a time makes
 archives. Branches come back in every way that a forge has: by a merge commit, after *Update branch*, as a
 squash, rebased, by a merge queue, by a fast-forward, or by `git pull`. Merges are made first and then
-held against the rules of docs/design.md, *Verifying*, read here by brute force; one that the rules refuse
+held against the rules of docs/design.md, *One line, and not the graph*, read here by brute force; one that the rules refuse
 (because the policies have moved on, say, or because the branch has become too old) is left out.
 """
 

@@ -1,6 +1,6 @@
-"""docs/record.md is written from the model: keys, types, meaning.
+"""docs/record.md is generated from the model: keys, types, meaning.
 
-After a change that is meant, `UPDATE_GOLDEN=1 pytest tests/test_record.py` writes the page anew.
+After an intended change, `UPDATE_GOLDEN=1 pytest tests/test_record.py` writes the page again.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ EXAMPLE = TOP / "queue/resolved/2026/11/24/esc_req_7g9d.yaml"
 HEAD = f"""\
 # The record
 
-What is in an escalation's file, key by key. Written from the model; a test holds it to that.
+This page describes an escalation's file, key by key. It is generated from the model, and a test compares the two.
 `kt escalation schema` prints the same as a JSON Schema.
 
-One escalation is one file, `queue/<escalation_id>.yaml` while it is open and
-`queue/resolved/<YYYY>/<MM>/<DD>/<escalation_id>.yaml`, by the UTC day of `resolved_at`, when it is resolved; after
+One escalation is one file. While it is open the file is `queue/<escalation_id>.yaml`. When it is resolved, the file moves to
+`queue/resolved/<YYYY>/<MM>/<DD>/<escalation_id>.yaml`, by the UTC day of `resolved_at`. After
 [compaction](compaction.md) it is in an archive of its month. This is one, from this project's own `queue/`:
 
 ```yaml
 {{example}}```
 
-A file is one YAML document in UTF-8, of at most {MAX_BYTES // 1024} KiB and {MAX_DEPTH} levels. Keys stand in the order below, those without a
-value are left out, and one content has one way of being written, so that a diff shows what changed and nothing
-else. `true`, `false`, `null`, whole numbers and decimal fractions are what they look like; all else is text (`no`, `on`,
-`0777` and `12:30:45` are), and kt quotes whatever another reader could take for something else. Anchors, aliases, tags,
-repeated keys and keys that are not in these tables are refused. Times are RFC 3339 in UTC with milliseconds; durations
-are `90s`, `15m`, `2h` or `7d`.
+A file is one YAML document in UTF-8, of at most {MAX_BYTES // 1024} KiB and {MAX_DEPTH} levels. Keys are in the order below; keys without a
+value are left out. There is one way to write each content, so a diff shows exactly what changed. `true`, `false`, `null`,
+whole numbers and decimal fractions are what they look like. Everything else is text, also `no`, `on`, `0777` and
+`12:30:45`; kt quotes a text that another reader could take for something else. Anchors, aliases, tags, repeated keys and
+keys that are not in these tables are refused. Times are RFC 3339 in UTC with milliseconds; durations are `90s`, `15m`, `2h`
+or `7d`.
 
-To `raise` you may leave out all that raising decides: `schema_version`, `escalation_id`, `status`, `created_at`,
+When you `raise`, you may leave out the keys that raising sets: `schema_version`, `escalation_id`, `status`, `created_at`,
 `raised_at`, `raised_by`, `queued_at`, `route`, `requires`. `claim`, `reviews`, `notes` and `resolution` are refused.
-A question mark behind a key says that it may be absent.
+A question mark after a key means that it may be absent.
 
-Whatever is raised can be decided, so a record cannot be filled up: what is raised has at most {MAX_RAISED // 1024} KiB; notes
-of those who may not decide it end at {MAX_NOTED // 1024} KiB; all else that leaves it open ends at {MAX_OPEN // 1024} KiB; and the rest is for a
-claim and the decision.
+There is always room for a decision, so nobody can fill a record up. A new record has at most {MAX_RAISED // 1024} KiB. Notes by people who
+may not decide it end at {MAX_NOTED // 1024} KiB, and everything else that leaves it open at {MAX_OPEN // 1024} KiB. The rest is for a claim and the
+decision.
 
-The id of a request is taken only by raising that request. A record without a request id has a ULID for its id: what
-`reopen` makes has, and a draft may give one (`esc_01jd…`), but no other id. A request id that looks like one of these,
-or like `h` and a digest, is written as a digest.
+Only raising a request takes the id of that request. A record without a request id has a ULID as its id: `reopen` makes
+such records, and a draft may give such an id (`esc_01jd…`), but no other. If a request id looks like a ULID, or like `h` and a
+digest, the record's id has a digest of it.
 """
 TITLES = {
     "": "Keys",
@@ -100,7 +100,7 @@ def test_the_page_is_what_the_model_says() -> None:
             written += f"| `{key}`{always} | {kind(rule)} | {rule['description']} |\n"
     if UPDATE:
         PAGE.write_text(written)
-    assert PAGE.read_text() == written, "write it anew with UPDATE_GOLDEN=1"
+    assert PAGE.read_text() == written, "write it again with UPDATE_GOLDEN=1"
 
 
 def test_every_key_has_a_meaning_and_no_other_word_has() -> None:

@@ -1,6 +1,6 @@
-"""docs/reference.md is written from the commands, the errors, and what the commands print as JSON.
+"""docs/reference.md is generated from the commands, the errors, and the JSON that the commands print.
 
-After a change that is meant, `UPDATE_GOLDEN=1 pytest tests/test_reference.py` writes the page anew.
+After an intended change, `UPDATE_GOLDEN=1 pytest tests/test_reference.py` writes the page again.
 """
 
 from __future__ import annotations
@@ -28,19 +28,21 @@ PAGE = TOP / "docs/reference.md"
 HEAD = """\
 # Commands
 
-All commands, their options, exit codes, error codes and JSON. Written from the code; a test holds it to that.
+This page lists all commands with their options, exit codes, error codes and JSON. It is generated from the code, and a test
+compares the two.
 
-`kt-escalation` is `kt escalation` under a name of its own. Without `-C` the store is that of `KT_REPO`, else that of
-the current folder. Durations are written `90` or `90s`, `15m`, `2h`, `7d`; times as RFC 3339 has them. An id
-stands as the argument or behind `--id`, or is named by its request with `--request-id`. `get`, `log` and `evidence` take
-a whole id, or a prefix that fits no other; all other commands take the whole id.
+`kt-escalation` is another name for `kt escalation`. Without `-C` the store is that of `KT_REPO`, else that of the current
+folder. Write durations as `90` or `90s`, `15m`, `2h`, `7d`, and times as in RFC 3339. Give an id as an argument or with
+`--id`, or name its request with `--request-id`. `get`, `log` and `evidence` take a whole id or a unique prefix; all other
+commands need the whole id.
 
-Results go to stdout and everything else to stderr. `NO_COLOR` is honoured, and no script is ever asked anything.
-`--debug`, before or behind the command, or `KT_LOG=debug` prints a line to stderr for each git process: how long it took,
-its exit code and its arguments, without passwords and tokens.
+Results go to stdout, everything else to stderr. kt honours `NO_COLOR` and never asks a script anything. `--debug`, before or
+after the command, or `KT_LOG=debug` prints a line to stderr for each git process: its duration, its exit code and its
+arguments, without passwords and tokens.
 
-What `--json` prints is shown with `"…"` for any text, `0` for any number, and `{…}` for [a record](record.md). An error
-is `{"error": {"code": "…", "message": "…"}}` on stderr, with what is known of the facts of its code (see [exit codes](#exit-codes)).
+In the JSON below, `"…"` is any text, `0` any number, and `{…}` [a record](record.md). An error is
+`{"error": {"code": "…", "message": "…"}}` on stderr, with the facts of its code if they are known (see
+[exit codes](#exit-codes)).
 """
 EXITS = """\
 ## Exit codes
@@ -104,7 +106,7 @@ def section(name: str, command: click.Command) -> str:
     text += f"{table(own)}\n" if own else ""
     also = [names for names, text in options(command) if (names, text) in SHARED]
     return (
-        f"{text}Also [those of many commands](#options-of-many-commands): "
+        f"{text}Common options, [described below](#options-of-many-commands): "
         + ", ".join(f"`{names}`" for names in also)
         + ".\n"
     )
@@ -254,7 +256,7 @@ def test_the_page_is_what_the_code_says(lab: Lab) -> None:
     written += f"\n## Options of many commands\n\n{table(sorted(SHARED))}\n{errors_table()}"
     if UPDATE:
         PAGE.write_text(written)
-    assert PAGE.read_text() == written, "write it anew with UPDATE_GOLDEN=1"
+    assert PAGE.read_text() == written, "write it again with UPDATE_GOLDEN=1"
 
 
 def test_the_json_of_every_command_is_shown(lab: Lab) -> None:

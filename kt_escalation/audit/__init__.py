@@ -1,4 +1,4 @@
-"""The audit: is every step of a store's history legal, would this request's be, are this push's."""
+"""Judges history: whether each step of a store, a pull request or a push is legal. See docs/rules.md."""
 
 from .check import Actor, check
 from .hook import receive

@@ -1,4 +1,7 @@
-"""What commits do to archives: that a compaction moves decided records there as they are, and that none changes."""
+"""Judges changes of archives: a compaction must move resolved records unchanged, and archives never change.
+
+See docs/compaction.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who acts in commits: that they sign where they must, and that no date is from the future."""
+"""Judges the author of a commit: required signatures, and no date in the future. See docs/signatures.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`check`: what a pull request would bring in, judged against the store branch as it is now, by our own clock."""
+"""`check`: judges a pull request against the current store branch, by this machine's clock.
+
+See docs/pull-requests.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What commits hold: their trees, the store at each, its records and its policy files."""
+"""Reads the contents of commits: trees, the store in each commit, records and policy files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The violations that a run of the judge has found, and which of them waivers accept."""
+"""The violations that a run of the judge has found, and the waivers that accept some of them."""
 
 from __future__ import annotations
 

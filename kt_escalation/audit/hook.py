@@ -1,4 +1,4 @@
-"""The server's pre-receive hook: what there is against a push."""
+"""The server's pre-receive hook: lists the violations of a push. See docs/servers.md."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The judge: replays the line of a store, oldest commit first, and says what was not legal (design, section 9).
+"""The judge: replays a store's history, oldest commit first, and lists the violations. See docs/rules.md.
 
-`verify`, `check`, the server's hook and `wait` all ask this one. What has been judged is forgotten: what is kept
-are the policies in force, the records that are illegal by now, and of every id that it was there.
+`verify`, `check`, the server's hook and `wait` all use it. It keeps only the policies in force, the records
+that are illegal now, and the ids that it has seen. It forgets everything else that it has judged.
 """
 
 from __future__ import annotations

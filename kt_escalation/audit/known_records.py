@@ -1,4 +1,4 @@
-"""What a run of the judge knows of records: which were there, which are illegal, and what they were before that."""
+"""What a run of the judge knows about records: which exist, which are illegal, and their last legal states."""
 
 from __future__ import annotations
 

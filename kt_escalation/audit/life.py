@@ -1,4 +1,4 @@
-"""One record's own life, judged as `verify` judges it: what `restore` goes back to and `wait` releases by."""
+"""Judges one record's history as `verify` does: `restore` needs its last legal state, `wait` a legal decision."""
 
 from __future__ import annotations
 

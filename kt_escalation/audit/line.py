@@ -1,7 +1,8 @@
-"""The line: the one row of commits, from the store's start to the tip, whose states are the store's states.
+"""The line: the sequence of commits from the store's start to the tip whose states are the store's states.
 
-Design, section 9, *The line*. Every commit has one line parent, so that lines are paths in a forest. Mostly it
-is the first parent; at a merge that brings nothing to the first parent's side it may be the second.
+See docs/design.md, *One line, and not the graph*. Every commit has one line parent, so lines are paths in a
+forest. It is usually the first parent. At a merge that brings nothing to the first parent's side it may be
+the second.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A mark: all that a run of the judge knew at one commit of the line, so that the next one can go on from there."""
+"""A mark: everything that a run of the judge knew at one commit of the line. The next run continues from it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What a merge of the line brings: each state that it takes must have been led to by commits that it carries.
+"""Judges a merge: carried commits must have led to each state that it takes from elsewhere.
 
-Design, section 9, *Steps*. A record or a policy file that differs from the first parent's is explained by one chain
-of carried commits with one parent each, every step legal by its own author and by the line's own policies.
+See docs/design.md, *One line, and not the graph*. If a record or a policy file differs from the first
+parent's, one chain of carried commits with one parent each must explain it. Every step of the chain must be
+legal, for its own author and by the policies of the line.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a commit's message says about the store, and whether that is what the commit did.
+"""Parses what a commit's message says about the store, and compares it with the commit.
 
-The record is the authority (design, section 5). But people read `git log`, so a message that says anything by
-our subject or by one of our trailers must say what its commit brought (section 9, *Messages*).
+The record is the authority. But people read `git log`, so a message with one of kt's subjects or trailers
+must say what its commit contains (rule `message` in docs/rules.md).
 """
 
 from __future__ import annotations

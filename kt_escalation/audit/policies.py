@@ -1,7 +1,7 @@
-"""The policies in force: those of the newest commit of the line whose policies were legal.
+"""The policies in force: those of the newest commit of the line whose policies were legal. See docs/rules.md.
 
-Design, section 9, *Policies in force*. Each file is followed by itself: a legal change makes its version the
-legal one, an illegal change leaves the old one. Only a tree of nothing but legal versions comes into force.
+Each file is followed on its own: a legal change makes its version the legal one, an illegal change leaves the
+previous one. A tree comes into force only if all its files are legal versions.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One step of one record: its files before and after, read and held against the transition table."""
+"""Judges one step of one record: reads the files before and after, and checks them against the transition table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run of the judge over some stretch of the line, from its start or from where another run has ended."""
+"""One run of the judge over a stretch of the line, from its start or from the end of another run."""
 
 from __future__ import annotations
 

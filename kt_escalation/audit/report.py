@@ -1,4 +1,4 @@
-"""What a judge has found, as those who asked for it read it."""
+"""The result of a run of the judge, for its callers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run of the judge looks at, and what it counts."""
+"""The scope of a run of the judge: what it looks at, and what it counts."""
 
 from __future__ import annotations
 

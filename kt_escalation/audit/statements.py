@@ -1,4 +1,4 @@
-"""What commits' messages say about the store, held against what the commits did."""
+"""Compares the statements of commit messages about the store with the commits."""
 
 from __future__ import annotations
 

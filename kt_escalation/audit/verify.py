@@ -1,4 +1,4 @@
-"""`verify`: is the history legal, up to the newest commit or in a range, and what this clone remembers of that."""
+"""`verify`: judges the history up to the newest commit or in a range, and remembers the result in this clone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: a thin user of the package. `main` is `kt`, `main_escalation` is `kt-escalation`."""
+"""The command line, a thin layer over the package. `main` is `kt`, `main_escalation` is `kt-escalation`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two groups of commands, the options that many share, and how a command opens its store."""
+"""The two groups of commands, the options that many commands share, and the opening of a store for a command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands for who takes something away: export the population, put a case together, count, report."""
+"""Commands for auditors: export, evidence, stats, report."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Charts as inline SVG, with colours, lines and patterns left to the page's style sheet: the only import of pygal.
+"""Charts as inline SVG; the page's style sheet sets colours, lines and patterns. The only import of pygal.
 
-Of pygal's drawing only the geometry and the names of its parts are kept: no script, no style, no ids. Each
-mark carries a `<title>` that says what it shows.
+Only the geometry and the names of the parts of pygal's drawing are kept: no script, no style, no ids. Each
+mark has a `<title>` that says what it shows. See docs/report.md.
 """
 
 from __future__ import annotations

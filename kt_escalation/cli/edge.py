@@ -1,4 +1,4 @@
-"""The edge: every error of the tool becomes one line and an exit code here, and nowhere else."""
+"""Turns every error of kt into one line and an exit code, here and nowhere else."""
 
 from __future__ import annotations
 

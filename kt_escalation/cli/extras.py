@@ -1,4 +1,4 @@
-"""How an extra of ours is installed, by how kt was."""
+"""The command that installs one of kt's extras, for the way kt was installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands for who follows a store: events, watch."""
+"""Commands that follow a store: events, watch."""
 
 from __future__ import annotations
 

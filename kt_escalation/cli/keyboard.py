@@ -1,4 +1,4 @@
-"""Asking whoever sits at the terminal: one key, yes or no, one line, or a text in their editor."""
+"""Prompts at a terminal: one key, yes or no, one line, or a text in the user's editor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an action came to, printed for people or for scripts."""
+"""Prints the result of an action, for people or for scripts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""A report as one page of HTML that needs nothing else and runs nothing but its own script: the only import of Jinja.
+"""A report as one HTML page that loads nothing and runs only its own script. The only import of Jinja.
 
-Every text is escaped by the template, or is JSON that the script reads as data and sets as text. The page's
-Content-Security-Policy names the digests of its one script and its one style, and allows nothing else.
+The template escapes every text, or the text is JSON that the script reads as data and sets as text. The
+page's Content-Security-Policy lists the digests of its one script and its one style, and allows nothing else.
+See docs/report.md.
 """
 
 from __future__ import annotations

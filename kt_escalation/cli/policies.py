@@ -1,4 +1,4 @@
-"""`kt policy`: faults in policy files, why an escalation goes where it goes, what a change would do."""
+"""`kt policy`: finds faults in policy files, explains a route, and shows the effect of a change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long work is shown to whoever sits at a terminal."""
+"""Shows the progress of long operations at a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands for who checks: verify a history, check a pull request, and judge pushes on a server."""
+"""Commands that judge: verify a history, check a pull request, and guard a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that only look: list, get, log, schema, doctor."""
+"""Commands that only read: list, get, log, schema, doctor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How records are shown as plain text, the same wherever it goes; for terminals see `terminal`."""
+"""Records as plain text, the same for every destination; `terminal` is for terminals."""
 
 from __future__ import annotations
 

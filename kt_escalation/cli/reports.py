@@ -1,4 +1,4 @@
-"""What a check has found, in the forms that CI systems read: JUnit, GitHub's commands, GitLab's code quality."""
+"""The violations of a check in the formats of CI systems: JUnit, GitHub's commands, GitLab's code quality."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""`kt escalation review`: a working session, one escalation after another, that leaves nothing claimed behind."""
+"""`kt escalation review`: a session that goes through escalations one by one and leaves no claim behind.
+
+See docs/reviewing.md.
+"""
 
 from __future__ import annotations
 

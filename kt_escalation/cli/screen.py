@@ -1,7 +1,7 @@
-"""How a terminal is written to: tables that fit and pages that wrap. The one module that imports rich.
+"""Writes to a terminal: tables that fit its width and pages that wrap. The only module that imports rich.
 
-It is imported only where stdout is a terminal. What it gets is plain text; nothing in it is read as
-rich's markup, and what would act on the terminal is written out (`core.text`).
+It is imported only if stdout is a terminal. Its input is plain text: nothing in it is read as rich's markup,
+and control characters are written out (`core.text`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Commands for who runs the queue: assign, reopen, restore, sweep, compact."""
+"""Commands that manage a queue: assign, reopen, restore, sweep, compact."""
 
 from __future__ import annotations
 

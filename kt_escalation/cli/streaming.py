@@ -1,4 +1,4 @@
-"""`raise --batch` as a stream: one acknowledgement for each line, when that is on the remote."""
+"""`raise --batch` as a stream: acknowledges each line when it is on the remote. See docs/streaming.md."""
 
 from __future__ import annotations
 

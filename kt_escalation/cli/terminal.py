@@ -1,4 +1,4 @@
-"""What a listing and an escalation say on a terminal, as plain words for `screen` to lay out."""
+"""The content of a listing and of an escalation's page at a terminal, as plain text; `screen` lays it out."""
 
 from __future__ import annotations
 

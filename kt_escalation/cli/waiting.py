@@ -1,4 +1,4 @@
-"""The command for callers: wait for a human's decision."""
+"""The command for gateways: wait for a decision."""
 
 from __future__ import annotations
 

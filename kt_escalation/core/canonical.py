@@ -1,7 +1,7 @@
-"""The one way to write a record: one content, one sequence of bytes (design, section 3).
+"""The one way to write a record: each content has one sequence of bytes. See docs/record.md.
 
-Written here and not by a YAML library, so that the bytes that commits and digests rest on do not
-change with a library's version; a property test holds every text to what PyYAML reads from it.
+No YAML library is used, so that the bytes behind commits and digests do not change with a library's version.
+A property test compares every text with what PyYAML reads from it.
 """
 
 from __future__ import annotations

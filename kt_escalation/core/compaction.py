@@ -1,7 +1,7 @@
-"""Archives of resolved records: their form, which months go into them, and whether one was made rightly.
+"""Archives of resolved records: their format, the months that go into them, and whether one is correct.
 
-An archive is `---` and each file's exact bytes, in id order, with the sorted ids in a file beside it
-(design, section 10). It never changes; what arrives late opens the next number of its month.
+An archive is `---` and each file's exact bytes, in id order, with the sorted ids in a file beside it. It
+never changes; later records of its month go into the archive with the next number. See docs/compaction.md.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Until when a record waits for somebody: its deadlines and its lease, as it states them itself.
+"""The deadlines and the lease of a record, from its own keys.
 
-Whether one has passed, and what then, is for `sweep` to say.
+`sweep` decides whether one has passed, and what follows.
 """
 
 from __future__ import annotations

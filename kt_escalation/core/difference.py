@@ -1,4 +1,4 @@
-"""What a step that no rule makes is called: by what it has otherwise than the rule that it comes closest to."""
+"""Names a step that no rule makes, by how it differs from the most similar rule."""
 
 from __future__ import annotations
 

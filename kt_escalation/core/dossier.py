@@ -1,7 +1,7 @@
-"""The page that goes with a piece of evidence: what it shows, and how to check it offline.
+"""The README of a case of evidence: what it shows, and how to check it offline. See docs/evidence.md.
 
-Text from strangers stands in indented blocks only, visible and on one line each, so that it is never read
-as Markdown; what stands in a shell block is made of ids, quoted paths and the commands of `offline`.
+Text from strangers is only in indented blocks, visible and on one line each, so that nobody reads it as
+Markdown. Shell blocks contain only ids, quoted paths and the commands of `offline`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A gateway's decision event as the draft of an escalation (design, section 3)."""
+"""Turns a gateway's decision event into the draft of an escalation. See docs/gateway.md."""
 
 from __future__ import annotations
 

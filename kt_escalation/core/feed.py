@@ -1,8 +1,8 @@
-"""What the feed of a store tells: its events, and the places in history to go on from.
+"""The feed of a store: its events, and the places in history to continue from. See docs/events.md.
 
-An event is one action on one escalation in one commit, as the record tells it (`core.story`). A
-place is a set of commits that contains all of their ancestors, named by its newest ones, so it stays
-exact when a merge brings in commits that are older than what was read before.
+An event is one action on one escalation in one commit, derived from the record (`core.story`). A place is a
+set of commits that contains all of their ancestors, named by its newest ones. So it stays exact when a merge
+brings in older commits than those already read.
 """
 
 from __future__ import annotations

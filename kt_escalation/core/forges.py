@@ -1,8 +1,8 @@
-"""Where a pull request is opened: the address of the page, from a remote's own address.
+"""The address of the page that opens a pull request, derived from a remote's address.
 
-The forms are those of each forge's documentation: GitHub compares two branches (*Using query parameters
-to create a pull request*), GitLab has a page for new merge requests (*Creating merge requests, by
-URL*), Gitea and Forgejo compare as GitHub does.
+The forms are from each forge's documentation: GitHub compares two branches (*Using query parameters to create
+a pull request*), GitLab has a page for new merge requests (*Creating merge requests, by URL*), Gitea and
+Forgejo compare as GitHub does.
 """
 
 from __future__ import annotations

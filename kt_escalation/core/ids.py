@@ -1,4 +1,4 @@
-"""Names: escalation ids, claim ids, and how they come about (design, section 3)."""
+"""Escalation ids and claim ids: their form, and how they are made. See docs/record.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every fault of a set of policy files at once, each with its place (design, section 7)."""
+"""Finds all faults of a set of policy files at once, each with its place. See docs/operator.md."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The record of an escalation and its parts, as frozen values (design, section 3).
+"""The record of an escalation and its parts, as frozen values. See docs/record.md.
 
-Field order is the order in which keys are written. Nothing here reads or writes; parsing YAML is
-`store.codec`, the canonical text is `core.canonical`.
+The order of the fields is the order of the written keys. Nothing here reads or writes: `store.codec` parses
+YAML, and `core.canonical` writes the canonical text.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What somebody may do with an escalation now, and what they may not and why.
+"""What somebody may do with an escalation now, what they may not do, and why.
 
-No rule stands here: each action is tried on the record, as if it were asked for, and the answer kept.
+There is no rule here: each action is tried on the record, and the answer is kept.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The shell commands that check a piece of evidence, with git alone or with kt.
+"""The shell commands that check a case of evidence, with git alone or with kt.
 
-They read nothing from the evidence but git objects, until they compare its texts with what git has.
-The same commands stand in every README and in docs/evidence.md; only ids and the store's folder differ.
+They read only git objects from the evidence, until they compare its texts with git's. The same commands are
+in every README and in docs/evidence.md; only the ids and the store's folder differ.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""All of `policies/` at one commit as one value: packs, roster, settings, and what is wrong with them."""
+"""All of `policies/` at one commit as one value: packs, roster, settings, and their faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A parsed file below `policies/`, as the store hands it to the rules, and what can be wrong in one."""
+"""A parsed file below `policies/`, and the faults in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How work that may last says what it does and how far it is."""
+"""Progress reports of long operations: what they do, and how far they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which escalations are shown or taken, in which order, and where a page ends (design, section 8)."""
+"""Filters, orders and pages the escalations of a listing."""
 
 from __future__ import annotations
 

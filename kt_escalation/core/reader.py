@@ -1,8 +1,8 @@
-"""The canonical text of a record read back, key by key (design, sections 3 and 12).
+"""Reads the canonical text of a record back, key by key.
 
-Whatever is read here is written again and must come out the same, so nothing has to be trusted: text that
-`canonical.dumps` would not write gives None, and `store.codec` reads it as YAML and says what is wrong.
-Texts of keys that were read before are not read again, which is most of a history.
+The result is written again and must give the same text, so nothing has to be trusted. If `canonical.dumps`
+would not write a text, the answer is None; then `store.codec` reads it as YAML and reports its faults. Known
+texts of keys are read only once, which saves most of the work on a history.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who may do what: roles, routes and four eyes, asked anew for each action (design, sections 4 and 6)."""
+"""Who may do what: checks roles, routes and four eyes for each action. See docs/rights.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who people are and what they may do: `policies/roster.yaml` as a value (design, section 6)."""
+"""People, their roles, teams, keys and logins: `policies/roster.yaml` as a value. See docs/operator.md."""
 
 from __future__ import annotations
 

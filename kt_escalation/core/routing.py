@@ -1,6 +1,6 @@
-"""Policy packs as the gateway reads them, and where an escalation goes by them (design, section 7).
+"""Reads policy packs as the gateway does, and routes an escalation by them. See docs/operator.md.
 
-Only what routing needs is looked at; every other key of a pack is the gateway's business.
+Only the keys that routing needs are read; all others belong to the gateway.
 """
 
 from __future__ import annotations

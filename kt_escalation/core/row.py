@@ -1,7 +1,7 @@
-"""A record in one line of a listing: all that filters, orders and tables ask of it.
+"""The summary of a record for listings: everything that filters, orders and tables need.
 
-A row is made from a whole record, once, and can then be kept and shown without the model: times stand
-as they are written, in a form that sorts as they do, and what a rule would derive is derived already.
+It is made once from a whole record, and can then be kept and shown without the model. Times are texts as
+written, which sort correctly, and derived values are already computed.
 """
 
 from __future__ import annotations

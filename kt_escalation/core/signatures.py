@@ -1,7 +1,7 @@
-"""Whose a signature is, and when it was made: the key, its owner on the roster, the actor, the dates.
+"""The signer and the date of a signature: the key, its owner on the roster, the actor, the dates.
 
-git answers only whether a signature fits its commit and a key that it knows; who may sign in whose
-name, and until when, is asked here (design, section 9, *People*).
+git says only whether a signature matches its commit and a known key. This module decides who may sign in
+whose name, and until when. See docs/signatures.md.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Numbers about a queue: how much, how it ended, how long it took, and who decided.
+"""Statistics of a queue: how many escalations, their outcomes, their durations, and who decided.
 
-Each number belongs to the moment at which it happened, and is counted in that moment's period: a raise
-when it was raised, a decision when it was made. What is open or overdue is so now, and belongs to the
-period in which it was raised.
+Each number belongs to the period of its event: a raise to that of raising, a decision to that of deciding.
+Numbers of open or overdue escalations are current, and belong to the period of raising. See docs/evidence.md,
+*Numbers*.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What happened between two states of a record, told from the record itself (design, section 4)."""
+"""What happened between two states of a record, derived from the record itself."""
 
 from __future__ import annotations
 

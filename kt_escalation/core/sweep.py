@@ -1,4 +1,4 @@
-"""What time alone asks for: deadlines and leases, as due actions for a moment (design, sections 4 and 6)."""
+"""The actions that leases and deadlines require at a given time. See docs/operator.md, *What deadlines do*."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A record as one row of a table, safe to open in a spreadsheet (design, section 11)."""
+"""A record as one row of a table that is safe to open in a spreadsheet. See docs/evidence.md."""
 
 from __future__ import annotations
 

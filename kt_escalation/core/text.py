@@ -1,4 +1,4 @@
-"""Text from strangers: what may be stored, and how it is shown without doing anything to a terminal."""
+"""Text from strangers: what may be stored, and how it is shown without any effect on a terminal."""
 
 from __future__ import annotations
 

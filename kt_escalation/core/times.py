@@ -1,4 +1,4 @@
-"""Points in time and durations as the store writes them (design, sections 3 and 8)."""
+"""Points in time and durations in the store's form. See docs/record.md."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The transition table: what may happen to an escalation, by whom, and what it becomes (design, section 4).
+"""The transition table: what may happen to an escalation, by whom, and the resulting record. See docs/rights.md.
 
-Each function takes a record and gives the next one, or the very same object where the action is a
-repeat, or raises the error that says why not. The order of refusal is the design's: what is wrong
-with the input, who may not, and only then the state.
+Each function takes a record and returns the next one. If the action is a repeat, it returns the same object;
+if it is refused, it raises an error with the reason. Errors come in this order: faulty input, missing rights,
+wrong state.
 """
 
 from __future__ import annotations

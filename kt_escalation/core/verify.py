@@ -1,8 +1,8 @@
-"""The judge: which violations one step of a record contains (design, section 9).
+"""Finds the violations in one step of a record. See docs/rules.md.
 
 A step is judged by taking it again: the rule of `transitions` that it claims to be is run on the state
-before, for its author and its time, and must give the state after. So what a command allows, the judge
-accepts, by the same function.
+before, for its author and its time, and must give the state after. So the judge accepts what a command
+allows, by the same function.
 """
 
 from __future__ import annotations

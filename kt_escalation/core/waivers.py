@@ -1,4 +1,4 @@
-"""Known violations, accepted by an admin: `policies/waivers.yaml` as a value (design, section 9)."""
+"""Violations that an admin has accepted: `policies/waivers.yaml` as a value. See docs/rules.md."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The closed lists of words in a record, and its limits (design, section 3).
+"""The vocabulary of a record, and its limits. See docs/record.md.
 
-They stand apart from the model so that a command line can offer the words without paying for pydantic.
+It is not part of the model, so that the command line can offer the words without importing pydantic.
 """
 
 from __future__ import annotations

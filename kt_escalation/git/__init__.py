@@ -1,1 +1,1 @@
-"""The git that everything runs on: the only room that starts git. It knows no records."""
+"""The only package that starts git. It knows no records."""

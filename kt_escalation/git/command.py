@@ -1,9 +1,8 @@
-"""One repository, opened, and how git is run in it.
+"""One opened repository, and how git is run in it.
 
-Every call names its repository, passes values after `--` or as full object ids, speaks the C locale,
-can never prompt, and inherits nothing that could point it at another repository, index or date; the user's
-settings that would change what git answers to a program are switched off (`_OURS`), and refs are named whole
-(design, section 5).
+Every call names its repository, passes values after `--` or as full object ids, uses the C locale and never
+prompts. It inherits nothing that could point it at another repository, index or date. Settings of the user
+that would change git's answers to a program are switched off (`_OURS`), and refs are written in full.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The signature in a raw commit, and what it signs: read as git reads it, and stricter about where it may be.
+"""Parses the signature of a raw commit and its payload, as git does, but stricter about the place of the header.
 
-git takes headers away that begin with `gpgsig` and calls the rest the payload. So whoever can add such a
-header to a commit that somebody else signed can change what git reads from it: one between two `parent`
-lines hides the second parent, and the payload is still what was signed. Here it must come after `committer`.
+git removes all headers that begin with `gpgsig` and calls the rest the payload. So anybody could add such a
+header to a signed commit and change how git reads it: between two `parent` lines, it hides the second parent,
+and the payload stays the same. Here the header must come after `committer`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""History and what it holds: commits with what they changed, and the files at one of them."""
+"""Reads history: commits with their changes, and the files of a commit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Moving a branch of this repository and, where it is checked out, the index and the files with it."""
+"""Moves a branch of this repository and, if it is checked out, the index and the files with it."""
 
 from __future__ import annotations
 

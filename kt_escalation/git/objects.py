@@ -1,4 +1,4 @@
-"""git's objects: read through one process that lives on, and made into a pack."""
+"""git's objects: reads them through one long-lived process, and writes packs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who acts, as git knows them."""
+"""The person who acts, from git's configuration and commits."""
 
 from __future__ import annotations
 

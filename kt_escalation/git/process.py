@@ -1,9 +1,9 @@
-"""How git is run: what it inherits, and how its processes are fed, read, waited for, told of and ended.
+"""Runs git processes: environment, input, output, waiting, progress, and termination.
 
-Every process is an `Underway`. Its stderr is read along with its stdout, so that it never stands still because
-nobody reads it. Every wait has an end: a local git that neither says nor takes anything for `SILENCE_SECONDS`
-is ended, and GitFailed says so. A pipe to git that breaks is GitFailed as well, never a BrokenPipeError: that
-one means the reader of our own output.
+Every process is an `Underway`. Its stderr is read together with its stdout, so a full pipe never blocks it.
+Every wait ends: a local git that neither reads nor writes anything for `SILENCE_SECONDS` is killed, and
+GitFailed reports it. A broken pipe to git is GitFailed as well, never BrokenPipeError, which means the reader
+of kt's own output.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a push's answer means, from what git really prints (githooks, git-push --porcelain).
+"""Classifies the answer to a push, from git's actual output (githooks, git-push --porcelain).
 
-A lost race, a rule against it, the repository's own trouble and no answer at all call for four
-different next steps, so they must never be mistaken for each other.
+A lost race, a refusal by a rule, a fault of the repository and no answer at all need four different
+reactions, so they must never be confused. See docs/design.md, *How a step is committed*.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Refs, the commits that they and other revisions name, and how commits lie to each other."""
+"""Refs, the commits that they and other revisions name, and the ancestry between commits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes over the network: asking a remote, fetching and pushing."""
+"""Everything that uses the network: listing a remote's refs, fetching and pushing."""
 
 from __future__ import annotations
 

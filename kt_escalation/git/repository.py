@@ -1,7 +1,7 @@
-"""A repository with all that can be asked of git about it and done by git in it; and making one.
+"""A repository with all of kt's git operations, and the creation of one.
 
-Each class that it is made of is one topic, one function per question. GitPython, whose import costs more than
-a whole listing, runs git only where a repository is yet to be made; no other module imports it.
+Each of its base classes is one topic, one function per question. Only this module imports GitPython, and only
+to create a repository: the import takes longer than a whole listing. See docs/design.md, *GitPython*.
 """
 
 from __future__ import annotations

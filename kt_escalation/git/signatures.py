@@ -1,4 +1,4 @@
-"""Commits' signatures: SSH ones are verified here, the others by git."""
+"""Signatures of commits: verifies SSH signatures here, and the others with git. See docs/signatures.md."""
 
 from __future__ import annotations
 

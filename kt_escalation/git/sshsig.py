@@ -1,15 +1,15 @@
 """SSH signatures (OpenSSH, PROTOCOL.sshsig), verified in this process; the only module that imports `cryptography`.
 
-A signature holds by OpenSSH's rules and by these, which are stricter:
+A signature is valid by OpenSSH's rules and by these, which are stricter:
 
 - The armor is exactly what OpenSSH writes: canonical base64, no carriage returns, nothing after it.
 - The version is 1, the namespace `git`, the reserved field empty, the hash SHA-256 or SHA-512. No structure
-  has anything after its last field, and numbers have no superfluous zeros in front.
+  has anything after its last field, and numbers have no superfluous leading zeros.
 - RSA keys have 2,048 to 8,192 bits (OpenSSH: 1,024 to 16,384) and sign with SHA-2 only.
-- A security key says that somebody touched it.
-- A certificate is refused: whom it names and until when it counts would have to be trusted as well.
+- A signature of a security key must show that somebody touched it.
+- A certificate is refused, because its principals and its validity would have to be trusted as well.
 
-Everything is bounded before it is parsed, and what is not known is refused.
+Everything has a size limit before it is parsed, and unknown values are refused. See docs/signatures.md.
 """
 
 from __future__ import annotations

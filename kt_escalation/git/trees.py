@@ -1,7 +1,7 @@
-"""Raw git trees, read strictly: as git itself would have written them, or not at all.
+"""Parses raw git trees strictly: as git itself would have written them, or not at all.
 
-git is kind when it reads a tree: `040000`, `40755` and `100664` are a folder and a file to it, and of two
-entries of one name it takes one. A reader that is kinder or stricter than git sees another tree than git does.
+git tolerates malformed trees: `040000`, `40755` and `100664` are a folder and a file to it, and of two
+entries with one name it takes one. A more or less tolerant reader sees another tree than git does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Making objects: blobs, trees and commits, loose or as a pack."""
+"""Writes objects: blobs, trees and commits, loose or as a pack."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Where records live: git, the lock, the YAML, the names of files and the words of commits."""
+"""The storage of records: git, the lock, YAML, file names and commit messages."""

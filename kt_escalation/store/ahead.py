@@ -1,8 +1,8 @@
-"""Compares trees in a process of its own, so that whoever judges a long history need not wait for it.
+"""Compares trees in a process of its own, so that the judge of a long history does not wait for it.
 
-`python -m kt_escalation.store.ahead GIT_DIR ROOT` reads lists of root trees from its input, each compared with
-the one before it, and writes what differs and the records that came. What it says is what `Trees.differences`
-says: there is one reader.
+`python -m kt_escalation.store.ahead GIT_DIR ROOT` reads lists of root trees from its input, compares each
+with the previous one, and writes the differences and the new records. It uses `Trees.differences`, so there
+is only one reader.
 """
 
 from __future__ import annotations

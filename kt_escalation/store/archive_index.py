@@ -1,14 +1,15 @@
-"""The clone's index of archives, which finds a record in them without reading them all.
+"""The clone's index of archives, which finds a record in them without reading them all. See docs/compaction.md.
 
-It is two files below `kt/` in git's common directory that can be deleted at any time: which id stands in which
-archive, and what reopens which id. They are made from blobs, whose ids name their content for ever. That an id is
-in no archive is known from the index alone, so both are bound to the clone by tags (`clone_key` says what these are
-good for), and what has no right tag is made again. Where a file cannot be kept, memory takes its place.
+It is two files below `kt/` in git's common directory that can be deleted at any time: one maps ids to
+archives, the other maps ids to the escalations that reopen them. Both are made from blobs, whose ids name
+their content for ever. Only the index can say that an id is in no archive, so tags bind both files to the
+clone (`clone_key` explains them), and a file without the right tag is made again. If a file cannot be kept,
+memory takes its place.
 
-A file is a line with the length and the tag of its head, the head, and blocks of rows. The head is JSON: the blobs
-that the rows are from, and of each block its first row, its length and its tag. So the head's tag binds all of it,
-and a question reads the head and a block or two. A row is an id, the number of a blob and a place in it; rows are
-sorted by their bytes.
+A file is a line with the length and the tag of its head, the head, and blocks of rows. The head is JSON: the
+blobs of the rows, and for each block its first row, its length and its tag. So the head's tag binds all of
+it, and a question reads the head and one or two blocks. A row is an id, the number of a blob and a place in
+it; rows are sorted by bytes.
 """
 
 from __future__ import annotations

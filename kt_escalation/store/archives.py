@@ -1,4 +1,4 @@
-"""The archives of a snapshot, and what a compaction writes (design, section 10)."""
+"""The archives of a snapshot, and the files that a compaction writes. See docs/compaction.md."""
 
 from __future__ import annotations
 

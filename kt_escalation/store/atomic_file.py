@@ -1,4 +1,4 @@
-"""A small file written whole or not at all, and on disk before anything rests on it."""
+"""Writes a small file whole or not at all, and flushes it to disk."""
 
 from __future__ import annotations
 

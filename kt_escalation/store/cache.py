@@ -1,13 +1,13 @@
-"""What this clone has read before: the rows and the plain values of records, by the ids of their blobs.
+"""The list cache of this clone: rows and plain values of records, by the ids of their blobs.
 
-An id names its content for ever, so what was read from it is never wrong; what may be wrong is the
-file. It lies below git's common directory and can be deleted at any time: whatever is damaged, foreign
-or missing, or cannot be written, costs the next reading time, and nothing else. Each part of it has a tag
-under the clone's key (`clone_key` says what that is good for), and no byte is looked at whose tag is wrong.
+An id names its content for ever, so a cached value is never wrong, but the file may be. It is below git's
+common directory and can be deleted at any time: if it is damaged, foreign, missing or cannot be written, the
+next reading only takes longer. Each part has a tag under the clone's key (`clone_key` explains it), and no
+byte with a wrong tag is used.
 
 The file is a line with the version, and then segments, each written by one call: its lengths and tags, the
-rows, where the records are, and the records as JSON. Any number of processes append to it; whoever finds more
-in it than listings still want writes a new file and puts it in place.
+rows, the offsets of the records, and the records as JSON. Any number of processes append to it. If it has
+more than listings still need, a process writes a new file and puts it in place.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The claims that records do not hold any more, from history in one stream (design, section 4)."""
+"""Earlier claims that records no longer have, read from history in one stream."""
 
 from __future__ import annotations
 

@@ -1,13 +1,13 @@
-"""A clone's own key, and the tags by which it knows again what it has written for itself.
+"""A clone's own key, and the tags by which it recognises the files that it has written for itself.
 
-What lies below `kt/` in git's common directory is bound to the clone by a tag under a random key that lies
-there too: the list cache (`cache`) and notes (`notebook`). What has no right tag is as if it were not there.
+A tag binds each file below `kt/` in git's common directory to the clone: the list cache (`cache`) and notes
+(`notebook`). The random key is there too. A file without the right tag is ignored.
 
-This protects against accident and against what was made elsewhere: a damaged file, one that another clone or
-another repository wrote, one written by hand or unpacked with an archive. It does not protect against somebody
-who can read the key, and whoever may write below `.git` usually can. So nothing that releases a request may rest
-on what is kept here alone: `wait` and `get` read the record from git's own objects. Nor does it tell an old state of
-a file from the newest one, and a copy of the whole clone, key included, is that clone.
+This protects against accidents and foreign files: a damaged file, one from another clone or repository, one
+that was written by hand or unpacked from an archive. It does not protect against somebody who can read the
+key, and usually everybody who may write below `.git` can. So these files alone must never release a request:
+`wait` and `get` read the record from git's own objects. A tag does not tell an old state of a file from the
+newest one, and a copy of the whole clone, including the key, is that clone.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""YAML and JSON text to plain values and records, strictly; the only module that imports PyYAML.
+"""Parses YAML and JSON strictly to plain values and records; the only module that imports PyYAML.
 
-Scalars mean what design, section 3 says and nothing else: YAML 1.1's `no`, `0777`, `12:30` and dates
-stay strings. Records refuse anchors, aliases and tags; policy packs, which the gateway's own reader
-takes with them, may hold them (shared, never expanded, so that no bomb goes off).
+Scalars have exactly the types of docs/record.md: YAML 1.1's `no`, `0777`, `12:30` and dates stay strings.
+Records refuse anchors, aliases and tags. Policy packs may have them, because the gateway's own reader accepts
+them; they are shared and never expanded, so a YAML bomb does no harm.
 """
 
 from __future__ import annotations

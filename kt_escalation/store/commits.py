@@ -1,4 +1,4 @@
-"""Commits: what each says of itself, and what git says that it changed in the store; oldest first."""
+"""Commits, oldest first: their metadata and messages, and the files of the store that they change."""
 
 from __future__ import annotations
 

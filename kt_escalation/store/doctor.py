@@ -1,4 +1,4 @@
-"""What could keep a clone from working: one finding per question, each with its remedy."""
+"""Looks for anything that could stop a clone from working: one finding per question, each with its remedy."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""What has become of a change that was sent: recorded by the commit loop, read by everybody who reports it.
+"""What has become of a change that was sent: the commit loop records it, and all reports read it.
 
-An exception says where a command was cut off, and nothing about the ref. So the exit code rests on this
-record alone (design, section 1, promise 2): the change landed, or it was never sent, or nobody can know.
+An exception says where a command was interrupted, and nothing about the ref. So the exit code depends on this
+record alone: the change landed, it was never sent, or the outcome is unknown. See docs/design.md, *How a step
+is committed*.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fetches that the processes and threads of one clone share: whoever asks while another one asks gets that answer."""
+"""Fetches that the processes and threads of one clone share: one fetch answers all that ask at the same time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a compaction takes from a snapshot and what it writes; which months, says its caller (design, section 10)."""
+"""The records that a compaction takes from a snapshot, and the files that it writes. See docs/compaction.md.
+
+The caller chooses the months.
+"""
 
 from __future__ import annotations
 

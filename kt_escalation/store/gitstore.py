@@ -1,6 +1,7 @@
-"""The store in a git repository as it is written: the newest tip, and commits that land or say why not.
+"""A store in a git repository, for writing: finds the newest tip, and makes and pushes commits.
 
-The steps are those of design, section 5; which record changes, and whether it may, is not known here.
+The steps are those of docs/design.md, *How a step is committed*. This module does not know which record
+changes, or whether it may.
 """
 
 from __future__ import annotations

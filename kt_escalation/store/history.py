@@ -1,4 +1,4 @@
-"""The steps that git history holds: which commit took which record from what to what."""
+"""The steps in git history: the commit, the record before it and the record after it."""
 
 from __future__ import annotations
 

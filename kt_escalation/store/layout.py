@@ -1,4 +1,4 @@
-"""Where a record's file is: id to path and back (design, section 2)."""
+"""Maps ids to file paths and back. See docs/record.md."""
 
 from __future__ import annotations
 

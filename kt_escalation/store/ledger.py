@@ -1,19 +1,20 @@
-"""Who pushed which commit: a file on the server to which the hook appends, one line for each commit.
+"""The pushers of each commit: a file on the server to which the hook appends, one line for each commit.
 
-What a line proves. The hook adds one when it has judged a push and takes it in; so while the
-server was letting somebody in as that pusher, they asked it to take in that commit. Nobody else can add a line in
-their name, as long as only git runs for who pushes: whoever has a shell there can write the file. It says nothing
-of who made the commit, of whether the push landed, and of what was there before the hook.
+The hook adds a line when it has judged a push and accepts it. So a line proves that the pusher asked the
+server to take that commit. Nobody else can add a line in their name, as long as pushers can run only git;
+somebody with a shell on the server can write the file. A line does not say who made the commit, whether the
+push landed, or what was there before the hook.
 
-What becomes of a push after the hook has ended (another hook refuses it, somebody else was faster, the server
-dies) is not known to it, and needs not to be. A commit that was on no ref of the server when it was pushed is noted as
-*new*, and that starts its list of pushers afresh: had the push of an earlier line landed, and its branch not been
-taken back since, the commit would have been there. So of a commit that is on a ref, ``who`` names those who
-pushed it since it was last on none. Two pushes of one commit at the same moment are the only exception: the one that
-is noted last counts, whichever of them lands, and whoever made the commit can push it again.
+The hook does not know, and need not know, what becomes of a push after it has ended: another hook may refuse
+it, somebody else may be faster, the server may die. A commit that was on no ref of the server when it was
+pushed is noted as *new*, and that restarts its list of pushers: if an earlier push had landed and its branch
+still existed, the commit would have been there. So for a commit that is on a ref, ``who`` names the people
+who pushed it since it was last on none. The only exception is two pushes of one commit at the same moment:
+the last noted one counts, whichever of them lands, and the author of the commit can push it again.
 
-Lines are only appended, under a lock and in one write, and are on disk before ``record`` returns. A line that was cut
-off by a crash belongs to a push that never landed; it is never read, and the next writer ends it first.
+Lines are only appended, under a lock and in one write, and are on disk before ``record`` returns. A line that
+was cut off by a crash belongs to a push that never landed. It is never read, and the next writer ends it
+first.
 """
 
 from __future__ import annotations

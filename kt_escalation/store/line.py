@@ -1,7 +1,7 @@
-"""The turns of those on one host who push to one remote.
+"""Turns for the stores of one host that push to one remote. See docs/performance.md, *Many who write*.
 
-One lock of the kernel's (flock) for each remote's address, which ends with its process: nothing ever has to be
-repaired. A lock of filelock's costs ten times as much.
+There is one kernel lock (flock) for each remote's address. It ends with its process, so nothing ever has to
+be repaired. A lock of filelock's costs ten times as much.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a commit says to people reading `git log`, and to scripts in its trailers (design, section 5)."""
+"""The message of a commit: text for people who read `git log`, and trailers for scripts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file for somebody else to read: all of it under its name, or nothing."""
+"""Writes a file for the user: complete under its name, or not at all."""
 
 from __future__ import annotations
 

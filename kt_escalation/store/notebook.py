@@ -1,8 +1,8 @@
-"""What a clone notes for itself, each note a small file below `kt/` in git's common directory.
+"""Notes that a clone keeps for itself, each a small file below `kt/` in git's common directory.
 
-A note bears a tag under the clone's key, and what has no right tag is no note: `clone_key` says what that protects
-against, and what not. Each can be deleted at any time; what it said is then found out again. So nothing that
-releases a request may rest on a note alone.
+A note has a tag under the clone's key, and a file without the right tag is ignored; `clone_key` says what
+that protects against. Each note can be deleted at any time; kt then finds out its content again. So a note
+alone must never release a request.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""What a store is to the use cases: snapshots to read and commits that either land or say why not.
+"""The interface of a store: snapshots to read, and commits that either land or report why not.
 
-The git store and the in-memory store of the tests both are one; a single contract suite holds them.
+The git store and the in-memory store of the tests implement it. One contract suite tests both.
 """
 
 from __future__ import annotations

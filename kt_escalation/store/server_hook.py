@@ -1,4 +1,7 @@
-"""The pre-receive hook of a server's repository: where git looks for it, what the file says, whether it runs."""
+"""The pre-receive hook of a server's repository: where git looks for it, its file, and whether it runs.
+
+See docs/servers.md.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Making a store: the layout, sample policies and the check for CI, as one commit (design, section 8, `init`)."""
+"""Creates a store: the layout, sample policies and the CI check, as one commit."""
 
 from __future__ import annotations
 

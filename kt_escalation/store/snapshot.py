@@ -1,4 +1,4 @@
-"""A store in a git repository as it can be read: what a clone knows of its files, and the store at one commit."""
+"""A store in a git repository, for reading: the files that a clone knows, and the store at one commit."""
 
 from __future__ import annotations
 

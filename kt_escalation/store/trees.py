@@ -1,8 +1,8 @@
-"""git trees, read strictly: as git itself would write them, or not at all.
+"""Reads git trees strictly: as git itself would write them, or not at all.
 
-git is kind when it reads a tree: `040000`, `40755` and `100664` are a folder and a file to it, and of two
-entries of one name it takes one. A reader that is kinder or stricter than git sees another tree than git does.
-So whoever reads a store goes through this module, and a tree that git would not have written is refused.
+git tolerates malformed trees: `040000`, `40755` and `100664` are a folder and a file to it, and of two
+entries with one name it takes one. A more or less tolerant reader sees another tree than git does. So all
+reading of a store goes through this module, which refuses a tree that git would not have written.
 """
 
 from __future__ import annotations

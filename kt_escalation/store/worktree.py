@@ -1,4 +1,4 @@
-"""Policy files as they stand in a folder, committed or not: for those who are writing them."""
+"""Policy files in a folder, committed or not, so that you can check them while you edit them."""
 
 from __future__ import annotations
 

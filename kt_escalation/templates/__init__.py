@@ -1,1 +1,1 @@
-"""What `kt escalation init` writes into a new store."""
+"""The files that `kt escalation init` writes into a new store."""
