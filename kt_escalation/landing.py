@@ -32,7 +32,7 @@ from .errors import (
     exhausted,
 )
 from .intake import ALONE
-from .store.effect import LAST_LOOK, LOOK_AGAIN, Effect, OnEffect, Outcome
+from .store.effect import LAST_LOOK, LEAST_FOR_PUSH, LOOK_AGAIN, Effect, OnEffect, Outcome
 from .store.message import Message, Words
 from .store.port import (
     PROPOSALS,
@@ -55,8 +55,6 @@ LONGEST_PAUSE = 1.5
 MOST_DOUBLINGS = 10
 # What a fetch is given at least, in seconds, however late it is.
 LEAST_FOR_FETCH = 0.1
-# A push that is started with less than this left, in seconds, would only lose its answer.
-LEAST_FOR_PUSH = 0.5
 
 
 @dataclass(frozen=True)

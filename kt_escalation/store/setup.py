@@ -19,7 +19,7 @@ from ..core.times import to_millis
 from ..errors import BadInput, NotAStore, exhausted
 from ..git.repository import author_outside, init
 from . import layout
-from .effect import LAST_LOOK, LOOK_AGAIN, Effect, OnEffect, Outcome
+from .effect import LAST_LOOK, LEAST_FOR_PUSH, LOOK_AGAIN, Effect, OnEffect, Outcome
 from .gitstore import GitStore
 from .port import Author, Progress, Stale
 
@@ -216,8 +216,9 @@ def _begin(
                 prepared = store.prepare_files(base, files, message, author, now)
                 begun.facts = store.facts_of(prepared)
                 begun.made = Made(prepared.commit, new, warnings)
+                seconds = max(end - time.monotonic(), LEAST_FOR_PUSH)
                 try:
-                    refusal = begun.send(prepared.commit, partial(prepared.send, end - time.monotonic()))
+                    refusal = begun.send(prepared.commit, partial(prepared.send, seconds))
                 except (Exception, KeyboardInterrupt):
                     if not _is_there(store, prepared.commit):
                         raise
@@ -227,8 +228,9 @@ def _begin(
                     raise refusal
             except Stale as stale:
                 said, said_of = str(stale), base
-                if time.monotonic() >= end:
+                if end - time.monotonic() < LEAST_FOR_PUSH:
                     raise exhausted(attempts, retry_timeout, store.remote, stuck) from None
+                time.sleep(LOOK_AGAIN)
                 continue
             prepared.settle()
             left = store.follow(prepared.commit)
