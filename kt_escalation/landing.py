@@ -32,7 +32,7 @@ from .errors import (
     exhausted,
 )
 from .intake import ALONE
-from .store.effect import Effect, OnEffect, Outcome
+from .store.effect import LAST_LOOK, LEAST_FOR_PUSH, LOOK_AGAIN, Effect, OnEffect, Outcome
 from .store.message import Message, Words
 from .store.port import (
     PROPOSALS,
@@ -55,10 +55,6 @@ LONGEST_PAUSE = 1.5
 MOST_DOUBLINGS = 10
 # What a fetch is given at least, in seconds, however late it is.
 LEAST_FOR_FETCH = 0.1
-# What the last look at the remote is given, in seconds, before a push is told to have no answer.
-LAST_LOOK = 3.0
-# A push that is started with less than this left, in seconds, would only lose its answer.
-LEAST_FOR_PUSH = 0.5
 
 
 @dataclass(frozen=True)
@@ -284,16 +280,22 @@ class Lander:
             _pause(attempts, time.monotonic() - began, end)
 
     def _look_again(self, landing: _Landing) -> None:
-        """Look at the remote once more and record what that tells, before a push is told to have no answer."""
+        """Look at the remote a little longer and record what that tells, before a push is told to have no answer."""
+        end = time.monotonic() + LAST_LOOK
         with suppress(Exception, KeyboardInterrupt):
-            tip = self.port.tip(LAST_LOOK)
-            there = [
-                self.port.proposal(earlier.onto, tip, LAST_LOOK)
-                for earlier in landing.sent[-1:]
-                if earlier.onto
-            ]
-            proposed = {proposal.commit for proposal in there if proposal}
-            landing.seen(tip.revision, lambda commit: commit in proposed or self.port.contains(tip, commit))
+            while not self._looked(landing, max(end - time.monotonic(), LEAST_FOR_FETCH)):
+                if time.monotonic() >= end:
+                    return
+                # What was sent may still be on its way.
+                time.sleep(LOOK_AGAIN)
+
+    def _looked(self, landing: _Landing, timeout: float) -> bool:
+        """Whether one look at the remote tells what has become of all that was sent; then it is recorded."""
+        tip = self.port.tip(timeout)
+        there = [self.port.proposal(out.onto, tip, timeout) for out in landing.sent[-1:] if out.onto]
+        proposed = {proposal.commit for proposal in there if proposal}
+        landing.seen(tip.revision, lambda commit: commit in proposed or self.port.contains(tip, commit))
+        return landing.outcome is not Outcome.SENT
 
     def _facts(self, plan: Plan, onto: Onto | None) -> Mapping[str, Any]:
         """What is to be said where it cannot be learnt whether it landed."""

@@ -14,6 +14,11 @@ from typing import Any
 
 from ..errors import OutcomeUnknown
 
+# How long the remote is looked at before a push is told to have no answer, and how often, in seconds.
+LAST_LOOK, LOOK_AGAIN = 3.0, 0.3
+# A push that is started with less than this left, in seconds, would only lose its answer.
+LEAST_FOR_PUSH = 0.5
+
 
 class Outcome(Enum):
     """Where a change is on its way to the store branch."""

@@ -19,13 +19,11 @@ from ..core.times import to_millis
 from ..errors import BadInput, NotAStore, exhausted
 from ..git.repository import author_outside, init
 from . import layout
-from .effect import Effect, OnEffect, Outcome
+from .effect import LAST_LOOK, LEAST_FOR_PUSH, LOOK_AGAIN, Effect, OnEffect, Outcome
 from .gitstore import GitStore
 from .port import Author, Progress, Stale
 
 MESSAGE = "kt: init the store\n"
-# What the last look at the remote is given, in seconds, before a push is told to have no answer.
-_LAST_LOOK = 3.0
 #: The files that bring the check into a forge's CI, from the repository's top, and their templates.
 CI: Mapping[str, Mapping[str, str]] = {
     "github": {".github/workflows/kt-escalation.yml": "github-workflow.yml"},
@@ -218,8 +216,9 @@ def _begin(
                 prepared = store.prepare_files(base, files, message, author, now)
                 begun.facts = store.facts_of(prepared)
                 begun.made = Made(prepared.commit, new, warnings)
+                seconds = max(end - time.monotonic(), LEAST_FOR_PUSH)
                 try:
-                    refusal = begun.send(prepared.commit, partial(prepared.send, end - time.monotonic()))
+                    refusal = begun.send(prepared.commit, partial(prepared.send, seconds))
                 except (Exception, KeyboardInterrupt):
                     if not _is_there(store, prepared.commit):
                         raise
@@ -229,8 +228,9 @@ def _begin(
                     raise refusal
             except Stale as stale:
                 said, said_of = str(stale), base
-                if time.monotonic() >= end:
+                if end - time.monotonic() < LEAST_FOR_PUSH:
                     raise exhausted(attempts, retry_timeout, store.remote, stuck) from None
+                time.sleep(LOOK_AGAIN)
                 continue
             prepared.settle()
             left = store.follow(prepared.commit)
@@ -240,10 +240,16 @@ def _begin(
 
 
 def _is_there(store: GitStore, commit: str) -> bool:
-    """Whether one last look finds a commit on the store branch whose push has no answer."""
+    """Whether a last look finds a commit on the store branch whose push has no answer."""
+    end = time.monotonic() + LAST_LOOK
     with suppress(Exception, KeyboardInterrupt):
-        tip = store.start(_LAST_LOOK)
-        return tip is not None and store.repository.is_ancestor(commit, tip)
+        while True:
+            tip = store.start(max(end - time.monotonic(), LOOK_AGAIN))
+            if tip is not None and store.repository.is_ancestor(commit, tip):
+                return True
+            if time.monotonic() >= end:
+                break
+            time.sleep(LOOK_AGAIN)
     return False
 
 
