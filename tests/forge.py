@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -88,7 +89,7 @@ class Forge:
         return self.tip()
 
     def tip(self) -> str:
-        return git("rev-parse", "HEAD", cwd=self.path)
+        return tip_of(self.path / ".git")
 
     def resolved(self, name: str) -> str:
         found = git("ls-files", f"queue/resolved/*/esc_{name}.yaml", cwd=self.path)
@@ -105,6 +106,15 @@ class Forge:
         self.git("config", "commit.gpgsign", "false")
         self.as_kt_does(who, *args)
         self.git("config", "commit.gpgsign", "true")
+
+
+def tip_of(git_dir: Path) -> str:
+    """The commit that HEAD stands for; read from the files, where a branch has its own, since it is asked so often."""
+    head = (git_dir / "HEAD").read_text().strip()
+    loose = git_dir / head.removeprefix("ref: ")
+    if head.startswith("ref: ") and loose.is_file():
+        return loose.read_text().strip()
+    return git("rev-parse", "HEAD", cwd=git_dir)
 
 
 def identity(who: str) -> dict[str, str]:
@@ -128,12 +138,29 @@ def side(forge: Forge, *args: str, who: str = "bob") -> None:
     forge.git("switch", "--quiet", "-")
 
 
+#: A server for each state of a store that one was made for: the hook's installation starts fifty processes.
+SERVERS: dict[tuple[object, ...], Path] = {}
+
+
 def serve(forge: Forge) -> Path:
-    """A bare repository with the history so far, and the hook."""
+    """A bare repository with the history so far, and the hook; a copy where a store in the same state had one."""
     bare = forge.path.parent / "server.git"
-    git("clone", "--quiet", "--bare", "--no-hardlinks", str(forge.path), str(bare), cwd=forge.path)
-    ran = kt("hook", "install", "--server", str(bare), cwd=forge.path)
-    assert ran.code == 0, ran.err
+    key = (
+        forge.git("for-each-ref"),
+        *((forge.path / ".git" / name).read_text() for name in ("HEAD", "config")),
+        *sorted((name, value) for name, value in os.environ.items() if name.startswith(("GIT_", "KT_"))),
+    )
+    if key not in SERVERS:
+        kept = Path(os.environ["GIT_CONFIG_GLOBAL"]).parent / f"server-{len(SERVERS)}.git"
+        git("clone", "--quiet", "--bare", "--no-hardlinks", str(forge.path), str(kept), cwd=forge.path)
+        git("remote", "remove", "origin", cwd=kept)
+        ran = kt("hook", "install", "--server", str(kept), cwd=forge.path)
+        assert ran.code == 0, ran.err
+        SERVERS[key] = kept
+    shutil.copytree(SERVERS[key], bare, symlinks=True)
+    # What the hook tells an administrator to run.
+    hook = bare / "hooks/pre-receive"
+    hook.write_text(hook.read_text().replace(str(SERVERS[key]), str(bare)))
     return bare
 
 
