@@ -7,11 +7,13 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import warm
 from lab import Ran, git, kt
 
 from kt_escalation.core.times import format_time
@@ -143,7 +145,10 @@ SERVERS: dict[tuple[object, ...], Path] = {}
 
 
 def serve(forge: Forge) -> Path:
-    """A bare repository with the history so far, and the hook; a copy where a store in the same state had one."""
+    """A bare repository with the history so far, and the hook; a copy where a store in the same state had one.
+
+    The hook as it is installed is what tests/test_hosting.py and tests/servers push to.
+    """
     bare = forge.path.parent / "server.git"
     key = (
         forge.git("for-each-ref"),
@@ -158,9 +163,12 @@ def serve(forge: Forge) -> Path:
         assert ran.code == 0, ran.err
         SERVERS[key] = kept
     shutil.copytree(SERVERS[key], bare, symlinks=True)
-    # What the hook tells an administrator to run.
+    # It names the server, and its last line is the command, which is spared the start of Python.
     hook = bare / "hooks/pre-receive"
-    hook.write_text(hook.read_text().replace(str(SERVERS[key]), str(bare)))
+    script = hook.read_text().replace(str(SERVERS[key]), str(bare))
+    start, _, command = script.rpartition(f"\n{sys.executable} -I -m kt_escalation ")
+    assert start
+    hook.write_text(f"{start}\n{warm.kt_folder()}/kt {command}")
     return bare
 
 
