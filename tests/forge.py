@@ -144,13 +144,14 @@ def side(forge: Forge, *args: str, who: str = "bob") -> None:
 SERVERS: dict[tuple[object, ...], Path] = {}
 
 
-def serve(forge: Forge) -> Path:
+def serve(forge: Forge, *options: str) -> Path:
     """A bare repository with the history so far, and the hook; a copy where a store in the same state had one.
 
     The hook as it is installed is what tests/test_hosting.py and tests/servers push to.
     """
     bare = forge.path.parent / "server.git"
     key = (
+        *options,
         forge.git("for-each-ref"),
         *((forge.path / ".git" / name).read_text() for name in ("HEAD", "config")),
         *sorted((name, value) for name, value in os.environ.items() if name.startswith(("GIT_", "KT_"))),
@@ -159,17 +160,22 @@ def serve(forge: Forge) -> Path:
         kept = Path(os.environ["GIT_CONFIG_GLOBAL"]).parent / f"server-{len(SERVERS)}.git"
         git("clone", "--quiet", "--bare", "--no-hardlinks", str(forge.path), str(kept), cwd=forge.path)
         git("remote", "remove", "origin", cwd=kept)
-        ran = kt("hook", "install", "--server", str(kept), cwd=forge.path)
+        ran = kt("hook", "install", "--server", str(kept), *options, cwd=forge.path)
         assert ran.code == 0, ran.err
         SERVERS[key] = kept
     shutil.copytree(SERVERS[key], bare, symlinks=True)
-    # It names the server, and its last line is the command, which is spared the start of Python.
     hook = bare / "hooks/pre-receive"
-    script = hook.read_text().replace(str(SERVERS[key]), str(bare))
-    start, _, command = script.rpartition(f"\n{sys.executable} -I -m kt_escalation ")
+    hook.write_text(hook.read_text().replace(str(SERVERS[key]), str(bare)))
+    spare_start(bare)
+    return bare
+
+
+def spare_start(server: Path) -> None:
+    """Let the hook's last line, the command, be run without the start of Python; the rest stays as it was installed."""
+    hook = server / "hooks/pre-receive"
+    start, _, command = hook.read_text().rpartition(f"\n{sys.executable} -I -m kt_escalation ")
     assert start
     hook.write_text(f"{start}\n{warm.kt_folder()}/kt {command}")
-    return bare
 
 
 def push(forge: Forge, server: Path, *options: str, what: str = "HEAD:main", **env: str) -> Ran:
