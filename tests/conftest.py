@@ -29,8 +29,8 @@ TERMINAL = frozenset(
         *("COLUMNS", "LINES", "LANGUAGE", "PYTHONIOENCODING", "EDITOR", "VISUAL", "PAGER"),
     )
 )
-#: Where a file is in memory, what there must be of it, and what all tests together leave there.
-MEMORY, NEEDED = Path("/dev/shm"), 6 << 30  # noqa: S108 - pytest makes a folder of its own there
+#: A file system in memory, and how much must be left in it; what has passed is removed, so that all need far less.
+MEMORY, NEEDED = Path("/dev/shm"), 2 << 30  # noqa: S108 - pytest makes a folder of its own there
 
 
 def in_memory() -> bool:
