@@ -305,8 +305,8 @@ def test_a_full_disk_is_no_error_of_a_listing(clone: Path) -> None:
 def test_many_processes_at_once_list_and_write(lab: Lab) -> None:
     lab.put({f"queue/esc_r{n:03}.yaml": open_text(f"r{n:03}") for n in range(120)})
     clone = lab.clone("bob")
-    listing = [start("list", "--json", "--limit", "0", cwd=clone) for _ in range(6)]
-    claiming = [start("claim", "--next", "--count", "3", cwd=clone) for _ in range(3)]
+    listing = [start("list", "--json", "--limit", "0", cwd=clone, forked=True) for _ in range(6)]
+    claiming = [start("claim", "--next", "--count", "3", cwd=clone, forked=True) for _ in range(3)]
     for process in listing:
         done = end(process)
         assert (done.code, len(done.json["escalations"]), done.json["invalid"]) == (0, 120, [])

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from faulty import POINTS, VARIABLE
-from forge import ROSTER, SETTINGS, Forge, identity, key_of, push, sign_as, way_in
+from forge import ROSTER, SETTINGS, Forge, identity, key_of, push, sign_as, spare_start, way_in
 from hypothesis import given
 from hypothesis import strategies as st
 from lab import Lab, end, git, kt, kt_policy, kt_process, start
@@ -757,6 +757,7 @@ def past_server(past_ground: Path) -> Path:
     bare = past_ground.parent / "server.git"
     git("clone", "--quiet", "--bare", "--no-hardlinks", str(past_ground), str(bare), cwd=bare.parent)
     assert kt("hook", "install", "--server", str(bare), cwd=bare.parent).code == 0
+    spare_start(bare)
     return bare
 
 
@@ -1074,7 +1075,7 @@ def test_the_index_knows_many_revisions_and_answers_for_each(past: Past) -> None
 def test_many_processes_fill_the_index_at_once(past: Past) -> None:
     past.compact()
     forget_index(past)
-    running = [start("get", "--id", "esc_berta", "--json", cwd=past.path) for _ in range(6)]
+    running = [start("get", "--id", "esc_berta", "--json", cwd=past.path, forked=True) for _ in range(6)]
     assert [len(end(one).json["reopened_by"]) for one in running] == [1] * 6
 
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from forge import Forge, identity, push
+from forge import Forge, identity, push, serve
 from hypothesis import given
 from hypothesis import strategies as st
 from lab import Ran, git, kt
@@ -154,11 +154,9 @@ def test_where_it_cannot_be_written_it_says_who_can_help(tmp_path: Path) -> None
 
 
 @pytest.fixture
-def asked(forge: Forge, server: Path) -> Path:
+def asked(forge: Forge) -> Path:
     """The server of a store, which names in WHO who is pushing."""
-    ran = kt("hook", "install", "--server", str(server), "--pusher-from", "WHO", cwd=forge.path)
-    assert ran.code == 0, ran.err
-    return server
+    return serve(forge, "--pusher-from", "WHO")
 
 
 def topic(forge: Forge, *, made_by: str, in_name_of: str) -> str:
