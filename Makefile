@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
+# kt and its libraries alone, which is all that the demo needs.
+KT := $(VENV)/.kt
 BROWSER := $(VENV)/.browser
 RUN := $(VENV)/bin
 # Tests wait as long as they work, for servers, locks and terminals: two for each core.
@@ -16,7 +18,7 @@ CHROMIUM := chromium=/usr/bin/chromium chromium-driver=/usr/bin/chromedriver \
 .PHONY: help demo docs test test-browser test-servers test-shells packages screenshots recordings lint soak bench bench-growth profile clean
 
 help:
-	@echo "make demo         play an escalation's whole life on a throw-away store"
+	@echo "make demo         show an escalation's whole life on a throw-away store, in some seconds"
 	@echo "make docs         build docs/ into build/docs; a broken link fails"
 	@echo "make test         run the tests"
 	@echo "make test-servers those over lighttpd, sshd and gitolite, which it installs where it may"
@@ -29,12 +31,19 @@ help:
 	@echo "make bench        what kt costs, against what git and Python cost (a quarter of an hour; see docs/performance.md)"
 	@echo "make clean        remove what the others have made"
 
-$(READY): pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs]'
-	@touch $(READY)
+$(KT): pyproject.toml
+	@echo "Setting up $(VENV) with kt and the libraries that it needs, without those for tests and docs"
+	@$(PYTHON) -m venv $(VENV)
+	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $(KT)
 
-demo: $(READY)
+$(READY): pyproject.toml
+	@echo "Setting up $(VENV) with kt and all that its tests, checks and docs need"
+	@$(PYTHON) -m venv $(VENV)
+	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs]'
+	@touch $(KT) $(READY)
+
+demo: $(KT)
 	@PATH="$(CURDIR)/$(RUN):$$PATH" ./demo.sh
 
 # -n and -W: what a page refers to is there, or the build fails; -E: also where it once was. Nothing may be loaded from elsewhere.

@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
-# An escalation's whole life on a throw-away store: a bare remote, a gateway and two reviewers.
+# Shows an escalation's whole life on a throw-away store: a server with kt's hook, a gateway and two reviewers.
 set -euo pipefail
 
-here=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# Nothing of this machine's git settings may play a part.
+# Ignore this machine's own git and kt settings.
 for name in $(compgen -e | grep -E '^(GIT_|KT_)' || true); do unset "$name"; done
 printf '[init]\n\tdefaultBranch = main\n' > "$work/gitconfig"
 export GIT_CONFIG_GLOBAL="$work/gitconfig" GIT_CONFIG_NOSYSTEM=1
@@ -22,7 +21,7 @@ show() {
     printf '\n'
 }
 
-# Run a command as a person in their clone, showing both.
+# Print a command and run it in the clone of whoever types it.
 as() {
     local who=$1
     shift
@@ -30,55 +29,94 @@ as() {
     (cd "$work/$who" && "$@")
 }
 
+# Run a command in somebody's clone, and keep what it prints and its exit code for `tell`.
+quietly() {
+    local who=$1 code=0
+    shift
+    (cd "$work/$who" && "$@") > "$work/$who.said" 2>&1 || code=$?
+    echo "$code" > "$work/$who.exit"
+}
+
+# Print a command that `quietly` ran, what it printed and its exit code.
+tell() {
+    show "$@"
+    cat "$work/$1.said"
+    echo "(exit $(cat "$work/$1.exit"))"
+}
+
+# Fail unless the command that `quietly` ran for somebody ended with this exit code.
+expect() { [ "$(cat "$work/$1.exit")" = "$2" ] || { cat "$work/$1.said"; exit 1; }; }
+
 person() {
-    git clone --quiet "$work/store.git" "$work/$1" 2>/dev/null
+    git clone --quiet "$work/store.git" "$work/$1" 2> /dev/null
     git -C "$work/$1" config user.name "$2"
     git -C "$work/$1" config user.email "$1@example.com"
 }
 
-say "A store: a bare repository, and a gateway's clone of it"
+event() {
+    printf '{"event_type": "decision", "request_id": "%s", "verdict": "%s", "reason_code": "%s", "timestamp": "%s"}\n' \
+        "$1" "$2" "$3" "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
+}
+
+say "A store is a git repository. This one is bare, as on a server, and kt's hook judges each push to it."
 git init --quiet --bare "$work/store.git"
 person gateway Gateway
 as gateway kt escalation init
-cp "$here/tests/samples/events.ndjson" "$work/gateway/events.ndjson"
+as gateway kt escalation hook install --server ../store.git
 
-say "The gateway's decisions come in; those that say 'escalate' are raised, in one commit"
-as gateway kt escalation raise --event events.ndjson
-rm "$work/gateway/events.ndjson"
+say "The gateway has decided four requests. It raises those with the verdict 'escalate', in one commit."
+{
+    event loan-2041 escalate oversight.required
+    event loan-2042 allow ok
+    event loan-2043 escalate pii.account_number
+    event loan-2044 escalate quality.low_confidence
+} > "$work/events.ndjson"
+as gateway kt escalation raise --event ../events.ndjson
 
-say "Two reviewers clone the store and look at the queue"
+say "The gateway holds the first request back and waits for the answer."
+answer=(kt escalation wait esc_loan-2041 --timeout 60s)
+show gateway "${answer[@]}" "&"
+quietly gateway "${answer[@]}" & waiting=$!
+
+say "Two reviewers clone the store. Alice looks at the queue."
 person alice Alice
 person bob Bob
 as alice kt escalation list
-wanted=$(cd "$work/alice" && kt escalation list --status queued | head -n 1 | cut -f 1)
-as alice kt escalation get --id "$wanted"
 
-say "Both claim the same one at the same moment: one gets it, the other is told who has it"
-claim() {
-    local code=0
-    (cd "$work/$1" && kt escalation claim --id "$wanted") > "$work/$1.said" 2>&1 || code=$?
-    echo "$code" > "$work/$1.exit"
-}
-claim alice & first=$!
-claim bob & second=$!
+say "Both claim the same escalation at the same time. One gets it; the other is told who has it."
+claim=(kt escalation claim esc_loan-2041)
+quietly alice "${claim[@]}" & first=$!
+quietly bob "${claim[@]}" & second=$!
 wait "$first" "$second"
-for who in alice bob; do
-    show "$who" kt escalation claim --id "$wanted"
-    cat "$work/$who.said"
-    echo "(exit $(cat "$work/$who.exit"))"
-done
+tell alice "${claim[@]}"
+tell bob "${claim[@]}"
 [ "$(sort -n "$work/alice.exit" "$work/bob.exit" | paste -sd ' ' -)" = "0 6" ]
 winner=alice loser=bob
-[ "$(cat "$work/alice.exit")" = 0 ] || { winner=bob; loser=alice; }
-as "$loser" kt escalation claim --next
+[ "$(cat "$work/alice.exit")" = 0 ] || { winner=bob loser=alice; }
 
-say "The winner decides"
-as "$winner" kt escalation note --id "$wanted" --text "Asked the agent's owner; this is a known job."
-as "$winner" kt escalation resolve --id "$wanted" --outcome approved --reason "Request complies with policy" --yes
+say "The holder decides, and the gateway hears it. Its command ends with exit 0: release the request."
+as "$winner" kt escalation resolve esc_loan-2041 --outcome approved --reason "The customer is known" --yes
+wait "$waiting"
+expect gateway 0
+show gateway "${answer[@]}"
+sed 5q "$work/gateway.said"
+printf '  ...\n(exit 0)\n'
 
-say "The whole story, from plain git"
+say "The other reviewer disagrees, edits the decision by hand and pushes it. The hook refuses the push."
+as "$loser" git pull --quiet
+record=$(cd "$work/$loser" && git ls-files 'queue/resolved/*')
+show "$loser" sed -i 's/outcome: approved/outcome: denied/' "$record"
+sed 's/outcome: approved/outcome: denied/' "$work/$loser/$record" > "$work/edited"
+cp "$work/edited" "$work/$loser/$record"
+as "$loser" git commit --quiet --all -m "Denied, really"
+push=(git push --quiet origin HEAD:main)
+quietly "$loser" "${push[@]}"
+tell "$loser" "${push[@]}"
+expect "$loser" 1
+
+say "The whole story is in git. Anybody with a clone can check offline that every step was legal."
 as gateway git pull --quiet
-as gateway git log
-as gateway kt escalation log --id "$wanted"
-file=$(cd "$work/gateway" && git ls-files 'queue/resolved/*')
-as gateway cat "$file"
+as gateway git log --format='%h %an: %s'
+as gateway kt escalation verify
+
+printf '\n\nThat took %s seconds. The store was in a temporary folder, which is gone now.\n' "$SECONDS"

@@ -483,11 +483,9 @@ def faults(value: Any, schema: Mapping[str, Any], top: Mapping[str, Any]) -> lis
     """What is wrong with a value by the words of JSON Schema that ours uses."""
     if "$ref" in schema:
         return faults(value, top["$defs"][schema["$ref"].removeprefix("#/$defs/")], top)
-    if "anyOf" in schema:
-        tried = [faults(value, choice, top) for choice in schema["anyOf"]]
-        return [] if [] in tried else tried[0]
-    kinds = {"object": dict, "array": list, "string": str, "integer": int, "null": type(None)}
-    found = []
+    tried = [faults(value, choice, top) for choice in schema.get("anyOf", ())]
+    found = [] if [] in tried or not tried else list(tried[0])
+    kinds = {"object": dict, "array": list, "string": str, "integer": int, "null": type(None), "boolean": bool}
     named = schema.get("type", [])
     asked = [named] if isinstance(named, str) else named
     if asked and not isinstance(value, tuple(kinds[kind] for kind in asked)):

@@ -20,6 +20,7 @@ from kt_escalation.core.policies_file import WAIVERS
 from kt_escalation.store import codec
 
 GOOD = "queue/esc_one.yaml"
+TOP = Path(__file__).parent.parent
 
 
 @pytest.fixture
@@ -201,11 +202,42 @@ SOUND: dict[str, list[Any]] = {
         {"rules": [{"match": {"severity": "low"}, "approvals": 2, "resolve_within": "4h"}]},
     ],
     "waivers": [{}, {"waivers": [ITEM]}],
+    "pack": [
+        {},
+        yaml.safe_load((TOP / "policies/policy-config.yaml").read_text()),
+        {"pack": None, "providers": {"targets": None}, "anything": [1]},
+        {"providers": {"targets": [{"id": "a", "model": "m", "models": None, "more": 1}]}},
+        {"providers": {"targets": [{"id": "a", "model": None, "models": [{"id": "m", "aliases": ["n"]}]}]}},
+        {"providers": {"targets": [{"id": "a", "escalation_routing": {"team_id": "t", "user_id": None}}]}},
+        {"providers": {"targets": [{"id": "a", "models": [{"model_id": "m", "escalation_routing": None}]}]}},
+    ],
 }
 BAD: dict[str, list[Any]] = {
     "roster": [{"x": 1}, {"users": [{"user_id": "a b", "emails": ["a@b"]}]}, {"users": [{"user_id": "a"}]}],
     "settings": [{"claims": {"lease": "soon"}}, {"signatures": "maybe"}, {"claims": {"proposals": 1.5}}],
     "waivers": [{"waivers": [{**ITEM, "commit": "0" * 12}]}, {"waivers": [{"commit": "0" * 40}]}],
+    "pack": [
+        [],
+        {"pack": {"enabled": "yes"}},
+        {"pack": {"enabled": None}},
+        {"pack": "starter"},
+        {"providers": []},
+        {"providers": {"targets": {}}},
+        {"providers": {"targets": ["a"]}},
+        {"providers": {"targets": [{"model": "m"}]}},
+        {"providers": {"targets": [{"id": " "}]}},
+        {"providers": {"targets": [{"id": "a", "model": 4}]}},
+        {"providers": {"targets": [{"id": "a", "model": "m", "models": []}]}},
+        {"providers": {"targets": [{"id": "a", "models": ["m"]}]}},
+        {"providers": {"targets": [{"id": "a", "models": [{"aliases": ["m"]}]}]}},
+        {"providers": {"targets": [{"id": "a", "models": [{"model_id": "", "id": "m"}]}]}},
+        {"providers": {"targets": [{"id": "a", "models": [{"id": "m", "aliases": "n"}]}]}},
+        {"providers": {"targets": [{"id": "a", "models": [{"id": "m", "aliases": [1]}]}]}},
+        {"providers": {"targets": [{"id": "a", "escalation_routing": {}}]}},
+        {"providers": {"targets": [{"id": "a", "escalation_routing": "t"}]}},
+        {"providers": {"targets": [{"id": "a", "escalation_routing": {"team_id": "t", "user_id": "u"}}]}},
+        {"providers": {"targets": [{"id": "a", "escalation_routing": {"team_id": "t" * 1001}}]}},
+    ],
 }
 
 
@@ -222,4 +254,4 @@ def test_a_schema_takes_what_kt_takes(name: str, tmp_path: Path) -> None:
 
 
 def test_there_is_no_schema_of_another_file(tmp_path: Path) -> None:
-    assert kt_policy("schema", "pack", cwd=tmp_path).code == 2
+    assert kt_policy("schema", "policy", cwd=tmp_path).code == 2

@@ -179,11 +179,12 @@ def waive_command(ctx: click.Context, /, **given: Any) -> None:
 
 
 @policy.command("schema")
-@click.argument("file", type=click.Choice(("roster", "settings", "waivers")))
+@click.argument("file", type=click.Choice(("roster", "settings", "waivers", "pack")))
 @common
 def schema_command(file: str, repo: str | None, as_json: bool) -> None:
-    """Print the JSON Schema of roster.yaml, settings.yaml or waivers.yaml, for editors and linters.
+    """Print the JSON Schema of roster.yaml, settings.yaml, waivers.yaml or a policy pack.
 
+    Editors and linters check files with it. A pack's schema has the keys that kt reads; the gateway's are allowed.
     `kt policy lint` also finds what a schema cannot say, such as a team that the roster does not have.
     """
     from ..core.policies import schema_of

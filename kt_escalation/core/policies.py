@@ -13,7 +13,7 @@ from ..errors import BrokenPolicies
 from .model import Route, findings
 from .policies_file import OURS, ROSTER, SETTINGS, WAIVERS, Fault, PolicyFile
 from .roster import Roster, ambiguities, tuples
-from .routing import Pack, PackFault, Tried, dotted, read_pack, route
+from .routing import Pack, PackFault, Tried, dotted, pack_schema, read_pack, route
 from .settings import Settings
 from .waivers import Waiver, Waivers
 
@@ -100,9 +100,10 @@ def assemble(tree: str | None, files: Mapping[str, PolicyFile]) -> Policies:
 
 
 def schema_of(name: str) -> dict[str, Any]:
-    """The JSON Schema of `policies/<name>.yaml`: the roster, the settings or the waivers."""
+    """The JSON Schema of `policies/<name>.yaml`: the roster, the settings or the waivers; or of a ``pack``."""
     kinds: Mapping[str, type[BaseModel]] = {"roster": Roster, "settings": Settings, "waivers": Waivers}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **kinds[name].model_json_schema()}
+    found = pack_schema() if name == "pack" else kinds[name].model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
 
 
 def pack_fault(path: str, file: PolicyFile, fault: PackFault) -> Fault:

@@ -11,6 +11,7 @@ from typing import Any
 
 from .model import Fallback, Route
 from .text import visible
+from .words import MAX_NAME
 
 # Of a file's name, this much goes into a route's source.
 LONGEST_FILE = 200
@@ -167,6 +168,73 @@ class _Reader:
         except PackFault as fault:
             self.faults.append(fault)
             return ""
+
+
+def pack_schema() -> dict[str, Any]:
+    """The JSON Schema of what `read_pack` reads of a policy pack. All other keys are the gateway's, and allowed."""
+    text = {"type": "string", "pattern": r"\S"}
+    name = {**text, "maxLength": MAX_NAME}
+    nothing = {"type": "null"}
+    routing = {
+        "description": "Who its escalations go to: one team or one user of roster.yaml.",
+        "anyOf": [
+            {"type": "object", "required": ["team_id"], "properties": {"team_id": name, "user_id": nothing}},
+            {"type": "object", "required": ["user_id"], "properties": {"user_id": name, "team_id": nothing}},
+            nothing,
+        ],
+    }
+    model = {
+        "type": "object",
+        "properties": {
+            "aliases": {
+                "description": "Other names of the model.",
+                "type": ["array", "null"],
+                "items": text,
+            },
+            "escalation_routing": routing,
+        },
+        "anyOf": [
+            {"required": ["model_id"], "properties": {"model_id": text}},
+            {"required": ["id"], "properties": {"id": text, "model_id": nothing}},
+        ],
+    }
+    target = {
+        "type": "object",
+        "required": ["id"],
+        "properties": {
+            "id": {**text, "description": "The name that an escalation's `provider` has."},
+            "model": {**text, "description": "The one model that it offers.", "type": ["string", "null"]},
+            "models": {"description": "The models that it offers.", "type": ["array", "null"], "items": model},
+            "escalation_routing": routing,
+        },
+        "anyOf": [{"properties": {"model": nothing}}, {"properties": {"models": nothing}}],
+    }
+    return {
+        "description": "What kt reads of a policy pack.",
+        "type": "object",
+        "properties": {
+            "pack": {
+                "type": ["object", "null"],
+                "properties": {
+                    "enabled": {
+                        "description": "Whether the pack counts.",
+                        "type": "boolean",
+                        "default": True,
+                    }
+                },
+            },
+            "providers": {
+                "type": ["object", "null"],
+                "properties": {
+                    "targets": {
+                        "description": "The targets, in the order in which they are tried.",
+                        "type": ["array", "null"],
+                        "items": target,
+                    }
+                },
+            },
+        },
+    }
 
 
 def parse_routing(value: Any, path: Path = ()) -> Fallback:
