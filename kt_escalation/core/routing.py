@@ -204,7 +204,11 @@ def pack_schema() -> dict[str, Any]:
         "properties": {
             "id": {**text, "description": "The name that an escalation's `provider` has."},
             "model": {**text, "description": "The one model that it offers.", "type": ["string", "null"]},
-            "models": {"description": "The models that it offers.", "type": ["array", "null"], "items": model},
+            "models": {
+                "description": "The models that it offers.",
+                "type": ["array", "null"],
+                "items": model,
+            },
             "escalation_routing": routing,
         },
         "anyOf": [{"properties": {"model": nothing}}, {"properties": {"models": nothing}}],
