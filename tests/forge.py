@@ -16,7 +16,7 @@ from typing import Any
 import warm
 from lab import Ran, git, kt
 
-from kt_escalation.core.times import format_time
+from kt_escalation.model.times import format_time
 
 ROSTER = """\
 teams:

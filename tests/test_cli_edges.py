@@ -22,8 +22,8 @@ from test_cli_read import open_text, resolved_path, resolved_text
 from test_golden import compare
 
 from kt_escalation import Store, __version__, errors
-from kt_escalation.shelf import Shelf
-from kt_escalation.store.lock import held
+from kt_escalation.actions.listing import Shelf
+from kt_escalation.storage.lock import held
 
 SCRIPTS = Path(sys.executable).parent
 ME = {"GIT_AUTHOR_NAME": "Alice", "GIT_AUTHOR_EMAIL": "alice@example.com"}

@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 from lab import Lab, git, ids, kt, record_text
 
-from kt_escalation.store import doctor
+from kt_escalation import doctor
 
 DAY = "2026-11-23"
 LIST_KEYS = {"escalations", "next_cursor", "invalid"}

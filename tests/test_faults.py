@@ -17,8 +17,8 @@ import pytest
 from faulty import POINTS, VARIABLE
 from lab import Lab, end, git, kt, kt_process, on_a_terminal, start, state
 
+from kt_escalation.actions.initialize import create
 from kt_escalation.errors import RetriesExhausted
-from kt_escalation.store.setup import create
 
 ACTIONS = {
     "raise": ["raise", "--request-id", "new", "--reason-code", "a.b", "--summary", "One thing"],

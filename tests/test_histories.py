@@ -15,7 +15,7 @@ from lab import git
 
 from kt_escalation import audit
 from kt_escalation.audit import Report
-from kt_escalation.store import layout
+from kt_escalation.storage import layout
 
 AT_ONCE = 500
 

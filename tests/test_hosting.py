@@ -16,10 +16,10 @@ import pytest
 from forge import spare_start
 from lab import Lab, Ran, git, kt
 
-from kt_escalation import hosting
-from kt_escalation.core.policies import assemble
-from kt_escalation.hosting import Pins, Pusher
-from kt_escalation.store.gitstore import GitStore
+from kt_escalation.audit import hosting
+from kt_escalation.audit.hosting import Pins, Pusher
+from kt_escalation.policies.policy_set import assemble
+from kt_escalation.storage.clone import GitStore
 
 ROSTER = """\
 users:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from lab import Ran, git, kt
 
 from kt_escalation.errors import BadInput
-from kt_escalation.store.ledger import NAME, Ledger
+from kt_escalation.storage.push_ledger import NAME, Ledger
 
 ONE, TWO, THREE = (letter * 40 for letter in "abc")
 
@@ -123,7 +123,7 @@ def test_pushes_at_once_lose_no_line(tmp_path: Path) -> None:
 
 def test_what_is_recorded_outlives_a_kill(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys; from pathlib import Path; from kt_escalation.store.ledger import Ledger; "
+        "import os, signal, sys; from pathlib import Path; from kt_escalation.storage.push_ledger import Ledger; "
         f"Ledger(Path(sys.argv[1])).record('alice', ['{ONE}']); os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == -9

@@ -24,8 +24,7 @@ from memory import MemoryStore, World
 
 from kt_escalation import Store
 from kt_escalation.git import move
-from kt_escalation.store import gitstore
-from kt_escalation.store.port import Author
+from kt_escalation.storage.interface import Author
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +253,7 @@ def test_without_a_remote_an_interrupt_knows_whether_it_has_landed(
     hook.parent.mkdir(exist_ok=True)
     hook.write_text(f'#!/bin/sh\n[ "$1" != {state} ] || {{ touch {there}; exec sleep 60; }}\n')
     hook.chmod(0o755)
-    monkeypatch.setattr(gitstore, "INTERRUPT_SECONDS", 0.2)
+    monkeypatch.setattr(clone, "INTERRUPT_SECONDS", 0.2)
 
     def interrupt() -> None:
         while not there.exists():
@@ -297,7 +296,7 @@ main_escalation()
     ("module", "number"),
     [
         ("click", signal.SIGTERM),
-        ("kt_escalation.cli.acting", signal.SIGHUP),
+        ("kt_escalation.cli.commands.act", signal.SIGHUP),
         ("pydantic_core", signal.SIGINT),
     ],
 )
