@@ -258,7 +258,7 @@ def test_a_slice_is_nobody_elses_however_often_they_look(
 STANDS = """
 import sys, time
 from pathlib import Path
-from kt_escalation.store import line, lock
+from kt_escalation.storage import lock, push_queue
 me, log, people = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 line.AT_ONCE, line.PATIENCE = 0.0, 600.0
 queue, turns, everybody = line.Line("a remote"), 0, False
