@@ -24,6 +24,7 @@ from memory import MemoryStore, World
 
 from kt_escalation import Store
 from kt_escalation.git import move
+from kt_escalation.storage import waiting
 from kt_escalation.storage.interface import Author
 
 
@@ -253,7 +254,7 @@ def test_without_a_remote_an_interrupt_knows_whether_it_has_landed(
     hook.parent.mkdir(exist_ok=True)
     hook.write_text(f'#!/bin/sh\n[ "$1" != {state} ] || {{ touch {there}; exec sleep 60; }}\n')
     hook.chmod(0o755)
-    monkeypatch.setattr(clone, "INTERRUPT_SECONDS", 0.2)
+    monkeypatch.setattr(waiting, "INTERRUPT_SECONDS", 0.2)
 
     def interrupt() -> None:
         while not there.exists():
