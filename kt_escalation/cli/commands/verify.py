@@ -19,7 +19,10 @@ import click
 from ...audit import formats
 from ...errors import AnswerIsNo, BadInput, KtError, Usage
 from ...model.text import plural, visible
-from ..app import SPAN, changes, common, escalation, folder, put_json, warn
+from ..app import escalation
+from ..options import SPAN, changes, common
+from ..output import put_json, warn
+from ..stores import folder
 from ..terminal.progress import drawn
 
 if TYPE_CHECKING:
