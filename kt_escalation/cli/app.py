@@ -84,7 +84,7 @@ def policy(ctx: click.Context, repo: tuple[str, ...]) -> None:
 
 
 # Where commands are, those first that are run most, since each costs a start some time.
-_MODULES = ("act", "verify", "wait", "review", "manage", "watch", "report", "policy")
+_MODULES = ("act", "hook", "verify", "wait", "review", "manage", "watch", "report", "policy")
 
 
 def _load_all() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -19,6 +20,8 @@ from ..model.text import visible
 from ..model.times import parse_duration, parse_time
 from .stores import folder, only_one, work
 
+#: A name that a shell can export (POSIX, 8.1, environment variable definition).
+VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 F = TypeVar("F", bound=Callable[..., Any])
 
 
