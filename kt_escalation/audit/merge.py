@@ -142,16 +142,12 @@ class Merging:
             parts.records.touching.add(step.side.commit.oid)
             commit = step.side.commit._replace(changes=parts.commits.difference(step.side).changes)
             olds, news = parts.commits.contents.sides(step.sides)
-            if touches_archives(commit):
-                found, folded = self._archives.compaction(commit)
-                if name in folded.values():
-                    if found:
-                        return [(commit, path, violation) for path, violation in found]
-                    if not is_same(step.before, self._incoming.files_at(self._incoming.commit.oid, name)):
-                        lost = Violation("deleted", "expected what was compacted to be in its archive still")
-                        return [(self._incoming.commit, step.sides.path, lost)]
-                    brought.append(Brought(name, frozenset({"compact"}), ""))
-                    continue
+            if touches_archives(commit) and name in self._archives.compaction(commit)[1].values():
+                wrong = self._wrong_compaction(name, commit, step)
+                if wrong:
+                    return wrong
+                brought.append(Brought(name, frozenset({"compact"}), ""))
+                continue
             if illegal:
                 if not steps.is_restored(
                     commit, self._incoming.now, legal, parts.commits.standing(commit.oid, name)
@@ -160,19 +156,9 @@ class Merging:
                 illegal, state = False, legal
                 brought += parts.statements.made(commit, name, olds, news)
                 continue
-            policies = at_fork(self._incoming.now, self._incoming.policies_at_fork(commit))
-            if any(old.problem for old in olds):
-                return [(commit, (news or olds)[0].path, parts.steps.not_restored)]
-            wrong = list(
-                steps.judge(
-                    *(commit, policies, olds, news, self._incoming.reopening),
-                    is_known=not olds and bool(news) and parts.records.exists(name),
-                    now=parts.scope.now,
-                    least=self._incoming.now if not olds else None,
-                )
-            )
+            wrong = self._wrong_step(name, commit, olds, news)
             if wrong:
-                return [(commit, path, violation) for path, violation in wrong]
+                return wrong
             state = news[0]
             before = olds[0].record if olds else None
             brought += messages.brought(name, before, state.record, author=commit.email)
@@ -189,6 +175,34 @@ class Merging:
         elif state is not None:
             parts.records.know(name, state)
         return []
+
+    def _wrong_compaction(
+        self, name: str, commit: Commit, step: CarriedStep
+    ) -> list[tuple[Commit, str, Violation]]:
+        """What is wrong with a carried commit that moved a record into an archive."""
+        found, _ = self._archives.compaction(commit)
+        if found:
+            return [(commit, path, violation) for path, violation in found]
+        if is_same(step.before, self._incoming.files_at(self._incoming.commit.oid, name)):
+            return []
+        lost = Violation("deleted", "expected what was compacted to be in its archive still")
+        return [(self._incoming.commit, step.sides.path, lost)]
+
+    def _wrong_step(
+        self, name: str, commit: Commit, olds: Sequence[State], news: Sequence[State]
+    ) -> list[tuple[Commit, str, Violation]]:
+        """What is wrong with what a carried commit made of a record."""
+        incoming, parts = self._incoming, self._parts
+        if any(old.problem for old in olds):
+            return [(commit, (news or olds)[0].path, parts.steps.not_restored)]
+        policies = at_fork(incoming.now, incoming.policies_at_fork(commit))
+        found = steps.judge(
+            *(commit, policies, olds, news, incoming.reopening),
+            is_known=not olds and bool(news) and parts.records.exists(name),
+            now=parts.scope.now,
+            least=incoming.now if not olds else None,
+        )
+        return [(commit, path, violation) for path, violation in found]
 
     def _reopens(self, sides: Sides) -> bool:
         _, news = self._parts.commits.contents.sides(sides)
