@@ -45,7 +45,7 @@ from .model.times import format_time
 from .policies.policy_file import WAIVERS
 from .policies.policy_set import Policies, assemble
 from .results import Compacted, Found, Line, Listing, Moment, Result, Swept
-from .rules import due_actions, permissions, transitions
+from .rules import creation, due_actions, permissions, size_limits, transitions
 from .rules.available_actions import Move, moves
 from .rules.permissions import Act
 from .storage import lookup
@@ -491,14 +491,14 @@ class Store(Shelf):
                         continue
                     if isinstance(item, KtError):
                         raise item
-                    name = transitions.escalation_id(item, act.now, randomness)
+                    name = creation.escalation_id(item, act.now, randomness)
                     existing = new.get(name) or had.get(name) or lookup.existing(snapshot, name)
                     if existing:
-                        transitions.same_as_raised(existing, item)
+                        creation.same_as_raised(existing, item)
                         had[name] = existing
                     else:
-                        raised = transitions.raise_(item, name, act, claim_id)
-                        new[name] = had[name] = transitions.require_fit(raised)
+                        raised = creation.raise_(item, name, act, claim_id)
+                        new[name] = had[name] = size_limits.require_fit(raised)
                     lines.append(Line(number, name, changed=existing is None))
                 except KtError as error:
                     lines.append(Line(number, error=error))
@@ -645,7 +645,7 @@ class Store(Shelf):
                     # What is written rests on the record itself, and not on what this clone has kept of it.
                     entry = lookup.entry(snapshot, record.escalation_id)
                     record, deciders = entry.record, lookup.deciders(snapshot, entry.record)
-                    claimed = transitions.require_fit(
+                    claimed = size_limits.require_fit(
                         transitions.claim(
                             record, act, token, given=given, deciders=deciders, held=held + len(changes)
                         )
@@ -842,7 +842,7 @@ class Store(Shelf):
         def decide(snapshot: Snapshot, act: Act) -> Plan:
             record = lookup.entry(snapshot, escalation_id).record
             again = lookup.open_reopener(snapshot, escalation_id)
-            new = transitions.require_fit(transitions.reopen(record, act, words, new_id, again))
+            new = size_limits.require_fit(creation.reopen(record, act, words, new_id, again))
             if new.escalation_id != new_id:
                 return Plan(records=(new,), unchanged=1)
             message = Message("reopen", [new_id], act.actor, detail=f"for {escalation_id}", text=words)
@@ -1121,7 +1121,7 @@ class Store(Shelf):
             for name in told(self._progress, "deciding", wanted, len(wanted)):
                 try:
                     entry = lookup.entry(snapshot, name)
-                    after = transitions.require_fit(step(snapshot, act, entry, len(changes)))
+                    after = size_limits.require_fit(step(snapshot, act, entry, len(changes)))
                 except KtError as error:
                     failed.append(Failure(name, error))
                     continue
@@ -1214,7 +1214,7 @@ def _that_fit(found: Iterable[due_actions.Due]) -> tuple[tuple[due_actions.Due, 
     dues, failed = [], []
     for due in found:
         try:
-            transitions.require_fit(due.after)
+            size_limits.require_fit(due.after)
             dues.append(due)
         except KtError as error:
             failed.append(Failure(due.before.escalation_id, error))

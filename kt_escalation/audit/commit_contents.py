@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ..errors import GitFailed, KtError
 from ..git.objects import FILE
 from ..policies.policy_set import Policies
+from ..rules.judge_step import Violation
 from ..storage import layout
 from ..storage.clone import GitStore
 from ..storage.commits import Commit
@@ -16,7 +18,8 @@ from ..storage.trees import KT_YAML, Change, Difference, Trees, Unsound
 from .policies_in_force import Written
 from .steps import QUEUE_FILES, Contents, Sides, State
 
-_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+#: Earlier than any commit.
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
 # The whole stores of so many commits are kept: a merge's, its parents', and where they part.
 _SNAPSHOTS_KEPT = 4
 # The files beside records of so many root trees are remembered.
@@ -31,7 +34,7 @@ class Side:
 
     commit: Commit
     difference: Difference | None = None
-    newest: datetime = _LONG_AGO
+    newest: datetime = LONG_AGO
 
 
 class CommitContents:
@@ -107,7 +110,13 @@ class CommitContents:
         version = self._policy_versions[root].get(path)
         return frozenset({version} if version else ())
 
-    def is_foreign(self, change: Change) -> bool:
+    def foreign(self, changes: Iterable[Change]) -> Iterator[tuple[Change, Violation]]:
+        """The changes that put something else than escalations below `queue/`."""
+        for change in changes:
+            if self._is_foreign(change):
+                yield change, Violation("foreign", "expected nothing but escalations below queue/")
+
+    def _is_foreign(self, change: Change) -> bool:
         """Whether a change puts something into the queue that is no record's, archive's or empty folder's file."""
         if change.new is None or not change.path.startswith(QUEUE_FILES) or layout.id_of(change.path):
             return False

@@ -10,9 +10,9 @@ from ..errors import IllegalRecord
 from ..storage import history
 from ..storage.clone import GitStore
 from .findings import key
-from .mark import remember, remembered
+from .mark import Mark, remember, remembered
 from .report import reported, told
-from .run import History
+from .run import History, Run
 from .scope import Scope
 from .steps import State
 from .verify import require_history
@@ -54,33 +54,10 @@ def require_legal(
     and trees counts as well; what a waiver accepts releases nothing.
     """
     past = History(store)
-    only = frozenset(ids)
-    mark = next(iter(remembered(store, WAITED)), None)
-    since = None
-    if mark is not None and not signed:
-        lines = past.lines(revision, mark.commit)
-        resting = lines.resting(revision, mark.commit) if mark.commit in lines else None
-        if resting is None or mark.root != store.root:
-            where = mark.commit[:12]
-            raise _illegal(
-                ids[0], path, f"the branch does not go on from {where}, where this clone has judged it before"
-            )
-        places = _born(store, resting, ids)
-        if not places:
-            since = replace(mark, commit=resting)
-    scope = Scope(now, only=only, always_signed=signed)
-    run = past.run(revision, scope, since=since)
-    report = reported(run, revision)
+    scope = Scope(now, only=frozenset(ids), always_signed=signed)
+    run = past.run(revision, scope, since=None if signed else _since(past, revision, ids, path))
+    _require_clean(run, revision, ids, path)
     judge = run.judge
-    for violation in report.waived:
-        if key(violation) in judge.findings.healed:
-            continue
-        if violation.escalation_id in only or violation.commit in judge.records.touching:
-            raise _illegal(ids[0], path, f"{told(violation)} (it is waived, and that releases nothing)")
-    for violation in report.violations:
-        if key(violation) in judge.findings.healed:
-            continue
-        raise _illegal(ids[0], path, told(violation))
     if ids[0] in judge.records.illegal or ids[0] in judge.records.waived:
         raise _illegal(ids[0], path, "no legal step led to what is there")
     for name in ids:
@@ -95,6 +72,35 @@ def require_legal(
             raise _illegal(name, path, f"no legal step led to what is there of {name}")
     if not signed:
         remember(store, WAITED, run.judge.mark(revision))
+
+
+def _since(past: History, revision: str, ids: Sequence[str], path: str) -> Mark | None:
+    """The mark of an earlier wait if the records came after it, else None. Raises IllegalRecord."""
+    mark = next(iter(remembered(past.store, WAITED)), None)
+    if mark is None:
+        return None
+    lines = past.lines(revision, mark.commit)
+    resting = lines.resting(revision, mark.commit) if mark.commit in lines else None
+    if resting is None or mark.root != past.store.root:
+        where = mark.commit[:12]
+        raise _illegal(
+            ids[0], path, f"the branch does not go on from {where}, where this clone has judged it before"
+        )
+    return None if _born(past.store, resting, ids) else replace(mark, commit=resting)
+
+
+def _require_clean(run: Run, revision: str, ids: Sequence[str], path: str) -> None:
+    """Raise IllegalRecord for a violation that was not healed by a restoration; a waiver of one releases nothing."""
+    judge = run.judge
+    report = reported(run, revision)
+    for violation in report.waived:
+        if key(violation) in judge.findings.healed:
+            continue
+        if violation.escalation_id in ids or violation.commit in judge.records.touching:
+            raise _illegal(ids[0], path, f"{told(violation)} (it is waived, and that releases nothing)")
+    for violation in report.violations:
+        if key(violation) not in judge.findings.healed:
+            raise _illegal(ids[0], path, told(violation))
 
 
 def _is(state: State | None, files: Sequence[tuple[str, str, str]]) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..model.text import visible
 from ..model.times import format_time
-from .app import put_json, warn
 
 if TYPE_CHECKING:
     from ..model.record import Record
@@ -139,3 +142,26 @@ def change_as_json(result: Result) -> dict[str, Any]:
     if result.proposed:
         one |= {"proposed": True, "branch": result.branch, "request_url": result.request_url}
     return one
+
+
+def on_terminal() -> bool:
+    """Whether the output is for somebody who looks at a terminal."""
+    return sys.stdout.isatty()
+
+
+def put_json(value: Any) -> None:
+    """Print one JSON document; everything but plain ASCII is escaped, so nothing acts on a terminal."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def discard_output() -> None:
+    """Let what could not be written go nowhere, instead of failing again when Python ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stdout.flush()
+
+
+def warn(text: str) -> None:
+    """Say something on stderr that changes no exit code, not even where it cannot be written."""
+    with suppress(OSError):
+        click.echo(f"kt: {visible(text)}", err=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..errors import KtError
 from ..model.record import Fallback, Record
-from . import transitions
+from . import creation, transitions
 from .permissions import Act
 
 # What an action is tried with: a claim's id, a reason, a team; nothing of it is kept.
@@ -41,7 +41,7 @@ def moves(
 ) -> tuple[Move, ...]:
     """What each action on an escalation would come to, but for those that would change nothing.
 
-    ``deciders`` and ``held`` are those of `transitions.claim`, ``reopener`` that of `transitions.reopen`.
+    ``deciders`` and ``held`` are those of `transitions.claim`, ``reopener`` that of `creation.reopen`.
     """
     deciders = tuple(deciders)
     tries: dict[str, Callable[[], Record]] = {
@@ -51,7 +51,7 @@ def moves(
         "unclaim": lambda: transitions.unclaim(record, act),
         "force": lambda: transitions.unclaim(record, act, force_reason=_ANY),
         "note": lambda: transitions.note(record, act, _ANY),
-        "reopen": lambda: transitions.reopen(record, act, _ANY, _ANY_ID, reopener),
+        "reopen": lambda: creation.reopen(record, act, _ANY, _ANY_ID, reopener),
     }
     found = [move for action, attempt in tries.items() for move in _tried(action, record, attempt)]
     return (*found, *_assign(record, act, deciders))

@@ -11,28 +11,21 @@ import click
 from ...errors import BadInput, Interrupted, OutcomeUnknown, Usage
 from ...model.text import visible
 from ...model.vocabulary import CATEGORIES, DECISIONS, SEVERITIES
-from ..app import (
+from ..app import escalation
+from ..options import (
     PARTIAL,
     SPAN,
     Count,
     changes,
     common,
     common_to_several,
-    escalation,
-    folder,
-    in_stores,
-    on_terminal,
-    only_one,
     proposes,
-    put_json,
     read_file,
     takes_ids,
-    warn,
-    work,
     writes,
-    writing_store,
 )
-from ..output import as_json_of, report, report_decision, report_of_several
+from ..output import as_json_of, on_terminal, put_json, report, report_decision, report_of_several, warn
+from ..stores import folder, in_stores, only_one, work, writing_store
 from ..terminal.progress import drawn
 
 if TYPE_CHECKING:

@@ -9,19 +9,10 @@ import click
 
 from ...errors import Usage
 from ...model.text import visible
-from ..app import (
-    PARTIAL,
-    SPAN,
-    common,
-    escalation,
-    proposes,
-    put_json,
-    takes_ids,
-    warn,
-    writes,
-    writing_store,
-)
-from ..output import as_json_of, report
+from ..app import escalation
+from ..options import PARTIAL, SPAN, common, proposes, takes_ids, writes
+from ..output import as_json_of, put_json, report, warn
+from ..stores import writing_store
 
 _REASON = click.option("--reason", required=True, metavar="TEXT", help="Why; it is kept for ever.")
 
