@@ -147,7 +147,7 @@ def hint_for(words: str) -> str | None:
             "`git config commit.gpgsign true`; see docs/signatures.md"
         )
     if "on the server" in words or "this server" in words:
-        return "whoever administers the server can mend that"
+        return "the administrator of the server can fix that"
     return "it was kt's own hook on the server, which says what it expected of the commit"
 
 
