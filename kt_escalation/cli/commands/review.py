@@ -272,7 +272,7 @@ class Session:
         teams = [whom.team_id for whom in move.to if whom.team_id]
         users = [whom.user_id for whom in move.to if whom.user_id]
         known = "; ".join(", ".join(some) for some in (teams, users) if some) or "a team, or a user's e-mail"
-        whom = self._ask.line(f"To whom? ({known}; nothing goes back)")
+        whom = self._ask.line(f"To whom? ({known}; empty = cancel)")
         if not whom:
             return False
         # Without a roster an e-mail is a user, and every other word a team.
@@ -315,7 +315,7 @@ class Session:
 
     def _reason(self, question: str, found: Found) -> str:
         """Some words of the reviewer's; empty where they think better of it."""
-        text = self._ask.line(f"{question} (one line; {_EDIT} opens your editor, nothing goes back)")
+        text = self._ask.line(f"{question} (one line; {_EDIT} opens your editor, empty = cancel)")
         if text != _EDIT:
             return text
         record = found.record
