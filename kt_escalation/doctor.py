@@ -149,7 +149,7 @@ def _branch(
         ahead = _ahead(store, remote, branch) if branch else 0
         if branch and ahead:
             commits = plural(ahead, "commit")
-            detail = f"{branch} here has {commits} to the queue that {remote} has not, and reading takes them for the store"
+            detail = f"{branch} here has {commits} to the queue that {remote} does not have, and kt reads them as part of the store"
             name, upstream = shlex.quote(branch), shlex.quote(f"{remote}/{branch}")
             give_up = f"git reset --keep {upstream}"
             if store.repository.head_branch() != branch:

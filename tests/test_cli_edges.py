@@ -730,7 +730,7 @@ def test_a_hook_that_would_guard_another_branch_says_so_and_lets_no_store_in(mas
         f"main holds a store, but this hook guards master, which is no branch there; on the server run `{cure}`"
         in (refused.error["message"])
     )
-    assert refused.error["message"].endswith("nothing changed; whoever administers the server can mend that")
+    assert refused.error["message"].endswith("nothing changed; the administrator of the server can fix that")
     # Whatever holds no store is nobody's business here, and neither is a proposal.
     commit_here(boss, "README.md")
     assert pushed(boss, "main:refs/heads/topic").returncode == 0
@@ -841,7 +841,7 @@ def test_a_hook_that_looks_for_the_store_in_the_wrong_folder_says_where_it_is(la
     refused = kt("claim", "--id", "esc_job", cwd=alice)
     assert (
         refused.code == 4
-        and f"on the server run `{cure}`; nothing changed; whoever administers" in refused.err
+        and f"on the server run `{cure}`; nothing changed; the administrator of" in refused.err
     )
     told = hooked(lab.remote, "--root", "review")
     assert "there is no store" not in told.err and told.out.endswith(

@@ -106,14 +106,14 @@ def test_people_are_known_by_their_user_id_whatever_the_address(governed: Lab) -
     ("who", "args", "words"),
     [
         ("carol", ["claim", "--id", "esc_one"], "it is routed to team legal; alice, bob may"),
-        ("eve", ["claim", "--id", "esc_one"], "eve has not the role reviewer (reviewer: alice, bob, carol, dora)"),
-        ("eve", ["note", "--id", "esc_one", "--text", "x"], "eve has not the role reviewer or admin"),
+        ("eve", ["claim", "--id", "esc_one"], "eve does not have the role reviewer (reviewer: alice, bob, carol, dora)"),
+        ("eve", ["note", "--id", "esc_one", "--text", "x"], "eve does not have the role reviewer or admin"),
         ("mallory", ["claim", "--id", "esc_one"], "mallory@example.com is not on the roster"),
-        ("alice", ["raise", "--reason-code", "a.b"], "alice has not the role gateway or admin (gateway or admin: boss, gw)"),
-        ("alice", ["unclaim", "--id", "esc_one", "--force", "--reason", "x"], "alice has not the role admin (admin: boss)"),
-        ("alice", ["restore", "--id", "esc_one", "--reason", "x"], "alice has not the role admin (admin: boss)"),
+        ("alice", ["raise", "--reason-code", "a.b"], "alice does not have the role gateway or admin (gateway or admin: boss, gw)"),
+        ("alice", ["unclaim", "--id", "esc_one", "--force", "--reason", "x"], "alice does not have the role admin (admin: boss)"),
+        ("alice", ["restore", "--id", "esc_one", "--reason", "x"], "alice does not have the role admin (admin: boss)"),
         ("mallory", ["sweep"], "mallory@example.com is not on the roster"),
-        ("boss", ["assign", "--id", "esc_one", "--to", "eve", "--reason", "x"], "eve has not the role reviewer"),
+        ("boss", ["assign", "--id", "esc_one", "--to", "eve", "--reason", "x"], "eve does not have the role reviewer"),
         ("boss", ["assign", "--id", "esc_one", "--team", "nobody", "--reason", "x"], "there is no team nobody"),
     ],
 )  # fmt: skip
@@ -142,7 +142,7 @@ def test_the_roster_counts_at_the_tip_and_not_in_the_working_tree(governed: Lab)
     ("file", "text", "place", "words"),
     [
         ("settings", "claims:\n  lease: soon\n", ":2:3", "claims.lease: 'soon' is not a duration"),
-        ("settings", "claims: {leese: 4h}\n", ":1:10", "claims.leese: is not a key that is known here"),
+        ("settings", "claims: {leese: 4h}\n", ":1:10", "claims.leese: is not a known key"),
         ("settings", "rules:\n  - approvals: many\n", ":2:5", "rules[0].approvals"),
         ("settings", "rules:\n  - claim_within: 1h\n", ":2:5", "claim_within and fallback go together"),
         ("roster", "users:\n  - {user_id: a, emails: []}\n", ":2:18", "users[0].emails"),
@@ -443,7 +443,7 @@ def test_a_list_can_be_of_mine_of_the_overdue_and_of_what_i_could_claim(governed
     assert listed(bob, "--overdue") == {"late", "waiting", "lapsed", "away"}
     assert listed(bob, "--claimable") == {"late", "waiting", "fresh", "lapsed"}
     assert listed(carol, "--claimable") == {"lapsed"} and listed(carol, "--mine") == set()
-    assert "whom the roster does not know" in kt("get", "--id", "esc_away", cwd=bob).out
+    assert "who is not on the roster" in kt("get", "--id", "esc_away", cwd=bob).out
 
 
 @pytest.mark.parametrize(
@@ -648,7 +648,7 @@ FAULTS = {
     ("policies/p.yaml", 9, "needs exactly one of team_id and user_id, has neither"),
     ("policies/p.yaml", 12, "the alias y of x hides the model y"),
     ("policies/p.yaml", 14, "a model needs a model_id"),
-    ("policies/p.yaml", 15, "the model x stands twice in target b"),
+    ("policies/p.yaml", 15, "the model x is listed twice in target b"),
     ("policies/p.yaml", 16, "team_id: must be text that is not empty"),
     ("policies/p.yaml", 18, "the alias z of w hides the model x"),
     ("policies/p.yaml", 19, "the target b is in policies/p.yaml already"),
@@ -659,7 +659,7 @@ FAULTS = {
     ("policies/roster.yaml", 5, "A@example.com belongs to both alice and bob"),
     ("policies/roster.yaml", 6, "gitea:one belongs to both bob and eve"),
     ("policies/settings.yaml", 1, "there is no user ghost on the roster"),
-    ("policies/settings.yaml", 4, "can never match: rules[0] takes all that it asks for"),
+    ("policies/settings.yaml", 4, "can never match: rules[0] already matches everything it could"),
     ("policies/settings.yaml", 5, "there is no team ghosts on the roster"),
 }
 
@@ -701,8 +701,8 @@ def test_lint_finds_waivers_that_can_accept_nothing(lab: Lab) -> None:
     )
     found = kt_policy("lint", "--json", cwd=clone).json["faults"]
     assert [(fault["line"], fault["message"].partition(";")[0]) for fault in found] == [
-        (3, f"waivers[1].commit: {gone} is no commit that is here"),
-        (4, "waivers[2].rule: nonsense is no rule"),
+        (3, f"waivers[1].commit: {gone} is not a commit of this repository"),
+        (4, "waivers[2].rule: nonsense is not a rule"),
     ]
     shallow = lab.clone("shallow", "--depth", "1")
     write(shallow, waivers=f"waivers: [{{commit: {gone}, rule: merge, path: queue, reason: r}}]\n")

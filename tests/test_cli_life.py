@@ -171,7 +171,7 @@ def test_ids_may_come_from_stdin(lab: Lab, alice: Path) -> None:
     assert set(done(one)) == SEVERAL_KEYS
     plain = kt("claim", "--id", "-", cwd=alice, stdin=b"esc_a esc_b")
     assert plain.out == "esc_a\nesc_b\n"
-    assert plain.err == f"kt: 1 changed (1 already so) in commit {lab.tip()[:12]}\n"
+    assert plain.err == f"kt: 1 changed (1 already done) in commit {lab.tip()[:12]}\n"
     assert kt("claim", "--id", "-", cwd=alice, stdin=b"").code == 2
 
 

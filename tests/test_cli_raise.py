@@ -327,7 +327,7 @@ def test_a_batch_without_json_lists_the_ids_on_stdout_and_the_counts_on_stderr(l
     ran = kt("raise", "--event", "events.ndjson", cwd=gw)
     assert ran.out == "esc_a\n"
     assert ran.err == (
-        f"kt: 1 changed (1 already so, 1 skipped that do not escalate) in commit {lab.tip()[:12]}\n"
+        f"kt: 1 changed (1 already done, 1 skipped as not escalating) in commit {lab.tip()[:12]}\n"
     )
 
 

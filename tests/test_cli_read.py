@@ -859,8 +859,8 @@ def test_doctor_finds_a_hook_that_does_not_run(lab: Lab) -> None:
     assert bad["ok"] is False and bad["fixed_by"] == "server"
     assert bad["remedy"] == f"see `kt escalation hook status --server {lab.remote}`"
     ran = kt("doctor", cwd=alice)
-    assert ran.code == 0 and "whoever administers the server can fix it:  see" in ran.out
-    assert "1 of 8 checks failed; nothing of it can be fixed in this clone" in ran.err
+    assert ran.code == 0 and "the administrator of the server can fix it:  see" in ran.out
+    assert "1 of 8 checks failed; there is nothing to fix in this clone" in ran.err
 
 
 def test_doctor_says_what_proves_names(lab: Lab) -> None:

@@ -69,7 +69,7 @@ def a_claim_by_somebody_who_is_not_on_the_roster(forge: Forge) -> None:
     forge.commit("mallory")
 
 
-@forgery("not_allowed", "eve has not the role reviewer")
+@forgery("not_allowed", "eve does not have the role reviewer")
 def a_claim_by_an_auditor(forge: Forge) -> None:
     forge.as_kt_does("alice", "claim", "--id", "esc_one")
     forge.edit(ONE, ("claimed_by: alice", "claimed_by: eve"))
@@ -944,7 +944,7 @@ def test_kt_tells_the_words_of_the_servers_hook(forge: Forge, server: Path) -> N
     git("update-ref", "refs/heads/main", bad, cwd=forge.path)
     ran = push(forge, server)
     assert (
-        f"commit {bad[:12]} by alice@example.com: {ONE}: transition: expected severity medium: no move"
+        f"commit {bad[:12]} by alice@example.com: {ONE}: transition: expected severity medium: no action"
         in ran.err
     )
 

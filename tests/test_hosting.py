@@ -191,7 +191,7 @@ def test_a_hook_whose_python_is_gone_refuses_and_says_who_can_fix_it(
     message = ran.error["message"]
     assert f"kt: the hook on the server is broken: it ended with status {code}; " in message
     assert f"runs `kt escalation hook install --server {lab.remote}` there" in message
-    assert message.endswith("nothing changed; whoever administers the server can mend that")
+    assert message.endswith("nothing changed; the administrator of the server can fix that")
     assert "pull request" not in message
     installed(lab.remote)
     assert note(clone).code == 0

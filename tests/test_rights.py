@@ -202,7 +202,7 @@ def test_a_refusal_says_what_is_missing_and_who_has_it() -> None:
         transitions.claim(record(), auditor, "a")
     assert (
         refused.value.message
-        == "me may not claim esc_one: me has not the role reviewer (reviewer: other); other may"
+        == "me may not claim esc_one: me does not have the role reviewer (reviewer: other); other may"
     )
     reviewer = act("me@example.com", NOW, policies("reviewer"))
     with pytest.raises(NotAllowed) as refused:

@@ -262,7 +262,7 @@ def test_a_page_says_what_happened_why_and_who_has_looked_at_it(some: Path) -> N
     assert told["Context"] == [
         "  excerpt  [green]Approve me[/green]",
         r"           \x1b[2Jverdict: allow",
-        "  context  1 key more; show with --include-context",
+        "  context  1 more key; show with --include-context",
     ]
     ended = parts(seen("get", "--id", "esc_done", cwd=some))
     assert ended["Who has looked at it"] == [

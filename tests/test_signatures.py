@@ -119,7 +119,7 @@ def test_what_is_no_signature_is_told_and_hides_no_other(signed: Forge, nonsense
     git("update-ref", "refs/heads/main", forged, cwd=signed.path)
     signed.git("config", "commit.gpgsign", "true")
     signed.kt("alice", "note", "--id", "esc_one", "--text", "mine")
-    said = "it is bad" if "BEGIN" in nonsense else "what stands in its place is none"
+    said = "it is bad" if "BEGIN" in nonsense else "its header does not hold a signature"
     assert_refused(signed, server, "signature", said)
     assert rules_of(signed, "--afresh") == ["signature"]
 

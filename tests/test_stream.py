@@ -112,7 +112,7 @@ def test_lines_are_raised_by_count_and_each_is_acknowledged_when_it_is_on_the_re
         assert running.answers(2) == ["4 esc_c raised", "5 - skipped"]
         ended = running.end()
     assert (ended.code, ended.out) == (0, "6 esc_a unchanged\n")
-    assert ended.err == "kt: 3 raised (1 already so, 1 skipped that do not escalate) in 2 commits\n"
+    assert ended.err == "kt: 3 raised (1 already done, 1 skipped as not escalating) in 2 commits\n"
     assert lab.commits("raise") == ["kt: raise esc_c", "kt: raise 2 escalations"]
 
 

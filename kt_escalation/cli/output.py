@@ -33,8 +33,8 @@ def report(result: Result, as_json: bool, several: bool, done: str, same: str) -
     if several:
         for record in result.records:
             click.echo(record.escalation_id)
-        extra = [f"{result.unchanged} already so"] if result.unchanged else []
-        extra += [f"{result.skipped} skipped that do not escalate"] if result.skipped else []
+        extra = [f"{result.unchanged} already done"] if result.unchanged else []
+        extra += [f"{result.skipped} skipped as not escalating"] if result.skipped else []
         extra += [f"{len(result.failed)} failed"] if result.failed else []
         inside = f" ({', '.join(extra)})" if extra else ""
         if result.proposed:

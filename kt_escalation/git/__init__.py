@@ -1,1 +1,1 @@
-"""The only package that starts git. It knows no records."""
+"""The only package that starts git. It knows nothing of records."""

@@ -1,4 +1,4 @@
-"""The index and the working tree, which are the user's."""
+"""Reads and updates the index and the working tree, which belong to the user."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from .command import NO_MAINTENANCE, Git
 from .objects import chunks
 from .process import Underway
 
-#: Hooks of the checkout have nothing to do with bringing it along.
+#: No hooks of the checkout run when kt updates it.
 _NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
 
 
 class Checkout(Git):
-    """What is checked out of a repository, and bringing it along."""
+    """The checkout of a repository, and updating it."""
 
     def inside(self, folder: Path) -> str:
-        """A folder's path below the repository's top, empty at the top and outside a checkout."""
+        """A folder's path below the top of the repository. Empty at the top and outside a checkout."""
         if self.toplevel is None:
             return ""
         path = folder.resolve().relative_to(self.toplevel.resolve()).as_posix()
         return "" if path == "." else path
 
     def worktree_of(self, branch: str) -> Path | None:
-        """The linked or main worktree that has a branch checked out."""
+        """The worktree, linked or main, in which a branch is checked out. None if there is none."""
         current: Path | None = None
         for line in self._asked("worktree", "list", "--porcelain", "-z").text.split("\0"):
             if line.startswith("worktree "):
@@ -35,12 +35,12 @@ class Checkout(Git):
         return None
 
     def fast_forward(self, commit: str, action: str) -> Underway:
-        """Bring branch, index and files along as `git merge --ff-only` does: all of it, or nothing.
+        """Update branch, index and files as `git merge --ff-only` does: everything or nothing.
 
-        It refuses where that would touch anything that the user has changed, and does nothing where the
-        branch has the commit already.
+        It refuses to touch anything that the user has changed. It does nothing if the branch already contains
+        the commit.
         """
-        # Whether the repository wants tidying costs a process to ask: one commit in sixteen is enough.
+        # To ask whether maintenance is due costs a process, so only one commit in sixteen asks.
         tidy = () if commit.endswith("0") else NO_MAINTENANCE
         options = (
             "--ff-only",
@@ -54,7 +54,7 @@ class Checkout(Git):
         return self._start(args, env={"GIT_REFLOG_ACTION": action}, session=True)
 
     def index_entries(self, paths: Sequence[str], index: Path) -> dict[str, tuple[str, str]]:
-        """(mode, id) of paths in an index file; an unmerged path has mode ``unmerged``."""
+        """The (mode, id) of paths in an index file. The mode of an unmerged path is ``unmerged``."""
         found: dict[str, tuple[str, str]] = {}
         env = {"GIT_LITERAL_PATHSPECS": "1", "GIT_INDEX_FILE": str(index)}
         for some in chunks(paths):
@@ -67,7 +67,7 @@ class Checkout(Git):
         return found
 
     def modified(self, paths: Sequence[str]) -> set[str]:
-        """Those of the paths whose file differs from the index, in more than its times (`git diff-files` tells both)."""
+        """The paths whose file differs from the index in more than its times (`git diff-files` prints both)."""
         found: set[str] = set()
         options = ("--no-ext-diff", "--no-relative", "--no-renames", "--name-only", "-z")
         for some in chunks(paths):
@@ -79,5 +79,5 @@ class Checkout(Git):
         return found
 
     def begin_script(self, script: str, args: Sequence[str], inherits: Sequence[int]) -> Underway:
-        """Start a shell's script in a session of its own."""
+        """Start a shell script in its own session."""
         return self._start(args, program=("sh", "-c", script, "kt"), session=True, inherits=inherits)

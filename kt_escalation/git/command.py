@@ -1,8 +1,8 @@
-"""One opened repository, and how git is run in it.
+"""An opened repository, and how git runs in it.
 
 Every call names its repository, passes values after `--` or as full object ids, uses the C locale and never
-prompts. It inherits nothing that could point it at another repository, index or date. Settings of the user
-that would change git's answers to a program are switched off (`_OURS`), and refs are written in full.
+prompts. git inherits no variable that could select another repository, index or date. User settings that
+change git's output for programs are switched off (`_OURS`), and refs are written in full.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from .process import Done, Underway, command_of, environment
 
 _WAITING = "waiting for git"
 
-#: Objects, references and the index reach the disk before git says done (git-config, core.fsync).
+#: git flushes objects, references and the index to the disk before it succeeds (git-config, core.fsync).
 FLUSH = ("-c", "core.fsync=all", "-c", "core.fsyncMethod=fsync")
-#: What keeps git from tidying up.
+#: Options that turn off git's maintenance.
 NO_MAINTENANCE = ("-c", "gc.auto=0", "-c", "maintenance.auto=false")
-# What the user may have set for reading at a terminal, and what would change an answer or be fatal to it (git-config).
-# It costs less than a tenth of a millisecond. What the arguments of a call say already is not here.
+# User settings that change git's output, or make a command fail (git-config). Settings that the arguments of
+# a call override are not listed. To override them takes less than a tenth of a millisecond.
 _OURS = tuple(
     word
     for setting in (

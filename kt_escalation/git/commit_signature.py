@@ -1,4 +1,4 @@
-"""Parses the signature of a raw commit and its payload, as git does, but stricter about the place of the header.
+"""Parses the signature and the payload of a raw commit. It is stricter than git about the header's place.
 
 git removes all headers that begin with `gpgsig` and calls the rest the payload. So anybody could add such a
 header to a signed commit and change how git reads it: between two `parent` lines, it hides the second parent,
@@ -11,23 +11,25 @@ import re
 from enum import Enum
 from typing import NamedTuple
 
-#: Larger commits are not read for their signature. kt's own messages name 100 escalations and stay below 64 KiB.
+#: Signatures of larger commits are not read. kt's own messages name at most 100 escalations and stay below 64
+#: KiB.
 MAX_COMMIT = 1 << 20
-# An X.509 signature carries certificates; none needs more.
+# The largest signature. An X.509 signature contains certificates, and none needs more.
 _MAX_SIGNATURE = 64 * 1024
-# The header of a repository's own object format, and of the other, which git leaves out of the payload as well.
+# The header for the repository's object format, and for the other one, which git also leaves out of the
+# payload.
 _HEADERS = {"sha1": b"gpgsig", "sha256": b"gpgsig-sha256"}
 _ANY_HEADER = re.compile(rb"^(gpgsig[^ \n]*)( ?)([^\n]*\n(?: [^\n]*\n)*)", re.MULTILINE)
-# What every commit begins with. git shows a commit with an odd committer as unsigned.
+# The first lines of every commit. git reports a commit with a malformed committer as unsigned.
 _BEGINNING = re.compile(
     rb"tree [0-9a-f]{40,64}\n"
     rb"(?:parent [0-9a-f]{40,64}\n)*"
     rb"author [^\n]*\n"
     rb"committer [^\n<>]*<[^\n<>]*> (?:0|[1-9][0-9]{0,10}) [+-][0-9]{4}\n"
 )
-#: How every SSH signature begins.
+#: The first line of every SSH signature.
 SSH_BEGINS = b"-----BEGIN SSH SIGNATURE-----"
-# git knows what made a signature by how it begins (gpg-interface.c).
+# git detects the kind of a signature by its first line (gpg-interface.c).
 _OTHERS = (
     b"-----BEGIN PGP SIGNATURE-----",
     b"-----BEGIN PGP MESSAGE-----",
@@ -36,17 +38,17 @@ _OTHERS = (
 
 
 class Kind(Enum):
-    """What a commit has for a signature."""
+    """The kind of a commit's signature."""
 
     NONE = "none"
     SSH = "ssh"
-    #: OpenPGP or X.509, which git runs other programs for.
+    #: OpenPGP or X.509. git runs another program to check it.
     OTHER = "other"
     UNREADABLE = "unreadable"
 
 
 class CommitSignature(NamedTuple):
-    """A commit's signature and what it signs; ``why`` says what is wrong with one that is not read."""
+    """A commit's signature, and the payload that it signs. ``why`` explains why a signature was not read."""
 
     kind: Kind
     signature: bytes = b""
@@ -55,9 +57,9 @@ class CommitSignature(NamedTuple):
 
 
 def signature_of(commit: bytes, object_format: str) -> CommitSignature:
-    """The signature of a raw commit in a repository of that object format (``sha1`` or ``sha256``)."""
+    """Parse the signature of a raw commit. The object format is ``sha1`` or ``sha256``."""
     own = _HEADERS[object_format]
-    # The head ends with the line feed of its last line.
+    # The head includes the line feed of its last line.
     end = commit.find(b"\n\n") + 1
     head = commit[:end] if end else commit
     headers = list(_ANY_HEADER.finditer(head))
@@ -77,7 +79,7 @@ def signature_of(commit: bytes, object_format: str) -> CommitSignature:
     elif signature.startswith(_OTHERS):
         kind = Kind.OTHER
     else:
-        return _unreadable("what stands in its place is none")
+        return _unreadable("its header does not hold a signature")
     return CommitSignature(kind, signature, _ANY_HEADER.sub(b"", head) + commit[end:])
 
 

@@ -21,25 +21,25 @@ from .refs import held_lock, is_race
 if TYPE_CHECKING:
     from .repository import Repository
 
-# What the script ends with where nothing has moved: its user has changed the index since we looked at it, the index is
-# locked, or the ref did not move; with 1 where git or the disk failed before that.
+# The exit code of the script if nothing moved: the user changed the index after it was read, the index is
+# locked, or the ref did not move. Exit code 1 means that git or the disk failed before that.
 _CHANGED, _LOCKED, _NOT_MOVED = 5, 6, 9
-# What it says once the branch has moved, and where the files could not be brought along.
+# What the script prints once the branch has moved, and if the files could not be updated.
 _MOVED, _LEFT = b"moved\n", b"left\n"
-# What git ends with where it gives up by itself; above it a shell says that a signal has ended what it ran.
+# git's exit code if it gives up by itself. A higher code from a shell means that a signal ended the command.
 _FATAL = 128
-# A shell that moves a branch, and each git that it starts, has the git folder open and locked (flock): that ends with the
-# last of them, and no other process can be taken for one. How long such a one is waited for whose kt was killed, and how
-# often it is looked at, in seconds.
+# A shell that moves a branch, and each git that it starts, has the git folder open and locked (flock). The
+# lock ends with the last of them, and no other process can be mistaken for one. If kt was killed, the next kt
+# waits this long for such a shell, and looks this often, in seconds.
 _PATIENCE, _LOOK_AGAIN = 5.0, 0.02
 
-# One shell in a session of its own does it all, so that our death in between leaves nothing half done.
-#
-# The order is lock, index, ref, files. The index comes before the ref on purpose: at no moment is there a branch with
-# our commit and an index without it, which the user's next `git commit` would turn into the reversal of our step. The
-# lock is git's own, so whoever wants to commit in between is told to wait. If the ref does not move, the index goes back
-# to what it was. If the shell itself is killed in between, the lock stays and says whose it is: `recover` settles it
-# before the next change, and whoever deletes it by hand, as git advises, has our step in the index and undoes nothing.
+# One shell in its own session does everything, so if kt dies in between, nothing is left half done. The order
+# is lock, index, ref, files. The index comes before the ref on purpose: there is never a branch with our
+# commit and an index without it, because the user's next `git commit` would then revert our step. The lock is
+# git's own index lock, so a user who commits in between is told to wait. If the ref does not move, the old
+# index is put back. If the shell itself is killed in between, the lock file stays and names its owner.
+# `recover` resolves that before the next change. If somebody deletes the lock by hand, as git advises, the
+# index has our step and nothing is reverted.
 _SCRIPT = """
 git_dir=$1 work_tree=$2 message=$3 ref=$4 new=$5 old=$6 lists=$7
 index=$git_dir/index lock=$git_dir/index.lock mine=$git_dir/kt-index
@@ -98,10 +98,10 @@ exit 0
 
 @dataclass
 class Move:
-    """A move of ``ref`` from ``old`` (None: there is none) to ``new``, ready to be made.
+    """A move of ``ref`` from ``old`` (None: it does not exist) to ``new``, ready to run.
 
-    Where the branch is checked out in ``repository``, ``index`` is a copy of the index as it was looked at, in a
-    folder that is removed with this.
+    If the branch is checked out in ``repository``, ``index`` is a copy of the index as it was read. It is in
+    a temporary folder that is removed with this object.
     """
 
     repository: Repository
@@ -115,7 +115,7 @@ class Move:
     def __post_init__(self) -> None:
         if self.checked_out:
             self._lists = Path(tempfile.mkdtemp(prefix="kt-"))
-            # The script does so too, in case that we are not there any more.
+            # The script also removes it, in case this process has died.
             weakref.finalize(self, shutil.rmtree, self._lists, ignore_errors=True)
             index = self.repository.git_dir / "index"
             if index.exists():
@@ -123,7 +123,7 @@ class Move:
 
     @property
     def index(self) -> Path:
-        """The copy of the index; there is none where the repository has none."""
+        """The copy of the index. It does not exist if the repository has no index."""
         assert self._lists  # noqa: S101 - asked only where the branch is checked out
         return self._lists / "before"
 
@@ -133,9 +133,9 @@ class Move:
         was: Mapping[str, tuple[str, str] | None],
         dirty: Iterable[str],
     ) -> None:
-        """Say what becomes of the index: each path's (mode, id), None to remove it; and what of it there ``was``.
+        """Set the new entries of the index: (mode, id) by path, None to remove. ``was`` are the old entries.
 
-        The files come along but for those that are ``dirty``.
+        The files are updated too, except those in ``dirty``.
         """
         gone = "0" * len(self.new)
         left = set(dirty)
@@ -150,11 +150,11 @@ class Move:
         self._list("folders", sorted({path.rpartition("/")[0] for path in vanish} - {""}))
 
     def _list(self, name: str, lines: Iterable[str]) -> None:
-        # Too much for a command line.
+        # The list may be too long for a command line.
         (self.index.parent / name).write_bytes(os.fsencode("".join(f"{line}\0" for line in lines)))
 
     def start(self) -> Underway:
-        """Begin it; from here on it goes on without us."""
+        """Start the move. From here on it continues without this process."""
         old = self.old or "0" * len(self.new)
         git_dir = self.repository.git_dir
         with _held(git_dir, fcntl.LOCK_SH) as held:
@@ -164,18 +164,18 @@ class Move:
             return self.repository.begin_script(_SCRIPT, [*map(str, args), str(self._lists)], held)
 
     def has_moved(self, done: Done) -> bool | None:
-        """Whether the branch has moved, None where that has to be looked up."""
+        """Whether the branch has moved. None if the ref has to be read to know."""
         if done.status == 0 or (self._lists and _MOVED in done.out):
             return True
-        # What was killed may have come to its end in all but words.
+        # A killed script may have finished its work without saying so.
         return False if 0 < done.status <= _FATAL else None
 
     def left(self, done: Done) -> str:
-        """Why the files of a branch that has moved could not be brought along, empty where they were."""
+        """Why the files could not be updated although the branch has moved. Empty if they were."""
         return done.words if _LEFT in done.out else ""
 
     def refusal(self, done: Done) -> KtError | None:
-        """Why it has not moved; None where somebody else was first."""
+        """Why the branch has not moved. None if somebody else was first."""
         if done.status == _CHANGED or is_race(done.err):
             return None
         index = str(self.repository.git_dir / "index.lock") if self._lists else None
@@ -187,10 +187,10 @@ class Move:
 
 
 def recover(repository: Repository) -> bool:
-    """Settle what a shell of ours has left that was killed in the middle; wait a moment for one that is at work.
+    """Clean up after a shell of ours that was killed. Waits a moment for a shell that is still running.
 
-    If its branch has moved, the index is as it should be; else the index goes back to what it was. Gives whether
-    nothing of ours is at work there any more.
+    If its branch has moved, the index is already right. Otherwise the old index is put back. Returns whether
+    no shell of ours is running any more.
     """
     index = repository.git_dir / "index"
     lock, mine = index.with_name("index.lock"), index.with_name("kt-index")
@@ -200,7 +200,7 @@ def recover(repository: Repository) -> bool:
         try:
             who, commit, ref = lock.read_text().split()
         except (OSError, ValueError):
-            # None, or git's own.
+            # There is no lock file, or it is git's own.
             return True
         if who != "kt":
             return True
@@ -217,7 +217,7 @@ def recover(repository: Repository) -> bool:
 
 @contextmanager
 def _held(git_dir: Path, how: int) -> Iterator[tuple[int, ...]]:
-    """The git folder, open and locked; nothing where that cannot be had."""
+    """Open and lock the git folder. None if that is not possible."""
     handle, until = os.open(git_dir, os.O_RDONLY), time.monotonic() + _PATIENCE
     try:
         got: tuple[int, ...] = ()

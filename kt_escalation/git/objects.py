@@ -1,4 +1,4 @@
-"""git's objects: reads them through one long-lived process, and writes packs."""
+"""Reads git objects through one long-lived process, and writes packs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import NamedTuple, TypeVar
 from ..errors import GitFailed
 from .process import Underway
 
-#: A file of the tree, a folder, a submodule (gitformat-index, mode).
+#: The modes of a file, a folder and a submodule in a tree (gitformat-index, mode).
 FILE, TREE, SUBMODULE = "100644", "40000", "160000"
-#: So many answers are awaited at a time: what is asked must fit into a pipe while nobody reads.
+#: The number of requests per batch. They must fit into a pipe while nobody reads the other end.
 REQUESTS_AT_ONCE = 500
 
 _TYPES = {"commit": 1, "tree": 2, "blob": 3}
@@ -25,7 +25,7 @@ _T = TypeVar("_T")
 
 
 class TreeEntry(NamedTuple):
-    """One line of a git tree."""
+    """One entry of a git tree."""
 
     mode: str
     name: str
@@ -33,7 +33,7 @@ class TreeEntry(NamedTuple):
 
 
 class Object(NamedTuple):
-    """An object's id and size, and its bytes unless it is larger than was asked for."""
+    """An object's id and size, and its bytes unless it is larger than the limit of the request."""
 
     oid: str
     kind: str
@@ -41,33 +41,33 @@ class Object(NamedTuple):
     data: bytes | None
 
 
-# What `cat-file` answers where an object is there; of one that is missing it repeats what it was asked.
+# The answer of `cat-file` for an existing object. For a missing one it repeats the request.
 _FOUND = re.compile(rb"([0-9a-f]{40}|[0-9a-f]{64}) (blob|tree|commit|tag) (\d+)")
 _NOT_HERE = re.compile(rb"[0-9a-f]{40,64} submodule")
 
 
 class Objects:
-    """Reads objects through one `git cat-file --batch-command --buffer` that lives as long as the repository is used.
+    """Reads objects through one `git cat-file --batch-command --buffer` process, kept open with the repository.
 
-    ``start`` starts it; where it is silent for ``silence`` seconds it is ended. Whatever ends in the middle of an
-    answer ends the process, so that no answer is ever taken for that to another question.
+    ``start`` starts the process. If it is silent for ``silence`` seconds, it is stopped. If a request is
+    interrupted, the process is stopped too, so an answer is never mistaken for the answer to another request.
     """
 
     def __init__(self, start: Callable[[], Underway], silence: float | None = None) -> None:
         self._start = start
         self._silence = silence
         self._process: Underway | None = None
-        # Whoever is cut off in giving it back does not wait for themselves.
+        # A thread that an exception interrupts while it gives the reader back can take it again.
         self._lock = threading.RLock()
-        # What has come and is not read yet.
+        # Bytes that have been received but not read.
         self._data = b""
         self._at = 0
 
     def get(self, names: Sequence[str], largest: int | None = None) -> list[Object | None]:
-        """The objects that the names stand for, None for what is missing.
+        """Read the named objects. None for missing ones.
 
-        Bytes of objects larger than ``largest`` are not read. Names are ids or `<id>:<path>`. Raises GitFailed,
-        also for a name with a line feed, which cannot be asked for.
+        The bytes of objects larger than ``largest`` are not read. Names are ids or `<id>:<path>`. Raises
+        GitFailed, also for a name with a line feed, which cannot be sent.
         """
         found: list[Object | None] = []
         with self._asking() as process:
@@ -80,11 +80,11 @@ class Objects:
         return found
 
     def id_of(self, name: str) -> str | None:
-        """The id of an object that a name stands for, None if it is missing."""
+        """The id of the object with a name, or None if it is missing."""
         return self.ids_of([name])[0]
 
     def ids_of(self, names: Sequence[str]) -> list[str | None]:
-        """The same for several names at the cost of one."""
+        """The ids for several names, with one request."""
         found: list[str | None] = []
         with self._asking() as process:
             for some in chunks(names, REQUESTS_AT_ONCE):
@@ -92,14 +92,14 @@ class Objects:
         return found
 
     def close(self) -> None:
-        """End the process."""
+        """Stop the process."""
         process, self._process = self._process, None
         if process:
             process.close()
 
     @contextmanager
     def _asking(self) -> Iterator[Underway]:
-        """The process, for one question at a time."""
+        """The process, for one request at a time."""
         with self._lock:
             if self._process is None or not self._process.is_alive:
                 self.close()
@@ -147,7 +147,7 @@ class Objects:
             process.send(asked + b"flush\n", self._silence)
 
     def _line(self, process: Underway) -> bytes:
-        """The next line, without its end."""
+        """The next line, without its line feed."""
         while (end := self._data.find(b"\n", self._at)) < 0:
             self._data, self._at = self._data[self._at :] + self._more(process), 0
         line = self._data[self._at : end]
@@ -155,7 +155,7 @@ class Objects:
         return line
 
     def _take(self, process: Underway, size: int) -> bytes:
-        """So many bytes, no fewer."""
+        """Read exactly this many bytes."""
         if len(self._data) - self._at < size:
             parts = [self._data[self._at :]]
             have = len(parts[0])
@@ -194,6 +194,6 @@ def pack_of(objects: Sequence[tuple[str, bytes]], hash_name: str) -> bytes:
 
 
 def chunks(items: Sequence[_T], size: int = 500) -> Iterator[Sequence[_T]]:
-    """The items in order, ``size`` at a time."""
+    """The items in order, in lists of ``size``."""
     for at in range(0, len(items), size):
         yield items[at : at + size]

@@ -1,4 +1,4 @@
-"""The person who acts, from git's configuration and commits."""
+"""The acting person, from git's configuration and commits."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ..model.vocabulary import MAX_NAME
 
 
 class Author(NamedTuple):
-    """Who commits, as git knows them."""
+    """The name and e-mail of a committer in git."""
 
     name: str
     email: str
 
 
 def author_of(status: int, text: str) -> Author:
-    """Whom `git var GIT_AUTHOR_IDENT` named, from its status and what it printed. Raises NoIdentity."""
+    """Parse the status and output of `git var GIT_AUTHOR_IDENT`. Raises NoIdentity."""
     found = re.fullmatch(r"(.*) <(.*)> \d+ [+-]\d{4}", text)
     if status != 0 or not found:
         raise NoIdentity()
@@ -29,6 +29,7 @@ def author_of(status: int, text: str) -> Author:
         raise NoIdentity(says="your name or e-mail in git is not UTF-8") from None
     odd = len(email) > MAX_NAME or any(char.isspace() or is_hidden(char) for char in email)
     if "@" not in email or odd:
-        # Without the @ an address could pass for a user id of the roster; the rest fits no record.
-        raise NoIdentity(says=f"your e-mail in git, {email[:80]!r}, is none that a record can hold")
+        # Without an @, an address could be mistaken for a user id of the roster. The rest would not fit into
+        # a record.
+        raise NoIdentity(says=f"your e-mail in git, {email[:80]!r}, cannot be written into a record")
     return Author(name, email)

@@ -1,4 +1,4 @@
-"""The address of the page that opens a pull request, derived from a remote's address.
+"""Derives the address of the page that opens a pull request from the remote's address.
 
 The forms are from each forge's documentation: GitHub compares two branches (*Using query parameters to create
 a pull request*), GitLab has a page for new merge requests (*Creating merge requests, by URL*), Gitea and
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode, urlsplit
 
-#: The forges whose pages are known; git config `kt.forge` names one of them.
+#: The known forges. The git setting `kt.forge` names one of them.
 FORGES = ("github", "gitlab", "gitea", "forgejo")
 _HOSTS = {
     "github.com": "github",
@@ -20,11 +20,11 @@ _HOSTS = {
     "gitea.com": "gitea",
     "codeberg.org": "forgejo",
 }
-# Hosts that take SSH on the port of HTTPS, and where their pages are.
+# Hosts that accept SSH on the HTTPS port, and the hosts of their web pages.
 _PAGES_OF = {"ssh.github.com": "github.com", "altssh.gitlab.com": "gitlab.com"}
 _SCP = re.compile(r"(?:[^@/:\[\]]+@)?(?P<host>[^/:@\[\]]{2,}|\[[0-9A-Fa-f:.]+\]):(?P<path>[^:]*)")
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
-# What a forge prints after a push: nothing but plain characters, and a page for opening a request.
+# The address that a forge prints after a push, if it has only plain characters.
 _SAID = re.compile(
     r"https?://[A-Za-z0-9.\[\]:_-]+/[A-Za-z0-9._~%/+=&?\[\]-]*"
     r"(?:/pull/new/|/merge_requests/new\?|/compare/|/pulls/new\?)[A-Za-z0-9._~%/+=&?\[\]-]*"
@@ -33,7 +33,7 @@ _SAID = re.compile(
 
 @dataclass(frozen=True)
 class _Place:
-    """A repository's page: the host, the page's beginning, and the path of the repository below it."""
+    """The page of a repository: the host, the start of the page's address, and the path of the repository."""
 
     host: str
     site: str
@@ -43,12 +43,11 @@ class _Place:
 def request_address(
     remote: str, base: str, head: str, forge: str | None = None, said: str = ""
 ) -> str | None:
-    """The page that opens a pull request from branch ``head`` into ``base``, None where it is not known.
+    """The page that opens a pull request from branch ``head`` into ``base``, or None if it is unknown.
 
-    ``remote`` is the address that was pushed to (https, ssh, or the short form ``git@host:path``), ``forge``
-    one of `FORGES` where that is configured, and ``said`` what the server printed on the push, which counts
-    where neither the setting nor the host's name says which forge it is. Credentials in the address never
-    come out again.
+    ``remote`` is the push address (https, ssh, or the short form ``git@host:path``). ``forge`` is the
+    configured forge, one of `FORGES`, if any. ``said`` is what the server printed on the push; it is used if
+    neither the setting nor the host's name tells the forge. Credentials in the address are never returned.
     """
     place = _place(remote)
     kind = forge or (_forge_of(place.host) if place else None)
@@ -78,7 +77,7 @@ def _place(remote: str) -> _Place | None:
     if not _HOST.fullmatch(host) or not path.strip(".") or path.startswith("~"):
         return None
     host = _PAGES_OF.get(host, host)
-    # The port of SSH says nothing about the pages; that of HTTP is theirs.
+    # The SSH port tells nothing about the web pages. The HTTP port is also theirs.
     web = scheme in ("http", "https")
     at = f":{port}" if web and port is not None else ""
     return _Place(host, f"{scheme if web else 'https'}://{host}{at}", path)

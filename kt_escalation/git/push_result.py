@@ -1,7 +1,7 @@
-"""Classifies the answer to a push, from git's actual output (githooks, git-push --porcelain).
+"""Classifies the result of a push, from git's actual output (githooks, git-push --porcelain).
 
-A lost race, a refusal by a rule, a fault of the repository and no answer at all need four different
-reactions, so they must never be confused. See docs/design.md, *How a step is committed*.
+A lost race, a refusal by a rule, a fault of the repository, and no answer need four different reactions, so
+they must never be confused. See docs/design.md, *How a step is committed*.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import Enum
 
 
 class Answer(Enum):
-    """The six things that a push can come to."""
+    """The six possible results of a push."""
 
     LANDED = "landed"
     LOST = "lost"  # somebody else was first
@@ -24,9 +24,9 @@ class Answer(Enum):
 
 @dataclass(frozen=True)
 class Pushed:
-    """The answer and the words that came with it; ``here`` if this clone said no, and not the remote.
+    """The result of a push, and git's words. ``here`` is set if this clone refused it, and not the remote.
 
-    ``reported`` if it is the remote's own word for the ref, and not guessed from what else was said.
+    ``reported`` is set if the remote reported the result for this ref, so it is not a guess.
     """
 
     answer: Answer
@@ -65,7 +65,7 @@ _DENIED = (
     "protected branch hook declined",
     "repository rule violations",
 )
-# Answers of the transport from before anything was sent: nothing can have landed.
+# Messages of the transport before anything was sent: nothing can have landed.
 _NO_ACCESS = (
     "terminal prompts disabled",
     "could not read username",
@@ -79,64 +79,65 @@ _NO_ACCESS = (
     "http 403",
     "http 413",
 )
-# So is this one, where one side has SHA-1 ids and the other SHA-256.
+# The same, if one side has SHA-1 ids and the other SHA-256.
 _OTHER_HASH = "does not support this repository's hash algorithm"
 _SHORT = 300
-# No connection came about, or to no repository, so nothing was sent. In lines of git's and ssh's own: a hook may say the same.
+# No connection was made, or there is no repository, so nothing was sent. Only lines of git and ssh count,
+# because a hook could print the same.
 _UNREACHED = re.compile(
     r"^(ssh: (connect to host|could not resolve hostname) |fatal: (unable to connect to |repository '.*' not found"
     r"|'.*' does not appear to be a git repository|unable to access '.*': (failed to connect to|could not resolve) ))",
     re.I | re.M,
 )
-# The connection broke after something was sent. Over HTTP git then ends as it does when it says no itself.
+# The connection broke after something was sent. Over HTTP, git then exits as if it had refused by itself.
 _BROKEN = ("rpc failed", "unexpected disconnect", "hung up unexpectedly")
 
 
 def classify(status: int, stdout: str, stderr: str) -> Pushed:
-    """The meaning of a finished `git push --porcelain` of one ref.
+    """Classify a finished `git push --porcelain` of one ref.
 
-    ``status`` is git's exit code, negative for a signal. What does not fit any known answer counts
-    as unknown: the caller then looks at the remote instead of guessing.
+    ``status`` is git's exit code, negative for a signal. Output that fits no known answer is classified as
+    unknown; the caller then looks at the remote instead of guessing.
     """
     flag, summary = _ref_line(stdout)
     words = remote_words(stderr)
     if flag in (" ", "*", "+") and status == 0:
         return Pushed(Answer.LANDED, "", reported=True)
     if flag == "=":
-        # Somebody made the very same commit: theirs, as far as we can tell.
+        # Somebody else made the same commit, as far as we can tell.
         return Pushed(Answer.LOST, "up to date", reported=True)
     if flag == "!":
         return replace(_rejection(summary, words), reported=True)
     low = stderr.lower()
     own = "\n".join(line for line in low.splitlines() if line.startswith(("fatal: ", "error: ")))
     if any(mark in own for mark in _NO_ACCESS):
-        # git's own words for what the transport has answered; a hook's come after `remote: `.
+        # git's own words about the transport. A hook's words come after `remote: `.
         return Pushed(Answer.REFUSED, words, reported=True)
     if _OTHER_HASH in low:
         return Pushed(Answer.FAULT, words)
     if any(mark in low for mark in (*_NO_ACCESS, *_DENIED)):
         return Pushed(Answer.REFUSED, words)
     if status == 1 and flag is None and not any(mark in low for mark in _BROKEN):
-        # git says so itself before it has sent anything: a pre-push hook of this clone.
+        # git says so before it has sent anything: a pre-push hook of this clone refused.
         return Pushed(Answer.REFUSED, words or "without a word", here=True)
     if flag is None and _UNREACHED.search(stderr):
         return Pushed(Answer.UNREACHED, words)
     return Pushed(Answer.UNKNOWN, words or f"git push ended with status {status}")
 
 
-# What to do where a clone and its remote name objects in different ways (git-config, `extensions.objectFormat`).
+# The hint if a clone and its remote use different object formats (git-config, `extensions.objectFormat`).
 _CLONE_AGAIN = (
     "this clone and {remote} name objects by different algorithms (`git rev-parse --show-object-format`): clone again; "
     "of a remote that is empty, make the clone with `git init --object-format=sha256` (or sha1) and `git remote add`"
 )
 
 
-# What our own hook says begins so; on GitLab after the mark that lets it be shown on pages.
+# Our own hook's output begins like this. GitLab shows it on its pages only after the mark.
 _OURS = re.compile(r"(?:^| / )(?:GL-HOOK-ERR: )?kt: ")
 
 
 def hint_for(words: str) -> str | None:
-    """What to do where this clone and its remote cannot talk, or kt's own hook has refused a push; None for all else."""
+    """The hint if this clone and its remote cannot talk, or if kt's own hook refused a push. Else None."""
     if _OTHER_HASH in words.lower() or "mismatched algorithms" in words:
         return _CLONE_AGAIN
     if not _OURS.search(words):
@@ -147,12 +148,12 @@ def hint_for(words: str) -> str | None:
             "`git config commit.gpgsign true`; see docs/signatures.md"
         )
     if "on the server" in words or "this server" in words:
-        return "whoever administers the server can mend that"
+        return "the administrator of the server can fix that"
     return "it was kt's own hook on the server, which says what it expected of the commit"
 
 
 def is_astray(branch: str, stdout: str, stderr: str) -> bool:
-    """Whether git took a branch or tag called `refs/heads/<branch>` for the branch, or could not choose."""
+    """Whether git mistook a branch or tag called `refs/heads/<branch>` for the branch, or could not choose."""
     found = re.search(r"^.\t[^\t:]*:([^\t]+)\t", stdout, re.MULTILINE)
     if found:
         return found[1] != f"refs/heads/{branch}"
@@ -168,11 +169,11 @@ def _rejection(summary: str, words: str) -> Pushed:
     if "[remote rejected]" in low and "non-fast-forward" in reason:
         return Pushed(Answer.REFUSED, said)
     if any(mark in reason for mark in _FAULT):
-        # git's own advice is for who set up the repository, and a page long.
+        # git's advice is for the administrator of the repository, and a page long.
         told = f"{summary} {words}".strip() if len(words) < _SHORT else summary
         return Pushed(Answer.FAULT, said if summary in said else told)
     if any(mark in reason for mark in _LOST) or _CANNOT_LOCK.search(reason):
-        # Of all that git and the hooks over there have said, why that ref was not moved; git's advice goes on for lines.
+        # The part of all output that says why the ref was not moved. git's advice takes several lines.
         reasons = [line for line in said.split(" / ") if line.startswith("error: ")] or [said]
         return Pushed(Answer.LOST, reasons[0].removeprefix("error: ").rstrip("."))
     return Pushed(Answer.REFUSED, said)
@@ -186,7 +187,7 @@ def _ref_line(stdout: str) -> tuple[str | None, str]:
     return None, ""
 
 
-# Lines of git that say nothing about what happened; ours say what to do.
+# Lines of git that do not say what happened. kt gives its own advice.
 _BESIDE = (
     "To ",
     "hint:",
@@ -197,7 +198,7 @@ _BESIDE = (
 
 
 def remote_words(stderr: str) -> str:
-    """What the remote itself said, as one line; without that, what git said."""
+    """The remote's own words on one line, or git's words if there are none."""
     lines = [line.strip() for line in stderr.replace("\r", "\n").splitlines()]
     remote = [line.removeprefix("remote:").strip() for line in lines if line.startswith("remote:")]
     said = [line for line in remote if line] or [

@@ -1,4 +1,4 @@
-"""Refs, the commits that they and other revisions name, and the ancestry between commits."""
+"""Reads and moves refs, resolves revisions, and answers which commit contains which."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from ..errors import GitFailed
 from .command import FLUSH, Git
 from .process import Underway
 
-# What a symbolic ref's file says; of `refs/heads/.invalid` git says itself what it stands for (reftable).
+# The content of a symbolic ref's file. With reftable it is `refs/heads/.invalid`, and git has to be asked.
 _SYMBOLIC = re.compile(r"ref: (refs/(?!heads/\.invalid)\S+)\n?")
-# What git takes a name for where there is no ref of just that name (gitrevisions).
+# The refs that git tries for a short name (gitrevisions).
 _MEANT_AS_WELL = ("refs/{}", "refs/tags/{}", "refs/heads/{}", "refs/remotes/{}", "refs/remotes/{}/HEAD")
-# What a revision begins with, a name, and what follows it; and such names as are no branch's.
+# The name at the start of a revision, and the rest; and names that are not those of branches.
 _REVISION = re.compile(r"((?:[^~^:@]|@(?!\{))+)((?:[~^:]|@\{).*)?", re.DOTALL)
 _NOT_A_REF = re.compile(r"@|[A-Z_]*HEAD|[0-9a-f]{40}|[0-9a-f]{64}")
 _UPSTREAM = re.compile(r"@\{(u|upstream|push)\}", re.IGNORECASE)
 
 
 class Refs(Git):
-    """What a repository's refs name, and moving them."""
+    """The refs of a repository, and moving them."""
 
     def tip_of(self, ref: str) -> str | None:
-        """The commit that a full ref is at, None if there is no such ref; costs no process of its own.
+        """The commit of a full ref, or None if it does not exist. Needs no extra process.
 
-        Where there is none, git would take a tag called `refs/heads/main` for it (gitrevisions): that is no
-        such ref.
+        If there is no such ref, git would also accept a tag called `refs/heads/main` (gitrevisions). This
+        counts as no ref.
         """
         oid = self._ref(ref) if ref.startswith("refs/") else ref
         return self.objects.id_of(f"{oid}^{{commit}}") if oid and not is_odd(oid) else None
 
     def _ref(self, ref: str) -> str | None:
-        """The id of the object that a full ref is at, None if there is no ref of just that name."""
+        """The object id of a full ref, or None if no ref has exactly this name."""
         if is_odd(ref):
             return None
         found, *alike = self.objects.ids_of([ref, *(rule.format(ref) for rule in _MEANT_AS_WELL)])
@@ -45,19 +45,19 @@ class Refs(Git):
         return done.text if done.status == 0 else None
 
     def commit_of(self, rev: str) -> str | None:
-        """The commit that a revision names as a user gives it (gitrevisions), None if it names none.
+        """The commit for a revision as a user writes it (gitrevisions), or None if there is none.
 
-        A branch comes before a tag of the same name, and before all else a ref that is named whole.
+        A branch has priority over a tag of the same name, and a full ref name over everything else.
         """
         rev = self._whole(rev)
         named = f"{rev}^{{commit}}"
         done = self._asked("rev-parse", "--verify", "--quiet", "--end-of-options", named, fine=(0, 1, 128))
-        # Before 2.43, rev-parse repeats --end-of-options in its answer.
+        # Before git 2.43, rev-parse prints --end-of-options too.
         answer = done.text.split("\n")[-1]
         return answer if done.status == 0 and re.fullmatch(r"[0-9a-f]{40,64}", answer) else None
 
     def _whole(self, rev: str) -> str:
-        """A revision with the id, or for its reflog the whole name, of the ref that it begins with."""
+        """The revision with its first name replaced by an id, or by the full ref name for reflog syntax."""
         found = _REVISION.fullmatch(rev)
         if found is None or _NOT_A_REF.fullmatch(found[1]) or _UPSTREAM.match(found[2] or ""):
             return rev
@@ -74,19 +74,19 @@ class Refs(Git):
         return "" if name.startswith("refs/") else rev
 
     def head_branch(self) -> str | None:
-        """The branch that is checked out, None for a detached head."""
+        """The branch that is checked out. None if HEAD is detached."""
         return self._named(self.git_dir, "HEAD", "refs/heads/")
 
     def remote_head(self, remote: str) -> str | None:
-        """The branch that the remote's HEAD named when it was last asked."""
+        """The branch of the remote's HEAD when it was last asked."""
         prefix = f"refs/remotes/{remote}/"
         return self._named(self.common_dir, f"{prefix}HEAD", prefix)
 
     def _named(self, folder: Path, ref: str, prefix: str) -> str | None:
-        """The ref that a symbolic ref names, without the prefix; None if it is none or names another.
+        """The target of a symbolic ref, without the prefix. None if it is not symbolic or points elsewhere.
 
-        It is a file of one line (gitrepository-layout), read without a process. Where refs are kept
-        in another way there is none, or one that names ``.invalid``; then git is asked.
+        The ref is a file of one line (gitrepository-layout), so it is read without a process. With other ref
+        storages there is no file, or it names ``.invalid``; then git is asked.
         """
         found = None
         with suppress(OSError):
@@ -99,16 +99,16 @@ class Refs(Git):
         return self._asked("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads").text.split()
 
     def is_branch_name(self, name: str) -> bool:
-        """Whether a branch may be called that (git-check-ref-format)."""
+        """Whether this is a valid name for a branch (git-check-ref-format)."""
         return self._asked("check-ref-format", f"refs/heads/{name}", fine=(0, 1)).status == 0
 
     def remember_remote_head(self, remote: str, branch: str) -> None:
-        """Remember it as `git remote set-head` does."""
+        """Store the branch of the remote's HEAD, as `git remote set-head` does."""
         prefix = f"refs/remotes/{remote}/"
         self._must("symbolic-ref", f"{prefix}HEAD", f"{prefix}{branch}")
 
     def update_ref(self, ref: str, new: str, old: str | None, message: str) -> bool:
-        """Move a ref if it still is at ``old`` (None: if it does not exist), flushed; whether it moved."""
+        """Move a ref if it is still at ``old`` (None: does not exist), with a flush. Returns whether it moved."""
         before = old if old is not None else "0" * len(new)
         done = self._run(*FLUSH, "update-ref", "-m", message, ref, new, before, session=True)
         if done.status != 0 and not is_race(done.err):
@@ -118,29 +118,29 @@ class Refs(Git):
     def begin_update_ref(
         self, ref: str, new: str, old: str, message: str, inherits: Sequence[int]
     ) -> Underway:
-        """Start moving a ref that is at ``old`` (zeros: that does not exist), flushed."""
+        """Start to move a ref that is at ``old`` (zeros: does not exist), with a flush."""
         args = [*FLUSH, "update-ref", "-m", message, ref, new, old]
         return self._start(args, session=True, inherits=inherits)
 
     def set_tracking(self, remote: str, branch: str, commit: str) -> None:
-        """Make the remote-tracking ref say what a push has just made true; a failure is mended by the next fetch.
+        """Set the remote-tracking ref to what a push has made true. If this fails, the next fetch corrects it.
 
-        The push has done so itself where the remote's refspecs cover the branch.
+        If the remote's refspecs cover the branch, the push has already done so.
         """
         ref = f"refs/remotes/{remote}/{branch}"
         if self.tip_of(ref) != commit:
             self._run("update-ref", ref, commit, session=True)
 
     def is_ancestor(self, old: str, new: str) -> bool:
-        """Whether ``new`` contains ``old``; both are commit ids."""
+        """Whether ``new`` contains ``old``. Both are commit ids."""
         return self._asked("merge-base", "--is-ancestor", old, new, fine=(0, 1, 128)).status == 0
 
     def merge_base(self, one: str, other: str) -> str | None:
-        """The newest commit that both contain, None where they share no history."""
+        """The newest common ancestor of two commits. None if they share no history."""
         return self._asked("merge-base", one, other, fine=(0, 1)).text or None
 
     def new_commits(self, tips: Sequence[str]) -> list[str]:
-        """The commits that some tips have and no ref of this repository has."""
+        """The commits of some tips that no ref of this repository contains."""
         return self._asked("rev-list", *tips, "--not", "--all").text.split() if tips else []
 
     def rev_list(self, revisions: Sequence[str]) -> list[str]:
@@ -148,17 +148,17 @@ class Refs(Git):
         return self._asked("rev-list", "--topo-order", "--reverse", *revisions).text.split()
 
     def count(self, revisions: Sequence[str], paths: Sequence[str] = ()) -> int:
-        """How many commits the revisions name; with ``paths`` only those that touch them."""
+        """The number of commits that the revisions name; with ``paths``, of those that touch them."""
         return int(self._asked("rev-list", "--count", *revisions, "--", *paths).text)
 
     def has_more_than(self, count: int) -> bool:
-        """Whether HEAD has more than so many commits in its history."""
+        """Whether the history of HEAD has more than this many commits."""
         counted = ("rev-list", "--count", f"--max-count={count + 1}", "HEAD", "--")
-        # Before the first commit HEAD names nothing.
+        # Before the first commit, HEAD has no commit.
         return self._asked(*counted, fine=(0, 128)).text == f"{count + 1}"
 
     def newest_before(self, commit: str, second: int) -> str | None:
-        """The newest on a commit's first-parent line that is no later than a second since 1970, None if all are."""
+        """The newest commit on the first-parent line that is no later than a time (seconds since 1970), or None."""
         if second < 0:
             return None
         age = f"--min-age={second}"
@@ -166,16 +166,16 @@ class Refs(Git):
 
 
 def is_odd(ref: str) -> bool:
-    """Whether no ref can be called that, nor anything be asked of git in one line."""
+    """Whether the text cannot be a ref, nor be sent to git on one line."""
     return any(char <= " " for char in ref)
 
 
 def is_race(err: str) -> bool:
-    """Whether update-ref failed since the ref has moved, and not for a reason of its own."""
+    """Whether update-ref failed because the ref has moved, and for no other reason."""
     return "cannot lock ref" in err and ("but expected" in err or "already exists" in err)
 
 
 def held_lock(err: str) -> str | None:
-    """The lock file that git says another git command holds, None if it says no such thing."""
+    """The lock file that another git command holds, according to git's output. Else None."""
     found = re.search(r"Unable to create '(.+?\.lock)': File exists", err)
     return found[1] if found else None

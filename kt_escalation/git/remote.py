@@ -15,14 +15,15 @@ _FETCH = (
     *(*NO_MAINTENANCE, "fetch", "--no-progress", "--no-tags"),
     *("--no-write-fetch-head", "--no-recurse-submodules", "--no-prune", "--refmap="),
 )
-# git's own account of what it starts and of what it exchanges with the remote, and in it a push's commands.
+# git's trace of the processes that it starts and of what it exchanges with the remote. It has a push's
+# commands.
 _TRACES = ("GIT_TRACE", "GIT_TRACE_PACKET")
 _LONGEST_LINE = 1 << 16
 _COMMANDS = re.compile(rb"> [0-9a-f]{40,64} [0-9a-f]{40,64} refs/")
 
 
 class Remotes(Git):
-    """The remotes of a repository. What takes long is started and waited for by the caller."""
+    """The remotes of a repository. Slow operations are started here, and the caller waits for them."""
 
     def remotes(self) -> frozenset[str]:
         """The names of the configured remotes."""
@@ -33,15 +34,15 @@ class Remotes(Git):
         )
 
     def push_urls(self, remote: str) -> list[str]:
-        """Where pushes to a remote go, as the configuration has it."""
+        """The addresses of pushes to a remote, from the configuration."""
         return self.values(f"remote.{remote}.pushurl") or self.values(f"remote.{remote}.url")
 
     def push_address(self, remote: str) -> str:
-        """Where pushes to a remote go; empty if nothing says it."""
+        """The address of pushes to a remote. Empty if there is none."""
         return self._asked("remote", "get-url", "--push", "--", remote, fine=(0, 2)).text
 
     def ask_remote_head(self, remote: str, timeout: float, *also: str) -> Done:
-        """Ask the remote what its HEAD names, and for other refs by the end of their names (git-ls-remote)."""
+        """Ask the remote for the branch of its HEAD, and for other refs by the end of their names (git-ls-remote)."""
         asked = ("ls-remote", "--symref", "--", remote, "HEAD", *also)
         return self._run(*asked, timeout=timeout, session=True)
 
@@ -54,16 +55,19 @@ class Remotes(Git):
         return self._run("ls-remote", "--", remote, f"refs/heads/{branch}", timeout=timeout, session=True)
 
     def fetch(self, remote: str, branch: str) -> Underway:
-        """Start fetching one branch into its remote-tracking ref, by fast-forward only; nothing else is touched."""
+        """Start to fetch one branch into its remote-tracking ref, only by fast-forward. Nothing else changes."""
         refs = f"refs/heads/{branch}:refs/remotes/{remote}/{branch}"
         return self._start([*_FETCH, "--", remote, refs], session=True)
 
     def fetch_branch(self, remote: str, branch: str, timeout: float) -> Done:
-        """Get the commits of a branch and move no ref."""
+        """Fetch the commits of a branch, and move no ref."""
         return self._run(*_FETCH, "--", remote, f"refs/heads/{branch}", timeout=timeout, session=True)
 
     def fetch_objects(self, remote: str, oids: Sequence[str], timeout: float) -> None:
-        """Fetch objects that a partial clone lacks, in one go; what does not come is missed when read."""
+        """Fetch objects that a partial clone lacks, with one command.
+
+        If an object does not come, it is missing when it is read.
+        """
         self._run(
             "-c",
             "fetch.negotiationAlgorithm=noop",
@@ -88,10 +92,10 @@ class Remotes(Git):
 
     @contextmanager
     def pattern(self, commit: str, branch: str) -> Iterator[str]:
-        """A refspec that pushes a commit to a branch and cannot mean any other, whatever the remote has.
+        """A refspec that pushes a commit to exactly this branch, whatever other refs the remote has.
 
-        Where that has a branch or tag called `refs/heads/<branch>`, the plain one fits that as well; a pattern
-        fits whole names only, but wants a ref to come from (git-push, *refspec*).
+        If the remote has a branch or tag called `refs/heads/<branch>`, a plain refspec is ambiguous. A
+        pattern matches only whole names, but needs a ref as its source (git-push, *refspec*).
         """
         ref = f"refs/kt/{commit}/{branch}"
         self._must("update-ref", ref, commit)
@@ -103,10 +107,10 @@ class Remotes(Git):
     def push(
         self, remote: str, commit: str, branch: str, lease: str | None = None, refspec: str | None = None
     ) -> Push:
-        """Start pushing exactly that commit to exactly that branch.
+        """Start to push exactly this commit to exactly this branch.
 
-        By fast-forward only; with a ``lease`` if the branch still is at that commit (empty: does not exist).
-        ``refspec`` is what `pattern` gives.
+        Only by fast-forward. With a ``lease``, only if the branch is still at that commit (empty: does not
+        exist). ``refspec`` is the result of `pattern`.
         """
         held = () if lease is None else (f"--force-with-lease=refs/heads/{branch}:{lease}",)
         args = [
@@ -116,17 +120,18 @@ class Remotes(Git):
         ]
         account, env = None, {}
         if self._may_trace():
-            # On stderr, which is drained whatever comes: a file could not be written, and nobody would know.
+            # The trace goes to stderr, which is always read. If it went to a file, a failed write would be
+            # unnoticed.
             account, env = Account(), dict.fromkeys(_TRACES, "2")
             if self._is_path(remote):
-                # Hooks over there would inherit it.
+                # Hooks on the remote would inherit it.
                 program = self.config.get(f"remote.{remote}.receivepack", "git-receive-pack")
                 unset = " ".join(f"-u {name}" for name in _TRACES)
                 args.insert(args.index("--"), f"--receive-pack=env {unset} {program}")
         return Push(self._start(args, env=env, session=True, on_stderr=account), account)
 
     def _may_trace(self) -> bool:
-        """Whether git's trace of a push is ours alone: a hook of this clone would see it, and the user may want it."""
+        """Whether kt may trace a push. A hook of this clone would see the trace, and the user may have set one."""
         hooks = self.common_dir / "hooks"
         if "core.hookspath" in self.config:
             hooks = (self.toplevel or self.git_dir) / Path(self.config["core.hookspath"]).expanduser()
@@ -135,13 +140,13 @@ class Remotes(Git):
         return not (is_asked or rewritten or (hooks / "pre-push").exists())
 
     def _is_path(self, remote: str) -> bool:
-        """Whether a remote is a folder of this machine."""
+        """Whether a remote is a folder on this machine."""
         where = (self.push_urls(remote) or [remote])[-1].removeprefix("file://")
         return os.path.isdir(os.path.join(self.toplevel or self.git_dir, where))  # noqa: PTH112, PTH118 - names too long
 
 
 class Account:
-    """What git's own trace says of a push while it goes on."""
+    """Reads git's trace of a push while it runs."""
 
     def __init__(self) -> None:
         self.has_begun = self.has_sent = False
@@ -163,21 +168,21 @@ class Push:
         self._account = account
 
     def answer(self, timeout: float) -> Done | None:
-        """Its end, None if there is none within ``timeout`` seconds; it may be asked again."""
+        """The finished process, or None if it does not end within ``timeout`` seconds. It can be called again."""
         return self._process.answer(timeout)
 
     def give_up(self) -> None:
-        """End it if it has not ended."""
+        """Stop it if it is still running."""
         self._process.give_up()
 
     def has_sent(self) -> bool:
-        """Whether something is known to have been sent by now."""
+        """Whether git is known to have sent something."""
         return self._account is not None and self._account.has_sent
 
     def may_have_sent(self) -> bool:
-        """Whether anything may have been sent by now: git sends nothing before the remote has said where its refs are.
+        """Whether git may have sent anything. It sends nothing before the remote has listed its refs.
 
-        To be asked once it has ended. Where git's trace cannot tell, it may.
+        To be called after the end of the push. If the trace does not tell, the answer is yes.
         """
-        # Without the line on its own start nothing was traced at all.
+        # If the line about git's own start is missing, nothing was traced at all.
         return self._account is None or not self._account.has_begun or self._account.has_sent

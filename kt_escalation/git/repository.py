@@ -1,7 +1,8 @@
-"""A repository with all of kt's git operations, and the creation of one.
+"""A repository with all of kt's git operations, and the creation of a new one.
 
-Each of its base classes is one topic, one function per question. Only this module imports GitPython, and only
-to create a repository: the import takes longer than a whole listing. See docs/design.md, *GitPython*.
+Each base class is one topic, with one function for each question. Only this module imports GitPython, and
+only to create a repository, because the import takes longer than a whole listing. See docs/design.md,
+*GitPython*.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ _NAMED = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL")
 
 
 class Repository(Refs, Writing, Log, Remotes, Checkout, Signatures):
-    """One repository as git sees it from a folder; see `Git`."""
+    """One repository as git sees it from a folder. See `Git`."""
 
     def author(self) -> Author:
-        """Who acts, from the user's own settings and nothing guessed. Raises NoIdentity.
+        """The acting person, from the user's own settings. git must not guess. Raises NoIdentity.
 
-        Asked again when the environment names somebody else; like the rest of the configuration it
-        is otherwise as it was when the repository was opened.
+        It is read again if the environment names somebody else. Otherwise it stays as it was when the
+        repository was opened, like the rest of the configuration.
         """
         named = tuple(os.environ.get(name) for name in _NAMED)
         if self._author is None or self._author[0] != named:
@@ -43,11 +44,11 @@ class Repository(Refs, Writing, Log, Remotes, Checkout, Signatures):
         return self._author[1]
 
     def configure(self, key: str, value: str) -> None:
-        """Set a key of this clone's configuration."""
+        """Set a key in this clone's configuration."""
         self._must("config", key, value)
 
     def own_setting(self, key: str) -> str | None:
-        """The value of a key in this repository's own configuration file, None if it is not set there."""
+        """The value of a key in this repository's own configuration file, or None."""
         done = self._asked("config", "--local", "--get", key, fine=(0, 1))
         return done.text if done.status == 0 else None
 
@@ -56,7 +57,7 @@ class Repository(Refs, Writing, Log, Remotes, Checkout, Signatures):
         self._run("config", "--local", "--unset-all", key, session=True)
 
     def hooks_folder(self) -> Path:
-        """Where git looks for the hooks of pushes to this repository (git-config, `core.hooksPath`)."""
+        """The folder with the hooks for pushes to this repository (git-config, `core.hooksPath`)."""
         asked = Underway(
             ("git", "--git-dir=."), ("rev-parse", "--git-path", "hooks"), cwd=self.git_dir
         ).finish()
@@ -66,13 +67,13 @@ class Repository(Refs, Writing, Log, Remotes, Checkout, Signatures):
 
 
 def author_outside(folder: Path) -> Author:
-    """Who would act in a repository that is yet to be made there. Raises NoIdentity."""
+    """The person who would act in a repository that does not exist yet. Raises NoIdentity."""
     status, out, _ = _run_at(folder, *_WHO)
     return author_of(status, out)
 
 
 def init(folder: Path) -> None:
-    """Make a repository in a folder. Raises GitFailed."""
+    """Create a repository in a folder. Raises GitFailed."""
     status, _, err = _run_at(folder, "init", "--quiet")
     if status != 0:
         raise GitFailed(command="init", words=err.removeprefix("fatal: "))
@@ -81,7 +82,7 @@ def init(folder: Path) -> None:
 def _run_at(folder: Path, *args: str) -> tuple[int, str, str]:
     try:
         from git.cmd import Git
-    except ImportError as error:  # GitPython looks for the git program when it is imported
+    except ImportError as error:  # GitPython looks for the git program when it is imported.
         raise no_git(str(error).partition("\n")[0]) from error
     began = time.monotonic()
     status, out, err = Git(str(folder)).execute(
@@ -96,14 +97,11 @@ def _run_at(folder: Path, *args: str) -> tuple[int, str, str]:
 
 
 def user_paths(key: str) -> list[str]:
-    """The values of a key in the user's own configuration, as paths in which `~` is their home (git-config).
-
-    Raises GitFailed.
-    """
+    """The values of a key in the user's own configuration, as paths. `~` is the user's home (git-config)."""
     done = Underway(
         ("git",), ("config", "--global", "--includes", "--null", "--type=path", "--get-all", key)
     ).finish()
-    # Without that key, or without the file, it ends with status 1.
+    # git exits 1 if the key or the file does not exist.
     if done.status not in (0, 1):
         raise GitFailed(command="config", words=done.words)
     return [os.fsdecode(value) for value in done.out.split(b"\0") if value]

@@ -1,4 +1,4 @@
-"""Signatures of commits: verifies SSH signatures here, and the others with git. See docs/signatures.md."""
+"""Reads the signatures of commits: verifies SSH signatures itself, and the others with git. See docs/signatures.md."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from .command import Git
 from .commit_signature import MAX_COMMIT, Kind, signature_of
 from .objects import Object, chunks
 
-# git takes about 10 ms to check a signature; whoever is in a hurry looks at the clock in between. And so many
-# commits of the largest size are held at a time.
+# git takes about 10 ms for a signature. A caller with little time looks at the clock between batches of this
+# size. A batch also bounds how many commits of the largest size are in memory.
 _SIGNATURES_AT_ONCE = 25
 
 
 class SignatureFacts(NamedTuple):
-    """What is known of a commit's signature, as `Repository.signatures` says it.
+    """The facts about a commit's signature.
 
-    Of a key that has expired by now it is also told when the signature was made and when the key expired, in
-    seconds since 1970. ``why`` says what is wrong where the verdict alone does not.
+    For a key that has expired since, they include when the signature was made and when the key expired, in
+    seconds since 1970. ``why`` explains the verdict if the letter is not enough.
     """
 
     verdict: str
@@ -34,7 +34,7 @@ class Signatures(Git):
     """The signatures of a repository's commits."""
 
     def signed(self, revisions: Sequence[str]) -> Iterator[tuple[str, bool]]:
-        """Each commit in the order of `walk`, and whether it carries a signature, whatever that is worth."""
+        """For each commit, in the order of `walk`: whether it has a signature, valid or not."""
         rest = b""
         for chunk in self._stream("rev-list", "--topo-order", "--reverse", "--header", *revisions):
             *commits, rest = (rest + chunk).split(b"\0")
@@ -43,12 +43,14 @@ class Signatures(Git):
                 yield commit.partition(b"\n")[0].decode(), signed
 
     def signatures(self, commits: Sequence[str]) -> Iterator[tuple[str, SignatureFacts]]:
-        """Each commit's signature: the verdict, and the keys that it is by.
+        """The facts about each commit's signature: the verdict and the keys.
 
-        The verdict is that of `git log` (``%G?``). Nobody is trusted by name here: an SSH key that holds is
-        ``U``, whoever it belongs to. The keys are an SSH key's fingerprint and its line (type and base64), or the
-        fingerprints of an OpenPGP key and of its primary key. What is not a signature as git writes it has the
-        verdict ``-``, which git has no letter for. SSH signatures are verified here, the others by git.
+        The verdict is that of `git log` (``%G?``). No key is trusted by name here, so a valid SSH signature
+        is ``U``, whoever owns the key. The keys are an SSH key's fingerprint and its line (type and base64),
+        or the fingerprints of an OpenPGP key and of its primary key. If the header does not hold a signature
+        as git writes it, the verdict is ``-``, for which git has no letter. SSH signatures are verified here,
+        all others by git.
+
         Raises GitFailed.
         """
         for some in chunks(commits, _SIGNATURES_AT_ONCE):
@@ -61,7 +63,7 @@ class Signatures(Git):
                 yield oid, found[oid] or SignatureFacts("E", why="git did not say whether it holds")
 
     def _signature(self, commit: Object | None, oid: str) -> SignatureFacts | None:
-        """What is known of a raw commit's signature without asking git, None for one that only git can check."""
+        """The facts about a raw commit's signature. None if only git can check it."""
         if commit is None or commit.kind != "commit":
             raise GitFailed(command="cat-file", words=f"there is no commit {oid}")
         if commit.data is None:
@@ -80,14 +82,14 @@ class Signatures(Git):
         return SignatureFacts("U", (key.fingerprint, key.line))
 
     def _signatures(self, commits: Sequence[str]) -> dict[str, SignatureFacts]:
-        """What git says of OpenPGP and X.509 signatures."""
+        """git's verdicts on OpenPGP and X.509 signatures."""
         form = ("--no-walk=unsorted", "--no-show-signature", "--format=%H %G? %GF %GP")
         done = self._asked("log", *form, *commits)
         found = {}
         for line in done.text.split("\n"):
             oid, verdict, *keys = line.split(" ")
             if verdict == "N":
-                # There is a signature, and git could not run what checks it.
+                # There is a signature, but git could not run the program that checks it.
                 facts = SignatureFacts("E", why="git could not run `gpg` to check it")
             else:
                 times = self._key_expiry(oid) if verdict == "Y" else (None, None)
@@ -96,7 +98,7 @@ class Signatures(Git):
         return found
 
     def _key_expiry(self, commit: str) -> tuple[int | None, int | None]:
-        """When an OpenPGP signature was made and when its key expired (GnuPG, doc/DETAILS)."""
+        """The time of an OpenPGP signature, and when its key expired (GnuPG, doc/DETAILS)."""
         said = self._asked("verify-commit", "--raw", commit, fine=(0, 1)).err
         made = re.search(r"^\[GNUPG:\] VALIDSIG \S+ \S+ (\d+) ", said, re.MULTILINE)
         ends = re.findall(r"^\[GNUPG:\] KEYEXPIRED (\d+)", said, re.MULTILINE)

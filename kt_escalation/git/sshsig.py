@@ -38,7 +38,7 @@ KEY_TYPES = (
     "sk-ecdsa-sha2-nistp256@openssh.com",
 )
 
-# A key and a signature of the largest RSA that is allowed take 4 KiB with their armor.
+# The largest allowed RSA key and its signature take 4 KiB with their armor.
 _MAX_ARMOR = 16 * 1024
 _ARMOR = re.compile(SSH_BEGINS + rb"\n((?:[A-Za-z0-9+/=]+\n)+)-----END SSH SIGNATURE-----\n{0,2}")
 _MAGIC, _VERSION, _NAMESPACE = b"SSHSIG", 1, b"git"
@@ -46,10 +46,10 @@ _HASHES = {b"sha256": hashlib.sha256, b"sha512": hashlib.sha512}
 _CERTIFICATE = b"-cert-v01@openssh.com"
 
 _MIN_RSA_BITS, _MAX_RSA_BITS = 2048, 8192
-# Nobody's exponent is larger than 65537; a large one costs whoever verifies.
+# In practice, exponents are at most 65537. A large one would make verification slow.
 _MAX_RSA_EXPONENT = (1 << 32) - 1
 _ED25519_KEY_BYTES, _ED25519_SIGNATURE_BYTES = 32, 64
-# Curve, and the bytes of a coordinate.
+# The curve, and the size of a coordinate in bytes.
 _CURVES = {b"nistp256": 32, b"nistp384": 48, b"nistp521": 66}
 _UNCOMPRESSED_POINT = 4
 # A security key's flags (WebAuthn, authenticator data).
@@ -57,7 +57,7 @@ _USER_PRESENT = 1
 
 
 class SignatureRefused(ValueError):
-    """A signature does not hold; the text says why, in words of ours only."""
+    """The signature is not valid. The message says why, in our own words only."""
 
 
 @dataclass(frozen=True)
@@ -69,17 +69,17 @@ class SshKey:
 
     @property
     def fingerprint(self) -> str:
-        """What `ssh-keygen -l` prints."""
+        """The fingerprint, as `ssh-keygen -l` prints it."""
         return "SHA256:" + base64.b64encode(hashlib.sha256(self.blob).digest()).decode().rstrip("=")
 
     @property
     def line(self) -> str:
-        """Type and base64, as a public key's file has them, without the comment."""
+        """Type and base64, as in a public key's file, without the comment."""
         return f"{self.key_type} {base64.b64encode(self.blob).decode()}"
 
 
 def verify(armored: bytes, message: bytes) -> SshKey:
-    """The key whose signature of a message this is. Raises SignatureRefused."""
+    """Verify a signature of a message, and return its key. Raises SignatureRefused."""
     outer = _Reader(_dearmored(armored), "the signature")
     if outer.take(len(_MAGIC)) != _MAGIC or outer.number() != _VERSION:
         raise SignatureRefused("it is not a version 1 SSH signature")
@@ -111,7 +111,7 @@ def _dearmored(armored: bytes) -> bytes:
         data = base64.b64decode(text, validate=True)
     except binascii.Error:
         data = b""
-    # Unused bits and padding in the middle decode as well; only one text is the right one.
+    # Unused bits and padding in the middle decode too, but only one text is canonical.
     if base64.b64encode(data) != text:
         raise SignatureRefused("its base64 is not canonical")
     return data
@@ -119,15 +119,15 @@ def _dearmored(armored: bytes) -> bytes:
 
 # --- keys -----------------------------------------------------------------------------------------
 
-#: Checks a signature (type and value) of a message. Raises SignatureRefused.
+#: Verifies a signature (type and value) of a message. Raises SignatureRefused.
 _Check = Callable[[bytes, bytes], None]
-#: Checks a signature's value. Raises `cryptography`'s InvalidSignature, or ValueError.
+#: Verifies a signature's value. Raises `cryptography`'s InvalidSignature, or ValueError.
 _Raw = Callable[[bytes, bytes], None]
 
 
 @lru_cache(maxsize=64)
 def _public_key(blob: bytes) -> tuple[str, _Check]:
-    """A key's type, and what checks its signatures. Raises SignatureRefused."""
+    """A key's type, and the function that verifies its signatures. Raises SignatureRefused."""
     reader = _Reader(blob, "the key")
     name = reader.string()
     if name.endswith(_CERTIFICATE):
@@ -152,7 +152,7 @@ def _public_key(blob: bytes) -> tuple[str, _Check]:
 
 
 def _plain(key_type: str, raw: _Raw) -> _Check:
-    """Signatures that are of the key's own type and nothing more than a value."""
+    """For signatures that have the key's own type, and only a value."""
 
     def check(signature: bytes, message: bytes) -> None:
         reader = _Reader(signature, "the signature")
@@ -165,7 +165,7 @@ def _plain(key_type: str, raw: _Raw) -> _Check:
 
 
 def _security_key(key_type: str, raw: _Raw, application: bytes) -> _Check:
-    """Signatures of a key in hardware, which says that it was touched and counts (PROTOCOL.u2f)."""
+    """For signatures of a security key, which say that it was touched, and count (PROTOCOL.u2f)."""
 
     def check(signature: bytes, message: bytes) -> None:
         reader = _Reader(signature, "the signature")
@@ -253,7 +253,7 @@ def _rsa(reader: _Reader) -> _Check:
             raise SignatureRefused("its RSA key signed with neither rsa-sha2-256 nor rsa-sha2-512")
         if not 0 < len(value) <= size:
             raise SignatureRefused("it does not fit the commit")
-        # Some agents leave zeros in front away, and OpenSSH puts them back.
+        # Some agents leave out leading zeros, and OpenSSH restores them.
         _checked(lambda v, m: key.verify(v, m, PKCS1v15(), digest), value.rjust(size, b"\0"), message)
 
     return check
@@ -296,7 +296,7 @@ class _Reader:
         self._what = what
 
     def take(self, count: int) -> bytes:
-        """So many bytes."""
+        """Read exactly this many bytes."""
         end = self._at + count
         if end > len(self._data):
             self._fail("is cut off")
@@ -305,15 +305,15 @@ class _Reader:
         return taken
 
     def number(self) -> int:
-        """A uint32."""
+        """Read a uint32."""
         return int.from_bytes(self.take(4), "big")
 
     def string(self) -> bytes:
-        """A string: its length and its bytes."""
+        """Read a string: its length, and its bytes."""
         return self.take(self.number())
 
     def positive(self, most: int) -> int:
-        """A positive mpint of at most so many bytes, without superfluous zeros in front."""
+        """Read a positive mpint of at most this many bytes, without superfluous leading zeros."""
         data = self.string()
         if not data or data[0] & 0x80:
             self._fail("holds a number that is not positive")
@@ -324,9 +324,9 @@ class _Reader:
         return int.from_bytes(data, "big")
 
     def end(self) -> None:
-        """Nothing more may come."""
+        """Check that nothing follows."""
         if self._at != len(self._data):
-            self._fail("has something after its end")
+            self._fail("has data after its end")
 
     def _fail(self, words: str) -> NoReturn:
         raise SignatureRefused(f"{self._what} in it {words}")

@@ -1,7 +1,7 @@
-"""Parses raw git trees strictly: as git itself would have written them, or not at all.
+"""Parses raw git trees strictly: exactly as git itself would have written them.
 
-git tolerates malformed trees: `040000`, `40755` and `100664` are a folder and a file to it, and of two
-entries with one name it takes one. A more or less tolerant reader sees another tree than git does.
+git accepts malformed trees. It reads `040000`, `40755` and `100664` as a folder and files, and if two entries
+have one name, it takes one of them. A reader with other tolerances would see another tree than git.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from operator import ge
 from ..errors import UnreadableStore
 from .objects import FILE, TreeEntry
 
-#: How names in trees are decoded.
+#: How the names in trees are decoded.
 NAMES = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
-#: One entry of a tree, by the length of its ids.
+#: The form of a tree's entry, by the length of its ids.
 LINE = {width: re.compile(rb"([0-7]+) ([^\0/]+)\0(.{%d})" % width, re.DOTALL) for width in (20, 32)}
 _FILE = FILE.encode()
 
-#: Mode, name and id of an entry, as they stand in the tree.
+#: The mode, name and id of an entry, as they are in the tree.
 Line = tuple[bytes, bytes, bytes]
 
 
@@ -30,54 +30,54 @@ _TOP = "its top folder"
 
 
 class Unsound(UnreadableStore):
-    """A tree that git would not have written; ``path`` is its folder or entry, the text says what is wrong."""
+    """A tree that git would not have written. ``path`` is the folder or entry, the message says what is wrong."""
 
     def __init__(self, problem: str, path: str = "") -> None:
         super().__init__(problem=problem, path=path, where=path or _TOP)
 
     @property
     def path(self) -> str:
-        """Where, from the store's top; empty where only the caller knows."""
+        """The path from the store's folder. Empty if only the caller knows it."""
         return str(self.facts["path"])
 
     @property
     def problem(self) -> str:
-        """What is wrong, after the path: "has two entries called queue"."""
+        """What is wrong, to be read after the path: "has two entries called queue"."""
         return str(self.facts["problem"])
 
     def at(self, path: str) -> Unsound:
-        """The same with its place, unless it knows that already."""
+        """The same error with its path, unless it has one."""
         self.facts["path"] = self.facts["path"] or path
         self.facts["where"] = self.facts["path"] or _TOP
         return self
 
 
 def parse(data: bytes, width: int) -> list[TreeEntry]:
-    """The entries of a raw tree object. Raises Unsound where git would not have written it."""
+    """The entries of a raw tree object. Raises Unsound if git would not have written it."""
     found = lines(data, width)
     if not found:
         return []
     modes, names, oids = zip(*found, strict=True)
-    # No name holds a NUL, so all of them are decoded at once.
+    # No name contains a NUL, so all of them are decoded at once.
     texts = b"\0".join(names).decode(*NAMES).split("\0")
     return [*map(TreeEntry._make, zip(map(bytes.decode, modes), texts, map(bytes.hex, oids), strict=True))]
 
 
 def lines(data: bytes, width: int) -> list[Line]:
-    """The same as raw mode, name and id, all of it checked. Raises Unsound."""
+    """The same as raw mode, name and id, all checked. Raises Unsound."""
     found: list[Line] = LINE[width].findall(data)
     if len(b"".join(chain.from_iterable(found))) + 2 * len(found) != len(data):
-        raise Unsound("has an entry that is none: a mode, a name without a slash, and an id")
+        raise Unsound("has a malformed entry; an entry is a mode, a name without a slash, and an id")
     wrong = wrong_with(found)
     if wrong:
         raise Unsound(wrong)
     if len({name for _, name, _ in found}) != len(found):
-        raise Unsound("has two entries of one name")
+        raise Unsound("has two entries with the same name")
     return found
 
 
 def wrong_with(found: Sequence[Line]) -> str | None:
-    """What is wrong with names or their order, which is git's own (read-cache.c, *base_name_compare*)."""
+    """What is wrong with the names or their order, which is git's own (read-cache.c, *base_name_compare*)."""
     keys = [*map(sort_key, found)]
     if any(map(ge, keys, keys[1:])):
         return "is not sorted as git sorts it"
@@ -88,12 +88,12 @@ def wrong_with(found: Sequence[Line]) -> str | None:
 
 
 def sort_key(line: Line) -> bytes:
-    """What an entry is sorted by: a folder as if its name ended with a slash."""
+    """The sort key of an entry. A folder sorts as if its name ended with a slash."""
     return line[1] + b"/" if line[0] != _FILE and is_folder(line[0]) else line[1]
 
 
 def is_folder(mode: bytes) -> bool:
-    """Whether git takes an entry of that mode for a folder."""
+    """Whether git reads an entry of this mode as a folder."""
     return int(mode, 8) & 0o170000 == 0o040000
 
 
@@ -101,16 +101,19 @@ def _is_git(name: bytes) -> bool:
     return name != b".gitkeep" and folded(name) == ".git"
 
 
-# HFS+ leaves these out when it compares names (utf8.c, *next_hfs_char*).
+# HFS+ ignores these characters when it compares names (utf8.c, *next_hfs_char*).
 _IGNORED = re.compile("[\u200b-\u200f\u202a-\u202e\u206a-\u206f\ufeff]")
 
 
 def folded(name: bytes) -> str:
-    """A name as the kindest file system compares it: case, normal form, what HFS+ and NTFS leave out."""
+    """A name as the most tolerant file system compares it.
+
+    Case, the normal form, and the characters that HFS+ and NTFS ignore make no difference.
+    """
     text = unicodedata.normalize("NFC", _IGNORED.sub("", name.decode("utf-8", "replace")))
     return unicodedata.normalize("NFC", text.casefold()).partition(":")[0].rstrip(" .")
 
 
 def shown(name: bytes) -> str:
-    """A name as it can be printed."""
+    """A name in a form that can be printed."""
     return repr(name.decode("utf-8", "backslashreplace"))[1:-1]

@@ -13,17 +13,17 @@ from .command import FLUSH, Git
 from .objects import TreeEntry, pack_of
 from .people import Author
 
-# From this many new objects on, a pack is kept as one file instead of many loose ones.
+# If there are at least this many new objects, they are kept as one pack instead of loose files.
 _KEEP_PACK = 200
-# Objects never change, so nobody may write to them.
+# Objects never change, so their files are read-only.
 _LOOSE_MODE = 0o444
 
 
 class Writing(Git):
-    """A repository as objects are written into it, and handed out as packs."""
+    """Writes objects into a repository, and reads packs from it."""
 
     def object_id(self, kind: str, data: bytes) -> str:
-        """The id that git gives to an object (gitformat-loose; sha1 or sha256 by the repository)."""
+        """The id that git gives to an object (gitformat-loose). SHA-1 or SHA-256, as the repository uses."""
         import hashlib
 
         return hashlib.new(
@@ -35,10 +35,10 @@ class Writing(Git):
         return "sha256" if self.object_format == "sha256" else "sha1"
 
     def write_objects(self, objects: Sequence[tuple[str, str, bytes]], *, flush: bool) -> None:
-        """Store objects (id, kind, bytes): a few as git's loose ones, many as one pack that is kept.
+        """Store objects (id, kind, bytes): a few as loose files, many as one pack that is kept.
 
-        A process of git's costs more than writing these files. Where a repository is shared between
-        users, git knows whose they must be.
+        To write files is faster than a git process. If users share a repository, git is used, because it
+        knows the right owners and permissions.
         """
         if len(objects) < _KEEP_PACK and "core.sharedrepository" not in self.config:
             for oid, kind, data in objects:
@@ -49,13 +49,13 @@ class Writing(Git):
         self._must(*(FLUSH if flush else ()), *command, stdin=packed)
 
     def _write_loose(self, oid: str, kind: str, data: bytes, *, flush: bool) -> None:
-        """Store one object under its name, whole or not at all (gitformat-loose)."""
+        """Store one object as a loose file, completely or not at all (gitformat-loose)."""
         folder = self._apart.get("GIT_OBJECT_DIRECTORY") or self.common_dir / "objects"
         path = Path(folder) / oid[:2] / oid[2:]
         if path.exists():
             return
         path.parent.mkdir(exist_ok=True)
-        # What is left of one who was killed meanwhile is removed by `git gc`, by this name.
+        # If the process is killed here, `git gc` removes the file by this name.
         part = path.with_name(f"tmp_obj_{os.urandom(8).hex()}")
         try:
             with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _LOOSE_MODE), "wb") as file:
@@ -70,8 +70,8 @@ class Writing(Git):
 
     @contextmanager
     def scratch(self) -> Iterator[None]:
-        """Let objects that are written meanwhile go to a folder of their own, which is removed at the end."""
-        # Quoted, as a colon would separate two folders (git, GIT_ALTERNATE_OBJECT_DIRECTORIES).
+        """Write objects into a temporary folder, which is removed at the end."""
+        # Quoted, because a colon separates folders (git, GIT_ALTERNATE_OBJECT_DIRECTORIES).
         own = str(self.common_dir / "objects").replace("\\", "\\\\").replace('"', '\\"')
         import tempfile
 
@@ -85,9 +85,9 @@ class Writing(Git):
                 self._apart = {}
 
     def pack(self, wanted: Sequence[str], *, history: bool) -> Iterator[bytes]:
-        """A pack in chunks: of just these objects or, with ``history``, of all that these commits lead to.
+        """A pack, in chunks: of exactly these objects, or with ``history`` of everything these commits reach.
 
-        Raises GitFailed where one is missing.
+        Raises GitFailed if an object is missing.
         """
         command = ("pack-objects", "--stdout", "-q", *(("--revs",) if history else ()))
         yield from self._stream(*command, stdin="".join(f"{oid}\n" for oid in wanted).encode())
@@ -95,11 +95,11 @@ class Writing(Git):
     # --- trees ------------------------------------------------------------------------------------
 
     def parse_tree(self, data: bytes) -> list[TreeEntry]:
-        """The entries of a raw tree object. Raises UnreadableStore for one that git would not have written."""
+        """The entries of a raw tree object. Raises UnreadableStore if git would not have written it."""
         return trees.parse(data, self._width)
 
     def tree_lines(self, data: bytes) -> dict[bytes, bytes]:
-        """The lines of a raw tree object by name, each as it is: to change few of many."""
+        """The raw entries of a tree object by name, unchanged, to replace a few of many."""
         return {name: b"%s %s\0%s" % (mode, name, oid) for mode, name, oid in trees.lines(data, self._width)}
 
     @property
@@ -109,7 +109,7 @@ class Writing(Git):
 
     @staticmethod
     def join_tree(lines: Mapping[bytes, bytes]) -> bytes:
-        """A raw tree object of these lines, in git's order: folders sort as if their names ended in a slash."""
+        """A raw tree object of these entries, in git's order: folders sort as if their names ended in a slash."""
         ordered = sorted(
             (name + b"/" if trees.is_folder(line.partition(b" ")[0]) else name, line)
             for name, line in lines.items()
@@ -118,7 +118,7 @@ class Writing(Git):
 
     @staticmethod
     def tree_line(entry: TreeEntry) -> bytes:
-        """One line of a raw tree object."""
+        """One entry of a raw tree object."""
         return b"%s %s\0%s" % (entry.mode.encode(), os.fsencode(entry.name), bytes.fromhex(entry.oid))
 
     # --- commits ----------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ class Writing(Git):
 
     @staticmethod
     def format_commit(tree: str, parents: Sequence[str], message: str, author: Author, seconds: int) -> bytes:
-        """A raw commit object without a signature, as commit-tree makes it; author and committer are the same."""
+        """A raw commit object without a signature, as commit-tree makes it. Author and committer are the same."""
         above = "".join(f"parent {parent}\n" for parent in parents)
         who = f"{author.name} <{author.email}> {seconds} +0000"
         return f"tree {tree}\n{above}author {who}\ncommitter {who}\n\n{message}".encode(
@@ -140,7 +140,7 @@ class Writing(Git):
     def signed_commit(
         self, tree: str, parents: Sequence[str], message: str, author: Author, seconds: int, *, flush: bool
     ) -> str:
-        """Write a commit that the user's git signs; author and committer are the same."""
+        """Write a commit that the user's git signs. Author and committer are the same."""
         date = f"@{seconds} +0000"
         who = {
             f"GIT_{role}_{what}": value

@@ -1,1 +1,1 @@
-"""What a record is: its keys, words, ids and times, and its canonical form. Pure values."""
+"""What a record is: its keys, vocabulary, ids and times, and its canonical text. Pure values, no IO."""

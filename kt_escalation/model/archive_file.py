@@ -1,7 +1,8 @@
-"""Archives of resolved records: their format, the months that go into them, and whether one is correct.
+"""Archives of resolved records: their format, which months go into them, and whether an archive is correct.
 
-An archive is `---` and each file's exact bytes, in id order, with the sorted ids in a file beside it. It
-never changes; later records of its month go into the archive with the next number. See docs/compaction.md.
+An archive holds the exact bytes of each file after a line `---`, in id order. A file beside it lists the ids,
+sorted. An archive never changes. Later records of the same month go into the archive with the next number.
+See docs/compaction.md.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from itertools import pairwise
 from . import ids
 from .vocabulary import MAX_BYTES
 
-#: An archive's size at most (design, section 10): what hosts recommend for one object.
+#: The largest archive. Hosts recommend this as the largest size of one object; see docs/compaction.md.
 MAX_ARCHIVE = 1024 * 1024
-#: How many archives one commit makes at most; so memory, and the time of a server's hook, are bounded.
+#: The most archives in one commit. This bounds memory, and the time that a server's hook needs.
 MOST_ARCHIVES = 64
-#: The first archive of a month.
+#: The number of a month's first archive.
 FIRST = 1
 
 _SEPARATOR = b"---\n"
@@ -26,12 +27,12 @@ _BETWEEN = b"\n---\n"
 
 
 class BadArchive(ValueError):
-    """Bytes that are no archive; the text says why."""
+    """The bytes are not an archive. The message says why."""
 
 
 @dataclass(frozen=True)
 class Name:
-    """What an archive's file is called by: its month (`2026/03`), its number in it, and which of the two it is."""
+    """The name of an archive's file: the month (`2026/03`), the number, and whether it is the file of ids."""
 
     month: str
     number: int
@@ -40,7 +41,7 @@ class Name:
 
 @dataclass(frozen=True)
 class Member:
-    """A resolved record's file that may go into an archive."""
+    """The file of a resolved record, to be put into an archive."""
 
     month: str
     escalation_id: str
@@ -51,7 +52,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Batch:
-    """The files of one archive to be made, in id order."""
+    """The files of one new archive, in id order."""
 
     name: Name
     members: tuple[Member, ...]
@@ -59,9 +60,9 @@ class Batch:
 
 @dataclass(frozen=True)
 class Made:
-    """An archive that a commit brings in; ``read`` gives its files by id, or raises BadArchive.
+    """An archive that a commit adds. ``read`` returns its files by id, or raises BadArchive.
 
-    It is read when it is judged, so that of many archives only one is in memory.
+    It is read when it is judged, so only one archive is in memory at a time.
     """
 
     name: Name
@@ -71,10 +72,10 @@ class Made:
 
 @dataclass(frozen=True)
 class Folding:
-    """What a commit did to archives: those it made, and the record files that it deleted (id of bytes by path).
+    """What a commit did to archives: the ones it added, and the record files it deleted (blob id by path).
 
-    ``highest`` is the number of the last archive in each month before it; ``changed`` are archives'
-    files that it changed or deleted, ``others`` whatever else it touched.
+    ``highest`` is the number of each month's last archive before the commit. ``changed`` are archive files
+    that the commit changed or deleted. ``others`` are all other paths that it touched.
     """
 
     made: Sequence[Made]
@@ -86,14 +87,14 @@ class Folding:
 
 @dataclass
 class Verdict:
-    """What the judge found: violations as (path, rule, expected), and the deleted files that are in an archive."""
+    """The result of judging: violations as (path, rule, expected), and the deleted files that are in an archive."""
 
     violations: list[tuple[str, str, str]] = field(default_factory=list)
     folded: dict[str, str] = field(default_factory=dict)
 
 
 def month_end(month: str) -> datetime | None:
-    """The first moment after a month such as `2026/03`, in UTC; None for what is no month."""
+    """The first moment after a month such as `2026/03`, in UTC. None if the text is not a month."""
     year, _, number = month.partition("/")
     try:
         start = datetime(int(year), int(number), 1, tzinfo=UTC)
@@ -103,13 +104,13 @@ def month_end(month: str) -> datetime | None:
 
 
 def is_closed(month: str, limit: datetime) -> bool:
-    """Whether a month is wholly before a moment."""
+    """Whether a month ended at or before a time."""
     end = month_end(month)
     return end is not None and end <= limit
 
 
 def why_unfit(data: bytes) -> str | None:
-    """What keeps a file's bytes from being told apart in an archive, None if nothing does."""
+    """The reason why a file cannot go into an archive, or None. Its bytes must not look like a separator."""
     if not data.endswith(b"\n"):
         return "does not end in a line feed"
     if data.startswith(_SEPARATOR) or _BETWEEN in data:
@@ -118,7 +119,7 @@ def why_unfit(data: bytes) -> str | None:
 
 
 def batches(members: Iterable[Member], highest: Mapping[str, int]) -> Iterator[Batch]:
-    """The archives to be made of some files, month by month, each as full as it can be."""
+    """Distribute files over new archives, month by month, and fill each archive as far as possible."""
     last = dict(highest)
     held: list[Member] = []
     size = 0
@@ -140,63 +141,63 @@ def batches(members: Iterable[Member], highest: Mapping[str, int]) -> Iterator[B
 
 
 def write(files: Iterable[bytes]) -> bytes:
-    """The archive that holds these files, which are in id order."""
+    """The bytes of an archive with these files, which must be in id order."""
     return b"".join(part for data in files for part in (_SEPARATOR, data))
 
 
 def write_ids(names: Iterable[str]) -> bytes:
-    """The file of ids beside an archive."""
+    """The bytes of the file of ids beside an archive."""
     return "".join(f"{name}\n" for name in names).encode()
 
 
 def read(data: bytes) -> list[bytes]:
-    """The files that an archive holds. Raises BadArchive."""
+    """The files in an archive, in order. Raises BadArchive."""
     if len(data) > MAX_ARCHIVE:
         raise BadArchive(f"is larger than {MAX_ARCHIVE // 1024} KiB")
     if not data.startswith(_SEPARATOR) or not data.endswith(b"\n"):
-        raise BadArchive("is no archive: it must begin with --- and end in a line feed")
+        raise BadArchive("is not an archive: it must begin with --- and end in a line feed")
     return [piece + b"\n" for piece in data[len(_SEPARATOR) : -1].split(_BETWEEN)]
 
 
 def read_ids(data: bytes) -> list[str]:
-    """The ids beside an archive. Raises BadArchive unless they are ids, sorted, one a line."""
+    """The ids in the file beside an archive. Raises BadArchive unless they are ids, sorted, one on a line."""
     try:
         *names, rest = data.decode("ascii").split("\n")
     except UnicodeDecodeError:
-        raise BadArchive("holds what is no escalation id") from None
+        raise BadArchive("holds a record without a valid escalation id") from None
     if rest or not names or not all(map(ids.is_escalation_id, names)):
-        raise BadArchive("holds what is no escalation id, or its last line has no end")
+        raise BadArchive("holds a line that is not an escalation id, or its last line has no line feed")
     if any(one >= other for one, other in pairwise(names)):
         raise BadArchive("is not sorted, each id once")
     return names
 
 
 def contents(data: bytes | None, beside: bytes | None) -> Mapping[str, bytes]:
-    """An archive's files by id, from the bytes of both of its files; None for what is missing or too large.
+    """An archive's files by id, from the bytes of the archive and of its ids (None: missing or too large).
 
-    Raises BadArchive unless both are well made and agree.
+    Raises BadArchive unless both are well-formed and agree.
     """
     if data is None:
-        raise BadArchive(f"is missing, no plain file, or larger than {MAX_ARCHIVE // 1024} KiB")
+        raise BadArchive(f"is missing, not a regular file, or larger than {MAX_ARCHIVE // 1024} KiB")
     if beside is None:
-        raise BadArchive("has no ids beside it, or they are no plain file")
+        raise BadArchive("has no file of ids beside it, or that is not a regular file")
     pieces, names = read(data), read_ids(beside)
     if len(pieces) != len(names):
-        raise BadArchive(f"holds {len(pieces)} records, and {len(names)} ids stand beside it")
+        raise BadArchive(f"holds {len(pieces)} records, and {len(names)} ids are listed beside it")
     if any(len(piece) > MAX_BYTES for piece in pieces):
         raise BadArchive(f"holds a record larger than {MAX_BYTES // 1024} KiB")
     return dict(zip(names, pieces, strict=True))
 
 
-#: What is wrong with any change of an archive that is there.
+#: The message for any change of an existing archive.
 FINAL = "an archive never changes and is never deleted"
 
 
 def judge(folding: Folding, now: datetime, blob_id: Callable[[bytes], str]) -> Verdict:
-    """What is wrong with what a commit of the time ``now`` did to archives, but for who made it.
+    """Judge what a commit of the time ``now`` did to archives. Who made the commit is judged elsewhere.
 
-    ``blob_id`` gives the id of bytes. A deleted file that is in no archive is left for the judge of
-    records to find.
+    ``blob_id`` computes the id of bytes. Deleted files that are in no archive are left to the judge of
+    records.
     """
     verdict = Verdict()
     for path in folding.changed:

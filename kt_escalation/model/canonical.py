@@ -1,7 +1,7 @@
-"""The one way to write a record: each content has one sequence of bytes. See docs/record.md.
+"""Writes a record as text. There is exactly one text for each content. See docs/record.md.
 
-No YAML library is used, so that the bytes behind commits and digests do not change with a library's version.
-A property test compares every text with what PyYAML reads from it.
+No YAML library is used, so a library's new version cannot change the bytes behind commits and digests. A
+property test compares every text with what PyYAML reads from it.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from typing import Any
 from .record import Record
 from .text import HIDDEN, is_ascii
 
-# A line longer than this is easier to read, and to compare, as a block of its own.
+# Longer text is written as a block of its own, which is easier to read and to compare.
 LONG_TEXT = 100
 
-# Plain only what no YAML 1.1 or 1.2 reader could take for anything but this string.
+# Written without quotes only if every YAML 1.1 and 1.2 reader takes it for this string.
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_/]*(?:[ .@+-]+[A-Za-z0-9_/]+)*", re.ASCII)
 _WORDS = frozenset(["y", "n", "yes", "no", "true", "false", "on", "off", "null", "nan", "inf"])
-# Written as an escape: what is hidden, what only looks like a blank, and what no font agrees on. The
-# ranges are spelt out, since the bytes must not change with the Unicode version that a Python knows.
+# Written as an escape: hidden characters, unusual blanks, and characters that fonts show differently. The
+# ranges are spelled out, because the bytes must not change with Python's Unicode version.
 _HARD_TO_SEE = f"{HIDDEN}\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000\ue000-\uf8ff\U000f0000-\U0010ffff"
 _ESCAPED = re.compile(f"[{_HARD_TO_SEE}]")
 _TO_ESCAPE = re.compile(f'["\\\\{_HARD_TO_SEE}]')
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
-#: The keys that `shown` does not cover: it is about those above `claim` without status and queued_at, and
-#: the notes.
+#: The keys that `shown` leaves out. It covers the keys above `claim` without status and queued_at, and the
+#: notes.
 NOT_SHOWN = frozenset({"status", "queued_at", "claim", "reviews", "resolution"})
 
-#: Where the keys are the gateway's or the user's own.
+#: The keys whose values have keys of the gateway or the user.
 FREE = frozenset({"event_context", "labels"})
 
 
 def dumps(record: Record) -> str:
-    """The record as canonical YAML text, ending in a line feed."""
+    """The record as canonical YAML text, with a line feed at the end."""
     return _document(record.as_dict())
 
 
 def shown(record: Record) -> str:
-    """The sha256, in hex, of what a reviewer of this record is shown (design, section 3, `reviews`)."""
+    """The SHA-256 digest, in hex, of the keys that a reviewer decides on. See `shown` in docs/record.md."""
     plain = {key: value for key, value in record.as_dict().items() if key not in NOT_SHOWN}
     return hashlib.sha256(_document(plain).encode()).hexdigest()
 
@@ -51,29 +51,29 @@ def _document(plain: dict[str, Any]) -> str:
 
 
 def text_of(key: str, plain: Any) -> str:
-    """The text of one key of a record, without the line feed at its end."""
+    """The text of one key of a record, without a line feed at the end."""
     lines: list[str] = []
     _value(f"{key}:", plain, "", lines, key in FREE)
     return "\n".join(lines)
 
 
 def item_of(plain: dict[str, Any], indent: str) -> str:
-    """The text of one item of a list whose dashes stand at ``indent``, with the line feed at its end."""
+    """The text of one list item, whose dash is indented by ``indent``, with a line feed at the end."""
     lines: list[str] = []
     _value(f"{indent}-", plain, indent, lines, False)
     return "".join(f"{line}\n" for line in lines)
 
 
 def _mapping(mapping: dict[str, Any], lead: str, indent: str, lines: list[str], free: bool) -> None:
-    """The lines of a mapping, the first of them behind ``lead``."""
-    # Where the keys are not ours their order is no content, so it is always the same.
+    """The lines of a mapping. ``lead`` comes before the first line."""
+    # The order of foreign keys means nothing, so they are sorted.
     for key in sorted(mapping) if free else mapping:
         _value(f"{lead}{on_a_line(key)}:", mapping[key], indent, lines, free)
         lead = indent
 
 
 def _value(head: str, value: Any, indent: str, lines: list[str], free: bool) -> None:
-    """Append ``value`` after ``head``, which is ``key:`` or ``-``; nested lines go below ``indent``."""
+    """Append ``value`` after ``head`` (``key:`` or ``-``). Nested lines are indented further than ``indent``."""
     if isinstance(value, str):
         if is_block(value):
             deeper = indent + "  "
@@ -103,7 +103,7 @@ def _value(head: str, value: Any, indent: str, lines: list[str], free: bool) -> 
 
 
 def is_block(text: str) -> bool:
-    """Whether the text is long and survives as a literal block: no leading blank, no trailing ones, all visible."""
+    """Whether to write the text as a literal block: it is long, visible, and has no blanks at its ends."""
     if len(text) <= LONG_TEXT and "\n" not in text:
         return False
     body = text.removesuffix("\n")
@@ -132,13 +132,13 @@ def _float(value: float) -> str:
     text = repr(value)
     mantissa, e, exponent = text.partition("e")
     if "." not in mantissa:
-        # YAML 1.1 wants the dot to see a number at all.
+        # YAML 1.1 reads a number with an exponent only if it has a dot.
         mantissa += ".0"
     return f"{mantissa}{e}{exponent}"
 
 
 def on_a_line(text: str) -> str:
-    """How a text is written that is no block, and every key."""
+    """How a key, or a text that is not a block, is written on one line."""
     return _remembered(text) if len(text) <= SHORT else _written(text)
 
 
@@ -150,7 +150,7 @@ def _written(text: str) -> str:
     return f'"{_TO_ESCAPE.sub(_escape, text)}"'
 
 
-# Most of what is written are keys and names that have been written before.
+# Most texts are keys and names that repeat, so the results are cached.
 SHORT = 64
 _remembered = lru_cache(4096)(_written)
 

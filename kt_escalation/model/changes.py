@@ -1,4 +1,4 @@
-"""What happened between two states of a record, derived from the record itself."""
+"""The actions between two states of a record, derived from the record itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .record import Record, Review
 
 @dataclass(frozen=True)
 class Happening:
-    """One action on one escalation: what, by whom as the record says, and the reviewer's words."""
+    """One action on an escalation: its name, the actor named in the record, and the reviewer's text."""
 
     action: str
     actor: str | None = None
@@ -18,7 +18,7 @@ class Happening:
 
 
 def between(before: Record | None, after: Record | None) -> tuple[Happening, ...]:
-    """The actions that lead from one state to the next, in order; ``change`` for what no action explains."""
+    """The actions that lead from one state to the next, in order. ``change`` if no action explains it."""
     if after is None:
         return (Happening("delete"),) if before else ()
     if before is None:
@@ -54,7 +54,7 @@ def _birth(after: Record) -> Happening:
 
 
 def _said(after: Record, known_reviews: tuple[Review, ...], known_notes: int) -> list[Happening]:
-    """The notes and decisions that are new in a record."""
+    """The notes and decisions that were added to a record."""
     found = [Happening("note", note.by, text=note.text) for note in after.notes[known_notes:]]
     reviews = after.reviews[len(known_reviews) :]
     for review in reviews:
@@ -69,7 +69,7 @@ def _said(after: Record, known_reviews: tuple[Review, ...], known_notes: int) ->
 
 
 def _again(before: Record, after: Record) -> bool:
-    """Whether it is assigned by somebody else to the user whom it was routed to already."""
+    """Whether the escalation was assigned again to the user that it was already routed to."""
     if after.route.source != "assigned" or after.claim is None or after.claim.same_as(before.claim):
         return False
     last = after.notes[-1] if len(after.notes) > len(before.notes) else None

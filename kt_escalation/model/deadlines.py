@@ -1,6 +1,6 @@
-"""The deadlines and the lease of a record, from its own keys.
+"""The deadlines and the lease of a record, computed from its own keys.
 
-`sweep` decides whether one has passed, and what follows.
+`sweep` applies them when they have passed.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 def resolve_by(record: Record) -> datetime | None:
-    """Until when it must be resolved; counted from raising."""
+    """The time by which it must be resolved, counted from `raised_at`. None if there is no limit."""
     return _after(record.raised_at, record.requires.resolve_within)
 
 
 def claim_by(record: Record) -> datetime | None:
-    """Until when it must be claimed, while it waits; counted from when it began to wait."""
+    """The time by which it must be claimed, counted from `queued_at`. None if it is held or has no limit."""
     return _after(record.queued_at, record.requires.claim_within) if record.status == "queued" else None
 
 
 def deadline(record: Record) -> datetime | None:
-    """The next moment at which time alone would change it: a claim to come, a lease, the end."""
+    """The next moment at which time alone changes the escalation: a claim deadline, a lease, or its expiry."""
     if record.resolution is not None:
         return None
     lease = record.claim.expires_at if record.claim else None
@@ -35,5 +35,5 @@ def _after(start: datetime, within: timedelta | None) -> datetime | None:
     try:
         return start + within if within is not None else None
     except OverflowError:
-        # After the year 9999 no clock of ours comes.
+        # Python has no times after the year 9999, so such a deadline never comes.
         return None

@@ -1,7 +1,7 @@
-"""The feed of a store: its events, and the places in history to continue from. See docs/events.md.
+"""The events of a store, and cursors: positions in history to continue from. See docs/events.md.
 
-An event is one action on one escalation in one commit, derived from the record (`core.story`). A place is a
-set of commits that contains all of their ancestors, named by its newest ones. So it stays exact when a merge
+An event is one action on one escalation in one commit, derived from the record (`model.changes`). A cursor
+names a set of commits with all of their ancestors by the newest ones. So it stays exact even if a merge
 brings in older commits than those already read.
 """
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 _OID = r"(?:[0-9a-f]{64}|[0-9a-f]{40})"
 _CURSOR = re.compile(rf"({_OID}(?:\+{_OID})*)(?:/(esc_[a-z0-9_-]+)/(\d{{1,9}}))?", re.ASCII)
-# What git takes for host and path: `git@example.com:team/review.git` (git-clone, GIT URLS).
+# Git's short form of an address: `git@example.com:team/review.git` (git-clone, GIT URLS).
 _SCP = re.compile(r"(?:[^@/:]+@)?([^:/]+):(?!//)(.+)")
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """A place in history: all that ``heads`` contain has been told.
+    """A position in history: all events in ``heads`` and their ancestors have been delivered.
 
-    With ``within``, an escalation's id and a number, the last head is a commit of which only the events
-    up to that one have been told; its text is `HEAD[+HEAD…][/ID/NUMBER]`.
+    With ``within``, an escalation's id and a number, the events of the last head are delivered only up to
+    that one. The text form is `HEAD[+HEAD…][/ID/NUMBER]`.
     """
 
     heads: tuple[str, ...] = ()
@@ -42,7 +42,7 @@ class Cursor:
 
     @classmethod
     def parse(cls, text: str) -> Cursor | None:
-        """The place that a text names, None where it is no cursor."""
+        """The cursor that a text stands for, or None if it is not a cursor."""
         found = _CURSOR.fullmatch(text)
         if not found:
             return None
@@ -50,22 +50,23 @@ class Cursor:
         return cls(tuple(found[1].split("+")), within)
 
     def past(self, commit: str, parents: Sequence[str]) -> Cursor:
-        """The place after one commit more, all of whose ancestors were told before."""
+        """The cursor after one more commit, all of whose ancestors were delivered before."""
         left = tuple(head for head in self.heads if head not in parents and head != commit)
         return Cursor((*left, commit))
 
     def at(self, escalation_id: str, index: int) -> Cursor:
-        """The place inside the last head, after one of its events."""
+        """The cursor inside the last head, after one of its events."""
         return Cursor(self.heads, (escalation_id, index))
 
 
 @dataclass(frozen=True)
 class Event:
-    """One action on one escalation, and the commit that did it.
+    """One action on one escalation, and the commit that made it.
 
-    ``actor`` is who the record names, else the commit's author; ``at`` the commit's time; ``status``
-    and the keys after it are the record's after that commit (of a record that is gone or cannot be
-    read: before it), ``status`` None where there is none. ``cursor`` goes on after the event.
+    ``actor`` is the person whom the record names, else the commit's author. ``at`` is the commit's time.
+    ``status`` and the keys after it are those of the record after the commit, or before it if the record was
+    deleted or cannot be read; ``status`` is None if there is none. ``cursor`` is the position after the
+    event.
     """
 
     commit: str
@@ -89,11 +90,11 @@ class Event:
 
     @property
     def id(self) -> str:
-        """The event's name, the same in every clone and every run; it holds no full stop."""
+        """The event's id. It is the same in every clone and every run, and has no full stop."""
         return f"{self.commit}/{self.escalation_id}/{self.index}"
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON values; every key is always there."""
+        """The event as JSON values. Every key is always present."""
         return {
             "id": self.id,
             "time": format_time(self.at),
@@ -115,7 +116,7 @@ class Event:
 
 
 def source(address: str) -> str:
-    """A remote's address as a URI without a user, a password or a query: where events come from."""
+    """A remote's address as a URI, without user, password or query: the source of events."""
     found = _SCP.fullmatch(address)
     if "://" not in address and found:
         return f"ssh://{quote(found[1])}/{quote(found[2].lstrip('/'))}"

@@ -1,20 +1,20 @@
-"""Progress reports of long operations: what they do, and how far they are."""
+"""Progress reports of long operations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-#: Told by work that may last what it does, and how much of how much is done.
+#: `progress(label, done, total)` is called while a long operation runs.
 Progress = Callable[[str, int, int], None]
-#: How often it is told that something is waited for.
+#: How often progress is reported while something is waited for, in seconds.
 TELL_SECONDS = 0.2
 
 _T = TypeVar("_T")
 
 
 def told(progress: Progress | None, what: str, items: Iterable[_T], total: int) -> Iterator[_T]:
-    """The items, with a word on how many are done whenever the next one is asked for, and at the end."""
+    """Yield the items, and report before each one, and at the end, how many are done."""
     if progress is None or total < 2:
         yield from items
         return
@@ -25,7 +25,7 @@ def told(progress: Progress | None, what: str, items: Iterable[_T], total: int) 
 
 
 class Wait:
-    """A wait of which nobody knows how long it will be: told as nothing done, and at its end as all."""
+    """A wait of unknown length. It is reported as 0 of 1 while it lasts, and as 1 of 1 at its end."""
 
     def __init__(self, progress: Progress | None, what: str) -> None:
         self._progress = progress
@@ -34,17 +34,17 @@ class Wait:
 
     @property
     def seconds(self) -> float | None:
-        """How long to wait until `lasts` is called for; None if nobody is told anyway."""
+        """How long to wait before `lasts` is called. None if nobody listens."""
         return TELL_SECONDS if self._progress else None
 
     def lasts(self) -> None:
-        """It is not over yet."""
+        """Report that the wait goes on."""
         if self._progress:
             self._told = True
             self._progress(self._what, 0, 1)
 
     def ends(self) -> None:
-        """It is over, for now or for good."""
+        """Report that the wait is over. It may begin again."""
         if self._progress and self._told:
             self._told = False
             self._progress(self._what, 1, 1)

@@ -1,4 +1,4 @@
-"""Filters, orders and pages the escalations of a listing."""
+"""Filters, sorts and pages the escalations of a listing."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Key = tuple[Any, ...]
 
 
 def turn(row: Row) -> Key:
-    """Whose turn it is: the smaller, the sooner."""
+    """The position in the queue. Smaller values come first."""
     return (_RANK[row.severity], row.created_at, row.escalation_id)
 
 
-#: Orders by name; a leading dash turns one round.
+#: The orders by name. A leading dash reverses an order.
 SORTS: dict[str, Callable[[Row], Key]] = {
     "severity": turn,
     "created": lambda row: (row.created_at, row.escalation_id),
@@ -35,7 +35,7 @@ SORTS: dict[str, Callable[[Row], Key]] = {
     "id": lambda row: (row.escalation_id,),
 }
 DEFAULT_SORT = "severity"
-#: What each order's keys are made of.
+#: The fields that make up the sort key of each order.
 _KINDS: dict[str, tuple[type, ...]] = {
     "severity": (int, str, str),
     "created": (str, str),
@@ -47,12 +47,12 @@ _KINDS: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class Query:
-    """What a listing asks for: which escalations, in which order, and which page of them.
+    """What a listing should contain: which escalations, in which order, and which page.
 
-    A field that is None or empty matches anything. ``mine`` are those that the caller holds, ``overdue``
-    those that a deadline, a lease or a route to nobody known puts before their turn, ``claimable`` those
-    that the caller could claim now. ``limit`` 0 gives all; ``cursor`` is the one of the page before.
-    ``place`` is the number of the store among several that are listed together, else nothing.
+    A field that is None or empty matches everything. ``mine`` selects escalations that the caller holds.
+    ``overdue`` selects those that are past a deadline or a lease, or that nobody on the roster can decide.
+    ``claimable`` selects those that the caller could claim now. ``limit`` 0 returns all. ``cursor`` is that
+    of the previous page. ``place`` is the number of the store if several are listed together.
     """
 
     statuses: frozenset[str] = frozenset({"queued", "claimed"})
@@ -71,7 +71,7 @@ class Query:
     place: tuple[int, ...] = ()
 
     def matches(self, row: Row) -> bool:
-        """Whether the row is asked for."""
+        """Whether the row matches the query."""
         if row.status not in self.statuses:
             return False
         if self.escalation_ids and row.escalation_id not in self.escalation_ids:
@@ -91,16 +91,16 @@ class Query:
 
 
 class Page(NamedTuple):
-    """Some rows in order and the cursor of the next page, None at the end."""
+    """Rows in order, and the cursor of the next page (None at the end)."""
 
     rows: tuple[Row, ...]
     next_cursor: str | None
 
 
 def select(rows: Iterable[Row], wanted: Query) -> Page:
-    """The page that is asked for of the rows that match.
+    """The page of matching rows.
 
-    Raises BadInput for an unknown order, a cursor that is not one of this order, or a name that is empty.
+    Raises BadInput if the order is unknown, the cursor does not belong to the order, or a name is empty.
     """
     key, reverse = _order(wanted.sort)
     for name in ("team", "user", "agent_id"):
@@ -111,7 +111,7 @@ def select(rows: Iterable[Row], wanted: Query) -> Page:
         after = _read_cursor(wanted.cursor, wanted.sort, len(wanted.place))
         keys = [(*key(row), *wanted.place) for row in found]
         found = [row for row, at in zip(found, keys, strict=True) if (at < after if reverse else at > after)]
-    # One more than is shown tells whether there are more; keys differ, since ids do.
+    # One more row than is shown tells whether there is a next page. Keys differ, because ids do.
     limit = wanted.limit
     first = heapq.nlargest if reverse else heapq.nsmallest
     found = first(limit + 1 if limit else len(found), found, key=key)
@@ -121,9 +121,9 @@ def select(rows: Iterable[Row], wanted: Query) -> Page:
 
 
 def merge(pages: Mapping[int, Page], wanted: Query) -> tuple[Sequence[tuple[int, Row]], str | None]:
-    """One page out of the pages of several stores, by place, for the same query: place and row, and the cursor.
+    """Merge the pages of several stores, by place, into one: (place, row) in order, and the cursor.
 
-    The same escalation in two stores is two rows; the place decides which is first.
+    The same escalation in two stores is two rows. The place decides which one is first.
     """
     key, reverse = _order(wanted.sort)
     found = [(place, row) for place, page in pages.items() for row in page.rows]
@@ -136,10 +136,12 @@ def merge(pages: Mapping[int, Page], wanted: Query) -> tuple[Sequence[tuple[int,
 
 
 def _order(sort: str) -> tuple[Callable[[Row], Key], bool]:
-    """The key of an order, and whether it is turned round. Raises BadInput."""
+    """The sort key of an order, and whether it is reversed. Raises BadInput."""
     name = sort.removeprefix("-")
     if name not in SORTS:
-        raise BadInput(problem=f"{sort!r} is no order; use one of {', '.join(SORTS)}, with - for the reverse")
+        raise BadInput(
+            problem=f"{sort!r} is not an order; use one of {', '.join(SORTS)}, with - for the reverse"
+        )
     return SORTS[name], sort.startswith("-")
 
 
@@ -156,12 +158,14 @@ def _read_cursor(cursor: str, sort: str, places: int) -> Key:
         if tuple(type(part) for part in key) != kinds:
             raise ValueError
     except (KeyError, AttributeError, ValueError, TypeError, binascii.Error, UnicodeError, RecursionError):
-        raise BadInput(problem="that cursor is none; take it from next_cursor of the page before") from None
+        raise BadInput(
+            problem="that is not a cursor; take it from next_cursor of the previous page"
+        ) from None
     if made_for != sort:
         raise BadInput(problem=f"that cursor was made with --sort {made_for[:40]}, not {sort}")
     return tuple(key)
 
 
 def in_order(rows: Iterable[Row]) -> Sequence[Row]:
-    """Most severe, then oldest first: the order in which `claim --next` takes them."""
+    """The rows in the order in which `claim --next` takes them: the most severe first, then the oldest."""
     return sorted(rows, key=turn)

@@ -1,7 +1,7 @@
 """The record of an escalation and its parts, as frozen values. See docs/record.md.
 
-The order of the fields is the order of the written keys. Nothing here reads or writes: `store.codec` parses
-YAML, and `core.canonical` writes the canonical text.
+The order of the fields is the order of the written keys. Nothing here reads or writes files:
+`storage.yaml_text` parses YAML, and `model.canonical` writes the canonical text.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def check_json(value: object, depth: int = 1) -> None:
         if not math.isfinite(value):
             raise ValueError("holds a number that is not finite")
     elif not isinstance(value, Mapping | list | tuple):
-        raise ValueError(f"holds a {type(value).__name__}, which is no JSON value")
+        raise ValueError(f"holds a {type(value).__name__}, which is not a JSON value")
     elif depth > MAX_DEPTH:
         raise ValueError(f"is nested deeper than {MAX_DEPTH} levels")
     elif isinstance(value, Mapping):
@@ -127,7 +127,7 @@ Duration = Annotated[
     timedelta,
     BeforeValidator(_parse_duration),
     PlainSerializer(format_duration, return_type=str),
-    # A number is so many seconds.
+    # A number is a duration in seconds.
     WithJsonSchema({"type": ["string", "integer"], "pattern": "^[0-9]+[smhd]?$", "minimum": 0}),
 ]
 _ESCALATION_ID, _CLAIM_ID = f"^{ids.ESCALATION_ID.pattern}$", f"^{ids.CLAIM_ID.pattern}$"
@@ -135,7 +135,7 @@ _REASON_CODE = r"^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$"
 _TREE_ID, _DIGEST = r"^[0-9a-f]{40}([0-9a-f]{24})?$", r"^[0-9a-f]{64}$"
 #: A commit's whole id, by SHA-1 or SHA-256.
 COMMIT_ID = r"^([0-9a-f]{40}|[0-9a-f]{64})$"
-#: What each pattern asks for, in words.
+#: What each pattern requires, in words.
 _FORMS = {
     COMMIT_ID: "must be a commit's whole id, 40 or 64 hex digits",
     _ESCALATION_ID: "must be esc_ and then small letters, digits, _ and -, 64 characters at most",
@@ -154,7 +154,7 @@ Text = Annotated[str, AfterValidator(_said), Field(min_length=1, max_length=MAX_
 Summary = Annotated[str, AfterValidator(_one_line), Field(min_length=1, max_length=MAX_SUMMARY)]
 ReasonCode = Annotated[str, Field(pattern=_REASON_CODE, max_length=128)]
 Context = Annotated[dict[str, Any], AfterValidator(_context)]
-# True and 1.0 equal 1 in Python, and are other YAML.
+# True and 1.0 equal 1 in Python, but they are different YAML.
 SchemaVersion = Annotated[Literal[1], BeforeValidator(_whole_number)]
 Labels = Annotated[
     dict[
@@ -166,25 +166,25 @@ Labels = Annotated[
 
 
 class Value(BaseModel):
-    """A frozen value that knows all its keys and coerces nothing."""
+    """A frozen value that rejects unknown keys and converts nothing."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
     @classmethod
     def of(cls, checked: Mapping[str, Any]) -> Self:
-        """The value of these parts, which have been checked one by one, and defaults for the rest."""
+        """A value of parts that have already been checked. Missing parts get their defaults."""
         made = cls.__new__(cls)
         for name, part in zip(_SLOTS, ({**_defaults(cls), **checked}, set(checked), None, None), strict=True):
             object.__setattr__(made, name, part)
         return made
 
     def __eq__(self, other: object) -> bool:
-        # Values hold nothing but their keys, so pydantic's own, which asks for much else, says the same.
+        # Values have no other state than their keys, so this equals pydantic's comparison, and is faster.
         return self.__class__ is other.__class__ and self.__dict__ == other.__dict__
 
 
 def _plain(part: Any) -> Any:
-    """A part of a value as plain JSON; the gateway's own values are that already."""
+    """A part of a value as plain JSON. The gateway's own values already are."""
     if isinstance(part, Value):
         return {key: _plain(value) for key, value in part.__dict__.items() if value is not None}
     if isinstance(part, tuple):
@@ -194,19 +194,19 @@ def _plain(part: Any) -> Any:
     return format_duration(part) if isinstance(part, timedelta) else part
 
 
-# What a pydantic value consists of.
+# The attributes that make up a pydantic value.
 _SLOTS = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
 
 
 @cache
 def _defaults(kind: type[Value]) -> Mapping[str, Any]:
-    """The default of each part, in order; None for those that have none."""
+    """The default of each part, in order. None for required parts."""
     fields = kind.model_fields.items()
     return {key: None if field.is_required() else field.get_default() for key, field in fields}
 
 
 class Route(Value):
-    """Who an escalation goes to, and what said so."""
+    """The team or user that an escalation goes to, and what decided that."""
 
     team_id: Line | None = None
     user_id: Line | None = None
@@ -221,7 +221,7 @@ class Route(Value):
 
 
 class Fallback(Value):
-    """Where an escalation goes that nobody claimed in time."""
+    """Where an escalation goes if nobody claims it in time."""
 
     team_id: Line | None = None
     user_id: Line | None = None
@@ -234,7 +234,7 @@ class Fallback(Value):
 
 
 class Requires(Value):
-    """What the settings asked for when it was raised."""
+    """What the settings required when the escalation was raised."""
 
     approvals: Annotated[int, Field(ge=1, le=20)] = 1
     claim_within: Duration | None = None
@@ -243,7 +243,7 @@ class Requires(Value):
 
 
 class Claim(Value):
-    """Who holds it, since when, and until when."""
+    """The claim on an escalation: the holder, its start, and its end."""
 
     claim_id: ClaimId
     claimed_by: Line
@@ -251,7 +251,7 @@ class Claim(Value):
     expires_at: Time | None = None
 
     def same_as(self, other: Claim | None) -> bool:
-        """Whether it is the same claim, whatever has become of its lease."""
+        """Whether it is the same claim. The lease may differ."""
         return other is not None and (self.claim_id, self.claimed_by, self.claimed_at) == (
             other.claim_id,
             other.claimed_by,
@@ -260,7 +260,7 @@ class Claim(Value):
 
 
 class Review(Value):
-    """One reviewer's decision and the digest of what was decided on."""
+    """One reviewer's decision, and the digest of the content that was decided on."""
 
     reviewer: Line
     outcome: Outcome
@@ -272,7 +272,7 @@ class Review(Value):
 
 
 class Note(Value):
-    """Something said about an escalation."""
+    """A comment on an escalation."""
 
     by: Line
     at: Time
@@ -280,7 +280,7 @@ class Note(Value):
 
 
 class Resolution(Value):
-    """How it ended."""
+    """The final decision on an escalation."""
 
     outcome: Outcome
     reason: Text
@@ -290,7 +290,7 @@ class Resolution(Value):
 
 
 class Record(Value):
-    """One escalation, from raising to resolution."""
+    """One escalation, from its raise to its resolution."""
 
     schema_version: SchemaVersion = 1
     escalation_id: EscalationId
@@ -322,7 +322,7 @@ class Record(Value):
     @model_validator(mode="before")
     @classmethod
     def _lists(cls, value: object) -> object:
-        # YAML and JSON have lists where the frozen model has tuples.
+        # YAML and JSON have lists; the frozen model has tuples.
         if isinstance(value, dict):
             value = dict(value)
             for key in ("reviews", "notes"):
@@ -336,7 +336,7 @@ class Record(Value):
         return self
 
     def check_agreement(self) -> None:
-        """Raise ValueError unless the status fits the other keys."""
+        """Raise ValueError if the status does not agree with the other keys."""
         if (self.status == "resolved") != (self.resolution is not None):
             raise ValueError("status and resolution do not agree")
         if self.status == "claimed" and self.claim is None:
@@ -346,7 +346,7 @@ class Record(Value):
 
     @property
     def last_time(self) -> datetime:
-        """The latest time at which anything happened to it."""
+        """The latest time in the record."""
         times = [self.created_at, self.raised_at, self.queued_at]
         if self.claim:
             times.append(self.claim.claimed_at)
@@ -357,20 +357,20 @@ class Record(Value):
         return max(times)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values in the order of the keys, absent ones left out."""
+        """The record as plain JSON values, in the order of the keys, without absent ones."""
         return {
             key: _plain(value) for key, value in self.__dict__.items() if value is not None and value != ()
         }
 
     def replace(self, **changes: Any) -> Record:
-        """The same record with some keys changed to values of their types. Raises ValueError if they disagree."""
+        """A copy with some keys changed. Values must have the right types. Raises ValueError if they disagree."""
         changed = self.of({**self.__dict__, **changes})
         changed.check_agreement()
         return changed
 
 
 class Draft(Value):
-    """What is given to `raise`: a record without what raising decides (design, section 3)."""
+    """The input of `raise`: a record without the keys that raising decides. See docs/record.md."""
 
     schema_version: SchemaVersion = 1
     escalation_id: EscalationId | None = None
@@ -396,14 +396,14 @@ class Draft(Value):
 
 
 def findings(error: ValidationError) -> list[tuple[tuple[str | int, ...], str]]:
-    """Pydantic's findings as pairs: the path of a key and what is wrong with it."""
+    """Pydantic's errors as pairs: the path of a key, and what is wrong with it."""
     said = []
     for finding in error.errors(include_url=False, include_input=False):
         what = finding["msg"].removeprefix("Value error, ")
         if finding["type"] == "missing":
             what = "is missing"
         elif finding["type"] == "extra_forbidden":
-            what = "is not a key that is known here"
+            what = "is not a known key"
         elif finding["type"] in ("string_too_long", "too_long"):
             what = f"is longer than {finding['ctx']['max_length']}"
         elif finding["type"] in ("string_too_short", "too_short"):
@@ -419,6 +419,6 @@ def findings(error: ValidationError) -> list[tuple[tuple[str | int, ...], str]]:
 
 
 def explain(error: ValidationError) -> str:
-    """Pydantic's findings as one line: each key with what is wrong with it."""
+    """Pydantic's errors on one line: each key with what is wrong with it."""
     named = ((".".join(map(str, path)), what) for path, what in findings(error))
     return "; ".join(f"{where}: {what}" if where else what for where, what in named)

@@ -1,6 +1,6 @@
 """The meaning of each key of a record, for its JSON Schema and for docs/record.md.
 
-It stands apart from the model, which every command imports and pays for.
+It is separate from the model, because every command imports the model and few need this.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from .record import Record
 
-#: By key, and by part and key; those that several parts share stand once, behind a dot.
+#: The meanings, by key or by part and key. A leading dot marks a key that several parts share.
 MEANINGS: Mapping[str, str] = {
     "schema_version": "the version of this format; a kt that does not know it reports that and does not read the record",
     "escalation_id": "`esc_` and the request id if that fits unchanged; else a digest of it, or a new ULID",
@@ -78,7 +78,7 @@ PARTS: Mapping[str, str] = {
 
 
 def meaning(part: str, key: str) -> str:
-    """What a key of a part, `""` for the record itself, means."""
+    """The meaning of a key. ``part`` is `""` for keys of the record itself."""
     return MEANINGS[key] if not part else MEANINGS.get(f"{part}.{key}") or MEANINGS[f".{key}"]
 
 
@@ -92,7 +92,7 @@ def schema() -> dict[str, Any]:
 
 
 def properties_of(found: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The record's keys and then those of each of its parts, by the part's name."""
+    """The keys of the record, then those of each part, by the name of the part."""
     yield "", found["properties"]
     for name, part in PARTS.items():
         yield part, found["$defs"][name]["properties"]

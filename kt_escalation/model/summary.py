@@ -1,7 +1,7 @@
-"""The summary of a record for listings: everything that filters, orders and tables need.
+"""The summary of a record: everything that filters, orders and tables need.
 
-It is made once from a whole record, and can then be kept and shown without the model. Times are texts as
-written, which sort correctly, and derived values are already computed.
+It is computed once from a whole record, and can then be cached and shown without the model. Times are kept as
+text, which sorts correctly.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 
 class Row(NamedTuple):
-    """One record's line; ``blob`` is the id of the bytes that it was read from, ``path`` its place.
+    """The summary of one record.
 
-    ``path`` is where the record belongs, below the store's top; ``holder`` and ``claim_id`` are those
-    of its claim; ``deadline`` is the moment at which time alone would change it (`deadlines`).
+    ``blob`` is the id of the bytes that it was read from. ``path`` is where the record belongs, below the
+    store's folder. ``holder`` and ``claim_id`` are those of its claim. ``deadline`` is the next moment at
+    which time alone changes it (`model.deadlines`).
     """
 
     blob: str
@@ -42,7 +43,7 @@ class Row(NamedTuple):
 
 
 def row_of(record: Record, path: str, blob: str) -> Row:
-    """The row of a record that belongs at ``path``."""
+    """The summary of a record that belongs at ``path``."""
     end = deadline(record)
     return Row(
         blob,

@@ -1,34 +1,34 @@
-"""Text from strangers: what may be stored, and how it is shown without any effect on a terminal."""
+"""Text from untrusted sources: what may be stored, and how to show it without any effect on a terminal."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
 
-#: Controls, bidi and other format characters, separators that end a line, lone surrogates and what is no
-#: character at all, as ranges for a regular expression: fixed, so that what is valid in one place is
-#: valid in every other, whatever Unicode version its Python knows.
+#: Control characters, bidi and other format characters, line separators, lone surrogates and non-characters,
+#: as ranges for a regular expression. The ranges are fixed, so what is valid does not depend on Python's
+#: Unicode version.
 HIDDEN = (
     "\x00-\x1f\x7f-\x9f\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f"
     "\u2028-\u202e\u2060-\u206f\ud800-\udfff\ufdd0-\ufdef\ufeff\ufff9-\ufffb\U000110bd\U000110cd"
     "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f"
-    # git takes text that holds these for Latin-1, and would make controls of their bytes.
+    # git takes text with these bytes for Latin-1, which would turn them into control characters.
     + "".join(f"{chr(plane + 0xFFFE)}{chr(plane + 0xFFFF)}" for plane in range(0, 0x110000, 0x10000))
 )
 _HIDDEN = re.compile(f"[{HIDDEN}]")
-# What a newer Unicode version adds to the hidden ones is not shown either.
+# Characters that a newer Unicode version hides are not shown either.
 _KINDS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 
 def is_hidden(char: str) -> bool:
-    """Whether the character would act on a terminal or a reader instead of being seen."""
+    """Whether the character affects a terminal or a reader instead of being visible."""
     return _HIDDEN.match(char) is not None
 
 
 def is_ascii(text: str) -> bool:
-    """Whether the text is nothing but blanks, letters, digits and signs of ASCII, none of which hides or acts.
+    """Whether the text has only visible ASCII characters and blanks.
 
-    The quick answer for most text, and the same for every Unicode version.
+    This is a fast answer for most text, and the same for every Unicode version.
     """
     return text.isascii() and text.isprintable()
 
@@ -39,14 +39,14 @@ def has_hidden(text: str) -> bool:
 
 
 def plural(count: int, one: str, more: str = "") -> str:
-    """A number and its noun: ``1 try``, ``2 tries``; without ``more`` the noun with an s."""
+    """A number and its noun: ``1 try``, ``2 tries``. Without ``more``, the plural gets an s."""
     return f"{count} {one if count == 1 else more or one + 's'}"
 
 
 def visible(text: str, *, lines: bool = False) -> str:
-    """The text with every hidden character written out (``\\x1b``, ``\\u202e``).
+    """The text with every hidden character written as an escape (``\x1b``, ``\u202e``).
 
-    With ``lines``, line feeds stay line feeds and tabs become spaces.
+    With ``lines``, line feeds stay, and tabs become spaces.
     """
     if is_ascii(text):
         return text
@@ -66,6 +66,6 @@ def _seen(char: str, lines: bool) -> str:
 
 
 def without_hidden(text: str) -> str:
-    """The text without hidden characters, line feeds kept: for commit messages."""
+    """The text without hidden characters, for commit messages. Line feeds stay."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\t", "    ")
     return "".join(char for char in text if char == "\n" or not is_hidden(char))

@@ -1,4 +1,4 @@
-"""Points in time and durations in the store's form. See docs/record.md."""
+"""Times and durations in the forms that a store uses. See docs/record.md."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 _RFC3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,12}))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
-#: The form that the store writes, as a regular expression; Python itself reads it much faster than any other.
+#: The form that a store writes, as a regular expression. Python reads it much faster than other forms.
 CANONICAL_TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d\.\d{3}Z"
 _CANONICAL = re.compile(CANONICAL_TIME, re.ASCII)
 _DURATION = re.compile(r"(\d{1,9})([smhd]?)", re.ASCII)
@@ -16,9 +16,9 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def parse_time(text: str) -> datetime:
-    """An RFC 3339 time as a UTC datetime cut to milliseconds.
+    """Parse an RFC 3339 time to a UTC datetime, cut to milliseconds.
 
-    Raises ValueError if the text is none.
+    Raises ValueError if the text is not a time.
     """
     if _CANONICAL.fullmatch(text):
         try:
@@ -32,7 +32,7 @@ def parse_time(text: str) -> datetime:
     micros = int((fraction or "0").ljust(3, "0")[:3]) * 1000
     try:
         year, month, day, hour, minute, second = (int(part) for part in date)
-        # RFC 3339 allows a leap second; Python has none, so it becomes the second before.
+        # RFC 3339 allows leap seconds. Python does not, so a leap second becomes the second before it.
         if second > 60:
             raise ValueError
         local = datetime(year, month, day, hour, minute, min(second, 59), micros, UTC)
@@ -48,20 +48,20 @@ def parse_time(text: str) -> datetime:
 
 
 def format_time(moment: datetime) -> str:
-    """A UTC datetime as ``2026-11-23T10:00:00.000Z``, the only form that the store writes."""
+    """A UTC datetime as ``2026-11-23T10:00:00.000Z``, the only form that a store writes."""
     return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def to_millis(moment: datetime) -> datetime:
-    """The moment in UTC, cut to the milliseconds that a record can hold."""
+    """The time in UTC, cut to milliseconds, which is the precision of a record."""
     moment = moment.astimezone(UTC)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 def parse_duration(text: str) -> timedelta:
-    """``90``, ``90s``, ``15m``, ``2h`` or ``7d`` as a timedelta.
+    """Parse ``90``, ``90s``, ``15m``, ``2h`` or ``7d`` to a timedelta.
 
-    Raises ValueError if the text is none.
+    Raises ValueError if the text is not a duration.
     """
     found = _DURATION.fullmatch(text.strip())
     if not found:
@@ -69,11 +69,11 @@ def parse_duration(text: str) -> timedelta:
     try:
         return timedelta(seconds=int(found[1]) * _UNITS[found[2]])
     except OverflowError:
-        raise ValueError(f"{text[:40]!r} is longer than time can say") from None
+        raise ValueError(f"{text[:40]!r} is too long") from None
 
 
 def format_duration(span: timedelta) -> str:
-    """A timedelta in the largest unit that holds it whole: ``90s``, ``15m``, ``4h``, ``7d``."""
+    """A timedelta in the largest unit without a remainder: ``90s``, ``15m``, ``4h``, ``7d``."""
     seconds = int(span.total_seconds())
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds and seconds % size == 0:
@@ -82,7 +82,7 @@ def format_duration(span: timedelta) -> str:
 
 
 def age(span: timedelta) -> str:
-    """How long ago, for people: ``3d``, ``5h``, ``12m``, ``40s``."""
+    """A duration for people, in one unit: ``3d``, ``5h``, ``12m``, ``40s``."""
     seconds = max(0, int(span.total_seconds()))
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= size:
@@ -91,7 +91,7 @@ def age(span: timedelta) -> str:
 
 
 def lasted(seconds: float | None) -> str:
-    """A duration in its two largest units, for people: ``2d3h``, ``1h50m``, ``12m5s``, ``40s``; a dash for none."""
+    """A duration for people, in its two largest units: ``2d3h``, ``1h50m``, ``40s``. A dash for None."""
     if seconds is None:
         return "-"
     whole = round(seconds)

@@ -1,6 +1,6 @@
 """The vocabulary of a record, and its limits. See docs/record.md.
 
-It is not part of the model, so that the command line can offer the words without importing pydantic.
+It is separate from the model, so that the command line can offer the words without importing pydantic.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from datetime import timedelta
 from typing import Literal, get_args
 
 SCHEMA_VERSION = 1
-# Raising leaves room for deciding, in canonical bytes: of what is raised; of what somebody adds who may not
-# decide it; and of every text that leaves it open. What is left is for a claim and the end.
+# Limits in canonical bytes, each below the limit of a record, so that there is always room to decide: for a
+# raise; for what people add who may not decide it; and for all other text that leaves it open. The rest is
+# for a claim and the resolution.
 MAX_BYTES = 256 * 1024
 MAX_RAISED = 192 * 1024
 MAX_NOTED = 224 * 1024
@@ -21,13 +22,13 @@ MAX_DEPTH = 32
 MAX_SUMMARY = 200
 MAX_TEXT = 16_384
 MAX_NAME = 1_000
-# The longest path that Linux opens (PATH_MAX); git could hold a longer one, and nobody could check it out.
+# The longest path that Linux opens (PATH_MAX). git could store longer ones, but not check them out.
 MAX_PATH = 4_096
-# A YAML key longer than 1,024 characters is no simple key, and one character may be written as ten.
+# A YAML key may have 1,024 characters at most, and a character may be written as ten.
 MAX_KEY = 100
 MAX_LABELS = 64
 MAX_DIGITS = 300
-# A hundred years: any deadline in it is a time that exists.
+# A hundred years, so that every deadline is a valid time.
 LONGEST = timedelta(days=36_500)
 
 Status = Literal["queued", "claimed", "resolved"]
@@ -44,17 +45,17 @@ Category = Literal[
 ]
 SEVERITIES: tuple[str, ...] = get_args(Severity)
 CATEGORIES: tuple[str, ...] = get_args(Category)
-#: What a reviewer may decide; `expired` is the sweep's alone.
+#: The outcomes that a reviewer may give. Only the sweep writes `expired`.
 DECISIONS: tuple[str, ...] = ("approved", "redacted", "rewritten", "denied")
-#: Every outcome that a record may have.
+#: All outcomes of a record.
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
-#: What a commit's message may say that it does (design, sections 4 and 5); the last four are yet to come.
+#: The actions that a commit's message may name; see docs/design.md. The last four do not exist yet.
 ACTIONS = (
     *("raise", "claim", "renew", "unclaim", "resolve", "review", "assign", "note", "sweep", "reopen"),
     *("restore", "compact", "withdraw", "release", "receipt", "erase"),
 )
 RELEASING = frozenset({"approved", "redacted", "rewritten"})
-#: The gateway's own verbs, accepted on input.
+#: The gateway's own words, accepted as input.
 VERBS: Mapping[str, Outcome] = {
     "allow": "approved",
     "block": "denied",
@@ -65,9 +66,9 @@ VERBS: Mapping[str, Outcome] = {
 
 
 def parse_outcome(text: str) -> Outcome:
-    """An outcome that a reviewer may give, by our word or the gateway's.
+    """Parse an outcome: one of ours, or the gateway's word for it.
 
-    Raises ValueError with the words that are known.
+    Raises ValueError with the known words.
     """
     word = text.strip().lower()
     found = VERBS.get(word)
@@ -77,6 +78,6 @@ def parse_outcome(text: str) -> Outcome:
         if word == outcome:
             return outcome
     if word == "expired":
-        raise ValueError(f"expired is written by the sweep only; decide with one of {', '.join(DECISIONS)}")
+        raise ValueError(f"only the sweep writes expired; decide with one of {', '.join(DECISIONS)}")
     known = ", ".join((*DECISIONS, *VERBS))
-    raise ValueError(f"{re.sub(r'[^ -~]', '?', text)[:40]!r} is no outcome; use one of {known}")
+    raise ValueError(f"{re.sub(r'[^ -~]', '?', text)[:40]!r} is not an outcome; use one of {known}")

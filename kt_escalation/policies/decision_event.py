@@ -1,4 +1,4 @@
-"""Turns a gateway's decision event into the draft of an escalation. See docs/gateway.md."""
+"""Turns a gateway's decision event, or a record written by a user, into a draft. See docs/gateway.md."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _AS_THEY_ARE = ("request_id", "agent_id", "session_id", "config_version", "reaso
 
 
 class BadDraft(ValueError):
-    """An event or a record that cannot be raised; the text says why."""
+    """The event or record cannot be raised. The message says why."""
 
 
 @dataclass(frozen=True)
 class Raisable:
-    """What is to be raised: the draft, which of its keys were given, and the event's own route."""
+    """Something to raise: the draft, which of its keys were given, and the event's own route."""
 
     draft: Draft
     given: frozenset[str]
@@ -28,19 +28,19 @@ class Raisable:
 
 
 def is_event(value: Mapping[str, Any]) -> bool:
-    """Whether a line of a batch is a decision event and not a record."""
+    """Whether a line of a batch is a decision event, and not a record."""
     return any(key in value for key in ("event_type", "event_id", "verdict"))
 
 
 def from_event(event: object, *, provider: str | None = None, model: str | None = None) -> Raisable | None:
-    """The draft that a decision event asks for, None if its verdict is not ``escalate``.
+    """The draft for a decision event, or None if its verdict is not ``escalate``.
 
-    ``provider`` and ``model`` fill what events do not say. Raises BadDraft.
+    ``provider`` and ``model`` are used if the event names none. Raises BadDraft.
     """
     if not isinstance(event, Mapping):
-        raise BadDraft("is no decision event: not a mapping")
+        raise BadDraft("is not a decision event: it is not a mapping")
     if not isinstance(event.get("verdict"), str):
-        raise BadDraft("is no decision event: verdict is missing")
+        raise BadDraft("is not a decision event: verdict is missing")
     if event["verdict"] != "escalate":
         return None
     if event.get("request_id") is None:
@@ -66,9 +66,9 @@ def from_event(event: object, *, provider: str | None = None, model: str | None 
 
 
 def from_record(value: object, *, provider: str | None = None, model: str | None = None) -> Raisable:
-    """The draft in a record as a user writes it. Raises BadDraft."""
+    """The draft in a record written by a user. Raises BadDraft."""
     if not isinstance(value, Mapping):
-        raise BadDraft("is no record: not a mapping")
+        raise BadDraft("is not a record: it is not a mapping")
     for key in ("claim", "reviews", "notes", "resolution"):
         if key in value:
             raise BadDraft(f"{key} is not given when raising: it comes from what reviewers do")

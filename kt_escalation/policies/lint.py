@@ -1,4 +1,4 @@
-"""Finds all faults of a set of policy files at once, each with its place. See docs/operator.md."""
+"""Finds all faults in a set of policy files, each with its position. See docs/operator.md."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from .waivers import is_rule
 
 
 def lint(files: Mapping[str, PolicyFile], is_commit: Callable[[str], bool]) -> tuple[Fault, ...]:
-    """All that is wrong in policy files, given by path; by file and line.
+    """All faults in policy files, which are given by path, sorted by file and line.
 
-    ``is_commit`` says whether an id is a commit's here.
+    ``is_commit`` says whether an id is a commit of this repository.
     """
     policies = assemble(None, files)
     found = list(policies.faults)
@@ -34,7 +34,7 @@ def lint(files: Mapping[str, PolicyFile], is_commit: Callable[[str], bool]) -> t
 
 
 def warnings(files: Mapping[str, PolicyFile]) -> tuple[Fault, ...]:
-    """What is legal in policy files, and most likely not meant; by file and line."""
+    """Warnings: settings that are legal but probably mistakes, sorted by file and line."""
     policies = assemble(None, files)
     found = [
         files[path].fault(path, where, problem)
@@ -48,7 +48,7 @@ _Found = tuple[str, Path, str]
 
 
 def _doubtful(policies: Policies) -> Iterator[_Found]:
-    """What can be meant, and most likely is not."""
+    """Settings that are legal but probably mistakes."""
     settings, roster = policies.settings, policies.roster
     if policies.has_no_admin:
         yield (
@@ -82,7 +82,7 @@ def _doubtful(policies: Policies) -> Iterator[_Found]:
 
 
 def _keyless(roster: Roster) -> Iterator[_Found]:
-    """Users who act, and whose every step is refused since no signature can be by a key of theirs."""
+    """Users whose every step is refused, because signatures are required and they have no usable key."""
     for index, user in enumerate(roster.users):
         if any(map(usable, user.signing_keys)) or not set(user.roles) - {"auditor"}:
             continue
@@ -94,26 +94,26 @@ def _keyless(roster: Roster) -> Iterator[_Found]:
             ("users", index),
             (
                 f"signatures are required, and {user.user_id} ({', '.join(user.roles)}) {lacks}: "
-                "nothing that this user does is taken in"
+                "nothing that this user does is accepted"
             ),
         )
 
 
 def _useless(policies: Policies, is_commit: Callable[[str], bool]) -> Iterator[_Found]:
-    """Waivers that can accept nothing."""
+    """Waivers that can never apply to a violation."""
     for index, waiver in enumerate(policies.waivers):
         if not is_rule(waiver.rule):
             yield (
                 WAIVERS,
                 ("waivers", index, "rule"),
-                f"{waiver.rule} is no rule; `verify` gives each its name",
+                f"{waiver.rule} is not a rule; `verify` prints the rule of each violation",
             )
         if not is_commit(waiver.commit):
-            yield WAIVERS, ("waivers", index, "commit"), f"{waiver.commit} is no commit that is here"
+            yield WAIVERS, ("waivers", index, "commit"), f"{waiver.commit} is not a commit of this repository"
 
 
 def _across(policies: Policies) -> Iterator[_Found]:
-    """What each file alone cannot know, or what is legal YAML and makes no sense."""
+    """Faults between files, and legal YAML that makes no sense."""
     for pack in policies.packs:
         for target in pack.targets:
             yield from _models(pack.file, target)
@@ -129,7 +129,7 @@ def _models(file: str, target: Target) -> Iterator[_Found]:
     names: set[str] = set()
     for entry in target.models:
         if entry.model_id in names:
-            yield file, entry.path, f"the model {entry.model_id} stands twice in target {target.target_id}"
+            yield file, entry.path, f"the model {entry.model_id} is listed twice in target {target.target_id}"
         names.add(entry.model_id)
     owners: dict[str, str] = {}
     for entry in target.models:
@@ -158,7 +158,7 @@ def _targets(packs: Iterable[Pack]) -> Iterator[_Found]:
 
 
 def _hidden_elsewhere(packs: Iterable[Pack]) -> Iterator[_Found]:
-    """An alias takes a model from a later target, for escalations that name no provider."""
+    """An alias hides a model of a later target for escalations that name no provider."""
     targets = [(pack, target) for pack in packs for target in pack.targets]
     later: set[str] = set()
     for pack, target in reversed(targets):
@@ -191,7 +191,7 @@ def _unknown(policies: Policies, roster: Roster) -> Iterator[_Found]:
 
 
 def _destinations(policies: Policies) -> Iterator[tuple[str, Path, Fallback]]:
-    """Every place that says where an escalation goes."""
+    """Every place that names the destination of an escalation."""
     yield from _routes(policies)
     for index, rule in enumerate(policies.settings.rules):
         if rule.fallback is not None:
@@ -199,7 +199,7 @@ def _destinations(policies: Policies) -> Iterator[tuple[str, Path, Fallback]]:
 
 
 def _routes(policies: Policies) -> Iterator[tuple[str, Path, Fallback]]:
-    """Those that say where it goes first."""
+    """The routes in packs, which name the first destination."""
     for pack in policies.packs:
         for target in pack.targets:
             holders: tuple[Target | ModelEntry, ...] = (target, *target.models)
@@ -211,7 +211,7 @@ def _routes(policies: Policies) -> Iterator[tuple[str, Path, Fallback]]:
 
 
 def _short(policies: Policies, roster: Roster) -> Iterator[_Found]:
-    """Rules that ask more people than there are where escalations go."""
+    """Rules that require more people than their destination has."""
     routed = replace(policies, packs=tuple(pack for pack in policies.packs if pack.enabled))
     for index, rule in enumerate(policies.settings.rules):
         places: list[tuple[Path, str | None]] = [(("rules", index, "match", "team_id"), rule.match.team_id)]
@@ -234,13 +234,13 @@ def _short(policies: Policies, roster: Roster) -> Iterator[_Found]:
 
 
 def _never(rules: Iterable[Rule]) -> Iterator[_Found]:
-    """Rules whose every match an earlier rule takes first."""
+    """Rules that never match, because an earlier rule matches everything first."""
     earlier: list[tuple[int, dict[str, object]]] = []
     for index, rule in enumerate(rules):
         asked = rule.match.model_dump(exclude_none=True)
         for before, taken in earlier:
             if taken.items() <= asked.items():
-                problem = f"can never match: rules[{before}] takes all that it asks for"
+                problem = f"can never match: rules[{before}] already matches everything it could"
                 yield SETTINGS, ("rules", index), problem
                 break
         earlier.append((index, asked))

@@ -1,4 +1,4 @@
-"""A parsed file below `policies/`, and the faults in it."""
+"""A parsed file of `policies/`, and the faults in it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 ROSTER = "policies/roster.yaml"
 SETTINGS = "policies/settings.yaml"
 WAIVERS = "policies/waivers.yaml"
-#: The files below `policies/` that are no packs.
+#: The files of `policies/` that are not packs.
 OURS = frozenset({ROSTER, SETTINGS, WAIVERS})
 
 Path = tuple[str | int, ...]
@@ -17,7 +17,7 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Fault:
-    """Something wrong in a policy file: where (line and column from 1, 0 if not known), and what."""
+    """A fault in a policy file: its position (line and column from 1, 0 if unknown), and what is wrong."""
 
     file: str
     line: int
@@ -35,9 +35,9 @@ class Fault:
 
 @dataclass(frozen=True)
 class PolicyFile:
-    """Its value and where each part of it stands; ``problem`` where there is no value.
+    """A parsed policy file: its value, and the position of each part. ``problem`` is set if it has no value.
 
-    ``repeated`` are keys that stand twice, where the reader was asked to go on.
+    ``repeated`` lists duplicate keys, if the reader was told to continue after them.
     """
 
     value: Any = None
@@ -48,7 +48,7 @@ class PolicyFile:
     repeated: tuple[tuple[int, int, str], ...] = ()
 
     def fault(self, file: str, path: Path, problem: str) -> Fault:
-        """A fault at a path of the value, or at the nearest part of it that is there."""
+        """A fault at a path in the value, or at the nearest part that exists."""
         for end in range(len(path), -1, -1):
             if path[:end] in self.marks:
                 return Fault(file, *self.marks[path[:end]], problem)

@@ -1,4 +1,4 @@
-"""All of `policies/` at one commit as one value: packs, roster, settings, and their faults."""
+"""All policies at one commit as one value: packs, roster, settings, waivers, and their faults."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .routing import Pack, PackFault, Tried, dotted, pack_schema, read_pack, rou
 from .settings import Settings
 from .waivers import Waiver, Waivers
 
-# So many targets and models are remembered with where they go.
+# The number of routes, by target and model, that are cached.
 _TARGETS = 1000
 
 _M = TypeVar("_M", bound=BaseModel)
@@ -25,7 +25,7 @@ _M = TypeVar("_M", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Policies:
-    """What holds at one commit. ``roster`` is None where there is none, and roles are not asked."""
+    """The policies at one commit. If ``roster`` is None, there is no roster, and roles are not checked."""
 
     tree: str | None = None
     packs: tuple[Pack, ...] = ()
@@ -37,23 +37,23 @@ class Policies:
 
     @property
     def broken(self) -> Mapping[str, Fault]:
-        """What is wrong with each of roster, settings and waivers that nobody can go by, by path."""
+        """The first fault of each of roster, settings and waivers that cannot be read, by path."""
         return {fault.file: fault for fault in reversed(self.faults) if fault.file in OURS}
 
     @property
     def has_no_admin(self) -> bool:
-        """Whether there is a roster, and nobody on it is admin."""
+        """Whether there is a roster without an admin."""
         return self.roster is not None and not self.roster.with_role("admin")
 
     def require_sound(self) -> None:
-        """Raise BrokenPolicies if the roster or the settings cannot be read (design, section 6)."""
+        """Raise BrokenPolicies if the roster or the settings cannot be read. See docs/operator.md."""
         broken = [fault for fault in self.faults if fault.file in (ROSTER, SETTINGS)]
         if broken:
             more = f" (and {len(broken) - 1} more; see `kt policy lint`)" if len(broken) > 1 else ""
             raise BrokenPolicies(where=broken[0].where, problem=f"{broken[0].problem}{more}")
 
     def route(self, provider: str | None, model: str | None, tried: list[Tried] | None = None) -> Route:
-        """Where an escalation for that target and model goes; ``tried`` is filled with the rules tried."""
+        """The route of an escalation for a target and model. The rules tried are appended to ``tried``."""
         return self._routes(provider, model) if tried is None else self._route(provider, model, tried)
 
     def _route(self, provider: str | None, model: str | None, tried: list[Tried] | None = None) -> Route:
@@ -62,12 +62,12 @@ class Policies:
 
     @cached_property
     def _routes(self) -> Callable[[str | None, str | None], Route]:
-        """The same, remembered: escalations are many, and what they ask for are few."""
+        """The same, cached: there are many escalations, but few different targets and models."""
         return lru_cache(_TARGETS)(self._route)
 
 
 def assemble(tree: str | None, files: Mapping[str, PolicyFile]) -> Policies:
-    """The policies in parsed files, given by path; faults are kept beside what could be read."""
+    """The policies in parsed files, given by path. Faults are kept beside the parts that could be read."""
     packs: list[Pack] = []
     broken: str | None = None
     roster: Roster | None = None
@@ -100,14 +100,14 @@ def assemble(tree: str | None, files: Mapping[str, PolicyFile]) -> Policies:
 
 
 def schema_of(name: str) -> dict[str, Any]:
-    """The JSON Schema of `policies/<name>.yaml`: the roster, the settings or the waivers; or of a ``pack``."""
+    """The JSON Schema of `policies/<name>.yaml` (roster, settings or waivers), or of a ``pack``."""
     kinds: Mapping[str, type[BaseModel]] = {"roster": Roster, "settings": Settings, "waivers": Waivers}
     found = pack_schema() if name == "pack" else kinds[name].model_json_schema()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
 
 
 def pack_fault(path: str, file: PolicyFile, fault: PackFault) -> Fault:
-    """A pack's fault with its place in the file."""
+    """A pack's fault with its position in the file."""
     return file.fault(path, fault.path, str(fault))
 
 

@@ -1,4 +1,4 @@
-"""People, their roles, teams, keys and logins: `policies/roster.yaml` as a value. See docs/operator.md."""
+"""People and machines with roles, teams, keys and logins: `policies/roster.yaml`. See docs/operator.md."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Role = Literal["reviewer", "admin", "gateway", "auditor"]
 
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 _FORGE = re.compile(r"[a-z][a-z0-9-]{0,30}")
-# As forges and gitolite let people be called; `[bot]` is GitHub's for its apps.
+# The logins that forges and gitolite allow. `[bot]` is GitHub's suffix for apps.
 _LOGIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+\[\]-]{0,99}", re.ASCII)
-# These do not tell two logins apart by case. On all others alice and Alice are two people.
+# Forges that ignore case in logins. On all others, alice and Alice are two people.
 _CASELESS = frozenset({"bitbucket", "forgejo", "gitea", "github", "gitlab"})
 
 
@@ -30,7 +30,7 @@ def _slug(text: str) -> str:
 
 def _email(text: str) -> str:
     if "@" not in text:
-        raise ValueError("is no e-mail address")
+        raise ValueError("is not an e-mail address")
     return text
 
 
@@ -42,7 +42,7 @@ def _login(text: str) -> str:
 
 
 def is_forge(name: str) -> bool:
-    """Whether a forge may be called that in logins: lower-case letters, digits and dashes."""
+    """Whether the text can name a forge in logins: lower-case letters, digits and dashes."""
     return _FORGE.fullmatch(name) is not None
 
 
@@ -64,7 +64,7 @@ class Team(Value):
 
 
 class User(Value):
-    """A person or a machine, with every address, key and login that is theirs."""
+    """A person or a machine, with all their addresses, keys and logins."""
 
     user_id: Slug
     name: Line | None = None
@@ -80,22 +80,22 @@ class Roster(Value):
     teams: tuple[Team, ...] = ()
     users: tuple[User, ...] = ()
 
-    # What is worked out below is no part of it.
+    # Cached lookups are not part of the value.
     __eq__ = BaseModel.__eq__
 
     @cached_property
     def by_email(self) -> Mapping[str, str]:
-        """User id by case-folded e-mail."""
+        """User ids by case-folded e-mail."""
         return {email.casefold(): user.user_id for user in self.users for email in user.emails}
 
     @cached_property
     def by_login(self) -> Mapping[str, str]:
-        """User id by `forge:login`, without case where the forge has none."""
+        """User ids by `forge:login`. Case is ignored if the forge ignores it."""
         return {_login_key(login): user.user_id for user in self.users for login in user.logins}
 
     @cached_property
     def by_id(self) -> Mapping[str, User]:
-        """User by id."""
+        """Users by id."""
         return {user.user_id: user for user in self.users}
 
     def knows(self, name: str) -> bool:
@@ -103,7 +103,7 @@ class Roster(Value):
         return person(self, name) in self.by_id
 
     def members(self, team_id: str) -> tuple[str, ...]:
-        """The user ids of a team, none for a team that is not listed."""
+        """The user ids of a team. Empty if the team is not listed."""
         return next((team.members for team in self.teams if team.team_id == team_id), ())
 
     def has_team(self, team_id: str) -> bool:
@@ -111,12 +111,12 @@ class Roster(Value):
         return any(team.team_id == team_id for team in self.teams)
 
     def with_role(self, *roles: Role) -> tuple[str, ...]:
-        """The user ids that have any of the roles."""
+        """The ids of users with at least one of the roles."""
         return tuple(user.user_id for user in self.users if set(roles) & set(user.roles))
 
 
 def ambiguities(roster: Roster) -> list[tuple[tuple[str | int, ...], str]]:
-    """What makes it unclear who somebody is: pairs of a path and what is wrong there."""
+    """Ambiguities about who somebody is, as pairs of a path and what is wrong there."""
     found: list[tuple[tuple[str | int, ...], str]] = []
     owners: dict[str, str] = {}
     logins: dict[str, str] = {}
@@ -131,7 +131,7 @@ def ambiguities(roster: Roster) -> list[tuple[tuple[str | int, ...], str]]:
                 where = ("users", index, "emails", place)
                 found.append((where, f"{email} belongs to both {owner} and {user.user_id}"))
         for place, login in enumerate(user.logins):
-            # Also where the forge tells them apart by case: whoever reads the roster would not.
+            # This is a fault even if the forge distinguishes case, because readers of the roster would not.
             owner = logins.setdefault(login.lower(), user.user_id)
             if owner != user.user_id:
                 where = ("users", index, "logins", place)
@@ -145,7 +145,7 @@ def ambiguities(roster: Roster) -> list[tuple[tuple[str | int, ...], str]]:
 
 
 def logged_in(roster: Roster, forge: str, login: str) -> str | None:
-    """The user id that lists this login of a forge's, None if no user does; ids and e-mails are no logins."""
+    """The id of the user with this login on a forge, or None. Ids and e-mails are not logins."""
     return roster.by_login.get(_login_key(f"{forge}:{login}"))
 
 
@@ -154,7 +154,7 @@ def _login_key(login: str) -> str:
 
 
 def tuples(value: Any) -> Any:
-    """Lists from YAML as the tuples that frozen models hold, all the way down."""
+    """Convert lists from YAML to the tuples of frozen models, at every level."""
     if isinstance(value, list):
         return tuple(tuples(item) for item in value)
     if isinstance(value, dict):
@@ -163,10 +163,10 @@ def tuples(value: Any) -> Any:
 
 
 def person(roster: Roster | None, actor: str) -> str:
-    """Whose name an actor's is: the user id that lists the e-mail, else the name without case.
+    """The person behind an actor's name: the user id that lists the e-mail, else the name without case.
 
-    So one person under two addresses, or before and after there was a roster, is one person
-    (design, section 4, *People*).
+    So two addresses of one user are one person, and so is a user before and after a roster was added. See
+    docs/operator.md.
     """
     if "@" not in actor:
         return actor

@@ -1,6 +1,6 @@
-"""Reads policy packs as the gateway does, and routes an escalation by them. See docs/operator.md.
+"""Reads policy packs like the gateway, and routes escalations by them. See docs/operator.md.
 
-Only the keys that routing needs are read; all others belong to the gateway.
+Only the keys for routing are read. All others belong to the gateway.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from ..model.record import Fallback, Route
 from ..model.text import visible
 from ..model.vocabulary import MAX_NAME
 
-# Of a file's name, this much goes into a route's source.
+# The longest part of a file's name in a route's source.
 LONGEST_FILE = 200
 
 Path = tuple[str | int, ...]
 
 
 class PackFault(ValueError):
-    """Something that routing needs is wrong in a pack; ``path`` says where, from the top."""
+    """A fault in the parts of a pack that routing needs. ``path`` leads to it from the top."""
 
     def __init__(self, path: Path, problem: str) -> None:
         super().__init__(f"{dotted(path)}: {problem}" if path else problem)
@@ -29,7 +29,7 @@ class PackFault(ValueError):
 
 
 def dotted(path: Path) -> str:
-    """A path as ``providers.targets[0].models[1]``."""
+    """A path in text form: ``providers.targets[0].models[1]``."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
@@ -38,7 +38,7 @@ def dotted(path: Path) -> str:
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """One model of a target: its id, its aliases, and its own routing if it has one."""
+    """One model of a target: its id, its aliases, and its own routing, if any."""
 
     model_id: str
     aliases: tuple[str, ...]
@@ -58,7 +58,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Pack:
-    """One enabled or disabled policy file: its path below the store's top and its targets in order."""
+    """One policy file, enabled or not: its path below the store's folder, and its targets in order."""
 
     file: str
     enabled: bool
@@ -66,9 +66,9 @@ class Pack:
 
 
 def read_pack(file: str, document: Any) -> tuple[Pack, tuple[PackFault, ...]]:
-    """The routing that a policy file holds, and everything that routing needs and that is wrong.
+    """Read the routing of a policy file. Returns it with all faults in the parts that routing needs.
 
-    What has a fault is left out of the pack.
+    Parts with a fault are left out of the pack.
     """
     reader = _Reader()
     top = reader.mapping(document, ())
@@ -85,15 +85,16 @@ def read_pack(file: str, document: Any) -> tuple[Pack, tuple[PackFault, ...]]:
 
 
 class _Reader:
-    """Reads a pack's values, collecting what is wrong instead of stopping at it."""
+    """Reads a pack's values. Collects faults instead of stopping at the first."""
 
     def __init__(self) -> None:
         self.faults: list[PackFault] = []
-        # By identity: what an alias brings again is read once, or a small file could grow without end.
+        # Values by identity. A value that a YAML alias repeats is read once, or a small file could grow
+        # without end.
         self._seen: set[int] = set()
 
     def again(self, value: Any) -> bool:
-        """Whether the value was read before; the first place is the one that can match."""
+        """Whether the value was read before. Only its first place can match."""
         if id(value) in self._seen:
             return True
         self._seen.add(id(value))
@@ -171,7 +172,7 @@ class _Reader:
 
 
 def pack_schema() -> dict[str, Any]:
-    """The JSON Schema of what `read_pack` reads of a policy pack. All other keys are the gateway's, and allowed."""
+    """The JSON Schema of the keys that `read_pack` reads. All other keys are the gateway's, and allowed."""
     text = {"type": "string", "pattern": r"\S"}
     name = {**text, "maxLength": MAX_NAME}
     nothing = {"type": "null"}
@@ -242,10 +243,7 @@ def pack_schema() -> dict[str, Any]:
 
 
 def parse_routing(value: Any, path: Path = ()) -> Fallback:
-    """An `escalation_routing`: exactly one of `team_id` and `user_id`; null counts as not set.
-
-    Raises PackFault.
-    """
+    """Parse an `escalation_routing`: exactly one of `team_id` and `user_id`. null counts as not set."""
     routing = _mapping(value, path)
     given = {key: routing[key] for key in ("team_id", "user_id") if routing.get(key) is not None}
     if len(given) != 1:
@@ -278,7 +276,7 @@ def _text(value: Any, path: Path) -> str:
 
 @dataclass(frozen=True)
 class Tried:
-    """One rule that was looked at on the way to a route: which, whether it decided, and why."""
+    """One rule that was tried for a route: its name, whether it decided, and why."""
 
     rule: str
     won: bool
@@ -294,12 +292,11 @@ def route(
     model: str | None,
     tried: list[Tried] | None = None,
 ) -> Route:
-    """Who an escalation for that target and model goes to.
+    """The route of an escalation for a target and model.
 
-    ``packs`` are in name order; ``broken`` names a pack that could not be read: then nothing in the
-    packs can be trusted to have been the first match, and the default route is taken, so that the
-    escalation is not lost. Model before target before default before nobody. ``tried`` is filled
-    with the rules that were looked at, in order.
+    ``packs`` are in name order. ``broken`` names a pack that could not be read. Then no other pack can be
+    trusted to be the first match, so the default route is used, and the escalation is not lost. The order is:
+    model, target, default, nobody. The rules tried are appended to ``tried``, in order.
     """
     tried = [] if tried is None else tried
     source = "default"
@@ -326,7 +323,7 @@ def route(
 
 @dataclass(frozen=True)
 class _Holder:
-    """A model or a target that matches, with its routing if it has one."""
+    """A model or a target that matches, and its routing, if any."""
 
     source: str
     routing: Fallback | None
@@ -335,7 +332,7 @@ class _Holder:
 def _match(
     packs: Sequence[Pack], provider: str | None, model: str | None, tried: list[Tried]
 ) -> tuple[_Holder, ...]:
-    """What matches, the most specific first."""
+    """All matches, the most specific first."""
     for pack in packs:
         if not pack.enabled:
             tried.append(Tried(pack.file, False, "the pack is disabled"))
@@ -357,7 +354,7 @@ def _match(
 
 
 def _offers(target: Target, model: str | None) -> ModelEntry | None:
-    """The target's entry for a model: a model id beats an alias."""
+    """The target's entry for a model. A model id has priority over an alias."""
     if model is None:
         return None
     for entry in target.models:
@@ -383,6 +380,6 @@ def _to(whom: Fallback | None, source: str, tree: str | None) -> Route:
 
 
 def _named(file: str) -> str:
-    """A file's name as a record can hold it, whatever it is: an escalation is never lost for a name."""
+    """A file's name in a form that fits into a record. A strange name must not lose an escalation."""
     seen = visible(file)
     return seen if len(seen) <= LONGEST_FILE else f"{seen[: LONGEST_FILE - 1]}…"

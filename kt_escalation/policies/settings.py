@@ -13,17 +13,17 @@ from .routing import Tried
 
 
 class Claims(Value):
-    """How long a claim and a proposal last, and how many claims one person may hold."""
+    """How long claims and proposals last, and how many claims one person may hold."""
 
     lease: Duration | None = None
     clock_tolerance: Duration = timedelta(minutes=2)
     max_per_reviewer: Annotated[int, Field(ge=1)] | None = None
-    #: How long after its time a proposed step may still be merged, where no lease says it.
+    #: How long a proposed step may still be merged if there is no lease.
     proposals: Duration = timedelta(days=14)
 
 
 class Match(Value):
-    """What a rule applies to; a key that is absent matches anything."""
+    """The escalations that a rule applies to. An absent key matches everything."""
 
     severity: Severity | None = None
     reason_code: Line | None = None
@@ -34,7 +34,7 @@ class Match(Value):
 
 
 class Rule(Value):
-    """What is asked of the escalations that it matches."""
+    """The requirements for matching escalations."""
 
     match: Match = Match.of({})
     approvals: Annotated[int, Field(ge=1, le=20)] = 1
@@ -50,7 +50,7 @@ class Rule(Value):
 
 
 class Settings(Value):
-    """The whole file; its defaults are what holds without one."""
+    """The whole file. The defaults apply if there is no file."""
 
     default_route: Fallback | None = None
     claims: Claims = Claims.of({})
@@ -68,7 +68,7 @@ class Settings(Value):
         route: Route,
         tried: list[Tried] | None = None,
     ) -> Requires:
-        """What the first matching rule asks of an escalation with these keys; ``tried`` tells the rules."""
+        """The requirements of the first rule that matches an escalation. The rules tried are appended to ``tried``."""
         facts = {
             "severity": severity,
             "reason_code": reason_code,

@@ -7,21 +7,21 @@ import binascii
 import hashlib
 import re
 
-# The types of SSH keys that may be on the roster. A line that begins with anything else (options, a certificate) is
-# no key of anybody's.
+# The types of SSH keys that a roster may list. A line that begins differently (options, a certificate) is not
+# a key.
 _SSH_KEY = re.compile(
     r" *((?:ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)"
     r"|sk-ssh-ed25519@openssh\.com|sk-ecdsa-sha2-nistp256@openssh\.com) +([A-Za-z0-9+/]+=*))(?: .*)?",
     re.ASCII,
 )
-# OpenPGP and X.509 fingerprints are SHA-1 or SHA-256; a short key id is easily made to fit another key.
+# OpenPGP and X.509 fingerprints are SHA-1 or SHA-256. A short key id can easily be forged.
 _FINGERPRINT = re.compile(r"[0-9A-F]{40}|[0-9A-F]{64}", re.ASCII)
 
 
 def usable(listed: str) -> tuple[str, str] | None:
-    """A roster's key as a signature has it, and as it is shown; None for what is not a key.
+    """A roster's key in the form that a signature has, and in the form to show. None if it is not a key.
 
-    An SSH key is its type and base64, whatever comment follows; an OpenPGP key its whole fingerprint.
+    An SSH key is its type and base64, without the comment. An OpenPGP key is its whole fingerprint.
     """
     found = _SSH_KEY.fullmatch(listed)
     if found:

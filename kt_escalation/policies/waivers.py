@@ -9,7 +9,7 @@ from pydantic import Field
 from ..errors import codes
 from ..model.record import COMMIT_ID, Line, Path, Text, Value
 
-#: The rules that only the judge names; what a command refuses is a rule by the name that it has there.
+#: The rules that only the judge checks. A rule that a command checks has the name of the command's error.
 RULES = frozenset(
     [
         "actor",
@@ -49,12 +49,12 @@ RULES = frozenset(
 
 
 def is_rule(name: str) -> bool:
-    """Whether a violation can be called that."""
+    """Whether a rule has this name."""
     return name in RULES or name in codes()
 
 
 class Waiver(Value):
-    """One violation that cannot be undone, and why it is accepted; commit, rule and path are those that `verify` names."""
+    """One accepted violation, and the reason. `verify` prints its commit, rule and path."""
 
     commit: Annotated[str, Field(pattern=COMMIT_ID)]
     rule: Line
@@ -63,11 +63,11 @@ class Waiver(Value):
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """The commit, the rule and the path of the violation that it names."""
+        """The commit, rule and path of the violation."""
         return self.commit, self.rule, self.path
 
     def covers(self, commit: str, rule: str, path: str) -> bool:
-        """Whether this is the violation that it names."""
+        """Whether the waiver accepts this violation."""
         return (commit, rule, path) == (self.commit, self.rule, self.path)
 
 

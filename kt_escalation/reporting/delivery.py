@@ -261,9 +261,11 @@ def require_address(url: str) -> None:
         parts = urlsplit("")
     plain = url.isascii() and url.isprintable() and " " not in url
     if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
-        raise BadInput(problem="--webhook is no address such as https://example.com/hook")
+        raise BadInput(problem="--webhook is not an address such as https://example.com/hook")
     if parts.username is not None or parts.password is not None:
-        raise BadInput(problem="--webhook holds a user or a password; the signature says who sends")
+        raise BadInput(
+            problem="--webhook has a user name or a password in it; remove it, since the signature proves the sender"
+        )
 
 
 @dataclass(frozen=True)
@@ -370,13 +372,13 @@ class CursorFile:
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(problem=f"{self.path}: {getattr(error, 'strerror', 'is no cursor')}") from None
+            raise BadInput(problem=f"{self.path}: {getattr(error, 'strerror', 'is not a cursor')}") from None
         if Cursor.parse(text) is None:
             try:
                 parse_time(text)
             except ValueError:
                 raise BadInput(
-                    problem=f"{self.path} holds no cursor; name another file, or delete it and say with --since where to begin"
+                    problem=f"{self.path} does not hold a cursor; name another file, or delete this one and say with --since where to begin"
                 ) from None
         return text
 

@@ -127,7 +127,7 @@ def follow(
             if here is None:
                 raise
             if not offline:
-                tell(f"no news for now, but it goes on asking: {error.what}")
+                tell(f"cannot reach the remote, and will keep trying: {error.what}")
             offline = True
         else:
             if offline:
@@ -215,14 +215,14 @@ def _told(steps: Sequence[_Step], sides: Sides, keep: Keep) -> Iterator[Event]:
 
 
 def _of(sides: Sides, mode: str, oid: str | None) -> Side:
-    return sides.of(oid) if oid and mode == _PLAIN else Side(problem=f"is no plain file (mode {mode})")
+    return sides.of(oid) if oid and mode == _PLAIN else Side(problem=f"is not a regular file (mode {mode})")
 
 
 def _happened(commit: Commit, before: Side, after: Side) -> tuple[changes.Happening, ...]:
     if after.problem:
         return (changes.Happening("unreadable", text=after.problem),)
     if len(commit.parents) > 1:
-        return (changes.Happening("change", text="a merge took it to a state that none of its parents has"),)
+        return (changes.Happening("change", text="a merge gave it a state that none of its parents has"),)
     if before.problem:
         return (changes.Happening("restore" if after.record else "delete"),)
     return changes.between(before.record, after.record)

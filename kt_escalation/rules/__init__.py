@@ -1,1 +1,1 @@
-"""What may happen to an escalation, and by whom: pure functions, used to act and to judge."""
+"""What may happen to an escalation, and who may do it: pure functions, used both to act and to judge."""

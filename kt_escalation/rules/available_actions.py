@@ -1,6 +1,6 @@
-"""What somebody may do with an escalation now, what they may not do, and why.
+"""The actions that a person may take on an escalation now, and why others are refused.
 
-There is no rule here: each action is tried on the record, and the answer is kept.
+This module has no rules of its own. It tries each action on the record, and keeps the result.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from ..model.record import Fallback, Record
 from . import creation, transitions
 from .permissions import Act
 
-# What an action is tried with: a claim's id, a reason, a team; nothing of it is kept.
+# Sample arguments to try actions with. Nothing of them is kept.
 _ANY = "any"
 _ANY_ID = f"esc_{'0' * 26}"
 
 
 @dataclass(frozen=True)
 class Move:
-    """One action: possible, or refused with the error that it would end in.
+    """One action: possible, or refused with the error that it would raise.
 
-    `unclaim` is giving back one's own, `force` giving back somebody else's; ``to`` are those to whom
-    `assign` could hand it, where a roster says who there is.
+    `unclaim` gives back one's own claim, `force` somebody else's. ``to`` are the teams and users that
+    `assign` could hand it to, if there is a roster.
     """
 
     action: str
@@ -39,9 +39,9 @@ def moves(
     held: int = 0,
     reopener: Record | None = None,
 ) -> tuple[Move, ...]:
-    """What each action on an escalation would come to, but for those that would change nothing.
+    """The result of each action on an escalation, without actions that would change nothing.
 
-    ``deciders`` and ``held`` are those of `transitions.claim`, ``reopener`` that of `creation.reopen`.
+    For ``deciders`` and ``held`` see `transitions.claim`, for ``reopener`` see `creation.reopen`.
     """
     deciders = tuple(deciders)
     tries: dict[str, Callable[[], Record]] = {
@@ -66,7 +66,7 @@ def _tried(action: str, record: Record, attempt: Callable[[], Record]) -> Iterat
 
 
 def _assign(record: Record, act: Act, deciders: tuple[str, ...]) -> Iterator[Move]:
-    """Handing it on, tried on everybody there is."""
+    """Try to assign it to every team and user."""
     roster = act.policies.roster
     everybody = [Fallback(team_id=_ANY)]
     if roster is not None:

@@ -1,4 +1,4 @@
-"""Names a step that no rule makes, by how it differs from the most similar rule."""
+"""Names the violation of an illegal step, by how it differs from the most similar rule."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from ..model.record import Record
 
-#: The rule that each key stands for, what matters most first; all others are their caller's.
+#: The rule for each key, the most important first. For all other keys, the caller names the rule.
 RULES = {
     "actor": ("raised_by", "claimed_by", "reviewer", "resolved_by", "by"),
     "quorum": ("approvals",),
@@ -15,15 +15,15 @@ RULES = {
     "lease": ("expires_at",),
     "shown": ("shown",),
 }
-# A value of which more would only hide what is said about it.
+# Longer values would hide the rest of the message.
 _SHOWN = 80
 
 
 def named(made: Record, found: Record, otherwise: str) -> tuple[str, str]:
-    """The rule that a record breaks, and what the rule would have made of it: ``claim.claimed_by bob``.
+    """The rule that a record breaks, and the value that the rule gives: ``claim.claimed_by bob``.
 
-    ``made`` is what the rule makes, ``found`` what there is, which must differ; ``otherwise`` the rule's
-    name where the keys in which they differ say nothing more.
+    ``made`` is the result of the rule, ``found`` the actual record; they must differ. ``otherwise`` is the
+    rule's name if the differing keys do not tell more.
     """
     differing = list(_differing(made.as_dict(), found.as_dict()))
     for rule, keys in RULES.items():
@@ -34,7 +34,7 @@ def named(made: Record, found: Record, otherwise: str) -> tuple[str, str]:
 
 
 def _differing(made: Any, found: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    """Each key that differs, with dots between it and those above, and what was expected there."""
+    """The path of each key that differs, joined by dots, and the expected value."""
     if isinstance(made, Mapping) and isinstance(found, Mapping):
         for key in dict.fromkeys([*made, *found]):
             yield from _differing(made.get(key), found.get(key), f"{path}.{key}" if path else key)

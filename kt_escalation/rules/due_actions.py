@@ -19,7 +19,7 @@ Kind = Literal["expire", "release", "reroute"]
 
 @dataclass(frozen=True)
 class Due:
-    """One action that is due: on what, which, why, and what the record becomes."""
+    """One due action: the record, the action, the reason, and the resulting record."""
 
     before: Record
     kind: Kind
@@ -28,11 +28,12 @@ class Due:
 
 
 def due(records: Iterable[Record], act: Act, claim_id: str) -> tuple[Due, ...]:
-    """The actions that the rules ask for at ``act.now``, at most one for each record.
+    """The actions that are due at ``act.now``, at most one for each record.
 
-    Overdue ones expire; else a lapsed claim is released; else what nobody claimed in time goes to
-    its fallback, held under ``claim_id`` where that is a user. A record that is newer than this
-    clock, by more than the tolerance, is left alone. Raises NotAllowed for who is not on the roster.
+    An overdue record expires. Otherwise a lapsed claim is released. Otherwise a record that nobody claimed in
+    time goes to its fallback; if that is a user, the user holds it under ``claim_id``. A record that is newer
+    than this clock, by more than the tolerance, is left alone. Raises NotAllowed if the actor is not on the
+    roster.
     """
     require_known(act, "sweep")
     found = []
@@ -68,9 +69,9 @@ def _due(record: Record, act: Act, claim_id: str) -> Due | None:
 
 
 def overdue(record: Record, policies: Policies, now: datetime) -> str | None:
-    """Why an open escalation wants attention beyond its turn, None if it does not.
+    """Why an open escalation needs attention before its turn, or None.
 
-    A deadline or a lease has passed, or nobody on the roster can decide it.
+    Either a deadline or a lease has passed, or nobody on the roster can decide it.
     """
     if record.resolution is not None:
         return None
@@ -83,10 +84,10 @@ def overdue(record: Record, policies: Policies, now: datetime) -> str | None:
 
 
 def nobody_left(record: Record, policies: Policies) -> str | None:
-    """Why nobody on the roster can decide an open escalation, None if somebody can."""
+    """Why nobody on the roster can decide an open escalation, or None if somebody can."""
     user = record.route.user_id
     if user is not None and policies.roster is not None and not policies.roster.knows(user):
-        return f"it is routed to {user}, whom the roster does not know"
+        return f"it is routed to {user}, who is not on the roster"
     if record.status == "queued" and candidates(record, policies) == ():
         team = f"team {record.route.team_id}" if record.route.team_id else "it"
         return f"nobody on the roster may decide it (routed to {team})"

@@ -1,8 +1,8 @@
 """Finds the violations in one step of a record. See docs/rules.md.
 
-A step is judged by taking it again: the rule of `transitions` that it claims to be is run on the state
-before, for its author and its time, and must give the state after. So the judge accepts what a command
-allows, by the same function.
+A step is judged by taking it again: the matching rule of `transitions` runs on the state before, for the
+step's author and time, and must give the state after. So the judge accepts exactly what a command allows, by
+the same function.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from ..policies.policy_set import Policies
 from . import creation, difference, due_actions, transitions
 from .permissions import Act, act, known_as
 
-# What a draft may hold of a record; the rest is decided by raising.
+# The keys of a record that a draft may have. Raising decides the rest.
 _GIVEN = ("severity", "reason_code", "summary", "created_at", "request_id", "agent_id", "session_id",
           "config_version", "provider", "model", "policy", "event_context", "labels")  # fmt: skip
 
-# git keeps a commit's time in whole seconds, a record in milliseconds.
+# git stores a commit's time in whole seconds, a record in milliseconds.
 _COMMIT_TIME = timedelta(seconds=1)
 
 _Move = partial[Record]
@@ -35,9 +35,9 @@ _Told = Callable[[Record, Act], Record]
 
 @dataclass(frozen=True)
 class Violation:
-    """One rule that a step breaks, and a sentence of what is wrong and was expected.
+    """One rule that a step breaks, and a sentence with what was expected.
 
-    Where it happened is filled in by whoever looks at commits: ``path`` is that of a file in the repository.
+    The code that looks at commits fills in where it happened. ``path`` is that of a file in the repository.
     """
 
     rule: str
@@ -50,12 +50,12 @@ class Violation:
 
 @dataclass(frozen=True)
 class Context:
-    """What else a step is judged by: the policies in force before it, when it was committed, and by whom.
+    """What a step is judged by: the policies in force before it, the commit's time, and its author.
 
-    ``deciders`` decided what the record reopens; ``reopened`` is that record, ``reopener`` one that is
-    open already and reopens the same. ``shown`` is the digest of what the state before shows, where it is
-    known already. ``now`` is the clock of whoever judges what has just been done; ``least`` are policies whose
-    demands a birth may not fall short of, beside those that it is judged by.
+    ``deciders`` are the people who decided the escalation that the record reopens. ``reopened`` is that
+    record, and ``reopener`` an open record that already reopens it. ``shown`` is the digest of the content
+    before the step, if it is already known. ``now`` is the judge's clock, if the step was made just now.
+    ``least`` are other policies whose requirements a new record must also meet.
     """
 
     email: str
@@ -70,7 +70,7 @@ class Context:
 
 
 def judge(before: Record | None, after: Record | None, context: Context) -> tuple[Violation, ...]:
-    """The violations of one step of one record; none if it is a legal move."""
+    """The violations of one step of one record. Empty if the step is legal."""
     if after is None:
         return (Violation("deleted", "a record is never deleted"),) if before else ()
     if before is None:
@@ -78,9 +78,7 @@ def judge(before: Record | None, after: Record | None, context: Context) -> tupl
     if before == after:
         return (Violation("unchanged", "a file whose content is equal is not written again"),)
     if before.resolution is not None:
-        return (
-            Violation("resolved", "a resolved record never changes; what was decided wrongly is reopened"),
-        )
+        return (Violation("resolved", "a resolved record never changes; reopen it to correct a decision"),)
     refused: KtError | None = None
     made: Record | None = None
     for move in _moves(before, after, context):
@@ -93,7 +91,7 @@ def judge(before: Record | None, after: Record | None, context: Context) -> tupl
         except KtError as error:
             refused = refused or error
         except ValueError:
-            # What the step would have had to be cannot even be written down.
+            # The expected record cannot be written, so there is nothing to compare with.
             continue
     if _retold(before, after, context) == after:
         return _times(before, after, context)
@@ -103,7 +101,7 @@ def judge(before: Record | None, after: Record | None, context: Context) -> tupl
 
 
 def _unlike(before: Record, made: Record, after: Record) -> Violation:
-    """What is wrong with a step that is unlike what the rule that it comes closest to has made."""
+    """The violation of a step that differs from the most similar rule."""
     end = after.resolution
     if made == before and end is not None and end.outcome == "expired":
         return _not_due("expiry", deadlines.resolve_by(before))
@@ -114,15 +112,15 @@ def _unlike(before: Record, made: Record, after: Record) -> Violation:
         return Violation("quorum", expected)
     rule, expected = difference.named(made, after, "transition")
     if rule == "transition":
-        expected = f"{expected}: no move of the transition table changes that"
+        expected = f"{expected}: no action changes that"
     return Violation(rule, expected)
 
 
 def _early(after: Record, context: Context) -> tuple[Violation, ...]:
-    """What only time allows is held to the clock without any tolerance: nobody gains by being early."""
+    """Steps that only time allows are checked without clock tolerance, so nobody gains by being early."""
     latest = after.last_time
     if latest - context.committed_at >= _COMMIT_TIME:
-        expected = f"expected a commit no earlier than what it does, {format_time(latest)}"
+        expected = f"expected a commit time no earlier than the times in the record, {format_time(latest)}"
         return (Violation("deadline", expected),)
     if context.now is not None and latest > context.now:
         return (Violation("deadline", f"expected no time later than now, {format_time(context.now)}"),)
@@ -135,9 +133,9 @@ def _not_due(what: str, when: datetime | None) -> Violation:
 
 
 def judge_policies(author: str, parent: Policies) -> tuple[Violation, ...]:
-    """The violations of a change below `policies/`: it is for an admin of the parent's roster.
+    """The violations of a change in `policies/`, which needs an admin of the parent's roster.
 
-    The first roster is free (design, section 6).
+    Anyone may add the first roster. See docs/rights.md.
     """
     roster = parent.roster
     if roster is None:
@@ -152,9 +150,9 @@ def judge_policies(author: str, parent: Policies) -> tuple[Violation, ...]:
 def judge_written(
     parent: Policies, written: Policies, files: Iterable[str]
 ) -> Iterator[tuple[str, Violation]]:
-    """What is wrong with what a change makes of some files below `policies/`, whoever makes it, by path.
+    """The violations in changed files of `policies/`, whoever made the change, by path.
 
-    By a file that cannot be read, and by a roster without an admin where there was one, nobody could go on.
+    A file that cannot be read, or a roster that loses its last admin, would block everybody.
     """
     for path in sorted(files):
         if path in written.broken:
@@ -189,7 +187,7 @@ def _birth(after: Record, context: Context) -> tuple[Violation, ...]:
 
 
 def _too_weak(after: Record, context: Context) -> tuple[Violation, ...]:
-    """A birth on a side branch asks for no less than the line does by now."""
+    """A record raised on a side branch must meet the requirements that the store branch has now."""
     if context.least is None:
         return ()
     asked = context.least.settings.requirements(
@@ -203,7 +201,9 @@ def _too_weak(after: Record, context: Context) -> tuple[Violation, ...]:
     found = after.requires
     if found.approvals < asked.approvals:
         return (
-            Violation("quorum", f"expected requires.approvals {asked.approvals}, as the line asks by now"),
+            Violation(
+                "quorum", f"expected requires.approvals {asked.approvals}, as the store branch requires now"
+            ),
         )
     until, most = found.resolve_within, asked.resolve_within
     if most is not None and (until is None or until > most):
@@ -212,20 +212,21 @@ def _too_weak(after: Record, context: Context) -> tuple[Violation, ...]:
 
 
 def _retold(before: Record, after: Record, context: Context) -> Record | None:
-    """What becomes of a record by the actions that its later self tells of, all taken by one author.
+    """Apply the actions that the later record describes, all by one author.
 
-    So a squash that keeps every action of one person is legal, and one that hides another's is not.
+    So a squash that keeps every action of one person is legal, and a squash that hides another person's
+    action is not.
     """
     told: list[tuple[datetime, _Told]] = []
-    # Of what happened in the same millisecond, a claim comes before its decision. A clock that is
-    # behind the record's last time stamps all that it does with that time.
+    # In the same millisecond, a claim comes before its decision. If the clock is behind the record's last
+    # time, all actions get that time.
     if after.claim is not None and not after.claim.same_as(before.claim):
         token = after.claim.claim_id
         told.append((after.claim.claimed_at, partial(_claim, token, context.deciders)))
     told += [(note.at, partial(_note, note.text)) for note in after.notes[len(before.notes) :]]
     for review in after.reviews[len(before.reviews) :]:
         if all(claim is None or claim.claim_id != review.claim_id for claim in (before.claim, after.claim)):
-            # A review short of the quorum leaves of its claim nothing but the id.
+            # If a review does not complete the quorum, only the claim's id remains in the record.
             told.append((review.reviewed_at, partial(_claim, review.claim_id, context.deciders)))
         told.append((review.reviewed_at, partial(_decide, review)))
     state = before
@@ -252,7 +253,7 @@ def _decide(review: Review, state: Record, who: Act) -> Record:
 
 
 def _raised(after: Record, who: Act) -> Record:
-    """What raising makes of the keys that are given to it."""
+    """The record that raising makes from the given keys."""
     given = {key: value for key in _GIVEN if (value := getattr(after, key)) is not None}
     routing = _whom(after.route) if after.route.source == "event" else None
     raisable = Raisable(Draft.of(given), frozenset(given), routing)
@@ -261,7 +262,7 @@ def _raised(after: Record, who: Act) -> Record:
 
 
 def _moves(before: Record, after: Record, context: Context) -> Iterator[_Move]:
-    """The rules that the step may be, each ready to be taken again."""
+    """The rules that the step may follow, each ready to run again."""
     who = act(context.email, after.last_time, context.policies)
     note = after.notes[-1].text if len(after.notes) == len(before.notes) + 1 else None
     token = after.claim.claim_id if after.claim else ""
@@ -302,7 +303,7 @@ def _whom(route: Route) -> Fallback | None:
 
 
 def _renewed_at(record: Record, context: Context) -> datetime:
-    """A lease says when it began only by when it ends."""
+    """When a lease was renewed is known only from its end."""
     lease = context.policies.settings.claims.lease
     until = record.claim.expires_at if record.claim else None
     return until - lease if until and lease else context.committed_at
@@ -311,7 +312,7 @@ def _renewed_at(record: Record, context: Context) -> datetime:
 def _times(before: Record | None, after: Record, context: Context) -> tuple[Violation, ...]:
     latest = after.last_time
     if before is not None and before.claim != after.claim:
-        # A lease from before may be longer than the settings give by now.
+        # An older lease may be longer than the settings now allow.
         latest = max(latest, _renewed_at(after, context))
     if latest - context.committed_at >= context.policies.settings.claims.clock_tolerance + _COMMIT_TIME:
         expected = f"expected no time later than the commit, {format_time(context.committed_at)}"

@@ -1,4 +1,4 @@
-"""Who may do what: checks roles, routes and four eyes for each action. See docs/rights.md."""
+"""Checks who may do what: roles, routes, and four eyes. See docs/rights.md."""
 
 from __future__ import annotations
 
@@ -23,35 +23,35 @@ class Act:
 
     @property
     def person(self) -> str:
-        """The actor as one person, whatever the address."""
+        """The person behind the actor, whichever address was used."""
         return person(self.policies.roster, self.actor)
 
     def is_me(self, name: str) -> bool:
-        """Whether a name in a record is the actor."""
+        """Whether a name in a record is this actor."""
         return person(self.policies.roster, name) == self.person
 
 
 def act(email: str, now: datetime, policies: Policies) -> Act:
-    """An act by the owner of an e-mail: by user id where the roster knows it."""
+    """An act by the owner of an e-mail. The actor is the user id if the roster lists the e-mail."""
     return Act(known_as(email, policies.roster), now, policies)
 
 
 def known_as(name: str, roster: Roster | None) -> str:
-    """The user id that lists an e-mail, else the name as it is: how people stand in records."""
+    """The name of a person in records: the user id that lists the e-mail, else the e-mail itself."""
     return roster.by_email.get(name.casefold(), name) if roster else name
 
 
 def require_role(act: Act, action: str, escalation_id: str, *roles: Role) -> None:
-    """Raise NotAllowed unless the actor has one of the roles; without a roster nobody is asked."""
+    """Raise NotAllowed unless the actor has one of the roles. Without a roster, everybody may."""
     missing = _role_missing(act.policies.roster, act.actor, roles)
     if missing:
         raise _refusal(act, action, escalation_id, missing)
 
 
 def may_review(record: Record, act: Act, action: str, deciders: Iterable[str] = ()) -> None:
-    """Raise NotAllowed unless the actor may claim and decide this escalation (design, section 4).
+    """Raise NotAllowed unless the actor may claim and decide this escalation. See docs/rights.md.
 
-    ``deciders`` are those who decided the escalation that this one reopens.
+    ``deciders`` are the people who decided the escalation that this one reopens.
     """
     deciders = tuple(deciders)
     missing = why_not(record, act.policies, act.actor, deciders)
@@ -67,7 +67,7 @@ def may_review(record: Record, act: Act, action: str, deciders: Iterable[str] = 
 
 
 def why_not(record: Record, policies: Policies, name: str, deciders: Iterable[str] = ()) -> str | None:
-    """What keeps somebody from claiming and deciding this escalation, None if nothing does."""
+    """Why a person may not claim and decide this escalation, or None if they may."""
     roster = policies.roster
     who = person(roster, name)
     if roster is not None:
@@ -91,7 +91,7 @@ def why_not(record: Record, policies: Policies, name: str, deciders: Iterable[st
 
 
 def candidates(record: Record, policies: Policies, deciders: Iterable[str] = ()) -> tuple[str, ...] | None:
-    """The users who may claim and decide this escalation; None where no roster says who there is."""
+    """The users who may claim and decide this escalation. None if there is no roster."""
     if policies.roster is None:
         return None
     deciders = tuple(deciders)
@@ -101,9 +101,9 @@ def candidates(record: Record, policies: Policies, deciders: Iterable[str] = ())
 
 @dataclass(frozen=True)
 class Quorum:
-    """How far an open escalation is from its decision: what is asked, given, missing, and from whom.
+    """The state of an open escalation's quorum: required, given and missing approvals, and who can give them.
 
-    ``given`` counts people by releasing outcome; ``candidates`` is None without a roster.
+    ``given`` counts people by releasing outcome. ``candidates`` is None without a roster.
     """
 
     approvals: int
@@ -113,7 +113,7 @@ class Quorum:
 
 
 def quorum(record: Record, policies: Policies, deciders: Iterable[str] = ()) -> Quorum | None:
-    """What is still missing for a decision, and who could give it; None once it is resolved."""
+    """What a decision still needs, and who could give it. None if the escalation is resolved."""
     if record.resolution is not None:
         return None
     given: dict[str, int] = {
@@ -128,17 +128,17 @@ def quorum(record: Record, policies: Policies, deciders: Iterable[str] = ()) -> 
 
 
 def votes(reviews: Iterable[Review], outcome: str, policies: Policies) -> int:
-    """How many different people gave this outcome."""
+    """The number of different people who gave this outcome."""
     return len({person(policies.roster, review.reviewer) for review in reviews if review.outcome == outcome})
 
 
 def is_admin(act: Act) -> bool:
-    """Whether the actor has the role admin; without a roster everybody may what an admin may."""
+    """Whether the actor is an admin. Without a roster, everybody is."""
     return _role_missing(act.policies.roster, act.actor, ("admin",)) is None
 
 
 def require_known(act: Act, action: str) -> None:
-    """Raise NotAllowed for who is not on the roster; without one everybody is."""
+    """Raise NotAllowed if the actor is not on the roster. Without a roster, everybody may."""
     roster = act.policies.roster
     if roster is not None and not roster.knows(act.actor):
         missing = f"{act.actor} is not on the roster"
@@ -154,7 +154,7 @@ def _role_missing(roster: Roster | None, name: str, roles: tuple[Role, ...]) -> 
     wanted = " or ".join(roles)
     have = ", ".join(roster.with_role(*roles)) or "nobody"
     who = name or "nobody"
-    missing = f"{who} has not the role {wanted}" if user else f"{who} is not on the roster"
+    missing = f"{who} does not have the role {wanted}" if user else f"{who} is not on the roster"
     return f"{missing} ({wanted}: {have})"
 
 

@@ -1,6 +1,6 @@
-"""The signer and the date of a signature: the key, its owner on the roster, the actor, the dates.
+"""Checks a signature against the roster: the key, its owner, the actor, and the dates.
 
-git says only whether a signature matches its commit and a known key. This module decides who may sign in
+git only says whether a signature matches its commit and a known key. This module decides who may sign in
 whose name, and until when. See docs/signatures.md.
 """
 
@@ -16,14 +16,14 @@ from ..policies.signing_keys import usable
 from .judge_step import Violation
 from .permissions import known_as
 
-#: The rules that a commit breaks by its signature.
+#: The rules about signatures.
 RULES = frozenset({"unsigned", "signature", "backdated"})
-# What git says of a signature that holds: good, good by a key that git itself has no name for, or good
-# by a key that has expired since, of which the dates decide.
+# git's letters for a valid signature: good; good by a key that git does not know by name; or good by a key
+# that has since expired, where the dates decide.
 _HOLDS = frozenset({"G", "U", "Y"})
 _WORDS = {
     "B": "it is bad",
-    "-": "what stands in its place is none",
+    "-": "its header does not hold a signature",
     "X": "it has expired",
     "R": "its key was revoked",
     "E": "its key is not known here; import it with `gpg --import`",
@@ -32,12 +32,12 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Signature:
-    """What the store says of a commit's signature.
+    """The store's facts about a commit's signature.
 
-    ``verdict`` is that of `git log` (``%G?``), or ``-`` for what is no signature as git writes it. ``keys`` are an
-    SSH key's fingerprint and its line (type and base64), or the fingerprints of an OpenPGP key and of its primary
-    key. ``made`` and ``expired`` (seconds since 1970) are known of a key that has expired by now. ``why`` says
-    what is wrong where the verdict alone does not.
+    ``verdict`` is that of `git log` (``%G?``), or ``-`` if the header does not hold a signature. ``keys`` are
+    an SSH key's fingerprint and its line (type and base64), or the fingerprints of an OpenPGP key and of its
+    primary key. ``made`` and ``expired`` (seconds since 1970) are set if the key has expired since. ``why``
+    explains the verdict if the letter is not enough.
     """
 
     verdict: str
@@ -52,7 +52,7 @@ UNCHECKED = Signature("E")
 
 @dataclass(frozen=True)
 class Signed:
-    """The commit that is signed: by whom, when by its own word, and when what it builds on was made."""
+    """A signed commit: its author, its own time, and the newest time of the commits before it."""
 
     email: str
     committer: str
@@ -61,7 +61,7 @@ class Signed:
 
 
 def judge(signature: Signature, commit: Signed, policies: Policies) -> tuple[Violation, ...]:
-    """The violations of a commit's signature where one is required, by one set of policies."""
+    """The violations of a commit's signature by one set of policies, if they require signatures."""
     if signature.verdict == "N":
         return (Violation("unsigned", f"expected a signature of {commit.email}"),)
     if signature.verdict not in _HOLDS:
@@ -84,7 +84,10 @@ def _whose(signature: Signature, commit: Signed, policies: Policies) -> Iterator
 
 
 def _when(signature: Signature, commit: Signed, policies: Policies) -> Iterator[Violation]:
-    """An expired key signs whatever date it is told; what the commit builds on bounds that date."""
+    """Check the date of a signature by a key that has expired.
+
+    Its own date can be forged, so the commits before it are a lower bound.
+    """
     tolerance = policies.settings.claims.clock_tolerance
     if commit.newest_before - commit.committed_at > tolerance:
         expected = (
@@ -94,9 +97,7 @@ def _when(signature: Signature, commit: Signed, policies: Policies) -> Iterator[
     if signature.verdict != "Y":
         return
     if signature.made is None or signature.expired is None:
-        yield Violation(
-            "signature", "expected a signature that holds; its key has expired, and when is not told"
-        )
+        yield Violation("signature", "expected a signature that holds; its key expired at an unknown time")
         return
     end = datetime.fromtimestamp(signature.expired, UTC)
     made = datetime.fromtimestamp(signature.made, UTC)

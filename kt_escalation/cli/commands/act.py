@@ -42,17 +42,18 @@ next, as you need it:
   refuse the rest    kt escalation hook install --server REPOSITORY, or kt escalation init --ci github (or gitlab)"""
 
 
-@escalation.command("init")
+@escalation.command("init", short_help="Create a store, in a new or an existing repository.")
 @click.argument("directory", required=False, metavar="[DIR]")
 @click.option(
     "--ci",
     type=click.Choice(("github", "gitlab")),
-    help="Add the check of pull requests, also to a store that is there already.",
+    help="Add a CI job that checks pull requests. Works for an existing store too.",
 )
 @click.option(
     "--install",
     metavar="SPEC",
-    help="With --ci: what its job gives to pip, such as git+https://HOST/PATH@COMMIT; without it the job fails.",
+    help="With --ci: what the job installs with pip, such as git+https://HOST/PATH@COMMIT. "
+    "Without it, the job fails until you fill it in.",
 )
 @changes
 @common
@@ -65,10 +66,10 @@ def init_command(
     repo: str | None,
     as_json: bool,
 ) -> None:
-    """Make a store: a repository if there is none, sample policies, the first commit.
+    """Create a store: a repository if there is none, sample policies, and the first commit.
 
-    In a repository that has commits, the store is added to it as one commit more. Files that are there
-    are never overwritten.
+    If the repository has commits, the store is added in one more commit. Existing files are never
+    overwritten.
     """
     from ...store import Store
 
@@ -91,48 +92,65 @@ def init_command(
         click.echo(f"added the check for {ci} to {visible(where)} (commit {made.commit[:12]})")
 
 
-@escalation.command("raise")
+@escalation.command("raise", short_help="Put an escalation into the queue.")
 @click.option(
-    "--request-id", metavar="ID", help="The gateway's request; raising it twice is raising it once."
+    "--request-id",
+    metavar="ID",
+    help="The id of the gateway's request. A second raise of the same request changes nothing.",
 )
 @click.option("--reason-code", metavar="CODE", help="Why a human is asked, such as oversight.required.")
-@click.option("--severity", type=click.Choice(SEVERITIES), help="How urgent (default medium).")
-@click.option("--provider", metavar="ID", help="The provider target's id; also fills what events do not say.")
-@click.option("--model", metavar="NAME", help="The model asked for; also fills what events do not say.")
-@click.option("--policy", metavar="KIND", help="The policy kind that escalated.")
-@click.option("--agent-id", metavar="ID", help="The agent that made the request.")
-@click.option("--session-id", metavar="ID", help="The session of the request.")
-@click.option("--config-version", metavar="VERSION", help="The gateway's configuration.")
-@click.option("--summary", metavar="LINE", help="What it is about, in one line.")
-@click.option("--context", metavar="FILE", help="A JSON or YAML mapping for the reviewer; - is stdin.")
-@click.option("--file", "record_file", metavar="FILE", help="A record as YAML or JSON; - is stdin.")
+@click.option("--severity", type=click.Choice(SEVERITIES), help="How urgent it is (default medium).")
 @click.option(
-    "--event", "event_file", metavar="FILE", help="A gateway's decision event, or NDJSON of them; - is stdin."
+    "--provider", metavar="ID", help="The provider target's id; also used for events that name none."
+)
+@click.option("--model", metavar="NAME", help="The requested model; also used for events that name none.")
+@click.option("--policy", metavar="KIND", help="The kind of policy that escalated.")
+@click.option("--agent-id", metavar="ID", help="The agent that made the request.")
+@click.option("--session-id", metavar="ID", help="The session that the request belongs to.")
+@click.option("--config-version", metavar="VERSION", help="The version of the gateway's configuration.")
+@click.option("--summary", metavar="LINE", help="What the escalation is about, in one line.")
+@click.option(
+    "--context",
+    metavar="FILE",
+    help="A JSON or YAML file with a mapping to show the reviewer; - reads stdin.",
 )
 @click.option(
-    "--batch", "batch_file", metavar="FILE", help="NDJSON of events and records, one commit; - is stdin."
+    "--file", "record_file", metavar="FILE", help="A file with one record, as YAML or JSON; - reads stdin."
+)
+@click.option(
+    "--event",
+    "event_file",
+    metavar="FILE",
+    help="A file with a decision event of the gateway, or several as NDJSON; - reads stdin.",
+)
+@click.option(
+    "--batch",
+    "batch_file",
+    metavar="FILE",
+    help="A file with events and records as NDJSON, raised in one commit; - reads stdin.",
 )
 @click.option(
     "--flush-count",
     type=Count(min=1),
     metavar="N",
-    help="With --batch: raise lines as they come, N at a time, and acknowledge each (default 1000).",
+    help="With --batch: raise lines as they arrive, at most N in a commit (default 1000), and acknowledge each.",
 )
 @click.option(
     "--flush-every",
     type=SPAN,
     metavar="TIME",
-    help="With --batch: raise lines as they come, this long after the first of them.",
+    help="With --batch: raise lines as they arrive, at most this long after the first of them.",
 )
 @PARTIAL
 @writes
 @common
 @click.pass_context
 def raise_command(ctx: click.Context, /, **given: Any) -> None:
-    """Put an escalation into the queue, from flags, a record, or a gateway's events.
+    """Put an escalation into the queue, from options, a record, or a gateway's events.
 
-    With --flush-count or --flush-every a batch is a stream: one line on stdout for each of its lines
-    when that is on the remote, with its number, the id, and raised, unchanged, skipped or failed.
+    With --flush-count or --flush-every, --batch reads a stream. When an input line is on the remote, a
+    line on stdout acknowledges it: its number, the escalation's id, and "raised", "unchanged",
+    "skipped" or "failed".
     """
     from ...actions import inputs
 
@@ -189,7 +207,7 @@ def raise_command(ctx: click.Context, /, **given: Any) -> None:
     with writing_store(ctx, given) as store:
         result = store.raise_many(items, partial=given["partial"])
     if given["as_json"] and several and alone and result.records:
-        # One event is both: a single escalation, and the several that a batch would give.
+        # --event accepts one event or several, so the JSON has the keys of both forms.
         for text in result.warnings:
             warn(text)
         put_json({**as_json_of(result, several=False), **as_json_of(result, several=True)})
@@ -203,16 +221,21 @@ def raise_command(ctx: click.Context, /, **given: Any) -> None:
     )
 
 
-@escalation.command("claim")
+@escalation.command("claim", short_help="Take an escalation for review.")
 @takes_ids(required=False)
-@click.option("--next", "take_next", is_flag=True, help="Take the most severe, then oldest, that is for you.")
-@click.option("--team", metavar="TEAM", help="With --next: only of this team.")
-@click.option("--count", type=Count(min=1), metavar="N", help="With --next: take at most this many.")
-@click.option("--renew", is_flag=True, help="With an id: hold what you hold for a whole lease more.")
+@click.option(
+    "--next",
+    "take_next",
+    is_flag=True,
+    help="Take the most severe escalation that you may review; among equals, the oldest.",
+)
+@click.option("--team", metavar="TEAM", help="With --next: only escalations of this team.")
+@click.option("--count", type=Count(min=1), metavar="N", help="With --next: take up to this many.")
+@click.option("--renew", is_flag=True, help="With an id: extend your claim by a whole lease, from now.")
 @click.option(
     "--claim-id",
     metavar="TOKEN",
-    help="A token of your own: the same one again is a repeat, another a conflict.",
+    help="Your own token for this claim. The same token again is a repeat; a different one is a conflict.",
 )
 @PARTIAL
 @proposes
@@ -222,12 +245,13 @@ def raise_command(ctx: click.Context, /, **given: Any) -> None:
 def claim_command(ctx: click.Context, /, **given: Any) -> None:
     """Take an escalation for review. Only one reviewer can hold it at a time.
 
-    Exit 0 means that you hold it on the remote; 6 that somebody else does, and who; 7 that there is
-    none to take, and why.
+    Exits 0 if you hold it on the remote, 6 if somebody else holds it, and 7 if there is nothing to
+    claim. The message says who holds it, or why there is nothing.
 
-    --next works over several stores as well (-C more than once, or kt.store in your git configuration
-    where the current folder is in none): the most severe, then oldest of all. With --count that is one
-    commit in each store, so one may succeed and another not.
+    --next also works over several stores. Name them with -C, once for each, or with kt.store in your
+    git configuration, which is used if the current folder is in no store. It takes the most severe
+    escalation of all stores. With --count there is one commit in each store, so some stores may
+    succeed and others fail.
     """
     wanted = given["escalation_ids"]
     if (bool(wanted) or given["several"]) == given["take_next"]:
@@ -248,7 +272,7 @@ def claim_command(ctx: click.Context, /, **given: Any) -> None:
 
 
 def _claim(ctx: click.Context, given: dict[str, Any], wanted: list[str]) -> None:
-    """Claim or renew in one store."""
+    """Claim or renew claims in one store."""
     several = given["several"] or given["count"] is not None
     with writing_store(ctx, given) as store:
         if given["renew"]:
@@ -283,7 +307,7 @@ def _warn_of_lapsed(result: Result, given: dict[str, Any]) -> None:
 
 
 def _claim_next_of_several(ctx: click.Context, paths: Sequence[str], given: dict[str, Any]) -> None:
-    """Claim the next over several stores."""
+    """Claim the next escalations of several stores."""
     from ... import multistore
 
     if given["branch"] is not None:
@@ -311,16 +335,20 @@ def _claim_next_of_several(ctx: click.Context, paths: Sequence[str], given: dict
         _YOURS,
     )
     last = multistore.ending(taken.faults)
-    # What was had elsewhere is had, also where ^C kept the next store from being asked.
+    # Claims in other stores stay, so only an unknown outcome changes the exit code; ^C does not.
     if last and isinstance(last.error, OutcomeUnknown):
         ctx.exit(last.error.exit_code)
 
 
-@escalation.command("unclaim")
+@escalation.command("unclaim", short_help="Give an escalation that you hold back to the queue.")
 @takes_ids()
 @click.option("--claim-id", metavar="TOKEN", help="Refuse if this is not the current claim.")
-@click.option("--force", is_flag=True, help="Give back what somebody else holds; for admins, with --reason.")
-@click.option("--reason", metavar="TEXT", help="With --force: why; it becomes a note.")
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Give back an escalation that somebody else holds. For admins; needs --reason.",
+)
+@click.option("--reason", metavar="TEXT", help="With --force: why you take it away. It becomes a note.")
 @PARTIAL
 @proposes
 @writes
@@ -329,7 +357,7 @@ def _claim_next_of_several(ctx: click.Context, paths: Sequence[str], given: dict
 def unclaim_command(ctx: click.Context, /, **given: Any) -> None:
     """Give an escalation that you hold back to the queue.
 
-    With --force an admin takes it from whoever holds it; without a roster anyone may.
+    With --force, an admin takes it away from its holder. Without a roster, anyone may do so.
     """
     wanted = given["escalation_ids"]
     if given["force"] != (given["reason"] is not None):
@@ -348,7 +376,7 @@ def unclaim_command(ctx: click.Context, /, **given: Any) -> None:
     )
 
 
-@escalation.command("resolve")
+@escalation.command("resolve", short_help="Decide an escalation that you hold.")
 @takes_ids()
 @click.option(
     "--outcome",
@@ -357,13 +385,24 @@ def unclaim_command(ctx: click.Context, /, **given: Any) -> None:
     required=True,
     metavar="OUTCOME",
     shell_complete=lambda _, __, begun: [word for word in DECISIONS if word.startswith(begun)],
-    help="approved, redacted, rewritten or denied; also allow, redact, rewrite, block, rejected.",
+    help="approved, redacted, rewritten or denied. The gateway's words work too: allow, redact, rewrite, block, rejected.",
 )
-@click.option("--reason", "--note", "reason", required=True, metavar="TEXT", help="Why; it is kept for ever.")
-@click.option("--category", type=click.Choice(CATEGORIES), help="What kind of case it was.")
+@click.option(
+    "--reason",
+    "--note",
+    "reason",
+    required=True,
+    metavar="TEXT",
+    help="Why. The text is kept in history for ever.",
+)
+@click.option("--category", type=click.Choice(CATEGORIES), help="What kind of case it was, for statistics.")
 @click.option("--claim-id", metavar="TOKEN", help="Refuse if this is not the current claim.")
-@click.option("--shown", metavar="DIGEST", help="Refuse if the record is not as `get` showed it.")
-@click.option("--yes", is_flag=True, help="Do not ask on a terminal.")
+@click.option(
+    "--shown",
+    metavar="DIGEST",
+    help="Refuse if the record has changed since `get` printed this digest (`shown`).",
+)
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation at a terminal.")
 @PARTIAL
 @proposes
 @writes
@@ -372,8 +411,8 @@ def unclaim_command(ctx: click.Context, /, **given: Any) -> None:
 def resolve_command(ctx: click.Context, /, **given: Any) -> None:
     """Decide an escalation that you hold, with an outcome and a reason.
 
-    approved releases the request, redacted and rewritten release it changed, denied does not.
-    A resolved record never changes again.
+    "approved" releases the request. "redacted" and "rewritten" release it with changes. "denied" does
+    not release it. A resolved escalation never changes again.
     """
     wanted = given["escalation_ids"]
     with writing_store(ctx, given) as store:
@@ -395,7 +434,7 @@ def resolve_command(ctx: click.Context, /, **given: Any) -> None:
 
 
 def _confirm(records: Sequence[Record], outcome: str) -> None:
-    """Ask whether these are to be decided, if any are. Raises Interrupted where they are not."""
+    """Ask for confirmation before these records are resolved. Raises Interrupted if the answer is no."""
     from ..terminal.keyboard import Keyboard
 
     if not records:
@@ -408,22 +447,22 @@ def _confirm(records: Sequence[Record], outcome: str) -> None:
         with keyboard.watched():
             meant = keyboard.agrees(f"Resolve {named} as {outcome}?")
     except (KeyboardInterrupt, EOFError):
-        # It left the line with its question.
+        # The cursor is still behind the question.
         click.echo(err=True)
         raise Interrupted from None
     if not meant:
         raise Interrupted(says="not resolved, as you said")
 
 
-@escalation.command("note")
+@escalation.command("note", short_help="Add a note to an open escalation.")
 @takes_ids(one=True)
-@click.option("--text", required=True, metavar="TEXT", help="What you want to say.")
+@click.option("--text", required=True, metavar="TEXT", help="The text of the note.")
 @proposes
 @writes
 @common
 @click.pass_context
 def note_command(ctx: click.Context, /, **given: Any) -> None:
-    """Say something about an open escalation; it becomes part of what reviewers are shown."""
+    """Add a note to an open escalation. Reviewers see it with the escalation."""
     with writing_store(ctx, given) as store:
         result = store.note(given["escalation_id"], given["text"], branch=given["branch"])
     report(result, given["as_json"], False, "noted on {id} in commit {commit}", "{id} has that note already")

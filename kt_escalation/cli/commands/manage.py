@@ -14,13 +14,17 @@ from ..options import PARTIAL, SPAN, common, proposes, takes_ids, writes
 from ..output import as_json_of, put_json, report, warn
 from ..stores import writing_store
 
-_REASON = click.option("--reason", required=True, metavar="TEXT", help="Why; it is kept for ever.")
+_REASON = click.option(
+    "--reason", required=True, metavar="TEXT", help="Why. The text is kept in history for ever."
+)
 
 
-@escalation.command("assign")
+@escalation.command("assign", short_help="Hand an escalation to a user or a team.")
 @takes_ids()
-@click.option("--to", "user", metavar="USER", help="To this user, by id or e-mail, who then holds it.")
-@click.option("--team", metavar="TEAM", help="To this team's queue.")
+@click.option(
+    "--to", "user", metavar="USER", help="Assign it to this user, by id or e-mail. The user then holds it."
+)
+@click.option("--team", metavar="TEAM", help="Put it into this team's queue.")
 @_REASON
 @click.option("--claim-id", metavar="TOKEN", help="Refuse if this is not the current claim.")
 @PARTIAL
@@ -29,7 +33,7 @@ _REASON = click.option("--reason", required=True, metavar="TEXT", help="Why; it 
 @common
 @click.pass_context
 def assign_command(ctx: click.Context, /, **given: Any) -> None:
-    """Hand an escalation to a user or a team: for who holds it, and for admins."""
+    """Hand an escalation to a user or a team. For the person who holds it, and for admins."""
     if (given["user"] is None) == (given["team"] is None):
         raise Usage(problem="assign needs --to USER or --team TEAM", hint="give one of the two")
     with writing_store(ctx, given) as store:
@@ -52,14 +56,14 @@ def assign_command(ctx: click.Context, /, **given: Any) -> None:
     )
 
 
-@escalation.command("reopen")
+@escalation.command("reopen", short_help="Raise a resolved escalation again, under a new id.")
 @takes_ids(one=True)
 @_REASON
 @writes
 @common
 @click.pass_context
 def reopen_command(ctx: click.Context, /, **given: Any) -> None:
-    """Raise anew what was resolved, as an escalation of its own; the resolved one stays as it is."""
+    """Raise a resolved escalation again, as a new escalation. The resolved one stays as it is."""
     with writing_store(ctx, given) as store:
         result = store.reopen(given["escalation_id"], given["reason"])
     report(
@@ -71,14 +75,17 @@ def reopen_command(ctx: click.Context, /, **given: Any) -> None:
     )
 
 
-@escalation.command("restore")
+@escalation.command("restore", short_help="Bring back the last legal state of a damaged record.")
 @takes_ids(one=True)
 @_REASON
 @writes
 @common
 @click.pass_context
 def restore_command(ctx: click.Context, /, **given: Any) -> None:
-    """Bring a damaged record back to its last legal state, or delete one that never was legal; for admins."""
+    """Bring a damaged record back to its last legal state. For admins.
+
+    A record that never had a legal state is deleted.
+    """
     with writing_store(ctx, given) as store:
         result = store.restore(given["escalation_id"], given["reason"])
     report(result, given["as_json"], False, "restored {id} ({status}) in commit {commit}", "")
@@ -93,17 +100,17 @@ def restore_command(ctx: click.Context, /, **given: Any) -> None:
         )
 
 
-@escalation.command("sweep")
-@click.option("--dry-run", is_flag=True, help="Only say what is due.")
+@escalation.command("sweep", short_help="Apply all deadlines and leases that have passed.")
+@click.option("--dry-run", is_flag=True, help="Print what is due, and change nothing.")
 @writes
 @common
 @click.pass_context
 def sweep_command(ctx: click.Context, /, **given: Any) -> None:
-    """Do what deadlines and leases ask for by now, in one commit; made for cron and CI.
+    """Apply all deadlines and leases that have passed, in one commit. Run it from cron or CI.
 
-    What was not resolved in time expires, which releases nothing; a claim whose lease is over goes
-    back to the queue; what nobody claimed in time goes to its fallback. Sweeping twice, or two at
-    once, does the work once.
+    An escalation that was not resolved in time expires, which does not release the request. If a
+    claim's lease is over, the escalation goes back to the queue. An escalation that nobody claimed in
+    time goes to its fallback. Two sweeps, one after the other or at once, do the work only once.
     """
     with writing_store(ctx, given) as store:
         swept = store.sweep(dry_run=given["dry_run"])
@@ -130,25 +137,25 @@ def sweep_command(ctx: click.Context, /, **given: Any) -> None:
         warn(f"{len(swept.due)} swept{where}")
 
 
-@escalation.command("compact")
+@escalation.command("compact", short_help="Move escalations resolved months ago into archives.")
 @click.option(
     "--before",
     type=SPAN,
     default="90d",
     show_default=True,
     metavar="TIME",
-    help="Of months that were over this long ago.",
+    help="Archive months that ended at least this long ago.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be folded.")
+@click.option("--dry-run", is_flag=True, help="Print what would be archived, and change nothing.")
 @writes
 @common
 @click.pass_context
 def compact_command(ctx: click.Context, /, **given: Any) -> None:
-    """Fold what was resolved months ago into archives; for admins.
+    """Move escalations that were resolved months ago into archives. For admins.
 
-    It keeps a store fast that has many. Every record stays as it is, byte for byte, and every command
-    finds it there; `verify` proves it.
-    One commit takes what fits into 64 archives of 1 MiB; if there is more, it says so: run it again.
+    Archives keep a store with many escalations fast. Every record stays the same byte for byte, every
+    command still finds it, and `verify` checks this. One commit makes at most 64 archives of 1 MiB. If
+    there is more to archive, the command says so; then run it again.
     """
     with writing_store(ctx, given) as store:
         done = store.compact(timedelta(seconds=given["before"]), dry_run=given["dry_run"])
@@ -180,4 +187,4 @@ def compact_command(ctx: click.Context, /, **given: Any) -> None:
     else:
         warn("nothing to compact")
     if done.more:
-        warn("there is more: run it again")
+        warn("there is more to compact; run the command again")

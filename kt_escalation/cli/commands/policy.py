@@ -1,4 +1,4 @@
-"""`kt policy`: finds faults in policy files, explains a route, and shows the effect of a change."""
+"""`kt policy`: find faults in policy files, explain a route, and show the effect of a change."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
     from ...policies.policy_set import Policies
 
 
-@policy.command("lint")
+@policy.command("lint", short_help="Find all faults in the policy files.")
 @click.option("--github", is_flag=True, help="Print GitHub workflow annotations.")
-@click.option("--strict", is_flag=True, help="Exit 1 for a warning too.")
+@click.option("--strict", is_flag=True, help="Exit 1 if there is a warning, too.")
 @common
 @click.pass_context
 def lint_command(ctx: click.Context, github: bool, strict: bool, repo: str | None, as_json: bool) -> None:
     """Report every fault in policies/ at once, as `file:line:column: message`.
 
-    Reads the files as they stand in the folder, committed or not. Exits 1 if there is a fault; what is
-    legal and most likely not meant is a warning, and with --strict exits 1 as well.
+    Reads the files in the folder, committed or not. Exits 1 if there is a fault. A setting that is
+    legal but probably a mistake gives a warning; with --strict, a warning exits 1 as well.
     """
     from ...actions import policy as policies
 
@@ -67,18 +67,20 @@ def _fault(fault: Fault) -> dict[str, Any]:
     return {"file": fault.file, "line": fault.line, "column": fault.column, "message": fault.problem}
 
 
-@policy.command("route")
+@policy.command("route", short_help="Explain where an escalation would go, and why.")
 @click.option("--provider", metavar="ID", help="The provider target's id.")
-@click.option("--model", metavar="NAME", help="The model asked for.")
-@click.option("--severity", type=click.Choice(SEVERITIES), help="How urgent (default medium).")
+@click.option("--model", metavar="NAME", help="The requested model.")
+@click.option("--severity", type=click.Choice(SEVERITIES), help="How urgent it is (default medium).")
 @click.option("--reason-code", metavar="CODE", help="Why a human is asked.")
-@click.option("--policy", "kind", metavar="KIND", help="The policy kind that escalated.")
-@click.option("--policies", metavar="DIR", help="Read this folder's policies instead of the committed ones.")
-@click.option("--rev", metavar="REV", help="Read the policies of this revision.")
+@click.option("--policy", "kind", metavar="KIND", help="The kind of policy that escalated.")
+@click.option(
+    "--policies", metavar="DIR", help="Use the policies in this folder instead of the committed ones."
+)
+@click.option("--rev", metavar="REV", help="Use the policies of this revision.")
 @common
 @click.pass_context
 def route_command(ctx: click.Context, /, **given: Any) -> None:
-    """Explain where an escalation would go: the rules tried, the one that won, and why."""
+    """Explain where an escalation would go: which rules were tried, which one decided, and why."""
     from ...actions import policy as policies
 
     keys = {
@@ -98,16 +100,17 @@ def route_command(ctx: click.Context, /, **given: Any) -> None:
     click.echo(f"asks for {_asks(found.requires)}")
 
 
-@policy.command("replay")
+@policy.command("replay", short_help="Show which past escalations changed policies would move.")
 @click.option("--policies", metavar="DIR", required=True, help="The folder with the changed policies.")
-@click.option("--since", metavar="TIME", help="Only what was created since: 7d, or an RFC 3339 time.")
+@click.option("--since", metavar="TIME", help="Only escalations created since then: 7d, or an RFC 3339 time.")
 @click.option("--rev", metavar="REV", help="Read the escalations of this revision.")
 @common
 @click.pass_context
 def replay_command(ctx: click.Context, /, **given: Any) -> None:
-    """Route past escalations by changed policies, and show what would go elsewhere than by the committed ones.
+    """Route past escalations by changed policies, and show those that would go elsewhere.
 
-    What the gateway itself had routed is left out: no policy decides it.
+    The committed policies are the comparison. Escalations that the gateway itself routed are left
+    out, because no policy decides their route.
     """
     from ...actions import policy as policies
 
@@ -130,26 +133,24 @@ def replay_command(ctx: click.Context, /, **given: Any) -> None:
         was = f"{whom(one.was.route)}, {_asks(one.was.requires)}"
         would_be = f"{whom(one.would_be.route)}, {_asks(one.would_be.requires)}"
         click.echo(f"{one.record.escalation_id}\t{visible(was)}\t->\t{visible(would_be)}")
-    warn(f"{len(moved)} of {looked_at} would have gone elsewhere, or been asked for other things")
+    warn(f"{len(moved)} of {looked_at} would have had another route or other requirements")
 
 
-@policy.command("waive")
-@click.option(
-    "--commit", required=True, metavar="ID", help="The commit that `verify` names, by its whole id."
-)
-@click.option("--rule", required=True, metavar="RULE", help="The rule that it breaks.")
-@click.option("--path", required=True, metavar="PATH", help="The file that `verify` names with it.")
-@click.option("--reason", required=True, metavar="TEXT", help="Why it is accepted.")
+@policy.command("waive", short_help="Accept a violation that cannot be undone.")
+@click.option("--commit", required=True, metavar="ID", help="The whole id of the commit that `verify` names.")
+@click.option("--rule", required=True, metavar="RULE", help="The rule that the commit breaks.")
+@click.option("--path", required=True, metavar="PATH", help="The file that `verify` names.")
+@click.option("--reason", required=True, metavar="TEXT", help="Why you accept the violation.")
 @proposes
 @writes
 @common
 @click.pass_context
 def waive_command(ctx: click.Context, /, **given: Any) -> None:
-    """Accept a violation that cannot be undone; for admins.
+    """Accept a violation that cannot be undone. For admins.
 
-    Adds a line to policies/waivers.yaml in a commit of its own, and leaves what the file has as it is.
-    `verify --json` gives commit, rule and path of each violation. A waiver releases nothing: `wait` goes
-    on refusing what was decided that way.
+    Adds an entry to policies/waivers.yaml in a separate commit, and leaves the other entries as they
+    are. `verify --json` prints the commit, rule and path of each violation. A waiver does not release
+    a request: `wait` still refuses an escalation that was resolved against the rules.
     """
     keys = {key: given[key] for key in ("commit", "rule", "path", "reason")}
     with writing_store(ctx, given) as store:
@@ -169,18 +170,19 @@ def waive_command(ctx: click.Context, /, **given: Any) -> None:
         click.echo(visible(f"{what} is waived already"))
 
 
-@policy.command("schema")
+@policy.command("schema", short_help="Print the JSON Schema of a policy file.")
 @click.argument("file", type=click.Choice(("roster", "settings", "waivers", "pack")))
 @common
 def schema_command(file: str, repo: str | None, as_json: bool) -> None:
     """Print the JSON Schema of roster.yaml, settings.yaml, waivers.yaml or a policy pack.
 
-    Editors and linters check files with it. A pack's schema has the keys that kt reads; the gateway's are allowed.
-    `kt policy lint` also finds what a schema cannot say, such as a team that the roster does not have.
+    Editors and linters can check your files with it. The schema of a pack describes the keys that kt
+    reads, and allows all others, which belong to the gateway. `kt policy lint` also finds faults that
+    a schema cannot describe, such as a team that is not in the roster.
     """
     from ...policies.policy_set import schema_of
 
-    del repo, as_json  # it is JSON in any case, and no store is needed
+    del repo, as_json  # the output is always JSON, and no store is needed
     put_json(schema_of(file))
 
 

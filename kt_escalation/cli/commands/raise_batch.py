@@ -58,7 +58,7 @@ def stream(ctx: click.Context, given: dict[str, Any]) -> None:
         ctx.exit(first_fault.exit_code)
 
 
-_OTHERS = {"unchanged": "already so", "skipped": "skipped that do not escalate", "failed": "failed"}
+_OTHERS = {"unchanged": "already done", "skipped": "skipped as not escalating", "failed": "failed"}
 
 
 def _until_stopped(results: Iterator[Result], as_json: bool) -> Iterator[Result]:

@@ -1,4 +1,4 @@
-"""Commands that only read: list, get, log, schema, doctor."""
+"""The commands that only read: list, get, log, schema, doctor."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _STATUSES = {
 }
 
 
-#: The options that a query takes as they are.
+#: The options that go into a `Query` unchanged.
 _AS_GIVEN = ("team", "user", "agent_id", "mine", "overdue", "claimable", "sort", "limit", "cursor")
 _NARROWING = (
     "request_ids",
@@ -52,64 +52,68 @@ _NARROWING = (
 )
 
 
-@escalation.command("list")
+@escalation.command("list", short_help="List escalations, the most severe and oldest first.")
 @click.option(
     "--status",
     "statuses",
     type=click.Choice(list(_STATUSES)),
     multiple=True,
     default=["open"],
-    help="Which to show (default open); may be repeated.",
+    help="Only escalations with this status (default open). May be repeated.",
 )
 @click.option(
     "--severity",
     "severities",
     type=click.Choice(SEVERITIES),
     multiple=True,
-    help="Only this severity; may be repeated.",
+    help="Only escalations of this severity. May be repeated.",
 )
 @click.option(
     "--request-id",
     "request_ids",
     multiple=True,
     metavar="ID",
-    help="Only the one of this request; may be repeated.",
+    help="Only the escalation of this request. May be repeated.",
 )
-@click.option("--team", metavar="TEAM", help="Only those routed to this team.")
-@click.option("--user", metavar="USER", help="Only those routed to or held by this user.")
-@click.option("--mine", is_flag=True, help="Only those that you hold.")
+@click.option("--team", metavar="TEAM", help="Only escalations routed to this team.")
+@click.option("--user", metavar="USER", help="Only escalations routed to this user or held by them.")
+@click.option("--mine", is_flag=True, help="Only escalations that you hold.")
 @click.option(
-    "--overdue", is_flag=True, help="Only those past a deadline or a lease, or routed to nobody known."
+    "--overdue",
+    is_flag=True,
+    help="Only escalations that are past a deadline or a lease, or that nobody on the roster can decide.",
 )
-@click.option("--claimable", is_flag=True, help="Only those that you could claim now.")
-@click.option("--agent-id", metavar="ID", help="Only those of this agent.")
-@click.option("--since", metavar="TIME", help="Only those created since: 2h, 7d, or an RFC 3339 time.")
+@click.option("--claimable", is_flag=True, help="Only escalations that you could claim now.")
+@click.option("--agent-id", metavar="ID", help="Only escalations of this agent.")
+@click.option(
+    "--since", metavar="TIME", help="Only escalations created since then: 2h, 7d, or an RFC 3339 time."
+)
 @click.option(
     "--sort",
     default="severity",
     show_default=True,
     metavar="ORDER",
-    help="severity, created, raised, queued or id; -created for the reverse.",
+    help="The order: severity, created, raised, queued or id. A leading - reverses it: -created.",
 )
 @click.option(
-    "--limit", type=Count(min=0), default=50, show_default=True, help="At most this many; 0 for all."
+    "--limit", type=Count(min=0), default=50, show_default=True, help="Print at most this many; 0 prints all."
 )
-@click.option("--cursor", metavar="CURSOR", help="Go on after the page that gave this next_cursor.")
+@click.option("--cursor", metavar="CURSOR", help="Continue after the page that printed this next_cursor.")
 @reads
 @common_to_several
 @click.pass_context
 def list_command(ctx: click.Context, /, **given: Any) -> None:
-    """Show escalations, most severe then oldest first.
+    """List escalations, the most severe first; among equals, the oldest first.
 
-    A terminal gets a table in its width: where it is narrow, the reason is left out first, then for
-    whom, holder, age, status, deadline and summary. Without a terminal each is one line of
-    tab-separated fields: id, severity, status, age, deadline, for whom, holder, reason, summary. The
-    deadline is when time alone would change it: the end of a lease, of the time to claim it, or of the
-    time to resolve it.
+    A terminal shows a table. If the terminal is narrow, columns are left out in this order: reason,
+    route, holder, age, status, deadline, summary. Without a terminal, each escalation is one line of
+    tab-separated fields: id, severity, status, age, deadline, route, holder, reason, summary. The
+    deadline is the next moment at which time alone changes the escalation: the end of a lease, of the
+    time to claim it, or of the time to resolve it.
 
-    With several stores (-C more than once, or kt.store in your git configuration where the current
-    folder is in none) it is one list of all, and the store stands before each. A store that cannot
-    be read is said on stderr, and the exit is then that of its error.
+    With several stores it prints one list, and each line begins with the store. Name the stores with
+    -C, once for each, or with kt.store in your git configuration, which is used if the current folder
+    is in no store. If a store cannot be read, stderr says so, and the exit code is that of the error.
     """
     from ... import multistore
     from ...model.query import Query
@@ -158,7 +162,7 @@ def list_command(ctx: click.Context, /, **given: Any) -> None:
 
 
 def _as_json(found: Listing) -> dict[str, Any]:
-    """The JSON of a listing; where there are several stores, everything says in which it is."""
+    """The JSON of a listing. With several stores, each item names its store."""
 
     def at(store: str | None) -> dict[str, str]:
         return {"store": store} if store else {}
@@ -173,9 +177,9 @@ def _as_json(found: Listing) -> dict[str, Any]:
     }
 
 
-@escalation.command("get")
+@escalation.command("get", short_help="Show one escalation.")
 @takes_ids(one=True, begun=True)
-@click.option("--include-context", is_flag=True, help="Show the event's context as well.")
+@click.option("--include-context", is_flag=True, help="Show the whole context of the event.")
 @reads
 @common
 @click.pass_context
@@ -188,9 +192,9 @@ def get_command(
     repo: str | None,
     as_json: bool,
 ) -> None:
-    """Show one escalation: what happened, who has it, how it ended.
+    """Show one escalation: what happened, who holds it, and how it ended.
 
-    On a terminal it is a page for a reviewer, with what you may do next by the rules as they stand.
+    A terminal shows a page for reviewers, with the commands that you may run next.
     """
     with drawn() as progress, store_of(ctx, repo, progress=progress) as store:
         found = store.get(escalation_id, rev=rev, fetch=fetch)
@@ -217,7 +221,7 @@ def get_command(
 
 
 def _page(store: Store, found: Found, include_context: bool, *, past: bool) -> Iterator[str]:
-    """The page for where it goes; what may be done next is said on a terminal, and about the present."""
+    """The page as lines. At a terminal, and without `--rev`, it ends with the available actions."""
     now = datetime.now(UTC)
     if not on_terminal():
         return plain_text.page(found, include_context, now)
@@ -231,9 +235,9 @@ def _page(store: Store, found: Found, include_context: bool, *, past: bool) -> I
     return views.page(found, moves, include_context=include_context, now=now)
 
 
-@escalation.command("log")
+@escalation.command("log", short_help="Show what happened and when, newest first.")
 @takes_ids(required=False, one=True, begun=True)
-@click.option("--limit", type=Count(min=0), default=0, help="Look at this many commits at most; 0 for all.")
+@click.option("--limit", type=Count(min=0), default=0, help="Read at most this many commits; 0 reads all.")
 @reads
 @common
 @click.pass_context
@@ -270,23 +274,23 @@ def _moment(moment: Moment) -> dict[str, Any]:
     return {key: value for key, value in plain.items() if value is not None}
 
 
-@escalation.command("schema")
+@escalation.command("schema", short_help="Print the JSON Schema of the record.")
 @common
 def schema_command(repo: str | None, as_json: bool) -> None:
     """Print the JSON Schema of the record."""
     from ...model import record_schema
 
-    del repo, as_json  # it is JSON in any case, and no store is needed
+    del repo, as_json  # the output is always JSON, and no store is needed
     put_json(record_schema.schema())
 
 
-@escalation.command("doctor")
+@escalation.command("doctor", short_help="Find problems of this clone, and say how to fix them.")
 @common
 @click.pass_context
 def doctor_command(ctx: click.Context, repo: str | None, as_json: bool) -> None:
-    """Look for what could keep this clone from working, and say how to fix it and who can.
+    """Find problems of this clone, and say how to fix each of them and who can.
 
-    Exits 1 if there is something that can be fixed in this clone.
+    Exits 1 if there is a problem that you can fix in this clone.
     """
     with drawn() as progress, store_of(ctx, repo, progress=progress) as store:
         findings = store.doctor()
@@ -306,13 +310,13 @@ def doctor_command(ctx: click.Context, repo: str | None, as_json: bool) -> None:
     if ours:
         ctx.exit(AnswerIsNo.exit_code)
     if bad and not as_json:
-        warn(f"{said}; nothing of it can be fixed in this clone")
+        warn(f"{said}; there is nothing to fix in this clone")
 
 
 _FIXED_BY = {
     "you": "to fix it",
     "admin": "an admin can fix it",
-    "server": "whoever administers the server can fix it",
+    "server": "the administrator of the server can fix it",
 }
 
 

@@ -1,4 +1,4 @@
-"""Commands for auditors: export, evidence, stats, report."""
+"""The commands for auditors: export, evidence, stats, report."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 _STDOUT = "-"
 
 
-@escalation.command("export")
+@escalation.command("export", short_help="Write all escalations to a file, with digests.")
 @click.option(
     "--format",
     "form",
     type=click.Choice(["jsonl", "csv"]),
     default="jsonl",
     show_default=True,
-    help="JSON lines, exact; or CSV, safe to open in a spreadsheet.",
+    help="jsonl is exact. csv is safe to open in a spreadsheet.",
 )
-@click.option("-o", "out", default=_STDOUT, metavar="FILE", help="Write here; stdout without it.")
+@click.option("-o", "out", default=_STDOUT, metavar="FILE", help="The file to write (default stdout).")
 @reads
 @common
 @click.pass_context
@@ -48,8 +48,8 @@ def export_command(ctx: click.Context, /, **given: Any) -> None:
     """Write every escalation at one commit, open and resolved, with digests to reconcile.
 
     The rows are in the order of `git ls-tree -r`, and the same commit gives the same bytes everywhere.
-    A file that cannot be read is a row too. The counts, the tree id of queue/ and the sha256 of what was
-    written are said on stderr; with --json as JSON, on stdout where -o names a file.
+    A file that cannot be read is a row too. stderr shows the counts, the tree id of queue/ and the
+    SHA-256 of the output. With --json this summary is JSON; if -o names a file, it goes to stdout.
     """
     from ...reporting import export
 
@@ -88,27 +88,27 @@ def _summary(done: Exported) -> dict[str, Any]:
     }
 
 
-@escalation.command("evidence")
+@escalation.command("evidence", short_help="Write the proof of an escalation's history to one file.")
 @takes_ids(begun=True)
-@click.option("-o", "out", required=True, metavar="FILE", help="The tar to write; - is stdout.")
+@click.option("-o", "out", required=True, metavar="FILE", help="The tar file to write; - writes to stdout.")
 @click.option(
-    "--minimal", is_flag=True, help="Leave out the history, and with it everybody else's escalations."
+    "--minimal", is_flag=True, help="Leave out the rest of the history, and with it all other escalations."
 )
 @reads
 @common
 @click.pass_context
 def evidence_command(ctx: click.Context, /, **given: Any) -> None:
-    """Put all that proves an escalation's life into one file, to be checked offline.
+    """Write everything that proves an escalation's history to one file, to be checked offline.
 
-    It is a tar with a git bundle of the history up to the commit that is read, each step's commit,
-    record and policies (roster and waivers too) as text, and a README that says how to check it with
-    git alone and with kt, once the commit's id is known from elsewhere. What the escalation reopens,
-    and what reopens it, comes along.
+    The file is a tar. It has a git bundle of the history up to the commit that is read; the commit,
+    the record and the policies of each step as text, with roster and waivers; and a README that says
+    how to check all of it, with git alone or with kt. To check it, you need the commit's id from
+    another source. Escalations that this one reopens, or that reopen it, are included.
     """
     from ...reporting import evidence
 
     if given["out"] == _STDOUT and sys.stdout.isatty():
-        raise Usage(problem="a tar is nothing for a terminal", hint="name a file with -o FILE")
+        raise Usage(problem="a tar file cannot be written to a terminal", hint="name a file with -o FILE")
     with drawn() as progress, _output(given["out"]) as out:
         done = evidence.evidence(
             folder(ctx, given["repo"]),
@@ -129,15 +129,15 @@ def evidence_command(ctx: click.Context, /, **given: Any) -> None:
     )
 
 
-@escalation.command("report")
-@click.option("-o", "out", required=True, metavar="FILE", help="The page to write; - is stdout.")
-@click.option("--since", metavar="TIME", help="Only what happened since: 2h, 7d, or an RFC 3339 time.")
-@click.option("--until", metavar="TIME", help="Only what happened before: 2h (ago), or an RFC 3339 time.")
-@click.option("--team", metavar="TEAM", help="Only what is routed to this team.")
+@escalation.command("report", short_help="Write the state of the queue as one HTML page.")
+@click.option("-o", "out", required=True, metavar="FILE", help="The HTML file to write; - writes to stdout.")
+@click.option("--since", metavar="TIME", help="Only events since then: 2h (ago), 7d, or an RFC 3339 time.")
+@click.option("--until", metavar="TIME", help="Only events before then: 2h (ago), 7d, or an RFC 3339 time.")
+@click.option("--team", metavar="TEAM", help="Only escalations routed to this team.")
 @click.option(
     "--period",
     type=click.Choice(["day", "week", "month"]),
-    help="What the charts over time count by; without it, what fits their length. UTC.",
+    help="The unit of time in the charts, in UTC (default: by the length of the time shown).",
 )
 @reads
 @common
@@ -145,12 +145,13 @@ def evidence_command(ctx: click.Context, /, **given: Any) -> None:
 def report_command(ctx: click.Context, /, **given: Any) -> None:
     """Write the state of the queue as one page of HTML that needs no network.
 
-    What is open and overdue, how long it takes, how it ends, each reviewer's load, and each escalation's
-    timeline, to search and to sort. All that is open is there whatever --since says; the figures are those
-    of `stats`. It needs two libraries more than the other commands: the extra `report`.
+    The page shows open and overdue escalations, durations, outcomes, each reviewer's load, and each
+    escalation's timeline; its tables can be searched and sorted. Open escalations are shown whatever
+    --since says. The numbers are those of `stats`. The command needs two more libraries: install the
+    extra `report`.
     """
     if given["out"] == _STDOUT and sys.stdout.isatty():
-        raise Usage(problem="a page is nothing for a terminal", hint="name a file with -o FILE")
+        raise Usage(problem="an HTML page cannot be written to a terminal", hint="name a file with -o FILE")
     try:
         from ...reporting.html.page import page
     except ModuleNotFoundError as error:
@@ -195,7 +196,7 @@ def report_command(ctx: click.Context, /, **given: Any) -> None:
         _put_summary(summary, given["out"])
         return
     left = len(found.cases) - made.shown
-    more = f"; the {left} resolved the longest ago are counted, but not listed: see --since" if left else ""
+    more = f"; the {left} oldest resolved ones are counted but not listed: see --since" if left else ""
     warn(
         f"{plural(len(found.cases), 'escalation')} ({len(waiting)} open, {overdue} overdue) at commit "
         f"{found.revision[:12]}; {len(made.data)} bytes, sha256 {digest}{more}"
@@ -204,7 +205,7 @@ def report_command(ctx: click.Context, /, **given: Any) -> None:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Without looking for garbage: all that a report reads is kept, and looking costs a fifth of its time."""
+    """Turn off garbage collection: a report keeps all that it reads, and collecting takes a fifth of its time."""
     gc.disable()
     try:
         yield
@@ -222,28 +223,28 @@ def _window(given: dict[str, Any], now: datetime) -> Window:
     return window
 
 
-@escalation.command("stats")
-@click.option("--since", metavar="TIME", help="Only what happened since: 2h, 7d, or an RFC 3339 time.")
-@click.option("--until", metavar="TIME", help="Only what happened before: 2h (ago), or an RFC 3339 time.")
+@escalation.command("stats", short_help="Count escalations, outcomes and durations.")
+@click.option("--since", metavar="TIME", help="Only events since then: 2h (ago), 7d, or an RFC 3339 time.")
+@click.option("--until", metavar="TIME", help="Only events before then: 2h (ago), 7d, or an RFC 3339 time.")
 @click.option(
     "--by",
     type=click.Choice(["period", "team", "reviewer", "policy", "model"]),
-    help="A line for each of these, beside the total.",
+    help="Print a line for each of these, and the total.",
 )
 @click.option(
     "--period",
     type=click.Choice(["day", "week", "month"]),
-    help="With --by period: how long one is (default month); UTC.",
+    help="With --by period: the length of a period, in UTC (default month).",
 )
 @reads
 @common
 @click.pass_context
 def stats_command(ctx: click.Context, /, **given: Any) -> None:
-    """Count what was raised and decided, how it ended, how long it took, and by whom.
+    """Count escalations: how many were raised and decided, the outcomes, the durations, and by whom.
 
-    Each number belongs to the moment at which it happened: a raise, a first claim, a decision. What is
-    open or overdue is so now. Times are the 50th, 90th and 99th percentile, in seconds in JSON.
-    Without a terminal the table is tab-separated, with a head.
+    Each number belongs to the time of its event: the raise, the first claim, or the decision. The
+    numbers of open and overdue escalations are current. Durations are the 50th, 90th and 99th
+    percentile, in seconds in JSON. Without a terminal, the table is tab-separated, with a header line.
     """
     from ...reporting import figures
 
@@ -359,7 +360,7 @@ def _percentiles(spans: Spans) -> tuple[str, ...]:
 
 
 def _put_summary(summary: dict[str, Any], out: str) -> None:
-    """What was written, as JSON on stdout, or in a line on stderr where stdout has what was written."""
+    """Print the summary as JSON: on stdout, or on stderr if stdout has the output itself."""
     if out == _STDOUT:
         click.echo(json.dumps({"file": None, **summary}), err=True)
     else:
@@ -368,7 +369,7 @@ def _put_summary(summary: dict[str, Any], out: str) -> None:
 
 @contextmanager
 def _output(name: str) -> Iterator[BinaryIO]:
-    """The file to write, or stdout for ``-``. Raises BadInput."""
+    """The file to write to, or stdout for ``-``. Raises BadInput."""
     from ...storage.output_file import written
 
     if name == _STDOUT:

@@ -65,24 +65,27 @@ _EDIT = "e"
 _GONE = (AlreadyClaimed, AlreadyResolved, ClaimIdDiffers, NotClaimed, NotFound, NotHolder)
 
 
-@escalation.command("review")
-@click.option("--team", metavar="TEAM", help="Only those of this team.")
+@escalation.command("review", short_help="Decide one escalation after another at a terminal.")
+@click.option("--team", metavar="TEAM", help="Only escalations of this team.")
 @writes
 @in_one_store
 @click.pass_context
 def review_command(ctx: click.Context, /, **given: Any) -> None:
     """Decide one escalation after another at a terminal.
 
-    First those that you hold, then what `claim --next` would give you: each is claimed, shown whole,
-    and waits for one key: a approves, d denies, r redacts, w rewrites; n adds a note, h hands it on, s
-    skips it, q quits. A decision asks why, in a line or (e) in your $EDITOR, for a category, and whether
-    you mean it; none is ever preselected. If the record changed since it was shown, it is shown again.
+    The session begins with the escalations that you hold, then claims the ones that `claim --next`
+    would give you. Each is shown whole and waits for one key: a approves, d denies, r redacts, w
+    rewrites, n adds a note, h hands it on, s skips it, q quits. Before a decision you are asked for a
+    reason (one line, or e for your $EDITOR), a category, and a confirmation. No answer is preselected.
+    If the record has changed since it was shown, it is shown again.
 
-    What you skip is given back and not offered again in this session. However the session ends, with q,
-    ^C or a closed terminal, what it claimed is given back; what you held before stays yours.
+    An escalation that you skip goes back to the queue, and this session does not offer it again. When
+    the session ends, with q, ^C or a closed terminal, it gives back what it claimed. What you held
+    before stays yours.
 
-    Exit 0 once you quit, or when nothing is left and at least one was decided or handed on; 7 if there was
-    none to take; 130 after ^C; 4 or 9 if the remote was lost, with the command that gives back.
+    Exits 0 if you quit, or if nothing is left and you decided or handed on at least one; 7 if there was
+    nothing to claim; 130 after ^C; 4 or 9 if the remote was lost. The message then has the command that
+    gives the escalation back.
     """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise Usage(
@@ -271,7 +274,7 @@ class Session:
         teams = [whom.team_id for whom in move.to if whom.team_id]
         users = [whom.user_id for whom in move.to if whom.user_id]
         known = "; ".join(", ".join(some) for some in (teams, users) if some) or "a team, or a user's e-mail"
-        whom = self._ask.line(f"To whom? ({known}; nothing goes back)")
+        whom = self._ask.line(f"To whom? ({known}; empty = cancel)")
         if not whom:
             return False
         # Without a roster an e-mail is a user, and every other word a team.
@@ -314,7 +317,7 @@ class Session:
 
     def _reason(self, question: str, found: Found) -> str:
         """Some words of the reviewer's; empty where they think better of it."""
-        text = self._ask.line(f"{question} (one line; {_EDIT} opens your editor, nothing goes back)")
+        text = self._ask.line(f"{question} (one line; {_EDIT} opens your editor, empty = cancel)")
         if text != _EDIT:
             return text
         record = found.record

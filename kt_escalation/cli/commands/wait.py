@@ -20,29 +20,31 @@ if TYPE_CHECKING:
 #: What the gateway should do, by outcome.
 _DO = {
     "approved": "release the request as it is",
-    "redacted": "release the request redacted, by the review's reason",
-    "rewritten": "release the request rewritten, by the review's reason",
+    "redacted": "release the request redacted, as the review's reason says",
+    "rewritten": "release the request rewritten, as the review's reason says",
     "denied": "do not release the request",
     "expired": "do not release the request: nobody decided in time",
 }
 
 
-@escalation.command("wait")
+@escalation.command("wait", short_help="Wait until an escalation is resolved.")
 @takes_ids(one=True)
-@click.option("--timeout", type=SPAN, metavar="TIME", help="Give up after this long; without it, never.")
+@click.option(
+    "--timeout", type=SPAN, metavar="TIME", help="Give up after this long (default: wait for ever)."
+)
 @common
 @click.pass_context
 def wait_command(
     ctx: click.Context, escalation_id: str, timeout: float | None, repo: str | None, as_json: bool
 ) -> None:
-    """Wait until an escalation is resolved, and print how, as JSON.
+    """Wait until an escalation is resolved, and print the outcome as JSON.
 
-    Exit 0 means that the request may be released, 1 that it was denied or expired, 8 that --timeout
-    was over first. The remote is asked every half second at first, later every fifteen.
+    Exits 0 if the request may be released, 1 if it was denied or expired, and 8 if --timeout passed
+    first. It asks the remote every half second at first, and every 15 seconds later.
     """
-    del as_json  # it is JSON in any case
+    del as_json  # the output is always JSON
     with store_of(ctx, repo) as store:
-        # A caller's program wants the answer alone; who sits there wants to see that nothing hangs.
+        # A program wants nothing but the answer. A person at a terminal wants to see that the command is not stuck.
         found = store.wait(escalation_id, timeout, warn if sys.stderr.isatty() else lambda _: None)
     put_json(_answer(found))
     resolution = found.record.resolution

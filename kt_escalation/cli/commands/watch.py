@@ -1,4 +1,4 @@
-"""Commands that follow a store: events, watch."""
+"""The commands that follow a store: events, watch."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ def _format(function: F) -> F:
         "--format",
         "form",
         type=click.Choice(["text", "json", "cloudevents"]),
-        help="One line each of: text (the default), JSON, or CloudEvents 1.0 as JSON. --json is --format json.",
+        help="How to print each event, on one line: text (default), json, or cloudevents (CloudEvents 1.0 as "
+        "JSON). --json is the same as --format json.",
     )(function)
 
 
-@escalation.command("events")
+@escalation.command("events", short_help="Show what happened, oldest first.")
 @click.option(
     "--since",
     metavar="WHEN",
-    help="Only those after a revision or a cursor, or since a time: 2h, 7d, RFC 3339.",
+    help="Only events after a revision or a cursor, or since a time: 2h, 7d, or an RFC 3339 time.",
 )
-@click.option("--limit", type=Count(min=1), metavar="N", help="At most this many; without it, all.")
+@click.option("--limit", type=Count(min=1), metavar="N", help="Print at most this many (default: all).")
 @_format
 @reads
 @common
@@ -48,8 +49,8 @@ def _format(function: F) -> F:
 def events_command(ctx: click.Context, /, **given: Any) -> None:
     """Show what happened, oldest first: one event for each action on each escalation.
 
-    Events come from git history, so they can be had again at any time. Each carries a cursor; with
-    --since CURSOR the next run goes on after it.
+    Events are read from git history, so you can print them again at any time. Each has a cursor. To
+    continue after an event, run the command again with --since CURSOR.
     """
     form = given["form"] or ("json" if given["as_json"] else "text")
     with drawn(prints=True) as progress, store_of(ctx, given["repo"], progress=progress) as store:
@@ -63,53 +64,55 @@ def events_command(ctx: click.Context, /, **given: Any) -> None:
         warn(f"there may be more: go on with --since {last.cursor}")
 
 
-@escalation.command("watch")
+@escalation.command("watch", short_help="Print each event as it happens, or pass it on.")
 @click.option(
     "--since",
     metavar="WHEN",
-    help="Begin after a revision or a cursor, or at a time (2h, RFC 3339), not now.",
+    help="Begin after a revision or a cursor, or at a time (2h, or RFC 3339), instead of now.",
 )
 @click.option(
     "--cursor",
     "cursor",
     metavar="FILE",
-    help="Remember in this file what was handed over, and go on there next time.",
+    help="Keep the position in this file, and continue there next time.",
 )
 @click.option(
     "--exec",
     "command",
     metavar="CMD",
-    help="Run this program, without a shell, for each event, with its JSON on stdin.",
+    help="Run this program for each event, without a shell. It gets the event as JSON on stdin.",
 )
-@click.option("--webhook", metavar="URL", help="Send each event there, signed with KT_WEBHOOK_SECRET.")
+@click.option(
+    "--webhook", metavar="URL", help="Send each event to this address, signed with KT_WEBHOOK_SECRET."
+)
 @click.option(
     "--retries",
     type=Count(min=0),
     default=8,
     show_default=True,
     metavar="N",
-    help="Try again this often before giving up.",
+    help="Try this many times more before giving up.",
 )
 @click.option(
     "--interval",
     type=SPAN,
     metavar="TIME",
-    help="Ask the remote this often; without it, after 0.5s at first and 15s later.",
+    help="How often to ask the remote (default: every 0.5s at first, every 15s later).",
 )
-@click.option("--once", is_flag=True, help="End when nothing is left to hand over.")
-@click.option("--count", type=Count(min=1), metavar="N", help="End after this many events.")
-@click.option("--timeout", type=SPAN, metavar="TIME", help="End after this long.")
+@click.option("--once", is_flag=True, help="Exit when there are no more events.")
+@click.option("--count", type=Count(min=1), metavar="N", help="Exit after this many events.")
+@click.option("--timeout", type=SPAN, metavar="TIME", help="Exit after this long.")
 @_format
 @common
 @click.pass_context
 def watch_command(ctx: click.Context, /, **given: Any) -> None:
-    """Follow what happens, and print each event or hand it to a command or a webhook.
+    """Print each event as it happens, or pass it to a program or a webhook.
 
-    Events come in order and at least once: the cursor moves when an event was taken, so that after
-    a crash the last one may come again and none is lost. Taken means printed, or exit 0 of --exec,
-    or an answer of 2xx from --webhook. Without --since and a cursor it begins now.
+    Events come in order and at least once. The cursor moves after an event was delivered, so no event
+    is lost, and after a crash the last one may come again. An event is delivered when it is printed,
+    when --exec exits 0, or when --webhook answers 2xx. Without --since and a cursor, it begins now.
 
-    Exits 8 if an event was not taken after all tries, or if --timeout was over before --count events came.
+    Exits 8 if an event could not be delivered after all tries, or if --timeout passed before --count events came.
     """
     from ...reporting.delivery import CursorFile
 

@@ -85,7 +85,7 @@ class Keyboard:
         text = self._answer(f"{visible(question)}\n> ", self._read).strip()
         if has_hidden(text):
             # An arrow key, most often.
-            click.echo(f"that holds what is no text: {visible(text)}")
+            click.echo(f"that contains control characters: {visible(text)}")
             return ""
         return text
 

@@ -125,7 +125,7 @@ def _context(context: Mapping[str, Any], *, whole: bool) -> Iterator[Section]:
     if whole:
         others = _pairs(*((key, _spelled(value)) for key, value in rest.items()))
     elif rest:
-        keys = "1 key more" if len(rest) == 1 else f"{len(rest)} keys more"
+        keys = "1 more key" if len(rest) == 1 else f"{len(rest)} more keys"
         others = _pairs(("context", f"{keys}; show with --include-context"), tone="faint")
     else:
         others = []
