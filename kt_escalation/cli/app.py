@@ -257,12 +257,12 @@ def proposes(function: F) -> F:
 
 def begun_ids(ctx: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
     """The ids that begin so, for the shell: of what is open, else of what is resolved; none where anything fails."""
-    from ..actions.listing import Shelf
     from ..model.query import Query
+    from ..read_store import ReadStore
 
     # A shell that asks while somebody types has no use for an error.
-    with suppress(Exception), Shelf.at(folder(ctx, ctx.params.get("repo"))) as shelf:
-        rows = shelf.rows(Query(limit=0)).page.rows
+    with suppress(Exception), ReadStore.at(folder(ctx, ctx.params.get("repo"))) as store:
+        rows = store.rows(Query(limit=0)).page.rows
         found = [
             CompletionItem(
                 row.escalation_id, help=visible(f"{row.severity} {row.summary or row.reason_code}")
@@ -270,7 +270,7 @@ def begun_ids(ctx: click.Context, _: click.Parameter, begun: str) -> list[Comple
             for row in rows
             if row.escalation_id.startswith(begun)
         ]
-        return found or [CompletionItem(name) for name in shelf.resolved_ids(begun)]
+        return found or [CompletionItem(name) for name in store.resolved_ids(begun)]
     return []
 
 
