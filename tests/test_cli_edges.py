@@ -22,7 +22,7 @@ from test_cli_read import open_text, resolved_path, resolved_text
 from test_golden import compare
 
 from kt_escalation import Store, __version__, errors
-from kt_escalation.actions.listing import Shelf
+from kt_escalation.read_store import ReadStore
 from kt_escalation.storage.lock import held
 
 SCRIPTS = Path(sys.executable).parent
@@ -429,7 +429,7 @@ def test_who_holds_the_lock_without_having_signed_is_another_process(lab: Lab) -
 def test_a_bug_is_exit_5_and_leaves_its_traceback_in_a_file(
     full: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Shelf, "rows", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(ReadStore, "rows", lambda *_, **__: 1 / 0)
     ran = kt("list", "--json", cwd=full.folder / "alice")
     assert ran.code == 5
     errorbook.hold(ran, full.folder)

@@ -143,11 +143,11 @@ def proposes(function: F) -> F:
 
 def begun_ids(ctx: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
     """The ids that begin so, for the shell: of what is open, else of what is resolved; none where anything fails."""
-    from ..actions.listing import Shelf
     from ..model.query import Query
+    from ..read_store import ReadStore
 
     # A shell that asks while somebody types has no use for an error.
-    with suppress(Exception), Shelf.at(folder(ctx, ctx.params.get("repo"))) as shelf:
+    with suppress(Exception), ReadStore.at(folder(ctx, ctx.params.get("repo"))) as shelf:
         rows = shelf.rows(Query(limit=0)).page.rows
         found = [
             CompletionItem(

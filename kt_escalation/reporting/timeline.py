@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +14,7 @@ from ..storage import commits, compaction, layout
 from ..storage.clone import GitStore
 from ..storage.commits import Commit
 from ..storage.history import Keep, Side, Sides
+from ..storage.poll import Poll
 from ..storage.trees import Change
 
 # How many records' files are read from git in one go, however many a commit has.
@@ -24,8 +23,6 @@ _PLAIN = "100644"
 # Of what a commit of the store's line contains, nothing counts as younger than the commit by more than this:
 # clocks differ, but not by a day (in seconds), so that whoever asks since a time need not walk all of history.
 _SKEW = 86_400
-# How often the remote is asked, in seconds: soon at first and after news, then as rarely as hosts like it.
-FIRST_POLL, POLL_GROWTH, LONGEST_POLL = 0.5, 1.5, 15.0
 
 
 @dataclass(frozen=True)
@@ -117,8 +114,7 @@ def follow(
     it answers again; one that does not answer at first is raised as RemoteUnreachable.
     Raises what `place` and `read` raise, and HistoryRewritten.
     """
-    end = None if timeout is None else time.monotonic() + timeout
-    pause, offline = FIRST_POLL, False
+    poll, offline = Poll(timeout, interval), False
     here: Place | None = None
     while True:
         try:
@@ -138,13 +134,11 @@ def follow(
             if here.cursor != Cursor((tip,)):
                 _require(store, tip, here.cursor)
                 yield from read(store, tip, here)
-                here, pause = Place(Cursor((tip,))), FIRST_POLL
-        left = None if end is None else end - time.monotonic()
-        if once or (left is not None and left <= 0):
+                here = Place(Cursor((tip,)))
+                poll.restart()
+        if once or poll.is_over:
             return
-        nap = pause * random.uniform(0.75, 1.25) if interval is None else interval  # noqa: S311 - jitter
-        time.sleep(nap if left is None else min(nap, left))
-        pause = min(pause * POLL_GROWTH, LONGEST_POLL)
+        poll.wait()
 
 
 # --- from commits to events -----------------------------------------------------------------------
