@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from kt_escalation.core import ids
+from kt_escalation.model import ids
 
 from . import stores
 from .measure import Failed, git, kt, middle

@@ -19,14 +19,15 @@ from pathlib import Path
 from random import Random
 from typing import IO, Any
 
-from kt_escalation.core import compaction, ids, rights, transitions
-from kt_escalation.core.events import Raisable
-from kt_escalation.core.model import Draft, Record
-from kt_escalation.core.policies import Policies, assemble
-from kt_escalation.core.rights import Act
-from kt_escalation.core.words import SEVERITIES
-from kt_escalation.store import codec, layout
-from kt_escalation.store.message import Message
+from kt_escalation.model import archive_file, ids
+from kt_escalation.model.record import Draft, Record
+from kt_escalation.model.vocabulary import SEVERITIES
+from kt_escalation.policies.decision_event import Raisable
+from kt_escalation.policies.policy_set import Policies, assemble
+from kt_escalation.rules import permissions, transitions
+from kt_escalation.rules.permissions import Act
+from kt_escalation.storage import layout, yaml_text
+from kt_escalation.storage.commit_message import Message
 
 from .measure import Failed, git
 from .signing import Keys, sign
@@ -182,7 +183,7 @@ def event(number: int, kind: str = "open") -> dict[str, Any]:
 
 
 def _act(who: str, now: datetime, policies: Policies) -> Act:
-    return rights.act(f"{who}@example.com", now, policies)
+    return permissions.act(f"{who}@example.com", now, policies)
 
 
 def _raised(number: int, act: Act, kind: str = "open") -> Record:
@@ -203,7 +204,7 @@ def _rest(stream: IO[bytes], waiting: int, archived: int, policies: Policies) ->
     named = [record.escalation_id for record in records]
     _commit(stream, GATEWAY, RAISED, str(Message("raise", named, GATEWAY)))
     for record in records:
-        _file(stream, layout.path_of(record), codec.dumps(record))
+        _file(stream, layout.path_of(record), yaml_text.dumps(record))
     return records
 
 
@@ -247,8 +248,8 @@ def _archives(count: int, policies: Policies) -> Iterator[tuple[str, bytes]]:
     for year, month, files in _Past(policies).months(count):
         for index, some in enumerate(_filled(files), 1):
             name = f"{layout.RESOLVED}/{year}/{month:02}/archive-{index:04}"
-            yield f"{name}.yaml", compaction.write(data for _, data in some)
-            yield f"{name}.ids", compaction.write_ids(escalation_id for escalation_id, _ in some)
+            yield f"{name}.yaml", archive_file.write(data for _, data in some)
+            yield f"{name}.ids", archive_file.write_ids(escalation_id for escalation_id, _ in some)
 
 
 def _filled(files: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]]]:
@@ -257,7 +258,7 @@ def _filled(files: Iterable[tuple[str, bytes]]) -> Iterator[list[tuple[str, byte
     size = 0
     for escalation_id, data in files:
         more = len(data) + len(b"---\n")
-        if part and size + more > compaction.MAX_ARCHIVE:
+        if part and size + more > archive_file.MAX_ARCHIVE:
             yield part
             part, size = [], 0
         part.append((escalation_id, data))
@@ -274,7 +275,7 @@ class _Past:
 
     def __init__(self, policies: Policies) -> None:
         self._policies = policies
-        self._text = codec.dumps(self._made(0, _FIRST)).decode()
+        self._text = yaml_text.dumps(self._made(0, _FIRST)).decode()
         self._shown = self._made(0, _FIRST).reviews[0].shown
 
     def months(self, count: int) -> Iterator[tuple[int, int, list[tuple[str, bytes]]]]:
@@ -285,7 +286,7 @@ class _Past:
             files = [self._file(number, _day(number, year, month)) for number in numbers]
             for number in numbers[:1]:
                 record = self._made(number, _day(number, year, month))
-                assert files[0] == (record.escalation_id, codec.dumps(record))
+                assert files[0] == (record.escalation_id, yaml_text.dumps(record))
             yield year, month, sorted(files)
 
     def _made(self, number: int, day: datetime) -> Record:
@@ -355,7 +356,7 @@ def _step(
     path = layout.path_of(after)
     if before and layout.path_of(before) != path:
         stream.write(f"D {layout.path_of(before)}\n".encode())
-    _file(stream, path, codec.dumps(after))
+    _file(stream, path, yaml_text.dumps(after))
 
 
 def _policies(store: Path, files: Mapping[str, str]) -> Policies:
@@ -365,4 +366,4 @@ def _policies(store: Path, files: Mapping[str, str]) -> Policies:
         for path, text in files.items()
     ]
     tree = git("mktree", cwd=store, stdin="".join(lines).encode())
-    return assemble(tree, {path: codec.policy_file(path, text.encode()) for path, text in files.items()})
+    return assemble(tree, {path: yaml_text.policy_file(path, text.encode()) for path, text in files.items()})

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .answers import Found, Listing, Moment, Result, Swept
-    from .core.feed import Event
-    from .core.model import Record
-    from .core.query import Query
-    from .desk import Store
     from .errors import KtError
+    from .model.event import Event
+    from .model.query import Query
+    from .model.record import Record
+    from .results import Found, Listing, Moment, Result, Swept
+    from .store import Store
 
 __all__ = [
     "Event",
@@ -32,16 +32,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Event": "core.feed",
-    "Found": "answers",
+    "Event": "model.event",
+    "Found": "results",
     "KtError": "errors",
-    "Listing": "answers",
-    "Moment": "answers",
-    "Query": "core.query",
-    "Record": "core.model",
-    "Result": "answers",
-    "Store": "desk",
-    "Swept": "answers",
+    "Listing": "results",
+    "Moment": "results",
+    "Query": "model.query",
+    "Record": "model.record",
+    "Result": "results",
+    "Store": "store",
+    "Swept": "results",
 }
 
 

@@ -475,7 +475,7 @@ class LockTimeout(KtError):
 
 
 class RetriesExhausted(KtError):
-    """Others were faster until the time was over."""
+    """Others were faster until the time was over, or the remote could not take the push for so long."""
 
     code = "retry_timeout"
     exit_code = 8
@@ -529,7 +529,7 @@ class OutcomeUnknown(KtError):
 
 
 class Interrupted(KtError):
-    """^C before anything was changed."""
+    """^C, SIGTERM or SIGHUP before anything was changed."""
 
     code = "interrupted"
     exit_code = 130

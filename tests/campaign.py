@@ -23,7 +23,7 @@ from lab import Lab, Ran, git, kt, record_text
 
 import kt_escalation
 from kt_escalation.errors import PushRefused
-from kt_escalation.store.effect import Effect
+from kt_escalation.storage.effect import Effect
 
 PACKAGE = str(Path(kt_escalation.__file__).parent)
 #: A line of the package: its file and number.

@@ -72,15 +72,16 @@ def entering(owner: Any, name: str, step: str) -> None:
 
 def main() -> None:
     """Run `kt` with all the points in it."""
-    from kt_escalation import cli, landing
-    from kt_escalation.store.gitstore import GitStore
+    from kt_escalation import cli
+    from kt_escalation.actions import commit_loop
+    from kt_escalation.storage.clone import GitStore
 
     entering(GitStore, "writing", "lock")
     entering(GitStore, "turn", "turn")
     for look in ("guess", "tip"):
         around(GitStore, look, before="before-fetch")
     around(GitStore, "guess", after="after-fetch")
-    around(landing, "_decided", "before-decide", "after-decide")
+    around(commit_loop, "_decided", "before-decide", "after-decide")
     around(GitStore, "prepare_files", "before-build", "after-build")
     around(GitStore, "send", "before-push", "after-push")
     around(GitStore, "_answer", before="during-push")

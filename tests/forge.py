@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import warm
 from lab import Ran, git, kt
 
-from kt_escalation.core.times import format_time
+from kt_escalation.model.times import format_time
 
 ROSTER = """\
 teams:
@@ -88,7 +91,7 @@ class Forge:
         return self.tip()
 
     def tip(self) -> str:
-        return git("rev-parse", "HEAD", cwd=self.path)
+        return tip_of(self.path / ".git")
 
     def resolved(self, name: str) -> str:
         found = git("ls-files", f"queue/resolved/*/esc_{name}.yaml", cwd=self.path)
@@ -105,6 +108,15 @@ class Forge:
         self.git("config", "commit.gpgsign", "false")
         self.as_kt_does(who, *args)
         self.git("config", "commit.gpgsign", "true")
+
+
+def tip_of(git_dir: Path) -> str:
+    """The commit that HEAD stands for; read from the files, where a branch has its own, since it is asked so often."""
+    head = (git_dir / "HEAD").read_text().strip()
+    loose = git_dir / head.removeprefix("ref: ")
+    if head.startswith("ref: ") and loose.is_file():
+        return loose.read_text().strip()
+    return git("rev-parse", "HEAD", cwd=git_dir)
 
 
 def identity(who: str) -> dict[str, str]:
@@ -128,13 +140,42 @@ def side(forge: Forge, *args: str, who: str = "bob") -> None:
     forge.git("switch", "--quiet", "-")
 
 
-def serve(forge: Forge) -> Path:
-    """A bare repository with the history so far, and the hook."""
+#: A server for each state of a store that one was made for: the hook's installation starts fifty processes.
+SERVERS: dict[tuple[object, ...], Path] = {}
+
+
+def serve(forge: Forge, *options: str) -> Path:
+    """A bare repository with the history so far, and the hook; a copy where a store in the same state had one.
+
+    The hook as it is installed is what tests/test_hosting.py and tests/servers push to.
+    """
     bare = forge.path.parent / "server.git"
-    git("clone", "--quiet", "--bare", "--no-hardlinks", str(forge.path), str(bare), cwd=forge.path)
-    ran = kt("hook", "install", "--server", str(bare), cwd=forge.path)
-    assert ran.code == 0, ran.err
+    key = (
+        *options,
+        forge.git("for-each-ref"),
+        *((forge.path / ".git" / name).read_text() for name in ("HEAD", "config")),
+        *sorted((name, value) for name, value in os.environ.items() if name.startswith(("GIT_", "KT_"))),
+    )
+    if key not in SERVERS:
+        kept = Path(os.environ["GIT_CONFIG_GLOBAL"]).parent / f"server-{len(SERVERS)}.git"
+        git("clone", "--quiet", "--bare", "--no-hardlinks", str(forge.path), str(kept), cwd=forge.path)
+        git("remote", "remove", "origin", cwd=kept)
+        ran = kt("hook", "install", "--server", str(kept), *options, cwd=forge.path)
+        assert ran.code == 0, ran.err
+        SERVERS[key] = kept
+    shutil.copytree(SERVERS[key], bare, symlinks=True)
+    hook = bare / "hooks/pre-receive"
+    hook.write_text(hook.read_text().replace(str(SERVERS[key]), str(bare)))
+    spare_start(bare)
     return bare
+
+
+def spare_start(server: Path) -> None:
+    """Let the hook's last line, the command, be run without the start of Python; the rest stays as it was installed."""
+    hook = server / "hooks/pre-receive"
+    start, _, command = hook.read_text().rpartition(f"\n{sys.executable} -I -m kt_escalation ")
+    assert start
+    hook.write_text(f"{start}\n{warm.kt_folder()}/kt {command}")
 
 
 def push(forge: Forge, server: Path, *options: str, what: str = "HEAD:main", **env: str) -> Ran:

@@ -25,15 +25,17 @@ from random import Random
 from memory import Commit as Files
 from memory import MemorySnapshot
 
-from kt_escalation import KtError, Store, intake
-from kt_escalation.core import compaction, ids, transitions, verify
-from kt_escalation.core.model import Record
-from kt_escalation.core.policies import Policies, assemble
-from kt_escalation.core.rights import act, is_admin
-from kt_escalation.core.words import CATEGORIES, DECISIONS, SEVERITIES
-from kt_escalation.store import codec, layout
-from kt_escalation.store.message import Message
-from kt_escalation.store.port import Author, Request, Snapshot
+from kt_escalation import KtError, Store
+from kt_escalation.actions import inputs
+from kt_escalation.model import archive_file, ids
+from kt_escalation.model.record import Record
+from kt_escalation.model.vocabulary import CATEGORIES, DECISIONS, SEVERITIES
+from kt_escalation.policies.policy_set import Policies, assemble
+from kt_escalation.rules import judge_step, transitions
+from kt_escalation.rules.permissions import act, is_admin
+from kt_escalation.storage import layout, yaml_text
+from kt_escalation.storage.commit_message import Message
+from kt_escalation.storage.interface import Author, Request, Snapshot
 
 PACK = "policies/policy-config.yaml"
 ROSTER = "policies/roster.yaml"
@@ -149,12 +151,12 @@ def unfolded(files: Mapping[str, bytes]) -> dict[str, bytes]:
 
 @lru_cache(1000)
 def _files_in(archive: bytes) -> Mapping[str, bytes]:
-    return {layout.path_of(codec.loads(data)): data for data in compaction.read(archive)}
+    return {layout.path_of(yaml_text.loads(data)): data for data in archive_file.read(archive)}
 
 
 @lru_cache(20_000)
 def _record(data: bytes) -> Record:
-    return codec.loads(data)
+    return yaml_text.loads(data)
 
 
 def _oid(kind: str, data: bytes) -> bytes:
@@ -239,7 +241,7 @@ class Line:
         self.tip, self.files = tip, dict(self.graph.commits[tip].tree)
 
     def blob_id(self, record: Record) -> str:
-        return _oid("blob", codec.dumps(record)).hex()
+        return _oid("blob", yaml_text.dumps(record)).hex()
 
     def contains(self, snapshot: Snapshot, commit: str) -> bool:
         return int(commit) in self.graph.ancestors(int(snapshot.revision))
@@ -265,7 +267,7 @@ class _Prepared:
         for change in request.changes:
             if change.old and change.old.path != layout.path_of(change.new):
                 files[change.old.path] = None
-            files[layout.path_of(change.new)] = codec.dumps(change.new)
+            files[layout.path_of(change.new)] = yaml_text.dumps(change.new)
             steps.append((change.old.record if change.old else None, change.new))
             line.own.add(change.new.escalation_id)
         line.put(files, request.message, request.author.email, request.when, steps)
@@ -379,7 +381,7 @@ class Graph:
         tree = tree_of(files if named is None else named)
         key = (tree_of(files), tree)
         if key not in self._assembled:
-            read = {path: codec.policy_file(path, data) for path, data in files.items()}
+            read = {path: yaml_text.policy_file(path, data) for path, data in files.items()}
             self._assembled[key] = assemble(tree, read)
         return self._assembled[key]
 
@@ -633,8 +635,8 @@ class Graph:
         if then.actor != act(commit.email, commit.when, policies).actor:
             # Its message names who did it as people were known there.
             return False
-        told = verify.Context(commit.email, commit.when, policies, deciders, origin)
-        return not verify.judge(old, new, told)
+        told = judge_step.Context(commit.email, commit.when, policies, deciders, origin)
+        return not judge_step.judge(old, new, told)
 
 
 def _only(files: Mapping[str, bytes], path: str) -> dict[str, bytes]:
@@ -812,7 +814,7 @@ class _Maker:
         for path, data in sorted(unfolded(line.files).items()):
             name = layout.id_of(path)
             if name in line.own and name is not None:
-                status = codec.loads(data).status
+                status = yaml_text.loads(data).status
                 if status in statuses:
                     found.append(name)
         return found
@@ -848,7 +850,7 @@ class _Maker:
             if self.random.random() < 0.2:
                 del keys["request_id"]
                 keys["escalation_id"] = f"esc_{ids.ulid(self.now, self.random.randbytes(10))}"
-            items.append((number + 1, intake.from_keys(keys)))
+            items.append((number + 1, inputs.from_keys(keys)))
         store.raise_many(items)
 
     def request_id(self) -> str:
@@ -885,7 +887,7 @@ class _Maker:
             store.resolve_many(chosen, outcome, "because\nof it", category=category)
 
     def holds(self, line: Line, name: str) -> bool:
-        record = codec.loads(line.files[layout.open_path(name)])
+        record = yaml_text.loads(line.files[layout.open_path(name)])
         who = act(line.writer.email, self.now, line.policies())
         return record.claim is not None and who.is_me(record.claim.claimed_by)
 
@@ -976,17 +978,17 @@ class _Maker:
         self.now += timedelta(days=self.random.choice((10, 40)))
         by = self.admin(line)
         members = [
-            compaction.Member(month, name, path, "", len(data))
+            archive_file.Member(month, name, path, "", len(data))
             for path, data in line.files.items()
             if (month := layout.month_of(path))
-            and compaction.is_closed(month, self.now.replace(microsecond=0))
+            and archive_file.is_closed(month, self.now.replace(microsecond=0))
             if (name := layout.id_of(path)) in line.own and name is not None
         ]
         files: dict[str, bytes | None] = {}
-        for batch in compaction.batches(members, layout.last_archives(line.files)):
+        for batch in archive_file.batches(members, layout.last_archives(line.files)):
             archive, beside = layout.both(batch.name)
-            files[archive] = compaction.write(line.files[member.path] for member in batch.members)
-            files[beside] = compaction.write_ids(member.escalation_id for member in batch.members)
+            files[archive] = archive_file.write(line.files[member.path] for member in batch.members)
+            files[beside] = archive_file.write_ids(member.escalation_id for member in batch.members)
             files.update((member.path, None) for member in batch.members)
         if files:
             names = [member.escalation_id for member in members]
@@ -1063,7 +1065,7 @@ class _Maker:
             # One commit may do both: policies and a step that the old ones allow.
             files.update(name)
         steps = [
-            (codec.loads(line.files[p]), codec.loads(data))
+            (yaml_text.loads(line.files[p]), yaml_text.loads(data))
             for p, data in files.items()
             if data is not None and not is_policy(p)
         ]
@@ -1077,11 +1079,11 @@ class _Maker:
         path = layout.open_path(self.random.choice(opened))
         try:
             told = transitions.note(
-                codec.loads(line.files[path]), act(by.email, self.now, line.policies()), "New rules"
+                yaml_text.loads(line.files[path]), act(by.email, self.now, line.policies()), "New rules"
             )
         except KtError:
             return None
-        return {path: codec.dumps(told)} if codec.dumps(told) != line.files[path] else None
+        return {path: yaml_text.dumps(told)} if yaml_text.dumps(told) != line.files[path] else None
 
     # --- branches -----------------------------------------------------------------------------------
 

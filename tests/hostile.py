@@ -23,14 +23,15 @@ import oracle
 from hypothesis import strategies as st
 
 from kt_escalation import KtError
-from kt_escalation.core import compaction, ids, sweep, transitions
-from kt_escalation.core.events import from_record
-from kt_escalation.core.model import Fallback, Record, Resolution
-from kt_escalation.core.policies import Policies
-from kt_escalation.core.rights import Act, act
-from kt_escalation.core.words import DECISIONS
-from kt_escalation.store import codec, layout
-from kt_escalation.store.message import Message
+from kt_escalation.model import archive_file, ids
+from kt_escalation.model.record import Fallback, Record, Resolution
+from kt_escalation.model.vocabulary import DECISIONS
+from kt_escalation.policies.decision_event import from_record
+from kt_escalation.policies.policy_set import Policies
+from kt_escalation.rules import due_actions, transitions
+from kt_escalation.rules.permissions import Act, act
+from kt_escalation.storage import layout, yaml_text
+from kt_escalation.storage.commit_message import Message
 
 PLAIN, FOLDER = "100644", "40000"
 #: A file as a tree has it: its mode and its blob.
@@ -260,7 +261,7 @@ class Graph(Forge):
     def written(self, branch: Branch, record: Record) -> dict[str, bytes | None]:
         """The changes that give a record its new state."""
         gone: dict[str, bytes | None] = dict.fromkeys(self.paths(branch, record.escalation_id))
-        return {**gone, layout.path_of(record): codec.dumps(record)}
+        return {**gone, layout.path_of(record): yaml_text.dumps(record)}
 
 
 def merged(
@@ -511,7 +512,7 @@ class _Maker:
         record = random.choice(opened)
         origin = records.get(record.reopens or "")
         deciders = tuple(review.reviewer for review in origin.reviews) if origin else ()
-        due = sweep.due([record], one, token)
+        due = due_actions.due([record], one, token)
         if due and random.random() < 0.7:
             after = due[0].after
             outcome = after.resolution.outcome if after.resolution else None
@@ -651,8 +652,8 @@ class _Maker:
         resolved = {month for path in branch.files if (month := layout.month_of(path))}
         if not resolved:
             return
-        if all(not compaction.is_closed(month, graph.now) for month in resolved):
-            end = compaction.month_end(min(resolved))
+        if all(not archive_file.is_closed(month, graph.now) for month in resolved):
+            end = archive_file.month_end(min(resolved))
             if end is None or (not wrong and end - graph.now > timedelta(days=2)):
                 return
             if not wrong or random.random() < 0.7:
@@ -683,7 +684,7 @@ class _Maker:
             is_known = (
                 name and graph.objects[file[1]][0] == "blob" and [*map(_item, branch.files)].count(name) == 1
             )
-            is_over = month and (early or compaction.is_closed(month, graph.now))
+            is_over = month and (early or archive_file.is_closed(month, graph.now))
             if month and is_known and is_over and not (some and self.random.random() < 0.4):
                 found.setdefault(month, []).append((path, graph.data(file)))
         changes: dict[str, bytes | str | File | None] = {}
@@ -1094,7 +1095,7 @@ class _Maker:
                 # Not in the form that records have, or no record.
                 path = layout.path_of(made)
                 changes[path] = random.choice(
-                    (b"# so\n" + codec.dumps(made), codec.dumps(made)[:-30], b"", b"- no\n")
+                    (b"# so\n" + yaml_text.dumps(made), yaml_text.dumps(made)[:-30], b"", b"- no\n")
                 )
             return changes
         return None

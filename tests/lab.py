@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import warm
 from faulty import VARIABLE
 
 from kt_escalation.cli.edge import run
@@ -85,10 +86,13 @@ def shell(script: str, cwd: Path) -> None:
 
 
 def start(
-    *args: str, cwd: Path, env: Mapping[str, str] | None = None, session: bool = False
+    *args: str, cwd: Path, env: Mapping[str, str] | None = None, session: bool = False, forked: bool = False
 ) -> subprocess.Popen[str]:
-    """Start `kt escalation`, not waiting for it; one that fails at a point where the tests ask for that."""
-    program = FAULTY if VARIABLE in (env or {}) else KT
+    """Start `kt escalation`, not waiting for it; one that fails at a point where the tests ask for that.
+
+    With ``forked`` its process is forked from one that is warm: many of them meet each other sooner, and cost less.
+    """
+    program = FAULTY if VARIABLE in (env or {}) else (str(warm.kt_folder() / "kt"),) if forked else KT
     return subprocess.Popen(
         [*program, "escalation", *args],
         cwd=cwd,

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from hashlib import sha1
 from typing import Any
 
-from kt_escalation.core.model import Record
-from kt_escalation.core.policies_file import PolicyFile
-from kt_escalation.core.row import Row, row_of
 from kt_escalation.errors import BadInput
-from kt_escalation.store import codec, layout
-from kt_escalation.store.port import (
+from kt_escalation.model.record import Record
+from kt_escalation.model.summary import Row, row_of
+from kt_escalation.policies.policy_file import PolicyFile
+from kt_escalation.storage import layout, yaml_text
+from kt_escalation.storage.interface import (
     Author,
     Change,
     Entry,
@@ -67,8 +67,8 @@ class MemorySnapshot:
             return Invalid(path, "is not named as an escalation's file")
         data = self._commit.files[path]
         try:
-            record = codec.loads(data)
-        except codec.Malformed as error:
+            record = yaml_text.loads(data)
+        except yaml_text.Malformed as error:
             return Invalid(path, str(error), layout.id_of(path))
         wrong = layout.misplaced(record, path)
         if wrong:
@@ -117,7 +117,7 @@ class MemorySnapshot:
         found: dict[str, PolicyFile] = {}
         for path, data in self._commit.files.items():
             if path.startswith(f"{layout.POLICIES}/"):
-                found[path] = codec.policy_file(path, data)
+                found[path] = yaml_text.policy_file(path, data)
         return ("1" * 40 if found else None), found
 
 
@@ -216,7 +216,7 @@ class MemoryStore:
             for path in (change.old.path if change.old else None, *change.removed):
                 if path is not None:
                     files.pop(path, None)
-            files[layout.path_of(change.new)] = codec.dumps(change.new)
+            files[layout.path_of(change.new)] = yaml_text.dumps(change.new)
         for path, data in (others or {}).items():
             files.pop(path, None)
             if data is not None:
@@ -248,7 +248,7 @@ class MemoryStore:
         return None
 
     def blob_id(self, record: Record) -> str:
-        return _blob_id(codec.dumps(record))
+        return _blob_id(yaml_text.dumps(record))
 
     def contains(self, snapshot: Snapshot, commit: str) -> bool:
         until = [c.id for c in self.world.commits]

@@ -18,13 +18,14 @@ from random import Random
 
 from lab import git
 
-from kt_escalation.core import ids, rights, sweep, transitions
-from kt_escalation.core.events import Raisable
-from kt_escalation.core.model import Draft, Fallback, Record
-from kt_escalation.core.policies import assemble
-from kt_escalation.report import Report
-from kt_escalation.store import codec, layout
-from kt_escalation.store.message import Message
+from kt_escalation.model import ids
+from kt_escalation.model.record import Draft, Fallback, Record
+from kt_escalation.policies.decision_event import Raisable
+from kt_escalation.policies.policy_set import assemble
+from kt_escalation.reporting.overview import Report
+from kt_escalation.rules import due_actions, permissions, transitions
+from kt_escalation.storage import layout, yaml_text
+from kt_escalation.storage.commit_message import Message
 
 #: When the last thing has happened.
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
@@ -130,7 +131,7 @@ class Office:
             blob = git("hash-object", "-w", "--stdin", cwd=self.path, stdin=text)
             listed.append(f"100644 blob {blob}\t{Path(path).name}\n")
         tree = git("mktree", cwd=self.path, stdin="".join(listed))
-        files = {path: codec.policy_file(path, text.encode()) for path, text in POLICIES.items()}
+        files = {path: yaml_text.policy_file(path, text.encode()) for path, text in POLICIES.items()}
         self._policies = assemble(tree, files)
 
     def work(self, number: int, since: timedelta = 70 * DAY) -> None:
@@ -222,14 +223,14 @@ class Office:
             # Nobody wants this one.
             self._later(now, 6 * DAY, lambda now: self._claim(name, now))
             return
-        due = sweep.due([record], self._act("admin", now), self._token(now))
+        due = due_actions.due([record], self._act("admin", now), self._token(now))
         if due:
             self._swept(due[0].after, now)
             return
         team = TEAMS[record.route.team_id or "triage"]
         origin = self._records[record.reopens].reviews if record.reopens else ()
         deciders = tuple(review.reviewer for review in origin)
-        free = [x for x in team if rights.why_not(record, self._policies, x, deciders) is None]
+        free = [x for x in team if permissions.why_not(record, self._policies, x, deciders) is None]
         if not free:
             return
         who = self.random.choices(free, [5 - min(free.index(x), 4) for x in free])[0]
@@ -270,7 +271,7 @@ class Office:
     def _resolve(self, name: str, who: str, now: datetime) -> None:
         record = self._records[name]
         if transitions.lapsed(record, self._act(who, now)):
-            [due] = sweep.due([record], self._act("admin", now), "unused")
+            [due] = due_actions.due([record], self._act("admin", now), "unused")
             self._swept(due.after, now)
             return
         weights = (2, 4, 1, 3) if record.policy == "pii-detector" else (6, 1, 1, 2)
@@ -297,8 +298,8 @@ class Office:
 
     # --- what it writes ---------------------------------------------------------------------------
 
-    def _act(self, who: str, now: datetime) -> rights.Act:
-        return rights.act(f"{who}@example.com", now, self._policies)
+    def _act(self, who: str, now: datetime) -> permissions.Act:
+        return permissions.act(f"{who}@example.com", now, self._policies)
 
     def _token(self, now: datetime) -> str:
         return ids.ulid(now, self.random.randbytes(ids.ULID_RANDOM_BYTES))
@@ -318,7 +319,7 @@ class Office:
         files: dict[str, bytes | None] = {}
         if before and layout.path_of(before) != layout.path_of(after):
             files[layout.path_of(before)] = None
-        files[layout.path_of(after)] = codec.dumps(after)
+        files[layout.path_of(after)] = yaml_text.dumps(after)
         message = Message(action, [name], who, claim_id=claim_id, outcome=outcome, text=text)
         self._write(who, now, str(message), files)
         self._records[name] = after

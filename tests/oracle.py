@@ -24,13 +24,14 @@ from hashlib import sha1
 from pathlib import Path
 from unicodedata import normalize
 
-from kt_escalation.core import story, verify
-from kt_escalation.core.model import Record
-from kt_escalation.core.policies import Policies, assemble
-from kt_escalation.core.rights import known_as
-from kt_escalation.core.roster import person
-from kt_escalation.core.words import RELEASING
-from kt_escalation.store import codec, layout
+from kt_escalation.model import changes
+from kt_escalation.model.record import Record
+from kt_escalation.model.vocabulary import RELEASING
+from kt_escalation.policies.policy_set import Policies, assemble
+from kt_escalation.policies.roster import person
+from kt_escalation.rules import judge_step
+from kt_escalation.rules.permissions import known_as
+from kt_escalation.storage import layout, yaml_text
 
 Objects = Mapping[str, tuple[str, bytes]]
 #: The files of one record: path, mode, blob.
@@ -312,16 +313,16 @@ def has_store(found: Snap) -> bool:
 def parsed(data: bytes) -> Record | None:
     """The record in bytes that are canonical and nothing else."""
     try:
-        record = codec.loads(data)
-    except codec.Malformed:
+        record = yaml_text.loads(data)
+    except yaml_text.Malformed:
         return None
-    return record if codec.dumps(record) == data else None
+    return record if yaml_text.dumps(record) == data else None
 
 
 @lru_cache(10_000)
 def policies_of(tree: str | None, files: tuple[tuple[str, bytes], ...]) -> Policies:
     """The policies in some files."""
-    return assemble(tree, {path: codec.policy_file(path, data) for path, data in files})
+    return assemble(tree, {path: yaml_text.policy_file(path, data) for path, data in files})
 
 
 @dataclass(frozen=True)
@@ -336,7 +337,7 @@ def waivers_in(data: bytes | None) -> set[Waiver] | None:
     if data is None:
         return set()
     try:
-        value = codec.load_yaml(data).value
+        value = yaml_text.load_yaml(data).value
         found = set()
         for item in value["waivers"] if value else ():
             if (
@@ -349,16 +350,16 @@ def waivers_in(data: bytes | None) -> set[Waiver] | None:
                 return None
             found.add(Waiver(item["commit"], item["rule"], item["path"]))
         return found if not value or value.keys() == {"waivers"} else None
-    except (codec.Malformed, TypeError, KeyError, AttributeError):
+    except (yaml_text.Malformed, TypeError, KeyError, AttributeError):
         return None
 
 
 def root_in(data: bytes) -> str | None:
     """The root that a `.kt.yaml` names; None where it cannot be read."""
     try:
-        value = codec.load_yaml(data).value
+        value = yaml_text.load_yaml(data).value
         return value["root"].strip("/") if value.keys() == {"root"} else None
-    except (codec.Malformed, TypeError, KeyError, AttributeError):
+    except (yaml_text.Malformed, TypeError, KeyError, AttributeError):
         return None
 
 
@@ -778,8 +779,8 @@ class _Replay:
         for one in around if new is not None and old is None and reopens else ():
             reopener = reopener or self.open_again(one, reopens, name)
         deciders = tuple(review.reviewer for review in reopened.reviews) if reopened else ()
-        told = verify.Context(commit.email, commit.at, policies, deciders, reopened, reopener)
-        found = [(one.rule, path) for one in verify.judge(old, new, told)]
+        told = judge_step.Context(commit.email, commit.at, policies, deciders, reopened, reopener)
+        found = [(one.rule, path) for one in judge_step.judge(old, new, told)]
         if not found and old is not None and new is not None and is_early(old, new, commit.at):
             found.append(("deadline", path))
         return found
@@ -1074,7 +1075,7 @@ class _Replay:
         for claim, by in begun:
             if claim not in known:
                 yield name, {"claim"}, by, None, claims
-        for one in story.between(old, new):
+        for one in changes.between(old, new):
             actions = {one.action} if one.action != "delete" else {"restore"}
             if one.action in ("sweep", "unclaim"):
                 # To the team that has it already it is given back in the same way.

@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
 
-from kt_escalation.core.model import Record
-from kt_escalation.core.words import RELEASING
 from kt_escalation.errors import RemoteUnreachable
-from kt_escalation.store import codec, layout
-from kt_escalation.store.port import Author, Onto, Port, Prepared, Request, Snapshot, Unanswered
+from kt_escalation.model.record import Record
+from kt_escalation.model.vocabulary import RELEASING
+from kt_escalation.storage import layout, yaml_text
+from kt_escalation.storage.interface import Author, Onto, Port, Prepared, Request, Snapshot, Unanswered
 
 #: What can happen to a commit: somebody comes first; it lands or does not, and no answer comes; and
 #: after that the remote may say nothing more.
@@ -121,8 +121,8 @@ def records(files: Mapping[str, bytes]) -> dict[str, Record]:
     found: dict[str, Record] = {}
     for path, data in files.items():
         if path.startswith(f"{layout.QUEUE}/"):
-            record = codec.loads(data)
-            assert codec.dumps(record) == data, f"{path} is not canonical"
+            record = yaml_text.loads(data)
+            assert yaml_text.dumps(record) == data, f"{path} is not canonical"
             assert layout.path_of(record) == path, f"{path} is misplaced"
             assert record.escalation_id not in found, f"{record.escalation_id} stands twice"
             found[record.escalation_id] = record

@@ -7,9 +7,17 @@ from typing import Any, get_args
 
 from hypothesis import strategies as st
 
-from kt_escalation.core.model import Claim, Fallback, Note, Record, Requires, Resolution, Review, Route
-from kt_escalation.core.text import is_hidden
-from kt_escalation.core.words import CATEGORIES, MAX_DIGITS, MAX_KEY, MAX_SUMMARY, SEVERITIES, Outcome, Status
+from kt_escalation.model.record import Claim, Fallback, Note, Record, Requires, Resolution, Review, Route
+from kt_escalation.model.text import is_hidden
+from kt_escalation.model.vocabulary import (
+    CATEGORIES,
+    MAX_DIGITS,
+    MAX_KEY,
+    MAX_SUMMARY,
+    SEVERITIES,
+    Outcome,
+    Status,
+)
 
 #: Text that some YAML reader, shell, spreadsheet, terminal or git takes for something else.
 TRAPS = (

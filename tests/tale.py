@@ -9,11 +9,11 @@ import hostile
 import oracle
 from hostile import ROSTER, Branch, Graph, email, roster
 
-from kt_escalation.core import transitions
-from kt_escalation.core.events import from_record
-from kt_escalation.core.model import Record
-from kt_escalation.core.rights import act
-from kt_escalation.store import layout
+from kt_escalation.model.record import Record
+from kt_escalation.policies.decision_event import from_record
+from kt_escalation.rules import transitions
+from kt_escalation.rules.permissions import act
+from kt_escalation.storage import layout
 
 
 class Tale:

@@ -23,15 +23,15 @@ from lab import git
 from tale import Tale
 
 from kt_escalation import audit
-from kt_escalation.audit import life
+from kt_escalation.audit import record_history
 from kt_escalation.audit.hook import receive
 from kt_escalation.audit.mark import Mark
-from kt_escalation.audit.replay import History
 from kt_escalation.audit.report import reported
+from kt_escalation.audit.run import History
 from kt_escalation.audit.scope import Scope
-from kt_escalation.core.verify import Violation
 from kt_escalation.errors import KtError
-from kt_escalation.store.gitstore import GitStore
+from kt_escalation.rules.judge_step import Violation
+from kt_escalation.storage.clone import GitStore
 
 AT_ONCE = 500
 #: Rules that the oracle must have found in the graphs of a slice: each class of attack is among them.
@@ -153,7 +153,7 @@ def is_released(graph: Graph, repository: Path, name: str, records: dict[str, or
         names.append(origin)
     try:
         with closing(GitStore(repository)) as store:
-            life.require_legal(store, graph.tip, names, graph.now, "queue")
+            record_history.require_legal(store, graph.tip, names, graph.now, "queue")
     except KtError:
         # Illegal, or a store that cannot be read or found.
         return False

@@ -13,8 +13,8 @@ from lab import git
 from kt_escalation import audit
 from kt_escalation.audit import judge
 from kt_escalation.git.repository import Repository
-from kt_escalation.store.ahead import Ahead
-from kt_escalation.store.trees import Trees
+from kt_escalation.storage.tree_comparison import Ahead
+from kt_escalation.storage.trees import Trees
 
 SEEDS = range(12)
 

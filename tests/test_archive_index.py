@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kt_escalation.core.compaction import Name
-from kt_escalation.store.archive_index import Index
-from kt_escalation.store.archives import Archive
+from kt_escalation.model.archive_file import Name
+from kt_escalation.storage.archive_index import Index
+from kt_escalation.storage.archives import Archive
 
 FILE = "archives-2-ids"
 #: Also what no archive of ours has in it: the index takes it as it comes.
@@ -63,7 +63,7 @@ def test_it_answers_as_a_search_would(
 ) -> None:
     """In any order of archives asked for, from memory and from the files, and after any damage to these."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kt_escalation.store.archive_index._ROWS_IN_BLOCK", rows)
+        patch.setattr("kt_escalation.storage.archive_index._ROWS_IN_BLOCK", rows)
         store = Store(tmp_path_factory.mktemp("kt"), contents)
         index = store.index()
         for _ in range(3):

@@ -21,11 +21,11 @@ from test_cli_read import open_text, resolved_path, resolved_text
 from test_codec import BAD, FULL, FULL_TEXT, SMALL_TEXT
 
 from kt_escalation import Store
-from kt_escalation.core import model
-from kt_escalation.core.model import Record, Value
-from kt_escalation.core.row import Row, row_of
-from kt_escalation.store import cache, clone_key, codec, layout
-from kt_escalation.store.cache import Cache, Kept
+from kt_escalation.model import record
+from kt_escalation.model.record import Record, Value
+from kt_escalation.model.summary import Row, row_of
+from kt_escalation.storage import cache, clone_key, layout, yaml_text
+from kt_escalation.storage.cache import Cache, Kept
 
 HEAVY = ("pydantic", "yaml", "git", "filelock", "cryptography")
 
@@ -198,7 +198,9 @@ def test_damage_costs_time_and_nothing_else(clone: Path, damage: str) -> None:
 @given(cut=st.integers(0, 10_000), flip=st.none() | st.integers(0, 10_000), tail=st.binary(max_size=40))
 def test_whatever_the_bytes_what_is_known_is_right(cut: int, flip: int | None, tail: bytes) -> None:
     items = [
-        _kept(codec.loads(text.encode())) for path, text in FILES.items() if "two" in path or "one" in path
+        _kept(yaml_text.loads(text.encode()))
+        for path, text in FILES.items()
+        if "two" in path or "one" in path
     ]
     with Folder() as folder:
         whole = Cache(folder / "records")
@@ -220,7 +222,9 @@ def _lie(clone: Path, folder: Path) -> bytes:
     """A file that says of the bytes of esc_one that they are something else, written below another folder."""
     blob = git("rev-parse", "HEAD:queue/esc_one.yaml", cwd=clone)
     text = FILES["queue/esc_one.yaml"].replace("critical", "low")
-    other = codec.loads(text.replace("  approvals: 1\n", "  approvals: 1\n  resolve_within: 1s\n").encode())
+    other = yaml_text.loads(
+        text.replace("  approvals: 1\n", "  approvals: 1\n  resolve_within: 1s\n").encode()
+    )
     found = row_of(other, layout.path_of(other), blob)
     Cache(folder / "records").add([Kept(blob, found, cache.body(other.as_dict()))])
     return (folder / "records").read_bytes()
@@ -305,8 +309,8 @@ def test_a_full_disk_is_no_error_of_a_listing(clone: Path) -> None:
 def test_many_processes_at_once_list_and_write(lab: Lab) -> None:
     lab.put({f"queue/esc_r{n:03}.yaml": open_text(f"r{n:03}") for n in range(120)})
     clone = lab.clone("bob")
-    listing = [start("list", "--json", "--limit", "0", cwd=clone) for _ in range(6)]
-    claiming = [start("claim", "--next", "--count", "3", cwd=clone) for _ in range(3)]
+    listing = [start("list", "--json", "--limit", "0", cwd=clone, forked=True) for _ in range(6)]
+    claiming = [start("claim", "--next", "--count", "3", cwd=clone, forked=True) for _ in range(3)]
     for process in listing:
         done = end(process)
         assert (done.code, len(done.json["escalations"]), done.json["invalid"]) == (0, 120, [])
@@ -356,7 +360,7 @@ def test_what_is_kept_is_what_was_read(some: list[Record]) -> None:
 
 def test_processes_add_behind_each_other(tmp_path: Path) -> None:
     one, other = Cache(tmp_path / "records"), Cache(tmp_path / "records")
-    items = [_kept(codec.loads(record_text(f"r{n}").encode())) for n in range(6)]
+    items = [_kept(yaml_text.loads(record_text(f"r{n}").encode())) for n in range(6)]
     one.add(items[:1])
     other.add(items[1:2])
     for at in range(1, 6):
@@ -376,7 +380,7 @@ def item_plain(item: Kept) -> object:
 
 def test_what_listings_no_longer_want_is_dropped_once_it_is_much(tmp_path: Path) -> None:
     file = tmp_path / "records"
-    like = _kept(codec.loads(record_text("r").encode()))
+    like = _kept(yaml_text.loads(record_text("r").encode()))
     assert isinstance(like.found, Row)
     items = [
         Kept(f"{n:040x}", like.found._replace(blob=f"{n:040x}"), like.body if n < 900 else b"")
@@ -397,7 +401,7 @@ def test_what_listings_no_longer_want_is_dropped_once_it_is_much(tmp_path: Path)
 
 
 def test_many_small_additions_become_few(tmp_path: Path) -> None:
-    items = [_kept(codec.loads(record_text(f"r{n}").encode())) for n in range(260)]
+    items = [_kept(yaml_text.loads(record_text(f"r{n}").encode())) for n in range(260)]
     whole = Cache(tmp_path / "records")
     for item in items:
         whole.add([item])
@@ -434,13 +438,17 @@ def samples() -> Iterator[bytes]:
 
 def parts() -> Iterator[str]:
     """What a record is made of: every key of it and of its parts, and every limit and word that holds for them."""
-    for name, kind in inspect.getmembers(model, inspect.isclass):
+    for name, kind in inspect.getmembers(record, inspect.isclass):
         if issubclass(kind, Value):
             yield f"{name}: {[(key, field.is_required()) for key, field in kind.model_fields.items()]}"
     yield from (
-        f"{name}: {value}" for name, value in sorted(vars(model).items()) if name.isupper() and name[0] != "_"
+        f"{name}: {value}"
+        for name, value in sorted(vars(record).items())
+        if name.isupper() and name[0] != "_"
     )
-    yield from (str(get_args(kind)) for kind in (model.Status, model.Severity, model.Outcome, model.Category))
+    yield from (
+        str(get_args(kind)) for kind in (record.Status, record.Severity, record.Outcome, record.Category)
+    )
     yield f"{Row._fields}"
 
 
@@ -448,8 +456,8 @@ def test_what_is_read_of_the_samples_is_what_the_version_says() -> None:
     read = [*parts()]
     for data in samples():
         try:
-            record = codec.loads(data)
-        except codec.Malformed:
+            record = yaml_text.loads(data)
+        except yaml_text.Malformed:
             # The words come from libraries in part, and may change with them.
             read.append("no record")
             continue

@@ -17,7 +17,7 @@ import yaml
 from lab import Lab, Ran, git, kt
 from test_proposing import raised
 
-from kt_escalation.cli import reports
+from kt_escalation.audit import formats
 
 SPEC = "git+https://git.example.com/it's/kt-escalation@0123456"
 HUB, JOB, TOP = ".github/workflows/kt-escalation.yml", ".gitlab/kt-escalation.yml", ".gitlab-ci.yml"
@@ -107,7 +107,7 @@ def test_the_workflow_asks_for_little_and_takes_nothing_from_a_fork(branches: La
         assert ("${{" not in step.get("run", "") and "uses" not in step) or re.search(r"@v\d+$", step["uses"])
     assert "secrets" not in branches.file(HUB)
     # GitHub shows 50 annotations of a job; each step may have all that it shows of one.
-    assert len(job["steps"]) * reports.ANNOTATIONS <= 50
+    assert len(job["steps"]) * formats.ANNOTATIONS <= 50
 
 
 def value(expression: str, event: Mapping[str, str]) -> str:

@@ -22,8 +22,8 @@ from test_cli_read import open_text, resolved_path, resolved_text
 from test_golden import compare
 
 from kt_escalation import Store, __version__, errors
-from kt_escalation.shelf import Shelf
-from kt_escalation.store.lock import held
+from kt_escalation.actions.listing import Shelf
+from kt_escalation.storage.lock import held
 
 SCRIPTS = Path(sys.executable).parent
 ME = {"GIT_AUTHOR_NAME": "Alice", "GIT_AUTHOR_EMAIL": "alice@example.com"}
@@ -463,8 +463,10 @@ def test_a_reader_that_stops_early_ends_a_long_list_quietly(lab: Lab) -> None:
 
 
 def test_a_list_that_cannot_be_written_is_one_clear_line_and_no_bug(kept: Lab) -> None:
-    done = shell("KT list > /dev/full", kept.folder / "alice")
-    assert done.returncode not in (0, 5) and re.fullmatch("kt: .*No space left.*\n", done.stderr)
+    for unbuffered in ("", "1"):
+        done = shell("KT list > /dev/full", kept.folder / "alice", PYTHONUNBUFFERED=unbuffered)
+        said = "kt: the output could not be written: No space left on device; .*\n"
+        assert done.returncode == 2 and re.fullmatch(said, done.stderr)
 
 
 READS = ("list", "verify --json", "doctor", "events", "export")

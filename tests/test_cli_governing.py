@@ -16,8 +16,8 @@ from forge import identity
 from lab import Lab, Ran, git, ids, kt, kt_policy, kt_process, record_text
 
 from kt_escalation import Store
-from kt_escalation.core.times import format_time
 from kt_escalation.errors import WaitTimeout
+from kt_escalation.model.times import format_time
 
 ROSTER = """\
 teams:

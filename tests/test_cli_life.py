@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lab import KT, Lab, Ran, git, ids, kt, record_text
+import warm
+from lab import Lab, Ran, git, ids, kt, record_text
 from terminal import Seat
 
 ACTION_KEYS = {"escalation", "commit", "changed"}
@@ -63,7 +64,7 @@ def at_a_terminal(
     """Run `kt escalation` on a real terminal; its exit code and all that the terminal showed."""
     terminal, inside = pty.openpty()
     process = subprocess.Popen(
-        [*KT, "escalation", *args],
+        [str(warm.kt_folder() / "kt"), "escalation", *args],
         cwd=cwd,
         env={**os.environ, "COLUMNS": "100", **(env or {})},
         stdin=inside,

@@ -14,7 +14,7 @@ import pytest
 from filelock import FileLock
 from lab import Lab, git, ids, kt, record_text
 
-from kt_escalation.store import doctor
+from kt_escalation import doctor
 
 DAY = "2026-11-23"
 LIST_KEYS = {"escalations", "next_cursor", "invalid"}
@@ -485,7 +485,14 @@ def faults(value: Any, schema: Mapping[str, Any], top: Mapping[str, Any]) -> lis
         return faults(value, top["$defs"][schema["$ref"].removeprefix("#/$defs/")], top)
     tried = [faults(value, choice, top) for choice in schema.get("anyOf", ())]
     found = [] if [] in tried or not tried else list(tried[0])
-    kinds = {"object": dict, "array": list, "string": str, "integer": int, "null": type(None), "boolean": bool}
+    kinds = {
+        "object": dict,
+        "array": list,
+        "string": str,
+        "integer": int,
+        "null": type(None),
+        "boolean": bool,
+    }
     named = schema.get("type", [])
     asked = [named] if isinstance(named, str) else named
     if asked and not isinstance(value, tuple(kinds[kind] for kind in asked)):

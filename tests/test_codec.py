@@ -16,13 +16,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from strategies import TRAPS, json_values, records, texts
 
-from kt_escalation.core import canonical, reader
-from kt_escalation.core.model import Claim, Fallback, Note, Record, Requires, Resolution, Review, Route
-from kt_escalation.core.text import visible
-from kt_escalation.core.transitions import largest
-from kt_escalation.core.words import MAX_BYTES
-from kt_escalation.store import codec
-from kt_escalation.store.codec import Malformed
+from kt_escalation.model import canonical
+from kt_escalation.model.record import Claim, Fallback, Note, Record, Requires, Resolution, Review, Route
+from kt_escalation.model.text import visible
+from kt_escalation.model.vocabulary import MAX_BYTES
+from kt_escalation.rules.transitions import largest
+from kt_escalation.storage import canonical_reader, yaml_text
+from kt_escalation.storage.yaml_text import Malformed
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 
@@ -223,8 +223,8 @@ def context(value: Any) -> Record:
 
 @pytest.mark.parametrize(("record", "text"), [(SMALL, SMALL_TEXT), (FULL, FULL_TEXT)], ids=["small", "full"])
 def test_a_record_has_exactly_this_text(record: Record, text: str) -> None:
-    assert codec.dumps(record).decode() == text
-    assert codec.loads(text.encode()) == record
+    assert yaml_text.dumps(record).decode() == text
+    assert yaml_text.loads(text.encode()) == record
 
 
 def test_keys_are_written_in_the_order_of_the_design_and_absent_ones_left_out() -> None:
@@ -237,17 +237,17 @@ def test_keys_are_written_in_the_order_of_the_design_and_absent_ones_left_out() 
 
 
 def test_a_byte_order_mark_before_json_is_passed_over() -> None:
-    assert codec.load_json(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
+    assert yaml_text.load_json(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
 
 
 @settings(max_examples=150)
 @given(records())
 @example(FULL)
 def test_any_record_comes_back_as_it_was_written(record: Record) -> None:
-    data = codec.dumps(record)
-    for again in (codec.loads(data), codec.from_yaml(data)):
+    data = yaml_text.dumps(record)
+    for again in (yaml_text.loads(data), yaml_text.from_yaml(data)):
         assert again == record
-        assert codec.dumps(again) == data
+        assert yaml_text.dumps(again) == data
     assert data.endswith(b"\n") and not data.endswith(b"\n\n")
     # Whether a record fits is told from its free texts where they are short.
     assert len(data) <= largest(record)
@@ -263,19 +263,19 @@ def test_no_text_takes_more_room_than_is_reckoned_with(char: str) -> None:
             SMALL.replace(labels={f"{n}": text for n in range(20)}),
             SMALL.replace(notes=(note,) * 5),
         ):
-            assert len(codec.dumps(made)) <= largest(made)
+            assert len(yaml_text.dumps(made)) <= largest(made)
     deep: object = {}
     for _ in range(28):
         deep = {"": [deep, 1]}
     made = SMALL.replace(event_context={"a": deep, **{f"{n}": [[[[n, {}]]]] for n in range(99)}})
-    assert len(codec.dumps(made)) <= largest(made)
+    assert len(yaml_text.dumps(made)) <= largest(made)
 
 
 @settings(max_examples=150)
 @given(records())
 @example(FULL)
 def test_canonical_text_is_read_without_yaml_for_the_same_record(record: Record) -> None:
-    reading = reader.read(canonical.dumps(record))
+    reading = canonical_reader.read(canonical.dumps(record))
     assert reading is not None
     assert reading.record == record and typed(reading.record.as_dict()) == typed(record.as_dict())
     assert reading.shown == canonical.shown(record)
@@ -294,16 +294,16 @@ def test_any_yaml_reader_takes_the_text_for_the_same_values(record: Record) -> N
 @settings(max_examples=300)
 @given(json_values())
 def test_any_json_value_comes_back_with_its_type(value: Any) -> None:
-    text = codec.dumps(context(value))
-    assert typed(codec.loads(text).event_context) == typed({"value": value})
+    text = yaml_text.dumps(context(value))
+    assert typed(yaml_text.loads(text).event_context) == typed({"value": value})
     assert typed(yaml.load(text, Loader=yaml.CSafeLoader)["event_context"]) == typed({"value": value})
 
 
 @settings(max_examples=200)
 @given(texts(max_size=3000))
 def test_any_text_stays_text_for_every_reader(text: str) -> None:
-    written = codec.dumps(context([text]))
-    assert codec.loads(written) == context([text])
+    written = yaml_text.dumps(context([text]))
+    assert yaml_text.loads(written) == context([text])
     for loader in (yaml.CSafeLoader, yaml.SafeLoader):
         assert yaml.load(written, Loader=loader)["event_context"]["value"] == [text]  # noqa: S506
 
@@ -340,8 +340,8 @@ def test_a_text_is_plain_quoted_or_a_block(text: str, written: str) -> None:
 @pytest.mark.parametrize("text", TRAPS)
 def test_a_trap_is_no_trap_as_a_value_and_as_a_key(text: str) -> None:
     record = SMALL.replace(event_context={text: text}, labels={"key": text})
-    written = codec.dumps(record)
-    assert codec.loads(written) == record
+    written = yaml_text.dumps(record)
+    assert yaml_text.loads(written) == record
     for loader in (yaml.CSafeLoader, yaml.SafeLoader):
         read = yaml.load(written, Loader=loader)  # noqa: S506
         assert read["event_context"] == {text: text} and read["labels"] == {"key": text}
@@ -354,12 +354,12 @@ def test_a_trap_is_no_trap_as_a_value_and_as_a_key(text: str) -> None:
 )
 def test_the_last_numbers_that_a_record_takes_come_back(number: float) -> None:
     record = context(number)
-    assert typed(codec.loads(codec.dumps(record)).event_context) == typed({"value": number})
+    assert typed(yaml_text.loads(yaml_text.dumps(record)).event_context) == typed({"value": number})
 
 
 def test_no_character_that_acts_on_a_terminal_is_written_raw() -> None:
     everything = "".join(chr(point) for point in range(0x3000) if not 0xD800 <= point < 0xE000)
-    written = codec.dumps(context([everything, everything.replace("\n", "")])).decode()
+    written = yaml_text.dumps(context([everything, everything.replace("\n", "")])).decode()
     assert visible(written, lines=True) == written
 
 
@@ -367,7 +367,7 @@ def test_no_character_that_acts_on_a_terminal_is_written_raw() -> None:
 def test_no_repeated_piece_takes_long_to_write(piece: str) -> None:
     began = time.process_time()
     for text in (piece * 25, f"a{piece * 25}!", f"{piece * 25}\n"):
-        assert codec.loads(codec.dumps(context(text))) == context(text)
+        assert yaml_text.loads(yaml_text.dumps(context(text))) == context(text)
     assert time.process_time() - began < 0.5
 
 
@@ -375,7 +375,7 @@ def test_the_order_of_a_mapping_is_not_content_so_it_does_not_change_the_bytes()
     forth = SMALL.replace(labels={"a": "1", "b": "2"}, event_context={"x": {"c": 1, "d": 2}, "y": 3})
     back = SMALL.replace(labels={"b": "2", "a": "1"}, event_context={"y": 3, "x": {"d": 2, "c": 1}})
     assert forth == back
-    assert codec.dumps(forth) == codec.dumps(back)
+    assert yaml_text.dumps(forth) == yaml_text.dumps(back)
 
 
 @pytest.mark.parametrize(
@@ -405,12 +405,12 @@ def test_a_character_is_written_in_one_way_whatever_unicode_version_python_knows
     ],
 )
 def test_scalars_mean_what_the_design_says_and_nothing_else(plain: str, value: object) -> None:
-    assert typed(codec.load_yaml(f"value: {plain}\n".encode()).value) == typed({"value": value})
+    assert typed(yaml_text.load_yaml(f"value: {plain}\n".encode()).value) == typed({"value": value})
 
 
 @pytest.mark.parametrize("word", ["no", "null", "007", "1.10", "1e5", "12:30", "2026-11-23", "-0"])
 def test_a_key_is_the_text_that_stands_there(word: str) -> None:
-    assert list(codec.load_yaml(f"{word}: x\n".encode()).value) == [word]
+    assert list(yaml_text.load_yaml(f"{word}: x\n".encode()).value) == [word]
 
 
 def with_line(key: str, value: str) -> bytes:
@@ -513,7 +513,7 @@ BAD: dict[str, tuple[bytes, str, int]] = {
 def test_what_is_no_record_is_refused_with_its_line(name: str) -> None:
     data, problem, line = BAD[name]
     with pytest.raises(Malformed) as caught:
-        codec.loads(data)
+        yaml_text.loads(data)
     assert problem in caught.value.problem
     assert caught.value.line == line
     assert str(caught.value).startswith(f"line {line}: " if line else caught.value.problem)
@@ -522,13 +522,13 @@ def test_what_is_no_record_is_refused_with_its_line(name: str) -> None:
 
 @pytest.mark.parametrize("inner", ["", "1", "a"], ids=["empty", "number", "text"])
 def test_a_record_may_be_nested_32_deep(inner: str) -> None:
-    record = codec.loads(nested(32, inner))
-    assert codec.loads(codec.dumps(record)) == record
+    record = yaml_text.loads(nested(32, inner))
+    assert yaml_text.loads(yaml_text.dumps(record)) == record
 
 
 def test_a_record_may_be_256_kib_large() -> None:
     padding = b"#" * (MAX_BYTES - len(SMALL_TEXT.encode()))
-    assert codec.loads(SMALL_TEXT.encode() + padding) == SMALL
+    assert yaml_text.loads(SMALL_TEXT.encode() + padding) == SMALL
 
 
 TOKENS = (
@@ -541,7 +541,7 @@ TOKENS = (
 @st.composite
 def broken(draw: st.DrawFn) -> bytes:
     """A good file with a few pieces put in, cut out or moved."""
-    data = codec.dumps(draw(st.sampled_from([SMALL, FULL])))
+    data = yaml_text.dumps(draw(st.sampled_from([SMALL, FULL])))
     for _ in range(draw(st.integers(1, 4))):
         at, until = sorted((draw(st.integers(0, len(data))), draw(st.integers(0, len(data)))))
         piece = draw(st.sampled_from(TOKENS) | st.binary(max_size=4) | st.just(data[at:until]))
@@ -554,15 +554,15 @@ def broken(draw: st.DrawFn) -> bytes:
 @given(st.binary(max_size=200) | broken())
 def test_any_bytes_are_a_record_or_malformed_and_nothing_else(data: bytes) -> None:
     try:
-        record = codec.loads(data)
+        record = yaml_text.loads(data)
     except Malformed as error:
         assert str(error)
     else:
-        assert codec.loads(codec.dumps(record)) == record
-    canonically = codec.canonical_reading(data)
+        assert yaml_text.loads(yaml_text.dumps(record)) == record
+    canonically = yaml_text.canonical_reading(data)
     if canonically is not None:
-        again = codec.from_yaml(data)
-        assert again == canonically.record and codec.dumps(again) == data
+        again = yaml_text.from_yaml(data)
+        assert again == canonically.record and yaml_text.dumps(again) == data
 
 
 @settings(max_examples=300)
@@ -576,12 +576,12 @@ def test_what_is_read_as_canonical_is_what_yaml_reads_and_what_would_be_written(
         st.sampled_from([lines[at][2:], f"  {lines[at]}", f"{lines[at]} ", f"{lines[at]}x", "", *lines])
     )
     text = "\n".join([*lines[:at], changed, *lines[at + 1 :]])
-    reading = reader.read(text)
+    reading = canonical_reader.read(text)
     if reading is None:
         with contextlib.suppress(Malformed):
-            assert codec.dumps(codec.from_yaml(text.encode())).decode() != text
+            assert yaml_text.dumps(yaml_text.from_yaml(text.encode())).decode() != text
     else:
-        again = codec.from_yaml(text.encode())
+        again = yaml_text.from_yaml(text.encode())
         assert again == reading.record and canonical.dumps(again) == text
 
 
@@ -604,8 +604,8 @@ def test_what_is_absent_is_left_out_and_text_that_writes_it_is_not_canonical(
 ) -> None:
     at = SMALL_TEXT.index(f"\n{before}:") + 1 if before else len(SMALL_TEXT)
     text = f"{SMALL_TEXT[:at]}{absent}\n{SMALL_TEXT[at:]}"
-    assert codec.from_yaml(text.encode()) == SMALL
-    assert reader.read(text) is None
+    assert yaml_text.from_yaml(text.encode()) == SMALL
+    assert canonical_reader.read(text) is None
 
 
 @pytest.mark.parametrize(
@@ -616,8 +616,8 @@ def test_a_time_that_is_written_otherwise_is_read_and_is_not_canonical(record: R
     text = canonical.dumps(record)
     for place in re.finditer(r'_?at: "\d{4}-\d\d-\d\dT(12:00:00\.000Z)"', text):
         other = f"{text[: place.start(1)]}{written}{text[place.end(1) :]}"
-        assert isinstance(codec.from_yaml(other.encode()), Record)
-        assert reader.read(other) is None
+        assert isinstance(yaml_text.from_yaml(other.encode()), Record)
+        assert canonical_reader.read(other) is None
 
 
 #: More than any of these takes on a slow machine, and far less than one bomb does.
@@ -666,7 +666,7 @@ def test_no_repeated_piece_takes_long_to_refuse(piece: str) -> None:
         data = (text.encode() * MAX_BYTES)[: MAX_BYTES - 4]
         began = time.process_time()
         with pytest.raises(Malformed):
-            codec.loads(data)
+            yaml_text.loads(data)
         assert time.process_time() - began < QUICK
 
 
@@ -675,9 +675,9 @@ def test_a_bomb_of_aliases_does_not_go_off(strict: bool) -> None:
     began = time.process_time()
     if strict:
         with pytest.raises(Malformed, match="anchor"):
-            codec.load_yaml(laughs(40), strict=True)
+            yaml_text.load_yaml(laughs(40), strict=True)
     else:
-        assert len(codec.load_yaml(laughs(40), strict=False).value) == 40
+        assert len(yaml_text.load_yaml(laughs(40), strict=False).value) == 40
     assert time.process_time() - began < QUICK
 
 
@@ -706,24 +706,24 @@ def test_a_bomb_of_aliases_does_not_go_off(strict: bool) -> None:
 )
 def test_json_is_read_strictly(data: bytes, problem: str) -> None:
     with pytest.raises(Malformed, match=problem):
-        codec.load_json(data)
+        yaml_text.load_json(data)
 
 
 @pytest.mark.parametrize("number", [10**300 - 1, -(10**300 - 1)], ids=["+", "-"])
 def test_json_numbers_may_have_300_digits(number: int) -> None:
-    assert codec.load_json(str(number).encode()) == number
+    assert yaml_text.load_json(str(number).encode()) == number
 
 
 def test_the_line_of_a_json_fault_is_told() -> None:
     with pytest.raises(Malformed) as caught:
-        codec.load_json(b'{\n "a": 1,\n "b": x}')
+        yaml_text.load_json(b'{\n "a": 1,\n "b": x}')
     assert caught.value.line == 3
 
 
 @settings(max_examples=150)
 @given(json_values())
 def test_any_json_value_is_read_as_python_reads_it(value: Any) -> None:
-    assert typed(codec.load_json(json.dumps(value).encode())) == typed(value)
+    assert typed(yaml_text.load_json(json.dumps(value).encode())) == typed(value)
 
 
 # --- what was shown -------------------------------------------------------------------------------

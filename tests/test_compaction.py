@@ -19,18 +19,18 @@ from typing import Any
 
 import pytest
 from faulty import POINTS, VARIABLE
-from forge import ROSTER, SETTINGS, Forge, identity, key_of, push, sign_as, way_in
+from forge import ROSTER, SETTINGS, Forge, identity, key_of, push, sign_as, spare_start, way_in
 from hypothesis import given
 from hypothesis import strategies as st
 from lab import Lab, end, git, kt, kt_policy, kt_process, start
 from pages import as_printed, text_of
 
 from kt_escalation import Store
-from kt_escalation.core import compaction
-from kt_escalation.core.compaction import MAX_ARCHIVE, Member
-from kt_escalation.core.query import Query
 from kt_escalation.errors import BadInput
-from kt_escalation.store import snapshot
+from kt_escalation.model import archive_file
+from kt_escalation.model.archive_file import MAX_ARCHIVE, Member
+from kt_escalation.model.query import Query
+from kt_escalation.storage import snapshot
 
 JANUARY, MARCH = "queue/resolved/2024/01", "queue/resolved/2024/03"
 ARCHIVE = f"{JANUARY}/archive-0001"
@@ -398,14 +398,14 @@ def members(*sizes: int, month: str = "2024/01") -> list[Member]:
 
 def test_an_archive_is_as_full_as_it_can_be_and_no_fuller() -> None:
     whole = MAX_ARCHIVE - 4
-    made = [*compaction.batches(members(whole, whole - 5, 1, 1, 250_000), {"2024/01": 7})]
+    made = [*archive_file.batches(members(whole, whole - 5, 1, 1, 250_000), {"2024/01": 7})]
     assert [len(batch.members) for batch in made] == [1, 2, 2]
     assert [batch.name.number for batch in made] == [8, 9, 10]
 
 
 def test_each_month_has_archives_of_its_own_in_the_order_of_ids() -> None:
     mixed = [*members(1, 2, month="2024/02"), *members(3, month="2024/01")]
-    made = [*compaction.batches(reversed(mixed), {})]
+    made = [*archive_file.batches(reversed(mixed), {})]
     assert [(batch.name.month, [m.escalation_id for m in batch.members]) for batch in made] == [
         ("2024/01", ["esc_0000"]),
         ("2024/02", ["esc_0000", "esc_0001"]),
@@ -414,9 +414,9 @@ def test_each_month_has_archives_of_its_own_in_the_order_of_ids() -> None:
 
 @given(files=st.lists(st.text("-\nab: ", max_size=12).map(lambda text: f"{text}\n".encode()), min_size=1))
 def test_files_that_are_fit_come_out_of_an_archive_as_they_went_in(files: list[bytes]) -> None:
-    fit = [data for data in files if compaction.why_unfit(data) is None]
+    fit = [data for data in files if archive_file.why_unfit(data) is None]
     if fit:
-        assert compaction.read(compaction.write(fit)) == fit
+        assert archive_file.read(archive_file.write(fit)) == fit
 
 
 @pytest.mark.parametrize(
@@ -430,7 +430,7 @@ def test_files_that_are_fit_come_out_of_an_archive_as_they_went_in(files: list[b
     ],
 )
 def test_a_month_is_closed_when_it_is_over(month: str, limit: datetime, closed: bool) -> None:
-    assert compaction.is_closed(month, limit) is closed
+    assert archive_file.is_closed(month, limit) is closed
 
 
 # --- what is not made rightly ---------------------------------------------------------------------
@@ -757,6 +757,7 @@ def past_server(past_ground: Path) -> Path:
     bare = past_ground.parent / "server.git"
     git("clone", "--quiet", "--bare", "--no-hardlinks", str(past_ground), str(bare), cwd=bare.parent)
     assert kt("hook", "install", "--server", str(bare), cwd=bare.parent).code == 0
+    spare_start(bare)
     return bare
 
 
@@ -1074,7 +1075,7 @@ def test_the_index_knows_many_revisions_and_answers_for_each(past: Past) -> None
 def test_many_processes_fill_the_index_at_once(past: Past) -> None:
     past.compact()
     forget_index(past)
-    running = [start("get", "--id", "esc_berta", "--json", cwd=past.path) for _ in range(6)]
+    running = [start("get", "--id", "esc_berta", "--json", cwd=past.path, forked=True) for _ in range(6)]
     assert [len(end(one).json["reopened_by"]) for one in running] == [1] * 6
 
 

@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 
-from kt_escalation.core import events, rights, transitions
-from kt_escalation.core.events import BadDraft, Raisable
-from kt_escalation.core.model import Fallback, Record, Route
-from kt_escalation.core.policies import Policies, assemble
-from kt_escalation.core.policies_file import PolicyFile
+from kt_escalation.actions.inputs import read_items
 from kt_escalation.errors import BadInput, DifferentContent, KtError
-from kt_escalation.intake import read_items
-from kt_escalation.store import codec
+from kt_escalation.model.record import Fallback, Record, Route
+from kt_escalation.policies import decision_event
+from kt_escalation.policies.decision_event import BadDraft, Raisable
+from kt_escalation.policies.policy_file import PolicyFile
+from kt_escalation.policies.policy_set import Policies, assemble
+from kt_escalation.rules import permissions, transitions
+from kt_escalation.storage import yaml_text
 
 SAMPLES = Path(__file__).parent / "samples"
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -38,7 +39,7 @@ EVENT: Mapping[str, Any] = {
 
 def drafted(**changes: Any) -> Raisable:
     """The draft of the event with some keys changed; None takes a key out."""
-    found = events.from_event(
+    found = decision_event.from_event(
         {key: value for key, value in {**EVENT, **changes}.items() if value is not None}
     )
     assert found
@@ -46,7 +47,7 @@ def drafted(**changes: Any) -> Raisable:
 
 
 def raised(item: Raisable, policies: Policies | None = None, now: datetime = NOON) -> Record:
-    act = rights.act("gw@example.com", now, policies or Policies())
+    act = permissions.act("gw@example.com", now, policies or Policies())
     return transitions.raise_(item, transitions.escalation_id(item, now, bytes(10)), act, "c1")
 
 
@@ -84,8 +85,8 @@ def test_each_sample_that_escalates_is_raised_as_the_design_says(
     assert record.as_dict()["created_at"] == f"2026-03-04T{created_at}Z"
     assert record.config_version == "cfg-harbour-12" and record.raised_by == "gw@example.com"
     assert record.event_context and record.event_context["prompt_redacted"] is True
-    assert codec.loads(codec.dumps(record)) == record
-    assert "customer really wrote" not in codec.dumps(record).decode()
+    assert yaml_text.loads(yaml_text.dumps(record)) == record
+    assert "customer really wrote" not in yaml_text.dumps(record).decode()
 
 
 def test_samples_with_another_verdict_are_none_of_ours() -> None:
@@ -161,12 +162,12 @@ def test_the_policy_is_the_kind_of_the_first_result_that_escalates(
 
 @pytest.mark.parametrize("verdict", ["allow", "block", "redact", "ESCALATE", ""])
 def test_an_event_that_does_not_escalate_is_no_draft_however_bad_it_is(verdict: str) -> None:
-    assert events.from_event({"verdict": verdict, "request_id": 5, "details": []}) is None
+    assert decision_event.from_event({"verdict": verdict, "request_id": 5, "details": []}) is None
 
 
 @pytest.mark.parametrize("key", ["agent_id", "session_id", "timestamp", "details", "prompt_hash", "metadata"])
 def test_a_key_that_is_null_is_a_key_that_is_absent(key: str) -> None:
-    assert events.from_event({**EVENT, key: None}) == drafted(**{key: None})
+    assert decision_event.from_event({**EVENT, key: None}) == drafted(**{key: None})
 
 
 @pytest.mark.parametrize(
@@ -196,19 +197,19 @@ def test_a_key_that_is_null_is_a_key_that_is_absent(key: str) -> None:
 )
 def test_a_bad_event_is_refused_with_its_reason(event: object, problem: str) -> None:
     with pytest.raises(BadDraft, match=problem):
-        events.from_event(event)
+        decision_event.from_event(event)
 
 
 @pytest.mark.parametrize("key", ["prompt", "raw_prompt", "messages"])
 def test_a_raw_prompt_is_refused_in_a_record_too(key: str) -> None:
     with pytest.raises(BadDraft, match=f"event_context.{key}: a raw prompt never goes into git"):
-        events.from_record({"reason_code": "a", "event_context": {key: "x"}})
+        decision_event.from_record({"reason_code": "a", "event_context": {key: "x"}})
 
 
 @pytest.mark.parametrize("key", ["claim", "reviews", "notes", "resolution", "reopens", "unknown"])
 def test_a_record_given_to_raise_holds_nothing_that_reviewers_decide(key: str) -> None:
     with pytest.raises(BadDraft, match=key):
-        events.from_record({"reason_code": "a", key: None if key == "notes" else []})
+        decision_event.from_record({"reason_code": "a", key: None if key == "notes" else []})
 
 
 # --- from draft to record -------------------------------------------------------------------------
@@ -231,7 +232,9 @@ POLICIES = assemble("a" * 40, {"policies/p.yaml": PolicyFile(PACK)})
 def test_the_events_own_route_comes_before_the_packs(
     routing: object, team_id: str | None, user_id: str | None, source: str
 ) -> None:
-    item = events.from_event({**EVENT, "metadata": {"escalation_routing": routing}}, provider="bank-eu")
+    item = decision_event.from_event(
+        {**EVENT, "metadata": {"escalation_routing": routing}}, provider="bank-eu"
+    )
     assert item
     record = raised(item, POLICIES)
     assert record.route == Route(team_id=team_id, user_id=user_id, source=source, policies="a" * 40)
@@ -244,13 +247,13 @@ def test_the_longest_lease_is_a_fault_of_the_settings_or_a_lease(lease: str) -> 
     policies = assemble(None, {"policies/settings.yaml": PolicyFile({"claims": {"lease": lease}})})
     if not policies.faults:
         record = raised(drafted(metadata={"escalation_routing": {"user_id": "erin"}}), policies)
-        assert record.claim and record.claim.expires_at and codec.loads(codec.dumps(record)) == record
+        assert record.claim and record.claim.expires_at and yaml_text.loads(yaml_text.dumps(record)) == record
 
 
 def test_provider_and_model_fill_what_events_do_not_say() -> None:
-    item = events.from_event(EVENT, provider="bank-eu", model="m")
+    item = decision_event.from_event(EVENT, provider="bank-eu", model="m")
     assert item and (item.draft.provider, item.draft.model) == ("bank-eu", "m")
-    kept = events.from_record({"reason_code": "a", "provider": "mine"}, provider="bank-eu", model="m")
+    kept = decision_event.from_record({"reason_code": "a", "provider": "mine"}, provider="bank-eu", model="m")
     assert (kept.draft.provider, kept.draft.model) == ("mine", "m")
 
 

@@ -22,7 +22,7 @@ from test_compaction import Past
 from test_compaction import past as past
 from test_compaction import past_ground as past_ground
 
-from kt_escalation.core.text import is_hidden
+from kt_escalation.model.text import is_hidden
 
 REASON = "Fine.\n```sh\nrm -rf /\n```\n<script>\x1b[2J \u202e # Heading"
 EVE = {

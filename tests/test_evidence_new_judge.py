@@ -16,7 +16,7 @@ from lab import Lab, git, record_text, shell
 from pages import as_printed, text_of
 from test_evidence import as_known, block, built, checked, cloned, done, holds, unpacked
 
-from kt_escalation.core import offline
+from kt_escalation.reporting import offline_check
 
 
 @pytest.fixture(scope="module")
@@ -167,9 +167,9 @@ def test_a_sha256_store_in_a_folder_is_judged_as_printed(tmp_path: Path) -> None
 
 def test_the_page_has_the_very_commands_of_every_readme() -> None:
     page = text_of("evidence.md")
-    assert f"```sh\n{offline.taken(False)}```\n" in page
-    assert f"```sh\n{offline.compared(['esc_req_42'], '', False)}```\n" in page
-    assert f"```sh\n{offline.judged(['esc_req_42'], '')}```\n" in page
+    assert f"```sh\n{offline_check.taken(False)}```\n" in page
+    assert f"```sh\n{offline_check.compared(['esc_req_42'], '', False)}```\n" in page
+    assert f"```sh\n{offline_check.judged(['esc_req_42'], '')}```\n" in page
 
 
 def test_the_commands_of_the_page_run_as_printed(lab: Lab) -> None:

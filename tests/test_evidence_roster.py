@@ -11,16 +11,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kt_escalation.core import offline
-from kt_escalation.core.policies import assemble
-from kt_escalation.core.policies_file import ROSTER
-from kt_escalation.core.roster import Roster
-from kt_escalation.store import codec
+from kt_escalation.policies.policy_file import ROSTER
+from kt_escalation.policies.policy_set import assemble
+from kt_escalation.policies.roster import Roster
+from kt_escalation.reporting import offline_check
+from kt_escalation.storage import yaml_text
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI"
 #: Another awk can be held to the same: `AWK="busybox awk"`.
 AWK = os.environ.get("AWK", "awk").split()
-[PROGRAM] = re.findall(r"LC_ALL=C awk '(.*?)'", offline.compared(["esc_a"], "", False), re.DOTALL)
+[PROGRAM] = re.findall(r"LC_ALL=C awk '(.*?)'", offline_check.compared(["esc_a"], "", False), re.DOTALL)
 
 
 def by_awk(text: str, author: str, committer: str) -> list[str] | None:
@@ -40,7 +40,7 @@ def by_awk(text: str, author: str, committer: str) -> list[str] | None:
 
 def roster_in(text: str) -> Roster | None:
     """The roster as kt reads it, None where it is broken."""
-    found = assemble(None, {ROSTER: codec.policy_file(ROSTER, text.encode())})
+    found = assemble(None, {ROSTER: yaml_text.policy_file(ROSTER, text.encode())})
     return None if found.broken else found.roster
 
 

@@ -19,9 +19,9 @@ from pages import text_of
 from strategies import records, texts
 from test_cli_life import at_a_terminal
 
-from kt_escalation.core import table
-from kt_escalation.core.model import Claim, Record, Requires, Resolution, Route
-from kt_escalation.core.text import is_hidden
+from kt_escalation.model.record import Claim, Record, Requires, Resolution, Route
+from kt_escalation.model.text import is_hidden
+from kt_escalation.reporting import table
 
 TOP = Path(__file__).parent.parent
 FORMULAS = (

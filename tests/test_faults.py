@@ -9,12 +9,16 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import errorbook
 import pytest
 from faulty import POINTS, VARIABLE
 from lab import Lab, end, git, kt, kt_process, on_a_terminal, start, state
+
+from kt_escalation.actions.initialize import create
+from kt_escalation.errors import RetriesExhausted
 
 ACTIONS = {
     "raise": ["raise", "--request-id", "new", "--reason-code", "a.b", "--summary", "One thing"],
@@ -435,6 +439,16 @@ def test_a_lock_that_is_stuck_on_the_remote_ends_in_exit_8(lab: Lab) -> None:
     assert ran.code == 8 and ran.error["code"] == "retry_timeout"
     assert "nobody was faster: cannot lock ref" in ran.error["message"] and "main.lock" in ran.error["words"]
     assert lab.commits("claim") == []
+
+
+def test_init_names_what_is_stuck_on_the_remote_as_well(tmp_path: Path) -> None:
+    git("init", "--quiet", "--bare", "--initial-branch=main", "r.git", cwd=tmp_path)
+    git("clone", "--quiet", "r.git", "clone", cwd=tmp_path)
+    for key, value in (("name", "Carol"), ("email", "carol@example.com")):
+        git("config", f"user.{key}", value, cwd=tmp_path / "clone")
+    (tmp_path / "r.git/refs/heads/main.lock").touch()
+    with pytest.raises(RetriesExhausted, match=r"nobody was faster: cannot lock ref.*main\.lock"):
+        create(tmp_path / "clone", lambda: datetime.now(UTC), 1.0, 2.0)
 
 
 # --- what only seems to be an answer ----------------------------------------------------------------

@@ -30,7 +30,8 @@ import pytest
 from lab import KT, Lab, Ran, git, kt, kt_process, record_text
 from pages import as_printed, text_of
 
-from kt_escalation import Event, Store, delivery, errors
+from kt_escalation import Event, Store, errors
+from kt_escalation.reporting import delivery
 
 KEYS = [
     *("id", "time", "action", "escalation_id", "status", "actor", "outcome", "text", "severity"),
@@ -847,7 +848,7 @@ def test_nothing_but_the_one_format_loads_the_package_for_it(alice: Path) -> Non
 
 
 def test_where_events_come_from_is_told_without_who_and_how() -> None:
-    from kt_escalation.core.feed import source
+    from kt_escalation.model.event import source
 
     assert (
         source("https://me:word@example.com/team/review.git?x=1#y") == "https://example.com/team/review.git"

@@ -21,6 +21,7 @@ from forge import (
     later,
     push,
     rules_of,
+    serve,
     side,
     waive,
     way_in,
@@ -995,9 +996,9 @@ def test_the_old_tip_stays_on_the_first_parent_line(forge: Forge, server: Path) 
         ("GL_USERNAME", "mallory", False),
     ],
 )
-def test_who_pushes_is_who_acts(forge: Forge, server: Path, variable: str, pusher: str, taken: bool) -> None:
+def test_who_pushes_is_who_acts(forge: Forge, variable: str, pusher: str, taken: bool) -> None:
+    server = serve(forge, "--pusher-from", variable)
     forge.kt("alice", "claim", "--id", "esc_one")
-    assert kt("hook", "install", "--server", str(server), "--pusher-from", variable, cwd=forge.path).code == 0
     ran = push(forge, server, **{variable: pusher})
     assert (ran.code == 0) == taken
     if not taken:

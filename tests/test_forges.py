@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kt_escalation.core.forges import request_address
+from kt_escalation.git.pull_request_page import request_address
 
 HEAD = "kt/claim/esc_1"
 HUB = "https://github.com/org/repo/compare/main...kt/claim/esc_1?expand=1"

@@ -15,7 +15,7 @@ from lab import git
 
 from kt_escalation import audit
 from kt_escalation.audit import Report
-from kt_escalation.store import layout
+from kt_escalation.storage import layout
 
 AT_ONCE = 500
 
@@ -98,7 +98,7 @@ def judged(history: History, repository: Path, ids: list[str]) -> list[str]:
 @pytest.mark.parametrize(
     ("first", "count"),
     [
-        pytest.param(0, 100, id="slice"),
+        pytest.param(0, 60, id="slice"),
         *(
             pytest.param(n, AT_ONCE, id=f"from-{n}", marks=pytest.mark.soak)
             for n in range(0, 10_000, AT_ONCE)

@@ -13,12 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from forge import spare_start
 from lab import Lab, Ran, git, kt
 
-from kt_escalation import hosting
-from kt_escalation.core.policies import assemble
-from kt_escalation.hosting import Pins, Pusher
-from kt_escalation.store.gitstore import GitStore
+from kt_escalation.audit import hosting
+from kt_escalation.audit.hosting import Pins, Pusher
+from kt_escalation.policies.policy_set import assemble
+from kt_escalation.storage.clone import GitStore
 
 ROSTER = """\
 users:
@@ -420,6 +421,7 @@ def test_no_variable_is_known_by_itself(lab: Lab, clone: Path) -> None:
 def test_a_variable_that_is_unset_or_empty_refuses(lab: Lab, clone: Path, name: str | None) -> None:
     lab.put({"policies/roster.yaml": ROSTER})
     installed(lab.remote, "--pusher-from", "WHO")
+    spare_start(lab.remote)
     git("pull", "--quiet", cwd=clone)
     ran = note(clone, REMOTE_USER="alice", **({} if name is None else {"WHO": name}))
     assert ran.code == 4 and "this server does not say who is pushing" in ran.error["message"]
@@ -444,6 +446,7 @@ def test_a_forges_logins_are_matched_and_nothing_else(
 ) -> None:
     lab.put({"policies/roster.yaml": ROSTER})
     installed(lab.remote, "--pusher-from", "WHO", "--logins", forge)
+    spare_start(lab.remote)
     git("pull", "--quiet", cwd=clone)
     assert (note(clone, WHO=name).code == 0) == taken
 
@@ -458,6 +461,7 @@ def test_the_first_roster_says_who_pushes_it(
     server, clone = tmp_path / "server.git", tmp_path / "boss"
     git("init", "--quiet", "--bare", "--initial-branch=main", str(server), cwd=tmp_path)
     installed(server, "--pusher-from", "WHO", *options)
+    spare_start(server)
     git("clone", "--quiet", str(server), str(clone), cwd=tmp_path)
     git("config", "user.name", "Boss", cwd=clone)
     git("config", "user.email", "boss@example.com", cwd=clone)

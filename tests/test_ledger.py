@@ -12,13 +12,13 @@ import time
 from pathlib import Path
 
 import pytest
-from forge import Forge, identity, push
+from forge import Forge, identity, push, serve
 from hypothesis import given
 from hypothesis import strategies as st
 from lab import Ran, git, kt
 
 from kt_escalation.errors import BadInput
-from kt_escalation.store.ledger import NAME, Ledger
+from kt_escalation.storage.push_ledger import NAME, Ledger
 
 ONE, TWO, THREE = (letter * 40 for letter in "abc")
 
@@ -123,7 +123,7 @@ def test_pushes_at_once_lose_no_line(tmp_path: Path) -> None:
 
 def test_what_is_recorded_outlives_a_kill(tmp_path: Path) -> None:
     code = (
-        "import os, signal, sys; from pathlib import Path; from kt_escalation.store.ledger import Ledger; "
+        "import os, signal, sys; from pathlib import Path; from kt_escalation.storage.push_ledger import Ledger; "
         f"Ledger(Path(sys.argv[1])).record('alice', ['{ONE}']); os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == -9
@@ -154,11 +154,9 @@ def test_where_it_cannot_be_written_it_says_who_can_help(tmp_path: Path) -> None
 
 
 @pytest.fixture
-def asked(forge: Forge, server: Path) -> Path:
+def asked(forge: Forge) -> Path:
     """The server of a store, which names in WHO who is pushing."""
-    ran = kt("hook", "install", "--server", str(server), "--pusher-from", "WHO", cwd=forge.path)
-    assert ran.code == 0, ran.err
-    return server
+    return serve(forge, "--pusher-from", "WHO")
 
 
 def topic(forge: Forge, *, made_by: str, in_name_of: str) -> str:

@@ -9,9 +9,9 @@ import histories
 import pytest
 from lab import Lab, git, kt
 
-from kt_escalation.store import history
-from kt_escalation.store.gitstore import GitStore
-from kt_escalation.store.history import Step
+from kt_escalation.storage import history
+from kt_escalation.storage.clone import GitStore
+from kt_escalation.storage.history import Step
 
 
 def logs(repository: Path, tip: str) -> dict[str, list[Step]]:

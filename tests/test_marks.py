@@ -12,7 +12,7 @@ from raw import Change, changed, committed, tree_with
 from test_attacks import DAMAGES, MALLORY, ROSTER_FILE, evil_for
 
 from kt_escalation.audit.hook import RECEIVED
-from kt_escalation.store import notebook
+from kt_escalation.storage import notebook
 
 
 def asked(forge: Forge, server: Path) -> tuple[Ran, Ran]:

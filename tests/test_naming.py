@@ -8,8 +8,8 @@ import pytest
 from lab import Lab, Ran, git, ids, kt
 
 from kt_escalation import Store
-from kt_escalation.core.ids import from_request
 from kt_escalation.errors import BadInput, NotFound
+from kt_escalation.model.ids import from_request
 
 DIGEST = from_request("REQ-2041")
 

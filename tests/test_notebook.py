@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from lab import unwritable
 
-from kt_escalation.store import notebook
+from kt_escalation.storage import notebook
 
 NOTE = {"main": {"commit": "0" * 40, "waived": [{"rule": "\u00fc"}]}, "n": [1, None, True]}
 

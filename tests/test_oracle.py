@@ -13,8 +13,8 @@ from hostile import PLAIN, ROSTER, SETTINGS, WAIVERS, Branch, Entry, email, rost
 from lab import git
 from tale import Tale
 
-from kt_escalation.core import sweep
-from kt_escalation.core.rights import act
+from kt_escalation.rules import due_actions
+from kt_escalation.rules.permissions import act
 
 Files = Mapping[str, bytes | None]
 
@@ -461,7 +461,7 @@ def test_an_expiry_waits_for_its_deadline_by_the_commits_date_too() -> None:
     tale.does(tale.main, "gw", "raise")
     tale.graph.now += timedelta(hours=1)
     one = act(email("bob"), tale.graph.now + timedelta(seconds=30), tale.graph.policies(tale.main))
-    after = sweep.due([tale.record(tale.main, "esc_r1")], one, "c1")[0].after
+    after = due_actions.due([tale.record(tale.main, "esc_r1")], one, "c1")[0].after
     late = Branch(tale.main.tip, dict(tale.main.files))
     oid = tale.graph.put(
         tale.main,

@@ -24,8 +24,7 @@ from memory import MemoryStore, World
 
 from kt_escalation import Store
 from kt_escalation.git import move
-from kt_escalation.store import gitstore
-from kt_escalation.store.port import Author
+from kt_escalation.storage.interface import Author
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +253,7 @@ def test_without_a_remote_an_interrupt_knows_whether_it_has_landed(
     hook.parent.mkdir(exist_ok=True)
     hook.write_text(f'#!/bin/sh\n[ "$1" != {state} ] || {{ touch {there}; exec sleep 60; }}\n')
     hook.chmod(0o755)
-    monkeypatch.setattr(gitstore, "INTERRUPT_SECONDS", 0.2)
+    monkeypatch.setattr(clone, "INTERRUPT_SECONDS", 0.2)
 
     def interrupt() -> None:
         while not there.exists():
@@ -297,7 +296,7 @@ main_escalation()
     ("module", "number"),
     [
         ("click", signal.SIGTERM),
-        ("kt_escalation.cli.acting", signal.SIGHUP),
+        ("kt_escalation.cli.commands.act", signal.SIGHUP),
         ("pydantic_core", signal.SIGINT),
     ],
 )
@@ -380,24 +379,15 @@ def test_what_has_landed_is_exit_0_wherever_the_output_goes(
     ) or case.kind == "several", done.stderr
 
 
-@pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_output_that_cannot_be_written_is_one_line_that_says_so(lab: Lab, unbuffered: str) -> None:
-    lab.escalations("job")
-    done = subprocess.run(
-        ["sh", "-c", 'exec "$@" > /dev/full', "sh", *KT, "escalation", "list"],
-        cwd=lab.seed,
-        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith("kt: the output could not be written: No space left on device; ")
-    assert done.stderr.count("\n") == 1
-
-
-@pytest.mark.parametrize("size", [0, 200, 1_500])
-@pytest.mark.parametrize("case", [case for case in cases() if case.kind in ("claim", "init")], ids=str)
+@pytest.mark.parametrize(
+    ("case", "size"),
+    [
+        # All of them in the soak; each kind of command once in every run.
+        pytest.param(case, size, id=f"{case}, {size}", marks=[] if (a - b) % 3 == 0 else [pytest.mark.soak])
+        for a, case in enumerate(cases())
+        for b, size in enumerate((0, 200, 1_500))
+    ],
+)
 def test_a_disk_that_takes_no_more_at_whichever_write(
     case: Case, size: int, built: Callable[[Case], Case], tmp_path: Path
 ) -> None:
@@ -422,7 +412,8 @@ def test_a_disk_that_takes_no_more_at_whichever_write(
     assert not left
     assert "Traceback" not in done.stderr
     again = kt(*case.typed(tmp_path / "run"), cwd=clone)
-    assert again.code == 0, again.err
+    # Once it has landed in both stores, the next ones are nobody's.
+    assert again.code == (7 if case.kind == "several" and done.returncode == 0 else 0), again.err
 
 
 # --- time -------------------------------------------------------------------------------------------

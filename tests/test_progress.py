@@ -18,9 +18,9 @@ from filelock import FileLock
 from forge import Forge, identity, waive
 from lab import Ran, git, kt, path_to_git
 
-from kt_escalation.core.compaction import Name
-from kt_escalation.store.archive_index import Index
-from kt_escalation.store.archives import Archive
+from kt_escalation.model.archive_file import Name
+from kt_escalation.storage.archive_index import Index
+from kt_escalation.storage.archives import Archive
 
 #: More than are judged at a time, so that the bar moves.
 COMMITS = 800

@@ -16,18 +16,19 @@ from lab import Lab, git
 from memory import MemoryStore, World
 from promises import FAULTS, FaultyPort, check_step, records
 
-from kt_escalation import KtError, Store, audit, landing
-from kt_escalation.answers import Result
-from kt_escalation.core import verify
-from kt_escalation.core.model import Record
-from kt_escalation.core.policies import assemble
-from kt_escalation.core.rights import known_as
-from kt_escalation.core.verify import Violation
-from kt_escalation.core.words import DECISIONS, SEVERITIES
+from kt_escalation import KtError, Store, audit
+from kt_escalation.actions import commit_loop
 from kt_escalation.errors import OutcomeUnknown
-from kt_escalation.store.codec import policy_file
-from kt_escalation.store.gitstore import GitStore
-from kt_escalation.store.port import Author, Port
+from kt_escalation.model.record import Record
+from kt_escalation.model.vocabulary import DECISIONS, SEVERITIES
+from kt_escalation.policies.policy_set import assemble
+from kt_escalation.results import Result
+from kt_escalation.rules import judge_step
+from kt_escalation.rules.judge_step import Violation
+from kt_escalation.rules.permissions import known_as
+from kt_escalation.storage.clone import GitStore
+from kt_escalation.storage.interface import Author, Port
+from kt_escalation.storage.yaml_text import policy_file
 
 PEOPLE = ("alice", "bob", "carol")
 # Whatever time it is for the people of a test, it is later for whoever audits.
@@ -188,8 +189,8 @@ class Life(RuleBasedStateMachine):
         origin = self.state.get(after.reopens) if after.reopens else None
         deciders = tuple(review.reviewer for review in origin.reviews) if origin else ()
         policies = replace(self.policies, tree=after.route.policies)
-        told = verify.Context(author, self.now, policies, deciders, origin)
-        assert verify.judge(before, after, told) == ()
+        told = judge_step.Context(author, self.now, policies, deciders, origin)
+        assert judge_step.judge(before, after, told) == ()
 
     people = st.sampled_from(PEOPLE)
     requests = st.sampled_from(REQUESTS)
@@ -259,7 +260,7 @@ class Life(RuleBasedStateMachine):
             }
 
 
-RUNS = {"memory": (InMemory, 100, 40), "git": (OnGit, 4, 12)}
+RUNS = {"memory": (InMemory, 60, 40), "git": (OnGit, 4, 12)}
 SOAK = {"memory": (InMemory, 5000, 50), "git": (OnGit, 100, 30)}
 
 
@@ -276,7 +277,7 @@ def test_the_promises_hold_whatever_people_do(
     steps: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(landing, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(commit_loop, "FIRST_PAUSE", 0.0)
     machine = type("Living", (Life,), {"make_world": staticmethod(make_world)})
     run_state_machine_as_test(
         machine, settings=settings(max_examples=examples, stateful_step_count=steps, deadline=None)

@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import json_values, texts
 
-from kt_escalation.core import query
-from kt_escalation.core.model import Claim, Record, Resolution, Route
-from kt_escalation.core.query import DEFAULT_SORT, SORTS, Page, Query, in_order, merge
-from kt_escalation.core.row import Row, row_of
-from kt_escalation.core.words import SEVERITIES
 from kt_escalation.errors import BadInput
-from kt_escalation.store import layout
+from kt_escalation.model import query
+from kt_escalation.model.query import DEFAULT_SORT, SORTS, Page, Query, in_order, merge
+from kt_escalation.model.record import Claim, Record, Resolution, Route
+from kt_escalation.model.summary import Row, row_of
+from kt_escalation.model.vocabulary import SEVERITIES
+from kt_escalation.storage import layout
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 EVERYTHING = Query(statuses=frozenset({"queued", "claimed", "resolved"}))

@@ -21,7 +21,10 @@ def race(commands: list[tuple[Path, list[str]]], *, hosts: bool = False) -> list
     """Start all at once and wait for all; with ``hosts`` as on a host each, where they stand in no line."""
     running = [
         start(
-            *args, cwd=cwd, env={"XDG_CACHE_HOME": str(cwd.with_name(f"{cwd.name}-cache"))} if hosts else None
+            *args,
+            cwd=cwd,
+            env={"XDG_CACHE_HOME": str(cwd.with_name(f"{cwd.name}-cache"))} if hosts else None,
+            forked=True,
         )
         for cwd, args in commands
     ]

@@ -10,9 +10,9 @@ from typing import Any
 
 from pages import TOP, UPDATE
 
-from kt_escalation.core import glossary
-from kt_escalation.core.model import Claim, Fallback, Note, Record, Requires, Resolution, Review, Route
-from kt_escalation.core.words import MAX_BYTES, MAX_DEPTH, MAX_NOTED, MAX_OPEN, MAX_RAISED
+from kt_escalation.model import record_schema
+from kt_escalation.model.record import Claim, Fallback, Note, Record, Requires, Resolution, Review, Route
+from kt_escalation.model.vocabulary import MAX_BYTES, MAX_DEPTH, MAX_NOTED, MAX_OPEN, MAX_RAISED
 
 PAGE = TOP / "docs/record.md"
 EXAMPLE = TOP / "queue/resolved/2026/11/24/esc_req_7g9d.yaml"
@@ -87,13 +87,13 @@ def kind(rule: Mapping[str, Any]) -> str:
 
 
 def test_the_page_is_what_the_model_says() -> None:
-    schema = glossary.schema()
+    schema = record_schema.schema()
     needed = {
         "": schema["required"],
-        **{p: schema["$defs"][n].get("required", []) for n, p in glossary.PARTS.items()},
+        **{p: schema["$defs"][n].get("required", []) for n, p in record_schema.PARTS.items()},
     }
     written = HEAD.format(example=EXAMPLE.read_text())
-    for part, properties in glossary.properties_of(schema):
+    for part, properties in record_schema.properties_of(schema):
         written += f"\n## {TITLES[part]}\n\n| key | type | |\n|---|---|---|\n"
         for key, rule in properties.items():
             always = "" if key in needed[part] or rule.get("default") else "?"
@@ -106,9 +106,13 @@ def test_the_page_is_what_the_model_says() -> None:
 def test_every_key_has_a_meaning_and_no_other_word_has() -> None:
     models = dict(
         zip(
-            glossary.PARTS.values(), (Route, Requires, Fallback, Claim, Review, Note, Resolution), strict=True
+            record_schema.PARTS.values(),
+            (Route, Requires, Fallback, Claim, Review, Note, Resolution),
+            strict=True,
         )
     )
     keys = {(part, key) for part, model in models.items() for key in model.model_fields}
-    found = {f"{part}.{key}" if f"{part}.{key}" in glossary.MEANINGS else f".{key}" for part, key in keys}
-    assert found | set(Record.model_fields) == set(glossary.MEANINGS)
+    found = {
+        f"{part}.{key}" if f"{part}.{key}" in record_schema.MEANINGS else f".{key}" for part, key in keys
+    }
+    assert found | set(Record.model_fields) == set(record_schema.MEANINGS)

@@ -26,13 +26,13 @@ from strategies import texts
 from test_cli_life import at_a_terminal
 from test_progress import kt_at_a_terminal
 
-from kt_escalation import figures
-from kt_escalation.cli import charts, page
 from kt_escalation.cli.app import escalation
 from kt_escalation.cli.extras import how_to_install
-from kt_escalation.core.stats import Window
-from kt_escalation.core.text import is_hidden, visible
-from kt_escalation.report import PERIODS, Report, report
+from kt_escalation.model.text import is_hidden, visible
+from kt_escalation.reporting import figures
+from kt_escalation.reporting.html import charts, page
+from kt_escalation.reporting.overview import PERIODS, Report, report
+from kt_escalation.reporting.statistics import Window
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = text_of("report.md")

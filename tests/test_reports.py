@@ -13,9 +13,8 @@ import pytest
 from forge import Forge, identity
 from lab import Ran, git, kt
 
-from kt_escalation.audit import Report
-from kt_escalation.cli import reports
-from kt_escalation.core.verify import Violation
+from kt_escalation.audit import Report, formats
+from kt_escalation.rules.judge_step import Violation
 
 HOSTILE = (
     "</pre></table><script>alert(1)</script>\n\n# Heading | [x](javascript:1) `code` ``` @everyone #1"
@@ -151,15 +150,15 @@ def test_paths_are_those_of_the_repository_also_for_a_store_in_a_folder(tmp_path
 
 
 def test_github_gets_no_more_annotations_than_it_shows() -> None:
-    ten = list(reports.for_github(reports.notes(report(*map(offence, range(10))))))
+    ten = list(formats.for_github(formats.notes(report(*map(offence, range(10))))))
     assert len(ten) == 10 and all(line.startswith("::error file=") for line in ten)
-    many = list(reports.for_github(reports.notes(report(*map(offence, range(30))))))
+    many = list(formats.for_github(formats.notes(report(*map(offence, range(30))))))
     assert sum(line.startswith("::error") for line in many) == 10
     assert many[-1] == "::error::and 21 more, in this step's log" and len(many) == 31
 
 
 def test_hostile_text_is_one_annotation_and_no_other_command() -> None:
-    for line in reports.for_github(reports.notes(report(*(offence(n, HOSTILE) for n in range(12))))):
+    for line in formats.for_github(formats.notes(report(*(offence(n, HOSTILE) for n in range(12))))):
         assert line.isprintable() and "##[" not in line
         head, _, data = (
             line.removeprefix("::error").partition("::") if line.startswith("::") else ("", "", line)
@@ -168,7 +167,7 @@ def test_hostile_text_is_one_annotation_and_no_other_command() -> None:
 
 
 def test_hostile_text_stays_text_in_the_summary() -> None:
-    text = reports.summary(report(offence(1, HOSTILE)), HOSTILE)
+    text = formats.summary(report(offence(1, HOSTILE)), HOSTILE)
     blocks = text.split("\n\n")
     assert [block[:6] for block in blocks] == ["### kt", "<p>&lt", "<table", ""]
     assert "<script" not in text and "\x1b" not in text and "\u202e" not in text
@@ -181,23 +180,23 @@ def test_the_summary_is_never_larger_than_github_takes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     big = report(*(offence(n, "<" * 1000) for n in range(1000)))
-    text = reports.summary(big, "told")
+    text = formats.summary(big, "told")
     assert 900_000 < len(text.encode()) <= 1024 * 1024 and re.search(
         r"and \d+ more</td></tr>\n</table>", text
     )
     file = tmp_path / "summary"
     file.write_bytes(b"x" * (1024 * 1024 - 5000))
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(file))
-    assert reports.write_summary(big, "told") is None and file.stat().st_size <= 1024 * 1024
+    assert formats.write_summary(big, "told") is None and file.stat().st_size <= 1024 * 1024
     assert re.search(rb"and 1000 more</td></tr>\n</table>\n\n$", file.read_bytes())
 
 
 def test_hostile_text_is_valid_in_every_document() -> None:
     bad = report(offence(1, HOSTILE), offence(2, HOSTILE), waived=(offence(3, HOSTILE),))
-    root = parsed(reports.junit(bad, HOSTILE))
+    root = parsed(formats.junit(bad, HOSTILE))
     assert len(root.findall(".//failure")) == 2 and len(root.findall(".//skipped")) == 1
     assert "<script>alert(1)</script>" in root.findall(".//failure")[0].attrib["message"]
     assert all(char.isprintable() or char in "\n" for char in "".join(root.itertext()))
-    rows = json.loads(reports.code_quality(bad))
+    rows = json.loads(formats.code_quality(bad))
     assert len({row["fingerprint"] for row in rows}) == 2
     assert all(row["description"].isprintable() and row["location"]["path"].isprintable() for row in rows)

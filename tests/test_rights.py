@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from kt_escalation.core import sweep, transitions, verify
-from kt_escalation.core.model import Claim, Fallback, Record, Requires, Resolution, Review, Route
-from kt_escalation.core.policies import Policies, assemble
-from kt_escalation.core.policies_file import PolicyFile
-from kt_escalation.core.rights import Act, act, quorum
 from kt_escalation.errors import AlreadyClaimed, KtError, NotAllowed
+from kt_escalation.model.record import Claim, Fallback, Record, Requires, Resolution, Review, Route
+from kt_escalation.policies.policy_file import PolicyFile
+from kt_escalation.policies.policy_set import Policies, assemble
+from kt_escalation.rules import due_actions, judge_step, transitions
+from kt_escalation.rules.permissions import Act, act, quorum
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 LEASE = timedelta(hours=1)
@@ -81,7 +81,7 @@ def record(state: str = "queued", route: dict[str, str] | None = None, **keys: o
 
 
 def _swept(before: Record, me: Act) -> Record:
-    done = sweep.due([before], me, "new")
+    done = due_actions.due([before], me, "new")
     return done[0].after if done else before
 
 
@@ -138,11 +138,11 @@ def test_a_cell_of_the_table(action: str, role: str, route: dict[str, str], stat
         return
     assert ("same" if after is before else "ok") == said
     if after is not before:
-        told = verify.Context("me@example.com", NOW, rules, reopened=before)
+        told = judge_step.Context("me@example.com", NOW, rules, reopened=before)
         if action == "reopen":
-            assert verify.judge(None, after, told) == ()
+            assert judge_step.judge(None, after, told) == ()
         else:
-            assert verify.judge(before, after, told) == ()
+            assert judge_step.judge(before, after, told) == ()
 
 
 FOUR_EYES = Requires(approvals=2)
@@ -254,14 +254,14 @@ def test_the_limit_counts_and_says_so() -> None:
 )
 def test_policies_change_by_an_admin_of_the_roster_before(parent: str, author: str, legal: bool) -> None:
     before = Policies() if parent == "none" else policies(parent)
-    assert (verify.judge_policies(author, before) == ()) == legal
+    assert (judge_step.judge_policies(author, before) == ()) == legal
 
 
 def test_a_right_that_one_gives_oneself_is_no_right_in_the_same_commit_or_the_next() -> None:
     before, enrolled = policies("auditor"), policies("reviewer")
     # In one commit the parent's roster counts for both halves of it.
     claimed = transitions.claim(record(), act("me@example.com", NOW, enrolled), "a")
-    told = verify.Context("me@example.com", NOW, before)
-    assert [v.rule for v in verify.judge(record(), claimed, told)] == ["not_allowed"]
+    told = judge_step.Context("me@example.com", NOW, before)
+    assert [v.rule for v in judge_step.judge(record(), claimed, told)] == ["not_allowed"]
     # In two commits the first of them is the violation.
-    assert [v.rule for v in verify.judge_policies("me@example.com", before)] == ["policies"]
+    assert [v.rule for v in judge_step.judge_policies("me@example.com", before)] == ["policies"]

@@ -11,12 +11,13 @@ from lab import Lab, git, kt
 from test_cli_governing import GOVERNED, critical, put, raised
 from test_rights import FOUR_EYES, NOW, policies, record
 
-from kt_escalation.core import canonical, ids, sweep, transitions, verify
-from kt_escalation.core.events import Raisable
-from kt_escalation.core.model import Draft, Fallback, Note, Record
-from kt_escalation.core.rights import Act, act
-from kt_escalation.core.words import MAX_BYTES, MAX_NOTED, MAX_OPEN, MAX_RAISED, MAX_TEXT
 from kt_escalation.errors import BadInput
+from kt_escalation.model import canonical, ids
+from kt_escalation.model.record import Draft, Fallback, Note, Record
+from kt_escalation.model.vocabulary import MAX_BYTES, MAX_NOTED, MAX_OPEN, MAX_RAISED, MAX_TEXT
+from kt_escalation.policies.decision_event import Raisable
+from kt_escalation.rules import due_actions, judge_step, transitions
+from kt_escalation.rules.permissions import Act, act
 
 ULID = f"esc_{'0' * 26}"
 RULES = policies("reviewer", rules=[])
@@ -95,13 +96,13 @@ def test_a_step_that_leaves_it_open_leaves_room_and_the_judge_says_the_same(name
     before, me = make(most - 3_000), who(actor)
     text = "y" * 2_000
     text += "y" * (most - size(step(before, me, text)))
-    full, told = step(before, me, text), verify.Context(f"{actor}@example.com", NOW, RULES)
-    assert size(full) == most and verify.judge(before, full, told) == ()
+    full, told = step(before, me, text), judge_step.Context(f"{actor}@example.com", NOW, RULES)
+    assert size(full) == most and judge_step.judge(before, full, told) == ()
     with pytest.raises(BadInput, match=rf"would be {most + 1} bytes, more than the {most // 1024} KiB of"):
         step(before, me, f"{text}y")
     forged = _with_text(full, text, f"{text}y")
     assert size(forged) == most + 1
-    [violation] = verify.judge(before, forged, told)
+    [violation] = judge_step.judge(before, forged, told)
     assert violation.rule == "bad_input" and f"{most + 1} bytes" in violation.expected
 
 
@@ -123,7 +124,7 @@ def test_what_is_full_can_be_claimed_given_back_denied_and_swept() -> None:
     with pytest.raises(BadInput, match="more than the 256 KiB of a record; make it shorter"):
         transitions.require_fit(transitions.resolve(claimed, who("other"), "denied", "z" * 5_000))
     late = full.replace(requires=full.requires.model_copy(update={"resolve_within": timedelta(minutes=1)}))
-    [due] = sweep.due([late], who("boss"), "c")
+    [due] = due_actions.due([late], who("boss"), "c")
     assert transitions.require_fit(due.after).resolution
 
 
@@ -204,7 +205,7 @@ def test_nobody_takes_the_id_of_a_request_to_come(name: str, request_id: str | N
     wanted = Raisable(Draft.of({**given, "escalation_id": name}), frozenset(given))
     plain = transitions.raise_(Raisable(Draft.of({"reason_code": "a.b"}), frozenset()), ULID, who("gw"), "c")
     born = plain.model_copy(update={**given, "escalation_id": name})
-    judged = verify.judge(None, born, verify.Context("gw@example.com", NOW, RULES))
+    judged = judge_step.judge(None, born, judge_step.Context("gw@example.com", NOW, RULES))
     if free:
         transitions.require_free_id(name, request_id)
         assert transitions.escalation_id(wanted, NOW, b"\0" * 10) == name
@@ -222,9 +223,9 @@ def test_what_is_reopened_has_a_ulid() -> None:
     with pytest.raises(BadInput, match="esc_req_2, which only a request_id makes"):
         transitions.reopen(done, who("other"), "wrong", "esc_req_2")
     again = transitions.reopen(done, who("other"), "wrong", ULID)
-    told = verify.Context("other@example.com", NOW, RULES, reopened=done)
-    assert verify.judge(None, again, told) == ()
-    [violation] = verify.judge(None, again.model_copy(update={"escalation_id": "esc_req_2"}), told)
+    told = judge_step.Context("other@example.com", NOW, RULES, reopened=done)
+    assert judge_step.judge(None, again, told) == ()
+    [violation] = judge_step.judge(None, again.model_copy(update={"escalation_id": "esc_req_2"}), told)
     assert violation.rule == "bad_input"
 
 
@@ -252,13 +253,13 @@ def test_a_deadline_is_due_at_its_very_moment_and_not_before_and_a_lease_only_af
         requires = record().requires.model_copy(update={key: hours, "fallback": asked["fallback"]})
         made = record(requires=requires)
         for now, expected in ((NOW - tick, []), (NOW, [made]), (NOW + tick, [made])):
-            found = sweep.due([made], act("boss@example.com", now, RULES), "c")
+            found = due_actions.due([made], act("boss@example.com", now, RULES), "c")
             assert [due.before for due in found] == expected
-            assert bool(sweep.overdue(made, RULES, now)) is bool(expected)
+            assert bool(due_actions.overdue(made, RULES, now)) is bool(expected)
     held = record("held by another")
     assert held.claim and held.claim.expires_at
     end = held.claim.expires_at + tolerance
     for now, expected in ((end, []), (end + tick, ["release"])):
-        found = sweep.due([held], act("boss@example.com", now, RULES), "c")
+        found = due_actions.due([held], act("boss@example.com", now, RULES), "c")
         assert [due.kind for due in found] == expected
         assert transitions.lapsed(held, act("me@example.com", now, RULES)) is bool(expected)

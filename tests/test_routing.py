@@ -8,10 +8,10 @@ from importlib import resources
 
 import pytest
 
-from kt_escalation.core.model import Route
-from kt_escalation.core.policies import Policies, assemble
-from kt_escalation.core.words import MAX_NAME
-from kt_escalation.store import codec
+from kt_escalation.model.record import Route
+from kt_escalation.model.vocabulary import MAX_NAME
+from kt_escalation.policies.policy_set import Policies, assemble
+from kt_escalation.storage import yaml_text
 
 TREE = "ab" * 20
 
@@ -66,7 +66,7 @@ def store(**files: str) -> Policies:
     parsed = {}
     for name, text in files.items():
         path = f"policies/{name}.yaml"
-        parsed[path] = codec.policy_file(path, text.encode())
+        parsed[path] = yaml_text.policy_file(path, text.encode())
     return assemble(TREE, parsed)
 
 

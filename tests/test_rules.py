@@ -8,8 +8,9 @@ from pathlib import Path
 import test_compaction
 import test_forgeries
 
-from kt_escalation.core import difference, waivers
 from kt_escalation.errors import codes
+from kt_escalation.policies import waivers
+from kt_escalation.rules import difference
 
 TOP = Path(__file__).parent.parent
 SOURCES = "\n".join(path.read_text() for path in (TOP / "kt_escalation").rglob("*.py"))

@@ -23,9 +23,9 @@ from test_cli_life import at_a_terminal
 from test_cli_read import open_text, resolved_path, resolved_text
 
 from kt_escalation import Store
-from kt_escalation.cli import screen, terminal
-from kt_escalation.core.text import visible
-from kt_escalation.shelf import Shelf
+from kt_escalation.actions.listing import Shelf
+from kt_escalation.cli.terminal.views import screen, views
+from kt_escalation.model.text import visible
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 STRANGE = {
@@ -129,7 +129,7 @@ def test_what_a_reviewer_chooses_by_goes_last(lab: Lab) -> None:
             patch.setenv("COLUMNS", str(columns))
             heads.add(
                 next(
-                    terminal.listing(
+                    views.listing(
                         [(row, None) for row in shelf.rows().page.rows], datetime.now(UTC), more=False
                     )
                 )
@@ -300,7 +300,7 @@ def leaves(value: object) -> list[str]:
     )
 )
 def test_whatever_a_context_holds_is_on_the_page(context: dict[str, object]) -> None:
-    sections = terminal._context(context, whole=True)
+    sections = views._context(context, whole=True)
     told = "\n".join(
         f"{section.title}\n" + "\n".join(f"{key[0]}\n{value[0]}" for key, value in section.pairs)
         for section in sections
@@ -375,14 +375,14 @@ MAY = {
 def test_the_commands_on_a_page_are_those_that_run(court: Lab, who: str, what: str, tmp_path: Path) -> None:
     told = parts(seen("get", "--id", f"esc_{what}", cwd=court.folder / who)).get("What you may do", [])
     lines = [line for line in told if "kt escalation" in line]
-    labels = {words: action for action, (words, _) in terminal.COMMANDS.items()}
+    labels = {words: action for action, (words, _) in views.COMMANDS.items()}
     assert [labels[line.partition("  kt ")[0].strip()] for line in lines] == MAY[who, what]
     # Typed in a store of one's own, what is shown works; what is not is refused or does nothing.
     clone = tmp_path / "own"
     git("clone", "--quiet", str(court.remote), str(clone), cwd=tmp_path)
     git("remote", "remove", "origin", cwd=clone)
     env = {"GIT_AUTHOR_NAME": who, "GIT_AUTHOR_EMAIL": f"{who}@example.com"}
-    for action, (_, command) in terminal.COMMANDS.items():
+    for action, (_, command) in views.COMMANDS.items():
         words = [TYPED.get(word, word) for word in command.format(id=f"esc_{what}").split()]
         ran = kt(*words, "--json", cwd=clone, env=env)
         done = ran.code == 0 and ran.json["changed"]

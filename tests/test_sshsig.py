@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from lab import git, kt
 from sshkeys import ED25519_ORDER, Fields, Key, armor, dearmored, mpint, signed_commit, string
 
-from kt_escalation.core import signatures
-from kt_escalation.core.policies import Policies
-from kt_escalation.core.roster import Roster
 from kt_escalation.git.commit_signature import MAX_COMMIT
 from kt_escalation.git.repository import Repository, SignatureFacts
+from kt_escalation.policies.policy_set import Policies
+from kt_escalation.policies.roster import Roster
+from kt_escalation.rules import signature_check
 
 # --- commits made by hand, and who judges them ----------------------------------------------------
 
@@ -597,9 +597,10 @@ def _judged(listed: Sequence[str], *keys: str, verdict: str = "U") -> list[str]:
     user = {"user_id": "alice", "emails": ("alice@example.com",), "signing_keys": tuple(listed)}
     policies = Policies(roster=Roster.model_validate({"users": (user,)}))
     now = datetime(2026, 1, 1, tzinfo=UTC)
-    signed = signatures.Signed("alice@example.com", "alice@example.com", now, now)
+    signed = signature_check.Signed("alice@example.com", "alice@example.com", now, now)
     return [
-        found.expected for found in signatures.judge(signatures.Signature(verdict, keys), signed, policies)
+        found.expected
+        for found in signature_check.judge(signature_check.Signature(verdict, keys), signed, policies)
     ]
 
 

@@ -15,13 +15,13 @@ from lab import Lab, git, kt, record_text
 from strategies import records
 from test_cli_life import at_a_terminal
 
-from kt_escalation.core import stats
-from kt_escalation.core.model import Claim, Record, Requires, Resolution, Review, Route
-from kt_escalation.core.policies import Policies, assemble
-from kt_escalation.core.policies_file import PolicyFile
-from kt_escalation.core.stats import By, Tally, Window
-from kt_escalation.core.text import is_hidden
-from kt_escalation.core.words import Outcome
+from kt_escalation.model.record import Claim, Record, Requires, Resolution, Review, Route
+from kt_escalation.model.text import is_hidden
+from kt_escalation.model.vocabulary import Outcome
+from kt_escalation.policies.policy_file import PolicyFile
+from kt_escalation.policies.policy_set import Policies, assemble
+from kt_escalation.reporting import statistics
+from kt_escalation.reporting.statistics import By, Tally, Window
 
 START = datetime(2026, 11, 23, 9, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -82,7 +82,7 @@ def tally(
     *,
     by: By | None = None,
     now: float = 1000,
-    claims: stats.Claims | None = None,
+    claims: statistics.Claims | None = None,
     policies: Policies = POLICIES,
     **more: Any,
 ) -> Tally:
@@ -100,7 +100,7 @@ SECONDS = st.integers(0, 10**9).map(lambda millis: millis / 1000)
 
 @given(st.lists(SECONDS, min_size=1, max_size=300))
 def test_percentiles_lie_in_order_within_what_was_measured(seconds: list[float]) -> None:
-    found = stats.spans(seconds)
+    found = statistics.spans(seconds)
     assert found.count == len(seconds)
     assert found.p50 is not None and found.p90 is not None and found.p99 is not None
     assert min(seconds) <= found.p50 <= found.p90 <= found.p99 <= max(seconds)
@@ -110,14 +110,14 @@ def test_percentiles_lie_in_order_within_what_was_measured(seconds: list[float])
 def test_percentiles_do_not_ask_in_which_order(seconds: list[float], random: Any) -> None:
     shuffled = list(seconds)
     random.shuffle(shuffled)
-    assert stats.spans(shuffled) == stats.spans(seconds)
+    assert statistics.spans(shuffled) == statistics.spans(seconds)
 
 
 def test_percentiles_of_a_hundred_and_one_are_themselves() -> None:
-    assert stats.spans(float(n) for n in range(101)) == stats.Spans(101, 50.0, 90.0, 99.0)
-    assert stats.spans([1.0, 2.0]) == stats.Spans(2, 1.5, 1.9, 1.99)
-    assert stats.spans([7.0]) == stats.Spans(1, 7.0, 7.0, 7.0)
-    assert stats.spans([]) == stats.Spans(0, None, None, None)
+    assert statistics.spans(float(n) for n in range(101)) == statistics.Spans(101, 50.0, 90.0, 99.0)
+    assert statistics.spans([1.0, 2.0]) == statistics.Spans(2, 1.5, 1.9, 1.99)
+    assert statistics.spans([7.0]) == statistics.Spans(1, 7.0, 7.0, 7.0)
+    assert statistics.spans([]) == statistics.Spans(0, None, None, None)
 
 
 # --- what is counted --------------------------------------------------------------------------------
@@ -134,7 +134,7 @@ def test_raised_open_resolved_and_outcomes() -> None:
     total = tally(found).total
     assert (total.raised, total.open, total.resolved) == (4, 1, 3)
     assert total.outcomes == {"approved": 1, "redacted": 0, "rewritten": 0, "denied": 1, "expired": 1}
-    assert total.time_to_claim == stats.Spans(2, 900.0, 1140.0, 1194.0)
+    assert total.time_to_claim == statistics.Spans(2, 900.0, 1140.0, 1194.0)
     assert total.time_to_resolve.count == 3 and total.time_to_resolve.p50 == 3000.0
 
 
@@ -152,18 +152,18 @@ def test_overdue_is_what_a_listing_calls_overdue() -> None:
 def test_the_first_claim_counts_where_the_record_holds_a_later_one() -> None:
     again = decided("a", "bob", 50, 60, queued_at=at(40))
     plain = decided("b", "bob", 50, 60)
-    assert [stats.untold(one) for one in (again, plain)] == [True, False]
+    assert [statistics.untold(one) for one in (again, plain)] == [True, False]
     told = tally([again], claims={"esc_a": {"c0": at(10), "c1": at(50)}})
     assert told.total.time_to_claim.p50 == 600.0
     assert tally([plain]).total.time_to_claim.p50 == 3000.0
 
 
 def test_what_may_hide_a_claim_is_asked_of_history() -> None:
-    assert stats.untold(record("a", status="claimed", claim=claim("bob", 1, until=9)))
-    assert stats.untold(record("b", reviews=(review("alice", 3),), queued_at=at(3)))
+    assert statistics.untold(record("a", status="claimed", claim=claim("bob", 1, until=9)))
+    assert statistics.untold(record("b", reviews=(review("alice", 3),), queued_at=at(3)))
     two = decided("c", "bob", 5, 6, reviews=(review("alice", 3, number="c0"), review("bob", 6)))
-    assert stats.untold(two)
-    assert not stats.untold(record("d"))
+    assert statistics.untold(two)
+    assert not statistics.untold(record("d"))
 
 
 def test_who_is_born_claimed_waited_for_nobody() -> None:

@@ -11,11 +11,11 @@ import pytest
 from lab import Lab, git, record_text
 from memory import MemoryStore, World
 
-from kt_escalation.core.model import Claim, Record, Resolution
 from kt_escalation.errors import BadInput
-from kt_escalation.store import codec
-from kt_escalation.store.gitstore import GitStore
-from kt_escalation.store.port import Author, Change, Entry, Invalid, Onto, Port, Request, Stale
+from kt_escalation.model.record import Claim, Record, Resolution
+from kt_escalation.storage import yaml_text
+from kt_escalation.storage.clone import GitStore
+from kt_escalation.storage.interface import Author, Change, Entry, Invalid, Onto, Port, Request, Stale
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
 ALICE = Author("Alice", "alice@example.com")
@@ -145,7 +145,7 @@ def test_a_resolved_record_moves_and_is_found_where_it_went(make: Make) -> None:
 
 def test_several_changes_land_together(make: Make) -> None:
     mine, theirs = store_with(make, "one", "two")
-    new = codec.loads(record_text("three").encode())
+    new = yaml_text.loads(record_text("three").encode())
     one, two = entry(mine, "esc_one"), entry(mine, "esc_two")
     revision = land(
         mine, Change(None, new), Change(one, claimed(one.record)), Change(two, resolved(two.record))
@@ -249,7 +249,7 @@ def test_a_proposal_stands_beside_the_store_and_is_never_overwritten_unseen(make
 def test_files_beside_records_are_written_and_deleted_in_the_same_commit(make: Make) -> None:
     mine, theirs = store_with(make, "one")
     was = entry(mine, "esc_one")
-    two = Change(None, codec.loads(record_text("two").encode()))
+    two = Change(None, yaml_text.loads(record_text("two").encode()))
     others = {was.path: None, "policies/other.yaml": PACK}
     revision = send(mine, Request(mine.tip(TIMEOUT), [two], "kt: test\n", mine.author(), NOW, others))
     now = theirs.tip(TIMEOUT)

@@ -331,7 +331,8 @@ def test_many_who_drain_several_stores_get_each_once(pair: Many) -> None:
     taken: list[str] = []
     while True:
         running = [
-            start("claim", "--next", *pair.options, "--json", cwd=pair.folder / f"r{n}") for n in range(3)
+            start("claim", "--next", *pair.options, "--json", cwd=pair.folder / f"r{n}", forked=True)
+            for n in range(3)
         ]
         ended = [end(process) for process in running]
         assert {ran.code for ran in ended} <= {0, 7}, [ran.err for ran in ended]

@@ -24,8 +24,9 @@ from lab import KT, Lab, Ran, git, kt, kt_process
 from pages import as_printed
 from test_cli_raise import event, ndjson, record
 
-from kt_escalation import KtError, Store, stream
-from kt_escalation.store.codec import json_lines
+from kt_escalation import KtError, Store
+from kt_escalation.actions import stream
+from kt_escalation.storage.yaml_text import json_lines
 
 PATIENCE = 60.0
 

@@ -11,8 +11,8 @@ import pytest
 from lab import Lab, git, kt
 
 from kt_escalation import Store
+from kt_escalation.actions.group_commit import GroupCommit
 from kt_escalation.errors import DifferentContent, KtError, OutcomeUnknown
-from kt_escalation.group import GroupCommit
 
 
 def counted(lab: Lab, clone: Path, seconds: float) -> Path:

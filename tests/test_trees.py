@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kt_escalation.store.trees import Tree, Unsound
+from kt_escalation.storage.trees import Tree, Unsound
 
 WIDTH = 20
 Entry = tuple[bytes, bytes, bytes]

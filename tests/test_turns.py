@@ -17,7 +17,7 @@ from test_faults import wait_for
 
 from kt_escalation import Store
 from kt_escalation.errors import AlreadyClaimed, HistoryRewritten, NoStoreBranch
-from kt_escalation.store import line, lock
+from kt_escalation.storage import lock, push_queue
 
 A_CLAIM = ["cat-file", "config", "fetch", "merge", "push", "rev-parse", "var"]
 
@@ -64,8 +64,8 @@ def test_a_claim_starts_seven_git_processes(lab: Lab, started: Path) -> None:
 
 
 def test_who_comes_back_at_once_only_pushes(lab: Lab, started: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(line, "AT_ONCE", 60.0)
-    monkeypatch.setattr(line, "SLICE_SECONDS", 60.0)
+    monkeypatch.setattr(push_queue, "AT_ONCE", 60.0)
+    monkeypatch.setattr(push_queue, "SLICE_SECONDS", 60.0)
     lab.escalations("one", "two", "three", "four")
     with Store.open(lab.clone("alice"), follow_checkout=False) as store:
         store.claim("esc_one")
@@ -133,7 +133,7 @@ def test_an_old_clone_takes_no_former_claim_for_a_repeat(lab: Lab) -> None:
 def in_a_slice(lab: Lab, monkeypatch: pytest.MonkeyPatch, *names: str) -> Store:
     """A store that has written just now, and asks nobody before it writes again."""
     for name in ("AT_ONCE", "SLICE_SECONDS"):
-        monkeypatch.setattr(line, name, 60.0)
+        monkeypatch.setattr(push_queue, name, 60.0)
     lab.escalations("one", "two", *names)
     store = Store.open(lab.clone("alice"), follow_checkout=False)
     store.claim("esc_one")
@@ -174,7 +174,7 @@ def test_somebody_who_stands_in_no_line_is_seen(lab: Lab, monkeypatch: pytest.Mo
 
 
 def test_a_killed_process_leaves_its_place(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(line, "PATIENCE", 600.0)
+    monkeypatch.setattr(push_queue, "PATIENCE", 600.0)
     lab.escalations("one")
     holder, clone = lab.clone("holder"), lab.clone("alice")
     paused = start("claim", "--id", "esc_one", cwd=holder, env={VARIABLE: "after-turn:pause"})
@@ -185,11 +185,11 @@ def test_a_killed_process_leaves_its_place(lab: Lab, monkeypatch: pytest.MonkeyP
 
 
 def test_one_who_does_not_move_is_passed_by(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(line, "PATIENCE", 0.2)
+    monkeypatch.setattr(push_queue, "PATIENCE", 0.2)
     lab.escalations("one")
     clone = lab.clone("alice")
-    with line.Line(lab.remote.as_uri()).turn() as turn:
-        assert turn == line.Turn()
+    with push_queue.Line(lab.remote.as_uri()).turn() as turn:
+        assert turn == push_queue.Turn()
         assert kt("claim", "--id", "esc_one", cwd=clone).code == 0
 
 
@@ -213,32 +213,32 @@ def test_without_a_line_nothing_fails(lab: Lab, what: str, monkeypatch: pytest.M
 
 def test_on_a_slow_remote_a_slice_has_as_many_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(line, "SLICE_SECONDS", 0.0)
-    monkeypatch.setattr(line, "AT_ONCE", 60.0)
-    holder, waiting = line.Line("a remote"), line.Line("a remote")
-    monkeypatch.setattr(line, "PATIENCE", 0.0)
+    monkeypatch.setattr(push_queue, "SLICE_SECONDS", 0.0)
+    monkeypatch.setattr(push_queue, "AT_ONCE", 60.0)
+    holder, waiting = push_queue.Line("a remote"), push_queue.Line("a remote")
+    monkeypatch.setattr(push_queue, "PATIENCE", 0.0)
     free = []
-    for _ in range(line.TURNS):
+    for _ in range(push_queue.TURNS):
         with holder.turn():
             pass
         handle = waiting._take()
         free.append(handle is not None)
         if handle is not None:
             os.close(handle)
-    assert free == [False] * (line.TURNS - 1) + [True]
+    assert free == [False] * (push_queue.TURNS - 1) + [True]
 
 
 def test_a_slice_is_nobody_elses_however_often_they_look(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(line, "_POLL_SECONDS", 0.00001)
-    monkeypatch.setattr(line, "SLICE_SECONDS", 6000.0)
-    monkeypatch.setattr(line, "AT_ONCE", 60.0)
-    monkeypatch.setattr(line, "PATIENCE", 600.0)
-    holder, waiting = line.Line("a remote"), line.Line("a remote")
+    monkeypatch.setattr(push_queue, "_POLL_SECONDS", 0.00001)
+    monkeypatch.setattr(push_queue, "SLICE_SECONDS", 6000.0)
+    monkeypatch.setattr(push_queue, "AT_ONCE", 60.0)
+    monkeypatch.setattr(push_queue, "PATIENCE", 600.0)
+    holder, waiting = push_queue.Line("a remote"), push_queue.Line("a remote")
 
-    def wait() -> line.Turn:
+    def wait() -> push_queue.Turn:
         with waiting.turn() as turn:
             return turn
 

@@ -19,11 +19,11 @@ from pydantic import ValidationError
 from strategies import TRAPS, claim_ids, durations, escalation_ids, lines, texts
 from strategies import times as moments
 
-from kt_escalation.core import ids, text, times
-from kt_escalation.core.model import Draft
-from kt_escalation.core.settings import Claims
 from kt_escalation.git.push_result import Answer, classify
-from kt_escalation.store.message import Message
+from kt_escalation.model import ids, text, times
+from kt_escalation.model.record import Draft
+from kt_escalation.policies.settings import Claims
+from kt_escalation.storage.commit_message import Message
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 

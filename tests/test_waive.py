@@ -15,9 +15,9 @@ from strategies import texts
 from test_cli_read import faults
 from test_proposing import branches, merge
 
-from kt_escalation.core.policies import assemble
-from kt_escalation.core.policies_file import WAIVERS
-from kt_escalation.store import codec
+from kt_escalation.policies.policy_file import WAIVERS
+from kt_escalation.policies.policy_set import assemble
+from kt_escalation.storage import yaml_text
 
 GOOD = "queue/esc_one.yaml"
 TOP = Path(__file__).parent.parent
@@ -157,38 +157,38 @@ FILES = {
 
 @pytest.mark.parametrize("text", FILES.values(), ids=FILES)
 def test_a_file_keeps_its_lines_and_its_words(text: str) -> None:
-    made = codec.with_item(text.encode(), "waivers", ITEM).decode()
-    before = codec.load_yaml(text.encode()).value["waivers"] if text else []
-    assert codec.load_yaml(made.encode()).value == {"waivers": [*before, ITEM]}
+    made = yaml_text.with_item(text.encode(), "waivers", ITEM).decode()
+    before = yaml_text.load_yaml(text.encode()).value["waivers"] if text else []
+    assert yaml_text.load_yaml(made.encode()).value == {"waivers": [*before, ITEM]}
     kept = [line for line in text.splitlines() if line.strip() and "[]" not in line and "]" not in line]
     assert [line for line in made.splitlines() if line in kept] == kept
     assert [word for word in text.split() if word.startswith("#")] == [
         word for word in made.split() if word.startswith("#")
     ][: text.count("#")]
-    assert assemble(None, {WAIVERS: codec.policy_file(WAIVERS, made.encode())}).faults == ()
+    assert assemble(None, {WAIVERS: yaml_text.policy_file(WAIVERS, made.encode())}).faults == ()
 
 
 @pytest.mark.parametrize("text", ["{}\n", f"waivers:\n  - {ONE}\n...\n", "waivers: text\n", "a\n"])
 def test_what_cannot_be_added_to_is_said_so(text: str) -> None:
-    with pytest.raises(codec.Malformed, match="by hand"):
-        codec.with_item(text.encode(), "waivers", ITEM)
+    with pytest.raises(yaml_text.Malformed, match="by hand"):
+        yaml_text.with_item(text.encode(), "waivers", ITEM)
 
 
 def test_a_file_does_not_grow_larger_than_one_may_be() -> None:
     text = f"waivers: []\n# {'x' * (256 * 1024 - 100)}\n"
-    with pytest.raises(codec.Malformed, match="larger than 256 KiB"):
-        codec.with_item(text.encode(), "waivers", ITEM)
+    with pytest.raises(yaml_text.Malformed, match="larger than 256 KiB"):
+        yaml_text.with_item(text.encode(), "waivers", ITEM)
 
 
 @given(
     st.sampled_from(sorted(FILES.values())), st.lists(texts(min_size=1, max_size=300), min_size=1, max_size=3)
 )
 def test_any_text_is_one_item_more(text: str, reasons: list[str]) -> None:
-    data, wanted = text.encode(), codec.load_yaml(text.encode()).value["waivers"] if text else []
+    data, wanted = text.encode(), yaml_text.load_yaml(text.encode()).value["waivers"] if text else []
     for reason in reasons:
-        data = codec.with_item(data, "waivers", {**ITEM, "reason": reason})
+        data = yaml_text.with_item(data, "waivers", {**ITEM, "reason": reason})
         wanted = [*wanted, {**ITEM, "reason": reason}]
-    assert codec.load_yaml(data).value == {"waivers": wanted}
+    assert yaml_text.load_yaml(data).value == {"waivers": wanted}
 
 
 # --- schema -----------------------------------------------------------------------------------------
@@ -249,7 +249,7 @@ def test_a_schema_takes_what_kt_takes(name: str, tmp_path: Path) -> None:
     for value, good in [*((one, True) for one in SOUND[name]), *((one, False) for one in BAD[name])]:
         assert (faults(value, ran.json, ran.json) == []) is good, value
         data = yaml.safe_dump(value, allow_unicode=True).encode()
-        assert (assemble(None, {path: codec.policy_file(path, data)}).faults == ()) is good, value
+        assert (assemble(None, {path: yaml_text.policy_file(path, data)}).faults == ()) is good, value
     assert kt_policy("schema", name, "--json", cwd=tmp_path).out == ran.out
 
 

@@ -7,23 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..core import compaction, rights
-from ..core.policies import Policies
-from ..core.times import format_time
-from ..core.verify import Violation
 from ..errors import NotAllowed
 from ..git.objects import Object
-from ..store import folding, layout
-from ..store.commits import Commit, touches_archives, without
-from ..store.gitstore import GitStore
-from ..store.trees import Change
-from . import records
+from ..model import archive_file
+from ..model.times import format_time
+from ..policies.policy_set import Policies
+from ..rules import permissions
+from ..rules.judge_step import Violation
+from ..storage import compaction, layout
+from ..storage.clone import GitStore
+from ..storage.commits import Commit, touches_archives, without
+from ..storage.trees import Change
+from . import steps
 from .commit_contents import CommitContents
 from .findings import Findings
 from .known_records import KnownRecords
 from .messages import Brought
-from .records import State
 from .scope import Scope, Tally
+from .steps import State
 
 
 class Archives:
@@ -49,7 +50,7 @@ class Archives:
         """Whether a commit changes an archive that was there, which is noted whatever records are looked at."""
         changed = [change for change in commit.changes if change.old and layout.archive_at(change.path)]
         for change in changed:
-            self._findings.find(commit, change.path, Violation("archive", compaction.FINAL))
+            self._findings.find(commit, change.path, Violation("archive", archive_file.FINAL))
         return bool(changed)
 
     def judged(self, commit: Commit, policies: Policies, brought: list[Brought]) -> Commit:
@@ -67,18 +68,18 @@ class Archives:
     ) -> tuple[list[tuple[str, Violation]], dict[str, str]]:
         """What is wrong with a compaction, by path, and the ids that it moved into archives, by their old paths."""
         parent = self._commits.snapshot(commit.parents[0]) if commit.parents else None
-        done = folding.done_by(self._store, commit, parent)
-        verdict = compaction.judge(done, commit.committed_at, self._store.blob_of)
+        done = compaction.done_by(self._store, commit, parent)
+        verdict = archive_file.judge(done, commit.committed_at, self._store.blob_of)
         found = [(path, Violation(rule, expected)) for path, rule, expected in verdict.violations]
         if done.made:
             try:
-                who = rights.act(commit.email, commit.committed_at, policies)
-                rights.require_role(who, "compact", "the store", "admin")
+                who = permissions.act(commit.email, commit.committed_at, policies)
+                permissions.require_role(who, "compact", "the store", "admin")
             except NotAllowed as error:
                 found.append((layout.RESOLVED, Violation(error.code, error.what)))
             limit = self._scope.now + policies.settings.claims.clock_tolerance
             for month in sorted({made.name.month for made in done.made}):
-                if not compaction.is_closed(month, limit):
+                if not archive_file.is_closed(month, limit):
                     expected = f"expected a month that is over by now, {format_time(self._scope.now)}; {month} is not"
                     found.append((layout.RESOLVED, Violation("compaction", expected)))
         return found, verdict.folded
@@ -92,7 +93,7 @@ class Archives:
         beside = made.get(layout.both(found)[1]) if found and not found.is_ids else None
         try:
             names = self._store.contents(change.new, beside.new) if beside else ()
-        except compaction.BadArchive:
+        except archive_file.BadArchive:
             names = ()
         return [name for name in names if self._records.looks_at(name)]
 
@@ -100,17 +101,17 @@ class Archives:
         """The archives that the start brings, each of whose records is one that is imported."""
         if not touches_archives(commit):
             return
-        for made in folding.done_by(self._store, commit, None).made:
+        for made in compaction.done_by(self._store, commit, None).made:
             try:
                 files = made.read()
-            except compaction.BadArchive as error:
+            except archive_file.BadArchive as error:
                 self._findings.find(commit, made.path, Violation("file", f"expected an archive; it {error}"))
                 continue
             self._tally.imported += len(files)
             for name, data in files.items():
                 if self._scope.only is not None and name not in self._scope.only:
                     continue
-                found = records.content(Object("", "blob", len(data), data))
+                found = steps.content(Object("", "blob", len(data), data))
                 wrong = found.problem
                 if found.record is not None:
                     wrong = layout.misfiled(found.record, made.name.month, name) or wrong

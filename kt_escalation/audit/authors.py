@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from ..core import rights, signatures
-from ..core.policies import Policies
-from ..core.times import format_time
-from ..core.verify import Violation
-from ..store import layout
-from ..store.commits import Commit
-from ..store.gitstore import GitStore
+from ..model.times import format_time
+from ..policies.policy_set import Policies
+from ..rules import permissions, signature_check
+from ..rules.judge_step import Violation
+from ..storage import layout
+from ..storage.clone import GitStore
+from ..storage.commits import Commit
 from .findings import Findings
-from .policies import InForce
+from .policies_in_force import InForce
 from .scope import Acted, Scope, Tally
 
 # Signatures are checked by so many commits at a time.
@@ -53,7 +53,7 @@ class Authors:
 
     def people(self, commit: Commit, now: Policies, *, acts: bool, newest: datetime) -> None:
         """Whoever acts or says something is held to the clock, and to a signature where one is asked."""
-        actor = rights.known_as(commit.email, now.roster)
+        actor = permissions.known_as(commit.email, now.roster)
         self._tally.people.add(actor)
         if self._scope.arriving:
             self.acted.append(Acted(commit, actor))
@@ -70,11 +70,11 @@ class Authors:
         """What is wrong with the signature of a commit that changes policies: by it others get their rights."""
         if not self.is_signed_by_rule(now):
             return None
-        found = signatures.UNCHECKED
+        found = signature_check.UNCHECKED
         for _, facts in self._store.repository.signatures([commit.oid]):
-            found = signatures.Signature(*facts)
-        who = signatures.Signed(commit.email, commit.committer, commit.committed_at, newest)
-        return next(iter(signatures.judge(found, who, now)), None)
+            found = signature_check.Signature(*facts)
+        who = signature_check.Signed(commit.email, commit.committer, commit.committed_at, newest)
+        return next(iter(signature_check.judge(found, who, now)), None)
 
     def is_signed_by_rule(self, now: Policies) -> bool:
         """Whether a signature is asked of who acts."""
@@ -98,14 +98,16 @@ class Authors:
     def check_signatures(self) -> None:
         """The signatures of commits that must have one."""
         asked, self._unchecked = self._unchecked, []
-        told: dict[str, signatures.Signature] = {}
+        told: dict[str, signature_check.Signature] = {}
         for oid, found in self._store.repository.signatures([one.commit.oid for one in asked]):
-            told[oid] = signatures.Signature(*found)
+            told[oid] = signature_check.Signature(*found)
         for one in asked:
             commit = one.commit
-            signature = told.get(commit.oid, signatures.UNCHECKED)
-            who = signatures.Signed(commit.email, commit.committer, commit.committed_at, one.newest_before)
-            wrong = signatures.judge(signature, who, one.policies)
+            signature = told.get(commit.oid, signature_check.UNCHECKED)
+            who = signature_check.Signed(
+                commit.email, commit.committer, commit.committed_at, one.newest_before
+            )
+            wrong = signature_check.judge(signature, who, one.policies)
             self._tally.held += not wrong
             path = commit.changes[0].path if commit.changes else layout.QUEUE
             for violation in wrong:

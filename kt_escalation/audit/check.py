@@ -14,18 +14,18 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from ..core.roster import Roster, logged_in, person
-from ..core.verify import Violation
 from ..errors import BadInput, GitFailed, UnreadableStore
-from ..store import commits, layout
-from ..store.gitstore import GitStore
-from ..store.port import Author, Entry, Progress
-from ..store.trees import KT_YAML
+from ..policies.roster import Roster, logged_in, person
+from ..rules.judge_step import Violation
+from ..storage import commits, layout
+from ..storage.clone import GitStore
+from ..storage.interface import Author, Entry, Progress
+from ..storage.trees import KT_YAML
 from .mark import remembered
-from .records import by_record
-from .replay import History, Run
 from .report import Report, reported
+from .run import History, Run
 from .scope import Scope
+from .steps import by_record
 from .verify import FULL, commit_of, opened
 
 #: How long the remote may take to say which branch is the store's, in seconds.

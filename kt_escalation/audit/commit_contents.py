@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ..core.policies import Policies
 from ..errors import GitFailed, KtError
 from ..git.objects import FILE
-from ..store import layout
-from ..store.commits import Commit
-from ..store.gitstore import GitStore
-from ..store.snapshot import GitSnapshot
-from ..store.trees import KT_YAML, Change, Difference, Trees, Unsound
-from .policies import Written
-from .records import QUEUE_FILES, Contents, Sides, State
+from ..policies.policy_set import Policies
+from ..storage import layout
+from ..storage.clone import GitStore
+from ..storage.commits import Commit
+from ..storage.snapshot import GitSnapshot
+from ..storage.trees import KT_YAML, Change, Difference, Trees, Unsound
+from .policies_in_force import Written
+from .steps import QUEUE_FILES, Contents, Sides, State
 
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 # The whole stores of so many commits are kept: a merge's, its parents', and where they part.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from dataclasses import replace
 
-from ..core.verify import Violation
-from ..core.waivers import Waiver
-from ..store.commits import Commit
-from ..store.gitstore import GitStore
-from ..store.trees import KT_YAML
+from ..policies.waivers import Waiver
+from ..rules.judge_step import Violation
+from ..storage.clone import GitStore
+from ..storage.commits import Commit
+from ..storage.trees import KT_YAML
 from .mark import Key
 
 

@@ -10,14 +10,14 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from ..core.roster import Roster, logged_in, person
 from ..errors import KtError
-from ..store.gitstore import GitStore
-from ..store.ledger import Ledger
-from ..store.port import PROPOSALS
+from ..policies.roster import Roster, logged_in, person
+from ..storage.clone import GitStore
+from ..storage.interface import PROPOSALS
+from ..storage.push_ledger import Ledger
 from .mark import Mark, remember, remembered
-from .replay import History
 from .report import reported, told
+from .run import History
 from .scope import Acted, Scope
 
 #: The server's note of what is known of its store branch, where pushes have taken it.

@@ -11,20 +11,19 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
 
-from .. import lookup
-from ..core import verify
-from ..core.model import Record
-from ..core.policies import Policies
-from ..core.verify import Violation
-from ..core.waivers import Waiver
 from ..git.objects import Object
-from ..store import commits, layout
-from ..store.ahead import Ahead
-from ..store.commits import Commit, touches_archives
-from ..store.gitstore import GitStore
-from ..store.port import Progress
-from ..store.trees import KT_YAML, Change, Difference, Trees
-from . import records
+from ..model.record import Record
+from ..policies.policy_set import Policies
+from ..policies.waivers import Waiver
+from ..rules import judge_step
+from ..rules.judge_step import Violation
+from ..storage import commits, layout, lookup
+from ..storage.clone import GitStore
+from ..storage.commits import Commit, touches_archives
+from ..storage.interface import Progress
+from ..storage.tree_comparison import Ahead
+from ..storage.trees import KT_YAML, Change, Difference, Trees
+from . import steps
 from .archives import Archives
 from .authors import Authors
 from .commit_contents import CommitContents, Side
@@ -34,10 +33,10 @@ from .line import Lines
 from .mark import Mark
 from .merge import Merging
 from .messages import Brought
-from .policies import InForce, is_policy
-from .records import Reopening, Sides, State
+from .policies_in_force import InForce, is_policy
 from .scope import Scope, Tally
 from .statements import Statements
+from .steps import Reopening, Sides, State
 
 # So many commits of the line are read ahead of the judging.
 _AT_ONCE = 256
@@ -308,7 +307,7 @@ class Judge:
                 self.findings.find(
                     commit, news[-1].path, Violation("twice", f"expected one file for {name}"), name
                 )
-            for path, violation in records.faults(news):
+            for path, violation in steps.faults(news):
                 self.records.illegal[name] = None
                 self.records.blame(name, commit, path, violation)
             self.records.know(name, news[0] if not news[0].problem else None)
@@ -361,7 +360,7 @@ class Judge:
         olds, news = self.commits.contents.sides(sides)
         parent = self._sound or commit.parents[0]
         if name in self.records.illegal:
-            if records.is_restored(
+            if steps.is_restored(
                 commit, now, self.records.illegal[name], self.commits.standing(commit.oid, name)
             ):
                 self.records.restored(name, self.records.illegal[name])
@@ -371,7 +370,7 @@ class Judge:
             return
         is_known = not olds and bool(news) and self.records.exists(name)
         found = list(
-            records.judge(
+            steps.judge(
                 *(commit, now, olds, news, partial(self.reopening, parent)),
                 is_known=is_known,
                 now=self._scope.now,
@@ -382,7 +381,7 @@ class Judge:
         if not found:
             self.records.know(name, news[0])
             # A record does not say when its claim was renewed.
-            is_renewal = any(records.claim_of(old) == records.claim_of(news[0]) != "" for old in olds)
+            is_renewal = any(steps.claim_of(old) == steps.claim_of(news[0]) != "" for old in olds)
             late = self._too_late(commit, now, news[0], is_renewal=is_renewal)
             if late is not None:
                 self.findings.find(commit, news[0].path, late, name)
@@ -397,10 +396,10 @@ class Judge:
         """Why a step comes too late that is yet to come in; of what is in already nobody knows when it came."""
         if not self._scope.arriving or self.records.base is None or is_renewal:
             return None
-        until = records.lease_of(state)
+        until = steps.lease_of(state)
         if until is not None and self.now - until <= now.settings.claims.clock_tolerance:
             return None
-        return records.too_late(commit, state, self.now, now)
+        return steps.too_late(commit, state, self.now, now)
 
     def _reopened_once(self, commit: Commit, changed: Mapping[str, Sides]) -> None:
         """No two of what one commit raises reopen the same; that none did before is asked of each."""
@@ -445,7 +444,7 @@ class Judge:
         """Why somebody may not change a policy file."""
         if self.moves_root(commit, change):
             return self.one_root
-        found = next(iter(verify.judge_policies(commit.email, now)), None)
+        found = next(iter(judge_step.judge_policies(commit.email, now)), None)
         return found or self.authors.unproven(commit, now, self.newest)
 
     # --- merges -------------------------------------------------------------------------------------
@@ -558,7 +557,7 @@ class Judge:
         if not asked or self.statements.is_pull(commit):
             return False
         both = (self.policies_at(fork), self.policies.policies)
-        if any(verify.judge_policies(commit.email, policies) for policies in both):
+        if any(judge_step.judge_policies(commit.email, policies) for policies in both):
             return False
         if self.authors.unproven(commit, both[1], self.newest) is None:
             tree = self.commits.policies_tree(commit.tree)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..core.verify import Violation
-from ..store import layout
-from ..store.commits import Commit
-from ..store.snapshot import GitSnapshot
-from ..store.trees import Change
+from ..rules.judge_step import Violation
+from ..storage import layout
+from ..storage.commits import Commit
+from ..storage.snapshot import GitSnapshot
+from ..storage.trees import Change
 from .findings import Findings, key
 from .mark import Key
-from .records import Sides, State, by_record
 from .scope import Scope
+from .steps import Sides, State, by_record
 
 
 class KnownRecords:

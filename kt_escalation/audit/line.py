@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from heapq import heapify, heappop, heappush
 
-from ..store.trees import StoreEntries
+from ..storage.trees import StoreEntries
 
 #: What makes the store at a commit.
 EntriesOf = Callable[[str], StoreEntries]

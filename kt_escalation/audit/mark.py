@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from ..core.verify import Violation
-from ..core.waivers import Waiver
-from ..store import notebook
-from ..store.gitstore import GitStore
+from ..policies.waivers import Waiver
+from ..rules.judge_step import Violation
+from ..storage import notebook
+from ..storage.clone import GitStore
 
 #: What a waiver names of a violation: commit, rule and path.
 Key = tuple[str, str, str]

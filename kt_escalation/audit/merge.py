@@ -13,20 +13,21 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..core import compaction, verify
-from ..core.model import Record
-from ..core.policies import Policies
-from ..core.times import format_time
-from ..core.verify import Violation
 from ..errors import GitFailed
-from ..store import history, layout
-from ..store.commits import Commit, touches_archives
-from ..store.trees import Change, Difference
-from . import messages, records
+from ..model import archive_file
+from ..model.record import Record
+from ..model.times import format_time
+from ..policies.policy_set import Policies
+from ..rules import judge_step
+from ..rules.judge_step import Violation
+from ..storage import history, layout
+from ..storage.commits import Commit, touches_archives
+from ..storage.trees import Change, Difference
+from . import messages, steps
 from .commit_contents import Side
 from .messages import Brought
-from .policies import at_fork, is_policy
-from .records import Reopening, Sides, State, by_record
+from .policies_in_force import at_fork, is_policy
+from .steps import Reopening, Sides, State, by_record
 
 if TYPE_CHECKING:
     from .judge import Judge
@@ -159,7 +160,7 @@ class Merging:
             authored = set.intersection(*(set(keys) for keys in changed))
             if not authored and not any(one.unsound for one in differing):
                 continue
-            if authored and not verify.judge_policies(commit.email, self._now) and self._now.roster:
+            if authored and not judge_step.judge_policies(commit.email, self._now) and self._now.roster:
                 judge.authors.people(commit, self._now, acts=True, newest=side.newest)
                 continue
             expected = "expected a merge that leaves each file as one of its parents has it; rebase instead (`git rebase`)"
@@ -235,9 +236,7 @@ class Merging:
                     brought.append(Brought(name, frozenset({"compact"}), ""))
                     continue
             if illegal:
-                if not records.is_restored(
-                    commit, self._now, legal, judge.commits.standing(commit.oid, name)
-                ):
+                if not steps.is_restored(commit, self._now, legal, judge.commits.standing(commit.oid, name)):
                     return [(commit, (news or olds)[0].path, judge.not_restored)]
                 illegal, state = False, legal
                 brought += judge.statements.made(commit, name, olds, news)
@@ -246,7 +245,7 @@ class Merging:
             if any(old.problem for old in olds):
                 return [(commit, (news or olds)[0].path, judge.not_restored)]
             wrong = list(
-                records.judge(
+                steps.judge(
                     *(commit, policies, olds, news, self._reopening),
                     is_known=not olds and bool(news) and judge.records.exists(name),
                     now=judge.now,
@@ -292,7 +291,7 @@ class Merging:
         at, arrived = self._commit.committed_at, self._judge.arrived(self._commit)
         if state is None or state.record is None or not chain:
             return None
-        until = records.lease_of(state)
+        until = steps.lease_of(state)
         if until is not None and at - until > claims.clock_tolerance:
             expected = f"expected it to be merged within its lease, by {format_time(until)}"
             return chain[-1].side.commit, state.path, Violation("time", expected)
@@ -300,7 +299,7 @@ class Merging:
             return None
         for step in chain:
             _, news = self._judge.commits.contents.sides(step.sides)
-            late = records.too_late(step.side.commit, news[0] if news else None, arrived, self._now)
+            late = steps.too_late(step.side.commit, news[0] if news else None, arrived, self._now)
             if late is not None:
                 return step.side.commit, state.path, late
         return None
@@ -337,7 +336,7 @@ class Merging:
             if not layout.archive_at(change.path):
                 continue
             if change.old is not None:
-                judge.findings.find(self._commit, change.path, Violation("archive", compaction.FINAL))
+                judge.findings.find(self._commit, change.path, Violation("archive", archive_file.FINAL))
                 continue
             if not judge.records.looks_at_all:
                 continue
@@ -391,7 +390,7 @@ class Merging:
     def _by_no_admin(self, step: _Step) -> Iterator[Violation]:
         """Why a carried commit may not have changed a policy file."""
         commit = step.side.commit
-        yield from verify.judge_policies(commit.email, self._now)
+        yield from judge_step.judge_policies(commit.email, self._now)
         unproven = self._judge.authors.unproven(commit, self._now, step.side.newest)
         if unproven is not None:
             yield unproven
@@ -412,7 +411,7 @@ class Merging:
             return False
         other = self._judge.commits.written_at(self._other)
         both = (self._now, other)
-        by_right = not any(verify.judge_policies(self._commit.email, side) for side in both)
+        by_right = not any(judge_step.judge_policies(self._commit.email, side) for side in both)
         return other.roster is not None and by_right
 
     def _may_leave_out_policies(self) -> bool:
@@ -514,9 +513,9 @@ class Merging:
         if is_policy(key):
             there = judge.commits.written_at(commit.parents[0])
             by_line = there.roster is not None and not any(self._by_no_admin(step))
-            return by_line and not verify.judge_policies(commit.email, there)
+            return by_line and not judge_step.judge_policies(commit.email, there)
         if key in self._illegal and _same(step.before, self._at(self._first, key)):
-            return records.is_restored(
+            return steps.is_restored(
                 commit, self._now, self._illegal[key], judge.commits.standing(commit.oid, key)
             )
         if touches_archives(commit):
@@ -525,7 +524,7 @@ class Merging:
         if not news or any(state.problem for state in (*olds, *news)):
             return False
         policies = at_fork(self._now, self._at_fork_of(commit))
-        found = records.judge(
+        found = steps.judge(
             *(commit, policies, olds, news, self._reopening),
             is_known=False,
             now=judge.now,
@@ -542,7 +541,7 @@ class Merging:
             self._judge.commits.written_at(commit.oid),
             self._judge.commits.written_at(commit.parents[0]),
         )
-        return not any(verify.judge_policies(self._commit.email, policies) for policies in rosters)
+        return not any(judge_step.judge_policies(self._commit.email, policies) for policies in rosters)
 
     def _line_had(self, path: str, name: str | None, wanted: _Files) -> bool:
         """Whether the line has had a state of a record, or a version of a file, since the other side has left it."""

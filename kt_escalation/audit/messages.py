@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 
-from ..core import story
-from ..core.model import Record
-from ..core.roster import Roster, person
-from ..core.text import is_hidden
-from ..core.words import ACTIONS
-from ..store.message import MAX_NAMED
+from ..model import changes
+from ..model.record import Record
+from ..model.text import is_hidden
+from ..model.vocabulary import ACTIONS
+from ..policies.roster import Roster, person
+from ..storage.commit_message import MAX_NAMED
 
 _KEYS = (
     "kt-action",
@@ -233,7 +233,7 @@ def brought(
     claims |= {review.claim_id for review in after.reviews} if after else set()
     if restored:
         return [Brought(name, frozenset({"restore"}), author, None, frozenset(claims))]
-    told = story.between(before, after)
+    told = changes.between(before, after)
     aliases = _also_called({happening.action for happening in told}, after)
     found = [
         Brought(

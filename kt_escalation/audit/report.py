@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..core.verify import Violation
+from ..rules.judge_step import Violation
 from .findings import key
-from .replay import Run
+from .run import Run
 
 
 @dataclass(frozen=True)

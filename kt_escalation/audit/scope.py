@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from ..store.commits import Commit
+from ..storage.commits import Commit
 
 
 @dataclass(frozen=True)

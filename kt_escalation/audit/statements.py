@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..core import compaction
-from ..core.policies import Policies
-from ..core.verify import Violation
-from ..store import commits, folding, layout
-from ..store.commits import Commit, touches_archives, without
-from ..store.gitstore import GitStore
-from ..store.trees import Difference
+from ..model import archive_file
+from ..policies.policy_set import Policies
+from ..rules.judge_step import Violation
+from ..storage import commits, compaction, layout
+from ..storage.clone import GitStore
+from ..storage.commits import Commit, touches_archives, without
+from ..storage.trees import Difference
 from . import messages
 from .commit_contents import CommitContents
 from .findings import Findings
 from .line import Lines
 from .messages import Brought, Statement
-from .records import State, by_record
 from .scope import Scope
+from .steps import State, by_record
 
 
 class Statements:
@@ -49,8 +49,8 @@ class Statements:
         found: list[Brought] = []
         commit = commit._replace(changes=difference.changes)
         if touches_archives(commit):
-            done = folding.done_by(self._store, commit, None)
-            verdict = compaction.judge(done, commit.committed_at, self._store.blob_of)
+            done = compaction.done_by(self._store, commit, None)
+            verdict = archive_file.judge(done, commit.committed_at, self._store.blob_of)
             found += [Brought(name, frozenset({"compact"}), "") for name in verdict.folded.values()]
             commit = without(commit, verdict.folded)
         for name, sides in by_record(commit.changes).items():

@@ -9,15 +9,15 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ..core.text import plural
-from ..core.verify import Violation
 from ..errors import BadInput, NotAStore, ShallowClone, UnreadableStore
-from ..store import layout
-from ..store.gitstore import GitStore
-from ..store.port import Progress
+from ..model.text import plural
+from ..rules.judge_step import Violation
+from ..storage import layout
+from ..storage.clone import GitStore
+from ..storage.interface import Progress
 from .mark import Mark, remember, remembered
-from .replay import History, Run
 from .report import Report, reported
+from .run import History, Run
 from .scope import Scope
 
 #: The clone's note of what a full `verify` has found clean, by branch.

@@ -18,16 +18,16 @@ import click
 from click.shell_completion import CompletionItem
 
 from .. import __version__
-from ..core.ids import is_escalation_id
-from ..core.text import visible
-from ..core.times import parse_duration, parse_time
 from ..errors import BadInput, Usage
-from .progress import drawn
+from ..model.ids import is_escalation_id
+from ..model.text import visible
+from ..model.times import parse_duration, parse_time
+from .terminal.progress import drawn
 
 if TYPE_CHECKING:
-    from ..desk import Store
-    from ..store.effect import Effect
-    from ..store.port import Progress
+    from ..storage.effect import Effect
+    from ..storage.interface import Progress
+    from ..store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -79,7 +79,7 @@ class Group(click.Group):
         for module in _MODULES:
             if cmd_name in self.commands:
                 break
-            import_module(f".{module}", __package__)
+            import_module(f".commands.{module}", __package__)
         return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -257,8 +257,8 @@ def proposes(function: F) -> F:
 
 def begun_ids(ctx: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
     """The ids that begin so, for the shell: of what is open, else of what is resolved; none where anything fails."""
-    from ..core.query import Query
-    from ..shelf import Shelf
+    from ..actions.listing import Shelf
+    from ..model.query import Query
 
     # A shell that asks while somebody types has no use for an error.
     with suppress(Exception), Shelf.at(folder(ctx, ctx.params.get("repo"))) as shelf:
@@ -327,7 +327,7 @@ def takes_ids(*, required: bool = True, one: bool = False, begun: bool = False) 
 
 def of_request(request_id: str) -> str:
     """The id of a request's escalation. Raises BadInput."""
-    from ..intake import id_of_request
+    from ..actions.inputs import id_of_request
 
     return id_of_request(request_id)
 
@@ -390,7 +390,7 @@ def store_of(
     progress: Progress | None = None,
 ) -> Iterator[Store]:
     """The store that the command line names: `-C`, else KT_REPO, else the current folder's."""
-    from ..desk import Store
+    from ..store import Store
 
     with Store.open(
         folder(ctx, repo),
@@ -437,11 +437,11 @@ def in_stores(
     """
     named = _named(ctx, repo)
     if not named:
-        from .. import stores
+        from .. import multistore
 
-        named = stores.of_the_user()
+        named = multistore.of_the_user()
         # Asked before anything else is: nobody wants a repository fetched only to learn that it is no store.
-        if not named or stores.is_in_one("."):
+        if not named or multistore.is_in_one("."):
             return one(".")
         return several(named)
     return several(named) if len(named) > 1 else one(named[0])
@@ -519,13 +519,13 @@ def warn(text: str) -> None:
 
 
 # Where commands are, those first that are run most, since each costs a start some time.
-_MODULES = ("acting", "proving", "waiting", "reviewing", "steering", "feed", "auditing", "policies")
+_MODULES = ("act", "verify", "wait", "review", "manage", "watch", "report", "policy")
 
 
 def _load_all() -> None:
     for module in _MODULES:
-        import_module(f".{module}", __package__)
+        import_module(f".commands.{module}", __package__)
 
 
 # The commands register themselves with the groups above; these, which people wait for most, at once.
-from . import reading  # noqa: E402, F401
+from .commands import read  # noqa: E402, F401

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import click
 
-from ..core.text import visible
 from ..errors import Bug, GitFailed, Interrupted, KtError, OutcomeUnknown, SeveralFailed, Usage
-from ..store.effect import Outcome
+from ..model.text import visible
+from ..storage.effect import Outcome
 from . import app, signals
 
 

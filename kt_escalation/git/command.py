@@ -13,16 +13,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from ..core.progress import Progress, Wait
 from ..errors import GitFailed, NotAStore
+from ..model.progress import Progress, Wait
 from .objects import Objects
 from .people import Author
-from .process import (
-    Done,
-    Underway,
-    command_of,
-    environment,
-)
+from .process import Done, Underway, command_of, environment
 
 _WAITING = "waiting for git"
 

@@ -11,10 +11,7 @@ from typing import NamedTuple
 from ..errors import GitFailed
 from .command import Git
 from .objects import TreeEntry
-from .process import (
-    line_ended,
-    nul_ended,
-)
+from .process import line_ended, nul_ended
 
 # All that differs, whatever the user's settings or a .gitmodules in the tree would leave out.
 _RAW = ("-z", "--raw", "--no-abbrev", "--no-renames", "--ignore-submodules=none")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from ..core.text import is_hidden
-from ..core.words import MAX_NAME
 from ..errors import NoIdentity
+from ..model.text import is_hidden
+from ..model.vocabulary import MAX_NAME
 
 
 class Author(NamedTuple):

@@ -22,9 +22,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from ..core.progress import Wait
-from ..core.text import visible
 from ..errors import GitFailed
+from ..model.progress import Wait
+from ..model.text import visible
 
 # Of what the user has set for git, only this passes on; all else chooses repositories, indexes,
 # objects, dates or formats, and is git's own affair while it runs a hook (githooks).

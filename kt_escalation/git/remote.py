@@ -9,10 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .command import NO_MAINTENANCE, Git
-from .process import (
-    Done,
-    Underway,
-)
+from .process import Done, Underway
 
 _FETCH = (
     *(*NO_MAINTENANCE, "fetch", "--no-progress", "--no-tags"),

@@ -14,13 +14,7 @@ from ..errors import GitFailed
 from .checkout import Checkout
 from .log import Log
 from .people import Author, author_of
-from .process import (
-    ENVIRONMENT,
-    SILENCE_SECONDS,
-    Underway,
-    no_git,
-    tell,
-)
+from .process import ENVIRONMENT, SILENCE_SECONDS, Underway, no_git, tell
 from .refs import Refs
 from .remote import Remotes
 from .signatures import SignatureFacts as SignatureFacts

@@ -19,8 +19,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.select import Select
 
-from kt_escalation.cli.page import page
-from kt_escalation.report import report
+from kt_escalation.reporting.html.page import page
+from kt_escalation.reporting.overview import report
 
 _SWITCHES = (
     *("--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),

@@ -15,7 +15,7 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
-from kt_escalation.core.text import visible
+from kt_escalation.model.text import visible
 
 HEADS = ("id", "severity", "state", "created", "took", "route", "holder")
 COLUMN = "#cases > tbody > tr:not(.detail) > :nth-child({})"

@@ -1,0 +1,92 @@
+"""The escalations that somebody may claim, and the reason if there are none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import KtError, UnreadableRecord
+from ..model.record import Record
+from ..model.summary import Row
+from ..rules import due_actions, permissions, transitions
+from ..rules.permissions import Act
+from ..storage.interface import Snapshot
+from ..storage.lookup import deciders
+
+
+def held(snapshot: Snapshot, act: Act) -> int:
+    """How many live claims the actor has; asked only where there is a limit."""
+    if act.policies.settings.claims.max_per_reviewer is None:
+        return 0
+    rows, _ = snapshot.rows(resolved=False)
+    mine = [row for row in rows if row.holder is not None and act.is_me(row.holder)]
+    return sum(not transitions.lapsed(entry.record, act) for entry in snapshot.entries(mine))
+
+
+def is_claim(row: Row, act: Act, claim_id: str) -> bool:
+    """Whether the actor holds it under that claim id."""
+    return row.claim_id == claim_id and row.holder is not None and act.is_me(row.holder)
+
+
+def is_mine(row: Row, act: Act) -> bool:
+    """Whether the actor holds it."""
+    return row.status == "claimed" and row.holder is not None and act.is_me(row.holder)
+
+
+def is_overdue(_: Snapshot, record: Record, act: Act) -> bool:
+    """Whether it wants attention before its turn."""
+    return due_actions.overdue(record, act.policies, act.now) is not None
+
+
+def is_claimable(snapshot: Snapshot, record: Record, act: Act) -> bool:
+    """Whether the actor could claim it now."""
+    free = record.status == "queued" or (record.status == "claimed" and transitions.lapsed(record, act))
+    try:
+        return (
+            free and permissions.why_not(record, act.policies, act.actor, deciders(snapshot, record)) is None
+        )
+    except UnreadableRecord:
+        # Whether the actor is one who decided already cannot be known.
+        return False
+
+
+@dataclass
+class Why:
+    """Why nothing could be claimed."""
+
+    holders: dict[str, int] = field(default_factory=dict)
+    refusals: list[str] = field(default_factory=list)
+    proposals: int = 0
+
+    def held(self, record: Record) -> None:
+        """Count one that somebody holds."""
+        if record.claim:
+            self.holders[record.claim.claimed_by] = self.holders.get(record.claim.claimed_by, 0) + 1
+
+    def proposed(self) -> None:
+        """Count one that a pull request would claim."""
+        self.proposals += 1
+
+    def refused(self, error: KtError) -> None:
+        """Note one that the actor may not take."""
+        self.refusals.append(str(error.facts.get("missing", error.message)))
+
+    def text(self, team: str | None) -> str:
+        """The reason, for people."""
+        held = ", ".join(f"{name} {count}" for name, count in sorted(self.holders.items()))
+        if self.proposals:
+            held = ", ".join(filter(None, (held, f"{self.proposals} proposed to be")))
+        if self.refusals:
+            count = len(self.refusals)
+            which = "the one that waits is not" if count == 1 else f"none of the {count} waiting is"
+            why = f"{which} for you ({self.refusals[0]})"
+            return f"{why}; the others are held ({held})" if held else why
+        if held:
+            count = sum(self.holders.values()) + self.proposals
+            return f"the only one is held ({held})" if count == 1 else f"all {count} are held ({held})"
+        return f"nothing waits for team {team}" if team else "the queue is empty"
+
+    def facts(self) -> dict[str, Any]:
+        """The reason, for scripts."""
+        state = "not_for_you" if self.refusals else "all_held" if self.holders or self.proposals else "empty"
+        return {"state": state, "held_by": dict(sorted(self.holders.items()))}

@@ -1,0 +1,89 @@
+"""Group commit: calls of several threads share one commit, and each gets an answer of its own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from ..errors import Interrupted, OutcomeUnknown
+
+_Item = TypeVar("_Item")
+_Answer = TypeVar("_Answer")
+
+#: So many share one commit at most.
+MOST = 500
+#: How long whoever is interrupted waits for the answer to what is under way, in seconds.
+INTERRUPT_SECONDS = 5.0
+_POLL_SECONDS = 0.01
+
+
+@dataclass(eq=False)
+class _Call(Generic[_Item, _Answer]):
+    """What one thread asks for, and what came of it."""
+
+    item: _Item
+    answer: _Answer | Exception | None = None
+
+
+class GroupCommit(Generic[_Item, _Answer]):
+    """Whoever comes while a commit is under way shares the next one with all who have come by then.
+
+    ``land`` commits several items together; its answers, or errors, are theirs in the same order.
+    """
+
+    def __init__(self, land: Callable[[Sequence[_Item]], Sequence[_Answer | Exception]]) -> None:
+        self._land = land
+        self._calls: list[_Call[_Item, _Answer]] = []
+        self._gathering, self._leading = threading.Lock(), threading.Lock()
+
+    def join(self, item: _Item) -> _Answer:
+        """What comes of one item. Raises what ``land`` answers or raises for it."""
+        call: _Call[_Item, _Answer] = _Call(item)
+        with self._gathering:
+            self._calls.append(call)
+        try:
+            with self._leading:
+                while call.answer is None:
+                    self._lead()
+        except KeyboardInterrupt:
+            self._interrupted(call)
+        answer = call.answer
+        assert answer is not None  # noqa: S101 - whoever leads answers all who have come
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _interrupted(self, call: _Call[_Item, _Answer]) -> None:
+        """Answer a call that was interrupted: one that nobody has taken has asked for nothing."""
+        with self._gathering:
+            if call in self._calls:
+                self._calls.remove(call)
+                call.answer = Interrupted()
+        until = time.monotonic() + INTERRUPT_SECONDS
+        while call.answer is None and time.monotonic() < until:
+            time.sleep(_POLL_SECONDS)
+        call.answer = call.answer or _unknown()
+
+    def _lead(self) -> None:
+        calls: list[_Call[_Item, _Answer]] = []
+        answers: Sequence[_Answer | Exception] = ()
+        failure: Exception | None = None
+        try:
+            with self._gathering:
+                calls, self._calls = self._calls[:MOST], self._calls[MOST:]
+            answers = self._land([call.item for call in calls])
+        except Exception as error:
+            failure = error
+        finally:
+            # Also where something else is raised: nobody waits for ever, and nobody is told what is not known.
+            for number, call in enumerate(calls):
+                call.answer = answers[number] if answers else failure or _unknown()
+
+
+def _unknown() -> OutcomeUnknown:
+    return OutcomeUnknown(
+        commit="a commit", remote="the remote", words="interrupted", find="kt escalation list --fetch"
+    )

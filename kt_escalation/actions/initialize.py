@@ -1,0 +1,303 @@
+"""Creates a store: the layout, sample policies and the CI check, as one commit."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import partial
+from importlib import resources
+from pathlib import Path
+
+from ..errors import BadInput, NotAStore, exhausted
+from ..git.repository import author_outside, init
+from ..model.times import to_millis
+from ..storage import layout
+from ..storage.clone import GitStore
+from ..storage.effect import LAST_LOOK, LEAST_FOR_PUSH, LOOK_AGAIN, Effect, OnEffect, Outcome
+from ..storage.interface import Author, Progress, Stale
+
+MESSAGE = "kt: init the store\n"
+#: The files that bring the check into a forge's CI, from the repository's top, and their templates.
+CI: Mapping[str, Mapping[str, str]] = {
+    "github": {".github/workflows/kt-escalation.yml": "github-workflow.yml"},
+    "gitlab": {".gitlab/kt-escalation.yml": "gitlab-job.yml", ".gitlab-ci.yml": "gitlab-ci.yml"},
+}
+
+
+_NOT_INSTALLED = (
+    "kt is not installed: it is on no package index yet, so put `pip install` of what you trust in place of this "
+    "line, as `kt escalation init --ci {ci} --install SPEC` would have done"
+)
+# A requirement as pip takes it (PEP 508): a name, extras, and versions or an address.
+_REQUIREMENT = re.compile(
+    r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(\[[A-Za-z0-9._, -]*\])? *(@ *(?P<url>\S+)|[~=!<>][^/\\]*)?",
+    re.ASCII,
+)
+# What pip takes for a file, if one of that name lies where the job runs.
+_ARCHIVE = re.compile(r".*\.(whl|zip|t?gz|tar|t?bz2?|t?xz|t?lz|lzma)", re.ASCII | re.IGNORECASE)
+_ADDRESS = re.compile(r"((git\+)?(https|ssh)://|file:///)\S+", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What `init` has done: its commit, None if all was there; whether the store is new; and warnings."""
+
+    commit: str | None
+    new: bool
+    warnings: tuple[str, ...] = ()
+
+
+def create(
+    folder: Path,
+    clock: Callable[[], datetime],
+    lock_timeout: float,
+    retry_timeout: float,
+    ci: str | None = None,
+    install: str | None = None,
+    progress: Progress | None = None,
+    on_effect: OnEffect | None = None,
+) -> Made:
+    """Make a store in a folder, and with ``ci`` (a key of `CI`) the check of pull requests.
+
+    ``install`` is what the check's job gives to pip; without it the job fails and says why.
+
+    A folder inside a repository, but not its top, becomes that repository's `kt.root`. To a store that is
+    there already only the check is added, and no file is ever overwritten. ``progress`` is told of what lasts,
+    ``on_effect`` the record of the change before anything is sent.
+    Raises BadInput and what writing raises.
+    """
+    if install is not None:
+        require_installable(install)
+    begun = _Begun()
+    if on_effect:
+        on_effect(begun)
+    try:
+        _create(begun, folder, clock, lock_timeout, retry_timeout, ci, install, progress)
+    except (Exception, KeyboardInterrupt) as caught:
+        words = (
+            "interrupted" if isinstance(caught, KeyboardInterrupt) else str(caught) or type(caught).__name__
+        )
+        if begun.outcome is Outcome.SENT:
+            raise begun.given_up(words) from caught
+        if begun.outcome is not Outcome.LANDED:
+            raise
+        begun.warn(f"cut short after the commit: {words}")
+    return begun.made
+
+
+@dataclass
+class _Begun(Effect):
+    """What has become of the commit that makes a store, and what the caller is told when it has landed."""
+
+    made: Made = Made(None, False)
+
+    def warn(self, text: str | None) -> None:
+        """Add a word about what came after the commit."""
+        if text:
+            self.made = replace(self.made, warnings=(*self.made.warnings, text))
+
+
+def _create(
+    begun: _Begun,
+    folder: Path,
+    clock: Callable[[], datetime],
+    lock_timeout: float,
+    retry_timeout: float,
+    ci: str | None,
+    install: str | None,
+    progress: Progress | None,
+) -> None:
+    """Do what `create` says, and record it."""
+    author = _author(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(problem=f"{folder}: {error.strerror}") from None
+    try:
+        store = GitStore(folder, progress=progress)
+    except NotAStore:
+        init(folder)
+        store = GitStore(folder, progress=progress)
+    try:
+        inside = store.repository.inside(folder)
+        if inside and store.root and inside != store.root:
+            raise BadInput(
+                problem=f"this repository has its store in {store.root}; for another one in {inside}, "
+                "point git config kt.root there first"
+            )
+        if inside and not store.root:
+            store.repository.configure("kt.root", inside)
+            store.close()
+            store = GitStore(folder, progress=progress)
+        _begin(begun, store, author, clock, lock_timeout, retry_timeout, ci, install)
+    finally:
+        store.close()
+
+
+def require_installable(spec: str) -> None:
+    """Raise BadInput for what a job must not give to pip.
+
+    It is one requirement, address or absolute path, and no option. A path from the checkout is refused: the
+    job would run code of the branch that it judges.
+    """
+    if not spec.isprintable() or not spec.strip() or spec != spec.strip() or "${{" in spec:
+        raise BadInput(
+            problem="--install holds nothing, line breaks, blanks around it, or ${{, which GitHub would fill in"
+        )
+    if spec.startswith("-"):
+        raise BadInput(
+            problem=f"--install is {spec[:80]!r}, an option of pip",
+            hint="give one requirement, address or absolute path",
+        )
+    found = _REQUIREMENT.fullmatch(spec)
+    url = found["url"] if found else spec
+    named = found is not None and url is None and not _ARCHIVE.fullmatch(found["name"])
+    if not (named or spec.startswith("/") or _ADDRESS.fullmatch(url or "")):
+        raise BadInput(
+            problem=f"--install is {spec[:80]!r}, which is no requirement, no https, ssh or file address and no absolute path",
+            hint="a path inside the repository would be code of the branch that is judged",
+        )
+
+
+def _author(folder: Path) -> Author:
+    """Who acts there, asked before anything is made. Raises NoIdentity."""
+    here = folder.absolute()
+    while not os.path.isdir(here):  # noqa: PTH112 - a Path's own is_dir raises for a name too long
+        here = here.parent
+    try:
+        store = GitStore(here)
+    except NotAStore:
+        return author_outside(here)
+    try:
+        return store.author()
+    finally:
+        store.close()
+
+
+def _begin(
+    begun: _Begun,
+    store: GitStore,
+    author: Author,
+    clock: Callable[[], datetime],
+    lock_timeout: float,
+    retry_timeout: float,
+    ci: str | None,
+    install: str | None,
+) -> None:
+    with store.writing(lock_timeout):
+        now = to_millis(clock())
+        end = time.monotonic() + retry_timeout
+        attempts = 0
+        said, said_of, stuck = "", None, ""
+        while True:
+            attempts += 1
+            base = store.start(max(end - time.monotonic(), 0.1))
+            stuck = said if base == said_of else ""
+            new = base is None or not store.holds(base)
+            files = _policies(store) if new else {}
+            if new:
+                # A store begins with its queue: what is raised after this commit has a past that can be judged.
+                files[store.full(f"{layout.QUEUE}/.gitkeep")] = b""
+            check, warnings = _check(store, base, ci, install) if ci else ({}, ())
+            files |= check
+            if not files:
+                begun.made = Made(None, False, warnings)
+                begun.found(base or "")
+                return
+            message = MESSAGE if new else f"kt: check what is proposed on {ci}\n"
+            try:
+                prepared = store.prepare_files(base, files, message, author, now)
+                begun.facts = store.facts_of(prepared)
+                begun.made = Made(prepared.commit, new, warnings)
+                seconds = max(end - time.monotonic(), LEAST_FOR_PUSH)
+                try:
+                    refusal = begun.send(prepared.commit, partial(prepared.send, seconds))
+                except (Exception, KeyboardInterrupt):
+                    if not _is_there(store, prepared.commit):
+                        raise
+                    begun.found(prepared.commit)
+                    refusal = None
+                if refusal is not None:
+                    raise refusal
+            except Stale as stale:
+                said, said_of = str(stale), base
+                if end - time.monotonic() < LEAST_FOR_PUSH:
+                    raise exhausted(attempts, retry_timeout, store.remote, stuck) from None
+                time.sleep(LOOK_AGAIN)
+                continue
+            prepared.settle()
+            left = store.follow(prepared.commit)
+            begun.warn(f"the checkout was left as it is: {left}" if left else None)
+            begun.warn(store.learn_head(retry_timeout) if new else None)
+            return
+
+
+def _is_there(store: GitStore, commit: str) -> bool:
+    """Whether a last look finds a commit on the store branch whose push has no answer."""
+    end = time.monotonic() + LAST_LOOK
+    with suppress(Exception, KeyboardInterrupt):
+        while True:
+            tip = store.start(max(end - time.monotonic(), LOOK_AGAIN))
+            if tip is not None and store.repository.is_ancestor(commit, tip):
+                return True
+            if time.monotonic() >= end:
+                break
+            time.sleep(LOOK_AGAIN)
+    return False
+
+
+def _template(name: str) -> bytes:
+    return resources.files("kt_escalation.templates").joinpath(name).read_bytes()
+
+
+def _policies(store: GitStore) -> dict[str, bytes | None]:
+    return {store.full("policies/policy-config.yaml"): _template("policy-config.yaml")}
+
+
+def _check(
+    store: GitStore, base: str | None, ci: str, install: str | None
+) -> tuple[dict[str, bytes | None], tuple[str, ...]]:
+    """The files of the check that are not there yet, and what is to be said about those that are."""
+    files: dict[str, bytes | None] = {}
+    warnings = []
+    branch = store.begun_on
+    words = {
+        "@ROOT@": store.root,
+        "@NAME@": branch,
+        # In a filter of GitHub's, + and a leading ! mean something.
+        "@BRANCH@": re.sub(r"\+|^!", r"\\\g<0>", branch),
+        "@INSTALL@": f"pip install {shlex.quote(install)}"
+        if install is not None
+        else f"echo {shlex.quote(_NOT_INSTALLED.format(ci=ci))} >&2; exit 1",
+    }
+    for path, template in CI[ci].items():
+        text = _template(template)
+        for place, told in words.items():
+            # GitLab fills in variables in the values of variables.
+            word = told.replace("$", "$$") if ci == "gitlab" and place in ("@ROOT@", "@NAME@") else told
+            # JSON's strings are YAML's as well.
+            text = text.replace(f'"{place}"'.encode(), json.dumps(word, ensure_ascii=False).encode())
+        there = store.repository.objects.get([f"{base}:{path}"])[0] if base else None
+        if there is None:
+            files[path] = text
+        elif there.data != text:
+            warnings.append(f"{path} is there already and was left as it is")
+            if path == ".gitlab-ci.yml" and b"kt-escalation.yml" not in (there.data or b""):
+                warnings[-1] += "; add to its `include:` the line `- local: .gitlab/kt-escalation.yml`"
+    if files and install is None:
+        warnings.append(
+            "the job fails until it knows where kt comes from, which is on no package index yet: give it with "
+            "--install, or write it into the job"
+        )
+    elif files and _REQUIREMENT.fullmatch(install or "") and "@" not in (install or ""):
+        warnings.append(
+            f"the job installs {install} from whatever index pip asks there: make sure that it is yours"
+        )
+    return files, tuple(warnings)

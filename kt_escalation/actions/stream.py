@@ -1,0 +1,139 @@
+"""Raises lines as they arrive, a few at a time: `raise --batch` with a flush. See docs/streaming.md.
+
+At most one flush is read and not yet raised. While a flush is pushed nothing is read, so a writer that is
+faster waits in its own pipe.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from ..errors import BadInput, Interrupted, KtError, SeveralFailed
+from ..model.vocabulary import MAX_BYTES
+from ..results import Line, Result
+from . import inputs
+
+#: How many lines are raised together at most, where nobody says it.
+FLUSH_COUNT = 1_000
+# However many lines may be raised together, their bytes are no more than about this.
+_FLUSH_BYTES = 8 * 1024 * 1024
+# A record is smaller than this even where JSON writes each character as an escape and an event says more.
+MAX_LINE = 4 * MAX_BYTES
+_READ_BYTES = 64 * 1024
+# select(2) takes no more than some years; whoever asks for more than this waits this long.
+_LONGEST_WAIT = 20 * 86_400.0
+
+
+class Arrived(NamedTuple):
+    """A line, its number from 1, and when it was read; of one that is too long only the beginning."""
+
+    number: int
+    data: bytes
+    at: float
+
+
+def raised(
+    source: int,
+    raise_many: Callable[[Sequence[tuple[int, inputs.Item]], bool], Result],
+    *,
+    flush_count: int,
+    flush_every: float | None,
+    partial: bool,
+    provider: str | None,
+    model: str | None,
+) -> Iterator[Result]:
+    """What `desk.Store.raise_stream` gives."""
+    # The first line of which nobody knows yet what became of it.
+    first = 1
+    try:
+        for lines in flushes(source, flush_count, flush_every):
+            items = [(line.number, _item(line.data, provider, model)) for line in lines]
+            try:
+                result = raise_many(items, partial)
+            except SeveralFailed as error:
+                if not partial:
+                    raise
+                result = _none_had(items, error)
+            yield result
+            first = lines[-1].number + 1
+    except KeyboardInterrupt:
+        raise unacknowledged(Interrupted(says="interrupted"), first) from None
+    except KtError as error:
+        raise unacknowledged(error, first) from None
+
+
+def unacknowledged(error: KtError, line: int) -> KtError:
+    """The error that ends a stream, which says from which line on nothing is acknowledged."""
+    mend = "mend that and send it again, what is there already is no fault"
+    if isinstance(error, SeveralFailed):
+        mend = "mend them and send that again, or take what can be had with --partial"
+    error.facts |= {
+        "unacknowledged_from": line,
+        # Of lines before it, something may well have changed.
+        "unchanged": "",
+        "hint": f"nothing from line {line} on is acknowledged; {mend}",
+    }
+    return error
+
+
+def flushes(source: int, count: int, every: float | None) -> Iterator[Sequence[Arrived]]:
+    """The lines that hold something, ``count`` at most, or those of ``every`` seconds, as soon as they are there.
+
+    ``source`` is a file descriptor, which is read until its end. Raises BadInput.
+    """
+    waiting: list[Arrived] = []
+    size, number, rest, ended = 0, 0, b"", False
+    while not ended:
+        due = waiting[0].at + every if waiting and every is not None else None
+        if _ready(source, due):
+            data = _read(source)
+            ended = not data
+            *whole, rest = (rest + (data or b"\n")).split(b"\n")
+            # Enough of a line without an end to see that it is too long.
+            rest = rest[: MAX_LINE + 1]
+            now = time.monotonic()
+            for number, line in enumerate(whole, number + 1):  # noqa: B020 - goes on from the last number
+                if line.strip():
+                    waiting.append(Arrived(number, line, now))
+                    size += len(line)
+        while waiting and (
+            ended
+            or len(waiting) >= count
+            or size >= _FLUSH_BYTES
+            or (every is not None and time.monotonic() >= waiting[0].at + every)
+        ):
+            yield waiting[:count]
+            del waiting[:count]
+            size = sum(len(line.data) for line in waiting)
+
+
+def _ready(source: int, due: float | None) -> bool:
+    """Whether there is something to read, or the end, before the monotonic time ``due``."""
+    left = _LONGEST_WAIT if due is None else min(max(due - time.monotonic(), 0), _LONGEST_WAIT)
+    return bool(select.select([source], [], [], left)[0])
+
+
+def _read(source: int) -> bytes:
+    """What is there, nothing at the end. Raises BadInput."""
+    try:
+        return os.read(source, _READ_BYTES)
+    except OSError as error:
+        raise BadInput(problem=f"the lines cannot be read: {error.strerror}") from None
+
+
+def _item(line: bytes, provider: str | None, model: str | None) -> inputs.Item:
+    if len(line) > MAX_LINE:
+        return BadInput(problem=f"is longer than {MAX_LINE // 1024} KiB")
+    return inputs.read_line(line, provider=provider, model=model)
+
+
+def _none_had(items: Sequence[tuple[int, inputs.Item]], error: SeveralFailed) -> Result:
+    """The result of a flush of which nothing could be had."""
+    faults = {failure.where: failure.error for failure in error.failures}
+    lines = tuple(Line(number, error=faults.get(number)) for number, _ in items)
+    skipped = sum(1 for _, item in items if item is None)
+    return Result((), None, False, skipped=skipped, failed=error.failures, lines=lines)

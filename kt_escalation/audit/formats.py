@@ -1,0 +1,174 @@
+"""The violations of a check in the formats of CI systems: JUnit, GitHub's commands, GitLab's code quality."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..model.text import plural, visible
+
+if TYPE_CHECKING:
+    from ..rules.judge_step import Violation
+    from . import Report
+
+# What GitHub shows of a step's errors (GitHub documentation, workflow commands, limits); a job shows 50.
+ANNOTATIONS = 10
+# What GitHub takes of a step's summary (GitHub documentation, workflow commands, job summaries).
+MAX_SUMMARY = 1024 * 1024
+_ROOM_FOR_END = 1024
+
+
+@dataclass(frozen=True)
+class Note:
+    """One line for GitHub to show beside a file: where (``line`` 0: the file as a whole) and what."""
+
+    file: str
+    text: str
+    line: int = 0
+    column: int = 0
+
+
+def for_github(notes: Sequence[Note]) -> Iterator[str]:
+    """GitHub workflow commands, as many as it shows; the last counts the others, which are plain lines of the log."""
+    shown = notes if len(notes) <= ANNOTATIONS else notes[: ANNOTATIONS - 1]
+    for note in shown:
+        place = f",line={note.line},col={note.column}" if note.line else ""
+        yield f"::error file={_property(note.file)}{place}::{_data(note.text)}"
+    rest = notes[len(shown) :]
+    for note in rest:
+        place = f":{note.line}:{note.column}" if note.line else ""
+        yield _plain(f"- {note.file}{place}: {note.text}")
+    if rest:
+        yield f"::error::and {len(rest)} more, in this step's log"
+
+
+def _plain(text: str) -> str:
+    # The runner takes the old form of a command, `##[…]`, anywhere in a line.
+    return visible(text).replace("##[", "## [")
+
+
+def _data(text: str) -> str:
+    plain = _plain(text)
+    return plain.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def notes(report: Report) -> list[Note]:
+    """The violations as notes for GitHub."""
+    return [Note(o.path, f"{o.rule}: {o.expected} ({_where(o)})") for o in report.violations]
+
+
+def _where(offence: Violation) -> str:
+    return f"{offence.commit[:12]}{f' by {offence.author}' if offence.author else ''}"
+
+
+def write_summary(report: Report, told: str) -> str | None:
+    """Append to the step's summary where GitHub names a file for it; what kept it from being written, else None."""
+    name = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not name:
+        return None
+    try:
+        with open(name, "ab") as file:  # noqa: PTH123 - a name from the environment
+            file.write(summary(report, told, MAX_SUMMARY - file.tell()).encode())
+    except OSError as error:
+        return f"the step's summary could not be written: {error.strerror}"
+    return None
+
+
+def summary(report: Report, told: str, room: int = MAX_SUMMARY) -> str:
+    """The report as Markdown of at most ``room`` bytes, in which no text of strangers means anything.
+
+    It stands in a table of HTML: from its first line to the next empty one Markdown is not read (CommonMark,
+    HTML blocks), and in HTML only what is escaped here could act.
+    """
+    verdict = plural(len(report.violations), "violation") if report.violations else "every step is legal"
+    text = f"### kt escalation check: {verdict}\n\n<p>{_cell(told)}</p>\n\n"
+    if report.violations:
+        text += "<table>\n<tr><th>rule</th><th>file</th><th>commit</th><th>expected</th></tr>\n"
+        size = len(text.encode())
+        for number, offence in enumerate(report.violations):
+            cells = (offence.rule, offence.path, _where(offence), offence.expected)
+            row = f"<tr>{''.join(f'<td><code>{_cell(cell)}</code></td>' for cell in cells)}</tr>\n"
+            size += len(row.encode())
+            if size > room - _ROOM_FOR_END:
+                text += f"<tr><td colspan=4>and {len(report.violations) - number} more</td></tr>\n"
+                break
+            text += row
+        text += "</table>\n\n"
+    return text if len(text.encode()) <= room else ""
+
+
+def _cell(text: str) -> str:
+    return html.escape(visible(text))
+
+
+def junit(report: Report, told: str) -> str:
+    """The report as JUnit XML: a failure for each violation, one skipped for each that is waived."""
+    from xml.etree import ElementTree
+
+    cases = [(offence, "failure") for offence in report.violations]
+    cases += [(offence, "skipped") for offence in report.waived]
+    counts = {
+        "tests": str(len(cases) or 1),
+        "failures": str(len(report.violations)),
+        "skipped": str(len(report.waived)),
+        "errors": "0",
+    }
+    name = "kt escalation check"
+    root = ElementTree.Element("testsuites", {"name": name, **counts})
+    suite = ElementTree.SubElement(root, "testsuite", {"name": name, **counts})
+    for offence, kind in cases:
+        # Readers take equal names for one test, so the commit and the rule are part of it.
+        called = {
+            "classname": visible(offence.path),
+            "name": visible(f"{offence.rule} in {offence.commit[:12]}: {offence.expected}"),
+            "file": visible(offence.path),
+        }
+        case = ElementTree.SubElement(suite, "testcase", called)
+        found = ElementTree.SubElement(
+            case, kind, {"type": visible(offence.rule), "message": visible(offence.expected)}
+        )
+        found.text = visible(_line(offence))
+    if not cases:
+        ElementTree.SubElement(suite, "testcase", {"classname": name, "name": "every step is legal"})
+    ElementTree.SubElement(suite, "system-out").text = visible(told)
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def code_quality(report: Report) -> str:
+    """The report as GitLab's code quality JSON (GitLab documentation, code quality, custom tools).
+
+    A fingerprint is the same for the same finding in a branch that was rebased: it is made of rule, file and
+    author, and a number where one author breaks one rule in one file more than once.
+    """
+    seen: Counter[str] = Counter()
+    rows = []
+    for offence in report.violations:
+        key = "\0".join((offence.rule, offence.path, offence.author.casefold()))
+        seen[key] += 1
+        rows.append(
+            {
+                "description": visible(f"{offence.expected} ({_where(offence)})"),
+                "check_name": f"kt/{offence.rule}",
+                "fingerprint": hashlib.sha256(f"{key}\0{seen[key]}".encode(errors="replace")).hexdigest(),
+                "severity": "blocker",
+                "location": {"path": visible(offence.path), "lines": {"begin": 1}},
+            }
+        )
+    return json.dumps(rows, indent=2) + "\n"
+
+
+def _line(offence: Violation) -> str:
+    from . import told
+
+    return told(offence)

@@ -1,0 +1,394 @@
+"""The hook of a server's repository: installs it, reports what it guards, and removes it. See docs/servers.md."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+from ..errors import BadInput, KtError
+from ..git.repository import Repository
+from ..model.text import plural
+from ..policies.policy_set import assemble
+from ..policies.roster import Roster, is_forge, logged_in, person
+from ..storage import server_hook
+from ..storage.clone import GitStore
+from ..storage.interface import PROPOSALS
+from ..storage.snapshot import root_of
+from .hook import judge_branch
+from .mark import Mark
+
+#: The variables in which servers name who pushes, for help and docs; none is known by itself at run time.
+PUSHER_VARIABLES = {
+    "GL_USERNAME": "GitLab",
+    "GL_USER": "gitolite",
+    "GITEA_PUSHER_NAME": "Gitea and Forgejo",
+    "REMOTE_USER": "git http-backend, and forced commands of sshd",
+}
+#: What the hook may use of memory, in bytes, with every git that it starts.
+HOOK_MEMORY = 512 << 20
+
+# A second opinion on every object, beside our own strict reading of trees.
+_CHECKS = {"receive.fsckObjects": "true", "receive.fsck.badFilemode": "error"}
+# How long the hook takes depends on `rev-list S ^P`, which a commit-graph makes quick.
+_GRAPHS = {"core.commitGraph": "true", "fetch.writeCommitGraph": "true", "gc.writeCommitGraph": "true"}
+# What one push may cost: its size, and the memory of the git that unpacks, packs and reads.
+_BOUNDS = {
+    "receive.maxInputSize": "256m",
+    "core.bigFileThreshold": "16m",
+    "core.packedGitWindowSize": "32m",
+    "core.packedGitLimit": "256m",
+    "pack.windowMemory": "64m",
+    "pack.deltaCacheSize": "32m",
+    "pack.threads": "1",
+}
+_BRANCH, _ROOT, _START, _PUSHER, _LOGINS = "kt.branch", "kt.root", "kt.start", "kt.pusherFrom", "kt.logins"
+# What `install` has set, as `key=value` with spaces between, the values as in an address: `uninstall` removes that and nothing else.
+_OURS = "kt.installed"
+
+
+@dataclass(frozen=True)
+class Pins:
+    """What a server's repository says of itself in its configuration, so that nothing is guessed at run time.
+
+    ``pusher_from`` is the variable that names who pushes, ``logins`` the forge whose logins these are.
+    """
+
+    branch: str | None
+    root: str
+    start: str | None
+    pusher_from: str | None
+    logins: str | None
+
+    def pusher(self, environ: Mapping[str, str]) -> Pusher | None:
+        """Who the server says is pushing; None where it is not asked, or says nothing."""
+        name = environ.get(self.pusher_from, "").strip() if self.pusher_from else ""
+        return Pusher(name, self.logins) if name else None
+
+
+@dataclass(frozen=True)
+class Pusher:
+    """Somebody whom the server let in under a name; ``forge`` says whose name that is, None: the roster's own."""
+
+    name: str
+    forge: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.forge}:{self.name}" if self.forge else self.name
+
+    def user(self, roster: Roster | None) -> str | None:
+        """Who that is, as people are known by: a user id, or without a roster an e-mail.
+
+        A forge's login is matched with the roster's `logins` of that forge and nothing else; None if no user has it.
+        """
+        if self.forge is not None:
+            return logged_in(roster, self.forge, self.name) if roster else None
+        return person(roster, self.name)
+
+
+def pins(repository: Repository) -> Pins:
+    """What is pinned in a server's repository."""
+    config = repository.config
+    return Pins(
+        config.get(_BRANCH) or repository.head_branch(),
+        root_of(config.get(_ROOT, "")),
+        config.get(_START) or None,
+        # Set and empty, it is a variable that nobody sets: then all that acts is refused.
+        config.get(_PUSHER.lower()),
+        config.get(_LOGINS) or None,
+    )
+
+
+def pushing(server: str | os.PathLike[str], environ: Mapping[str, str]) -> tuple[Pins, str | None]:
+    """What is pinned, and under which name the pusher is known: by the roster at the store branch's tip.
+
+    A login that no user has stays `forge:login`, which is nobody's id or e-mail. Raises NotAStore, BadInput.
+    """
+    with closing(GitStore(Path(server))) as store:
+        pinned = pins(store.repository)
+        pusher = pinned.pusher(environ)
+        if pusher is None or pusher.forge is None:
+            return pinned, pusher.name if pusher else None
+        tip = store.repository.tip_of(f"refs/heads/{pinned.branch}")
+        roster = assemble(*store.at(tip).policies()).roster if tip and store.holds(tip) else None
+        return pinned, pusher.user(roster) or str(pusher)
+
+
+def pin_start(repository: Repository, oid: str) -> None:
+    """Keep which commit the store began with. Raises GitFailed."""
+    repository.configure(_START, oid)
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A server's hook: its file, the branch that it guards, the folder in which the store is, and warnings."""
+
+    path: Path
+    branch: str | None
+    root: str
+    pusher_from: str | None
+    logins: str | None
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Status:
+    """What guards a server's repository. ``problems`` are why it is not guarded, ``warnings`` what else to know."""
+
+    repository: Path
+    hooks_path: Path
+    runs: bool
+    branch: str | None
+    root: str
+    pusher_from: str | None
+    nobody_proven: bool
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+    #: Whether a hook of ours is there at all, wherever git looks.
+    installed: bool = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether every push to the store branch is judged."""
+        return not self.problems
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What `uninstall` took away: the hook's file (None if there was none of ours), and settings."""
+
+    path: Path | None
+    settings: tuple[str, ...]
+
+
+def install(
+    server: str | os.PathLike[str],
+    command: Sequence[str],
+    *,
+    branch: str | None = None,
+    root: str | None = None,
+    pusher_from: str | None = None,
+    logins: str | None = None,
+    force: bool = False,
+) -> Installed:
+    """Make a command a server repository's pre-receive hook, which guards ``branch`` with the store in ``root``.
+
+    ``pusher_from`` is the variable in which the server names who pushes, ``logins`` the forge whose logins these
+    are. All is kept in the repository's configuration; what is not given stays as it is, and without `kt.branch`
+    the branch that HEAD names is guarded. ``force`` installs in a working clone too.
+    Raises BadInput, NotAStore, GitFailed.
+    """
+    given = {_BRANCH: branch, _ROOT: root, _PUSHER: pusher_from, _LOGINS: logins}
+    wanted = {key: value for key, value in given.items() if value is not None}
+    with closing(GitStore(Path(server))) as store:
+        repository = store.repository
+        if not repository.is_bare and not force:
+            raise BadInput(
+                problem=f"{server} is a working clone, and pushes go to a server's bare repository",
+                hint="name that one with --server, or give --force if people do push to this clone",
+            )
+        if branch is not None:
+            store.require_branch_name(branch)
+        root_of(root or "")
+        if logins is not None and not is_forge(logins):
+            raise BadInput(problem=f"--logins is {logins[:40]!r}; give a forge's name such as gitlab")
+        if logins is not None and pusher_from is None and repository.config.get(_PUSHER.lower()) is None:
+            raise BadInput(problem="--logins says whose names --pusher-from gives; give that one too")
+        path = server_hook.path_in(_own_hooks(repository))
+        server_hook.write(path, command, repository.git_dir)
+        broken = server_hook.why_not(path, repository.git_dir)
+        if broken:
+            server_hook.remove(path)
+            raise BadInput(
+                problem=f"the hook would not run: {broken}",
+                hint="it runs Python with -I, which sees neither PYTHONPATH nor packages of one user: install kt "
+                "in a virtual environment that the server's user can read, and run this with it",
+            )
+        _set(repository, {**wanted, **_unset(repository, {**_GRAPHS, **_BOUNDS}), **_CHECKS})
+    with closing(GitStore(Path(server))) as store:
+        known = _pin(store)
+        pinned = pins(store.repository)
+        warned = (*_unguarded(store), *_unclean(store, known), *_unproven(store, pinned, known))
+        return Installed(path, store.own_branch, store.root, pinned.pusher_from, pinned.logins, warned)
+
+
+def status(server: str | os.PathLike[str], *, branch: str | None = None) -> Status:
+    """What guards the store branch of a server's repository, or another ``branch``; the hook is tried.
+
+    Raises NotAStore, BadInput, GitFailed.
+    """
+    with closing(GitStore(Path(server))) as store:
+        repository = store.repository
+        hooks = repository.hooks_folder()
+        broken = server_hook.why_not(server_hook.path_in(hooks), repository.git_dir)
+        pinned = pins(repository)
+        problems = [broken] if broken else []
+        if branch is not None and branch != store.own_branch:
+            cure = store.guard_by(_BRANCH, branch)
+            problems.append(f"it guards {store.own_branch or 'no branch'}, not {branch}; run `{cure}`")
+        empty = not repository.branches()
+        astray = list(_unguarded(store))
+        warned = list(astray if empty and store.own_branch else ())
+        problems += [] if warned else astray
+        for key, value in _CHECKS.items():
+            if repository.config.get(key.lower()) != value:
+                where = shlex.quote(str(repository.git_dir))
+                warned.append(f"{key} is not {value}; run `git -C {where} config {key} {value}`")
+        known = judge_branch(store, datetime.now(UTC))
+        warned += _unclean(store, known)
+        unproven = list(_unproven(store, pinned, known))
+        return Status(
+            repository.git_dir,
+            hooks,
+            broken is None,
+            store.own_branch,
+            store.root,
+            pinned.pusher_from,
+            bool(unproven),
+            tuple(problems),
+            (*warned, *unproven),
+            installed=any(
+                server_hook.calls_us(server_hook.path_in(folder))
+                for folder in (hooks, repository.common_dir / "hooks")
+            ),
+        )
+
+
+def seen_from_a_clone(server: Path) -> Status | None:
+    """What guards a remote that lies in a folder here, None where git does not let us look."""
+    try:
+        return status(server)
+    except KtError:
+        return None
+
+
+def uninstall(server: str | os.PathLike[str]) -> Removed:
+    """Take away our hook and the settings that came with it, and nothing else; who pushed what stays on record.
+
+    Raises BadInput, NotAStore.
+    """
+    with closing(GitStore(Path(server))) as store:
+        repository = store.repository
+        path = server_hook.path_in(repository.hooks_folder())
+        removed = server_hook.remove(path)
+        if not removed and server_hook.calls_us(path):
+            raise BadInput(problem=f"{path} is another hook that calls kt; take that line out of it")
+        gone = []
+        for key, value in _set_by_us(repository).items():
+            if repository.own_setting(key) == value:
+                repository.forget(key)
+                gone.append(key)
+        repository.forget(_OURS)
+        return Removed(path if removed else None, tuple(gone))
+
+
+def _own_hooks(repository: Repository) -> Path:
+    """The folder in which git looks for this repository's hooks, if it is this repository's alone to say."""
+    folder = repository.hooks_folder()
+    asked = repository.config.get("core.hookspath")
+    if asked is not None and repository.own_setting("core.hooksPath") is None:
+        where = shlex.quote(str(repository.git_dir))
+        own = shlex.quote(str(repository.common_dir / "hooks"))
+        raise BadInput(
+            problem=f"git looks for hooks in {folder}, since core.hooksPath is set for more than this repository; "
+            "a hook there would judge them all",
+            hint=f"to let this one have its own run `git -C {where} config core.hooksPath {own}`, then this again",
+        )
+    return folder
+
+
+def _unset(repository: Repository, settings: Mapping[str, str]) -> dict[str, str]:
+    """Those of the settings that nobody has set otherwise."""
+    return {key: value for key, value in settings.items() if repository.config.get(key.lower()) is None}
+
+
+def _set(repository: Repository, settings: Mapping[str, str]) -> None:
+    """Set keys, and remember which of them were not set before."""
+    ours = _set_by_us(repository)
+    for key, value in settings.items():
+        if key in ours or repository.own_setting(key) is None:
+            ours[key] = value
+        repository.configure(key, value)
+    if ours:
+        repository.configure(_OURS, " ".join(f"{key}={quote(value)}" for key, value in ours.items()))
+
+
+def _set_by_us(repository: Repository) -> dict[str, str]:
+    pairs = (pair.partition("=") for pair in (repository.own_setting(_OURS) or "").split(" "))
+    return {key: unquote(value) for key, equals, value in pairs if equals}
+
+
+def _pin(store: GitStore) -> Mark | None:
+    """Keep where the store is and what it began with, where it is there; what is known of it, None where it is not."""
+    branch = store.own_branch
+    tip = store.repository.tip_of(f"refs/heads/{branch}") if branch else None
+    if branch is None or tip is None or not store.holds(tip):
+        return None
+    _set(store.repository, {_BRANCH: branch, _ROOT: store.root})
+    known = judge_branch(store, datetime.now(UTC))
+    if known is not None and known.start is not None and store.repository.config.get(_START) is None:
+        _set(store.repository, {_START: known.start})
+    return known
+
+
+def _unguarded(store: GitStore) -> Iterator[str]:
+    """What the hook of a server's repository does not guard as it stands, and how to let it."""
+    branch = store.own_branch
+    tip = store.repository.tip_of(f"refs/heads/{branch}") if branch else None
+    if tip is None:
+        others = [name for name in store.repository.branches() if not name.startswith(PROPOSALS)]
+        name = others[0] if len(others) == 1 else "NAME" if branch == "main" else "main"
+        missing = f"there is no branch {branch} yet" if branch else "HEAD names no branch there"
+        yield (
+            f"{missing}, and no other is guarded; if the store is to be on {name}, "
+            f"run `{store.guard_by(_BRANCH, name)}`"
+        )
+    elif not store.holds(tip):
+        yield from elsewhere(store, tip)
+
+
+def elsewhere(store: GitStore, commit: str) -> Iterator[str]:
+    """That a commit holds a store, but not where `kt.root` says."""
+    found = store.folders_of_stores(commit)
+    if found:
+        there = store.root or "the top folder"
+        name = found[0] if len(found) == 1 else "FOLDER"
+        yield (
+            f"there is no store in {there}, where it is looked for, but in {', '.join(map(_called, found[:3]))}; "
+            f"on the server run `{store.guard_by(_ROOT, name)}`"
+        )
+
+
+def _called(folder: str) -> str:
+    return folder or "the top folder"
+
+
+def _unclean(store: GitStore, known: Mark | None) -> Iterator[str]:
+    """That a hook judges pushes, and does not mend what was there before it."""
+    wrong = known.unexcused if known is not None else ()
+    if wrong:
+        yield (
+            f"{plural(len(wrong), 'violation')} on {store.own_branch} came before this hook, and it lets what is pushed "
+            "go on from them as far as it may: see `kt escalation verify` in a clone"
+        )
+
+
+def _unproven(store: GitStore, pinned: Pins, known: Mark | None) -> Iterator[str]:
+    """That nothing here proves who acts."""
+    if pinned.pusher_from is not None or _signed(store, known):
+        return
+    yield (
+        "nothing proves names: the server is not asked who pushes, and the store does not require signatures, so "
+        "whoever can push can act in anybody's name; see docs/servers.md for --pusher-from, docs/signatures.md for the other"
+    )
+
+
+def _signed(store: GitStore, known: Mark | None) -> bool:
+    """Whether the store requires signatures, by the policies in force."""
+    tree = known.policies.eras[-1][1] if known is not None and known.policies.eras else None
+    return tree is not None and assemble(tree, store.policy_files(tree)).settings.signatures == "required"

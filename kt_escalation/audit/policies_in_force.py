@@ -1,0 +1,248 @@
+"""The policies in force: those of the newest commit of the line whose policies were legal. See docs/rules.md.
+
+Each file is followed on its own: a legal change makes its version the legal one, an illegal change leaves the
+previous one. A tree comes into force only if all its files are legal versions.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from ..policies.policy_file import OURS, WAIVERS, PolicyFile
+from ..policies.policy_set import Policies, assemble
+from ..policies.waivers import Waiver
+from ..rules import judge_step
+from ..rules.judge_step import Violation
+from ..storage import layout
+from ..storage.clone import GitStore
+from ..storage.trees import KT_YAML, Change, Unsound
+from .mark import PolicyMark
+
+#: A version of a policy file: mode and id.
+_Version = tuple[str, str]
+
+# Earlier than any commit of the line.
+_BEFORE = -2
+POLICY_FILES = f"{layout.POLICIES}/"
+
+
+def is_policy(path: str) -> bool:
+    """Whether a path below the store's top is a policy file's."""
+    return path.startswith(POLICY_FILES) or path == KT_YAML
+
+
+class Written:
+    """The policies as trees have them, read once for each tree."""
+
+    def __init__(self, store: GitStore) -> None:
+        self._store = store
+        self._known: dict[str | None, Policies] = {None: Policies()}
+
+    def of(self, tree: str | None) -> Policies:
+        """The policies in the tree of `policies/`; one that cannot be read has all of ours broken."""
+        if tree not in self._known:
+            try:
+                files = self._store.policy_files(tree or "")
+            except Unsound as error:
+                broken = PolicyFile(problem=error.problem)
+                files = dict.fromkeys(sorted(OURS), broken)
+            self._known[tree] = assemble(tree, files)
+        return self._known[tree]
+
+
+class InForce:
+    """Follows the policies along the line."""
+
+    _not_plain = Violation("policies", "expected a plain file")
+
+    def __init__(self, written: Written, root: str) -> None:
+        self._written = written
+        self._root = root
+        self.policies = Policies()
+        #: The waivers of the newest legal version of their file, and those that the last legal change added.
+        self.waivers: tuple[Waiver, ...] = ()
+        self.added: frozenset[Waiver] = frozenset()
+        # Those that are there, however they came.
+        self._standing: frozenset[Waiver] = frozenset()
+        #: How many commits of the line were followed when each of these came into force.
+        self._since = [_BEFORE]
+        self._history = [self.policies]
+        self._now: dict[str, _Version] = {}
+        self._legal: dict[str, _Version] = {}
+        # The commits whose illegal changes each file still has, and all that nobody but an admin could have made.
+        self._wrong: dict[str, list[str]] = {}
+        self._unauthorised: list[tuple[str, str]] = []
+        # What was in force before the mark: since which commit of the line, and the tree.
+        self._eras: tuple[tuple[str, str | None], ...] = ()
+        # The waivers that each of them has written.
+        self._proposed: dict[str, frozenset[Waiver]] = {}
+
+    def begin(self, at: int, tree: str | None, changes: Iterable[Change]) -> Iterator[tuple[str, Violation]]:
+        """Take the policies of the store's start as they are; what is wrong with them."""
+        written = self._written.of(tree)
+        self._now = {change.path: (change.new_mode, change.new) for change in changes if change.new}
+        self._legal = dict(self._now)
+        self.waivers = written.waivers
+        self._standing = frozenset(written.waivers)
+        self._put(at, written)
+        yield from judge_step.judge_written(Policies(), written, OURS & self._now.keys())
+        yield from (
+            (path, self._not_plain)
+            for path, (mode, _) in self._now.items()
+            if path in OURS and mode != "100644"
+        )
+
+    def mark(self, line: Sequence[str]) -> PolicyMark:
+        """What is known here; ``line`` are the commits that were followed."""
+        put = zip(self._since, self._history, strict=True)
+        eras = ((line[at], policies.tree) for at, policies in put if at >= 0)
+        return PolicyMark(
+            (*self._eras, *eras),
+            dict(self._legal),
+            {path: tuple(some) for path, some in self._wrong.items()},
+            tuple(self._unauthorised),
+            {commit: tuple(some) for commit, some in self._proposed.items()},
+            tuple(self._standing),
+            self.waivers,
+        )
+
+    def resume(self, known: PolicyMark, now: Mapping[str, _Version]) -> None:
+        """Go on from a mark; ``now`` are the policy files as they are there."""
+        self._eras = known.eras
+        if known.eras:
+            self._put(-1, self._written.of(known.eras[-1][1]))
+        self._legal, self._now = dict(known.legal), dict(now)
+        self._wrong = {path: list(some) for path, some in known.wrong.items()}
+        self._unauthorised = list(known.unauthorised)
+        self._proposed = {commit: frozenset(some) for commit, some in known.proposed.items()}
+        self.waivers, self._standing = known.waivers, frozenset(known.standing)
+
+    def before(self, depth: int, depth_of: Callable[[str], int]) -> Policies:
+        """Those that were in force at a commit of the line before the mark, by how deep commits are on it."""
+        for commit, tree in reversed(self._eras):
+            if depth_of(commit) <= depth:
+                return self._written.of(tree)
+        return Policies()
+
+    def at(self, position: int) -> Policies:
+        """Those that were in force after so many commits of the line."""
+        return self._history[max(bisect_right(self._since, position) - 1, 0)]
+
+    def change(
+        self,
+        at: int,
+        commit: str,
+        tree: str | None,
+        changes: Sequence[Change],
+        illegal: Callable[[Change], Violation | None],
+    ) -> Iterator[tuple[str, Violation]]:
+        """Follow what a commit of the line makes of policy files; ``illegal`` says why a change of one is not."""
+        written = self._written.of(tree)
+        self.added = frozenset()
+        for change in changes:
+            if change.new:
+                self._now[change.path] = (change.new_mode, change.new)
+            else:
+                self._now.pop(change.path, None)
+            damage = self._damage(change, written)
+            found = illegal(change)
+            if found is not None and found.rule == "policies" and damage is None:
+                self._unauthorised.append((found.commit or commit, change.path))
+                if change.path == WAIVERS:
+                    self._proposed[found.commit or commit] = frozenset(written.waivers) - self._standing
+            found = found or damage
+            if found is None:
+                self._accept(change.path)
+                if change.path == WAIVERS:
+                    # What somebody else had written there before is not the admin's word.
+                    self.added = frozenset(written.waivers) - self._standing
+                    self.waivers = written.waivers
+            else:
+                self._wrong.setdefault(change.path, []).append(found.commit or commit)
+                if self._now.get(change.path) == self._legal.get(change.path):
+                    # It is what it should be again, whoever made it so.
+                    del self._wrong[change.path]
+                yield change.path, found
+        self._standing = frozenset(written.waivers)
+        self._settle(at, written)
+
+    def waive(self, at: int, tree: str | None, accepted: Iterable[tuple[str, str]]) -> None:
+        """Accept the illegal changes of some commits to some files, by a waiver that counts."""
+        written = self._written.of(tree)
+        for commit, path in accepted:
+            if (commit, path) in self._unauthorised:
+                self._unauthorised.remove((commit, path))
+            commits = self._wrong.get(path, [])
+            if commit in commits:
+                commits.remove(commit)
+                gone = path in OURS and (path in written.broken or path not in self._now)
+                if not commits and not gone and path != KT_YAML:
+                    self._accept(path)
+            if path == WAIVERS and WAIVERS not in self._wrong:
+                # Whoever accepts the change accepts what it brought.
+                self.waivers = written.waivers
+                self.added |= frozenset(written.waivers)
+        self._settle(at, written)
+
+    def admissible(self, commits: Container[str]) -> set[tuple[str, str]]:
+        """What some commits have changed that an admin might have: the commits and paths."""
+        return {(commit, path) for commit, path in self._unauthorised if commit in commits}
+
+    def admit(self, at: int, tree: str | None, admitted: Collection[tuple[str, str]]) -> None:
+        """Accept what some commits have changed, by a merge of an admin's."""
+        written = self._written.of(tree)
+        self._unauthorised = [found for found in self._unauthorised if found not in admitted]
+        self.added = frozenset()
+        for commit, path in admitted:
+            # What somebody else made of the file after that stays his.
+            if self._wrong.get(path, [""])[-1] == commit:
+                self._accept(path)
+                if path == WAIVERS:
+                    # What others had written there before is not the admin's word.
+                    self.added |= self._proposed.get(commit, frozenset())
+                    self.waivers = written.waivers
+        self._settle(at, written)
+
+    def _accept(self, path: str) -> None:
+        self._wrong.pop(path, None)
+        if path in self._now:
+            self._legal[path] = self._now[path]
+        else:
+            self._legal.pop(path, None)
+
+    def _settle(self, at: int, written: Policies) -> None:
+        if self._now == self._legal:
+            self._put(at, written)
+
+    def _put(self, at: int, policies: Policies) -> None:
+        if not self._history or policies is not self._history[-1]:
+            self._since.append(at)
+            self._history.append(policies)
+        self.policies = policies
+
+    def _damage(self, change: Change, written: Policies) -> Violation | None:
+        """What is wrong with a version whoever makes it: by what is gone or unreadable nobody could go on."""
+        path = change.path
+        if change.new is None and (path in OURS or path == KT_YAML) and path in self._legal:
+            return Violation("policies", f"expected {path} to stay; what it says is taken back in it")
+        if change.new is not None and change.new_mode != "100644":
+            return self._not_plain
+        return next(
+            (found for _, found in judge_step.judge_written(self.policies, written, {path} & OURS)), None
+        )
+
+
+def at_fork(line: Policies, fork: Policies) -> Policies:
+    """What a carried step is judged by: people and quorum by the line, routing and lease as at its fork from it."""
+    if line is fork or line.tree == fork.tree:
+        return line
+    settings = line.settings.model_copy(
+        update={
+            "default_route": fork.settings.default_route,
+            "claims": line.settings.claims.model_copy(update={"lease": fork.settings.claims.lease}),
+            "rules": fork.settings.rules,
+        }
+    )
+    return replace(line, tree=fork.tree, packs=fork.packs, broken_pack=fork.broken_pack, settings=settings)

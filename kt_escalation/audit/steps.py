@@ -1,0 +1,262 @@
+"""Judges one step of one record: reads the files before and after, and checks them against the transition table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ..git.objects import FILE, Object
+from ..model.record import Record
+from ..model.times import format_duration, format_time
+from ..model.vocabulary import MAX_BYTES
+from ..policies.policy_set import Policies
+from ..rules import judge_step, permissions
+from ..rules.judge_step import Context, Violation
+from ..storage import layout, yaml_text
+from ..storage.clone import GitStore
+from ..storage.commits import Commit
+from ..storage.trees import Change
+
+QUEUE_FILES = f"{layout.QUEUE}/"
+_NOT_CANONICAL = "is not in canonical form"
+# Contents that may come up again, as the state before the next step; at most this many.
+_REMEMBERED = 4_000
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a blob holds: a record or what is wrong with it, and the digest of what it shows, if known."""
+
+    record: Record | None
+    problem: str | None
+    shown: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """One file of a record: where it is, and the record in it or what is wrong with it."""
+
+    path: str
+    mode: str
+    oid: str
+    record: Record | None
+    problem: str | None
+    shown: str | None = None
+
+    @property
+    def file(self) -> tuple[str, str, str]:
+        """What tells this state from every other: path, mode and id."""
+        return self.path, self.mode, self.oid
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """What a commit did to one record: its files that went or changed, and those that came or changed."""
+
+    olds: tuple[Change, ...]
+    news: tuple[Change, ...]
+
+    @property
+    def path(self) -> str:
+        """One of the files, a new one where there is any."""
+        return (self.news or self.olds)[0].path
+
+    @property
+    def before(self) -> frozenset[tuple[str, str, str]]:
+        """The files before it."""
+        return frozenset((change.path, change.old_mode, change.old or "") for change in self.olds)
+
+    @property
+    def after(self) -> frozenset[tuple[str, str, str]]:
+        """The files after it."""
+        return frozenset((change.path, change.new_mode, change.new or "") for change in self.news)
+
+
+def by_record(changes: Iterable[Change]) -> dict[str, Sides]:
+    """The changes of files that are named for a record, by its id, in the order of ids."""
+    found: dict[str, tuple[list[Change], list[Change]]] = {}
+    for change in changes:
+        name = layout.id_of(change.path) if change.path.startswith(QUEUE_FILES) else None
+        if name is not None:
+            olds, news = found.setdefault(name, ([], []))
+            if change.old is not None:
+                olds.append(change)
+            if change.new is not None:
+                news.append(change)
+    ordered = sorted(found.items()) if len(found) > 1 else found.items()
+    return {name: Sides(tuple(olds), tuple(news)) for name, (olds, news) in ordered}
+
+
+class Contents:
+    """Reads the records in blobs, many at a time, and keeps the newest few thousand."""
+
+    def __init__(self, store: GitStore) -> None:
+        self._store = store
+        self._known: dict[str, Content] = {}
+        self._states: dict[tuple[str, str, str], State] = {}
+
+    def learn(self, changes: Iterable[Change], blobs: Mapping[str, Object]) -> None:
+        """Read what some changes have on either side and is not known yet; ``blobs`` were read already."""
+        wanted = {
+            oid: None
+            for change in changes
+            if change.path.startswith(QUEUE_FILES) and layout.id_of(change.path)
+            for oid in (change.old, change.new)
+            if oid is not None and oid not in self._known
+        }
+        if len(self._known) > _REMEMBERED:
+            self._known = dict(list(self._known.items())[-_REMEMBERED // 2 :])
+            self._states.clear()
+        self._known.update((oid, content(blobs[oid])) for oid in wanted if oid in blobs)
+        self._read([oid for oid in wanted if oid not in blobs])
+
+    def _read(self, oids: Sequence[str]) -> None:
+        found = self._store.repository.objects.get(oids, MAX_BYTES)
+        self._known.update(zip(oids, map(content, found), strict=True))
+
+    def state(self, path: str, mode: str, oid: str) -> State:
+        """What stands at a path."""
+        key = path, mode, oid
+        if key not in self._states:
+            self._states[key] = self._state(*key)
+        return self._states[key]
+
+    def _state(self, path: str, mode: str, oid: str) -> State:
+        if mode != FILE:
+            return State(path, mode, oid, None, f"is no plain file (mode {mode})")
+        if oid not in self._known:
+            self._read([oid])
+        known = self._known[oid]
+        wrong = known.problem
+        if known.record is not None:
+            wrong = layout.misplaced(known.record, path) or wrong
+        return State(path, mode, oid, known.record, wrong, known.shown)
+
+    def sides(self, sides: Sides) -> tuple[list[State], list[State]]:
+        """The files of a record before and after a commit."""
+        return (
+            [self.state(change.path, change.old_mode, change.old or "") for change in sides.olds],
+            [self.state(change.path, change.new_mode, change.new or "") for change in sides.news],
+        )
+
+
+def content(found: Object | None) -> Content:
+    """What a blob holds."""
+    if found is None or found.kind != "blob":
+        return Content(None, "is no plain file")
+    if found.data is None:
+        return Content(None, f"is larger than {MAX_BYTES // 1024} KiB")
+    reading = yaml_text.canonical_reading(found.data)
+    if reading is not None:
+        # Only what is claimed can be decided on.
+        shown = reading.shown if reading.record.status == "claimed" else None
+        return Content(reading.record, None, shown)
+    try:
+        return Content(yaml_text.from_yaml(found.data), _NOT_CANONICAL)
+    except yaml_text.Malformed as error:
+        return Content(None, str(error))
+
+
+def faults(news: Sequence[State]) -> Iterator[tuple[str, Violation]]:
+    """What is wrong with files as they are, whoever wrote them, by path."""
+    for state in news:
+        if state.problem:
+            rule = "canonical" if state.problem == _NOT_CANONICAL else "file"
+            yield state.path, Violation(rule, f"expected a record where it belongs: {state.problem}")
+
+
+@dataclass(frozen=True)
+class Reopening:
+    """What is known of the record that another one reopens: itself, and one that has reopened it already.
+
+    ``decided`` is its last legal state where it is illegal, so that it cannot be reopened.
+    """
+
+    origin: Record | None = None
+    reopener: Record | None = None
+    decided: Record | None = None
+
+
+def judge(
+    commit: Commit,
+    policies: Policies,
+    olds: Sequence[State],
+    news: Sequence[State],
+    reopening: Callable[[Record], Reopening],
+    *,
+    is_known: bool,
+    least: Policies | None = None,
+    now: datetime | None = None,
+) -> Iterator[tuple[str, Violation]]:
+    """What is wrong with a step of a record whose state before it is legal, by path.
+
+    ``is_known`` says that another file of that id is, or was, in the store already; ``now`` is the judge's clock.
+    """
+    old, new = olds[0] if olds else None, news[0] if news else None
+    where = new.path if new else old.path if old else layout.QUEUE
+    if len(news) > 1 or (new is not None and old is None and is_known):
+        yield where, Violation("twice", f"expected one file for {layout.id_of(where)}")
+        return
+    wrong = next(faults(news), None)
+    if wrong is not None:
+        yield wrong
+        return
+    before, after = old.record if old else None, new.record if new else None
+    found = reopening(after) if after is not None and after.reopens is not None else Reopening()
+    decided = found.origin or found.decided
+    context = Context(
+        commit.email,
+        commit.committed_at,
+        policies,
+        tuple(review.reviewer for review in decided.reviews) if decided else (),
+        found.origin,
+        found.reopener,
+        old.shown if old else None,
+        now,
+        least,
+    )
+    for violation in judge_step.judge(before, after, context):
+        yield where, violation
+
+
+def lease_of(state: State | None) -> datetime | None:
+    """When the lease ends of what is claimed, None for all else."""
+    record = state.record if state is not None else None
+    return record.claim.expires_at if record and record.claim and record.status == "claimed" else None
+
+
+def claim_of(state: State) -> str:
+    """The id of the claim on what is claimed, empty for all else."""
+    record = state.record
+    return record.claim.claim_id if record and record.claim and record.status == "claimed" else ""
+
+
+def too_late(commit: Commit, state: State | None, arrived: datetime, policies: Policies) -> Violation | None:
+    """Why a step comes too late to the line, by the settings' `claims.proposals`.
+
+    Whoever has kept a copy may commit it again, but a record's own times say when it was meant.
+    """
+    limit = policies.settings.claims.proposals
+    made = commit.committed_at
+    if state is not None and state.record is not None:
+        made = min(made, state.record.last_time)
+    if arrived - made <= limit:
+        return None
+    expected = f"expected it to be merged within {format_duration(limit)}; it is of {format_time(made)}"
+    return Violation("time", expected)
+
+
+def is_restored(
+    commit: Commit,
+    policies: Policies,
+    legal: State | None,
+    standing: Sequence[tuple[str, str, str]],
+) -> bool:
+    """Whether an admin brought an illegal record back to its last legal state, or deleted what had none.
+
+    ``standing`` are all files of that id after the commit: path, mode and id.
+    """
+    if not permissions.is_admin(permissions.act(commit.email, commit.committed_at, policies)):
+        return False
+    return list(standing) == ([legal.file] if legal else [])

@@ -1,0 +1,1 @@
+"""The commands of kt, a family in each module."""

@@ -1,0 +1,436 @@
+"""Commands that change escalations: init, raise, claim, unclaim, resolve, note."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ...errors import BadInput, Interrupted, OutcomeUnknown, Usage
+from ...model.text import visible
+from ...model.vocabulary import CATEGORIES, DECISIONS, SEVERITIES
+from ..app import (
+    PARTIAL,
+    SPAN,
+    Count,
+    changes,
+    common,
+    common_to_several,
+    escalation,
+    folder,
+    in_stores,
+    on_terminal,
+    only_one,
+    proposes,
+    put_json,
+    read_file,
+    takes_ids,
+    warn,
+    work,
+    writes,
+    writing_store,
+)
+from ..output import as_json_of, report, report_decision, report_of_several
+from ..terminal.progress import drawn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ...model.record import Record
+    from ...results import Result
+
+
+_NEXT = """\
+next, as you need it:
+  raise one          kt escalation raise --request-id ID --reason-code CODE
+  say who may what   policies/roster.yaml and policies/settings.yaml, then kt policy lint
+  refuse the rest    kt escalation hook install --server REPOSITORY, or kt escalation init --ci github (or gitlab)"""
+
+
+@escalation.command("init")
+@click.argument("directory", required=False, metavar="[DIR]")
+@click.option(
+    "--ci",
+    type=click.Choice(("github", "gitlab")),
+    help="Add the check of pull requests, also to a store that is there already.",
+)
+@click.option(
+    "--install",
+    metavar="SPEC",
+    help="With --ci: what its job gives to pip, such as git+https://HOST/PATH@COMMIT; without it the job fails.",
+)
+@changes
+@common
+@click.pass_context
+def init_command(
+    ctx: click.Context,
+    directory: str | None,
+    ci: str | None,
+    install: str | None,
+    repo: str | None,
+    as_json: bool,
+) -> None:
+    """Make a store: a repository if there is none, sample policies, the first commit.
+
+    In a repository that has commits, the store is added to it as one commit more. Files that are there
+    are never overwritten.
+    """
+    from ...store import Store
+
+    if install is not None and ci is None:
+        raise Usage(problem="--install goes with --ci")
+    where = directory or folder(ctx, repo)
+    with drawn() as progress:
+        made = Store.init(where, ci=ci, install=install, progress=progress, on_effect=work.effects.append)
+    for text in made.warnings:
+        warn(text)
+    if as_json:
+        put_json({"path": where, "commit": made.commit, "changed": made.commit is not None})
+    elif made.commit is None:
+        click.echo(f"{visible(where)} is a store already{', with the check' if ci else ''}")
+    elif made.new:
+        click.echo(f"made a store in {visible(where)} (commit {made.commit[:12]})")
+        if on_terminal():
+            click.echo(_NEXT)
+    else:
+        click.echo(f"added the check for {ci} to {visible(where)} (commit {made.commit[:12]})")
+
+
+@escalation.command("raise")
+@click.option(
+    "--request-id", metavar="ID", help="The gateway's request; raising it twice is raising it once."
+)
+@click.option("--reason-code", metavar="CODE", help="Why a human is asked, such as oversight.required.")
+@click.option("--severity", type=click.Choice(SEVERITIES), help="How urgent (default medium).")
+@click.option("--provider", metavar="ID", help="The provider target's id; also fills what events do not say.")
+@click.option("--model", metavar="NAME", help="The model asked for; also fills what events do not say.")
+@click.option("--policy", metavar="KIND", help="The policy kind that escalated.")
+@click.option("--agent-id", metavar="ID", help="The agent that made the request.")
+@click.option("--session-id", metavar="ID", help="The session of the request.")
+@click.option("--config-version", metavar="VERSION", help="The gateway's configuration.")
+@click.option("--summary", metavar="LINE", help="What it is about, in one line.")
+@click.option("--context", metavar="FILE", help="A JSON or YAML mapping for the reviewer; - is stdin.")
+@click.option("--file", "record_file", metavar="FILE", help="A record as YAML or JSON; - is stdin.")
+@click.option(
+    "--event", "event_file", metavar="FILE", help="A gateway's decision event, or NDJSON of them; - is stdin."
+)
+@click.option(
+    "--batch", "batch_file", metavar="FILE", help="NDJSON of events and records, one commit; - is stdin."
+)
+@click.option(
+    "--flush-count",
+    type=Count(min=1),
+    metavar="N",
+    help="With --batch: raise lines as they come, N at a time, and acknowledge each (default 1000).",
+)
+@click.option(
+    "--flush-every",
+    type=SPAN,
+    metavar="TIME",
+    help="With --batch: raise lines as they come, this long after the first of them.",
+)
+@PARTIAL
+@writes
+@common
+@click.pass_context
+def raise_command(ctx: click.Context, /, **given: Any) -> None:
+    """Put an escalation into the queue, from flags, a record, or a gateway's events.
+
+    With --flush-count or --flush-every a batch is a stream: one line on stdout for each of its lines
+    when that is on the remote, with its number, the id, and raised, unchanged, skipped or failed.
+    """
+    from ...actions import inputs
+
+    sources = {"record": given["record_file"], "event": given["event_file"], "batch": given["batch_file"]}
+    chosen = [(kind, name) for kind, name in sources.items() if name is not None]
+    if len(chosen) > 1:
+        raise Usage(problem="--file, --event and --batch cannot go together", hint="give one of them")
+    keys = (
+        "request_id",
+        "reason_code",
+        "severity",
+        "policy",
+        "agent_id",
+        "session_id",
+        "config_version",
+        "summary",
+    )
+    flags = {key: given[key] for key in keys if given[key] is not None}
+    streams = given["flush_count"] is not None or given["flush_every"] is not None
+    if streams and given["batch_file"] is None:
+        raise Usage(problem="--flush-count and --flush-every go with --batch")
+    provider, model = given["provider"], given["model"]
+    if chosen:
+        [(kind, name)] = chosen
+        if flags or given["context"] is not None:
+            said = ", ".join(
+                f"--{key.replace('_', '-')}" for key in (*flags, *(["context"] if given["context"] else []))
+            )
+            raise Usage(
+                problem=f"{said} cannot go with --{'file' if kind == 'record' else kind}",
+                hint="give one or the other",
+            )
+        if streams:
+            from .raise_batch import stream
+
+            stream(ctx, given)
+            return
+        called = "stdin" if name == "-" else name
+        items = inputs.read_items(read_file(name), kind, name=called, provider=provider, model=model)
+        if not items and kind != "batch":
+            raise BadInput(problem=f"{called} holds nothing to raise")
+        alone = [number for number, _ in items] == [inputs.ALONE]
+        several = kind != "record"
+    else:
+        if given["reason_code"] is None:
+            raise Usage(
+                problem="--reason-code is missing" if flags else "nothing to raise",
+                hint="give --reason-code and what else is known, or one of --file, --event and --batch",
+            )
+        if given["context"] is not None:
+            flags["event_context"] = inputs.read_context(read_file(given["context"]), given["context"])
+        items = [(inputs.ALONE, inputs.from_keys({**flags, "provider": provider, "model": model}))]
+        alone, several = True, False
+    with writing_store(ctx, given) as store:
+        result = store.raise_many(items, partial=given["partial"])
+    if given["as_json"] and several and alone and result.records:
+        # One event is both: a single escalation, and the several that a batch would give.
+        for text in result.warnings:
+            warn(text)
+        put_json({**as_json_of(result, several=False), **as_json_of(result, several=True)})
+        return
+    report(
+        result,
+        given["as_json"],
+        several and not (alone and result.records),
+        "raised {id} in commit {commit}",
+        "{id} is there already ({status})",
+    )
+
+
+@escalation.command("claim")
+@takes_ids(required=False)
+@click.option("--next", "take_next", is_flag=True, help="Take the most severe, then oldest, that is for you.")
+@click.option("--team", metavar="TEAM", help="With --next: only of this team.")
+@click.option("--count", type=Count(min=1), metavar="N", help="With --next: take at most this many.")
+@click.option("--renew", is_flag=True, help="With an id: hold what you hold for a whole lease more.")
+@click.option(
+    "--claim-id",
+    metavar="TOKEN",
+    help="A token of your own: the same one again is a repeat, another a conflict.",
+)
+@PARTIAL
+@proposes
+@writes
+@common_to_several
+@click.pass_context
+def claim_command(ctx: click.Context, /, **given: Any) -> None:
+    """Take an escalation for review. Only one reviewer can hold it at a time.
+
+    Exit 0 means that you hold it on the remote; 6 that somebody else does, and who; 7 that there is
+    none to take, and why.
+
+    --next works over several stores as well (-C more than once, or kt.store in your git configuration
+    where the current folder is in none): the most severe, then oldest of all. With --count that is one
+    commit in each store, so one may succeed and another not.
+    """
+    wanted = given["escalation_ids"]
+    if (bool(wanted) or given["several"]) == given["take_next"]:
+        raise Usage(problem="claim needs an id or --next", hint="give one of the two")
+    if not given["take_next"] and (given["team"] or given["count"]):
+        raise Usage(problem="--team and --count go with --next")
+    if given["renew"] and given["take_next"]:
+        raise Usage(problem="--renew goes with an id")
+    if given["take_next"]:
+        in_stores(
+            ctx,
+            given["repo"],
+            lambda path: _claim(ctx, {**given, "repo": path}, wanted),
+            lambda paths: _claim_next_of_several(ctx, paths, given),
+        )
+    else:
+        _claim(ctx, {**given, "repo": only_one(given["repo"])}, wanted)
+
+
+def _claim(ctx: click.Context, given: dict[str, Any], wanted: list[str]) -> None:
+    """Claim or renew in one store."""
+    several = given["several"] or given["count"] is not None
+    with writing_store(ctx, given) as store:
+        if given["renew"]:
+            result = store.renew(
+                wanted, claim_id=given["claim_id"], partial=given["partial"], branch=given["branch"]
+            )
+        elif given["take_next"]:
+            result = store.claim_next(
+                team=given["team"],
+                count=given["count"] or 1,
+                claim_id=given["claim_id"],
+                branch=given["branch"],
+            )
+        else:
+            result = store.claim_many(
+                wanted, claim_id=given["claim_id"], partial=given["partial"], branch=given["branch"]
+            )
+    _warn_of_lapsed(result, given)
+    done = (
+        f"{'renewed' if given['renew'] else 'claimed'} {{id}} (claim {{claim}}){{until}} in commit {{commit}}"
+    )
+    report(result, given["as_json"], several, done, _YOURS)
+
+
+_YOURS = "{id} is yours already (claim {claim}){until}"
+
+
+def _warn_of_lapsed(result: Result, given: dict[str, Any]) -> None:
+    for before in result.replaced:
+        if before.claim and not given["renew"] and not result.proposed:
+            warn(f"{before.escalation_id}: the lapsed claim of {before.claim.claimed_by} is over")
+
+
+def _claim_next_of_several(ctx: click.Context, paths: Sequence[str], given: dict[str, Any]) -> None:
+    """Claim the next over several stores."""
+    from ... import multistore
+
+    if given["branch"] is not None:
+        raise Usage(problem="--branch proposes in one store, and several are named", hint="name one with -C")
+    with drawn() as progress:
+        taken = multistore.claim_next(
+            paths,
+            team=given["team"],
+            count=given["count"] or 1,
+            claim_id=given["claim_id"],
+            lock_timeout=given["lock_timeout"],
+            retry_timeout=given["retry_timeout"],
+            progress=progress,
+            on_effect=work.effects.append,
+        )
+    for path, error in taken.faults:
+        warn(f"{path}: {error.message}")
+    for _, result in taken.results:
+        _warn_of_lapsed(result, given)
+    report_of_several(
+        taken,
+        given["as_json"],
+        given["count"] is not None,
+        "claimed {id} (claim {claim}){until} in commit {commit}",
+        _YOURS,
+    )
+    last = multistore.ending(taken.faults)
+    # What was had elsewhere is had, also where ^C kept the next store from being asked.
+    if last and isinstance(last.error, OutcomeUnknown):
+        ctx.exit(last.error.exit_code)
+
+
+@escalation.command("unclaim")
+@takes_ids()
+@click.option("--claim-id", metavar="TOKEN", help="Refuse if this is not the current claim.")
+@click.option("--force", is_flag=True, help="Give back what somebody else holds; for admins, with --reason.")
+@click.option("--reason", metavar="TEXT", help="With --force: why; it becomes a note.")
+@PARTIAL
+@proposes
+@writes
+@common
+@click.pass_context
+def unclaim_command(ctx: click.Context, /, **given: Any) -> None:
+    """Give an escalation that you hold back to the queue.
+
+    With --force an admin takes it from whoever holds it; without a roster anyone may.
+    """
+    wanted = given["escalation_ids"]
+    if given["force"] != (given["reason"] is not None):
+        raise Usage(problem="--force and --reason go together", hint="say why with --reason TEXT")
+    with writing_store(ctx, given) as store:
+        result = store.unclaim_many(
+            wanted,
+            claim_id=given["claim_id"],
+            force_reason=given["reason"],
+            partial=given["partial"],
+            branch=given["branch"],
+        )
+    several = given["several"]
+    report(
+        result, given["as_json"], several, "gave {id} back in commit {commit}", "{id} is in the queue already"
+    )
+
+
+@escalation.command("resolve")
+@takes_ids()
+@click.option(
+    "--outcome",
+    "--resolution",
+    "outcome",
+    required=True,
+    metavar="OUTCOME",
+    shell_complete=lambda _, __, begun: [word for word in DECISIONS if word.startswith(begun)],
+    help="approved, redacted, rewritten or denied; also allow, redact, rewrite, block, rejected.",
+)
+@click.option("--reason", "--note", "reason", required=True, metavar="TEXT", help="Why; it is kept for ever.")
+@click.option("--category", type=click.Choice(CATEGORIES), help="What kind of case it was.")
+@click.option("--claim-id", metavar="TOKEN", help="Refuse if this is not the current claim.")
+@click.option("--shown", metavar="DIGEST", help="Refuse if the record is not as `get` showed it.")
+@click.option("--yes", is_flag=True, help="Do not ask on a terminal.")
+@PARTIAL
+@proposes
+@writes
+@common
+@click.pass_context
+def resolve_command(ctx: click.Context, /, **given: Any) -> None:
+    """Decide an escalation that you hold, with an outcome and a reason.
+
+    approved releases the request, redacted and rewritten release it changed, denied does not.
+    A resolved record never changes again.
+    """
+    wanted = given["escalation_ids"]
+    with writing_store(ctx, given) as store:
+        decide = partial(
+            store.resolve_many,
+            wanted,
+            given["outcome"],
+            given["reason"],
+            category=given["category"],
+            claim_id=given["claim_id"],
+            shown=given["shown"],
+            partial=given["partial"],
+            branch=given["branch"],
+        )
+        if not given["yes"] and sys.stdin.isatty() and sys.stderr.isatty():
+            _confirm(decide(dry_run=True).replaced, given["outcome"])
+        result = decide()
+    report_decision(result, given["as_json"], given["several"])
+
+
+def _confirm(records: Sequence[Record], outcome: str) -> None:
+    """Ask whether these are to be decided, if any are. Raises Interrupted where they are not."""
+    from ..terminal.keyboard import Keyboard
+
+    if not records:
+        return
+    named = ", ".join(
+        f"{record.escalation_id} ({record.summary or record.reason_code})" for record in records
+    )
+    keyboard = Keyboard()
+    try:
+        with keyboard.watched():
+            meant = keyboard.agrees(f"Resolve {named} as {outcome}?")
+    except (KeyboardInterrupt, EOFError):
+        # It left the line with its question.
+        click.echo(err=True)
+        raise Interrupted from None
+    if not meant:
+        raise Interrupted(says="not resolved, as you said")
+
+
+@escalation.command("note")
+@takes_ids(one=True)
+@click.option("--text", required=True, metavar="TEXT", help="What you want to say.")
+@proposes
+@writes
+@common
+@click.pass_context
+def note_command(ctx: click.Context, /, **given: Any) -> None:
+    """Say something about an open escalation; it becomes part of what reviewers are shown."""
+    with writing_store(ctx, given) as store:
+        result = store.note(given["escalation_id"], given["text"], branch=given["branch"])
+    report(result, given["as_json"], False, "noted on {id} in commit {commit}", "{id} has that note already")

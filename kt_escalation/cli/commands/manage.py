@@ -1,0 +1,192 @@
+"""Commands that manage a queue: assign, reopen, restore, sweep, compact."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import click
+
+from ...errors import Usage
+from ...model.text import visible
+from ..app import (
+    PARTIAL,
+    SPAN,
+    common,
+    escalation,
+    proposes,
+    put_json,
+    takes_ids,
+    warn,
+    writes,
+    writing_store,
+)
+from ..output import as_json_of, report
+
+_REASON = click.option("--reason", required=True, metavar="TEXT", help="Why; it is kept for ever.")
+
+
+@escalation.command("assign")
+@takes_ids()
+@click.option("--to", "user", metavar="USER", help="To this user, by id or e-mail, who then holds it.")
+@click.option("--team", metavar="TEAM", help="To this team's queue.")
+@_REASON
+@click.option("--claim-id", metavar="TOKEN", help="Refuse if this is not the current claim.")
+@PARTIAL
+@proposes
+@writes
+@common
+@click.pass_context
+def assign_command(ctx: click.Context, /, **given: Any) -> None:
+    """Hand an escalation to a user or a team: for who holds it, and for admins."""
+    if (given["user"] is None) == (given["team"] is None):
+        raise Usage(problem="assign needs --to USER or --team TEAM", hint="give one of the two")
+    with writing_store(ctx, given) as store:
+        result = store.assign(
+            given["escalation_ids"],
+            given["reason"],
+            user=given["user"],
+            team=given["team"],
+            claim_id=given["claim_id"],
+            partial=given["partial"],
+            branch=given["branch"],
+        )
+    to = f"team {given['team']}" if given["team"] else "{holder}"
+    report(
+        result,
+        given["as_json"],
+        given["several"],
+        f"assigned {{id}} to {to} in commit {{commit}}",
+        f"{{id}} is with {to} already",
+    )
+
+
+@escalation.command("reopen")
+@takes_ids(one=True)
+@_REASON
+@writes
+@common
+@click.pass_context
+def reopen_command(ctx: click.Context, /, **given: Any) -> None:
+    """Raise anew what was resolved, as an escalation of its own; the resolved one stays as it is."""
+    with writing_store(ctx, given) as store:
+        result = store.reopen(given["escalation_id"], given["reason"])
+    report(
+        result,
+        given["as_json"],
+        False,
+        f"reopened {visible(given['escalation_id'])} as {{id}} in commit {{commit}}",
+        f"{visible(given['escalation_id'])} is reopened as {{id}} already",
+    )
+
+
+@escalation.command("restore")
+@takes_ids(one=True)
+@_REASON
+@writes
+@common
+@click.pass_context
+def restore_command(ctx: click.Context, /, **given: Any) -> None:
+    """Bring a damaged record back to its last legal state, or delete one that never was legal; for admins."""
+    with writing_store(ctx, given) as store:
+        result = store.restore(given["escalation_id"], given["reason"])
+    report(result, given["as_json"], False, "restored {id} ({status}) in commit {commit}", "")
+    if not given["as_json"]:
+        if not result.records:
+            commit = (result.commit or "")[:12]
+            click.echo(
+                f"deleted {visible(given['escalation_id'])}, which never was legal, in commit {commit}"
+            )
+        warn(
+            "history keeps what was wrong: `verify` exits 1 until an admin accepts it with `kt policy waive`"
+        )
+
+
+@escalation.command("sweep")
+@click.option("--dry-run", is_flag=True, help="Only say what is due.")
+@writes
+@common
+@click.pass_context
+def sweep_command(ctx: click.Context, /, **given: Any) -> None:
+    """Do what deadlines and leases ask for by now, in one commit; made for cron and CI.
+
+    What was not resolved in time expires, which releases nothing; a claim whose lease is over goes
+    back to the queue; what nobody claimed in time goes to its fallback. Sweeping twice, or two at
+    once, does the work once.
+    """
+    with writing_store(ctx, given) as store:
+        swept = store.sweep(dry_run=given["dry_run"])
+    result = swept.result
+    for text in result.warnings:
+        warn(text)
+    for item in swept.invalid:
+        warn(f"{item.path} {item.error}; it was not swept")
+    for failure in result.failed:
+        warn(f"{failure.where} was not swept: {failure.error.what}")
+    if given["as_json"]:
+        due = [
+            {"escalation_id": one.before.escalation_id, "action": one.kind, "why": one.why}
+            for one in swept.due
+        ]
+        put_json({**as_json_of(result, several=True), "due": due, "dry_run": given["dry_run"]})
+        return
+    for one in swept.due:
+        click.echo(f"{one.before.escalation_id}\t{one.kind}\t{visible(one.why)}")
+    if given["dry_run"]:
+        warn(f"{len(swept.due)} due; nothing was changed")
+    else:
+        where = f" in commit {(result.commit or '')[:12]}" if result.changed else ""
+        warn(f"{len(swept.due)} swept{where}")
+
+
+@escalation.command("compact")
+@click.option(
+    "--before",
+    type=SPAN,
+    default="90d",
+    show_default=True,
+    metavar="TIME",
+    help="Of months that were over this long ago.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be folded.")
+@writes
+@common
+@click.pass_context
+def compact_command(ctx: click.Context, /, **given: Any) -> None:
+    """Fold what was resolved months ago into archives; for admins.
+
+    It keeps a store fast that has many. Every record stays as it is, byte for byte, and every command
+    finds it there; `verify` proves it.
+    One commit takes what fits into 64 archives of 1 MiB; if there is more, it says so: run it again.
+    """
+    with writing_store(ctx, given) as store:
+        done = store.compact(timedelta(seconds=given["before"]), dry_run=given["dry_run"])
+    for text in done.result.warnings:
+        warn(text)
+    for item in done.left:
+        warn(f"{item.path} {item.error}; it stays as it is")
+    count = sum(done.archives.values())
+    if given["as_json"]:
+        put_json(
+            {
+                "commit": done.result.commit,
+                "changed": done.result.changed,
+                "dry_run": given["dry_run"],
+                "compacted": count,
+                "months": {month.replace("/", "-"): number for month, number in done.months.items()},
+                "archives": list(done.archives),
+                "left": [{"path": item.path, "error": item.error} for item in done.left],
+                "more": done.more,
+            }
+        )
+        return
+    for path, number in done.archives.items():
+        click.echo(f"{path}\t{number}")
+    if given["dry_run"]:
+        warn(f"{count} would be compacted; nothing was changed")
+    elif done.result.changed:
+        warn(f"{count} compacted in commit {(done.result.commit or '')[:12]}")
+    else:
+        warn("nothing to compact")
+    if done.more:
+        warn("there is more: run it again")

@@ -1,0 +1,210 @@
+"""`kt policy`: finds faults in policy files, explains a route, and shows the effect of a change."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ...audit.formats import Note, for_github
+from ...errors import AnswerIsNo
+from ...model.text import plural, visible
+from ...model.times import format_duration
+from ...model.vocabulary import SEVERITIES
+from ...reporting.plain_text import whom
+from ..app import common, folder, policy, proposes, put_json, read_time, store_of, warn, writes, writing_store
+from ..output import change_as_json, request_line
+from ..terminal.progress import drawn
+
+if TYPE_CHECKING:
+    from ...actions.policy import Explanation
+    from ...model.record import Requires
+    from ...policies.policy_file import Fault
+    from ...policies.policy_set import Policies
+
+
+@policy.command("lint")
+@click.option("--github", is_flag=True, help="Print GitHub workflow annotations.")
+@click.option("--strict", is_flag=True, help="Exit 1 for a warning too.")
+@common
+@click.pass_context
+def lint_command(ctx: click.Context, github: bool, strict: bool, repo: str | None, as_json: bool) -> None:
+    """Report every fault in policies/ at once, as `file:line:column: message`.
+
+    Reads the files as they stand in the folder, committed or not. Exits 1 if there is a fault; what is
+    legal and most likely not meant is a warning, and with --strict exits 1 as well.
+    """
+    from ...actions import policy as policies
+
+    linted = policies.lint(folder(ctx, repo))
+    faults = linted.faults
+    if as_json:
+        warned = [_fault(warning) for warning in linted.warnings]
+        put_json(
+            {
+                "ok": not (faults or (strict and warned)),
+                "faults": [_fault(fault) for fault in faults],
+                "warnings": warned,
+            }
+        )
+    elif github:
+        for line in for_github([Note(f.file, f.problem, f.line or 0, f.column or 0) for f in faults]):
+            click.echo(line)
+    else:
+        for fault in faults:
+            click.echo(visible(str(fault)))
+    for warning in linted.warnings:
+        warn(f"warning: {warning}")
+    warn(f"{plural(len(faults), 'fault')} found" if faults else "no fault found")
+    if faults or (strict and linted.warnings):
+        ctx.exit(AnswerIsNo.exit_code)
+
+
+def _fault(fault: Fault) -> dict[str, Any]:
+    return {"file": fault.file, "line": fault.line, "column": fault.column, "message": fault.problem}
+
+
+@policy.command("route")
+@click.option("--provider", metavar="ID", help="The provider target's id.")
+@click.option("--model", metavar="NAME", help="The model asked for.")
+@click.option("--severity", type=click.Choice(SEVERITIES), help="How urgent (default medium).")
+@click.option("--reason-code", metavar="CODE", help="Why a human is asked.")
+@click.option("--policy", "kind", metavar="KIND", help="The policy kind that escalated.")
+@click.option("--policies", metavar="DIR", help="Read this folder's policies instead of the committed ones.")
+@click.option("--rev", metavar="REV", help="Read the policies of this revision.")
+@common
+@click.pass_context
+def route_command(ctx: click.Context, /, **given: Any) -> None:
+    """Explain where an escalation would go: the rules tried, the one that won, and why."""
+    from ...actions import policy as policies
+
+    keys = {
+        "provider": given["provider"],
+        "model": given["model"],
+        "severity": given["severity"],
+        "reason_code": given["reason_code"],
+        "policy": given["kind"],
+    }
+    found = policies.explain(_policies(ctx, given), keys)
+    if given["as_json"]:
+        put_json(_explained(found))
+        return
+    for tried in found.tried:
+        click.echo(f"{'->' if tried.won else '  '} {visible(tried.rule)}: {visible(tried.why)}")
+    click.echo(f"goes to {visible(whom(found.route))} (by {visible(found.route.source)})")
+    click.echo(f"asks for {_asks(found.requires)}")
+
+
+@policy.command("replay")
+@click.option("--policies", metavar="DIR", required=True, help="The folder with the changed policies.")
+@click.option("--since", metavar="TIME", help="Only what was created since: 7d, or an RFC 3339 time.")
+@click.option("--rev", metavar="REV", help="Read the escalations of this revision.")
+@common
+@click.pass_context
+def replay_command(ctx: click.Context, /, **given: Any) -> None:
+    """Route past escalations by changed policies, and show what would go elsewhere than by the committed ones.
+
+    What the gateway itself had routed is left out: no policy decides it.
+    """
+    from ...actions import policy as policies
+
+    other = policies.read(given["policies"])
+    since = read_time(given["since"], datetime.now(UTC))
+    with drawn() as progress:
+        looked_at, moved = policies.replay(folder(ctx, given["repo"]), other, since, given["rev"], progress)
+    if given["as_json"]:
+        rows = [
+            {
+                "escalation_id": one.record.escalation_id,
+                "was": _explained(one.was),
+                "would_be": _explained(one.would_be),
+            }
+            for one in moved
+        ]
+        put_json({"looked_at": looked_at, "moved": rows})
+        return
+    for one in moved:
+        was = f"{whom(one.was.route)}, {_asks(one.was.requires)}"
+        would_be = f"{whom(one.would_be.route)}, {_asks(one.would_be.requires)}"
+        click.echo(f"{one.record.escalation_id}\t{visible(was)}\t->\t{visible(would_be)}")
+    warn(f"{len(moved)} of {looked_at} would have gone elsewhere, or been asked for other things")
+
+
+@policy.command("waive")
+@click.option(
+    "--commit", required=True, metavar="ID", help="The commit that `verify` names, by its whole id."
+)
+@click.option("--rule", required=True, metavar="RULE", help="The rule that it breaks.")
+@click.option("--path", required=True, metavar="PATH", help="The file that `verify` names with it.")
+@click.option("--reason", required=True, metavar="TEXT", help="Why it is accepted.")
+@proposes
+@writes
+@common
+@click.pass_context
+def waive_command(ctx: click.Context, /, **given: Any) -> None:
+    """Accept a violation that cannot be undone; for admins.
+
+    Adds a line to policies/waivers.yaml in a commit of its own, and leaves what the file has as it is.
+    `verify --json` gives commit, rule and path of each violation. A waiver releases nothing: `wait` goes
+    on refusing what was decided that way.
+    """
+    keys = {key: given[key] for key in ("commit", "rule", "path", "reason")}
+    with writing_store(ctx, given) as store:
+        result = store.waive(**keys, branch=given["branch"])
+    for text in result.warnings:
+        warn(text)
+    what = f"{keys['rule']} of commit {keys['commit'][:12]} ({keys['path']})"
+    if given["as_json"]:
+        put_json({"waiver": keys, **change_as_json(result)})
+    elif result.proposed:
+        already = " already" if result.found else ""
+        click.echo(visible(f"proposed to waive {what} on branch {result.branch}{already}"))
+        click.echo(visible(request_line(result)))
+    elif result.changed:
+        click.echo(visible(f"waived {what} in commit {(result.commit or '')[:12]}"))
+    else:
+        click.echo(visible(f"{what} is waived already"))
+
+
+@policy.command("schema")
+@click.argument("file", type=click.Choice(("roster", "settings", "waivers", "pack")))
+@common
+def schema_command(file: str, repo: str | None, as_json: bool) -> None:
+    """Print the JSON Schema of roster.yaml, settings.yaml, waivers.yaml or a policy pack.
+
+    Editors and linters check files with it. A pack's schema has the keys that kt reads; the gateway's are allowed.
+    `kt policy lint` also finds what a schema cannot say, such as a team that the roster does not have.
+    """
+    from ...policies.policy_set import schema_of
+
+    del repo, as_json  # it is JSON in any case, and no store is needed
+    put_json(schema_of(file))
+
+
+def _policies(ctx: click.Context, given: dict[str, Any]) -> Policies:
+    from ...actions import policy as policies
+
+    if given["policies"] is not None:
+        return policies.read(given["policies"])
+    with drawn() as progress, store_of(ctx, given["repo"], progress=progress) as store:
+        found = store.policies(rev=given["rev"])
+    found.require_sound()
+    return found
+
+
+def _explained(found: Explanation) -> dict[str, Any]:
+    return {
+        "route": found.route.model_dump(mode="json", exclude_none=True),
+        "requires": found.requires.model_dump(mode="json", exclude_none=True),
+        "tried": [{"rule": one.rule, "won": one.won, "why": one.why} for one in found.tried],
+    }
+
+
+def _asks(requires: Requires) -> str:
+    parts = [f"{requires.approvals} approval{'s' if requires.approvals > 1 else ''}"]
+    if requires.claim_within is not None:
+        parts.append(f"a claim within {format_duration(requires.claim_within)}")
+    if requires.resolve_within is not None:
+        parts.append(f"a decision within {format_duration(requires.resolve_within)}")
+    return ", ".join(parts)

@@ -1,0 +1,175 @@
+"""`raise --batch` as a stream: acknowledges each line when it is on the remote. See docs/streaming.md."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ...actions.stream import FLUSH_COUNT, unacknowledged
+from ...errors import BadInput, Interrupted, KtError
+from ...model.text import visible
+from .. import signals
+from ..app import discard_output, warn, work, writing_store
+
+if TYPE_CHECKING:
+    from ...results import Line, Result
+    from ...store import Store
+
+
+def stream(ctx: click.Context, given: dict[str, Any]) -> None:
+    """Raise lines as they come and say of each what became of it; ends as `raise` does."""
+    work.begin_session()
+    told: Counter[str] = Counter()
+    first_fault: KtError | None = None
+    with (
+        _input(given["batch_file"]) as source,
+        writing_store(ctx, given, follow_checkout=False) as store,
+    ):
+        results = store.raise_stream(
+            source,
+            flush_count=given["flush_count"] or FLUSH_COUNT,
+            flush_every=given["flush_every"],
+            partial=given["partial"],
+            provider=given["provider"],
+            model=given["model"],
+        )
+        try:
+            for result in _until_stopped(results, given["as_json"]):
+                told.update(_status(line) for line in result.lines)
+                told["commits"] += result.changed
+                if result.failed and first_fault is None:
+                    first_fault = result.failed[0].error
+        finally:
+            _follow(store)
+    if not given["as_json"]:
+        others = [f"{told[word]} {words}" for word, words in _OTHERS.items() if told[word]]
+        inside = f" ({', '.join(others)})" if others else ""
+        commits = "1 commit" if told["commits"] == 1 else f"{told['commits']} commits"
+        warn(f"{told['raised']} raised{inside} in {commits}")
+    if first_fault and not told["raised"] + told["unchanged"]:
+        ctx.exit(first_fault.exit_code)
+
+
+_OTHERS = {"unchanged": "already so", "skipped": "skipped that do not escalate", "failed": "failed"}
+
+
+def _until_stopped(results: Iterator[Result], as_json: bool) -> Iterator[Result]:
+    """The results, each when its lines are acknowledged. Raises Interrupted."""
+    # The first line that is not acknowledged.
+    first = 1
+    stop = _Stop()
+    with signals.heeding(stop):
+        try:
+            while True:
+                stop.at_once = True
+                result = next(results, None)
+                stop.at_once = False
+                if result is None:
+                    return
+                first = result.lines[0].number
+                _acknowledge(result, as_json)
+                first = result.lines[-1].number + 1
+                yield result
+                if stop.asked:
+                    raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            raise unacknowledged(Interrupted(says="interrupted"), first) from None
+        except _NobodyReads as error:
+            discard_output()
+            raise unacknowledged(
+                Interrupted(says=f"stopped: the acknowledgements cannot be written ({error})"), first
+            ) from None
+
+
+class _NobodyReads(Exception):
+    """The acknowledgements cannot be written; the text says why."""
+
+
+class _Stop:
+    """What asks to end: at once while lines are awaited or raised, else after what has landed is acknowledged."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.at_once = False
+
+    def __call__(self, _: int) -> None:
+        # Asked twice, nothing is waited for: whoever is to read the acknowledgements may have stalled.
+        at_once, self.asked = self.at_once or self.asked, True
+        if at_once:
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def _input(name: str) -> Iterator[int]:
+    """The descriptor to read from. Raises BadInput."""
+    if name == "-":
+        yield sys.stdin.fileno()
+        return
+    try:
+        source = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise BadInput(problem=f"{name}: {error.strerror}") from None
+    try:
+        yield source
+    finally:
+        os.close(source)
+
+
+def _acknowledge(result: Result, as_json: bool) -> None:
+    """One line on stdout for each that was given, all written before anything else is read."""
+    for text in result.warnings:
+        warn(text)
+    if not as_json:
+        for failure in result.failed:
+            warn(f"line {failure.where}: {failure.error.message}")
+    say = _as_json if as_json else _as_text
+    try:
+        sys.stdout.write("".join(f"{say(line, result.commit)}\n" for line in result.lines))
+        sys.stdout.flush()
+    except OSError as error:
+        raise _NobodyReads(error.strerror or error) from None
+
+
+def _status(line: Line) -> str:
+    if line.error:
+        return "failed"
+    if line.escalation_id is None:
+        return "skipped"
+    return "raised" if line.changed else "unchanged"
+
+
+def _as_text(line: Line, _: str | None) -> str:
+    return f"{line.number} {visible(line.escalation_id or '-')} {_status(line)}"
+
+
+def _as_json(line: Line, commit: str | None) -> str:
+    told = {
+        "line": line.number,
+        "status": _status(line),
+        "escalation_id": line.escalation_id,
+        "commit": commit if line.escalation_id else None,
+        "changed": line.changed,
+    }
+    fault = {"code": line.error.code, "message": line.error.message} if line.error else {}
+    return json.dumps(told | fault)
+
+
+def _follow(store: Store) -> None:
+    """Bring the checkout along with what has landed; nothing that goes wrong with it changes the exit."""
+    if store.landed is None:
+        return
+    # A signal may have cut off what git was about to say.
+    store.close()
+    try:
+        left = store.follow(fetch=False)
+    except (Exception, KeyboardInterrupt) as error:
+        left = str(error) or type(error).__name__
+    if left:
+        warn(f"the checkout was left as it is: {left}")

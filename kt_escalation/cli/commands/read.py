@@ -1,0 +1,334 @@
+"""Commands that only read: list, get, log, schema, doctor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ...errors import AnswerIsNo, KtError
+from ...model.text import plural
+from ...model.times import format_time
+from ...model.vocabulary import SEVERITIES
+from ...reporting import plain_text
+from ..app import (
+    Count,
+    common,
+    common_to_several,
+    escalation,
+    in_stores,
+    of_request,
+    on_terminal,
+    put_json,
+    read_time,
+    reads,
+    store_of,
+    takes_ids,
+    warn,
+)
+from ..terminal.progress import drawn, printed
+
+if TYPE_CHECKING:
+    from ...doctor import Finding
+    from ...multistore import Listing
+    from ...results import Found, Moment
+    from ...rules.available_actions import Move
+    from ...store import Store
+
+_STATUSES = {
+    "open": frozenset({"queued", "claimed"}),
+    "all": frozenset({"queued", "claimed", "resolved"}),
+    "queued": frozenset({"queued"}),
+    "claimed": frozenset({"claimed"}),
+    "resolved": frozenset({"resolved"}),
+}
+
+
+#: The options that a query takes as they are.
+_AS_GIVEN = ("team", "user", "agent_id", "mine", "overdue", "claimable", "sort", "limit", "cursor")
+_NARROWING = (
+    "request_ids",
+    "severities",
+    "team",
+    "user",
+    "agent_id",
+    "since",
+    "mine",
+    "overdue",
+    "claimable",
+    "cursor",
+)
+
+
+@escalation.command("list")
+@click.option(
+    "--status",
+    "statuses",
+    type=click.Choice(list(_STATUSES)),
+    multiple=True,
+    default=["open"],
+    help="Which to show (default open); may be repeated.",
+)
+@click.option(
+    "--severity",
+    "severities",
+    type=click.Choice(SEVERITIES),
+    multiple=True,
+    help="Only this severity; may be repeated.",
+)
+@click.option(
+    "--request-id",
+    "request_ids",
+    multiple=True,
+    metavar="ID",
+    help="Only the one of this request; may be repeated.",
+)
+@click.option("--team", metavar="TEAM", help="Only those routed to this team.")
+@click.option("--user", metavar="USER", help="Only those routed to or held by this user.")
+@click.option("--mine", is_flag=True, help="Only those that you hold.")
+@click.option(
+    "--overdue", is_flag=True, help="Only those past a deadline or a lease, or routed to nobody known."
+)
+@click.option("--claimable", is_flag=True, help="Only those that you could claim now.")
+@click.option("--agent-id", metavar="ID", help="Only those of this agent.")
+@click.option("--since", metavar="TIME", help="Only those created since: 2h, 7d, or an RFC 3339 time.")
+@click.option(
+    "--sort",
+    default="severity",
+    show_default=True,
+    metavar="ORDER",
+    help="severity, created, raised, queued or id; -created for the reverse.",
+)
+@click.option(
+    "--limit", type=Count(min=0), default=50, show_default=True, help="At most this many; 0 for all."
+)
+@click.option("--cursor", metavar="CURSOR", help="Go on after the page that gave this next_cursor.")
+@reads
+@common_to_several
+@click.pass_context
+def list_command(ctx: click.Context, /, **given: Any) -> None:
+    """Show escalations, most severe then oldest first.
+
+    A terminal gets a table in its width: where it is narrow, the reason is left out first, then for
+    whom, holder, age, status, deadline and summary. Without a terminal each is one line of
+    tab-separated fields: id, severity, status, age, deadline, for whom, holder, reason, summary. The
+    deadline is when time alone would change it: the end of a lease, of the time to claim it, or of the
+    time to resolve it.
+
+    With several stores (-C more than once, or kt.store in your git configuration where the current
+    folder is in none) it is one list of all, and the store stands before each. A store that cannot
+    be read is said on stderr, and the exit is then that of its error.
+    """
+    from ... import multistore
+    from ...model.query import Query
+
+    now = datetime.now(UTC)
+    wanted = Query(
+        statuses=frozenset().union(*(_STATUSES[status] for status in given["statuses"])),
+        escalation_ids=frozenset(map(of_request, given["request_ids"])),
+        severities=frozenset(given["severities"]),
+        since=read_time(given["since"], now),
+        **{key: given[key] for key in _AS_GIVEN},
+    )
+    with drawn() as progress:
+        how = {key: given[key] for key in ("rev", "fetch")} | {
+            "whole": given["as_json"],
+            "progress": progress,
+        }
+        found = in_stores(
+            ctx,
+            given["repo"],
+            lambda path: multistore.one(path, wanted, **how),
+            lambda paths: multistore.several(paths, wanted, **how),
+        )
+    for path, error in found.faults:
+        warn(f"{path}: {error.message}; what it holds is not in this list")
+    for store, item in found.invalid:
+        warn(f"{f'{store}: ' if store else ''}{item.path} {item.error}; it is not in this list")
+    if given["as_json"]:
+        put_json(_as_json(found))
+    else:
+        rows = [(item.row, item.store) for item in found.rows]
+        if on_terminal():
+            from ..terminal import views
+
+            lines = views.listing(rows, now, more=found.next_cursor is not None)
+        else:
+            lines = plain_text.listing(rows, now)
+        for line in lines:
+            click.echo(line)
+        if not found.rows and not found.faults:
+            warn("no escalation matches" if any(given[k] for k in _NARROWING) else "nothing is open")
+        if found.next_cursor and not on_terminal():
+            warn(f"there are more: show all with --limit 0, or go on with --cursor {found.next_cursor}")
+    if found.faults:
+        ctx.exit(found.faults[0].error.exit_code)
+
+
+def _as_json(found: Listing) -> dict[str, Any]:
+    """The JSON of a listing; where there are several stores, everything says in which it is."""
+
+    def at(store: str | None) -> dict[str, str]:
+        return {"store": store} if store else {}
+
+    return {
+        "escalations": [{**at(item.store), **(item.plain or {})} for item in found.rows],
+        "next_cursor": found.next_cursor,
+        "invalid": [
+            *({**at(path), "path": None, "error": error.message} for path, error in found.faults),
+            *({**at(store), "path": item.path, "error": item.error} for store, item in found.invalid),
+        ],
+    }
+
+
+@escalation.command("get")
+@takes_ids(one=True, begun=True)
+@click.option("--include-context", is_flag=True, help="Show the event's context as well.")
+@reads
+@common
+@click.pass_context
+def get_command(
+    ctx: click.Context,
+    escalation_id: str,
+    include_context: bool,
+    rev: str | None,
+    fetch: bool,
+    repo: str | None,
+    as_json: bool,
+) -> None:
+    """Show one escalation: what happened, who has it, how it ended.
+
+    On a terminal it is a page for a reviewer, with what you may do next by the rules as they stand.
+    """
+    with drawn() as progress, store_of(ctx, repo, progress=progress) as store:
+        found = store.get(escalation_id, rev=rev, fetch=fetch)
+        if not as_json:
+            for line in _page(store, found, include_context, past=rev is not None):
+                click.echo(line)
+            return
+    record = found.record.as_dict()
+    if not include_context:
+        record.pop("event_context", None)
+    put_json(
+        {
+            "escalation": record,
+            "path": found.path,
+            "blob": found.blob,
+            "commit": found.commit,
+            "shown": found.shown,
+            "reopened_by": list(found.reopened_by),
+            "deadline": format_time(found.deadline) if found.deadline else None,
+            "overdue": found.overdue,
+            "quorum": asdict(found.quorum) if found.quorum else None,
+        }
+    )
+
+
+def _page(store: Store, found: Found, include_context: bool, *, past: bool) -> Iterator[str]:
+    """The page for where it goes; what may be done next is said on a terminal, and about the present."""
+    now = datetime.now(UTC)
+    if not on_terminal():
+        return plain_text.page(found, include_context, now)
+    from ..terminal import views
+
+    moves: Sequence[Move] | str | None = None
+    try:
+        moves = None if past else store.moves(found)
+    except KtError as error:
+        moves = error.message
+    return views.page(found, moves, include_context=include_context, now=now)
+
+
+@escalation.command("log")
+@takes_ids(required=False, one=True, begun=True)
+@click.option("--limit", type=Count(min=0), default=0, help="Look at this many commits at most; 0 for all.")
+@reads
+@common
+@click.pass_context
+def log_command(
+    ctx: click.Context,
+    escalation_id: str | None,
+    limit: int,
+    rev: str | None,
+    fetch: bool,
+    repo: str | None,
+    as_json: bool,
+) -> None:
+    """Show what happened and when, newest first, from git history."""
+    with drawn(prints=not as_json) as progress, store_of(ctx, repo, progress=progress) as store:
+        moments = store.log(escalation_id, rev=rev, fetch=fetch, limit=limit)
+        if as_json:
+            put_json({"entries": [_moment(moment) for moment in moments]})
+            return
+        for line in printed(plain_text.timeline(moments), progress):
+            click.echo(line)
+
+
+def _moment(moment: Moment) -> dict[str, Any]:
+    plain = {
+        "commit": moment.commit,
+        "at": format_time(moment.at),
+        "author": {"name": moment.author, "email": moment.email},
+        "escalation_id": moment.escalation_id,
+        "action": moment.action,
+        "actor": moment.actor,
+        "outcome": moment.outcome,
+        "text": moment.text,
+    }
+    return {key: value for key, value in plain.items() if value is not None}
+
+
+@escalation.command("schema")
+@common
+def schema_command(repo: str | None, as_json: bool) -> None:
+    """Print the JSON Schema of the record."""
+    from ...model import record_schema
+
+    del repo, as_json  # it is JSON in any case, and no store is needed
+    put_json(record_schema.schema())
+
+
+@escalation.command("doctor")
+@common
+@click.pass_context
+def doctor_command(ctx: click.Context, repo: str | None, as_json: bool) -> None:
+    """Look for what could keep this clone from working, and say how to fix it and who can.
+
+    Exits 1 if there is something that can be fixed in this clone.
+    """
+    with drawn() as progress, store_of(ctx, repo, progress=progress) as store:
+        findings = store.doctor()
+    bad = [finding for finding in findings if not finding.ok]
+    ours = [finding for finding in bad if finding.fixed_by == "you"]
+    if as_json:
+        put_json({"ok": not ours, "findings": [_found(finding) for finding in findings]})
+    else:
+        for finding in findings:
+            mark = "BAD" if not finding.ok else "!! " if finding.remedy else "ok "
+            click.echo(f"{mark} {finding.check.ljust(9)} {plain_text.visible(finding.detail)}")
+            if finding.remedy:
+                click.echo(f"    {_FIXED_BY[finding.fixed_by]}:  {plain_text.visible(finding.remedy)}")
+    said = f"{len(bad)} of {plural(len(findings), 'check')} failed"
+    if ours and not as_json:
+        raise AnswerIsNo(problem=said)
+    if ours:
+        ctx.exit(AnswerIsNo.exit_code)
+    if bad and not as_json:
+        warn(f"{said}; nothing of it can be fixed in this clone")
+
+
+_FIXED_BY = {
+    "you": "to fix it",
+    "admin": "an admin can fix it",
+    "server": "whoever administers the server can fix it",
+}
+
+
+def _found(finding: Finding) -> dict[str, Any]:
+    found = {"check": finding.check, "ok": finding.ok, "detail": finding.detail}
+    if finding.remedy or not finding.ok:
+        found |= {"remedy": finding.remedy, "fixed_by": finding.fixed_by}
+    return found

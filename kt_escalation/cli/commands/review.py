@@ -1,0 +1,383 @@
+"""`kt escalation review`: a session that goes through escalations one by one and leaves no claim behind.
+
+See docs/reviewing.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import secrets
+import shutil
+import signal
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ...errors import (
+    AlreadyClaimed,
+    AlreadyResolved,
+    ClaimIdDiffers,
+    Interrupted,
+    KtError,
+    NotClaimed,
+    NotFound,
+    NothingToClaim,
+    NotHolder,
+    ShownDiffers,
+    Usage,
+)
+from ...model.query import Query
+from ...model.text import visible
+from ...model.times import format_time
+from ...model.vocabulary import CATEGORIES
+from ..app import escalation, in_one_store, warn, work, writes, writing_store
+from ..output import report, report_decision
+from ..terminal.keyboard import Keyboard
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ...model.summary import Row
+    from ...results import Found
+    from ...store import Store
+
+_OUTCOMES = {"a": "approved", "d": "denied", "r": "redacted", "w": "rewritten"}
+_KEYS = {
+    "a": "approve",
+    "d": "deny",
+    "r": "redact",
+    "w": "rewrite",
+    "n": "note",
+    "h": "hand on",
+    "s": "skip",
+    "q": "quit",
+}
+_CATEGORIES = {str(number): word for number, word in enumerate(CATEGORIES, 1)}
+_YES_OR_NO = {"y": "yes", "n": "no"}
+_EDIT = "e"
+# What says that an escalation is not ours any more.
+_GONE = (AlreadyClaimed, AlreadyResolved, ClaimIdDiffers, NotClaimed, NotFound, NotHolder)
+
+
+@escalation.command("review")
+@click.option("--team", metavar="TEAM", help="Only those of this team.")
+@writes
+@in_one_store
+@click.pass_context
+def review_command(ctx: click.Context, /, **given: Any) -> None:
+    """Decide one escalation after another at a terminal.
+
+    First those that you hold, then what `claim --next` would give you: each is claimed, shown whole,
+    and waits for one key: a approves, d denies, r redacts, w rewrites; n adds a note, h hands it on, s
+    skips it, q quits. A decision asks why, in a line or (e) in your $EDITOR, for a category, and whether
+    you mean it; none is ever preselected. If the record changed since it was shown, it is shown again.
+
+    What you skip is given back and not offered again in this session. However the session ends, with q,
+    ^C or a closed terminal, what it claimed is given back; what you held before stays yours.
+
+    Exit 0 once you quit, or when nothing is left and at least one was decided or handed on; 7 if there was
+    none to take; 130 after ^C; 4 or 9 if the remote was lost, with the command that gives back.
+    """
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise Usage(
+            problem="review needs a terminal",
+            hint="scripts take one with `kt escalation claim --next` and decide it with `kt escalation resolve`",
+        )
+    work.begin_session()
+    keyboard = Keyboard()
+    with keyboard.watched(), writing_store(ctx, given) as store:
+        Session(store, keyboard, given["team"]).run()
+
+
+@dataclass(frozen=True)
+class Held:
+    """What the session is at: an escalation (empty while it is being claimed), and the claim's id.
+
+    ``taken`` says that the session claimed it, and so has to give it back.
+    """
+
+    escalation_id: str
+    claim_id: str
+    taken: bool
+
+
+class _Quit(Exception):
+    """The reviewer has had enough."""
+
+
+class Session:
+    """A reviewer's way through the queue."""
+
+    def __init__(self, store: Store, keyboard: Keyboard, team: str | None) -> None:
+        self._store = store
+        self._ask = keyboard
+        self._team = team
+        self._held: Held | None = None
+        #: What is not to be offered again: skipped, or handed on to a team that one may be in oneself.
+        self._passed: set[str] = set()
+        self._skipped = 0
+        self._handled = 0
+
+    def run(self) -> None:
+        """Go on until the reviewer quits, nothing is left, or something stops it; then give back.
+
+        Raises NothingToClaim where nothing was handled, Interrupted, and what claiming raises.
+        """
+        ended: BaseException | None = None
+        try:
+            try:
+                self._work()
+            finally:
+                self._ask.heed()
+        except BaseException as caught:
+            # Whatever it was, giving back comes first.
+            ended = caught
+        gone = isinstance(ended, OSError) and ended.errno == errno.EIO
+        interrupted = gone or isinstance(ended, KeyboardInterrupt | EOFError | Interrupted)
+        if interrupted:
+            # It left the line with its question.
+            _say("")
+        left = self._give_back()
+        if interrupted:
+            raise left or Interrupted(
+                says="interrupted; {told}, nothing that was claimed here is left claimed",
+                unchanged="",
+                told=self._told(),
+            ) from None
+        if ended and not isinstance(ended, _Quit):
+            if left:
+                warn(left.message)
+            raise ended
+        if left:
+            raise left
+        if ended:
+            click.echo(self._told())
+
+    def _work(self) -> None:
+        for row in self._mine():
+            if row.claim_id and (self._team is None or row.team_id == self._team):
+                self._held = Held(row.escalation_id, row.claim_id, taken=False)
+                self._one(self._held)
+        while True:
+            self._ask.require_going()
+            # A token of our own tells which claim is ours, even if its answer is never heard.
+            token = secrets.token_hex(13)
+            self._held = Held("", token, taken=True)
+            try:
+                result = self._store.claim_next(team=self._team, claim_id=token, passing=self._passed)
+            except NothingToClaim as error:
+                self._held = None
+                why = str(error.facts["why"])
+                if self._skipped:
+                    why += f", but for the {self._skipped} that you skipped"
+                if not self._handled:
+                    raise NothingToClaim(**{**error.facts, "why": why}) from None
+                click.echo(visible(f"{self._told()}; {why}"))
+                return
+            for text in result.warnings:
+                warn(text)
+            self._held = Held(result.record.escalation_id, token, taken=True)
+            self._one(self._held)
+
+    def _one(self, held: Held) -> None:
+        """One escalation, until it is somebody else's turn or another's."""
+        while not self._shown(held, self._store.get(held.escalation_id, fetch=not held.taken)):
+            pass
+        self._held = None
+
+    def _shown(self, held: Held, found: Found) -> bool:
+        """Show it and do what the reviewer says; False where it has to be shown again."""
+        from ..terminal import screen, views
+
+        self._ask.require_going()
+        click.echo()
+        for line in screen.rule(self._told()):
+            click.echo(line)
+        for line in views.page(found, None, include_context=True, now=datetime.now(UTC)):
+            click.echo(line)
+        click.echo()
+        keys = _in_lines(*map(" ".join, _KEYS.items()))
+        while True:
+            key = self._ask.key(f"{keys}:", _KEYS)
+            try:
+                if key in _OUTCOMES:
+                    done = self._decide(held, found, _OUTCOMES[key])
+                elif key == "n":
+                    if self._note(found):
+                        return False
+                    done = False
+                elif key == "h":
+                    done = self._hand_on(held, found)
+                elif key == "s":
+                    done = self._skip(held)
+                else:
+                    raise _Quit
+            except ShownDiffers:
+                click.echo(f"{held.escalation_id} has changed since it was shown; here it is again")
+                return False
+            except _GONE as error:
+                click.echo(visible(error.what))
+                return True
+            except Interrupted:
+                raise KeyboardInterrupt from None
+            except KtError as error:
+                # The remote may come back, another name may be meant; it is still ours.
+                click.echo(visible(error.message))
+                continue
+            if done:
+                return True
+
+    def _decide(self, held: Held, found: Found, outcome: str) -> bool:
+        name = held.escalation_id
+        reason = self._reason(f"Why {outcome}?", found)
+        if not reason:
+            return False
+        keys = {**_CATEGORIES, "\r": "none", "\n": "none"}
+        key = self._ask.key(_in_lines("Category:", *map(" ".join, _CATEGORIES.items()), "Enter none:"), keys)
+        if self._ask.key(f"Resolve {name} as {outcome}? y or n:", _YES_OR_NO) != "y":
+            return False
+        self._still_held(held, found)
+        result = self._store.resolve(
+            name,
+            outcome,
+            reason,
+            category=_CATEGORIES.get(key),
+            claim_id=held.claim_id,
+            shown=found.shown,
+        )
+        report_decision(result, as_json=False, several=False)
+        self._handled += 1
+        return True
+
+    def _note(self, found: Found) -> bool:
+        text = self._reason("What do you want to say?", found)
+        if not text:
+            return False
+        result = self._store.note(found.record.escalation_id, text)
+        report(result, False, False, "noted on {id} in commit {commit}", "{id} has that note already")
+        return True
+
+    def _hand_on(self, held: Held, found: Found) -> bool:
+        name = held.escalation_id
+        [move] = (move for move in self._store.moves(found) if move.action == "assign")
+        if move.refusal:
+            raise move.refusal
+        teams = [whom.team_id for whom in move.to if whom.team_id]
+        users = [whom.user_id for whom in move.to if whom.user_id]
+        known = "; ".join(", ".join(some) for some in (teams, users) if some) or "a team, or a user's e-mail"
+        whom = self._ask.line(f"To whom? ({known}; nothing goes back)")
+        if not whom:
+            return False
+        # Without a roster an e-mail is a user, and every other word a team.
+        to_team = whom in teams or (not move.to and "@" not in whom)
+        reason = self._reason(f"Why to {whom}?", found)
+        if not reason:
+            return False
+        told = f"team {whom}" if to_team else f"user {whom}"
+        if self._ask.key(f"Hand {name} on to {told}? y or n:", _YES_OR_NO) != "y":
+            return False
+        self._still_held(held, found)
+        result = self._store.assign(
+            [name],
+            reason,
+            team=whom if to_team else None,
+            user=None if to_team else whom,
+            claim_id=held.claim_id,
+        )
+        report(result, False, False, "handed {id} on in commit {commit}", "{id} is there already")
+        self._passed.add(name)
+        self._handled += 1
+        return True
+
+    def _skip(self, held: Held) -> bool:
+        if not held.taken:
+            click.echo(f"{held.escalation_id} stays yours")
+            return True
+        self._store.unclaim(held.escalation_id, claim_id=held.claim_id)
+        self._passed.add(held.escalation_id)
+        self._skipped += 1
+        click.echo(f"{held.escalation_id} is back in the queue")
+        return True
+
+    def _still_held(self, held: Held, found: Found) -> None:
+        """Claim again what was lost by time alone. Raises AlreadyClaimed where somebody has it by now."""
+        claim = found.record.claim
+        if claim and claim.expires_at and claim.expires_at <= datetime.now(UTC):
+            click.echo(f"your lease ended at {format_time(claim.expires_at)}; claiming it again")
+            self._store.claim(held.escalation_id, claim_id=held.claim_id)
+
+    def _reason(self, question: str, found: Found) -> str:
+        """Some words of the reviewer's; empty where they think better of it."""
+        text = self._ask.line(f"{question} (one line; {_EDIT} opens your editor, nothing goes back)")
+        if text != _EDIT:
+            return text
+        record = found.record
+        text = self._ask.text(f"{question} {record.escalation_id}: {record.summary or record.reason_code}")
+        if text:
+            click.echo(visible(text, lines=True))
+        return text
+
+    def _told(self) -> str:
+        skipped = f", {self._skipped} skipped" if self._skipped else ""
+        return f"{self._handled} handled{skipped}"
+
+    def _mine(self) -> Sequence[Row]:
+        """What the reviewer holds on the remote."""
+        return self._store.rows(Query(mine=True), fetch=True).page.rows
+
+    def _give_back(self) -> KtError | None:
+        """Give back what this session claimed and has not settled; what stood in the way, with the remedy."""
+        held = self._held
+        if held is None or not held.taken:
+            return None
+        name = held.escalation_id
+        try:
+            # The remote may take its time, and the reviewer may have none.
+            self._ask.heed(signal.SIGINT)
+            # An interrupted reader leaves git's helper in the middle of an answer.
+            self._store.close()
+            if not name:
+                name = next((row.escalation_id for row in self._mine() if row.claim_id == held.claim_id), "")
+            if name:
+                self._store.unclaim(name, claim_id=held.claim_id)
+                _say(f"{name} is back in the queue")
+        except _GONE:
+            return None
+        except (KtError, KeyboardInterrupt) as caught:
+            error = caught if isinstance(caught, KtError) else Interrupted()
+            hint = _how_to_give_back(name, held.claim_id)
+            return type(error)(**{**error.facts, "unchanged": "", "hint": hint})
+        finally:
+            self._ask.heed()
+        return None
+
+
+def _in_lines(*pieces: str) -> str:
+    """Pieces beside each other, in as many lines as the terminal needs; none is broken."""
+    lines = [""]
+    for piece in pieces:
+        longer = f"{lines[-1]}  {piece}".lstrip()
+        if lines[-1] and len(longer) >= shutil.get_terminal_size().columns:
+            lines.append(piece)
+        else:
+            lines[-1] = longer
+    return "\n".join(lines)
+
+
+def _say(text: str) -> None:
+    """Say it, also where the terminal may be gone."""
+    with contextlib.suppress(OSError):
+        click.echo(text)
+
+
+def _how_to_give_back(name: str, claim_id: str) -> str:
+    if not name:
+        return "see with `kt escalation list --mine --fetch` whether you hold one more, and give it back"
+    return (
+        f"{name} may still be claimed by you: give it back with "
+        f"`kt escalation unclaim --id {name} --claim-id {claim_id}`"
+    )

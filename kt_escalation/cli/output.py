@@ -1,0 +1,141 @@
+"""Prints the result of an action, for people or for scripts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..model.text import visible
+from ..model.times import format_time
+from .app import put_json, warn
+
+if TYPE_CHECKING:
+    from ..model.record import Record
+    from ..multistore import Taken
+    from ..results import Result
+
+
+def report(result: Result, as_json: bool, several: bool, done: str, same: str) -> None:
+    """Print what an action came to; ``done`` and ``same`` are its sentences for one record."""
+    for text in result.warnings:
+        warn(text)
+    if as_json:
+        put_json(as_json_of(result, several))
+        return
+    for failure in result.failed:
+        where = f"line {failure.where}" if isinstance(failure.where, int) else failure.where
+        warn(f"{where}: {failure.error.message}")
+    commit = (result.commit or "")[:12]
+    if several:
+        for record in result.records:
+            click.echo(record.escalation_id)
+        extra = [f"{result.unchanged} already so"] if result.unchanged else []
+        extra += [f"{result.skipped} skipped that do not escalate"] if result.skipped else []
+        extra += [f"{len(result.failed)} failed"] if result.failed else []
+        inside = f" ({', '.join(extra)})" if extra else ""
+        if result.proposed:
+            warn(f"{result.written} proposed{inside} on branch {result.branch} in commit {commit}")
+            warn(request_line(result))
+            return
+        where = f" in commit {commit}" if result.changed else ""
+        warn(f"{result.written} changed{inside}{where}")
+        return
+    for record in result.records:
+        words = _sentence(record, result, done if result.changed else same)
+        if result.found:
+            words = f"{record.escalation_id} is proposed on branch {result.branch} already"
+        elif result.proposed:
+            words = f"proposed on branch {result.branch}: {_sentence(record, result, done)}"
+        click.echo(visible(words))
+    if result.proposed:
+        click.echo(visible(request_line(result)))
+
+
+def report_of_several(taken: Taken, as_json: bool, several: bool, done: str, same: str) -> None:
+    """Print what an action came to in several stores, each named with what was had in it."""
+    for path, result in taken.results:
+        for text in result.warnings:
+            warn(f"{path}: {text}")
+    if as_json and not several:
+        [(path, result)] = taken.results
+        put_json({"store": path, **as_json_of(result, several=False)})
+    elif as_json:
+        put_json(
+            {
+                "escalations": [
+                    {"store": path, **record.as_dict()}
+                    for path, result in taken.results
+                    for record in result.records
+                ],
+                "commits": {path: result.commit for path, result in taken.results},
+                "changed": any(result.changed for _, result in taken.results),
+                "unchanged": sum(result.unchanged for _, result in taken.results),
+                "failed": [
+                    {"store": path, "code": error.code, "message": error.message}
+                    for path, error in taken.faults
+                ],
+            }
+        )
+    elif several:
+        for path, result in taken.results:
+            for record in result.records:
+                click.echo(visible(path) + f"\t{record.escalation_id}")
+            where = f" in commit {(result.commit or '')[:12]}" if result.changed else ""
+            warn(f"{path}: {result.written} changed{where}")
+    else:
+        [(path, result)] = taken.results
+        words = _sentence(result.record, result, done if result.changed else same)
+        click.echo(visible(f"{path}: {words}"))
+
+
+def _sentence(record: Record, result: Result, words: str) -> str:
+    """A sentence about a record, with its facts."""
+    return words.format(
+        id=record.escalation_id,
+        holder=record.claim.claimed_by if record.claim else "",
+        claim=record.claim.claim_id if record.claim else "",
+        until=f" until {format_time(record.claim.expires_at)}"
+        if record.claim and record.claim.expires_at
+        else "",
+        outcome=record.reviews[-1].outcome if record.reviews else "",
+        commit=(result.commit or "")[:12],
+        status=record.status,
+    )
+
+
+def report_decision(result: Result, as_json: bool, several: bool) -> None:
+    """Print what resolving came to."""
+    short = not several and result.record.resolution is None
+    done = "resolved {id} as {outcome} in commit {commit}"
+    if short:
+        done = "reviewed {id} as {outcome} in commit {commit}; it needs another reviewer"
+    report(result, as_json, several, done, "{id} is {outcome} by you already")
+
+
+def request_line(result: Result) -> str:
+    """What is left to do with a proposal."""
+    where = result.request_url or f"a pull request from {result.branch}"
+    return f"nothing changes until it is merged; open {where}"
+
+
+def as_json_of(result: Result, several: bool) -> dict[str, Any]:
+    """The JSON of an action on one record, or on several (design, section 8)."""
+    one = change_as_json(result)
+    if not several:
+        return {"escalation": result.records[0].as_dict() if result.records else None, **one}
+    return {
+        "escalations": [record.as_dict() for record in result.records],
+        **one,
+        "unchanged": result.unchanged,
+        "skipped": result.skipped,
+        "failed": [failure.as_json() for failure in result.failed],
+    }
+
+
+def change_as_json(result: Result) -> dict[str, Any]:
+    """The JSON of the commit that an action came to."""
+    one: dict[str, Any] = {"commit": result.commit, "changed": result.changed}
+    if result.proposed:
+        one |= {"proposed": True, "branch": result.branch, "request_url": result.request_url}
+    return one

@@ -1,0 +1,176 @@
+"""Looks for anything that could stop a clone from working: one finding per question, each with its remedy."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .errors import HistoryRewritten, KtError
+from .git.process import Done
+from .git.repository import MINIMUM
+from .model.text import plural
+from .storage import layout, lock
+from .storage.clone import GitStore, alike, head_in
+
+# From so many commits on it is worth a command to find those of one file faster.
+_MANY = 10_000
+
+
+YOU, ADMIN, SERVER = "you", "admin", "server"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: whether it is well, what was seen, and what to do if not.
+
+    ``fixed_by`` says who can: `YOU` in this clone, an `ADMIN` of the roster, or whoever administers the `SERVER`.
+    What is well and has a remedy all the same is a warning.
+    """
+
+    check: str
+    ok: bool
+    detail: str
+    remedy: str
+    fixed_by: str = YOU
+
+
+def examine(store: GitStore, timeout: float) -> list[Finding]:
+    """Look at git, the identity, the remote, the branch and the lock."""
+    repository = store.repository
+    found: list[Finding] = []
+    version = repository.version()
+    wanted = ".".join(map(str, MINIMUM))
+    shown = ".".join(map(str, version))
+    remedy = "" if version >= MINIMUM else f"install git {wanted} or newer"
+    found.append(Finding("git", version >= MINIMUM, f"git {shown}", remedy))
+    try:
+        author = store.author()
+        found.append(Finding("identity", True, f"{author.name} <{author.email}>", ""))
+    except KtError as error:
+        found.append(Finding("identity", False, error.what, error.remedy))
+    found += _remote(store, timeout)
+    hindrance = lock.hindrance(store.lock_folder)
+    if hindrance:
+        found.append(Finding("lock", False, f"the clone's lock cannot be taken: {hindrance}", lock.LET_WRITE))
+    elif lock.is_free(store.lock_folder):
+        found.append(Finding("lock", True, "nobody holds the clone's lock", ""))
+    else:
+        known = lock.holder(store.lock_folder)
+        detail, remedy = "another process holds the clone's lock", "wait for it"
+        if known:
+            detail = f"process {known['pid']} holds the clone's lock since {known['since']}"
+            remedy = f"wait for it, or end it with `kill {known['pid']}` if it hangs"
+        found.append(Finding("lock", False, detail, remedy))
+    if repository.is_shallow:
+        remedy = "reading and writing work; for `log` over all of history run `git fetch --unshallow`"
+        found.append(Finding("history", True, f"this clone is shallow: {remedy}", ""))
+    elif repository.has_more_than(_MANY) and not repository.has_path_filters:
+        write = "git commit-graph write --reachable --changed-paths"
+        detail = f"more than {_MANY:,} commits and no changed-path filters: `{write}` makes `log --id` quick"
+        found.append(Finding("history", True, detail, ""))
+    return found
+
+
+def _remote(store: GitStore, timeout: float) -> list[Finding]:
+    try:
+        remote = store.remote
+    except KtError as error:
+        return [Finding("remote", False, error.what, "git config --unset kt.remote")]
+    try:
+        store.require_remote_choice()
+    except KtError as error:
+        return [Finding("remote", False, error.what, "git config kt.remote NAME")]
+    repository, branch = store.repository, store.branch
+    if remote is None:
+        well = branch is not None
+        detail = f"the branch {branch} of this repository" if branch else "the head is detached"
+        remedy = "switch to the branch with `git switch BRANCH`, or name it with `git config kt.branch NAME`"
+        others = repository.branches() if branch and not repository.tip_of(f"refs/heads/{branch}") else []
+        if others:
+            well, detail = False, f"there is no branch {branch}, though there is {', '.join(others[:3])}"
+            remedy = store.guard_by("kt.branch", others[0] if len(others) == 1 else "NAME")
+        return [
+            Finding("remote", True, "none: the queue is this repository alone", ""),
+            Finding("branch", well, detail, "" if well else remedy),
+        ]
+    start = time.monotonic()
+    asked = repository.ask_remote_head(remote, timeout, f"refs/heads/{branch or 'HEAD'}")
+    took = time.monotonic() - start
+    words = f"no answer within {timeout:.0f} s" if asked.timed_out else asked.words
+    if asked.status == 0:
+        reached = Finding("remote", True, f"{remote} answered in {took * 1000:.0f} ms", "")
+    else:
+        remedy = f"check the network, and the address: `git remote get-url {shlex.quote(remote)}`"
+        reached = Finding("remote", False, f"{remote} did not answer: {words}", remedy)
+    return [reached, *_branch(store, remote, branch, asked, timeout)]
+
+
+def _ahead(store: GitStore, remote: str, branch: str) -> int:
+    """How many commits of the store branch here change the queue, and were not on the remote when that was last asked."""
+    here = store.repository.tip_of(f"refs/heads/{branch}")
+    there = store.repository.tip_of(f"refs/remotes/{remote}/{branch}")
+    queue = f":(top,literal){store.full(layout.QUEUE)}"
+    return store.repository.count([here, f"^{there}"], [queue]) if here and there else 0
+
+
+def _rewritten(
+    store: GitStore, remote: str, branch: str, asked: Done, timeout: float
+) -> HistoryRewritten | None:
+    """The error that every other command ends with, where the remote's line does not go on from what was seen of it."""
+    repository = store.repository
+    seen = repository.tip_of(f"refs/remotes/{remote}/{branch}")
+    found = re.search(rf"^([0-9a-f]+)\trefs/heads/{re.escape(branch)}$", asked.text, re.MULTILINE)
+    if seen is None or found is None or found[1] == seen:
+        return None
+    if repository.tip_of(found[1]) is None:
+        repository.fetch_branch(remote, branch, timeout)
+    if repository.tip_of(found[1]) is None:
+        return None
+    if repository.is_ancestor(seen, found[1]) and store.goes_on(found[1], seen):
+        return None
+    return HistoryRewritten(branch=branch, remote=remote, seen=seen[:12])
+
+
+def _branch(
+    store: GitStore, remote: str, branch: str | None, asked: Done, timeout: float
+) -> Iterator[Finding]:
+    head = head_in(asked)
+    if asked.status != 0:
+        detail = f"{branch} on {remote}" if branch else f"not known, and {remote} cannot be asked"
+        yield Finding("branch", branch is not None, detail, "" if branch else "git config kt.branch NAME")
+    elif branch and (rewritten := _rewritten(store, remote, branch, asked, timeout)):
+        yield Finding("branch", False, rewritten.what, rewritten.remedy)
+    elif store.repository.config.get("kt.branch") or (branch and head == branch):
+        ahead = _ahead(store, remote, branch) if branch else 0
+        if branch and ahead:
+            commits = plural(ahead, "commit")
+            detail = f"{branch} here has {commits} to the queue that {remote} has not, and reading takes them for the store"
+            name, upstream = shlex.quote(branch), shlex.quote(f"{remote}/{branch}")
+            give_up = f"git reset --keep {upstream}"
+            if store.repository.head_branch() != branch:
+                give_up = f"git branch --force {name} {upstream}"
+            remedy = (
+                f"if `kt escalation check {upstream}..{name}` finds no violation, push with "
+                f"`git push {shlex.quote(remote)} {name}`; else the server's hook refuses them: "
+                f"give them up with `{give_up}`, and make the steps with kt"
+            )
+            yield Finding("branch", False, detail, remedy)
+        else:
+            yield Finding("branch", True, f"{branch} on {remote}", "")
+    elif head is not None and branch is not None:
+        detail = f"{branch} here, but the HEAD of {remote} names {head}"
+        yield Finding("branch", False, detail, f"git remote set-head {shlex.quote(remote)} --auto")
+    elif head is None and "branches" in (found := store.headless(timeout)).facts:
+        yield Finding("branch", False, found.what, found.remedy)
+    else:
+        detail = (
+            f"{branch} on {remote}" if branch else f"not known yet; it is asked of {remote} when first needed"
+        )
+        yield Finding("branch", True, detail, "")
+    for ref in alike(branch, asked) if branch else ():
+        detail = f"{ref} on {remote} fits every push to {branch} as well, so git refuses them"
+        remedy = f"git push {shlex.quote(remote)} --delete {shlex.quote(ref)}"
+        yield Finding("branch", False, detail, remedy)

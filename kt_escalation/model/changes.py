@@ -1,0 +1,91 @@
+"""What happened between two states of a record, derived from the record itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .record import Record, Review
+
+
+@dataclass(frozen=True)
+class Happening:
+    """One action on one escalation: what, by whom as the record says, and the reviewer's words."""
+
+    action: str
+    actor: str | None = None
+    outcome: str | None = None
+    text: str | None = None
+
+
+def between(before: Record | None, after: Record | None) -> tuple[Happening, ...]:
+    """The actions that lead from one state to the next, in order; ``change`` for what no action explains."""
+    if after is None:
+        return (Happening("delete"),) if before else ()
+    if before is None:
+        return (_birth(after), *_said(after, (), int(after.reopens is not None)))
+    if before.route != after.route or _again(before, after):
+        return (_rerouted(before, after),)
+    found: list[Happening] = []
+    given_back = before.claim is not None and after.claim is None
+    known = len(before.notes)
+    decided = len(after.reviews) > len(before.reviews)
+    if after.claim and after.claim.same_as(before.claim):
+        if before.claim != after.claim:
+            found.append(Happening("renew", after.claim.claimed_by))
+    elif after.claim:
+        found.append(Happening("claim", after.claim.claimed_by))
+    if given_back and not decided:
+        forced = after.notes[known] if len(after.notes) > known else None
+        known += forced is not None
+        found.append(
+            Happening("unclaim", forced.by, text=forced.text) if forced else _released(before, after)
+        )
+    if before.resolution is None:
+        found += _said(after, before.reviews, known)
+    if not found and before != after:
+        found.append(Happening("change"))
+    return tuple(found)
+
+
+def _birth(after: Record) -> Happening:
+    if after.reopens:
+        return Happening("reopen", after.raised_by, text=after.notes[0].text if after.notes else None)
+    return Happening("raise", after.raised_by)
+
+
+def _said(after: Record, known_reviews: tuple[Review, ...], known_notes: int) -> list[Happening]:
+    """The notes and decisions that are new in a record."""
+    found = [Happening("note", note.by, text=note.text) for note in after.notes[known_notes:]]
+    reviews = after.reviews[len(known_reviews) :]
+    for review in reviews:
+        last = after.resolution is not None and review is after.reviews[-1]
+        action = "resolve" if last else "review"
+        found.append(Happening(action, review.reviewer, review.outcome, review.reason))
+    if after.resolution and not reviews:
+        end = after.resolution
+        action = "sweep" if end.outcome == "expired" else "resolve"
+        found.append(Happening(action, end.resolved_by, end.outcome, end.reason))
+    return found
+
+
+def _again(before: Record, after: Record) -> bool:
+    """Whether it is assigned by somebody else to the user whom it was routed to already."""
+    if after.route.source != "assigned" or after.claim is None or after.claim.same_as(before.claim):
+        return False
+    last = after.notes[-1] if len(after.notes) > len(before.notes) else None
+    return last is not None and last.at == after.claim.claimed_at and last.by != after.claim.claimed_by
+
+
+def _rerouted(before: Record, after: Record) -> Happening:
+    to = f"to team {after.route.team_id}" if after.route.team_id else f"to {after.route.user_id}"
+    if after.route.source == "assigned" and len(after.notes) > len(before.notes):
+        note = after.notes[-1]
+        return Happening("assign", note.by, text=f"{to}: {note.text}")
+    return Happening("sweep", None, text=f"nobody claimed it in time; {to}")
+
+
+def _released(before: Record, after: Record) -> Happening:
+    claim = before.claim
+    if claim and claim.expires_at and after.queued_at > claim.expires_at:
+        return Happening("sweep", None, text=f"the lease of {claim.claimed_by} was over")
+    return Happening("unclaim", claim.claimed_by if claim else None)

@@ -1,0 +1,167 @@
+"""Filters, orders and pages the escalations of a listing."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import heapq
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from ..errors import BadInput
+from .summary import Row
+from .times import parse_time
+from .vocabulary import SEVERITIES
+
+_RANK = {severity: rank for rank, severity in enumerate(SEVERITIES)}
+
+Key = tuple[Any, ...]
+
+
+def turn(row: Row) -> Key:
+    """Whose turn it is: the smaller, the sooner."""
+    return (_RANK[row.severity], row.created_at, row.escalation_id)
+
+
+#: Orders by name; a leading dash turns one round.
+SORTS: dict[str, Callable[[Row], Key]] = {
+    "severity": turn,
+    "created": lambda row: (row.created_at, row.escalation_id),
+    "raised": lambda row: (row.raised_at, row.escalation_id),
+    "queued": lambda row: (row.queued_at, row.escalation_id),
+    "id": lambda row: (row.escalation_id,),
+}
+DEFAULT_SORT = "severity"
+#: What each order's keys are made of.
+_KINDS: dict[str, tuple[type, ...]] = {
+    "severity": (int, str, str),
+    "created": (str, str),
+    "raised": (str, str),
+    "queued": (str, str),
+    "id": (str,),
+}
+
+
+@dataclass(frozen=True)
+class Query:
+    """What a listing asks for: which escalations, in which order, and which page of them.
+
+    A field that is None or empty matches anything. ``mine`` are those that the caller holds, ``overdue``
+    those that a deadline, a lease or a route to nobody known puts before their turn, ``claimable`` those
+    that the caller could claim now. ``limit`` 0 gives all; ``cursor`` is the one of the page before.
+    ``place`` is the number of the store among several that are listed together, else nothing.
+    """
+
+    statuses: frozenset[str] = frozenset({"queued", "claimed"})
+    escalation_ids: frozenset[str] = frozenset()
+    severities: frozenset[str] = frozenset()
+    team: str | None = None
+    user: str | None = None
+    agent_id: str | None = None
+    since: datetime | None = None
+    mine: bool = False
+    overdue: bool = False
+    claimable: bool = False
+    sort: str = DEFAULT_SORT
+    limit: int = 0
+    cursor: str | None = None
+    place: tuple[int, ...] = ()
+
+    def matches(self, row: Row) -> bool:
+        """Whether the row is asked for."""
+        if row.status not in self.statuses:
+            return False
+        if self.escalation_ids and row.escalation_id not in self.escalation_ids:
+            return False
+        if self.severities and row.severity not in self.severities:
+            return False
+        if self.team is not None and row.team_id != self.team:
+            return False
+        if self.user is not None and self.user.casefold() not in {
+            (row.user_id or "").casefold(),
+            (row.holder or "").casefold(),
+        }:
+            return False
+        if self.agent_id is not None and row.agent_id != self.agent_id:
+            return False
+        return self.since is None or parse_time(row.created_at) >= self.since
+
+
+class Page(NamedTuple):
+    """Some rows in order and the cursor of the next page, None at the end."""
+
+    rows: tuple[Row, ...]
+    next_cursor: str | None
+
+
+def select(rows: Iterable[Row], wanted: Query) -> Page:
+    """The page that is asked for of the rows that match.
+
+    Raises BadInput for an unknown order, a cursor that is not one of this order, or a name that is empty.
+    """
+    key, reverse = _order(wanted.sort)
+    for name in ("team", "user", "agent_id"):
+        if getattr(wanted, name) == "":
+            raise BadInput(problem=f"the {name.replace('_', ' ')} to list is empty")
+    found = [row for row in rows if wanted.matches(row)]
+    if wanted.cursor is not None:
+        after = _read_cursor(wanted.cursor, wanted.sort, len(wanted.place))
+        keys = [(*key(row), *wanted.place) for row in found]
+        found = [row for row, at in zip(found, keys, strict=True) if (at < after if reverse else at > after)]
+    # One more than is shown tells whether there are more; keys differ, since ids do.
+    limit = wanted.limit
+    first = heapq.nlargest if reverse else heapq.nsmallest
+    found = first(limit + 1 if limit else len(found), found, key=key)
+    if limit and len(found) > limit:
+        return Page(tuple(found[:limit]), _write_cursor(wanted.sort, (*key(found[limit - 1]), *wanted.place)))
+    return Page(tuple(found), None)
+
+
+def merge(pages: Mapping[int, Page], wanted: Query) -> tuple[Sequence[tuple[int, Row]], str | None]:
+    """One page out of the pages of several stores, by place, for the same query: place and row, and the cursor.
+
+    The same escalation in two stores is two rows; the place decides which is first.
+    """
+    key, reverse = _order(wanted.sort)
+    found = [(place, row) for place, page in pages.items() for row in page.rows]
+    found.sort(key=lambda item: (*key(item[1]), item[0]), reverse=reverse)
+    limit = wanted.limit or len(found)
+    if len(found) <= limit and all(page.next_cursor is None for page in pages.values()):
+        return found, None
+    place, row = found[limit - 1]
+    return found[:limit], _write_cursor(wanted.sort, (*key(row), place))
+
+
+def _order(sort: str) -> tuple[Callable[[Row], Key], bool]:
+    """The key of an order, and whether it is turned round. Raises BadInput."""
+    name = sort.removeprefix("-")
+    if name not in SORTS:
+        raise BadInput(problem=f"{sort!r} is no order; use one of {', '.join(SORTS)}, with - for the reverse")
+    return SORTS[name], sort.startswith("-")
+
+
+def _write_cursor(sort: str, key: Key) -> str:
+    text = json.dumps([sort, *key], separators=(",", ":"))
+    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+
+def _read_cursor(cursor: str, sort: str, places: int) -> Key:
+    try:
+        padded = cursor + "=" * (-len(cursor) % 4)
+        made_for, *key = json.loads(base64.b64decode(padded.encode(), b"-_", validate=True))
+        kinds = _KINDS[made_for.removeprefix("-")] + (int,) * places
+        if tuple(type(part) for part in key) != kinds:
+            raise ValueError
+    except (KeyError, AttributeError, ValueError, TypeError, binascii.Error, UnicodeError, RecursionError):
+        raise BadInput(problem="that cursor is none; take it from next_cursor of the page before") from None
+    if made_for != sort:
+        raise BadInput(problem=f"that cursor was made with --sort {made_for[:40]}, not {sort}")
+    return tuple(key)
+
+
+def in_order(rows: Iterable[Row]) -> Sequence[Row]:
+    """Most severe, then oldest first: the order in which `claim --next` takes them."""
+    return sorted(rows, key=turn)

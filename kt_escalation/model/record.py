@@ -1,0 +1,424 @@
+"""The record of an escalation and its parts, as frozen values. See docs/record.md.
+
+The order of the fields is the order of the written keys. Nothing here reads or writes: `store.codec` parses
+YAML, and `core.canonical` writes the canonical text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from functools import cache
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+
+from . import ids
+from .text import has_hidden
+from .times import format_duration, format_time, parse_duration, parse_time
+from .vocabulary import (
+    LONGEST,
+    MAX_DEPTH,
+    MAX_DIGITS,
+    MAX_KEY,
+    MAX_LABELS,
+    MAX_NAME,
+    MAX_PATH,
+    MAX_SUMMARY,
+    MAX_TEXT,
+    Category,
+    Outcome,
+    Severity,
+    Status,
+)
+
+
+def _unicode(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("is not valid Unicode text") from None
+    return text
+
+
+def _one_line(text: str) -> str:
+    _unicode(text)
+    if has_hidden(text):
+        raise ValueError("must be one line without control characters")
+    return text
+
+
+def _said(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return _unicode(text)
+
+
+def _whole_number(value: object) -> object:
+    if type(value) is not int:
+        raise ValueError("must be a whole number")
+    return value
+
+
+def _parse_time(value: object) -> object:
+    return parse_time(value) if isinstance(value, str) else value
+
+
+def _parse_duration(value: object) -> object:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    span = parse_duration(value) if isinstance(value, str) else value
+    if isinstance(span, timedelta) and span > LONGEST:
+        raise ValueError(f"is longer than {LONGEST.days} days")
+    return span
+
+
+def check_json(value: object, depth: int = 1) -> None:
+    """Raise ValueError unless ``value`` is a JSON value that a record can hold."""
+    if isinstance(value, str):
+        _unicode(value)
+    elif isinstance(value, bool) or value is None:
+        pass
+    elif isinstance(value, int):
+        if abs(value) >= 10**MAX_DIGITS:
+            raise ValueError(f"holds a number of more than {MAX_DIGITS} digits")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError("holds a number that is not finite")
+    elif not isinstance(value, Mapping | list | tuple):
+        raise ValueError(f"holds a {type(value).__name__}, which is no JSON value")
+    elif depth > MAX_DEPTH:
+        raise ValueError(f"is nested deeper than {MAX_DEPTH} levels")
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise ValueError("holds a key that is not text")
+            if len(_unicode(key)) > MAX_KEY:
+                raise ValueError(f"holds a key of more than {MAX_KEY} characters")
+            check_json(item, depth + 1)
+    else:
+        for item in value:
+            check_json(item, depth + 1)
+
+
+def _context(value: dict[str, Any]) -> dict[str, Any]:
+    check_json(value, 2)
+    return value
+
+
+Time = Annotated[
+    datetime,
+    BeforeValidator(_parse_time),
+    PlainSerializer(format_time, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_parse_duration),
+    PlainSerializer(format_duration, return_type=str),
+    # A number is so many seconds.
+    WithJsonSchema({"type": ["string", "integer"], "pattern": "^[0-9]+[smhd]?$", "minimum": 0}),
+]
+_ESCALATION_ID, _CLAIM_ID = f"^{ids.ESCALATION_ID.pattern}$", f"^{ids.CLAIM_ID.pattern}$"
+_REASON_CODE = r"^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$"
+_TREE_ID, _DIGEST = r"^[0-9a-f]{40}([0-9a-f]{24})?$", r"^[0-9a-f]{64}$"
+#: A commit's whole id, by SHA-1 or SHA-256.
+COMMIT_ID = r"^([0-9a-f]{40}|[0-9a-f]{64})$"
+#: What each pattern asks for, in words.
+_FORMS = {
+    COMMIT_ID: "must be a commit's whole id, 40 or 64 hex digits",
+    _ESCALATION_ID: "must be esc_ and then small letters, digits, _ and -, 64 characters at most",
+    _CLAIM_ID: "must be letters, digits, _, . and -, 64 at most, and begin with a letter or digit",
+    _REASON_CODE: "must be letters, digits, _ and -, in parts joined by dots, such as oversight.required",
+    _TREE_ID: "must be the whole id of a git tree",
+    _DIGEST: "must be the 64 hex digits that `get` shows as shown",
+}
+
+EscalationId = Annotated[str, Field(pattern=_ESCALATION_ID)]
+ClaimId = Annotated[str, Field(pattern=_CLAIM_ID)]
+Line = Annotated[str, AfterValidator(_one_line), Field(min_length=1, max_length=MAX_NAME)]
+Path = Annotated[str, AfterValidator(_unicode), Field(min_length=1, max_length=MAX_PATH)]
+Name = Annotated[str, AfterValidator(_unicode), Field(min_length=1, max_length=MAX_NAME)]
+Text = Annotated[str, AfterValidator(_said), Field(min_length=1, max_length=MAX_TEXT)]
+Summary = Annotated[str, AfterValidator(_one_line), Field(min_length=1, max_length=MAX_SUMMARY)]
+ReasonCode = Annotated[str, Field(pattern=_REASON_CODE, max_length=128)]
+Context = Annotated[dict[str, Any], AfterValidator(_context)]
+# True and 1.0 equal 1 in Python, and are other YAML.
+SchemaVersion = Annotated[Literal[1], BeforeValidator(_whole_number)]
+Labels = Annotated[
+    dict[
+        Annotated[Line, Field(max_length=MAX_KEY)],
+        Annotated[str, AfterValidator(_unicode), Field(max_length=MAX_NAME)],
+    ],
+    Field(max_length=MAX_LABELS),
+]
+
+
+class Value(BaseModel):
+    """A frozen value that knows all its keys and coerces nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+
+    @classmethod
+    def of(cls, checked: Mapping[str, Any]) -> Self:
+        """The value of these parts, which have been checked one by one, and defaults for the rest."""
+        made = cls.__new__(cls)
+        for name, part in zip(_SLOTS, ({**_defaults(cls), **checked}, set(checked), None, None), strict=True):
+            object.__setattr__(made, name, part)
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        # Values hold nothing but their keys, so pydantic's own, which asks for much else, says the same.
+        return self.__class__ is other.__class__ and self.__dict__ == other.__dict__
+
+
+def _plain(part: Any) -> Any:
+    """A part of a value as plain JSON; the gateway's own values are that already."""
+    if isinstance(part, Value):
+        return {key: _plain(value) for key, value in part.__dict__.items() if value is not None}
+    if isinstance(part, tuple):
+        return [_plain(item) for item in part]
+    if isinstance(part, datetime):
+        return format_time(part)
+    return format_duration(part) if isinstance(part, timedelta) else part
+
+
+# What a pydantic value consists of.
+_SLOTS = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
+
+
+@cache
+def _defaults(kind: type[Value]) -> Mapping[str, Any]:
+    """The default of each part, in order; None for those that have none."""
+    fields = kind.model_fields.items()
+    return {key: None if field.is_required() else field.get_default() for key, field in fields}
+
+
+class Route(Value):
+    """Who an escalation goes to, and what said so."""
+
+    team_id: Line | None = None
+    user_id: Line | None = None
+    source: Line
+    policies: Annotated[str, Field(pattern=_TREE_ID)] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Route:
+        if self.team_id is not None and self.user_id is not None:
+            raise ValueError("has both team_id and user_id")
+        return self
+
+
+class Fallback(Value):
+    """Where an escalation goes that nobody claimed in time."""
+
+    team_id: Line | None = None
+    user_id: Line | None = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Fallback:
+        if (self.team_id is None) == (self.user_id is None):
+            raise ValueError("needs exactly one of team_id and user_id")
+        return self
+
+
+class Requires(Value):
+    """What the settings asked for when it was raised."""
+
+    approvals: Annotated[int, Field(ge=1, le=20)] = 1
+    claim_within: Duration | None = None
+    resolve_within: Duration | None = None
+    fallback: Fallback | None = None
+
+
+class Claim(Value):
+    """Who holds it, since when, and until when."""
+
+    claim_id: ClaimId
+    claimed_by: Line
+    claimed_at: Time
+    expires_at: Time | None = None
+
+    def same_as(self, other: Claim | None) -> bool:
+        """Whether it is the same claim, whatever has become of its lease."""
+        return other is not None and (self.claim_id, self.claimed_by, self.claimed_at) == (
+            other.claim_id,
+            other.claimed_by,
+            other.claimed_at,
+        )
+
+
+class Review(Value):
+    """One reviewer's decision and the digest of what was decided on."""
+
+    reviewer: Line
+    outcome: Outcome
+    reason: Text
+    category: Category | None = None
+    reviewed_at: Time
+    claim_id: ClaimId
+    shown: Annotated[str, Field(pattern=_DIGEST)]
+
+
+class Note(Value):
+    """Something said about an escalation."""
+
+    by: Line
+    at: Time
+    text: Text
+
+
+class Resolution(Value):
+    """How it ended."""
+
+    outcome: Outcome
+    reason: Text
+    category: Category | None = None
+    resolved_by: Line
+    resolved_at: Time
+
+
+class Record(Value):
+    """One escalation, from raising to resolution."""
+
+    schema_version: SchemaVersion = 1
+    escalation_id: EscalationId
+    status: Status
+    severity: Severity = "medium"
+    reason_code: ReasonCode
+    summary: Summary | None = None
+    created_at: Time
+    raised_at: Time
+    raised_by: Line
+    queued_at: Time
+    request_id: Name | None = None
+    agent_id: Name | None = None
+    session_id: Name | None = None
+    config_version: Name | None = None
+    provider: Name | None = None
+    model: Name | None = None
+    policy: Name | None = None
+    event_context: Context | None = None
+    labels: Labels | None = None
+    route: Route
+    requires: Requires = Requires.of({})
+    reopens: EscalationId | None = None
+    claim: Claim | None = None
+    reviews: tuple[Review, ...] = ()
+    notes: tuple[Note, ...] = ()
+    resolution: Resolution | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists(cls, value: object) -> object:
+        # YAML and JSON have lists where the frozen model has tuples.
+        if isinstance(value, dict):
+            value = dict(value)
+            for key in ("reviews", "notes"):
+                if isinstance(value.get(key), list):
+                    value[key] = tuple(value[key])
+        return value
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Record:
+        self.check_agreement()
+        return self
+
+    def check_agreement(self) -> None:
+        """Raise ValueError unless the status fits the other keys."""
+        if (self.status == "resolved") != (self.resolution is not None):
+            raise ValueError("status and resolution do not agree")
+        if self.status == "claimed" and self.claim is None:
+            raise ValueError("is claimed but has no claim")
+        if self.status == "queued" and self.claim is not None:
+            raise ValueError("is queued but has a claim")
+
+    @property
+    def last_time(self) -> datetime:
+        """The latest time at which anything happened to it."""
+        times = [self.created_at, self.raised_at, self.queued_at]
+        if self.claim:
+            times.append(self.claim.claimed_at)
+        times += [review.reviewed_at for review in self.reviews]
+        times += [note.at for note in self.notes]
+        if self.resolution:
+            times.append(self.resolution.resolved_at)
+        return max(times)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values in the order of the keys, absent ones left out."""
+        return {
+            key: _plain(value) for key, value in self.__dict__.items() if value is not None and value != ()
+        }
+
+    def replace(self, **changes: Any) -> Record:
+        """The same record with some keys changed to values of their types. Raises ValueError if they disagree."""
+        changed = self.of({**self.__dict__, **changes})
+        changed.check_agreement()
+        return changed
+
+
+class Draft(Value):
+    """What is given to `raise`: a record without what raising decides (design, section 3)."""
+
+    schema_version: SchemaVersion = 1
+    escalation_id: EscalationId | None = None
+    status: Literal["queued"] | None = None
+    severity: Severity = "medium"
+    reason_code: ReasonCode
+    summary: Summary | None = None
+    created_at: Time | None = None
+    raised_at: Time | None = None
+    raised_by: Line | None = None
+    queued_at: Time | None = None
+    request_id: Name | None = None
+    agent_id: Name | None = None
+    session_id: Name | None = None
+    config_version: Name | None = None
+    provider: Name | None = None
+    model: Name | None = None
+    policy: Name | None = None
+    event_context: Context | None = None
+    labels: Labels | None = None
+    route: dict[str, Any] | None = None
+    requires: Requires | None = None
+
+
+def findings(error: ValidationError) -> list[tuple[tuple[str | int, ...], str]]:
+    """Pydantic's findings as pairs: the path of a key and what is wrong with it."""
+    said = []
+    for finding in error.errors(include_url=False, include_input=False):
+        what = finding["msg"].removeprefix("Value error, ")
+        if finding["type"] == "missing":
+            what = "is missing"
+        elif finding["type"] == "extra_forbidden":
+            what = "is not a key that is known here"
+        elif finding["type"] in ("string_too_long", "too_long"):
+            what = f"is longer than {finding['ctx']['max_length']}"
+        elif finding["type"] in ("string_too_short", "too_short"):
+            what = "must not be empty"
+        elif finding["type"] == "string_pattern_mismatch":
+            what = _FORMS[finding["ctx"]["pattern"]]
+        elif finding["type"] == "string_type":
+            what = "must be text, in quotes where it looks like something else"
+        elif finding["type"] == "literal_error":
+            what = f"must be {finding['ctx']['expected']}"
+        said.append((finding["loc"], what))
+    return said
+
+
+def explain(error: ValidationError) -> str:
+    """Pydantic's findings as one line: each key with what is wrong with it."""
+    named = ((".".join(map(str, path)), what) for path, what in findings(error))
+    return "; ".join(f"{where}: {what}" if where else what for where, what in named)

@@ -1,0 +1,255 @@
+"""Several stores as one queue: `list` merges them, `claim --next` takes the best of all. See docs/many-stores.md.
+
+Each is a plain store, opened in turn and asked separately. A store that cannot be read never hides the
+others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .actions.listing import Rows, Shelf
+from .audit.opening import opened
+from .errors import BadInput, Interrupted, KtError, NotAStore, NothingToClaim, OutcomeUnknown
+from .git.repository import user_paths
+from .model import query
+from .model.query import Key, Page, Query
+from .model.summary import Row
+from .storage.interface import Invalid, Progress
+
+if TYPE_CHECKING:
+    from .model.record import Record
+    from .results import Result
+    from .storage.effect import OnEffect
+    from .store import Store
+
+
+# After these nothing more may be taken: one may be had already, or nobody wants any.
+_ENDING = (OutcomeUnknown, Interrupted)
+
+
+class Fault(NamedTuple):
+    """A store that could not be asked, by its path, and why."""
+
+    store: str
+    error: KtError
+
+
+class Listed(NamedTuple):
+    """A row, its store where several are listed, and where it was asked for, the whole record as plain values."""
+
+    store: str | None
+    row: Row
+    plain: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A page of one or several stores: its rows in order, what could not be read, and which stores not at all."""
+
+    rows: Sequence[Listed]
+    next_cursor: str | None
+    invalid: Sequence[tuple[str | None, Invalid]]
+    faults: Sequence[Fault] = ()
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What was claimed in which store, best first, and the stores in which that failed."""
+
+    results: Sequence[tuple[str, Result]]
+    faults: Sequence[Fault]
+
+
+def of_the_user() -> Sequence[str]:
+    """The stores that the user's own git configuration names, `kt.store`. Raises BadInput, GitFailed."""
+    found = user_paths("kt.store")
+    for path in found:
+        if not Path(path).is_absolute():
+            raise BadInput(
+                problem=f"kt.store is {path!r} in your git configuration; give the whole path, or one that begins with ~/"
+            )
+    return found
+
+
+def is_in_one(folder: str) -> bool:
+    """Whether a folder is in a store, as far as is known without asking a remote."""
+    try:
+        with Shelf.at(folder) as shelf:
+            shelf.revision()
+    except NotAStore:
+        return False
+    except KtError:
+        # Something is wrong with it, which whoever uses it is told.
+        return True
+    return True
+
+
+def one(
+    path: str, wanted: Query, *, rev: str | None, fetch: bool, whole: bool, progress: Progress | None = None
+) -> Listing:
+    """The page of one store, which is not named in it. Raises as `Shelf.rows`."""
+    with Shelf(opened(path, progress)) as shelf:
+        found = shelf.rows(wanted, rev=rev, fetch=fetch)
+        rows = _listed(None, found, whole)
+    return Listing(rows, found.page.next_cursor, [(None, item) for item in found.invalid])
+
+
+def several(
+    paths: Iterable[str],
+    wanted: Query,
+    *,
+    rev: str | None,
+    fetch: bool,
+    whole: bool,
+    progress: Progress | None = None,
+) -> Listing:
+    """The page that is asked for over all stores, with ``whole`` its records as plain values.
+
+    Raises BadInput for a query that no store could answer.
+    """
+    query.select((), replace(wanted, place=(0,)))
+    pages: dict[int, Page] = {}
+    listed: dict[tuple[int, str], Listed] = {}
+    invalid: list[tuple[str | None, Invalid]] = []
+    faults: list[Fault] = []
+    for place, path in enumerate(paths):
+        try:
+            with Shelf(opened(path, progress)) as shelf:
+                found = shelf.rows(replace(wanted, place=(place,)), rev=rev, fetch=fetch)
+                rows = _listed(path, found, whole)
+        except KtError as error:
+            faults.append(Fault(path, error))
+            continue
+        pages[place] = found.page
+        listed |= {(place, item.row.escalation_id): item for item in rows}
+        invalid += [(path, item) for item in found.invalid]
+    merged, cursor = query.merge(pages, wanted)
+    return Listing([listed[place, row.escalation_id] for place, row in merged], cursor, invalid, faults)
+
+
+def _listed(store: str | None, found: Rows, whole: bool) -> Sequence[Listed]:
+    plain = found.plain() if whole else [None] * len(found.page.rows)
+    return [Listed(store, row, record) for row, record in zip(found.page.rows, plain, strict=True)]
+
+
+def claim_next(
+    paths: Iterable[str],
+    *,
+    team: str | None = None,
+    count: int = 1,
+    claim_id: str | None = None,
+    lock_timeout: float,
+    retry_timeout: float,
+    progress: Progress | None = None,
+    on_effect: OnEffect | None = None,
+) -> Taken:
+    """Take the next ``count`` at most over all stores, most severe, then oldest: one commit for each store.
+
+    A store that loses what was chosen in it is asked again, and the choice is made anew. What is held under
+    ``claim_id`` already, in whichever stores, is a repeat. ``progress`` is told of what lasts,
+    ``on_effect`` the record of each store's commit before it is sent.
+    Raises NothingToClaim, with the reason of each store, where all of them could be asked and none has any;
+    what kept a store from being asked where nothing was had.
+    """
+    from .store import Store
+
+    results: list[tuple[str, Result]] = []
+    faults: list[Fault] = []
+    nothing: dict[str, NothingToClaim] = {}
+    with ExitStack() as opened:
+        asked: dict[str, tuple[Store, Result]] = {}
+
+        def ask(path: str, store: Store | None = None) -> None:
+            """Learn what a store would give now."""
+            asked.pop(path, None)
+            try:
+                store = store or opened.enter_context(
+                    Store.open(
+                        path,
+                        lock_timeout=lock_timeout,
+                        retry_timeout=retry_timeout,
+                        progress=progress,
+                        on_effect=on_effect,
+                    )
+                )
+                asked[path] = store, store.claim_next(team=team, count=count, claim_id=claim_id, dry_run=True)
+            except NothingToClaim as error:
+                nothing[path] = error
+            except KtError as error:
+                faults.append(Fault(path, error))
+
+        for path in paths:
+            ask(path)
+        repeats = {path: both for path, both in asked.items() if both[1].unchanged}
+        if repeats:
+            asked, count = repeats, sum(len(both[1].records) for both in repeats.values())
+        left = count
+        try:
+            while left and asked:
+                path, turns = _best(asked, left)
+                store, _ = asked[path]
+                try:
+                    result = store.claim_next(team=team, count=len(turns), claim_id=claim_id, until=turns[-1])
+                except NothingToClaim:
+                    ask(path, store)
+                    continue
+                except KtError as error:
+                    faults.append(Fault(path, error))
+                    if isinstance(error, _ENDING):
+                        break
+                else:
+                    results.append((path, result))
+                    left -= len(result.records)
+                del asked[path]
+        except KeyboardInterrupt:
+            if not results:
+                raise
+            faults.append(Fault(path, Interrupted()))
+    if not results:
+        raise _why_none(nothing, faults)
+    return Taken(results, faults)
+
+
+def _best(asked: dict[str, tuple[Store, Result]], left: int) -> tuple[str, Sequence[Key]]:
+    """The store that has the very next, and the turns of those of its own that are among the next ``left``."""
+    turns = sorted((_turn(record), path) for path, (_, found) in asked.items() for record in found.records)
+    first = turns[0][1]
+    return first, [turn for turn, path in turns[:left] if path == first]
+
+
+def _turn(record: Record) -> Key:
+    from .model.summary import row_of
+
+    return query.turn(row_of(record, "", ""))
+
+
+def _why_none(nothing: Mapping[str, NothingToClaim], faults: Sequence[Fault]) -> KtError:
+    """What to raise where nothing was had: a store that could not be asked may still hold some."""
+    reasons = {path: error.facts["why"] for path, error in nothing.items()}
+    if not faults:
+        why = "; ".join(f"in {path}: {reason}" for path, reason in reasons.items())
+        told = [{"store": path, **error.facts} for path, error in nothing.items()]
+        return NothingToClaim(why=why, stores=told)
+    told_by = ending(faults) or faults[0]
+    reasons |= {path: error.what for path, error in faults if path != told_by.store}
+    error = in_store(*told_by)
+    if reasons:
+        error.facts["besides"] = "; ".join(f"in {path}: {reason}" for path, reason in reasons.items())
+        error.facts["says"] += " (besides, {besides})"
+    return error
+
+
+def ending(faults: Sequence[Fault]) -> Fault | None:
+    """The fault after which no other store was asked, and which decides how the whole ends."""
+    return next((fault for fault in faults if isinstance(fault.error, _ENDING)), None)
+
+
+def in_store(path: str, error: KtError) -> KtError:
+    """The error, which says in which store it happened."""
+    error.facts |= {"store": path, "says": f"{{store}}: {error.facts.get('says', error.says)}"}
+    return error

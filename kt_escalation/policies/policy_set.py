@@ -1,0 +1,120 @@
+"""All of `policies/` at one commit as one value: packs, roster, settings, and their faults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from ..errors import BrokenPolicies
+from ..model.record import Route, findings
+from .policy_file import OURS, ROSTER, SETTINGS, WAIVERS, Fault, PolicyFile
+from .roster import Roster, ambiguities, tuples
+from .routing import Pack, PackFault, Tried, dotted, pack_schema, read_pack, route
+from .settings import Settings
+from .waivers import Waiver, Waivers
+
+# So many targets and models are remembered with where they go.
+_TARGETS = 1000
+
+_M = TypeVar("_M", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Policies:
+    """What holds at one commit. ``roster`` is None where there is none, and roles are not asked."""
+
+    tree: str | None = None
+    packs: tuple[Pack, ...] = ()
+    broken_pack: str | None = None
+    roster: Roster | None = None
+    settings: Settings = Settings.of({})
+    waivers: tuple[Waiver, ...] = ()
+    faults: tuple[Fault, ...] = ()
+
+    @property
+    def broken(self) -> Mapping[str, Fault]:
+        """What is wrong with each of roster, settings and waivers that nobody can go by, by path."""
+        return {fault.file: fault for fault in reversed(self.faults) if fault.file in OURS}
+
+    @property
+    def has_no_admin(self) -> bool:
+        """Whether there is a roster, and nobody on it is admin."""
+        return self.roster is not None and not self.roster.with_role("admin")
+
+    def require_sound(self) -> None:
+        """Raise BrokenPolicies if the roster or the settings cannot be read (design, section 6)."""
+        broken = [fault for fault in self.faults if fault.file in (ROSTER, SETTINGS)]
+        if broken:
+            more = f" (and {len(broken) - 1} more; see `kt policy lint`)" if len(broken) > 1 else ""
+            raise BrokenPolicies(where=broken[0].where, problem=f"{broken[0].problem}{more}")
+
+    def route(self, provider: str | None, model: str | None, tried: list[Tried] | None = None) -> Route:
+        """Where an escalation for that target and model goes; ``tried`` is filled with the rules tried."""
+        return self._routes(provider, model) if tried is None else self._route(provider, model, tried)
+
+    def _route(self, provider: str | None, model: str | None, tried: list[Tried] | None = None) -> Route:
+        default = self.settings.default_route
+        return route(self.packs, self.broken_pack, default, self.tree, provider, model, tried)
+
+    @cached_property
+    def _routes(self) -> Callable[[str | None, str | None], Route]:
+        """The same, remembered: escalations are many, and what they ask for are few."""
+        return lru_cache(_TARGETS)(self._route)
+
+
+def assemble(tree: str | None, files: Mapping[str, PolicyFile]) -> Policies:
+    """The policies in parsed files, given by path; faults are kept beside what could be read."""
+    packs: list[Pack] = []
+    broken: str | None = None
+    roster: Roster | None = None
+    settings = Settings.of({})
+    waivers = Waivers.of({})
+    faults: list[Fault] = []
+    for path in sorted(files):
+        file = files[path]
+        found: list[Fault] = []
+        if file.problem is not None:
+            found.append(Fault(path, file.line, file.column, file.problem))
+            if path not in OURS:
+                broken = broken or path
+        elif path == ROSTER:
+            roster = _read(Roster, path, file, found)
+            for where, problem in ambiguities(roster) if roster else ():
+                found.append(file.fault(path, where, problem))
+        elif path == SETTINGS:
+            settings = _read(Settings, path, file, found) or settings
+        elif path == WAIVERS:
+            waivers = _read(Waivers, path, file, found) or waivers
+        else:
+            pack, wrong = read_pack(path, file.value)
+            packs.append(pack)
+            found += [pack_fault(path, file, fault) for fault in wrong]
+            if wrong and pack.enabled:
+                broken = broken or path
+        faults += found
+    return Policies(tree, tuple(packs), broken, roster, settings, waivers.waivers, tuple(faults))
+
+
+def schema_of(name: str) -> dict[str, Any]:
+    """The JSON Schema of `policies/<name>.yaml`: the roster, the settings or the waivers; or of a ``pack``."""
+    kinds: Mapping[str, type[BaseModel]] = {"roster": Roster, "settings": Settings, "waivers": Waivers}
+    found = pack_schema() if name == "pack" else kinds[name].model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **found}
+
+
+def pack_fault(path: str, file: PolicyFile, fault: PackFault) -> Fault:
+    """A pack's fault with its place in the file."""
+    return file.fault(path, fault.path, str(fault))
+
+
+def _read(kind: type[_M], path: str, file: PolicyFile, faults: list[Fault]) -> _M | None:
+    try:
+        return kind.model_validate(tuples(file.value))
+    except ValidationError as error:
+        for where, problem in findings(error):
+            faults.append(file.fault(path, where, f"{dotted(where)}: {problem}" if where else problem))
+        return None

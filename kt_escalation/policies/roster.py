@@ -1,0 +1,174 @@
+"""People, their roles, teams, keys and logins: `policies/roster.yaml` as a value. See docs/operator.md."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
+
+from ..model.record import Line, Value
+from ..model.vocabulary import MAX_NAME
+
+Role = Literal["reviewer", "admin", "gateway", "auditor"]
+
+_SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
+_FORGE = re.compile(r"[a-z][a-z0-9-]{0,30}")
+# As forges and gitolite let people be called; `[bot]` is GitHub's for its apps.
+_LOGIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@+\[\]-]{0,99}", re.ASCII)
+# These do not tell two logins apart by case. On all others alice and Alice are two people.
+_CASELESS = frozenset({"bitbucket", "forgejo", "gitea", "github", "gitlab"})
+
+
+def _slug(text: str) -> str:
+    if not _SLUG.fullmatch(text):
+        raise ValueError("must be a slug or a UUID: letters, digits, dots, dashes and underscores")
+    return text
+
+
+def _email(text: str) -> str:
+    if "@" not in text:
+        raise ValueError("is no e-mail address")
+    return text
+
+
+def _login(text: str) -> str:
+    forge, colon, name = text.partition(":")
+    if not colon or not is_forge(forge) or not _LOGIN.fullmatch(name):
+        raise ValueError("must be a forge and a login there, such as gitlab:alice-k")
+    return text
+
+
+def is_forge(name: str) -> bool:
+    """Whether a forge may be called that in logins: lower-case letters, digits and dashes."""
+    return _FORGE.fullmatch(name) is not None
+
+
+Slug = Annotated[
+    Line, AfterValidator(_slug), WithJsonSchema({"type": "string", "pattern": f"^{_SLUG.pattern}$"})
+]
+Email = Annotated[
+    Line, AfterValidator(_email), WithJsonSchema({"type": "string", "pattern": "@", "maxLength": MAX_NAME})
+]
+Login = Annotated[Line, AfterValidator(_login)]
+
+
+class Team(Value):
+    """A team and its members."""
+
+    team_id: Slug
+    name: Line | None = None
+    members: tuple[Slug, ...] = ()
+
+
+class User(Value):
+    """A person or a machine, with every address, key and login that is theirs."""
+
+    user_id: Slug
+    name: Line | None = None
+    emails: Annotated[tuple[Email, ...], Field(min_length=1)]
+    roles: tuple[Role, ...] = ()
+    signing_keys: tuple[Line, ...] = ()
+    logins: tuple[Login, ...] = ()
+
+
+class Roster(Value):
+    """All teams and users."""
+
+    teams: tuple[Team, ...] = ()
+    users: tuple[User, ...] = ()
+
+    # What is worked out below is no part of it.
+    __eq__ = BaseModel.__eq__
+
+    @cached_property
+    def by_email(self) -> Mapping[str, str]:
+        """User id by case-folded e-mail."""
+        return {email.casefold(): user.user_id for user in self.users for email in user.emails}
+
+    @cached_property
+    def by_login(self) -> Mapping[str, str]:
+        """User id by `forge:login`, without case where the forge has none."""
+        return {_login_key(login): user.user_id for user in self.users for login in user.logins}
+
+    @cached_property
+    def by_id(self) -> Mapping[str, User]:
+        """User by id."""
+        return {user.user_id: user for user in self.users}
+
+    def knows(self, name: str) -> bool:
+        """Whether a user id or an e-mail is listed."""
+        return person(self, name) in self.by_id
+
+    def members(self, team_id: str) -> tuple[str, ...]:
+        """The user ids of a team, none for a team that is not listed."""
+        return next((team.members for team in self.teams if team.team_id == team_id), ())
+
+    def has_team(self, team_id: str) -> bool:
+        """Whether the team is listed."""
+        return any(team.team_id == team_id for team in self.teams)
+
+    def with_role(self, *roles: Role) -> tuple[str, ...]:
+        """The user ids that have any of the roles."""
+        return tuple(user.user_id for user in self.users if set(roles) & set(user.roles))
+
+
+def ambiguities(roster: Roster) -> list[tuple[tuple[str | int, ...], str]]:
+    """What makes it unclear who somebody is: pairs of a path and what is wrong there."""
+    found: list[tuple[tuple[str | int, ...], str]] = []
+    owners: dict[str, str] = {}
+    logins: dict[str, str] = {}
+    users: set[str] = set()
+    for index, user in enumerate(roster.users):
+        if user.user_id in users:
+            found.append((("users", index, "user_id"), f"user {user.user_id} is listed twice"))
+        users.add(user.user_id)
+        for place, email in enumerate(user.emails):
+            owner = owners.setdefault(email.casefold(), user.user_id)
+            if owner != user.user_id:
+                where = ("users", index, "emails", place)
+                found.append((where, f"{email} belongs to both {owner} and {user.user_id}"))
+        for place, login in enumerate(user.logins):
+            # Also where the forge tells them apart by case: whoever reads the roster would not.
+            owner = logins.setdefault(login.lower(), user.user_id)
+            if owner != user.user_id:
+                where = ("users", index, "logins", place)
+                found.append((where, f"{login} belongs to both {owner} and {user.user_id}"))
+    teams: set[str] = set()
+    for index, team in enumerate(roster.teams):
+        if team.team_id in teams:
+            found.append((("teams", index, "team_id"), f"team {team.team_id} is listed twice"))
+        teams.add(team.team_id)
+    return found
+
+
+def logged_in(roster: Roster, forge: str, login: str) -> str | None:
+    """The user id that lists this login of a forge's, None if no user does; ids and e-mails are no logins."""
+    return roster.by_login.get(_login_key(f"{forge}:{login}"))
+
+
+def _login_key(login: str) -> str:
+    return login.lower() if login.partition(":")[0] in _CASELESS else login
+
+
+def tuples(value: Any) -> Any:
+    """Lists from YAML as the tuples that frozen models hold, all the way down."""
+    if isinstance(value, list):
+        return tuple(tuples(item) for item in value)
+    if isinstance(value, dict):
+        return {key: tuples(item) for key, item in value.items()}
+    return value
+
+
+def person(roster: Roster | None, actor: str) -> str:
+    """Whose name an actor's is: the user id that lists the e-mail, else the name without case.
+
+    So one person under two addresses, or before and after there was a roster, is one person
+    (design, section 4, *People*).
+    """
+    if "@" not in actor:
+        return actor
+    folded = actor.casefold()
+    return roster.by_email.get(folded, folded) if roster else folded

@@ -1,0 +1,388 @@
+"""Reads policy packs as the gateway does, and routes an escalation by them. See docs/operator.md.
+
+Only the keys that routing needs are read; all others belong to the gateway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..model.record import Fallback, Route
+from ..model.text import visible
+from ..model.vocabulary import MAX_NAME
+
+# Of a file's name, this much goes into a route's source.
+LONGEST_FILE = 200
+
+Path = tuple[str | int, ...]
+
+
+class PackFault(ValueError):
+    """Something that routing needs is wrong in a pack; ``path`` says where, from the top."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"{dotted(path)}: {problem}" if path else problem)
+        self.path = path
+        self.problem = problem
+
+
+def dotted(path: Path) -> str:
+    """A path as ``providers.targets[0].models[1]``."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+@dataclass(frozen=True)
+class ModelEntry:
+    """One model of a target: its id, its aliases, and its own routing if it has one."""
+
+    model_id: str
+    aliases: tuple[str, ...]
+    routing: Fallback | None
+    path: Path
+
+
+@dataclass(frozen=True)
+class Target:
+    """One provider target of a pack."""
+
+    target_id: str
+    models: tuple[ModelEntry, ...]
+    routing: Fallback | None
+    path: Path
+
+
+@dataclass(frozen=True)
+class Pack:
+    """One enabled or disabled policy file: its path below the store's top and its targets in order."""
+
+    file: str
+    enabled: bool
+    targets: tuple[Target, ...]
+
+
+def read_pack(file: str, document: Any) -> tuple[Pack, tuple[PackFault, ...]]:
+    """The routing that a policy file holds, and everything that routing needs and that is wrong.
+
+    What has a fault is left out of the pack.
+    """
+    reader = _Reader()
+    top = reader.mapping(document, ())
+    pack = reader.mapping(top.get("pack"), ("pack",))
+    enabled = pack.get("enabled", True)
+    if not isinstance(enabled, bool):
+        reader.fault(("pack", "enabled"), "must be true or false")
+        enabled = True
+    providers = reader.mapping(top.get("providers"), ("providers",))
+    path = ("providers", "targets")
+    items = enumerate(reader.sequence(providers.get("targets"), path))
+    targets = [reader.target(item, (*path, index)) for index, item in items]
+    return Pack(file, enabled, tuple(found for found in targets if found)), tuple(reader.faults)
+
+
+class _Reader:
+    """Reads a pack's values, collecting what is wrong instead of stopping at it."""
+
+    def __init__(self) -> None:
+        self.faults: list[PackFault] = []
+        # By identity: what an alias brings again is read once, or a small file could grow without end.
+        self._seen: set[int] = set()
+
+    def again(self, value: Any) -> bool:
+        """Whether the value was read before; the first place is the one that can match."""
+        if id(value) in self._seen:
+            return True
+        self._seen.add(id(value))
+        return False
+
+    def fault(self, path: Path, problem: str) -> None:
+        self.faults.append(PackFault(path, problem))
+
+    def target(self, value: Any, path: Path) -> Target | None:
+        if not isinstance(value, dict):
+            self.fault(path, "must be a mapping")
+            return None
+        if self.again(value):
+            return None
+        target: dict[str, Any] = value
+        target_id = self.text(target.get("id"), (*path, "id"))
+        if target.get("model") is not None and target.get("models") is not None:
+            self.fault((*path, "model"), "a target has either model or models, not both")
+        models: list[ModelEntry | None] = []
+        if target.get("model") is not None:
+            name = self.text(target["model"], (*path, "model"))
+            models = [ModelEntry(name, (), None, path)] if name else []
+        below = (*path, "models")
+        for index, item in enumerate(self.sequence(target.get("models"), below)):
+            models.append(self.model(item, (*below, index)))
+        return Target(target_id, tuple(m for m in models if m), self.routing(target, path), path)
+
+    def model(self, value: Any, path: Path) -> ModelEntry | None:
+        if not isinstance(value, dict):
+            self.fault(path, "must be a mapping")
+            return None
+        if self.again(value):
+            return None
+        model: dict[str, Any] = value
+        key = "model_id" if model.get("model_id") is not None else "id"
+        below = (*path, "aliases")
+        aliases = [
+            self.text(alias, (*below, index))
+            for index, alias in enumerate(self.sequence(model.get("aliases"), below))
+        ]
+        routing = self.routing(model, path)
+        if model.get(key) is None:
+            self.fault(path, "a model needs a model_id")
+            return None
+        return ModelEntry(self.text(model[key], (*path, key)), tuple(aliases), routing, path)
+
+    def routing(self, holder: dict[str, Any], path: Path) -> Fallback | None:
+        if holder.get("escalation_routing") is None:
+            return None
+        try:
+            return parse_routing(holder["escalation_routing"], (*path, "escalation_routing"))
+        except PackFault as fault:
+            self.faults.append(fault)
+            return None
+
+    def mapping(self, value: Any, path: Path) -> dict[str, Any]:
+        try:
+            return _mapping(value, path)
+        except PackFault as fault:
+            self.faults.append(fault)
+            return {}
+
+    def sequence(self, value: Any, path: Path) -> Sequence[Any]:
+        if value is None or isinstance(value, list):
+            return value or ()
+        self.fault(path, "must be a list")
+        return ()
+
+    def text(self, value: Any, path: Path) -> str:
+        try:
+            return _text(value, path)
+        except PackFault as fault:
+            self.faults.append(fault)
+            return ""
+
+
+def pack_schema() -> dict[str, Any]:
+    """The JSON Schema of what `read_pack` reads of a policy pack. All other keys are the gateway's, and allowed."""
+    text = {"type": "string", "pattern": r"\S"}
+    name = {**text, "maxLength": MAX_NAME}
+    nothing = {"type": "null"}
+    routing = {
+        "description": "Who its escalations go to: one team or one user of roster.yaml.",
+        "anyOf": [
+            {"type": "object", "required": ["team_id"], "properties": {"team_id": name, "user_id": nothing}},
+            {"type": "object", "required": ["user_id"], "properties": {"user_id": name, "team_id": nothing}},
+            nothing,
+        ],
+    }
+    model = {
+        "type": "object",
+        "properties": {
+            "aliases": {
+                "description": "Other names of the model.",
+                "type": ["array", "null"],
+                "items": text,
+            },
+            "escalation_routing": routing,
+        },
+        "anyOf": [
+            {"required": ["model_id"], "properties": {"model_id": text}},
+            {"required": ["id"], "properties": {"id": text, "model_id": nothing}},
+        ],
+    }
+    target = {
+        "type": "object",
+        "required": ["id"],
+        "properties": {
+            "id": {**text, "description": "The name that an escalation's `provider` has."},
+            "model": {**text, "description": "The one model that it offers.", "type": ["string", "null"]},
+            "models": {
+                "description": "The models that it offers.",
+                "type": ["array", "null"],
+                "items": model,
+            },
+            "escalation_routing": routing,
+        },
+        "anyOf": [{"properties": {"model": nothing}}, {"properties": {"models": nothing}}],
+    }
+    return {
+        "description": "What kt reads of a policy pack.",
+        "type": "object",
+        "properties": {
+            "pack": {
+                "type": ["object", "null"],
+                "properties": {
+                    "enabled": {
+                        "description": "Whether the pack counts.",
+                        "type": "boolean",
+                        "default": True,
+                    }
+                },
+            },
+            "providers": {
+                "type": ["object", "null"],
+                "properties": {
+                    "targets": {
+                        "description": "The targets, in the order in which they are tried.",
+                        "type": ["array", "null"],
+                        "items": target,
+                    }
+                },
+            },
+        },
+    }
+
+
+def parse_routing(value: Any, path: Path = ()) -> Fallback:
+    """An `escalation_routing`: exactly one of `team_id` and `user_id`; null counts as not set.
+
+    Raises PackFault.
+    """
+    routing = _mapping(value, path)
+    given = {key: routing[key] for key in ("team_id", "user_id") if routing.get(key) is not None}
+    if len(given) != 1:
+        raise PackFault(
+            path, f"needs exactly one of team_id and user_id, has {'both' if given else 'neither'}"
+        )
+    [(key, name)] = given.items()
+    name = _text(name, (*path, key))
+    try:
+        return Fallback(
+            team_id=name if key == "team_id" else None, user_id=name if key == "user_id" else None
+        )
+    except ValueError:
+        raise PackFault((*path, key), "must be one line without control characters") from None
+
+
+def _mapping(value: Any, path: Path) -> dict[str, Any]:
+    if value is None and path:
+        return {}
+    if not isinstance(value, dict):
+        raise PackFault(path, "must be a mapping")
+    return value
+
+
+def _text(value: Any, path: Path) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise PackFault(path, "must be text that is not empty")
+    return value
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One rule that was looked at on the way to a route: which, whether it decided, and why."""
+
+    rule: str
+    won: bool
+    why: str
+
+
+def route(
+    packs: Sequence[Pack],
+    broken: str | None,
+    default: Fallback | None,
+    tree: str | None,
+    provider: str | None,
+    model: str | None,
+    tried: list[Tried] | None = None,
+) -> Route:
+    """Who an escalation for that target and model goes to.
+
+    ``packs`` are in name order; ``broken`` names a pack that could not be read: then nothing in the
+    packs can be trusted to have been the first match, and the default route is taken, so that the
+    escalation is not lost. Model before target before default before nobody. ``tried`` is filled
+    with the rules that were looked at, in order.
+    """
+    tried = [] if tried is None else tried
+    source = "default"
+    if broken:
+        source = f"default ({_named(broken)} is broken)"
+        tried.append(Tried(broken, False, "it cannot be read, so no pack is trusted to be the first match"))
+    else:
+        found = _match(packs, provider, model, tried)
+        for holder in found:
+            if holder.routing:
+                tried.append(Tried(holder.source, True, f"it is routed to {_whom(holder.routing)}"))
+                return _to(holder.routing, holder.source, tree)
+            tried.append(Tried(holder.source, False, "it matches but has no escalation_routing"))
+    if default:
+        tried.append(
+            Tried(
+                "policies/settings.yaml#default_route", True, f"nothing before it decides: {_whom(default)}"
+            )
+        )
+    else:
+        tried.append(Tried("default", True, "nothing decides and there is no default_route: anyone"))
+    return _to(default, source, tree)
+
+
+@dataclass(frozen=True)
+class _Holder:
+    """A model or a target that matches, with its routing if it has one."""
+
+    source: str
+    routing: Fallback | None
+
+
+def _match(
+    packs: Sequence[Pack], provider: str | None, model: str | None, tried: list[Tried]
+) -> tuple[_Holder, ...]:
+    """What matches, the most specific first."""
+    for pack in packs:
+        if not pack.enabled:
+            tried.append(Tried(pack.file, False, "the pack is disabled"))
+            continue
+        for target in pack.targets:
+            where = f"{_named(pack.file)}#{dotted(target.path)}"
+            entry = _offers(target, model)
+            if provider is not None and target.target_id != provider:
+                tried.append(Tried(where, False, f"its id is {target.target_id}, not {provider}"))
+            elif provider is None and entry is None:
+                asked = "no model is named" if model is None else f"it does not offer {model}"
+                tried.append(Tried(where, False, asked))
+            else:
+                whole = _Holder(where, target.routing)
+                if entry is None or entry.path == target.path:
+                    return (whole,)
+                return (_Holder(f"{_named(pack.file)}#{dotted(entry.path)}", entry.routing), whole)
+    return ()
+
+
+def _offers(target: Target, model: str | None) -> ModelEntry | None:
+    """The target's entry for a model: a model id beats an alias."""
+    if model is None:
+        return None
+    for entry in target.models:
+        if entry.model_id == model:
+            return entry
+    for entry in target.models:
+        if model in entry.aliases:
+            return entry
+    return None
+
+
+def _whom(whom: Fallback) -> str:
+    return f"team {whom.team_id}" if whom.team_id else f"user {whom.user_id}"
+
+
+def _to(whom: Fallback | None, source: str, tree: str | None) -> Route:
+    return Route(
+        team_id=whom.team_id if whom else None,
+        user_id=whom.user_id if whom else None,
+        source=source,
+        policies=tree,
+    )
+
+
+def _named(file: str) -> str:
+    """A file's name as a record can hold it, whatever it is: an escalation is never lost for a name."""
+    seen = visible(file)
+    return seen if len(seen) <= LONGEST_FILE else f"{seen[: LONGEST_FILE - 1]}…"

@@ -1,0 +1,99 @@
+"""Leases, quorum and deadlines: `policies/settings.yaml` as a value. See docs/operator.md."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from ..model.record import Duration, Fallback, Line, Requires, Route, Value
+from ..model.vocabulary import Severity
+from .routing import Tried
+
+
+class Claims(Value):
+    """How long a claim and a proposal last, and how many claims one person may hold."""
+
+    lease: Duration | None = None
+    clock_tolerance: Duration = timedelta(minutes=2)
+    max_per_reviewer: Annotated[int, Field(ge=1)] | None = None
+    #: How long after its time a proposed step may still be merged, where no lease says it.
+    proposals: Duration = timedelta(days=14)
+
+
+class Match(Value):
+    """What a rule applies to; a key that is absent matches anything."""
+
+    severity: Severity | None = None
+    reason_code: Line | None = None
+    provider: Line | None = None
+    model: Line | None = None
+    policy: Line | None = None
+    team_id: Line | None = None
+
+
+class Rule(Value):
+    """What is asked of the escalations that it matches."""
+
+    match: Match = Match.of({})
+    approvals: Annotated[int, Field(ge=1, le=20)] = 1
+    claim_within: Duration | None = None
+    resolve_within: Duration | None = None
+    fallback: Fallback | None = None
+
+    @model_validator(mode="after")
+    def _fallback_has_a_deadline(self) -> Rule:
+        if (self.fallback is None) != (self.claim_within is None):
+            raise ValueError("claim_within and fallback go together")
+        return self
+
+
+class Settings(Value):
+    """The whole file; its defaults are what holds without one."""
+
+    default_route: Fallback | None = None
+    claims: Claims = Claims.of({})
+    signatures: Literal["required", "optional"] = "optional"
+    rules: tuple[Rule, ...] = ()
+
+    def requirements(
+        self,
+        *,
+        severity: str,
+        reason_code: str,
+        provider: str | None,
+        model: str | None,
+        policy: str | None,
+        route: Route,
+        tried: list[Tried] | None = None,
+    ) -> Requires:
+        """What the first matching rule asks of an escalation with these keys; ``tried`` tells the rules."""
+        facts = {
+            "severity": severity,
+            "reason_code": reason_code,
+            "provider": provider,
+            "model": model,
+            "policy": policy,
+            "team_id": route.team_id,
+        }
+        tried = [] if tried is None else tried
+        for index, rule in enumerate(self.rules):
+            where = f"policies/settings.yaml#rules[{index}]"
+            wanted = rule.match.model_dump(exclude_none=True)
+            differs = [key for key, value in wanted.items() if facts[key] != value]
+            if not differs:
+                tried.append(
+                    Tried(
+                        where, True, f"asks for {rule.approvals} approval{'s' if rule.approvals > 1 else ''}"
+                    )
+                )
+                return Requires(
+                    approvals=rule.approvals,
+                    claim_within=rule.claim_within,
+                    resolve_within=rule.resolve_within,
+                    fallback=rule.fallback,
+                )
+            key = differs[0]
+            tried.append(Tried(where, False, f"{key} is {facts[key] or 'not given'}, not {wanted[key]}"))
+        return Requires()

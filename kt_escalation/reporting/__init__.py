@@ -1,0 +1,1 @@
+"""What history and records say: events, numbers, exports, evidence, and the page."""

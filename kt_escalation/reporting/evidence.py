@@ -1,0 +1,350 @@
+"""Collects everything about some escalations in one tar file, to show a case to others. See docs/evidence.md.
+
+The tar has a page that describes it and how to check it, the history as a git bundle (or only the objects of
+the steps), and commits, records, roster and policies as text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import IO, BinaryIO
+
+from ..audit.opening import opened
+from ..errors import NotAStore, ShallowClone
+from ..git.objects import FILE, TREE, TreeEntry
+from ..model import changes
+from ..model.text import is_hidden
+from ..model.times import format_time
+from ..model.vocabulary import MAX_BYTES
+from ..policies.policy_set import Policies, assemble
+from ..rules.permissions import known_as
+from ..storage import history, layout, lookup
+from ..storage.clone import GitStore
+from ..storage.interface import Progress
+from ..storage.snapshot import GitSnapshot
+from ..storage.trees import ABSENT, Change
+from . import dossier
+from .dossier import Copy, Dossier, Waived
+from .offline_check import BUNDLE, PACK, TEXTS
+
+# Of policy files: what a shell reads without a meaning of its own. `offline` has the same.
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was put together.
+
+    ``revision`` is the commit up to which all is told and judged; ``tip`` is the last commit of the bundle,
+    which is the same, None without a bundle; ``steps`` are the commits that did something to the
+    escalations, oldest first; ``sha256`` and ``size`` (bytes) are the artefact's.
+    """
+
+    escalation_ids: tuple[str, ...]
+    revision: str
+    tip: str | None
+    steps: tuple[str, ...]
+    sha256: str
+    size: int
+
+
+def evidence(
+    path: str | os.PathLike[str],
+    wanted: Sequence[str],
+    out: BinaryIO,
+    *,
+    minimal: bool = False,
+    rev: str | None = None,
+    fetch: bool = False,
+    progress: Progress | None = None,
+) -> Evidence:
+    """Write all that is known of some escalations, and of those that they reopen or that reopen them.
+
+    ``wanted`` are ids or unique prefixes. ``minimal`` leaves the store's history out. The same commit gives
+    the same texts everywhere; a pack's bytes are git's own affair.
+    Raises NotFound, AmbiguousId, BadInput, NotAStore, ShallowClone, GitFailed.
+    """
+    store = opened(path, progress)
+    try:
+        if store.repository.is_shallow:
+            raise ShallowClone(where=str(path))
+        snapshot = lookup.snapshot(store, rev, fetch=fetch)
+        ids = _family(snapshot, [lookup.named(snapshot, text) for text in wanted])
+        case = _Case(store, snapshot, ids, minimal=minimal)
+        page = case.page()
+        counted = _Counted(out)
+        with tarfile.open(fileobj=counted, mode="w|") as tar:
+            top, when = f"evidence-{case.ids[0]}", case.when
+            _add(tar, f"{top}/README.md", dossier.page(page).encode(), when)
+            with tempfile.TemporaryFile() as pack:
+                pack.writelines(case.objects() if minimal else case.bundle())
+                _add_file(tar, f"{top}/{PACK if minimal else BUNDLE}", pack, when)
+            for name, data in sorted(case.files.items()):
+                _add(tar, f"{top}/{name}", data, when)
+        commits = tuple(step.commit for step in page.steps)
+        tip = None if minimal else snapshot.revision
+        return Evidence(case.ids, snapshot.revision, tip, commits, counted.digest.hexdigest(), counted.size)
+    finally:
+        store.close()
+
+
+class _Counted(io.RawIOBase):
+    """What is written, passed on and counted."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self._out = out
+        self.digest = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        self.digest.update(data)
+        self.size += len(data)
+        self._out.write(data)
+        return len(data)
+
+
+def _family(snapshot: GitSnapshot, names: Sequence[str]) -> tuple[str, ...]:
+    """Some escalations, with what they reopen and what reopens them, and so on."""
+    found: dict[str, None] = {}
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop(0)
+        if name in found:
+            continue
+        found[name] = None
+        record = lookup.record_of(snapshot, name)
+        if record and record.reopens:
+            waiting.append(record.reopens)
+        waiting += [other.escalation_id for other in snapshot.reopeners(name)]
+    return tuple(found)
+
+
+class _Case:
+    """The commits of some escalations, and the texts that go with them."""
+
+    def __init__(
+        self, store: GitStore, snapshot: GitSnapshot, ids: tuple[str, ...], *, minimal: bool
+    ) -> None:
+        self._store = store
+        self._snapshot = snapshot
+        self._minimal = minimal
+        self.ids = ids
+        #: The texts by name in the artefact.
+        self.files: dict[str, bytes] = {}
+        self.when = datetime.fromtimestamp(0).astimezone()
+        self._left_out: dict[str, None] = {}
+        # What git is asked for by name to make a pack of the steps alone.
+        self._objects: dict[str, None] = {}
+
+    def page(self) -> Dossier:
+        """What there is to tell; fills ``files`` on the way."""
+        steps: dict[str, list[history.Step]] = {}
+        for name in self.ids:
+            for step in history.steps(self._store, self._snapshot.revision, name):
+                steps.setdefault(step.commit, []).append(step)
+        # Without the history nothing could prove what the waivers are.
+        last = Policies() if self._minimal else self._policies_at(self._snapshot.revision)
+        accepted = [Waived(it.commit, it.rule, it.path, it.reason) for it in last.waivers]
+        told = [
+            self._step(number, commit, steps[commit], [it for it in accepted if it.commit == commit])
+            for number, commit in enumerate(self._in_order(steps), 1)
+        ]
+        return Dossier(
+            self.ids,
+            self._snapshot.revision,
+            self._minimal,
+            self._store.repository.count([self._snapshot.revision]),
+            self._store.root,
+            last.tree,
+            told,
+            [it for it in accepted if it.commit not in steps and layout.id_of(it.path or "") in self.ids],
+            tuple(self._left_out),
+        )
+
+    def bundle(self) -> Iterator[bytes]:
+        """A git bundle of the history (gitformat-bundle)."""
+        tip = self._snapshot.revision
+        sha256 = self._store.repository.object_format == "sha256"
+        yield b"# v3 git bundle\n@object-format=sha256\n" if sha256 else b"# v2 git bundle\n"
+        yield f"{tip} HEAD\n{tip} refs/heads/main\n\n".encode()
+        yield from self._store.repository.pack([tip], history=True)
+
+    def objects(self) -> Iterator[bytes]:
+        """A pack of the steps alone: commits and their parents, the folders on the way, records and policies."""
+        found = self._store.repository.objects.get(list(self._objects), largest=0)
+        yield from self._store.repository.pack(
+            list(dict.fromkeys(thing.oid for thing in found if thing)), history=False
+        )
+
+    def _in_order(self, steps: Iterable[str]) -> list[str]:
+        """Commits, parents before children."""
+        specs = [spec for name in self.ids for spec in history.pathspecs(self._store, name)]
+        listed = self._store.repository.rev_list([self._snapshot.revision, "--full-history", "--", *specs])
+        known = set(steps)
+        return [commit for commit in listed if commit in known]
+
+    def _step(
+        self, number: int, commit: str, steps: Sequence[history.Step], waived: Sequence[Waived]
+    ) -> dossier.Step:
+        first, folder = steps[0], f"{TEXTS}/steps/{number:02}-{commit}"
+        parent = self._store.repository.commit_of(f"{commit}^")
+        self.when = first.committed_at
+        [raw] = self._store.repository.objects.get([commit])
+        data = raw.data if raw and raw.data else b""
+        self.files[f"{folder}/commit.txt"] = data
+        if self._minimal:
+            self._need(commit, parent)
+        policies = self._policies_at(parent)
+        actor = known_as(first.email, policies.roster)
+        return dossier.Step(
+            commit,
+            parent,
+            f"{first.author} <{first.email}>",
+            first.committed_at,
+            [line for step in steps for line in _told(step)],
+            policies.tree,
+            dossier.roster_entry(policies, actor),
+            _signature(data) or "no",
+            list(self._copies(folder, commit, parent, {step.escalation_id for step in steps})),
+            waived,
+        )
+
+    def _copies(self, folder: str, commit: str, parent: str | None, ids: set[str]) -> Iterator[Copy]:
+        """The records' files as a commit leaves them."""
+        changed = self._between(parent, commit) if parent else self._all(commit, ids)
+        for change in changed:
+            name, path = layout.id_of(change.path), self._store.full(change.path)
+            if name not in ids or any(is_hidden(char) for char in path):
+                continue
+            for side, oid in ((parent, change.old), (commit, change.new)):
+                if side is not None and oid is not None:
+                    self._need_path(side, path)
+            text = f"{folder}/{name}{layout.SUFFIX}"
+            if change.new is not None and self._take(text, change.new, path):
+                yield Copy(text, path)
+
+    def _between(self, old: str, new: str) -> tuple[Change, ...]:
+        """The files of the store that differ between two commits. Raises UnreadableStore."""
+        roots = self._store.repository.objects.ids_of([f"{old}^{{tree}}", f"{new}^{{tree}}"])
+        [found] = self._store.trees.differences([(roots[0], roots[1])])
+        if found.unsound is not None:
+            raise found.unsound
+        return found.changes
+
+    def _all(self, commit: str, ids: set[str]) -> Iterator[Change]:
+        """The files of some records in a commit that begins the history, as changes."""
+        for path, file, _ in self._store.at(commit).everything():
+            inside = path.removeprefix(f"{self._store.root}/") if self._store.root else path
+            if layout.id_of(inside) in ids:
+                yield Change(inside, ABSENT, FILE, None, file.oid)
+
+    def _policies_at(self, commit: str | None) -> Policies:
+        """The policies as a commit has them; their files become texts."""
+        try:
+            snapshot = self._store.at(commit) if commit else None
+        except NotAStore:
+            snapshot = None
+        if snapshot is None or commit is None:
+            return Policies()
+        tree, files = snapshot.policies()
+        if tree is None:
+            return Policies()
+        self._need_path(commit, self._store.full(layout.POLICIES))
+        for entry in self._entries(tree):
+            if entry.mode != FILE or not _PLAIN_NAME.fullmatch(entry.name):
+                self._left_out[f"{self._store.full(layout.POLICIES)}/{entry.name}"] = None
+            else:
+                path = f"{self._store.full(layout.POLICIES)}/{entry.name}"
+                self._take(f"{TEXTS}/policies/{tree}/{entry.name}", entry.oid, path)
+            if entry.mode == FILE:
+                self._objects[entry.oid] = None
+        return assemble(tree, files)
+
+    def _entries(self, tree: str) -> list[TreeEntry]:
+        [listed] = self._store.repository.objects.get([tree])
+        return self._store.repository.parse_tree(listed.data if listed and listed.data else b"")
+
+    def _take(self, name: str, oid: str, path: str) -> bool:
+        """Make a text of a blob; whether it could be."""
+        if name in self.files:
+            return True
+        [blob] = self._store.repository.objects.get([oid], largest=MAX_BYTES)
+        if blob is None or blob.data is None:
+            self._left_out[path] = None
+            return False
+        self.files[name] = blob.data
+        return True
+
+    def _need(self, commit: str, parent: str | None) -> None:
+        """The commits, and the folders in which they differ: git asks for these to say which files do."""
+        for one in (commit, parent):
+            if one is not None:
+                self._objects.update({one: None, f"{one}^{{tree}}": None})
+        path = self._store.full(layout.QUEUE)
+        for one in (commit, parent):
+            if one is not None:
+                self._need_path(one, path)
+        find = self._store.repository.objects.id_of
+        self._need_folders(find(f"{parent}:{path}") if parent else None, find(f"{commit}:{path}"))
+
+    def _need_folders(self, *sides: str | None) -> None:
+        if sides[0] == sides[1]:
+            return
+        below: list[dict[str, str]] = []
+        for tree in sides:
+            entries = self._entries(tree) if tree else []
+            below.append({entry.name: entry.oid for entry in entries if entry.mode == TREE})
+            if tree:
+                self._objects[tree] = None
+        for name in below[0] | below[1]:
+            self._need_folders(below[0].get(name), below[1].get(name))
+
+    def _need_path(self, commit: str, path: str) -> None:
+        """The thing at a path of a commit, and the folders that lead to it."""
+        parts = path.split("/")
+        self._objects.update((f"{commit}:{'/'.join(parts[:end])}", None) for end in range(1, len(parts) + 1))
+
+
+def _told(step: history.Step) -> Iterator[str]:
+    """What a commit did to one escalation, as lines."""
+    happened = changes.between(step.before, step.after)
+    if step.folded:
+        happened = (changes.Happening("compact", text=step.folded),)
+    if step.problem:
+        happened = (changes.Happening("unreadable", text=step.problem),)
+    for it in happened:
+        who = f" by {it.actor}" if it.actor else ""
+        outcome = f" as {it.outcome}" if it.outcome else ""
+        text = f": {it.text}" if it.text else ""
+        yield (
+            f"{format_time(step.committed_at)}  {step.commit[:12]}  {it.action} {step.escalation_id}"
+            f"{outcome}{who}{text}"
+        )
+
+
+def _signature(commit: bytes) -> str | None:
+    """What kind of signature a raw commit carries."""
+    head = commit.partition(b"\n\n")[0]
+    if b"\ngpgsig" not in head:
+        return None
+    return "SSH" if b"BEGIN SSH SIGNATURE" in head else "OpenPGP or other"
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes, when: datetime) -> None:
+    _add_file(tar, name, io.BytesIO(data), when)
+
+
+def _add_file(tar: tarfile.TarFile, name: str, file: IO[bytes], when: datetime) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = file.seek(0, os.SEEK_END)
+    info.mtime = int(when.timestamp())
+    file.seek(0)
+    tar.addfile(info, file)

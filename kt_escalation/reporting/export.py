@@ -1,0 +1,121 @@
+"""Exports every escalation at one commit, with digests that git alone can reconcile. See docs/evidence.md."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from ..audit.opening import opened
+from ..git.objects import SUBMODULE
+from ..storage import lookup
+from ..storage.interface import Entry, Invalid, Progress
+from ..storage.snapshot import GitSnapshot
+from . import table
+
+Format = Literal["jsonl", "csv"]
+
+
+class Sink(Protocol):
+    """Where bytes are written to: a file, or what stands before one."""
+
+    def write(self, data: bytes, /) -> object:
+        """Write all of it."""
+
+
+@dataclass
+class Exported:
+    """What was exported.
+
+    ``tree`` is the id of `queue/` at ``revision``, None where there is no such folder. ``listing`` is the
+    sha256 of what `git ls-tree -r -z` says of it; ``sha256`` and ``size`` (bytes) are those of what was written.
+    """
+
+    revision: str
+    tree: str | None
+    records: int = 0
+    open: int = 0
+    resolved: int = 0
+    invalid: list[Invalid] = field(default_factory=list)
+    listing: str = ""
+    sha256: str = ""
+    size: int = 0
+
+
+def export(
+    path: str | os.PathLike[str],
+    out: Sink,
+    form: Format = "jsonl",
+    *,
+    rev: str | None = None,
+    fetch: bool = False,
+    progress: Progress | None = None,
+) -> Exported:
+    """Write every escalation at one commit, open and resolved, one by one in the order of `git ls-tree -r`.
+
+    A file that cannot be read is a row as well, with what is wrong with it. The same commit gives the
+    same bytes everywhere. Raises BadInput, NotAStore, GitFailed, and with ``fetch`` what fetching raises.
+    """
+    store = opened(path, progress)
+    try:
+        return _written(lookup.snapshot(store, rev, fetch=fetch), out, form)
+    finally:
+        store.close()
+
+
+def _written(snapshot: GitSnapshot, out: Sink, form: Format) -> Exported:
+    done = Exported(snapshot.revision, snapshot.queue_id)
+    listing, digest = hashlib.sha256(), hashlib.sha256()
+
+    def write(data: bytes) -> None:
+        out.write(data)
+        digest.update(data)
+        done.size += len(data)
+
+    put = _csv(write) if form == "csv" else _jsonl(write)
+    last = None
+    for where, file, item in snapshot.everything():
+        if where != last:  # an archive's file comes once for each record in it
+            kind = "commit" if file.mode == SUBMODULE else "blob"
+            listing.update(f"{file.mode} {kind} {file.oid}\t".encode() + os.fsencode(where) + b"\0")
+            last = where
+        if isinstance(item, Entry):
+            done.records += 1
+            done.resolved += item.record.resolution is not None
+            put(item.blob, where, item, None)
+        elif isinstance(item, Invalid):
+            done.invalid.append(item)
+            put(file.oid, where, None, item.error)
+    done.open = done.records - done.resolved
+    done.listing, done.sha256 = listing.hexdigest(), digest.hexdigest()
+    return done
+
+
+_Put = Callable[[str, str, Entry | None, str | None], None]
+
+
+def _jsonl(write: Callable[[bytes], None]) -> _Put:
+    def put(blob: str, path: str, entry: Entry | None, error: str | None) -> None:
+        held = {"escalation": entry.record.as_dict()} if entry else {"error": error}
+        line = json.dumps({"blob": blob, "path": path, **held})
+        # The one control that is ASCII and that JSON leaves as it is.
+        write(line.replace("\x7f", "\\u007f").encode() + b"\n")
+
+    return put
+
+
+def _csv(write: Callable[[bytes], None]) -> _Put:
+    def line(cells: tuple[str, ...]) -> None:
+        text = io.StringIO()
+        csv.writer(text).writerow(cells)
+        write(text.getvalue().encode())
+
+    line(table.COLUMNS)
+    return lambda blob, path, entry, error: line(
+        table.row(blob, path, entry.record.as_dict() if entry else None, error)
+    )

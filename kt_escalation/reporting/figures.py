@@ -1,0 +1,92 @@
+"""Computes the statistics of a queue from committed state and history. See docs/evidence.md, *Numbers*."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from ..audit.opening import opened
+from ..errors import ShallowClone
+from ..model.times import to_millis
+from ..policies.policy_set import assemble
+from ..storage import lookup
+from ..storage.claims import taken
+from ..storage.interface import Entry, Invalid, Progress
+from ..storage.snapshot import GitSnapshot
+from . import statistics as numbers
+from .statistics import ALWAYS, By, Period, ReviewerRow, Row, Window
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Numbers about the store at one revision, as of ``at``; ``rows`` are what was asked for by ``by``."""
+
+    revision: str
+    at: datetime
+    window: Window
+    by: By | None
+    period: Period | None
+    total: Row
+    rows: tuple[Row, ...] | tuple[ReviewerRow, ...]
+    invalid: tuple[Invalid, ...]
+
+
+def stats(
+    path: str | os.PathLike[str] = ".",
+    *,
+    now: datetime,
+    by: By | None = None,
+    period: Period = "month",
+    window: Window = ALWAYS,
+    rev: str | None = None,
+    fetch: bool = False,
+    progress: Progress | None = None,
+) -> Figures:
+    """Count what happened within a window, by groups where asked; see `core.stats` for what each number is.
+
+    A record tells most of it; the claims that it does not hold any more come from history.
+    Raises BadInput, NotAStore, ShallowClone where history is needed and cut off.
+    """
+    store = opened(path, progress)
+    try:
+        snapshot = lookup.snapshot(store, rev, fetch=fetch)
+        invalid: list[Invalid] = []
+        claims: dict[str, Mapping[str, datetime]] = {}
+        tally = numbers.Tally(
+            assemble(*snapshot.policies()),
+            to_millis(now),
+            claims,
+            lambda name: lookup.record_of(snapshot, name),
+            by=(by,) if by else (),
+            period=period,
+            window=window,
+        )
+        untold = set()
+        for entry in _entries(snapshot, invalid):
+            if numbers.untold(entry.record):
+                untold.add(entry.record.escalation_id)
+            else:
+                tally.add(entry.record)
+        if untold:
+            if store.repository.is_shallow:
+                raise ShallowClone(where=str(path))
+            claims.update(taken(store, snapshot.revision, untold))
+            for entry in _entries(snapshot, []):
+                if entry.record.escalation_id in untold:
+                    tally.add(entry.record)
+        rows = tally.reviewers if by == "reviewer" else tally.rows(by) if by else ()
+        kind = period if by == "period" else None
+        return Figures(snapshot.revision, now, window, by, kind, tally.total, rows, tuple(invalid))
+    finally:
+        store.close()
+
+
+def _entries(snapshot: GitSnapshot, invalid: list[Invalid]) -> Iterator[Entry]:
+    """Every record, one after another; what cannot be read is put aside."""
+    for _, _, item in snapshot.everything():
+        if isinstance(item, Entry):
+            yield item
+        elif isinstance(item, Invalid):
+            invalid.append(item)

@@ -1,0 +1,228 @@
+"""Collects the content of the report page. See docs/report.md."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ..audit.opening import opened
+from ..errors import BadInput
+from ..model import query
+from ..model.event import Event
+from ..model.record import Record
+from ..model.summary import Row, row_of
+from ..model.times import to_millis
+from ..policies.policy_set import assemble
+from ..rules import due_actions
+from ..storage import layout, lookup
+from ..storage.interface import Entry, Invalid, Progress
+from ..storage.snapshot import GitSnapshot
+from . import statistics as numbers
+from . import timeline
+from .statistics import ALWAYS, Period, ReviewerRow, Tally, Window
+
+# Up to how long a time is told day by day, and week by week; what is longer by months.
+_BY_DAY, _BY_WEEK = timedelta(days=45), timedelta(days=400)
+#: How many periods are told, the last ones.
+PERIODS = 60
+
+
+@dataclass(frozen=True)
+class Case:
+    """One escalation as it stands, and what happened to it, oldest first; ``overdue`` says why, if it is."""
+
+    row: Row
+    request_id: str | None
+    policy: str | None
+    model: str | None
+    resolved_at: datetime | None
+    overdue: str | None
+    events: tuple[Event, ...]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is not resolved."""
+        return self.resolved_at is None
+
+
+@dataclass(frozen=True)
+class Report:
+    """A store at one revision, as of ``at``.
+
+    ``cases`` are all that are open, those that are overdue, then the most severe and oldest first, and
+    after them what was resolved and has anything in the window, the newest first. The figures are those
+    of `core.stats`; ``periods`` has a row for each of the last periods, also where nothing happened.
+    """
+
+    revision: str
+    at: datetime
+    window: Window
+    team: str | None
+    period: Period
+    total: numbers.Row
+    periods: tuple[numbers.Row, ...]
+    teams: tuple[numbers.Row, ...]
+    policies: tuple[numbers.Row, ...]
+    models: tuple[numbers.Row, ...]
+    reviewers: tuple[ReviewerRow, ...]
+    cases: tuple[Case, ...]
+    invalid: tuple[Invalid, ...]
+
+
+def report(
+    path: str | os.PathLike[str] = ".",
+    *,
+    now: datetime,
+    window: Window = ALWAYS,
+    team: str | None = None,
+    period: Period | None = None,
+    rev: str | None = None,
+    fetch: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """What there is to tell of a store, or of what is routed to one team.
+
+    The figures count what happened within the window; without ``period`` its length, or the store's age,
+    decides how long one is. Records are read once, and history once; ``progress`` is told of it.
+    Raises BadInput, NotAStore, ShallowClone, GitFailed.
+    """
+    if team == "":
+        raise BadInput(problem="the team to report on is empty")
+    store = opened(path, progress)
+    try:
+        snapshot = lookup.snapshot(store, rev, fetch=fetch)
+        place = timeline.place(store, snapshot.revision, None)
+        invalid: list[Invalid] = []
+        # The last state of each that was read, with its blob.
+        read: dict[str, tuple[str, Record]] = {}
+
+        def entries() -> list[Entry]:
+            return [
+                entry
+                for entry in _entries(snapshot, dict(read.values()), invalid)
+                if (team is None or entry.record.route.team_id == team) and _concerns(entry.record, window)
+            ]
+
+        # Where all is asked for, what stands at the end is taken from history, in which it is read anyway;
+        # else nothing is kept of what happened to the others.
+        found = entries() if team is not None or window != ALWAYS else None
+        wanted = None if found is None else {entry.record.escalation_id for entry in found}
+
+        def keep(blob: str, record: Record) -> None:
+            if wanted is None:
+                read[record.escalation_id] = blob, _lean(record)
+
+        events: dict[str, list[Event]] = defaultdict(list)
+        claims: dict[str, dict[str, datetime]] = defaultdict(dict)
+        for event in timeline.read(store, snapshot.revision, place, keep):
+            if wanted is None or event.escalation_id in wanted:
+                events[event.escalation_id].append(event)
+                if event.claim:
+                    claims[event.escalation_id].setdefault(event.claim.claim_id, event.claim.claimed_at)
+        if found is None:
+            found = entries()
+        policies = assemble(*snapshot.policies())
+        records = [entry.record for entry in found]
+        period = period or _period(records, window, now)
+        by_id = {record.escalation_id: record for record in records}
+
+        tally = Tally(
+            policies,
+            to_millis(now),
+            claims,
+            lambda name: by_id.get(name) or lookup.record_of(snapshot, name),
+            by=("period", "team", "policy", "model"),
+            period=period,
+            window=window,
+        )
+        for record in records:
+            tally.add(record)
+        cases = [
+            _case(entry, due_actions.overdue(entry.record, policies, now), events[entry.record.escalation_id])
+            for entry in found
+        ]
+        return Report(
+            snapshot.revision,
+            now,
+            window,
+            team,
+            period,
+            tally.total,
+            _every_period(tally.rows("period"), period, min(now, window.until or now)),
+            tally.rows("team"),
+            tally.rows("policy"),
+            tally.rows("model"),
+            tally.reviewers,
+            _in_order(cases),
+            tuple(invalid),
+        )
+    finally:
+        store.close()
+
+
+def _entries(snapshot: GitSnapshot, known: Mapping[str, Record], invalid: list[Invalid]) -> Iterator[Entry]:
+    """Every record without what no figure asks for; what cannot be read is put aside."""
+    for _, _, item in snapshot.everything(known):
+        if isinstance(item, Entry):
+            yield Entry(_lean(item.record), item.path, item.blob)
+        elif isinstance(item, Invalid):
+            invalid.append(item)
+
+
+def _lean(record: Record) -> Record:
+    """A record without what no figure asks for, which is most of it."""
+    return record.replace(event_context=None) if record.event_context else record
+
+
+def _concerns(record: Record, window: Window) -> bool:
+    """Whether it is open, or has, or may have, anything that counts within a window."""
+    if record.resolution is None:
+        return True
+    if window.since is not None and record.last_time < window.since:
+        return False
+    return window.until is None or record.raised_at < window.until
+
+
+def _period(records: Sequence[Record], window: Window, now: datetime) -> Period:
+    start = window.since or min((record.raised_at for record in records), default=now)
+    span = min(now, window.until or now) - start
+    return "day" if span <= _BY_DAY else "week" if span <= _BY_WEEK else "month"
+
+
+def _every_period(rows: Sequence[numbers.Row], period: Period, end: datetime) -> tuple[numbers.Row, ...]:
+    """The last periods up to a moment, from the first in which anything happened."""
+    if not rows:
+        return ()
+    known = {row.key: row for row in rows}
+    first, last = rows[0].key or "", end.toordinal()
+    longest = 31
+    days = range(last, max(0, last - PERIODS * longest), -1)
+    keys = dict.fromkeys(numbers.period_of(datetime.fromordinal(day), period) for day in days)
+    wanted = [key for key in keys if key >= first][:PERIODS]
+    return tuple(known.get(key) or numbers.nothing(key) for key in reversed(wanted))
+
+
+def _case(entry: Entry, overdue: str | None, events: Sequence[Event]) -> Case:
+    record = entry.record
+    return Case(
+        row_of(record, layout.path_of(record), entry.blob),
+        record.request_id,
+        record.policy,
+        record.model,
+        record.resolution.resolved_at if record.resolution else None,
+        overdue,
+        tuple(events),
+    )
+
+
+def _in_order(cases: Iterable[Case]) -> tuple[Case, ...]:
+    urgency = query.SORTS["severity"]
+
+    def key(case: Case) -> tuple[bool, bool, float, query.Key]:
+        ended = case.resolved_at.timestamp() if case.resolved_at else 0.0
+        return (not case.is_open, case.overdue is None, -ended, urgency(case.row))
+
+    return tuple(sorted(cases, key=key))

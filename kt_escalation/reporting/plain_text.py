@@ -1,0 +1,170 @@
+"""Records as plain text, the same for every destination; `terminal` is for terminals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from ..model.text import plural, visible
+from ..model.times import age, format_time, parse_time
+
+if TYPE_CHECKING:
+    from ..model.event import Event
+    from ..model.record import Record, Route
+    from ..model.summary import Row
+    from ..results import Found, Moment
+    from ..rules.permissions import Quorum
+
+__all__ = ["cells", "due", "listing", "missing", "page", "span", "timeline", "visible", "whom"]
+
+
+def whom(route: Route | Row) -> str:
+    """Who it goes to, in a word or two."""
+    if route.team_id:
+        return f"team {route.team_id}"
+    return f"user {route.user_id}" if route.user_id else "anyone"
+
+
+def listing(page: Sequence[tuple[Row, str | None]], now: datetime) -> Iterator[str]:
+    """One line of tab-separated fields for each row, without a head.
+
+    Where several stores are listed, each row comes with its store, which is the first field.
+    """
+    yield from ("\t".join((*((visible(store),) if store else ()), *cells(row, now))) for row, store in page)
+
+
+def cells(row: Row, now: datetime) -> tuple[str, ...]:
+    """What a listing says about a record: id, severity, status, age, deadline, for whom, holder, reason, summary."""
+    return (
+        row.escalation_id,
+        row.severity,
+        row.outcome or row.status,
+        age(now - parse_time(row.created_at)),
+        due(row, now),
+        visible(whom(row)),
+        visible(row.holder or "-"),
+        visible(row.reason_code),
+        visible(row.summary or ""),
+    )
+
+
+def due(row: Row, now: datetime) -> str:
+    """How long until time alone changes it: ``in 2h``, ``5m ago``."""
+    return span(parse_time(row.deadline), now) if row.deadline else "-"
+
+
+def span(end: datetime, now: datetime) -> str:
+    """How long until then, or since: ``in 2h``, ``5m ago``."""
+    return f"in {age(end - now)}" if end > now else f"{age(now - end)} ago"
+
+
+def page(found: Found, include_context: bool, now: datetime) -> Iterator[str]:
+    """One escalation as a page of `key: value` lines."""
+    record = found.record
+    yield f"{record.escalation_id}  {record.severity}  {record.status}"
+    if record.summary:
+        yield f"  {visible(record.summary)}"
+    yield from _fields(
+        ("reason", record.reason_code),
+        ("created", f"{format_time(record.created_at)} ({age(now - record.created_at)} ago)"),
+        ("raised", f"{format_time(record.raised_at)} by {record.raised_by}"),
+        ("request", record.request_id),
+        ("agent", record.agent_id),
+        ("session", record.session_id),
+        ("config", record.config_version),
+        ("provider", record.provider),
+        ("model", record.model),
+        ("policy", record.policy),
+        ("for", f"{whom(record.route)} (by {record.route.source})"),
+        ("reopens", record.reopens),
+        ("reopened", ", ".join(found.reopened_by) or None),
+        ("deadline", format_time(found.deadline) if found.deadline else None),
+        ("overdue", found.overdue),
+        ("missing", missing(found.quorum) if found.quorum else None),
+    )
+    for key, value in (record.labels or {}).items():
+        yield _field("label", f"{key} = {value}")
+    yield from _policy_results(record)
+    if record.event_context and include_context:
+        yield _field("context", "")
+        for line in json.dumps(record.event_context, indent=2, ensure_ascii=False).splitlines():
+            yield f"    {visible(line)}"
+    elif record.event_context:
+        yield _field("context", f"{plural(len(record.event_context), 'key')}; shown with --include-context")
+    if record.claim:
+        until = f", until {format_time(record.claim.expires_at)}" if record.claim.expires_at else ""
+        since = f"since {format_time(record.claim.claimed_at)}{until}"
+        yield _field("held by", f"{record.claim.claimed_by} {since} (claim {record.claim.claim_id})")
+    for note in record.notes:
+        yield _field("note", f"{note.by} at {format_time(note.at)}")
+        yield from _said(note.text)
+    for review in record.reviews:
+        category = f" ({review.category})" if review.category else ""
+        who = f"{review.outcome}{category} by {review.reviewer} at {format_time(review.reviewed_at)}"
+        yield _field("review", who)
+        yield from _said(review.reason)
+    if record.resolution:
+        end = record.resolution
+        yield _field("resolved", f"{end.outcome} by {end.resolved_by} at {format_time(end.resolved_at)}")
+        if not record.reviews:
+            yield from _said(end.reason)
+    yield _field("file", f"{found.path} at {found.commit[:12]}")
+    yield _field("shown", found.shown)
+
+
+def missing(quorum: Quorum) -> str:
+    """What a decision still needs, and from whom."""
+    given = ", ".join(f"{count} {outcome}" for outcome, count in quorum.given.items())
+    so_far = f" ({given} so far)" if given else ""
+    who = "anybody"
+    if quorum.candidates is not None:
+        who = ", ".join(quorum.candidates) or "nobody on the roster"
+    return f"{quorum.missing} of {plural(quorum.approvals, 'approval')}{so_far}, from {who}"
+
+
+def _fields(*pairs: tuple[str, str | None]) -> Iterator[str]:
+    for key, value in pairs:
+        if value is not None:
+            yield _field(key, value)
+
+
+def _field(key: str, value: str) -> str:
+    return f"  {key.ljust(9)} {visible(value)}".rstrip()
+
+
+def _policy_results(record: Record) -> Iterator[str]:
+    context: dict[str, Any] = record.event_context or {}
+    results = context.get("policy_results")
+    for result in results if isinstance(results, list) else ():
+        if isinstance(result, dict):
+            words = " ".join(
+                str(result[key]) for key in ("policy_kind", "verdict", "reason_code") if key in result
+            )
+            yield _field("result", words)
+    scores = context.get("scores")
+    for key, value in scores.items() if isinstance(scores, dict) else ():
+        yield _field("score", f"{key} = {value}")
+
+
+def _said(text: str) -> Iterator[str]:
+    for line in visible(text, lines=True).split("\n"):
+        yield f"    {line}"
+
+
+def timeline(moments: Iterator[Moment] | Iterator[Event]) -> Iterator[str]:
+    """One line for each thing that happened, as they come, like a journal."""
+    for moment in moments:
+        outcome = f" as {moment.outcome}" if moment.outcome else ""
+        text = f": {visible(moment.text)}" if moment.text else ""
+        who = visible(moment.actor or moment.email)
+        other = (
+            f" (commit by {visible(moment.email)})"
+            if moment.actor and "@" in moment.actor and moment.actor.casefold() != moment.email.casefold()
+            else ""
+        )
+        yield (
+            f"{format_time(moment.at)}  {moment.commit[:12]}  {moment.action.ljust(8)} "
+            f"{moment.escalation_id or '-'}  {who}{other}{outcome}{text}"
+        )

@@ -1,0 +1,103 @@
+"""A record as one row of a table that is safe to open in a spreadsheet. See docs/evidence.md."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ..model.text import visible
+
+#: The columns of the CSV export, in order: where a row was read, then the record's keys. A dot leads to
+#: a key of `route`, `requires`, `claim` and `resolution`; what is a list or a free mapping is JSON text.
+COLUMNS = (
+    "blob",
+    "path",
+    "error",
+    "schema_version",
+    "escalation_id",
+    "status",
+    "severity",
+    "reason_code",
+    "summary",
+    "created_at",
+    "raised_at",
+    "raised_by",
+    "queued_at",
+    "request_id",
+    "agent_id",
+    "session_id",
+    "config_version",
+    "provider",
+    "model",
+    "policy",
+    "event_context",
+    "labels",
+    "route.team_id",
+    "route.user_id",
+    "route.source",
+    "route.policies",
+    "requires.approvals",
+    "requires.claim_within",
+    "requires.resolve_within",
+    "requires.fallback",
+    "reopens",
+    "claim.claim_id",
+    "claim.claimed_by",
+    "claim.claimed_at",
+    "claim.expires_at",
+    "reviews",
+    "notes",
+    "resolution.outcome",
+    "resolution.reason",
+    "resolution.category",
+    "resolution.resolved_by",
+    "resolution.resolved_at",
+)
+# What makes a spreadsheet calculate, also in the widths that some of them take for the same
+# (OWASP, *CSV Injection*).
+_FORMULA = "=+-@＝＋－＠﹦﹢﹣﹫"
+#: Put before a cell that would be calculated, and before one that begins with it already.
+QUOTE = "'"
+
+
+def row(blob: str, path: str, record: Mapping[str, Any] | None, error: str | None) -> tuple[str, ...]:
+    """The cells of one file, in the order of `COLUMNS`; ``record`` as `Record.as_dict` gives it."""
+    known = {"blob": blob, "path": path, "error": error}
+    return tuple(
+        cell(known[column] if column in known else _value(record or {}, column)) for column in COLUMNS
+    )
+
+
+def cell(value: Any) -> str:
+    """A value as text that no spreadsheet calculates and no terminal obeys; empty for None.
+
+    Hidden characters are written out, line feeds stay. What begins like a formula, also after blanks,
+    gets an apostrophe in front, and so does what begins with one: taking one away gives the text back.
+    """
+    if value is None:
+        return ""
+    text = visible(value, lines=True) if isinstance(value, str) else _json(value)
+    first = text.lstrip()[:1]
+    return f"{QUOTE}{text}" if text.startswith(QUOTE) or (first and first in _FORMULA) else text
+
+
+def _json(value: Any) -> str:
+    """A value as JSON text in which hidden characters are written as JSON escapes."""
+    text = json.dumps(value, ensure_ascii=False)
+    if visible(text) == text:
+        return text
+    return "".join(char if visible(char) == char else _escaped(char) for char in text)
+
+
+def _escaped(char: str) -> str:
+    """A character as JSON escapes it, by its UTF-16 units (RFC 8259, section 7)."""
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
+def _value(record: Mapping[str, Any], column: str) -> Any:
+    value: Any = record
+    for key in column.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value

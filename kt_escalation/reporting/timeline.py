@@ -1,0 +1,254 @@
+"""Follows a store: its events from history, oldest first, each at least once. See docs/events.md."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ..errors import BadInput, GitFailed, LockTimeout, NotInHistory, RemoteUnreachable, ShallowClone
+from ..model import changes
+from ..model.event import Cursor, Event
+from ..model.record import Record
+from ..storage import commits, compaction, layout
+from ..storage.clone import GitStore
+from ..storage.commits import Commit
+from ..storage.history import Keep, Side, Sides
+from ..storage.trees import Change
+
+# How many records' files are read from git in one go, however many a commit has.
+_AT_ONCE = 100
+_PLAIN = "100644"
+# Of what a commit of the store's line contains, nothing counts as younger than the commit by more than this:
+# clocks differ, but not by a day (in seconds), so that whoever asks since a time need not walk all of history.
+_SKEW = 86_400
+# How often the remote is asked, in seconds: soon at first and after news, then as rarely as hosts like it.
+FIRST_POLL, POLL_GROWTH, LONGEST_POLL = 0.5, 1.5, 15.0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where to begin: after a cursor, and there with what is no older than ``not_before``."""
+
+    cursor: Cursor = Cursor()
+    not_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What one commit changed of one escalation, with the place after the whole commit."""
+
+    commit: Commit
+    escalation_id: str
+    old: Change | None
+    new: Change | None
+    cursor: Cursor
+
+
+def place(store: GitStore, tip: str, since: str | datetime | None) -> Place:
+    """What ``since`` means: a time, a cursor, a revision whose history is known, or None for the start.
+
+    Raises BadInput for what is none of these, NotInHistory where ``tip`` does not contain it,
+    ShallowClone where that cannot be told.
+    """
+    if store.repository.is_shallow:
+        raise ShallowClone(
+            where=str(store.repository.toplevel or store.repository.git_dir),
+            says="{where} is a shallow clone, which lacks the history that events are read from",
+        )
+    if since is None:
+        return Place()
+    if isinstance(since, datetime):
+        older = store.repository.newest_before(tip, int(since.timestamp()) - _SKEW)
+        return Place(Cursor((older,)) if older else Cursor(), since)
+    cursor = Cursor.parse(since)
+    if cursor is None:
+        commit = store.repository.commit_of(since)
+        if commit is None:
+            raise BadInput(
+                problem=f"--since is {since[:80]!r}, which is no commit, no cursor, no duration such as 2h "
+                "and no time such as 2026-11-23T10:00:00Z"
+            )
+        cursor = Cursor((commit,))
+    _require(store, tip, cursor)
+    return Place(cursor)
+
+
+def _require(store: GitStore, tip: str, cursor: Cursor) -> None:
+    for head in cursor.heads:
+        if not store.repository.is_ancestor(head, tip):
+            raise NotInHistory(commit=head, tip=tip)
+
+
+def read(store: GitStore, tip: str, place: Place, keep: Keep = lambda _, __: None) -> Iterator[Event]:
+    """The events of ``tip``'s history after a place, parents before children, in constant memory.
+
+    ``keep`` is handed each record that is read on the way.
+    Raises GitFailed where history or a file of it cannot be read; nothing is passed over.
+    """
+    cursor = place.cursor
+    if cursor.within:
+        # The commit that was told in part comes first: no later place could say so of it.
+        last = cursor.heads[-1]
+        whole = Cursor(cursor.heads)
+        for event in _events(store, [last, f"^{last}^@"], whole, keep=keep):
+            if (event.escalation_id, event.index) > cursor.within:
+                yield event
+        cursor = whole
+    yield from _events(store, [tip, *(f"^{head}" for head in cursor.heads)], cursor, place.not_before, keep)
+
+
+def follow(
+    store: GitStore,
+    since: str | datetime | None,
+    ask: Callable[[], str],
+    *,
+    interval: float | None = None,
+    timeout: float | None = None,
+    once: bool = False,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Iterator[Event]:
+    """The events since then and those to come, without ``since`` only these; ``ask`` gives the newest commit.
+
+    Asks every ``interval`` seconds, without one after growing pauses; ends after ``timeout`` seconds or,
+    with ``once``, when nothing is left. A remote that stops answering is told once, and once more when
+    it answers again; one that does not answer at first is raised as RemoteUnreachable.
+    Raises what `place` and `read` raise, and HistoryRewritten.
+    """
+    end = None if timeout is None else time.monotonic() + timeout
+    pause, offline = FIRST_POLL, False
+    here: Place | None = None
+    while True:
+        try:
+            tip = ask()
+        except (RemoteUnreachable, LockTimeout) as error:
+            if here is None:
+                raise
+            if not offline:
+                tell(f"no news for now, but it goes on asking: {error.what}")
+            offline = True
+        else:
+            if offline:
+                tell("the remote answers again")
+            offline = False
+            if here is None:
+                here = place(store, tip, since if since is not None else tip)
+            if here.cursor != Cursor((tip,)):
+                _require(store, tip, here.cursor)
+                yield from read(store, tip, here)
+                here, pause = Place(Cursor((tip,))), FIRST_POLL
+        left = None if end is None else end - time.monotonic()
+        if once or (left is not None and left <= 0):
+            return
+        nap = pause * random.uniform(0.75, 1.25) if interval is None else interval  # noqa: S311 - jitter
+        time.sleep(nap if left is None else min(nap, left))
+        pause = min(pause * POLL_GROWTH, LONGEST_POLL)
+
+
+# --- from commits to events -----------------------------------------------------------------------
+
+
+def _events(
+    store: GitStore,
+    revisions: Sequence[str],
+    cursor: Cursor,
+    not_before: datetime | None = None,
+    keep: Keep = lambda _, __: None,
+) -> Iterator[Event]:
+    batch: list[_Step] = []
+    sides = Sides(store)
+    # A compaction changes no escalation, so it is no event; what it only pretends to move is one.
+    walked = commits.walk(store, revisions, merged=True)
+    kept = (compaction.without_moved(store, commit) for commit in walked)
+    for step in _steps(kept, cursor):
+        if not_before is not None and step.commit.committed_at < not_before:
+            continue
+        batch.append(step)
+        if len(batch) == _AT_ONCE:
+            yield from _told(batch, sides, keep)
+            batch = []
+    yield from _told(batch, sides, keep)
+
+
+def _steps(commits: Iterable[Commit], cursor: Cursor) -> Iterator[_Step]:
+    for commit in commits:
+        cursor = cursor.past(commit.oid, commit.parents)
+        sides: dict[str, tuple[list[Change], list[Change]]] = {}
+        for change in commit.changes:
+            name = layout.id_of(change.path) if change.path.startswith(f"{layout.QUEUE}/") else None
+            if name is None:
+                continue
+            olds, news = sides.setdefault(name, ([], []))
+            if change.old is not None:
+                olds.append(change)
+            if change.new is not None:
+                news.append(change)
+        for name, (olds, news) in sorted(sides.items()):
+            yield _Step(commit, name, olds[0] if olds else None, news[0] if news else None, cursor)
+
+
+def _told(steps: Sequence[_Step], sides: Sides, keep: Keep) -> Iterator[Event]:
+    missing = sides.learn(
+        {
+            oid: None
+            for step in steps
+            for change in (step.old, step.new)
+            if change
+            for mode, oid in ((change.old_mode, change.old), (change.new_mode, change.new))
+            if oid and mode == _PLAIN
+        },
+        keep,
+    )
+    if missing:
+        raise GitFailed(
+            command="cat-file",
+            words=f"object {missing[0]} is missing from this clone",
+            hint="run `git fetch`",
+        )
+    for step in steps:
+        before = _of(sides, step.old.old_mode, step.old.old) if step.old else Side()
+        after = _of(sides, step.new.new_mode, step.new.new) if step.new else Side()
+        for index, happening in enumerate(_happened(step.commit, before, after)):
+            yield _event(step, index, happening, before.record, after.record)
+
+
+def _of(sides: Sides, mode: str, oid: str | None) -> Side:
+    return sides.of(oid) if oid and mode == _PLAIN else Side(problem=f"is no plain file (mode {mode})")
+
+
+def _happened(commit: Commit, before: Side, after: Side) -> tuple[changes.Happening, ...]:
+    if after.problem:
+        return (changes.Happening("unreadable", text=after.problem),)
+    if len(commit.parents) > 1:
+        return (changes.Happening("change", text="a merge took it to a state that none of its parents has"),)
+    if before.problem:
+        return (changes.Happening("restore" if after.record else "delete"),)
+    return changes.between(before.record, after.record)
+
+
+def _event(
+    step: _Step, index: int, happening: changes.Happening, before: Record | None, after: Record | None
+) -> Event:
+    commit, shown = step.commit, after or before
+    return Event(
+        commit=commit.oid,
+        at=commit.committed_at,
+        author=commit.author,
+        email=commit.email,
+        escalation_id=step.escalation_id,
+        index=index,
+        action=happening.action,
+        actor=happening.actor or commit.email,
+        outcome=happening.outcome,
+        text=happening.text,
+        status=after.status if after else None,
+        severity=shown.severity if shown else None,
+        reason_code=shown.reason_code if shown else None,
+        request_id=shown.request_id if shown else None,
+        team_id=shown.route.team_id if shown else None,
+        user_id=shown.route.user_id if shown else None,
+        cursor=str(step.cursor.at(step.escalation_id, index)),
+        claim=after.claim if after else None,
+    )

@@ -1,0 +1,97 @@
+"""The actions that leases and deadlines require at a given time. See docs/operator.md, *What deadlines do*."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from ..model.deadlines import claim_by, resolve_by
+from ..model.record import Record
+from ..model.times import format_duration, format_time
+from ..policies.policy_set import Policies
+from . import transitions
+from .permissions import Act, candidates, require_known
+
+Kind = Literal["expire", "release", "reroute"]
+
+
+@dataclass(frozen=True)
+class Due:
+    """One action that is due: on what, which, why, and what the record becomes."""
+
+    before: Record
+    kind: Kind
+    why: str
+    after: Record
+
+
+def due(records: Iterable[Record], act: Act, claim_id: str) -> tuple[Due, ...]:
+    """The actions that the rules ask for at ``act.now``, at most one for each record.
+
+    Overdue ones expire; else a lapsed claim is released; else what nobody claimed in time goes to
+    its fallback, held under ``claim_id`` where that is a user. A record that is newer than this
+    clock, by more than the tolerance, is left alone. Raises NotAllowed for who is not on the roster.
+    """
+    require_known(act, "sweep")
+    found = []
+    for record in records:
+        if record.resolution is None and record.last_time - act.now <= _tolerance(act.policies):
+            action = _due(record, act, claim_id)
+            if action:
+                found.append(action)
+    return tuple(found)
+
+
+def _due(record: Record, act: Act, claim_id: str) -> Due | None:
+    requires = record.requires
+    end = resolve_by(record)
+    if end is not None and act.now >= end:
+        within = format_duration(requires.resolve_within) if requires.resolve_within else "its time"
+        return Due(record, "expire", f"not resolved within {within}", transitions.expire(record, act))
+    if record.claim is not None:
+        if not transitions.lapsed(record, act):
+            return None
+        until = format_time(record.claim.expires_at) if record.claim.expires_at else ""
+        why = f"the lease of {record.claim.claimed_by} ended at {until}"
+        return Due(record, "release", why, transitions.release(record, act))
+    start = claim_by(record)
+    if start is not None and act.now >= start and requires.fallback is not None and requires.claim_within:
+        whom = requires.fallback
+        now = transitions.stamp(record, act)
+        after = transitions.reroute(record, act, whom, "fallback", now, claim_id)
+        to = f"team {whom.team_id}" if whom.team_id else f"user {whom.user_id}"
+        why = f"not claimed within {format_duration(requires.claim_within)}; to {to}"
+        return Due(record, "reroute", why, after)
+    return None
+
+
+def overdue(record: Record, policies: Policies, now: datetime) -> str | None:
+    """Why an open escalation wants attention beyond its turn, None if it does not.
+
+    A deadline or a lease has passed, or nobody on the roster can decide it.
+    """
+    if record.resolution is not None:
+        return None
+    for end, what in ((resolve_by(record), "resolve"), (claim_by(record), "claim")):
+        if end is not None and now >= end:
+            return f"{what} was due at {format_time(end)}"
+    if record.claim and record.claim.expires_at and now > record.claim.expires_at + _tolerance(policies):
+        return f"the lease of {record.claim.claimed_by} ended at {format_time(record.claim.expires_at)}"
+    return nobody_left(record, policies)
+
+
+def nobody_left(record: Record, policies: Policies) -> str | None:
+    """Why nobody on the roster can decide an open escalation, None if somebody can."""
+    user = record.route.user_id
+    if user is not None and policies.roster is not None and not policies.roster.knows(user):
+        return f"it is routed to {user}, whom the roster does not know"
+    if record.status == "queued" and candidates(record, policies) == ():
+        team = f"team {record.route.team_id}" if record.route.team_id else "it"
+        return f"nobody on the roster may decide it (routed to {team})"
+    return None
+
+
+def _tolerance(policies: Policies) -> timedelta:
+    return policies.settings.claims.clock_tolerance

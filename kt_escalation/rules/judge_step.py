@@ -1,0 +1,319 @@
+"""Finds the violations in one step of a record. See docs/rules.md.
+
+A step is judged by taking it again: the rule of `transitions` that it claims to be is run on the state
+before, for its author and its time, and must give the state after. So the judge accepts what a command
+allows, by the same function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import partial
+
+from ..errors import KtError
+from ..model import deadlines, ids
+from ..model.record import Draft, Fallback, Record, Review, Route
+from ..model.times import format_duration, format_time
+from ..policies.decision_event import Raisable
+from ..policies.policy_file import ROSTER
+from ..policies.policy_set import Policies
+from . import difference, due_actions, transitions
+from .permissions import Act, act, known_as
+
+# What a draft may hold of a record; the rest is decided by raising.
+_GIVEN = ("severity", "reason_code", "summary", "created_at", "request_id", "agent_id", "session_id",
+          "config_version", "provider", "model", "policy", "event_context", "labels")  # fmt: skip
+
+# git keeps a commit's time in whole seconds, a record in milliseconds.
+_COMMIT_TIME = timedelta(seconds=1)
+
+_Move = partial[Record]
+_Told = Callable[[Record, Act], Record]
+
+
+@dataclass(frozen=True)
+class Violation:
+    """One rule that a step breaks, and a sentence of what is wrong and was expected.
+
+    Where it happened is filled in by whoever looks at commits: ``path`` is that of a file in the repository.
+    """
+
+    rule: str
+    expected: str
+    commit: str = ""
+    author: str = ""
+    path: str = ""
+    escalation_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Context:
+    """What else a step is judged by: the policies in force before it, when it was committed, and by whom.
+
+    ``deciders`` decided what the record reopens; ``reopened`` is that record, ``reopener`` one that is
+    open already and reopens the same. ``shown`` is the digest of what the state before shows, where it is
+    known already. ``now`` is the clock of whoever judges what has just been done; ``least`` are policies whose
+    demands a birth may not fall short of, beside those that it is judged by.
+    """
+
+    email: str
+    committed_at: datetime
+    policies: Policies
+    deciders: tuple[str, ...] = ()
+    reopened: Record | None = None
+    reopener: Record | None = None
+    shown: str | None = None
+    now: datetime | None = None
+    least: Policies | None = None
+
+
+def judge(before: Record | None, after: Record | None, context: Context) -> tuple[Violation, ...]:
+    """The violations of one step of one record; none if it is a legal move."""
+    if after is None:
+        return (Violation("deleted", "a record is never deleted"),) if before else ()
+    if before is None:
+        return _birth(after, context)
+    if before == after:
+        return (Violation("unchanged", "a file whose content is equal is not written again"),)
+    if before.resolution is not None:
+        return (
+            Violation("resolved", "a resolved record never changes; what was decided wrongly is reopened"),
+        )
+    refused: KtError | None = None
+    made: Record | None = None
+    for move in _moves(before, after, context):
+        try:
+            if (state := move()) == after:
+                by_time = move.func is _sweep or (move.func is transitions.claim and before.claim is not None)
+                early = _early(after, context) if by_time else ()
+                return early or _times(before, after, context)
+            made = made or state
+        except KtError as error:
+            refused = refused or error
+        except ValueError:
+            # What the step would have had to be cannot even be written down.
+            continue
+    if _retold(before, after, context) == after:
+        return _times(before, after, context)
+    if refused is not None:
+        return (Violation(refused.code, refused.what),)
+    return (_unlike(before, made or before, after),)
+
+
+def _unlike(before: Record, made: Record, after: Record) -> Violation:
+    """What is wrong with a step that is unlike what the rule that it comes closest to has made."""
+    end = after.resolution
+    if made == before and end is not None and end.outcome == "expired":
+        return _not_due("expiry", deadlines.resolve_by(before))
+    if made == before and after.route.source == "fallback" != before.route.source:
+        return _not_due("fallback", deadlines.claim_by(before))
+    if end is not None and made.resolution is None and len(after.reviews) <= len(before.reviews) + 1:
+        expected = f"expected {before.requires.approvals} people's reviews, or one denial; it has {len(after.reviews)}"
+        return Violation("quorum", expected)
+    rule, expected = difference.named(made, after, "transition")
+    if rule == "transition":
+        expected = f"{expected}: no move of the transition table changes that"
+    return Violation(rule, expected)
+
+
+def _early(after: Record, context: Context) -> tuple[Violation, ...]:
+    """What only time allows is held to the clock without any tolerance: nobody gains by being early."""
+    latest = after.last_time
+    if latest - context.committed_at >= _COMMIT_TIME:
+        expected = f"expected a commit no earlier than what it does, {format_time(latest)}"
+        return (Violation("deadline", expected),)
+    if context.now is not None and latest > context.now:
+        return (Violation("deadline", f"expected no time later than now, {format_time(context.now)}"),)
+    return ()
+
+
+def _not_due(what: str, when: datetime | None) -> Violation:
+    until = f" before {format_time(when)}" if when else ", for which it has no deadline"
+    return Violation("deadline", f"expected no {what}{until}")
+
+
+def judge_policies(author: str, parent: Policies) -> tuple[Violation, ...]:
+    """The violations of a change below `policies/`: it is for an admin of the parent's roster.
+
+    The first roster is free (design, section 6).
+    """
+    roster = parent.roster
+    if roster is None:
+        return ()
+    user = roster.by_id.get(known_as(author, roster))
+    if user and "admin" in user.roles:
+        return ()
+    admins = ", ".join(roster.with_role("admin")) or "nobody"
+    return (Violation("policies", f"expected an admin of the roster before it ({admins})"),)
+
+
+def judge_written(
+    parent: Policies, written: Policies, files: Iterable[str]
+) -> Iterator[tuple[str, Violation]]:
+    """What is wrong with what a change makes of some files below `policies/`, whoever makes it, by path.
+
+    By a file that cannot be read, and by a roster without an admin where there was one, nobody could go on.
+    """
+    for path in sorted(files):
+        if path in written.broken:
+            yield path, Violation("policies", f"expected a file that can be read; {written.broken[path]}")
+        elif path == ROSTER and written.has_no_admin and parent.roster and not parent.has_no_admin:
+            were = ", ".join(parent.roster.with_role("admin"))
+            yield (
+                path,
+                Violation(
+                    "policies", f"expected somebody with the role admin ({were}); enrol another admin first"
+                ),
+            )
+
+
+def _birth(after: Record, context: Context) -> tuple[Violation, ...]:
+    who = act(context.email, after.raised_at, context.policies)
+    try:
+        if after.reopens is None:
+            born = _raised(after, who)
+        elif context.reopened is None:
+            return (Violation("reopens", f"expected {after.reopens} to be there and resolved"),)
+        else:
+            reason = after.notes[0].text if after.notes else ""
+            born = transitions.reopen(context.reopened, who, reason, after.escalation_id, context.reopener)
+    except KtError as error:
+        return (Violation(error.code, error.what),)
+    except ValueError as error:
+        return (Violation("born", str(error)),)
+    if born != after and _retold(born, after, context) != after:
+        return (Violation(*difference.named(born, after, "born")),)
+    return _too_weak(after, context) or _times(None, after, context)
+
+
+def _too_weak(after: Record, context: Context) -> tuple[Violation, ...]:
+    """A birth on a side branch asks for no less than the line does by now."""
+    if context.least is None:
+        return ()
+    asked = context.least.settings.requirements(
+        severity=after.severity,
+        reason_code=after.reason_code,
+        provider=after.provider,
+        model=after.model,
+        policy=after.policy,
+        route=after.route,
+    )
+    found = after.requires
+    if found.approvals < asked.approvals:
+        return (
+            Violation("quorum", f"expected requires.approvals {asked.approvals}, as the line asks by now"),
+        )
+    until, most = found.resolve_within, asked.resolve_within
+    if most is not None and (until is None or until > most):
+        return (Violation("quorum", f"expected requires.resolve_within {format_duration(most)} at most"),)
+    return ()
+
+
+def _retold(before: Record, after: Record, context: Context) -> Record | None:
+    """What becomes of a record by the actions that its later self tells of, all taken by one author.
+
+    So a squash that keeps every action of one person is legal, and one that hides another's is not.
+    """
+    told: list[tuple[datetime, _Told]] = []
+    # Of what happened in the same millisecond, a claim comes before its decision. A clock that is
+    # behind the record's last time stamps all that it does with that time.
+    if after.claim is not None and not after.claim.same_as(before.claim):
+        token = after.claim.claim_id
+        told.append((after.claim.claimed_at, partial(_claim, token, context.deciders)))
+    told += [(note.at, partial(_note, note.text)) for note in after.notes[len(before.notes) :]]
+    for review in after.reviews[len(before.reviews) :]:
+        if all(claim is None or claim.claim_id != review.claim_id for claim in (before.claim, after.claim)):
+            # A review short of the quorum leaves of its claim nothing but the id.
+            told.append((review.reviewed_at, partial(_claim, review.claim_id, context.deciders)))
+        told.append((review.reviewed_at, partial(_decide, review)))
+    state = before
+    try:
+        for moment, take in sorted(told, key=lambda pair: pair[0]):
+            state = take(state, act(context.email, moment, context.policies))
+    except (KtError, ValueError):
+        return None
+    return state
+
+
+def _note(text: str, state: Record, who: Act) -> Record:
+    return transitions.note(state, who, text)
+
+
+def _claim(token: str, deciders: tuple[str, ...], state: Record, who: Act) -> Record:
+    return transitions.claim(state, who, token, deciders=deciders)
+
+
+def _decide(review: Review, state: Record, who: Act) -> Record:
+    return transitions.resolve(
+        state, who, review.outcome, review.reason, category=review.category, claim_id=review.claim_id
+    )
+
+
+def _raised(after: Record, who: Act) -> Record:
+    """What raising makes of the keys that are given to it."""
+    given = {key: value for key in _GIVEN if (value := getattr(after, key)) is not None}
+    routing = _whom(after.route) if after.route.source == "event" else None
+    raisable = Raisable(Draft.of(given), frozenset(given), routing)
+    name = after.escalation_id if after.request_id is None else ids.from_request(after.request_id)
+    return transitions.raise_(raisable, name, who, after.claim.claim_id if after.claim else "")
+
+
+def _moves(before: Record, after: Record, context: Context) -> Iterator[_Move]:
+    """The rules that the step may be, each ready to be taken again."""
+    who = act(context.email, after.last_time, context.policies)
+    note = after.notes[-1].text if len(after.notes) == len(before.notes) + 1 else None
+    token = after.claim.claim_id if after.claim else ""
+    whom = _whom(after.route) if after.route.source == "assigned" else None
+    if note is not None and whom is not None:
+        yield partial(transitions.assign, before, who, whom, note, token, deciders=context.deciders)
+    if after.route != before.route:
+        yield partial(_sweep, before, replace(who, now=after.queued_at), token)
+    elif len(after.reviews) == len(before.reviews) + 1:
+        given = after.reviews[-1]
+        decision = partial(
+            transitions.resolve, category=given.category, claim_id=given.claim_id, digest=context.shown
+        )
+        yield partial(decision, before, who, given.outcome, given.reason)
+    elif after.resolution is not None:
+        yield partial(_sweep, before, who, token)
+    elif after.claim is None and before.claim is not None:
+        yield partial(transitions.unclaim, before, who, force_reason=note)
+        yield partial(_sweep, before, replace(who, now=after.queued_at), token)
+    elif after.claim is not None and not after.claim.same_as(before.claim):
+        yield partial(transitions.claim, before, who, token, deciders=context.deciders)
+    elif after.claim != before.claim:
+        yield partial(transitions.renew, before, replace(who, now=_renewed_at(after, context)))
+    elif note is not None:
+        yield partial(transitions.note, before, who, note)
+
+
+def _sweep(before: Record, who: Act, claim_id: str) -> Record:
+    done = due_actions.due([before], who, claim_id)
+    return done[0].after if done else before
+
+
+def _whom(route: Route) -> Fallback | None:
+    try:
+        return Fallback(team_id=route.team_id, user_id=route.user_id)
+    except ValueError:
+        return None
+
+
+def _renewed_at(record: Record, context: Context) -> datetime:
+    """A lease says when it began only by when it ends."""
+    lease = context.policies.settings.claims.lease
+    until = record.claim.expires_at if record.claim else None
+    return until - lease if until and lease else context.committed_at
+
+
+def _times(before: Record | None, after: Record, context: Context) -> tuple[Violation, ...]:
+    latest = after.last_time
+    if before is not None and before.claim != after.claim:
+        # A lease from before may be longer than the settings give by now.
+        latest = max(latest, _renewed_at(after, context))
+    if latest - context.committed_at >= context.policies.settings.claims.clock_tolerance + _COMMIT_TIME:
+        expected = f"expected no time later than the commit, {format_time(context.committed_at)}"
+        return (Violation("time", expected),)
+    return ()

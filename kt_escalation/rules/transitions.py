@@ -1,0 +1,615 @@
+"""The transition table: what may happen to an escalation, by whom, and the resulting record. See docs/rights.md.
+
+Each function takes a record and returns the next one. If the action is a repeat, it returns the same object;
+if it is refused, it raises an error with the reason. Errors come in this order: faulty input, missing rights,
+wrong state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from ..errors import (
+    AlreadyClaimed,
+    AlreadyReopened,
+    AlreadyResolved,
+    BadInput,
+    ClaimIdDiffers,
+    ClockSkew,
+    DifferentContent,
+    NotAllowed,
+    NotClaimed,
+    NotHolder,
+    NotResolved,
+    ShownDiffers,
+)
+from ..model import canonical, ids
+from ..model.record import (
+    Claim,
+    Draft,
+    Fallback,
+    Line,
+    Note,
+    Record,
+    Requires,
+    Resolution,
+    Review,
+    Route,
+    explain,
+)
+from ..model.times import format_duration, format_time
+from ..model.vocabulary import (
+    MAX_BYTES,
+    MAX_DEPTH,
+    MAX_NOTED,
+    MAX_OPEN,
+    MAX_RAISED,
+    RELEASING,
+    Category,
+    Outcome,
+)
+from ..policies.decision_event import Raisable
+from ..policies.roster import person
+from .permissions import Act, is_admin, known_as, may_review, quorum, require_role, votes, why_not
+
+# What raising decides by itself; a repeat is not judged by it (design, section 4, *Repeats*).
+_DECIDED = frozenset(
+    {
+        "schema_version",
+        "escalation_id",
+        "status",
+        "created_at",
+        "raised_at",
+        "raised_by",
+        "queued_at",
+        "route",
+    }
+)
+
+
+# What a character of a record's free text takes at most as canonical text, an indent of 2 for each level and an
+# escape; and what all that is not free takes, at most, of a record, and of each note and review.
+_MOST_FOR_A_CHARACTER = 2 * (MAX_DEPTH + 2) + 12
+_MOST_FOR_A_RECORD, _MOST_FOR_A_PART = 4_096, 1_024
+_LEFT_OPEN = "what is still to be decided"
+# What a record has from its draft as it is.
+_KEPT = ("severity", "reason_code", "summary", "request_id", "agent_id", "session_id", "config_version",
+         "provider", "model", "policy", "labels")  # fmt: skip
+
+
+# --- raise ----------------------------------------------------------------------------------------
+
+
+def escalation_id(raisable: Raisable, now: datetime, random: bytes) -> str:
+    """The id that a draft gets (design, section 3). Raises BadInput where the draft asks for another."""
+    draft = raisable.draft
+    if draft.request_id is not None:
+        name = draft.escalation_id or ids.from_request(draft.request_id)
+    else:
+        name = draft.escalation_id or f"esc_{ids.ulid(now, random)}"
+    require_free_id(name, draft.request_id)
+    return name
+
+
+def require_free_id(escalation_id: str, request_id: str | None) -> None:
+    """Raise BadInput where an id is not the one of this request, or without a request one that a request may have.
+
+    So nobody takes the id of a request that is yet to come (design, section 4, *Ids*).
+    """
+    if request_id is None:
+        if not ids.is_ulid(escalation_id):
+            raise BadInput(
+                problem=f"escalation_id is {escalation_id}, which only a request_id makes; give that, or leave both out"
+            )
+    elif escalation_id != (derived := ids.from_request(request_id)):
+        raise BadInput(problem=f"escalation_id is {escalation_id}, but this request_id makes it {derived}")
+
+
+def raise_(raisable: Raisable, new_id: str, act: Act, claim_id: str) -> Record:
+    """The record of a new escalation, born claimed where it is routed to a user.
+
+    Raises NotAllowed for who may not raise, BadInput for a draft that contradicts what raising decides, is too
+    large, or has the id of another.
+    """
+    require_free_id(new_id, raisable.draft.request_id)
+    require_role(act, "raise", new_id, "gateway", "admin")
+    draft, now = raisable.draft, act.now
+    if draft.raised_by is not None and not act.is_me(draft.raised_by):
+        raise BadInput(problem=f"raised_by is {draft.raised_by}, but you are {act.actor}")
+    route = _route(raisable, act)
+    requires = _requires(draft, route, act)
+    if draft.requires is not None and draft.requires != requires:
+        raise BadInput(problem="requires is not what the settings ask for; leave it out")
+    context = draft.event_context
+    created = draft.created_at or now
+    if created > now:
+        context = {**(context or {}), "timestamp": format_time(created)}
+        created = now
+    try:
+        raised_by = _line().validate_python(act.actor)
+    except ValidationError as error:
+        raise BadInput(problem=f"raised_by: {explain(error)}") from None
+    claim = _claim(act, claim_id, now, route.user_id) if route.user_id else None
+    decided = {
+        "escalation_id": new_id,
+        "status": "claimed" if claim else "queued",
+        "created_at": created,
+        "raised_at": now,
+        "raised_by": raised_by,
+        "queued_at": now,
+        "event_context": context,
+        "route": route,
+        "requires": requires,
+        "claim": claim,
+    }
+    raised = Record.of(decided | {key: getattr(draft, key) for key in _KEPT})
+    return require_fit(raised, MAX_RAISED, "what is raised, so that there is room to decide it")
+
+
+@cache
+def _line() -> TypeAdapter[str]:
+    return TypeAdapter(Line)
+
+
+def _route(raisable: Raisable, act: Act) -> Route:
+    if raisable.routing:
+        whom = raisable.routing
+        return Route(team_id=whom.team_id, user_id=whom.user_id, source="event", policies=act.policies.tree)
+    return act.policies.route(raisable.draft.provider, raisable.draft.model)
+
+
+def _requires(asked: Draft | Record, route: Route, act: Act) -> Requires:
+    return act.policies.settings.requirements(
+        severity=asked.severity,
+        reason_code=asked.reason_code,
+        provider=asked.provider,
+        model=asked.model,
+        policy=asked.policy,
+        route=route,
+    )
+
+
+def same_as_raised(existing: Record, raisable: Raisable) -> None:
+    """Return where raising the draft again would be a repeat; raise DifferentContent where it would not."""
+    differs = []
+    for key in sorted(raisable.given - _DECIDED):
+        was, is_now = getattr(existing, key), getattr(raisable.draft, key)
+        if key == "event_context":
+            was, is_now = _without_timestamp(was), _without_timestamp(is_now)
+        if was != is_now:
+            differs.append(key)
+    if differs:
+        raise DifferentContent(escalation_id=existing.escalation_id, differs=", ".join(differs))
+
+
+def _without_timestamp(context: dict[str, Any] | None) -> dict[str, Any]:
+    # Raising puts a future event's time there, so it is part of no comparison.
+    return {key: value for key, value in (context or {}).items() if key != "timestamp"}
+
+
+# --- claim and unclaim ----------------------------------------------------------------------------
+
+
+def claim(
+    record: Record,
+    act: Act,
+    claim_id: str,
+    *,
+    given: bool = False,
+    deciders: Iterable[str] = (),
+    held: int = 0,
+) -> Record:
+    """The record held by the actor.
+
+    ``given`` says that the caller chose the claim id (fencing): the same one is a repeat, another
+    of the same person a conflict. ``deciders`` are those who decided what this one reopens, ``held``
+    how many live claims the actor has.
+    Raises NotAllowed, AlreadyResolved, AlreadyClaimed, ClaimIdDiffers, ClockSkew.
+    """
+    current = record.claim if record.status == "claimed" else None
+    if current and act.is_me(current.claimed_by) and not lapsed(record, act):
+        if given and current.claim_id != claim_id:
+            raise _claim_id_differs(record, current, claim_id)
+        return record
+    may_review(record, act, "claim", deciders)
+    limit = act.policies.settings.claims.max_per_reviewer
+    if limit is not None and held >= limit and record.status != "resolved":
+        raise NotAllowed(
+            actor=act.actor,
+            action="claim",
+            escalation_id=record.escalation_id,
+            missing=f"{act.actor} holds {held} already and the limit is {limit}",
+            hint="resolve or give back one of them first",
+        )
+    _require_open(record)
+    if current and not lapsed(record, act):
+        raise _held(record, current)
+    now = stamp(record, act)
+    return record.replace(status="claimed", claim=_claim(act, claim_id, now, act.actor))
+
+
+def _claim(act: Act, claim_id: str, now: datetime, holder: str) -> Claim:
+    lease = act.policies.settings.claims.lease
+    return Claim(
+        claim_id=claim_id, claimed_by=holder, claimed_at=now, expires_at=now + lease if lease else None
+    )
+
+
+def lapsed(record: Record, act: Act) -> bool:
+    """Whether the claim's lease is over, with the tolerance for clocks (design, section 4, *Lease*)."""
+    if record.claim is None or record.claim.expires_at is None:
+        return False
+    return act.now > record.claim.expires_at + act.policies.settings.claims.clock_tolerance
+
+
+def renew(record: Record, act: Act, *, claim_id: str | None = None) -> Record:
+    """The record held by the same person for a whole lease more; the same object if that adds nothing.
+
+    Raises NotAllowed, AlreadyResolved, NotClaimed, NotHolder, ClaimIdDiffers, ClockSkew.
+    """
+    may_review(record, act, "renew")
+    current = _holder(record, act, "renew it", claim_id)
+    lease = act.policies.settings.claims.lease
+    until = stamp(record, act) + lease if lease else None
+    if until == current.expires_at or (until and current.expires_at and until < current.expires_at):
+        return record
+    return record.replace(claim=current.model_copy(update={"expires_at": until}))
+
+
+def unclaim(
+    record: Record, act: Act, *, claim_id: str | None = None, force_reason: str | None = None
+) -> Record:
+    """The record given back to the queue by its holder, or by an admin who says why.
+
+    Raises NotAllowed, AlreadyResolved, NotClaimed, NotHolder, ClaimIdDiffers, ClockSkew.
+    """
+    if force_reason is None:
+        _holder(record, act, "give it back", claim_id)
+        return record.replace(status="queued", claim=None, queued_at=stamp(record, act))
+    if record.status == "queued" and _noted_so(record, act, force_reason):
+        return record
+    require_role(act, "give back by force", record.escalation_id, "admin")
+    _require_open(record)
+    current = _claimed(record)
+    if claim_id is not None and claim_id != current.claim_id:
+        raise _claim_id_differs(record, current, claim_id)
+    now = stamp(record, act)
+    back = record.replace(
+        status="queued", claim=None, queued_at=now, notes=_noted(record, act, now, force_reason)
+    )
+    return require_fit(back, MAX_OPEN, _LEFT_OPEN)
+
+
+# --- assign ---------------------------------------------------------------------------------------
+
+
+def assign(
+    record: Record,
+    act: Act,
+    whom: Fallback,
+    reason: str,
+    new_claim_id: str,
+    *,
+    claim_id: str | None = None,
+    deciders: Iterable[str] = (),
+) -> Record:
+    """The record routed to a user, who then holds it, or to a team's queue, with the reason as a note.
+
+    For the holder and for admins; without a roster also for anyone while nobody holds it.
+    Raises BadInput, NotAllowed, AlreadyResolved, NotHolder, ClaimIdDiffers, ClockSkew.
+    """
+    roster = act.policies.roster
+    if whom.user_id is not None:
+        whom = Fallback(user_id=known_as(whom.user_id, roster))
+    if whom.user_id is not None and roster is None and "@" not in whom.user_id:
+        raise BadInput(
+            problem=f"there is no roster that says who {whom.user_id} is; give the e-mail of their git identity"
+        )
+    require_role(act, "assign", record.escalation_id, "reviewer", "admin")
+    _require_open(record)
+    if _is_with(record, act, whom):
+        return record
+    if not is_admin(act) or (roster is None and record.claim):
+        _holder(record, act, "assign it", claim_id)
+    elif claim_id is not None and claim_id != _claimed(record).claim_id:
+        raise _claim_id_differs(record, _claimed(record), claim_id)
+    if roster is not None and whom.team_id is not None and not roster.has_team(whom.team_id):
+        raise _no_such(act, record, f"there is no team {whom.team_id} on the roster")
+    if whom.user_id is not None:
+        routed = record.replace(route=Route(user_id=whom.user_id, source="assigned"))
+        missing = why_not(routed, act.policies, whom.user_id, deciders)
+        short = quorum(record, act.policies)
+        if short and short.missing > 1:
+            missing = missing or f"it needs {short.missing} more people, so give it to a team"
+        if missing:
+            raise _no_such(act, record, missing)
+    now = stamp(record, act)
+    noted = record.replace(notes=_noted(record, act, now, reason))
+    return require_fit(reroute(noted, act, whom, "assigned", now, new_claim_id), MAX_OPEN, _LEFT_OPEN)
+
+
+def reroute(record: Record, act: Act, whom: Fallback, source: str, now: datetime, claim_id: str) -> Record:
+    """The record waiting for a team, or held by a user, from now on; its `claim_within` is over."""
+    to_user = whom.user_id is not None
+    return record.replace(
+        status="claimed" if to_user else "queued",
+        route=Route(team_id=whom.team_id, user_id=whom.user_id, source=source, policies=act.policies.tree),
+        requires=record.requires.model_copy(update={"claim_within": None}),
+        claim=_claim(act, claim_id, now, whom.user_id) if whom.user_id is not None else None,
+        queued_at=now,
+    )
+
+
+def _is_with(record: Record, act: Act, whom: Fallback) -> bool:
+    """Whether it waits for that team, or is held by that user, already."""
+    if (record.route.team_id, record.route.user_id) != (whom.team_id, whom.user_id):
+        return False
+    if record.claim is None or whom.user_id is None:
+        return record.status == "queued" and whom.user_id is None
+    roster = act.policies.roster
+    return person(roster, record.claim.claimed_by) == person(roster, whom.user_id)
+
+
+def _no_such(act: Act, record: Record, missing: str) -> NotAllowed:
+    return NotAllowed(actor=act.actor, action="assign", escalation_id=record.escalation_id, missing=missing)
+
+
+# --- reopen ---------------------------------------------------------------------------------------
+
+
+def reopen(record: Record, act: Act, reason: str, new_id: str, reopener: Record | None = None) -> Record:
+    """A new escalation of what a resolved one was about; the resolved one stays as it is.
+
+    ``reopener`` is an open escalation that reopens the same already: that very one comes back where
+    it is the actor's own, with the same reason.
+    Raises NotAllowed, NotResolved, AlreadyReopened.
+    """
+    require_free_id(new_id, None)
+    require_role(act, "reopen", record.escalation_id, "reviewer", "admin")
+    if record.resolution is None:
+        raise NotResolved(escalation_id=record.escalation_id, status=record.status)
+    if reopener is not None:
+        if act.is_me(reopener.raised_by) and reopener.notes and reopener.notes[0].text == reason:
+            return reopener
+        raise AlreadyReopened(
+            escalation_id=record.escalation_id,
+            reopened_by=reopener.escalation_id,
+            since=format_time(reopener.raised_at),
+        )
+    now = stamp(record, act)
+    route = act.policies.route(record.provider, record.model)
+    if record.route.source == "event":
+        # The packs do not know where the gateway itself had sent it.
+        route = record.route.model_copy(update={"policies": act.policies.tree})
+    again = record.replace(
+        escalation_id=new_id,
+        status="queued",
+        raised_at=now,
+        raised_by=act.actor,
+        queued_at=now,
+        route=route,
+        requires=_requires(record, route, act),
+        reopens=record.escalation_id,
+        claim=None,
+        reviews=(),
+        notes=(Note(by=act.actor, at=now, text=reason),),
+        resolution=None,
+    )
+    return require_fit(again, MAX_NOTED, "what is reopened, so that there is room to decide it")
+
+
+# --- resolve --------------------------------------------------------------------------------------
+
+
+def resolve(
+    record: Record,
+    act: Act,
+    outcome: Outcome,
+    reason: str,
+    *,
+    category: Category | None = None,
+    claim_id: str | None = None,
+    shown: str | None = None,
+    digest: str | None = None,
+) -> Record:
+    """The record resolved, or queued again for another reviewer while its quorum is short.
+
+    ``shown`` is the digest of what the caller decided on; it must still be the record's, which is
+    ``digest`` where the caller knows it already.
+    Raises NotAllowed, AlreadyResolved, NotClaimed, NotHolder, ClaimIdDiffers, ShownDiffers, ClockSkew.
+    """
+    if outcome == "expired":
+        raise BadInput(problem="expired is written by the sweep only")
+    if _reviewed_so(record, act, outcome, reason, category, claim_id):
+        return record
+    may_review(record, act, "resolve")
+    current = _holder(record, act, "resolve it", claim_id)
+    digest = digest or canonical.shown(record)
+    if shown is not None and shown != digest:
+        raise ShownDiffers(escalation_id=record.escalation_id, shown=digest, given=shown)
+    now = stamp(record, act)
+    review = Review(
+        reviewer=act.actor,
+        outcome=outcome,
+        reason=reason,
+        category=category,
+        reviewed_at=now,
+        claim_id=current.claim_id,
+        shown=digest,
+    )
+    reviews = (*record.reviews, review)
+    if outcome in RELEASING and votes(reviews, outcome, act.policies) < record.requires.approvals:
+        short = record.replace(status="queued", claim=None, queued_at=now, reviews=reviews)
+        return require_fit(short, MAX_OPEN, _LEFT_OPEN)
+    resolution = Resolution(
+        outcome=outcome, reason=reason, category=category, resolved_by=act.actor, resolved_at=now
+    )
+    return record.replace(status="resolved", reviews=reviews, resolution=resolution)
+
+
+def _reviewed_so(
+    record: Record, act: Act, outcome: Outcome, reason: str, category: Category | None, claim_id: str | None
+) -> bool:
+    """Whether the actor's own decision, the same in every word, is what last happened to the record."""
+    if record.status == "claimed" or not record.reviews:
+        return False
+    last = record.reviews[-1]
+    same = (last.outcome, last.reason, last.category) == (outcome, reason, category)
+    return same and act.is_me(last.reviewer) and claim_id in (None, last.claim_id)
+
+
+# --- what the sweep does -------------------------------------------------------------------------
+
+
+def expire(record: Record, act: Act) -> Record:
+    """The record resolved as expired: its `resolve_within` is over, and nothing is released."""
+    within = record.requires.resolve_within
+    reason = f"not resolved within {format_duration(within)}" if within else "its time is over"
+    now = stamp(record, act)
+    return record.replace(
+        status="resolved",
+        resolution=Resolution(outcome="expired", reason=reason, resolved_by=act.actor, resolved_at=now),
+    )
+
+
+def release(record: Record, act: Act) -> Record:
+    """The record queued again: its holder's lease is over."""
+    return record.replace(status="queued", claim=None, queued_at=stamp(record, act))
+
+
+# --- note -----------------------------------------------------------------------------------------
+
+
+def note(record: Record, act: Act, text: str) -> Record:
+    """The record with one more note; the same one where the actor has just said that very thing.
+
+    Who may not decide it may fill it less, so that there is room for those who may.
+    Raises NotAllowed, AlreadyResolved, ClockSkew, BadInput where there is no room.
+    """
+    require_role(act, "note on", record.escalation_id, "reviewer", "admin")
+    _require_open(record)
+    if _noted_so(record, act, text):
+        return record
+    noted = record.replace(notes=_noted(record, act, stamp(record, act), text))
+    if why_not(record, act.policies, act.actor) is None:
+        return require_fit(noted, MAX_OPEN, _LEFT_OPEN)
+    return require_fit(noted, MAX_NOTED, "notes of those who may not decide it")
+
+
+def _noted(record: Record, act: Act, now: datetime, text: str) -> tuple[Note, ...]:
+    return (*record.notes, Note(by=act.actor, at=now, text=text))
+
+
+def _noted_so(record: Record, act: Act, text: str) -> bool:
+    """Whether these very words of the actor's are the last that was said: a sign of one's own effect."""
+    return bool(record.notes) and act.is_me(record.notes[-1].by) and record.notes[-1].text == text
+
+
+# --- state ----------------------------------------------------------------------------------------
+
+
+def stamp(record: Record, act: Act) -> datetime:
+    """The time to write: never before the record's last one (design, section 5). Raises ClockSkew."""
+    last = record.last_time
+    if last - act.now > act.policies.settings.claims.clock_tolerance:
+        raise ClockSkew(escalation_id=record.escalation_id, now=format_time(act.now), last=format_time(last))
+    return max(act.now, last)
+
+
+def _require_open(record: Record) -> None:
+    if record.resolution is not None:
+        raise AlreadyResolved(
+            escalation_id=record.escalation_id,
+            outcome=record.resolution.outcome,
+            resolved_by=record.resolution.resolved_by,
+            resolved_at=format_time(record.resolution.resolved_at),
+        )
+
+
+def _holds(record: Record, act: Act) -> bool:
+    return record.claim is not None and act.is_me(record.claim.claimed_by)
+
+
+def _holder(record: Record, act: Act, action: str, claim_id: str | None) -> Claim:
+    _require_open(record)
+    current = _claimed(record)
+    if not _holds(record, act):
+        raise NotHolder(
+            escalation_id=record.escalation_id,
+            claimed_by=current.claimed_by,
+            since=format_time(current.claimed_at),
+            actor=act.actor,
+            action=action,
+        )
+    if claim_id is not None and claim_id != current.claim_id:
+        raise _claim_id_differs(record, current, claim_id)
+    return current
+
+
+def _claimed(record: Record) -> Claim:
+    if record.claim is None:
+        raise NotClaimed(escalation_id=record.escalation_id)
+    return record.claim
+
+
+def _held(record: Record, current: Claim) -> AlreadyClaimed:
+    return AlreadyClaimed(
+        escalation_id=record.escalation_id,
+        claimed_by=current.claimed_by,
+        since=format_time(current.claimed_at),
+        claim_id=current.claim_id,
+    )
+
+
+def _claim_id_differs(record: Record, current: Claim, given: str) -> ClaimIdDiffers:
+    return ClaimIdDiffers(
+        escalation_id=record.escalation_id,
+        claimed_by=current.claimed_by,
+        since=format_time(current.claimed_at),
+        claim_id=current.claim_id,
+        given=given,
+    )
+
+
+def require_fit(record: Record, most: int = MAX_BYTES, what: str = "a record") -> Record:
+    """The record itself. Raises BadInput where its text would be larger than ``most`` bytes, the most for ``what``."""
+    # Most records are so small that nobody need write them out to know it.
+    if largest(record) <= most:
+        return record
+    size = len(canonical.dumps(record).encode())
+    if size > most:
+        problem = f"{record.escalation_id} would be {size} bytes, more than the {most // 1024} KiB of {what}"
+        raise BadInput(problem=problem, hint="make it shorter")
+    return record
+
+
+def largest(record: Record) -> int:
+    """What a record takes at most as canonical text, in bytes: quick to tell, and much more than it takes."""
+    route, fallback, claim, end = record.route, record.requires.fallback, record.claim, record.resolution
+    texts = [
+        record.summary, record.reason_code, record.request_id, record.agent_id, record.session_id,
+        record.config_version, record.provider, record.model, record.policy, record.raised_by,
+        route.team_id, route.user_id, route.source,
+    ]  # fmt: skip
+    if fallback is not None:
+        texts += (fallback.team_id, fallback.user_id)
+    if claim is not None:
+        texts.append(claim.claimed_by)
+    if end is not None:
+        texts += (end.resolved_by, end.reason)
+    if record.event_context is not None:
+        texts.append(repr(record.event_context))
+    if record.labels is not None:
+        texts.append(repr(record.labels))
+    for note in record.notes:
+        texts += (note.by, note.text)
+    for review in record.reviews:
+        texts += (review.reviewer, review.reason)
+    parts = len(record.notes) + len(record.reviews)
+    characters = sum(map(len, filter(None, texts)))
+    return _MOST_FOR_A_RECORD + parts * _MOST_FOR_A_PART + characters * _MOST_FOR_A_CHARACTER

@@ -1,0 +1,1 @@
+"""Records to files to commits: layout, YAML, snapshots, archives, caches and locks."""

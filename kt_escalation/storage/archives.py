@@ -1,0 +1,37 @@
+"""The archives of a snapshot, and the files that a compaction writes. See docs/compaction.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..model.archive_file import Name
+from . import layout
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One archive of a snapshot: its path below the store's top and the ids of its two blobs."""
+
+    name: Name
+    path: str
+    data: str
+    ids: str
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a record is: which of an archive's files, counted from 0."""
+
+    archive: Archive
+    at: int
+
+
+def among(files: Mapping[str, str]) -> tuple[Archive, ...]:
+    """The archives among plain files (blob ids by path) that have both of their files, oldest month first."""
+    found = {name: (path, oid) for path, oid in files.items() if (name := layout.archive_at(path))}
+    return tuple(
+        Archive(name, path, oid, found[beside][1])
+        for name, (path, oid) in sorted(found.items(), key=lambda item: (item[0].month, item[0].number))
+        if not name.is_ids and (beside := Name(name.month, name.number, True)) in found
+    )

@@ -1,0 +1,294 @@
+"""Reads the canonical text of a record back, key by key.
+
+The result is written again and must give the same text, so nothing has to be trusted. If `canonical.dumps`
+would not write a text, the answer is None; then `store.codec` reads it as YAML and reports its faults. Known
+texts of keys are read only once, which saves most of the work on a history.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache, cached_property, lru_cache, partial
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from pydantic import TypeAdapter
+
+from ..model import canonical
+from ..model.record import Claim, Note, Record, Resolution, Review, Value
+from ..model.times import CANONICAL_TIME, parse_time
+
+# Values of keys by their text: at most this many, then all are forgotten, and none of a longer text, which
+# hardly ever comes twice.
+_REMEMBERED = 10_000
+_LONGEST = 512
+# Names and words, which come again and again.
+_SHORT = 40
+_known: dict[str, tuple[int, str, Any]] = {}
+
+_ORDER = {key: index for index, key in enumerate(Record.model_fields)}
+#: Keys that canonical text always has.
+_ALWAYS = frozenset(
+    {"schema_version", "escalation_id", "status", "severity", "reason_code", "created_at", "raised_at",
+     "raised_by", "queued_at", "route", "requires"}
+)  # fmt: skip
+# Keys with nothing below them but texts and times, and those of them that hold a list of such values.
+_PARTS: Mapping[str, type[Value]] = {
+    "claim": Claim, "reviews": Review, "notes": Note, "resolution": Resolution,
+}  # fmt: skip
+_SEVERAL = frozenset({"reviews", "notes"})
+_NEXT_KEY = re.compile(r"\n(?=[a-z])")
+_TIME = re.compile(rf'((?:created|raised|queued)_at): "({CANONICAL_TIME})"', re.ASCII)
+_INT = re.compile(r"-?[0-9]+", re.ASCII)
+_FLOAT = re.compile(r"-?[0-9]+\.[0-9]+(e[+-]?[0-9]+)?", re.ASCII)
+_ESCAPE = re.compile(r'\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|(["\\ntr]))')
+_ESCAPED = {'"': '"', "\\": "\\", "n": "\n", "t": "\t", "r": "\r"}
+_WORDS: Mapping[str, object] = {"true": True, "false": False, "null": None, "{}": {}, "[]": []}
+
+
+class _NotCanonical(ValueError):
+    """The text is none that the writer writes."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A record, and the canonical text of each of its keys."""
+
+    record: Record
+    texts: Mapping[str, str]
+
+    @cached_property
+    def shown(self) -> str:
+        """What `canonical.shown` gives for the record."""
+        texts = [text for key, text in self.texts.items() if key not in canonical.NOT_SHOWN]
+        return hashlib.sha256("\n".join([*texts, ""]).encode()).hexdigest()
+
+
+def read(text: str) -> Reading | None:
+    """The record in canonical text; None for text that is not exactly canonical, or no record."""
+    if text[-1:] != "\n":
+        return None
+    texts: dict[str, str] = {}
+    values: dict[str, Any] = {}
+    last = -1
+    try:
+        for chunk in _NEXT_KEY.split(text[:-1]):
+            place, key, value = _known.get(chunk) or _learn(chunk)
+            if place <= last:
+                return None
+            last = place
+            texts[key] = chunk
+            values[key] = value
+        if not texts.keys() >= _ALWAYS:
+            return None
+        record = Record.of(values)
+        record.check_agreement()
+    except (ValueError, KeyError, IndexError, OverflowError, RecursionError):
+        return None
+    return Reading(record, texts)
+
+
+def _learn(chunk: str) -> tuple[int, str, Any]:
+    """The place in order, the key and the value in a key's text. Raises ValueError, KeyError, IndexError."""
+    time = _TIME.fullmatch(chunk)
+    if time:
+        # What differs from record to record most often needs no writing again: there is one way to write it.
+        key, value = time[1], parse_time(time[2])
+    else:
+        key, _, text = chunk.partition(": ")
+        if "\n" in chunk:
+            key = chunk[: chunk.index(":")]
+            value = _lines(key, chunk) or _any(key, chunk)
+        elif text[0] == '"' or text[0].isalpha():
+            plain = _text(text)
+            value = _field(key)[0](plain)
+            if value != plain:
+                # What stands for something else than text has a form of its own.
+                raise _NotCanonical
+        else:
+            value = _any(key, chunk)
+    found = _ORDER[key], key, value
+    if len(chunk) <= _LONGEST:
+        if len(_known) >= _REMEMBERED:
+            _known.clear()
+        _known[chunk] = found
+    return found
+
+
+def _any(key: str, chunk: str) -> Any:
+    """The value in any canonical text of a key, proved by writing all of it again."""
+    lines = chunk.split("\n")
+    plain, end = _mapping(lines, 0, 0)
+    [item] = plain.values()
+    validate, dump = _field(key)
+    value = validate(tuple(item) if isinstance(item, list) else item)
+    # What is absent is not written, and text is plain already.
+    if end != len(lines) or value is None or value == ():
+        raise _NotCanonical
+    if canonical.text_of(key, value if isinstance(value, str) else dump(value)) != chunk:
+        raise _NotCanonical
+    return value
+
+
+@cache
+def _field(key: str) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """How a value of that key is checked, and how it is made plain again."""
+    field = Record.model_fields[key]
+    adapter: TypeAdapter[Any] = TypeAdapter(field.rebuild_annotation())
+    # pydantic-core's own functions: what the adapter's do besides is for other kinds of types.
+    validate = partial(adapter.validator.validate_python, strict=True)
+    if key in canonical.FREE:
+        return validate, lambda value: value
+    return validate, partial(adapter.serializer.to_python, mode="json", exclude_none=True)
+
+
+def _lines(key: str, chunk: str) -> Any:
+    """The value in a text that has a line for each of its parts, as nearly all have; None for any other.
+
+    The form leaves nothing open but the texts in it, and each of these is written again.
+    """
+    kind = _PARTS.get(key)
+    if kind is None:
+        return None
+    form, times = _form(kind, "  - " if key in _SEVERAL else "  ")
+    found = []
+    at = len(key) + 1
+    while item := form.match(chunk, at):
+        parts = item.groupdict().items()
+        found.append({name: text if name in times else _text(text) for name, text in parts if text})
+        at = item.end()
+    if at != len(chunk) or (len(found) > 1 and key not in _SEVERAL):
+        return None
+    return _field(key)[0](tuple(found) if key in _SEVERAL else found[0])
+
+
+def _text(written: str) -> str:
+    """The text that is written on one line, proved by writing it again."""
+    return _short(written) if len(written) <= _SHORT else _proved(written)
+
+
+@lru_cache(_REMEMBERED)
+def _short(written: str) -> str:
+    return _proved(written)
+
+
+def _proved(written: str) -> str:
+    text = _unquoted(written) if written[0] == '"' else written
+    if canonical.is_block(text) or canonical.on_a_line(text) != written:
+        raise _NotCanonical
+    return text
+
+
+@cache
+def _form(kind: type[Value], lead: str) -> tuple[re.Pattern[str], frozenset[str]]:
+    """The lines of all parts of a value, and which of them are times."""
+    hints = get_type_hints(kind)
+    for name in kind.model_fields:
+        parts = {get_origin(part) or part for part in (get_args(hints[name]) or (hints[name],))}
+        if not (get_origin(hints[name]) is Literal or parts <= {str, datetime, Literal, type(None)}):
+            raise TypeError(f"{kind.__name__}.{name} is neither text nor a time, so it has no form here")
+    times = frozenset(name for name in kind.model_fields if datetime in (hints[name], *get_args(hints[name])))
+    form = ""
+    for name, field in kind.model_fields.items():
+        text = f'"(?P<{name}>{CANONICAL_TIME})"' if name in times else f"(?P<{name}>[^|].*)"
+        line = f"\n{lead}{name}: {text}"
+        form += line if field.is_required() else f"(?:{line})?"
+        lead = " " * len(lead)
+    return re.compile(form, re.ASCII), times
+
+
+# --- text to plain values, the inverse of `canonical` ----------------------------------------------
+
+
+def _mapping(lines: list[str], at: int, indent: int) -> tuple[dict[str, Any], int]:
+    found: dict[str, Any] = {}
+    while at < len(lines) and _starts(lines[at], indent) and lines[at][indent] != "-":
+        key, rest = _key(lines[at][indent:])
+        if key in found:
+            raise _NotCanonical
+        found[key], at = _value(lines, at, rest, indent)
+    return found, at
+
+
+def _starts(line: str, indent: int) -> bool:
+    return len(line) > indent and line[indent] != " " and (not indent or line[:indent].isspace())
+
+
+def _key(text: str) -> tuple[str, str]:
+    """The key that a line begins with, and what stands behind its colon."""
+    if text[0] != '"':
+        key, colon, rest = text.partition(":")
+    else:
+        end = 1
+        while text[end] != '"':
+            end += 2 if text[end] == "\\" else 1
+        key, colon, rest = _unquoted(text[: end + 1]), text[end + 1], text[end + 2 :]
+    if colon != ":":
+        raise _NotCanonical
+    return key, rest
+
+
+def _value(lines: list[str], at: int, rest: str, indent: int) -> tuple[Any, int]:
+    """The value behind ``key:`` or ``-`` on line ``at``, which may go on below, and the line after it."""
+    deeper = indent + 2
+    if rest in (" |", " |-"):
+        body = []
+        at += 1
+        while at < len(lines) and (not lines[at] or lines[at].startswith(" " * deeper)):
+            body.append(lines[at][deeper:])
+            at += 1
+        return "\n".join(body) + ("\n" if rest == " |" else ""), at
+    if rest:
+        return _scalar(rest[1:]), at + 1
+    if _starts(lines[at + 1], deeper) and lines[at + 1][deeper] == "-":
+        return _sequence(lines, at + 1, deeper)
+    return _mapping(lines, at + 1, deeper)
+
+
+def _sequence(lines: list[str], at: int, indent: int) -> tuple[list[Any], int]:
+    found: list[Any] = []
+    while at < len(lines) and _starts(lines[at], indent) and lines[at][indent] == "-":
+        rest = lines[at][indent + 1 :]
+        if _opens_mapping(rest):
+            # The first key of a mapping stands on the line of the dash.
+            lines[at] = f"{lines[at][:indent]}  {rest[1:]}"
+            item, at = _mapping(lines, at, indent + 2)
+        else:
+            item, at = _value(lines, at, rest, indent)
+        found.append(item)
+    return found, at
+
+
+def _opens_mapping(rest: str) -> bool:
+    if not rest or rest in (" |", " |-"):
+        return False
+    try:
+        behind = _key(rest[1:])[1]
+    except (ValueError, IndexError):
+        return False
+    return behind[:1] in ("", " ")
+
+
+def _scalar(text: str) -> Any:
+    if text[0] == '"':
+        return _unquoted(text)
+    if text in _WORDS or text[0].isalpha():
+        return _WORDS.get(text, text)
+    if _INT.fullmatch(text):
+        return int(text)
+    return float(text) if _FLOAT.fullmatch(text) else text
+
+
+def _unquoted(text: str) -> str:
+    if text[-1] != '"' or len(text) < 2:
+        raise _NotCanonical
+    inside = text[1:-1]
+    return _ESCAPE.sub(_unescaped, inside) if "\\" in inside else inside
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    two, four, eight, plain = found.groups()
+    return _ESCAPED[plain] if plain else chr(int(two or four or eight, 16))

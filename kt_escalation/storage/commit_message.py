@@ -1,0 +1,68 @@
+"""The message of a commit: text for people who read `git log`, and trailers for scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..model.text import without_hidden
+
+MAX_NAMED = 100
+
+
+@dataclass(frozen=True)
+class Message:
+    """The parts of a commit message; ``text`` is the reviewer's own words."""
+
+    action: str
+    escalation_ids: Sequence[str]
+    actor: str
+    claim_id: str | None = None
+    outcome: str | None = None
+    detail: str = ""
+    text: str | None = None
+
+    def __str__(self) -> str:
+        named = sorted(self.escalation_ids)
+        what = named[0] if len(named) == 1 else f"{len(named)} escalations"
+        subject = f"kt: {self.action} {what}"
+        if self.outcome:
+            subject += f" as {self.outcome}"
+        if self.detail:
+            subject += f" {_line(self.detail)}"
+        trailers = [f"Kt-Action: {self.action}"]
+        trailers += [f"Kt-Escalation: {name}" for name in named[:MAX_NAMED]]
+        if len(named) > 1:
+            trailers.append(f"Kt-Count: {len(named)}")
+        trailers.append(f"Kt-Actor: {_line(self.actor)}")
+        if self.claim_id:
+            trailers.append(f"Kt-Claim: {self.claim_id}")
+        if self.outcome:
+            trailers.append(f"Kt-Outcome: {self.outcome}")
+        parts = [subject]
+        body = _indented(self.text) if self.text else ""
+        if body:
+            parts.append(body)
+        parts.append("\n".join(trailers))
+        return "\n\n".join(parts) + "\n"
+
+
+@dataclass(frozen=True)
+class Words:
+    """A commit that is no step of an escalation: a subject, and the words of whoever made it."""
+
+    subject: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{_line(self.subject)}\n\n{_indented(self.text)}\n"
+
+
+def _line(text: str) -> str:
+    return " ".join(without_hidden(text).split())
+
+
+def _indented(text: str) -> str:
+    """Four spaces before every line, so that none can be a trailer or the `---` of a patch."""
+    lines = [line.rstrip() for line in without_hidden(text).strip("\n").split("\n")]
+    return "\n".join(f"    {line}" if line else "" for line in lines)

@@ -1,0 +1,78 @@
+"""Commits, oldest first: their metadata and messages, and the files of the store that they change."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Sequence
+from datetime import datetime
+
+from ..errors import GitFailed
+from ..git.log import Commit as Commit
+from ..model.progress import told
+from . import layout
+from .clone import GitStore
+from .history import READING
+
+_RECENT = 1000
+
+
+def headers(store: GitStore, revisions: Sequence[str]) -> Iterator[Commit]:
+    """The commits that the revisions name (`tip`, `^not-those`) without what they change, parents before children."""
+    return store.repository.headers(revisions)
+
+
+def header(store: GitStore, commit: str) -> Commit:
+    """One commit without what it changes. Raises GitFailed."""
+    for found in headers(store, [f"{commit}^!"]):
+        return found
+    raise GitFailed(command="log", words=f"it says nothing of {commit}")
+
+
+def dates(store: GitStore, commit: str) -> list[datetime]:
+    """When the newest thousand commits were made that changed the store, up to a commit."""
+    form = ["--full-history", f"--max-count={_RECENT}"]
+    return store.repository.dates(commit, form, folders(store))
+
+
+def walk(
+    store: GitStore,
+    revisions: Sequence[str],
+    *,
+    merged: bool = False,
+    paths: Sequence[str] | None = None,
+) -> Iterator[Commit]:
+    """The commits that the revisions name (`tip`, `^not-those`), parents before children.
+
+    The store's progress is told of all of them. With ``merged`` also what a merge made that none of its parents has, against the first of them. With
+    ``paths`` (git's pathspecs) only the commits that touch these, and only what they did there.
+    """
+    found = _walked(store, revisions, merged, paths)
+    every = paths is None and store.progress is not None
+    return told(store.progress, READING, found, store.repository.count(revisions)) if every else found
+
+
+def _walked(
+    store: GitStore, revisions: Sequence[str], merged: bool, paths: Sequence[str] | None
+) -> Iterator[Commit]:
+    merges = "combined" if merged else "off"
+    where = folders(store) if paths is None else paths
+    for commit in store.repository.walk(revisions, where, merges=merges, every=paths is None):
+        if commit.changes and store.root:
+            below = (change._replace(path=store.below(change.path)) for change in commit.changes)
+            commit = commit._replace(changes=tuple(below))
+        yield commit
+
+
+def folders(store: GitStore) -> list[str]:
+    """The store's folders, as git's pathspecs."""
+    return [f":(top,literal){store.full(folder)}" for folder in (layout.QUEUE, layout.POLICIES)]
+
+
+def without(commit: Commit, moved: Container[str]) -> Commit:
+    """A commit without the files that it moved and the archives that it moved them to."""
+    kept = (c for c in commit.changes if c.path not in moved and not layout.archive_at(c.path))
+    return commit._replace(changes=tuple(kept))
+
+
+def touches_archives(commit: Commit) -> bool:
+    """Whether a commit changed an archive, or a file that would be one."""
+    return any(layout.archive_at(change.path) for change in commit.changes)

@@ -1,0 +1,154 @@
+"""The records that a compaction takes from a snapshot, and the files that it writes. See docs/compaction.md.
+
+The caller chooses the months.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from itertools import islice
+
+from ..git.objects import FILE, TreeEntry
+from ..model import archive_file
+from ..model.archive_file import Batch, Folding, Made, Member, Name
+from ..model.progress import told
+from . import commits, layout
+from .clone import GitStore
+from .commits import Commit
+from .interface import Invalid
+from .snapshot import READING, GitSnapshot, refused
+
+# How many files are read at once while it is found out which can be folded.
+_AT_ONCE = 500
+
+#: What has been found out about files by path and blob id: the size, or what keeps them out of an archive.
+Known = dict[tuple[str, str], int | str]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What one compaction does; ``more`` if another one is needed after it, ``left`` what stays as it is."""
+
+    batches: tuple[Batch, ...]
+    more: bool
+    left: tuple[Invalid, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """The ids of what is folded."""
+        return [member.escalation_id for batch in self.batches for member in batch.members]
+
+    @property
+    def months(self) -> Mapping[str, int]:
+        """How many of each month, in order."""
+        return Counter(batch.name.month for batch in self.batches for _ in batch.members)
+
+    @property
+    def paths(self) -> Mapping[str, int]:
+        """How many are in each new archive, by path below the store's top."""
+        return {layout.archive_path(batch.name): len(batch.members) for batch in self.batches}
+
+
+def fold(store: GitStore, snapshot: GitSnapshot, limit: datetime, known: Known) -> Fold:
+    """What is to be folded of the months that are wholly before ``limit``.
+
+    ``known`` is filled, so that the next snapshot costs only what is new in it.
+    """
+    members: list[Member] = []
+    left: list[Invalid] = []
+    highest = layout.last_archives(path for path, _ in snapshot.below_resolved)
+    files = [
+        (month, path, entry)
+        for path, entry in snapshot.resolved_files
+        if (month := layout.month_of(path)) and archive_file.is_closed(month, limit)
+    ]
+    _look(store, snapshot, files, known)
+    stands = Counter(
+        [*snapshot.ids(resolved=False), *(layout.id_of(path) for path, _ in snapshot.resolved_files)]
+    )
+    for month, path, entry in files:
+        size, escalation_id = known[path, entry.oid], layout.id_of(path) or ""
+        if isinstance(size, int) and (stands[escalation_id] > 1 or snapshot.places(escalation_id)):
+            size = "is not the only file for its id"
+        if isinstance(size, int):
+            members.append(Member(month, escalation_id, path, entry.oid, size))
+        else:
+            left.append(Invalid(store.full(path), size, escalation_id or None))
+    found = archive_file.batches(members, highest)
+    batches = tuple(islice(found, archive_file.MOST_ARCHIVES))
+    return Fold(batches, next(found, None) is not None, tuple(left))
+
+
+def files_of(store: GitStore, snapshot: GitSnapshot, batches: Sequence[Batch]) -> dict[str, bytes | None]:
+    """The files that make the archives: those of each archive written, and those that it holds deleted."""
+    files: dict[str, bytes | None] = {}
+    for batch in batches:
+        read = dict(snapshot.blobs([member.oid for member in batch.members]))
+        pieces = [data for member in batch.members if isinstance(data := read[member.oid], bytes)]
+        archive = Name(batch.name.month, batch.name.number)
+        beside = Name(batch.name.month, batch.name.number, is_ids=True)
+        files[store.full(layout.archive_path(archive))] = archive_file.write(pieces)
+        names = [member.escalation_id for member in batch.members]
+        files[store.full(layout.archive_path(beside))] = archive_file.write_ids(names)
+        files.update((store.full(member.path), None) for member in batch.members)
+    return files
+
+
+def done_by(store: GitStore, commit: Commit, parent: GitSnapshot | None) -> Folding:
+    """What a commit, on the store before it, did to archives and to files that may have gone into them."""
+    parts: dict[str, str | None] = {}
+    changed: list[str] = []
+    deleted: dict[str, str] = {}
+    others: list[str] = []
+    for change in commit.changes:
+        if layout.archive_at(change.path):
+            if change.old is not None or change.new is None:
+                changed.append(change.path)
+            else:
+                parts[change.path] = change.new if change.new_mode == FILE else None
+        elif change.new is None and change.old is not None and layout.month_of(change.path):
+            deleted[change.path] = change.old
+        else:
+            others.append(change.path)
+    names = {Name(name.month, name.number) for name in map(layout.archive_at, parts) if name}
+    made = []
+    for name in names:
+        path, beside = layout.both(name)
+        made.append(Made(name, path, partial(store.contents, parts.get(path), parts.get(beside))))
+    highest = layout.last_archives(path for path, _ in parent.below_resolved) if parent else {}
+    return Folding(made, deleted, highest, changed, others)
+
+
+def without_moved(store: GitStore, commit: Commit) -> Commit:
+    """A commit as it would be had it not moved records into archives; what is not there byte for byte stays."""
+    if not commits.touches_archives(commit):
+        return commit
+    verdict = archive_file.judge(done_by(store, commit, None), commit.committed_at, store.blob_of)
+    return commits.without(commit, verdict.folded)
+
+
+def _look(
+    store: GitStore, snapshot: GitSnapshot, files: Sequence[tuple[str, str, TreeEntry]], known: Known
+) -> None:
+    """Find out about the files that are not known yet, a few at a time."""
+    unknown = [(path, entry) for _, path, entry in files if (path, entry.oid) not in known]
+    new = told(store.progress, READING, unknown, len(unknown))
+    while some := list(islice(new, _AT_ONCE)):
+        read = dict(snapshot.blobs([entry.oid for _, entry in some]))
+        for path, entry in some:
+            known[path, entry.oid] = _size(store, path, entry, read[entry.oid])
+
+
+def _size(store: GitStore, path: str, entry: TreeEntry, data: bytes | str) -> int | str:
+    """A file's size if it can be folded, else why it cannot."""
+    problem = refused(path, entry)
+    if problem or isinstance(data, str):
+        return problem or str(data)
+    found = store.parse(path, entry.oid, data)
+    if isinstance(found, Invalid):
+        return found.error
+    return archive_file.why_unfit(data) or len(data)

@@ -1,0 +1,268 @@
+"""The steps in git history: the commit, the record before it and the record after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+
+from ..git.log import Commit
+from ..model.archive_file import BadArchive
+from ..model.progress import told
+from ..model.record import Record
+from ..model.vocabulary import MAX_BYTES
+from . import layout, yaml_text
+from .archives import Archive, among
+from .clone import GitStore
+from .interface import Entry
+
+# How many commits' files are read from git in one go.
+_AT_ONCE = 200
+# What was read last comes up again as the other side of the next step; at most this many are kept.
+_REMEMBERED = 2_000
+#: Takes the id of a blob and the record in it.
+Keep = Callable[[str, Record], None]
+#: What is told of reading many commits.
+READING = "reading history"
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one commit did to one escalation; ``problem`` where a side of it cannot be read.
+
+    A compaction changes no escalation: ``folded`` says what it moved, and of one that was asked for
+    it is a step without sides, of all together one step without an id.
+    """
+
+    commit: str
+    author: str
+    email: str
+    committed_at: datetime
+    escalation_id: str
+    before: Record | None
+    after: Record | None
+    problem: str | None = None
+    folded: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A record on one side of a commit, or why it cannot be read; neither where there is none."""
+
+    record: Record | None = None
+    problem: str | None = None
+
+
+class Sides:
+    """What files on the sides of commits hold, by the ids of their blobs: the last few thousand of them."""
+
+    def __init__(self, store: GitStore) -> None:
+        self._store = store
+        self._known: dict[str, Side] = {}
+
+    def learn(self, oids: Iterable[str], keep: Keep = lambda _, __: None) -> list[str]:
+        """Read what is not known yet of some blobs; those that are missing from this clone.
+
+        ``keep`` is handed each record that is read.
+        """
+        if len(self._known) > _REMEMBERED:
+            # What is forgotten too early is read again.
+            for oid in [*islice(self._known, _REMEMBERED // 2)]:
+                del self._known[oid]
+        unknown = [oid for oid in oids if oid not in self._known]
+        missing = []
+        for oid, blob in zip(unknown, self._store.repository.objects.get(unknown, MAX_BYTES), strict=True):
+            if blob is None:
+                missing.append(oid)
+                continue
+            self._known[oid] = side = _side(blob.data)
+            if side.record:
+                keep(oid, side.record)
+        return missing
+
+    def of(self, oid: str) -> Side:
+        """What a blob holds that was to be learnt just now."""
+        return self._known.get(oid) or Side(problem="cannot be read here")
+
+
+def _side(data: bytes | None) -> Side:
+    if data is None:
+        return Side(problem=f"is larger than {MAX_BYTES // 1024} KiB")
+    try:
+        return Side(yaml_text.loads(data))
+    except yaml_text.Malformed as error:
+        return Side(problem=str(error))
+
+
+def steps(store: GitStore, revision: str, escalation_id: str | None = None, limit: int = 0) -> Iterator[Step]:
+    """The steps of history, newest first; of one escalation, also through its move to `resolved/`."""
+    commits: Iterable[Commit]
+    if escalation_id is None:
+        queue = f":(top,literal){store.full(layout.QUEUE)}"
+        commits = store.repository.log(revision, [queue], limit)
+        if store.progress:
+            # Not every commit is about an escalation.
+            total = store.repository.count([revision])
+            commits = told(store.progress, READING, commits, min(limit or total, total))
+    else:
+        commits = islice(_life(store, revision, escalation_id, limit), limit or None)
+    sides = Sides(store)
+    batch: list[Commit] = []
+    for commit in commits:
+        batch.append(commit)
+        if len(batch) == _AT_ONCE:
+            yield from _read(store, batch, escalation_id, sides)
+            batch = []
+    yield from _read(store, batch, escalation_id, sides)
+
+
+def _life(store: GitStore, revision: str, escalation_id: str, limit: int) -> Iterable[Commit]:
+    """The commits that touched an escalation's files."""
+    snapshot = store.at(revision)
+    archives = [path for place in snapshot.places(escalation_id) for path in layout.both(place.archive.name)]
+    found = snapshot.find(escalation_id)
+    if isinstance(found, Entry):
+        homes = [*archives, layout.path_of(found.record), layout.open_path(escalation_id)]
+        life = _moves(store, revision, list(dict.fromkeys(homes)))
+        if life is not None:
+            return life
+    # It was somewhere else as well, so all places have to be asked for, which takes git longer.
+    return store.repository.log(revision, everywhere(store, revision, escalation_id), limit)
+
+
+def _moves(store: GitStore, revision: str, homes: Sequence[str]) -> list[Commit] | None:
+    """The commits of a file that went from the last of its homes to the first, None if it did anything else.
+
+    Each file is asked for by itself, which is quick where the commit-graph has changed-path filters and no
+    slower than one question for all where it has not.
+    """
+    life: list[Commit] = []
+    for path in homes:
+        commits = [c for c in store.repository.log_of_file(revision, store.full(path)) if c.changes]
+        born = [commit.oid for commit in commits for change in commit.changes if change.old is None]
+        left = [commit.oid for commit in commits for change in commit.changes if change.new is None]
+        stays = not life or layout.archive_at(path) is not None
+        if len(born) != 1 or left != ([] if stays else [life[-1].oid]):
+            return None
+        if life:
+            if life[-1].oid != commits[0].oid:
+                return None
+            life[-1] = life[-1]._replace(changes=(*life[-1].changes, *commits.pop(0).changes))
+        life += commits
+    return life
+
+
+def pathspecs(store: GitStore, escalation_id: str) -> list[str]:
+    """Where an escalation's file can be, open and resolved, as git's pathspecs."""
+    root = "".join(f"\\{char}" if char in "*?[\\" else char for char in store.full(layout.RESOLVED))
+    return [
+        f":(top,literal){store.full(layout.open_path(escalation_id))}",
+        f":(top,glob){root}/*/*/*/{escalation_id}{layout.SUFFIX}",
+    ]
+
+
+def everywhere(store: GitStore, revision: str, escalation_id: str) -> list[str]:
+    """The same, with the archive that it is in by that revision."""
+    paths = pathspecs(store, escalation_id)
+    for place in store.at(revision).places(escalation_id):
+        paths += [f":(top,literal){store.full(path)}" for path in layout.both(place.archive.name)]
+    return paths
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What a commit did, with its compaction told apart from steps.
+
+    ``folded`` gives the archive of each id that it moved, ``bringing`` are archives with others in them.
+    """
+
+    commit: Commit
+    folded: Mapping[str, str]
+    bringing: Sequence[Archive]
+
+
+def _told(store: GitStore, commit: Commit) -> _Told:
+    new = {store.below(change.path): change.new or "" for change in commit.changes if change.old is None}
+    archives = among(new)
+    if not archives:
+        return _Told(commit, {}, ())
+    gone = {layout.id_of(change.path) for change in commit.changes if change.new is None}
+    folded: dict[str, str] = {}
+    bringing: list[Archive] = []
+    for archive in archives:
+        try:
+            files = store.contents(archive.data, archive.ids)
+        except BadArchive:
+            continue
+        folded.update((name, archive.path) for name in files if name in gone)
+        if files.keys() - gone:
+            bringing.append(archive)
+    rest = tuple(change for change in commit.changes if layout.id_of(change.path) not in folded)
+    return _Told(commit._replace(changes=rest), folded, bringing)
+
+
+def _read(
+    store: GitStore, batch: Sequence[Commit], escalation_id: str | None, sides: Sides
+) -> Iterator[Step]:
+    told = [_told(store, commit) for commit in batch]
+    commits = [one.commit for one in told]
+    sides.learn(
+        {
+            oid: None
+            for commit in commits
+            for change in commit.changes
+            for oid in (change.old, change.new)
+            if oid and layout.id_of(change.path)
+        }
+    )
+
+    def side(oid: str | None) -> Side:
+        return sides.of(oid) if oid else Side()
+
+    for one in told:
+        commit = one.commit
+        yield from _archived(store, one, escalation_id)
+        pairs: dict[str, list[str | None]] = {}
+        for change in commit.changes:
+            name = layout.id_of(change.path)
+            if name:
+                pair = pairs.setdefault(name, [None, None])
+                pair[0] = change.old or pair[0]
+                pair[1] = change.new or pair[1]
+        for name, (old, new) in sorted(pairs.items()):
+            before, after = side(old), side(new)
+            yield Step(
+                commit.oid,
+                commit.author,
+                commit.email,
+                commit.committed_at,
+                name,
+                before.record,
+                after.record,
+                before.problem or after.problem,
+            )
+
+
+def _archived(store: GitStore, told: _Told, escalation_id: str | None) -> Iterator[Step]:
+    """What a commit did by archives: what it moved, and what came into the store in them."""
+    commit = told.commit
+
+    def step(
+        name: str, after: Record | None = None, problem: str | None = None, folded: str | None = None
+    ) -> Step:
+        return Step(
+            commit.oid, commit.author, commit.email, commit.committed_at, name, None, after, problem, folded
+        )
+
+    if escalation_id in told.folded:
+        yield step(escalation_id or "", folded=f"into {told.folded[escalation_id or '']}")
+    elif told.folded and escalation_id is None:
+        count = len(set(told.folded.values()))
+        words = f"{len(told.folded)} escalations into {count} archive{'s' if count > 1 else ''}"
+        yield step("", folded=words)
+    for archive in told.bringing:
+        for name, data in store.contents(archive.data, archive.ids).items():
+            if name not in told.folded and escalation_id in (None, name):
+                after = _side(data)
+                yield step(name, after.record, after.problem)

@@ -1,0 +1,108 @@
+"""Maps ids to file paths and back. See docs/record.md."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from ..model import ids
+
+if TYPE_CHECKING:
+    from ..model.archive_file import Name
+    from ..model.record import Record
+
+QUEUE = "queue"
+RESOLVED = "queue/resolved"
+POLICIES = "policies"
+SUFFIX = ".yaml"
+#: The files below `policies/` by which a store begins.
+ROSTER_NAME, SETTINGS_NAME = "roster.yaml", "settings.yaml"
+
+_MONTH = re.compile(rf"{RESOLVED}/(\d{{4}}/\d\d)/\d\d/[^/]+", re.ASCII)
+_ARCHIVE = re.compile(rf"{RESOLVED}/(\d{{4}}/\d\d)/archive-(\d{{4}}|[1-9]\d{{4,8}})\.(yaml|ids)", re.ASCII)
+
+#: Files that git users put into folders and that say nothing about escalations.
+HARMLESS = frozenset({".gitkeep", ".gitattributes", ".gitignore"})
+
+
+def path_of(record: Record) -> str:
+    """The path of a record's file below the store's top."""
+    if record.resolution is None:
+        return open_path(record.escalation_id)
+    day = record.resolution.resolved_at.astimezone(UTC)
+    return f"{RESOLVED}/{day.year:04}/{day.month:02}/{day.day:02}/{record.escalation_id}{SUFFIX}"
+
+
+def open_path(escalation_id: str) -> str:
+    """The path of an open escalation's file below the store's top."""
+    return f"{QUEUE}/{escalation_id}{SUFFIX}"
+
+
+@lru_cache(4096)
+def id_of(path: str) -> str | None:
+    """The id that a file's name stands for, None if it is no name of a record."""
+    name = path.rpartition("/")[2]
+    stem = name.removesuffix(SUFFIX)
+    return stem if stem != name and ids.is_escalation_id(stem) else None
+
+
+def misplaced(record: Record, path: str) -> str | None:
+    """What is wrong with a record standing at ``path``, None if nothing is."""
+    expected = path_of(record)
+    return None if path == expected else out_of_place(record.escalation_id, record.status, expected, path)
+
+
+def out_of_place(escalation_id: str, status: str, expected: str, path: str) -> str:
+    """What is wrong with a record that belongs at ``expected`` and stands at ``path``."""
+    if id_of(path) != escalation_id:
+        return f"holds {escalation_id}, which its name does not say"
+    return f"is {status} and belongs at {expected}"
+
+
+def month_of(path: str) -> str | None:
+    """The month, such as `2026/03`, of a file in a day's folder of resolved ones; None for another."""
+    found = _MONTH.fullmatch(path)
+    return found[1] if found else None
+
+
+def archive_at(path: str) -> Name | None:
+    """Which archive's file a path is, None if it is none."""
+    found = _ARCHIVE.fullmatch(path)
+    if not found:
+        return None
+    # Whoever lists what is open has no archives to name.
+    from ..model.archive_file import Name
+
+    return Name(found[1], int(found[2]), found[3] == "ids")
+
+
+def archive_path(name: Name) -> str:
+    """The path of an archive's file below the store's top."""
+    return f"{RESOLVED}/{name.month}/archive-{name.number:04}.{'ids' if name.is_ids else 'yaml'}"
+
+
+def both(name: Name) -> tuple[str, str]:
+    """The paths of an archive and of the ids beside it, below the store's top."""
+    return archive_path(replace(name, is_ids=False)), archive_path(replace(name, is_ids=True))
+
+
+def misfiled(record: Record, month: str, escalation_id: str) -> str | None:
+    """What is wrong with a record standing in a month's archive under an id, None if nothing is."""
+    if record.escalation_id != escalation_id:
+        return f"holds {record.escalation_id} where its ids say {escalation_id}"
+    path = path_of(record)
+    if month_of(path) != month:
+        return f"holds {escalation_id}, which belongs at {path}"
+    return None
+
+
+def last_archives(paths: Iterable[str]) -> dict[str, int]:
+    """The highest number of an archive in each month, by the paths of files."""
+    last: dict[str, int] = {}
+    for name in filter(None, map(archive_at, paths)):
+        last[name.month] = max(last.get(name.month, 0), name.number)
+    return last

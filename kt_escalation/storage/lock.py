@@ -1,0 +1,172 @@
+"""The lock that orders the processes of one clone; the only module that imports filelock.
+
+The kernel releases it when its holder dies, so nothing ever has to be repaired. Who holds it is
+written beside it, for the one who waits in vain. Those who wait stand in a row, so that nobody is overtaken for ever.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from itertools import takewhile
+from pathlib import Path
+from tempfile import TemporaryFile
+from threading import get_ident
+
+from filelock import FileLock, Timeout
+
+from ..errors import GitFailed, LockTimeout
+from ..model.progress import TELL_SECONDS
+from ..model.times import format_time
+from .interface import Progress
+
+POLL_SECONDS = 0.02
+#: What to do where the lock's folder cannot be written.
+LET_WRITE = "let this user write there, or use a clone of your own"
+
+
+@contextmanager
+def held(folder: Path, timeout: float, progress: Progress | None = None) -> Iterator[None]:
+    """Hold the lock in ``folder`` (made if missing), waiting at most ``timeout`` seconds.
+
+    ``progress`` is told of the waiting. Raises LockTimeout with the holder's pid and since when.
+    """
+    lock = FileLock(folder / "lock")
+    try:
+        folder.mkdir(exist_ok=True)
+        _acquire(lock, timeout, progress)
+    except Timeout:
+        known = holder(folder) or {"says": "the clone's lock is held by another process"}
+        raise LockTimeout(lock=str(folder / "lock"), **known) from None
+    except OSError as error:
+        raise GitFailed(
+            says="the clone's lock cannot be taken: {words}",
+            words=f"{folder}: {error.strerror or error}",
+            hint=LET_WRITE,
+        ) from None
+    try:
+        _sign(folder)
+        yield
+    finally:
+        lock.release()
+
+
+def _acquire(lock: FileLock, timeout: float, progress: Progress | None) -> None:
+    """Take the lock. Raises Timeout, OSError."""
+    began = told = time.monotonic()
+    with _Row(Path(lock.lock_file).parent / "waiting") as row:
+        while True:
+            if row.is_first:
+                with suppress(Timeout):
+                    lock.acquire(timeout=0)
+                    return
+            now = time.monotonic()
+            if now - began >= timeout:
+                raise Timeout(lock.lock_file)
+            row.stand()
+            if progress is not None and now - told >= TELL_SECONDS:
+                progress("waiting for another kt in this clone", int((now - began) * 10), int(timeout * 10))
+                told = now
+            time.sleep(POLL_SECONDS)
+
+
+class _Row:
+    """Those who wait for the lock of a clone, each a file that is locked for as long as its process lives.
+
+    Where none can be written there is no row, and whoever looks first has the lock.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._name = ""
+        self._handle = -1
+
+    def __enter__(self) -> _Row:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._handle >= 0:
+            with suppress(OSError):
+                (self._folder / self._name).unlink()
+            os.close(self._handle)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether nobody who came before waits still."""
+        try:
+            names = sorted(path.name for path in self._folder.iterdir() if path.name[0] != ".")
+        except OSError:
+            return True
+        return all(self._is_gone(name) for name in takewhile(self._name.__ne__, names))
+
+    def stand(self) -> None:
+        """Stand at the end of the row, unless it was done before."""
+        if self._name:
+            return
+        # The clock is the host's, so that all of its processes stand in the order in which they came.
+        self._name = f"{time.monotonic_ns():020d}-{os.getpid()}-{get_ident()}"
+        with suppress(OSError):
+            self._folder.mkdir(exist_ok=True)
+            self._handle = os.open(self._folder / f".{self._name}", os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever sees it sees it locked.
+            (self._folder / f".{self._name}").rename(self._folder / self._name)
+
+    def _is_gone(self, name: str) -> bool:
+        """Whether whoever stood there has left the row, or died."""
+        try:
+            handle = os.open(self._folder / name, os.O_RDWR)
+        except OSError:
+            return True
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        else:
+            with suppress(OSError):
+                (self._folder / name).unlink()
+            return True
+        finally:
+            os.close(handle)
+
+
+def holder(folder: Path) -> dict[str, str] | None:
+    """The ``pid`` that last took the lock and ``since`` when, None where that could not be written."""
+    try:
+        said = json.loads((folder / "holder").read_text())
+        return {"pid": str(said["pid"]), "since": str(said["since"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def hindrance(folder: Path) -> str | None:
+    """What keeps anybody from taking the lock, in words, None if nothing does."""
+    try:
+        folder.mkdir(exist_ok=True)
+        with TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return f"{folder}: {error.strerror or error}"
+
+
+def is_free(folder: Path) -> bool:
+    """Whether nobody holds the lock at this moment."""
+    if not (folder / "lock").exists():
+        return True
+    try:
+        with FileLock(folder / "lock", timeout=0):
+            return True
+    except (Timeout, OSError):
+        return False
+
+
+def _sign(folder: Path) -> None:
+    said = json.dumps({"pid": os.getpid(), "since": format_time(datetime.now(UTC))})
+    # Only words for the one who waits: a full disk must not stop the one who works, and half of them are none.
+    with suppress(OSError):
+        (folder / "holder").write_text(said)

@@ -1,0 +1,100 @@
+"""Answers questions about a snapshot: which record an id names, who decided it, what reopens it."""
+
+from __future__ import annotations
+
+from ..errors import AmbiguousId, BadInput, NotFound, UnreadableRecord
+from ..model import ids
+from ..model.record import Record
+from .clone import GitStore
+from .interface import Entry, Invalid, Snapshot
+from .snapshot import GitSnapshot
+
+# How long a reader waits for the remote, in seconds.
+_FETCH_SECONDS = 30.0
+
+
+def snapshot(store: GitStore, rev: str | None, *, fetch: bool) -> GitSnapshot:
+    """The store at a revision, by default the newest that is known here; ``fetch`` asks the remote first."""
+    if fetch:
+        tip = store.newest(_FETCH_SECONDS)
+        if rev is None:
+            return tip
+    return store.read(rev)
+
+
+def existing(snapshot: Snapshot, escalation_id: str) -> Record | None:
+    """The record with that id, None if there is none. Raises UnreadableRecord."""
+    found = snapshot.find(escalation_id)
+    if isinstance(found, Invalid):
+        raise UnreadableRecord(path=found.path, problem=found.error, escalation_id=escalation_id)
+    return found.record if found else None
+
+
+def record_of(snapshot: Snapshot, escalation_id: str | None) -> Record | None:
+    """The record with that id, None if it is not there or cannot be read."""
+    found = snapshot.find(escalation_id) if escalation_id is not None else None
+    return found.record if isinstance(found, Entry) else None
+
+
+def entry(snapshot: Snapshot, escalation_id: str) -> Entry:
+    """The record with that id and where it is. Raises NotFound, UnreadableRecord."""
+    found = snapshot.find(escalation_id)
+    if found is None:
+        raise NotFound(escalation_id=escalation_id)
+    if isinstance(found, Invalid):
+        raise UnreadableRecord(path=found.path, problem=found.error, escalation_id=escalation_id)
+    return found
+
+
+def named(snapshot: Snapshot, text: str) -> str:
+    """The id that a text names: itself, or the only one that it begins, open ones first (design, 8)."""
+    if ids.is_escalation_id(text) and snapshot.find(text) is not None:
+        return text
+    if not ids.is_prefix(text):
+        if ids.is_escalation_id(text):
+            raise NotFound(escalation_id=text)
+        how = "give a whole one such as esc_abc123, or at least 4 characters after esc_"
+        raise BadInput(problem=f"{text[:80]!r} is no escalation id", hint=ids.how_to_give(text, how))
+    for resolved in (False, True):
+        fits = sorted(snapshot.ids(resolved=resolved, prefix=text))
+        if len(fits) == 1:
+            return fits[0]
+        if fits:
+            shown = ", ".join(fits[:5]) + (f" and {len(fits) - 5} more" if len(fits) > 5 else "")
+            raise AmbiguousId(prefix=text, candidates=shown)
+    raise NotFound(escalation_id=text)
+
+
+def whole(snapshot: Snapshot, escalation_id: str) -> str:
+    """A whole id of an escalation that is there. Raises NotFound, and BadInput for the beginning of others."""
+    if snapshot.find(escalation_id) is not None:
+        return escalation_id
+    fits = [name for done in (False, True) for name in snapshot.ids(resolved=done, prefix=escalation_id)]
+    if fits:
+        more = f" and {len(fits) - 3} more" if len(fits) > 3 else ""
+        raise BadInput(
+            problem=f"{escalation_id} is not a whole id, but the beginning of {', '.join(fits[:3])}{more}",
+            hint="give the whole id",
+        )
+    raise NotFound(escalation_id=escalation_id)
+
+
+def deciders(snapshot: Snapshot, record: Record) -> tuple[str, ...]:
+    """Who decided what a record reopens; asked only where two people are needed. Raises UnreadableRecord."""
+    if record.reopens is None or record.requires.approvals < 2:
+        return ()
+    found = existing(snapshot, record.reopens)
+    return tuple(review.reviewer for review in found.reviews) if found else ()
+
+
+def open_reopener(snapshot: Snapshot, escalation_id: str, *, but: str | None = None) -> Record | None:
+    """An open escalation that reopens that one, or one that reopened it, and so on; ``but`` is left out."""
+    waiting = [escalation_id]
+    while waiting:
+        for record in snapshot.reopeners(waiting.pop()):
+            if record.escalation_id == but:
+                continue
+            if record.resolution is None:
+                return record
+            waiting.append(record.escalation_id)
+    return None

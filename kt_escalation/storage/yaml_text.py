@@ -1,0 +1,428 @@
+"""Parses YAML and JSON strictly to plain values and records; the only module that imports PyYAML.
+
+Scalars have exactly the types of docs/record.md: YAML 1.1's `no`, `0777`, `12:30` and dates stay strings.
+Records refuse anchors, aliases and tags. Policy packs may have them, because the gateway's own reader accepts
+them; they are shared and never expanded, so a YAML bomb does no harm.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from ..model import canonical
+from ..model.record import Record, explain
+from ..model.vocabulary import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, SCHEMA_VERSION
+from ..policies.policy_file import OURS, PolicyFile
+from . import canonical_reader
+
+_Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+
+TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
+_INT = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)
+_FLOAT = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
+_WORDS: Mapping[str, object] = {"true": True, "false": False, "null": None}
+# What YAML 1.1 and the core schema of 1.2 agree on besides; records do not know them.
+_OTHER_WORDS: Mapping[str, object] = {
+    **dict.fromkeys(("", "~", "Null", "NULL"), None),
+    **dict.fromkeys(("True", "TRUE"), True),
+    **dict.fromkeys(("False", "FALSE"), False),
+}
+
+Path = tuple[str | int, ...]
+
+
+class Malformed(ValueError):
+    """Text that is not what it should be; ``line`` counts from 1, 0 where there is none."""
+
+    def __init__(self, problem: str, line: int = 0, column: int = 0) -> None:
+        super().__init__(f"line {line}: {problem}" if line else problem)
+        self.problem = problem
+        self.line = line
+        self.column = column
+
+
+class NotJson(Malformed):
+    """Text that is no JSON at all."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """A parsed YAML document and where each of its values stands (line and column from 1)."""
+
+    value: Any
+    marks: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
+
+
+def dumps(record: Record) -> bytes:
+    """The record as canonical bytes."""
+    return canonical.dumps(record).encode()
+
+
+def loads(data: bytes) -> Record:
+    """The record in a file's bytes.
+
+    Raises Malformed, with the line where YAML gives one, for anything that is not a record.
+    """
+    if len(data) > MAX_BYTES:
+        raise Malformed(f"is larger than {MAX_BYTES // 1024} KiB")
+    known = canonical_reading(data)
+    return known.record if known is not None else from_yaml(data)
+
+
+def from_yaml(data: bytes) -> Record:
+    """The record in bytes as YAML has it, canonical or not. Raises Malformed."""
+    value = load_yaml(data).value
+    if not isinstance(value, dict):
+        raise Malformed("is not a mapping")
+    version = value.get("schema_version")
+    if isinstance(version, int) and not isinstance(version, bool) and version > SCHEMA_VERSION:
+        raise Malformed(f"has schema_version {version}, newer than this kt knows: upgrade kt")
+    try:
+        return Record.model_validate(value)
+    except ValidationError as error:
+        raise Malformed(explain(error)) from None
+
+
+def canonical_reading(data: bytes) -> canonical_reader.Reading | None:
+    """The record in canonical bytes, None for what is not exactly canonical."""
+    if len(data) > MAX_BYTES:
+        return None
+    try:
+        return canonical_reader.read(data.decode())
+    except UnicodeDecodeError:
+        return None
+
+
+def decode(data: bytes) -> str:
+    """Bytes as UTF-8 text. Raises Malformed otherwise."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise Malformed("is not UTF-8", line) from None
+
+
+def root_in(data: bytes) -> str:
+    """The folder that a `.kt.yaml` names: `root: FOLDER` and nothing else. Raises Malformed."""
+    value = load_yaml(data, strict=True).value
+    if not isinstance(value, dict) or set(value) != {"root"} or not isinstance(value["root"], str):
+        raise Malformed("must say `root: FOLDER` and nothing else")
+    return value["root"]
+
+
+def policy_file(path: str, data: bytes, *, go_on: bool = False) -> PolicyFile:
+    """A file below `policies/`, parsed: packs as the gateway reads them, our own files strictly.
+
+    ``go_on`` notes keys that stand twice instead of refusing them.
+    """
+    repeated: list[tuple[int, int, str]] = []
+    try:
+        document = load_yaml(data, strict=path in OURS, repeated=repeated if go_on else None)
+    except Malformed as error:
+        return PolicyFile(problem=error.problem, line=error.line, column=error.column)
+    return PolicyFile(document.value, marks=document.marks, repeated=tuple(repeated))
+
+
+def load_yaml(
+    data: bytes, *, strict: bool = True, repeated: list[tuple[int, int, str]] | None = None
+) -> Document:
+    """One YAML document as plain values, with marks.
+
+    ``strict`` refuses anchors, aliases, tags and missing values, as records must; without it they are
+    read as the gateway reads them, and so are `~`, `Null`, `True` and their like. Nesting deeper than 32 is refused always, and so are duplicate keys unless
+    ``repeated`` takes them (line, column, what is wrong); then the first one counts.
+    Raises Malformed.
+    """
+    text = decode(data)
+    builder = _Builder(strict, repeated)
+    # A file over the limit is refused before it is parsed, so events are few enough to keep simple.
+    try:
+        for event in yaml.parse(text, Loader=_Loader):
+            builder.take(event)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        problem = f"is not YAML: {error.problem or error.context or 'nobody knows why'}"
+        if "nesting depth" in problem:
+            # From 6.0.4 on PyYAML gives up by itself, before we have seen the levels.
+            problem = TOO_DEEP
+        raise Malformed(problem, mark.line + 1 if mark else 0, mark.column + 1 if mark else 0) from None
+    except yaml.YAMLError as error:
+        raise Malformed(f"is not YAML: {' '.join(str(error).split())}") from None
+    return builder.document()
+
+
+def with_item(data: bytes, key: str, item: Mapping[str, str]) -> bytes:
+    """YAML that holds nothing but a list under ``key``, with one item of texts more; all else stays as it is.
+
+    ``data`` is empty where there is nothing yet. Raises Malformed where that cannot be done.
+    """
+    text = decode(data)
+    if not text:
+        return f"{key}:\n{canonical.item_of(dict(item), '  ')}".encode()
+    before = load_yaml(data).value
+    events = list(yaml.parse(text, Loader=_Loader))
+    starts: list[Any] = [event for event in events if isinstance(event, yaml.SequenceStartEvent)]
+    ends: list[Any] = [event for event in events if isinstance(event, yaml.SequenceEndEvent)]
+    made = text
+    if not starts:
+        made = ""
+    elif starts[0].flow_style and before[key]:
+        # On one line as the others are, before the bracket that closes them.
+        at = ends[-1].start_mark.index
+        inside = ", ".join(f"{name}: {canonical.on_a_line(value)}" for name, value in item.items())
+        comma = "" if text[:at].rstrip().endswith(",") else ", "
+        made = f"{text[:at]}{comma}{{{inside}}}{text[at:]}"
+    else:
+        indent = "  " if starts[0].flow_style else " " * starts[0].start_mark.column
+        if starts[0].flow_style:
+            # An empty list, in whose place the items go on lines of their own.
+            made = text[: starts[0].start_mark.index].rstrip(" ") + text[ends[0].end_mark.index :]
+        made += "" if made.endswith("\n") else "\n"
+        made += canonical.item_of(dict(item), indent)
+    wanted = {**before, key: [*before.get(key, ()), dict(item)]} if isinstance(before, dict) else None
+    if len(made.encode()) > MAX_BYTES:
+        raise Malformed(f"would be larger than {MAX_BYTES // 1024} KiB")
+    with suppress(Malformed):
+        if made and load_yaml(made.encode()).value == wanted:
+            return made.encode()
+    raise Malformed(f"is written in a way to which nothing can be added; add the item to `{key}:` by hand")
+
+
+class _Builder:
+    """Plain values from YAML events, with a stack instead of recursion."""
+
+    def __init__(self, strict: bool, repeated: list[tuple[int, int, str]] | None) -> None:
+        self.strict = strict
+        self.repeated = repeated
+        self.documents = 0
+        self.root: Any = None
+        self.stack: list[tuple[Any, Path]] = []
+        self.keys: list[Any] = []
+        self.anchors: dict[str, Any] = {}
+        self.marks: dict[Path, tuple[int, int]] = {}
+
+    def document(self) -> Document:
+        if self.documents == 0:
+            raise Malformed("is empty")
+        return Document(self.root, self.marks)
+
+    def take(self, event: Any) -> None:
+        line, column = event.start_mark.line + 1, event.start_mark.column + 1
+        if isinstance(event, yaml.DocumentStartEvent):
+            self.documents += 1
+            if self.documents > 1:
+                raise Malformed("holds more than one document", line, column)
+        elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
+            self.stack.pop()
+            self.keys.pop()
+        elif isinstance(event, yaml.AliasEvent):
+            if self.strict:
+                raise Malformed("an alias (*) is not allowed", line, column)
+            if event.anchor not in self.anchors:
+                raise Malformed(f"alias *{event.anchor} has no anchor", line, column)
+            self.put(self.anchors[event.anchor], line, column)
+        elif isinstance(event, yaml.NodeEvent):
+            self.node(event, line, column)
+
+    def node(self, event: Any, line: int, column: int) -> None:
+        if self.strict and event.anchor:
+            raise Malformed("an anchor (&) is not allowed", line, column)
+        if self.strict and event.tag:
+            raise Malformed("a tag (!) is not allowed", line, column)
+        value: Any
+        if isinstance(event, yaml.ScalarEvent):
+            # Keys are text whatever they look like, as they are in JSON.
+            is_text = event.style or self.awaits_key()
+            value = event.value if is_text else _scalar(event.value, line, column, self.strict)
+            self.put(value, line, column)
+        else:
+            value = {} if isinstance(event, yaml.MappingStartEvent) else []
+            path = self.put(value, line, column)
+            self.stack.append((value, path))
+            self.keys.append(_NO_KEY)
+            if len(self.stack) > MAX_DEPTH:
+                raise Malformed(TOO_DEEP, line, column)
+        if event.anchor:
+            self.anchors[event.anchor] = value
+
+    def put(self, value: Any, line: int, column: int) -> Path:
+        """Hang a value below the container that is open; give its path."""
+        if not self.stack:
+            self.root = value
+            self.marks[()] = (line, column)
+            return ()
+        container, path = self.stack[-1]
+        if isinstance(container, list):
+            here: Path = (*path, len(container))
+            container.append(value)
+        elif self.keys[-1] is _NO_KEY:
+            if not isinstance(value, str):
+                raise Malformed("a key must be text", line, column)
+            key = value
+            if key in container:
+                problem = f"the key {key[:60]!r} stands twice"
+                if self.repeated is None:
+                    raise Malformed(problem, line, column)
+                self.repeated.append((line, column, problem))
+                self.keys[-1] = _DROPPED
+                return (*path, "")
+            self.keys[-1] = key
+            self.marks[(*path, key)] = (line, column)
+            return (*path, key)
+        else:
+            key = self.keys[-1]
+            self.keys[-1] = _NO_KEY
+            if key is _DROPPED:
+                # Read, so that what follows is found, and hung nowhere.
+                return (*path, "")
+            here = (*path, key)
+            container[key] = value
+            # The mark of a pair is where its key stands.
+            return here
+        self.marks[here] = (line, column)
+        return here
+
+    def awaits_key(self) -> bool:
+        return bool(self.stack) and isinstance(self.stack[-1][0], dict) and self.keys[-1] is _NO_KEY
+
+
+_NO_KEY: Any = object()
+_DROPPED: Any = object()
+
+
+def _scalar(text: str, line: int, column: int, strict: bool) -> Any:
+    """A plain scalar's value by the strict rules of design, section 3, or as any YAML reader has it."""
+    if text in _WORDS:
+        return _WORDS[text]
+    if not strict and text in _OTHER_WORDS:
+        return _OTHER_WORDS[text]
+    if text == "":
+        raise Malformed('a value is missing; write null, or "" for empty text', line, column)
+    if _INT.fullmatch(text):
+        if len(text.lstrip("-")) <= MAX_DIGITS:
+            return int(text)
+        problem = f"a number has more than {MAX_DIGITS} digits"
+    elif _FLOAT.fullmatch(text):
+        number = float(text)
+        if math.isfinite(number):
+            return number
+        problem = "a number is not finite"
+    else:
+        return text
+    if strict:
+        raise Malformed(problem, line, column)
+    return text
+
+
+def load_json_or_yaml(data: bytes) -> Any:
+    """The value of a file that holds JSON or YAML. Raises Malformed.
+
+    What is JSON is read as JSON: YAML has nearly all of it, but not the pairs of escapes in which JSON
+    writes what lies beyond U+FFFF.
+    """
+    if data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["):
+        with suppress(NotJson):
+            return load_json(data)
+    return load_yaml(data).value
+
+
+def load_json(data: bytes) -> Any:
+    """One JSON value, strictly: no NaN, no half characters, no duplicate keys, no bottomless nesting.
+
+    Raises NotJson for what is no JSON, Malformed for JSON that is refused.
+    """
+    # RFC 8259, 8.1: whoever reads JSON may ignore a byte order mark.
+    text = decode(data).removeprefix("\ufeff")
+    try:
+        value = json.loads(
+            text,
+            parse_constant=_no_number,
+            parse_float=_finite,
+            parse_int=_int,
+            object_pairs_hook=_no_duplicates,
+        )
+    except json.JSONDecodeError as error:
+        raise NotJson(
+            f"is not JSON: {error.msg} at column {error.colno}", error.lineno if error.lineno > 1 else 0
+        ) from None
+    except RecursionError:
+        raise Malformed("is nested too deep") from None
+    except _NoNumber as error:
+        at = next(found.start() for found in _TOKEN.finditer(text) if found[0] == error.text)
+        raise _refused(text, at, f"{error.text[:40]} is not a number that JSON has") from None
+    if "\\ud" in text or "\\uD" in text:
+        half = next((found for found in _SURROGATES.finditer(text) if found[1]), None)
+        if half:
+            raise _refused(text, half.start(), f"{half[1]} is half of a character")
+    return value
+
+
+def is_json(data: bytes) -> bool:
+    """Whether it is JSON, refused or not."""
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _refused(text: str, at: int, problem: str) -> Malformed:
+    """The error for what stands at a place of a JSON text."""
+    line, column = text.count("\n", 0, at) + 1, at - (text.rfind("\n", 0, at) + 1) + 1
+    return Malformed(f"{problem}, at column {column}", line if line > 1 else 0)
+
+
+# Strings, so that nothing in them is taken for a number, and numbers.
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?(?:Infinity|[0-9][0-9.eE+-]*)|NaN', re.DOTALL)
+# Pairs of escapes that are a character, and in the group those that are half of one.
+_SURROGATES = re.compile(
+    r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
+
+
+class _NoNumber(Exception):
+    """NaN, Infinity, or a number too large for a float."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+def _no_number(name: str) -> Any:
+    raise _NoNumber(name)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise _NoNumber(text)
+    return number
+
+
+def _int(text: str) -> int:
+    if len(text.lstrip("-")) > MAX_DIGITS:
+        raise Malformed(f"a number has more than {MAX_DIGITS} digits")
+    return int(text)
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise Malformed("holds a key twice")
+    return found
+
+
+def json_lines(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The lines of NDJSON that hold something, each with its number from 1."""
+    for number, line in enumerate(data.split(b"\n"), 1):
+        if line.strip():
+            yield number, line
