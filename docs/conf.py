@@ -25,10 +25,10 @@ myst_heading_anchors = 4
 #: What stands where at the side. A page that is not here fails the build.
 NAV = {
     "Reviewers": ["tutorial", "reviewing", "rights"],
-    "Operators": ["setup", "operator", "pull-requests", "servers", "signatures", "many-stores", "compaction"],
-    "Gateways": ["gateway", "streaming", "events"],
+    "Operators": ["install", "setup", "operator", "pull-requests", "servers", "signatures", "many-stores", "compaction"],
+    "Gateways": ["gateway", "python", "streaming", "events"],
     "Auditors": ["auditor", "rules", "evidence", "report"],
-    "Reference": ["reference", "record", "design", "performance"],
+    "Reference": ["reference", "record", "glossary", "design", "performance"],
 }
 
 

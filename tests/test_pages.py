@@ -11,10 +11,11 @@ from lab import Lab, git, kt, record_text
 from pages import TOP, as_printed, steps, text_of
 
 PAGES = sorted(page.name for page in (TOP / "docs").glob("*.md"))
+AT_THE_TOP = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
 TESTS = "".join(file.read_text() for file in (TOP / "tests").rglob("test_*.py"))
 
 
-@pytest.mark.parametrize("name", [name for name in ("README.md", *PAGES) if any(steps(text_of(name)))])
+@pytest.mark.parametrize("name", [name for name in (*AT_THE_TOP, *PAGES) if any(steps(text_of(name)))])
 def test_there_is_a_test_that_runs_the_commands_of_a_page(name: str) -> None:
     assert re.search(rf'as_printed\(\s*"{name}"', TESTS), f"no test runs the commands of {name}; see pages.py"
 
@@ -79,14 +80,22 @@ def test_the_guide_for_auditors_runs_as_printed(lab: Lab) -> None:
     assert "policy-config.yaml" in told[-1]
 
 
-def test_the_links_of_the_readme_lead_to_files_and_headings_that_there_are() -> None:
+@pytest.mark.parametrize("name", AT_THE_TOP)
+def test_the_links_of_the_pages_at_the_top_lead_to_files_and_headings_that_there_are(name: str) -> None:
     """Those between pages are checked by `make docs`."""
-    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", text_of("README.md"))
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", text_of(name))
     assert len(links) > 5
     for path, anchor in links:
-        target = TOP / (path or "README.md")
+        target = TOP / (path or name)
         assert target.exists(), path
         assert not anchor or anchor in headings(target), f"{path}#{anchor}"
+
+
+def test_python_runs_as_printed(lab: Lab) -> None:
+    lab.clone("review")
+    [told] = re.findall(r"```text\n(.*?)```", text_of("python.md"), re.DOTALL)
+    assert as_printed("python.md", lab.folder) == [told]
+    assert lab.commits("resolve esc_req_43 as approved")
 
 
 def headings(page: Path) -> set[str]:
