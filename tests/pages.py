@@ -195,4 +195,6 @@ def _update(name: str, page: str, shown: Sequence[tuple[Step, str]]) -> None:
     cuts = [0, *itertools.chain.from_iterable((step.begin, step.end) for step, _ in shown), len(page)]
     kept = [page[begin:end] for begin, end in zip(cuts[::2], cuts[1::2], strict=True)]
     new = [told.strip("\n") + "\n" if told.strip() else "" for _, told in shown]
-    file_of(name).write_text("".join(itertools.chain.from_iterable(itertools.zip_longest(kept, new, fillvalue=""))))
+    file_of(name).write_text(
+        "".join(itertools.chain.from_iterable(itertools.zip_longest(kept, new, fillvalue="")))
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -78,6 +79,18 @@ def test_the_guide_for_auditors_runs_as_printed(lab: Lab) -> None:
     kt("resolve", "--id", "esc_req_42", "--outcome", "denied", "--reason", "Not as agreed", cwd=clone)
     told = as_printed("auditor.md", clone)
     assert "policy-config.yaml" in told[-1]
+
+
+def test_the_programs_on_the_pages_are_typed(tmp_path: Path) -> None:
+    """As strictly as the package is."""
+    for page in PAGES:
+        for number, code in enumerate(re.findall(r"^```python\n(.*?)^```", text_of(page), re.DOTALL | re.M)):
+            (tmp_path / f"{page[:-3].replace('-', '_')}_{number}.py").write_text(code)
+    files = sorted(str(file) for file in tmp_path.glob("*.py"))
+    assert len(files) >= 4
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache")]
+    ran = subprocess.run([*mypy, *files], cwd=TOP, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
 @pytest.mark.parametrize("name", AT_THE_TOP)

@@ -18,7 +18,9 @@ from lab import Lab, kt
 TOP = Path(__file__).parents[2]
 PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
 # As docs/install.md has them.
-LINES = re.findall(r"^    (.*_KT_COMPLETE=.*?)(?: +#.*)?$", (TOP / "docs/install.md").read_text(), re.MULTILINE)
+LINES = re.findall(
+    r"^    (.*_KT_COMPLETE=.*?)(?: +#.*)?$", (TOP / "docs/install.md").read_text(), re.MULTILINE
+)
 BASH, ZSH, FISH = (
     next(line for line in LINES if f"{shell}_source" in line) for shell in ("bash", "zsh", "fish")
 )
