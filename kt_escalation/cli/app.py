@@ -82,6 +82,19 @@ class Group(click.Group):
             import_module(f".commands.{module}", __package__)
         return super().get_command(ctx, cmd_name)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is asked for. Raises UsageError, which names the group that has it, if one has."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            for name, group in self.commands.items():
+                if isinstance(group, click.Group) and group.get_command(ctx, args[0]):
+                    ours = f"{ctx.command_path} {name} {args[0]}"
+                    raise click.UsageError(f"No such command {args[0]!r}: it is `{ours}`", ctx) from error
+            raise
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. Raises ReaderGone."""
         try:
