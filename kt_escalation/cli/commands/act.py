@@ -49,7 +49,7 @@ next, as you need it:
   refuse the rest    kt escalation hook install --server REPOSITORY, or kt escalation init --ci github (or gitlab)"""
 
 
-@escalation.command("init")
+@escalation.command("init", short_help="Make a store, or add its check of pull requests")
 @click.argument("directory", required=False, metavar="[DIR]")
 @click.option(
     "--ci",
@@ -98,7 +98,7 @@ def init_command(
         click.echo(f"added the check for {ci} to {visible(where)} (commit {made.commit[:12]})")
 
 
-@escalation.command("raise")
+@escalation.command("raise", short_help="Put an escalation into the queue")
 @click.option(
     "--request-id", metavar="ID", help="The gateway's request; raising it twice is raising it once."
 )
@@ -210,7 +210,7 @@ def raise_command(ctx: click.Context, /, **given: Any) -> None:
     )
 
 
-@escalation.command("claim")
+@escalation.command("claim", short_help="Take an escalation for review")
 @takes_ids(required=False)
 @click.option("--next", "take_next", is_flag=True, help="Take the most severe, then oldest, that is for you.")
 @click.option("--team", metavar="TEAM", help="With --next: only of this team.")
@@ -323,7 +323,7 @@ def _claim_next_of_several(ctx: click.Context, paths: Sequence[str], given: dict
         ctx.exit(last.error.exit_code)
 
 
-@escalation.command("unclaim")
+@escalation.command("unclaim", short_help="Give an escalation back to the queue")
 @takes_ids()
 @click.option("--claim-id", metavar="TOKEN", help="Refuse if this is not the current claim.")
 @click.option("--force", is_flag=True, help="Give back what somebody else holds; for admins, with --reason.")
@@ -354,7 +354,7 @@ def unclaim_command(ctx: click.Context, /, **given: Any) -> None:
     report(result, given["as_json"], several, done, same, "give {id} back")
 
 
-@escalation.command("resolve")
+@escalation.command("resolve", short_help="Decide an escalation that you hold")
 @takes_ids()
 @click.option(
     "--outcome",
@@ -421,7 +421,7 @@ def _confirm(records: Sequence[Record], outcome: str) -> None:
         raise Interrupted(says="not resolved, as you said")
 
 
-@escalation.command("note")
+@escalation.command("note", short_help="Add a note to an open escalation")
 @takes_ids(one=True)
 @click.option("--text", required=True, metavar="TEXT", help="What you want to say.")
 @proposes

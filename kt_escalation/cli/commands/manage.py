@@ -26,7 +26,7 @@ from ..output import as_json_of, report
 _REASON = click.option("--reason", required=True, metavar="TEXT", help="Why; it is kept for ever.")
 
 
-@escalation.command("assign")
+@escalation.command("assign", short_help="Hand an escalation to a user or a team")
 @takes_ids()
 @click.option("--to", "user", metavar="USER", help="To this user, by id or e-mail, who then holds it.")
 @click.option("--team", metavar="TEAM", help="To this team's queue.")
@@ -62,7 +62,7 @@ def assign_command(ctx: click.Context, /, **given: Any) -> None:
     )
 
 
-@escalation.command("reopen")
+@escalation.command("reopen", short_help="Raise a resolved escalation again, as a new one")
 @takes_ids(one=True)
 @_REASON
 @writes
@@ -81,7 +81,7 @@ def reopen_command(ctx: click.Context, /, **given: Any) -> None:
     )
 
 
-@escalation.command("restore")
+@escalation.command("restore", short_help="Bring a damaged record back to its last legal state")
 @takes_ids(one=True)
 @_REASON
 @writes
@@ -103,7 +103,7 @@ def restore_command(ctx: click.Context, /, **given: Any) -> None:
         )
 
 
-@escalation.command("sweep")
+@escalation.command("sweep", short_help="Apply the deadlines and leases that are due")
 @click.option("--dry-run", is_flag=True, help="Only say what is due.")
 @writes
 @common
@@ -140,7 +140,7 @@ def sweep_command(ctx: click.Context, /, **given: Any) -> None:
         warn(f"{len(swept.due)} swept{where}")
 
 
-@escalation.command("compact")
+@escalation.command("compact", short_help="Move old resolved escalations into archives")
 @click.option(
     "--before",
     type=SPAN,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ...policies.policy_set import Policies
 
 
-@policy.command("lint")
+@policy.command("lint", short_help="Report every fault in policies/")
 @click.option("--github", is_flag=True, help="Print GitHub workflow annotations.")
 @click.option("--strict", is_flag=True, help="Exit 1 for a warning too.")
 @common
@@ -65,7 +65,7 @@ def _fault(fault: Fault) -> dict[str, Any]:
     return {"file": fault.file, "line": fault.line, "column": fault.column, "message": fault.problem}
 
 
-@policy.command("route")
+@policy.command("route", short_help="Explain where an escalation would go")
 @click.option("--provider", metavar="ID", help="The provider target's id.")
 @click.option("--model", metavar="NAME", help="The model asked for.")
 @click.option("--severity", type=click.Choice(SEVERITIES), help="How urgent (default medium).")
@@ -96,7 +96,7 @@ def route_command(ctx: click.Context, /, **given: Any) -> None:
     click.echo(f"asks for {_asks(found.requires)}")
 
 
-@policy.command("replay")
+@policy.command("replay", short_help="Show what changed policies would route elsewhere")
 @click.option("--policies", metavar="DIR", required=True, help="The folder with the changed policies.")
 @click.option("--since", metavar="TIME", help="Only what was created since: 7d, or an RFC 3339 time.")
 @click.option("--rev", metavar="REV", help="Read the escalations of this revision.")
@@ -131,7 +131,7 @@ def replay_command(ctx: click.Context, /, **given: Any) -> None:
     warn(f"{len(moved)} of {looked_at} would have gone elsewhere, or been asked for other things")
 
 
-@policy.command("waive")
+@policy.command("waive", short_help="Accept a violation that cannot be undone")
 @click.option(
     "--commit", required=True, metavar="ID", help="The commit that `verify` names, by its whole id."
 )
@@ -167,7 +167,7 @@ def waive_command(ctx: click.Context, /, **given: Any) -> None:
         click.echo(visible(f"{what} is waived already"))
 
 
-@policy.command("schema")
+@policy.command("schema", short_help="Print the JSON Schema of a policy file")
 @click.argument("file", type=click.Choice(("roster", "settings", "waivers", "pack")))
 @common
 def schema_command(file: str, repo: str | None, as_json: bool) -> None:

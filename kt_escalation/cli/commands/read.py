@@ -63,7 +63,7 @@ _NARROWING = (
 )
 
 
-@escalation.command("list")
+@escalation.command("list", short_help="Show what waits, most severe first")
 @click.option(
     "--status",
     "statuses",
@@ -184,7 +184,7 @@ def _as_json(found: Listing) -> dict[str, Any]:
     }
 
 
-@escalation.command("get")
+@escalation.command("get", short_help="Show one escalation in full")
 @takes_ids(one=True, begun=True)
 @click.option("--include-context", is_flag=True, help="Show the event's context as well.")
 @reads
@@ -242,7 +242,7 @@ def _page(store: Store, found: Found, include_context: bool, *, past: bool) -> I
     return views.page(found, moves, include_context=include_context, now=now)
 
 
-@escalation.command("log")
+@escalation.command("log", short_help="Show what happened, newest first")
 @takes_ids(required=False, one=True, begun=True)
 @click.option("--limit", type=Count(min=0), default=0, help="Look at this many commits at most; 0 for all.")
 @reads
@@ -281,7 +281,7 @@ def _moment(moment: Moment) -> dict[str, Any]:
     return {key: value for key, value in plain.items() if value is not None}
 
 
-@escalation.command("schema")
+@escalation.command("schema", short_help="Print the JSON Schema of a record")
 @common
 def schema_command(repo: str | None, as_json: bool) -> None:
     """Print the JSON Schema of the record."""
@@ -291,7 +291,7 @@ def schema_command(repo: str | None, as_json: bool) -> None:
     put_json(record_schema.schema())
 
 
-@escalation.command("doctor")
+@escalation.command("doctor", short_help="Find what could keep this clone from working")
 @common
 @click.pass_context
 def doctor_command(ctx: click.Context, repo: str | None, as_json: bool) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _STDOUT = "-"
 
 
-@escalation.command("export")
+@escalation.command("export", short_help="Write all escalations at one commit to a file")
 @click.option(
     "--format",
     "form",
@@ -85,7 +85,7 @@ def _summary(done: Exported) -> dict[str, Any]:
     }
 
 
-@escalation.command("evidence")
+@escalation.command("evidence", short_help="Put the proof of one case into one file")
 @takes_ids(begun=True)
 @click.option("-o", "out", required=True, metavar="FILE", help="The tar to write; - is stdout.")
 @click.option(
@@ -126,7 +126,7 @@ def evidence_command(ctx: click.Context, /, **given: Any) -> None:
     )
 
 
-@escalation.command("report")
+@escalation.command("report", short_help="Write the state of the queue as one HTML page")
 @click.option("-o", "out", required=True, metavar="FILE", help="The page to write; - is stdout.")
 @click.option("--since", metavar="TIME", help="Only what happened since: 2h, 7d, or an RFC 3339 time.")
 @click.option("--until", metavar="TIME", help="Only what happened before: 2h (ago), or an RFC 3339 time.")
@@ -219,7 +219,7 @@ def _window(given: dict[str, Any], now: datetime) -> Window:
     return window
 
 
-@escalation.command("stats")
+@escalation.command("stats", short_help="Count escalations, outcomes and times")
 @click.option("--since", metavar="TIME", help="Only what happened since: 2h, 7d, or an RFC 3339 time.")
 @click.option("--until", metavar="TIME", help="Only what happened before: 2h (ago), or an RFC 3339 time.")
 @click.option(

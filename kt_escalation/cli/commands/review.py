@@ -63,7 +63,7 @@ _EDIT = "e"
 _GONE = (AlreadyClaimed, AlreadyResolved, ClaimIdDiffers, NotClaimed, NotFound, NotHolder)
 
 
-@escalation.command("review")
+@escalation.command("review", short_help="Decide one escalation after another at a terminal")
 @click.option("--team", metavar="TEAM", help="Only those of this team.")
 @writes
 @in_one_store

@@ -38,7 +38,7 @@ _TAKE_BACK = "take these commits out of the branch, and make the steps with kt, 
 FORMATS = ("text", "json", "junit", "github", "gitlab")
 
 
-@escalation.command("verify")
+@escalation.command("verify", short_help="Judge whether every step in history was legal")
 @click.argument("range_", metavar="[RANGE]", required=False)
 @click.option("--afresh", is_flag=True, help="Judge everything, also what this clone has found clean before.")
 @click.option("--require-signatures", is_flag=True, help="Ask for signatures where the settings do not.")
@@ -76,7 +76,7 @@ def verify_command(
     _answer(ctx, report)
 
 
-@escalation.command("check")
+@escalation.command("check", short_help="Judge what a pull request would bring in")
 @click.argument("range_", metavar="[BASE..HEAD]", required=False)
 @click.option(
     "--format",
@@ -179,9 +179,9 @@ def _actors(variables: tuple[str, ...], forge: str | None) -> list[audit.Actor] 
     return found
 
 
-@escalation.group("hook")
+@escalation.group("hook", short_help="Let a server judge each push")
 def hook() -> None:
-    """Put the check on a server."""
+    """Let a server judge each push, and refuse illegal steps."""
 
 
 class _Size(click.ParamType[int]):
@@ -204,7 +204,7 @@ _SERVER = click.option(
 )
 
 
-@hook.command("install")
+@hook.command("install", short_help="Install the hook in a repository on a server")
 @_SERVER
 @click.option(
     "--branch", metavar="NAME", help="Guard this branch (kt.branch there); else the one that HEAD names."
@@ -287,7 +287,7 @@ def _guarded(branch: str | None, root: str, pusher_from: str | None) -> str:
     return f"{guarded}{inside}{pusher}"
 
 
-@hook.command("status")
+@hook.command("status", short_help="Show what the hook guards, and whether it runs")
 @_SERVER
 @click.option("--branch", metavar="NAME", help="Ask whether this branch is guarded.")
 @common
@@ -327,7 +327,7 @@ def status_command(
         ctx.exit(AnswerIsNo.exit_code)
 
 
-@hook.command("uninstall")
+@hook.command("uninstall", short_help="Remove the hook and its settings")
 @_SERVER
 @changes
 @common

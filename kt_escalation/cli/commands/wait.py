@@ -24,7 +24,7 @@ _DO = {
 }
 
 
-@escalation.command("wait")
+@escalation.command("wait", short_help="Wait for the decision on an escalation")
 @takes_ids(one=True)
 @click.option("--timeout", type=SPAN, metavar="TIME", help="Give up after this long; without it, never.")
 @common

@@ -31,7 +31,7 @@ def _format(function: F) -> F:
     )(function)
 
 
-@escalation.command("events")
+@escalation.command("events", short_help="Show what happened, oldest first")
 @click.option(
     "--since",
     metavar="WHEN",
@@ -60,7 +60,7 @@ def events_command(ctx: click.Context, /, **given: Any) -> None:
         warn(f"there may be more: go on with --since {last.cursor}")
 
 
-@escalation.command("watch")
+@escalation.command("watch", short_help="Follow what happens; call a command or a webhook")
 @click.option(
     "--since",
     metavar="WHEN",
