@@ -54,10 +54,13 @@ ACTIONS = (
     *("restore", "compact", "withdraw", "release", "receipt", "erase"),
 )
 RELEASING = frozenset({"approved", "redacted", "rewritten"})
-#: The gateway's own verbs, accepted on input.
+#: The verbs of people and gateways, accepted on input.
 VERBS: Mapping[str, Outcome] = {
     "allow": "approved",
+    "approve": "approved",
     "block": "denied",
+    "deny": "denied",
+    "reject": "denied",
     "rejected": "denied",
     "redact": "redacted",
     "rewrite": "rewritten",
@@ -79,4 +82,4 @@ def parse_outcome(text: str) -> Outcome:
     if word == "expired":
         raise ValueError(f"expired is written by the sweep only; decide with one of {', '.join(DECISIONS)}")
     known = ", ".join((*DECISIONS, *VERBS))
-    raise ValueError(f"{re.sub(r'[^ -~]', '?', text)[:40]!r} is no outcome; use one of {known}")
+    raise ValueError(f"{re.sub(r'[^ -~]', '?', text)[:40]!r} is not an outcome; use one of {known}")

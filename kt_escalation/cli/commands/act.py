@@ -363,7 +363,7 @@ def unclaim_command(ctx: click.Context, /, **given: Any) -> None:
     required=True,
     metavar="OUTCOME",
     shell_complete=lambda _, __, begun: [word for word in DECISIONS if word.startswith(begun)],
-    help="approved, redacted, rewritten or denied; also allow, redact, rewrite, block, rejected.",
+    help="approved, redacted, rewritten or denied; also approve, allow, redact, rewrite, deny, reject, block.",
 )
 @click.option("--reason", "--note", "reason", required=True, metavar="TEXT", help="Why; it is kept for ever.")
 @click.option("--category", type=click.Choice(CATEGORIES), help="What kind of case it was.")
