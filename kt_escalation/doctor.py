@@ -13,7 +13,9 @@ from .git.process import Done
 from .git.repository import MINIMUM
 from .model.text import plural
 from .storage import layout, lock
-from .storage.clone import GitStore, alike, head_in
+from .storage.clone import GitStore
+from .storage.hook_settings import guard_by
+from .storage.store_branch import alike, head_in
 
 # From so many commits on it is worth a command to find those of one file faster.
 _MANY = 10_000
@@ -80,7 +82,7 @@ def _remote(store: GitStore, timeout: float) -> list[Finding]:
     except KtError as error:
         return [Finding("remote", False, error.what, "git config --unset kt.remote")]
     try:
-        store.require_remote_choice()
+        store.location.require_remote_choice()
     except KtError as error:
         return [Finding("remote", False, error.what, "git config kt.remote NAME")]
     repository, branch = store.repository, store.branch
@@ -91,7 +93,7 @@ def _remote(store: GitStore, timeout: float) -> list[Finding]:
         others = repository.branches() if branch and not repository.tip_of(f"refs/heads/{branch}") else []
         if others:
             well, detail = False, f"there is no branch {branch}, though there is {', '.join(others[:3])}"
-            remedy = store.guard_by("kt.branch", others[0] if len(others) == 1 else "NAME")
+            remedy = guard_by(repository, "kt.branch", others[0] if len(others) == 1 else "NAME")
         return [
             Finding("remote", True, "none: the queue is this repository alone", ""),
             Finding("branch", well, detail, "" if well else remedy),
@@ -163,7 +165,7 @@ def _branch(
     elif head is not None and branch is not None:
         detail = f"{branch} here, but the HEAD of {remote} names {head}"
         yield Finding("branch", False, detail, f"git remote set-head {shlex.quote(remote)} --auto")
-    elif head is None and "branches" in (found := store.headless(timeout)).facts:
+    elif head is None and "branches" in (found := store.branches.headless(timeout)).facts:
         yield Finding("branch", False, found.what, found.remedy)
     else:
         detail = (

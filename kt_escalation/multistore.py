@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .actions.listing import Rows, Shelf
-from .audit.opening import opened
+from .actions.opening import opened
 from .errors import BadInput, Interrupted, KtError, NotAStore, NothingToClaim, OutcomeUnknown
 from .git.repository import user_paths
 from .model import query

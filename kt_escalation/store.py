@@ -21,7 +21,7 @@ from .actions import candidates, inputs, stream
 from .actions.commit_loop import Decide, Lander, Plan, require_had
 from .actions.group_commit import GroupCommit
 from .actions.listing import LOCK_TIMEOUT, RETRY_TIMEOUT, Shelf
-from .audit.opening import opened
+from .actions.opening import opened
 from .errors import (
     BadInput,
     BranchTaken,

@@ -24,7 +24,7 @@ from test_cli_read import open_text, resolved_path, resolved_text
 
 from kt_escalation import Store
 from kt_escalation.actions.listing import Shelf
-from kt_escalation.cli.terminal.views import screen, views
+from kt_escalation.cli.terminal import screen, views
 from kt_escalation.model.text import visible
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")

@@ -68,7 +68,7 @@ def check(
     with closing(opened(path)) as store:
         base, head = _pull_request(store, wanted)
         # A request does not say where the store is that it is held against.
-        store.root = store.root_at(base)
+        store.location.root = store.location.root_at(base)
         with suppress(UnreadableStore):
             # One that is spoilt there is mended by what a request brings.
             store.at(base)
@@ -263,7 +263,7 @@ def _pull_request(store: GitStore, wanted: str | None) -> tuple[str, str]:
         return commit_of(store, base or "HEAD"), commit_of(store, head.removeprefix(".") or "HEAD")
     if store.remote is None:
         raise BadInput(problem="there is no remote store branch to check against; give BASE..HEAD")
-    branch = store.branch_to_write(ASK_SECONDS)
+    branch = store.branches.to_write(ASK_SECONDS)
     tip = store.repository.commit_of(f"refs/remotes/{store.remote}/{branch}")
     if tip is None:
         hint = f"get it with `git fetch {shlex.quote(store.remote)}`, or give BASE..HEAD"

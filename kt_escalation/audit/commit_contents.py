@@ -152,5 +152,5 @@ class CommitContents:
         """Whether a change of `.kt.yaml` names another folder for the store than when that began."""
         if change.path != KT_YAML or start is None:
             return False
-        before, now = self._store.root_named(start), self._store.root_named(commit.oid)
+        before, now = self._store.location.root_named(start), self._store.location.root_named(commit.oid)
         return before not in (None, now) and self.other(before or "").has_store(self.tree_of(start))

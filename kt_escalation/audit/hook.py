@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..errors import KtError
 from ..policies.roster import Roster, logged_in, person
+from ..storage import hook_settings
 from ..storage.clone import GitStore
 from ..storage.interface import PROPOSALS
 from ..storage.push_ledger import Ledger
@@ -138,7 +139,7 @@ class _Push:
         if any(oid.strip("0") and store.holds(oid) for oid in (old, new)):
             yield (
                 f"{branch} holds a store, but this hook guards {store.own_branch or 'HEAD'}, which is no branch there; "
-                f"on the server run `{store.guard_by('kt.branch', branch)}`"
+                f"on the server run `{hook_settings.guard_by(store.repository, 'kt.branch', branch)}`"
             )
 
     def _received(self, old: str, new: str) -> Iterator[str]:
@@ -153,7 +154,7 @@ class _Push:
         held = known and store.holds(old)
         if not held and not store.holds(new):
             # The branch of a project that has no store yet, unless the hook looks for it in the wrong place.
-            yield from store.elsewhere(new)
+            yield from hook_settings.elsewhere(store.location, new)
             return
         history = History(store)
         lines = history.lines(new, old if known else None)

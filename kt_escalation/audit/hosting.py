@@ -16,10 +16,11 @@ from ..git.repository import Repository
 from ..model.text import plural
 from ..policies.policy_set import assemble
 from ..policies.roster import Roster, is_forge, logged_in, person
-from ..storage import server_hook
+from ..storage import hook_settings, server_hook
 from ..storage.clone import GitStore
 from ..storage.interface import PROPOSALS
-from ..storage.snapshot import root_of
+from ..storage.location import root_of
+from ..storage.proposals import require_branch_name
 from .hook import judge_branch
 from .mark import Mark
 
@@ -193,7 +194,7 @@ def install(
                 hint="name that one with --server, or give --force if people do push to this clone",
             )
         if branch is not None:
-            store.require_branch_name(branch)
+            require_branch_name(store.repository, branch)
         root_of(root or "")
         if logins is not None and not is_forge(logins):
             raise BadInput(problem=f"--logins is {logins[:40]!r}; give a forge's name such as gitlab")
@@ -229,7 +230,7 @@ def status(server: str | os.PathLike[str], *, branch: str | None = None) -> Stat
         pinned = pins(repository)
         problems = [broken] if broken else []
         if branch is not None and branch != store.own_branch:
-            cure = store.guard_by(_BRANCH, branch)
+            cure = hook_settings.guard_by(store.repository, _BRANCH, branch)
             problems.append(f"it guards {store.own_branch or 'no branch'}, not {branch}; run `{cure}`")
         empty = not repository.branches()
         astray = list(_unguarded(store))
@@ -346,7 +347,7 @@ def _unguarded(store: GitStore) -> Iterator[str]:
         missing = f"there is no branch {branch} yet" if branch else "HEAD names no branch there"
         yield (
             f"{missing}, and no other is guarded; if the store is to be on {name}, "
-            f"run `{store.guard_by(_BRANCH, name)}`"
+            f"run `{hook_settings.guard_by(store.repository, _BRANCH, name)}`"
         )
     elif not store.holds(tip):
         yield from elsewhere(store, tip)
@@ -354,13 +355,13 @@ def _unguarded(store: GitStore) -> Iterator[str]:
 
 def elsewhere(store: GitStore, commit: str) -> Iterator[str]:
     """That a commit holds a store, but not where `kt.root` says."""
-    found = store.folders_of_stores(commit)
+    found = hook_settings.folders_of_stores(store.repository, commit)
     if found:
         there = store.root or "the top folder"
         name = found[0] if len(found) == 1 else "FOLDER"
         yield (
             f"there is no store in {there}, where it is looked for, but in {', '.join(map(_called, found[:3]))}; "
-            f"on the server run `{store.guard_by(_ROOT, name)}`"
+            f"on the server run `{hook_settings.guard_by(store.repository, _ROOT, name)}`"
         )
 
 

@@ -235,7 +235,7 @@ class Judge:
             self._root = commit.tree
             self._bare.add(commit.oid)
             [top] = self.commits.other("").entries([commit.tree])
-            named = self.store.root_named(commit.oid) if top.kt_yaml else ""
+            named = self.store.location.root_named(commit.oid) if top.kt_yaml else ""
             if named is not None and self.commits.other(named).has_store(commit.tree):
                 self._named.add(named)
             return None
@@ -314,7 +314,7 @@ class Judge:
             self.records.imported.add(name)
         self._foreign(commit, changes)
         self.newest = commit.committed_at
-        if self._named - {self.store.root_named(commit.oid)}:
+        if self._named - {self.store.location.root_named(commit.oid)}:
             self.findings.find(commit, KT_YAML, self.one_root)
 
     def _second_start(self, commit: Commit) -> None:

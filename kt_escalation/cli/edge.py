@@ -67,6 +67,8 @@ def _ended_by(error: BaseException, as_json: bool) -> int:
     if isinstance(error, OSError):
         what = "the output could not be written" if _is_of_output(error) else "this machine failed"
         return _fail(GitFailed(says=f"{what}: {{words}}", words=_words(error)), as_json)
+    if signals.asked() and not isinstance(error, KtError):
+        return _fail(Interrupted(), as_json)
     return _fail(error if isinstance(error, KtError) else _bug(error, landed), as_json)
 
 

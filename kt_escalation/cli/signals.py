@@ -1,7 +1,8 @@
 """What asks a command to end: ^C, SIGTERM and SIGHUP are one thing, and this is the one place that says so.
 
-Each of them raises KeyboardInterrupt while a command runs. None is raised while a module loads, since half a module
-cannot be loaded again; nor before the edge can report it, nor once the exit code is decided.
+Each of them raises KeyboardInterrupt while a command runs. None is raised while a module loads or pydantic builds a
+model, since half a module cannot be loaded again, and pydantic makes another error of it; nor before the edge can report
+it, nor once the exit code is decided.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from contextlib import contextmanager
 from types import FrameType
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# What runs to its end whatever is asked: `importlib` and pydantic.
+_UNCUT = ("importlib", "pydantic")
 # How long it is until a signal that came while a module loads is looked at again, in seconds.
 _AGAIN = 0.002
 
@@ -25,7 +28,6 @@ class _State:
 
 
 def _interrupt(_: int) -> None:
-    _State.asked = True
     if _State.runs:
         raise KeyboardInterrupt
 
@@ -42,6 +44,11 @@ def begin() -> None:
     _State.runs = True
     if _State.asked:
         raise KeyboardInterrupt
+
+
+def asked() -> bool:
+    """Whether the end of this command was asked for: a library may have made any other error of that."""
+    return _State.asked
 
 
 def end() -> None:
@@ -61,12 +68,12 @@ def heeding(act: Callable[[int], None]) -> Iterator[None]:
 
 
 def _after_loading(act: Callable[[int], None]) -> Callable[[int, FrameType | None], None]:
-    """A handler that calls ``act`` once no module is being loaded."""
+    """A handler that calls ``act`` once no module is being loaded and no model built."""
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         at = frame
         while at is not None:
-            if at.f_code.co_filename == "<frozen importlib._bootstrap>":
+            if str(at.f_globals.get("__name__")).partition(".")[0] in _UNCUT:
                 signal.signal(signal.SIGALRM, lambda _, later: on_signal(number, later))
                 signal.setitimer(signal.ITIMER_REAL, _AGAIN)
                 return
@@ -76,6 +83,7 @@ def _after_loading(act: Callable[[int], None]) -> Callable[[int, FrameType | Non
             if _State.sent not in (None, number):
                 return
             _State.sent = number
+        _State.asked = True
         act(number)
 
     return on_signal

@@ -57,7 +57,8 @@ class Objects:
         self._start = start
         self._silence = silence
         self._process: Underway | None = None
-        self._lock = threading.Lock()
+        # Whoever is cut off in giving it back does not wait for themselves.
+        self._lock = threading.RLock()
         # What has come and is not read yet.
         self._data = b""
         self._at = 0
