@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -20,8 +21,26 @@ class ReaderGone(Exception):
 class Group(click.Group):
     """A group that loads a command when it is asked for, since each costs a start some time.
 
-    It leaves a closed pipe to the edge; click itself would exit 1 whatever had landed.
+    It leaves a closed pipe to the edge; click itself would exit 1 whatever had landed. ``sections`` are the
+    headings under which `--help` lists the commands.
     """
+
+    def __init__(
+        self, *args: Any, sections: Mapping[str, Sequence[str]] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.sections = sections or {}
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands in `--help`, section by section."""
+        if not self.sections:
+            super().format_commands(ctx, formatter)
+            return
+        width = max(map(len, self.list_commands(ctx)))
+        for title, names in self.sections.items():
+            with formatter.section(title):
+                rows = [(name.ljust(width), self.commands[name].get_short_help_str()) for name in names]
+                formatter.write_dl(rows)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of all commands."""
@@ -35,6 +54,19 @@ class Group(click.Group):
                 break
             import_module(f".commands.{module}", __package__)
         return super().get_command(ctx, cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is asked for. Raises UsageError, which names the group that has it, if one has."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            for name, group in self.commands.items():
+                if isinstance(group, click.Group) and group.get_command(ctx, args[0]):
+                    ours = f"{ctx.command_path} {name} {args[0]}"
+                    raise click.UsageError(f"No such command {args[0]!r}: it is `{ours}`", ctx) from error
+            raise
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. Raises ReaderGone."""
@@ -58,7 +90,20 @@ def kt(ctx: click.Context, repo: tuple[str, ...]) -> None:
     ctx.obj = repo
 
 
-@kt.group(cls=Group, context_settings=_HELP)
+_SECTIONS = {
+    "Review": ("list", "get", "review", "claim", "unclaim", "note", "assign", "resolve", "reopen"),
+    "Raise and wait": ("raise", "wait", "events", "watch", "schema"),
+    "Prove and count": ("log", "verify", "check", "export", "evidence", "stats", "report"),
+    "Look after the store": ("init", "doctor", "hook", "sweep", "restore", "compact"),
+}
+
+
+@kt.group(
+    cls=Group,
+    context_settings=_HELP,
+    sections=_SECTIONS,
+    short_help="Raise, list, claim and resolve escalations",
+)
 @_IN_GROUP
 @click.version_option(__version__, "--version", prog_name="kt")
 @click.pass_context
@@ -71,7 +116,7 @@ def escalation(ctx: click.Context, repo: tuple[str, ...]) -> None:
     ctx.obj = repo or ctx.obj
 
 
-@kt.group(cls=Group, context_settings=_HELP)
+@kt.group(cls=Group, context_settings=_HELP, short_help="Check and explain who decides what")
 @_IN_GROUP
 @click.pass_context
 def policy(ctx: click.Context, repo: tuple[str, ...]) -> None:

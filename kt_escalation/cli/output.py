@@ -19,8 +19,13 @@ if TYPE_CHECKING:
     from ..results import Result
 
 
-def report(result: Result, as_json: bool, several: bool, done: str, same: str) -> None:
-    """Print what an action came to; ``done`` and ``same`` are its sentences for one record."""
+def report(
+    result: Result, as_json: bool, several: bool, done: str, same: str, propose: str = "change {id}"
+) -> None:
+    """Print what an action came to.
+
+    ``done`` and ``same`` are its sentences for one record; ``propose`` goes on after "proposed to".
+    """
     for text in result.warnings:
         warn(text)
     if as_json:
@@ -49,7 +54,8 @@ def report(result: Result, as_json: bool, several: bool, done: str, same: str) -
         if result.found:
             words = f"{record.escalation_id} is proposed on branch {result.branch} already"
         elif result.proposed:
-            words = f"proposed on branch {result.branch}: {_sentence(record, result, done)}"
+            to = _sentence(record, result, propose)
+            words = f"proposed to {to} on branch {result.branch} in commit {commit}"
         click.echo(visible(words))
     if result.proposed:
         click.echo(visible(request_line(result)))
@@ -111,9 +117,11 @@ def report_decision(result: Result, as_json: bool, several: bool) -> None:
     """Print what resolving came to."""
     short = not several and result.record.resolution is None
     done = "resolved {id} as {outcome} in commit {commit}"
+    propose = "resolve {id} as {outcome}"
     if short:
         done = "reviewed {id} as {outcome} in commit {commit}; it needs another reviewer"
-    report(result, as_json, several, done, "{id} is {outcome} by you already")
+        propose = "review {id} as {outcome}"
+    report(result, as_json, several, done, "{id} is {outcome} by you already", propose)
 
 
 def request_line(result: Result) -> str:

@@ -53,6 +53,7 @@ def assign_command(ctx: click.Context, /, **given: Any) -> None:
         given["several"],
         f"assigned {{id}} to {to} in commit {{commit}}",
         f"{{id}} is with {to} already",
+        f"assign {{id}} to {to}",
     )
 
 
