@@ -24,7 +24,7 @@ from ..output import put_json, warn
 HOOK_SECONDS = 4.0
 
 
-@escalation.group("hook")
+@escalation.group("hook", short_help="Let a server judge each push.")
 def hook() -> None:
     """Put the check on a server."""
 
@@ -49,7 +49,7 @@ _SERVER = click.option(
 )
 
 
-@hook.command("install")
+@hook.command("install", short_help="Install the hook in a repository on a server.")
 @_SERVER
 @click.option(
     "--branch", metavar="NAME", help="Guard this branch (kt.branch there); else the one that HEAD names."
@@ -132,7 +132,7 @@ def _guarded(branch: str | None, root: str, pusher_from: str | None) -> str:
     return f"{guarded}{inside}{pusher}"
 
 
-@hook.command("status")
+@hook.command("status", short_help="Show what the hook guards, and whether it runs.")
 @_SERVER
 @click.option("--branch", metavar="NAME", help="Ask whether this branch is guarded.")
 @common
@@ -172,7 +172,7 @@ def status_command(
         ctx.exit(AnswerIsNo.exit_code)
 
 
-@hook.command("uninstall")
+@hook.command("uninstall", short_help="Remove the hook and its settings.")
 @_SERVER
 @changes
 @common

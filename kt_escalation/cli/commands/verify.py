@@ -33,7 +33,7 @@ _TAKE_BACK = "take these commits out of the branch, and make the steps with kt, 
 FORMATS = ("text", "json", "junit", "github", "gitlab")
 
 
-@escalation.command("verify", short_help="Judge whether every step in history was legal")
+@escalation.command("verify", short_help="Judge whether every step in history was legal.")
 @click.argument("range_", metavar="[RANGE]", required=False)
 @click.option("--afresh", is_flag=True, help="Judge everything, also what this clone has found clean before.")
 @click.option("--require-signatures", is_flag=True, help="Ask for signatures where the settings do not.")
@@ -71,7 +71,7 @@ def verify_command(
     _answer(ctx, report)
 
 
-@escalation.command("check", short_help="Judge what a pull request would bring in")
+@escalation.command("check", short_help="Judge what a pull request would bring in.")
 @click.argument("range_", metavar="[BASE..HEAD]", required=False)
 @click.option(
     "--format",
