@@ -1,4 +1,4 @@
-"""Judges the commits beside the line, which a merge carries in: none may start a store, speak untruly or be unsigned."""
+"""Judges each commit that a merge carries to the line: no second start, no false message, no missing signature."""
 
 from __future__ import annotations
 

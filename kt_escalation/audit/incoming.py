@@ -52,14 +52,14 @@ class Incoming:
         self.fork = parts.lines.newest_on(self.first, other)
 
     def since_fork(self) -> Difference:
-        """What the other side has changed since it left the line."""
+        """What the other side changed since the fork."""
         parts = self._parts
         return parts.commits.between(
             parts.commits.tree_of(self.fork) if self.fork else None, parts.commits.tree_of(self.other)
         )
 
     def touches_store(self) -> bool:
-        """Whether any carried commit has another store than the line; what it did may have been undone again."""
+        """Whether the store of any carried commit differs from the line's, even if it was undone later."""
         trees = self._parts.trees
         trees.entries([side.commit.tree for side in self.carried])
         [first] = trees.entries([self._parts.commits.tree_of(self.first)])
@@ -80,7 +80,7 @@ class Incoming:
         return found
 
     def both_sides(self, key: str, old: str, new: str, sides: Sides) -> tuple[Files, Files]:
-        """What there was of a record or policy file before a change and after it.
+        """The files of a record, or a policy file, before and after a change.
 
         An illegal record may have several files, and a commit may have changed only some of them.
         """
@@ -91,7 +91,7 @@ class Incoming:
     def chains(
         self, before: Files, after: Files, steps: Sequence[CarriedStep]
     ) -> Iterator[list[CarriedStep]]:
-        """The rows of steps that lead from one state to another, each commit an ancestor of the next."""
+        """The chains of steps from one state to another; each commit is an ancestor of the next."""
         leading: dict[Files, list[CarriedStep]] = {}
         for step in steps:
             leading.setdefault(step.after, []).append(step)
@@ -109,7 +109,7 @@ class Incoming:
                     waiting.append([step, *chain])
 
     def policies_at_fork(self, commit: Commit) -> Policies:
-        """The policies of the line where a carried commit was made: at the newest of it that its parent reaches."""
+        """The policies at the newest commit of the line that a carried commit builds on."""
         parts = self._parts
         fork = parts.lines.newest_on(self.first, commit.parents[0])
         return parts.policy_changes.at(fork) if fork is not None else self.now
@@ -124,15 +124,15 @@ class Incoming:
 
 
 def is_same(one: Files, other: Files) -> bool:
-    """Whether two states are the same; one in an archive is still what its file was."""
+    """Whether two states have equal contents; a record in an archive equals its former file."""
     return contents_of(one) == contents_of(other)
 
 
 def contents_of(state: Files) -> frozenset[tuple[str, str]]:
-    """What there is of a record or file, wherever it is."""
+    """The modes and ids of some files, without their paths."""
     return frozenset((mode, oid) for _, mode, oid in state)
 
 
 def alone(change: Change) -> Sides:
-    """The change of one file as the sides of what has no other file."""
+    """The change of a single file."""
     return Sides((change,) if change.old else (), (change,) if change.new else ())

@@ -38,14 +38,14 @@ class Judge:
         self._lines = lines
         self._trees = trees
         self._judged = parts.judged
-        #: What a run has read and found, for its callers.
+        #: For the callers: what the run reads, knows and finds.
         self.commits = parts.commits
         self.policies = parts.policies
         self.tally = parts.tally
         self.findings = parts.findings
         self.records = parts.records
         self.authors = parts.authors
-        #: A commit of the line of which a mark is kept.
+        #: A commit of the line, and the mark at it once the run has passed it.
         self.passing: str | None = None
         self.passed: Mark | None = None
 
@@ -55,7 +55,7 @@ class Judge:
         return self._parts.start.commit
 
     def resume(self, known: Mark) -> None:
-        """Go on from where another run has ended."""
+        """Continue from the mark of another run."""
         self._parts.start.resume(known.commit, known.start, known.named)
         self.commits.read_as = dict(known.refused)
         root = self.commits.tree_of(known.sound) if known.sound is not None else None
@@ -70,7 +70,7 @@ class Judge:
         self.policies.resume(known.policies, self._trees.policies(root) if base and root else {})
 
     def mark(self, commit: str) -> Mark:
-        """Where the next run may begin: what is known after the newest commit that was judged, which this is."""
+        """The mark at ``commit``, the newest one that was judged: the next run may begin there."""
         known, findings, newest = self.records, self.findings, self._judged.newest
         return Mark(
             commit,
@@ -96,9 +96,9 @@ class Judge:
         signed: Iterator[tuple[str, bool]],
         progress: Progress | None = None,
     ) -> list[Violation]:
-        """The violations of the commits of a line, and of those that its merges carry; parents come first.
+        """The violations of a line and of the commits that its merges carry; ``commits`` has parents first.
 
-        ``signed`` says of each, in the same order, whether it carries a signature.
+        ``signed`` says for each commit, in the same order, whether it has a signature.
         """
         self._judged.commits = line
         batches = self._batches(commits, set(line), signed)
@@ -155,7 +155,7 @@ class Judge:
             if difference is not None:
                 self._one(commit, difference)
             if judged.root == commit.tree:
-                # The newest that could be read; the next commit is compared with it.
+                # Its tree could be read.
                 judged.sound = commit.oid
             judged.add(commit.oid)
             if commit.oid == self.passing:
@@ -197,7 +197,7 @@ class Judge:
             self._plain(commit, difference)
 
     def _plain(self, commit: Commit, difference: Difference) -> None:
-        """A commit with one parent."""
+        """Judge a commit with one parent."""
         parts, judged, now = self._parts, self._judged, self.policies.policies
         said = parts.statements.said(commit)
         commit = commit._replace(changes=difference.changes)
@@ -206,7 +206,7 @@ class Judge:
         tampered = any(change.old and layout.archive_at(change.path) for change in commit.changes)
         acts = bool(policies or tampered or (difference.changes if self._scope.only is None else changed))
         if not acts and not said:
-            # Others are measured by it, whichever records are looked at.
+            # Later dates are compared with it, whatever records the run looks at.
             judged.newest = self.authors.measured(commit, bool(difference.changes), judged.newest)
             return
         brought: list[Brought] = []
@@ -216,7 +216,7 @@ class Judge:
             self._foreign(commit, kept.changes)
         else:
             self._foreign(commit, commit.changes)
-            # Whatever is looked at: what an archive has is believed because none changes.
+            # Even if the run looks at some records only: archives are trusted because none changes.
             parts.archives.changed(commit)
         if self._scope.only is not None and changed:
             self.records.touching.add(commit.oid)
@@ -253,15 +253,15 @@ class Judge:
             for other in commit.parents[1:]:
                 Merging(
                     parts, commit, difference, parts.carried.reached(commit.parents[0], [other]), other
-                ).drops()
+                ).judge_omissions()
         elif above == commit.parents[0]:
             merging = Merging(parts, commit, difference, carried, commit.parents[1])
             merging.judge()
             brought, acted = merging.brought, merging.acted
         else:
-            # The line goes past the first parent, and what came in on that side may not get lost there.
+            # The line goes past the first parent, whose changes must not get lost.
             beside = Merging(parts, commit, difference, carried, commit.parents[0])
-            beside.drops()
+            beside.judge_omissions()
             acted = parts.policy_changes.admit(commit) or beside.acted
             brought = [*parts.statements.brought_along(commit)] if said else ()
         if acted or said:
@@ -273,7 +273,7 @@ class Judge:
             del self.commits.sides[side.commit.oid]
 
     def _octopus(self, commit: Commit, difference: Difference) -> None:
-        """A merge of more than two parents brings nothing of the store, and says nothing of it."""
+        """A merge of more than two parents may change nothing in the store, and state nothing about it."""
         wrong = Violation("merge", "expected a merge of two parents, where it brings or says something")
         self.findings.find(commit, layout.QUEUE, wrong)
         for name, sides in self.records.by_record(difference.changes).items():

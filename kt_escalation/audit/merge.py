@@ -39,7 +39,7 @@ class Merging:
         self._archives = MergeArchives(parts, incoming)
         self._policies = MergePolicies(parts, incoming)
         self._omissions = MergeOmissions(parts, incoming, self._policies)
-        #: What it brought legally, for what its message says.
+        #: The actions that it brought, for the check of its message.
         self.brought: list[Brought] = []
 
     @property
@@ -48,7 +48,7 @@ class Merging:
         return self._policies.acted
 
     def judge(self) -> None:
-        """Find what it may not bring, and what it may not leave out."""
+        """Judge what it brings and what it leaves out."""
         parts, commit = self._parts, self._incoming.commit
         since_fork = self._incoming.since_fork()
         if not (
@@ -62,7 +62,7 @@ class Merging:
         steps = self._incoming.steps()
         brought = parts.records.by_record(self._incoming.changes)
         self._archives.add_archived(brought)
-        # What reopens another comes after it.
+        # A record that reopens another one comes after it.
         for name in sorted(brought, key=lambda name: (self._reopens(brought[name]), name)):
             self._record(name, brought[name], steps.get(name, ()))
         self._archives.judge()
@@ -74,8 +74,8 @@ class Merging:
                 parts.findings.find(self._author_of(change), change.path, violation)
         self._omissions.judge(since_fork, steps)
 
-    def drops(self) -> None:
-        """Find only what it may not leave out."""
+    def judge_omissions(self) -> None:
+        """Judge only what it leaves out."""
         self._judge_carried_merges()
         self._omissions.judge(self._incoming.since_fork(), self._incoming.steps())
 
@@ -111,10 +111,10 @@ class Merging:
         first: tuple[Sequence[CarriedStep], list[tuple[Commit, str, Violation]]] | None = None
         ends = self._incoming.both_sides(name, self._incoming.first, self._incoming.commit.oid, sides)
         if layout.archive_at(sides.path) and name not in self._incoming.illegal:
-            # Neither side has a file of its own for it.
+            # Both its old and its new state are in archives.
             ends = frozenset(), frozenset()
         for chain in self._incoming.chains(*ends, steps):
-            found = self._walked(name, chain)
+            found = self._wrong_chain(name, chain)
             if not found:
                 return
             first = first or (chain, found)
@@ -126,13 +126,13 @@ class Merging:
         for commit, path, violation in first[1]:
             parts.records.blame(name, commit, path, violation)
         for step in first[0]:
-            # Also what is illegal is what a message may say of it.
+            # A message may state an illegal action too.
             self.brought += parts.statements.made(
                 step.side.commit, name, *parts.commits.contents.sides(step.sides)
             )
 
-    def _walked(self, name: str, chain: Sequence[CarriedStep]) -> list[tuple[Commit, str, Violation]]:
-        """What is wrong with a chain of steps of a record; if nothing is, the merge has brought it."""
+    def _wrong_chain(self, name: str, chain: Sequence[CarriedStep]) -> list[tuple[Commit, str, Violation]]:
+        """What is wrong with a chain of steps of a record; if nothing is, note its result."""
         parts = self._parts
         illegal = name in parts.records.illegal
         legal = parts.records.illegal.get(name)
@@ -162,14 +162,14 @@ class Merging:
             state = news[0]
             before = olds[0].record if olds else None
             brought += messages.brought(name, before, state.record, author=commit.email)
-        # Who has brought something back to what it was has proposed nothing by that.
+        # A restoration proposes nothing, so it is never late.
         late = self._late(chain[1:] if name in parts.records.illegal else chain, state)
         if late is not None:
             return [late]
         parts.tally.steps += len(chain)
         self.brought += brought
         if name in parts.records.illegal:
-            # To compact what is illegal makes it no better.
+            # Compacting an illegal record does not make it legal.
             if not illegal:
                 parts.records.restored(name, state)
         elif state is not None:
@@ -211,7 +211,7 @@ class Merging:
     def _late(
         self, chain: Sequence[CarriedStep], state: State | None
     ) -> tuple[Commit, str, Violation] | None:
-        """A proposal lands within its lease, else within the time that the settings give proposals."""
+        """Why a proposal lands too late: after its lease, or after the time that the settings give proposals."""
         claims = self._incoming.now.settings.claims
         at, arrived = self._incoming.commit.committed_at, self._parts.arrival(self._incoming.commit)
         if state is None or state.record is None or not chain:
@@ -230,7 +230,7 @@ class Merging:
         return None
 
     def _author_of(self, change: Change) -> Commit:
-        """The carried commit that brought a version of a file, else the merge itself."""
+        """The carried commit that made a version of a file, else the merge itself."""
         for side in reversed(self._incoming.carried):
             if len(side.commit.parents) == 1 and any(
                 made.path == change.path and made.new == change.new
@@ -241,6 +241,6 @@ class Merging:
 
 
 def _keys(named: Mapping[str, Sides], changes: Iterable[Change]) -> dict[str, str]:
-    """What some changes are about, by record or policy file, with a path of each."""
+    """The records and policy files in some changes, each with a path."""
     found = {name: sides.path for name, sides in named.items()}
     return found | {change.path: change.path for change in changes if is_policy(change.path)}

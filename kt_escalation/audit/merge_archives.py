@@ -12,7 +12,7 @@ from .steps import Sides
 
 
 class MergeArchives:
-    """Judges what one merge brings of archives."""
+    """Judges the archives of one merge."""
 
     def __init__(self, parts: Parts, incoming: Incoming) -> None:
         self._parts = parts
@@ -20,13 +20,13 @@ class MergeArchives:
         self._compactions: dict[str, tuple[list[tuple[str, Violation]], dict[str, str]]] = {}
 
     def compaction(self, commit: Commit) -> tuple[list[tuple[str, Violation]], dict[str, str]]:
-        """What is wrong with a carried commit that compacts, and what it moved."""
+        """What is wrong with a carried compaction, and which records it moved."""
         if commit.oid not in self._compactions:
             self._compactions[commit.oid] = self._parts.archives.compacted(commit, self._incoming.now)
         return self._compactions[commit.oid]
 
     def add_archived(self, brought: dict[str, Sides]) -> None:
-        """Add the records of new archives that neither side has in a file of its own; one that is there twice is found."""
+        """Add the records that are only in new archives; note each record that has two files."""
         parts = self._parts
         made = {c.path: c for c in self._incoming.changes if layout.archive_at(c.path) and c.old is None}
         for change in made.values():
@@ -43,7 +43,7 @@ class MergeArchives:
                 brought.pop(name, None)
 
     def judge(self) -> None:
-        """Each archive that it brings was made by a carried commit, and none changes."""
+        """Check that a carried commit made each archive that it brings, and that none changes."""
         parts = self._parts
         for change in self._incoming.changes:
             if not layout.archive_at(change.path):

@@ -30,16 +30,16 @@ class MergeOmissions:
         self._incoming = incoming
         self._policies = policies
         # What was found to be left out, and the states that the line has had since the fork, by record or file.
-        self._lost: set[str] = set()
+        self._noted: set[str] = set()
         self._had: dict[str, set[frozenset[tuple[str, str]]]] = {}
 
     def judge(self, since_fork: Difference, steps: Mapping[str, Sequence[CarriedStep]]) -> None:
-        """Find what it leaves out, by what the other side has changed since the fork and the steps that led to it."""
-        self._dropped(since_fork)
-        self._gone_on_from(steps)
+        """Note what it leaves out of the other side's changes since the fork, and of the steps that led to them."""
+        self._check_states_kept(since_fork)
+        self._check_steps_kept(steps)
 
-    def _dropped(self, since_fork: Difference) -> None:
-        """What the other side had changed since the fork is there, or the line had it before."""
+    def _check_states_kept(self, since_fork: Difference) -> None:
+        """Check that the merge has the state of the other side for all that it changed, or the line had that state."""
         parts = self._parts
         left = (
             parts.commits.between(parts.commits.tree_of(self._incoming.other), self._incoming.commit.tree)
@@ -60,21 +60,21 @@ class MergeOmissions:
                 continue
             wanted = self._incoming.files_at(self._incoming.other, name) if name else theirs[key].after
             if not self._line_had(key, name, wanted):
-                self._lose(
+                self._note_left_out(
                     key,
                     theirs[key],
                     f"as {self._incoming.other[:12]} has it, which the branch never had; merge it, or revert it there first (`git revert`)",
                 )
 
-    def _lose(self, key: str, sides: Sides, expected: str) -> None:
-        """Note, once for each, what the merge leaves out: a record by where the other side has it, or the fork had it."""
-        if key in self._lost:
+    def _note_left_out(self, key: str, sides: Sides, expected: str) -> None:
+        """Note once for each record or file that the merge leaves it out; ``expected`` says what was to be kept."""
+        if key in self._noted:
             return
-        self._lost.add(key)
+        self._noted.add(key)
         paths = [sides.path]
         if not is_policy(key) and not layout.archive_at(key):
             sources = [self._incoming.other, *([self._incoming.fork] if self._incoming.fork else [])]
-            # Where a tree cannot be read there is no path to name.
+            # If a tree cannot be read, there is no path to name.
             paths = [
                 path for at in sources for path, _, _ in sorted(self._incoming.files_at(at, key)) if path
             ] + paths
@@ -83,10 +83,10 @@ class MergeOmissions:
             self._incoming.commit, paths[0], Violation("dropped", f"expected {key} {expected}"), name
         )
 
-    def _gone_on_from(self, steps: Mapping[str, Sequence[CarriedStep]]) -> None:
-        """What a carried commit legally made of something is there, or was gone on from, or the line had it since.
+    def _check_steps_kept(self, steps: Mapping[str, Sequence[CarriedStep]]) -> None:
+        """Check that each legal carried step is kept.
 
-        Else a decision could vanish on its way: taken back by whoever pushes, or left out by a merge before this one.
+        Otherwise a decision could vanish: the person who pushes undoes it, or an earlier merge leaves it out.
         """
         lines = self._parts.lines
         for key, some in steps.items():
@@ -94,13 +94,13 @@ class MergeOmissions:
             final = self._final(key)
             if len(some) == 1 and is_same(some[0].after, final):
                 continue
-            # Who has taken back what he might change wants nothing of it.
+            # An admin may undo a change of policies on the branch.
             undone = (
                 self._parts.commits.version(self._incoming.fork, key)
                 if name is None and self._incoming.fork
                 else None
             )
-            # Steps from which something is there that may be, by what they go on from; the newest first.
+            # The steps that are kept, newest first, by the state before each.
             kept: dict[frozenset[tuple[str, str]], list[CarriedStep]] = {}
             for step in reversed([step for step in some if self._is_legal(key, step)]):
                 made = step.side.commit.oid
@@ -118,20 +118,20 @@ class MergeOmissions:
                 if name is None and self._may_drop(step):
                     self._policies.acted = True
                 else:
-                    self._lose(
+                    self._note_left_out(
                         key,
                         step.sides,
                         f"to go on from what {made[:12]} made of it; revert that on the branch itself, or rebase",
                     )
 
     def _final(self, key: str) -> Files:
-        """The state of a record, or the version of a policy file, that the merge has."""
+        """The state of a record or policy file in the merge."""
         if is_policy(key):
             return self._parts.commits.version_in(self._incoming.commit.tree, key)
         return frozenset(self._parts.commits.standing(self._incoming.commit.oid, key))
 
     def _is_legal(self, key: str, step: CarriedStep) -> bool:
-        """Whether a carried step is legal by itself: where it was made, and by the line's own policies."""
+        """Whether a carried step is legal by the policies where it was made and by those of the line."""
         parts = self._parts
         commit = step.side.commit._replace(changes=parts.commits.difference(step.side).changes)
         if is_policy(key):
@@ -162,7 +162,7 @@ class MergeOmissions:
         return next(iter(found), None) is None
 
     def _may_drop(self, step: CarriedStep) -> bool:
-        """Whether its author may leave out a change of policies: an admin before it, by it, and on both sides."""
+        """Whether the author of the merge may leave out a change of policies: an admin before it, after it, and on both sides."""
         if not self._policies.may_bring():
             return False
         commit = step.side.commit
@@ -175,7 +175,7 @@ class MergeOmissions:
         )
 
     def _line_had(self, path: str, name: str | None, wanted: Files) -> bool:
-        """Whether the line has had a state of a record, or a version of a file, since the other side has left it."""
+        """Whether the line has had a state of a record or file since the fork."""
         if path not in self._had:
             self._had[path] = {contents_of(state) for state in self._states_of_line(path, name)}
         return contents_of(wanted) in self._had[path]
@@ -188,9 +188,9 @@ class MergeOmissions:
         try:
             touching = set(parts.store.repository.rev_list([*since, "--full-history", "--", *specs]))
         except GitFailed:
-            # Some tree on the way is one that git itself does not read.
+            # git itself cannot read some tree on the way.
             touching = set(line)
         for oid in line:
-            # A merge that takes one side of it touches nothing, as git tells it.
+            # git does not list a merge that takes the file from one of its parents.
             if oid in touching or len(parts.lines.parents(oid)) > 1:
                 yield self._incoming.files_at(oid, name) if name else parts.commits.version(oid, path)

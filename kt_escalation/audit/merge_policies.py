@@ -13,16 +13,16 @@ from .parts import Parts
 
 
 class MergePolicies:
-    """Judges what one merge brings of policies, and what its author may leave out of them."""
+    """Judges the policies of one merge: what it may bring, and what its author may leave out."""
 
     def __init__(self, parts: Parts, incoming: Incoming) -> None:
         self._parts = parts
         self._incoming = incoming
-        #: Whether its author has acted by it: brought policies in that were no admin's to change, or left some out.
+        #: Whether its author has acted by it: approved a change of policies, or left one out.
         self.acted = False
 
     def judge(self, steps: Mapping[str, Sequence[CarriedStep]], change: Change) -> Violation | None:
-        """Why it may not bring a version of a policy file in; None if it may."""
+        """Why it may not bring a version of a policy file, None if it may."""
         if self._parts.start.moves_root(self._incoming.commit, change):
             return self._parts.start.one_root
         sides, some = alone(change), steps.get(change.path, ())
@@ -32,7 +32,7 @@ class MergePolicies:
             if found is None:
                 return None
             wrong = wrong or found
-        # An admin's pull takes in what others have pushed, and approves none of it.
+        # An admin who pulls takes in what others have pushed and approves none of it.
         pulled = (
             next(self._by_no_admins(some), None)
             if self._parts.statements.is_pull(self._incoming.commit)
@@ -49,7 +49,7 @@ class MergePolicies:
         )
 
     def _by_no_admins(self, steps: Iterable[CarriedStep]) -> Iterator[Violation]:
-        """The same of several commits, each named."""
+        """The same for several commits; each violation names its commit."""
         for step in steps:
             for violation in self.by_no_admin(step):
                 yield replace(violation, commit=step.side.commit.oid, author=step.side.commit.email)
@@ -73,7 +73,7 @@ class MergePolicies:
         )
 
     def may_bring(self) -> bool:
-        """Whether its author is an admin on both sides, by the line's policies in force and as the other side has them."""
+        """Whether its author is an admin by the line's policies in force and by those of the other side."""
         if self._incoming.now.roster is None:
             return False
         other = self._parts.commits.written_at(self._incoming.other)
@@ -82,7 +82,7 @@ class MergePolicies:
         return other.roster is not None and by_right
 
     def may_leave_out(self) -> bool:
-        """Whether its author may leave out what the other side has made of policies: where nobody has a role, anybody."""
+        """Whether its author may leave out policy changes of the other side; without a roster everybody may."""
         nobody = (
             self._incoming.now.roster is None
             and self._parts.commits.written_at(self._incoming.other).roster is None

@@ -11,19 +11,19 @@ from ..storage import history
 from ..storage.clone import GitStore
 from .findings import key
 from .mark import Mark, remember, remembered
-from .report import reported, told
+from .report import reported, violation_line
 from .run import History, Run
 from .scope import Scope
 from .steps import State
 from .verify import require_history
 
-#: The clone's note of up to where lines, policies and trees were judged by `wait`, by branch.
+#: The name of the mark up to which `wait` has judged the line in this clone, by branch.
 WAITED = "waited"
 
 
 @dataclass(frozen=True)
 class Life:
-    """The legal states of a record, oldest first (None: none any more), and whether it is illegal now."""
+    """The legal states of a record, oldest first (None: deleted), and whether it is illegal now."""
 
     states: tuple[State | None, ...]
     is_illegal: bool
@@ -48,10 +48,10 @@ def life(store: GitStore, revision: str, escalation_id: str, now: datetime) -> L
 def require_legal(
     store: GitStore, revision: str, ids: Sequence[str], now: datetime, path: str, *, signed: bool = False
 ) -> None:
-    """Raise IllegalRecord unless `verify` has nothing against how records came to be what they are at a commit.
+    """Raise IllegalRecord unless legal steps led to the state of some records at a commit.
 
-    ``ids`` are a record and those that it reopens. Everything on the line that is about the line itself, policies
-    and trees counts as well; what a waiver accepts releases nothing.
+    ``ids`` are a record and those that it reopens. Violations of the line itself, of policies and of trees count
+    too. A state that only a waiver accepts releases nothing.
     """
     past = History(store)
     scope = Scope(now, only=frozenset(ids), always_signed=signed)
@@ -67,7 +67,7 @@ def require_legal(
             raise _illegal(
                 name, path, "it was imported already resolved, and nobody can prove how that came about"
             )
-        # Whatever was looked at on the way: what is released is what was judged, to the last byte.
+        # The record that is released must be the one that was judged, to the last byte.
         if (states or name not in judge.records.imported) and not _is(states[-1] if states else None, there):
             raise _illegal(name, path, f"no legal step led to what is there of {name}")
     if not signed:
@@ -97,19 +97,21 @@ def _require_clean(run: Run, revision: str, ids: Sequence[str], path: str) -> No
         if key(violation) in judge.findings.healed:
             continue
         if violation.escalation_id in ids or violation.commit in judge.records.touching:
-            raise _illegal(ids[0], path, f"{told(violation)} (it is waived, and that releases nothing)")
+            raise _illegal(
+                ids[0], path, f"{violation_line(violation)} (it is waived, and that releases nothing)"
+            )
     for violation in report.violations:
         if key(violation) not in judge.findings.healed:
-            raise _illegal(ids[0], path, told(violation))
+            raise _illegal(ids[0], path, violation_line(violation))
 
 
 def _is(state: State | None, files: Sequence[tuple[str, str, str]]) -> bool:
-    """Whether a record's files are one, and that state; in an archive it is at another path."""
+    """Whether a record has one file with that state; in an archive its path differs."""
     return state is not None and [file[1:] for file in files] == [(state.mode, state.oid)]
 
 
 def _born(store: GitStore, commit: str, ids: Sequence[str]) -> bool:
-    """Whether any of some records was there at a commit or before it; what was deleted was there."""
+    """Whether any of some records exists at a commit or existed before it."""
     snapshot = store.at(commit)
     if any(snapshot.has(name) for name in ids):
         return True

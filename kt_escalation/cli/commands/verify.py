@@ -192,10 +192,10 @@ def _tell(report: Report, form: str, output: str | None, remedy: str) -> None:
         if left:
             warn(left)
     else:
-        from ...audit import told
+        from ...audit import violation_line
 
-        for offence in report.violations:
-            click.echo(visible(told(offence)))
+        for violation in report.violations:
+            click.echo(visible(violation_line(violation)))
     if form != "json" or output is not None:
         for note in report.notes:
             warn(f"note: {note}")
@@ -251,20 +251,20 @@ def _as_json(report: Report) -> dict[str, Any]:
         "imported": report.imported,
         "signatures": asdict(report.signatures),
         "people": list(report.people),
-        "violations": [_offence(offence) for offence in report.violations],
-        "waived": [_offence(offence) for offence in report.waived],
+        "violations": [_violation_as_json(violation) for violation in report.violations],
+        "waived": [_violation_as_json(violation) for violation in report.waived],
         "notes": list(report.notes),
         "nobody_proven": report.nobody_proven,
     }
 
 
-def _offence(offence: Violation) -> dict[str, Any]:
+def _violation_as_json(violation: Violation) -> dict[str, Any]:
     plain = {
-        "commit": offence.commit,
-        "author": offence.author,
-        "path": offence.path,
-        "escalation_id": offence.escalation_id,
-        "rule": offence.rule,
-        "expected": offence.expected,
+        "commit": violation.commit,
+        "author": violation.author,
+        "path": violation.path,
+        "escalation_id": violation.escalation_id,
+        "rule": violation.rule,
+        "expected": violation.expected,
     }
     return {key: value for key, value in plain.items() if value is not None}
