@@ -1,7 +1,8 @@
-"""What asks a command to end: ^C, SIGTERM and SIGHUP are one thing, and this is the one place that says so.
+"""Handles the signals that end a command: ^C, SIGTERM and SIGHUP, all in the same way.
 
-Each of them raises KeyboardInterrupt while a command runs. None is raised while a module loads, since half a module
-cannot be loaded again; nor before the edge can report it, nor once the exit code is decided.
+Each of them raises KeyboardInterrupt while a command runs. A signal waits while a module is being loaded,
+because half a module cannot be loaded again. It also waits until errors can be reported, and is ignored once
+the exit code is decided.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from contextlib import contextmanager
 from types import FrameType
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# How long it is until a signal that came while a module loads is looked at again, in seconds.
+# How long a signal that came while a module was loading waits until it is tried again, in seconds.
 _AGAIN = 0.002
 
 
 class _State:
-    """Whether a command runs that can be ended, whether somebody wants that, and by which signal of a program."""
+    """Whether a command is running, whether a signal has come, and which signal another program sent."""
 
     runs = False
     asked = False
@@ -31,27 +32,27 @@ def _interrupt(_: int) -> None:
 
 
 def heed() -> None:
-    """From now on let what asks to end do that, but for what was ignored when we were started (nohup)."""
+    """Install the handlers. Signals that were ignored when kt was started (nohup) stay ignored."""
     for number in _ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _after_loading(_interrupt))
 
 
 def begin() -> None:
-    """Let a command begin: whoever asks for its end interrupts it. Raises KeyboardInterrupt where somebody has."""
+    """Begin a command that signals can interrupt. Raises KeyboardInterrupt if one has already come."""
     _State.runs = True
     if _State.asked:
         raise KeyboardInterrupt
 
 
 def end() -> None:
-    """The exit code is decided: nothing interrupts any more."""
+    """End the command: the exit code is decided, and no signal interrupts any more."""
     _State.runs, _State.asked = False, False
 
 
 @contextmanager
 def heeding(act: Callable[[int], None]) -> Iterator[None]:
-    """Let what asks to end be given to ``act`` instead."""
+    """Pass the signals to ``act`` instead."""
     before = {number: signal.signal(number, _after_loading(act)) for number in _ENDING}
     try:
         yield
@@ -61,7 +62,7 @@ def heeding(act: Callable[[int], None]) -> Iterator[None]:
 
 
 def _after_loading(act: Callable[[int], None]) -> Callable[[int, FrameType | None], None]:
-    """A handler that calls ``act`` once no module is being loaded."""
+    """A signal handler that calls ``act`` once no module is being loaded."""
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         at = frame
@@ -72,7 +73,7 @@ def _after_loading(act: Callable[[int], None]) -> Callable[[int, FrameType | Non
                 return
             at = at.f_back
         if number != signal.SIGINT:
-            # A terminal that closes and a supervisor send several kinds: none of them insists but the first.
+            # A closing terminal or a supervisor sends several different signals. Only the first one counts.
             if _State.sent not in (None, number):
                 return
             _State.sent = number

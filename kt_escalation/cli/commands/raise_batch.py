@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def stream(ctx: click.Context, given: dict[str, Any]) -> None:
-    """Raise lines as they come and say of each what became of it; ends as `raise` does."""
+    """Raise lines as they arrive, and print the result of each. Exits like `raise`."""
     work.begin_session()
     told: Counter[str] = Counter()
     first_fault: KtError | None = None
@@ -61,8 +61,8 @@ _OTHERS = {"unchanged": "already done", "skipped": "skipped as not escalating", 
 
 
 def _until_stopped(results: Iterator[Result], as_json: bool) -> Iterator[Result]:
-    """The results, each when its lines are acknowledged. Raises Interrupted."""
-    # The first line that is not acknowledged.
+    """Yield each result when its lines are acknowledged. Raises Interrupted."""
+    # The number of the first line that is not acknowledged.
     first = 1
     stop = _Stop()
     with signals.heeding(stop):
@@ -89,18 +89,18 @@ def _until_stopped(results: Iterator[Result], as_json: bool) -> Iterator[Result]
 
 
 class _NobodyReads(Exception):
-    """The acknowledgements cannot be written; the text says why."""
+    """The acknowledgements cannot be written. The message says why."""
 
 
 class _Stop:
-    """What asks to end: at once while lines are awaited or raised, else after what has landed is acknowledged."""
+    """Handles a signal: at once while kt waits for lines or raises them, else after the next acknowledgement."""
 
     def __init__(self) -> None:
         self.asked = False
         self.at_once = False
 
     def __call__(self, _: int) -> None:
-        # Asked twice, nothing is waited for: whoever is to read the acknowledgements may have stalled.
+        # The second signal ends at once, because the reader of the acknowledgements may have stalled.
         at_once, self.asked = self.at_once or self.asked, True
         if at_once:
             raise KeyboardInterrupt
@@ -108,7 +108,7 @@ class _Stop:
 
 @contextmanager
 def _input(name: str) -> Iterator[int]:
-    """The descriptor to read from. Raises BadInput."""
+    """The file descriptor to read from. Raises BadInput."""
     if name == "-":
         yield sys.stdin.fileno()
         return
@@ -123,7 +123,7 @@ def _input(name: str) -> Iterator[int]:
 
 
 def _acknowledge(result: Result, as_json: bool) -> None:
-    """One line on stdout for each that was given, all written before anything else is read."""
+    """Print one line for each input line. All are written before more input is read."""
     for text in result.warnings:
         warn(text)
     if not as_json:
@@ -162,10 +162,10 @@ def _as_json(line: Line, commit: str | None) -> str:
 
 
 def _follow(store: Store) -> None:
-    """Bring the checkout along with what has landed; nothing that goes wrong with it changes the exit."""
+    """Update the checkout to what has landed. A failure here does not change the exit code."""
     if store.landed is None:
         return
-    # A signal may have cut off what git was about to say.
+    # A signal may have interrupted an answer of git.
     store.close()
     try:
         left = store.follow(fetch=False)

@@ -119,7 +119,7 @@ def watch_command(ctx: click.Context, /, **given: Any) -> None:
         stored = file.read() if file else None
         since = stored or _begin(store, given["since"])
         if file and stored is None:
-            # From here on a kill loses nothing, also before the first event.
+            # From here on, a kill loses no event, not even before the first one.
             file.write(since)
         hand_over = _handing(store, taker, form, given["retries"]) if taker else _printer(store, form)
         events = store.watch(
@@ -146,7 +146,7 @@ def watch_command(ctx: click.Context, /, **given: Any) -> None:
 
 
 def _since(text: str | None) -> str | datetime | None:
-    """A time where the text is one, else the text: a cursor or a revision."""
+    """A time if the text is one, else the text itself: a cursor or a revision."""
     try:
         return read_time(text, datetime.now(UTC))
     except BadInput:
@@ -154,7 +154,7 @@ def _since(text: str | None) -> str | datetime | None:
 
 
 def _begin(store: Store, since: str | None) -> str:
-    """Where to begin, as it may stand in a cursor file: a cursor, or a time that no longer moves."""
+    """The start as it can be kept in a cursor file: a cursor, or a fixed time."""
     when = _since(since)
     return format_time(when) if isinstance(when, datetime) else store.cursor(when)
 
@@ -168,7 +168,7 @@ def _printer(store: Store, form: str) -> Callable[[Event], None]:
 
 
 def _taker(given: dict[str, Any]) -> tuple[Taker | None, str]:
-    """What is to take the events, None for stdout, and their format."""
+    """The receiver of the events (None: stdout), and their format."""
     from ...reporting import delivery
 
     command, url = given["command"], given["webhook"]
@@ -184,7 +184,7 @@ def _taker(given: dict[str, Any]) -> tuple[Taker | None, str]:
         return delivery.Command.of(command), form
     delivery.require_address(url)
     keys = delivery.keys(os.environ)
-    # git and what it starts have no business with it.
+    # git and its child processes must not see the secret.
     del os.environ[delivery.SECRET]
     return delivery.Webhook.of(url, keys, form), form
 
