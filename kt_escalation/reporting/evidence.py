@@ -210,7 +210,7 @@ class _Case:
             parent,
             f"{first.author} <{first.email}>",
             first.committed_at,
-            [line for step in steps for line in _told(step)],
+            [line for step in steps for line in _event_lines(step)],
             policies.tree,
             dossier.roster_entry(policies, actor),
             _signature(data) or "no",
@@ -314,7 +314,7 @@ class _Case:
         self._objects.update((f"{commit}:{'/'.join(parts[:end])}", None) for end in range(1, len(parts) + 1))
 
 
-def _told(step: history.Step) -> Iterator[str]:
+def _event_lines(step: history.Step) -> Iterator[str]:
     """What a commit did to one escalation, as lines."""
     happened = changes.between(step.before, step.after)
     if step.folded:

@@ -105,7 +105,7 @@ def report(
             return [
                 entry
                 for entry in _entries(snapshot, dict(read.values()), invalid)
-                if (team is None or entry.record.route.team_id == team) and _concerns(entry.record, window)
+                if (team is None or entry.record.route.team_id == team) and _is_relevant(entry.record, window)
             ]
 
         # Without a window, the final states come from history, which is read anyway. Otherwise the events of
@@ -115,7 +115,7 @@ def report(
 
         def keep(blob: str, record: Record) -> None:
             if wanted is None:
-                read[record.escalation_id] = blob, _lean(record)
+                read[record.escalation_id] = blob, _without_unused_keys(record)
 
         events: dict[str, list[Event]] = defaultdict(list)
         claims: dict[str, dict[str, datetime]] = defaultdict(dict)
@@ -169,17 +169,17 @@ def _entries(snapshot: GitSnapshot, known: Mapping[str, Record], invalid: list[I
     """Every record, without the keys that no number needs. Unreadable files are collected separately."""
     for _, _, item in snapshot.everything(known):
         if isinstance(item, Entry):
-            yield Entry(_lean(item.record), item.path, item.blob)
+            yield Entry(_without_unused_keys(item.record), item.path, item.blob)
         elif isinstance(item, Invalid):
             invalid.append(item)
 
 
-def _lean(record: Record) -> Record:
+def _without_unused_keys(record: Record) -> Record:
     """The record without the keys that no number needs, which are most of it."""
     return record.replace(event_context=None) if record.event_context else record
 
 
-def _concerns(record: Record, window: Window) -> bool:
+def _is_relevant(record: Record, window: Window) -> bool:
     """Whether the record is open, or has (or may have) anything that counts within a window."""
     if record.resolution is None:
         return True

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def stream(ctx: click.Context, given: dict[str, Any]) -> None:
     """Raise lines as they arrive, and print the result of each. Exits like `raise`."""
     work.begin_session()
-    told: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     first_fault: KtError | None = None
     with (
         _input(given["batch_file"]) as source,
@@ -42,18 +42,18 @@ def stream(ctx: click.Context, given: dict[str, Any]) -> None:
         )
         try:
             for result in _until_stopped(results, given["as_json"]):
-                told.update(_status(line) for line in result.lines)
-                told["commits"] += result.changed
+                counts.update(_status(line) for line in result.lines)
+                counts["commits"] += result.changed
                 if result.failed and first_fault is None:
                     first_fault = result.failed[0].error
         finally:
-            _follow(store)
+            _update_checkout(store)
     if not given["as_json"]:
-        others = [f"{told[word]} {words}" for word, words in _OTHERS.items() if told[word]]
+        others = [f"{counts[word]} {words}" for word, words in _OTHERS.items() if counts[word]]
         inside = f" ({', '.join(others)})" if others else ""
-        commits = "1 commit" if told["commits"] == 1 else f"{told['commits']} commits"
-        warn(f"{told['raised']} raised{inside} in {commits}")
-    if first_fault and not told["raised"] + told["unchanged"]:
+        commits = "1 commit" if counts["commits"] == 1 else f"{counts['commits']} commits"
+        warn(f"{counts['raised']} raised{inside} in {commits}")
+    if first_fault and not counts["raised"] + counts["unchanged"]:
         ctx.exit(first_fault.exit_code)
 
 
@@ -81,14 +81,14 @@ def _until_stopped(results: Iterator[Result], as_json: bool) -> Iterator[Result]
                     raise KeyboardInterrupt
         except KeyboardInterrupt:
             raise unacknowledged(Interrupted(says="interrupted"), first) from None
-        except _NobodyReads as error:
+        except _OutputFailed as error:
             discard_output()
             raise unacknowledged(
                 Interrupted(says=f"stopped: the acknowledgements cannot be written ({error})"), first
             ) from None
 
 
-class _NobodyReads(Exception):
+class _OutputFailed(Exception):
     """The acknowledgements cannot be written. The message says why."""
 
 
@@ -134,7 +134,7 @@ def _acknowledge(result: Result, as_json: bool) -> None:
         sys.stdout.write("".join(f"{say(line, result.commit)}\n" for line in result.lines))
         sys.stdout.flush()
     except OSError as error:
-        raise _NobodyReads(error.strerror or error) from None
+        raise _OutputFailed(error.strerror or error) from None
 
 
 def _status(line: Line) -> str:
@@ -150,7 +150,7 @@ def _as_text(line: Line, _: str | None) -> str:
 
 
 def _as_json(line: Line, commit: str | None) -> str:
-    told = {
+    answer = {
         "line": line.number,
         "status": _status(line),
         "escalation_id": line.escalation_id,
@@ -158,10 +158,10 @@ def _as_json(line: Line, commit: str | None) -> str:
         "changed": line.changed,
     }
     fault = {"code": line.error.code, "message": line.error.message} if line.error else {}
-    return json.dumps(told | fault)
+    return json.dumps(answer | fault)
 
 
-def _follow(store: Store) -> None:
+def _update_checkout(store: Store) -> None:
     """Update the checkout to what has landed. A failure here does not change the exit code."""
     if store.landed is None:
         return

@@ -147,9 +147,9 @@ class Session:
         left = self._give_back()
         if interrupted:
             raise left or Interrupted(
-                says="interrupted; {told}, nothing that was claimed here is left claimed",
+                says="interrupted; {told}; no claim of this session is left",
                 unchanged="",
-                told=self._told(),
+                told=self._summary(),
             ) from None
         if ended and not isinstance(ended, _Quit):
             if left:
@@ -158,13 +158,13 @@ class Session:
         if left:
             raise left
         if ended:
-            click.echo(self._told())
+            click.echo(self._summary())
 
     def _work(self) -> None:
-        for row in self._mine():
+        for row in self._own_claims():
             if row.claim_id and (self._team is None or row.team_id == self._team):
                 self._held = Held(row.escalation_id, row.claim_id, taken=False)
-                self._one(self._held)
+                self._handle(self._held)
         while True:
             self._ask.require_going()
             # With our own token we can recognize our claim, even if the answer is lost.
@@ -179,26 +179,26 @@ class Session:
                     why += f", but for the {self._skipped} that you skipped"
                 if not self._handled:
                     raise NothingToClaim(**{**error.facts, "why": why}) from None
-                click.echo(visible(f"{self._told()}; {why}"))
+                click.echo(visible(f"{self._summary()}; {why}"))
                 return
             for text in result.warnings:
                 warn(text)
             self._held = Held(result.record.escalation_id, token, taken=True)
-            self._one(self._held)
+            self._handle(self._held)
 
-    def _one(self, held: Held) -> None:
+    def _handle(self, held: Held) -> None:
         """Handle one escalation until it is done."""
-        while not self._shown(held, self._store.get(held.escalation_id, fetch=not held.taken)):
+        while not self._show(held, self._store.get(held.escalation_id, fetch=not held.taken)):
             pass
         self._held = None
 
-    def _shown(self, held: Held, found: Found) -> bool:
+    def _show(self, held: Held, found: Found) -> bool:
         """Show the escalation and do what the reviewer says. Returns False to show it again."""
         from ..terminal import screen, views
 
         self._ask.require_going()
         click.echo()
-        for line in screen.rule(self._told()):
+        for line in screen.rule(self._summary()):
             click.echo(line)
         for line in views.page(found, None, include_context=True, now=datetime.now(UTC)):
             click.echo(line)
@@ -280,8 +280,8 @@ class Session:
         reason = self._reason(f"Why to {whom}?", found)
         if not reason:
             return False
-        told = f"team {whom}" if to_team else f"user {whom}"
-        if self._ask.key(f"Hand {name} on to {told}? y or n:", _YES_OR_NO) != "y":
+        target = f"team {whom}" if to_team else f"user {whom}"
+        if self._ask.key(f"Hand {name} on to {target}? y or n:", _YES_OR_NO) != "y":
             return False
         self._still_held(held, found)
         result = self._store.assign(
@@ -324,11 +324,11 @@ class Session:
             click.echo(visible(text, lines=True))
         return text
 
-    def _told(self) -> str:
+    def _summary(self) -> str:
         skipped = f", {self._skipped} skipped" if self._skipped else ""
         return f"{self._handled} handled{skipped}"
 
-    def _mine(self) -> Sequence[Row]:
+    def _own_claims(self) -> Sequence[Row]:
         """The escalations that the reviewer holds on the remote."""
         return self._store.rows(Query(mine=True), fetch=True).page.rows
 
@@ -344,7 +344,9 @@ class Session:
             # If a read was interrupted, git's process is in the middle of an answer.
             self._store.close()
             if not name:
-                name = next((row.escalation_id for row in self._mine() if row.claim_id == held.claim_id), "")
+                name = next(
+                    (row.escalation_id for row in self._own_claims() if row.claim_id == held.claim_id), ""
+                )
             if name:
                 self._store.unclaim(name, claim_id=held.claim_id)
                 _say(f"{name} is back in the queue")

@@ -113,7 +113,7 @@ def watch_command(ctx: click.Context, /, **given: Any) -> None:
     """
     from ...reporting.delivery import CursorFile
 
-    taker, form = _taker(given)
+    taker, form = _receiver(given)
     file = CursorFile(given["cursor"]) if given["cursor"] else None
     with store_of(ctx, given["repo"]) as store:
         stored = file.read() if file else None
@@ -121,7 +121,7 @@ def watch_command(ctx: click.Context, /, **given: Any) -> None:
         if file and stored is None:
             # From here on, a kill loses no event, not even before the first one.
             file.write(since)
-        hand_over = _handing(store, taker, form, given["retries"]) if taker else _printer(store, form)
+        hand_over = _delivering(store, taker, form, given["retries"]) if taker else _printer(store, form)
         events = store.watch(
             _since(since),
             interval=given["interval"],
@@ -167,7 +167,7 @@ def _printer(store: Store, form: str) -> Callable[[Event], None]:
     return lambda event: click.echo(body(event, form, store.address).decode())
 
 
-def _taker(given: dict[str, Any]) -> tuple[Taker | None, str]:
+def _receiver(given: dict[str, Any]) -> tuple[Taker | None, str]:
     """The receiver of the events (None: stdout), and their format."""
     from ...reporting import delivery
 
@@ -189,7 +189,7 @@ def _taker(given: dict[str, Any]) -> tuple[Taker | None, str]:
     return delivery.Webhook.of(url, keys, form), form
 
 
-def _handing(store: Store, taker: Taker, form: str, retries: int) -> Callable[[Event], None]:
+def _delivering(store: Store, taker: Taker, form: str, retries: int) -> Callable[[Event], None]:
     from ...reporting.delivery import body, hand_over
 
     return lambda event: hand_over(taker, event, body(event, form, store.address), retries=retries, tell=warn)

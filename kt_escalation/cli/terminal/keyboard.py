@@ -18,13 +18,13 @@ from .. import signals
 
 # Text below this line in the editor is ours. git uses the same line in commit messages.
 _SCISSORS = "# ------------------------ >8 ------------------------"
-_BACK = signal.SIGCONT
+_RESUME = signal.SIGCONT
 _END_OF_INPUT = "\x04"
 # The longest line that a terminal returns (termios(3)).
 _LONGEST_LINE = 4096
 
 
-class _Back(Exception):
+class _Resumed(Exception):
     """The process was stopped and continued (^Z and `fg`), and the shell may have changed the terminal's mode."""
 
 
@@ -40,7 +40,7 @@ class Keyboard:
         self.stopped = False
         self._heeded: frozenset[int] | None = None
         self._editing = False
-        self._is_back = False
+        self._was_resumed = False
         self._terminal = sys.stdin.fileno()
         self._wake = -1
 
@@ -51,12 +51,12 @@ class Keyboard:
         os.set_blocking(told, False)
         # A signal just before a read would not interrupt it. A signal that writes to a pipe ends a select.
         woken = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
-        before = signal.signal(_BACK, self._on_return)
+        before = signal.signal(_RESUME, self._on_resume)
         try:
             with signals.heeding(self._on_signal):
                 yield
         finally:
-            signal.signal(_BACK, before)
+            signal.signal(_RESUME, before)
             signal.set_wakeup_fd(woken)
             os.close(told)
             os.close(self._wake)
@@ -118,9 +118,9 @@ class Keyboard:
     def _answer(self, prompt: str, read: Callable[[], str], err: bool = False) -> str:
         """Show a prompt and read. If the process was stopped and continued, the prompt is shown again."""
         while True:
-            self._is_back = False
+            self._was_resumed = False
             click.echo(prompt, nl=False, err=err)
-            with contextlib.suppress(_Back):
+            with contextlib.suppress(_Resumed):
                 return read()
 
     def _one_key(self) -> str:
@@ -128,11 +128,11 @@ class Keyboard:
             return self._read()
 
     def _read(self) -> str:
-        """Read what is typed. Raises KeyboardInterrupt, EOFError, _Back, and OSError if the terminal is gone."""
+        """Read what is typed. Raises KeyboardInterrupt, EOFError, _Resumed, and OSError if the terminal is gone."""
         while True:
             self.require_going()
-            if self._is_back:
-                raise _Back
+            if self._was_resumed:
+                raise _Resumed
             ready, _, _ = select.select([self._terminal, self._wake], [], [])
             self.require_going()
             if self._wake in ready:
@@ -159,8 +159,8 @@ class Keyboard:
             with contextlib.suppress(termios.error):
                 termios.tcsetattr(self._terminal, termios.TCSADRAIN, before)
 
-    def _on_return(self, *_: object) -> None:
-        self._is_back = True
+    def _on_resume(self, *_: object) -> None:
+        self._was_resumed = True
 
     def _on_signal(self, number: int) -> None:
         if number == signal.SIGINT and self._editing:

@@ -93,7 +93,7 @@ def drawn(*, prints: bool = False) -> Iterator[Drawing | None]:
 def printed(items: Iterable[_T], drawing: Drawing | None) -> Iterator[_T]:
     """Yield items to print. Once there is output on the terminal, no bar is drawn."""
     for item in items:
-        _make_way(drawing)
+        _remove_bar_for_output(drawing)
         yield item
 
 
@@ -106,11 +106,11 @@ class Printed:
 
     def write(self, data: bytes) -> int:
         """Write the bytes."""
-        _make_way(self._drawing)
+        _remove_bar_for_output(self._drawing)
         return self._out.write(data)
 
 
-def _make_way(drawing: Drawing | None) -> None:
+def _remove_bar_for_output(drawing: Drawing | None) -> None:
     if drawing and sys.stdout.isatty():
         drawing.end()
 
