@@ -1,4 +1,4 @@
-"""Looks for anything that could stop a clone from working: one finding per question, each with its remedy."""
+"""Finds problems that could stop a clone from working: one finding for each check, with its remedy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from .storage.hook_settings import guard_by
 from .storage.interface import Entry, Invalid, Snapshot
 from .storage.store_branch import alike, head_in
 
-# From so many commits on it is worth a command to find those of one file faster.
+# A history with this many commits should have changed-path filters, which find the commits of one file
+# faster.
 _MANY = 10_000
 
 
@@ -31,10 +32,10 @@ YOU, ADMIN, SERVER = "you", "admin", "server"
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: whether it is well, what was seen, and what to do if not.
+    """The result of one check: whether it passed, what was found, and the remedy.
 
-    ``fixed_by`` says who can: `YOU` in this clone, an `ADMIN` of the roster, or whoever administers the `SERVER`.
-    What is well and has a remedy all the same is a warning.
+    ``fixed_by`` says who can fix it: `YOU` in this clone, an `ADMIN` of the roster, or the administrator of
+    the `SERVER`. A finding that is ok and has a remedy is a warning.
     """
 
     check: str
@@ -60,7 +61,7 @@ def examine_store(session: ReadSession) -> Sequence[Finding]:
 
 
 def examine(store: GitStore, timeout: float) -> list[Finding]:
-    """Look at git, the identity, the remote, the branch and the lock."""
+    """Check git, the identity, the remote, the branch and the lock."""
     repository = store.repository
     found: list[Finding] = []
     version = repository.version()
@@ -131,7 +132,7 @@ def _remote(store: GitStore, timeout: float) -> list[Finding]:
 
 
 def _ahead(store: GitStore, remote: str, branch: str) -> int:
-    """How many commits of the store branch here change the queue, and were not on the remote when that was last asked."""
+    """The number of commits of the local store branch that change the queue and are not on the remote, as last seen."""
     here = store.repository.tip_of(f"refs/heads/{branch}")
     there = store.repository.tip_of(f"refs/remotes/{remote}/{branch}")
     queue = f":(top,literal){store.full(layout.QUEUE)}"
@@ -141,7 +142,7 @@ def _ahead(store: GitStore, remote: str, branch: str) -> int:
 def _rewritten(
     store: GitStore, remote: str, branch: str, asked: Done, timeout: float
 ) -> HistoryRewritten | None:
-    """The error that every other command ends with, where the remote's line does not go on from what was seen of it."""
+    """The error that other commands raise if the remote's history was rewritten. None if it was not."""
     repository = store.repository
     seen = repository.tip_of(f"refs/remotes/{remote}/{branch}")
     found = re.search(rf"^([0-9a-f]+)\trefs/heads/{re.escape(branch)}$", asked.text, re.MULTILINE)

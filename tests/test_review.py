@@ -362,7 +362,7 @@ def test_an_interrupt_at_any_question_leaves_nothing_claimed(lab: Lab, alice: Pa
     assert seat.ended() == 130
     assert seat.rest.splitlines()[-2:] == [
         "esc_first is back in the queue",
-        "kt: interrupted; 0 handled, nothing that was claimed here is left claimed",
+        "kt: interrupted; 0 handled; no claim of this session is left",
     ]
     assert holders(lab) == {} and len(lab.commits("unclaim")) == 1
 

@@ -1,4 +1,4 @@
-"""The command line, a thin layer over the package. `main` is `kt`, `main_escalation` is `kt-escalation`."""
+"""The command line, a thin layer over the package. `main` runs `kt`, `main_escalation` runs `kt-escalation`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import gc
 import os
 import sys
 
-# A command reads tens of thousands of values that all live until it ends. Looking through them for
-# cycles as often as Python does by default takes a tenth of its time and finds next to nothing.
+# A command may read tens of thousands of values, which all live until it ends. Python's default would search
+# them for cycles so often that it takes a tenth of the time, and would find next to nothing.
 _OBJECTS_BETWEEN_COLLECTIONS = 100_000
 
 
@@ -23,7 +23,7 @@ def main_escalation() -> None:
 
 def _main(program: str) -> None:
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
-    # None of ours is a plugin of pydantic's, and to look for them reads the metadata of all that is installed.
+    # kt has no pydantic plugins, and to look for them reads the metadata of all installed packages.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from . import signals
 
@@ -31,7 +31,7 @@ def _main(program: str) -> None:
     from .edge import run
 
     status = run(program, sys.argv[1:])
-    # Before it ends Python looks through all that lives once more, as long as a seventh of a command takes.
-    # Nothing of ours waits for that: files are closed and locks are given back by then.
+    # At exit, Python searches all values once more, which takes up to a seventh of a command's time. kt does
+    # not need this: files are closed and locks released by then.
     gc.freeze()
     sys.exit(status)

@@ -1,4 +1,4 @@
-"""Turns every error of kt into one line and an exit code, here and nowhere else."""
+"""Turns every error into one message and an exit code. No other module does this."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .stores import work
 
 
 def run(program: str, args: Sequence[str]) -> int:
-    """Run a command line; give its exit code (design, section 8)."""
+    """Run a command line and return its exit code. See docs/reference.md, *Exit codes*."""
     as_json = "--json" in args
     try:
         try:
@@ -36,15 +36,16 @@ def run(program: str, args: Sequence[str]) -> int:
             signals.end()
             return code
     except (Exception, KeyboardInterrupt) as error:
-        # Not even that went without trouble.
+        # The error handling itself was interrupted or failed.
         signals.end()
         return _ended_by(error, as_json)
 
 
 def _ended_by(error: BaseException, as_json: bool) -> int:
-    """Report what ended a command; its exit code.
+    """Report the error that ended a command, and return the exit code.
 
-    That rests on what is recorded of the command's changes, and not on the error (design, section 1, promise 2).
+    The exit code depends on what the recorded effects of the command say, not on the error. See
+    docs/design.md.
     """
     if isinstance(error, app.ReaderGone | OSError):
         discard_output()
@@ -64,7 +65,7 @@ def _ended_by(error: BaseException, as_json: bool) -> int:
     if isinstance(error, click.Abort | KeyboardInterrupt):
         return _fail(Interrupted(), as_json)
     if isinstance(error, app.ReaderGone | BrokenPipeError) and not effects:
-        # Whoever read us has stopped; what was to be done is done.
+        # The reader of the output has stopped. There is nothing else to do.
         return 0
     if isinstance(error, OSError):
         what = "the output could not be written" if _is_of_output(error) else "this machine failed"
@@ -75,7 +76,7 @@ def _ended_by(error: BaseException, as_json: bool) -> int:
 
 
 def _is_of_output(error: OSError) -> bool:
-    """Whether it was raised where a command's output is written: by click, or by the last flush here."""
+    """Whether the error comes from writing the output: from click, or from the last flush here."""
     at = error.__traceback__
     while at and at.tb_next:
         at = at.tb_next
@@ -83,7 +84,7 @@ def _is_of_output(error: OSError) -> bool:
 
 
 def _words(error: BaseException) -> str:
-    """What ended a command, in words; of a bug also where to read more."""
+    """The error that ended a command, in words. For a bug, also where to read more."""
     if isinstance(error, click.Abort | KeyboardInterrupt):
         return "interrupted"
     if isinstance(error, OSError):
@@ -94,9 +95,9 @@ def _words(error: BaseException) -> str:
 
 
 def _fill_closed_streams() -> None:
-    """Put the null device where a standard stream was closed, so that no file of ours takes its number.
+    """Open the null device for each closed standard stream, so that no other file gets its number.
 
-    Whoever reads a closed stdin is told; what is written nowhere is written nowhere.
+    Reading from a closed stdin is an error. Output to a closed stream is discarded.
     """
     for name, mode, way in (
         ("stdin", "r", os.O_WRONLY),
@@ -154,6 +155,6 @@ def _say(text: str) -> None:
 
 
 def _print(text: str) -> None:
-    # Where even stderr cannot be written, the exit code still says it.
+    # If stderr cannot be written either, the exit code still tells.
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)  # noqa: T201

@@ -1,4 +1,4 @@
-"""The command that installs one of kt's extras, for the way kt was installed."""
+"""Finds the command that installs one of kt's extras, for the way in which kt was installed."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ NAME = "kt-escalation"
 
 
 def how_to_install(extra: str, found: Mapping[str, Any] | None = None) -> str:
-    """What to do to have an extra too, as a clause.
+    """How to install an extra, as a clause of a sentence.
 
-    ``found`` is what pip has noted of where kt came from (PEP 610); without it what is noted here. kt is on no
-    package index, so its name alone is never given: somebody else could register that.
+    ``found`` is pip's record of where kt came from (PEP 610); by default it is read here. kt is on no package
+    index, so its name alone is never given: somebody else could register it.
     """
     found = _direct_url() if found is None else found
     url, inside = str(found.get("url") or ""), str(found.get("subdirectory") or "")
@@ -36,7 +36,7 @@ def how_to_install(extra: str, found: Mapping[str, Any] | None = None) -> str:
 
 
 def _direct_url() -> Mapping[str, Any]:
-    """What the first installation of kt that notes it says of where it came from; empty where none does."""
+    """The first record of where kt was installed from. Empty if there is none."""
     for one in metadata.distributions(name=NAME):
         text = one.read_text("direct_url.json")
         if text:

@@ -1,4 +1,4 @@
-"""Prints the result of an action, for people or for scripts."""
+"""Prints the result of an action, for people or for programs."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def report(
 
 
 def report_of_several(taken: Taken, as_json: bool, several: bool, done: str, same: str) -> None:
-    """Print what an action came to in several stores, each named with what was had in it."""
+    """Print the results of an action in several stores, each with the name of its store."""
     for path, result in taken.results:
         for text in result.warnings:
             warn(f"{path}: {text}")
@@ -99,7 +99,7 @@ def report_of_several(taken: Taken, as_json: bool, several: bool, done: str, sam
 
 
 def _sentence(record: Record, result: Result, words: str) -> str:
-    """A sentence about a record, with its facts."""
+    """Fill the facts about a record into a sentence."""
     return words.format(
         id=record.escalation_id,
         holder=record.claim.claimed_by if record.claim else "",
@@ -114,7 +114,7 @@ def _sentence(record: Record, result: Result, words: str) -> str:
 
 
 def report_decision(result: Result, as_json: bool, several: bool) -> None:
-    """Print what resolving came to."""
+    """Print the result of `resolve`."""
     short = not several and result.record.resolution is None
     done = "resolved {id} as {outcome} in commit {commit}"
     propose = "resolve {id} as {outcome}"
@@ -125,13 +125,13 @@ def report_decision(result: Result, as_json: bool, several: bool) -> None:
 
 
 def request_line(result: Result) -> str:
-    """What is left to do with a proposal."""
+    """The next step for a proposal."""
     where = result.request_url or f"a pull request from {result.branch}"
     return f"nothing changes until it is merged; open {where}"
 
 
 def as_json_of(result: Result, several: bool) -> dict[str, Any]:
-    """The JSON of an action on one record, or on several (design, section 8)."""
+    """The JSON of an action on one record, or on several. See docs/reference.md."""
     one = change_as_json(result)
     if not several:
         return {"escalation": result.records[0].as_dict() if result.records else None, **one}
@@ -145,7 +145,7 @@ def as_json_of(result: Result, several: bool) -> dict[str, Any]:
 
 
 def change_as_json(result: Result) -> dict[str, Any]:
-    """The JSON of the commit that an action came to."""
+    """The JSON of an action's commit."""
     one: dict[str, Any] = {"commit": result.commit, "changed": result.changed}
     if result.proposed:
         one |= {"proposed": True, "branch": result.branch, "request_url": result.request_url}

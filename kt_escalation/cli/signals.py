@@ -1,4 +1,4 @@
-"""What asks a command to end: ^C, SIGTERM and SIGHUP are one thing, and this is the one place that says so.
+"""Handles the signals that end a command: ^C, SIGTERM and SIGHUP, all in the same way.
 
 Each of them raises KeyboardInterrupt while a command runs. None is raised while a module loads or pydantic builds a
 model, since half a module cannot be loaded again, and pydantic makes another error of it; nor before the edge can report
@@ -20,7 +20,7 @@ _AGAIN = 0.002
 
 
 class _State:
-    """Whether a command runs that can be ended, whether somebody wants that, and by which signal of a program."""
+    """Whether a command is running, whether a signal has come, and which signal another program sent."""
 
     runs = False
     asked = False
@@ -33,14 +33,14 @@ def _interrupt(_: int) -> None:
 
 
 def heed() -> None:
-    """From now on let what asks to end do that, but for what was ignored when we were started (nohup)."""
+    """Install the handlers. Signals that were ignored when kt was started (nohup) stay ignored."""
     for number in _ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _after_loading(_interrupt))
 
 
 def begin() -> None:
-    """Let a command begin: whoever asks for its end interrupts it. Raises KeyboardInterrupt where somebody has."""
+    """Begin a command that signals can interrupt. Raises KeyboardInterrupt if one has already come."""
     _State.runs = True
     if _State.asked:
         raise KeyboardInterrupt
@@ -52,13 +52,13 @@ def asked() -> bool:
 
 
 def end() -> None:
-    """The exit code is decided: nothing interrupts any more."""
+    """End the command: the exit code is decided, and no signal interrupts any more."""
     _State.runs, _State.asked = False, False
 
 
 @contextmanager
 def heeding(act: Callable[[int], None]) -> Iterator[None]:
-    """Let what asks to end be given to ``act`` instead."""
+    """Pass the signals to ``act`` instead."""
     before = {number: signal.signal(number, _after_loading(act)) for number in _ENDING}
     try:
         yield
@@ -79,7 +79,7 @@ def _after_loading(act: Callable[[int], None]) -> Callable[[int, FrameType | Non
                 return
             at = at.f_back
         if number != signal.SIGINT:
-            # A terminal that closes and a supervisor send several kinds: none of them insists but the first.
+            # A closing terminal or a supervisor sends several different signals. Only the first one counts.
             if _State.sent not in (None, number):
                 return
             _State.sent = number

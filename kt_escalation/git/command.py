@@ -50,22 +50,23 @@ _LAZY_FETCH_SECONDS = 120.0
 class Git:
     """One repository as git sees it from a folder.
 
-    ``quarantined`` is for a server's hook, which looks at objects that are not taken in yet. ``progress`` is
-    told while git has been asked something and says nothing.
-    Raises NotAStore where there is none, GitFailed where git will not touch it.
+    ``quarantined`` is for a server's hook, whose new objects are not yet part of the repository. ``progress``
+    is called while kt waits for git.
+
+    Raises NotAStore if there is no repository, GitFailed if git refuses to use it.
     """
 
     def __init__(self, start: Path, *, quarantined: bool = False, progress: Progress | None = None) -> None:
         self._quarantined = quarantined
         self._progress = progress
         self._author: tuple[tuple[str | None, ...], Author] | None = None
-        # Where git puts what it writes, while that is not into the repository.
+        # The folder for new objects, if they do not go into the repository.
         self._apart: dict[str, str] = {}
         self._folder = start
         self._base: tuple[str, ...] = ("git", "--no-pager")
         if not os.path.isdir(start):  # noqa: PTH112 - a Path's own is_dir raises for a name too long
             raise _no_folder(str(start))
-        # Both are asked at once: opening a store takes as long as one git process.
+        # Two git processes run at once, so that opening a store takes only as long as one.
         configured = self._start(("config", "--null", "--list"))
         try:
             asked = self._run(
@@ -82,12 +83,12 @@ class Git:
         lines = asked.text.split("\n")
         if len(lines) < 4 and "not a git repository" in asked.err:
             raise NotAStore(where=str(start), problem="it is not in a git repository")
-        # Outside a checkout it fails, having said the rest.
+        # Outside a checkout it fails, but has printed the rest.
         if len(lines) < 4 or (asked.status != 0 and (lines[3] == "true" or asked.status != 128)):
             raise GitFailed(command="rev-parse", words=asked.words)
         if listed.status != 0:
             raise GitFailed(command="config", words=listed.words)
-        #: All of git's configuration here, the last value of each key; a key without a value is true.
+        #: The whole git configuration, with the last value of each key. A key without a value is true.
         self.config = _settings(listed.out)
         self._listed = listed.out
         self.git_dir = Path(lines[0])
@@ -103,33 +104,33 @@ class Git:
 
     @property
     def is_settled(self) -> bool:
-        """Whether every object that is read is in the repository itself, where another process finds it as well."""
+        """Whether every object that is read is in the repository itself, where other processes find it too."""
         return not self._quarantined and not self._apart
 
     def values(self, key: str) -> list[str]:
-        """All values of a key of the configuration."""
+        """All values of a key in the configuration."""
         begin = os.fsencode(f"{key}\n")
         return [
             os.fsdecode(item[len(begin) :]) for item in self._listed.split(b"\0") if item.startswith(begin)
         ]
 
     def flag(self, key: str) -> bool:
-        """A boolean of the configuration, as git reads it."""
+        """A boolean in the configuration, as git reads it."""
         return self.config.get(key, "").lower() in ("true", "yes", "on", "1")
 
     @cached_property
     def is_partial(self) -> bool:
-        """Whether objects may be missing here and fetched when read (partial clone)."""
+        """Whether objects may be missing here and are fetched when read (partial clone)."""
         return any(key.endswith((".promisor", ".partialclonefilter")) for key in self.config)
 
     @property
     def is_shallow(self) -> bool:
-        """Whether history is cut off here."""
+        """Whether the history is cut off here (shallow clone)."""
         return (self.common_dir / "shallow").exists()
 
     @cached_property
     def is_bare(self) -> bool:
-        """Whether nothing is checked out from this repository; a `.git` folder of a clone is not bare."""
+        """Whether the repository has no working tree. The `.git` folder of a clone is not bare."""
         return self._asked("rev-parse", "--is-bare-repository").text == "true"
 
     def version(self) -> tuple[int, ...]:
@@ -138,7 +139,7 @@ class Git:
         return tuple(int(part) for part in found.groups() if part) if found else (0,)
 
     def reader(self) -> Objects:
-        """A reader of objects of its own, to be asked beside `objects`."""
+        """A second reader of objects, independent of `objects`."""
         command = ["cat-file", "--batch-command", "--buffer"]
         silence = _LAZY_FETCH_SECONDS if self.is_partial else None
         return Objects(lambda: self._start(command, stdin=True), silence)
@@ -156,7 +157,7 @@ class Git:
         on_stderr: Callable[[bytes], object] | None = None,
         inherits: Sequence[int] = (),
     ) -> Underway:
-        """Start git; with ``session`` beyond the reach of a signal to our terminal."""
+        """Start git. With ``session``, signals to our terminal do not reach it."""
         try:
             return Underway(
                 program or self._base,
@@ -179,17 +180,17 @@ class Git:
         env: Mapping[str, str] | None = None,
         session: bool = False,
     ) -> Done:
-        """Run git to its end, within ``timeout`` seconds if it goes to the network. Raises GitFailed if it is silent."""
+        """Run git to its end. Network commands have ``timeout`` seconds. Raises GitFailed if git is silent."""
         process = self._start(args, stdin=stdin is not None, env=env, session=session)
         try:
             if stdin is not None:
                 process.give(stdin)
             if timeout is not None:
                 return process.answer(timeout) or process.give_up()
-            # What writes may ask for a passphrase on this terminal; only what reads is told of.
+            # A command that writes may ask for a passphrase on this terminal, so only reads report progress.
             return process.finish(None if session else self._wait())
         except BaseException:
-            # What writes goes on to its end.
+            # A command that writes always runs to its end.
             if not session:
                 process.give_up()
             raise
@@ -200,21 +201,21 @@ class Git:
         fine: Collection[int] = (0,),
         env: Mapping[str, str] | None = None,
     ) -> Done:
-        """Ask git something; any status that is not ``fine`` is no answer. Raises GitFailed."""
+        """Run a command that reads. Raises GitFailed if the exit code is not in ``fine``."""
         done = self._run(*args, env=env)
         if done.status not in fine:
             raise GitFailed(command=command_of(args), words=done.words)
         return done
 
     def _must(self, *args: str, stdin: bytes | None = None, env: Mapping[str, str] | None = None) -> Done:
-        """Run a command that writes and has no reason to fail."""
+        """Run a command that writes and is expected to succeed. Raises GitFailed."""
         done = self._run(*args, stdin=stdin, env=env, session=True)
         if done.status != 0:
             raise GitFailed(command=command_of(args), words=done.words)
         return done
 
     def _stream(self, *args: str, stdin: bytes | None = None) -> Iterator[bytes]:
-        """The output of git, as it comes. Raises GitFailed, at its end as well."""
+        """Yield git's output as it comes. Raises GitFailed, also at the end of the output."""
         process = self._start(args, stdin=stdin is not None)
         if stdin is not None:
             process.give(stdin)

@@ -172,7 +172,7 @@ def _commits(answer: Iterator[bytes]) -> Iterator[Commit]:
                 yield _commit(head, changes)
             head, changes = token, []
         elif kind:
-            raise _odd(token)
+            raise _malformed(token)
     if head:
         yield _commit(head, changes)
 
@@ -180,7 +180,7 @@ def _commits(answer: Iterator[bytes]) -> Iterator[Commit]:
 def _commit(token: str, changes: Sequence[Change]) -> Commit:
     fields = token[1:].split("\n", _FIELDS - 1)
     if len(fields) != _FIELDS:
-        raise _odd(token)
+        raise _malformed(token)
     oid, parents, tree, author, email, committer, seconds, message = fields
     above = tuple(parents.split())
     return Commit(oid, above, tree, author, email, committer, moment(seconds), message, tuple(changes))
@@ -192,14 +192,14 @@ def _change(token: str, path: str) -> Change:
     facts = token.lstrip(":").split(" ")
     parents = len(token) - len(token.lstrip(":"))
     if not path or len(facts) != 2 * parents + 3:
-        raise _odd(token)
+        raise _malformed(token)
     old_mode, new_mode, old, new = facts[0], facts[parents], facts[parents + 1], facts[2 * parents + 1]
     return Change(
         path, old_mode, new_mode, None if old_mode == ABSENT else old, None if new_mode == ABSENT else new
     )
 
 
-def _odd(token: str) -> GitFailed:
+def _malformed(token: str) -> GitFailed:
     return GitFailed(command="log", words=f"its answer holds {token[:100]!r}, or ends in the middle")
 
 
@@ -217,4 +217,4 @@ def _tokens(chunks: Iterator[bytes]) -> Iterator[str]:
             yield from os.fsdecode(whole).split("\0")
         rest = tail
     if rest:
-        raise _odd(os.fsdecode(rest))
+        raise _malformed(os.fsdecode(rest))

@@ -23,7 +23,7 @@ from .signatures import Signatures
 from .writing import Writing
 
 MINIMUM = (2, 39)
-# Who acts, from the user's own settings and nothing guessed.
+# The acting person, from the user's own settings. git must not guess.
 _WHO = ("-c", "user.useConfigOnly=true", "var", "GIT_AUTHOR_IDENT")
 _NAMED = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL")
 

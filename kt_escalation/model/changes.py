@@ -22,8 +22,8 @@ def between(before: Record | None, after: Record | None) -> tuple[Happening, ...
     if after is None:
         return (Happening("delete"),) if before else ()
     if before is None:
-        return (_birth(after), *_said(after, (), int(after.reopens is not None)))
-    if before.route != after.route or _again(before, after):
+        return (_creation(after), *_notes_and_decisions(after, (), int(after.reopens is not None)))
+    if before.route != after.route or _reassigned(before, after):
         return (_rerouted(before, after),)
     found: list[Happening] = []
     given_back = before.claim is not None and after.claim is None
@@ -41,19 +41,21 @@ def between(before: Record | None, after: Record | None) -> tuple[Happening, ...
             Happening("unclaim", forced.by, text=forced.text) if forced else _released(before, after)
         )
     if before.resolution is None:
-        found += _said(after, before.reviews, known)
+        found += _notes_and_decisions(after, before.reviews, known)
     if not found and before != after:
         found.append(Happening("change"))
     return tuple(found)
 
 
-def _birth(after: Record) -> Happening:
+def _creation(after: Record) -> Happening:
     if after.reopens:
         return Happening("reopen", after.raised_by, text=after.notes[0].text if after.notes else None)
     return Happening("raise", after.raised_by)
 
 
-def _said(after: Record, known_reviews: tuple[Review, ...], known_notes: int) -> list[Happening]:
+def _notes_and_decisions(
+    after: Record, known_reviews: tuple[Review, ...], known_notes: int
+) -> list[Happening]:
     """The notes and decisions that were added to a record."""
     found = [Happening("note", note.by, text=note.text) for note in after.notes[known_notes:]]
     reviews = after.reviews[len(known_reviews) :]
@@ -68,7 +70,7 @@ def _said(after: Record, known_reviews: tuple[Review, ...], known_notes: int) ->
     return found
 
 
-def _again(before: Record, after: Record) -> bool:
+def _reassigned(before: Record, after: Record) -> bool:
     """Whether the escalation was assigned again to the user that it was already routed to."""
     if after.route.source != "assigned" or after.claim is None or after.claim.same_as(before.claim):
         return False

@@ -27,7 +27,7 @@ def lint(files: Mapping[str, PolicyFile], is_commit: Callable[[str], bool]) -> t
         found += [Fault(path, line, column, problem) for line, column, problem in file.repeated]
     found += [
         files[path].fault(path, where, f"{dotted(where)}: {problem}" if where else problem)
-        for path, where, problem in (*_across(policies), *_useless(policies, is_commit))
+        for path, where, problem in (*_faults_between_files(policies), *_useless_waivers(policies, is_commit))
         if path in files
     ]
     return tuple(sorted(set(found), key=lambda fault: (fault.file, fault.line, fault.column, fault.problem)))
@@ -38,7 +38,7 @@ def warnings(files: Mapping[str, PolicyFile]) -> tuple[Fault, ...]:
     policies = assemble(None, files)
     found = [
         files[path].fault(path, where, problem)
-        for path, where, problem in _doubtful(policies)
+        for path, where, problem in _probable_mistakes(policies)
         if path in files
     ]
     return tuple(sorted(set(found), key=lambda fault: (fault.file, fault.line, fault.column, fault.problem)))
@@ -47,7 +47,7 @@ def warnings(files: Mapping[str, PolicyFile]) -> tuple[Fault, ...]:
 _Found = tuple[str, Path, str]
 
 
-def _doubtful(policies: Policies) -> Iterator[_Found]:
+def _probable_mistakes(policies: Policies) -> Iterator[_Found]:
     """Settings that are legal but probably mistakes."""
     settings, roster = policies.settings, policies.roster
     if policies.has_no_admin:
@@ -76,12 +76,12 @@ def _doubtful(policies: Policies) -> Iterator[_Found]:
                 ),
             )
     if roster is not None:
-        yield from _short(policies, roster)
+        yield from _too_few_people(policies, roster)
         if settings.signatures == "required":
-            yield from _keyless(roster)
+            yield from _users_without_key(roster)
 
 
-def _keyless(roster: Roster) -> Iterator[_Found]:
+def _users_without_key(roster: Roster) -> Iterator[_Found]:
     """Users whose every step is refused, because signatures are required and they have no usable key."""
     for index, user in enumerate(roster.users):
         if any(map(usable, user.signing_keys)) or not set(user.roles) - {"auditor"}:
@@ -99,7 +99,7 @@ def _keyless(roster: Roster) -> Iterator[_Found]:
         )
 
 
-def _useless(policies: Policies, is_commit: Callable[[str], bool]) -> Iterator[_Found]:
+def _useless_waivers(policies: Policies, is_commit: Callable[[str], bool]) -> Iterator[_Found]:
     """Waivers that can never apply to a violation."""
     for index, waiver in enumerate(policies.waivers):
         if not is_rule(waiver.rule):
@@ -112,17 +112,17 @@ def _useless(policies: Policies, is_commit: Callable[[str], bool]) -> Iterator[_
             yield WAIVERS, ("waivers", index, "commit"), f"{waiver.commit} is not a commit of this repository"
 
 
-def _across(policies: Policies) -> Iterator[_Found]:
+def _faults_between_files(policies: Policies) -> Iterator[_Found]:
     """Faults between files, and legal YAML that makes no sense."""
     for pack in policies.packs:
         for target in pack.targets:
             yield from _models(pack.file, target)
     yield from _targets([pack for pack in policies.packs if pack.enabled])
-    yield from _hidden_elsewhere([pack for pack in policies.packs if pack.enabled])
+    yield from _hidden_by_alias([pack for pack in policies.packs if pack.enabled])
     if policies.roster is not None:
         yield from _members(policies.roster)
         yield from _unknown(policies, policies.roster)
-    yield from _never(policies.settings.rules)
+    yield from _unreachable_rules(policies.settings.rules)
 
 
 def _models(file: str, target: Target) -> Iterator[_Found]:
@@ -157,7 +157,7 @@ def _targets(packs: Iterable[Pack]) -> Iterator[_Found]:
             homes.setdefault(target.target_id, pack.file)
 
 
-def _hidden_elsewhere(packs: Iterable[Pack]) -> Iterator[_Found]:
+def _hidden_by_alias(packs: Iterable[Pack]) -> Iterator[_Found]:
     """An alias hides a model of a later target for escalations that name no provider."""
     targets = [(pack, target) for pack in packs for target in pack.targets]
     later: set[str] = set()
@@ -210,7 +210,7 @@ def _routes(policies: Policies) -> Iterator[tuple[str, Path, Fallback]]:
         yield SETTINGS, ("default_route",), policies.settings.default_route
 
 
-def _short(policies: Policies, roster: Roster) -> Iterator[_Found]:
+def _too_few_people(policies: Policies, roster: Roster) -> Iterator[_Found]:
     """Rules that require more people than their destination has."""
     routed = replace(policies, packs=tuple(pack for pack in policies.packs if pack.enabled))
     for index, rule in enumerate(policies.settings.rules):
@@ -233,7 +233,7 @@ def _short(policies: Policies, roster: Roster) -> Iterator[_Found]:
                 yield SETTINGS, where, f"team {team} has {people}, and {asked}"
 
 
-def _never(rules: Iterable[Rule]) -> Iterator[_Found]:
+def _unreachable_rules(rules: Iterable[Rule]) -> Iterator[_Found]:
     """Rules that never match, because an earlier rule matches everything first."""
     earlier: list[tuple[int, dict[str, object]]] = []
     for index, rule in enumerate(rules):

@@ -301,7 +301,7 @@ def route(
     tried = [] if tried is None else tried
     source = "default"
     if broken:
-        source = f"default ({_named(broken)} is broken)"
+        source = f"default ({_recordable_name(broken)} is broken)"
         tried.append(Tried(broken, False, "it cannot be read, so no pack is trusted to be the first match"))
     else:
         found = _match(packs, provider, model, tried)
@@ -338,8 +338,8 @@ def _match(
             tried.append(Tried(pack.file, False, "the pack is disabled"))
             continue
         for target in pack.targets:
-            where = f"{_named(pack.file)}#{dotted(target.path)}"
-            entry = _offers(target, model)
+            where = f"{_recordable_name(pack.file)}#{dotted(target.path)}"
+            entry = _entry_for_model(target, model)
             if provider is not None and target.target_id != provider:
                 tried.append(Tried(where, False, f"its id is {target.target_id}, not {provider}"))
             elif provider is None and entry is None:
@@ -349,11 +349,11 @@ def _match(
                 whole = _Holder(where, target.routing)
                 if entry is None or entry.path == target.path:
                     return (whole,)
-                return (_Holder(f"{_named(pack.file)}#{dotted(entry.path)}", entry.routing), whole)
+                return (_Holder(f"{_recordable_name(pack.file)}#{dotted(entry.path)}", entry.routing), whole)
     return ()
 
 
-def _offers(target: Target, model: str | None) -> ModelEntry | None:
+def _entry_for_model(target: Target, model: str | None) -> ModelEntry | None:
     """The target's entry for a model. A model id has priority over an alias."""
     if model is None:
         return None
@@ -379,7 +379,7 @@ def _to(whom: Fallback | None, source: str, tree: str | None) -> Route:
     )
 
 
-def _named(file: str) -> str:
+def _recordable_name(file: str) -> str:
     """A file's name in a form that fits into a record. A strange name must not lose an escalation."""
     seen = visible(file)
     return seen if len(seen) <= LONGEST_FILE else f"{seen[: LONGEST_FILE - 1]}…"

@@ -1,1 +1,1 @@
-"""What history and records say: events, numbers, exports, evidence, and the page."""
+"""What a store can tell from its records and history: events, statistics, exports, evidence, and the report page."""

@@ -1,7 +1,7 @@
-"""Delivers events: their JSON, the command or webhook that takes them, and the cursor file. See docs/events.md.
+"""Delivers events: their JSON, the program or webhook that takes them, and the cursor file. See docs/events.md.
 
-Each event is repeated until it is delivered, in order, and only then does the cursor move. So after a kill at
-any moment the same event is delivered again, and none is lost.
+An event is repeated until it is delivered, in order, and only then does the cursor move. So if kt is killed
+at any moment, the same event is delivered again, and none is lost.
 """
 
 from __future__ import annotations
@@ -38,18 +38,19 @@ from ..model.event import Cursor, Event, source
 from ..model.times import parse_time
 from ..storage import atomic_file
 
-#: Where the webhook's secret comes from, and nowhere else: an option would stand in every process list.
+#: The variable with the webhook's secret. There is no option for it, because options are visible in process
+#: lists.
 SECRET = "KT_WEBHOOK_SECRET"  # noqa: S105 - the variable's name
 # The sizes of a key that Standard Webhooks allows, in bytes.
 _LEAST_KEY, _LONGEST_KEY = 24, 64
-# What an exchange may take, from the first byte sent to the last one of the answer's head, before the try
-# counts as failed (Standard Webhooks advises 15 to 30 s).
+# The longest time from the first byte sent to the last byte of the answer's head. After that, the try has
+# failed (Standard Webhooks advises 15 to 30 s).
 _ANSWER_SECONDS = 20.0
-#: The first pause after a failed try, doubled up to the longest; the real one is a random part of it.
+#: The first pause after a failed try, and the longest. Pauses double, and the real one is a random part.
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0
-#: No Retry-After makes us wait longer than this, in seconds.
+#: The longest pause that a Retry-After header can ask for, in seconds.
 LONGEST_ASKED = 3600.0
-#: How often a failed try is repeated; about four minutes in all.
+#: How many times a failed try is repeated. All of them take about four minutes.
 RETRIES = 8
 
 FORMATS = ("json", "cloudevents")
@@ -57,7 +58,7 @@ _TYPES = {"json": "application/json", "cloudevents": "application/cloudevents+js
 
 
 class Failed(Exception):
-    """One try failed; ``after`` is when another is welcome, in seconds; ``final`` if none is."""
+    """One try failed. ``after`` is the time to the next try in seconds, if known; ``final``: do not try again."""
 
     def __init__(self, problem: str, *, after: float | None = None, final: bool = False) -> None:
         super().__init__(problem)
@@ -66,24 +67,24 @@ class Failed(Exception):
 
 
 class Taker(Protocol):
-    """What takes events."""
+    """A destination of events."""
 
     def take(self, event_id: str, body: bytes) -> None:
-        """Take one event, or raise Failed."""
+        """Deliver one event, or raise Failed."""
 
 
 # --- the bytes ------------------------------------------------------------------------------------
 
 
 def body(event: Event, form: str, address: str) -> bytes:
-    """One event as one line of JSON without its end: as it is, or as a CloudEvent in structured mode.
+    """One event as one line of JSON, without a line feed: plain, or as a CloudEvent in structured mode.
 
-    All but plain ASCII is escaped. ``address`` is that of the store, which becomes the CloudEvent's
+    Everything but plain ASCII is escaped. ``address`` is that of the store, which becomes the CloudEvent's
     source (CloudEvents 1.0, JSON event format).
     """
     if form != "cloudevents":
         return json.dumps(event.as_dict()).encode()
-    # Nobody else pays for loading it.
+    # The import is slow, and other formats do not need it.
     from cloudevents.core.formats.json import JSONFormat
     from cloudevents.core.v1.event import CloudEvent
 
@@ -104,13 +105,13 @@ def body(event: Event, form: str, address: str) -> bytes:
 
 @dataclass(frozen=True)
 class Command:
-    """A program that is run once for each event, with the event on its stdin; exit 0 takes it."""
+    """A program that runs once for each event, with the event on its stdin. Exit code 0 means delivered."""
 
     words: tuple[str, ...]
 
     @classmethod
     def of(cls, text: str) -> Command:
-        """The command that a line means: split as a shell would, and run without one. Raises BadInput."""
+        """The command in a line of text, split like a shell would, but run without one. Raises BadInput."""
         try:
             words = tuple(shlex.split(text))
         except ValueError as error:
@@ -125,9 +126,9 @@ class Command:
         return cls(words)
 
     def take(self, event_id: str, body: bytes) -> None:  # noqa: ARG002 - it is in the body
-        """Run it. Raises Failed."""
+        """Run the program. Raises Failed."""
         try:
-            # A file and no pipe: the command gets all of it, also where we are killed meanwhile.
+            # A file instead of a pipe: the program gets all of it, even if kt is killed meanwhile.
             with tempfile.TemporaryFile() as file:
                 file.write(body + b"\n")
                 file.seek(0)
@@ -145,9 +146,9 @@ class Command:
 
 
 def keys(environment: Mapping[str, str]) -> tuple[bytes, ...]:
-    """The keys to sign with, from KT_WEBHOOK_SECRET; several, between spaces, while one replaces another.
+    """The keys to sign with, from KT_WEBHOOK_SECRET. During a key change there are several, separated by spaces.
 
-    Raises BadInput, which never shows a secret.
+    Raises BadInput, whose message never shows a secret.
     """
     given = environment.get(SECRET, "").split()
     make = f'make one with `export {SECRET}="whsec_$(openssl rand -base64 32)"`'
@@ -170,21 +171,21 @@ def keys(environment: Mapping[str, str]) -> tuple[bytes, ...]:
 
 
 def signature(keys: tuple[bytes, ...], event_id: str, timestamp: int, body: bytes) -> str:
-    """What `webhook-signature` says: one `v1,…` for each key, between spaces (Standard Webhooks 1.0.0)."""
+    """The header `webhook-signature`: one `v1,…` for each key, separated by spaces (Standard Webhooks 1.0.0)."""
     signed = f"{event_id}.{timestamp}.".encode() + body
     macs = (hmac.new(key, signed, hashlib.sha256).digest() for key in keys)
     return " ".join(f"v1,{base64.b64encode(mac).decode()}" for mac in macs)
 
 
 class _StayHere(urllib.request.HTTPRedirectHandler):
-    """Leaves a redirect what it is, a refusal: events go where the operator said, and nowhere else."""
+    """Treats a redirect as an error, so events go only to the address that the operator gave."""
 
     def redirect_request(self, *_: object) -> None:
         return None
 
 
 class _Cuttable(http.client.HTTPConnection):
-    """A connection that another thread may cut, whatever it is at."""
+    """A connection that another thread can close, whatever it is doing."""
 
     _is_cut = False
 
@@ -195,7 +196,7 @@ class _Cuttable(http.client.HTTPConnection):
             raise TimeoutError
 
     def cut(self) -> None:
-        """End what is sent and received, now or as soon as it is connected."""
+        """Close the connection, now or as soon as it is made."""
         self._is_cut = True
         with contextlib.suppress(OSError):
             if self.sock:
@@ -207,10 +208,9 @@ class _CuttableTLS(_Cuttable, http.client.HTTPSConnection):
 
 
 class _Exchange(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
-    """One request and its answer, within a time for all of it.
+    """One request and its answer, with a time limit for all of it.
 
-    A timeout of a socket is for each read of its own, so a server that sends a byte now and then would never
-    be given up.
+    A socket's timeout is for each read, so it would never stop a server that sends a byte now and then.
     """
 
     def __init__(self) -> None:
@@ -219,7 +219,7 @@ class _Exchange(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
         self._error: BaseException | None = None
 
     def run(self, request: urllib.request.Request, seconds: float) -> None:
-        """Send it and read the answer's head. Raises as urllib does, and TimeoutError."""
+        """Send the request, and read the head of the answer. Raises like urllib, and TimeoutError."""
         thread = threading.Thread(target=self._run, args=(request, seconds), daemon=True)
         thread.start()
         try:
@@ -253,7 +253,7 @@ class _Exchange(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
 
 
 def require_address(url: str) -> None:
-    """Raise BadInput for what is no http or https address, or holds somebody's name or password."""
+    """Raise BadInput unless it is an http or https address without a user name or password."""
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -270,7 +270,7 @@ def require_address(url: str) -> None:
 
 @dataclass(frozen=True)
 class Webhook:
-    """An address that events are sent to by POST, signed as Standard Webhooks has it; 2xx takes one."""
+    """A webhook: events are sent by POST, signed by Standard Webhooks. An answer of 2xx means delivered."""
 
     url: str
     keys: tuple[bytes, ...]
@@ -284,7 +284,7 @@ class Webhook:
         return cls(url, keys, form)
 
     def take(self, event_id: str, body: bytes) -> None:
-        """Send it once. Raises Failed."""
+        """Send one event once. Raises Failed."""
         now = int(self.clock().timestamp())
         request = urllib.request.Request(  # noqa: S310 - the scheme was checked in `of`
             self.url,
@@ -298,7 +298,7 @@ class Webhook:
                 "webhook-signature": signature(self.keys, event_id, now, body),
             },
         )
-        # The path and the query of a webhook are often a secret: they are never shown.
+        # The path and the query of a webhook are often secret, so they are never shown.
         parts = urlsplit(self.url)
         where = f"{parts.scheme}://{parts.netloc}"
         try:
@@ -318,7 +318,7 @@ class Webhook:
 
 
 def _retry_after(text: str | None, now: datetime) -> float | None:
-    """How long a server asks us to wait, in seconds: a number or a date (RFC 9110, 10.2.3)."""
+    """How long a server asks to wait, in seconds. The header has a number or a date (RFC 9110, 10.2.3)."""
     if text is None:
         return None
     try:
@@ -336,9 +336,9 @@ def _retry_after(text: str | None, now: datetime) -> float | None:
 def hand_over(
     taker: Taker, event: Event, body: bytes, *, retries: int = RETRIES, tell: Callable[[str], None]
 ) -> None:
-    """Hand one event over, trying again after growing pauses or when the taker asks for it.
+    """Deliver one event. Tries again after growing pauses, or when the receiver asks for it.
 
-    ``tell`` gets a line for each failed try. Raises DeliveryFailed when it was tried often enough.
+    ``tell`` gets a line for each failed try. Raises DeliveryFailed after the last one.
     """
     for tried in range(retries + 1):
         try:
@@ -360,13 +360,13 @@ def hand_over(
 
 
 class CursorFile:
-    """A file that holds where to go on, replaced as a whole and flushed to disk at each step."""
+    """A file with the position to continue from. It is replaced as a whole, and flushed to disk, each time."""
 
     def __init__(self, name: str) -> None:
         self.path = Path(os.path.realpath(name))
 
     def read(self) -> str | None:
-        """What it holds, a cursor or an RFC 3339 time; None if there is no such file yet. Raises BadInput."""
+        """The content: a cursor or an RFC 3339 time. None if the file does not exist yet. Raises BadInput."""
         try:
             text = self.path.read_bytes().decode("ascii").strip()
         except FileNotFoundError:
@@ -383,7 +383,7 @@ class CursorFile:
         return text
 
     def write(self, cursor: str) -> None:
-        """Hold this from now on, also if the machine stops right after. Raises BadInput."""
+        """Replace the content. It survives a crash of the machine right after. Raises BadInput."""
         try:
             atomic_file.write(self.path, f"{cursor}\n".encode("ascii"))
         except OSError as error:

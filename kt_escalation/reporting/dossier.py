@@ -1,7 +1,7 @@
-"""The README of a case of evidence: what it shows, and how to check it offline. See docs/evidence.md.
+"""Writes the README of an evidence file: what it shows, and how to check it offline. See docs/evidence.md.
 
-Text from strangers is only in indented blocks, visible and on one line each, so that nobody reads it as
-Markdown. Shell blocks contain only ids, quoted paths and the commands of `offline`.
+Untrusted text is only in indented blocks, visible and on one line each, so it is never read as Markdown.
+Shell blocks contain only ids, quoted paths, and the commands of `offline_check`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .offline_check import BUNDLE, PACK, TEXTS
 
 @dataclass(frozen=True)
 class Copy:
-    """A text of the artefact that holds what git has at a path of a commit."""
+    """A text in the evidence file: the copy of what git has at a path of a commit."""
 
     name: str
     path: str
@@ -28,7 +28,7 @@ class Copy:
 
 @dataclass(frozen=True)
 class Waived:
-    """A violation about the case that an admin accepted, as `policies/waivers.yaml` has it."""
+    """A violation in the case that an admin accepted, from `policies/waivers.yaml`."""
 
     commit: str
     rule: str
@@ -38,7 +38,7 @@ class Waived:
 
 @dataclass(frozen=True)
 class Step:
-    """One commit: what it did to the escalations, as lines, and what held at its parent."""
+    """One commit: what it did to the escalations, as lines, and the policies at its parent."""
 
     commit: str
     parent: str | None
@@ -54,10 +54,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Dossier:
-    """All that the page tells, as the store was at commit ``revision``.
+    """The content of the page, as of commit ``revision``.
 
-    ``commits`` is how many there are up to it; ``waived`` are accepted violations about the case that are
-    of other commits than its steps; ``policies`` is the tree of the policies at ``revision``.
+    ``commits`` is the number of commits up to it. ``waived`` are accepted violations in the case by other
+    commits than its steps. ``policies`` is the tree of the policies at ``revision``.
     """
 
     escalation_ids: Sequence[str]
@@ -72,7 +72,7 @@ class Dossier:
 
 
 def roster_entry(policies: Policies, name: str) -> str:
-    """What the roster of some policies says of somebody, in one line."""
+    """What a roster says about a person, on one line."""
     roster = policies.roster
     if ROSTER in policies.broken:
         return f"{ROSTER} could not be read"
@@ -87,7 +87,7 @@ def roster_entry(policies: Policies, name: str) -> str:
 
 
 def page(dossier: Dossier) -> str:
-    """The README of an artefact, as Markdown."""
+    """The README of an evidence file, as Markdown."""
     return "\n".join(_page(dossier)) + "\n"
 
 

@@ -1,7 +1,7 @@
 """Collects everything about some escalations in one tar file, to show a case to others. See docs/evidence.md.
 
-The tar has a page that describes it and how to check it, the history as a git bundle (or only the objects of
-the steps), and commits, records, roster and policies as text.
+The tar has a README that describes it and how to check it; the history as a git bundle, or only the objects
+of the steps; and the commits, records, roster and policies as text.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from . import dossier
 from .dossier import Copy, Dossier, Waived
 from .offline_check import BUNDLE, PACK, TEXTS
 
-# Of policy files: what a shell reads without a meaning of its own. `offline` has the same.
+# Names of policy files that have no special meaning in a shell. `offline_check` has the same pattern.
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*", re.ASCII)
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What was put together.
+    """The summary of an evidence file.
 
-    ``revision`` is the commit up to which all is told and judged; ``tip`` is the last commit of the bundle,
-    which is the same, None without a bundle; ``steps`` are the commits that did something to the
-    escalations, oldest first; ``sha256`` and ``size`` (bytes) are the artefact's.
+    ``revision`` is the commit up to which everything is shown and judged. ``tip`` is the last commit of the
+    bundle, which is the same, or None without a bundle. ``steps`` are the commits that changed the
+    escalations, oldest first. ``sha256`` and ``size`` (bytes) are those of the tar file.
     """
 
     escalation_ids: tuple[str, ...]
@@ -66,10 +66,11 @@ def evidence(
     fetch: bool = False,
     progress: Progress | None = None,
 ) -> Evidence:
-    """Write all that is known of some escalations, and of those that they reopen or that reopen them.
+    """Write the evidence about escalations, and about those that they reopen or that reopen them.
 
-    ``wanted`` are ids or unique prefixes. ``minimal`` leaves the store's history out. The same commit gives
-    the same texts everywhere; a pack's bytes are git's own affair.
+    ``wanted`` are ids or unique prefixes. ``minimal`` leaves out the store's history. The same commit gives
+    the same texts everywhere; the bytes of a pack are up to git.
+
     Raises NotFound, AmbiguousId, BadInput, NotAStore, ShallowClone, GitFailed.
     """
     store = opened(path, progress)
@@ -97,7 +98,7 @@ def evidence(
 
 
 class _Counted(io.RawIOBase):
-    """What is written, passed on and counted."""
+    """Passes on what is written, and counts and digests it."""
 
     def __init__(self, out: BinaryIO) -> None:
         self._out = out
@@ -112,7 +113,7 @@ class _Counted(io.RawIOBase):
 
 
 def _family(snapshot: GitSnapshot, names: Sequence[str]) -> tuple[str, ...]:
-    """Some escalations, with what they reopen and what reopens them, and so on."""
+    """The escalations, with those that they reopen and those that reopen them, at any distance."""
     found: dict[str, None] = {}
     waiting = list(names)
     while waiting:
@@ -128,7 +129,7 @@ def _family(snapshot: GitSnapshot, names: Sequence[str]) -> tuple[str, ...]:
 
 
 class _Case:
-    """The commits of some escalations, and the texts that go with them."""
+    """The commits of some escalations, and the texts to include."""
 
     def __init__(
         self, store: GitStore, snapshot: GitSnapshot, ids: tuple[str, ...], *, minimal: bool
@@ -137,20 +138,20 @@ class _Case:
         self._snapshot = snapshot
         self._minimal = minimal
         self.ids = ids
-        #: The texts by name in the artefact.
+        #: The texts by their name in the tar file.
         self.files: dict[str, bytes] = {}
         self.when = datetime.fromtimestamp(0).astimezone()
         self._left_out: dict[str, None] = {}
-        # What git is asked for by name to make a pack of the steps alone.
+        # The objects to request from git for a pack of the steps alone.
         self._objects: dict[str, None] = {}
 
     def page(self) -> Dossier:
-        """What there is to tell; fills ``files`` on the way."""
+        """The content of the README. Also fills ``files``."""
         steps: dict[str, list[history.Step]] = {}
         for name in self.ids:
             for step in history.steps(self._store, self._snapshot.revision, name):
                 steps.setdefault(step.commit, []).append(step)
-        # Without the history nothing could prove what the waivers are.
+        # Without the history, the content of the waivers could not be proved.
         last = Policies() if self._minimal else self._policies_at(self._snapshot.revision)
         accepted = [Waived(it.commit, it.rule, it.path, it.reason) for it in last.waivers]
         told = [
@@ -170,7 +171,7 @@ class _Case:
         )
 
     def bundle(self) -> Iterator[bytes]:
-        """A git bundle of the history (gitformat-bundle)."""
+        """The history as a git bundle (gitformat-bundle)."""
         tip = self._snapshot.revision
         sha256 = self._store.repository.object_format == "sha256"
         yield b"# v3 git bundle\n@object-format=sha256\n" if sha256 else b"# v2 git bundle\n"
@@ -178,14 +179,14 @@ class _Case:
         yield from self._store.repository.pack([tip], history=True)
 
     def objects(self) -> Iterator[bytes]:
-        """A pack of the steps alone: commits and their parents, the folders on the way, records and policies."""
+        """A pack of only the steps: commits and their parents, the folders on the way, records and policies."""
         found = self._store.repository.objects.get(list(self._objects), largest=0)
         yield from self._store.repository.pack(
             list(dict.fromkeys(thing.oid for thing in found if thing)), history=False
         )
 
     def _in_order(self, steps: Iterable[str]) -> list[str]:
-        """Commits, parents before children."""
+        """The commits, parents before children."""
         specs = [spec for name in self.ids for spec in history.pathspecs(self._store, name)]
         listed = self._store.repository.rev_list([self._snapshot.revision, "--full-history", "--", *specs])
         known = set(steps)
@@ -209,7 +210,7 @@ class _Case:
             parent,
             f"{first.author} <{first.email}>",
             first.committed_at,
-            [line for step in steps for line in _told(step)],
+            [line for step in steps for line in _event_lines(step)],
             policies.tree,
             dossier.roster_entry(policies, actor),
             _signature(data) or "no",
@@ -218,7 +219,7 @@ class _Case:
         )
 
     def _copies(self, folder: str, commit: str, parent: str | None, ids: set[str]) -> Iterator[Copy]:
-        """The records' files as a commit leaves them."""
+        """Copies of the records' files after a commit."""
         changed = self._between(parent, commit) if parent else self._all(commit, ids)
         for change in changed:
             name, path = layout.id_of(change.path), self._store.full(change.path)
@@ -240,14 +241,14 @@ class _Case:
         return found.changes
 
     def _all(self, commit: str, ids: set[str]) -> Iterator[Change]:
-        """The files of some records in a commit that begins the history, as changes."""
+        """The records' files in the first commit of the history, as changes."""
         for path, file, _ in self._store.at(commit).everything():
             inside = path.removeprefix(f"{self._store.root}/") if self._store.root else path
             if layout.id_of(inside) in ids:
                 yield Change(inside, ABSENT, FILE, None, file.oid)
 
     def _policies_at(self, commit: str | None) -> Policies:
-        """The policies as a commit has them; their files become texts."""
+        """The policies of a commit. Their files become texts."""
         try:
             snapshot = self._store.at(commit) if commit else None
         except NotAStore:
@@ -273,7 +274,7 @@ class _Case:
         return self._store.repository.parse_tree(listed.data if listed and listed.data else b"")
 
     def _take(self, name: str, oid: str, path: str) -> bool:
-        """Make a text of a blob; whether it could be."""
+        """Add a blob as a text. Returns whether that was possible."""
         if name in self.files:
             return True
         [blob] = self._store.repository.objects.get([oid], largest=MAX_BYTES)
@@ -284,7 +285,7 @@ class _Case:
         return True
 
     def _need(self, commit: str, parent: str | None) -> None:
-        """The commits, and the folders in which they differ: git asks for these to say which files do."""
+        """The commits, and the folders that differ between them, which git needs to find the changed files."""
         for one in (commit, parent):
             if one is not None:
                 self._objects.update({one: None, f"{one}^{{tree}}": None})
@@ -308,12 +309,12 @@ class _Case:
             self._need_folders(below[0].get(name), below[1].get(name))
 
     def _need_path(self, commit: str, path: str) -> None:
-        """The thing at a path of a commit, and the folders that lead to it."""
+        """The object at a path of a commit, and the folders that lead to it."""
         parts = path.split("/")
         self._objects.update((f"{commit}:{'/'.join(parts[:end])}", None) for end in range(1, len(parts) + 1))
 
 
-def _told(step: history.Step) -> Iterator[str]:
+def _event_lines(step: history.Step) -> Iterator[str]:
     """What a commit did to one escalation, as lines."""
     happened = changes.between(step.before, step.after)
     if step.folded:
@@ -331,7 +332,7 @@ def _told(step: history.Step) -> Iterator[str]:
 
 
 def _signature(commit: bytes) -> str | None:
-    """What kind of signature a raw commit carries."""
+    """The kind of a raw commit's signature."""
     head = commit.partition(b"\n\n")[0]
     if b"\ngpgsig" not in head:
         return None

@@ -22,18 +22,19 @@ Format = Literal["jsonl", "csv"]
 
 
 class Sink(Protocol):
-    """Where bytes are written to: a file, or what stands before one."""
+    """A writable destination of bytes."""
 
     def write(self, data: bytes, /) -> object:
-        """Write all of it."""
+        """Write all of the bytes."""
 
 
 @dataclass
 class Exported:
-    """What was exported.
+    """The summary of an export.
 
-    ``tree`` is the id of `queue/` at ``revision``, None where there is no such folder. ``listing`` is the
-    sha256 of what `git ls-tree -r -z` says of it; ``sha256`` and ``size`` (bytes) are those of what was written.
+    ``tree`` is the id of `queue/` at ``revision``, or None if there is no such folder. ``listing`` is the
+    SHA-256 of the output of `git ls-tree -r -z` for it. ``sha256`` and ``size`` (bytes) are those of the
+    exported file.
     """
 
     revision: str
@@ -56,10 +57,10 @@ def export(
     fetch: bool = False,
     progress: Progress | None = None,
 ) -> Exported:
-    """Write every escalation at one commit, open and resolved, one by one in the order of `git ls-tree -r`.
+    """Write every escalation at one commit, open and resolved, in the order of `git ls-tree -r`.
 
-    A file that cannot be read is a row as well, with what is wrong with it. The same commit gives the
-    same bytes everywhere. Raises BadInput, NotAStore, GitFailed, and with ``fetch`` what fetching raises.
+    A file that cannot be read is a row too, with the reason. The same commit gives the same bytes everywhere.
+    Raises BadInput, NotAStore, GitFailed, and with ``fetch`` whatever fetching raises.
     """
     store = opened(path, progress)
     try:
@@ -80,7 +81,7 @@ def _written(snapshot: GitSnapshot, out: Sink, form: Format) -> Exported:
     put = _csv(write) if form == "csv" else _jsonl(write)
     last = None
     for where, file, item in snapshot.everything():
-        if where != last:  # an archive's file comes once for each record in it
+        if where != last:  # an archive is listed once for each record in it
             kind = "commit" if file.mode == SUBMODULE else "blob"
             listing.update(f"{file.mode} {kind} {file.oid}\t".encode() + os.fsencode(where) + b"\0")
             last = where
@@ -103,7 +104,7 @@ def _jsonl(write: Callable[[bytes], None]) -> _Put:
     def put(blob: str, path: str, entry: Entry | None, error: str | None) -> None:
         held = {"escalation": entry.record.as_dict()} if entry else {"error": error}
         line = json.dumps({"blob": blob, "path": path, **held})
-        # The one control that is ASCII and that JSON leaves as it is.
+        # The only ASCII control character that JSON does not escape.
         write(line.replace("\x7f", "\\u007f").encode() + b"\n")
 
     return put

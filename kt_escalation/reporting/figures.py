@@ -1,4 +1,4 @@
-"""Computes the statistics of a queue from committed state and history. See docs/evidence.md, *Numbers*."""
+"""Computes the statistics of a queue from committed records and history. See docs/evidence.md, *Numbers*."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .statistics import ALWAYS, By, Period, ReviewerRow, Row, Window
 
 @dataclass(frozen=True)
 class Figures:
-    """Numbers about the store at one revision, as of ``at``; ``rows`` are what was asked for by ``by``."""
+    """The statistics of a store at one revision, at the time ``at``. ``rows`` are the groups of kind ``by``."""
 
     revision: str
     at: datetime
@@ -44,10 +44,11 @@ def stats(
     fetch: bool = False,
     progress: Progress | None = None,
 ) -> Figures:
-    """Count what happened within a window, by groups where asked; see `core.stats` for what each number is.
+    """Count what happened within a window, in groups if ``by`` is given. `statistics` defines each number.
 
-    A record tells most of it; the claims that it does not hold any more come from history.
-    Raises BadInput, NotAStore, ShallowClone where history is needed and cut off.
+    Most numbers come from the records. Claims that a record no longer holds come from history.
+
+    Raises BadInput, NotAStore, and ShallowClone if history is needed and cut off.
     """
     store = opened(path, progress)
     try:
@@ -84,7 +85,7 @@ def stats(
 
 
 def _entries(snapshot: GitSnapshot, invalid: list[Invalid]) -> Iterator[Entry]:
-    """Every record, one after another; what cannot be read is put aside."""
+    """Every record, one after another. Files that cannot be read are collected separately."""
     for _, _, item in snapshot.everything():
         if isinstance(item, Entry):
             yield item

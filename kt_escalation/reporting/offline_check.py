@@ -1,7 +1,7 @@
-"""The shell commands that check a case of evidence, with git alone or with kt.
+"""The shell commands that check an evidence file, with git alone or with kt.
 
-They read only git objects from the evidence, until they compare its texts with git's. The same commands are
-in every README and in docs/evidence.md; only the ids and the store's folder differ.
+They read only git objects from the evidence, until they compare its texts with git's. Every README and
+docs/evidence.md have the same commands, except for ids and the store's folder.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from ..model.vocabulary import MAX_BYTES
 
 BUNDLE, PACK, TEXTS = "store.bundle", "records.pack", "texts"
 
-# A roster may be written in many ways. awk reads the two usual ones, a line in braces or a block for each user, and
-# stops at everything else, so that it never takes a roster for something that kt does not take it for.
+# A roster can be written in many ways. awk reads the two usual ones, a line in braces or a block for each
+# user, and stops at everything else. So it never reads a roster differently than kt does.
 _KEYS = r"""
 # Prints the SSH keys of the user who lists both addresses. It stops at a roster that is not written plainly.
 function stop(why) { print "roster.yaml:" NR ": " why > "/dev/stderr"; stopped = 1; exit 2 }
@@ -201,12 +201,12 @@ echo "it all holds: $number steps; $good of them signed by a key that the roster
 
 
 def taken(minimal: bool) -> str:
-    """The commands that make a repository `store` of the objects alone, at the commit that is known."""
+    """The commands that create a repository `store` from the objects alone, at the known commit."""
     return _HEAD + (_PACKED if minimal else _BUNDLED)
 
 
 def compared(escalation_ids: Sequence[str], root: str, minimal: bool) -> str:
-    """The commands that hold texts and signatures against git; ``root`` is the store's folder."""
+    """The commands that compare texts and signatures with git. ``root`` is the store's folder."""
     case = f"root={shlex.quote(f'{root}/' if root else '')}\nset -- {_files(escalation_ids, root)}\n"
     steps = "steps=$known\n" if minimal else f'steps=$(git -C store {_STEPS} "$known" -- "$@")\n'
     return "".join(
@@ -223,7 +223,7 @@ def steps(escalation_ids: Sequence[str], root: str, revision: str) -> str:
 
 
 def _files(escalation_ids: Sequence[str], root: str) -> str:
-    """Where the files of a case can be, as git's pathspecs, quoted for a shell."""
+    """The possible files of a case, as git pathspecs quoted for a shell."""
     top = f"{root}/" if root else ""
     inside = "".join(f"\\{char}" if char in "*?[\\" else char for char in top)
     return " \\\n  ".join(
@@ -234,7 +234,7 @@ def _files(escalation_ids: Sequence[str], root: str) -> str:
 
 
 def judged(escalation_ids: Sequence[str], root: str) -> str:
-    """The commands that make the same evidence again out of `store`, and have kt judge every step."""
+    """The commands that write the same evidence again from `store`, and let kt judge every step."""
     named = " ".join(f"--id {name}" for name in escalation_ids)
     lines = [
         _HEAD.rstrip(),

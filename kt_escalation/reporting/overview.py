@@ -24,15 +24,15 @@ from . import statistics as numbers
 from . import timeline
 from .statistics import ALWAYS, Period, ReviewerRow, Tally, Window
 
-# Up to how long a time is told day by day, and week by week; what is longer by months.
+# The longest time that the charts show by day, and by week. Longer times are shown by month.
 _BY_DAY, _BY_WEEK = timedelta(days=45), timedelta(days=400)
-#: How many periods are told, the last ones.
+#: The number of periods to show. Only the last ones are shown.
 PERIODS = 60
 
 
 @dataclass(frozen=True)
 class Case:
-    """One escalation as it stands, and what happened to it, oldest first; ``overdue`` says why, if it is."""
+    """One escalation in its current state, and its events, oldest first. ``overdue`` is the reason, if any."""
 
     row: Row
     request_id: str | None
@@ -44,17 +44,17 @@ class Case:
 
     @property
     def is_open(self) -> bool:
-        """Whether it is not resolved."""
+        """Whether it is not yet resolved."""
         return self.resolved_at is None
 
 
 @dataclass(frozen=True)
 class Report:
-    """A store at one revision, as of ``at``.
+    """The content of the report page: a store at one revision, at the time ``at``.
 
-    ``cases`` are all that are open, those that are overdue, then the most severe and oldest first, and
-    after them what was resolved and has anything in the window, the newest first. The figures are those
-    of `core.stats`; ``periods`` has a row for each of the last periods, also where nothing happened.
+    ``cases`` are first the open ones: overdue, then most severe, then oldest. Resolved ones with anything in
+    the window follow, newest first. The numbers are those of `statistics`. ``periods`` has a row for each of
+    the last periods, even if nothing happened in it.
     """
 
     revision: str
@@ -83,10 +83,12 @@ def report(
     fetch: bool = False,
     progress: Progress | None = None,
 ) -> Report:
-    """What there is to tell of a store, or of what is routed to one team.
+    """Collect the report of a store, or of the escalations routed to one team.
 
-    The figures count what happened within the window; without ``period`` its length, or the store's age,
-    decides how long one is. Records are read once, and history once; ``progress`` is told of it.
+    The numbers count what happened within the window. Without ``period``, the length of the window, or the
+    age of the store, decides the length of a period. Records and history are each read once, and ``progress``
+    is called meanwhile.
+
     Raises BadInput, NotAStore, ShallowClone, GitFailed.
     """
     if team == "":
@@ -96,24 +98,24 @@ def report(
         snapshot = lookup.snapshot(store, rev, fetch=fetch)
         place = timeline.place(store, snapshot.revision, None)
         invalid: list[Invalid] = []
-        # The last state of each that was read, with its blob.
+        # The last state of each record that was read, with its blob id.
         read: dict[str, tuple[str, Record]] = {}
 
         def entries() -> list[Entry]:
             return [
                 entry
                 for entry in _entries(snapshot, dict(read.values()), invalid)
-                if (team is None or entry.record.route.team_id == team) and _concerns(entry.record, window)
+                if (team is None or entry.record.route.team_id == team) and _is_relevant(entry.record, window)
             ]
 
-        # Where all is asked for, what stands at the end is taken from history, in which it is read anyway;
-        # else nothing is kept of what happened to the others.
+        # Without a window, the final states come from history, which is read anyway. Otherwise the events of
+        # other escalations are not kept.
         found = entries() if team is not None or window != ALWAYS else None
         wanted = None if found is None else {entry.record.escalation_id for entry in found}
 
         def keep(blob: str, record: Record) -> None:
             if wanted is None:
-                read[record.escalation_id] = blob, _lean(record)
+                read[record.escalation_id] = blob, _without_unused_keys(record)
 
         events: dict[str, list[Event]] = defaultdict(list)
         claims: dict[str, dict[str, datetime]] = defaultdict(dict)
@@ -164,21 +166,21 @@ def report(
 
 
 def _entries(snapshot: GitSnapshot, known: Mapping[str, Record], invalid: list[Invalid]) -> Iterator[Entry]:
-    """Every record without what no figure asks for; what cannot be read is put aside."""
+    """Every record, without the keys that no number needs. Unreadable files are collected separately."""
     for _, _, item in snapshot.everything(known):
         if isinstance(item, Entry):
-            yield Entry(_lean(item.record), item.path, item.blob)
+            yield Entry(_without_unused_keys(item.record), item.path, item.blob)
         elif isinstance(item, Invalid):
             invalid.append(item)
 
 
-def _lean(record: Record) -> Record:
-    """A record without what no figure asks for, which is most of it."""
+def _without_unused_keys(record: Record) -> Record:
+    """The record without the keys that no number needs, which are most of it."""
     return record.replace(event_context=None) if record.event_context else record
 
 
-def _concerns(record: Record, window: Window) -> bool:
-    """Whether it is open, or has, or may have, anything that counts within a window."""
+def _is_relevant(record: Record, window: Window) -> bool:
+    """Whether the record is open, or has (or may have) anything that counts within a window."""
     if record.resolution is None:
         return True
     if window.since is not None and record.last_time < window.since:
@@ -193,7 +195,7 @@ def _period(records: Sequence[Record], window: Window, now: datetime) -> Period:
 
 
 def _every_period(rows: Sequence[numbers.Row], period: Period, end: datetime) -> tuple[numbers.Row, ...]:
-    """The last periods up to a moment, from the first in which anything happened."""
+    """The last periods up to a time, from the first one with an event."""
     if not rows:
         return ()
     known = {row.key: row for row in rows}

@@ -1,4 +1,4 @@
-"""Records as plain text, the same for every destination; `terminal` is for terminals."""
+"""Shows records as plain text, the same for every destination. For terminals see `cli.terminal`."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ __all__ = ["cells", "due", "listing", "missing", "page", "span", "timeline", "vi
 
 
 def whom(route: Route | Row) -> str:
-    """Who it goes to, in a word or two."""
+    """The team or user of a route, in a word or two."""
     if route.team_id:
         return f"team {route.team_id}"
     return f"user {route.user_id}" if route.user_id else "anyone"
 
 
 def listing(page: Sequence[tuple[Row, str | None]], now: datetime) -> Iterator[str]:
-    """One line of tab-separated fields for each row, without a head.
+    """One line of tab-separated fields for each row, without a header.
 
-    Where several stores are listed, each row comes with its store, which is the first field.
+    If several stores are listed, each row comes with its store, which is the first field.
     """
     yield from ("\t".join((*((visible(store),) if store else ()), *cells(row, now))) for row, store in page)
 
 
 def cells(row: Row, now: datetime) -> tuple[str, ...]:
-    """What a listing says about a record: id, severity, status, age, deadline, for whom, holder, reason, summary."""
+    """The cells of a listing: id, severity, status, age, deadline, route, holder, reason, summary."""
     return (
         row.escalation_id,
         row.severity,
@@ -51,12 +51,12 @@ def cells(row: Row, now: datetime) -> tuple[str, ...]:
 
 
 def due(row: Row, now: datetime) -> str:
-    """How long until time alone changes it: ``in 2h``, ``5m ago``."""
+    """The time to the deadline: ``in 2h``, ``5m ago``."""
     return span(parse_time(row.deadline), now) if row.deadline else "-"
 
 
 def span(end: datetime, now: datetime) -> str:
-    """How long until then, or since: ``in 2h``, ``5m ago``."""
+    """The time to another time, or since it: ``in 2h``, ``5m ago``."""
     return f"in {age(end - now)}" if end > now else f"{age(now - end)} ago"
 
 
@@ -115,7 +115,7 @@ def page(found: Found, include_context: bool, now: datetime) -> Iterator[str]:
 
 
 def missing(quorum: Quorum) -> str:
-    """What a decision still needs, and from whom."""
+    """What a decision still needs, and who can give it."""
     given = ", ".join(f"{count} {outcome}" for outcome, count in quorum.given.items())
     so_far = f" ({given} so far)" if given else ""
     who = "anybody"
@@ -154,7 +154,7 @@ def _said(text: str) -> Iterator[str]:
 
 
 def timeline(moments: Iterator[Moment] | Iterator[Event]) -> Iterator[str]:
-    """One line for each thing that happened, as they come, like a journal."""
+    """One line for each event, as they come, like a journal."""
     for moment in moments:
         outcome = f" as {moment.outcome}" if moment.outcome else ""
         text = f": {visible(moment.text)}" if moment.text else ""

@@ -1,8 +1,8 @@
-"""Statistics of a queue: how many escalations, their outcomes, their durations, and who decided.
+"""The statistics of a queue: how many escalations, their outcomes and durations, and who decided.
 
-Each number belongs to the period of its event: a raise to that of raising, a decision to that of deciding.
-Numbers of open or overdue escalations are current, and belong to the period of raising. See docs/evidence.md,
-*Numbers*.
+Each number belongs to the period of its event: a raise to the period of the raise, a decision to the period
+of the decision. Numbers of open or overdue escalations are current, and belong to the period of the raise.
+See docs/evidence.md, *Numbers*.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from ..rules.permissions import Act
 By = Literal["period", "team", "reviewer", "policy", "model"]
 Period = Literal["day", "week", "month"]
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
-#: The claims of each escalation as history tells them: when each claim id was taken, the first one first.
+#: The claims of each escalation from history: when each claim was made, by claim id, the first one first.
 Claims = Mapping[str, Mapping[str, datetime]]
 
 
 @dataclass(frozen=True)
 class Spans:
-    """How long something took, in seconds: how many times it was measured, and three percentiles."""
+    """Durations in seconds: how many were measured, and three percentiles."""
 
     count: int
     p50: float | None
@@ -39,7 +39,7 @@ class Spans:
 
 @dataclass(frozen=True)
 class Row:
-    """The numbers of one group; ``key`` is None for what has no team, policy or model."""
+    """The numbers of one group. ``key`` is None for escalations without a team, policy or model."""
 
     key: str | None
     raised: int
@@ -56,10 +56,10 @@ class Row:
 
 @dataclass(frozen=True)
 class ReviewerRow:
-    """One person's decisions; ``approval_share`` is of 1, None where nothing was decided.
+    """One person's decisions. ``approval_share`` is between 0 and 1, or None if nothing was decided.
 
-    ``reversed`` counts the decisions that a reopening has since decided otherwise, ``holds`` the claims
-    that are live now.
+    ``reversed`` counts decisions with another outcome after a reopening. ``holds`` counts claims that are
+    live now.
     """
 
     key: str
@@ -74,13 +74,13 @@ class ReviewerRow:
 
 @dataclass(frozen=True)
 class Window:
-    """From when to when something counts: ``since`` does, ``until`` does not."""
+    """The time in which events count: from ``since``, included, to ``until``, excluded."""
 
     since: datetime | None = None
     until: datetime | None = None
 
     def holds(self, moment: datetime) -> bool:
-        """Whether a moment lies in it."""
+        """Whether a time is inside the window."""
         return (self.since is None or moment >= self.since) and (self.until is None or moment < self.until)
 
 
@@ -88,18 +88,18 @@ ALWAYS = Window()
 
 
 def spans(seconds: Iterable[float]) -> Spans:
-    """The percentiles of some durations, by linear interpolation within what was measured."""
+    """The percentiles of some durations, with linear interpolation."""
     found = sorted(seconds)
     if len(found) < 2:
         only = found[0] if found else None
         return Spans(len(found), only, only, only)
     cuts = statistics.quantiles(found, n=100, method="inclusive")
-    # To the millisecond, which is all that a record's times tell.
+    # Rounded to milliseconds, the precision of a record's times.
     return Spans(len(found), *(round(cuts[percent - 1], 3) for percent in (50, 90, 99)))
 
 
 def period_of(moment: datetime, period: Period) -> str:
-    """The UTC day, ISO week or month of a moment: ``2026-11-23``, ``2026-W48``, ``2026-11``."""
+    """The UTC day, ISO week or month of a time: ``2026-11-23``, ``2026-W48``, ``2026-11``."""
     if period == "week":
         year, week, _ = moment.isocalendar()
         return f"{year:04}-W{week:02}"
@@ -107,10 +107,10 @@ def period_of(moment: datetime, period: Period) -> str:
 
 
 def untold(record: Record) -> bool:
-    """Whether a record has, or may have, claims in its past that it does not hold any more.
+    """Whether a record has, or may have, earlier claims that only history shows.
 
-    It holds its last one. Before that there was another if it has waited again since it was raised, or if
-    it was decided under another claim, or if its lease could run out and be claimed over.
+    The record holds its last claim. There was an earlier one if it was queued again after it was raised, if
+    it was decided under another claim, or if its lease could end and be claimed by somebody else.
     """
     claim = record.claim
     if record.queued_at != record.raised_at:
@@ -150,7 +150,7 @@ class _Group:
 
 
 def nothing(key: str | None) -> Row:
-    """The numbers of a group in which nothing happened."""
+    """The numbers of a group without events."""
     return _Group().row(key)
 
 
@@ -177,7 +177,7 @@ class _Reviewer:
         )
 
 
-#: What a record is counted under, by the kind of group; a period is a moment's.
+#: The group that a record belongs to, by the kind of group. A period depends on the time of an event.
 _KEYS: Mapping[By, Callable[[Record], str | None]] = {
     "team": lambda record: record.route.team_id,
     "policy": lambda record: record.policy,
@@ -186,10 +186,10 @@ _KEYS: Mapping[By, Callable[[Record], str | None]] = {
 
 
 class Tally:
-    """Counts records one by one, in all and in each kind of groups of ``by``.
+    """Counts records one by one, in total and for each kind of group in ``by``.
 
-    Who stands under several names of a roster is one person. ``claims`` are those of the records that are `untold`; ``origin`` gives the record that another
-    reopens, None where it is not known.
+    Several names of one person on the roster are counted as one person. ``claims`` are those of the records
+    that are `untold`. ``origin`` returns the record that another one reopens, or None if it is unknown.
     """
 
     def __init__(
@@ -227,17 +227,17 @@ class Tally:
 
     @property
     def total(self) -> Row:
-        """The numbers of all."""
+        """The total."""
         return self._total.row(None)
 
     def rows(self, by: By) -> tuple[Row, ...]:
-        """The numbers of each group of one kind by its key, what has none last."""
+        """The numbers of each group of one kind, by key. Records without a key come last."""
         groups = self._groups[by]
         return tuple(groups[key].row(key) for key in sorted(groups, key=lambda key: (key is None, key or "")))
 
     @property
     def reviewers(self) -> tuple[ReviewerRow, ...]:
-        """The numbers of each person who has decided in the window, or holds something now."""
+        """The numbers of each person who decided something in the window, or holds something now."""
         rows = (self._reviewers[key].row(key) for key in sorted(self._reviewers))
         return tuple(row for row in rows if row.decisions or row.holds or row.reversed)
 
@@ -249,7 +249,7 @@ class Tally:
             group.overdue += due_actions.overdue(record, self._act.policies, self._act.now) is not None
 
     def _claimed(self, record: Record, claims: Mapping[str, datetime]) -> None:
-        # Who is routed to a user is born claimed: nobody has waited, and nobody has claimed.
+        # A record routed to a user is claimed when it is raised, so nobody waited and nobody claimed it.
         taken = [at for at in claims.values() if at > record.raised_at]
         if taken and len(taken) == len(claims):
             first = min(taken)
@@ -289,7 +289,7 @@ class Tally:
                 self._reviewer(name).reversed += 1
 
     def _counted(self, record: Record, moment: datetime) -> Iterator[_Group]:
-        """The groups in which something that happened to a record at a moment counts."""
+        """The groups that count an event of a record at some time."""
         if not self._window.holds(moment):
             return
         yield self._total

@@ -1,4 +1,4 @@
-"""A record as one row of a table that is safe to open in a spreadsheet. See docs/evidence.md."""
+"""Writes a record as a table row that is safe to open in a spreadsheet. See docs/evidence.md."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from ..model.text import visible
 
-#: The columns of the CSV export, in order: where a row was read, then the record's keys. A dot leads to
-#: a key of `route`, `requires`, `claim` and `resolution`; what is a list or a free mapping is JSON text.
+#: The columns of the CSV export, in order: first where the row was read, then the record's keys. A dot leads
+#: to a key of `route`, `requires`, `claim` and `resolution`. Lists and free mappings are JSON text.
 COLUMNS = (
     "blob",
     "path",
@@ -54,15 +54,14 @@ COLUMNS = (
     "resolution.resolved_by",
     "resolution.resolved_at",
 )
-# What makes a spreadsheet calculate, also in the widths that some of them take for the same
-# (OWASP, *CSV Injection*).
+# The characters that start a formula, in all widths that some spreadsheets accept (OWASP, *CSV Injection*).
 _FORMULA = "=+-@＝＋－＠﹦﹢﹣﹫"
-#: Put before a cell that would be calculated, and before one that begins with it already.
+#: The prefix of a cell that would be a formula, and of one that already begins with the prefix.
 QUOTE = "'"
 
 
 def row(blob: str, path: str, record: Mapping[str, Any] | None, error: str | None) -> tuple[str, ...]:
-    """The cells of one file, in the order of `COLUMNS`; ``record`` as `Record.as_dict` gives it."""
+    """The cells of one file, in the order of `COLUMNS`. ``record`` is the result of `Record.as_dict`."""
     known = {"blob": blob, "path": path, "error": error}
     return tuple(
         cell(known[column] if column in known else _value(record or {}, column)) for column in COLUMNS
@@ -70,10 +69,11 @@ def row(blob: str, path: str, record: Mapping[str, Any] | None, error: str | Non
 
 
 def cell(value: Any) -> str:
-    """A value as text that no spreadsheet calculates and no terminal obeys; empty for None.
+    """A value as text that is safe in a spreadsheet and a terminal. Empty for None.
 
-    Hidden characters are written out, line feeds stay. What begins like a formula, also after blanks,
-    gets an apostrophe in front, and so does what begins with one: taking one away gives the text back.
+    Hidden characters are escaped, line feeds stay. Text that begins like a formula, even after blanks, gets
+    an apostrophe in front, and so does text that begins with an apostrophe. To get the original text, remove
+    one apostrophe.
     """
     if value is None:
         return ""
@@ -83,7 +83,7 @@ def cell(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    """A value as JSON text in which hidden characters are written as JSON escapes."""
+    """A value as JSON text. Hidden characters are escaped as in JSON."""
     text = json.dumps(value, ensure_ascii=False)
     if visible(text) == text:
         return text
@@ -91,7 +91,7 @@ def _json(value: Any) -> str:
 
 
 def _escaped(char: str) -> str:
-    """A character as JSON escapes it, by its UTF-16 units (RFC 8259, section 7)."""
+    """A character as a JSON escape, by its UTF-16 units (RFC 8259, section 7)."""
     units = char.encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
 

@@ -1,4 +1,4 @@
-"""Follows a store: its events from history, oldest first, each at least once. See docs/events.md."""
+"""Reads and follows the events of a store from history, oldest first, each at least once. See docs/events.md."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ..storage.history import Keep, Side, Sides
 from ..storage.poll import Poll
 from ..storage.trees import Change
 
-# How many records' files are read from git in one go, however many a commit has.
+# The number of records' files that are read from git at once, however many a commit changed.
 _AT_ONCE = 100
 _PLAIN = "100644"
-# Of what a commit of the store's line contains, nothing counts as younger than the commit by more than this:
-# clocks differ, but not by a day (in seconds), so that whoever asks since a time need not walk all of history.
+# No commit that a store commit contains counts as newer than it by more than this, in seconds. Clocks differ,
+# but not by a day. So to read events since a time, not all of history has to be walked.
 _SKEW = 86_400
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where to begin: after a cursor, and there with what is no older than ``not_before``."""
+    """Where to begin: after a cursor, with events no older than ``not_before``."""
 
     cursor: Cursor = Cursor()
     not_before: datetime | None = None
@@ -35,7 +35,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """What one commit changed of one escalation, with the place after the whole commit."""
+    """The change of one escalation by one commit, and the cursor after the whole commit."""
 
     commit: Commit
     escalation_id: str
@@ -45,10 +45,10 @@ class _Step:
 
 
 def place(store: GitStore, tip: str, since: str | datetime | None) -> Place:
-    """What ``since`` means: a time, a cursor, a revision whose history is known, or None for the start.
+    """The start for ``since``: a time, a cursor, a revision in known history, or None for the beginning.
 
-    Raises BadInput for what is none of these, NotInHistory where ``tip`` does not contain it,
-    ShallowClone where that cannot be told.
+    Raises BadInput if ``since`` is none of these, NotInHistory if ``tip`` does not contain it, and
+    ShallowClone if the clone cannot tell.
     """
     if store.repository.is_shallow:
         raise ShallowClone(
@@ -80,14 +80,16 @@ def _require(store: GitStore, tip: str, cursor: Cursor) -> None:
 
 
 def read(store: GitStore, tip: str, place: Place, keep: Keep = lambda _, __: None) -> Iterator[Event]:
-    """The events of ``tip``'s history after a place, parents before children, in constant memory.
+    """The events in the history of ``tip`` after a start, parents before children, in constant memory.
 
-    ``keep`` is handed each record that is read on the way.
-    Raises GitFailed where history or a file of it cannot be read; nothing is passed over.
+    ``keep`` is called with each record that is read.
+
+    Raises GitFailed if history or a file in it cannot be read. Nothing is skipped.
     """
     cursor = place.cursor
     if cursor.within:
-        # The commit that was told in part comes first: no later place could say so of it.
+        # A commit of which only some events were delivered comes first, because no later cursor could express
+        # that.
         last = cursor.heads[-1]
         whole = Cursor(cursor.heads)
         for event in _events(store, [last, f"^{last}^@"], whole, keep=keep):
@@ -107,12 +109,14 @@ def follow(
     once: bool = False,
     tell: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Event]:
-    """The events since then and those to come, without ``since`` only these; ``ask`` gives the newest commit.
+    """The events after ``since`` (default: now) and all that follow. ``ask`` returns the newest commit.
 
-    Asks every ``interval`` seconds, without one after growing pauses; ends after ``timeout`` seconds or,
-    with ``once``, when nothing is left. A remote that stops answering is told once, and once more when
-    it answers again; one that does not answer at first is raised as RemoteUnreachable.
-    Raises what `place` and `read` raise, and HistoryRewritten.
+    It asks every ``interval`` seconds, or by default after growing pauses. It ends after ``timeout`` seconds
+    or, with ``once``, when there are no more events. If the remote stops answering, ``tell`` gets one line,
+    and another one when it answers again. If the remote does not answer at the start, RemoteUnreachable is
+    raised.
+
+    Also raises what `place` and `read` raise, and HistoryRewritten.
     """
     poll, offline = Poll(timeout, interval), False
     here: Place | None = None
@@ -153,7 +157,7 @@ def _events(
 ) -> Iterator[Event]:
     batch: list[_Step] = []
     sides = Sides(store)
-    # A compaction changes no escalation, so it is no event; what it only pretends to move is one.
+    # A compaction changes no escalation, so it is not an event. A record that it only claims to move is one.
     walked = commits.walk(store, revisions, merged=True)
     kept = (compaction.without_moved(store, commit) for commit in walked)
     for step in _steps(kept, cursor):

@@ -74,18 +74,18 @@ def judge(before: Record | None, after: Record | None, context: Context) -> tupl
     if after is None:
         return (Violation("deleted", "a record is never deleted"),) if before else ()
     if before is None:
-        return _birth(after, context)
+        return _creation(after, context)
     if before == after:
         return (Violation("unchanged", "a file whose content is equal is not written again"),)
     if before.resolution is not None:
         return (Violation("resolved", "a resolved record never changes; reopen it to correct a decision"),)
     refused: KtError | None = None
     made: Record | None = None
-    for move in _moves(before, after, context):
+    for move in _possible_rules(before, after, context):
         try:
             if (state := move()) == after:
                 by_time = move.func is _sweep or (move.func is transitions.claim and before.claim is not None)
-                early = _early(after, context) if by_time else ()
+                early = _too_early(after, context) if by_time else ()
                 return early or _times(before, after, context)
             made = made or state
         except KtError as error:
@@ -93,14 +93,14 @@ def judge(before: Record | None, after: Record | None, context: Context) -> tupl
         except ValueError:
             # The expected record cannot be written, so there is nothing to compare with.
             continue
-    if _retold(before, after, context) == after:
+    if _replayed(before, after, context) == after:
         return _times(before, after, context)
     if refused is not None:
         return (Violation(refused.code, refused.what),)
-    return (_unlike(before, made or before, after),)
+    return (_difference(before, made or before, after),)
 
 
-def _unlike(before: Record, made: Record, after: Record) -> Violation:
+def _difference(before: Record, made: Record, after: Record) -> Violation:
     """The violation of a step that differs from the most similar rule."""
     end = after.resolution
     if made == before and end is not None and end.outcome == "expired":
@@ -116,7 +116,7 @@ def _unlike(before: Record, made: Record, after: Record) -> Violation:
     return Violation(rule, expected)
 
 
-def _early(after: Record, context: Context) -> tuple[Violation, ...]:
+def _too_early(after: Record, context: Context) -> tuple[Violation, ...]:
     """Steps that only time allows are checked without clock tolerance, so nobody gains by being early."""
     latest = after.last_time
     if latest - context.committed_at >= _COMMIT_TIME:
@@ -167,7 +167,7 @@ def judge_written(
             )
 
 
-def _birth(after: Record, context: Context) -> tuple[Violation, ...]:
+def _creation(after: Record, context: Context) -> tuple[Violation, ...]:
     who = act(context.email, after.raised_at, context.policies)
     try:
         if after.reopens is None:
@@ -181,7 +181,7 @@ def _birth(after: Record, context: Context) -> tuple[Violation, ...]:
         return (Violation(error.code, error.what),)
     except ValueError as error:
         return (Violation("born", str(error)),)
-    if born != after and _retold(born, after, context) != after:
+    if born != after and _replayed(born, after, context) != after:
         return (Violation(*difference.named(born, after, "born")),)
     return _too_weak(after, context) or _times(None, after, context)
 
@@ -211,7 +211,7 @@ def _too_weak(after: Record, context: Context) -> tuple[Violation, ...]:
     return ()
 
 
-def _retold(before: Record, after: Record, context: Context) -> Record | None:
+def _replayed(before: Record, after: Record, context: Context) -> Record | None:
     """Apply the actions that the later record describes, all by one author.
 
     So a squash that keeps every action of one person is legal, and a squash that hides another person's
@@ -261,7 +261,7 @@ def _raised(after: Record, who: Act) -> Record:
     return creation.raise_(raisable, name, who, after.claim.claim_id if after.claim else "")
 
 
-def _moves(before: Record, after: Record, context: Context) -> Iterator[_Move]:
+def _possible_rules(before: Record, after: Record, context: Context) -> Iterator[_Move]:
     """The rules that the step may follow, each ready to run again."""
     who = act(context.email, after.last_time, context.policies)
     note = after.notes[-1].text if len(after.notes) == len(before.notes) + 1 else None

@@ -67,10 +67,10 @@ def judge(signature: Signature, commit: Signed, policies: Policies) -> tuple[Vio
     if signature.verdict not in _HOLDS:
         words = signature.why or _WORDS.get(signature.verdict, "it does not")
         return (Violation("signature", f"expected a signature that holds; {words}"),)
-    return (*_whose(signature, commit, policies), *_when(signature, commit, policies))
+    return (*_owner_violations(signature, commit, policies), *_date_violations(signature, commit, policies))
 
 
-def _whose(signature: Signature, commit: Signed, policies: Policies) -> Iterator[Violation]:
+def _owner_violations(signature: Signature, commit: Signed, policies: Policies) -> Iterator[Violation]:
     roster = policies.roster
     actor = known_as(commit.email, roster)
     if known_as(commit.committer, roster) != actor:
@@ -83,7 +83,7 @@ def _whose(signature: Signature, commit: Signed, policies: Policies) -> Iterator
         yield Violation("signature", f"expected a key of {actor} ({keys}); it is by {by}")
 
 
-def _when(signature: Signature, commit: Signed, policies: Policies) -> Iterator[Violation]:
+def _date_violations(signature: Signature, commit: Signed, policies: Policies) -> Iterator[Violation]:
     """Check the date of a signature by a key that has expired.
 
     Its own date can be forged, so the commits before it are a lower bound.

@@ -1,1 +1,1 @@
-"""The commands of kt, a family in each module."""
+"""The commands of kt. Each module has one family of commands."""

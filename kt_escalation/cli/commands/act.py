@@ -1,4 +1,4 @@
-"""Commands that change escalations: init, raise, claim, unclaim, resolve, note."""
+"""The commands that change escalations: init, raise, claim, unclaim, resolve, note."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that manage a queue: assign, reopen, restore, sweep, compact."""
+"""The commands that manage a queue: assign, reopen, restore, sweep, compact."""
 
 from __future__ import annotations
 

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 
 def stream(ctx: click.Context, given: dict[str, Any]) -> None:
-    """Raise lines as they come and say of each what became of it; ends as `raise` does."""
+    """Raise lines as they arrive, and print the result of each. Exits like `raise`."""
     work.begin_session()
-    told: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     first_fault: KtError | None = None
     with (
         _input(given["batch_file"]) as source,
@@ -43,18 +43,18 @@ def stream(ctx: click.Context, given: dict[str, Any]) -> None:
         )
         try:
             for result in _until_stopped(results, given["as_json"]):
-                told.update(_status(line) for line in result.lines)
-                told["commits"] += result.changed
+                counts.update(_status(line) for line in result.lines)
+                counts["commits"] += result.changed
                 if result.failed and first_fault is None:
                     first_fault = result.failed[0].error
         finally:
-            _follow(store)
+            _update_checkout(store)
     if not given["as_json"]:
-        others = [f"{told[word]} {words}" for word, words in _OTHERS.items() if told[word]]
+        others = [f"{counts[word]} {words}" for word, words in _OTHERS.items() if counts[word]]
         inside = f" ({', '.join(others)})" if others else ""
-        commits = "1 commit" if told["commits"] == 1 else f"{told['commits']} commits"
-        warn(f"{told['raised']} raised{inside} in {commits}")
-    if first_fault and not told["raised"] + told["unchanged"]:
+        commits = "1 commit" if counts["commits"] == 1 else f"{counts['commits']} commits"
+        warn(f"{counts['raised']} raised{inside} in {commits}")
+    if first_fault and not counts["raised"] + counts["unchanged"]:
         ctx.exit(first_fault.exit_code)
 
 
@@ -62,8 +62,8 @@ _OTHERS = {"unchanged": "already done", "skipped": "skipped as not escalating", 
 
 
 def _until_stopped(results: Iterator[Result], as_json: bool) -> Iterator[Result]:
-    """The results, each when its lines are acknowledged. Raises Interrupted."""
-    # The first line that is not acknowledged.
+    """Yield each result when its lines are acknowledged. Raises Interrupted."""
+    # The number of the first line that is not acknowledged.
     first = 1
     stop = _Stop()
     with signals.heeding(stop):
@@ -82,26 +82,26 @@ def _until_stopped(results: Iterator[Result], as_json: bool) -> Iterator[Result]
                     raise KeyboardInterrupt
         except KeyboardInterrupt:
             raise unacknowledged(Interrupted(says="interrupted"), first) from None
-        except _NobodyReads as error:
+        except _OutputFailed as error:
             discard_output()
             raise unacknowledged(
                 Interrupted(says=f"stopped: the acknowledgements cannot be written ({error})"), first
             ) from None
 
 
-class _NobodyReads(Exception):
-    """The acknowledgements cannot be written; the text says why."""
+class _OutputFailed(Exception):
+    """The acknowledgements cannot be written. The message says why."""
 
 
 class _Stop:
-    """What asks to end: at once while lines are awaited or raised, else after what has landed is acknowledged."""
+    """Handles a signal: at once while kt waits for lines or raises them, else after the next acknowledgement."""
 
     def __init__(self) -> None:
         self.asked = False
         self.at_once = False
 
     def __call__(self, _: int) -> None:
-        # Asked twice, nothing is waited for: whoever is to read the acknowledgements may have stalled.
+        # The second signal ends at once, because the reader of the acknowledgements may have stalled.
         at_once, self.asked = self.at_once or self.asked, True
         if at_once:
             raise KeyboardInterrupt
@@ -109,7 +109,7 @@ class _Stop:
 
 @contextmanager
 def _input(name: str) -> Iterator[int]:
-    """The descriptor to read from. Raises BadInput."""
+    """The file descriptor to read from. Raises BadInput."""
     if name == "-":
         yield sys.stdin.fileno()
         return
@@ -124,7 +124,7 @@ def _input(name: str) -> Iterator[int]:
 
 
 def _acknowledge(result: Result, as_json: bool) -> None:
-    """One line on stdout for each that was given, all written before anything else is read."""
+    """Print one line for each input line. All are written before more input is read."""
     for text in result.warnings:
         warn(text)
     if not as_json:
@@ -135,7 +135,7 @@ def _acknowledge(result: Result, as_json: bool) -> None:
         sys.stdout.write("".join(f"{say(line, result.commit)}\n" for line in result.lines))
         sys.stdout.flush()
     except OSError as error:
-        raise _NobodyReads(error.strerror or error) from None
+        raise _OutputFailed(error.strerror or error) from None
 
 
 def _status(line: Line) -> str:
@@ -151,7 +151,7 @@ def _as_text(line: Line, _: str | None) -> str:
 
 
 def _as_json(line: Line, commit: str | None) -> str:
-    told = {
+    answer = {
         "line": line.number,
         "status": _status(line),
         "escalation_id": line.escalation_id,
@@ -159,14 +159,14 @@ def _as_json(line: Line, commit: str | None) -> str:
         "changed": line.changed,
     }
     fault = {"code": line.error.code, "message": line.error.message} if line.error else {}
-    return json.dumps(told | fault)
+    return json.dumps(answer | fault)
 
 
-def _follow(store: Store) -> None:
-    """Bring the checkout along with what has landed; nothing that goes wrong with it changes the exit."""
+def _update_checkout(store: Store) -> None:
+    """Update the checkout to what has landed. A failure here does not change the exit code."""
     if store.landed is None:
         return
-    # A signal may have cut off what git was about to say.
+    # A signal may have interrupted an answer of git.
     store.close()
     try:
         left = store.follow(fetch=False)

@@ -163,7 +163,7 @@ def report_command(ctx: click.Context, /, **given: Any) -> None:
     from ...reporting.overview import report
 
     now = datetime.now(UTC)
-    with _uncollected(), drawn() as progress:
+    with _without_garbage_collection(), drawn() as progress:
         found = report(
             folder(ctx, given["repo"]),
             now=now,
@@ -204,7 +204,7 @@ def report_command(ctx: click.Context, /, **given: Any) -> None:
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
+def _without_garbage_collection() -> Iterator[None]:
     """Turn off garbage collection: a report keeps all that it reads, and collecting takes a fifth of its time."""
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""`kt escalation review`: a session that goes through escalations one by one and leaves no claim behind.
+"""`kt escalation review`: a session that goes through escalations one by one and leaves no claims behind.
 
 See docs/reviewing.md.
 """
@@ -61,7 +61,7 @@ _KEYS = {
 _CATEGORIES = {str(number): word for number, word in enumerate(CATEGORIES, 1)}
 _YES_OR_NO = {"y": "yes", "n": "no"}
 _EDIT = "e"
-# What says that an escalation is not ours any more.
+# The errors that mean that the escalation is no longer ours.
 _GONE = (AlreadyClaimed, AlreadyResolved, ClaimIdDiffers, NotClaimed, NotFound, NotHolder)
 
 
@@ -100,9 +100,9 @@ def review_command(ctx: click.Context, /, **given: Any) -> None:
 
 @dataclass(frozen=True)
 class Held:
-    """What the session is at: an escalation (empty while it is being claimed), and the claim's id.
+    """The escalation of the session (empty while it is being claimed), and the claim's id.
 
-    ``taken`` says that the session claimed it, and so has to give it back.
+    ``taken``: the session claimed it, so the session has to give it back.
     """
 
     escalation_id: str
@@ -111,26 +111,26 @@ class Held:
 
 
 class _Quit(Exception):
-    """The reviewer has had enough."""
+    """The reviewer quits."""
 
 
 class Session:
-    """A reviewer's way through the queue."""
+    """A reviewer's session."""
 
     def __init__(self, store: Store, keyboard: Keyboard, team: str | None) -> None:
         self._store = store
         self._ask = keyboard
         self._team = team
         self._held: Held | None = None
-        #: What is not to be offered again: skipped, or handed on to a team that one may be in oneself.
+        #: Escalations not to offer again: skipped, or handed on to a team that the reviewer may be in.
         self._passed: set[str] = set()
         self._skipped = 0
         self._handled = 0
 
     def run(self) -> None:
-        """Go on until the reviewer quits, nothing is left, or something stops it; then give back.
+        """Run until the reviewer quits, nothing is left, or an error occurs. Then give back the claim.
 
-        Raises NothingToClaim where nothing was handled, Interrupted, and what claiming raises.
+        Raises NothingToClaim if nothing was handled, Interrupted, and the errors of claiming.
         """
         ended: BaseException | None = None
         try:
@@ -139,19 +139,19 @@ class Session:
             finally:
                 self._ask.heed()
         except BaseException as caught:
-            # Whatever it was, giving back comes first.
+            # Give back the claim first, whatever the error is.
             ended = caught
         gone = isinstance(ended, OSError) and ended.errno == errno.EIO
         interrupted = gone or isinstance(ended, KeyboardInterrupt | EOFError | Interrupted)
         if interrupted:
-            # It left the line with its question.
+            # The cursor is still behind the question.
             _say("")
         left = self._give_back()
         if interrupted:
             raise left or Interrupted(
-                says="interrupted; {told}, nothing that was claimed here is left claimed",
+                says="interrupted; {told}; no claim of this session is left",
                 unchanged="",
-                told=self._told(),
+                told=self._summary(),
             ) from None
         if ended and not isinstance(ended, _Quit):
             if left:
@@ -160,16 +160,16 @@ class Session:
         if left:
             raise left
         if ended:
-            click.echo(self._told())
+            click.echo(self._summary())
 
     def _work(self) -> None:
-        for row in self._mine():
+        for row in self._own_claims():
             if row.claim_id and (self._team is None or row.team_id == self._team):
                 self._held = Held(row.escalation_id, row.claim_id, taken=False)
-                self._one(self._held)
+                self._handle(self._held)
         while True:
             self._ask.require_going()
-            # A token of our own tells which claim is ours, even if its answer is never heard.
+            # With our own token we can recognize our claim, even if the answer is lost.
             token = secrets.token_hex(13)
             self._held = Held("", token, taken=True)
             try:
@@ -181,26 +181,26 @@ class Session:
                     why += f", but for the {self._skipped} that you skipped"
                 if not self._handled:
                     raise NothingToClaim(**{**error.facts, "why": why}) from None
-                click.echo(visible(f"{self._told()}; {why}"))
+                click.echo(visible(f"{self._summary()}; {why}"))
                 return
             for text in result.warnings:
                 warn(text)
             self._held = Held(result.record.escalation_id, token, taken=True)
-            self._one(self._held)
+            self._handle(self._held)
 
-    def _one(self, held: Held) -> None:
-        """One escalation, until it is somebody else's turn or another's."""
-        while not self._shown(held, self._store.get(held.escalation_id, fetch=not held.taken)):
+    def _handle(self, held: Held) -> None:
+        """Handle one escalation until it is done."""
+        while not self._show(held, self._store.get(held.escalation_id, fetch=not held.taken)):
             pass
         self._held = None
 
-    def _shown(self, held: Held, found: Found) -> bool:
-        """Show it and do what the reviewer says; False where it has to be shown again."""
+    def _show(self, held: Held, found: Found) -> bool:
+        """Show the escalation and do what the reviewer says. Returns False to show it again."""
         from ..terminal import screen, views
 
         self._ask.require_going()
         click.echo()
-        for line in screen.rule(self._told()):
+        for line in screen.rule(self._summary()):
             click.echo(line)
         for line in views.page(found, None, include_context=True, now=datetime.now(UTC)):
             click.echo(line)
@@ -230,7 +230,7 @@ class Session:
             except Interrupted:
                 raise KeyboardInterrupt from None
             except KtError as error:
-                # The remote may come back, another name may be meant; it is still ours.
+                # The remote may come back, or another name may be given. The claim is still ours.
                 click.echo(visible(error.message))
                 continue
             if done:
@@ -277,13 +277,13 @@ class Session:
         whom = self._ask.line(f"To whom? ({known}; empty = cancel)")
         if not whom:
             return False
-        # Without a roster an e-mail is a user, and every other word a team.
+        # Without a roster, text with an @ is a user, and any other text a team.
         to_team = whom in teams or (not move.to and "@" not in whom)
         reason = self._reason(f"Why to {whom}?", found)
         if not reason:
             return False
-        told = f"team {whom}" if to_team else f"user {whom}"
-        if self._ask.key(f"Hand {name} on to {told}? y or n:", _YES_OR_NO) != "y":
+        target = f"team {whom}" if to_team else f"user {whom}"
+        if self._ask.key(f"Hand {name} on to {target}? y or n:", _YES_OR_NO) != "y":
             return False
         self._still_held(held, found)
         result = self._store.assign(
@@ -309,14 +309,14 @@ class Session:
         return True
 
     def _still_held(self, held: Held, found: Found) -> None:
-        """Claim again what was lost by time alone. Raises AlreadyClaimed where somebody has it by now."""
+        """Claim it again if the lease ended. Raises AlreadyClaimed if somebody else has claimed it."""
         claim = found.record.claim
         if claim and claim.expires_at and claim.expires_at <= datetime.now(UTC):
             click.echo(f"your lease ended at {format_time(claim.expires_at)}; claiming it again")
             self._store.claim(held.escalation_id, claim_id=held.claim_id)
 
     def _reason(self, question: str, found: Found) -> str:
-        """Some words of the reviewer's; empty where they think better of it."""
+        """Ask for a text. Empty if the reviewer cancels."""
         text = self._ask.line(f"{question} (one line; {_EDIT} opens your editor, empty = cancel)")
         if text != _EDIT:
             return text
@@ -326,27 +326,29 @@ class Session:
             click.echo(visible(text, lines=True))
         return text
 
-    def _told(self) -> str:
+    def _summary(self) -> str:
         skipped = f", {self._skipped} skipped" if self._skipped else ""
         return f"{self._handled} handled{skipped}"
 
-    def _mine(self) -> Sequence[Row]:
-        """What the reviewer holds on the remote."""
+    def _own_claims(self) -> Sequence[Row]:
+        """The escalations that the reviewer holds on the remote."""
         return self._store.rows(Query(mine=True), fetch=True).page.rows
 
     def _give_back(self) -> KtError | None:
-        """Give back what this session claimed and has not settled; what stood in the way, with the remedy."""
+        """Give back the claim of this session. Returns the error that prevented it, with a remedy."""
         held = self._held
         if held is None or not held.taken:
             return None
         name = held.escalation_id
         try:
-            # The remote may take its time, and the reviewer may have none.
+            # The remote can be slow, so ^C works here.
             self._ask.heed(signal.SIGINT)
-            # An interrupted reader leaves git's helper in the middle of an answer.
+            # If a read was interrupted, git's process is in the middle of an answer.
             self._store.close()
             if not name:
-                name = next((row.escalation_id for row in self._mine() if row.claim_id == held.claim_id), "")
+                name = next(
+                    (row.escalation_id for row in self._own_claims() if row.claim_id == held.claim_id), ""
+                )
             if name:
                 self._store.unclaim(name, claim_id=held.claim_id)
                 _say(f"{name} is back in the queue")
@@ -362,7 +364,7 @@ class Session:
 
 
 def _in_lines(*pieces: str) -> str:
-    """Pieces beside each other, in as many lines as the terminal needs; none is broken."""
+    """Join the pieces, with as many lines as the terminal needs. No piece is broken."""
     lines = [""]
     for piece in pieces:
         longer = f"{lines[-1]}  {piece}".lstrip()
@@ -374,7 +376,7 @@ def _in_lines(*pieces: str) -> str:
 
 
 def _say(text: str) -> None:
-    """Say it, also where the terminal may be gone."""
+    """Print a line. The terminal may be gone."""
     with contextlib.suppress(OSError):
         click.echo(text)
 

@@ -116,15 +116,15 @@ def watch_command(ctx: click.Context, /, **given: Any) -> None:
     """
     from ...reporting.delivery import CursorFile
 
-    taker, form = _taker(given)
+    taker, form = _receiver(given)
     file = CursorFile(given["cursor"]) if given["cursor"] else None
     with store_of(ctx, given["repo"]) as store:
         stored = file.read() if file else None
         since = stored or _begin(store, given["since"])
         if file and stored is None:
-            # From here on a kill loses nothing, also before the first event.
+            # From here on, a kill loses no event, not even before the first one.
             file.write(since)
-        hand_over = _handing(store, taker, form, given["retries"]) if taker else _printer(store, form)
+        hand_over = _delivering(store, taker, form, given["retries"]) if taker else _printer(store, form)
         events = store.watch(
             _since(since),
             interval=given["interval"],
@@ -149,7 +149,7 @@ def watch_command(ctx: click.Context, /, **given: Any) -> None:
 
 
 def _since(text: str | None) -> str | datetime | None:
-    """A time where the text is one, else the text: a cursor or a revision."""
+    """A time if the text is one, else the text itself: a cursor or a revision."""
     try:
         return read_time(text, datetime.now(UTC))
     except BadInput:
@@ -157,7 +157,7 @@ def _since(text: str | None) -> str | datetime | None:
 
 
 def _begin(store: Store, since: str | None) -> str:
-    """Where to begin, as it may stand in a cursor file: a cursor, or a time that no longer moves."""
+    """The start as it can be kept in a cursor file: a cursor, or a fixed time."""
     when = _since(since)
     return format_time(when) if isinstance(when, datetime) else store.cursor(when)
 
@@ -170,8 +170,8 @@ def _printer(store: Store, form: str) -> Callable[[Event], None]:
     return lambda event: click.echo(body(event, form, store.address).decode())
 
 
-def _taker(given: dict[str, Any]) -> tuple[Taker | None, str]:
-    """What is to take the events, None for stdout, and their format."""
+def _receiver(given: dict[str, Any]) -> tuple[Taker | None, str]:
+    """The receiver of the events (None: stdout), and their format."""
     from ...reporting import delivery
 
     command, url = given["command"], given["webhook"]
@@ -187,12 +187,12 @@ def _taker(given: dict[str, Any]) -> tuple[Taker | None, str]:
         return delivery.Command.of(command), form
     delivery.require_address(url)
     keys = delivery.keys(os.environ)
-    # git and what it starts have no business with it.
+    # git and its child processes must not see the secret.
     del os.environ[delivery.SECRET]
     return delivery.Webhook.of(url, keys, form), form
 
 
-def _handing(store: Store, taker: Taker, form: str, retries: int) -> Callable[[Event], None]:
+def _delivering(store: Store, taker: Taker, form: str, retries: int) -> Callable[[Event], None]:
     from ...reporting.delivery import body, hand_over
 
     return lambda event: hand_over(taker, event, body(event, form, store.address), retries=retries, tell=warn)

@@ -1,1 +1,1 @@
-"""How a terminal is written to and read from."""
+"""Writes to a terminal and reads from it."""

@@ -16,62 +16,62 @@ import click
 from ...model.text import has_hidden, visible
 from .. import signals
 
-# What stands below this line in the editor is ours; the line is as git writes it for commit messages.
+# Text below this line in the editor is ours. git uses the same line in commit messages.
 _SCISSORS = "# ------------------------ >8 ------------------------"
-_BACK = signal.SIGCONT
+_RESUME = signal.SIGCONT
 _END_OF_INPUT = "\x04"
-# No line that a terminal gives is longer (termios(3)).
+# The longest line that a terminal returns (termios(3)).
 _LONGEST_LINE = 4096
 
 
-class _Back(Exception):
-    """The process was stopped and goes on (^Z and `fg`): its shell has set up the terminal as it likes it."""
+class _Resumed(Exception):
+    """The process was stopped and continued (^Z and `fg`), and the shell may have changed the terminal's mode."""
 
 
 class Keyboard:
-    """The keyboard of one session, to be used while it is `watched`.
+    """The keyboard of one session. It is used inside `watched`.
 
-    ``stopped`` says that ^C was pressed, the terminal closed, or the process told to end. The first of
-    these ends whatever goes on in KeyboardInterrupt, and what is asked later as well. EOFError is the
-    end of input, where a terminal was closed too.
+    ``stopped`` is set if ^C was pressed, the terminal closed, or a signal asked the process to end. The first
+    of these raises KeyboardInterrupt in the current call and in all later ones. EOFError means the end of
+    input, also if the terminal closed.
     """
 
     def __init__(self) -> None:
         self.stopped = False
         self._heeded: frozenset[int] | None = None
         self._editing = False
-        self._is_back = False
+        self._was_resumed = False
         self._terminal = sys.stdin.fileno()
         self._wake = -1
 
     @contextlib.contextmanager
     def watched(self) -> Iterator[None]:
-        """Watch for what ends a session."""
+        """Handle the signals that end a session."""
         self._wake, told = os.pipe()
         os.set_blocking(told, False)
-        # A signal that comes just before a read does not end it; one that writes ends a select.
+        # A signal just before a read would not interrupt it. A signal that writes to a pipe ends a select.
         woken = signal.set_wakeup_fd(told, warn_on_full_buffer=False)
-        before = signal.signal(_BACK, self._on_return)
+        before = signal.signal(_RESUME, self._on_resume)
         try:
             with signals.heeding(self._on_signal):
                 yield
         finally:
-            signal.signal(_BACK, before)
+            signal.signal(_RESUME, before)
             signal.set_wakeup_fd(woken)
             os.close(told)
             os.close(self._wake)
 
     def heed(self, *numbers: signal.Signals) -> None:
-        """From now on only these signals interrupt, and the first that does is the last."""
+        """From now on only these signals interrupt, and only once."""
         self._heeded = frozenset(numbers)
 
     def require_going(self) -> None:
-        """Raise KeyboardInterrupt if the session was told to end, also where that was heard by nobody."""
+        """Raise KeyboardInterrupt if a signal asked the session to end and nothing has reported it yet."""
         if self.stopped:
             raise KeyboardInterrupt
 
     def key(self, question: str, keys: Mapping[str, str]) -> str:
-        """Wait for one of the keys, and show the word that stands for it; any other asks again."""
+        """Wait for one of the keys, and print its word. Any other key asks again."""
         while True:
             pressed = self._answer(f"{visible(question, lines=True)} ", self._one_key).lower()
             click.echo(keys.get(pressed, ""))
@@ -81,16 +81,16 @@ class Keyboard:
                 return pressed
 
     def line(self, question: str) -> str:
-        """One line, stripped; empty where nothing was typed, or what is no text."""
+        """Read one line, stripped. Empty if nothing was typed, or if it has control characters."""
         text = self._answer(f"{visible(question)}\n> ", self._read).strip()
         if has_hidden(text):
-            # An arrow key, most often.
+            # Most often an arrow key.
             click.echo(f"that contains control characters: {visible(text)}")
             return ""
         return text
 
     def agrees(self, question: str) -> bool:
-        """Whether the answer, a line, is yes; asked on stderr, and no where nothing was typed."""
+        """Ask a yes-or-no question on stderr. An empty answer is no."""
         while True:
             said = self._answer(f"{visible(question)} [y/N]: ", self._read, err=True).strip().lower()
             if said in ("y", "yes"):
@@ -100,7 +100,7 @@ class Keyboard:
             click.echo("type y for yes, or n for no", err=True)
 
     def text(self, about: str, draft: str = "") -> str:
-        """What is written in the user's editor; empty where nothing was, or it was left without saving."""
+        """Read a text from the user's editor. Empty if nothing was written or saved."""
         self.require_going()
         self._editing = True
         try:
@@ -116,11 +116,11 @@ class Keyboard:
         return (found or "").partition(_SCISSORS)[0].strip()
 
     def _answer(self, prompt: str, read: Callable[[], str], err: bool = False) -> str:
-        """What is read after a prompt, which is shown again when whoever stopped us has come back."""
+        """Show a prompt and read. If the process was stopped and continued, the prompt is shown again."""
         while True:
-            self._is_back = False
+            self._was_resumed = False
             click.echo(prompt, nl=False, err=err)
-            with contextlib.suppress(_Back):
+            with contextlib.suppress(_Resumed):
                 return read()
 
     def _one_key(self) -> str:
@@ -128,11 +128,11 @@ class Keyboard:
             return self._read()
 
     def _read(self) -> str:
-        """What is typed next. Raises KeyboardInterrupt, EOFError, _Back, and OSError where the terminal is gone."""
+        """Read what is typed. Raises KeyboardInterrupt, EOFError, _Resumed, and OSError if the terminal is gone."""
         while True:
             self.require_going()
-            if self._is_back:
-                raise _Back
+            if self._was_resumed:
+                raise _Resumed
             ready, _, _ = select.select([self._terminal, self._wake], [], [])
             self.require_going()
             if self._wake in ready:
@@ -146,10 +146,10 @@ class Keyboard:
 
     @contextlib.contextmanager
     def _key_by_key(self) -> Iterator[None]:
-        """Let the terminal give each key as it is pressed, and show none."""
+        """Read single keys, without echo."""
         try:
             before = termios.tcgetattr(self._terminal)
-            # What was typed before the question is thrown away: it was meant for another one.
+            # Keys that were typed before the question are discarded: they were meant for another one.
             tty.setcbreak(self._terminal, termios.TCSAFLUSH)
         except termios.error as error:
             raise OSError(*error.args) from None
@@ -159,15 +159,16 @@ class Keyboard:
             with contextlib.suppress(termios.error):
                 termios.tcsetattr(self._terminal, termios.TCSADRAIN, before)
 
-    def _on_return(self, *_: object) -> None:
-        self._is_back = True
+    def _on_resume(self, *_: object) -> None:
+        self._was_resumed = True
 
     def _on_signal(self, number: int) -> None:
         if number == signal.SIGINT and self._editing:
-            # It is meant for the editor, which gets it as well.
+            # It is meant for the editor, which gets it too.
             return
         self.stopped = True
         if self._heeded is None or number in self._heeded:
-            # A terminal that closes sends several, and ends every read too: one must not stop what another began.
+            # A closing terminal sends several signals and ends every read. No second signal may stop the
+            # cleanup.
             self.heed()
             raise KeyboardInterrupt

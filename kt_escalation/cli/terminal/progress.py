@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-#: Work that ends within so many seconds shows nothing; after that a bar moves so often in as many.
+#: Work shorter than this many seconds shows no bar. After that, the bar moves this often in the same time.
 PATIENCE, STROKES = 0.5, 5
-# How wide a bar is, and what stands beside it: brackets, blanks, the per cent, the time to come.
+# The width of a bar, and of the text beside it: brackets, blanks, percentage, remaining time.
 _WIDTH, _BESIDE = 36, 22
 _CURSOR = "\x1b[?25h"
 
 
 class Drawing:
-    """A bar on stderr for one kind of work after the other, told of as `core.progress.Progress`."""
+    """Draws a bar on stderr, for one kind of work after another. It is a `model.progress.Progress`."""
 
     def __init__(self) -> None:
-        # When this stretch of work began, and when it was last told of.
+        # When this work began, and when it last reported.
         self._begun = self._last = time.monotonic()
         self._due = 0.0
         self._work: tuple[str, int] | None = None
@@ -41,11 +41,11 @@ class Drawing:
         now = time.monotonic()
         stroke = PATIENCE / STROKES
         if self._work is None and now - self._last > PATIENCE:
-            # Somebody was asked something, or it was idle.
+            # There was a question to the user, or a pause.
             self._begun = now
         self._last = now
         if self._work != (what, total):
-            # Also where the same work has begun again, with more of it.
+            # The same label with another total is new work.
             _end(self._bar)
             self._work, self._bar = (what, total), None
             self._due = max(self._begun + PATIENCE, now + stroke)
@@ -53,11 +53,11 @@ class Drawing:
         if now >= self._due or (self._bar and ends):
             with suppress(OSError):
                 if self._bar is None:
-                    # Known before it is drawn, so that it is taken away even where ^C comes meanwhile.
+                    # The bar is stored before it is drawn, so it is removed even if ^C comes meanwhile.
                     self._bar = _bar_of(what, total)
                     self._bar.render_progress()
                 self._bar.update(done - self._bar.pos)
-                # Whoever stops us here, with ^Z or worse, wants to see where they type.
+                # A user who stops kt here, with ^Z or a signal, needs a visible cursor.
                 click.echo(_CURSOR, file=sys.stderr, nl=False)
             self._due = now + stroke
         if ends:
@@ -65,7 +65,7 @@ class Drawing:
             self._work = self._bar = None
 
     def end(self) -> None:
-        """Take the bar away, and draw none from here on."""
+        """Remove the bar, and draw no more."""
         self._over = True
         _end(self._bar)
         self._bar = None
@@ -73,10 +73,11 @@ class Drawing:
 
 @contextmanager
 def drawn(*, prints: bool = False) -> Iterator[Drawing | None]:
-    """Bars for what lasts in here; None where nobody could see one.
+    """Show bars for long operations inside. None if nobody could see a bar.
 
-    That is where stderr is no terminal, or one that cannot move its cursor (``TERM=dumb``); and of what
-    ``prints`` while it works wherever that goes through a pipe, perhaps into a pager on the same terminal.
+    That is the case if stderr is not a terminal, or cannot move its cursor (``TERM=dumb``). It is also the
+    case if the command ``prints`` while it works and stdout is a pipe, perhaps to a pager on the same
+    terminal.
     """
     hidden = not sys.stderr.isatty() or os.environ.get("TERM") == "dumb"
     if hidden or (prints and not (sys.stdout.isatty() or _is_file(1))):
@@ -90,32 +91,32 @@ def drawn(*, prints: bool = False) -> Iterator[Drawing | None]:
 
 
 def printed(items: Iterable[_T], drawing: Drawing | None) -> Iterator[_T]:
-    """What is printed while more of it is made: once there is some on the terminal, no bar may be in between."""
+    """Yield items to print. Once there is output on the terminal, no bar is drawn."""
     for item in items:
-        _make_way(drawing)
+        _remove_bar_for_output(drawing)
         yield item
 
 
 class Printed:
-    """The same for what is written in bytes."""
+    """The same for output in bytes."""
 
     def __init__(self, out: BinaryIO, drawing: Drawing | None) -> None:
         self._out = out
         self._drawing = drawing
 
     def write(self, data: bytes) -> int:
-        """Write it."""
-        _make_way(self._drawing)
+        """Write the bytes."""
+        _remove_bar_for_output(self._drawing)
         return self._out.write(data)
 
 
-def _make_way(drawing: Drawing | None) -> None:
+def _remove_bar_for_output(drawing: Drawing | None) -> None:
     if drawing and sys.stdout.isatty():
         drawing.end()
 
 
 def _bar_of(what: str, total: int) -> ProgressBar[int]:
-    """A bar that fits one line of the terminal: what is wrapped could not be taken away."""
+    """A bar that fits on one line of the terminal, because a wrapped bar could not be removed."""
     import shutil
 
     room = max(2, shutil.get_terminal_size().columns - _BESIDE)
@@ -125,8 +126,8 @@ def _bar_of(what: str, total: int) -> ProgressBar[int]:
 
 
 def _end(bar: ProgressBar[int] | None) -> None:
-    """Take the bar away."""
-    # A terminal that is gone keeps nobody from finishing the work.
+    """Remove the bar."""
+    # If the terminal is gone, the work still goes on.
     with suppress(OSError):
         if bar is not None:
             click.echo(f"\r\x1b[K{_CURSOR}", file=sys.stderr, nl=False)

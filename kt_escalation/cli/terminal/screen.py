@@ -1,7 +1,7 @@
-"""Writes to a terminal: tables that fit its width and pages that wrap. The only module that imports rich.
+"""Writes to a terminal: tables that fit its width, and pages that wrap. Only this module imports rich.
 
 It is imported only if stdout is a terminal. Its input is plain text: nothing in it is read as rich's markup,
-and control characters are written out (`core.text`).
+and control characters are escaped (`model.text`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rich.text import Text
 
 from ...model.text import visible
 
-#: A text and its tone: a severity, a verdict or outcome, or one of `_TONES` that are named for what they do.
+#: A text and its tone: a severity, a verdict, an outcome, or another key of `_TONES`.
 Words = tuple[str, str]
 
 _TONES = {
@@ -43,13 +43,13 @@ _TONES = {
     "expired": "red",
 }
 _GAP = 2
-#: A page's lines are no longer than can be read with ease.
+#: The longest line of a page that is easy to read.
 _READABLE = 110
-#: Narrower than this nothing is laid out; the terminal itself breaks the lines.
+#: Below this width, nothing is laid out. The terminal itself breaks the lines.
 _NARROWEST = 20
-# rich believes in a width only together with a height; nothing here is as high as the terminal.
+# rich uses a width only together with a height. The value does not matter here.
 _HEIGHT = 25
-# What stands behind a line's last word, with the end of a colour between or not.
+# The blanks after a line's last word, perhaps with the end of a colour between them.
 _BLANKS = re.compile(r" +(\x1b\[0m)? *$")
 
 
@@ -57,10 +57,10 @@ _BLANKS = re.compile(r" +(\x1b\[0m)? *$")
 class Column:
     """A column of a table.
 
-    It is as wide as its longest cell, at most ``most``. Where there is no room for all, those with the
-    highest ``goes`` are left out first, those with 0 never. One with a ``least`` gives way down to that
-    before any is left out, and to half of that before it is left out itself. ``whole`` says that its
-    cells are broken rather than cut.
+    It is as wide as its longest cell, at most ``most``. If the terminal is too narrow, columns with the
+    highest ``goes`` are left out first; columns with 0 always stay. A column with a ``least`` first shrinks
+    to that width before any column is left out, and to half of it before it is left out itself. The cells of
+    a ``whole`` column are wrapped instead of cut.
     """
 
     head: str
@@ -73,14 +73,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page: a title, and pairs of a few words and what they stand for."""
+    """A part of a page: a title, and pairs of a label and a value."""
 
     title: str
     pairs: Sequence[tuple[Words, Words]]
 
 
 def table(columns: Sequence[Column], rows: Sequence[Sequence[Words]]) -> Iterator[str]:
-    """The lines of a table in the terminal's width; columns in which nothing is said are left out."""
+    """The lines of a table in the terminal's width. Empty columns are left out."""
     widths = _fit(columns, rows)
     laid = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="")
     for column, width in zip(columns, widths, strict=True):
@@ -118,23 +118,23 @@ def page(title: Sequence[Words], summary: str | None, sections: Iterable[Section
 
 
 def lines(*words: Words) -> Iterator[str]:
-    """The words one after another, broken where the terminal ends."""
+    """The lines of a text, wrapped at the width of the terminal."""
     yield from _lines(Text("").join(_text(some) for some in words), min(_width(), _READABLE))
 
 
 def rule(text: str) -> Iterator[str]:
-    """A line across the page, with a few words in it."""
+    """A line across the page with a short text in it."""
     yield from _lines(Rule(_text((text, "")), align="left", style="dim"), min(_width(), _READABLE))
 
 
 def _text(words: Words) -> Text:
     text, tone = words
-    # Given to a part of the text, a tone leaves the blanks beside it alone.
+    # A style for only this part leaves the blanks beside it unstyled.
     return Text().append(visible(text, lines=True), _TONES.get(tone, ""))
 
 
 def _fit(columns: Sequence[Column], rows: Sequence[Sequence[Words]]) -> list[int]:
-    """How wide each column gets, 0 for those left out."""
+    """The width of each column. 0 for columns that are left out."""
     wanted = []
     for at, column in enumerate(columns):
         said = max((cell_len(visible(row[at][0])) for row in rows if row[at][0] != "-"), default=0)
@@ -153,7 +153,7 @@ def _fit(columns: Sequence[Column], rows: Sequence[Sequence[Words]]) -> list[int
         if over <= 0:
             return widths
         if not going:
-            # The last resort: an id in several lines.
+            # The last resort is an id on several lines.
             return [max(w - over, 1) if c.whole and w else w for c, w in zip(columns, widths, strict=True)]
         wanted[going.pop()] = 0
 
@@ -163,7 +163,7 @@ def _width() -> int:
 
 
 def _styled() -> bool:
-    """Whether the terminal may get colour (no-color.org)."""
+    """Whether colours are allowed (no-color.org)."""
     return not os.environ.get("NO_COLOR") and os.environ.get("TERM") not in ("dumb", "unknown")
 
 

@@ -1,4 +1,4 @@
-"""The content of a listing and of an escalation's page at a terminal, as plain text; `screen` lays it out."""
+"""The content of a listing and of an escalation's page for a terminal, as plain text. `screen` lays it out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ...results import Found
     from ...rules.available_actions import Move
 
-# What a reviewer chooses by goes last: how bad, what it is about, until when.
+# The columns by which a reviewer chooses are left out last: severity, summary, deadline.
 _COLUMNS = (
     Column("STORE", goes=1, most=30, whole=True),
     Column("ID", whole=True),
@@ -32,7 +32,7 @@ _COLUMNS = (
     Column("SUMMARY", goes=2, least=24),
 )
 
-#: What can be done next, as people say it, and the command to type.
+#: The available actions in words, and the command for each.
 COMMANDS = {
     "claim": ("claim it", "claim --id {id}"),
     "resolve": ("decide it", "resolve --id {id} --outcome OUTCOME --reason TEXT"),
@@ -47,7 +47,7 @@ _TO_USER = "assign --id {id} --to USER --reason TEXT"
 
 
 def listing(page: Sequence[tuple[Row, str | None]], now: datetime, *, more: bool) -> Iterator[str]:
-    """A table of rows, each with its store where there are several; a footer where there are more than these."""
+    """A table of rows, with their stores if there are several. A footer says if there are more rows."""
     if page:
         yield from screen.table(_COLUMNS, [_row(row, store, now) for row, store in page])
     if more:
@@ -67,9 +67,9 @@ def _is_late(row: Row, now: datetime) -> bool:
 def page(
     found: Found, moves: Sequence[Move] | str | None, *, include_context: bool, now: datetime
 ) -> Iterator[str]:
-    """One escalation, with what the reader may do next: moves, why nothing can be said about them, or None.
+    """The page of an escalation, with the available actions: moves, why they are unknown, or None.
 
-    Without ``include_context`` of the context only excerpt, results and scores are shown.
+    Without ``include_context``, the page shows only the excerpt, results and scores of the context.
     """
     record = found.record
     status = record.resolution.outcome if record.resolution else record.status
@@ -112,7 +112,7 @@ def _happened(record: Record, now: datetime) -> list[tuple[Words, Words]]:
 
 
 def _context(context: Mapping[str, Any], *, whole: bool) -> Iterator[Section]:
-    """What the gateway gave: what the policies said, the scores, the rest."""
+    """The context from the gateway: the results of the policies, the scores, the rest."""
     rest = dict(context)
     results, scores = rest.get("policy_results"), rest.get("scores")
     if isinstance(results, list) and results and all(isinstance(result, dict) for result in results):
@@ -133,7 +133,7 @@ def _context(context: Mapping[str, Any], *, whole: bool) -> Iterator[Section]:
 
 
 def _result(result: Mapping[str, Any]) -> tuple[Words, Words]:
-    """A policy's verdict, and why."""
+    """A policy's verdict, and the reason."""
     verdict = str(result.get("verdict", "-"))
     words = [str(result[key]) for key in ("policy_kind", "reason_code") if key in result]
     known = ("verdict", "policy_kind", "reason_code")
@@ -143,7 +143,7 @@ def _result(result: Mapping[str, Any]) -> tuple[Words, Words]:
 
 
 def _spelled(value: Any) -> str:
-    """A JSON value for people: a mapping line by line, what is below a key further in, text as it is."""
+    """A JSON value for people: mappings line by line, nested values indented, and text unchanged."""
     if isinstance(value, str):
         return value.rstrip("\n")
     if isinstance(value, dict) and value:
@@ -156,18 +156,18 @@ def _spelled(value: Any) -> str:
 
 
 def _below(value: Any) -> str:
-    """What comes after a key."""
+    """The text after a key."""
     several = isinstance(value, dict) or (isinstance(value, list) and "\n" in _spelled(value))
     return ("\n  " if value and several else " ") + _further_in(value)
 
 
 def _further_in(value: Any) -> str:
-    # Whatever a text holds, none of its lines can be taken for a key beside its own.
+    # No line of a text can be mistaken for a key at the same level.
     return _spelled(value).replace("\n", "\n  ")
 
 
 def _looked(record: Record) -> list[tuple[Words, Words]]:
-    """Notes and decisions in the order of time."""
+    """Notes and decisions, by time."""
     said: list[tuple[datetime, Words, str]] = [
         (note.at, ("note", "faint"), f"{note.by} at {format_time(note.at)}\n{note.text}")
         for note in record.notes
@@ -214,7 +214,7 @@ def _until(end: datetime, now: datetime) -> str:
 
 
 def _next(record: Record, moves: Sequence[Move] | str | None) -> list[tuple[Words, Words]]:
-    """The commands that the rules would allow, and why the one that matters would be refused."""
+    """The commands that the rules allow, and the reason why the most important one is refused."""
     if moves is None:
         return []
     if isinstance(moves, str):
@@ -225,7 +225,7 @@ def _next(record: Record, moves: Sequence[Move] | str | None) -> list[tuple[Word
         possible.pop("force", None)
     pairs: list[tuple[Words, Words]] = []
     for action in ("claim", "resolve"):
-        # The first of the two that is no mere repeat says it.
+        # The first of these two that is not just a repeat has the reason.
         if action in refused and not record.resolution and not {"claim", "resolve"} & possible.keys():
             pairs.append(((COMMANDS[action][0], "faint"), (f"no: {refused[action].what}", "")))
             break
