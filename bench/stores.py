@@ -24,7 +24,7 @@ from kt_escalation.model.record import Draft, Record
 from kt_escalation.model.vocabulary import SEVERITIES
 from kt_escalation.policies.decision_event import Raisable
 from kt_escalation.policies.policy_set import Policies, assemble
-from kt_escalation.rules import permissions, transitions
+from kt_escalation.rules import creation, permissions, transitions
 from kt_escalation.rules.permissions import Act
 from kt_escalation.storage import layout, yaml_text
 from kt_escalation.storage.commit_message import Message
@@ -189,7 +189,7 @@ def _act(who: str, now: datetime, policies: Policies) -> Act:
 def _raised(number: int, act: Act, kind: str = "open") -> Record:
     given = event(number, kind)
     raisable = Raisable(Draft.model_validate(given), frozenset(given))
-    return transitions.raise_(raisable, ids.from_request(given["request_id"]), act, "unused")
+    return creation.raise_(raisable, ids.from_request(given["request_id"]), act, "unused")
 
 
 def _rest(stream: IO[bytes], waiting: int, archived: int, policies: Policies) -> list[Record]:

@@ -25,16 +25,25 @@ myst_heading_anchors = 4
 #: What stands where at the side. A page that is not here fails the build.
 NAV = {
     "Reviewers": ["tutorial", "reviewing", "rights"],
-    "Operators": ["setup", "operator", "pull-requests", "servers", "signatures", "many-stores", "compaction"],
-    "Gateways": ["gateway", "streaming", "events"],
+    "Operators": [
+        "install",
+        "setup",
+        "operator",
+        "pull-requests",
+        "servers",
+        "signatures",
+        "many-stores",
+        "compaction",
+    ],
+    "Gateways": ["gateway", "python", "streaming", "events"],
     "Auditors": ["auditor", "rules", "evidence", "report"],
-    "Reference": ["reference", "record", "design", "performance"],
+    "Reference": ["reference", "record", "glossary", "design", "performance"],
 }
 
 
 def beyond(_: Sphinx, __: str, source: list[str]) -> None:
     """Let a link to Markdown outside docs/ give that file; on a forge it is a page."""
-    source[0] = re.sub(r"\]\((\.\./[^)]+\.md\))", r"](path:\1", source[0])
+    source[0] = re.sub(r"\]\((\.\./[^)#]+\.md)(#[^)]*)?\)", r"](path:\1)", source[0])
 
 
 def add_nav(_: Sphinx, page: str, source: list[str]) -> None:

@@ -5,15 +5,22 @@ from __future__ import annotations
 import re
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
+from .actions.read_session import ReadSession
 from .errors import HistoryRewritten, KtError
 from .git.process import Done
 from .git.repository import MINIMUM
 from .model.text import plural
+from .policies.policy_set import Policies, assemble
+from .rules import due_actions, permissions
 from .storage import layout, lock
-from .storage.clone import GitStore, alike, head_in
+from .storage.clone import GitStore
+from .storage.hook_settings import guard_by
+from .storage.interface import Entry, Invalid, Snapshot
+from .storage.store_branch import alike, head_in
 
 # A history with this many commits should have changed-path filters, which find the commits of one file
 # faster.
@@ -36,6 +43,21 @@ class Finding:
     detail: str
     remedy: str
     fixed_by: str = YOU
+
+
+def examine_store(session: ReadSession) -> Sequence[Finding]:
+    """Look at the clone, and at the files, policies and proofs of its store."""
+    if not isinstance(session.port, GitStore):
+        return []
+    found = examine(session.port, session.retry_timeout)
+    try:
+        snapshot = session.port.read()
+    except KtError as error:
+        if any(not finding.ok and finding.detail == error.what for finding in found):
+            return found
+        return [*found, Finding("store", False, error.what, error.remedy)]
+    policies = assemble(*snapshot.policies())
+    return [*found, *_proofs(session.port, policies), *_contents(session, snapshot, policies)]
 
 
 def examine(store: GitStore, timeout: float) -> list[Finding]:
@@ -81,7 +103,7 @@ def _remote(store: GitStore, timeout: float) -> list[Finding]:
     except KtError as error:
         return [Finding("remote", False, error.what, "git config --unset kt.remote")]
     try:
-        store.require_remote_choice()
+        store.location.require_remote_choice()
     except KtError as error:
         return [Finding("remote", False, error.what, "git config kt.remote NAME")]
     repository, branch = store.repository, store.branch
@@ -92,7 +114,7 @@ def _remote(store: GitStore, timeout: float) -> list[Finding]:
         others = repository.branches() if branch and not repository.tip_of(f"refs/heads/{branch}") else []
         if others:
             well, detail = False, f"there is no branch {branch}, though there is {', '.join(others[:3])}"
-            remedy = store.guard_by("kt.branch", others[0] if len(others) == 1 else "NAME")
+            remedy = guard_by(repository, "kt.branch", others[0] if len(others) == 1 else "NAME")
         return [
             Finding("remote", True, "none: the queue is this repository alone", ""),
             Finding("branch", well, detail, "" if well else remedy),
@@ -164,7 +186,7 @@ def _branch(
     elif head is not None and branch is not None:
         detail = f"{branch} here, but the HEAD of {remote} names {head}"
         yield Finding("branch", False, detail, f"git remote set-head {shlex.quote(remote)} --auto")
-    elif head is None and "branches" in (found := store.headless(timeout)).facts:
+    elif head is None and "branches" in (found := store.branches.headless(timeout)).facts:
         yield Finding("branch", False, found.what, found.remedy)
     else:
         detail = (
@@ -175,3 +197,68 @@ def _branch(
         detail = f"{ref} on {remote} fits every push to {branch} as well, so git refuses them"
         remedy = f"git push {shlex.quote(remote)} --delete {shlex.quote(ref)}"
         yield Finding("branch", False, detail, remedy)
+
+
+def _contents(session: ReadSession, snapshot: Snapshot, policies: Policies) -> Iterator[Finding]:
+    """What is wrong with the files of the store, for an admin to fix; without a roster everybody is one."""
+    fixed_by = ADMIN
+    # Who nobody is finds it out by another finding.
+    with suppress(KtError):
+        author = session.port.author()
+        fixed_by = (
+            YOU if permissions.is_admin(permissions.act(author.email, session.clock(), policies)) else ADMIN
+        )
+    bad = [
+        item for part in (snapshot.open(), snapshot.resolved()) for item in part if isinstance(item, Invalid)
+    ]
+    for item in bad:
+        path = shlex.quote(item.path)
+        remedy = f"take it out of the queue with `git rm -- {path}`, commit and push"
+        if item.escalation_id is not None:
+            remedy = (
+                f"bring it back with `kt escalation restore --id {item.escalation_id} --reason TEXT`; "
+                f"what it was is in `git log -p -- {path}`"
+            )
+        yield Finding("files", False, f"{item.path}: {item.error}", remedy, fixed_by)
+    if not bad:
+        yield Finding("files", True, "every file below queue/ can be read", "")
+    for entry in snapshot.open():
+        lost = due_actions.nobody_left(entry.record, policies) if isinstance(entry, Entry) else None
+        if lost and isinstance(entry, Entry):
+            name = entry.record.escalation_id
+            remedy = (
+                f"hand it on with `kt escalation assign --id {name} --team TEAM --reason TEXT`, "
+                "or change the roster"
+            )
+            yield Finding("people", False, f"{name}: {lost}", remedy, fixed_by)
+    for fault in policies.faults:
+        remedy = "fix it in a commit on the store branch; `kt policy lint` names every fault"
+        yield Finding("policies", False, str(fault), remedy, fixed_by)
+
+
+def _proofs(git: GitStore, policies: Policies) -> Iterator[Finding]:
+    """Whether pushes are judged, as far as that can be seen from here, and whether anything proves names."""
+    from .audit import hosting
+
+    server = git.local_remote()
+    guard = hosting.seen_from_a_clone(server) if server else None
+    if guard and server:
+        where = shlex.quote(str(server))
+        if guard.ok:
+            yield Finding("hook", True, f"the hook of {server} runs and guards {guard.branch}", "")
+        elif guard.installed:
+            remedy = f"see `kt escalation hook status --server {where}`"
+            yield Finding("hook", False, guard.problems[0], remedy, SERVER)
+        else:
+            remedy = f"install kt's with `kt escalation hook install --server {where}`"
+            yield Finding("hook", True, f"no hook judges what is pushed to {server}", remedy, SERVER)
+    if policies.settings.signatures == "required":
+        yield Finding("names", True, "each step is signed by its author", "")
+    elif guard and guard.ok and guard.pusher_from is not None:
+        yield Finding("names", True, f"the server says who pushes, in {guard.pusher_from}", "")
+    else:
+        detail = "nothing in the store proves names: who can push can act in anybody's name"
+        remedy = (
+            "require signatures (docs/signatures.md), or let the server prove who pushes (docs/servers.md)"
+        )
+        yield Finding("names", True, detail, remedy, SERVER)

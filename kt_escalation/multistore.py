@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .actions.listing import Rows, Shelf
-from .audit.opening import opened
+from .actions.listing import Rows
 from .errors import BadInput, Interrupted, KtError, NotAStore, NothingToClaim, OutcomeUnknown
 from .git.repository import user_paths
 from .model import query
 from .model.query import Key, Page, Query
 from .model.summary import Row
+from .read_store import ReadStore
 from .storage.interface import Invalid, Progress
 
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ def of_the_user() -> Sequence[str]:
 def is_in_one(folder: str) -> bool:
     """Whether a folder is in a store, as far as is known without asking a remote."""
     try:
-        with Shelf.at(folder) as shelf:
-            shelf.revision()
+        with ReadStore.at(folder) as store:
+            store.revision()
     except NotAStore:
         return False
     except KtError:
@@ -92,9 +92,9 @@ def is_in_one(folder: str) -> bool:
 def one(
     path: str, wanted: Query, *, rev: str | None, fetch: bool, whole: bool, progress: Progress | None = None
 ) -> Listing:
-    """The page of one store, which is not named in it. Raises as `Shelf.rows`."""
-    with Shelf(opened(path, progress)) as shelf:
-        found = shelf.rows(wanted, rev=rev, fetch=fetch)
+    """The page of one store, which is not named in it. Raises as `ReadStore.rows`."""
+    with ReadStore.at(path, progress) as store:
+        found = store.rows(wanted, rev=rev, fetch=fetch)
         rows = _listed(None, found, whole)
     return Listing(rows, found.page.next_cursor, [(None, item) for item in found.invalid])
 
@@ -119,8 +119,8 @@ def several(
     faults: list[Fault] = []
     for place, path in enumerate(paths):
         try:
-            with Shelf(opened(path, progress)) as shelf:
-                found = shelf.rows(replace(wanted, place=(place,)), rev=rev, fetch=fetch)
+            with ReadStore.at(path, progress) as store:
+                found = store.rows(replace(wanted, place=(place,)), rev=rev, fetch=fetch)
                 rows = _listed(path, found, whole)
         except KtError as error:
             faults.append(Fault(path, error))

@@ -74,19 +74,22 @@ def main() -> None:
     """Run `kt` with all the points in it."""
     from kt_escalation import cli
     from kt_escalation.actions import commit_loop
+    from kt_escalation.storage import waiting
     from kt_escalation.storage.clone import GitStore
+    from kt_escalation.storage.newest_tip import NewestTip
+    from kt_escalation.storage.writer import Writer
 
     entering(GitStore, "writing", "lock")
-    entering(GitStore, "turn", "turn")
+    entering(NewestTip, "turn", "turn")
     for look in ("guess", "tip"):
-        around(GitStore, look, before="before-fetch")
-    around(GitStore, "guess", after="after-fetch")
+        around(NewestTip, look, before="before-fetch")
+    around(NewestTip, "guess", after="after-fetch")
     around(commit_loop, "_decided", "before-decide", "after-decide")
-    around(GitStore, "prepare_files", "before-build", "after-build")
-    around(GitStore, "send", "before-push", "after-push")
-    around(GitStore, "_answer", before="during-push")
-    around(GitStore, "settle", after="after-settle")
-    around(GitStore, "follow", "before-follow", "after-follow")
+    around(Writer, "prepare_files", "before-build", "after-build")
+    around(Writer, "send", "before-push", "after-push")
+    around(waiting, "answer", before="during-push")
+    around(Writer, "settle", after="after-settle")
+    around(Writer, "follow", "before-follow", "after-follow")
     cli.main()
 
 

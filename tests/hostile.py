@@ -28,7 +28,7 @@ from kt_escalation.model.record import Fallback, Record, Resolution
 from kt_escalation.model.vocabulary import DECISIONS
 from kt_escalation.policies.decision_event import from_record
 from kt_escalation.policies.policy_set import Policies
-from kt_escalation.rules import due_actions, transitions
+from kt_escalation.rules import creation, due_actions, transitions
 from kt_escalation.rules.permissions import Act, act
 from kt_escalation.storage import layout, yaml_text
 from kt_escalation.storage.commit_message import Message
@@ -506,7 +506,7 @@ class _Maker:
             if any(record.reopens == target.escalation_id for record in opened):
                 return None
             name = f"esc_{ids.ulid(one.now, random.randbytes(10))}"
-            return ("reopen", None, transitions.reopen(target, one, "It was wrong", name), None, None)
+            return ("reopen", None, creation.reopen(target, one, "It was wrong", name), None, None)
         if not opened:
             return None
         record = random.choice(opened)
@@ -553,9 +553,7 @@ class _Maker:
         if self.random.random() < 0.2:
             draft["route"] = {"user_id": self.random.choice(PEOPLE)}
         raisable = from_record(draft)
-        return transitions.raise_(
-            raisable, transitions.escalation_id(raisable, one.now, b"0" * 10), one, token
-        )
+        return creation.raise_(raisable, creation.escalation_id(raisable, one.now, b"0" * 10), one, token)
 
     def policy(self, branch: Branch) -> None:
         """Policies change, by an admin, or on a side branch by anybody, for an admin to merge."""
@@ -639,7 +637,7 @@ class _Maker:
         one = act(who, self.graph.now, self.graph.policies(branch))
         with suppress(KtError, ValueError, IndexError):
             name = f"esc_{ids.ulid(one.now, self.random.randbytes(10))}"
-            made = transitions.reopen(self.random.choice(resolved), one, "It was wrong", name)
+            made = creation.reopen(self.random.choice(resolved), one, "It was wrong", name)
             self.graph.put(
                 branch, self.graph.written(branch, made), who, "by hand\n", what=f"reopens {made.reopens}"
             )

@@ -23,7 +23,7 @@ from kt_escalation.model.record import Draft, Fallback, Record
 from kt_escalation.policies.decision_event import Raisable
 from kt_escalation.policies.policy_set import assemble
 from kt_escalation.reporting.overview import Report
-from kt_escalation.rules import due_actions, permissions, transitions
+from kt_escalation.rules import creation, due_actions, permissions, transitions
 from kt_escalation.storage import layout, yaml_text
 from kt_escalation.storage.commit_message import Message
 
@@ -175,7 +175,7 @@ class Office:
     def raised(self, draft: Draft, name: str, now: datetime) -> Record:
         """Raise one more, and leave it."""
         given = draft.model_dump(exclude_none=True, exclude_defaults=True)
-        record = transitions.raise_(
+        record = creation.raise_(
             Raisable(draft, frozenset(given)), name, self._act("gateway", now), self._token(now)
         )
         self._step("raise", "gateway", now, record)
@@ -291,9 +291,7 @@ class Office:
         reason = "The customer has sent what was missing"
         new = f"esc_{ids.ulid(now, self.random.randbytes(ids.ULID_RANDOM_BYTES))}"
         who = self.random.choice(PEOPLE)
-        self._step(
-            "reopen", who, now, transitions.reopen(self._records[name], self._act(who, now), reason, new)
-        )
+        self._step("reopen", who, now, creation.reopen(self._records[name], self._act(who, now), reason, new))
         self._later(now, 5 * HOUR, lambda now: self._claim(new, now))
 
     # --- what it writes ---------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The commands of a page, run in the order in which they stand, as its reader would type them.
 
-What counts as a command in README.md and below docs/:
+What counts as a command in the pages at the top and below docs/:
 
 - an indented block, or a fence `sh`: each line, which must succeed;
 - a fence `console`: what stands behind `$ ` (and goes on behind `> `), and what it prints is held to the lines
@@ -54,9 +54,14 @@ class Step:
     end: int = 0
 
 
+def file_of(name: str) -> Path:
+    """A page's file: one at the top, or one of docs/, by its name alone."""
+    return TOP / name if (TOP / name).exists() else TOP / "docs" / name
+
+
 def text_of(name: str) -> str:
-    """A page's text: `README.md`, or one of docs/ by its name alone."""
-    return (TOP / name if name == "README.md" else TOP / "docs" / name).read_text()
+    """A page's text."""
+    return file_of(name).read_text()
 
 
 def steps(text: str) -> Iterator[Step]:
@@ -190,5 +195,6 @@ def _update(name: str, page: str, shown: Sequence[tuple[Step, str]]) -> None:
     cuts = [0, *itertools.chain.from_iterable((step.begin, step.end) for step, _ in shown), len(page)]
     kept = [page[begin:end] for begin, end in zip(cuts[::2], cuts[1::2], strict=True)]
     new = [told.strip("\n") + "\n" if told.strip() else "" for _, told in shown]
-    file = TOP / name if name == "README.md" else TOP / "docs" / name
-    file.write_text("".join(itertools.chain.from_iterable(itertools.zip_longest(kept, new, fillvalue=""))))
+    file_of(name).write_text(
+        "".join(itertools.chain.from_iterable(itertools.zip_longest(kept, new, fillvalue="")))
+    )

@@ -11,7 +11,7 @@ from hostile import ROSTER, Branch, Graph, email, roster
 
 from kt_escalation.model.record import Record
 from kt_escalation.policies.decision_event import from_record
-from kt_escalation.rules import transitions
+from kt_escalation.rules import creation, transitions
 from kt_escalation.rules.permissions import act
 from kt_escalation.storage import layout
 
@@ -61,7 +61,7 @@ class Tale:
             raisable = from_record(
                 {"request_id": name.removeprefix("esc_"), "reason_code": "oversight.required"}
             )
-            after = transitions.raise_(raisable, name, one, "c0")
+            after = creation.raise_(raisable, name, one, "c0")
         elif what == "claim":
             after = transitions.claim(self.record(branch, name), one, f"c-{who}")
         elif what == "note":

@@ -11,7 +11,7 @@ import pytest
 from lab import git
 
 from kt_escalation import audit
-from kt_escalation.audit import judge
+from kt_escalation.audit import read_ahead
 from kt_escalation.git.repository import Repository
 from kt_escalation.storage.tree_comparison import Ahead
 from kt_escalation.storage.trees import Trees
@@ -43,9 +43,9 @@ def test_the_judge_finds_the_same(repository: Path, monkeypatch: pytest.MonkeyPa
         ask(ahead, roots)
 
     monkeypatch.setattr(Ahead, "ask", counted)
-    monkeypatch.setattr(judge, "_LONG", 0)
+    monkeypatch.setattr(read_ahead, "_LONG", 0)
     # Small batches, so that one is always asked for while another is judged.
-    monkeypatch.setattr(judge, "_AT_ONCE", 4)
+    monkeypatch.setattr(read_ahead, "BATCH", 4)
     told = [audit.verify(repository, graph.tip, afresh=True, now=graph.now) for graph in graphs]
     assert told == plain
     assert any(report.violations for report in plain) and len(asked) > 2 * len(SEEDS)
@@ -85,6 +85,6 @@ def test_no_module_of_the_folder_that_one_works_in_is_run(
     for name in ("marshal", "yaml", "kt_escalation"):
         (tmp_path / f"{name}.py").write_text("open('ran', 'w')\nraise SystemExit\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(judge, "_LONG", 0)
+    monkeypatch.setattr(read_ahead, "_LONG", 0)
     assert audit.verify(repository, graph.tip, afresh=True, now=graph.now) == clean
     assert not (tmp_path / "ran").exists()

@@ -269,7 +269,7 @@ def test_without_its_key_all_is_read_again_and_there_is_a_new_key(clone: Path, k
 
 
 def test_the_key_is_for_its_owner_alone_and_the_same_for_all_who_make_it_at_once(tmp_path: Path) -> None:
-    script = "import sys, pathlib; from kt_escalation.store import clone_key; "
+    script = "import sys, pathlib; from kt_escalation.storage import clone_key; "
     script += "print(clone_key.make(pathlib.Path(sys.argv[1])).hex())"
     making = [sys.executable, "-c", script, str(tmp_path / "kt")]
     made = [subprocess.Popen(making, stdout=subprocess.PIPE, text=True) for _ in range(6)]

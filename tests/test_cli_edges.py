@@ -22,7 +22,7 @@ from test_cli_read import open_text, resolved_path, resolved_text
 from test_golden import compare
 
 from kt_escalation import Store, __version__, errors
-from kt_escalation.actions.listing import Shelf
+from kt_escalation.read_store import ReadStore
 from kt_escalation.storage.lock import held
 
 SCRIPTS = Path(sys.executable).parent
@@ -94,9 +94,28 @@ def test_wrong_usage_is_exit_2_with_one_clear_line_or_one_json_object(
     assert as_json.error["code"] == "usage" and as_json.error["message"]
 
 
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("list", "it is `kt escalation list`; see `kt --help`"),
+        ("claim", "it is `kt escalation claim`; see `kt --help`"),
+        ("lint", "it is `kt policy lint`; see `kt --help`"),
+        ("nonsense", "No such command 'nonsense'; see `kt --help`"),
+    ],
+)
+def test_a_command_without_its_group_is_named_with_it(typed: str, says: str, tmp_path: Path) -> None:
+    ran = program(sys.executable, "-m", "kt_escalation", typed, cwd=tmp_path)
+    assert ran.returncode == 2
+    assert ran.stdout == ""
+    assert ran.stderr.endswith(f"{says}\n")
+
+
 def test_no_command_at_all_shows_the_help_and_is_bad_usage(kept: Lab) -> None:
     ran = kt(cwd=kept.folder)
-    assert ran.code == 2 and ran.out == "" and "Commands:" in ran.err and "claim" in ran.err
+    assert ran.code == 2
+    assert ran.out == ""
+    assert "\nReview:\n" in ran.err
+    assert "  claim     Take an escalation for review\n" in ran.err
 
 
 @pytest.mark.parametrize(
@@ -429,7 +448,7 @@ def test_who_holds_the_lock_without_having_signed_is_another_process(lab: Lab) -
 def test_a_bug_is_exit_5_and_leaves_its_traceback_in_a_file(
     full: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Shelf, "rows", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(ReadStore, "rows", lambda *_, **__: 1 / 0)
     ran = kt("list", "--json", cwd=full.folder / "alice")
     assert ran.code == 5
     errorbook.hold(ran, full.folder)

@@ -415,7 +415,7 @@ def test_resolving_moves_the_file_to_the_day_and_the_log_reads_like_a_journal(la
 def test_both_spellings_and_the_gateways_own_verbs_are_taken(lab: Lab) -> None:
     verbs = {"allow": "approved", "block": "denied", "rejected": "denied", "redact": "redacted"}
     verbs |= {"rewrite": "rewritten", **{word: word for word in ("approved", "redacted", "rewritten")}}
-    verbs |= {"denied": "denied"}
+    verbs |= {"denied": "denied", "approve": "approved", "deny": "denied", "reject": "denied"}
     lab.escalations(*verbs)
     alice = lab.clone("alice")
     kt("claim", *(word for given in verbs for word in ("--id", f"esc_{given}")), cwd=alice)

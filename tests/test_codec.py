@@ -20,7 +20,7 @@ from kt_escalation.model import canonical
 from kt_escalation.model.record import Claim, Fallback, Note, Record, Requires, Resolution, Review, Route
 from kt_escalation.model.text import visible
 from kt_escalation.model.vocabulary import MAX_BYTES
-from kt_escalation.rules.transitions import largest
+from kt_escalation.rules.size_limits import largest
 from kt_escalation.storage import canonical_reader, yaml_text
 from kt_escalation.storage.yaml_text import Malformed
 

@@ -30,7 +30,7 @@ from kt_escalation.errors import BadInput
 from kt_escalation.model import archive_file
 from kt_escalation.model.archive_file import MAX_ARCHIVE, Member
 from kt_escalation.model.query import Query
-from kt_escalation.storage import snapshot
+from kt_escalation.storage import reader
 
 JANUARY, MARCH = "queue/resolved/2024/01", "queue/resolved/2024/03"
 ARCHIVE = f"{JANUARY}/archive-0001"
@@ -983,7 +983,7 @@ def test_what_only_an_archive_holds_is_listed_also_by_who_cannot_remember_it(
     clone = past.path.parent / "clone"
     address = past.path.as_uri()
     git("clone", "--quiet", "--single-branch", "-b", "new", address, str(clone), cwd=past.path.parent)
-    monkeypatch.setattr(snapshot, "_REMEMBERED", 1)
+    monkeypatch.setattr(reader, "_REMEMBERED", 1)
     with Store.open(clone) as store:
         found = store.list(Query(statuses=frozenset({"queued", "claimed", "resolved"})))
     assert [record.as_dict() for record in found.records] == listed and found.invalid == ()

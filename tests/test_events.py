@@ -17,7 +17,7 @@ from kt_escalation.policies import decision_event
 from kt_escalation.policies.decision_event import BadDraft, Raisable
 from kt_escalation.policies.policy_file import PolicyFile
 from kt_escalation.policies.policy_set import Policies, assemble
-from kt_escalation.rules import permissions, transitions
+from kt_escalation.rules import creation, permissions
 from kt_escalation.storage import yaml_text
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -48,7 +48,7 @@ def drafted(**changes: Any) -> Raisable:
 
 def raised(item: Raisable, policies: Policies | None = None, now: datetime = NOON) -> Record:
     act = permissions.act("gw@example.com", now, policies or Policies())
-    return transitions.raise_(item, transitions.escalation_id(item, now, bytes(10)), act, "c1")
+    return creation.raise_(item, creation.escalation_id(item, now, bytes(10)), act, "c1")
 
 
 def sample(name: str) -> dict[int, Raisable | KtError | None]:
@@ -291,8 +291,8 @@ def test_a_future_event_is_created_now_and_its_own_time_kept(
 def test_raising_the_same_request_again_is_a_repeat(timestamp: str, changes: dict[str, Any]) -> None:
     first = raised(drafted(timestamp=timestamp))
     again = drafted(**{"timestamp": timestamp, **changes})
-    assert transitions.escalation_id(again, NOON, b"\xff" * 10) == first.escalation_id
-    transitions.same_as_raised(first, again)
+    assert creation.escalation_id(again, NOON, b"\xff" * 10) == first.escalation_id
+    creation.same_as_raised(first, again)
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,7 @@ def test_raising_the_same_request_again_is_a_repeat(timestamp: str, changes: dic
 def test_other_content_under_the_same_request_is_told_by_key(changes: dict[str, Any], differs: str) -> None:
     first = raised(drafted())
     with pytest.raises(DifferentContent) as caught:
-        transitions.same_as_raised(first, drafted(**changes))
+        creation.same_as_raised(first, drafted(**changes))
     assert caught.value.facts == {"escalation_id": "esc_loan-1", "differs": differs}
 
 

@@ -51,19 +51,38 @@ def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tup
 HELP = {"-".join(("help", "kt", *path)): path for path in commands(app.kt)}
 
 
+def command_at(path: tuple[str, ...]) -> click.Command:
+    """The command of these words."""
+    command: click.Command = app.kt
+    for word in path:
+        assert isinstance(command, click.Group)
+        command = command.commands[word]
+    return command
+
+
 @pytest.mark.parametrize("name", HELP)
 def test_the_help_of_every_command(name: str) -> None:
     ran = CliRunner().invoke(app.kt, [*HELP[name], "--help"], prog_name="kt", env={"COLUMNS": WIDTH})
     assert ran.exit_code == 0
     compare(name, ran.output)
-    command: click.Command = app.kt
-    for word in HELP[name]:
-        assert isinstance(command, click.Group)
-        command = command.commands[word]
+    command = command_at(HELP[name])
     assert command.help
     assert all(isinstance(item, click.Argument) or item.help for item in command.params), (
         "an option says nothing"
     )
+
+
+GROUPS = [name for name, path in HELP.items() if isinstance(command_at(path), click.Group)]
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_a_group_lists_each_of_its_commands_once_and_in_one_line(name: str) -> None:
+    group = command_at(HELP[name])
+    assert isinstance(group, click.Group)
+    shown = CliRunner().invoke(app.kt, [*HELP[name], "--help"], prog_name="kt", env={"COLUMNS": WIDTH}).output
+    for command in group.commands.values():
+        line = rf"^  {command.name} +{re.escape(command.short_help or 'missing')}$"
+        assert len(re.findall(line, shown, re.MULTILINE)) == (0 if command.hidden else 1), command.name
 
 
 # --- a little store ---------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from memory import MemoryStore, World
 
 from kt_escalation import Store
 from kt_escalation.git import move
+from kt_escalation.storage import waiting
 from kt_escalation.storage.interface import Author
 
 
@@ -253,7 +254,7 @@ def test_without_a_remote_an_interrupt_knows_whether_it_has_landed(
     hook.parent.mkdir(exist_ok=True)
     hook.write_text(f'#!/bin/sh\n[ "$1" != {state} ] || {{ touch {there}; exec sleep 60; }}\n')
     hook.chmod(0o755)
-    monkeypatch.setattr(clone, "INTERRUPT_SECONDS", 0.2)
+    monkeypatch.setattr(waiting, "INTERRUPT_SECONDS", 0.2)
 
     def interrupt() -> None:
         while not there.exists():
@@ -273,7 +274,8 @@ def test_without_a_remote_an_interrupt_knows_whether_it_has_landed(
 
 # --- what asks a command to end -----------------------------------------------------------------------
 
-#: Runs `kt`, and sends itself a signal when a module is looked for.
+#: Runs `kt`, and sends itself a signal when a module is looked for or a function called. Of what is raised then another
+#: error is made, as pydantic does.
 SIGNALLED = """
 import os, sys
 
@@ -286,22 +288,33 @@ class Finder:
         if name == wanted:
             os.kill(os.getpid(), int(number))
 
+def called(frame, event, arg):
+    if event == "call" and frame.f_code.co_name == wanted:
+        sys.setprofile(None)
+        try:
+            os.kill(os.getpid(), int(number))
+        except KeyboardInterrupt:
+            raise RuntimeError("half a model") from None
+
 sys.meta_path.insert(0, Finder)
+sys.setprofile(called)
 from kt_escalation.cli import main_escalation
 main_escalation()
 """
 
 
 @pytest.mark.parametrize(
-    ("module", "number"),
+    ("wanted", "number"),
     [
         ("click", signal.SIGTERM),
         ("kt_escalation.cli.commands.act", signal.SIGHUP),
         ("pydantic_core", signal.SIGINT),
+        ("complete_model_class", signal.SIGINT),
+        ("_decided", signal.SIGTERM),
     ],
 )
-def test_what_asks_to_end_while_modules_load_is_an_interrupt(lab: Lab, module: str, number: int) -> None:
-    command = [sys.executable, "-c", SIGNALLED, module, str(int(number)), "raise", "--reason-code", "a.b"]
+def test_what_asks_to_end_while_modules_load_is_an_interrupt(lab: Lab, wanted: str, number: int) -> None:
+    command = [sys.executable, "-c", SIGNALLED, wanted, str(int(number)), "raise", "--reason-code", "a.b"]
     done = subprocess.run(command, cwd=lab.seed, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (130, ""), done.stderr
     assert done.stderr.strip().startswith("kt: interrupted") and done.stderr.strip().count("\n") == 0

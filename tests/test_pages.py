@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,10 +12,11 @@ from lab import Lab, git, kt, record_text
 from pages import TOP, as_printed, steps, text_of
 
 PAGES = sorted(page.name for page in (TOP / "docs").glob("*.md"))
+AT_THE_TOP = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
 TESTS = "".join(file.read_text() for file in (TOP / "tests").rglob("test_*.py"))
 
 
-@pytest.mark.parametrize("name", [name for name in ("README.md", *PAGES) if any(steps(text_of(name)))])
+@pytest.mark.parametrize("name", [name for name in (*AT_THE_TOP, *PAGES) if any(steps(text_of(name)))])
 def test_there_is_a_test_that_runs_the_commands_of_a_page(name: str) -> None:
     assert re.search(rf'as_printed\(\s*"{name}"', TESTS), f"no test runs the commands of {name}; see pages.py"
 
@@ -79,14 +81,34 @@ def test_the_guide_for_auditors_runs_as_printed(lab: Lab) -> None:
     assert "policy-config.yaml" in told[-1]
 
 
-def test_the_links_of_the_readme_lead_to_files_and_headings_that_there_are() -> None:
+def test_the_programs_on_the_pages_are_typed(tmp_path: Path) -> None:
+    """As strictly as the package is."""
+    for page in PAGES:
+        for number, code in enumerate(re.findall(r"^```python\n(.*?)^```", text_of(page), re.DOTALL | re.M)):
+            (tmp_path / f"{page[:-3].replace('-', '_')}_{number}.py").write_text(code)
+    files = sorted(str(file) for file in tmp_path.glob("*.py"))
+    assert len(files) >= 4
+    mypy = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache")]
+    ran = subprocess.run([*mypy, *files], cwd=TOP, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize("name", AT_THE_TOP)
+def test_the_links_of_the_pages_at_the_top_lead_to_files_and_headings_that_there_are(name: str) -> None:
     """Those between pages are checked by `make docs`."""
-    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", text_of("README.md"))
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", text_of(name))
     assert len(links) > 5
     for path, anchor in links:
-        target = TOP / (path or "README.md")
+        target = TOP / (path or name)
         assert target.exists(), path
         assert not anchor or anchor in headings(target), f"{path}#{anchor}"
+
+
+def test_python_runs_as_printed(lab: Lab) -> None:
+    lab.clone("review")
+    [told] = re.findall(r"```text\n(.*?)```", text_of("python.md"), re.DOTALL)
+    assert as_printed("python.md", lab.folder) == [told]
+    assert lab.commits("resolve esc_req_43 as approved")
 
 
 def headings(page: Path) -> set[str]:

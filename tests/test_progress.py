@@ -28,7 +28,8 @@ COMMITS = 800
 STEPS = 5
 # kt as it is, but for how long it waits before it shows anything, and before it tells that git is silent.
 _KT = (
-    "import sys; from kt_escalation.cli import main_escalation, progress; from kt_escalation.core import progress as wait; "
+    "import sys; from kt_escalation.cli import main_escalation; from kt_escalation.cli.terminal import progress; "
+    "from kt_escalation.model import progress as wait; "
     "progress.PATIENCE = {}; wait.TELL_SECONDS = {}; sys.exit(main_escalation())"
 )
 BAR = "judging commits  ["

@@ -44,8 +44,43 @@ In the JSON below, `"…"` is any text, `0` any number, and `{…}` [a record](r
 `{"error": {"code": "…", "message": "…"}}` on stderr, with the facts of its code if they are known (see
 [exit codes](#exit-codes)).
 """
+SETTINGS = """\
+## Settings in git
+
+| `git config` | is | default |
+|---|---|---|
+| `kt.remote` | the remote that holds the store; empty for none | `origin`; none if there are no remotes |
+| `kt.branch` | the store branch | the branch that the remote's HEAD names; without a remote the one that is checked out |
+| `kt.root` | the folder that holds `queue/` and `policies/`; each clone sets it for itself | the top |
+| `kt.store` | your stores, one value each, in your global configuration, for `list` and `claim --next` outside any store | none |
+| `kt.forge` | `github`, `gitlab`, `gitea` or `forgejo`, if the host's name does not say it | by the host's name |
+
+You act under git's identity (`user.name`, `user.email`). kt signs commits if your git signs.
+
+"""
 EXITS = """\
 ## Exit codes
+
+| exit | means |
+|---|---|
+| 0 | done: it is on the remote (without one: in the local branch, flushed to disk) |
+| 1 | the answer is no: `wait` ended in a denial; `verify` or `check` found a violation; `lint` or `doctor` found a fault |
+| 2 | bad usage or bad input; nothing was written |
+| 3 | you may not do that |
+| 4 | the remote could not be reached or refused the push; nothing changed |
+| 5 | a bug in kt; the line says where the traceback is |
+| 6 | conflict: somebody else holds it, it is resolved, or other content has that id |
+| 7 | no such escalation; nothing to claim |
+| 8 | timed out; nothing changed |
+| 9 | the push's outcome is unknown; run the same command again, it finds its own effect (`claim --next` only with the same `--claim-id`) |
+| 130 | interrupted by ^C, SIGTERM or SIGHUP; nothing changed (a stream: nothing from the line that it names on is acknowledged) |
+
+If kt was killed (SIGKILL), treat that like exit 9: run the same command again. `several_failed` has the exit code of the first
+error in its list `failed`.
+
+## Error codes
+
+With `--json` an error has one of these codes. No command gives any other.
 
 | exit | code | means | facts |
 |---|---|---|---|
@@ -253,7 +288,7 @@ def test_the_page_is_what_the_code_says(lab: Lab) -> None:
         written += f"\n{section(name, command)}"
         for typed, text in shown.get(name, []):
             written += f"\n```text\n$ {typed}\n{text}\n```\n"
-    written += f"\n## Options of many commands\n\n{table(sorted(SHARED))}\n{errors_table()}"
+    written += f"\n## Options of many commands\n\n{table(sorted(SHARED))}\n{SETTINGS}{errors_table()}"
     if UPDATE:
         PAGE.write_text(written)
     assert PAGE.read_text() == written, "write it again with UPDATE_GOLDEN=1"
@@ -266,3 +301,16 @@ def test_the_json_of_every_command_is_shown(lab: Lab) -> None:
         if any("--json" in parameter.opts for parameter in command.params)
     }
     assert set(answers(lab)) == with_json - ELSEWHERE
+
+
+def test_the_tables_of_exits_name_every_code_and_exit_and_no_other() -> None:
+    known = {
+        kind.code: kind.exit_code
+        for _, kind in inspect.getmembers(errors, inspect.isclass)
+        if issubclass(kind, errors.KtError) and not kind.__subclasses__() and kind is not errors.SeveralFailed
+    }
+    exits, codes = PAGE.read_text().split("## Exit codes\n")[1].split("## Error codes\n")
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \| .* \|$", codes, re.MULTILINE)
+    assert {code: int(exit_code) for exit_code, code in rows} == known
+    meanings = re.findall(r"^\| (\d+) \| .+ \|$", exits, re.MULTILINE)
+    assert {int(exit_code) for exit_code in meanings} == {0, *known.values()}

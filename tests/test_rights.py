@@ -13,7 +13,7 @@ from kt_escalation.errors import AlreadyClaimed, KtError, NotAllowed
 from kt_escalation.model.record import Claim, Fallback, Record, Requires, Resolution, Review, Route
 from kt_escalation.policies.policy_file import PolicyFile
 from kt_escalation.policies.policy_set import Policies, assemble
-from kt_escalation.rules import due_actions, judge_step, transitions
+from kt_escalation.rules import creation, due_actions, judge_step, transitions
 from kt_escalation.rules.permissions import Act, act, quorum
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -96,7 +96,7 @@ ACTIONS: dict[str, Callable[[Record, Act], Record]] = {
     "assign": lambda before, me: transitions.assign(before, me, ELSEWHERE, "better there", "new"),
     "note": lambda before, me: transitions.note(before, me, "hm"),
     "sweep": _swept,
-    "reopen": lambda before, me: transitions.reopen(before, me, "it was wrong", f"esc_{'0' * 26}"),
+    "reopen": lambda before, me: creation.reopen(before, me, "it was wrong", f"esc_{'0' * 26}"),
 }
 
 

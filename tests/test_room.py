@@ -16,7 +16,7 @@ from kt_escalation.model import canonical, ids
 from kt_escalation.model.record import Draft, Fallback, Note, Record
 from kt_escalation.model.vocabulary import MAX_BYTES, MAX_NOTED, MAX_OPEN, MAX_RAISED, MAX_TEXT
 from kt_escalation.policies.decision_event import Raisable
-from kt_escalation.rules import due_actions, judge_step, transitions
+from kt_escalation.rules import creation, due_actions, judge_step, size_limits, transitions
 from kt_escalation.rules.permissions import Act, act
 
 ULID = f"esc_{'0' * 26}"
@@ -49,22 +49,22 @@ def filled(to: int, made: Record | None = None) -> Record:
 def draft(to: int) -> Raisable:
     """A draft whose record is just so many bytes large."""
     given = {"reason_code": "a.b", "request_id": "r", "event_context": {"excerpt": "x"}}
-    small = transitions.raise_(Raisable(Draft.of(given), frozenset(given)), "esc_r", who("gw"), "c")
+    small = creation.raise_(Raisable(Draft.of(given), frozenset(given)), "esc_r", who("gw"), "c")
     # A long text is a block: more by its head and its indent, and less by its quotes.
     given["event_context"] = {"excerpt": "x" * 200}
-    long = transitions.raise_(Raisable(Draft.of(given), frozenset(given)), "esc_r", who("gw"), "c")
+    long = creation.raise_(Raisable(Draft.of(given), frozenset(given)), "esc_r", who("gw"), "c")
     given["event_context"] = {"excerpt": "x" * (200 + to - size(long))}
     assert size(small) < size(long)
     return Raisable(Draft.of(given), frozenset(given))
 
 
 def test_a_draft_of_192_kib_is_raised_and_not_a_byte_more() -> None:
-    made = transitions.raise_(draft(MAX_RAISED), "esc_r", who("gw"), "c")
+    made = creation.raise_(draft(MAX_RAISED), "esc_r", who("gw"), "c")
     assert size(made) == MAX_RAISED
     with pytest.raises(
         BadInput, match="esc_r would be 196609 bytes, more than the 192 KiB of what is raised"
     ):
-        transitions.raise_(draft(MAX_RAISED + 1), "esc_r", who("gw"), "c")
+        creation.raise_(draft(MAX_RAISED + 1), "esc_r", who("gw"), "c")
 
 
 # What adds a text to a record that stays open: by whom, of which record, and up to where.
@@ -116,27 +116,27 @@ def test_what_is_full_can_be_claimed_given_back_denied_and_swept() -> None:
     full = filled(MAX_OPEN)
     claimed = transitions.claim(full, who("other"), "c" * 64)
     assert transitions.unclaim(claimed, who("other")).status == "queued"
-    assert transitions.require_fit(transitions.renew(claimed, who("other", 60)))
+    assert size_limits.require_fit(transitions.renew(claimed, who("other", 60)))
     denied = transitions.resolve(claimed, who("other"), "denied", "z" * 3_000)
-    assert MAX_OPEN + 6_000 < size(transitions.require_fit(denied)) <= MAX_BYTES
+    assert MAX_OPEN + 6_000 < size(size_limits.require_fit(denied)) <= MAX_BYTES
     approved = transitions.resolve(claimed, who("other"), "approved", "fine", category="other")
-    assert transitions.require_fit(approved).status == "resolved"
+    assert size_limits.require_fit(approved).status == "resolved"
     with pytest.raises(BadInput, match="more than the 256 KiB of a record; make it shorter"):
-        transitions.require_fit(transitions.resolve(claimed, who("other"), "denied", "z" * 5_000))
+        size_limits.require_fit(transitions.resolve(claimed, who("other"), "denied", "z" * 5_000))
     late = full.replace(requires=full.requires.model_copy(update={"resolve_within": timedelta(minutes=1)}))
     [due] = due_actions.due([late], who("boss"), "c")
-    assert transitions.require_fit(due.after).resolution
+    assert size_limits.require_fit(due.after).resolution
 
 
 def test_what_is_reopened_leaves_room_as_well() -> None:
-    made = transitions.raise_(draft(MAX_RAISED), "esc_r", who("gw"), "c")
+    made = creation.raise_(draft(MAX_RAISED), "esc_r", who("gw"), "c")
     held = transitions.claim(made.replace(route=record().route), who("other"), "c")
     done = transitions.resolve(held, who("other"), "denied", "no")
-    again = transitions.reopen(done, who("other"), "x" * 16_000, ULID)
+    again = creation.reopen(done, who("other"), "x" * 16_000, ULID)
     assert MAX_RAISED < size(again) <= MAX_NOTED
     with pytest.raises(BadInput, match="more than the 224 KiB of what is reopened"):
         # Each of these characters takes ten in a record.
-        transitions.reopen(done, who("other"), "\U000e0001" * 4_000, ULID)
+        creation.reopen(done, who("other"), "\U000e0001" * 4_000, ULID)
 
 
 def test_another_team_cannot_fill_a_record_up_and_its_own_can_decide_it(lab: Lab) -> None:
@@ -203,26 +203,26 @@ def test_nobody_takes_the_id_of_a_request_to_come(name: str, request_id: str | N
     keys = {"reason_code": "a.b", "request_id": request_id}
     given = {key: value for key, value in keys.items() if value is not None}
     wanted = Raisable(Draft.of({**given, "escalation_id": name}), frozenset(given))
-    plain = transitions.raise_(Raisable(Draft.of({"reason_code": "a.b"}), frozenset()), ULID, who("gw"), "c")
+    plain = creation.raise_(Raisable(Draft.of({"reason_code": "a.b"}), frozenset()), ULID, who("gw"), "c")
     born = plain.model_copy(update={**given, "escalation_id": name})
     judged = judge_step.judge(None, born, judge_step.Context("gw@example.com", NOW, RULES))
     if free:
-        transitions.require_free_id(name, request_id)
-        assert transitions.escalation_id(wanted, NOW, b"\0" * 10) == name
+        creation.require_free_id(name, request_id)
+        assert creation.escalation_id(wanted, NOW, b"\0" * 10) == name
         assert judged == ()
         return
     with pytest.raises(BadInput, match=r"escalation_id is "):
-        transitions.escalation_id(wanted, NOW, b"\0" * 10)
+        creation.escalation_id(wanted, NOW, b"\0" * 10)
     with pytest.raises(BadInput, match=r"escalation_id is "):
-        transitions.raise_(wanted, name, who("gw"), "c")
+        creation.raise_(wanted, name, who("gw"), "c")
     assert [violation.rule for violation in judged] in (["bad_input"], ["born"])
 
 
 def test_what_is_reopened_has_a_ulid() -> None:
     done = record("resolved")
     with pytest.raises(BadInput, match="esc_req_2, which only a request_id makes"):
-        transitions.reopen(done, who("other"), "wrong", "esc_req_2")
-    again = transitions.reopen(done, who("other"), "wrong", ULID)
+        creation.reopen(done, who("other"), "wrong", "esc_req_2")
+    again = creation.reopen(done, who("other"), "wrong", ULID)
     told = judge_step.Context("other@example.com", NOW, RULES, reopened=done)
     assert judge_step.judge(None, again, told) == ()
     [violation] = judge_step.judge(None, again.model_copy(update={"escalation_id": "esc_req_2"}), told)

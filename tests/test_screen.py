@@ -23,9 +23,9 @@ from test_cli_life import at_a_terminal
 from test_cli_read import open_text, resolved_path, resolved_text
 
 from kt_escalation import Store
-from kt_escalation.actions.listing import Shelf
-from kt_escalation.cli.terminal import screen, views
+from kt_escalation.cli.terminal.views import screen, views
 from kt_escalation.model.text import visible
+from kt_escalation.read_store import ReadStore
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 STRANGE = {
@@ -123,7 +123,7 @@ def test_what_a_reviewer_chooses_by_goes_last(lab: Lab) -> None:
     lab.put({"queue/esc_a.yaml": held.replace("  approvals: 1\n", "  approvals: 1\n  resolve_within: 1h\n")})
     clone = lab.clone("alice")
     heads = set()
-    with Shelf.at(clone) as shelf, pytest.MonkeyPatch.context() as patch:
+    with ReadStore.at(clone) as shelf, pytest.MonkeyPatch.context() as patch:
         patch.setenv("NO_COLOR", "1")
         for columns in range(20, 140):
             patch.setenv("COLUMNS", str(columns))

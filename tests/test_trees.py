@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kt_escalation.storage.trees import Tree, Unsound
+from kt_escalation.storage.parsed_tree import Tree
+from kt_escalation.storage.trees import Unsound
 
 WIDTH = 20
 Entry = tuple[bytes, bytes, bytes]

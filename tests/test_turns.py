@@ -258,10 +258,10 @@ def test_a_slice_is_nobody_elses_however_often_they_look(
 STANDS = """
 import sys, time
 from pathlib import Path
-from kt_escalation.store import line, lock
+from kt_escalation.storage import lock, push_queue
 me, log, people = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
-line.AT_ONCE, line.PATIENCE = 0.0, 600.0
-queue, turns, everybody = line.Line("a remote"), 0, False
+push_queue.AT_ONCE, push_queue.PATIENCE = 0.0, 600.0
+queue, turns, everybody = push_queue.Line("a remote"), 0, False
 print("ready", flush=True)
 sys.stdin.readline()
 while not everybody:

@@ -37,7 +37,8 @@ class GroupCommit(Generic[_Item, _Answer]):
     def __init__(self, land: Callable[[Sequence[_Item]], Sequence[_Answer | Exception]]) -> None:
         self._land = land
         self._calls: list[_Call[_Item, _Answer]] = []
-        self._gathering, self._leading = threading.Lock(), threading.Lock()
+        # Whoever is cut off in giving one back does not wait for themselves.
+        self._gathering, self._leading = threading.RLock(), threading.RLock()
 
     def join(self, item: _Item) -> _Answer:
         """What comes of one item. Raises what ``land`` answers or raises for it."""

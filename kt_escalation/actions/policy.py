@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from ..audit.opening import opened
 from ..errors import BadInput
 from ..model.record import Record, Requires, Route
 from ..policies import lint as faults
@@ -18,6 +17,7 @@ from ..policies.routing import Tried
 from ..storage.clone import GitStore
 from ..storage.interface import Entry, Progress
 from ..storage.working_tree import policy_files
+from .opening import opened
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from .check import Actor, check
 from .hook import receive
-from .report import Report, told
+from .report import Report, violation_line
 from .verify import verify
 
-__all__ = ["Actor", "Report", "check", "receive", "told", "verify"]
+__all__ = ["Actor", "Report", "check", "receive", "verify", "violation_line"]

@@ -47,14 +47,14 @@ class Archives:
         self._tally = tally
 
     def changed(self, commit: Commit) -> bool:
-        """Whether a commit changes an archive that was there, which is noted whatever records are looked at."""
+        """Note each change of an existing archive, whatever records the run looks at; whether there was one."""
         changed = [change for change in commit.changes if change.old and layout.archive_at(change.path)]
         for change in changed:
             self._findings.find(commit, change.path, Violation("archive", archive_file.FINAL))
         return bool(changed)
 
     def judged(self, commit: Commit, policies: Policies, brought: list[Brought]) -> Commit:
-        """Judge what a plain commit did to archives; what is left of it to judge."""
+        """Judge what a plain commit did to archives, and return the rest of the commit."""
         found, folded = self.compacted(commit, policies)
         for path, violation in found:
             self._findings.find(commit, path, violation)
@@ -66,7 +66,7 @@ class Archives:
     def compacted(
         self, commit: Commit, policies: Policies
     ) -> tuple[list[tuple[str, Violation]], dict[str, str]]:
-        """What is wrong with a compaction, by path, and the ids that it moved into archives, by their old paths."""
+        """What is wrong with a compaction, by path; and the ids that it moved into archives, by old path."""
         parent = self._commits.snapshot(commit.parents[0]) if commit.parents else None
         done = compaction.done_by(self._store, commit, parent)
         verdict = archive_file.judge(done, commit.committed_at, self._store.blob_of)
@@ -88,7 +88,7 @@ class Archives:
         return next(iter(self._commits.states(commit.oid, name)), None) if self._scope.only else None
 
     def names_in(self, change: Change, made: Mapping[str, Change]) -> list[str]:
-        """The records that are looked at in a new archive, by what is new beside it."""
+        """The ids in a new archive that the run looks at; ``made`` are the new archive files by path."""
         found = layout.archive_at(change.path)
         beside = made.get(layout.both(found)[1]) if found and not found.is_ids else None
         try:
@@ -98,7 +98,7 @@ class Archives:
         return [name for name in names if self._records.looks_at(name)]
 
     def imported(self, commit: Commit) -> None:
-        """The archives that the start brings, each of whose records is one that is imported."""
+        """Import the records in the archives of the store's start."""
         if not touches_archives(commit):
             return
         for made in compaction.done_by(self._store, commit, None).made:

@@ -22,7 +22,7 @@ _AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """A commit whose signature is asked for, and by which policies; what it builds on was made by then."""
+    """A commit that must be signed, the newest date before it, and the policies that require it."""
 
     commit: Commit
     newest_before: datetime
@@ -30,7 +30,7 @@ class _Asked:
 
 
 class Authors:
-    """Holds the authors of a run's commits to the clock and to their keys."""
+    """Checks dates and signatures, many signatures at a time."""
 
     def __init__(
         self, store: GitStore, scope: Scope, findings: Findings, policies: InForce, tally: Tally
@@ -42,17 +42,17 @@ class Authors:
         self._tally = tally
         #: The commits that carry a signature.
         self.signed: set[str] = set()
-        #: All that acted of what is arriving, in the order in which it came to the line.
+        #: The arriving commits that acted, in the order of the line.
         self.acted: list[Acted] = []
         self._unchecked: list[_Asked] = []
 
     def check_some(self) -> None:
-        """Check signatures where there are many to check."""
+        """Check the collected signatures if there are many."""
         if len(self._unchecked) >= _AT_ONCE:
             self.check_signatures()
 
     def people(self, commit: Commit, now: Policies, *, acts: bool, newest: datetime) -> None:
-        """Whoever acts or says something is held to the clock, and to a signature where one is asked."""
+        """Check a commit that acts or states something: no date in the future, and a signature if required."""
         actor = permissions.known_as(commit.email, now.roster)
         self._tally.people.add(actor)
         if self._scope.arriving:
@@ -67,7 +67,7 @@ class Authors:
             self._tally.unasked += is_signed
 
     def unproven(self, commit: Commit, now: Policies, newest: datetime) -> Violation | None:
-        """What is wrong with the signature of a commit that changes policies: by it others get their rights."""
+        """What is wrong with the signature of a commit that changes policies. It is checked at once: rights depend on it."""
         if not self.is_signed_by_rule(now):
             return None
         found = signature_check.UNCHECKED
@@ -77,11 +77,11 @@ class Authors:
         return next(iter(signature_check.judge(found, who, now)), None)
 
     def is_signed_by_rule(self, now: Policies) -> bool:
-        """Whether a signature is asked of who acts."""
+        """Whether signatures are required."""
         return self._scope.always_signed or now.settings.signatures == "required"
 
     def not_from_the_future(self, commit: Commit) -> None:
-        """Note a commit that is later than the clock of whoever judges."""
+        """Note a commit with a date after this machine's clock."""
         now = self._scope.now
         if commit.committed_at - now > self._policies.policies.settings.claims.clock_tolerance:
             when, until = format_time(commit.committed_at), format_time(now)
@@ -89,14 +89,14 @@ class Authors:
             self._findings.find(commit, layout.QUEUE, Violation("time", expected))
 
     def measured(self, commit: Commit, acts: bool, newest: datetime) -> datetime:
-        """The date that the next ones are measured by; one from the future measures nobody."""
+        """The newest date after a commit; a date in the future does not count."""
         tolerance = self._policies.policies.settings.claims.clock_tolerance
         if not acts or commit.committed_at - self._scope.now > tolerance:
             return newest
         return max(newest, commit.committed_at)
 
     def check_signatures(self) -> None:
-        """The signatures of commits that must have one."""
+        """Check the collected signatures."""
         asked, self._unchecked = self._unchecked, []
         told: dict[str, signature_check.Signature] = {}
         for oid, found in self._store.repository.signatures([one.commit.oid for one in asked]):

@@ -28,22 +28,22 @@ from .scope import Scope
 from .steps import by_record
 from .verify import FULL, commit_of, opened
 
-#: How long the remote may take to say which branch is the store's, in seconds.
+#: The time for asking the remote which branch is the store's, in seconds.
 ASK_SECONDS = 30.0
 METHODS = ("merge", "rebase", "squash")
-# The files that run the check, which a request must not change unseen.
+# The files that run the check: a change of them gives a note, or with ``strict`` a violation.
 _RUNS_CHECKS = re.compile(r"\.github/workflows/|\.gitlab-ci\.yml$|\.gitlab/|\.gitea/|\.forgejo/")
 
 
 @dataclass(frozen=True)
 class Actor:
-    """Who sent a request, as the host says: a login there, or without a forge an id or e-mail of the roster."""
+    """The sender of a request, as the host names them: a login of a forge, else a user id or e-mail of the roster."""
 
     name: str
     forge: str | None = None
 
     def user(self, roster: Roster | None) -> str | None:
-        """Who that is, None for nobody on the roster."""
+        """The user id of that person, None if they are not on the roster."""
         if self.forge is not None:
             return logged_in(roster, self.forge, self.name) if roster else None
         return person(roster, self.name)
@@ -68,9 +68,9 @@ def check(
     with closing(opened(path)) as store:
         base, head = _pull_request(store, wanted)
         # A request does not say where the store is that it is held against.
-        store.root = store.root_at(base)
+        store.location.root = store.location.root_at(base)
         with suppress(UnreadableStore):
-            # One that is spoilt there is mended by what a request brings.
+            # A base that cannot be read may be repaired by the request.
             store.at(base)
         with store.repository.scratch():
             landing = _Landing(History(store), base, head, now, method)
@@ -85,7 +85,7 @@ def check(
             names = store.repository.changed(landing.fork or base, head)
             changed = [name for name in names if _RUNS_CHECKS.match(name)]
         except GitFailed:
-            # A tree that git cannot walk is among the violations, or else nothing is known.
+            # If git cannot walk a tree, the judge has reported it; without a violation the error stands.
             if not found:
                 raise
             notes.append("whether it changes what runs this check cannot be read")
@@ -108,7 +108,7 @@ def check(
 
 
 class _Landing:
-    """How a request comes to the store branch."""
+    """A request, and how it would land on the store branch."""
 
     def __init__(self, history: History, base: str, head: str, now: datetime, method: str | None) -> None:
         self._history = history
@@ -117,30 +117,30 @@ class _Landing:
         self._head = head
         #: Where the request left the branch, None for a history of its own.
         self.fork = self._store.repository.merge_base(base, head)
-        # Where the request's own line leaves the base, or a commit with the same past of the store.
+        # The commit on the request's line whose store has the same history as the base.
         resting = history.lines(head, base).resting(head, base) if self.fork == base else None
         self._is_ahead = resting is not None
         #: The files that git cannot merge.
         self._conflicts: list[str] = []
-        # Where the branch stands, and where it would stand then.
+        # The tip of the branch now, and after the request.
         self._since, self._tip = resting or base, head
         if method == "squash" or not self._is_ahead:
             self._since, self._tip = base, self._made(now, is_squash=method == "squash")
 
     def run(self, scope: Scope, progress: Progress | None) -> Run:
-        """Judge it as it would land."""
+        """Judge the request as it would land."""
         since = self._history.known(self._since, remembered(self._store, FULL), scope.now, progress)
         return self._history.run(self._tip, scope, since=since, progress=progress)
 
     def _made(self, now: datetime, *, is_squash: bool) -> str:
-        """The merge or squash that would land, written for the time of the check."""
+        """The merge or squash that would land; it is a temporary object."""
         repository = self._store.repository
         tree, self._conflicts = repository.merged_tree(self._base, self._head)
         if tree is None:
-            # What it would bring cannot be known, but all that it carries can be judged.
+            # The result of the merge is not known, but the commits in it can be judged.
             tree = commits.header(self._store, self._base).tree
         head = commits.header(self._store, self._head)
-        # A squash is in the name of whoever opened the request, which is its author if it is one person's.
+        # A host squashes in the name of the person who opened the request: its author, if it has one author.
         parents = [self._base] if is_squash else [self._base, self._head]
         who = Author(head.author, head.email if is_squash else "")
         message = head.message if is_squash else ""
@@ -150,7 +150,7 @@ class _Landing:
         return made
 
     def found(self, violations: Sequence[Violation]) -> Iterator[Violation]:
-        """What is said of the request, given what was found in it and in the commit that would land."""
+        """The violations of the request, from those of its commits and those of the commit that would land."""
         if self._tip == self._head:
             yield from violations
             return
@@ -176,7 +176,7 @@ class _Landing:
             yield Violation("moved", expected, self._head, self._email(self._head), others[0])
 
     def notes(self, wanted: str | None) -> Iterator[str]:
-        """What depends on how it comes in, which a request does not say."""
+        """Notes on what depends on the merge method, which a request does not name."""
         repository = self._store.repository
         if self.fork == self._base and not self._is_ahead:
             yield (
@@ -189,7 +189,7 @@ class _Landing:
             yield f"judged against {self._base[:12]}, and {branch} of {self._store.remote} is at {tip[:12]}"
 
     def _moved(self, names: AbstractSet[str | None]) -> Iterator[Violation]:
-        """What the base has done since to some records that the request changes as well."""
+        """Violations for records that the base has changed since the fork and the request changes too."""
         fork, store = self.fork, self._store
         if not names or fork is None or fork == self._base:
             return
@@ -205,16 +205,16 @@ class _Landing:
             paths = [store.full(path) for path, _, _ in mine[name].before | mine[name].after]
             specs = [f":(top,literal){path}" for path in paths]
             made = store.repository.rev_list([self._head, f"^{self._base}", "--full-history", "--", *specs])
-            # What only a merge brings is the merge's.
+            # A change that only a merge has belongs to the merge.
             by = made[-1] if made else self._head
             yield Violation("moved", expected, by, self._email(by), store.full(layout.open_path(name)), name)
 
     def _names(self, paths: Sequence[str]) -> set[str]:
-        """The records that some files are."""
+        """The ids of the records in some paths."""
         return {name for path in paths if self._is_ours(path) and (name := layout.id_of(path))}
 
     def _is_ours(self, path: str) -> bool:
-        """Whether a file is the store's."""
+        """Whether a path belongs to the store."""
         return path == KT_YAML or path.startswith(
             tuple(f"{self._store.full(folder)}/" for folder in (layout.QUEUE, layout.POLICIES))
         )
@@ -240,7 +240,7 @@ def _told(store: GitStore, commit: str, name: str) -> str:
 def _not_theirs(
     run: Run, actors: Sequence[Actor], roster: Roster | None, store: GitStore
 ) -> Iterator[Violation]:
-    """What acts in a request in somebody's name other than the host's word for who sent it."""
+    """Violations for commits whose author is not the sender that the host names."""
     if not actors:
         return
     users: Mapping[Actor, str | None] = {actor: actor.user(roster) for actor in actors}
@@ -263,7 +263,7 @@ def _pull_request(store: GitStore, wanted: str | None) -> tuple[str, str]:
         return commit_of(store, base or "HEAD"), commit_of(store, head.removeprefix(".") or "HEAD")
     if store.remote is None:
         raise BadInput(problem="there is no remote store branch to check against; give BASE..HEAD")
-    branch = store.branch_to_write(ASK_SECONDS)
+    branch = store.branches.to_write(ASK_SECONDS)
     tip = store.repository.commit_of(f"refs/remotes/{store.remote}/{branch}")
     if tip is None:
         hint = f"get it with `git fetch {shlex.quote(store.remote)}`, or give BASE..HEAD"

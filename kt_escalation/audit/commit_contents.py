@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ..errors import GitFailed, KtError
 from ..git.objects import FILE
 from ..policies.policy_set import Policies
+from ..rules.judge_step import Violation
 from ..storage import layout
 from ..storage.clone import GitStore
 from ..storage.commits import Commit
@@ -16,26 +18,27 @@ from ..storage.trees import KT_YAML, Change, Difference, Trees, Unsound
 from .policies_in_force import Written
 from .steps import QUEUE_FILES, Contents, Sides, State
 
-_LONG_AGO = datetime.min.replace(tzinfo=UTC)
-# The whole stores of so many commits are kept: a merge's, its parents', and where they part.
+#: Earlier than any commit.
+LONG_AGO = datetime.min.replace(tzinfo=UTC)
+# The stores of so many commits are kept: of a merge, its parents, and their fork.
 _SNAPSHOTS_KEPT = 4
 # The files beside records of so many root trees are remembered.
 _VERSIONS_KEPT = 200
-# What may stand in a folder of the queue beside records: an empty file of this name.
+# The only other file that may be in a folder of the queue; it must be empty.
 _KEEP = ".gitkeep"
 
 
 @dataclass(slots=True)
 class Side:
-    """A commit that is not on the line: what it changed, once that was asked, and when its acting past was made."""
+    """A commit beside the line: its change, once it was read, and the newest date of what acted up to it."""
 
     commit: Commit
     difference: Difference | None = None
-    newest: datetime = _LONG_AGO
+    newest: datetime = LONG_AGO
 
 
 class CommitContents:
-    """Reads what commits hold, each tree held to what git itself would have written."""
+    """Reads commits, and refuses trees that git itself would not have written."""
 
     def __init__(self, store: GitStore, trees: Trees) -> None:
         self._store = store
@@ -45,15 +48,15 @@ class CommitContents:
         self.contents = Contents(store)
         #: The commits that are not on the line, until a merge has brought them.
         self.sides: dict[str, Side] = {}
-        #: Commits of the line whose trees are refused, with the one before each whose tree counts there.
+        #: Commits of the line whose trees are refused, each with the earlier commit whose tree counts instead.
         self.read_as: dict[str, str] = {}
-        # The readers of other folders' stores.
+        # Readers of stores in other folders.
         self._others: dict[str, Trees] = {}
         self._snapshots: dict[str, GitSnapshot | None] = {}
         self._policy_versions: dict[str, dict[str, tuple[str, str, str]]] = {}
 
     def other(self, root: str) -> Trees:
-        """Reads another folder's store."""
+        """The reader of a store in another folder."""
         if root not in self._others:
             self._others[root] = Trees(self._store.repository, root)
         return self._others[root]
@@ -87,7 +90,7 @@ class CommitContents:
         return found
 
     def written_at(self, commit: str) -> Policies:
-        """The policies as a commit has them, whoever wrote them."""
+        """The policies in a commit, legal or not."""
         return self.written.of(self.policies_tree(self.tree_of(commit)))
 
     def version(self, commit: str, path: str) -> frozenset[tuple[str, str, str]]:
@@ -107,8 +110,14 @@ class CommitContents:
         version = self._policy_versions[root].get(path)
         return frozenset({version} if version else ())
 
-    def is_foreign(self, change: Change) -> bool:
-        """Whether a change puts something into the queue that is no record's, archive's or empty folder's file."""
+    def foreign(self, changes: Iterable[Change]) -> Iterator[tuple[Change, Violation]]:
+        """The changes that put something else than escalations below `queue/`."""
+        for change in changes:
+            if self._is_foreign(change):
+                yield change, Violation("foreign", "expected nothing but escalations below queue/")
+
+    def _is_foreign(self, change: Change) -> bool:
+        """Whether a change adds a file to the queue that is neither a record, an archive nor `.gitkeep`."""
         if change.new is None or not change.path.startswith(QUEUE_FILES) or layout.id_of(change.path):
             return False
         if change.path.rpartition("/")[2] == _KEEP and change.new_mode == FILE:
@@ -133,15 +142,15 @@ class CommitContents:
         return self._snapshots[commit]
 
     def states(self, commit: str, name: str) -> list[State]:
-        """All files of a record at a commit; one in an archive is there with its own bytes' id."""
+        """All files of a record at a commit; one in an archive has the id of its own bytes."""
         return [self.contents.state(*file) for file in self.standing(commit, name)]
 
     def before(self, name: str, sides: Sides, parent: str) -> State | None:
-        """The state of a record before it was changed: its file's, else what an archive of the parent has of it."""
+        """The state of a record before a change: from its file, else from an archive of the parent."""
         return next(iter(self.contents.sides(sides)[0] or self.states(parent, name)), None)
 
     def standing(self, commit: str, name: str) -> list[tuple[str, str, str]]:
-        """Path, mode and id of all files of a record at a commit; where they cannot be read, what is nowhere else."""
+        """Path, mode and id of all files of a record at a commit; a value like no other if they cannot be read."""
         try:
             snapshot = self.snapshot(commit)
             return snapshot.files_of(name) if snapshot else []
@@ -152,5 +161,5 @@ class CommitContents:
         """Whether a change of `.kt.yaml` names another folder for the store than when that began."""
         if change.path != KT_YAML or start is None:
             return False
-        before, now = self._store.root_named(start), self._store.root_named(commit.oid)
+        before, now = self._store.location.root_named(start), self._store.location.root_named(commit.oid)
         return before not in (None, now) and self.other(before or "").has_store(self.tree_of(start))

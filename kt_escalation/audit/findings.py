@@ -20,9 +20,9 @@ class Findings:
         self._store = store
         #: What this run has found.
         self.found: list[Violation] = []
-        #: What was found up to the mark from which this run goes on.
+        #: What was found before this run, up to its mark.
         self.earlier: list[Violation] = []
-        #: What waivers accept that were added rightly, and what was wrong with records that have been restored since.
+        #: The violations that legal waivers accept, and those of records that were restored since.
         self.accepted: set[Key] = set()
         self.healed: set[Key] = set()
 
@@ -31,8 +31,8 @@ class Findings:
         self.earlier, self.accepted, self.healed = list(found), set(accepted), set(healed)
 
     def find(self, commit: Commit, path: str, violation: Violation, name: str | None = None) -> Violation:
-        """Note a violation of a commit; one that names a commit already keeps that."""
-        # What leads to the store is named from the top, as is the file that says where it is.
+        """Note a violation of a commit, unless the violation names another commit already."""
+        # `.kt.yaml` and the folders above the store are named from the top of the repository.
         above = path == KT_YAML or f"{self._store.root}/".startswith(f"{path}/")
         where = path if above else self._store.full(path)
         if violation.commit:
@@ -47,12 +47,12 @@ class Findings:
         return [found for found in (*self.earlier, *self.found) if found.escalation_id == name]
 
     def drop(self, keys: Container[tuple[str, str, str]]) -> None:
-        """Take back what was found: rule, commit and path of each."""
+        """Remove violations, by rule, commit and path."""
         for told in (self.found, self.earlier):
             told[:] = [found for found in told if (found.rule, found.commit, found.path) not in keys]
 
     def accept(self, waivers: Iterable[Waiver], by: Commit) -> list[Violation]:
-        """Accept what new waivers name of what was found before the commit that adds them; what is accepted now."""
+        """Accept and return the violations that new waivers name; the commit that adds them cannot waive its own."""
         named = {waiver.key for waiver in waivers}
         every = (*self.earlier, *self.found)
         now = [
@@ -65,5 +65,5 @@ class Findings:
 
 
 def key(violation: Violation) -> Key:
-    """What a waiver names of a violation."""
+    """The part of a violation that a waiver names."""
     return violation.commit, violation.rule, violation.path

@@ -35,7 +35,7 @@ class Note:
 
 
 def for_github(notes: Sequence[Note]) -> Iterator[str]:
-    """GitHub workflow commands, as many as it shows; the last counts the others, which are plain lines of the log."""
+    """GitHub workflow commands, as many as GitHub shows; the last one counts the rest, which are plain log lines."""
     shown = notes if len(notes) <= ANNOTATIONS else notes[: ANNOTATIONS - 1]
     for note in shown:
         place = f",line={note.line},col={note.column}" if note.line else ""
@@ -67,12 +67,12 @@ def notes(report: Report) -> list[Note]:
     return [Note(o.path, f"{o.rule}: {o.expected} ({_where(o)})") for o in report.violations]
 
 
-def _where(offence: Violation) -> str:
-    return f"{offence.commit[:12]}{f' by {offence.author}' if offence.author else ''}"
+def _where(violation: Violation) -> str:
+    return f"{violation.commit[:12]}{f' by {violation.author}' if violation.author else ''}"
 
 
 def write_summary(report: Report, told: str) -> str | None:
-    """Append to the step's summary where GitHub names a file for it; what kept it from being written, else None."""
+    """Append to the step's summary if GitHub names a file for it; returns why that failed, else None."""
     name = os.environ.get("GITHUB_STEP_SUMMARY")
     if not name:
         return None
@@ -95,8 +95,8 @@ def summary(report: Report, told: str, room: int = MAX_SUMMARY) -> str:
     if report.violations:
         text += "<table>\n<tr><th>rule</th><th>file</th><th>commit</th><th>expected</th></tr>\n"
         size = len(text.encode())
-        for number, offence in enumerate(report.violations):
-            cells = (offence.rule, offence.path, _where(offence), offence.expected)
+        for number, violation in enumerate(report.violations):
+            cells = (violation.rule, violation.path, _where(violation), violation.expected)
             row = f"<tr>{''.join(f'<td><code>{_cell(cell)}</code></td>' for cell in cells)}</tr>\n"
             size += len(row.encode())
             if size > room - _ROOM_FOR_END:
@@ -115,8 +115,8 @@ def junit(report: Report, told: str) -> str:
     """The report as JUnit XML: a failure for each violation, one skipped for each that is waived."""
     from xml.etree import ElementTree
 
-    cases = [(offence, "failure") for offence in report.violations]
-    cases += [(offence, "skipped") for offence in report.waived]
+    cases = [(violation, "failure") for violation in report.violations]
+    cases += [(violation, "skipped") for violation in report.waived]
     counts = {
         "tests": str(len(cases) or 1),
         "failures": str(len(report.violations)),
@@ -126,18 +126,18 @@ def junit(report: Report, told: str) -> str:
     name = "kt escalation check"
     root = ElementTree.Element("testsuites", {"name": name, **counts})
     suite = ElementTree.SubElement(root, "testsuite", {"name": name, **counts})
-    for offence, kind in cases:
+    for violation, kind in cases:
         # Readers take equal names for one test, so the commit and the rule are part of it.
         called = {
-            "classname": visible(offence.path),
-            "name": visible(f"{offence.rule} in {offence.commit[:12]}: {offence.expected}"),
-            "file": visible(offence.path),
+            "classname": visible(violation.path),
+            "name": visible(f"{violation.rule} in {violation.commit[:12]}: {violation.expected}"),
+            "file": visible(violation.path),
         }
         case = ElementTree.SubElement(suite, "testcase", called)
         found = ElementTree.SubElement(
-            case, kind, {"type": visible(offence.rule), "message": visible(offence.expected)}
+            case, kind, {"type": visible(violation.rule), "message": visible(violation.expected)}
         )
-        found.text = visible(_line(offence))
+        found.text = visible(_line(violation))
     if not cases:
         ElementTree.SubElement(suite, "testcase", {"classname": name, "name": "every step is legal"})
     ElementTree.SubElement(suite, "system-out").text = visible(told)
@@ -153,22 +153,22 @@ def code_quality(report: Report) -> str:
     """
     seen: Counter[str] = Counter()
     rows = []
-    for offence in report.violations:
-        key = "\0".join((offence.rule, offence.path, offence.author.casefold()))
+    for violation in report.violations:
+        key = "\0".join((violation.rule, violation.path, violation.author.casefold()))
         seen[key] += 1
         rows.append(
             {
-                "description": visible(f"{offence.expected} ({_where(offence)})"),
-                "check_name": f"kt/{offence.rule}",
+                "description": visible(f"{violation.expected} ({_where(violation)})"),
+                "check_name": f"kt/{violation.rule}",
                 "fingerprint": hashlib.sha256(f"{key}\0{seen[key]}".encode(errors="replace")).hexdigest(),
                 "severity": "blocker",
-                "location": {"path": visible(offence.path), "lines": {"begin": 1}},
+                "location": {"path": visible(violation.path), "lines": {"begin": 1}},
             }
         )
     return json.dumps(rows, indent=2) + "\n"
 
 
-def _line(offence: Violation) -> str:
-    from . import told
+def _line(violation: Violation) -> str:
+    from .report import violation_line
 
-    return told(offence)
+    return violation_line(violation)

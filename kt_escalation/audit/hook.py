@@ -12,17 +12,18 @@ from pathlib import Path
 
 from ..errors import KtError
 from ..policies.roster import Roster, logged_in, person
+from ..storage import hook_settings
 from ..storage.clone import GitStore
 from ..storage.interface import PROPOSALS
 from ..storage.push_ledger import Ledger
 from .mark import Mark, remember, remembered
-from .report import reported, told
+from .report import reported, violation_line
 from .run import History
 from .scope import Acted, Scope
 
-#: The server's note of what is known of its store branch, where pushes have taken it.
+#: The name of the server's marks of its store branch.
 RECEIVED = "received"
-# Pushes that are judged at once each leave a mark, and only one of them lands.
+# Of several pushes at the same time, each leaves a mark and only one lands.
 _KEPT = 8
 # A push to refs/heads/main fits refs/heads/refs/heads/main as well (git-push, *refspec*, unambiguous names).
 _NAMED_LIKE_REFS = re.compile(r"refs/(heads|tags)/refs/")
@@ -36,7 +37,7 @@ def receive(
     pusher: str | None = None,
     anonymous: bool = True,
 ) -> Iterator[str]:
-    """What a server's pre-receive hook has against a push: one line each, none if it may come in.
+    """The reasons against a push, one line each; none if the server may accept it.
 
     ``updates`` are old id, new id and ref as git gives them (githooks documentation, *pre-receive*);
     ``pusher`` is who the server says is pushing, ``anonymous`` whether it is not asked. Of other refs it is asked
@@ -55,7 +56,7 @@ def receive(
             if not refused and pusher is not None:
                 tips = [new for _, new, _ in wanted if new.strip("0")]
                 before = [f"^{old}" for old, *_ in wanted if old.strip("0")]
-                # What is on the store branch is carried nowhere again, and a new branch has all of it.
+                # A new branch contains the store branch, whose commits are not pushed again.
                 if store.own_branch and (main := store.repository.tip_of(f"refs/heads/{store.own_branch}")):
                     before.append(f"^{main}")
                 new = store.repository.new_commits(tips)
@@ -68,13 +69,13 @@ def receive(
 
 
 def judge_branch(store: GitStore, now: datetime) -> Mark | None:
-    """Judge what is on a server's store branch, so that its next push costs only what it brings; None for no store."""
+    """Judge a server's store branch now, so that its next push is judged alone; None if there is no store."""
     tip = store.repository.tip_of(f"refs/heads/{store.own_branch}") if store.own_branch else None
     return _judged(History(store), tip, now) if tip is not None and store.holds(tip) else None
 
 
 def _judged(history: History, commit: str, now: datetime) -> Mark:
-    """What is known at a commit of the store branch; the newest few marks are kept, since not all that is let in lands."""
+    """The mark at a commit of the store branch. The newest few are kept, as not every accepted push lands."""
     store = history.store
     marks = remembered(store, RECEIVED, store.own_branch)
     known = history.known(commit, marks, now)
@@ -100,11 +101,11 @@ class _Push:
         self._now = now
         self._pusher = pusher
         self._anonymous = anonymous
-        #: What is known of the store branch where the push takes it.
+        #: The mark at the new tip of the store branch.
         self.mark: Mark | None = None
 
     def judged(self) -> Iterator[str]:
-        """What there is against it."""
+        """The reasons against it."""
         store = self._store
         guarded = f"refs/heads/{store.own_branch}" if store.own_branch else None
         is_there = guarded is not None and (
@@ -119,7 +120,7 @@ class _Push:
                 yield from self._in_its_place(old, new, ref)
 
     def _hides(self, ref: str) -> bool:
-        """Whether somebody who asks for the store branch would get another ref, or another object."""
+        """Whether the pushed ref would hide the store branch from people who name it."""
         branch = self._store.own_branch
         if ref.startswith("refs/replace/") or _NAMED_LIKE_REFS.match(ref):
             return True
@@ -130,7 +131,7 @@ class _Push:
         )
 
     def _in_its_place(self, old: str, new: str, ref: str) -> Iterator[str]:
-        """That a store is pushed to a branch which the hook does not guard, while the one that it guards is not there."""
+        """The message for a store that is pushed to another branch while the guarded branch does not exist."""
         store = self._store
         branch = ref.removeprefix("refs/heads/")
         if branch == ref or branch.startswith(PROPOSALS):
@@ -138,7 +139,7 @@ class _Push:
         if any(oid.strip("0") and store.holds(oid) for oid in (old, new)):
             yield (
                 f"{branch} holds a store, but this hook guards {store.own_branch or 'HEAD'}, which is no branch there; "
-                f"on the server run `{store.guard_by('kt.branch', branch)}`"
+                f"on the server run `{hook_settings.guard_by(store.repository, 'kt.branch', branch)}`"
             )
 
     def _received(self, old: str, new: str) -> Iterator[str]:
@@ -153,7 +154,7 @@ class _Push:
         held = known and store.holds(old)
         if not held and not store.holds(new):
             # The branch of a project that has no store yet, unless the hook looks for it in the wrong place.
-            yield from store.elsewhere(new)
+            yield from hook_settings.elsewhere(store.location, new)
             return
         history = History(store)
         lines = history.lines(new, old if known else None)
@@ -167,7 +168,7 @@ class _Push:
         run = history.run(new, Scope(self._now, arriving=True), since=since, lines=lines)
         found = reported(run, new, only_new=True, may_waive=False).violations
         for violation in found:
-            yield told(violation)
+            yield violation_line(violation)
         if not found:
             self.mark = run.judge.mark(new)
         pinned = store.repository.config.get("kt.start")
@@ -175,13 +176,13 @@ class _Push:
             yield f"the store began with {pinned[:12]} here, and this one begins with {str(run.judge.start)[:12]}"
         if held:
             policies = run.judge.policies
-            # Before there is a roster nobody has a name but an e-mail; so the first one says who pushes it.
+            # Without a roster people are known by e-mail only; the first roster says who pushes it.
             yield from self._pushed_by(
                 run.judge.authors.acted, policies.at(-1).roster or policies.policies.roster
             )
 
     def _pushed_by(self, acted: Sequence[Acted], roster: Roster | None) -> Iterator[str]:
-        """Who acts is who pushes, now or, as this server has written down, before."""
+        """The commits that their authors push neither now nor, by this server's ledger, pushed before."""
         if self._pusher is None:
             if acted and not self._anonymous:
                 yield "this server does not say who is pushing; its administrator set the hook to ask for that"
@@ -204,6 +205,6 @@ _NO_ROSTER = "; there is no roster yet that says who they are: push policies/ros
 
 
 def _known(name: str, roster: Roster | None) -> str:
-    """Whose name it is that a server gave; a login is that of a forge, with a colon (`hosting.pushing`)."""
+    """The person behind a name from the server; a login has its forge and a colon before it (`hosting.pushing`)."""
     forge, colon, login = name.partition(":")
     return (logged_in(roster, forge, login) if roster and colon else None) or person(roster, name)

@@ -16,28 +16,29 @@ from ..git.repository import Repository
 from ..model.text import plural
 from ..policies.policy_set import assemble
 from ..policies.roster import Roster, is_forge, logged_in, person
-from ..storage import server_hook
+from ..storage import hook_settings, server_hook
 from ..storage.clone import GitStore
 from ..storage.interface import PROPOSALS
-from ..storage.snapshot import root_of
+from ..storage.location import root_of
+from ..storage.proposals import require_branch_name
 from .hook import judge_branch
 from .mark import Mark
 
-#: The variables in which servers name who pushes, for help and docs; none is known by itself at run time.
+#: Variables in which servers name the pusher, for help and docs; none is used unless configured.
 PUSHER_VARIABLES = {
     "GL_USERNAME": "GitLab",
     "GL_USER": "gitolite",
     "GITEA_PUSHER_NAME": "Gitea and Forgejo",
     "REMOTE_USER": "git http-backend, and forced commands of sshd",
 }
-#: What the hook may use of memory, in bytes, with every git that it starts.
+#: The memory limit of the hook and of each git that it starts, in bytes.
 HOOK_MEMORY = 512 << 20
 
-# A second opinion on every object, beside our own strict reading of trees.
+# git checks each object as well, beside kt's own strict reading of trees.
 _CHECKS = {"receive.fsckObjects": "true", "receive.fsck.badFilemode": "error"}
-# How long the hook takes depends on `rev-list S ^P`, which a commit-graph makes quick.
+# A commit-graph makes `rev-list S ^P` fast, on which the time of the hook depends.
 _GRAPHS = {"core.commitGraph": "true", "fetch.writeCommitGraph": "true", "gc.writeCommitGraph": "true"}
-# What one push may cost: its size, and the memory of the git that unpacks, packs and reads.
+# Limits of one push: its size, and the memory of git when it unpacks, packs and reads.
 _BOUNDS = {
     "receive.maxInputSize": "256m",
     "core.bigFileThreshold": "16m",
@@ -48,13 +49,13 @@ _BOUNDS = {
     "pack.threads": "1",
 }
 _BRANCH, _ROOT, _START, _PUSHER, _LOGINS = "kt.branch", "kt.root", "kt.start", "kt.pusherFrom", "kt.logins"
-# What `install` has set, as `key=value` with spaces between, the values as in an address: `uninstall` removes that and nothing else.
+# The settings that `install` made, as `key=value` with spaces between, URL-encoded: `uninstall` removes only these.
 _OURS = "kt.installed"
 
 
 @dataclass(frozen=True)
 class Pins:
-    """What a server's repository says of itself in its configuration, so that nothing is guessed at run time.
+    """The settings in a server repository's configuration, so that nothing is guessed at run time.
 
     ``pusher_from`` is the variable that names who pushes, ``logins`` the forge whose logins these are.
     """
@@ -66,14 +67,14 @@ class Pins:
     logins: str | None
 
     def pusher(self, environ: Mapping[str, str]) -> Pusher | None:
-        """Who the server says is pushing; None where it is not asked, or says nothing."""
+        """The pusher whom the server names, None if it is not asked or names nobody."""
         name = environ.get(self.pusher_from, "").strip() if self.pusher_from else ""
         return Pusher(name, self.logins) if name else None
 
 
 @dataclass(frozen=True)
 class Pusher:
-    """Somebody whom the server let in under a name; ``forge`` says whose name that is, None: the roster's own."""
+    """The person whom the server names; ``forge`` is where the name is a login, None if the roster has it."""
 
     name: str
     forge: str | None = None
@@ -82,7 +83,7 @@ class Pusher:
         return f"{self.forge}:{self.name}" if self.forge else self.name
 
     def user(self, roster: Roster | None) -> str | None:
-        """Who that is, as people are known by: a user id, or without a roster an e-mail.
+        """The person's user id, or without a roster their e-mail.
 
         A forge's login is matched with the roster's `logins` of that forge and nothing else; None if no user has it.
         """
@@ -92,20 +93,20 @@ class Pusher:
 
 
 def pins(repository: Repository) -> Pins:
-    """What is pinned in a server's repository."""
+    """The settings of a server's repository."""
     config = repository.config
     return Pins(
         config.get(_BRANCH) or repository.head_branch(),
         root_of(config.get(_ROOT, "")),
         config.get(_START) or None,
-        # Set and empty, it is a variable that nobody sets: then all that acts is refused.
+        # An empty setting is a variable that is never set, so every acting commit is refused.
         config.get(_PUSHER.lower()),
         config.get(_LOGINS) or None,
     )
 
 
 def pushing(server: str | os.PathLike[str], environ: Mapping[str, str]) -> tuple[Pins, str | None]:
-    """What is pinned, and under which name the pusher is known: by the roster at the store branch's tip.
+    """The settings, and the name of the pusher by the roster at the store branch's tip.
 
     A login that no user has stays `forge:login`, which is nobody's id or e-mail. Raises NotAStore, BadInput.
     """
@@ -120,7 +121,7 @@ def pushing(server: str | os.PathLike[str], environ: Mapping[str, str]) -> tuple
 
 
 def pin_start(repository: Repository, oid: str) -> None:
-    """Keep which commit the store began with. Raises GitFailed."""
+    """Record the first commit of the store. Raises GitFailed."""
     repository.configure(_START, oid)
 
 
@@ -149,18 +150,18 @@ class Status:
     nobody_proven: bool
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
-    #: Whether a hook of ours is there at all, wherever git looks.
+    #: Whether kt's hook is there, even if git would not run it.
     installed: bool = False
 
     @property
     def ok(self) -> bool:
-        """Whether every push to the store branch is judged."""
+        """Whether the hook judges every push to the store branch."""
         return not self.problems
 
 
 @dataclass(frozen=True)
 class Removed:
-    """What `uninstall` took away: the hook's file (None if there was none of ours), and settings."""
+    """What `uninstall` removed: the hook's file (None if kt's hook was not there), and settings."""
 
     path: Path | None
     settings: tuple[str, ...]
@@ -176,7 +177,7 @@ def install(
     logins: str | None = None,
     force: bool = False,
 ) -> Installed:
-    """Make a command a server repository's pre-receive hook, which guards ``branch`` with the store in ``root``.
+    """Install a command as pre-receive hook of a server's repository; it guards ``branch`` with the store in ``root``.
 
     ``pusher_from`` is the variable in which the server names who pushes, ``logins`` the forge whose logins these
     are. All is kept in the repository's configuration; what is not given stays as it is, and without `kt.branch`
@@ -193,7 +194,7 @@ def install(
                 hint="name that one with --server, or give --force if people do push to this clone",
             )
         if branch is not None:
-            store.require_branch_name(branch)
+            require_branch_name(store.repository, branch)
         root_of(root or "")
         if logins is not None and not is_forge(logins):
             raise BadInput(problem=f"--logins is {logins[:40]!r}; give a forge's name such as gitlab")
@@ -229,7 +230,7 @@ def status(server: str | os.PathLike[str], *, branch: str | None = None) -> Stat
         pinned = pins(repository)
         problems = [broken] if broken else []
         if branch is not None and branch != store.own_branch:
-            cure = store.guard_by(_BRANCH, branch)
+            cure = hook_settings.guard_by(store.repository, _BRANCH, branch)
             problems.append(f"it guards {store.own_branch or 'no branch'}, not {branch}; run `{cure}`")
         empty = not repository.branches()
         astray = list(_unguarded(store))
@@ -260,7 +261,7 @@ def status(server: str | os.PathLike[str], *, branch: str | None = None) -> Stat
 
 
 def seen_from_a_clone(server: Path) -> Status | None:
-    """What guards a remote that lies in a folder here, None where git does not let us look."""
+    """What guards a remote in a folder of this machine, None if git refuses to open it."""
     try:
         return status(server)
     except KtError:
@@ -268,7 +269,7 @@ def seen_from_a_clone(server: Path) -> Status | None:
 
 
 def uninstall(server: str | os.PathLike[str]) -> Removed:
-    """Take away our hook and the settings that came with it, and nothing else; who pushed what stays on record.
+    """Remove kt's hook and the settings that came with it, and nothing else; the ledger of pushes stays.
 
     Raises BadInput, NotAStore.
     """
@@ -288,7 +289,7 @@ def uninstall(server: str | os.PathLike[str]) -> Removed:
 
 
 def _own_hooks(repository: Repository) -> Path:
-    """The folder in which git looks for this repository's hooks, if it is this repository's alone to say."""
+    """The folder with this repository's hooks, if no setting outside the repository names it."""
     folder = repository.hooks_folder()
     asked = repository.config.get("core.hookspath")
     if asked is not None and repository.own_setting("core.hooksPath") is None:
@@ -303,12 +304,12 @@ def _own_hooks(repository: Repository) -> Path:
 
 
 def _unset(repository: Repository, settings: Mapping[str, str]) -> dict[str, str]:
-    """Those of the settings that nobody has set otherwise."""
+    """The settings that have no other value yet."""
     return {key: value for key, value in settings.items() if repository.config.get(key.lower()) is None}
 
 
 def _set(repository: Repository, settings: Mapping[str, str]) -> None:
-    """Set keys, and remember which of them were not set before."""
+    """Set keys, and record which of them were not set before."""
     ours = _set_by_us(repository)
     for key, value in settings.items():
         if key in ours or repository.own_setting(key) is None:
@@ -324,7 +325,7 @@ def _set_by_us(repository: Repository) -> dict[str, str]:
 
 
 def _pin(store: GitStore) -> Mark | None:
-    """Keep where the store is and what it began with, where it is there; what is known of it, None where it is not."""
+    """Record the store's folder and first commit, and return its mark; None if there is no store yet."""
     branch = store.own_branch
     tip = store.repository.tip_of(f"refs/heads/{branch}") if branch else None
     if branch is None or tip is None or not store.holds(tip):
@@ -337,7 +338,7 @@ def _pin(store: GitStore) -> Mark | None:
 
 
 def _unguarded(store: GitStore) -> Iterator[str]:
-    """What the hook of a server's repository does not guard as it stands, and how to let it."""
+    """Warnings about what the hook does not guard, with the command that changes it."""
     branch = store.own_branch
     tip = store.repository.tip_of(f"refs/heads/{branch}") if branch else None
     if tip is None:
@@ -346,7 +347,7 @@ def _unguarded(store: GitStore) -> Iterator[str]:
         missing = f"there is no branch {branch} yet" if branch else "HEAD names no branch there"
         yield (
             f"{missing}, and no other is guarded; if the store is to be on {name}, "
-            f"run `{store.guard_by(_BRANCH, name)}`"
+            f"run `{hook_settings.guard_by(store.repository, _BRANCH, name)}`"
         )
     elif not store.holds(tip):
         yield from elsewhere(store, tip)
@@ -354,13 +355,13 @@ def _unguarded(store: GitStore) -> Iterator[str]:
 
 def elsewhere(store: GitStore, commit: str) -> Iterator[str]:
     """That a commit holds a store, but not where `kt.root` says."""
-    found = store.folders_of_stores(commit)
+    found = hook_settings.folders_of_stores(store.repository, commit)
     if found:
         there = store.root or "the top folder"
         name = found[0] if len(found) == 1 else "FOLDER"
         yield (
             f"there is no store in {there}, where it is looked for, but in {', '.join(map(_called, found[:3]))}; "
-            f"on the server run `{store.guard_by(_ROOT, name)}`"
+            f"on the server run `{hook_settings.guard_by(store.repository, _ROOT, name)}`"
         )
 
 
@@ -369,7 +370,7 @@ def _called(folder: str) -> str:
 
 
 def _unclean(store: GitStore, known: Mark | None) -> Iterator[str]:
-    """That a hook judges pushes, and does not mend what was there before it."""
+    """A warning that the hook does not repair violations from before it was installed."""
     wrong = known.unexcused if known is not None else ()
     if wrong:
         yield (
@@ -379,7 +380,7 @@ def _unclean(store: GitStore, known: Mark | None) -> Iterator[str]:
 
 
 def _unproven(store: GitStore, pinned: Pins, known: Mark | None) -> Iterator[str]:
-    """That nothing here proves who acts."""
+    """A warning that nothing here proves who acts."""
     if pinned.pusher_from is not None or _signed(store, known):
         return
     yield (

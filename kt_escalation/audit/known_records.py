@@ -16,24 +16,24 @@ from .steps import Sides, State, by_record
 
 
 class KnownRecords:
-    """Follows records along the line. What has been judged is forgotten, but for what is kept here."""
+    """Keeps what the judge must remember of records along the line."""
 
     def __init__(self, scope: Scope, findings: Findings) -> None:
         self._scope = scope
         self._findings = findings
         #: The store at the mark from which this run goes on.
         self.base: GitSnapshot | None = None
-        #: Records that are illegal by now, with the last legal state of each, and what they have to be excused for.
+        #: Records that are illegal now, each with its last legal state; and the violations that waivers must accept.
         self.illegal: dict[str, State | None] = {}
         self.owed: dict[str, set[Key]] = {}
-        #: Records that go on from a state that only a waiver accepts.
+        #: Records whose state is accepted only by a waiver.
         self.waived: set[str] = set()
-        #: Of those that are looked at one by one: the legal states of each, and which came with the start.
+        #: If the run looks at some records only: the legal states of each, and which were imported.
         self.legal: dict[str, list[State | None]] = {}
         self.imported: set[str] = set()
         #: The commits that changed one of these.
         self.touching: set[str] = set()
-        # Hashes: of a million ids they take a tenth of the room.
+        # Hashes of ids: for a million they take a tenth of the memory.
         self._known: set[int] = set()
 
     def resume(
@@ -43,13 +43,13 @@ class KnownRecords:
         owed: dict[str, set[Key]],
         waived: set[str],
     ) -> None:
-        """Go on from what another run has known."""
+        """Continue from the mark of another run."""
         self.base, self.illegal, self.owed, self.waived = base, illegal, owed, waived
-        # What was deleted illegally was there all the same.
+        # An illegally deleted record existed as well.
         self._known |= {hash(name) for name in (*illegal, *waived)}
 
     def excuse(self, accepted: Iterable[Violation]) -> None:
-        """Records are legal again for which waivers accept all that was found."""
+        """Make records legal again if waivers accept all their violations."""
         for found in accepted:
             name = found.escalation_id
             if name in self.owed:
@@ -60,44 +60,44 @@ class KnownRecords:
                     self.illegal.pop(name, None)
 
     def was_here(self, name: str) -> None:
-        """Note that a record was there, legal or not."""
+        """Note that a record existed, legal or not."""
         self._known.add(hash(name))
 
     @property
     def looks_at_all(self) -> bool:
-        """Whether all records are looked at."""
+        """Whether this run looks at all records."""
         return self._scope.only is None
 
     def looks_at(self, name: str) -> bool:
-        """Whether a record is looked at."""
+        """Whether this run looks at a record."""
         return self._scope.only is None or name in self._scope.only
 
     def is_wanted(self, change: Change) -> bool:
-        """Whether a change is one of a record that is looked at, and both of its sides have to be read."""
+        """Whether a change is one of a record that this run looks at, so that its contents must be read."""
         name = layout.id_of(change.path)
-        # What a compaction deletes is compared by its id alone.
+        # A compaction deletes many files; they are compared by id only.
         return name is not None and self.looks_at(name) and (change.new is not None or change.old is not None)
 
     def by_record(self, changes: Iterable[Change]) -> dict[str, Sides]:
-        """The changes of the records that are looked at, by id."""
+        """The changes of the records that this run looks at, by id."""
         found = by_record(changes)
         only = self._scope.only
         return found if only is None else {name: sides for name, sides in found.items() if name in only}
 
     def exists(self, name: str) -> bool:
-        """Whether a record was in the store before, in these commits or before them."""
+        """Whether a record has been in the store, in this run or before it."""
         return hash(name) in self._known or (self.base is not None and self.base.has(name))
 
     def know(self, name: str, state: State | None) -> None:
-        """A record has come, legally, to a state."""
+        """Note the new legal state of a record."""
         self._known.add(hash(name))
         if self._scope.only is not None:
             self.legal[name] = [*self.legal.get(name, ()), state]
 
     def restored(self, name: str, state: State | None) -> None:
-        """A record has come back to its last legal state, or what never was one is gone.
+        """Note that a record has its last legal state again, or that one without a legal state is gone.
 
-        What a merge has left out of it is not brought back by that.
+        This does not heal the violation of a merge that left out one of its changes.
         """
         self.illegal.pop(name)
         self.owed.pop(name, None)
@@ -109,6 +109,6 @@ class KnownRecords:
             self.know(name, state)
 
     def blame(self, name: str, commit: Commit, path: str, violation: Violation) -> None:
-        """Note a violation by which a record is illegal from now on."""
+        """Note a violation that makes a record illegal from now on."""
         found = self._findings.find(commit, path, violation, name)
         self.owed.setdefault(name, set()).add(key(found))

@@ -17,7 +17,7 @@ EntriesOf = Callable[[str], StoreEntries]
 
 
 class Lines:
-    """The line parents of all commits of a history, given as pairs of a commit and its parents, parents first."""
+    """The line parent of each commit of a history; the commits are given with their parents, parents first."""
 
     def __init__(self, commits: Iterable[tuple[str, Sequence[str]]], entries: EntriesOf) -> None:
         self._entries = entries
@@ -30,7 +30,7 @@ class Lines:
             self.add(commit, parents)
 
     def add(self, commit: str, parents: Sequence[str]) -> None:
-        """Take in one more commit whose parents are known."""
+        """Add a commit whose parents were added before."""
         self._order[commit] = len(self._order)
         if len(parents) > 1:
             self._parents[commit] = tuple(parents)
@@ -66,11 +66,11 @@ class Lines:
         return found[::-1]
 
     def fork(self, merge: str) -> str | None:
-        """The newest commit of the first parent's line that the second parent of a merge reaches; F of the design."""
+        """The newest commit of the first parent's line that the second parent of a merge can reach."""
         return self._forks.get(merge)
 
     def newest_on(self, line: str, commit: str) -> str | None:
-        """The newest commit of the line of one commit that another one reaches, itself included."""
+        """The newest commit on the line of ``line`` that is ``commit`` or one of its ancestors."""
         shared = self._shared(line, commit)
         between = set(self.of(line, shared))
         if commit in between:
@@ -90,10 +90,10 @@ class Lines:
         return best
 
     def carried(self, sides: Sequence[str], line: str) -> list[str]:
-        """The commits that some reach and the other one does not, parents first."""
+        """The commits that can be reached from ``sides`` and not from ``line``, parents first."""
         known = {line}
         found: set[str] = set()
-        # The newest first, so that whether the line reaches a commit is known when its turn comes.
+        # Newest first: when a commit is looked at, it is known whether the line can reach it.
         waiting = [-self._order[commit] for commit in {*sides, line}]
         names = {self._order[commit]: commit for commit in {*sides, line}}
         heapify(waiting)
@@ -121,10 +121,10 @@ class Lines:
         return commit in self._reached([other], self._order[commit])
 
     def resting(self, tip: str, commit: str) -> str | None:
-        """The commit of the tip's line that has the same past of the store as another one; None if there is none.
+        """The commit on the tip's line whose store has the same history as ``commit``; None if there is none.
 
-        That is the commit itself if it is on the line. Else the line goes past it: then the store must be the same
-        all along from where its own line leaves the tip's.
+        If ``commit`` is on the line, this is ``commit`` itself. Otherwise the store must not change between the
+        point where the line of ``commit`` leaves the tip's line and ``commit``.
         """
         if commit not in self._order:
             return None
@@ -136,7 +136,7 @@ class Lines:
         return newest if self._is_same(newest, commit) else None
 
     def _chosen(self, merge: str, first: str, second: str) -> str:
-        """Along which of its two parents the line goes at a merge."""
+        """The parent of a merge along which the line continues."""
         shared = self._shared(first, second)
         fork = self._forks[merge] = self.newest_on(first, second)
         if fork is None or fork != shared:
@@ -144,14 +144,14 @@ class Lines:
         made, brought = self._entries(merge), self._entries(second)
         if made != brought or made == self._entries(first):
             return first
-        # What the line has once gone past stays on it: an admin may have acted there.
+        # If the line left a first parent here before, an admin may have acted there.
         went_past = any(
             self.above(at) != self.parents(at)[0] for at in self.of(first, fork) if at in self._parents
         )
         return second if self._is_same(fork, first) and not went_past else first
 
     def _is_same(self, old: str, new: str) -> bool:
-        """Whether the store is the same at each commit of a line, from an old one on it to its end."""
+        """Whether the store is the same at each commit of the line of ``new``, back to ``old``."""
         wanted = self._entries(old)
         at: str | None = new
         while at is not None and at != old:
@@ -172,7 +172,7 @@ class Lines:
         return a if a == b else None
 
     def _reached(self, commits: Sequence[str], lowest: int) -> set[str]:
-        """The commits and their ancestors, as far down as an index in the order."""
+        """Some commits and their ancestors, back to the index ``lowest`` in the order."""
         found: set[str] = set()
         waiting = [commit for commit in commits if self._order[commit] >= lowest]
         while waiting:

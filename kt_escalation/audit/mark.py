@@ -65,12 +65,12 @@ class Mark:
 
     @property
     def newest_at(self) -> datetime:
-        """When the newest was made that acted."""
+        """The newest date of a commit that acted."""
         return datetime.fromtimestamp(self.newest, UTC) if self.newest else datetime.min.replace(tzinfo=UTC)
 
     @property
     def unexcused(self) -> list[Violation]:
-        """What was found up to there that no waiver accepts."""
+        """The violations up to the mark that no waiver accepts."""
         listed = {waiver.key for waiver in self.policies.waivers} & set(self.accepted)
         return [found for found in self.found if (found.commit, found.rule, found.path) not in listed]
 
@@ -85,7 +85,7 @@ class Mark:
 
     @classmethod
     def of(cls, values: object) -> Mark | None:
-        """The mark that some JSON values are, None for none."""
+        """The mark in JSON values, None if they hold none."""
         try:
             given = dict(values)  # type: ignore[call-overload]
             policies = dict(given.pop("policies"))
@@ -110,7 +110,7 @@ def _waivers(values: Iterable[Mapping[str, str]]) -> tuple[Waiver, ...]:
 
 
 def _frozen(value: Any) -> Any:
-    """The lists of JSON as the tuples that they were."""
+    """JSON lists as tuples."""
     if isinstance(value, list):
         return tuple(map(_frozen, value))
     return {key: _frozen(one) for key, one in value.items()} if isinstance(value, dict) else value

@@ -56,7 +56,7 @@ _PARTS: Mapping[str, str] = {
 
 @dataclass(slots=True)
 class Statement:
-    """One thing that a message says: what was done to which escalations, by whom; empty is not said."""
+    """One statement of a message: what was done to which escalations, and by whom. An empty value was not stated."""
 
     words: str
     action: str = ""
@@ -69,14 +69,14 @@ class Statement:
     is_odd: bool = False
 
     def is_told_by(self, other: Statement) -> bool:
-        """Whether another one says all that a subject says."""
+        """Whether another statement says everything that this subject says."""
         same = (self.action, self.ids, self.outcome or other.outcome)
         return same == (other.action, other.ids, other.outcome)
 
 
 @dataclass(frozen=True)
 class Brought:
-    """One action that a commit brought: on what, called how, by whom, as what, and under which claims."""
+    """One action of a commit: its escalation, its possible names, its actor, its outcome and the claim ids."""
 
     escalation_id: str
     actions: frozenset[str]
@@ -86,9 +86,9 @@ class Brought:
 
 
 def is_pull(message: str, *branches: str | None) -> bool:
-    """Whether git named a merge, as it does where somebody takes in what the store branch has got already.
+    """Whether git wrote the message of a merge, as `git pull` does when it takes in the store branch.
 
-    ``branches`` are what that may be called; main and master are taken for it as well.
+    ``branches`` are possible names of the store branch; main and master count as well.
     """
     found = _NAMED_BY_GIT.fullmatch(message.partition("\n")[0].rstrip())
     if found is None:
@@ -98,7 +98,7 @@ def is_pull(message: str, *branches: str | None) -> bool:
 
 
 def statements(message: str) -> list[Statement]:
-    """What a message says, in its subject and then in lines that begin with a key of ours."""
+    """The statements of a message: its subject, then the lines that begin with one of kt's keys."""
     found: list[Statement] = []
     subject = _SUBJECT.match(_subject(_visible(message)))
     if subject:
@@ -117,19 +117,19 @@ def statements(message: str) -> list[Statement]:
         _take(current, key, value.strip())
     roots = {statement.root for statement in found if statement.root is not None}
     if len(roots) == 1:
-        # A message is about one store, and its subject cannot name it.
+        # A message is about one store, and the subject cannot name its folder.
         for statement in found:
             statement.root = next(iter(roots))
     if subject and len(found) == 2 and found[0].is_told_by(found[1]):
-        # What holds of the lines holds of the subject.
+        # The subject repeats the lines.
         del found[0]
     return found
 
 
 def _lines(message: str) -> Iterable[Sequence[str]]:
-    """The lines that begin with a key of ours: whole, key, colon and value."""
+    """The lines that begin with one of kt's keys: the whole line, the key, the colon and the value."""
     if message.isascii() and not _ODD.search(message):
-        # Only line feeds end lines in it, as in nearly all.
+        # The usual case: only line feeds end its lines.
         return _PLAIN.findall(message)
     return [key.group(0, 1, 2, 3) for key in map(_LINE.match, _visible(message).splitlines()) if key]
 
@@ -150,7 +150,7 @@ def _take(statement: Statement, key: str, value: str) -> None:
         return
     name = _PARTS.get(key)
     if name is None or (name == "root" and value in ("", ".", "/")):
-        # The store at the top has no folder to name, and no other is there.
+        # A store at the top has no folder to name.
         statement.is_odd = True
         return
     before = getattr(statement, name)
@@ -159,7 +159,7 @@ def _take(statement: Statement, key: str, value: str) -> None:
 
 
 def _visible(message: str) -> str:
-    """The message without what nobody sees, so that it cannot stand before a key."""
+    """The message without invisible characters, which could hide a key."""
     if message.isascii() and not _CONTROL.search(message):
         return message
     return "".join(char for char in message if char.isspace() or not is_hidden(char))
@@ -171,7 +171,7 @@ def untrue(
     roster: Roster | None,
     author: str,
 ) -> Iterator[str]:
-    """What of it is not so, as sentences of what was expected; one person under two addresses is one person."""
+    """A sentence for each false statement, saying what was expected; two addresses of one person are equal."""
     names = sorted({one.escalation_id for one in brought})
     for statement in said:
         wrong = _wrong(statement, brought, roster, author)
@@ -182,7 +182,7 @@ def untrue(
 
 
 def _counts(statement: Statement, names: Sequence[str]) -> bool:
-    """Whether a number is that of the ids which are named beside it; of very many only the first are named."""
+    """Whether a count fits the ids beside it; a message names only the first of very many ids."""
     if not re.fullmatch(r"\d{1,9}", statement.count):
         return False
     named = len(set(statement.ids))
@@ -228,7 +228,7 @@ def _people(one: Brought, roster: Roster | None, author: str) -> set[str]:
 def brought(
     name: str, before: Record | None, after: Record | None, *, author: str, restored: bool = False
 ) -> list[Brought]:
-    """The actions that took a record from one state to another, under every name that a message may give them."""
+    """The actions between two states of a record, with all names that a message may use for each."""
     claims = {record.claim.claim_id for record in (before, after) if record and record.claim}
     claims |= {review.claim_id for review in after.reviews} if after else set()
     if restored:
@@ -245,7 +245,7 @@ def brought(
         )
         for happening in told
     ]
-    # A squash may hide the claim behind what followed it: a birth, or the review that ended it.
+    # A squash may hide a claim behind the raise before it or the review after it.
     takers = (
         {after.claim.claimed_by}
         if after and after.claim and (before is None or after.claim != before.claim)
@@ -260,17 +260,17 @@ def brought(
 
 
 _ALIASES: Mapping[str, frozenset[str]] = {
-    # Whoever gives back when the lease is over does what a sweep would.
+    # Giving back a claim after its lease has the same result as a sweep.
     "sweep": frozenset({"unclaim"}),
-    # A review in one commit with others that are resolved goes by their name.
+    # A review that leaves the quorum short may be in one commit with others that resolve.
     "review": frozenset({"resolve"}),
 }
-# Assigned once more to whom it is routed to already.
+# Assigned again to the team or user that it is routed to already.
 _REASSIGNED: Mapping[str, frozenset[str]] = {"unclaim": frozenset({"assign"}), "claim": frozenset({"assign"})}
 
 
 def _also_called(actions: set[str], after: Record | None) -> dict[str, frozenset[str]]:
-    """Other names that a message may give to actions which leave the very same record."""
+    """Other names that a message may use for actions with the same result."""
     found = {action: _ALIASES[action] for action in actions if action in _ALIASES}
     if after is not None and after.route.source == "assigned":
         for action in actions & _REASSIGNED.keys():

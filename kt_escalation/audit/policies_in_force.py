@@ -34,14 +34,14 @@ def is_policy(path: str) -> bool:
 
 
 class Written:
-    """The policies as trees have them, read once for each tree."""
+    """Reads the policies in trees, each tree once."""
 
     def __init__(self, store: GitStore) -> None:
         self._store = store
         self._known: dict[str | None, Policies] = {None: Policies()}
 
     def of(self, tree: str | None) -> Policies:
-        """The policies in the tree of `policies/`; one that cannot be read has all of ours broken."""
+        """The policies in a tree of `policies/`; if the tree cannot be read, all of kt's own files count as broken."""
         if tree not in self._known:
             try:
                 files = self._store.policy_files(tree or "")
@@ -61,26 +61,26 @@ class InForce:
         self._written = written
         self._root = root
         self.policies = Policies()
-        #: The waivers of the newest legal version of their file, and those that the last legal change added.
+        #: The waivers in the newest legal version of their file, and those that its last legal change added.
         self.waivers: tuple[Waiver, ...] = ()
         self.added: frozenset[Waiver] = frozenset()
-        # Those that are there, however they came.
+        # All waivers in the file now, legal or not.
         self._standing: frozenset[Waiver] = frozenset()
-        #: How many commits of the line were followed when each of these came into force.
+        #: The policies that were in force, and the number of judged commits when each came into force.
         self._since = [_BEFORE]
         self._history = [self.policies]
         self._now: dict[str, _Version] = {}
         self._legal: dict[str, _Version] = {}
-        # The commits whose illegal changes each file still has, and all that nobody but an admin could have made.
+        # The commits whose illegal changes each file still has; and all changes that only an admin may make, by others.
         self._wrong: dict[str, list[str]] = {}
         self._unauthorised: list[tuple[str, str]] = []
-        # What was in force before the mark: since which commit of the line, and the tree.
+        # The policies in force before the mark: the commit that began them, and their tree.
         self._eras: tuple[tuple[str, str | None], ...] = ()
-        # The waivers that each of them has written.
+        # The waivers that each of these commits added.
         self._proposed: dict[str, frozenset[Waiver]] = {}
 
     def begin(self, at: int, tree: str | None, changes: Iterable[Change]) -> Iterator[tuple[str, Violation]]:
-        """Take the policies of the store's start as they are; what is wrong with them."""
+        """Put the policies of the store's start in force, and yield what is wrong with them."""
         written = self._written.of(tree)
         self._now = {change.path: (change.new_mode, change.new) for change in changes if change.new}
         self._legal = dict(self._now)
@@ -95,7 +95,7 @@ class InForce:
         )
 
     def mark(self, line: Sequence[str]) -> PolicyMark:
-        """What is known here; ``line`` are the commits that were followed."""
+        """The state for a mark; ``line`` are the commits of this run."""
         put = zip(self._since, self._history, strict=True)
         eras = ((line[at], policies.tree) for at, policies in put if at >= 0)
         return PolicyMark(
@@ -109,7 +109,7 @@ class InForce:
         )
 
     def resume(self, known: PolicyMark, now: Mapping[str, _Version]) -> None:
-        """Go on from a mark; ``now`` are the policy files as they are there."""
+        """Continue from a mark; ``now`` are the policy files at its commit."""
         self._eras = known.eras
         if known.eras:
             self._put(-1, self._written.of(known.eras[-1][1]))
@@ -120,14 +120,14 @@ class InForce:
         self.waivers, self._standing = known.waivers, frozenset(known.standing)
 
     def before(self, depth: int, depth_of: Callable[[str], int]) -> Policies:
-        """Those that were in force at a commit of the line before the mark, by how deep commits are on it."""
+        """The policies in force at a commit of the line before the mark; ``depth`` is its position on the line."""
         for commit, tree in reversed(self._eras):
             if depth_of(commit) <= depth:
                 return self._written.of(tree)
         return Policies()
 
     def at(self, position: int) -> Policies:
-        """Those that were in force after so many commits of the line."""
+        """The policies in force after the commit at a position of the line."""
         return self._history[max(bisect_right(self._since, position) - 1, 0)]
 
     def change(
@@ -156,20 +156,20 @@ class InForce:
             if found is None:
                 self._accept(change.path)
                 if change.path == WAIVERS:
-                    # What somebody else had written there before is not the admin's word.
+                    # Waivers that somebody else had added before do not count.
                     self.added = frozenset(written.waivers) - self._standing
                     self.waivers = written.waivers
             else:
                 self._wrong.setdefault(change.path, []).append(found.commit or commit)
                 if self._now.get(change.path) == self._legal.get(change.path):
-                    # It is what it should be again, whoever made it so.
+                    # The file has its legal version again, whoever restored it.
                     del self._wrong[change.path]
                 yield change.path, found
         self._standing = frozenset(written.waivers)
         self._settle(at, written)
 
     def waive(self, at: int, tree: str | None, accepted: Iterable[tuple[str, str]]) -> None:
-        """Accept the illegal changes of some commits to some files, by a waiver that counts."""
+        """Accept illegal changes that a waiver names, given as commits and paths."""
         written = self._written.of(tree)
         for commit, path in accepted:
             if (commit, path) in self._unauthorised:
@@ -181,26 +181,26 @@ class InForce:
                 if not commits and not gone and path != KT_YAML:
                     self._accept(path)
             if path == WAIVERS and WAIVERS not in self._wrong:
-                # Whoever accepts the change accepts what it brought.
+                # Who accepts the change also accepts the waivers in it.
                 self.waivers = written.waivers
                 self.added |= frozenset(written.waivers)
         self._settle(at, written)
 
     def admissible(self, commits: Container[str]) -> set[tuple[str, str]]:
-        """What some commits have changed that an admin might have: the commits and paths."""
+        """The changes of some commits that an admin could have made, as commits and paths."""
         return {(commit, path) for commit, path in self._unauthorised if commit in commits}
 
     def admit(self, at: int, tree: str | None, admitted: Collection[tuple[str, str]]) -> None:
-        """Accept what some commits have changed, by a merge of an admin's."""
+        """Accept changes that an admin has merged, given as commits and paths."""
         written = self._written.of(tree)
         self._unauthorised = [found for found in self._unauthorised if found not in admitted]
         self.added = frozenset()
         for commit, path in admitted:
-            # What somebody else made of the file after that stays his.
+            # A later illegal change of the file by somebody else stays illegal.
             if self._wrong.get(path, [""])[-1] == commit:
                 self._accept(path)
                 if path == WAIVERS:
-                    # What others had written there before is not the admin's word.
+                    # Waivers that others had added before do not count.
                     self.added |= self._proposed.get(commit, frozenset())
                     self.waivers = written.waivers
         self._settle(at, written)
@@ -223,7 +223,7 @@ class InForce:
         self.policies = policies
 
     def _damage(self, change: Change, written: Policies) -> Violation | None:
-        """What is wrong with a version whoever makes it: by what is gone or unreadable nobody could go on."""
+        """What is wrong with a version, whoever makes it: nobody could continue with missing or unreadable policies."""
         path = change.path
         if change.new is None and (path in OURS or path == KT_YAML) and path in self._legal:
             return Violation("policies", f"expected {path} to stay; what it says is taken back in it")
@@ -235,7 +235,7 @@ class InForce:
 
 
 def at_fork(line: Policies, fork: Policies) -> Policies:
-    """What a carried step is judged by: people and quorum by the line, routing and lease as at its fork from it."""
+    """The policies for a carried step: people and quorum from the line, routing and lease from its fork."""
     if line is fork or line.tree == fork.tree:
         return line
     settings = line.settings.model_copy(

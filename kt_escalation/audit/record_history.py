@@ -10,20 +10,20 @@ from ..errors import IllegalRecord
 from ..storage import history
 from ..storage.clone import GitStore
 from .findings import key
-from .mark import remember, remembered
-from .report import reported, told
-from .run import History
+from .mark import Mark, remember, remembered
+from .report import reported, violation_line
+from .run import History, Run
 from .scope import Scope
 from .steps import State
 from .verify import require_history
 
-#: The clone's note of up to where lines, policies and trees were judged by `wait`, by branch.
+#: The name of the mark up to which `wait` has judged the line in this clone, by branch.
 WAITED = "waited"
 
 
 @dataclass(frozen=True)
 class Life:
-    """The legal states of a record, oldest first (None: none any more), and whether it is illegal now."""
+    """The legal states of a record, oldest first (None: deleted), and whether it is illegal now."""
 
     states: tuple[State | None, ...]
     is_illegal: bool
@@ -48,39 +48,16 @@ def life(store: GitStore, revision: str, escalation_id: str, now: datetime) -> L
 def require_legal(
     store: GitStore, revision: str, ids: Sequence[str], now: datetime, path: str, *, signed: bool = False
 ) -> None:
-    """Raise IllegalRecord unless `verify` has nothing against how records came to be what they are at a commit.
+    """Raise IllegalRecord unless legal steps led to the state of some records at a commit.
 
-    ``ids`` are a record and those that it reopens. Everything on the line that is about the line itself, policies
-    and trees counts as well; what a waiver accepts releases nothing.
+    ``ids`` are a record and those that it reopens. Violations of the line itself, of policies and of trees count
+    too. A state that only a waiver accepts releases nothing.
     """
     past = History(store)
-    only = frozenset(ids)
-    mark = next(iter(remembered(store, WAITED)), None)
-    since = None
-    if mark is not None and not signed:
-        lines = past.lines(revision, mark.commit)
-        resting = lines.resting(revision, mark.commit) if mark.commit in lines else None
-        if resting is None or mark.root != store.root:
-            where = mark.commit[:12]
-            raise _illegal(
-                ids[0], path, f"the branch does not go on from {where}, where this clone has judged it before"
-            )
-        places = _born(store, resting, ids)
-        if not places:
-            since = replace(mark, commit=resting)
-    scope = Scope(now, only=only, always_signed=signed)
-    run = past.run(revision, scope, since=since)
-    report = reported(run, revision)
+    scope = Scope(now, only=frozenset(ids), always_signed=signed)
+    run = past.run(revision, scope, since=None if signed else _since(past, revision, ids, path))
+    _require_clean(run, revision, ids, path)
     judge = run.judge
-    for violation in report.waived:
-        if key(violation) in judge.findings.healed:
-            continue
-        if violation.escalation_id in only or violation.commit in judge.records.touching:
-            raise _illegal(ids[0], path, f"{told(violation)} (it is waived, and that releases nothing)")
-    for violation in report.violations:
-        if key(violation) in judge.findings.healed:
-            continue
-        raise _illegal(ids[0], path, told(violation))
     if ids[0] in judge.records.illegal or ids[0] in judge.records.waived:
         raise _illegal(ids[0], path, "no legal step led to what is there")
     for name in ids:
@@ -90,20 +67,51 @@ def require_legal(
             raise _illegal(
                 name, path, "it was imported already resolved, and nobody can prove how that came about"
             )
-        # Whatever was looked at on the way: what is released is what was judged, to the last byte.
+        # The record that is released must be the one that was judged, to the last byte.
         if (states or name not in judge.records.imported) and not _is(states[-1] if states else None, there):
             raise _illegal(name, path, f"no legal step led to what is there of {name}")
     if not signed:
         remember(store, WAITED, run.judge.mark(revision))
 
 
+def _since(past: History, revision: str, ids: Sequence[str], path: str) -> Mark | None:
+    """The mark of an earlier wait if the records came after it, else None. Raises IllegalRecord."""
+    mark = next(iter(remembered(past.store, WAITED)), None)
+    if mark is None:
+        return None
+    lines = past.lines(revision, mark.commit)
+    resting = lines.resting(revision, mark.commit) if mark.commit in lines else None
+    if resting is None or mark.root != past.store.root:
+        where = mark.commit[:12]
+        raise _illegal(
+            ids[0], path, f"the branch does not go on from {where}, where this clone has judged it before"
+        )
+    return None if _born(past.store, resting, ids) else replace(mark, commit=resting)
+
+
+def _require_clean(run: Run, revision: str, ids: Sequence[str], path: str) -> None:
+    """Raise IllegalRecord for a violation that was not healed by a restoration; a waiver of one releases nothing."""
+    judge = run.judge
+    report = reported(run, revision)
+    for violation in report.waived:
+        if key(violation) in judge.findings.healed:
+            continue
+        if violation.escalation_id in ids or violation.commit in judge.records.touching:
+            raise _illegal(
+                ids[0], path, f"{violation_line(violation)} (it is waived, and that releases nothing)"
+            )
+    for violation in report.violations:
+        if key(violation) not in judge.findings.healed:
+            raise _illegal(ids[0], path, violation_line(violation))
+
+
 def _is(state: State | None, files: Sequence[tuple[str, str, str]]) -> bool:
-    """Whether a record's files are one, and that state; in an archive it is at another path."""
+    """Whether a record has one file with that state; in an archive its path differs."""
     return state is not None and [file[1:] for file in files] == [(state.mode, state.oid)]
 
 
 def _born(store: GitStore, commit: str, ids: Sequence[str]) -> bool:
-    """Whether any of some records was there at a commit or before it; what was deleted was there."""
+    """Whether any of some records exists at a commit or existed before it."""
     snapshot = store.at(commit)
     if any(snapshot.has(name) for name in ids):
         return True

@@ -11,7 +11,7 @@ from .run import Run
 
 @dataclass(frozen=True)
 class Signatures:
-    """The commits that acted: signed as it was required, signed unasked, and not signed."""
+    """Numbers of commits that acted: signed as required, signed although not required, unsigned."""
 
     held: int
     unasked: int
@@ -20,9 +20,9 @@ class Signatures:
 
 @dataclass(frozen=True)
 class Report:
-    """What was judged, and what was found: violations, and those that a waiver accepts.
+    """What was judged, and the violations with and without a waiver.
 
-    ``notes`` say what the judge cannot decide by itself; ``nobody_proven`` that nothing proves who made a commit.
+    ``notes`` say what the judge cannot decide. ``nobody_proven`` says that nothing proves who made a commit.
     """
 
     revision: str
@@ -39,14 +39,14 @@ class Report:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing was found that no waiver accepts."""
+        """Whether waivers accept all violations."""
         return not self.violations
 
 
 def reported(run: Run, revision: str, *, only_new: bool = False, may_waive: bool = True) -> Report:
-    """The report of a run up to a revision, with what was found up to the mark that it went on from.
+    """The report of a run up to a revision, with the violations before its mark unless ``only_new``.
 
-    With ``only_new`` without that. A pull request or a push (``may_waive`` is False) waives nothing of its own.
+    A pull request or a push cannot waive its own violations: ``may_waive`` is False for these.
     """
     judge = run.judge
     listed = {waiver.key for waiver in judge.policies.waivers}
@@ -69,8 +69,8 @@ def reported(run: Run, revision: str, *, only_new: bool = False, may_waive: bool
     )
 
 
-def told(violation: Violation) -> str:
-    """A violation in one line: which commit, by whom, in which file, against which rule, and what is wrong."""
+def violation_line(violation: Violation) -> str:
+    """A violation in one line: commit, author, file, rule, and what was expected."""
     who = violation.author or "somebody without an e-mail"
     return (
         f"commit {violation.commit[:12]} by {who}: {violation.path}: {violation.rule}: {violation.expected}"

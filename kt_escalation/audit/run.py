@@ -19,21 +19,21 @@ from .scope import Scope
 
 @dataclass
 class Run:
-    """What a run came to."""
+    """The result of a run."""
 
     judge: Judge
     lines: Lines
     violations: list[Violation]
-    #: The commit of the line that it began behind, None if at the beginning.
+    #: The commit of the line after which it began, None for a whole history.
     since: str | None
 
     def mark(self, tip: str) -> Mark | None:
-        """What is known where the run has ended, or at the commit that it was passing; None where that was not met."""
+        """The mark at the tip, or at the commit that the run should pass; None if it did not meet that commit."""
         return self.judge.passed if tip == self.judge.passing else self.judge.mark(tip)
 
 
 class History:
-    """The commits of a store's repository, and their lines."""
+    """The history of a store's repository."""
 
     def __init__(self, store: GitStore) -> None:
         self.store = store
@@ -41,7 +41,7 @@ class History:
         self._lines: dict[tuple[str, str | None], Lines] = {}
 
     def lines(self, tip: str, since: str | None = None) -> Lines:
-        """The lines of all that a commit contains; of what is new ``since`` one of them where that is one row."""
+        """The lines of a commit's history; only what is new ``since`` one of its commits if that is a single row."""
         key = (tip, since)
         if key not in self._lines:
             self._lines[key] = self._row(tip, since) if since else self._whole(tip)
@@ -69,7 +69,7 @@ class History:
     def known(
         self, commit: str, marks: Iterable[Mark], now: datetime, progress: Progress | None = None
     ) -> Mark:
-        """What is known at a commit of the line, by judging all that came after one of the marks, or all of it."""
+        """The mark at a commit of the line: judges what came after one of the marks, or the whole history."""
         since = self.usable(commit, marks)
         if since is not None and since.commit == commit:
             return since
@@ -77,7 +77,7 @@ class History:
         return run.judge.mark(commit)
 
     def usable(self, tip: str, marks: Iterable[Mark]) -> Mark | None:
-        """The first of some marks that the line of a commit goes on from, at the commit where it does."""
+        """The first mark from which the line of a commit continues, moved to the commit where it does."""
         ours = [mark for mark in marks if mark.root == self.store.root]
         exact = next((mark for mark in ours if mark.commit == tip), None)
         if exact is not None:
@@ -99,9 +99,9 @@ class History:
         passing: str | None = None,
         progress: Progress | None = None,
     ) -> Run:
-        """Judge the line of a commit, from the beginning or ``since`` where another run has ended.
+        """Judge the line of a commit, from its beginning or ``since`` the mark of another run.
 
-        A mark can be had of the tip, and of a commit that the run is ``passing``.
+        The run can give a mark at the tip, and at the commit ``passing`` on the way.
         """
         lines = lines or self.lines(tip, since.commit if since else None)
         judge = Judge(self.store, lines, scope, self.trees)

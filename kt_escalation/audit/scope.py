@@ -10,10 +10,10 @@ from ..storage.commits import Commit
 
 @dataclass(frozen=True)
 class Scope:
-    """What is judged, by which clock, and how strictly.
+    """What a run judges, by which clock, and how strictly.
 
-    ``only`` are the records that are looked at, None for all. ``arriving`` says that the commits are yet to come
-    in, so that also what does not act may not be from the future.
+    ``only`` limits it to some records; None means all. ``arriving`` says that the commits are not on the store
+    branch yet; then none of them may have a date in the future, even if it changes nothing.
     """
 
     now: datetime
@@ -24,23 +24,23 @@ class Scope:
 
 @dataclass
 class Tally:
-    """What was looked at."""
+    """What a run counted."""
 
     commits: int = 0
     steps: int = 0
     imported: int = 0
-    #: Commits that acted: signed as required, signed though nobody asked, not signed.
+    #: Commits that acted: signed as required, signed although not required, unsigned.
     held: int = 0
     unasked: int = 0
     unsigned: int = 0
     people: set[str] = field(default_factory=set)
-    #: Merges of the line that brought something, by which a fresh clone cannot know which side was the branch.
+    #: Merges on the line that changed the store: a fresh clone cannot know which of their parents was the branch.
     merges: int = 0
 
 
 @dataclass(frozen=True)
 class Acted:
-    """A commit that acted or said something: it is its author's to push."""
+    """A commit that acted, or stated something about the store: only its author may push it."""
 
     commit: Commit
     actor: str

@@ -21,7 +21,7 @@ from .steps import State, by_record
 
 
 class Statements:
-    """Tells what a commit did in the words that its message may use."""
+    """Compares messages with commits."""
 
     def __init__(
         self, store: GitStore, scope: Scope, lines: Lines, held: CommitContents, findings: Findings
@@ -36,7 +36,7 @@ class Statements:
     def made(
         commit: Commit, name: str, olds: Sequence[State], news: Sequence[State], *, restored: bool = True
     ) -> list[Brought]:
-        """What a step is by the records on both of its sides; ``restored`` says that it may be a restoration."""
+        """The actions of a step, from the states before and after; ``restored`` says that it may be a restoration."""
         before, after = olds[0].record if olds else None, news[0].record if news else None
         return [
             one
@@ -45,7 +45,7 @@ class Statements:
         ]
 
     def brought_by(self, commit: Commit, difference: Difference) -> list[Brought]:
-        """What a commit did, legal or not, for what its message says of it."""
+        """The actions of a commit, legal or not."""
         found: list[Brought] = []
         commit = commit._replace(changes=difference.changes)
         if touches_archives(commit):
@@ -59,7 +59,7 @@ class Statements:
         return found
 
     def brought_along(self, commit: Commit) -> Iterator[Brought]:
-        """What a merge that the line goes past says by right: what its request did."""
+        """The actions that a merge may state if the line goes past its first parent: those of its request."""
         first = self._lines.fork(commit.oid)
         difference = self._commits.between(self._commits.tree_of(first or commit.parents[0]), commit.tree)
         yield from self.brought_by(commit, difference)
@@ -70,7 +70,7 @@ class Statements:
                 yield from self.brought_by(commits.header(self._store, oid), done)
 
     def said(self, commit: Commit) -> list[Statement]:
-        """What a message says of this store; one that names another folder's is about that."""
+        """The statements of a message about this store; a message may be about a store in another folder."""
         if self._scope.only is not None:
             return []
         found = messages.statements(commit.message)
@@ -80,11 +80,11 @@ class Statements:
     def untrue(
         self, commit: Commit, said: Sequence[Statement], brought: Sequence[Brought], now: Policies
     ) -> None:
-        """Note what a message says that the commit did not do."""
+        """Note false statements of a message."""
         if not said:
             return
         if self._store.root and not brought and all(one.root is None for one in said):
-            # A store at the top, if there was one before, has no folder to name.
+            # The message may be about a store at the top, which has no folder to name.
             above = self._lines.above(commit.oid)
             if above is not None and self._commits.other("").has_store(self._commits.tree_of(above)):
                 return
@@ -92,5 +92,5 @@ class Statements:
             self._findings.find(commit, layout.QUEUE, Violation("message", expected))
 
     def is_pull(self, commit: Commit) -> bool:
-        """Whether a merge is that of a pull: whoever makes it takes in what is there, and has approved nothing."""
+        """Whether a merge is a `git pull`: its author takes in what is there and approves nothing."""
         return messages.is_pull(commit.message, self._store.branch, self._store.own_branch)

@@ -20,13 +20,13 @@ from ..storage.trees import Change
 
 QUEUE_FILES = f"{layout.QUEUE}/"
 _NOT_CANONICAL = "is not in canonical form"
-# Contents that may come up again, as the state before the next step; at most this many.
+# At most so many contents are kept: each may be needed again as the state before the next step.
 _REMEMBERED = 4_000
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What a blob holds: a record or what is wrong with it, and the digest of what it shows, if known."""
+    """The content of a blob: a record or what is wrong with it, and the digest of what is shown, if known."""
 
     record: Record | None
     problem: str | None
@@ -35,7 +35,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """One file of a record: where it is, and the record in it or what is wrong with it."""
+    """One file of a record: its place, and the record in it or what is wrong with it."""
 
     path: str
     mode: str
@@ -46,20 +46,20 @@ class State:
 
     @property
     def file(self) -> tuple[str, str, str]:
-        """What tells this state from every other: path, mode and id."""
+        """Path, mode and id, which identify this state."""
         return self.path, self.mode, self.oid
 
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """What a commit did to one record: its files that went or changed, and those that came or changed."""
+    """What a commit did to one record: the files deleted or changed, and the files added or changed."""
 
     olds: tuple[Change, ...]
     news: tuple[Change, ...]
 
     @property
     def path(self) -> str:
-        """One of the files, a new one where there is any."""
+        """The path of one of the files, of a new one if there is any."""
         return (self.news or self.olds)[0].path
 
     @property
@@ -74,7 +74,7 @@ class Sides:
 
 
 def by_record(changes: Iterable[Change]) -> dict[str, Sides]:
-    """The changes of files that are named for a record, by its id, in the order of ids."""
+    """The changes of record files, by id, in the order of ids."""
     found: dict[str, tuple[list[Change], list[Change]]] = {}
     for change in changes:
         name = layout.id_of(change.path) if change.path.startswith(QUEUE_FILES) else None
@@ -97,7 +97,7 @@ class Contents:
         self._states: dict[tuple[str, str, str], State] = {}
 
     def learn(self, changes: Iterable[Change], blobs: Mapping[str, Object]) -> None:
-        """Read what some changes have on either side and is not known yet; ``blobs`` were read already."""
+        """Read the contents before and after some changes that are not known yet; ``blobs`` were read before."""
         wanted = {
             oid: None
             for change in changes
@@ -116,7 +116,7 @@ class Contents:
         self._known.update(zip(oids, map(content, found), strict=True))
 
     def state(self, path: str, mode: str, oid: str) -> State:
-        """What stands at a path."""
+        """The state of the file at a path."""
         key = path, mode, oid
         if key not in self._states:
             self._states[key] = self._state(*key)
@@ -142,14 +142,14 @@ class Contents:
 
 
 def content(found: Object | None) -> Content:
-    """What a blob holds."""
+    """The content of a blob."""
     if found is None or found.kind != "blob":
         return Content(None, "is no plain file")
     if found.data is None:
         return Content(None, f"is larger than {MAX_BYTES // 1024} KiB")
     reading = yaml_text.canonical_reading(found.data)
     if reading is not None:
-        # Only what is claimed can be decided on.
+        # Only a claimed record can be decided.
         shown = reading.shown if reading.record.status == "claimed" else None
         return Content(reading.record, None, shown)
     try:
@@ -159,7 +159,7 @@ def content(found: Object | None) -> Content:
 
 
 def faults(news: Sequence[State]) -> Iterator[tuple[str, Violation]]:
-    """What is wrong with files as they are, whoever wrote them, by path."""
+    """What is wrong with files by themselves, by path."""
     for state in news:
         if state.problem:
             rule = "canonical" if state.problem == _NOT_CANONICAL else "file"
@@ -221,21 +221,21 @@ def judge(
 
 
 def lease_of(state: State | None) -> datetime | None:
-    """When the lease ends of what is claimed, None for all else."""
+    """The end of the lease of a claimed record, else None."""
     record = state.record if state is not None else None
     return record.claim.expires_at if record and record.claim and record.status == "claimed" else None
 
 
 def claim_of(state: State) -> str:
-    """The id of the claim on what is claimed, empty for all else."""
+    """The claim id of a claimed record, else empty."""
     record = state.record
     return record.claim.claim_id if record and record.claim and record.status == "claimed" else ""
 
 
 def too_late(commit: Commit, state: State | None, arrived: datetime, policies: Policies) -> Violation | None:
-    """Why a step comes too late to the line, by the settings' `claims.proposals`.
+    """Why a step arrives too late by the settings' `claims.proposals`, None if it does not.
 
-    Whoever has kept a copy may commit it again, but a record's own times say when it was meant.
+    A copy that was kept may be committed again later, so the times in the record count too.
     """
     limit = policies.settings.claims.proposals
     made = commit.committed_at

@@ -20,7 +20,7 @@ from .report import Report, reported
 from .run import History, Run
 from .scope import Scope
 
-#: The clone's note of what a full `verify` has found clean, by branch.
+#: The name of the clone's marks from full runs of `verify`, by branch.
 FULL = "verified"
 
 
@@ -57,7 +57,7 @@ def verify(
 
 
 def opened(path: str | os.PathLike[str]) -> GitStore:
-    """The store at a path, with all of its history. Raises ShallowClone, NotAStore."""
+    """The store at a path. Raises ShallowClone if history is missing, and NotAStore."""
     store = GitStore(Path(path))
     try:
         require_history(store)
@@ -68,7 +68,7 @@ def opened(path: str | os.PathLike[str]) -> GitStore:
 
 
 def require_history(store: GitStore) -> None:
-    """Raise ShallowClone where commits or trees are missing here."""
+    """Raise ShallowClone if this clone lacks commits or trees."""
     repository = store.repository
     where = str(repository.toplevel or repository.git_dir)
     if repository.is_shallow:
@@ -119,7 +119,7 @@ def _remembered(
     if report.clean and is_published and (known is None or _goes_on(history, tip, known.commit)):
         _keep(store, run.mark(tip))
     elif report.clean and ahead and not report.waived:
-        # What is only here may be taken back; had something been waived, it could be by waivers that are only here.
+        # Commits that are not pushed may still be undone, and waivers among them with them.
         _keep(store, run.mark(end))
     return report
 
@@ -130,7 +130,7 @@ def _keep(store: GitStore, mark: Mark | None) -> None:
 
 
 def _goes_on(history: History, tip: str, commit: str) -> bool:
-    """Whether the line of a commit goes on from another one."""
+    """Whether another commit is on the line of a commit."""
     if tip == commit:
         return True
     if not history.store.repository.is_ancestor(commit, tip):
@@ -139,7 +139,7 @@ def _goes_on(history: History, tip: str, commit: str) -> bool:
 
 
 def goes_on(store: GitStore, tip: str, seen: str) -> bool:
-    """Whether the line of a commit goes on from one that it contains; True where history is missing to tell."""
+    """Whether a commit's line contains one of its ancestors; True if history is missing to tell."""
     try:
         require_history(store)
     except ShallowClone:
@@ -154,7 +154,7 @@ def _contains(history: History, report: Report, tip: str, commit: str) -> Report
 
 
 def _require_store(store: GitStore, tip: str) -> None:
-    """Raise NotAStore where no commit ever held one; a store that was deleted is for the judge."""
+    """Raise NotAStore if no commit ever held a store; the judge reports a store that was deleted."""
     try:
         store.at(tip)
     except UnreadableStore:
@@ -177,7 +177,7 @@ def _end(store: GitStore, tip: str) -> str | None:
 
 
 def _notes(store: GitStore, run: Run, tip: str, end: str, *, is_new: bool) -> Iterator[str]:
-    """What was not judged, or cannot be known here, and nobody should think that it was."""
+    """Notes on what was not judged or cannot be known here."""
     if store.remote and end != tip and store.repository.is_ancestor(tip, end):
         count = len(store.repository.rev_list([end, f"^{tip}"]))
         yield (
@@ -201,7 +201,7 @@ def _rewritten(store: GitStore, end: str, known: str) -> Violation:
 
 def _range(store: GitStore, wanted: str | None) -> tuple[str | None, str]:
     if wanted is None:
-        # Where nothing is checked out yet, what the store branch has elsewhere.
+        # Nothing is checked out yet: use the store branch of the remote.
         return None, store.repository.tip_of("HEAD") or store.read().revision
     start, dots, end = wanted.partition("..")
     if not dots:

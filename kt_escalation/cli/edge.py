@@ -14,6 +14,8 @@ from ..errors import Bug, GitFailed, Interrupted, KtError, OutcomeUnknown, Sever
 from ..model.text import visible
 from ..storage.effect import Outcome
 from . import app, signals
+from .output import discard_output
+from .stores import work
 
 
 def run(program: str, args: Sequence[str]) -> int:
@@ -21,7 +23,7 @@ def run(program: str, args: Sequence[str]) -> int:
     as_json = "--json" in args
     try:
         try:
-            app.work.begin()
+            work.begin()
             signals.begin()
             _fill_closed_streams()
             group = app.kt if program == "kt" else app.escalation
@@ -46,13 +48,13 @@ def _ended_by(error: BaseException, as_json: bool) -> int:
     docs/design.md.
     """
     if isinstance(error, app.ReaderGone | OSError):
-        app.discard_output()
-    effects = () if isinstance(error, OutcomeUnknown) else tuple(app.work.effects)
+        discard_output()
+    effects = () if isinstance(error, OutcomeUnknown) else tuple(work.effects)
     for effect in effects:
         if effect.outcome in (Outcome.SENT, Outcome.UNKNOWN):
             return _fail(effect.given_up(_words(error)), as_json)
     landed = [effect.commit for effect in effects if effect.outcome is Outcome.LANDED and effect.commit]
-    if landed and not app.work.is_session:
+    if landed and not work.is_session:
         if not isinstance(error, app.ReaderGone | BrokenPipeError):
             listed = ", ".join(commit[:12] for commit in landed)
             what = f"commit {listed} has" if len(landed) == 1 else f"commits {listed} have"
@@ -68,6 +70,8 @@ def _ended_by(error: BaseException, as_json: bool) -> int:
     if isinstance(error, OSError):
         what = "the output could not be written" if _is_of_output(error) else "this machine failed"
         return _fail(GitFailed(says=f"{what}: {{words}}", words=_words(error)), as_json)
+    if signals.asked() and not isinstance(error, KtError):
+        return _fail(Interrupted(), as_json)
     return _fail(error if isinstance(error, KtError) else _bug(error, landed), as_json)
 
 
@@ -133,7 +137,7 @@ def _bug(error: BaseException, landed: Sequence[str]) -> Bug:
 
 
 def _fail(error: KtError, as_json: bool) -> int:
-    error.only_read = not app.work.changes
+    error.only_read = not work.changes
     if as_json:
         _print(json.dumps({"error": error.as_json()}))
     elif isinstance(error, SeveralFailed):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..model.text import visible
 from ..model.times import format_time
-from .app import put_json, warn
 
 if TYPE_CHECKING:
     from ..model.record import Record
@@ -16,8 +19,13 @@ if TYPE_CHECKING:
     from ..results import Result
 
 
-def report(result: Result, as_json: bool, several: bool, done: str, same: str) -> None:
-    """Print the result of an action. ``done`` and ``same`` are its sentences for one record."""
+def report(
+    result: Result, as_json: bool, several: bool, done: str, same: str, propose: str = "change {id}"
+) -> None:
+    """Print the result of an action.
+
+    ``done`` and ``same`` are its sentences for one record. ``propose`` follows "proposed to".
+    """
     for text in result.warnings:
         warn(text)
     if as_json:
@@ -46,7 +54,8 @@ def report(result: Result, as_json: bool, several: bool, done: str, same: str) -
         if result.found:
             words = f"{record.escalation_id} is proposed on branch {result.branch} already"
         elif result.proposed:
-            words = f"proposed on branch {result.branch}: {_sentence(record, result, done)}"
+            to = _sentence(record, result, propose)
+            words = f"proposed to {to} on branch {result.branch} in commit {commit}"
         click.echo(visible(words))
     if result.proposed:
         click.echo(visible(request_line(result)))
@@ -108,9 +117,11 @@ def report_decision(result: Result, as_json: bool, several: bool) -> None:
     """Print the result of `resolve`."""
     short = not several and result.record.resolution is None
     done = "resolved {id} as {outcome} in commit {commit}"
+    propose = "resolve {id} as {outcome}"
     if short:
         done = "reviewed {id} as {outcome} in commit {commit}; it needs another reviewer"
-    report(result, as_json, several, done, "{id} is {outcome} by you already")
+        propose = "review {id} as {outcome}"
+    report(result, as_json, several, done, "{id} is {outcome} by you already", propose)
 
 
 def request_line(result: Result) -> str:
@@ -139,3 +150,26 @@ def change_as_json(result: Result) -> dict[str, Any]:
     if result.proposed:
         one |= {"proposed": True, "branch": result.branch, "request_url": result.request_url}
     return one
+
+
+def on_terminal() -> bool:
+    """Whether the output is for somebody who looks at a terminal."""
+    return sys.stdout.isatty()
+
+
+def put_json(value: Any) -> None:
+    """Print one JSON document; everything but plain ASCII is escaped, so nothing acts on a terminal."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def discard_output() -> None:
+    """Let what could not be written go nowhere, instead of failing again when Python ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stdout.flush()
+
+
+def warn(text: str) -> None:
+    """Say something on stderr that changes no exit code, not even where it cannot be written."""
+    with suppress(OSError):
+        click.echo(f"kt: {visible(text)}", err=True)

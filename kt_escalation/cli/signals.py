@@ -1,8 +1,9 @@
 """Handles the signals that end a command: ^C, SIGTERM and SIGHUP, all in the same way.
 
 Each of them raises KeyboardInterrupt while a command runs. A signal waits while a module is being loaded,
-because half a module cannot be loaded again. It also waits until errors can be reported, and is ignored once
-the exit code is decided.
+because half a module cannot be loaded again, and while pydantic builds a model, because pydantic would turn the
+interrupt into another error. It also waits until errors can be reported, and is ignored once the exit code is
+decided.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# How long a signal that came while a module was loading waits until it is tried again, in seconds.
+# Code that a signal does not interrupt: `importlib` and pydantic.
+_UNCUT = ("importlib", "pydantic")
+# How long a signal waits until it is tried again, in seconds.
 _AGAIN = 0.002
 
 
@@ -26,7 +29,6 @@ class _State:
 
 
 def _interrupt(_: int) -> None:
-    _State.asked = True
     if _State.runs:
         raise KeyboardInterrupt
 
@@ -43,6 +45,11 @@ def begin() -> None:
     _State.runs = True
     if _State.asked:
         raise KeyboardInterrupt
+
+
+def asked() -> bool:
+    """Whether a signal has asked this command to end. A library may have turned the interrupt into another error."""
+    return _State.asked
 
 
 def end() -> None:
@@ -62,12 +69,12 @@ def heeding(act: Callable[[int], None]) -> Iterator[None]:
 
 
 def _after_loading(act: Callable[[int], None]) -> Callable[[int, FrameType | None], None]:
-    """A signal handler that calls ``act`` once no module is being loaded."""
+    """A signal handler that calls ``act`` once no module is being loaded and no model built."""
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         at = frame
         while at is not None:
-            if at.f_code.co_filename == "<frozen importlib._bootstrap>":
+            if str(at.f_globals.get("__name__")).partition(".")[0] in _UNCUT:
                 signal.signal(signal.SIGALRM, lambda _, later: on_signal(number, later))
                 signal.setitimer(signal.ITIMER_REAL, _AGAIN)
                 return
@@ -77,6 +84,7 @@ def _after_loading(act: Callable[[int], None]) -> Callable[[int, FrameType | Non
             if _State.sent not in (None, number):
                 return
             _State.sent = number
+        _State.asked = True
         act(number)
 
     return on_signal

@@ -57,7 +57,8 @@ class Objects:
         self._start = start
         self._silence = silence
         self._process: Underway | None = None
-        self._lock = threading.Lock()
+        # A thread that an exception interrupts while it gives the reader back can take it again.
+        self._lock = threading.RLock()
         # Bytes that have been received but not read.
         self._data = b""
         self._at = 0

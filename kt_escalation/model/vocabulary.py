@@ -55,10 +55,13 @@ ACTIONS = (
     *("restore", "compact", "withdraw", "release", "receipt", "erase"),
 )
 RELEASING = frozenset({"approved", "redacted", "rewritten"})
-#: The gateway's own words, accepted as input.
+#: The verbs of people and gateways, accepted on input.
 VERBS: Mapping[str, Outcome] = {
     "allow": "approved",
+    "approve": "approved",
     "block": "denied",
+    "deny": "denied",
+    "reject": "denied",
     "rejected": "denied",
     "redact": "redacted",
     "rewrite": "rewritten",

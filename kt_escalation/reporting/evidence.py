@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import IO, BinaryIO
 
-from ..audit.opening import opened
+from ..actions.opening import opened
 from ..errors import NotAStore, ShallowClone
 from ..git.objects import FILE, TREE, TreeEntry
 from ..model import changes

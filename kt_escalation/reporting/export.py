@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from ..audit.opening import opened
+from ..actions.opening import opened
 from ..git.objects import SUBMODULE
 from ..storage import lookup
 from ..storage.interface import Entry, Invalid, Progress

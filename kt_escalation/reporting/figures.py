@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from ..audit.opening import opened
+from ..actions.opening import opened
 from ..errors import ShallowClone
 from ..model.times import to_millis
 from ..policies.policy_set import assemble

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ..audit.opening import opened
+from ..actions.opening import opened
 from ..errors import BadInput
 from ..model import query
 from ..model.event import Event

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +14,7 @@ from ..storage import commits, compaction, layout
 from ..storage.clone import GitStore
 from ..storage.commits import Commit
 from ..storage.history import Keep, Side, Sides
+from ..storage.poll import Poll
 from ..storage.trees import Change
 
 # The number of records' files that are read from git at once, however many a commit changed.
@@ -24,8 +23,6 @@ _PLAIN = "100644"
 # No commit that a store commit contains counts as newer than it by more than this, in seconds. Clocks differ,
 # but not by a day. So to read events since a time, not all of history has to be walked.
 _SKEW = 86_400
-# How often the remote is asked, in seconds: often at first and after news, later as rarely as hosts like.
-FIRST_POLL, POLL_GROWTH, LONGEST_POLL = 0.5, 1.5, 15.0
 
 
 @dataclass(frozen=True)
@@ -121,8 +118,7 @@ def follow(
 
     Also raises what `place` and `read` raise, and HistoryRewritten.
     """
-    end = None if timeout is None else time.monotonic() + timeout
-    pause, offline = FIRST_POLL, False
+    poll, offline = Poll(timeout, interval), False
     here: Place | None = None
     while True:
         try:
@@ -142,13 +138,11 @@ def follow(
             if here.cursor != Cursor((tip,)):
                 _require(store, tip, here.cursor)
                 yield from read(store, tip, here)
-                here, pause = Place(Cursor((tip,))), FIRST_POLL
-        left = None if end is None else end - time.monotonic()
-        if once or (left is not None and left <= 0):
+                here = Place(Cursor((tip,)))
+                poll.restart()
+        if once or poll.is_over:
             return
-        nap = pause * random.uniform(0.75, 1.25) if interval is None else interval  # noqa: S311 - jitter
-        time.sleep(nap if left is None else min(nap, left))
-        pause = min(pause * POLL_GROWTH, LONGEST_POLL)
+        poll.wait()
 
 
 # --- from commits to events -----------------------------------------------------------------------

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ..errors import KtError
 from ..model.record import Fallback, Record
-from . import transitions
+from . import creation, transitions
 from .permissions import Act
 
 # Sample arguments to try actions with. Nothing of them is kept.
@@ -41,7 +41,7 @@ def moves(
 ) -> tuple[Move, ...]:
     """The result of each action on an escalation, without actions that would change nothing.
 
-    For ``deciders`` and ``held`` see `transitions.claim`, for ``reopener`` see `transitions.reopen`.
+    For ``deciders`` and ``held`` see `transitions.claim`, for ``reopener`` see `creation.reopen`.
     """
     deciders = tuple(deciders)
     tries: dict[str, Callable[[], Record]] = {
@@ -51,7 +51,7 @@ def moves(
         "unclaim": lambda: transitions.unclaim(record, act),
         "force": lambda: transitions.unclaim(record, act, force_reason=_ANY),
         "note": lambda: transitions.note(record, act, _ANY),
-        "reopen": lambda: transitions.reopen(record, act, _ANY, _ANY_ID, reopener),
+        "reopen": lambda: creation.reopen(record, act, _ANY, _ANY_ID, reopener),
     }
     found = [move for action, attempt in tries.items() for move in _tried(action, record, attempt)]
     return (*found, *_assign(record, act, deciders))

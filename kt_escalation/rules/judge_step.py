@@ -19,7 +19,7 @@ from ..model.times import format_duration, format_time
 from ..policies.decision_event import Raisable
 from ..policies.policy_file import ROSTER
 from ..policies.policy_set import Policies
-from . import difference, due_actions, transitions
+from . import creation, difference, due_actions, transitions
 from .permissions import Act, act, known_as
 
 # The keys of a record that a draft may have. Raising decides the rest.
@@ -176,7 +176,7 @@ def _creation(after: Record, context: Context) -> tuple[Violation, ...]:
             return (Violation("reopens", f"expected {after.reopens} to be there and resolved"),)
         else:
             reason = after.notes[0].text if after.notes else ""
-            born = transitions.reopen(context.reopened, who, reason, after.escalation_id, context.reopener)
+            born = creation.reopen(context.reopened, who, reason, after.escalation_id, context.reopener)
     except KtError as error:
         return (Violation(error.code, error.what),)
     except ValueError as error:
@@ -258,7 +258,7 @@ def _raised(after: Record, who: Act) -> Record:
     routing = _whom(after.route) if after.route.source == "event" else None
     raisable = Raisable(Draft.of(given), frozenset(given), routing)
     name = after.escalation_id if after.request_id is None else ids.from_request(after.request_id)
-    return transitions.raise_(raisable, name, who, after.claim.claim_id if after.claim else "")
+    return creation.raise_(raisable, name, who, after.claim.claim_id if after.claim else "")
 
 
 def _possible_rules(before: Record, after: Record, context: Context) -> Iterator[_Move]:

@@ -2,195 +2,48 @@
 
 Each function takes a record and returns the next one. If the action is a repeat, it returns the same object;
 if it is refused, it raises an error with the reason. Errors come in this order: faulty input, missing rights,
-wrong state.
+wrong state. How a record comes into being is in creation.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from functools import cache
-from typing import Any
-
-from pydantic import TypeAdapter, ValidationError
 
 from ..errors import (
     AlreadyClaimed,
-    AlreadyReopened,
     AlreadyResolved,
     BadInput,
     ClaimIdDiffers,
     ClockSkew,
-    DifferentContent,
     NotAllowed,
     NotClaimed,
     NotHolder,
-    NotResolved,
     ShownDiffers,
 )
-from ..model import canonical, ids
+from ..model import canonical
 from ..model.record import (
     Claim,
-    Draft,
     Fallback,
-    Line,
     Note,
     Record,
-    Requires,
     Resolution,
     Review,
     Route,
-    explain,
 )
 from ..model.times import format_duration, format_time
 from ..model.vocabulary import (
-    MAX_BYTES,
-    MAX_DEPTH,
     MAX_NOTED,
     MAX_OPEN,
-    MAX_RAISED,
     RELEASING,
     Category,
     Outcome,
 )
-from ..policies.decision_event import Raisable
 from ..policies.roster import person
 from .permissions import Act, is_admin, known_as, may_review, quorum, require_role, votes, why_not
+from .size_limits import require_fit
 
-# What raising decides by itself; a repeat is not judged by it (design, section 4, *Repeats*).
-_DECIDED = frozenset(
-    {
-        "schema_version",
-        "escalation_id",
-        "status",
-        "created_at",
-        "raised_at",
-        "raised_by",
-        "queued_at",
-        "route",
-    }
-)
-
-
-# What a character of a record's free text takes at most as canonical text, an indent of 2 for each level and an
-# escape; and what all that is not free takes, at most, of a record, and of each note and review.
-_MOST_FOR_A_CHARACTER = 2 * (MAX_DEPTH + 2) + 12
-_MOST_FOR_A_RECORD, _MOST_FOR_A_PART = 4_096, 1_024
 _LEFT_OPEN = "what is still to be decided"
-# What a record has from its draft as it is.
-_KEPT = ("severity", "reason_code", "summary", "request_id", "agent_id", "session_id", "config_version",
-         "provider", "model", "policy", "labels")  # fmt: skip
-
-
-# --- raise ----------------------------------------------------------------------------------------
-
-
-def escalation_id(raisable: Raisable, now: datetime, random: bytes) -> str:
-    """The id that a draft gets (design, section 3). Raises BadInput where the draft asks for another."""
-    draft = raisable.draft
-    if draft.request_id is not None:
-        name = draft.escalation_id or ids.from_request(draft.request_id)
-    else:
-        name = draft.escalation_id or f"esc_{ids.ulid(now, random)}"
-    require_free_id(name, draft.request_id)
-    return name
-
-
-def require_free_id(escalation_id: str, request_id: str | None) -> None:
-    """Raise BadInput where an id is not the one of this request, or without a request one that a request may have.
-
-    So nobody takes the id of a request that is yet to come (design, section 4, *Ids*).
-    """
-    if request_id is None:
-        if not ids.is_ulid(escalation_id):
-            raise BadInput(
-                problem=f"escalation_id is {escalation_id}, which only a request_id makes; give that, or leave both out"
-            )
-    elif escalation_id != (derived := ids.from_request(request_id)):
-        raise BadInput(problem=f"escalation_id is {escalation_id}, but this request_id makes it {derived}")
-
-
-def raise_(raisable: Raisable, new_id: str, act: Act, claim_id: str) -> Record:
-    """The record of a new escalation, born claimed where it is routed to a user.
-
-    Raises NotAllowed for who may not raise, BadInput for a draft that contradicts what raising decides, is too
-    large, or has the id of another.
-    """
-    require_free_id(new_id, raisable.draft.request_id)
-    require_role(act, "raise", new_id, "gateway", "admin")
-    draft, now = raisable.draft, act.now
-    if draft.raised_by is not None and not act.is_me(draft.raised_by):
-        raise BadInput(problem=f"raised_by is {draft.raised_by}, but you are {act.actor}")
-    route = _route(raisable, act)
-    requires = _requires(draft, route, act)
-    if draft.requires is not None and draft.requires != requires:
-        raise BadInput(problem="requires is not what the settings ask for; leave it out")
-    context = draft.event_context
-    created = draft.created_at or now
-    if created > now:
-        context = {**(context or {}), "timestamp": format_time(created)}
-        created = now
-    try:
-        raised_by = _line().validate_python(act.actor)
-    except ValidationError as error:
-        raise BadInput(problem=f"raised_by: {explain(error)}") from None
-    claim = _claim(act, claim_id, now, route.user_id) if route.user_id else None
-    decided = {
-        "escalation_id": new_id,
-        "status": "claimed" if claim else "queued",
-        "created_at": created,
-        "raised_at": now,
-        "raised_by": raised_by,
-        "queued_at": now,
-        "event_context": context,
-        "route": route,
-        "requires": requires,
-        "claim": claim,
-    }
-    raised = Record.of(decided | {key: getattr(draft, key) for key in _KEPT})
-    return require_fit(raised, MAX_RAISED, "what is raised, so that there is room to decide it")
-
-
-@cache
-def _line() -> TypeAdapter[str]:
-    return TypeAdapter(Line)
-
-
-def _route(raisable: Raisable, act: Act) -> Route:
-    if raisable.routing:
-        whom = raisable.routing
-        return Route(team_id=whom.team_id, user_id=whom.user_id, source="event", policies=act.policies.tree)
-    return act.policies.route(raisable.draft.provider, raisable.draft.model)
-
-
-def _requires(asked: Draft | Record, route: Route, act: Act) -> Requires:
-    return act.policies.settings.requirements(
-        severity=asked.severity,
-        reason_code=asked.reason_code,
-        provider=asked.provider,
-        model=asked.model,
-        policy=asked.policy,
-        route=route,
-    )
-
-
-def same_as_raised(existing: Record, raisable: Raisable) -> None:
-    """Return where raising the draft again would be a repeat; raise DifferentContent where it would not."""
-    differs = []
-    for key in sorted(raisable.given - _DECIDED):
-        was, is_now = getattr(existing, key), getattr(raisable.draft, key)
-        if key == "event_context":
-            was, is_now = _without_timestamp(was), _without_timestamp(is_now)
-        if was != is_now:
-            differs.append(key)
-    if differs:
-        raise DifferentContent(escalation_id=existing.escalation_id, differs=", ".join(differs))
-
-
-def _without_timestamp(context: dict[str, Any] | None) -> dict[str, Any]:
-    # Raising puts a future event's time there, so it is part of no comparison.
-    return {key: value for key, value in (context or {}).items() if key != "timestamp"}
-
 
 # --- claim and unclaim ----------------------------------------------------------------------------
 
@@ -230,10 +83,11 @@ def claim(
     if current and not lapsed(record, act):
         raise _held(record, current)
     now = stamp(record, act)
-    return record.replace(status="claimed", claim=_claim(act, claim_id, now, act.actor))
+    return record.replace(status="claimed", claim=new_claim(act, claim_id, now, act.actor))
 
 
-def _claim(act: Act, claim_id: str, now: datetime, holder: str) -> Claim:
+def new_claim(act: Act, claim_id: str, now: datetime, holder: str) -> Claim:
+    """A claim that begins now, with the lease of the settings."""
     lease = act.policies.settings.claims.lease
     return Claim(
         claim_id=claim_id, claimed_by=holder, claimed_at=now, expires_at=now + lease if lease else None
@@ -340,7 +194,7 @@ def reroute(record: Record, act: Act, whom: Fallback, source: str, now: datetime
         status="claimed" if to_user else "queued",
         route=Route(team_id=whom.team_id, user_id=whom.user_id, source=source, policies=act.policies.tree),
         requires=record.requires.model_copy(update={"claim_within": None}),
-        claim=_claim(act, claim_id, now, whom.user_id) if whom.user_id is not None else None,
+        claim=new_claim(act, claim_id, now, whom.user_id) if whom.user_id is not None else None,
         queued_at=now,
     )
 
@@ -357,50 +211,6 @@ def _is_with(record: Record, act: Act, whom: Fallback) -> bool:
 
 def _no_such(act: Act, record: Record, missing: str) -> NotAllowed:
     return NotAllowed(actor=act.actor, action="assign", escalation_id=record.escalation_id, missing=missing)
-
-
-# --- reopen ---------------------------------------------------------------------------------------
-
-
-def reopen(record: Record, act: Act, reason: str, new_id: str, reopener: Record | None = None) -> Record:
-    """A new escalation of what a resolved one was about; the resolved one stays as it is.
-
-    ``reopener`` is an open escalation that reopens the same already: that very one comes back where
-    it is the actor's own, with the same reason.
-    Raises NotAllowed, NotResolved, AlreadyReopened.
-    """
-    require_free_id(new_id, None)
-    require_role(act, "reopen", record.escalation_id, "reviewer", "admin")
-    if record.resolution is None:
-        raise NotResolved(escalation_id=record.escalation_id, status=record.status)
-    if reopener is not None:
-        if act.is_me(reopener.raised_by) and reopener.notes and reopener.notes[0].text == reason:
-            return reopener
-        raise AlreadyReopened(
-            escalation_id=record.escalation_id,
-            reopened_by=reopener.escalation_id,
-            since=format_time(reopener.raised_at),
-        )
-    now = stamp(record, act)
-    route = act.policies.route(record.provider, record.model)
-    if record.route.source == "event":
-        # The packs do not know where the gateway itself had sent it.
-        route = record.route.model_copy(update={"policies": act.policies.tree})
-    again = record.replace(
-        escalation_id=new_id,
-        status="queued",
-        raised_at=now,
-        raised_by=act.actor,
-        queued_at=now,
-        route=route,
-        requires=_requires(record, route, act),
-        reopens=record.escalation_id,
-        claim=None,
-        reviews=(),
-        notes=(Note(by=act.actor, at=now, text=reason),),
-        resolution=None,
-    )
-    return require_fit(again, MAX_NOTED, "what is reopened, so that there is room to decide it")
 
 
 # --- resolve --------------------------------------------------------------------------------------
@@ -574,42 +384,3 @@ def _claim_id_differs(record: Record, current: Claim, given: str) -> ClaimIdDiff
         claim_id=current.claim_id,
         given=given,
     )
-
-
-def require_fit(record: Record, most: int = MAX_BYTES, what: str = "a record") -> Record:
-    """The record itself. Raises BadInput where its text would be larger than ``most`` bytes, the most for ``what``."""
-    # Most records are so small that nobody need write them out to know it.
-    if largest(record) <= most:
-        return record
-    size = len(canonical.dumps(record).encode())
-    if size > most:
-        problem = f"{record.escalation_id} would be {size} bytes, more than the {most // 1024} KiB of {what}"
-        raise BadInput(problem=problem, hint="make it shorter")
-    return record
-
-
-def largest(record: Record) -> int:
-    """What a record takes at most as canonical text, in bytes: quick to tell, and much more than it takes."""
-    route, fallback, claim, end = record.route, record.requires.fallback, record.claim, record.resolution
-    texts = [
-        record.summary, record.reason_code, record.request_id, record.agent_id, record.session_id,
-        record.config_version, record.provider, record.model, record.policy, record.raised_by,
-        route.team_id, route.user_id, route.source,
-    ]  # fmt: skip
-    if fallback is not None:
-        texts += (fallback.team_id, fallback.user_id)
-    if claim is not None:
-        texts.append(claim.claimed_by)
-    if end is not None:
-        texts += (end.resolved_by, end.reason)
-    if record.event_context is not None:
-        texts.append(repr(record.event_context))
-    if record.labels is not None:
-        texts.append(repr(record.labels))
-    for note in record.notes:
-        texts += (note.by, note.text)
-    for review in record.reviews:
-        texts += (review.reviewer, review.reason)
-    parts = len(record.notes) + len(record.reviews)
-    characters = sum(map(len, filter(None, texts)))
-    return _MOST_FOR_A_RECORD + parts * _MOST_FOR_A_PART + characters * _MOST_FOR_A_CHARACTER

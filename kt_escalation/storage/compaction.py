@@ -20,7 +20,8 @@ from . import commits, layout
 from .clone import GitStore
 from .commits import Commit
 from .interface import Invalid
-from .snapshot import READING, GitSnapshot, refused
+from .reader import READING, refused
+from .snapshot import GitSnapshot
 
 # How many files are read at once while it is found out which can be folded.
 _AT_ONCE = 500
@@ -60,15 +61,15 @@ def fold(store: GitStore, snapshot: GitSnapshot, limit: datetime, known: Known) 
     """
     members: list[Member] = []
     left: list[Invalid] = []
-    highest = layout.last_archives(path for path, _ in snapshot.below_resolved)
+    highest = layout.last_archives(path for path, _ in snapshot.files.below_resolved)
     files = [
         (month, path, entry)
-        for path, entry in snapshot.resolved_files
+        for path, entry in snapshot.files.resolved_files
         if (month := layout.month_of(path)) and archive_file.is_closed(month, limit)
     ]
     _look(store, snapshot, files, known)
     stands = Counter(
-        [*snapshot.ids(resolved=False), *(layout.id_of(path) for path, _ in snapshot.resolved_files)]
+        [*snapshot.ids(resolved=False), *(layout.id_of(path) for path, _ in snapshot.files.resolved_files)]
     )
     for month, path, entry in files:
         size, escalation_id = known[path, entry.oid], layout.id_of(path) or ""
@@ -119,7 +120,7 @@ def done_by(store: GitStore, commit: Commit, parent: GitSnapshot | None) -> Fold
     for name in names:
         path, beside = layout.both(name)
         made.append(Made(name, path, partial(store.contents, parts.get(path), parts.get(beside))))
-    highest = layout.last_archives(path for path, _ in parent.below_resolved) if parent else {}
+    highest = layout.last_archives(path for path, _ in parent.files.below_resolved) if parent else {}
     return Folding(made, deleted, highest, changed, others)
 
 
@@ -148,7 +149,7 @@ def _size(store: GitStore, path: str, entry: TreeEntry, data: bytes | str) -> in
     problem = refused(path, entry)
     if problem or isinstance(data, str):
         return problem or str(data)
-    found = store.parse(path, entry.oid, data)
+    found = store.reader.parse(path, entry.oid, data)
     if isinstance(found, Invalid):
         return found.error
     return archive_file.why_unfit(data) or len(data)

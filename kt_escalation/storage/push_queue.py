@@ -10,7 +10,7 @@ import fcntl
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +22,8 @@ AT_ONCE = 0.01
 TURNS, SLICE_SECONDS = 8, 1.0
 #: How long a turn is waited for, in seconds; then it is done without.
 PATIENCE = 20.0
-_POLL_SECONDS = 0.005
+# How often the lock is asked for by the store that is next, and by those behind it.
+_POLL_SECONDS, _WAIT_SECONDS = 0.003, 0.03
 
 
 class Turn(NamedTuple):
@@ -106,27 +107,42 @@ class Line:
         return caches / "kt-escalation" / name
 
     def _take(self) -> int | None:
-        """The lock, as a file that has it for as long as it is open; None where that takes too long."""
+        """The lock, as a file that has it for as long as it is open; None where that takes too long.
+
+        Only the store that is next asks for it often; the others wait to be next, and leave the processors alone.
+        """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(self._folder / "turn", os.O_RDWR | os.O_CREAT, 0o600)
         end = time.monotonic() + PATIENCE
+        if self._turns and (taken := self._locked("turn", self._may_have_it)) is not None:
+            return taken
+        following = self._wait("next", lambda: True, _WAIT_SECONDS, end)
         try:
-            while True:
-                now = time.monotonic()
-                with suppress(BlockingIOError):
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    note = self._note()
-                    # One clock serves all processes of a host.
-                    if note.owner == self._me or not 0 < note.back_until - now <= AT_ONCE:
-                        taken, handle = handle, -1
-                        return taken
-                    fcntl.flock(handle, fcntl.LOCK_UN)
-                if now >= end:
-                    return None
-                time.sleep(random.uniform(_POLL_SECONDS / 2, _POLL_SECONDS))  # noqa: S311 - jitter
+            return self._wait("turn", self._may_have_it, _POLL_SECONDS, end)
         finally:
-            if handle >= 0:
-                os.close(handle)
+            if following is not None:
+                os.close(following)
+
+    def _may_have_it(self) -> bool:
+        """Whether nobody else may come back within their slice."""
+        note = self._note()
+        # One clock serves all processes of a host.
+        return note.owner == self._me or not 0 < note.back_until - time.monotonic() <= AT_ONCE
+
+    def _wait(self, name: str, may: Callable[[], bool], pause: float, end: float) -> int | None:
+        """A lock, as soon as it can be had and ``may`` says so; None if that is not before ``end``."""
+        while (taken := self._locked(name, may)) is None and time.monotonic() < end:
+            time.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter
+        return taken
+
+    def _locked(self, name: str, may: Callable[[], bool]) -> int | None:
+        """A lock if it can be had now, as an open file."""
+        handle = os.open(self._folder / name, os.O_RDWR | os.O_CREAT, 0o600)
+        with suppress(BlockingIOError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if may():
+                return handle
+        os.close(handle)
+        return None
 
     def _note(self) -> _Note:
         """What the one who had the last turn has left."""

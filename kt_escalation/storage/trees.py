@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import os
 import re
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
-from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..git.log import ABSENT as ABSENT
 from ..git.log import Change as Change
 from ..git.objects import FILE, SUBMODULE, TREE, TreeEntry
-from ..git.trees import LINE, NAMES, Line, folded, is_folder, lines, shown, sort_key, wrong_with
+from ..git.trees import NAMES, Line, folded, is_folder, shown
 from ..git.trees import Unsound as Unsound
 from . import layout
+from .parsed_tree import Tree, between
 
 if TYPE_CHECKING:
     from ..git.repository import Repository
@@ -36,9 +35,6 @@ MAX_CHANGES = 500_000
 # How many bytes of trees are kept for the commits to come.
 _KEPT_BYTES = 64 * 1024 * 1024
 _CHUNK_BYTES = 8 * 1024 * 1024
-_BLOCK = 4096
-# Trees that differ in more entries are parsed whole.
-_FEW = 8
 _OWN_MODES = frozenset({TREE.encode(), FILE.encode()})
 _FOREIGN_MODES = frozenset(mode.encode() for mode in OTHER_MODES)
 # Below `queue/` these are folders; what any other folder holds is not looked at.
@@ -73,104 +69,6 @@ class StoreEntries(NamedTuple):
     kt_yaml: str | None = None
 
 
-class Tree:
-    """One sound tree: its bytes, and where each entry begins; the end of the last one stands behind them."""
-
-    __slots__ = ("data", "starts", "width")
-
-    def __init__(self, data: bytes, width: int, starts: Sequence[int] | None = None) -> None:
-        self.data = data
-        self.width = width
-        if starts is None:
-            found = lines(data, width)
-            sizes = (len(mode) + len(name) + width + 2 for mode, name, _ in found)
-            starts = [*accumulate(sizes, initial=0)]
-        self.starts = starts
-
-    def line(self, index: int) -> Line:
-        """The entry at an index: mode, name and raw id."""
-        return self._at(self.starts[index])
-
-    def _at(self, start: int) -> Line:
-        match = LINE[self.width].match(self.data, start)
-        assert match  # noqa: S101 - the bytes were parsed before
-        return match[1], match[2], match[3]
-
-    def __iter__(self) -> Iterator[Line]:
-        return iter(LINE[self.width].findall(self.data))
-
-    def get(self, name: bytes) -> tuple[str, str] | None:
-        """Mode and id of the entry of that name."""
-        wanted, at = b" " + name + b"\0", -1
-        while (at := self.data.find(wanted, at + 1)) >= 0:
-            # What looks like it may be part of an id, or the end of a longer name.
-            mode, found, oid = self.line(bisect_right(self.starts, at) - 1)
-            if found == name:
-                return mode.decode(), oid.hex()
-        return None
-
-    def followed_by(self, data: bytes) -> tuple[Tree, Sequence[Line], Sequence[Line]]:
-        """The tree of some bytes, with the entries that went and those that came. Raises Unsound.
-
-        Where few differ only these are looked at, and what stands beside them: all else is the same to the byte,
-        and sound already.
-        """
-        found = self._with_few(data)
-        if found is None:
-            new = Tree(data, self.width)
-            found = new, *_between(self, new)
-        return found
-
-    def _with_few(self, data: bytes) -> tuple[Tree, list[Line], list[Line]] | None:
-        """The same where few entries differ; None where more do, or where something may be unsound."""
-        old, starts, count = self.data, self.starts, len(self.starts) - 1
-        gone: list[Line] = []
-        came: list[Line] = []
-        # Where each entry begins in the new bytes, and which of them have neighbours that they had not.
-        begins: list[int] = []
-        moved: list[int] = []
-        index = shift = 0
-        while (at := starts[index]) + shift != len(data) or index < count:
-            if index and len(old) + shift == len(data) and data.startswith(old[at:], at + shift):
-                break
-            if len(gone) + len(came) > _FEW:
-                return None
-            upto = bisect_right(starts, at + _common_prefix(old, at, data, at + shift)) - 1
-            begins += [start + shift for start in starts[index:upto]]
-            index = upto
-            at = starts[index]
-            was = self.line(index) if index < count else None
-            match = LINE[self.width].match(data, at + shift)
-            if match is None and at + shift < len(data):
-                return None
-            now = (match[1], match[2], match[3]) if match else None
-            if now and was and now[:2] == was[:2]:
-                begins.append(at + shift)
-                gone.append(was)
-                came.append(now)
-                index += 1
-            elif now and (was is None or sort_key(now) < sort_key(was)):
-                moved.append(len(begins))
-                begins.append(at + shift)
-                came.append(now)
-                shift += len(now[0]) + len(now[1]) + self.width + 2
-            elif was:
-                gone.append(was)
-                index += 1
-                shift += at - starts[index]
-        if shift or moved:
-            begins += [start + shift for start in starts[index:]]
-            new = Tree(data, self.width, begins)
-        else:
-            new = Tree(data, self.width, starts)
-        for place in moved:
-            around = [new.line(n) for n in range(max(place - 1, 0), min(place + 2, len(begins) - 1))]
-            # Whoever parses all of it says what is wrong, if anything is.
-            if wrong_with(around) or data.count(b" " + new.line(place)[1] + b"\0") > 1:
-                return None
-        return new, gone, came
-
-
 def own(found: Iterable[TreeEntry], folder: str) -> list[TreeEntry]:
     """The entries of a folder of the store, whose modes git would have written. Raises Unsound."""
     entries = list(found)
@@ -189,22 +87,6 @@ def _misspelled(name: bytes, wanted: frozenset[str]) -> bool:
     """Whether some file system would take an entry for one of ours, or for `.git`, and git does not."""
     plain = folded(name)
     return (plain in wanted and name != plain.encode()) or _SHORT.fullmatch(plain) is not None
-
-
-def _common_prefix(one: bytes, at: int, other: bytes, there: int) -> int:
-    """How many bytes are the same from a place in each."""
-    most = min(len(one) - at, len(other) - there)
-    low, size = 0, _BLOCK
-    while low < most and other.startswith(one[at + low : at + low + size], there + low):
-        low += size
-    low, high = min(low, most), min(low + size, most)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if other.startswith(one[at + low : at + middle], there + low):
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 class _Item(NamedTuple):
@@ -374,7 +256,7 @@ class Trees:
         elif old is None:
             gone, came = [], list(self._tree(item.new))
         elif item.new in self._known:
-            gone, came = _between(old, self._known[item.new])
+            gone, came = between(old, self._known[item.new])
         else:
             tree, gone, came = old.followed_by(self._data(item.new))
             self._keep(item.new, tree)
@@ -489,11 +371,6 @@ def _change(path: str, old: tuple[str, str] | None, new: tuple[str, str] | None)
         old[1] if old else None,
         new[1] if new else None,
     )
-
-
-def _between(old: Tree, new: Tree) -> tuple[list[Line], list[Line]]:
-    was, now = set(old), set(new)
-    return [line for line in old if line not in now], [line for line in new if line not in was]
 
 
 def _entry(tree: Tree, name: str) -> str | None:

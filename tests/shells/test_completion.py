@@ -1,4 +1,4 @@
-"""Completion in real shells, as README sets it up: a word is begun, TAB is pressed, and the shell writes the rest."""
+"""Completion in real shells, as docs/install.md sets it up: a word is begun, TAB is pressed, and the shell writes the rest."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ from lab import Lab, kt
 
 TOP = Path(__file__).parents[2]
 PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-# As README has them.
-LINES = re.findall(r"^    (.*_KT_COMPLETE=.*?)(?: +#.*)?$", (TOP / "README.md").read_text(), re.MULTILINE)
+# As docs/install.md has them.
+LINES = re.findall(
+    r"^    (.*_KT_COMPLETE=.*?)(?: +#.*)?$", (TOP / "docs/install.md").read_text(), re.MULTILINE
+)
 BASH, ZSH, FISH = (
     next(line for line in LINES if f"{shell}_source" in line) for shell in ("bash", "zsh", "fish")
 )
@@ -81,7 +83,7 @@ SHELLS = {
 
 @pytest.fixture(params=SHELLS)
 def shell(request: pytest.FixtureRequest, clone: Path) -> Iterator[Shell]:
-    """A shell that is ready, with the line of README."""
+    """A shell that is ready, with the line of docs/install.md."""
     command, lines = SHELLS[request.param]
     started = Shell(command, clone)
     for line in lines:

@@ -11,28 +11,21 @@ import click
 from ...errors import BadInput, Interrupted, OutcomeUnknown, Usage
 from ...model.text import visible
 from ...model.vocabulary import CATEGORIES, DECISIONS, SEVERITIES
-from ..app import (
+from ..app import escalation
+from ..options import (
     PARTIAL,
     SPAN,
     Count,
     changes,
     common,
     common_to_several,
-    escalation,
-    folder,
-    in_stores,
-    on_terminal,
-    only_one,
     proposes,
-    put_json,
     read_file,
     takes_ids,
-    warn,
-    work,
     writes,
-    writing_store,
 )
-from ..output import as_json_of, report, report_decision, report_of_several
+from ..output import as_json_of, on_terminal, put_json, report, report_decision, report_of_several, warn
+from ..stores import folder, in_stores, only_one, work, writing_store
 from ..terminal.progress import drawn
 
 if TYPE_CHECKING:
@@ -301,7 +294,7 @@ def _claim(ctx: click.Context, given: dict[str, Any], wanted: list[str]) -> None
     done = (
         f"{'renewed' if given['renew'] else 'claimed'} {{id}} (claim {{claim}}){{until}} in commit {{commit}}"
     )
-    report(result, given["as_json"], several, done, _YOURS)
+    report(result, given["as_json"], several, done, _YOURS, "renew {id}" if given["renew"] else "claim {id}")
 
 
 _YOURS = "{id} is yours already (claim {claim}){until}"
@@ -378,9 +371,8 @@ def unclaim_command(ctx: click.Context, /, **given: Any) -> None:
             branch=given["branch"],
         )
     several = given["several"]
-    report(
-        result, given["as_json"], several, "gave {id} back in commit {commit}", "{id} is in the queue already"
-    )
+    done, same = "gave {id} back in commit {commit}", "{id} is in the queue already"
+    report(result, given["as_json"], several, done, same, "give {id} back")
 
 
 @escalation.command("resolve", short_help="Decide an escalation that you hold.")
@@ -392,7 +384,7 @@ def unclaim_command(ctx: click.Context, /, **given: Any) -> None:
     required=True,
     metavar="OUTCOME",
     shell_complete=lambda _, __, begun: [word for word in DECISIONS if word.startswith(begun)],
-    help="approved, redacted, rewritten or denied. The gateway's words work too: allow, redact, rewrite, block, rejected.",
+    help="approved, redacted, rewritten or denied. These verbs work too: approve, allow, redact, rewrite, deny, reject, block.",
 )
 @click.option(
     "--reason",
@@ -472,4 +464,5 @@ def note_command(ctx: click.Context, /, **given: Any) -> None:
     """Add a note to an open escalation. Reviewers see it with the escalation."""
     with writing_store(ctx, given) as store:
         result = store.note(given["escalation_id"], given["text"], branch=given["branch"])
-    report(result, given["as_json"], False, "noted on {id} in commit {commit}", "{id} has that note already")
+    done, same = "noted on {id} in commit {commit}", "{id} has that note already"
+    report(result, given["as_json"], False, done, same, "add a note to {id}")

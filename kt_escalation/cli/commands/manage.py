@@ -9,19 +9,10 @@ import click
 
 from ...errors import Usage
 from ...model.text import visible
-from ..app import (
-    PARTIAL,
-    SPAN,
-    common,
-    escalation,
-    proposes,
-    put_json,
-    takes_ids,
-    warn,
-    writes,
-    writing_store,
-)
-from ..output import as_json_of, report
+from ..app import escalation
+from ..options import PARTIAL, SPAN, common, proposes, takes_ids, writes
+from ..output import as_json_of, put_json, report, warn
+from ..stores import writing_store
 
 _REASON = click.option(
     "--reason", required=True, metavar="TEXT", help="Why. The text is kept in history for ever."
@@ -62,6 +53,7 @@ def assign_command(ctx: click.Context, /, **given: Any) -> None:
         given["several"],
         f"assigned {{id}} to {to} in commit {{commit}}",
         f"{{id}} is with {to} already",
+        f"assign {{id}} to {to}",
     )
 
 

@@ -13,8 +13,10 @@ from ...model.text import plural, visible
 from ...model.times import format_duration
 from ...model.vocabulary import SEVERITIES
 from ...reporting.plain_text import whom
-from ..app import common, folder, policy, proposes, put_json, read_time, store_of, warn, writes, writing_store
-from ..output import change_as_json, request_line
+from ..app import policy
+from ..options import common, proposes, read_time, writes
+from ..output import change_as_json, put_json, request_line, warn
+from ..stores import folder, store_of, writing_store
 from ..terminal.progress import drawn
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from ...actions.stream import FLUSH_COUNT, unacknowledged
 from ...errors import BadInput, Interrupted, KtError
 from ...model.text import visible
 from .. import signals
-from ..app import discard_output, warn, work, writing_store
+from ..output import discard_output, warn
+from ..stores import work, writing_store
 
 if TYPE_CHECKING:
     from ...results import Line, Result

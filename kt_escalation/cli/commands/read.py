@@ -14,21 +14,10 @@ from ...model.text import plural
 from ...model.times import format_time
 from ...model.vocabulary import SEVERITIES
 from ...reporting import plain_text
-from ..app import (
-    Count,
-    common,
-    common_to_several,
-    escalation,
-    in_stores,
-    of_request,
-    on_terminal,
-    put_json,
-    read_time,
-    reads,
-    store_of,
-    takes_ids,
-    warn,
-)
+from ..app import escalation
+from ..options import Count, common, common_to_several, of_request, read_time, reads, takes_ids
+from ..output import on_terminal, put_json, warn
+from ..stores import in_stores, store_of
 from ..terminal.progress import drawn, printed
 
 if TYPE_CHECKING:

@@ -17,7 +17,10 @@ import click
 from ...errors import MissingExtra, Usage
 from ...model.text import plural, visible
 from ...model.times import format_time, lasted
-from ..app import common, escalation, folder, put_json, read_time, reads, takes_ids, warn
+from ..app import escalation
+from ..options import common, read_time, reads, takes_ids
+from ..output import put_json, warn
+from ..stores import folder
 from ..terminal.progress import Printed, drawn
 
 if TYPE_CHECKING:

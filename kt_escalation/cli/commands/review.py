@@ -34,8 +34,10 @@ from ...model.query import Query
 from ...model.text import visible
 from ...model.times import format_time
 from ...model.vocabulary import CATEGORIES
-from ..app import escalation, in_one_store, warn, work, writes, writing_store
-from ..output import report, report_decision
+from ..app import escalation
+from ..options import in_one_store, writes
+from ..output import report, report_decision, warn
+from ..stores import work, writing_store
 from ..terminal.keyboard import Keyboard
 
 if TYPE_CHECKING:

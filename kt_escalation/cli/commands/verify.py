@@ -1,15 +1,9 @@
-"""Commands that judge: verify a history, check a pull request, and guard a server."""
+"""Commands that judge: `verify` a history, and `check` a pull request."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
-import resource
-import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -17,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...audit import formats
-from ...errors import AnswerIsNo, BadInput, KtError, Usage
+from ...errors import AnswerIsNo, BadInput, Usage
 from ...model.text import plural, visible
-from ..app import SPAN, changes, common, escalation, folder, put_json, warn
+from ..app import escalation
+from ..options import VARIABLE, common
+from ..output import warn
+from ..stores import folder
 from ..terminal.progress import drawn
 
 if TYPE_CHECKING:
@@ -27,8 +24,6 @@ if TYPE_CHECKING:
     from ...audit import Report
     from ...rules.judge_step import Violation
 
-#: How long the server's hook may take, in seconds; hosts stop hooks that take longer.
-HOOK_SECONDS = 4.0
 _MEND = (
     "an admin brings a record back with `kt escalation restore --id ID --reason TEXT`, and accepts what cannot be "
     "undone with `kt policy waive`"
@@ -38,7 +33,7 @@ _TAKE_BACK = "take these commits out of the branch, and make the steps with kt, 
 FORMATS = ("text", "json", "junit", "github", "gitlab")
 
 
-@escalation.command("verify")
+@escalation.command("verify", short_help="Judge whether every step in history was legal.")
 @click.argument("range_", metavar="[RANGE]", required=False)
 @click.option("--afresh", is_flag=True, help="Judge everything, also what this clone has found clean before.")
 @click.option("--require-signatures", is_flag=True, help="Ask for signatures where the settings do not.")
@@ -76,7 +71,7 @@ def verify_command(
     _answer(ctx, report)
 
 
-@escalation.command("check")
+@escalation.command("check", short_help="Judge what a pull request would bring in.")
 @click.argument("range_", metavar="[BASE..HEAD]", required=False)
 @click.option(
     "--format",
@@ -167,7 +162,7 @@ def _actors(variables: tuple[str, ...], forge: str | None) -> list[audit.Actor] 
         return None
     found = []
     for name in variables:
-        if not _VARIABLE.fullmatch(name):
+        if not VARIABLE.fullmatch(name):
             raise BadInput(problem=f"--actor-from is {name[:40]!r}, which is not the name of a variable")
         value = os.environ.get(name, "").strip()
         if not value:
@@ -177,295 +172,6 @@ def _actors(variables: tuple[str, ...], forge: str | None) -> list[audit.Actor] 
             )
         found.append(audit.Actor(value, forge))
     return found
-
-
-@escalation.group("hook")
-def hook() -> None:
-    """Put the check on a server."""
-
-
-class _Size(click.ParamType[int]):
-    """A number of bytes, as git's configuration writes them: `1g`, `512m`."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        found = re.fullmatch(r"([1-9][0-9]{0,11})([kmg]?)", value.lower())
-        if not found:
-            self.fail(f"{value[:40]!r} is not a size; write 512m or 2g", param, ctx)
-        return int(found[1]) << {"": 0, "k": 10, "m": 20, "g": 30}[found[2]]
-
-
-SIZE = _Size()
-_SERVER = click.option(
-    "--server", "server", required=True, metavar="REPO", help="The bare repository on the server."
-)
-
-
-@hook.command("install")
-@_SERVER
-@click.option(
-    "--branch", metavar="NAME", help="Guard this branch (kt.branch there); else the one that HEAD names."
-)
-@click.option("--root", metavar="DIR", help="The store is in this folder of it (kt.root there).")
-@click.option(
-    "--pusher-from",
-    metavar="VAR",
-    help="The environment variable in which the server names who pushes; a push without it is refused.",
-)
-@click.option(
-    "--logins",
-    metavar="FORGE",
-    help="These names are logins of this forge (github, gitlab, gitea, forgejo, gitolite, ...): match the roster's "
-    "logins, and no ids or e-mails.",
-)
-@click.option(
-    "--timeout", type=SPAN, metavar="TIME", help="Refuse what cannot be judged within this long (4s)."
-)
-@click.option("--memory", type=SIZE, metavar="SIZE", help="Refuse what needs more memory to judge (512m).")
-@click.option("--force", is_flag=True, help="Install in a working clone too.")
-@changes
-@common
-def install_command(
-    server: str,
-    branch: str | None,
-    root: str | None,
-    pusher_from: str | None,
-    logins: str | None,
-    timeout: float | None,
-    memory: int | None,
-    force: bool,
-    repo: str | None,
-    as_json: bool,
-) -> None:
-    """Install a pre-receive hook that refuses any push of an illegal step to the store branch.
-
-    It also lets git check each pushed object (receive.fsckObjects), bounds what a push may cost, and keeps what
-    it was told in the repository's configuration. Variables that name the pusher: GL_USERNAME on GitLab,
-    GL_USER with gitolite, GITEA_PUSHER_NAME on Gitea and Forgejo, REMOTE_USER over HTTP.
-    """
-    del repo
-    from ...audit import hosting
-
-    if pusher_from is not None and not _VARIABLE.fullmatch(pusher_from):
-        raise BadInput(
-            problem=f"--pusher-from is {pusher_from[:40]!r}, which is no name of a variable; give one such as REMOTE_USER"
-        )
-    options = ["--timeout", f"{timeout:.0f}s"] if timeout is not None else []
-    options += ["--memory", str(memory)] if memory is not None else []
-    # -I: neither PYTHONPATH nor a module that lies beside the repository runs in the hook.
-    command = [sys.executable, "-I", "-m", "kt_escalation", *_RECEIVE, *options]
-    done = hosting.install(
-        server, command, branch=branch, root=root, pusher_from=pusher_from, logins=logins, force=force
-    )
-    for text in done.warnings:
-        warn(text)
-    if as_json:
-        put_json(
-            {
-                "hook": str(done.path),
-                "changed": True,
-                "branch": done.branch,
-                "root": done.root,
-                "pusher_from": done.pusher_from,
-                "logins": done.logins,
-            }
-        )
-    else:
-        click.echo(
-            visible(f"installed {done.path}; it guards {_guarded(done.branch, done.root, done.pusher_from)}")
-        )
-
-
-def _guarded(branch: str | None, root: str, pusher_from: str | None) -> str:
-    """What a hook guards, in words."""
-    guarded = f"the branch {branch}" if branch else "no branch"
-    inside = f", the store in {root}" if root else ""
-    pusher = f", and {pusher_from} names who pushes" if pusher_from is not None else ""
-    return f"{guarded}{inside}{pusher}"
-
-
-@hook.command("status")
-@_SERVER
-@click.option("--branch", metavar="NAME", help="Ask whether this branch is guarded.")
-@common
-@click.pass_context
-def status_command(
-    ctx: click.Context, server: str, branch: str | None, repo: str | None, as_json: bool
-) -> None:
-    """Say what guards a server's repository, and whether git would really run the hook: it is tried.
-
-    Exits 1 if the store branch is not guarded.
-    """
-    del repo
-    from ...audit import hosting
-
-    found = hosting.status(server, branch=branch)
-    if as_json:
-        put_json(
-            {
-                "ok": found.ok,
-                "repository": str(found.repository),
-                "hooks_path": str(found.hooks_path),
-                "runs": found.runs,
-                "branch": found.branch,
-                "root": found.root,
-                "pusher_from": found.pusher_from,
-                "nobody_proven": found.nobody_proven,
-            }
-        )
-    elif found.ok:
-        guarded = _guarded(found.branch, found.root, found.pusher_from)
-        click.echo(visible(f"{found.repository}: the hook runs and guards {guarded}"))
-    else:
-        click.echo(visible(f"{found.repository}: not guarded"))
-    for text in (*found.problems, *found.warnings):
-        warn(text)
-    if not found.ok:
-        ctx.exit(AnswerIsNo.exit_code)
-
-
-@hook.command("uninstall")
-@_SERVER
-@changes
-@common
-def uninstall_command(server: str, repo: str | None, as_json: bool) -> None:
-    """Take the hook away again, with the settings that came with it; another hook is left alone."""
-    del repo
-    from ...audit import hosting
-
-    gone = hosting.uninstall(server)
-    changed = gone.path is not None or bool(gone.settings)
-    if as_json:
-        put_json(
-            {
-                "hook": str(gone.path) if gone.path else None,
-                "changed": changed,
-                "settings": list(gone.settings),
-            }
-        )
-    elif changed:
-        click.echo(
-            visible(
-                f"removed {gone.path or 'no hook'}, and {plural(len(gone.settings), 'setting')} of the repository"
-            )
-        )
-    else:
-        click.echo("there is no hook of kt's to remove")
-
-
-_RECEIVE = ("escalation", "hook", "pre-receive")
-# What a shell can export (POSIX, 8.1, environment variable definition).
-_VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-# A git that was not given more memory (git, usage.c and wrapper.c; strerror(3), ENOMEM), as `receive` tells its end.
-_OF_MEMORY = re.compile(r"on the server: git .*(out of memory|cannot allocate memory)", re.IGNORECASE)
-#: So many lines of what is wrong are sent to whoever pushes; `check` tells them all.
-MOST_LINES = 20
-
-
-@hook.command("pre-receive", hidden=True)
-@click.option("--timeout", type=SPAN, help="As `hook install` was given it (4s).")
-@click.option("--memory", type=SIZE, metavar="SIZE", help="As `hook install` was given it (512m).")
-@click.pass_context
-def receive_command(ctx: click.Context, timeout: float | None, memory: int | None) -> None:
-    """What the installed hook runs: old id, new id and ref of each update on stdin."""
-    from ...audit import hosting
-    from ...storage import server_hook
-
-    # GitLab shows on its pages only what begins so (GitLab documentation, server hooks).
-    lead = "GL-HOOK-ERR: " if os.environ.get("GL_REPOSITORY") or os.environ.get("GL_USERNAME") else ""
-    updates = [(old, new, ref) for old, new, ref in (line.split() for line in sys.stdin)]
-    if not updates:
-        click.echo(os.environ.get(server_hook.PROBE, ""), err=True)
-        return
-    told = 0
-    with (
-        _bounded(hosting.HOOK_MEMORY if memory is None else memory, lead),
-        _limited(HOOK_SECONDS if timeout is None else timeout, lead),
-    ):
-        for line in _received(updates):
-            if _OF_MEMORY.match(line):
-                raise MemoryError
-            if told == MOST_LINES:
-                click.echo(f"{lead}kt: and more; `kt escalation check` tells all of it", err=True)
-                break
-            click.echo(f"{lead}kt: {visible(line)}", err=True)
-            told += 1
-    if told:
-        ctx.exit(AnswerIsNo.exit_code)
-
-
-def _received(updates: list[tuple[str, str, str]]) -> Iterator[str]:
-    """What there is against a push, with what the server's repository says of who pushes."""
-    from ... import audit
-    from ...audit import hosting
-
-    try:
-        pinned, name = hosting.pushing(".", os.environ)
-    except KtError as error:
-        yield f"on the server: {error.message}"
-        return
-    yield from audit.receive(
-        ".",
-        updates,
-        now=datetime.now(UTC),
-        pusher=name,
-        # Asked for, it must be there: a server that lost the setting would let everybody in.
-        anonymous=pinned.pusher_from is None,
-    )
-
-
-@contextmanager
-def _bounded(most: int, lead: str) -> Iterator[None]:
-    """Refuse the push, by ending this process, where judging it takes so much more memory, here or in a git."""
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    wanted = most + _in_use()
-    with suppress(OSError, ValueError):  # not every system can bound it (setrlimit(2))
-        soft = wanted if before[1] == resource.RLIM_INFINITY else min(wanted, before[1])
-        resource.setrlimit(resource.RLIMIT_AS, (soft, before[1]))
-    try:
-        yield
-    except MemoryError:
-        _refuse(
-            f"this push cannot be judged within {most >> 20} MiB of memory; push it in smaller parts", lead
-        )
-    finally:
-        with suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_AS, before)
-
-
-def _in_use() -> int:
-    """The address space of this process in bytes, 0 where the system does not say (proc(5), statm)."""
-    try:
-        with open("/proc/self/statm") as file:  # noqa: PTH123 - a Path costs more than reading it
-            return int(file.read().split()[0]) * resource.getpagesize()
-    except OSError:
-        return 0
-
-
-def _refuse(why: str, lead: str) -> None:
-    """End this process at once, whatever its other threads do."""
-    os.write(sys.stderr.fileno(), f"{lead}kt: {why}\n".encode())
-    os._exit(AnswerIsNo.exit_code)
-
-
-@contextmanager
-def _limited(seconds: float, lead: str) -> Iterator[None]:
-    """Refuse the push, by ending this process, if what is done here takes longer than so many seconds.
-
-    Whatever it is that takes long: one huge commit, git itself, or what git asks about a signature.
-    """
-
-    why = f"this push cannot be judged within {seconds:g} s; push it in smaller parts (or, where the hook is new on the server, run `kt escalation hook status` there first)"
-    timer = threading.Timer(seconds, _refuse, (why, lead))
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 def _tell(report: Report, form: str, output: str | None, remedy: str) -> None:
@@ -486,10 +192,10 @@ def _tell(report: Report, form: str, output: str | None, remedy: str) -> None:
         if left:
             warn(left)
     else:
-        from ...audit import told
+        from ...audit import violation_line
 
-        for offence in report.violations:
-            click.echo(visible(told(offence)))
+        for violation in report.violations:
+            click.echo(visible(violation_line(violation)))
     if form != "json" or output is not None:
         for note in report.notes:
             warn(f"note: {note}")
@@ -545,20 +251,20 @@ def _as_json(report: Report) -> dict[str, Any]:
         "imported": report.imported,
         "signatures": asdict(report.signatures),
         "people": list(report.people),
-        "violations": [_offence(offence) for offence in report.violations],
-        "waived": [_offence(offence) for offence in report.waived],
+        "violations": [_violation_as_json(violation) for violation in report.violations],
+        "waived": [_violation_as_json(violation) for violation in report.waived],
         "notes": list(report.notes),
         "nobody_proven": report.nobody_proven,
     }
 
 
-def _offence(offence: Violation) -> dict[str, Any]:
+def _violation_as_json(violation: Violation) -> dict[str, Any]:
     plain = {
-        "commit": offence.commit,
-        "author": offence.author,
-        "path": offence.path,
-        "escalation_id": offence.escalation_id,
-        "rule": offence.rule,
-        "expected": offence.expected,
+        "commit": violation.commit,
+        "author": violation.author,
+        "path": violation.path,
+        "escalation_id": violation.escalation_id,
+        "rule": violation.rule,
+        "expected": violation.expected,
     }
     return {key: value for key, value in plain.items() if value is not None}

@@ -9,7 +9,10 @@ import click
 
 from ...errors import AnswerIsNo
 from ...model.vocabulary import RELEASING
-from ..app import SPAN, common, escalation, put_json, store_of, takes_ids, warn
+from ..app import escalation
+from ..options import SPAN, common, takes_ids
+from ..output import put_json, warn
+from ..stores import store_of
 
 if TYPE_CHECKING:
     from ...results import Found

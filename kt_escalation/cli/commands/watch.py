@@ -13,7 +13,10 @@ import click
 from ...errors import BadInput, WaitTimeout
 from ...model.times import format_time
 from ...reporting import plain_text
-from ..app import SPAN, Count, F, common, escalation, read_time, reads, store_of, warn
+from ..app import escalation
+from ..options import SPAN, Count, F, common, read_time, reads
+from ..output import warn
+from ..stores import store_of
 from ..terminal.progress import drawn, printed
 
 if TYPE_CHECKING:

@@ -16,6 +16,6 @@ def opened(path: str | os.PathLike[str], progress: Progress | None = None) -> Gi
 
 def _goes_on(store: GitStore, tip: str, seen: str) -> bool:
     # Lines are asked for only where a fetch has brought a merge.
-    from .verify import goes_on
+    from ..audit.verify import goes_on
 
     return goes_on(store, tip, seen)

@@ -1,0 +1,184 @@
+"""Claims escalations: by id, the next in turn, and for another lease."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from ..errors import BadInput, BranchTaken, KtError, NothingToClaim
+from ..model import query
+from ..model.query import Key
+from ..model.record import Record
+from ..model.summary import Row
+from ..results import Result
+from ..rules import size_limits, transitions
+from ..rules.permissions import Act
+from ..storage import lookup
+from ..storage.commit_message import Message
+from ..storage.interface import Change, Entry, Invalid, Snapshot
+from . import candidates, inputs
+from .commit_loop import Plan
+from .each import each
+from .session import Session
+
+
+def claim(
+    session: Session,
+    escalation_ids: Sequence[str],
+    *,
+    claim_id: str | None = None,
+    partial: bool = False,
+    branch: str | None = None,
+) -> Result:
+    """Claim escalations by id."""
+    given = claim_id is not None
+    token = inputs.claim_id(claim_id) or session.token()
+
+    def rule(snapshot: Snapshot, act: Act, entry: Entry, taken: int) -> Record:
+        held = candidates.held(snapshot, act) + taken
+        deciders = lookup.deciders(snapshot, entry.record)
+        return transitions.claim(entry.record, act, token, given=given, deciders=deciders, held=held)
+
+    return each(
+        session,
+        *("claim", escalation_ids, rule),
+        partial=partial,
+        branch=branch,
+        claim_id=token,
+        detail=_over_lapsed,
+    )
+
+
+def renew(
+    session: Session,
+    escalation_ids: Sequence[str],
+    *,
+    claim_id: str | None = None,
+    partial: bool = False,
+    branch: str | None = None,
+) -> Result:
+    """Begin the lease of each claim again."""
+    inputs.claim_id(claim_id)
+
+    def rule(_: Snapshot, act: Act, entry: Entry, __: int) -> Record:
+        return transitions.renew(entry.record, act, claim_id=claim_id)
+
+    return each(session, *("renew", escalation_ids, rule), partial=partial, branch=branch, claim_id=claim_id)
+
+
+def claim_next(
+    session: Session,
+    *,
+    team: str | None = None,
+    count: int = 1,
+    claim_id: str | None = None,
+    branch: str | None = None,
+    until: Key | None = None,
+    dry_run: bool = False,
+    passing: Collection[str] = (),
+) -> Result:
+    """Claim the next ``count`` in turn that the caller may claim."""
+    if count < 1:
+        raise BadInput(problem=f"count is {count}; it must be at least 1")
+    given = claim_id is not None
+    token = inputs.claim_id(claim_id) or session.token()
+    choice = _Next(token, given, count, team, until, set(passing))
+    if dry_run:
+        return session.preview(choice.decide)
+    while True:
+        try:
+            return session.commit(choice.decide, branch=branch)
+        except BranchTaken as error:
+            # Somebody proposes to claim the first of these: the next one is as good.
+            if branch or "commit" not in error.facts:
+                raise
+            choice.proposed.add(error.facts["branch"].rpartition("/")[2])
+
+
+@dataclass
+class _Next:
+    """Chooses the next escalations in turn.
+
+    ``given`` says whether the caller chose the claim id; ``proposed`` are ids that a branch proposes to claim.
+    """
+
+    token: str
+    given: bool
+    count: int
+    team: str | None
+    until: Key | None
+    passing: set[str]
+
+    def __post_init__(self) -> None:
+        self.proposed: set[str] = set()
+
+    def decide(self, snapshot: Snapshot, act: Act) -> Plan:
+        """The claims to commit. Raises NothingToClaim."""
+        rows, unreadable = snapshot.rows(resolved=False)
+        mine = [row for row in rows if self.given and candidates.is_claim(row, act, self.token)]
+        if mine:
+            had = snapshot.entries(query.in_order(mine))
+            return Plan(records=tuple(entry.record for entry in had), unchanged=len(mine))
+        why = candidates.Why()
+        changes = self._claims(snapshot, act, rows, why)
+        if not changes:
+            raise self._nothing(why, unreadable)
+        named = [change.new.escalation_id for change in changes]
+        detail = _over_lapsed([change.old.record for change in changes if change.old])
+        return Plan(
+            changes=tuple(changes),
+            message=Message("claim", named, act.actor, claim_id=self.token, detail=detail),
+            records=tuple(change.new for change in changes),
+            warnings=tuple(f"{item.path} {item.error}; it was passed over" for item in unreadable),
+            find=f"kt escalation get --fetch --id {named[0]}",
+        )
+
+    def _claims(
+        self, snapshot: Snapshot, act: Act, rows: Sequence[Row], why: candidates.Why
+    ) -> Sequence[Change]:
+        held = candidates.held(snapshot, act)
+        changes: list[Change] = []
+        for entry in snapshot.entries([row for row in query.in_order(rows) if self._fits(row)]):
+            record = entry.record
+            if record.escalation_id in self.proposed:
+                why.proposed()
+                continue
+            if record.claim and not transitions.lapsed(record, act):
+                why.held(record)
+                continue
+            try:
+                change = self._claimed(snapshot, act, record.escalation_id, held + len(changes))
+            except KtError as error:
+                why.refused(error)
+                continue
+            if change:
+                changes.append(change)
+            if len(changes) == self.count:
+                break
+        return changes
+
+    def _fits(self, row: Row) -> bool:
+        return (
+            (self.team is None or row.team_id == self.team)
+            and (self.until is None or query.turn(row) <= self.until)
+            and row.escalation_id not in self.passing
+        )
+
+    def _claimed(self, snapshot: Snapshot, act: Act, escalation_id: str, held: int) -> Change | None:
+        # What is written is based on the record itself, never on what this clone's cache has kept of it.
+        entry = lookup.entry(snapshot, escalation_id)
+        deciders = lookup.deciders(snapshot, entry.record)
+        after = size_limits.require_fit(
+            transitions.claim(entry.record, act, self.token, given=self.given, deciders=deciders, held=held)
+        )
+        return Change(entry, after) if after is not entry.record else None
+
+    def _nothing(self, why: candidates.Why, unreadable: Sequence[Invalid]) -> NothingToClaim:
+        lost = [item.path for item in unreadable]
+        besides = f"; {', '.join(lost[:3])} cannot be read" if lost else ""
+        return NothingToClaim(why=f"{why.text(self.team)}{besides}", invalid=lost, **why.facts())
+
+
+def _over_lapsed(before: Sequence[Record]) -> str:
+    holders = sorted({record.claim.claimed_by for record in before if record.claim})
+    return f"over the lapsed claim of {', '.join(holders)}" if holders else ""

@@ -1,0 +1,56 @@
+"""Compacts resolved records of past months into archives."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from ..errors import BadInput
+from ..results import Compacted, Result
+from ..rules import permissions
+from ..rules.permissions import Act
+from ..storage import compaction
+from ..storage.clone import GitStore
+from ..storage.commit_message import Message
+from ..storage.interface import Snapshot
+from .commit_loop import Plan
+from .session import Session
+
+
+def compact(session: Session, before: timedelta, *, dry_run: bool = False) -> Compacted:
+    """Compact the months that ended at least ``before`` ago, in one commit."""
+    port, known = session.port, compaction.Known()
+    if not isinstance(port, GitStore):
+        raise BadInput(problem="this store has no files to fold")
+
+    def fold(snapshot: Snapshot, act: Act) -> compaction.Fold:
+        permissions.require_role(act, "compact", "the store", "admin")
+        return compaction.fold(port, port.at(snapshot.revision), _ago(act.now, before), known)
+
+    # Everything is read once before the commit loop starts its clock.
+    snapshot = session.snapshot(fetch=True)
+    found = fold(snapshot, session.act(snapshot))
+
+    def decide(snapshot: Snapshot, act: Act) -> Plan:
+        nonlocal found
+        found = fold(snapshot, act)
+        if not found.batches:
+            return Plan()
+        first, *_, last = [*found.months, *found.months]
+        span = first if first == last else f"{first} to {last}"
+        return Plan(
+            message=Message("compact", found.names, act.actor, detail=f"of {span.replace('/', '-')}"),
+            others=compaction.files_of(port, port.at(snapshot.revision), found.batches),
+        )
+
+    done = Result((), snapshot.revision, False) if dry_run else session.commit(decide)
+    return Compacted(found.months, found.paths, found.left, found.more, done)
+
+
+def _ago(now: datetime, span: timedelta) -> datetime:
+    """The moment that long before ``now``. Raises BadInput for a negative or too long span."""
+    if span < timedelta():
+        raise BadInput(problem="before is less than nothing; give a duration such as 90d")
+    try:
+        return now - span
+    except OverflowError:
+        raise BadInput(problem="before is longer ago than time can say") from None

@@ -1,0 +1,66 @@
+"""Reads one escalation with what its reader needs to know, and what the reader may do with it."""
+
+from __future__ import annotations
+
+from ..errors import KtError, UnreadableRecord
+from ..model import canonical, deadlines
+from ..model.record import Record
+from ..policies.policy_set import Policies, assemble
+from ..results import Found
+from ..rules import due_actions, permissions
+from ..rules.available_actions import Move, moves
+from ..storage import lookup
+from ..storage.interface import Snapshot
+from . import candidates
+from .read_session import ReadSession
+
+
+def found(session: ReadSession, snapshot: Snapshot, escalation_id: str) -> Found:
+    """The escalation with that whole id. Raises NotFound, UnreadableRecord."""
+    entry = lookup.entry(snapshot, escalation_id)
+    record, policies = entry.record, assemble(*snapshot.policies())
+    # Only a resolved escalation can be reopened.
+    reopeners = snapshot.reopeners(record.escalation_id) if record.resolution else ()
+    return Found(
+        record,
+        entry.path,
+        entry.blob,
+        snapshot.revision,
+        canonical.shown(record),
+        tuple(reopener.escalation_id for reopener in reopeners),
+        _quorum(snapshot, record, policies),
+        deadlines.deadline(record),
+        due_actions.overdue(record, policies, session.clock()),
+    )
+
+
+def _quorum(snapshot: Snapshot, record: Record, policies: Policies) -> permissions.Quorum | None:
+    try:
+        return permissions.quorum(record, policies, lookup.deciders(snapshot, record))
+    except UnreadableRecord:
+        # Who may decide it depends on who decided the escalation that it reopens.
+        return None
+
+
+def available(session: ReadSession, it: Found) -> tuple[Move, ...]:
+    """What the caller can do with an escalation as it was read, and why not the rest."""
+    snapshot = session.port.read(it.commit)
+    act = session.act(snapshot)
+    act.policies.require_sound()
+    record = it.record
+    unknown: KtError | None = None
+    deciders: tuple[str, ...] = ()
+    try:
+        deciders = lookup.deciders(snapshot, record)
+    except UnreadableRecord as error:
+        unknown = error
+    could = moves(
+        record,
+        act,
+        deciders=deciders,
+        held=candidates.held(snapshot, act),
+        reopener=lookup.open_reopener(snapshot, record.escalation_id) if record.resolution else None,
+    )
+    # Those who decided what it reopens may not get it, and here they are not known.
+    barred = ("claim", "assign") if unknown else ()
+    return tuple(Move(move.action, unknown) if move.action in barred else move for move in could)

@@ -1,0 +1,119 @@
+"""Raises escalations: one, several in one commit, and what several threads raise at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from ..errors import Failure, KtError, PushRefused, SeveralFailed
+from ..model import ids
+from ..model.progress import told
+from ..model.record import Record
+from ..results import Line, Result
+from ..rules import creation, size_limits
+from ..rules.permissions import Act
+from ..storage import lookup
+from ..storage.commit_message import Message
+from ..storage.interface import Change, Snapshot
+from . import inputs
+from .commit_loop import Plan
+from .group_commit import GroupCommit
+from .session import Session
+
+
+class Raising:
+    """Raises escalations in one session. Threads that raise at the same time share a commit."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._group = GroupCommit(self._together)
+
+    def one(self, item: inputs.Item) -> Result:
+        """Raise one escalation, together with those of other threads."""
+        if item is None or isinstance(item, KtError):
+            return self.several([(inputs.ALONE, item)])
+        return self._group.join(item)
+
+    def several(self, items: Iterable[tuple[int, inputs.Item]], *, partial: bool = False) -> Result:
+        """Raise several in one commit: pairs of a line number and a draft, or the error instead of one.
+
+        None counts as skipped. All or nothing, unless ``partial``.
+        Raises the error of a single item that failed, or SeveralFailed.
+        """
+        wanted = [(number, item, os.urandom(ids.ULID_RANDOM_BYTES)) for number, item in items]
+        skipped = [Line(number) for number, item, _ in wanted if item is None]
+        if len(skipped) == len(wanted):
+            return Result((), None, False, skipped=len(skipped), lines=tuple(skipped))
+        claim_id = self._session.token()
+
+        def decide(snapshot: Snapshot, act: Act) -> Plan:
+            new: dict[str, Record] = {}
+            had: dict[str, Record] = {}
+            lines, failed = [], []
+            for number, item, randomness in told(self._session.progress, "raising", wanted, len(wanted)):
+                try:
+                    if item is None:
+                        lines.append(Line(number))
+                        continue
+                    if isinstance(item, KtError):
+                        raise item
+                    name = creation.escalation_id(item, act.now, randomness)
+                    existing = new.get(name) or had.get(name) or lookup.existing(snapshot, name)
+                    if existing:
+                        creation.same_as_raised(existing, item)
+                        had[name] = existing
+                    else:
+                        raised = creation.raise_(item, name, act, claim_id)
+                        new[name] = had[name] = size_limits.require_fit(raised)
+                    lines.append(Line(number, name, changed=existing is None))
+                except KtError as error:
+                    lines.append(Line(number, error=error))
+                    failed.append(Failure(number, error))
+            return Plan(
+                changes=tuple(Change(None, record) for record in new.values()),
+                message=Message("raise", list(new), act.actor, text=_summary(new.values())),
+                records=tuple(had.values()),
+                unchanged=len(lines) - len(skipped) - len(failed) - len(new),
+                failed=tuple(failed),
+                lines=tuple(lines),
+            )
+
+        return replace(self._session.commit(decide, partial=partial), skipped=len(skipped))
+
+    def _together(self, items: Sequence[inputs.Item]) -> Sequence[Result | Exception]:
+        """Raise the items of several threads in one commit: a result or an error for each."""
+        if len(items) == 1:
+            return [self.several([(inputs.ALONE, items[0])])]
+        try:
+            result = self.several(enumerate(items), partial=True)
+        except SeveralFailed as error:
+            return [failure.error for failure in error.failures]
+        except PushRefused:
+            # A server may refuse all because of one of them.
+            return [self._alone(item) for item in items]
+        records = {record.escalation_id: record for record in result.records}
+        return [
+            line.error
+            or replace(
+                result,
+                records=(records[line.escalation_id or ""],),
+                changed=line.changed,
+                written=int(line.changed),
+                unchanged=int(not line.changed),
+                failed=(),
+                lines=(line._replace(number=inputs.ALONE),),
+            )
+            for line in result.lines
+        ]
+
+    def _alone(self, item: inputs.Item) -> Result | Exception:
+        try:
+            return self.several([(inputs.ALONE, item)])
+        except KtError as error:
+            return error
+
+
+def _summary(records: Iterable[Record]) -> str | None:
+    found = list(records)
+    return found[0].summary if len(found) == 1 else None

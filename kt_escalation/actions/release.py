@@ -1,0 +1,46 @@
+"""Gives claimed escalations back to the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..model.record import Record
+from ..results import Result
+from ..rules import transitions
+from ..rules.permissions import Act
+from ..storage.interface import Entry, Snapshot
+from . import inputs
+from .each import each
+from .session import Session
+
+
+def unclaim(
+    session: Session,
+    escalation_ids: Sequence[str],
+    *,
+    claim_id: str | None = None,
+    force_reason: str | None = None,
+    partial: bool = False,
+    branch: str | None = None,
+) -> Result:
+    """Give escalations back. With a ``force_reason`` an admin gives back what somebody else holds."""
+    inputs.claim_id(claim_id)
+    reason = None if force_reason is None else inputs.words(force_reason, "the reason")
+
+    def rule(_: Snapshot, act: Act, entry: Entry, __: int) -> Record:
+        return transitions.unclaim(entry.record, act, claim_id=claim_id, force_reason=reason)
+
+    return each(
+        session,
+        *("unclaim", escalation_ids, rule),
+        partial=partial,
+        branch=branch,
+        claim_id=claim_id,
+        text=reason,
+        detail=_from_holder if reason else None,
+    )
+
+
+def _from_holder(before: Sequence[Record]) -> str:
+    holders = sorted({record.claim.claimed_by for record in before if record.claim})
+    return f"by force from {', '.join(holders)}" if holders else ""

@@ -1,0 +1,62 @@
+"""A store that is open for writing: a read session with the commit loop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import datetime
+
+from ..model import ids
+from ..results import Result
+from ..storage.effect import OnEffect
+from ..storage.interface import Port, Progress
+from .commit_loop import Decide, Lander, require_had
+from .read_session import LOCK_TIMEOUT, RETRY_TIMEOUT, ReadSession
+
+
+class Session(ReadSession):
+    """What every action needs: the newest state, the clock, and a way to commit what it decides."""
+
+    def __init__(
+        self,
+        port: Port,
+        clock: Callable[[], datetime] | None = None,
+        lock_timeout: float = LOCK_TIMEOUT,
+        retry_timeout: float = RETRY_TIMEOUT,
+        *,
+        follow_checkout: bool = True,
+        progress: Progress | None = None,
+        on_effect: OnEffect | None = None,
+    ) -> None:
+        super().__init__(port, clock, lock_timeout, retry_timeout)
+        self.progress = progress
+        self._loop = Lander(
+            port, self.clock, self.lock_timeout, self.retry_timeout, follow_checkout, progress, on_effect
+        )
+
+    @property
+    def landed(self) -> str | None:
+        """The last commit that this session has landed."""
+        return self._loop.landed
+
+    def commit(self, decide: Decide, *, partial: bool = False, branch: str | None = None) -> Result:
+        """Run ``decide`` on the newest state and commit its plan, again after each lost race.
+
+        With ``partial`` what fails does not stop the rest. With a ``branch`` the commit is proposed there.
+        """
+        return self._loop.land(decide, partial, branch)
+
+    def preview(self, decide: Decide, *, partial: bool = False) -> Result:
+        """The result of committing the plan now, without committing it.
+
+        ``replaced`` are the records that would change.
+        """
+        snapshot = self.snapshot(fetch=True)
+        plan = decide(snapshot, self.act(snapshot))
+        require_had(plan, partial)
+        replaced = tuple(change.old.record for change in plan.changes if change.old)
+        return Result(plan.records, snapshot.revision, False, unchanged=plan.unchanged, replaced=replaced)
+
+    def token(self) -> str:
+        """A new ULID, for a claim or an escalation."""
+        return ids.ulid(self.clock(), os.urandom(ids.ULID_RANDOM_BYTES))

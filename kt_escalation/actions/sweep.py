@@ -1,0 +1,73 @@
+"""Applies deadlines and lapsed leases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..errors import Failure, KtError
+from ..model.times import format_time
+from ..results import Result, Swept
+from ..rules import due_actions, size_limits
+from ..rules.permissions import Act
+from ..storage.commit_message import Message
+from ..storage.interface import Change, Entry, Invalid, Snapshot
+from .commit_loop import Plan
+from .session import Session
+
+# How many actions the commit message of a sweep lists; the changes themselves show the others.
+_LISTED = 100
+
+
+def sweep(session: Session, *, dry_run: bool = False) -> Swept:
+    """Do everything that deadlines and leases ask for by now, in one commit."""
+    found = _Sweep(session.token())
+    if dry_run:
+        snapshot = session.snapshot(fetch=True)
+        found.decide(snapshot, session.act(snapshot))
+        return Swept(found.due, Result((), snapshot.revision, False, failed=found.failed), found.invalid)
+    result = session.commit(found.decide, partial=True)
+    return Swept(found.due, result, found.invalid)
+
+
+@dataclass
+class _Sweep:
+    """What the last decision found: due actions, those that cannot be done, and unreadable files."""
+
+    token: str
+    due: tuple[due_actions.Due, ...] = ()
+    failed: tuple[Failure, ...] = ()
+    invalid: tuple[Invalid, ...] = ()
+
+    def decide(self, snapshot: Snapshot, act: Act) -> Plan:
+        rows, bad = snapshot.rows(resolved=False)
+        self.invalid, now = tuple(bad), format_time(act.now)
+        late = (row.escalation_id for row in rows if row.deadline is not None and row.deadline <= now)
+        # What is written is based on the record itself, never on what this clone's cache has kept of it.
+        items = (snapshot.find(name) for name in late)
+        entries = {item.record.escalation_id: item for item in items if isinstance(item, Entry)}
+        self.due, self.failed = _that_fit(
+            due_actions.due((entry.record for entry in entries.values()), act, self.token)
+        )
+        named = [due.before.escalation_id for due in self.due]
+        text = "\n".join(f"{due.before.escalation_id}: {due.kind}, {due.why}" for due in self.due[:_LISTED])
+        alone = self.due[0].after if len(self.due) == 1 else None
+        outcome = alone.resolution.outcome if alone and alone.resolution else None
+        return Plan(
+            tuple(Change(entries[due.before.escalation_id], due.after) for due in self.due),
+            Message("sweep", named, act.actor, outcome=outcome, text=text),
+            tuple(due.after for due in self.due),
+            failed=self.failed,
+        )
+
+
+def _that_fit(found: Iterable[due_actions.Due]) -> tuple[tuple[due_actions.Due, ...], tuple[Failure, ...]]:
+    """What is due and can be done, and what would make a record too large."""
+    dues, failed = [], []
+    for due in found:
+        try:
+            size_limits.require_fit(due.after)
+            dues.append(due)
+        except KtError as error:
+            failed.append(Failure(due.before.escalation_id, error))
+    return tuple(dues), tuple(failed)

@@ -1,0 +1,100 @@
+"""Judges each commit that a merge carries to the line: no second start, no false message, no missing signature."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from ..storage import commits
+from ..storage.clone import GitStore
+from ..storage.commits import Commit
+from ..storage.trees import Difference
+from .authors import Authors
+from .commit_contents import LONG_AGO, CommitContents, Side
+from .judged_line import JudgedLine
+from .known_records import KnownRecords
+from .line import Lines
+from .policies_in_force import InForce, is_policy
+from .scope import Scope
+from .statements import Statements
+from .store_start import StoreStart
+
+
+class CarriedCommits:
+    """Judges what holds for each carried commit, whatever its merge takes from it."""
+
+    def __init__(
+        self,
+        store: GitStore,
+        lines: Lines,
+        scope: Scope,
+        judged: JudgedLine,
+        contents: CommitContents,
+        records: KnownRecords,
+        statements: Statements,
+        authors: Authors,
+        start: StoreStart,
+        policies: InForce,
+    ) -> None:
+        self._store = store
+        self._lines = lines
+        self._scope = scope
+        self._judged = judged
+        self._commits = contents
+        self._records = records
+        self._statements = statements
+        self._authors = authors
+        self._start = start
+        self._policies = policies
+
+    def judge(self, merge: Commit) -> list[Side]:
+        """Judge all commits that a merge carries to the line, and return them."""
+        above = self._lines.above(merge.oid) or ""
+        found = self.reached(above, [parent for parent in merge.parents if parent != above])
+        for side in found:
+            self._judge_one(side)
+        return found
+
+    def reached(self, line: str, others: Sequence[str]) -> list[Side]:
+        """The commits that can be reached from some commits and not from one of the line, parents first."""
+        sides = self._commits.sides
+        return [sides[oid] for oid in self._lines.carried(others, line) if oid in sides]
+
+    def _judge_one(self, side: Side) -> None:
+        commit, now = side.commit, self._policies.policies
+        self._start.judge_beside(commit)
+        side.newest = max([self._newest_of(parent) for parent in commit.parents], default=LONG_AGO)
+        said = self._statements.said(commit)
+        acts = moves = False
+        if len(commit.parents) < 2 or said:
+            difference = self._commits.difference(side)
+            acts = len(commit.parents) < 2 and self._acts(difference)
+            moves = len(commit.parents) < 2 and (bool(difference.changes) or difference.unsound is not None)
+            if acts or said:
+                self._authors.people(commit, now, acts=acts, newest=side.newest)
+            if said:
+                brought = () if difference.unsound else self._statements.brought_by(commit, difference)
+                self._statements.untrue(commit, said, brought, now)
+        side.newest = self._authors.measured(commit, moves, side.newest)
+
+    def _acts(self, difference: Difference) -> bool:
+        """Whether a carried commit changes anything that this run looks at."""
+        if self._scope.only is None:
+            return bool(difference.changes) or difference.unsound is not None
+        changed = self._records.by_record(difference.changes)
+        return bool(changed) or any(is_policy(change.path) for change in difference.changes)
+
+    def _newest_of(self, commit: str) -> datetime:
+        """The newest date of what acted up to a commit."""
+        side = self._commits.sides.get(commit)
+        if side is not None:
+            return side.newest
+        newest = self._judged.newest_at(commit)
+        if newest is not None:
+            return newest
+        if commit not in self._lines or not self._authors.is_signed_by_rule(self._policies.policies):
+            return LONG_AGO
+        # No run has kept it for the commits before the mark.
+        limit = self._scope.now + self._policies.policies.settings.claims.clock_tolerance
+        dates = commits.dates(self._store, commit)
+        return max((date for date in dates if date <= limit), default=LONG_AGO)

@@ -1,0 +1,138 @@
+"""The side that a merge brings to the line, and what its commits made of each record and policy file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from ..model.record import Record
+from ..policies.policy_set import Policies
+from ..storage.commits import Commit
+from ..storage.trees import Change, Difference
+from .commit_contents import Side
+from .parts import Parts
+from .policies_in_force import is_policy
+from .steps import Reopening, Sides
+
+# At most so many chains of commits are tried for one state; an honest merge has a few.
+_MOST_CHAINS = 100
+
+#: The files of a record, or the one of a policy: path, mode and id of each.
+Files = frozenset[tuple[str, str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedStep:
+    """What one carried commit made of one record or policy file."""
+
+    side: Side
+    before: Files
+    after: Files
+    sides: Sides
+
+
+class Incoming:
+    """One of a merge's parents, as it is brought to the line by the merge."""
+
+    def __init__(
+        self, parts: Parts, commit: Commit, difference: Difference, carried: Sequence[Side], other: str
+    ) -> None:
+        self._parts = parts
+        #: The merge, and what it changes against the line.
+        self.commit = commit
+        self.changes = difference.changes
+        #: The commits that it carries in, and its parent that they lead to.
+        self.carried = carried
+        self.other = other
+        #: The policies in force before it, and what was illegal on the line, with the last legal state.
+        self.now = parts.policies.policies
+        self.illegal = dict(parts.records.illegal)
+        #: The commit of the line before it, and the one where the other side left the line.
+        self.first = parts.lines.above(commit.oid) or commit.parents[0]
+        self.fork = parts.lines.newest_on(self.first, other)
+
+    def since_fork(self) -> Difference:
+        """What the other side changed since the fork."""
+        parts = self._parts
+        return parts.commits.between(
+            parts.commits.tree_of(self.fork) if self.fork else None, parts.commits.tree_of(self.other)
+        )
+
+    def touches_store(self) -> bool:
+        """Whether the store of any carried commit differs from the line's, even if it was undone later."""
+        trees = self._parts.trees
+        trees.entries([side.commit.tree for side in self.carried])
+        [first] = trees.entries([self._parts.commits.tree_of(self.first)])
+        return any(trees.entries([side.commit.tree]) != [first] for side in self.carried)
+
+    def steps(self) -> Mapping[str, Sequence[CarriedStep]]:
+        """What carried commits with one parent made of each record (by id) and each policy file (by path)."""
+        found: dict[str, list[CarriedStep]] = {}
+        for side in self.carried:
+            if len(side.commit.parents) != 1:
+                continue
+            difference = self._parts.commits.difference(side)
+            pairs = self._parts.records.by_record(difference.changes)
+            pairs |= {c.path: alone(c) for c in difference.changes if is_policy(c.path)}
+            for key, sides in pairs.items():
+                before, after = self.both_sides(key, side.commit.parents[0], side.commit.oid, sides)
+                found.setdefault(key, []).append(CarriedStep(side, before, after, sides))
+        return found
+
+    def both_sides(self, key: str, old: str, new: str, sides: Sides) -> tuple[Files, Files]:
+        """The files of a record, or a policy file, before and after a change.
+
+        An illegal record may have several files, and a commit may have changed only some of them.
+        """
+        if key not in self.illegal:
+            return sides.before, sides.after
+        return self.files_at(old, key), self.files_at(new, key)
+
+    def chains(
+        self, before: Files, after: Files, steps: Sequence[CarriedStep]
+    ) -> Iterator[list[CarriedStep]]:
+        """The chains of steps from one state to another; each commit is an ancestor of the next."""
+        leading: dict[Files, list[CarriedStep]] = {}
+        for step in steps:
+            leading.setdefault(step.after, []).append(step)
+        waiting: list[list[CarriedStep]] = [[step] for step in leading.get(after, ())]
+        tried = 0
+        while waiting and tried < _MOST_CHAINS:
+            tried += 1
+            chain = waiting.pop()
+            if chain[0].before == before:
+                yield chain
+            for step in leading.get(chain[0].before, ()):
+                later = chain[0].side.commit.oid
+                is_new = all(step is not other for other in chain)
+                if is_new and self._parts.lines.is_above(step.side.commit.oid, later):
+                    waiting.append([step, *chain])
+
+    def policies_at_fork(self, commit: Commit) -> Policies:
+        """The policies at the newest commit of the line that a carried commit builds on."""
+        parts = self._parts
+        fork = parts.lines.newest_on(self.first, commit.parents[0])
+        return parts.policy_changes.at(fork) if fork is not None else self.now
+
+    def reopening(self, record: Record) -> Reopening:
+        """What a record that is raised reopens, as the merge leaves it."""
+        return self._parts.steps.reopening(self.commit.oid, record)
+
+    def files_at(self, commit: str, name: str) -> Files:
+        """The files of a record at a commit."""
+        return frozenset(self._parts.commits.standing(commit, name))
+
+
+def is_same(one: Files, other: Files) -> bool:
+    """Whether two states have equal contents; a record in an archive equals its former file."""
+    return contents_of(one) == contents_of(other)
+
+
+def contents_of(state: Files) -> frozenset[tuple[str, str]]:
+    """The modes and ids of some files, without their paths."""
+    return frozenset((mode, oid) for _, mode, oid in state)
+
+
+def alone(change: Change) -> Sides:
+    """The change of a single file."""
+    return Sides((change,) if change.old else (), (change,) if change.new else ())

@@ -1,0 +1,72 @@
+"""Judges the archives that a merge brings: a carried commit made each one, and none changes."""
+
+from __future__ import annotations
+
+from ..model import archive_file
+from ..rules.judge_step import Violation
+from ..storage import layout
+from ..storage.commits import Commit
+from .incoming import Incoming, alone
+from .parts import Parts
+from .steps import Sides
+
+
+class MergeArchives:
+    """Judges the archives of one merge."""
+
+    def __init__(self, parts: Parts, incoming: Incoming) -> None:
+        self._parts = parts
+        self._incoming = incoming
+        self._compactions: dict[str, tuple[list[tuple[str, Violation]], dict[str, str]]] = {}
+
+    def compaction(self, commit: Commit) -> tuple[list[tuple[str, Violation]], dict[str, str]]:
+        """What is wrong with a carried compaction, and which records it moved."""
+        if commit.oid not in self._compactions:
+            self._compactions[commit.oid] = self._parts.archives.compacted(commit, self._incoming.now)
+        return self._compactions[commit.oid]
+
+    def add_archived(self, brought: dict[str, Sides]) -> None:
+        """Add the records that are only in new archives; note each record that has two files."""
+        parts = self._parts
+        made = {c.path: c for c in self._incoming.changes if layout.archive_at(c.path) and c.old is None}
+        for change in made.values():
+            for name in parts.archives.names_in(change, made):
+                if len(parts.commits.standing(self._incoming.commit.oid, name)) == 1:
+                    brought.setdefault(name, alone(change))
+                    continue
+                parts.records.illegal.setdefault(
+                    name, next(iter(parts.commits.states(self._incoming.first, name)), None)
+                )
+                parts.records.blame(
+                    name, self._incoming.commit, change.path, Violation("twice", f"expected {name} once")
+                )
+                brought.pop(name, None)
+
+    def judge(self) -> None:
+        """Check that a carried commit made each archive that it brings, and that none changes."""
+        parts = self._parts
+        for change in self._incoming.changes:
+            if not layout.archive_at(change.path):
+                continue
+            if change.old is not None:
+                parts.findings.find(
+                    self._incoming.commit, change.path, Violation("archive", archive_file.FINAL)
+                )
+                continue
+            if not parts.records.looks_at_all:
+                continue
+            makers = [
+                side.commit._replace(changes=parts.commits.difference(side).changes)
+                for side in self._incoming.carried
+                if len(side.commit.parents) == 1
+                and any(
+                    made[0] == change.path and made[4] == change.new
+                    for made in parts.commits.difference(side).changes
+                )
+            ]
+            if not makers:
+                expected = "expected each archive as one of the parents has it"
+                parts.findings.find(self._incoming.commit, change.path, Violation("merge", expected))
+            for maker in makers[:1]:
+                for path, violation in self.compaction(maker)[0]:
+                    parts.findings.find(maker, path, violation)

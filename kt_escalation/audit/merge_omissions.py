@@ -1,0 +1,196 @@
+"""Judges what a merge leaves out: it must keep the legal changes of the other side.
+
+A change is kept if the merge has its result, or one that a later legal change made of it, or if the line had
+that result since the fork and went on from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from ..errors import GitFailed
+from ..rules import judge_step
+from ..rules.judge_step import Violation
+from ..storage import history, layout
+from ..storage.commits import touches_archives
+from ..storage.trees import Difference
+from . import steps
+from .incoming import CarriedStep, Files, Incoming, alone, contents_of, is_same
+from .merge_policies import MergePolicies
+from .parts import Parts
+from .policies_in_force import at_fork, is_policy
+from .steps import Sides, by_record
+
+
+class MergeOmissions:
+    """Judges what one merge leaves out."""
+
+    def __init__(self, parts: Parts, incoming: Incoming, policies: MergePolicies) -> None:
+        self._parts = parts
+        self._incoming = incoming
+        self._policies = policies
+        # What was found to be left out, and the states that the line has had since the fork, by record or file.
+        self._noted: set[str] = set()
+        self._had: dict[str, set[frozenset[tuple[str, str]]]] = {}
+
+    def judge(self, since_fork: Difference, steps: Mapping[str, Sequence[CarriedStep]]) -> None:
+        """Note what it leaves out of the other side's changes since the fork, and of the steps that led to them."""
+        self._check_states_kept(since_fork)
+        self._check_steps_kept(steps)
+
+    def _check_states_kept(self, since_fork: Difference) -> None:
+        """Check that the merge has the state of the other side for all that it changed, or the line had that state."""
+        parts = self._parts
+        left = (
+            parts.commits.between(parts.commits.tree_of(self._incoming.other), self._incoming.commit.tree)
+            if since_fork.changes
+            else Difference()
+        )
+        theirs, missing = by_record(since_fork.changes), by_record(left.changes)
+        theirs |= {
+            c.path: alone(c) for c in since_fork.changes if is_policy(c.path) or layout.archive_at(c.path)
+        }
+        missing |= {c.path: alone(c) for c in left.changes if is_policy(c.path) or layout.archive_at(c.path)}
+        for key in sorted(theirs.keys() & missing.keys()):
+            name = None if is_policy(key) or layout.archive_at(key) else key
+            if name is not None and not parts.records.looks_at(name):
+                continue
+            if is_policy(key) and self._policies.may_leave_out():
+                self._policies.acted = self._incoming.now.roster is not None
+                continue
+            wanted = self._incoming.files_at(self._incoming.other, name) if name else theirs[key].after
+            if not self._line_had(key, name, wanted):
+                self._note_left_out(
+                    key,
+                    theirs[key],
+                    f"as {self._incoming.other[:12]} has it, which the branch never had; merge it, or revert it there first (`git revert`)",
+                )
+
+    def _note_left_out(self, key: str, sides: Sides, expected: str) -> None:
+        """Note once for each record or file that the merge leaves it out; ``expected`` says what was to be kept."""
+        if key in self._noted:
+            return
+        self._noted.add(key)
+        paths = [sides.path]
+        if not is_policy(key) and not layout.archive_at(key):
+            sources = [self._incoming.other, *([self._incoming.fork] if self._incoming.fork else [])]
+            # If a tree cannot be read, there is no path to name.
+            paths = [
+                path for at in sources for path, _, _ in sorted(self._incoming.files_at(at, key)) if path
+            ] + paths
+        name = key if paths[0] != key else None
+        self._parts.findings.find(
+            self._incoming.commit, paths[0], Violation("dropped", f"expected {key} {expected}"), name
+        )
+
+    def _check_steps_kept(self, steps: Mapping[str, Sequence[CarriedStep]]) -> None:
+        """Check that each legal carried step is kept.
+
+        Otherwise a decision could vanish: the person who pushes undoes it, or an earlier merge leaves it out.
+        """
+        lines = self._parts.lines
+        for key, some in steps.items():
+            name = None if is_policy(key) else key
+            final = self._final(key)
+            if len(some) == 1 and is_same(some[0].after, final):
+                continue
+            # An admin may undo a change of policies on the branch.
+            undone = (
+                self._parts.commits.version(self._incoming.fork, key)
+                if name is None and self._incoming.fork
+                else None
+            )
+            # The steps that are kept, newest first, by the state before each.
+            kept: dict[frozenset[tuple[str, str]], list[CarriedStep]] = {}
+            for step in reversed([step for step in some if self._is_legal(key, step)]):
+                made = step.side.commit.oid
+                if (
+                    is_same(step.after, final)
+                    or step.after == undone
+                    or self._line_had(key, name, step.after)
+                    or any(
+                        lines.is_above(made, on.side.commit.oid)
+                        for on in kept.get(contents_of(step.after), ())
+                    )
+                ):
+                    kept.setdefault(contents_of(step.before), []).append(step)
+                    continue
+                if name is None and self._may_drop(step):
+                    self._policies.acted = True
+                else:
+                    self._note_left_out(
+                        key,
+                        step.sides,
+                        f"to go on from what {made[:12]} made of it; revert that on the branch itself, or rebase",
+                    )
+
+    def _final(self, key: str) -> Files:
+        """The state of a record or policy file in the merge."""
+        if is_policy(key):
+            return self._parts.commits.version_in(self._incoming.commit.tree, key)
+        return frozenset(self._parts.commits.standing(self._incoming.commit.oid, key))
+
+    def _is_legal(self, key: str, step: CarriedStep) -> bool:
+        """Whether a carried step is legal by the policies where it was made and by those of the line."""
+        parts = self._parts
+        commit = step.side.commit._replace(changes=parts.commits.difference(step.side).changes)
+        if is_policy(key):
+            there = parts.commits.written_at(commit.parents[0])
+            by_line = there.roster is not None and not any(self._policies.by_no_admin(step))
+            return by_line and not judge_step.judge_policies(commit.email, there)
+        if key in self._incoming.illegal and is_same(
+            step.before, self._incoming.files_at(self._incoming.first, key)
+        ):
+            return steps.is_restored(
+                commit,
+                self._incoming.now,
+                self._incoming.illegal[key],
+                parts.commits.standing(commit.oid, key),
+            )
+        if touches_archives(commit):
+            return False
+        olds, news = parts.commits.contents.sides(step.sides)
+        if not news or any(state.problem for state in (*olds, *news)):
+            return False
+        policies = at_fork(self._incoming.now, self._incoming.policies_at_fork(commit))
+        found = steps.judge(
+            *(commit, policies, olds, news, self._incoming.reopening),
+            is_known=False,
+            now=parts.scope.now,
+            least=self._incoming.now if not olds else None,
+        )
+        return next(iter(found), None) is None
+
+    def _may_drop(self, step: CarriedStep) -> bool:
+        """Whether the author of the merge may leave out a change of policies: an admin before it, after it, and on both sides."""
+        if not self._policies.may_bring():
+            return False
+        commit = step.side.commit
+        rosters = (
+            self._parts.commits.written_at(commit.oid),
+            self._parts.commits.written_at(commit.parents[0]),
+        )
+        return not any(
+            judge_step.judge_policies(self._incoming.commit.email, policies) for policies in rosters
+        )
+
+    def _line_had(self, path: str, name: str | None, wanted: Files) -> bool:
+        """Whether the line has had a state of a record or file since the fork."""
+        if path not in self._had:
+            self._had[path] = {contents_of(state) for state in self._states_of_line(path, name)}
+        return contents_of(wanted) in self._had[path]
+
+    def _states_of_line(self, path: str, name: str | None) -> Iterator[Files]:
+        parts, first = self._parts, self._incoming.first
+        specs = history.pathspecs(parts.store, name) if name else [f":(top,literal){parts.store.full(path)}"]
+        since = [first, *([f"^{self._incoming.fork}"] if self._incoming.fork else [])]
+        line = parts.lines.of(first, self._incoming.fork)
+        try:
+            touching = set(parts.store.repository.rev_list([*since, "--full-history", "--", *specs]))
+        except GitFailed:
+            # git itself cannot read some tree on the way.
+            touching = set(line)
+        for oid in line:
+            # git does not list a merge that takes the file from one of its parents.
+            if oid in touching or len(parts.lines.parents(oid)) > 1:
+                yield self._incoming.files_at(oid, name) if name else parts.commits.version(oid, path)

@@ -1,0 +1,57 @@
+"""The parts of one run of the judge, which share what they know about the line."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from ..storage.clone import GitStore
+from ..storage.commits import Commit
+from ..storage.trees import Trees
+from .archives import Archives
+from .authors import Authors
+from .carried_commits import CarriedCommits
+from .commit_contents import CommitContents
+from .findings import Findings
+from .judged_line import JudgedLine
+from .known_records import KnownRecords
+from .line import Lines
+from .policies_in_force import InForce
+from .policy_changes import PolicyChanges
+from .record_steps import RecordSteps
+from .scope import Scope, Tally
+from .statements import Statements
+from .store_start import StoreStart
+
+
+class Parts:
+    """Makes the parts in order: each knows only those before it."""
+
+    def __init__(self, store: GitStore, lines: Lines, scope: Scope, trees: Trees) -> None:
+        self.store = store
+        self.lines = lines
+        self.scope = scope
+        self.trees = trees
+        self.tally = tally = Tally()
+        self.judged = judged = JudgedLine()
+        self.commits = commits = CommitContents(store, trees)
+        self.findings = findings = Findings(store)
+        self.records = records = KnownRecords(scope, findings)
+        self.policies = policies = InForce(commits.written, store.root)
+        self.archives = archives = Archives(store, scope, commits, records, findings, tally)
+        self.statements = statements = Statements(store, scope, lines, commits, findings)
+        self.authors = authors = Authors(store, scope, findings, policies, tally)
+        self.start = start = StoreStart(
+            *(store, lines, trees, judged, commits, records, archives, policies, findings, tally)
+        )
+        self.steps = RecordSteps(scope, judged, commits, records, statements, findings, tally)
+        self.policy_changes = PolicyChanges(
+            *(store, lines, judged, commits, records, statements, authors, start, policies, findings)
+        )
+        self.carried = CarriedCommits(
+            *(store, lines, scope, judged, commits, records, statements, authors, start, policies)
+        )
+
+    def arrival(self, commit: Commit) -> datetime:
+        """When a merge comes to the line: at its own date, or now if it is still arriving and that is later."""
+        is_coming = self.scope.arriving and self.records.base is not None
+        return max(commit.committed_at, self.scope.now) if is_coming else commit.committed_at

@@ -1,0 +1,115 @@
+"""Judges changes of policies: an admin makes them, or merges them, and new waivers accept earlier violations.
+
+See docs/rules.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from ..policies.policy_set import Policies
+from ..policies.waivers import Waiver
+from ..rules import judge_step
+from ..rules.judge_step import Violation
+from ..storage.clone import GitStore
+from ..storage.commits import Commit
+from ..storage.trees import Change
+from .authors import Authors
+from .commit_contents import CommitContents
+from .findings import Findings
+from .judged_line import JudgedLine
+from .known_records import KnownRecords
+from .line import Lines
+from .policies_in_force import InForce
+from .statements import Statements
+from .store_start import StoreStart
+
+
+class PolicyChanges:
+    """Follows the changes of policies along the line."""
+
+    def __init__(
+        self,
+        store: GitStore,
+        lines: Lines,
+        judged: JudgedLine,
+        commits: CommitContents,
+        records: KnownRecords,
+        statements: Statements,
+        authors: Authors,
+        start: StoreStart,
+        policies: InForce,
+        findings: Findings,
+    ) -> None:
+        self._store = store
+        self._lines = lines
+        self._judged = judged
+        self._commits = commits
+        self._records = records
+        self._statements = statements
+        self._authors = authors
+        self._start = start
+        self._policies = policies
+        self._findings = findings
+
+    def follow(
+        self, commit: Commit, changes: Sequence[Change], illegal: Callable[[Change], Violation | None]
+    ) -> None:
+        """Follow what a commit of the line makes of policy files; ``illegal`` says why it may not change one."""
+        tree = self._commits.policies_tree(commit.tree)
+        found = self._policies.change(self._judged.count, commit.oid, tree, changes, illegal)
+        for path, violation in found:
+            self._findings.find(commit, path, violation)
+        self._count_waivers(commit, tree)
+
+    def by_no_admin(self, commit: Commit, now: Policies, change: Change) -> Violation | None:
+        """Why the author of a commit may not change a policy file, None if they may."""
+        if self._start.moves_root(commit, change):
+            return self._start.one_root
+        found = next(iter(judge_step.judge_policies(commit.email, now)), None)
+        return found or self._authors.unproven(commit, now, self._judged.newest)
+
+    def admit(self, commit: Commit) -> bool:
+        """Accept the changes that a merge brings from its first parent, if its author is an admin.
+
+        This is for a merge that the line goes past. A change of policies is legal if an admin made it, *or the merge
+        that brings it in*. The author must be an admin where the request's branch left the line, and not only by
+        what the merge brings. Returns whether the author acted by it.
+        """
+        fork = self._lines.fork(commit.oid)
+        if fork is None or not self._start.holds(fork):
+            return False
+        plain = {oid for oid in self._lines.of(commit.oid, fork) if len(self._lines.parents(oid)) == 1}
+        asked = self._policies.admissible(plain)
+        if not asked or self._statements.is_pull(commit):
+            return False
+        both = (self.at(fork), self._policies.policies)
+        if any(judge_step.judge_policies(commit.email, policies) for policies in both):
+            return False
+        if self._authors.unproven(commit, both[1], self._judged.newest) is None:
+            tree = self._commits.policies_tree(commit.tree)
+            self._policies.admit(self._judged.count, tree, asked)
+            self._count_waivers(commit, tree)
+            self._findings.drop({("policies", oid, self._store.full(path)) for oid, path in asked})
+        # Without a valid signature the author acted as well, and the missing signature is reported.
+        return True
+
+    def at(self, commit: str) -> Policies:
+        """The policies that were in force at a commit of the line."""
+        at = self._judged.position(commit)
+        if at is not None:
+            return self._policies.at(at)
+        return self._policies.before(self._lines.depth(commit), self._lines.depth)
+
+    def _count_waivers(self, commit: Commit, tree: str | None) -> None:
+        while waivers := self._policies.added:
+            self._policies.added = frozenset()
+            self._waive(commit, tree, waivers)
+
+    def _waive(self, commit: Commit, tree: str | None, waivers: Iterable[Waiver]) -> None:
+        """Accept those violations before a commit that its new waivers name."""
+        accepted = self._findings.accept(waivers, commit)
+        self._records.excuse(accepted)
+        self._policies.waive(
+            self._judged.count, tree, [(found.commit, self._store.below(found.path)) for found in accepted]
+        )

@@ -1,0 +1,128 @@
+"""Opens the stores that a command line names, and records what becomes of a command's changes."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ..errors import Usage
+from .terminal.progress import drawn
+
+if TYPE_CHECKING:
+    from ..storage.effect import Effect
+    from ..storage.interface import Progress
+    from ..store import Store
+
+T = TypeVar("T")
+
+
+class Work:
+    """What the edge has to know of the command that is at work."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget the command before this one."""
+        #: Whether it changes something.
+        self.changes = False
+        #: What has become of each of its changes.
+        self.effects: deque[Effect] = deque()
+        #: Whether it answers for each change by itself, when that is made, and goes on.
+        self.is_session = False
+
+    def begin_session(self) -> None:
+        """Let the command answer for each of its changes by itself; only the last one is kept."""
+        self.is_session = True
+        self.effects = deque(maxlen=1)
+
+
+work = Work()
+
+
+@contextmanager
+def store_of(
+    ctx: click.Context,
+    repo: str | None,
+    *,
+    lock_timeout: float = 60.0,
+    retry_timeout: float = 30.0,
+    follow_checkout: bool = True,
+    progress: Progress | None = None,
+) -> Iterator[Store]:
+    """The store that the command line names: `-C`, else KT_REPO, else the current folder's."""
+    from ..store import Store
+
+    with Store.open(
+        folder(ctx, repo),
+        lock_timeout=lock_timeout,
+        retry_timeout=retry_timeout,
+        follow_checkout=follow_checkout,
+        progress=progress,
+        on_effect=work.effects.append,
+    ) as store:
+        yield store
+
+
+@contextmanager
+def writing_store(
+    ctx: click.Context, given: dict[str, Any], *, follow_checkout: bool = True
+) -> Iterator[Store]:
+    """The store for a command that writes, with the timeouts that it was given; what lasts is shown."""
+    with (
+        drawn() as progress,
+        store_of(
+            ctx,
+            given["repo"],
+            lock_timeout=given["lock_timeout"],
+            retry_timeout=given["retry_timeout"],
+            follow_checkout=follow_checkout,
+            progress=progress,
+        ) as store,
+    ):
+        yield store
+
+
+def folder(ctx: click.Context, repo: str | None) -> str:
+    """The folder that the command line names. Raises Usage where it names several."""
+    return only_one(_named(ctx, (repo,) if repo else ())) or "."
+
+
+def in_stores(
+    ctx: click.Context, repo: tuple[str, ...], one: Callable[[str], T], several: Callable[[Sequence[str]], T]
+) -> T:
+    """Do it in the one store that is meant, or in several.
+
+    Several are named with `-C`, or where nothing is named and the current folder is in no store, by `kt.store`
+    in the user's git configuration.
+    """
+    named = _named(ctx, repo)
+    if not named:
+        from .. import multistore
+
+        named = multistore.of_the_user()
+        # Asked before anything else is: nobody wants a repository fetched only to learn that it is no store.
+        if not named or multistore.is_in_one("."):
+            return one(".")
+        return several(named)
+    return several(named) if len(named) > 1 else one(named[0])
+
+
+def _named(ctx: click.Context, repo: tuple[str, ...]) -> Sequence[str]:
+    """The folders of `-C`, where the command has it, else its groups; else that of KT_REPO; each once."""
+    return list(dict.fromkeys(repo or ctx.obj or filter(None, [os.environ.get("KT_REPO")])))
+
+
+def only_one(named: Sequence[str]) -> str | None:
+    """The folder of a command that works on one store, None if none is named. Raises Usage."""
+    if len(named) > 1:
+        raise Usage(
+            problem=f"this works on one store, and -C names {len(named)}",
+            hint="give one of them; `list` and `claim --next` take several",
+        )
+    return named[0] if named else None

@@ -1,0 +1,204 @@
+"""The half of the facade that only reads: list, get, watch, wait, verify, export and the like.
+
+A listing of escalations that this clone has read before needs neither the model nor YAML. So each method
+imports what it needs when it is called.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from .actions import listing
+from .actions.listing import Rows
+from .actions.read_session import ReadSession
+from .model.query import Query
+from .storage.interface import Progress
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from .doctor import Finding
+    from .model.event import Event
+    from .policies.policy_set import Policies
+    from .results import Found, Listing, Moment
+    from .rules.available_actions import Move
+
+
+class ReadStore:
+    """An escalation store to read; `Store` adds everything that commits. Threads may share one.
+
+    Reading is from committed state, at once and offline. With ``fetch=True`` the remote is asked first, and
+    ``rev`` reads an older commit.
+    """
+
+    def __init__(self, session: ReadSession) -> None:
+        self._session = session
+
+    @staticmethod
+    def at(path: str | os.PathLike[str] = ".", progress: Progress | None = None) -> ReadStore:
+        """The store in the repository that holds ``path``. Raises NotAStore, GitFailed, BadInput."""
+        from .actions.opening import opened
+
+        return ReadStore(ReadSession(opened(path, progress)))
+
+    def close(self) -> None:
+        """End the helper process that reads git objects. The store may be used again afterwards."""
+        self._session.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def revision(self) -> str:
+        """The newest commit that is known here. Raises NotAStore, NoStoreBranch."""
+        return self._session.port.read().revision
+
+    @property
+    def address(self) -> str:
+        """Where the store is: the remote's address, or the repository's folder if there is no remote."""
+        git = self._session.git
+        found = git.repository.config.get(f"remote.{git.remote}.url") if git.remote else None
+        return found or str(git.repository.toplevel or git.repository.git_dir)
+
+    # --- escalations ------------------------------------------------------------------------------
+
+    def rows(self, wanted: Query | None = None, *, rev: str | None = None, fetch: bool = False) -> Rows:
+        """The escalations that match, as rows, which cost less than records.
+
+        Raises BadInput, NotAStore, NoIdentity.
+        """
+        return listing.rows(self._session, wanted or Query(), rev=rev, fetch=fetch)
+
+    def list(self, wanted: Query | None = None, *, rev: str | None = None, fetch: bool = False) -> Listing:
+        """The escalations that match, as whole records. Raises as `rows`."""
+        from .results import Listing
+
+        found = self.rows(wanted, rev=rev, fetch=fetch)
+        records = tuple(entry.record for entry in found.snapshot.entries(found.page.rows))
+        return Listing(records, found.page.next_cursor, found.invalid)
+
+    def resolved_ids(self, prefix: str) -> Sequence[str]:
+        """The ids of resolved escalations that begin with ``prefix``. Raises NotAStore."""
+        return sorted(self._session.port.read().ids(resolved=True, prefix=prefix))
+
+    def get(self, escalation_id: str, *, rev: str | None = None, fetch: bool = False) -> Found:
+        """One escalation by its id, or by a prefix that no other id has.
+
+        Raises NotFound, AmbiguousId, UnreadableRecord, BadInput.
+        """
+        from .actions import get
+        from .storage import lookup
+
+        snapshot = self._session.snapshot(rev, fetch=fetch)
+        return get.found(self._session, snapshot, lookup.named(snapshot, escalation_id))
+
+    def moves(self, found: Found) -> tuple[Move, ...]:
+        """What the caller can do with an escalation as it was read, and why not the rest.
+
+        Raises NoIdentity, BrokenPolicies.
+        """
+        from .actions import get
+
+        return get.available(self._session, found)
+
+    def wait(
+        self,
+        escalation_id: str,
+        timeout: float | None = None,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> Found:
+        """Wait until an escalation is resolved, asking the remote again and again; may run in a thread.
+
+        ``escalation_id`` is the whole id, because a prefix could come to mean another one. ``timeout`` is in
+        seconds, None for no end. The pauses grow from half a second to fifteen. ``tell`` gets a line
+        about the state, and another one whenever that changes. `verify` accepts every step to the decision.
+        Raises BadInput, NotFound, WaitTimeout, IllegalRecord, ShallowClone, and RemoteUnreachable if the
+        remote never answered.
+        """
+        from .actions import wait
+
+        return wait.wait(self._session, escalation_id, timeout, tell)
+
+    # --- history ----------------------------------------------------------------------------------
+
+    def log(
+        self, escalation_id: str | None = None, *, rev: str | None = None, fetch: bool = False, limit: int = 0
+    ) -> Iterator[Moment]:
+        """What happened, newest first, from git history; of one escalation, through its whole life."""
+        from .reporting import log
+        from .storage import lookup
+
+        snapshot = self._session.snapshot(rev, fetch=fetch)
+        wanted = lookup.named(snapshot, escalation_id) if escalation_id is not None else None
+        yield from log.moments(self._session.git, snapshot.revision, wanted, limit)
+
+    def events(
+        self, since: str | datetime | None = None, *, rev: str | None = None, fetch: bool = False
+    ) -> Iterator[Event]:
+        """What happened, oldest first: one event for each action on each escalation, from git history.
+
+        ``since`` is a time, an event's ``cursor``, or a revision whose history is known; None begins
+        at the start. Raises BadInput, NotInHistory, ShallowClone, at once.
+        """
+        from .reporting import timeline
+
+        git, revision = self._session.git, self._session.snapshot(rev, fetch=fetch).revision
+        return timeline.read(git, revision, timeline.place(git, revision, since))
+
+    def cursor(self, since: str | None = None) -> str:
+        """The cursor that stands for a revision or a cursor, None for the remote's newest commit.
+
+        Raises BadInput, NotInHistory, ShallowClone.
+        """
+        from .reporting import timeline
+
+        tip = self._session.snapshot(fetch=True).revision
+        return str(timeline.place(self._session.git, tip, tip if since is None else since).cursor)
+
+    def watch(
+        self,
+        since: str | datetime | None = None,
+        *,
+        interval: float | None = None,
+        timeout: float | None = None,
+        once: bool = False,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> Iterator[Event]:
+        """The events after ``since`` and those to come, in order; without ``since`` those to come.
+
+        Asks the remote every ``interval`` seconds, by default after pauses that grow from half a second
+        to fifteen. Ends after ``timeout`` seconds, with ``once`` when no event is left. ``tell`` gets a
+        line when the remote stops answering and when it answers again. If you keep the ``cursor`` of
+        the last event that you dealt with, and begin there, you get each event at least once.
+        Raises as `events` does, RemoteUnreachable if the first question gets no answer, and HistoryRewritten.
+        """
+        from .reporting import timeline
+
+        return timeline.follow(
+            self._session.git,
+            since,
+            lambda: self._session.snapshot(fetch=True).revision,
+            interval=interval,
+            timeout=timeout,
+            once=once,
+            tell=tell,
+        )
+
+    # --- the store --------------------------------------------------------------------------------
+
+    def policies(self, *, rev: str | None = None) -> Policies:
+        """The policies at the newest committed state, faults included."""
+        from .policies.policy_set import assemble
+
+        return assemble(*self._session.snapshot(rev).policies())
+
+    def doctor(self) -> Sequence[Finding]:
+        """What could keep this clone from working, each with its remedy."""
+        from . import doctor
+
+        return doctor.examine_store(self._session)

@@ -1,0 +1,52 @@
+"""How large a record may be, so that there is room left to decide it."""
+
+from __future__ import annotations
+
+from ..errors import BadInput
+from ..model import canonical
+from ..model.record import Record
+from ..model.vocabulary import MAX_BYTES, MAX_DEPTH
+
+# What a character of a record's free text takes at most as canonical text, an indent of 2 for each level and an
+# escape; and what all that is not free takes, at most, of a record, and of each note and review.
+_MOST_FOR_A_CHARACTER = 2 * (MAX_DEPTH + 2) + 12
+_MOST_FOR_A_RECORD, _MOST_FOR_A_PART = 4_096, 1_024
+
+
+def require_fit(record: Record, most: int = MAX_BYTES, what: str = "a record") -> Record:
+    """The record itself. Raises BadInput where its text would be larger than ``most`` bytes, the most for ``what``."""
+    # Most records are so small that nobody need write them out to know it.
+    if largest(record) <= most:
+        return record
+    size = len(canonical.dumps(record).encode())
+    if size > most:
+        problem = f"{record.escalation_id} would be {size} bytes, more than the {most // 1024} KiB of {what}"
+        raise BadInput(problem=problem, hint="make it shorter")
+    return record
+
+
+def largest(record: Record) -> int:
+    """What a record takes at most as canonical text, in bytes: quick to tell, and much more than it takes."""
+    route, fallback, claim, end = record.route, record.requires.fallback, record.claim, record.resolution
+    texts = [
+        record.summary, record.reason_code, record.request_id, record.agent_id, record.session_id,
+        record.config_version, record.provider, record.model, record.policy, record.raised_by,
+        route.team_id, route.user_id, route.source,
+    ]  # fmt: skip
+    if fallback is not None:
+        texts += (fallback.team_id, fallback.user_id)
+    if claim is not None:
+        texts.append(claim.claimed_by)
+    if end is not None:
+        texts += (end.resolved_by, end.reason)
+    if record.event_context is not None:
+        texts.append(repr(record.event_context))
+    if record.labels is not None:
+        texts.append(repr(record.labels))
+    for note in record.notes:
+        texts += (note.by, note.text)
+    for review in record.reviews:
+        texts += (review.reviewer, review.reason)
+    parts = len(record.notes) + len(record.reviews)
+    characters = sum(map(len, filter(None, texts)))
+    return _MOST_FOR_A_RECORD + parts * _MOST_FOR_A_PART + characters * _MOST_FOR_A_CHARACTER

@@ -1,0 +1,93 @@
+"""Reads records out of archives. See docs/compaction.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
+
+from ..errors import GitFailed
+from ..model import archive_file
+from . import layout
+from .archive_index import Index
+from .archives import Archive, Place
+from .interface import Entry, Invalid
+from .reader import Held, Reader
+
+
+class ArchivedRecords:
+    """The records in the archives of one clone, and the index that finds them."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._location = reader.location
+        self._repository = reader.repository
+
+    @cached_property
+    def index(self) -> Index:
+        """The index of all archives that this clone has read; its worktrees share it."""
+        return Index(self._location.lock_folder, self._blobs, self._reader.progress)
+
+    def contents(self, data: str | None, beside: str | None) -> Mapping[str, bytes]:
+        """The files in an archive by escalation id, from the ids of its two blobs. Raises BadArchive, GitFailed."""
+        wanted = [oid for oid in (data, beside) if oid is not None]
+        read = dict(zip(wanted, self._blobs(wanted), strict=True))
+        return archive_file.contents(read.get(data or ""), read.get(beside or ""))
+
+    def parse(self, archive: Archive, escalation_id: str, oid: str, data: Held) -> Entry | Invalid:
+        """The record that an archive holds for an id: with the archive's path, and the id of the record's own bytes."""
+        path = self._location.full(archive.path)
+        found = self._reader.record(oid, data)
+        if isinstance(found, str):
+            return Invalid(path, f"{escalation_id}: {found}", escalation_id)
+        wrong = layout.misfiled(found, archive.name.month, escalation_id)
+        return Invalid(path, wrong, escalation_id) if wrong else Entry(found, path, oid)
+
+    def all_in(self, archive: Archive) -> Iterator[Entry | Invalid]:
+        """All records in one archive."""
+        try:
+            files = self.contents(archive.data, archive.ids)
+        except archive_file.BadArchive as error:
+            yield Invalid(self._location.full(archive.path), str(error))
+            return
+        for name, data in files.items():
+            yield self.parse(archive, name, self._reader.blob_of(data), data)
+
+    def at(self, places: Sequence[Place], escalation_id: str | None = None) -> Iterator[Entry | Invalid]:
+        """The records at places in archives; a record of another id than ``escalation_id`` is invalid."""
+        for place in places:
+            try:
+                files = self.contents(place.archive.data, place.archive.ids)
+                name, data = list(files.items())[place.at]
+                if escalation_id not in (None, name):
+                    raise archive_file.BadArchive(f"holds {name} where the index has {escalation_id}")
+            except (archive_file.BadArchive, IndexError) as error:
+                yield Invalid(self._location.full(place.archive.path), str(error), escalation_id)
+            else:
+                yield self.parse(place.archive, name, self._reader.blob_of(data), data)
+
+    def bytes_at(self, places: Iterable[Place]) -> dict[str, bytes | str]:
+        """The bytes of records at places in archives, by their blob ids; each archive is read once."""
+        wanted: dict[Archive, list[int]] = {}
+        for place in places:
+            wanted.setdefault(place.archive, []).append(place.at)
+        found: dict[str, bytes | str] = {}
+        for archive, numbers in wanted.items():
+            with suppress(archive_file.BadArchive, IndexError):
+                files = [*self.contents(archive.data, archive.ids).values()]
+                found.update((self._reader.blob_of(data), data) for data in (files[at] for at in numbers))
+        return found
+
+    def close(self) -> None:
+        """Close the index."""
+        if "index" in self.__dict__:
+            self.index.close()
+
+    def _blobs(self, oids: Sequence[str]) -> list[bytes | None]:
+        """The bytes of archives' files; None for one too large to be an archive. Raises GitFailed for a missing one."""
+        found = self._repository.objects.get(oids, largest=archive_file.MAX_ARCHIVE)
+        for oid, item in zip(oids, found, strict=True):
+            if item is None:
+                words = f"{oid}, a part of the store's archives, is missing from this clone; run `git fetch`"
+                raise GitFailed(command="cat-file", words=words)
+        return [item.data if item else None for item in found]

@@ -1,0 +1,105 @@
+"""Finds escalations in a snapshot by their ids, without reading the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..git.objects import FILE
+from . import layout
+from .interface import Entry, Invalid
+from .reader import Reader
+from .snapshot_files import SnapshotFiles
+
+if TYPE_CHECKING:
+    from ..model.record import Record
+    from .archives import Place
+
+
+class Finder:
+    """Finds escalations among the files and archives of one commit."""
+
+    def __init__(self, reader: Reader, files: SnapshotFiles, commit: str) -> None:
+        self._reader = reader
+        self._location = reader.location
+        self._files = files
+        self._commit = commit
+
+    def find(self, escalation_id: str) -> Entry | Invalid | None:
+        """See `interface.Snapshot`."""
+        name = f"{escalation_id}{layout.SUFFIX}"
+        found = self._files.open_file(name) or self._files.resolved_by_name.get(name)
+        if found:
+            return next(iter(self._reader.read([found])))
+        places = self.places(escalation_id)[:1]
+        return next(iter(self._reader.archived.at(places, escalation_id)), None) if places else None
+
+    def places(self, escalation_id: str) -> Sequence[Place]:
+        """The places of an id in archives; more than one is a violation."""
+        archives = self._files.archives
+        return self._reader.archived.index.find(archives, escalation_id) if archives else ()
+
+    def paths(self, escalation_id: str) -> Sequence[str]:
+        """See `interface.Snapshot`."""
+        name = f"{escalation_id}{layout.SUFFIX}"
+        files = [f"{layout.QUEUE}/{entry.name}" for entry in self._files.queue if entry.name == name]
+        files += [path for path, entry in self._files.resolved_files if entry.name == name]
+        files += [place.archive.path for place in self.places(escalation_id)]
+        return [self._location.full(path) for path in files]
+
+    def has(self, escalation_id: str) -> bool:
+        """Whether a file is named for an id, or an archive holds it."""
+        name = f"{escalation_id}{layout.SUFFIX}"
+        by_name = self._files.open_file(name) is not None or name in self._files.resolved_by_name
+        return by_name or bool(self.places(escalation_id))
+
+    def reopeners(self, escalation_id: str) -> Sequence[Record]:
+        """See `interface.Snapshot`."""
+        files = [
+            *((f"{layout.QUEUE}/{entry.name}", entry) for entry in self._files.queue),
+            *self._files.resolved_files,
+        ]
+        known = {self._location.full(path): (path, entry) for path, entry in files}
+        named = self._reader.repository.grep(
+            self._commit,
+            f'^reopens: "*{escalation_id}"*$',
+            self._location.full(layout.QUEUE),
+            leave_out="resolved/*/*/archive-*",
+        )
+        read = [*self._reader.read([known[path] for path in named if path in known])]
+        if self._files.archives:
+            archived = self._reader.archived
+            read += archived.at(archived.index.reopening(self._files.archives, escalation_id))
+        found = [item.record for item in read if isinstance(item, Entry)]
+        fits = [record for record in found if record.reopens == escalation_id]
+        return sorted(fits, key=lambda record: (record.raised_at, record.escalation_id))
+
+    def ids(self, *, resolved: bool, prefix: str) -> Sequence[str]:
+        """See `interface.Snapshot`."""
+        names = (
+            (path for path, _ in self._files.resolved_files)
+            if resolved
+            else (entry.name for entry in self._files.queue)
+        )
+        found = [name for name in map(layout.id_of, names) if name and name.startswith(prefix)]
+        if resolved and self._files.archives:
+            found += self._reader.archived.index.beginning(self._files.archives, prefix)
+        return found
+
+    def files_of(self, escalation_id: str) -> list[tuple[str, str, str]]:
+        """Path below the store's folder, mode and blob id of each file of an id.
+
+        A record in an archive has the archive's path and the id of its own bytes, or no mode and id if it
+        cannot be read.
+        """
+        name = f"{escalation_id}{layout.SUFFIX}"
+        open_one = self._files.open_file(name)
+        found = [(path, entry.mode, entry.oid) for path, entry in ([open_one] if open_one else [])]
+        found += [
+            (path, entry.mode, entry.oid) for path, entry in self._files.resolved_files if entry.name == name
+        ]
+        places = self.places(escalation_id)
+        for item in self._reader.archived.at(places, escalation_id) if places else ():
+            facts = (FILE, item.blob) if isinstance(item, Entry) else ("", "")
+            found.append((self._location.below(item.path), *facts))
+        return found

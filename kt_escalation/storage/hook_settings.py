@@ -1,0 +1,39 @@
+"""Which folder and branch the hook of a server's repository guards, and the commands that change them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+
+from ..git.repository import Repository
+from . import layout
+from .location import Location
+
+
+def folders_of_stores(repository: Repository, commit: str) -> list[str]:
+    """The folders of a commit that hold both `queue/` and `policies/`, as a store does; "" is the top."""
+    folders = set(repository.folders(commit))
+    tops = {name.rpartition("/")[0] for name in folders}
+    both = [[f"{top}/{name}".lstrip("/") for name in (layout.QUEUE, layout.POLICIES)] for top in tops]
+    return sorted(top for top, names in zip(tops, both, strict=True) if folders.issuperset(names))
+
+
+def elsewhere(location: Location, commit: str) -> Iterator[str]:
+    """A warning if a commit holds a store in another folder than the configured one."""
+    found = folders_of_stores(location.repository, commit)
+    if found:
+        there = location.root or "the top folder"
+        name = found[0] if len(found) == 1 else "FOLDER"
+        folders = ", ".join(folder or "the top folder" for folder in found[:3])
+        yield (
+            f"there is no store in {there}, where it is looked for, but in {folders}; "
+            f"on the server run `{guard_by(location.repository, 'kt.root', name or repr(name))}`"
+        )
+
+
+def guard_by(repository: Repository, key: str, value: str) -> str:
+    """The command that makes the hook of this server's repository guard another branch or folder."""
+    where = shlex.quote(str(repository.toplevel or repository.git_dir))
+    if key == "kt.branch" and not repository.config.get(key):
+        return f"git -C {where} symbolic-ref HEAD {shlex.quote(f'refs/heads/{value}')}"
+    return f"git -C {where} config {key} {shlex.quote(value)}"

@@ -1,0 +1,134 @@
+"""Lists the escalations of a snapshot as rows, from the clone's cache where it can."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..errors import GitFailed
+from ..git.objects import FILE, chunks
+from ..model.progress import told
+from ..model.summary import Row, row_of
+from . import cache, layout
+from .finder import Finder
+from .interface import Entry, Invalid
+from .reader import READING, Reader, load, refused
+from .snapshot_files import SnapshotFiles
+
+if TYPE_CHECKING:
+    from .archives import Place
+
+_FIRST_FEW = 8
+
+
+class Listing:
+    """The rows of one snapshot, and the whole records behind them."""
+
+    def __init__(self, reader: Reader, files: SnapshotFiles, finder: Finder, queue_id: str | None) -> None:
+        self._reader = reader
+        self._files = files
+        self._finder = finder
+        self._queue_id = queue_id
+
+    def open_rows(self, *, whole: bool) -> tuple[list[Row], list[Invalid]]:
+        """A row for each open escalation, and what cannot be read; ``whole`` keeps the records that it reads.
+
+        Blobs that the cache does not know are read and added to it.
+        """
+        reader, files = self._reader, self._files.open_files
+        known = reader.cache.known
+        new = [entry.oid for path, entry in files if entry.oid not in known and not refused(path, entry)]
+        unread = self._learn(new, whole) if new else {}
+        known = reader.cache.known
+        rows: list[Row] = []
+        invalid: list[Invalid] = []
+        for path, entry in files:
+            row = known.get(entry.oid) or unread.get(entry.oid, "")
+            if isinstance(row, Row) and row.path == path and entry.mode == FILE:
+                rows.append(row)
+                continue
+            problem = refused(path, entry)
+            if problem is None and isinstance(row, Row):
+                problem = layout.out_of_place(row.escalation_id, row.status, row.path, path)
+            invalid.append(Invalid(reader.location.full(path), problem or str(row), layout.id_of(path)))
+        reader.cache.trim([entry.oid for _, entry in files])
+        return rows, invalid
+
+    def entries(self, rows: Sequence[Row]) -> Iterator[Entry]:
+        """See `interface.Snapshot`."""
+        from ..model.record import Record
+
+        reader = self._reader
+        for some in _growing(rows):
+            places = self._places_of(some)
+            held = reader.known(row.blob for row in some)
+            missing = [row for row in some if row.blob not in held]
+            kept = reader.cache.bodies(row.blob for row in missing)
+            if places:
+                held.update(reader.archived.bytes_at(places[row] for row in missing if row in places))
+            held.update(
+                reader.blobs([row.blob for row in missing if row not in places and row.blob not in kept])
+            )
+            for row in some:
+                data = held.get(row.blob, "")
+                if row.blob in kept:
+                    data = Record.model_validate(kept[row.blob])
+                found = (
+                    reader.archived.parse(places[row].archive, row.escalation_id, row.blob, data)
+                    if row in places
+                    else reader.parse(row.path, row.blob, data)
+                )
+                if not isinstance(found, Entry):
+                    raise GitFailed(command="cat-file", words=f"{row.path} is not there any more")
+                yield found
+
+    def plain(self, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+        """See `interface.Snapshot`."""
+        for some in chunks(rows, cache.AT_ONCE):
+            kept = self._reader.cache.bodies(row.blob for row in some)
+            entries = self.entries([row for row in some if row.blob not in kept])
+            for row in some:
+                yield kept[row.blob] if row.blob in kept else next(entries).record.as_dict()
+
+    def _learn(self, oids: Sequence[str], whole: bool) -> Mapping[str, str]:
+        """Read blobs into the cache; returns the ids of those that could not be read, with the reason."""
+        reader = self._reader
+        if self._queue_id and reader.repository.is_partial and reader.location.remote:
+            reader.fetch_missing(self._queue_id)
+        unread: dict[str, str] = {}
+        parts = [*chunks(oids, cache.AT_ONCE)]
+        for some in told(reader.progress, READING, parts, len(parts)):
+            kept = []
+            for oid, data in reader.blobs(some):
+                if isinstance(data, str):
+                    unread[oid] = data
+                    continue
+                found = load(data)
+                if isinstance(found, str):
+                    kept.append(cache.Kept(oid, found))
+                    continue
+                if whole:
+                    reader.remember(oid, found)
+                row = row_of(found, layout.path_of(found), oid)
+                kept.append(cache.Kept(oid, row, cache.body(found.as_dict())))
+            if kept:
+                reader.cache.add(kept)
+        return unread
+
+    def _places_of(self, rows: Sequence[Row]) -> dict[Row, Place]:
+        """The rows whose records are in archives, and where."""
+        by_name = self._files.resolved_by_name if any(row.status == "resolved" for row in rows) else {}
+        moved = [
+            row
+            for row in rows
+            if row.status == "resolved" and f"{row.escalation_id}{layout.SUFFIX}" not in by_name
+        ]
+        return {row: places[0] for row in moved if (places := self._finder.places(row.escalation_id))}
+
+
+def _growing(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """Rows a few at a time and then more, since the first match often comes early."""
+    at, size = 0, _FIRST_FEW
+    while at < len(rows):
+        yield rows[at : at + size]
+        at, size = at + size, min(2 * size, cache.AT_ONCE)

@@ -1,0 +1,36 @@
+"""The pauses between two questions to the remote: short at first, then as long as hosts like them."""
+
+from __future__ import annotations
+
+import random
+import time
+
+_FIRST_SECONDS, _GROWTH, _LONGEST_SECONDS = 0.5, 1.5, 15.0
+
+
+class Poll:
+    """Pauses until ``timeout`` seconds have passed, None for no end; ``interval`` seconds each if given."""
+
+    def __init__(self, timeout: float | None = None, interval: float | None = None) -> None:
+        self._end = None if timeout is None else time.monotonic() + timeout
+        self._interval = interval
+        self.pause = _FIRST_SECONDS
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the timeout has passed."""
+        return self._end is not None and time.monotonic() >= self._end
+
+    def restart(self) -> None:
+        """Ask often again, after news."""
+        self.pause = _FIRST_SECONDS
+
+    def wait(self) -> None:
+        """Sleep for one pause, at most until the timeout."""
+        nap = self._interval
+        if nap is None:
+            nap = self.pause * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
+        if self._end is not None:
+            nap = max(min(nap, self._end - time.monotonic()), 0)
+        time.sleep(nap)
+        self.pause = min(self.pause * _GROWTH, _LONGEST_SECONDS)

@@ -1,0 +1,204 @@
+"""Reads records and policy files from a clone's blobs, and remembers them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from ..git.objects import FILE, TREE, Object, TreeEntry
+from ..model.vocabulary import MAX_BYTES
+from . import cache, layout, trees
+from .interface import Entry, Invalid, Progress
+from .location import Location
+
+if TYPE_CHECKING:
+    from ..model.record import Record
+    from ..policies.policy_file import PolicyFile
+    from .archived_records import ArchivedRecords
+
+    #: What is known of a blob: its bytes, the record in them, or as text why it cannot be read.
+    Held = bytes | Record | str
+
+#: The label under which progress is reported while many records are read.
+READING = "reading escalations"
+FETCH_OBJECTS_SECONDS = 60.0
+# At most this many records are kept, by blob id, which never names another content.
+_REMEMBERED = 20_000
+_BAD_MODES = {"120000": "a symbolic link", "160000": "a submodule", "100755": "executable", TREE: "a folder"}
+
+
+class Reader:
+    """What one process has read of one clone; ``progress`` is called while many files or commits are read."""
+
+    def __init__(self, location: Location, progress: Progress | None) -> None:
+        self.location = location
+        self.repository = location.repository
+        self.progress = progress
+        self._parsed: dict[str, Record] = {}
+        # The policies that were read last, with the id of their tree.
+        self._policies: tuple[str, Mapping[str, PolicyFile]] | None = None
+
+    # --- records ----------------------------------------------------------------------------------
+
+    def parse(self, path: str, oid: str, data: Held) -> Entry | Invalid:
+        """The record in a file below `queue/`; ``data`` as text says why the file could not be read."""
+        found = self.record(oid, data)
+        if isinstance(found, str):
+            return Invalid(self.location.full(path), found, layout.id_of(path))
+        wrong = layout.misplaced(found, path)
+        if wrong:
+            return Invalid(self.location.full(path), wrong, layout.id_of(path))
+        return Entry(found, self.location.full(path), oid)
+
+    def record(self, oid: str, data: Held) -> Record | str:
+        """The record in the bytes of a blob, or why they hold none."""
+        found = self._parsed.get(oid)
+        if found is None:
+            read = load(data) if isinstance(data, bytes) else data
+            if isinstance(read, str):
+                return read
+            found = read
+            if isinstance(data, bytes):
+                # Records from the cache on disk are good enough to show; `find` reads them from git.
+                self.remember(oid, found)
+        return found
+
+    def read(
+        self, files: Sequence[tuple[str, TreeEntry]], known: Mapping[str, Record] | None = None
+    ) -> Iterator[Entry | Invalid]:
+        """The records in files below `queue/`, in their order; those of ``known`` blobs are not read again."""
+        held = self.known(entry.oid for _, entry in files)
+        if known:
+            held.update((entry.oid, known[entry.oid]) for _, entry in files if entry.oid in known)
+        wanted = [entry.oid for path, entry in files if not refused(path, entry) and entry.oid not in held]
+        held.update(self.blobs(wanted))
+        for path, entry in files:
+            problem = refused(path, entry)
+            if problem:
+                yield Invalid(self.location.full(path), problem, layout.id_of(path))
+            else:
+                yield self.parse(path, entry.oid, held.get(entry.oid, ""))
+
+    def blobs(self, oids: Sequence[str]) -> Iterator[tuple[str, bytes | str]]:
+        """Blob ids with their bytes, or with the reason why they cannot be read."""
+        for oid, found in zip(oids, self.repository.objects.get(oids, largest=MAX_BYTES), strict=True):
+            yield oid, _bytes(found)
+
+    def blob_of(self, data: bytes) -> str:
+        """The id that bytes have as a blob."""
+        return self.repository.object_id("blob", data)
+
+    def known(self, oids: Iterable[str]) -> dict[str, Held]:
+        """The records of those of the blobs that this process remembers; it may forget them at any time."""
+        return {oid: self._parsed[oid] for oid in oids if oid in self._parsed}
+
+    def remember(self, oid: str, record: Record) -> None:
+        """Keep a record in memory for the next reader in this process."""
+        self.forget_beyond(_REMEMBERED - 1)
+        self._parsed[oid] = record
+
+    def forget_beyond(self, most: int) -> None:
+        """Forget all records if there are more than ``most``."""
+        if len(self._parsed) > most:
+            self._parsed.clear()
+
+    @cached_property
+    def cache(self) -> cache.Cache:
+        """The records that this clone has read before, on disk."""
+        return cache.Cache(self.location.lock_folder / "records")
+
+    @cached_property
+    def archived(self) -> ArchivedRecords:
+        """The reader of records in archives."""
+        from .archived_records import ArchivedRecords
+
+        return ArchivedRecords(self)
+
+    # --- trees ------------------------------------------------------------------------------------
+
+    @cached_property
+    def trees(self) -> trees.Trees:
+        """The strict reader of this store's trees."""
+        return trees.Trees(self.repository, self.location.root)
+
+    def own_entries(self, found: Object | None, folder: str) -> list[TreeEntry]:
+        """The entries of a folder of the store. Raises UnreadableStore."""
+        if found is None or found.data is None:
+            raise trees.Unsound("is missing from this clone, or is no folder", folder)
+        try:
+            return trees.own(self.repository.parse_tree(found.data), folder)
+        except trees.Unsound as error:
+            raise error.at(folder) from None
+
+    def fetch_missing(self, tree: str, among: AbstractSet[str] | None = None) -> None:
+        """Fetch the blobs below a tree that a partial clone lacks, or only those ``among`` some, in one request."""
+        missing = [oid for oid in self.repository.missing(tree) if among is None or oid in among]
+        if len(missing) > 1 and self.location.remote:
+            self.repository.fetch_objects(self.location.remote, missing, FETCH_OBJECTS_SECONDS)
+
+    # --- policies ---------------------------------------------------------------------------------
+
+    def policies(self, tree: str) -> tuple[str, Mapping[str, PolicyFile]]:
+        """A tree of `policies/` with its files, read once for all snapshots that share the tree."""
+        if self._policies is None or self._policies[0] != tree:
+            self._policies = (tree, self.policy_files(tree))
+        return self._policies
+
+    def policy_files(self, tree: str) -> dict[str, PolicyFile]:
+        """The parsed files of a tree of `policies/`, by path below the store's folder. Raises UnreadableStore."""
+        [found] = self.repository.objects.get([tree])
+        entries = [
+            entry
+            for entry in self.own_entries(found, layout.POLICIES)
+            if entry.name.endswith(layout.SUFFIX) and entry.mode != TREE
+        ]
+        blobs = self.repository.objects.get([entry.oid for entry in entries], largest=MAX_BYTES)
+        return {
+            f"{layout.POLICIES}/{entry.name}": _policy_file(entry, _bytes(blob))
+            for entry, blob in zip(entries, blobs, strict=True)
+        }
+
+    def close(self) -> None:
+        """End the git process that reads objects, and close the index of archives."""
+        self.repository.objects.close()
+        if "archived" in self.__dict__:
+            self.archived.close()
+
+
+def refused(path: str, entry: TreeEntry) -> str | None:
+    """Why an entry below `queue/` cannot be a record's file, by its name and mode alone."""
+    if entry.mode != FILE:
+        return f"is {_BAD_MODES.get(entry.mode, 'no plain file')}, not an escalation's file"
+    if layout.id_of(path) is None:
+        return "is not named as an escalation's file"
+    return None
+
+
+def load(data: bytes) -> Record | str:
+    """The record in a blob's bytes, or why they hold none."""
+    from . import yaml_text
+
+    try:
+        return yaml_text.loads(data)
+    except yaml_text.Malformed as error:
+        return str(error)
+
+
+def _bytes(found: Object | None) -> bytes | str:
+    """A blob's bytes, or why they cannot be read."""
+    if found is None:
+        return "is missing from this clone; run `git fetch`"
+    return f"is larger than {MAX_BYTES // 1024} KiB" if found.data is None else found.data
+
+
+def _policy_file(entry: TreeEntry, data: bytes | str) -> PolicyFile:
+    from ..policies.policy_file import PolicyFile
+    from . import yaml_text
+
+    if entry.mode != FILE:
+        return PolicyFile(problem=f"is {_BAD_MODES.get(entry.mode, 'no plain file')}")
+    if isinstance(data, str):
+        return PolicyFile(problem=data)
+    return yaml_text.policy_file(f"{layout.POLICIES}/{entry.name}", data)

@@ -1,0 +1,107 @@
+"""Which files of the store one commit has, and where."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from ..git.objects import FILE, TREE, TreeEntry
+from . import layout, trees
+from .reader import Reader
+
+if TYPE_CHECKING:
+    from .archives import Archive
+
+#: A path below the store's folder and the entry there.
+File = tuple[str, TreeEntry]
+_RESOLVED = layout.RESOLVED.rpartition("/")[2]
+
+
+class SnapshotFiles:
+    """The files below one tree of `queue/` (None: the store has none); each level is read when it is needed."""
+
+    def __init__(self, reader: Reader, queue_id: str | None) -> None:
+        self._reader = reader
+        self._repository = reader.repository
+        self._queue_id = queue_id
+
+    @cached_property
+    def queue(self) -> list[TreeEntry]:
+        """All entries of `queue/` itself."""
+        return trees.own(self._repository.parse_tree(self._queue_data), layout.QUEUE)
+
+    @cached_property
+    def open_files(self) -> list[File]:
+        """The entries of `queue/` itself that are open escalations, or should be."""
+        return [
+            (f"{layout.QUEUE}/{entry.name}", entry)
+            for entry in self.queue
+            if entry.name not in layout.HARMLESS and (entry.mode != TREE or entry.name != _RESOLVED)
+        ]
+
+    def open_file(self, name: str) -> File | None:
+        """The entry of that name in `queue/` itself."""
+        line = self._queue_lines.get(os.fsencode(name))
+        if line is None:
+            return None
+        [entry] = self._repository.parse_tree(line)
+        return f"{layout.QUEUE}/{name}", entry
+
+    @cached_property
+    def below_resolved(self) -> list[File]:
+        """All files below `queue/resolved/`; git is asked once for each level of folders."""
+        level = [
+            (f"{layout.QUEUE}/{e.name}", e.oid) for e in self.queue if e.mode == TREE and e.name == _RESOLVED
+        ]
+        files = []
+        while level:
+            found = self._repository.objects.get([oid for _, oid in level])
+            deeper = []
+            for (path, _), tree in zip(level, found, strict=True):
+                for entry in self._reader.own_entries(tree, path):
+                    below = f"{path}/{entry.name}"
+                    if entry.mode == TREE:
+                        deeper.append((below, entry.oid))
+                    elif entry.name not in layout.HARMLESS:
+                        files.append((below, entry))
+            level = deeper
+        return files
+
+    @cached_property
+    def archives(self) -> tuple[Archive, ...]:
+        """The archives, oldest month first; an archive needs both of its files."""
+        from .archives import among
+
+        found = among({path: e.oid for path, e in self.below_resolved if e.mode == FILE})
+        if found and self._queue_id and self._repository.is_partial and self._reader.location.remote:
+            self._reader.fetch_missing(self._queue_id, {archive.ids for archive in found})
+        return found
+
+    @cached_property
+    def resolved_files(self) -> list[File]:
+        """The files below `queue/resolved/` that are not archives."""
+        if not self.archives:
+            return self.below_resolved
+        parts = {oid for archive in self.archives for oid in (archive.data, archive.ids)}
+        return [
+            (path, entry)
+            for path, entry in self.below_resolved
+            if entry.oid not in parts or layout.archive_at(path) is None
+        ]
+
+    @cached_property
+    def resolved_by_name(self) -> Mapping[str, File]:
+        """The same files by their names."""
+        return {entry.name: (path, entry) for path, entry in self.resolved_files}
+
+    @cached_property
+    def _queue_data(self) -> bytes:
+        [found] = self._repository.objects.get([self._queue_id]) if self._queue_id else [None]
+        return found.data if found and found.kind == "tree" and found.data else b""
+
+    @cached_property
+    def _queue_lines(self) -> Mapping[bytes, bytes]:
+        """The unparsed entries of `queue/` by name: to find one, the others need not be parsed."""
+        return self._repository.tree_lines(self._queue_data)

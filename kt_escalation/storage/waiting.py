@@ -1,0 +1,64 @@
+"""Waits for running git processes: shows progress, bears ^C, and says what it means if no answer comes."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+
+from ..errors import RemoteUnreachable
+from ..git.process import Done, Underway
+from ..git.remote import Push
+from ..model.progress import Wait
+from .interface import Progress, Unanswered
+
+INTERRUPT_SECONDS = 5.0
+
+
+def awaited(progress: Progress | None, label: str, work: Underway | Push, timeout: float) -> Done | None:
+    """The answer of a git process, None if none comes within ``timeout`` seconds."""
+    end = time.monotonic() + timeout
+    wait = Wait(progress, label)
+    done = None
+    try:
+        while done is None and (left := end - time.monotonic()) > 0:
+            done = work.answer(min(left, wait.seconds or left))
+            if done is None:
+                wait.lasts()
+    finally:
+        wait.ends()
+    return done or work.answer(0)
+
+
+def answer(
+    progress: Progress | None, label: str, sent: str, work: Underway | Push, end: float
+) -> tuple[Done, Exception | KeyboardInterrupt | None]:
+    """The answer to something that cannot be called back, and the exception raised meanwhile, if any.
+
+    After ^C or another exception the answer is still waited for, for a moment. If no answer comes, raises that
+    exception, or else Unanswered.
+    """
+    caught: Exception | KeyboardInterrupt | None = None
+    done = None
+    try:
+        done = awaited(progress, label, work, end - time.monotonic())
+    except (Exception, KeyboardInterrupt) as error:
+        caught = error
+        with suppress(KeyboardInterrupt):
+            done = awaited(
+                progress, f"interrupted: waiting for the answer to {sent}", work, INTERRUPT_SECONDS
+            )
+    if done is None:
+        work.give_up()
+        raise caught or Unanswered("no answer in time")
+    return done, caught
+
+
+def unreachable(remote: str | None, done: Done | None, timeout: float) -> RemoteUnreachable:
+    """The error for a remote that gave no answer (``done`` is None), or for the failure that git reports."""
+    from ..git.push_result import hint_for, remote_words
+
+    if done is None or done.timed_out:
+        return RemoteUnreachable(remote=remote, words=f"no answer within {timeout:.0f} s")
+    words = remote_words(done.err) or done.words
+    hint = hint_for(words)
+    return RemoteUnreachable(remote=remote, words=words, **({"hint": hint} if hint else {}))

@@ -1,0 +1,155 @@
+"""Makes commits that either land on the store branch, or on a branch beside it, or say why not.
+
+docs/design.md, *How a step is committed*, has the steps. Which record changes, and whether it may, is decided
+elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from ..errors import BranchTaken
+from ..git.move import Move
+from ..model.progress import told
+from . import commit_builder, layout
+from .interface import Author, Change, Onto, Request, Stale
+from .local_branch import LocalBranch
+from .newest_tip import NewestTip
+from .pusher import Pusher
+from .reader import Reader
+
+
+@dataclass
+class Prepared:
+    """A written commit that can be sent: by a push to a branch that is at ``lease``, or by a ``move`` in this clone.
+
+    An empty ``lease`` stands for a branch that does not exist.
+    """
+
+    writer: Writer
+    commit: str
+    branch: str
+    lease: str = ""
+    proposed: bool = False
+    move: Move | None = None
+
+    def send(self, timeout: float) -> Exception | None:
+        return self.writer.send(self, timeout)
+
+    def settle(self) -> None:
+        self.writer.settle(self)
+
+
+class Writer:
+    """Prepares, sends and settles the commits of one clone."""
+
+    def __init__(self, reader: Reader, newest: NewestTip) -> None:
+        self._reader = reader
+        self._location = reader.location
+        self._repository = reader.repository
+        self._newest = newest
+        self._pusher = Pusher(reader, newest)
+        self._local_branch = LocalBranch(reader)
+
+    @property
+    def said(self) -> str:
+        """What the remote said about the last push."""
+        return self._pusher.said
+
+    def prepare(self, request: Request, proposal: Onto | None) -> Prepared:
+        """See `interface.Port`."""
+        files = {**self._files(request.changes), **request.others}
+        made = (request.message, request.author, request.when)
+        return self.prepare_files(request.base.revision, files, *made, proposal)
+
+    def _files(self, changes: Sequence[Change]) -> dict[str, bytes | None]:
+        """The files that changes write; None for those that they delete."""
+        from . import yaml_text
+
+        files: dict[str, bytes | None] = {}
+        for change in told(self._reader.progress, "writing escalations", changes, len(changes)):
+            path = self._location.full(layout.path_of(change.new))
+            if change.old and change.old.path != path:
+                files[change.old.path] = None
+            files.update(dict.fromkeys(change.removed))
+            files[path] = yaml_text.dumps(change.new)
+        return files
+
+    def prepare_files(
+        self,
+        base: str | None,
+        files: Mapping[str, bytes | None],
+        message: str,
+        author: Author,
+        when: datetime,
+        proposal: Onto | None = None,
+    ) -> Prepared:
+        """Make the commit that writes files (None: delete) on top of another.
+
+        Without a ``base`` the commit begins the store branch. Raises as `Port.prepare` does.
+        """
+        seconds = int(when.timestamp())
+        built = commit_builder.build(self._repository, base, files, message, author, seconds)
+        remote, branch = self._location.remote, self._newest.branch
+        commit = commit_builder.write(self._repository, built, flush=remote is None)
+        if proposal:
+            return Prepared(self, commit, proposal.branch, proposal.was or "", proposed=True)
+        if remote is None:
+            subject = message.partition("\n")[0]
+            move = self._local_branch.plan(branch, commit, base, subject, built.ids)
+            return Prepared(self, commit, branch, move=move)
+        # A store that begins on commits of this clone's own begins a branch that the remote lacks.
+        there = self._repository.tip_of(f"refs/remotes/{remote}/{branch}")
+        return Prepared(self, commit, branch, (base or "") if there else "")
+
+    def send(self, prepared: Prepared, timeout: float) -> Exception | None:
+        """See `interface.Prepared`."""
+        end = time.monotonic() + timeout
+        if prepared.move is not None:
+            return self._local_branch.move(prepared.move)
+        refusal = self._pusher.push(
+            prepared.commit, prepared.branch, prepared.lease, end, proposed=prepared.proposed
+        )
+        if isinstance(refusal, Stale) and prepared.proposed:
+            inside = re.search(r"'refs/heads/([^']+)' exists; cannot create", self._pusher.said)
+            if inside:
+                return BranchTaken(
+                    says="the branch {branch} cannot be made on {remote}: "
+                    "there is a branch {beside}, and git cannot have both",
+                    hint="give another name with --branch NAME, or have {beside} renamed by whoever made it",
+                    branch=prepared.branch,
+                    remote=self._location.remote,
+                    beside=inside[1],
+                )
+        return refusal
+
+    def settle(self, prepared: Prepared) -> None:
+        """See `interface.Prepared`."""
+        remote = self._location.remote
+        if remote is None:
+            return
+        if not prepared.proposed:
+            self._newest.landed(prepared.commit)
+            known = self._repository.tip_of(f"refs/remotes/{remote}/{prepared.branch}")
+            if known == prepared.commit:
+                return
+            if known not in (None, prepared.lease) and self._repository.is_ancestor(prepared.commit, known):
+                # A fetch has brought newer commits already.
+                return
+        self._repository.set_tracking(remote, prepared.branch, prepared.commit)
+
+    def follow(self, revision: str) -> str | None:
+        """See `interface.Port`."""
+        return self._local_branch.follow(self._newest.branch, revision)
+
+    def facts_of(self, prepared: Prepared) -> dict[str, str | None]:
+        """Facts for an error about a commit of which it is unknown whether it landed."""
+        remote = self._location.remote
+        there = f"{remote}/{prepared.branch}"
+        find = f"git fetch {shlex.quote(remote or '')} && git log {shlex.quote(there)}"
+        return {"remote": remote, "find": find if remote else f"git log {prepared.branch}"}
