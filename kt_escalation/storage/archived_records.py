@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from ..errors import GitFailed
 from ..model import archive_file
@@ -12,7 +13,10 @@ from . import layout
 from .archive_index import Index
 from .archives import Archive, Place
 from .interface import Entry, Invalid
-from .reader import Held, Reader
+from .reader import Reader
+
+if TYPE_CHECKING:
+    from .reader import Held
 
 
 class ArchivedRecords:
