@@ -1,4 +1,4 @@
-"""The options that several commands share, and the reading of their values."""
+"""The options that several commands share, and the parsing of their values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _debug(ctx: click.Context, _: click.Parameter, debug: bool) -> None:
-    """Let the git that this command runs be told of, as `KT_LOG=debug` does."""
+    """Log the git processes of this command, as `KT_LOG=debug` does."""
     if debug and os.environ.get("KT_LOG") != "debug":
         os.environ["KT_LOG"] = "debug"
         ctx.find_root().call_on_close(lambda: os.environ.pop("KT_LOG", None))
@@ -35,7 +35,7 @@ def _debug(ctx: click.Context, _: click.Parameter, debug: bool) -> None:
 def in_folder(
     text: str, callback: Callable[..., Any] | None = None, *, hide_debug: bool = True
 ) -> Callable[[F], F]:
-    """The options that every command has: `-C`, as git has it, and `--debug`, which only groups list."""
+    """The options of every command: `-C`, as in git, and `--debug`, which only the help of groups shows."""
 
     def decorated(function: F) -> F:
         function = click.option(
@@ -44,7 +44,7 @@ def in_folder(
             expose_value=False,
             callback=_debug,
             hidden=hide_debug,
-            help="Print a line to stderr for each git process: how long it took, its exit code, its arguments.",
+            help="Print a line to stderr for each git process: its duration, its exit code and its arguments.",
         )(function)
         return click.option("-C", "repo", multiple=True, metavar="DIR", callback=callback, help=text)(
             function
@@ -53,36 +53,36 @@ def in_folder(
     return decorated
 
 
-_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON; errors are JSON on stderr.")
+_AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON. Errors are JSON on stderr.")
 
 
 def in_one_store(function: F) -> F:
-    """The option of every command that works on one store: `-C`."""
+    """The option of commands that work on one store: `-C`."""
     return in_folder("Work in this folder's repository.", lambda _, __, value: only_one(value))(function)
 
 
 def common(function: F) -> F:
-    """The same and `--json`, which all have but a session at a terminal."""
+    """The same and `--json`. All commands have it, except an interactive session."""
     return in_one_store(_AS_JSON(function))
 
 
 def common_to_several(function: F) -> F:
-    """The same for a command that may work on several stores; ``repo`` are all their folders."""
-    return in_folder("Work in this folder's repository; may be repeated for several stores.")(
+    """The same for commands that may work on several stores. ``repo`` has all their folders."""
+    return in_folder("Work in this folder's repository. May be repeated for several stores.")(
         _AS_JSON(function)
     )
 
 
 def reads(function: F) -> F:
     """The options of commands that read committed state."""
-    function = click.option("--fetch", is_flag=True, help="Ask the remote first.")(function)
-    return click.option("--rev", metavar="REV", help="Read this revision instead of the newest known one.")(
-        function
-    )
+    function = click.option("--fetch", is_flag=True, help="Fetch from the remote first.")(function)
+    return click.option(
+        "--rev", metavar="REV", help="Read this revision instead of the newest one that is known here."
+    )(function)
 
 
 def changes(function: F) -> F:
-    """Mark a command that changes something: when it fails, that nothing was changed is worth a word."""
+    """Mark a command that changes something. If it fails, the message says that nothing was changed."""
 
     @wraps(function)
     def begun(*args: Any, **kwargs: Any) -> Any:
@@ -100,26 +100,26 @@ def writes(function: F) -> F:
         type=SPAN,
         default=30.0,
         metavar="TIME",
-        help="Give up after this long (default 30s).",
+        help="How long to keep trying to commit and push before giving up (default 30s).",
     )(function)
     return click.option(
         "--lock-timeout",
         type=SPAN,
         default=60.0,
         metavar="TIME",
-        help="Wait this long for the clone's lock (60s).",
+        help="How long to wait for the clone's lock (default 60s).",
     )(function)
 
 
 PARTIAL = click.option(
     "--partial",
     is_flag=True,
-    help="Do what can be done of several, and exit 0 if any was; without it, all or nothing.",
+    help="If some cannot be done, do the others, and exit 0 if any was done. Without it, all or nothing.",
 )
 
 
 def _no_id_for_a_branch(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
-    """Refuse an id that was meant as an argument and that `--branch`, standing before it, took as its name."""
+    """Refuse an escalation id that `--branch`, placed before it, has taken as the name of a branch."""
     if name is not None and is_escalation_id(name):
         raise Usage(
             problem=f"--branch takes the next word as the name of the branch, and {name} is an escalation id",
@@ -136,17 +136,17 @@ def proposes(function: F) -> F:
         flag_value="",
         metavar="[NAME]",
         callback=_no_id_for_a_branch,
-        help="Propose it on this branch of the remote, to be merged by a pull request "
-        "(without a name kt/<action>/<id>); nothing changes before that.",
+        help="Propose the change on this branch of the remote (default: kt/<action>/<id>). Nothing changes until "
+        "the pull request is merged.",
     )(function)
 
 
 def begun_ids(ctx: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
-    """The ids that begin so, for the shell: of what is open, else of what is resolved; none where anything fails."""
+    """Complete an id for the shell: open ones, else resolved ones. Empty if anything fails."""
     from ..model.query import Query
     from ..read_store import ReadStore
 
-    # A shell that asks while somebody types has no use for an error.
+    # A shell that completes while somebody types cannot show an error.
     with suppress(Exception), ReadStore.at(folder(ctx, ctx.params.get("repo"))) as shelf:
         rows = shelf.rows(Query(limit=0)).page.rows
         found = [
@@ -161,11 +161,11 @@ def begun_ids(ctx: click.Context, _: click.Parameter, begun: str) -> list[Comple
 
 
 def takes_ids(*, required: bool = True, one: bool = False, begun: bool = False) -> Callable[[F], F]:
-    """The ways to name escalations: as arguments, behind `--id`, or by the request with `--request-id`.
+    """Add the ways to name escalations: as arguments, with `--id`, or by the request with `--request-id`.
 
-    The command gets ``escalation_ids``, all that were named in whichever way, and ``several``, whether its
-    answer is about several; with ``one`` it gets ``escalation_id`` instead, None where none was named and
-    none is ``required``. ``begun``: the beginning of an id may stand for it.
+    The command gets ``escalation_ids``, all that were named in any way, and ``several``, whether the output
+    is about several. With ``one`` it gets ``escalation_id`` instead, or None if none was named and none is
+    ``required``. With ``begun``, a unique prefix can stand for an id.
     """
     text = "The id, or a unique prefix of it." if begun else "The whole id."
     repeated = "" if one else " May be repeated; - reads ids from stdin."
@@ -212,14 +212,14 @@ def takes_ids(*, required: bool = True, one: bool = False, begun: bool = False) 
 
 
 def of_request(request_id: str) -> str:
-    """The id of a request's escalation. Raises BadInput."""
+    """The escalation id of a request. Raises BadInput."""
     from ..actions.inputs import id_of_request
 
     return id_of_request(request_id)
 
 
 def _only_id(found: Sequence[str], *, required: bool) -> str | None:
-    """The one id that was named. Raises Usage where there are several, or none and one is ``required``."""
+    """The one id that was named. Raises Usage if there are several, or none and one is ``required``."""
     if len(found) > 1:
         command = click.get_current_context().command_path
         listed = ", ".join(name[:80] for name in found[:5])
@@ -266,7 +266,7 @@ class Count(click.IntRange):
 
 
 def whole_ids(given: Sequence[str]) -> list[str]:
-    """The ids of a command line, with `-` standing for those on stdin."""
+    """The ids of a command line. `-` stands for the ids on stdin."""
     found: list[str] = []
     for item in given:
         if item == "-":
@@ -280,7 +280,7 @@ def whole_ids(given: Sequence[str]) -> list[str]:
 
 
 def read_file(name: str) -> bytes:
-    """A file's bytes, stdin's for `-`. Raises BadInput."""
+    """The bytes of a file, or of stdin for `-`. Raises BadInput."""
     try:
         if name == "-":
             return sys.stdin.buffer.read()
@@ -291,13 +291,13 @@ def read_file(name: str) -> bytes:
 
 
 def read_time(text: str | None, now: datetime, option: str = "--since") -> datetime | None:
-    """What ``--since`` or another option says: a time, or how long before ``now``. Raises BadInput."""
+    """Parse the value of ``--since`` or another option: a time, or a duration before ``now``. Raises BadInput."""
     if text is None:
         return None
     try:
         return now - parse_duration(text)
     except OverflowError:
-        raise BadInput(problem=f"{option} {text} is longer ago than time can say") from None
+        raise BadInput(problem=f"{option} {text} is too long ago") from None
     except ValueError:
         pass
     try:

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def report(
     result: Result, as_json: bool, several: bool, done: str, same: str, propose: str = "change {id}"
 ) -> None:
-    """Print what an action came to.
+    """Print the result of an action.
 
-    ``done`` and ``same`` are its sentences for one record; ``propose`` goes on after "proposed to".
+    ``done`` and ``same`` are its sentences for one record. ``propose`` follows "proposed to".
     """
     for text in result.warnings:
         warn(text)

@@ -1,8 +1,9 @@
 """Handles the signals that end a command: ^C, SIGTERM and SIGHUP, all in the same way.
 
-Each of them raises KeyboardInterrupt while a command runs. None is raised while a module loads or pydantic builds a
-model, since half a module cannot be loaded again, and pydantic makes another error of it; nor before the edge can report
-it, nor once the exit code is decided.
+Each of them raises KeyboardInterrupt while a command runs. A signal waits while a module is being loaded,
+because half a module cannot be loaded again, and while pydantic builds a model, because pydantic would turn the
+interrupt into another error. It also waits until errors can be reported, and is ignored once the exit code is
+decided.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# What runs to its end whatever is asked: `importlib` and pydantic.
+# Code that a signal does not interrupt: `importlib` and pydantic.
 _UNCUT = ("importlib", "pydantic")
-# How long it is until a signal that came while a module loads is looked at again, in seconds.
+# How long a signal waits until it is tried again, in seconds.
 _AGAIN = 0.002
 
 
@@ -47,7 +48,7 @@ def begin() -> None:
 
 
 def asked() -> bool:
-    """Whether the end of this command was asked for: a library may have made any other error of that."""
+    """Whether a signal has asked this command to end. A library may have turned the interrupt into another error."""
     return _State.asked
 
 
@@ -68,7 +69,7 @@ def heeding(act: Callable[[int], None]) -> Iterator[None]:
 
 
 def _after_loading(act: Callable[[int], None]) -> Callable[[int, FrameType | None], None]:
-    """A handler that calls ``act`` once no module is being loaded and no model built."""
+    """A signal handler that calls ``act`` once no module is being loaded and no model built."""
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         at = frame

@@ -1,4 +1,4 @@
-"""Opens the stores that a command line names, and records what becomes of a command's changes."""
+"""Opens the stores that a command line names, and records the effects of a command."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ T = TypeVar("T")
 
 
 class Work:
-    """What the edge has to know of the command that is at work."""
+    """What `edge` has to know about the running command."""
 
     def __init__(self) -> None:
         self.begin()
 
     def begin(self) -> None:
-        """Forget the command before this one."""
-        #: Whether it changes something.
+        """Forget the previous command."""
+        #: Whether the command changes something.
         self.changes = False
-        #: What has become of each of its changes.
+        #: The effect of each of its changes.
         self.effects: deque[Effect] = deque()
-        #: Whether it answers for each change by itself, when that is made, and goes on.
+        #: Whether the command reports each change itself, when it is made, and goes on.
         self.is_session = False
 
     def begin_session(self) -> None:
-        """Let the command answer for each of its changes by itself; only the last one is kept."""
+        """Let the command report each of its changes itself. Only the last effect is kept."""
         self.is_session = True
         self.effects = deque(maxlen=1)
 
@@ -55,7 +55,7 @@ def store_of(
     follow_checkout: bool = True,
     progress: Progress | None = None,
 ) -> Iterator[Store]:
-    """The store that the command line names: `-C`, else KT_REPO, else the current folder's."""
+    """Open the store of the command line: `-C`, else KT_REPO, else the current folder's."""
     from ..store import Store
 
     with Store.open(
@@ -73,7 +73,7 @@ def store_of(
 def writing_store(
     ctx: click.Context, given: dict[str, Any], *, follow_checkout: bool = True
 ) -> Iterator[Store]:
-    """The store for a command that writes, with the timeouts that it was given; what lasts is shown."""
+    """Open the store for a command that writes, with its timeouts, and show progress."""
     with (
         drawn() as progress,
         store_of(
@@ -89,24 +89,24 @@ def writing_store(
 
 
 def folder(ctx: click.Context, repo: str | None) -> str:
-    """The folder that the command line names. Raises Usage where it names several."""
+    """The folder of the command line. Raises Usage if it names several."""
     return only_one(_named(ctx, (repo,) if repo else ())) or "."
 
 
 def in_stores(
     ctx: click.Context, repo: tuple[str, ...], one: Callable[[str], T], several: Callable[[Sequence[str]], T]
 ) -> T:
-    """Do it in the one store that is meant, or in several.
+    """Call ``one`` with the only store of the command line, or ``several`` with its stores.
 
-    Several are named with `-C`, or where nothing is named and the current folder is in no store, by `kt.store`
-    in the user's git configuration.
+    Several stores are named with `-C`. If no store is named, and the current folder is in none, they are
+    those of `kt.store` in the user's git configuration.
     """
     named = _named(ctx, repo)
     if not named:
         from .. import multistore
 
         named = multistore.of_the_user()
-        # Asked before anything else is: nobody wants a repository fetched only to learn that it is no store.
+        # This is checked first, so no repository is fetched only to find that it is not a store.
         if not named or multistore.is_in_one("."):
             return one(".")
         return several(named)
@@ -114,12 +114,12 @@ def in_stores(
 
 
 def _named(ctx: click.Context, repo: tuple[str, ...]) -> Sequence[str]:
-    """The folders of `-C`, where the command has it, else its groups; else that of KT_REPO; each once."""
+    """The folders of `-C`, from the command or else its groups, else of KT_REPO, without repetitions."""
     return list(dict.fromkeys(repo or ctx.obj or filter(None, [os.environ.get("KT_REPO")])))
 
 
 def only_one(named: Sequence[str]) -> str | None:
-    """The folder of a command that works on one store, None if none is named. Raises Usage."""
+    """The folder of a command that works on one store, or None if none is named. Raises Usage."""
     if len(named) > 1:
         raise Usage(
             problem=f"this works on one store, and -C names {len(named)}",

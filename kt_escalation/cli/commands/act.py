@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
 _NEXT = """\
 next, as you need it:
-  raise one          kt escalation raise --request-id ID --reason-code CODE
-  say who may what   policies/roster.yaml and policies/settings.yaml, then kt policy lint
-  refuse the rest    kt escalation hook install --server REPOSITORY, or kt escalation init --ci github (or gitlab)"""
+  raise an escalation   kt escalation raise --request-id ID --reason-code CODE
+  set roles and rules   policies/roster.yaml and policies/settings.yaml, then kt policy lint
+  refuse illegal steps  kt escalation hook install --server REPOSITORY, or kt escalation init --ci github (or gitlab)"""
 
 
 @escalation.command("init", short_help="Create a store, in a new or an existing repository.")

@@ -94,7 +94,7 @@ def restore_command(ctx: click.Context, /, **given: Any) -> None:
         if not result.records:
             commit = (result.commit or "")[:12]
             click.echo(
-                f"deleted {visible(given['escalation_id'])}, which never was legal, in commit {commit}"
+                f"deleted {visible(given['escalation_id'])}, which was never legal, in commit {commit}"
             )
         warn(
             "history keeps what was wrong: `verify` exits 1 until an admin accepts it with `kt policy waive`"

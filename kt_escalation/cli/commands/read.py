@@ -138,7 +138,7 @@ def list_command(ctx: click.Context, /, **given: Any) -> None:
             lambda paths: multistore.several(paths, wanted, **how),
         )
     for path, error in found.faults:
-        warn(f"{path}: {error.message}; what it holds is not in this list")
+        warn(f"{path}: {error.message}; its escalations are not in this list")
     for store, item in found.invalid:
         warn(f"{f'{store}: ' if store else ''}{item.path} {item.error}; it is not in this list")
     if given["as_json"]:

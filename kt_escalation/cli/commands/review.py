@@ -383,7 +383,7 @@ def _say(text: str) -> None:
 
 def _how_to_give_back(name: str, claim_id: str) -> str:
     if not name:
-        return "see with `kt escalation list --mine --fetch` whether you hold one more, and give it back"
+        return "see with `kt escalation list --mine --fetch` whether you still hold one, and give it back"
     return (
         f"{name} may still be claimed by you: give it back with "
         f"`kt escalation unclaim --id {name} --claim-id {claim_id}`"
