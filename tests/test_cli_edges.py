@@ -115,7 +115,7 @@ def test_no_command_at_all_shows_the_help_and_is_bad_usage(kept: Lab) -> None:
     assert ran.code == 2
     assert ran.out == ""
     assert "\nReview:\n" in ran.err
-    assert "  claim     Take an escalation for review\n" in ran.err
+    assert "  claim     Take an escalation for review.\n" in ran.err
 
 
 @pytest.mark.parametrize(
