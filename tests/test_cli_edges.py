@@ -115,7 +115,7 @@ def test_no_command_at_all_shows_the_help_and_is_bad_usage(kept: Lab) -> None:
     assert ran.code == 2
     assert ran.out == ""
     assert "\nReview:\n" in ran.err
-    assert "  claim     Take an escalation for review\n" in ran.err
+    assert "  claim     Take an escalation for review.\n" in ran.err
 
 
 @pytest.mark.parametrize(
@@ -609,7 +609,7 @@ def test_commits_that_the_remote_has_not_are_found(lab: Lab) -> None:
     git("add", "queue", cwd=clone)
     git("commit", "--quiet", "-m", "mine", cwd=clone)
     found = [f for f in kt("doctor", "--json", cwd=clone).json["findings"] if f["check"] == "branch"]
-    assert "main here has 1 commit to the queue that origin has not" in found[0]["detail"]
+    assert "main here has 1 commit to the queue that origin does not have" in found[0]["detail"]
     git("reset", "--quiet", "--keep", "origin/main", cwd=clone)
     assert kt("doctor", cwd=clone).code == 0
 
