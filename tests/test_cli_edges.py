@@ -609,7 +609,7 @@ def test_commits_that_the_remote_has_not_are_found(lab: Lab) -> None:
     git("add", "queue", cwd=clone)
     git("commit", "--quiet", "-m", "mine", cwd=clone)
     found = [f for f in kt("doctor", "--json", cwd=clone).json["findings"] if f["check"] == "branch"]
-    assert "main here has 1 commit to the queue that origin has not" in found[0]["detail"]
+    assert "main here has 1 commit to the queue that origin does not have" in found[0]["detail"]
     git("reset", "--quiet", "--keep", "origin/main", cwd=clone)
     assert kt("doctor", cwd=clone).code == 0
 

@@ -23,7 +23,7 @@ from test_cli_life import at_a_terminal
 from test_cli_read import open_text, resolved_path, resolved_text
 
 from kt_escalation import Store
-from kt_escalation.cli.terminal.views import screen, views
+from kt_escalation.cli.terminal import screen, views
 from kt_escalation.model.text import visible
 from kt_escalation.read_store import ReadStore
 

@@ -65,8 +65,8 @@ def place(store: GitStore, tip: str, since: str | datetime | None) -> Place:
         commit = store.repository.commit_of(since)
         if commit is None:
             raise BadInput(
-                problem=f"--since is {since[:80]!r}, which is no commit, no cursor, no duration such as 2h "
-                "and no time such as 2026-11-23T10:00:00Z"
+                problem=f"--since is {since[:80]!r}, which is not a commit, a cursor, a duration such as 2h, "
+                "or a time such as 2026-11-23T10:00:00Z"
             )
         cursor = Cursor((commit,))
     _require(store, tip, cursor)
