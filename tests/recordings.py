@@ -21,15 +21,16 @@ COLUMNS = 104
 # kt as it is, but for the clock and for the ids of its claims.
 _KT = f"""
 import datetime, itertools, sys
-from kt_escalation import shelf
-from kt_escalation.cli import main, reading, reviewing
+from kt_escalation.actions import read_session
+from kt_escalation.cli import main
+from kt_escalation.cli.commands import read, review
 class Clock(datetime.datetime):
     @classmethod
     def now(cls, tz):
         return datetime.datetime.fromtimestamp({NOW.timestamp()}, tz)
-shelf.datetime = reading.datetime = reviewing.datetime = Clock
+read_session.datetime = read.datetime = review.datetime = Clock
 claims = itertools.count(1)
-reviewing.secrets.token_hex = lambda _: f"01kb{{next(claims):04}}"
+review.secrets.token_hex = lambda _: f"01kb{{next(claims):04}}"
 main()
 """
 # rich's own template fetches a font from elsewhere; a page of documentation must not.

@@ -413,11 +413,11 @@ def test_the_name_of_a_key_cannot_be_changed_from_outside(site: Site) -> None:
 
 CLAIM = ("claim", "--id", "esc_job")
 # Long enough for a push to arrive on a busy machine, in seconds.
-SOON = ("--retry-timeout", "4")
+SOON = ("--retry-timeout", "8")
 # Holds a push until the test lets it go on; it ends by itself should the test have failed.
 HOLD = """#!/bin/sh
 touch started
-for n in $(seq 200); do [ ! -e release ] || exit 0; sleep 0.05; done
+for n in $(seq 400); do [ ! -e release ] || exit 0; sleep 0.05; done
 exit 1
 """
 
