@@ -43,7 +43,8 @@ $(READY): pyproject.toml
 	@$(RUN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,docs]'
 	@touch $(KT) $(READY)
 
-demo: $(KT)
+# Beside other targets, which may run at the same time, it uses what they set up: two would write into one folder.
+demo: $(if $(filter-out demo,$(MAKECMDGOALS)),$(READY),$(KT))
 	@PATH="$(CURDIR)/$(RUN):$$PATH" ./demo.sh
 
 # -n and -W: what a page refers to is there, or the build fails; -E: also where it once was. Nothing may be loaded from elsewhere.
