@@ -344,12 +344,12 @@ KEEP = ExitStack()
 
 def retry_timeout(lab: Lab, clone: Path) -> list[str]:
     (lab.remote / "refs/heads/main.lock").touch()
-    return [*CLAIM, "--retry-timeout", "1"]
+    return [*CLAIM, "--retry-timeout", "3"]
 
 
 def outcome_unknown(lab: Lab, clone: Path) -> list[str]:
     lab.hook("pre-receive", "kill -9 $PPID")
-    return [*CLAIM, "--retry-timeout", "1"]
+    return [*CLAIM, "--retry-timeout", "3"]
 
 
 def branch_taken(lab: Lab, clone: Path) -> list[str]:

@@ -267,8 +267,9 @@ class Lander:
             except Stale as stale:
                 said, said_of = str(stale), snapshot.revision
             except RemoteUnreachable:
-                # Only a push that is out there makes it worth asking again.
-                if not landing.sent:
+                # Only a push that is out there makes it worth asking again. If the time ran out while a remote was
+                # asked that had answered before, the time is what was missing.
+                if not landing.sent and (attempts == 1 or time.monotonic() < end):
                     raise
             if time.monotonic() >= end:
                 raise exhausted(attempts, self.retry_timeout, self.port.remote, stuck)
