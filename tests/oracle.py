@@ -1597,11 +1597,11 @@ class _Replay:
                 if unclear:
                     waived.append(replace(one, sure=False))
         return Verdict(
-            violations, waived, dict(self.released(violations, waived, start)), line, last, self.doubtful
+            violations, waived, dict(self.released(violations, waived, line)), line, last, self.doubtful
         )
 
     def released(
-        self, violations: list[Found], waived: list[Found], start: str
+        self, violations: list[Found], waived: list[Found], line: list[str]
     ) -> Iterator[tuple[str, bool | None]]:
         """For each resolved record of the tip, whether its outcome may be believed."""
         here, last = self.snaps[self.tip], self.at[self.tip]
@@ -1609,6 +1609,9 @@ class _Replay:
         beside = {"message", "foreign", "compaction", "file"}
         general = [one for one in violations if one.name is None and one.rule not in beside]
         clear = {"tree", "start", "root", "policies", "merge", "dropped"}
+        start = line[0]
+        # What a merge of the line may leave out is where the rules say least.
+        unsure = any(len(self.commits[oid].parents) > 1 for oid in self.doubtful.intersection(line))
         for name in sorted(here.records()):
             record = self.record(here.state(name))
             if record is None or record.resolution is None:
@@ -1628,7 +1631,7 @@ class _Replay:
             against = surely + mine + accepted
             if is_bad or any(one.sure for one in against) or (imported and imported.resolution):
                 yield name, False
-            elif general or against or waived or self.doubtful or (imported and imported.reviews):
+            elif general or against or waived or unsure or (imported and imported.reviews):
                 yield name, None
             else:
                 yield name, record.resolution.outcome in RELEASING
