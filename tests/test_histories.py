@@ -51,7 +51,15 @@ def within(graph: Graph, tip: int, at: int) -> bool:
 def merges(repository: Path, base: str, head: str) -> bool:
     """Whether git can merge a request; what both sides have changed is for people to settle."""
     command = ["git", "merge-tree", "--write-tree", "--allow-unrelated-histories", base, head]
-    return subprocess.run(command, cwd=repository, capture_output=True, check=False).returncode == 0
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=False)
+    return done.returncode == 0
+
+
+def doubles(repository: Path, base: str, head: str) -> set[str]:
+    """The records of which git leaves two files where it merges a request: one was squashed, and has moved on since."""
+    tree = git("merge-tree", "--write-tree", "--allow-unrelated-histories", base, head, cwd=repository)
+    names = Counter(map(layout.id_of, git("ls-tree", "-r", "--name-only", tree, cwd=repository).splitlines()))
+    return {name for name, count in names.items() if name and count > 1}
 
 
 def is_fresh(history: History, base: int) -> bool:
@@ -89,7 +97,12 @@ def judged(history: History, repository: Path, ids: list[str]) -> list[str]:
         now = datetime.fromtimestamp(max(graph.commits[at].seconds for at in new) + 1, UTC)
         report = audit.check(repository, f"{ids[base]}..{ids[head]}", now=now)
         if merges(repository, ids[base], ids[head]):
-            found += alarms(seed, "check of a request", report)
+            twice = doubles(repository, ids[base], ids[head])
+            told = {one.escalation_id for one in report.violations if one.rule == "twice"}
+            if twice != told:
+                found += [f"seed {seed}: check of a request that doubles {twice}: {report.violations}"]
+            elif not twice:
+                found += alarms(seed, "check of a request", report)
         elif {violation.rule for violation in report.violations} != {"moved"}:
             found += [f"seed {seed}: check of what git cannot merge: {report.violations}"]
     return found

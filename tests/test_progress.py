@@ -167,7 +167,9 @@ def test_nothing_is_drawn_where_stderr_is_no_terminal(long_store: Path) -> None:
     assert ran.stderr.startswith(f"kt: {STEPS} steps in ")
 
 
-def test_what_is_waived_no_more_is_told_without_judging_all_of_it_again(long_store: Path, tmp_path: Path) -> None:
+def test_what_is_waived_no_more_is_told_without_judging_all_of_it_again(
+    long_store: Path, tmp_path: Path
+) -> None:
     store = Forge.__new__(Forge)
     store.path = shutil.copytree(long_store, tmp_path / "store")
     store.write("queue/mine.txt", "x")

@@ -217,7 +217,7 @@ def test_the_pages_of_several_stores_are_merged_into_one_list(
 def test_a_cursor_of_one_store_is_none_of_several_and_the_reverse(places: tuple[int, ...]) -> None:
     made = query.select(MIXED, replace(EVERYTHING, limit=2, place=places)).next_cursor
     other = () if places else (0,)
-    with pytest.raises(BadInput, match="that cursor"):
+    with pytest.raises(BadInput, match="cursor"):
         query.select(MIXED, replace(EVERYTHING, cursor=made, place=other))
 
 
@@ -254,7 +254,7 @@ BAD = [
 
 @pytest.mark.parametrize("cursor", BAD, ids=lambda cursor: f"{cursor!r:.30}")
 def test_what_is_no_cursor_of_this_order_is_bad_input(cursor: str) -> None:
-    with pytest.raises(BadInput, match="that cursor"):
+    with pytest.raises(BadInput, match="cursor"):
         select(MIXED, EVERYTHING, "severity", 2, cursor)
 
 

@@ -350,7 +350,7 @@ def test_the_page_can_go_to_a_pipe_and_not_to_a_terminal(office: Path) -> None:
     assert ran.code == 0 and ran.out.startswith("<!doctype html>")
     assert json.loads(ran.err)["file"] is None
     code, shown = at_a_terminal("report", "-o", "-", cwd=office)
-    assert code == 2 and "nothing for a terminal" in shown
+    assert code == 2 and "cannot be written to a terminal" in shown
 
 
 def test_what_cannot_be_read_is_said_on_the_page(lab: Lab, tmp_path: Path) -> None:

@@ -371,8 +371,8 @@ FORMS: dict[str, tuple[Callable[[Bench], bytes], str, str, str]] = {
     "a CR in the base64": (_edited(lambda it: it.replace(b"\n", b"\r\n", 2).replace(b"\r\n", b"\n", 1)), "U", "B", "armored"),
     "garbage after the armor": (_edited(lambda it: it + b"x\n"), "U", "B", "armored"),
     "another signature after the armor": (_edited(lambda it: it + it), "U", "B", "armored"),
-    "garbage before the armor": (_edited(lambda it: b"x\n" + it), "-", "-", "none"),
-    "a blank before the armor": (_edited(lambda it: b" " + it), "-", "-", "none"),
+    "garbage before the armor": (_edited(lambda it: b"x\n" + it), "-", "-", "does not hold a signature"),
+    "a blank before the armor": (_edited(lambda it: b" " + it), "-", "-", "does not hold a signature"),
     "no footer": (_edited(lambda it: it.replace(b"-----END SSH SIGNATURE-----", b"")), "B", "B", "armored"),
     "an empty line in it": (_edited(lambda it: it.replace(b"\n", b"\n\n", 2).replace(b"\n\n", b"\n", 1)), "U", "B", "armored"),
     "a NUL in it": (_edited(lambda it: it.replace(b"\n", b"\0\n", 2).replace(b"\0", b"", 1)), "B", "-", "where git writes it"),
@@ -402,8 +402,8 @@ FORMS: dict[str, tuple[Callable[[Bench], bytes], str, str, str]] = {
     "no blank after its name": (
         _header(lambda commit, own: commit.replace(b"\n\nkt", b"\n" + own.replace(b"gpgsig ", b"gpgsig") + b"\nkt")), "N", "N", "",
     ),
-    "an empty one": (_before(b"encoding ", b"gpgsig \n"), "-", "-", "none"),
-    "words": (_before(b"encoding ", b"gpgsig nonsense\n"), "-", "-", "none"),
+    "an empty one": (_before(b"encoding ", b"gpgsig \n"), "-", "-", "does not hold a signature"),
+    "words": (_before(b"encoding ", b"gpgsig nonsense\n"), "-", "-", "does not hold a signature"),
     "no message and no blank line": (
         _header(lambda commit, own: commit[: commit.index(b"\n\nkt") + 1] + own), "B", "-", "where git writes it",
     ),
@@ -543,7 +543,7 @@ HUGE: dict[str, tuple[Callable[[Bench], bytes], str, str]] = {
     ),
     "130,000 signature headers": (_in_the_head(b"gpgsig \n" * 130_000), "-", "several"),
     "500,000 headers": (
-        lambda it: _in_the_head(b"gpgsig x\n" + b"a\n" * 500_000)(it), "-", "none",
+        lambda it: _in_the_head(b"gpgsig x\n" + b"a\n" * 500_000)(it), "-", "does not hold a signature",
     ),
     "a modulus of 65,536 bits": (
         lambda it: signed_commit(it.commit, _rsa(65537, (1 << 65536) - 1).armored(it.commit)), "B", "too large",
