@@ -1,4 +1,4 @@
-"""The half of the facade that only reads: list, get, watch, wait, verify, export and the like.
+"""The half of the facade that only reads: list, get, log, events, watch and wait.
 
 A listing of escalations that this clone has read before needs neither the model nor YAML. So each method
 imports what it needs when it is called.

@@ -298,15 +298,6 @@ class _Port:
         """One who writes alone always guesses right."""
 
 
-class _Desk(Store):
-    """The desk with claim ids that come from a history's own number."""
-
-    random: Random
-
-    def _nonce(self) -> str:
-        return ids.ulid(self._clock(), self.random.randbytes(ids.ULID_RANDOM_BYTES))
-
-
 @dataclass
 class Graph:
     """All commits of one history, and what the rules say of them, as far as a merge needs it.
@@ -1009,8 +1000,9 @@ class _Maker:
     def desk(self, line: Line) -> Store:
         """The desk for whoever writes, by a clock of their own."""
         now = self.clock()
-        store = _Desk(_Port(line), clock=lambda: now)  # type: ignore[arg-type]
-        store.random = self.random
+        store = Store(_Port(line), clock=lambda: now)  # type: ignore[arg-type]
+        # A history follows from its number alone, and so do the ids in it.
+        store._session.random_bytes = self.random.randbytes
         return store
 
     def admin(self, line: Line) -> Author:

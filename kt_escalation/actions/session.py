@@ -30,6 +30,8 @@ class Session(ReadSession):
     ) -> None:
         super().__init__(port, clock, lock_timeout, retry_timeout)
         self.progress = progress
+        #: Where new ids get their randomness from.
+        self.random_bytes: Callable[[int], bytes] = os.urandom
         self._loop = Lander(
             port, self.clock, self.lock_timeout, self.retry_timeout, follow_checkout, progress, on_effect
         )
@@ -59,4 +61,4 @@ class Session(ReadSession):
 
     def token(self) -> str:
         """A new ULID, for a claim or an escalation."""
-        return ids.ulid(self.clock(), os.urandom(ids.ULID_RANDOM_BYTES))
+        return ids.ulid(self.clock(), self.random_bytes(ids.ULID_RANDOM_BYTES))
