@@ -350,23 +350,7 @@ def _unguarded(store: GitStore) -> Iterator[str]:
             f"run `{hook_settings.guard_by(store.repository, _BRANCH, name)}`"
         )
     elif not store.holds(tip):
-        yield from elsewhere(store, tip)
-
-
-def elsewhere(store: GitStore, commit: str) -> Iterator[str]:
-    """That a commit holds a store, but not where `kt.root` says."""
-    found = hook_settings.folders_of_stores(store.repository, commit)
-    if found:
-        there = store.root or "the top folder"
-        name = found[0] if len(found) == 1 else "FOLDER"
-        yield (
-            f"there is no store in {there}, where it is looked for, but in {', '.join(map(_called, found[:3]))}; "
-            f"on the server run `{hook_settings.guard_by(store.repository, _ROOT, name)}`"
-        )
-
-
-def _called(folder: str) -> str:
-    return folder or "the top folder"
+        yield from hook_settings.elsewhere(store.location, tip)
 
 
 def _unclean(store: GitStore, known: Mark | None) -> Iterator[str]:

@@ -27,7 +27,7 @@ def elsewhere(location: Location, commit: str) -> Iterator[str]:
         folders = ", ".join(folder or "the top folder" for folder in found[:3])
         yield (
             f"there is no store in {there}, where it is looked for, but in {folders}; "
-            f"on the server run `{guard_by(location.repository, 'kt.root', name or repr(name))}`"
+            f"on the server run `{guard_by(location.repository, 'kt.root', name)}`"
         )
 
 
