@@ -73,6 +73,15 @@ def test_who_enrolled_himself_before_has_no_rights(forge: Forge) -> None:
     assert_in(forge, server)
 
 
+def test_a_login_that_somebody_gave_himself_before_names_nobody(forge: Forge) -> None:
+    forge.edit(ROSTER_FILE, (r"user_id: alice,", 'user_id: alice, logins: ["gitlab:mallory"],'))
+    forge.commit("mallory")
+    server = serve(forge, "--pusher-from", "WHO", "--logins", "gitlab")
+    forge.kt("alice", "claim", "--id", "esc_one")
+    refused = push(forge, server, WHO="mallory")
+    assert refused.code == 1 and ": pusher: " in refused.err
+
+
 def test_nothing_goes_on_from_what_was_forged_before_but_its_restoration(forge: Forge) -> None:
     forge.edit(TWO, ("severity: critical", "severity: low"))
     forge.commit("mallory")

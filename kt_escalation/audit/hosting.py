@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote
 from ..errors import BadInput, KtError
 from ..git.repository import Repository
 from ..model.text import plural
-from ..policies.policy_set import assemble
+from ..policies.policy_set import Policies, assemble
 from ..policies.roster import Roster, is_forge, logged_in, person
 from ..storage import hook_settings, server_hook
 from ..storage.clone import GitStore
@@ -106,7 +106,7 @@ def pins(repository: Repository) -> Pins:
 
 
 def pushing(server: str | os.PathLike[str], environ: Mapping[str, str]) -> tuple[Pins, str | None]:
-    """The settings, and the name of the pusher by the roster at the store branch's tip.
+    """The settings, and the name of the pusher by the roster in force on the store branch.
 
     A login that no user has stays `forge:login`, which is nobody's id or e-mail. Raises NotAStore, BadInput.
     """
@@ -115,8 +115,8 @@ def pushing(server: str | os.PathLike[str], environ: Mapping[str, str]) -> tuple
         pusher = pinned.pusher(environ)
         if pusher is None or pusher.forge is None:
             return pinned, pusher.name if pusher else None
-        tip = store.repository.tip_of(f"refs/heads/{pinned.branch}")
-        roster = assemble(*store.at(tip).policies()).roster if tip and store.holds(tip) else None
+        # Not the roster as it stands there: whoever could write it unseen would name himself.
+        roster = _in_force(store, judge_branch(store, datetime.now(UTC))).roster
         return pinned, pusher.user(roster) or str(pusher)
 
 
@@ -365,7 +365,7 @@ def _unclean(store: GitStore, known: Mark | None) -> Iterator[str]:
 
 def _unproven(store: GitStore, pinned: Pins, known: Mark | None) -> Iterator[str]:
     """A warning that nothing here proves who acts."""
-    if pinned.pusher_from is not None or _signed(store, known):
+    if pinned.pusher_from is not None or _in_force(store, known).settings.signatures == "required":
         return
     yield (
         "nothing proves names: the server is not asked who pushes, and the store does not require signatures, so "
@@ -373,7 +373,7 @@ def _unproven(store: GitStore, pinned: Pins, known: Mark | None) -> Iterator[str
     )
 
 
-def _signed(store: GitStore, known: Mark | None) -> bool:
-    """Whether the store requires signatures, by the policies in force."""
+def _in_force(store: GitStore, known: Mark | None) -> Policies:
+    """The policies in force at a mark; none if there is no store."""
     tree = known.policies.eras[-1][1] if known is not None and known.policies.eras else None
-    return tree is not None and assemble(tree, store.policy_files(tree)).settings.signatures == "required"
+    return assemble(tree, store.policy_files(tree)) if tree is not None else Policies()
