@@ -46,6 +46,11 @@ class Ran:
         return found
 
 
+def uncompiled() -> dict[str, str]:
+    """The environment of a process whose files may not grow: Python keeps bytecode that it could write only in part."""
+    return {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+
+
 def git(*args: str, cwd: Path, env: Mapping[str, str] | None = None, stdin: str = "") -> str:
     """Run git, which must succeed; its output without the last line feed."""
     done = subprocess.run(

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from lab import KT, Lab, git, kt, kt_process, record_text
+from lab import KT, Lab, git, kt, kt_process, record_text, uncompiled
 from pages import text_of
 from strategies import records, texts
 from test_cli_life import at_a_terminal
@@ -290,6 +290,7 @@ def test_a_file_that_cannot_be_written_to_its_end_is_named_and_not_there(alice: 
     ran = subprocess.run(
         ["sh", "-c", limited, "sh", *KT, "escalation", "export", "-o", "all.jsonl"],
         cwd=alice,
+        env=uncompiled(),
         capture_output=True,
         text=True,
         check=False,

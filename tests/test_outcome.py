@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from campaign import ERRORS, Case, Tracer, cases
-from lab import KT, Lab, end, git, kt, kt_process, start
+from lab import KT, Lab, end, git, kt, kt_process, start, uncompiled
 from memory import MemoryStore, World
 
 from kt_escalation import Store
@@ -411,6 +411,7 @@ def test_a_disk_that_takes_no_more_at_whichever_write(
     done = subprocess.run(
         command,
         cwd=clone,
+        env=uncompiled(),
         capture_output=True,
         text=True,
         check=False,
