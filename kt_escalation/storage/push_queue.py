@@ -113,8 +113,11 @@ class Line:
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         end = time.monotonic() + PATIENCE
-        if self._turns and (taken := self._locked("turn", self._may_have_it)) is not None:
-            return taken
+        if self._turns:
+            # The store that is next may hold the lock for the moment in which it looks whether it may have it.
+            taken = self._wait("turn", self._may_have_it, _POLL_SECONDS, self._left + AT_ONCE)
+            if taken is not None:
+                return taken
         following = self._wait("next", lambda: True, _WAIT_SECONDS, end)
         try:
             return self._wait("turn", self._may_have_it, _POLL_SECONDS, end)
