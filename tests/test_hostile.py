@@ -199,6 +199,7 @@ READS: tuple[tuple[str, ...], ...] = (
 @given(args=st.sampled_from(READS), value=words, as_json=st.booleans())
 @example(args=("list", "-C", "?"), value="x" * 300, as_json=False)
 @example(args=("list", "--rev", "?"), value="{", as_json=False)
+@example(args=("?",), value="--", as_json=True)
 @example(args=("get", "--id", "?"), value="esc_job", as_json=True)
 def test_any_text_is_safe_to_read_with(store: Lab, args: tuple[str, ...], value: str, as_json: bool) -> None:
     line = [word.replace("?", value) for word in args] + ["--json"] * as_json

@@ -62,10 +62,11 @@ class Group(click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
+            asked = next(iter(args), "")  # click takes an option that it does not know out of the list
             for name, group in self.commands.items():
-                if isinstance(group, click.Group) and group.get_command(ctx, args[0]):
-                    ours = f"{ctx.command_path} {name} {args[0]}"
-                    raise click.UsageError(f"No such command {args[0]!r}: it is `{ours}`", ctx) from error
+                if isinstance(group, click.Group) and group.get_command(ctx, asked):
+                    ours = f"{ctx.command_path} {name} {asked}"
+                    raise click.UsageError(f"No such command {asked!r}: it is `{ours}`", ctx) from error
             raise
 
     def invoke(self, ctx: click.Context) -> Any:
