@@ -672,7 +672,9 @@ class _Replay:
         else:
             self.plain(commit, was, then)
         self.settle(oid, before, was, then)
-        if was.fog or then.fog:
+        # Whether a merge changes a store that cannot be read, and so along which parent the line goes, is not said.
+        blind = len(commit.parents) == 2 and not self.raw[before].sound
+        if was.fog or then.fog or blind:
             self.doubtful |= {oid} | self.carried(oid)
         self.at[oid] = then
 
@@ -1539,7 +1541,8 @@ class _Replay:
         if self.folding(oid, was.force)[0]:
             # What is done beside a compaction is not legal either.
             return False
-        if item in was.bad and state == self.snaps[first].state(item):
+        if item in was.bad and self.item(one.parents[0], item, bare=True) == self.item(first, item, bare=True):
+            # Moving an illegal record into an archive does not change it.
             return self.restored(item, self.snaps[oid].state(item), one.email, was, was.force)
         return not self.carried_faults(commit, item, state, oid, was)
 

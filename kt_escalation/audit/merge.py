@@ -181,12 +181,11 @@ class Merging:
     ) -> list[tuple[Commit, str, Violation]]:
         """What is wrong with a carried commit that moved a record into an archive."""
         found, _ = self._archives.compaction(commit)
-        if found:
-            return [(commit, path, violation) for path, violation in found]
-        if is_same(step.before, self._incoming.files_at(self._incoming.commit.oid, name)):
-            return []
-        lost = Violation("deleted", "expected what was compacted to be in its archive still")
-        return [(self._incoming.commit, step.sides.path, lost)]
+        wrong = [(commit, path, violation) for path, violation in found]
+        if not is_same(step.before, self._incoming.files_at(self._incoming.commit.oid, name)):
+            lost = Violation("deleted", "expected what was compacted to be in its archive still")
+            wrong.append((self._incoming.commit, step.sides.path, lost))
+        return wrong
 
     def _wrong_step(
         self, name: str, commit: Commit, olds: Sequence[State], news: Sequence[State]

@@ -31,7 +31,9 @@ class MergeArchives:
         made = {c.path: c for c in self._incoming.changes if layout.archive_at(c.path) and c.old is None}
         for change in made.values():
             for name in parts.archives.names_in(change, made):
-                if len(parts.commits.standing(self._incoming.commit.oid, name)) == 1:
+                is_once = len(parts.commits.standing(self._incoming.commit.oid, name)) == 1
+                # What is illegal on the branch stays so, wherever it is moved.
+                if is_once or name in self._incoming.illegal:
                     brought.setdefault(name, alone(change))
                     continue
                 parts.records.illegal.setdefault(
