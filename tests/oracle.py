@@ -1544,7 +1544,9 @@ class _Replay:
         if self.folding(oid, was.force)[0]:
             # What is done beside a compaction is not legal either.
             return False
-        if item in was.bad and self.item(one.parents[0], item, bare=True) == self.item(first, item, bare=True):
+        if item in was.bad and self.item(one.parents[0], item, bare=True) == self.item(
+            first, item, bare=True
+        ):
             # Moving an illegal record into an archive does not change it.
             return self.restored(item, self.snaps[oid].state(item), one.email, was, was.force)
         return not self.carried_faults(commit, item, state, oid, was)
