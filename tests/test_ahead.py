@@ -1,90 +1,148 @@
-"""Trees compared in another process are told as they are here, also where that process dies."""
+"""A line judged in halves, the second of them in another process, is judged as it is by one run over all of it."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
+from contextlib import closing
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import histories
 import hostile
 import pytest
 from lab import git
 
 from kt_escalation import audit
-from kt_escalation.audit import read_ahead
-from kt_escalation.git.repository import Repository
-from kt_escalation.storage.tree_comparison import Ahead
-from kt_escalation.storage.trees import Trees
+from kt_escalation.audit import record_history, run
+from kt_escalation.audit.mark import Mark
+from kt_escalation.audit.second_half import SecondHalf
+from kt_escalation.storage import layout
+from kt_escalation.storage.clone import GitStore
 
-SEEDS = range(12)
+#: The tree of no files.
+EMPTY = "4b825dc642cb6eb9a060e54bf8d69288fbee4904"
+
+SEEDS, LEGAL = range(16), range(12)
+
+
+class Case(NamedTuple):
+    """One history in the repository: its tip, and the time at which it is judged."""
+
+    tip: str
+    now: datetime
 
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path: Path = tmp_path_factory.mktemp("ahead")
     git("init", "--quiet", "--bare", str(path), cwd=path)
-    graphs = [hostile.make(seed) for seed in SEEDS]
-    hostile.write(graphs, path, {f"refs/heads/g{graph.seed}": graph.tip for graph in graphs})
     return path
 
 
-@pytest.mark.parametrize("dies", [False, True])
-def test_the_judge_finds_the_same(repository: Path, monkeypatch: pytest.MonkeyPatch, dies: bool) -> None:
+@pytest.fixture(scope="module")
+def hostile_ones(repository: Path) -> list[Case]:
     graphs = [hostile.make(seed) for seed in SEEDS]
-    plain = [audit.verify(repository, graph.tip, afresh=True, now=graph.now) for graph in graphs]
-    asked: list[int] = []
-    ask = Ahead.ask
-
-    def counted(ahead: Ahead, roots: Sequence[str | None]) -> None:
-        asked.append(len(roots))
-        if dies and len(asked) % 2 == 0 and ahead._process is not None:
-            ahead._process.kill()
-            ahead._process.wait()
-        ask(ahead, roots)
-
-    monkeypatch.setattr(Ahead, "ask", counted)
-    monkeypatch.setattr(read_ahead, "_LONG", 0)
-    # Small batches, so that one is always asked for while another is judged.
-    monkeypatch.setattr(read_ahead, "BATCH", 4)
-    told = [audit.verify(repository, graph.tip, afresh=True, now=graph.now) for graph in graphs]
-    assert told == plain
-    assert any(report.violations for report in plain) and len(asked) > 2 * len(SEEDS)
+    hostile.write(graphs, repository, {f"refs/heads/g{graph.seed}": graph.tip for graph in graphs})
+    return [Case(graph.tip, graph.now) for graph in graphs]
 
 
-def test_records_come_along_once(repository: Path) -> None:
-    graph = hostile.make(SEEDS[0])
-    found = Repository(repository)
-    line = git("rev-list", "--first-parent", "--reverse", graph.tip, cwd=repository).split()
-    roots = [None, *(git("rev-parse", f"{commit}^{{tree}}", cwd=repository) for commit in line)]
-    trees = Trees(found, "")
-    ahead = Ahead(found, "", trees)
-    try:
-        ahead.ask(roots)
-        ahead.ask(roots)
-        first, blobs = ahead.answer()
-        again, none = ahead.answer()
-    finally:
-        ahead.close()
-    pairs = list(pairwise(roots))
-    assert [(one.changes, one.modes) for one in first] == [
-        (one.changes, one.modes) for one in trees.differences(pairs)
-    ]
-    assert [one.changes for one in again] == [one.changes for one in first]
-    assert blobs and not none
-    assert {oid: blob.data for oid, blob in blobs.items()} == {
-        oid: blob.data for oid, blob in zip(blobs, found.objects.get(list(blobs)), strict=True) if blob
-    }
-    found.objects.close()
+@pytest.fixture(scope="module")
+def legal_ones(repository: Path) -> list[Case]:
+    made = [one for one in map(histories.make, LEGAL) if not one.root]
+    written = histories.write(made, repository)
+    return [Case(written[one.seed][one.tip], one.now) for one in made]
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Counter[bool]:
+    """Makes every line long enough; counts how often the other process was believed, and how often it was not."""
+    found: Counter[bool] = Counter()
+    answer = SecondHalf.answer
+
+    def counted(half: SecondHalf, mark: Mark) -> dict[str, Any] | None:
+        told = answer(half, mark)
+        found[told is not None] += 1
+        return told
+
+    monkeypatch.setattr(SecondHalf, "answer", counted)
+    monkeypatch.setattr(run, "_LONG", 2)
+    return found
+
+
+def judged(repository: Path, case: Case) -> tuple[object, ...]:
+    """All that a run finds; how the violation of an archive that was tampered with is called may differ from a mark on."""
+    report = audit.verify(repository, case.tip, afresh=True, now=case.now)
+    places = [sorted((one.commit, one.path) for one in some) for some in (report.violations, report.waived)]
+    return places, replace(report, violations=(), waived=())
+
+
+def whole(
+    monkeypatch: pytest.MonkeyPatch, repository: Path, cases: Sequence[Case]
+) -> list[tuple[object, ...]]:
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "_LONG", 1_000_000)
+        return [judged(repository, case) for case in cases]
+
+
+def test_a_hostile_line_is_judged_in_halves_as_it_is_whole(
+    repository: Path, hostile_ones: list[Case], answers: Counter[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = whole(monkeypatch, repository, hostile_ones)
+    assert [judged(repository, case) for case in hostile_ones] == wanted
+    # What nobody could guess is judged by one process.
+    assert answers[False] > len(SEEDS) // 2
+
+
+def test_a_legal_line_is_judged_in_halves_as_it_is_whole(
+    repository: Path, legal_ones: list[Case], answers: Counter[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = whole(monkeypatch, repository, legal_ones)
+    assert [judged(repository, case) for case in legal_ones] == wanted
+    assert answers[True] > len(legal_ones) // 2
+
+
+def test_the_first_half_is_enough_if_the_other_process_dies(
+    repository: Path, legal_ones: list[Case], answers: Counter[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = whole(monkeypatch, repository, legal_ones[:3])
+    begin = SecondHalf.__init__
+
+    def killed(half: SecondHalf, *args: Any) -> None:
+        begin(half, *args)
+        half._process.kill()
+
+    monkeypatch.setattr(SecondHalf, "__init__", killed)
+    assert [judged(repository, case) for case in legal_ones[:3]] == wanted
+    assert answers[False] and not answers[True]
+
+
+def test_the_life_of_a_record_is_the_same(
+    repository: Path, legal_ones: list[Case], answers: Counter[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(GitStore(repository)) as store:
+        for case in legal_ones[:4]:
+            names = sorted(filter(None, map(layout.id_of, store.repository.changed(EMPTY, case.tip))))[:2]
+            lives = [record_history.life(store, case.tip, name, case.now) for name in names]
+            with monkeypatch.context() as patch:
+                patch.setattr(run, "_LONG", 1_000_000)
+                assert lives == [record_history.life(store, case.tip, name, case.now) for name in names]
+            assert all(life.states for life in lives)
+    assert answers[True]
 
 
 def test_no_module_of_the_folder_that_one_works_in_is_run(
-    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    repository: Path,
+    legal_ones: list[Case],
+    answers: Counter[bool],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    graph = hostile.make(SEEDS[0])
-    clean = audit.verify(repository, graph.tip, afresh=True, now=graph.now)
-    for name in ("marshal", "yaml", "kt_escalation"):
+    wanted = whole(monkeypatch, repository, legal_ones)
+    for name in ("json", "yaml", "kt_escalation"):
         (tmp_path / f"{name}.py").write_text("open('ran', 'w')\nraise SystemExit\n")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(read_ahead, "_LONG", 0)
-    assert audit.verify(repository, graph.tip, afresh=True, now=graph.now) == clean
-    assert not (tmp_path / "ran").exists()
+    assert [judged(repository, case) for case in legal_ones] == wanted
+    assert answers[True] and not (tmp_path / "ran").exists()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 
 from ..rules.judge_step import Violation
 from ..storage import layout
@@ -15,7 +16,6 @@ from ..storage.clone import GitStore
 from ..storage.commits import Commit, touches_archives
 from ..storage.interface import Progress
 from ..storage.trees import Change, Difference, Trees
-from . import read_ahead
 from .commit_contents import LONG_AGO, Side
 from .line import Lines
 from .mark import Mark
@@ -23,8 +23,10 @@ from .merge import Merging
 from .messages import Brought
 from .parts import Parts
 from .policies_in_force import is_policy
-from .read_ahead import Compared
 from .scope import Scope
+
+# The commits of the line are read in batches of so many.
+_BATCH = 256
 
 
 class Judge:
@@ -101,10 +103,9 @@ class Judge:
         ``signed`` says for each commit, in the same order, whether it has a signature.
         """
         self._judged.commits = line
-        batches = self._batches(commits, set(line), signed)
-        for batch in read_ahead.compared(self._store, self._trees, self._judged.root, batches, len(line)):
+        for batch in self._batches(commits, set(line), signed):
             self._batch(batch)
-            if progress is not None and len(batch[0]) == read_ahead.BATCH:
+            if progress is not None and len(batch) == _BATCH:
                 progress("judging commits", self._judged.count, len(line))
         for side in self.commits.sides.values():
             self._parts.start.judge_beside(side.commit)
@@ -130,18 +131,18 @@ class Judge:
                 waiting.append(commit)
             else:
                 self.commits.sides[commit.oid] = Side(commit)
-            if len(waiting) == read_ahead.BATCH:
+            if len(waiting) == _BATCH:
                 yield waiting
                 waiting = []
         yield waiting
 
-    def _batch(self, batch: Compared) -> None:
-        commits, found, blobs = batch
+    def _batch(self, commits: Sequence[Commit]) -> None:
         judged = self._judged
         roots = [judged.root, *(commit.tree for commit in commits)]
+        found = self._trees.differences(list(pairwise(roots)))
         if self.start is not None:
             changes = (change for one in found for change in one.changes if self.records.is_wanted(change))
-            self.commits.contents.learn(changes, blobs)
+            self.commits.contents.learn(changes)
         else:
             for trees in (self._trees, self.commits.other("")):
                 trees.entries([commit.tree for commit in commits])

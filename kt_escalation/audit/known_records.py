@@ -48,6 +48,13 @@ class KnownRecords:
         # An illegally deleted record existed as well.
         self._known |= {hash(name) for name in (*illegal, *waived)}
 
+    def follow(self, earlier: KnownRecords) -> None:
+        """Add what the run before this one knew of the records that both look at."""
+        self.imported |= earlier.imported
+        self.touching |= earlier.touching
+        for name, states in earlier.legal.items():
+            self.legal[name] = [*states, *self.legal.get(name, ())]
+
     def excuse(self, accepted: Iterable[Violation]) -> None:
         """Make records legal again if waivers accept all their violations."""
         for found in accepted:

@@ -104,7 +104,7 @@ class InForce:
             {path: tuple(some) for path, some in self._wrong.items()},
             tuple(self._unauthorised),
             {commit: tuple(some) for commit, some in self._proposed.items()},
-            tuple(self._standing),
+            tuple(sorted(self._standing, key=lambda waiver: waiver.key)),
             self.waivers,
         )
 

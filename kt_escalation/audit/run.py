@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
+from typing import Any
 
 from ..rules.judge_step import Violation
 from ..storage import commits
@@ -14,7 +16,11 @@ from ..storage.trees import StoreEntries, Trees
 from .judge import Judge
 from .line import Lines
 from .mark import Mark
-from .scope import Scope
+from .scope import Scope, Tally
+from .second_half import SecondHalf, guessed
+
+# A line of so many commits is worth a second process.
+_LONG = 4_000
 
 
 @dataclass
@@ -26,6 +32,41 @@ class Run:
     violations: list[Violation]
     #: The commit of the line after which it began, None for a whole history.
     since: str | None
+
+    def plain(self, tip: str) -> dict[str, Any]:
+        """What `of` needs to know of a run up to the tip, as JSON values."""
+        judge = self.judge
+        legal = judge.records.legal.items()
+        return {
+            "mark": judge.mark(tip).plain(),
+            "passed": judge.passed.plain() if judge.passed else None,
+            "tally": {**vars(judge.tally), "people": sorted(judge.tally.people)},
+            "legal": {name: [state and state.file for state in states] for name, states in legal},
+            "touching": sorted(judge.records.touching),
+        }
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any] | None, judge: Judge, lines: Lines) -> Run | None:
+        """The run that another process has made, as it is at its end; ``judge`` has judged nothing yet."""
+        end = Mark.of(values["mark"]) if values else None
+        if values is None or end is None:
+            return None
+        judge.resume(end)
+        judge.passed = Mark.of(values["passed"])
+        judge.tally.add(Tally(**{**values["tally"], "people": set(values["tally"]["people"])}))
+        for name, files in values["legal"].items():
+            judge.records.legal[name] = [file and judge.commits.contents.state(*file) for file in files]
+        judge.records.touching |= set(values["touching"])
+        return cls(judge, lines, [], end.commit)
+
+    def followed_by(self, rest: Run) -> Run:
+        """This run and one that went on from its end as one run."""
+        judge, before = rest.judge, self.judge
+        judge.tally.add(before.tally)
+        judge.passed = judge.passed or before.passed
+        judge.records.follow(before.records)
+        every = (*judge.findings.earlier, *judge.findings.found)
+        return Run(judge, rest.lines, list(dict.fromkeys(every)), self.since)
 
     def mark(self, tip: str) -> Mark | None:
         """The mark at the tip, or at the commit that the run should pass; None if it did not meet that commit."""
@@ -104,12 +145,56 @@ class History:
         The run can give a mark at the tip, and at the commit ``passing`` on the way.
         """
         lines = lines or self.lines(tip, since.commit if since else None)
-        judge = Judge(self.store, lines, scope, self.trees)
-        judge.passing = passing
+        line = lines.of(tip, since.commit if since else None)
+        if since is None and not scope.arriving and len(line) >= _LONG and self.store.repository.is_settled:
+            guess = guessed(self.store, self.trees, line)
+            if guess is not None:
+                return self._in_halves(guess, line, scope, passing, progress)
+        return self._judged(tip, line, lines, scope, since, passing, progress)
+
+    def _judged(
+        self,
+        tip: str,
+        line: Sequence[str],
+        lines: Lines,
+        scope: Scope,
+        since: Mark | None,
+        passing: str | None,
+        progress: Progress | None,
+    ) -> Run:
+        judge = self._judge(lines, scope, passing)
         if since is not None:
             judge.resume(since)
-        line = lines.of(tip, since.commit if since else None)
         wanted = [tip, f"^{since.commit}"] if since else [tip]
         found = commits.headers(self.store, wanted)
         violations = judge.judge(found, line, iter(self.store.repository.signed(wanted)), progress)
         return Run(judge, lines, violations, since.commit if since else None)
+
+    def _in_halves(
+        self, guess: Mark, line: Sequence[str], scope: Scope, passing: str | None, progress: Progress | None
+    ) -> Run:
+        """Judge a whole line, its second half meanwhile in another process."""
+        tip, lines = line[-1], self.lines(line[-1])
+        half = line.index(guess.commit) + 1
+
+        def told(before: int, label: str, done: int, _: int) -> None:
+            if progress is not None:
+                progress(label, before + done, len(line))
+
+        ahead = SecondHalf(self.store, guess, tip, scope, passing)
+        try:
+            first = self._judged(guess.commit, line[:half], lines, scope, None, passing, partial(told, 0))
+            mark = first.judge.mark(guess.commit)
+            answer = ahead.answer(mark)
+        finally:
+            ahead.close()
+        second = Run.of(answer, self._judge(lines, scope, passing), lines)
+        if second is None:
+            second = self._judged(tip, line[half:], lines, scope, mark, passing, partial(told, half))
+        told(half, "judging commits", len(line) - half, 0)
+        return first.followed_by(second)
+
+    def _judge(self, lines: Lines, scope: Scope, passing: str | None) -> Judge:
+        judge = Judge(self.store, lines, scope, self.trees)
+        judge.passing = passing
+        return judge

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 
 from ..storage.commits import Commit
@@ -36,6 +36,12 @@ class Tally:
     people: set[str] = field(default_factory=set)
     #: Merges on the line that changed the store: a fresh clone cannot know which of their parents was the branch.
     merges: int = 0
+
+    def add(self, earlier: Tally) -> None:
+        """Count what another run has counted before this one as well."""
+        for one in fields(self):
+            mine, other = getattr(self, one.name), getattr(earlier, one.name)
+            setattr(self, one.name, mine | other if one.name == "people" else mine + other)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -96,8 +96,8 @@ class Contents:
         self._known: dict[str, Content] = {}
         self._states: dict[tuple[str, str, str], State] = {}
 
-    def learn(self, changes: Iterable[Change], blobs: Mapping[str, Object]) -> None:
-        """Read the contents before and after some changes that are not known yet; ``blobs`` were read before."""
+    def learn(self, changes: Iterable[Change]) -> None:
+        """Read the contents before and after some changes that are not known yet."""
         wanted = {
             oid: None
             for change in changes
@@ -108,8 +108,7 @@ class Contents:
         if len(self._known) > _REMEMBERED:
             self._known = dict(list(self._known.items())[-_REMEMBERED // 2 :])
             self._states.clear()
-        self._known.update((oid, content(blobs[oid])) for oid in wanted if oid in blobs)
-        self._read([oid for oid in wanted if oid not in blobs])
+        self._read(list(wanted))
 
     def _read(self, oids: Sequence[str]) -> None:
         found = self._store.repository.objects.get(oids, MAX_BYTES)

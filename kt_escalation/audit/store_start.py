@@ -80,7 +80,7 @@ class StoreStart:
         if len(commit.parents) > 1:
             self._second(commit)
         changes = [change for change in difference.changes if change.new]
-        self._commits.contents.learn(changes, {})
+        self._commits.contents.learn(changes)
         policies = [change for change in changes if is_policy(change.path)]
         tree = self._commits.policies_tree(commit.tree)
         for path, violation in self._policies.begin(self._judged.count, tree, policies):

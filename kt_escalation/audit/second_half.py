@@ -1,0 +1,138 @@
+"""Judges the second half of a long line in another process, while this one judges the first half.
+
+Its run goes on from a guessed mark: what a clean first half leads to. If the first half turns out to lead to
+anything else, the answer is thrown away, so the guess decides about time and never about the result.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import subprocess
+import sys
+import threading
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..storage import commits
+from ..storage.clone import GitStore
+from ..storage.trees import Trees
+from .commit_contents import CommitContents
+from .mark import Mark, PolicyMark
+from .scope import Scope
+
+
+def guessed(store: GitStore, trees: Trees, line: Sequence[str]) -> Mark | None:
+    """The mark in the middle of a line if nothing before it was illegal; None if the store starts later."""
+    contents = CommitContents(store, trees)
+    middle = len(line) // 2
+
+    def policies(at: int) -> str | None:
+        return contents.policies_tree(contents.tree_of(line[at]))
+
+    def changed(low: int, high: int) -> Iterator[int]:
+        """Where the policies changed, if they never changed back."""
+        if policies(low) != policies(high):
+            if high - low == 1:
+                yield high
+            else:
+                between = (low + high) // 2
+                yield from changed(low, between)
+                yield from changed(between, high)
+
+    start = bisect_left(range(middle), True, key=lambda at: trees.has_store(contents.tree_of(line[at])))
+    if start == middle:
+        return None
+    waivers = contents.written_at(line[middle]).waivers
+    return Mark(
+        line[middle],
+        line[start],
+        store.root,
+        line[middle],
+        PolicyMark(
+            tuple((line[at], policies(at)) for at in (start, *changed(start, middle))),
+            trees.policies(contents.tree_of(line[middle])),
+            standing=tuple(sorted(waivers, key=lambda waiver: waiver.key)),
+            waivers=waivers,
+        ),
+        max(commits.dates(store, line[middle]), default=datetime.min).timestamp(),
+    )
+
+
+class SecondHalf:
+    """A run from a mark to the tip, in another process."""
+
+    def __init__(self, store: GitStore, mark: Mark, tip: str, scope: Scope, passing: str | None) -> None:
+        self._mark = mark
+        asked = {
+            "path": str(store.repository.toplevel or store.repository.git_dir),
+            "mark": mark.plain(),
+            "tip": tip,
+            "passing": passing,
+            "now": scope.now.isoformat(),
+            "only": sorted(scope.only) if scope.only is not None else None,
+            "always_signed": scope.always_signed,
+        }
+        # What lies in the folder that a user works in is none of its modules.
+        isolated = "-I" if sys.flags.isolated else "-P"
+        self._process = subprocess.Popen(
+            [sys.executable, isolated, "-m", __spec__.name],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        assert self._process.stdin  # noqa: S101 - opened as a pipe above
+        try:
+            self._process.stdin.write(json.dumps(asked).encode() + b"\n")
+            self._process.stdin.flush()
+        except OSError:
+            self.close()
+
+    def answer(self, mark: Mark) -> dict[str, Any] | None:
+        """What the run found if it began at ``mark``; None if it did not, or has died."""
+        if mark != self._mark or self._process.returncode is not None:
+            return None
+        assert self._process.stdout  # noqa: S101 - opened as a pipe above
+        try:
+            found: dict[str, Any] = json.loads(self._process.stdout.read())
+        except ValueError:
+            return None
+        return found
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.communicate()
+
+
+def main() -> None:
+    """Answer the question in the first line of the input."""
+    from .run import History
+
+    # Nothing here refers to itself, and looking for what does takes time.
+    gc.disable()
+    asked = json.loads(sys.stdin.buffer.readline())
+    threading.Thread(target=_end_with_the_input, daemon=True).start()
+    mark = Mark.of(asked["mark"])
+    store = GitStore(Path(asked["path"]))
+    if mark is None or mark.root != store.root:
+        return
+    only = frozenset(asked["only"]) if asked["only"] is not None else None
+    scope = Scope(datetime.fromisoformat(asked["now"]), only, always_signed=asked["always_signed"])
+    run = History(store).run(asked["tip"], scope, since=mark, passing=asked["passing"])
+    json.dump(run.plain(asked["tip"]), sys.stdout)
+    store.close()
+
+
+def _end_with_the_input() -> None:
+    """End when nobody waits for the answer any more."""
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
