@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
+from typing import NamedTuple
 
 from ..model import changes
 from ..model.record import Record
@@ -74,8 +75,7 @@ class Statement:
         return same == (other.action, other.ids, other.outcome)
 
 
-@dataclass(frozen=True)
-class Brought:
+class Brought(NamedTuple):
     """One action of a commit: its escalation, its possible names, its actor, its outcome and the claim ids."""
 
     escalation_id: str

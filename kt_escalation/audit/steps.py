@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from ..git.objects import FILE, Object
 from ..model.record import Record
@@ -24,8 +25,7 @@ _NOT_CANONICAL = "is not in canonical form"
 _REMEMBERED = 4_000
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(NamedTuple):
     """The content of a blob: a record or what is wrong with it, and the digest of what is shown, if known."""
 
     record: Record | None
@@ -33,8 +33,7 @@ class Content:
     shown: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(NamedTuple):
     """One file of a record: its place, and the record in it or what is wrong with it."""
 
     path: str
@@ -50,8 +49,7 @@ class State:
         return self.path, self.mode, self.oid
 
 
-@dataclass(frozen=True, slots=True)
-class Sides:
+class Sides(NamedTuple):
     """What a commit did to one record: the files deleted or changed, and the files added or changed."""
 
     olds: tuple[Change, ...]

@@ -165,6 +165,9 @@ Labels = Annotated[
 ]
 
 
+_set = object.__setattr__
+
+
 class Value(BaseModel):
     """A frozen value that rejects unknown keys and converts nothing."""
 
@@ -174,8 +177,11 @@ class Value(BaseModel):
     def of(cls, checked: Mapping[str, Any]) -> Self:
         """A value of parts that have already been checked. Missing parts get their defaults."""
         made = cls.__new__(cls)
-        for name, part in zip(_SLOTS, ({**_defaults(cls), **checked}, set(checked), None, None), strict=True):
-            object.__setattr__(made, name, part)
+        # The attributes that make up a pydantic value.
+        _set(made, "__dict__", {**_defaults(cls), **checked})
+        _set(made, "__pydantic_fields_set__", set(checked))
+        _set(made, "__pydantic_extra__", None)
+        _set(made, "__pydantic_private__", None)
         return made
 
     def __eq__(self, other: object) -> bool:
@@ -192,10 +198,6 @@ def _plain(part: Any) -> Any:
     if isinstance(part, datetime):
         return format_time(part)
     return format_duration(part) if isinstance(part, timedelta) else part
-
-
-# The attributes that make up a pydantic value.
-_SLOTS = ("__dict__", "__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")
 
 
 @cache

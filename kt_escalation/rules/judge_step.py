@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
+from typing import NamedTuple
 
 from ..errors import KtError
 from ..model import deadlines, ids
@@ -48,8 +49,7 @@ class Violation:
     escalation_id: str | None = None
 
 
-@dataclass(frozen=True)
-class Context:
+class Context(NamedTuple):
     """What a step is judged by: the policies in force before it, the commit's time, and its author.
 
     ``deciders`` are the people who decided the escalation that the record reopens. ``reopened`` is that

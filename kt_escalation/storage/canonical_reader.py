@@ -53,7 +53,7 @@ class _NotCanonical(ValueError):
     """The text is none that the writer writes."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Reading:
     """A record, and the canonical text of each of its keys."""
 

@@ -8,7 +8,8 @@ from itertools import accumulate
 
 from ..git.trees import LINE, Line, lines, sort_key, wrong_with
 
-_BLOCK = 4096
+# Entries are compared by so many at a time.
+_BLOCK = 64
 # Trees that differ in more entries are parsed whole.
 _FEW = 8
 
@@ -75,7 +76,7 @@ class Tree:
                 break
             if len(gone) + len(came) > _FEW:
                 return None
-            upto = bisect_right(starts, at + _common_prefix(old, at, data, at + shift)) - 1
+            upto = self._same_upto(index, data, shift)
             begins += [start + shift for start in starts[index:upto]]
             index = upto
             at = starts[index]
@@ -110,24 +111,22 @@ class Tree:
                 return None
         return new, gone, came
 
+    def _same_upto(self, index: int, data: bytes, shift: int) -> int:
+        """The first entry from an index on that differs from the other bytes, where it stands ``shift`` bytes further."""
+        old, starts, low, count = self.data, self.starts, index, len(self.starts) - 1
+        high = min(low + _BLOCK, count)
+        while low < count and data.startswith(old[starts[low] : starts[high]], starts[low] + shift):
+            low, high = high, min(high + _BLOCK, count)
+        while high - low > 1:
+            middle = (low + high) // 2
+            if data.startswith(old[starts[low] : starts[middle]], starts[low] + shift):
+                low = middle
+            else:
+                high = middle
+        return low
+
 
 def between(old: Tree, new: Tree) -> tuple[list[Line], list[Line]]:
     """The entries of the old tree that went, and those of the new one that came."""
     was, now = set(old), set(new)
     return [line for line in old if line not in now], [line for line in new if line not in was]
-
-
-def _common_prefix(one: bytes, at: int, other: bytes, there: int) -> int:
-    """How many bytes are the same from an offset in each."""
-    most = min(len(one) - at, len(other) - there)
-    low, size = 0, _BLOCK
-    while low < most and other.startswith(one[at + low : at + low + size], there + low):
-        low += size
-    low, high = min(low, most), min(low + size, most)
-    while low < high:
-        middle = (low + high + 1) // 2
-        if other.startswith(one[at + low : at + middle], there + low):
-            low = middle
-        else:
-            high = middle - 1
-    return low
