@@ -133,10 +133,10 @@ class Objects:
         if line != f"{head.oid} {head.kind} {head.size}".encode():
             words = f"{head.oid} was there and is not any more: {os.fsdecode(line)[:200]}"
             raise GitFailed(command="cat-file", words=words)
-        data = self._take(process, head.size + 1)
-        if data[-1:] != b"\n":
+        data = self._take(process, head.size)
+        if self._take(process, 1) != b"\n":
             raise GitFailed(command="cat-file", words=f"{head.oid} is longer than it said")
-        return data[:-1]
+        return data
 
     def _send(self, process: Underway, requests: Sequence[str]) -> None:
         odd = next((request for request in requests if "\n" in request), None)
@@ -156,16 +156,18 @@ class Objects:
 
     def _take(self, process: Underway, size: int) -> bytes:
         """Read exactly this many bytes."""
-        if len(self._data) - self._at < size:
-            parts = [self._data[self._at :]]
-            have = len(parts[0])
-            while have < size:
-                parts.append(self._more(process))
-                have += len(parts[-1])
-            self._data, self._at = b"".join(parts), 0
-        data = self._data[self._at : self._at + size]
-        self._at += size
-        return data
+        there = len(self._data) - self._at
+        if there >= size:
+            self._at += size
+            return self._data[self._at - size : self._at]
+        # A tree of ten thousand files is half a megabyte: it is put together once and copied no further.
+        parts = [self._data[self._at :]]
+        while there < size:
+            self._data = self._more(process)
+            self._at = min(size - there, len(self._data))
+            parts.append(self._data if self._at == len(self._data) else self._data[: self._at])
+            there += self._at
+        return b"".join(parts)
 
     def _more(self, process: Underway) -> bytes:
         data = process.some(self._silence)

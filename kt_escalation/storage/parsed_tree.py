@@ -77,7 +77,7 @@ class Tree:
             if len(gone) + len(came) > _FEW:
                 return None
             upto = self._same_upto(index, data, shift)
-            begins += [start + shift for start in starts[index:upto]]
+            begins += _moved(starts[index:upto], shift)
             index = upto
             at = starts[index]
             was = self.line(index) if index < count else None
@@ -100,7 +100,7 @@ class Tree:
                 index += 1
                 shift += at - starts[index]
         if shift or moved:
-            begins += [start + shift for start in starts[index:]]
+            begins += _moved(starts[index:], shift)
             new = Tree(data, self.width, begins)
         else:
             new = Tree(data, self.width, starts)
@@ -124,6 +124,10 @@ class Tree:
             else:
                 high = middle
         return low
+
+
+def _moved(starts: Sequence[int], shift: int) -> Sequence[int]:
+    return [start + shift for start in starts] if shift else starts
 
 
 def between(old: Tree, new: Tree) -> tuple[list[Line], list[Line]]:
