@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,9 +14,11 @@ import hostile
 import pytest
 from lab import git
 
-from kt_escalation import audit
 from kt_escalation.audit import record_history, run
 from kt_escalation.audit.mark import Mark
+from kt_escalation.audit.report import reported
+from kt_escalation.audit.run import History
+from kt_escalation.audit.scope import Scope
 from kt_escalation.audit.second_half import SecondHalf
 from kt_escalation.storage import layout
 from kt_escalation.storage.clone import GitStore
@@ -73,10 +74,10 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Counter[bool]:
 
 
 def judged(repository: Path, case: Case) -> tuple[object, ...]:
-    """All that a run finds; how the violation of an archive that was tampered with is called may differ from a mark on."""
-    report = audit.verify(repository, case.tip, afresh=True, now=case.now)
-    places = [sorted((one.commit, one.path) for one in some) for some in (report.violations, report.waived)]
-    return places, replace(report, violations=(), waived=())
+    """All that a run finds, and the mark from which the next one goes on."""
+    with closing(GitStore(repository)) as store:
+        made = History(store).run(case.tip, Scope(case.now))
+        return reported(made, case.tip), made.mark(case.tip)
 
 
 def whole(

@@ -18,13 +18,13 @@ from ..storage import compaction, layout
 from ..storage.clone import GitStore
 from ..storage.commits import Commit, touches_archives, without
 from ..storage.trees import Change
-from . import steps
+from . import record_files
 from .commit_contents import CommitContents
 from .findings import Findings
 from .known_records import KnownRecords
 from .messages import Brought
+from .record_files import State
 from .scope import Scope, Tally
-from .steps import State
 
 
 class Archives:
@@ -111,7 +111,7 @@ class Archives:
             for name, data in files.items():
                 if self._scope.only is not None and name not in self._scope.only:
                     continue
-                found = steps.content(Object("", "blob", len(data), data))
+                found = record_files.content(Object("", "blob", len(data), data))
                 wrong = found.problem
                 if found.record is not None:
                     wrong = layout.misfiled(found.record, made.name.month, name) or wrong

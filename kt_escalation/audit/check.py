@@ -22,10 +22,10 @@ from ..storage.clone import GitStore
 from ..storage.interface import Author, Entry, Progress
 from ..storage.trees import KT_YAML
 from .mark import remembered
+from .record_files import by_record
 from .report import Report, reported
 from .run import History, Run
 from .scope import Scope
-from .steps import by_record
 from .verify import FULL, commit_of, opened
 
 #: The time for asking the remote which branch is the store's, in seconds.

@@ -16,7 +16,7 @@ from ..storage.commits import Commit
 from ..storage.snapshot import GitSnapshot
 from ..storage.trees import KT_YAML, Change, Difference, Trees, Unsound
 from .policies_in_force import Written
-from .steps import QUEUE_FILES, Contents, Sides, State
+from .record_files import QUEUE_FILES, Contents, Sides, State
 
 #: Earlier than any commit.
 LONG_AGO = datetime.min.replace(tzinfo=UTC)

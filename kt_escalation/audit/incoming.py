@@ -12,7 +12,8 @@ from ..storage.trees import Change, Difference
 from .commit_contents import Side
 from .parts import Parts
 from .policies_in_force import is_policy
-from .steps import Reopening, Sides
+from .record_files import Sides
+from .record_steps import Reopening
 
 # At most so many chains of commits are tried for one state; an honest merge has a few.
 _MOST_CHAINS = 100

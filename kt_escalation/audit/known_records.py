@@ -11,8 +11,8 @@ from ..storage.snapshot import GitSnapshot
 from ..storage.trees import Change
 from .findings import Findings, key
 from .mark import Key
+from .record_files import Sides, State, by_record
 from .scope import Scope
-from .steps import Sides, State, by_record
 
 
 class KnownRecords:

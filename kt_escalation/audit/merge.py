@@ -16,7 +16,7 @@ from ..rules.judge_step import Violation
 from ..storage import layout
 from ..storage.commits import Commit, touches_archives
 from ..storage.trees import Change, Difference
-from . import messages, steps
+from . import messages, record_files, record_steps
 from .commit_contents import Side
 from .incoming import CarriedStep, Incoming, is_same
 from .merge_archives import MergeArchives
@@ -25,7 +25,7 @@ from .merge_policies import MergePolicies
 from .messages import Brought
 from .parts import Parts
 from .policies_in_force import at_fork, is_policy
-from .steps import Sides, State
+from .record_files import Sides, State
 
 
 class Merging:
@@ -149,7 +149,7 @@ class Merging:
                 brought.append(Brought(name, frozenset({"compact"}), ""))
                 continue
             if illegal:
-                if not steps.is_restored(
+                if not record_steps.is_restored(
                     commit, self._incoming.now, legal, parts.commits.standing(commit.oid, name)
                 ):
                     return [(commit, (news or olds)[0].path, parts.steps.not_restored)]
@@ -195,7 +195,7 @@ class Merging:
         if any(old.problem for old in olds):
             return [(commit, (news or olds)[0].path, parts.steps.not_restored)]
         policies = at_fork(incoming.now, incoming.policies_at_fork(commit))
-        found = steps.judge(
+        found = record_steps.judge(
             *(commit, policies, olds, news, incoming.reopening),
             is_known=not olds and bool(news) and parts.records.exists(name),
             now=parts.scope.now,
@@ -215,7 +215,7 @@ class Merging:
         at, arrived = self._incoming.commit.committed_at, self._parts.arrival(self._incoming.commit)
         if state is None or state.record is None or not chain:
             return None
-        until = steps.lease_of(state)
+        until = record_files.lease_of(state)
         if until is not None and at - until > claims.clock_tolerance:
             expected = f"expected it to be merged within its lease, by {format_time(until)}"
             return chain[-1].side.commit, state.path, Violation("time", expected)
@@ -223,7 +223,9 @@ class Merging:
             return None
         for step in chain:
             _, news = self._parts.commits.contents.sides(step.sides)
-            late = steps.too_late(step.side.commit, news[0] if news else None, arrived, self._incoming.now)
+            late = record_steps.too_late(
+                step.side.commit, news[0] if news else None, arrived, self._incoming.now
+            )
             if late is not None:
                 return step.side.commit, state.path, late
         return None

@@ -8,7 +8,7 @@ from ..storage import layout
 from ..storage.commits import Commit
 from .incoming import Incoming, alone
 from .parts import Parts
-from .steps import Sides
+from .record_files import Sides
 
 
 class MergeArchives:

@@ -14,12 +14,12 @@ from ..rules.judge_step import Violation
 from ..storage import history, layout
 from ..storage.commits import touches_archives
 from ..storage.trees import Difference
-from . import steps
+from . import record_steps
 from .incoming import CarriedStep, Files, Incoming, alone, contents_of, is_same
 from .merge_policies import MergePolicies
 from .parts import Parts
 from .policies_in_force import at_fork, is_policy
-from .steps import Sides, by_record
+from .record_files import Sides, by_record
 
 
 class MergeOmissions:
@@ -141,7 +141,7 @@ class MergeOmissions:
         if key in self._incoming.illegal and is_same(
             step.before, self._incoming.files_at(self._incoming.first, key)
         ):
-            return steps.is_restored(
+            return record_steps.is_restored(
                 commit,
                 self._incoming.now,
                 self._incoming.illegal[key],
@@ -153,7 +153,7 @@ class MergeOmissions:
         if not news or any(state.problem for state in (*olds, *news)):
             return False
         policies = at_fork(self._incoming.now, self._incoming.policies_at_fork(commit))
-        found = steps.judge(
+        found = record_steps.judge(
             *(commit, policies, olds, news, self._incoming.reopening),
             is_known=False,
             now=parts.scope.now,

@@ -11,10 +11,10 @@ from ..storage import history
 from ..storage.clone import GitStore
 from .findings import key
 from .mark import Mark, remember, remembered
+from .record_files import State
 from .report import reported, violation_line
 from .run import History, Run
 from .scope import Scope
-from .steps import State
 from .verify import require_history
 
 #: The name of the mark up to which `wait` has judged the line in this clone, by branch.

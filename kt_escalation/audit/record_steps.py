@@ -1,24 +1,111 @@
-"""Judges what a commit with one parent does to records: each step must be legal, or restore a legal state."""
+"""Judges steps of records: one by itself, and those that a commit with one parent takes on the line."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 
 from ..model.record import Record
+from ..model.times import format_duration, format_time
 from ..policies.policy_set import Policies
-from ..rules.judge_step import Violation
-from ..storage import lookup
+from ..rules import judge_step, permissions
+from ..rules.judge_step import Context, Violation
+from ..storage import layout, lookup
 from ..storage.commits import Commit
-from . import steps
 from .commit_contents import CommitContents
 from .findings import Findings
 from .judged_line import JudgedLine
 from .known_records import KnownRecords
 from .messages import Brought
+from .record_files import Sides, State, claim_of, faults, lease_of
 from .scope import Scope, Tally
 from .statements import Statements
-from .steps import Reopening, Sides, State
+
+
+@dataclass(frozen=True)
+class Reopening:
+    """What is known of the record that another one reopens: itself, and one that has reopened it already.
+
+    ``decided`` is its last legal state where it is illegal, so that it cannot be reopened.
+    """
+
+    origin: Record | None = None
+    reopener: Record | None = None
+    decided: Record | None = None
+
+
+def judge(
+    commit: Commit,
+    policies: Policies,
+    olds: Sequence[State],
+    news: Sequence[State],
+    reopening: Callable[[Record], Reopening],
+    *,
+    is_known: bool,
+    least: Policies | None = None,
+    now: datetime | None = None,
+) -> Iterator[tuple[str, Violation]]:
+    """What is wrong with a step of a record whose state before it is legal, by path.
+
+    ``is_known`` says that another file of that id is, or was, in the store already; ``now`` is the judge's clock.
+    """
+    old, new = olds[0] if olds else None, news[0] if news else None
+    where = new.path if new else old.path if old else layout.QUEUE
+    if len(news) > 1 or (new is not None and old is None and is_known):
+        yield where, Violation("twice", f"expected one file for {layout.id_of(where)}")
+        return
+    wrong = next(faults(news), None)
+    if wrong is not None:
+        yield wrong
+        return
+    before, after = old.record if old else None, new.record if new else None
+    found = reopening(after) if after is not None and after.reopens is not None else Reopening()
+    decided = found.origin or found.decided
+    context = Context(
+        commit.email,
+        commit.committed_at,
+        policies,
+        tuple(review.reviewer for review in decided.reviews) if decided else (),
+        found.origin,
+        found.reopener,
+        old.shown if old else None,
+        now,
+        least,
+    )
+    for violation in judge_step.judge(before, after, context):
+        yield where, violation
+
+
+def too_late(commit: Commit, state: State | None, arrived: datetime, policies: Policies) -> Violation | None:
+    """Why a step arrives too late by the settings' `claims.proposals`, None if it does not.
+
+    A copy that was kept may be committed again later, so the times in the record count too.
+    """
+    limit = policies.settings.claims.proposals
+    made = commit.committed_at
+    if state is not None and state.record is not None:
+        made = min(made, state.record.last_time)
+    if arrived - made <= limit:
+        return None
+    expected = f"expected it to be merged within {format_duration(limit)}; it is of {format_time(made)}"
+    return Violation("time", expected)
+
+
+def is_restored(
+    commit: Commit,
+    policies: Policies,
+    legal: State | None,
+    standing: Sequence[tuple[str, str, str]],
+) -> bool:
+    """Whether an admin brought an illegal record back to its last legal state, or deleted what had none.
+
+    ``standing`` are all files of that id after the commit: path, mode and id.
+    """
+    if not permissions.is_admin(permissions.act(commit.email, commit.committed_at, policies)):
+        return False
+    return list(standing) == ([legal.file] if legal else [])
 
 
 class RecordSteps:
@@ -54,7 +141,7 @@ class RecordSteps:
         olds, news = self._commits.contents.sides(sides)
         parent = self._judged.sound or commit.parents[0]
         if name in self._records.illegal:
-            if steps.is_restored(
+            if is_restored(
                 commit, now, self._records.illegal[name], self._commits.standing(commit.oid, name)
             ):
                 self._records.restored(name, self._records.illegal[name])
@@ -64,7 +151,7 @@ class RecordSteps:
             return
         is_known = not olds and bool(news) and self._records.exists(name)
         found = list(
-            steps.judge(
+            judge(
                 *(commit, now, olds, news, partial(self.reopening, parent)),
                 is_known=is_known,
                 now=self._scope.now,
@@ -75,7 +162,7 @@ class RecordSteps:
         if not found:
             self._records.know(name, news[0])
             # A record does not say when its claim was renewed.
-            is_renewal = any(steps.claim_of(old) == steps.claim_of(news[0]) != "" for old in olds)
+            is_renewal = any(claim_of(old) == claim_of(news[0]) != "" for old in olds)
             late = self._too_late(commit, now, news[0], is_renewal=is_renewal)
             if late is not None:
                 self._findings.find(commit, news[0].path, late, name)
@@ -92,10 +179,10 @@ class RecordSteps:
         """Why an arriving step comes too late; when an earlier step arrived is not known."""
         if not self._scope.arriving or self._records.base is None or is_renewal:
             return None
-        until = steps.lease_of(state)
+        until = lease_of(state)
         if until is not None and self._scope.now - until <= now.settings.claims.clock_tolerance:
             return None
-        return steps.too_late(commit, state, self._scope.now, now)
+        return too_late(commit, state, self._scope.now, now)
 
     def reopened_once(self, commit: Commit, changed: Mapping[str, Sides]) -> None:
         """No two records that one commit raises may reopen the same record; earlier ones are found step by step."""

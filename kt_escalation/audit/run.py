@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
 
+from ..errors import KtError
 from ..rules.judge_step import Violation
 from ..storage import commits
 from ..storage.clone import GitStore
@@ -147,7 +149,10 @@ class History:
         lines = lines or self.lines(tip, since.commit if since else None)
         line = lines.of(tip, since.commit if since else None)
         if since is None and not scope.arriving and len(line) >= _LONG and self.store.repository.is_settled:
-            guess = guessed(self.store, self.trees, line)
+            guess = None
+            # What cannot be read is for the judge to say.
+            with suppress(KtError):
+                guess = guessed(self.store, self.trees, line)
             if guess is not None:
                 return self._in_halves(guess, line, scope, passing, progress)
         return self._judged(tip, line, lines, scope, since, passing, progress)

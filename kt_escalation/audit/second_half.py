@@ -15,19 +15,24 @@ import threading
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ..storage import commits
 from ..storage.clone import GitStore
 from ..storage.trees import Trees
-from .commit_contents import CommitContents
+from .commit_contents import LONG_AGO, CommitContents
 from .mark import Mark, PolicyMark
 from .scope import Scope
 
+# Policies that change more often are not guessed, as that takes longer than it saves.
+_MOST_ERAS = 500
+
 
 def guessed(store: GitStore, trees: Trees, line: Sequence[str]) -> Mark | None:
-    """The mark in the middle of a line if nothing before it was illegal; None if the store starts later."""
+    """The mark in the middle of a line if nothing before it was illegal; None if the store starts
+    later, or its policies change very often."""
     contents = CommitContents(store, trees)
     middle = len(line) // 2
 
@@ -47,6 +52,9 @@ def guessed(store: GitStore, trees: Trees, line: Sequence[str]) -> Mark | None:
     start = bisect_left(range(middle), True, key=lambda at: trees.has_store(contents.tree_of(line[at])))
     if start == middle:
         return None
+    eras = [start, *islice(changed(start, middle), _MOST_ERAS)]
+    if len(eras) > _MOST_ERAS:
+        return None
     waivers = contents.written_at(line[middle]).waivers
     return Mark(
         line[middle],
@@ -54,12 +62,12 @@ def guessed(store: GitStore, trees: Trees, line: Sequence[str]) -> Mark | None:
         store.root,
         line[middle],
         PolicyMark(
-            tuple((line[at], policies(at)) for at in (start, *changed(start, middle))),
+            tuple((line[at], policies(at)) for at in eras),
             trees.policies(contents.tree_of(line[middle])),
             standing=tuple(sorted(waivers, key=lambda waiver: waiver.key)),
             waivers=waivers,
         ),
-        max(commits.dates(store, line[middle]), default=datetime.min).timestamp(),
+        max(commits.dates(store, line[middle]), default=LONG_AGO).timestamp(),
     )
 
 

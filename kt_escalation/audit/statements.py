@@ -16,8 +16,8 @@ from .commit_contents import CommitContents
 from .findings import Findings
 from .line import Lines
 from .messages import Brought, Statement
+from .record_files import State, by_record
 from .scope import Scope
-from .steps import State, by_record
 
 
 class Statements:

@@ -9,7 +9,7 @@ from ..storage import layout
 from ..storage.clone import GitStore
 from ..storage.commits import Commit
 from ..storage.trees import KT_YAML, Change, Difference, Trees
-from . import steps
+from . import record_files
 from .archives import Archives
 from .commit_contents import CommitContents
 from .findings import Findings
@@ -103,7 +103,7 @@ class StoreStart:
                 self._findings.find(
                     commit, news[-1].path, Violation("twice", f"expected one file for {name}"), name
                 )
-            for path, violation in steps.faults(news):
+            for path, violation in record_files.faults(news):
                 self._records.illegal[name] = None
                 self._records.blame(name, commit, path, violation)
             self._records.know(name, news[0] if not news[0].problem else None)

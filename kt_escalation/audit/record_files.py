@@ -1,22 +1,17 @@
-"""Judges one step of one record: reads the files before and after, and checks them against the transition table."""
+"""Reads the files of records: what a commit did to them, and the state of each before and after it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
 from ..git.objects import FILE, Object
 from ..model.record import Record
-from ..model.times import format_duration, format_time
 from ..model.vocabulary import MAX_BYTES
-from ..policies.policy_set import Policies
-from ..rules import judge_step, permissions
-from ..rules.judge_step import Context, Violation
+from ..rules.judge_step import Violation
 from ..storage import layout, yaml_text
 from ..storage.clone import GitStore
-from ..storage.commits import Commit
 from ..storage.trees import Change
 
 QUEUE_FILES = f"{layout.QUEUE}/"
@@ -163,60 +158,6 @@ def faults(news: Sequence[State]) -> Iterator[tuple[str, Violation]]:
             yield state.path, Violation(rule, f"expected a record where it belongs: {state.problem}")
 
 
-@dataclass(frozen=True)
-class Reopening:
-    """What is known of the record that another one reopens: itself, and one that has reopened it already.
-
-    ``decided`` is its last legal state where it is illegal, so that it cannot be reopened.
-    """
-
-    origin: Record | None = None
-    reopener: Record | None = None
-    decided: Record | None = None
-
-
-def judge(
-    commit: Commit,
-    policies: Policies,
-    olds: Sequence[State],
-    news: Sequence[State],
-    reopening: Callable[[Record], Reopening],
-    *,
-    is_known: bool,
-    least: Policies | None = None,
-    now: datetime | None = None,
-) -> Iterator[tuple[str, Violation]]:
-    """What is wrong with a step of a record whose state before it is legal, by path.
-
-    ``is_known`` says that another file of that id is, or was, in the store already; ``now`` is the judge's clock.
-    """
-    old, new = olds[0] if olds else None, news[0] if news else None
-    where = new.path if new else old.path if old else layout.QUEUE
-    if len(news) > 1 or (new is not None and old is None and is_known):
-        yield where, Violation("twice", f"expected one file for {layout.id_of(where)}")
-        return
-    wrong = next(faults(news), None)
-    if wrong is not None:
-        yield wrong
-        return
-    before, after = old.record if old else None, new.record if new else None
-    found = reopening(after) if after is not None and after.reopens is not None else Reopening()
-    decided = found.origin or found.decided
-    context = Context(
-        commit.email,
-        commit.committed_at,
-        policies,
-        tuple(review.reviewer for review in decided.reviews) if decided else (),
-        found.origin,
-        found.reopener,
-        old.shown if old else None,
-        now,
-        least,
-    )
-    for violation in judge_step.judge(before, after, context):
-        yield where, violation
-
-
 def lease_of(state: State | None) -> datetime | None:
     """The end of the lease of a claimed record, else None."""
     record = state.record if state is not None else None
@@ -227,33 +168,3 @@ def claim_of(state: State) -> str:
     """The claim id of a claimed record, else empty."""
     record = state.record
     return record.claim.claim_id if record and record.claim and record.status == "claimed" else ""
-
-
-def too_late(commit: Commit, state: State | None, arrived: datetime, policies: Policies) -> Violation | None:
-    """Why a step arrives too late by the settings' `claims.proposals`, None if it does not.
-
-    A copy that was kept may be committed again later, so the times in the record count too.
-    """
-    limit = policies.settings.claims.proposals
-    made = commit.committed_at
-    if state is not None and state.record is not None:
-        made = min(made, state.record.last_time)
-    if arrived - made <= limit:
-        return None
-    expected = f"expected it to be merged within {format_duration(limit)}; it is of {format_time(made)}"
-    return Violation("time", expected)
-
-
-def is_restored(
-    commit: Commit,
-    policies: Policies,
-    legal: State | None,
-    standing: Sequence[tuple[str, str, str]],
-) -> bool:
-    """Whether an admin brought an illegal record back to its last legal state, or deleted what had none.
-
-    ``standing`` are all files of that id after the commit: path, mode and id.
-    """
-    if not permissions.is_admin(permissions.act(commit.email, commit.committed_at, policies)):
-        return False
-    return list(standing) == ([legal.file] if legal else [])
