@@ -6,6 +6,7 @@ See docs/compaction.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from ..errors import NotAllowed
 from ..git.objects import Object
@@ -27,24 +28,16 @@ from .record_files import State
 from .scope import Scope, Tally
 
 
+@dataclass(eq=False)
 class Archives:
     """Judges compactions, and reads what new archives hold."""
 
-    def __init__(
-        self,
-        store: GitStore,
-        scope: Scope,
-        commits: CommitContents,
-        known: KnownRecords,
-        findings: Findings,
-        tally: Tally,
-    ) -> None:
-        self._store = store
-        self._scope = scope
-        self._commits = commits
-        self._records = known
-        self._findings = findings
-        self._tally = tally
+    _store: GitStore
+    _scope: Scope
+    _commits: CommitContents
+    _records: KnownRecords
+    _findings: Findings
+    _tally: Tally
 
     def changed(self, commit: Commit) -> bool:
         """Note each change of an existing archive, whatever records the run looks at; whether there was one."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from ..model.times import format_time
@@ -29,22 +29,20 @@ class _Asked:
     policies: Policies
 
 
+@dataclass(eq=False)
 class Authors:
     """Checks dates and signatures, many signatures at a time."""
 
-    def __init__(
-        self, store: GitStore, scope: Scope, findings: Findings, policies: InForce, tally: Tally
-    ) -> None:
-        self._store = store
-        self._scope = scope
-        self._findings = findings
-        self._policies = policies
-        self._tally = tally
-        #: The commits that carry a signature.
-        self.signed: set[str] = set()
-        #: The arriving commits that acted, in the order of the line.
-        self.acted: list[Acted] = []
-        self._unchecked: list[_Asked] = []
+    _store: GitStore
+    _scope: Scope
+    _findings: Findings
+    _policies: InForce
+    _tally: Tally
+    #: The commits that carry a signature.
+    signed: set[str] = field(default_factory=set, init=False)
+    #: The arriving commits that acted, in the order of the line.
+    acted: list[Acted] = field(default_factory=list, init=False)
+    _unchecked: list[_Asked] = field(default_factory=list, init=False)
 
     def check_some(self) -> None:
         """Check the collected signatures if there are many."""

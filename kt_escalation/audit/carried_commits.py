@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from ..storage import commits
@@ -20,32 +21,20 @@ from .statements import Statements
 from .store_start import StoreStart
 
 
+@dataclass(eq=False)
 class CarriedCommits:
     """Judges what holds for each carried commit, whatever its merge takes from it."""
 
-    def __init__(
-        self,
-        store: GitStore,
-        lines: Lines,
-        scope: Scope,
-        judged: JudgedLine,
-        contents: CommitContents,
-        records: KnownRecords,
-        statements: Statements,
-        authors: Authors,
-        start: StoreStart,
-        policies: InForce,
-    ) -> None:
-        self._store = store
-        self._lines = lines
-        self._scope = scope
-        self._judged = judged
-        self._commits = contents
-        self._records = records
-        self._statements = statements
-        self._authors = authors
-        self._start = start
-        self._policies = policies
+    _store: GitStore
+    _lines: Lines
+    _scope: Scope
+    _judged: JudgedLine
+    _commits: CommitContents
+    _records: KnownRecords
+    _statements: Statements
+    _authors: Authors
+    _start: StoreStart
+    _policies: InForce
 
     def judge(self, merge: Commit) -> list[Side]:
         """Judge all commits that a merge carries to the line, and return them."""

@@ -6,6 +6,7 @@ See docs/rules.md.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from ..policies.policy_set import Policies
 from ..policies.waivers import Waiver
@@ -25,32 +26,20 @@ from .statements import Statements
 from .store_start import StoreStart
 
 
+@dataclass(eq=False)
 class PolicyChanges:
     """Follows the changes of policies along the line."""
 
-    def __init__(
-        self,
-        store: GitStore,
-        lines: Lines,
-        judged: JudgedLine,
-        commits: CommitContents,
-        records: KnownRecords,
-        statements: Statements,
-        authors: Authors,
-        start: StoreStart,
-        policies: InForce,
-        findings: Findings,
-    ) -> None:
-        self._store = store
-        self._lines = lines
-        self._judged = judged
-        self._commits = commits
-        self._records = records
-        self._statements = statements
-        self._authors = authors
-        self._start = start
-        self._policies = policies
-        self._findings = findings
+    _store: GitStore
+    _lines: Lines
+    _judged: JudgedLine
+    _commits: CommitContents
+    _records: KnownRecords
+    _statements: Statements
+    _authors: Authors
+    _start: StoreStart
+    _policies: InForce
+    _findings: Findings
 
     def follow(
         self, commit: Commit, changes: Sequence[Change], illegal: Callable[[Change], Violation | None]

@@ -108,6 +108,7 @@ def is_restored(
     return list(standing) == ([legal.file] if legal else [])
 
 
+@dataclass(eq=False)
 class RecordSteps:
     """Follows records along the line, step by step."""
 
@@ -117,23 +118,13 @@ class RecordSteps:
         "expected its last legal state, by an admin (`kt escalation restore`), before anything else",
     )
 
-    def __init__(
-        self,
-        scope: Scope,
-        judged: JudgedLine,
-        commits: CommitContents,
-        records: KnownRecords,
-        statements: Statements,
-        findings: Findings,
-        tally: Tally,
-    ) -> None:
-        self._scope = scope
-        self._judged = judged
-        self._commits = commits
-        self._records = records
-        self._statements = statements
-        self._findings = findings
-        self._tally = tally
+    _scope: Scope
+    _judged: JudgedLine
+    _commits: CommitContents
+    _records: KnownRecords
+    _statements: Statements
+    _findings: Findings
+    _tally: Tally
 
     def judge(self, commit: Commit, now: Policies, name: str, sides: Sides, brought: list[Brought]) -> None:
         """Judge what a commit does to one record."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from ..model import archive_file
 from ..policies.policy_set import Policies
@@ -20,17 +21,15 @@ from .record_files import State, by_record
 from .scope import Scope
 
 
+@dataclass(eq=False)
 class Statements:
     """Compares messages with commits."""
 
-    def __init__(
-        self, store: GitStore, scope: Scope, lines: Lines, held: CommitContents, findings: Findings
-    ) -> None:
-        self._store = store
-        self._scope = scope
-        self._lines = lines
-        self._commits = held
-        self._findings = findings
+    _store: GitStore
+    _scope: Scope
+    _lines: Lines
+    _commits: CommitContents
+    _findings: Findings
 
     @staticmethod
     def made(

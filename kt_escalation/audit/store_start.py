@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 from ..rules.judge_step import Violation
 from ..storage import layout
@@ -20,42 +21,30 @@ from .policies_in_force import InForce, is_policy
 from .scope import Tally
 
 
+@dataclass(eq=False)
 class StoreStart:
     """Knows where the store starts, and which commits have none."""
 
     #: What is wrong with naming another folder.
     one_root = Violation("root", "expected the folder that was named when the store began")
 
-    def __init__(
-        self,
-        store: GitStore,
-        lines: Lines,
-        trees: Trees,
-        judged: JudgedLine,
-        commits: CommitContents,
-        records: KnownRecords,
-        archives: Archives,
-        policies: InForce,
-        findings: Findings,
-        tally: Tally,
-    ) -> None:
-        self._store = store
-        self._lines = lines
-        self._trees = trees
-        self._judged = judged
-        self._commits = commits
-        self._records = records
-        self._archives = archives
-        self._policies = policies
-        self._findings = findings
-        self._tally = tally
-        #: The commit that starts the store, None as long as there is none.
-        self.commit: str | None = None
-        #: The folders that `.kt.yaml` named before the store started.
-        self.named: set[str] = set()
-        # The commits of the line without a store, and whether the others that were asked about have one.
-        self._bare: set[str] = set()
-        self._holding: dict[str, bool] = {}
+    _store: GitStore
+    _lines: Lines
+    _trees: Trees
+    _judged: JudgedLine
+    _commits: CommitContents
+    _records: KnownRecords
+    _archives: Archives
+    _policies: InForce
+    _findings: Findings
+    _tally: Tally
+    #: The commit that starts the store, None as long as there is none.
+    commit: str | None = field(default=None, init=False)
+    #: The folders that `.kt.yaml` named before the store started.
+    named: set[str] = field(default_factory=set, init=False)
+    # The commits of the line without a store, and whether the others that were asked about have one.
+    _bare: set[str] = field(default_factory=set, init=False)
+    _holding: dict[str, bool] = field(default_factory=dict, init=False)
 
     def resume(self, mark: str, start: str | None, named: Iterable[str]) -> None:
         """Go on from the mark of another run."""
