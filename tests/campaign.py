@@ -26,6 +26,8 @@ from kt_escalation.errors import PushRefused
 from kt_escalation.storage.effect import Effect
 
 PACKAGE = str(Path(kt_escalation.__file__).parent)
+#: A push that goes on without the command that started it has landed after so many seconds.
+ARRIVES_SECONDS = 0.3
 #: A line of the package: its file and number.
 Place = tuple[str, int]
 
@@ -133,12 +135,15 @@ class Case:
         with tracer.watching():
             return kt(*self.typed(folder), cwd=clone)
 
-    def judge(self, folder: Path, code: int) -> None:
-        """Hold an exit code against the history, and the index against the branch."""
+    def judge(self, folder: Path, code: int, ended: float | None = None) -> None:
+        """Hold an exit code against the history, and the index against the branch.
+
+        ``ended`` is when the command did, by the monotonic clock; now, if that is not known.
+        """
         landed = 0
         if code not in (0, 9):
             # A push that goes on without us would have landed by then.
-            time.sleep(0.3)
+            time.sleep(max(0.0, (ended or time.monotonic()) + ARRIVES_SECONDS - time.monotonic()))
         for name in self.stores:
             clone = folder / name / "alice"
             # What is on its way goes on without us.
