@@ -86,6 +86,8 @@ class Case:
     words: str
     #: Without a remote.
     alone: bool
+    #: The branch on which the commit lands.
+    branch: str = "main"
     #: The folders of its stores.
     stores: tuple[str, ...] = ("one",)
     folder: Path = Path()
@@ -104,7 +106,7 @@ class Case:
             else:
                 lab.escalations("job")
             clone = lab.clone("alice")
-            if self.kind == "resolve":
+            if self.kind.startswith("resolve"):
                 assert kt("claim", "--id", "esc_job", cwd=clone).code == 0
             if self.kind == "init":
                 # The store branch of both holds no store yet.
@@ -175,4 +177,14 @@ def cases() -> Iterator[Case]:
         yield Case("resolve", resolve, "resolve esc_job", alone)
         yield Case("sweep", ("sweep", "--json"), "sweep esc_job", alone)
         yield Case("init", ("init",), "init the store", alone)
-        yield Case("several", ("claim", "--next", "--count", "2"), "claim esc_job", alone, ("one", "two"))
+        if not alone:
+            claim = ("claim", "--id", "esc_job", "--branch", "")
+            yield Case("claim on a branch", claim, "claim esc_job", alone, "kt/claim/esc_job")
+            yield Case(
+                "resolve on a branch", (*resolve, "--branch", "kt/mine"), "resolve esc_job", alone, "kt/mine"
+            )
+            note = ("note", "--id", "esc_job", "--text", "hm", "--branch", "")
+            yield Case("note on a branch", note, "note esc_job", alone, "kt/note/esc_job")
+        yield Case(
+            "several", ("claim", "--next", "--count", "2"), "claim esc_job", alone, stores=("one", "two")
+        )

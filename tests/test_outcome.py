@@ -121,7 +121,7 @@ def campaign(case: Case, folder: Path, most: int | None = None) -> int:
         judge()
     # No other test is to hear of what was left.
     gc.collect()
-    print(f"{case}: {len(seen.seen)} lines, {raised} raised, {len(wrong)} wrong")
+    print(f"{case}: {len(seen.seen)} lines, {raised} raised, {len(wrong)} wrong")  # noqa: T201 - the counts, with -s
     assert not wrong, "\n".join([f"{case}:", *wrong])
     return raised
 
@@ -180,6 +180,29 @@ def test_with_a_remote_no_lock_of_the_clone_changes_what_has_landed(
     assert (clone / ".git/index").read_bytes() == before
     give_back(tmp_path / "run")
     case.judge(tmp_path / "run", ran.code)
+
+
+@pytest.mark.parametrize("lock", ["packed-refs.lock", "the ref's own"])
+@pytest.mark.parametrize("case", [case for case in cases() if not case.alone], ids=str)
+def test_a_lock_that_is_held_on_the_server_is_told_and_never_landed_on(
+    case: Case, lock: str, built: Callable[[Case], Case], tmp_path: Path
+) -> None:
+    clone = built(case).copy(tmp_path / "run")
+    typed = [*case.typed(tmp_path / "run"), *(() if case.kind == "init" else ("--retry-timeout", "1"))]
+    held = []
+    for store in case.stores:
+        remote = tmp_path / "run" / store / "remote.git"
+        held.append(remote / (lock if lock == "packed-refs.lock" else f"refs/heads/{case.branch}.lock"))
+        held[-1].parent.mkdir(parents=True, exist_ok=True)
+        held[-1].touch()
+    ran = kt(*typed, cwd=clone)
+    for path in held:
+        path.unlink()
+    case.judge(tmp_path / "run", ran.code)
+    # To move a ref, git needs the lock of packed refs only where it deletes one.
+    assert ran.code == (0 if lock == "packed-refs.lock" else 8), ran.err
+    if ran.code:
+        assert "Traceback" not in ran.err and kt(*typed, cwd=clone).code == 0
 
 
 @pytest.mark.parametrize("case", [case for case in cases() if case.alone], ids=str)
@@ -358,7 +381,7 @@ main_escalation()
         ("kt_escalation.cli.commands.act", signal.SIGHUP),
         ("pydantic_core", signal.SIGINT),
         ("complete_model_class", signal.SIGINT),
-        ("_decided", signal.SIGTERM),
+        ("decided", signal.SIGTERM),
     ],
 )
 def test_what_asks_to_end_while_modules_load_is_an_interrupt(lab: Lab, wanted: str, number: int) -> None:
