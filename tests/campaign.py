@@ -26,6 +26,8 @@ from kt_escalation.errors import PushRefused
 from kt_escalation.storage.effect import Effect
 
 PACKAGE = str(Path(kt_escalation.__file__).parent)
+#: A push that goes on without the command that started it has landed after so many seconds.
+ARRIVES_SECONDS = 0.3
 #: A line of the package: its file and number.
 Place = tuple[str, int]
 
@@ -84,6 +86,8 @@ class Case:
     words: str
     #: Without a remote.
     alone: bool
+    #: The branch on which the commit lands.
+    branch: str = "main"
     #: The folders of its stores.
     stores: tuple[str, ...] = ("one",)
     folder: Path = Path()
@@ -102,7 +106,7 @@ class Case:
             else:
                 lab.escalations("job")
             clone = lab.clone("alice")
-            if self.kind == "resolve":
+            if self.kind.startswith("resolve"):
                 assert kt("claim", "--id", "esc_job", cwd=clone).code == 0
             if self.kind == "init":
                 # The store branch of both holds no store yet.
@@ -133,12 +137,15 @@ class Case:
         with tracer.watching():
             return kt(*self.typed(folder), cwd=clone)
 
-    def judge(self, folder: Path, code: int) -> None:
-        """Hold an exit code against the history, and the index against the branch."""
+    def judge(self, folder: Path, code: int, ended: float | None = None) -> None:
+        """Hold an exit code against the history, and the index against the branch.
+
+        ``ended`` is when the command did, by the monotonic clock; now, if that is not known.
+        """
         landed = 0
         if code not in (0, 9):
             # A push that goes on without us would have landed by then.
-            time.sleep(0.3)
+            time.sleep(max(0.0, (ended or time.monotonic()) + ARRIVES_SECONDS - time.monotonic()))
         for name in self.stores:
             clone = folder / name / "alice"
             # What is on its way goes on without us.
@@ -170,4 +177,14 @@ def cases() -> Iterator[Case]:
         yield Case("resolve", resolve, "resolve esc_job", alone)
         yield Case("sweep", ("sweep", "--json"), "sweep esc_job", alone)
         yield Case("init", ("init",), "init the store", alone)
-        yield Case("several", ("claim", "--next", "--count", "2"), "claim esc_job", alone, ("one", "two"))
+        if not alone:
+            claim = ("claim", "--id", "esc_job", "--branch", "")
+            yield Case("claim on a branch", claim, "claim esc_job", alone, "kt/claim/esc_job")
+            yield Case(
+                "resolve on a branch", (*resolve, "--branch", "kt/mine"), "resolve esc_job", alone, "kt/mine"
+            )
+            note = ("note", "--id", "esc_job", "--text", "hm", "--branch", "")
+            yield Case("note on a branch", note, "note esc_job", alone, "kt/note/esc_job")
+        yield Case(
+            "several", ("claim", "--next", "--count", "2"), "claim esc_job", alone, stores=("one", "two")
+        )

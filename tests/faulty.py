@@ -84,7 +84,7 @@ def main() -> None:
     for look in ("guess", "tip"):
         around(NewestTip, look, before="before-fetch")
     around(NewestTip, "guess", after="after-fetch")
-    around(commit_loop, "_decided", "before-decide", "after-decide")
+    around(commit_loop, "decided", "before-decide", "after-decide")
     around(Writer, "prepare_files", "before-build", "after-build")
     around(Writer, "send", "before-push", "after-push")
     around(waiting, "answer", before="during-push")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import fcntl
 import gc
 import os
@@ -12,6 +13,8 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -49,6 +52,31 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Case], Case]:
 SLICE = ("claim", "resolve without a remote", "several")
 
 
+#: A run that has not ended after so many seconds hangs. On a busy machine one takes a second.
+HANGS_SECONDS = 90
+
+
+class Hang(BaseException):
+    """A command that does not end; its stack is in the traceback."""
+
+
+@contextmanager
+def bounded() -> Iterator[None]:
+    """Raise Hang where what is inside does not end, with every thread's stack on stderr."""
+
+    def hangs(*_: object) -> None:
+        faulthandler.dump_traceback(all_threads=True)
+        raise Hang
+
+    before = signal.signal(signal.SIGALRM, hangs)
+    signal.alarm(HANGS_SECONDS)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def campaign(case: Case, folder: Path, most: int | None = None) -> int:
     """Raise each thing at each line behind the push, or so many of them; how often that was."""
     # The first run imports what the others have.
@@ -58,22 +86,42 @@ def campaign(case: Case, folder: Path, most: int | None = None) -> int:
         assert ran.code == 0, ran.err
         case.judge(folder / name, ran.code)
     raised, wrong = 0, []
+    # The last run is judged after the next one has run, which spares the wait for what it left behind: what was
+    # raised, where it ran, its exit code, and when it ended.
+    ended: deque[tuple[str, Path, int, float]] = deque()
+
+    def judge() -> None:
+        what, where, code, when = ended.popleft()
+        try:
+            case.judge(where, code, when)
+        except AssertionError as told:
+            wrong.append(f"{what}: {told}")
+        # A push without an answer may still be at work there.
+        shutil.rmtree(where, ignore_errors=True)
+
     every_one = [(place, error) for place in seen.seen for error in ERRORS]
     # Odd, so that all errors come up.
     step = len(every_one) // most | 1 if most else 1
     for number, (place, error) in enumerate(every_one[::step]):
         tracer, where = Tracer(place, ERRORS[error]), folder / f"run{number}"
-        ran = case.run(where, tracer)
+        what = f"{error} at {place[0]}:{place[1]}"
+        try:
+            with bounded():
+                ran = case.run(where, tracer)
+        except Hang as hang:
+            stack = "".join(traceback.format_tb(hang.__traceback__)[-6:])
+            wrong.append(f"{what}: hangs\n{stack}")
+            continue
         # A line that waits for something may not be met each time.
         raised += tracer.raised
-        try:
-            case.judge(where, ran.code)
-        except AssertionError as told:
-            wrong.append(f"{error} at {place[0]}:{place[1]}: {told}")
-        # A push without an answer may still be at work there.
-        shutil.rmtree(where, ignore_errors=True)
+        ended.append((what, where, ran.code, time.monotonic()))
+        if len(ended) > 1:
+            judge()
+    while ended:
+        judge()
     # No other test is to hear of what was left.
     gc.collect()
+    print(f"{case}: {len(seen.seen)} lines, {raised} raised, {len(wrong)} wrong")  # noqa: T201 - the counts, with -s
     assert not wrong, "\n".join([f"{case}:", *wrong])
     return raised
 
@@ -132,6 +180,29 @@ def test_with_a_remote_no_lock_of_the_clone_changes_what_has_landed(
     assert (clone / ".git/index").read_bytes() == before
     give_back(tmp_path / "run")
     case.judge(tmp_path / "run", ran.code)
+
+
+@pytest.mark.parametrize("lock", ["packed-refs.lock", "the ref's own"])
+@pytest.mark.parametrize("case", [case for case in cases() if not case.alone], ids=str)
+def test_a_lock_that_is_held_on_the_server_is_told_and_never_landed_on(
+    case: Case, lock: str, built: Callable[[Case], Case], tmp_path: Path
+) -> None:
+    clone = built(case).copy(tmp_path / "run")
+    typed = [*case.typed(tmp_path / "run"), *(() if case.kind == "init" else ("--retry-timeout", "1"))]
+    held = []
+    for store in case.stores:
+        remote = tmp_path / "run" / store / "remote.git"
+        held.append(remote / (lock if lock == "packed-refs.lock" else f"refs/heads/{case.branch}.lock"))
+        held[-1].parent.mkdir(parents=True, exist_ok=True)
+        held[-1].touch()
+    ran = kt(*typed, cwd=clone)
+    for path in held:
+        path.unlink()
+    case.judge(tmp_path / "run", ran.code)
+    # To move a ref, git needs the lock of packed refs only where it deletes one.
+    assert ran.code == (0 if lock == "packed-refs.lock" else 8), ran.err
+    if ran.code:
+        assert "Traceback" not in ran.err and kt(*typed, cwd=clone).code == 0
 
 
 @pytest.mark.parametrize("case", [case for case in cases() if case.alone], ids=str)
@@ -310,7 +381,7 @@ main_escalation()
         ("kt_escalation.cli.commands.act", signal.SIGHUP),
         ("pydantic_core", signal.SIGINT),
         ("complete_model_class", signal.SIGINT),
-        ("_decided", signal.SIGTERM),
+        ("decided", signal.SIGTERM),
     ],
 )
 def test_what_asks_to_end_while_modules_load_is_an_interrupt(lab: Lab, wanted: str, number: int) -> None:

@@ -188,7 +188,7 @@ def test_one_who_does_not_move_is_passed_by(lab: Lab, monkeypatch: pytest.Monkey
     monkeypatch.setattr(push_queue, "PATIENCE", 0.2)
     lab.escalations("one")
     clone = lab.clone("alice")
-    with push_queue.Line(lab.remote.as_uri()).turn() as turn:
+    with push_queue.PushQueue(lab.remote.as_uri()).turn() as turn:
         assert turn == push_queue.Turn()
         assert kt("claim", "--id", "esc_one", cwd=clone).code == 0
 
@@ -215,7 +215,7 @@ def test_on_a_slow_remote_a_slice_has_as_many_turns(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(push_queue, "SLICE_SECONDS", 0.0)
     monkeypatch.setattr(push_queue, "AT_ONCE", 60.0)
-    holder, waiting = push_queue.Line("a remote"), push_queue.Line("a remote")
+    holder, waiting = push_queue.PushQueue("a remote"), push_queue.PushQueue("a remote")
     monkeypatch.setattr(push_queue, "PATIENCE", 0.0)
     free = []
     for _ in range(push_queue.TURNS):
@@ -236,7 +236,7 @@ def test_a_slice_is_nobody_elses_however_often_they_look(
     monkeypatch.setattr(push_queue, "SLICE_SECONDS", 6000.0)
     monkeypatch.setattr(push_queue, "AT_ONCE", 60.0)
     monkeypatch.setattr(push_queue, "PATIENCE", 600.0)
-    holder, waiting = push_queue.Line("a remote"), push_queue.Line("a remote")
+    holder, waiting = push_queue.PushQueue("a remote"), push_queue.PushQueue("a remote")
 
     def wait() -> push_queue.Turn:
         with waiting.turn() as turn:
@@ -249,9 +249,9 @@ def test_a_slice_is_nobody_elses_however_often_they_look(
             with holder.turn() as again:
                 assert again.again
         assert not turn.done()
-        holder.end()
+        holder.end_slice()
         with holder.turn():
-            holder.end()
+            holder.end_slice()
         assert not turn.result().again
 
 
@@ -261,7 +261,7 @@ from pathlib import Path
 from kt_escalation.storage import lock, push_queue
 me, log, people = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 push_queue.AT_ONCE, push_queue.PATIENCE = 0.0, 600.0
-queue, turns, everybody = push_queue.Line("a remote"), 0, False
+queue, turns, everybody = push_queue.PushQueue("a remote"), 0, False
 print("ready", flush=True)
 sys.stdin.readline()
 while not everybody:

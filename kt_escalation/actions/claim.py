@@ -17,8 +17,8 @@ from ..storage import lookup
 from ..storage.commit_message import Message
 from ..storage.interface import Change, Entry, Invalid, Snapshot
 from . import candidates, inputs
-from .commit_loop import Plan
 from .each import each
+from .plan import Plan
 from .session import Session
 
 

@@ -8,45 +8,30 @@ from __future__ import annotations
 import functools
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from ..errors import (
-    BranchTaken,
-    Failure,
-    GitFailed,
-    Interrupted,
-    KtError,
-    PushRefused,
-    RemoteUnreachable,
-    SeveralFailed,
-    exhausted,
-)
-from ..model.record import Record
+from ..errors import GitFailed, Interrupted, KtError, PushRefused, RemoteUnreachable, exhausted
 from ..model.times import to_millis
-from ..policies.policy_set import assemble
-from ..results import Line, Result
-from ..rules import permissions
+from ..results import Result
 from ..rules.permissions import Act
-from ..storage.commit_message import Message, Words
 from ..storage.effect import LAST_LOOK, LEAST_FOR_PUSH, LOOK_AGAIN, Effect, OnEffect, Outcome
 from ..storage.interface import (
-    PROPOSALS,
     Author,
-    Change,
     Onto,
     Port,
+    Prepared,
     Progress,
-    Proposal,
     Request,
     Snapshot,
     Stale,
     WrongGuess,
 )
-from .inputs import ALONE
+from .plan import Decide, Plan, decided, result_of
+from .proposing import Proposing, default_name
 
 # The first pause after a lost race is as long as the attempt was and this at least, and is doubled each
 # time up to the longest; the real one is a random part of it.
@@ -57,36 +42,88 @@ MOST_DOUBLINGS = 10
 LEAST_FOR_FETCH = 0.1
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What the rules decided on one snapshot; nothing to change means that it is all so already."""
+class _Sent(NamedTuple):
+    """A commit that was sent and not answered, and what it would come to.
 
-    changes: tuple[Change, ...] = ()
-    message: Message | Words | None = None
-    records: tuple[Record, ...] = ()
-    unchanged: int = 0
-    failed: tuple[Failure, ...] = ()
-    lines: tuple[Line, ...] = ()
-    warnings: tuple[str, ...] = ()
-    find: str | None = None
-    #: Files that are written (None: deleted) beside the records that change, by path.
-    others: Mapping[str, bytes | None] = field(default_factory=dict)
-    #: What the branch is called after ``kt/`` on which it is proposed, where its message names no escalation.
-    called: str = ""
+    ``base`` is what it follows on the store branch; None for a proposal, which is on the branch ``onto``.
+    """
 
-    @property
-    def claim_id(self) -> str | None:
-        """The claim's id that its message names, if any."""
-        return self.message.claim_id if isinstance(self.message, Message) else None
-
-
-Decide = Callable[[Snapshot, Act], Plan]
+    commit: str
+    result: Result
+    base: str | None
+    onto: str = ""
 
 
 @dataclass
-class _Landing(Effect):
-    """What has become of one change, and what its caller is told when it has landed."""
+class _Attempts:
+    """The attempts at one change, within ``seconds`` from now."""
 
+    seconds: float
+    #: The remote's name, for the error.
+    remote: str | None
+    progress: Progress | None = None
+    count: int = 0
+    # What the remote said when it last did not take a push, the tip for which that was, and the former once it is
+    # known that nobody was first.
+    said: str = ""
+    said_of: str = ""
+    stuck: str = ""
+
+    def __post_init__(self) -> None:
+        self._began = time.monotonic()
+        self._end = self._began + self.seconds
+
+    @property
+    def are_over(self) -> bool:
+        """Whether the time is used up."""
+        return time.monotonic() >= self._end
+
+    def left(self, least: float = LEAST_FOR_FETCH) -> float:
+        """How many seconds are left, and ``least`` however late it is."""
+        return max(self._end - time.monotonic(), least)
+
+    def begin(self) -> None:
+        """Begin the next one."""
+        self.count += 1
+        self._began = time.monotonic()
+
+    def read(self, revision: str) -> None:
+        """Note the tip that this attempt starts from."""
+        self.stuck = self.said if revision == self.said_of else ""
+
+    def require_time_to_push(self) -> None:
+        """Raise RetriesExhausted if a push that is tried again would only lose its answer."""
+        if self.count > 1 and self._end - time.monotonic() < LEAST_FOR_PUSH:
+            raise self.exhausted()
+
+    def pause(self) -> None:
+        """Let the others go first: for a random part of what grows with each lost race, and with what one takes here.
+
+        Raises RetriesExhausted if no time is left.
+        """
+        if self.are_over:
+            raise self.exhausted()
+        if self.progress:
+            waited = self.seconds - (self._end - time.monotonic())
+            self.progress("others were first; trying again", int(waited * 10), int(self.seconds * 10))
+        took = time.monotonic() - self._began
+        longest = max(FIRST_PAUSE, took) * 2 ** min(self.count - 1, MOST_DOUBLINGS)
+        longest = min(longest, max(LONGEST_PAUSE, took), self.left(0))
+        time.sleep(random.uniform(0, longest))  # noqa: S311 - jitter, not a secret
+
+    def exhausted(self) -> KtError:
+        """The error for a change that did not get through in time."""
+        return exhausted(self.count, self.seconds, self.remote, self.stuck)
+
+
+@dataclass
+class _Change(Effect):
+    """One change on its way: what is asked for, what has become of it, and the result if it has landed."""
+
+    decide: Decide = lambda *_: Plan()
+    partial: bool = False
+    #: The branch on which it is proposed; empty for the usual name, None for the store branch itself.
+    branch: str | None = None
     result: Result | None = None
     #: What kept the last answer away, where a push has none; and each push that has none.
     unanswered: str = ""
@@ -107,29 +144,17 @@ class _Landing(Effect):
             self.lost()
         return False
 
-    def told(self, warning: str = "") -> Result:
-        """What the caller gets, with a word about what went wrong since."""
+    def final_result(self, warning: str = "") -> Result:
+        """The result for the caller, with a warning about what went wrong after the change had landed."""
         assert self.result  # noqa: S101 - known before anything is sent
         return replace(self.result, warnings=(*self.result.warnings, *filter(None, [warning])))
 
 
-class _Sent(NamedTuple):
-    """A commit that was sent and not answered, and what it would come to.
-
-    ``base`` is what it follows on the store branch; None for a proposal, which is on the branch ``onto``.
-    """
-
-    commit: str
-    result: Result
-    base: str | None
-    onto: str = ""
-
-
 @dataclass
-class Lander:
-    """Lands what is decided on one store, within these bounds in seconds.
+class CommitLoop:
+    """Commits what is decided on one store, within these bounds in seconds.
 
-    ``on_effect`` is told the record of each change before anything is done about it.
+    ``on_effect`` is given the record of each change before anything is done about it.
     """
 
     port: Port
@@ -139,308 +164,215 @@ class Lander:
     follow_checkout: bool
     progress: Progress | None = None
     on_effect: OnEffect | None = None
-    #: The last commit that was landed on the store branch.
-    landed: str | None = None
+    #: The last commit that has landed on the store branch.
+    last_commit: str | None = None
 
-    def land(self, decide: Decide, partial: bool, branch: str | None = None) -> Result:
+    def __post_init__(self) -> None:
+        self._proposing = Proposing(self.port)
+
+    def commit(self, decide: Decide, partial: bool, branch: str | None = None) -> Result:
         """Decide and commit until it has landed or cannot land (design, section 5).
 
         With a ``branch`` the commit goes there, to be merged by a pull request, and the store branch stays
         as it is; empty stands for ``kt/<action>/<id>``.
         """
-        landing = _Landing()
+        change = _Change(decide=decide, partial=partial, branch=branch)
         if self.on_effect:
-            self.on_effect(landing)
+            self.on_effect(change)
         warning = ""
         try:
-            if branch is not None:
-                self.port.require_proposable(branch)
-            with self.port.writing(self.lock_timeout):
-                with self.port.turn() if branch is None else nullcontext():
-                    # Leases and deadlines begin when the change is made, not when the wait for it began.
-                    now = to_millis(self.clock())
-                    try:
-                        self._until_landed(landing, decide, partial, now, branch)
-                    except (Exception, KeyboardInterrupt):
-                        if landing.outcome is Outcome.SENT:
-                            self._look_again(landing)
-                        if landing.outcome is not Outcome.LANDED:
-                            raise
-                if branch is None:
-                    warning = self._follow(landing)
+            warning = self._commit(change)
         except (Exception, KeyboardInterrupt) as caught:
             # The one place that says how it ended. It looks at the record alone: what was raised, and from
             # where, says nothing about the ref.
             words = _words(caught)
-            if landing.outcome is Outcome.SENT:
-                words = "; then: ".join(filter(None, [landing.unanswered, words]))
-                raise landing.given_up(words) from caught
-            if landing.outcome is not Outcome.LANDED:
-                raise _named(caught) from caught.__cause__
+            if change.outcome is Outcome.SENT:
+                words = "; then: ".join(filter(None, [change.unanswered, words]))
+                raise change.given_up(words) from caught
+            if change.outcome is not Outcome.LANDED:
+                raise _as_ours(caught) from caught.__cause__
             warning = _left(words) if branch is None else f"cut short after the push: {words}"
-        result = landing.told(warning)
+        result = change.final_result(warning)
         if result.changed:
-            self.landed = landing.commit
+            self.last_commit = change.commit
         return result
 
-    def _until_landed(
-        self, landing: _Landing, decide: Decide, partial: bool, now: datetime, branch: str | None
-    ) -> None:
-        """Land it, and record it in ``landing``; returns when that has an end that is certain."""
-        end = time.monotonic() + self.retry_timeout
-        attempts = 0
-        # What the remote said where it last did not take a push, the tip for which that was, and the former once it is
-        # known that nobody was first.
-        said = said_of = stuck = ""
-        look = self.port.guess if branch is None else self.port.tip
+    def _commit(self, change: _Change) -> str:
+        """Commit it under the clone's lock, and bring the checkout along; a warning where that could not be."""
+        if change.branch is not None:
+            self.port.require_proposable(change.branch)
+        with self.port.writing(self.lock_timeout):
+            with self.port.turn() if change.branch is None else nullcontext():
+                # Leases and deadlines begin when the change is made, not when the wait for it began.
+                now = to_millis(self.clock())
+                try:
+                    self._until_landed(change, now)
+                except (Exception, KeyboardInterrupt):
+                    if change.outcome is Outcome.SENT:
+                        self._look_again(change)
+                    if change.outcome is not Outcome.LANDED:
+                        raise
+            return self._follow(change) if change.branch is None else ""
+
+    # --- attempts ---------------------------------------------------------------------------------
+
+    def _until_landed(self, change: _Change, now: datetime) -> None:
+        """Try until it has an end that is certain, which ``change`` records."""
+        attempts = _Attempts(self.retry_timeout, self.port.remote, self.progress)
+        look = self.port.guess if change.branch is None else self.port.tip
         newest: Snapshot | None = None
         while True:
-            attempts += 1
-            began = time.monotonic()
+            attempts.begin()
             try:
-                snapshot = newest or look(max(end - began, LEAST_FOR_FETCH))
+                snapshot = newest or look(attempts.left())
                 look, newest = self.port.tip, None
-                holds = functools.partial(self.port.contains, snapshot)
-                if landing.sent and branch is None and landing.seen(snapshot.revision, holds):
-                    return
-                stuck = said if snapshot.revision == said_of else ""
-                # The remote answers meanwhile.
-                author = self.port.author()
-                try:
-                    act, plan = _decided(decide, partial, snapshot, author, now)
-                except KtError:
-                    # Only the newest state may say no.
-                    self.port.confirm(snapshot, max(end - time.monotonic(), LEAST_FOR_FETCH))
-                    raise
-                if not plan.changes and not plan.others:
-                    self.port.confirm(snapshot, max(end - time.monotonic(), LEAST_FOR_FETCH))
-                    landing.result = _result(plan, snapshot.revision, changed=False)
-                    landing.found(snapshot.revision)
-                    return
-                left = max(end - time.monotonic(), LEAST_FOR_PUSH)
-                if attempts > 1 and end - time.monotonic() < LEAST_FOR_PUSH:
-                    raise exhausted(attempts, self.retry_timeout, self.port.remote, stuck)
-                when = max([now, *(change.new.last_time for change in plan.changes)])
-                request = Request(snapshot, plan.changes, str(plan.message), author, when, plan.others)
-                onto = None
-                if branch is not None:
-                    name = branch or _default_name(plan)
-                    there = self.port.proposal(name, snapshot, left)
-                    onto = Onto(name, there.commit if there else None)
-                    if self._proposed_already(landing, there, snapshot, decide, act, plan, name):
-                        return
-                prepared = self.port.prepare(request, onto)
-                landing.result = (
-                    self._proposed(plan, onto.branch, prepared.commit)
-                    if onto
-                    else _result(plan, prepared.commit, changed=True)
-                )
-                landing.facts = self._facts(plan, onto)
-                left = max(end - time.monotonic(), LEAST_FOR_PUSH)
-                out = _Sent(
-                    prepared.commit,
-                    landing.result,
-                    *((None, onto.branch) if onto else (snapshot.revision,)),
-                )
-                landing.sent.append(out)
-                try:
-                    refusal = landing.send(prepared.commit, functools.partial(prepared.send, left))
-                except Exception as error:
-                    # Whatever that was, the push may have landed: the next look at the remote tells.
-                    landing.unanswered = _words(error)
-                else:
-                    landing.sent.remove(out)
-                    if isinstance(refusal, Stale | PushRefused) and onto is None:
-                        # What was asked beside the push may have told the newest by now, or that nobody is let in.
-                        self.port.confirm(snapshot, max(end - time.monotonic(), LEAST_FOR_FETCH))
-                    if refusal is not None:
-                        raise refusal
-                    prepared.settle()
-                    if onto:
-                        # Some servers say it in their answer to the push.
-                        landing.result = self._proposed(plan, onto.branch, prepared.commit)
+                if self._attempt(change, snapshot, attempts, now):
                     return
             except WrongGuess as wrong:
                 newest = wrong.newest
-                attempts -= 1
+                attempts.count -= 1
                 continue
             except Stale as stale:
-                said, said_of = str(stale), snapshot.revision
+                attempts.said, attempts.said_of = str(stale), snapshot.revision
             except RemoteUnreachable:
                 # Only a push that is out there makes it worth asking again. If the time ran out while a remote was
                 # asked that had answered before, the time is what was missing.
-                if not landing.sent and (attempts == 1 or time.monotonic() < end):
+                if not change.sent and (attempts.count == 1 or not attempts.are_over):
                     raise
-            if time.monotonic() >= end:
-                raise exhausted(attempts, self.retry_timeout, self.port.remote, stuck)
-            if self.progress:
-                waited = self.retry_timeout - (end - time.monotonic())
-                self.progress(
-                    "others were first; trying again", int(waited * 10), int(self.retry_timeout * 10)
-                )
-            _pause(attempts, time.monotonic() - began, end)
+            attempts.pause()
 
-    def _look_again(self, landing: _Landing) -> None:
-        """Look at the remote a little longer and record what that tells, before a push is told to have no answer."""
-        end = time.monotonic() + LAST_LOOK
-        with suppress(Exception, KeyboardInterrupt):
-            while not self._looked(landing, max(end - time.monotonic(), LEAST_FOR_FETCH)):
-                if time.monotonic() >= end:
-                    return
-                # What was sent may still be on its way.
-                time.sleep(LOOK_AGAIN)
+    def _attempt(self, change: _Change, snapshot: Snapshot, attempts: _Attempts, now: datetime) -> bool:
+        """Decide on a snapshot and send that. Returns whether it has an end; raises Stale if somebody was first."""
+        holds = functools.partial(self.port.contains, snapshot)
+        if change.sent and change.branch is None and change.seen(snapshot.revision, holds):
+            return True
+        attempts.read(snapshot.revision)
+        # The remote answers meanwhile.
+        author = self.port.author()
+        try:
+            act, plan = decided(change.decide, change.partial, snapshot, author, now)
+        except KtError:
+            # Only the newest state may say no.
+            self.port.confirm(snapshot, attempts.left())
+            raise
+        if not plan.changes and not plan.others:
+            self.port.confirm(snapshot, attempts.left())
+            change.result = result_of(plan, snapshot.revision, changed=False)
+            change.found(snapshot.revision)
+            return True
+        attempts.require_time_to_push()
+        onto = None
+        if change.branch is not None:
+            onto = self._onto(change, snapshot, attempts, act, plan)
+            if onto is None:
+                return True
+        prepared = self._prepare(change, snapshot, plan, author, now, onto)
+        return self._send(change, snapshot, attempts, plan, prepared, onto)
 
-    def _looked(self, landing: _Landing, timeout: float) -> bool:
-        """Whether one look at the remote tells what has become of all that was sent; then it is recorded."""
-        tip = self.port.tip(timeout)
-        there = [self.port.proposal(out.onto, tip, timeout) for out in landing.sent[-1:] if out.onto]
-        proposed = {proposal.commit for proposal in there if proposal}
-        landing.seen(tip.revision, lambda commit: commit in proposed or self.port.contains(tip, commit))
-        return landing.outcome is not Outcome.SENT
+    def _onto(
+        self, change: _Change, snapshot: Snapshot, attempts: _Attempts, act: Act, plan: Plan
+    ) -> Onto | None:
+        """The branch to propose on; None if it proposes just that by now, which is recorded. Raises BranchTaken."""
+        name = change.branch or default_name(plan)
+        there = self.port.proposal(name, snapshot, attempts.left(LEAST_FOR_PUSH))
+        for earlier in change.sent:
+            if there and there.commit == earlier.commit:
+                change.result = earlier.result
+                change.found(earlier.commit)
+                return None
+        same = self._proposing.same(there, snapshot, change.decide, act, plan, name)
+        if there and same:
+            change.result = self._proposing.result(same, name, there.commit, found=True)
+            change.found(there.commit)
+            return None
+        return Onto(name, there.commit if there else None)
+
+    def _prepare(
+        self,
+        change: _Change,
+        snapshot: Snapshot,
+        plan: Plan,
+        author: Author,
+        now: datetime,
+        onto: Onto | None,
+    ) -> Prepared:
+        """Build the commit, and record what it would come to."""
+        when = max([now, *(one.new.last_time for one in plan.changes)])
+        request = Request(snapshot, plan.changes, str(plan.message), author, when, plan.others)
+        prepared = self.port.prepare(request, onto)
+        change.result = self._result(plan, prepared, onto)
+        change.facts = self._facts(plan, onto)
+        return prepared
+
+    def _send(
+        self,
+        change: _Change,
+        snapshot: Snapshot,
+        attempts: _Attempts,
+        plan: Plan,
+        prepared: Prepared,
+        onto: Onto | None,
+    ) -> bool:
+        """Push the commit. Returns whether it has landed, False for no answer; raises why it has not."""
+        assert change.result  # noqa: S101 - since it was prepared
+        base, branch = (None, onto.branch) if onto else (snapshot.revision, "")
+        out = _Sent(prepared.commit, change.result, base, branch)
+        change.sent.append(out)
+        send = functools.partial(prepared.send, attempts.left(LEAST_FOR_PUSH))
+        try:
+            refusal = change.send(prepared.commit, send)
+        except Exception as error:
+            # Whatever that was, the push may have landed: the next look at the remote tells.
+            change.unanswered = _words(error)
+            return False
+        change.sent.remove(out)
+        if isinstance(refusal, Stale | PushRefused) and onto is None:
+            # What was asked beside the push may have told the newest by now, or that nobody is let in.
+            self.port.confirm(snapshot, attempts.left())
+        if refusal is not None:
+            raise refusal
+        prepared.settle()
+        # Some servers say in their answer to the push where a pull request is opened.
+        change.result = self._result(plan, prepared, onto)
+        return True
+
+    def _result(self, plan: Plan, prepared: Prepared, onto: Onto | None) -> Result:
+        if onto:
+            return self._proposing.result(plan, onto.branch, prepared.commit)
+        return result_of(plan, prepared.commit, changed=True)
 
     def _facts(self, plan: Plan, onto: Onto | None) -> Mapping[str, Any]:
-        """What is to be said where it cannot be learnt whether it landed."""
+        """The facts of the error if it cannot be learnt whether it has landed."""
         find = plan.find or "kt escalation list --fetch"
         if onto:
             find = f"git ls-remote {self.port.remote} {onto.branch}"
         return {"remote": self.port.remote, "find": find, "claim_id": plan.claim_id}
 
-    def _follow(self, landing: _Landing) -> str:
+    # --- after the push ---------------------------------------------------------------------------
+
+    def _look_again(self, change: _Change) -> None:
+        """Look at the remote a little longer before a push is reported as unanswered; record what that shows."""
+        end = time.monotonic() + LAST_LOOK
+        with suppress(Exception, KeyboardInterrupt):
+            while not self._looked(change, max(end - time.monotonic(), LEAST_FOR_FETCH)):
+                if time.monotonic() >= end:
+                    return
+                # What was sent may still be on its way.
+                time.sleep(LOOK_AGAIN)
+
+    def _looked(self, change: _Change, timeout: float) -> bool:
+        """Whether one look at the remote shows what has become of all that was sent; then it is recorded."""
+        tip = self.port.tip(timeout)
+        there = [self.port.proposal(out.onto, tip, timeout) for out in change.sent[-1:] if out.onto]
+        proposed = {proposal.commit for proposal in there if proposal}
+        change.seen(tip.revision, lambda commit: commit in proposed or self.port.contains(tip, commit))
+        return change.outcome is not Outcome.SENT
+
+    def _follow(self, change: _Change) -> str:
         """Bring the checkout along; a warning where it could not be."""
-        if not self.follow_checkout or landing.commit is None:
+        if not self.follow_checkout or change.commit is None:
             return ""
-        return _left(self.port.follow(landing.commit))
-
-    def _proposed_already(
-        self,
-        landing: _Landing,
-        there: Proposal | None,
-        snapshot: Snapshot,
-        decide: Decide,
-        act: Act,
-        plan: Plan,
-        name: str,
-    ) -> bool:
-        """Whether the branch proposes just that by now; then it is recorded. Raises BranchTaken."""
-        for earlier in landing.sent:
-            if there and there.commit == earlier.commit:
-                landing.result = earlier.result
-                landing.found(earlier.commit)
-                return True
-        found = self._settle(there, snapshot, decide, act, plan, name)
-        if there is None or found is None:
-            return False
-        landing.result = self._proposed(found, name, there.commit, found=True)
-        landing.found(there.commit)
-        return True
-
-    def _proposed(self, plan: Plan, name: str, commit: str, found: bool = False) -> Result:
-        return replace(
-            _result(plan, commit, changed=False),
-            written=0 if found else len(plan.changes),
-            proposed=True,
-            branch=name,
-            found=found,
-            request_url=self.port.request_address(name),
-        )
-
-    def _settle(
-        self,
-        there: Proposal | None,
-        snapshot: Snapshot,
-        decide: Decide,
-        act: Act,
-        plan: Plan,
-        name: str,
-    ) -> Plan | None:
-        """What the branch proposes, if that is the actor's own and just what is to be proposed; None if it is free.
-
-        The former is asked of the rules themselves: decided on the store as the branch would have it, nothing is
-        left to do, as with any repeat. Free is a branch that is not there, is merged, or is the actor's own
-        proposal for these very records, which the store branch has changed since: that can no longer be merged,
-        and nobody else's work is in it. Raises BranchTaken.
-        """
-        if there is None or there.merged:
-            return None
-        mine = bool(there.emails) and all(act.is_me(email) for email in there.emails)
-        alike = False
-        if there.base is not None and there.tip is not None:
-            alike = there.paths <= _paths(there.base, plan) | _paths(there.tip, plan)
-            overtaken = any(
-                there.base.find(change.new.escalation_id) != snapshot.find(change.new.escalation_id)
-                for change in plan.changes
-            )
-            # What is proposed besides records are policies.
-            overtaken |= bool(plan.others) and there.base.policies()[0] != snapshot.policies()[0]
-            if mine and overtaken and alike:
-                return None
-            again = _repeat(decide, there.tip, act) if mine and not overtaken else None
-            if again and len(again.records) == len(plan.records):
-                return again
-        raise self._taken(there, act, plan, name, mine=mine, alike=alike)
-
-    def _taken(
-        self, there: Proposal, act: Act, plan: Plan, name: str, *, mine: bool, alike: bool
-    ) -> BranchTaken:
-        """The error for a branch that holds something else; ``alike`` if that changes the same records only."""
-        commit = f"commit {there.commit[:12]}"
-        who = ", ".join(sorted({permissions.known_as(email, act.policies.roster) for email in there.emails}))
-        facts = {"branch": name, "remote": self.port.remote, "commit": there.commit, "by": who}
-        if mine:
-            hint = (
-                BranchTaken.hint + ", or delete that branch with `git push {remote:sh} --delete {branch:sh}`"
-            )
-            return BranchTaken(what=f"{commit} by you", hint=hint, **facts)
-        if alike and isinstance(plan.message, Message):
-            # A branch with a name of its own may propose whatever, one with ours proposes what it is called for.
-            to = f"to {plan.message.action}" if name == _default_name(plan) else "a change of"
-            return BranchTaken(
-                says=f"{{by}} proposes {to} {_listed(plan.message.escalation_ids)} already, on {{branch}} ({commit})",
-                hint="whoever is merged first has it; propose yours beside it with --branch NAME",
-                **facts,
-            )
-        return BranchTaken(what=f"{commit} by {who}" if who else commit, **facts)
-
-
-def _repeat(decide: Decide, tip: Snapshot, act: Act) -> Plan | None:
-    try:
-        found = decide(tip, act)
-    except KtError:
-        return None
-    return None if found.changes or found.others else found
-
-
-def _paths(snapshot: Snapshot, plan: Plan) -> set[str]:
-    """The files that a plan changes."""
-    records = {path for change in plan.changes for path in snapshot.paths(change.new.escalation_id)}
-    return records | plan.others.keys()
-
-
-def _listed(escalation_ids: Sequence[str]) -> str:
-    first, *others = sorted(escalation_ids)
-    return f"{first} and {len(others)} more" if others else first
-
-
-def _default_name(plan: Plan) -> str:
-    """`kt/<action>/<id>`; of several the first in the order of ids, as in the commit's message."""
-    message = plan.message
-    if isinstance(message, Message):
-        return f"{PROPOSALS}{message.action}/{min(message.escalation_ids)}"
-    return f"{PROPOSALS}{plan.called}"
-
-
-def _result(plan: Plan, commit: str, *, changed: bool) -> Result:
-    return Result(
-        records=plan.records,
-        commit=commit,
-        changed=changed,
-        written=len(plan.changes),
-        unchanged=plan.unchanged,
-        failed=plan.failed,
-        lines=plan.lines,
-        warnings=plan.warnings,
-        replaced=tuple(change.old.record for change in plan.changes if change.old),
-    )
+        return _left(self.port.follow(change.commit))
 
 
 def _left(words: str | None) -> str:
@@ -448,7 +380,7 @@ def _left(words: str | None) -> str:
     return f"the checkout was left as it is: {words}" if words else ""
 
 
-def _named(error: BaseException) -> BaseException:
+def _as_ours(error: BaseException) -> BaseException:
     """What stopped a change, as an error of ours where it has a name."""
     if isinstance(error, KeyboardInterrupt):
         return Interrupted()
@@ -467,30 +399,3 @@ def _words(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__
-
-
-def _decided(
-    decide: Decide, partial: bool, snapshot: Snapshot, author: Author, now: datetime
-) -> tuple[Act, Plan]:
-    policies = assemble(*snapshot.policies())
-    policies.require_sound()
-    act = permissions.act(author.email, now, policies)
-    plan = decide(snapshot, act)
-    require_had(plan, partial)
-    return act, plan
-
-
-def require_had(plan: Plan, partial: bool) -> None:
-    """Raise what failed, unless some of it may and could be had."""
-    if not plan.failed or (partial and plan.records):
-        return
-    if len(plan.failed) == 1 and (isinstance(plan.failed[0].where, str) or plan.failed[0].where == ALONE):
-        raise plan.failed[0].error
-    raise SeveralFailed(plan.failed)
-
-
-def _pause(attempts: int, took: float, end: float) -> None:
-    """Let the others go first: for a random part of what grows with each lost race, and with what one takes here."""
-    longest = max(FIRST_PAUSE, took) * 2 ** min(attempts - 1, MOST_DOUBLINGS)
-    longest = min(longest, max(LONGEST_PAUSE, took), max(end - time.monotonic(), 0))
-    time.sleep(random.uniform(0, longest))  # noqa: S311 - jitter, not a secret

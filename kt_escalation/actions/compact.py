@@ -12,7 +12,7 @@ from ..storage import compaction
 from ..storage.clone import GitStore
 from ..storage.commit_message import Message
 from ..storage.interface import Snapshot
-from .commit_loop import Plan
+from .plan import Plan
 from .session import Session
 
 

@@ -14,7 +14,7 @@ from ..storage import lookup
 from ..storage.commit_message import Message
 from ..storage.interface import Change, Entry, Snapshot
 from . import inputs
-from .commit_loop import Plan
+from .plan import Plan
 from .session import Session
 
 #: A rule for one escalation. The number is how many have changed before it in the same commit.

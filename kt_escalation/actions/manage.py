@@ -14,8 +14,8 @@ from ..storage.commit_message import Message
 from ..storage.interface import Change, Entry, Snapshot
 from ..storage.snapshot import GitSnapshot
 from . import inputs
-from .commit_loop import Plan
 from .each import each
+from .plan import Plan
 from .session import Session
 
 

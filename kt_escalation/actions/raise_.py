@@ -17,8 +17,8 @@ from ..storage import lookup
 from ..storage.commit_message import Message
 from ..storage.interface import Change, Snapshot
 from . import inputs
-from .commit_loop import Plan
 from .group_commit import GroupCommit
+from .plan import Plan
 from .session import Session
 
 

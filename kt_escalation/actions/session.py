@@ -10,7 +10,8 @@ from ..model import ids
 from ..results import Result
 from ..storage.effect import OnEffect
 from ..storage.interface import Port, Progress
-from .commit_loop import Decide, Lander, require_had
+from .commit_loop import CommitLoop
+from .plan import Decide, require_had
 from .read_session import LOCK_TIMEOUT, RETRY_TIMEOUT, ReadSession
 
 
@@ -32,21 +33,21 @@ class Session(ReadSession):
         self.progress = progress
         #: Where new ids get their randomness from.
         self.random_bytes: Callable[[int], bytes] = os.urandom
-        self._loop = Lander(
+        self._loop = CommitLoop(
             port, self.clock, self.lock_timeout, self.retry_timeout, follow_checkout, progress, on_effect
         )
 
     @property
     def landed(self) -> str | None:
         """The last commit that this session has landed."""
-        return self._loop.landed
+        return self._loop.last_commit
 
     def commit(self, decide: Decide, *, partial: bool = False, branch: str | None = None) -> Result:
         """Run ``decide`` on the newest state and commit its plan, again after each lost race.
 
         With ``partial`` what fails does not stop the rest. With a ``branch`` the commit is proposed there.
         """
-        return self._loop.land(decide, partial, branch)
+        return self._loop.commit(decide, partial, branch)
 
     def preview(self, decide: Decide, *, partial: bool = False) -> Result:
         """The result of committing the plan now, without committing it.

@@ -12,7 +12,7 @@ from ..rules import due_actions, size_limits
 from ..rules.permissions import Act
 from ..storage.commit_message import Message
 from ..storage.interface import Change, Entry, Invalid, Snapshot
-from .commit_loop import Plan
+from .plan import Plan
 from .session import Session
 
 # How many actions the commit message of a sweep lists; the changes themselves show the others.

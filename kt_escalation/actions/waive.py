@@ -13,7 +13,7 @@ from ..storage.clone import GitStore
 from ..storage.commit_message import Words
 from ..storage.interface import Snapshot
 from . import inputs
-from .commit_loop import Plan
+from .plan import Plan
 from .session import Session
 
 

@@ -8,7 +8,6 @@ of kt's own output.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import select
@@ -25,6 +24,7 @@ from typing import NamedTuple
 from ..errors import GitFailed
 from ..model.progress import Wait
 from ..model.text import visible
+from .pipes import BUFFER, KEPT_STDERR, Pipes
 
 # Of what the user has set for git, only this passes on; all else chooses repositories, indexes,
 # objects, dates or formats, and is git's own affair while it runs a hook (githooks).
@@ -47,15 +47,9 @@ ENVIRONMENT = {
 }
 # git removes its lock files when it is asked to end; only then is it made to.
 _GRACE_SECONDS = 2.0
-_GLANCE_SECONDS = 0.05
 #: How long a git that works on this machine alone may be silent: long enough to type a passphrase.
 SILENCE_SECONDS = 300.0
-# What is read from git at once, and how far ahead of us it may write, where the system lets it.
-_BUFFER = 1 << 16
-_AHEAD = 1 << 20
-# How much of stderr is kept: the end of it, where git says why it failed.
-_KEPT_STDERR = 1 << 16
-# How much of that an error repeats.
+# How much of what git wrote to stderr an error repeats.
 _SHOWN_STDERR = 2_000
 #: Set to `debug`, it lets a line tell of each process; `--debug` sets it.
 LOG = "KT_LOG"
@@ -148,7 +142,6 @@ class Underway:
         inherits: Sequence[int] = (),
     ) -> None:
         self._args = args
-        self._on_stderr = on_stderr
         self._session = session
         self._began = time.monotonic()
         try:
@@ -170,55 +163,29 @@ class Underway:
             if error.filename == cwd:
                 raise
             raise no_git(error.strerror or str(error)) from error
-        assert self._process.stdout and self._process.stderr  # noqa: S101 - opened as pipes above
-        self._stdout: int | None = self._process.stdout.fileno()
-        self._stderr: int | None = self._process.stderr.fileno()
-        self._stdin = self._process.stdin.fileno() if self._process.stdin else None
-        self._poll = select.poll()
-        self._poll.register(self._stdout, select.POLLIN)
-        self._poll.register(self._stderr, select.POLLIN)
-        # Becomes readable when it ends (pidfd_open(2), Linux).
-        self._pidfd: int | None = None
-        if hasattr(os, "pidfd_open"):
-            with suppress(OSError):
-                self._pidfd = os.pidfd_open(self._process.pid)
-                self._poll.register(self._pidfd, select.POLLIN)
-        self._out: list[bytes] = []
-        self._err = b""
-        # What it is yet to be given, and whether that is all; whether it did not take all of it.
-        self._to_write = memoryview(b"")
-        self._last = False
-        self._refused = False
-        if self._stdin is not None:
-            os.set_blocking(self._stdin, False)
+        self._pipes = Pipes(self._process, on_stderr)
 
     # --- giving and reading -----------------------------------------------------------------------
 
     def give(self, data: bytes, *, last: bool = True) -> None:
         """Let it have these bytes as it takes them, while its answers are read; ``last``: there will be no more."""
-        self._to_write = memoryview(bytes(self._to_write) + data if self._to_write else data)
-        self._last = last
-        if self._stdin is None:
-            return
-        self._write(self._stdin)
-        if self._to_write and self._stdin is not None:
-            self._poll.register(self._stdin, select.POLLOUT)
+        self._pipes.give(data, last=last)
 
     def send(self, data: bytes, silence: float | None = None) -> None:
         """Give it these bytes now. Raises GitFailed where it does not take them."""
         self.give(data, last=False)
-        while self._to_write:
+        while self._pipes.is_writing:
             self._pass(silence)
-        if self._refused:
+        if self._pipes.refused:
             raise self.failed("it ended without an answer")
 
     def some(self, silence: float | None = None, wait: Wait | None = None) -> bytes:
         """The next bytes of its output, empty at its end. Raises GitFailed if it says nothing for so long."""
-        while not self._out:
-            if self._stdout is None:
+        while not self._pipes.out:
+            if not self._pipes.has_stdout:
                 return b""
             self._pass(silence, wait)
-        return self._out.pop(0)
+        return self._pipes.out.pop(0)
 
     def stream(self, wait: Wait | None = None) -> Iterator[bytes]:
         """All of its output as it comes. Raises GitFailed if it fails: half an answer never passes for a whole one."""
@@ -228,7 +195,7 @@ class Underway:
                 # git writes a little at a time; to look at each little costs more than to wait for more. But who is
                 # told of a wait is shown all that has come.
                 parts, size = [chunk], len(chunk)
-                while size < _BUFFER and not wait and (more := self.some()):
+                while size < BUFFER and not wait and (more := self.some()):
                     parts.append(more)
                     size += len(more)
                 yield b"".join(parts)
@@ -239,11 +206,8 @@ class Underway:
             raise GitFailed(command=command_of(self._args), words=done.words)
 
     def widen(self) -> None:
-        """Let it write far ahead of who reads it (fcntl(2), `F_SETPIPE_SZ`; Linux only)."""
-        if self._stdout is not None and hasattr(fcntl, "F_SETPIPE_SZ"):
-            # A user with very many pipes is refused, and all is only slower.
-            with suppress(OSError):
-                fcntl.fcntl(self._stdout, fcntl.F_SETPIPE_SZ, _AHEAD)
+        """Let it write far ahead of who reads it."""
+        self._pipes.widen()
 
     # --- ending -----------------------------------------------------------------------------------
 
@@ -256,7 +220,7 @@ class Underway:
         """Its end, None if there is none within ``timeout`` seconds; it may be asked again."""
         end = time.monotonic() + max(0.0, timeout)
         while self._is_open:
-            if not self._turn(end - time.monotonic()) and time.monotonic() >= end:
+            if not self._pipes.turn(end - time.monotonic()) and time.monotonic() >= end:
                 return None
         return self._done() if self._exits(end - time.monotonic()) else None
 
@@ -267,7 +231,7 @@ class Underway:
         if not self._exits(SILENCE_SECONDS):
             raise self._silent(SILENCE_SECONDS)
         done = self._done()
-        if self._refused and done.status == 0:
+        if self._pipes.refused and done.status == 0:
             raise GitFailed(command=command_of(self._args), words="it did not take all that it was given")
         return done
 
@@ -280,7 +244,7 @@ class Underway:
             if self.answer(_GRACE_SECONDS):
                 break
         # Something that it started may have left the session and keep the pipes open.
-        self._close()
+        self._pipes.close()
         return self._done(timed_out=lives)
 
     def failed(self, otherwise: str) -> GitFailed:
@@ -293,8 +257,7 @@ class Underway:
     def close(self) -> None:
         """Let it end by itself, now that it is asked nothing more."""
         self.give(b"")
-        if self._stdout is not None:
-            self._shut(self._stdout)
+        self._pipes.close_stdout()
         if self.answer(_GRACE_SECONDS) is None:
             self.give_up()
 
@@ -308,16 +271,16 @@ class Underway:
     def _exits(self, seconds: float) -> bool:
         """Whether it ends within so many seconds, now that its output has."""
         end = time.monotonic() + seconds
-        while self._pidfd is not None and self._process.returncode is None:
-            if not self._turn(end - time.monotonic()) and time.monotonic() >= end:
+        while self._pipes.tells_end and self._process.returncode is None:
+            if not self._pipes.turn(end - time.monotonic()) and time.monotonic() >= end:
                 return False
         try:
             self._process.wait(max(0.0, end - time.monotonic()))
         except subprocess.TimeoutExpired:
             return False
         # What it said last.
-        for _ in range(_KEPT_STDERR // select.PIPE_BUF):
-            if self._stderr is None or not self._turn(0):
+        for _ in range(KEPT_STDERR // select.PIPE_BUF):
+            if not self._pipes.has_stderr or not self._pipes.turn(0):
                 break
         return True
 
@@ -326,14 +289,14 @@ class Underway:
         if self._began and status is not None:
             tell(self._args, self._began, status)
             self._began = 0.0
-            self._close()
-        said = self._err
-        if len(said) == _KEPT_STDERR:
+            self._pipes.close()
+        said = self._pipes.err
+        if len(said) == KEPT_STDERR:
             # It begins in the middle of a line.
             said = said.partition(b"\n")[2]
         words = _TRACE.sub("", said.decode(errors="replace"))
         return Done(
-            -signal.SIGKILL if status is None else status, b"".join(self._out), masked(words), timed_out
+            -signal.SIGKILL if status is None else status, b"".join(self._pipes.out), masked(words), timed_out
         )
 
     def _silent(self, silence: float) -> GitFailed:
@@ -343,95 +306,23 @@ class Underway:
             words=f"it neither said nor took anything for {silence:.0f} s and was ended",
         )
 
-    # --- the pipes --------------------------------------------------------------------------------
-
     @property
     def _is_open(self) -> bool:
-        """Whether there may be more to read; what it started may hold its stderr open for longer than it lives."""
-        return self._stdout is not None or (self._stderr is not None and self._process.returncode is None)
+        """Whether there may be more to read."""
+        return self._pipes.has_stdout or (self._pipes.has_stderr and self._process.returncode is None)
 
     def _pass(self, silence: float | None = None, wait: Wait | None = None) -> None:
         """Let something go through a pipe. Raises GitFailed if nothing does within so many seconds."""
         silence = SILENCE_SECONDS if silence is None else silence
         step = wait.seconds if wait else None
         end = time.monotonic() + silence
-        while not self._turn(silence if step is None else step):
+        while not self._pipes.turn(silence if step is None else step):
             if time.monotonic() >= end:
                 raise self._silent(silence)
             if wait:
                 wait.lasts()
         if wait:
             wait.ends()
-
-    def _turn(self, seconds: float) -> bool:
-        """Let all pass that is ready within so many seconds; whether something was."""
-        if self._stdout is None and self._pidfd is None:
-            # Only its stderr is left, and nothing wakes us when it ends.
-            if not self.is_alive:
-                return True
-            seconds = min(seconds, _GLANCE_SECONDS)
-        ready = self._poll.poll(max(0.0, seconds) * 1000)
-        for number, _ in ready:
-            if number == self._stdin:
-                self._write(number)
-                continue
-            if number == self._pidfd:
-                self._process.wait()
-                self._poll.unregister(number)
-                continue
-            data = os.read(number, _BUFFER)
-            if not data:
-                self._shut(number)
-            elif number == self._stdout:
-                self._out.append(data)
-            else:
-                self._err = (self._err + data)[-_KEPT_STDERR:]
-                if self._on_stderr:
-                    self._on_stderr(data)
-        return bool(ready)
-
-    def _write(self, number: int) -> None:
-        try:
-            while self._to_write:
-                self._to_write = self._to_write[os.write(number, self._to_write[:_AHEAD]) :]
-        except BlockingIOError:
-            return
-        except BrokenPipeError:
-            self._refused = True
-            self._to_write = memoryview(b"")
-        if self._last or self._refused:
-            self._close_stdin()
-        else:
-            with suppress(KeyError):
-                self._poll.unregister(number)
-
-    def _close_stdin(self) -> None:
-        if self._stdin is not None and self._process.stdin:
-            with suppress(KeyError):
-                self._poll.unregister(self._stdin)
-            self._stdin = None
-            self._process.stdin.close()
-
-    def _shut(self, number: int) -> None:
-        """Close a pipe that we read."""
-        self._poll.unregister(number)
-        if number == self._stdout:
-            self._stdout = None
-            pipe = self._process.stdout
-        else:
-            self._stderr = None
-            pipe = self._process.stderr
-        if pipe:
-            pipe.close()
-
-    def _close(self) -> None:
-        self._close_stdin()
-        for number in (self._stdout, self._stderr):
-            if number is not None:
-                self._shut(number)
-        if self._pidfd is not None:
-            os.close(self._pidfd)
-            self._pidfd = None
 
 
 def tell(args: Sequence[str], began: float, status: int) -> None:

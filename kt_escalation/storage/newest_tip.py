@@ -24,7 +24,7 @@ from ..git.process import Underway
 from ..git.refs import held_lock
 from . import shared_fetch, waiting
 from .interface import Snapshot, WrongGuess
-from .push_queue import Line, Turn
+from .push_queue import PushQueue, Turn
 from .reader import Reader
 from .snapshot import GitSnapshot
 from .store_branch import StoreBranch
@@ -145,11 +145,11 @@ class NewestTip:
         """Note that a commit of ours is the newest one now, which also answers a running fetch."""
         self._guessed = None
         self.stop_asking()
-        self._line.tip = commit
+        self._queue.tip = commit
 
     def lost(self, *, store_branch: bool) -> None:
         """Note that a push lost a race, by a push from outside this host's queue."""
-        self._line.end()
+        self._queue.end_slice()
         self._was_late = store_branch
 
     def stop_asking(self) -> None:
@@ -190,18 +190,18 @@ class NewestTip:
         if self._location.remote is None:
             yield
             return
-        with self._line.turn() as self._turn:
+        with self._queue.turn() as self._turn:
             try:
                 yield
             except NothingToClaim:
                 # This writer will not come back for more, so the next one need not wait.
-                self._line.end()
+                self._queue.end_slice()
                 raise
 
     @cached_property
-    def _line(self) -> Line:
+    def _queue(self) -> PushQueue:
         config, remote = self._repository.config, self._location.remote
-        return Line(config.get(f"remote.{remote}.pushurl") or config[f"remote.{remote}.url"])
+        return PushQueue(config.get(f"remote.{remote}.pushurl") or config[f"remote.{remote}.url"])
 
     # --- fetches ----------------------------------------------------------------------------------
 
@@ -220,7 +220,7 @@ class NewestTip:
             self._fetch(asked, branch, ref, timeout)
         commit = self._repository.tip_of(ref)
         if self._location.remote and commit:
-            self._line.tip = commit
+            self._queue.tip = commit
         return branch, commit
 
     def _ask(self, branch: str, ref: str) -> _Asked:

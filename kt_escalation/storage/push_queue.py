@@ -45,7 +45,7 @@ class _Note(NamedTuple):
     tip: str = ""
 
 
-class Line:
+class PushQueue:
     """The stores of this user's processes that push to one remote, taking turns.
 
     Clones that race burn each other's pushes, for one of them can land at most. Whoever comes back at once keeps
@@ -92,7 +92,7 @@ class Line:
                     (self._folder / "last").write_text(f"{self._me} {back_until} {self.tip}")
                 os.close(handle)
 
-    def end(self) -> None:
+    def end_slice(self) -> None:
         """End the slice with this turn: nothing is left to do, or somebody pushes who takes no turns."""
         self._stays = False
 

@@ -1,0 +1,79 @@
+"""What the rules decided on one snapshot: the changes to commit, and the result that their caller gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from ..errors import Failure, SeveralFailed
+from ..model.record import Record
+from ..policies.policy_set import assemble
+from ..results import Line, Result
+from ..rules import permissions
+from ..rules.permissions import Act
+from ..storage.commit_message import Message, Words
+from ..storage.interface import Author, Change, Snapshot
+from .inputs import ALONE
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the rules decided on one snapshot; nothing to change means that it is all so already."""
+
+    changes: tuple[Change, ...] = ()
+    message: Message | Words | None = None
+    records: tuple[Record, ...] = ()
+    unchanged: int = 0
+    failed: tuple[Failure, ...] = ()
+    lines: tuple[Line, ...] = ()
+    warnings: tuple[str, ...] = ()
+    find: str | None = None
+    #: Files that are written (None: deleted) beside the records that change, by path.
+    others: Mapping[str, bytes | None] = field(default_factory=dict)
+    #: What the branch is called after ``kt/`` on which it is proposed, where its message names no escalation.
+    called: str = ""
+
+    @property
+    def claim_id(self) -> str | None:
+        """The claim's id that its message names, if any."""
+        return self.message.claim_id if isinstance(self.message, Message) else None
+
+
+Decide = Callable[[Snapshot, Act], Plan]
+
+
+def decided(
+    decide: Decide, partial: bool, snapshot: Snapshot, author: Author, now: datetime
+) -> tuple[Act, Plan]:
+    """The actor, and what the rules decide on a snapshot. Raises what they raise, and what could not be had."""
+    policies = assemble(*snapshot.policies())
+    policies.require_sound()
+    act = permissions.act(author.email, now, policies)
+    plan = decide(snapshot, act)
+    require_had(plan, partial)
+    return act, plan
+
+
+def require_had(plan: Plan, partial: bool) -> None:
+    """Raise what failed, unless some of it may and could be had."""
+    if not plan.failed or (partial and plan.records):
+        return
+    if len(plan.failed) == 1 and (isinstance(plan.failed[0].where, str) or plan.failed[0].where == ALONE):
+        raise plan.failed[0].error
+    raise SeveralFailed(plan.failed)
+
+
+def result_of(plan: Plan, commit: str, *, changed: bool) -> Result:
+    """The result of a plan that is, or would be, in this commit."""
+    return Result(
+        records=plan.records,
+        commit=commit,
+        changed=changed,
+        written=len(plan.changes),
+        unchanged=plan.unchanged,
+        failed=plan.failed,
+        lines=plan.lines,
+        warnings=plan.warnings,
+        replaced=tuple(change.old.record for change in plan.changes if change.old),
+    )

@@ -1,0 +1,116 @@
+"""Proposals: changes that are pushed to a branch beside the store branch, to be merged by a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..errors import BranchTaken, KtError
+from ..results import Result
+from ..rules import permissions
+from ..rules.permissions import Act
+from ..storage.commit_message import Message
+from ..storage.interface import PROPOSALS, Port, Proposal, Snapshot
+from .plan import Decide, Plan, result_of
+
+
+class Proposing:
+    """Says what a branch of the remote proposes already, and what a proposal's caller gets."""
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+
+    def result(self, plan: Plan, name: str, commit: str, found: bool = False) -> Result:
+        """The result of a plan that is proposed on a branch; ``found`` if it was before."""
+        return replace(
+            result_of(plan, commit, changed=False),
+            written=0 if found else len(plan.changes),
+            proposed=True,
+            branch=name,
+            found=found,
+            request_url=self._port.request_address(name),
+        )
+
+    def same(
+        self,
+        there: Proposal | None,
+        snapshot: Snapshot,
+        decide: Decide,
+        act: Act,
+        plan: Plan,
+        name: str,
+    ) -> Plan | None:
+        """What the branch proposes, if that is the actor's own and just what is to be proposed; None if it is free.
+
+        The former is asked of the rules themselves: decided on the store as the branch would have it, nothing is
+        left to do, as with any repeat. Free is a branch that is not there, is merged, or is the actor's own
+        proposal for these very records, which the store branch has changed since: that can no longer be merged,
+        and nobody else's work is in it. Raises BranchTaken.
+        """
+        if there is None or there.merged:
+            return None
+        mine = bool(there.emails) and all(act.is_me(email) for email in there.emails)
+        alike = False
+        if there.base is not None and there.tip is not None:
+            alike = there.paths <= _paths(there.base, plan) | _paths(there.tip, plan)
+            overtaken = any(
+                there.base.find(change.new.escalation_id) != snapshot.find(change.new.escalation_id)
+                for change in plan.changes
+            )
+            # What is proposed besides records are policies.
+            overtaken |= bool(plan.others) and there.base.policies()[0] != snapshot.policies()[0]
+            if mine and overtaken and alike:
+                return None
+            again = _repeat(decide, there.tip, act) if mine and not overtaken else None
+            if again and len(again.records) == len(plan.records):
+                return again
+        raise self._taken(there, act, plan, name, mine=mine, alike=alike)
+
+    def _taken(
+        self, there: Proposal, act: Act, plan: Plan, name: str, *, mine: bool, alike: bool
+    ) -> BranchTaken:
+        """The error for a branch that holds something else; ``alike`` if that changes the same records only."""
+        commit = f"commit {there.commit[:12]}"
+        who = ", ".join(sorted({permissions.known_as(email, act.policies.roster) for email in there.emails}))
+        facts = {"branch": name, "remote": self._port.remote, "commit": there.commit, "by": who}
+        if mine:
+            hint = (
+                BranchTaken.hint + ", or delete that branch with `git push {remote:sh} --delete {branch:sh}`"
+            )
+            return BranchTaken(what=f"{commit} by you", hint=hint, **facts)
+        if alike and isinstance(plan.message, Message):
+            # A branch with a name of its own may propose whatever, one with ours proposes what it is called for.
+            to = f"to {plan.message.action}" if name == default_name(plan) else "a change of"
+            return BranchTaken(
+                says=f"{{by}} proposes {to} {_listed(plan.message.escalation_ids)} already, on {{branch}} ({commit})",
+                hint="whoever is merged first has it; propose yours beside it with --branch NAME",
+                **facts,
+            )
+        return BranchTaken(what=f"{commit} by {who}" if who else commit, **facts)
+
+
+def _repeat(decide: Decide, tip: Snapshot, act: Act) -> Plan | None:
+    try:
+        found = decide(tip, act)
+    except KtError:
+        return None
+    return None if found.changes or found.others else found
+
+
+def _paths(snapshot: Snapshot, plan: Plan) -> set[str]:
+    """The files that a plan changes."""
+    records = {path for change in plan.changes for path in snapshot.paths(change.new.escalation_id)}
+    return records | plan.others.keys()
+
+
+def _listed(escalation_ids: Sequence[str]) -> str:
+    first, *others = sorted(escalation_ids)
+    return f"{first} and {len(others)} more" if others else first
+
+
+def default_name(plan: Plan) -> str:
+    """`kt/<action>/<id>`; of several the first in the order of ids, as in the commit's message."""
+    message = plan.message
+    if isinstance(message, Message):
+        return f"{PROPOSALS}{message.action}/{min(message.escalation_ids)}"
+    return f"{PROPOSALS}{plan.called}"
