@@ -44,6 +44,14 @@ class BadInput(KtError):
     code = "bad_input"
 
 
+class BadAmendment(KtError):
+    """The amendment is none that this decision can carry; ``pointer`` is where, as a JSON pointer."""
+
+    code = "bad_amendment"
+    says = "the amendment does not fit: {problem}"
+    hint = "see what must fit with `kt escalation get`: the action's edit_schema"
+
+
 class Usage(KtError):
     """The command line itself is wrong."""
 

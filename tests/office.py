@@ -230,7 +230,8 @@ class Office:
         team = TEAMS[record.route.team_id or "triage"]
         origin = self._records[record.reopens].reviews if record.reopens else ()
         deciders = tuple(review.reviewer for review in origin)
-        free = [x for x in team if permissions.why_not(record, self._policies, x, deciders) is None]
+        free = [x for x in team if permissions.why_not(record, self._policies, x, deciders) is None
+            and not permissions.has_reviewed(record, self._policies, x)]
         if not free:
             return
         who = self.random.choices(free, [5 - min(free.index(x), 4) for x in free])[0]

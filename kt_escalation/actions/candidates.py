@@ -41,10 +41,10 @@ def is_overdue(_: Snapshot, record: Record, act: Act) -> bool:
 def is_claimable(snapshot: Snapshot, record: Record, act: Act) -> bool:
     """Whether the actor could claim it now."""
     free = record.status == "queued" or (record.status == "claimed" and transitions.lapsed(record, act))
+    if not free or permissions.has_reviewed(record, act.policies, act.actor):
+        return False
     try:
-        return (
-            free and permissions.why_not(record, act.policies, act.actor, deciders(snapshot, record)) is None
-        )
+        return permissions.why_not(record, act.policies, act.actor, deciders(snapshot, record)) is None
     except UnreadableRecord:
         # Whether the actor is one who decided already cannot be known.
         return False
@@ -70,6 +70,12 @@ class Why:
     def refused(self, error: KtError) -> None:
         """Note one that the actor may not take."""
         self.refusals.append(str(error.facts.get("missing", error.message)))
+
+    def reviewed(self, record: Record, act: Act) -> None:
+        """Note one that the actor has reviewed, and that waits for others."""
+        others = permissions.candidates(record, act.policies)
+        may = f"; {', '.join(others)} may" if others else ""
+        self.refusals.append(f"{act.actor} has reviewed it already{may}")
 
     def text(self, team: str | None) -> str:
         """The reason, for people."""

@@ -11,7 +11,7 @@ from ..model.query import Key
 from ..model.record import Record
 from ..model.summary import Row
 from ..results import Result
-from ..rules import size_limits, transitions
+from ..rules import permissions, size_limits, transitions
 from ..rules.permissions import Act
 from ..storage import lookup
 from ..storage.commit_message import Message
@@ -145,6 +145,10 @@ class _Next:
                 continue
             if record.claim and not transitions.lapsed(record, act):
                 why.held(record)
+                continue
+            if permissions.has_reviewed(record, act.policies, act.actor):
+                # It may be claimed again, but only to decide otherwise, and so by its id.
+                why.reviewed(record, act)
                 continue
             try:
                 change = self._claimed(snapshot, act, record.escalation_id, held + len(changes))

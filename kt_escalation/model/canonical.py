@@ -11,7 +11,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from .record import Record
+from .record import Record, Value, plain
 from .text import HIDDEN, is_ascii
 
 # Longer text is written as a block of its own, which is easier to read and to compare.
@@ -27,12 +27,12 @@ _ESCAPED = re.compile(f"[{_HARD_TO_SEE}]")
 _TO_ESCAPE = re.compile(f'["\\\\{_HARD_TO_SEE}]')
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 
-#: The keys that `shown` leaves out. It covers the keys above `claim` without status and queued_at, and the
-#: notes.
-NOT_SHOWN = frozenset({"status", "queued_at", "claim", "reviews", "resolution"})
+#: The keys that `shown` leaves out. It covers the keys above `claim` without schema_version, status and queued_at,
+#: and the notes.
+NOT_SHOWN = frozenset({"schema_version", "status", "queued_at", "claim", "reviews", "resolution"})
 
-#: The keys whose values have keys of the gateway or the user.
-FREE = frozenset({"event_context", "labels"})
+#: The keys whose values have keys of the gateway or the user, of a record and of its parts.
+FREE = frozenset({"event_context", "labels", "edit_schema", "value"})
 
 
 def dumps(record: Record) -> str:
@@ -40,27 +40,41 @@ def dumps(record: Record) -> str:
     return _document(record.as_dict())
 
 
+def dumps_value(value: Value) -> str:
+    """Another value of the store, such as a release, as canonical YAML text, with a line feed at the end."""
+    return _document(plain(value))
+
+
 def shown(record: Record) -> str:
     """The SHA-256 digest, in hex, of the keys that a reviewer decides on. See `shown` in docs/record.md."""
-    plain = {key: value for key, value in record.as_dict().items() if key not in NOT_SHOWN}
-    return hashlib.sha256(_document(plain).encode()).hexdigest()
+    return _digest(record, NOT_SHOWN)
 
 
-def _document(plain: dict[str, Any]) -> str:
-    return "".join(f"{text_of(key, value)}\n" for key, value in plain.items())
+def shown_before(record: Record) -> str:
+    """The digest that reviews have which were made before `shown` left out `schema_version`."""
+    return _digest(record, NOT_SHOWN - {"schema_version"})
 
 
-def text_of(key: str, plain: Any) -> str:
+def _digest(record: Record, left_out: frozenset[str]) -> str:
+    kept = {key: value for key, value in record.as_dict().items() if key not in left_out}
+    return hashlib.sha256(_document(kept).encode()).hexdigest()
+
+
+def _document(values: dict[str, Any]) -> str:
+    return "".join(f"{text_of(key, value)}\n" for key, value in values.items())
+
+
+def text_of(key: str, value: Any) -> str:
     """The text of one key of a record, without a line feed at the end."""
     lines: list[str] = []
-    _value(f"{key}:", plain, "", lines, key in FREE)
+    _value(f"{key}:", value, "", lines, key in FREE)
     return "\n".join(lines)
 
 
-def item_of(plain: dict[str, Any], indent: str) -> str:
+def item_of(value: dict[str, Any], indent: str) -> str:
     """The text of one list item, whose dash is indented by ``indent``, with a line feed at the end."""
     lines: list[str] = []
-    _value(f"{indent}-", plain, indent, lines, False)
+    _value(f"{indent}-", value, indent, lines, False)
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -68,7 +82,7 @@ def _mapping(mapping: dict[str, Any], lead: str, indent: str, lines: list[str], 
     """The lines of a mapping. ``lead`` comes before the first line."""
     # The order of foreign keys means nothing, so they are sorted.
     for key in sorted(mapping) if free else mapping:
-        _value(f"{lead}{on_a_line(key)}:", mapping[key], indent, lines, free)
+        _value(f"{lead}{on_a_line(key)}:", mapping[key], indent, lines, free or key in FREE)
         lead = indent
 
 

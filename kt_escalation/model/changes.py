@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from .record import Record, Review
 
+# The outcomes that no reviewer gives, and the action that does.
+_ENDS = {"expired": "sweep", "withdrawn": "withdraw"}
+
 
 @dataclass(frozen=True)
 class Happening:
@@ -59,13 +62,14 @@ def _notes_and_decisions(
     """The notes and decisions that were added to a record."""
     found = [Happening("note", note.by, text=note.text) for note in after.notes[known_notes:]]
     reviews = after.reviews[len(known_reviews) :]
+    by_reviewers = after.resolution is not None and after.resolution.outcome not in _ENDS
     for review in reviews:
-        last = after.resolution is not None and review is after.reviews[-1]
+        last = by_reviewers and review is after.reviews[-1]
         action = "resolve" if last else "review"
         found.append(Happening(action, review.reviewer, review.outcome, review.reason))
-    if after.resolution and not reviews:
+    if after.resolution and not (reviews and by_reviewers):
         end = after.resolution
-        action = "sweep" if end.outcome == "expired" else "resolve"
+        action = _ENDS.get(end.outcome, "resolve")
         found.append(Happening(action, end.resolved_by, end.outcome, end.reason))
     return found
 

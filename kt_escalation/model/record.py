@@ -6,8 +6,7 @@ The order of the fields is the order of the written keys. Nothing here reads or 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Annotated, Any, Literal, Self
@@ -24,13 +23,14 @@ from pydantic import (
     model_validator,
 )
 
-from . import ids
+from . import digests, ids
+from .edit_schema import check_schema
+from .json_value import as_unicode, check_json
 from .text import has_hidden
 from .times import format_duration, format_time, parse_duration, parse_time
 from .vocabulary import (
     LONGEST,
-    MAX_DEPTH,
-    MAX_DIGITS,
+    MAX_AMENDMENTS,
     MAX_KEY,
     MAX_LABELS,
     MAX_NAME,
@@ -44,16 +44,8 @@ from .vocabulary import (
 )
 
 
-def _unicode(text: str) -> str:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ValueError("is not valid Unicode text") from None
-    return text
-
-
 def _one_line(text: str) -> str:
-    _unicode(text)
+    as_unicode(text)
     if has_hidden(text):
         raise ValueError("must be one line without control characters")
     return text
@@ -62,7 +54,7 @@ def _one_line(text: str) -> str:
 def _said(text: str) -> str:
     if not text.strip():
         raise ValueError("must not be empty")
-    return _unicode(text)
+    return as_unicode(text)
 
 
 def _whole_number(value: object) -> object:
@@ -84,36 +76,20 @@ def _parse_duration(value: object) -> object:
     return span
 
 
-def check_json(value: object, depth: int = 1) -> None:
-    """Raise ValueError unless ``value`` is a JSON value that a record can hold."""
-    if isinstance(value, str):
-        _unicode(value)
-    elif isinstance(value, bool) or value is None:
-        pass
-    elif isinstance(value, int):
-        if abs(value) >= 10**MAX_DIGITS:
-            raise ValueError(f"holds a number of more than {MAX_DIGITS} digits")
-    elif isinstance(value, float):
-        if not math.isfinite(value):
-            raise ValueError("holds a number that is not finite")
-    elif not isinstance(value, Mapping | list | tuple):
-        raise ValueError(f"holds a {type(value).__name__}, which is not a JSON value")
-    elif depth > MAX_DEPTH:
-        raise ValueError(f"is nested deeper than {MAX_DEPTH} levels")
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise ValueError("holds a key that is not text")
-            if len(_unicode(key)) > MAX_KEY:
-                raise ValueError(f"holds a key of more than {MAX_KEY} characters")
-            check_json(item, depth + 1)
-    else:
-        for item in value:
-            check_json(item, depth + 1)
-
-
 def _context(value: dict[str, Any]) -> dict[str, Any]:
     check_json(value, 2)
+    return value
+
+
+def _edit_schema(value: dict[str, Any]) -> dict[str, Any]:
+    check_json(value, 3)
+    check_schema(value)
+    return value
+
+
+def _amended(value: Any) -> Any:
+    if value is not None:
+        check_json(value, 5)
     return value
 
 
@@ -133,6 +109,8 @@ Duration = Annotated[
 _ESCALATION_ID, _CLAIM_ID = f"^{ids.ESCALATION_ID.pattern}$", f"^{ids.CLAIM_ID.pattern}$"
 _REASON_CODE = r"^[A-Za-z0-9][A-Za-z0-9_-]*(\.[A-Za-z0-9][A-Za-z0-9_-]*)*$"
 _TREE_ID, _DIGEST = r"^[0-9a-f]{40}([0-9a-f]{24})?$", r"^[0-9a-f]{64}$"
+_ACTION_DIGEST, _VALUE_DIGEST = r"^(hmac-)?sha256:[0-9a-f]{64}$", r"^sha256:[0-9a-f]{64}$"
+_MEDIA_TYPE = r"^[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}$"
 #: A commit's whole id, by SHA-1 or SHA-256.
 COMMIT_ID = r"^([0-9a-f]{40}|[0-9a-f]{64})$"
 #: What each pattern requires, in words.
@@ -143,23 +121,30 @@ _FORMS = {
     _REASON_CODE: "must be letters, digits, _ and -, in parts joined by dots, such as oversight.required",
     _TREE_ID: "must be the whole id of a git tree",
     _DIGEST: "must be the 64 hex digits that `get` shows as shown",
+    _ACTION_DIGEST: "must be sha256: or hmac-sha256: and 64 hex digits; `kt escalation digest` prints it",
+    _VALUE_DIGEST: "must be sha256: and 64 hex digits",
+    _MEDIA_TYPE: "must be a media type in small letters, such as application/json",
 }
 
 EscalationId = Annotated[str, Field(pattern=_ESCALATION_ID)]
 ClaimId = Annotated[str, Field(pattern=_CLAIM_ID)]
 Line = Annotated[str, AfterValidator(_one_line), Field(min_length=1, max_length=MAX_NAME)]
-Path = Annotated[str, AfterValidator(_unicode), Field(min_length=1, max_length=MAX_PATH)]
-Name = Annotated[str, AfterValidator(_unicode), Field(min_length=1, max_length=MAX_NAME)]
+Path = Annotated[str, AfterValidator(as_unicode), Field(min_length=1, max_length=MAX_PATH)]
+Name = Annotated[str, AfterValidator(as_unicode), Field(min_length=1, max_length=MAX_NAME)]
 Text = Annotated[str, AfterValidator(_said), Field(min_length=1, max_length=MAX_TEXT)]
 Summary = Annotated[str, AfterValidator(_one_line), Field(min_length=1, max_length=MAX_SUMMARY)]
 ReasonCode = Annotated[str, Field(pattern=_REASON_CODE, max_length=128)]
 Context = Annotated[dict[str, Any], AfterValidator(_context)]
+ActionDigest = Annotated[str, Field(pattern=_ACTION_DIGEST)]
+ValueDigest = Annotated[str, Field(pattern=_VALUE_DIGEST)]
+MediaType = Annotated[str, Field(pattern=_MEDIA_TYPE)]
+EditSchema = Annotated[dict[str, Any], AfterValidator(_edit_schema)]
 # True and 1.0 equal 1 in Python, but they are different YAML.
-SchemaVersion = Annotated[Literal[1], BeforeValidator(_whole_number)]
+SchemaVersion = Annotated[Literal[1, 2], BeforeValidator(_whole_number)]
 Labels = Annotated[
     dict[
         Annotated[Line, Field(max_length=MAX_KEY)],
-        Annotated[str, AfterValidator(_unicode), Field(max_length=MAX_NAME)],
+        Annotated[str, AfterValidator(as_unicode), Field(max_length=MAX_NAME)],
     ],
     Field(max_length=MAX_LABELS),
 ]
@@ -189,12 +174,12 @@ class Value(BaseModel):
         return self.__class__ is other.__class__ and self.__dict__ == other.__dict__
 
 
-def _plain(part: Any) -> Any:
+def plain(part: Any) -> Any:
     """A part of a value as plain JSON. The gateway's own values already are."""
     if isinstance(part, Value):
-        return {key: _plain(value) for key, value in part.__dict__.items() if value is not None}
+        return {key: plain(value) for key, value in part.__dict__.items() if value is not None}
     if isinstance(part, tuple):
-        return [_plain(item) for item in part]
+        return [plain(item) for item in part]
     if isinstance(part, datetime):
         return format_time(part)
     return format_duration(part) if isinstance(part, timedelta) else part
@@ -205,6 +190,15 @@ def _defaults(kind: type[Value]) -> Mapping[str, Any]:
     """The default of each part, in order. None for required parts."""
     fields = kind.model_fields.items()
     return {key: None if field.is_required() else field.get_default() for key, field in fields}
+
+
+class Action(Value):
+    """What the gateway will do if the request is released."""
+
+    kind: ReasonCode
+    name: Line
+    digest: ActionDigest
+    edit_schema: EditSchema | None = None
 
 
 class Route(Value):
@@ -242,6 +236,8 @@ class Requires(Value):
     claim_within: Duration | None = None
     resolve_within: Duration | None = None
     fallback: Fallback | None = None
+    single_use: Literal[True] | None = None
+    valid_for: Duration | None = None
 
 
 class Claim(Value):
@@ -261,6 +257,20 @@ class Claim(Value):
         )
 
 
+class Amendment(Value):
+    """What a reviewer made of the proposed action: the value, or only the digest of one that an earlier review has."""
+
+    media_type: MediaType
+    digest: ValueDigest
+    value: Annotated[Any, AfterValidator(_amended)] = None
+
+    @model_validator(mode="after")
+    def _digest_fits(self) -> Amendment:
+        if self.value is not None and digests.of_value(self.value) != self.digest:
+            raise ValueError("digest is not that of the value")
+        return self
+
+
 class Review(Value):
     """One reviewer's decision, and the digest of the content that was decided on."""
 
@@ -268,6 +278,7 @@ class Review(Value):
     outcome: Outcome
     reason: Text
     category: Category | None = None
+    amendment: Amendment | None = None
     reviewed_at: Time
     claim_id: ClaimId
     shown: Annotated[str, Field(pattern=_DIGEST)]
@@ -312,6 +323,7 @@ class Record(Value):
     model: Name | None = None
     policy: Name | None = None
     event_context: Context | None = None
+    action: Action | None = None
     labels: Labels | None = None
     route: Route
     requires: Requires = Requires.of({})
@@ -345,6 +357,20 @@ class Record(Value):
             raise ValueError("is claimed but has no claim")
         if self.status == "queued" and self.claim is not None:
             raise ValueError("is queued but has a claim")
+        if self.schema_version != (needed := self._needed_version()):
+            raise ValueError(f"schema_version is {self.schema_version}, and with these keys it is {needed}")
+        _check_amendments(self.reviews)
+
+    def _needed_version(self) -> Literal[1, 2]:
+        """2 if and only if the record uses something that version 1 does not have."""
+        is_new = (
+            self.action is not None
+            or self.requires.single_use is not None
+            or self.requires.valid_for is not None
+            or (self.resolution is not None and self.resolution.outcome == "withdrawn")
+            or any(review.amendment is not None for review in self.reviews)
+        )
+        return 2 if is_new else 1
 
     @property
     def last_time(self) -> datetime:
@@ -361,14 +387,47 @@ class Record(Value):
     def as_dict(self) -> dict[str, Any]:
         """The record as plain JSON values, in the order of the keys, without absent ones."""
         return {
-            key: _plain(value) for key, value in self.__dict__.items() if value is not None and value != ()
+            key: plain(value) for key, value in self.__dict__.items() if value is not None and value != ()
         }
 
     def replace(self, **changes: Any) -> Record:
         """A copy with some keys changed. Values must have the right types. Raises ValueError if they disagree."""
-        changed = self.of({**self.__dict__, **changes})
-        changed.check_agreement()
-        return changed
+        return self.made({**self.__dict__, **changes})
+
+    @classmethod
+    def made(cls, parts: Mapping[str, Any]) -> Record:
+        """A record of checked parts, with the schema version that they need. Raises ValueError if they disagree."""
+        record = cls.of({**parts, "schema_version": 1})
+        if record._needed_version() == 2:
+            record = cls.of({**parts, "schema_version": 2})
+        record.check_agreement()
+        return record
+
+
+def _check_amendments(reviews: Sequence[Review]) -> None:
+    """Raise ValueError unless each digest alone names an earlier value, and all values together are small enough."""
+    values: dict[str, int] = {}
+    for review in reviews:
+        amendment = review.amendment
+        if amendment is None:
+            continue
+        if review.outcome not in ("redacted", "rewritten"):
+            raise ValueError(
+                f"reviews: an amendment goes with redacted or rewritten, not with {review.outcome}"
+            )
+        if amendment.value is None:
+            if amendment.digest not in values:
+                raise ValueError("reviews: an amendment without a value names one that no earlier review has")
+        elif amendment.digest in values:
+            raise ValueError(
+                "reviews: an earlier review has the same amendment, so its digest alone is given"
+            )
+        else:
+            values[amendment.digest] = len(digests.canonical_json(amendment.value))
+    if sum(values.values()) > MAX_AMENDMENTS:
+        raise ValueError(
+            f"reviews: its amendments have {sum(values.values())} bytes, more than {MAX_AMENDMENTS // 1024} KiB"
+        )
 
 
 class Draft(Value):
@@ -392,6 +451,7 @@ class Draft(Value):
     model: Name | None = None
     policy: Name | None = None
     event_context: Context | None = None
+    action: Action | None = None
     labels: Labels | None = None
     route: dict[str, Any] | None = None
     requires: Requires | None = None

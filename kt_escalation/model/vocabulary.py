@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Literal, get_args
 
-SCHEMA_VERSION = 1
+#: The newest version of the record's format that this kt reads.
+SCHEMA_VERSION = 2
 # Limits in canonical bytes, each below the limit of a record, so that there is always room to decide: for a
 # raise; for what people add who may not decide it; and for all other text that leaves it open. The rest is
 # for a claim and the resolution.
@@ -18,6 +19,8 @@ MAX_BYTES = 256 * 1024
 MAX_RAISED = 192 * 1024
 MAX_NOTED = 224 * 1024
 MAX_OPEN = 248 * 1024
+# Of all amendments of a record together, in bytes of compact JSON.
+MAX_AMENDMENTS = 24 * 1024
 MAX_DEPTH = 32
 MAX_SUMMARY = 200
 MAX_TEXT = 16_384
@@ -33,7 +36,7 @@ LONGEST = timedelta(days=36_500)
 
 Status = Literal["queued", "claimed", "resolved"]
 Severity = Literal["critical", "high", "medium", "low"]
-Outcome = Literal["approved", "redacted", "rewritten", "denied", "expired"]
+Outcome = Literal["approved", "redacted", "rewritten", "denied", "expired", "withdrawn"]
 Category = Literal[
     "false_positive",
     "true_positive_approved",
@@ -45,16 +48,18 @@ Category = Literal[
 ]
 SEVERITIES: tuple[str, ...] = get_args(Severity)
 CATEGORIES: tuple[str, ...] = get_args(Category)
-#: The outcomes that a reviewer may give. Only the sweep writes `expired`.
+#: The outcomes that a reviewer may give. Only the sweep writes `expired`, only `withdraw` writes `withdrawn`.
 DECISIONS: tuple[str, ...] = ("approved", "redacted", "rewritten", "denied")
 #: All outcomes of a record.
 OUTCOMES: tuple[str, ...] = get_args(Outcome)
-#: The actions that a commit's message may name; see docs/design.md. The last four do not exist yet.
+#: The actions that a commit's message may name; see docs/design.md. `erase` does not exist yet.
 ACTIONS = (
     *("raise", "claim", "renew", "unclaim", "resolve", "review", "assign", "note", "sweep", "reopen"),
     *("restore", "compact", "withdraw", "release", "receipt", "erase"),
 )
 RELEASING = frozenset({"approved", "redacted", "rewritten"})
+#: The releasing outcomes that change the request, and so carry an amendment.
+AMENDING = frozenset({"redacted", "rewritten"})
 #: The verbs of people and gateways, accepted on input.
 VERBS: Mapping[str, Outcome] = {
     "allow": "approved",
@@ -82,5 +87,7 @@ def parse_outcome(text: str) -> Outcome:
             return outcome
     if word == "expired":
         raise ValueError(f"only the sweep writes expired; decide with one of {', '.join(DECISIONS)}")
+    if word == "withdrawn":
+        raise ValueError("who raised it withdraws it with `kt escalation withdraw`")
     known = ", ".join((*DECISIONS, *VERBS))
     raise ValueError(f"{re.sub(r'[^ -~]', '?', text)[:40]!r} is not an outcome; use one of {known}")

@@ -41,6 +41,9 @@ class Rule(Value):
     claim_within: Duration | None = None
     resolve_within: Duration | None = None
     fallback: Fallback | None = None
+    #: Whether a decision releases once only, and how long after `resolved_at` it may do so.
+    single_use: bool = False
+    valid_for: Duration | None = None
 
     @model_validator(mode="after")
     def _fallback_has_a_deadline(self) -> Rule:
@@ -93,6 +96,8 @@ class Settings(Value):
                     claim_within=rule.claim_within,
                     resolve_within=rule.resolve_within,
                     fallback=rule.fallback,
+                    single_use=True if rule.single_use else None,
+                    valid_for=rule.valid_for,
                 )
             key = differs[0]
             tried.append(Tried(where, False, f"{key} is {facts[key] or 'not given'}, not {wanted[key]}"))

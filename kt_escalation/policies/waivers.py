@@ -13,6 +13,7 @@ from ..model.record import COMMIT_ID, Line, Path, Text, Value
 RULES = frozenset(
     [
         "actor",
+        "amendment",
         "archive",
         "backdated",
         "born",
@@ -30,6 +31,8 @@ RULES = frozenset(
         "policies",
         "pusher",
         "quorum",
+        "receipt",
+        "release",
         "reopens",
         "resolved",
         "restore",
@@ -44,6 +47,7 @@ RULES = frozenset(
         "twice",
         "unchanged",
         "unsigned",
+        "withdraw",
     ]
 )
 

@@ -50,6 +50,7 @@ def moves(
         "renew": lambda: transitions.renew(record, act),
         "unclaim": lambda: transitions.unclaim(record, act),
         "force": lambda: transitions.unclaim(record, act, force_reason=_ANY),
+        "withdraw": lambda: transitions.withdraw(record, act, _ANY),
         "note": lambda: transitions.note(record, act, _ANY),
         "reopen": lambda: creation.reopen(record, act, _ANY, _ANY_ID, reopener),
     }

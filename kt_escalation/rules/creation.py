@@ -54,7 +54,7 @@ _DECIDED = frozenset(
 
 # What a record has from its draft as it is.
 _KEPT = ("severity", "reason_code", "summary", "request_id", "agent_id", "session_id", "config_version",
-         "provider", "model", "policy", "labels")  # fmt: skip
+         "provider", "model", "policy", "action", "labels")  # fmt: skip
 
 
 # --- raise ----------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ def raise_(raisable: Raisable, new_id: str, act: Act, claim_id: str) -> Record:
         "requires": requires,
         "claim": claim,
     }
-    raised = Record.of(decided | {key: getattr(draft, key) for key in _KEPT})
+    raised = Record.made(decided | {key: getattr(draft, key) for key in _KEPT})
     return require_fit(raised, MAX_RAISED, "what is raised, so that there is room to decide it")
 
 
@@ -155,16 +155,30 @@ def same_as_raised(existing: Record, raisable: Raisable) -> None:
     for key in sorted(raisable.given - _DECIDED):
         was, is_now = getattr(existing, key), getattr(raisable.draft, key)
         if key == "event_context":
-            was, is_now = _without_timestamp(was), _without_timestamp(is_now)
+            was, is_now = _content(was), _content(is_now)
         if was != is_now:
             differs.append(key)
     if differs:
         raise DifferentContent(escalation_id=existing.escalation_id, differs=", ".join(differs))
 
 
-def _without_timestamp(context: dict[str, Any] | None) -> dict[str, Any]:
-    # Raising puts a future event's time there, so it is part of no comparison.
-    return {key: value for key, value in (context or {}).items() if key != "timestamp"}
+# What two evaluations of one request may differ in, so that it is no content. Raising also puts a future event's
+# time into the context.
+_MEASURED = frozenset({"timestamp", "scores", "degraded_mode"})
+
+
+def _content(context: dict[str, Any] | None) -> dict[str, Any]:
+    """What a repeat is compared by: the context without what each evaluation measures anew."""
+    kept = {key: value for key, value in (context or {}).items() if key not in _MEASURED}
+    results = kept.get("policy_results")
+    if isinstance(results, list | tuple):
+        kept["policy_results"] = [
+            {key: value for key, value in one.items() if key != "latency_ms"}
+            if isinstance(one, dict)
+            else one
+            for one in results
+        ]
+    return kept
 
 
 # --- reopen ---------------------------------------------------------------------------------------

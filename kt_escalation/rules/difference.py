@@ -14,6 +14,7 @@ RULES = {
     "time": ("created_at", "raised_at", "queued_at", "claimed_at", "reviewed_at", "resolved_at", "at"),
     "lease": ("expires_at",),
     "shown": ("shown",),
+    "amendment": ("amendment", "media_type", "digest", "value"),
 }
 # Longer values would hide the rest of the message.
 _SHOWN = 80

@@ -13,8 +13,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
 
-from ..errors import KtError
-from ..model import deadlines, ids
+from ..errors import BadAmendment, KtError
+from ..model import canonical, deadlines, ids
 from ..model.record import Draft, Fallback, Record, Review, Route
 from ..model.times import format_duration, format_time
 from ..policies.decision_event import Raisable
@@ -25,7 +25,7 @@ from .permissions import Act, act, known_as
 
 # The keys of a record that a draft may have. Raising decides the rest.
 _GIVEN = ("severity", "reason_code", "summary", "created_at", "request_id", "agent_id", "session_id",
-          "config_version", "provider", "model", "policy", "event_context", "labels")  # fmt: skip
+          "config_version", "provider", "model", "policy", "event_context", "action", "labels")  # fmt: skip
 
 # git stores a commit's time in whole seconds, a record in milliseconds.
 _COMMIT_TIME = timedelta(seconds=1)
@@ -96,8 +96,16 @@ def judge(before: Record | None, after: Record | None, context: Context) -> tupl
     if _replayed(before, after, context) == after:
         return _times(before, after, context)
     if refused is not None:
-        return (Violation(refused.code, refused.what),)
+        return (Violation(_rule_of(refused, after), refused.what),)
     return (_difference(before, made or before, after),)
+
+
+def _rule_of(refused: KtError, after: Record) -> str:
+    """The rule's name for a step that a command would refuse: that of the error, but for what has a name of its own."""
+    if isinstance(refused, BadAmendment):
+        return "amendment"
+    is_withdrawn = after.resolution is not None and after.resolution.outcome == "withdrawn"
+    return "withdraw" if is_withdrawn else refused.code
 
 
 def _difference(before: Record, made: Record, after: Record) -> Violation:
@@ -205,9 +213,12 @@ def _too_weak(after: Record, context: Context) -> tuple[Violation, ...]:
                 "quorum", f"expected requires.approvals {asked.approvals}, as the store branch requires now"
             ),
         )
-    until, most = found.resolve_within, asked.resolve_within
-    if most is not None and (until is None or until > most):
-        return (Violation("quorum", f"expected requires.resolve_within {format_duration(most)} at most"),)
+    for key in ("resolve_within", "valid_for"):
+        until, most = getattr(found, key), getattr(asked, key)
+        if most is not None and (until is None or until > most):
+            return (Violation("quorum", f"expected requires.{key} {format_duration(most)} at most"),)
+    if asked.single_use and not found.single_use:
+        return (Violation("quorum", "expected requires.single_use, as the store branch requires now"),)
     return ()
 
 
@@ -229,6 +240,8 @@ def _replayed(before: Record, after: Record, context: Context) -> Record | None:
             # If a review does not complete the quorum, only the claim's id remains in the record.
             told.append((review.reviewed_at, partial(_claim, review.claim_id, context.deciders)))
         told.append((review.reviewed_at, partial(_decide, review)))
+    if after.resolution is not None and after.resolution.outcome == "withdrawn":
+        told.append((after.resolution.resolved_at, partial(_withdraw, after.resolution.reason)))
     state = before
     try:
         for moment, take in sorted(told, key=lambda pair: pair[0]):
@@ -248,8 +261,27 @@ def _claim(token: str, deciders: tuple[str, ...], state: Record, who: Act) -> Re
 
 def _decide(review: Review, state: Record, who: Act) -> Record:
     return transitions.resolve(
-        state, who, review.outcome, review.reason, category=review.category, claim_id=review.claim_id
+        state,
+        who,
+        review.outcome,
+        review.reason,
+        category=review.category,
+        claim_id=review.claim_id,
+        digest=_shown(state, review, None),
+        amendment=review.amendment,
     )
+
+
+def _withdraw(reason: str, state: Record, who: Act) -> Record:
+    return transitions.withdraw(state, who, reason)
+
+
+def _shown(before: Record, review: Review, known: str | None) -> str:
+    """The digest of what a review decided on; older reviews have one that covers `schema_version` as well."""
+    shown = known or canonical.shown(before)
+    if review.shown != shown and review.shown == canonical.shown_before(before):
+        return review.shown
+    return shown
 
 
 def _raised(after: Record, who: Act) -> Record:
@@ -274,9 +306,15 @@ def _possible_rules(before: Record, after: Record, context: Context) -> Iterator
     elif len(after.reviews) == len(before.reviews) + 1:
         given = after.reviews[-1]
         decision = partial(
-            transitions.resolve, category=given.category, claim_id=given.claim_id, digest=context.shown
+            transitions.resolve,
+            category=given.category,
+            claim_id=given.claim_id,
+            digest=_shown(before, given, context.shown),
+            amendment=given.amendment,
         )
         yield partial(decision, before, who, given.outcome, given.reason)
+    elif after.resolution is not None and after.resolution.outcome == "withdrawn":
+        yield partial(transitions.withdraw, before, who, after.resolution.reason)
     elif after.resolution is not None:
         yield partial(_sweep, before, who, token)
     elif after.claim is None and before.claim is not None:

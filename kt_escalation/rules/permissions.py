@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from ..errors import NotAllowed
 from ..model.record import Record, Review
@@ -85,18 +86,27 @@ def why_not(record: Record, policies: Policies, name: str, deciders: Iterable[st
             return f"{needed} and {name} raised it"
         if any(person(roster, decider) == who for decider in deciders):
             return f"{needed} and {name} decided the one that it reopens"
-    if record.status != "resolved" and any(person(roster, r.reviewer) == who for r in record.reviews):
-        return f"{name} has reviewed it already"
     return None
 
 
+def has_reviewed(record: Record, policies: Policies, name: str) -> bool:
+    """Whether a person has decided an open escalation, so that they may claim it only to decide otherwise."""
+    who = person(policies.roster, name)
+    reviewers = (person(policies.roster, review.reviewer) for review in record.reviews)
+    return record.resolution is None and who in reviewers
+
+
 def candidates(record: Record, policies: Policies, deciders: Iterable[str] = ()) -> tuple[str, ...] | None:
-    """The users who may claim and decide this escalation. None if there is no roster."""
+    """The users who may claim and decide this escalation and have not yet. None if there is no roster."""
     if policies.roster is None:
         return None
     deciders = tuple(deciders)
     users = (user.user_id for user in policies.roster.users)
-    return tuple(user for user in users if why_not(record, policies, user, deciders) is None)
+    return tuple(
+        user
+        for user in users
+        if why_not(record, policies, user, deciders) is None and not has_reviewed(record, policies, user)
+    )
 
 
 @dataclass(frozen=True)
@@ -116,20 +126,63 @@ def quorum(record: Record, policies: Policies, deciders: Iterable[str] = ()) -> 
     """What a decision still needs, and who could give it. None if the escalation is resolved."""
     if record.resolution is not None:
         return None
-    given: dict[str, int] = {
-        outcome: votes(record.reviews, outcome, policies)
-        for outcome in dict.fromkeys(review.outcome for review in record.reviews)
-        if outcome in RELEASING
-    }
+    given: dict[str, int] = {}
+    for decision, people in opinions(record.reviews, policies).items():
+        if decision.outcome in RELEASING:
+            given[decision.outcome] = max(given.get(decision.outcome, 0), len(people))
     asked = record.requires.approvals
     return Quorum(
         asked, given, asked - max(given.values(), default=0), candidates(record, policies, deciders)
     )
 
 
-def votes(reviews: Iterable[Review], outcome: str, policies: Policies) -> int:
-    """The number of different people who gave this outcome."""
-    return len({person(policies.roster, review.reviewer) for review in reviews if review.outcome == outcome})
+class Decision(NamedTuple):
+    """What reviewers may agree on: an outcome, and the digest of the amendment where there is one."""
+
+    outcome: str
+    digest: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.outcome} with {self.digest[:19]}…" if self.digest else self.outcome
+
+
+def decision_of(review: Review) -> Decision:
+    """What a review decided."""
+    return Decision(review.outcome, review.amendment.digest if review.amendment else None)
+
+
+def opinions(reviews: Iterable[Review], policies: Policies) -> Mapping[Decision, tuple[str, ...]]:
+    """The people who decided so, by decision; of each person the newest review counts."""
+    newest = {person(policies.roster, review.reviewer): decision_of(review) for review in reviews}
+    found: dict[Decision, tuple[str, ...]] = {}
+    for who, decision in newest.items():
+        found[decision] = (*found.get(decision, ()), who)
+    return found
+
+
+def votes(reviews: Iterable[Review], decision: Decision, policies: Policies) -> int:
+    """The number of different people whose newest review decided so."""
+    return len(opinions(reviews, policies).get(decision, ()))
+
+
+def split(record: Record, policies: Policies, deciders: Iterable[str] = ()) -> str | None:
+    """Why an open escalation cannot come to a releasing decision with the people who are left, else None.
+
+    None also without a roster, since nobody knows then who is left.
+    """
+    left = candidates(record, policies, deciders)
+    if record.resolution is not None or left is None or not record.reviews:
+        return None
+    found = {one: who for one, who in opinions(record.reviews, policies).items() if one.outcome in RELEASING}
+    asked = record.requires.approvals
+    if any(len(who) + len(left) >= asked for who in found.values()) or len(left) >= asked:
+        return None
+    told = "; ".join(f"{', '.join(who)}: {one}" for one, who in found.items())
+    people = f"only {', '.join(left)} is left to review it" if left else "nobody is left to review it"
+    return (
+        f"it needs {asked} people who decide alike, and {people} ({told}); "
+        "one of them has to claim it again and decide otherwise, or deny it"
+    )
 
 
 def is_admin(act: Act) -> bool:

@@ -43,10 +43,15 @@ def largest(record: Record) -> int:
         texts.append(repr(record.event_context))
     if record.labels is not None:
         texts.append(repr(record.labels))
+    if record.action is not None:
+        texts += (record.action.kind, record.action.name, record.action.digest)
+        texts.append(repr(record.action.edit_schema))
     for note in record.notes:
         texts += (note.by, note.text)
     for review in record.reviews:
         texts += (review.reviewer, review.reason)
+        if review.amendment is not None:
+            texts += (review.amendment.media_type, review.amendment.digest, repr(review.amendment.value))
     parts = len(record.notes) + len(record.reviews)
     characters = sum(map(len, filter(None, texts)))
     return _MOST_FOR_A_RECORD + parts * _MOST_FOR_A_PART + characters * _MOST_FOR_A_CHARACTER

@@ -23,6 +23,7 @@ from ..errors import (
 )
 from ..model import canonical
 from ..model.record import (
+    Amendment,
     Claim,
     Fallback,
     Note,
@@ -40,7 +41,20 @@ from ..model.vocabulary import (
     Outcome,
 )
 from ..policies.roster import person
-from .permissions import Act, is_admin, known_as, may_review, quorum, require_role, votes, why_not
+from . import amending
+from .permissions import (
+    Act,
+    candidates,
+    decision_of,
+    has_reviewed,
+    is_admin,
+    known_as,
+    may_review,
+    quorum,
+    require_role,
+    votes,
+    why_not,
+)
 from .size_limits import require_fit
 
 _LEFT_OPEN = "what is still to be decided"
@@ -177,6 +191,8 @@ def assign(
     if whom.user_id is not None:
         routed = record.replace(route=Route(user_id=whom.user_id, source="assigned"))
         missing = why_not(routed, act.policies, whom.user_id, deciders)
+        if has_reviewed(record, act.policies, whom.user_id):
+            missing = missing or f"{whom.user_id} has reviewed it already"
         short = quorum(record, act.policies)
         if short and short.missing > 1:
             missing = missing or f"it needs {short.missing} more people, so give it to a team"
@@ -226,16 +242,19 @@ def resolve(
     claim_id: str | None = None,
     shown: str | None = None,
     digest: str | None = None,
+    amendment: Amendment | None = None,
 ) -> Record:
     """The record resolved, or queued again for another reviewer while its quorum is short.
 
     ``shown`` is the digest of what the caller decided on; it must still be the record's, which is
-    ``digest`` where the caller knows it already.
-    Raises NotAllowed, AlreadyResolved, NotClaimed, NotHolder, ClaimIdDiffers, ShownDiffers, ClockSkew.
+    ``digest`` where the caller knows it already. ``amendment`` is what the request is released as.
+    Raises BadInput, BadAmendment, NotAllowed, AlreadyResolved, NotClaimed, NotHolder, ClaimIdDiffers,
+    ShownDiffers, ClockSkew.
     """
-    if outcome == "expired":
-        raise BadInput(problem="expired is written by the sweep only")
-    if _reviewed_so(record, act, outcome, reason, category, claim_id):
+    if outcome in ("expired", "withdrawn"):
+        raise BadInput(problem=f"{outcome} is no outcome that a reviewer gives")
+    amendment = amending.fitting(record, outcome, amendment)
+    if _reviewed_so(record, act, outcome, reason, category, claim_id, amendment):
         return record
     may_review(record, act, "resolve")
     current = _holder(record, act, "resolve it", claim_id)
@@ -248,12 +267,15 @@ def resolve(
         outcome=outcome,
         reason=reason,
         category=category,
+        amendment=amendment,
         reviewed_at=now,
         claim_id=current.claim_id,
         shown=digest,
     )
+    _require_otherwise(record, act, review)
     reviews = (*record.reviews, review)
-    if outcome in RELEASING and votes(reviews, outcome, act.policies) < record.requires.approvals:
+    decision = decision_of(review)
+    if outcome in RELEASING and votes(reviews, decision, act.policies) < record.requires.approvals:
         short = record.replace(status="queued", claim=None, queued_at=now, reviews=reviews)
         return require_fit(short, MAX_OPEN, _LEFT_OPEN)
     resolution = Resolution(
@@ -262,15 +284,65 @@ def resolve(
     return record.replace(status="resolved", reviews=reviews, resolution=resolution)
 
 
+def _require_otherwise(record: Record, act: Act, review: Review) -> None:
+    """Raise NotAllowed where the actor's newest review said the same already (docs/rights.md, *Quorum*)."""
+    mine = [one for one in record.reviews if act.is_me(one.reviewer)]
+    if mine and decision_of(mine[-1]) == decision_of(review):
+        missing = f"{act.actor} has decided so already, and may only decide otherwise"
+        others = candidates(record, act.policies)
+        if others:
+            missing += f"; {', '.join(others)} may"
+        raise NotAllowed(
+            actor=act.actor,
+            action="resolve",
+            escalation_id=record.escalation_id,
+            missing=missing,
+            hint="give it back with `kt escalation unclaim`",
+        )
+
+
 def _reviewed_so(
-    record: Record, act: Act, outcome: Outcome, reason: str, category: Category | None, claim_id: str | None
+    record: Record,
+    act: Act,
+    outcome: Outcome,
+    reason: str,
+    category: Category | None,
+    claim_id: str | None,
+    amendment: Amendment | None,
 ) -> bool:
     """Whether the actor's own decision, the same in every word, is what last happened to the record."""
     if record.status == "claimed" or not record.reviews:
         return False
+    if record.resolution is not None and record.resolution.outcome in ("expired", "withdrawn"):
+        return False
     last = record.reviews[-1]
-    same = (last.outcome, last.reason, last.category) == (outcome, reason, category)
+    digests = [one.digest if one else None for one in (last.amendment, amendment)]
+    same = (last.outcome, last.reason, last.category, digests[0]) == (outcome, reason, category, digests[1])
     return same and act.is_me(last.reviewer) and claim_id in (None, last.claim_id)
+
+
+# --- withdraw -------------------------------------------------------------------------------------
+
+
+def withdraw(record: Record, act: Act, reason: str) -> Record:
+    """The record resolved as withdrawn, which releases nothing: by the person who raised it, or by an admin.
+
+    Raises NotAllowed, AlreadyResolved, ClockSkew.
+    """
+    end = record.resolution
+    if end and end.outcome == "withdrawn" and end.reason == reason and act.is_me(end.resolved_by):
+        return record
+    if not act.is_me(record.raised_by) and not is_admin(act):
+        missing = f"{record.raised_by} raised it, and an admin may as well"
+        raise NotAllowed(
+            actor=act.actor, action="withdraw", escalation_id=record.escalation_id, missing=missing
+        )
+    _require_open(record)
+    now = stamp(record, act)
+    return record.replace(
+        status="resolved",
+        resolution=Resolution(outcome="withdrawn", reason=reason, resolved_by=act.actor, resolved_at=now),
+    )
 
 
 # --- what the sweep does -------------------------------------------------------------------------
@@ -306,7 +378,7 @@ def note(record: Record, act: Act, text: str) -> Record:
     if _noted_so(record, act, text):
         return record
     noted = record.replace(notes=_noted(record, act, stamp(record, act), text))
-    if why_not(record, act.policies, act.actor) is None:
+    if why_not(record, act.policies, act.actor) is None and not has_reviewed(record, act.policies, act.actor):
         return require_fit(noted, MAX_OPEN, _LEFT_OPEN)
     return require_fit(noted, MAX_NOTED, "notes of those who may not decide it")
 

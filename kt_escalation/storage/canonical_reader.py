@@ -18,7 +18,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter
 
 from ..model import canonical
-from ..model.record import Claim, Note, Record, Resolution, Review, Value
+from ..model.record import Claim, Note, Record, Resolution, Review, Value, plain
 from ..model.times import CANONICAL_TIME, parse_time
 
 # Values of keys by their text: at most this many, then all are forgotten, and none of a longer text, which
@@ -103,9 +103,9 @@ def _learn(chunk: str) -> tuple[int, str, Any]:
             key = chunk[: chunk.index(":")]
             value = _lines(key, chunk) or _any(key, chunk)
         elif text[0] == '"' or text[0].isalpha():
-            plain = _text(text)
-            value = _field(key)[0](plain)
-            if value != plain:
+            bare = _text(text)
+            value = _field(key)[0](bare)
+            if value != bare:
                 # What stands for something else than text has a form of its own.
                 raise _NotCanonical
         else:
@@ -121,8 +121,8 @@ def _learn(chunk: str) -> tuple[int, str, Any]:
 def _any(key: str, chunk: str) -> Any:
     """The value in any canonical text of a key, proved by writing all of it again."""
     lines = chunk.split("\n")
-    plain, end = _mapping(lines, 0, 0)
-    [item] = plain.values()
+    found, end = _mapping(lines, 0, 0)
+    [item] = found.values()
     validate, dump = _field(key)
     value = validate(tuple(item) if isinstance(item, list) else item)
     # What is absent is not written, and text is plain already.
@@ -140,9 +140,7 @@ def _field(key: str) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     adapter: TypeAdapter[Any] = TypeAdapter(field.rebuild_annotation())
     # pydantic-core's own functions: what the adapter's do besides is for other kinds of types.
     validate = partial(adapter.validator.validate_python, strict=True)
-    if key in canonical.FREE:
-        return validate, lambda value: value
-    return validate, partial(adapter.serializer.to_python, mode="json", exclude_none=True)
+    return validate, plain
 
 
 def _lines(key: str, chunk: str) -> Any:
@@ -186,13 +184,15 @@ def _proved(written: str) -> str:
 def _form(kind: type[Value], lead: str) -> tuple[re.Pattern[str], frozenset[str]]:
     """The lines of all parts of a value, and which of them are times."""
     hints = get_type_hints(kind)
-    for name in kind.model_fields:
+    # What holds an amendment, which few do, has no such form, and is read as any other text.
+    fields = {name: field for name, field in kind.model_fields.items() if name != "amendment"}
+    for name in fields:
         parts = {get_origin(part) or part for part in (get_args(hints[name]) or (hints[name],))}
         if not (get_origin(hints[name]) is Literal or parts <= {str, datetime, Literal, type(None)}):
             raise TypeError(f"{kind.__name__}.{name} is neither text nor a time, so it has no form here")
-    times = frozenset(name for name in kind.model_fields if datetime in (hints[name], *get_args(hints[name])))
+    times = frozenset(name for name in fields if datetime in (hints[name], *get_args(hints[name])))
     form = ""
-    for name, field in kind.model_fields.items():
+    for name, field in fields.items():
         text = f'"(?P<{name}>{CANONICAL_TIME})"' if name in times else f"(?P<{name}>[^|].*)"
         line = f"\n{lead}{name}: {text}"
         form += line if field.is_required() else f"(?:{line})?"
@@ -290,5 +290,5 @@ def _unquoted(text: str) -> str:
 
 
 def _unescaped(found: re.Match[str]) -> str:
-    two, four, eight, plain = found.groups()
-    return _ESCAPED[plain] if plain else chr(int(two or four or eight, 16))
+    two, four, eight, short = found.groups()
+    return _ESCAPED[short] if short else chr(int(two or four or eight, 16))

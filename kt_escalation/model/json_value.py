@@ -1,0 +1,45 @@
+"""JSON values that a record can hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from .vocabulary import MAX_DEPTH, MAX_DIGITS, MAX_KEY
+
+
+def as_unicode(text: str) -> str:
+    """The text itself. Raises ValueError for half characters, which no file can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("is not valid Unicode text") from None
+    return text
+
+
+def check_json(value: object, depth: int = 1) -> None:
+    """Raise ValueError unless ``value`` is a JSON value that a record can hold."""
+    if isinstance(value, str):
+        as_unicode(value)
+    elif isinstance(value, bool) or value is None:
+        pass
+    elif isinstance(value, int):
+        if abs(value) >= 10**MAX_DIGITS:
+            raise ValueError(f"holds a number of more than {MAX_DIGITS} digits")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError("holds a number that is not finite")
+    elif not isinstance(value, Mapping | list | tuple):
+        raise ValueError(f"holds a {type(value).__name__}, which is not a JSON value")
+    elif depth > MAX_DEPTH:
+        raise ValueError(f"is nested deeper than {MAX_DEPTH} levels")
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise ValueError("holds a key that is not text")
+            if len(as_unicode(key)) > MAX_KEY:
+                raise ValueError(f"holds a key of more than {MAX_KEY} characters")
+            check_json(item, depth + 1)
+    else:
+        for item in value:
+            check_json(item, depth + 1)

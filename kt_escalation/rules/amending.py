@@ -1,0 +1,97 @@
+"""What a reviewer may release a request as: the amendment of a decision. See docs/record.md, *Amendments*."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import BadAmendment, BadInput
+from ..model import digests
+from ..model.edit_schema import misfit
+from ..model.json_value import check_json
+from ..model.record import Amendment, Record, Review
+from ..model.vocabulary import AMENDING, MAX_AMENDMENTS, Outcome
+
+# How deep a value may be nested, so that the record around it is not too deep.
+_DEPTH_ABOVE = 5
+
+
+def made(value: Any, media_type: str) -> Amendment:
+    """The amendment of a value. Raises BadAmendment for what a record cannot hold."""
+    if value is None:
+        raise BadAmendment(pointer="", problem="null is no value to release a request as")
+    try:
+        check_json(value, _DEPTH_ABOVE)
+        digest = digests.of_value(value)
+        size = len(digests.canonical_json(value))
+    except ValueError as error:
+        raise BadAmendment(pointer="", problem=f"it {error}") from None
+    if size > MAX_AMENDMENTS:
+        problem = f"it has {size} bytes, and all amendments of a record have {MAX_AMENDMENTS // 1024} KiB"
+        raise BadAmendment(pointer="", problem=problem)
+    return Amendment(media_type=media_type, digest=digest, value=value)
+
+
+def fitting(record: Record, outcome: Outcome, given: Amendment | None) -> Amendment | None:
+    """The amendment as the next review of a record has it: by its digest alone where an earlier one has its value.
+
+    Raises BadInput where the outcome takes none, or where it needs one; BadAmendment where it does not fit.
+    """
+    if outcome not in AMENDING:
+        if given is not None:
+            raise BadInput(problem=f"an amendment goes with redacted or rewritten, not with {outcome}")
+        return None
+    if given is None:
+        if record.action is not None:
+            raise BadAmendment(
+                pointer="",
+                problem=f"{outcome} needs one here: the gateway has said what it will do "
+                f"({record.action.kind} {record.action.name}), and must be told what instead",
+            )
+        return None
+    earlier = value_of(record.reviews, given.digest)
+    value = given.value if given.value is not None else earlier
+    if value is None:
+        raise BadAmendment(pointer="", problem=f"no review has an amendment with the digest {given.digest}")
+    schema = record.action.edit_schema if record.action else None
+    wrong = misfit(schema, value) if schema is not None else None
+    if wrong is not None:
+        pointer, problem = wrong
+        raise BadAmendment(pointer=pointer, problem=f"{pointer or 'the whole'}: {problem}")
+    if earlier is not None:
+        return Amendment(media_type=given.media_type, digest=given.digest)
+    sizes = [
+        len(digests.canonical_json(one.amendment.value))
+        for one in record.reviews
+        if one.amendment and one.amendment.value is not None
+    ]
+    if sum(sizes) + len(digests.canonical_json(value)) > MAX_AMENDMENTS:
+        problem = f"all amendments of a record together have at most {MAX_AMENDMENTS // 1024} KiB"
+        raise BadAmendment(pointer="", problem=problem)
+    return given
+
+
+def value_of(reviews: tuple[Review, ...], digest: str) -> Any:
+    """The value of an amendment by its digest, None if no review has it."""
+    for review in reviews:
+        if review.amendment is not None and review.amendment.digest == digest:
+            return review.amendment.value
+    return None
+
+
+def effective(record: Record) -> Amendment | None:
+    """What a resolved escalation releases instead of what was proposed, with its value; None if it is not amended."""
+    end = record.resolution
+    if end is None or end.outcome not in AMENDING or not record.reviews:
+        return None
+    last = record.reviews[-1].amendment
+    if last is None or last.value is not None:
+        return last
+    return last.model_copy(update={"value": value_of(record.reviews, last.digest)})
+
+
+def effective_digest(record: Record) -> str | None:
+    """The digest of what is released: of the amendment, else of the action; None where neither is known."""
+    amendment = effective(record)
+    if amendment is not None:
+        return amendment.digest
+    return record.action.digest if record.action is not None else None
