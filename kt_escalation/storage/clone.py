@@ -6,8 +6,8 @@
 | `store_branch` | its branch |
 | `snapshot` | the store at one commit |
 | `newest_tip` | the newest commit, from the remote |
-| `writer` | commits that land or say why not |
-| `proposals` | branches on which changes are proposed |
+| `writer` | making and sending commits |
+| `proposals` | the branches of proposed changes |
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ GoesOn = Callable[["GitStore", str, str], bool]
 class GitStore:
     """The store in the repository that holds a path. Implements `interface.Port`.
 
-    ``quarantined`` reads also the objects of a push that a server hook is judging. ``goes_on`` lets each fetch
+    With ``quarantined`` the store also reads the objects of a push that a server hook is judging. ``goes_on`` lets each fetch
     check that the remote's branch was not rewritten. Raises NotAStore and GitFailed if there is no usable
-    repository; what reads its settings raises BadInput for bad ones.
+    repository. Whatever reads the repository's settings raises BadInput if they are invalid.
     """
 
     def __init__(
@@ -247,7 +247,7 @@ class GitStore:
         return self.writer.prepare_files(base, files, message, author, when)
 
     def facts_of(self, prepared: Prepared) -> dict[str, str | None]:
-        """Facts for an error about a commit of which it is unknown whether it landed."""
+        """Facts for an error about a commit that may or may not have landed."""
         return self.writer.facts_of(prepared)
 
     def follow(self, revision: str) -> str | None:
