@@ -26,7 +26,7 @@ from strategies import texts
 from test_cli_life import at_a_terminal
 from test_progress import kt_at_a_terminal
 
-from kt_escalation.cli.app import escalation
+from kt_escalation.cli.commands.report import report_command
 from kt_escalation.cli.extras import how_to_install
 from kt_escalation.model.text import is_hidden, visible
 from kt_escalation.reporting import figures
@@ -445,7 +445,7 @@ def test_the_docs_commands_run_as_printed_and_their_pictures_are_there(lab: Lab)
 def test_the_docs_name_every_option_and_the_page_as_large_as_it_may_be() -> None:
     [table] = re.findall(r"^\| option \|.*?\n\n", PAGE, re.MULTILINE | re.DOTALL)
     told = {*re.findall(r"`(--?[a-z]+)", table)}
-    own = {option for it in escalation.commands["report"].params for option in it.opts}
+    own = {option for it in report_command.params for option in it.opts}
     assert told == own - {"--rev", "--fetch", "-C", "--debug"}
     assert "never larger than 5 MB" in PAGE and page.MAX_BYTES == 5_000_000
     assert f"last {PERIODS} periods" in PAGE and "cut after 600 characters" in PAGE

@@ -43,7 +43,7 @@ class Location:
         if found is None:
             raise BadInput(
                 problem=f"{KT_YAML} cannot be read; it says `root: FOLDER` and nothing else",
-                hint="mend it, or name the folder with `git config kt.root FOLDER`",
+                hint="fix it, or name the folder with `git config kt.root FOLDER`",
             )
         return found
 
