@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import BadInput, NoStoreBranch, NotAStore, UnreadableStore
 from ..git.repository import Repository
-from .interface import Author, Onto, Progress, Proposal, Request, Snapshot
+from .interface import PROPOSALS, Author, Onto, Progress, Proposal, Request, Snapshot
 from .location import Location
 from .newest_tip import NewestTip
 from .reader import Reader
@@ -177,6 +177,14 @@ class GitStore:
 
     def contains(self, snapshot: Snapshot, commit: str) -> bool:
         return self.repository.is_ancestor(commit, snapshot.revision)
+
+    def proposed(self, revision: str) -> Mapping[str, str]:
+        """The actions proposed on known branches of the remote that ``revision`` lacks, by escalation id."""
+        found = {}
+        for branch in self.repository.unmerged(self.remote, PROPOSALS, revision) if self.remote else ():
+            action, _, escalation_id = branch.removeprefix(PROPOSALS).partition("/")
+            found[escalation_id] = action
+        return found
 
     def contents(self, data: str | None, beside: str | None) -> Mapping[str, bytes]:
         """The files in an archive by escalation id; see `ArchivedRecords.contents`."""
