@@ -146,7 +146,7 @@ class BrokenPolicies(KtError):
 
     code = "broken_policies"
     says = "{where}: {problem}"
-    hint = "mend it in a commit on the store branch, then try again"
+    hint = "fix it in a commit on the store branch, then try again"
 
 
 class GitFailed(KtError):
@@ -155,7 +155,7 @@ class GitFailed(KtError):
     code = "git_failed"
     says = "git {command} failed: {words}"
     unchanged = "nothing was changed"
-    hint = "mend that and run the command again"
+    hint = "fix that and run the command again"
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ class SeveralFailed(KtError):
 
     code = "several_failed"
     says = "{count} of them cannot be done: {listed}"
-    hint = "nothing was written; mend them, or take what can be had with --partial"
+    hint = "nothing was written; fix them, or do the others with --partial"
 
     def __init__(self, failures: Sequence[Failure]) -> None:
         self.failures = tuple(failures)
@@ -308,7 +308,7 @@ class IllegalRecord(Conflict):
     says = "{escalation_id} is resolved in {path}, but not by legal steps alone: {problem}"
     hint = (
         "release nothing; an admin brings it back to its last legal state with `kt escalation restore`, "
-        "else raise the request anew under another id"
+        "or raise the request again under another id"
     )
 
 
@@ -349,7 +349,7 @@ class ShownDiffers(Conflict):
 
     code = "shown_differs"
     says = "{escalation_id} is not as it was shown: {shown}, not {given}"
-    hint = "read it again with `kt escalation get --id {escalation_id}` and decide anew"
+    hint = "read it again with `kt escalation get --id {escalation_id}` and decide again"
 
 
 class DifferentContent(Conflict):
@@ -437,7 +437,7 @@ def exhausted(attempts: int, seconds: float, remote: str | None, said: str) -> R
     return RetriesExhausted(
         says="the remote {remote} did not take the push, {attempts:time|times} within {seconds:g} s, "
         "though nobody was faster: {words}",
-        hint="nothing changed; whoever administers the remote can mend that, then run the command again",
+        hint="nothing changed; an administrator of the remote can fix that; then run the command again",
         remote=remote,
         words=said,
         **facts,
@@ -459,7 +459,7 @@ class DeliveryFailed(KtError):
     code = "delivery_failed"
     exit_code = 8
     says = "event {event_id} was not taken after {tries:try|tries}: {problem}"
-    hint = "mend that and start again: it goes on with this event, and nothing after it was handed over"
+    hint = "fix that and start again: it continues with this event; no later event was delivered"
 
 
 # --- exit 9 and 130 -------------------------------------------------------------------------------

@@ -40,21 +40,30 @@ class Fault(NamedTuple):
 
 
 class Listed(NamedTuple):
-    """A row, its store where several are listed, and where it was asked for, the whole record as plain values."""
+    """A row of a listing.
+
+    ``store`` is set if several stores are listed, ``plain`` (the whole record) if it was asked for, and
+    ``proposed`` if this clone knows a branch that proposes an action on it.
+    """
 
     store: str | None
     row: Row
     plain: dict[str, Any] | None
+    proposed: str | None = None
 
 
 @dataclass(frozen=True)
 class Listing:
-    """A page of one or several stores: its rows in order, what could not be read, and which stores not at all."""
+    """A page of one or several stores: its rows in order, what could not be read, and which stores not at all.
+
+    ``hint`` says why it may be empty, if that is known.
+    """
 
     rows: Sequence[Listed]
     next_cursor: str | None
     invalid: Sequence[tuple[str | None, Invalid]]
     faults: Sequence[Fault] = ()
+    hint: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,13 +99,21 @@ def is_in_one(folder: str) -> bool:
 
 
 def one(
-    path: str, wanted: Query, *, rev: str | None, fetch: bool, whole: bool, progress: Progress | None = None
+    path: str,
+    wanted: Query,
+    *,
+    rev: str | None,
+    fetch: bool,
+    whole: bool,
+    marks: bool = False,
+    progress: Progress | None = None,
 ) -> Listing:
-    """The page of one store, which is not named in it. Raises as `ReadStore.rows`."""
+    """The page of one store, which is not named in it; see `several`. Raises as `ReadStore.rows`."""
     with ReadStore.at(path, progress) as store:
         found = store.rows(wanted, rev=rev, fetch=fetch)
-        rows = _listed(None, found, whole)
-    return Listing(rows, found.page.next_cursor, [(None, item) for item in found.invalid])
+        rows = _listed(None, store, found, whole, marks)
+    invalid = [(None, item) for item in found.invalid]
+    return Listing(rows, found.page.next_cursor, invalid, hint=found.hint)
 
 
 def several(
@@ -106,9 +123,10 @@ def several(
     rev: str | None,
     fetch: bool,
     whole: bool,
+    marks: bool = False,
     progress: Progress | None = None,
 ) -> Listing:
-    """The page that is asked for over all stores, with ``whole`` its records as plain values.
+    """The page over all stores: with ``whole`` also its records as plain values, with ``marks`` open proposals.
 
     Raises BadInput for a query that no store could answer.
     """
@@ -117,24 +135,33 @@ def several(
     listed: dict[tuple[int, str], Listed] = {}
     invalid: list[tuple[str | None, Invalid]] = []
     faults: list[Fault] = []
+    hints: set[str | None] = set()
     for place, path in enumerate(paths):
         try:
             with ReadStore.at(path, progress) as store:
                 found = store.rows(replace(wanted, place=(place,)), rev=rev, fetch=fetch)
-                rows = _listed(path, found, whole)
+                rows = _listed(path, store, found, whole, marks)
         except KtError as error:
             faults.append(Fault(path, error))
             continue
         pages[place] = found.page
+        hints.add(found.hint)
         listed |= {(place, item.row.escalation_id): item for item in rows}
         invalid += [(path, item) for item in found.invalid]
     merged, cursor = query.merge(pages, wanted)
-    return Listing([listed[place, row.escalation_id] for place, row in merged], cursor, invalid, faults)
+    page = [listed[place, row.escalation_id] for place, row in merged]
+    # If one store lists the team, the others need not.
+    hint = None if page or None in hints else "; ".join(filter(None, hints))
+    return Listing(page, cursor, invalid, faults, hint or None)
 
 
-def _listed(store: str | None, found: Rows, whole: bool) -> Sequence[Listed]:
+def _listed(path: str | None, store: ReadStore, found: Rows, whole: bool, marks: bool) -> Sequence[Listed]:
     plain = found.plain() if whole else [None] * len(found.page.rows)
-    return [Listed(store, row, record) for row, record in zip(found.page.rows, plain, strict=True)]
+    proposed = store.proposed(found.snapshot.revision) if marks and found.page.rows else {}
+    return [
+        Listed(path, row, record, proposed.get(row.escalation_id))
+        for row, record in zip(found.page.rows, plain, strict=True)
+    ]
 
 
 def claim_next(

@@ -7,7 +7,7 @@ imports what it needs when it is called.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -81,6 +81,13 @@ class ReadStore:
         found = self.rows(wanted, rev=rev, fetch=fetch)
         records = tuple(entry.record for entry in found.snapshot.entries(found.page.rows))
         return Listing(records, found.page.next_cursor, found.invalid)
+
+    def proposed(self, revision: str) -> Mapping[str, str]:
+        """The actions proposed on branches of the remote that this clone knows, by escalation id.
+
+        Branches that ``revision`` contains are left out. Fetch all branches to know the newest ones.
+        """
+        return self._session.git.proposed(revision)
 
     def resolved_ids(self, prefix: str) -> Sequence[str]:
         """The ids of resolved escalations that begin with ``prefix``. Raises NotAStore."""

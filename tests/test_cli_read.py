@@ -169,6 +169,35 @@ def test_nothing_to_show_is_said_on_stderr_and_is_no_failure(shelf: Path) -> Non
     assert (ran.code, ran.out) == (0, "") and "no escalation matches" in ran.err
 
 
+def test_a_team_that_the_roster_does_not_list_is_named_with_those_that_it_lists(lab: Lab) -> None:
+    lab.escalations("one")
+    clone = lab.clone("alice")
+    assert kt("list", "--team", "nosuch", cwd=clone).err == "kt: no escalation matches\n"
+    lab.put(
+        {
+            "policies/roster.yaml": "teams:\n- {team_id: triage, members: []}\n- {team_id: legal, members: []}\n"
+        }
+    )
+    ran = kt("list", "--fetch", "--team", "nosuch", cwd=clone)
+    assert (ran.code, ran.out) == (0, "")
+    assert (
+        ran.err == "kt: no escalation matches: the roster has no team nosuch; its teams are legal, triage\n"
+    )
+    assert kt("list", "--team", "legal", cwd=clone).err == "kt: no escalation matches\n"
+    folder = lab.folder / "other"
+    folder.mkdir()
+    other = Lab(folder).clone("alice")
+    both = ("-C", str(clone), "-C", str(other), "list", "--team", "nosuch")
+    assert kt(*both, cwd=lab.folder).err == "kt: no escalation matches\n"
+
+
+@pytest.mark.parametrize("word", ["denied", "approved", "expired", "reject"])
+def test_an_outcome_given_as_a_status_says_where_it_is_listed(shelf: Path, word: str) -> None:
+    ran = kt("list", "--status", word, cwd=shelf)
+    assert (ran.code, ran.out) == (2, "")
+    assert f"'{word}' is an outcome, not a status; list decided escalations with --status resolved" in ran.err
+
+
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone of a store with 60 escalations, many of them of one time and severity."""

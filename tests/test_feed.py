@@ -836,15 +836,15 @@ def test_whoever_stops_reading_stops_the_watch_without_an_error(alice: Path) -> 
     assert kt_process("events", cwd=alice).out.startswith(done.stdout)
 
 
-def test_nothing_but_the_one_format_loads_the_package_for_it(alice: Path) -> None:
+def test_no_format_needs_the_package_that_others_read_events_with(alice: Path) -> None:
     code = (
         "import sys; from kt_escalation.cli.edge import run; run('kt-escalation', sys.argv[1:]);"
         "sys.stderr.write(str('cloudevents' in sys.modules))"
     )
-    for form, loaded in (("json", "False"), ("cloudevents", "True")):
+    for form in ("json", "cloudevents"):
         args = [sys.executable, "-c", code, "events", "--format", form]
         done = subprocess.run(args, cwd=alice, capture_output=True, text=True, check=True)
-        assert done.stderr == loaded
+        assert done.stderr == "False"
 
 
 def test_where_events_come_from_is_told_without_who_and_how() -> None:

@@ -360,7 +360,7 @@ def test_what_is_wrong_with_a_push_is_told_in_few_lines(lab: Lab, clone: Path) -
         (clone / f"queue/esc_n{number}.yaml").write_text("no record\n")
     said = push_of_nonsense(clone, refused=True)
     assert said.count("remote: kt: commit ") == 20
-    assert "remote: kt: and more; `kt escalation check` tells all of it" in said
+    assert "remote: kt: and more; `kt escalation check` prints all of it" in said
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from lab import Lab, git, kt, kt_process, state
+from lab import Lab, git, kt, kt_process, on_a_terminal, state
 
 from kt_escalation import Store
 from kt_escalation.errors import BranchTaken
@@ -50,6 +50,23 @@ def test_a_claim_is_proposed_and_nobody_holds_it_before_the_merge(lab: Lab) -> N
     merge(lab, "kt/claim/esc_one")
     assert kt("list", "--fetch", "--json", cwd=alice).json["escalations"][0]["status"] == "claimed"
     assert kt("verify", cwd=lab.seed).code == 0
+
+
+def test_a_listing_at_a_terminal_marks_the_proposals_that_the_clone_knows(lab: Lab) -> None:
+    raised(lab, "one", "two")
+    alice, bob = lab.clone("alice"), lab.clone("bob")
+    assert kt("claim", "esc_one", "--branch", cwd=alice).code == 0
+    plain = kt("list", cwd=alice).out
+    assert plain.splitlines()[0].split("\t")[2] == "queued"
+    marked = "queued, claim proposed"
+    code, shown = on_a_terminal(["list"], alice, {"COLUMNS": "150"})
+    assert (code, shown.count(marked)) == (0, 1)
+    assert marked in next(line for line in shown.splitlines() if "esc_one" in line)
+    assert marked not in on_a_terminal(["list"], bob, {"COLUMNS": "150"})[1]
+    git("fetch", "--quiet", cwd=bob)
+    assert marked in on_a_terminal(["list"], bob, {"COLUMNS": "150"})[1]
+    merge(lab, "kt/claim/esc_one")
+    assert "proposed" not in on_a_terminal(["list", "--fetch"], alice, {"COLUMNS": "150"})[1]
 
 
 def test_every_action_of_a_reviewer_can_be_proposed(lab: Lab) -> None:

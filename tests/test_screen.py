@@ -25,6 +25,7 @@ from test_cli_read import open_text, resolved_path, resolved_text
 from kt_escalation import Store
 from kt_escalation.cli.terminal import screen, views
 from kt_escalation.model.text import visible
+from kt_escalation.multistore import Listed
 from kt_escalation.read_store import ReadStore
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
@@ -130,7 +131,9 @@ def test_what_a_reviewer_chooses_by_goes_last(lab: Lab) -> None:
             heads.add(
                 next(
                     views.listing(
-                        [(row, None) for row in shelf.rows().page.rows], datetime.now(UTC), more=False
+                        [Listed(None, row, None) for row in shelf.rows().page.rows],
+                        datetime.now(UTC),
+                        more=False,
                     )
                 )
             )

@@ -171,7 +171,7 @@ class CommitLoop:
         self._proposing = Proposing(self.port)
 
     def commit(self, decide: Decide, partial: bool, branch: str | None = None) -> Result:
-        """Decide and commit until it has landed or cannot land (design, section 5).
+        """Decide and commit until it has landed or cannot land (docs/design.md, *How a step is committed*).
 
         With a ``branch`` the commit goes there, to be merged by a pull request, and the store branch stays
         as it is; empty stands for ``kt/<action>/<id>``.

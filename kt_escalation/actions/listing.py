@@ -15,11 +15,15 @@ from .read_session import ReadSession
 
 @dataclass(frozen=True)
 class Rows:
-    """A page of rows, which cost less than records, and the files that could not be read."""
+    """A page of rows, which cost less than records, and the files that could not be read.
+
+    ``hint`` says why the page may be empty, if that is known.
+    """
 
     page: Page
     invalid: tuple[Invalid, ...]
     snapshot: Snapshot
+    hint: str | None = None
 
     def plain(self) -> Sequence[dict[str, Any]]:
         """The records of the page as plain JSON values; while the store is open."""
@@ -39,7 +43,21 @@ def rows(session: ReadSession, wanted: Query, *, rev: str | None, fetch: bool) -
     if wanted.mine or wanted.overdue or wanted.claimable:
         found = _narrowed(session, snapshot, [*filter(wanted.matches, found)], wanted)
     page = query.select(found, wanted)
-    return Rows(page, tuple(sorted(invalid, key=lambda item: item.path)), snapshot)
+    hint = _unknown_team(snapshot, wanted.team) if wanted.team and not page.rows else None
+    return Rows(page, tuple(sorted(invalid, key=lambda item: item.path)), snapshot, hint)
+
+
+def _unknown_team(snapshot: Snapshot, team: str) -> str | None:
+    """Why nothing is routed to a team, if the roster does not list it."""
+    from ..policies.policy_set import assemble
+
+    roster = assemble(*snapshot.policies()).roster
+    if roster is None or roster.has_team(team):
+        return None
+    teams = ", ".join(sorted(each.team_id for each in roster.teams))
+    return (
+        f"the roster has no team {team[:80]}; its teams are {teams}" if teams else "the roster has no teams"
+    )
 
 
 def _narrowed(session: ReadSession, snapshot: Snapshot, found: list[Row], wanted: Query) -> list[Row]:

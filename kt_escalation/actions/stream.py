@@ -68,14 +68,14 @@ def raised(
 
 def unacknowledged(error: KtError, line: int) -> KtError:
     """The error that ends a stream, which says from which line on nothing is acknowledged."""
-    mend = "mend that and send it again, what is there already is no fault"
+    remedy = "fix that and send it again; lines that are there already are no problem"
     if isinstance(error, SeveralFailed):
-        mend = "mend them and send that again, or take what can be had with --partial"
+        remedy = "fix them and send that again, or raise the others with --partial"
     error.facts |= {
         "unacknowledged_from": line,
         # Of lines before it, something may well have changed.
         "unchanged": "",
-        "hint": f"nothing from line {line} on is acknowledged; {mend}",
+        "hint": f"nothing from line {line} on is acknowledged; {remedy}",
     }
     return error
 

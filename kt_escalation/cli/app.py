@@ -1,4 +1,4 @@
-"""The command line: its groups, which load a command when it is asked for. Options are in options.py."""
+"""The command line's groups. A command's module is loaded only when it is needed. Options are in options.py."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 class ReaderGone(Exception):
-    """Whoever read our output has stopped."""
+    """The program that reads the output has stopped."""
 
 
 class Group(click.Group):
-    """A group that loads a command when it is asked for, since each costs a start some time.
+    """A group that loads a command only when it is needed, because loading takes time.
 
-    It leaves a closed pipe to the edge; click itself would exit 1 whatever had landed. ``sections`` are the
+    A closed pipe is left to `edge`, because click would exit 1 even if the change has landed. ``sections`` are the
     headings under which `--help` lists the commands.
     """
 
@@ -58,11 +58,11 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that is asked for. Raises UsageError, which names the group that has it, if one has."""
+        """Find the command. Raises UsageError; if another group has the command, the error names it."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
-            asked = next(iter(args), "")  # click takes an option that it does not know out of the list
+            asked = next(iter(args), "")  # click removes an unknown option from the list
             for name, group in self.commands.items():
                 if isinstance(group, click.Group) and group.get_command(ctx, asked):
                     ours = f"{ctx.command_path} {name} {asked}"
@@ -112,7 +112,7 @@ def escalation(ctx: click.Context, repo: tuple[str, ...]) -> None:
     """Raise, list, claim and resolve escalations.
 
     An escalation is a request that a gateway wants a human to decide. It is one YAML file in the
-    store's repository; every step of its life is a commit that has landed before the command ends.
+    store's repository, and every step of its life is a commit.
     """
     ctx.obj = repo or ctx.obj
 
@@ -129,8 +129,8 @@ def policy(ctx: click.Context, repo: tuple[str, ...]) -> None:
     ctx.obj = repo or ctx.obj
 
 
-# Where commands are, those first that are run most, since each costs a start some time.
-_MODULES = ("act", "hook", "verify", "wait", "review", "manage", "watch", "report", "policy")
+# The modules with commands, the most used ones first, because loading each takes time.
+_MODULES = ("act", "raise_", "hook", "verify", "wait", "review", "manage", "watch", "report", "policy")
 
 
 def _load_all() -> None:
@@ -138,5 +138,5 @@ def _load_all() -> None:
         import_module(f".commands.{module}", __package__)
 
 
-# The commands register themselves with the groups above; these, which people wait for most, at once.
+# Commands register themselves with the groups above. These are used most, so they are always loaded.
 from .commands import read  # noqa: E402, F401

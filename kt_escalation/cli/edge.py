@@ -155,6 +155,6 @@ def _say(text: str) -> None:
 
 
 def _print(text: str) -> None:
-    # If stderr cannot be written either, the exit code still tells.
+    # If stderr cannot be written either, there is still the exit code.
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)  # noqa: T201

@@ -153,23 +153,23 @@ def change_as_json(result: Result) -> dict[str, Any]:
 
 
 def on_terminal() -> bool:
-    """Whether the output is for somebody who looks at a terminal."""
+    """Whether the output goes to a terminal."""
     return sys.stdout.isatty()
 
 
 def put_json(value: Any) -> None:
-    """Print one JSON document; everything but plain ASCII is escaped, so nothing acts on a terminal."""
+    """Print one JSON document. Everything but plain ASCII is escaped, so nothing in it controls a terminal."""
     click.echo(json.dumps(value, indent=2))
 
 
 def discard_output() -> None:
-    """Let what could not be written go nowhere, instead of failing again when Python ends."""
+    """Discard unwritten output, so that Python does not fail on it again at exit."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.stdout.flush()
 
 
 def warn(text: str) -> None:
-    """Say something on stderr that changes no exit code, not even where it cannot be written."""
+    """Print a warning to stderr. An error in doing so does not change the exit code."""
     with suppress(OSError):
         click.echo(f"kt: {visible(text)}", err=True)

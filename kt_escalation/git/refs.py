@@ -98,6 +98,12 @@ class Refs(Git):
         """The branches of this repository."""
         return self._asked("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads").text.split()
 
+    def unmerged(self, remote: str, prefix: str, commit: str) -> list[str]:
+        """The known branches of a remote that begin with ``prefix`` and have commits that ``commit`` lacks."""
+        below = f"refs/remotes/{remote}/"
+        asked = ("for-each-ref", f"--no-merged={commit}", "--format=%(refname)", f"{below}{prefix}")
+        return [ref.removeprefix(below) for ref in self._asked(*asked).text.split()]
+
     def is_branch_name(self, name: str) -> bool:
         """Whether this is a valid name for a branch (git-check-ref-format)."""
         return self._asked("check-ref-format", f"refs/heads/{name}", fine=(0, 1)).status == 0

@@ -187,11 +187,7 @@ def pack_schema() -> dict[str, Any]:
     model = {
         "type": "object",
         "properties": {
-            "aliases": {
-                "description": "Other names of the model.",
-                "type": ["array", "null"],
-                "items": text,
-            },
+            "aliases": _list_schema("Other names of the model.", text),
             "escalation_routing": routing,
         },
         "anyOf": [
@@ -205,41 +201,25 @@ def pack_schema() -> dict[str, Any]:
         "properties": {
             "id": {**text, "description": "The name that an escalation's `provider` has."},
             "model": {**text, "description": "The one model that it offers.", "type": ["string", "null"]},
-            "models": {
-                "description": "The models that it offers.",
-                "type": ["array", "null"],
-                "items": model,
-            },
+            "models": _list_schema("The models that it offers.", model),
             "escalation_routing": routing,
         },
         "anyOf": [{"properties": {"model": nothing}}, {"properties": {"models": nothing}}],
     }
+    enabled = {"description": "Whether the pack counts.", "type": "boolean", "default": True}
+    targets = _list_schema("The targets, in the order in which they are tried.", target)
     return {
         "description": "What kt reads of a policy pack.",
         "type": "object",
         "properties": {
-            "pack": {
-                "type": ["object", "null"],
-                "properties": {
-                    "enabled": {
-                        "description": "Whether the pack counts.",
-                        "type": "boolean",
-                        "default": True,
-                    }
-                },
-            },
-            "providers": {
-                "type": ["object", "null"],
-                "properties": {
-                    "targets": {
-                        "description": "The targets, in the order in which they are tried.",
-                        "type": ["array", "null"],
-                        "items": target,
-                    }
-                },
-            },
+            "pack": {"type": ["object", "null"], "properties": {"enabled": enabled}},
+            "providers": {"type": ["object", "null"], "properties": {"targets": targets}},
         },
     }
+
+
+def _list_schema(description: str, items: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "type": ["array", "null"], "items": items}
 
 
 def parse_routing(value: Any, path: Path = ()) -> Fallback:

@@ -1,1 +1,1 @@
-"""What a store can tell from its records and history: events, statistics, exports, evidence, and the report page."""
+"""Reports from records and history: events, statistics, exports, evidence, and the report page."""

@@ -82,22 +82,19 @@ def body(event: Event, form: str, address: str) -> bytes:
     Everything but plain ASCII is escaped. ``address`` is that of the store, which becomes the CloudEvent's
     source (CloudEvents 1.0, JSON event format).
     """
-    if form != "cloudevents":
-        return json.dumps(event.as_dict()).encode()
-    # The import is slow, and other formats do not need it.
-    from cloudevents.core.formats.json import JSONFormat
-    from cloudevents.core.v1.event import CloudEvent
-
-    attributes = {
-        "specversion": "1.0",
-        "id": event.id,
-        "source": source(address),
-        "type": f"kt.escalation.{event.action}",
-        "subject": event.escalation_id,
-        "time": event.at,
-        "datacontenttype": "application/json",
-    }
-    return JSONFormat().write(CloudEvent(attributes, event.as_dict()))
+    content = event.as_dict()
+    if form == "cloudevents":
+        content = {
+            "specversion": "1.0",
+            "id": event.id,
+            "source": source(address),
+            "type": f"kt.escalation.{event.action}",
+            "subject": event.escalation_id,
+            "time": f"{event.at:%Y-%m-%dT%H:%M:%SZ}",
+            "datacontenttype": "application/json",
+            "data": content,
+        }
+    return json.dumps(content).encode()
 
 
 # --- a command ------------------------------------------------------------------------------------

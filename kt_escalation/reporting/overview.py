@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from ..actions.opening import opened
 from ..errors import BadInput
@@ -18,6 +19,7 @@ from ..model.times import to_millis
 from ..policies.policy_set import assemble
 from ..rules import due_actions
 from ..storage import layout, lookup
+from ..storage.clone import GitStore
 from ..storage.interface import Entry, Invalid, Progress
 from ..storage.snapshot import GitSnapshot
 from . import statistics as numbers
@@ -96,45 +98,15 @@ def report(
     store = opened(path, progress)
     try:
         snapshot = lookup.snapshot(store, rev, fetch=fetch)
-        place = timeline.place(store, snapshot.revision, None)
-        invalid: list[Invalid] = []
-        # The last state of each record that was read, with its blob id.
-        read: dict[str, tuple[str, Record]] = {}
-
-        def entries() -> list[Entry]:
-            return [
-                entry
-                for entry in _entries(snapshot, dict(read.values()), invalid)
-                if (team is None or entry.record.route.team_id == team) and _is_relevant(entry.record, window)
-            ]
-
-        # Without a window, the final states come from history, which is read anyway. Otherwise the events of
-        # other escalations are not kept.
-        found = entries() if team is not None or window != ALWAYS else None
-        wanted = None if found is None else {entry.record.escalation_id for entry in found}
-
-        def keep(blob: str, record: Record) -> None:
-            if wanted is None:
-                read[record.escalation_id] = blob, _without_unused_keys(record)
-
-        events: dict[str, list[Event]] = defaultdict(list)
-        claims: dict[str, dict[str, datetime]] = defaultdict(dict)
-        for event in timeline.read(store, snapshot.revision, place, keep):
-            if wanted is None or event.escalation_id in wanted:
-                events[event.escalation_id].append(event)
-                if event.claim:
-                    claims[event.escalation_id].setdefault(event.claim.claim_id, event.claim.claimed_at)
-        if found is None:
-            found = entries()
+        read = _read(store, snapshot, team, window)
         policies = assemble(*snapshot.policies())
-        records = [entry.record for entry in found]
+        records = [entry.record for entry in read.entries]
         period = period or _period(records, window, now)
         by_id = {record.escalation_id: record for record in records}
-
         tally = Tally(
             policies,
             to_millis(now),
-            claims,
+            read.claims,
             lambda name: by_id.get(name) or lookup.record_of(snapshot, name),
             by=("period", "team", "policy", "model"),
             period=period,
@@ -143,8 +115,12 @@ def report(
         for record in records:
             tally.add(record)
         cases = [
-            _case(entry, due_actions.overdue(entry.record, policies, now), events[entry.record.escalation_id])
-            for entry in found
+            _case(
+                entry,
+                due_actions.overdue(entry.record, policies, now),
+                read.events[entry.record.escalation_id],
+            )
+            for entry in read.entries
         ]
         return Report(
             snapshot.revision,
@@ -159,10 +135,52 @@ def report(
             tally.rows("model"),
             tally.reviewers,
             _in_order(cases),
-            tuple(invalid),
+            tuple(read.invalid),
         )
     finally:
         store.close()
+
+
+class _Read(NamedTuple):
+    """What was read: the escalations, their events and claims by escalation id, and the unreadable files."""
+
+    entries: list[Entry]
+    events: dict[str, list[Event]]
+    claims: dict[str, dict[str, datetime]]
+    invalid: list[Invalid]
+
+
+def _read(store: GitStore, snapshot: GitSnapshot, team: str | None, window: Window) -> _Read:
+    """Read the relevant escalations of a team (None: of all) and their history, each once."""
+    place = timeline.place(store, snapshot.revision, None)
+    read = _Read([], defaultdict(list), defaultdict(dict), [])
+    # The last state of each record that was read, with its blob id.
+    known: dict[str, tuple[str, Record]] = {}
+
+    def add_entries() -> None:
+        for entry in _entries(snapshot, dict(known.values()), read.invalid):
+            if (team is None or entry.record.route.team_id == team) and _is_relevant(entry.record, window):
+                read.entries.append(entry)
+
+    # Without a window, the final states come from history, which is read anyway. Otherwise the events of
+    # other escalations are not kept.
+    everything = team is None and window == ALWAYS
+    if not everything:
+        add_entries()
+    wanted = {entry.record.escalation_id for entry in read.entries}
+
+    def keep(blob: str, record: Record) -> None:
+        if everything:
+            known[record.escalation_id] = blob, _without_unused_keys(record)
+
+    for event in timeline.read(store, snapshot.revision, place, keep):
+        if everything or event.escalation_id in wanted:
+            read.events[event.escalation_id].append(event)
+            if event.claim:
+                read.claims[event.escalation_id].setdefault(event.claim.claim_id, event.claim.claimed_at)
+    if everything:
+        add_entries()
+    return read
 
 
 def _entries(snapshot: GitSnapshot, known: Mapping[str, Record], invalid: list[Invalid]) -> Iterator[Entry]:

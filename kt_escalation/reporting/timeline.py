@@ -48,7 +48,7 @@ def place(store: GitStore, tip: str, since: str | datetime | None) -> Place:
     """The start for ``since``: a time, a cursor, a revision in known history, or None for the beginning.
 
     Raises BadInput if ``since`` is none of these, NotInHistory if ``tip`` does not contain it, and
-    ShallowClone if the clone cannot tell.
+    ShallowClone if the clone lacks that part of history.
     """
     if store.repository.is_shallow:
         raise ShallowClone(

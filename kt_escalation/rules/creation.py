@@ -37,7 +37,7 @@ from .permissions import Act, require_role
 from .size_limits import require_fit
 from .transitions import new_claim, stamp
 
-# What raising decides by itself; a repeat is not judged by it (design, section 4, *Repeats*).
+# The keys that raising sets itself. A repeat may differ in them (docs/gateway.md).
 _DECIDED = frozenset(
     {
         "schema_version",
@@ -61,7 +61,7 @@ _KEPT = ("severity", "reason_code", "summary", "request_id", "agent_id", "sessio
 
 
 def escalation_id(raisable: Raisable, now: datetime, random: bytes) -> str:
-    """The id that a draft gets (design, section 3). Raises BadInput where the draft asks for another."""
+    """The id that a draft gets (docs/record.md). Raises BadInput if the draft has another one."""
     draft = raisable.draft
     if draft.request_id is not None:
         name = draft.escalation_id or ids.from_request(draft.request_id)
@@ -72,9 +72,9 @@ def escalation_id(raisable: Raisable, now: datetime, random: bytes) -> str:
 
 
 def require_free_id(escalation_id: str, request_id: str | None) -> None:
-    """Raise BadInput where an id is not the one of this request, or without a request one that a request may have.
+    """Raise BadInput if an id belongs to another request, or could belong to one.
 
-    So nobody takes the id of a request that is yet to come (design, section 4, *Ids*).
+    So nobody can take the id of a future request (docs/record.md).
     """
     if request_id is None:
         if not ids.is_ulid(escalation_id):

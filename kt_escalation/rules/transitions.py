@@ -109,7 +109,7 @@ def new_claim(act: Act, claim_id: str, now: datetime, holder: str) -> Claim:
 
 
 def lapsed(record: Record, act: Act) -> bool:
-    """Whether the claim's lease is over, with the tolerance for clocks (design, section 4, *Lease*)."""
+    """Whether the claim's lease is over, with the tolerance for clocks (docs/operator.md)."""
     if record.claim is None or record.claim.expires_at is None:
         return False
     return act.now > record.claim.expires_at + act.policies.settings.claims.clock_tolerance
@@ -396,7 +396,7 @@ def _noted_so(record: Record, act: Act, text: str) -> bool:
 
 
 def stamp(record: Record, act: Act) -> datetime:
-    """The time to write: never before the record's last one (design, section 5). Raises ClockSkew."""
+    """The time to write into a record: never before its last one. Raises ClockSkew."""
     last = record.last_time
     if last - act.now > act.policies.settings.claims.clock_tolerance:
         raise ClockSkew(escalation_id=record.escalation_id, now=format_time(act.now), last=format_time(last))

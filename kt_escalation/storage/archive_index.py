@@ -33,24 +33,24 @@ from . import atomic_file, clone_key
 from .archives import Archive, Place
 from .interface import Progress
 
-# How many files of ids (some 40 KB each) and how many archives (1 MiB) are in memory at once.
+# How many files of ids (about 40 KB each) and how many archives (1 MiB each) are read at once.
 _IDS_AT_ONCE = 64
 _ARCHIVES_AT_ONCE = 16
 _ROWS_IN_BLOCK = 1000
 _REOPENS = re.compile(rb'^reopens: "?(esc_[a-z0-9_-]+)"?$', re.MULTILINE)
-# Of what a tag is: the number is that of the form, as in the files' names.
+# What a tag is for. The number is the version of the format, as in the files' names.
 _HEAD, _BLOCK = "archives 2", "archived 2"
 _FIRST_LINE = re.compile(rb"kt archives (\d{1,9}) ([0-9a-f]{%d})\n" % (2 * clone_key.TAG_BYTES))
 
-#: Gives the bytes of blobs, in order; None for what is too large to be an archive's.
+#: Returns the bytes of blobs, in order; None for a blob that is too large to be an archive.
 Read = Callable[[Sequence[str]], Sequence[bytes | None]]
 _Pairs = list[tuple[str, int]]
 
 
 class Index:
-    """Which id is in which archive, for one clone; for several threads and processes at once.
+    """The index of one clone. Several threads and processes may use it at once.
 
-    ``read`` gives blobs of the repository; ``progress`` is told of filling it.
+    ``read`` returns blobs of the repository. ``progress`` is called while the index is filled.
     """
 
     def __init__(self, folder: Path, read: Read, progress: Progress | None = None) -> None:
@@ -61,21 +61,21 @@ class Index:
         self._known: dict[str, _Rows] = {}
 
     def find(self, archives: Sequence[Archive], escalation_id: str) -> list[Place]:
-        """The places of an id in these archives; more than one only where that is a violation."""
+        """The places of an id in these archives. More than one place is a violation."""
         return self._places(_LISTED, archives, escalation_id)
 
     def reopening(self, archives: Sequence[Archive], escalation_id: str) -> list[Place]:
-        """The places in these archives of what reopens an id."""
+        """The places in these archives of the escalations that reopen an id."""
         return self._places(_SEARCHED, archives, escalation_id)
 
     def beginning(self, archives: Sequence[Archive], prefix: str) -> list[str]:
-        """The ids in these archives that begin with a text, sorted."""
+        """The ids in these archives that begin with a prefix, sorted."""
         have = {archive.ids for archive in archives}
         found = self._asked(_LISTED, have, prefix)
         return sorted({name for name, blob, _ in found if blob in have})
 
     def close(self) -> None:
-        """Forget what was read; it is read again when something is asked."""
+        """Free the memory. The next question reads the files again."""
         with self._lock:
             self._known.clear()
 
@@ -88,7 +88,7 @@ class Index:
         return sorted(places, key=lambda place: (place.archive.path, place.at))
 
     def _asked(self, table: _Table, blobs: Set[str], begin: str) -> list[tuple[str, str, int]]:
-        """The id, the blob and the place of each row that begins with a text, with all rows of some blobs there."""
+        """The id, blob and place of each row that begins with ``begin``. The rows of ``blobs`` are indexed first."""
         with self._lock:
             try:
                 return self._holding(table, blobs).beginning(begin)
@@ -99,7 +99,7 @@ class Index:
     # --- filling it -------------------------------------------------------------------------------
 
     def _holding(self, table: _Table, blobs: Set[str]) -> _Rows:
-        """Rows of these blobs and maybe others: those in memory, in the file, or made here."""
+        """Rows that include those of these blobs: from memory, from the file, or indexed now."""
         known = self._known.get(table.name)
         if known is None or not blobs <= known.numbers.keys():
             known = self._kept(table) or _Rows()
@@ -109,7 +109,7 @@ class Index:
         return known
 
     def _kept(self, table: _Table) -> _Rows | None:
-        """What the file holds, None where this clone has written none."""
+        """The rows in the file, or None if this clone has not written one."""
         key = clone_key.read(self._folder)
         if key is None:
             return None
@@ -120,7 +120,7 @@ class Index:
             return None
 
     def _filled(self, table: _Table, known: _Rows, blobs: Set[str]) -> _Rows:
-        """What is known and the rows of these blobs, written to disk if that can be."""
+        """The known rows and those of these blobs. Writes them to disk if possible."""
         missing = sorted(blobs - known.numbers.keys())
         numbers = {**known.numbers, **{blob: at for at, blob in enumerate(missing, len(known.numbers))}}
         new: list[bytes] = []
@@ -133,18 +133,18 @@ class Index:
         with suppress(OSError):
             key = clone_key.make(self._folder)
         data = _written([*numbers], merge(known.lines(b""), new), key, table.name)
-        # The disk may be full, or may not be written: then it stays in memory.
+        # If the disk is full or cannot be written, the rows stay in memory.
         with suppress(OSError):
             atomic_file.write(self._folder / table.name, data)
         return _Rows(data, key, table.name)
 
 
 class _Damaged(Exception):
-    """What was read has not been written by this clone."""
+    """The file was not written by this clone, or is damaged."""
 
 
 class _Rows:
-    """The rows of a file, or of its bytes in memory; each block is held against its tag when it is read."""
+    """The rows of a file, or of its bytes in memory. The tag of each block is checked when it is read."""
 
     def __init__(self, data: bytes | mmap.mmap = b"", key: bytes = b"", name: str = "") -> None:
         """Raises _Damaged."""
@@ -167,13 +167,13 @@ class _Rows:
         self._firsts = [first.encode() for first, *_ in blocks]
 
     def beginning(self, text: str) -> list[tuple[str, str, int]]:
-        """The id, the blob and the place of each row that begins with a text. Raises _Damaged."""
+        """The id, blob and place of each row that begins with ``text``. Raises _Damaged."""
         blobs = [*self.numbers]
         found = (line.decode().rsplit(" ", 2) for line in self.lines(text.encode()))
         return [(name, blobs[int(number)], int(at)) for name, number, at in found]
 
     def lines(self, begin: bytes) -> Iterator[bytes]:
-        """The rows that begin with some bytes, in order. Raises _Damaged."""
+        """The rows that begin with these bytes, in order. Raises _Damaged."""
         first = max(bisect_right(self._firsts, begin) - 1, 0)
         for start, length, tag in self._blocks[first:]:
             block = self._data[start : start + length]
@@ -187,7 +187,7 @@ class _Rows:
 
 
 def _written(blobs: Sequence[str], rows: Iterator[bytes], key: bytes, name: str) -> bytes:
-    """A file of rows."""
+    """The bytes of a file with these rows."""
     blocks: list[bytes] = []
     head: list[tuple[str, int, str]] = []
     while some := [*islice(rows, _ROWS_IN_BLOCK)]:
@@ -205,7 +205,7 @@ def _tag(key: bytes, kind: str, name: str, data: bytes) -> str:
 
 @dataclass(frozen=True)
 class _Table:
-    """One of the index's two files: what it is filled from, and how."""
+    """How one of the index's two files is filled, and from what."""
 
     name: str
     blob: Callable[[Archive], str]
@@ -214,13 +214,13 @@ class _Table:
 
 
 def _members(data: bytes | None) -> _Pairs:
-    """The ids in a file of ids, and their places; the index takes them as they come."""
+    """The ids in a file of ids, and their places."""
     lines = (data or b"").decode("ascii", errors="replace").split("\n")
     return [(name, at) for at, name in enumerate(lines) if name]
 
 
 def _reopenings(data: bytes | None) -> _Pairs:
-    """The ids that an archive's records reopen, and the places of those records."""
+    """The ids that records of an archive reopen, and the places of those records."""
     if data is None or b"\nreopens: " not in data:
         return []
     try:

@@ -39,7 +39,7 @@ class ArchivedRecords:
         return archive_file.contents(read.get(data or ""), read.get(beside or ""))
 
     def parse(self, archive: Archive, escalation_id: str, oid: str, data: Held) -> Entry | Invalid:
-        """The record that an archive holds for an id: with the archive's path, and the id of the record's own bytes."""
+        """The record that an archive holds under an id. The entry has the archive's path and the blob id of the record's bytes."""
         path = self._location.full(archive.path)
         found = self._reader.record(oid, data)
         if isinstance(found, str):
@@ -58,7 +58,7 @@ class ArchivedRecords:
             yield self.parse(archive, name, self._reader.blob_of(data), data)
 
     def at(self, places: Sequence[Place], escalation_id: str | None = None) -> Iterator[Entry | Invalid]:
-        """The records at places in archives; a record of another id than ``escalation_id`` is invalid."""
+        """The records at places in archives. A record with another id than ``escalation_id`` is invalid."""
         for place in places:
             try:
                 files = self.contents(place.archive.data, place.archive.ids)
@@ -88,7 +88,7 @@ class ArchivedRecords:
             self.index.close()
 
     def _blobs(self, oids: Sequence[str]) -> list[bytes | None]:
-        """The bytes of archives' files; None for one too large to be an archive. Raises GitFailed for a missing one."""
+        """The bytes of archives' files; None for a file too large to be an archive. Raises GitFailed for a missing one."""
         found = self._repository.objects.get(oids, largest=archive_file.MAX_ARCHIVE)
         for oid, item in zip(oids, found, strict=True):
             if item is None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def write(path: Path, data: bytes, mode: int = 0o666) -> None:
-    """Put ``data`` in place of what the file holds; when this returns it lasts. Raises OSError.
+    """Replace the file's content with ``data``, and flush it to disk. Raises OSError.
 
-    Whoever reads meanwhile gets the old content or the new one. ``mode`` is narrowed by the umask.
+    A reader gets either the old content or the new one. ``mode`` is narrowed by the umask.
     """
     new = beside(path)
     try:
@@ -25,12 +25,12 @@ def write(path: Path, data: bytes, mode: int = 0o666) -> None:
 
 
 def beside(path: Path) -> Path:
-    """A name beside a file that nobody else chooses."""
+    """A new, unique name in the file's folder."""
     return path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}")
 
 
 def flush_folder(folder: Path) -> None:
-    """Bring the names in a folder to disk (fsync(2)). Raises OSError."""
+    """Flush the names in a folder to disk (fsync(2)). Raises OSError."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,13 +1,13 @@
-"""The list cache of this clone: rows and plain values of records, by the ids of their blobs.
+"""The list cache of this clone: summaries and plain values of records, by the ids of their blobs.
 
 An id names its content for ever, so a cached value is never wrong, but the file may be. It is below git's
 common directory and can be deleted at any time: if it is damaged, foreign, missing or cannot be written, the
 next reading only takes longer. Each part has a tag under the clone's key (`clone_key` explains it), and no
 byte with a wrong tag is used.
 
-The file is a line with the version, and then segments, each written by one call: its lengths and tags, the
-rows, the offsets of the records, and the records as JSON. Any number of processes append to it. If it has
-more than listings still need, a process writes a new file and puts it in place.
+The file is a line with the version, followed by segments: lengths and tags, the summaries, the offsets of the
+records, and the records as JSON. Each segment is written by one call, so several processes can append. If the
+file holds much that listings no longer need, a process replaces it with a new one.
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ from typing import Any, NamedTuple
 from ..model.summary import Row
 from . import atomic_file, clone_key
 
-#: What a blob is read as. Raise it with every change of what is kept of a blob: the keys of `Row` and how they
-#: are made, the keys of a record and their plain values, what is no record and why, and the form of this file.
-#: `tests/test_cache.py` holds it to what is read from a set of samples.
+#: The version of the file's content. Increase it with every change of what a blob is cached as: the keys of `Row`
+#: and how they are computed, the keys and plain values of a record, the reasons why a blob is not a record, or the
+#: format of this file. `tests/test_cache.py` compares it with what is read from a set of samples.
 VERSION = 2
 
-#: How many records are put away at once, in one segment.
+#: How many records one segment holds.
 AT_ONCE = 500
-#: A record of more bytes than this, as JSON, is not kept; its row is.
+#: A record with more bytes of JSON than this is not cached; its summary is.
 LARGEST = 32 * 1024
-# How much is kept that the newest listing has not asked for: former states, and what other folders of the
-# repository, worktrees and revisions hold. Reading that many rows takes a few milliseconds.
+# How many summaries are kept that the newest listing did not need: former states, and records of other folders,
+# worktrees and revisions. Reading that many takes a few milliseconds.
 _SPARE = 10_000
 _MOST_SEGMENTS = 200
-# What taking in a file ends with that is not as it should be, also one of a version that nobody has raised.
+# The errors of loading a damaged file, or one of another format whose version was not increased.
 _DAMAGE = (OSError, struct.error, ValueError, EOFError, TypeError)
 
-# A segment's head: a mark, how long the rows, the places and the records are, and the tags of rows and places.
+# A segment's head: a mark, the lengths of summaries, places and records, and the tags of summaries and places.
 _HEAD = struct.Struct(f"<4sIII{clone_key.TAG_BYTES}s{clone_key.TAG_BYTES}s")
 _MARK = b"kt\r\n"
 _FIRST_LINE = b"kt records %d\n" % VERSION
-# Of what a tag is. One of another version is another one.
+# What a tag is for. Another version has other tags.
 _ROWS, _PLACES, _BODY = (f"{kind} {VERSION}" for kind in ("rows", "places", "body"))
-# The newest format that every Python we run on reads.
+# The newest format that every supported Python reads.
 _MARSHAL = 4
 
 
 class Kept(NamedTuple):
-    """What a blob holds: a row and the record as JSON (nothing if it is too large), or what is wrong."""
+    """What a blob holds: a summary and the record as JSON (empty if it is too large), or what is wrong with it."""
 
     blob: str
     found: Row | str
@@ -61,20 +61,20 @@ class Kept(NamedTuple):
 
 
 class Cache:
-    """The file, and all that is known from it and since. Several threads may use it."""
+    """The cache file and its content in memory. Several threads may use it."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
         self._lock = threading.RLock()
-        #: By the blob's id: its row, or what is wrong with it.
+        #: By blob id: the summary, or what is wrong with the blob.
         self.known: dict[str, Row | str] = {}
         self._load()
 
     # --- reading ----------------------------------------------------------------------------------
 
     def _load(self) -> None:
-        """Take in the file as far as it is as it should be."""
-        # The segments of whose bodies nobody has asked yet: where their places begin, how long these are, their tag.
+        """Load the file, up to the first damaged segment."""
+        # The segments whose places are not loaded yet: the offset, the length and the tag of the places.
         self._unread: list[tuple[int, int, bytes]] = []
         self._places: dict[str, tuple[int, int, bytes]] = {}
         self._segments = 0
@@ -104,7 +104,7 @@ class Cache:
             self._sound = True
 
     def bodies(self, blobs: Iterable[str]) -> Mapping[str, Any]:
-        """The records of those of the blobs that are kept whole, as plain values."""
+        """The cached records among these blobs, as plain values."""
         return {blob: json.loads(data) for blob, data in self._read(blobs)}
 
     def _read(self, blobs: Iterable[str]) -> Iterator[tuple[str, bytes]]:
@@ -115,7 +115,7 @@ class Cache:
                 for start, length, tag in self._unread:
                     file.seek(start)
                     data = file.read(length)
-                    # Another process may have put a new file in place since this one was taken in.
+                    # Another process may have replaced the file since it was loaded.
                     if clone_key.tag(self._key, _PLACES, data) == tag:
                         at = start + length
                         for blob, size, body_tag in marshal.loads(data):  # noqa: S302 - as above
@@ -134,7 +134,7 @@ class Cache:
     # --- writing ----------------------------------------------------------------------------------
 
     def add(self, items: Sequence[Kept]) -> None:
-        """Put away what was read just now, `AT_ONCE` of it at most."""
+        """Cache what was read from blobs, at most `AT_ONCE` of them."""
         with self._lock:
             with contextlib.suppress(OSError):
                 if self._key is None:
@@ -145,7 +145,7 @@ class Cache:
             self.known.update((item.blob, item.found) for item in items)
 
     def trim(self, wanted: Collection[str]) -> None:
-        """Drop what a listing has not asked for, once that is much."""
+        """Drop what is not ``wanted``, once that is much."""
         with self._lock:
             if len(self.known) > len(wanted) + _SPARE or self._segments > _MOST_SEGMENTS:
                 wanted = [blob for blob in wanted if blob in self.known]
@@ -155,17 +155,17 @@ class Cache:
                 self.known = {blob: self.known[blob] for blob in wanted}
 
     def _packed(self, key: bytes, blobs: Sequence[str]) -> Iterator[bytes]:
-        """Segments of what is known already."""
+        """Segments with what is cached for these blobs."""
         for at in range(0, len(blobs), AT_ONCE):
             some = blobs[at : at + AT_ONCE]
             bodies = dict(self._read(some))
             yield _segment(key, [Kept(blob, self.known[blob], bodies.get(blob, b"")) for blob in some])
 
     def _append(self, segment: bytes) -> bool:
-        """Put a segment behind the others, in one piece; whether that is done."""
+        """Append a segment in one write. False if that was not possible."""
         with self._file.open("a+b", buffering=0) as file:
             file.seek(0)
-            # Another kt may have put its own file in place, or somebody none.
+            # Another version of kt may have replaced the file, or somebody may have deleted it.
             if file.read(len(_FIRST_LINE)) != _FIRST_LINE or file.write(segment) != len(segment):
                 return False
             _, length, places, _, _, tag = _HEAD.unpack(segment[: _HEAD.size])
@@ -174,7 +174,7 @@ class Cache:
         return True
 
     def _replace(self, segments: Iterable[bytes]) -> None:
-        """Write a new file, put it in place, and take it in."""
+        """Replace the file by one with these segments, and load it."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
         new = atomic_file.beside(self._file)
         try:
@@ -189,13 +189,13 @@ class Cache:
 
 
 def body(plain: Mapping[str, Any]) -> bytes:
-    """A record's plain values as they are kept; nothing if that is too large."""
+    """A record's plain values as JSON; empty if that is too large to cache."""
     data = json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode()
     return data if len(data) <= LARGEST else b""
 
 
 def _segment(key: bytes, items: Sequence[Kept]) -> bytes:
-    """A segment: its head, the rows, of which blob each body is, how long and with which tag, and the bodies."""
+    """A segment: its head, the summaries, the blob id, length and tag of each record, and the records."""
     rows = [tuple(item.found) for item in items if not isinstance(item.found, str)]
     problems = [(item.blob, item.found) for item in items if isinstance(item.found, str)]
     whole = [item for item in items if item.body]
@@ -210,5 +210,5 @@ def _segment(key: bytes, items: Sequence[Kept]) -> bytes:
 
 
 def _lengths(*sizes: int) -> bytes:
-    """What the tag of the rows covers beside them, so that nobody moves what comes behind."""
+    """The lengths, which the tag of the summaries covers as well."""
     return struct.pack("<3I", *sizes)

@@ -18,7 +18,7 @@ _CLAIM_ID = re.compile(rb"\nclaim:\n  claim_id: (\S+)\n")
 
 
 def taken(store: GitStore, revision: str, wanted: Collection[str]) -> dict[str, dict[str, datetime]]:
-    """When each claim of some escalations was taken: by escalation id and claim id, up to a revision."""
+    """The time of each claim of these escalations up to a revision, by escalation id and claim id."""
     found: dict[str, dict[str, datetime]] = {name: {} for name in wanted}
     states = _states(store, revision, found)
     while some := list(islice(states, _AT_ONCE)):
@@ -39,7 +39,7 @@ def taken(store: GitStore, revision: str, wanted: Collection[str]) -> dict[str, 
 
 
 def _states(store: GitStore, revision: str, wanted: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """The id and the blob of every state that some escalations ever had, oldest first."""
+    """The escalation id and blob id of every earlier state of these escalations, oldest first."""
     known = frozenset(wanted)
     for commit in commits.walk(store, [revision]):
         for change in commit.changes:

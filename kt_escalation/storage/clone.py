@@ -6,8 +6,8 @@
 | `store_branch` | its branch |
 | `snapshot` | the store at one commit |
 | `newest_tip` | the newest commit, from the remote |
-| `writer` | commits that land or say why not |
-| `proposals` | branches on which changes are proposed |
+| `writer` | making and sending commits |
+| `proposals` | the branches of proposed changes |
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import BadInput, NoStoreBranch, NotAStore, UnreadableStore
 from ..git.repository import Repository
-from .interface import Author, Onto, Progress, Proposal, Request, Snapshot
+from .interface import PROPOSALS, Author, Onto, Progress, Proposal, Request, Snapshot
 from .location import Location
 from .newest_tip import NewestTip
 from .reader import Reader
@@ -42,9 +42,9 @@ GoesOn = Callable[["GitStore", str, str], bool]
 class GitStore:
     """The store in the repository that holds a path. Implements `interface.Port`.
 
-    ``quarantined`` reads also the objects of a push that a server hook is judging. ``goes_on`` lets each fetch
+    With ``quarantined`` the store also reads the objects of a push that a server hook is judging. ``goes_on`` lets each fetch
     check that the remote's branch was not rewritten. Raises NotAStore and GitFailed if there is no usable
-    repository; what reads its settings raises BadInput for bad ones.
+    repository. Whatever reads the repository's settings raises BadInput if they are invalid.
     """
 
     def __init__(
@@ -178,6 +178,14 @@ class GitStore:
     def contains(self, snapshot: Snapshot, commit: str) -> bool:
         return self.repository.is_ancestor(commit, snapshot.revision)
 
+    def proposed(self, revision: str) -> Mapping[str, str]:
+        """The actions proposed on known branches of the remote that ``revision`` lacks, by escalation id."""
+        found = {}
+        for branch in self.repository.unmerged(self.remote, PROPOSALS, revision) if self.remote else ():
+            action, _, escalation_id = branch.removeprefix(PROPOSALS).partition("/")
+            found[escalation_id] = action
+        return found
+
     def contents(self, data: str | None, beside: str | None) -> Mapping[str, bytes]:
         """The files in an archive by escalation id; see `ArchivedRecords.contents`."""
         return self.reader.archived.contents(data, beside)
@@ -247,7 +255,7 @@ class GitStore:
         return self.writer.prepare_files(base, files, message, author, when)
 
     def facts_of(self, prepared: Prepared) -> dict[str, str | None]:
-        """Facts for an error about a commit of which it is unknown whether it landed."""
+        """Facts for an error about a commit that may or may not have landed."""
         return self.writer.facts_of(prepared)
 
     def follow(self, revision: str) -> str | None:

@@ -1,4 +1,4 @@
-"""A clone's own key, and the tags by which it recognises the files that it has written for itself.
+"""A clone's own key, and the tags that show which files this clone wrote.
 
 A tag binds each file below `kt/` in git's common directory to the clone: the list cache (`cache`) and notes
 (`notebook`). The random key is there too. A file without the right tag is ignored.
@@ -30,7 +30,7 @@ _MODE = 0o600
 
 
 def read(folder: Path) -> bytes | None:
-    """The key of the clone whose folder `kt/` this is, None where there is none yet or it cannot be read."""
+    """The clone's key, or None if there is none yet or it cannot be read. ``folder`` is the clone's `kt/`."""
     try:
         key = _read(folder / _NAME)
     except OSError:
@@ -44,7 +44,7 @@ def _read(path: Path) -> bytes:
 
 
 def make(folder: Path) -> bytes:
-    """The clone's key, made where there is none. Raises OSError where it can be neither read nor made."""
+    """The clone's key, created if there is none. Raises OSError if it can be neither read nor created."""
     known = read(folder)
     if known is not None:
         return known
@@ -54,15 +54,15 @@ def make(folder: Path) -> bytes:
     try:
         atomic_file.write(new, key, _MODE)
         if path.exists() and path.stat().st_size != KEY_BYTES:
-            # It is damaged; what was written under it is lost either way.
+            # The key is damaged, so the files with its tags are lost either way.
             path.unlink(missing_ok=True)
         try:
             os.link(new, path)
         except FileExistsError:
-            # Another process was first, or it is another user's.
+            # Another process was faster, or the file belongs to another user.
             key = _read(path)
         except OSError:
-            # A file system without hard links.
+            # This file system has no hard links.
             new.replace(path)
         return key
     finally:
@@ -70,9 +70,9 @@ def make(folder: Path) -> bytes:
 
 
 def tag(key: bytes, kind: str, *parts: bytes) -> bytes:
-    """What only this key gives for these bytes: keyed BLAKE2b (RFC 7693) of all parts, one behind the other.
+    """The tag of these bytes: the keyed BLAKE2b (RFC 7693) of all parts in order.
 
-    ``kind`` says what they are, in at most 16 characters, so that nothing passes for something else.
+    ``kind`` names what they are, in at most 16 characters, so that a tag for one thing does not fit another.
     """
     made = blake2b(key=key, digest_size=TAG_BYTES, person=kind.encode("ascii"))
     for part in parts:

@@ -1,4 +1,4 @@
-"""Builds commits: the blobs, the trees above them and the commit object; no ref moves."""
+"""Builds commits: the blobs, the trees above them and the commit object. It moves no ref."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Versions = Mapping[str, tuple[str, str] | None]
 
 @dataclass
 class Built:
-    """A commit that is not written yet: what it says, and the objects (id, kind, bytes) that it needs."""
+    """A commit that is not written yet: its content, and the objects (id, kind, bytes) that it needs."""
 
     parents: list[str]
     message: str
@@ -37,7 +37,7 @@ def build(
     author: Author,
     seconds: int,
 ) -> Built:
-    """The commit that writes files (None: delete) on top of another, not written yet."""
+    """A commit on top of another that writes files (None: deletes them). It is not written to the repository yet."""
     built = Built([base] if base else [], message, author, seconds)
     for path, blob in files.items():
         built.ids[path] = (FILE, _object(repository, "blob", blob, built)) if blob is not None else None
@@ -47,7 +47,7 @@ def build(
 
 
 def write(repository: Repository, built: Built, *, flush: bool) -> str:
-    """Write a commit, signed if the user's git signs, and return its id; ``flush`` waits for the disk."""
+    """Write a commit and return its id. It is signed if the user's git signs. ``flush`` waits for the disk."""
     made = (built.tree, built.parents, built.message, built.author, built.seconds)
     if repository.signs:
         repository.write_objects(built.objects, flush=flush)
@@ -58,7 +58,7 @@ def write(repository: Repository, built: Built, *, flush: bool) -> str:
 
 
 def entries_at(repository: Repository, commit: str | None, paths: Sequence[str]) -> Versions:
-    """Mode and id of paths in a commit; each folder is read once, however many of its files are asked for."""
+    """Mode and id of paths in a commit. Each folder is read once."""
     found: dict[str, tuple[str, str] | None] = dict.fromkeys(paths)
     if commit is None:
         return found
@@ -75,7 +75,7 @@ def entries_at(repository: Repository, commit: str | None, paths: Sequence[str])
 
 
 def _object(repository: Repository, kind: str, data: bytes, built: Built) -> str:
-    """Add an object to those of a commit; its id."""
+    """Add an object to those of a commit, and return its id."""
     oid = repository.object_id(kind, data)
     built.objects.append((oid, kind, data))
     return oid

@@ -49,7 +49,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Words:
-    """A commit that is no step of an escalation: a subject, and the words of whoever made it."""
+    """The message of a commit that is not a step of an escalation: a subject, and its author's text."""
 
     subject: str
     text: str
@@ -63,6 +63,6 @@ def _line(text: str) -> str:
 
 
 def _indented(text: str) -> str:
-    """Four spaces before every line, so that none can be a trailer or the `---` of a patch."""
+    """The text with four spaces before every line, so that no line can be a trailer or the `---` of a patch."""
     lines = [line.rstrip() for line in without_hidden(text).strip("\n").split("\n")]
     return "\n".join(f"    {line}" if line else "" for line in lines)

@@ -1,7 +1,4 @@
-"""The records that a compaction takes from a snapshot, and the files that it writes. See docs/compaction.md.
-
-The caller chooses the months.
-"""
+"""The records that a compaction moves into archives, and the files that it writes. See docs/compaction.md."""
 
 from __future__ import annotations
 
@@ -23,16 +20,16 @@ from .interface import Invalid
 from .reader import READING, refused
 from .snapshot import GitSnapshot
 
-# How many files are read at once while it is found out which can be folded.
+# How many files are read at once to find those that can be archived.
 _AT_ONCE = 500
 
-#: What has been found out about files by path and blob id: the size, or what keeps them out of an archive.
+#: What is known about files, by path and blob id: the size, or why the file cannot be archived.
 Known = dict[tuple[str, str], int | str]
 
 
 @dataclass(frozen=True)
 class Fold:
-    """What one compaction does; ``more`` if another one is needed after it, ``left`` what stays as it is."""
+    """What one compaction does. ``more``: another one is needed after it. ``left``: the files that stay as they are."""
 
     batches: tuple[Batch, ...]
     more: bool
@@ -40,24 +37,24 @@ class Fold:
 
     @property
     def names(self) -> list[str]:
-        """The ids of what is folded."""
+        """The ids of the records that are archived."""
         return [member.escalation_id for batch in self.batches for member in batch.members]
 
     @property
     def months(self) -> Mapping[str, int]:
-        """How many of each month, in order."""
+        """How many records of each month are archived, in order."""
         return Counter(batch.name.month for batch in self.batches for _ in batch.members)
 
     @property
     def paths(self) -> Mapping[str, int]:
-        """How many are in each new archive, by path below the store's top."""
+        """How many records each new archive holds, by path below the store's top."""
         return {layout.archive_path(batch.name): len(batch.members) for batch in self.batches}
 
 
 def fold(store: GitStore, snapshot: GitSnapshot, limit: datetime, known: Known) -> Fold:
-    """What is to be folded of the months that are wholly before ``limit``.
+    """The compaction of the months that end before ``limit``.
 
-    ``known`` is filled, so that the next snapshot costs only what is new in it.
+    ``known`` is filled, so that the next call reads only files that are new.
     """
     members: list[Member] = []
     left: list[Invalid] = []
@@ -85,7 +82,7 @@ def fold(store: GitStore, snapshot: GitSnapshot, limit: datetime, known: Known) 
 
 
 def files_of(store: GitStore, snapshot: GitSnapshot, batches: Sequence[Batch]) -> dict[str, bytes | None]:
-    """The files that make the archives: those of each archive written, and those that it holds deleted."""
+    """The files of the commit: those of each archive are written, and those of its records are deleted."""
     files: dict[str, bytes | None] = {}
     for batch in batches:
         read = dict(snapshot.blobs([member.oid for member in batch.members]))
@@ -100,7 +97,7 @@ def files_of(store: GitStore, snapshot: GitSnapshot, batches: Sequence[Batch]) -
 
 
 def done_by(store: GitStore, commit: Commit, parent: GitSnapshot | None) -> Folding:
-    """What a commit, on the store before it, did to archives and to files that may have gone into them."""
+    """The changes of a commit to archives, and to files that it may have moved into them."""
     parts: dict[str, str | None] = {}
     changed: list[str] = []
     deleted: dict[str, str] = {}
@@ -125,7 +122,7 @@ def done_by(store: GitStore, commit: Commit, parent: GitSnapshot | None) -> Fold
 
 
 def without_moved(store: GitStore, commit: Commit) -> Commit:
-    """A commit as it would be had it not moved records into archives; what is not there byte for byte stays."""
+    """A commit's changes without the records that it moved into archives byte for byte."""
     if not commits.touches_archives(commit):
         return commit
     verdict = archive_file.judge(done_by(store, commit, None), commit.committed_at, store.blob_of)
@@ -135,7 +132,7 @@ def without_moved(store: GitStore, commit: Commit) -> Commit:
 def _look(
     store: GitStore, snapshot: GitSnapshot, files: Sequence[tuple[str, str, TreeEntry]], known: Known
 ) -> None:
-    """Find out about the files that are not known yet, a few at a time."""
+    """Look at the files that are not known yet, a few at a time."""
     unknown = [(path, entry) for _, path, entry in files if (path, entry.oid) not in known]
     new = told(store.progress, READING, unknown, len(unknown))
     while some := list(islice(new, _AT_ONCE)):
@@ -145,7 +142,7 @@ def _look(
 
 
 def _size(store: GitStore, path: str, entry: TreeEntry, data: bytes | str) -> int | str:
-    """A file's size if it can be folded, else why it cannot."""
+    """A file's size if it can be archived, else the reason why not."""
     problem = refused(path, entry)
     if problem or isinstance(data, str):
         return problem or str(data)

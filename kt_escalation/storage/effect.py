@@ -1,7 +1,7 @@
-"""What has become of a change that was sent: the commit loop records it, and all reports read it.
+"""The outcome of a change that was sent. The commit loop records it, and every report reads it.
 
-An exception says where a command was interrupted, and nothing about the ref. So the exit code depends on this
-record alone: the change landed, it was never sent, or the outcome is unknown. See docs/design.md, *How a step
+An exception says where a command was interrupted, but nothing about the ref. So only this record decides the
+exit code: the change landed, it was never sent, or the outcome is unknown. See docs/design.md, *How a step
 is committed*.
 """
 
@@ -14,14 +14,14 @@ from typing import Any
 
 from ..errors import OutcomeUnknown
 
-# How long the remote is looked at before a push is told to have no answer, and how often, in seconds.
+# How long the remote is asked before the outcome of a push is unknown, and how often, in seconds.
 LAST_LOOK, LOOK_AGAIN = 3.0, 0.3
-# A push that is started with less than this left, in seconds, would only lose its answer.
+# The least time left, in seconds, to start a push: with less, its answer would come too late.
 LEAST_FOR_PUSH = 0.5
 
 
 class Outcome(Enum):
-    """Where a change is on its way to the store branch."""
+    """How far a change has come on its way to the store branch."""
 
     NOT_SENT = "not sent"  # never sent, or sent and refused: it did not land and will not
     SENT = "sent"  # on its way, without an answer so far
@@ -31,19 +31,19 @@ class Outcome(Enum):
 
 @dataclass
 class Effect:
-    """The one record of what has become of a command's change."""
+    """The outcome of one command's change."""
 
     outcome: Outcome = Outcome.NOT_SENT
     commit: str | None = None
-    #: What the error says where the outcome is unknown, besides the commit: see `OutcomeUnknown`.
+    #: The facts of the error if the outcome stays unknown, besides the commit: see `OutcomeUnknown`.
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def send(self, commit: str, push: Callable[[], Exception | None]) -> Exception | None:
-        """Send a commit by ``push``, which returns None when the ref has moved, or why it has not and will not.
+        """Send a commit by ``push``, and return its answer: None if the ref has moved, else why it has not and will not.
 
-        Returns that answer. Whatever is raised instead says nothing about the ref: the outcome stays `SENT`.
+        If ``push`` raises an exception, that says nothing about the ref, and the outcome stays `SENT`.
         """
-        # An earlier push of this command may have no answer yet; a refusal of this one does not change that.
+        # An earlier push of this command may still be unanswered, even if this one is refused.
         before = self.outcome
         self.commit = commit
         self.outcome = Outcome.SENT
@@ -52,7 +52,7 @@ class Effect:
         return refusal
 
     def lost(self) -> None:
-        """Record that nothing that was sent has landed or will, and that nothing is on its way."""
+        """Record that no commit that was sent has landed or will land."""
         self.outcome = Outcome.NOT_SENT
 
     def found(self, commit: str) -> None:
@@ -61,10 +61,10 @@ class Effect:
         self.outcome = Outcome.LANDED
 
     def given_up(self, words: str) -> OutcomeUnknown:
-        """Record that no answer is waited for any more; the error that says so."""
+        """Record that kt no longer waits for an answer. Returns the error to report."""
         self.outcome = Outcome.UNKNOWN
         return OutcomeUnknown(commit=self.commit, words=words, **self.facts)
 
 
-#: Is told each effect of a command when the command begins it.
+#: Called with each effect when a command begins it.
 OnEffect = Callable[[Effect], object]

@@ -35,7 +35,7 @@ class Finder:
         return next(iter(self._reader.archived.at(places, escalation_id)), None) if places else None
 
     def places(self, escalation_id: str) -> Sequence[Place]:
-        """The places of an id in archives; more than one is a violation."""
+        """The places of an id in archives. More than one is a violation."""
         archives = self._files.archives
         return self._reader.archived.index.find(archives, escalation_id) if archives else ()
 
@@ -48,7 +48,7 @@ class Finder:
         return [self._location.full(path) for path in files]
 
     def has(self, escalation_id: str) -> bool:
-        """Whether a file is named for an id, or an archive holds it."""
+        """Whether there is a file with this id's name, or an archive that holds the id."""
         name = f"{escalation_id}{layout.SUFFIX}"
         by_name = self._files.open_file(name) is not None or name in self._files.resolved_by_name
         return by_name or bool(self.places(escalation_id))
@@ -87,7 +87,7 @@ class Finder:
         return found
 
     def files_of(self, escalation_id: str) -> list[tuple[str, str, str]]:
-        """Path below the store's folder, mode and blob id of each file of an id.
+        """The path below the store's folder, the mode and the blob id of each file of an id.
 
         A record in an archive has the archive's path and the id of its own bytes, or no mode and id if it
         cannot be read.

@@ -19,20 +19,20 @@ from .interface import Entry
 
 # How many commits' files are read from git in one go.
 _AT_ONCE = 200
-# What was read last comes up again as the other side of the next step; at most this many are kept.
+# How many blobs are remembered. A blob comes up again as the other side of the next step.
 _REMEMBERED = 2_000
-#: Takes the id of a blob and the record in it.
+#: Called with the id of a blob and the record in it.
 Keep = Callable[[str, Record], None]
-#: What is told of reading many commits.
+#: The label under which progress is reported while many commits are read.
 READING = "reading history"
 
 
 @dataclass(frozen=True)
 class Step:
-    """What one commit did to one escalation; ``problem`` where a side of it cannot be read.
+    """What one commit did to one escalation. ``problem`` says why a side of it cannot be read.
 
-    A compaction changes no escalation: ``folded`` says what it moved, and of one that was asked for
-    it is a step without sides, of all together one step without an id.
+    A compaction changes no escalation. It is one step without records, whose ``folded`` says what it moved.
+    If all escalations were asked for, it has no id.
     """
 
     commit: str
@@ -48,26 +48,26 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A record on one side of a commit, or why it cannot be read; neither where there is none."""
+    """The record on one side of a commit, or why it cannot be read. Both are None if there is no file."""
 
     record: Record | None = None
     problem: str | None = None
 
 
 class Sides:
-    """What files on the sides of commits hold, by the ids of their blobs: the last few thousand of them."""
+    """The records on the sides of commits, by blob id. Remembers the last few thousand."""
 
     def __init__(self, store: GitStore) -> None:
         self._store = store
         self._known: dict[str, Side] = {}
 
     def learn(self, oids: Iterable[str], keep: Keep = lambda _, __: None) -> list[str]:
-        """Read what is not known yet of some blobs; those that are missing from this clone.
+        """Read the blobs that are not known yet, and return the ids of those that this clone lacks.
 
-        ``keep`` is handed each record that is read.
+        ``keep`` is called with each record that is read.
         """
         if len(self._known) > _REMEMBERED:
-            # What is forgotten too early is read again.
+            # If one is needed later, it is read again.
             for oid in [*islice(self._known, _REMEMBERED // 2)]:
                 del self._known[oid]
         unknown = [oid for oid in oids if oid not in self._known]
@@ -82,7 +82,7 @@ class Sides:
         return missing
 
     def of(self, oid: str) -> Side:
-        """What a blob holds that was to be learnt just now."""
+        """What a blob holds. Call `learn` with its id first."""
         return self._known.get(oid) or Side(problem="cannot be read here")
 
 
@@ -96,7 +96,7 @@ def _side(data: bytes | None) -> Side:
 
 
 def steps(store: GitStore, revision: str, escalation_id: str | None = None, limit: int = 0) -> Iterator[Step]:
-    """The steps of history, newest first; of one escalation, also through its move to `resolved/`."""
+    """The steps of history, newest first: of all escalations, or of one."""
     commits: Iterable[Commit]
     if escalation_id is None:
         queue = f":(top,literal){store.full(layout.QUEUE)}"
@@ -118,7 +118,7 @@ def steps(store: GitStore, revision: str, escalation_id: str | None = None, limi
 
 
 def _life(store: GitStore, revision: str, escalation_id: str, limit: int) -> Iterable[Commit]:
-    """The commits that touched an escalation's files."""
+    """The commits that changed an escalation's files."""
     snapshot = store.at(revision)
     archives = [path for place in snapshot.places(escalation_id) for path in layout.both(place.archive.name)]
     found = snapshot.find(escalation_id)
@@ -127,15 +127,15 @@ def _life(store: GitStore, revision: str, escalation_id: str, limit: int) -> Ite
         life = _moves(store, revision, list(dict.fromkeys(homes)))
         if life is not None:
             return life
-    # It was somewhere else as well, so all places have to be asked for, which takes git longer.
+    # The file was somewhere else as well. To ask for all places takes git longer.
     return store.repository.log(revision, everywhere(store, revision, escalation_id), limit)
 
 
 def _moves(store: GitStore, revision: str, homes: Sequence[str]) -> list[Commit] | None:
-    """The commits of a file that went from the last of its homes to the first, None if it did anything else.
+    """The commits of a record that moved from the last of these paths to the first; None if it did anything else.
 
-    Each file is asked for by itself, which is quick where the commit-graph has changed-path filters and no
-    slower than one question for all where it has not.
+    git is asked for each path separately. That is fast if the commit-graph has changed-path filters, and as fast
+    as one question for all paths if it has none.
     """
     life: list[Commit] = []
     for path in homes:
@@ -154,7 +154,7 @@ def _moves(store: GitStore, revision: str, homes: Sequence[str]) -> list[Commit]
 
 
 def pathspecs(store: GitStore, escalation_id: str) -> list[str]:
-    """Where an escalation's file can be, open and resolved, as git's pathspecs."""
+    """The pathspecs of all paths at which an escalation's file can be, open or resolved."""
     root = "".join(f"\\{char}" if char in "*?[\\" else char for char in store.full(layout.RESOLVED))
     return [
         f":(top,literal){store.full(layout.open_path(escalation_id))}",
@@ -163,7 +163,7 @@ def pathspecs(store: GitStore, escalation_id: str) -> list[str]:
 
 
 def everywhere(store: GitStore, revision: str, escalation_id: str) -> list[str]:
-    """The same, with the archive that it is in by that revision."""
+    """The same, with the archive that holds the escalation at that revision."""
     paths = pathspecs(store, escalation_id)
     for place in store.at(revision).places(escalation_id):
         paths += [f":(top,literal){store.full(path)}" for path in layout.both(place.archive.name)]
@@ -172,9 +172,10 @@ def everywhere(store: GitStore, revision: str, escalation_id: str) -> list[str]:
 
 @dataclass(frozen=True)
 class _Told:
-    """What a commit did, with its compaction told apart from steps.
+    """A commit's steps and its compaction, separated.
 
-    ``folded`` gives the archive of each id that it moved, ``bringing`` are archives with others in them.
+    ``folded`` maps each id that the commit archived to the archive. ``bringing`` lists the archives that hold
+    other records as well.
     """
 
     commit: Commit
@@ -245,7 +246,7 @@ def _read(
 
 
 def _archived(store: GitStore, told: _Told, escalation_id: str | None) -> Iterator[Step]:
-    """What a commit did by archives: what it moved, and what came into the store in them."""
+    """The steps of a commit that concern archives: records that it moved there, and records that came with them."""
     commit = told.commit
 
     def step(

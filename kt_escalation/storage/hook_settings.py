@@ -1,4 +1,4 @@
-"""Which folder and branch the hook of a server's repository guards, and the commands that change them."""
+"""Which folder and branch a server's hook guards, and the commands that change that."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .location import Location
 
 
 def folders_of_stores(repository: Repository, commit: str) -> list[str]:
-    """The folders of a commit that hold both `queue/` and `policies/`, as a store does; "" is the top."""
+    """The folders of a commit that look like a store, with both `queue/` and `policies/`. "" is the repository's top."""
     folders = set(repository.folders(commit))
     tops = {name.rpartition("/")[0] for name in folders}
     both = [[f"{top}/{name}".lstrip("/") for name in (layout.QUEUE, layout.POLICIES)] for top in tops]
@@ -19,7 +19,7 @@ def folders_of_stores(repository: Repository, commit: str) -> list[str]:
 
 
 def elsewhere(location: Location, commit: str) -> Iterator[str]:
-    """A warning if a commit holds a store in another folder than the configured one."""
+    """A warning if a commit holds a store, but not in the configured folder."""
     found = folders_of_stores(location.repository, commit)
     if found:
         there = location.root or "the top folder"
@@ -32,7 +32,7 @@ def elsewhere(location: Location, commit: str) -> Iterator[str]:
 
 
 def guard_by(repository: Repository, key: str, value: str) -> str:
-    """The command that makes the hook of this server's repository guard another branch or folder."""
+    """The command with which this server's hook guards another branch or folder."""
     where = shlex.quote(str(repository.toplevel or repository.git_dir))
     if key == "kt.branch" and not repository.config.get(key):
         return f"git -C {where} symbolic-ref HEAD {shlex.quote(f'refs/heads/{value}')}"

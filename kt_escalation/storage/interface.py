@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class Stale(Exception):
-    """Somebody else's commit came first: read again and decide again. Of a push it tells what the remote said."""
+    """Another commit was first: read again and decide again. After a push, the text is the remote's answer."""
 
 
 class WrongGuess(Stale):
-    """What was taken for the newest state was not: it is ``newest``. Nothing was sent."""
+    """A guess was wrong: the newest state is ``newest``. Nothing was sent."""
 
     def __init__(self, newest: Snapshot) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class WrongGuess(Stale):
 
 
 class Unanswered(Exception):
-    """A commit was sent and no answer came; whether it landed must be learnt by reading."""
+    """A commit was sent and no answer came. Read the store to learn whether it landed."""
 
 
 class Entry(NamedTuple):
@@ -45,7 +45,7 @@ class Entry(NamedTuple):
 
 
 class Invalid(NamedTuple):
-    """A file that should hold a record and does not."""
+    """A file that should hold a record, but does not."""
 
     path: str
     error: str
@@ -53,7 +53,7 @@ class Invalid(NamedTuple):
 
 
 class Change(NamedTuple):
-    """One record written, in place of ``old`` if there was one; ``removed`` are files that go with it."""
+    """One record to write, in place of ``old`` if there was one. ``removed`` lists other files to delete."""
 
     old: Entry | None
     new: Record
@@ -61,53 +61,53 @@ class Change(NamedTuple):
 
 
 class Snapshot(Protocol):
-    """The store at one revision; it never changes."""
+    """The store at one revision. It never changes."""
 
     @property
     def revision(self) -> str:
         """The commit id."""
 
     def open(self) -> Iterator[Entry | Invalid]:
-        """All that is queued or claimed, with what cannot be read."""
+        """All open escalations, and the files that cannot be read."""
 
     def resolved(self) -> Iterator[Entry | Invalid]:
-        """All that is resolved, with what cannot be read."""
+        """All resolved escalations, and the files that cannot be read."""
 
     def rows(self, *, resolved: bool) -> tuple[list[Row], list[Invalid]]:
-        """A row for each that is open, or resolved, and what cannot be read."""
+        """The summaries of all open or all resolved escalations, and the files that cannot be read."""
 
     def entries(self, rows: Sequence[Row]) -> Iterator[Entry]:
-        """The whole records of rows that this snapshot gave."""
+        """The whole records of summaries that this snapshot returned."""
 
     def plain(self, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
-        """The same as plain JSON values, in the order of the keys."""
+        """The same as plain JSON values, with keys in the record's order."""
 
     def find(self, escalation_id: str) -> Entry | Invalid | None:
         """The escalation with that id, open or resolved."""
 
     def paths(self, escalation_id: str) -> Sequence[str]:
-        """Every file below `queue/` that is named for that id."""
+        """Every file below `queue/` with that id's name."""
 
     def reopeners(self, escalation_id: str) -> Sequence[Record]:
-        """The escalations, open or resolved, that reopen that one, oldest first."""
+        """The escalations, open or resolved, that reopen this one, oldest first."""
 
     def ids(self, *, resolved: bool, prefix: str = "") -> Sequence[str]:
-        """The ids of the open ones, or of the resolved ones, that begin so; without reading the records."""
+        """The ids of open or of resolved escalations that begin with ``prefix``. Does not read the records."""
 
     def policies(self) -> tuple[str | None, Mapping[str, PolicyFile]]:
         """The tree id of `policies/` and its files by path below the store's top."""
 
 
-#: What the names of branches begin with on which changes are proposed, where nobody gives another.
+#: The prefix of the branches on which changes are proposed by default.
 PROPOSALS = "kt/"
 
 
 class Proposal(NamedTuple):
-    """What a branch of the remote holds beside the store branch.
+    """What a branch of the remote adds to the store branch.
 
-    ``merged`` says that the store branch has it all by now. Else ``tip`` is the store as the branch would
-    have it and ``base`` the store that it was made on, None where there is none; ``emails`` are the authors
-    and ``paths`` the files of what it adds.
+    ``merged``: the store branch contains all of it. Otherwise ``tip`` is the store on the branch, and ``base``
+    the store that the branch started from (None if there was none). ``emails`` are the authors of the added
+    commits, and ``paths`` the files that they change.
     """
 
     commit: str
@@ -120,9 +120,9 @@ class Proposal(NamedTuple):
 
 @dataclass(frozen=True)
 class Request:
-    """A commit that is asked for: these changes on top of ``base``.
+    """A commit to make: these changes on top of ``base``.
 
-    ``others`` are files that are written (None: deleted) beside the records that change, by path.
+    ``others`` maps the paths of other files to their new content (None: delete).
     """
 
     base: Snapshot
@@ -134,7 +134,7 @@ class Request:
 
 
 class Onto(NamedTuple):
-    """A branch that a change is proposed on, and the commit that it is at; None if there is no such branch."""
+    """A branch to propose a change on, and the commit that it is at (None: the branch does not exist)."""
 
     branch: str
     was: str | None
@@ -145,18 +145,18 @@ class Prepared(Protocol):
 
     @property
     def commit(self) -> str:
-        """Its id."""
+        """The commit's id."""
 
     def send(self, timeout: float) -> Exception | None:
-        """Send it; returns the moment the ref has moved, or why it has not and will not.
+        """Send it. Returns None once the ref has moved, or the error for why it has not and will not.
 
-        Such an answer is Stale if somebody was first, Interrupted after ^C, else PushRefused, RemoteFault,
-        RemoteUnreachable, BranchTaken, GitLocked or GitFailed. Whatever is *raised* says nothing about the ref:
-        Unanswered, KeyboardInterrupt, OSError.
+        That error is Stale if another commit was first, Interrupted after ^C, else PushRefused, RemoteFault,
+        RemoteUnreachable, BranchTaken, GitLocked or GitFailed. An exception that is *raised* (Unanswered,
+        KeyboardInterrupt, OSError) says nothing about the ref.
         """
 
     def settle(self) -> None:
-        """Let this clone know that it has landed. Nothing that fails here changes that it has."""
+        """Update this clone after the commit has landed. An error here does not change that it has landed."""
 
 
 class Port(Protocol):
@@ -166,67 +166,67 @@ class Port(Protocol):
         """Take the clone's lock. Raises LockTimeout."""
 
     def turn(self) -> AbstractContextManager[None]:
-        """Wait for one's turn among those on this host who write to the same remote; never in vain for long.
+        """Wait, for a limited time, for a turn among this host's processes that write to the same remote.
 
-        It only spares lost races: nothing that is right needs it, and it raises nothing.
+        Turns only avoid lost races. Correctness does not depend on them, and waiting raises no error.
         """
 
     def author(self) -> Author:
-        """Who is acting. Raises NoIdentity."""
+        """The person who acts. Raises NoIdentity."""
 
     def read(self, rev: str | None = None) -> Snapshot:
-        """The committed state, at once and offline. Raises NotAStore, BadInput for an unknown ``rev``."""
+        """The committed state that is known here, without asking the remote. Raises NotAStore, and BadInput for an unknown ``rev``."""
 
     def tip(self, timeout: float) -> Snapshot:
-        """The newest state, from the remote where there is one.
+        """The newest state, from the remote if there is one.
 
         Raises RemoteUnreachable, HistoryRewritten, NoStoreBranch, NotAStore.
         """
 
     def newest(self, timeout: float, max_age: float = 0.0) -> Snapshot:
-        """The newest state for whoever only reads, without the clone's lock; no older than ``max_age`` seconds.
+        """The newest state for readers, at most ``max_age`` seconds old. Does not take the clone's lock.
 
-        All who ask at once in one clone share one answer of the remote. Raises as `tip` does.
+        Callers in one clone that ask at the same time share one fetch. Raises as `tip` does.
         """
 
     def guess(self, timeout: float) -> Snapshot:
-        """What is probably the newest state, at once; the remote is asked meanwhile.
+        """The state that is probably the newest, at once, while a fetch runs in the background.
 
-        Whatever is committed on it lands only if it is. Any other answer is good only once `confirm` has
-        said so. Raises as `tip` does.
+        A commit on top of it lands only if the guess is right. For any other use, call `confirm` first. Raises as
+        `tip` does.
         """
 
     def confirm(self, snapshot: Snapshot, timeout: float) -> None:
         """Raise WrongGuess if a guess is not the newest state. Raises as `tip` does."""
 
     def prepare(self, request: Request, proposal: Onto | None = None) -> Prepared:
-        """Make the commit that is asked for, so that nothing is left to do but to send it; no ref moves.
+        """Make the commit, ready to be sent. Moves no ref.
 
-        With a ``proposal`` it is for that branch of the remote, and the store branch stays as it is.
+        With a ``proposal`` the commit is for that branch of the remote, not for the store branch.
         Raises PathStaged, GitLocked, GitFailed, OSError.
         """
 
     def require_proposable(self, branch: str) -> None:
-        """Raise BadInput where nothing can be proposed under that name; empty is a name yet to be made."""
+        """Raise BadInput if nothing can be proposed on that branch. An empty name stands for the default."""
 
     def proposal(self, branch: str, tip: Snapshot, timeout: float) -> Proposal | None:
-        """What that branch of the remote holds beside ``tip``, None if there is no such branch.
+        """What that branch of the remote adds to ``tip``, or None if there is no such branch.
 
         Raises RemoteUnreachable, Stale if it moves meanwhile, BadInput for the store branch itself.
         """
 
     def request_address(self, branch: str) -> str | None:
-        """Where a pull request from that branch is opened, None where that is not known."""
+        """The address at which to open a pull request from that branch, or None if it is unknown."""
 
     def blob_id(self, record: Record) -> str:
-        """The id that the record's canonical bytes have."""
+        """The blob id of the record's canonical bytes."""
 
     def contains(self, snapshot: Snapshot, commit: str) -> bool:
         """Whether a commit is part of the snapshot's history."""
 
     def follow(self, revision: str) -> str | None:
-        """Bring the checkout along where that is safe; what stood in the way, else None."""
+        """Update the checkout if that is safe. Returns what stood in the way, or None."""
 
     @property
     def remote(self) -> str | None:
-        """The remote's name, None without one."""
+        """The remote's name, or None if there is none."""

@@ -19,13 +19,13 @@ QUEUE = "queue"
 RESOLVED = "queue/resolved"
 POLICIES = "policies"
 SUFFIX = ".yaml"
-#: The files below `policies/` by which a store begins.
+#: The files below `policies/` that make a folder a store.
 ROSTER_NAME, SETTINGS_NAME = "roster.yaml", "settings.yaml"
 
 _MONTH = re.compile(rf"{RESOLVED}/(\d{{4}}/\d\d)/\d\d/[^/]+", re.ASCII)
 _ARCHIVE = re.compile(rf"{RESOLVED}/(\d{{4}}/\d\d)/archive-(\d{{4}}|[1-9]\d{{4,8}})\.(yaml|ids)", re.ASCII)
 
-#: Files that git users put into folders and that say nothing about escalations.
+#: Files that git users commonly put into folders. They say nothing about escalations.
 HARMLESS = frozenset({".gitkeep", ".gitattributes", ".gitignore"})
 
 
@@ -44,37 +44,37 @@ def open_path(escalation_id: str) -> str:
 
 @lru_cache(4096)
 def id_of(path: str) -> str | None:
-    """The id that a file's name stands for, None if it is no name of a record."""
+    """The escalation id in a file's name, or None if it is not the name of a record."""
     name = path.rpartition("/")[2]
     stem = name.removesuffix(SUFFIX)
     return stem if stem != name and ids.is_escalation_id(stem) else None
 
 
 def misplaced(record: Record, path: str) -> str | None:
-    """What is wrong with a record standing at ``path``, None if nothing is."""
+    """What is wrong with a record at ``path``, or None if it belongs there."""
     expected = path_of(record)
     return None if path == expected else out_of_place(record.escalation_id, record.status, expected, path)
 
 
 def out_of_place(escalation_id: str, status: str, expected: str, path: str) -> str:
-    """What is wrong with a record that belongs at ``expected`` and stands at ``path``."""
+    """What is wrong with a record that belongs at ``expected`` but is at ``path``."""
     if id_of(path) != escalation_id:
         return f"holds {escalation_id}, which its name does not say"
     return f"is {status} and belongs at {expected}"
 
 
 def month_of(path: str) -> str | None:
-    """The month, such as `2026/03`, of a file in a day's folder of resolved ones; None for another."""
+    """The month, such as `2026/03`, of a path in a folder of resolved records; None for other paths."""
     found = _MONTH.fullmatch(path)
     return found[1] if found else None
 
 
 def archive_at(path: str) -> Name | None:
-    """Which archive's file a path is, None if it is none."""
+    """The archive that a path belongs to, or None."""
     found = _ARCHIVE.fullmatch(path)
     if not found:
         return None
-    # Whoever lists what is open has no archives to name.
+    # Imported here, because listing open escalations needs no archives.
     from ..model.archive_file import Name
 
     return Name(found[1], int(found[2]), found[3] == "ids")
@@ -86,12 +86,12 @@ def archive_path(name: Name) -> str:
 
 
 def both(name: Name) -> tuple[str, str]:
-    """The paths of an archive and of the ids beside it, below the store's top."""
+    """The paths of an archive and of its file of ids, below the store's top."""
     return archive_path(replace(name, is_ids=False)), archive_path(replace(name, is_ids=True))
 
 
 def misfiled(record: Record, month: str, escalation_id: str) -> str | None:
-    """What is wrong with a record standing in a month's archive under an id, None if nothing is."""
+    """What is wrong with a record in a month's archive under an id, or None if it belongs there."""
     if record.escalation_id != escalation_id:
         return f"holds {record.escalation_id} where its ids say {escalation_id}"
     path = path_of(record)
@@ -101,7 +101,7 @@ def misfiled(record: Record, month: str, escalation_id: str) -> str | None:
 
 
 def last_archives(paths: Iterable[str]) -> dict[str, int]:
-    """The highest number of an archive in each month, by the paths of files."""
+    """The highest archive number of each month among these paths."""
     last: dict[str, int] = {}
     for name in filter(None, map(archive_at, paths)):
         last[name.month] = max(last.get(name.month, 0), name.number)

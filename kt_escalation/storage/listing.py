@@ -1,4 +1,4 @@
-"""Lists the escalations of a snapshot as rows, from the clone's cache where it can."""
+"""Lists the escalations of a snapshot as summaries, from the clone's cache if possible."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FIRST_FEW = 8
 
 
 class Listing:
-    """The rows of one snapshot, and the whole records behind them."""
+    """The summaries of one snapshot, and the records behind them."""
 
     def __init__(self, reader: Reader, files: SnapshotFiles, finder: Finder, queue_id: str | None) -> None:
         self._reader = reader
@@ -31,7 +31,7 @@ class Listing:
         self._queue_id = queue_id
 
     def open_rows(self, *, whole: bool) -> tuple[list[Row], list[Invalid]]:
-        """A row for each open escalation, and what cannot be read; ``whole`` keeps the records that it reads.
+        """The summaries of open escalations, and the files that cannot be read. ``whole`` also remembers the records.
 
         Blobs that the cache does not know are read and added to it.
         """
@@ -116,7 +116,7 @@ class Listing:
         return unread
 
     def _places_of(self, rows: Sequence[Row]) -> dict[Row, Place]:
-        """The rows whose records are in archives, and where."""
+        """The places of those records that are in archives, by summary."""
         by_name = self._files.resolved_by_name if any(row.status == "resolved" for row in rows) else {}
         moved = [
             row
@@ -127,7 +127,7 @@ class Listing:
 
 
 def _growing(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
-    """Rows a few at a time and then more, since the first match often comes early."""
+    """The summaries in batches that grow, because the first match often comes early."""
     at, size = 0, _FIRST_FEW
     while at < len(rows):
         yield rows[at : at + size]

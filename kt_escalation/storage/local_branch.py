@@ -1,6 +1,6 @@
-"""Moves the store branch of this clone: for a commit where there is no remote, or after the remote has it.
+"""Moves the store branch of this clone: to commit if there is no remote, or after the remote has the commit.
 
-The index and the files move along where the branch is checked out, unless they have local changes.
+If the branch is checked out, the index and the files without local changes move with it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .commit_builder import Versions, entries_at
 from .interface import Stale, Unanswered
 from .reader import Reader
 
-# Moving the checkout is waited for as long as it takes; the wait is renewed after this many seconds.
+# kt waits for the checkout as long as it takes, in rounds of this many seconds.
 _LONG = 3600.0
 
 
@@ -29,11 +29,11 @@ class LocalBranch:
         self._location = reader.location
         self._repository = reader.repository
         self._progress = reader.progress
-        # Why a file of the checkout stayed as it was at the last move.
+        # Why files of the checkout stayed as they were at the last move.
         self._left: str | None = None
 
     def plan(self, branch: str, commit: str, base: str | None, subject: str, ids: Versions) -> Move:
-        """The move of the branch to a commit, with the index and the files ``ids`` if it is checked out.
+        """Plan the move of the branch to a commit. If the branch is checked out, the index and the files ``ids`` move too.
 
         Raises PathStaged, Stale, GitLocked.
         """
@@ -44,7 +44,7 @@ class LocalBranch:
             return Move(self._repository, ref, commit, base, subject)
         recover(here)
         paths = list(ids)
-        # git refreshes the index as it looks, so this comes before the copy of it.
+        # git refreshes the index while it looks, so this must come before copying it.
         dirty = here.modified(paths)
         move = Move(here, ref, commit, base, subject, checked_out=True)
         was = entries_at(self._repository, base, paths)
@@ -52,10 +52,10 @@ class LocalBranch:
         for path in paths:
             if index.get(path) != was[path]:
                 if self._repository.commit_of(ref) != base:
-                    # A plain `git commit` came first and changed the index.
+                    # Somebody ran `git commit` meanwhile, which changed the index.
                     raise Stale
                 raise PathStaged(path=path)
-        # The branch and the index move; a touched file with local changes stays as it is.
+        # The branch and the index move. A file with local changes stays as it is.
         dirty |= {path for path in paths if was[path] is None and _exists(here, path)}
         move.plan(ids, was, dirty)
         self._left = (
@@ -75,7 +75,7 @@ class LocalBranch:
         except (Exception, KeyboardInterrupt) as error:
             caught = error
         if moved is None:
-            # Once no process of it runs any more, the branch itself tells.
+            # When no git process runs any more, the branch itself shows the result.
             if not recover(move.repository):
                 raise caught or Unanswered("it is still under way")
             moved = self._repository.tip_of(move.ref) == move.new
@@ -87,7 +87,7 @@ class LocalBranch:
         return (move.refusal(done) if done else None) or Stale()
 
     def follow(self, branch: str, revision: str) -> str | None:
-        """Bring the checkout to a commit that landed; the reason why something stayed as it was, else None."""
+        """Bring the checkout to a commit that landed. Returns why something stayed as it was, or None."""
         return self._left if self._location.remote is None else self._fast_forward(branch, revision)
 
     def _fast_forward(self, branch: str, revision: str) -> str | None:
@@ -97,7 +97,7 @@ class LocalBranch:
             return None
         upstream = shlex.quote(f"{self._location.remote}/{branch}")
         along = f"bring it along with `git merge --ff-only {upstream}`"
-        # git changes index and files before it finds that the branch is locked.
+        # git changes the index and the files before it notices that the branch is locked.
         ref = self._repository.common_dir / f"refs/heads/{branch}.lock"
         for lock in (self._repository.git_dir / "HEAD.lock", ref):
             if lock.exists():

@@ -19,8 +19,7 @@ MAX_KT_YAML = 4096
 class Location:
     """The folder and the remote of the store in one repository.
 
-    Both are read when they are first asked for. Raises BadInput where the settings contradict each other or
-    the repository.
+    Both are read at first use. Raises BadInput if the settings contradict each other or the repository.
     """
 
     def __init__(self, repository: Repository) -> None:
@@ -30,13 +29,13 @@ class Location:
 
     @cached_property
     def root(self) -> str:
-        """The store's folder: `kt.root` of this clone, else the one that `.kt.yaml` names in the newest known commit."""
+        """The store's folder: `kt.root` of this clone, else what `.kt.yaml` names in the newest known commit."""
         refs = [f"refs/remotes/{self.repository.config.get('kt.remote') or 'origin'}/HEAD", "HEAD"]
         tip = next((ref for ref in refs if self.repository.objects.id_of(f"{ref}^{{commit}}")), None)
         return self.root_at(tip)
 
     def root_at(self, commit: str | None) -> str:
-        """The store's folder as a commit names it, unless `kt.root` of this clone does. Raises BadInput."""
+        """The store's folder: `kt.root` of this clone, else what `.kt.yaml` names at a commit. Raises BadInput."""
         asked = self.repository.config.get("kt.root")
         if asked is not None:
             return root_of(asked)
@@ -44,12 +43,12 @@ class Location:
         if found is None:
             raise BadInput(
                 problem=f"{KT_YAML} cannot be read; it says `root: FOLDER` and nothing else",
-                hint="mend it, or name the folder with `git config kt.root FOLDER`",
+                hint="fix it, or name the folder with `git config kt.root FOLDER`",
             )
         return found
 
     def root_named(self, commit: str | None) -> str | None:
-        """The folder that `.kt.yaml` names at a commit, empty for the top; None if that file cannot be read."""
+        """The folder that `.kt.yaml` names at a commit; empty for the top, None if that file cannot be read."""
         if commit is None:
             return ""
         tree = self.repository.objects.id_of(f"{commit}^{{tree}}")

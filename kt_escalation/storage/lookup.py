@@ -14,7 +14,7 @@ _FETCH_SECONDS = 30.0
 
 
 def snapshot(store: GitStore, rev: str | None, *, fetch: bool) -> GitSnapshot:
-    """The store at a revision, by default the newest that is known here; ``fetch`` asks the remote first."""
+    """The store at a revision, by default the newest that this clone knows. ``fetch`` asks the remote first."""
     if fetch:
         tip = store.newest(_FETCH_SECONDS)
         if rev is None:
@@ -23,7 +23,7 @@ def snapshot(store: GitStore, rev: str | None, *, fetch: bool) -> GitSnapshot:
 
 
 def existing(snapshot: Snapshot, escalation_id: str) -> Record | None:
-    """The record with that id, None if there is none. Raises UnreadableRecord."""
+    """The record with that id, or None. Raises UnreadableRecord."""
     found = snapshot.find(escalation_id)
     if isinstance(found, Invalid):
         raise UnreadableRecord(path=found.path, problem=found.error, escalation_id=escalation_id)
@@ -31,13 +31,13 @@ def existing(snapshot: Snapshot, escalation_id: str) -> Record | None:
 
 
 def record_of(snapshot: Snapshot, escalation_id: str | None) -> Record | None:
-    """The record with that id, None if it is not there or cannot be read."""
+    """The record with that id, or None if there is none or it cannot be read."""
     found = snapshot.find(escalation_id) if escalation_id is not None else None
     return found.record if isinstance(found, Entry) else None
 
 
 def entry(snapshot: Snapshot, escalation_id: str) -> Entry:
-    """The record with that id and where it is. Raises NotFound, UnreadableRecord."""
+    """The record with that id, and its place. Raises NotFound, UnreadableRecord."""
     found = snapshot.find(escalation_id)
     if found is None:
         raise NotFound(escalation_id=escalation_id)
@@ -47,7 +47,7 @@ def entry(snapshot: Snapshot, escalation_id: str) -> Entry:
 
 
 def named(snapshot: Snapshot, text: str) -> str:
-    """The id that a text names: itself, or the only one that it begins, open ones first (design, 8)."""
+    """The whole id for a text: the text itself, or the only id that begins with it. Open escalations come first."""
     if ids.is_escalation_id(text) and snapshot.find(text) is not None:
         return text
     if not ids.is_prefix(text):
@@ -66,7 +66,7 @@ def named(snapshot: Snapshot, text: str) -> str:
 
 
 def whole(snapshot: Snapshot, escalation_id: str) -> str:
-    """A whole id of an escalation that is there. Raises NotFound, and BadInput for the beginning of others."""
+    """The id of an existing escalation. Raises NotFound, or BadInput if the text is only the beginning of ids."""
     if snapshot.find(escalation_id) is not None:
         return escalation_id
     fits = [name for done in (False, True) for name in snapshot.ids(resolved=done, prefix=escalation_id)]
@@ -80,7 +80,9 @@ def whole(snapshot: Snapshot, escalation_id: str) -> str:
 
 
 def deciders(snapshot: Snapshot, record: Record) -> tuple[str, ...]:
-    """Who decided what a record reopens; asked only where two people are needed. Raises UnreadableRecord."""
+    """The people who decided the escalation that this one reopens; empty unless two approvals are needed.
+
+    Raises UnreadableRecord."""
     if record.reopens is None or record.requires.approvals < 2:
         return ()
     found = existing(snapshot, record.reopens)
@@ -88,7 +90,7 @@ def deciders(snapshot: Snapshot, record: Record) -> tuple[str, ...]:
 
 
 def open_reopener(snapshot: Snapshot, escalation_id: str, *, but: str | None = None) -> Record | None:
-    """An open escalation that reopens that one, or one that reopened it, and so on; ``but`` is left out."""
+    """The open escalation that reopens this one, directly or through others, or None. ``but`` is left out."""
     waiting = [escalation_id]
     while waiting:
         for record in snapshot.reopeners(waiting.pop()):

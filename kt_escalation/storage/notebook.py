@@ -1,4 +1,4 @@
-"""Notes that a clone keeps for itself, each a small file below `kt/` in git's common directory.
+"""A clone's notes for itself: small files below `kt/` in git's common directory.
 
 A note has a tag under the clone's key, and a file without the right tag is ignored; `clone_key` says what
 that protects against. Each note can be deleted at any time; kt then finds out its content again. So a note
@@ -15,18 +15,18 @@ from typing import Any
 
 from . import atomic_file, clone_key
 
-#: A note of more bytes than this is none of ours.
+#: A larger file is not a note of ours.
 LARGEST = 16 * 1024 * 1024
-# Of what a tag is, and the first line of a file: the form, and the tag of the name and all that follows.
+# What a tag is for, and a file's first line: the format, and the tag of the name and of all that follows.
 _KIND = "note 1"
 _FIRST_LINE = re.compile(rb"kt note 1 ([0-9a-f]{%d})\n" % (2 * clone_key.TAG_BYTES))
 _VERIFIED = "verified"
 
 
 def read(folder: Path, name: str) -> Mapping[str, Any] | None:
-    """A note of this clone by its name; None where there is none, or it is none that this clone has written.
+    """The note of that name, as JSON values; None if there is none that this clone has written.
 
-    ``folder`` is the clone's `kt/`. The values are JSON's.
+    ``folder`` is the clone's `kt/`.
     """
     key = clone_key.read(folder)
     try:
@@ -44,10 +44,10 @@ def read(folder: Path, name: str) -> Mapping[str, Any] | None:
 
 
 def write(folder: Path, name: str, note: Mapping[str, Any]) -> None:
-    """Write a note in place of the one with that name: all of it or nothing, and on disk when this returns.
+    """Replace the note of that name, and flush it to disk.
 
-    ``note`` holds JSON values. Of two processes that write the same one, the later wins as a whole.
-    Raises OSError where it cannot be written, ValueError for a note that is too large.
+    ``note`` holds JSON values. If two processes write the same note, the later one wins. Raises OSError if it
+    cannot be written, ValueError if it is too large.
     """
     text = json.dumps(note, allow_nan=False).encode()
     if len(text) > LARGEST:

@@ -1,4 +1,4 @@
-"""Writes a file for the user: complete under its name, or not at all."""
+"""Writes a file for the user, either completely or not at all."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ..errors import BadInput
 
 @contextmanager
 def written(name: str) -> Iterator[BinaryIO]:
-    """A file to write that takes its name only when it is whole; what is no plain file is written directly.
+    """A file to write. It gets its name only when it is complete. A pipe or device is written directly.
 
-    Raises BadInput where it cannot be made.
+    Raises BadInput if it cannot be created.
     """
     target = Path(name)
     direct = target.exists() and not target.is_file()
@@ -35,13 +35,13 @@ def written(name: str) -> Iterator[BinaryIO]:
         if not direct:
             part.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is None:
-            # That is about an open file: this one.
+            # An error without a file name comes from writing this file.
             raise BadInput(problem=f"{name}: {error.strerror}") from None
         raise
 
 
 def _tidy(target: Path) -> None:
-    """Remove what processes that were killed have left of the same file."""
+    """Remove unfinished copies of the same file, left by processes that were killed."""
     start = f".{target.name[:100]}."
     with suppress(OSError):
         for path in target.parent.iterdir():
@@ -56,6 +56,6 @@ def _lives(pid: int) -> bool:
     except ProcessLookupError:
         return False
     except (OSError, OverflowError):
-        # Somebody else's, or no process of this system's.
+        # Another user's process, or a number that is no process here.
         return True
     return True

@@ -1,4 +1,4 @@
-"""One tree, parsed strictly; and how a tree that differs in few entries is parsed by looking at these alone."""
+"""One git tree, parsed strictly. A tree that differs in few entries is parsed by looking only at those."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ..git.trees import LINE, Line, lines, sort_key, wrong_with
 
 # Entries are compared by so many at a time.
 _BLOCK = 64
-# Trees that differ in more entries are parsed whole.
+# A tree that differs in more entries is parsed as a whole.
 _FEW = 8
 
 
 class Tree:
-    """One sound tree: its bytes, and the offset of each entry, followed by the end of the last one."""
+    """One sound tree: its bytes, and the offsets of its entries, followed by the end of the last one."""
 
     __slots__ = ("data", "starts", "width")
 
@@ -44,17 +44,17 @@ class Tree:
         """Mode and id of the entry of that name."""
         wanted, at = b" " + name + b"\0", -1
         while (at := self.data.find(wanted, at + 1)) >= 0:
-            # What looks like it may be part of an id, or the end of a longer name.
+            # A match may be part of an id, or the end of a longer name.
             mode, found, oid = self.line(bisect_right(self.starts, at) - 1)
             if found == name:
                 return mode.decode(), oid.hex()
         return None
 
     def followed_by(self, data: bytes) -> tuple[Tree, Sequence[Line], Sequence[Line]]:
-        """The tree of some bytes, with the entries that went and those that came. Raises Unsound.
+        """Parse a newer version of this tree. Returns it with the removed and the added entries. Raises Unsound.
 
-        Where few differ only these are looked at, and what stands beside them: all else is the same to the byte,
-        and sound already.
+        If few entries differ, only those and their neighbours are parsed. All others are identical bytes of this
+        tree, which is sound.
         """
         found = self._with_few(data)
         if found is None:
@@ -63,11 +63,11 @@ class Tree:
         return found
 
     def _with_few(self, data: bytes) -> tuple[Tree, list[Line], list[Line]] | None:
-        """The same where few entries differ; None where more do, or where something may be unsound."""
+        """The same if few entries differ, or None if more do or something may be unsound."""
         old, starts, count = self.data, self.starts, len(self.starts) - 1
         gone: list[Line] = []
         came: list[Line] = []
-        # Where each entry begins in the new bytes, and which of them have neighbours that they had not.
+        # The offsets of the entries in the new bytes, and the entries with new neighbours.
         begins: list[int] = []
         moved: list[int] = []
         index = shift = 0
@@ -106,7 +106,7 @@ class Tree:
             new = Tree(data, self.width, starts)
         for place in moved:
             around = [new.line(n) for n in range(max(place - 1, 0), min(place + 2, len(begins) - 1))]
-            # Whoever parses all of it says what is wrong, if anything is.
+            # Parsing the whole tree reports what is wrong, if anything is.
             if wrong_with(around) or data.count(b" " + new.line(place)[1] + b"\0") > 1:
                 return None
         return new, gone, came
@@ -131,6 +131,6 @@ def _moved(starts: Sequence[int], shift: int) -> Sequence[int]:
 
 
 def between(old: Tree, new: Tree) -> tuple[list[Line], list[Line]]:
-    """The entries of the old tree that went, and those of the new one that came."""
+    """The entries that the new tree lacks, and those that the old one lacked."""
     was, now = set(old), set(new)
     return [line for line in old if line not in now], [line for line in new if line not in was]

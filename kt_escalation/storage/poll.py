@@ -1,4 +1,4 @@
-"""The pauses between two questions to the remote: short at first, then as long as hosts like them."""
+"""The pauses between questions to a remote: short at first, then longer, to spare the host."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _FIRST_SECONDS, _GROWTH, _LONGEST_SECONDS = 0.5, 1.5, 15.0
 
 
 class Poll:
-    """Pauses until ``timeout`` seconds have passed, None for no end; ``interval`` seconds each if given."""
+    """Pauses until ``timeout`` seconds have passed (None: no end). Each takes ``interval`` seconds, if given."""
 
     def __init__(self, timeout: float | None = None, interval: float | None = None) -> None:
         self._end = None if timeout is None else time.monotonic() + timeout
@@ -22,7 +22,7 @@ class Poll:
         return self._end is not None and time.monotonic() >= self._end
 
     def restart(self) -> None:
-        """Ask often again, after news."""
+        """Make the pauses short again, after news."""
         self.pause = _FIRST_SECONDS
 
     def wait(self) -> None:

@@ -1,4 +1,4 @@
-"""Branches of the remote on which changes are proposed, and the address of a pull request. See docs/pull-requests.md."""
+"""Finds proposals: branches of the remote with proposed changes. See docs/pull-requests.md."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .newest_tip import NewestTip
 from .reader import Reader
 from .snapshot import GitSnapshot
 
-# Servers keep a branch as a file, and every file system allows names of this length.
+# Servers keep a branch as a file. Every file system allows names of this length.
 MAX_BRANCH = 200
 
 
@@ -74,7 +74,7 @@ class Proposals:
         )
 
     def request_address(self, branch: str, said: str) -> str | None:
-        """Where a pull request from a branch can be opened, None if unknown; ``said`` is the remote's answer to the push."""
+        """The address at which to open a pull request, or None if unknown. ``said`` is the remote's answer to the push."""
         from ..git import pull_request_page
 
         address = self._repository.push_address(self._location.remote or "")
@@ -89,7 +89,7 @@ class Proposals:
 
 
 def require_branch_name(repository: Repository, branch: str) -> None:
-    """Raise BadInput if a name is not valid for a branch, or would be a bad one."""
+    """Raise BadInput if a name is not valid for a branch, or would cause trouble."""
     odd = branch.startswith(("-", "refs/")) or branch == "HEAD" or len(branch.encode()) > MAX_BRANCH
     if odd or not repository.is_branch_name(branch):
         raise BadInput(

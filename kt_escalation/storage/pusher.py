@@ -70,7 +70,7 @@ class Pusher:
         if pushed.here:
             facts["says"] = "the pre-push hook of this clone stopped the push to {branch}: {words}"
             facts["hint"] = (
-                "it is in .git/hooks or where core.hooksPath says; mend it, or ask who put it there"
+                "it is in .git/hooks or where core.hooksPath says; fix it, or ask who put it there"
             )
         elif hint:
             facts["hint"] = hint

@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from ..policies.policy_file import PolicyFile
     from .archived_records import ArchivedRecords
 
-    #: What is known of a blob: its bytes, the record in them, or as text why it cannot be read.
+    #: What is known about a blob: its bytes, the record in them, or as text why it cannot be read.
     Held = bytes | Record | str
 
 #: The label under which progress is reported while many records are read.
 READING = "reading escalations"
 FETCH_OBJECTS_SECONDS = 60.0
-# At most this many records are kept, by blob id, which never names another content.
+# How many records are remembered, by blob id. The content of an id never changes.
 _REMEMBERED = 20_000
 _BAD_MODES = {"120000": "a symbolic link", "160000": "a submodule", "100755": "executable", TREE: "a folder"}
 
 
 class Reader:
-    """What one process has read of one clone; ``progress`` is called while many files or commits are read."""
+    """Reads one clone for one process. ``progress`` is called while many files or commits are read."""
 
     def __init__(self, location: Location, progress: Progress | None) -> None:
         self.location = location
@@ -43,7 +43,7 @@ class Reader:
     # --- records ----------------------------------------------------------------------------------
 
     def parse(self, path: str, oid: str, data: Held) -> Entry | Invalid:
-        """The record in a file below `queue/`; ``data`` as text says why the file could not be read."""
+        """The record in a file below `queue/`. If ``data`` is text, it says why the file could not be read."""
         found = self.record(oid, data)
         if isinstance(found, str):
             return Invalid(self.location.full(path), found, layout.id_of(path))
@@ -53,7 +53,7 @@ class Reader:
         return Entry(found, self.location.full(path), oid)
 
     def record(self, oid: str, data: Held) -> Record | str:
-        """The record in the bytes of a blob, or why they hold none."""
+        """The record in a blob, or why there is none."""
         found = self._parsed.get(oid)
         if found is None:
             read = load(data) if isinstance(data, bytes) else data
@@ -61,14 +61,14 @@ class Reader:
                 return read
             found = read
             if isinstance(data, bytes):
-                # Records from the cache on disk are good enough to show; `find` reads them from git.
+                # Records from the cache on disk may be shown. Decisions need those that `find` reads from git.
                 self.remember(oid, found)
         return found
 
     def read(
         self, files: Sequence[tuple[str, TreeEntry]], known: Mapping[str, Record] | None = None
     ) -> Iterator[Entry | Invalid]:
-        """The records in files below `queue/`, in their order; those of ``known`` blobs are not read again."""
+        """The records in files below `queue/`, in order. ``known`` has records by blob id, which are not read again."""
         held = self.known(entry.oid for _, entry in files)
         if known:
             held.update((entry.oid, known[entry.oid]) for _, entry in files if entry.oid in known)
@@ -91,11 +91,11 @@ class Reader:
         return self.repository.object_id("blob", data)
 
     def known(self, oids: Iterable[str]) -> dict[str, Held]:
-        """The records of those of the blobs that this process remembers; it may forget them at any time."""
+        """The records among these blobs that this process remembers."""
         return {oid: self._parsed[oid] for oid in oids if oid in self._parsed}
 
     def remember(self, oid: str, record: Record) -> None:
-        """Keep a record in memory for the next reader in this process."""
+        """Remember a record in memory."""
         self.forget_beyond(_REMEMBERED - 1)
         self._parsed[oid] = record
 
@@ -106,7 +106,7 @@ class Reader:
 
     @cached_property
     def cache(self) -> cache.Cache:
-        """The records that this clone has read before, on disk."""
+        """The clone's cache on disk of records that were read before."""
         return cache.Cache(self.location.lock_folder / "records")
 
     @cached_property
@@ -133,7 +133,7 @@ class Reader:
             raise error.at(folder) from None
 
     def fetch_missing(self, tree: str, among: AbstractSet[str] | None = None) -> None:
-        """Fetch the blobs below a tree that a partial clone lacks, or only those ``among`` some, in one request."""
+        """Fetch, in one request, the blobs below a tree that a partial clone lacks; only those ``among`` some, if given."""
         missing = [oid for oid in self.repository.missing(tree) if among is None or oid in among]
         if len(missing) > 1 and self.location.remote:
             self.repository.fetch_objects(self.location.remote, missing, FETCH_OBJECTS_SECONDS)
@@ -141,7 +141,7 @@ class Reader:
     # --- policies ---------------------------------------------------------------------------------
 
     def policies(self, tree: str) -> tuple[str, Mapping[str, PolicyFile]]:
-        """A tree of `policies/` with its files, read once for all snapshots that share the tree."""
+        """The parsed files of a tree of `policies/`. Snapshots with the same tree share them."""
         if self._policies is None or self._policies[0] != tree:
             self._policies = (tree, self.policy_files(tree))
         return self._policies
@@ -168,7 +168,7 @@ class Reader:
 
 
 def refused(path: str, entry: TreeEntry) -> str | None:
-    """Why an entry below `queue/` cannot be a record's file, by its name and mode alone."""
+    """Why an entry below `queue/` cannot be a record's file, judging only by its name and mode."""
     if entry.mode != FILE:
         return f"is {_BAD_MODES.get(entry.mode, 'no plain file')}, not an escalation's file"
     if layout.id_of(path) is None:
@@ -177,7 +177,7 @@ def refused(path: str, entry: TreeEntry) -> str | None:
 
 
 def load(data: bytes) -> Record | str:
-    """The record in a blob's bytes, or why they hold none."""
+    """The record in a blob's bytes, or why there is none."""
     from . import yaml_text
 
     try:

@@ -1,4 +1,4 @@
-"""Fetches that the processes and threads of one clone share: one fetch answers all that ask at the same time."""
+"""Shares fetches between the processes and threads of one clone: one fetch answers all that ask at the same time."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 from .atomic_file import write
 
 _POLL_SECONDS = 0.01
-# Clocks that count from the start of the host are compared only where the calendar's says that it is the same start.
+# Clocks count from the start of the host. They are compared only if the calendar's clock shows the same start.
 _SAME_HOUR = 3600.0
 
 
 def shared(folder: Path, branch: str, fetch: Callable[[], None], timeout: float, max_age: float) -> bool:
-    """Fetch, unless somebody of this clone has begun to since this call, or ``max_age`` seconds before it.
+    """Fetch, unless this clone has begun another fetch since this call, or within ``max_age`` seconds before it.
 
-    ``folder`` is the clone's own; ``fetch`` raises where it fails, and then nobody shares it. False if no turn
-    came within ``timeout`` seconds, because somebody else's fetch lasts.
+    ``folder`` is the clone's own. If ``fetch`` raises, nobody shares its result. Returns False if another fetch
+    took longer than ``timeout`` seconds.
     """
     wanted, end = time.monotonic() - max_age, time.monotonic() + timeout
     note = folder / "fetched"
@@ -28,7 +28,7 @@ def shared(folder: Path, branch: str, fetch: Callable[[], None], timeout: float,
         folder.mkdir(exist_ok=True)
         handle = os.open(folder / "fetching", os.O_RDWR | os.O_CREAT, 0o600)
     except OSError:
-        # Where nothing can be written, everybody fetches for themselves.
+        # If the folder cannot be written, fetches cannot be shared.
         fetch()
         return True
     try:
@@ -52,7 +52,7 @@ def shared(folder: Path, branch: str, fetch: Callable[[], None], timeout: float,
 
 
 def _begun(note: Path, branch: str) -> float:
-    """When the last fetch of a branch began that has succeeded, by the host's clock; long ago if nobody knows."""
+    """When the last successful fetch of a branch began, by the host's clock; long ago if that is unknown."""
     with suppress(OSError, ValueError):
         began, when, name = note.read_text().split(" ", 2)
         same_start = abs(time.time() - float(when)) < _SAME_HOUR and float(began) <= time.monotonic()

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from ..policies.policy_file import PolicyFile
     from .archives import Archive, Place
 
-# Where all files are read: how many at once, and how many records are kept meanwhile.
+# When all files are read: how many at once, and how many records are remembered meanwhile.
 _AT_ONCE = 500
 _KEPT = 2_000
 
 
 class GitSnapshot:
-    """The store at one commit. Raises NotAStore if that has neither `queue/` nor `policies/`."""
+    """The store at one commit. Raises NotAStore if the commit has neither `queue/` nor `policies/`."""
 
     def __init__(self, reader: Reader, commit: str) -> None:
         self._reader = reader
@@ -46,7 +46,7 @@ class GitSnapshot:
 
     @property
     def queue_id(self) -> str | None:
-        """The tree id of `queue/`, which stands for every byte below it."""
+        """The tree id of `queue/`. It identifies every byte below it."""
         return self._queue_id
 
     @property
@@ -73,10 +73,10 @@ class GitSnapshot:
     def everything(
         self, known: Mapping[str, Record] | None = None
     ) -> Iterator[tuple[str, TreeEntry, Entry | Invalid | None]]:
-        """Every file below `queue/` by path, in git's order, and its record; None for a file that is none of ours.
+        """Every file below `queue/` in git's order: its path and its record, or None if it is not a file of ours.
 
-        Records of ``known`` blobs are taken from there and not read. An archive's file comes once for each
-        record in it. Unlike `open` and `resolved`, this keeps at most a few thousand records in memory.
+        ``known`` has records by blob id, which are not read again. An archive comes once for each record in it.
+        Unlike `open` and `resolved`, this keeps at most a few thousand records in memory.
         """
         if self._queue_id is None:
             return
@@ -135,14 +135,14 @@ class GitSnapshot:
         return self._finder.find(escalation_id)
 
     def places(self, escalation_id: str) -> Sequence[Place]:
-        """The places of an id in archives; more than one is a violation."""
+        """The places of an id in archives. More than one is a violation."""
         return self._finder.places(escalation_id)
 
     def paths(self, escalation_id: str) -> Sequence[str]:
         return self._finder.paths(escalation_id)
 
     def has(self, escalation_id: str) -> bool:
-        """Whether a file is named for an id, or an archive holds it."""
+        """Whether there is a file with this id's name, or an archive that holds the id."""
         return self._finder.has(escalation_id)
 
     def reopeners(self, escalation_id: str) -> Sequence[Record]:
@@ -152,5 +152,5 @@ class GitSnapshot:
         return self._finder.ids(resolved=resolved, prefix=prefix)
 
     def files_of(self, escalation_id: str) -> list[tuple[str, str, str]]:
-        """Path below the store's folder, mode and blob id of each file of an id; see `Finder.files_of`."""
+        """The path, mode and blob id of each file of an id; see `Finder.files_of`."""
         return self._finder.files_of(escalation_id)

@@ -1,4 +1,4 @@
-"""Which files of the store one commit has, and where."""
+"""The files of the store at one commit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _RESOLVED = layout.RESOLVED.rpartition("/")[2]
 
 
 class SnapshotFiles:
-    """The files below one tree of `queue/` (None: the store has none); each level is read when it is needed."""
+    """The files below one tree of `queue/` (None: there is no such folder). Each level is read when it is needed."""
 
     def __init__(self, reader: Reader, queue_id: str | None) -> None:
         self._reader = reader
@@ -51,7 +51,7 @@ class SnapshotFiles:
 
     @cached_property
     def below_resolved(self) -> list[File]:
-        """All files below `queue/resolved/`; git is asked once for each level of folders."""
+        """All files below `queue/resolved/`. git is asked once for each level of folders."""
         level = [
             (f"{layout.QUEUE}/{e.name}", e.oid) for e in self.queue if e.mode == TREE and e.name == _RESOLVED
         ]
@@ -71,7 +71,7 @@ class SnapshotFiles:
 
     @cached_property
     def archives(self) -> tuple[Archive, ...]:
-        """The archives, oldest month first; an archive needs both of its files."""
+        """The archives, oldest month first. An archive needs both of its files."""
         from .archives import among
 
         found = among({path: e.oid for path, e in self.below_resolved if e.mode == FILE})
@@ -103,5 +103,5 @@ class SnapshotFiles:
 
     @cached_property
     def _queue_lines(self) -> Mapping[bytes, bytes]:
-        """The unparsed entries of `queue/` by name: to find one, the others need not be parsed."""
+        """The unparsed entries of `queue/` by name, so that one can be found without parsing the others."""
         return self._repository.tree_lines(self._queue_data)

@@ -31,11 +31,11 @@ class StoreBranch:
 
     @property
     def own(self) -> str | None:
-        """The store branch of a server's repository, which others push to. Its remotes do not matter."""
+        """The store branch of a server's repository, which people push to. Its remotes do not matter."""
         return self._repository.config.get("kt.branch") or self._repository.head_branch()
 
     def to_write(self, timeout: float) -> str:
-        """The store branch; the remote is asked once if nothing here names it. Raises NoStoreBranch."""
+        """The store branch. If nothing here names it, the remote is asked once. Raises NoStoreBranch."""
         known = self.known
         if known:
             return known
@@ -55,7 +55,7 @@ class StoreBranch:
         return found
 
     def headless(self, timeout: float) -> NoStoreBranch:
-        """The error for a remote whose HEAD names no existing branch; its fact ``branches`` lists those that exist."""
+        """The error for a remote whose HEAD names no existing branch. Its fact ``branches`` lists those that exist."""
         remote = self._location.remote
         asked = self._repository.ask_branches(remote or "", timeout)
         found = re.findall(r"\trefs/heads/(\S+)$", asked.text, re.MULTILINE) if asked.status == 0 else []
@@ -79,7 +79,7 @@ class StoreBranch:
         )
 
     def learn_head(self, branch: str, timeout: float) -> str | None:
-        """Remember the remote's HEAD after the first push to ``branch``; a warning if HEAD names another branch."""
+        """Remember the remote's HEAD after the first push to ``branch``. Returns a warning if HEAD names another branch."""
         remote = self._location.remote
         if remote is None or self._repository.config.get("kt.branch"):
             return None
@@ -100,12 +100,12 @@ class StoreBranch:
 
 
 def head_in(asked: Done) -> str | None:
-    """The branch that HEAD names in an answer to `ask_remote_head`; None if there is no such branch."""
+    """The branch that HEAD names in an answer to `ask_remote_head`, or None if there is no such branch."""
     found = re.search(r"^ref: refs/heads/(\S+)\tHEAD$", asked.text, re.MULTILINE)
     return found[1] if found else None
 
 
 def alike(branch: str, asked: Done) -> list[str]:
-    """The refs in an answer to `ask_branch` that git also takes for the branch, longest (unambiguous) first."""
+    """The refs in an answer to `ask_branch` that git would also take for the branch, the longest first."""
     names = rf"\t(refs/(?:heads|tags)/(?:refs/heads/)+{re.escape(branch)})$"
     return sorted(re.findall(names, asked.text, re.MULTILINE), key=len, reverse=True)

@@ -1,8 +1,8 @@
-"""Reads git trees strictly: as git itself would write them, or not at all.
+"""Reads git trees strictly, and refuses a tree that git would not have written.
 
-git tolerates malformed trees: `040000`, `40755` and `100664` are a folder and a file to it, and of two
-entries with one name it takes one. A more or less tolerant reader sees another tree than git does. So all
-reading of a store goes through this module, which refuses a tree that git would not have written.
+git tolerates malformed trees: it accepts modes such as `040000` and `100664`, and picks one of two entries with
+the same name. A reader with another tolerance sees another tree than git does. So everything that reads a store
+uses this module.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from .parsed_tree import Tree, between
 if TYPE_CHECKING:
     from ..git.repository import Repository
 
-#: The modes of what is neither a plain file nor a folder, as git writes them, in words.
+#: The modes of entries that are neither plain files nor folders, as git writes them, in words.
 OTHER_MODES = {"100755": "executable", "120000": "a symbolic link", SUBMODULE: "a submodule"}
-#: The file that names the store's folder, at the repository's top (design, section 2).
+#: The file that names the store's folder, at the repository's top (docs/setup.md).
 KT_YAML = ".kt.yaml"
-# A tree of more bytes, or a commit that changes more files, is not judged.
+# A tree with more bytes, or a commit that changes more files, is not judged.
 MAX_TREE = 64 * 1024 * 1024
 MAX_CHANGES = 500_000
-# How many bytes of trees are kept for the commits to come.
+# How many bytes of trees are remembered for later commits.
 _KEPT_BYTES = 64 * 1024 * 1024
 _CHUNK_BYTES = 8 * 1024 * 1024
 _OWN_MODES = frozenset({TREE.encode(), FILE.encode()})
 _FOREIGN_MODES = frozenset(mode.encode() for mode in OTHER_MODES)
-# Below `queue/` these are folders; what any other folder holds is not looked at.
+# The folders below `queue/` that are read. Other folders are violations, whatever they hold.
 _LEVELS = {
     layout.QUEUE: re.compile(r"resolved"),
     "resolved": re.compile(r"\d{4}", re.ASCII),
@@ -50,10 +50,10 @@ _BELOW = {layout.QUEUE: "resolved", "resolved": "year", "year": "month", "month"
 
 
 class Difference(NamedTuple):
-    """What differs between two roots, by path below the store's top; `.kt.yaml` is a path of its own, and a folder
-    where none belongs is one change, whatever it holds. ``unsound`` where the newer one must not be read at all.
+    """The differences between two root trees, by path below the store's top, and of `.kt.yaml`.
 
-    ``modes`` are files in the store that are no plain files, with what they are.
+    A folder in a wrong place is one difference, whatever it holds. ``unsound`` says why the newer tree must not be
+    read. ``modes`` has the store's entries that are not plain files, and what they are.
     """
 
     changes: tuple[Change, ...] = ()
@@ -62,7 +62,7 @@ class Difference(NamedTuple):
 
 
 class StoreEntries(NamedTuple):
-    """The ids of what makes the store at one commit: equal ones are the same store to the last byte."""
+    """The ids of a store's parts at one commit. If they are equal, so is every byte of the stores."""
 
     queue: str | None = None
     policies: str | None = None
@@ -70,7 +70,7 @@ class StoreEntries(NamedTuple):
 
 
 def own(found: Iterable[TreeEntry], folder: str) -> list[TreeEntry]:
-    """The entries of a folder of the store, whose modes git would have written. Raises Unsound."""
+    """The entries of a folder of the store. Raises Unsound if git would not have written their modes."""
     entries = list(found)
     for entry in entries:
         if entry.mode not in (FILE, TREE) and entry.mode not in OTHER_MODES:
@@ -78,19 +78,19 @@ def own(found: Iterable[TreeEntry], folder: str) -> list[TreeEntry]:
     return entries
 
 
-# What NTFS may call a longer name, or one with a dot in front.
+# NTFS's short form of a longer name, or of a name that begins with a dot.
 _SHORT = re.compile(r"(queue|polici|kt|ktyaml|git)~\d+(\.[a-z]{0,3})?")
 
 
 @lru_cache(1000)
 def _misspelled(name: bytes, wanted: frozenset[str]) -> bool:
-    """Whether some file system would take an entry for one of ours, or for `.git`, and git does not."""
+    """Whether a file system would take an entry for one of the store's, or for `.git`, although git does not."""
     plain = folded(name)
     return (plain in wanted and name != plain.encode()) or _SHORT.fullmatch(plain) is not None
 
 
 class _Item(NamedTuple):
-    """Two trees that are to be compared: of which pair, where, at which level of the store."""
+    """Two trees to compare: the number of their pair, their path and their level in the store."""
 
     pair: int
     folder: str
@@ -100,7 +100,7 @@ class _Item(NamedTuple):
 
 
 class Trees:
-    """Reads the trees of one repository; ``root`` is the store's folder, empty for the top."""
+    """Reads the trees of one repository. ``root`` is the store's folder, empty for the repository's top."""
 
     def __init__(self, repository: Repository, root: str) -> None:
         self._repository = repository
@@ -115,7 +115,7 @@ class Trees:
         self._taken = 0
 
     def _wanted_at(self, depth: int) -> tuple[Mapping[str, str], frozenset[str]]:
-        """What is looked for in a folder on the way to the store, with its level, and what may not be misspelled."""
+        """The entries to look for in a folder above the store, with their levels, and the names that must not be misspelled."""
         wanted = {KT_YAML: "file"} if depth == 0 else {}
         wanted |= (
             {layout.QUEUE: layout.QUEUE, layout.POLICIES: layout.POLICIES}
@@ -127,7 +127,7 @@ class Trees:
     # --- what makes the store -----------------------------------------------------------------------
 
     def entries(self, roots: Sequence[str]) -> list[StoreEntries]:
-        """What makes the store at each of some root trees; one that is unsound is like no other."""
+        """The parts of the store at each of these root trees. An unsound one equals no other."""
         unknown = [root for root in dict.fromkeys(roots) if root not in self._entries]
         if len(self._entries) > 200_000:
             self._entries.clear()
@@ -156,9 +156,9 @@ class Trees:
         return [self._entries[root] for root in roots]
 
     def folders(self, commit: str) -> tuple[str | None, str | None] | None:
-        """The trees of `queue/` and `policies/` at a commit; None for a commit that is not there.
+        """The trees of `queue/` and `policies/` at a commit, or None if the commit is missing.
 
-        Raises Unsound where something on the way to them, or one of them, is not as git writes it.
+        Raises Unsound if one of them, or a folder above them, is not as git writes it.
         """
         root = self._repository.objects.id_of(f"{commit}^{{tree}}")
         if root is None:
@@ -176,7 +176,7 @@ class Trees:
         return found.get(layout.QUEUE), found.get(layout.POLICIES)
 
     def has_store(self, root: str) -> bool:
-        """Whether a root tree holds a store that has begun (design, section 9, *The line*)."""
+        """Whether a root tree holds a store."""
         [found] = self.entries([root])
         if found.queue == root or _is_folder_entry(found.queue):
             return True
@@ -191,7 +191,7 @@ class Trees:
             return True
 
     def policies(self, root: str) -> dict[str, tuple[str, str]]:
-        """Mode and id of `.kt.yaml` and of each entry of `policies/`, by path; without what is not as it should be."""
+        """Mode and id of `.kt.yaml` and of each sound entry of `policies/`, by path."""
         [found] = self.entries([root])
         files: dict[str, tuple[str, str]] = {}
         mode, _, oid = (found.kt_yaml or "").partition(" ")
@@ -207,9 +207,9 @@ class Trees:
     # --- what differs -------------------------------------------------------------------------------
 
     def differences(self, pairs: Sequence[tuple[str | None, str | None]]) -> list[Difference]:
-        """What differs in the store between the root trees of each pair (None: nothing), by path.
+        """The differences of the store between the root trees of each pair (None: an empty tree).
 
-        The older one is taken to be sound, and of the newer one only what differs is looked at.
+        Assumes that the older tree is sound. Of the newer one, only what differs is checked.
         """
         found: list[Difference] = []
         at = 0
@@ -218,7 +218,7 @@ class Trees:
             before = self._taken
             found += self._differences(some)
             at += len(some)
-            # Trees of ten thousand files are half a megabyte each: then a few at a time.
+            # A tree of ten thousand files takes half a megabyte, so only a few are read at a time.
             few = self._taken - before > _CHUNK_BYTES
             self._at_once = max(self._at_once // 2, 8) if few else min(self._at_once * 2, 256)
         return found
@@ -271,7 +271,7 @@ class Trees:
         came: Sequence[Line],
         changes: list[Change],
     ) -> Iterator[_Item]:
-        """From the repository's top to the folder that holds the store: all but ours may be as git likes it."""
+        """Compare folders above the store. Entries that do not lead to the store may be anything."""
         wanted, spellings = self._wanted[item.folder.count("/")]
         for _, name, _ in came:
             if _misspelled(name, spellings):
@@ -312,7 +312,7 @@ class Trees:
         return data
 
     def _read(self, oids: Iterable[str]) -> None:
-        """Read the bytes of trees that are not known yet, all at once."""
+        """Read all trees that are not known yet, at once."""
         if self._bytes > _KEPT_BYTES:
             self._known.clear()
             self._bytes = 0
@@ -334,7 +334,7 @@ def _within(
     changes: list[Change],
     modes: list[tuple[str, str]],
 ) -> Iterator[_Item]:
-    """Inside the store: only plain files, and folders where the layout has them."""
+    """Compare folders of the store. Only plain files, and folders of the layout, are sound."""
     for mode, name, _ in came:
         if mode in _OWN_MODES:
             continue
@@ -379,7 +379,7 @@ def _entry(tree: Tree, name: str) -> str | None:
 
 
 def _is_folder_entry(entry: str | None) -> bool:
-    """Whether git takes what makes the store for a folder, however that is written."""
+    """Whether git takes a part of the store for a folder, however its mode is written."""
     return entry is not None and is_folder(entry.partition(" ")[0].encode())
 
 

@@ -1,4 +1,4 @@
-"""Waits for running git processes: shows progress, bears ^C, and says what it means if no answer comes."""
+"""Waits for running git processes: shows progress, handles ^C, and explains a missing answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INTERRUPT_SECONDS = 5.0
 
 
 def awaited(progress: Progress | None, label: str, work: Underway | Push, timeout: float) -> Done | None:
-    """The answer of a git process, None if none comes within ``timeout`` seconds."""
+    """The result of a git process, or None if it does not end within ``timeout`` seconds."""
     end = time.monotonic() + timeout
     wait = Wait(progress, label)
     done = None
@@ -32,10 +32,10 @@ def awaited(progress: Progress | None, label: str, work: Underway | Push, timeou
 def answer(
     progress: Progress | None, label: str, sent: str, work: Underway | Push, end: float
 ) -> tuple[Done, Exception | KeyboardInterrupt | None]:
-    """The answer to something that cannot be called back, and the exception raised meanwhile, if any.
+    """The result of a process that cannot be undone, and the exception raised meanwhile, if any.
 
-    After ^C or another exception the answer is still waited for, for a moment. If no answer comes, raises that
-    exception, or else Unanswered.
+    After ^C or another exception, kt waits for the result a moment longer. If none comes, that exception is
+    raised, or else Unanswered.
     """
     caught: Exception | KeyboardInterrupt | None = None
     done = None

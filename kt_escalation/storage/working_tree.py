@@ -14,7 +14,7 @@ from . import layout, yaml_text
 def policy_files(folder: Path) -> Mapping[str, PolicyFile]:
     """The files of a `policies/` folder by their path below the store's top.
 
-    Keys that stand twice are noted and do not end the reading. Raises BadInput without a folder.
+    Notes duplicate keys, and reads on. Raises BadInput if there is no such folder.
     """
     if not folder.is_dir():
         raise BadInput(problem=f"{folder} is no folder; name one that holds policy packs")

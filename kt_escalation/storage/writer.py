@@ -1,8 +1,4 @@
-"""Makes commits that either land on the store branch, or on a branch beside it, or say why not.
-
-docs/design.md, *How a step is committed*, has the steps. Which record changes, and whether it may, is decided
-elsewhere.
-"""
+"""Makes commits for the store branch or a proposal, and sends them. See docs/design.md, *How a step is committed*."""
 
 from __future__ import annotations
 
@@ -26,9 +22,9 @@ from .reader import Reader
 
 @dataclass
 class Prepared:
-    """A written commit that can be sent: by a push to a branch that is at ``lease``, or by a ``move`` in this clone.
+    """A written commit, ready to be sent: by a push to a branch that is at ``lease``, or by a ``move`` in this clone.
 
-    An empty ``lease`` stands for a branch that does not exist.
+    An empty ``lease`` means that the branch does not exist.
     """
 
     writer: Writer
@@ -68,7 +64,7 @@ class Writer:
         return self.prepare_files(request.base.revision, files, *made, proposal)
 
     def _files(self, changes: Sequence[Change]) -> dict[str, bytes | None]:
-        """The files that changes write; None for those that they delete."""
+        """The files that changes write (None: delete), by path."""
         from . import yaml_text
 
         files: dict[str, bytes | None] = {}
@@ -89,9 +85,9 @@ class Writer:
         when: datetime,
         proposal: Onto | None = None,
     ) -> Prepared:
-        """Make the commit that writes files (None: delete) on top of another.
+        """Make a commit on top of ``base`` that writes files (None: deletes them).
 
-        Without a ``base`` the commit begins the store branch. Raises as `Port.prepare` does.
+        Without a ``base``, the commit is the first of the store branch. Raises as `Port.prepare` does.
         """
         seconds = int(when.timestamp())
         built = commit_builder.build(self._repository, base, files, message, author, seconds)
@@ -103,7 +99,7 @@ class Writer:
             subject = message.partition("\n")[0]
             move = self._local_branch.plan(branch, commit, base, subject, built.ids)
             return Prepared(self, commit, branch, move=move)
-        # A store that begins on commits of this clone's own begins a branch that the remote lacks.
+        # If the store starts on local commits, the remote does not have the branch yet.
         there = self._repository.tip_of(f"refs/remotes/{remote}/{branch}")
         return Prepared(self, commit, branch, (base or "") if there else "")
 
@@ -139,7 +135,7 @@ class Writer:
             if known == prepared.commit:
                 return
             if known not in (None, prepared.lease) and self._repository.is_ancestor(prepared.commit, known):
-                # A fetch has brought newer commits already.
+                # A fetch has already brought newer commits.
                 return
         self._repository.set_tracking(remote, prepared.branch, prepared.commit)
 
@@ -148,7 +144,7 @@ class Writer:
         return self._local_branch.follow(self._newest.branch, revision)
 
     def facts_of(self, prepared: Prepared) -> dict[str, str | None]:
-        """Facts for an error about a commit of which it is unknown whether it landed."""
+        """Facts for an error about a commit that may or may not have landed."""
         remote = self._location.remote
         there = f"{remote}/{prepared.branch}"
         find = f"git fetch {shlex.quote(remote or '')} && git log {shlex.quote(there)}"

@@ -30,7 +30,7 @@ TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
 _INT = re.compile(r"-?(0|[1-9][0-9]*)", re.ASCII)
 _FLOAT = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
 _WORDS: Mapping[str, object] = {"true": True, "false": False, "null": None}
-# What YAML 1.1 and the core schema of 1.2 agree on besides; records do not know them.
+# Other scalars on which YAML 1.1 and the core schema of 1.2 agree. Records do not use them.
 _OTHER_WORDS: Mapping[str, object] = {
     **dict.fromkeys(("", "~", "Null", "NULL"), None),
     **dict.fromkeys(("True", "TRUE"), True),
@@ -41,7 +41,7 @@ Path = tuple[str | int, ...]
 
 
 class Malformed(ValueError):
-    """Text that is not what it should be; ``line`` counts from 1, 0 where there is none."""
+    """A text is not valid. ``line`` counts from 1; 0 means unknown."""
 
     def __init__(self, problem: str, line: int = 0, column: int = 0) -> None:
         super().__init__(f"line {line}: {problem}" if line else problem)
@@ -51,12 +51,12 @@ class Malformed(ValueError):
 
 
 class NotJson(Malformed):
-    """Text that is no JSON at all."""
+    """A text is not JSON."""
 
 
 @dataclass(frozen=True)
 class Document:
-    """A parsed YAML document and where each of its values stands (line and column from 1)."""
+    """A parsed YAML document, and the line and column (from 1) of each of its values."""
 
     value: Any
     marks: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
@@ -70,7 +70,7 @@ def dumps(record: Record) -> bytes:
 def loads(data: bytes) -> Record:
     """The record in a file's bytes.
 
-    Raises Malformed, with the line where YAML gives one, for anything that is not a record.
+    Raises Malformed for anything else, with the line if YAML reports one.
     """
     if len(data) > MAX_BYTES:
         raise Malformed(f"is larger than {MAX_BYTES // 1024} KiB")
@@ -79,7 +79,7 @@ def loads(data: bytes) -> Record:
 
 
 def from_yaml(data: bytes) -> Record:
-    """The record in bytes as YAML has it, canonical or not. Raises Malformed."""
+    """The record in YAML bytes, canonical or not. Raises Malformed."""
     value = load_yaml(data).value
     if not isinstance(value, dict):
         raise Malformed("is not a mapping")
@@ -93,7 +93,7 @@ def from_yaml(data: bytes) -> Record:
 
 
 def canonical_reading(data: bytes) -> canonical_reader.Reading | None:
-    """The record in canonical bytes, None for what is not exactly canonical."""
+    """The record in canonical bytes, or None if they are not exactly canonical."""
     if len(data) > MAX_BYTES:
         return None
     try:
@@ -120,9 +120,9 @@ def root_in(data: bytes) -> str:
 
 
 def policy_file(path: str, data: bytes, *, go_on: bool = False) -> PolicyFile:
-    """A file below `policies/`, parsed: packs as the gateway reads them, our own files strictly.
+    """A parsed file below `policies/`: packs as the gateway reads them, our own files strictly.
 
-    ``go_on`` notes keys that stand twice instead of refusing them.
+    ``go_on`` notes duplicate keys instead of refusing them.
     """
     repeated: list[tuple[int, int, str]] = []
     try:
@@ -137,14 +137,14 @@ def load_yaml(
 ) -> Document:
     """One YAML document as plain values, with marks.
 
-    ``strict`` refuses anchors, aliases, tags and missing values, as records must; without it they are
-    read as the gateway reads them, and so are `~`, `Null`, `True` and their like. Nesting deeper than 32 is refused always, and so are duplicate keys unless
-    ``repeated`` takes them (line, column, what is wrong); then the first one counts.
-    Raises Malformed.
+    ``strict`` refuses anchors, aliases, tags and missing values, as records must. Otherwise they are read as the
+    gateway reads them, and so are words such as `~`, `Null` and `True`. Nesting deeper than 32 is always refused.
+    Duplicate keys are refused too, unless ``repeated`` collects them (line, column, problem); then the first value
+    counts. Raises Malformed.
     """
     text = decode(data)
     builder = _Builder(strict, repeated)
-    # A file over the limit is refused before it is parsed, so events are few enough to keep simple.
+    # A file over the size limit is refused before it is parsed, so there are never many events.
     try:
         for event in yaml.parse(text, Loader=_Loader):
             builder.take(event)
@@ -152,7 +152,7 @@ def load_yaml(
         mark = error.problem_mark or error.context_mark
         problem = f"is not YAML: {error.problem or error.context or 'nobody knows why'}"
         if "nesting depth" in problem:
-            # From 6.0.4 on PyYAML gives up by itself, before we have seen the levels.
+            # From 6.0.4 on, PyYAML refuses deep nesting itself.
             problem = TOO_DEEP
         raise Malformed(problem, mark.line + 1 if mark else 0, mark.column + 1 if mark else 0) from None
     except yaml.YAMLError as error:
@@ -161,9 +161,9 @@ def load_yaml(
 
 
 def with_item(data: bytes, key: str, item: Mapping[str, str]) -> bytes:
-    """YAML that holds nothing but a list under ``key``, with one item of texts more; all else stays as it is.
+    """Add an item to a YAML text that holds only a list under ``key``. Everything else in the text stays as it is.
 
-    ``data`` is empty where there is nothing yet. Raises Malformed where that cannot be done.
+    ``data`` is empty if there is no file yet. Raises Malformed if the item cannot be added.
     """
     text = decode(data)
     if not text:
@@ -176,7 +176,7 @@ def with_item(data: bytes, key: str, item: Mapping[str, str]) -> bytes:
     if not starts:
         made = ""
     elif starts[0].flow_style and before[key]:
-        # On one line as the others are, before the bracket that closes them.
+        # A list in brackets: the item goes on the same line, before the closing bracket.
         at = ends[-1].start_mark.index
         inside = ", ".join(f"{name}: {canonical.on_a_line(value)}" for name, value in item.items())
         comma = "" if text[:at].rstrip().endswith(",") else ", "
@@ -184,7 +184,7 @@ def with_item(data: bytes, key: str, item: Mapping[str, str]) -> bytes:
     else:
         indent = "  " if starts[0].flow_style else " " * starts[0].start_mark.column
         if starts[0].flow_style:
-            # An empty list, in whose place the items go on lines of their own.
+            # An empty list: the items replace it, each on a line of its own.
             made = text[: starts[0].start_mark.index].rstrip(" ") + text[ends[0].end_mark.index :]
         made += "" if made.endswith("\n") else "\n"
         made += canonical.item_of(dict(item), indent)
@@ -198,7 +198,7 @@ def with_item(data: bytes, key: str, item: Mapping[str, str]) -> bytes:
 
 
 class _Builder:
-    """Plain values from YAML events, with a stack instead of recursion."""
+    """Builds plain values from YAML events, with a stack instead of recursion."""
 
     def __init__(self, strict: bool, repeated: list[tuple[int, int, str]] | None) -> None:
         self.strict = strict
@@ -240,7 +240,7 @@ class _Builder:
             raise Malformed("a tag (!) is not allowed", line, column)
         value: Any
         if isinstance(event, yaml.ScalarEvent):
-            # Keys are text whatever they look like, as they are in JSON.
+            # As in JSON, keys are text, whatever they look like.
             is_text = event.style or self.awaits_key()
             value = event.value if is_text else _scalar(event.value, line, column, self.strict)
             self.put(value, line, column)
@@ -255,7 +255,7 @@ class _Builder:
             self.anchors[event.anchor] = value
 
     def put(self, value: Any, line: int, column: int) -> Path:
-        """Hang a value below the container that is open; give its path."""
+        """Put a value into the open container, and return its path."""
         if not self.stack:
             self.root = value
             self.marks[()] = (line, column)
@@ -282,11 +282,11 @@ class _Builder:
             key = self.keys[-1]
             self.keys[-1] = _NO_KEY
             if key is _DROPPED:
-                # Read, so that what follows is found, and hung nowhere.
+                # The second value of a duplicate key is parsed, so that the rest is read, but not kept.
                 return (*path, "")
             here = (*path, key)
             container[key] = value
-            # The mark of a pair is where its key stands.
+            # A pair's position is that of its key.
             return here
         self.marks[here] = (line, column)
         return here
@@ -300,7 +300,7 @@ _DROPPED: Any = object()
 
 
 def _scalar(text: str, line: int, column: int, strict: bool) -> Any:
-    """A plain scalar's value by the strict rules of design, section 3, or as any YAML reader has it."""
+    """A plain scalar's value by the strict rules of docs/record.md, or as other YAML readers understand it."""
     if text in _WORDS:
         return _WORDS[text]
     if not strict and text in _OTHER_WORDS:
@@ -326,8 +326,8 @@ def _scalar(text: str, line: int, column: int, strict: bool) -> Any:
 def load_json_or_yaml(data: bytes) -> Any:
     """The value of a file that holds JSON or YAML. Raises Malformed.
 
-    What is JSON is read as JSON: YAML has nearly all of it, but not the pairs of escapes in which JSON
-    writes what lies beyond U+FFFF.
+    JSON is read as JSON, because YAML does not know the pairs of escapes with which JSON writes characters beyond
+    U+FFFF.
     """
     if data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"["):
         with suppress(NotJson):
@@ -336,11 +336,11 @@ def load_json_or_yaml(data: bytes) -> Any:
 
 
 def load_json(data: bytes) -> Any:
-    """One JSON value, strictly: no NaN, no half characters, no duplicate keys, no bottomless nesting.
+    """One JSON value, read strictly: without NaN, unpaired surrogates, duplicate keys or endless nesting.
 
-    Raises NotJson for what is no JSON, Malformed for JSON that is refused.
+    Raises NotJson if the text is not JSON, Malformed if it is JSON that kt refuses.
     """
-    # RFC 8259, 8.1: whoever reads JSON may ignore a byte order mark.
+    # A reader of JSON may ignore a byte order mark (RFC 8259, 8.1).
     text = decode(data).removeprefix("\ufeff")
     try:
         value = json.loads(
@@ -367,7 +367,7 @@ def load_json(data: bytes) -> Any:
 
 
 def is_json(data: bytes) -> bool:
-    """Whether it is JSON, refused or not."""
+    """Whether the text is JSON, even if kt refuses it."""
     try:
         json.loads(data)
     except (ValueError, RecursionError):
@@ -376,14 +376,14 @@ def is_json(data: bytes) -> bool:
 
 
 def _refused(text: str, at: int, problem: str) -> Malformed:
-    """The error for what stands at a place of a JSON text."""
+    """The error for a place in a JSON text."""
     line, column = text.count("\n", 0, at) + 1, at - (text.rfind("\n", 0, at) + 1) + 1
     return Malformed(f"{problem}, at column {column}", line if line > 1 else 0)
 
 
-# Strings, so that nothing in them is taken for a number, and numbers.
+# Numbers, and strings, because a string may contain something like a number.
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?(?:Infinity|[0-9][0-9.eE+-]*)|NaN', re.DOTALL)
-# Pairs of escapes that are a character, and in the group those that are half of one.
+# Pairs of escapes that are one character; the group matches an escape that is only half of one.
 _SURROGATES = re.compile(
     r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
@@ -422,7 +422,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def json_lines(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The lines of NDJSON that hold something, each with its number from 1."""
+    """The lines of NDJSON that are not empty, with their numbers from 1."""
     for number, line in enumerate(data.split(b"\n"), 1):
         if line.strip():
             yield number, line

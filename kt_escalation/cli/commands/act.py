@@ -1,4 +1,4 @@
-"""The commands that change escalations: init, raise, claim, unclaim, resolve, note."""
+"""The commands that change escalations: init, claim, unclaim, resolve, note."""
 
 from __future__ import annotations
 
@@ -8,23 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...errors import BadInput, Interrupted, OutcomeUnknown, Usage
+from ...errors import Interrupted, OutcomeUnknown, Usage
 from ...model.text import visible
-from ...model.vocabulary import CATEGORIES, DECISIONS, SEVERITIES
+from ...model.vocabulary import CATEGORIES, DECISIONS
 from ..app import escalation
 from ..options import (
     PARTIAL,
-    SPAN,
     Count,
     changes,
     common,
     common_to_several,
     proposes,
-    read_file,
     takes_ids,
     writes,
 )
-from ..output import as_json_of, on_terminal, put_json, report, report_decision, report_of_several, warn
+from ..output import on_terminal, put_json, report, report_decision, report_of_several, warn
 from ..stores import folder, in_stores, only_one, work, writing_store
 from ..terminal.progress import drawn
 
@@ -90,135 +88,6 @@ def init_command(
             click.echo(_NEXT)
     else:
         click.echo(f"added the check for {ci} to {visible(where)} (commit {made.commit[:12]})")
-
-
-@escalation.command("raise", short_help="Put an escalation into the queue.")
-@click.option(
-    "--request-id",
-    metavar="ID",
-    help="The id of the gateway's request. A second raise of the same request changes nothing.",
-)
-@click.option("--reason-code", metavar="CODE", help="Why a human is asked, such as oversight.required.")
-@click.option("--severity", type=click.Choice(SEVERITIES), help="How urgent it is (default medium).")
-@click.option(
-    "--provider", metavar="ID", help="The provider target's id; also used for events that name none."
-)
-@click.option("--model", metavar="NAME", help="The requested model; also used for events that name none.")
-@click.option("--policy", metavar="KIND", help="The kind of policy that escalated.")
-@click.option("--agent-id", metavar="ID", help="The agent that made the request.")
-@click.option("--session-id", metavar="ID", help="The session that the request belongs to.")
-@click.option("--config-version", metavar="VERSION", help="The version of the gateway's configuration.")
-@click.option("--summary", metavar="LINE", help="What the escalation is about, in one line.")
-@click.option(
-    "--context",
-    metavar="FILE",
-    help="A JSON or YAML file with a mapping to show the reviewer; - reads stdin.",
-)
-@click.option(
-    "--file", "record_file", metavar="FILE", help="A file with one record, as YAML or JSON; - reads stdin."
-)
-@click.option(
-    "--event",
-    "event_file",
-    metavar="FILE",
-    help="A file with a decision event of the gateway, or several as NDJSON; - reads stdin.",
-)
-@click.option(
-    "--batch",
-    "batch_file",
-    metavar="FILE",
-    help="A file with events and records as NDJSON, raised in one commit; - reads stdin.",
-)
-@click.option(
-    "--flush-count",
-    type=Count(min=1),
-    metavar="N",
-    help="With --batch: raise lines as they arrive, at most N in a commit (default 1000), and acknowledge each.",
-)
-@click.option(
-    "--flush-every",
-    type=SPAN,
-    metavar="TIME",
-    help="With --batch: raise lines as they arrive, at most this long after the first of them.",
-)
-@PARTIAL
-@writes
-@common
-@click.pass_context
-def raise_command(ctx: click.Context, /, **given: Any) -> None:
-    """Put an escalation into the queue, from options, a record, or a gateway's events.
-
-    With --flush-count or --flush-every, --batch reads a stream. When an input line is on the remote, a
-    line on stdout acknowledges it: its number, the escalation's id, and "raised", "unchanged",
-    "skipped" or "failed".
-    """
-    from ...actions import inputs
-
-    sources = {"record": given["record_file"], "event": given["event_file"], "batch": given["batch_file"]}
-    chosen = [(kind, name) for kind, name in sources.items() if name is not None]
-    if len(chosen) > 1:
-        raise Usage(problem="--file, --event and --batch cannot go together", hint="give one of them")
-    keys = (
-        "request_id",
-        "reason_code",
-        "severity",
-        "policy",
-        "agent_id",
-        "session_id",
-        "config_version",
-        "summary",
-    )
-    flags = {key: given[key] for key in keys if given[key] is not None}
-    streams = given["flush_count"] is not None or given["flush_every"] is not None
-    if streams and given["batch_file"] is None:
-        raise Usage(problem="--flush-count and --flush-every go with --batch")
-    provider, model = given["provider"], given["model"]
-    if chosen:
-        [(kind, name)] = chosen
-        if flags or given["context"] is not None:
-            said = ", ".join(
-                f"--{key.replace('_', '-')}" for key in (*flags, *(["context"] if given["context"] else []))
-            )
-            raise Usage(
-                problem=f"{said} cannot go with --{'file' if kind == 'record' else kind}",
-                hint="give one or the other",
-            )
-        if streams:
-            from .raise_batch import stream
-
-            stream(ctx, given)
-            return
-        called = "stdin" if name == "-" else name
-        items = inputs.read_items(read_file(name), kind, name=called, provider=provider, model=model)
-        if not items and kind != "batch":
-            raise BadInput(problem=f"{called} holds nothing to raise")
-        alone = [number for number, _ in items] == [inputs.ALONE]
-        several = kind != "record"
-    else:
-        if given["reason_code"] is None:
-            raise Usage(
-                problem="--reason-code is missing" if flags else "nothing to raise",
-                hint="give --reason-code and what else is known, or one of --file, --event and --batch",
-            )
-        if given["context"] is not None:
-            flags["event_context"] = inputs.read_context(read_file(given["context"]), given["context"])
-        items = [(inputs.ALONE, inputs.from_keys({**flags, "provider": provider, "model": model}))]
-        alone, several = True, False
-    with writing_store(ctx, given) as store:
-        result = store.raise_many(items, partial=given["partial"])
-    if given["as_json"] and several and alone and result.records:
-        # --event accepts one event or several, so the JSON has the keys of both forms.
-        for text in result.warnings:
-            warn(text)
-        put_json({**as_json_of(result, several=False), **as_json_of(result, several=True)})
-        return
-    report(
-        result,
-        given["as_json"],
-        several and not (alone and result.records),
-        "raised {id} in commit {commit}",
-        "{id} is there already ({status})",
-    )
 
 
 @escalation.command("claim", short_help="Take an escalation for review.")

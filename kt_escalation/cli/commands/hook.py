@@ -1,4 +1,4 @@
-"""The commands `hook`: put the judge on a server, where it refuses illegal pushes within a time and memory limit."""
+"""The commands `hook`: install and run the judge on a server, with limits on time and memory."""
 
 from __future__ import annotations
 
@@ -52,25 +52,35 @@ _SERVER = click.option(
 @hook.command("install", short_help="Install the hook in a repository on a server.")
 @_SERVER
 @click.option(
-    "--branch", metavar="NAME", help="Guard this branch (kt.branch there); else the one that HEAD names."
+    "--branch",
+    metavar="NAME",
+    help="The branch to guard (sets kt.branch there). Default: the branch that HEAD names.",
 )
-@click.option("--root", metavar="DIR", help="The store is in this folder of it (kt.root there).")
+@click.option("--root", metavar="DIR", help="The store's folder in the repository (sets kt.root there).")
 @click.option(
     "--pusher-from",
     metavar="VAR",
-    help="The environment variable in which the server names who pushes; a push without it is refused.",
+    help="The environment variable with the pusher's name. A push without it is refused.",
 )
 @click.option(
     "--logins",
     metavar="FORGE",
-    help="These names are logins of this forge (github, gitlab, gitea, forgejo, gitolite, ...): match the roster's "
-    "logins, and no ids or e-mails.",
+    help="These names are logins of this forge (github, gitlab, gitea, forgejo, gitolite, ...). They are compared "
+    "with the roster's logins, not with ids or e-mails.",
 )
 @click.option(
-    "--timeout", type=SPAN, metavar="TIME", help="Refuse what cannot be judged within this long (4s)."
+    "--timeout",
+    type=SPAN,
+    metavar="TIME",
+    help="Refuse a push that takes longer than this to judge (default 4s).",
 )
-@click.option("--memory", type=SIZE, metavar="SIZE", help="Refuse what needs more memory to judge (512m).")
-@click.option("--force", is_flag=True, help="Install in a working clone too.")
+@click.option(
+    "--memory",
+    type=SIZE,
+    metavar="SIZE",
+    help="Refuse a push that takes more memory than this to judge (default 512m).",
+)
+@click.option("--force", is_flag=True, help="Install even in a working clone.")
 @changes
 @common
 def install_command(
@@ -87,9 +97,9 @@ def install_command(
 ) -> None:
     """Install a pre-receive hook that refuses any push of an illegal step to the store branch.
 
-    It also lets git check each pushed object (receive.fsckObjects), bounds what a push may cost, and keeps what
-    it was told in the repository's configuration. Variables that name the pusher: GL_USERNAME on GitLab,
-    GL_USER with gitolite, GITEA_PUSHER_NAME on Gitea and Forgejo, REMOTE_USER over HTTP.
+    It also lets git check each pushed object (receive.fsckObjects), limits the time and memory of a push, and
+    keeps the given options in the repository's configuration. Variables that name the pusher: GL_USERNAME on
+    GitLab, GL_USER with gitolite, GITEA_PUSHER_NAME on Gitea and Forgejo, REMOTE_USER over HTTP.
     """
     del repo
     from ...audit import hosting
@@ -100,7 +110,7 @@ def install_command(
         )
     options = ["--timeout", f"{timeout:.0f}s"] if timeout is not None else []
     options += ["--memory", str(memory)] if memory is not None else []
-    # -I: neither PYTHONPATH nor a module that lies beside the repository runs in the hook.
+    # -I: the hook loads no modules from PYTHONPATH or from the repository's folder.
     command = [sys.executable, "-I", "-m", "kt_escalation", *_RECEIVE, *options]
     done = hosting.install(
         server, command, branch=branch, root=root, pusher_from=pusher_from, logins=logins, force=force
@@ -125,7 +135,7 @@ def install_command(
 
 
 def _guarded(branch: str | None, root: str, pusher_from: str | None) -> str:
-    """What a hook guards, in words."""
+    """What a hook guards, as text."""
     guarded = f"the branch {branch}" if branch else "no branch"
     inside = f", the store in {root}" if root else ""
     pusher = f", and {pusher_from} names who pushes" if pusher_from is not None else ""
@@ -140,7 +150,7 @@ def _guarded(branch: str | None, root: str, pusher_from: str | None) -> str:
 def status_command(
     ctx: click.Context, server: str, branch: str | None, repo: str | None, as_json: bool
 ) -> None:
-    """Say what guards a server's repository, and whether git would really run the hook: it is tried.
+    """Show what guards a server's repository. Runs the hook once to see whether git would run it.
 
     Exits 1 if the store branch is not guarded.
     """
@@ -177,7 +187,7 @@ def status_command(
 @changes
 @common
 def uninstall_command(server: str, repo: str | None, as_json: bool) -> None:
-    """Take the hook away again, with the settings that came with it; another hook is left alone."""
+    """Remove the hook and its settings. Leaves other hooks alone."""
     del repo
     from ...audit import hosting
 
@@ -202,22 +212,22 @@ def uninstall_command(server: str, repo: str | None, as_json: bool) -> None:
 
 
 _RECEIVE = ("escalation", "hook", "pre-receive")
-# A git that was not given more memory (git, usage.c and wrapper.c; strerror(3), ENOMEM), as `receive` tells its end.
+# The messages of a git process that got no more memory (git, usage.c and wrapper.c; strerror(3), ENOMEM).
 _OF_MEMORY = re.compile(r"on the server: git .*(out of memory|cannot allocate memory)", re.IGNORECASE)
-#: So many lines of what is wrong are sent to whoever pushes; `check` tells them all.
+#: How many violations are sent to the pusher. `check` prints them all.
 MOST_LINES = 20
 
 
 @hook.command("pre-receive", hidden=True)
-@click.option("--timeout", type=SPAN, help="As `hook install` was given it (4s).")
-@click.option("--memory", type=SIZE, metavar="SIZE", help="As `hook install` was given it (512m).")
+@click.option("--timeout", type=SPAN, help="The --timeout of `hook install` (default 4s).")
+@click.option("--memory", type=SIZE, metavar="SIZE", help="The --memory of `hook install` (default 512m).")
 @click.pass_context
 def receive_command(ctx: click.Context, timeout: float | None, memory: int | None) -> None:
-    """What the installed hook runs: old id, new id and ref of each update on stdin."""
+    """Run by the installed hook. Reads the old id, new id and ref of each update from stdin."""
     from ...audit import hosting
     from ...storage import server_hook
 
-    # GitLab shows on its pages only what begins so (GitLab documentation, server hooks).
+    # GitLab shows only lines with this prefix on its pages (GitLab documentation, server hooks).
     lead = "GL-HOOK-ERR: " if os.environ.get("GL_REPOSITORY") or os.environ.get("GL_USERNAME") else ""
     updates = [(old, new, ref) for old, new, ref in (line.split() for line in sys.stdin)]
     if not updates:
@@ -232,7 +242,7 @@ def receive_command(ctx: click.Context, timeout: float | None, memory: int | Non
             if _OF_MEMORY.match(line):
                 raise MemoryError
             if told == MOST_LINES:
-                click.echo(f"{lead}kt: and more; `kt escalation check` tells all of it", err=True)
+                click.echo(f"{lead}kt: and more; `kt escalation check` prints all of it", err=True)
                 break
             click.echo(f"{lead}kt: {visible(line)}", err=True)
             told += 1
@@ -241,7 +251,7 @@ def receive_command(ctx: click.Context, timeout: float | None, memory: int | Non
 
 
 def _received(updates: list[tuple[str, str, str]]) -> Iterator[str]:
-    """What there is against a push, with what the server's repository says of who pushes."""
+    """The violations of a push. The server's configuration says how to find the pusher."""
     from ... import audit
     from ...audit import hosting
 
@@ -255,17 +265,17 @@ def _received(updates: list[tuple[str, str, str]]) -> Iterator[str]:
         updates,
         now=datetime.now(UTC),
         pusher=name,
-        # Asked for, it must be there: a server that lost the setting would let everybody in.
+        # If a variable is configured, it must be set. Otherwise a server that lost it would accept everybody.
         anonymous=pinned.pusher_from is None,
     )
 
 
 @contextmanager
 def _bounded(most: int, lead: str) -> Iterator[None]:
-    """Refuse the push, by ending this process, where judging it takes so much more memory, here or in a git."""
+    """End this process, which refuses the push, if judging needs more memory than this, here or in a git process."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     wanted = most + _in_use()
-    with suppress(OSError, ValueError):  # not every system can bound it (setrlimit(2))
+    with suppress(OSError, ValueError):  # not every system has this limit (setrlimit(2))
         soft = wanted if before[1] == resource.RLIM_INFINITY else min(wanted, before[1])
         resource.setrlimit(resource.RLIMIT_AS, (soft, before[1]))
     try:
@@ -280,7 +290,7 @@ def _bounded(most: int, lead: str) -> Iterator[None]:
 
 
 def _in_use() -> int:
-    """The address space of this process in bytes, 0 where the system does not say (proc(5), statm)."""
+    """The address space of this process in bytes; 0 if the system does not say (proc(5), statm)."""
     try:
         with open("/proc/self/statm") as file:  # noqa: PTH123 - a Path costs more than reading it
             return int(file.read().split()[0]) * resource.getpagesize()
@@ -289,16 +299,16 @@ def _in_use() -> int:
 
 
 def _refuse(why: str, lead: str) -> None:
-    """End this process at once, whatever its other threads do."""
+    """End this process at once, without waiting for other threads."""
     os.write(sys.stderr.fileno(), f"{lead}kt: {why}\n".encode())
     os._exit(AnswerIsNo.exit_code)
 
 
 @contextmanager
 def _limited(seconds: float, lead: str) -> Iterator[None]:
-    """Refuse the push, by ending this process, if what is done here takes longer than so many seconds.
+    """End this process, which refuses the push, if the code inside takes longer than this, in seconds.
 
-    Whatever it is that takes long: one huge commit, git itself, or what git asks about a signature.
+    This also covers a single huge commit, git itself, and the program that checks a signature.
     """
 
     why = f"this push cannot be judged within {seconds:g} s; push it in smaller parts (or, where the hook is new on the server, run `kt escalation hook status` there first)"

@@ -12,7 +12,7 @@ import click
 from ...errors import AnswerIsNo, KtError
 from ...model.text import plural
 from ...model.times import format_time
-from ...model.vocabulary import SEVERITIES
+from ...model.vocabulary import OUTCOMES, SEVERITIES, VERBS
 from ...reporting import plain_text
 from ..app import escalation
 from ..options import Count, common, common_to_several, of_request, read_time, reads, takes_ids
@@ -52,11 +52,24 @@ _NARROWING = (
 )
 
 
+class _Status(click.Choice[str]):
+    """A status to list. The error for an outcome says where it is listed."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in (*OUTCOMES, *VERBS):
+            self.fail(
+                f"{value!r} is an outcome, not a status; list decided escalations with --status resolved",
+                param,
+                ctx,
+            )
+        return super().convert(value, param, ctx)
+
+
 @escalation.command("list", short_help="List escalations, the most severe and oldest first.")
 @click.option(
     "--status",
     "statuses",
-    type=click.Choice(list(_STATUSES)),
+    type=_Status(list(_STATUSES)),
     multiple=True,
     default=["open"],
     help="Only escalations with this status (default open). May be repeated.",
@@ -129,6 +142,7 @@ def list_command(ctx: click.Context, /, **given: Any) -> None:
     with drawn() as progress:
         how = {key: given[key] for key in ("rev", "fetch")} | {
             "whole": given["as_json"],
+            "marks": on_terminal() and not given["as_json"],
             "progress": progress,
         }
         found = in_stores(
@@ -144,17 +158,17 @@ def list_command(ctx: click.Context, /, **given: Any) -> None:
     if given["as_json"]:
         put_json(_as_json(found))
     else:
-        rows = [(item.row, item.store) for item in found.rows]
         if on_terminal():
             from ..terminal import views
 
-            lines = views.listing(rows, now, more=found.next_cursor is not None)
+            lines = views.listing(found.rows, now, more=found.next_cursor is not None)
         else:
-            lines = plain_text.listing(rows, now)
+            lines = plain_text.listing([(item.row, item.store) for item in found.rows], now)
         for line in lines:
             click.echo(line)
         if not found.rows and not found.faults:
-            warn("no escalation matches" if any(given[k] for k in _NARROWING) else "nothing is open")
+            none = "no escalation matches" if any(given[k] for k in _NARROWING) else "nothing is open"
+            warn(f"{none}: {found.hint}" if found.hint else none)
         if found.next_cursor and not on_terminal():
             warn(f"there are more: show all with --limit 0, or go on with --cursor {found.next_cursor}")
     if found.faults:

@@ -33,12 +33,14 @@ _TAKE_BACK = "take these commits out of the branch, and make the steps with kt, 
 FORMATS = ("text", "json", "junit", "github", "gitlab")
 
 
-@escalation.command("verify", short_help="Judge whether every step in history was legal.")
+@escalation.command("verify", short_help="Check that every step in history was legal.")
 @click.argument("range_", metavar="[RANGE]", required=False)
-@click.option("--afresh", is_flag=True, help="Judge everything, also what this clone has found clean before.")
-@click.option("--require-signatures", is_flag=True, help="Ask for signatures where the settings do not.")
+@click.option("--afresh", is_flag=True, help="Judge all of history again, also what this clone has verified.")
+@click.option("--require-signatures", is_flag=True, help="Require signatures, whatever the settings say.")
 @click.option(
-    "--contains", metavar="COMMIT", help="The line must go through this commit, which you know to be on it."
+    "--contains",
+    metavar="COMMIT",
+    help="Fail unless history goes through this commit, which you know from elsewhere.",
 )
 @common
 @click.pass_context
@@ -51,10 +53,10 @@ def verify_command(
     repo: str | None,
     as_json: bool,
 ) -> None:
-    """Judge whether every step in history was legal, by somebody entitled.
+    """Check that every step in history was legal, and made by a person who was allowed to make it.
 
-    Without a range all of history up to HEAD; this clone remembers the last tip that was clean, and
-    the next run looks at what is new. Exits 1 if there is a violation.
+    Without a range, it judges all of history up to HEAD. This clone remembers the last tip without a
+    violation, so the next run judges only what is new. Exits 1 if there is a violation.
     """
     from ... import audit
 
@@ -77,32 +79,31 @@ def verify_command(
     "--format",
     "form",
     type=click.Choice(FORMATS),
-    help="How to tell what was found (default text).",
+    help="How to print the result (default text).",
 )
 @click.option(
     "-o",
     "--output",
     metavar="FILE",
-    help="Write the JSON, JUnit or GitLab report to this file; text still goes to the log.",
+    help="Write the JSON, JUnit or GitLab report to this file. The text is still printed.",
 )
-@click.option("--github", is_flag=True, help="The same as --format github.")
 @click.option(
     "--actor-from",
     "actor_from",
     multiple=True,
     metavar="VAR",
-    help="A variable that names who sent the request; may be repeated. All must be the author of all that acts in it.",
+    help="The environment variable that names who sent the request. They must have made every step in it. May be repeated.",
 )
 @click.option(
     "--logins",
     metavar="FORGE",
-    help="These names are logins of this forge (github, gitlab, ...): match the roster's logins, and no ids or e-mails.",
+    help="These names are logins of this forge (github, gitlab, ...). They are compared with the roster's logins, not with ids or e-mails.",
 )
 @click.option("--strict", is_flag=True, help="A change of the files that run this check is a violation.")
 @click.option(
     "--method",
     type=click.Choice(["merge", "rebase", "squash"]),
-    help="How the request will land; without it, as git would merge it.",
+    help="How the request will be merged (default: as git would merge it).",
 )
 @common
 @click.pass_context
@@ -111,7 +112,6 @@ def check_command(
     range_: str | None,
     form: str | None,
     output: str | None,
-    github: bool,
     actor_from: tuple[str, ...],
     logins: str | None,
     strict: bool,
@@ -121,15 +121,16 @@ def check_command(
 ) -> None:
     """Judge what a pull request would bring in, by the policies of its base and this machine's clock.
 
-    Without a range: what HEAD has that the remote's store branch has not. A record that the base has
-    changed meanwhile is a violation too. Exits 1 if there is one.
+    Without a range, it judges the commits of HEAD that the remote's store branch does not have. It is
+    also a violation if the base has changed the same record meanwhile. Exits 1 if there is a violation.
 
-    github prints annotations and appends to the step's summary; gitlab is a code quality report.
+    --format github prints annotations and appends to the step's summary; gitlab prints a code quality
+    report.
     """
     from ... import audit
 
     asked = {form} if form else set()
-    asked |= ({"github"} if github else set()) | ({"json"} if as_json else set())
+    asked |= {"json"} if as_json else set()
     if len(asked) > 1:
         raise Usage(problem=f"{' and '.join(sorted(asked))} cannot both be printed", hint="give one of them")
     chosen = asked.pop() if asked else "text"
@@ -150,7 +151,7 @@ def check_command(
 
 
 def _actors(variables: tuple[str, ...], forge: str | None) -> list[audit.Actor] | None:
-    """Who sent a request, by the variables that name them; None where nobody asks. Raises BadInput."""
+    """The people who sent a pull request, from the variables that name them; None without --actor-from. Raises BadInput."""
     from ... import audit
     from ...policies.roster import is_forge
 
@@ -175,7 +176,7 @@ def _actors(variables: tuple[str, ...], forge: str | None) -> list[audit.Actor] 
 
 
 def _tell(report: Report, form: str, output: str | None, remedy: str) -> None:
-    """Print a report, or write it to a file and print its text."""
+    """Print a report. If it goes to a file, print its text form as well."""
     whole = _written(report, form)
     if whole is not None and output is not None:
         try:
@@ -205,7 +206,7 @@ def _tell(report: Report, form: str, output: str | None, remedy: str) -> None:
 
 
 def _written(report: Report, form: str) -> str | None:
-    """The report in a form that is a document of its own, None for text and for GitHub."""
+    """The report as a document of its own, or None for text and for GitHub."""
     if form == "json":
         return json.dumps(_as_json(report), indent=2) + "\n"
     if form == "junit":

@@ -15,6 +15,7 @@ from .screen import Column, Section, Words
 if TYPE_CHECKING:
     from ...model.record import Record
     from ...model.summary import Row
+    from ...multistore import Listed
     from ...results import Found
     from ...rules.available_actions import Move
 
@@ -32,6 +33,9 @@ _COLUMNS = (
     Column("SUMMARY", goes=2, least=24),
 )
 
+# The place of the status among the cells of a row.
+_STATUS = 2
+
 #: The available actions in words, and the command for each.
 COMMANDS = {
     "claim": ("claim it", "claim --id {id}"),
@@ -46,18 +50,22 @@ COMMANDS = {
 _TO_USER = "assign --id {id} --to USER --reason TEXT"
 
 
-def listing(page: Sequence[tuple[Row, str | None]], now: datetime, *, more: bool) -> Iterator[str]:
+def listing(page: Sequence[Listed], now: datetime, *, more: bool) -> Iterator[str]:
     """A table of rows, with their stores if there are several. A footer says if there are more rows."""
     if page:
-        yield from screen.table(_COLUMNS, [_row(row, store, now) for row, store in page])
+        yield from screen.table(_COLUMNS, [_row(item, now) for item in page])
     if more:
         yield from screen.lines((f"the first {len(page)}; --limit 0 shows all", "faint"))
 
 
-def _row(row: Row, store: str | None, now: datetime) -> Sequence[Words]:
+def _row(item: Listed, now: datetime) -> Sequence[Words]:
+    row = item.row
     tones = {1: row.severity, 2: row.outcome or "", 4: "late" if _is_late(row, now) else ""}
-    said = [(cell, tones.get(at, "")) for at, cell in enumerate(plain_text.cells(row, now))]
-    return [(store or "", ""), *said]
+    cells = [*plain_text.cells(row, now)]
+    # A branch is often left over after its request was merged in another way; a second claim is no news.
+    if item.proposed and row.status != "resolved" and (item.proposed, row.status) != ("claim", "claimed"):
+        cells[_STATUS] += f", {item.proposed} proposed"
+    return [(item.store or "", ""), *((cell, tones.get(at, "")) for at, cell in enumerate(cells))]
 
 
 def _is_late(row: Row, now: datetime) -> bool:

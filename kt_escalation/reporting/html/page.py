@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from ..overview import Case, Report
     from ..statistics import ReviewerRow, Row, Spans
 
-#: What a page weighs at most, in bytes: a browser reads it at once, and a mail carries it.
+#: The largest page, in bytes. A browser loads this at once, and a mail can carry it.
 MAX_BYTES = 5_000_000
-# How many rows of a table stand in the page itself, and how many bars a chart has.
+# The most rows of a table in the page itself, and the most bars of a chart.
 _MOST_WAITING, _MOST_ROWS, _MOST_BARS = 100, 50, 12
-# How much of a reviewer's words and of a name is shown; `get` shows all of it.
+# The most characters of a reviewer's text and of a name. `get` shows all of it.
 _LONGEST_TEXT, _LONGEST_NAME = 600, 200
 _OID = 12
 _AGES = (
@@ -48,14 +48,14 @@ _OLDEST = "over 7 days"
 
 
 class Page(NamedTuple):
-    """The bytes of a page, and of how many escalations it has the timeline."""
+    """The bytes of a page, and the number of escalations whose timeline it has."""
 
     data: bytes
     shown: int
 
 
 def page(report: Report) -> Page:
-    """The report as a page of at most `MAX_BYTES`; what has no room, the longest resolved first, is left out."""
+    """The report as a page of at most `MAX_BYTES`. If there is no room for all escalations, the oldest resolved ones are left out."""
     texts = {name: _file(name) for name in ("report.html", "report.css", "report.js")}
     environment = Environment(
         loader=DictLoader(texts),
@@ -71,9 +71,9 @@ def page(report: Report) -> Page:
         f"style-src '{_digest(texts['report.css'])}'; base-uri 'none'; form-action 'none'; "
         "require-trusted-types-for 'script'; trusted-types 'none'"
     )
-    # Both are ours, and what closes them is not in them.
+    # Both are our own files, and contain no closing tag.
     facts["script"], facts["style"] = Markup(texts["report.js"]), Markup(texts["report.css"])  # noqa: S704
-    # What the page weighs without the data tells how much room there is for that.
+    # The size of the page without the data shows how much room the data has.
     before, slot, after = environment.get_template("report.html").render(facts).partition(_SLOT)
     room = MAX_BYTES - len(f"{before}{slot}{after}".encode())
     data = _Data(report.at)
@@ -83,7 +83,7 @@ def page(report: Report) -> Page:
     return Page(f"{before}{slot}{data.text()}{after}".encode(), len(data.ids))
 
 
-# No text that is shown looks like this: its quotes are escaped.
+# No other text in the page looks like this, because its quotes are escaped.
 _SLOT = '<script type="application/json" id="data">'
 
 
@@ -96,7 +96,7 @@ def _digest(text: str) -> str:
 
 
 def _seen(value: object) -> object:
-    """What the template prints: no text hides anything or does anything to who reads it."""
+    """Make hidden characters of every printed text visible."""
     return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
@@ -179,7 +179,7 @@ def _age(case: Case, now: datetime) -> str:
 def _by_severity(
     title: str, waiting: Sequence[Case], key: Callable[[Case], str], order: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """A chart and a table of what is open, by a key, in its order or the most frequent first, and by severity."""
+    """A chart and a table of open escalations by a key and by severity, in ``order`` or the most frequent first."""
     counted = Counter((key(case), case.row.severity) for case in waiting)
     sums = Counter(key(case) for case in waiting)
     names = [name for name in order if name in sums] or [name for name, _ in sums.most_common()]
@@ -287,19 +287,18 @@ def _reviewers(rows: Sequence[ReviewerRow]) -> dict[str, Any]:
 
 
 def _json(value: object) -> str:
-    """JSON in which nothing ends the element that it stands in, nor begins a comment there (HTML, script data)."""
+    """JSON for an HTML script element: nothing in it ends the element or begins a comment."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 @dataclass
 class _Data:
-    """Escalations and their events in rows of numbers, which stand for texts and times.
+    """The data for the page's script: escalations and events as numbers. A number is a time or the index of a text.
 
-    Of a case there are severity, state, when it was created (seconds) and, in seconds since then and -1 for
-    none, when it ended and when it is due; route, holder, reason, summary, request, policy, model, why it
-    is overdue, and how many events. Of an event there are seconds since its case was created, action, actor,
-    outcome and text.
+    A case has: severity, state, creation (seconds), end and deadline (seconds since creation, -1 for none), route,
+    holder, reason, summary, request, policy, model, why it is overdue, and the number of events. An event has:
+    seconds since the creation of its case, action, actor, outcome, text.
     """
 
     at: datetime
@@ -309,10 +308,10 @@ class _Data:
     _commits: list[str] = field(default_factory=list)
     _texts: list[str] = field(default_factory=lambda: [""])
     _known: dict[str, int] = field(default_factory=lambda: {"": 0})
-    _size: int = 1_000  # of the keys, and to spare
+    _size: int = 1_000  # the keys, and some reserve
 
     def add(self, case: Case, room: int) -> bool:
-        """Take one more, if there is room for it; where there is none, that is the end."""
+        """Add a case if there is room for it. Returns False otherwise."""
         known = len(self._texts)
         numbers, events = self._case(case), self._happened(case)
         size = len(case.row.escalation_id) + len('"",') + len(case.events) * _OID
@@ -358,7 +357,7 @@ class _Data:
                 _seconds(event.at) - created,
                 *map(self._text, (event.action, event.actor, event.outcome)),
             ]
-            # Shown, it is no shorter, so what is cut off need not be looked at.
+            # Making characters visible never shortens a text, so the rest need not be looked at.
             words = visible((event.text or "")[: _LONGEST_TEXT + 1], lines=True)
             found.append(self._number(_cut(words, _LONGEST_TEXT)))
         return found
@@ -373,7 +372,7 @@ class _Data:
         return number
 
     def text(self) -> str:
-        """All of it."""
+        """The data as JSON."""
         return _json(
             {
                 "at": _seconds(self.at),

@@ -1,0 +1,160 @@
+"""The command `raise`: its options, and the files that it reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ...errors import BadInput, Usage
+from ...model.vocabulary import SEVERITIES
+from ..app import escalation
+from ..options import PARTIAL, SPAN, Count, common, read_file, writes
+from ..output import as_json_of, put_json, report, warn
+from ..stores import writing_store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ...actions.inputs import Item
+
+
+@escalation.command("raise", short_help="Put an escalation into the queue.")
+@click.option(
+    "--request-id",
+    metavar="ID",
+    help="The id of the gateway's request. A second raise of the same request changes nothing.",
+)
+@click.option("--reason-code", metavar="CODE", help="Why a human is asked, such as oversight.required.")
+@click.option("--severity", type=click.Choice(SEVERITIES), help="How urgent it is (default medium).")
+@click.option(
+    "--provider", metavar="ID", help="The provider target's id; also used for events that name none."
+)
+@click.option("--model", metavar="NAME", help="The requested model; also used for events that name none.")
+@click.option("--policy", metavar="KIND", help="The kind of policy that escalated.")
+@click.option("--agent-id", metavar="ID", help="The agent that made the request.")
+@click.option("--session-id", metavar="ID", help="The session that the request belongs to.")
+@click.option("--config-version", metavar="VERSION", help="The version of the gateway's configuration.")
+@click.option("--summary", metavar="LINE", help="What the escalation is about, in one line.")
+@click.option(
+    "--context",
+    metavar="FILE",
+    help="A JSON or YAML file with a mapping to show the reviewer; - reads stdin.",
+)
+@click.option(
+    "--file", "record_file", metavar="FILE", help="A file with one record, as YAML or JSON; - reads stdin."
+)
+@click.option(
+    "--event",
+    "event_file",
+    metavar="FILE",
+    help="A file with a decision event of the gateway, or several as NDJSON; - reads stdin.",
+)
+@click.option(
+    "--batch",
+    "batch_file",
+    metavar="FILE",
+    help="A file with events and records as NDJSON, raised in one commit; - reads stdin.",
+)
+@click.option(
+    "--flush-count",
+    type=Count(min=1),
+    metavar="N",
+    help="With --batch: raise lines as they arrive, at most N in a commit (default 1000), and acknowledge each.",
+)
+@click.option(
+    "--flush-every",
+    type=SPAN,
+    metavar="TIME",
+    help="With --batch: raise lines as they arrive, at most this long after the first of them.",
+)
+@PARTIAL
+@writes
+@common
+@click.pass_context
+def raise_command(ctx: click.Context, /, **given: Any) -> None:
+    """Put an escalation into the queue, from options, a record, or a gateway's events.
+
+    With --flush-count or --flush-every, --batch reads a stream. When an input line is on the remote, a
+    line on stdout acknowledges it: its number, the escalation's id, and "raised", "unchanged",
+    "skipped" or "failed".
+    """
+    from ...actions import inputs
+
+    source = _source(given)
+    if given["flush_count"] is not None or given["flush_every"] is not None:
+        if given["batch_file"] is None:
+            raise Usage(problem="--flush-count and --flush-every go with --batch")
+        from .raise_batch import stream
+
+        stream(ctx, given)
+        return
+    items = _items_of_file(given, *source) if source else [_item_of_options(given)]
+    several = source is not None and source[0] != "record"
+    alone = [number for number, _ in items] == [inputs.ALONE]
+    with writing_store(ctx, given) as store:
+        result = store.raise_many(items, partial=given["partial"])
+    if given["as_json"] and several and alone and result.records:
+        # --event accepts one event or several, so the JSON has the keys of both forms.
+        for text in result.warnings:
+            warn(text)
+        put_json({**as_json_of(result, several=False), **as_json_of(result, several=True)})
+        return
+    report(
+        result,
+        given["as_json"],
+        several and not (alone and result.records),
+        "raised {id} in commit {commit}",
+        "{id} is there already ({status})",
+    )
+
+
+# The options that are keys of a record, but for --provider and --model, which also complete events.
+_KEYS = (
+    *("request_id", "reason_code", "severity", "policy", "agent_id", "session_id", "config_version"),
+    "summary",
+)
+
+
+def _source(given: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The kind and name of the file to raise from, or None for options. Raises Usage if both are given."""
+    files = {"file": given["record_file"], "event": given["event_file"], "batch": given["batch_file"]}
+    chosen = [(option, name) for option, name in files.items() if name is not None]
+    if len(chosen) > 1:
+        raise Usage(problem="--file, --event and --batch cannot go together", hint="give one of them")
+    if not chosen:
+        return None
+    [(option, name)] = chosen
+    others = [key for key in (*_KEYS, "context") if given[key] is not None]
+    if others:
+        listed = ", ".join(f"--{key.replace('_', '-')}" for key in others)
+        raise Usage(problem=f"{listed} cannot go with --{option}", hint="give one or the other")
+    return "record" if option == "file" else option, name
+
+
+def _items_of_file(given: Mapping[str, Any], kind: str, name: str) -> list[tuple[int, Item]]:
+    """The items to raise in a file, with their lines. Raises BadInput."""
+    from ...actions import inputs
+
+    called = "stdin" if name == "-" else name
+    items = inputs.read_items(
+        read_file(name), kind, name=called, provider=given["provider"], model=given["model"]
+    )
+    if not items and kind != "batch":
+        raise BadInput(problem=f"{called} holds nothing to raise")
+    return items
+
+
+def _item_of_options(given: Mapping[str, Any]) -> tuple[int, Item]:
+    """The item to raise in the options. Raises Usage, BadInput."""
+    from ...actions import inputs
+
+    keys = {key: given[key] for key in _KEYS if given[key] is not None}
+    if "reason_code" not in keys:
+        raise Usage(
+            problem="--reason-code is missing" if keys else "nothing to raise",
+            hint="give --reason-code and what else is known, or one of --file, --event and --batch",
+        )
+    if given["context"] is not None:
+        keys["event_context"] = inputs.read_context(read_file(given["context"]), given["context"])
+    return inputs.ALONE, inputs.from_keys({**keys, "provider": given["provider"], "model": given["model"]})
