@@ -230,17 +230,17 @@ def _turn(record: Record) -> Key:
 
 def _why_none(nothing: Mapping[str, NothingToClaim], faults: Sequence[Fault]) -> KtError:
     """What to raise where nothing was had: a store that could not be asked may still hold some."""
-    reasons = {path: error.facts["why"] for path, error in nothing.items()}
+    reasons = {path: error.why for path, error in nothing.items()}
     if not faults:
         why = "; ".join(f"in {path}: {reason}" for path, reason in reasons.items())
         told = [{"store": path, **error.facts} for path, error in nothing.items()]
         return NothingToClaim(why=why, stores=told)
     told_by = ending(faults) or faults[0]
-    reasons |= {path: error.what for path, error in faults if path != told_by.store}
+    reasons |= {path: error.summary for path, error in faults if path != told_by.store}
     error = in_store(*told_by)
     if reasons:
-        error.facts["besides"] = "; ".join(f"in {path}: {reason}" for path, reason in reasons.items())
-        error.facts["says"] += " (besides, {besides})"
+        error.besides = "; ".join(f"in {path}: {reason}" for path, reason in reasons.items())
+        error.says += " (besides, {besides})"
     return error
 
 
@@ -251,5 +251,6 @@ def ending(faults: Sequence[Fault]) -> Fault | None:
 
 def in_store(path: str, error: KtError) -> KtError:
     """The error, which says in which store it happened."""
-    error.facts |= {"store": path, "says": f"{{store}}: {error.facts.get('says', error.says)}"}
+    error.store = path
+    error.says = f"{{store}}: {error.says}"
     return error

@@ -90,9 +90,9 @@ def claim_next(
             return session.commit(choice.decide, branch=branch)
         except BranchTaken as error:
             # Somebody proposes to claim the first of these: the next one is as good.
-            if branch or "commit" not in error.facts:
+            if branch or error.commit is None:
                 raise
-            choice.proposed.add(error.facts["branch"].rpartition("/")[2])
+            choice.proposed.add(error.branch.rpartition("/")[2])
 
 
 @dataclass
@@ -176,7 +176,8 @@ class _Next:
     def _nothing(self, why: candidates.Why, unreadable: Sequence[Invalid]) -> NothingToClaim:
         lost = [item.path for item in unreadable]
         besides = f"; {', '.join(lost[:3])} cannot be read" if lost else ""
-        return NothingToClaim(why=f"{why.text(self.team)}{besides}", invalid=lost, **why.facts())
+        text = f"{why.text(self.team)}{besides}"
+        return NothingToClaim(why=text, invalid=lost, state=why.state, held_by=why.held_by)
 
 
 def _over_lapsed(before: Sequence[Record]) -> str:

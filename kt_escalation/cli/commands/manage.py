@@ -121,7 +121,7 @@ def sweep_command(ctx: click.Context, /, **given: Any) -> None:
     for item in swept.invalid:
         warn(f"{item.path} {item.error}; it was not swept")
     for failure in result.failed:
-        warn(f"{failure.where} was not swept: {failure.error.what}")
+        warn(f"{failure.where} was not swept: {failure.error.summary}")
     if given["as_json"]:
         due = [
             {"escalation_id": one.before.escalation_id, "action": one.kind, "why": one.why}
