@@ -22,7 +22,7 @@ from kt_escalation.model import ids
 from kt_escalation.model.record import Draft, Fallback, Record
 from kt_escalation.policies.decision_event import Raisable
 from kt_escalation.policies.policy_set import assemble
-from kt_escalation.reporting.overview import Report
+from kt_escalation.reporting.overview import Overview
 from kt_escalation.rules import creation, due_actions, permissions, transitions
 from kt_escalation.storage import layout, yaml_text
 from kt_escalation.storage.commit_message import Message
@@ -334,7 +334,7 @@ class Office:
                 self._stream += [f"M 100644 inline {path}\ndata {len(data)}\n".encode(), data, b"\n"]
 
 
-def many(found: Report, number: int) -> Report:
+def many(found: Overview, number: int) -> Overview:
     """So many escalations made from those of a report: with ids, commits and words of their own."""
     cases = []
     for index in range(number):

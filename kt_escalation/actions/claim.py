@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import BadInput, BranchTaken, KtError, NothingToClaim
 from ..model import query
@@ -19,78 +19,65 @@ from ..storage.interface import Change, Entry, Invalid, Snapshot
 from . import candidates, inputs
 from .commit_loop import Plan
 from .each import each
+from .options import Options
 from .session import Session
 
 
 def claim(
     session: Session,
-    escalation_ids: Sequence[str],
-    *,
-    claim_id: str | None = None,
-    partial: bool = False,
-    branch: str | None = None,
+    escalation_ids: Collection[str],
+    options: Options,
 ) -> Result:
     """Claim escalations by id."""
-    given = claim_id is not None
-    token = inputs.claim_id(claim_id) or session.token()
+    given = options.claim_id is not None
+    token = inputs.claim_id(options.claim_id) or session.token()
 
     def rule(snapshot: Snapshot, act: Act, entry: Entry, taken: int) -> Record:
         held = candidates.held(snapshot, act) + taken
         deciders = lookup.deciders(snapshot, entry.record)
         return transitions.claim(entry.record, act, token, given=given, deciders=deciders, held=held)
 
-    return each(
-        session,
-        *("claim", escalation_ids, rule),
-        partial=partial,
-        branch=branch,
-        claim_id=token,
-        detail=_over_lapsed,
-    )
+    options = replace(options, claim_id=token)
+    return each(session, "claim", escalation_ids, rule, options, detail=_over_lapsed)
 
 
 def renew(
     session: Session,
-    escalation_ids: Sequence[str],
-    *,
-    claim_id: str | None = None,
-    partial: bool = False,
-    branch: str | None = None,
+    escalation_ids: Collection[str],
+    options: Options,
 ) -> Result:
     """Begin the lease of each claim again."""
-    inputs.claim_id(claim_id)
+    inputs.claim_id(options.claim_id)
 
     def rule(_: Snapshot, act: Act, entry: Entry, __: int) -> Record:
-        return transitions.renew(entry.record, act, claim_id=claim_id)
+        return transitions.renew(entry.record, act, claim_id=options.claim_id)
 
-    return each(session, *("renew", escalation_ids, rule), partial=partial, branch=branch, claim_id=claim_id)
+    return each(session, "renew", escalation_ids, rule, options)
 
 
 def claim_next(
     session: Session,
+    options: Options,
     *,
     team: str | None = None,
     count: int = 1,
-    claim_id: str | None = None,
-    branch: str | None = None,
     until: Key | None = None,
-    dry_run: bool = False,
     passing: Collection[str] = (),
 ) -> Result:
     """Claim the next ``count`` in turn that the caller may claim."""
     if count < 1:
         raise BadInput(problem=f"count is {count}; it must be at least 1")
-    given = claim_id is not None
-    token = inputs.claim_id(claim_id) or session.token()
+    given = options.claim_id is not None
+    token = inputs.claim_id(options.claim_id) or session.token()
     choice = _Next(token, given, count, team, until, set(passing))
-    if dry_run:
+    if options.dry_run:
         return session.preview(choice.decide)
     while True:
         try:
-            return session.commit(choice.decide, branch=branch)
+            return session.commit(choice.decide, branch=options.branch)
         except BranchTaken as error:
-            # Somebody proposes to claim the first of these: the next one is as good.
-            if branch or error.commit is None:
+            # Somebody proposes to claim the first of these, so take the next one.
+            if options.branch or error.commit is None:
                 raise
             choice.proposed.add(error.branch.rpartition("/")[2])
 

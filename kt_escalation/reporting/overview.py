@@ -49,7 +49,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Report:
+class Overview:
     """The content of the report page: a store at one revision, at the time ``at``.
 
     ``cases`` are first the open ones: overdue, then most severe, then oldest. Resolved ones with anything in
@@ -82,7 +82,7 @@ def report(
     rev: str | None = None,
     fetch: bool = False,
     progress: Progress | None = None,
-) -> Report:
+) -> Overview:
     """Collect the report of a store, or of the escalations routed to one team.
 
     The numbers count what happened within the window. Without ``period``, the length of the window, or the
@@ -146,7 +146,7 @@ def report(
             _case(entry, due_actions.overdue(entry.record, policies, now), events[entry.record.escalation_id])
             for entry in found
         ]
-        return Report(
+        return Overview(
             snapshot.revision,
             now,
             window,

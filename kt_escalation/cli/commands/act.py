@@ -205,7 +205,7 @@ def raise_command(ctx: click.Context, /, **given: Any) -> None:
         items = [(inputs.ALONE, inputs.from_keys({**flags, "provider": provider, "model": model}))]
         alone, several = True, False
     with writing_store(ctx, given) as store:
-        result = store.raise_many(items, partial=given["partial"])
+        result = store.raise_lines(items, partial=given["partial"])
     if given["as_json"] and several and alone and result.records:
         # --event accepts one event or several, so the JSON has the keys of both forms.
         for text in result.warnings:
@@ -276,7 +276,7 @@ def _claim(ctx: click.Context, given: dict[str, Any], wanted: list[str]) -> None
     several = given["several"] or given["count"] is not None
     with writing_store(ctx, given) as store:
         if given["renew"]:
-            result = store.renew(
+            result = store.renew_many(
                 wanted, claim_id=given["claim_id"], partial=given["partial"], branch=given["branch"]
             )
         elif given["take_next"]:

@@ -37,7 +37,7 @@ def assign_command(ctx: click.Context, /, **given: Any) -> None:
     if (given["user"] is None) == (given["team"] is None):
         raise Usage(problem="assign needs --to USER or --team TEAM", hint="give one of the two")
     with writing_store(ctx, given) as store:
-        result = store.assign(
+        result = store.assign_many(
             given["escalation_ids"],
             given["reason"],
             user=given["user"],

@@ -12,7 +12,7 @@ import click
 from ...errors import AnswerIsNo, KtError
 from ...model.text import plural
 from ...model.times import format_time
-from ...model.vocabulary import SEVERITIES
+from ...model.vocabulary import SEVERITIES, STATUSES
 from ...reporting import plain_text
 from ..app import escalation
 from ..options import Count, common, common_to_several, of_request, read_time, reads, takes_ids
@@ -26,15 +26,6 @@ if TYPE_CHECKING:
     from ...results import Found, Moment
     from ...rules.available_actions import Move
     from ...store import Store
-
-_STATUSES = {
-    "open": frozenset({"queued", "claimed"}),
-    "all": frozenset({"queued", "claimed", "resolved"}),
-    "queued": frozenset({"queued"}),
-    "claimed": frozenset({"claimed"}),
-    "resolved": frozenset({"resolved"}),
-}
-
 
 #: The options that go into a `Query` unchanged.
 _AS_GIVEN = ("team", "user", "agent_id", "mine", "overdue", "claimable", "sort", "limit", "cursor")
@@ -56,7 +47,7 @@ _NARROWING = (
 @click.option(
     "--status",
     "statuses",
-    type=click.Choice(list(_STATUSES)),
+    type=click.Choice(list(STATUSES)),
     multiple=True,
     default=["open"],
     help="Only escalations with this status (default open). May be repeated.",
@@ -120,7 +111,7 @@ def list_command(ctx: click.Context, /, **given: Any) -> None:
 
     now = datetime.now(UTC)
     wanted = Query(
-        statuses=frozenset().union(*(_STATUSES[status] for status in given["statuses"])),
+        statuses=frozenset().union(*(STATUSES[status] for status in given["statuses"])),
         escalation_ids=frozenset(map(of_request, given["request_ids"])),
         severities=frozenset(given["severities"]),
         since=read_time(given["since"], now),

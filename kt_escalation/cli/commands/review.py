@@ -288,7 +288,7 @@ class Session:
             return False
         self._still_held(held, found)
         result = self._store.assign(
-            [name],
+            name,
             reason,
             team=whom if to_team else None,
             user=None if to_team else whom,
