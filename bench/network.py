@@ -130,7 +130,7 @@ def _open(far: Far, way: str, repeat: int) -> Row:
         def raised() -> float:
             git("fetch", "--quiet", "origin", cwd=far.gateway)
             began = time.perf_counter()
-            if not store.raise_(request_id=f"open-{time.monotonic_ns()}", reason_code="a.b").changed:
+            if not store.create(request_id=f"open-{time.monotonic_ns()}", reason_code="a.b").changed:
                 raise Failed("it was raised already")
             return time.perf_counter() - began
 

@@ -53,9 +53,9 @@ def examine_store(session: ReadSession) -> Sequence[Finding]:
     try:
         snapshot = session.port.read()
     except KtError as error:
-        if any(not finding.ok and finding.detail == error.what for finding in found):
+        if any(not finding.ok and finding.detail == error.summary for finding in found):
             return found
-        return [*found, Finding("store", False, error.what, error.remedy)]
+        return [*found, Finding("store", False, error.summary, error.remedy)]
     policies = assemble(*snapshot.policies())
     return [*found, *_proofs(session.port, policies), *_contents(session, snapshot, policies)]
 
@@ -73,7 +73,7 @@ def examine(store: GitStore, timeout: float) -> list[Finding]:
         author = store.author()
         found.append(Finding("identity", True, f"{author.name} <{author.email}>", ""))
     except KtError as error:
-        found.append(Finding("identity", False, error.what, error.remedy))
+        found.append(Finding("identity", False, error.summary, error.remedy))
     found += _remote(store, timeout)
     hindrance = lock.hindrance(store.lock_folder)
     if hindrance:
@@ -101,11 +101,11 @@ def _remote(store: GitStore, timeout: float) -> list[Finding]:
     try:
         remote = store.remote
     except KtError as error:
-        return [Finding("remote", False, error.what, "git config --unset kt.remote")]
+        return [Finding("remote", False, error.summary, "git config --unset kt.remote")]
     try:
         store.location.require_remote_choice()
     except KtError as error:
-        return [Finding("remote", False, error.what, "git config kt.remote NAME")]
+        return [Finding("remote", False, error.summary, "git config kt.remote NAME")]
     repository, branch = store.repository, store.branch
     if remote is None:
         well = branch is not None
@@ -165,7 +165,7 @@ def _branch(
         detail = f"{branch} on {remote}" if branch else f"not known, and {remote} cannot be asked"
         yield Finding("branch", branch is not None, detail, "" if branch else "git config kt.branch NAME")
     elif branch and (rewritten := _rewritten(store, remote, branch, asked, timeout)):
-        yield Finding("branch", False, rewritten.what, rewritten.remedy)
+        yield Finding("branch", False, rewritten.summary, rewritten.remedy)
     elif store.repository.config.get("kt.branch") or (branch and head == branch):
         ahead = _ahead(store, remote, branch) if branch else 0
         if branch and ahead:
@@ -186,8 +186,8 @@ def _branch(
     elif head is not None and branch is not None:
         detail = f"{branch} here, but the HEAD of {remote} names {head}"
         yield Finding("branch", False, detail, f"git remote set-head {shlex.quote(remote)} --auto")
-    elif head is None and "branches" in (found := store.branches.headless(timeout)).facts:
-        yield Finding("branch", False, found.what, found.remedy)
+    elif head is None and (found := store.branches.headless(timeout)).branches:
+        yield Finding("branch", False, found.summary, found.remedy)
     else:
         detail = (
             f"{branch} on {remote}" if branch else f"not known yet; it is asked of {remote} when first needed"

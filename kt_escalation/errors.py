@@ -1,14 +1,15 @@
-"""Every error of kt, with its code, its exit code and the facts of its message.
+"""Every error of kt, with its code, its exit code, its facts and its message.
 
-The codes are a closed list (docs/reference.md, *Exit codes*): scripts match on ``code``, people read
-``message`` and ``hint``. Each class says once what happened and what to do next; the code that raises it
-gives the facts.
+The codes are a closed list (docs/reference.md, *Exit codes*). Scripts match on ``code``, and people read
+``message``. Each class says what happened and what to do next, and declares its facts as typed attributes.
+The code that raises it gives the facts. Times are texts as in RFC 3339.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from .base_error import KtError as KtError
@@ -33,6 +34,7 @@ class AnswerIsNo(KtError):
 
     code = "answer_is_no"
     exit_code = 1
+    problem: str
 
 
 # --- exit 2: bad usage or bad input ---------------------------------------------------------------
@@ -42,6 +44,7 @@ class BadInput(KtError):
     """What was given cannot be used; ``problem`` says what and where."""
 
     code = "bad_input"
+    problem: str
 
 
 class BadAmendment(KtError):
@@ -50,12 +53,15 @@ class BadAmendment(KtError):
     code = "bad_amendment"
     says = "the amendment does not fit: {problem}"
     hint = "see what must fit with `kt escalation get`: the action's edit_schema"
+    problem: str
+    pointer: str = ""
 
 
 class Usage(KtError):
     """The command line itself is wrong."""
 
     code = "usage"
+    problem: str
 
 
 class MissingExtra(KtError):
@@ -64,6 +70,10 @@ class MissingExtra(KtError):
     code = "missing_extra"
     says = "{command} needs {library}, which is not installed"
     hint = "{install}"
+    command: str
+    library: str | None
+    extra: str
+    install: str
 
 
 class AmbiguousId(KtError):
@@ -72,6 +82,8 @@ class AmbiguousId(KtError):
     code = "ambiguous_id"
     says = "{prefix} fits several escalations: {candidates}"
     hint = "give more of the id"
+    prefix: str
+    candidates: str
 
 
 class NotAStore(KtError):
@@ -80,6 +92,8 @@ class NotAStore(KtError):
     code = "not_a_store"
     says = "{where} is not a kt store: {problem}"
     hint = "run `kt escalation init`, or point at a store with -C DIR or KT_REPO"
+    where: str
+    problem: str
 
 
 class NoStoreBranch(KtError):
@@ -87,6 +101,9 @@ class NoStoreBranch(KtError):
 
     code = "no_store_branch"
     says = "the store branch is not known: {problem}"
+    problem: str
+    #: The branches of a remote whose HEAD names none of them.
+    branches: Sequence[str] = ()
 
 
 class NoIdentity(KtError):
@@ -103,6 +120,9 @@ class ClockSkew(KtError):
     code = "clock_skew"
     says = "this clock ({now}) is behind {escalation_id}, last changed at {last}"
     hint = "set the clock right and run the command again"
+    escalation_id: str
+    now: str
+    last: str
 
 
 class ShallowClone(KtError):
@@ -111,14 +131,17 @@ class ShallowClone(KtError):
     code = "shallow_clone"
     says = "{where} is a shallow clone, which lacks the history that this needs"
     hint = "get it with `git fetch --unshallow`"
+    where: str
 
 
 class NotInHistory(KtError):
-    """What events were to go on after is not part of the store's history, which may have been rewritten."""
+    """Events cannot begin after this commit: it is not in the store's history, which may have been rewritten."""
 
     code = "not_in_history"
     says = "{commit} is not in the history of {tip}: it belongs to another branch or store, or history was rewritten"
     hint = "find out which; then begin at a time (--since 2h) or at a commit that is there, with a new cursor"
+    commit: str
+    tip: str
 
 
 class UnreadableRecord(KtError):
@@ -130,15 +153,21 @@ class UnreadableRecord(KtError):
         "an admin brings it back with `kt escalation restore --id {escalation_id} --reason TEXT`; "
         "what it was is in `git log -p -- {path:sh}`"
     )
+    path: str
+    problem: str
+    escalation_id: str
 
 
 class UnreadableStore(KtError):
-    """A tree of the store is none that git would have written, so nothing in it is believed."""
+    """A tree of the store is not one that git would have written, so nothing in it is believed."""
 
     code = "unreadable_store"
     says = "the store cannot be read: {where} {problem}"
     unchanged = "nothing was changed"
-    hint = "`kt escalation verify` names the commit; whoever may push takes it back with `git revert`"
+    hint = "`kt escalation verify` names the commit; anyone who may push can undo it with `git revert`"
+    problem: str
+    path: str
+    where: str
 
 
 class BrokenPolicies(KtError):
@@ -147,6 +176,8 @@ class BrokenPolicies(KtError):
     code = "broken_policies"
     says = "{where}: {problem}"
     hint = "fix it in a commit on the store branch, then try again"
+    where: str
+    problem: str
 
 
 class GitFailed(KtError):
@@ -156,11 +187,13 @@ class GitFailed(KtError):
     says = "git {command} failed: {words}"
     unchanged = "nothing was changed"
     hint = "fix that and run the command again"
+    command: str = ""
+    words: str
 
 
 @dataclass(frozen=True)
 class Failure:
-    """One of several that could not be done: its line (0: it was alone) or id, and the error."""
+    """One of several that could not be done: its line (0 if it was not in lines) or its id, and the error."""
 
     where: int | str
     error: KtError
@@ -172,11 +205,14 @@ class Failure:
 
 
 class SeveralFailed(KtError):
-    """Some of several cannot be had, so none was done; ``failed`` names each, the exit is the first one's."""
+    """Some of several cannot be done, so none was done. ``failed`` lists them; the exit code is that of the first."""
 
     code = "several_failed"
     says = "{count} of them cannot be done: {listed}"
     hint = "nothing was written; fix them, or do the others with --partial"
+    count: int
+    listed: str
+    failed: Sequence[Mapping[str, Any]]
 
     def __init__(self, failures: Sequence[Failure]) -> None:
         self.failures = tuple(failures)
@@ -199,19 +235,25 @@ class NotAllowed(KtError):
     code = "not_allowed"
     exit_code = 3
     says = "{actor} may not {action} {escalation_id}: {missing}"
+    actor: str
+    action: str
+    escalation_id: str
+    missing: str
 
 
 # --- exit 4: the remote ---------------------------------------------------------------------------
 
 
 class RemoteUnreachable(KtError):
-    """The remote could not be asked; nothing changed."""
+    """The remote could not be reached; nothing changed."""
 
     code = "remote_unreachable"
     exit_code = 4
     says = "the remote {remote} could not be reached: {words}"
     unchanged = "nothing changed"
     hint = "check the network and your access, then run the command again"
+    remote: str | None
+    words: str
 
 
 class PushRefused(KtError):
@@ -222,9 +264,13 @@ class PushRefused(KtError):
     says = "the remote {remote} refused the push to {branch}: {words}"
     unchanged = "nothing changed"
     hint = (
-        "ask who guards {branch}, or propose the change as a pull request: "
+        "ask the people who protect {branch}, or propose the change as a pull request: "
         "claim, unclaim, resolve, assign and note do that with --branch"
     )
+    remote: str
+    branch: str
+    words: str = ""
+    alike: str = ""
 
 
 class RemoteFault(KtError):
@@ -234,29 +280,39 @@ class RemoteFault(KtError):
     exit_code = 4
     says = "the remote {remote} could not take the push to {branch}: {words}"
     unchanged = "nothing changed"
-    hint = "this is the repository's own fault and wants its administrator"
+    hint = "the repository itself is broken; tell its administrator"
+    remote: str
+    branch: str
+    words: str
 
 
 class HistoryRewritten(KtError):
-    """The line of the remote's store branch no longer goes through what this clone had seen of it."""
+    """The remote's store branch no longer contains the commit that this clone had seen on it."""
 
     code = "history_rewritten"
     exit_code = 4
     says = "THE HISTORY OF {branch} ON {remote} WAS REWRITTEN: it no longer goes on from {seen}"
     unchanged = "nothing changed"
     hint = "find out who did it, and accept it with `git fetch {remote:sh}` only if it was meant"
+    branch: str
+    remote: str
+    seen: str
 
 
 # --- exit 5: ours ---------------------------------------------------------------------------------
 
 
 class Bug(KtError):
-    """Something that kt did not expect; the traceback is in a file."""
+    """A bug in kt. The traceback is in a file."""
 
     code = "bug"
     exit_code = 5
     says = "kt failed in a way it should not ({problem}){pushed}"
     hint = "the traceback is in {traceback}: please report it"
+    problem: str
+    traceback: str
+    pushed: str
+    commit: str | None
 
 
 # --- exit 6: conflict -----------------------------------------------------------------------------
@@ -275,6 +331,10 @@ class AlreadyClaimed(Conflict):
     code = "already_claimed"
     says = "{escalation_id} is held by {claimed_by} since {since}"
     hint = "take another with `kt escalation claim --next`"
+    escalation_id: str
+    claimed_by: str
+    since: str
+    claim_id: str
 
 
 class AlreadyResolved(Conflict):
@@ -283,14 +343,20 @@ class AlreadyResolved(Conflict):
     code = "already_resolved"
     says = "{escalation_id} was resolved as {outcome} by {resolved_by} at {resolved_at}"
     hint = "a resolved record never changes; read it with `kt escalation get --id {escalation_id}`"
+    escalation_id: str
+    outcome: str
+    resolved_by: str
+    resolved_at: str
 
 
 class NotResolved(Conflict):
-    """It is still open, and the action is for resolved ones."""
+    """It is still open, and the action is for resolved escalations."""
 
     code = "not_resolved"
     says = "{escalation_id} is {status}, not resolved"
     hint = "decide it with `kt escalation resolve`; only what is resolved can be reopened"
+    escalation_id: str
+    status: str
 
 
 class AlreadyReopened(Conflict):
@@ -299,6 +365,9 @@ class AlreadyReopened(Conflict):
     code = "already_reopened"
     says = "{escalation_id} was reopened as {reopened_by} at {since}, which is still open"
     hint = "decide that one; see it with `kt escalation get --id {reopened_by}`"
+    escalation_id: str
+    reopened_by: str
+    since: str
 
 
 class IllegalRecord(Conflict):
@@ -307,9 +376,12 @@ class IllegalRecord(Conflict):
     code = "illegal_record"
     says = "{escalation_id} is resolved in {path}, but not by legal steps alone: {problem}"
     hint = (
-        "release nothing; an admin brings it back to its last legal state with `kt escalation restore`, "
-        "or raise the request again under another id"
+        "release nothing; an admin can bring it back to its last legal state with `kt escalation restore`; "
+        "otherwise raise the request again under another id"
     )
+    escalation_id: str
+    path: str
+    problem: str
 
 
 class NothingToRestore(Conflict):
@@ -318,22 +390,31 @@ class NothingToRestore(Conflict):
     code = "nothing_to_restore"
     says = "{escalation_id} is as it should be"
     hint = "restore is for records that are illegal or cannot be read"
+    escalation_id: str
+    #: The archive that holds it, if it is in one.
+    path: str = ""
 
 
 class NotClaimed(Conflict):
-    """Nobody holds it, and the action is the holder's."""
+    """Nobody holds it, and only the holder may do this."""
 
     code = "not_claimed"
     says = "{escalation_id} is not claimed"
     hint = "claim it first with `kt escalation claim --id {escalation_id}`"
+    escalation_id: str
 
 
 class NotHolder(Conflict):
-    """Somebody else holds it, and the action is the holder's."""
+    """Somebody else holds it, and only the holder may do this."""
 
     code = "not_holder"
     says = "{escalation_id} is held by {claimed_by} since {since}, not by {actor}"
     hint = "only the holder may {action}"
+    escalation_id: str
+    claimed_by: str
+    since: str
+    actor: str
+    action: str
 
 
 class ClaimIdDiffers(Conflict):
@@ -342,6 +423,11 @@ class ClaimIdDiffers(Conflict):
     code = "claim_id_differs"
     says = "{escalation_id} is held by {claimed_by} under claim id {claim_id}, not {given}"
     hint = "another of your workers has it; take another with `kt escalation claim --next`"
+    escalation_id: str
+    claimed_by: str
+    since: str
+    claim_id: str
+    given: str
 
 
 class ShownDiffers(Conflict):
@@ -350,14 +436,19 @@ class ShownDiffers(Conflict):
     code = "shown_differs"
     says = "{escalation_id} is not as it was shown: {shown}, not {given}"
     hint = "read it again with `kt escalation get --id {escalation_id}` and decide again"
+    escalation_id: str
+    shown: str
+    given: str
 
 
 class DifferentContent(Conflict):
-    """That id is taken by other content."""
+    """That id belongs to an escalation with other content."""
 
     code = "different_content"
     says = "{escalation_id} exists with other content ({differs})"
     hint = "the same id must mean the same request: give this one a request id of its own"
+    escalation_id: str
+    differs: str
 
 
 class BranchTaken(Conflict):
@@ -367,6 +458,14 @@ class BranchTaken(Conflict):
     says = "the branch {branch} on {remote} holds something else already ({what})"
     unchanged = "nothing was written"
     hint = "propose it under another name with --branch NAME"
+    branch: str
+    remote: str | None
+    what: str = ""
+    #: The commit that the branch holds, and who made it.
+    commit: str | None = None
+    by: str = ""
+    #: A branch whose name makes this one impossible.
+    beside: str = ""
 
 
 class PathStaged(Conflict):
@@ -377,6 +476,7 @@ class PathStaged(Conflict):
     hint = (
         "nothing was written; commit or unstage it with `git restore --staged -- {path:sh}`, then try again"
     )
+    path: str
 
 
 class GitLocked(Conflict):
@@ -385,6 +485,7 @@ class GitLocked(Conflict):
     code = "git_locked"
     says = "{lock} is held by another git command, perhaps one whose editor is open"
     hint = "nothing was written; run the command again when that has ended, or delete the file if no git runs here"
+    lock: str
 
 
 # --- exit 7: nothing there ------------------------------------------------------------------------
@@ -397,14 +498,24 @@ class NotFound(KtError):
     exit_code = 7
     says = "there is no escalation {escalation_id}"
     hint = "see what there is with `kt escalation list --fetch`"
+    escalation_id: str
 
 
 class NothingToClaim(KtError):
-    """Nothing is left that the caller may take."""
+    """There is nothing that the caller may claim."""
 
     code = "nothing_to_claim"
     exit_code = 7
     says = "nothing to claim: {why}"
+    why: str
+    #: Files that cannot be read, and so were passed over.
+    invalid: Sequence[str] = ()
+    #: `empty`, `all_held` or `not_for_you`.
+    state: str = ""
+    #: How many escalations each person holds.
+    held_by: Mapping[str, int] = MappingProxyType({})
+    #: The facts of each store, if several were asked.
+    stores: Sequence[Mapping[str, Any]] = ()
 
 
 # --- exit 8: timed out ----------------------------------------------------------------------------
@@ -418,29 +529,37 @@ class LockTimeout(KtError):
     says = "the clone's lock is held by process {pid} since {since}"
     unchanged = "nothing changed"
     hint = "wait for it to end, or give more time with --lock-timeout"
+    lock: str
+    #: The process that holds the lock, if known.
+    pid: str = ""
+    since: str = ""
 
 
 class RetriesExhausted(KtError):
-    """Others were faster until the time was over, or the remote could not take the push for so long."""
+    """The time was over: others were faster each time, or the remote could not take the push."""
 
     code = "retry_timeout"
     exit_code = 8
     says = "others changed the store first, {attempts:time|times} within {seconds:g} s"
     hint = "nothing changed; run the command again, or give more time with --retry-timeout"
+    attempts: int
+    seconds: float
+    remote: str | None = None
+    words: str = ""
 
 
 def exhausted(attempts: int, seconds: float, remote: str | None, said: str) -> RetriesExhausted:
-    """The error for a change that took too many attempts; ``said`` is why, where nobody was faster."""
-    facts = {"attempts": attempts, "seconds": seconds}
+    """The error for a change that took too long; ``said`` is the remote's reason if nobody was faster."""
     if not said:
-        return RetriesExhausted(**facts)
+        return RetriesExhausted(attempts=attempts, seconds=seconds)
     return RetriesExhausted(
         says="the remote {remote} did not take the push, {attempts:time|times} within {seconds:g} s, "
         "though nobody was faster: {words}",
-        hint="nothing changed; an administrator of the remote can fix that; then run the command again",
+        hint="nothing changed; the administrator of the remote can fix that; then run the command again",
         remote=remote,
         words=said,
-        **facts,
+        attempts=attempts,
+        seconds=seconds,
     )
 
 
@@ -450,28 +569,44 @@ class WaitTimeout(KtError):
     code = "wait_timeout"
     exit_code = 8
     says = "{escalation_id} was not resolved within {seconds:g} s; it is {status}"
-    hint = "nothing may be released yet; run the command again to wait on"
+    hint = "nothing may be released yet; run the command again to wait longer"
+    escalation_id: str = ""
+    seconds: float | None
+    status: str = ""
+    record_status: str = ""
+    #: Of `watch --count`: how many events came, and how many were asked for.
+    count: int = 0
+    wanted: int = 0
 
 
 class DeliveryFailed(KtError):
-    """A command or a webhook did not take an event, however often it was tried."""
+    """A command or a webhook did not take an event, after all retries."""
 
     code = "delivery_failed"
     exit_code = 8
     says = "event {event_id} was not taken after {tries:try|tries}: {problem}"
-    hint = "fix that and start again: it continues with this event; no later event was delivered"
+    hint = "fix that and start again: it goes on with this event, and no later event was delivered"
+    event_id: str
+    escalation_id: str
+    tries: int
+    problem: str
 
 
 # --- exit 9 and 130 -------------------------------------------------------------------------------
 
 
 class OutcomeUnknown(KtError):
-    """A push was sent, and whether it landed could not be learnt."""
+    """A push was sent, and it is not known whether it landed."""
 
     code = "outcome_unknown"
     exit_code = 9
     says = "the push of {commit} to {remote} was sent but its outcome is not known ({words})"
     hint = "run the same command again, it finds its own effect; or look with `{find}`"
+    commit: str | None
+    remote: str | None
+    words: str
+    find: str
+    claim_id: str | None = None
 
 
 class Interrupted(KtError):
@@ -481,3 +616,5 @@ class Interrupted(KtError):
     exit_code = 130
     says = "interrupted"
     unchanged = "nothing changed"
+    #: What an interactive session had done.
+    told: str = ""

@@ -1,16 +1,15 @@
 """Several stores as one queue: `list` merges them, `claim --next` takes the best of all. See docs/many-stores.md.
 
-Each is a plain store, opened in turn and asked separately. A store that cannot be read never hides the
-others.
+Each is an ordinary store, opened in turn and asked separately. If one cannot be read, the others still are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack
 
 from .actions.listing import Rows
 from .errors import BadInput, Interrupted, KtError, NotAStore, NothingToClaim, OutcomeUnknown
@@ -22,13 +21,13 @@ from .read_store import ReadStore
 from .storage.interface import Invalid, Progress
 
 if TYPE_CHECKING:
+    from .actions.options import OpenOptions
     from .model.record import Record
     from .results import Result
-    from .storage.effect import OnEffect
     from .store import Store
 
 
-# After these nothing more may be taken: one may be had already, or nobody wants any.
+# After these errors nothing more may be claimed: one may be claimed already, or the user has stopped.
 _ENDING = (OutcomeUnknown, Interrupted)
 
 
@@ -88,7 +87,7 @@ def of_the_user() -> Sequence[str]:
 def is_in_one(folder: str) -> bool:
     """Whether a folder is in a store, as far as is known without asking a remote."""
     try:
-        with ReadStore.at(folder) as store:
+        with ReadStore.open(folder) as store:
             store.revision()
     except NotAStore:
         return False
@@ -108,8 +107,8 @@ def one(
     marks: bool = False,
     progress: Progress | None = None,
 ) -> Listing:
-    """The page of one store, which is not named in it; see `several`. Raises as `ReadStore.rows`."""
-    with ReadStore.at(path, progress) as store:
+    """The page of one store, which is not named in it. Raises as `ReadStore.rows`."""
+    with ReadStore.open(path, progress=progress) as store:
         found = store.rows(wanted, rev=rev, fetch=fetch)
         rows = _listed(None, store, found, whole, marks)
     invalid = [(None, item) for item in found.invalid]
@@ -138,7 +137,7 @@ def several(
     hints: set[str | None] = set()
     for place, path in enumerate(paths):
         try:
-            with ReadStore.at(path, progress) as store:
+            with ReadStore.open(path, progress=progress) as store:
                 found = store.rows(replace(wanted, place=(place,)), rev=rev, fetch=fetch)
                 rows = _listed(path, store, found, whole, marks)
         except KtError as error:
@@ -170,83 +169,94 @@ def claim_next(
     team: str | None = None,
     count: int = 1,
     claim_id: str | None = None,
-    lock_timeout: float,
-    retry_timeout: float,
-    progress: Progress | None = None,
-    on_effect: OnEffect | None = None,
+    **options: Unpack[OpenOptions],
 ) -> Taken:
-    """Take the next ``count`` at most over all stores, most severe, then oldest: one commit for each store.
+    """Claim the next ``count`` at most over all stores, most severe, then oldest: one commit for each store.
 
-    A store that loses what was chosen in it is asked again, and the choice is made anew. What is held under
-    ``claim_id`` already, in whichever stores, is a repeat. ``progress`` is told of what lasts,
-    ``on_effect`` the record of each store's commit before it is sent.
-    Raises NothingToClaim, with the reason of each store, where all of them could be asked and none has any;
-    what kept a store from being asked where nothing was had.
+    A store that loses what was chosen in it is asked again, and the choice is made again. What is held under
+    ``claim_id`` already, in whichever stores, is a repeat. The other keywords are those of `Store.open`.
+    Raises NothingToClaim, with the reason of each store, if all of them could be asked and none has any. If
+    nothing was claimed and a store could not be asked, its error is raised.
     """
-    from .store import Store
-
-    results: list[tuple[str, Result]] = []
-    faults: list[Fault] = []
-    nothing: dict[str, NothingToClaim] = {}
     with ExitStack() as opened:
-        asked: dict[str, tuple[Store, Result]] = {}
-
-        def ask(path: str, store: Store | None = None) -> None:
-            """Learn what a store would give now."""
-            asked.pop(path, None)
-            try:
-                store = store or opened.enter_context(
-                    Store.open(
-                        path,
-                        lock_timeout=lock_timeout,
-                        retry_timeout=retry_timeout,
-                        progress=progress,
-                        on_effect=on_effect,
-                    )
-                )
-                asked[path] = store, store.claim_next(team=team, count=count, claim_id=claim_id, dry_run=True)
-            except NothingToClaim as error:
-                nothing[path] = error
-            except KtError as error:
-                faults.append(Fault(path, error))
-
+        stores = _Stores(opened, options, team, count, claim_id)
         for path in paths:
-            ask(path)
-        repeats = {path: both for path, both in asked.items() if both[1].unchanged}
-        if repeats:
-            asked, count = repeats, sum(len(both[1].records) for both in repeats.values())
-        left = count
+            stores.ask(path)
+        stores.claim()
+    if not stores.results:
+        raise _why_none(stores.nothing, stores.faults)
+    return Taken(stores.results, stores.faults)
+
+
+@dataclass
+class _Stores:
+    """The stores of one `claim_next`: what each would give now, and what was claimed in them."""
+
+    opened: ExitStack
+    options: OpenOptions
+    team: str | None
+    count: int
+    claim_id: str | None
+    asked: dict[str, tuple[Store, Result]] = field(default_factory=dict)
+    results: list[tuple[str, Result]] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    nothing: dict[str, NothingToClaim] = field(default_factory=dict)
+
+    def ask(self, path: str, store: Store | None = None) -> None:
+        """Learn what a store would give now."""
+        from .store import Store
+
+        self.asked.pop(path, None)
         try:
-            while left and asked:
-                path, turns = _best(asked, left)
-                store, _ = asked[path]
-                try:
-                    result = store.claim_next(team=team, count=len(turns), claim_id=claim_id, until=turns[-1])
-                except NothingToClaim:
-                    ask(path, store)
-                    continue
-                except KtError as error:
-                    faults.append(Fault(path, error))
-                    if isinstance(error, _ENDING):
-                        break
-                else:
-                    results.append((path, result))
-                    left -= len(result.records)
-                del asked[path]
+            store = store or self.opened.enter_context(Store.open(path, **self.options))
+            found = store.claim_next(team=self.team, count=self.count, claim_id=self.claim_id, dry_run=True)
+            self.asked[path] = store, found
+        except NothingToClaim as error:
+            self.nothing[path] = error
+        except KtError as error:
+            self.faults.append(Fault(path, error))
+
+    def claim(self) -> None:
+        """Claim the best of what the stores would give, until there are enough or none is left."""
+        repeats = {path: both for path, both in self.asked.items() if both[1].unchanged}
+        if repeats:
+            self.asked, self.count = repeats, sum(len(both[1].records) for both in repeats.values())
+        left = self.count
+        try:
+            while left and self.asked:
+                path, turns = self._best(left)
+                left -= self._claim_in(path, turns)
+                if self.faults and self.faults[-1].store == path and ending(self.faults[-1:]):
+                    return
         except KeyboardInterrupt:
-            if not results:
+            if not self.results:
                 raise
-            faults.append(Fault(path, Interrupted()))
-    if not results:
-        raise _why_none(nothing, faults)
-    return Taken(results, faults)
+            self.faults.append(Fault(path, Interrupted()))
 
+    def _claim_in(self, path: str, turns: Sequence[Key]) -> int:
+        """Claim what has these turns in one store; returns how many were claimed."""
+        store, _ = self.asked[path]
+        try:
+            result = store.claim_next(
+                team=self.team, count=len(turns), claim_id=self.claim_id, until=turns[-1]
+            )
+        except NothingToClaim:
+            self.ask(path, store)
+            return 0
+        except KtError as error:
+            self.faults.append(Fault(path, error))
+            del self.asked[path]
+            return 0
+        del self.asked[path]
+        self.results.append((path, result))
+        return len(result.records)
 
-def _best(asked: dict[str, tuple[Store, Result]], left: int) -> tuple[str, Sequence[Key]]:
-    """The store that has the very next, and the turns of those of its own that are among the next ``left``."""
-    turns = sorted((_turn(record), path) for path, (_, found) in asked.items() for record in found.records)
-    first = turns[0][1]
-    return first, [turn for turn, path in turns[:left] if path == first]
+    def _best(self, left: int) -> tuple[str, Sequence[Key]]:
+        """The store that has the very next, and the turns of its own that are among the next ``left``."""
+        found = ((path, record) for path, (_, result) in self.asked.items() for record in result.records)
+        turns = sorted((_turn(record), path) for path, record in found)
+        first = turns[0][1]
+        return first, [turn for turn, path in turns[:left] if path == first]
 
 
 def _turn(record: Record) -> Key:
@@ -257,17 +267,17 @@ def _turn(record: Record) -> Key:
 
 def _why_none(nothing: Mapping[str, NothingToClaim], faults: Sequence[Fault]) -> KtError:
     """What to raise where nothing was had: a store that could not be asked may still hold some."""
-    reasons = {path: error.facts["why"] for path, error in nothing.items()}
+    reasons = {path: error.why for path, error in nothing.items()}
     if not faults:
         why = "; ".join(f"in {path}: {reason}" for path, reason in reasons.items())
         told = [{"store": path, **error.facts} for path, error in nothing.items()]
         return NothingToClaim(why=why, stores=told)
     told_by = ending(faults) or faults[0]
-    reasons |= {path: error.what for path, error in faults if path != told_by.store}
+    reasons |= {path: error.summary for path, error in faults if path != told_by.store}
     error = in_store(*told_by)
     if reasons:
-        error.facts["besides"] = "; ".join(f"in {path}: {reason}" for path, reason in reasons.items())
-        error.facts["says"] += " (besides, {besides})"
+        error.besides = "; ".join(f"in {path}: {reason}" for path, reason in reasons.items())
+        error.says += " (besides, {besides})"
     return error
 
 
@@ -278,5 +288,6 @@ def ending(faults: Sequence[Fault]) -> Fault | None:
 
 def in_store(path: str, error: KtError) -> KtError:
     """The error, which says in which store it happened."""
-    error.facts |= {"store": path, "says": f"{{store}}: {error.facts.get('says', error.says)}"}
+    error.store = path
+    error.says = f"{{store}}: {error.says}"
     return error

@@ -1,4 +1,4 @@
-"""The half of the facade that only reads: list, get, log, events, watch and wait.
+"""The part of `Store` that reads the queue and its history: list, get, wait, log, events, watch.
 
 A listing of escalations that this clone has read before needs neither the model nor YAML. So each method
 imports what it needs when it is called.
@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from .actions import listing
-from .actions.listing import Rows
+from .actions.listing import Filters, Rows
 from .actions.read_session import ReadSession
+from .errors import BadInput
 from .model.query import Query
 from .storage.interface import Progress
 
@@ -28,18 +29,18 @@ if TYPE_CHECKING:
 
 
 class ReadStore:
-    """An escalation store to read; `Store` adds everything that commits. Threads may share one.
+    """An escalation store to read. Several threads may use one store.
 
-    Reading is from committed state, at once and offline. With ``fetch=True`` the remote is asked first, and
+    Reading is from committed state, at once and offline. With ``fetch=True`` the remote is asked first.
     ``rev`` reads an older commit.
     """
 
     def __init__(self, session: ReadSession) -> None:
         self._session = session
 
-    @staticmethod
-    def at(path: str | os.PathLike[str] = ".", progress: Progress | None = None) -> ReadStore:
-        """The store in the repository that holds ``path``. Raises NotAStore, GitFailed, BadInput."""
+    @classmethod
+    def open(cls, path: str | os.PathLike[str] = ".", *, progress: Progress | None = None) -> ReadStore:
+        """Open the store in the repository that contains ``path``. Raises NotAStore, GitFailed, BadInput."""
         from .actions.opening import opened
 
         return ReadStore(ReadSession(opened(path, progress)))
@@ -68,17 +69,30 @@ class ReadStore:
     # --- escalations ------------------------------------------------------------------------------
 
     def rows(self, wanted: Query | None = None, *, rev: str | None = None, fetch: bool = False) -> Rows:
-        """The escalations that match, as rows, which cost less than records.
+        """The escalations that match a query, as rows, which cost less than records.
 
         Raises BadInput, NotAStore, NoIdentity.
         """
         return listing.rows(self._session, wanted or Query(), rev=rev, fetch=fetch)
 
-    def list(self, wanted: Query | None = None, *, rev: str | None = None, fetch: bool = False) -> Listing:
-        """The escalations that match, as whole records. Raises as `rows`."""
+    def list(
+        self,
+        wanted: Query | None = None,
+        *,
+        rev: str | None = None,
+        fetch: bool = False,
+        **filters: Unpack[Filters],
+    ) -> Listing:
+        """The escalations that match, as whole records, the most severe and oldest first.
+
+        Give filters as keywords, such as ``status="claimed", team="legal"``, or a `Query`. Without either,
+        all open escalations match. Raises BadInput, NotAStore, NoIdentity.
+        """
         from .results import Listing
 
-        found = self.rows(wanted, rev=rev, fetch=fetch)
+        if wanted is not None and filters:
+            raise BadInput(problem="give a query or filters, not both")
+        found = self.rows(wanted or listing.query_of(**filters), rev=rev, fetch=fetch)
         records = tuple(entry.record for entry in found.snapshot.entries(found.page.rows))
         return Listing(records, found.page.next_cursor, found.invalid)
 
@@ -98,11 +112,12 @@ class ReadStore:
 
         Raises NotFound, AmbiguousId, UnreadableRecord, BadInput.
         """
-        from .actions import get
+        from .actions import get, inputs
         from .storage import lookup
 
+        name = inputs.one_id(escalation_id)
         snapshot = self._session.snapshot(rev, fetch=fetch)
-        return get.found(self._session, snapshot, lookup.named(snapshot, escalation_id))
+        return get.found(self._session, snapshot, lookup.named(snapshot, name))
 
     def moves(self, found: Found) -> tuple[Move, ...]:
         """What the caller can do with an escalation as it was read, and why not the rest.
@@ -119,11 +134,11 @@ class ReadStore:
         timeout: float | None = None,
         tell: Callable[[str], None] = lambda _: None,
     ) -> Found:
-        """Wait until an escalation is resolved, asking the remote again and again; may run in a thread.
+        """Wait until an escalation is resolved by legal steps. It asks the remote again and again.
 
-        ``escalation_id`` is the whole id, because a prefix could come to mean another one. ``timeout`` is in
-        seconds, None for no end. The pauses grow from half a second to fifteen. ``tell`` gets a line
-        about the state, and another one whenever that changes. `verify` accepts every step to the decision.
+        ``escalation_id`` is the whole id, because a prefix could come to mean another escalation. ``timeout``
+        is in seconds; None waits without end. The pauses grow from half a second to fifteen. ``tell`` is
+        called with a line about the state, and again whenever that changes. You may call this in a thread.
         Raises BadInput, NotFound, WaitTimeout, IllegalRecord, ShallowClone, and RemoteUnreachable if the
         remote never answered.
         """
@@ -136,12 +151,15 @@ class ReadStore:
     def log(
         self, escalation_id: str | None = None, *, rev: str | None = None, fetch: bool = False, limit: int = 0
     ) -> Iterator[Moment]:
-        """What happened, newest first, from git history; of one escalation, through its whole life."""
+        """What happened, newest first: to one escalation, or to all. ``limit`` counts commits; 0 reads all."""
+        from .actions import inputs
         from .reporting import log
         from .storage import lookup
 
         snapshot = self._session.snapshot(rev, fetch=fetch)
-        wanted = lookup.named(snapshot, escalation_id) if escalation_id is not None else None
+        wanted = None
+        if escalation_id is not None:
+            wanted = lookup.named(snapshot, inputs.one_id(escalation_id))
         yield from log.moments(self._session.git, snapshot.revision, wanted, limit)
 
     def events(
@@ -176,12 +194,12 @@ class ReadStore:
         once: bool = False,
         tell: Callable[[str], None] = lambda _: None,
     ) -> Iterator[Event]:
-        """The events after ``since`` and those to come, in order; without ``since`` those to come.
+        """The events after ``since`` (default: now), in order, and then each new one when it comes.
 
-        Asks the remote every ``interval`` seconds, by default after pauses that grow from half a second
-        to fifteen. Ends after ``timeout`` seconds, with ``once`` when no event is left. ``tell`` gets a
-        line when the remote stops answering and when it answers again. If you keep the ``cursor`` of
-        the last event that you dealt with, and begin there, you get each event at least once.
+        It asks the remote every ``interval`` seconds, by default after pauses that grow from half a second
+        to fifteen. It ends after ``timeout`` seconds or, with ``once``, when there are no more events. ``tell``
+        is called with a line when the remote stops answering, and when it answers again. If you keep the
+        ``cursor`` of the last event that you handled, and begin there, you get each event at least once.
         Raises as `events` does, RemoteUnreachable if the first question gets no answer, and HistoryRewritten.
         """
         from .reporting import timeline
@@ -199,7 +217,7 @@ class ReadStore:
     # --- the store --------------------------------------------------------------------------------
 
     def policies(self, *, rev: str | None = None) -> Policies:
-        """The policies at the newest committed state, faults included."""
+        """The policies at the newest committed state, with their faults. Raises NotAStore, BadInput."""
         from .policies.policy_set import assemble
 
         return assemble(*self._session.snapshot(rev).policies())

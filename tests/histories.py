@@ -842,7 +842,7 @@ class _Maker:
                 del keys["request_id"]
                 keys["escalation_id"] = f"esc_{ids.ulid(self.now, self.random.randbytes(10))}"
             items.append((number + 1, inputs.from_keys(keys)))
-        store.raise_many(items)
+        store.raise_lines(items)
 
     def request_id(self) -> str:
         self.raised += 1
@@ -858,7 +858,7 @@ class _Maker:
             if kind == "over":
                 store.claim_many(chosen[:1])
             elif kind == "renew":
-                store.renew(chosen)
+                store.renew_many(chosen)
             elif kind == "unclaim":
                 store.unclaim_many(chosen)
             elif kind == "force":
@@ -888,7 +888,7 @@ class _Maker:
         if kind == "assign" and opened:
             user = self.random.choice((None, "alice", "bob@example.com", "carol", "dave@example.com"))
             team = self.random.choice(("legal", "security")) if user is None else None
-            store.assign(self.some(opened), "better there", user=user, team=team)
+            store.assign_many(self.some(opened), "better there", user=user, team=team)
         elif kind == "reopen" and resolved:
             store.reopen(self.random.choice(resolved), "It was wrong")
         elif kind == "sweep" and self.is_alone(line):

@@ -22,7 +22,7 @@ from kt_escalation.model import ids
 from kt_escalation.model.record import Draft, Fallback, Record
 from kt_escalation.policies.decision_event import Raisable
 from kt_escalation.policies.policy_set import assemble
-from kt_escalation.reporting.overview import Report
+from kt_escalation.reporting.overview import Overview
 from kt_escalation.rules import creation, due_actions, permissions, transitions
 from kt_escalation.storage import layout, yaml_text
 from kt_escalation.storage.commit_message import Message
@@ -230,8 +230,12 @@ class Office:
         team = TEAMS[record.route.team_id or "triage"]
         origin = self._records[record.reopens].reviews if record.reopens else ()
         deciders = tuple(review.reviewer for review in origin)
-        free = [x for x in team if permissions.why_not(record, self._policies, x, deciders) is None
-            and not permissions.has_reviewed(record, self._policies, x)]
+        free = [
+            x
+            for x in team
+            if permissions.why_not(record, self._policies, x, deciders) is None
+            and not permissions.has_reviewed(record, self._policies, x)
+        ]
         if not free:
             return
         who = self.random.choices(free, [5 - min(free.index(x), 4) for x in free])[0]
@@ -335,7 +339,7 @@ class Office:
                 self._stream += [f"M 100644 inline {path}\ndata {len(data)}\n".encode(), data, b"\n"]
 
 
-def many(found: Report, number: int) -> Report:
+def many(found: Overview, number: int) -> Overview:
     """So many escalations made from those of a report: with ids, commits and words of their own."""
     cases = []
     for index in range(number):

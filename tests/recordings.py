@@ -175,7 +175,7 @@ def store(folder: Path) -> Path:
         lab.put({"policies/roster.yaml": ROSTER, "policies/settings.yaml": SETTINGS})
     for minutes, keys in RAISED:
         with Store.open(_clone(lab, "gw"), clock=lambda ago=minutes: NOW - timedelta(minutes=ago)) as opened:
-            opened.raise_(keys)
+            opened.create(keys)
     bob = _clone(lab, "bob")
     with Store.open(bob, clock=lambda: NOW - timedelta(minutes=40)) as opened:
         opened.claim("esc_req_7h3c", claim_id="01kb9y2c")

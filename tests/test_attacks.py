@@ -934,7 +934,7 @@ def clocked(forge: Forge, who: str, **span: int) -> Store:
 def _old_proposal(forge: Forge, days: int, propose: Callable[[Store], object]) -> str:
     """A branch of some days ago, with a record as old, from which the line has moved on."""
     with clocked(forge, "gw", days=-days) as store:
-        store.raise_(request_id="old", reason_code="a.b")
+        store.create(request_id="old", reason_code="a.b")
     forge.git("switch", "--quiet", "-c", "proposal")
     with clocked(forge, "alice", days=-days, seconds=1) as store:
         propose(store)
@@ -1486,7 +1486,7 @@ def test_waivers_that_an_admin_merges_count(forge: Forge) -> None:
 @pytest.mark.parametrize("merged", [False, True], ids=["as it is", "by a merge"])
 def test_a_decision_taken_back_does_not_come_in_on_a_branch_that_stands(forge: Forge, merged: bool) -> None:
     with clocked(forge, "gw", days=-20) as store:
-        store.raise_(request_id="old", reason_code="a.b")
+        store.create(request_id="old", reason_code="a.b")
     server = serve(forge)
     forge.git("switch", "--quiet", "-c", "proposal")
     with clocked(forge, "alice", days=-20, seconds=1) as store:

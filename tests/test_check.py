@@ -170,7 +170,7 @@ def proposed_long_ago(forge: Forge, when: datetime, *, decides: bool = True) -> 
     """A branch on which alice claims, and perhaps decides, at a time of the past."""
     with as_somebody(forge, "gw", when) as store:
         for name in ("old", "other"):
-            store.raise_(request_id=name, reason_code="a.b")
+            store.create(request_id=name, reason_code="a.b")
     forge.git("switch", "--quiet", "-c", "topic")
     with as_somebody(forge, "alice", when + timedelta(seconds=1)) as store:
         store.claim("esc_old")
@@ -224,7 +224,7 @@ def test_a_request_that_decides_and_compacts(tmp_path: Path) -> None:
     forge.commit("boss", "start", **dated(begun))
     with as_somebody(forge, "gw", begun) as store:
         for name in ("one", "two"):
-            store.raise_(request_id=name, reason_code="a.b")
+            store.create(request_id=name, reason_code="a.b")
     forge.git("switch", "--quiet", "-c", "topic")
     with as_somebody(forge, "alice", begun + timedelta(days=3)) as store:
         store.claim("esc_one")

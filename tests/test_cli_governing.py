@@ -495,7 +495,7 @@ def test_a_caller_waits_for_the_decision_and_is_told_what_to_do(
 def test_an_expired_one_is_not_released(governed: Lab) -> None:
     then = datetime.now(UTC) - timedelta(hours=5)
     with Store.open(governed.clone("gw"), clock=lambda: then) as store:
-        store.raise_(request_id="late", reason_code="a.b", severity="critical")
+        store.create(request_id="late", reason_code="a.b", severity="critical")
     eve = governed.clone("eve")
     assert kt("sweep", cwd=eve).code == 0
     ran = kt("wait", "--id", "esc_late", cwd=eve)

@@ -73,7 +73,7 @@ class Past(Forge):
     def lived(self, name: str, when: datetime) -> None:
         """A whole life of an escalation at a time of the past."""
         with acting("gw"), self.store(when) as store:
-            store.raise_(request_id=name, reason_code="a.b", summary=f"About {name}")
+            store.create(request_id=name, reason_code="a.b", summary=f"About {name}")
         self.decided(f"esc_{name}", when)
 
     def decided(self, name: str, when: datetime) -> None:
@@ -201,7 +201,7 @@ def test_the_lines_of_the_page_reconcile_an_export_and_find_what_is_missing_or_t
     script = "\n".join(line for line in part.splitlines() if line.startswith("    "))
     past.compact()
     with past.store(datetime(2024, 6, 1, tzinfo=UTC)) as store, acting("gw"):
-        store.raise_(request_id="late", reason_code="a.b")
+        store.create(request_id="late", reason_code="a.b")
     # What would be taken for the branch, and for its newest commit.
     git("tag", "main", "HEAD~2", cwd=past.path)
     git("replace", "-f", "HEAD", "HEAD~1", cwd=past.path)
@@ -1159,7 +1159,7 @@ def test_a_store_below_a_folder_and_with_long_ids_of_objects_is_compacted_as_wel
     assert kt("init", "shop/[a]", cwd=clone).code == 0
     when = datetime(2024, 1, 5, tzinfo=UTC)
     with Store.open(clone, clock=lambda: when) as store:
-        store.raise_(request_id="anna", reason_code="a.b")
+        store.create(request_id="anna", reason_code="a.b")
         store.claim("esc_anna")
         store.resolve("esc_anna", "denied", "no")
     ran = kt("compact", "--json", cwd=clone)
@@ -1272,7 +1272,7 @@ def test_an_imported_decision_is_not_released_for_what_was_done_with_it_since(pa
 def test_wait_releases_nothing_that_an_archive_says_of_what_was_imported_open(past: Past) -> None:
     when = datetime(2024, 2, 1, tzinfo=UTC)
     with acting("gw"), past.store(when) as store:
-        store.raise_(request_id="ida", reason_code="a.b")
+        store.create(request_id="ida", reason_code="a.b")
     past.git("switch", "--quiet", "--orphan", "new")
     past.git("checkout", "main", "--", ".")
     dates = dict.fromkeys(("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"), "2024-02-01T00:00Z")

@@ -312,6 +312,7 @@ def test_other_content_under_the_same_request_is_told_by_key(changes: dict[str, 
     with pytest.raises(DifferentContent) as caught:
         creation.same_as_raised(first, drafted(**changes))
     assert caught.value.facts == {"escalation_id": "esc_loan-1", "differs": differs}
+    assert (caught.value.escalation_id, caught.value.differs) == ("esc_loan-1", differs)
 
 
 @pytest.mark.parametrize("request_id", ["Loan-1", "a/b", "-a", "_a", "a" * 61, "../x", "ünï", "a b", "a\n"])

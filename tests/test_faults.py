@@ -9,7 +9,6 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 import errorbook
@@ -448,7 +447,7 @@ def test_init_names_what_is_stuck_on_the_remote_as_well(tmp_path: Path) -> None:
         git("config", f"user.{key}", value, cwd=tmp_path / "clone")
     (tmp_path / "r.git/refs/heads/main.lock").touch()
     with pytest.raises(RetriesExhausted, match=r"nobody was faster: cannot lock ref.*main\.lock"):
-        create(tmp_path / "clone", lambda: datetime.now(UTC), 1.0, 2.0)
+        create(tmp_path / "clone", lock_timeout=1.0, retry_timeout=2.0)
 
 
 # --- what only seems to be an answer ----------------------------------------------------------------

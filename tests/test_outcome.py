@@ -527,7 +527,7 @@ def test_the_time_of_a_change_is_read_when_it_is_made_and_not_when_the_wait_for_
         {"policies/policy-config.yaml": b"pack: {enabled: true}\n", "policies/settings.yaml": settings}
     )
     store = Store(Busy(world, Author("Alice", "alice@example.com")), clock=lambda: now)
-    raised = store.raise_(reason_code="a.b", request_id="one")
+    raised = store.create(reason_code="a.b", request_id="one")
     assert raised.record.raised_at == datetime(2026, 11, 23, 10, 1, 20, tzinfo=UTC)
     claim = store.claim("esc_one").record.claim
     assert claim and claim.claimed_at == datetime(2026, 11, 23, 10, 2, 40, tzinfo=UTC)

@@ -133,7 +133,7 @@ class Life(RuleBasedStateMachine):
 
         def comes_first() -> None:
             self.others += 1
-            somebody.raise_(request_id=f"other-{self.others}", reason_code="a.b")
+            somebody.create(request_id=f"other-{self.others}", reason_code="a.b")
 
         self.ports = {who: FaultyPort(self.world.port(who), comes_first) for who in PEOPLE}
         self.seen = len(self.world.history(0))
@@ -200,7 +200,7 @@ class Life(RuleBasedStateMachine):
     @rule(who=people, request=requests, severity=st.sampled_from(SEVERITIES), faults=faults)
     def raise_one(self, who: str, request: str, severity: str, faults: tuple[str, ...]) -> None:
         self.act(
-            who, faults, lambda store: store.raise_(request_id=request, reason_code="a.b", severity=severity)
+            who, faults, lambda store: store.create(request_id=request, reason_code="a.b", severity=severity)
         )
 
     @rule(who=people, request=requests, token=tokens, faults=faults)
@@ -225,7 +225,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(who=people, request=requests, token=tokens, faults=faults)
     def renew(self, who: str, request: str, token: str | None, faults: tuple[str, ...]) -> None:
-        self.act(who, faults, lambda store: store.renew([f"esc_{request}"], claim_id=token))
+        self.act(who, faults, lambda store: store.renew(f"esc_{request}", claim_id=token))
 
     @rule(who=people, request=requests, faults=faults)
     def force(self, who: str, request: str, faults: tuple[str, ...]) -> None:
@@ -236,7 +236,7 @@ class Life(RuleBasedStateMachine):
         team = "security" if user is None else None
         to = email(user) if user else None
         self.act(
-            who, faults, lambda store: store.assign([f"esc_{request}"], "better there", user=to, team=team)
+            who, faults, lambda store: store.assign(f"esc_{request}", "better there", user=to, team=team)
         )
 
     @rule(who=people, request=requests, faults=faults)

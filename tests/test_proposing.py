@@ -370,7 +370,7 @@ def test_the_package_proposes_too(lab: Lab) -> None:
         assert store.claim("esc_one", branch="").found and store.landed is None
     with Store.open(lab.clone("bob")) as store, pytest.raises(BranchTaken) as caught:
         store.claim("esc_one", branch="")
-    assert json.dumps(caught.value.as_json()) and caught.value.facts["branch"] == "kt/claim/esc_one"
+    assert json.dumps(caught.value.as_json()) and caught.value.branch == "kt/claim/esc_one"
 
 
 def test_one_person_under_two_addresses_finds_their_own_proposal(lab: Lab) -> None:

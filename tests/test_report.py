@@ -31,7 +31,7 @@ from kt_escalation.cli.extras import how_to_install
 from kt_escalation.model.text import is_hidden, visible
 from kt_escalation.reporting import figures
 from kt_escalation.reporting.html import charts, page
-from kt_escalation.reporting.overview import PERIODS, Report, report
+from kt_escalation.reporting.overview import PERIODS, Overview, report
 from kt_escalation.reporting.statistics import Window
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -56,7 +56,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(office: Path) -> Report:
+def found(office: Path) -> Overview:
     return report(office, now=NOW)
 
 
@@ -123,7 +123,7 @@ def test_its_figures_are_those_of_stats(office: Path, window: Window) -> None:
     assert [row for row in made.periods if row.raised or row.resolved] == list(counted.rows)
 
 
-def test_its_timelines_are_those_of_events(office: Path, found: Report) -> None:
+def test_its_timelines_are_those_of_events(office: Path, found: Overview) -> None:
     told: dict[str, list[Any]] = {}
     for line in kt("events", "--json", cwd=office).out.splitlines():
         event = json.loads(line)
@@ -135,14 +135,14 @@ def test_its_timelines_are_those_of_events(office: Path, found: Report) -> None:
     }
 
 
-def test_what_needs_somebody_now_comes_first(found: Report) -> None:
+def test_what_needs_somebody_now_comes_first(found: Overview) -> None:
     keys = [(not case.is_open, case.overdue is None) for case in found.cases]
     assert keys == sorted(keys) and len({*keys}) == 3
     ended = [case.resolved_at for case in found.cases if case.resolved_at]
     assert ended == sorted(ended, reverse=True)
 
 
-def test_what_is_open_is_there_whatever_the_window_says(found: Report, office: Path) -> None:
+def test_what_is_open_is_there_whatever_the_window_says(found: Overview, office: Path) -> None:
     window = Window(NOW - 3 * DAY, NOW - 2 * DAY)
     made = report(office, now=NOW, window=window)
     waiting = [case for case in found.cases if case.is_open]
@@ -152,7 +152,7 @@ def test_what_is_open_is_there_whatever_the_window_says(found: Report, office: P
     assert made.total.open < len(waiting)
 
 
-def test_one_teams_page_tells_of_no_other(found: Report, office: Path) -> None:
+def test_one_teams_page_tells_of_no_other(found: Overview, office: Path) -> None:
     made = report(office, now=NOW, team="legal")
     assert {case.row.team_id for case in made.cases} == {"legal"}
     assert len(made.cases) == sum(case.row.team_id == "legal" for case in found.cases)
@@ -249,12 +249,12 @@ def test_an_empty_store_has_a_page_that_says_so(lab: Lab) -> None:
     assert made.data["ids"] == []
 
 
-def test_ten_thousand_have_room_on_it(found: Report) -> None:
+def test_ten_thousand_have_room_on_it(found: Overview) -> None:
     made = page.page(many(found, 10_000))
     assert made.shown == 10_000 and len(made.data) < page.MAX_BYTES
 
 
-def test_what_has_no_room_is_left_out_and_the_open_ones_never(found: Report) -> None:
+def test_what_has_no_room_is_left_out_and_the_open_ones_never(found: Overview) -> None:
     cases = many(found, 3_000).cases
     long = [
         replace(c, events=tuple(replace(e, text=f"{e.commit} " + "審" * 20_000) for e in c.events))
@@ -269,7 +269,7 @@ def test_what_has_no_room_is_left_out_and_the_open_ones_never(found: Report) -> 
     assert {"3000"} == {a["data-cases"] for _, a in parsed.elements if "data-cases" in a}
 
 
-def test_as_many_groups_as_a_stranger_likes_take_no_more_room(found: Report) -> None:
+def test_as_many_groups_as_a_stranger_likes_take_no_more_room(found: Overview) -> None:
     rows = tuple(replace(found.policies[0], key=f"{index} {'x' * 900}") for index in range(20_000))
     made = page.page(replace(found, policies=rows, models=rows, teams=rows))
     assert made.shown == len(found.cases) and len(made.data) < 500_000

@@ -124,7 +124,7 @@ def test_what_a_reviewer_chooses_by_goes_last(lab: Lab) -> None:
     lab.put({"queue/esc_a.yaml": held.replace("  approvals: 1\n", "  approvals: 1\n  resolve_within: 1h\n")})
     clone = lab.clone("alice")
     heads = set()
-    with ReadStore.at(clone) as shelf, pytest.MonkeyPatch.context() as patch:
+    with ReadStore.open(clone) as shelf, pytest.MonkeyPatch.context() as patch:
         patch.setenv("NO_COLOR", "1")
         for columns in range(20, 140):
             patch.setenv("COLUMNS", str(columns))

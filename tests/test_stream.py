@@ -489,7 +489,7 @@ def test_an_error_says_from_which_line_on_nothing_is_known(gw: Path) -> None:
         assert [next(results).record.escalation_id for _ in range(2)] == ["esc_a", "esc_b"]
         with pytest.raises(KtError) as caught:
             next(results)
-    assert caught.value.facts["unacknowledged_from"] == 3
+    assert caught.value.unacknowledged_from == 3
 
 
 @pytest.mark.parametrize("wrong", [{"flush_count": 0}, {"flush_every": -1.0}])

@@ -49,7 +49,7 @@ def test_raises_of_many_threads_share_a_few_commits(lab: Lab) -> None:
 
 def test_each_of_those_who_share_a_commit_has_an_answer_of_its_own(lab: Lab) -> None:
     with Store.open(lab.clone("gw")) as store:
-        store.raise_(request_id="old", reason_code="a.b", summary="as it was")
+        store.create(request_id="old", reason_code="a.b", summary="as it was")
         same = raised_at_once(store, ["new", *["old"] * 3, *["twice"] * 2])
     told = Counter(type(one.exception()).__name__ for one in same)
     # Of the two with one id and other content one was first.

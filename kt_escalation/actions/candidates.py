@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
-from ..errors import KtError, UnreadableRecord
+from ..errors import KtError, NotAllowed, UnreadableRecord
 from ..model.record import Record
 from ..model.summary import Row
 from ..rules import due_actions, permissions, transitions
@@ -69,7 +68,7 @@ class Why:
 
     def refused(self, error: KtError) -> None:
         """Note one that the actor may not take."""
-        self.refusals.append(str(error.facts.get("missing", error.message)))
+        self.refusals.append(error.missing if isinstance(error, NotAllowed) else error.message)
 
     def reviewed(self, record: Record, act: Act) -> None:
         """Note one that the actor has reviewed, and that waits for others."""
@@ -92,7 +91,12 @@ class Why:
             return f"the only one is held ({held})" if count == 1 else f"all {count} are held ({held})"
         return f"nothing waits for team {team}" if team else "the queue is empty"
 
-    def facts(self) -> dict[str, Any]:
+    @property
+    def state(self) -> str:
         """The reason, for scripts."""
-        state = "not_for_you" if self.refusals else "all_held" if self.holders or self.proposals else "empty"
-        return {"state": state, "held_by": dict(sorted(self.holders.items()))}
+        return "not_for_you" if self.refusals else "all_held" if self.holders or self.proposals else "empty"
+
+    @property
+    def held_by(self) -> dict[str, int]:
+        """How many each person holds, by name."""
+        return dict(sorted(self.holders.items()))

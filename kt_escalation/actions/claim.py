@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..errors import BadInput, BranchTaken, KtError, NothingToClaim
 from ..model import query
@@ -18,81 +18,68 @@ from ..storage.commit_message import Message
 from ..storage.interface import Change, Entry, Invalid, Snapshot
 from . import candidates, inputs
 from .each import each
+from .options import Options
 from .plan import Plan
 from .session import Session
 
 
 def claim(
     session: Session,
-    escalation_ids: Sequence[str],
-    *,
-    claim_id: str | None = None,
-    partial: bool = False,
-    branch: str | None = None,
+    escalation_ids: Collection[str],
+    options: Options,
 ) -> Result:
     """Claim escalations by id."""
-    given = claim_id is not None
-    token = inputs.claim_id(claim_id) or session.token()
+    given = options.claim_id is not None
+    token = inputs.claim_id(options.claim_id) or session.token()
 
     def rule(snapshot: Snapshot, act: Act, entry: Entry, taken: int) -> Record:
         held = candidates.held(snapshot, act) + taken
         deciders = lookup.deciders(snapshot, entry.record)
         return transitions.claim(entry.record, act, token, given=given, deciders=deciders, held=held)
 
-    return each(
-        session,
-        *("claim", escalation_ids, rule),
-        partial=partial,
-        branch=branch,
-        claim_id=token,
-        detail=_over_lapsed,
-    )
+    options = replace(options, claim_id=token)
+    return each(session, "claim", escalation_ids, rule, options, detail=_over_lapsed)
 
 
 def renew(
     session: Session,
-    escalation_ids: Sequence[str],
-    *,
-    claim_id: str | None = None,
-    partial: bool = False,
-    branch: str | None = None,
+    escalation_ids: Collection[str],
+    options: Options,
 ) -> Result:
     """Begin the lease of each claim again."""
-    inputs.claim_id(claim_id)
+    inputs.claim_id(options.claim_id)
 
     def rule(_: Snapshot, act: Act, entry: Entry, __: int) -> Record:
-        return transitions.renew(entry.record, act, claim_id=claim_id)
+        return transitions.renew(entry.record, act, claim_id=options.claim_id)
 
-    return each(session, *("renew", escalation_ids, rule), partial=partial, branch=branch, claim_id=claim_id)
+    return each(session, "renew", escalation_ids, rule, options)
 
 
 def claim_next(
     session: Session,
+    options: Options,
     *,
     team: str | None = None,
     count: int = 1,
-    claim_id: str | None = None,
-    branch: str | None = None,
     until: Key | None = None,
-    dry_run: bool = False,
     passing: Collection[str] = (),
 ) -> Result:
     """Claim the next ``count`` in turn that the caller may claim."""
     if count < 1:
         raise BadInput(problem=f"count is {count}; it must be at least 1")
-    given = claim_id is not None
-    token = inputs.claim_id(claim_id) or session.token()
+    given = options.claim_id is not None
+    token = inputs.claim_id(options.claim_id) or session.token()
     choice = _Next(token, given, count, team, until, set(passing))
-    if dry_run:
+    if options.dry_run:
         return session.preview(choice.decide)
     while True:
         try:
-            return session.commit(choice.decide, branch=branch)
+            return session.commit(choice.decide, branch=options.branch)
         except BranchTaken as error:
-            # Somebody proposes to claim the first of these: the next one is as good.
-            if branch or "commit" not in error.facts:
+            # Somebody proposes to claim the first of these, so take the next one.
+            if options.branch or error.commit is None:
                 raise
-            choice.proposed.add(error.facts["branch"].rpartition("/")[2])
+            choice.proposed.add(error.branch.rpartition("/")[2])
 
 
 @dataclass
@@ -180,7 +167,8 @@ class _Next:
     def _nothing(self, why: candidates.Why, unreadable: Sequence[Invalid]) -> NothingToClaim:
         lost = [item.path for item in unreadable]
         besides = f"; {', '.join(lost[:3])} cannot be read" if lost else ""
-        return NothingToClaim(why=f"{why.text(self.team)}{besides}", invalid=lost, **why.facts())
+        text = f"{why.text(self.team)}{besides}"
+        return NothingToClaim(why=text, invalid=lost, state=why.state, held_by=why.held_by)
 
 
 def _over_lapsed(before: Sequence[Record]) -> str:

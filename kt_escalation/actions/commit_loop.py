@@ -395,7 +395,7 @@ def _words(error: BaseException) -> str:
         return "interrupted"
     if isinstance(error, KtError):
         # Without its remedy, and without a word of what has changed: that is what is not known.
-        return error.what
+        return error.summary
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__

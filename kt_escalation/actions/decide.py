@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 from ..model.record import Record
 from ..results import Result
@@ -11,50 +11,38 @@ from ..rules.permissions import Act
 from ..storage.interface import Entry, Snapshot
 from . import inputs
 from .each import each
+from .options import Options
 from .session import Session
 
 
 def resolve(
     session: Session,
-    escalation_ids: Sequence[str],
+    escalation_ids: Collection[str],
     outcome: str,
     reason: str,
-    *,
+    options: Options,
     category: str | None = None,
-    claim_id: str | None = None,
     shown: str | None = None,
-    partial: bool = False,
-    branch: str | None = None,
-    dry_run: bool = False,
 ) -> Result:
     """Decide escalations that the caller holds, all in the same way."""
     decided = inputs.outcome(outcome)
     kind = inputs.category(category)
     words = inputs.words(reason, "the reason")
-    inputs.claim_id(claim_id)
+    inputs.claim_id(options.claim_id)
 
     def rule(_: Snapshot, act: Act, entry: Entry, __: int) -> Record:
         return transitions.resolve(
-            entry.record, act, decided, words, category=kind, claim_id=claim_id, shown=shown
+            entry.record, act, decided, words, category=kind, claim_id=options.claim_id, shown=shown
         )
 
-    return each(
-        session,
-        *("resolve", escalation_ids, rule),
-        partial=partial,
-        branch=branch,
-        claim_id=claim_id,
-        outcome=decided,
-        text=words,
-        dry_run=dry_run,
-    )
+    return each(session, "resolve", escalation_ids, rule, options, outcome=decided, text=words)
 
 
-def note(session: Session, escalation_id: str, text: str, *, branch: str | None = None) -> Result:
-    """Add a note to an open escalation."""
+def note(session: Session, escalation_ids: Collection[str], text: str, options: Options) -> Result:
+    """Add a note to open escalations."""
     words = inputs.words(text, "the note")
 
     def rule(_: Snapshot, act: Act, entry: Entry, __: int) -> Record:
         return transitions.note(entry.record, act, words)
 
-    return each(session, "note", [escalation_id], rule, branch=branch, text=words)
+    return each(session, "note", escalation_ids, rule, options, text=words)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from ..errors import Failure, KtError
 from ..model.progress import told
@@ -14,6 +14,7 @@ from ..storage import lookup
 from ..storage.commit_message import Message
 from ..storage.interface import Change, Entry, Snapshot
 from . import inputs
+from .options import Options
 from .plan import Plan
 from .session import Session
 
@@ -26,18 +27,18 @@ Detail = Callable[[Sequence[Record]], str]
 def each(
     session: Session,
     action: str,
-    escalation_ids: Sequence[str],
+    escalation_ids: Collection[str],
     rule: Rule,
+    options: Options,
     *,
-    partial: bool = False,
-    branch: str | None = None,
-    claim_id: str | None = None,
     outcome: str | None = None,
     text: str | None = None,
     detail: Detail | None = None,
-    dry_run: bool = False,
 ) -> Result:
-    """Run a rule over each escalation and commit what it returns, all in one commit."""
+    """Run a rule over each escalation and commit what it returns, all in one commit.
+
+    The commit's message gets the claim id of ``options``, and ``outcome``, ``text`` and ``detail``.
+    """
     wanted = inputs.whole_ids(escalation_ids)
 
     def decide(snapshot: Snapshot, act: Act) -> Plan:
@@ -56,16 +57,16 @@ def each(
                 changes.append(Change(entry, after))
         return Plan(
             changes=tuple(changes),
-            message=_message(action, changes, act, claim_id, outcome, text, detail),
+            message=_message(action, changes, act, options.claim_id, outcome, text, detail),
             records=tuple(records),
             unchanged=len(records) - len(changes),
             failed=tuple(failed),
             find=f"kt escalation get --fetch --id {wanted[0]}",
         )
 
-    if dry_run:
-        return session.preview(decide, partial=partial)
-    return session.commit(decide, partial=partial, branch=branch)
+    if options.dry_run:
+        return session.preview(decide, partial=options.partial)
+    return session.commit(decide, partial=options.partial, branch=options.branch)
 
 
 def _message(

@@ -7,21 +7,24 @@ import os
 import re
 import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from importlib import resources
 from pathlib import Path
+from typing import Unpack
 
 from ..errors import BadInput, NotAStore, exhausted
 from ..git.repository import author_outside, init
 from ..model.times import to_millis
 from ..storage import layout
 from ..storage.clone import GitStore
-from ..storage.effect import LAST_LOOK, LEAST_FOR_PUSH, LOOK_AGAIN, Effect, OnEffect, Outcome
-from ..storage.interface import Author, Progress, Stale
+from ..storage.effect import LAST_LOOK, LEAST_FOR_PUSH, LOOK_AGAIN, Effect, Outcome
+from ..storage.interface import Author, Stale
+from .options import OpenOptions
+from .read_session import LOCK_TIMEOUT, RETRY_TIMEOUT
 
 MESSAGE = "kt: init the store\n"
 #: The files that bring the check into a forge's CI, from the repository's top, and their templates.
@@ -55,31 +58,24 @@ class Made:
 
 
 def create(
-    folder: Path,
-    clock: Callable[[], datetime],
-    lock_timeout: float,
-    retry_timeout: float,
-    ci: str | None = None,
-    install: str | None = None,
-    progress: Progress | None = None,
-    on_effect: OnEffect | None = None,
+    folder: Path, ci: str | None = None, install: str | None = None, **options: Unpack[OpenOptions]
 ) -> Made:
-    """Make a store in a folder, and with ``ci`` (a key of `CI`) the check of pull requests.
+    """Create a store in a folder, and with ``ci`` (a key of `CI`) the check of pull requests.
 
-    ``install`` is what the check's job gives to pip; without it the job fails and says why.
+    ``install`` is what the check's job installs with pip; without it the job fails and says why.
 
     A folder inside a repository, but not its top, becomes that repository's `kt.root`. To a store that is
-    there already only the check is added, and no file is ever overwritten. ``progress`` is told of what lasts,
-    ``on_effect`` the record of the change before anything is sent.
+    there already only the check is added, and no file is ever overwritten.
     Raises BadInput and what writing raises.
     """
     if install is not None:
         require_installable(install)
     begun = _Begun()
+    on_effect = options.get("on_effect")
     if on_effect:
         on_effect(begun)
     try:
-        _create(begun, folder, clock, lock_timeout, retry_timeout, ci, install, progress)
+        _create(begun, folder, ci, install, options)
     except (Exception, KeyboardInterrupt) as caught:
         words = (
             "interrupted" if isinstance(caught, KeyboardInterrupt) else str(caught) or type(caught).__name__
@@ -104,17 +100,9 @@ class _Begun(Effect):
             self.made = replace(self.made, warnings=(*self.made.warnings, text))
 
 
-def _create(
-    begun: _Begun,
-    folder: Path,
-    clock: Callable[[], datetime],
-    lock_timeout: float,
-    retry_timeout: float,
-    ci: str | None,
-    install: str | None,
-    progress: Progress | None,
-) -> None:
+def _create(begun: _Begun, folder: Path, ci: str | None, install: str | None, options: OpenOptions) -> None:
     """Do what `create` says, and record it."""
+    progress = options.get("progress")
     author = _author(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -136,7 +124,7 @@ def _create(
             store.repository.configure("kt.root", inside)
             store.close()
             store = GitStore(folder, progress=progress)
-        _begin(begun, store, author, clock, lock_timeout, retry_timeout, ci, install)
+        _begin(begun, store, author, ci, install, options)
     finally:
         store.close()
 
@@ -185,13 +173,13 @@ def _begin(
     begun: _Begun,
     store: GitStore,
     author: Author,
-    clock: Callable[[], datetime],
-    lock_timeout: float,
-    retry_timeout: float,
     ci: str | None,
     install: str | None,
+    options: OpenOptions,
 ) -> None:
-    with store.writing(lock_timeout):
+    clock = options.get("clock") or (lambda: datetime.now(UTC))
+    retry_timeout = options.get("retry_timeout", RETRY_TIMEOUT)
+    with store.writing(options.get("lock_timeout", LOCK_TIMEOUT)):
         now = to_millis(clock())
         end = time.monotonic() + retry_timeout
         attempts = 0
@@ -233,7 +221,7 @@ def _begin(
                 time.sleep(LOOK_AGAIN)
                 continue
             prepared.settle()
-            left = store.follow(prepared.commit)
+            left = store.follow(prepared.commit) if options.get("follow_checkout", True) else None
             begun.warn(f"the checkout was left as it is: {left}" if left else None)
             begun.warn(store.learn_head(retry_timeout) if new else None)
             return

@@ -1,8 +1,8 @@
-"""Checks the callers' input: files of events and records as drafts, ids, outcomes, words."""
+"""Checks the input of callers: events and records, ids, outcomes, texts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,17 +18,18 @@ from ..storage import yaml_text
 #: A draft, what was wrong with it, or None for an event that does not escalate.
 Item = decision_event.Raisable | KtError | None
 
-#: The line number of what did not come in lines.
+#: The line number of an item that was not given in lines.
 ALONE = 0
 
 
 def read_items(
     data: bytes, kind: str, *, name: str = "", provider: str | None = None, model: str | None = None
 ) -> list[tuple[int, Item]]:
-    """The drafts in a file: ``record`` (YAML or JSON), ``event`` (one, or NDJSON) or ``batch`` (NDJSON of either).
+    """The drafts in a file, each with its line number.
 
-    A line that cannot be read or used becomes the BadInput that says why; ``name`` is the file's, for
-    what stands in it alone.
+    The file is a ``record`` (YAML or JSON), an ``event`` (one, or several as NDJSON) or a ``batch`` (records and
+    events as NDJSON). A line that cannot be used becomes the BadInput that says why. ``name`` is the name of the
+    file, for the message if the file is a single item.
     """
     if kind == "record":
         return [(ALONE, _item(lambda: yaml_text.load_json_or_yaml(data), kind, provider, model, name))]
@@ -39,7 +40,7 @@ def read_items(
 
 
 def _is_alone(data: bytes, lines: Sequence[tuple[int, bytes]]) -> bool:
-    """Whether all of it is one JSON value and not several in lines, refused or not."""
+    """Whether the data is one JSON value, valid or not, rather than several lines."""
     try:
         yaml_text.load_json(data)
     except yaml_text.NotJson:
@@ -52,7 +53,7 @@ def _is_alone(data: bytes, lines: Sequence[tuple[int, bytes]]) -> bool:
 def read_line(
     line: bytes, kind: str = "batch", *, provider: str | None = None, model: str | None = None
 ) -> Item:
-    """The draft in one line of NDJSON, or the BadInput that says why there is none."""
+    """The draft in one line of NDJSON, or the BadInput that says what is wrong with it."""
     return _item(lambda: yaml_text.load_json(line), kind, provider, model)
 
 
@@ -84,16 +85,42 @@ def from_keys(keys: Mapping[str, Any]) -> Item:
     return _item(lambda: dict(keys), "record", None, None)
 
 
+def from_mappings(
+    items: Iterable[Mapping[str, Any]], *, provider: str | None = None, model: str | None = None
+) -> list[tuple[int, Item]]:
+    """The drafts in records and decision events, each with its number from 1. Raises BadInput."""
+    if isinstance(items, Mapping | str | bytes):
+        raise BadInput(problem="a list of records or events is needed, and one was given")
+    return [
+        (number, _item(lambda item=item: item, "batch", provider, model))  # type: ignore[misc]
+        for number, item in enumerate(items, 1)
+    ]
+
+
 def from_event(event: Mapping[str, Any], *, provider: str | None = None, model: str | None = None) -> Item:
-    """The draft that a decision event asks for."""
+    """The draft that a decision event asks for, or None if the event does not escalate."""
     return _item(lambda: event, "event", provider, model)
 
 
-def whole_ids(given: Sequence[str]) -> Sequence[str]:
-    """Ids for a command that writes: whole, each once. Raises BadInput."""
-    if not given:
+def one_id(given: str) -> str:
+    """An id, or the beginning of one, as a text. Raises BadInput for a list of ids."""
+    if not isinstance(given, str):
+        raise BadInput(problem=f"one escalation id is needed, and {str(given)[:80]} was given")
+    return given
+
+
+def several_ids(given: Collection[str]) -> Collection[str]:
+    """Ids as a list or another collection. Raises BadInput for a single text."""
+    if isinstance(given, str):
+        raise BadInput(problem=f"a list of escalation ids is needed, and {given[:80]!r} was given")
+    return given
+
+
+def whole_ids(given: Collection[str]) -> Sequence[str]:
+    """Ids for an action that writes: whole ids, each once. Raises BadInput."""
+    if not several_ids(given):
         raise BadInput(problem="no escalation id was given")
-    for name in given:
+    for name in map(one_id, given):
         if not ids.is_escalation_id(name):
             hint = ids.how_to_give(name, "one looks like esc_abc123 and is given whole")
             raise BadInput(problem=f"{name[:80]!r} is no escalation id", hint=hint)
@@ -101,7 +128,7 @@ def whole_ids(given: Sequence[str]) -> Sequence[str]:
 
 
 def id_of_request(request_id: str) -> str:
-    """The id of the escalation that was raised for a request. Raises BadInput."""
+    """The id of the escalation of a request. Raises BadInput."""
     try:
         request_id.encode()
     except UnicodeEncodeError:
@@ -112,7 +139,7 @@ def id_of_request(request_id: str) -> str:
 
 
 def waiver(commit: str, rule: str, path: str, reason: str) -> Waiver:
-    """A violation to accept, and why. Raises BadInput."""
+    """The waiver that accepts a violation for a reason. Raises BadInput."""
     if not is_rule(rule):
         raise BadInput(
             problem=f"{rule[:80]!r} is no rule",
@@ -125,7 +152,7 @@ def waiver(commit: str, rule: str, path: str, reason: str) -> Waiver:
 
 
 def whom(user: str | None, team: str | None) -> Fallback:
-    """A user or a team to hand on to. Raises BadInput."""
+    """The user or the team to assign to. Raises BadInput."""
     if (user is None) == (team is None):
         raise BadInput(problem="an escalation is assigned to either a user or a team")
     try:
@@ -135,7 +162,7 @@ def whom(user: str | None, team: str | None) -> Fallback:
 
 
 def outcome(text: str) -> Outcome:
-    """An outcome by our word or the gateway's. Raises BadInput."""
+    """The outcome for a word of kt or of the gateway. Raises BadInput."""
     try:
         return parse_outcome(text)
     except ValueError as error:
@@ -143,7 +170,7 @@ def outcome(text: str) -> Outcome:
 
 
 def claim_id(text: str | None) -> str | None:
-    """A token of the caller's own, or None. Raises BadInput."""
+    """The caller's own token for a claim, or None. Raises BadInput."""
     if text is not None and not ids.CLAIM_ID.fullmatch(text):
         raise BadInput(problem=f"{text[:80]!r} is no claim id: letters, digits, dots, dashes, at most 64")
     return text
@@ -160,7 +187,7 @@ def category(text: str | None) -> Category | None:
 
 
 def words(text: str, what: str) -> str:
-    """Text from a person, fit for a record. Raises BadInput."""
+    """The text of a person, as a record stores it. Raises BadInput."""
     text = text.replace("\r\n", "\n").strip()
     if not text:
         raise BadInput(problem=f"{what} is empty")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal, TypedDict, Unpack
 
+from ..errors import BadInput
 from ..model import query
 from ..model.query import Page, Query
 from ..model.summary import Row
+from ..model.vocabulary import SEVERITIES, STATUSES, Severity
 from ..storage.interface import Invalid, Snapshot
 from .read_session import ReadSession
 
@@ -28,6 +31,69 @@ class Rows:
     def plain(self) -> Sequence[dict[str, Any]]:
         """The records of the page as plain JSON values; while the store is open."""
         return list(self.snapshot.plain(self.page.rows))
+
+
+StatusFilter = Literal["open", "all", "queued", "claimed", "resolved"]
+
+
+class _Fields(TypedDict, total=False):
+    """The filters of a listing that `Query` takes as they are."""
+
+    team: str | None
+    user: str | None
+    agent_id: str | None
+    since: datetime | None
+    mine: bool
+    overdue: bool
+    claimable: bool
+    sort: str
+    limit: int
+    cursor: str | None
+
+
+class Filters(_Fields, total=False):
+    """The filters, the order and the page of a listing.
+
+    ``status``, ``severity`` and ``request_id`` match one value or any of several. ``status`` is by default
+    "open", which is queued or claimed; "all" is every status. ``team`` and ``user`` are those that the
+    escalation is routed to, or the user who holds it. ``since`` is the earliest time of creation. ``mine``
+    selects escalations that the caller holds, ``overdue`` those past a deadline or a lease or that nobody can
+    decide, ``claimable`` those that the caller could claim now. ``sort`` is severity, created, raised, queued
+    or id; a leading - reverses it. ``limit`` 0 returns all, ``cursor`` is that of the previous page.
+    """
+
+    status: StatusFilter | Collection[StatusFilter]
+    severity: Severity | Collection[Severity]
+    request_id: str | Collection[str]
+
+
+def query_of(
+    status: StatusFilter | Collection[StatusFilter] = "open",
+    severity: Severity | Collection[Severity] = (),
+    request_id: str | Collection[str] = (),
+    **fields: Unpack[_Fields],
+) -> Query:
+    """The query of some filters. Raises BadInput for a word that no filter has."""
+    from . import inputs
+
+    return Query(
+        statuses=frozenset().union(*(STATUSES[word] for word in _words(status, "status", STATUSES))),
+        severities=frozenset(_words(severity, "severity", SEVERITIES)),
+        escalation_ids=frozenset(map(inputs.id_of_request, _several(request_id))),
+        **fields,
+    )
+
+
+def _several(given: str | Collection[str]) -> Collection[str]:
+    return (given,) if isinstance(given, str) else given
+
+
+def _words(given: str | Collection[str], what: str, known: Collection[str]) -> Collection[str]:
+    words = _several(given)
+    for word in words:
+        if word not in known:
+            raise BadInput(problem=f"{word!r} is not a {what}; use one of {', '.join(known)}")
+    return words
 
 
 def rows(session: ReadSession, wanted: Query, *, rev: str | None, fetch: bool) -> Rows:

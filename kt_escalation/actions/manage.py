@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
+from dataclasses import replace
 
 from ..errors import NotFound, NothingToRestore
 from ..model.record import Record
@@ -15,40 +16,33 @@ from ..storage.interface import Change, Entry, Snapshot
 from ..storage.snapshot import GitSnapshot
 from . import inputs
 from .each import each
+from .options import Options
 from .plan import Plan
 from .session import Session
 
 
 def assign(
     session: Session,
-    escalation_ids: Sequence[str],
+    escalation_ids: Collection[str],
     reason: str,
+    options: Options,
     *,
     user: str | None = None,
     team: str | None = None,
-    claim_id: str | None = None,
-    partial: bool = False,
-    branch: str | None = None,
 ) -> Result:
     """Hand escalations to a user or to a team's queue."""
     whom = inputs.whom(user, team)
     words = inputs.words(reason, "the reason")
-    inputs.claim_id(claim_id)
+    claim_id = inputs.claim_id(options.claim_id)
     token = session.token()
 
     def rule(snapshot: Snapshot, act: Act, entry: Entry, _: int) -> Record:
         deciders = lookup.deciders(snapshot, entry.record)
         return transitions.assign(entry.record, act, whom, words, token, claim_id=claim_id, deciders=deciders)
 
-    return each(
-        session,
-        *("assign", escalation_ids, rule),
-        partial=partial,
-        branch=branch,
-        claim_id=token if user is not None else None,
-        text=words,
-        detail=lambda _: f"to {user}" if user is not None else f"to team {team}",
-    )
+    options = replace(options, claim_id=token if user is not None else None)
+    to = f"to {user}" if user is not None else f"to team {team}"
+    return each(session, "assign", escalation_ids, rule, options, text=words, detail=lambda _: to)
 
 
 def reopen(session: Session, escalation_id: str, reason: str) -> Result:

@@ -72,21 +72,19 @@ class Proposing:
         """The error for a branch that holds something else; ``alike`` if that changes the same records only."""
         commit = f"commit {there.commit[:12]}"
         who = ", ".join(sorted({permissions.known_as(email, act.policies.roster) for email in there.emails}))
-        facts = {"branch": name, "remote": self._port.remote, "commit": there.commit, "by": who}
+        error = BranchTaken(branch=name, remote=self._port.remote, commit=there.commit, by=who)
         if mine:
-            hint = (
-                BranchTaken.hint + ", or delete that branch with `git push {remote:sh} --delete {branch:sh}`"
-            )
-            return BranchTaken(what=f"{commit} by you", hint=hint, **facts)
-        if alike and isinstance(plan.message, Message):
+            error.what = f"{commit} by you"
+            error.hint += ", or delete that branch with `git push {remote:sh} --delete {branch:sh}`"
+        elif alike and isinstance(plan.message, Message):
             # A branch with a name of its own may propose whatever, one with ours proposes what it is called for.
             to = f"to {plan.message.action}" if name == default_name(plan) else "a change of"
-            return BranchTaken(
-                says=f"{{by}} proposes {to} {_listed(plan.message.escalation_ids)} already, on {{branch}} ({commit})",
-                hint="whoever is merged first has it; propose yours beside it with --branch NAME",
-                **facts,
-            )
-        return BranchTaken(what=f"{commit} by {who}" if who else commit, **facts)
+            listed = _listed(plan.message.escalation_ids)
+            error.says = f"{{by}} proposes {to} {listed} already, on {{branch}} ({commit})"
+            error.hint = "whoever is merged first has it; propose yours beside it with --branch NAME"
+        else:
+            error.what = f"{commit} by {who}" if who else commit
+        return error
 
 
 def _repeat(decide: Decide, tip: Snapshot, act: Act) -> Plan | None:

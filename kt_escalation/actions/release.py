@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from ..model.record import Record
 from ..results import Result
@@ -11,34 +11,26 @@ from ..rules.permissions import Act
 from ..storage.interface import Entry, Snapshot
 from . import inputs
 from .each import each
+from .options import Options
 from .session import Session
 
 
 def unclaim(
     session: Session,
-    escalation_ids: Sequence[str],
+    escalation_ids: Collection[str],
+    options: Options,
     *,
-    claim_id: str | None = None,
     force_reason: str | None = None,
-    partial: bool = False,
-    branch: str | None = None,
 ) -> Result:
     """Give escalations back. With a ``force_reason`` an admin gives back what somebody else holds."""
-    inputs.claim_id(claim_id)
+    inputs.claim_id(options.claim_id)
     reason = None if force_reason is None else inputs.words(force_reason, "the reason")
 
     def rule(_: Snapshot, act: Act, entry: Entry, __: int) -> Record:
-        return transitions.unclaim(entry.record, act, claim_id=claim_id, force_reason=reason)
+        return transitions.unclaim(entry.record, act, claim_id=options.claim_id, force_reason=reason)
 
-    return each(
-        session,
-        *("unclaim", escalation_ids, rule),
-        partial=partial,
-        branch=branch,
-        claim_id=claim_id,
-        text=reason,
-        detail=_from_holder if reason else None,
-    )
+    detail = _from_holder if reason else None
+    return each(session, "unclaim", escalation_ids, rule, options, text=reason, detail=detail)
 
 
 def _from_holder(before: Sequence[Record]) -> str:

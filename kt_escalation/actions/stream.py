@@ -68,15 +68,13 @@ def raised(
 
 def unacknowledged(error: KtError, line: int) -> KtError:
     """The error that ends a stream, which says from which line on nothing is acknowledged."""
-    remedy = "fix that and send it again; lines that are there already are no problem"
+    fix = "fix that and send it again; what is there already does no harm"
     if isinstance(error, SeveralFailed):
-        remedy = "fix them and send that again, or raise the others with --partial"
-    error.facts |= {
-        "unacknowledged_from": line,
-        # Of lines before it, something may well have changed.
-        "unchanged": "",
-        "hint": f"nothing from line {line} on is acknowledged; {remedy}",
-    }
+        fix = "fix them and send that again, or do the others with --partial"
+    error.unacknowledged_from = line
+    # Earlier lines may have changed something.
+    error.unchanged = ""
+    error.hint = f"nothing from line {line} on is acknowledged; {fix}"
     return error
 
 

@@ -69,7 +69,7 @@ class Archives:
                 who = permissions.act(commit.email, commit.committed_at, policies)
                 permissions.require_role(who, "compact", "the store", "admin")
             except NotAllowed as error:
-                found.append((layout.RESOLVED, Violation(error.code, error.what)))
+                found.append((layout.RESOLVED, Violation(error.code, error.summary)))
             limit = self._scope.now + policies.settings.claims.clock_tolerance
             for month in sorted({made.name.month for made in done.made}):
                 if not archive_file.is_closed(month, limit):

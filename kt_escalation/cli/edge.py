@@ -90,7 +90,7 @@ def _words(error: BaseException) -> str:
     if isinstance(error, OSError):
         return error.strerror or str(error)
     if isinstance(error, KtError):
-        return error.what
+        return error.summary
     return _bug(error, []).message
 
 

@@ -147,7 +147,7 @@ def begun_ids(ctx: click.Context, _: click.Parameter, begun: str) -> list[Comple
     from ..read_store import ReadStore
 
     # A shell that completes while somebody types cannot show an error.
-    with suppress(Exception), ReadStore.at(folder(ctx, ctx.params.get("repo"))) as shelf:
+    with suppress(Exception), ReadStore.open(folder(ctx, ctx.params.get("repo"))) as shelf:
         rows = shelf.rows(Query(limit=0)).page.rows
         found = [
             CompletionItem(

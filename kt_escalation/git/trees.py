@@ -30,25 +30,19 @@ _TOP = "its top folder"
 
 
 class Unsound(UnreadableStore):
-    """A tree that git would not have written. ``path`` is the folder or entry, the message says what is wrong."""
+    """A tree that git would not have written.
+
+    ``path`` is the folder or entry, from the store's folder; it is empty if only the caller knows it.
+    ``problem`` is to be read after the path: "has two entries called queue".
+    """
 
     def __init__(self, problem: str, path: str = "") -> None:
         super().__init__(problem=problem, path=path, where=path or _TOP)
 
-    @property
-    def path(self) -> str:
-        """The path from the store's folder. Empty if only the caller knows it."""
-        return str(self.facts["path"])
-
-    @property
-    def problem(self) -> str:
-        """What is wrong, to be read after the path: "has two entries called queue"."""
-        return str(self.facts["problem"])
-
     def at(self, path: str) -> Unsound:
         """The same error with its path, unless it has one."""
-        self.facts["path"] = self.facts["path"] or path
-        self.facts["where"] = self.facts["path"] or _TOP
+        self.path = self.path or path
+        self.where = self.path or _TOP
         return self
 
 

@@ -46,6 +46,14 @@ Category = Literal[
     "duplicate",
     "other",
 ]
+#: The words that a listing is filtered by, and the statuses that each of them stands for.
+STATUSES: Mapping[str, frozenset[Status]] = {
+    "open": frozenset({"queued", "claimed"}),
+    "all": frozenset({"queued", "claimed", "resolved"}),
+    "queued": frozenset({"queued"}),
+    "claimed": frozenset({"claimed"}),
+    "resolved": frozenset({"resolved"}),
+}
 SEVERITIES: tuple[str, ...] = get_args(Severity)
 CATEGORIES: tuple[str, ...] = get_args(Category)
 #: The outcomes that a reviewer may give. Only the sweep writes `expired`, only `withdraw` writes `withdrawn`.

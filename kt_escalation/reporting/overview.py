@@ -51,7 +51,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Report:
+class Overview:
     """The content of the report page: a store at one revision, at the time ``at``.
 
     ``cases`` are first the open ones: overdue, then most severe, then oldest. Resolved ones with anything in
@@ -84,7 +84,7 @@ def report(
     rev: str | None = None,
     fetch: bool = False,
     progress: Progress | None = None,
-) -> Report:
+) -> Overview:
     """Collect the report of a store, or of the escalations routed to one team.
 
     The numbers count what happened within the window. Without ``period``, the length of the window, or the
@@ -122,7 +122,7 @@ def report(
             )
             for entry in read.entries
         ]
-        return Report(
+        return Overview(
             snapshot.revision,
             now,
             window,

@@ -127,7 +127,7 @@ def follow(
             if here is None:
                 raise
             if not offline:
-                tell(f"cannot reach the remote, and will keep trying: {error.what}")
+                tell(f"cannot reach the remote, and will keep trying: {error.summary}")
             offline = True
         else:
             if offline:

@@ -96,7 +96,7 @@ def judge(before: Record | None, after: Record | None, context: Context) -> tupl
     if _replayed(before, after, context) == after:
         return _times(before, after, context)
     if refused is not None:
-        return (Violation(_rule_of(refused, after), refused.what),)
+        return (Violation(_rule_of(refused, after), refused.summary),)
     return (_difference(before, made or before, after),)
 
 
@@ -186,7 +186,7 @@ def _creation(after: Record, context: Context) -> tuple[Violation, ...]:
             reason = after.notes[0].text if after.notes else ""
             born = creation.reopen(context.reopened, who, reason, after.escalation_id, context.reopener)
     except KtError as error:
-        return (Violation(error.code, error.what),)
+        return (Violation(error.code, error.summary),)
     except ValueError as error:
         return (Violation("born", str(error)),)
     if born != after and _replayed(born, after, context) != after:

@@ -127,9 +127,12 @@ class GitStore:
         if commit is None:
             if rev is not None:
                 raise BadInput(problem=f"{rev!r} names no commit; see `git log --all`")
-            hint = {"hint": "ask the remote with --fetch, or make a store with `kt escalation init`"}
-            where = str(self.location.where)
-            raise NotAStore(where=where, problem="it has no commit yet", **(hint if self.remote else {}))
+            hint = "ask the remote with --fetch, or make a store with `kt escalation init`"
+            raise NotAStore(
+                where=str(self.location.where),
+                problem="it has no commit yet",
+                hint=hint if self.remote else NotAStore.hint,
+            )
         return self.at(commit)
 
     def _committed(self) -> str | None:

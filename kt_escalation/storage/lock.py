@@ -41,8 +41,10 @@ def held(folder: Path, timeout: float, progress: Progress | None = None) -> Iter
         folder.mkdir(exist_ok=True)
         _acquire(lock, timeout, progress)
     except Timeout:
-        known = holder(folder) or {"says": "the clone's lock is held by another process"}
-        raise LockTimeout(lock=str(folder / "lock"), **known) from None
+        where, known = str(folder / "lock"), holder(folder)
+        if known is None:
+            raise LockTimeout(lock=where, says="the clone's lock is held by another process") from None
+        raise LockTimeout(lock=where, pid=known["pid"], since=known["since"]) from None
     except OSError as error:
         raise GitFailed(
             says="the clone's lock cannot be taken: {words}",

@@ -113,11 +113,12 @@ class NewestTip:
             try:
                 return self._fetched(timeout)[1]
             except NoStoreBranch as error:
-                if "branches" in error.facts:
+                if error.branches:
                     # A store may be on one of these branches already; do not create a second one beside it.
                     here = self._repository.head_branch() or "NAME"
                     new = f"for a new store on {here} run `git config kt.branch {shlex.quote(here)}` first"
-                    raise NoStoreBranch(**{**error.facts, "hint": f"{error.remedy}; {new}"}) from None
+                    error.hint = f"{error.remedy}; {new}"
+                    raise error from None
         head = self._repository.head_branch()
         self.branch = self._branches.known or head or ""
         return self._repository.commit_of("HEAD")

@@ -65,18 +65,17 @@ class Pusher:
             return Stale(pushed.words)
         if pushed.answer in (Answer.UNREACHED, Answer.UNKNOWN):
             return waiting.unreachable(remote, done, 0)
-        facts = {"remote": remote, "branch": branch, "words": pushed.words}
+        kind = RemoteFault if pushed.answer is Answer.FAULT else PushRefused
+        refusal = kind(remote=remote, branch=branch, words=pushed.words)
         hint = hint_for(pushed.words)
         if pushed.here:
-            facts["says"] = "the pre-push hook of this clone stopped the push to {branch}: {words}"
-            facts["hint"] = (
-                "it is in .git/hooks or where core.hooksPath says; fix it, or ask who put it there"
-            )
+            refusal.says = "the pre-push hook of this clone stopped the push to {branch}: {words}"
+            refusal.hint = "it is in .git/hooks or where core.hooksPath says; fix it, or ask who put it there"
         elif hint:
-            facts["hint"] = hint
+            refusal.hint = hint
         elif proposed:
-            facts["hint"] = "ask who guards {branch}, or give another name with --branch NAME"
-        return (RemoteFault if pushed.answer is Answer.FAULT else PushRefused)(**facts)
+            refusal.hint = "ask who guards {branch}, or give another name with --branch NAME"
+        return refusal
 
     def _alike(self, branch: str, end: float) -> PushRefused:
         """The error for a remote that has a ref which git also takes for the branch."""

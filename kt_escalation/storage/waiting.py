@@ -60,5 +60,4 @@ def unreachable(remote: str | None, done: Done | None, timeout: float) -> Remote
     if done is None or done.timed_out:
         return RemoteUnreachable(remote=remote, words=f"no answer within {timeout:.0f} s")
     words = remote_words(done.err) or done.words
-    hint = hint_for(words)
-    return RemoteUnreachable(remote=remote, words=words, **({"hint": hint} if hint else {}))
+    return RemoteUnreachable(remote=remote, words=words, hint=hint_for(words) or RemoteUnreachable.hint)

@@ -145,7 +145,7 @@ def _claim(ctx: click.Context, given: dict[str, Any], wanted: list[str]) -> None
     several = given["several"] or given["count"] is not None
     with writing_store(ctx, given) as store:
         if given["renew"]:
-            result = store.renew(
+            result = store.renew_many(
                 wanted, claim_id=given["claim_id"], partial=given["partial"], branch=given["branch"]
             )
         elif given["take_next"]:

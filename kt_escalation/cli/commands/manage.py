@@ -37,7 +37,7 @@ def assign_command(ctx: click.Context, /, **given: Any) -> None:
     if (given["user"] is None) == (given["team"] is None):
         raise Usage(problem="assign needs --to USER or --team TEAM", hint="give one of the two")
     with writing_store(ctx, given) as store:
-        result = store.assign(
+        result = store.assign_many(
             given["escalation_ids"],
             given["reason"],
             user=given["user"],
@@ -121,7 +121,7 @@ def sweep_command(ctx: click.Context, /, **given: Any) -> None:
     for item in swept.invalid:
         warn(f"{item.path} {item.error}; it was not swept")
     for failure in result.failed:
-        warn(f"{failure.where} was not swept: {failure.error.what}")
+        warn(f"{failure.where} was not swept: {failure.error.summary}")
     if given["as_json"]:
         due = [
             {"escalation_id": one.before.escalation_id, "action": one.kind, "why": one.why}

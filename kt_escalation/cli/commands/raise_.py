@@ -93,7 +93,7 @@ def raise_command(ctx: click.Context, /, **given: Any) -> None:
     several = source is not None and source[0] != "record"
     alone = [number for number, _ in items] == [inputs.ALONE]
     with writing_store(ctx, given) as store:
-        result = store.raise_many(items, partial=given["partial"])
+        result = store.raise_lines(items, partial=given["partial"])
     if given["as_json"] and several and alone and result.records:
         # --event accepts one event or several, so the JSON has the keys of both forms.
         for text in result.warnings:

@@ -12,7 +12,7 @@ import click
 from ...errors import AnswerIsNo, KtError
 from ...model.text import plural
 from ...model.times import format_time
-from ...model.vocabulary import OUTCOMES, SEVERITIES, VERBS
+from ...model.vocabulary import OUTCOMES, SEVERITIES, STATUSES, VERBS
 from ...reporting import plain_text
 from ..app import escalation
 from ..options import Count, common, common_to_several, of_request, read_time, reads, takes_ids
@@ -26,15 +26,6 @@ if TYPE_CHECKING:
     from ...results import Found, Moment
     from ...rules.available_actions import Move
     from ...store import Store
-
-_STATUSES = {
-    "open": frozenset({"queued", "claimed"}),
-    "all": frozenset({"queued", "claimed", "resolved"}),
-    "queued": frozenset({"queued"}),
-    "claimed": frozenset({"claimed"}),
-    "resolved": frozenset({"resolved"}),
-}
-
 
 #: The options that go into a `Query` unchanged.
 _AS_GIVEN = ("team", "user", "agent_id", "mine", "overdue", "claimable", "sort", "limit", "cursor")
@@ -69,7 +60,7 @@ class _Status(click.Choice[str]):
 @click.option(
     "--status",
     "statuses",
-    type=_Status(list(_STATUSES)),
+    type=_Status(list(STATUSES)),
     multiple=True,
     default=["open"],
     help="Only escalations with this status (default open). May be repeated.",
@@ -133,7 +124,7 @@ def list_command(ctx: click.Context, /, **given: Any) -> None:
 
     now = datetime.now(UTC)
     wanted = Query(
-        statuses=frozenset().union(*(_STATUSES[status] for status in given["statuses"])),
+        statuses=frozenset().union(*(STATUSES[status] for status in given["statuses"])),
         escalation_ids=frozenset(map(of_request, given["request_ids"])),
         severities=frozenset(given["severities"]),
         since=read_time(given["since"], now),

@@ -176,11 +176,12 @@ class Session:
                 result = self._store.claim_next(team=self._team, claim_id=token, passing=self._passed)
             except NothingToClaim as error:
                 self._held = None
-                why = str(error.facts["why"])
+                why = error.why
                 if self._skipped:
                     why += f", but for the {self._skipped} that you skipped"
                 if not self._handled:
-                    raise NothingToClaim(**{**error.facts, "why": why}) from None
+                    error.why = why
+                    raise
                 click.echo(visible(f"{self._summary()}; {why}"))
                 return
             for text in result.warnings:
@@ -225,7 +226,7 @@ class Session:
                 click.echo(f"{held.escalation_id} has changed since it was shown; here it is again")
                 return False
             except _GONE as error:
-                click.echo(visible(error.what))
+                click.echo(visible(error.summary))
                 return True
             except Interrupted:
                 raise KeyboardInterrupt from None
@@ -287,7 +288,7 @@ class Session:
             return False
         self._still_held(held, found)
         result = self._store.assign(
-            [name],
+            name,
             reason,
             team=whom if to_team else None,
             user=None if to_team else whom,
@@ -357,7 +358,8 @@ class Session:
         except (KtError, KeyboardInterrupt) as caught:
             error = caught if isinstance(caught, KtError) else Interrupted()
             hint = _how_to_give_back(name, held.claim_id)
-            return type(error)(**{**error.facts, "unchanged": "", "hint": hint})
+            error.unchanged, error.hint = "", hint
+            return error
         finally:
             self._ask.heed()
         return None

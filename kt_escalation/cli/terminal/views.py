@@ -235,7 +235,7 @@ def _next(record: Record, moves: Sequence[Move] | str | None) -> list[tuple[Word
     for action in ("claim", "resolve"):
         # The first of these two that is not just a repeat has the reason.
         if action in refused and not record.resolution and not {"claim", "resolve"} & possible.keys():
-            pairs.append(((COMMANDS[action][0], "faint"), (f"no: {refused[action].what}", "")))
+            pairs.append(((COMMANDS[action][0], "faint"), (f"no: {refused[action].summary}", "")))
             break
     for action, (words, command) in COMMANDS.items():
         if action in possible:

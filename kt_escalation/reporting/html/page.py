@@ -28,7 +28,7 @@ from ..statistics import OUTCOMES
 from . import charts
 
 if TYPE_CHECKING:
-    from ..overview import Case, Report
+    from ..overview import Case, Overview
     from ..statistics import ReviewerRow, Row, Spans
 
 #: The largest page, in bytes. A browser loads this at once, and a mail can carry it.
@@ -54,7 +54,7 @@ class Page(NamedTuple):
     shown: int
 
 
-def page(report: Report) -> Page:
+def page(report: Overview) -> Page:
     """The report as a page of at most `MAX_BYTES`. If there is no room for all escalations, the oldest resolved ones are left out."""
     texts = {name: _file(name) for name in ("report.html", "report.css", "report.js")}
     environment = Environment(
@@ -107,7 +107,7 @@ def _cut(text: str, longest: int = _LONGEST_NAME) -> str:
 # --- what the template is given -------------------------------------------------------------------
 
 
-def _facts(report: Report) -> dict[str, Any]:
+def _facts(report: Overview) -> dict[str, Any]:
     now = report.at
     waiting = [case for case in report.cases if case.is_open]
     oldest = min((parse_time(case.row.created_at) for case in waiting), default=None)
@@ -196,7 +196,7 @@ def _by_severity(
     }
 
 
-def _flow(report: Report) -> Markup | None:
+def _flow(report: Overview) -> Markup | None:
     labels = [row.key or "" for row in report.periods]
     values = {
         "raised": [row.raised for row in report.periods],
@@ -205,7 +205,7 @@ def _flow(report: Report) -> Markup | None:
     return charts.counts(f"Raised and resolved by {report.period}", labels, values) if labels else None
 
 
-def _times(report: Report) -> list[dict[str, Any]]:
+def _times(report: Overview) -> list[dict[str, Any]]:
     """Charts of how long it took to claim and to resolve."""
     labels = [row.key or "" for row in report.periods]
     found = []
