@@ -314,10 +314,10 @@ def _day(number: int, year: int, month: int) -> datetime:
 
 
 def _digest(text: str) -> str:
-    """The digest of what a reviewer is shown: what stands above `claim`, without status and queued_at."""
+    """The digest of what a reviewer is shown: what stands above `claim`, without a few keys."""
     above = text.partition("claim:\n")[0].splitlines(keepends=True)
     return sha256(
-        "".join(x for x in above if not x.startswith(("status:", "queued_at:"))).encode()
+        "".join(x for x in above if not x.startswith(("schema_version:", "status:", "queued_at:"))).encode()
     ).hexdigest()
 
 
