@@ -15,12 +15,13 @@ SHELLS := bash=/bin/bash fish=/usr/bin/fish zsh=/usr/bin/zsh
 CHROMIUM := chromium=/usr/bin/chromium chromium-driver=/usr/bin/chromedriver \
 	fonts-dejavu-core=/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
 
-.PHONY: help demo docs test test-browser test-servers test-shells packages screenshots recordings lint soak bench bench-growth profile clean
+.PHONY: help demo docs test test-fast test-browser test-servers test-shells packages screenshots recordings lint soak bench bench-growth profile clean
 
 help:
 	@echo "make demo         show an escalation's whole life on a throw-away store, in some seconds"
 	@echo "make docs         build docs/ into build/docs; a broken link fails"
 	@echo "make test         run the tests"
+	@echo "make test-fast    run those of model, rules and codec, in under a minute"
 	@echo "make test-servers those over lighttpd, sshd and gitolite, which it installs where it may"
 	@echo "make test-browser those of the report in a real Chromium, which it installs where it may"
 	@echo "make test-shells  those of completion in bash, zsh and fish, which it installs where it may"
@@ -54,6 +55,10 @@ docs: $(READY)
 
 test: $(READY)
 	$(PYTEST)
+
+# Under a minute: nothing here needs git, a remote or a process.
+test-fast: $(READY)
+	$(RUN)/python -m pytest -q -m fast $(shell grep -l "mark.fast" tests/test_*.py)
 
 test-servers: $(READY)
 	@tests/install $@ $(SERVERS)

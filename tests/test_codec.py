@@ -24,6 +24,8 @@ from kt_escalation.rules.size_limits import largest
 from kt_escalation.storage import canonical_reader, yaml_text
 from kt_escalation.storage.yaml_text import Malformed
 
+pytestmark = pytest.mark.fast
+
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 
 SMALL = Record(

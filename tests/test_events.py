@@ -20,6 +20,8 @@ from kt_escalation.policies.policy_set import Policies, assemble
 from kt_escalation.rules import creation, permissions
 from kt_escalation.storage import yaml_text
 
+pytestmark = pytest.mark.fast
+
 SAMPLES = Path(__file__).parent / "samples"
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 ERIN = "6a1f0c55-0d0e-4e57-9a34-90f1c2b3d4e5"

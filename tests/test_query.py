@@ -22,6 +22,8 @@ from kt_escalation.model.summary import Row, row_of
 from kt_escalation.model.vocabulary import SEVERITIES
 from kt_escalation.storage import layout
 
+pytestmark = pytest.mark.fast
+
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 EVERYTHING = Query(statuses=frozenset({"queued", "claimed", "resolved"}))
 ORDERS = [f"{dash}{name}" for dash in ("", "-") for name in SORTS]

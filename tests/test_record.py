@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 from pages import TOP, UPDATE
 
 from kt_escalation.model import record_schema
 from kt_escalation.model.record import Claim, Fallback, Note, Record, Requires, Resolution, Review, Route
 from kt_escalation.model.vocabulary import MAX_BYTES, MAX_DEPTH, MAX_NOTED, MAX_OPEN, MAX_RAISED
+
+pytestmark = pytest.mark.fast
 
 PAGE = TOP / "docs/record.md"
 EXAMPLE = TOP / "queue/resolved/2026/11/24/esc_req_7g9d.yaml"

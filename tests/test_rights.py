@@ -16,6 +16,8 @@ from kt_escalation.policies.policy_set import Policies, assemble
 from kt_escalation.rules import creation, due_actions, judge_step, transitions
 from kt_escalation.rules.permissions import Act, act, quorum
 
+pytestmark = pytest.mark.fast
+
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 LEASE = timedelta(hours=1)
 ROLES = ("reviewer", "admin", "gateway", "auditor")

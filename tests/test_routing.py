@@ -13,6 +13,8 @@ from kt_escalation.model.vocabulary import MAX_NAME
 from kt_escalation.policies.policy_set import Policies, assemble
 from kt_escalation.storage import yaml_text
 
+pytestmark = pytest.mark.fast
+
 TREE = "ab" * 20
 
 #: A pack in the spirit of the gateway's own: routing on targets, on models, by alias, and none.

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 import test_compaction
 import test_forgeries
 
 from kt_escalation.errors import codes
 from kt_escalation.policies import waivers
 from kt_escalation.rules import difference
+
+pytestmark = pytest.mark.fast
 
 TOP = Path(__file__).parent.parent
 SOURCES = "\n".join(path.read_text() for path in (TOP / "kt_escalation").rglob("*.py"))

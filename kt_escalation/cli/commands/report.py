@@ -147,7 +147,7 @@ def report_command(ctx: click.Context, /, **given: Any) -> None:
 
     The page shows open and overdue escalations, durations, outcomes, each reviewer's load, and each
     escalation's timeline; its tables can be searched and sorted. Open escalations are shown whatever
-    --since says. The numbers are those of `stats`. The command needs two more libraries: install the
+    --since says. The numbers are those of `stats`. The command needs one more library: install the
     extra `report`.
     """
     if given["out"] == _STDOUT and sys.stdout.isatty():
