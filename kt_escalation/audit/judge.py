@@ -7,7 +7,6 @@ that are illegal now, and the ids that it has seen. It forgets everything else t
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Sequence
-from datetime import datetime
 from functools import partial
 from itertools import pairwise
 
@@ -56,10 +55,6 @@ class Judge:
     def start(self) -> str | None:
         """The commit that starts the store, None where there is none."""
         return self._parts.start.commit
-
-    def landed_at(self, name: str) -> datetime | None:
-        """When the decision of a record came to the line, in a run that looks at it."""
-        return self._parts.releases.landed.get(name)
 
     def resume(self, known: Mark) -> None:
         """Continue from the mark of another run."""

@@ -33,8 +33,9 @@ class KnownRecords:
         #: If the run looks at some records only: the legal states of each, and which were imported.
         self.legal: dict[str, list[State | None]] = {}
         self.imported: set[str] = set()
-        #: The commit of the last legal step of each of these.
+        #: The commit of the last legal step of each of these, and when its decision came to the line.
         self.by: dict[str, str] = {}
+        self.landed: dict[str, datetime] = {}
         #: The commits that changed one of these.
         self.touching: set[str] = set()
         #: Are told of each new legal state of a record, with when the line got it.
@@ -60,6 +61,8 @@ class KnownRecords:
         """Add what the run before this one knew of the records that both look at."""
         self.imported |= earlier.imported
         self.touching |= earlier.touching
+        self.by = {**earlier.by, **self.by}
+        self.landed = {**self.landed, **earlier.landed}
         for name, states in earlier.legal.items():
             self.legal[name] = [*states, *self.legal.get(name, ())]
 

@@ -88,7 +88,7 @@ def require_legal(
     name = ids[0]
     return Proven(
         judge.records.by.get(name, revision),
-        judge.landed_at(name),
+        judge.records.landed.get(name),
         all(map(judge.authors.is_well_signed, judge.records.touching)),
     )
 

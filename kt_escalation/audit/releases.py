@@ -72,8 +72,6 @@ class Releases:
         self.reopeners: dict[str, set[str]] = {}
         #: Releases that are illegal now, each with the id of its last legal bytes.
         self.illegal: dict[str, str | None] = {}
-        #: When the decisions that this run looks at came to the line.
-        self.landed: dict[str, datetime] = {}
 
     # --- what may be released -----------------------------------------------------------------------
 
@@ -91,7 +89,7 @@ class Releases:
         if end is None:
             return
         if self._scope.only is not None:
-            self.landed.setdefault(name, arrived)
+            self._records.landed.setdefault(name, arrived)
         if record.requires.single_use and end.outcome in RELEASING:
             self.usable.setdefault(name, _Usable(state.file, arrived))
 
