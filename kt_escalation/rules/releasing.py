@@ -60,7 +60,11 @@ class Decided:
 def require_releasing(record: Record) -> None:
     """Raise NotResolved or NotReleasing unless a record's decision releases something."""
     if record.resolution is None:
-        raise NotResolved(escalation_id=record.escalation_id, status=record.status)
+        raise NotResolved(
+            escalation_id=record.escalation_id,
+            status=record.status,
+            hint="wait for the decision with `kt escalation wait --release --id {escalation_id}`",
+        )
     if record.resolution.outcome not in RELEASING:
         raise NotReleasing(escalation_id=record.escalation_id, outcome=record.resolution.outcome)
 
