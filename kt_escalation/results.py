@@ -13,7 +13,7 @@ from .storage.interface import Invalid
 
 if TYPE_CHECKING:
     from .model.record import Amendment, Record
-    from .model.release import Receipt
+    from .model.release import Receipt, Release
     from .model.vocabulary import Outcome
     from .rules.due_actions import Due
     from .rules.permissions import Quorum
@@ -85,6 +85,10 @@ class Found:
     quorum: Quorum | None = None
     deadline: datetime | None = None
     overdue: str | None = None
+    #: What the decision releases instead of what was proposed, the digest of what it releases, and its use.
+    amendment: Amendment | None = None
+    digest: str | None = None
+    release: Release | None = None
 
 
 @dataclass(frozen=True)

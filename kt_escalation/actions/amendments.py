@@ -23,6 +23,10 @@ def read(data: bytes, media_type: str | None = None, *, name: str = "the amendme
     kind = (media_type or "").partition(";")[0].strip().lower()
     wants_json = not kind or _JSON_TYPE.fullmatch(kind) is not None
     try:
+        text = yaml_text.decode(data)
+    except yaml_text.Malformed as error:
+        raise BadInput(problem=f"{name} {error}") from None
+    try:
         if wants_json:
             return of(yaml_text.load_json(data), kind or JSON_TYPE)
     except yaml_text.NotJson as error:
@@ -30,10 +34,7 @@ def read(data: bytes, media_type: str | None = None, *, name: str = "the amendme
             raise BadInput(problem=f"{name} {error}") from None
     except yaml_text.Malformed as error:
         raise BadAmendment(pointer="", problem=f"{name} {error}") from None
-    try:
-        return of(yaml_text.decode(data), kind or TEXT_TYPE)
-    except yaml_text.Malformed as error:
-        raise BadInput(problem=f"{name} {error}") from None
+    return of(text, kind or TEXT_TYPE)
 
 
 def of(value: Any, media_type: str | None = None) -> Amendment:
