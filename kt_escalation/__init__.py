@@ -14,16 +14,18 @@ if TYPE_CHECKING:
     from .model.event import Event
     from .model.query import Query
     from .model.record import Record
-    from .results import Found, Listing, Moment, Result, Swept
+    from .results import Decision, Found, Listing, Moment, Received, Result, Swept
     from .store import Store
 
 __all__ = [
+    "Decision",
     "Event",
     "Found",
     "KtError",
     "Listing",
     "Moment",
     "Query",
+    "Received",
     "Record",
     "Result",
     "Store",
@@ -32,6 +34,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Decision": "results",
+    "Received": "results",
     "Event": "model.event",
     "Found": "results",
     "KtError": "errors",

@@ -384,6 +384,94 @@ class IllegalRecord(Conflict):
     problem: str
 
 
+class ReleaseNeeded(Conflict):
+    """The decision may be used once only, and nobody has taken it yet."""
+
+    code = "release_needed"
+    says = "{escalation_id} is {outcome} for one use, and to use it is to release it"
+    hint = "take it with `kt escalation release --id {escalation_id}`, or wait with --release"
+    escalation_id: str
+    outcome: str
+
+
+class AlreadyReleased(Conflict):
+    """The decision was used: by somebody else, or under another release id."""
+
+    code = "already_released"
+    says = "{escalation_id} was released by {released_by} at {released_at} under release id {release_id}"
+    hint = "do not run it again; raise it anew if it is to be done once more"
+    escalation_id: str
+    released_by: str
+    released_at: str
+    release_id: str
+
+
+class OtherAction(Conflict):
+    """The decision is about another action than the one that is to be run."""
+
+    code = "other_action"
+    says = "{escalation_id} is about the action {digest}, not {given}"
+    hint = "run what was decided on, or raise what is to be run as an escalation of its own"
+    escalation_id: str
+    digest: str
+    given: str
+
+
+class ReleaseExpired(Conflict):
+    """The decision was not used in its time."""
+
+    code = "release_expired"
+    says = "{escalation_id} could be released until {until}"
+    hint = "do not run it; `kt escalation reopen` asks again"
+    escalation_id: str
+    until: str
+
+
+class Amended(Conflict):
+    """The decision releases something else than what was proposed, and the caller does not apply amendments."""
+
+    code = "amended"
+    says = "{escalation_id} is {outcome}: what was proposed may not be run as it is"
+    hint = "give --amended if you run what the decision says instead (`amendment`, or the reason)"
+    escalation_id: str
+    outcome: str
+    reason: str = ""
+    amendment_digest: str | None = None
+
+
+class NotReleasing(Conflict):
+    """The decision releases nothing."""
+
+    code = "not_releasing"
+    says = "{escalation_id} is {outcome}, which releases nothing"
+    hint = "do not run it"
+    escalation_id: str
+    outcome: str
+
+
+class NotReleased(Conflict):
+    """There is no release that a receipt could be for."""
+
+    code = "not_released"
+    says = "{escalation_id} was not released"
+    hint = "release it first with `kt escalation release --id {escalation_id}`"
+    escalation_id: str
+    release_id: str = ""
+    given: str = ""
+
+
+class OtherReceipt(Conflict):
+    """There is a receipt already, and it says something else."""
+
+    code = "other_receipt"
+    says = "the receipt of {escalation_id} says {status}, by {receipt_by} at {receipt_at}"
+    hint = "a receipt is final; only after unknown an admin may say what it was"
+    escalation_id: str
+    status: str
+    receipt_by: str
+    receipt_at: str
+
+
 class NothingToRestore(Conflict):
     """The record is readable, and its history legal."""
 

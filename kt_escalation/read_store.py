@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .doctor import Finding
     from .model.event import Event
     from .policies.policy_set import Policies
-    from .results import Found, Listing, Moment
+    from .results import Decision, Found, Listing, Moment
     from .rules.available_actions import Move
 
 
@@ -133,18 +133,30 @@ class ReadStore:
         escalation_id: str,
         timeout: float | None = None,
         tell: Callable[[str], None] = lambda _: None,
-    ) -> Found:
-        """Wait until an escalation is resolved by legal steps. It asks the remote again and again.
+        *,
+        digest: str | None = None,
+        amended: bool = False,
+        require_signatures: bool = False,
+    ) -> Decision:
+        """Wait until an escalation is resolved, asking the remote again and again; may run in a thread.
 
-        ``escalation_id`` is the whole id, because a prefix could come to mean another escalation. ``timeout``
-        is in seconds; None waits without end. The pauses grow from half a second to fifteen. ``tell`` is
-        called with a line about the state, and again whenever that changes. You may call this in a thread.
+        ``escalation_id`` is the whole id, because a prefix could come to mean another one. ``timeout`` is in
+        seconds, None for no end. The pauses grow from half a second to fifteen. ``tell`` gets a line
+        about the state, and another one whenever that changes. `verify` accepts every step to the decision.
+        ``digest`` is that of the action that is to be run; ``amended`` says that the caller runs what the
+        decision says instead, if it says so. A denial is an answer, with ``release`` False.
         Raises BadInput, NotFound, WaitTimeout, IllegalRecord, ShallowClone, and RemoteUnreachable if the
-        remote never answered.
+        remote never answered; and ReleaseNeeded for a decision for one use, which `Store.release` takes,
+        AlreadyReleased, OtherAction, Amended, ReleaseExpired or AlreadyReopened for one that may not be used.
         """
         from .actions import wait
 
-        return wait.wait(self._session, escalation_id, timeout, tell)
+        return wait.wait(
+            *(self._session, escalation_id, timeout, tell),
+            digest=digest,
+            amended=amended,
+            signed=require_signatures,
+        )
 
     # --- history ----------------------------------------------------------------------------------
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .errors import Failure, KtError
+from .model.times import format_time
 from .storage.interface import Invalid
 
 if TYPE_CHECKING:
-    from .model.record import Record
+    from .model.record import Amendment, Record
+    from .model.release import Receipt, Release
+    from .model.vocabulary import Outcome
     from .rules.due_actions import Due
     from .rules.permissions import Quorum
 
@@ -82,6 +85,73 @@ class Found:
     quorum: Quorum | None = None
     deadline: datetime | None = None
     overdue: str | None = None
+    #: What the decision releases instead of what was proposed, the digest of what it releases, and its use.
+    amendment: Amendment | None = None
+    digest: str | None = None
+    release: Release | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A decision that a program acts on, as `wait` and `release` give it.
+
+    ``release`` says whether the request may be run: as it is, or where there is an ``amendment`` as that.
+    ``digest`` is that of what may be run. ``by`` are the people who decided so, ``signed`` says whether every
+    step of the record has a good signature by its author, ``commit`` is the one that resolved it.
+    ``release_id`` is the caller's where this call has taken the decision for its one use. ``changed`` says that
+    it took it just now, ``repeat`` that it had been taken under that id before, which is no leave to run again.
+    """
+
+    escalation_id: str
+    request_id: str | None
+    outcome: Outcome
+    release: bool
+    amendment: Amendment | None
+    digest: str | None
+    reason: str
+    by: tuple[str, ...]
+    signed: bool
+    resolved_at: datetime
+    commit: str
+    record: Record
+    path: str
+    release_id: str | None = None
+    release_commit: str | None = None
+    changed: bool = False
+    repeat: bool = False
+    warnings: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The decision as JSON values, flat."""
+        from .model.record import plain
+
+        amendment = plain(self.amendment) if self.amendment else None
+        return {
+            "escalation_id": self.escalation_id,
+            "request_id": self.request_id,
+            "outcome": self.outcome,
+            "release": self.release,
+            "amendment": amendment,
+            "digest": self.digest,
+            "reason": self.reason,
+            "by": list(self.by),
+            "signed": self.signed,
+            "resolved_at": format_time(self.resolved_at),
+            "commit": self.commit,
+            "release_id": self.release_id,
+        }
+
+
+@dataclass(frozen=True)
+class Received:
+    """A receipt as it is on record, and whether this call has written it, in which commit."""
+
+    escalation_id: str
+    release_id: str
+    receipt: Receipt
+    commit: str | None
+    changed: bool
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

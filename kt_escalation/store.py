@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
@@ -20,7 +20,8 @@ from .actions.session import Session
 from .audit_store import AuditStore
 from .errors import BadInput
 from .model.query import Key
-from .results import Compacted, Result, Swept
+from .model.vocabulary import RELEASING
+from .results import Compacted, Decision, Received, Result, Swept
 from .storage.interface import Port
 
 if TYPE_CHECKING:
@@ -267,16 +268,20 @@ class Store(AuditStore):
         *,
         category: str | None = None,
         shown: str | None = None,
+        amendment: Any = None,
         **options: Unpack[CommitOptions],
     ) -> Result:
         """Decide an escalation that the caller holds.
 
         ``outcome`` is an outcome of a record or a verb of the gateway. ``shown`` is the digest that `get`
-        returned. Until its quorum is complete the escalation goes back to the queue.
-        Raises BadInput, NotFound, NotAllowed, NotClaimed, NotHolder, AlreadyResolved, ShownDiffers.
+        returned. ``amendment`` is what the request is released as, a JSON value or a text, with redacted and
+        rewritten only. Until its quorum is complete the escalation goes back to the queue.
+        Raises BadInput, BadAmendment, NotFound, NotAllowed, NotClaimed, NotHolder, AlreadyResolved, ShownDiffers.
         """
         how = Options(**options)
-        return decide.resolve(self._session, [escalation_id], outcome, reason, how, category, shown)
+        return decide.resolve(
+            self._session, [escalation_id], outcome, reason, how, category, shown, amendment
+        )
 
     def resolve_many(
         self,
@@ -286,11 +291,25 @@ class Store(AuditStore):
         *,
         category: str | None = None,
         shown: str | None = None,
+        amendment: Any = None,
         **options: Unpack[BatchOptions],
     ) -> Result:
         """Decide several escalations in the same way. Raises as `resolve`, or SeveralFailed."""
         how = Options(**options)
-        return decide.resolve(self._session, escalation_ids, outcome, reason, how, category, shown)
+        return decide.resolve(self._session, escalation_ids, outcome, reason, how, category, shown, amendment)
+
+    def withdraw(self, escalation_id: str, reason: str, **options: Unpack[NoteOptions]) -> Result:
+        """Resolve an open escalation as withdrawn, which releases nothing; for who raised it, and for admins.
+
+        Raises NotFound, NotAllowed, AlreadyResolved.
+        """
+        return decide.withdraw(self._session, [escalation_id], reason, Options(**options))
+
+    def withdraw_many(
+        self, escalation_ids: Collection[str], reason: str, **options: Unpack[BatchOptions]
+    ) -> Result:
+        """Withdraw several escalations. Raises as `withdraw`, or SeveralFailed."""
+        return decide.withdraw(self._session, escalation_ids, reason, Options(**options))
 
     def note(self, escalation_id: str, text: str, **options: Unpack[NoteOptions]) -> Result:
         """Add a note to an open escalation. Raises NotFound, NotAllowed, AlreadyResolved."""
@@ -306,6 +325,91 @@ class Store(AuditStore):
         A record that never was legal is deleted. Raises NotFound, NotAllowed, NothingToRestore.
         """
         return manage.restore(self._session, escalation_id, reason)
+
+    # --- the use of a decision --------------------------------------------------------------------
+
+    def release(
+        self,
+        escalation_id: str,
+        *,
+        digest: str | None = None,
+        release_id: str | None = None,
+        amended: bool = False,
+        require_signatures: bool = False,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> Decision:
+        """Take a decision for its one use.
+
+        ``digest`` is that of the action that is to be run, and is needed where the record names one;
+        ``release_id`` is a token of the caller's own, a new ULID without it; ``tell`` gets a line with the
+        release id before it is pushed. Run the action only if ``changed``, or if the record does not ask for a
+        single use: ``repeat`` says that it was taken under that id before. ``amended`` is as in `wait`.
+        Raises BadInput, NotFound, NotAllowed, NotResolved, NotReleasing, OtherAction, IllegalRecord, Amended,
+        AlreadyReleased, AlreadyReopened, ReleaseExpired, and what writing raises.
+        """
+        from .actions import use
+
+        return use.release(
+            *(self._session, escalation_id),
+            digest=digest,
+            release_id=release_id,
+            amended=amended,
+            signed=require_signatures,
+            tell=lambda token: tell(f"releasing {escalation_id} under release id {token}"),
+        )
+
+    def wait_and_release(
+        self,
+        escalation_id: str,
+        timeout: float | None = None,
+        tell: Callable[[str], None] = lambda _: None,
+        *,
+        digest: str | None = None,
+        release_id: str | None = None,
+        amended: bool = False,
+        require_signatures: bool = False,
+    ) -> Decision:
+        """Wait as `wait` does, then `release`. A denial is an answer, with ``release`` False.
+
+        Raises as these do.
+        """
+        from .actions import wait
+
+        _, entry = wait.resolved(self._session, escalation_id, timeout, tell)
+        end = entry.record.resolution
+        if end is not None and end.outcome not in RELEASING:
+            return self.wait(escalation_id, 0, require_signatures=require_signatures)
+        return self.release(
+            escalation_id,
+            digest=digest,
+            release_id=release_id,
+            amended=amended,
+            require_signatures=require_signatures,
+            tell=tell,
+        )
+
+    def receipt(
+        self,
+        escalation_id: str,
+        status: str,
+        *,
+        result_digest: str | None = None,
+        reason: str | None = None,
+        release_id: str | None = None,
+    ) -> Received:
+        """Say what came of a release: ``status`` is executed, failed or unknown; for the person who released it.
+
+        After unknown an admin may say what it was, with a ``reason``. ``release_id`` is that of the
+        caller's own release. Raises BadInput, NotFound, NotAllowed, NotReleased, OtherReceipt.
+        """
+        from .actions import use
+
+        return use.receipt(
+            *(self._session, escalation_id, status),
+            result_digest=result_digest,
+            reason=reason,
+            release_id=release_id,
+        )
 
     # --- the store --------------------------------------------------------------------------------
 

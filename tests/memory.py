@@ -10,6 +10,7 @@ from typing import Any
 
 from kt_escalation.errors import BadInput
 from kt_escalation.model.record import Record
+from kt_escalation.model.release import Release
 from kt_escalation.model.summary import Row, row_of
 from kt_escalation.policies.policy_file import PolicyFile
 from kt_escalation.storage import layout, yaml_text
@@ -59,6 +60,8 @@ class MemorySnapshot:
 
     def _under(self, resolved: bool) -> Iterator[Entry | Invalid]:
         for path in sorted(self._commit.files):
+            if path.startswith(f"{layout.RELEASED}/"):
+                continue
             if path.startswith(f"{layout.QUEUE}/") and path.startswith(f"{layout.RESOLVED}/") == resolved:
                 yield self._parsed(path)
 
@@ -103,6 +106,14 @@ class MemorySnapshot:
 
     def paths(self, escalation_id: str) -> Sequence[str]:
         return [path for path in self._commit.files if layout.id_of(path) == escalation_id]
+
+    def release(self, record: Record) -> Release | Invalid | None:
+        path = layout.release_path(record)
+        data = self._commit.files.get(path)
+        try:
+            return yaml_text.load_release(data) if data is not None else None
+        except yaml_text.Malformed as error:
+            return Invalid(path, str(error), record.escalation_id)
 
     def reopeners(self, escalation_id: str) -> Sequence[Record]:
         entries = [e for e in (*self.open(), *self.resolved()) if isinstance(e, Entry)]

@@ -7,7 +7,19 @@ from typing import Any, get_args
 
 from hypothesis import strategies as st
 
-from kt_escalation.model.record import Claim, Fallback, Note, Record, Requires, Resolution, Review, Route
+from kt_escalation.model import digests
+from kt_escalation.model.record import (
+    Action,
+    Amendment,
+    Claim,
+    Fallback,
+    Note,
+    Record,
+    Requires,
+    Resolution,
+    Review,
+    Route,
+)
 from kt_escalation.model.text import is_hidden
 from kt_escalation.model.vocabulary import (
     CATEGORIES,
@@ -158,6 +170,8 @@ _REQUIRES = st.just(Requires()) | st.builds(
     claim_within=_optional(durations()),
     resolve_within=_optional(durations()),
     fallback=_optional(_WHOM.map(lambda whom: Fallback(**whom))),
+    single_use=st.sampled_from([None, None, True]),
+    valid_for=st.none() | st.none() | durations(),
 )
 _ROUTES = st.builds(
     lambda whom, source, tree: Route(**whom, source=source, policies=tree),
@@ -168,8 +182,36 @@ _ROUTES = st.builds(
 _CLAIMS = st.builds(
     Claim, claim_id=_CLAIM_IDS, claimed_by=_LINES, claimed_at=_TIMES, expires_at=_optional(_TIMES)
 )
+_SCHEMAS = st.sampled_from(
+    [
+        {},
+        {"type": "object", "properties": {"no": {"const": None}, "~": {"enum": [1, 1.5, "1", True]}}},
+        {"anyOf": [{"type": ["string", "null"], "maxLength": 0}, {"items": False, "minItems": 2}]},
+    ]
+)
+_ACTIONS = st.builds(
+    Action,
+    kind=st.sampled_from(["tool.call", "model.request", "no"]),
+    name=_LINES,
+    digest=st.sampled_from(["sha256:" + "0e" * 32, "hmac-sha256:" + "12" * 32]),
+    edit_schema=_optional(_SCHEMAS),
+)
+
+
+def _amendment(value: Any) -> Amendment | None:
+    try:
+        digest = digests.of_value(value)
+    except digests.NotIJson:
+        return None
+    return Amendment(media_type="application/json", digest=digest, value=value) if value is not None else None
+
+
+_AMENDMENTS = st.none() | st.none() | st.one_of(texts(), json_values(4)).map(_amendment)
 _REVIEWS = st.builds(
-    Review,
+    lambda amendment, **rest: Review(
+        amendment=amendment if rest["outcome"] in ("redacted", "rewritten") else None, **rest
+    ),
+    amendment=_AMENDMENTS,
     reviewer=_LINES,
     outcome=_OUTCOMES,
     reason=_SAID,
@@ -209,12 +251,27 @@ _REST = st.fixed_dictionaries(
     optional={
         "summary": lines(MAX_SUMMARY),
         "event_context": contexts(),
+        "action": _optional(_ACTIONS),
         "labels": st.dictionaries(_LINES, texts(), max_size=3),
         "reopens": _IDS,
-        "reviews": st.lists(_REVIEWS, max_size=2).map(tuple),
+        "reviews": st.lists(_REVIEWS, max_size=2).map(lambda reviews: _each_value_once(reviews)),
         "notes": st.lists(_NOTES, max_size=2).map(tuple),
     },
 )
+
+
+def _each_value_once(reviews: list[Review]) -> tuple[Review, ...]:
+    """Name by its digest alone an amendment that an earlier review has."""
+    known: set[str] = set()
+    found = []
+    for review in reviews:
+        amendment = review.amendment
+        if amendment is not None and amendment.digest in known:
+            alone = Amendment(media_type=amendment.media_type, digest=amendment.digest)
+            review = review.model_copy(update={"amendment": alone})
+        known |= {amendment.digest} if amendment else set()
+        found.append(review)
+    return tuple(found)
 
 
 _LIVES = {
@@ -231,4 +288,5 @@ def records(draw: st.DrawFn, status: Status | None = None) -> Record:
     A composite, for the sake of its short name: Hypothesis prints a strategy that it draws from again.
     """
     state = status or draw(st.sampled_from(tuple(_LIVES)))
-    return Record(status=state, **draw(_REST), **draw(_NAMES), **draw(_LIVES[state]))
+    parts = {"status": state, **draw(_REST), **draw(_NAMES), **draw(_LIVES[state])}
+    return Record(schema_version=Record.made(parts).schema_version, **parts)

@@ -180,8 +180,14 @@ def test_a_quorum_of_two_from_raising_to_release(governed: Lab) -> None:
     assert "1 of 2 approvals (1 approved so far), from bob" in page.out
     quorum = kt("get", "--id", name, "--json", cwd=bob).json["quorum"]
     assert quorum == {"approvals": 2, "given": {"approved": 1}, "missing": 1, "candidates": ["bob"]}
-    again = kt("claim", "--id", name, cwd=alice)
-    assert again.code == 3 and "alice has reviewed it already; bob may" in again.err
+    again = kt("claim", "--next", cwd=alice)
+    assert again.code == 7 and "alice has reviewed it already; bob may" in again.err
+    assert kt("claim", "--id", name, cwd=alice).code == 0
+    same = kt("resolve", "--id", name, "--outcome", "allow", "--reason", "as I said", cwd=alice)
+    assert (
+        same.code == 3 and "alice has decided so already, and may only decide otherwise; bob may" in same.err
+    )
+    assert kt("unclaim", "--id", name, cwd=alice).code == 0
     assert kt("claim", "--id", name, cwd=bob).code == 0
     last = kt("resolve", "--id", name, "--outcome", "approved", "--reason", "too", "--json", cwd=bob)
     record = last.json["escalation"]
@@ -468,7 +474,12 @@ def test_nothing_to_claim_says_why(governed: Lab, who: str, state: str, words: s
 
 @pytest.mark.parametrize(
     ("outcome", "code", "release"),
-    [("approved", 0, True), ("redact", 0, True), ("rewrite", 0, True), ("block", 1, False)],
+    [
+        ("approved", 0, True),
+        ("redact --amended", 0, True),
+        ("rewrite --amended", 0, True),
+        ("block", 1, False),
+    ],
 )
 def test_a_caller_waits_for_the_decision_and_is_told_what_to_do(
     lab: Lab, outcome: str, code: int, release: bool
@@ -476,6 +487,7 @@ def test_a_caller_waits_for_the_decision_and_is_told_what_to_do(
     raised(lab, "one")
     alice, caller = lab.clone("alice"), lab.clone("caller")
     kt("claim", "--id", "esc_one", cwd=alice)
+    outcome, *amended = outcome.split()
 
     def decide() -> None:
         time.sleep(0.7)
@@ -484,8 +496,11 @@ def test_a_caller_waits_for_the_decision_and_is_told_what_to_do(
 
     thread = threading.Thread(target=decide)
     thread.start()
-    ran = kt_process("wait", "--id", "esc_one", "--timeout", "30s", cwd=caller)
+    ran = kt_process("wait", "--id", "esc_one", "--timeout", "30s", *amended, cwd=caller)
     thread.join()
+    if amended:
+        unaware = kt("wait", "--id", "esc_one", cwd=caller)
+        assert unaware.code == 6 and "may not be run as it is" in unaware.err
     assert ran.code == code and ran.json["release"] is release
     assert ran.json["resolution"]["reason"] == "so" and ran.json["do"].startswith(
         "release" if release else "do not release"

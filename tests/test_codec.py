@@ -16,8 +16,19 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from strategies import TRAPS, json_values, records, texts
 
-from kt_escalation.model import canonical
-from kt_escalation.model.record import Claim, Fallback, Note, Record, Requires, Resolution, Review, Route
+from kt_escalation.model import canonical, digests
+from kt_escalation.model.record import (
+    Action,
+    Amendment,
+    Claim,
+    Fallback,
+    Note,
+    Record,
+    Requires,
+    Resolution,
+    Review,
+    Route,
+)
 from kt_escalation.model.text import visible
 from kt_escalation.model.vocabulary import MAX_BYTES
 from kt_escalation.rules.size_limits import largest
@@ -180,6 +191,67 @@ resolution:
   resolved_at: "2026-03-04T12:00:00.000Z"
 """
 
+_VALUE = {"to": "ceo@example.com", "amount": 90, "note": None}
+#: The same with all that version 2 has.
+NEW = FULL.replace(
+    action=Action(
+        kind="tool.call",
+        name="send mail",
+        digest="hmac-sha256:" + "1f" * 32,
+        edit_schema={
+            "type": "object",
+            "properties": {"to": {"type": "string"}},
+            "additionalProperties": True,
+        },
+    ),
+    requires=FULL.requires.model_copy(update={"single_use": True, "valid_for": timedelta(minutes=15)}),
+    reviews=(
+        Review(
+            reviewer="carol",
+            outcome="rewritten",
+            reason="less",
+            amendment=Amendment(media_type="application/json", digest=digests.of_value(_VALUE), value=_VALUE),
+            reviewed_at=NOON,
+            claim_id="c1",
+            shown="5e" * 32,
+        ),
+    ),
+)
+NEW_TEXT = (
+    FULL_TEXT.replace("schema_version: 1", "schema_version: 2")
+    .replace(
+        "labels:\n",
+        """\
+action:
+  kind: tool.call
+  name: send mail
+  digest: "hmac-sha256:1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f1f"
+  edit_schema:
+    additionalProperties: true
+    properties:
+      to:
+        type: string
+    type: object
+labels:
+""",
+    )
+    .replace("    user_id: erin\n", '    user_id: erin\n  single_use: true\n  valid_for: "15m"\n')
+    .replace(
+        FULL_TEXT[FULL_TEXT.index("    outcome: denied\n    reason: ") : FULL_TEXT.index("    reviewed_at")],
+        f"""\
+    outcome: rewritten
+    reason: less
+    amendment:
+      media_type: application/json
+      digest: "{digests.of_value(_VALUE)}"
+      value:
+        amount: 90
+        note: null
+        to: ceo@example.com
+""",
+    )
+)
+
 #: The keys in the order of the table in design, section 3.
 KEYS = [
     "schema_version",
@@ -200,6 +272,7 @@ KEYS = [
     "model",
     "policy",
     "event_context",
+    "action",
     "labels",
     "route",
     "requires",
@@ -223,7 +296,11 @@ def context(value: Any) -> Record:
 # --- writing --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("record", "text"), [(SMALL, SMALL_TEXT), (FULL, FULL_TEXT)], ids=["small", "full"])
+@pytest.mark.parametrize(
+    ("record", "text"),
+    [(SMALL, SMALL_TEXT), (FULL, FULL_TEXT), (NEW, NEW_TEXT)],
+    ids=["small", "full", "version 2"],
+)
 def test_a_record_has_exactly_this_text(record: Record, text: str) -> None:
     assert yaml_text.dumps(record).decode() == text
     assert yaml_text.loads(text.encode()) == record
@@ -231,7 +308,7 @@ def test_a_record_has_exactly_this_text(record: Record, text: str) -> None:
 
 def test_keys_are_written_in_the_order_of_the_design_and_absent_ones_left_out() -> None:
     assert list(Record.model_fields) == KEYS
-    written = yaml.safe_load(canonical.dumps(FULL))
+    written = yaml.safe_load(canonical.dumps(NEW))
     assert list(written) == KEYS
     assert list(yaml.safe_load(canonical.dumps(SMALL))) == [
         key for key in KEYS if f"\n{key}:" in "\n" + SMALL_TEXT
@@ -467,9 +544,16 @@ BAD: dict[str, tuple[bytes, str, int]] = {
     "bottomless": (nested(100_000), "deeper than 32", 10),
     "too large": (with_line("agent_id", "a" * MAX_BYTES), "256 KiB", 0),
     "billion laughs": (SMALL_TEXT.encode() + laughs(12), "anchor", 14),
-    "schema 2": (changed("schema_version: 1", "schema_version: 2"), "upgrade kt", 0),
-    "schema 2 with unknown keys": (
-        changed("schema_version: 1", "schema_version: 2\nnew: 1"),
+    "schema 3": (changed("schema_version: 1", "schema_version: 3"), "upgrade kt", 0),
+    "schema 2 without need": (changed("schema_version: 1", "schema_version: 2"), "it is 1", 0),
+    "schema 1 with what is new": (
+        changed("  approvals: 1", "  approvals: 1\n  single_use: true"),
+        "it is 2",
+        0,
+    ),
+    "single_use false": (changed("  approvals: 1", "  approvals: 1\n  single_use: false"), "single_use", 0),
+    "schema 3 with unknown keys": (
+        changed("schema_version: 1", "schema_version: 3\nnew: 1"),
         "upgrade kt",
         0,
     ),
@@ -750,6 +834,7 @@ OTHER: dict[str, Any] = {
     "labels": {"on": "2026-03-05"},
     "route": Route(user_id="erin", source="assigned"),
     "requires": Requires(),
+    "action": Action(kind="tool.call", name="mail", digest="sha256:" + "00" * 32),
     "reopens": None,
     "notes": (),
 }
@@ -776,6 +861,6 @@ def test_what_is_shown_is_the_digest_of_the_canonical_text_without_the_decision(
     kept = [
         line
         for line in SMALL_TEXT.splitlines(keepends=True)
-        if not line.startswith(("status:", "queued_at:"))
+        if not line.startswith(("schema_version:", "status:", "queued_at:"))
     ]
     assert canonical.shown(SMALL) == hashlib.sha256("".join(kept).encode()).hexdigest()

@@ -261,12 +261,16 @@ def a_quorum_that_is_short_by_one(forge: Forge) -> None:
     forge.commit("alice")
 
 
-@forgery("not_allowed", "alice has reviewed it already")
+@forgery("not_allowed", "alice has decided so already")
 def a_quorum_filled_by_one_person_under_two_addresses(forge: Forge) -> None:
     forge.kt("alice", "claim", "--id", "esc_two")
     forge.kt("alice", "resolve", "--id", "esc_two", "--outcome", "approved", "--reason", "ok")
-    forge.as_kt_does("bob", "claim", "--id", "esc_two")
-    forge.edit(TWO, ("claimed_by: bob", "claimed_by: alice"))
+    forge.kt("alice@home.example", "claim", "--id", "esc_two")
+    forge.as_kt_does("alice", "resolve", "--id", "esc_two", "--outcome", "denied", "--reason", "ok")
+    path = forge.resolved("two")
+    forge.edit(
+        path, ("    outcome: denied", "    outcome: approved"), ("  outcome: denied", "  outcome: approved")
+    )
     forge.commit("alice@home.example")
 
 

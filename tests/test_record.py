@@ -5,6 +5,7 @@ After an intended change, `UPDATE_GOLDEN=1 pytest tests/test_record.py` writes t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,18 @@ import pytest
 from pages import TOP, UPDATE
 
 from kt_escalation.model import record_schema
-from kt_escalation.model.record import Claim, Fallback, Note, Record, Requires, Resolution, Review, Route
+from kt_escalation.model.record import (
+    Action,
+    Amendment,
+    Claim,
+    Fallback,
+    Note,
+    Record,
+    Requires,
+    Resolution,
+    Review,
+    Route,
+)
 from kt_escalation.model.vocabulary import MAX_BYTES, MAX_DEPTH, MAX_NOTED, MAX_OPEN, MAX_RAISED
 
 pytestmark = pytest.mark.fast
@@ -50,14 +62,21 @@ decision.
 Only raising a request takes the id of that request. A record without a request id has a ULID as its id: `reopen` makes
 such records, and a draft may give such an id (`esc_01jd…`), but no other. If a request id looks like a ULID, or like `h` and a
 digest, the record's id has a digest of it.
+
+A record whose `action` has an `edit_schema` takes only amendments that fit it. The schema is a JSON Schema (draft 2020-12) of
+the keywords `type`, `properties`, `required`, `additionalProperties`, `items`, `enum`, `const`, `minimum`, `maximum`,
+`minLength`, `maxLength`, `minItems`, `maxItems` and `anyOf`, and no others, so that what fits is the same everywhere. It has at
+most 8 KiB and 16 levels. All amendments of a record together have at most 24 KiB.
 """
 TITLES = {
     "": "Keys",
+    "action": "action",
     "route": "route",
     "requires": "requires",
     "requires.fallback": "requires.fallback",
     "claim": "claim",
     "reviews": "reviews, each",
+    "reviews.amendment": "reviews, each: amendment",
     "notes": "notes, each",
     "resolution": "resolution",
 }
@@ -69,7 +88,9 @@ def kind(rule: Mapping[str, Any]) -> str:
     if "$ref" in rule:
         return "mapping"
     if "const" in rule:
-        return f"`{rule['const']}`"
+        return f"`{json.dumps(rule['const'])}`"
+    if "type" not in rule:
+        return "any JSON value but null"
     if "enum" in rule:
         return ", ".join(f"`{word}`" for word in rule["enum"])
     if rule.get("format") == "date-time":
@@ -110,7 +131,7 @@ def test_every_key_has_a_meaning_and_no_other_word_has() -> None:
     models = dict(
         zip(
             record_schema.PARTS.values(),
-            (Route, Requires, Fallback, Claim, Review, Note, Resolution),
+            (Action, Route, Requires, Fallback, Claim, Review, Amendment, Note, Resolution),
             strict=True,
         )
     )

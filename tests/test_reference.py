@@ -64,12 +64,12 @@ EXITS = """\
 | exit | means |
 |---|---|
 | 0 | done: it is on the remote (without one: in the local branch, flushed to disk) |
-| 1 | the answer is no: `wait` ended in a denial; `verify` or `check` found a violation; `lint` or `doctor` found a fault |
+| 1 | the answer is no: `wait` ended in a denial, an expiry or a withdrawal; `verify` or `check` found a violation; `lint` or `doctor` found a fault |
 | 2 | bad usage or bad input; nothing was written |
 | 3 | you may not do that |
 | 4 | the remote could not be reached or refused the push; nothing changed |
 | 5 | a bug in kt; the line says where the traceback is |
-| 6 | conflict: somebody else holds it, it is resolved, or other content has that id |
+| 6 | conflict: the state forbids it: somebody else holds it, it is resolved or released, or other content has that id |
 | 7 | no such escalation; nothing to claim |
 | 8 | timed out; nothing changed |
 | 9 | the push's outcome is unknown; run the same command again, it finds its own effect (`claim --next` only with the same `--claim-id`) |
@@ -214,6 +214,10 @@ ASKED = (
     "escalation assign --id esc_one --to me@example.com --reason Reason",
     "escalation resolve --id esc_one --outcome denied --reason Reason",
     "escalation wait --id esc_one",
+    "escalation release --id esc_use --release-id T1",
+    "escalation receipt --id esc_use --status executed",
+    "escalation withdraw --id esc_gone --reason Reason",
+    "escalation digest --kind tool.call --name refund input.json",
     "escalation reopen --id esc_one --reason Reason",
     "escalation restore --id esc_torn --reason Reason",
     "escalation sweep --dry-run",
@@ -251,6 +255,16 @@ def answers(lab: Lab) -> dict[str, list[tuple[str, str]]]:
     (clone / "other/pack.yaml").write_text(
         "providers: {targets: [{id: a, model: m, escalation_routing: {team_id: t}}]}\n"
     )
+    (clone / "input.json").write_text('{"amount": 100}\n')
+    rule = "rules: [{match: {reason_code: tool.use}, single_use: true, valid_for: 15m}]\n"
+    lab.put({"policies/settings.yaml": rule})
+    for args in (
+        ("raise", "--request-id", "gone", "--reason-code", "a.b"),
+        ("raise", "--request-id", "use", "--reason-code", "tool.use"),
+        ("claim", "--id", "esc_use"),
+        ("resolve", "--id", "esc_use", "--outcome", "approved", "--reason", "Reason"),
+    ):
+        assert kt(*args, cwd=clone).code == 0
     lab.put({"queue/esc_late.yaml": LATE, f"queue/resolved/{DAY.replace('-', '/')}/esc_old.yaml": OLD})
     assert kt("raise", "--request-id", "torn", "--reason-code", "a.b", "--model", "m", cwd=clone).code == 0
     lab.put({"queue/esc_torn.yaml": "<<<<<<<\n"})

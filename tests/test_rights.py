@@ -156,8 +156,10 @@ def test_one_person_under_any_address_is_one_person(email: str) -> None:
     first = transitions.claim(record(requires=FOUR_EYES), act("me@example.com", NOW, rules), "a")
     reviewed = transitions.resolve(first, act("Me@Home.example", NOW, rules), "approved", "fine")
     assert reviewed.status == "queued" and reviewed.claim is None
-    with pytest.raises(NotAllowed, match=r"me has reviewed it already; other may"):
-        transitions.claim(reviewed, act(email, NOW, rules), "b")
+    again = transitions.claim(reviewed, act(email, NOW, rules), "b")
+    with pytest.raises(NotAllowed, match=r"decided so already, and may only decide otherwise; other may"):
+        transitions.resolve(again, act(email, NOW, rules), "approved", "fine as I said")
+    assert transitions.resolve(again, act(email, NOW, rules), "denied", "no").resolution
 
 
 def test_two_people_of_one_mind_release_and_one_denial_ends_it() -> None:

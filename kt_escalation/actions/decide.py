@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from ..model.record import Record
 from ..results import Result
-from ..rules import transitions
+from ..rules import permissions, transitions
 from ..rules.permissions import Act
+from ..storage import lookup
 from ..storage.interface import Entry, Snapshot
-from . import inputs
+from . import amendments, inputs
 from .each import each
 from .options import Options
 from .session import Session
@@ -23,19 +25,42 @@ def resolve(
     options: Options,
     category: str | None = None,
     shown: str | None = None,
+    amendment: Any = None,
 ) -> Result:
     """Decide escalations that the caller holds, all in the same way."""
     decided = inputs.outcome(outcome)
     kind = inputs.category(category)
     words = inputs.words(reason, "the reason")
     inputs.claim_id(options.claim_id)
+    amended = None if amendment is None else amendments.of(amendment)
 
     def rule(_: Snapshot, act: Act, entry: Entry, __: int) -> Record:
         return transitions.resolve(
-            entry.record, act, decided, words, category=kind, claim_id=options.claim_id, shown=shown
+            entry.record,
+            act,
+            decided,
+            words,
+            category=kind,
+            claim_id=options.claim_id,
+            shown=shown,
+            amendment=amended,
         )
 
-    return each(session, "resolve", escalation_ids, rule, options, outcome=decided, text=words)
+    def warn(snapshot: Snapshot, act: Act, after: Record) -> str | None:
+        why = permissions.split(after, act.policies, lookup.deciders(snapshot, after))
+        return f"{after.escalation_id}: {why}" if why else None
+
+    return each(session, "resolve", escalation_ids, rule, options, outcome=decided, text=words, warn=warn)
+
+
+def withdraw(session: Session, escalation_ids: Collection[str], reason: str, options: Options) -> Result:
+    """Resolve open escalations as withdrawn, for those who raised them and for admins."""
+    words = inputs.words(reason, "the reason")
+
+    def rule(_: Snapshot, act: Act, entry: Entry, __: int) -> Record:
+        return transitions.withdraw(entry.record, act, words)
+
+    return each(session, "withdraw", escalation_ids, rule, options, text=words)
 
 
 def note(session: Session, escalation_ids: Collection[str], text: str, options: Options) -> Result:

@@ -22,6 +22,8 @@ from .session import Session
 Rule = Callable[[Snapshot, Act, Entry, int], Record]
 #: What a commit's subject adds to its action, from the records before the change.
 Detail = Callable[[Sequence[Record]], str]
+#: What is to be said about a record before it is written, None for nothing.
+Warn = Callable[[Snapshot, Act, Record], str | None]
 
 
 def each(
@@ -34,6 +36,7 @@ def each(
     outcome: str | None = None,
     text: str | None = None,
     detail: Detail | None = None,
+    warn: Warn | None = None,
 ) -> Result:
     """Run a rule over each escalation and commit what it returns, all in one commit.
 
@@ -61,6 +64,9 @@ def each(
             records=tuple(records),
             unchanged=len(records) - len(changes),
             failed=tuple(failed),
+            warnings=tuple(
+                said for change in changes if warn and (said := warn(snapshot, act, change.new)) is not None
+            ),
             find=f"kt escalation get --fetch --id {wanted[0]}",
         )
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from ..errors import KtError, UnreadableRecord
 from ..model import canonical, deadlines
 from ..model.record import Record
+from ..model.release import Release
 from ..policies.policy_set import Policies, assemble
 from ..results import Found
-from ..rules import due_actions, permissions
+from ..rules import amending, due_actions, permissions
 from ..rules.available_actions import Move, moves
 from ..storage import lookup
 from ..storage.interface import Snapshot
@@ -21,6 +22,7 @@ def found(session: ReadSession, snapshot: Snapshot, escalation_id: str) -> Found
     record, policies = entry.record, assemble(*snapshot.policies())
     # Only a resolved escalation can be reopened.
     reopeners = snapshot.reopeners(record.escalation_id) if record.resolution else ()
+    release = snapshot.release(record) if record.requires.single_use and record.resolution else None
     return Found(
         record,
         entry.path,
@@ -31,6 +33,9 @@ def found(session: ReadSession, snapshot: Snapshot, escalation_id: str) -> Found
         _quorum(snapshot, record, policies),
         deadlines.deadline(record),
         due_actions.overdue(record, policies, session.clock()),
+        amending.effective(record),
+        amending.effective_digest(record) if record.resolution else None,
+        release if isinstance(release, Release) else None,
     )
 
 

@@ -37,6 +37,11 @@ class ReadSession:
         self.retry_timeout = min(retry_timeout, LONGEST_WAIT)
 
     @property
+    def has_git(self) -> bool:
+        """Whether the port is a clone."""
+        return isinstance(self.port, GitStore)
+
+    @property
     def git(self) -> GitStore:
         """The port as a clone. Raises BadInput for a store in memory."""
         if not isinstance(self.port, GitStore):

@@ -58,7 +58,14 @@ class Session(ReadSession):
         plan = decide(snapshot, self.act(snapshot))
         require_had(plan, partial)
         replaced = tuple(change.old.record for change in plan.changes if change.old)
-        return Result(plan.records, snapshot.revision, False, unchanged=plan.unchanged, replaced=replaced)
+        return Result(
+            plan.records,
+            snapshot.revision,
+            False,
+            unchanged=plan.unchanged,
+            replaced=replaced,
+            warnings=plan.warnings,
+        )
 
     def token(self) -> str:
         """A new ULID, for a claim or an escalation."""

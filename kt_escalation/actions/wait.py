@@ -5,35 +5,56 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..errors import RemoteUnreachable, WaitTimeout
-from ..results import Found
+from ..model.record import Record
+from ..model.times import to_millis
+from ..results import Decision
 from ..storage import lookup
 from ..storage.clone import GitStore
+from ..storage.interface import Entry, Snapshot
 from ..storage.poll import Poll
-from . import get, inputs
+from . import decision, inputs, use
 from .read_session import ReadSession
 
 
 def wait(
+    session: ReadSession,
+    escalation_id: str,
+    timeout: float | None,
+    tell: Callable[[str], None],
+    *,
+    digest: str | None = None,
+    amended: bool = False,
+    signed: bool = False,
+) -> Decision:
+    """Ask the remote again and again until the escalation is resolved, and answer only what the judge believes."""
+    use.action_digest(digest)
+    snapshot, entry = resolved(session, escalation_id, timeout, tell)
+    found = decision.proof(session, snapshot, entry, signed=signed)
+    return decision.plain_answer(found, to_millis(session.clock()), digest, amended=amended)
+
+
+def resolved(
     session: ReadSession, escalation_id: str, timeout: float | None, tell: Callable[[str], None]
-) -> Found:
-    """Ask the remote again and again until the escalation is resolved."""
+) -> tuple[Snapshot, Entry]:
+    """The first state that was seen in which the escalation is resolved, whether legally or not."""
     from ..audit.verify import require_history
 
     inputs.whole_ids([escalation_id])
     if isinstance(session.port, GitStore):
         require_history(session.port)
-    poll, last, told_last = Poll(timeout), None, ""
+    last: Record | None = None
+    poll, told_last = Poll(timeout), ""
     while True:
         try:
             # Others who wait in this clone ask as often; an answer half a pause old need not be asked for again.
             max_age = 0.0 if last is None else poll.pause / 2
             snapshot = session.snapshot(fetch=True, max_age=max_age)
-            last = get.found(session, snapshot, lookup.whole(snapshot, escalation_id))
-            if last.record.resolution is not None:
-                _require_legal(session, last)
-                return last
-            holder = f" by {last.record.claim.claimed_by}" if last.record.claim else ""
-            line = f"{last.record.escalation_id} is {last.record.status}{holder}; waiting for the decision"
+            entry = lookup.entry(snapshot, lookup.whole(snapshot, escalation_id))
+            last = entry.record
+            if last.resolution is not None:
+                return snapshot, entry
+            holder = f" by {last.claim.claimed_by}" if last.claim else ""
+            line = f"{last.escalation_id} is {last.status}{holder}; waiting for the decision"
             if line != told_last:
                 tell(line)
                 told_last = line
@@ -42,25 +63,8 @@ def wait(
             if last is None:
                 raise
         if poll.is_over:
-            status = last.record.status if last else "not known"
+            status = last.status if last else "not known"
             raise WaitTimeout(
                 escalation_id=escalation_id, seconds=timeout, status=status, record_status=status
             )
         poll.wait()
-
-
-def _require_legal(session: ReadSession, found: Found) -> None:
-    """Raise IllegalRecord unless legal steps on a legal line led to the decision."""
-    from ..audit import record_history
-
-    if not isinstance(session.port, GitStore):
-        return
-    snapshot = session.port.at(found.commit)
-    names, record = [found.record.escalation_id], found.record
-    while record.reopens is not None and record.reopens not in names:
-        names.append(record.reopens)
-        origin = lookup.record_of(snapshot, record.reopens)
-        if origin is None:
-            break
-        record = origin
-    record_history.require_legal(session.port, found.commit, names, session.clock(), found.path)

@@ -9,7 +9,7 @@ from ..model.times import format_time
 from ..policies.policy_set import Policies
 from ..rules import permissions, signature_check
 from ..rules.judge_step import Violation
-from ..storage import layout
+from ..storage import commits, layout
 from ..storage.clone import GitStore
 from ..storage.commits import Commit
 from .findings import Findings
@@ -73,6 +73,13 @@ class Authors:
             found = signature_check.Signature(*facts)
         who = signature_check.Signed(commit.email, commit.committer, commit.committed_at, newest)
         return next(iter(signature_check.judge(found, who, now)), None)
+
+    def is_well_signed(self, oid: str) -> bool:
+        """Whether a commit has a good signature by its author, by the policies in force now."""
+        commit = commits.header(self._store, oid)
+        who = signature_check.Signed(commit.email, commit.committer, commit.committed_at, commit.committed_at)
+        found = [signature_check.Signature(*facts) for _, facts in self._store.repository.signatures([oid])]
+        return bool(found) and not signature_check.judge(found[0], who, self._policies.policies)
 
     def is_signed_by_rule(self, now: Policies) -> bool:
         """Whether signatures are required."""

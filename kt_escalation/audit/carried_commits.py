@@ -16,6 +16,7 @@ from .judged_line import JudgedLine
 from .known_records import KnownRecords
 from .line import Lines
 from .policies_in_force import InForce, is_policy
+from .releases import Releases
 from .scope import Scope
 from .statements import Statements
 from .store_start import StoreStart
@@ -31,6 +32,7 @@ class CarriedCommits:
     _judged: JudgedLine
     _commits: CommitContents
     _records: KnownRecords
+    _releases: Releases
     _statements: Statements
     _authors: Authors
     _start: StoreStart
@@ -58,6 +60,8 @@ class CarriedCommits:
         if len(commit.parents) < 2 or said:
             difference = self._commits.difference(side)
             acts = len(commit.parents) < 2 and self._acts(difference)
+            if len(commit.parents) < 2:
+                self._releases.refuse(commit._replace(changes=difference.changes), difference.changes)
             moves = len(commit.parents) < 2 and (bool(difference.changes) or difference.unsound is not None)
             if acts or said:
                 self._authors.people(commit, now, acts=acts, newest=side.newest)

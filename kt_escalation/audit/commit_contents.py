@@ -104,7 +104,9 @@ class CommitContents:
                 self._policy_versions.clear()
             [found] = self._trees.differences([(None, root)])
             kept = {
-                c.path: (c.path, c.new_mode, c.new or "") for c in found.changes if not layout.id_of(c.path)
+                c.path: (c.path, c.new_mode, c.new or "")
+                for c in found.changes
+                if not (layout.id_of(c.path) or layout.released_id(c.path))
             }
             self._policy_versions[root] = kept
         version = self._policy_versions[root].get(path)
@@ -122,7 +124,7 @@ class CommitContents:
             return False
         if change.path.rpartition("/")[2] == _KEEP and change.new_mode == FILE:
             return change.new != self._store.blob_of(b"")
-        return layout.archive_at(change.path) is None
+        return layout.archive_at(change.path) is None and layout.released_id(change.path) is None
 
     def policies_tree(self, root: str) -> str | None:
         """The tree of `policies/` in a root tree."""

@@ -69,6 +69,7 @@ class Judge:
         }
         owed = {name: set(keys) for name, keys in known.owed.items()}
         self.records.resume(base, illegal, owed, set(known.waived))
+        self._parts.releases.resume(known.usable, known.reopeners, known.unreleased)
         self.policies.resume(known.policies, self._trees.policies(root) if base and root else {})
 
     def mark(self, commit: str) -> Mark:
@@ -89,6 +90,9 @@ class Judge:
             (*findings.earlier, *dict.fromkeys(findings.found)),
             tuple(sorted(findings.accepted)),
             tuple(sorted(findings.healed)),
+            self._parts.releases.kept(),
+            {name: tuple(sorted(who)) for name, who in self._parts.releases.reopeners.items()},
+            dict(self._parts.releases.illegal),
         )
 
     def judge(
@@ -188,8 +192,10 @@ class Judge:
         for path, kind in difference.modes:
             self.findings.find(commit, path, Violation("tree", f"expected a plain file; it is {kind}"))
         self._judged.root = commit.tree
+        self.records.arrived = commit.committed_at
         if start.commit is None:
             start.start(commit, difference)
+            self._parts.releases.imported(difference.changes)
             return
         start.judge_restart(commit, difference)
         if len(commit.parents) > 1:
@@ -205,7 +211,10 @@ class Judge:
         changed = self.records.by_record(commit.changes)
         policies = [change for change in commit.changes if is_policy(change.path)]
         tampered = any(change.old and layout.archive_at(change.path) for change in commit.changes)
-        acts = bool(policies or tampered or (difference.changes if self._scope.only is None else changed))
+        released = parts.releases.changed(commit.changes)
+        acts = bool(
+            policies or tampered or (difference.changes if self._scope.only is None else changed or released)
+        )
         if not acts and not said:
             # Later dates are compared with it, whatever records the run looks at.
             judged.newest = self.authors.measured(commit, bool(difference.changes), judged.newest)
@@ -224,6 +233,7 @@ class Judge:
         for name, sides in changed.items():
             parts.steps.judge(commit, now, name, sides, brought)
         parts.steps.reopened_once(commit, changed)
+        parts.releases.judge(commit, now, released, brought)
         if policies:
             parts.policy_changes.follow(
                 commit, policies, partial(parts.policy_changes.by_no_admin, commit, now)
@@ -248,6 +258,7 @@ class Judge:
         acted = False
         if difference.changes:
             self.tally.merges += 1
+            parts.releases.refuse(commit._replace(changes=difference.changes), difference.changes)
         if len(commit.parents) > 2:
             if difference.changes or said:
                 self._octopus(commit, difference)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from datetime import datetime
 
 from ..rules.judge_step import Violation
 from ..storage import layout
 from ..storage.commits import Commit
 from ..storage.snapshot import GitSnapshot
 from ..storage.trees import Change
+from .commit_contents import LONG_AGO
 from .findings import Findings, key
 from .mark import Key
 from .record_files import Sides, State, by_record
@@ -31,8 +33,15 @@ class KnownRecords:
         #: If the run looks at some records only: the legal states of each, and which were imported.
         self.legal: dict[str, list[State | None]] = {}
         self.imported: set[str] = set()
+        #: The commit of the last legal step of each of these, and when its decision came to the line.
+        self.by: dict[str, str] = {}
+        self.landed: dict[str, datetime] = {}
         #: The commits that changed one of these.
         self.touching: set[str] = set()
+        #: Are told of each new legal state of a record, with when the line got it.
+        self.followers: list[Callable[[str, State, datetime], None]] = []
+        #: The date of the commit of the line that is judged.
+        self.arrived = LONG_AGO
         # Hashes of ids: for a million they take a tenth of the memory.
         self._known: set[int] = set()
 
@@ -52,6 +61,8 @@ class KnownRecords:
         """Add what the run before this one knew of the records that both look at."""
         self.imported |= earlier.imported
         self.touching |= earlier.touching
+        self.by = {**earlier.by, **self.by}
+        self.landed = {**self.landed, **earlier.landed}
         for name, states in earlier.legal.items():
             self.legal[name] = [*states, *self.legal.get(name, ())]
 
@@ -95,8 +106,16 @@ class KnownRecords:
         """Whether a record has been in the store, in this run or before it."""
         return hash(name) in self._known or (self.base is not None and self.base.has(name))
 
-    def know(self, name: str, state: State | None) -> None:
-        """Note the new legal state of a record."""
+    def know(self, name: str, state: State | None, commit: str = "") -> None:
+        """Note the new legal state of a record, and the commit of the step that led to it."""
+        if self._scope.only is not None and commit:
+            self.by[name] = commit
+        if state is not None:
+            for follow in self.followers:
+                follow(name, state, self.arrived)
+        self._note(name, state)
+
+    def _note(self, name: str, state: State | None) -> None:
         self._known.add(hash(name))
         if self._scope.only is not None:
             self.legal[name] = [*self.legal.get(name, ()), state]
@@ -113,7 +132,12 @@ class KnownRecords:
         if state is None:
             self._known.discard(hash(name))
         else:
-            self.know(name, state)
+            self._note(name, state)
+
+    def excused_release(self, name: str) -> None:
+        """Note that an admin took an illegal release back."""
+        mine = (found for found in self._findings.of_record(name) if found.rule in ("release", "receipt"))
+        self._findings.healed.update(map(key, mine))
 
     def blame(self, name: str, commit: Commit, path: str, violation: Violation) -> None:
         """Note a violation that makes a record illegal from now on."""

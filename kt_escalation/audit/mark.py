@@ -62,6 +62,11 @@ class Mark:
     found: tuple[Violation, ...] = ()
     accepted: tuple[Key, ...] = ()
     healed: tuple[Key, ...] = ()
+    #: Of releases: the decisions that may still be used (file, and when it came), the open records that reopen
+    #: another one, and the releases that are illegal with the id of their last legal bytes (`releases.Releases`).
+    usable: Mapping[str, tuple[str, str, str, float]] = field(default_factory=dict)
+    reopeners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unreleased: Mapping[str, str | None] = field(default_factory=dict)
 
     @property
     def newest_at(self) -> datetime:

@@ -173,7 +173,7 @@ class Merging:
             if not illegal:
                 parts.records.restored(name, state)
         elif state is not None:
-            parts.records.know(name, state)
+            parts.records.know(name, state, chain[-1].side.commit.oid)
         return []
 
     def _wrong_compaction(

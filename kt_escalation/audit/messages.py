@@ -51,6 +51,7 @@ _PARTS: Mapping[str, str] = {
     "kt-outcome": "outcome",
     "kt-claim": "claim_id",
     "kt-count": "count",
+    "kt-release": "release_id",
     "kt-root": "root",
 }
 
@@ -66,6 +67,7 @@ class Statement:
     outcome: str = ""
     claim_id: str = ""
     count: str = ""
+    release_id: str = ""
     root: str | None = None
     is_odd: bool = False
 
@@ -76,13 +78,14 @@ class Statement:
 
 
 class Brought(NamedTuple):
-    """One action of a commit: its escalation, its possible names, its actor, its outcome and the claim ids."""
+    """One action of a commit: its escalation, possible names, actor, outcome, claim ids and release id."""
 
     escalation_id: str
     actions: frozenset[str]
     actor: str
     outcome: str | None = None
     claim_ids: frozenset[str] = frozenset()
+    release_id: str | None = None
 
 
 def is_pull(message: str, *branches: str | None) -> bool:
@@ -209,6 +212,7 @@ def _wrong(
             ("Kt-Actor", statement.actor, lambda one: _people(one, roster, author)),
             ("Kt-Outcome", statement.outcome, lambda one: {one.outcome or ""}),
             ("Kt-Claim", statement.claim_id, lambda one: one.claim_ids),
+            ("Kt-Release", statement.release_id, lambda one: {one.release_id or ""}),
         ):
             if not value:
                 continue

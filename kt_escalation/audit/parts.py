@@ -18,6 +18,7 @@ from .line import Lines
 from .policies_in_force import InForce
 from .policy_changes import PolicyChanges
 from .record_steps import RecordSteps
+from .releases import Releases
 from .scope import Scope, Tally
 from .statements import Statements
 from .store_start import StoreStart
@@ -38,6 +39,7 @@ class Parts:
         self.records = records = KnownRecords(scope, findings)
         self.policies = policies = InForce(commits.written, store.root)
         self.archives = archives = Archives(store, scope, commits, records, findings, tally)
+        self.releases = releases = Releases(store, scope, judged, commits, records, findings, tally)
         self.statements = statements = Statements(store, scope, lines, commits, findings)
         self.authors = authors = Authors(store, scope, findings, policies, tally)
         self.start = start = StoreStart(
@@ -48,7 +50,7 @@ class Parts:
             *(store, lines, judged, commits, records, statements, authors, start, policies, findings)
         )
         self.carried = CarriedCommits(
-            *(store, lines, scope, judged, commits, records, statements, authors, start, policies)
+            *(store, lines, scope, judged, commits, records, releases, statements, authors, start, policies)
         )
 
     def arrival(self, commit: Commit) -> datetime:

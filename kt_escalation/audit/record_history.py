@@ -45,10 +45,23 @@ def life(store: GitStore, revision: str, escalation_id: str, now: datetime) -> L
     return Life(states, escalation_id in judge.records.illegal)
 
 
+@dataclass(frozen=True)
+class Proven:
+    """What the judge knows of a record that legal steps led to.
+
+    ``commit`` is the one of its last step, ``landed`` when the line got that, ``signed`` whether each of its steps has a good
+    signature by its author.
+    """
+
+    commit: str
+    landed: datetime | None
+    signed: bool
+
+
 def require_legal(
     store: GitStore, revision: str, ids: Sequence[str], now: datetime, path: str, *, signed: bool = False
-) -> None:
-    """Raise IllegalRecord unless legal steps led to the state of some records at a commit.
+) -> Proven:
+    """What is proven of the first of some records. Raises IllegalRecord unless legal steps led to their state at a commit.
 
     ``ids`` are a record and those that it reopens. Violations of the line itself, of policies and of trees count
     too. A state that only a waiver accepts releases nothing.
@@ -72,6 +85,12 @@ def require_legal(
             raise _illegal(name, path, f"no legal step led to what is there of {name}")
     if not signed:
         remember(store, WAITED, run.judge.mark(revision))
+    name = ids[0]
+    return Proven(
+        judge.records.by.get(name, revision),
+        judge.records.landed.get(name),
+        all(map(judge.authors.is_well_signed, judge.records.touching)),
+    )
 
 
 def _since(past: History, revision: str, ids: Sequence[str], path: str) -> Mark | None:

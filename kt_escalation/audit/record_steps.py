@@ -151,7 +151,7 @@ class RecordSteps:
         # The message may also name an illegal step.
         brought += self._statements.made(commit, name, olds, news, restored=bool(found))
         if not found:
-            self._records.know(name, news[0])
+            self._records.know(name, news[0], commit.oid)
             # A record does not say when its claim was renewed.
             is_renewal = any(claim_of(old) == claim_of(news[0]) != "" for old in olds)
             late = self._too_late(commit, now, news[0], is_renewal=is_renewal)

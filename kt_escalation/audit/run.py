@@ -45,6 +45,8 @@ class Run:
             "tally": {**vars(judge.tally), "people": sorted(judge.tally.people)},
             "legal": {name: [state and state.file for state in states] for name, states in legal},
             "touching": sorted(judge.records.touching),
+            "by": judge.records.by,
+            "landed": {name: when.isoformat() for name, when in judge.records.landed.items()},
         }
 
     @classmethod
@@ -59,6 +61,9 @@ class Run:
         for name, files in values["legal"].items():
             judge.records.legal[name] = [file and judge.commits.contents.state(*file) for file in files]
         judge.records.touching |= set(values["touching"])
+        judge.records.by |= values["by"]
+        for name, when in values["landed"].items():
+            judge.records.landed[name] = datetime.fromisoformat(when)
         return cls(judge, lines, [], end.commit)
 
     def followed_by(self, rest: Run) -> Run:

@@ -93,7 +93,17 @@ def kt(ctx: click.Context, repo: tuple[str, ...]) -> None:
 
 _SECTIONS = {
     "Review": ("list", "get", "review", "claim", "unclaim", "note", "assign", "resolve", "reopen"),
-    "Raise and wait": ("raise", "wait", "events", "watch", "schema"),
+    "Raise and wait": (
+        "raise",
+        "wait",
+        "release",
+        "receipt",
+        "withdraw",
+        "digest",
+        "events",
+        "watch",
+        "schema",
+    ),
     "Prove and count": ("log", "verify", "check", "export", "evidence", "stats", "report"),
     "Look after the store": ("init", "doctor", "hook", "sweep", "restore", "compact"),
 }
@@ -130,7 +140,19 @@ def policy(ctx: click.Context, repo: tuple[str, ...]) -> None:
 
 
 # The modules with commands, the most used ones first, because loading each takes time.
-_MODULES = ("act", "raise_", "hook", "verify", "wait", "review", "manage", "watch", "report", "policy")
+_MODULES = (
+    "act",
+    "raise_",
+    "hook",
+    "verify",
+    "wait",
+    "withdraw",
+    "review",
+    "manage",
+    "watch",
+    "report",
+    "policy",
+)
 
 
 def _load_all() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .record import Record, Review
+from .release import Release
 
 # The outcomes that no reviewer gives, and the action that does.
 _ENDS = {"expired": "sweep", "withdrawn": "withdraw"}
@@ -48,6 +49,20 @@ def between(before: Record | None, after: Record | None) -> tuple[Happening, ...
     if not found and before != after:
         found.append(Happening("change"))
     return tuple(found)
+
+
+def of_release(before: Release | None, after: Release | None) -> tuple[Happening, ...]:
+    """The action between two states of a release's file: that it was released, or what came of it."""
+    if after is None:
+        return (Happening("delete"),) if before else ()
+    found = []
+    if before is None:
+        found.append(Happening("release", after.released_by, after.outcome, f"under {after.release_id}"))
+    receipt = after.receipt
+    if receipt is not None and (before is None or before.receipt != receipt):
+        said = f"{receipt.status}: {receipt.reason}" if receipt.reason else receipt.status
+        found.append(Happening("receipt", receipt.receipt_by, text=said))
+    return tuple(found) or (Happening("change"),)
 
 
 def _creation(after: Record) -> Happening:

@@ -12,7 +12,9 @@ from .record import Record
 
 #: The meanings, by key or by part and key. A leading dot marks a key that several parts share.
 MEANINGS: Mapping[str, str] = {
-    "schema_version": "the version of this format; a kt that does not know it reports that and does not read the record",
+    "schema_version": "the version of this format: `2` if and only if the record has `action`, `requires.single_use`, "
+    "`requires.valid_for`, an amendment, or the outcome `withdrawn`. A kt that does not know it reports that and does not "
+    "read the record",
     "escalation_id": "`esc_` and the request id if that fits unchanged; else a digest of it, or a new ULID",
     "status": "`queued`: it waits; `claimed`: somebody holds it; `resolved`: it is decided",
     "severity": "how urgent it is; `claim --next` takes the most severe first",
@@ -31,6 +33,7 @@ MEANINGS: Mapping[str, str] = {
     "policy": "the kind of the policy that escalated the request",
     "event_context": "what the reviewer sees, as the gateway gave it: results, scores, a digest of the prompt, "
     "a redacted excerpt; never a raw prompt",
+    "action": "what the gateway will do if the request is released",
     "labels": "keys and values of your own",
     "route": "the team or user that it goes to",
     "requires": "what the settings required when it was raised",
@@ -39,6 +42,11 @@ MEANINGS: Mapping[str, str] = {
     "reviews": "one for each decision, in order; more than one if several approvals are required",
     "notes": "comments, in order, with the reasons for handing on and taking back",
     "resolution": "the final decision",
+    "action.kind": "the kind of action, in dotted words, such as `tool.call`, `model.request` or `model.response`",
+    "action.name": "the name of the tool or model",
+    "action.digest": "`sha256:` or `hmac-sha256:` and 64 hex digits, over the RFC 8785 form of `{kind, name, input}`; "
+    "`kt escalation digest` prints it",
+    "action.edit_schema": "the JSON Schema that an amendment must fit",
     ".team_id": "the team; never together with `user_id`",
     ".user_id": "the user; this user holds it from then on",
     "route.source": "what decided the route: a place in a pack, `default`, `event`, `assigned` or `fallback`",
@@ -47,31 +55,41 @@ MEANINGS: Mapping[str, str] = {
     "requires.claim_within": "how long it may wait, from `queued_at`, before it goes to the fallback",
     "requires.resolve_within": "how long it may be open, from `raised_at`, before it expires",
     "requires.fallback": "the team or user that gets it if nobody claims it in time",
+    "requires.single_use": "a decision releases the request once: `release` takes it. `true` or absent",
+    "requires.valid_for": "how long a decision may be released, from when it came to the store branch",
     ".claim_id": "a token that no other claim has; in a review, the claim under which it was made",
     "claim.claimed_by": "the holder: a user id of the roster, or an e-mail",
     "claim.claimed_at": "when the claim began",
     "claim.expires_at": "when the lease ends; absent if it has no end",
     "reviews.reviewer": "the person who decided: a user id of the roster, or an e-mail",
     "reviews.reviewed_at": "when the review was made",
-    "reviews.shown": "sha256 of the content that was decided on: the keys above `claim` without `status` and "
-    "`queued_at`, and the notes, as kt writes them",
-    ".outcome": "`approved`, `redacted` and `rewritten` release the request, the latter two changed; `denied` and "
-    "`expired` do not; only `sweep` writes `expired`",
+    "reviews.shown": "sha256 of the content that was decided on: the keys above `claim` without `schema_version`, "
+    "`status` and `queued_at`, and the notes, as kt writes them",
+    "reviews.amendment": "what the request is to be released as; only with `redacted` and `rewritten`",
+    "reviews.amendment.media_type": "`application/json` for a JSON value, else that of the text",
+    "reviews.amendment.digest": "`sha256:` and 64 hex digits, over the RFC 8785 form of the value; text counts as a JSON "
+    "string",
+    "reviews.amendment.value": "the JSON value or the text; absent where an earlier review has the same one",
+    ".outcome": "`approved`, `redacted` and `rewritten` release the request, the latter two changed; `denied`, "
+    "`expired` and `withdrawn` do not; only `sweep` writes `expired`, only `withdraw` writes `withdrawn`",
     ".reason": "the reason, in the reviewer's own words",
     ".category": "the kind of case",
     "notes.by": "the author of the note",
     "notes.at": "when the note was added",
     "notes.text": "the text of the note",
-    "resolution.resolved_by": "the last person to decide; if it has expired, the person who ran `sweep`",
+    "resolution.resolved_by": "the last person to decide; if it has expired, the person who ran `sweep`, and if it was "
+    "withdrawn, the person who withdrew it",
     "resolution.resolved_at": "when it was resolved",
 }
 #: The parts of a record, by the name of their model.
 PARTS: Mapping[str, str] = {
+    "Action": "action",
     "Route": "route",
     "Requires": "requires",
     "Fallback": "requires.fallback",
     "Claim": "claim",
     "Review": "reviews",
+    "Amendment": "reviews.amendment",
     "Note": "notes",
     "Resolution": "resolution",
 }

@@ -14,6 +14,8 @@ def moments(store: GitStore, revision: str, escalation_id: str | None, limit: in
     """The actions in the history of ``revision``; ``limit`` counts commits, 0 is no limit."""
     for step in history.steps(store, revision, escalation_id, limit):
         told = changes.between(step.before, step.after)
+        if step.released:
+            told = changes.of_release(*step.released)
         if step.folded:
             told = (changes.Happening("compact", text=step.folded),)
         if step.problem:

@@ -8,11 +8,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..model.text import plural, visible
-from ..model.times import age, format_time, parse_time
+from ..model.times import age, format_duration, format_time, parse_time
 
 if TYPE_CHECKING:
     from ..model.event import Event
-    from ..model.record import Record, Route
+    from ..model.record import Amendment, Record, Route
     from ..model.summary import Row
     from ..results import Found, Moment
     from ..rules.permissions import Quorum
@@ -84,6 +84,7 @@ def page(found: Found, include_context: bool, now: datetime) -> Iterator[str]:
         ("overdue", found.overdue),
         ("missing", missing(found.quorum) if found.quorum else None),
     )
+    yield from _fields(*use(found))
     for key, value in (record.labels or {}).items():
         yield _field("label", f"{key} = {value}")
     yield from _policy_results(record)
@@ -105,6 +106,8 @@ def page(found: Found, include_context: bool, now: datetime) -> Iterator[str]:
         who = f"{review.outcome}{category} by {review.reviewer} at {format_time(review.reviewed_at)}"
         yield _field("review", who)
         yield from _said(review.reason)
+        if review.amendment is not None:
+            yield from _said(amended(review.amendment))
     if record.resolution:
         end = record.resolution
         yield _field("resolved", f"{end.outcome} by {end.resolved_by} at {format_time(end.resolved_at)}")
@@ -112,6 +115,38 @@ def page(found: Found, include_context: bool, now: datetime) -> Iterator[str]:
             yield from _said(end.reason)
     yield _field("file", f"{found.path} at {found.commit[:12]}")
     yield _field("shown", found.shown)
+
+
+def use(found: Found) -> Iterator[tuple[str, str | None]]:
+    """What the gateway proposes to do, what is released of it, and what came of that, as keys and values."""
+    record, used = found.record, found.release
+    action, within = record.action, record.requires.valid_for
+    if action is not None:
+        yield "proposed", f"{action.kind} {action.name} ({action.digest})"
+    if action is not None and action.edit_schema is not None:
+        yield "may be", f"amended to what fits {json.dumps(action.edit_schema, ensure_ascii=False)}"
+    if record.requires.single_use or within:
+        once = "once" if record.requires.single_use else "as often as asked"
+        yield "released", f"{once}, {f'within {format_duration(within)}' if within else 'at any time'}"
+    if found.digest is not None:
+        what = "the amendment" if found.amendment is not None else "as proposed"
+        yield "effective", f"{what} ({found.digest})"
+    if used is not None:
+        yield "used", f"by {used.released_by} at {format_time(used.released_at)} under {used.release_id}"
+        receipt = used.receipt
+        if receipt is not None:
+            said = f": {receipt.reason}" if receipt.reason else ""
+            when = format_time(receipt.receipt_at)
+            yield "receipt", f"{receipt.status} by {receipt.receipt_by} at {when}{said}"
+
+
+def amended(amendment: Amendment) -> str:
+    """What a reviewer made of what was proposed, for people."""
+    value = amendment.value
+    if value is None:
+        return f"amended as above ({amendment.digest})"
+    text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+    return f"amended to ({amendment.digest}):\n{text}"
 
 
 def missing(quorum: Quorum) -> str:

@@ -20,6 +20,8 @@ from ..storage.trees import Change
 # The number of records' files that are read from git at once, however many a commit changed.
 _AT_ONCE = 100
 _PLAIN = "100644"
+# Events of a release come after those of its record, if one commit changed both.
+_FIRST_OF_RELEASE = 1_000
 # No commit that a store commit contains counts as newer than it by more than this, in seconds. Clocks differ,
 # but not by a day. So to read events since a time, not all of history has to be walked.
 _SKEW = 86_400
@@ -42,6 +44,8 @@ class _Step:
     old: Change | None
     new: Change | None
     cursor: Cursor
+    #: The path of the release that it changed instead of the record, below the store's top.
+    release: str = ""
 
 
 def place(store: GitStore, tip: str, since: str | datetime | None) -> Place:
@@ -165,29 +169,33 @@ def _events(
             continue
         batch.append(step)
         if len(batch) == _AT_ONCE:
-            yield from _told(batch, sides, keep)
+            yield from _told(store, batch, sides, keep)
             batch = []
-    yield from _told(batch, sides, keep)
+    yield from _told(store, batch, sides, keep)
 
 
 def _steps(commits: Iterable[Commit], cursor: Cursor) -> Iterator[_Step]:
     for commit in commits:
         cursor = cursor.past(commit.oid, commit.parents)
-        sides: dict[str, tuple[list[Change], list[Change]]] = {}
+        # By id, and by the path of a release.
+        sides: dict[tuple[str, str], tuple[list[Change], list[Change]]] = {}
         for change in commit.changes:
-            name = layout.id_of(change.path) if change.path.startswith(f"{layout.QUEUE}/") else None
+            released = layout.released_id(change.path)
+            name = released or (
+                layout.id_of(change.path) if change.path.startswith(f"{layout.QUEUE}/") else None
+            )
             if name is None:
                 continue
-            olds, news = sides.setdefault(name, ([], []))
+            olds, news = sides.setdefault((name, change.path if released else ""), ([], []))
             if change.old is not None:
                 olds.append(change)
             if change.new is not None:
                 news.append(change)
-        for name, (olds, news) in sorted(sides.items()):
-            yield _Step(commit, name, olds[0] if olds else None, news[0] if news else None, cursor)
+        for (name, release), (olds, news) in sorted(sides.items()):
+            yield _Step(commit, name, olds[0] if olds else None, news[0] if news else None, cursor, release)
 
 
-def _told(steps: Sequence[_Step], sides: Sides, keep: Keep) -> Iterator[Event]:
+def _told(store: GitStore, steps: Sequence[_Step], sides: Sides, keep: Keep) -> Iterator[Event]:
     missing = sides.learn(
         {
             oid: None
@@ -199,17 +207,27 @@ def _told(steps: Sequence[_Step], sides: Sides, keep: Keep) -> Iterator[Event]:
         },
         keep,
     )
+    records = {n: oid for n, step in enumerate(steps) if step.release and (oid := _record_of(store, step))}
+    sides.learn(dict.fromkeys(records.values()), keep)
     if missing:
         raise GitFailed(
             command="cat-file",
             words=f"object {missing[0]} is missing from this clone",
             hint="run `git fetch`",
         )
-    for step in steps:
+    for number, step in enumerate(steps):
         before = _of(sides, step.old.old_mode, step.old.old) if step.old else Side()
         after = _of(sides, step.new.new_mode, step.new.new) if step.new else Side()
-        for index, happening in enumerate(_happened(step.commit, before, after)):
-            yield _event(step, index, happening, before.record, after.record)
+        record = sides.of(records[number]).record if number in records else None
+        first = _FIRST_OF_RELEASE if step.release else 0
+        for index, happening in enumerate(_happened(step.commit, before, after), first):
+            yield _event(step, index, happening, before.record, after.record or record)
+
+
+def _record_of(store: GitStore, step: _Step) -> str | None:
+    """The id of the record that a release is of, by the place where it belongs."""
+    path = layout.RESOLVED + step.release.removeprefix(layout.RELEASED)
+    return store.repository.objects.id_of(f"{step.commit.oid}:{store.full(path)}")
 
 
 def _of(sides: Sides, mode: str, oid: str | None) -> Side:
@@ -221,6 +239,8 @@ def _happened(commit: Commit, before: Side, after: Side) -> tuple[changes.Happen
         return (changes.Happening("unreadable", text=after.problem),)
     if len(commit.parents) > 1:
         return (changes.Happening("change", text="a merge gave it a state that none of its parents has"),)
+    if before.release or after.release:
+        return changes.of_release(before.release, after.release)
     if before.problem:
         return (changes.Happening("restore" if after.record else "delete"),)
     return changes.between(before.record, after.record)

@@ -21,6 +21,7 @@ class Message:
     outcome: str | None = None
     detail: str = ""
     text: str | None = None
+    release_id: str | None = None
 
     def __str__(self) -> str:
         named = sorted(self.escalation_ids)
@@ -39,6 +40,8 @@ class Message:
             trailers.append(f"Kt-Claim: {self.claim_id}")
         if self.outcome:
             trailers.append(f"Kt-Outcome: {self.outcome}")
+        if self.release_id:
+            trailers.append(f"Kt-Release: {self.release_id}")
         parts = [subject]
         body = _indented(self.text) if self.text else ""
         if body:

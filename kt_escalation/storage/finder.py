@@ -13,6 +13,7 @@ from .snapshot_files import SnapshotFiles
 
 if TYPE_CHECKING:
     from ..model.record import Record
+    from ..model.release import Release
     from .archives import Place
 
 
@@ -52,6 +53,24 @@ class Finder:
         name = f"{escalation_id}{layout.SUFFIX}"
         by_name = self._files.open_file(name) is not None or name in self._files.resolved_by_name
         return by_name or bool(self.places(escalation_id))
+
+    def release(self, record: Record) -> Release | Invalid | None:
+        """See `interface.Snapshot`."""
+        from . import yaml_text
+
+        path = layout.release_path(record)
+        entry = self._files.file_at(path)
+        if entry is None:
+            return None
+        problem: str | None = None if entry.mode == FILE else "is no plain file"
+        [(_, data)] = self._reader.blobs([entry.oid]) if problem is None else [("", problem)]
+        try:
+            if isinstance(data, bytes):
+                return yaml_text.load_release(data)
+            problem = data
+        except yaml_text.Malformed as error:
+            problem = str(error)
+        return Invalid(self._location.full(path), problem or "", record.escalation_id)
 
     def reopeners(self, escalation_id: str) -> Sequence[Record]:
         """See `interface.Snapshot`."""

@@ -11,6 +11,7 @@ from ..git.log import Commit
 from ..model.archive_file import BadArchive
 from ..model.progress import told
 from ..model.record import Record
+from ..model.release import Release
 from ..model.vocabulary import MAX_BYTES
 from . import layout, yaml_text
 from .archives import Archive, among
@@ -21,6 +22,8 @@ from .interface import Entry
 _AT_ONCE = 200
 # How many blobs are remembered. A blob comes up again as the other side of the next step.
 _REMEMBERED = 2_000
+# A release id stands within so many bytes of a release's file, and in no record before a text that may be longer.
+_HEAD_OF_RELEASE = 600
 #: Called with the id of a blob and the record in it.
 Keep = Callable[[str, Record], None]
 #: The label under which progress is reported while many commits are read.
@@ -44,14 +47,17 @@ class Step:
     after: Record | None
     problem: str | None = None
     folded: str | None = None
+    #: The release before and after, if the commit changed that and not the record.
+    released: tuple[Release | None, Release | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """The record on one side of a commit, or why it cannot be read. Both are None if there is no file."""
+    """The record or release on one side of a commit, or why it cannot be read. All are None if there is no file."""
 
     record: Record | None = None
     problem: str | None = None
+    release: Release | None = None
 
 
 class Sides:
@@ -90,6 +96,8 @@ def _side(data: bytes | None) -> Side:
     if data is None:
         return Side(problem=f"is larger than {MAX_BYTES // 1024} KiB")
     try:
+        if b"\nrelease_id: " in data[:_HEAD_OF_RELEASE]:
+            return Side(release=yaml_text.load_release(data))
         return Side(yaml_text.loads(data))
     except yaml_text.Malformed as error:
         return Side(problem=str(error))
@@ -126,9 +134,15 @@ def _life(store: GitStore, revision: str, escalation_id: str, limit: int) -> Ite
         homes = [*archives, layout.path_of(found.record), layout.open_path(escalation_id)]
         life = _moves(store, revision, list(dict.fromkeys(homes)))
         if life is not None:
-            return life
+            uses = []
+            if found.record.requires.single_use and found.record.resolution is not None:
+                path = store.full(layout.release_path(found.record))
+                uses = [one for one in store.repository.log_of_file(revision, path) if one.changes]
+            return [*uses, *life]
     # The file was somewhere else as well. To ask for all places takes git longer.
-    return store.repository.log(revision, everywhere(store, revision, escalation_id), limit)
+    places = everywhere(store, revision, escalation_id)
+    released = f"{_literal(store.full(layout.RELEASED))}/*/*/*/{escalation_id}{layout.SUFFIX}"
+    return store.repository.log(revision, [*places, f":(top,glob){released}"], limit)
 
 
 def _moves(store: GitStore, revision: str, homes: Sequence[str]) -> list[Commit] | None:
@@ -155,11 +169,16 @@ def _moves(store: GitStore, revision: str, homes: Sequence[str]) -> list[Commit]
 
 def pathspecs(store: GitStore, escalation_id: str) -> list[str]:
     """The pathspecs of all paths at which an escalation's file can be, open or resolved."""
-    root = "".join(f"\\{char}" if char in "*?[\\" else char for char in store.full(layout.RESOLVED))
+    root = _literal(store.full(layout.RESOLVED))
     return [
         f":(top,literal){store.full(layout.open_path(escalation_id))}",
         f":(top,glob){root}/*/*/*/{escalation_id}{layout.SUFFIX}",
     ]
+
+
+def _literal(path: str) -> str:
+    """A path in a glob, where none of its characters stands for others."""
+    return "".join(f"\\{char}" if char in "*?[\\" else char for char in path)
 
 
 def everywhere(store: GitStore, revision: str, escalation_id: str) -> list[str]:
@@ -214,7 +233,7 @@ def _read(
             for commit in commits
             for change in commit.changes
             for oid in (change.old, change.new)
-            if oid and layout.id_of(change.path)
+            if oid and (layout.id_of(change.path) or layout.released_id(store.below(change.path)))
         }
     )
 
@@ -243,6 +262,15 @@ def _read(
                 after.record,
                 before.problem or after.problem,
             )
+        for change in commit.changes:
+            name = layout.released_id(store.below(change.path))
+            if name:
+                before, after = side(change.old), side(change.new)
+                yield Step(
+                    *(commit.oid, commit.author, commit.email, commit.committed_at, name, None, None),
+                    before.problem or after.problem,
+                    released=(before.release, after.release),
+                )
 
 
 def _archived(store: GitStore, told: _Told, escalation_id: str | None) -> Iterator[Step]:

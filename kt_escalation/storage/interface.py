@@ -17,6 +17,7 @@ from ..model.summary import Row
 
 if TYPE_CHECKING:
     from ..model.record import Record
+    from ..model.release import Release
     from ..policies.policy_file import PolicyFile
 
 
@@ -87,6 +88,9 @@ class Snapshot(Protocol):
 
     def paths(self, escalation_id: str) -> Sequence[str]:
         """Every file below `queue/` with that id's name."""
+
+    def release(self, record: Record) -> Release | Invalid | None:
+        """The release of a resolved record, and what came of it; Invalid if its file holds none."""
 
     def reopeners(self, escalation_id: str) -> Sequence[Record]:
         """The escalations, open or resolved, that reopen this one, oldest first."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 QUEUE = "queue"
 RESOLVED = "queue/resolved"
+RELEASED = "queue/released"
 POLICIES = "policies"
 SUFFIX = ".yaml"
 #: The files below `policies/` that make a folder a store.
@@ -25,7 +26,11 @@ ROSTER_NAME, SETTINGS_NAME = "roster.yaml", "settings.yaml"
 _MONTH = re.compile(rf"{RESOLVED}/(\d{{4}}/\d\d)/\d\d/[^/]+", re.ASCII)
 _ARCHIVE = re.compile(rf"{RESOLVED}/(\d{{4}}/\d\d)/archive-(\d{{4}}|[1-9]\d{{4,8}})\.(yaml|ids)", re.ASCII)
 
-#: Files that git users commonly put into folders. They say nothing about escalations.
+# In a path below the repository's top, where the store may be in a folder.
+_BESIDE_RECORDS = re.compile(r"(?:.*/)?queue/(?:released|erased)/.*", re.ASCII | re.DOTALL)
+_RELEASED = re.compile(rf"{RELEASED}/\d{{4}}/\d\d/\d\d/([^/]+){re.escape(SUFFIX)}", re.ASCII)
+
+#: Files that git users put into folders and that say nothing about escalations.
 HARMLESS = frozenset({".gitkeep", ".gitattributes", ".gitignore"})
 
 
@@ -44,10 +49,23 @@ def open_path(escalation_id: str) -> str:
 
 @lru_cache(4096)
 def id_of(path: str) -> str | None:
-    """The escalation id in a file's name, or None if it is not the name of a record."""
+    """The id that a record's file is named for, None if the path is not that of a record."""
+    if _BESIDE_RECORDS.fullmatch(path):
+        return None
     name = path.rpartition("/")[2]
     stem = name.removesuffix(SUFFIX)
     return stem if stem != name and ids.is_escalation_id(stem) else None
+
+
+def release_path(record: Record) -> str:
+    """The path of the release of a resolved record, below the store's top."""
+    return f"{RELEASED}/{path_of(record).removeprefix(RESOLVED + '/')}"
+
+
+def released_id(path: str) -> str | None:
+    """The id that a release's file is named for, None if the path below the store's top is not that of a release."""
+    found = _RELEASED.fullmatch(path)
+    return found[1] if found and ids.is_escalation_id(found[1]) else None
 
 
 def misplaced(record: Record, path: str) -> str | None:

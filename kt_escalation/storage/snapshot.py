@@ -18,6 +18,7 @@ from .snapshot_files import File, SnapshotFiles
 
 if TYPE_CHECKING:
     from ..model.record import Record
+    from ..model.release import Release
     from ..policies.policy_file import PolicyFile
     from .archives import Archive, Place
 
@@ -144,6 +145,9 @@ class GitSnapshot:
     def has(self, escalation_id: str) -> bool:
         """Whether there is a file with this id's name, or an archive that holds the id."""
         return self._finder.has(escalation_id)
+
+    def release(self, record: Record) -> Release | Invalid | None:
+        return self._finder.release(record)
 
     def reopeners(self, escalation_id: str) -> Sequence[Record]:
         return self._finder.reopeners(escalation_id)

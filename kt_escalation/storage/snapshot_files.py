@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 #: A path below the store's folder and the entry there.
 File = tuple[str, TreeEntry]
-_RESOLVED = layout.RESOLVED.rpartition("/")[2]
+_RESOLVED, _RELEASED = (folder.rpartition("/")[2] for folder in (layout.RESOLVED, layout.RELEASED))
 
 
 class SnapshotFiles:
@@ -38,7 +38,8 @@ class SnapshotFiles:
         return [
             (f"{layout.QUEUE}/{entry.name}", entry)
             for entry in self.queue
-            if entry.name not in layout.HARMLESS and (entry.mode != TREE or entry.name != _RESOLVED)
+            if entry.name not in layout.HARMLESS
+            and (entry.mode != TREE or entry.name not in (_RESOLVED, _RELEASED))
         ]
 
     def open_file(self, name: str) -> File | None:
@@ -68,6 +69,19 @@ class SnapshotFiles:
                         files.append((below, entry))
             level = deeper
         return files
+
+    def file_at(self, path: str) -> TreeEntry | None:
+        """The entry at a path below the store's top, which begins with `queue/`; only the folders on the way are read."""
+        *folders, name = path.split("/")
+        entries, at = self.queue, folders[0]
+        for folder in folders[1:]:
+            entry = next((one for one in entries if one.name == folder and one.mode == TREE), None)
+            if entry is None:
+                return None
+            at = f"{at}/{folder}"
+            [tree] = self._repository.objects.get([entry.oid])
+            entries = self._reader.own_entries(tree, at)
+        return next((one for one in entries if one.name == name), None)
 
     @cached_property
     def archives(self) -> tuple[Archive, ...]:

@@ -39,7 +39,7 @@ _OWN_MODES = frozenset({TREE.encode(), FILE.encode()})
 _FOREIGN_MODES = frozenset(mode.encode() for mode in OTHER_MODES)
 # The folders below `queue/` that are read. Other folders are violations, whatever they hold.
 _LEVELS = {
-    layout.QUEUE: re.compile(r"resolved"),
+    layout.QUEUE: re.compile(r"resolved|released"),
     "resolved": re.compile(r"\d{4}", re.ASCII),
     "year": re.compile(r"\d\d", re.ASCII),
     "month": re.compile(r"\d\d", re.ASCII),

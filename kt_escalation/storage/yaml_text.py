@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from ..model import canonical
 from ..model.record import Record, explain
+from ..model.release import Release
 from ..model.vocabulary import MAX_BYTES, MAX_DEPTH, MAX_DIGITS, SCHEMA_VERSION
 from ..policies.policy_file import OURS, PolicyFile
 from . import canonical_reader
@@ -90,6 +91,27 @@ def from_yaml(data: bytes) -> Record:
         return Record.model_validate(value)
     except ValidationError as error:
         raise Malformed(explain(error)) from None
+
+
+def dumps_release(release: Release) -> bytes:
+    """A release as canonical bytes."""
+    return canonical.dumps_value(release).encode()
+
+
+def load_release(data: bytes) -> Release:
+    """The release in a file's bytes. Raises Malformed for anything that is not exactly one as kt writes it."""
+    if len(data) > MAX_BYTES:
+        raise Malformed(f"is larger than {MAX_BYTES // 1024} KiB")
+    value = load_yaml(data).value
+    if not isinstance(value, dict):
+        raise Malformed("is not a mapping")
+    try:
+        release = Release.model_validate(value)
+    except ValidationError as error:
+        raise Malformed(explain(error)) from None
+    if dumps_release(release) != data:
+        raise Malformed("is not in canonical form")
+    return release
 
 
 def canonical_reading(data: bytes) -> canonical_reader.Reading | None:

@@ -19,6 +19,7 @@ from ..options import (
     common,
     common_to_several,
     proposes,
+    read_file,
     takes_ids,
     writes,
 )
@@ -270,6 +271,16 @@ def unclaim_command(ctx: click.Context, /, **given: Any) -> None:
     metavar="DIGEST",
     help="Refuse if the record has changed since `get` printed this digest (`shown`).",
 )
+@click.option(
+    "--amendment",
+    metavar="FILE",
+    help="With redacted or rewritten: what the request is released as, JSON or text; - reads stdin.",
+)
+@click.option(
+    "--media-type",
+    metavar="TYPE",
+    help="With --amendment: what the file holds (default: JSON if it parses as such, else text).",
+)
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation at a terminal.")
 @PARTIAL
 @proposes
@@ -283,6 +294,14 @@ def resolve_command(ctx: click.Context, /, **given: Any) -> None:
     not release it. A resolved escalation never changes again.
     """
     wanted = given["escalation_ids"]
+    amendment = None
+    if given["amendment"] is not None:
+        from ...actions import amendments
+
+        data = read_file(given["amendment"])
+        amendment = amendments.read(data, given["media_type"], name=given["amendment"])
+    elif given["media_type"] is not None:
+        raise Usage(problem="--media-type goes with --amendment")
     with writing_store(ctx, given) as store:
         decide = partial(
             store.resolve_many,
@@ -292,11 +311,15 @@ def resolve_command(ctx: click.Context, /, **given: Any) -> None:
             category=given["category"],
             claim_id=given["claim_id"],
             shown=given["shown"],
+            amendment=amendment,
             partial=given["partial"],
             branch=given["branch"],
         )
         if not given["yes"] and sys.stdin.isatty() and sys.stderr.isatty():
-            _confirm(decide(dry_run=True).replaced, given["outcome"])
+            before = decide(dry_run=True)
+            for text in before.warnings:
+                warn(text)
+            _confirm(before.replaced, given["outcome"])
         result = decide()
     report_decision(result, given["as_json"], given["several"])
 

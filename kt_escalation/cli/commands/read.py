@@ -207,6 +207,8 @@ def get_command(
             for line in _page(store, found, include_context, past=rev is not None):
                 click.echo(line)
             return
+    from ...model.record import plain
+
     record = found.record.as_dict()
     if not include_context:
         record.pop("event_context", None)
@@ -221,6 +223,9 @@ def get_command(
             "deadline": format_time(found.deadline) if found.deadline else None,
             "overdue": found.overdue,
             "quorum": asdict(found.quorum) if found.quorum else None,
+            "amendment": plain(found.amendment) if found.amendment else None,
+            "digest": found.digest,
+            "release": plain(found.release) if found.release else None,
         }
     )
 

@@ -1,21 +1,25 @@
-"""The command for gateways: wait for a decision."""
+"""The commands that use decisions: wait for one, release it, say what came of it."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ...errors import AnswerIsNo
+from ...errors import AnswerIsNo, Usage
 from ...model.vocabulary import RELEASING
 from ..app import escalation
-from ..options import SPAN, common, takes_ids
+from ..options import SPAN, common, takes_ids, writes
 from ..output import put_json, warn
-from ..stores import store_of
+from ..stores import store_of, writing_store
 
 if TYPE_CHECKING:
-    from ...results import Found
+    from ...results import Decision
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 #: What the gateway should do, by outcome.
 _DO = {
@@ -24,7 +28,37 @@ _DO = {
     "rewritten": "release the request rewritten, as the review's reason says",
     "denied": "do not release the request",
     "expired": "do not release the request: nobody decided in time",
+    "withdrawn": "do not release the request: it was withdrawn",
 }
+_DO_AMENDED = "release the request as the amendment says, and not as it was proposed"
+
+
+def _uses(function: F) -> F:
+    """The options of commands that act on a decision."""
+    for option in (
+        click.option(
+            "--require-signatures",
+            is_flag=True,
+            help="Believe only steps that are signed by their authors, whatever the settings ask for.",
+        ),
+        click.option(
+            "--amended",
+            is_flag=True,
+            help="You run what the decision says instead of what was proposed. Without it, redacted and rewritten exit 6.",
+        ),
+        click.option(
+            "--release-id",
+            metavar="TOKEN",
+            help="Your own token for this use (default: a new one). The same again says that you have had it.",
+        ),
+        click.option(
+            "--digest",
+            metavar="DIGEST",
+            help="The digest of what you are going to run. Another one than the record's exits 6.",
+        ),
+    ):
+        function = option(function)
+    return function
 
 
 @escalation.command("wait", short_help="Wait until an escalation is resolved.")
@@ -32,37 +66,157 @@ _DO = {
 @click.option(
     "--timeout", type=SPAN, metavar="TIME", help="Give up after this long (default: wait for ever)."
 )
+@click.option("--release", is_flag=True, help="Take the decision for its one use, as `release` does.")
+@_uses
+@writes
 @common
 @click.pass_context
-def wait_command(
-    ctx: click.Context, escalation_id: str, timeout: float | None, repo: str | None, as_json: bool
-) -> None:
-    """Wait until an escalation is resolved, and print the outcome as JSON.
+def wait_command(ctx: click.Context, /, **given: Any) -> None:
+    """Wait until an escalation is resolved, and print the decision as JSON.
 
-    Exits 0 if the request may be released, 1 if it was denied or expired, and 8 if --timeout passed
-    first. It asks the remote every half second at first, and every 15 seconds later.
+    Exits 0 if you may run the request now, 1 if it was denied, has expired or was withdrawn, 6 if the
+    decision may not be used so, and 8 if --timeout passed first. It asks the remote every half second at
+    first, and every 15 seconds later.
     """
-    del as_json  # the output is always JSON
-    with store_of(ctx, repo) as store:
-        # A program wants nothing but the answer. A person at a terminal wants to see that the command is not stuck.
-        found = store.wait(escalation_id, timeout, warn if sys.stderr.isatty() else lambda _: None)
+    # A program wants nothing but the answer. A person at a terminal wants to see that the command is not stuck.
+    tell = warn if sys.stderr.isatty() else lambda _: None
+    if given["release"]:
+        _release(ctx, given, given["timeout"], tell, waits=True)
+        return
+    if given["release_id"] is not None:
+        raise Usage(problem="--release-id goes with --release")
+    with store_of(ctx, given["repo"]) as store:
+        found = store.wait(
+            given["escalation_id"],
+            given["timeout"],
+            tell,
+            digest=given["digest"],
+            amended=given["amended"],
+            require_signatures=given["require_signatures"],
+        )
     put_json(_answer(found))
-    resolution = found.record.resolution
-    if resolution is None or resolution.outcome not in RELEASING:
+    _end(ctx, found)
+
+
+@escalation.command("release", short_help="Take a decision for its one use.")
+@takes_ids(one=True)
+@_uses
+@writes
+@common
+@click.pass_context
+def release_command(ctx: click.Context, /, **given: Any) -> None:
+    """Take a decision for its one use: on the remote, nobody else can take it afterwards.
+
+    Run the request only if this exits 0 and says `changed`. A repeat of your own release exits 0 as well and says
+    that you have had it: then find out what came of it, and do not run it again. Exits 6 if there is no decision that
+    releases it, or if that was released before, is over, or is about another action.
+    """
+    _release(ctx, given, None, lambda _: None, waits=False)
+
+
+def _release(
+    ctx: click.Context,
+    given: dict[str, Any],
+    timeout: float | None,
+    tell: Callable[[str], object],
+    *,
+    waits: bool,
+) -> None:
+    def told(line: str) -> None:
+        # The release id is said before it is used, also to a program: a lost answer is found by it.
+        if "under release id" in line and given["release_id"] is None:
+            warn(line)
+        else:
+            tell(line)
+
+    with writing_store(ctx, given) as store:
+        use = partial(store.wait_and_release, timeout=timeout) if waits else store.release
+        found = use(
+            given["escalation_id"],
+            digest=given["digest"],
+            release_id=given["release_id"],
+            amended=given["amended"],
+            require_signatures=given["require_signatures"],
+            tell=told,
+        )
+    for text in found.warnings:
+        warn(text)
+    if waits or given["as_json"]:
+        used = {"changed": found.changed, "repeat": found.repeat, "release_commit": found.release_commit}
+        put_json({**_answer(found), **used})
+    elif found.release_id is None:
+        click.echo(f"{found.escalation_id} is {found.outcome} and needs no release: {_do(found)}")
+    elif found.repeat:
+        click.echo(
+            f"{found.escalation_id} was released under {found.release_id} already; do not run it again"
+        )
+    else:
+        commit = (found.release_commit or "")[:12]
+        click.echo(
+            f"released {found.escalation_id} under {found.release_id} in commit {commit}: {_do(found)}"
+        )
+    _end(ctx, found)
+
+
+@escalation.command("receipt", short_help="Say what came of a release.")
+@takes_ids(one=True)
+@click.option("--status", required=True, metavar="STATUS", help="executed, failed or unknown.")
+@click.option("--result-digest", metavar="DIGEST", help="sha256: and the digest of the result, in hex.")
+@click.option("--release-id", metavar="TOKEN", help="Refuse if the release has another id.")
+@click.option("--reason", metavar="TEXT", help="What you know about it. An admin needs it after unknown.")
+@writes
+@common
+@click.pass_context
+def receipt_command(ctx: click.Context, /, **given: Any) -> None:
+    """Say what came of a release: for whoever made it. A receipt is final, except unknown.
+
+    It is your own word: nothing here can see what the gateway did.
+    """
+    with writing_store(ctx, given) as store:
+        found = store.receipt(
+            given["escalation_id"],
+            given["status"],
+            result_digest=given["result_digest"],
+            reason=given["reason"],
+            release_id=given["release_id"],
+        )
+    for text in found.warnings:
+        warn(text)
+    if given["as_json"]:
+        from ...model.record import plain
+
+        put_json(
+            {
+                "escalation_id": found.escalation_id,
+                "release_id": found.release_id,
+                "receipt": plain(found.receipt),
+                "commit": found.commit,
+                "changed": found.changed,
+            }
+        )
+        return
+    if found.changed:
+        click.echo(f"{found.escalation_id} is {found.receipt.status}, in commit {(found.commit or '')[:12]}")
+    else:
+        click.echo(f"{found.escalation_id} has that receipt already ({found.receipt.status})")
+
+
+def _end(ctx: click.Context, found: Decision) -> None:
+    if found.outcome not in RELEASING:
         ctx.exit(AnswerIsNo.exit_code)
 
 
-def _answer(found: Found) -> dict[str, Any]:
+def _do(found: Decision) -> str:
+    return _DO_AMENDED if found.amendment is not None else _DO[found.outcome]
+
+
+def _answer(found: Decision) -> dict[str, Any]:
     record = found.record.as_dict()
     record.pop("event_context", None)
-    outcome = found.record.resolution.outcome if found.record.resolution else "expired"
     return {
-        "escalation_id": found.record.escalation_id,
-        "outcome": outcome,
-        "release": outcome in RELEASING,
-        "do": _DO[outcome],
+        **found.as_json(),
+        "do": _do(found),
         "resolution": record["resolution"],
         "escalation": record,
         "path": found.path,
-        "commit": found.commit,
     }

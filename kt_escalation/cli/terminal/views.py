@@ -46,6 +46,7 @@ COMMANDS = {
     "assign": ("hand it on", "assign --id {id} --team TEAM --reason TEXT"),
     "note": ("add a note", "note --id {id} --text TEXT"),
     "reopen": ("reopen it", "reopen --id {id} --reason TEXT"),
+    "withdraw": ("take it back", "withdraw --id {id} --reason TEXT"),
 }
 _TO_USER = "assign --id {id} --to USER --reason TEXT"
 
@@ -89,6 +90,7 @@ def page(
     sections = [
         Section("What happened", _happened(record, now)),
         *_context(record.event_context or {}, whole=include_context),
+        Section("What is to be run", _pairs(*plain_text.use(found))),
         Section("Who has looked at it", _looked(record)),
         Section("Where it stands", _stands(found, now)),
         Section("What you may do", _next(record, moves)),
@@ -183,7 +185,10 @@ def _looked(record: Record) -> list[tuple[Words, Words]]:
     for review in record.reviews:
         category = f" ({review.category})" if review.category else ""
         who = f"{review.reviewer} at {format_time(review.reviewed_at)}{category}"
-        said.append((review.reviewed_at, (review.outcome, review.outcome), f"{who}\n{review.reason}"))
+        text = f"{who}\n{review.reason}"
+        if review.amendment is not None:
+            text = f"{text}\n{plain_text.amended(review.amendment)}"
+        said.append((review.reviewed_at, (review.outcome, review.outcome), text))
     end = record.resolution
     if end and not record.reviews:
         who = f"{end.resolved_by} at {format_time(end.resolved_at)}"

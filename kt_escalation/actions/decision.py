@@ -1,0 +1,126 @@
+"""What a program is told about a resolved escalation, after the judge has proved it. See docs/gateway.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ..errors import Amended, ReleaseNeeded, UnreadableRecord
+from ..model.record import Record
+from ..model.release import Release
+from ..model.vocabulary import AMENDING, RELEASING
+from ..policies.policy_set import Policies, assemble
+from ..policies.roster import person
+from ..results import Decision
+from ..rules import amending, releasing
+from ..rules.releasing import Decided
+from ..storage import lookup
+from ..storage.interface import Entry, Invalid, Snapshot
+from .read_session import ReadSession
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A resolved record in a snapshot that legal steps led to, and what is known of its use."""
+
+    entry: Entry
+    decided: Decided
+    commit: str
+    signed: bool
+    policies: Policies
+
+    @property
+    def record(self) -> Record:
+        """The record."""
+        return self.entry.record
+
+    def decision(self) -> Decision:
+        """The decision, not used yet."""
+        record, end = self.record, self.record.resolution
+        assert end is not None  # noqa: S101 - only what is resolved is proved
+        newest = {person(self.policies.roster, one.reviewer): one for one in record.reviews}
+        by = tuple(one.reviewer for one in newest.values() if one.outcome == end.outcome)
+        return Decision(
+            escalation_id=record.escalation_id,
+            request_id=record.request_id,
+            outcome=end.outcome,
+            release=end.outcome in RELEASING,
+            amendment=amending.effective(record),
+            digest=amending.effective_digest(record),
+            reason=end.reason,
+            by=by or (end.resolved_by,),
+            signed=self.signed,
+            resolved_at=end.resolved_at,
+            commit=self.commit,
+            record=record,
+            path=self.entry.path,
+        )
+
+
+def proof(session: ReadSession, snapshot: Snapshot, entry: Entry, *, signed: bool = False) -> Proof:
+    """What is proven of a resolved record. Raises IllegalRecord, UnreadableRecord, ShallowClone."""
+    record = entry.record
+    end = record.resolution
+    assert end is not None  # noqa: S101 - only what is resolved is asked for
+    commit, landed, is_signed = snapshot.revision, end.resolved_at, False
+    if session.has_git:
+        from ..audit import record_history
+
+        names = _names(snapshot, record)
+        found = record_history.require_legal(
+            session.git, snapshot.revision, names, session.clock(), entry.path, signed=signed
+        )
+        commit, landed, is_signed = found.commit, found.landed or end.resolved_at, found.signed
+    reopener = lookup.open_reopener(snapshot, record.escalation_id)
+    decided = Decided(record, landed, release_of(snapshot, record), reopener)
+    return Proof(entry, decided, commit, is_signed, assemble(*snapshot.policies()))
+
+
+def _names(snapshot: Snapshot, record: Record) -> list[str]:
+    """A record and those that it reopens, one after the other."""
+    names = [record.escalation_id]
+    while record.reopens is not None and record.reopens not in names:
+        names.append(record.reopens)
+        origin = lookup.record_of(snapshot, record.reopens)
+        if origin is None:
+            break
+        record = origin
+    return names
+
+
+def release_of(snapshot: Snapshot, record: Record) -> Release | None:
+    """The release of a resolved record. Raises UnreadableRecord."""
+    found = snapshot.release(record)
+    if isinstance(found, Invalid):
+        raise UnreadableRecord(path=found.path, problem=found.error, escalation_id=record.escalation_id)
+    return found
+
+
+def require_amendable(record: Record, *, amended: bool) -> None:
+    """Raise Amended for a decision that changes the request, unless the caller applies amendments."""
+    end = record.resolution
+    if end is None or amended or end.outcome not in AMENDING:
+        return
+    given = amending.effective(record)
+    raise Amended(
+        escalation_id=record.escalation_id,
+        outcome=end.outcome,
+        reason=end.reason,
+        amendment_digest=given.digest if given else None,
+    )
+
+
+def plain_answer(found: Proof, now: datetime, digest: str | None, *, amended: bool) -> Decision:
+    """The answer to who only waits. Raises OtherAction, Amended, AlreadyReleased, AlreadyReopened, ReleaseExpired,
+    and ReleaseNeeded for a decision for one use."""
+    record = found.record
+    if record.resolution is None or record.resolution.outcome not in RELEASING:
+        return found.decision()
+    releasing.require_action(record, digest)
+    if found.decided.release is not None:
+        raise releasing.already(found.decided.release)
+    releasing.require_usable(found.decided, now)
+    require_amendable(record, amended=amended)
+    if record.requires.single_use:
+        raise ReleaseNeeded(escalation_id=record.escalation_id, outcome=record.resolution.outcome)
+    return found.decision()

@@ -1,0 +1,191 @@
+"""Uses decisions: releases one, once, and says what came of it. See docs/gateway.md."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+from ..errors import BadInput, NoStoreBranch, NotFound, NotReleased
+from ..model.record import Record
+from ..model.release import RECEIPT_STATUSES, RELEASE_ID, ReceiptStatus, Release
+from ..results import Decision, Received
+from ..rules import releasing
+from ..rules.permissions import Act
+from ..storage import layout, lookup, notebook, yaml_text
+from ..storage.commit_message import Message
+from ..storage.interface import Snapshot
+from . import decision, inputs
+from .plan import Plan
+from .session import Session
+
+#: The clone's note of the release ids that it made up, by escalation, and how many of them it keeps.
+RELEASES, _KEPT = "releases", 1_000
+_DIGEST = re.compile(r"(hmac-)?sha256:[0-9a-f]{64}", re.ASCII)
+
+
+def release(
+    session: Session,
+    escalation_id: str,
+    *,
+    digest: str | None = None,
+    release_id: str | None = None,
+    amended: bool = False,
+    signed: bool = False,
+    tell: Callable[[str], object] = lambda _: None,
+) -> Decision:
+    """Take a decision for its one use. ``tell`` is given the release id before anything is pushed.
+
+    A decision that is not for one use, or that releases nothing, is returned and nothing is written.
+    """
+    inputs.whole_ids([escalation_id])
+    token = _release_id(release_id)
+    action_digest(digest)
+    _require_shared(session)
+    made: Decision | None = None
+    token_told = False
+
+    def decide(snapshot: Snapshot, act: Act) -> Plan:
+        nonlocal made, token, token_told
+        entry = lookup.entry(snapshot, escalation_id)
+        record = entry.record
+        releasing.require_digest(record, digest)
+        releasing.require_user(record, act)
+        releasing.require_releasing(record)
+        releasing.require_action(record, digest)
+        found = decision.proof(session, snapshot, entry, signed=signed)
+        if record.requires.single_use is None:
+            made = decision.plain_answer(found, act.now, digest, amended=amended)
+            return Plan(records=(record,), unchanged=1)
+        decision.require_amendable(record, amended=amended)
+        token = token or session.token()
+        after = releasing.release(found.decided, act, token)
+        made = replace(found.decision(), release_id=token)
+        if after is found.decided.release:
+            made = replace(made, repeat=True)
+            return Plan(records=(record,), unchanged=1)
+        if not token_told:
+            token_told = True
+            if release_id is None:
+                _keep(session, escalation_id, token)
+            tell(token)
+        return _plan(session, record, after, act, "release")
+
+    result = session.commit(decide)
+    assert made is not None  # noqa: S101 - whoever commits has decided
+    written = result.changed
+    return replace(
+        made,
+        changed=written,
+        release_commit=result.commit if made.release_id is not None else None,
+        warnings=result.warnings,
+    )
+
+
+def receipt(
+    session: Session,
+    escalation_id: str,
+    status: str,
+    *,
+    result_digest: str | None = None,
+    reason: str | None = None,
+    release_id: str | None = None,
+) -> Received:
+    """Say what came of a release: for the person who released it; after `unknown` for an admin, with a reason."""
+    inputs.whole_ids([escalation_id])
+    known = _status(status)
+    words = None if reason is None else inputs.words(reason, "the reason")
+    if release_id is not None:
+        _release_id(release_id)
+    if result_digest is not None and not re.fullmatch(r"sha256:[0-9a-f]{64}", result_digest):
+        raise BadInput(problem=f"{result_digest[:80]!r} is no digest: sha256: and 64 hex digits")
+    _require_shared(session)
+    made: Release | None = None
+
+    def decide(snapshot: Snapshot, act: Act) -> Plan:
+        nonlocal made
+        record = lookup.entry(snapshot, escalation_id).record
+        found = decision.release_of(snapshot, record) if record.resolution is not None else None
+        if found is not None and release_id not in (None, found.release_id):
+            raise NotReleased(
+                says="{escalation_id} was released under release id {release_id}, not {given}",
+                hint="give the receipt of your own release",
+                escalation_id=escalation_id,
+                release_id=found.release_id,
+                given=release_id,
+            )
+        made = releasing.receipt(found, escalation_id, act, known, result_digest=result_digest, reason=words)
+        if made is found:
+            return Plan(records=(record,), unchanged=1)
+        return _plan(session, record, made, act, "receipt", words)
+
+    result = session.commit(decide)
+    if made is None or made.receipt is None:
+        raise NotFound(escalation_id=escalation_id)
+    return Received(
+        escalation_id, made.release_id, made.receipt, result.commit, result.changed, result.warnings
+    )
+
+
+def _plan(
+    session: Session, record: Record, after: Release, act: Act, action: str, text: str | None = None
+) -> Plan:
+    detail = after.receipt.status if after.receipt is not None else ""
+    message = Message(
+        action, [record.escalation_id], act.actor, detail=detail, text=text, release_id=after.release_id
+    )
+    path = layout.release_path(record)
+    path = session.git.full(path) if session.has_git else path
+    return Plan(
+        message=message,
+        records=(record,),
+        others={path: yaml_text.dumps_release(after)},
+        find=f"kt escalation get --fetch --id {record.escalation_id}",
+    )
+
+
+def _keep(session: Session, escalation_id: str, token: str) -> None:
+    """Write down on disk which release id this clone made up, before it is used."""
+    if not session.has_git:
+        return
+    folder = session.git.lock_folder
+    known = dict((notebook.read(folder, RELEASES) or {}).items())
+    known.pop(escalation_id, None)
+    kept = [*known.items(), (escalation_id, token)][-_KEPT:]
+    notebook.write(folder, RELEASES, dict(kept))
+
+
+def _require_shared(session: Session) -> None:
+    """Raise NoStoreBranch in a repository that has remotes and would release on a branch of its own."""
+    if not session.has_git or session.git.remote is not None:
+        return
+    names = sorted(session.git.repository.remotes())
+    if names:
+        raise NoStoreBranch(
+            problem=f"this repository has remotes ({', '.join(names)}), and none of them is the store's, so a release "
+            "here could be made again elsewhere",
+            hint="name the store's remote with `git config kt.remote NAME`",
+        )
+
+
+def _release_id(text: str | None) -> str:
+    """A release id of the caller's own, empty for none. Raises BadInput."""
+    if text is not None and not re.fullmatch(RELEASE_ID, text, re.ASCII):
+        raise BadInput(problem=f"{text[:80]!r} is no release id: letters, digits, dots, dashes, at most 64")
+    return text or ""
+
+
+def action_digest(text: str | None) -> None:
+    """Raise BadInput for what is no digest of an action."""
+    if text is not None and not _DIGEST.fullmatch(text):
+        raise BadInput(
+            problem=f"{text[:80]!r} is no digest: sha256: or hmac-sha256:, and 64 hex digits",
+            hint="`kt escalation digest` prints it",
+        )
+
+
+def _status(text: str) -> ReceiptStatus:
+    for known in RECEIPT_STATUSES:
+        if text == known:
+            return known  # type: ignore[return-value]
+    raise BadInput(problem=f"{text[:80]!r} is no receipt; use one of {', '.join(RECEIPT_STATUSES)}")

@@ -1,0 +1,241 @@
+"""Judges releases and receipts along the line: each decision is used once, in its time, by a plain commit.
+
+See docs/rules.md and docs/gateway.md. What may be released is known from the steps that were judged: a decision
+counts only from the commit of the line that brought it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ..git.objects import FILE
+from ..model.record import Record
+from ..model.release import Release
+from ..model.vocabulary import MAX_BYTES, RELEASING
+from ..policies.policy_set import Policies
+from ..rules import permissions, releasing
+from ..rules.judge_step import Violation
+from ..rules.releasing import Decided
+from ..storage import layout, lookup, yaml_text
+from ..storage.clone import GitStore
+from ..storage.commits import Commit
+from ..storage.trees import Change
+from .commit_contents import CommitContents
+from .findings import Findings
+from .judged_line import JudgedLine
+from .known_records import KnownRecords
+from .messages import Brought
+from .record_files import State
+from .scope import Scope, Tally
+
+#: What a mark keeps of a decision that may be released: its file (path, mode, id), and when it came to the line.
+Kept = tuple[str, str, str, float]
+
+_ON_THE_LINE = Violation(
+    "release", "expected releases and receipts as plain commits on the store branch, by their own authors"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Usable:
+    """A decision that was not released yet: its file (path, mode, id), and the date of the commit that brought it."""
+
+    file: tuple[str, str, str]
+    landed: datetime
+
+
+class Releases:
+    """Follows what may be released, and what was."""
+
+    def __init__(
+        self,
+        store: GitStore,
+        scope: Scope,
+        judged: JudgedLine,
+        commits: CommitContents,
+        records: KnownRecords,
+        findings: Findings,
+        tally: Tally,
+    ) -> None:
+        self._store = store
+        self._scope = scope
+        self._judged = judged
+        self._commits = commits
+        self._records = records
+        self._findings = findings
+        self._tally = tally
+        records.followers.append(self._follow)
+        #: Decisions for one use that were not used yet, by id; and open records by the one that they reopen.
+        self.usable: dict[str, _Usable] = {}
+        self.reopeners: dict[str, set[str]] = {}
+        #: Releases that are illegal now, each with the id of its last legal bytes.
+        self.illegal: dict[str, str | None] = {}
+
+    # --- what may be released -----------------------------------------------------------------------
+
+    def _follow(self, name: str, state: State, arrived: datetime) -> None:
+        """Note the new legal state of a record, and when it came to the line."""
+        record = state.record
+        if record is None or layout.archive_at(state.path):
+            return
+        if record.reopens is not None:
+            waiting = self.reopeners.setdefault(record.reopens, set())
+            (waiting.discard if record.resolution is not None else waiting.add)(name)
+            if not waiting:
+                del self.reopeners[record.reopens]
+        end = record.resolution
+        if end is None:
+            return
+        if self._scope.only is not None:
+            self._records.landed.setdefault(name, arrived)
+        if record.requires.single_use and end.outcome in RELEASING:
+            self.usable.setdefault(name, _Usable(state.file, arrived))
+
+    def resume(
+        self,
+        usable: Mapping[str, Kept],
+        reopeners: Mapping[str, tuple[str, ...]],
+        illegal: Mapping[str, str | None],
+    ) -> None:
+        """Go on from the mark of another run."""
+        self.reopeners = {name: set(others) for name, others in reopeners.items()}
+        self.illegal = dict(illegal)
+        for name, (path, mode, oid, landed) in usable.items():
+            self.usable[name] = _Usable((path, mode, oid), datetime.fromtimestamp(landed, UTC))
+
+    def kept(self) -> dict[str, Kept]:
+        """What a mark keeps: the decisions that may still be released."""
+        found: dict[str, Kept] = {}
+        for name, one in self.usable.items():
+            record = self._commits.contents.state(*one.file).record
+            until = Decided(record, one.landed).until if record is not None else None
+            if record is not None and (until is None or until >= self._judged.newest):
+                found[name] = (*one.file, one.landed.timestamp())
+        return found
+
+    # --- what was released --------------------------------------------------------------------------
+
+    def changed(self, changes: Iterable[Change]) -> dict[str, list[Change]]:
+        """The changes of releases that this run looks at, by id."""
+        found: dict[str, list[Change]] = {}
+        for change in changes:
+            name = layout.released_id(change.path)
+            if name is not None and self._records.looks_at(name):
+                found.setdefault(name, []).append(change)
+        return found
+
+    def imported(self, changes: Iterable[Change]) -> None:
+        """Note the releases that are there when the store begins: nobody can prove what they were for."""
+        for name in self.changed(changes):
+            self._tally.imported += 1
+            self.usable.pop(name, None)
+
+    def refuse(self, commit: Commit, changes: Iterable[Change]) -> None:
+        """Note the releases that a merge or a carried commit changes, which only plain commits on the line may."""
+        for name, some in self.changed(changes).items():
+            self._blame(name, commit, some[0].path, _ON_THE_LINE)
+
+    def judge(
+        self, commit: Commit, now: Policies, changed: Mapping[str, list[Change]], brought: list[Brought]
+    ) -> None:
+        """Judge what a plain commit on the line does to releases."""
+        for name, changes in changed.items():
+            self._tally.steps += 1
+            self._records.touching.add(commit.oid)
+            self._one(commit, now, name, changes, brought)
+
+    def _one(
+        self, commit: Commit, now: Policies, name: str, changes: list[Change], brought: list[Brought]
+    ) -> None:
+        change = next((one for one in changes if one.new is not None), changes[0])
+        if name in self.illegal:
+            if self._restored(commit, now, name, changes):
+                brought.append(Brought(name, frozenset({"restore"}), ""))
+            else:
+                wrong = "expected its last legal state, or none, by an admin, before anything else"
+                self._blame(name, commit, change.path, Violation("release", wrong))
+            return
+        if len(changes) > 1 or change.new is None:
+            self._blame(
+                name, commit, change.path, Violation("release", "expected a release to stay where it is")
+            )
+            return
+        after = self._read(change.new, change.new_mode)
+        if isinstance(after, str):
+            self._blame(name, commit, change.path, Violation("release", f"expected a release; it {after}"))
+            return
+        is_arriving = self._scope.arriving and self._records.base is not None
+        made = releasing.Made(
+            commit.email, commit.committed_at, now, self._scope.now if is_arriving else None
+        )
+        found: Iterable[Violation]
+        if change.old is None:
+            brought.append(_brought("release", after, after.released_by))
+            found = self._released(commit, name, change.path, after, made)
+        else:
+            by = after.receipt.receipt_by if after.receipt else ""
+            brought.append(_brought("receipt", after, by))
+            before = self._read(change.old, change.old_mode)
+            found = (
+                [Violation("receipt", f"expected a release before it; that {before}")]
+                if isinstance(before, str)
+                else releasing.judge_receipt(before, after, made)
+            )
+        for violation in found:
+            self._blame(name, commit, change.path, violation)
+
+    def _released(
+        self, commit: Commit, name: str, path: str, after: Release, made: releasing.Made
+    ) -> Iterable[Violation]:
+        """What is wrong with a new release."""
+        one = self.usable.pop(name, None)
+        record = self._commits.contents.state(*one.file).record if one is not None else None
+        decided = None
+        believed = name not in self._records.illegal and name not in self._records.waived
+        if record is not None and one is not None and believed:
+            if layout.release_path(record) != path:
+                return [Violation("release", f"expected it at {layout.release_path(record)}")]
+            decided = Decided(record, one.landed, None, self._reopener(commit, name))
+        return releasing.judge(decided, after, made)
+
+    def _reopener(self, commit: Commit, name: str) -> Record | None:
+        """An open escalation that reopens one."""
+        if self._scope.only is None and name not in self.reopeners:
+            return None
+        snapshot = self._commits.snapshot(self._judged.sound or commit.parents[0])
+        return lookup.open_reopener(snapshot, name) if snapshot else None
+
+    def _read(self, oid: str, mode: str) -> Release | str:
+        """The release in a blob, or what is wrong with it."""
+        if mode != FILE:
+            return f"is no plain file (mode {mode})"
+        [found] = self._store.repository.objects.get([oid], MAX_BYTES)
+        if found is None or found.data is None:
+            return "cannot be read"
+        try:
+            return yaml_text.load_release(found.data)
+        except yaml_text.Malformed as error:
+            return str(error)
+
+    def _restored(self, commit: Commit, now: Policies, name: str, changes: list[Change]) -> bool:
+        """Whether an admin brought an illegal release back to its last legal bytes, or deleted one that has none."""
+        legal = self.illegal[name]
+        if not permissions.is_admin(permissions.act(commit.email, commit.committed_at, now)):
+            return False
+        if [one.new for one in changes] != [legal]:
+            return False
+        del self.illegal[name]
+        self._records.excused_release(name)
+        return True
+
+    def _blame(self, name: str, commit: Commit, path: str, violation: Violation) -> None:
+        old = next((one.old for one in commit.changes if one.path == path), None)
+        self.illegal.setdefault(name, old)
+        self._findings.find(commit, path, violation, name)
+
+
+def _brought(action: str, after: Release, by: str) -> Brought:
+    """The action that made a release's file what it is, for the check of the message."""
+    return Brought(after.escalation_id, frozenset({action}), by, release_id=after.release_id)

@@ -1,0 +1,67 @@
+"""The commands for those who raise: withdraw, release, receipt, and the digest of an action."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ...errors import BadInput
+from ..app import escalation
+from ..options import PARTIAL, common, proposes, read_file, takes_ids, writes
+from ..output import put_json, report
+from ..stores import writing_store
+
+
+@escalation.command("withdraw", short_help="Take back an escalation that nobody needs to decide any more.")
+@takes_ids()
+@click.option("--reason", required=True, metavar="TEXT", help="Why. The text is kept in history for ever.")
+@PARTIAL
+@proposes
+@writes
+@common
+@click.pass_context
+def withdraw_command(ctx: click.Context, /, **given: Any) -> None:
+    """Resolve an open escalation as withdrawn. Nothing is released.
+
+    For the person or gateway who raised it, and for admins.
+    """
+    with writing_store(ctx, given) as store:
+        result = store.withdraw_many(
+            given["escalation_ids"], given["reason"], partial=given["partial"], branch=given["branch"]
+        )
+    done, same = "withdrew {id} in commit {commit}", "{id} is withdrawn by you already"
+    report(result, given["as_json"], given["several"], done, same, "withdraw {id}")
+
+
+@escalation.command("digest", short_help="Print the digest of an action, for action.digest.")
+@click.option("--kind", required=True, metavar="KIND", help="The kind of action, such as tool.call.")
+@click.option("--name", required=True, metavar="NAME", help="The name of the tool or model.")
+@click.option(
+    "--key-file",
+    metavar="FILE",
+    help="Make it keyed by this file's bytes (without a line feed at its end), so that nobody can guess a short input.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON. Errors are JSON on stderr.")
+@click.argument("file", default="-", metavar="[FILE]")
+def digest_command(kind: str, name: str, key_file: str | None, as_json: bool, file: str) -> None:
+    """Print the digest of what will be run: FILE holds its input as JSON; - or nothing reads stdin.
+
+    The digest covers the RFC 8785 form of {kind, name, input}.
+    """
+    from ... import action
+    from ...storage import yaml_text
+
+    key = None
+    if key_file is not None:
+        key = read_file(key_file).removesuffix(b"\n").removesuffix(b"\r")
+        if not key:
+            raise BadInput(problem=f"{key_file} is empty, and an empty key keeps nothing secret")
+    try:
+        found = action.digest(kind, name, yaml_text.load_json(read_file(file)), key=key)
+    except (yaml_text.Malformed, action.NotIJson) as error:
+        raise BadInput(problem=f"{'stdin' if file == '-' else file} {error}") from None
+    if as_json:
+        put_json({"digest": found})
+    else:
+        click.echo(found)

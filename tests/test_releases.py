@@ -1,0 +1,612 @@
+"""A decision is for one thing, once: what gateways may do with it, and what no forger can."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from forge import (
+    Forge,
+    assert_nothing_forged_is_released,
+    assert_refused,
+    identity,
+    push,
+    serve,
+    side,
+    way_in,
+)
+from gateways import DIGEST, INPUT, Gate, made_in
+from lab import end, git, kt, start
+
+from kt_escalation import Store
+from kt_escalation.model.times import format_time
+
+OTHER = "sha256:" + "0" * 64
+
+
+@pytest.fixture(scope="session")
+def gate_ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_in(tmp_path_factory.mktemp("gate")).path
+
+
+@pytest.fixture
+def gate(gate_ground: Path, tmp_path: Path) -> Gate:
+    made = Forge.__new__(Forge)
+    made.path = tmp_path / "store"
+    shutil.copytree(gate_ground, made.path)
+    return Gate(made)
+
+
+# --- what a gateway may do ------------------------------------------------------------------------
+
+
+def test_an_approval_is_used_once_and_a_receipt_says_what_came_of_it(gate: Gate) -> None:
+    name = gate.decided("r1")
+    needed = gate.run("gw", "wait", "--id", name, "--json")
+    assert needed.code == 6 and needed.error["code"] == "release_needed"
+    had = gate.do("gw", "release", "--id", name, "--digest", DIGEST, "--release-id", "T.1", "--json").json
+    assert had["release"] and had["changed"] and not had["repeat"]
+    assert (had["digest"], had["release_id"], had["by"]) == (DIGEST, "T.1", ["alice"])
+    assert had["release_commit"] == gate.forge.tip()
+    assert had["commit"] == gate.forge.git("rev-parse", "HEAD^")
+    again = gate.do("gw", "release", "--id", name, "--digest", DIGEST, "--release-id", "T.1", "--json").json
+    assert again["repeat"] and not again["changed"]
+    for token in ((), ("--release-id", "T.2")):
+        other = gate.run("gw", "release", "--id", name, "--digest", DIGEST, *token, "--json")
+        assert other.code == 6 and other.error["code"] == "already_released"
+        assert (other.error["release_id"], other.error["released_by"]) == ("T.1", "gw")
+    assert gate.run("gw", "wait", "--id", name, "--json").error["code"] == "already_released"
+    told = gate.do("gw", "receipt", "--id", name, "--status", "executed", "--json").json
+    assert told["changed"] and told["release_id"] == "T.1" and told["receipt"]["receipt_by"] == "gw"
+    assert not gate.do("gw", "receipt", "--id", name, "--status", "executed", "--json").json["changed"]
+    other = gate.run("gw", "receipt", "--id", name, "--status", "failed", "--json")
+    assert other.code == 6 and other.error["code"] == "other_receipt"
+    assert gate.forge.git("log", "-2", "--format=%s").splitlines() == [
+        f"kt: receipt {name} executed",
+        f"kt: release {name}",
+    ]
+    assert "Kt-Release: T.1" in gate.forge.git("log", "-1", "--format=%B")
+    assert gate.run("boss", "verify", "--afresh").code == 0
+
+
+def test_the_file_has_the_keys_in_their_order(gate: Gate) -> None:
+    name = gate.decided("r1")
+    path = gate.released(name)
+    gate.do("gw", "receipt", "--id", name, "--status", "failed", "--reason", "the bank was closed")
+    text = gate.forge.read(path)
+    assert re.findall(r"^(?:  )?(\w+):", text, re.MULTILINE) == [
+        *("schema_version", "escalation_id", "outcome", "digest", "resolved_at", "release_id"),
+        *("released_by", "released_at", "receipt", "status", "receipt_by", "receipt_at", "reason"),
+    ]
+    assert path == gate.forge.resolved("r1").replace("/resolved/", "/released/")
+
+
+def test_after_unknown_an_admin_says_once_what_it_was(gate: Gate) -> None:
+    name = gate.decided("r1")
+    gate.released(name)
+    gate.do("gw", "receipt", "--id", name, "--status", "unknown")
+    assert gate.run("gw", "receipt", "--id", name, "--status", "executed").code == 3
+    assert gate.run("boss", "receipt", "--id", name, "--status", "executed").code == 2
+    gate.do("boss", "receipt", "--id", name, "--status", "executed", "--reason", "the bank says so")
+    late = gate.run("boss", "receipt", "--id", name, "--status", "failed", "--reason", "no", "--json")
+    assert late.code == 3 or late.error["code"] == "other_receipt"
+    assert gate.run("boss", "verify", "--afresh").code == 0
+
+
+@pytest.mark.parametrize(
+    ("who", "args", "code", "exit_code"),
+    [
+        ("gw", (), "bad_input", 2),
+        ("gw", ("--digest", "nonsense"), "bad_input", 2),
+        ("gw", ("--digest", DIGEST, "--release-id", "a b"), "bad_input", 2),
+        ("gw", ("--digest", OTHER), "other_action", 6),
+        ("alice", ("--digest", DIGEST), "not_allowed", 3),
+        ("alice", ("--digest", OTHER), "not_allowed", 3),
+    ],
+)
+def test_a_release_is_refused(gate: Gate, who: str, args: tuple[str, ...], code: str, exit_code: int) -> None:
+    name = gate.decided("r1")
+    ran = gate.run(who, "release", "--id", name, *args, "--json")
+    assert (ran.code, ran.error["code"]) == (exit_code, code)
+    assert gate.release_path(name) == ""
+
+
+def test_what_is_open_denied_or_withdrawn_is_not_released(gate: Gate) -> None:
+    name = gate.raised("r1")
+    assert (
+        gate.run("gw", "release", "--id", name, "--digest", DIGEST, "--json").error["code"] == "not_resolved"
+    )
+    denied = gate.decided("r2", "denied")
+    ran = gate.run("gw", "release", "--id", denied, "--digest", DIGEST, "--json")
+    assert (ran.code, ran.error["code"]) == (6, "not_releasing")
+    waited = gate.run("gw", "wait", "--release", "--id", denied, "--digest", DIGEST)
+    assert waited.code == 1 and waited.json["release"] is False and waited.json["by"] == ["alice"]
+    gate.do("gw", "withdraw", "--id", name, "--reason", "the caller is gone")
+    waited = gate.run("gw", "wait", "--id", name)
+    assert waited.code == 1 and waited.json["outcome"] == "withdrawn" and waited.json["release"] is False
+    ran = gate.run("gw", "release", "--id", name, "--digest", DIGEST, "--json")
+    assert (ran.code, ran.error["code"]) == (6, "not_releasing")
+
+
+def test_what_an_open_escalation_reopens_is_not_released(gate: Gate) -> None:
+    name = gate.decided("r1")
+    gate.do("bob", "reopen", "--id", name, "--reason", "look again")
+    for args in (("release",), ("wait", "--release")):
+        ran = gate.run("gw", *args, "--id", name, "--digest", DIGEST, "--json")
+        assert (ran.code, ran.error["code"]) == (6, "already_reopened")
+
+
+def test_a_decision_that_is_not_for_one_use_is_answered_and_nothing_is_written(gate: Gate) -> None:
+    name = gate.decided("r1", reason_code="a.b")
+    before = gate.forge.tip()
+    for args in (("wait",), ("wait", "--release"), ("release", "--json")):
+        ran = gate.do("gw", *args, "--id", name, "--digest", DIGEST)
+        assert ran.json["release"] and ran.json["release_id"] is None
+        assert ran.json["do"] == "release the request as it is"
+        other = gate.run("gw", *args, "--id", name, "--digest", OTHER)
+        assert other.code == 6
+    assert gate.forge.tip() == before
+
+
+def test_wait_and_run_never_runs_what_was_rewritten(gate: Gate) -> None:
+    changed = {**INPUT, "amount": 90}
+    for number, (reason_code, extra) in enumerate([("a.b", ()), ("tool.call", ("--release",))]):
+        name = gate.decided(f"r{number}", "rewritten", changed, reason_code=reason_code)
+        args = ("wait", *extra, "--id", name, "--digest", DIGEST)
+        ran = gate.run("gw", *args, "--json")
+        assert (ran.code, ran.error["code"]) == (6, "amended") and gate.release_path(name) == ""
+        ran = gate.do("gw", *args, "--amended")
+        amendment = ran.json["amendment"]
+        assert amendment["value"] == changed and amendment["digest"] == ran.json["digest"] != DIGEST
+    assert f'digest: "{ran.json["digest"]}"' in gate.forge.read(gate.release_path("esc_r1"))
+    assert gate.run("boss", "verify", "--afresh").code == 0
+
+
+def test_a_decision_is_used_in_its_time(gate: Gate) -> None:
+    name, plain = gate.decided("r1"), gate.decided("r2", reason_code="later.use")
+    late = datetime.now(UTC) + timedelta(minutes=16)
+    with Store.open(gate.forge.path, clock=lambda: late) as store:
+        gate.forge.git("config", "user.email", "gw@example.com")
+        gate.forge.git("config", "user.name", "gw")
+        with pytest.raises(Exception, match="could be released until"):
+            store.release(name, digest=DIGEST)
+        with pytest.raises(Exception, match="could be released until"):
+            store.wait(plain)
+    with Store.open(gate.forge.path) as store:
+        assert store.wait(plain).outcome == "approved"
+        assert store.release(name, digest=DIGEST).changed
+
+
+def test_a_repository_with_remotes_never_releases_on_a_branch_of_its_own(gate: Gate, tmp_path: Path) -> None:
+    name = gate.decided("r1")
+    gate.forge.git("remote", "add", "upstream", str(tmp_path / "elsewhere.git"))
+    ran = gate.run("gw", "release", "--id", name, "--digest", DIGEST, "--json")
+    assert (ran.code, ran.error["code"]) == (2, "no_store_branch") and "upstream" in ran.error["message"]
+
+
+def test_a_made_up_release_id_is_on_disk_and_said_before_it_is_used(gate: Gate) -> None:
+    name = gate.decided("r1")
+    ran = gate.do("gw", "release", "--id", name, "--digest", DIGEST, "--json")
+    token = ran.json["release_id"]
+    assert f"releasing {name} under release id {token}" in ran.err
+    note = next((gate.forge.path / ".git/kt").glob("releases"))
+    assert json.loads(note.read_text().split("\n", 1)[1]) == {name: token}
+
+
+def test_one_of_many_gateways_has_it_and_the_others_are_told_who(gate: Gate, tmp_path: Path) -> None:
+    race(gate, tmp_path, rounds=1)
+
+
+@pytest.mark.soak
+def test_one_of_many_gateways_has_it_a_hundred_times(gate: Gate, tmp_path: Path) -> None:
+    race(gate, tmp_path, rounds=100)
+
+
+def race(gate: Gate, folder: Path, rounds: int, racers: int = 16) -> None:
+    """Let processes on clones of their own take one release, each with its own token."""
+    names = [gate.decided(f"race{number}") for number in range(rounds)]
+    remote = folder / "remote.git"
+    git("clone", "--quiet", "--bare", str(gate.forge.path), str(remote), cwd=folder)
+    clones = [folder / f"clone{number}" for number in range(racers)]
+    for clone in clones:
+        git("clone", "--quiet", str(remote), str(clone), cwd=folder)
+    for name in names:
+        started = [
+            start(
+                *("release", "--id", name, "--digest", DIGEST, "--release-id", clone.name, "--json"),
+                cwd=clone,
+                env=identity("gw"),
+                forked=True,
+            )
+            for clone in clones
+        ]
+        with ThreadPoolExecutor(racers) as pool:
+            ended = list(pool.map(end, started))
+        assert sorted(ran.code for ran in ended) == [0] + [6] * (racers - 1), [ran.err for ran in ended]
+        [winner] = [ran.json["release_id"] for ran in ended if ran.code == 0]
+        losers = [ran.error for ran in ended if ran.code == 6]
+        assert all((lost["code"], lost["release_id"]) == ("already_released", winner) for lost in losers)
+    assert kt("verify", "main", cwd=remote).code == 0
+
+
+def test_two_replicas_under_one_token_are_told_apart(gate: Gate, tmp_path: Path) -> None:
+    name = gate.decided("r1")
+    remote = tmp_path / "remote.git"
+    git("clone", "--quiet", "--bare", str(gate.forge.path), str(remote), cwd=tmp_path)
+    answers = []
+    for replica in ("one", "two"):
+        git("clone", "--quiet", str(remote), replica, cwd=tmp_path)
+        ran = kt(
+            *("release", "--id", name, "--digest", DIGEST, "--release-id", "same", "--json"),
+            cwd=tmp_path / replica,
+            env=identity("gw"),
+        )
+        assert ran.code == 0
+        answers.append((ran.json["changed"], ran.json["repeat"]))
+    assert answers == [(True, False), (False, True)]
+    # Whoever reads the token from git is somebody else.
+    ran = kt(
+        *("release", "--id", name, "--digest", DIGEST, "--release-id", "same", "--json"),
+        cwd=tmp_path / "one",
+        env=identity("boss"),
+    )
+    assert (ran.code, ran.error["code"]) == (6, "already_released")
+
+
+def test_withdrawing_is_for_who_raised_it_and_for_admins(gate: Gate) -> None:
+    for number, who in enumerate(("gw", "boss")):
+        name = gate.raised(f"r{number}")
+        stranger = gate.run("alice", "withdraw", "--id", name, "--reason", "no", "--json")
+        assert (stranger.code, stranger.error["code"]) == (3, "not_allowed")
+        gate.do("alice", "claim", "--id", name)
+        done = gate.do(who, "withdraw", "--id", name, "--reason", "gone", "--json").json
+        assert done["escalation"]["resolution"]["outcome"] == "withdrawn" and done["changed"]
+        assert not gate.do(who, "withdraw", "--id", name, "--reason", "gone", "--json").json["changed"]
+        late = gate.run(who, "withdraw", "--id", name, "--reason", "other", "--json")
+        assert (late.code, late.error["code"]) == (6, "already_resolved")
+    assert gate.forge.git("log", "-1", "--format=%s") == "kt: withdraw esc_r1"
+    assert gate.run("boss", "verify", "--afresh").code == 0
+
+
+# --- what no forger can ---------------------------------------------------------------------------
+
+FORGERIES: dict[str, tuple[str, str, Callable[[Gate], None]]] = {}
+
+
+def forgery(rule: str, said: str = "") -> Callable[[Callable[[Gate], None]], Callable[[Gate], None]]:
+    """Enter a forgery into the corpus, with the rule that it breaks and words of what was expected."""
+
+    def enter(make: Callable[[Gate], None]) -> Callable[[Gate], None]:
+        FORGERIES[make.__name__.replace("_", " ")] = (rule, said, make)
+        return make
+
+    return enter
+
+
+def release_text(gate: Gate, name: str, **more: str) -> tuple[str, str]:
+    """Where the release of a resolved one belongs, and its text, with some keys as given."""
+    record = gate.forge.resolved(name.removeprefix("esc_"))
+    resolved_at = re.findall(r'resolved_at: (".*")', gate.forge.read(record))[0]
+    keys = {
+        "schema_version": "2",
+        "escalation_id": name,
+        "outcome": "approved",
+        "digest": f'"{DIGEST}"',
+        "resolved_at": resolved_at,
+        "release_id": "T1",
+        "released_by": "gw",
+        "released_at": f'"{format_time(datetime.now(UTC))}"',
+        **more,
+    }
+    return record.replace("/resolved/", "/released/"), "".join(f"{k}: {v}\n" for k, v in keys.items())
+
+
+def write_release(gate: Gate, name: str, who: str = "gw", **more: str) -> None:
+    path, text = release_text(gate, name, **more)
+    gate.forge.write(path, text)
+    gate.forge.commit(who)
+
+
+@forgery("release", "expected a decision that legal steps led to")
+def a_release_of_what_was_denied(gate: Gate) -> None:
+    write_release(gate, gate.decided("r1", "denied"))
+
+
+@forgery("release", "expected a decision that legal steps led to")
+def a_release_of_what_is_open(gate: Gate) -> None:
+    name = gate.decided("r1")
+    path, text = release_text(gate, name)
+    gate.raised("r2")
+    gate.forge.write(path.replace("r1", "r2"), text.replace("esc_r1", "esc_r2"))
+    gate.forge.commit("gw")
+
+
+@forgery("release", "expected a decision that legal steps led to")
+def a_release_of_what_nobody_has_raised(gate: Gate) -> None:
+    path, text = release_text(gate, gate.decided("r1"))
+    gate.forge.write(path.replace("r1", "ghost"), text.replace("esc_r1", "esc_ghost"))
+    gate.forge.commit("gw")
+
+
+@forgery("release", "expected a decision that legal steps led to")
+def a_release_of_what_is_not_for_one_use(gate: Gate) -> None:
+    write_release(gate, gate.decided("r1", reason_code="a.b"))
+
+
+@forgery("release", "expected digest sha256:")
+def a_release_for_another_digest(gate: Gate) -> None:
+    write_release(gate, gate.decided("r1"), digest=f'"{OTHER}"')
+
+
+@forgery("release", "expected digest sha256:")
+def a_release_of_the_original_where_it_was_rewritten(gate: Gate) -> None:
+    name = gate.decided("r1", "rewritten", {"amount": 1})
+    write_release(gate, name, outcome="rewritten")
+
+
+@forgery("release", "expected outcome rewritten")
+def a_release_as_approved_where_it_was_rewritten(gate: Gate) -> None:
+    write_release(gate, gate.decided("r1", "rewritten", {"amount": 1}))
+
+
+@forgery("release", "does not have the role gateway or admin")
+def a_release_by_a_reviewer(gate: Gate) -> None:
+    write_release(gate, gate.decided("r1"), "alice", released_by="alice")
+
+
+@forgery("release", "expected released_by gw")
+def a_release_in_anothers_name(gate: Gate) -> None:
+    write_release(gate, gate.decided("r1"), released_by="boss")
+
+
+@forgery("time", "expected the commit's own time")
+def a_backdated_release(gate: Gate) -> None:
+    name = gate.decided("r1")
+    moment = format_time(datetime.now(UTC) + timedelta(minutes=10))
+    write_release(gate, name, released_at=f'"{moment}"')
+
+
+@forgery("release", "could be released until")
+def a_late_release(gate: Gate) -> None:
+    name = gate.decided("r1")
+    late = datetime.now(UTC) + timedelta(minutes=16)
+    path, text = release_text(gate, name, released_at=f'"{format_time(late)}"')
+    gate.forge.write(path, text)
+    gate.forge.commit("gw", GIT_COMMITTER_DATE=f"{int(late.timestamp())} +0000")
+
+
+@forgery("release", "expected it at queue/released/")
+def a_second_release_on_another_day(gate: Gate) -> None:
+    name = gate.decided("r1")
+    path, text = release_text(gate, name)
+    gate.forge.write(re.sub(r"\d{4}/\d\d/\d\d", "2001/01/01", path), text)
+    gate.forge.commit("gw")
+
+
+@forgery("release", "expected a decision that legal steps led to")
+def a_release_that_was_used_and_comes_on_another_day(gate: Gate) -> None:
+    name = gate.decided("r1")
+    gate.released(name)
+    path, text = release_text(gate, name, release_id="T2")
+    gate.forge.write(re.sub(r"\d{4}/\d\d/\d\d", "2001/01/01", path), text)
+    gate.forge.commit("gw")
+
+
+@forgery("receipt", "expected a receipt and no other change")
+def a_release_under_another_token(gate: Gate) -> None:
+    path = gate.released(gate.decided("r1"))
+    gate.forge.edit(path, ("release_id: T1", "release_id: T2"))
+    gate.forge.commit("gw")
+
+
+@forgery("release", "expected a release to stay where it is")
+def a_release_that_is_taken_back(gate: Gate) -> None:
+    path = gate.released(gate.decided("r1"))
+    (gate.forge.path / path).unlink()
+    gate.forge.commit("boss")
+
+
+@forgery("release", "expected a release to stay where it is")
+def a_release_that_moves(gate: Gate) -> None:
+    path = gate.released(gate.decided("r1"))
+    other = re.sub(r"\d{4}/\d\d/\d\d", "2001/01/01", path)
+    gate.forge.write(other, gate.forge.read(path))
+    (gate.forge.path / path).unlink()
+    gate.forge.commit("boss")
+
+
+@forgery("release", "it is not in canonical form")
+def a_release_in_other_words(gate: Gate) -> None:
+    path, text = release_text(gate, gate.decided("r1"))
+    gate.forge.write(path, text.replace("outcome: approved", 'outcome: "approved"'))
+    gate.forge.commit("gw")
+
+
+@forgery("release", "is not a known key")
+def a_release_with_a_key_of_its_own(gate: Gate) -> None:
+    path, text = release_text(gate, gate.decided("r1"))
+    gate.forge.write(path, f"{text}again: yes\n")
+    gate.forge.commit("gw")
+
+
+@forgery("release", "was reopened as")
+def a_release_of_what_is_reopened(gate: Gate) -> None:
+    name = gate.decided("r1")
+    gate.do("bob", "reopen", "--id", name, "--reason", "look again")
+    write_release(gate, name)
+
+
+def receipted(gate: Gate, who: str, status: str = "executed", by: str | None = None, **more: str) -> None:
+    path = gate.released(gate.decided("r1"))
+    lines = {"status": status, **more, "receipt_by": by or who}
+    lines["receipt_at"] = f'"{format_time(datetime.now(UTC))}"'
+    text = "".join(f"  {key}: {value}\n" for key, value in lines.items())
+    gate.forge.write(path, f"{gate.forge.read(path)}receipt:\n{text}")
+    gate.forge.commit(who)
+
+
+@forgery("receipt", "gw released it")
+def a_receipt_by_somebody_else(gate: Gate) -> None:
+    receipted(gate, "boss")
+
+
+@forgery("receipt", "expected receipt")
+def a_receipt_in_anothers_name(gate: Gate) -> None:
+    receipted(gate, "gw", by="boss")
+
+
+@forgery("receipt", "says executed")
+def a_second_receipt(gate: Gate) -> None:
+    name = gate.decided("r1")
+    path = gate.released(name)
+    gate.do("gw", "receipt", "--id", name, "--status", "executed")
+    gate.forge.edit(path, ("status: executed", "status: failed"))
+    gate.forge.commit("gw")
+
+
+@forgery("receipt", "give a reason")
+def a_receipt_after_unknown_without_a_reason(gate: Gate) -> None:
+    name = gate.decided("r1")
+    path = gate.released(name)
+    gate.do("gw", "receipt", "--id", name, "--status", "unknown")
+    gate.forge.edit(path, ("status: unknown", "status: executed"), ("receipt_by: gw", "receipt_by: boss"))
+    gate.forge.commit("boss")
+
+
+@forgery("message", "expected Kt-Release: T1; it says T2")
+def a_message_that_names_another_release(gate: Gate) -> None:
+    name = gate.decided("r1")
+    path, text = release_text(gate, name)
+    gate.forge.write(path, text)
+    gate.forge.commit(
+        "gw",
+        f"kt: release {name}\n\nKt-Action: release\nKt-Escalation: {name}\nKt-Actor: gw\nKt-Release: T2\n",
+    )
+
+
+@forgery("message", "this one changed nothing")
+def a_message_that_tells_a_release_that_was_not(gate: Gate) -> None:
+    gate.forge.commit("gw", f"kt: release {gate.decided('r1')}")
+
+
+@forgery("release", "expected releases and receipts as plain commits")
+def a_release_that_a_merge_brings(gate: Gate) -> None:
+    name = gate.decided("r1")
+    side(gate.forge, "release", "--id", name, "--digest", DIGEST, who="gw")
+    gate.forge.kt("alice", "note", "--id", "esc_two", "--text", "main")
+    gate.forge.git("merge", "--quiet", "--no-ff", "-m", "merge", "side", who="boss")
+
+
+@forgery("amendment", "/amount: 900 is greater than the maximum of 100")
+def an_amendment_that_breaks_its_schema(gate: Gate) -> None:
+    name = gate.raised("r1")
+    gate.do("alice", "claim", "--id", name)
+    gate.forge.as_kt_does(
+        *("alice", "resolve", "--id", name, "--outcome", "rewritten", "--reason", "less"),
+        *("--amendment", str(amendment_file(gate, {"amount": 90}))),
+    )
+    path = gate.forge.resolved("r1")
+    from kt_escalation.model import digests
+
+    found = digests.of_value({"amount": 90}), digests.of_value({"amount": 900})
+    gate.forge.edit(path, ("amount: 90$", "amount: 900"), (found[0], found[1]))
+    gate.forge.commit("alice")
+
+
+@forgery("file", "digest is not that of the value")
+def an_amendment_that_is_not_what_its_digest_says(gate: Gate) -> None:
+    name = gate.raised("r1")
+    gate.do("alice", "claim", "--id", name)
+    gate.forge.as_kt_does(
+        *("alice", "resolve", "--id", name, "--outcome", "rewritten", "--reason", "less"),
+        *("--amendment", str(amendment_file(gate, {"amount": 90}))),
+    )
+    gate.forge.edit(gate.forge.resolved("r1"), ("amount: 90$", "amount: 91"))
+    gate.forge.commit("alice")
+
+
+@forgery("amendment", "rewritten needs one here")
+def a_decision_that_says_in_prose_what_to_do(gate: Gate) -> None:
+    name = gate.raised("r1")
+    gate.do("alice", "claim", "--id", name)
+    gate.forge.as_kt_does("alice", "resolve", "--id", name, "--outcome", "denied", "--reason", "less")
+    path = gate.forge.resolved("r1")
+    gate.forge.edit(
+        path, ("    outcome: denied", "    outcome: rewritten"), ("  outcome: denied", "  outcome: rewritten")
+    )
+    gate.forge.commit("alice")
+
+
+def amendment_file(gate: Gate, value: object) -> Path:
+    path = gate.forge.path / ".git/amendment.json"
+    path.write_text(json.dumps(value))
+    return path
+
+
+@forgery("quorum", "expected 2 people's reviews")
+def a_quorum_over_two_different_amendments(gate: Gate) -> None:
+    name = gate.raised("r1", reason_code="tool.two")
+    gate.review("alice", name, "rewritten", {"amount": 90})
+    gate.do("bob", "claim", "--id", name)
+    gate.forge.as_kt_does(
+        *("bob", "resolve", "--id", name, "--outcome", "rewritten", "--reason", "less"),
+        *("--amendment", str(amendment_file(gate, {"amount": 80}))),
+    )
+    found = f"queue/{name}.yaml"
+    text = gate.forge.read(found)
+    claim = gate.forge.git("show", f"HEAD:{found}")
+    claim = claim[claim.index("claim:\n") : claim.index("reviews:\n")]
+    at = re.findall(r'reviewed_at: "(.*)"', text)[-1]
+    text = text.replace("status: queued", "status: resolved").replace("reviews:\n", f"{claim}reviews:\n")
+    queued = re.findall(r'queued_at: ".*"', gate.forge.git("show", f"HEAD:{found}"))[0]
+    text = re.sub(r'queued_at: ".*"', queued, text)
+    text += f'resolution:\n  outcome: rewritten\n  reason: less\n  resolved_by: bob\n  resolved_at: "{at}"\n'
+    (gate.forge.path / found).unlink()
+    day = at[:10].replace("-", "/")
+    gate.forge.write(f"queue/resolved/{day}/{name}.yaml", text)
+    gate.forge.commit("bob")
+
+
+@forgery("withdraw", "gw raised it")
+def a_withdrawal_by_a_stranger(gate: Gate) -> None:
+    name = gate.raised("r1")
+    gate.forge.as_kt_does("gw", "withdraw", "--id", name, "--reason", "gone")
+    gate.forge.edit(gate.forge.resolved("r1"), ("resolved_by: gw", "resolved_by: alice"))
+    gate.forge.commit("alice")
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_a_forgery_is_found_and_named(gate: Gate, name: str) -> None:
+    rule, said, make = FORGERIES[name]
+    server = serve(gate.forge)
+    assert gate.run("boss", "verify").code == 0
+    make(gate)
+    found = assert_refused(gate.forge, server, rule, said, by=way_in(FORGERIES, name))
+    assert_nothing_forged_is_released(gate.forge, found)
+
+
+def test_what_is_legal_is_taken_in_by_the_server(gate: Gate) -> None:
+    server = serve(gate.forge)
+    for number, outcome in enumerate(("approved", "rewritten")):
+        name = gate.decided(f"r{number}", outcome, {"amount": 1} if outcome == "rewritten" else None)
+        gate.released(name, f"T{number}")
+        gate.do("gw", "receipt", "--id", name, "--status", "unknown")
+        gate.do("boss", "receipt", "--id", name, "--status", "executed", "--reason", "seen")
+    ran = push(gate.forge, server)
+    assert ran.code == 0, ran.err
+
+
+def test_an_admin_takes_an_illegal_release_back_and_it_can_be_released(gate: Gate) -> None:
+    name = gate.decided("r1")
+    write_release(gate, name, "alice", released_by="alice")
+    assert gate.run("boss", "verify").code == 1
+    gate.forge.git("rm", "--quiet", gate.release_path(name))
+    gate.forge.commit("boss", "Take back what alice released")
+    found = kt("verify", "--json", cwd=gate.forge.path).json["violations"]
+    assert [one["rule"] for one in found] == ["release"]
