@@ -370,7 +370,6 @@ def called(frame, event, arg):
 sys.meta_path.insert(0, Finder)
 sys.setprofile(called)
 from kt_escalation.cli import main_escalation
-from kt_escalation.testing import MemoryRemote, MemoryStore
 main_escalation()
 """
 
