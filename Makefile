@@ -15,7 +15,7 @@ SHELLS := bash=/bin/bash fish=/usr/bin/fish zsh=/usr/bin/zsh
 CHROMIUM := chromium=/usr/bin/chromium chromium-driver=/usr/bin/chromedriver \
 	fonts-dejavu-core=/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
 
-.PHONY: help demo docs test test-fast test-browser test-servers test-shells packages screenshots recordings lint soak bench bench-growth profile clean
+.PHONY: help demo docs test test-fast test-browser test-servers test-shells packages screenshots recordings api-page lint soak bench bench-growth profile clean
 
 help:
 	@echo "make demo         show an escalation's whole life on a throw-away store, in some seconds"
@@ -27,6 +27,7 @@ help:
 	@echo "make test-shells  those of completion in bash, zsh and fish, which it installs where it may"
 	@echo "make screenshots  make the pictures of the report in docs/img, with the same browser"
 	@echo "make recordings   make the pictures of a terminal in docs/img"
+	@echo "make api-page     make docs/api.md from the docstrings"
 	@echo "make lint         style, types and import rules"
 	@echo "make soak         the long campaigns: races, kills and properties at full count"
 	@echo "make bench        what kt costs, against what git and Python cost (a quarter of an hour; see docs/performance.md)"
@@ -86,6 +87,9 @@ screenshots: $(BROWSER)
 
 recordings: $(READY)
 	UPDATE_GOLDEN=1 $(RUN)/python -m pytest tests/test_recordings.py
+
+api-page: $(READY)
+	UPDATE_GOLDEN=1 $(RUN)/python -m pytest tests/test_public_api.py -k page
 
 lint: $(READY)
 	$(RUN)/ruff check .

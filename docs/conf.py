@@ -35,7 +35,7 @@ NAV = {
         "many-stores",
         "compaction",
     ],
-    "Gateways": ["gateway", "python", "streaming", "events"],
+    "Gateways": ["gateway", "python", "api", "streaming", "events"],
     "Auditors": ["auditor", "rules", "evidence", "report"],
     "Reference": ["reference", "record", "glossary", "design", "performance"],
 }

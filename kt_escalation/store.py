@@ -49,8 +49,8 @@ class Store(AuditStore):
     Actions have these keywords in common:
 
     - ``claim_id``: your own token for the claim; a different one is a conflict.
-    - ``branch``: propose the change on this branch of the remote; "" stands for kt/<action>/<id>. Nothing changes
-      until the pull request is merged. Raises BranchTaken if that branch holds something else.
+    - ``branch``: propose the change on this branch of the remote; "" stands for ``kt/<action>/<id>``. Nothing
+      changes until the pull request is merged. Raises BranchTaken if that branch holds something else.
     - ``dry_run``: ask the remote, raise what would be raised, and say what would change (``replaced``).
     - ``partial``, for several: if some cannot be done, do the others. Otherwise it is all or nothing.
     """

@@ -22,9 +22,6 @@ from itertools import pairwise
 from pathlib import Path
 from random import Random
 
-from memory import Commit as Files
-from memory import MemorySnapshot
-
 from kt_escalation import KtError, Store
 from kt_escalation.actions import inputs
 from kt_escalation.model import archive_file, ids
@@ -36,6 +33,8 @@ from kt_escalation.rules.permissions import act, is_admin
 from kt_escalation.storage import layout, yaml_text
 from kt_escalation.storage.commit_message import Message
 from kt_escalation.storage.interface import Author, Request, Snapshot
+from kt_escalation.testing import MemoryCommit as Files
+from kt_escalation.testing import MemorySnapshot
 
 PACK = "policies/policy-config.yaml"
 ROSTER = "policies/roster.yaml"

@@ -23,12 +23,12 @@ from pathlib import Path
 import pytest
 from campaign import ERRORS, Case, Tracer, cases
 from lab import KT, Lab, end, git, kt, kt_process, start, uncompiled
-from memory import MemoryStore, World
 
 from kt_escalation import Store
 from kt_escalation.git import move
 from kt_escalation.storage import waiting
 from kt_escalation.storage.interface import Author
+from kt_escalation.testing import MemoryRemote, MemoryStore
 
 
 @pytest.fixture(scope="module")
@@ -525,7 +525,7 @@ def test_the_time_of_a_change_is_read_when_it_is_made_and_not_when_the_wait_for_
             yield
 
     settings = b"claims: {lease: 30m}\n"
-    world = World(
+    world = MemoryRemote(
         {"policies/policy-config.yaml": b"pack: {enabled: true}\n", "policies/settings.yaml": settings}
     )
     store = Store(Busy(world, Author("Alice", "alice@example.com")), clock=lambda: now)

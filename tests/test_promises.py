@@ -13,7 +13,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 from lab import Lab, git
-from memory import MemoryStore, World
 from promises import FAULTS, FaultyPort, check_step, records
 
 from kt_escalation import KtError, Store, audit
@@ -29,6 +28,7 @@ from kt_escalation.rules.permissions import known_as
 from kt_escalation.storage.clone import GitStore
 from kt_escalation.storage.interface import Author, Port
 from kt_escalation.storage.yaml_text import policy_file
+from kt_escalation.testing import MemoryRemote, MemoryStore
 
 PEOPLE = ("alice", "bob", "carol")
 # Whatever time it is for the people of a test, it is later for whoever audits.
@@ -70,7 +70,7 @@ class InMemory:
     """A store that all share in memory."""
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
-        self._world = World(files)
+        self._world = MemoryRemote(files)
 
     def port(self, who: str) -> Port:
         return MemoryStore(self._world, Author(who, email(who)))

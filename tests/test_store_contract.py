@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from lab import Lab, git, record_text
-from memory import MemoryStore, World
 
 from kt_escalation.errors import BadInput
 from kt_escalation.model.record import Claim, Record, Resolution
 from kt_escalation.storage import yaml_text
 from kt_escalation.storage.clone import GitStore
 from kt_escalation.storage.interface import Author, Change, Entry, Invalid, Onto, Port, Request, Stale
+from kt_escalation.testing import MemoryRemote, MemoryStore
 
 NOW = datetime(2026, 11, 23, 10, tzinfo=UTC)
 ALICE = Author("Alice", "alice@example.com")
@@ -26,7 +26,7 @@ Make = Callable[[Mapping[str, bytes]], tuple[Port, Port]]
 
 
 def _in_memory(_: Path, files: Mapping[str, bytes]) -> tuple[Port, Port]:
-    world = World(files)
+    world = MemoryRemote(files)
     return MemoryStore(world, ALICE), MemoryStore(world, Author("Bob", "bob@example.com"))
 
 

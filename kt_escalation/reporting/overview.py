@@ -16,7 +16,7 @@ from ..model.event import Event
 from ..model.record import Record
 from ..model.summary import Row, row_of
 from ..model.times import to_millis
-from ..policies.policy_set import assemble
+from ..policies.policy_set import Policies, assemble
 from ..rules import due_actions
 from ..storage import layout, lookup
 from ..storage.clone import GitStore
@@ -114,14 +114,6 @@ def report(
         )
         for record in records:
             tally.add(record)
-        cases = [
-            _case(
-                entry,
-                due_actions.overdue(entry.record, policies, now),
-                read.events[entry.record.escalation_id],
-            )
-            for entry in read.entries
-        ]
         return Overview(
             snapshot.revision,
             now,
@@ -134,7 +126,7 @@ def report(
             tally.rows("policy"),
             tally.rows("model"),
             tally.reviewers,
-            _in_order(cases),
+            _in_order(_cases(read, policies, now)),
             tuple(read.invalid),
         )
     finally:
@@ -223,6 +215,12 @@ def _every_period(rows: Sequence[numbers.Row], period: Period, end: datetime) ->
     keys = dict.fromkeys(numbers.period_of(datetime.fromordinal(day), period) for day in days)
     wanted = [key for key in keys if key >= first][:PERIODS]
     return tuple(known.get(key) or numbers.nothing(key) for key in reversed(wanted))
+
+
+def _cases(read: _Read, policies: Policies, now: datetime) -> Iterator[Case]:
+    for entry in read.entries:
+        overdue = due_actions.overdue(entry.record, policies, now)
+        yield _case(entry, overdue, read.events[entry.record.escalation_id])
 
 
 def _case(entry: Entry, overdue: str | None, events: Sequence[Event]) -> Case:

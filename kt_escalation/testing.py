@@ -1,4 +1,11 @@
-"""A store in memory that keeps the promises of the port, for thousands of fast cases."""
+"""A store in memory, for the tests of programs that use kt: no git, no disk, a thousand actions a second.
+
+    remote = MemoryRemote()
+    gateway, alice = remote.store("gateway@example.com"), remote.store("alice@example.com")
+
+The rules are those of every store; kt's own tests hold this store and one in git to the same promises. There is
+no git history, so `log`, `events`, `watch` and the methods of `AuditStore` raise BadInput. See docs/python.md.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +13,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha1
-from typing import Any
+from threading import Lock
+from typing import Any, Unpack
 
-from kt_escalation.errors import BadInput
-from kt_escalation.model.record import Record
-from kt_escalation.model.release import Release
-from kt_escalation.model.summary import Row, row_of
-from kt_escalation.policies.policy_file import PolicyFile
-from kt_escalation.storage import layout, yaml_text
-from kt_escalation.storage.interface import (
+from .actions.options import OpenOptions
+from .errors import BadInput
+from .model.record import Record
+from .model.release import Release
+from .model.summary import Row, row_of
+from .policies.policy_file import PolicyFile
+from .storage import layout, yaml_text
+from .storage.interface import (
     Author,
     Change,
     Entry,
@@ -26,10 +35,11 @@ from kt_escalation.storage.interface import (
     Stale,
     WrongGuess,
 )
+from .store import Store
 
 
 @dataclass(frozen=True)
-class Commit:
+class MemoryCommit:
     """One commit: the files after it, who made it, and what it says."""
 
     id: str
@@ -38,24 +48,37 @@ class Commit:
     message: str
 
 
-class World:
-    """The remote that all memory stores of a test share."""
+class MemoryRemote:
+    """What all stores of a test share, as clones share a remote.
 
-    def __init__(self, files: Mapping[str, bytes]) -> None:
-        self.commits = [Commit(f"{1:040x}", dict(files), Author("Seed", "seed@example.com"), "start")]
+    ``files`` are the first ones, by path, such as ``{"policies/roster.yaml": "admins: …"}``.
+    """
+
+    def __init__(self, files: Mapping[str, bytes | str] | None = None) -> None:
+        first = {
+            path: data.encode() if isinstance(data, str) else data for path, data in (files or {}).items()
+        }
+        self.commits = [MemoryCommit(f"{1:040x}", first, Author("Seed", "seed@example.com"), "start")]
         self.made = 1
+        #: Held while a commit is added, so that several threads may push.
+        self.lock = Lock()
         #: What each other branch holds: its commit, and the one of the store branch that it was made on.
-        self.branches: dict[str, tuple[Commit, Commit]] = {}
+        self.branches: dict[str, tuple[MemoryCommit, MemoryCommit]] = {}
+
+    def store(self, email: str, name: str = "", **options: Unpack[OpenOptions]) -> Store:
+        """A store as one person opens it. The keywords are those of `Store.open`."""
+        return Store(MemoryStore(self, Author(name or email.partition("@")[0], email)), **options)
 
 
 class MemorySnapshot:
-    """The files of one commit."""
+    """The files of one commit. Implements `interface.Snapshot`."""
 
-    def __init__(self, commit: Commit) -> None:
+    def __init__(self, commit: MemoryCommit) -> None:
         self._commit = commit
 
     @property
     def revision(self) -> str:
+        """The id of the commit."""
         return self._commit.id
 
     def _under(self, resolved: bool) -> Iterator[Entry | Invalid]:
@@ -93,8 +116,8 @@ class MemorySnapshot:
     def entries(self, rows: Sequence[Row]) -> Iterator[Entry]:
         for row in rows:
             found = self._parsed(row.path)
-            assert isinstance(found, Entry)
-            yield found
+            if isinstance(found, Entry):
+                yield found
 
     def plain(self, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
         for entry in self.entries(rows):
@@ -138,11 +161,11 @@ def _blob_id(data: bytes) -> str:
 
 @dataclass
 class MemoryPush:
-    """A commit that is on its way to a world."""
+    """A commit on its way to a remote. See `interface.Prepared`."""
 
-    world: World
-    made: Commit
-    base: Commit
+    remote: MemoryRemote
+    made: MemoryCommit
+    base: MemoryCommit
     proposal: Onto | None
 
     @property
@@ -150,30 +173,32 @@ class MemoryPush:
         return self.made.id
 
     def send(self, timeout: float) -> Exception | None:
-        if self.proposal:
-            there = self.world.branches.get(self.proposal.branch)
-            if (there[0].id if there else None) != self.proposal.was:
+        """Add the commit, unless something else was added since."""
+        with self.remote.lock:
+            if self.proposal:
+                there = self.remote.branches.get(self.proposal.branch)
+                if (there[0].id if there else None) != self.proposal.was:
+                    return Stale()
+                self.remote.branches[self.proposal.branch] = (self.made, self.base)
+                return None
+            if self.base.id != self.remote.commits[-1].id:
                 return Stale()
-            self.world.branches[self.proposal.branch] = (self.made, self.base)
+            self.remote.commits.append(self.made)
             return None
-        if self.base.id != self.world.commits[-1].id:
-            return Stale()
-        self.world.commits.append(self.made)
-        return None
 
     def settle(self) -> None:
         pass
 
 
 class MemoryStore:
-    """One person's clone of a world."""
+    """One person's clone of a remote. Implements `interface.Port`."""
 
-    def __init__(self, world: World, author: Author) -> None:
-        self.world = world
+    def __init__(self, remote: MemoryRemote, author: Author) -> None:
+        self._remote = remote
         self._author = author
         self.remote = "memory"
         # What this person has seen last, as a clone's remote-tracking ref; and what is only guessed.
-        self._seen = world.commits[-1]
+        self._seen = remote.commits[-1]
         self._guessed: str | None = None
 
     @contextmanager
@@ -188,7 +213,7 @@ class MemoryStore:
         return self._author
 
     def read(self, rev: str | None = None) -> MemorySnapshot:
-        for commit in reversed(self.world.commits):
+        for commit in reversed(self._remote.commits):
             if rev in (None, commit.id):
                 return MemorySnapshot(commit)
         raise BadInput(problem=f"{rev!r} names no commit")
@@ -197,7 +222,7 @@ class MemoryStore:
         return self.tip(timeout)
 
     def tip(self, timeout: float) -> MemorySnapshot:
-        self._seen, self._guessed = self.world.commits[-1], None
+        self._seen, self._guessed = self._remote.commits[-1], None
         return self.read()
 
     def guess(self, timeout: float) -> MemorySnapshot:
@@ -206,22 +231,22 @@ class MemoryStore:
 
     def confirm(self, snapshot: Snapshot, timeout: float) -> None:
         guessed, self._guessed = self._guessed, None
-        if snapshot.revision == guessed and guessed != self.world.commits[-1].id:
+        if snapshot.revision == guessed and guessed != self._remote.commits[-1].id:
             raise WrongGuess(self.tip(timeout))
 
     def prepare(self, request: Request, proposal: Onto | None = None) -> MemoryPush:
-        [on] = [commit for commit in self.world.commits if commit.id == request.base.revision]
+        [on] = [commit for commit in self._remote.commits if commit.id == request.base.revision]
         made = self._on(on, request.changes, request.author, request.message, request.others)
-        return MemoryPush(self.world, made, on, proposal)
+        return MemoryPush(self._remote, made, on, proposal)
 
     def _on(
         self,
-        base: Commit,
+        base: MemoryCommit,
         changes: Sequence[Change],
         author: Author,
         message: str,
         others: Mapping[str, bytes | None] | None = None,
-    ) -> Commit:
+    ) -> MemoryCommit:
         files = dict(base.files)
         for change in changes:
             for path in (change.old.path if change.old else None, *change.removed):
@@ -232,20 +257,21 @@ class MemoryStore:
             files.pop(path, None)
             if data is not None:
                 files[path] = data
-        self.world.made += 1
-        return Commit(f"{self.world.made:040x}", files, author, message)
+        with self._remote.lock:
+            self._remote.made += 1
+            return MemoryCommit(f"{self._remote.made:040x}", files, author, message)
 
     def require_proposable(self, branch: str) -> None:
         if " " in branch:
-            raise BadInput(problem=f"{branch!r} is no name for a branch")
+            raise BadInput(problem=f"{branch!r} is not a name for a branch")
 
     def proposal(self, branch: str, tip: Snapshot, timeout: float) -> Proposal | None:
         if branch == "main":
             raise BadInput(problem="main is the store branch itself")
-        if branch not in self.world.branches:
+        if branch not in self._remote.branches:
             return None
-        commit, base = self.world.branches[branch]
-        if any(commit.id == landed.id for landed in self.world.commits):
+        commit, base = self._remote.branches[branch]
+        if any(commit.id == landed.id for landed in self._remote.commits):
             return Proposal(commit.id, merged=True)
         paths = {
             path for path in {*commit.files, *base.files} if commit.files.get(path) != base.files.get(path)
@@ -262,7 +288,7 @@ class MemoryStore:
         return _blob_id(yaml_text.dumps(record))
 
     def contains(self, snapshot: Snapshot, commit: str) -> bool:
-        until = [c.id for c in self.world.commits]
+        until = [c.id for c in self._remote.commits]
         return commit in until[: until.index(snapshot.revision) + 1]
 
     def follow(self, revision: str) -> str | None:
