@@ -19,7 +19,8 @@ from pages import text_of
 from strategies import records, texts
 from test_cli_life import at_a_terminal
 
-from kt_escalation.model.record import Claim, Record, Requires, Resolution, Route
+from kt_escalation.model.record import Action, Claim, Record, Requires, Resolution, Route
+from kt_escalation.model.release import Release
 from kt_escalation.model.text import is_hidden
 from kt_escalation.reporting import table
 
@@ -259,11 +260,20 @@ def test_a_row_says_all_that_the_record_says(record: Record) -> None:
 
 
 def test_there_is_a_column_for_every_key_and_the_docs_name_them() -> None:
-    parts: dict[str, Any] = {"route": Route, "requires": Requires, "claim": Claim, "resolution": Resolution}
+    parts: dict[str, Any] = {
+        "action": Action,
+        "route": Route,
+        "requires": Requires,
+        "claim": Claim,
+        "resolution": Resolution,
+    }
     expected: list[str] = []
     for key in Record.model_fields:
         part = parts.get(key)
         expected += [f"{key}.{inner}" for inner in part.model_fields] if part else [key]
+    expected += [
+        f"release.{key}" for key in Release.model_fields if key not in ("schema_version", "escalation_id")
+    ]
     assert list(table.COLUMNS) == ["blob", "path", "error", *expected]
     [told] = re.findall(r"^```text\n(blob, .*?)\n```$", text_of("evidence.md"), re.DOTALL | re.MULTILINE)
     assert re.split(r",\s+", told) == list(table.COLUMNS)

@@ -7,16 +7,19 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from ..actions.opening import opened
 from ..git.objects import SUBMODULE
+from ..model.record import plain
+from ..model.release import Release
 from ..storage import lookup
 from ..storage.interface import Entry, Invalid, Progress
 from ..storage.snapshot import GitSnapshot
 from . import table
+from .statistics import is_for_one_use
 
 Format = Literal["jsonl", "csv"]
 
@@ -42,6 +45,10 @@ class Exported:
     records: int = 0
     open: int = 0
     resolved: int = 0
+    #: Releases, those whose receipt says executed, and decisions for one use that were not used.
+    released: int = 0
+    executed: int = 0
+    unused: int = 0
     invalid: list[Invalid] = field(default_factory=list)
     listing: str = ""
     sha256: str = ""
@@ -88,21 +95,26 @@ def _written(snapshot: GitSnapshot, out: Sink, form: Format) -> Exported:
         if isinstance(item, Entry):
             done.records += 1
             done.resolved += item.record.resolution is not None
-            put(item.blob, where, item, None)
+            done.unused += is_for_one_use(item.record)
+            put(item.blob, where, {"escalation": item.record.as_dict()})
+        elif isinstance(item, Release):
+            done.released += 1
+            done.executed += item.receipt is not None and item.receipt.status == "executed"
+            put(file.oid, where, {"release": plain(item)})
         elif isinstance(item, Invalid):
             done.invalid.append(item)
-            put(file.oid, where, None, item.error)
+            put(file.oid, where, {"error": item.error})
+    done.unused -= done.released
     done.open = done.records - done.resolved
     done.listing, done.sha256 = listing.hexdigest(), digest.hexdigest()
     return done
 
 
-_Put = Callable[[str, str, Entry | None, str | None], None]
+_Put = Callable[[str, str, Mapping[str, Any]], None]
 
 
 def _jsonl(write: Callable[[bytes], None]) -> _Put:
-    def put(blob: str, path: str, entry: Entry | None, error: str | None) -> None:
-        held = {"escalation": entry.record.as_dict()} if entry else {"error": error}
+    def put(blob: str, path: str, held: Mapping[str, Any]) -> None:
         line = json.dumps({"blob": blob, "path": path, **held})
         # The only ASCII control character that JSON does not escape.
         write(line.replace("\x7f", "\\u007f").encode() + b"\n")
@@ -116,7 +128,12 @@ def _csv(write: Callable[[bytes], None]) -> _Put:
         csv.writer(text).writerow(cells)
         write(text.getvalue().encode())
 
+    def put(blob: str, path: str, held: Mapping[str, Any]) -> None:
+        release = held.get("release")
+        shared = {key: release[key] for key in ("schema_version", "escalation_id")} if release else {}
+        line(
+            table.row(blob, path, held.get("escalation") or {**shared, "release": release}, held.get("error"))
+        )
+
     line(table.COLUMNS)
-    return lambda blob, path, entry, error: line(
-        table.row(blob, path, entry.record.as_dict() if entry else None, error)
-    )
+    return put

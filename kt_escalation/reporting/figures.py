@@ -9,6 +9,7 @@ from datetime import datetime
 
 from ..actions.opening import opened
 from ..errors import ShallowClone
+from ..model.release import Release
 from ..model.times import to_millis
 from ..policies.policy_set import assemble
 from ..storage import lookup
@@ -65,18 +66,20 @@ def stats(
             window=window,
         )
         untold = set()
-        for entry in _entries(snapshot, invalid):
+        # git lists releases before what is resolved.
+        used: dict[str, Release] = {}
+        for entry in _entries(snapshot, invalid, used):
             if numbers.untold(entry.record):
                 untold.add(entry.record.escalation_id)
             else:
-                tally.add(entry.record)
+                tally.add(entry.record, used.get(entry.record.escalation_id))
         if untold:
             if store.repository.is_shallow:
                 raise ShallowClone(where=str(path))
             claims.update(taken(store, snapshot.revision, untold))
-            for entry in _entries(snapshot, []):
+            for entry in _entries(snapshot, [], used):
                 if entry.record.escalation_id in untold:
-                    tally.add(entry.record)
+                    tally.add(entry.record, used.get(entry.record.escalation_id))
         rows = tally.reviewers if by == "reviewer" else tally.rows(by) if by else ()
         kind = period if by == "period" else None
         return Figures(snapshot.revision, now, window, by, kind, tally.total, rows, tuple(invalid))
@@ -84,10 +87,12 @@ def stats(
         store.close()
 
 
-def _entries(snapshot: GitSnapshot, invalid: list[Invalid]) -> Iterator[Entry]:
-    """Every record, one after another. Files that cannot be read are collected separately."""
+def _entries(snapshot: GitSnapshot, invalid: list[Invalid], used: dict[str, Release]) -> Iterator[Entry]:
+    """Every record, one after another. Releases, and files that cannot be read, are collected separately."""
     for _, _, item in snapshot.everything():
         if isinstance(item, Entry):
             yield item
+        elif isinstance(item, Release):
+            used[item.escalation_id] = item
         elif isinstance(item, Invalid):
             invalid.append(item)

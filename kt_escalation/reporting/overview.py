@@ -14,6 +14,7 @@ from ..errors import BadInput
 from ..model import query
 from ..model.event import Event
 from ..model.record import Record
+from ..model.release import Release
 from ..model.summary import Row, row_of
 from ..model.times import to_millis
 from ..policies.policy_set import Policies, assemble
@@ -113,7 +114,7 @@ def report(
             window=window,
         )
         for record in records:
-            tally.add(record)
+            tally.add(record, read.used.get(record.escalation_id))
         return Overview(
             snapshot.revision,
             now,
@@ -140,17 +141,18 @@ class _Read(NamedTuple):
     events: dict[str, list[Event]]
     claims: dict[str, dict[str, datetime]]
     invalid: list[Invalid]
+    used: dict[str, Release]
 
 
 def _read(store: GitStore, snapshot: GitSnapshot, team: str | None, window: Window) -> _Read:
     """Read the relevant escalations of a team (None: of all) and their history, each once."""
     place = timeline.place(store, snapshot.revision, None)
-    read = _Read([], defaultdict(list), defaultdict(dict), [])
+    read = _Read([], defaultdict(list), defaultdict(dict), [], {})
     # The last state of each record that was read, with its blob id.
     known: dict[str, tuple[str, Record]] = {}
 
     def add_entries() -> None:
-        for entry in _entries(snapshot, dict(known.values()), read.invalid):
+        for entry in _entries(snapshot, dict(known.values()), read.invalid, read.used):
             if (team is None or entry.record.route.team_id == team) and _is_relevant(entry.record, window):
                 read.entries.append(entry)
 
@@ -175,11 +177,15 @@ def _read(store: GitStore, snapshot: GitSnapshot, team: str | None, window: Wind
     return read
 
 
-def _entries(snapshot: GitSnapshot, known: Mapping[str, Record], invalid: list[Invalid]) -> Iterator[Entry]:
+def _entries(
+    snapshot: GitSnapshot, known: Mapping[str, Record], invalid: list[Invalid], used: dict[str, Release]
+) -> Iterator[Entry]:
     """Every record, without the keys that no number needs. Unreadable files are collected separately."""
     for _, _, item in snapshot.everything(known):
         if isinstance(item, Entry):
             yield Entry(_without_unused_keys(item.record), item.path, item.blob)
+        elif isinstance(item, Release):
+            used[item.escalation_id] = item
         elif isinstance(item, Invalid):
             invalid.append(item)
 

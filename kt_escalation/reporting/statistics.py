@@ -14,7 +14,8 @@ from datetime import datetime
 from typing import Literal, get_args
 
 from ..model.record import Record, Review
-from ..model.vocabulary import Outcome
+from ..model.release import Release
+from ..model.vocabulary import RELEASING, Outcome
 from ..policies.policy_set import Policies
 from ..policies.roster import person
 from ..rules import due_actions, transitions
@@ -47,6 +48,9 @@ class Row:
     open: int
     overdue: int
     outcomes: Mapping[str, int]
+    released: int
+    executed: int
+    unused: int
     time_to_claim: Spans
     time_to_resolve: Spans
     second_reviews: int
@@ -120,6 +124,12 @@ def untold(record: Record) -> bool:
     return claim.expires_at is not None or any(r.claim_id != claim.claim_id for r in record.reviews)
 
 
+def is_for_one_use(record: Record) -> bool:
+    """Whether a record is decided so that it may be released once."""
+    end = record.resolution
+    return end is not None and end.outcome in RELEASING and record.requires.single_use is True
+
+
 @dataclass
 class _Group:
     raised: int = 0
@@ -127,6 +137,9 @@ class _Group:
     open: int = 0
     overdue: int = 0
     outcomes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
+    released: int = 0
+    executed: int = 0
+    unused: int = 0
     to_claim: list[float] = field(default_factory=list)
     to_resolve: list[float] = field(default_factory=list)
     second_reviews: int = 0
@@ -141,6 +154,9 @@ class _Group:
             self.open,
             self.overdue,
             self.outcomes,
+            self.released,
+            self.executed,
+            self.unused,
             spans(self.to_claim),
             spans(self.to_resolve),
             self.second_reviews,
@@ -212,8 +228,9 @@ class Tally:
         self._groups: dict[By, dict[str | None, _Group]] = {kind: {} for kind in by if kind != "reviewer"}
         self._reviewers: dict[str, _Reviewer] = {}
 
-    def add(self, record: Record) -> None:
-        """Count one record."""
+    def add(self, record: Record, release: Release | None = None) -> None:
+        """Count one record, and its use."""
+        self._used(record, release)
         claims = self._claims.get(record.escalation_id, {})
         if record.claim:
             claims = {**claims, record.claim.claim_id: record.claim.claimed_at}
@@ -287,6 +304,20 @@ class Tally:
             over = [review for review in origin.reviews if review.outcome == origin.resolution.outcome]
             for name in {self._person(review.reviewer) for review in over}:
                 self._reviewer(name).reversed += 1
+
+    def _used(self, record: Record, release: Release | None) -> None:
+        """A decision for one use counts when it was made, its release and receipt when they came."""
+        end = record.resolution
+        if release is None:
+            if end is not None and is_for_one_use(record):
+                for group in self._counted(record, end.resolved_at):
+                    group.unused += 1
+            return
+        for group in self._counted(record, release.released_at):
+            group.released += 1
+        if release.receipt is not None and release.receipt.status == "executed":
+            for group in self._counted(record, release.receipt.receipt_at):
+                group.executed += 1
 
     def _counted(self, record: Record, moment: datetime) -> Iterator[_Group]:
         """The groups that count an event of a record at some time."""

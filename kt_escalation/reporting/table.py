@@ -8,8 +8,8 @@ from typing import Any
 
 from ..model.text import visible
 
-#: The columns of the CSV export, in order: first where the row was read, then the record's keys. A dot leads
-#: to a key of `route`, `requires`, `claim` and `resolution`. Lists and free mappings are JSON text.
+#: The columns of the CSV export, in order: first where the row was read, then the record's keys, and
+#: for a release its own. A dot leads to a key of `action`, `route`, `requires`, `claim`, `resolution` and `release`. Lists and free mappings are JSON text.
 COLUMNS = (
     "blob",
     "path",
@@ -32,6 +32,10 @@ COLUMNS = (
     "model",
     "policy",
     "event_context",
+    "action.kind",
+    "action.name",
+    "action.digest",
+    "action.edit_schema",
     "labels",
     "route.team_id",
     "route.user_id",
@@ -41,6 +45,8 @@ COLUMNS = (
     "requires.claim_within",
     "requires.resolve_within",
     "requires.fallback",
+    "requires.single_use",
+    "requires.valid_for",
     "reopens",
     "claim.claim_id",
     "claim.claimed_by",
@@ -53,6 +59,13 @@ COLUMNS = (
     "resolution.category",
     "resolution.resolved_by",
     "resolution.resolved_at",
+    "release.outcome",
+    "release.digest",
+    "release.resolved_at",
+    "release.release_id",
+    "release.released_by",
+    "release.released_at",
+    "release.receipt",
 )
 # The characters that start a formula, in all widths that some spreadsheets accept (OWASP, *CSV Injection*).
 _FORMULA = "=+-@＝＋－＠﹦﹢﹣﹫"
@@ -61,7 +74,7 @@ QUOTE = "'"
 
 
 def row(blob: str, path: str, record: Mapping[str, Any] | None, error: str | None) -> tuple[str, ...]:
-    """The cells of one file, in the order of `COLUMNS`. ``record`` is the result of `Record.as_dict`."""
+    """The cells of one file, in the order of `COLUMNS`. ``record`` is a `Record` or, under ``release``, a release, as JSON."""
     known = {"blob": blob, "path": path, "error": error}
     return tuple(
         cell(known[column] if column in known else _value(record or {}, column)) for column in COLUMNS

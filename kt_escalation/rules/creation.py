@@ -122,6 +122,11 @@ def raise_(raisable: Raisable, new_id: str, act: Act, claim_id: str) -> Record:
         "requires": requires,
         "claim": claim,
     }
+    if "schema_version" in raisable.given and (draft.schema_version == 2) != (draft.action is not None):
+        needed = 2 if draft.action is not None else 1
+        raise BadInput(
+            problem=f"schema_version is {draft.schema_version}, and with these keys it is {needed}; leave it out"
+        )
     raised = Record.made(decided | {key: getattr(draft, key) for key in _KEPT})
     return require_fit(raised, MAX_RAISED, "what is raised, so that there is room to decide it")
 

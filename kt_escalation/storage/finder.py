@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..git.objects import FILE
+from ..git.objects import FILE, TreeEntry
 from . import layout
 from .interface import Entry, Invalid
 from .reader import Reader
@@ -56,21 +56,24 @@ class Finder:
 
     def release(self, record: Record) -> Release | Invalid | None:
         """See `interface.Snapshot`."""
-        from . import yaml_text
-
         path = layout.release_path(record)
         entry = self._files.file_at(path)
-        if entry is None:
-            return None
-        problem: str | None = None if entry.mode == FILE else "is no plain file"
-        [(_, data)] = self._reader.blobs([entry.oid]) if problem is None else [("", problem)]
-        try:
-            if isinstance(data, bytes):
-                return yaml_text.load_release(data)
-            problem = data
-        except yaml_text.Malformed as error:
-            problem = str(error)
-        return Invalid(self._location.full(path), problem or "", record.escalation_id)
+        return self.released(path, entry) if entry is not None else None
+
+    def released(self, path: str, entry: TreeEntry) -> Release | Invalid:
+        """The release in a file of `queue/released/`."""
+        from . import yaml_text
+
+        problem = "is no plain file, as a release is"
+        if entry.mode == FILE:
+            [(_, data)] = self._reader.blobs([entry.oid])
+            try:
+                if isinstance(data, bytes):
+                    return yaml_text.load_release(data)
+                problem = data
+            except yaml_text.Malformed as error:
+                problem = str(error)
+        return Invalid(self._location.full(path), problem, layout.released_id(path))
 
     def reopeners(self, escalation_id: str) -> Sequence[Record]:
         """See `interface.Snapshot`."""

@@ -73,7 +73,7 @@ class GitSnapshot:
 
     def everything(
         self, known: Mapping[str, Record] | None = None
-    ) -> Iterator[tuple[str, TreeEntry, Entry | Invalid | None]]:
+    ) -> Iterator[tuple[str, TreeEntry, Entry | Release | Invalid | None]]:
         """Every file below `queue/` in git's order: its path and its record, or None if it is not a file of ours.
 
         ``known`` has records by blob id, which are not read again. An archive comes once for each record in it.
@@ -91,8 +91,13 @@ class GitSnapshot:
             files = told(reader.progress, READING, files, total)
         parts = {path: archive for archive in self.archives for path in layout.both(archive.name)}
         while some := [(f"{layout.QUEUE}/{path}", entry) for path, entry in islice(files, _AT_ONCE)]:
-            ours = [item for item in some if item[1].name not in layout.HARMLESS and item[0] not in parts]
-            held = dict(zip((path for path, _ in ours), reader.read(ours, known), strict=True))
+            released = [item for item in some if layout.released_id(item[0])]
+            beside = {path for path, _ in released} | parts.keys()
+            ours = [item for item in some if item[1].name not in layout.HARMLESS and item[0] not in beside]
+            held: dict[str, Entry | Release | Invalid] = dict(
+                zip((path for path, _ in ours), reader.read(ours, known), strict=True)
+            )
+            held.update((path, self._finder.released(path, entry)) for path, entry in released)
             for path, entry in some:
                 archive = parts.get(path)
                 if archive is None:

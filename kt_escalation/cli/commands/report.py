@@ -81,6 +81,9 @@ def _summary(done: Exported) -> dict[str, Any]:
         "records": done.records,
         "open": done.open,
         "resolved": done.resolved,
+        "released": done.released,
+        "executed": done.executed,
+        "unused": done.unused,
         "invalid": [{"path": item.path, "error": item.error} for item in done.invalid],
         "listing": done.listing,
         "sha256": done.sha256,
@@ -294,7 +297,8 @@ def _plain(row: Row | ReviewerRow) -> dict[str, Any]:
 
 _HEAD = (
     *("raised", "resolved", "open", "overdue"),
-    *("approved", "redacted", "rewritten", "denied", "expired"),
+    *("approved", "redacted", "rewritten", "denied", "expired", "withdrawn"),
+    *("released", "executed", "unused"),
     *("claim p50", "p90", "p99", "resolve p50", "p90", "p99", "second", "reopened", "reversed"),
 )
 _REVIEWER_HEAD = (
@@ -327,10 +331,11 @@ def _table(found: Figures) -> Iterator[str]:
 
 def _cells(key: str | None, row: Row) -> tuple[str, ...]:
     counts = (row.raised, row.resolved, row.open, row.overdue, *row.outcomes.values())
+    used = (row.released, row.executed, row.unused)
     ends = (row.second_reviews, row.reopened, row.reversals)
     return (
         visible(key) if key else "-",
-        *map(str, counts),
+        *map(str, (*counts, *used)),
         *_percentiles(row.time_to_claim),
         *_percentiles(row.time_to_resolve),
         *map(str, ends),
@@ -338,7 +343,9 @@ def _cells(key: str | None, row: Row) -> tuple[str, ...]:
 
 
 def _reviewer_cells(row: ReviewerRow) -> tuple[str, ...]:
-    outcomes = [str(count) for outcome, count in row.outcomes.items() if outcome != "expired"]
+    outcomes = [
+        str(count) for outcome, count in row.outcomes.items() if outcome not in ("expired", "withdrawn")
+    ]
     share = "-" if row.approval_share is None else f"{row.approval_share:.0%}"
     return (
         visible(row.key),

@@ -46,7 +46,6 @@ COMMANDS = {
     "assign": ("hand it on", "assign --id {id} --team TEAM --reason TEXT"),
     "note": ("add a note", "note --id {id} --text TEXT"),
     "reopen": ("reopen it", "reopen --id {id} --reason TEXT"),
-    "withdraw": ("take it back", "withdraw --id {id} --reason TEXT"),
 }
 _TO_USER = "assign --id {id} --to USER --reason TEXT"
 
