@@ -84,6 +84,10 @@ ONE: dict[str, Callable[[Store, object], object]] = {
     "note": lambda store, given: store.note(given, "text"),  # type: ignore[arg-type]
     "reopen": lambda store, given: store.reopen(given, "why"),  # type: ignore[arg-type]
     "restore": lambda store, given: store.restore(given, "why"),  # type: ignore[arg-type]
+    "withdraw": lambda store, given: store.withdraw(given, "why"),  # type: ignore[arg-type]
+    "release": lambda store, given: store.release(given),  # type: ignore[arg-type]
+    "wait_and_release": lambda store, given: store.wait_and_release(given, 0),  # type: ignore[arg-type]
+    "receipt": lambda store, given: store.receipt(given, "executed"),  # type: ignore[arg-type]
 }
 SEVERAL: dict[str, Callable[[Store, str], object]] = {
     "claim_many": lambda store, given: store.claim_many(given),
@@ -91,6 +95,7 @@ SEVERAL: dict[str, Callable[[Store, str], object]] = {
     "unclaim_many": lambda store, given: store.unclaim_many(given),
     "assign_many": lambda store, given: store.assign_many(given, "why", team="legal"),
     "resolve_many": lambda store, given: store.resolve_many(given, "denied", "why"),
+    "withdraw_many": lambda store, given: store.withdraw_many(given, "why"),
     "evidence": lambda store, given: store.evidence(given, io.BytesIO()),
 }
 
