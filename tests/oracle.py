@@ -635,7 +635,11 @@ class _Replay:
                 self.report(start, "file", path, sure=here.sound)
         for name in here.records():
             state = frozenset(file for file in here.state(name) if file[1])
-            if fault := self.file_fault(state):
+            fault, record = self.file_fault(state), self.record(state)
+            if fault is None and record is not None and record.escalation_id != name:
+                # The ids beside an archive call it otherwise than it does itself.
+                fault = ("file", path_in(state))
+            if fault:
                 now.bad[name] = [self.report(start, *fault, name=name, sure=here.sound)]
             else:
                 now.legal[name] = state
