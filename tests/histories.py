@@ -157,7 +157,9 @@ def unfolded(files: Mapping[str, bytes]) -> dict[str, bytes]:
 
 def archived(files: Mapping[str, bytes]) -> set[str]:
     """The escalations in the archives among some files."""
-    archives = [data for path, data in files.items() if layout.archive_at(path) and path.endswith(layout.SUFFIX)]
+    archives = [
+        data for path, data in files.items() if layout.archive_at(path) and path.endswith(layout.SUFFIX)
+    ]
     return {name for data in archives for path in _files_in(data) if (name := layout.id_of(path))}
 
 

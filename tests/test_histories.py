@@ -64,7 +64,9 @@ def doubles(repository: Path, base: str, head: str) -> dict[str, str]:
     paths = git("ls-tree", "-r", "--name-only", tree, cwd=repository).splitlines()
     names = Counter(name for path in paths if (name := layout.id_of(path)))
     ids = [path for path in paths if layout.archive_at(path) and path.endswith(".ids")]
-    folded = {name for path in ids for name in git("cat-file", "blob", f"{tree}:{path}", cwd=repository).split()}
+    folded = {
+        name for path in ids for name in git("cat-file", "blob", f"{tree}:{path}", cwd=repository).split()
+    }
     twice = {name: "twice" for name, count in names.items() if count > 1}
     return twice | dict.fromkeys(names.keys() & folded, "merge")
 
@@ -105,7 +107,9 @@ def judged(history: History, repository: Path, ids: list[str]) -> list[str]:
         report = audit.check(repository, f"{ids[base]}..{ids[head]}", now=now)
         if merges(repository, ids[base], ids[head]):
             twice = doubles(repository, ids[base], ids[head])
-            told = {one.escalation_id: one.rule for one in report.violations if one.rule in ("twice", "merge")}
+            told = {
+                one.escalation_id: one.rule for one in report.violations if one.rule in ("twice", "merge")
+            }
             if twice != told:
                 found += [f"seed {seed}: check of a request that doubles {twice}: {report.violations}"]
             elif not twice:
