@@ -186,6 +186,8 @@ def places(violations: Sequence[Violation]) -> set[tuple[str, str]]:
 def told_of_marks(graph: Graph, repository: Path) -> Iterator[str]:
     """Where a run that goes on from a mark finds something else than one run over all."""
     git("update-ref", "refs/heads/main", graph.tip, cwd=repository)
+    # Where somebody has damaged `.kt.yaml` on the branch, a clone is told where the store is.
+    git("config", "kt.root", "", cwd=repository)
     with closing(GitStore(repository)) as store:
         whole = History(store).run(graph.tip, Scope(graph.now))
         line = whole.lines.of(graph.tip)
