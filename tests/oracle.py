@@ -1159,7 +1159,11 @@ class _Replay:
                 if one.rule == "policies" and not one.grave and one.commit in since and plain:
                     acted = True
                     self.found.remove(one)
-                    if then.ill.get(one.path, [None])[-1] == one:
+                    # What a waiver accepts beside it is no hindrance.
+                    ill = [
+                        each for each in then.ill.get(one.path, ()) if not self.is_waived(each, was.counting)
+                    ]
+                    if ill[-1:] == [one] and not any(each.ruin for each in then.ill[one.path]):
                         del then.ill[one.path]
                         self.set_version(then, one.path, self.snaps[commit.oid].files.get(one.path))
             if acted:
