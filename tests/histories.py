@@ -117,6 +117,13 @@ class Commit:
     def when(self) -> datetime:
         return datetime.fromtimestamp(self.seconds, UTC)
 
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """All that git makes its id of."""
+        authored = self.seconds if self.authored is None else self.authored
+        people = self.email, authored, self.committer or self.email, self.seconds
+        return self.parents, people, self.message, self.tree
+
 
 def tree_of(files: Mapping[str, bytes]) -> str | None:
     """The git tree id of the plain files below `policies/`, None where there is none."""
@@ -146,6 +153,19 @@ def unfolded(files: Mapping[str, bytes]) -> dict[str, bytes]:
         elif path.endswith(layout.SUFFIX):
             found.update(_files_in(data))
     return found
+
+
+def archived(files: Mapping[str, bytes]) -> set[str]:
+    """The escalations in the archives among some files."""
+    archives = [
+        data for path, data in files.items() if layout.archive_at(path) and path.endswith(layout.SUFFIX)
+    ]
+    return {name for data in archives for path in _files_in(data) if (name := layout.id_of(path))}
+
+
+def is_pull(message: str) -> bool:
+    """Whether git itself has called a merge a pull of the store's branch."""
+    return message.startswith(("Merge branch 'main' into ", "Merge branch 'main' of "))
 
 
 @lru_cache(1000)
@@ -313,6 +333,10 @@ class Graph:
     _foul: dict[int, tuple[frozenset[str], frozenset[int]]] = field(default_factory=dict)
 
     def add(self, commit: Commit) -> int:
+        """The number of a commit; what git would give the id of an older one is that one."""
+        same = (at for at, other in enumerate(self.commits) if other.identity == commit.identity)
+        if (at := next(same, None)) is not None:
+            return at
         self.commits.append(commit)
         return len(self.commits) - 1
 
@@ -341,8 +365,11 @@ class Graph:
             return first
         if self.store(at) == self.store(first):
             return first
-        since = [on for on in self.line(first) if on > base]
-        return second if all(self.store(on) == self.store(base) for on in since) else first
+        since = self.line(first)
+        since = since[: since.index(base)]
+        # An admin may have approved something by a merge along its second parent: it must stay on the line.
+        along = any(self.line_parent(on) != self.commits[on].parents[0] for on in since)
+        return second if not along and all(self.store(on) == self.store(base) for on in since) else first
 
     def line(self, tip: int) -> list[int]:
         """The line up to a commit, newest first, itself included."""
@@ -401,7 +428,7 @@ class Graph:
     def acted(self, at: int) -> bool:
         """Whether a merge along its second parent is by an admin, who vouches for what that has changed."""
         commit = self.commits[at]
-        if len(commit.parents) != 2 or self.line_parent(at) != commit.parents[1]:
+        if len(commit.parents) != 2 or self.line_parent(at) != commit.parents[1] or is_pull(commit.message):
             return False
         return self.has_store(commit.parents[0]) and all(
             self.may_change(commit.email, self.in_force(on), commit.when) for on in commit.parents
@@ -466,10 +493,14 @@ class Graph:
         both = None not in (force.roster, written.roster) and all(
             self.may_change(commit.email, policies, commit.when) for policies in (force, written)
         )
+        # Whoever pulls approves nothing.
+        vouches = both and not is_pull(commit.message)
         before, after, came = self.states(first), self.states(at), self.states(second)
         start = self.states(base) if base is not None else {}
         folded = [c for c in plain if any(map(layout.archive_at, self.commits[c].files))]
         if not all(self.may_change(self.commits[c].email, force, commit.when) for c in folded):
+            return False
+        if {name for name in after if self.is_double(at, name)}:
             return False
         for name in {*before, *after, *came}:
             here, there, new = before.get(name, ()), came.get(name, ()), after.get(name, ())
@@ -481,7 +512,7 @@ class Graph:
                 return False
         for path in {p for c in (first, second, at) for p in self.commits[c].tree if is_policy(p)}:
             here, there, new = (self.commits[c].tree.get(path) for c in (first, second, at))
-            if here != new and not both and not self.led(path, here, new, plain, force):
+            if here != new and not vouches and not self.led(path, here, new, plain, force):
                 return False
             was = self.commits[base].tree.get(path) if base is not None else None
             if was != there != new and not both and not self.had(path, there, first, base):
@@ -492,7 +523,7 @@ class Graph:
         self, at: int, first: int, base: int | None, plain: Sequence[int], force: Policies, both: bool
     ) -> bool:
         """Whether a merge goes on from all that its carried commits have legally made, or the line had it since."""
-        line = [on for on in self.line(first) if base is None or on > base]
+        line = self.line_since(first, base)
         shared, mine = self.tree_in_force(first if base is None else base), self.tree_in_force(first)
         moves: dict[str, list[tuple[int, object, object]]] = {}
         for on in plain:
@@ -513,6 +544,10 @@ class Graph:
                     moves.setdefault(name, []).append((on, self.state(parent, name), self.state(on, name)))
         for key, some in moves.items():
             for on, _, made in some:
+                left = self.base(first, self.commits[on].parents[0])
+                if any(self.version(c, key) == made for c in self.line_since(first, left)):
+                    # A squash or a rebase has brought it since the commit's branch left the line.
+                    continue
                 reached = [(on, made)]
                 for here, state in reached:
                     reached += [
@@ -521,14 +556,25 @@ class Graph:
                         if before == state and here in self.ancestors(later) and (later, after) not in reached
                     ]
                 states = [state for _, state in reached]
-                if is_policy(key):
-                    wanted = [self.commits[at].tree.get(key), *(self.commits[c].tree.get(key) for c in line)]
-                    wanted += [self.commits[base].tree.get(key)] if base is not None else []
-                else:
-                    wanted = [self.state(at, key), *(self.state(c, key) for c in line)]
+                wanted = [self.version(c, key) for c in (at, *line)]
+                wanted += [self.version(base, key)] if is_policy(key) and base is not None else []
                 if not any(state in wanted for state in states):
                     return False
         return True
+
+    def line_since(self, tip: int, base: int | None) -> list[int]:
+        """The line up to a commit, newest first, without ``base`` and what is before it."""
+        line = self.line(tip)
+        return line if base is None else line[: line.index(base)]
+
+    def version(self, at: int, key: str) -> object:
+        """A policy file or the state of an escalation at a commit."""
+        return self.commits[at].tree.get(key) if is_policy(key) else self.state(at, key)
+
+    def is_double(self, at: int, name: str) -> bool:
+        """Whether an escalation is in an archive and in a file of its own as well."""
+        files = self.commits[at].tree
+        return name in archived(files) and any(layout.id_of(path) == name for path in files)
 
     def may_make(self, at: int, force: Policies) -> bool:
         """Whether a carried change of policies is an admin's, by the line's policies and by those before it."""
@@ -1188,7 +1234,8 @@ class _Maker:
         if line.tip in self.graph.ancestors(side.tip):
             return True
         whole = self.three_way(side.tip, line.tip)
-        words, by = "Merge branch 'main' into topic\n", self.somebody().email
+        words = self.random.choice(("Merge branch 'main' into topic\n", "Go on from what is new\n"))
+        by = self.somebody().email
         return self.keeps(
             side, lambda: side.put(differing(side.files, whole), words, by, self.clock(), others=(line.tip,))
         )
@@ -1338,6 +1385,9 @@ class _Maker:
                 chosen = self.random.choice((here, there))
             if chosen is not None:
                 whole[path] = chosen
+        # To git a file that was compacted and squashed before is new: people leave it out (`git rm`).
+        for name in archived(whole):
+            whole = {path: data for path, data in whole.items() if layout.id_of(path) != name}
         # Of a record that both have moved, the first's path is the one that counts.
         for name, state in states_of(whole).items():
             if len(state) > 1:

@@ -635,7 +635,11 @@ class _Replay:
                 self.report(start, "file", path, sure=here.sound)
         for name in here.records():
             state = frozenset(file for file in here.state(name) if file[1])
-            if fault := self.file_fault(state):
+            fault, record = self.file_fault(state), self.record(state)
+            if fault is None and record is not None and record.escalation_id != name:
+                # The ids beside an archive call it otherwise than it does itself.
+                fault = ("file", path_in(state))
+            if fault:
                 now.bad[name] = [self.report(start, *fault, name=name, sure=here.sound)]
             else:
                 now.legal[name] = state
@@ -1155,7 +1159,11 @@ class _Replay:
                 if one.rule == "policies" and not one.grave and one.commit in since and plain:
                     acted = True
                     self.found.remove(one)
-                    if then.ill.get(one.path, [None])[-1] == one:
+                    # What a waiver accepts beside it is no hindrance.
+                    ill = [
+                        each for each in then.ill.get(one.path, ()) if not self.is_waived(each, was.counting)
+                    ]
+                    if ill[-1:] == [one] and not any(each.ruin for each in then.ill[one.path]):
                         del then.ill[one.path]
                         self.set_version(then, one.path, self.snaps[commit.oid].files.get(one.path))
             if acted:
@@ -1499,11 +1507,13 @@ class _Replay:
             if name is None and fork:
                 # Who has legally taken back what he changed wants nothing of it.
                 goals.append(self.item(fork, item))
-            lost = self.is_lost(legal, legal, steps, before, goals)
+            # What the line has had since a commit's own branch left it was done there already.
+            done = {oid for oid in legal if self.line_had(first, oid, item, steps[oid])}
+            lost = self.is_lost(legal, legal, steps, before, goals, done)
             if lost:
                 # Where the merge has changed it, its chain is judged, and what is illegal in it named there.
                 judged = self.item(first, item) != self.item(commit.oid, item)
-                named = judged and not self.is_lost(legal, list(steps), steps, before, goals)
+                named = judged and not self.is_lost(legal, list(steps), steps, before, goals, done)
                 files = (
                     there.state(item) or base.state(item) or self.snaps[legal[0]].state(item)
                     if name
@@ -1513,6 +1523,13 @@ class _Replay:
                 sure = clear and not named and name not in was.muddy
                 self.report(commit.oid, "dropped", path, name=name, sure=sure)
 
+    def line_had(self, first: str, oid: str, item: str, state: object) -> bool:
+        """Whether the line had what a carried commit made, after the commit's branch left it."""
+        left, line = self.fork(first, self.commits[oid].parents[0]), self.line(first)
+        return any(
+            self.item(at, item, bare=True) == state for at in (line[: line.index(left)] if left else line)
+        )
+
     def is_lost(
         self,
         legal: list[str],
@@ -1520,6 +1537,7 @@ class _Replay:
         after: Mapping[str, object],
         before: Mapping[str, object],
         goals: list[object],
+        done: set[str],
     ) -> bool:
         """Whether nothing leads on from what some legal step has made to where it had to come."""
 
@@ -1527,7 +1545,7 @@ class _Replay:
             following = [
                 to for to in ways if to != oid and oid in self.ancestors[to] and before[to] == after[oid]
             ]
-            return after[oid] in goals or any(map(goes_on, following))
+            return after[oid] in goals or oid in done or any(map(goes_on, following))
 
         return not all(map(goes_on, legal))
 

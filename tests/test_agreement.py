@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -17,7 +18,7 @@ from tempfile import TemporaryDirectory
 import hostile
 import oracle
 import pytest
-from hostile import Graph
+from hostile import PACK, Graph
 from hypothesis import HealthCheck, given, settings
 from lab import git
 from tale import Tale
@@ -30,7 +31,11 @@ from kt_escalation.audit.report import reported
 from kt_escalation.audit.run import History
 from kt_escalation.audit.scope import Scope
 from kt_escalation.errors import KtError
+from kt_escalation.model.record import Fallback
+from kt_escalation.rules import transitions
 from kt_escalation.rules.judge_step import Violation
+from kt_escalation.rules.permissions import act
+from kt_escalation.storage import layout
 from kt_escalation.storage.clone import GitStore
 
 AT_ONCE = 500
@@ -186,6 +191,8 @@ def places(violations: Sequence[Violation]) -> set[tuple[str, str]]:
 def told_of_marks(graph: Graph, repository: Path) -> Iterator[str]:
     """Where a run that goes on from a mark finds something else than one run over all."""
     git("update-ref", "refs/heads/main", graph.tip, cwd=repository)
+    # Where somebody has damaged `.kt.yaml` on the branch, a clone is told where the store is.
+    git("config", "kt.root", "", cwd=repository)
     with closing(GitStore(repository)) as store:
         whole = History(store).run(graph.tip, Scope(graph.now))
         line = whole.lines.of(graph.tip)
@@ -309,9 +316,139 @@ def what_git_itself_does_not_read_is_on_the_way(tale: Tale) -> None:
     tale.merge(tale.main, side.tip, "bob", files=tale.main.files)
 
 
+def merged_again(tale: Tale) -> hostile.Branch:
+    """A side whose record the line has by a squash, and a note since; a clone then merges the side all the same."""
+    side = tale.side()
+    tale.does(side, "gw", "raise")
+    [path] = tale.graph.paths(side, "esc_r1")
+    tale.put(tale.main, {path: side.files[path]}, "gw")
+    tale.does(tale.main, "bob", "note")
+    clone = tale.side()
+    tale.merge(clone, side.tip, "bob", files=clone.files)
+    return clone
+
+
+def what_was_squashed_is_merged_again_and_pulled_over(tale: Tale) -> None:
+    clone = merged_again(tale)
+    tale.does(tale.main, "alice", "note")
+    tale.merge(clone, tale.main.tip, "bob", files=tale.main.files)
+    tale.main = clone
+
+
+def what_came_after_a_squash_is_left_out(tale: Tale) -> None:
+    clone = merged_again(tale)
+    tale.does(clone, "alice", "claim")
+    tale.does(clone, "alice", "denied")
+    tale.does(tale.main, "bob", "claim")
+    tale.merge(tale.main, clone.tip, "bob", files=tale.main.files)
+
+
+def a_policy_is_merged_again(tale: Tale, *, had: bool) -> None:
+    """The line has another version of a policy; ``had`` says that it had the branch's before that."""
+    one, two = ({PACK: f"# {version}\npack: {{enabled: true}}\n"} for version in (1, 2))
+    side = tale.side()
+    tale.put(side, one, "boss")
+    for version in (one, two) if had else (two,):
+        tale.put(tale.main, version, "boss")
+    clone = tale.side()
+    tale.merge(clone, side.tip, "bob", files=clone.files)
+    tale.does(tale.main, "gw", "raise")
+    tale.merge(clone, tale.main.tip, "bob", files=tale.main.files)
+    tale.main = clone
+
+
+def a_policy_that_the_line_had_is_merged_again(tale: Tale) -> None:
+    a_policy_is_merged_again(tale, had=True)
+
+
+def a_policy_that_the_line_never_had_is_left_out(tale: Tale) -> None:
+    a_policy_is_merged_again(tale, had=False)
+
+
+def what_was_folded_meanwhile_comes_back_as_a_file(tale: Tale) -> None:
+    side = tale.side()
+    tale.does(side, "gw", "raise")
+    [path] = tale.graph.paths(side, "esc_r1")
+    tale.put(tale.main, {path: side.files[path]}, "gw")
+    tale.does(tale.main, "alice", "claim")
+    tale.does(tale.main, "alice", "approved")
+    tale.later()
+    tale.folds(tale.main, "esc_r1")
+    tale.merge(tale.main, side.tip, "bob")
+
+
+def what_is_no_record_is_folded_and_merged(tale: Tale) -> None:
+    tale.decided()
+    [path] = tale.graph.paths(tale.main, "esc_r1")
+    tale.put(tale.main, {path: "- no\n"}, "mallory")
+    tale.later()
+    side = tale.side()
+    tale.folds(side, "esc_r1")
+    tale.does(tale.main, "gw", "raise", "esc_r2")
+    tale.merge(tale.main, side.tip, "bob")
+
+
+def two_archives_of_one_record_have_equal_ids(tale: Tale) -> None:
+    tale.decided()
+    [path] = tale.graph.paths(tale.main, "esc_r1")
+    data = tale.graph.data(tale.main.files[path])
+    tale.later()
+    tale.put(tale.main, hostile.archive(layout.month_of(path) or "", 1, [("esc_r1", data)]), "boss")
+    tale.folds(tale.main, "esc_r1")
+
+
+def an_archive_that_cannot_be_read_lists_what_the_line_has(tale: Tale) -> None:
+    tale.does(tale.main, "gw", "raise")
+    side = tale.side()
+    tale.does(side, "alice", "claim")
+    tale.does(side, "alice", "approved")
+    tale.later()
+    tale.folds(side, "esc_r1", data=b"no end")
+    tale.does(tale.main, "bob", "claim")
+    tale.does(tale.main, "bob", "denied")
+    tale.merge(tale.main, side.tip, "boss", files=side.files | tale.main.files)
+
+
+def a_carried_merge_says_what_one_of_its_commits_did(tale: Tale) -> None:
+    side = tale.side()
+    tale.does(side, "gw", "raise")
+    tale.graph.now += timedelta(minutes=1)
+    who = act(hostile.email("boss"), tale.graph.now, tale.graph.policies(side))
+    given = transitions.assign(
+        tale.record(side, "esc_r1"), who, Fallback(user_id="alice"), "Yours", "c-alice"
+    )
+    tale.put(side, tale.graph.written(side, given), "boss")
+    other = tale.side()
+    tale.put(other, {"src/main.py": "1\n"}, "bob")
+    tale.merge(other, side.tip, "bob", message="kt: assign esc_r1 to alice (#6)\n")
+    tale.does(tale.main, "gw", "raise", "esc_r2")
+    tale.merge(tale.main, other.tip, "bob")
+
+
+def a_carried_merge_says_what_none_of_its_commits_did(tale: Tale) -> None:
+    side = tale.side()
+    tale.does(side, "gw", "raise")
+    other = tale.side()
+    tale.put(other, {"src/main.py": "1\n"}, "bob")
+    tale.merge(other, side.tip, "bob", message="kt: claim esc_r1 (#6)\n")
+    tale.does(other, "alice", "claim")
+    tale.does(tale.main, "gw", "raise", "esc_r2")
+    tale.merge(tale.main, other.tip, "bob")
+
+
 @pytest.mark.parametrize(
     ("tell", "rules", "released"),
     [
+        (what_was_squashed_is_merged_again_and_pulled_over, set(), None),
+        (what_came_after_a_squash_is_left_out, {"dropped"}, None),
+        (a_policy_that_the_line_had_is_merged_again, set(), None),
+        (a_policy_that_the_line_never_had_is_left_out, {"dropped"}, None),
+        (what_was_folded_meanwhile_comes_back_as_a_file, {"merge"}, False),
+        (what_is_no_record_is_folded_and_merged, {"file"}, None),
+        (two_archives_of_one_record_have_equal_ids, {"compaction"}, False),
+        (an_archive_that_cannot_be_read_lists_what_the_line_has, {"compaction", "twice"}, False),
+        (a_carried_merge_says_what_one_of_its_commits_did, set(), None),
+        (a_carried_merge_says_what_none_of_its_commits_did, {"message"}, None),
         (a_record_that_only_an_archive_has_is_legal, set(), True),
         (a_record_that_only_an_archive_has_was_forged, {"not_allowed"}, False),
         (a_record_is_in_an_archive_and_beside_it, {"twice"}, False),

@@ -18,7 +18,10 @@ FILE = "archives-2-ids"
 NAMES = st.sampled_from(
     ["esc_a", "esc_a-b", "esc_a0", "esc_ab", "esc_b", "esc_a 1 2", "esc_\u00e4", "x\r", "~"]
 )
-CONTENTS = st.lists(st.lists(NAMES, max_size=8), min_size=1, max_size=5)
+#: Some of them with equal ids.
+CONTENTS = st.lists(st.lists(NAMES, max_size=8), min_size=1, max_size=5).flatmap(
+    lambda some: st.lists(st.sampled_from(some), min_size=1, max_size=5)
+)
 
 
 class Store:
@@ -27,8 +30,10 @@ class Store:
     def __init__(self, folder: Path, contents: Sequence[Sequence[str]]) -> None:
         self.folder = folder
         self.contents = contents
+        # Equal files are one blob.
+        blobs = [contents.index(names) for names in contents]
         self.archives = [
-            Archive(Name("2024/01", n), f"{n:04}", f"d{n}", f"{n}") for n in range(len(contents))
+            Archive(Name("2024/01", n), f"{n:04}", f"d{blob}", f"{blob}") for n, blob in enumerate(blobs)
         ]
 
     def index(self) -> Index:

@@ -55,11 +55,20 @@ def merges(repository: Path, base: str, head: str) -> bool:
     return done.returncode == 0
 
 
-def doubles(repository: Path, base: str, head: str) -> set[str]:
-    """The records of which git leaves two files where it merges a request: one was squashed, and has moved on since."""
+def doubles(repository: Path, base: str, head: str) -> dict[str, str]:
+    """The records of which git leaves two files where it merges a request, and the rule that says so.
+
+    One of them was squashed, and has moved on since: to another file, or into an archive.
+    """
     tree = git("merge-tree", "--write-tree", "--allow-unrelated-histories", base, head, cwd=repository)
-    names = Counter(map(layout.id_of, git("ls-tree", "-r", "--name-only", tree, cwd=repository).splitlines()))
-    return {name for name, count in names.items() if name and count > 1}
+    paths = git("ls-tree", "-r", "--name-only", tree, cwd=repository).splitlines()
+    names = Counter(name for path in paths if (name := layout.id_of(path)))
+    ids = [path for path in paths if layout.archive_at(path) and path.endswith(".ids")]
+    folded = {
+        name for path in ids for name in git("cat-file", "blob", f"{tree}:{path}", cwd=repository).split()
+    }
+    twice = {name: "twice" for name, count in names.items() if count > 1}
+    return twice | dict.fromkeys(names.keys() & folded, "merge")
 
 
 def is_fresh(history: History, base: int) -> bool:
@@ -98,7 +107,9 @@ def judged(history: History, repository: Path, ids: list[str]) -> list[str]:
         report = audit.check(repository, f"{ids[base]}..{ids[head]}", now=now)
         if merges(repository, ids[base], ids[head]):
             twice = doubles(repository, ids[base], ids[head])
-            told = {one.escalation_id for one in report.violations if one.rule == "twice"}
+            told = {
+                one.escalation_id: one.rule for one in report.violations if one.rule in ("twice", "merge")
+            }
             if twice != told:
                 found += [f"seed {seed}: check of a request that doubles {twice}: {report.violations}"]
             elif not twice:

@@ -85,10 +85,18 @@ class Archives:
         found = layout.archive_at(change.path)
         beside = made.get(layout.both(found)[1]) if found and not found.is_ids else None
         try:
-            names = self._store.contents(change.new, beside.new) if beside else ()
+            names = list(self._store.contents(change.new, beside.new)) if beside else []
         except archive_file.BadArchive:
-            names = ()
+            names = self._listed(beside) if beside else []
         return [name for name in names if self._records.looks_at(name)]
+
+    def _listed(self, beside: Change) -> list[str]:
+        """The ids beside an archive that is not well-formed; none if they are not either."""
+        [found] = self._store.repository.objects.get([beside.new or ""], archive_file.MAX_ARCHIVE)
+        try:
+            return archive_file.read_ids(found.data or b"") if found else []
+        except archive_file.BadArchive:
+            return []
 
     def imported(self, commit: Commit) -> None:
         """Import the records in the archives of the store's start."""

@@ -21,6 +21,9 @@ from .scope import Scope
 from .statements import Statements
 from .store_start import StoreStart
 
+# At most so many, since each of them may bring all that the others bring; an honest branch has a few.
+_MOST_ASKED = 16
+
 
 @dataclass(eq=False)
 class CarriedCommits:
@@ -37,11 +40,14 @@ class CarriedCommits:
     _authors: Authors
     _start: StoreStart
     _policies: InForce
+    # How many of the merges that one merge carries were asked what each of their commits did.
+    _asked: int = 0
 
     def judge(self, merge: Commit) -> list[Side]:
         """Judge all commits that a merge carries to the line, and return them."""
         above = self._lines.above(merge.oid) or ""
         found = self.reached(above, [parent for parent in merge.parents if parent != above])
+        self._asked = 0
         for side in found:
             self._judge_one(side)
         return found
@@ -66,7 +72,10 @@ class CarriedCommits:
             if acts or said:
                 self._authors.people(commit, now, acts=acts, newest=side.newest)
             if said:
-                brought = () if difference.unsound else self._statements.brought_by(commit, difference)
+                brought = [] if difference.unsound else self._statements.brought_by(commit, difference)
+                if len(commit.parents) > 1 and brought and self._asked < _MOST_ASKED:
+                    self._asked += 1
+                    brought += self._statements.brought_beside(commit, difference)
                 self._statements.untrue(commit, said, brought, now)
         side.newest = self._authors.measured(commit, moves, side.newest)
 

@@ -26,7 +26,7 @@ from .record_files import by_record
 from .report import Report, reported
 from .run import History, Run
 from .scope import Scope
-from .verify import FULL, commit_of, opened
+from .verify import FULL, commit_of, opened, require_store
 
 #: The time for asking the remote which branch is the store's, in seconds.
 ASK_SECONDS = 30.0
@@ -69,9 +69,8 @@ def check(
         base, head = _pull_request(store, wanted)
         # A request does not say where the store is that it is held against.
         store.location.root = store.location.root_at(base)
-        with suppress(UnreadableStore):
-            # A base that cannot be read may be repaired by the request.
-            store.at(base)
+        # A base whose store cannot be read, or was deleted, may be repaired by the request.
+        require_store(store, base)
         with store.repository.scratch():
             landing = _Landing(History(store), base, head, now, method)
             run = landing.run(Scope(now, arriving=True), progress)

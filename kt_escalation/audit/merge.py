@@ -113,7 +113,8 @@ class Merging:
         if layout.archive_at(sides.path) and name not in self._incoming.illegal:
             # Both its old and its new state are in archives.
             ends = frozenset(), frozenset()
-        for chain in self._incoming.chains(*ends, steps):
+        is_double = self._is_double(name, sides)
+        for chain in () if is_double else self._incoming.chains(*ends, steps):
             found = self._wrong_chain(name, chain)
             if not found:
                 return
@@ -121,6 +122,8 @@ class Merging:
         parts.records.illegal.setdefault(name, parts.commits.before(name, sides, self._incoming.first))
         if first is None:
             expected = f"expected {name} as the branch had it, or as the commits that it brings have led it on from there"
+            if is_double:
+                expected = f"expected {name} in its archive only; leave this file out of the merge (`git rm -f {sides.path}`)"
             parts.records.blame(name, self._incoming.commit, sides.path, Violation("merge", expected))
             return
         for commit, path, violation in first[1]:
@@ -130,6 +133,14 @@ class Merging:
             self.brought += parts.statements.made(
                 step.side.commit, name, *parts.commits.contents.sides(step.sides)
             )
+
+    def _is_double(self, name: str, sides: Sides) -> bool:
+        """Whether it brings a file of a record that the line has in an archive."""
+        if sides.olds or not sides.news or layout.archive_at(sides.path):
+            return False
+        if name in self._incoming.illegal or not self._parts.records.exists(name):
+            return False
+        return bool(self._incoming.files_at(self._incoming.first, name))
 
     def _wrong_chain(self, name: str, chain: Sequence[CarriedStep]) -> list[tuple[Commit, str, Violation]]:
         """What is wrong with a chain of steps of a record; if nothing is, note its result."""

@@ -1,7 +1,7 @@
 """Judges what a merge leaves out: it must keep the legal changes of the other side.
 
 A change is kept if the merge has its result, or one that a later legal change made of it, or if the line had
-that result since the fork and went on from it.
+that result after the commit's branch left it and went on from it. The line may have it by a squash or a rebase.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class MergeOmissions:
         self._parts = parts
         self._incoming = incoming
         self._policies = policies
-        # What was found to be left out, and the states that the line has had since the fork, by record or file.
+        # What was found to be left out, and the states that the line has had since a commit, by record or file.
         self._noted: set[str] = set()
-        self._had: dict[str, set[frozenset[tuple[str, str]]]] = {}
+        self._had: dict[tuple[str, str | None], set[frozenset[tuple[str, str]]]] = {}
 
     def judge(self, since_fork: Difference, steps: Mapping[str, Sequence[CarriedStep]]) -> None:
         """Note what it leaves out of the other side's changes since the fork, and of the steps that led to them."""
@@ -59,7 +59,7 @@ class MergeOmissions:
                 self._policies.acted = self._incoming.now.roster is not None
                 continue
             wanted = self._incoming.files_at(self._incoming.other, name) if name else theirs[key].after
-            if not self._line_had(key, name, wanted):
+            if not self._line_had(key, name, wanted, self._incoming.fork):
                 self._note_left_out(
                     key,
                     theirs[key],
@@ -107,11 +107,12 @@ class MergeOmissions:
                 if (
                     is_same(step.after, final)
                     or step.after == undone
-                    or self._line_had(key, name, step.after)
+                    or self._line_had(key, name, step.after, self._incoming.fork)
                     or any(
                         lines.is_above(made, on.side.commit.oid)
                         for on in kept.get(contents_of(step.after), ())
                     )
+                    or self._line_had(key, name, step.after, self._left(step))
                 ):
                     kept.setdefault(contents_of(step.before), []).append(step)
                     continue
@@ -121,7 +122,7 @@ class MergeOmissions:
                     self._note_left_out(
                         key,
                         step.sides,
-                        f"to go on from what {made[:12]} made of it; revert that on the branch itself, or rebase",
+                        f"to go on from what {made[:12]} made of it; revert that on the branch itself (`git revert`), or rebase it (`git rebase`)",
                     )
 
     def _final(self, key: str) -> Files:
@@ -174,17 +175,25 @@ class MergeOmissions:
             judge_step.judge_policies(self._incoming.commit.email, policies) for policies in rosters
         )
 
-    def _line_had(self, path: str, name: str | None, wanted: Files) -> bool:
-        """Whether the line has had a state of a record or file since the fork."""
-        if path not in self._had:
-            self._had[path] = {contents_of(state) for state in self._states_of_line(path, name)}
-        return contents_of(wanted) in self._had[path]
+    def _left(self, step: CarriedStep) -> str | None:
+        """The commit where the branch of a carried commit left the line.
 
-    def _states_of_line(self, path: str, name: str | None) -> Iterator[Files]:
+        It may be older than the fork, if the branch has taken in the line since.
+        """
+        return self._parts.lines.newest_on(self._incoming.first, step.side.commit.parents[0])
+
+    def _line_had(self, path: str, name: str | None, wanted: Files, since: str | None) -> bool:
+        """Whether the line has had a state of a record or file after the commit ``since``."""
+        key = path, since
+        if key not in self._had:
+            self._had[key] = {contents_of(state) for state in self._states_of_line(path, name, since)}
+        return contents_of(wanted) in self._had[key]
+
+    def _states_of_line(self, path: str, name: str | None, after: str | None) -> Iterator[Files]:
         parts, first = self._parts, self._incoming.first
         specs = history.pathspecs(parts.store, name) if name else [f":(top,literal){parts.store.full(path)}"]
-        since = [first, *([f"^{self._incoming.fork}"] if self._incoming.fork else [])]
-        line = parts.lines.of(first, self._incoming.fork)
+        since = [first, *([f"^{after}"] if after else [])]
+        line = parts.lines.of(first, after)
         try:
             touching = set(parts.store.repository.rev_list([*since, "--full-history", "--", *specs]))
         except GitFailed:

@@ -68,6 +68,28 @@ class Statements:
                 done = self._commits.between(self._commits.tree_of(above), self._commits.tree_of(oid))
                 yield from self.brought_by(commits.header(self._store, oid), done)
 
+    def brought_beside(self, merge: Commit, difference: Difference) -> Iterator[Brought]:
+        """The actions that a carried merge may state: those of its own commits, on the records that it changed."""
+        names = by_record(difference.changes)
+        had = self._beside(merge.parents[:1])
+        for oid in self._beside(merge.parents[1:]):
+            side = self._commits.sides[oid]
+            if oid in had or len(side.commit.parents) != 1:
+                continue
+            made = self.brought_by(side.commit, self._commits.difference(side))
+            yield from (one for one in made if one.escalation_id in names)
+
+    def _beside(self, commits: Sequence[str]) -> dict[str, None]:
+        """Some commits and their ancestors, as far as they are beside the line and no merge has brought them."""
+        found: dict[str, None] = {}
+        waiting = list(commits)
+        while waiting:
+            oid = waiting.pop()
+            if oid not in found and oid in self._commits.sides:
+                found[oid] = None
+                waiting += self._lines.parents(oid)
+        return found
+
     def said(self, commit: Commit) -> list[Statement]:
         """The statements of a message about this store; a message may be about a store in another folder."""
         if self._scope.only is not None:

@@ -43,7 +43,7 @@ def verify(
     """
     with closing(opened(path)) as store:
         start, tip = _range(store, wanted)
-        _require_store(store, tip)
+        require_store(store, tip)
         history = History(store)
         scope = Scope(now or datetime.now(UTC), always_signed=require_signatures)
         if start is not None:
@@ -153,7 +153,7 @@ def _contains(history: History, report: Report, tip: str, commit: str) -> Report
     return replace(report, violations=(_rewritten(history.store, tip, commit), *report.violations))
 
 
-def _require_store(store: GitStore, tip: str) -> None:
+def require_store(store: GitStore, tip: str) -> None:
     """Raise NotAStore if no commit ever held a store; the judge reports a store that was deleted."""
     try:
         store.at(tip)
@@ -161,7 +161,7 @@ def _require_store(store: GitStore, tip: str) -> None:
         return
     except NotAStore:
         folders = [f":(top,literal){store.full(folder)}" for folder in (layout.QUEUE, layout.POLICIES)]
-        if not store.repository.rev_list(["--max-count=1", tip, "--", *folders]):
+        if not store.repository.rev_list(["--max-count=1", "--full-history", tip, "--", *folders]):
             raise
 
 

@@ -13,9 +13,11 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import NamedTuple
 
+from pydantic import ValidationError
+
 from ..errors import BadAmendment, KtError
 from ..model import canonical, deadlines, ids
-from ..model.record import Draft, Fallback, Record, Review, Route
+from ..model.record import Draft, Fallback, Record, Review, Route, explain
 from ..model.times import format_duration, format_time
 from ..policies.decision_event import Raisable
 from ..policies.policy_file import ROSTER
@@ -29,6 +31,9 @@ _GIVEN = ("severity", "reason_code", "summary", "created_at", "request_id", "age
 
 # git stores a commit's time in whole seconds, a record in milliseconds.
 _COMMIT_TIME = timedelta(seconds=1)
+
+# The id of a claim that raising must have made, in a record that has none.
+_NO_CLAIM = "none"
 
 _Move = partial[Record]
 _Told = Callable[[Record, Act], Record]
@@ -188,7 +193,8 @@ def _creation(after: Record, context: Context) -> tuple[Violation, ...]:
     except KtError as error:
         return (Violation(error.code, error.summary),)
     except ValueError as error:
-        return (Violation("born", str(error)),)
+        wrong = explain(error) if isinstance(error, ValidationError) else str(error)
+        return (Violation("born", f"expected a record as raising makes it: {wrong}"),)
     if born != after and _replayed(born, after, context) != after:
         return (Violation(*difference.named(born, after, "born")),)
     return _too_weak(after, context) or _times(None, after, context)
@@ -290,7 +296,7 @@ def _raised(after: Record, who: Act) -> Record:
     routing = _whom(after.route) if after.route.source == "event" else None
     raisable = Raisable(Draft.of(given), frozenset(given), routing)
     name = after.escalation_id if after.request_id is None else ids.from_request(after.request_id)
-    return creation.raise_(raisable, name, who, after.claim.claim_id if after.claim else "")
+    return creation.raise_(raisable, name, who, after.claim.claim_id if after.claim else _NO_CLAIM)
 
 
 def _possible_rules(before: Record, after: Record, context: Context) -> Iterator[_Move]:

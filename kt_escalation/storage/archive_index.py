@@ -80,10 +80,16 @@ class Index:
             self._known.clear()
 
     def _places(self, table: _Table, archives: Sequence[Archive], escalation_id: str) -> list[Place]:
-        by_blob = {table.blob(archive): archive for archive in archives}
+        # Two archives of the same records have equal files.
+        by_blob: dict[str, list[Archive]] = {}
+        for archive in archives:
+            by_blob.setdefault(table.blob(archive), []).append(archive)
         found = self._asked(table, by_blob.keys(), f"{escalation_id} ") if by_blob else []
         places = [
-            Place(by_blob[blob], at) for name, blob, at in found if name == escalation_id and blob in by_blob
+            Place(archive, at)
+            for name, blob, at in found
+            if name == escalation_id
+            for archive in by_blob.get(blob, ())
         ]
         return sorted(places, key=lambda place: (place.archive.path, place.at))
 

@@ -70,6 +70,13 @@ class ArchivedRecords:
             else:
                 yield self.parse(place.archive, name, self._reader.blob_of(data), data)
 
+    def blob_at(self, place: Place, escalation_id: str) -> str | None:
+        """The blob id of the bytes at a place, whatever they are; None if the archive does not have that id there."""
+        with suppress(archive_file.BadArchive, IndexError):
+            name, data = list(self.contents(place.archive.data, place.archive.ids).items())[place.at]
+            return self._reader.blob_of(data) if name == escalation_id else None
+        return None
+
     def bytes_at(self, places: Iterable[Place]) -> dict[str, bytes | str]:
         """The bytes of records at places in archives, by their blob ids; each archive is read once."""
         wanted: dict[Archive, list[int]] = {}

@@ -111,8 +111,8 @@ class Finder:
     def files_of(self, escalation_id: str) -> list[tuple[str, str, str]]:
         """The path below the store's folder, the mode and the blob id of each file of an id.
 
-        A record in an archive has the archive's path and the id of its own bytes, or no mode and id if it
-        cannot be read.
+        A record in an archive has the archive's path and the id of its own bytes, or no mode and id if the
+        archive cannot be read.
         """
         name = f"{escalation_id}{layout.SUFFIX}"
         open_one = self._files.open_file(name)
@@ -120,8 +120,7 @@ class Finder:
         found += [
             (path, entry.mode, entry.oid) for path, entry in self._files.resolved_files if entry.name == name
         ]
-        places = self.places(escalation_id)
-        for item in self._reader.archived.at(places, escalation_id) if places else ():
-            facts = (FILE, item.blob) if isinstance(item, Entry) else ("", "")
-            found.append((self._location.below(item.path), *facts))
+        for place in self.places(escalation_id):
+            blob = self._reader.archived.blob_at(place, escalation_id)
+            found.append((place.archive.path, FILE if blob else "", blob or ""))
         return found
