@@ -133,7 +133,14 @@ def test_raised_open_resolved_and_outcomes() -> None:
     ]
     total = tally(found).total
     assert (total.raised, total.open, total.resolved) == (4, 1, 3)
-    assert total.outcomes == {"approved": 1, "redacted": 0, "rewritten": 0, "denied": 1, "expired": 1}
+    assert total.outcomes == {
+        "approved": 1,
+        "redacted": 0,
+        "rewritten": 0,
+        "denied": 1,
+        "expired": 1,
+        "withdrawn": 0,
+    }
     assert total.time_to_claim == statistics.Spans(2, 900.0, 1140.0, 1194.0)
     assert total.time_to_resolve.count == 3 and total.time_to_resolve.p50 == 3000.0
 

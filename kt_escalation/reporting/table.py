@@ -3,57 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..model.record import Action, Claim, Record, Requires, Resolution, Route, Value
 from ..model.text import visible
 
+#: The parts of a record whose keys have columns of their own.
+PARTS: Mapping[str, type[Value]] = {
+    "action": Action,
+    "route": Route,
+    "requires": Requires,
+    "claim": Claim,
+    "resolution": Resolution,
+}
+
+
+def _columns() -> Iterator[str]:
+    for key in Record.model_fields:
+        yield from (f"{key}.{inner}" for inner in PARTS[key].model_fields) if key in PARTS else (key,)
+
+
 #: The columns of the CSV export, in order: first where the row was read, then the record's keys. A dot leads
-#: to a key of `route`, `requires`, `claim` and `resolution`. Lists and free mappings are JSON text.
-COLUMNS = (
-    "blob",
-    "path",
-    "error",
-    "schema_version",
-    "escalation_id",
-    "status",
-    "severity",
-    "reason_code",
-    "summary",
-    "created_at",
-    "raised_at",
-    "raised_by",
-    "queued_at",
-    "request_id",
-    "agent_id",
-    "session_id",
-    "config_version",
-    "provider",
-    "model",
-    "policy",
-    "event_context",
-    "labels",
-    "route.team_id",
-    "route.user_id",
-    "route.source",
-    "route.policies",
-    "requires.approvals",
-    "requires.claim_within",
-    "requires.resolve_within",
-    "requires.fallback",
-    "reopens",
-    "claim.claim_id",
-    "claim.claimed_by",
-    "claim.claimed_at",
-    "claim.expires_at",
-    "reviews",
-    "notes",
-    "resolution.outcome",
-    "resolution.reason",
-    "resolution.category",
-    "resolution.resolved_by",
-    "resolution.resolved_at",
-)
+#: to a key of one of the parts. Lists and free mappings are JSON text.
+COLUMNS = ("blob", "path", "error", *_columns())
 # The characters that start a formula, in all widths that some spreadsheets accept (OWASP, *CSV Injection*).
 _FORMULA = "=+-@＝＋－＠﹦﹢﹣﹫"
 #: The prefix of a cell that would be a formula, and of one that already begins with the prefix.
