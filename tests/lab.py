@@ -11,6 +11,7 @@ import pty
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,9 +47,13 @@ class Ran:
         return found
 
 
-def uncompiled() -> dict[str, str]:
-    """The environment of a process whose files may not grow: Python keeps bytecode that it could write only in part."""
-    return {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+def without_side_files() -> dict[str, str]:
+    """The environment of a process whose files may not grow.
+
+    Python would keep bytecode, and coverage its data, of which either could write only a part.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    return {**kept, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def git(*args: str, cwd: Path, env: Mapping[str, str] | None = None, stdin: str = "") -> str:
@@ -294,3 +299,27 @@ def path_to_git(folder: Path, script: str) -> str:
     program.write_text(f'#!/bin/sh\ngit() {{ {shutil.which("git")} "$@"; }}\n{script}\n')
     program.chmod(0o755)
     return f"{program.parent}:{os.environ['PATH']}"
+
+
+HEAVY = ("pydantic", "yaml", "git", "filelock", "cryptography")
+
+
+def loaded(*args: str, cwd: Path, env: dict[str, str] | None = None) -> tuple[str, set[str]]:
+    """What a command prints, and the modules that its process imports."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *KT[1:], "escalation", *args],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    traced = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return done.stdout, {line.rpartition("|")[2].strip() for line in traced}
+
+
+def wait_for(path: Path, seconds: float = 20) -> None:
+    until = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < until, f"{path} never came"
+        time.sleep(0.01)
