@@ -39,6 +39,8 @@ class Scale:
     signed: int = 2_000
     at_once: int = 100
     pushed: int = 100
+    #: How many transitions are little to have behind.
+    behind: int = 300
     archived: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
     repeat: int = 9
     #: For work that takes seconds.
@@ -48,7 +50,7 @@ class Scale:
 #: Everything, as small as it can be: only to see that it works.
 SMALL = Scale(
     listed=20, waiting=10, drained=4, clones=2, racers=3, batch=10, steps=30, signed=20, at_once=8,
-    pushed=3, archived=(20, 60), repeat=1, repeat_long=1,
+    pushed=3, behind=20, archived=(20, 60), repeat=1, repeat_long=1,
 )  # fmt: skip
 
 
@@ -509,6 +511,57 @@ def compacted(bench: Bench) -> Iterator[Row]:
         )  # fmt: skip
 
 
+def use(bench: Bench) -> Iterator[Row]:
+    """A decision that is waited for and released, with a long history behind it and with a short one."""
+    many, few, at_once = bench.scale.steps, bench.scale.behind, bench.scale.at_once
+    with ExitStack() as stack:
+        waits: dict[int, Callable[[], float]] = {}
+        releases: dict[int, Callable[[], float]] = {}
+        for behind in (few, many):
+            lab = stack.enter_context(bench.lab(bench.stores.living(behind, at_once)))
+            plain, *once = _decided(lab, bench.scale.repeat)
+            clone = lab.clone(stores.GATEWAY)
+            wait = partial(kt, "wait", "--id", plain, cwd=clone)
+            # The first one judges the whole line.
+            wait()
+            waits[behind] = wait
+            worker = stack.enter_context(Worker(clone))
+            releases[behind] = partial(worker.claim, "release", iter(once))
+        values, floor = pairs(bench.scale.repeat_long, waits[many], waits[few])
+        yield Row(
+            f"`wait` for one that is decided, {many:,} transitions behind it", "s", values,
+            f"the same with {few:,}", floor, "1.5 ×",
+        )  # fmt: skip
+        values, floor = pairs(bench.scale.repeat, releases[many], releases[few])
+        yield Row(
+            f"one release through the package, {many:,} transitions behind it", "s", values,
+            f"the same with {few:,}", floor,
+        )  # fmt: skip
+
+
+def _decided(lab: Lab, count: int) -> list[str]:
+    """Decide one that anybody may use, and so many for one use each; their ids."""
+    admin, gateway, reviewer = (lab.clone(who) for who in (stores.ADMIN, stores.GATEWAY, REVIEWERS[0]))
+    rule = "rules: [{match: {reason_code: tool.call}, single_use: true}]\n"
+    with (admin / "policies/settings.yaml").open("a") as settings:
+        settings.write(rule)
+    git("commit", "--quiet", "-am", "Tool calls are for one use", cwd=admin)
+    git("push", "--quiet", "origin", "HEAD:main", cwd=admin)
+    codes = ["oversight.required", *["tool.call"] * count]
+    lines = [
+        json.dumps({"request_id": f"use-{n}", "reason_code": code, "model": "gpt-4o"})
+        for n, code in enumerate(codes)
+    ]
+    (lab.folder / "uses.ndjson").write_text("\n".join(lines))
+    names = [f"esc_use-{number}" for number in range(len(codes))]
+    every = [word for name in names for word in ("--id", name)]
+    kt("raise", "--batch", str(lab.folder / "uses.ndjson"), cwd=gateway)
+    kt("claim", *every, cwd=reviewer)
+    kt("resolve", *every, "--outcome", "approved", "--reason", stores.REASON, cwd=reviewer)
+    shutil.rmtree(gateway)
+    return names
+
+
 #: Every row by the name that chooses it, cheap ones first.
 ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "list": listing,
@@ -521,6 +574,7 @@ ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "report": page,
     "push": push,
     "compacted": compacted,
+    "use": use,
 }
 #: Those that need more than this machine has anyway, here lighttpd and sshd, have to be asked for.
 APART: dict[str, Callable[[Bench], Iterator[Row]]] = {"network": network}

@@ -1,7 +1,7 @@
 """A long-lived user of the package in one clone: takes orders on stdin, one a line, answers each on stdout.
 
 `claim ID` with a store that stays open, `afresh ID` with one opened for this claim alone, `follow ID`
-with a store that brings the checkout along, and `drain`: claim the next until nothing is left, then
+with a store that brings the checkout along, `release ID`, and `drain`: claim the next until nothing is left, then
 bring the checkout along. Answers are JSON: seconds taken, the monotonic time at the end, what came of it.
 """
 
@@ -30,6 +30,13 @@ def _drain(store: Store) -> dict[str, Any]:
     return {"taken": taken, "failed": failed, "left": left}
 
 
+def _release(store: Store, name: str) -> dict[str, Any]:
+    try:
+        return {"changed": store.release(name).changed}
+    except KtError as error:
+        return {"code": error.code}
+
+
 def _claim(store: Store, name: str) -> dict[str, Any]:
     try:
         return {"changed": store.claim(name).changed}
@@ -47,6 +54,8 @@ def main() -> None:
             began = time.monotonic()
             if action == "drain":
                 answer = _drain(long_lived)
+            elif action == "release":
+                answer = _release(long_lived, name)
             elif action == "afresh":
                 with Store.open(clone) as store:
                     answer = _claim(store, name)

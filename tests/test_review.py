@@ -546,3 +546,53 @@ def test_without_a_terminal_it_is_bad_usage(lab: Lab, alice: Path) -> None:
     ran = kt("review", cwd=alice)
     assert ran.code == 2 and ran.out == "" and lab.commits("claim") == []
     assert re.fullmatch(r"kt: review needs a terminal; scripts take one with .*claim --next.*\n", ran.err)
+
+
+# --- amendments -----------------------------------------------------------------------------------
+
+
+def proposes(lab: Lab) -> None:
+    """Raise one that says what will be run, and may be amended; it comes before the others."""
+    schema = {"type": "object", "properties": {"amount": {"type": "integer", "maximum": 100}}}
+    action = {"kind": "tool.call", "name": "refund", "digest": "sha256:" + "0" * 64, "edit_schema": schema}
+    put(
+        lab,
+        {
+            "request_id": "refund",
+            "severity": "critical",
+            "created_at": "2026-01-01T00:00:00.000Z",
+            "action": action,
+            "event_context": {"input": {"amount": 100}},
+        },
+    )
+
+
+def test_what_is_proposed_is_amended_in_an_editor_and_the_difference_is_shown(
+    lab: Lab, alice: Path, tmp_path: Path
+) -> None:
+    proposes(lab)
+    # The first version does not fit, the second does.
+    script = 'if grep -q 100 "$1"; then sed -i s/100/500/ "$1"; else sed -i s/500/90/ "$1"; fi'
+    seat = Seat("review", cwd=alice, env=editor(tmp_path, script))
+    seat.press(KEYS, "w")
+    seat.write("only the shipping")
+    shown = seat.press("c cancel: ", "e")
+    assert "/amount: 500 is greater than the maximum of 100" in shown
+    shown = seat.press(CATEGORY, "\r")
+    assert re.search(r'-  "amount": 100\s+\+  "amount": 90', shown)
+    seat.press(SURE, "y")
+    seat.press(KEYS, "q")
+    assert seat.ended() == 0
+    [review] = record(lab, "esc_refund")["reviews"]
+    assert review["amendment"]["value"] == {"amount": 90} and review["outcome"] == "rewritten"
+    assert holders(lab) == {}
+
+
+def test_an_amendment_that_is_cancelled_decides_nothing(lab: Lab, alice: Path, tmp_path: Path) -> None:
+    proposes(lab)
+    seat = Seat("review", cwd=alice, env=editor(tmp_path, ': > "$1"'))
+    seat.press(KEYS, "r")
+    seat.write("less")
+    seat.press(KEYS, "q")
+    assert seat.ended() == 0
+    assert "reviews" not in record(lab, "esc_refund") and holders(lab) == {}

@@ -109,7 +109,7 @@ def _sentence(record: Record, result: Result, words: str) -> str:
         else "",
         outcome=record.reviews[-1].outcome if record.reviews else "",
         commit=(result.commit or "")[:12],
-        status=record.status,
+        status=record.resolution.outcome if record.resolution else record.status,
     )
 
 

@@ -13,6 +13,7 @@ import signal
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,7 +34,7 @@ from ...errors import (
 from ...model.query import Query
 from ...model.text import visible
 from ...model.times import format_time
-from ...model.vocabulary import CATEGORIES
+from ...model.vocabulary import AMENDING, CATEGORIES, Outcome
 from ..app import escalation
 from ..options import in_one_store, writes
 from ..output import report, report_decision, warn
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from ...results import Found
     from ...store import Store
 
-_OUTCOMES = {"a": "approved", "d": "denied", "r": "redacted", "w": "rewritten"}
+_OUTCOMES: dict[str, Outcome] = {"a": "approved", "d": "denied", "r": "redacted", "w": "rewritten"}
 _KEYS = {
     "a": "approve",
     "d": "deny",
@@ -237,24 +238,36 @@ class Session:
             if done:
                 return True
 
-    def _decide(self, held: Held, found: Found, outcome: str) -> bool:
+    def _decide(self, held: Held, found: Found, outcome: Outcome) -> bool:
         name = held.escalation_id
         reason = self._reason(f"Why {outcome}?", found)
         if not reason:
             return False
+        amendment = None
+        if outcome in AMENDING and found.record.action is not None:
+            from ..terminal import amending
+
+            amendment = amending.asked(self._ask, found.record, outcome)
+            if amendment is None:
+                return False
         keys = {**_CATEGORIES, "\r": "none", "\n": "none"}
         key = self._ask.key(_in_lines("Category:", *map(" ".join, _CATEGORIES.items()), "Enter none:"), keys)
-        if self._ask.key(f"Resolve {name} as {outcome}? y or n:", _YES_OR_NO) != "y":
-            return False
-        self._still_held(held, found)
-        result = self._store.resolve(
-            name,
-            outcome,
-            reason,
+        decide = partial(
+            self._store.resolve,
+            *(name, outcome, reason),
             category=_CATEGORIES.get(key),
             claim_id=held.claim_id,
             shown=found.shown,
+            amendment=amendment,
         )
+        if found.record.requires.approvals > 1:
+            # Whether enough people are left depends on the newest state.
+            for text in decide(dry_run=True).warnings:
+                warn(text)
+        if self._ask.key(f"Resolve {name} as {outcome}? y or n:", _YES_OR_NO) != "y":
+            return False
+        self._still_held(held, found)
+        result = decide()
         report_decision(result, as_json=False, several=False)
         self._handled += 1
         return True

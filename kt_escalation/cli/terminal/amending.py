@@ -1,0 +1,64 @@
+"""Lets a reviewer amend what is proposed, in an editor, and shows the difference."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from ...actions import amendments
+from ...errors import BadAmendment, BadInput
+from ...model.record import Amendment, Record
+from ...model.text import visible
+from ...model.vocabulary import Outcome
+from ...rules import amending
+from . import screen
+from .keyboard import Keyboard
+
+# Where a gateway shows what it proposes to run, the first one that is there.
+_SHOWN = ("input", "excerpt")
+
+
+def proposed(record: Record) -> Any:
+    """What the reviewers see of what is proposed: an earlier amendment, else the context's input or excerpt."""
+    for review in reversed(record.reviews):
+        if review.amendment is not None:
+            return amending.value_of(record.reviews, review.amendment.digest)
+    context = record.event_context or {}
+    return next((context[key] for key in _SHOWN if key in context), "")
+
+
+def asked(keyboard: Keyboard, record: Record, outcome: Outcome) -> Amendment | None:
+    """Ask for the amendment of a decision in the user's editor until it fits; None if the reviewer cancels."""
+    before = _text(proposed(record))
+    draft, what = before, f"{record.action.kind} {record.action.name}" if record.action else "the request"
+    about = f"{record.escalation_id}: what {what} is {outcome} to, as JSON or text; nothing cancels"
+    while True:
+        draft = keyboard.text(about, draft)
+        if not draft:
+            return None
+        try:
+            found = amending.fitting(record, outcome, amendments.read(draft.encode()))
+        except (BadAmendment, BadInput) as error:
+            click.echo(visible(error.summary))
+            if keyboard.key("e edit it again  c cancel:", {"e": "edit", "c": "cancel"}) == "c":
+                return None
+            continue
+        for line in difference(before, draft):
+            click.echo(line)
+        return found
+
+
+def difference(before: str, after: str) -> Iterator[str]:
+    """The difference of two texts, line by line, for a terminal."""
+    tones = {"+": "approved", "-": "denied", "@": "faint"}
+    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), "proposed", "amended", lineterm="")
+    for line in lines:
+        yield from screen.lines((line, tones.get(line[:1], "")))
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
