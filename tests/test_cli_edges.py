@@ -580,8 +580,32 @@ def test_a_table_fits_its_terminal_where_the_ids_do(lab: Lab) -> None:
 def test_a_request_id_where_an_escalation_id_belongs_is_told_what_it_would_be(kept: Lab) -> None:
     for args in (["claim"], ["get"], ["log"], ["note", "--text", "x"]):
         ran = kt(*args, "--id", "job", cwd=kept.folder / "alice")
-        assert (ran.code, ran.err) == (2, "kt: 'job' is no escalation id; did you mean esc_job?\n")
+        assert (ran.code, ran.err) == (2, "kt: 'job' is not a valid escalation id; did you mean esc_job?\n")
     assert "did you mean" not in kt("claim", "--id", "Job", cwd=kept.folder / "alice").err
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "text", "problem"),
+    [
+        ("tool call", "refund", "{}", "kind: must be letters, digits, _ and -"),
+        ("tool.call", "", "{}", "name: must not be empty"),
+        ("tool.call", "refund", "{", "input.json: is not JSON"),
+        ("tool.call", "refund", '{"a": NaN}', "input.json: NaN is not a number that JSON has"),
+    ],
+)
+def test_a_digest_that_no_record_could_have_is_refused(
+    tmp_path: Path, kind: str, name: str, text: str, problem: str
+) -> None:
+    (tmp_path / "input.json").write_text(text)
+    ran = kt("digest", "--kind", kind, "--name", name, "input.json", cwd=tmp_path)
+    assert (ran.code, ran.out) == (2, "") and ran.err.startswith(f"kt: {problem}")
+
+
+def test_a_store_that_nobody_has_made_is_to_be_made(tmp_path: Path) -> None:
+    git("init", "--quiet", "--bare", "empty.git", cwd=tmp_path)
+    git("clone", "--quiet", "empty.git", "alice", cwd=tmp_path)
+    ran = kt("raise", "--reason-code", "a.b", cwd=tmp_path / "alice")
+    assert ran.code == 2 and "if nobody has made the store yet, run `kt escalation init`" in ran.err
 
 
 def test_where_there_is_no_store_nobody_is_asked_who_they_are(tmp_path: Path) -> None:

@@ -758,6 +758,8 @@ def test_lint_warns_of_what_is_most_likely_not_meant(lab: Lab) -> None:
     assert "unless the server proves who pushes" in found[0][2]
     err = kt_policy("lint", cwd=clone).err
     assert err.count("warning: ") == len(expected) and err.endswith("no fault found\n")
+    strict = kt_policy("lint", "--strict", cwd=clone).err
+    assert strict.endswith("no fault found, but 5 warnings, which --strict refuses\n")
 
 
 def test_lint_warns_of_signatures_that_lock_somebody_out(lab: Lab) -> None:

@@ -271,3 +271,8 @@ def test_any_cursor_gives_a_page_or_bad_input_and_nothing_else(cursor: str) -> N
         assert select(MIXED, EVERYTHING, "severity", 2, cursor).rows is not None
     except BadInput as error:
         assert "cursor" in error.message
+
+
+def test_a_negative_limit_is_bad_input() -> None:
+    with pytest.raises(BadInput, match="limit is -1"):
+        select(MIXED, EVERYTHING, "severity", -1, None)

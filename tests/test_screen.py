@@ -79,6 +79,11 @@ def seen(*args: str, cwd: Path, columns: int = 100, env: Mapping[str, str] | Non
     return ESCAPES.sub("", shown)
 
 
+def test_what_is_resolved_was_claimed_and_is_held_by_nobody(some: Path) -> None:
+    page = seen("get", "esc_done", cwd=some)
+    assert re.search(r"claimed +by bob@example\.com at ", page) and "held by" not in page
+
+
 def offset(line: str, word: str) -> int:
     """The terminal's column at which a word begins."""
     return cell_len(line[: line.index(word)])

@@ -45,4 +45,4 @@ def of(value: Any, media_type: str | None = None) -> Amendment:
     try:
         return amending.made(value, kind)
     except ValueError:
-        raise BadInput(problem=f"{kind[:80]!r} is no media type such as application/json") from None
+        raise BadInput(problem=f"{kind[:80]!r} is not a valid media type such as application/json") from None

@@ -116,7 +116,7 @@ class _Next:
             changes=tuple(changes),
             message=Message("claim", named, act.actor, claim_id=self.token, detail=detail),
             records=tuple(change.new for change in changes),
-            warnings=tuple(f"{item.path} {item.error}; it was passed over" for item in unreadable),
+            warnings=tuple(f"{item.path}: {item.error}; it was passed over" for item in unreadable),
             find=f"kt escalation get --fetch --id {named[0]}",
         )
 

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from ..errors import BadInput, KtError
-from ..model import ids
-from ..model.record import Fallback, explain
+from ..model import digests, ids
+from ..model.record import Action, Fallback, explain
 from ..model.vocabulary import CATEGORIES, MAX_NAME, MAX_TEXT, Category, Outcome, parse_outcome
 from ..policies import decision_event
 from ..policies.waivers import Waiver, is_rule
@@ -123,7 +123,7 @@ def whole_ids(given: Collection[str]) -> Sequence[str]:
     for name in map(one_id, given):
         if not ids.is_escalation_id(name):
             hint = ids.how_to_give(name, "one looks like esc_abc123 and is given whole")
-            raise BadInput(problem=f"{name[:80]!r} is no escalation id", hint=hint)
+            raise BadInput(problem=f"{name[:80]!r} is not a valid escalation id", hint=hint)
     return list(dict.fromkeys(given))
 
 
@@ -142,11 +142,20 @@ def waiver(commit: str, rule: str, path: str, reason: str) -> Waiver:
     """The waiver that accepts a violation for a reason. Raises BadInput."""
     if not is_rule(rule):
         raise BadInput(
-            problem=f"{rule[:80]!r} is no rule",
+            problem=f"{rule[:80]!r} is not a valid rule",
             hint="`kt escalation verify` names the rule of each violation",
         )
     try:
         return Waiver(commit=commit, rule=rule, path=path, reason=words(reason, "the reason"))
+    except ValidationError as error:
+        raise BadInput(problem=explain(error)) from None
+
+
+def action_digest(kind: str, name: str, given: Any, key: bytes | None = None) -> str:
+    """The digest of an action that a record can have. Raises BadInput for its kind or its name, and NotIJson."""
+    found = digests.of_action(kind, name, given, key)
+    try:
+        return Action(kind=kind, name=name, digest=found).digest
     except ValidationError as error:
         raise BadInput(problem=explain(error)) from None
 
@@ -158,7 +167,9 @@ def whom(user: str | None, team: str | None) -> Fallback:
     try:
         return Fallback(user_id=user, team_id=team)
     except ValueError:
-        raise BadInput(problem=f"{(user or team or '')[:80]!r} is no name of a user or a team") from None
+        raise BadInput(
+            problem=f"{(user or team or '')[:80]!r} is not a valid name of a user or a team"
+        ) from None
 
 
 def outcome(text: str) -> Outcome:
@@ -172,7 +183,9 @@ def outcome(text: str) -> Outcome:
 def claim_id(text: str | None) -> str | None:
     """The caller's own token for a claim, or None. Raises BadInput."""
     if text is not None and not ids.CLAIM_ID.fullmatch(text):
-        raise BadInput(problem=f"{text[:80]!r} is no claim id: letters, digits, dots, dashes, at most 64")
+        raise BadInput(
+            problem=f"{text[:80]!r} is not a valid claim id: letters, digits, dots, dashes, at most 64"
+        )
     return text
 
 
@@ -183,7 +196,7 @@ def category(text: str | None) -> Category | None:
             return known  # type: ignore[return-value]
     if text is None:
         return None
-    raise BadInput(problem=f"{text[:80]!r} is no category; use one of {', '.join(CATEGORIES)}")
+    raise BadInput(problem=f"{text[:80]!r} is not a valid category; use one of {', '.join(CATEGORIES)}")
 
 
 def words(text: str, what: str) -> str:

@@ -98,7 +98,7 @@ def receipt(
     if release_id is not None:
         _release_id(release_id)
     if result_digest is not None and not re.fullmatch(r"sha256:[0-9a-f]{64}", result_digest):
-        raise BadInput(problem=f"{result_digest[:80]!r} is no digest: sha256: and 64 hex digits")
+        raise BadInput(problem=f"{result_digest[:80]!r} is not a valid digest: sha256: and 64 hex digits")
     _require_shared(session)
     made: Release | None = None
 
@@ -171,15 +171,17 @@ def _require_shared(session: Session) -> None:
 def _release_id(text: str | None) -> str:
     """A release id of the caller's own, empty for none. Raises BadInput."""
     if text is not None and not re.fullmatch(RELEASE_ID, text, re.ASCII):
-        raise BadInput(problem=f"{text[:80]!r} is no release id: letters, digits, dots, dashes, at most 64")
+        raise BadInput(
+            problem=f"{text[:80]!r} is not a valid release id: letters, digits, dots, dashes, at most 64"
+        )
     return text or ""
 
 
 def action_digest(text: str | None) -> None:
-    """Raise BadInput for what is no digest of an action."""
+    """Raise BadInput for text that is not a digest of an action."""
     if text is not None and not _DIGEST.fullmatch(text):
         raise BadInput(
-            problem=f"{text[:80]!r} is no digest: sha256: or hmac-sha256:, and 64 hex digits",
+            problem=f"{text[:80]!r} is not a valid digest: sha256: or hmac-sha256:, and 64 hex digits",
             hint="`kt escalation digest` prints it",
         )
 
@@ -188,4 +190,4 @@ def _status(text: str) -> ReceiptStatus:
     for known in RECEIPT_STATUSES:
         if text == known:
             return known  # type: ignore[return-value]
-    raise BadInput(problem=f"{text[:80]!r} is no receipt; use one of {', '.join(RECEIPT_STATUSES)}")
+    raise BadInput(problem=f"{text[:80]!r} is not a valid receipt; use one of {', '.join(RECEIPT_STATUSES)}")

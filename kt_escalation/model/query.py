@@ -100,9 +100,12 @@ class Page(NamedTuple):
 def select(rows: Iterable[Row], wanted: Query) -> Page:
     """The page of matching rows.
 
-    Raises BadInput if the order is unknown, the cursor does not belong to the order, or a name is empty.
+    Raises BadInput if the order is unknown, the cursor does not belong to the order, the limit is negative,
+    or a name is empty.
     """
     key, reverse = _order(wanted.sort)
+    if wanted.limit < 0:
+        raise BadInput(problem=f"the limit is {wanted.limit}; give a whole number, at least 0; 0 lists all")
     for name in ("team", "user", "agent_id"):
         if getattr(wanted, name) == "":
             raise BadInput(problem=f"the {name.replace('_', ' ')} to list is empty")

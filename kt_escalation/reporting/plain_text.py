@@ -97,7 +97,13 @@ def page(found: Found, include_context: bool, now: datetime) -> Iterator[str]:
     if record.claim:
         until = f", until {format_time(record.claim.expires_at)}" if record.claim.expires_at else ""
         since = f"since {format_time(record.claim.claimed_at)}{until}"
-        yield _field("held by", f"{record.claim.claimed_by} {since} (claim {record.claim.claim_id})")
+        if record.resolution is None:
+            yield _field("held by", f"{record.claim.claimed_by} {since} (claim {record.claim.claim_id})")
+        else:
+            taken = format_time(record.claim.claimed_at)
+            yield _field(
+                "claimed", f"by {record.claim.claimed_by} at {taken} (claim {record.claim.claim_id})"
+            )
     for note in record.notes:
         yield _field("note", f"{note.by} at {format_time(note.at)}")
         yield from _said(note.text)

@@ -64,8 +64,8 @@ class StoreBranch:
         if not branches:
             return NoStoreBranch(
                 problem=problem,
-                hint=f"push the store first with `git push -u {shlex.quote(remote or '')} HEAD`, "
-                "or name the branch with `git config kt.branch NAME`",
+                hint="if nobody has made the store yet, run `kt escalation init`; else push it with "
+                f"`git push -u {shlex.quote(remote or '')} HEAD`, or name its branch with `git config kt.branch NAME`",
             )
         here = self._repository.head_branch()
         name = shlex.quote(

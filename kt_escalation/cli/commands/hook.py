@@ -106,7 +106,7 @@ def install_command(
 
     if pusher_from is not None and not VARIABLE.fullmatch(pusher_from):
         raise BadInput(
-            problem=f"--pusher-from is {pusher_from[:40]!r}, which is no name of a variable; give one such as REMOTE_USER"
+            problem=f"--pusher-from is {pusher_from[:40]!r}, which is not a valid variable name; give one such as REMOTE_USER"
         )
     options = ["--timeout", f"{timeout:.0f}s"] if timeout is not None else []
     options += ["--memory", str(memory)] if memory is not None else []

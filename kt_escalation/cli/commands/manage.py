@@ -119,7 +119,7 @@ def sweep_command(ctx: click.Context, /, **given: Any) -> None:
     for text in result.warnings:
         warn(text)
     for item in swept.invalid:
-        warn(f"{item.path} {item.error}; it was not swept")
+        warn(f"{item.path}: {item.error}; it was not swept")
     for failure in result.failed:
         warn(f"{failure.where} was not swept: {failure.error.summary}")
     if given["as_json"]:
@@ -163,7 +163,7 @@ def compact_command(ctx: click.Context, /, **given: Any) -> None:
     for text in done.result.warnings:
         warn(text)
     for item in done.left:
-        warn(f"{item.path} {item.error}; it stays as it is")
+        warn(f"{item.path}: {item.error}; it stays as it is")
     count = sum(done.archives.values())
     if given["as_json"]:
         put_json(

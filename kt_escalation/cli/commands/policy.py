@@ -58,8 +58,14 @@ def lint_command(ctx: click.Context, github: bool, strict: bool, repo: str | Non
             click.echo(visible(str(fault)))
     for warning in linted.warnings:
         warn(f"warning: {warning}")
-    warn(f"{plural(len(faults), 'fault')} found" if faults else "no fault found")
-    if faults or (strict and linted.warnings):
+    refused = strict and linted.warnings
+    found = f"{plural(len(faults), 'fault')} found" if faults else "no fault found"
+    warn(
+        f"{found}, but {plural(len(linted.warnings), 'warning')}, which --strict refuses"
+        if refused
+        else found
+    )
+    if faults or refused:
         ctx.exit(AnswerIsNo.exit_code)
 
 

@@ -145,7 +145,7 @@ def list_command(ctx: click.Context, /, **given: Any) -> None:
     for path, error in found.faults:
         warn(f"{path}: {error.message}; its escalations are not in this list")
     for store, item in found.invalid:
-        warn(f"{f'{store}: ' if store else ''}{item.path} {item.error}; it is not in this list")
+        warn(f"{f'{store}: ' if store else ''}{item.path}: {item.error}; it is not in this list")
     if given["as_json"]:
         put_json(_as_json(found))
     else:

@@ -64,7 +64,7 @@ def export_command(ctx: click.Context, /, **given: Any) -> None:
             progress=progress,
         )
     for item in done.invalid:
-        warn(f"{item.path} {item.error}; it is a row without a record")
+        warn(f"{item.path}: {item.error}; it is a row without a record")
     if not given["as_json"]:
         where = f"queue/ is tree {done.tree}" if done.tree else "there is no queue/"
         warn(
@@ -177,7 +177,7 @@ def report_command(ctx: click.Context, /, **given: Any) -> None:
     with _output(given["out"]) as out:
         out.write(made.data)
     for item in found.invalid:
-        warn(f"{item.path} {item.error}; it is not counted")
+        warn(f"{item.path}: {item.error}; it is not counted")
     waiting = [case for case in found.cases if case.is_open]
     overdue = sum(case.overdue is not None for case in waiting)
     digest = hashlib.sha256(made.data).hexdigest()
@@ -262,7 +262,7 @@ def stats_command(ctx: click.Context, /, **given: Any) -> None:
             progress=progress,
         )
     for item in found.invalid:
-        warn(f"{item.path} {item.error}; it is not counted")
+        warn(f"{item.path}: {item.error}; it is not counted")
     if given["as_json"]:
         put_json(_figures(found))
         return

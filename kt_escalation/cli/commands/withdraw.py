@@ -49,7 +49,8 @@ def digest_command(kind: str, name: str, key_file: str | None, as_json: bool, fi
 
     The digest covers the RFC 8785 form of {kind, name, input}.
     """
-    from ... import action
+    from ...actions import inputs
+    from ...model.digests import NotIJson
     from ...storage import yaml_text
 
     key = None
@@ -58,9 +59,9 @@ def digest_command(kind: str, name: str, key_file: str | None, as_json: bool, fi
         if not key:
             raise BadInput(problem=f"{key_file} is empty, and an empty key keeps nothing secret")
     try:
-        found = action.digest(kind, name, yaml_text.load_json(read_file(file)), key=key)
-    except (yaml_text.Malformed, action.NotIJson) as error:
-        raise BadInput(problem=f"{'stdin' if file == '-' else file} {error}") from None
+        found = inputs.action_digest(kind, name, yaml_text.load_json(read_file(file)), key)
+    except (yaml_text.Malformed, NotIJson) as error:
+        raise BadInput(problem=f"{'stdin' if file == '-' else file}: {error}") from None
     if as_json:
         put_json({"digest": found})
     else:

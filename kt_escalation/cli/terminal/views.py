@@ -198,7 +198,9 @@ def _looked(record: Record) -> list[tuple[Words, Words]]:
 def _stands(found: Found, now: datetime) -> list[tuple[Words, Words]]:
     record, claim = found.record, found.record.claim
     pairs = _pairs(("for", f"{plain_text.whom(record.route)} (by {record.route.source})"))
-    if claim:
+    if claim and record.resolution:
+        pairs += _pairs(("claimed", f"by {claim.claimed_by} at {format_time(claim.claimed_at)}"))
+    elif claim:
         until = f", {_until(claim.expires_at, now)}" if claim.expires_at else ""
         pairs += _pairs(
             ("held by", f"{claim.claimed_by} since {format_time(claim.claimed_at)}{until}"),
