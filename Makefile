@@ -15,13 +15,14 @@ SHELLS := bash=/bin/bash fish=/usr/bin/fish zsh=/usr/bin/zsh
 CHROMIUM := chromium=/usr/bin/chromium chromium-driver=/usr/bin/chromedriver \
 	fonts-dejavu-core=/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
 
-.PHONY: help demo docs test test-fast test-browser test-servers test-shells packages screenshots recordings api-page lint soak bench bench-growth profile clean
+.PHONY: help demo docs test test-fast coverage test-browser test-servers test-shells packages screenshots recordings api-page lint soak bench bench-growth profile clean
 
 help:
 	@echo "make demo         show an escalation's whole life on a throw-away store, in some seconds"
 	@echo "make docs         build docs/ into build/docs; a broken link fails"
 	@echo "make test         run the tests"
 	@echo "make test-fast    run those of model, rules and codec, in under a minute"
+	@echo "make coverage     run the tests, and list the lines and branches that they do not reach"
 	@echo "make test-servers those over lighttpd, sshd and gitolite, which it installs where it may"
 	@echo "make test-browser those of the report in a real Chromium, which it installs where it may"
 	@echo "make test-shells  those of completion in bash, zsh and fish, which it installs where it may"
@@ -60,6 +61,13 @@ test: $(READY)
 # Under a minute: nothing here needs git, a remote or a process.
 test-fast: $(READY)
 	$(RUN)/python -m pytest -q -m fast $(shell grep -l "mark.fast" tests/test_*.py)
+
+# Processes that the tests start, forks and hooks count too. TESTS=tests/test_query.py measures some files alone.
+coverage: $(READY)
+	$(RUN)/coverage erase
+	$(RUN)/coverage run -m $(subst $(RUN)/python -m ,,$(PYTEST)) $(TESTS)
+	$(RUN)/coverage combine --quiet
+	$(RUN)/coverage report
 
 test-servers: $(READY)
 	@tests/install $@ $(SERVERS)
@@ -110,4 +118,4 @@ profile: $(READY)
 	$(RUN)/python -m bench.profile
 
 clean:
-	rm -rf $(VENV) bench/.stores build dist *.egg-info .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) bench/.stores build dist *.egg-info .hypothesis .mypy_cache .ruff_cache .import_linter_cache .coverage .coverage.*

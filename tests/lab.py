@@ -46,9 +46,13 @@ class Ran:
         return found
 
 
-def uncompiled() -> dict[str, str]:
-    """The environment of a process whose files may not grow: Python keeps bytecode that it could write only in part."""
-    return {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+def without_side_files() -> dict[str, str]:
+    """The environment of a process whose files may not grow.
+
+    Python would keep bytecode, and coverage its data, of which either could write only a part.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    return {**kept, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def git(*args: str, cwd: Path, env: Mapping[str, str] | None = None, stdin: str = "") -> str:

@@ -15,7 +15,7 @@ from typing import get_args
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lab import KT, Lab, Ran, end, git, ids, kt, kt_process, record_text, start, uncompiled
+from lab import KT, Lab, Ran, end, git, ids, kt, kt_process, record_text, start, without_side_files
 from strategies import records
 from test_cli_read import open_text, resolved_path, resolved_text
 from test_codec import BAD, FULL, FULL_TEXT, SMALL_TEXT
@@ -294,7 +294,9 @@ def test_a_full_disk_is_no_error_of_a_listing(clone: Path) -> None:
     first = kt("list", "--json", cwd=clone)
     kept(clone).unlink()
     limited = ["sh", "-c", 'ulimit -f 1; exec "$@"', "sh", *KT, "escalation", "list", "--json"]
-    done = subprocess.run(limited, cwd=clone, env=uncompiled(), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        limited, cwd=clone, env=without_side_files(), capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout) == (0, first.out)
     assert not kept(clone).exists()
     assert [path.name for path in (clone / ".git/kt").glob("records*")] == []
@@ -302,7 +304,7 @@ def test_a_full_disk_is_no_error_of_a_listing(clone: Path) -> None:
     kt("list", "--json", cwd=clone)
     size = kept(clone).stat().st_size
     kept(clone).write_bytes(kept(clone).read_bytes()[: -size // 2])
-    subprocess.run(limited, cwd=clone, capture_output=True, text=True, check=True)
+    subprocess.run(limited, cwd=clone, env=without_side_files(), capture_output=True, text=True, check=True)
     assert kt("list", "--json", cwd=clone).out == first.out
 
 

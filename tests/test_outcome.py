@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pytest
 from campaign import ERRORS, Case, Tracer, cases
-from lab import KT, Lab, end, git, kt, kt_process, start, uncompiled
+from lab import KT, Lab, end, git, kt, kt_process, start, without_side_files
 
 from kt_escalation import Store
 from kt_escalation.git import move
@@ -484,7 +484,7 @@ def test_a_disk_that_takes_no_more_at_whichever_write(
     done = subprocess.run(
         command,
         cwd=clone,
-        env=uncompiled(),
+        env=without_side_files(),
         capture_output=True,
         text=True,
         check=False,
