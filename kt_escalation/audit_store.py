@@ -172,14 +172,15 @@ class AuditStore(ReadStore):
     ) -> Overview:
         """Collect the state of the queue, and write it to a binary file as one HTML page if ``out`` is given.
 
-        The page needs the extra `report`; without it, ModuleNotFoundError is raised. ``team`` selects the
-        escalations that are routed to one team. Raises BadInput, NotAStore, ShallowClone, GitFailed.
+        The page needs the extra `report`. ``team`` selects the escalations that are routed to one team.
+        Raises MissingExtra, BadInput, NotAStore, ShallowClone, GitFailed.
         """
-        if out is not None:
-            from .reporting.html.page import page
         from .reporting import overview
+        from .reporting.html import page_writer
         from .reporting.statistics import Window
 
+        # Without the extra, a long history is not read in vain.
+        page = page_writer() if out is not None else None
         found = overview.report(
             self._folder,
             now=self._session.clock(),
@@ -190,7 +191,7 @@ class AuditStore(ReadStore):
             fetch=fetch,
             progress=self._progress,
         )
-        if out is not None:
+        if out is not None and page is not None:
             out.write(page(found).data)
         return found
 

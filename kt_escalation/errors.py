@@ -65,7 +65,7 @@ class Usage(KtError):
 
 
 class MissingExtra(KtError):
-    """The command needs libraries that only one of kt's extras brings."""
+    """A command or method needs a library that only one of kt's extras installs."""
 
     code = "missing_extra"
     says = "{command} needs {library}, which is not installed"

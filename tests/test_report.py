@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -27,9 +30,9 @@ from test_cli_life import at_a_terminal
 from test_progress import kt_at_a_terminal
 
 from kt_escalation.cli.commands.report import report_command
-from kt_escalation.cli.extras import how_to_install
 from kt_escalation.model.text import is_hidden, visible
 from kt_escalation.reporting import figures
+from kt_escalation.reporting.extras import how_to_install
 from kt_escalation.reporting.html import charts, page
 from kt_escalation.reporting.overview import PERIODS, Overview, report
 from kt_escalation.reporting.statistics import Window
@@ -404,6 +407,31 @@ def test_without_jinja_it_says_what_to_install(office: Path, tmp_path: Path) -> 
     errorbook.hold_line("missing_extra", ran.code, line, tmp_path, ["report", "-o", "report.html"])
     ran = kt_process("stats", cwd=office, env={"PYTHONPATH": str(tmp_path)})
     assert ran.code == 0
+
+
+def test_without_jinja_the_store_raises_an_error_of_its_own(office: Path, tmp_path: Path) -> None:
+    (tmp_path / "jinja2.py").write_text("raise ModuleNotFoundError('No module named jinja2', name='jinja2')")
+    program = """
+import io
+from kt_escalation import Store
+from kt_escalation.errors import MissingExtra
+with Store.open(".") as store:
+    print(type(store.report()).__name__)
+    page = io.BytesIO()
+    try:
+        store.report(page)
+    except MissingExtra as error:
+        print(error.code, error.library, error.extra, error.install in str(error), page.getvalue())
+"""
+    told = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=office,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.splitlines() == ["Overview", "missing_extra jinja2 report True b''"]
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from ...errors import MissingExtra, Usage
+from ...errors import Usage
 from ...model.text import plural, visible
 from ...model.times import format_time, lasted
+from ...model.vocabulary import DECISIONS, OUTCOMES
 from ..app import escalation
 from ..options import common, read_time, reads, takes_ids
 from ..output import put_json, warn
@@ -155,15 +156,10 @@ def report_command(ctx: click.Context, /, **given: Any) -> None:
     """
     if given["out"] == _STDOUT and sys.stdout.isatty():
         raise Usage(problem="an HTML page cannot be written to a terminal", hint="name a file with -o FILE")
-    try:
-        from ...reporting.html.page import page
-    except ModuleNotFoundError as error:
-        from ..extras import how_to_install
-
-        raise MissingExtra(
-            command="report", library=error.name, extra="report", install=how_to_install("report")
-        ) from None
+    from ...reporting.html import page_writer
     from ...reporting.overview import report
+
+    page = page_writer()
 
     now = datetime.now(UTC)
     with _without_garbage_collection(), drawn() as progress:
@@ -297,12 +293,12 @@ def _plain(row: Row | ReviewerRow) -> dict[str, Any]:
 
 _HEAD = (
     *("raised", "resolved", "open", "overdue"),
-    *("approved", "redacted", "rewritten", "denied", "expired", "withdrawn"),
+    *OUTCOMES,
     *("released", "executed", "unused"),
     *("claim p50", "p90", "p99", "resolve p50", "p90", "p99", "second", "reopened", "reversed"),
 )
 _REVIEWER_HEAD = (
-    *("decisions", "approved", "redacted", "rewritten", "denied", "approval"),
+    *("decisions", *DECISIONS, "approval"),
     *("decide p50", "p90", "p99", "second", "reversed", "holds"),
 )
 _GAP = "  "
@@ -330,7 +326,7 @@ def _table(found: Figures) -> Iterator[str]:
 
 
 def _cells(key: str | None, row: Row) -> tuple[str, ...]:
-    counts = (row.raised, row.resolved, row.open, row.overdue, *row.outcomes.values())
+    counts = (row.raised, row.resolved, row.open, row.overdue, *(row.outcomes[name] for name in OUTCOMES))
     used = (row.released, row.executed, row.unused)
     ends = (row.second_reviews, row.reopened, row.reversals)
     return (
@@ -343,14 +339,11 @@ def _cells(key: str | None, row: Row) -> tuple[str, ...]:
 
 
 def _reviewer_cells(row: ReviewerRow) -> tuple[str, ...]:
-    outcomes = [
-        str(count) for outcome, count in row.outcomes.items() if outcome not in ("expired", "withdrawn")
-    ]
     share = "-" if row.approval_share is None else f"{row.approval_share:.0%}"
     return (
         visible(row.key),
         str(row.decisions),
-        *outcomes,
+        *(str(row.outcomes[name]) for name in DECISIONS),
         share,
         *_percentiles(row.time_to_decide),
         str(row.second_reviews),
