@@ -3,70 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..model.record import Action, Claim, Record, Requires, Resolution, Route, Value
+from ..model.release import Release
 from ..model.text import visible
 
-#: The columns of the CSV export, in order: first where the row was read, then the record's keys, and
-#: for a release its own. A dot leads to a key of `action`, `route`, `requires`, `claim`, `resolution` and `release`. Lists and free mappings are JSON text.
-COLUMNS = (
-    "blob",
-    "path",
-    "error",
-    "schema_version",
-    "escalation_id",
-    "status",
-    "severity",
-    "reason_code",
-    "summary",
-    "created_at",
-    "raised_at",
-    "raised_by",
-    "queued_at",
-    "request_id",
-    "agent_id",
-    "session_id",
-    "config_version",
-    "provider",
-    "model",
-    "policy",
-    "event_context",
-    "action.kind",
-    "action.name",
-    "action.digest",
-    "action.edit_schema",
-    "labels",
-    "route.team_id",
-    "route.user_id",
-    "route.source",
-    "route.policies",
-    "requires.approvals",
-    "requires.claim_within",
-    "requires.resolve_within",
-    "requires.fallback",
-    "requires.single_use",
-    "requires.valid_for",
-    "reopens",
-    "claim.claim_id",
-    "claim.claimed_by",
-    "claim.claimed_at",
-    "claim.expires_at",
-    "reviews",
-    "notes",
-    "resolution.outcome",
-    "resolution.reason",
-    "resolution.category",
-    "resolution.resolved_by",
-    "resolution.resolved_at",
-    "release.outcome",
-    "release.digest",
-    "release.resolved_at",
-    "release.release_id",
-    "release.released_by",
-    "release.released_at",
-    "release.receipt",
-)
+#: The parts of a record whose keys have columns of their own.
+PARTS: Mapping[str, type[Value]] = {
+    "action": Action,
+    "route": Route,
+    "requires": Requires,
+    "claim": Claim,
+    "resolution": Resolution,
+}
+
+
+def _columns() -> Iterator[str]:
+    for key in Record.model_fields:
+        yield from (f"{key}.{inner}" for inner in PARTS[key].model_fields) if key in PARTS else (key,)
+    yield from (f"release.{key}" for key in Release.model_fields if key not in Record.model_fields)
+
+
+#: The columns of the CSV export, in order: first where the row was read, then the record's keys, then those
+#: that a release has of its own. A dot leads to a key of one of the parts, or of the release. Lists and free
+#: mappings are JSON text.
+COLUMNS = ("blob", "path", "error", *_columns())
 # The characters that start a formula, in all widths that some spreadsheets accept (OWASP, *CSV Injection*).
 _FORMULA = "=+-@＝＋－＠﹦﹢﹣﹫"
 #: The prefix of a cell that would be a formula, and of one that already begins with the prefix.

@@ -22,9 +22,8 @@ from markupsafe import Markup
 
 from ...model.text import visible
 from ...model.times import age, format_time, lasted, parse_time
-from ...model.vocabulary import SEVERITIES
+from ...model.vocabulary import DECISIONS, OUTCOMES, SEVERITIES
 from ..plain_text import due, whom
-from ..statistics import OUTCOMES
 from . import charts
 
 if TYPE_CHECKING:
@@ -257,21 +256,20 @@ def _spans(spans: Spans) -> tuple[str, str]:
 
 
 def _reviewers(rows: Sequence[ReviewerRow]) -> dict[str, Any]:
-    decisions = [name for name in OUTCOMES if name != "expired"]
     ordered = sorted(rows, key=lambda row: (-row.decisions, -row.holds, row.key))
     drawn = [row for row in ordered if row.decisions][:_MOST_BARS]
     title = "Decisions by reviewer"
-    values = {name: [row.outcomes[name] for row in drawn] for name in decisions}
+    values = {name: [row.outcomes[name] for row in drawn] for name in DECISIONS}
     return {
         "title": title,
-        "decisions": decisions,
+        "decisions": DECISIONS,
         "chart": charts.bars(title, [row.key for row in drawn], values) if drawn else None,
         "rows": [
             {
                 "key": _cut(row.key),
                 "holds": row.holds,
                 "decisions": row.decisions,
-                "outcomes": [row.outcomes[name] for name in decisions],
+                "outcomes": [row.outcomes[name] for name in DECISIONS],
                 "share": "-" if row.approval_share is None else f"{row.approval_share:.0%}",
                 "decide": _spans(row.time_to_decide),
                 "second": row.second_reviews,
