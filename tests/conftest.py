@@ -14,6 +14,7 @@ import pytest
 from forge import ROSTER, SETTINGS, Forge, key_of, serve, sign_as
 from hypothesis import HealthCheck, settings
 from lab import Lab
+from past import Past
 
 settings.register_profile("slice", deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 settings.load_profile("slice")
@@ -122,3 +123,19 @@ def signed(forge: Forge) -> Forge:
     sign_as(forge, "boss")
     forge.commit("boss", "signatures from now on")
     return forge
+
+
+@pytest.fixture(scope="session")
+def past_ground(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = Past(tmp_path_factory.mktemp("past"))
+    # It leaves fewer files to copy.
+    made.git("gc", "--quiet")
+    return made.path
+
+
+@pytest.fixture
+def past(past_ground: Path, tmp_path: Path) -> Past:
+    made = Past.__new__(Past)
+    made.path = tmp_path / "store"
+    shutil.copytree(past_ground, made.path)
+    return made

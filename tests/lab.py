@@ -11,6 +11,7 @@ import pty
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -298,3 +299,27 @@ def path_to_git(folder: Path, script: str) -> str:
     program.write_text(f'#!/bin/sh\ngit() {{ {shutil.which("git")} "$@"; }}\n{script}\n')
     program.chmod(0o755)
     return f"{program.parent}:{os.environ['PATH']}"
+
+
+HEAVY = ("pydantic", "yaml", "git", "filelock", "cryptography")
+
+
+def loaded(*args: str, cwd: Path, env: dict[str, str] | None = None) -> tuple[str, set[str]]:
+    """What a command prints, and the modules that its process imports."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *KT[1:], "escalation", *args],
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    traced = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return done.stdout, {line.rpartition("|")[2].strip() for line in traced}
+
+
+def wait_for(path: Path, seconds: float = 20) -> None:
+    until = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < until, f"{path} never came"
+        time.sleep(0.01)

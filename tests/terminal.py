@@ -9,13 +9,17 @@ import re
 import select
 import signal
 import struct
+import subprocess
 import sys
 import termios
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
-from lab import KT
+import warm
+from lab import KT, Ran
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 PATIENCE = 60.0
@@ -120,3 +124,95 @@ class Seat:
             return False
         self.raw += chunk.decode(errors="replace")
         return bool(chunk)
+
+
+def at_a_terminal(
+    *args: str, cwd: Path, typed: str = "", env: Mapping[str, str] | None = None
+) -> tuple[int, str]:
+    """Run `kt escalation` on a real terminal; its exit code and all that the terminal showed."""
+    terminal, inside = pty.openpty()
+    process = subprocess.Popen(
+        [str(warm.kt_folder() / "kt"), "escalation", *args],
+        cwd=cwd,
+        env={**os.environ, "COLUMNS": "100", **(env or {})},
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+    )
+    os.close(inside)
+    os.write(terminal, typed.encode())
+    shown = b""
+    while True:
+        try:
+            shown += os.read(terminal, 4096)
+        except OSError:  # the last one who had the terminal open is gone
+            break
+    os.close(terminal)
+    return process.wait(), shown.decode().replace("\r\n", "\n")
+
+
+# kt as it is, but for how long it waits before it shows anything, and before it tells that git is silent.
+_KT = (
+    "import sys; from kt_escalation.cli import main_escalation; from kt_escalation.cli.terminal import progress; "
+    "from kt_escalation.model import progress as wait; "
+    "progress.PATIENCE = {}; wait.TELL_SECONDS = {}; sys.exit(main_escalation())"
+)
+
+
+def kt_at_a_terminal(
+    *args: str,
+    cwd: Path,
+    patience: float = 0,
+    until: str | None = None,
+    then: Callable[[], object] | None = None,
+    file: Path | None = None,
+    all_of_it: bool = False,
+    tell: float = 60,
+    fault: str = "",
+    **env: str,
+) -> tuple[Ran, bool]:
+    """Run kt with a terminal as its stdin and stderr, and a pipe as its stdout; whether the cursor is left shown.
+
+    When ``until`` has been read there, ``then`` is done, without it ^C is typed. ``file`` becomes its stdout
+    in place of the pipe, with ``all_of_it`` the terminal does. ``tell`` is how long git may say nothing, in
+    seconds, before that is told. ``fault`` is what Python does before it runs kt.
+    """
+    out_end, out = os.pipe()
+    if file:
+        os.close(out)
+        out = os.open(file, os.O_WRONLY | os.O_CREAT)
+    pid, terminal = pty.fork()
+    if pid == 0:
+        if not all_of_it:
+            os.dup2(out, 1)
+        os.chdir(cwd)
+        program = [sys.executable, "-c", fault + _KT.format(patience, tell), *args]
+        os.execvpe(sys.executable, program, {**os.environ, "TERM": "xterm", **env})
+    os.close(out)
+    printed: list[bytes] = []
+    reader = threading.Thread(target=_read_all, args=(os.fdopen(out_end, "rb"), printed))
+    reader.start()
+    shown = b""
+    while chunk := _read(terminal):
+        shown += chunk
+        if until is not None and until.encode() in shown:
+            until = None
+            then() if then else os.write(terminal, b"\x03")
+    os.close(terminal)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    reader.join()
+    text = shown.decode()
+    return Ran(code, b"".join(printed).decode(), text), text.rfind("\x1b[?25h") >= text.rfind("\x1b[?25l")
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:
+        # So Linux says that nobody has the terminal's other side any more.
+        return b""
+
+
+def _read_all(pipe: IO[bytes], into: list[bytes]) -> None:
+    with pipe:
+        into.append(pipe.read())

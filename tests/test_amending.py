@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from test_rights import LEASE, NOW, record
+from sample_policies import LEASE, NOW, record
 
 from kt_escalation import action
 from kt_escalation.actions import amendments

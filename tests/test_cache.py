@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -15,10 +14,23 @@ from typing import get_args
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lab import KT, Lab, Ran, end, git, ids, kt, kt_process, record_text, start, without_side_files
+from lab import (
+    HEAVY,
+    KT,
+    Lab,
+    Ran,
+    end,
+    git,
+    ids,
+    kt,
+    kt_process,
+    loaded,
+    record_text,
+    start,
+    without_side_files,
+)
+from sample_records import BAD, FULL, FULL_TEXT, SMALL_TEXT, open_text, resolved_path, resolved_text
 from strategies import records
-from test_cli_read import open_text, resolved_path, resolved_text
-from test_codec import BAD, FULL, FULL_TEXT, SMALL_TEXT
 
 from kt_escalation import Store
 from kt_escalation.model import record
@@ -26,8 +38,6 @@ from kt_escalation.model.record import Record, Value
 from kt_escalation.model.summary import Row, row_of
 from kt_escalation.storage import cache, clone_key, layout, yaml_text
 from kt_escalation.storage.cache import Cache, Kept
-
-HEAVY = ("pydantic", "yaml", "git", "filelock", "cryptography")
 
 FILES = {
     "queue/esc_one.yaml": open_text("one", "critical", route="team_id: legal", agent_id="agent-1"),
@@ -74,20 +84,6 @@ def kept(clone: Path) -> Path:
 def answers(clone: Path, listings: Sequence[Sequence[str]] = LISTINGS) -> list[Ran]:
     """What every kind of listing says."""
     return [kt("list", *options, cwd=clone) for options in listings]
-
-
-def loaded(*args: str, cwd: Path, env: dict[str, str] | None = None) -> tuple[str, set[str]]:
-    """What a command prints, and the modules that its process imports."""
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", *KT[1:], "escalation", *args],
-        cwd=cwd,
-        env={**os.environ, **(env or {})},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    traced = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
-    return done.stdout, {line.rpartition("|")[2].strip() for line in traced}
 
 
 # --- the second time ------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from lab import Lab, Ran, git, kt
-from test_proposing import raised
+from proposals import raised
 
 from kt_escalation.audit import formats
 

@@ -16,10 +16,11 @@ import errorbook
 import pytest
 from filelock import FileLock
 from forge import Forge, identity, key_of, serve
+from golden_files import compare
 from lab import KT, Lab, Ran, git, ids, kt, kt_process, record_text, state, unwritable
-from test_cli_life import ROSTER, at_a_terminal
-from test_cli_read import open_text, resolved_path, resolved_text
-from test_golden import compare
+from sample_records import open_text, resolved_path, resolved_text
+from terminal import at_a_terminal
+from test_cli_life import ROSTER
 
 from kt_escalation import Store, __version__, errors
 from kt_escalation.read_store import ReadStore

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
-import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-import warm
 from lab import Lab, Ran, git, ids, kt, record_text
-from terminal import Seat
+from terminal import Seat, at_a_terminal
 
 ACTION_KEYS = {"escalation", "commit", "changed"}
 SEVERAL_KEYS = {"escalations", "commit", "changed", "unchanged", "skipped", "failed"}
@@ -56,31 +51,6 @@ def refused(kept: Lab, *args: str, person: str = "alice") -> Ran:
     assert ran.code != 0 and ran.out == "" and len(ran.err.strip().splitlines()) == 1
     assert kept.tip() == before
     return ran
-
-
-def at_a_terminal(
-    *args: str, cwd: Path, typed: str = "", env: Mapping[str, str] | None = None
-) -> tuple[int, str]:
-    """Run `kt escalation` on a real terminal; its exit code and all that the terminal showed."""
-    terminal, inside = pty.openpty()
-    process = subprocess.Popen(
-        [str(warm.kt_folder() / "kt"), "escalation", *args],
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "100", **(env or {})},
-        stdin=inside,
-        stdout=inside,
-        stderr=inside,
-    )
-    os.close(inside)
-    os.write(terminal, typed.encode())
-    shown = b""
-    while True:
-        try:
-            shown += os.read(terminal, 4096)
-        except OSError:  # the last one who had the terminal open is gone
-            break
-    os.close(terminal)
-    return process.wait(), shown.decode().replace("\r\n", "\n")
 
 
 def text_of(name: str, *, team: str | None = None, user: str | None = None, **more: str) -> str:

@@ -13,42 +13,13 @@ from typing import Any
 import pytest
 from filelock import FileLock
 from lab import Lab, git, ids, kt, record_text
+from sample_records import DAY, at, open_text, resolved_path, resolved_text
+from schema_faults import faults
 
 from kt_escalation import doctor
 
-DAY = "2026-11-23"
 LIST_KEYS = {"escalations", "next_cursor", "invalid"}
 GET_KEYS = {"escalation", "path", "blob", "commit", "shown", "reopened_by", "deadline", "overdue", "quorum"}
-
-
-def at(hour: int, minute: int = 0) -> str:
-    return f'"{DAY}T{hour:02}:{minute:02}:00.000Z"'
-
-
-def open_text(name: str, severity: str = "medium", *, route: str = "", holder: str = "", **more: str) -> str:
-    """A queued record's text; a claimed one's with a holder."""
-    text = record_text(name, severity, **more).replace(
-        "route:\n", f"route:\n  {route}\n" if route else "route:\n"
-    )
-    if not holder:
-        return text
-    claim = f"claim:\n  claim_id: T\n  claimed_by: {holder}\n  claimed_at: {at(9)}\n"
-    return text.replace("status: queued", "status: claimed") + claim
-
-
-def resolved_text(name: str, outcome: str = "approved", *, hour: int = 10, **more: str) -> str:
-    """A resolved record's text."""
-    decided = f"outcome: {outcome}\n{{}}reason: fine\n"
-    review = decided.format("    ") + f"    reviewed_at: {at(hour)}\n    claim_id: T\n    shown: {'0' * 64}\n"
-    end = decided.format("  ") + f"  resolved_by: bob@example.com\n  resolved_at: {at(hour)}\n"
-    return (
-        open_text(name, holder="bob@example.com", **more).replace("status: claimed", "status: resolved")
-        + f"reviews:\n  - reviewer: bob@example.com\n    {review}resolution:\n  {end}"
-    )
-
-
-def resolved_path(name: str) -> str:
-    return f"queue/resolved/{DAY.replace('-', '/')}/esc_{name}.yaml"
 
 
 SHELF = {
@@ -506,44 +477,6 @@ def test_the_schema_is_a_json_schema_that_every_record_fits(lab: Lab) -> None:
         assert faults(got["escalation"], schema, schema) == []
     assert faults({**record, "surprise": 1}, schema, schema)
     assert faults({**record, "status": "lost"}, schema, schema)
-
-
-def faults(value: Any, schema: Mapping[str, Any], top: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a value by the words of JSON Schema that ours uses."""
-    if "$ref" in schema:
-        return faults(value, top["$defs"][schema["$ref"].removeprefix("#/$defs/")], top)
-    tried = [faults(value, choice, top) for choice in schema.get("anyOf", ())]
-    found = [] if [] in tried or not tried else list(tried[0])
-    kinds = {
-        "object": dict,
-        "array": list,
-        "string": str,
-        "integer": int,
-        "null": type(None),
-        "boolean": bool,
-    }
-    named = schema.get("type", [])
-    asked = [named] if isinstance(named, str) else named
-    if asked and not isinstance(value, tuple(kinds[kind] for kind in asked)):
-        found.append(f"{value!r} is no {' or '.join(asked)}")
-    if value not in schema.get("enum", [value]) or value != schema.get("const", value):
-        found.append(f"{value!r} is not allowed")
-    if isinstance(value, str):
-        if not re.search(schema.get("pattern", ""), value):
-            found.append(f"{value!r} has another form")
-        if not schema.get("minLength", 0) <= len(value) <= schema.get("maxLength", len(value)):
-            found.append(f"{value!r} has another length")
-    if isinstance(value, list):
-        found += [fault for item in value for fault in faults(item, schema.get("items", {}), top)]
-    if isinstance(value, dict):
-        known, others = schema.get("properties", {}), schema.get("additionalProperties", {})
-        found += [f"{key} is missing" for key in schema.get("required", ()) if key not in value]
-        for key, item in value.items():
-            if key not in known and others is False:
-                found.append(f"{key} is unknown")
-            else:
-                found += faults(item, known.get(key, others if isinstance(others, dict) else {}), top)
-    return found
 
 
 # --- unreadable files -------------------------------------------------------------------------------

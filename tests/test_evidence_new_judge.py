@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from evidence_case import as_known, block, built, checked, cloned, done, holds, unpacked
 from lab import Lab, git, record_text, shell
 from pages import as_printed, text_of
-from test_evidence import as_known, block, built, checked, cloned, done, holds, unpacked
 
 from kt_escalation.reporting import offline_check
 

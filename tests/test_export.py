@@ -17,7 +17,7 @@ from hypothesis import given
 from lab import KT, Lab, git, kt, kt_process, record_text, without_side_files
 from pages import text_of
 from strategies import records, texts
-from test_cli_life import at_a_terminal
+from terminal import at_a_terminal
 
 from kt_escalation.model.record import Record
 from kt_escalation.model.release import Release

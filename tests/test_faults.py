@@ -14,7 +14,7 @@ from pathlib import Path
 import errorbook
 import pytest
 from faulty import POINTS, VARIABLE
-from lab import Lab, end, git, kt, kt_process, on_a_terminal, start, state
+from lab import Lab, end, git, kt, kt_process, on_a_terminal, start, state, wait_for
 
 from kt_escalation.actions.initialize import create
 from kt_escalation.errors import RetriesExhausted
@@ -147,13 +147,6 @@ def test_a_remote_that_then_stays_silent_ends_in_exit_9_and_a_later_run_finds_it
     found = kt("claim", "--id", "esc_job", "--json", cwd=clone)
     assert found.code == 0 and found.json["changed"] is False
     assert len(lab.commits("claim")) == 1
-
-
-def wait_for(path: Path, seconds: float = 20) -> None:
-    until = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < until, f"{path} never came"
-        time.sleep(0.01)
 
 
 def test_a_kill_of_the_whole_process_group_leaves_no_lock_on_the_remote_and_no_half_made_checkout(

@@ -6,46 +6,25 @@ then read like code.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 from filelock import FileLock
+from golden_files import GOLDEN, commands, compare
 from lab import Lab, git, kt, record_text
-from test_cli_life import at_a_terminal
+from terminal import at_a_terminal
 
 from kt_escalation.cli import app
 
-GOLDEN = Path(__file__).parent / "golden"
-UPDATE = bool(os.environ.get("UPDATE_GOLDEN"))
 WIDTH = "80"
 # The age of what is still to come is 0s, today and whenever the tests run.
 DAY = "2199-11-23"
 
 
-def compare(name: str, text: str) -> None:
-    """Hold a text to its golden file."""
-    file = GOLDEN / f"{name}.txt"
-    if UPDATE:
-        GOLDEN.mkdir(exist_ok=True)
-        file.write_text(text)
-    assert file.exists(), f"{file} is missing; write it with UPDATE_GOLDEN=1"
-    assert text == file.read_text()
-
-
 # --- help -------------------------------------------------------------------------------------------
-
-
-def commands(command: click.Command, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The words of every command below one, itself included."""
-    yield path
-    if isinstance(command, click.Group):
-        for name in command.list_commands(click.Context(command)):
-            yield from commands(command.commands[name], (*path, name))
 
 
 HELP = {"-".join(("help", "kt", *path)): path for path in commands(app.kt)}

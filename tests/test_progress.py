@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
 import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO
 
 import pytest
 from filelock import FileLock
 from forge import Forge, identity, waive
-from lab import Ran, git, kt, path_to_git
+from lab import git, kt, path_to_git
+from terminal import _KT, kt_at_a_terminal
 
 from kt_escalation.model.archive_file import Name
 from kt_escalation.storage.archive_index import Index
@@ -26,12 +22,6 @@ from kt_escalation.storage.archives import Archive
 COMMITS = 800
 # Those of the store that it is made from.
 STEPS = 5
-# kt as it is, but for how long it waits before it shows anything, and before it tells that git is silent.
-_KT = (
-    "import sys; from kt_escalation.cli import main_escalation; from kt_escalation.cli.terminal import progress; "
-    "from kt_escalation.model import progress as wait; "
-    "progress.PATIENCE = {}; wait.TELL_SECONDS = {}; sys.exit(main_escalation())"
-)
 BAR = "judging commits  ["
 #: How a bar is taken away, so that a line stands alone at its end.
 GONE = "\r\x1b[K\x1b[?25h"
@@ -68,65 +58,6 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (store / ".git/batch").write_text("".join(lines))
     assert kt("raise", "--batch", ".git/batch", cwd=store).code == 0
     return store
-
-
-def kt_at_a_terminal(
-    *args: str,
-    cwd: Path,
-    patience: float = 0,
-    until: str | None = None,
-    then: Callable[[], object] | None = None,
-    file: Path | None = None,
-    all_of_it: bool = False,
-    tell: float = 60,
-    fault: str = "",
-    **env: str,
-) -> tuple[Ran, bool]:
-    """Run kt with a terminal as its stdin and stderr, and a pipe as its stdout; whether the cursor is left shown.
-
-    When ``until`` has been read there, ``then`` is done, without it ^C is typed. ``file`` becomes its stdout
-    in place of the pipe, with ``all_of_it`` the terminal does. ``tell`` is how long git may say nothing, in
-    seconds, before that is told. ``fault`` is what Python does before it runs kt.
-    """
-    out_end, out = os.pipe()
-    if file:
-        os.close(out)
-        out = os.open(file, os.O_WRONLY | os.O_CREAT)
-    pid, terminal = pty.fork()
-    if pid == 0:
-        if not all_of_it:
-            os.dup2(out, 1)
-        os.chdir(cwd)
-        program = [sys.executable, "-c", fault + _KT.format(patience, tell), *args]
-        os.execvpe(sys.executable, program, {**os.environ, "TERM": "xterm", **env})
-    os.close(out)
-    printed: list[bytes] = []
-    reader = threading.Thread(target=_read_all, args=(os.fdopen(out_end, "rb"), printed))
-    reader.start()
-    shown = b""
-    while chunk := _read(terminal):
-        shown += chunk
-        if until is not None and until.encode() in shown:
-            until = None
-            then() if then else os.write(terminal, b"\x03")
-    os.close(terminal)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    reader.join()
-    text = shown.decode()
-    return Ran(code, b"".join(printed).decode(), text), text.rfind("\x1b[?25h") >= text.rfind("\x1b[?25l")
-
-
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 4096)
-    except OSError:
-        # So Linux says that nobody has the terminal's other side any more.
-        return b""
-
-
-def _read_all(pipe: IO[bytes], into: list[bytes]) -> None:
-    with pipe:
-        into.append(pipe.read())
 
 
 def test_judging_many_commits_shows_a_bar_that_ends_before_the_summary(long_store: Path) -> None:

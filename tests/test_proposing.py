@@ -6,31 +6,10 @@ import json
 
 import pytest
 from lab import Lab, git, kt, kt_process, on_a_terminal, state
+from proposals import branches, merge, raised
 
 from kt_escalation import Store
 from kt_escalation.errors import BranchTaken
-
-
-def raised(lab: Lab, *names: str) -> None:
-    """Raise escalations as a gateway does."""
-    gateway = lab.clone("gateway")
-    for name in names:
-        ran = kt("raise", "--request-id", name, "--reason-code", "oversight.required", cwd=gateway)
-        assert ran.code == 0, ran.err
-
-
-def branches(lab: Lab) -> dict[str, str]:
-    """The remote's branches and where they are."""
-    lines = git("for-each-ref", "--format=%(refname:short) %(objectname)", "refs/heads", cwd=lab.remote)
-    return dict(line.split(" ", 1) for line in lines.splitlines())
-
-
-def merge(lab: Lab, branch: str) -> None:
-    """Merge a branch on the remote as a forge's button does, with a merge commit."""
-    git("fetch", "--quiet", "origin", cwd=lab.seed)
-    git("checkout", "--quiet", "-B", "main", "origin/main", cwd=lab.seed)
-    git("merge", "--quiet", "--no-ff", "-m", f"Merge {branch}", f"origin/{branch}", cwd=lab.seed)
-    git("push", "--quiet", "origin", "main", cwd=lab.seed)
 
 
 def test_a_claim_is_proposed_and_nobody_holds_it_before_the_merge(lab: Lab) -> None:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from lab import Lab, git, kt, kt_policy
 from pages import TOP, as_printed, text_of
-from test_proposing import raised
+from proposals import raised
 
 PAGE = text_of("pull-requests.md")
 

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
+from golden_files import commands
 from lab import Lab, git, kt, kt_policy, record_text
 from pages import TOP, UPDATE
-from test_golden import commands
 
 from kt_escalation import errors
 from kt_escalation.cli import app

@@ -26,8 +26,7 @@ from lab import Lab, kt, kt_process
 from office import DAY, HIDDEN, HOSTILE, NOW, Office, many
 from pages import as_printed, text_of
 from strategies import texts
-from test_cli_life import at_a_terminal
-from test_progress import kt_at_a_terminal
+from terminal import at_a_terminal, kt_at_a_terminal
 
 from kt_escalation.cli.commands.report import report_command
 from kt_escalation.model.text import is_hidden, visible

@@ -7,9 +7,9 @@ from datetime import timedelta
 
 import pytest
 from forge import Forge, identity
+from governed import GOVERNED, critical, put, raised
 from lab import Lab, git, kt
-from test_cli_governing import GOVERNED, critical, put, raised
-from test_rights import FOUR_EYES, NOW, policies, record
+from sample_policies import FOUR_EYES, NOW, policies, record
 
 from kt_escalation.errors import BadInput
 from kt_escalation.model import canonical, ids

@@ -16,11 +16,10 @@ import pytest
 from forge import ROSTER, SETTINGS
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lab import KT, Lab, git, kt, record_text
+from lab import HEAVY, KT, Lab, git, kt, loaded, record_text
 from rich.cells import cell_len
-from test_cache import HEAVY, loaded
-from test_cli_life import at_a_terminal
-from test_cli_read import open_text, resolved_path, resolved_text
+from sample_records import open_text, resolved_path, resolved_text
+from terminal import at_a_terminal
 
 from kt_escalation import Store
 from kt_escalation.cli.terminal import screen, views

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lab import Lab, git, kt, record_text
 from strategies import records
-from test_cli_life import at_a_terminal
+from terminal import at_a_terminal
 
 from kt_escalation.model.record import Claim, Record, Requires, Resolution, Review, Route
 from kt_escalation.model.text import is_hidden

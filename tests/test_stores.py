@@ -9,11 +9,10 @@ from typing import Any
 
 import pytest
 from forge import identity
-from lab import Lab, Ran, end, git, ids, kt, kt_policy, on_a_terminal, record_text, start
+from golden_files import commands
+from lab import HEAVY, Lab, Ran, end, git, ids, kt, kt_policy, loaded, on_a_terminal, record_text, start
 from pages import as_printed
-from test_cache import HEAVY, loaded
-from test_cli_read import open_text
-from test_golden import commands
+from sample_records import open_text
 
 from kt_escalation import Store
 from kt_escalation.cli import app

@@ -18,11 +18,11 @@ from typing import Any
 
 import pytest
 from faulty import POINTS, VARIABLE
+from gateway_input import event, ndjson, record
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lab import KT, Lab, Ran, git, kt, kt_process
 from pages import as_printed
-from test_cli_raise import event, ndjson, record
 
 from kt_escalation import KtError, Store
 from kt_escalation.actions import stream

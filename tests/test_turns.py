@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 from faulty import VARIABLE
-from lab import Lab, end, git, kt, start
-from test_faults import wait_for
+from lab import Lab, end, git, kt, start, wait_for
 
 from kt_escalation import Store
 from kt_escalation.errors import AlreadyClaimed, HistoryRewritten, NoStoreBranch

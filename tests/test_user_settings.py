@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from forge import identity
+from governed import GOVERNED
 from lab import Lab, git, kt, kt_process
-from test_cli_governing import GOVERNED
 
 from kt_escalation.git.repository import Repository
 

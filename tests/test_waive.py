@@ -11,9 +11,9 @@ from forge import ROSTER
 from hypothesis import given
 from hypothesis import strategies as st
 from lab import Lab, Ran, git, kt, kt_policy
+from proposals import branches, merge
+from schema_faults import faults
 from strategies import texts
-from test_cli_read import faults
-from test_proposing import branches, merge
 
 from kt_escalation.policies.policy_file import WAIVERS
 from kt_escalation.policies.policy_set import assemble
