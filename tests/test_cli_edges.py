@@ -580,7 +580,7 @@ def test_a_table_fits_its_terminal_where_the_ids_do(lab: Lab) -> None:
 def test_a_request_id_where_an_escalation_id_belongs_is_told_what_it_would_be(kept: Lab) -> None:
     for args in (["claim"], ["get"], ["log"], ["note", "--text", "x"]):
         ran = kt(*args, "--id", "job", cwd=kept.folder / "alice")
-        assert (ran.code, ran.err) == (2, "kt: 'job' is no escalation id; did you mean esc_job?\n")
+        assert (ran.code, ran.err) == (2, "kt: 'job' is not a valid escalation id; did you mean esc_job?\n")
     assert "did you mean" not in kt("claim", "--id", "Job", cwd=kept.folder / "alice").err
 
 

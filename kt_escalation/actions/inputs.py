@@ -123,7 +123,7 @@ def whole_ids(given: Collection[str]) -> Sequence[str]:
     for name in map(one_id, given):
         if not ids.is_escalation_id(name):
             hint = ids.how_to_give(name, "one looks like esc_abc123 and is given whole")
-            raise BadInput(problem=f"{name[:80]!r} is no escalation id", hint=hint)
+            raise BadInput(problem=f"{name[:80]!r} is not a valid escalation id", hint=hint)
     return list(dict.fromkeys(given))
 
 
@@ -142,7 +142,7 @@ def waiver(commit: str, rule: str, path: str, reason: str) -> Waiver:
     """The waiver that accepts a violation for a reason. Raises BadInput."""
     if not is_rule(rule):
         raise BadInput(
-            problem=f"{rule[:80]!r} is no rule",
+            problem=f"{rule[:80]!r} is not a rule",
             hint="`kt escalation verify` names the rule of each violation",
         )
     try:
@@ -158,7 +158,9 @@ def whom(user: str | None, team: str | None) -> Fallback:
     try:
         return Fallback(user_id=user, team_id=team)
     except ValueError:
-        raise BadInput(problem=f"{(user or team or '')[:80]!r} is no name of a user or a team") from None
+        raise BadInput(
+            problem=f"{(user or team or '')[:80]!r} is not a valid name of a user or a team"
+        ) from None
 
 
 def outcome(text: str) -> Outcome:
@@ -172,7 +174,7 @@ def outcome(text: str) -> Outcome:
 def claim_id(text: str | None) -> str | None:
     """The caller's own token for a claim, or None. Raises BadInput."""
     if text is not None and not ids.CLAIM_ID.fullmatch(text):
-        raise BadInput(problem=f"{text[:80]!r} is no claim id: letters, digits, dots, dashes, at most 64")
+        raise BadInput(problem=f"{text[:80]!r} is not a claim id: letters, digits, dots, dashes, at most 64")
     return text
 
 
@@ -183,7 +185,7 @@ def category(text: str | None) -> Category | None:
             return known  # type: ignore[return-value]
     if text is None:
         return None
-    raise BadInput(problem=f"{text[:80]!r} is no category; use one of {', '.join(CATEGORIES)}")
+    raise BadInput(problem=f"{text[:80]!r} is not a category; use one of {', '.join(CATEGORIES)}")
 
 
 def words(text: str, what: str) -> str:

@@ -54,7 +54,7 @@ def named(snapshot: Snapshot, text: str) -> str:
         if ids.is_escalation_id(text):
             raise NotFound(escalation_id=text)
         how = "give a whole one such as esc_abc123, or at least 4 characters after esc_"
-        raise BadInput(problem=f"{text[:80]!r} is no escalation id", hint=ids.how_to_give(text, how))
+        raise BadInput(problem=f"{text[:80]!r} is not a valid escalation id", hint=ids.how_to_give(text, how))
     for resolved in (False, True):
         fits = sorted(snapshot.ids(resolved=resolved, prefix=text))
         if len(fits) == 1:
