@@ -205,7 +205,10 @@ class Failure:
 
 
 class SeveralFailed(KtError):
-    """Some of several cannot be done, so none was done. ``failed`` lists them; the exit code is that of the first."""
+    """Several escalations were given and some were refused, so none was changed.
+
+    ``failed`` lists the refused ones; the exit code is that of the first.
+    """
 
     code = "several_failed"
     says = "{count} of them cannot be done: {listed}"
@@ -399,7 +402,7 @@ class AlreadyReleased(Conflict):
 
     code = "already_released"
     says = "{escalation_id} was released by {released_by} at {released_at} under release id {release_id}"
-    hint = "do not run it again; raise it anew if it is to be done once more"
+    hint = "do not run it again; raise it again if it is to be done once more"
     escalation_id: str
     released_by: str
     released_at: str
@@ -473,7 +476,7 @@ class OtherReceipt(Conflict):
 
 
 class NothingToRestore(Conflict):
-    """The record is readable, and its history legal."""
+    """There is nothing to restore: the record can be read and its history is legal."""
 
     code = "nothing_to_restore"
     says = "{escalation_id} is as it should be"
@@ -572,7 +575,7 @@ class GitLocked(Conflict):
 
     code = "git_locked"
     says = "{lock} is held by another git command, perhaps one whose editor is open"
-    hint = "nothing was written; run the command again when that has ended, or delete the file if no git runs here"
+    hint = "nothing was written; run the command again when the other one has ended, or delete the file if no git runs here"
     lock: str
 
 

@@ -92,7 +92,7 @@ def is_in_one(folder: str) -> bool:
     except NotAStore:
         return False
     except KtError:
-        # Something is wrong with it, which whoever uses it is told.
+        # Something is wrong with it. The error comes when it is used.
         return True
     return True
 

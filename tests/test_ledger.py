@@ -84,7 +84,7 @@ def test_any_name_is_one_name_again(tmp_path_factory: pytest.TempPathFactory, na
 
 @pytest.mark.parametrize("name", ["", "x" * 301])
 def test_no_name_is_refused(ledger: Ledger, name: str) -> None:
-    with pytest.raises(BadInput, match="no name to record"):
+    with pytest.raises(BadInput, match="not a name to record"):
         ledger.record(name, [ONE])
     assert ledger.who([ONE])[ONE] == frozenset()
 

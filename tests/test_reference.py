@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -328,3 +329,24 @@ def test_the_tables_of_exits_name_every_code_and_exit_and_no_other() -> None:
     assert {code: int(exit_code) for exit_code, code in rows} == known
     meanings = re.findall(r"^\| (\d+) \| .+ \|$", exits, re.MULTILINE)
     assert {int(exit_code) for exit_code in meanings} == {0, *known.values()}
+
+
+def test_the_first_line_of_each_module_of_commands_names_its_commands_and_no_others() -> None:
+    found: dict[str, list[str]] = {}
+    for path in commands(app.kt):
+        command: click.Command = app.kt
+        for word in path:
+            assert isinstance(command, click.Group)
+            command = command.commands[word]
+        if not isinstance(command, click.Group):
+            assert command.callback is not None
+            found.setdefault(inspect.unwrap(command.callback).__module__, []).append(path[-1])
+    told = {name: set(re.findall(r"[a-z-]+", _first_line(name))) for name in found}
+    every = {word for names in found.values() for word in names}
+    assert {name: words & every for name, words in told.items()} == {
+        name: set(names) for name, names in found.items()
+    }
+
+
+def _first_line(module: str) -> str:
+    return str(sys.modules[module].__doc__).splitlines()[0]

@@ -33,7 +33,7 @@ def is_mine(row: Row, act: Act) -> bool:
 
 
 def is_overdue(_: Snapshot, record: Record, act: Act) -> bool:
-    """Whether it wants attention before its turn."""
+    """Whether it needs attention before its turn."""
     return due_actions.overdue(record, act.policies, act.now) is not None
 
 

@@ -217,7 +217,7 @@ class CommitLoop:
     # --- attempts ---------------------------------------------------------------------------------
 
     def _until_landed(self, change: _Change, now: datetime) -> None:
-        """Try until it has an end that is certain, which ``change`` records."""
+        """Try until the outcome is certain; ``change`` records it."""
         attempts = _Attempts(self.retry_timeout, self.port.remote, self.progress)
         look = self.port.guess if change.branch is None else self.port.tip
         newest: Snapshot | None = None
@@ -242,7 +242,10 @@ class CommitLoop:
             attempts.pause()
 
     def _attempt(self, change: _Change, snapshot: Snapshot, attempts: _Attempts, now: datetime) -> bool:
-        """Decide on a snapshot and send that. Returns whether it has an end; raises Stale if somebody was first."""
+        """Decide on a snapshot and send the commit. Returns whether the outcome is certain.
+
+        Raises Stale if another commit came first.
+        """
         holds = functools.partial(self.port.contains, snapshot)
         if change.sent and change.branch is None and change.seen(snapshot.revision, holds):
             return True

@@ -20,7 +20,7 @@ def compact(session: Session, before: timedelta, *, dry_run: bool = False) -> Co
     """Compact the months that ended at least ``before`` ago, in one commit."""
     port, known = session.port, compaction.Known()
     if not isinstance(port, GitStore):
-        raise BadInput(problem="this store has no files to fold")
+        raise BadInput(problem="this store has no files to compact")
 
     def fold(snapshot: Snapshot, act: Act) -> compaction.Fold:
         permissions.require_role(act, "compact", "the store", "admin")

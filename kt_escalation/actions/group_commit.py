@@ -15,7 +15,7 @@ _Answer = TypeVar("_Answer")
 
 #: So many share one commit at most.
 MOST = 500
-#: How long whoever is interrupted waits for the answer to what is under way, in seconds.
+#: How long an interrupted caller waits for the answer to the push under way, in seconds.
 INTERRUPT_SECONDS = 5.0
 _POLL_SECONDS = 0.01
 
@@ -29,7 +29,7 @@ class _Call(Generic[_Item, _Answer]):
 
 
 class GroupCommit(Generic[_Item, _Answer]):
-    """Whoever comes while a commit is under way shares the next one with all who have come by then.
+    """Callers that come while a commit is under way share the next commit.
 
     ``land`` commits several items together; its answers, or errors, are theirs in the same order.
     """
@@ -37,7 +37,7 @@ class GroupCommit(Generic[_Item, _Answer]):
     def __init__(self, land: Callable[[Sequence[_Item]], Sequence[_Answer | Exception]]) -> None:
         self._land = land
         self._calls: list[_Call[_Item, _Answer]] = []
-        # Whoever is cut off in giving one back does not wait for themselves.
+        # A caller that is interrupted while it gives the lead back does not wait for itself.
         self._gathering, self._leading = threading.RLock(), threading.RLock()
 
     def join(self, item: _Item) -> _Answer:
@@ -52,7 +52,7 @@ class GroupCommit(Generic[_Item, _Answer]):
         except KeyboardInterrupt:
             self._interrupted(call)
         answer = call.answer
-        assert answer is not None  # noqa: S101 - whoever leads answers all who have come
+        assert answer is not None  # noqa: S101 - the leader has answered every caller
         if isinstance(answer, Exception):
             raise answer
         return answer

@@ -149,13 +149,13 @@ def require_installable(spec: str) -> None:
     named = found is not None and url is None and not _ARCHIVE.fullmatch(found["name"])
     if not (named or spec.startswith("/") or _ADDRESS.fullmatch(url or "")):
         raise BadInput(
-            problem=f"--install is {spec[:80]!r}, which is no requirement, no https, ssh or file address and no absolute path",
+            problem=f"--install is {spec[:80]!r}, which is not a requirement, an https, ssh or file address, or an absolute path",
             hint="a path inside the repository would be code of the branch that is judged",
         )
 
 
 def _author(folder: Path) -> Author:
-    """Who acts there, asked before anything is made. Raises NoIdentity."""
+    """The author of the commits there, read before anything is written. Raises NoIdentity."""
     here = folder.absolute()
     while not os.path.isdir(here):  # noqa: PTH112 - a Path's own is_dir raises for a name too long
         here = here.parent

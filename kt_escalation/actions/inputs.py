@@ -142,7 +142,7 @@ def waiver(commit: str, rule: str, path: str, reason: str) -> Waiver:
     """The waiver that accepts a violation for a reason. Raises BadInput."""
     if not is_rule(rule):
         raise BadInput(
-            problem=f"{rule[:80]!r} is not a valid rule",
+            problem=f"{rule[:80]!r} is not a rule",
             hint="`kt escalation verify` names the rule of each violation",
         )
     try:
@@ -183,9 +183,7 @@ def outcome(text: str) -> Outcome:
 def claim_id(text: str | None) -> str | None:
     """The caller's own token for a claim, or None. Raises BadInput."""
     if text is not None and not ids.CLAIM_ID.fullmatch(text):
-        raise BadInput(
-            problem=f"{text[:80]!r} is not a valid claim id: letters, digits, dots, dashes, at most 64"
-        )
+        raise BadInput(problem=f"{text[:80]!r} is not a claim id: letters, digits, dots, dashes, at most 64")
     return text
 
 
@@ -196,7 +194,7 @@ def category(text: str | None) -> Category | None:
             return known  # type: ignore[return-value]
     if text is None:
         return None
-    raise BadInput(problem=f"{text[:80]!r} is not a valid category; use one of {', '.join(CATEGORIES)}")
+    raise BadInput(problem=f"{text[:80]!r} is not a category; use one of {', '.join(CATEGORIES)}")
 
 
 def words(text: str, what: str) -> str:

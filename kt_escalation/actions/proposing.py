@@ -81,7 +81,7 @@ class Proposing:
             to = f"to {plan.message.action}" if name == default_name(plan) else "a change of"
             listed = _listed(plan.message.escalation_ids)
             error.says = f"{{by}} proposes {to} {listed} already, on {{branch}} ({commit})"
-            error.hint = "whoever is merged first has it; propose yours beside it with --branch NAME"
+            error.hint = "the first one to be merged wins; propose yours as well with --branch NAME"
         else:
             error.what = f"{commit} by {who}" if who else commit
         return error

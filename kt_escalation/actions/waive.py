@@ -30,7 +30,7 @@ def waive(
     def decide(snapshot: Snapshot, act: Act) -> Plan:
         if port.repository.commit_of(commit) != commit or not port.contains(snapshot, commit):
             raise BadInput(
-                problem=f"{commit} is no commit of the store branch",
+                problem=f"{commit} is not a commit of the store branch",
                 hint="`kt escalation verify --json` gives the whole id of each violation's commit",
             )
         permissions.require_role(act, "waive", f"{rule} of {name}", "admin")

@@ -141,7 +141,8 @@ def policy(ctx: click.Context, repo: tuple[str, ...]) -> None:
 
 # The modules with commands, the most used ones first, because loading each takes time.
 _MODULES = (
-    "act",
+    "claim",
+    "init",
     "raise_",
     "hook",
     "verify",

@@ -84,7 +84,7 @@ def shown(args: Sequence[str]) -> str:
 
 
 def command_of(args: Sequence[str]) -> str:
-    """The git command that arguments name: the first that is no option and no setting."""
+    """The git command in the arguments: the first one that is neither an option nor a setting."""
     return next((arg for arg in args if not arg.startswith("-") and "=" not in arg), "git")
 
 
@@ -168,7 +168,7 @@ class Underway:
     # --- giving and reading -----------------------------------------------------------------------
 
     def give(self, data: bytes, *, last: bool = True) -> None:
-        """Let it have these bytes as it takes them, while its answers are read; ``last``: there will be no more."""
+        """Write these bytes as fast as it reads them, while its answers are read. ``last`` closes its input."""
         self._pipes.give(data, last=last)
 
     def send(self, data: bytes, silence: float | None = None) -> None:
@@ -206,7 +206,7 @@ class Underway:
             raise GitFailed(command=command_of(self._args), words=done.words)
 
     def widen(self) -> None:
-        """Let it write far ahead of who reads it."""
+        """Enlarge its output pipe, so that it can write far ahead of the reader."""
         self._pipes.widen()
 
     # --- ending -----------------------------------------------------------------------------------

@@ -94,7 +94,7 @@ def page(dossier: Dossier) -> str:
 def _page(it: Dossier) -> Iterator[str]:
     yield f"# Evidence about {', '.join(it.escalation_ids)}"
     yield from ("", f"Taken from a kt store as it was at commit `{it.revision}`.", "")
-    yield "**Do not believe this page.** Whoever handed it over could change it, and every other file beside it. A commit's"
+    yield "**Do not believe this page.** The person who handed it over could change it, and every other file beside it. A commit's"
     yield "id cannot be faked: it is a digest of what the commit holds and of everything before it. So first get the id from"
     yield "somewhere else. Then run the commands below, or take the same commands from kt's documentation (*Evidence*): they"
     yield "use nothing from here but git objects that the id vouches for."

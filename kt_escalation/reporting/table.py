@@ -23,12 +23,12 @@ PARTS: Mapping[str, type[Value]] = {
 def _columns() -> Iterator[str]:
     for key in Record.model_fields:
         yield from (f"{key}.{inner}" for inner in PARTS[key].model_fields) if key in PARTS else (key,)
-    # The other keys of a release are those of its record.
     yield from (f"release.{key}" for key in Release.model_fields if key not in Record.model_fields)
 
 
-#: The columns of the CSV export, in order: first where the row was read, then the record's keys,
-#: and for a release its own. A dot leads to a key of one of the parts. Lists and free mappings are JSON text.
+#: The columns of the CSV export, in order: first where the row was read, then the record's keys, then those
+#: that a release has of its own. A dot leads to a key of one of the parts, or of the release. Lists and free
+#: mappings are JSON text.
 COLUMNS = ("blob", "path", "error", *_columns())
 # The characters that start a formula, in all widths that some spreadsheets accept (OWASP, *CSV Injection*).
 _FORMULA = "=+-@＝＋－＠﹦﹢﹣﹫"

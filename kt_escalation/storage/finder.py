@@ -64,7 +64,7 @@ class Finder:
         """The release in a file of `queue/released/`."""
         from . import yaml_text
 
-        problem = "is no plain file, as a release is"
+        problem = "is not a plain file, as a release is"
         if entry.mode == FILE:
             [(_, data)] = self._reader.blobs([entry.oid])
             try:

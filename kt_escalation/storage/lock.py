@@ -116,11 +116,11 @@ class _Row:
             self._folder.mkdir(exist_ok=True)
             self._handle = os.open(self._folder / f".{self._name}", os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Whoever sees it sees it locked.
+            # A process that sees the file sees it locked.
             (self._folder / f".{self._name}").rename(self._folder / self._name)
 
     def _is_gone(self, name: str) -> bool:
-        """Whether whoever stood there has left the row, or died."""
+        """Whether the process at this place has left the row, or died."""
         try:
             handle = os.open(self._folder / name, os.O_RDWR)
         except OSError:

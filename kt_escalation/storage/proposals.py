@@ -93,5 +93,5 @@ def require_branch_name(repository: Repository, branch: str) -> None:
     odd = branch.startswith(("-", "refs/")) or branch == "HEAD" or len(branch.encode()) > MAX_BRANCH
     if odd or not repository.is_branch_name(branch):
         raise BadInput(
-            problem=f"{branch[:80]!r} is no name for a branch; give one such as kt/claim/esc_abc123"
+            problem=f"{branch[:80]!r} is not a valid branch name; give one such as kt/claim/esc_abc123"
         )

@@ -51,7 +51,7 @@ class Ledger:
         """
         name = quote(pusher, safe="@+:")
         if not pusher or len(pusher) > _MOST_NAME:
-            raise BadInput(problem=f"{pusher[:40]!r} is no name to record a push under")
+            raise BadInput(problem=f"{pusher[:40]!r} is not a name to record a push under")
         text = "".join(
             f"{commit} {name} {mark}\n" for mark, commits in (("+", new), ("=", again)) for commit in commits
         )

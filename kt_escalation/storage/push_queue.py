@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-#: Whoever comes back within this many seconds keeps the remote for a slice of turns. A store that came back so soon
+#: A store that comes back within this many seconds keeps the remote for a slice of turns. A store that came back so soon
 #: the last time is given longer: on a busy machine a claim after another one begins 5 to 40 ms later.
 AT_ONCE, AGAIN = 0.01, 0.06
 #: A slice lasts so many turns, and where they are short so many seconds.
@@ -49,11 +49,11 @@ class _Note(NamedTuple):
 class PushQueue:
     """The stores of this user's processes that push to one remote, taking turns.
 
-    Clones that race burn each other's pushes, for one of them can land at most. Whoever comes back at once keeps
-    the lock for a slice of turns, which spares a fetch each time.
+    When clones race, at most one push succeeds and the others are wasted. A store that comes back at once keeps
+    the lock for a slice of turns, which saves a fetch each time.
 
-    It saves work and promises nothing: other hosts, users and programs do not take turns with us, and where the
-    folder cannot be had or somebody does not move, it is done without.
+    It saves work and guarantees nothing: other hosts, users and programs take no turns. If the folder cannot be
+    made, or a turn does not come in time, the push is made without one.
     """
 
     def __init__(self, address: str) -> None:
@@ -92,7 +92,7 @@ class PushQueue:
                 self._turns = 0
             if handle is not None:
                 with suppress(OSError):
-                    # Whoever comes back does so before the next one takes it.
+                    # A store that comes back does so before the next one takes the remote.
                     back_until = self._left + self._reserved if self._stays else 0.0
                     (self._folder / "last").write_text(f"{self._me} {back_until} {self.tip}")
                 os.close(handle)

@@ -54,7 +54,7 @@ class Pusher:
         pushed = classify(done.status, out, done.err)
         if pushed.answer is Answer.LANDED:
             return None
-        # A server hook's output is no answer: once anything was sent, only the report on the ref is one.
+        # A server hook's output does not count as an answer. After something was sent, only the report on the ref does.
         unanswered = push.may_have_sent() if pushed.answer is Answer.UNKNOWN else push.has_sent()
         if not pushed.reported and unanswered:
             raise caught or Unanswered(pushed.words)
@@ -84,7 +84,7 @@ class Pusher:
         [ref, *_] = [*alike(branch, asked), f"refs/heads/refs/heads/{branch}"]
         return PushRefused(
             says="{branch} on {remote} cannot be pushed to: git takes {alike} there for it as well",
-            hint="delete that with `git push {remote:sh} --delete {alike:sh}`, which whoever may push can do",
+            hint="delete that with `git push {remote:sh} --delete {alike:sh}`, which anybody who may push can do",
             remote=remote,
             branch=branch,
             alike=ref,

@@ -126,7 +126,7 @@ class Reader:
     def own_entries(self, found: Object | None, folder: str) -> list[TreeEntry]:
         """The entries of a folder of the store. Raises UnreadableStore."""
         if found is None or found.data is None:
-            raise trees.Unsound("is missing from this clone, or is no folder", folder)
+            raise trees.Unsound("is missing from this clone, or is not a folder", folder)
         try:
             return trees.own(self.repository.parse_tree(found.data), folder)
         except trees.Unsound as error:

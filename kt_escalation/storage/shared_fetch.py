@@ -1,4 +1,4 @@
-"""Shares fetches between the processes and threads of one clone: one fetch answers all that ask at the same time."""
+"""Shares fetches between the processes and threads of one clone: one fetch serves all that ask at the same time."""
 
 from __future__ import annotations
 

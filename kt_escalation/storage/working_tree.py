@@ -17,7 +17,7 @@ def policy_files(folder: Path) -> Mapping[str, PolicyFile]:
     Notes duplicate keys, and reads on. Raises BadInput if there is no such folder.
     """
     if not folder.is_dir():
-        raise BadInput(problem=f"{folder} is no folder; name one that holds policy packs")
+        raise BadInput(problem=f"{folder} is not a folder; name one that holds policy packs")
     found: dict[str, PolicyFile] = {}
     for path in sorted(folder.iterdir()):
         if path.name.endswith(layout.SUFFIX):
@@ -27,7 +27,7 @@ def policy_files(folder: Path) -> Mapping[str, PolicyFile]:
 
 def _read(path: Path) -> PolicyFile:
     if path.is_symlink() or not path.is_file():
-        return PolicyFile(problem="is no plain file")
+        return PolicyFile(problem="is not a plain file")
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)

@@ -117,7 +117,7 @@ class Writer:
                 return BranchTaken(
                     says="the branch {branch} cannot be made on {remote}: "
                     "there is a branch {beside}, and git cannot have both",
-                    hint="give another name with --branch NAME, or have {beside} renamed by whoever made it",
+                    hint="give another name with --branch NAME, or ask the author of {beside} to rename it",
                     branch=prepared.branch,
                     remote=self._location.remote,
                     beside=inside[1],

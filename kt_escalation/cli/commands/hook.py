@@ -1,4 +1,4 @@
-"""The commands `hook`: install and run the judge on a server, with limits on time and memory."""
+"""`kt escalation hook`: install, status, uninstall, and pre-receive, which runs the judge with limits on time and memory."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def install_command(
 
     if pusher_from is not None and not VARIABLE.fullmatch(pusher_from):
         raise BadInput(
-            problem=f"--pusher-from is {pusher_from[:40]!r}, which is not a valid variable name; give one such as REMOTE_USER"
+            problem=f"--pusher-from is {pusher_from[:40]!r}, which is not the name of a variable; give one such as REMOTE_USER"
         )
     options = ["--timeout", f"{timeout:.0f}s"] if timeout is not None else []
     options += ["--memory", str(memory)] if memory is not None else []

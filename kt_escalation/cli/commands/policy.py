@@ -1,4 +1,4 @@
-"""`kt policy`: find faults in policy files, explain a route, and show the effect of a change."""
+"""`kt policy`: lint, route, replay, waive, schema."""
 
 from __future__ import annotations
 

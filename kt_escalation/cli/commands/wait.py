@@ -1,4 +1,4 @@
-"""The commands that use decisions: wait for one, release it, say what came of it."""
+"""The commands that use decisions: wait, release, receipt."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands for those who raise: withdraw, release, receipt, and the digest of an action."""
+"""The other commands for gateways: withdraw, digest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands that change escalations: init, claim, unclaim, resolve, note."""
+"""The commands around a claim: claim, unclaim, resolve, note."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...errors import Interrupted, OutcomeUnknown, Usage
-from ...model.text import visible
 from ...model.vocabulary import CATEGORIES, DECISIONS
 from ..app import escalation
 from ..options import (
     PARTIAL,
     Count,
-    changes,
     common,
     common_to_several,
     proposes,
@@ -23,8 +21,8 @@ from ..options import (
     takes_ids,
     writes,
 )
-from ..output import on_terminal, put_json, report, report_decision, report_of_several, warn
-from ..stores import folder, in_stores, only_one, work, writing_store
+from ..output import report, report_decision, report_of_several, warn
+from ..stores import in_stores, only_one, work, writing_store
 from ..terminal.progress import drawn
 
 if TYPE_CHECKING:
@@ -32,63 +30,6 @@ if TYPE_CHECKING:
 
     from ...model.record import Record
     from ...results import Result
-
-
-_NEXT = """\
-next, as you need it:
-  raise an escalation   kt escalation raise --request-id ID --reason-code CODE
-  set roles and rules   policies/roster.yaml and policies/settings.yaml, then kt policy lint
-  refuse illegal steps  kt escalation hook install --server REPOSITORY, or kt escalation init --ci github (or gitlab)"""
-
-
-@escalation.command("init", short_help="Create a store, in a new or an existing repository.")
-@click.argument("directory", required=False, metavar="[DIR]")
-@click.option(
-    "--ci",
-    type=click.Choice(("github", "gitlab")),
-    help="Add a CI job that checks pull requests. Works for an existing store too.",
-)
-@click.option(
-    "--install",
-    metavar="SPEC",
-    help="With --ci: what the job installs with pip, such as git+https://HOST/PATH@COMMIT. "
-    "Without it, the job fails until you fill it in.",
-)
-@changes
-@common
-@click.pass_context
-def init_command(
-    ctx: click.Context,
-    directory: str | None,
-    ci: str | None,
-    install: str | None,
-    repo: str | None,
-    as_json: bool,
-) -> None:
-    """Create a store: a repository if there is none, sample policies, and the first commit.
-
-    If the repository has commits, the store is added in one more commit. Existing files are never
-    overwritten.
-    """
-    from ...store import Store
-
-    if install is not None and ci is None:
-        raise Usage(problem="--install goes with --ci")
-    where = directory or folder(ctx, repo)
-    with drawn() as progress:
-        made = Store.init(where, ci=ci, install=install, progress=progress, on_effect=work.effects.append)
-    for text in made.warnings:
-        warn(text)
-    if as_json:
-        put_json({"path": where, "commit": made.commit, "changed": made.commit is not None})
-    elif made.commit is None:
-        click.echo(f"{visible(where)} is a store already{', with the check' if ci else ''}")
-    elif made.new:
-        click.echo(f"made a store in {visible(where)} (commit {made.commit[:12]})")
-        if on_terminal():
-            click.echo(_NEXT)
-    else:
-        click.echo(f"added the check for {ci} to {visible(where)} (commit {made.commit[:12]})")
 
 
 @escalation.command("claim", short_help="Take an escalation for review.")
@@ -218,7 +159,7 @@ def _claim_next_of_several(ctx: click.Context, paths: Sequence[str], given: dict
     is_flag=True,
     help="Give back an escalation that somebody else holds. For admins; needs --reason.",
 )
-@click.option("--reason", metavar="TEXT", help="With --force: why you take it away. It becomes a note.")
+@click.option("--reason", metavar="TEXT", help="With --force: the reason. It is added as a note.")
 @PARTIAL
 @proposes
 @writes
