@@ -29,17 +29,10 @@ if TYPE_CHECKING:
 
 #: The options that go into a `Query` unchanged.
 _AS_GIVEN = ("team", "user", "agent_id", "mine", "overdue", "claimable", "sort", "limit", "cursor")
+#: The options that leave escalations out of a listing.
 _NARROWING = (
-    "request_ids",
-    "severities",
-    "team",
-    "user",
-    "agent_id",
-    "since",
-    "mine",
-    "overdue",
-    "claimable",
-    "cursor",
+    *("request_ids", "severities", "since"),
+    *(option for option in _AS_GIVEN if option not in ("sort", "limit")),
 )
 
 
