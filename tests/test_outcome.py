@@ -421,7 +421,7 @@ def test_what_asks_to_end_ends_a_wait(lab: Lab) -> None:
         time.sleep(0.01)
     running.send_signal(signal.SIGTERM)
     ran = end(running)
-    assert (ran.code, ran.out) == (130, "") and ran.err.strip().startswith("kt: interrupted"), ran.err
+    assert (ran.code, ran.out) == (130, "") and ran.err.startswith("kt: interrupted"), ran.err
 
 
 # --- output that goes nowhere, disks that are full --------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
@@ -75,6 +76,11 @@ class Group(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError:
             raise ReaderGone from None
+        except KeyboardInterrupt:
+            # click ends a terminal's line of ^C with an empty one. Whoever reads stderr as JSON gets one object.
+            if sys.stderr.isatty():
+                raise
+            raise click.Abort from None
 
 
 _IN_GROUP = in_folder(
