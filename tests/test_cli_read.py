@@ -19,7 +19,20 @@ from schema_faults import faults
 from kt_escalation import doctor
 
 LIST_KEYS = {"escalations", "next_cursor", "invalid"}
-GET_KEYS = {"escalation", "path", "blob", "commit", "shown", "reopened_by", "deadline", "overdue", "quorum"}
+GET_KEYS = {
+    "escalation",
+    "path",
+    "blob",
+    "commit",
+    "shown",
+    "reopened_by",
+    "deadline",
+    "overdue",
+    "quorum",
+    "amendment",
+    "digest",
+    "release",
+}
 
 
 SHELF = {
@@ -492,7 +505,7 @@ TEXTS: dict[str, str | bytes] = {
     "anchor": open_text("anchor", summary="&a hm"),
     "twice": open_text("twice") + "status: queued\n",
     "unknown": open_text("unknown") + "surprise: 1\n",
-    "newer": open_text("newer", schema_version="2"),
+    "newer": open_text("newer", schema_version="3"),
     "deep": open_text("deep") + "event_context: " + "{a: " * 40 + "1" + "}" * 40 + "\n",
     "huge": open_text("huge") + "#" * 256 * 1024,
     "liar": open_text("truth"),
