@@ -610,3 +610,12 @@ def test_an_admin_takes_an_illegal_release_back_and_it_can_be_released(gate: Gat
     gate.forge.commit("boss", "Take back what alice released")
     found = kt("verify", "--json", cwd=gate.forge.path).json["violations"]
     assert [one["rule"] for one in found] == ["release"]
+
+
+def test_a_request_that_carries_a_release_is_refused_however_it_would_land(gate: Gate) -> None:
+    name = gate.decided("r1")
+    side(gate.forge, "release", "--id", name, "--digest", DIGEST, who="gw")
+    for method in ("merge", "rebase", "squash"):
+        ran = kt("check", "main..side", "--method", method, "--json", cwd=gate.forge.path)
+        assert ran.code == 1
+        assert "release" in {found["rule"] for found in ran.json["violations"]}, method

@@ -21,6 +21,7 @@ from ..storage import commits, layout
 from ..storage.clone import GitStore
 from ..storage.interface import Author, Entry, Progress
 from ..storage.trees import KT_YAML
+from . import releases
 from .mark import remembered
 from .record_files import by_record
 from .report import Report, reported
@@ -83,6 +84,11 @@ def check(
         try:
             names = store.repository.changed(landing.fork or base, head)
             changed = [name for name in names if _RUNS_CHECKS.match(name)]
+            found += [
+                replace(releases.ON_THE_LINE, commit=head, author=store.repository.email_of(head), path=name)
+                for name in names
+                if layout.released_id(store.below(name))
+            ]
         except GitFailed:
             # If git cannot walk a tree, the judge has reported it; without a violation the error stands.
             if not found:

@@ -30,20 +30,24 @@ from .messages import Brought
 from .record_files import State
 from .scope import Scope, Tally
 
-#: What a mark keeps of a decision that may be released: its file (path, mode, id), and when it came to the line.
-Kept = tuple[str, str, str, float]
+#: What a mark keeps of a decision that may be released: its file (path, mode, id), when it came to the line, and
+#: until when it may be released, in seconds.
+Kept = tuple[str, str, str, float, float | None]
 
-_ON_THE_LINE = Violation(
+#: What is wrong with a release or receipt that a pull request or a merge brings.
+ON_THE_LINE = Violation(
     "release", "expected releases and receipts as plain commits on the store branch, by their own authors"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class _Usable:
-    """A decision that was not released yet: its file (path, mode, id), and the date of the commit that brought it."""
+    """A decision that was not released yet: its file (path, mode, id), when it came to the line, and until when
+    it may be released."""
 
     file: tuple[str, str, str]
     landed: datetime
+    until: datetime | None
 
 
 class Releases:
@@ -91,7 +95,7 @@ class Releases:
         if self._scope.only is not None:
             self._records.landed.setdefault(name, arrived)
         if record.requires.single_use and end.outcome in RELEASING:
-            self.usable.setdefault(name, _Usable(state.file, arrived))
+            self.usable.setdefault(name, _Usable(state.file, arrived, Decided(record, arrived).until))
 
     def resume(
         self,
@@ -102,17 +106,20 @@ class Releases:
         """Go on from the mark of another run."""
         self.reopeners = {name: set(others) for name, others in reopeners.items()}
         self.illegal = dict(illegal)
-        for name, (path, mode, oid, landed) in usable.items():
-            self.usable[name] = _Usable((path, mode, oid), datetime.fromtimestamp(landed, UTC))
+        for name, (path, mode, oid, landed, until) in usable.items():
+            self.usable[name] = _Usable(
+                (path, mode, oid),
+                datetime.fromtimestamp(landed, UTC),
+                datetime.fromtimestamp(until, UTC) if until is not None else None,
+            )
 
     def kept(self) -> dict[str, Kept]:
         """What a mark keeps: the decisions that may still be released."""
         found: dict[str, Kept] = {}
         for name, one in self.usable.items():
-            record = self._commits.contents.state(*one.file).record
-            until = Decided(record, one.landed).until if record is not None else None
-            if record is not None and (until is None or until >= self._judged.newest):
-                found[name] = (*one.file, one.landed.timestamp())
+            if one.until is None or one.until >= self._judged.newest:
+                until = one.until.timestamp() if one.until is not None else None
+                found[name] = (*one.file, one.landed.timestamp(), until)
         return found
 
     # --- what was released --------------------------------------------------------------------------
@@ -135,7 +142,7 @@ class Releases:
     def refuse(self, commit: Commit, changes: Iterable[Change]) -> None:
         """Note the releases that a merge or a carried commit changes, which only plain commits on the line may."""
         for name, some in self.changed(changes).items():
-            self._blame(name, commit, some[0].path, _ON_THE_LINE)
+            self._blame(name, commit, some[0].path, ON_THE_LINE)
 
     def judge(
         self, commit: Commit, now: Policies, changed: Mapping[str, list[Change]], brought: list[Brought]

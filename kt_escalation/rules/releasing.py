@@ -54,7 +54,10 @@ class Decided:
         end, within = self.record.resolution, self.record.requires.valid_for
         if end is None or within is None:
             return None
-        return max(end.resolved_at, self.landed) + within
+        try:
+            return max(end.resolved_at, self.landed) + within
+        except OverflowError:
+            return None
 
 
 def require_releasing(record: Record) -> None:
