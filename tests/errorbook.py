@@ -1,6 +1,6 @@
 """`golden/errors.txt`: every error as somebody meets it, with the command as typed, to be read at one go.
 
-`UPDATE_GOLDEN=1 pytest tests/test_cli_edges.py tests/test_cli_governing.py tests/test_faults.py tests/test_feed.py tests/test_report.py`
+`UPDATE_GOLDEN=1 pytest tests/test_cli_edges.py tests/test_cli_governing.py tests/test_faults.py tests/test_feed.py tests/test_releases.py tests/test_report.py`
 writes it anew.
 """
 

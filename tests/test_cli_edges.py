@@ -468,6 +468,9 @@ def test_the_table_above_holds_every_code_of_the_closed_list() -> None:
     # and of ^C (test_faults), and those in test_cli_governing, test_forgeries, test_feed and test_report.
     elsewhere = {"wait_timeout", "not_resolved", "already_reopened", "nothing_to_restore", "illegal_record"}
     elsewhere |= {"shallow_clone", "not_in_history", "delivery_failed", "missing_extra"}
+    # In test_releases.
+    elsewhere |= {"bad_amendment", "amended", "release_needed", "release_expired", "other_action"}
+    elsewhere |= {"already_released", "not_released", "not_releasing", "other_receipt"}
     assert codes - told <= {"error", "conflict", "bug", "interrupted", *elsewhere}
     assert set(errorbook.told()) == codes - {"error", "conflict"}
     assert told == {*REFUSED, *(trouble.__name__ for trouble in TROUBLES)} and told <= codes

@@ -563,7 +563,7 @@ def test_an_unreadable_file_neither_hides_the_others_nor_is_skipped_in_silence(
         assert ran.code == 0
         warned = ran.err.splitlines()
         assert len(warned) == len(expected)
-        assert all(sum(f"{path} " in line for line in warned) == 1 for path in expected)
+        assert all(sum(f"{path}: " in line for line in warned) == 1 for path in expected)
         if as_json:
             assert {item["path"] for item in ran.json["invalid"]} == expected
             assert {frozenset(item) for item in ran.json["invalid"]} == {frozenset({"path", "error"})}

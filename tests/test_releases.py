@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import errorbook
 import pytest
 from forge import (
     Forge,
@@ -25,6 +26,7 @@ from gateways import DIGEST, INPUT, Gate, made_in
 from lab import end, git, kt, start
 
 from kt_escalation import Store
+from kt_escalation.errors import ReleaseExpired
 from kt_escalation.model.times import format_time
 
 OTHER = "sha256:" + "0" * 64
@@ -50,6 +52,10 @@ def test_an_approval_is_used_once_and_a_receipt_says_what_came_of_it(gate: Gate)
     name = gate.decided("r1")
     needed = gate.run("gw", "wait", "--id", name, "--json")
     assert needed.code == 6 and needed.error["code"] == "release_needed"
+    errorbook.hold(needed, gate.forge.path)
+    early = gate.run("gw", "receipt", "--id", name, "--status", "executed", "--json")
+    assert early.code == 6 and early.error["code"] == "not_released"
+    errorbook.hold(early, gate.forge.path)
     had = gate.do("gw", "release", "--id", name, "--digest", DIGEST, "--release-id", "T.1", "--json").json
     assert had["release"] and had["changed"] and not had["repeat"]
     assert (had["digest"], had["release_id"], had["by"]) == (DIGEST, "T.1", ["alice"])
@@ -61,12 +67,14 @@ def test_an_approval_is_used_once_and_a_receipt_says_what_came_of_it(gate: Gate)
         other = gate.run("gw", "release", "--id", name, "--digest", DIGEST, *token, "--json")
         assert other.code == 6 and other.error["code"] == "already_released"
         assert (other.error["release_id"], other.error["released_by"]) == ("T.1", "gw")
+    errorbook.hold(other, gate.forge.path)
     assert gate.run("gw", "wait", "--id", name, "--json").error["code"] == "already_released"
     told = gate.do("gw", "receipt", "--id", name, "--status", "executed", "--json").json
     assert told["changed"] and told["release_id"] == "T.1" and told["receipt"]["receipt_by"] == "gw"
     assert not gate.do("gw", "receipt", "--id", name, "--status", "executed", "--json").json["changed"]
     other = gate.run("gw", "receipt", "--id", name, "--status", "failed", "--json")
     assert other.code == 6 and other.error["code"] == "other_receipt"
+    errorbook.hold(other, gate.forge.path)
     assert gate.forge.git("log", "-2", "--format=%s").splitlines() == [
         f"kt: receipt {name} executed",
         f"kt: release {name}",
@@ -114,6 +122,8 @@ def test_a_release_is_refused(gate: Gate, who: str, args: tuple[str, ...], code:
     name = gate.decided("r1")
     ran = gate.run(who, "release", "--id", name, *args, "--json")
     assert (ran.code, ran.error["code"]) == (exit_code, code)
+    if code == "other_action":
+        errorbook.hold(ran, gate.forge.path)
     assert gate.release_path(name) == ""
 
 
@@ -125,6 +135,7 @@ def test_what_is_open_denied_or_withdrawn_is_not_released(gate: Gate) -> None:
     denied = gate.decided("r2", "denied")
     ran = gate.run("gw", "release", "--id", denied, "--digest", DIGEST, "--json")
     assert (ran.code, ran.error["code"]) == (6, "not_releasing")
+    errorbook.hold(ran, gate.forge.path)
     waited = gate.run("gw", "wait", "--release", "--id", denied, "--digest", DIGEST)
     assert waited.code == 1 and waited.json["release"] is False and waited.json["by"] == ["alice"]
     gate.do("gw", "withdraw", "--id", name, "--reason", "the caller is gone")
@@ -161,11 +172,24 @@ def test_wait_and_run_never_runs_what_was_rewritten(gate: Gate) -> None:
         args = ("wait", *extra, "--id", name, "--digest", DIGEST)
         ran = gate.run("gw", *args, "--json")
         assert (ran.code, ran.error["code"]) == (6, "amended") and gate.release_path(name) == ""
+        if not extra:
+            errorbook.hold(ran, gate.forge.path)
         ran = gate.do("gw", *args, "--amended")
         amendment = ran.json["amendment"]
         assert amendment["value"] == changed and amendment["digest"] == ran.json["digest"] != DIGEST
     assert f'digest: "{ran.json["digest"]}"' in gate.forge.read(gate.release_path("esc_r1"))
     assert gate.run("boss", "verify", "--afresh").code == 0
+
+
+def test_an_amendment_that_does_not_fit_is_refused_with_its_pointer(gate: Gate) -> None:
+    name = gate.raised("r1")
+    gate.do("alice", "claim", "--id", name)
+    before = gate.forge.tip()
+    args = ("--outcome", "rewritten", "--reason", "less", "--amendment", "-", "--json")
+    ran = gate.run("alice", "resolve", "--id", name, *args, stdin='{"amount": "90"}')
+    assert (ran.code, ran.error["code"], ran.error["pointer"]) == (2, "bad_amendment", "/amount")
+    errorbook.hold(ran, gate.forge.path)
+    assert gate.forge.tip() == before
 
 
 def test_a_decision_is_used_in_its_time(gate: Gate) -> None:
@@ -174,8 +198,11 @@ def test_a_decision_is_used_in_its_time(gate: Gate) -> None:
     with Store.open(gate.forge.path, clock=lambda: late) as store:
         gate.forge.git("config", "user.email", "gw@example.com")
         gate.forge.git("config", "user.name", "gw")
-        with pytest.raises(Exception, match="could be released until"):
+        with pytest.raises(ReleaseExpired, match="could be released until") as late_one:
             store.release(name, digest=DIGEST)
+        found = late_one.value
+        typed = ("release", "--id", name, "--digest", DIGEST)
+        errorbook.hold_line(found.code, found.exit_code, found.message, gate.forge.path, typed)
         with pytest.raises(Exception, match="could be released until"):
             store.wait(plain)
     with Store.open(gate.forge.path) as store:

@@ -200,7 +200,7 @@ def test_files_that_cannot_be_read_are_still_named_on_stderr(lab: Lab) -> None:
     os.close(inside)
     assert b"esc_torn" not in os.read(master, 4096)
     os.close(master)
-    assert done.returncode == 0 and done.stderr.startswith(b"kt: queue/esc_torn.yaml ")
+    assert done.returncode == 0 and done.stderr.startswith(b"kt: queue/esc_torn.yaml: ")
 
 
 # --- what it costs ----------------------------------------------------------------------------------

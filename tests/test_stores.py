@@ -97,7 +97,7 @@ def test_the_list_is_one_of_all_stores_in_the_usual_order(shelf: Many) -> None:
     assert placed(ran.json["escalations"]) == ORDER and ran.json["next_cursor"] is None
     [torn] = ran.json["invalid"]
     assert (torn["store"], torn["path"]) == ("two", "queue/esc_torn.yaml") and torn["error"]
-    assert "kt: two: queue/esc_torn.yaml " in ran.err
+    assert "kt: two: queue/esc_torn.yaml: " in ran.err
     alone = kt("list", "--json", "-C", "one", cwd=shelf.folder).json["escalations"]
     with_store = [dict(item) for item in ran.json["escalations"] if item.pop("store") == "one"]
     assert with_store == alone, "with one store there is no such key"
@@ -180,8 +180,8 @@ def test_a_second_listing_of_several_needs_nothing_heavy_either(shelf: Many) -> 
 
 # --- which stores are meant -------------------------------------------------------------------------
 
-# `hook` is a group, and git calls its `pre-receive`.
-OTHERS = ("list", "claim", "hook", "pre-receive")
+# `hook` is a group, git calls its `pre-receive`, and `digest` needs no store.
+OTHERS = ("list", "claim", "hook", "pre-receive", "digest")
 ONE_STORE = [path for path in commands(app.kt) if len(path) > 1 and path[-1] not in OTHERS]
 
 

@@ -14,7 +14,7 @@ from ...model.vocabulary import RELEASING
 from ..app import escalation
 from ..options import SPAN, common, takes_ids, writes
 from ..output import put_json, warn
-from ..stores import store_of, writing_store
+from ..stores import store_of, work, writing_store
 
 if TYPE_CHECKING:
     from ...results import Decision
@@ -85,6 +85,7 @@ def wait_command(ctx: click.Context, /, **given: Any) -> None:
         return
     if given["release_id"] is not None:
         raise Usage(problem="--release-id goes with --release")
+    work.changes = False
     with store_of(ctx, given["repo"]) as store:
         found = store.wait(
             given["escalation_id"],
