@@ -892,7 +892,7 @@ def test_a_record_of_another_month_in_an_archive_is_told(past: Past) -> None:
         past.write(f"queue/resolved/2024/02/archive-0001.{kind}", past.read(f"{MARCH}/archive-0001.{kind}"))
     past.commit("mallory")
     told = kt("list", "--status", "resolved", cwd=past.path).err
-    assert "2024/02/archive-0001.yaml holds esc_dora, which belongs at queue/resolved/2024/03/31" in told
+    assert "2024/02/archive-0001.yaml: holds esc_dora, which belongs at queue/resolved/2024/03/31" in told
 
 
 def test_what_only_an_archive_holds_is_listed_also_by_who_cannot_remember_it(
