@@ -10,7 +10,7 @@ from forge import ROSTER
 from gateways import DIGEST, GATEWAY_SETTINGS, draft
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from kt_escalation.errors import KtError
 from kt_escalation.model.record import Record
@@ -47,6 +47,11 @@ class Gateways(RuleBasedStateMachine):
         #: What was proposed, and each amendment, as they were first seen.
         self.proposed: dict[str, Any] = {}
         self.seen = 0
+
+    @initialize(outcome=st.sampled_from(["approved", "rewritten"]), steps=st.sampled_from([4, 4, 3, 2]))
+    def begin(self, outcome: str, steps: int) -> None:
+        """Most begin with one that was used already, so that what comes after is tried as well."""
+        self.live("one", "tool.call", outcome, "gw", steps)
 
     def attempt(self, action: Any, *args: Any, **more: Any) -> Any:
         try:
