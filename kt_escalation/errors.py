@@ -457,7 +457,10 @@ class NotReleased(Conflict):
 
     code = "not_released"
     says = "{escalation_id} was not released"
-    hint = "release it first with `kt escalation release --id {escalation_id}`"
+    hint = (
+        "release it first with `kt escalation release --id {escalation_id}`; "
+        "only a decision for one use (`single_use`) has a receipt"
+    )
     escalation_id: str
     release_id: str = ""
     given: str = ""

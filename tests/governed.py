@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from forge import SETTINGS
 from lab import Lab, kt, record_text
 
 from kt_escalation.model.times import format_time
@@ -20,18 +21,6 @@ users:
   - {user_id: boss, emails: [boss@example.com], roles: [admin]}
   - {user_id: gw, emails: [gw@example.com, seed@example.com], roles: [gateway]}
   - {user_id: eve, emails: [eve@example.com], roles: [auditor]}
-"""
-
-
-SETTINGS = """\
-default_route: {team_id: legal}
-claims: {lease: 1h}
-rules:
-  - match: {severity: critical}
-    approvals: 2
-    claim_within: 15m
-    resolve_within: 4h
-    fallback: {team_id: security}
 """
 
 

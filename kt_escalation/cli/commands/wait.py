@@ -169,7 +169,7 @@ def _release(
 @common
 @click.pass_context
 def receipt_command(ctx: click.Context, /, **given: Any) -> None:
-    """Say what came of a release: for whoever made it. A receipt is final, except unknown.
+    """Say what came of your release. A receipt is final, except unknown.
 
     It is your own word: nothing here can see what the gateway did.
     """
