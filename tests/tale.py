@@ -75,7 +75,7 @@ class Tale:
         month, paths = "", sorted(path for name in names for path in self.graph.paths(branch, name))
         for path in paths:
             month = layout.month_of(path) or ""
-        number = layout.last_archives(branch.files).get(month, 0) + 1
+        number = layout.last_archives(branch.files).get(f"resolved/{month}", 0) + 1
         held = [(layout.id_of(path) or "", data or self.graph.data(branch.files[path])) for path in paths]
         changes = dict.fromkeys(paths) | hostile.archive(month, number, held)
         return self.put(branch, changes, who)

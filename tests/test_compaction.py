@@ -321,7 +321,7 @@ def members(*sizes: int, month: str = "2024/01") -> list[Member]:
 
 def test_an_archive_is_as_full_as_it_can_be_and_no_fuller() -> None:
     whole = MAX_ARCHIVE - 4
-    made = [*archive_file.batches(members(whole, whole - 5, 1, 1, 250_000), {"2024/01": 7})]
+    made = [*archive_file.batches(members(whole, whole - 5, 1, 1, 250_000), {"resolved/2024/01": 7})]
     assert [len(batch.members) for batch in made] == [1, 2, 2]
     assert [batch.name.number for batch in made] == [8, 9, 10]
 

@@ -1,4 +1,4 @@
-"""Compacts resolved records of past months into archives."""
+"""Compacts resolved records and releases of past months into archives."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def compact(session: Session, before: timedelta, *, dry_run: bool = False) -> Co
 
     def fold(snapshot: Snapshot, act: Act) -> compaction.Fold:
         permissions.require_role(act, "compact", "the store", "admin")
-        return compaction.fold(port, port.at(snapshot.revision), _ago(act.now, before), known)
+        return compaction.fold(port, port.at(snapshot.revision), _ago(act.now, before), act.now, known)
 
     # Everything is read once before the commit loop starts its clock.
     snapshot = session.snapshot(fetch=True)

@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from ..errors import BadInput, NoStoreBranch, NotFound, NotReleased
+from ..errors import BadInput, NoStoreBranch, NotFound, NotReleased, OtherReceipt
 from ..model.record import Record
 from ..model.release import RECEIPT_STATUSES, RELEASE_ID, ReceiptStatus, Release
+from ..model.times import format_time
 from ..results import Decision, Received
 from ..rules import releasing
 from ..rules.permissions import Act
@@ -117,6 +118,7 @@ def receipt(
         made = releasing.receipt(found, escalation_id, act, known, result_digest=result_digest, reason=words)
         if made is found:
             return Plan(records=(record,), unchanged=1)
+        _require_no_archive(session, snapshot, found or made)
         return _plan(session, record, made, act, "receipt", words)
 
     result = session.commit(decide)
@@ -125,6 +127,21 @@ def receipt(
     return Received(
         escalation_id, made.release_id, made.receipt, result.commit, result.changed, result.warnings
     )
+
+
+def _require_no_archive(session: Session, snapshot: Snapshot, found: Release) -> None:
+    """Raise OtherReceipt for a release in an archive: nobody said for good in time what came of it."""
+    name = found.escalation_id
+    if session.has_git and session.git.at(snapshot.revision).is_archived(name, "released"):
+        before = found.receipt
+        raise OtherReceipt(
+            says="the release of {escalation_id} is in an archive, which never changes; its receipt stays {status}",
+            hint="say what came of a release within 90 days; `kt escalation get --id {escalation_id}` shows it",
+            escalation_id=name,
+            status=before.status if before else "missing",
+            receipt_by=before.receipt_by if before else "nobody",
+            receipt_at=format_time(before.receipt_at) if before else "",
+        )
 
 
 def _plan(

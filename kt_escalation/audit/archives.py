@@ -1,19 +1,19 @@
-"""Judges changes of archives: a compaction must move resolved records unchanged, and archives never change.
+"""Judges changes of archives: a compaction must move records and releases unchanged, and archives never change.
 
 See docs/compaction.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ..errors import NotAllowed
-from ..git.objects import Object
+from ..git.objects import FILE, Object
 from ..model import archive_file
 from ..model.times import format_time
 from ..policies.policy_set import Policies
-from ..rules import permissions
+from ..rules import permissions, releasing
 from ..rules.judge_step import Violation
 from ..storage import compaction, layout
 from ..storage.clone import GitStore
@@ -25,6 +25,7 @@ from .findings import Findings
 from .known_records import KnownRecords
 from .messages import Brought
 from .record_files import State
+from .releases import read
 from .scope import Scope, Tally
 
 
@@ -51,9 +52,10 @@ class Archives:
         found, folded = self.compacted(commit, policies)
         for path, violation in found:
             self._findings.find(commit, path, violation)
-        for name in folded.values():
+        for path, name in folded.items():
             brought.append(Brought(name, frozenset({"compact"}), ""))
-            self._records.know(name, None if found else self._archived(commit, name))
+            if layout.released_id(path) is None:
+                self._records.know(name, None if found else self._archived(commit, name))
         return without(commit, folded)
 
     def compacted(
@@ -64,6 +66,7 @@ class Archives:
         done = compaction.done_by(self._store, commit, parent)
         verdict = archive_file.judge(done, commit.committed_at, self._store.blob_of)
         found = [(path, Violation(rule, expected)) for path, rule, expected in verdict.violations]
+        found += self._too_early(commit, verdict.folded)
         if done.made:
             try:
                 who = permissions.act(commit.email, commit.committed_at, policies)
@@ -77,13 +80,25 @@ class Archives:
                     found.append((layout.RESOLVED, Violation("compaction", expected)))
         return found, verdict.folded
 
+    def _too_early(self, commit: Commit, folded: Mapping[str, str]) -> Iterator[tuple[str, Violation]]:
+        """What is wrong with archiving releases: a receipt may still come for one."""
+        released = {change.path: change.old or "" for change in commit.changes if change.path in folded}
+        for path in filter(layout.released_id, released):
+            found = read(self._store, released[path], FILE)
+            if isinstance(found, str):
+                yield path, Violation("release", f"expected a release; it {found}")
+            elif not releasing.is_closed(found, commit.committed_at):
+                expected = "expected a release with a final receipt, or one that nobody answered for 90 days"
+                yield path, Violation("compaction", expected)
+
     def _archived(self, commit: Commit, name: str) -> State | None:
         return next(iter(self._commits.states(commit.oid, name)), None) if self._scope.only else None
 
     def names_in(self, change: Change, made: Mapping[str, Change]) -> list[str]:
         """The ids in a new archive that the run looks at; ``made`` are the new archive files by path."""
         found = layout.archive_at(change.path)
-        beside = made.get(layout.both(found)[1]) if found and not found.is_ids else None
+        is_records = found is not None and not found.is_ids and found.kind == "resolved"
+        beside = made.get(layout.both(found)[1]) if found and is_records else None
         try:
             names = list(self._store.contents(change.new, beside.new)) if beside else []
         except archive_file.BadArchive:
@@ -110,7 +125,7 @@ class Archives:
                 continue
             self._tally.imported += len(files)
             for name, data in files.items():
-                if self._scope.only is not None and name not in self._scope.only:
+                if made.name.kind == "released" or not self._records.looks_at(name):
                     continue
                 found = record_files.content(Object("", "blob", len(data), data))
                 wrong = found.problem

@@ -220,9 +220,9 @@ class Judge:
             judged.newest = self.authors.measured(commit, bool(difference.changes), judged.newest)
             return
         brought: list[Brought] = []
-        if touches_archives(commit) and (changed or self._scope.only is None):
+        if touches_archives(commit) and (changed or released or self._scope.only is None):
             kept = parts.archives.judged(commit, now, brought)
-            changed = self.records.by_record(kept.changes)
+            changed, released = self.records.by_record(kept.changes), parts.releases.changed(kept.changes)
             self._foreign(commit, kept.changes)
         else:
             self._foreign(commit, commit.changes)

@@ -6,7 +6,7 @@ counts only from the commit of the line that brought it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -74,6 +74,8 @@ class Releases:
         #: Decisions for one use that were not used yet, by id; and open records by the one that they reopen.
         self.usable: dict[str, _Usable] = {}
         self.reopeners: dict[str, set[str]] = {}
+        # Hashes of the ids that this run has seen released.
+        self._used: set[int] = set()
         #: Releases that are illegal now, each with the id of its last legal bytes.
         self.illegal: dict[str, str | None] = {}
 
@@ -134,15 +136,21 @@ class Releases:
         return found
 
     def imported(self, changes: Iterable[Change]) -> None:
-        """Note the releases that are there when the store begins: nobody can prove what they were for."""
-        for name in self.changed(changes):
-            self._tally.imported += 1
-            self.usable.pop(name, None)
+        """Note the releases that are there when the store begins, and that what was decided before releases nothing.
 
-    def refuse(self, commit: Commit, changes: Iterable[Change]) -> None:
+        Nobody can prove how either came about.
+        """
+        self._tally.imported += len(self.changed(changes))
+        self.usable.clear()
+
+    def refuse(self, commit: Commit, changes: Sequence[Change]) -> None:
         """Note the releases that a merge or a carried commit changes, which only plain commits on the line may."""
         for name, some in self.changed(changes).items():
             self._blame(name, commit, some[0].path, ON_THE_LINE)
+        for change in changes:
+            archive = layout.archive_at(change.path)
+            if archive is not None and archive.kind == "released":
+                self._findings.find(commit, change.path, ON_THE_LINE)
 
     def judge(
         self, commit: Commit, now: Policies, changed: Mapping[str, list[Change]], brought: list[Brought]
@@ -169,7 +177,7 @@ class Releases:
                 name, commit, change.path, Violation("release", "expected a release to stay where it is")
             )
             return
-        after = self._read(change.new, change.new_mode)
+        after = read(self._store, change.new, change.new_mode)
         if isinstance(after, str):
             self._blame(name, commit, change.path, Violation("release", f"expected a release; it {after}"))
             return
@@ -184,7 +192,7 @@ class Releases:
         else:
             by = after.receipt.receipt_by if after.receipt else ""
             brought.append(_brought("receipt", after, by))
-            before = self._read(change.old, change.old_mode)
+            before = read(self._store, change.old, change.old_mode)
             found = (
                 [Violation("receipt", f"expected a release before it; that {before}")]
                 if isinstance(before, str)
@@ -197,15 +205,25 @@ class Releases:
         self, commit: Commit, name: str, path: str, after: Release, made: releasing.Made
     ) -> Iterable[Violation]:
         """What is wrong with a new release."""
-        one = self.usable.pop(name, None)
+        one = self.usable.get(name)
         record = self._commits.contents.state(*one.file).record if one is not None else None
         decided = None
         believed = name not in self._records.illegal and name not in self._records.waived
-        if record is not None and one is not None and believed:
+        if record is not None and one is not None and believed and not self._is_used(name):
             if layout.release_path(record) != path:
                 return [Violation("release", f"expected it at {layout.release_path(record)}")]
             decided = Decided(record, one.landed, None, self._reopener(commit, name))
-        return releasing.judge(decided, after, made)
+        found = list(releasing.judge(decided, after, made))
+        if not found:
+            # One that is illegal uses nothing: an admin takes it back, and the decision can still be used.
+            del self.usable[name]
+            self._used.add(hash(name))
+        return found
+
+    def _is_used(self, name: str) -> bool:
+        """Whether a decision was released before, wherever the release is now: a file can be archived."""
+        base = self._records.base
+        return hash(name) in self._used or (base is not None and base.has_release(name))
 
     def _reopener(self, commit: Commit, name: str) -> Record | None:
         """An open escalation that reopens one."""
@@ -213,18 +231,6 @@ class Releases:
             return None
         snapshot = self._commits.snapshot(self._judged.sound or commit.parents[0])
         return lookup.open_reopener(snapshot, name) if snapshot else None
-
-    def _read(self, oid: str, mode: str) -> Release | str:
-        """The release in a blob, or what is wrong with it."""
-        if mode != FILE:
-            return f"is no plain file (mode {mode})"
-        [found] = self._store.repository.objects.get([oid], MAX_BYTES)
-        if found is None or found.data is None:
-            return "cannot be read"
-        try:
-            return yaml_text.load_release(found.data)
-        except yaml_text.Malformed as error:
-            return str(error)
 
     def _restored(self, commit: Commit, now: Policies, name: str, changes: list[Change]) -> bool:
         """Whether an admin brought an illegal release back to its last legal bytes, or deleted one that has none."""
@@ -241,6 +247,19 @@ class Releases:
         old = next((one.old for one in commit.changes if one.path == path), None)
         self.illegal.setdefault(name, old)
         self._findings.find(commit, path, violation, name)
+
+
+def read(store: GitStore, oid: str, mode: str) -> Release | str:
+    """The release in a blob, or what is wrong with it."""
+    if mode != FILE:
+        return f"is no plain file (mode {mode})"
+    [found] = store.repository.objects.get([oid], MAX_BYTES)
+    if found is None or found.data is None:
+        return "cannot be read"
+    try:
+        return yaml_text.load_release(found.data)
+    except yaml_text.Malformed as error:
+        return str(error)
 
 
 def _brought(action: str, after: Release, by: str) -> Brought:

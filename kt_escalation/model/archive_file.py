@@ -1,16 +1,17 @@
-"""Archives of resolved records: their format, which months go into them, and whether an archive is correct.
+"""Archives of resolved records and of releases: their format, which months go into them, and whether one is correct.
 
 An archive holds the exact bytes of each file after a line `---`, in id order. A file beside it lists the ids,
-sorted. An archive never changes. Later records of the same month go into the archive with the next number.
+sorted. An archive never changes. Later files of the same month go into the archive with the next number.
 See docs/compaction.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import pairwise
+from typing import Literal
 
 from . import ids
 from .vocabulary import MAX_BYTES
@@ -30,6 +31,10 @@ class BadArchive(ValueError):
     """The bytes are not an archive. The message says why."""
 
 
+#: What an archive holds: records or releases. It is the folder below `queue/`.
+Kind = Literal["resolved", "released"]
+
+
 @dataclass(frozen=True)
 class Name:
     """The name of an archive's file: the month (`2026/03`), the number, and whether it is the file of ids."""
@@ -37,17 +42,24 @@ class Name:
     month: str
     number: int
     is_ids: bool = False
+    kind: Kind = "resolved"
+
+    @property
+    def series(self) -> str:
+        """What its number counts: the archives of one kind and month, such as `resolved/2026/03`."""
+        return f"{self.kind}/{self.month}"
 
 
 @dataclass(frozen=True)
 class Member:
-    """The file of a resolved record, to be put into an archive."""
+    """The file of a resolved record or of a release, to be put into an archive."""
 
     month: str
     escalation_id: str
     path: str
     oid: str
     size: int
+    kind: Kind = "resolved"
 
 
 @dataclass(frozen=True)
@@ -72,9 +84,9 @@ class Made:
 
 @dataclass(frozen=True)
 class Folding:
-    """What a commit did to archives: the ones it added, and the record files it deleted (blob id by path).
+    """What a commit did to archives: the ones it added, and the files it deleted that might be in them (blob id by path).
 
-    ``highest`` is the number of each month's last archive before the commit. ``changed`` are archive files
+    ``highest`` is the number of each series' last archive before the commit. ``changed`` are archive files
     that the commit changed or deleted. ``others`` are all other paths that it touched.
     """
 
@@ -125,13 +137,14 @@ def batches(members: Iterable[Member], highest: Mapping[str, int]) -> Iterator[B
     size = 0
 
     def batch() -> Batch:
-        month = held[0].month
-        last[month] = last.get(month, FIRST - 1) + 1
-        return Batch(Name(month, last[month]), tuple(held))
+        name = Name(held[0].month, 0, kind=held[0].kind)
+        last[name.series] = last.get(name.series, FIRST - 1) + 1
+        return Batch(replace(name, number=last[name.series]), tuple(held))
 
-    for member in sorted(members, key=lambda member: (member.month, member.escalation_id)):
+    for member in sorted(members, key=lambda member: (member.month, member.kind, member.escalation_id)):
         takes = len(_SEPARATOR) + member.size
-        if held and (member.month != held[0].month or size + takes > MAX_ARCHIVE):
+        other = held and (member.month, member.kind) != (held[0].month, held[0].kind)
+        if held and (other or size + takes > MAX_ARCHIVE):
             yield batch()
             held, size = [], 0
         held.append(member)
@@ -212,12 +225,12 @@ def judge(folding: Folding, now: datetime, blob_id: Callable[[bytes], str]) -> V
     def wrong(made: Made, expected: str) -> None:
         verdict.violations.append((made.path, "compaction", f"expected {expected}"))
 
-    for made in sorted(folding.made, key=lambda made: (made.name.month, made.name.number)):
-        month = made.name.month
-        expected = last.get(month, FIRST - 1) + 1
+    for made in sorted(folding.made, key=lambda made: (made.name.series, made.name.number)):
+        month, series = made.name.month, made.name.series
+        expected = last.get(series, FIRST - 1) + 1
         if made.name.number != expected:
             wrong(made, f"the next number of {month}, {expected}")
-        last[month] = max(expected, made.name.number)
+        last[series] = max(expected, made.name.number)
         if not is_closed(month, now):
             wrong(made, f"a month that is over; {month} is not")
         try:
@@ -225,9 +238,9 @@ def judge(folding: Folding, now: datetime, blob_id: Callable[[bytes], str]) -> V
         except BadArchive as error:
             wrong(made, f"an archive; it {error}")
             continue
-        if min(files) <= final.get(month, ""):
+        if min(files) <= final.get(series, ""):
             wrong(made, "ids in order through all archives that one commit makes of a month")
-        final[month] = max(files)
+        final[series] = max(files)
         folder = made.path.rpartition("/")[0]
         for name, data in files.items():
             path, oid = gone.get((folder, name), ("", ""))

@@ -5,7 +5,7 @@ The order of the fields is the order of the written keys.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field
@@ -16,6 +16,8 @@ ReceiptStatus = Literal["executed", "failed", "unknown"]
 RECEIPT_STATUSES: tuple[str, ...] = get_args(ReceiptStatus)
 RELEASE_ID = r"^[A-Za-z0-9._-]{1,64}$"
 ReleaseId = Annotated[str, Field(pattern=RELEASE_ID)]
+#: After so long a release is archived although nobody has said for good what came of it.
+UNANSWERED = timedelta(days=90)
 
 
 class Receipt(Value):
@@ -40,6 +42,12 @@ class Release(Value):
     released_by: Line
     released_at: Time
     receipt: Receipt | None = None
+
+    @property
+    def closed_at(self) -> datetime | None:
+        """From when on it is archived although its receipt is not final; None if it is final."""
+        is_final = self.receipt is not None and self.receipt.status != "unknown"
+        return None if is_final else self.released_at + UNANSWERED
 
     @property
     def last_time(self) -> datetime:

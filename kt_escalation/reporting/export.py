@@ -14,9 +14,8 @@ from typing import Any, Literal, Protocol
 from ..actions.opening import opened
 from ..git.objects import SUBMODULE
 from ..model.record import plain
-from ..model.release import Release
 from ..storage import lookup
-from ..storage.interface import Entry, Invalid, Progress
+from ..storage.interface import Entry, Invalid, Progress, Used
 from ..storage.snapshot import GitSnapshot
 from . import table
 from .statistics import is_for_one_use
@@ -97,10 +96,11 @@ def _written(snapshot: GitSnapshot, out: Sink, form: Format) -> Exported:
             done.resolved += item.record.resolution is not None
             done.unused += is_for_one_use(item.record)
             put(item.blob, where, {"escalation": item.record.as_dict()})
-        elif isinstance(item, Release):
+        elif isinstance(item, Used):
+            receipt = item.release.receipt
             done.released += 1
-            done.executed += item.receipt is not None and item.receipt.status == "executed"
-            put(file.oid, where, {"release": plain(item)})
+            done.executed += receipt is not None and receipt.status == "executed"
+            put(item.blob, where, {"release": plain(item.release)})
         elif isinstance(item, Invalid):
             done.invalid.append(item)
             put(file.oid, where, {"error": item.error})

@@ -14,7 +14,7 @@ from ..model.times import to_millis
 from ..policies.policy_set import assemble
 from ..storage import lookup
 from ..storage.claims import taken
-from ..storage.interface import Entry, Invalid, Progress
+from ..storage.interface import Entry, Invalid, Progress, Used
 from ..storage.snapshot import GitSnapshot
 from . import statistics as numbers
 from .statistics import ALWAYS, By, Period, ReviewerRow, Row, Window
@@ -92,7 +92,7 @@ def _entries(snapshot: GitSnapshot, invalid: list[Invalid], used: dict[str, Rele
     for _, _, item in snapshot.everything():
         if isinstance(item, Entry):
             yield item
-        elif isinstance(item, Release):
-            used[item.escalation_id] = item
+        elif isinstance(item, Used):
+            used[item.release.escalation_id] = item.release
         elif isinstance(item, Invalid):
             invalid.append(item)

@@ -21,7 +21,7 @@ from ..policies.policy_set import Policies, assemble
 from ..rules import due_actions
 from ..storage import layout, lookup
 from ..storage.clone import GitStore
-from ..storage.interface import Entry, Invalid, Progress
+from ..storage.interface import Entry, Invalid, Progress, Used
 from ..storage.snapshot import GitSnapshot
 from . import statistics as numbers
 from . import timeline
@@ -184,8 +184,8 @@ def _entries(
     for _, _, item in snapshot.everything(known):
         if isinstance(item, Entry):
             yield Entry(_without_unused_keys(item.record), item.path, item.blob)
-        elif isinstance(item, Release):
-            used[item.escalation_id] = item
+        elif isinstance(item, Used):
+            used[item.release.escalation_id] = item.release
         elif isinstance(item, Invalid):
             invalid.append(item)
 

@@ -10,7 +10,7 @@ from ..errors import BadInput, GitFailed, LockTimeout, NotInHistory, RemoteUnrea
 from ..model import changes
 from ..model.event import Cursor, Event
 from ..model.record import Record
-from ..storage import commits, compaction, layout
+from ..storage import commits, compaction, layout, lookup
 from ..storage.clone import GitStore
 from ..storage.commits import Commit
 from ..storage.history import Keep, Side, Sides
@@ -209,6 +209,14 @@ def _told(store: GitStore, steps: Sequence[_Step], sides: Sides, keep: Keep) -> 
     )
     records = {n: oid for n, step in enumerate(steps) if step.release and (oid := _record_of(store, step))}
     sides.learn(dict.fromkeys(records.values()), keep)
+
+    def used(number: int) -> Record | None:
+        """The record that a release is of, which may be in an archive already."""
+        step = steps[number]
+        if number in records:
+            return sides.of(records[number]).record
+        return lookup.record_of(store.at(step.commit.oid), step.escalation_id) if step.release else None
+
     if missing:
         raise GitFailed(
             command="cat-file",
@@ -218,7 +226,7 @@ def _told(store: GitStore, steps: Sequence[_Step], sides: Sides, keep: Keep) -> 
     for number, step in enumerate(steps):
         before = _of(sides, step.old.old_mode, step.old.old) if step.old else Side()
         after = _of(sides, step.new.new_mode, step.new.new) if step.new else Side()
-        record = sides.of(records[number]).record if number in records else None
+        record = used(number)
         first = _FIRST_OF_RELEASE if step.release else 0
         for index, happening in enumerate(_happened(step.commit, before, after), first):
             yield _event(step, index, happening, before.record, after.record or record)

@@ -199,6 +199,11 @@ def receipt(
     return found.model_copy(update={"receipt": made})
 
 
+def is_closed(found: Release, committed_at: datetime) -> bool:
+    """Whether a commit of that time may archive a release: its receipt is final, or none came for long."""
+    return found.closed_at is None or found.closed_at < committed_at + _COMMIT_TIME
+
+
 def _stamp(name: str, last: datetime, act: Act) -> datetime:
     if last - act.now > act.policies.settings.claims.clock_tolerance:
         raise ClockSkew(escalation_id=name, now=format_time(act.now), last=format_time(last))

@@ -1,4 +1,4 @@
-"""Reads records out of archives. See docs/compaction.md."""
+"""Reads records and releases out of archives. See docs/compaction.md."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ..model import archive_file
 from . import layout
 from .archive_index import Index
 from .archives import Archive, Place
-from .interface import Entry, Invalid
-from .reader import Reader
+from .interface import Entry, Invalid, Used
+from .reader import Reader, release
 
 if TYPE_CHECKING:
     from .reader import Held
 
 
 class ArchivedRecords:
-    """The records in the archives of one clone, and the index that finds them."""
+    """The records and releases in the archives of one clone, and the index that finds them."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -47,28 +47,58 @@ class ArchivedRecords:
         wrong = layout.misfiled(found, archive.name.month, escalation_id)
         return Invalid(path, wrong, escalation_id) if wrong else Entry(found, path, oid)
 
+    def parse_release(self, archive: Archive, escalation_id: str, data: bytes) -> Used | Invalid:
+        """The release that an archive holds under an id, with the archive's path and the blob id of its own bytes."""
+        path, found = self._location.full(archive.path), release(data)
+        if isinstance(found, str):
+            return Invalid(path, f"{escalation_id}: {found}", escalation_id)
+        wrong = layout.release_misfiled(found, archive.name.month, escalation_id)
+        return Invalid(path, wrong, escalation_id) if wrong else Used(found, path, self._reader.blob_of(data))
+
     def all_in(self, archive: Archive) -> Iterator[Entry | Invalid]:
         """All records in one archive."""
+        for name, data in self._files(archive):
+            if isinstance(data, Invalid):
+                yield data
+            else:
+                yield self.parse(archive, name, self._reader.blob_of(data), data)
+
+    def releases_in(self, archive: Archive) -> Iterator[Used | Invalid]:
+        """All releases in one archive of releases."""
+        for name, data in self._files(archive):
+            yield data if isinstance(data, Invalid) else self.parse_release(archive, name, data)
+
+    def _files(self, archive: Archive) -> Iterator[tuple[str, bytes | Invalid]]:
         try:
-            files = self.contents(archive.data, archive.ids)
+            yield from self.contents(archive.data, archive.ids).items()
         except archive_file.BadArchive as error:
-            yield Invalid(self._location.full(archive.path), str(error))
-            return
-        for name, data in files.items():
-            yield self.parse(archive, name, self._reader.blob_of(data), data)
+            yield "", Invalid(self._location.full(archive.path), str(error))
 
     def at(self, places: Sequence[Place], escalation_id: str | None = None) -> Iterator[Entry | Invalid]:
         """The records at places in archives. A record with another id than ``escalation_id`` is invalid."""
         for place in places:
-            try:
-                files = self.contents(place.archive.data, place.archive.ids)
-                name, data = list(files.items())[place.at]
-                if escalation_id not in (None, name):
-                    raise archive_file.BadArchive(f"holds {name} where the index has {escalation_id}")
-            except (archive_file.BadArchive, IndexError) as error:
-                yield Invalid(self._location.full(place.archive.path), str(error), escalation_id)
+            found = self._file_at(place, escalation_id)
+            if isinstance(found, Invalid):
+                yield found
             else:
+                name, data = found
                 yield self.parse(place.archive, name, self._reader.blob_of(data), data)
+
+    def release_at(self, place: Place, escalation_id: str) -> Used | Invalid:
+        """The release at a place in an archive. One of another id is invalid."""
+        found = self._file_at(place, escalation_id)
+        return found if isinstance(found, Invalid) else self.parse_release(place.archive, *found)
+
+    def _file_at(self, place: Place, escalation_id: str | None) -> tuple[str, bytes] | Invalid:
+        """The id and the bytes of the file at a place."""
+        try:
+            files = self.contents(place.archive.data, place.archive.ids)
+            name, data = list(files.items())[place.at]
+            if escalation_id not in (None, name):
+                raise archive_file.BadArchive(f"holds {name} where the index has {escalation_id}")
+        except (archive_file.BadArchive, IndexError) as error:
+            return Invalid(self._location.full(place.archive.path), str(error), escalation_id)
+        return name, data
 
     def blob_at(self, place: Place, escalation_id: str) -> str | None:
         """The blob id of the bytes at a place, whatever they are; None if the archive does not have that id there."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..model.archive_file import Name
 from . import layout
@@ -32,6 +32,6 @@ def among(files: Mapping[str, str]) -> tuple[Archive, ...]:
     found = {name: (path, oid) for path, oid in files.items() if (name := layout.archive_at(path))}
     return tuple(
         Archive(name, path, oid, found[beside][1])
-        for name, (path, oid) in sorted(found.items(), key=lambda item: (item[0].month, item[0].number))
-        if not name.is_ids and (beside := Name(name.month, name.number, True)) in found
+        for name, (path, oid) in sorted(found.items(), key=lambda item: (item[0].series, item[0].number))
+        if not name.is_ids and (beside := replace(name, is_ids=True)) in found
     )

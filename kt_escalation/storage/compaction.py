@@ -1,30 +1,40 @@
-"""The records that a compaction moves into archives, and the files that it writes. See docs/compaction.md."""
+"""The files that a compaction moves into archives, and those that it writes. See docs/compaction.md."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from itertools import islice
+from typing import NamedTuple
 
 from ..git.objects import FILE, TreeEntry
 from ..model import archive_file
-from ..model.archive_file import Batch, Folding, Made, Member, Name
+from ..model.archive_file import Batch, Folding, Made, Member
 from ..model.progress import told
 from . import commits, layout
 from .clone import GitStore
 from .commits import Commit
 from .interface import Invalid
-from .reader import READING, refused
+from .reader import READING, refused, release
 from .snapshot import GitSnapshot
+from .snapshot_files import File, SnapshotFiles
 
 # How many files are read at once to find those that can be archived.
 _AT_ONCE = 500
 
-#: What is known about files, by path and blob id: the size, or why the file cannot be archived.
-Known = dict[tuple[str, str], int | str]
+
+class Fit(NamedTuple):
+    """A file that can be archived: its size, and from when on if that is not at once."""
+
+    size: int
+    since: datetime | None = None
+
+
+#: What is known about files, by path and blob id: that they fit, or why they cannot be archived.
+Known = dict[tuple[str, str], Fit | str]
 
 
 @dataclass(frozen=True)
@@ -37,48 +47,61 @@ class Fold:
 
     @property
     def names(self) -> list[str]:
-        """The ids of the records that are archived."""
-        return [member.escalation_id for batch in self.batches for member in batch.members]
+        """The ids of the escalations whose records or releases are archived, each once, in order."""
+        return sorted({member.escalation_id for batch in self.batches for member in batch.members})
 
     @property
     def months(self) -> Mapping[str, int]:
-        """How many records of each month are archived, in order."""
+        """How many records and releases of each month are archived, in order."""
         return Counter(batch.name.month for batch in self.batches for _ in batch.members)
 
     @property
     def paths(self) -> Mapping[str, int]:
-        """How many records each new archive holds, by path below the store's top."""
+        """How many files each new archive holds, by path below the store's top."""
         return {layout.archive_path(batch.name): len(batch.members) for batch in self.batches}
 
 
-def fold(store: GitStore, snapshot: GitSnapshot, limit: datetime, known: Known) -> Fold:
-    """The compaction of the months that end before ``limit``.
+def fold(store: GitStore, snapshot: GitSnapshot, limit: datetime, now: datetime, known: Known) -> Fold:
+    """The compaction at ``now`` of the months that end before ``limit``.
 
-    ``known`` is filled, so that the next call reads only files that are new.
+    A release without a final receipt waits for one, see `Release.closed_at`. ``known`` is filled, so that the
+    next call reads only files that are new.
     """
     members: list[Member] = []
     left: list[Invalid] = []
-    highest = layout.last_archives(path for path, _ in snapshot.files.below_resolved)
-    files = [
-        (month, path, entry)
-        for path, entry in snapshot.files.resolved_files
-        if (month := layout.month_of(path)) and archive_file.is_closed(month, limit)
-    ]
-    _look(store, snapshot, files, known)
-    stands = Counter(
-        [*snapshot.ids(resolved=False), *(layout.id_of(path) for path, _ in snapshot.files.resolved_files)]
-    )
-    for month, path, entry in files:
-        size, escalation_id = known[path, entry.oid], layout.id_of(path) or ""
-        if isinstance(size, int) and (stands[escalation_id] > 1 or snapshot.places(escalation_id)):
-            size = "is not the only file for its id"
-        if isinstance(size, int):
-            members.append(Member(month, escalation_id, path, entry.oid, size))
-        else:
-            left.append(Invalid(store.full(path), size, escalation_id or None))
+    parts = snapshot.files
+    highest = layout.last_archives(path for path, _ in (*parts.below_resolved, *parts.below_released))
+    for kind, every in _KINDS.items():
+        files = [
+            (month, path, entry)
+            for path, entry in every(parts)
+            if (month := layout.month_of(path)) and archive_file.is_closed(month, limit)
+        ]
+        _look(store, snapshot, files, known)
+        count = Counter(_name(path) for path, _ in every(parts))
+        if kind == "resolved":
+            count.update(snapshot.ids(resolved=False))
+        for month, path, entry in files:
+            fit, name = known[path, entry.oid], _name(path)
+            if isinstance(fit, Fit) and (count[name] > 1 or snapshot.is_archived(name, kind)):
+                fit = "is not the only file for its id"
+            if isinstance(fit, str):
+                left.append(Invalid(store.full(path), fit, name or None))
+            elif fit.since is None or fit.since <= now:
+                members.append(Member(month, name, path, entry.oid, fit.size, kind))
     found = archive_file.batches(members, highest)
     batches = tuple(islice(found, archive_file.MOST_ARCHIVES))
     return Fold(batches, next(found, None) is not None, tuple(left))
+
+
+_KINDS: Mapping[archive_file.Kind, Callable[[SnapshotFiles], Sequence[File]]] = {
+    "resolved": lambda parts: parts.resolved_files,
+    "released": lambda parts: parts.released_files,
+}
+
+
+def _name(path: str) -> str:
+    return layout.id_of(path) or layout.released_id(path) or ""
 
 
 def files_of(store: GitStore, snapshot: GitSnapshot, batches: Sequence[Batch]) -> dict[str, bytes | None]:
@@ -87,11 +110,10 @@ def files_of(store: GitStore, snapshot: GitSnapshot, batches: Sequence[Batch]) -
     for batch in batches:
         read = dict(snapshot.blobs([member.oid for member in batch.members]))
         pieces = [data for member in batch.members if isinstance(data := read[member.oid], bytes)]
-        archive = Name(batch.name.month, batch.name.number)
-        beside = Name(batch.name.month, batch.name.number, is_ids=True)
-        files[store.full(layout.archive_path(archive))] = archive_file.write(pieces)
+        archive, beside = layout.both(batch.name)
+        files[store.full(archive)] = archive_file.write(pieces)
         names = [member.escalation_id for member in batch.members]
-        files[store.full(layout.archive_path(beside))] = archive_file.write_ids(names)
+        files[store.full(beside)] = archive_file.write_ids(names)
         files.update((store.full(member.path), None) for member in batch.members)
     return files
 
@@ -112,17 +134,19 @@ def done_by(store: GitStore, commit: Commit, parent: GitSnapshot | None) -> Fold
             deleted[change.path] = change.old
         else:
             others.append(change.path)
-    names = {Name(name.month, name.number) for name in map(layout.archive_at, parts) if name}
+    names = {replace(name, is_ids=False) for name in map(layout.archive_at, parts) if name}
     made = []
     for name in names:
         path, beside = layout.both(name)
         made.append(Made(name, path, partial(store.contents, parts.get(path), parts.get(beside))))
-    highest = layout.last_archives(path for path, _ in parent.files.below_resolved) if parent else {}
+    files = parent.files if parent else None
+    there = (*files.below_resolved, *files.below_released) if files else ()
+    highest = layout.last_archives(path for path, _ in there)
     return Folding(made, deleted, highest, changed, others)
 
 
 def without_moved(store: GitStore, commit: Commit) -> Commit:
-    """A commit's changes without the records that it moved into archives byte for byte."""
+    """A commit's changes without the files that it moved into archives byte for byte."""
     if not commits.touches_archives(commit):
         return commit
     verdict = archive_file.judge(done_by(store, commit, None), commit.committed_at, store.blob_of)
@@ -138,15 +162,23 @@ def _look(
     while some := list(islice(new, _AT_ONCE)):
         read = dict(snapshot.blobs([entry.oid for _, entry in some]))
         for path, entry in some:
-            known[path, entry.oid] = _size(store, path, entry, read[entry.oid])
+            known[path, entry.oid] = _fit(store, path, entry, read[entry.oid])
 
 
-def _size(store: GitStore, path: str, entry: TreeEntry, data: bytes | str) -> int | str:
+def _fit(store: GitStore, path: str, entry: TreeEntry, data: bytes | str) -> Fit | str:
     """A file's size if it can be archived, else the reason why not."""
-    problem = refused(path, entry)
+    is_release = layout.released_id(path) is not None
+    problem = refused(path, entry, is_release=is_release)
     if problem or isinstance(data, str):
         return problem or str(data)
-    found = store.reader.parse(path, entry.oid, data)
-    if isinstance(found, Invalid):
-        return found.error
-    return archive_file.why_unfit(data) or len(data)
+    since = None
+    if is_release:
+        used = release(data)
+        if isinstance(used, str):
+            return used
+        since = used.closed_at
+    else:
+        found = store.reader.parse(path, entry.oid, data)
+        if isinstance(found, Invalid):
+            return found.error
+    return archive_file.why_unfit(data) or Fit(len(data), since)

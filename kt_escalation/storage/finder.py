@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from ..git.objects import FILE, TreeEntry
 from . import layout
-from .interface import Entry, Invalid
-from .reader import Reader
+from .interface import Entry, Invalid, Used
+from .reader import Reader, release
 from .snapshot_files import SnapshotFiles
 
 if TYPE_CHECKING:
@@ -56,24 +56,36 @@ class Finder:
 
     def release(self, record: Record) -> Release | Invalid | None:
         """See `interface.Snapshot`."""
-        path = layout.release_path(record)
+        name, path = record.escalation_id, layout.release_path(record)
         entry = self._files.file_at(path)
-        return self.released(path, entry) if entry is not None else None
+        if entry is None:
+            archives = self._files.release_archives_of(layout.month_of(path) or "")
+            places = self._reader.archived.index.find(archives, name) if archives else ()
+            found = self._reader.archived.release_at(places[0], name) if places else None
+        else:
+            found = self.used(path, entry)
+        return found.release if isinstance(found, Used) else found
 
-    def released(self, path: str, entry: TreeEntry) -> Release | Invalid:
+    def used(self, path: str, entry: TreeEntry) -> Used | Invalid:
         """The release in a file of `queue/released/`."""
-        from . import yaml_text
-
-        problem = "is not a plain file, as a release is"
+        found: Release | str = "is not a plain file, as a release is"
         if entry.mode == FILE:
             [(_, data)] = self._reader.blobs([entry.oid])
-            try:
-                if isinstance(data, bytes):
-                    return yaml_text.load_release(data)
-                problem = data
-            except yaml_text.Malformed as error:
-                problem = str(error)
-        return Invalid(self._location.full(path), problem, layout.released_id(path))
+            found = release(data) if isinstance(data, bytes) else data
+        if isinstance(found, str):
+            return Invalid(self._location.full(path), found, layout.released_id(path))
+        return Used(found, self._location.full(path), entry.oid)
+
+    def has_release(self, escalation_id: str) -> bool:
+        """Whether there is a release of an id in any folder or archive of releases, whatever it is."""
+        if self._files.released_by_name.get(f"{escalation_id}{layout.SUFFIX}"):
+            return True
+        return bool(self.release_places(escalation_id))
+
+    def release_places(self, escalation_id: str) -> Sequence[Place]:
+        """The places of an id in archives of releases. More than one is a violation."""
+        archives = self._files.release_archives
+        return self._reader.archived.index.find(archives, escalation_id) if archives else ()
 
     def reopeners(self, escalation_id: str) -> Sequence[Record]:
         """See `interface.Snapshot`."""

@@ -17,6 +17,7 @@ from . import layout, yaml_text
 from .archives import Archive, among
 from .clone import GitStore
 from .interface import Entry
+from .snapshot import GitSnapshot
 
 # How many commits' files are read from git in one go.
 _AT_ONCE = 200
@@ -133,16 +134,43 @@ def _life(store: GitStore, revision: str, escalation_id: str, limit: int) -> Ite
     if isinstance(found, Entry):
         homes = [*archives, layout.path_of(found.record), layout.open_path(escalation_id)]
         life = _moves(store, revision, list(dict.fromkeys(homes)))
-        if life is not None:
-            uses = []
-            if found.record.requires.single_use and found.record.resolution is not None:
-                path = store.full(layout.release_path(found.record))
-                uses = [one for one in store.repository.log_of_file(revision, path) if one.changes]
-            return [*uses, *life]
+        uses = _uses(store, snapshot, found.record)
+        if life is not None and uses is not None:
+            return _together(store, uses, life)
     # The file was somewhere else as well. To ask for all places takes git longer.
     places = everywhere(store, revision, escalation_id)
     released = f"{_literal(store.full(layout.RELEASED))}/*/*/*/{escalation_id}{layout.SUFFIX}"
+    places += [f":(top,literal){store.full(path)}" for path in _archives_of_release(snapshot, escalation_id)]
     return store.repository.log(revision, [*places, f":(top,glob){released}"], limit)
+
+
+def _uses(store: GitStore, snapshot: GitSnapshot, record: Record) -> list[Commit] | None:
+    """The commits that released a record, said what came of it and archived that; None if it did anything else."""
+    if record.requires.single_use is None or record.resolution is None or snapshot.release(record) is None:
+        return []
+    archives = _archives_of_release(snapshot, record.escalation_id)
+    return _moves(store, snapshot.revision, [*archives, layout.release_path(record)])
+
+
+def _archives_of_release(snapshot: GitSnapshot, escalation_id: str) -> list[str]:
+    places = snapshot.release_places(escalation_id)
+    return [path for place in places for path in layout.both(place.archive.name)]
+
+
+def _together(store: GitStore, uses: list[Commit], life: list[Commit]) -> list[Commit]:
+    """The uses of a record and its life as one, newest first. Only what archived the record may come after a use."""
+    if not uses:
+        return life
+    last, rest = life[0], life[1:]
+    if all(layout.archive_at(store.below(change.path)) is None for change in last.changes):
+        return [*uses, *life]
+    for at, one in enumerate(uses):
+        if one.oid == last.oid:
+            both = last._replace(changes=tuple(dict.fromkeys((*last.changes, *one.changes))))
+            return [*uses[:at], both, *uses[at + 1 :], *rest]
+        if store.repository.is_ancestor(one.oid, last.oid):
+            return [*uses[:at], last, *uses[at:], *rest]
+    return [*uses, *life]
 
 
 def _moves(store: GitStore, revision: str, homes: Sequence[str]) -> list[Commit] | None:
@@ -207,19 +235,37 @@ def _told(store: GitStore, commit: Commit) -> _Told:
     archives = among(new)
     if not archives:
         return _Told(commit, {}, ())
-    gone = {layout.id_of(change.path) for change in commit.changes if change.new is None}
+    deleted = [store.below(change.path) for change in commit.changes if change.new is None]
+    gone_of = {
+        "resolved": {layout.id_of(path) for path in deleted},
+        "released": {layout.released_id(path) for path in deleted},
+    }
     folded: dict[str, str] = {}
+    moved: set[str] = set()
     bringing: list[Archive] = []
     for archive in archives:
         try:
             files = store.contents(archive.data, archive.ids)
         except BadArchive:
             continue
-        folded.update((name, archive.path) for name in files if name in gone)
-        if files.keys() - gone:
+        kind = archive.name.kind
+        gone = gone_of[kind]
+        ours = {name for name in files if name in gone}
+        # The archive of the record is the one that is told, where its release is archived as well.
+        folded.update(
+            (name, archive.path)
+            for name in files
+            if name in ours and (kind == "resolved" or name not in folded)
+        )
+        moved.update(path for path in deleted if _name_in(path, kind) in ours)
+        if kind == "resolved" and files.keys() - gone:
             bringing.append(archive)
-    rest = tuple(change for change in commit.changes if layout.id_of(change.path) not in folded)
+    rest = tuple(change for change in commit.changes if store.below(change.path) not in moved)
     return _Told(commit._replace(changes=rest), folded, bringing)
+
+
+def _name_in(path: str, kind: str) -> str | None:
+    return layout.id_of(path) if kind == "resolved" else layout.released_id(path)
 
 
 def _read(

@@ -45,8 +45,16 @@ class Entry(NamedTuple):
     blob: str
 
 
+class Used(NamedTuple):
+    """A release as it stands in a snapshot: its path in the repository and the id of its bytes."""
+
+    release: Release
+    path: str
+    blob: str
+
+
 class Invalid(NamedTuple):
-    """A file that should hold a record, but does not."""
+    """A file that should hold a record or a release, but does not."""
 
     path: str
     error: str

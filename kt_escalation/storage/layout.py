@@ -14,6 +14,7 @@ from ..model import ids
 if TYPE_CHECKING:
     from ..model.archive_file import Name
     from ..model.record import Record
+    from ..model.release import Release
 
 QUEUE = "queue"
 RESOLVED = "queue/resolved"
@@ -23,8 +24,9 @@ SUFFIX = ".yaml"
 #: The files below `policies/` that make a folder a store.
 ROSTER_NAME, SETTINGS_NAME = "roster.yaml", "settings.yaml"
 
-_MONTH = re.compile(rf"{RESOLVED}/(\d{{4}}/\d\d)/\d\d/[^/]+", re.ASCII)
-_ARCHIVE = re.compile(rf"{RESOLVED}/(\d{{4}}/\d\d)/archive-(\d{{4}}|[1-9]\d{{4,8}})\.(yaml|ids)", re.ASCII)
+_KIND = r"queue/(resolved|released)"
+_MONTH = re.compile(rf"{_KIND}/(\d{{4}}/\d\d)/\d\d/[^/]+", re.ASCII)
+_ARCHIVE = re.compile(rf"{_KIND}/(\d{{4}}/\d\d)/archive-(\d{{4}}|[1-9]\d{{4,8}})\.(yaml|ids)", re.ASCII)
 
 # In a path below the repository's top, where the store may be in a folder.
 _BESIDE_RECORDS = re.compile(r"(?:.*/)?queue/(?:released|erased)/.*", re.ASCII | re.DOTALL)
@@ -82,9 +84,9 @@ def out_of_place(escalation_id: str, status: str, expected: str, path: str) -> s
 
 
 def month_of(path: str) -> str | None:
-    """The month, such as `2026/03`, of a path in a folder of resolved records; None for other paths."""
+    """The month, such as `2026/03`, of a path in a day's folder of resolved records or of releases; None for other paths."""
     found = _MONTH.fullmatch(path)
-    return found[1] if found else None
+    return found[2] if found else None
 
 
 def archive_at(path: str) -> Name | None:
@@ -95,12 +97,14 @@ def archive_at(path: str) -> Name | None:
     # Imported here, because listing open escalations needs no archives.
     from ..model.archive_file import Name
 
-    return Name(found[1], int(found[2]), found[3] == "ids")
+    return Name(
+        found[2], int(found[3]), found[4] == "ids", "resolved" if found[1] == "resolved" else "released"
+    )
 
 
 def archive_path(name: Name) -> str:
     """The path of an archive's file below the store's top."""
-    return f"{RESOLVED}/{name.month}/archive-{name.number:04}.{'ids' if name.is_ids else 'yaml'}"
+    return f"{QUEUE}/{name.series}/archive-{name.number:04}.{'ids' if name.is_ids else 'yaml'}"
 
 
 def both(name: Name) -> tuple[str, str]:
@@ -118,9 +122,18 @@ def misfiled(record: Record, month: str, escalation_id: str) -> str | None:
     return None
 
 
+def release_misfiled(release: Release, month: str, escalation_id: str) -> str | None:
+    """What is wrong with a release in a month's archive under an id, or None if it belongs there."""
+    if release.escalation_id != escalation_id:
+        return f"holds {release.escalation_id} where its ids say {escalation_id}"
+    day = release.resolved_at.astimezone(UTC)
+    other = f"{day.year:04}/{day.month:02}"
+    return None if other == month else f"holds the release of {escalation_id}, which belongs to {other}"
+
+
 def last_archives(paths: Iterable[str]) -> dict[str, int]:
-    """The highest archive number of each month among these paths."""
+    """The highest archive number of each series (`resolved/2026/03`) among these paths."""
     last: dict[str, int] = {}
     for name in filter(None, map(archive_at, paths)):
-        last[name.month] = max(last.get(name.month, 0), name.number)
+        last[name.series] = max(last.get(name.series, 0), name.number)
     return last

@@ -15,6 +15,7 @@ from .location import Location
 
 if TYPE_CHECKING:
     from ..model.record import Record
+    from ..model.release import Release
     from ..policies.policy_file import PolicyFile
     from .archived_records import ArchivedRecords
 
@@ -167,11 +168,11 @@ class Reader:
             self.archived.close()
 
 
-def refused(path: str, entry: TreeEntry) -> str | None:
-    """Why an entry below `queue/` cannot be a record's file, judging only by its name and mode."""
+def refused(path: str, entry: TreeEntry, *, is_release: bool = False) -> str | None:
+    """Why an entry below `queue/` cannot be a record's file or a release's, judging only by its name and mode."""
     if entry.mode != FILE:
         return f"is {_BAD_MODES.get(entry.mode, 'no plain file')}, not an escalation's file"
-    if layout.id_of(path) is None:
+    if layout.id_of(path) is None and not is_release:
         return "is not named as an escalation's file"
     return None
 
@@ -182,6 +183,16 @@ def load(data: bytes) -> Record | str:
 
     try:
         return yaml_text.loads(data)
+    except yaml_text.Malformed as error:
+        return str(error)
+
+
+def release(data: bytes) -> Release | str:
+    """The release in a blob's bytes, or why there is none."""
+    from . import yaml_text
+
+    try:
+        return yaml_text.load_release(data)
     except yaml_text.Malformed as error:
         return str(error)
 

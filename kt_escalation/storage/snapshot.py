@@ -11,12 +11,13 @@ from ..model.progress import told
 from ..model.summary import Row, row_of
 from . import layout
 from .finder import Finder
-from .interface import Entry, Invalid
+from .interface import Entry, Invalid, Used
 from .listing import Listing
 from .reader import READING, Reader
 from .snapshot_files import File, SnapshotFiles
 
 if TYPE_CHECKING:
+    from ..model.archive_file import Kind
     from ..model.record import Record
     from ..model.release import Release
     from ..policies.policy_file import PolicyFile
@@ -73,10 +74,10 @@ class GitSnapshot:
 
     def everything(
         self, known: Mapping[str, Record] | None = None
-    ) -> Iterator[tuple[str, TreeEntry, Entry | Release | Invalid | None]]:
-        """Every file below `queue/` in git's order: its path and its record, or None if it is not a file of ours.
+    ) -> Iterator[tuple[str, TreeEntry, Entry | Used | Invalid | None]]:
+        """Every file below `queue/` in git's order: its path and its record or release, or None if it is not a file of ours.
 
-        ``known`` has records by blob id, which are not read again. An archive comes once for each record in it.
+        ``known`` has records by blob id, which are not read again. An archive comes once for each file in it.
         Unlike `open` and `resolved`, this keeps at most a few thousand records in memory.
         """
         if self._queue_id is None:
@@ -89,21 +90,25 @@ class GitSnapshot:
         if reader.progress:
             total = sum(1 for _ in repository.files(self._queue_id))
             files = told(reader.progress, READING, files, total)
-        parts = {path: archive for archive in self.archives for path in layout.both(archive.name)}
+        archives = (*self.archives, *self.files.release_archives)
+        parts = {path: archive for archive in archives for path in layout.both(archive.name)}
         while some := [(f"{layout.QUEUE}/{path}", entry) for path, entry in islice(files, _AT_ONCE)]:
             released = [item for item in some if layout.released_id(item[0])]
             beside = {path for path, _ in released} | parts.keys()
             ours = [item for item in some if item[1].name not in layout.HARMLESS and item[0] not in beside]
-            held: dict[str, Entry | Release | Invalid] = dict(
+            held: dict[str, Entry | Used | Invalid] = dict(
                 zip((path for path, _ in ours), reader.read(ours, known), strict=True)
             )
-            held.update((path, self._finder.released(path, entry)) for path, entry in released)
+            held.update((path, self._finder.used(path, entry)) for path, entry in released)
             for path, entry in some:
                 archive = parts.get(path)
                 if archive is None:
                     yield full(path), entry, held.get(path)
                 elif path == archive.path:
-                    yield from ((full(path), entry, item) for item in reader.archived.all_in(archive))
+                    archived = reader.archived
+                    is_used = archive.name.kind == "released"
+                    items = archived.releases_in(archive) if is_used else archived.all_in(archive)
+                    yield from ((full(path), entry, item) for item in items)
                 else:
                     yield full(path), entry, None
                 reader.forget_beyond(_KEPT)
@@ -144,6 +149,14 @@ class GitSnapshot:
         """The places of an id in archives. More than one is a violation."""
         return self._finder.places(escalation_id)
 
+    def is_archived(self, escalation_id: str, kind: Kind) -> bool:
+        """Whether an archive of records, or one of releases, holds an id."""
+        return bool(self.places(escalation_id) if kind == "resolved" else self.release_places(escalation_id))
+
+    def release_places(self, escalation_id: str) -> Sequence[Place]:
+        """The places of an id in archives of releases. More than one is a violation."""
+        return self._finder.release_places(escalation_id)
+
     def paths(self, escalation_id: str) -> Sequence[str]:
         return self._finder.paths(escalation_id)
 
@@ -153,6 +166,10 @@ class GitSnapshot:
 
     def release(self, record: Record) -> Release | Invalid | None:
         return self._finder.release(record)
+
+    def has_release(self, escalation_id: str) -> bool:
+        """Whether there is a release of an id in any folder or archive of releases, whatever it is."""
+        return self._finder.has_release(escalation_id)
 
     def reopeners(self, escalation_id: str) -> Sequence[Record]:
         return self._finder.reopeners(escalation_id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -53,9 +53,15 @@ class SnapshotFiles:
     @cached_property
     def below_resolved(self) -> list[File]:
         """All files below `queue/resolved/`. git is asked once for each level of folders."""
-        level = [
-            (f"{layout.QUEUE}/{e.name}", e.oid) for e in self.queue if e.mode == TREE and e.name == _RESOLVED
-        ]
+        return self._below(_RESOLVED)
+
+    @cached_property
+    def below_released(self) -> list[File]:
+        """All files below `queue/released/`."""
+        return self._below(_RELEASED)
+
+    def _below(self, name: str) -> list[File]:
+        level = [(f"{layout.QUEUE}/{e.name}", e.oid) for e in self.queue if e.mode == TREE and e.name == name]
         files = []
         while level:
             found = self._repository.objects.get([oid for _, oid in level])
@@ -72,23 +78,41 @@ class SnapshotFiles:
 
     def file_at(self, path: str) -> TreeEntry | None:
         """The entry at a path below the store's top, which begins with `queue/`; only the folders on the way are read."""
-        *folders, name = path.split("/")
-        entries, at = self.queue, folders[0]
-        for folder in folders[1:]:
+        folder, _, name = path.rpartition("/")
+        return next((one for one in self._folder(folder) if one.name == name), None)
+
+    def _folder(self, path: str) -> list[TreeEntry]:
+        """The entries of a folder, empty if there is none."""
+        _, *folders = path.split("/")
+        entries, at = self.queue, layout.QUEUE
+        for folder in folders:
             entry = next((one for one in entries if one.name == folder and one.mode == TREE), None)
             if entry is None:
-                return None
+                return []
             at = f"{at}/{folder}"
             [tree] = self._repository.objects.get([entry.oid])
             entries = self._reader.own_entries(tree, at)
-        return next((one for one in entries if one.name == name), None)
+        return entries
 
     @cached_property
     def archives(self) -> tuple[Archive, ...]:
         """The archives, oldest month first. An archive needs both of its files."""
+        return self._archives(self.below_resolved)
+
+    @cached_property
+    def release_archives(self) -> tuple[Archive, ...]:
+        """The archives of releases, oldest month first."""
+        return self._archives(self.below_released)
+
+    def release_archives_of(self, month: str) -> tuple[Archive, ...]:
+        """The archives of the releases of one month; only the folders on the way are read."""
+        folder = f"{layout.RELEASED}/{month}"
+        return self._archives([(f"{folder}/{one.name}", one) for one in self._folder(folder)])
+
+    def _archives(self, files: Sequence[File]) -> tuple[Archive, ...]:
         from .archives import among
 
-        found = among({path: e.oid for path, e in self.below_resolved if e.mode == FILE})
+        found = among({path: e.oid for path, e in files if e.mode == FILE})
         if found and self._queue_id and self._repository.is_partial and self._reader.location.remote:
             self._reader.fetch_missing(self._queue_id, {archive.ids for archive in found})
         return found
@@ -96,19 +120,22 @@ class SnapshotFiles:
     @cached_property
     def resolved_files(self) -> list[File]:
         """The files below `queue/resolved/` that are not archives."""
-        if not self.archives:
-            return self.below_resolved
-        parts = {oid for archive in self.archives for oid in (archive.data, archive.ids)}
-        return [
-            (path, entry)
-            for path, entry in self.below_resolved
-            if entry.oid not in parts or layout.archive_at(path) is None
-        ]
+        return _without(self.below_resolved, self.archives)
+
+    @cached_property
+    def released_files(self) -> list[File]:
+        """The files below `queue/released/` that are not archives."""
+        return _without(self.below_released, self.release_archives)
 
     @cached_property
     def resolved_by_name(self) -> Mapping[str, File]:
         """The same files by their names."""
         return {entry.name: (path, entry) for path, entry in self.resolved_files}
+
+    @cached_property
+    def released_by_name(self) -> Mapping[str, File]:
+        """The files of releases by their names."""
+        return {entry.name: (path, entry) for path, entry in self.released_files}
 
     @cached_property
     def _queue_data(self) -> bytes:
@@ -119,3 +146,13 @@ class SnapshotFiles:
     def _queue_lines(self) -> Mapping[bytes, bytes]:
         """The unparsed entries of `queue/` by name, so that one can be found without parsing the others."""
         return self._repository.tree_lines(self._queue_data)
+
+
+def _without(files: list[File], archives: Sequence[Archive]) -> list[File]:
+    """Files without those of archives."""
+    if not archives:
+        return files
+    parts = {oid for archive in archives for oid in (archive.data, archive.ids)}
+    return [
+        (path, entry) for path, entry in files if entry.oid not in parts or layout.archive_at(path) is None
+    ]
