@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from forge import ROSTER, SETTINGS, Forge, identity
+from gateways import DIGEST, GATEWAY_SETTINGS, draft
 from lab import git, kt
 
 from kt_escalation import Store
@@ -73,3 +74,34 @@ class Past(Forge):
         return [
             found["rule"] for found in kt("verify", "--afresh", "--json", cwd=self.path).json["violations"]
         ]
+
+
+class UsedPast(Past):
+    """A store whose decisions were used in months that are over, each with another end.
+
+    anna's was executed, berta's has an unknown receipt and clara's none; dora's was never used.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "store"
+        git("init", "--quiet", str(self.path), cwd=folder)
+        self.write("policies/roster.yaml", ROSTER)
+        self.write("policies/settings.yaml", GATEWAY_SETTINGS.replace("    valid_for: 15m\n", ""))
+        date = "2024-01-01T00:00Z"
+        self.commit("boss", "start", GIT_AUTHOR_DATE=date, GIT_COMMITTER_DATE=date)
+        for day, name in enumerate(["anna", "berta", "clara", "dora"], start=5):
+            self.used(name, datetime(2024, 1, day, 10, tzinfo=UTC))
+        self.raised("one")
+
+    def used(self, name: str, when: datetime) -> None:
+        with acting("gw"), self.store(when) as store:
+            store.create(draft(name))
+        with acting("alice"), self.store(when + timedelta(minutes=5)) as store:
+            store.claim(f"esc_{name}")
+            store.resolve(f"esc_{name}", "approved", "so be it")
+        if name == "dora":
+            return
+        with acting("gw"), self.store(when + timedelta(minutes=7)) as store:
+            store.release(f"esc_{name}", digest=DIGEST, release_id=f"T.{name}")
+            if name in ("anna", "berta"):
+                store.receipt(f"esc_{name}", "executed" if name == "anna" else "unknown")

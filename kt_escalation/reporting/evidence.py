@@ -20,7 +20,6 @@ from typing import IO, BinaryIO
 from ..actions.opening import opened
 from ..errors import NotAStore, ShallowClone
 from ..git.objects import FILE, TREE, TreeEntry
-from ..model import changes
 from ..model.text import is_hidden
 from ..model.times import format_time
 from ..model.vocabulary import MAX_BYTES
@@ -33,6 +32,7 @@ from ..storage.snapshot import GitSnapshot
 from ..storage.trees import ABSENT, Change
 from . import dossier
 from .dossier import Copy, Dossier, Waived
+from .log import happened
 from .offline_check import BUNDLE, PACK, TEXTS
 
 # Names of policy files that have no special meaning in a shell. `offline_check` has the same pattern.
@@ -166,7 +166,7 @@ class _Case:
             self._store.root,
             last.tree,
             told,
-            [it for it in accepted if it.commit not in steps and layout.id_of(it.path or "") in self.ids],
+            [it for it in accepted if it.commit not in steps and _id_in(it.path or "") in self.ids],
             tuple(self._left_out),
         )
 
@@ -188,6 +188,7 @@ class _Case:
     def _in_order(self, steps: Iterable[str]) -> list[str]:
         """The commits, parents before children."""
         specs = [spec for name in self.ids for spec in history.pathspecs(self._store, name)]
+        specs += [history.release_pathspec(self._store, name) for name in self.ids]
         listed = self._store.repository.rev_list([self._snapshot.revision, "--full-history", "--", *specs])
         known = set(steps)
         return [commit for commit in listed if commit in known]
@@ -219,10 +220,10 @@ class _Case:
         )
 
     def _copies(self, folder: str, commit: str, parent: str | None, ids: set[str]) -> Iterator[Copy]:
-        """Copies of the records' files after a commit."""
+        """Copies of the records' and releases' files after a commit."""
         changed = self._between(parent, commit) if parent else self._all(commit, ids)
         for change in changed:
-            name, path = layout.id_of(change.path), self._store.full(change.path)
+            name, path = _id_in(change.path), self._store.full(change.path)
             if name not in ids or any(is_hidden(char) for char in path):
                 continue
             for side, oid in ((parent, change.old), (commit, change.new)):
@@ -244,7 +245,7 @@ class _Case:
         """The records' files in the first commit of the history, as changes."""
         for path, file, _ in self._store.at(commit).everything():
             inside = path.removeprefix(f"{self._store.root}/") if self._store.root else path
-            if layout.id_of(inside) in ids:
+            if _id_in(inside) in ids:
                 yield Change(inside, ABSENT, FILE, None, file.oid)
 
     def _policies_at(self, commit: str | None) -> Policies:
@@ -314,14 +315,14 @@ class _Case:
         self._objects.update((f"{commit}:{'/'.join(parts[:end])}", None) for end in range(1, len(parts) + 1))
 
 
+def _id_in(path: str) -> str | None:
+    """The id that a record's or a release's file is named for."""
+    return layout.id_of(path) or layout.released_id(path)
+
+
 def _event_lines(step: history.Step) -> Iterator[str]:
     """What a commit did to one escalation, as lines."""
-    happened = changes.between(step.before, step.after)
-    if step.folded:
-        happened = (changes.Happening("compact", text=step.folded),)
-    if step.problem:
-        happened = (changes.Happening("unreadable", text=step.problem),)
-    for it in happened:
+    for it in happened(step):
         who = f" by {it.actor}" if it.actor else ""
         outcome = f" as {it.outcome}" if it.outcome else ""
         text = f": {it.text}" if it.text else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..model import changes
+from ..model.changes import Happening
 from ..results import Moment
 from ..storage import history
 from ..storage.clone import GitStore
@@ -13,14 +14,7 @@ from ..storage.clone import GitStore
 def moments(store: GitStore, revision: str, escalation_id: str | None, limit: int) -> Iterator[Moment]:
     """The actions in the history of ``revision``; ``limit`` counts commits, 0 is no limit."""
     for step in history.steps(store, revision, escalation_id, limit):
-        told = changes.between(step.before, step.after)
-        if step.released:
-            told = changes.of_release(*step.released)
-        if step.folded:
-            told = (changes.Happening("compact", text=step.folded),)
-        if step.problem:
-            told = (changes.Happening("unreadable", text=step.problem),)
-        for happening in reversed(told):
+        for happening in reversed(happened(step)):
             yield Moment(
                 step.commit,
                 step.committed_at,
@@ -32,3 +26,14 @@ def moments(store: GitStore, revision: str, escalation_id: str | None, limit: in
                 happening.outcome,
                 happening.text,
             )
+
+
+def happened(step: history.Step) -> tuple[Happening, ...]:
+    """What a commit did to one escalation, to its record or to its release, in order."""
+    if step.problem:
+        return (Happening("unreadable", text=step.problem),)
+    if step.folded:
+        return (Happening("compact", text=step.folded),)
+    if step.released:
+        return changes.of_release(*step.released)
+    return changes.between(step.before, step.after)

@@ -228,7 +228,8 @@ def _files(escalation_ids: Sequence[str], root: str) -> str:
     inside = "".join(f"\\{char}" if char in "*?[\\" else char for char in top)
     return " \\\n  ".join(
         f"{shlex.quote(f':(top,literal){top}queue/{name}.yaml')} "
-        f"{shlex.quote(f':(top,glob){inside}queue/resolved/*/*/*/{name}.yaml')}"
+        f"{shlex.quote(f':(top,glob){inside}queue/resolved/*/*/*/{name}.yaml')} "
+        f"{shlex.quote(f':(top,glob){inside}queue/released/*/*/*/{name}.yaml')}"
         for name in escalation_ids
     )
 

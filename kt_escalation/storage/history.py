@@ -139,9 +139,9 @@ def _life(store: GitStore, revision: str, escalation_id: str, limit: int) -> Ite
             return _together(store, uses, life)
     # The file was somewhere else as well. To ask for all places takes git longer.
     places = everywhere(store, revision, escalation_id)
-    released = f"{_literal(store.full(layout.RELEASED))}/*/*/*/{escalation_id}{layout.SUFFIX}"
     places += [f":(top,literal){store.full(path)}" for path in _archives_of_release(snapshot, escalation_id)]
-    return store.repository.log(revision, [*places, f":(top,glob){released}"], limit)
+    places.append(release_pathspec(store, escalation_id))
+    return store.repository.log(revision, places, limit)
 
 
 def _uses(store: GitStore, snapshot: GitSnapshot, record: Record) -> list[Commit] | None:
@@ -197,11 +197,19 @@ def _moves(store: GitStore, revision: str, homes: Sequence[str]) -> list[Commit]
 
 def pathspecs(store: GitStore, escalation_id: str) -> list[str]:
     """The pathspecs of all paths at which an escalation's file can be, open or resolved."""
-    root = _literal(store.full(layout.RESOLVED))
     return [
         f":(top,literal){store.full(layout.open_path(escalation_id))}",
-        f":(top,glob){root}/*/*/*/{escalation_id}{layout.SUFFIX}",
+        _in_days(store, layout.RESOLVED, escalation_id),
     ]
+
+
+def release_pathspec(store: GitStore, escalation_id: str) -> str:
+    """The pathspec of all paths at which an escalation's release can be."""
+    return _in_days(store, layout.RELEASED, escalation_id)
+
+
+def _in_days(store: GitStore, folder: str, escalation_id: str) -> str:
+    return f":(top,glob){_literal(store.full(folder))}/*/*/*/{escalation_id}{layout.SUFFIX}"
 
 
 def _literal(path: str) -> str:

@@ -248,6 +248,7 @@ def _group(row: Row, missing: str) -> dict[str, Any]:
         "second": row.second_reviews,
         "reopened": row.reopened,
         "reversals": row.reversals,
+        "used": {name: getattr(row, name) for name in ("released", "executed", "unused")},
     }
 
 
