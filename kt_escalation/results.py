@@ -44,6 +44,8 @@ class Result:
     ``proposed`` says that the commit is on ``branch`` of the remote and nothing has changed yet: the records
     are as they would be, ``changed`` is False, ``found`` whether the same was proposed before, and
     ``request_url`` where a pull request is opened, where that is known.
+    ``decisions`` are of escalations that were raised again and are decided by now, as far as they are proved. One has
+    ``release`` only if `wait` would give it now; else ``decision_errors`` has the error that `wait` would raise, by id.
     """
 
     records: tuple[Record, ...]
@@ -60,6 +62,13 @@ class Result:
     branch: str | None = None
     found: bool = False
     request_url: str | None = None
+    decisions: tuple[Decision, ...] = ()
+    decision_errors: tuple[Failure, ...] = ()
+
+    @property
+    def decision(self) -> Decision | None:
+        """The decision on the only escalation that was raised; None if it is open, or cannot be proved."""
+        return self.decisions[0] if len(self.records) == 1 and self.decisions else None
 
     @property
     def record(self) -> Record:

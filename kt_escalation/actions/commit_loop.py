@@ -190,7 +190,7 @@ class CommitLoop:
                 words = "; then: ".join(filter(None, [change.unanswered, words]))
                 raise change.given_up(words) from caught
             if change.outcome is not Outcome.LANDED:
-                raise _as_ours(caught) from caught.__cause__
+                raise _named(caught) from caught.__cause__
             warning = _left(words) if branch is None else f"cut short after the push: {words}"
         result = change.final_result(warning)
         if result.changed:
@@ -383,13 +383,18 @@ def _left(words: str | None) -> str:
     return f"the checkout was left as it is: {words}" if words else ""
 
 
-def _as_ours(error: BaseException) -> BaseException:
-    """What stopped a change, as an error of ours where it has a name."""
-    if isinstance(error, KeyboardInterrupt):
-        return Interrupted()
+def as_ours(error: KtError | OSError) -> KtError:
+    """What stopped a change, as an error of ours."""
     if isinstance(error, OSError):
         return GitFailed(says="this machine failed: {words}", words=_words(error))
     return error
+
+
+def _named(error: BaseException) -> BaseException:
+    """What stopped a change, as an error of ours where it has a name."""
+    if isinstance(error, KeyboardInterrupt):
+        return Interrupted()
+    return as_ours(error) if isinstance(error, OSError) else error
 
 
 def _words(error: BaseException) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from ..errors import Amended, ReleaseNeeded, UnreadableRecord
+from ..errors import Amended, Failure, IllegalRecord, KtError, ReleaseNeeded, UnreadableRecord
 from ..model.record import Record
 from ..model.release import Release
+from ..model.times import to_millis
 from ..model.vocabulary import AMENDING, RELEASING
 from ..policies.policy_set import Policies, assemble
 from ..policies.roster import person
@@ -17,6 +20,9 @@ from ..rules.releasing import Decided
 from ..storage import lookup
 from ..storage.interface import Entry, Invalid, Snapshot
 from .read_session import ReadSession
+
+if TYPE_CHECKING:
+    from ..audit.record_history import Proven
 
 
 @dataclass(frozen=True)
@@ -59,24 +65,50 @@ class Proof:
 
 def proof(session: ReadSession, snapshot: Snapshot, entry: Entry, *, signed: bool = False) -> Proof:
     """What is proven of a resolved record. Raises IllegalRecord, UnreadableRecord, ShallowClone."""
+    [found] = proofs(session, snapshot, [entry], signed=signed)
+    if isinstance(found, KtError):
+        raise found
+    return found
+
+
+def proofs(
+    session: ReadSession, snapshot: Snapshot, entries: Sequence[Entry], *, signed: bool = False
+) -> list[Proof | KtError]:
+    """What is proven of each of several resolved records, or the error of `proof`. Raises ShallowClone."""
+    judged: Sequence[Proven | IllegalRecord | None] = [None] * len(entries)
+    if session.has_git:
+        from ..audit import record_history
+
+        wanted = [record_history.Wanted(_names(snapshot, entry.record), entry.path) for entry in entries]
+        now = session.clock()
+        judged = record_history.proven(session.git, snapshot.revision, wanted, now, signed=signed)
+    policies = assemble(*snapshot.policies())
+    found: list[Proof | KtError] = []
+    for entry, known in zip(entries, judged, strict=True):
+        if isinstance(known, KtError):
+            found.append(known)
+            continue
+        try:
+            found.append(_proof(snapshot, entry, known, policies))
+        except KtError as error:
+            found.append(error)
+    return found
+
+
+def _proof(snapshot: Snapshot, entry: Entry, known: Proven | None, policies: Policies) -> Proof:
+    """The proof of a record by what is known of it, None in memory. Raises UnreadableRecord."""
     record = entry.record
     end = record.resolution
     assert end is not None  # noqa: S101 - only what is resolved is asked for
     commit, landed, is_signed = snapshot.revision, end.resolved_at, False
-    if session.has_git:
-        from ..audit import record_history
-
-        names = _names(snapshot, record)
-        found = record_history.require_legal(
-            session.git, snapshot.revision, names, session.clock(), entry.path, signed=signed
-        )
-        commit, landed, is_signed = found.commit, found.landed or end.resolved_at, found.signed
+    if known is not None:
+        commit, landed, is_signed = known.commit, known.landed or end.resolved_at, known.signed
     reopener = lookup.open_reopener(snapshot, record.escalation_id)
     decided = Decided(record, landed, release_of(snapshot, record), reopener)
-    return Proof(entry, decided, commit, is_signed, assemble(*snapshot.policies()))
+    return Proof(entry, decided, commit, is_signed, policies)
 
 
-def _names(snapshot: Snapshot, record: Record) -> list[str]:
+def _names(snapshot: Snapshot, record: Record) -> tuple[str, ...]:
     """A record and those that it reopens, one after the other."""
     names = [record.escalation_id]
     while record.reopens is not None and record.reopens not in names:
@@ -85,7 +117,7 @@ def _names(snapshot: Snapshot, record: Record) -> list[str]:
         if origin is None:
             break
         record = origin
-    return names
+    return tuple(names)
 
 
 def release_of(snapshot: Snapshot, record: Record) -> Release | None:
@@ -124,3 +156,31 @@ def plain_answer(found: Proof, now: datetime, digest: str | None, *, amended: bo
     if record.requires.single_use:
         raise ReleaseNeeded(escalation_id=record.escalation_id, outcome=record.resolution.outcome)
     return found.decision()
+
+
+def answers(
+    session: ReadSession, snapshot: Snapshot, entries: Sequence[Entry]
+) -> tuple[tuple[Decision, ...], tuple[Failure, ...]]:
+    """The proven decisions of resolved records, as whoever raises them again is told.
+
+    ``release`` of a decision is True only where a plain `wait` would say so now. Where `wait` would raise an error, that
+    is among the failures, under the escalation's id. Raises ShallowClone.
+    """
+    decisions: list[Decision] = []
+    failures: list[Failure] = []
+    now = to_millis(session.clock())
+    if session.has_git:
+        from ..audit.verify import require_history
+
+        require_history(session.git)
+    for entry, proved in zip(entries, proofs(session, snapshot, entries), strict=True):
+        name = entry.record.escalation_id
+        if isinstance(proved, KtError):
+            failures.append(Failure(name, proved))
+            continue
+        try:
+            decisions.append(plain_answer(proved, now, None, amended=False))
+        except KtError as error:
+            decisions.append(replace(proved.decision(), release=False))
+            failures.append(Failure(name, error))
+    return tuple(decisions), tuple(failures)

@@ -16,7 +16,8 @@ from ..rules.permissions import Act
 from ..storage import lookup
 from ..storage.commit_message import Message
 from ..storage.interface import Change, Snapshot
-from . import inputs
+from . import decision, inputs
+from .commit_loop import as_ours
 from .group_commit import GroupCommit
 from .plan import Plan
 from .session import Session
@@ -33,7 +34,7 @@ class Raising:
         """Raise one escalation, together with those of other threads."""
         if item is None or isinstance(item, KtError):
             return self.several([(inputs.ALONE, item)])
-        return self._group.join(item)
+        return self._answered(self._group.join(item))
 
     def several(self, items: Iterable[tuple[int, inputs.Item]], *, partial: bool = False) -> Result:
         """Raise several in one commit: pairs of a line number and a draft, or the error instead of one.
@@ -41,6 +42,26 @@ class Raising:
         None counts as skipped. All or nothing, unless ``partial``.
         Raises the error of a single item that failed, or SeveralFailed.
         """
+        return self._answered(self._landed(items, partial=partial))
+
+    def _answered(self, result: Result) -> Result:
+        """A result with the decisions on what was decided before it was raised again.
+
+        They are proved when the clone's lock is free again. Nothing here changes what has landed.
+        """
+        again = [record.escalation_id for record in result.records if record.resolution is not None]
+        if not again:
+            return result
+        try:
+            snapshot = self._session.port.read(result.commit)
+            entries = [lookup.entry(snapshot, name) for name in again]
+            decisions, errors = decision.answers(self._session, snapshot, entries)
+        except (KtError, OSError) as caught:
+            error = as_ours(caught)
+            decisions, errors = (), tuple(Failure(name, error) for name in again)
+        return replace(result, decisions=decisions, decision_errors=errors)
+
+    def _landed(self, items: Iterable[tuple[int, inputs.Item]], *, partial: bool = False) -> Result:
         wanted = [(number, item, os.urandom(ids.ULID_RANDOM_BYTES)) for number, item in items]
         skipped = [Line(number) for number, item, _ in wanted if item is None]
         if len(skipped) == len(wanted):
@@ -84,9 +105,9 @@ class Raising:
     def _together(self, items: Sequence[inputs.Item]) -> Sequence[Result | Exception]:
         """Raise the items of several threads in one commit: a result or an error for each."""
         if len(items) == 1:
-            return [self.several([(inputs.ALONE, items[0])])]
+            return [self._landed([(inputs.ALONE, items[0])])]
         try:
-            result = self.several(enumerate(items), partial=True)
+            result = self._landed(enumerate(items), partial=True)
         except SeveralFailed as error:
             return [failure.error for failure in error.failures]
         except PushRefused:
@@ -109,7 +130,7 @@ class Raising:
 
     def _alone(self, item: inputs.Item) -> Result | Exception:
         try:
-            return self.several([(inputs.ALONE, item)])
+            return self._landed([(inputs.ALONE, item)])
         except KtError as error:
             return error
 

@@ -228,9 +228,8 @@ class Judge:
             self._foreign(commit, commit.changes)
             # Even if the run looks at some records only: archives are trusted because none changes.
             parts.archives.changed(commit)
-        if self._scope.only is not None and changed:
-            self.records.touching.add(commit.oid)
         for name, sides in changed.items():
+            self.records.touch(name, commit.oid)
             parts.steps.judge(commit, now, name, sides, brought)
         parts.steps.reopened_once(commit, changed)
         parts.releases.judge(commit, now, released, brought)

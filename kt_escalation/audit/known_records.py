@@ -36,8 +36,8 @@ class KnownRecords:
         #: The commit of the last legal step of each of these, and when its decision came to the line.
         self.by: dict[str, str] = {}
         self.landed: dict[str, datetime] = {}
-        #: The commits that changed one of these.
-        self.touching: set[str] = set()
+        #: The commits that changed each of these, by id.
+        self.touching: dict[str, set[str]] = {}
         #: Are told of each new legal state of a record, with when the line got it.
         self.followers: list[Callable[[str, State, datetime], None]] = []
         #: The date of the commit of the line that is judged.
@@ -60,7 +60,8 @@ class KnownRecords:
     def follow(self, earlier: KnownRecords) -> None:
         """Add what the run before this one knew of the records that both look at."""
         self.imported |= earlier.imported
-        self.touching |= earlier.touching
+        for name, commits in earlier.touching.items():
+            self.touch(name, *commits)
         self.by = {**earlier.by, **self.by}
         self.landed = {**self.landed, **earlier.landed}
         for name, states in earlier.legal.items():
@@ -76,6 +77,11 @@ class KnownRecords:
                     del self.owed[name]
                     self.waived.add(name)
                     self.illegal.pop(name, None)
+
+    def touch(self, name: str, *commits: str) -> None:
+        """Note commits that changed a record, if the run looks at some records only."""
+        if self._scope.only is not None:
+            self.touching.setdefault(name, set()).update(commits)
 
     def was_here(self, name: str) -> None:
         """Note that a record existed, legal or not."""

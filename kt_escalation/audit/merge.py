@@ -150,7 +150,7 @@ class Merging:
         brought: list[Brought] = []
         state: State | None = None
         for step in chain:
-            parts.records.touching.add(step.side.commit.oid)
+            parts.records.touch(name, step.side.commit.oid)
             commit = step.side.commit._replace(changes=parts.commits.difference(step.side).changes)
             olds, news = parts.commits.contents.sides(step.sides)
             if touches_archives(commit) and name in self._archives.compaction(commit)[1].values():

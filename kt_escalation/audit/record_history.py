@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -12,7 +12,7 @@ from ..storage.clone import GitStore
 from .findings import key
 from .mark import Mark, remember, remembered
 from .record_files import State
-from .report import reported, violation_line
+from .report import Report, reported, violation_line
 from .run import History, Run
 from .scope import Scope
 from .verify import require_history
@@ -46,6 +46,23 @@ def life(store: GitStore, revision: str, escalation_id: str, now: datetime) -> L
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """A record to be proved: its id and those that it reopens, one after the other, and its path."""
+
+    ids: tuple[str, ...]
+    path: str
+
+    @property
+    def name(self) -> str:
+        """Its id."""
+        return self.ids[0]
+
+    def illegal(self, problem: str) -> IllegalRecord:
+        """The error for a record that cannot be proved."""
+        return IllegalRecord(escalation_id=self.name, path=self.path, problem=problem)
+
+
+@dataclass(frozen=True)
 class Proven:
     """What the judge knows of a record that legal steps led to.
 
@@ -58,43 +75,76 @@ class Proven:
     signed: bool
 
 
-def require_legal(
-    store: GitStore, revision: str, ids: Sequence[str], now: datetime, path: str, *, signed: bool = False
-) -> Proven:
-    """What is proven of the first of some records. Raises IllegalRecord unless legal steps led to their state at a commit.
+def proven(
+    store: GitStore, revision: str, wanted: Sequence[Wanted], now: datetime, *, signed: bool = False
+) -> list[Proven | IllegalRecord]:
+    """What is proven of each record by one run of the judge: an error unless legal steps led to its state at a commit.
 
-    ``ids`` are a record and those that it reopens. Violations of the line itself, of policies and of trees count
-    too. A state that only a waiver accepts releases nothing.
+    Violations of the line itself, of policies and of trees count for every record. A state that only a waiver
+    accepts releases nothing. Raises ShallowClone.
     """
     past = History(store)
-    scope = Scope(now, only=frozenset(ids), always_signed=signed)
-    run = past.run(revision, scope, since=None if signed else _since(past, revision, ids, path))
-    _require_clean(run, revision, ids, path)
-    judge = run.judge
-    if ids[0] in judge.records.illegal or ids[0] in judge.records.waived:
-        raise _illegal(ids[0], path, "no legal step led to what is there")
-    for name in ids:
-        states = judge.records.legal.get(name, ())
-        there = judge.commits.standing(revision, name)
-        if name == ids[0] and name in judge.records.imported and (not states or _is(states[0], there)):
-            raise _illegal(
-                name, path, "it was imported already resolved, and nobody can prove how that came about"
+    every = [name for one in wanted for name in one.ids]
+    scope = Scope(now, only=frozenset(every), always_signed=signed)
+    try:
+        since = None if signed else _since(past, revision, every)
+    except _Rewritten as error:
+        return [one.illegal(str(error)) for one in wanted]
+    run = past.run(revision, scope, since=since)
+    report = reported(run, revision)
+    found = [_proven(one, run, report) for one in wanted]
+    # A mark that holds violations of one record would be held against others.
+    if not signed and all(isinstance(one, Proven) for one in found):
+        remember(store, WAITED, run.judge.mark(revision))
+    return found
+
+
+def _proven(wanted: Wanted, run: Run, report: Report) -> Proven | IllegalRecord:
+    """What a run has proven of one of the records that it looked at."""
+    name, judge, revision = wanted.name, run.judge, report.revision
+    touching = {commit for one in wanted.ids for commit in judge.records.touching.get(one, ())}
+    problem = _violation(wanted, touching, run, report)
+    if problem is not None:
+        return wanted.illegal(problem)
+    if name in judge.records.illegal or name in judge.records.waived:
+        return wanted.illegal("no legal step led to what is there")
+    for one in wanted.ids:
+        states = judge.records.legal.get(one, ())
+        there = judge.commits.standing(revision, one)
+        if one == name and one in judge.records.imported and (not states or _is(states[0], there)):
+            return wanted.illegal(
+                "it was imported already resolved, and nobody can prove how that came about"
             )
         # The record that is released must be the one that was judged, to the last byte.
-        if (states or name not in judge.records.imported) and not _is(states[-1] if states else None, there):
-            raise _illegal(name, path, f"no legal step led to what is there of {name}")
-    if not signed:
-        remember(store, WAITED, run.judge.mark(revision))
-    name = ids[0]
+        if (states or one not in judge.records.imported) and not _is(states[-1] if states else None, there):
+            return wanted.illegal(f"no legal step led to what is there of {one}")
     return Proven(
         judge.records.by.get(name, revision),
         judge.records.landed.get(name),
-        all(map(judge.authors.is_well_signed, judge.records.touching)),
+        all(map(judge.authors.is_well_signed, touching)),
     )
 
 
-def _since(past: History, revision: str, ids: Sequence[str], path: str) -> Mark | None:
-    """The mark of an earlier wait if the records came after it, else None. Raises IllegalRecord."""
+def _violation(wanted: Wanted, touching: Collection[str], run: Run, report: Report) -> str | None:
+    """A violation that was not healed by a restoration, in words; a waiver of one of the record releases nothing."""
+    findings = run.judge.findings
+    for violation in report.waived:
+        if key(violation) in findings.healed:
+            continue
+        if violation.escalation_id in wanted.ids or violation.commit in touching:
+            return f"{violation_line(violation)} (it is waived, and that releases nothing)"
+    for violation in report.violations:
+        if key(violation) not in findings.healed and violation.escalation_id in (None, *wanted.ids):
+            return violation_line(violation)
+    return None
+
+
+class _Rewritten(Exception):
+    """The line does not go on from what this clone has judged before; the message says where."""
+
+
+def _since(past: History, revision: str, ids: Sequence[str]) -> Mark | None:
+    """The mark of an earlier wait if the records came after it, else None. Raises _Rewritten."""
     mark = next(iter(remembered(past.store, WAITED)), None)
     if mark is None:
         return None
@@ -102,26 +152,8 @@ def _since(past: History, revision: str, ids: Sequence[str], path: str) -> Mark 
     resting = lines.resting(revision, mark.commit) if mark.commit in lines else None
     if resting is None or mark.root != past.store.root:
         where = mark.commit[:12]
-        raise _illegal(
-            ids[0], path, f"the branch does not go on from {where}, where this clone has judged it before"
-        )
+        raise _Rewritten(f"the branch does not go on from {where}, where this clone has judged it before")
     return None if _born(past.store, resting, ids) else replace(mark, commit=resting)
-
-
-def _require_clean(run: Run, revision: str, ids: Sequence[str], path: str) -> None:
-    """Raise IllegalRecord for a violation that was not healed by a restoration; a waiver of one releases nothing."""
-    judge = run.judge
-    report = reported(run, revision)
-    for violation in report.waived:
-        if key(violation) in judge.findings.healed:
-            continue
-        if violation.escalation_id in ids or violation.commit in judge.records.touching:
-            raise _illegal(
-                ids[0], path, f"{violation_line(violation)} (it is waived, and that releases nothing)"
-            )
-    for violation in report.violations:
-        if key(violation) not in judge.findings.healed:
-            raise _illegal(ids[0], path, violation_line(violation))
 
 
 def _is(state: State | None, files: Sequence[tuple[str, str, str]]) -> bool:
@@ -136,7 +168,3 @@ def _born(store: GitStore, commit: str, ids: Sequence[str]) -> bool:
         return True
     specs = [spec for name in ids for spec in history.pathspecs(store, name)]
     return bool(store.repository.rev_list([commit, "--max-count=1", "--full-history", "--", *specs]))
-
-
-def _illegal(escalation_id: str, path: str, problem: str) -> IllegalRecord:
-    return IllegalRecord(escalation_id=escalation_id, path=path, problem=problem)

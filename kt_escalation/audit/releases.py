@@ -158,7 +158,7 @@ class Releases:
         """Judge what a plain commit on the line does to releases."""
         for name, changes in changed.items():
             self._tally.steps += 1
-            self._records.touching.add(commit.oid)
+            self._records.touch(name, commit.oid)
             self._one(commit, now, name, changes, brought)
 
     def _one(

@@ -44,7 +44,7 @@ class Run:
             "passed": judge.passed.plain() if judge.passed else None,
             "tally": {**vars(judge.tally), "people": sorted(judge.tally.people)},
             "legal": {name: [state and state.file for state in states] for name, states in legal},
-            "touching": sorted(judge.records.touching),
+            "touching": {name: sorted(some) for name, some in judge.records.touching.items()},
             "by": judge.records.by,
             "landed": {name: when.isoformat() for name, when in judge.records.landed.items()},
         }
@@ -60,7 +60,8 @@ class Run:
         judge.tally.add(Tally(**{**values["tally"], "people": set(values["tally"]["people"])}))
         for name, files in values["legal"].items():
             judge.records.legal[name] = [file and judge.commits.contents.state(*file) for file in files]
-        judge.records.touching |= set(values["touching"])
+        for name, some in values["touching"].items():
+            judge.records.touch(name, *some)
         judge.records.by |= values["by"]
         for name, when in values["landed"].items():
             judge.records.landed[name] = datetime.fromisoformat(when)

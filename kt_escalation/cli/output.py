@@ -16,7 +16,16 @@ from ..model.times import format_time
 if TYPE_CHECKING:
     from ..model.record import Record
     from ..multistore import Taken
-    from ..results import Result
+    from ..results import Decision, Result
+
+_DO = {
+    "approved": "release the request as it is",
+    "redacted": "release the request redacted, as the review's reason says",
+    "rewritten": "release the request rewritten, as the review's reason says",
+    "denied": "do not release the request",
+    "expired": "do not release the request: nobody decided in time",
+    "withdrawn": "do not release the request: it was withdrawn",
+}
 
 
 def report(
@@ -113,6 +122,19 @@ def _sentence(record: Record, result: Result, words: str) -> str:
     )
 
 
+def report_decided(result: Result, several: bool) -> None:
+    """Print what was decided before it was raised again. What cannot be used so is a warning."""
+    errors = {failure.where: failure.error for failure in result.decision_errors}
+    if several:
+        for found in result.decisions:
+            if found.escalation_id not in errors:
+                warn(
+                    f"{found.escalation_id} is {found.outcome} by {', '.join(found.by)}: {what_to_do(found)}"
+                )
+    for error in errors.values():
+        warn(error.message)
+
+
 def report_decision(result: Result, as_json: bool, several: bool) -> None:
     """Print the result of `resolve`."""
     short = not several and result.record.resolution is None
@@ -150,6 +172,29 @@ def change_as_json(result: Result) -> dict[str, Any]:
     if result.proposed:
         one |= {"proposed": True, "branch": result.branch, "request_url": result.request_url}
     return one
+
+
+def decisions_as_json(result: Result, several: bool) -> dict[str, Any]:
+    """The JSON of what was decided before it was raised again; nothing where nothing was."""
+    found: dict[str, Any] = {}
+    if not several:
+        if result.decision is not None:
+            found["decision"] = result.decision.as_json()
+        if result.decision_errors:
+            found["decision_error"] = result.decision_errors[0].error.as_json()
+        return found
+    if result.decisions:
+        found["decisions"] = [one.as_json() for one in result.decisions]
+    if result.decision_errors:
+        found["decision_errors"] = [failure.as_json() for failure in result.decision_errors]
+    return found
+
+
+def what_to_do(found: Decision) -> str:
+    """What a gateway has to do, by a decision."""
+    if found.amendment is not None:
+        return "release the request as the amendment says, and not as it was proposed"
+    return _DO[found.outcome]
 
 
 def on_terminal() -> bool:

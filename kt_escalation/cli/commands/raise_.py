@@ -10,13 +10,22 @@ from ...errors import BadInput, Usage
 from ...model.vocabulary import SEVERITIES
 from ..app import escalation
 from ..options import PARTIAL, SPAN, Count, common, read_file, writes
-from ..output import as_json_of, put_json, report, warn
+from ..output import (
+    as_json_of,
+    decisions_as_json,
+    put_json,
+    report,
+    report_decided,
+    warn,
+    what_to_do,
+)
 from ..stores import writing_store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ...actions.inputs import Item
+    from ...results import Result
 
 
 @escalation.command("raise", short_help="Put an escalation into the queue.")
@@ -94,19 +103,31 @@ def raise_command(ctx: click.Context, /, **given: Any) -> None:
     alone = [number for number, _ in items] == [inputs.ALONE]
     with writing_store(ctx, given) as store:
         result = store.raise_lines(items, partial=given["partial"])
-    if given["as_json"] and several and alone and result.records:
-        # --event accepts one event or several, so the JSON has the keys of both forms.
+    # --event accepts one event or several, so the JSON has the keys of both forms.
+    is_both = several and alone and bool(result.records)
+    if given["as_json"]:
         for text in result.warnings:
             warn(text)
-        put_json({**as_json_of(result, several=False), **as_json_of(result, several=True)})
+        forms = [False, True] if is_both else [several]
+        put_json({key: value for form in forms for key, value in _as_json(result, form).items()})
         return
-    report(
-        result,
-        given["as_json"],
-        several and not (alone and result.records),
-        "raised {id} in commit {commit}",
-        "{id} is there already ({status})",
-    )
+    several = several and not is_both
+    report(result, False, several, "raised {id} in commit {commit}", _same(result))
+    report_decided(result, several)
+
+
+def _same(result: Result) -> str:
+    """The sentence for one that is there already: what was decided is said only as far as it is proved."""
+    found = result.decision
+    if found is None:
+        status = "resolved" if result.decision_errors else "{status}"
+        return f"{{id}} is there already ({status})"
+    there = f"{{id}} is there already ({{status}} by {', '.join(found.by)})"
+    return there if result.decision_errors else f"{there}: {what_to_do(found)}"
+
+
+def _as_json(result: Result, several: bool) -> dict[str, Any]:
+    return as_json_of(result, several) | decisions_as_json(result, several)
 
 
 # The options that are keys of a record, but for --provider and --model, which also complete events.

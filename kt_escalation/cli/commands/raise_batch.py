@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +20,11 @@ from ..output import discard_output, warn
 from ..stores import work, writing_store
 
 if TYPE_CHECKING:
-    from ...results import Line, Result
+    from ...results import Decision, Line, Result
     from ...store import Store
+
+    #: What is known of an escalation that was decided before: its decision, and why it may not be used as it is.
+    Decided = tuple[Decision | None, KtError | None]
 
 
 def stream(ctx: click.Context, given: dict[str, Any]) -> None:
@@ -131,8 +134,9 @@ def _acknowledge(result: Result, as_json: bool) -> None:
         for failure in result.failed:
             warn(f"line {failure.where}: {failure.error.message}")
     say = _as_json if as_json else _as_text
+    decided = _decided(result)
     try:
-        sys.stdout.write("".join(f"{say(line, result.commit)}\n" for line in result.lines))
+        sys.stdout.write("".join(f"{say(line, result.commit, decided)}\n" for line in result.lines))
         sys.stdout.flush()
     except OSError as error:
         raise _OutputFailed(error.strerror or error) from None
@@ -146,12 +150,20 @@ def _status(line: Line) -> str:
     return "raised" if line.changed else "unchanged"
 
 
-def _as_text(line: Line, _: str | None) -> str:
-    return f"{line.number} {visible(line.escalation_id or '-')} {_status(line)}"
+def _decided(result: Result) -> Mapping[str | None, Decided]:
+    decisions = {found.escalation_id: found for found in result.decisions}
+    errors = {str(failure.where): failure.error for failure in result.decision_errors}
+    return {name: (decisions.get(name), errors.get(name)) for name in (*decisions, *errors)}
 
 
-def _as_json(line: Line, commit: str | None) -> str:
-    answer = {
+def _as_text(line: Line, _: str | None, decided: Mapping[str | None, Decided]) -> str:
+    found, error = decided.get(line.escalation_id, (None, None))
+    word = f" {error.code}" if error else f" {found.outcome}" if found else ""
+    return f"{line.number} {visible(line.escalation_id or '-')} {_status(line)}{word}"
+
+
+def _as_json(line: Line, commit: str | None, decided: Mapping[str | None, Decided]) -> str:
+    answer: dict[str, Any] = {
         "line": line.number,
         "status": _status(line),
         "escalation_id": line.escalation_id,
@@ -159,6 +171,11 @@ def _as_json(line: Line, commit: str | None) -> str:
         "changed": line.changed,
     }
     fault = {"code": line.error.code, "message": line.error.message} if line.error else {}
+    found, error = decided.get(line.escalation_id, (None, None))
+    if found:
+        answer["decision"] = found.as_json()
+    if error:
+        answer["decision_error"] = error.as_json()
     return json.dumps(answer | fault)
 
 

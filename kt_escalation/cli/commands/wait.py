@@ -13,24 +13,13 @@ from ...errors import AnswerIsNo, Usage
 from ...model.vocabulary import RELEASING
 from ..app import escalation
 from ..options import SPAN, common, takes_ids, writes
-from ..output import put_json, warn
+from ..output import put_json, warn, what_to_do
 from ..stores import store_of, work, writing_store
 
 if TYPE_CHECKING:
     from ...results import Decision
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-#: What the gateway should do, by outcome.
-_DO = {
-    "approved": "release the request as it is",
-    "redacted": "release the request redacted, as the review's reason says",
-    "rewritten": "release the request rewritten, as the review's reason says",
-    "denied": "do not release the request",
-    "expired": "do not release the request: nobody decided in time",
-    "withdrawn": "do not release the request: it was withdrawn",
-}
-_DO_AMENDED = "release the request as the amendment says, and not as it was proposed"
 
 
 def _uses(function: F) -> F:
@@ -146,7 +135,7 @@ def _release(
         used = {"changed": found.changed, "repeat": found.repeat, "release_commit": found.release_commit}
         put_json({**_answer(found), **used})
     elif found.release_id is None:
-        click.echo(f"{found.escalation_id} is {found.outcome} and needs no release: {_do(found)}")
+        click.echo(f"{found.escalation_id} is {found.outcome} and needs no release: {what_to_do(found)}")
     elif found.repeat:
         click.echo(
             f"{found.escalation_id} was released under {found.release_id} already; do not run it again"
@@ -154,7 +143,7 @@ def _release(
     else:
         commit = (found.release_commit or "")[:12]
         click.echo(
-            f"released {found.escalation_id} under {found.release_id} in commit {commit}: {_do(found)}"
+            f"released {found.escalation_id} under {found.release_id} in commit {commit}: {what_to_do(found)}"
         )
     _end(ctx, found)
 
@@ -207,16 +196,12 @@ def _end(ctx: click.Context, found: Decision) -> None:
         ctx.exit(AnswerIsNo.exit_code)
 
 
-def _do(found: Decision) -> str:
-    return _DO_AMENDED if found.amendment is not None else _DO[found.outcome]
-
-
 def _answer(found: Decision) -> dict[str, Any]:
     record = found.record.as_dict()
     record.pop("event_context", None)
     return {
         **found.as_json(),
-        "do": _do(found),
+        "do": what_to_do(found),
         "resolution": record["resolution"],
         "escalation": record,
         "path": found.path,
