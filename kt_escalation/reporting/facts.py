@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -68,8 +69,25 @@ def proposed(record: Record) -> Any:
     for review in reversed(record.reviews):
         if review.amendment is not None:
             return amending.value_of(record.reviews, review.amendment.digest)
+    return original(record)
+
+
+def original(record: Record) -> Any:
+    """What the gateway has shown of what it proposes, before anybody amended it."""
     context = record.event_context or {}
     return next((context[key] for key in _SHOWN if key in context), "")
+
+
+def text_of(value: Any) -> str:
+    """A JSON value or a text as a reviewer edits it."""
+    return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def difference(before: str, after: str) -> Sequence[str]:
+    """The difference of two texts, line by line, as `diff -u` shows it."""
+    return tuple(
+        difflib.unified_diff(before.splitlines(), after.splitlines(), "proposed", "amended", lineterm="")
+    )
 
 
 def outcomes(found: Found) -> Mapping[str, str]:

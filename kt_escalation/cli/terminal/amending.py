@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 from collections.abc import Iterator
-from typing import Any
 
 import click
 
@@ -22,7 +19,7 @@ from .keyboard import Keyboard
 
 def asked(keyboard: Keyboard, record: Record, outcome: Outcome) -> Amendment | None:
     """Ask for the amendment of a decision in the user's editor until it fits; None if the reviewer cancels."""
-    before = _text(facts.proposed(record))
+    before = facts.text_of(facts.proposed(record))
     draft, what = before, f"{record.action.kind} {record.action.name}" if record.action else "the request"
     about = f"{record.escalation_id}: what {what} is {outcome} to, as JSON or text; nothing cancels"
     while True:
@@ -44,10 +41,5 @@ def asked(keyboard: Keyboard, record: Record, outcome: Outcome) -> Amendment | N
 def difference(before: str, after: str) -> Iterator[str]:
     """The difference of two texts, line by line, for a terminal."""
     tones = {"+": "approved", "-": "denied", "@": "faint"}
-    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), "proposed", "amended", lineterm="")
-    for line in lines:
+    for line in facts.difference(before, after):
         yield from screen.lines((line, tones.get(line[:1], "")))
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
