@@ -84,7 +84,13 @@ def text_of(value: Any) -> str:
 
 
 def difference(before: str, after: str) -> Sequence[str]:
-    """The difference of two texts, line by line, as `diff -u` shows it."""
+    """The difference of two texts, line by line, as `diff -u` shows it; of JSON, whatever the order of its keys."""
+    try:
+        values = [json.loads(text) for text in (before, after)]
+    except (ValueError, RecursionError):
+        values = []
+    if all(isinstance(value, dict | list) for value in values) and values:
+        before, after = (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) for value in values)
     return tuple(
         difflib.unified_diff(before.splitlines(), after.splitlines(), "proposed", "amended", lineterm="")
     )

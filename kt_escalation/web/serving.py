@@ -59,6 +59,7 @@ def opened(
                 log_config=None,
                 access_log=False,
                 lifespan="off",
+                ws="none",
                 server_header=False,
                 date_header=False,
                 timeout_graceful_shutdown=_GRACE,
