@@ -66,6 +66,10 @@ class ReadStore:
         found = git.repository.config.get(f"remote.{git.remote}.url") if git.remote else None
         return found or str(git.repository.toplevel or git.repository.git_dir)
 
+    def actor(self) -> str:
+        """Who acts here: git's identity, as the user of the roster if it knows it. Raises NoIdentity, NotAStore."""
+        return self._session.act(self._session.snapshot()).actor
+
     # --- escalations ------------------------------------------------------------------------------
 
     def rows(self, wanted: Query | None = None, *, rev: str | None = None, fetch: bool = False) -> Rows:

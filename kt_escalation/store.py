@@ -290,11 +290,14 @@ class Store(AuditStore):
         reason: str,
         *,
         category: str | None = None,
-        shown: str | None = None,
+        shown: str | Mapping[str, str] | None = None,
         amendment: Any = None,
         **options: Unpack[BatchOptions],
     ) -> Result:
-        """Decide several escalations in the same way. Raises as `resolve`, or SeveralFailed."""
+        """Decide several escalations in the same way. Raises as `resolve`, or SeveralFailed.
+
+        ``shown`` has by id the digest that `get` returned for each of them.
+        """
         how = Options(**options)
         return decide.resolve(self._session, escalation_ids, outcome, reason, how, category, shown, amendment)
 

@@ -26,6 +26,7 @@ from kt_escalation.cli.terminal import screen, views
 from kt_escalation.model.text import visible
 from kt_escalation.multistore import Listed
 from kt_escalation.read_store import ReadStore
+from kt_escalation.reporting import facts
 
 ESCAPES = re.compile(r"\x1b\[[0-9;]*m")
 STRANGE = {
@@ -307,9 +308,9 @@ def leaves(value: object) -> list[str]:
     )
 )
 def test_whatever_a_context_holds_is_on_the_page(context: dict[str, object]) -> None:
-    sections = views._context(context, whole=True)
+    sections = facts._context(context, whole=True)
     told = "\n".join(
-        f"{section.title}\n" + "\n".join(f"{key[0]}\n{value[0]}" for key, value in section.pairs)
+        f"{section.title}\n" + "\n".join(f"{fact.name}\n{fact.said[0]}" for fact in section.facts)
         for section in sections
     )
     titled = [key for key in ("policy_results", "scores") if key in context]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..model.record import Record
@@ -24,10 +24,13 @@ def resolve(
     reason: str,
     options: Options,
     category: str | None = None,
-    shown: str | None = None,
+    shown: str | Mapping[str, str] | None = None,
     amendment: Any = None,
 ) -> Result:
-    """Decide escalations that the caller holds, all in the same way."""
+    """Decide escalations that the caller holds, all in the same way.
+
+    ``shown`` is the digest of what was decided on, of several by their id.
+    """
     decided = inputs.outcome(outcome)
     kind = inputs.category(category)
     words = inputs.words(reason, "the reason")
@@ -42,7 +45,7 @@ def resolve(
             words,
             category=kind,
             claim_id=options.claim_id,
-            shown=shown,
+            shown=_digest(shown, entry.record),
             amendment=amended,
         )
 
@@ -51,6 +54,11 @@ def resolve(
         return f"{after.escalation_id}: {why}" if why else None
 
     return each(session, "resolve", escalation_ids, rule, options, outcome=decided, text=words, warn=warn)
+
+
+def _digest(shown: str | Mapping[str, str] | None, record: Record) -> str | None:
+    """The digest of what the caller decided on. Where several are given, one without is not decided."""
+    return shown if shown is None or isinstance(shown, str) else shown.get(record.escalation_id, "none")
 
 
 def withdraw(session: Session, escalation_ids: Collection[str], reason: str, options: Options) -> Result:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import islice
 from typing import Any, Literal, TypedDict, Unpack
 
 from ..errors import BadInput
+from ..git.objects import chunks
 from ..model import query
 from ..model.query import Page, Query
 from ..model.summary import Row
@@ -32,6 +34,9 @@ class Rows:
         """The records of the page as plain JSON values; while the store is open."""
         return list(self.snapshot.plain(self.page.rows))
 
+
+# How many records are read at once where the rules must judge each of them.
+_AT_ONCE = 100
 
 StatusFilter = Literal["open", "all", "queued", "claimed", "resolved"]
 
@@ -107,7 +112,10 @@ def rows(session: ReadSession, wanted: Query, *, rev: str | None, fetch: bool) -
             found += more
             invalid += unreadable
     if wanted.mine or wanted.overdue or wanted.claimable:
-        found = _narrowed(session, snapshot, [*filter(wanted.matches, found)], wanted)
+        # In order, so that no more records are read than the page needs. One more tells whether there is another.
+        found = list(query.select(found, replace(wanted, limit=0)).rows)
+        most = wanted.limit + 1 if wanted.limit else None
+        found = list(islice(_narrowed(session, snapshot, found, wanted), most))
     page = query.select(found, wanted)
     hint = _unknown_team(snapshot, wanted.team) if wanted.team and not page.rows else None
     return Rows(page, tuple(sorted(invalid, key=lambda item: item.path)), snapshot, hint)
@@ -126,21 +134,25 @@ def _unknown_team(snapshot: Snapshot, team: str) -> str | None:
     )
 
 
-def _narrowed(session: ReadSession, snapshot: Snapshot, found: list[Row], wanted: Query) -> list[Row]:
-    """The rows that pass the filters that need the rules."""
+def _narrowed(session: ReadSession, snapshot: Snapshot, found: Sequence[Row], wanted: Query) -> Iterator[Row]:
+    """The rows that pass the filters that need the rules, each read when it is asked for."""
     from . import candidates
 
     if wanted.mine:
         act = session.act(snapshot)
         found = [row for row in found if candidates.is_mine(row, act)]
-    for asked, test in (
-        (wanted.overdue, candidates.is_overdue),
-        (wanted.claimable, candidates.is_claimable),
-    ):
-        if asked:
-            act = session.act(snapshot, named=test is candidates.is_claimable)
-            entries = snapshot.entries(found)
-            found = [
-                row for row, entry in zip(found, entries, strict=True) if test(snapshot, entry.record, act)
-            ]
-    return found
+    tests = [
+        (session.act(snapshot, named=test is candidates.is_claimable), test)
+        for asked, test in (
+            (wanted.overdue, candidates.is_overdue),
+            (wanted.claimable, candidates.is_claimable),
+        )
+        if asked
+    ]
+    if not tests:
+        yield from found
+        return
+    for some in chunks(found, _AT_ONCE):
+        for row, entry in zip(some, snapshot.entries(some), strict=True):
+            if all(test(snapshot, entry.record, act) for act, test in tests):
+                yield row

@@ -98,7 +98,7 @@ def kt(ctx: click.Context, repo: tuple[str, ...]) -> None:
 
 
 _SECTIONS = {
-    "Review": ("list", "get", "review", "claim", "unclaim", "note", "assign", "resolve", "reopen"),
+    "Review": ("list", "get", "review", "web", "claim", "unclaim", "note", "assign", "resolve", "reopen"),
     "Raise and wait": (
         "raise",
         "wait",
@@ -155,6 +155,7 @@ _MODULES = (
     "wait",
     "withdraw",
     "review",
+    "web",
     "manage",
     "watch",
     "report",

@@ -52,7 +52,8 @@ class Query:
     A field that is None or empty matches everything. ``mine`` selects escalations that the caller holds.
     ``overdue`` selects those that are past a deadline or a lease, or that nobody on the roster can decide.
     ``claimable`` selects those that the caller could claim now. ``limit`` 0 returns all. ``cursor`` is that
-    of the previous page. ``place`` is the number of the store if several are listed together.
+    of the previous page. ``words`` must each be in the id, the reason, the summary, the route, the holder or the
+    agent, in any case. ``place`` is the number of the store if several are listed together.
     """
 
     statuses: frozenset[str] = frozenset({"queued", "claimed"})
@@ -68,6 +69,7 @@ class Query:
     sort: str = DEFAULT_SORT
     limit: int = 0
     cursor: str | None = None
+    words: str | None = None
     place: tuple[int, ...] = ()
 
     def matches(self, row: Row) -> bool:
@@ -87,7 +89,24 @@ class Query:
             return False
         if self.agent_id is not None and row.agent_id != self.agent_id:
             return False
+        if self.words and not _has(row, self.words):
+            return False
         return self.since is None or parse_time(row.created_at) >= self.since
+
+
+def _has(row: Row, words: str) -> bool:
+    """Whether each word is in some text of the row."""
+    said = (
+        row.escalation_id,
+        row.reason_code,
+        row.summary,
+        row.team_id,
+        row.user_id,
+        row.holder,
+        row.agent_id,
+    )
+    text = "\n".join(filter(None, said)).casefold()
+    return all(word in text for word in words.casefold().split())
 
 
 class Page(NamedTuple):

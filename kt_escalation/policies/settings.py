@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from ..model.record import Duration, Fallback, Line, Requires, Route, Value
-from ..model.vocabulary import Severity
+from ..model.record import Duration, Fallback, Line, Requires, Route, Text, Value
+from ..model.vocabulary import Category, Severity
 from .routing import Tried
 
 
@@ -59,6 +60,8 @@ class Settings(Value):
     claims: Claims = Claims.of({})
     signatures: Literal["required", "optional"] = "optional"
     rules: tuple[Rule, ...] = ()
+    #: Texts that a reviewer may begin a reason with, by the category that goes with them.
+    reasons: Mapping[Category, tuple[Text, ...]] = {}
 
     def requirements(
         self,

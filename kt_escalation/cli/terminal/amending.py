@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 from collections.abc import Iterator
-from typing import Any
 
 import click
 
@@ -14,26 +11,15 @@ from ...errors import BadAmendment, BadInput
 from ...model.record import Amendment, Record
 from ...model.text import visible
 from ...model.vocabulary import Outcome
+from ...reporting import facts
 from ...rules import amending
 from . import screen
 from .keyboard import Keyboard
 
-# Where a gateway shows what it proposes to run, the first one that is there.
-_SHOWN = ("input", "excerpt")
-
-
-def proposed(record: Record) -> Any:
-    """What the reviewers see of what is proposed: an earlier amendment, else the context's input or excerpt."""
-    for review in reversed(record.reviews):
-        if review.amendment is not None:
-            return amending.value_of(record.reviews, review.amendment.digest)
-    context = record.event_context or {}
-    return next((context[key] for key in _SHOWN if key in context), "")
-
 
 def asked(keyboard: Keyboard, record: Record, outcome: Outcome) -> Amendment | None:
     """Ask for the amendment of a decision in the user's editor until it fits; None if the reviewer cancels."""
-    before = _text(proposed(record))
+    before = facts.text_of(facts.proposed(record))
     draft, what = before, f"{record.action.kind} {record.action.name}" if record.action else "the request"
     about = f"{record.escalation_id}: what {what} is {outcome} to, as JSON or text; nothing cancels"
     while True:
@@ -55,10 +41,5 @@ def asked(keyboard: Keyboard, record: Record, outcome: Outcome) -> Amendment | N
 def difference(before: str, after: str) -> Iterator[str]:
     """The difference of two texts, line by line, for a terminal."""
     tones = {"+": "approved", "-": "denied", "@": "faint"}
-    lines = difflib.unified_diff(before.splitlines(), after.splitlines(), "proposed", "amended", lineterm="")
-    for line in lines:
+    for line in facts.difference(before, after):
         yield from screen.lines((line, tones.get(line[:1], "")))
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)

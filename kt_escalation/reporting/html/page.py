@@ -55,7 +55,10 @@ class Page(NamedTuple):
 
 def page(report: Overview) -> Page:
     """The report as a page of at most `MAX_BYTES`. If there is no room for all escalations, the oldest resolved ones are left out."""
-    texts = {name: _file(name) for name in ("report.html", "report.css", "report.js")}
+    texts = {
+        name: _file(name)
+        for name in ("report.html", "report_patterns.html", "report_figures.html", "report.css", "report.js")
+    }
     environment = Environment(
         loader=DictLoader(texts),
         autoescape=True,
@@ -64,7 +67,7 @@ def page(report: Overview) -> Page:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    facts = _facts(report)
+    facts = facts_of(report)
     facts["policy"] = (
         f"default-src 'none'; script-src '{_digest(texts['report.js'])}'; "
         f"style-src '{_digest(texts['report.css'])}'; base-uri 'none'; form-action 'none'; "
@@ -106,13 +109,15 @@ def _cut(text: str, longest: int = _LONGEST_NAME) -> str:
 # --- what the template is given -------------------------------------------------------------------
 
 
-def _facts(report: Overview) -> dict[str, Any]:
+def facts_of(report: Overview) -> dict[str, Any]:
+    """What the figures of a report show, for its templates."""
     now = report.at
     waiting = [case for case in report.cases if case.is_open]
     oldest = min((parse_time(case.row.created_at) for case in waiting), default=None)
     return {
         "title": f"Escalations of team {_cut(report.team)}" if report.team else "Escalations",
         "revision": report.revision[:_OID],
+        "at_case": "#",
         "at": _minute(now),
         "since": _minute(report.window.since),
         "until": _minute(report.window.until),

@@ -1,0 +1,62 @@
+"""`kt escalation web`: a desk in the browser of the reviewer's own machine. See docs/desk.md."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import Any
+
+import click
+
+from ...errors import MissingExtra
+from ..app import escalation
+from ..options import Count, in_one_store, writes
+from ..output import warn
+from ..stores import folder, work, writing_store
+
+_HIGHEST_PORT = 65_535
+
+
+@escalation.command("web", short_help="Decide escalations in your browser.")
+@click.option(
+    "--port", type=Count(min=0), default=0, metavar="N", help="Listen on this port (default: a free one)."
+)
+@click.option("--no-open", is_flag=True, help="Print the address only, and open no browser.")
+@writes
+@in_one_store
+@click.pass_context
+def web_command(ctx: click.Context, /, port: int, no_open: bool, **given: Any) -> None:
+    """Open a desk in your browser: the queue, each escalation, your decisions and the store's state.
+
+    The desk runs on this machine only and acts as you, by the same rules as the other commands. It
+    prints one line, its address. The address opens the desk once, in one browser.
+
+    The desk ends when you press ^C or close the terminal. It then gives back what it claimed and nobody
+    decided.
+
+    Exits 0 at the end; 4 or 9 if something could not be given back. The message then has the command
+    that gives it back.
+    """
+    try:
+        from ...web import serving
+    except ModuleNotFoundError as error:
+        from ...reporting.extras import how_to_install
+
+        raise MissingExtra(
+            command="web", library=error.name, extra="web", install=how_to_install("web")
+        ) from None
+    from ...read_store import ReadStore
+
+    work.begin_session()
+    where = folder(ctx, given["repo"])
+    with writing_store(ctx, given) as store, ReadStore.open(where) as follower:
+        with serving.opened(store, follower, where, port, warn) as it:
+            click.echo(it.address)
+            sys.stdout.flush()
+            if not no_open:
+                serving.browse(it.address)
+            with contextlib.suppress(KeyboardInterrupt):
+                it.ended.wait()
+        failed = it.desk.give_back(warn)
+        if failed:
+            raise failed

@@ -1,0 +1,74 @@
+"""Follows the store's newest commit for all pages that are open, in one thread."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+
+from ..errors import KtError
+
+#: How often the remote is asked while a page is open, in seconds.
+INTERVAL = 2.0
+# How long a page that went away may keep the remote being asked, in seconds.
+_PATIENCE = 10.0
+
+
+class Live:
+    """What the store's newest commit is, and why it is not known if the remote is away."""
+
+    def __init__(self, ask: Callable[[], str], interval: float = INTERVAL) -> None:
+        self._ask = ask
+        self._interval = interval
+        self._listeners = 0
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._state: tuple[str, str | None] = ("", None)
+        self._thread = threading.Thread(target=self._run, name="kt-desk-live", daemon=True)
+
+    def start(self) -> None:
+        """Begin to ask."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop asking. Waits for the running question for a moment only."""
+        self._stop.set()
+        self._wake.set()
+        self._thread.join(_PATIENCE)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the desk ends."""
+        return self._stop.is_set()
+
+    @property
+    def away(self) -> str | None:
+        """Why the remote could not be asked last, None if it answered."""
+        return self._state[1]
+
+    def listen(self) -> None:
+        """Count one more page that wants to know."""
+        self._listeners += 1
+        self._wake.set()
+
+    def leave(self) -> None:
+        """Count one less."""
+        self._listeners -= 1
+
+    def told(self) -> str:
+        """What a page is told, as JSON: the revision, and why the remote is away or null."""
+        revision, away = self._state
+        return json.dumps({"revision": revision, "away": away})
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            if self._listeners < 1:
+                # Nobody looks: the remote is left alone until somebody does.
+                self._wake.wait()
+                self._wake.clear()
+                continue
+            try:
+                self._state = (self._ask(), None)
+            except KtError as error:
+                self._state = (self._state[0], error.summary)
+            self._stop.wait(self._interval)

@@ -1,0 +1,103 @@
+"""Runs the desk until its terminal ends it, on a loopback address only."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import webbrowser
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from ..errors import BadInput
+from .app import create
+from .desk import Desk
+from .live import Live
+from .security import Keys
+
+if TYPE_CHECKING:
+    from ..read_store import ReadStore
+    from ..store import Store
+
+#: The only address that the desk listens at.
+LOOPBACK = "127.0.0.1"
+# How long open requests may take when the desk ends, in seconds.
+_GRACE = 5
+
+
+@dataclass(frozen=True)
+class Open:
+    """A desk that is open: its address with the token, and what happens at it."""
+
+    address: str
+    desk: Desk
+    ended: threading.Event
+
+
+@contextlib.contextmanager
+def opened(
+    store: Store, follower: ReadStore, path: str, port: int, tell: Callable[[str], None]
+) -> Iterator[Open]:
+    """Serve a desk over a store in threads of its own. At the end nothing of it listens any more.
+
+    ``follower`` is another view of the same store, which follows the remote. ``port`` 0 takes a free one. ``tell``
+    gets a line about each bug. What the desk has claimed is given back by `Desk.give_back`, afterwards.
+    Raises BadInput if the port cannot be had.
+    """
+    keys = Keys()
+    live = Live(follower.cursor)
+    desk = Desk(store, path)
+    with _listening(port) as sock:
+        host = f"{LOOPBACK}:{sock.getsockname()[1]}"
+        app = create(desk, live, keys, host, tell)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                ws="none",
+                server_header=False,
+                date_header=False,
+                timeout_graceful_shutdown=_GRACE,
+            )
+        )
+        ended = threading.Event()
+
+        def run() -> None:
+            try:
+                server.run([sock])
+            finally:
+                ended.set()
+
+        thread = threading.Thread(target=run, name="kt-desk")
+        live.start()
+        thread.start()
+        try:
+            yield Open(f"http://{host}/#{keys.launch}", desk, ended)
+        finally:
+            live.close()
+            server.should_exit = True
+            thread.join()
+
+
+def _listening(port: int) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((LOOPBACK, port))
+        sock.listen()
+    except (OSError, OverflowError) as error:
+        sock.close()
+        why = error.strerror if isinstance(error, OSError) else "there is no such port"
+        raise BadInput(problem=f"port {port} cannot be had: {why}; leave out --port for a free one") from None
+    return sock
+
+
+def browse(address: str) -> None:
+    """Open the address in the user's browser, if there is one."""
+    with contextlib.suppress(webbrowser.Error, OSError):
+        webbrowser.open(address)

@@ -1,0 +1,435 @@
+"""What a reviewer does at a desk: pages and forms over real loopback, and the record at the remote's tip."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from desks import Served, desk
+from forge import ROSTER, SETTINGS
+from lab import Lab, git, kt
+from office import HIDDEN, HOSTILE
+
+from kt_escalation.model import digests
+
+INPUT = {"to": "everyone@example.com", "subject": "Offer", "body": "Dear all,\nhere it is."}
+ACTION = {
+    "kind": "tool.call",
+    "name": "send_mail",
+    "digest": digests.of_action("tool.call", "send_mail", INPUT),
+    "edit_schema": {"type": "object", "required": ["to"], "properties": {"to": {"type": "string"}}},
+}
+
+
+def put(lab: Lab, *records: dict[str, Any]) -> None:
+    """Raise escalations, in one commit."""
+    gateway = lab.folder / "gw"
+    gateway = gateway if gateway.exists() else lab.clone("gw")
+    lines = "\n".join(json.dumps({"reason_code": "oversight.required", **keys}) for keys in records)
+    ran = kt("raise", "--batch", "-", cwd=gateway, stdin=lines.encode())
+    assert ran.code == 0, ran.err
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    lab = Lab(tmp_path_factory.mktemp("desk"))
+    settings = f"{SETTINGS}reasons:\n  false_positive: ['Known sender', 'Known <b>list</b>']\n"
+    lab.put({"policies/roster.yaml": ROSTER, "policies/settings.yaml": settings}, "people")
+    lab.clone("look")
+    return lab
+
+
+@pytest.fixture(scope="module")
+def alice(place: Lab) -> Iterator[Served]:
+    with desk(place.clone("alice"), "--retry-timeout", "3") as it:
+        yield it
+
+
+def record(lab: Lab, name: str) -> dict[str, Any]:
+    """A record as it is at the remote's tip."""
+    found: dict[str, Any] = kt(
+        "get", "--fetch", "--id", name, "--json", "--include-context", cwd=lab.folder / "look"
+    ).json
+    return found["escalation"]
+
+
+def fetch(served: Served) -> None:
+    """Let the desk know what is new, as an open page does."""
+    git("fetch", "--quiet", "origin", cwd=served.clone)
+
+
+def raised(lab: Lab, served: Served, name: str, **keys: Any) -> str:
+    put(lab, {"request_id": name, **keys})
+    fetch(served)
+    return f"e/esc_{name}"
+
+
+def titles(page: str) -> list[str]:
+    """The titles of a list, from the top."""
+    return re.findall(r'<a class="title"[^>]*>([^<]*)</a>', page)
+
+
+def decision(served: Served, at: str, **typed: str) -> dict[str, str]:
+    """The fields of a decision as the escalation's page has them."""
+    return {"shown": served.shown(at.removeprefix("e/")), **typed}
+
+
+# --- looking ----------------------------------------------------------------------------------------
+
+
+def test_the_queue_is_what_list_shows(place: Lab, alice: Served) -> None:
+    raised(place, alice, "q-low", severity="low", summary="The low one")
+    raised(place, alice, "q-high", severity="critical", summary="The critical one")
+    raised(place, alice, "q-other", severity="high", summary="For security", model="m-1", policy="p-1")
+    listed = kt("list", "--claimable", "--json", cwd=alice.clone).json["escalations"]
+    shown = alice.get().text
+    assert titles(shown) == [item.get("summary", item["reason_code"]) for item in listed]
+    assert titles(alice.get("?view=all&q=LOW").text) == ["The low one"]
+    assert titles(alice.get("?view=mine").text) == [] and "You hold nothing" in alice.get("?view=mine").words
+    assert "Nothing is overdue" in alice.get("?view=overdue").words
+    assert "no words" not in alice.get("?q=nosuch").words and titles(alice.get("?q=nosuch").text) == []
+    assert alice.get("?cursor=x").status == 400
+
+
+def test_an_escalation_shows_what_get_shows(place: Lab, alice: Served) -> None:
+    at = raised(
+        place,
+        alice,
+        "facts",
+        summary="Facts",
+        agent_id="mailer",
+        model="m-9",
+        labels={"case": "L-77"},
+        event_context={
+            "policy_results": [
+                {"policy_kind": "human-oversight", "verdict": "escalate", "reason_code": "x.y"}
+            ],
+            "excerpt": "Please send it\nto all",
+            "scores": {"risk": 0.75},
+            "input": INPUT,
+        },
+        action=ACTION,
+    )
+    page = alice.get(at).words
+    told = kt("get", "--id", "esc_facts", "--include-context", cwd=alice.clone).out
+    for fact in (
+        "mailer",
+        "m-9",
+        "case = L-77",
+        "human-oversight",
+        "0.75",
+        "Please send it",
+        "send_mail",
+        "everyone@",
+    ):
+        assert fact in page and fact in told
+    digest = ACTION["digest"]
+    assert digest in page and digest in told
+    for outcome in ("Releases the request", "Nothing is released", "Releases what you make of it"):
+        assert outcome in page
+    assert "raise by gw" in alice.get(f"{at}/history").words
+    # Nothing is chosen beforehand, and what only programs need is folded away.
+    assert "checked" not in alice.get(at).text and " open>" not in alice.get(at).text
+    folded = re.search(r"<details class=.technical.>.*?</details>", alice.get(at).text, re.S)
+    assert folded and "esc_facts.yaml" in folded[0]
+
+
+def test_what_is_not_there_says_so(alice: Served) -> None:
+    assert alice.get("e/esc_nowhere").status == 404
+    assert "no escalation" in alice.get("e/esc_nowhere").words
+    assert alice.post("e/esc_nowhere/claim").status == 404
+    assert alice.get("nothing").status == 404
+
+
+# --- doing ------------------------------------------------------------------------------------------
+
+
+def test_a_decision_needs_a_reason_and_one_confirmation_that_names_it(place: Lab, alice: Served) -> None:
+    at = raised(place, alice, "decide", severity="high", summary="Decide me")
+    claimed = alice.post(f"{at}/claim")
+    assert claimed.status == 200 and "You hold it now" in claimed.words
+    assert record(place, "esc_decide")["claim"]["claimed_by"] == "alice"
+    for typed, said in (
+        ({"outcome": "approved"}, "needs a reason"),
+        ({"outcome": "approved", "reason": " \r\n"}, "needs a reason"),
+        ({"reason": "because"}, "choose an outcome"),
+        ({"outcome": "expired", "reason": "because"}, "only the sweep"),
+    ):
+        answer = alice.post(f"{at}/decide", decision(alice, at, **typed))
+        assert said in answer.words and typed.get("reason", "").strip() in answer.text
+    typed = decision(alice, at, outcome="approved", reason="It is fine\r\nreally", category="false_positive")
+    asked = alice.post(f"{at}/decide", typed)
+    assert "Approve this?" in asked.words and "esc_decide" in asked.words and "Decide me" in asked.words
+    assert "It is fine\nreally" in asked.text and record(place, "esc_decide")["status"] == "claimed"
+    back = alice.post(f"{at}/decide", {**typed, "step": "back"})
+    assert (
+        "It is fine" in back.text
+        and 'value="approved" id="outcome-approved" data-key="a" checked' in back.text
+    )
+    done = alice.post(f"{at}/decide", {**typed, "step": "sure"})
+    assert "It is decided" in done.words
+    found = record(place, "esc_decide")
+    assert (
+        found["resolution"]["outcome"] == "approved" and found["resolution"]["reason"] == "It is fine\nreally"
+    )
+    assert (
+        found["reviews"][0]["shown"] == typed["shown"] and found["resolution"]["category"] == "false_positive"
+    )
+    mine = alice.get("decided").words
+    assert "Decide me" in mine and "It is fine" in mine
+
+
+def test_next_leads_to_the_one_that_claim_next_gives(place: Lab, alice: Served) -> None:
+    raised(place, alice, "urgent", severity="critical", summary="Urgent")
+    first = kt("list", "--claimable", "--json", "--limit", "1", cwd=alice.clone).json["escalations"][0][
+        "escalation_id"
+    ]
+    answer = alice.post("next")
+    assert answer.status == 303 and answer.headers["location"] == f"{alice.room}e/{first}"
+    assert record(place, first)["claim"]["claimed_by"] == "alice"
+    given = alice.post(f"e/{first}/unclaim")
+    assert "back in the queue" in given.words and record(place, first)["status"] == "queued"
+
+
+def test_a_note_a_longer_lease_and_a_hand_on(place: Lab, alice: Served) -> None:
+    at = raised(place, alice, "handing", summary="Handing")
+    noted = alice.post(f"{at}/note", {"note": "Ask the sender", "reason": "half a reason"})
+    assert "note is on record" in noted.words and "Ask the sender" in noted.words
+    assert record(place, "esc_handing")["notes"][0]["text"] == "Ask the sender"
+    alice.post(f"{at}/claim")
+    before = record(place, "esc_handing")["claim"]["expires_at"]
+    alice.post(f"{at}/renew")
+    assert record(place, "esc_handing")["claim"]["expires_at"] > before
+    for typed in ({"why": "yours"}, {"why": "yours", "whom": "nobody"}, {"whom": "team:security"}):
+        answer = alice.post(f"{at}/assign", typed)
+        assert 'role="alert"' in answer.text and typed.get("why", "") in answer.text
+    assert "handed it on" in alice.post(f"{at}/assign", {"whom": "team:security", "why": "yours"}).words
+    assert record(place, "esc_handing")["route"]["team_id"] == "security"
+
+
+def test_an_amendment_is_edited_and_its_difference_is_shown_before_it_counts(
+    place: Lab, alice: Served
+) -> None:
+    at = raised(place, alice, "amend", summary="Mail", event_context={"input": INPUT}, action=ACTION)
+    alice.post(f"{at}/claim")
+    page = alice.get(at).text
+    assert page.count("everyone@example.com") >= 3 and 'name="amendment"' in page
+    typed = decision(alice, at, outcome="rewritten", reason="To one person")
+    for amendment, said in (('{"to": 7}', "/to"), ("{}", "required"), ('"just text"', "does not fit")):
+        answer = alice.post(f"{at}/decide", {**typed, "amendment": amendment})
+        assert said in answer.words and "To one person" in answer.text and "alert" in answer.text
+    value = {**INPUT, "to": "one@example.com"}
+    text = json.dumps(value, indent=2).replace("\n", "\r\n")
+    asked = alice.post(f"{at}/decide", {**typed, "amendment": text})
+    assert "<del>-  &#34;to&#34;: &#34;everyone@example.com&#34;</del>" in asked.text
+    assert (
+        "<ins>+  &#34;to&#34;: &#34;one@example.com&#34;</ins>" in asked.text
+        and "<del>-  &#34;body" not in asked.text
+    )
+    alice.post(f"{at}/decide", {**typed, "amendment": text, "step": "sure"})
+    review = record(place, "esc_amend")["reviews"][0]
+    assert review["amendment"]["value"] == value and review["outcome"] == "rewritten"
+    fetch(alice)
+    assert "How it was amended" in alice.get(at).words and "one@example.com" in alice.get(at).text
+
+
+def test_reasons_of_the_settings_are_offered_by_category(place: Lab, alice: Served) -> None:
+    at = raised(place, alice, "reasons")
+    alice.post(f"{at}/claim")
+    page = alice.get(at).text
+    assert '<optgroup label="false positive">' in page and ">Known sender</option>" in page
+    assert "Known &lt;b&gt;list&lt;/b&gt;" in page and "<b>list" not in page
+    alice.post(f"{at}/unclaim")
+
+
+def test_alike_ones_are_claimed_in_one_commit_and_decided_in_one(place: Lab, alice: Served) -> None:
+    same = {"policy": "pii", "model": "m-2", "reason_code": "pii.detected"}
+    names = [f"alike-{number}" for number in range(3)]
+    put(place, *({"request_id": name, "summary": f"Alike {name}", **same} for name in names))
+    put(place, {"request_id": "unlike", **same, "model": "m-3"})
+    fetch(alice)
+    assert "3 alike" in alice.get("?q=pii").words
+    page = alice.get("e/esc_alike-0/alike").text
+    assert "esc_alike-2" in page and "esc_unlike" not in page
+    before = len(place.commits("kt: "))
+    chosen = ["esc_alike-0", "esc_alike-1"]
+    held = alice.post("e/esc_alike-0/alike/claim", {"id": chosen}).text
+    digests = dict(re.findall(r'name="shown.(esc_[a-z0-9-]+)" value="([0-9a-f]{64})"', held))
+    assert set(digests) == set(chosen) and len(place.commits("kt: ")) == before + 1
+    fields = {"id": chosen, **{f"shown.{name}": digest for name, digest in digests.items()}}
+    typed = {"outcome": "denied", "reason": "Names a patient"}
+    at = "e/esc_alike-0/alike/decide"
+    assert "needs a reason" in alice.post(at, {**fields, "outcome": "denied"}).words
+    assert "choose at least one" in alice.post(at, typed).words
+    assert "one by one" in alice.post(at, {**fields, **typed, "outcome": "redacted"}).words
+    asked = alice.post(at, {**fields, **typed})
+    assert "Deny 2?" in asked.words and all(name in asked.words for name in chosen)
+    # Somebody adds a note to one of them meanwhile: none is decided on what was not shown.
+    assert (
+        kt(
+            "note", "--id", chosen[0], "--text", "Wait", cwd=place.clone("bob-notes", email="bob@example.com")
+        ).code
+        == 0
+    )
+    refused = alice.post(at, {**fields, **typed, "step": "sure"})
+    assert "Names a patient" in refused.text and 'role="alert"' in refused.text
+    assert record(place, chosen[1])["status"] == "claimed"
+    fetch(alice)
+    again = alice.get("e/esc_alike-0/alike").text
+    digests = dict(re.findall(r'name="shown.(esc_[a-z0-9-]+)" value="([0-9a-f]{64})"', again))
+    fields = {"id": chosen, **{f"shown.{name}": digest for name, digest in digests.items()}}
+    before = len(place.commits("kt: "))
+    assert "2 are decided" in alice.post(at, {**fields, **typed, "step": "sure"}).words
+    assert len(place.commits("kt: ")) == before + 1
+    for name in chosen:
+        found = record(place, name)
+        assert found["resolution"]["outcome"] == "denied" and found["reviews"][0]["shown"] == digests[name]
+
+
+# --- what goes wrong --------------------------------------------------------------------------------
+
+
+def test_a_lost_race_is_told_in_place_and_loses_nothing(place: Lab, alice: Served) -> None:
+    at = raised(place, alice, "race", summary="Race")
+    bob = place.clone("bob")
+    assert kt("claim", "--id", "esc_race", cwd=bob).code == 0
+    answer = alice.post(f"{at}/claim", {"note": "what I wanted to note"})
+    assert "bob" in answer.words and "what I wanted to note" in answer.text and 'role="alert"' in answer.text
+
+
+def test_what_changed_meanwhile_is_not_decided(place: Lab, alice: Served) -> None:
+    at = raised(place, alice, "changed", summary="Changed")
+    alice.post(f"{at}/claim")
+    typed = decision(alice, at, outcome="approved", reason="As I saw it")
+    assert kt("note", "--id", "esc_changed", "--text", "Look again", cwd=place.folder / "bob").code == 0
+    answer = alice.post(f"{at}/decide", {**typed, "step": "sure"})
+    assert (
+        "not as it was shown" in answer.words and "As I saw it" in answer.text and "Look again" in answer.text
+    )
+    assert record(place, "esc_changed")["status"] == "claimed"
+    # What it shows now may be decided.
+    shown = re.search(r'name="shown" value="([0-9a-f]{64})"', answer.text)
+    assert shown and shown[1] != typed["shown"]
+    alice.post(f"{at}/decide", {**typed, "shown": shown[1], "step": "sure"})
+    assert record(place, "esc_changed")["resolution"]["outcome"] == "approved"
+
+
+def test_two_tabs_are_one_reviewer(place: Lab, alice: Served) -> None:
+    at = raised(place, alice, "tabs", summary="Tabs")
+    alice.post(f"{at}/claim")
+    typed = decision(alice, at, outcome="denied", reason="No")
+    assert "You hold it now" in alice.post(f"{at}/claim").words or "claim" in alice.post(f"{at}/claim").words
+    alice.post(f"{at}/decide", {**typed, "step": "sure"})
+    other = alice.post(f"{at}/decide", {**typed, "outcome": "approved", "reason": "Yes", "step": "sure"})
+    assert "What you typed" in other.words and "Yes" in other.text and "denied" in other.words
+
+
+def test_while_the_remote_is_away_everything_typed_is_kept(place: Lab, alice: Served) -> None:
+    at = raised(place, alice, "away", summary="Away")
+    alice.post(f"{at}/claim")
+    typed = decision(alice, at, outcome="denied", reason="A long and careful reason", category="other")
+    gone = place.remote.with_name("gone.git")
+    place.remote.rename(gone)
+    try:
+        for step in ("", "sure"):
+            answer = alice.post(f"{at}/decide", {**typed, "step": step})
+            assert "A long and careful reason" in answer.text and 'role="alert"' in answer.text
+            assert (
+                'value="other" selected' in answer.text and "Nothing that you typed is lost" in answer.words
+            )
+        assert alice.get(at).status == 200
+    finally:
+        gone.rename(place.remote)
+    assert "It is decided" in alice.post(f"{at}/decide", {**typed, "step": "sure"}).words
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_text_makes_an_element(place: Lab, alice: Served, text: str) -> None:
+    number = HOSTILE.index(text)
+    words = f"{text}\n{HIDDEN}"
+    at = raised(
+        place,
+        alice,
+        f"hostile-{number}",
+        summary=text[:200],
+        agent_id=text,
+        model=text,
+        policy=text,
+        labels={text[:100]: text},
+        event_context={text[:100]: words, "excerpt": words, "policy_results": [{"verdict": text, "x": text}]},
+    )
+    noted = alice.post(
+        f"{at}/note", {"note": words.replace("\x00", ""), "reason": words, "whom": text, "why": text}
+    )
+    for page in (
+        alice.get(at),
+        alice.get("?view=all"),
+        alice.get(f"{at}/history"),
+        alice.get(f"{at}/alike"),
+        noted,
+    ):
+        assert page.status == 200
+        found = re.findall(
+            r"<(script|img|svg|iframe|style|base|meta|link|a|form|textarea)\b([^>]*)", page.text
+        )
+        for name, attributes in found:
+            assert (
+                "pwned" not in attributes and "onerror" not in attributes and "javascript:" not in attributes
+            )
+            assert "example.com" not in attributes or name == "input"
+        assert len(re.findall(r"<script", page.text)) == 1
+        assert "\u202e" not in re.sub(
+            r"<bdi[^>]*>.</bdi>|<textarea.*?</textarea>|<time.*?</time>", "", page.text, flags=re.S
+        )
+
+
+# --- the end ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_ends_with_its_terminal_and_gives_back_what_it_claimed(place: Lab, number: signal.Signals) -> None:
+    name = f"end-{int(number)}"
+    clone = place.clone(name, email="bob@example.com")
+    put(
+        place,
+        *({"request_id": f"{name}-{part}", "severity": "critical"} for part in ("held", "mine", "done")),
+    )
+    # What was held before stays.
+    assert kt("claim", "--id", f"esc_{name}-mine", cwd=clone).code == 0
+    with desk(clone) as it:
+        for part in ("held", "done"):
+            assert "You hold it now" in it.post(f"e/esc_{name}-{part}/claim").words
+        at = f"e/esc_{name}-done"
+        it.post(f"{at}/decide", decision(it, at, outcome="denied", reason="No", step="sure"))
+        code, said = it.end(number)
+    assert code == 0 and f"esc_{name}-held is back in the queue" in said and "mine" not in said
+    assert record(place, f"esc_{name}-held")["status"] == "queued"
+    assert record(place, f"esc_{name}-mine")["claim"]["claimed_by"] == "bob"
+    assert record(place, f"esc_{name}-done")["resolution"]["outcome"] == "denied"
+
+
+def test_what_cannot_be_given_back_is_named_with_the_command(place: Lab) -> None:
+    clone = place.clone("stranded", email="bob@example.com")
+    put(place, {"request_id": "stranded"})
+    with desk(clone, "--retry-timeout", "2") as it:
+        fetch(it)
+        assert "You hold it now" in it.post("e/esc_stranded/claim").words
+        gone = place.remote.with_name("away.git")
+        place.remote.rename(gone)
+        code, said = it.end()
+        gone.rename(place.remote)
+    assert code == 4 and "kt escalation unclaim esc_stranded --claim-id" in said
+    command = re.search(r"kt (escalation unclaim esc_stranded --claim-id \w+)", said)
+    assert command and kt(*command[1].split()[1:], cwd=clone).code == 0
+
+
+def test_the_history_that_desks_wrote_is_legal(place: Lab) -> None:
+    look = place.folder / "look"
+    git("fetch", "--quiet", cwd=look)
+    git("merge", "--quiet", "--ff-only", "origin/main", cwd=look)
+    judged = kt("verify", cwd=look)
+    assert judged.code == 0, judged.out
