@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from .actions.read_session import ReadSession
 from .errors import HistoryRewritten, KtError
 from .git.process import Done
+from .git.push_result import folder_of_another, trust_hint
 from .git.repository import MINIMUM
 from .model.text import plural
 from .policies.policy_set import Policies, assemble
@@ -126,9 +127,19 @@ def _remote(store: GitStore, timeout: float) -> list[Finding]:
     if asked.status == 0:
         reached = Finding("remote", True, f"{remote} answered in {took * 1000:.0f} ms", "")
     else:
-        remedy = f"check the network, and the address: `git remote get-url {shlex.quote(remote)}`"
-        reached = Finding("remote", False, f"{remote} did not answer: {words}", remedy)
+        reached = _not_reached(remote, words)
     return [reached, *_branch(store, remote, branch, asked, timeout)]
+
+
+def _not_reached(remote: str, words: str) -> Finding:
+    folder = folder_of_another(words)
+    if folder is not None:
+        detail = (
+            f"{remote} is there, but git does not read it, as its folder {folder} belongs to another user"
+        )
+        return Finding("remote", False, detail, trust_hint(folder))
+    remedy = f"check the network, and the address: `git remote get-url {shlex.quote(remote)}`"
+    return Finding("remote", False, f"{remote} did not answer: {words}", remedy)
 
 
 def _ahead(store: GitStore, remote: str, branch: str) -> int:

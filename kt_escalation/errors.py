@@ -212,13 +212,16 @@ class SeveralFailed(KtError):
 
     code = "several_failed"
     says = "{count} of them cannot be done: {listed}"
-    hint = "nothing was written; fix them, or do the others with --partial"
     count: int
     listed: str
     failed: Sequence[Mapping[str, Any]]
 
-    def __init__(self, failures: Sequence[Failure]) -> None:
+    def __init__(self, failures: Sequence[Failure], *, others: bool) -> None:
         self.failures = tuple(failures)
+        #: What to do, and where there are others than these that could be done.
+        self.fix = f"fix {'it' if len(failures) == 1 else 'them'}"
+        if others:
+            self.fix += ", or do the others with --partial"
         self.exit_code = self.failures[0].error.exit_code
         named = [
             f"{'line ' if isinstance(failure.where, int) else ''}{failure.where}: {failure.error.message}"
@@ -227,6 +230,7 @@ class SeveralFailed(KtError):
         super().__init__(
             count=len(failures), listed=" | ".join(named), failed=[failure.as_json() for failure in failures]
         )
+        self.hint = f"nothing was written; {self.fix}"
 
 
 # --- exit 3: not allowed --------------------------------------------------------------------------
@@ -242,6 +246,11 @@ class NotAllowed(KtError):
     action: str
     escalation_id: str
     missing: str
+
+    @property
+    def summary(self) -> str:
+        """What happened, in one sentence, which names the actor once."""
+        return super().summary.replace(f": {self.actor} ", ": ", 1)
 
 
 # --- exit 4: the remote ---------------------------------------------------------------------------
@@ -457,11 +466,9 @@ class NotReleased(Conflict):
 
     code = "not_released"
     says = "{escalation_id} was not released"
-    hint = (
-        "release it first with `kt escalation release --id {escalation_id}`; "
-        "only a decision for one use (`single_use`) has a receipt"
-    )
+    hint = "release it first with `kt escalation release --id {escalation_id}`"
     escalation_id: str
+    status: str = ""
     release_id: str = ""
     given: str = ""
 
@@ -667,7 +674,6 @@ class WaitTimeout(KtError):
     escalation_id: str = ""
     seconds: float | None
     status: str = ""
-    record_status: str = ""
     #: Of `watch --count`: how many events came, and how many were asked for.
     count: int = 0
     wanted: int = 0

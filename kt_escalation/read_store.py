@@ -167,7 +167,10 @@ class ReadStore:
     def log(
         self, escalation_id: str | None = None, *, rev: str | None = None, fetch: bool = False, limit: int = 0
     ) -> Iterator[Moment]:
-        """What happened, newest first: to one escalation, or to all. ``limit`` counts commits; 0 reads all."""
+        """What happened, newest first: to one escalation, or to all. ``limit`` counts commits; 0 reads all.
+
+        Raises NotFound, AmbiguousId, BadInput, NotAStore, at once.
+        """
         from .actions import inputs
         from .reporting import log
         from .storage import lookup
@@ -176,7 +179,7 @@ class ReadStore:
         wanted = None
         if escalation_id is not None:
             wanted = lookup.named(snapshot, inputs.one_id(escalation_id))
-        yield from log.moments(self._session.git, snapshot.revision, wanted, limit)
+        return log.moments(self._session.git, snapshot.revision, wanted, limit)
 
     def events(
         self, since: str | datetime | None = None, *, rev: str | None = None, fetch: bool = False

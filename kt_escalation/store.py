@@ -115,7 +115,8 @@ class Store(AuditStore):
         Raising the same escalation again changes nothing. Threads that raise at the same time share a commit.
         Raises BadInput, NotAllowed, DifferentContent, and what writing raises.
         """
-        return self._raising.one(inputs.from_keys({**(record or {}), **keys}))
+        given = {} if record is None else inputs.mapping(record)
+        return self._raising.one(inputs.from_keys({**given, **keys}))
 
     def raise_(self, record: Mapping[str, Any] | None = None, /, **keys: Any) -> Result:
         """The old name of `create`. It will be removed in the next release."""
@@ -165,13 +166,11 @@ class Store(AuditStore):
         none. Raises BadInput at once; later errors have ``unacknowledged_from``: the number of the first line
         without a result.
         """
-        if flush_count < 1 or (flush_every is not None and flush_every < 0):
-            raise BadInput(problem="a flush is at least one line, and after no less than 0 seconds")
         return stream.raised(
             source if isinstance(source, int) else source.fileno(),
             lambda items, partial: self._raising.several(items, partial=partial),
-            flush_count=flush_count,
-            flush_every=flush_every,
+            flush_count=inputs.count(flush_count, "the number of lines of a flush"),
+            flush_every=inputs.seconds(flush_every, "the time of a flush"),
             partial=partial,
             provider=provider,
             model=model,

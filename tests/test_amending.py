@@ -21,6 +21,7 @@ from kt_escalation.policies.policy_file import PolicyFile
 from kt_escalation.policies.policy_set import Policies, assemble
 from kt_escalation.rules import amending, judge_step, permissions, transitions
 from kt_escalation.rules.permissions import Act, act
+from kt_escalation.testing import MemoryRemote
 
 # --- digests ----------------------------------------------------------------------------------------
 
@@ -341,3 +342,29 @@ def test_withdrawing_is_judged_as_it_is_done() -> None:
         assert judge_step.judge(before, after, told) == ()
         [wrong] = judge_step.judge(before, after, judge_step.Context("a@example.com", later, RULES))
         assert wrong.rule == "withdraw"
+
+
+def test_who_claims_again_what_waits_for_another_reviewer_is_told_so() -> None:
+    settings = "rules:\n  - match: {severity: critical}\n    approvals: 2\n"
+    roster = "users:\n" + "".join(
+        f"  - {{user_id: {name}, emails: [{name}@example.com], roles: [{role}]}}\n"
+        for name, role in (("a", "reviewer"), ("b", "reviewer"), ("gw", "gateway"))
+    )
+    for files, who_may in (
+        ({"policies/settings.yaml": settings, "policies/roster.yaml": roster}, "a review by b, who cannot"),
+        ({"policies/settings.yaml": settings}, "a review by another person, who cannot"),
+    ):
+        remote = MemoryRemote(files)
+        remote.store("gw@example.com").create(request_id="r", reason_code="a.b", severity="critical")
+        mine = remote.store("a@example.com")
+        assert mine.claim("esc_r").warnings == ()
+        mine.resolve("esc_r", "approve", "fine")
+        [warning] = mine.claim("esc_r").warnings
+        assert "has reviewed esc_r already" in warning and who_may in warning
+        assert warning.endswith("give it back with `kt escalation unclaim --id esc_r`")
+        mine.unclaim("esc_r")
+        other = remote.store("b@example.com")
+        assert other.claim("esc_r").warnings == ()
+        # Where nobody else is left, deciding otherwise is what is needed.
+        assert not other.resolve("esc_r", "redact", "rather so").records[0].resolution
+        assert bool(mine.claim("esc_r").warnings) == ("policies/roster.yaml" not in files)

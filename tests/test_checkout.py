@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from lab import Lab, git, kt, state
 
+from kt_escalation.git.process import Done
+from kt_escalation.storage.waiting import unreachable
+
 
 def claim(clone: Path, *options: str, env: dict[str, str] | None = None) -> None:
     ran = kt("claim", "--id", "esc_job", *options, cwd=clone, env=env)
@@ -445,6 +448,21 @@ def test_a_repository_that_git_considers_unsafe_is_refused_with_gits_words(lab: 
         os.chown(clone, 12345, 12345)
         ran = kt("list", cwd=clone)
         assert ran.code == 2 and "safe.directory" in ran.err
+
+
+def test_a_remote_in_a_folder_of_another_user_is_not_told_as_unreachable(lab: Lab) -> None:
+    clone = lab.clone("alice")
+    words = f"fatal: detected dubious ownership in repository at '{lab.remote}'\nfatal: Could not read from remote"
+    found = unreachable("origin", Done(128, b"", words), 1)
+    if os.geteuid() == 0:
+        os.chown(lab.remote, 12345, 12345)
+        for args in (("list",), ("claim", "--id", "esc_job")):
+            ran = kt(*args, "--fetch" if args == ("list",) else "--json", cwd=clone)
+            assert ran.code == 4 and found.summary in ran.err and "check the network" not in ran.err
+        doctor = kt("doctor", cwd=clone)
+        assert found.summary.removeprefix("the remote ") in doctor.out
+    assert str(lab.remote) in found.summary
+    assert found.remedy.endswith(f"`git config --global --add safe.directory {lab.remote}` on its machine")
 
 
 @pytest.mark.parametrize("what", ["no repository", "no commit", "no store", "no folder"])

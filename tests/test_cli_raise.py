@@ -342,6 +342,17 @@ def test_bad_lines_are_named_by_number_and_stop_the_whole_batch(lab: Lab, gw: Pa
 def test_one_bad_line_alone_is_still_named_by_its_number(gw: Path) -> None:
     ran = batch(gw, record("good"), "{")
     assert ran.code == 2 and [fault["line"] for fault in ran.error["failed"]] == [2]
+    assert ran.error["message"].endswith("nothing was written; fix it, or do the others with --partial")
+
+
+def test_partial_is_offered_only_where_there_are_others_that_could_be_raised(gw: Path) -> None:
+    for lines, fix in ((("{",), "fix it"), (("{", "["), "fix them")):
+        ran = batch(gw, *lines)
+        assert ran.code == 2 and ran.error["message"].endswith(f"nothing was written; {fix}")
+        stream = gw / "lines.ndjson"
+        stream.write_bytes(ndjson(*lines))
+        told = kt("raise", "--batch", str(stream), "--flush-count", "9", cwd=gw)
+        assert told.code == 2 and told.err.endswith(f"is acknowledged; {fix}, and send it again\n")
 
 
 def test_partial_takes_the_good_lines_and_reports_the_others(lab: Lab, gw: Path) -> None:

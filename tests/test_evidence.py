@@ -80,6 +80,27 @@ def test_the_bundle_ends_at_the_commit_of_which_it_tells(case: Path) -> None:
     assert ran.returncode != 0 and f"ends at {older}, and you know {tip}" in ran.stderr
 
 
+@pytest.mark.parametrize("options", [(), ("--minimal",)])
+def test_the_same_commit_gives_the_same_bytes_whatever_a_clone_has_and_is_set_to(
+    case: Path, options: tuple[str, ...]
+) -> None:
+    other = cloned(case, f"elsewhere{len(options)}")
+    git("repack", "-qadfb", "--depth=99", "--window=50", cwd=other)
+    for name, value in {
+        "core.compression": "9",
+        "pack.compression": "1",
+        "pack.window": "1",
+        "pack.depth": "2",
+        "pack.threads": "4",
+        "core.bigFileThreshold": "1",
+    }.items():
+        git("config", name, value, cwd=other)
+    ways = [
+        done(clone, "evidence", "--id", "esc_one", *options, "-o", "/dev/null") for clone in (case, other)
+    ]
+    assert ways[0]["sha256"] == ways[1]["sha256"]
+
+
 def test_what_held_at_each_step_is_in_it_as_text(case: Path) -> None:
     folder = unpacked(case)
     raised, claimed, _, resolved = sorted((folder / "texts/steps").iterdir())

@@ -62,14 +62,14 @@ def a_resolution_of_anothers_claim(forge: Forge) -> None:
     forge.commit("bob")
 
 
-@forgery("not_allowed", "mallory@example.com is not on the roster")
+@forgery("not_allowed", "mallory@example.com may not claim esc_one: is not on the roster")
 def a_claim_by_somebody_who_is_not_on_the_roster(forge: Forge) -> None:
     forge.as_kt_does("alice", "claim", "--id", "esc_one")
     forge.edit(ONE, ("claimed_by: alice", "claimed_by: mallory@example.com"))
     forge.commit("mallory")
 
 
-@forgery("not_allowed", "eve does not have the role reviewer")
+@forgery("not_allowed", "eve may not claim esc_one: does not have the role reviewer")
 def a_claim_by_an_auditor(forge: Forge) -> None:
     forge.as_kt_does("alice", "claim", "--id", "esc_one")
     forge.edit(ONE, ("claimed_by: alice", "claimed_by: eve"))
@@ -83,7 +83,7 @@ def a_claim_by_a_reviewer_of_another_team(forge: Forge) -> None:
     forge.commit("carol")
 
 
-@forgery("not_allowed", "mallory@example.com is not on the roster")
+@forgery("not_allowed", "mallory@example.com may not claim esc_one: is not on the roster")
 def an_enrolment_in_the_same_commit(forge: Forge) -> None:
     forge.as_kt_does("alice", "claim", "--id", "esc_one")
     forge.edit(ONE, ("claimed_by: alice", "claimed_by: mallory"))
@@ -171,7 +171,7 @@ def an_admin_by_a_roster_after_one_that_cannot_be_read(forge: Forge) -> None:
     forge.commit("alice")
 
 
-@forgery("not_allowed", "mallory@example.com is not on the roster")
+@forgery("not_allowed", "mallory@example.com may not claim esc_one: is not on the roster")
 def a_claim_where_the_roster_cannot_be_read(forge: Forge) -> None:
     forge.as_kt_does("alice", "claim", "--id", "esc_one")
     claimed = forge.read(ONE).replace("claimed_by: alice", "claimed_by: mallory@example.com")
@@ -1047,6 +1047,21 @@ def test_another_hook_is_left_alone(forge: Forge, server: Path) -> None:
 
 def test_the_corpus_is_large() -> None:
     assert len(FORGERIES) >= 60
+
+
+def test_who_acted_before_the_first_roster_is_counted_once(tmp_path: Path) -> None:
+    forge = Forge.__new__(Forge)
+    forge.path = tmp_path / "store"
+    git("init", "--quiet", str(forge.path), cwd=tmp_path)
+    forge.write("policies/settings.yaml", SETTINGS.replace("default_route: {team_id: legal}\n", ""))
+    forge.commit("boss", "start")
+    forge.raised("one")
+    forge.kt("alice", "claim", "--id", "esc_one")
+    forge.write("policies/roster.yaml", ROSTER)
+    forge.commit("boss", "a roster")
+    forge.kt("alice@home.example", "note", "--id", "esc_one", "--text", "looking")
+    forge.raised("two")
+    assert kt("verify", "--json", cwd=forge.path).json["people"] == ["alice", "boss", "gw"]
 
 
 def test_the_summary_counts_steps_commits_and_people(forge: Forge) -> None:

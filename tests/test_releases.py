@@ -162,7 +162,33 @@ def test_a_decision_that_is_not_for_one_use_is_answered_and_nothing_is_written(g
         assert ran.json["do"] == "release the request as it is"
         other = gate.run("gw", *args, "--id", name, "--digest", OTHER)
         assert other.code == 6
+    ran = gate.do("gw", "release", "--id", name, "--digest", DIGEST)
+    assert "not for one use, so nothing was written and no receipt is needed: release the request" in ran.out
     assert gate.forge.tip() == before
+
+
+def test_a_receipt_where_there_is_no_release_says_whether_one_is_missing(gate: Gate) -> None:
+    name = gate.raised("r1")
+    for prepare, said in (
+        (None, "was not released: it is queued; wait for the decision with `kt escalation wait --release"),
+        ("approved", f"was not released; release it first with `kt escalation release --id {name}`"),
+    ):
+        if prepare:
+            gate.review("alice", name, prepare)
+        ran = gate.run("gw", "receipt", "--id", name, "--status", "executed", "--json")
+        assert (ran.code, ran.error["code"]) == (6, "not_released") and said in ran.error["message"]
+    for other, outcome, said in (
+        (gate.raised("r2"), "denied", "it is denied, so nothing was to be run"),
+        (
+            gate.raised("r3", reason_code="a.b"),
+            "approved",
+            "no receipt: its decision is not for one use; nothing",
+        ),
+    ):
+        gate.review("alice", other, outcome)
+        ran = gate.run("gw", "receipt", "--id", other, "--status", "executed", "--json")
+        assert (ran.code, ran.error["code"]) == (6, "not_released") and said in ran.error["message"]
+        assert "release it first" not in ran.error["message"]
 
 
 def test_wait_and_run_never_runs_what_was_rewritten(gate: Gate) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from ..errors import BadInput, BranchTaken, KtError, NothingToClaim
+from ..errors import BranchTaken, KtError, NothingToClaim
 from ..model import query
 from ..model.query import Key
 from ..model.record import Record
@@ -38,7 +38,20 @@ def claim(
         return transitions.claim(entry.record, act, token, given=given, deciders=deciders, held=held)
 
     options = replace(options, claim_id=token)
-    return each(session, "claim", escalation_ids, rule, options, detail=_over_lapsed)
+    return each(session, "claim", escalation_ids, rule, options, detail=_over_lapsed, warn=_in_the_way)
+
+
+def _in_the_way(snapshot: Snapshot, act: Act, after: Record) -> str | None:
+    """The warning for a claim by who has reviewed it, while others could give what is missing."""
+    others = permissions.candidates(after, act.policies, lookup.deciders(snapshot, after))
+    if not permissions.has_reviewed(after, act.policies, act.actor) or others == ():
+        return None
+    who = ", ".join(others) if others else "another person"
+    return (
+        f"{act.actor} has reviewed {after.escalation_id} already and may only decide otherwise; it waits for a review by "
+        f"{who}, who cannot claim it now: unless you decide otherwise, give it back with "
+        f"`kt escalation unclaim --id {after.escalation_id}`"
+    )
 
 
 def renew(
@@ -65,11 +78,10 @@ def claim_next(
     passing: Collection[str] = (),
 ) -> Result:
     """Claim the next ``count`` in turn that the caller may claim."""
-    if count < 1:
-        raise BadInput(problem=f"count is {count}; it must be at least 1")
+    inputs.count(count, "the count")
     given = options.claim_id is not None
     token = inputs.claim_id(options.claim_id) or session.token()
-    choice = _Next(token, given, count, team, until, set(passing))
+    choice = _Next(token, given, count, team, until, set(inputs.several_ids(passing)))
     if options.dry_run:
         return session.preview(choice.decide)
     while True:

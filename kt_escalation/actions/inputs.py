@@ -81,16 +81,23 @@ def read_context(data: bytes, name: str) -> Any:
 
 
 def from_keys(keys: Mapping[str, Any]) -> Item:
-    """The draft in the keys of a record."""
-    return _item(lambda: dict(keys), "record", None, None)
+    """The draft in the keys of a record. Raises BadInput for anything else."""
+    return _item(lambda: dict(mapping(keys)), "record", None, None)
+
+
+def mapping(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What was given if it has keys. Raises BadInput."""
+    if not isinstance(given, Mapping):
+        raise BadInput(problem=f"a mapping of a record's keys is needed, and {_shown(given)} was given")
+    return given
 
 
 def from_mappings(
     items: Iterable[Mapping[str, Any]], *, provider: str | None = None, model: str | None = None
 ) -> list[tuple[int, Item]]:
     """The drafts in records and decision events, each with its number from 1. Raises BadInput."""
-    if isinstance(items, Mapping | str | bytes):
-        raise BadInput(problem="a list of records or events is needed, and one was given")
+    if isinstance(items, Mapping | str | bytes) or not isinstance(items, Iterable):
+        raise BadInput(problem=f"a list of records or events is needed, and {_shown(items)} was given")
     return [
         (number, _item(lambda item=item: item, "batch", provider, model))  # type: ignore[misc]
         for number, item in enumerate(items, 1)
@@ -102,17 +109,46 @@ def from_event(event: Mapping[str, Any], *, provider: str | None = None, model: 
     return _item(lambda: event, "event", provider, model)
 
 
+def text(given: str, what: str) -> str:
+    """What was given if it is a text. Raises BadInput, so that a wrong type is no TypeError somewhere inside."""
+    if not isinstance(given, str):
+        raise BadInput(problem=f"{what} is a text, and {_shown(given)} was given")
+    return given
+
+
+def seconds(given: float | None, what: str) -> float | None:
+    """A number of seconds, None for no limit. Raises BadInput."""
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | float) or not given >= 0:
+        raise BadInput(
+            problem=f"{what} is a number of seconds from 0 on or None, and {_shown(given)} was given"
+        )
+    return given
+
+
+def count(given: int, what: str) -> int:
+    """A whole number from 1 on. Raises BadInput."""
+    if isinstance(given, bool) or not isinstance(given, int) or given < 1:
+        raise BadInput(problem=f"{what} is a whole number from 1 on, and {_shown(given)} was given")
+    return given
+
+
+def _shown(given: object) -> str:
+    return repr(given)[:80]
+
+
 def one_id(given: str) -> str:
     """An id, or the beginning of one, as a text. Raises BadInput for a list of ids."""
     if not isinstance(given, str):
-        raise BadInput(problem=f"one escalation id is needed, and {str(given)[:80]} was given")
+        raise BadInput(problem=f"one escalation id is needed, and {_shown(given)} was given")
     return given
 
 
 def several_ids(given: Collection[str]) -> Collection[str]:
     """Ids as a list or another collection. Raises BadInput for a single text."""
-    if isinstance(given, str):
-        raise BadInput(problem=f"a list of escalation ids is needed, and {given[:80]!r} was given")
+    if isinstance(given, str | bytes) or not isinstance(given, Collection):
+        raise BadInput(problem=f"a list of escalation ids is needed, and {_shown(given)} was given")
     return given
 
 
@@ -130,7 +166,7 @@ def whole_ids(given: Collection[str]) -> Sequence[str]:
 def id_of_request(request_id: str) -> str:
     """The id of the escalation of a request. Raises BadInput."""
     try:
-        request_id.encode()
+        text(request_id, "the request id").encode()
     except UnicodeEncodeError:
         raise BadInput(problem="the request id is not valid Unicode text") from None
     if not 0 < len(request_id) <= MAX_NAME:
@@ -140,7 +176,7 @@ def id_of_request(request_id: str) -> str:
 
 def waiver(commit: str, rule: str, path: str, reason: str) -> Waiver:
     """The waiver that accepts a violation for a reason. Raises BadInput."""
-    if not is_rule(rule):
+    if not is_rule(text(rule, "the rule")):
         raise BadInput(
             problem=f"{rule[:80]!r} is not a rule",
             hint="`kt escalation verify` names the rule of each violation",
@@ -164,48 +200,47 @@ def whom(user: str | None, team: str | None) -> Fallback:
     """The user or the team to assign to. Raises BadInput."""
     if (user is None) == (team is None):
         raise BadInput(problem="an escalation is assigned to either a user or a team")
+    name = text(team if user is None else user, "the user or team")  # type: ignore[arg-type]
     try:
         return Fallback(user_id=user, team_id=team)
     except ValueError:
-        raise BadInput(
-            problem=f"{(user or team or '')[:80]!r} is not a valid name of a user or a team"
-        ) from None
+        raise BadInput(problem=f"{name[:80]!r} is not a valid name of a user or a team") from None
 
 
-def outcome(text: str) -> Outcome:
+def outcome(given: str) -> Outcome:
     """The outcome for a word of kt or of the gateway. Raises BadInput."""
     try:
-        return parse_outcome(text)
+        return parse_outcome(text(given, "the outcome"))
     except ValueError as error:
         raise BadInput(problem=str(error)) from None
 
 
-def claim_id(text: str | None) -> str | None:
+def claim_id(given: str | None) -> str | None:
     """The caller's own token for a claim, or None. Raises BadInput."""
-    if text is not None and not ids.CLAIM_ID.fullmatch(text):
-        raise BadInput(problem=f"{text[:80]!r} is not a claim id: letters, digits, dots, dashes, at most 64")
-    return text
+    if given is not None and not ids.CLAIM_ID.fullmatch(text(given, "the claim id")):
+        raise BadInput(problem=f"{given[:80]!r} is not a claim id: letters, digits, dots, dashes, at most 64")
+    return given
 
 
-def category(text: str | None) -> Category | None:
+def category(given: str | None) -> Category | None:
     """A category, or None. Raises BadInput."""
-    for known in CATEGORIES:
-        if text == known:
-            return known  # type: ignore[return-value]
-    if text is None:
+    if given is None:
         return None
-    raise BadInput(problem=f"{text[:80]!r} is not a category; use one of {', '.join(CATEGORIES)}")
+    for known in CATEGORIES:
+        if text(given, "the category") == known:
+            return known  # type: ignore[return-value]
+    raise BadInput(problem=f"{given[:80]!r} is not a category; use one of {', '.join(CATEGORIES)}")
 
 
-def words(text: str, what: str) -> str:
+def words(given: str, what: str) -> str:
     """The text of a person, as a record stores it. Raises BadInput."""
-    text = text.replace("\r\n", "\n").strip()
-    if not text:
+    found = text(given, what).replace("\r\n", "\n").strip()
+    if not found:
         raise BadInput(problem=f"{what} is empty")
-    if len(text) > MAX_TEXT:
-        raise BadInput(problem=f"{what} has {len(text)} characters; at most {MAX_TEXT} are kept")
+    if len(found) > MAX_TEXT:
+        raise BadInput(problem=f"{what} has {len(found)} characters; at most {MAX_TEXT} are kept")
     try:
-        text.encode()
+        found.encode()
     except UnicodeEncodeError:
         raise BadInput(problem=f"{what} is not valid Unicode text") from None
-    return text
+    return found

@@ -61,7 +61,7 @@ def require_had(plan: Plan, partial: bool) -> None:
         return
     if len(plan.failed) == 1 and (isinstance(plan.failed[0].where, str) or plan.failed[0].where == ALONE):
         raise plan.failed[0].error
-    raise SeveralFailed(plan.failed)
+    raise SeveralFailed(plan.failed, others=bool(plan.records))
 
 
 def result_of(plan: Plan, commit: str, *, changed: bool) -> Result:

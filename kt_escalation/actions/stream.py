@@ -70,7 +70,7 @@ def unacknowledged(error: KtError, line: int) -> KtError:
     """The error that ends a stream, which says from which line on nothing is acknowledged."""
     fix = "fix that and send it again; what is there already does no harm"
     if isinstance(error, SeveralFailed):
-        fix = "fix them and send that again, or do the others with --partial"
+        fix = f"{error.fix}, and send it again"
     error.unacknowledged_from = line
     # Earlier lines may have changed something.
     error.unchanged = ""

@@ -23,6 +23,7 @@ from .session import Session
 #: The clone's note of the release ids that it made up, by escalation, and how many of them it keeps.
 RELEASES, _KEPT = "releases", 1_000
 _DIGEST = re.compile(r"(hmac-)?sha256:[0-9a-f]{64}", re.ASCII)
+_RESULT = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 
 
 def release(
@@ -98,7 +99,7 @@ def receipt(
     words = None if reason is None else inputs.words(reason, "the reason")
     if release_id is not None:
         _release_id(release_id)
-    if result_digest is not None and not re.fullmatch(r"sha256:[0-9a-f]{64}", result_digest):
+    if result_digest is not None and not _RESULT.fullmatch(inputs.text(result_digest, "the result digest")):
         raise BadInput(problem=f"{result_digest[:80]!r} is not a valid digest: sha256: and 64 hex digits")
     _require_shared(session)
     made: Release | None = None
@@ -106,7 +107,8 @@ def receipt(
     def decide(snapshot: Snapshot, act: Act) -> Plan:
         nonlocal made
         record = lookup.entry(snapshot, escalation_id).record
-        found = decision.release_of(snapshot, record) if record.resolution is not None else None
+        releasing.require_receivable(record)
+        found = decision.release_of(snapshot, record)
         if found is not None and release_id not in (None, found.release_id):
             raise NotReleased(
                 says="{escalation_id} was released under release id {release_id}, not {given}",
@@ -187,7 +189,7 @@ def _require_shared(session: Session) -> None:
 
 def _release_id(text: str | None) -> str:
     """A release id of the caller's own, empty for none. Raises BadInput."""
-    if text is not None and not re.fullmatch(RELEASE_ID, text, re.ASCII):
+    if text is not None and not re.fullmatch(RELEASE_ID, inputs.text(text, "the release id"), re.ASCII):
         raise BadInput(
             problem=f"{text[:80]!r} is not a valid release id: letters, digits, dots, dashes, at most 64"
         )
@@ -196,7 +198,7 @@ def _release_id(text: str | None) -> str:
 
 def action_digest(text: str | None) -> None:
     """Raise BadInput for text that is not a digest of an action."""
-    if text is not None and not _DIGEST.fullmatch(text):
+    if text is not None and not _DIGEST.fullmatch(inputs.text(text, "the digest")):
         raise BadInput(
             problem=f"{text[:80]!r} is not a valid digest: sha256: or hmac-sha256:, and 64 hex digits",
             hint="`kt escalation digest` prints it",
@@ -205,6 +207,6 @@ def action_digest(text: str | None) -> None:
 
 def _status(text: str) -> ReceiptStatus:
     for known in RECEIPT_STATUSES:
-        if text == known:
+        if inputs.text(text, "the status") == known:
             return known  # type: ignore[return-value]
     raise BadInput(problem=f"{text[:80]!r} is not a valid receipt; use one of {', '.join(RECEIPT_STATUSES)}")

@@ -40,6 +40,7 @@ def resolved(
     from ..audit.verify import require_history
 
     inputs.whole_ids([escalation_id])
+    timeout = inputs.seconds(timeout, "the timeout")
     if isinstance(session.port, GitStore):
         require_history(session.port)
     last: Record | None = None
@@ -64,7 +65,5 @@ def resolved(
                 raise
         if poll.is_over:
             status = last.status if last else "not known"
-            raise WaitTimeout(
-                escalation_id=escalation_id, seconds=timeout, status=status, record_status=status
-            )
+            raise WaitTimeout(escalation_id=escalation_id, seconds=timeout, status=status)
         poll.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..rules.judge_step import Violation
+from ..rules.permissions import known_as
 from .findings import key
 from .run import Run
 
@@ -61,7 +62,8 @@ def reported(run: Run, revision: str, *, only_new: bool = False, may_waive: bool
         tally.steps,
         tally.imported,
         Signatures(tally.held, tally.unasked, tally.unsigned),
-        tuple(sorted(tally.people)),
+        # Who acted before there was a roster is known by an e-mail.
+        tuple(sorted({known_as(name, now.roster) for name in tally.people})),
         tuple(found),
         tuple(violation for violation in every if key(violation) in excused),
         run.since,

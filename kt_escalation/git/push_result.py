@@ -7,6 +7,7 @@ they must never be confused. See docs/design.md, *How a step is committed*.
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -86,7 +87,7 @@ _SHORT = 300
 # because a hook could print the same.
 _UNREACHED = re.compile(
     r"^(ssh: (connect to host|could not resolve hostname) |fatal: (unable to connect to |repository '.*' not found"
-    r"|'.*' does not appear to be a git repository|unable to access '.*': (failed to connect to|could not resolve) ))",
+    r"|'.*' does not appear to be a git repository|detected dubious ownership in repository at |unable to access '.*': (failed to connect to|could not resolve) ))",
     re.I | re.M,
 )
 # The connection broke after something was sent. Over HTTP, git then exits as if it had refused by itself.
@@ -130,6 +131,21 @@ _CLONE_AGAIN = (
     "this clone and {remote} name objects by different algorithms (`git rev-parse --show-object-format`): clone again; "
     "of a remote that is empty, make the clone with `git init --object-format=sha256` (or sha1) and `git remote add`"
 )
+
+
+# git does not read a repository whose folder belongs to another user of the machine (git-config, `safe.directory`).
+_OTHER_OWNER = re.compile(r"detected dubious ownership in repository at '([^']+)'")
+
+
+def folder_of_another(words: str) -> str | None:
+    """The folder that git does not read as it belongs to another user, if the words say so."""
+    found = _OTHER_OWNER.search(words)
+    return found[1] if found else None
+
+
+def trust_hint(folder: str) -> str:
+    """What makes git read a folder of another user. It is run where the repository is, by whoever git runs as."""
+    return f"if you trust it, run `git config --global --add safe.directory {shlex.quote(folder)}` on its machine"
 
 
 # Our own hook's output begins like this. GitLab shows it on its pages only after the mark.

@@ -19,6 +19,15 @@ _KEEP_PACK = 200
 _LOOSE_MODE = 0o444
 
 
+# A pack that depends on its objects alone: neither on the packs that a clone happens to have, nor on its settings, nor
+# on which thread is first (git-pack-objects).
+_SAME_SETTINGS = ("-c", "pack.windowMemory=0", "-c", "core.bigFileThreshold=512m")
+_SAME_BYTES = (
+    *("--no-reuse-delta", "--no-reuse-object", "--no-use-bitmap-index", "--threads=1"),
+    *("--compression=6", "--window=10", "--depth=50"),
+)
+
+
 class Writing(Git):
     """Writes objects into a repository, and reads packs from it."""
 
@@ -87,9 +96,11 @@ class Writing(Git):
     def pack(self, wanted: Sequence[str], *, history: bool) -> Iterator[bytes]:
         """A pack, in chunks: of exactly these objects, or with ``history`` of everything these commits reach.
 
-        Raises GitFailed if an object is missing.
+        The same objects give the same bytes, whatever packs and settings a clone has. Raises GitFailed if an object
+        is missing.
         """
-        command = ("pack-objects", "--stdout", "-q", *(("--revs",) if history else ()))
+        revs = ("--revs",) if history else ()
+        command = (*_SAME_SETTINGS, "pack-objects", "--stdout", "-q", *_SAME_BYTES, *revs)
         yield from self._stream(*command, stdin="".join(f"{oid}\n" for oid in wanted).encode())
 
     # --- trees ------------------------------------------------------------------------------------

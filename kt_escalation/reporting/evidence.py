@@ -69,7 +69,7 @@ def evidence(
     """Write the evidence about escalations, and about those that they reopen or that reopen them.
 
     ``wanted`` are ids or unique prefixes. ``minimal`` leaves out the store's history. The same commit gives
-    the same texts everywhere; the bytes of a pack are up to git.
+    the same bytes in every clone, with the same version of git.
 
     Raises NotFound, AmbiguousId, BadInput, NotAStore, ShallowClone, GitFailed.
     """

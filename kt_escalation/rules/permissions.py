@@ -13,6 +13,9 @@ from ..model.vocabulary import RELEASING
 from ..policies.policy_set import Policies
 from ..policies.roster import Role, Roster, person
 
+#: Who acts where git names no e-mail.
+NOBODY = "somebody without an e-mail"
+
 
 @dataclass(frozen=True)
 class Act:
@@ -44,9 +47,11 @@ def known_as(name: str, roster: Roster | None) -> str:
 
 def require_role(act: Act, action: str, escalation_id: str, *roles: Role) -> None:
     """Raise NotAllowed unless the actor has one of the roles. Without a roster, everybody may."""
-    missing = _role_missing(act.policies.roster, act.actor, roles)
-    if missing:
-        raise _refusal(act, action, escalation_id, missing)
+    missing, roster = _role_missing(act.policies.roster, act.actor, roles), act.policies.roster
+    if missing and roster is not None:
+        who = roster.with_role(*roles)
+        have = f"{', '.join(who)} {'has' if len(who) == 1 else 'have'} it" if who else "nobody has it"
+        raise _refusal(act, action, escalation_id, f"{missing} ({have})")
 
 
 def may_review(record: Record, act: Act, action: str, deciders: Iterable[str] = ()) -> None:
@@ -83,9 +88,9 @@ def why_not(record: Record, policies: Policies, name: str, deciders: Iterable[st
     if record.requires.approvals > 1:
         needed = f"it needs {record.requires.approvals} people"
         if person(roster, record.raised_by) == who:
-            return f"{needed} and {name} raised it"
+            return f"{name} raised it, and {needed}"
         if any(person(roster, decider) == who for decider in deciders):
-            return f"{needed} and {name} decided the one that it reopens"
+            return f"{name} decided the one that it reopens, and {needed}"
     return None
 
 
@@ -204,13 +209,11 @@ def _role_missing(roster: Roster | None, name: str, roles: tuple[Role, ...]) -> 
     user = roster.by_id.get(person(roster, name))
     if user and set(roles) & set(user.roles):
         return None
-    wanted = " or ".join(roles)
-    have = ", ".join(roster.with_role(*roles)) or "nobody"
-    who = name or "nobody"
-    missing = f"{who} does not have the role {wanted}" if user else f"{who} is not on the roster"
-    return f"{missing} ({wanted}: {have})"
+    wanted, who = " or ".join(roles), name or NOBODY
+    if user:
+        return f"{who} does not have the role {wanted}"
+    return f"{who} is not on the roster, and so does not have the role {wanted}"
 
 
 def _refusal(act: Act, action: str, escalation_id: str, missing: str) -> NotAllowed:
-    who = act.actor or "somebody without an e-mail"
-    return NotAllowed(actor=who, action=action, escalation_id=escalation_id, missing=missing)
+    return NotAllowed(actor=act.actor or NOBODY, action=action, escalation_id=escalation_id, missing=missing)

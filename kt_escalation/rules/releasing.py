@@ -81,6 +81,32 @@ def require_digest(record: Record, digest: str | None) -> None:
         )
 
 
+def require_receivable(record: Record) -> None:
+    """Raise NotReleased for a record that has no release, and cannot have one."""
+    name, end = record.escalation_id, record.resolution
+    if end is None:
+        raise NotReleased(
+            says="{escalation_id} was not released: it is {status}",
+            hint="wait for the decision with `kt escalation wait --release --id {escalation_id}`",
+            escalation_id=name,
+            status=record.status,
+        )
+    if end.outcome not in RELEASING:
+        raise NotReleased(
+            says="{escalation_id} was not released: it is {status}, so nothing was to be run",
+            hint="say what happened in a new escalation, if something was run all the same",
+            escalation_id=name,
+            status=end.outcome,
+        )
+    if record.requires.single_use is None:
+        raise NotReleased(
+            says="{escalation_id} has no release, and so no receipt: its decision is not for one use",
+            hint="nothing is missing; to have releases and receipts, ask for single_use in policies/settings.yaml",
+            escalation_id=name,
+            status=end.outcome,
+        )
+
+
 def require_user(record: Record, act: Act) -> None:
     """Raise NotAllowed unless the actor may use decisions."""
     permissions.require_role(act, "release", record.escalation_id, "gateway", "admin")

@@ -141,7 +141,7 @@ def unclaim(
         return record.replace(status="queued", claim=None, queued_at=stamp(record, act))
     if record.status == "queued" and _noted_so(record, act, force_reason):
         return record
-    require_role(act, "give back by force", record.escalation_id, "admin")
+    require_role(act, "give back", record.escalation_id, "admin")
     _require_open(record)
     current = _claimed(record)
     if claim_id is not None and claim_id != current.claim_id:

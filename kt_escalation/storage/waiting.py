@@ -55,9 +55,17 @@ def answer(
 
 def unreachable(remote: str | None, done: Done | None, timeout: float) -> RemoteUnreachable:
     """The error for a remote that gave no answer (``done`` is None), or for the failure that git reports."""
-    from ..git.push_result import hint_for, remote_words
+    from ..git.push_result import folder_of_another, hint_for, remote_words, trust_hint
 
     if done is None or done.timed_out:
         return RemoteUnreachable(remote=remote, words=f"no answer within {timeout:.0f} s")
     words = remote_words(done.err) or done.words
+    folder = folder_of_another(words)
+    if folder is not None:
+        return RemoteUnreachable(
+            says="the remote {remote} is there, but git does not read it, as its folder {words} belongs to another user",
+            hint=trust_hint(folder),
+            remote=remote,
+            words=folder,
+        )
     return RemoteUnreachable(remote=remote, words=words, hint=hint_for(words) or RemoteUnreachable.hint)

@@ -135,7 +135,10 @@ def _release(
         used = {"changed": found.changed, "repeat": found.repeat, "release_commit": found.release_commit}
         put_json({**_answer(found), **used})
     elif found.release_id is None:
-        click.echo(f"{found.escalation_id} is {found.outcome} and needs no release: {what_to_do(found)}")
+        click.echo(
+            f"{found.escalation_id} is {found.outcome}, and not for one use, so nothing was written and no receipt is "
+            f"needed: {what_to_do(found)}"
+        )
     elif found.repeat:
         click.echo(
             f"{found.escalation_id} was released under {found.release_id} already; do not run it again"
