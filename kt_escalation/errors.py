@@ -218,10 +218,9 @@ class SeveralFailed(KtError):
 
     def __init__(self, failures: Sequence[Failure], *, others: bool) -> None:
         self.failures = tuple(failures)
-        #: What to do, and where there are others than these that could be done.
+        #: What to do, and how to have the others, where there are some.
         self.fix = f"fix {'it' if len(failures) == 1 else 'them'}"
-        if others:
-            self.fix += ", or do the others with --partial"
+        self.others = ", or do the others with --partial" if others else ""
         self.exit_code = self.failures[0].error.exit_code
         named = [
             f"{'line ' if isinstance(failure.where, int) else ''}{failure.where}: {failure.error.message}"
@@ -230,7 +229,7 @@ class SeveralFailed(KtError):
         super().__init__(
             count=len(failures), listed=" | ".join(named), failed=[failure.as_json() for failure in failures]
         )
-        self.hint = f"nothing was written; {self.fix}"
+        self.hint = f"nothing was written; {self.fix}{self.others}"
 
 
 # --- exit 3: not allowed --------------------------------------------------------------------------

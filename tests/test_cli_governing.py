@@ -132,7 +132,9 @@ def test_a_quorum_of_two_from_raising_to_release(governed: Lab) -> None:
     assert kt("claim", "--id", name, cwd=alice).code == 0
     same = kt("resolve", "--id", name, "--outcome", "allow", "--reason", "as I said", cwd=alice)
     assert (
-        same.code == 3 and "alice has decided so already, and may only decide otherwise; bob may" in same.err
+        same.code == 3
+        and f"alice may not resolve {name}: has decided so already, and may only decide otherwise; bob may"
+        in same.err
     )
     assert kt("unclaim", "--id", name, cwd=alice).code == 0
     assert kt("claim", "--id", name, cwd=bob).code == 0

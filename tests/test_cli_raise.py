@@ -352,7 +352,7 @@ def test_partial_is_offered_only_where_there_are_others_that_could_be_raised(gw:
         stream = gw / "lines.ndjson"
         stream.write_bytes(ndjson(*lines))
         told = kt("raise", "--batch", str(stream), "--flush-count", "9", cwd=gw)
-        assert told.code == 2 and told.err.endswith(f"is acknowledged; {fix}, and send it again\n")
+        assert told.code == 2 and told.err.endswith(f"is acknowledged; {fix} and send it again\n")
 
 
 def test_partial_takes_the_good_lines_and_reports_the_others(lab: Lab, gw: Path) -> None:

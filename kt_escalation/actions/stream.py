@@ -70,7 +70,7 @@ def unacknowledged(error: KtError, line: int) -> KtError:
     """The error that ends a stream, which says from which line on nothing is acknowledged."""
     fix = "fix that and send it again; what is there already does no harm"
     if isinstance(error, SeveralFailed):
-        fix = f"{error.fix}, and send it again"
+        fix = f"{error.fix} and send it again{error.others}"
     error.unacknowledged_from = line
     # Earlier lines may have changed something.
     error.unchanged = ""
