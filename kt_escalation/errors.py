@@ -385,14 +385,18 @@ class IllegalRecord(Conflict):
     """The decision in the record was not made by the rules."""
 
     code = "illegal_record"
-    says = "{escalation_id} is resolved in {path}, but not by legal steps alone: {problem}"
+    says = "{escalation_id} is resolved, but not by legal steps alone: {problem}"
     hint = (
         "release nothing; an admin can bring it back to its last legal state with `kt escalation restore`; "
         "otherwise raise the request again under another id"
     )
     escalation_id: str
-    path: str
     problem: str
+    #: Where it was broken and which rule, as `verify` says it; empty where that is not known. Without a commit the
+    #: path is that of the record.
+    commit: str = ""
+    rule: str = ""
+    path: str = ""
 
 
 class ReleaseNeeded(Conflict):

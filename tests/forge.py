@@ -245,7 +245,11 @@ def assert_nothing_forged_is_released(forge: Forge, found: Sequence[Mapping[str,
     for name in {violation["escalation_id"] for violation in found if "escalation_id" in violation}:
         got = kt("get", "--id", name, "--json", cwd=forge.path)
         if got.code == 0 and got.json["escalation"]["status"] == "resolved":
-            assert kt("wait", "--id", name, cwd=forge.path).code == 6
+            waited = kt("wait", "--id", name, "--json", cwd=forge.path)
+            assert waited.code == 6
+            if waited.error["code"] == "illegal_record" and waited.error["rule"]:
+                told = {key: waited.error[key] for key in ("commit", "rule", "path")}
+                assert told in [{key: one[key] for key in told} for one in found]
 
 
 def key_of(forge: Forge, who: str) -> Path:

@@ -508,6 +508,7 @@ def test_a_decision_that_was_edited_into_the_file_releases_nothing(lab: Lab) -> 
     lab.put({path: decided.replace("denied", "approved") + "\n"}, "tidy")
     ran = kt("wait", "--id", "esc_one", "--json", cwd=caller)
     assert ran.code == 6 and ran.error["code"] == "illegal_record" and ran.out == ""
+    assert [ran.error[key] for key in ("commit", "rule", "path")] == [lab.tip(), "resolved", path]
     errorbook.hold(ran, lab.folder)
     assert kt("restore", "--id", "esc_one", "--reason", "edited", cwd=alice).code == 0
     assert kt("wait", "--id", "esc_one", cwd=caller).code == 1

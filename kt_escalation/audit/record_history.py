@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ..errors import IllegalRecord
+from ..rules.judge_step import Violation
 from ..storage import history
 from ..storage.clone import GitStore
 from .findings import key
@@ -57,9 +58,20 @@ class Wanted:
         """Its id."""
         return self.ids[0]
 
-    def illegal(self, problem: str) -> IllegalRecord:
-        """The error for a record that cannot be proved."""
-        return IllegalRecord(escalation_id=self.name, path=self.path, problem=problem)
+    def illegal(self, problem: str, *, commit: str = "", rule: str = "", path: str = "") -> IllegalRecord:
+        """The error for a record that cannot be proved, with the commit, the rule and the file that say so."""
+        return IllegalRecord(
+            escalation_id=self.name, path=path or self.path, problem=problem, commit=commit, rule=rule
+        )
+
+    def breaks(self, violation: Violation, more: str = "") -> IllegalRecord:
+        """The error for a violation."""
+        return self.illegal(
+            f"{violation_line(violation)}{more}",
+            commit=violation.commit,
+            rule=violation.rule,
+            path=violation.path,
+        )
 
 
 @dataclass(frozen=True)
@@ -89,32 +101,32 @@ def proven(
     try:
         since = None if signed else _since(past, revision, every)
     except _Rewritten as error:
-        return [one.illegal(str(error)) for one in wanted]
+        where = f"where this clone has judged it before ({error.commit[:12]})"
+        return [one.illegal(f"the branch does not go on from {where}", commit=error.commit) for one in wanted]
     run = past.run(revision, scope, since=since)
     report = reported(run, revision)
-    found = [_proven(one, run, report) for one in wanted]
+    found = [_proven(one, run, report, set(every) - set(one.ids)) for one in wanted]
     # A mark that holds violations of one record would be held against others.
     if not signed and all(isinstance(one, Proven) for one in found):
         remember(store, WAITED, run.judge.mark(revision))
     return found
 
 
-def _proven(wanted: Wanted, run: Run, report: Report) -> Proven | IllegalRecord:
-    """What a run has proven of one of the records that it looked at."""
+def _proven(wanted: Wanted, run: Run, report: Report, others: Collection[str]) -> Proven | IllegalRecord:
+    """What a run has proven of one of the records that it looked at; ``others`` are the rest of them."""
     name, judge, revision = wanted.name, run.judge, report.revision
     touching = {commit for one in wanted.ids for commit in judge.records.touching.get(one, ())}
-    problem = _violation(wanted, touching, run, report)
-    if problem is not None:
-        return wanted.illegal(problem)
+    broken = _broken(wanted, touching, run, report, others)
+    if broken is not None:
+        return broken
     if name in judge.records.illegal or name in judge.records.waived:
-        return wanted.illegal("no legal step led to what is there")
+        return wanted.illegal(f"no legal step led to what is there in {wanted.path}")
     for one in wanted.ids:
         states = judge.records.legal.get(one, ())
         there = judge.commits.standing(revision, one)
         if one == name and one in judge.records.imported and (not states or _is(states[0], there)):
-            return wanted.illegal(
-                "it was imported already resolved, and nobody can prove how that came about"
-            )
+            problem = "it was imported already resolved, and nobody can prove how that came about"
+            return wanted.illegal(problem, commit=judge.start or "")
         # The record that is released must be the one that was judged, to the last byte.
         if (states or one not in judge.records.imported) and not _is(states[-1] if states else None, there):
             return wanted.illegal(f"no legal step led to what is there of {one}")
@@ -125,22 +137,30 @@ def _proven(wanted: Wanted, run: Run, report: Report) -> Proven | IllegalRecord:
     )
 
 
-def _violation(wanted: Wanted, touching: Collection[str], run: Run, report: Report) -> str | None:
-    """A violation that was not healed by a restoration, in words; a waiver of one of the record releases nothing."""
+def _broken(
+    wanted: Wanted, touching: Collection[str], run: Run, report: Report, others: Collection[str]
+) -> IllegalRecord | None:
+    """The error for a violation that was not healed by a restoration; a waiver of one of the record releases nothing.
+
+    Those of the ``others`` alone do not count.
+    """
     findings = run.judge.findings
     for violation in report.waived:
         if key(violation) in findings.healed:
             continue
         if violation.escalation_id in wanted.ids or violation.commit in touching:
-            return f"{violation_line(violation)} (it is waived, and that releases nothing)"
+            return wanted.breaks(violation, " (it is waived, and that releases nothing)")
     for violation in report.violations:
-        if key(violation) not in findings.healed and violation.escalation_id in (None, *wanted.ids):
-            return violation_line(violation)
+        if key(violation) not in findings.healed and violation.escalation_id not in others:
+            return wanted.breaks(violation)
     return None
 
 
 class _Rewritten(Exception):
-    """The line does not go on from what this clone has judged before; the message says where."""
+    """The line does not go on from a commit up to which this clone has judged it."""
+
+    def __init__(self, commit: str) -> None:
+        self.commit = commit
 
 
 def _since(past: History, revision: str, ids: Sequence[str]) -> Mark | None:
@@ -151,8 +171,7 @@ def _since(past: History, revision: str, ids: Sequence[str]) -> Mark | None:
     lines = past.lines(revision, mark.commit)
     resting = lines.resting(revision, mark.commit) if mark.commit in lines else None
     if resting is None or mark.root != past.store.root:
-        where = mark.commit[:12]
-        raise _Rewritten(f"the branch does not go on from {where}, where this clone has judged it before")
+        raise _Rewritten(mark.commit)
     return None if _born(past.store, resting, ids) else replace(mark, commit=resting)
 
 
