@@ -17,6 +17,7 @@ from forge import (
     assert_nothing_forged_is_released,
     assert_refused,
     identity,
+    offer,
     push,
     serve,
     side,
@@ -27,7 +28,10 @@ from lab import end, git, kt, start
 
 from kt_escalation import Store
 from kt_escalation.errors import ReleaseExpired
+from kt_escalation.model.release import Release
 from kt_escalation.model.times import format_time
+from kt_escalation.rules import releasing
+from kt_escalation.testing import MemoryRemote, MemorySnapshot
 
 OTHER = "sha256:" + "0" * 64
 
@@ -310,6 +314,100 @@ def test_two_replicas_under_one_token_are_told_apart(gate: Gate, tmp_path: Path)
         env=identity("boss"),
     )
     assert (ran.code, ran.error["code"]) == (6, "already_released")
+
+
+def test_the_hook_refuses_a_release_of_the_future(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate.decided("r1")
+    server = serve(gate.forge)
+    for key, value in identity("gw").items():
+        monkeypatch.setenv(key, value)
+    with Store.open(gate.forge.path, clock=lambda: datetime.now(UTC) + timedelta(minutes=10)) as store:
+        assert store.release("esc_r1", digest=DIGEST).changed
+    ran = offer(gate.forge, server)
+    assert ran.code == 1 and "time: expected a commit no later than now" in ran.err
+
+
+@pytest.mark.parametrize(("late", "found"), [(-10, True), (-1, False), (0, False), (1, False), (10, True)])
+def test_a_release_that_arrives_is_of_now_both_ways(late: int, found: bool) -> None:
+    """The record, the commit and its date may agree with each other, and be of another time."""
+    now = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    remote = MemoryRemote({"policies/settings.yaml": "rules: [{match: {severity: low}, single_use: true}]\n"})
+    with remote.store("gw@example.com", clock=lambda: now) as store:
+        store.create(request_id="r", reason_code="a.b", severity="low")
+        store.claim("esc_r")
+        record = store.resolve("esc_r", "approved", "fine").record
+        assert store.release("esc_r").changed
+        release = MemorySnapshot(remote.commits[-1]).release(record)
+        assert isinstance(release, Release)
+        clock = now - timedelta(minutes=late)
+        made = releasing.Made("gw@example.com", now, store.policies(), clock)
+    violations = [one.expected for one in releasing.judge(releasing.Decided(record, now), release, made)]
+    assert violations == ([f"expected a release of now, {format_time(clock)}"] if found else [])
+
+
+def test_what_commands_print_has_the_keys_of_the_appendix(gate: Gate) -> None:
+    name = gate.decided("r1", "rewritten", {**INPUT, "amount": 90})
+    had = gate.do("gw", "wait", "--release", "--id", name, "--digest", DIGEST, "--amended").json
+    assert list(had)[:12] == [
+        *("escalation_id", "request_id", "outcome", "release", "amendment", "digest"),
+        *("reason", "by", "signed", "resolved_at", "commit", "release_id"),
+    ]
+    assert {"do", "resolution", "changed", "release_commit", "repeat"} <= set(had)
+    assert (
+        set(had["amendment"]) == {"media_type", "digest", "value"}
+        and had["digest"] == had["amendment"]["digest"]
+    )
+    result = "sha256:" + "5" * 64
+    wrong = gate.run("gw", "receipt", "--id", name, "--status", "executed", "--result-digest", "5", "--json")
+    assert (wrong.code, wrong.error["code"]) == (2, "bad_input")
+    given = gate.do(
+        "gw", "receipt", "--id", name, "--status", "executed", "--result-digest", result, "--json"
+    ).json
+    assert list(given) == ["escalation_id", "release_id", "receipt", "commit", "changed"]
+    assert list(given["receipt"]) == ["status", "result_digest", "receipt_by", "receipt_at"]
+    assert given["receipt"]["result_digest"] == result
+    assert result in gate.forge.read(gate.release_path(name))
+    withdrawn = gate.do("gw", "withdraw", "--id", gate.raised("r2"), "--reason", "gone", "--json").json
+    assert set(withdrawn) == {"escalation", "commit", "changed"}
+    kind = ("--kind", "tool.call", "--name", "refund")
+    assert gate.do("gw", "digest", *kind, "--json", stdin=json.dumps(INPUT)).json == {"digest": DIGEST}
+    assert gate.do("gw", "digest", *kind, "-", stdin=json.dumps(INPUT)).out == f"{DIGEST}\n"
+
+
+def test_get_shows_what_was_proposed_what_was_amended_and_what_is_released(gate: Gate) -> None:
+    amendment = {**INPUT, "amount": 90}
+    name = gate.decided("r1", "rewritten", amendment, reason_code="a.b")
+    told = gate.do("bob", "get", "--id", name, "--json").json
+    assert told["escalation"]["action"]["digest"] == DIGEST
+    assert told["escalation"]["reviews"][0]["amendment"]["value"] == amendment
+    assert told["amendment"]["value"] == amendment and told["digest"] == told["amendment"]["digest"] != DIGEST
+    shown = gate.do("bob", "get", "--id", name).out
+    assert DIGEST in shown and told["digest"] in shown and '"amount": 90' in shown
+
+
+@pytest.mark.parametrize(
+    ("word", "outcome"),
+    [
+        *(("allow", "approved"), ("approve", "approved"), ("approved", "approved"), ("block", "denied")),
+        *(("deny", "denied"), ("reject", "denied"), ("rejected", "denied"), ("denied", "denied")),
+        *(("redact", "redacted"), ("rewrite", "rewritten"), ("Approve", "approved")),
+    ],
+)
+def test_outcomes_are_taken_in_the_words_that_people_and_gateways_use(word: str, outcome: str) -> None:
+    remote = MemoryRemote()
+    store = remote.store("alice@example.com")
+    store.create(request_id="r", reason_code="a.b")
+    store.claim("esc_r")
+    end = store.resolve("esc_r", word, "so it is").record.resolution
+    assert end is not None and end.outcome == outcome
+
+
+def test_one_escalation_is_waited_for_and_shown_at_a_time(gate: Gate) -> None:
+    one, two = gate.raised("r1"), gate.raised("r2")
+    for command in ("wait", "get", "release", "receipt"):
+        more = ("--status", "executed") if command == "receipt" else ()
+        for ids in (("--id", one, "--id", two), (one, "--id", two), ("--id", one, "--request-id", "r2")):
+            assert gate.run("gw", command, *ids, *more).code == 2, (command, ids)
 
 
 def test_withdrawing_is_for_who_raised_it_and_for_admins(gate: Gate) -> None:
