@@ -11,6 +11,9 @@ import pytest
 from lab import Lab, git, kt, record_text
 from pages import TOP, as_printed, steps, text_of
 
+from kt_escalation import Store, errors
+from kt_escalation.model.vocabulary import OUTCOMES
+
 PAGES = sorted(page.name for page in (TOP / "docs").glob("*.md"))
 AT_THE_TOP = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
 TESTS = "".join(file.read_text() for file in (TOP / "tests").rglob("test_*.py"))
@@ -66,6 +69,26 @@ def test_the_guide_for_gateways_runs_as_printed(lab: Lab) -> None:
     lab.clone("alice")
     [told] = re.findall(r"```python\n.*?```\n\n```text\n(.*?)```", text_of("gateway.md"), re.DOTALL)
     assert told in as_printed("gateway.md", lab.folder, replace={"/srv/git/review.git": str(lab.remote)})
+
+
+def test_the_guide_for_gateways_says_what_to_do_for_every_answer() -> None:
+    """The errors are those that the methods name; a code of the table that kt does not have would be a dead row."""
+    page = text_of("gateway.md")
+    table = page[page.index("## What to do for each answer") : page.index("## Say what came of it")]
+    told = {
+        (int(row[1]), code)
+        for row in re.finditer(r"^\| (\d+) \| (.*?) \|", table, re.M)
+        for code in re.findall(r"`(\w+)`", row[2])
+    }
+    raised = {
+        kind
+        for method in (Store.wait, Store.release, Store.wait_and_release)
+        for kind in (getattr(errors, name, None) for name in re.findall(r"\b[A-Z]\w+", method.__doc__ or ""))
+        if isinstance(kind, type) and issubclass(kind, errors.KtError)
+    }
+    assert len(raised) > 12 and {(kind.exit_code, kind.code) for kind in raised} <= told
+    assert {word for exit_code, word in told if exit_code > 1} <= errors.codes()
+    assert {word for exit_code, word in told if exit_code < 2} >= set(OUTCOMES)
 
 
 def test_the_guide_for_auditors_runs_as_printed(lab: Lab) -> None:
