@@ -392,11 +392,11 @@ class IllegalRecord(Conflict):
     )
     escalation_id: str
     problem: str
-    #: Where it was broken and which rule, as `verify` says it; empty where that is not known. Without a commit the
+    #: Where it was broken and which rule, as `verify` says it. Where no step was, commit and rule are empty, and the
     #: path is that of the record.
-    commit: str = ""
-    rule: str = ""
-    path: str = ""
+    commit: str
+    rule: str
+    path: str
 
 
 class ReleaseNeeded(Conflict):

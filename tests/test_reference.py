@@ -215,6 +215,7 @@ ASKED = (
     "escalation assign --id esc_one --to me@example.com --reason Reason",
     "escalation resolve --id esc_one --outcome denied --reason Reason",
     "escalation wait --id esc_one",
+    "escalation raise --request-id use --reason-code tool.use",
     "escalation release --id esc_use --release-id T1",
     "escalation receipt --id esc_use --status executed",
     "escalation withdraw --id esc_gone --reason Reason",
