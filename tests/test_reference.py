@@ -160,7 +160,8 @@ def errors_table() -> str:
     rows = []
     for kind in sorted(kinds, key=lambda kind: (kind is errors.SeveralFailed, kind.exit_code, kind.code)):
         means = inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0]
-        facts = dict.fromkeys(re.findall(r"\{(\w+)", kind.says + kind.hint))
+        declared = [name for name in vars(kind).get("__annotations__", {}) if name in kind.fact_names]
+        facts = dict.fromkeys([*re.findall(r"\{(\w+)", kind.says + kind.hint), *declared])
         exit_code = "that of the first" if kind is errors.SeveralFailed else str(kind.exit_code)
         rows.append(
             f"| {exit_code} | `{kind.code}` | {cell(means)} | {', '.join(f'`{f}`' for f in facts)} |\n"
