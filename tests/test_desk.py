@@ -141,7 +141,7 @@ def test_an_escalation_shows_what_get_shows(place: Lab, alice: Served) -> None:
 def test_what_is_not_there_says_so(alice: Served) -> None:
     assert alice.get("e/esc_nowhere").status == 404
     assert "no escalation" in alice.get("e/esc_nowhere").words
-    assert alice.post("e/esc_nowhere/claim").status == 404
+    assert alice.post("e/esc_nowhere/claim").headers["x-kt-error"] == "not_found"
     assert alice.get("nothing").status == 404
 
 
@@ -298,6 +298,7 @@ def test_a_lost_race_is_told_in_place_and_loses_nothing(place: Lab, alice: Serve
     bob = place.clone("bob")
     assert kt("claim", "--id", "esc_race", cwd=bob).code == 0
     answer = alice.post(f"{at}/claim", {"note": "what I wanted to note"})
+    assert answer.headers["x-kt-error"] == "already_claimed"
     assert "bob" in answer.words and "what I wanted to note" in answer.text and 'role="alert"' in answer.text
 
 

@@ -153,7 +153,6 @@
     reason.value = text && text !== select.dataset.last ? `${text}\n${select.value}` : select.value;
     select.dataset.last = select.value;
     document.getElementById(select.dataset.sets).value = select.selectedOptions[0].dataset.category;
-    reason.focus();
   });
 
   // --- news ------------------------------------------------------------------------------------------
