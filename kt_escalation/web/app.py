@@ -15,7 +15,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response, Streamin
 
 from ..errors import KtError, ShownDiffers
 from ..reporting import facts
-from .desk import Desk, Shown, Typed
+from .desk import DECIDED_AMONG, Desk, Shown, Typed
 from .pages import Pages
 from .security import FORM, Guard, Keys
 
@@ -146,7 +146,7 @@ class _Site:
         return self.page("history", {"id": _name(request), "moments": moments})
 
     def decided(self, _: Request) -> Response:
-        return self.page("decided", {"found": self._desk.decided()})
+        return self.page("decided", {"found": self._desk.decided(), "among": DECIDED_AMONG})
 
     def state(self, _: Request) -> Response:
         from ..reporting.html.page import facts_of
@@ -253,7 +253,7 @@ class _Site:
         if step == "sure":
             return self.page("done", {"result": result, "records": result.records})
         given = {"first": _name(request), "typed": typed, "digests": digests, "warnings": result.warnings}
-        return self.page("confirm_alike", {**given, "chosen": [self._desk.shown(name) for name in names]})
+        return self.page("confirm_alike", {**given, "chosen": self._desk.several(names)})
 
     # --- pages with something typed ---------------------------------------------------------------
 
