@@ -24,7 +24,7 @@ myst_heading_anchors = 4
 
 #: What stands where at the side. A page that is not here fails the build.
 NAV = {
-    "Reviewers": ["tutorial", "reviewing", "rights"],
+    "Reviewers": ["tutorial", "reviewing", "desk", "rights"],
     "Operators": [
         "install",
         "setup",

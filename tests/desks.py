@@ -110,12 +110,14 @@ class Served:
 
 
 @contextlib.contextmanager
-def desk(clone: Path, *options: str, enter: bool = True) -> Iterator[Served]:
+def desk(
+    clone: Path, *options: str, enter: bool = True, env: Mapping[str, str] | None = None
+) -> Iterator[Served]:
     """A desk over a clone, which has ended at the end."""
     process = subprocess.Popen(
         [*KT, *options],
         cwd=clone,
-        env=dict(os.environ),
+        env={**os.environ, **(env or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

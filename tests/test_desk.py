@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import re
 import signal
+import time
 from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
 from desks import Served, desk
 from forge import ROSTER, SETTINGS
-from lab import Lab, git, kt
+from lab import Lab, git, kt, path_to_git
 from office import HIDDEN, HOSTILE
 
 from kt_escalation.model import digests
 
+SLOW_PUSH = 'case " $* " in *" push "*) sleep 3 ;; esac\ngit "$@"'
 INPUT = {"to": "everyone@example.com", "subject": "Offer", "body": "Dear all,\nhere it is."}
 ACTION = {
     "kind": "tool.call",
@@ -141,7 +145,7 @@ def test_an_escalation_shows_what_get_shows(place: Lab, alice: Served) -> None:
 def test_what_is_not_there_says_so(alice: Served) -> None:
     assert alice.get("e/esc_nowhere").status == 404
     assert "no escalation" in alice.get("e/esc_nowhere").words
-    assert alice.post("e/esc_nowhere/claim").status == 404
+    assert alice.post("e/esc_nowhere/claim").headers["x-kt-error"] == "not_found"
     assert alice.get("nothing").status == 404
 
 
@@ -298,6 +302,7 @@ def test_a_lost_race_is_told_in_place_and_loses_nothing(place: Lab, alice: Serve
     bob = place.clone("bob")
     assert kt("claim", "--id", "esc_race", cwd=bob).code == 0
     answer = alice.post(f"{at}/claim", {"note": "what I wanted to note"})
+    assert answer.headers["x-kt-error"] == "already_claimed"
     assert "bob" in answer.words and "what I wanted to note" in answer.text and 'role="alert"' in answer.text
 
 
@@ -410,6 +415,22 @@ def test_it_ends_with_its_terminal_and_gives_back_what_it_claimed(place: Lab, nu
     assert record(place, f"esc_{name}-held")["status"] == "queued"
     assert record(place, f"esc_{name}-mine")["claim"]["claimed_by"] == "bob"
     assert record(place, f"esc_{name}-done")["resolution"]["outcome"] == "denied"
+
+
+def test_a_claim_that_is_under_way_is_waited_for_and_given_back(place: Lab, tmp_path: Path) -> None:
+    clone = place.clone("hasty", email="bob@example.com")
+    put(place, {"request_id": "hasty"})
+    path = path_to_git(tmp_path, SLOW_PUSH)
+    with desk(clone, env={"PATH": path}) as it:
+        fetch(it)
+        before = len(place.commits("kt: "))
+        sent = Thread(target=lambda: it.post("e/esc_hasty/claim"))
+        sent.start()
+        time.sleep(1)
+        code, said = it.end(signal.SIGTERM)
+        sent.join()
+    assert (code, record(place, "esc_hasty")["status"]) == (0, "queued"), said
+    assert len(place.commits("kt: ")) == before + 2 and "esc_hasty is back in the queue" in said
 
 
 def test_what_cannot_be_given_back_is_named_with_the_command(place: Lab) -> None:

@@ -15,7 +15,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response, Streamin
 
 from ..errors import KtError, ShownDiffers
 from ..reporting import facts
-from .desk import Desk, Shown, Typed
+from .desk import DECIDED_AMONG, Desk, Shown, Typed
 from .pages import Pages
 from .security import FORM, Guard, Keys
 
@@ -112,16 +112,20 @@ class _Site:
         return router
 
     def page(self, name: str, given: Mapping[str, Any], status: int = 200) -> Response:
-        """A page, which says if the remote is away."""
+        """A page, which says if the remote is away. Its header `x-kt-error` has the code of an ``error``."""
         html = self._pages.render(name, {"away": self._live.away, "here": "", **given})
-        return HTMLResponse(html.encode("utf-8", "replace"), status)
+        error = given.get("error")
+        headers = {"x-kt-error": error.code} if isinstance(error, KtError) else {}
+        return HTMLResponse(html.encode("utf-8", "replace"), status, headers)
 
     def _answering(self, answer: Callable[[Request], Response]) -> Callable[[Request], Response]:
         def answered(request: Request) -> Response:
             try:
                 return answer(request)
             except KtError as error:
-                return self.page("problem", {"problem": error.message}, _status(error))
+                # A form's answer is a page in its place. An error's status would be a line on the console.
+                status = _status(error) if request.method == "GET" else 200
+                return self.page("problem", {"problem": error.message, "error": error}, status)
 
         return answered
 
@@ -142,7 +146,7 @@ class _Site:
         return self.page("history", {"id": _name(request), "moments": moments})
 
     def decided(self, _: Request) -> Response:
-        return self.page("decided", {"found": self._desk.decided()})
+        return self.page("decided", {"found": self._desk.decided(), "among": DECIDED_AMONG})
 
     def state(self, _: Request) -> Response:
         from ..reporting.html.page import facts_of
@@ -249,7 +253,7 @@ class _Site:
         if step == "sure":
             return self.page("done", {"result": result, "records": result.records})
         given = {"first": _name(request), "typed": typed, "digests": digests, "warnings": result.warnings}
-        return self.page("confirm_alike", {**given, "chosen": [self._desk.shown(name) for name in names]})
+        return self.page("confirm_alike", {**given, "chosen": self._desk.several(names)})
 
     # --- pages with something typed ---------------------------------------------------------------
 
@@ -284,7 +288,7 @@ class _Site:
             "done": done,
             "warnings": result.warnings if result else (),
         }
-        return self.page("escalation", given, _status(error) if error else 200)
+        return self.page("escalation", given)
 
     def _alike(
         self, name: str, typed: Typed, *, error: KtError | None = None, names: list[str] | None = None
@@ -297,7 +301,7 @@ class _Site:
             "reasons": self._desk.reasons(),
             "error": error,
         }
-        return self.page("alike", given, _status(error) if error else 200)
+        return self.page("alike", given)
 
 
 def _name(request: Request) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import secrets
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KtError, Usage
+from ..model import canonical
 from ..model.query import Query
 from ..model.vocabulary import AMENDING
 from ..reporting import facts
@@ -31,8 +34,20 @@ VIEWS: Mapping[str, Query] = {
 PAGE = 50
 # The most decisions on their page, and the most alike ones that are claimed or decided together.
 MOST_DECIDED, MOST_ALIKE = 50, 100
+#: How many of the newest commits are read for them.
+DECIDED_AMONG = 5_000
 
-Alike = tuple[str | None, str, str | None]
+Kind = tuple[str | None, str, str | None]
+
+
+@dataclass(frozen=True)
+class Alike:
+    """One of several alike: the record, the digest of what is shown of it, and what the caller may do with it."""
+
+    record: Record
+    shown: str
+    can_claim: bool
+    can_resolve: bool
 
 
 @dataclass(frozen=True)
@@ -74,16 +89,6 @@ class Shown:
         return self.found.record
 
     @property
-    def can_claim(self) -> bool:
-        """Whether the caller may claim it now."""
-        return "claim" in self.moves
-
-    @property
-    def can_resolve(self) -> bool:
-        """Whether the caller holds it and may decide it."""
-        return "resolve" in self.moves
-
-    @property
     def state(self) -> str:
         """What changes whenever the page would."""
         return f"{self.found.blob} {' '.join(self.moves)}"
@@ -110,7 +115,8 @@ class Desk:
     taken: dict[str, str] = field(default_factory=dict)
     # Claims whose answer was lost, so that nobody knows yet of what.
     _unknown: set[str] = field(default_factory=set)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _claiming: threading.Lock = field(default_factory=threading.Lock)
+    _closed: bool = False
 
     # --- looking ----------------------------------------------------------------------------------
 
@@ -120,7 +126,7 @@ class Desk:
         found = self.store.rows(query)
         entries = found.snapshot.entries(found.page.rows)
         kinds = {entry.record.escalation_id: _kind(entry.record) for entry in entries}
-        counts: dict[Alike, int] = defaultdict(int)
+        counts: dict[Kind, int] = defaultdict(int)
         for kind in kinds.values():
             counts[kind] += 1
         alike = {name: counts[kind] for name, kind in kinds.items()}
@@ -137,20 +143,39 @@ class Desk:
         possible = {move.action: move for move in moves if move.refusal is None}
         return Shown(found, possible, {move.action: move.refusal for move in moves if move.refusal})
 
-    def alike(self, escalation_id: str) -> Sequence[Shown]:
+    def alike(self, escalation_id: str) -> Sequence[Alike]:
         """The open ones with the same policy, reason code and model, itself among them, in the queue's order."""
         kind = _kind(self.store.get(escalation_id).record)
         rows = self.store.rows(Query())
         same = [row for row in rows.page.rows if row.reason_code == kind[1]]
-        names = [
-            entry.record.escalation_id for entry in rows.snapshot.entries(same) if _kind(entry.record) == kind
+        names = (e.record.escalation_id for e in rows.snapshot.entries(same) if _kind(e.record) == kind)
+        return self.several(tuple(islice(names, MOST_ALIKE)))
+
+    def several(self, escalation_ids: Iterable[str]) -> Sequence[Alike]:
+        """Those of some that are open, with what the caller may do with each."""
+        query = Query(escalation_ids=frozenset(escalation_ids))
+        if not query.escalation_ids:
+            return ()
+        found = self.store.rows(query)
+        claimable, mine = (
+            {row.escalation_id for row in self.store.rows(narrowed).page.rows}
+            for narrowed in (replace(query, claimable=True), replace(query, mine=True))
+        )
+        records = [entry.record for entry in found.snapshot.entries(found.page.rows)]
+        return [
+            Alike(
+                record,
+                canonical.shown(record),
+                record.escalation_id in claimable,
+                record.escalation_id in mine,
+            )
+            for record in records
         ]
-        return [self.shown(name) for name in names[:MOST_ALIKE]]
 
     def decided(self) -> Sequence[tuple[Moment, str | None]]:
         """The caller's own decisions, newest first, each with the summary of its escalation."""
         me, found = self.store.actor(), []
-        for moment in self.store.log():
+        for moment in self.store.log(limit=DECIDED_AMONG):
             if moment.action in ("resolve", "review") and moment.actor == me and moment.escalation_id:
                 found.append((moment, self._summary(moment.escalation_id)))
                 if len(found) == MOST_DECIDED:
@@ -171,34 +196,37 @@ class Desk:
     # --- doing ------------------------------------------------------------------------------------
 
     def claim(self, escalation_ids: Sequence[str]) -> Result:
-        """Claim some in one commit, and remember to give them back. Raises as `Store.claim_many`."""
-        token = secrets.token_hex(13)
-        # Remembered before it is done: whatever becomes of the answer, the end of the desk gives it back.
-        with self._lock:
-            before = {name: self.taken.get(name) for name in escalation_ids}
-            self.taken |= dict.fromkeys(escalation_ids, token)
-        try:
-            result = self.store.claim_many(escalation_ids, claim_id=token)
-        except KtError as error:
-            if error.exit_code != _UNKNOWN:
-                with self._lock:
-                    for name, known in before.items():
-                        self._restore(name, known)
-            raise
-        return result
+        """Claim some in one commit, to be given back at the end. Raises as `Store.claim_many`."""
+        with self._new_claim() as token:
+            # Remembered before it is done: whatever becomes of the answer, the end of the desk looks for it.
+            before = self.taken
+            self.taken = before | dict.fromkeys(escalation_ids, token)
+            try:
+                return self.store.claim_many(escalation_ids, claim_id=token)
+            except KtError as error:
+                if error.exit_code != _UNKNOWN:
+                    self.taken = before
+                raise
 
     def claim_next(self, passing: Sequence[str] = ()) -> Record:
         """Claim the next one in turn. Raises NothingToClaim."""
-        token = secrets.token_hex(13)
-        try:
-            record = self.store.claim_next(claim_id=token, passing=passing).record
-        except KtError as error:
-            if error.exit_code == _UNKNOWN:
-                self._unknown.add(token)
-            raise
-        with self._lock:
-            self.taken[record.escalation_id] = token
-        return record
+        with self._new_claim() as token:
+            try:
+                record = self.store.claim_next(claim_id=token, passing=passing).record
+            except KtError as error:
+                if error.exit_code == _UNKNOWN:
+                    self._unknown.add(token)
+                raise
+            self.taken = self.taken | {record.escalation_id: token}
+            return record
+
+    @contextmanager
+    def _new_claim(self) -> Iterator[str]:
+        """The id of a claim that is made meanwhile; one at a time, and none once the desk ends."""
+        with self._claiming:
+            if self._closed:
+                raise Usage(problem="the desk ends")
+            yield secrets.token_hex(13)
 
     def renew(self, shown: Shown) -> Result:
         """Begin the lease again."""
@@ -268,63 +296,52 @@ class Desk:
     # --- the end ----------------------------------------------------------------------------------
 
     def give_back(self, tell: Callable[[str], None]) -> KtError | None:
-        """Give back what was claimed here and not decided, a commit for each claim. The error that prevented it."""
+        """Give back what was claimed here and not decided, a commit for each claim. The error that prevented it.
+
+        A claim that is under way is waited for, and no other one begins.
+        """
+        with self._claiming:
+            self._closed = True
+        tokens = {*self.taken.values(), *self._unknown}
+        if not tokens:
+            return None
+        try:
+            rows = self.store.rows(Query(mine=True), fetch=True).page.rows
+        except KtError as error:
+            return self._stranded(error, self.taken)
         groups: dict[str, list[str]] = defaultdict(list)
-        for name, token in self.taken.items():
-            groups[token].append(name)
-        failed = self._find_unknown(groups) if self._unknown else None
+        for row in rows:
+            if row.claim_id in tokens:
+                groups[row.claim_id].append(row.escalation_id)
+        failed: KtError | None = None
         for token, names in groups.items():
-            names = [name for name in names if self._still_held(name, token)]
-            if not names:
-                continue
             try:
-                self.store.unclaim_many(names, claim_id=token, partial=True)
+                self.store.unclaim_many(names, claim_id=token)
             except KtError as error:
-                listed = " ".join(names)
-                error.hint = f"give them back with `kt escalation unclaim {listed} --claim-id {token}`"
-                failed = error
+                failed = self._stranded(error, dict.fromkeys(names, token))
             else:
                 for name in names:
                     tell(f"{name} is back in the queue")
         return failed
 
-    def _find_unknown(self, groups: dict[str, list[str]]) -> KtError | None:
-        """Add the claims whose answer was lost. The error that prevented it."""
-        try:
-            rows = self.store.rows(Query(mine=True), fetch=True).page.rows
-        except KtError as error:
-            error.hint = "see with `kt escalation list --mine --fetch` what you hold, and give it back"
-            return error
-        for row in rows:
-            if row.claim_id in self._unknown:
-                groups[row.claim_id].append(row.escalation_id)
-        return None
-
-    def _still_held(self, escalation_id: str, token: str) -> bool:
-        """Whether the claim is still there as far as is known here. If that cannot be read, it may be."""
-        try:
-            claim = self.store.get(escalation_id).record
-        except KtError:
-            return True
-        return claim.status == "claimed" and claim.claim is not None and claim.claim.claim_id == token
+    def _stranded(self, error: KtError, held: Mapping[str, str]) -> KtError:
+        """The error with the commands that give back what may still be claimed."""
+        commands = [f"`kt escalation unclaim {name} --claim-id {token}`" for name, token in held.items()]
+        if self._unknown:
+            commands.append("what `kt escalation list --mine --fetch` shows")
+        error.unchanged, error.hint = "", f"give back what may still be yours: {', '.join(commands)}"
+        return error
 
     def _ended(self, names: Iterable[str]) -> None:
-        with self._lock:
-            for name in names:
-                self.taken.pop(name, None)
-
-    def _restore(self, name: str, known: str | None) -> None:
-        if known is None:
-            self.taken.pop(name, None)
-        else:
-            self.taken[name] = known
+        with self._claiming:
+            self.taken = {name: token for name, token in self.taken.items() if name not in set(names)}
 
 
 # The exit code of an action whose outcome could not be learnt.
 _UNKNOWN = 9
 
 
-def _kind(record: Record) -> Alike:
+def _kind(record: Record) -> Kind:
     return record.policy, record.reason_code, record.model
 
 

@@ -71,4 +71,6 @@ class Live:
                 self._state = (self._ask(), None)
             except KtError as error:
                 self._state = (self._state[0], error.summary)
+            except OSError as error:
+                self._state = (self._state[0], f"this machine failed: {error.strerror}")
             self._stop.wait(self._interval)

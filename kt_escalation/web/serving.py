@@ -45,11 +45,13 @@ def opened(
 
     ``follower`` is another view of the same store, which follows the remote. ``port`` 0 takes a free one. ``tell``
     gets a line about each bug. What the desk has claimed is given back by `Desk.give_back`, afterwards.
-    Raises BadInput if the port cannot be had.
+    Raises BadInput if the port cannot be had, NotAStore, NoIdentity, BrokenPolicies.
     """
     keys = Keys()
     live = Live(follower.cursor)
     desk = Desk(store, path)
+    # The first page is there at once, and what makes a desk impossible is told before there is an address.
+    desk.queue("claimable")
     with _listening(port) as sock:
         host = f"{LOOPBACK}:{sock.getsockname()[1]}"
         app = create(desk, live, keys, host, tell)

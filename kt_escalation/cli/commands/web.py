@@ -9,12 +9,19 @@ from typing import Any
 import click
 
 from ...errors import MissingExtra
+from ...model.text import visible
+from .. import signals
 from ..app import escalation
 from ..options import Count, in_one_store, writes
 from ..output import warn
 from ..stores import folder, work, writing_store
 
 _HIGHEST_PORT = 65_535
+
+
+def _print_bug(text: str) -> None:
+    with contextlib.suppress(OSError):
+        click.echo(visible(text, lines=True), err=True)
 
 
 @escalation.command("web", short_help="Decide escalations in your browser.")
@@ -49,14 +56,20 @@ def web_command(ctx: click.Context, /, port: int, no_open: bool, **given: Any) -
 
     work.begin_session()
     where = folder(ctx, given["repo"])
-    with writing_store(ctx, given) as store, ReadStore.open(where) as follower:
-        with serving.opened(store, follower, where, port, warn) as it:
+    with (
+        writing_store(ctx, given) as store,
+        ReadStore.open(where) as follower,
+        contextlib.ExitStack() as stack,
+    ):
+        with serving.opened(store, follower, where, port, _print_bug) as it:
             click.echo(it.address)
             sys.stdout.flush()
             if not no_open:
                 serving.browse(it.address)
             with contextlib.suppress(KeyboardInterrupt):
                 it.ended.wait()
+            # The terminal may be gone, and send more signals than one. What is left to do takes seconds.
+            stack.enter_context(signals.heeding(lambda _: None))
         failed = it.desk.give_back(warn)
         if failed:
             raise failed

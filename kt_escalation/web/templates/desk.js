@@ -107,6 +107,10 @@
 
   // --- forms -----------------------------------------------------------------------------------------
 
+  let leaving = false;
+  const typed = () => all("main textarea:not([name=amendment], [hidden], [readonly])").some((it) => it.value.trim());
+  addEventListener("beforeunload", (event) => { if (!leaving && typed()) event.preventDefault(); });
+
   // A single action sends along what is typed elsewhere on the page, so that the answer has it again.
   const fields = (form) => {
     const body = new URLSearchParams(new FormData(form));
@@ -126,6 +130,8 @@
     if (form.method !== "post") return;
     event.preventDefault();
     if (form.ariaBusy === "true") return;
+    const elsewhere = !form.closest("main");
+    if (elsewhere && typed() && !confirm("What you typed here has not been sent. Leave it?")) return;
     const buttons = all("button", form);
     const body = fields(form);
     const waiting = (on) => {
@@ -136,7 +142,14 @@
     const slow = setTimeout(() => tell("Asking the remote …"), 400);
     load(form.action, body).then((got) => {
       clearTimeout(slow);
-      if (got.responseURL !== form.action) location.assign(got.responseURL);
+      if (got.responseURL !== form.action) {
+        if (elsewhere) leaving = true;
+        location.assign(got.responseURL);
+      } else if (elsewhere) {
+        // It could not be done, and what is open here stays.
+        waiting(false);
+        tell(one("main", got.response).innerText || one("main", got.response).textContent.trim());
+      }
       else show(got.response);
     }, () => {
       clearTimeout(slow);
@@ -153,7 +166,6 @@
     reason.value = text && text !== select.dataset.last ? `${text}\n${select.value}` : select.value;
     select.dataset.last = select.value;
     document.getElementById(select.dataset.sets).value = select.selectedOptions[0].dataset.category;
-    reason.focus();
   });
 
   // --- news ------------------------------------------------------------------------------------------

@@ -1,0 +1,528 @@
+"""The desk in a real browser: a day's work by keyboard, what goes wrong in it, hostile texts, and pictures."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import axe_core_python
+import pytest
+from desks import Served, desk
+from lab import Lab, git, kt
+from office import HIDDEN, HOSTILE, POLICIES
+from selenium.common.exceptions import TimeoutException
+from selenium.webdriver import ActionChains, Chrome
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.wait import WebDriverWait
+
+AXE = (Path(axe_core_python.__file__).parent / "axe.min.js").read_text()
+INPUT = {"to": "everyone@example.com", "subject": "Offer", "body": "Dear all,\nhere it is."}
+DIGEST = "sha256:" + "0" * 64
+ACTION = {"kind": "tool.call", "name": "send_mail", "digest": DIGEST}
+
+
+@dataclass
+class Seat:
+    """A person at a browser that has a desk open."""
+
+    driver: Chrome
+    served: Served
+
+    def sit(self, page: str = "") -> None:
+        """Open the desk by its address, or a page of it."""
+        if not self.served.room:
+            self.driver.get(self.served.address)
+            self.until(lambda: self.driver.find_elements(By.ID, "live"))
+            self.served.room = self.run("return location.pathname")
+        if page or self.run("return location.pathname") != self.served.room:
+            self.driver.get(f"{self.served.origin}{self.served.room}{page}")
+
+    def until(self, true: Callable[[], Any], seconds: float = 30) -> Any:
+        try:
+            return WebDriverWait(self.driver, seconds, 0.05).until(lambda _: true())
+        except TimeoutException:
+            raise AssertionError(f"not within {seconds} s; the page says:\n{self.words}") from None
+
+    def run(self, script: str, *args: Any) -> Any:
+        return self.driver.execute_script(script, *args)
+
+    def press(self, *keys: str) -> None:
+        """Press keys wherever the keyboard is, one after another."""
+        for key in keys:
+            ActionChains(self.driver).send_keys(key).perform()
+
+    def submit(self) -> None:
+        ActionChains(self.driver).key_down(Keys.CONTROL).send_keys(Keys.ENTER).key_up(Keys.CONTROL).perform()
+
+    def find(self, selector: str) -> WebElement:
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def all(self, selector: str) -> list[WebElement]:
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    @property
+    def words(self) -> str:
+        """What stands on the page."""
+        return str(self.run("return document.body.innerText"))
+
+    def says(self, text: str) -> None:
+        self.until(lambda: text in self.words)
+
+    def heading(self, text: str) -> None:
+        self.until(
+            lambda: any(
+                text in it
+                for it in self.run("return [...document.querySelectorAll('h1')].map((it) => it.innerText)")
+            )
+        )
+
+    def silent(self) -> None:
+        """The console has not been told anything."""
+        assert [entry["message"] for entry in self.driver.get_log("browser")] == []
+
+    def media(self, scheme: str) -> None:
+        given = {"media": "", "features": [{"name": "prefers-color-scheme", "value": scheme}]}
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", given)
+
+    def size(self, width: int, height: int) -> None:
+        given = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", given)
+
+    def picture(self, path: Path) -> None:
+        path.write_bytes(base64.b64decode(self.driver.execute_cdp_cmd("Page.captureScreenshot", {})["data"]))
+
+    def accessible(self) -> None:
+        """axe-core finds nothing serious or critical. It is run beside the page, whose own rules stay as they are."""
+        tree = self.driver.execute_cdp_cmd("Page.getFrameTree", {})
+        world = self.driver.execute_cdp_cmd(
+            "Page.createIsolatedWorld", {"frameId": tree["frameTree"]["frame"]["id"], "worldName": "axe"}
+        )["executionContextId"]
+        self.driver.execute_cdp_cmd("Runtime.evaluate", {"expression": AXE, "contextId": world})
+        asked = "axe.run(document, {resultTypes: ['violations']}).then((it) => JSON.stringify(it.violations))"
+        got = self.driver.execute_cdp_cmd(
+            "Runtime.evaluate", {"expression": asked, "contextId": world, "awaitPromise": True}
+        )
+        found = json.loads(got["result"]["value"])
+        bad = [
+            (it["id"], [node["html"][:200] for node in it["nodes"]][:3])
+            for it in found
+            if it["impact"] in ("serious", "critical")
+        ]
+        assert bad == [], bad
+
+
+def put(lab: Lab, *records: dict[str, Any]) -> None:
+    gateway = lab.folder / "gateway"
+    gateway = gateway if gateway.exists() else lab.clone("gateway")
+    lines = "\n".join(json.dumps({"reason_code": "oversight.required", **keys}) for keys in records)
+    ran = kt("raise", "--batch", "-", cwd=gateway, stdin=lines.encode())
+    assert ran.code == 0, ran.err
+
+
+def record(lab: Lab, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = kt("get", "--fetch", "--id", name, "--json", cwd=lab.folder / "gateway").json
+    return found["escalation"]
+
+
+DAY: list[dict[str, Any]] = [
+    {
+        "request_id": "mail",
+        "severity": "high",
+        "summary": "An agent wants to send an offer to every customer",
+        "agent_id": "sales-assistant",
+        "provider": "openai-prod",
+        "model": "gpt-4o",
+        "policy": "human-oversight",
+        "event_context": {
+            "policy_results": [
+                {
+                    "policy_kind": "human-oversight",
+                    "verdict": "escalate",
+                    "reason_code": "oversight.required",
+                },
+                {"policy_kind": "pii-detector", "verdict": "allow", "reason_code": "pii.none"},
+            ],
+            "excerpt": "Send our new offer to everyone in the address book.",
+            "input": INPUT,
+        },
+        "action": ACTION,
+    },
+    *(
+        {
+            "request_id": f"case-{number}",
+            "summary": f"Answer names a patient and case {410 + number}",
+            "reason_code": "pii.detected",
+            "policy": "pii-detector",
+            "provider": "anthropic-eu",
+            "model": "claude-sonnet",
+            "event_context": {"excerpt": f"Patient {number} was seen on Monday."},
+        }
+        for number in range(3)
+    ),
+    {"request_id": "clause", "severity": "low", "summary": "Clause 17 of the supply contract was reworded"},
+    {"request_id": "handed", "severity": "low", "summary": "Generated script reads the deployment keys"},
+]
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    made = Lab(tmp_path_factory.mktemp("desk"))
+    settings = POLICIES["policies/settings.yaml"] + (
+        "reasons:\n  false_positive: [Known sender; nothing personal in it]\n"
+        "  true_positive_blocked: [Would disclose personal data to a third party]\n"
+    )
+    # alice sees it all: the default route is a team of hers.
+    made.put({**POLICIES, "policies/settings.yaml": settings}, "policies")
+    return made
+
+
+@pytest.fixture(scope="module")
+def served(lab: Lab) -> Iterator[Served]:
+    with desk(lab.clone("alice"), "--retry-timeout", "3", enter=False) as it:
+        yield it
+
+
+@pytest.fixture
+def seat(chromium: Chrome, served: Served) -> Iterator[Seat]:
+    """Alice at her desk. Whatever is done, the console stays empty, and nothing is asked of any other address."""
+    made = Seat(chromium, served)
+    chromium.get("about:blank")
+    chromium.get_log("browser")
+    chromium.get_log("performance")
+    made.size(1200, 900)
+    made.media("light")
+    made.sit()
+    yield made
+    made.silent()
+    events = [json.loads(entry["message"])["message"] for entry in chromium.get_log("performance")]
+    asked = {e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"}
+    assert {url for url in asked if not url.startswith((f"{served.origin}/", "about:"))} == set()
+    chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_the_door_opens_once_and_leaves_no_token_behind(seat: Seat, served: Served) -> None:
+    assert seat.run("return location.hash") == "" and served.token not in seat.driver.page_source
+    assert seat.run("return document.cookie") == ""
+    seat.driver.get(f"{served.origin}/#again")
+    seat.driver.get(served.address)
+    seat.driver.refresh()
+    seat.says("This address has been used already")
+
+
+def test_a_whole_days_work_by_keyboard_alone(seat: Seat, lab: Lab) -> None:
+    began = time.monotonic()
+    put(lab, *DAY)
+    # The open page hears of them by itself.
+    seat.says("An agent wants to send an offer")
+    assert len(seat.all(".queue .title")) == len(DAY)
+    seat.press("?")
+    seat.says("Claim the next")
+    seat.press(Keys.ESCAPE)
+    # The first one: read, note, rewrite, confirm.
+    seat.press("n")
+    seat.heading("send an offer to every customer")
+    seat.says("Give it back")
+    seat.press("o")
+    seat.press("Asked sales who wanted this", Keys.TAB, Keys.ENTER)
+    seat.says("Your note is on record")
+    seat.press("w", "m")
+    assert seat.driver.switch_to.active_element.get_attribute("name") == "amendment"
+    ActionChains(seat.driver).key_down(Keys.CONTROL).send_keys("a").key_up(Keys.CONTROL).perform()
+    seat.press(json.dumps({**INPUT, "to": "one@example.com"}), Keys.ESCAPE)
+    seat.press("e", "Only to the customer who asked")
+    seat.submit()
+    seat.heading("Rewrite this?")
+    assert "one@example.com" in seat.find(".diff ins:last-of-type").text + seat.find(".diff").text
+    seat.press(Keys.ESCAPE)
+    seat.says("Your decision")
+    assert "one@example.com" in seat.find("#decide-amendment").get_attribute("value")
+    seat.submit()
+    seat.heading("Rewrite this?")
+    seat.press("y")
+    seat.heading("It is decided")
+    end = record(lab, "esc_mail")
+    assert (
+        end["resolution"]["outcome"] == "rewritten"
+        and end["reviews"][0]["amendment"]["value"]["to"] == "one@example.com"
+    )
+    assert end["notes"][0]["text"] == "Asked sales who wanted this"
+    # Three alike: claimed in one commit, denied in one, with a reason of the settings.
+    seat.press("1")
+    seat.heading("Claimable")
+    seat.press("j", Keys.TAB, Keys.ENTER)
+    seat.heading("3 alike")
+    seat.press("c")
+    seat.says("You hold 3")
+    seat.press("d", "t")
+    seat.press(Keys.DOWN, Keys.DOWN, Keys.TAB)
+    seat.until(lambda: "third party" in seat.find("#alike-reason").get_attribute("value"))
+    seat.submit()
+    seat.heading("Deny 3?")
+    seat.press("y")
+    seat.heading("3 are decided")
+    for number in range(3):
+        found = record(lab, f"esc_case-{number}")
+        assert found["resolution"]["outcome"] == "denied"
+        assert found["resolution"]["category"] == "true_positive_blocked"
+    # One more by the list, claimed and given back; then handed on.
+    seat.press("1")
+    seat.heading("Claimable")
+    seat.press("j", Keys.ENTER)
+    seat.heading("Clause 17")
+    seat.press("c")
+    seat.says("You hold it now")
+    seat.press("b")
+    seat.says("It is back in the queue")
+    seat.press("c")
+    seat.says("You hold it now")
+    seat.press("h", "team leg", Keys.TAB, "A question for lawyers", Keys.TAB, Keys.ENTER)
+    seat.says("You handed it on")
+    assert record(lab, "esc_clause")["route"]["team_id"] == "legal"
+    seat.press("2")
+    seat.heading("Decided by me")
+    assert "Would disclose personal data" in seat.words and "Only to the customer who asked" in seat.words
+    seat.press("3")
+    seat.heading("The store’s state")
+    assert "Outcomes by policy" in seat.words
+    assert time.monotonic() - began < 180
+
+
+def test_two_browsers_race_for_one(seat: Seat, lab: Lab) -> None:
+    put(lab, {"request_id": "race", "summary": "Wanted by two"})
+    with desk(lab.clone("bob"), "--retry-timeout", "5") as other:
+        other.get("live", cookie=None)
+        git("fetch", "--quiet", cwd=other.clone)
+        seat.says("Wanted by two")
+        seat.sit("e/esc_race")
+        seat.press("o", "I would have asked the sender", Keys.ESCAPE)
+        assert "You hold it now" in other.post("e/esc_race/claim").words
+        # Either the news arrives first, or the claim is refused: both are told in place.
+        seat.press("c")
+        seat.until(lambda: "bob" in seat.words)
+        assert record(lab, "esc_race")["claim"]["claimed_by"] == "bob"
+        kept = seat.run("return [...document.querySelectorAll('textarea')].map((it) => it.value)")
+        assert "I would have asked the sender" in kept
+        other.post("e/esc_race/unclaim")
+
+
+def test_the_remote_goes_away_in_the_middle_of_a_typed_reason(seat: Seat, lab: Lab) -> None:
+    put(lab, {"request_id": "storm", "severity": "high", "summary": "In a storm"})
+    seat.says("In a storm")
+    seat.sit("e/esc_storm")
+    seat.press("c")
+    seat.says("You hold it now")
+    seat.press("d", "e", "A long and careful ")
+    gone = lab.remote.with_name("gone.git")
+    lab.remote.rename(gone)
+    try:
+        seat.until(lambda: seat.find("#away").is_displayed())
+        seat.press("reason")
+        seat.submit()
+        seat.until(lambda: seat.all("#trouble"), 60)
+        assert seat.find("#decide-reason").get_attribute("value") == "A long and careful reason"
+        assert seat.find("#outcome-denied").is_selected()
+    finally:
+        gone.rename(lab.remote)
+    seat.until(lambda: not seat.find("#away").is_displayed())
+    seat.submit()
+    seat.heading("Deny this?")
+    seat.press("y")
+    seat.heading("It is decided")
+    assert record(lab, "esc_storm")["resolution"]["reason"] == "A long and careful reason"
+
+
+def test_news_about_what_is_open_wait_for_the_reader(seat: Seat, lab: Lab) -> None:
+    put(lab, {"request_id": "news", "summary": "Talked about"})
+    seat.says("Talked about")
+    seat.sit("e/esc_news")
+    seat.press("c")
+    seat.says("You hold it now")
+    seat.press("e", "Half a rea")
+    assert kt("note", "--id", "esc_news", "--text", "Look at page 3", cwd=lab.folder / "bob").code == 0
+    seat.says("This has changed since you opened it")
+    assert "Look at page 3" not in seat.words
+    seat.press("son", Keys.ESCAPE, "v")
+    seat.says("Look at page 3")
+    assert seat.find("#decide-reason").get_attribute("value") == "Half a reason"
+    seat.press("b")
+    seat.says("It is back in the queue")
+
+
+PAGES = (
+    "",
+    "?view=all&q=nothing",
+    "e/esc_case-0",
+    "e/esc_look",
+    "e/esc_look/alike",
+    "decided",
+    "state",
+    "e/esc_none",
+)
+
+
+@pytest.fixture
+def looked(seat: Seat, lab: Lab) -> Seat:
+    """One that is held, with all that a page may have."""
+    if seat.run("return fetch(`${location.pathname}e/esc_look`).then((it) => it.status === 404)"):
+        put(
+            lab,
+            {**DAY[0], "request_id": "look"},
+            {"request_id": "twin", **{k: v for k, v in DAY[0].items() if k != "request_id"}},
+        )
+        seat.until(lambda: seat.run("return document.querySelectorAll('a[href$=esc_look]').length"))
+        seat.sit("e/esc_look")
+        seat.press("c")
+        seat.says("You hold it now")
+        seat.driver.get_log("browser")
+    return seat
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everybody_can_use_every_page(looked: Seat, scheme: str) -> None:
+    """By axe-core, and at 360 pixels."""
+    looked.media(scheme)
+    for page in PAGES:
+        looked.driver.get(f"{looked.served.origin}{looked.served.room}{page}")
+        looked.accessible()
+        looked.size(360, 740)
+        assert looked.run("return document.documentElement.scrollWidth") <= 360, page
+        looked.size(1200, 900)
+    looked.sit("e/esc_look")
+    looked.press("w", "e", "So that nobody else gets it")
+    looked.accessible()
+    looked.press(Keys.ESCAPE, "?")
+    looked.accessible()
+    looked.press(Keys.ESCAPE)
+    looked.submit()
+    looked.heading("Rewrite this?")
+    looked.accessible()
+    looked.size(360, 740)
+    assert looked.run("return document.documentElement.scrollWidth") <= 360
+    # That one of the pages is not there, the console may say.
+    looked.driver.get_log("browser")
+
+
+def test_it_prints_without_what_is_only_for_the_screen(looked: Seat) -> None:
+    looked.sit("e/esc_look")
+    assert base64.b64decode(looked.driver.print_page()).startswith(b"%PDF-")
+    looked.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert not looked.find("#bar").is_displayed() and looked.find("#case").is_displayed()
+    assert looked.run("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
+def test_texts_of_strangers_make_no_element_and_run_nothing(seat: Seat, lab: Lab) -> None:
+    words = [f"{text}\n{HIDDEN}" for text in HOSTILE] + ["<b>" + "x" * 20_000 + "</b>"]
+    put(
+        lab,
+        *(
+            {
+                "request_id": f"hostile-{number}",
+                "summary": text[:200].partition("\n")[0],
+                "agent_id": text[:500],
+                "model": text[:500],
+                "labels": {text[:90].partition("\n")[0]: text[:500]},
+                "event_context": {text[:90].partition("\n")[0]: text, "excerpt": text, "input": {"x": text}},
+            }
+            for number, text in enumerate(words)
+        ),
+    )
+    seat.says(HOSTILE[0])
+    made = "main :is(script, style, img, link, base, iframe, object, embed, meta, svg, [onerror], [onload], [style], a[href*='javascript'])"
+    for number, text in enumerate(words):
+        seat.sit(f"e/esc_hostile-{number}")
+        assert seat.run("return window.pwned") is None
+        assert seat.all(made) == []
+        assert seat.run("return document.documentElement.scrollWidth") <= 1200
+        # Whoever copies the excerpt gets what was there.
+        copied = seat.run(
+            """
+            for (const it of document.querySelectorAll("main details")) it.open = true;
+            const dt = [...document.querySelectorAll("main dt")].find((it) => it.textContent.trim() === "excerpt");
+            getSelection().selectAllChildren(dt.nextElementSibling.querySelector(".text"));
+            return getSelection().toString();
+            """
+        )
+        assert copied == text
+    seat.sit("?view=all")
+    assert seat.all(made) == [] and seat.run("return window.pwned") is None
+
+
+def test_what_a_page_of_ours_would_do_by_mistake_the_browser_refuses(seat: Seat) -> None:
+    for deed in (
+        "document.body.innerHTML = '<img src=x onerror=window.pwned=1>'",
+        "document.body.append(Object.assign(document.createElement('script'), {text: 'window.pwned = 1'}))",
+        "document.body.setAttribute('onclick', 'window.pwned = 1'); document.body.click()",
+        "document.body.append(Object.assign(document.createElement('iframe'), {src: 'https://example.com/'}))",
+        "fetch('https://example.com/').catch(() => {})",
+    ):
+        with contextlib.suppress(Exception):
+            seat.run(deed)
+        told: list[str] = []
+        seat.until(lambda: told.extend(entry["message"] for entry in seat.driver.get_log("browser")) or told)  # noqa: B023
+        assert all("Content Security Policy" in text or "'Trusted" in text for text in told), deed
+        assert seat.run("return window.pwned") is None
+    seat.driver.get("about:blank")
+    seat.driver.get_log("performance")
+
+
+# --- ten thousand -----------------------------------------------------------------------------------
+
+
+def test_with_ten_thousand_open_the_first_page_is_there_within_a_second(
+    chromium: Chrome, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    lab = Lab(tmp_path_factory.mktemp("many"))
+    lab.put(POLICIES, "policies")
+    put(lab, *({"request_id": f"many-{number}", "summary": f"Number {number}"} for number in range(10_000)))
+    clone = lab.clone("alice")
+    assert kt("list", "--limit", "1", cwd=clone).code == 0
+    took = []
+    for last in (False, False, True):
+        with desk(clone, enter=False) as it:
+            seat = Seat(chromium, it)
+            chromium.get("about:blank")
+            began = time.monotonic()
+            seat.sit()
+            took.append(time.monotonic() - began)
+            assert len(seat.all(".queue .title")) == 50
+            if last:
+                typing_goes_on(seat, lab)
+    # The machine may be busy with other tests at one time, not at each.
+    assert min(took) < 1.0, took
+
+
+def typing_goes_on(seat: Seat, lab: Lab) -> None:
+    """While news come in, no key waits."""
+    seat.press("/")
+    slowest = 0.0
+    for number in range(5):
+        put(lab, {"request_id": f"more-{number}"})
+        before = time.monotonic()
+        seat.press(str(number))
+        slowest = max(slowest, time.monotonic() - before)
+    assert seat.find("#search").get_attribute("value") == "01234"
+    assert slowest < 0.5
+
+
+# --- pictures ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_picture_of_the_desk(looked: Seat, tmp_path: Path, scheme: str) -> None:
+    folder = Path(os.environ.get("SCREENSHOTS") or tmp_path)
+    looked.media(scheme)
+    looked.size(1100, 900)
+    looked.sit("e/esc_look")
+    looked.press("w", "e", "Only to the customer who asked", Keys.ESCAPE)
+    looked.run("scrollTo(0, 0)")
+    looked.picture(folder / f"desk-{scheme}.png")
+    assert 20_000 < (folder / f"desk-{scheme}.png").stat().st_size < 200_000
