@@ -365,6 +365,13 @@ def test_who_claims_again_what_waits_for_another_reviewer_is_told_so() -> None:
         mine.unclaim("esc_r")
         other = remote.store("b@example.com")
         assert other.claim("esc_r").warnings == ()
+        if "policies/roster.yaml" in files:
+            # Before it is made, and when it is made.
+            other.claim("esc_r")
+            [told] = other.resolve("esc_r", "redact", "rather so", dry_run=True).warnings
+            assert "nobody is left to review it" in told and remote.commits[-1].message.startswith(
+                "kt: claim"
+            )
         # Where nobody else is left, deciding otherwise is what is needed.
         assert not other.resolve("esc_r", "redact", "rather so").records[0].resolution
         assert bool(mine.claim("esc_r").warnings) == ("policies/roster.yaml" not in files)

@@ -402,6 +402,15 @@ def test_outcomes_are_taken_in_the_words_that_people_and_gateways_use(word: str,
     assert end is not None and end.outcome == outcome
 
 
+def test_a_caller_who_insists_on_signatures_believes_nothing_unsigned(gate: Gate) -> None:
+    name, once = gate.decided("r1", reason_code="a.b"), gate.decided("r2")
+    assert gate.do("gw", "wait", "--id", name).json["signed"] is False
+    for args in (("wait", "--id", name), ("wait", "--release", "--id", once), ("release", "--id", once)):
+        ran = gate.run("gw", *args, "--digest", DIGEST, "--require-signatures", "--json")
+        assert (ran.code, ran.error["code"]) == (6, "illegal_record")
+        assert ran.error["rule"] == "unsigned" and gate.release_path(once) == ""
+
+
 def test_one_escalation_is_waited_for_and_shown_at_a_time(gate: Gate) -> None:
     one, two = gate.raised("r1"), gate.raised("r2")
     for command in ("wait", "get", "release", "receipt"):
