@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from sample_policies import LEASE, NOW, record
 
-from kt_escalation import action
+from kt_escalation import Store, action
 from kt_escalation.actions import amendments
 from kt_escalation.errors import BadAmendment, BadInput, NotAllowed
 from kt_escalation.model import digests
@@ -19,6 +19,7 @@ from kt_escalation.model.edit_schema import MAX_SCHEMA_DEPTH, check_schema, misf
 from kt_escalation.model.record import Action, Record, Requires
 from kt_escalation.policies.policy_file import PolicyFile
 from kt_escalation.policies.policy_set import Policies, assemble
+from kt_escalation.reporting import plain_text
 from kt_escalation.rules import amending, judge_step, permissions, transitions
 from kt_escalation.rules.permissions import Act, act
 from kt_escalation.testing import MemoryRemote
@@ -344,34 +345,50 @@ def test_withdrawing_is_judged_as_it_is_done() -> None:
         assert wrong.rule == "withdraw"
 
 
-def test_who_claims_again_what_waits_for_another_reviewer_is_told_so() -> None:
-    settings = "rules:\n  - match: {severity: critical}\n    approvals: 2\n"
-    roster = "users:\n" + "".join(
-        f"  - {{user_id: {name}, emails: [{name}@example.com], roles: [{role}]}}\n"
-        for name, role in (("a", "reviewer"), ("b", "reviewer"), ("gw", "gateway"))
+TWO_APPROVALS = "rules:\n  - match: {severity: critical}\n    approvals: 2\n"
+TWO_REVIEWERS = "users:\n" + "".join(
+    f"  - {{user_id: {name}, emails: [{name}@example.com], roles: [{role}]}}\n"
+    for name, role in (("a", "reviewer"), ("b", "reviewer"), ("gw", "gateway"))
+)
+
+
+def approved_once(files: dict[str, str]) -> dict[str, Store]:
+    """The stores of a gateway and two people, one of whom has approved what needs both."""
+    remote = MemoryRemote({"policies/settings.yaml": TWO_APPROVALS, **files})
+    stores = {name: remote.store(f"{name}@example.com") for name in ("gw", "a", "b")}
+    stores["gw"].create(request_id="r", reason_code="a.b", severity="critical")
+    assert stores["a"].claim("esc_r").warnings == ()
+    stores["a"].resolve("esc_r", "approve", "fine")
+    return stores
+
+
+@pytest.mark.parametrize(
+    ("files", "who"), [({"policies/roster.yaml": TWO_REVIEWERS}, "b"), ({}, "another person")]
+)
+def test_who_claims_again_what_waits_for_another_reviewer_is_told_so(files: dict[str, str], who: str) -> None:
+    stores = approved_once(files)
+    [warning] = stores["a"].claim("esc_r").warnings
+    assert f"a review by {who}, who cannot claim it now: unless you decide otherwise" in warning
+    assert warning.endswith("give it back with `kt escalation unclaim --id esc_r`")
+    stores["a"].unclaim("esc_r")
+    assert stores["b"].claim("esc_r").warnings == ()
+
+
+def test_a_split_is_said_before_it_is_made_and_then_who_has_to_decide_otherwise() -> None:
+    stores = approved_once({"policies/roster.yaml": TWO_REVIEWERS})
+    with pytest.raises(NotAllowed, match=r"role reviewer; b may$"):
+        stores["gw"].claim("esc_r")
+    stores["b"].claim("esc_r")
+    [told] = stores["b"].resolve("esc_r", "redact", "rather so", dry_run=True).warnings
+    assert "nobody is left to review it" in told and stores["b"].get("esc_r").record.status == "claimed"
+    assert stores["b"].resolve("esc_r", "redact", "rather so").warnings == (told,)
+    with pytest.raises(NotAllowed, match=r"role reviewer; a, b may, to decide otherwise$"):
+        stores["gw"].claim("esc_r")
+    found = stores["a"].get("esc_r")
+    assert found.overdue == "nobody is left to review it but who has: a or b has to decide otherwise"
+    assert found.quorum is not None and plain_text.missing(found.quorum) == (
+        "1 of 2 approvals (1 approved, 1 redacted so far), from nobody else: a or b has to decide otherwise"
     )
-    for files, who_may in (
-        ({"policies/settings.yaml": settings, "policies/roster.yaml": roster}, "a review by b, who cannot"),
-        ({"policies/settings.yaml": settings}, "a review by another person, who cannot"),
-    ):
-        remote = MemoryRemote(files)
-        remote.store("gw@example.com").create(request_id="r", reason_code="a.b", severity="critical")
-        mine = remote.store("a@example.com")
-        assert mine.claim("esc_r").warnings == ()
-        mine.resolve("esc_r", "approve", "fine")
-        [warning] = mine.claim("esc_r").warnings
-        assert "has reviewed esc_r already" in warning and who_may in warning
-        assert warning.endswith("give it back with `kt escalation unclaim --id esc_r`")
-        mine.unclaim("esc_r")
-        other = remote.store("b@example.com")
-        assert other.claim("esc_r").warnings == ()
-        if "policies/roster.yaml" in files:
-            # Before it is made, and when it is made.
-            other.claim("esc_r")
-            [told] = other.resolve("esc_r", "redact", "rather so", dry_run=True).warnings
-            assert "nobody is left to review it" in told and remote.commits[-1].message.startswith(
-                "kt: claim"
-            )
-        # Where nobody else is left, deciding otherwise is what is needed.
-        assert not other.resolve("esc_r", "redact", "rather so").records[0].resolution
-        assert bool(mine.claim("esc_r").warnings) == ("policies/roster.yaml" not in files)
+    # That is what is needed now, and in nobody's way.
+    assert stores["a"].claim("esc_r").warnings == ()
+    assert stores["a"].resolve("esc_r", "redact", "rather so").record.resolution

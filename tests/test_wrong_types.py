@@ -34,6 +34,7 @@ WRONG: dict[str, list[Any]] = {
     "float": ["1s", b"1", [1], {}, object(), True, -1, -0.5, math.nan],
     "int": ["1", 1.5, [1], {}, object(), True, -1, 0],
     "Collection[str]": ["esc_a", 5, b"esc_a", object(), [5], [None]],
+    "str | Mapping[str, str]": [5, b"x", ["x"], object(), {"esc_a": 5}, {}, "x"],
     "Iterable[Mapping[str, Any]]": ["esc_a", 5, b"esc_a", object(), [5], {"a": 1}],
     "Mapping[str, Any]": ["esc_a", 5, b"esc_a", object(), [5]],
 }

@@ -35,6 +35,8 @@ def resolve(
     kind = inputs.category(category)
     words = inputs.words(reason, "the reason")
     inputs.claim_id(options.claim_id)
+    if shown is not None and not isinstance(shown, Mapping):
+        inputs.text(shown, "the digest of what was shown")
     amended = None if amendment is None else amendments.of(amendment)
 
     def rule(_: Snapshot, act: Act, entry: Entry, __: int) -> Record:

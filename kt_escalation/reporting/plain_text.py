@@ -161,7 +161,9 @@ def missing(quorum: Quorum) -> str:
     so_far = f" ({given} so far)" if given else ""
     who = "anybody"
     if quorum.candidates is not None:
-        who = ", ".join(quorum.candidates) or "nobody on the roster"
+        again = " or ".join(quorum.otherwise)
+        nobody = f"nobody else: {again} has to decide otherwise" if again else "nobody on the roster"
+        who = ", ".join(quorum.candidates) or nobody
     return f"{quorum.missing} of {plural(quorum.approvals, 'approval')}{so_far}, from {who}"
 
 

@@ -12,7 +12,7 @@ from ..model.record import Record
 from ..model.times import format_duration, format_time
 from ..policies.policy_set import Policies
 from . import transitions
-from .permissions import Act, candidates, require_known
+from .permissions import Act, candidates, otherwise, require_known
 
 Kind = Literal["expire", "release", "reroute"]
 
@@ -89,6 +89,9 @@ def nobody_left(record: Record, policies: Policies) -> str | None:
     if user is not None and policies.roster is not None and not policies.roster.knows(user):
         return f"it is routed to {user}, who is not on the roster"
     if record.status == "queued" and candidates(record, policies) == ():
+        again = otherwise(record, policies)
+        if again:
+            return f"nobody is left to review it but who has: {' or '.join(again)} has to decide otherwise"
         team = f"team {record.route.team_id}" if record.route.team_id else "it"
         return f"nobody on the roster may decide it (routed to {team})"
     return None

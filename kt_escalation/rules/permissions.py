@@ -63,12 +63,13 @@ def may_review(record: Record, act: Act, action: str, deciders: Iterable[str] = 
     missing = why_not(record, act.policies, act.actor, deciders)
     if missing:
         others = candidates(record, act.policies, deciders)
-        if others is not None:
-            missing += (
-                f"; {', '.join(others)} may"
-                if others
-                else "; nobody may until an admin changes policies/roster.yaml"
-            )
+        again = otherwise(record, act.policies, deciders)
+        if others:
+            missing += f"; {', '.join(others)} may"
+        elif again:
+            missing += f"; {', '.join(again)} may, to decide otherwise"
+        elif others is not None:
+            missing += "; nobody may until an admin changes policies/roster.yaml"
         raise _refusal(act, action, record.escalation_id, missing)
 
 
@@ -114,17 +115,26 @@ def candidates(record: Record, policies: Policies, deciders: Iterable[str] = ())
     )
 
 
+def otherwise(record: Record, policies: Policies, deciders: Iterable[str] = ()) -> tuple[str, ...]:
+    """The users who have decided this escalation, and may claim it again to decide otherwise."""
+    deciders = tuple(deciders)
+    names = dict.fromkeys(person(policies.roster, review.reviewer) for review in record.reviews)
+    return tuple(name for name in names if why_not(record, policies, name, deciders) is None)
+
+
 @dataclass(frozen=True)
 class Quorum:
     """The state of an open escalation's quorum: required, given and missing approvals, and who can give them.
 
-    ``given`` counts people by releasing outcome. ``candidates`` is None without a roster.
+    ``given`` counts people by releasing outcome. ``candidates`` is None without a roster. ``otherwise`` are those
+    who have decided it, and may only decide otherwise.
     """
 
     approvals: int
     given: Mapping[str, int]
     missing: int
     candidates: tuple[str, ...] | None
+    otherwise: tuple[str, ...] = ()
 
 
 def quorum(record: Record, policies: Policies, deciders: Iterable[str] = ()) -> Quorum | None:
@@ -136,8 +146,13 @@ def quorum(record: Record, policies: Policies, deciders: Iterable[str] = ()) -> 
         if decision.outcome in RELEASING:
             given[decision.outcome] = max(given.get(decision.outcome, 0), len(people))
     asked = record.requires.approvals
+    deciders = tuple(deciders)
     return Quorum(
-        asked, given, asked - max(given.values(), default=0), candidates(record, policies, deciders)
+        asked,
+        given,
+        asked - max(given.values(), default=0),
+        candidates(record, policies, deciders),
+        otherwise(record, policies, deciders),
     )
 
 
