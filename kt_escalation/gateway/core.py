@@ -18,7 +18,7 @@ from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from ..actions import decide, decision, get, inputs, sweep, use
 from ..actions.following import WEATHER, Following, Look, Waiter
@@ -49,6 +49,8 @@ _MOST = 500
 _SWEEP_AGAIN = 5.0
 # The newest commit is pinned at most so often, in seconds.
 _PIN_SECONDS = 5.0
+# So many proofs are kept for whoever asks again.
+_REMEMBERED = 10_000
 _GONE = "the caller has gone"
 
 OnCancel = Literal["keep", "withdraw"]
@@ -87,6 +89,13 @@ class _Do:
     done: Callable[[Any], object]
 
 
+class _Judged(NamedTuple):
+    """A proof, and until when nobody needs to look again, by the monotonic clock."""
+
+    proof: decision.Proof
+    until: float
+
+
 class Held:
     """One who is held until there is a decision. ``future`` has that, or the error.
 
@@ -121,6 +130,7 @@ class Core:
         self._lock = threading.Lock()
         self._held: dict[Held, None] = {}
         self._deadlines: dict[str, datetime] = {}
+        self._known: dict[str, _Judged] = {}
         self._decided: Counter[str] = Counter()
         self._raised = self._failed = 0
         self._pinned_at = float("-inf")
@@ -194,7 +204,11 @@ class Core:
         use.action_digest(digest)
         held = Held(escalation_id, releases, digest, amended)
         self._hold(held)
-        self._attend(held, at_once=at_once)
+        known = self._known.get(escalation_id)
+        if known is not None and known.until >= time.monotonic():
+            self._proven(held, known.proof)
+        else:
+            self._attend(held, at_once=at_once)
         return held
 
     def give_up(self, held: Held, *, withdraw: bool) -> bool:
@@ -316,10 +330,21 @@ class Core:
         if look.error is not None:
             self._end(held, error=look.error)
         elif look.proof is not None:
+            self._remember(look.proof)
             self._proven(held, look.proof)
         elif look.over:
             name = held.escalation_id or ""
             self._end(held, error=NotResolved(escalation_id=name, status=held.status))
+
+    def _remember(self, proof: decision.Proof) -> None:
+        """Keep a proof for whoever asks next: for ever where nothing is released, else until the next look."""
+        end = proof.record.resolution
+        releases = end is None or end.outcome in RELEASING
+        until = time.monotonic() + self._every if releases else float("inf")
+        with self._lock:
+            self._known[proof.record.escalation_id] = _Judged(proof, until)
+            while len(self._known) > _REMEMBERED:
+                del self._known[next(iter(self._known))]
 
     def _proven(self, held: Held, proof: decision.Proof) -> None:
         end = proof.record.resolution

@@ -12,6 +12,8 @@ from .core import Held
 
 #: How long a release that has begun may take after the caller's time is over, in seconds: its answer is on the way.
 RELEASE_SECONDS = 10.0
+#: How long the one look of a wait without time may take, in seconds.
+LOOK_SECONDS = 10.0
 
 
 class GatewayOptions(TypedDict, total=False):

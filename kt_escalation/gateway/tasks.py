@@ -10,10 +10,10 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, Self, TypeVar, Unpack
 
-from ..errors import Interrupted
+from ..errors import Interrupted, NotResolved
 from ..results import Decision, Found, Received, Result
 from .core import Core, Held, Metrics, OnCancel, settle
-from .options import RELEASE_SECONDS, GatewayOptions, late, require_on_cancel
+from .options import LOOK_SECONDS, RELEASE_SECONDS, GatewayOptions, late, require_on_cancel
 
 _Answer = TypeVar("_Answer")
 
@@ -78,9 +78,17 @@ class AsyncGateway:
         amended: bool = False,
         digest: str | None = None,
     ) -> Decision:
-        """Wait for the decision on one that is there, and use nothing. Raises as `Store.wait` does."""
-        held = self._open.hold(escalation_id, releases=False, digest=digest, amended=amended)
-        return await self._answer(held, timeout, "keep")
+        """Wait for the decision on one that is there, and use nothing; with ``timeout`` 0 look once.
+
+        Raises as `Store.wait` does.
+        """
+        held = self._open.hold(
+            escalation_id, releases=False, digest=digest, amended=amended, at_once=timeout == 0
+        )
+        try:
+            return await self._answer(held, LOOK_SECONDS if timeout == 0 else timeout, "keep")
+        except NotResolved:
+            raise late(held, timeout) from None
 
     async def release(
         self,

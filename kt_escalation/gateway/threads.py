@@ -9,10 +9,10 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as OutOfTime
 from typing import Any, Self, TypeVar, Unpack
 
-from ..errors import Interrupted
+from ..errors import Interrupted, NotResolved
 from ..results import Decision, Found, Received, Result
 from .core import Core, Held, Metrics, OnCancel
-from .options import RELEASE_SECONDS, GatewayOptions, late, require_on_cancel
+from .options import LOOK_SECONDS, RELEASE_SECONDS, GatewayOptions, late, require_on_cancel
 
 _Answer = TypeVar("_Answer")
 # How often the caller's own `stop` is looked at, in seconds.
@@ -87,9 +87,17 @@ class Gateway:
         digest: str | None = None,
         stop: threading.Event | None = None,
     ) -> Decision:
-        """Wait for the decision on one that is there, and use nothing. Raises as `Store.wait` does."""
-        held = self._core.hold(escalation_id, releases=False, digest=digest, amended=amended)
-        return self._answer(held, timeout, "keep", stop)
+        """Wait for the decision on one that is there, and use nothing; with ``timeout`` 0 look once.
+
+        Raises as `Store.wait` does.
+        """
+        held = self._core.hold(
+            escalation_id, releases=False, digest=digest, amended=amended, at_once=timeout == 0
+        )
+        try:
+            return self._answer(held, LOOK_SECONDS if timeout == 0 else timeout, "keep", stop)
+        except NotResolved:
+            raise late(held, timeout) from None
 
     def release(
         self,
