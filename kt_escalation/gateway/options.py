@@ -32,9 +32,7 @@ class GatewayOptions(TypedDict, total=False):
 
 def late(held: Held, timeout: float | None) -> WaitTimeout:
     """The error for one whose time is over. ``escalation_id`` is empty if nobody knows yet whether it was raised."""
-    return WaitTimeout(
-        escalation_id=held.escalation_id or "", seconds=timeout, status=held.status
-    )
+    return WaitTimeout(escalation_id=held.escalation_id or "", seconds=timeout, status=held.status)
 
 
 def require_on_cancel(value: str) -> None:
