@@ -7,6 +7,7 @@ imports what it needs when it is called.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Unpack
@@ -141,16 +142,19 @@ class ReadStore:
         digest: str | None = None,
         amended: bool = False,
         require_signatures: bool = False,
+        interval: float | None = None,
+        stop: threading.Event | None = None,
     ) -> Decision:
         """Wait until an escalation is resolved, asking the remote again and again; may run in a thread.
 
         ``escalation_id`` is the whole id, because a prefix could come to mean another one. ``timeout`` is in
-        seconds, None for no end. The pauses grow from half a second to fifteen. ``tell`` gets a line
-        about the state, and another one whenever that changes. `verify` accepts every step to the decision.
+        seconds, None for no end. The pauses grow from half a second to fifteen, or take ``interval`` seconds.
+        ``tell`` gets a line about the state, and another one whenever that changes. `verify` accepts every step to
+        the decision. All who wait in one store share one fetch. The wait ends with the store, and when ``stop`` is set.
         ``digest`` is that of the action that is to be run; ``amended`` says that the caller runs what the
         decision says instead, if it says so. A denial is an answer, with ``release`` False.
-        Raises BadInput, NotFound, WaitTimeout, IllegalRecord, ShallowClone, and RemoteUnreachable if the
-        remote never answered; and ReleaseNeeded for a decision for one use, which `Store.release` takes,
+        Raises BadInput, NotFound, WaitTimeout, IllegalRecord, ShallowClone, Interrupted, and RemoteUnreachable if
+        the remote never answered; and ReleaseNeeded for a decision for one use, which `Store.release` takes,
         AlreadyReleased, OtherAction, Amended, ReleaseExpired or AlreadyReopened for one that may not be used.
         """
         from .actions import wait
@@ -160,6 +164,8 @@ class ReadStore:
             digest=digest,
             amended=amended,
             signed=require_signatures,
+            interval=interval,
+            stop=stop,
         )
 
     # --- history ----------------------------------------------------------------------------------

@@ -377,7 +377,7 @@ class Store(AuditStore):
         """
         from .actions import wait
 
-        _, entry = wait.resolved(self._session, escalation_id, timeout, tell)
+        _, entry, _ = wait.resolved(self._session, escalation_id, timeout, tell)
         end = entry.record.resolution
         if end is not None and end.outcome not in RELEASING:
             return self.wait(escalation_id, 0, require_signatures=require_signatures)

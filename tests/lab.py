@@ -136,6 +136,11 @@ def kt_policy(*args: str, cwd: Path) -> Ran:
     return _run("kt", ("policy", *args), cwd, None, b"")
 
 
+def kt_gateway(*args: str, cwd: Path) -> Ran:
+    """Run `kt gateway` in this process."""
+    return _run("kt", ("gateway", *args), cwd, None, b"")
+
+
 def _run(program: str, args: Sequence[str], cwd: Path, env: Mapping[str, str] | None, stdin: bytes) -> Ran:
     out, err = io.StringIO(), io.StringIO()
     before, here, terminal = dict(os.environ), Path.cwd(), sys.stdin

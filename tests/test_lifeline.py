@@ -200,7 +200,6 @@ def test_waiting_asks_git_no_more_than_it_must(forge: Forge, monkeypatch: pytest
         "rev-list",
         "log",
         "rev-list",
-        "log",
     ]
 
 

@@ -81,7 +81,10 @@ def proofs(
 
         wanted = [record_history.Wanted(_names(snapshot, entry.record), entry.path) for entry in entries]
         now = session.clock()
-        judged = record_history.proven(session.git, snapshot.revision, wanted, now, signed=signed)
+        if signed or session.watched is None:
+            judged = record_history.proven(session.git, snapshot.revision, wanted, now, signed=signed)
+        else:
+            judged = session.watched.proven(snapshot.revision, wanted, now)
     policies = assemble(*snapshot.policies())
     found: list[Proof | KtError] = []
     for entry, known in zip(entries, judged, strict=True):

@@ -28,7 +28,7 @@ class Raising:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._group = GroupCommit(self._together)
+        self._group = GroupCommit(self.together)
 
     def one(self, item: inputs.Item) -> Result:
         """Raise one escalation, together with those of other threads."""
@@ -102,7 +102,7 @@ class Raising:
 
         return replace(self._session.commit(decide, partial=partial), skipped=len(skipped))
 
-    def _together(self, items: Sequence[inputs.Item]) -> Sequence[Result | Exception]:
+    def together(self, items: Sequence[inputs.Item]) -> Sequence[Result | Exception]:
         """Raise the items of several threads in one commit: a result or an error for each."""
         if len(items) == 1:
             return [self._landed([(inputs.ALONE, items[0])])]

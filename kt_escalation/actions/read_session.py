@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -12,7 +13,9 @@ from ..storage.clone import GitStore
 from ..storage.interface import Port, Snapshot
 
 if TYPE_CHECKING:
+    from ..audit.watched import Watched
     from ..rules.permissions import Act
+    from .following import Following
 
 #: How long to wait for the clone's lock, and how long to try again after a lost race, in seconds.
 LOCK_TIMEOUT = 60.0
@@ -35,6 +38,20 @@ class ReadSession:
         self.clock = clock or (lambda: datetime.now(UTC))
         self.lock_timeout = min(lock_timeout, LONGEST_WAIT)
         self.retry_timeout = min(retry_timeout, LONGEST_WAIT)
+        #: What judges the records that somebody waits for, once anybody does.
+        self.watched: Watched | None = None
+        self._following: Following | None = None
+        self._opening = threading.Lock()
+
+    @property
+    def following(self) -> Following:
+        """The loop that follows the store for all who wait in this session."""
+        from .following import Following
+
+        with self._opening:
+            if self._following is None:
+                self._following = Following(self)
+            return self._following
 
     @property
     def has_git(self) -> bool:
@@ -70,6 +87,10 @@ class ReadSession:
         return permissions.act(email, to_millis(self.clock()), assemble(*snapshot.policies()))
 
     def close(self) -> None:
-        """End the helper process that reads git objects. The session may be used again afterwards."""
+        """End all waits and the helper process that reads git objects. The session may be used again afterwards."""
+        with self._opening:
+            following, self._following = self._following, None
+        if following is not None:
+            following.close()
         if isinstance(self.port, GitStore):
             self.port.close()

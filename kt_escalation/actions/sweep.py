@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from ..errors import Failure, KtError
@@ -19,9 +19,9 @@ from .session import Session
 _LISTED = 100
 
 
-def sweep(session: Session, *, dry_run: bool = False) -> Swept:
-    """Do everything that deadlines and leases ask for by now, in one commit."""
-    found = _Sweep(session.token())
+def sweep(session: Session, *, dry_run: bool = False, only: Collection[str] | None = None) -> Swept:
+    """Do everything that deadlines and leases ask for by now, in one commit; ``only`` for these records, if given."""
+    found = _Sweep(session.token(), only)
     if dry_run:
         snapshot = session.snapshot(fetch=True)
         found.decide(snapshot, session.act(snapshot))
@@ -35,6 +35,7 @@ class _Sweep:
     """What the last decision found: due actions, those that cannot be done, and unreadable files."""
 
     token: str
+    only: Collection[str] | None = None
     due: tuple[due_actions.Due, ...] = ()
     failed: tuple[Failure, ...] = ()
     invalid: tuple[Invalid, ...] = ()
@@ -42,7 +43,13 @@ class _Sweep:
     def decide(self, snapshot: Snapshot, act: Act) -> Plan:
         rows, bad = snapshot.rows(resolved=False)
         self.invalid, now = tuple(bad), format_time(act.now)
-        late = (row.escalation_id for row in rows if row.deadline is not None and row.deadline <= now)
+        late = (
+            row.escalation_id
+            for row in rows
+            if row.deadline is not None
+            and row.deadline <= now
+            and (self.only is None or row.escalation_id in self.only)
+        )
         # What is written is based on the record itself, never on what this clone's cache has kept of it.
         items = (snapshot.find(name) for name in late)
         entries = {item.record.escalation_id: item for item in items if isinstance(item, Entry)}

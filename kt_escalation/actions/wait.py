@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 
-from ..errors import RemoteUnreachable, WaitTimeout
+from ..errors import Interrupted, WaitTimeout
 from ..model.record import Record
 from ..model.times import to_millis
 from ..results import Decision
-from ..storage import lookup
 from ..storage.clone import GitStore
 from ..storage.interface import Entry, Snapshot
 from ..storage.poll import Poll
 from . import decision, inputs, use
+from .decision import Proof
+from .following import Look, Waiter
 from .read_session import ReadSession
+
+# How often the caller's own `stop` is looked at, in seconds.
+_STOP_SECONDS = 0.1
 
 
 def wait(
@@ -25,45 +31,77 @@ def wait(
     digest: str | None = None,
     amended: bool = False,
     signed: bool = False,
+    interval: float | None = None,
+    stop: threading.Event | None = None,
 ) -> Decision:
     """Ask the remote again and again until the escalation is resolved, and answer only what the judge believes."""
     use.action_digest(digest)
-    snapshot, entry = resolved(session, escalation_id, timeout, tell)
-    found = decision.proof(session, snapshot, entry, signed=signed)
+    snapshot, entry, found = resolved(session, escalation_id, timeout, tell, interval=interval, stop=stop)
+    if signed:
+        found = decision.proof(session, snapshot, entry, signed=True)
     return decision.plain_answer(found, to_millis(session.clock()), digest, amended=amended)
 
 
 def resolved(
-    session: ReadSession, escalation_id: str, timeout: float | None, tell: Callable[[str], None]
-) -> tuple[Snapshot, Entry]:
-    """The first state that was seen in which the escalation is resolved, whether legally or not."""
+    session: ReadSession,
+    escalation_id: str,
+    timeout: float | None,
+    tell: Callable[[str], None],
+    *,
+    interval: float | None = None,
+    stop: threading.Event | None = None,
+) -> tuple[Snapshot, Entry, Proof]:
+    """The first state in which the escalation is seen resolved, and what is proven of it.
+
+    Raises Interrupted once ``stop`` is set or the session is closed.
+    """
     from ..audit.verify import require_history
 
     inputs.whole_ids([escalation_id])
     timeout = inputs.seconds(timeout, "the timeout")
     if isinstance(session.port, GitStore):
         require_history(session.port)
+    looks: SimpleQueue[Look] = SimpleQueue()
+    waiter = Waiter(escalation_id, Poll(timeout, interval), looks.put)
+    following = session.following
+    following.attend(waiter)
     last: Record | None = None
-    poll, told_last = Poll(timeout), ""
-    while True:
-        try:
-            # Others who wait in this clone ask as often; an answer half a pause old need not be asked for again.
-            max_age = 0.0 if last is None else poll.pause / 2
-            snapshot = session.snapshot(fetch=True, max_age=max_age)
-            entry = lookup.entry(snapshot, lookup.whole(snapshot, escalation_id))
-            last = entry.record
-            if last.resolution is not None:
-                return snapshot, entry
-            holder = f" by {last.claim.claimed_by}" if last.claim else ""
-            line = f"{last.escalation_id} is {last.status}{holder}; waiting for the decision"
+    told_last = ""
+    try:
+        while True:
+            look = _next(looks, stop)
+            if look.words:
+                tell(look.words)
+            if look.error is not None:
+                raise look.error
+            last = look.entry.record if look.entry else last
+            if look.proof is not None and look.entry is not None and look.snapshot is not None:
+                return look.snapshot, look.entry, look.proof
+            line = _line(last)
             if line != told_last:
                 tell(line)
                 told_last = line
-        except RemoteUnreachable:
-            # The network may come and go while somebody thinks; only a failure of the first question is raised.
-            if last is None:
-                raise
-        if poll.is_over:
-            status = last.status if last else "not known"
-            raise WaitTimeout(escalation_id=escalation_id, seconds=timeout, status=status)
-        poll.wait()
+            if look.over:
+                status = last.status if last else "not known"
+                raise WaitTimeout(escalation_id=escalation_id, seconds=timeout, status=status)
+    finally:
+        following.leave(waiter)
+
+
+def _line(record: Record | None) -> str:
+    if record is None:
+        return ""
+    holder = f" by {record.claim.claimed_by}" if record.claim else ""
+    return f"{record.escalation_id} is {record.status}{holder}; waiting for the decision"
+
+
+def _next(looks: SimpleQueue[Look], stop: threading.Event | None) -> Look:
+    """The next look. Raises Interrupted if ``stop`` is set first."""
+    while stop is not None:
+        if stop.is_set():
+            raise Interrupted()
+        try:
+            return looks.get(timeout=_STOP_SECONDS)
+        except Empty:
+            continue
+    return looks.get()

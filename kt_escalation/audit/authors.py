@@ -76,10 +76,12 @@ class Authors:
 
     def is_well_signed(self, oid: str) -> bool:
         """Whether a commit has a good signature by its author, by the policies in force now."""
+        found = [signature_check.Signature(*facts) for _, facts in self._store.repository.signatures([oid])]
+        if not found or found[0].verdict == "N":
+            return False
         commit = commits.header(self._store, oid)
         who = signature_check.Signed(commit.email, commit.committer, commit.committed_at, commit.committed_at)
-        found = [signature_check.Signature(*facts) for _, facts in self._store.repository.signatures([oid])]
-        return bool(found) and not signature_check.judge(found[0], who, self._policies.policies)
+        return not signature_check.judge(found[0], who, self._policies.policies)
 
     def is_signed_by_rule(self, now: Policies) -> bool:
         """Whether signatures are required."""

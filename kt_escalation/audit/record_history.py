@@ -124,11 +124,13 @@ def _proven(wanted: Wanted, run: Run, report: Report, others: Collection[str]) -
     for one in wanted.ids:
         states = judge.records.legal.get(one, ())
         there = judge.commits.standing(revision, one)
-        if one == name and one in judge.records.imported and (not states or _is(states[0], there)):
+        if one == name and one in judge.records.imported and (not states or is_standing(states[0], there)):
             problem = "it was imported already resolved, and nobody can prove how that came about"
             return wanted.illegal(problem, commit=judge.start or "")
         # The record that is released must be the one that was judged, to the last byte.
-        if (states or one not in judge.records.imported) and not _is(states[-1] if states else None, there):
+        if (states or one not in judge.records.imported) and not is_standing(
+            states[-1] if states else None, there
+        ):
             return wanted.illegal(f"no legal step led to what is there of {one}")
     return Proven(
         judge.records.by.get(name, revision),
@@ -168,19 +170,27 @@ def _since(past: History, revision: str, ids: Sequence[str]) -> Mark | None:
     mark = next(iter(remembered(past.store, WAITED)), None)
     if mark is None:
         return None
+    resting = moved(past, mark, revision)
+    if resting is None:
+        raise _Rewritten(mark.commit)
+    return None if born(past.store, resting.commit, ids) else resting
+
+
+def moved(past: History, mark: Mark, revision: str) -> Mark | None:
+    """A mark at the commit from which the line of a revision goes on from it, None if it does not."""
     lines = past.lines(revision, mark.commit)
     resting = lines.resting(revision, mark.commit) if mark.commit in lines else None
     if resting is None or mark.root != past.store.root:
-        raise _Rewritten(mark.commit)
-    return None if _born(past.store, resting, ids) else replace(mark, commit=resting)
+        return None
+    return replace(mark, commit=resting)
 
 
-def _is(state: State | None, files: Sequence[tuple[str, str, str]]) -> bool:
+def is_standing(state: State | None, files: Sequence[tuple[str, str, str]]) -> bool:
     """Whether a record has one file with that state; in an archive its path differs."""
     return state is not None and [file[1:] for file in files] == [(state.mode, state.oid)]
 
 
-def _born(store: GitStore, commit: str, ids: Sequence[str]) -> bool:
+def born(store: GitStore, commit: str, ids: Sequence[str]) -> bool:
     """Whether any of some records exists at a commit or existed before it."""
     snapshot = store.at(commit)
     if any(snapshot.has(name) for name in ids):

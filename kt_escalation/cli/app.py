@@ -145,6 +145,14 @@ def policy(ctx: click.Context, repo: tuple[str, ...]) -> None:
     ctx.obj = repo or ctx.obj
 
 
+@kt.group(cls=Group, context_settings=_HELP, short_help="Hold requests of other programs")
+@_IN_GROUP
+@click.pass_context
+def gateway(ctx: click.Context, repo: tuple[str, ...]) -> None:
+    """Hold the requests of other programs until people have decided."""
+    ctx.obj = repo or ctx.obj
+
+
 # The modules with commands, the most used ones first, because loading each takes time.
 _MODULES = (
     "claim",
@@ -160,6 +168,7 @@ _MODULES = (
     "watch",
     "report",
     "policy",
+    "gateway",
 )
 
 

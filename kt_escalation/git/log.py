@@ -130,17 +130,18 @@ class Log(Git):
             mode, _, oid = facts.split(" ")
             yield path, TreeEntry(mode, path.rpartition("/")[2], oid)
 
-    def grep(self, commit: str, pattern: str, folder: str, leave_out: str) -> list[str]:
-        """The files below a folder of a commit with a line that matches a basic regular expression.
+    def grep(self, commit: str, pattern: str, folder: str, leave_out: str) -> list[tuple[str, str]]:
+        """The lines below a folder of a commit that match a basic regular expression, each after its file's path.
 
         Files that match ``leave_out`` (gitglossary, *pathspec*, glob) are not searched.
         """
         inside = "".join(f"\\{char}" if char in "*?[\\" else char for char in folder)
         where = [f":(top,literal){folder}", f":(top,glob,exclude){inside}/{leave_out}"]
         done = self._asked(
-            "grep", "-G", "-a", "-l", "-z", "--full-name", "-e", pattern, commit, "--", *where, fine=(0, 1)
+            "grep", "-G", "-a", "-z", "--full-name", "-e", pattern, commit, "--", *where, fine=(0, 1)
         )
-        return [name.partition(":")[2] for name in done.text.split("\0") if name]
+        found = (line.partition("\0") for line in done.text.split("\n"))
+        return [(name.partition(":")[2], line) for name, _, line in found if line]
 
     def changed(self, old: str, new: str) -> frozenset[str]:
         """The paths of all files that differ between two commits."""

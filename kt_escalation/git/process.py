@@ -247,6 +247,11 @@ class Underway:
         self._pipes.close()
         return self._done(timed_out=lives)
 
+    def ask_to_end(self, *, now: bool = False) -> None:
+        """Make the thread that waits for it stop waiting: ask it to end, or ``now`` end it. Any thread may."""
+        if self.is_alive:
+            self._signal(signal.SIGKILL if now else signal.SIGTERM)
+
     def failed(self, otherwise: str) -> GitFailed:
         """End it, and the error for that: what it said, or else these words."""
         ended = self.answer(_GRACE_SECONDS) or self.give_up()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ..git.objects import FILE, TreeEntry
@@ -89,6 +90,17 @@ class Finder:
 
     def reopeners(self, escalation_id: str) -> Sequence[Record]:
         """See `interface.Snapshot`."""
+        read = [*self._reader.read(self._reopening.get(escalation_id, ()))]
+        if self._files.archives:
+            archived = self._reader.archived
+            read += archived.at(archived.index.reopening(self._files.archives, escalation_id))
+        found = [item.record for item in read if isinstance(item, Entry)]
+        fits = [record for record in found if record.reopens == escalation_id]
+        return sorted(fits, key=lambda record: (record.raised_at, record.escalation_id))
+
+    @cached_property
+    def _reopening(self) -> Mapping[str, Sequence[tuple[str, TreeEntry]]]:
+        """The files outside archives that say which escalation they reopen, by that one's id."""
         files = [
             *((f"{layout.QUEUE}/{entry.name}", entry) for entry in self._files.queue),
             *self._files.resolved_files,
@@ -96,17 +108,15 @@ class Finder:
         known = {self._location.full(path): (path, entry) for path, entry in files}
         named = self._reader.repository.grep(
             self._commit,
-            f'^reopens: "*{escalation_id}"*$',
+            "^reopens: ",
             self._location.full(layout.QUEUE),
             leave_out="resolved/*/*/archive-*",
         )
-        read = [*self._reader.read([known[path] for path in named if path in known])]
-        if self._files.archives:
-            archived = self._reader.archived
-            read += archived.at(archived.index.reopening(self._files.archives, escalation_id))
-        found = [item.record for item in read if isinstance(item, Entry)]
-        fits = [record for record in found if record.reopens == escalation_id]
-        return sorted(fits, key=lambda record: (record.raised_at, record.escalation_id))
+        found: dict[str, list[tuple[str, TreeEntry]]] = {}
+        for path, line in named:
+            if path in known:
+                found.setdefault(line.removeprefix("reopens: ").strip('"'), []).append(known[path])
+        return found
 
     def ids(self, *, resolved: bool, prefix: str) -> Sequence[str]:
         """See `interface.Snapshot`."""

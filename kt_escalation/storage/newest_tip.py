@@ -63,6 +63,8 @@ class NewestTip:
         self._asked: _Asked | None = None
         # Whether the last push was refused because another one seems to have been first.
         self._was_late = False
+        # The fetch that `newest` waits for.
+        self._shared: Underway | None = None
         # What other writers on this host have left for this turn.
         self._turn = Turn()
 
@@ -101,11 +103,22 @@ class NewestTip:
             name = f"{self._location.remote}/{branch}"
 
             def fetch() -> None:
-                self._fetch(self._ask(branch, ref), branch, ref, timeout)
+                asked = self._ask(branch, ref)
+                self._shared = asked.process
+                try:
+                    self._fetch(asked, branch, ref, timeout)
+                finally:
+                    self._shared = None
 
             if not shared_fetch.shared(self._location.lock_folder, name, fetch, timeout, max_age):
                 raise waiting.unreachable(self._location.remote, None, timeout)
         return self._snapshot(branch, self._repository.tip_of(ref))
+
+    def hang_up(self, *, now: bool = False) -> None:
+        """End the fetch that another thread waits for in `newest`, which then fails. ``now``: without any delay."""
+        process = self._shared
+        if process is not None:
+            process.ask_to_end(now=now)
 
     def start(self, timeout: float) -> str | None:
         """The commit on which to create a store, None if the branch has none yet."""

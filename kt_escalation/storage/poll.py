@@ -14,7 +14,7 @@ class Poll:
     def __init__(self, timeout: float | None = None, interval: float | None = None) -> None:
         self._end = None if timeout is None else time.monotonic() + timeout
         self._interval = interval
-        self.pause = _FIRST_SECONDS
+        self.pause = _FIRST_SECONDS if interval is None else interval
 
     @property
     def is_over(self) -> bool:
@@ -23,14 +23,18 @@ class Poll:
 
     def restart(self) -> None:
         """Make the pauses short again, after news."""
-        self.pause = _FIRST_SECONDS
+        self.pause = _FIRST_SECONDS if self._interval is None else self._interval
 
     def wait(self) -> None:
         """Sleep for one pause, at most until the timeout."""
-        nap = self._interval
-        if nap is None:
-            nap = self.pause * random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
+        time.sleep(self.next())
+
+    def next(self) -> float:
+        """How many seconds the next pause takes, at most until the timeout."""
+        nap = self.pause
+        if self._interval is None:
+            nap *= random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
+            self.pause = min(self.pause * _GROWTH, _LONGEST_SECONDS)
         if self._end is not None:
             nap = max(min(nap, self._end - time.monotonic()), 0)
-        time.sleep(nap)
-        self.pause = min(self.pause * _GROWTH, _LONGEST_SECONDS)
+        return nap

@@ -1,0 +1,234 @@
+"""Follows a store for all who wait: one thread, one fetch for everybody, and each new commit is judged once.
+
+Nobody misses a decision: whoever waits is registered first, and then looks at a state that was fetched later.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Self
+
+from ..errors import GitLocked, Interrupted, KtError, LockTimeout, RemoteUnreachable
+from ..storage import lookup
+from ..storage.interface import Entry, Snapshot
+from ..storage.poll import Poll
+from . import decision
+from .decision import Proof
+from .read_session import ReadSession
+
+#: How long closing may take, in seconds, whatever hangs.
+CLOSE_SECONDS = 2.0
+# After half of that a git that was asked to end is made to.
+_ASKED_SECONDS = 1.0
+#: What comes and goes while somebody waits, and ends no wait: the remote, and the locks of this clone.
+WEATHER = (RemoteUnreachable, GitLocked, LockTimeout)
+# So many new tips without a decision are judged at once, so that the next decision does not wait for them.
+_TIPS_AT_ONCE = 50
+
+
+class Look(NamedTuple):
+    """What a look at the store shows of one record.
+
+    ``proof`` or ``error`` ends the wait. ``over`` says that the time to wait was over when it was looked, ``words``
+    that the remote went or came back.
+    """
+
+    entry: Entry | None = None
+    snapshot: Snapshot | None = None
+    proof: Proof | None = None
+    error: Exception | None = None
+    words: str = ""
+    over: bool = False
+
+    @property
+    def ends(self) -> bool:
+        """Whether it is the last one."""
+        return self.proof is not None or self.error is not None or self.over
+
+
+class Waiter:
+    """One who waits for one record. ``told`` is called on the loop's thread with each look that has news."""
+
+    def __init__(self, escalation_id: str, poll: Poll, told: Callable[[Look], object]) -> None:
+        self.escalation_id = escalation_id
+        self.poll = poll
+        self.told = told
+        self.due = time.monotonic()
+        #: Whether a look has shown the record, and the last that was shown: of which commit, and the id of its bytes.
+        self.has_looked = False
+        self.revision = self.blob = ""
+
+    def knows(self, record_blob: str = "") -> Self:
+        """Let it begin as one who has seen the record: no failure of the remote ends its wait."""
+        self.has_looked, self.blob = True, record_blob
+        return self
+
+    def see(self, snapshot: Snapshot) -> Entry | None:
+        """The record if it is new to the one who waits. Raises NotFound, BadInput, UnreadableRecord."""
+        if snapshot.revision == self.revision:
+            return None
+        entry = lookup.entry(snapshot, lookup.whole(snapshot, self.escalation_id))
+        news = entry.blob != self.blob
+        self.revision, self.blob, self.has_looked = snapshot.revision, entry.blob, True
+        return entry if news else None
+
+
+class Following:
+    """The loop of one session. Its thread runs only while somebody waits.
+
+    Fetches begin at least ``least`` seconds after one another. ``guard`` is given each new state before anybody is
+    told of it, and may raise what all who wait are told instead.
+    """
+
+    def __init__(
+        self,
+        session: ReadSession,
+        least: float = 0.0,
+        guard: Callable[[Snapshot], object] = lambda _: None,
+    ) -> None:
+        self._session = session
+        self._least = least
+        self._guard = guard
+        self._changed = threading.Condition()
+        self._waiters: dict[Waiter, None] = {}
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._began = float("-inf")
+        self._offline = False
+        self._judged, self._tips = "", 0
+        #: How many looks there were at the remote, and how many of them failed.
+        self.looks = self.failures = 0
+
+    def attend(self, waiter: Waiter) -> None:
+        """Begin to wait. The next look that begins is for this one too. Raises Interrupted after `close`."""
+        with self._changed:
+            if self._closed:
+                raise Interrupted()
+            self._waiters[waiter] = None
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="kt following", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    def leave(self, waiter: Waiter) -> None:
+        """Wait no longer; nothing more is told, and the judge need not follow the record for this one."""
+        name = waiter.escalation_id
+        with self._changed:
+            self._waiters.pop(waiter, None)
+            self._changed.notify_all()
+            others = any(other.escalation_id == name for other in self._waiters)
+        if self._session.watched is not None and not others:
+            self._session.watched.forget([name])
+
+    def close(self) -> None:
+        """End the loop and all waits, which raise Interrupted, within 2 seconds, whatever hangs."""
+        with self._changed:
+            self._closed = True
+            left, self._waiters = [*self._waiters], {}
+            thread = self._thread
+            self._changed.notify_all()
+        for waiter in left:
+            waiter.told(Look(error=Interrupted()))
+        if thread is None or thread is threading.current_thread():
+            return
+        for seconds, now in ((_ASKED_SECONDS, False), (CLOSE_SECONDS - _ASKED_SECONDS, True)):
+            if self._session.has_git:
+                self._session.git.hang_up(now=now)
+            thread.join(seconds)
+
+    # --- the loop ---------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while waiters := self._next():
+            self._began = time.monotonic()
+            self.looks += 1
+            try:
+                # A new one needs an answer that was asked for since; others may share what this clone was told lately.
+                max_age = min(waiter.poll.pause / 2 if waiter.has_looked else 0.0 for waiter in waiters)
+                snapshot = self._session.snapshot(fetch=True, max_age=max_age)
+                if snapshot.revision != self._judged:
+                    self._guard(snapshot)
+            except Exception as error:
+                self.failures += 1
+                self._failed(waiters, error)
+            else:
+                self._look(waiters, snapshot)
+
+    def _next(self) -> Sequence[Waiter]:
+        """Those who wait when the next look begins, after the pause before it; empty at the end."""
+        with self._changed:
+            while self._waiters and not self._closed:
+                first = min(waiter.due for waiter in self._waiters)
+                left = max(first, self._began + self._least) - time.monotonic()
+                if left <= 0:
+                    return [*self._waiters]
+                self._changed.wait(left)
+            # Whoever comes from now on starts another thread.
+            self._thread = None
+            return ()
+
+    def _failed(self, waiters: Sequence[Waiter], error: Exception) -> None:
+        passes = isinstance(error, WEATHER)
+        gone = f"cannot reach the remote, and will keep trying: {error.summary}" if passes else ""  # type: ignore[attr-defined]
+        words, self._offline = "" if self._offline else gone, passes
+        for waiter in waiters:
+            if not passes or not waiter.has_looked:
+                self._tell(waiter, Look(error=error))
+            else:
+                self._tell(waiter, Look(words=words, over=waiter.poll.is_over))
+
+    def _look(self, waiters: Sequence[Waiter], snapshot: Snapshot) -> None:
+        words, self._offline = "the remote answers again" if self._offline else "", False
+        self._follow(waiters, snapshot)
+        over = {waiter: waiter.poll.is_over for waiter in waiters}
+        seen: dict[Waiter, Entry | None] = {}
+        for waiter in waiters:
+            try:
+                seen[waiter] = waiter.see(snapshot)
+            except Exception as error:
+                self._tell(waiter, Look(error=error, words=words))
+        ready = {waiter: entry for waiter, entry in seen.items() if entry and entry.record.resolution}
+        try:
+            # One run of the judge for all of them.
+            proofs = decision.proofs(self._session, snapshot, [*ready.values()]) if ready else []
+        except Exception as error:
+            for waiter in seen:
+                self._tell(waiter, Look(error=error, words=words))
+            return
+        proven = dict(zip(ready, proofs, strict=True))
+        for waiter, entry in seen.items():
+            found = proven.get(waiter)
+            if isinstance(found, KtError):
+                self._tell(waiter, Look(error=found, words=words))
+            else:
+                self._tell(waiter, Look(entry, snapshot, found, words=words, over=over[waiter]))
+
+    def _follow(self, waiters: Sequence[Waiter], snapshot: Snapshot) -> None:
+        """Let the judge know for whom all of them wait, and catch up where much has come without a decision."""
+        session = self._session
+        if not session.has_git:
+            return
+        if session.watched is None:
+            from ..audit.watched import Watched
+
+            session.watched = Watched(session.git)
+        session.watched.watch(waiter.escalation_id for waiter in waiters)
+        self._tips += snapshot.revision != self._judged
+        self._judged = snapshot.revision
+        if self._tips >= _TIPS_AT_ONCE:
+            self._tips = 0
+            session.watched.catch_up(snapshot.revision, session.clock())
+
+    def _tell(self, waiter: Waiter, look: Look) -> None:
+        """Tell news, unless the waiter has left meanwhile."""
+        with self._changed:
+            if waiter not in self._waiters:
+                return
+            if look.ends:
+                del self._waiters[waiter]
+            else:
+                waiter.due = time.monotonic() + waiter.poll.next()
+        if look.entry is not None or look.words or look.ends:
+            waiter.told(look)

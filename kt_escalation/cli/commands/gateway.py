@@ -1,0 +1,130 @@
+"""`kt gateway serve`: holds requests for other programs, over HTTP. See docs/adapters/."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...errors import BadInput, MissingExtra
+from ..app import gateway
+from ..options import SPAN, Count, in_one_store
+from ..output import warn
+from ..stores import folder, work
+
+_LONGEST_TOKEN = 4096
+
+
+@gateway.command("serve", short_help="Hold requests over HTTP.")
+@click.option(
+    "--listen",
+    default="127.0.0.1:8181",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Listen here. Port 0 takes a free one.",
+)
+@click.option(
+    "--token-file",
+    required=True,
+    metavar="FILE",
+    help="The first line is the token that callers give, as `Authorization: Bearer` or `x-api-key`.",
+)
+@click.option(
+    "--hold",
+    type=SPAN,
+    default=25.0,
+    metavar="TIME",
+    help="Hold a request this long where it does not say (default 25s, at most 5m).",
+)
+@click.option(
+    "--max-held",
+    type=Count(min=1),
+    default=1000,
+    metavar="N",
+    help="Hold at most this many at once (default 1000).",
+)
+@click.option(
+    "--excerpt",
+    type=Count(min=0),
+    default=0,
+    metavar="N",
+    help="Put this many characters of a text into git, where reviewers see them (default 0).",
+)
+@click.option(
+    "--header", "headers", multiple=True, metavar="NAME", help="Show reviewers this header. May be repeated."
+)
+@click.option(
+    "--on-cancel",
+    type=click.Choice(["keep", "withdraw"]),
+    default="keep",
+    show_default=True,
+    help="What becomes of a review whose caller has gone.",
+)
+@click.option(
+    "--journal",
+    metavar="DIR",
+    help="Keep what was released here (default: below $XDG_STATE_HOME or ~/.local/state).",
+)
+@in_one_store
+@click.pass_context
+def serve_command(
+    ctx: click.Context, /, repo: str | None, listen: str, token_file: str, **given: Any
+) -> None:
+    """Raise escalations for other programs, hold their requests, and answer them with decisions.
+
+    It prints one line, its address, and runs until it gets SIGTERM or ^C. It then answers everybody who is
+    held 503 and ends within 5 seconds. Their reviews stay open, and the same request finds its decision.
+    """
+    try:
+        from ...gateway import http, server
+    except ModuleNotFoundError as error:
+        from ...reporting.extras import how_to_install
+
+        raise MissingExtra(
+            command="gateway serve", library=error.name, extra="gateway", install=how_to_install("gateway")
+        ) from None
+    from ...gateway import AsyncGateway
+
+    work.begin_session()
+    if given["hold"] > http.LONGEST_HOLD:
+        raise BadInput(problem=f"--hold is at most {http.LONGEST_HOLD:.0f} s")
+    where = folder(ctx, repo)
+    options = http.Options(
+        token=_token(token_file),
+        hold=given["hold"],
+        max_held=given["max_held"],
+        excerpt=given["excerpt"],
+        headers=given["headers"],
+        on_cancel=given["on_cancel"],
+        hidden=(str(Path(where).resolve()), os.path.expanduser("~")),  # noqa: PTH111
+    )
+
+    async def run() -> None:
+        async with AsyncGateway.open(where, journal_folder=given["journal"], tell=warn) as opened:
+            with server.listening(listen) as listener:
+
+                def ready() -> None:
+                    click.echo(f"listening on {server.address_of(listener)}")
+                    sys.stdout.flush()
+
+                await server.serve(opened, options, listener, ready, warn)
+
+    asyncio.run(run())
+
+
+def _token(path: str) -> str:
+    """The first line of the token's file. Raises BadInput."""
+    try:
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123
+            token = file.readline(_LONGEST_TOKEN).strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(problem=f"--token-file {path} cannot be read: {error}") from None
+    if not token or not token.isascii() or not token.isprintable():
+        raise BadInput(
+            problem=f"the first line of {path} is not a token: printable ASCII without spaces around it"
+        )
+    return token

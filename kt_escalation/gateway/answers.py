@@ -1,0 +1,105 @@
+"""The status and the body of each answer over HTTP. No body carries a path or an address of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import (
+    AmbiguousId,
+    BadInput,
+    Conflict,
+    GitLocked,
+    IllegalRecord,
+    KtError,
+    NotAllowed,
+    NotFound,
+    WaitTimeout,
+)
+from ..results import Decision
+
+#: When to ask again, in seconds: a decision that is pending, and a store that cannot be asked now.
+RETRY_PENDING, RETRY_AWAY = 5, 2
+#: What of this machine an error may name.
+_THIS_MACHINE = "this machine"
+# What is said of errors that are not the caller's: what they are about is for the gateway's own log.
+_AWAY = {
+    "interrupted": "the gateway is stopping; send the request again",
+    "remote_unreachable": "the store's remote cannot be reached; send the request again",
+    "outcome_unknown": "it could not be learnt whether it landed; send the request again",
+    "wait_timeout": "it is not known yet whether it was raised; send the request again",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A status, a body, and headers."""
+
+    status: int
+    body: dict[str, Any]
+    headers: dict[str, str]
+
+
+class Refused(Exception):
+    """A request that is refused before anything is asked; ``answer`` is what it gets."""
+
+    def __init__(self, status: int, code: str, message: str, **headers: str) -> None:
+        super().__init__(message)
+        self.answer = refusal(
+            status, code, message, {name.replace("_", "-"): value for name, value in headers.items()}
+        )
+
+
+def refusal(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Answer:
+    """An error as an answer."""
+    return Answer(status, {"error": {"code": code, "message": message}}, headers or {})
+
+
+def decided(decision: Decision) -> Answer:
+    """A decision as an answer, also a denial."""
+    used = {"changed": decision.changed, "repeat": decision.repeat}
+    return Answer(200, {**decision.as_json(), **used}, {})
+
+
+def pending(escalation_id: str, status: str) -> Answer:
+    """The answer for one that nobody has decided yet."""
+    return Answer(
+        202,
+        {"escalation_id": escalation_id, "status": status},
+        {"Location": f"/v1/reviews/{escalation_id}", "Retry-After": str(RETRY_PENDING)},
+    )
+
+
+def failed(error: Exception, hidden: Iterable[str] = ()) -> Answer:
+    """An error as an answer; ``hidden`` are texts of this machine that no body may carry."""
+    status = _status(error)
+    if status >= 500 or not isinstance(error, KtError):
+        code = error.code if isinstance(error, KtError) else "bug"
+        otherwise = (
+            "the store cannot be used now; the gateway's log says why" if status == 503 else "a bug of kt's"
+        )
+        return refusal(status, code, _AWAY.get(code, otherwise), {"Retry-After": str(RETRY_AWAY)})
+    facts = {key: value for key, value in error.as_json().items() if key not in ("store", "besides")}
+    return Answer(status, {"error": _without(facts, [text for text in hidden if text])}, {})
+
+
+def _status(error: Exception) -> int:
+    if isinstance(error, WaitTimeout | GitLocked):
+        return 503
+    if isinstance(error, IllegalRecord | Conflict):
+        return 409
+    for kinds, status in (((BadInput, AmbiguousId), 400), ((NotAllowed,), 403), ((NotFound,), 404)):
+        if isinstance(error, kinds):
+            return status
+    return 503 if isinstance(error, KtError) else 500
+
+
+def _without(value: Any, hidden: list[str]) -> Any:
+    if isinstance(value, str):
+        for text in hidden:
+            value = value.replace(text, _THIS_MACHINE)
+        return value
+    if isinstance(value, dict):
+        return {key: _without(one, hidden) for key, one in value.items()}
+    return [_without(one, hidden) for one in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,167 @@
+"""What gateways of others send and expect: LiteLLM's generic guardrail, Envoy's `ext_authz` and nginx's `auth_request`.
+
+Each becomes a draft, and each decision one of their answers. Whatever is not a release blocks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from ..errors import BadInput
+from ..model import digests
+from ..results import Decision
+
+REASON_CODE = "gateway.review"
+#: The headers that name a request, the first that is there.
+REQUEST_IDS = ("x-request-id", "idempotency-key")
+# LiteLLM sends this instead of the value of a header that it was not told to forward.
+_HIDDEN = "[present]"
+# What of a call passes if it is released, beside its texts.
+_CONTENT = ("images", "tools", "tool_calls", "structured_messages")
+_MAX_NAME = 200
+
+
+def key_of(token: str) -> bytes:
+    """The key for digests of texts: nobody without the gateway's token can test a guess of a text."""
+    return hashlib.sha256(b"kt gateway digests\0" + token.encode()).digest()
+
+
+def request_id(headers: Mapping[str, str]) -> str | None:
+    """The id that the headers give a request, None for none."""
+    found = (headers.get(name, "").strip() for name in REQUEST_IDS)
+    return next((one for one in found if one and one != _HIDDEN), None)
+
+
+# --- LiteLLM ----------------------------------------------------------------------------------------
+
+
+def litellm_draft(
+    body: Mapping[str, Any], headers: Mapping[str, str], key: bytes, excerpt: int
+) -> dict[str, Any]:
+    """The draft for a call of LiteLLM's guardrail. Raises BadInput.
+
+    The texts go into git as a keyed digest, and at most ``excerpt`` characters of them as they are.
+    """
+    texts, kind = texts_of(body), body.get("input_type")
+    if kind not in ("request", "response"):
+        raise BadInput(problem="input_type is neither request nor response")
+    given = body.get("request_headers")
+    theirs = (
+        {str(name).lower(): value for name, value in given.items() if isinstance(value, str)}
+        if isinstance(given, Mapping)
+        else {}
+    )
+    call = body.get("litellm_call_id")
+    name = request_id(theirs) or request_id(headers) or (call if isinstance(call, str) and call else None)
+    if name is None:
+        raise BadInput(problem="the call has no id: x-request-id, Idempotency-Key or litellm_call_id")
+    content = {"texts": texts, **{one: body[one] for one in _CONTENT if body.get(one)}}
+    model = body.get("model")
+    named = model[:_MAX_NAME] if isinstance(model, str) and model else "litellm"
+    try:
+        digest = digests.of_action(f"model.{kind}", named, content, key)
+    except digests.NotIJson as error:
+        raise BadInput(problem=f"the call {error}") from None
+    shown = " ".join(texts)[:excerpt]
+    return {
+        # What goes in and what comes out of one call are two questions.
+        "request_id": name if kind == "request" else f"{name}:response",
+        "reason_code": REASON_CODE,
+        "action": {
+            "kind": f"model.{kind}",
+            "name": named,
+            "digest": digest,
+            "edit_schema": _texts_schema(len(texts)),
+        },
+        "event_context": {"prompt_hash": digest, **({"excerpt": shown} if shown else {})},
+        **({"model": named} if named != "litellm" else {}),
+    }
+
+
+def litellm_answer(decision: Decision, body: Mapping[str, Any]) -> dict[str, Any]:
+    """LiteLLM's answer for a decision: as it is, with the amended texts, or blocked."""
+    if not decision.release:
+        return litellm_block(f"{decision.outcome}: {decision.reason}", decision.escalation_id)
+    if decision.outcome == "approved":
+        return {"action": "NONE"}
+    value = decision.amendment.value if decision.amendment is not None else None
+    texts = value.get("texts") if isinstance(value, Mapping) else None
+    if not isinstance(texts, list | tuple) or not _are_texts(texts) or len(texts) != len(texts_of(body)):
+        return litellm_block(
+            f"{decision.outcome}, but not with texts to send instead", decision.escalation_id
+        )
+    return {"action": "GUARDRAIL_INTERVENED", "texts": [*texts]}
+
+
+def litellm_block(reason: str, escalation_id: str | None = None) -> dict[str, Any]:
+    """LiteLLM's answer for everything that is not released."""
+    return {"action": "BLOCKED", "blocked_reason": f"{escalation_id}: {reason}" if escalation_id else reason}
+
+
+def texts_of(body: Mapping[str, Any]) -> list[str]:
+    """The texts of a call. Raises BadInput."""
+    texts = body.get("texts") or []
+    if not _are_texts(texts):
+        raise BadInput(problem="texts is not a list of texts")
+    return [*texts]
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+
+
+def _texts_schema(count: int) -> dict[str, Any]:
+    texts = {"type": "array", "items": {"type": "string"}, "minItems": count, "maxItems": count}
+    return {
+        "type": "object",
+        "required": ["texts"],
+        "properties": {"texts": texts},
+        "additionalProperties": False,
+    }
+
+
+# --- Envoy and nginx --------------------------------------------------------------------------------
+
+
+def authz_draft(
+    method: str, target: str, headers: Mapping[str, str], shown: Sequence[str], key: bytes
+) -> dict[str, Any]:
+    """The draft for a request that a proxy asks about. Raises BadInput.
+
+    ``target`` is its path with its query, which may hold secrets and goes into git as a keyed digest only; ``shown``
+    names the headers that reviewers see.
+    """
+    name = request_id(headers)
+    if name is None:
+        raise BadInput(problem="the request has no id: x-request-id or Idempotency-Key")
+    seen = {one: headers[one] for one in sorted({one.lower() for one in shown}) if one in headers}
+    content = {"method": method, "target": target, "headers": seen}
+    digest = "hmac-sha256:" + hmac.new(key, digests.canonical_json(content), hashlib.sha256).hexdigest()
+    path = target.partition("?")[0]
+    return {
+        "request_id": name,
+        "reason_code": REASON_CODE,
+        "event_context": {"method": method, "path": path, "headers": seen, "request_digest": digest},
+    }
+
+
+Verdict = Literal[200, 403]
+
+
+def authz_answer(decision: Decision) -> tuple[Verdict, dict[str, str]]:
+    """The proxy's answer for a decision: a proxy cannot amend, so only what is released as it is passes."""
+    passes = decision.release and decision.outcome == "approved"
+    found = {
+        "x-kt-escalation": decision.escalation_id,
+        "x-kt-outcome": decision.outcome,
+        "x-kt-reason": header_text(decision.reason),
+    }
+    return (200 if passes else 403), found
+
+
+def header_text(text: str) -> str:
+    """A text as a header may carry it: printable ASCII on one line, at most 200 characters."""
+    return "".join(char if " " <= char <= "~" else "?" for char in text)[:200].strip()

@@ -1,0 +1,476 @@
+"""`kt gateway serve`: a gateway over HTTP, for programs that are not in Python. See docs/adapters/http.md.
+
+FastAPI and uvicorn are imported here and in `server` alone. It fails closed: nothing but a release says "go on".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .. import __version__
+from ..errors import BadInput, KtError, WaitTimeout
+from ..model.record import plain
+from ..results import Decision
+from ..storage import yaml_text
+from . import answers, contracts
+from .answers import Answer, Refused
+from .measures import Measures
+from .tasks import AsyncGateway
+
+#: The longest hold that a caller may ask for, in seconds, and the largest body, in bytes.
+LONGEST_HOLD = 300.0
+LARGEST_BODY = 1 << 20
+# How long a body may take to arrive, in seconds.
+_BODY_SECONDS = 5.0
+_OPEN = frozenset({"/healthz"})
+_LITELLM = "/beta/litellm_basic_guardrail_api"
+_AUTHZ = "/ext_authz"
+_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]
+
+_Hold = Annotated[
+    float | None,
+    Query(ge=0, le=LONGEST_HOLD, description="How long to hold at most, in seconds.", allow_inf_nan=False),
+]
+_Amended = Annotated[bool, Query(description="You run the amendment of a decision that has one.")]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How it is served: the token, the usual hold in seconds, how many are held at most, how many characters of a text
+    reviewers see, which headers they see, and what becomes of a review whose caller has gone."""
+
+    token: str
+    hold: float = 25.0
+    max_held: int = 1000
+    excerpt: int = 0
+    headers: tuple[str, ...] = ()
+    on_cancel: Literal["keep", "withdraw"] = "keep"
+    #: Texts of this machine that no body may carry.
+    hidden: tuple[str, ...] = field(default=(), repr=False)
+
+
+class Service:
+    """The calls, over one gateway."""
+
+    def __init__(self, gateway: AsyncGateway, options: Options, log: Callable[[str], object]) -> None:
+        self.gateway, self.options, self.log = gateway, options, log
+        self.key = contracts.key_of(options.token)
+        self.is_stopping = False
+        self._token = options.token.encode()
+
+    # --- who may ----------------------------------------------------------------------------------
+
+    def is_known(self, request: Request) -> bool:
+        """Whether a request has the token, as `Authorization: Bearer` or `x-api-key`."""
+        kind, _, token = request.headers.get("authorization", "").partition(" ")
+        given = [token.strip()] if kind.lower() == "bearer" else []
+        given.append(request.headers.get("x-api-key", ""))
+        return any(hmac.compare_digest(one.encode(), self._token) for one in given)
+
+    def require_room(self) -> None:
+        """Raise Refused beyond `--max-held`, and while it stops."""
+        if self.is_stopping:
+            raise Refused(
+                503, "interrupted", "the gateway is stopping; send the request again", Retry_After="2"
+            )
+        if self.gateway.metrics().held >= self.options.max_held:
+            raise Refused(
+                429, "too_many", f"{self.options.max_held} requests are held already", Retry_After="5"
+            )
+
+    # --- calls ------------------------------------------------------------------------------------
+
+    async def body(self, request: Request) -> dict[str, Any]:
+        """The JSON object in a body. Raises Refused, also for one that is too large or comes too slowly."""
+        data = bytearray()
+        try:
+            async with asyncio.timeout(_BODY_SECONDS):
+                async for chunk in request.stream():
+                    data += chunk
+                    if len(data) > LARGEST_BODY:
+                        raise Refused(
+                            413, "too_large", f"a body has at most {LARGEST_BODY} bytes", Connection="close"
+                        )
+        except TimeoutError:
+            raise Refused(
+                408, "too_slow", f"a body arrives within {_BODY_SECONDS:.0f} s", Connection="close"
+            ) from None
+        try:
+            value = yaml_text.load_json(bytes(data))
+        except yaml_text.Malformed as error:
+            raise Refused(400, "bad_input", f"the body is not JSON that kt takes: {error}") from None
+        if not isinstance(value, dict):
+            raise Refused(400, "bad_input", "the body is not a JSON object")
+        return value
+
+    async def held(self, request: Request, asking: Coroutine[Any, Any, Decision]) -> Decision:
+        """The decision, or the error; it is no longer waited for when the caller has gone. Raises `_Gone` then."""
+        asked = asyncio.ensure_future(asking)
+        gone = asyncio.ensure_future(_gone(request))
+        try:
+            await asyncio.wait([asked, gone], return_when=asyncio.FIRST_COMPLETED)
+            if not asked.done():
+                raise _Gone
+            return asked.result()
+        finally:
+            for task in (asked, gone):
+                task.cancel()
+
+    async def review(self, request: Request, asking: Coroutine[Any, Any, Decision]) -> Answer:
+        """The answer to one who asks for a decision: the decision, or 202 while there is none."""
+        try:
+            return answers.decided(await self.held(request, asking))
+        except WaitTimeout as error:
+            if not error.escalation_id or error.status == "not known":
+                return answers.failed(error)
+            return answers.pending(error.escalation_id, str(error.status))
+
+    async def litellm(self, request: Request) -> dict[str, Any]:
+        """LiteLLM's answer. Whatever goes wrong blocks: with `fail_open` any other status would mean to go on."""
+        if not self.is_known(request):
+            return contracts.litellm_block("the gateway's token is missing or wrong")
+        try:
+            body = await self.body(request)
+            self.require_room()
+            draft = contracts.litellm_draft(body, request.headers, self.key, self.options.excerpt)
+            return contracts.litellm_answer(await self.held(request, self._ask(draft, amended=True)), body)
+        except WaitTimeout as error:
+            return contracts.litellm_block("not decided yet; send it again", error.escalation_id)
+        except Exception as error:
+            return contracts.litellm_block(self._words(error))
+
+    async def authz(self, request: Request) -> tuple[int, dict[str, str]]:
+        """A proxy's answer: 200 for what is released as it is, 403 for everything else."""
+        if not self.is_known(request):
+            return 403, {"x-kt-reason": "the gateway's token is missing or wrong"}
+        try:
+            self.require_room()
+            target = request.url.path.removeprefix(_AUTHZ) or "/"
+            target += f"?{request.url.query}" if request.url.query else ""
+            draft = contracts.authz_draft(
+                request.method, target, request.headers, self.options.headers, self.key
+            )
+            return contracts.authz_answer(await self.held(request, self._ask(draft, amended=False)))
+        except WaitTimeout as error:
+            return 403, {
+                "x-kt-escalation": error.escalation_id,
+                "x-kt-outcome": "pending",
+                "retry-after": "5",
+            }
+        except Exception as error:
+            return 403, {"x-kt-reason": contracts.header_text(self._words(error))}
+
+    def failed(self, error: Exception) -> Answer:
+        """The answer to an error, told to the log where it is not the caller's."""
+        if isinstance(error, Refused):
+            return error.answer
+        found = answers.failed(error, self.options.hidden)
+        if found.status >= 500:
+            self.log(f"{type(error).__name__}: {error}")
+        return found
+
+    def _ask(self, draft: dict[str, Any], *, amended: bool) -> Coroutine[Any, Any, Decision]:
+        options = self.options
+        return self.gateway.ask(draft, timeout=options.hold, on_cancel=options.on_cancel, amended=amended)
+
+    def _words(self, error: Exception) -> str:
+        body = self.failed(error).body["error"]
+        return f"{body['code']}: {body['message']}"
+
+
+class _Gone(Exception):
+    """Nobody is there to be answered any more."""
+
+
+async def _gone(request: Request) -> None:
+    """Return when the caller has closed the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        continue
+
+
+def app_of(service: Service) -> FastAPI:
+    """The application with all calls."""
+    app = FastAPI(
+        title="kt gateway",
+        version=__version__,
+        description="Holds requests until people have decided. Only a decision with `release` may be run.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        redirect_slashes=False,
+    )
+    _reviews(app, service)
+    _gates(app, service)
+    _looks(app, service)
+    _errors(app, service)
+    app.add_middleware(_Guard, service=service)
+    return app
+
+
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message"],
+            "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
+        }
+    },
+}
+_WHAT = {
+    400: "What was given cannot be used.",
+    401: "The token is missing or wrong.",
+    403: "The gateway's identity may not do that.",
+    404: "There is no such escalation.",
+    408: "The body came too slowly.",
+    409: "Other content has that id, or it may not be released.",
+    413: "The body is too large.",
+    429: "Too many are held.",
+    503: "The remote is away, or the gateway is stopping.",
+}
+
+
+def _documented(*statuses: int, **more: Any) -> dict[int | str, dict[str, Any]]:
+    """What FastAPI is to document of the errors of a call."""
+    found: dict[int | str, dict[str, Any]] = {
+        status: {"description": _WHAT[status], "content": {"application/json": {"schema": _ERROR}}}
+        for status in statuses
+    }
+    return found | {int(name.removeprefix("s")): value for name, value in more.items()}
+
+
+def _json(answer: Answer) -> Response:
+    text = json.dumps(answer.body, ensure_ascii=False)
+    return Response(text, answer.status, answer.headers, "application/json")
+
+
+def _takes(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+_DRAFT = {
+    "type": "object",
+    "description": "The keys of a record, or a decision event.",
+    "properties": {"request_id": {"type": "string"}, "reason_code": {"type": "string"}},
+}
+_PENDING: dict[str, Any] = {"description": "Not decided yet: ask again at Location."}
+_ALL = (400, 401, 403, 404, 408, 409, 413, 429, 503)
+
+
+def _reviews(app: FastAPI, service: Service) -> None:
+    gateway, usual = service.gateway, service.options.hold
+
+    @app.post("/v1/reviews", responses=_documented(*_ALL, s202=_PENDING), openapi_extra=_takes(_DRAFT))
+    async def ask(
+        request: Request,
+        hold: _Hold = None,
+        amended: _Amended = False,
+        on_cancel: Literal["keep", "withdraw"] | None = None,
+    ) -> Response:
+        """Raise, hold, and release a decision that is for one use. The same request finds its review again."""
+        draft = await service.body(request)
+        service.require_room()
+        asking = gateway.ask(
+            draft,
+            timeout=usual if hold is None else hold,
+            on_cancel=on_cancel or service.options.on_cancel,
+            amended=amended,
+        )
+        return _json(await service.review(request, asking))
+
+    @app.get("/v1/reviews/{escalation_id}", responses=_documented(*_ALL, s202=_PENDING))
+    async def look(
+        request: Request, escalation_id: str, hold: _Hold = None, amended: _Amended = False
+    ) -> Response:
+        """Hold for one that is there. Nothing is used: a decision for one use is 409 release_needed."""
+        service.require_room()
+        asking = gateway.wait(escalation_id, timeout=usual if hold is None else hold, amended=amended)
+        return _json(await service.review(request, asking))
+
+    @app.post(
+        "/v1/reviews/{escalation_id}/release",
+        responses=_documented(*_ALL),
+        openapi_extra=_takes({"type": "object", "properties": {"digest": {"type": "string"}}}),
+    )
+    async def release(request: Request, escalation_id: str, amended: _Amended = False) -> Response:
+        """Take a decision for its one use. It is answered once."""
+        given = _only(await service.body(request), "digest")
+        asking = gateway.release(escalation_id, digest=given.get("digest"), amended=amended)
+        return _json(answers.decided(await service.held(request, asking)))
+
+    receipt_keys = ("status", "result_digest", "reason")
+
+    @app.post(
+        "/v1/reviews/{escalation_id}/receipt",
+        responses=_documented(*_ALL),
+        openapi_extra=_takes(
+            {
+                "type": "object",
+                "required": ["status"],
+                "properties": {one: {"type": "string"} for one in receipt_keys},
+            }
+        ),
+    )
+    async def receipt(request: Request, escalation_id: str) -> Response:
+        """Say what came of a release: executed, failed or unknown."""
+        given = _only(await service.body(request), *receipt_keys)
+        found = await gateway.receipt(
+            escalation_id,
+            given.get("status", ""),
+            result_digest=given.get("result_digest"),
+            reason=given.get("reason"),
+        )
+        answer = {
+            "escalation_id": found.escalation_id,
+            "release_id": found.release_id,
+            "receipt": plain(found.receipt),
+            "commit": found.commit,
+            "changed": found.changed,
+        }
+        return _json(Answer(200, answer, {}))
+
+    @app.delete("/v1/reviews/{escalation_id}", responses=_documented(*_ALL))
+    async def withdraw(
+        escalation_id: str, reason: Annotated[str, Query()] = "withdrawn by the gateway"
+    ) -> Response:
+        """Take an open one back."""
+        found = await gateway.withdraw(escalation_id, reason)
+        return _json(
+            Answer(
+                200, {"escalation_id": escalation_id, "commit": found.commit, "changed": found.changed}, {}
+            )
+        )
+
+
+def _only(body: dict[str, Any], *names: str) -> dict[str, str]:
+    """The texts of a body that has no other keys. Raises BadInput."""
+    for name, value in body.items():
+        if name not in names or not isinstance(value, str):
+            raise BadInput(problem=f"{name[:80]!r} is not one of {', '.join(names)}, or not a text")
+    return body
+
+
+def _gates(app: FastAPI, service: Service) -> None:
+    @app.post(_LITELLM, openapi_extra=_takes({"type": "object"}))
+    async def litellm(request: Request) -> Response:
+        """LiteLLM's generic guardrail. The status is always 200, and everything but a release blocks."""
+        return _json(Answer(200, await service.litellm(request), {}))
+
+    async def authz(request: Request) -> Response:
+        """Envoy's HTTP ext_authz and nginx's auth_request: 200 passes, 403 does not."""
+        status, headers = await service.authz(request)
+        return Response(status_code=status, headers=headers)
+
+    for path in (_AUTHZ, f"{_AUTHZ}/{{rest:path}}"):
+        app.add_api_route(path, authz, methods=_METHODS, include_in_schema=False)
+
+
+def _looks(app: FastAPI, service: Service) -> None:
+    measures = CollectorRegistry()
+    measures.register(Measures(service.gateway))
+
+    @app.get("/healthz", responses=_documented(503))
+    async def healthz() -> Response:
+        """Whether it takes requests."""
+        if service.is_stopping:
+            return _json(answers.refusal(503, "interrupted", "the gateway is stopping", {"Retry-After": "2"}))
+        return _json(Answer(200, {"ok": True}, {}))
+
+    @app.get(
+        "/metrics",
+        responses=_documented(401, s200={"content": {CONTENT_TYPE_LATEST.partition(";")[0]: {}}}),
+        response_class=Response,
+    )
+    async def metrics() -> Response:
+        """What is held, decided and failed, as OpenMetrics."""
+        text: bytes = generate_latest(measures)  # type: ignore[no-untyped-call]
+        return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
+
+
+def _errors(app: FastAPI, service: Service) -> None:
+    async def failed(_: Request, error: Exception) -> Response:
+        return _json(service.failed(error))
+
+    async def gone(_: Request, __: Exception) -> Response:
+        return Response(status_code=499)
+
+    async def unfit(_: Request, error: Exception) -> Response:
+        found = error.errors()[0] if isinstance(error, RequestValidationError) else {}
+        where = ".".join(str(part) for part in found.get("loc", ()))
+        return _json(answers.refusal(400, "bad_input", f"{where}: {found.get('msg', 'is not valid')}"))
+
+    async def unknown(_: Request, error: Exception) -> Response:
+        status = error.status_code if isinstance(error, HTTPException) else 404
+        code, message = (
+            ("method_not_allowed", "that method is not for this path")
+            if status == 405
+            else ("not_found", "there is no such path")
+        )
+        headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+        return _json(answers.refusal(status, code, message, headers))
+
+    for kind, handler in (
+        (KtError, failed),
+        (Refused, failed),
+        (_Gone, gone),
+        (RequestValidationError, unfit),
+        (HTTPException, unknown),
+    ):
+        app.add_exception_handler(kind, handler)
+
+
+class _Guard:
+    """Stands before all calls: the token, the length of the body, and a bug that says nothing of this machine."""
+
+    def __init__(self, app: ASGIApp, service: Service) -> None:
+        self._app, self._service = app, service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        refused = self._refused(Request(scope))
+        if refused is not None:
+            await _json(refused)(scope, receive, send)
+            return
+        begun = False
+
+        async def sending(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        except Exception as error:
+            self._service.log(f"{type(error).__name__}: {error}")
+            if not begun:
+                await _json(answers.failed(error))(scope, receive, send)
+
+    def _refused(self, request: Request) -> Answer | None:
+        path = request.url.path
+        if path in _OPEN or path == _LITELLM or path.split("/", 2)[1:2] == [_AUTHZ[1:]]:
+            # These say themselves what they do without the token.
+            return None
+        if not self._service.is_known(request):
+            headers = {"WWW-Authenticate": "Bearer", "Connection": "close"}
+            return answers.refusal(401, "unauthorized", "the token is missing or wrong", headers)
+        length = request.headers.get("content-length", "0")
+        if length.isdecimal() and int(length) > LARGEST_BODY:
+            return answers.refusal(
+                413, "too_large", f"a body has at most {LARGEST_BODY} bytes", {"Connection": "close"}
+            )
+        return None

@@ -1,0 +1,183 @@
+"""What a gateway has released, in a folder outside the clone: a decision is given once, whatever the remote loses.
+
+A line is flushed before a release is pushed (`begun`), and again before its answer is given (`given`). What was begun
+and not given was acted on by nobody, so the next gateway may use it; what was given is never given again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import AlreadyReleased, BadInput
+from ..storage import atomic_file
+from ..storage.clone import GitStore
+
+_RELEASES, _PINS, _LIVE = "releases.ndjson", "pins.json", ".live"
+_KEYS = ("escalation_id", "release_id", "state", "owner", "at")
+
+
+@dataclass(frozen=True)
+class Pins:
+    """What a journal belongs to: the remote, branch and folder, the store's first commit, and the newest that was seen."""
+
+    remote: str
+    branch: str
+    root: str
+    start: str | None = None
+    tip: str | None = None
+
+
+def folder_of(store: GitStore) -> Path:
+    """Where the journal of a store lies if nobody says: below `$XDG_STATE_HOME` (else `~/.local/state`)."""
+    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111
+    pins = pins_of(store)
+    name = hashlib.sha256(f"{pins.remote}\0{pins.branch}\0{pins.root}".encode()).hexdigest()[:32]
+    return Path(state) / "kt-escalation" / "gateway" / name
+
+
+def pins_of(store: GitStore) -> Pins:
+    """What a journal of this store belongs to."""
+    config = store.repository.config
+    remote = config.get(f"remote.{store.remote}.url", "") if store.remote else str(store.repository.git_dir)
+    return Pins(remote, store.branch or "", store.root)
+
+
+class Journal:
+    """The journal of one process, in a folder that several processes may share.
+
+    Raises BadInput for the journal of another store, and for one that cannot be read or written.
+    """
+
+    def __init__(self, folder: Path, pins: Pins) -> None:
+        self._folder = folder
+        self._owner = os.urandom(16).hex()
+        self._lines: dict[str, dict[str, Any]] = {}
+        self._read = 0
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = os.open(folder / _RELEASES, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            self._live = os.open(folder / f"{self._owner}{_LIVE}", os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(self._live, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            atomic_file.flush_folder(folder)
+            with self._locked():
+                self._load()
+                self.pins = self._pinned(pins)
+        except OSError as error:
+            raise BadInput(problem=f"the journal cannot be used: {error.strerror}") from None
+
+    # --- releases ---------------------------------------------------------------------------------
+
+    def begin(self, escalation_id: str, release_id: str, at: str) -> str:
+        """Note that a decision is about to be released; the release id under which, which may be that of a dead process.
+
+        Raises AlreadyReleased if its answer was given before, or another process is about to give it.
+        """
+        with self._locked():
+            self._load()
+            line = self._lines.get(escalation_id)
+            if line is not None:
+                self._require_ours(line)
+                release_id = str(line["release_id"])
+                if line["owner"] == self._owner:
+                    return release_id
+            self._append(escalation_id, release_id, "begun", at)
+            return release_id
+
+    def give(self, escalation_id: str, release_id: str, at: str) -> None:
+        """Note that the answer is given now: nobody is ever given it again. Raises AlreadyReleased if it was given."""
+        with self._locked():
+            self._load()
+            self._require_ours(self._lines[escalation_id])
+            self._append(escalation_id, release_id, "given", at)
+
+    def _require_ours(self, line: dict[str, Any]) -> None:
+        """Raise AlreadyReleased for what was given, or what another process is about to give."""
+        owner = str(line["owner"])
+        if line["state"] == "given" or (owner != self._owner and self._is_alive(owner)):
+            raise AlreadyReleased(
+                escalation_id=str(line["escalation_id"]),
+                released_by="this gateway",
+                released_at=str(line["at"]),
+                release_id=str(line["release_id"]),
+            )
+
+    # --- pins -------------------------------------------------------------------------------------
+
+    def pin(self, start: str | None, tip: str) -> None:
+        """Note the newest commit that was seen, and the store's first."""
+        self.pins = Pins(self.pins.remote, self.pins.branch, self.pins.root, start or self.pins.start, tip)
+        atomic_file.write(self._folder / _PINS, json.dumps(vars(self.pins)).encode(), 0o600)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        (self._folder / f"{self._owner}{_LIVE}").unlink(missing_ok=True)
+        os.close(self._live)
+        os.close(self._file)
+
+    # --- the files --------------------------------------------------------------------------------
+
+    def _pinned(self, pins: Pins) -> Pins:
+        path = self._folder / _PINS
+        try:
+            known = Pins(**json.loads(path.read_bytes()))
+        except FileNotFoundError:
+            atomic_file.write(path, json.dumps(vars(pins)).encode(), 0o600)
+            return pins
+        except (ValueError, TypeError):
+            raise BadInput(problem="the journal's pins cannot be read") from None
+        if (known.remote, known.branch, known.root) != (pins.remote, pins.branch, pins.root):
+            raise BadInput(
+                problem="the journal belongs to another store, remote or branch",
+                hint="give this gateway a journal of its own",
+            )
+        return known
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def _load(self) -> None:
+        """Read what has come since. A last line without its end was cut off by a crash, and counts for nothing."""
+        data = os.pread(self._file, os.fstat(self._file).st_size - self._read, self._read)
+        whole, end, cut = data.rpartition(b"\n")
+        if cut:
+            os.ftruncate(self._file, self._read + len(whole) + len(end))
+        for text in whole.splitlines():
+            try:
+                line = json.loads(text)
+                self._lines[line["escalation_id"]] = {key: line[key] for key in _KEYS}
+            except (ValueError, KeyError, TypeError):
+                raise BadInput(problem="the journal cannot be read: it has a line that is not ours") from None
+        self._read += len(whole) + len(end)
+
+    def _append(self, escalation_id: str, release_id: str, state: str, at: str) -> None:
+        line = dict(zip(_KEYS, (escalation_id, release_id, state, self._owner, at), strict=True))
+        data = json.dumps(line).encode() + b"\n"
+        os.write(self._file, data)
+        os.fsync(self._file)
+        self._load()
+
+    def _is_alive(self, owner: str) -> bool:
+        """Whether the process that wrote a line still runs: the kernel drops its lock when it ends."""
+        with suppress(FileNotFoundError):
+            handle = os.open(self._folder / f"{owner}{_LIVE}", os.O_RDWR)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return False
+            except BlockingIOError:
+                return True
+            finally:
+                os.close(handle)
+        return False

@@ -1,0 +1,41 @@
+"""The parameters with which both gateways are opened, and the errors that they share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import datetime
+from typing import TypedDict
+
+from ..errors import BadInput, WaitTimeout
+from .core import Held
+
+#: How long a release that has begun may take after the caller's time is over, in seconds: its answer is on the way.
+RELEASE_SECONDS = 10.0
+#: How long the one look of a wait without time may take, in seconds.
+LOOK_SECONDS = 10.0
+
+
+class GatewayOptions(TypedDict, total=False):
+    """How a gateway is opened.
+
+    ``journal_folder`` is where it keeps what it has released, by default a folder for this store below
+    `$XDG_STATE_HOME` (else `~/.local/state`). ``every`` is the pause between two questions to the remote, in seconds
+    (1). ``clock`` returns the time, for tests. ``tell`` is called with a line when the remote goes or comes back.
+    """
+
+    journal_folder: str | os.PathLike[str] | None
+    every: float
+    clock: Callable[[], datetime] | None
+    tell: Callable[[str], object]
+
+
+def late(held: Held, timeout: float | None) -> WaitTimeout:
+    """The error for one whose time is over. ``escalation_id`` is empty if nobody knows yet whether it was raised."""
+    return WaitTimeout(escalation_id=held.escalation_id or "", seconds=timeout, status=held.status)
+
+
+def require_on_cancel(value: str) -> None:
+    """Raise BadInput unless it is keep or withdraw."""
+    if value not in ("keep", "withdraw"):
+        raise BadInput(problem=f"on_cancel is {value!r}; it is keep or withdraw")

@@ -1,0 +1,164 @@
+"""`AsyncGateway`: holds requests for programs with asyncio. It never uses the loop's default executor."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, Self, TypeVar, Unpack
+
+from ..errors import Interrupted, NotResolved
+from ..results import Decision, Found, Received, Result
+from .core import Core, Held, Metrics, OnCancel, settle
+from .options import LOOK_SECONDS, RELEASE_SECONDS, GatewayOptions, late, require_on_cancel
+
+_Answer = TypeVar("_Answer")
+
+
+class AsyncGateway:
+    """As `Gateway`, for asyncio: any number of tasks may ask at once, and a cancelled one costs nothing.
+
+    ``async with AsyncGateway.open(path) as gateway`` opens and closes it. Its methods belong to one event loop.
+    """
+
+    def __init__(self, opening: Callable[[], Core]) -> None:
+        self._opening = opening
+        self._core: Core | None = None
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str] = ".", **options: Unpack[GatewayOptions]) -> Self:
+        """The gateway of the store in the repository that contains ``path``; it is opened when it is entered.
+
+        The options are those of `GatewayOptions`. Entering raises NotAStore, GitFailed, BadInput, ShallowClone.
+        """
+        return cls(partial(Core.open, path, **options))
+
+    async def __aenter__(self) -> Self:
+        self._core = await _in_a_thread(self._opening)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End everything within 2 seconds, whatever hangs. Whoever is held gets Interrupted."""
+        if self._core is not None:
+            await _in_a_thread(self._core.close)
+
+    def metrics(self) -> Metrics:
+        """What it is doing now, as one frozen value."""
+        return self._open.metrics()
+
+    async def ask(
+        self,
+        draft: Mapping[str, Any],
+        *,
+        timeout: float | None = None,
+        on_cancel: OnCancel = "keep",
+        amended: bool = False,
+        digest: str | None = None,
+    ) -> Decision:
+        """Raise, wait and release as `Gateway.ask` does, and raise what that raises.
+
+        If the task is cancelled, the escalation is kept or withdrawn, as ``on_cancel`` says. After WaitTimeout it stays
+        open.
+        """
+        require_on_cancel(on_cancel)
+        held = self._open.ask(draft, digest=digest, amended=amended)
+        return await self._answer(held, timeout, on_cancel)
+
+    async def wait(
+        self,
+        escalation_id: str,
+        *,
+        timeout: float | None = None,
+        amended: bool = False,
+        digest: str | None = None,
+    ) -> Decision:
+        """Wait for the decision on one that is there, and use nothing; with ``timeout`` 0 look once.
+
+        Raises as `Store.wait` does.
+        """
+        held = self._open.hold(
+            escalation_id, releases=False, digest=digest, amended=amended, at_once=timeout == 0
+        )
+        try:
+            return await self._answer(held, LOOK_SECONDS if timeout == 0 else timeout, "keep")
+        except NotResolved:
+            raise late(held, timeout) from None
+
+    async def release(
+        self,
+        escalation_id: str,
+        *,
+        digest: str | None = None,
+        amended: bool = False,
+        timeout: float | None = 60.0,
+    ) -> Decision:
+        """Take a decision for its one use, as `Gateway.release` does."""
+        held = self._open.hold(escalation_id, releases=True, digest=digest, amended=amended, at_once=True)
+        return await self._answer(held, timeout, "keep")
+
+    async def create(self, draft: Mapping[str, Any]) -> Result:
+        """Raise one escalation, together with those of other tasks. Raises as `Store.create` does."""
+        return await _result(self._open.create(draft))
+
+    async def receipt(
+        self, escalation_id: str, status: str, *, result_digest: str | None = None, reason: str | None = None
+    ) -> Received:
+        """Say what came of a release: executed, failed or unknown. Raises as `Store.receipt` does."""
+        return await _result(
+            self._open.receipt(escalation_id, status, result_digest=result_digest, reason=reason)
+        )
+
+    async def withdraw(self, escalation_id: str, reason: str) -> Result:
+        """Take an open escalation back. Raises as `Store.withdraw` does."""
+        return await _result(self._open.withdraw(escalation_id, reason))
+
+    async def get(self, escalation_id: str) -> Found:
+        """One escalation as this clone knows it; the remote is not asked. Raises NotFound, UnreadableRecord, BadInput."""
+        return await _result(self._open.get(escalation_id))
+
+    @property
+    def _open(self) -> Core:
+        if self._core is None:
+            raise Interrupted(hint="enter the gateway with `async with` first")
+        return self._core
+
+    async def _answer(self, held: Held, timeout: float | None, on_cancel: OnCancel) -> Decision:
+        answer = asyncio.wrap_future(held.future)
+        try:
+            done, _ = await asyncio.wait([answer], timeout=timeout)
+            if not done and not self._open.give_up(held, withdraw=False):
+                done, _ = await asyncio.wait([answer], timeout=RELEASE_SECONDS)
+                if not done:
+                    self._open.give_up(held, withdraw=True)
+        except asyncio.CancelledError:
+            self._open.give_up(held, withdraw=on_cancel == "withdraw")
+            answer.cancel()
+            raise
+        if not done:
+            answer.cancel()
+            raise late(held, timeout)
+        return answer.result()
+
+
+async def _result(future: Future[_Answer]) -> _Answer:
+    return await asyncio.wrap_future(future)
+
+
+async def _in_a_thread(work: Callable[[], _Answer]) -> _Answer:
+    """What work returns that takes a moment, from a thread of its own: the default pool is for others."""
+    future: Future[_Answer] = Future()
+
+    def run() -> None:
+        try:
+            settle(future, work())
+        except Exception as error:
+            settle(future, error)
+
+    threading.Thread(target=run, name="kt gateway opening", daemon=True).start()
+    return await asyncio.wrap_future(future)

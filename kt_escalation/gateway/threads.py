@@ -1,0 +1,181 @@
+"""`Gateway`: holds requests for programs with threads. See docs/adapters/index.md."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as OutOfTime
+from typing import Any, Self, TypeVar, Unpack
+
+from ..errors import Interrupted, NotResolved
+from ..results import Decision, Found, Received, Result
+from .core import Core, Held, Metrics, OnCancel
+from .options import LOOK_SECONDS, RELEASE_SECONDS, GatewayOptions, late, require_on_cancel
+
+_Answer = TypeVar("_Answer")
+# How often the caller's own `stop` is looked at, in seconds.
+_STOP_SECONDS = 0.1
+
+
+class Gateway:
+    """Raises escalations, waits for their decisions and releases them, for any number of threads at once.
+
+    One loop follows the store for all of them, and raises that come together share a commit. What may be run is a
+    `Decision` with ``release``; everything else is an error or a decision without it. Open it with `Gateway.open`,
+    and close it: with `close`, or as a context manager.
+    """
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str] = ".", **options: Unpack[GatewayOptions]) -> Self:
+        """Open the store in the repository that contains ``path``; the options are those of `GatewayOptions`.
+
+        Raises NotAStore, GitFailed, BadInput, ShallowClone.
+        """
+        return cls(Core.open(path, **options))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End everything within 2 seconds, whatever hangs. Whoever is held gets Interrupted."""
+        self._core.close()
+
+    def metrics(self) -> Metrics:
+        """What it is doing now, as one frozen value."""
+        return self._core.metrics()
+
+    def ask(
+        self,
+        draft: Mapping[str, Any],
+        *,
+        timeout: float | None = None,
+        on_cancel: OnCancel = "keep",
+        amended: bool = False,
+        digest: str | None = None,
+        stop: threading.Event | None = None,
+    ) -> Decision:
+        """Raise what a record's keys or a decision event ask for, wait for the decision, and take it for its one use.
+
+        ``timeout`` is in seconds. ``amended`` says that the caller runs the amendment of a decision that has one.
+        ``digest`` is that of what will be run, by default that of the draft's own action. When ``stop`` is set, or the
+        caller is interrupted, ``on_cancel`` says whether the escalation is kept or withdrawn. A denial is an answer,
+        with ``release`` False. Asking for the same request again finds its escalation, and its decision if that was
+        not given to anybody.
+
+        Raises BadInput, NotAllowed, DifferentContent, WaitTimeout (it stays open), IllegalRecord, Amended,
+        AlreadyReleased, OtherAction, ReleaseExpired, AlreadyReopened, RemoteUnreachable, Interrupted, and what
+        writing raises.
+        """
+        require_on_cancel(on_cancel)
+        held = self._core.ask(draft, digest=digest, amended=amended)
+        return self._answer(held, timeout, on_cancel, stop)
+
+    def wait(
+        self,
+        escalation_id: str,
+        *,
+        timeout: float | None = None,
+        amended: bool = False,
+        digest: str | None = None,
+        stop: threading.Event | None = None,
+    ) -> Decision:
+        """Wait for the decision on one that is there, and use nothing; with ``timeout`` 0 look once.
+
+        Raises as `Store.wait` does.
+        """
+        held = self._core.hold(
+            escalation_id, releases=False, digest=digest, amended=amended, at_once=timeout == 0
+        )
+        try:
+            return self._answer(held, LOOK_SECONDS if timeout == 0 else timeout, "keep", stop)
+        except NotResolved:
+            raise late(held, timeout) from None
+
+    def release(
+        self,
+        escalation_id: str,
+        *,
+        digest: str | None = None,
+        amended: bool = False,
+        timeout: float | None = 60.0,
+    ) -> Decision:
+        """Take a decision for its one use; the answer is the only one. A denial is an answer, with ``release`` False.
+
+        Raises NotFound, NotResolved, AlreadyReleased and the others of `ask`.
+        """
+        held = self._core.hold(escalation_id, releases=True, digest=digest, amended=amended, at_once=True)
+        return self._answer(held, timeout, "keep", None)
+
+    def create(self, draft: Mapping[str, Any]) -> Result:
+        """Raise one escalation, together with those of other threads. Raises as `Store.create` does."""
+        return _result(self._core.create(draft))
+
+    def receipt(
+        self, escalation_id: str, status: str, *, result_digest: str | None = None, reason: str | None = None
+    ) -> Received:
+        """Say what came of a release: executed, failed or unknown. Raises as `Store.receipt` does."""
+        return _result(self._core.receipt(escalation_id, status, result_digest=result_digest, reason=reason))
+
+    def withdraw(self, escalation_id: str, reason: str) -> Result:
+        """Take an open escalation back. Raises as `Store.withdraw` does."""
+        return _result(self._core.withdraw(escalation_id, reason))
+
+    def get(self, escalation_id: str) -> Found:
+        """One escalation as this clone knows it; the remote is not asked. Raises NotFound, UnreadableRecord, BadInput."""
+        return _result(self._core.get(escalation_id))
+
+    def _answer(
+        self, held: Held, timeout: float | None, on_cancel: OnCancel, stop: threading.Event | None
+    ) -> Decision:
+        try:
+            return _decided(held.future, timeout, stop)
+        except OutOfTime:
+            if not self._core.give_up(held, withdraw=False):
+                try:
+                    return held.future.result(RELEASE_SECONDS)
+                except OutOfTime:
+                    self._core.give_up(held, withdraw=True)
+            raise late(held, timeout) from None
+        except (KeyboardInterrupt, _Stopped) as error:
+            self._core.give_up(held, withdraw=on_cancel == "withdraw")
+            if isinstance(error, _Stopped):
+                raise Interrupted() from None
+            raise
+
+
+class _Stopped(Exception):
+    """The caller's own event was set."""
+
+
+def _decided(future: Future[Decision], timeout: float | None, stop: threading.Event | None) -> Decision:
+    if stop is None:
+        return future.result(timeout)
+    left = timeout
+    while True:
+        if stop.is_set():
+            raise _Stopped
+        pause = _STOP_SECONDS if left is None else min(_STOP_SECONDS, left)
+        try:
+            return future.result(pause)
+        except OutOfTime:
+            if future.done():
+                raise
+            if left is not None:
+                left -= pause
+                if left <= 0:
+                    raise
+
+
+def _result(future: Future[_Answer]) -> _Answer:
+    try:
+        return future.result()
+    except CancelledError:
+        raise Interrupted() from None

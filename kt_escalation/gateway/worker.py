@@ -1,0 +1,83 @@
+"""A thread of the gateway's own that does one thing after the other, and never keeps the process from ending."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from ..errors import Interrupted
+
+_Job = TypeVar("_Job")
+
+
+class Worker(Generic[_Job]):
+    """Does jobs in the order in which they came. ``do`` gets all that wait, at most ``most`` of them.
+
+    ``idle`` is called when its time has come: it returns after how many seconds to call it again, None for never.
+    ``refuse`` is given each job that is not done because the worker was closed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        do: Callable[[Sequence[_Job]], object],
+        refuse: Callable[[_Job, Exception], object],
+        *,
+        most: int,
+        idle: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        self._do, self._refuse, self._most, self._idle = do, refuse, most, idle
+        self._changed = threading.Condition()
+        self._jobs: list[_Job] = []
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def add(self, job: _Job) -> None:
+        """Do this too."""
+        with self._changed:
+            if not self._closed:
+                self._jobs.append(job)
+                self._changed.notify_all()
+                return
+        self._refuse(job, Interrupted())
+
+    def wake(self) -> None:
+        """Ask ``idle`` again, whose answer has changed."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def close(self, seconds: float) -> None:
+        """Refuse what has not begun, and wait at most so long for what has."""
+        with self._changed:
+            self._closed = True
+            left, self._jobs = self._jobs, []
+            self._changed.notify_all()
+        for job in left:
+            self._refuse(job, Interrupted())
+        if self._thread is not threading.current_thread():
+            self._thread.join(seconds)
+
+    def _run(self) -> None:
+        while jobs := self._next():
+            self._do(jobs)
+
+    def _next(self) -> Sequence[_Job]:
+        """The jobs that wait, when there are any; empty at the end."""
+        while True:
+            pause = self._idle()
+            until = None if pause is None else time.monotonic() + pause
+            with self._changed:
+                while not self._jobs:
+                    if self._closed:
+                        return ()
+                    left = None if until is None else until - time.monotonic()
+                    if left is not None and left <= 0:
+                        break
+                    if self._changed.wait(left):
+                        break
+                jobs, self._jobs = self._jobs[: self._most], self._jobs[self._most :]
+            if jobs:
+                return jobs

@@ -1,0 +1,304 @@
+"""Gateways: held together, told once, released once, gone within two seconds."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gateways import DIGEST, draft
+from lab import git
+from room import Room, counting_git
+
+from kt_escalation import Store, errors
+from kt_escalation.gateway import AsyncGateway, Gateway
+from kt_escalation.gateway.journal import Journal, Pins
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
+    made = Room(tmp_path_factory.mktemp("room"))
+    with made.alice:
+        yield made
+
+
+@pytest.fixture
+def gateway(room: Room, tmp_path: Path) -> Iterator[Gateway]:
+    with Gateway.open(room.gw, journal_folder=tmp_path / "journal", every=0.2) as opened:
+        yield opened
+
+
+def plain(name: str, **more: Any) -> dict[str, Any]:
+    return {"request_id": name, "reason_code": "a.b", **more}
+
+
+def until(said: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not said():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_what_is_asked_is_raised_held_and_released_once(room: Room, gateway: Gateway) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(gateway.ask, draft("once"))
+        until(lambda: gateway.metrics().held == 1 and bool(room.commits("kt: raise", "esc_once")))
+        room.decide("once")
+        decision = asked.result(20)
+    assert (decision.outcome, decision.release, decision.changed) == ("approved", True, True)
+    assert decision.digest == DIGEST and decision.by == ("alice",)
+    assert len(room.commits("kt: release esc_once")) == 1
+    with pytest.raises(errors.AlreadyReleased):
+        gateway.ask(draft("once"), timeout=20)
+    receipt = gateway.receipt("esc_once", "executed")
+    assert receipt.release_id == decision.release_id and receipt.changed
+    assert gateway.get("esc_once").release is not None
+    found = gateway.metrics()
+    assert (found.held, found.oldest, found.raised, dict(found.decided)) == (0, 0.0, 1, {"approved": 1})
+
+
+def test_a_denial_is_an_answer_and_an_amendment_is_for_who_applies_it(room: Room, gateway: Gateway) -> None:
+    gateway.create(draft("no"))
+    room.decide("no", outcome="denied")
+    assert gateway.ask(draft("no"), timeout=20).release is False
+    gateway.create(draft("less"))
+    room.decide("less", outcome="rewritten", amendment={"amount": 9})
+    with pytest.raises(errors.Amended):
+        gateway.ask(draft("less"), timeout=20)
+    decision = gateway.ask(draft("less"), timeout=20, amended=True)
+    assert decision.amendment is not None and decision.amendment.value == {"amount": 9}
+
+
+def test_waiting_uses_nothing_and_releasing_waits_for_nobody(room: Room, gateway: Gateway) -> None:
+    gateway.create(draft("later"))
+    with pytest.raises(errors.NotResolved):
+        gateway.release("esc_later", digest=DIGEST)
+    with pytest.raises(errors.WaitTimeout) as late:
+        gateway.wait("esc_later", timeout=0.3)
+    assert late.value.status == "queued"
+    room.decide("later")
+    with pytest.raises(errors.ReleaseNeeded):
+        gateway.wait("esc_later", timeout=20)
+    assert gateway.release("esc_later", digest=DIGEST).changed
+    with pytest.raises(errors.NotFound):
+        gateway.wait("esc_nobody", timeout=20)
+    gateway.create(plain("gone"))
+    assert gateway.withdraw("esc_gone", "nobody asks any more").changed
+
+
+def test_an_event_is_asked_as_a_record_is_and_what_cannot_be_is_refused(gateway: Gateway) -> None:
+    event = {"verdict": "escalate", "request_id": "event", "reason_code": "a.b"}
+    with pytest.raises(errors.WaitTimeout) as late:
+        gateway.ask(event, timeout=2)
+    assert late.value.escalation_id == "esc_event"
+    for wrong in ({**event, "verdict": "allow"}, {"reason_code": "A B"}, {}, [event]):
+        with pytest.raises(errors.BadInput):
+            gateway.ask(wrong)  # type: ignore[arg-type]
+    with pytest.raises(errors.BadInput):
+        gateway.ask(event, on_cancel="forget")  # type: ignore[arg-type]
+
+
+def test_whoever_stops_is_withdrawn_or_kept(room: Room, gateway: Gateway) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        stop = threading.Event()
+        kept = pool.submit(gateway.ask, plain("kept"), stop=stop)
+        dropped = pool.submit(gateway.ask, plain("dropped"), stop=stop, on_cancel="withdraw")
+        until(lambda: bool(room.commits("raise", "esc_kept") or room.commits("raise 2")))
+        stop.set()
+        for one in (kept, dropped):
+            with pytest.raises(errors.Interrupted):
+                one.result(10)
+    until(lambda: bool(room.commits("kt: withdraw esc_dropped")))
+    assert room.commits("esc_kept") == room.commits("raise", "esc_kept")
+
+
+def held_by(room: Room, folder: Path, log: Path, number: int) -> tuple[int, int]:
+    """How many git processes and fetches it takes to hold so many for three looks and tell them all."""
+    names = [f"n{number}-{at}" for at in range(number)]
+    log.write_text("")
+
+    async def main() -> int:
+        async with AsyncGateway.open(
+            room.gw, journal_folder=folder / f"journal-{number}", every=0.5
+        ) as gateway:
+            asked = [asyncio.create_task(gateway.ask(plain(name), timeout=60)) for name in names]
+            while gateway.metrics().fetches < 3:
+                await asyncio.sleep(0.02)
+            await asyncio.get_running_loop().run_in_executor(None, lambda: room.decide(*names))
+            decisions = await asyncio.gather(*asked)
+            assert {one.outcome for one in decisions} == {"approved"} and len(decisions) == number
+            return gateway.metrics().fetches
+
+    # The reviewer's count too, as many for one as for all.
+    fetches = asyncio.run(main())
+    return len(log.read_text().splitlines()), fetches
+
+
+def test_many_who_are_held_cost_what_one_costs(
+    room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, path = counting_git(tmp_path)
+    monkeypatch.setenv("PATH", path)
+    counts = {number: held_by(room, tmp_path, log, number) for number in (1, 50, 500)}
+    for number in (50, 500):
+        processes, fetches = counts[number]
+        assert processes <= 1.5 * counts[1][0] + 6, counts
+        assert fetches <= 1.5 * counts[1][1] + 2, counts
+
+
+def test_a_cancelled_task_leaves_nothing_behind(room: Room, tmp_path: Path) -> None:
+    async def main() -> None:
+        async with AsyncGateway.open(room.gw, journal_folder=tmp_path, every=0.2) as gateway:
+            asked = asyncio.create_task(gateway.ask(plain("cancelled"), on_cancel="withdraw"))
+            await asyncio.sleep(0)
+            asked.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asked
+            assert gateway.metrics().held == 0
+            while not room.commits("kt: withdraw esc_cancelled"):
+                await asyncio.sleep(0.05)
+            with pytest.raises(errors.WaitTimeout):
+                await gateway.ask(plain("late"), timeout=0.01)
+            with pytest.raises(errors.NotFound):
+                await gateway.get("esc_nobody")
+
+    asyncio.run(main())
+    until(lambda: not [one for one in threading.enumerate() if one.name.startswith("kt ")])
+
+
+def test_closing_takes_two_seconds_whatever_hangs(room: Room, tmp_path: Path) -> None:
+    clone = room.clone("hangs", who="gw")
+    gateway = Gateway.open(clone, journal_folder=tmp_path, every=0.2)
+    gateway.create(plain("hanging"))
+    room.hanging(clone)
+    with ThreadPoolExecutor(2) as pool:
+        held = pool.submit(gateway.wait, "esc_hanging")
+        raised = pool.submit(gateway.ask, plain("never"))
+        time.sleep(1)
+        began = time.monotonic()
+        gateway.close()
+        took = time.monotonic() - began
+        for one in (held, raised):
+            with pytest.raises(errors.Interrupted):
+                one.result(1)
+    assert took < 2.5
+    with pytest.raises(errors.Interrupted):
+        gateway.ask(plain("after"))
+    gateway.close()
+
+
+def test_a_store_that_is_closed_ends_its_waits(room: Room) -> None:
+    store = Store.open(room.gw)
+    store.create(plain("waits"))
+    with ThreadPoolExecutor(2) as pool:
+        seen = threading.Event()
+        wait = pool.submit(store.wait, "esc_waits", tell=lambda _: seen.set())
+        seen.wait(20)
+        stop = threading.Event()
+        stopped = pool.submit(store.wait, "esc_waits", stop=stop)
+        stop.set()
+        with pytest.raises(errors.Interrupted):
+            stopped.result(2)
+        store.close()
+        with pytest.raises(errors.Interrupted):
+            wait.result(2)
+
+
+def test_while_the_remote_is_away_nothing_is_released_and_nothing_is_lost(room: Room, tmp_path: Path) -> None:
+    told: list[str] = []
+    with (
+        Gateway.open(room.gw, journal_folder=tmp_path, every=0.1, tell=told.append) as gateway,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        gateway.create(draft("weather"))
+        asked = pool.submit(gateway.ask, draft("weather"))
+        until(lambda: gateway.metrics().fetches > 1)
+        with room.away():
+            until(lambda: gateway.metrics().failures > 2)
+            assert not asked.done()
+            with pytest.raises(errors.RemoteUnreachable):
+                gateway.wait("esc_weather", timeout=20)
+            with pytest.raises(errors.RemoteUnreachable):
+                gateway.ask(plain("unheard"), timeout=20)
+        room.decide("weather")
+        assert asked.result(20).changed
+    assert told[0].startswith("cannot reach the remote") and told[-1] == "the remote answers again"
+
+
+def test_what_it_raised_expires_by_it(room: Room, tmp_path: Path) -> None:
+    git("pull", "--quiet", cwd=room.folder / "boss") if (room.folder / "boss").exists() else room.clone(
+        "boss"
+    )
+    boss = room.folder / "boss"
+    settings = boss / "policies/settings.yaml"
+    settings.write_text(
+        settings.read_text() + "  - match: {reason_code: soon.over}\n    resolve_within: 1s\n"
+    )
+    git("commit", "--quiet", "-am", "What is over soon expires", cwd=boss)
+    git("push", "--quiet", cwd=boss)
+    with Gateway.open(room.gw, journal_folder=tmp_path, every=0.2) as gateway:
+        decision = gateway.ask({"request_id": "soon", "reason_code": "soon.over"}, timeout=20)
+    assert decision.outcome == "expired" and not decision.release
+    assert len(room.commits("kt: sweep esc_soon")) == 1
+
+
+def test_what_was_given_is_not_given_again_though_the_remote_has_lost_it(room: Room, tmp_path: Path) -> None:
+    before = git("rev-parse", "main", cwd=room.remote)
+    with Gateway.open(room.gw, journal_folder=tmp_path / "journal", every=0.2) as gateway:
+        gateway.create(draft("lost"))
+        room.decide("lost")
+        decided = git("rev-parse", "main", cwd=room.remote)
+        assert gateway.ask(draft("lost"), timeout=20).changed
+        released = git("rev-parse", "main", cwd=room.remote)
+    # The remote is restored from a backup, and the gateway's clone is made anew.
+    git("update-ref", "refs/heads/main", decided, cwd=room.remote)
+    again = room.clone("again", who="gw")
+    try:
+        with (
+            Gateway.open(again, journal_folder=tmp_path / "journal", every=0.2) as gateway,
+            pytest.raises(errors.HistoryRewritten),
+        ):
+            gateway.ask(draft("lost"), timeout=20)
+        pins = tmp_path / "journal/pins.json"
+        pins.write_text(json.dumps({**json.loads(pins.read_text()), "tip": before}))
+        with (
+            Gateway.open(again, journal_folder=tmp_path / "journal", every=0.2) as gateway,
+            pytest.raises(errors.AlreadyReleased),
+        ):
+            gateway.ask(draft("lost"), timeout=20)
+        assert not room.commits("kt: release esc_lost")
+    finally:
+        git("update-ref", "refs/heads/main", released, cwd=room.remote)
+
+
+def test_the_journal_gives_each_decision_to_one(tmp_path: Path) -> None:
+    pins = Pins("a remote", "main", "")
+    one, other = Journal(tmp_path, pins), Journal(tmp_path, pins)
+    assert one.begin("esc_a", "T1", "now") == "T1" == one.begin("esc_a", "T2", "now")
+    with pytest.raises(errors.AlreadyReleased):
+        other.begin("esc_a", "T3", "now")
+    # It dies before it has given the answer: nobody has acted on it, and the other takes over.
+    one.close()
+    assert other.begin("esc_a", "T3", "now") == "T1"
+    other.give("esc_a", "T1", "now")
+    for refused in (lambda: other.give("esc_a", "T1", "now"), lambda: other.begin("esc_a", "T4", "now")):
+        with pytest.raises(errors.AlreadyReleased):
+            refused()
+    other.close()
+    with (tmp_path / "releases.ndjson").open("ab") as file:
+        file.write(b'{"escalation_id": "esc_cut')
+    again = Journal(tmp_path, pins)
+    assert again.begin("esc_b", "T5", "now") == "T5"
+    again.close()
+    with pytest.raises(errors.BadInput):
+        Journal(tmp_path, Pins("another", "main", ""))
+    with (tmp_path / "releases.ndjson").open("ab") as file:
+        file.write(b"not ours\n")
+    with pytest.raises(errors.BadInput):
+        Journal(tmp_path, pins)

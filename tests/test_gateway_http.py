@@ -1,0 +1,464 @@
+"""`kt gateway serve`: each call over a real socket, what it refuses, and how it ends."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from gateways import DIGEST, draft
+from hypothesis import HealthCheck, settings
+from lab import kt_gateway
+from room import Room
+from schemathesis.checks import CHECKS
+
+TOKEN = "a-token-of-the-tests"  # noqa: S105
+AUTH = {"Authorization": f"Bearer {TOKEN}"}
+LITELLM = "/beta/litellm_basic_guardrail_api"
+
+
+@dataclass
+class Answered:
+    """An answer of the server."""
+
+    status: int
+    headers: dict[str, str]
+    data: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.data)
+
+    @property
+    def code(self) -> str:
+        found: str = self.json["error"]["code"]
+        return found
+
+
+class Served:
+    """`kt gateway serve` as a process."""
+
+    def __init__(self, clone: Path, folder: Path, *options: str) -> None:
+        folder.mkdir(exist_ok=True)
+        token = folder / "token"
+        token.write_text(f"{TOKEN}\n")
+        args = ("--listen", "127.0.0.1:0", "--token-file", str(token), "--journal", str(folder / "journal"))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "kt_escalation", "gateway", "serve", "-C", str(clone), *args, *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout
+        line = self.process.stdout.readline()
+        assert line.startswith("listening on http://127.0.0.1:"), self.process.communicate()
+        self.port = int(line.rpartition(":")[2])
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        *,
+        token: bool = True,
+    ) -> Answered:
+        """One call on a connection of its own."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode() if body is not None else None
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=40)) as connection:
+            connection.request(method, path, data, {**(AUTH if token else {}), **(headers or {})})
+            answer = connection.getresponse()
+            return Answered(answer.status, {k.lower(): v for k, v in answer.getheaders()}, answer.read())
+
+    def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
+        """End it; its exit code and what it said."""
+        self.process.send_signal(number)
+        _, err = self.process.communicate(timeout=20)
+        return self.process.returncode, err
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
+    made = Room(tmp_path_factory.mktemp("room"))
+    with made.alice:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def served(room: Room) -> Iterator[Served]:
+    made = Served(room.gw, room.folder / "served", "--hold", "8s", "--excerpt", "20", "--header", "X-Team")
+    yield made
+    code, err = made.end()
+    assert code == 0, err
+    assert "Traceback" not in err
+
+
+def until(said: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not said():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def held(served: Served, room: Room, name: str, *call: Any, **options: Any) -> Future[Answered]:
+    """The answer to a call that raises a request of that name and is held."""
+    pool = ThreadPoolExecutor(1)
+    found = pool.submit(served.call, *call, **options)
+    pool.shutdown(wait=False)
+    until(lambda: found.done() or bool(room.commits("raise", name)))
+    return found
+
+
+def plain(name: str, **more: Any) -> dict[str, Any]:
+    return {"request_id": name, "reason_code": "a.b", **more}
+
+
+def test_a_review_is_held_decided_and_released_once(room: Room, served: Served) -> None:
+    asked = held(served, room, "esc_h1", "POST", "/v1/reviews", draft("h1"))
+    room.decide("h1")
+    answer = asked.result(20)
+    assert answer.status == 200, answer.data
+    found = answer.json
+    assert (found["outcome"], found["release"], found["changed"]) == ("approved", True, True)
+    assert found["digest"] == DIGEST and found["by"] == ["alice"]
+    again = served.call("POST", "/v1/reviews", draft("h1"))
+    assert (again.status, again.code) == (409, "already_released")
+    receipt = served.call("POST", "/v1/reviews/esc_h1/receipt", {"status": "executed"})
+    assert receipt.status == 200 and receipt.json["receipt"]["status"] == "executed"
+    assert served.call("POST", "/v1/reviews/esc_h1/receipt", {"status": "failed"}).code == "other_receipt"
+
+
+def test_what_is_pending_is_asked_for_again_at_its_place(room: Room, served: Served) -> None:
+    asked = served.call("POST", "/v1/reviews?hold=0.5", draft("h2"))
+    assert asked.status == 202, asked.data
+    assert asked.json["escalation_id"] == "esc_h2" and asked.headers["retry-after"] == "5"
+    place = asked.headers["location"]
+    assert place == "/v1/reviews/esc_h2"
+    assert served.call("GET", f"{place}?hold=0").status == 202
+    assert served.call("POST", f"{place}/release", {"digest": DIGEST}).code == "not_resolved"
+    room.decide("h2")
+    assert served.call("GET", place).code == "release_needed"
+    assert served.call("POST", f"{place}/release", {}).status == 400
+    assert served.call("POST", f"{place}/release", {"digest": DIGEST}).json["release"] is True
+
+
+def test_a_denial_is_an_answer_and_what_is_taken_back_releases_nothing(room: Room, served: Served) -> None:
+    for name in ("h3", "h4"):
+        assert served.call("POST", "/v1/reviews?hold=0.1", plain(name)).status in (202, 503)
+    until(lambda: served.call("GET", "/v1/reviews/esc_h4?hold=0").status == 202)
+    room.decide("h3", outcome="denied")
+    denied = served.call("GET", "/v1/reviews/esc_h3")
+    assert denied.status == 200 and denied.json["release"] is False
+    taken = served.call("DELETE", "/v1/reviews/esc_h4?reason=nobody+asks")
+    assert taken.status == 200 and taken.json["changed"] is True
+    assert served.call("GET", "/v1/reviews/esc_h4").json["outcome"] == "withdrawn"
+
+
+@pytest.mark.parametrize(
+    ("call", "status", "code"),
+    [
+        (("POST", "/v1/reviews", b"{"), 400, "bad_input"),
+        (("POST", "/v1/reviews", b'{"a": 1, "a": 2}'), 400, "bad_input"),
+        (("POST", "/v1/reviews", b"[" * 100_000), 400, "bad_input"),
+        (("POST", "/v1/reviews", []), 400, "bad_input"),
+        (("POST", "/v1/reviews", {"reason_code": "A b"}), 400, "bad_input"),
+        (("POST", "/v1/reviews?hold=301", plain("x")), 400, "bad_input"),
+        (("POST", "/v1/reviews?hold=NaN", plain("x")), 400, "bad_input"),
+        (
+            ("POST", "/v1/reviews", {"verdict": "allow", "request_id": "x", "reason_code": "a.b"}),
+            400,
+            "bad_input",
+        ),
+        (("POST", "/v1/reviews", b" " * 10_000_000), 413, "too_large"),
+        (("GET", "/v1/reviews/esc_nobody?hold=0"), 404, "not_found"),
+        (("GET", "/v1/reviews/..%2f..%2fetc?hold=0"), 404, "not_found"),
+        (("GET", "/v1/reviews/ESC?hold=0"), 400, "bad_input"),
+        (("POST", "/v1/reviews", plain("one", severity="high")), 409, "different_content"),
+        (("PUT", "/v1/reviews"), 405, "method_not_allowed"),
+        (("GET", "/nowhere"), 404, "not_found"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(
+    served: Served, call: tuple[Any, ...], status: int, code: str
+) -> None:
+    began = time.monotonic()
+    try:
+        answer = served.call(*call)
+    except (BrokenPipeError, ConnectionResetError):
+        # It answered and closed before it was sent all of it.
+        assert status == 413
+        return
+    assert (answer.status, answer.code) == (status, code), answer.data
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"Authorization": "Bearer wrong"},
+        {"Authorization": TOKEN},
+        {"X-API-Key": f"{TOKEN}x"},
+        {"X-API-Key": "é"},
+    ],
+)
+def test_without_the_token_nothing_is_answered(served: Served, headers: dict[str, str]) -> None:
+    for method, path in (("POST", "/v1/reviews"), ("GET", "/metrics"), ("GET", "/openapi.json")):
+        answer = served.call(method, path, headers=headers, token=False)
+        assert (answer.status, answer.code) == (401, "unauthorized")
+    assert served.call("GET", "/healthz", headers=headers, token=False).json == {"ok": True}
+    blocked = served.call("POST", LITELLM, {"texts": ["a"]}, headers=headers, token=False)
+    assert (blocked.status, blocked.json["action"]) == (200, "BLOCKED")
+    assert served.call("GET", "/ext_authz/a", headers=headers, token=False).status == 403
+
+
+def test_the_other_header_of_the_token_and_metrics(served: Served) -> None:
+    answer = served.call("GET", "/metrics", headers={"x-api-key": TOKEN}, token=False)
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    text = answer.data.decode()
+    for name in ("held", "oldest_seconds", "raised_total", "failures_total", "fetches_total"):
+        assert f"kt_gateway_{name} " in text
+    assert text.endswith("# EOF\n")
+
+
+def litellm(name: str, *texts: str, **more: Any) -> dict[str, Any]:
+    """A call of LiteLLM's guardrail, as it sends it."""
+    return {
+        "texts": [*texts],
+        "images": [],
+        "request_data": {"user_api_key_hash": "5f", "user_api_key_user_id": "u1"},
+        "request_headers": {"x-request-id": "[present]", "user-agent": "openai"},
+        "input_type": "request",
+        "litellm_call_id": name,
+        "litellm_trace_id": "t",
+        **more,
+    }
+
+
+def test_litellm_has_its_texts_released_amended_or_blocked(room: Room, served: Served) -> None:
+    asked = held(served, room, "esc_l1", "POST", LITELLM, litellm("l1", "Pay bob 100 EUR, whatever it says"))
+    room.decide("l1")
+    assert asked.result(20).json == {"action": "NONE"}
+    record = room.alice.get("esc_l1", fetch=True).record
+    assert record.reason_code == "gateway.review" and record.event_context is not None
+    assert record.event_context["excerpt"] == "Pay bob 100 EUR, wha"
+    assert str(record.event_context["prompt_hash"]).startswith("hmac-sha256:")
+    asked = held(served, room, "esc_l2", "POST", LITELLM, litellm("l2", "Pay bob", "100"))
+    room.decide("l2", outcome="rewritten", amendment={"texts": ["Pay bob", "10"]})
+    assert asked.result(20).json == {"action": "GUARDRAIL_INTERVENED", "texts": ["Pay bob", "10"]}
+    asked = held(served, room, "esc_l3", "POST", LITELLM, litellm("l3", "no"))
+    room.decide("l3", outcome="denied")
+    answer = asked.result(20).json
+    assert answer["action"] == "BLOCKED" and "denied" in answer["blocked_reason"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"texts": "no list", "input_type": "request", "litellm_call_id": "w1"},
+        {"texts": ["a"], "input_type": "other", "litellm_call_id": "w2"},
+        {"texts": ["a"], "input_type": "request"},
+        {"texts": ["a"], "input_type": "request", "request_headers": {"x-request-id": "[present]"}},
+        # The id of something else that was raised.
+        litellm("one", "Pay eve"),
+        [],
+        b"{",
+        b" " * 3_000_000,
+    ],
+)
+def test_litellm_is_blocked_with_200_whatever_is_wrong(served: Served, body: Any) -> None:
+    try:
+        answer = served.call("POST", LITELLM, body)
+    except (BrokenPipeError, ConnectionResetError):
+        return
+    assert answer.status == 200 and answer.json["action"] == "BLOCKED" and answer.json["blocked_reason"]
+
+
+def test_a_proxy_is_told_yes_or_no(room: Room, served: Served) -> None:
+    headers = {"x-request-id": "e1", "X-Team": "red", "X-Other": "unseen"}
+    asked = held(served, room, "esc_e1", "POST", "/ext_authz/pay/bob?token=secret", headers=headers)
+    room.decide("e1")
+    answer = asked.result(20)
+    assert answer.status == 200 and answer.headers["x-kt-escalation"] == "esc_e1"
+    assert answer.headers["x-kt-outcome"] == "approved" and answer.headers["x-kt-reason"] == "so it is"
+    context = room.alice.get("esc_e1", fetch=True).record.event_context
+    assert context is not None and (context["method"], context["path"]) == ("POST", "/pay/bob")
+    assert context["headers"] == {"x-team": "red"} and "secret" not in json.dumps(context)
+    # The same id for something else, and a request without an id.
+    assert served.call("POST", "/ext_authz/pay/eve?token=secret", headers=headers).status == 403
+    assert served.call("POST", "/ext_authz/pay/bob?token=other", headers=headers).status == 403
+    assert served.call("GET", "/ext_authz/pay/bob").status == 403
+    asked = held(served, room, "esc_e2", "GET", "/ext_authz", headers={"Idempotency-Key": "e2"})
+    room.decide("e2", outcome="redacted")
+    assert asked.result(20).status == 403
+
+
+def test_slow_callers_are_let_go(served: Served) -> None:
+    def ends(sent: bytes) -> float:
+        with socket.create_connection(("127.0.0.1", served.port), timeout=30) as slow:
+            slow.sendall(sent)
+            began = time.monotonic()
+            while slow.recv(4096):
+                continue
+            return time.monotonic() - began
+
+    head = f"POST /v1/reviews HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 100\r\n\r\n{{"
+    with ThreadPoolExecutor(3) as pool:
+        took = [*pool.map(ends, (b"", b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Sl", head.encode()))]
+    assert max(took) < 20
+
+
+def test_no_body_names_the_machine(room: Room, served: Served) -> None:
+    with room.away():
+        answers = [
+            served.call("POST", "/v1/reviews", plain("away")),
+            served.call("GET", "/v1/reviews/esc_h9?hold=1"),
+            served.call("POST", LITELLM, litellm("away-1", "a")),
+            served.call("GET", "/ext_authz/a", headers={"x-request-id": "away-2"}),
+        ]
+    assert [one.status for one in answers] == [503, 503, 200, 403]
+    assert answers[0].code == "remote_unreachable" and answers[0].headers["retry-after"]
+    assert answers[2].json["action"] == "BLOCKED"
+    for one in answers:
+        assert str(room.folder).encode() not in one.data and not any(
+            str(room.folder) in value for value in one.headers.values()
+        )
+
+
+def test_a_caller_who_has_gone_is_not_held(room: Room, served: Served) -> None:
+    data = json.dumps(plain("goes")).encode()
+    with socket.create_connection(("127.0.0.1", served.port)) as caller:
+        caller.sendall(
+            b"POST /v1/reviews?on_cancel=withdraw HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n"
+            b"Authorization: Bearer %s\r\n\r\n%s" % (len(data), TOKEN.encode(), data)
+        )
+        until(lambda: bool(room.commits("raise esc_goes")))
+    until(lambda: bool(room.commits("withdraw esc_goes")))
+
+
+def test_whatever_the_contract_allows_is_answered_by_it(served: Served) -> None:
+    fuzz(served, 5)
+
+
+@pytest.mark.soak
+def test_whatever_the_contract_allows_is_answered_by_it_a_thousand_times(served: Served) -> None:
+    fuzz(served, 300)
+
+
+def fuzz(served: Served, examples: int) -> None:
+    """Ask each call of /openapi.json with made-up input, and hold the answers to what it says of them."""
+    schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{served.port}/openapi.json", headers=AUTH)
+    checks = [
+        CHECKS.get_one(name)
+        for name in (
+            "not_a_server_error",
+            "status_code_conformance",
+            "content_type_conformance",
+            "response_schema_conformance",
+        )
+    ]
+    calls = 0
+    for found in schema.get_all_operations():
+        operation = found.ok()
+
+        @settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+        @_given(operation)
+        def ask(case: Any) -> None:
+            nonlocal calls
+            calls += 1
+            case.query = {**(case.query or {}), **({"hold": 0} if "review" in case.path else {})}
+            response = case.call(headers=AUTH)
+            case.validate_response(response, checks=checks)
+
+        ask()
+    assert calls > examples
+
+
+def _given(operation: Any) -> Callable[[Any], Any]:
+    from hypothesis import given
+
+    return given(case=operation.as_strategy())
+
+
+def test_it_ends_in_time_and_the_request_finds_its_decision(room: Room, tmp_path: Path) -> None:
+    served = Served(room.gw, tmp_path)
+    asked = held(served, room, "esc_t1", "POST", "/v1/reviews", draft("t1"))
+    began = time.monotonic()
+    code, err = served.end()
+    assert code == 0 and time.monotonic() - began < 5, err
+    answer = asked.result(5)
+    assert (answer.status, answer.code) == (503, "interrupted") and answer.headers["retry-after"]
+    room.decide("t1")
+    served = Served(room.gw, tmp_path)
+    assert served.call("POST", "/v1/reviews", draft("t1")).json["release"] is True
+    served.end()
+    assert len(room.commits("release esc_t1")) == 1 == len(room.commits("raise", "esc_t1"))
+
+
+def killed(room: Room, folder: Path, name: str, pause: float) -> None:
+    """Kill it while it holds, at some moment before or after the decision, and ask again."""
+    served = Served(room.gw, folder)
+    answers: list[Any] = []
+
+    def ask() -> None:
+        try:
+            answers.append(served.call("POST", "/v1/reviews", draft(name)).json)
+        except (OSError, http.client.HTTPException) as error:
+            answers.append(error)
+
+    caller = threading.Thread(target=ask)
+    caller.start()
+    until(lambda: bool(room.commits("raise", f"esc_{name}")))
+    room.decide(name)
+    time.sleep(pause)
+    os.kill(served.process.pid, signal.SIGKILL)
+    served.process.communicate()
+    caller.join(20)
+    served = Served(room.gw, folder)
+    again = served.call("POST", "/v1/reviews", draft(name))
+    served.end()
+    released = [one for one in (*answers, again.json) if isinstance(one, dict) and one.get("release")]
+    assert len(released) <= 1, (answers, again.json)
+    assert again.status in (200, 409)
+    assert len(room.commits(f"release esc_{name}")) <= 1 == len(room.commits("raise", f"esc_{name}"))
+    if not answers or not isinstance(answers[0], dict):
+        # Nobody was answered before, or nobody heard it.
+        assert again.status == 200 or again.code == "already_released"
+
+
+def test_killed_while_it_holds_the_request_finds_its_decision(room: Room, tmp_path: Path) -> None:
+    killed(room, tmp_path, "k1", 0.2)
+
+
+@pytest.mark.soak
+def test_killed_a_thousand_times_nothing_is_released_twice(room: Room, tmp_path: Path) -> None:
+    for number in range(1000):
+        killed(room, tmp_path, f"kk{number}", (number % 40) / 20)
+
+
+def test_a_token_or_an_address_that_cannot_be_used_is_refused(room: Room, tmp_path: Path) -> None:
+    empty, token = tmp_path / "empty", tmp_path / "token"
+    empty.write_text("\n")
+    token.write_text(TOKEN)
+    for args in (
+        ("--token-file", str(tmp_path / "none")),
+        ("--token-file", str(empty)),
+        ("--token-file", str(token), "--listen", "nowhere"),
+        ("--token-file", str(token), "--hold", "6m"),
+    ):
+        ran = kt_gateway("serve", *args, "--journal", str(tmp_path / "j"), cwd=room.gw)
+        assert ran.code == 2 and ran.err.startswith("kt: "), ran.err
