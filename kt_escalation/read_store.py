@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Unpack
 
 from .actions import listing
@@ -17,7 +17,7 @@ from .actions.listing import Filters, Rows
 from .actions.read_session import ReadSession
 from .errors import BadInput
 from .model.query import Query
-from .storage.interface import Progress
+from .storage.interface import PROPOSALS, Progress
 
 if TYPE_CHECKING:
     from typing import Self
@@ -218,8 +218,13 @@ class ReadStore:
         timeout: float | None = None,
         once: bool = False,
         tell: Callable[[str], None] = lambda _: None,
+        due: timedelta | None = None,
+        told: Container[str] = (),
     ) -> Iterator[Event]:
         """The events after ``since`` (default: now), in order, and then each new one when it comes.
+
+        With ``due``, a notice (an event with a ``deadline``) comes in between for each open escalation whose
+        deadline or lease ends within that time, once in a run, and not at all if ``told`` has its id.
 
         It asks the remote every ``interval`` seconds, by default after pauses that grow from half a second
         to fifteen. It ends after ``timeout`` seconds or, with ``once``, when there are no more events. ``tell``
@@ -228,6 +233,18 @@ class ReadStore:
         Raises as `events` does, RemoteUnreachable if the first question gets no answer, and HistoryRewritten.
         """
         from .reporting import timeline
+        from .reporting.due import notices
+
+        done: set[str] = set()
+
+        def ending(revision: str, cursor: str) -> Iterator[Event]:
+            if due is None:
+                return
+            now = self._session.clock()
+            for event in notices(self._session.port.read(revision), now, due, cursor, told):
+                if event.id not in done:
+                    yield event
+                    done.add(event.id)
 
         return timeline.follow(
             self._session.git,
@@ -237,7 +254,21 @@ class ReadStore:
             timeout=timeout,
             once=once,
             tell=tell,
+            due=ending,
         )
+
+    def request_page(self, escalation_id: str, revision: str) -> str | None:
+        """The address of the pull request for an action on an escalation, if a branch that is known here proposes one.
+
+        Branches that ``revision`` contains are left out.
+        """
+        git = self._session.git
+        action = git.proposed(revision).get(escalation_id)
+        return git.request_address(f"{PROPOSALS}{action}/{escalation_id}") if action else None
+
+    def is_me(self) -> Callable[[str], bool]:
+        """Whether a name in a record is the caller's, by the roster as it is now. Raises NoIdentity, NotAStore."""
+        return self._session.act(self._session.snapshot()).is_me
 
     # --- the store --------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from .times import format_time
+from .vocabulary import ACTIONS
 
 if TYPE_CHECKING:
     from .record import Claim
@@ -23,6 +24,14 @@ _OID = r"(?:[0-9a-f]{64}|[0-9a-f]{40})"
 _CURSOR = re.compile(rf"({_OID}(?:\+{_OID})*)(?:/(esc_[a-z0-9_-]+)/(\d{{1,9}}))?", re.ASCII)
 # Git's short form of an address: `git@example.com:team/review.git` (git-clone, GIT URLS).
 _SCP = re.compile(r"(?:[^@/:]+@)?([^:/]+):(?!//)(.+)")
+
+#: The action of a notice that a deadline or a lease ends soon.
+DUE = "due"
+#: The actions of events: those of commits that change records, what no action explains, and notices.
+HAPPENINGS = (
+    *(action for action in ACTIONS if action not in ("compact", "erase")),
+    *("change", "delete", "unreadable", DUE),
+)
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,10 @@ class Event:
     ``actor`` is the person whom the record names, else the commit's author. ``at`` is the commit's time.
     ``status`` and the keys after it are those of the record after the commit, or before it if the record was
     deleted or cannot be read; ``status`` is None if there is none. ``cursor`` is the position after the
-    event.
+    event. ``claim`` and ``claim_before`` are the claims after and before the commit.
+
+    With a ``deadline`` it is no action but a notice that time alone will soon change the escalation: its action is
+    ``due``, ``at`` is when it was told, ``commit`` the newest one then, and ``text`` says what ends.
     """
 
     commit: str
@@ -87,14 +99,20 @@ class Event:
     user_id: str | None
     cursor: str
     claim: Claim | None = None
+    claim_before: Claim | None = None
+    summary: str | None = None
+    deadline: datetime | None = None
 
     @property
     def id(self) -> str:
         """The event's id. It is the same in every clone and every run, and has no full stop."""
+        if self.deadline is not None:
+            return f"{DUE}/{self.escalation_id}/{int(self.deadline.timestamp() * 1000)}"
         return f"{self.commit}/{self.escalation_id}/{self.index}"
 
     def as_dict(self) -> dict[str, Any]:
-        """The event as JSON values. Every key is always present."""
+        """The event as JSON values. Every key is always present; only a notice has a ``deadline``."""
+        ends = {"deadline": format_time(self.deadline)} if self.deadline is not None else {}
         return {
             "id": self.id,
             "time": format_time(self.at),
@@ -112,6 +130,7 @@ class Event:
             "author": {"name": self.author, "email": self.email},
             "commit": self.commit,
             "cursor": self.cursor,
+            **ends,
         }
 
 

@@ -37,6 +37,7 @@ from ..errors import BadInput, DeliveryFailed
 from ..model.event import Cursor, Event, source
 from ..model.times import parse_time
 from ..storage import atomic_file
+from . import chat
 
 #: The variable with the webhook's secret. There is no option for it, because options are visible in process
 #: lists.
@@ -53,8 +54,7 @@ LONGEST_ASKED = 3600.0
 #: How many times a failed try is repeated. All of them take about four minutes.
 RETRIES = 8
 
-FORMATS = ("json", "cloudevents")
-_TYPES = {"json": "application/json", "cloudevents": "application/cloudevents+json; charset=utf-8"}
+_TYPES = {"cloudevents": "application/cloudevents+json; charset=utf-8"}
 
 
 class Failed(Exception):
@@ -76,12 +76,14 @@ class Taker(Protocol):
 # --- the bytes ------------------------------------------------------------------------------------
 
 
-def body(event: Event, form: str, address: str) -> bytes:
-    """One event as one line of JSON, without a line feed: plain, or as a CloudEvent in structured mode.
+def body(event: Event, form: str, address: str, page: str | None = None) -> bytes:
+    """One event as one line of JSON, without a line feed: plain, as a CloudEvent in structured mode, or for a chat.
 
     Everything but plain ASCII is escaped. ``address`` is that of the store, which becomes the CloudEvent's
-    source (CloudEvents 1.0, JSON event format).
+    source (CloudEvents 1.0, JSON event format). ``page`` is that of a pull request, for chats.
     """
+    if form in chat.FORMATS:
+        return json.dumps(chat.message(event, form, page)).encode()
     content = event.as_dict()
     if form == "cloudevents":
         content = {
@@ -249,6 +251,15 @@ class _Exchange(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
         return made
 
 
+def address_in(name: str) -> str:
+    """The address in the first line of a file, where no list of processes shows it. Raises BadInput."""
+    try:
+        text = Path(name).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(problem=f"{name}: {getattr(error, 'strerror', 'is not UTF-8')}") from None
+    return (text.splitlines() or [""])[0].strip()
+
+
 def require_address(url: str) -> None:
     """Raise BadInput unless it is an http or https address without a user name or password."""
     try:
@@ -267,7 +278,10 @@ def require_address(url: str) -> None:
 
 @dataclass(frozen=True)
 class Webhook:
-    """A webhook: events are sent by POST, signed by Standard Webhooks. An answer of 2xx means delivered."""
+    """A webhook: events are sent by POST, signed by Standard Webhooks. An answer of 2xx means delivered.
+
+    Without ``keys`` nothing is signed, for chats: their addresses are the secret.
+    """
 
     url: str
     keys: tuple[bytes, ...]
@@ -283,17 +297,18 @@ class Webhook:
     def take(self, event_id: str, body: bytes) -> None:
         """Send one event once. Raises Failed."""
         now = int(self.clock().timestamp())
-        request = urllib.request.Request(  # noqa: S310 - the scheme was checked in `of`
-            self.url,
-            data=body,
-            method="POST",
-            headers={
-                "Content-Type": _TYPES[self.form],
-                "User-Agent": "kt-escalation",
+        headers = {
+            "Content-Type": _TYPES.get(self.form, "application/json"),
+            "User-Agent": "kt-escalation",
+        }
+        if self.keys:
+            headers |= {
                 "webhook-id": event_id,
                 "webhook-timestamp": str(now),
                 "webhook-signature": signature(self.keys, event_id, now, body),
-            },
+            }
+        request = urllib.request.Request(  # noqa: S310 - the scheme was checked in `of`
+            self.url, data=body, method="POST", headers=headers
         )
         # The path and the query of a webhook are often secret, so they are never shown.
         parts = urlsplit(self.url)
@@ -383,5 +398,30 @@ class CursorFile:
         """Replace the content. It survives a crash of the machine right after. Raises BadInput."""
         try:
             atomic_file.write(self.path, f"{cursor}\n".encode("ascii"))
+        except OSError as error:
+            raise BadInput(problem=f"{self.path} cannot be written: {error.strerror}") from None
+
+
+class ToldFile:
+    """A file with the ids of the notices that were told, one on each line, flushed to disk each time."""
+
+    def __init__(self, name: str) -> None:
+        self.path = Path(os.path.realpath(name))
+        try:
+            self._ids = set(self.path.read_text("ascii").splitlines())
+        except FileNotFoundError:
+            self._ids = set()
+        except (OSError, UnicodeDecodeError) as error:
+            problem = getattr(error, "strerror", "is not a list of notices")
+            raise BadInput(problem=f"{self.path}: {problem}") from None
+
+    def __contains__(self, event_id: object) -> bool:
+        return event_id in self._ids
+
+    def add(self, event_id: str) -> None:
+        """Note that a notice was told. Raises BadInput."""
+        self._ids.add(event_id)
+        try:
+            atomic_file.write(self.path, "".join(f"{name}\n" for name in sorted(self._ids)).encode("ascii"))
         except OSError as error:
             raise BadInput(problem=f"{self.path} cannot be written: {error.strerror}") from None

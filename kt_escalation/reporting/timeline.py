@@ -112,8 +112,12 @@ def follow(
     timeout: float | None = None,
     once: bool = False,
     tell: Callable[[str], None] = lambda _: None,
+    due: Callable[[str, str], Iterable[Event]] = lambda _, __: (),
 ) -> Iterator[Event]:
     """The events after ``since`` (default: now) and all that follow. ``ask`` returns the newest commit.
+
+    ``due`` gets the newest known commit and the cursor after each question, also while the remote does not answer,
+    and returns the notices to tell then.
 
     It asks every ``interval`` seconds, or by default after growing pauses. It ends after ``timeout`` seconds
     or, with ``once``, when there are no more events. If the remote stops answering, ``tell`` gets one line,
@@ -144,6 +148,8 @@ def follow(
                 yield from read(store, tip, here)
                 here = Place(Cursor((tip,)))
                 poll.restart()
+        if here is not None:
+            yield from due(here.cursor.heads[-1], str(here.cursor))
         if once or poll.is_over:
             return
         poll.wait()
@@ -277,4 +283,6 @@ def _event(
         user_id=shown.route.user_id if shown else None,
         cursor=str(step.cursor.at(step.escalation_id, index)),
         claim=after.claim if after else None,
+        claim_before=before.claim if before else None,
+        summary=shown.summary if shown else None,
     )

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from datetime import UTC, datetime
+import time
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ...errors import BadInput, WaitTimeout
+from ...model.event import HAPPENINGS
 from ...model.times import format_time
+from ...model.vocabulary import SEVERITIES
 from ...reporting import plain_text
 from ..app import escalation
 from ..options import SPAN, Count, F, common, read_time, reads
@@ -24,15 +28,23 @@ if TYPE_CHECKING:
     from ...reporting.delivery import Taker
     from ...store import Store
 
+#: The formats for chats.
+CHATS = ("slack", "teams")
+# Beside the file with the cursor, with the notices that were told.
+_TOLD = ".due"
+# How often the position is kept while filters leave events out.
+_SECONDS_BETWEEN_WRITES = 1.0
 
-def _format(function: F) -> F:
+
+def _format(*more: str) -> Callable[[F], F]:
+    chats = ", or a message for slack or teams" if more else ""
     return click.option(
         "--format",
         "form",
-        type=click.Choice(["text", "json", "cloudevents"]),
-        help="How to print each event, on one line: text (default), json, or cloudevents (CloudEvents 1.0 as "
-        "JSON). --json is the same as --format json.",
-    )(function)
+        type=click.Choice(["text", "json", "cloudevents", *more]),
+        help=f"How to print each event, on one line: text (default), json, {'' if more else 'or '}cloudevents "
+        f"(CloudEvents 1.0 as JSON){chats}. --json is the same as --format json.",
+    )
 
 
 @escalation.command("events", short_help="Show what happened, oldest first.")
@@ -42,7 +54,7 @@ def _format(function: F) -> F:
     help="Only events after a revision or a cursor, or since a time: 2h, 7d, or an RFC 3339 time.",
 )
 @click.option("--limit", type=Count(min=1), metavar="N", help="Print at most this many (default: all).")
-@_format
+@_format()
 @reads
 @common
 @click.pass_context
@@ -77,13 +89,56 @@ def events_command(ctx: click.Context, /, **given: Any) -> None:
     help="Keep the position in this file, and continue there next time.",
 )
 @click.option(
+    "--team", "teams", multiple=True, metavar="TEAM", help="Only events of what is routed to this team."
+)
+@click.option(
+    "--user",
+    "users",
+    multiple=True,
+    metavar="USER",
+    help="Only events of what is routed to this user, or what they hold or held before.",
+)
+@click.option(
+    "--mine",
+    is_flag=True,
+    help="Only events of what is routed to you by name, or what you hold or held before.",
+)
+@click.option(
+    "--severity",
+    "severities",
+    type=click.Choice(SEVERITIES),
+    multiple=True,
+    help="Only events of escalations of this severity.",
+)
+@click.option(
+    "--action",
+    "actions",
+    type=click.Choice(HAPPENINGS),
+    multiple=True,
+    metavar="ACTION",
+    help="Only this action: raise, claim, resolve, assign, due, and so on. It and the four before may be repeated.",
+)
+@click.option(
+    "--due",
+    type=SPAN,
+    metavar="TIME",
+    help="Tell once, this long before, that a deadline or a lease ends. With --cursor also once after a restart.",
+)
+@click.option(
     "--exec",
     "command",
     metavar="CMD",
     help="Run this program for each event, without a shell. It gets the event as JSON on stdin.",
 )
 @click.option(
-    "--webhook", metavar="URL", help="Send each event to this address, signed with KT_WEBHOOK_SECRET."
+    "--webhook",
+    metavar="URL",
+    help="Send each event to this address, signed with KT_WEBHOOK_SECRET (slack and teams: not signed).",
+)
+@click.option(
+    "--webhook-file",
+    metavar="FILE",
+    help="The same, with the address in the first line of this file, where no list of processes shows it.",
 )
 @click.option(
     "--retries",
@@ -102,7 +157,7 @@ def events_command(ctx: click.Context, /, **given: Any) -> None:
 @click.option("--once", is_flag=True, help="Exit when there are no more events.")
 @click.option("--count", type=Count(min=1), metavar="N", help="Exit after this many events.")
 @click.option("--timeout", type=SPAN, metavar="TIME", help="Exit after this long.")
-@_format
+@_format(*CHATS)
 @common
 @click.pass_context
 def watch_command(ctx: click.Context, /, **given: Any) -> None:
@@ -111,33 +166,41 @@ def watch_command(ctx: click.Context, /, **given: Any) -> None:
     Events come in order and at least once. The cursor moves after an event was delivered, so no event
     is lost, and after a crash the last one may come again. An event is delivered when it is printed,
     when --exec exits 0, or when --webhook answers 2xx. Without --since and a cursor, it begins now.
+    With filters, the cursor also moves past what they leave out.
 
     Exits 8 if an event could not be delivered after all tries, or if --timeout passed before --count events came.
     """
-    from ...reporting.delivery import CursorFile
+    from ...reporting.selection import Selection
 
     taker, form = _receiver(given)
-    file = CursorFile(given["cursor"]) if given["cursor"] else None
+    place = _Place(given["cursor"])
     with store_of(ctx, given["repo"]) as store:
-        stored = file.read() if file else None
-        since = stored or _begin(store, given["since"])
-        if file and stored is None:
-            # From here on, a kill loses no event, not even before the first one.
-            file.write(since)
+        since = place.begin(store, given["since"])
         hand_over = _delivering(store, taker, form, given["retries"]) if taker else _printer(store, form)
+        names = ("teams", "users", "severities", "actions")
+        wanted = Selection(
+            **{name: given[name] for name in names}, is_me=store.is_me() if given["mine"] else None
+        )
         events = store.watch(
             _since(since),
             interval=given["interval"],
             timeout=given["timeout"],
             once=given["once"],
             tell=warn,
+            due=timedelta(seconds=given["due"]) if given["due"] is not None else None,
+            told=place.told,
         )
         count = 0
-        for event in islice(events, given["count"]):
-            hand_over(event)
-            count += 1
-            if file:
-                file.write(event.cursor)
+        with place.kept():
+            for event in events:
+                if not wanted.has(event):
+                    place.passed(event)
+                    continue
+                hand_over(event)
+                place.delivered(event)
+                count += 1
+                if count == given["count"]:
+                    break
     if given["count"] and count < given["count"] and given["timeout"] is not None and not given["once"]:
         raise WaitTimeout(
             says="{count} of {wanted:event|events} came within {seconds:g} s",
@@ -146,6 +209,62 @@ def watch_command(ctx: click.Context, /, **given: Any) -> None:
             wanted=given["count"],
             seconds=given["timeout"],
         )
+
+
+class _Place:
+    """Keeps in files how far the events were delivered, and which notices; in memory without ``cursor``."""
+
+    def __init__(self, cursor: str | None) -> None:
+        from ...reporting.delivery import CursorFile, ToldFile
+
+        self._file = CursorFile(cursor) if cursor else None
+        self._notices = ToldFile(f"{cursor}{_TOLD}") if cursor else None
+        self._left_out: str | None = None
+        self._written = float("-inf")
+
+    @property
+    def told(self) -> Container[str]:
+        """The ids of the notices that were told before."""
+        return () if self._notices is None else self._notices
+
+    def begin(self, store: Store, since: str | None) -> str:
+        """Where to begin: at the position in the file, else at ``since``, which is then kept."""
+        stored = self._file.read() if self._file else None
+        if stored is not None:
+            return stored
+        begin = _begin(store, since)
+        if self._file:
+            # From here on, a kill loses no event, not even before the first one.
+            self._file.write(begin)
+        return begin
+
+    def delivered(self, event: Event) -> None:
+        """Keep that an event was delivered."""
+        if event.deadline is None:
+            self._write(event.cursor)
+        elif self._notices is not None:
+            self._notices.add(event.id)
+
+    def passed(self, event: Event) -> None:
+        """Note that a filter left out an event. If that is not kept before a crash, it is left out again."""
+        if event.deadline is None:
+            self._left_out = event.cursor
+            if time.monotonic() - self._written > _SECONDS_BETWEEN_WRITES:
+                self._write(event.cursor)
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep the position when the block ends, however it ends."""
+        try:
+            yield
+        finally:
+            if self._left_out is not None:
+                self._write(self._left_out)
+
+    def _write(self, cursor: str) -> None:
+        if self._file:
+            self._file.write(cursor)
+        self._left_out, self._written = None, time.monotonic()
 
 
 def _since(text: str | None) -> str | datetime | None:
@@ -165,34 +284,43 @@ def _begin(store: Store, since: str | None) -> str:
 def _printer(store: Store, form: str) -> Callable[[Event], None]:
     if form == "text":
         return lambda event: click.echo(next(plain_text.timeline(iter([event]))))
+    return lambda event: click.echo(_body(store, event, form).decode())
+
+
+def _body(store: Store, event: Event, form: str) -> bytes:
     from ...reporting.delivery import body
 
-    return lambda event: click.echo(body(event, form, store.address).decode())
+    page = store.request_page(event.escalation_id, event.commit) if form in CHATS else None
+    return body(event, form, store.address, page)
 
 
 def _receiver(given: dict[str, Any]) -> tuple[Taker | None, str]:
     """The receiver of the events (None: stdout), and their format."""
     from ...reporting import delivery
 
-    command, url = given["command"], given["webhook"]
-    given_taker = command is not None or url is not None
-    form = given["form"] or ("json" if given["as_json"] or given_taker else "text")
-    if not given_taker:
+    command, url, file = given["command"], given["webhook"], given["webhook_file"]
+    options = {"--exec": command, "--webhook": url, "--webhook-file": file}
+    takers = [option for option, value in options.items() if value is not None]
+    form = given["form"] or ("json" if given["as_json"] or takers else "text")
+    if not takers:
         return None, form
-    if command is not None and url is not None:
-        raise BadInput(problem="--exec and --webhook are both given; run one `watch` for each")
+    if len(takers) > 1:
+        raise BadInput(problem=f"{takers[0]} and {takers[1]} are both given; run one `watch` for each")
     if form == "text":
-        raise BadInput(problem="--exec and --webhook hand over JSON; give --format json or cloudevents")
+        raise BadInput(problem="--exec and --webhook hand over JSON; give another --format than text")
     if command is not None:
         return delivery.Command.of(command), form
+    if file is not None:
+        url = delivery.address_in(file)
     delivery.require_address(url)
-    keys = delivery.keys(os.environ)
+    # The address of a chat is its secret, and it checks no signature.
+    keys = () if form in CHATS else delivery.keys(os.environ)
     # git and its child processes must not see the secret.
-    del os.environ[delivery.SECRET]
+    os.environ.pop(delivery.SECRET, None)
     return delivery.Webhook.of(url, keys, form), form
 
 
 def _delivering(store: Store, taker: Taker, form: str, retries: int) -> Callable[[Event], None]:
-    from ...reporting.delivery import body, hand_over
+    from ...reporting.delivery import hand_over
 
-    return lambda event: hand_over(taker, event, body(event, form, store.address), retries=retries, tell=warn)
+    return lambda event: hand_over(taker, event, _body(store, event, form), retries=retries, tell=warn)
