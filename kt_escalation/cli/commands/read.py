@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from ...multistore import Listing
     from ...results import Found, Moment
     from ...rules.available_actions import Move
+    from ...rules.permissions import Quorum
     from ...store import Store
 
 #: The options that go into a `Query` unchanged.
@@ -175,6 +175,12 @@ def _as_json(found: Listing) -> dict[str, Any]:
     }
 
 
+def _quorum(found: Quorum | None) -> dict[str, Any] | None:
+    """The state of a quorum as JSON. Who may only decide otherwise is among the reviews."""
+    keys = ("approvals", "given", "missing", "candidates")
+    return {key: getattr(found, key) for key in keys} if found else None
+
+
 @escalation.command("get", short_help="Show one escalation.")
 @takes_ids(one=True, begun=True)
 @click.option("--include-context", is_flag=True, help="Show the whole context of the event.")
@@ -215,7 +221,7 @@ def get_command(
             "reopened_by": list(found.reopened_by),
             "deadline": format_time(found.deadline) if found.deadline else None,
             "overdue": found.overdue,
-            "quorum": asdict(found.quorum) if found.quorum else None,
+            "quorum": _quorum(found.quorum),
             "amendment": plain(found.amendment) if found.amendment else None,
             "digest": found.digest,
             "release": plain(found.release) if found.release else None,
