@@ -87,14 +87,15 @@ class Watched:
 
     def _newest(self, revision: str) -> str:
         """A commit of the line, or a newer one that somebody else has seen: what is resolved does not change."""
-        mark, at, repository = self._mark, revision, self._store.repository
+        mark, repository = self._mark, self._store.repository
+        at: str | None = revision
         if mark is None:
             return revision
         # Nearly always it is a little ahead of the mark, and that needs no process.
         for _ in range(_NEAR):
             if at == mark.commit:
                 return revision
-            at = repository.objects.id_of(f"{at}^1") or ""
+            at = repository.objects.id_of(f"{at}^1") if at else None
         return mark.commit if repository.is_ancestor(revision, mark.commit) else revision
 
     def _proven(self, revision: str, wanted: Wanted) -> Proven | None:
