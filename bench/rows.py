@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from . import floors, report, stores
+from .held import held
 from .measure import KT, Failed, git, kt, kt_peak, middle, pairs, ratio, seconds
 from .network import network
 from .stores import REVIEWERS, Stores
@@ -38,6 +39,7 @@ class Scale:
     steps: int = 100_000
     signed: int = 2_000
     at_once: int = 100
+    held: int = 500
     pushed: int = 100
     #: How many transitions are little to have behind.
     behind: int = 300
@@ -49,7 +51,7 @@ class Scale:
 
 #: Everything, as small as it can be: only to see that it works.
 SMALL = Scale(
-    listed=20, waiting=10, drained=4, clones=2, racers=3, batch=10, steps=30, signed=20, at_once=8,
+    listed=20, waiting=10, drained=4, clones=2, racers=3, batch=10, steps=30, signed=20, at_once=8, held=5,
     pushed=3, behind=20, archived=(20, 60), repeat=1, repeat_long=1,
 )  # fmt: skip
 
@@ -575,6 +577,7 @@ ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "push": push,
     "compacted": compacted,
     "use": use,
+    "held": held,
 }
 #: Those that need more than this machine has anyway, here lighttpd and sshd, have to be asked for.
 APART: dict[str, Callable[[Bench], Iterator[Row]]] = {"network": network}

@@ -123,6 +123,9 @@ class MemorySnapshot:
         for entry in self.entries(rows):
             yield entry.record.as_dict()
 
+    def learn(self, escalation_ids: Sequence[str]) -> None:
+        """Everything is in memory already."""
+
     def find(self, escalation_id: str) -> Entry | Invalid | None:
         fits = [path for path in self._commit.files if layout.id_of(path) == escalation_id]
         return self._parsed(min(fits, key=lambda path: path.startswith(layout.RESOLVED))) if fits else None

@@ -8,9 +8,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple, Self
 
-from ..errors import GitLocked, Interrupted, KtError, LockTimeout, RemoteUnreachable
+from ..errors import GitLocked, Interrupted, KtError, LockTimeout, NotFound, RemoteUnreachable
 from ..storage import lookup
 from ..storage.interface import Entry, Snapshot
 from ..storage.poll import Poll
@@ -69,7 +70,12 @@ class Waiter:
         """The record if it is new to the one who waits. Raises NotFound, BadInput, UnreadableRecord."""
         if snapshot.revision == self.revision:
             return None
-        entry = lookup.entry(snapshot, lookup.whole(snapshot, self.escalation_id))
+        try:
+            entry = lookup.entry(snapshot, self.escalation_id)
+        except NotFound:
+            # Where it is the beginning of ids, the error says so.
+            lookup.whole(snapshot, self.escalation_id)
+            raise
         news = entry.blob != self.blob
         self.revision, self.blob, self.has_looked = snapshot.revision, entry.blob, True
         return entry if news else None
@@ -79,7 +85,8 @@ class Following:
     """The loop of one session. Its thread runs only while somebody waits.
 
     Fetches begin at least ``least`` seconds after one another. ``guard`` is given each new state before anybody is
-    told of it, and may raise what all who wait are told instead.
+    told of it, and may raise what all who wait are told instead. ``eager`` judges what is new at once,
+    and not only when a decision has come.
     """
 
     def __init__(
@@ -87,6 +94,8 @@ class Following:
         session: ReadSession,
         least: float = 0.0,
         guard: Callable[[Snapshot], object] = lambda _: None,
+        *,
+        eager: bool = False,
     ) -> None:
         self._session = session
         self._least = least
@@ -97,7 +106,9 @@ class Following:
         self._closed = False
         self._began = float("-inf")
         self._offline = False
-        self._judged, self._tips = "", 0
+        self._judged = ""
+        # New tips since the judge has caught up, and how many are too many.
+        self._tips, self._most_tips = 0, 1 if eager else _TIPS_AT_ONCE
         #: How many looks there were at the remote, and how many of them failed.
         self.looks = self.failures = 0
 
@@ -204,12 +215,15 @@ class Following:
                 self._tell(waiter, Look(error=found, words=words))
             else:
                 self._tell(waiter, Look(entry, snapshot, found, words=words, over=over[waiter]))
+        self._catch_up(snapshot)
 
     def _follow(self, waiters: Sequence[Waiter], snapshot: Snapshot) -> None:
-        """Let the judge know for whom all of them wait, and catch up where much has come without a decision."""
+        """Let the judge know for whom all of them wait, and read their records in one request."""
         session = self._session
         if not session.has_git:
             return
+        if snapshot.revision != self._judged:
+            snapshot.learn([waiter.escalation_id for waiter in waiters])
         if session.watched is None:
             from ..audit.watched import Watched
 
@@ -217,9 +231,15 @@ class Following:
         session.watched.watch(waiter.escalation_id for waiter in waiters)
         self._tips += snapshot.revision != self._judged
         self._judged = snapshot.revision
-        if self._tips >= _TIPS_AT_ONCE:
+
+    def _catch_up(self, snapshot: Snapshot) -> None:
+        """Judge what has come without a decision, if that is much."""
+        watched = self._session.watched
+        if watched is not None and self._tips >= self._most_tips:
             self._tips = 0
-            session.watched.catch_up(snapshot.revision, session.clock())
+            # What it cannot judge is an error for the next decision.
+            with suppress(KtError):
+                watched.catch_up(snapshot.revision, self._session.clock())
 
     def _tell(self, waiter: Waiter, look: Look) -> None:
         """Tell news, unless the waiter has left meanwhile."""

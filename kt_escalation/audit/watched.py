@@ -19,6 +19,9 @@ from .report import reported
 from .run import History, Run
 from .scope import Scope
 
+# Up to this many new commits are looked at one by one before git is asked.
+_NEAR = 32
+
 
 @dataclass
 class _Known:
@@ -84,9 +87,16 @@ class Watched:
 
     def _newest(self, revision: str) -> str:
         """A commit of the line, or a newer one that somebody else has seen: what is resolved does not change."""
-        mark = self._mark
-        is_behind = mark is not None and self._store.repository.is_ancestor(revision, mark.commit)
-        return mark.commit if mark is not None and is_behind else revision
+        mark, repository = self._mark, self._store.repository
+        at: str | None = revision
+        if mark is None:
+            return revision
+        # Nearly always it is a little ahead of the mark, and that needs no process.
+        for _ in range(_NEAR):
+            if at == mark.commit:
+                return revision
+            at = repository.objects.id_of(f"{at}^1") if at else None
+        return mark.commit if repository.is_ancestor(revision, mark.commit) else revision
 
     def _proven(self, revision: str, wanted: Wanted) -> Proven | None:
         """What is proven of a record where all is clean, else None."""

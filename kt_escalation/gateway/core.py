@@ -137,7 +137,7 @@ class Core:
         self._is_pinned = False
         self._sweep_after = 0.0
         self._closed = False
-        self._following = Following(session, every, self._guard)
+        self._following = Following(session, every, self._guard, eager=True)
         self._writer: Worker[_Raise | _Do] = Worker(
             "kt gateway writer", self._write, _refuse, most=_MOST, idle=self._until_deadline
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -26,6 +27,12 @@ class Finder:
         self._location = reader.location
         self._files = files
         self._commit = commit
+
+    def learn(self, escalation_ids: Sequence[str]) -> None:
+        """See `interface.Snapshot`."""
+        names = (f"{name}{layout.SUFFIX}" for name in escalation_ids)
+        files = (self._files.open_file(name) or self._files.resolved_by_name.get(name) for name in names)
+        deque(self._reader.read([file for file in files if file]), maxlen=0)
 
     def find(self, escalation_id: str) -> Entry | Invalid | None:
         """See `interface.Snapshot`."""
@@ -139,9 +146,7 @@ class Finder:
         name = f"{escalation_id}{layout.SUFFIX}"
         open_one = self._files.open_file(name)
         found = [(path, entry.mode, entry.oid) for path, entry in ([open_one] if open_one else [])]
-        found += [
-            (path, entry.mode, entry.oid) for path, entry in self._files.resolved_files if entry.name == name
-        ]
+        found += [(path, entry.mode, entry.oid) for path, entry in self._files.all_by_name.get(name, ())]
         for place in self.places(escalation_id):
             blob = self._reader.archived.blob_at(place, escalation_id)
             found.append((place.archive.path, FILE if blob else "", blob or ""))

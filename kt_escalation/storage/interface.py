@@ -91,6 +91,9 @@ class Snapshot(Protocol):
     def plain(self, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
         """The same as plain JSON values, with keys in the record's order."""
 
+    def learn(self, escalation_ids: Sequence[str]) -> None:
+        """Read several escalations at once, so that `find` need not ask for each."""
+
     def find(self, escalation_id: str) -> Entry | Invalid | None:
         """The escalation with that id, open or resolved."""
 

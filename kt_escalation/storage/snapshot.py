@@ -142,6 +142,9 @@ class GitSnapshot:
 
     # --- by id ------------------------------------------------------------------------------------
 
+    def learn(self, escalation_ids: Sequence[str]) -> None:
+        self._finder.learn(escalation_ids)
+
     def find(self, escalation_id: str) -> Entry | Invalid | None:
         return self._finder.find(escalation_id)
 

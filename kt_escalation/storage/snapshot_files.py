@@ -133,6 +133,14 @@ class SnapshotFiles:
         return {entry.name: (path, entry) for path, entry in self.resolved_files}
 
     @cached_property
+    def all_by_name(self) -> Mapping[str, Sequence[File]]:
+        """The files of resolved escalations by their names, of which each should have one."""
+        found: dict[str, list[File]] = {}
+        for path, entry in self.resolved_files:
+            found.setdefault(entry.name, []).append((path, entry))
+        return found
+
+    @cached_property
     def released_by_name(self) -> Mapping[str, File]:
         """The files of releases by their names."""
         return {entry.name: (path, entry) for path, entry in self.released_files}
