@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from desks import Served, desk
 from forge import ROSTER, SETTINGS
 from lab import Lab, git, kt, path_to_git
 from office import HIDDEN, HOSTILE
+from pages import as_printed
 
 from kt_escalation.model import digests
 
@@ -250,6 +252,12 @@ def test_reasons_of_the_settings_are_offered_by_category(place: Lab, alice: Serv
     alice.post(f"{at}/unclaim")
 
 
+def test_reasons_of_another_category_are_a_fault(place: Lab, tmp_path: Path) -> None:
+    (tmp_path / "settings.yaml").write_text("reasons:\n  false_positive: [Fine]\n  fals_positive: [Fine]\n  other: ['']\n")
+    ran = kt("lint", cwd=place.folder / "look") if False else kt_policy("lint", str(tmp_path), cwd=place.folder / "look")
+    assert ran.code == 1 and "settings.yaml:3" in ran.out and "settings.yaml:4" in ran.out, ran
+
+
 def test_alike_ones_are_claimed_in_one_commit_and_decided_in_one(place: Lab, alice: Served) -> None:
     same = {"policy": "pii", "model": "m-2", "reason_code": "pii.detected"}
     names = [f"alike-{number}" for number in range(3)]
@@ -454,3 +462,14 @@ def test_the_history_that_desks_wrote_is_legal(place: Lab) -> None:
     git("merge", "--quiet", "--ff-only", "origin/main", cwd=look)
     judged = kt("verify", cwd=look)
     assert judged.code == 0, judged.out
+
+
+def test_the_commands_of_the_page_run_as_printed(place: Lab) -> None:
+    # A process of its own, which gets the signal itself.
+    waited = (
+        f"timeout --preserve-status --signal INT 5 {sys.executable} -m kt_escalation escalation web --no-open"
+    )
+    told = as_printed(
+        "desk.md", place.folder / "look", replace={"kt escalation web": waited, "pip ": "echo pip "}
+    )
+    assert "http://127.0.0.1:" in "".join(told)

@@ -129,7 +129,7 @@ class Desk:
         counts: dict[Kind, int] = defaultdict(int)
         for kind in kinds.values():
             counts[kind] += 1
-        alike = {name: counts[kind] for name, kind in kinds.items()}
+        alike = {name: counts[kind] if _is_kind(kind) else 1 for name, kind in kinds.items()}
         revision = found.snapshot.revision
         return QueuePage(found.page.rows, alike, found.page.next_cursor, found.invalid, revision)
 
@@ -147,6 +147,8 @@ class Desk:
         """The open ones with the same policy, reason code and model, itself among them, in the queue's order."""
         kind = _kind(self.store.get(escalation_id).record)
         rows = self.store.rows(Query())
+        if not _is_kind(kind):
+            return self.several([escalation_id])
         same = [row for row in rows.page.rows if row.reason_code == kind[1]]
         names = (e.record.escalation_id for e in rows.snapshot.entries(same) if _kind(e.record) == kind)
         return self.several(tuple(islice(names, MOST_ALIKE)))
@@ -343,6 +345,11 @@ _UNKNOWN = 9
 
 def _kind(record: Record) -> Kind:
     return record.policy, record.reason_code, record.model
+
+
+def _is_kind(kind: Kind) -> bool:
+    """Whether what is known of an escalation makes it alike others. A reason code alone is too little."""
+    return kind[0] is not None or kind[2] is not None
 
 
 def _claim_id(record: Record) -> str | None:

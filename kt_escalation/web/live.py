@@ -5,25 +5,27 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 from ..errors import KtError
 
-#: How often the remote is asked while a page is open, in seconds.
-INTERVAL = 2.0
-# How long a page that went away may keep the remote being asked, in seconds.
+# The pauses between two questions to the remote while a page is open, in seconds: from the first, which comes again
+# with each change and each page, to the longest.
+_FIRST, _LONGEST, _GROWTH = 1.0, 10.0, 1.5
+# How long the end of a desk waits for the running question, in seconds.
 _PATIENCE = 10.0
 
 
 class Live:
     """What the store's newest commit is, and why it is not known if the remote is away."""
 
-    def __init__(self, ask: Callable[[], str], interval: float = INTERVAL) -> None:
+    def __init__(self, ask: Callable[[], str]) -> None:
         self._ask = ask
-        self._interval = interval
         self._listeners = 0
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._state: tuple[str, str | None] = ("", None)
+        self._heard = datetime.now(UTC)
         self._thread = threading.Thread(target=self._run, name="kt-desk-live", daemon=True)
 
     def start(self) -> None:
@@ -61,16 +63,24 @@ class Live:
         return json.dumps({"revision": revision, "away": away})
 
     def _run(self) -> None:
+        pause = _FIRST
         while not self._stop.is_set():
             if self._listeners < 1:
                 # Nobody looks: the remote is left alone until somebody does.
                 self._wake.wait()
-                self._wake.clear()
-                continue
-            try:
-                self._state = (self._ask(), None)
-            except KtError as error:
-                self._state = (self._state[0], error.summary)
-            except OSError as error:
-                self._state = (self._state[0], f"this machine failed: {error.strerror}")
-            self._stop.wait(self._interval)
+            self._wake.clear()
+            before = self._state
+            self._state = self._asked()
+            if self._state != before or self._wake.wait(pause):
+                pause = _FIRST
+            else:
+                pause = min(pause * _GROWTH, _LONGEST)
+
+    def _asked(self) -> tuple[str, str | None]:
+        try:
+            revision = self._ask()
+        except (KtError, OSError) as error:
+            why = error.summary if isinstance(error, KtError) else f"this machine failed: {error.strerror}"
+            return self._state[0], f"{why} (last heard of at {self._heard.astimezone():%H:%M})"
+        self._heard = datetime.now(UTC)
+        return revision, None

@@ -516,13 +516,43 @@ def typing_goes_on(seat: Seat, lab: Lab) -> None:
 # --- pictures ---------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Where pictures go: where SCREENSHOTS says, or nowhere that stays."""
+    return Path(os.environ.get("SCREENSHOTS") or tmp_path)
+
+
+def keep(seat: Seat, path: Path) -> None:
+    """Take a picture, which shows something."""
+    seat.run("scrollTo(0, 0)")
+    seat.picture(path)
+    assert 10_000 < path.stat().st_size < 250_000
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_picture_of_the_desk(looked: Seat, tmp_path: Path, scheme: str) -> None:
-    folder = Path(os.environ.get("SCREENSHOTS") or tmp_path)
+def test_a_picture_of_an_escalation(looked: Seat, pictures: Path, scheme: str) -> None:
     looked.media(scheme)
-    looked.size(1100, 900)
+    looked.size(1200, 860)
     looked.sit("e/esc_look")
     looked.press("w", "e", "Only to the customer who asked", Keys.ESCAPE)
-    looked.run("scrollTo(0, 0)")
-    looked.picture(folder / f"desk-{scheme}.png")
-    assert 20_000 < (folder / f"desk-{scheme}.png").stat().st_size < 200_000
+    keep(looked, pictures / f"desk-{scheme}.png")
+
+
+def test_a_picture_of_the_queue_and_of_a_narrow_one(chromium: Chrome, lab: Lab, pictures: Path) -> None:
+    (lab.folder / "fresh").mkdir()
+    fresh = Lab(lab.folder / "fresh")
+    fresh.put(POLICIES, "policies")
+    put(fresh, *DAY)
+    with desk(fresh.clone("alice"), enter=False) as it:
+        seat = Seat(chromium, it)
+        seat.size(1200, 620)
+        seat.media("light")
+        seat.sit()
+        keep(seat, pictures / "desk-queue.png")
+        seat.size(360, 740)
+        seat.sit("e/esc_mail")
+        seat.press("c")
+        seat.says("You hold it now")
+        keep(seat, pictures / "desk-narrow.png")
+    chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    chromium.get("about:blank")

@@ -192,8 +192,8 @@
   };
 
   let revision = "";
-  const source = new EventSource(document.body.dataset.live);
-  source.addEventListener("message", (event) => {
+  let source = null;
+  const hear = (event) => {
     const told = JSON.parse(event.data);
     const away = one("#away");
     away.hidden = !told.away;
@@ -202,8 +202,18 @@
       revision = told.revision;
       refresh();
     }
-  });
-  addEventListener("pagehide", () => source.close());
+  };
+  // A page that nobody sees does not keep the remote being asked.
+  const listen = () => {
+    source?.close();
+    source = null;
+    if (document.hidden) return;
+    source = new EventSource(document.body.dataset.live);
+    source.addEventListener("message", hear);
+  };
+  document.addEventListener("visibilitychange", listen);
+  addEventListener("pagehide", () => source?.close());
+  listen();
 
   // --- keys ------------------------------------------------------------------------------------------
 
