@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from desks import Served, desk
 from forge import ROSTER, SETTINGS
-from lab import Lab, git, kt, path_to_git
+from lab import Lab, git, kt, kt_policy, path_to_git
 from office import HIDDEN, HOSTILE
 from pages import as_printed
 
@@ -252,10 +252,14 @@ def test_reasons_of_the_settings_are_offered_by_category(place: Lab, alice: Serv
     alice.post(f"{at}/unclaim")
 
 
-def test_reasons_of_another_category_are_a_fault(place: Lab, tmp_path: Path) -> None:
-    (tmp_path / "settings.yaml").write_text("reasons:\n  false_positive: [Fine]\n  fals_positive: [Fine]\n  other: ['']\n")
-    ran = kt("lint", cwd=place.folder / "look") if False else kt_policy("lint", str(tmp_path), cwd=place.folder / "look")
+def test_reasons_of_another_category_are_a_fault(place: Lab) -> None:
+    clone = place.clone("lint")
+    text = "reasons:\n  false_positive: [Fine]\n  fals_positive: [Fine]\n  other: ['']\n"
+    (clone / "policies/settings.yaml").write_text(text)
+    ran = kt_policy("lint", cwd=clone)
     assert ran.code == 1 and "settings.yaml:3" in ran.out and "settings.yaml:4" in ran.out, ran
+    schema = kt_policy("schema", "settings", cwd=clone).json["properties"]["reasons"]
+    assert schema["propertyNames"]["enum"][0] == "false_positive"
 
 
 def test_alike_ones_are_claimed_in_one_commit_and_decided_in_one(place: Lab, alice: Served) -> None:
