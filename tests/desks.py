@@ -15,7 +15,7 @@ from html import unescape
 from pathlib import Path
 from urllib.parse import urlencode
 
-KT = (sys.executable, "-m", "kt_escalation", "escalation", "web", "--no-open")
+KT = (sys.executable, "-m", "kt_escalation", "escalation", "web")
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -111,11 +111,11 @@ class Served:
 
 @contextlib.contextmanager
 def desk(
-    clone: Path, *options: str, enter: bool = True, env: Mapping[str, str] | None = None
+    clone: Path, *options: str, enter: bool = True, opens: bool = False, env: Mapping[str, str] | None = None
 ) -> Iterator[Served]:
     """A desk over a clone, which has ended at the end."""
     process = subprocess.Popen(
-        [*KT, *options],
+        [*KT, *(() if opens else ("--no-open",)), *options],
         cwd=clone,
         env={**os.environ, **(env or {})},
         stdin=subprocess.DEVNULL,

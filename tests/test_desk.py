@@ -8,18 +8,23 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 from threading import Thread
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from desks import Served, desk
 from forge import ROSTER, SETTINGS
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from lab import Lab, git, kt, kt_policy, path_to_git
 from office import HIDDEN, HOSTILE
 from pages import as_printed
 
 from kt_escalation.model import digests
+from kt_escalation.web.pages import marked
 
 SLOW_PUSH = 'case " $* " in *" push "*) sleep 3 ;; esac\ngit "$@"'
 INPUT = {"to": "everyone@example.com", "subject": "Offer", "body": "Dear all,\nhere it is."}
@@ -43,8 +48,8 @@ def put(lab: Lab, *records: dict[str, Any]) -> None:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     lab = Lab(tmp_path_factory.mktemp("desk"))
-    settings = f"{SETTINGS}reasons:\n  false_positive: ['Known sender', 'Known <b>list</b>']\n"
-    lab.put({"policies/roster.yaml": ROSTER, "policies/settings.yaml": settings}, "people")
+    reasons = f"{SETTINGS}reasons:\n  false_positive: ['Known sender', 'Known <b>list</b>']\n"
+    lab.put({"policies/roster.yaml": ROSTER, "policies/settings.yaml": reasons}, "people")
     lab.clone("look")
     return lab
 
@@ -364,44 +369,85 @@ def test_while_the_remote_is_away_everything_typed_is_kept(place: Lab, alice: Se
     assert "It is decided" in alice.post(f"{at}/decide", {**typed, "step": "sure"}).words
 
 
-@pytest.mark.parametrize("text", HOSTILE)
-def test_no_text_makes_an_element(place: Lab, alice: Served, text: str) -> None:
-    number = HOSTILE.index(text)
-    words = f"{text}\n{HIDDEN}"
-    at = raised(
-        place,
-        alice,
-        f"hostile-{number}",
-        summary=text[:200],
-        agent_id=text,
-        model=text,
-        policy=text,
-        labels={text[:100]: text},
-        event_context={text[:100]: words, "excerpt": words, "policy_results": [{"verdict": text, "x": text}]},
-    )
-    noted = alice.post(
-        f"{at}/note", {"note": words.replace("\x00", ""), "reason": words, "whom": text, "why": text}
-    )
-    for page in (
-        alice.get(at),
-        alice.get("?view=all"),
-        alice.get(f"{at}/history"),
-        alice.get(f"{at}/alike"),
-        noted,
-    ):
+class Elements(HTMLParser):
+    """The elements of a page, each with its attributes, as a browser reads them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    @staticmethod
+    def of(text: str) -> list[tuple[str, dict[str, str | None]]]:
+        reader = Elements()
+        reader.feed(text)
+        return reader.found
+
+
+def test_no_text_makes_an_element(place: Lab, alice: Served) -> None:
+    def told(text: str) -> dict[str, Any]:
+        words = f"{text}\n{HIDDEN}"
+        return {
+            "request_id": f"hostile-{HOSTILE.index(text)}",
+            "summary": text[:200],
+            "agent_id": text,
+            "model": text,
+            "policy": text,
+            "labels": {text[:100]: text},
+            "event_context": {
+                text[:100]: words,
+                "excerpt": words,
+                "policy_results": [{"verdict": text, "x": text}],
+            },
+        }
+
+    put(place, *map(told, HOSTILE))
+    fetch(alice)
+    pages = [alice.get("?view=all&q=hostile")]
+    for number, text in enumerate(HOSTILE):
+        at = f"e/esc_hostile-{number}"
+        typed = {"note": text, "reason": f"{text}\n{HIDDEN}", "whom": text, "why": text}
+        pages += [alice.get(at), alice.get(f"{at}/alike"), alice.post(f"{at}/assign", typed)]
+    pages.append(alice.get(f"?view=all&q={quote(HOSTILE[4])}"))
+    for page in pages:
         assert page.status == 200
-        found = re.findall(
-            r"<(script|img|svg|iframe|style|base|meta|link|a|form|textarea)\b([^>]*)", page.text
-        )
-        for name, attributes in found:
-            assert (
-                "pwned" not in attributes and "onerror" not in attributes and "javascript:" not in attributes
-            )
-            assert "example.com" not in attributes or name == "input"
+        for name, attributes in Elements.of(page.text):
+            assert name not in ("img", "svg", "iframe", "style", "base", "object", "embed"), name
+            assert not any(key.startswith("on") or key == "style" for key in attributes)
+            assert re.fullmatch(r"[a-z -]*", attributes.get("class") or ""), attributes
+            for key in ("href", "src", "action"):
+                assert (attributes.get(key) or "/")[0] in "/#", attributes
         assert len(re.findall(r"<script", page.text)) == 1
-        assert "\u202e" not in re.sub(
-            r"<bdi[^>]*>.</bdi>|<textarea.*?</textarea>|<time.*?</time>", "", page.text, flags=re.S
-        )
+        marked = re.sub(r"<bdi[^>]*>.</bdi>|<textarea.*?</textarea>", "", page.text, flags=re.S)
+        assert "\u202e" not in marked and "\x1b" not in marked
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=60) | st.sampled_from([*HOSTILE, HIDDEN]))
+@settings(max_examples=200)
+def test_any_text_is_only_text_and_can_be_copied(text: str) -> None:
+    class Reader(HTMLParser):
+        """What a browser makes of it: its elements, and its text."""
+
+        def __init__(self) -> None:
+            super().__init__(convert_charrefs=True)
+            self.names: set[str] = set()
+            self.said = ""
+
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            self.names.add(tag)
+            given = dict(attrs)
+            assert set(given) <= {"class", "data-seen", "data-point"}
+            self.said += chr(int(given["data-point"], 16)) if given["data-point"] else ""
+
+        def handle_data(self, data: str) -> None:
+            self.said += data
+
+    reader = Reader()
+    reader.feed(str(marked(text)))
+    reader.close()
+    assert reader.names <= {"bdi"} and reader.said == text
 
 
 # --- the end ----------------------------------------------------------------------------------------
@@ -458,6 +504,17 @@ def test_what_cannot_be_given_back_is_named_with_the_command(place: Lab) -> None
     assert code == 4 and "kt escalation unclaim esc_stranded --claim-id" in said
     command = re.search(r"kt (escalation unclaim esc_stranded --claim-id \w+)", said)
     assert command and kt(*command[1].split()[1:], cwd=clone).code == 0
+
+
+def test_the_address_is_opened_in_the_users_browser(place: Lab, tmp_path: Path) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {tmp_path}/asked\n')
+    browser.chmod(0o755)
+    with desk(place.folder / "look", opens=True, enter=False, env={"BROWSER": f"{browser} %s"}) as it:
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "asked").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert (tmp_path / "asked").read_text() == it.address
 
 
 def test_the_history_that_desks_wrote_is_legal(place: Lab) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 from desks import FORM, Served, desk
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from lab import Lab, kt, kt_process
+
+from kt_escalation.web.security import Guard, Keys
 
 PAGES = ("", "decided", "state", "e/esc_one", "e/esc_one/history", "e/esc_one/alike")
 CHANGES = ("next", "e/esc_one/claim", "e/esc_one/note", "e/esc_one/decide", "e/esc_one/alike/claim")
@@ -30,7 +36,7 @@ def served(place: Lab) -> Iterator[Served]:
         yield it
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def untouched(place: Lab) -> Iterator[None]:
     """No attack has changed the store."""
     before = place.tip()
@@ -234,3 +240,80 @@ def test_without_its_libraries_it_says_how_to_install_them(place: Lab, tmp_path:
     )
     ran = kt_process("web", cwd=place.folder / "alice", env={"PYTHONPATH": str(tmp_path)})
     assert (ran.code == 2 and "web needs uvicorn" in ran.err and "[web]" in ran.err) or "`web`" in ran.err
+
+
+GOOD = {
+    "host": "127.0.0.1:8000",
+    "origin": "http://127.0.0.1:8000",
+    "sec-fetch-site": "same-origin",
+    "cookie": "kt_desk={session}",
+    "content-type": FORM,
+    "csrf": "{csrf}",
+}
+BAD = {
+    "host": [
+        "",
+        "127.0.0.1",
+        "127.0.0.1:8000.evil.example",
+        "localhost:8000",
+        "127.0.0.1:8000 ",
+        "127.1:8000",
+    ],
+    "origin": [
+        "null",
+        "http://127.0.0.1",
+        "http://127.0.0.1:8000.evil.example",
+        "https://127.0.0.1:8000",
+        "HTTP://x",
+    ],
+    "sec-fetch-site": ["cross-site", "same-site", "Same-Origin", ""],
+    "cookie": [
+        "",
+        "kt_desk=",
+        "kt_desk={csrf}",
+        "kt_desk={launch}",
+        "x={session}",
+        "kt_desk={session}x",
+        '"',
+        "\x7f",
+    ],
+    "content-type": ["", "text/plain", "application/json", "multipart/form-data"],
+    "csrf": ["", "{session}", "{launch}", "x"],
+}
+
+
+@given(
+    wrong=st.fixed_dictionaries({}, optional={name: st.sampled_from(values) for name, values in BAD.items()}),
+    missing=st.sets(st.sampled_from(["host", "origin", "cookie", "csrf", "content-type"]), max_size=1),
+    method=st.sampled_from(["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "post"]),
+)
+@settings(max_examples=300)
+def test_a_request_passes_only_if_nothing_of_it_is_wrong(
+    wrong: dict[str, str], missing: set[str], method: str
+) -> None:
+    keys = Keys()
+    secrets = {"session": keys.session, "csrf": keys.csrf, "launch": keys.launch}
+    sent = {name: value.format(**secrets) for name, value in {**GOOD, **wrong}.items() if name not in missing}
+    csrf = sent.pop("csrf", None)
+    body = urlencode({"csrf": csrf} if csrf is not None else {"x": ""}).encode()
+    reached: list[str] = []
+
+    async def inside(scope: Any, receive: Any, send: Any) -> None:
+        reached.append(scope["path"])
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            assert 400 <= message["status"] < 500
+            assert (b"x-frame-options", b"DENY") in message["headers"]
+
+    headers = [(name.encode(), value.encode()) for name, value in sent.items()]
+    scope = {"type": "http", "method": method, "path": f"{keys.room}/next", "headers": headers}
+    asyncio.run(Guard(inside, keys, GOOD["host"])(scope, receive, send))
+    faults = {*wrong, *missing}
+    if method in ("GET", "HEAD"):
+        # These change nothing: they may have no origin, no form and no token.
+        faults -= {"csrf", "content-type"} | (missing & {"origin"})
+    assert bool(reached) == (not faults and method in ("GET", "HEAD", "POST"))

@@ -245,8 +245,10 @@ class Desk:
         return self.store.note(shown.record.escalation_id, typed.note.strip())
 
     def assign(self, shown: Shown, typed: Typed) -> Result:
-        """Hand it on to `team:NAME` or `user:NAME`."""
-        kind, _, name = typed.whom.partition(":")
+        """Hand it on to `team:NAME` or `user:NAME`; without a roster also to a team's name or a user's e-mail."""
+        kind, colon, name = typed.whom.strip().partition(":")
+        if not colon:
+            kind, name = "user" if "@" in kind else "team", kind
         if kind not in ("team", "user") or not name:
             raise Usage(problem="choose to whom it goes")
         result = self.store.assign(

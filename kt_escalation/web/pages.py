@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 from ..model.text import visible
 from ..model.times import age, format_time, parse_time
-from ..model.vocabulary import CATEGORIES, DECISIONS, SEVERITIES
+from ..model.vocabulary import CATEGORIES, DECISIONS, OUTCOMES, SEVERITIES
 from ..reporting import facts, plain_text
 from ..reporting.facts import Said
 from .desk import VIEWS
@@ -56,6 +56,7 @@ class Pages:
             "due_now": lambda text, now: parse_time(text) <= now,
             "left": plain_text.span,
             "spelled": facts.spelled,
+            "tone": lambda word: f"is-{word}" if word in _TONES else "",
             "words": lambda text: str(text).replace("_", " "),
             "label": lambda name: _LABELS.get(name, str(name).replace("_", " ")),
         }
@@ -83,6 +84,8 @@ _VERBS = {
     "rewritten": ("w", "Rewrite"),
     "denied": ("d", "Deny"),
 }
+#: The words that have a colour. A verdict is a word of strangers, and is a class only if it is one of ours.
+_TONES = frozenset({*SEVERITIES, *OUTCOMES, "allow", "block", "escalate"})
 _LABELS = {"claimable": "Claimable", "mine": "Mine", "overdue": "Overdue", "all": "All open"}
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
+import sys
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 #: The only address that the desk listens at.
 LOOPBACK = "127.0.0.1"
+# What says on Linux that there are windows, or which browser the user wants.
+_WINDOWS = ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER")
 # How long open requests may take when the desk ends, in seconds.
 _GRACE = 5
 
@@ -100,6 +104,8 @@ def _listening(port: int) -> socket.socket:
 
 
 def browse(address: str) -> None:
-    """Open the address in the user's browser, if there is one."""
+    """Open the address in the user's browser, if there is one with a window: one in the terminal would take it over."""
+    if sys.platform == "linux" and not any(os.environ.get(name) for name in _WINDOWS):
+        return
     with contextlib.suppress(webbrowser.Error, OSError):
         webbrowser.open(address)

@@ -15,7 +15,7 @@ from typing import Any
 import axe_core_python
 import pytest
 from desks import Served, desk
-from lab import Lab, git, kt
+from lab import Lab, kt
 from office import HIDDEN, HOSTILE, POLICIES
 from selenium.common.exceptions import TimeoutException
 from selenium.webdriver import ActionChains, Chrome
@@ -296,22 +296,44 @@ def test_a_whole_days_work_by_keyboard_alone(seat: Seat, lab: Lab) -> None:
     assert time.monotonic() - began < 180
 
 
-def test_two_browsers_race_for_one(seat: Seat, lab: Lab) -> None:
+def test_two_people_race_for_one(seat: Seat, lab: Lab) -> None:
     put(lab, {"request_id": "race", "summary": "Wanted by two"})
-    with desk(lab.clone("bob"), "--retry-timeout", "5") as other:
-        other.get("live", cookie=None)
-        git("fetch", "--quiet", cwd=other.clone)
+    mine = seat.driver.current_window_handle
+    with desk(lab.clone("bob"), "--retry-timeout", "5", enter=False) as his:
+        seat.driver.switch_to.new_window("window")
+        other = Seat(seat.driver, his)
+        other.sit()
+        other.says("Wanted by two")
+        other.sit("e/esc_race")
+        theirs = seat.driver.current_window_handle
+        seat.driver.switch_to.window(mine)
         seat.says("Wanted by two")
         seat.sit("e/esc_race")
         seat.press("o", "I would have asked the sender", Keys.ESCAPE)
-        assert "You hold it now" in other.post("e/esc_race/claim").words
-        # Either the news arrives first, or the claim is refused: both are told in place.
-        seat.press("c")
-        seat.until(lambda: "bob" in seat.words)
-        assert record(lab, "esc_race")["claim"]["claimed_by"] == "bob"
+        # Both claim in the same moment.
+        at_once = "setTimeout(() => document.querySelector('form[action$=claim] button').click(), arguments[0] - Date.now())"
+        moment = time.time() * 1000 + 1500
+        for handle in (theirs, mine):
+            seat.driver.switch_to.window(handle)
+            seat.run(at_once, moment)
+        told = []
+        for handle in (theirs, mine):
+            seat.driver.switch_to.window(handle)
+            seat.until(lambda: seat.all("#trouble"))
+            told.append(seat.words)
+        holder = record(lab, "esc_race")["claim"]["claimed_by"]
+        won = [("You hold it now" in words) for words in told]
+        assert won == [holder == "bob", holder == "alice"]
+        assert holder in told[won.index(False)] and "Nothing that you typed is lost" in told[won.index(False)]
         kept = seat.run("return [...document.querySelectorAll('textarea')].map((it) => it.value)")
         assert "I would have asked the sender" in kept
-        other.post("e/esc_race/unclaim")
+        seat.driver.switch_to.window(theirs)
+        seat.driver.close()
+        seat.driver.switch_to.window(mine)
+        seat.driver.get_log("performance")
+        if holder == "alice":
+            seat.press("b")
+            seat.says("It is back in the queue")
 
 
 def test_the_remote_goes_away_in_the_middle_of_a_typed_reason(seat: Seat, lab: Lab) -> None:

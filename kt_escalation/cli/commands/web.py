@@ -14,7 +14,7 @@ from .. import signals
 from ..app import escalation
 from ..options import Count, in_one_store, writes
 from ..output import warn
-from ..stores import folder, work, writing_store
+from ..stores import folder, store_of, work
 
 _HIGHEST_PORT = 65_535
 
@@ -57,7 +57,9 @@ def web_command(ctx: click.Context, /, port: int, no_open: bool, **given: Any) -
     work.begin_session()
     where = folder(ctx, given["repo"])
     with (
-        writing_store(ctx, given) as store,
+        store_of(
+            ctx, given["repo"], lock_timeout=given["lock_timeout"], retry_timeout=given["retry_timeout"]
+        ) as store,
         ReadStore.open(where) as follower,
         contextlib.ExitStack() as stack,
     ):
