@@ -16,8 +16,6 @@ from ..options import Count, in_one_store, writes
 from ..output import warn
 from ..stores import folder, store_of, work
 
-_HIGHEST_PORT = 65_535
-
 
 def _print_bug(text: str) -> None:
     with contextlib.suppress(OSError):
