@@ -267,13 +267,15 @@ def test_one_of_many_gateways_has_it_a_hundred_times(gate: Gate, tmp_path: Path)
 
 def race(gate: Gate, folder: Path, rounds: int, racers: int = 16) -> None:
     """Let processes on clones of their own take one release, each with its own token."""
-    names = [gate.decided(f"race{number}") for number in range(rounds)]
     remote = folder / "remote.git"
     git("clone", "--quiet", "--bare", str(gate.forge.path), str(remote), cwd=folder)
     clones = [folder / f"clone{number}" for number in range(racers)]
     for clone in clones:
         git("clone", "--quiet", str(remote), str(clone), cwd=folder)
-    for name in names:
+    gate.forge.git("remote", "add", "origin", str(remote))
+    for number in range(rounds):
+        # Decided now: a decision for one use has its time, and many rounds take longer.
+        name = gate.decided(f"race{number}")
         started = [
             start(
                 *("release", "--id", name, "--digest", DIGEST, "--release-id", clone.name, "--json"),
