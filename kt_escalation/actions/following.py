@@ -113,14 +113,10 @@ class Following:
             self._changed.notify_all()
 
     def leave(self, waiter: Waiter) -> None:
-        """Wait no longer; nothing more is told, and the judge need not follow the record for this one."""
-        name = waiter.escalation_id
+        """Wait no longer; nothing more is told."""
         with self._changed:
             self._waiters.pop(waiter, None)
             self._changed.notify_all()
-            others = any(other.escalation_id == name for other in self._waiters)
-        if self._session.watched is not None and not others:
-            self._session.watched.forget([name])
 
     def close(self) -> None:
         """End the loop and all waits, which raise Interrupted, within 2 seconds, whatever hangs."""
@@ -181,7 +177,7 @@ class Following:
 
     def _look(self, waiters: Sequence[Waiter], snapshot: Snapshot) -> None:
         words, self._offline = "the remote answers again" if self._offline else "", False
-        self._follow(waiters, snapshot)
+        self._follow(snapshot)
         over = {waiter: waiter.poll.is_over for waiter in waiters}
         seen: dict[Waiter, Entry | None] = {}
         for waiter in waiters:
@@ -205,8 +201,8 @@ class Following:
             else:
                 self._tell(waiter, Look(entry, snapshot, found, words=words, over=over[waiter]))
 
-    def _follow(self, waiters: Sequence[Waiter], snapshot: Snapshot) -> None:
-        """Let the judge know for whom all of them wait, and catch up where much has come without a decision."""
+    def _follow(self, snapshot: Snapshot) -> None:
+        """Let the judge catch up where much has come without a decision."""
         session = self._session
         if not session.has_git:
             return
@@ -214,7 +210,6 @@ class Following:
             from ..audit.watched import Watched
 
             session.watched = Watched(session.git)
-        session.watched.watch(waiter.escalation_id for waiter in waiters)
         self._tips += snapshot.revision != self._judged
         self._judged = snapshot.revision
         if self._tips >= _TIPS_AT_ONCE:

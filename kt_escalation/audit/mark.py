@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -67,6 +67,13 @@ class Mark:
     usable: Mapping[str, tuple[str, str, str, float, float | None]] = field(default_factory=dict)
     reopeners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unreleased: Mapping[str, str | None] = field(default_factory=dict)
+    #: How many commits of the line were counted up to the mark, and some of them at regular distances, oldest first.
+    count: int = 0
+    milestones: tuple[str, ...] = ()
+
+    def moved(self, commit: str) -> Mark:
+        """The mark at another commit of the line whose store has the same history."""
+        return self if commit == self.commit else replace(self, commit=commit, count=0, milestones=())
 
     @property
     def newest_at(self) -> datetime:

@@ -22,6 +22,7 @@ from typing import Any
 from ..storage import commits
 from ..storage.clone import GitStore
 from ..storage.trees import Trees
+from . import milestones
 from .commit_contents import LONG_AGO, CommitContents
 from .mark import Mark, PolicyMark
 from .scope import Scope
@@ -68,6 +69,8 @@ def guessed(store: GitStore, trees: Trees, line: Sequence[str]) -> Mark | None:
             waivers=waivers,
         ),
         max(commits.dates(store, line[middle]), default=LONG_AGO).timestamp(),
+        count=middle + 1,
+        milestones=milestones.extended((), 0, line[: middle + 1]),
     )
 
 

@@ -60,12 +60,22 @@ class Finder:
         name, path = record.escalation_id, layout.release_path(record)
         entry = self._files.file_at(path)
         if entry is None:
-            archives = self._files.release_archives_of(layout.month_of(path) or "")
+            archives = self._files.archives_of("released", layout.month_of(path) or "")
             places = self._reader.archived.index.find(archives, name) if archives else ()
             found = self._reader.archived.release_at(places[0], name) if places else None
         else:
             found = self.used(path, entry)
         return found.release if isinstance(found, Used) else found
+
+    def has_file(self, path: str) -> bool:
+        """Whether there is a resolved record's file at a path, or an archive of its month that holds its id.
+
+        Reads only the folders on the way.
+        """
+        if self._files.file_at(path) is not None:
+            return True
+        archives = self._files.archives_of("resolved", layout.month_of(path) or "")
+        return bool(archives and self._reader.archived.index.find(archives, layout.id_of(path) or ""))
 
     def used(self, path: str, entry: TreeEntry) -> Used | Invalid:
         """The release in a file of `queue/released/`."""

@@ -12,6 +12,7 @@ from . import layout, trees
 from .reader import Reader
 
 if TYPE_CHECKING:
+    from ..model.archive_file import Kind
     from .archives import Archive
 
 #: A path below the store's folder and the entry there.
@@ -104,9 +105,9 @@ class SnapshotFiles:
         """The archives of releases, oldest month first."""
         return self._archives(self.below_released)
 
-    def release_archives_of(self, month: str) -> tuple[Archive, ...]:
-        """The archives of the releases of one month; only the folders on the way are read."""
-        folder = f"{layout.RELEASED}/{month}"
+    def archives_of(self, kind: Kind, month: str) -> tuple[Archive, ...]:
+        """The archives of one kind and month; only the folders on the way are read."""
+        folder = f"{layout.QUEUE}/{kind}/{month}"
         return self._archives([(f"{folder}/{one.name}", one) for one in self._folder(folder)])
 
     def _archives(self, files: Sequence[File]) -> tuple[Archive, ...]:
