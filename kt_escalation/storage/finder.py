@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..git.objects import FILE, TreeEntry
@@ -30,9 +29,9 @@ class Finder:
     def find(self, escalation_id: str) -> Entry | Invalid | None:
         """See `interface.Snapshot`."""
         name = f"{escalation_id}{layout.SUFFIX}"
-        found = self._files.open_file(name) or self._files.resolved_by_name.get(name)
+        found = [*filter(None, [self._files.open_file(name)]), *self._files.resolved_named(name)[-1:]]
         if found:
-            return next(iter(self._reader.read([found])))
+            return next(iter(self._reader.read(found[:1])))
         places = self.places(escalation_id)[:1]
         return next(iter(self._reader.archived.at(places, escalation_id)), None) if places else None
 
@@ -45,15 +44,16 @@ class Finder:
         """See `interface.Snapshot`."""
         name = f"{escalation_id}{layout.SUFFIX}"
         files = [f"{layout.QUEUE}/{entry.name}" for entry in self._files.queue if entry.name == name]
-        files += [path for path, entry in self._files.resolved_files if entry.name == name]
+        files += [path for path, _ in self._files.resolved_named(name)]
         files += [place.archive.path for place in self.places(escalation_id)]
         return [self._location.full(path) for path in files]
 
     def has(self, escalation_id: str) -> bool:
         """Whether there is a file with this id's name, or an archive that holds the id."""
         name = f"{escalation_id}{layout.SUFFIX}"
-        by_name = self._files.open_file(name) is not None or name in self._files.resolved_by_name
-        return by_name or bool(self.places(escalation_id))
+        if self._files.open_file(name) is not None or self._files.resolved_named(name):
+            return True
+        return bool(self.places(escalation_id))
 
     def release(self, record: Record) -> Release | Invalid | None:
         """See `interface.Snapshot`."""
@@ -100,33 +100,15 @@ class Finder:
 
     def reopeners(self, escalation_id: str) -> Sequence[Record]:
         """See `interface.Snapshot`."""
-        read = [*self._reader.read(self._reopening.get(escalation_id, ()))]
+        paths = self._reader.reopenings.paths(self._commit, escalation_id)
+        files = [(path, entry) for path in paths if (entry := self._files.file_at(path)) is not None]
+        read = [*self._reader.read(files)]
         if self._files.archives:
             archived = self._reader.archived
             read += archived.at(archived.index.reopening(self._files.archives, escalation_id))
         found = [item.record for item in read if isinstance(item, Entry)]
         fits = [record for record in found if record.reopens == escalation_id]
         return sorted(fits, key=lambda record: (record.raised_at, record.escalation_id))
-
-    @cached_property
-    def _reopening(self) -> Mapping[str, Sequence[tuple[str, TreeEntry]]]:
-        """The files outside archives that say which escalation they reopen, by that one's id."""
-        files = [
-            *((f"{layout.QUEUE}/{entry.name}", entry) for entry in self._files.queue),
-            *self._files.resolved_files,
-        ]
-        known = {self._location.full(path): (path, entry) for path, entry in files}
-        named = self._reader.repository.grep(
-            self._commit,
-            "^reopens: ",
-            self._location.full(layout.QUEUE),
-            leave_out="resolved/*/*/archive-*",
-        )
-        found: dict[str, list[tuple[str, TreeEntry]]] = {}
-        for path, line in named:
-            if path in known:
-                found.setdefault(line.removeprefix("reopens: ").strip('"'), []).append(known[path])
-        return found
 
     def ids(self, *, resolved: bool, prefix: str) -> Sequence[str]:
         """See `interface.Snapshot`."""
@@ -149,9 +131,7 @@ class Finder:
         name = f"{escalation_id}{layout.SUFFIX}"
         open_one = self._files.open_file(name)
         found = [(path, entry.mode, entry.oid) for path, entry in ([open_one] if open_one else [])]
-        found += [
-            (path, entry.mode, entry.oid) for path, entry in self._files.resolved_files if entry.name == name
-        ]
+        found += [(path, entry.mode, entry.oid) for path, entry in self._files.resolved_named(name)]
         for place in self.places(escalation_id):
             blob = self._reader.archived.blob_at(place, escalation_id)
             found.append((place.archive.path, FILE if blob else "", blob or ""))
