@@ -69,7 +69,7 @@ class Judge:
         }
         owed = {name: set(keys) for name, keys in known.owed.items()}
         self.records.resume(base, illegal, owed, set(known.waived))
-        self._parts.releases.resume(known.usable, known.reopeners, known.unreleased)
+        self._parts.releases.resume(known.usable, known.reopeners, known.unreleased, known.start)
         self.policies.resume(known.policies, self._trees.policies(root) if base and root else {})
 
     def mark(self, commit: str) -> Mark:

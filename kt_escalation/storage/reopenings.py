@@ -42,6 +42,10 @@ class Reopenings:
             self._known = commit, self._at(commit)
         return [path for path, origin in self._known[1].items() if origin == escalation_id]
 
+    def open_ones(self, commit: str) -> Mapping[str, str]:
+        """The files of open records at a commit that reopen another one, with the one that they reopen."""
+        return self._searched(commit, "resolved/**")
+
     def _at(self, commit: str) -> Mapping[str, str]:
         known = self._known
         changes = self._differing(known[0], commit) if known else None
@@ -70,11 +74,11 @@ class Reopenings:
         changes = [one for one in found.changes if layout.id_of(one.path)]
         return None if found.unsound is not None or len(changes) > _MOST else changes
 
-    def _searched(self, commit: str) -> dict[str, str]:
-        """Search all files."""
+    def _searched(self, commit: str, leave_out: str = "resolved/*/*/archive-*") -> dict[str, str]:
+        """Search all files but some."""
         repository, location = self._reader.repository, self._reader.location
         folder = location.full(layout.QUEUE)
-        named = repository.grep(commit, "^reopens: ", folder, leave_out="resolved/*/*/archive-*")
+        named = repository.grep(commit, "^reopens: ", folder, leave_out)
         oids = repository.objects.ids_of([f"{commit}:{path}" for path in named])
         above = location.full(layout.QUEUE).removesuffix(layout.QUEUE)
         below = (path.removeprefix(above) for path in named)
