@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from ..git.objects import FILE
 from ..model.record import Record
@@ -34,6 +34,9 @@ from .scope import Scope, Tally
 #: What a mark keeps of a decision that may be released for a time: its file (path, mode, id), when it came to the line,
 #: and until when it may be released, in seconds.
 Kept = tuple[str, str, str, float, float]
+
+#: How long after its time a mark keeps a decision: clocks differ, and who is late is told so for a while.
+KEPT_FOR = timedelta(days=1)
 
 #: What is wrong with a release or receipt that a pull request or a merge brings.
 ON_THE_LINE = Violation(
@@ -128,7 +131,7 @@ class Releases:
         return {
             name: (*one.file, one.landed.timestamp(), one.until.timestamp())
             for name, one in self.usable.items()
-            if one.until is not None and one.until >= self._judged.newest
+            if one.until is not None and is_kept(one.until, self._judged.newest)
         }
 
     def _at_any_time(self, name: str) -> _Usable | None:
@@ -267,6 +270,11 @@ class Releases:
         old = next((one.old for one in commit.changes if one.path == path), None)
         self.illegal.setdefault(name, old)
         self._findings.find(commit, path, violation, name)
+
+
+def is_kept(until: datetime, newest: datetime) -> bool:
+    """Whether a mark keeps a decision that may be released until then, where what acted last is of ``newest``."""
+    return until - newest >= -KEPT_FOR
 
 
 def read(store: GitStore, oid: str, mode: str) -> Release | str:

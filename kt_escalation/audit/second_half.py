@@ -28,7 +28,7 @@ from ..storage.trees import Trees
 from . import milestones
 from .commit_contents import LONG_AGO, CommitContents
 from .mark import Mark, PolicyMark
-from .releases import Kept
+from .releases import KEPT_FOR, Kept, is_kept
 from .scope import Scope
 
 # Policies that change more often are not guessed, as that takes longer than it saves.
@@ -94,7 +94,7 @@ def _first_day(newest: datetime, eras: Sequence[Settings]) -> datetime | None:
         return None
     try:
         # A decision may have been made long before a merge brought it.
-        late = max(one.claims.proposals + one.claims.clock_tolerance for one in eras)
+        late = max(one.claims.proposals + one.claims.clock_tolerance for one in eras) + KEPT_FOR
         return newest - max(spans) - late
     except OverflowError:
         return LONG_AGO
@@ -124,7 +124,7 @@ def _usable(
         at = milestones.first(line, lambda commit, path=path: _has_file(contents, commit, path))  # type: ignore[misc]
         landed = commits.header(contents.store, line[at]).committed_at
         until = Decided(record, landed).until
-        if until is not None and until >= newest:
+        if until is not None and is_kept(until, newest):
             found[name] = (*state.file, landed.timestamp(), until.timestamp())
             if len(found) > _MOST_USABLE:
                 return None
