@@ -78,11 +78,10 @@ class Reopenings:
         """Search all files but some."""
         repository, location = self._reader.repository, self._reader.location
         folder = location.full(layout.QUEUE)
-        named = repository.grep(commit, "^reopens: ", folder, leave_out)
-        oids = repository.objects.ids_of([f"{commit}:{path}" for path in named])
         above = location.full(layout.QUEUE).removesuffix(layout.QUEUE)
-        below = (path.removeprefix(above) for path in named)
-        return self._read({path: oid for path, oid in zip(below, oids, strict=True) if oid is not None})
+        named = repository.grep(commit, "^reopens: ", folder, leave_out)
+        lines = ((path.removeprefix(above), REOPENS.match(line.encode())) for path, line in named)
+        return {path: found[1].decode() for path, found in lines if found}
 
     def _read(self, blobs: Mapping[str, str]) -> dict[str, str]:
         read = self._reader.repository.objects.get(list(blobs.values()), largest=MAX_BYTES)
