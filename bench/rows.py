@@ -520,7 +520,8 @@ def use(bench: Bench) -> Iterator[Row]:
         releases: dict[int, Callable[[], float]] = {}
         for behind in (few, many):
             lab = stack.enter_context(bench.lab(bench.stores.living(behind, at_once)))
-            plain, *once = _decided(lab, bench.scale.repeat)
+            # One more than is measured, to warm up.
+            plain, *once = _decided(lab, bench.scale.repeat + 1)
             clone = lab.clone(stores.GATEWAY)
             wait = partial(kt, "wait", "--id", plain, cwd=clone)
             # The first one judges the whole line.
