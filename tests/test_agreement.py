@@ -130,7 +130,7 @@ def at_the_doors(graph: Graph, repository: Path, count: Counter[str]) -> Iterato
     """Where `wait`, the hook or `check` are of another mind than the oracle about one graph."""
     verdict = oracle.judge(oracle.objects_in(repository), graph.tip, graph.now)
     git("update-ref", "refs/heads/main", graph.tip, cwd=repository)
-    (repository / "kt/waited").unlink(missing_ok=True)
+    (repository / "kt/judged").unlink(missing_ok=True)
     records = graph.records(hostile.Branch(graph.tip, graph.files[graph.tip]))
     for name, wanted in sorted(verdict.released.items()):
         decided = records[name].resolution if name in records else None
@@ -167,11 +167,12 @@ def is_released(graph: Graph, repository: Path, name: str, records: dict[str, or
         names.append(origin)
     try:
         with closing(GitStore(repository)) as store:
-            record_history.require_legal(store, graph.tip, names, graph.now, "queue")
+            wanted = record_history.Wanted(tuple(names), "queue")
+            [found] = record_history.proven(store, graph.tip, [wanted], graph.now)
+            return isinstance(found, record_history.Proven)
     except KtError:
-        # Illegal, or a store that cannot be read or found.
+        # A store that cannot be read or found.
         return False
-    return True
 
 
 @pytest.mark.parametrize(

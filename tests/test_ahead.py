@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import histories
 import hostile
 import pytest
+from gateways import GATEWAY_SETTINGS, Gate, made_in
 from lab import git
 
 from kt_escalation.audit import record_history, run
@@ -19,7 +20,7 @@ from kt_escalation.audit.mark import Mark
 from kt_escalation.audit.report import reported
 from kt_escalation.audit.run import History
 from kt_escalation.audit.scope import Scope
-from kt_escalation.audit.second_half import SecondHalf
+from kt_escalation.audit.second_half import SecondHalf, guessed
 from kt_escalation.storage import layout
 from kt_escalation.storage.clone import GitStore
 
@@ -103,6 +104,43 @@ def test_a_legal_line_is_judged_in_halves_as_it_is_whole(
     wanted = whole(monkeypatch, repository, legal_ones)
     assert [judged(repository, case) for case in legal_ones] == wanted
     assert answers[True] >= len(legal_ones) // 3
+
+
+def test_what_may_still_be_used_is_guessed(
+    tmp_path: Path, answers: Counter[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decisions for one use, used and not, for a time and at any time, and one that is reopened, on both halves."""
+    gate = Gate(made_in(tmp_path))
+    gate.forge.write(
+        "policies/settings.yaml", f"{GATEWAY_SETTINGS}  - {{match: {{reason_code: c.d}}, single_use: true}}\n"
+    )
+    gate.forge.commit("boss", "one more rule")
+    for name in ("used", "later", "never", "reopened"):
+        gate.decided(name)
+    gate.decided("anytime", reason_code="c.d")
+    gate.decided("denied", "denied")
+    gate.decided("plain", reason_code="a.b")
+    gate.released("esc_used")
+    gate.do("bob", "reopen", "--id", "esc_reopened", "--reason", "look again")
+    gate.do("bob", "reopen", "--id", "esc_plain", "--reason", "look again")
+    middle = gate.forge.tip()
+    for name in ("later", "anytime"):
+        gate.released(f"esc_{name}", "T2")
+    for number in range(len(git("rev-list", middle, cwd=gate.forge.path).split()) - 3):
+        gate.do("bob", "note", "--id", "esc_two", "--text", f"note {number}")
+    case = Case(gate.forge.tip(), datetime.now(UTC))
+    [wanted] = whole(monkeypatch, gate.forge.path, [case])
+    answers.clear()
+    assert judged(gate.forge.path, case) == wanted and answers == {True: 1}
+    with closing(GitStore(gate.forge.path)) as store:
+        history = History(store)
+        line = history.lines(case.tip).of(case.tip)
+        assert line[len(line) // 2] == middle
+        found = guessed(store, history.trees, line)
+        first = run.History(store).run(middle, Scope(case.now)).judge.mark(middle)
+    assert found == first
+    assert found.usable.keys() == {"esc_later", "esc_never", "esc_reopened"}
+    assert found.reopeners.keys() == {"esc_reopened", "esc_plain"}
 
 
 def test_the_first_half_is_enough_if_the_other_process_dies(

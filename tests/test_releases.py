@@ -23,8 +23,9 @@ from forge import (
     side,
     way_in,
 )
-from gateways import DIGEST, INPUT, Gate, made_in
+from gateways import DIGEST, INPUT, Gate, draft, made_in
 from lab import end, git, kt, start
+from past import acting
 
 from kt_escalation import Store
 from kt_escalation.errors import ReleaseExpired
@@ -267,16 +268,19 @@ def test_one_of_many_gateways_has_it_a_hundred_times(gate: Gate, tmp_path: Path)
 
 def race(gate: Gate, folder: Path, rounds: int, racers: int = 16) -> None:
     """Let processes on clones of their own take one release, each with its own token."""
-    names = [gate.decided(f"race{number}") for number in range(rounds)]
     remote = folder / "remote.git"
     git("clone", "--quiet", "--bare", str(gate.forge.path), str(remote), cwd=folder)
     clones = [folder / f"clone{number}" for number in range(racers)]
     for clone in clones:
         git("clone", "--quiet", str(remote), str(clone), cwd=folder)
-    for name in names:
+    gate.forge.git("remote", "add", "origin", str(remote))
+    for number in range(rounds):
+        # Decided now: a decision for one use has its time, and many rounds take longer.
+        name = gate.decided(f"race{number}")
         started = [
             start(
                 *("release", "--id", name, "--digest", DIGEST, "--release-id", clone.name, "--json"),
+                *("--retry-timeout", "5m", "--lock-timeout", "5m"),
                 cwd=clone,
                 env=identity("gw"),
                 forked=True,
@@ -526,10 +530,19 @@ def a_release_in_anothers_name(gate: Gate) -> None:
 
 
 @forgery("time", "expected the commit's own time")
-def a_backdated_release(gate: Gate) -> None:
+def a_release_dated_ahead(gate: Gate) -> None:
     name = gate.decided("r1")
     moment = format_time(datetime.now(UTC) + timedelta(minutes=10))
     write_release(gate, name, released_at=f'"{moment}"')
+
+
+@forgery("time", "expected the commit's own time")
+def a_late_release_that_says_it_was_in_time(gate: Gate) -> None:
+    name = gate.decided("r1")
+    path, text = release_text(gate, name)
+    gate.forge.write(path, text)
+    late = datetime.now(UTC) + timedelta(minutes=16)
+    gate.forge.commit("gw", GIT_COMMITTER_DATE=f"{int(late.timestamp())} +0000")
 
 
 @forgery("release", "could be released until")
@@ -751,6 +764,31 @@ def test_a_forgery_is_found_and_named(gate: Gate, name: str) -> None:
     assert_nothing_forged_is_released(gate.forge, found)
 
 
+@pytest.mark.parametrize("minutes", [39, 0])
+def test_a_release_backdated_together_with_its_commit_is_refused_by_the_servers_clock(
+    gate: Gate, minutes: int
+) -> None:
+    """Decided 40 minutes ago for 15: late by now, and only the server's clock can tell from the commit."""
+    then = datetime.now(UTC) - timedelta(minutes=40)
+    with acting("gw"), Store.open(gate.forge.path, clock=lambda: then) as store:
+        store.create(draft("r1"))
+    with acting("alice"), Store.open(gate.forge.path, clock=lambda: then) as store:
+        store.claim("esc_r1")
+        store.resolve("esc_r1", "approved", "so be it")
+    server = serve(gate.forge)
+    made = datetime.now(UTC) - timedelta(minutes=minutes)
+    path, text = release_text(gate, "esc_r1", released_at=f'"{format_time(made)}"')
+    gate.forge.write(path, text)
+    gate.forge.commit("gw", GIT_COMMITTER_DATE=f"{int(made.timestamp())} +0000")
+    # From the history alone nobody can tell a clock that was wrong; one that was right is too late.
+    assert gate.run("boss", "verify").code == (0 if minutes else 1)
+    refused = offer(gate.forge, server)
+    assert refused.code == 1
+    assert ("expected a release of now" if minutes else "could be released until") in refused.err
+    # Nor does its writer use it twice, wherever it is believed.
+    assert gate.run("gw", "wait", "--id", "esc_r1").code == 6
+
+
 def test_what_is_legal_is_taken_in_by_the_server(gate: Gate) -> None:
     server = serve(gate.forge)
     for number, outcome in enumerate(("approved", "rewritten")):
@@ -768,8 +806,9 @@ def test_an_admin_takes_an_illegal_release_back_and_it_can_be_released(gate: Gat
     assert gate.run("boss", "verify").code == 1
     gate.forge.git("rm", "--quiet", gate.release_path(name))
     gate.forge.commit("boss", "Take back what alice released")
+    gate.released(name)
     found = kt("verify", "--json", cwd=gate.forge.path).json["violations"]
-    assert [one["rule"] for one in found] == ["release"]
+    assert [(one["rule"], one["author"]) for one in found] == [("release", "alice@example.com")]
 
 
 def test_a_request_that_carries_a_release_is_refused_however_it_would_land(gate: Gate) -> None:

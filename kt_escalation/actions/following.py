@@ -124,14 +124,10 @@ class Following:
             self._changed.notify_all()
 
     def leave(self, waiter: Waiter) -> None:
-        """Wait no longer; nothing more is told, and the judge need not follow the record for this one."""
-        name = waiter.escalation_id
+        """Wait no longer; nothing more is told."""
         with self._changed:
             self._waiters.pop(waiter, None)
             self._changed.notify_all()
-            others = any(other.escalation_id == name for other in self._waiters)
-        if self._session.watched is not None and not others:
-            self._session.watched.forget([name])
 
     def close(self) -> None:
         """End the loop and all waits, which raise Interrupted, within 2 seconds, whatever hangs."""
@@ -218,7 +214,7 @@ class Following:
         self._catch_up(snapshot)
 
     def _follow(self, waiters: Sequence[Waiter], snapshot: Snapshot) -> None:
-        """Let the judge know for whom all of them wait, and read their records in one request."""
+        """Read the records of all who wait in one request, and count what has come."""
         session = self._session
         if not session.has_git:
             return
@@ -228,7 +224,6 @@ class Following:
             from ..audit.watched import Watched
 
             session.watched = Watched(session.git)
-        session.watched.watch(waiter.escalation_id for waiter in waiters)
         self._tips += snapshot.revision != self._judged
         self._judged = snapshot.revision
 

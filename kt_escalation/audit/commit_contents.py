@@ -41,7 +41,7 @@ class CommitContents:
     """Reads commits, and refuses trees that git itself would not have written."""
 
     def __init__(self, store: GitStore, trees: Trees) -> None:
-        self._store = store
+        self.store = store
         self._trees = trees
         #: Policies by their trees, and records by their blobs.
         self.written = Written(store)
@@ -58,7 +58,7 @@ class CommitContents:
     def other(self, root: str) -> Trees:
         """The reader of a store in another folder."""
         if root not in self._others:
-            self._others[root] = Trees(self._store.repository, root)
+            self._others[root] = Trees(self.store.repository, root)
         return self._others[root]
 
     def difference(self, side: Side) -> Difference:
@@ -82,7 +82,7 @@ class CommitContents:
         side = self.sides.get(commit)
         if side is not None:
             return side.commit.tree
-        found = self._store.repository.objects.id_of(f"{self.read_as.get(commit, commit)}^{{tree}}")
+        found = self.store.repository.objects.id_of(f"{self.read_as.get(commit, commit)}^{{tree}}")
         if found is None:
             raise GitFailed(
                 command="cat-file", words=f"commit {commit} is missing from this clone; run `git fetch`"
@@ -123,7 +123,7 @@ class CommitContents:
         if change.new is None or not change.path.startswith(QUEUE_FILES) or layout.id_of(change.path):
             return False
         if change.path.rpartition("/")[2] == _KEEP and change.new_mode == FILE:
-            return change.new != self._store.blob_of(b"")
+            return change.new != self.store.blob_of(b"")
         return layout.archive_at(change.path) is None and layout.released_id(change.path) is None
 
     def policies_tree(self, root: str) -> str | None:
@@ -138,7 +138,7 @@ class CommitContents:
             while len(self._snapshots) >= _SNAPSHOTS_KEPT:
                 del self._snapshots[next(iter(self._snapshots))]
             try:
-                self._snapshots[commit] = self._store.at(commit)
+                self._snapshots[commit] = self.store.at(commit)
             except KtError:
                 self._snapshots[commit] = None
         return self._snapshots[commit]
@@ -163,5 +163,5 @@ class CommitContents:
         """Whether a change of `.kt.yaml` names another folder for the store than when that began."""
         if change.path != KT_YAML or start is None:
             return False
-        before, now = self._store.location.root_named(start), self._store.location.root_named(commit.oid)
+        before, now = self.store.location.root_named(start), self.store.location.root_named(commit.oid)
         return before not in (None, now) and self.other(before or "").has_store(self.tree_of(start))

@@ -61,7 +61,7 @@ class Judge:
         self._parts.start.resume(known.commit, known.start, known.named)
         self.commits.read_as = dict(known.refused)
         root = self.commits.tree_of(known.sound) if known.sound is not None else None
-        self._judged.resume(known.commit, known.sound, root, known.newest_at)
+        self._judged.resume(known.commit, known.sound, root, known.newest_at, (known.count, known.milestones))
         self.findings.resume(known.found, known.accepted, known.healed)
         base = self.commits.snapshot(known.sound) if self.start and known.sound else None
         illegal = {
@@ -69,7 +69,7 @@ class Judge:
         }
         owed = {name: set(keys) for name, keys in known.owed.items()}
         self.records.resume(base, illegal, owed, set(known.waived))
-        self._parts.releases.resume(known.usable, known.reopeners, known.unreleased)
+        self._parts.releases.resume(known.usable, known.reopeners, known.unreleased, known.start)
         self.policies.resume(known.policies, self._trees.policies(root) if base and root else {})
 
     def mark(self, commit: str) -> Mark:
@@ -93,6 +93,7 @@ class Judge:
             self._parts.releases.kept(),
             {name: tuple(sorted(who)) for name, who in self._parts.releases.reopeners.items()},
             dict(self._parts.releases.illegal),
+            *self._judged.milestones(commit),
         )
 
     def judge(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from . import milestones
 from .commit_contents import LONG_AGO
 
 
@@ -24,9 +25,18 @@ class JudgedLine:
         self._position: dict[str, int] = {}
         self._newest_at: list[datetime] = []
         self._newest_at_mark = LONG_AGO
+        self._before: tuple[int, tuple[str, ...]] = 0, ()
 
-    def resume(self, commit: str, sound: str | None, root: str | None, newest: datetime) -> None:
-        """Go on from the mark of another run."""
+    def resume(
+        self,
+        commit: str,
+        sound: str | None,
+        root: str | None,
+        newest: datetime,
+        before: tuple[int, tuple[str, ...]],
+    ) -> None:
+        """Go on from the mark of another run; ``before`` is how many commits it had counted, and its milestones."""
+        self._before = before
         # A tree that is refused counts for nothing; the next one is compared with the last that was not.
         self.sound, self.root = sound, root
         self.newest = self._newest_at_mark = newest
@@ -36,6 +46,12 @@ class JudgedLine:
         """Note that a commit has been judged."""
         self._position[commit] = self.count
         self._newest_at.append(self.newest)
+
+    def milestones(self, commit: str) -> tuple[int, tuple[str, ...]]:
+        """How many commits of the line there are up to one that was judged, and the milestones among them."""
+        count, known = self._before
+        new = self.commits[: self._position.get(commit, -1) + 1]
+        return count + len(new), milestones.extended(known, count, new)
 
     def position(self, commit: str) -> int | None:
         """The position of a commit that was judged; -1 is the mark, None a commit that was not judged."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -62,11 +62,18 @@ class Mark:
     found: tuple[Violation, ...] = ()
     accepted: tuple[Key, ...] = ()
     healed: tuple[Key, ...] = ()
-    #: Of releases: the decisions that may still be used (file, when it came, until when), the open records that reopen
+    #: Of releases: the decisions that may be used for a time (file, when it came, until when), the open records that reopen
     #: another one, and the releases that are illegal with the id of their last legal bytes (`releases.Releases`).
-    usable: Mapping[str, tuple[str, str, str, float, float | None]] = field(default_factory=dict)
+    usable: Mapping[str, tuple[str, str, str, float, float]] = field(default_factory=dict)
     reopeners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unreleased: Mapping[str, str | None] = field(default_factory=dict)
+    #: How many commits of the line were counted up to the mark, and some of them at regular distances, oldest first.
+    count: int = 0
+    milestones: tuple[str, ...] = ()
+
+    def moved(self, commit: str) -> Mark:
+        """The mark at another commit of the line whose store has the same history."""
+        return self if commit == self.commit else replace(self, commit=commit, count=0, milestones=())
 
     @property
     def newest_at(self) -> datetime:

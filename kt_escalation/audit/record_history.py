@@ -8,18 +8,20 @@ from datetime import datetime
 
 from ..errors import IllegalRecord
 from ..rules.judge_step import Violation
-from ..storage import history
+from ..storage import commits, layout, lookup
 from ..storage.clone import GitStore
+from . import arrivals, milestones
 from .findings import key
 from .mark import Mark, remember, remembered
 from .record_files import State
 from .report import Report, reported, violation_line
 from .run import History, Run
 from .scope import Scope
-from .verify import require_history
+from .verify import FULL, require_history
 
-#: The name of the mark up to which `wait` has judged the line in this clone, by branch.
-WAITED = "waited"
+#: The names of the marks up to which `wait` has judged the line in this clone, by branch: by the settings in force, and
+#: with each step signed. Their runs looked at all records.
+WAITED, SIGNED = "judged", "judged-signed"
 
 
 @dataclass(frozen=True)
@@ -90,26 +92,87 @@ class Proven:
 def proven(
     store: GitStore, revision: str, wanted: Sequence[Wanted], now: datetime, *, signed: bool = False
 ) -> list[Proven | IllegalRecord]:
-    """What is proven of each record by one run of the judge: an error unless legal steps led to its state at a commit.
+    """What is proven of each record: an error unless legal steps led to its state at a commit.
 
     Violations of the line itself, of policies and of trees count for every record. A state that only a waiver
     accepts releases nothing. Raises ShallowClone.
     """
     past = History(store)
-    every = [name for one in wanted for name in one.ids]
-    scope = Scope(now, only=frozenset(every), always_signed=signed)
     try:
-        since = None if signed else _since(past, revision, every)
-    except _Rewritten as error:
+        run = judged(past, revision, since(past, revision, signed=signed), now, signed=signed)
+    except Rewritten as error:
         where = f"where this clone has judged it before ({error.commit[:12]})"
         return [one.illegal(f"the branch does not go on from {where}", commit=error.commit) for one in wanted]
-    run = past.run(revision, scope, since=since)
+    known = [plainly(past, run, revision, one) for one in wanted]
+    rest = [one for one, answer in zip(wanted, known, strict=True) if answer is None]
+    alone = iter(_alone(past, revision, rest, now, signed=signed) if rest else ())
+    return [answer or next(alone) for answer in known]
+
+
+def judged(past: History, revision: str, known: Mark | None, now: datetime, *, signed: bool = False) -> Run:
+    """Judge what is new since a mark for all records, and remember it in this clone."""
+    run = past.run(revision, Scope(now, always_signed=signed), since=known)
+    remember(past.store, SIGNED if signed else WAITED, run.judge.mark(revision))
+    return run
+
+
+def plainly(past: History, run: Run, revision: str, wanted: Wanted) -> Proven | None:
+    """What is proven of a record by a run that looked at all of them, where nothing it found could be about the record.
+
+    None if that is not plain: then the record is judged by itself.
+    """
+    if not _is_plainly_legal(run, revision, wanted.ids):
+        return None
+    mark, authors = run.judge.mark(revision), run.judge.authors
+    snapshot = run.judge.commits.snapshot(revision)
+    record = lookup.record_of(snapshot, wanted.name) if snapshot else None
+    found = arrivals.arrival(past, mark, record) if record is not None and record.resolution else None
+    if record is None or found is None:
+        return None
+    signed = authors.is_well_signed(found.step) and all(
+        map(authors.is_well_signed, arrivals.touching(past, mark, record, found))
+    )
+    return Proven(found.step, found.landed, signed)
+
+
+def _is_plainly_legal(run: Run, revision: str, ids: Sequence[str]) -> bool:
+    judge, records = run.judge, run.judge.records
     report = reported(run, revision)
-    found = [_proven(one, run, report, set(every) - set(one.ids)) for one in wanted]
-    # A mark that holds violations of one record would be held against others.
-    if not signed and all(isinstance(one, Proven) for one in found):
-        remember(store, WAITED, run.judge.mark(revision))
-    return found
+    every = (*report.violations, *report.waived)
+    if any(name in found for name in ids for found in (records.illegal, records.waived, records.owed)):
+        return False
+    if any(violation.escalation_id in ids for violation in every):
+        return False
+    healed = judge.findings.healed
+    if any(one.escalation_id is None and key(one) not in healed for one in report.violations):
+        return False
+    if any(key(one) not in healed and _touches(run, one.commit, ids) for one in report.waived):
+        return False
+    # Nobody can prove how a record came about that was there when the store began.
+    began = judge.commits.snapshot(judge.start) if judge.start else None
+    if began is None or any(began.has(name) for name in ids):
+        return False
+    return all(len(judge.commits.standing(revision, name)) == 1 for name in ids)
+
+
+def _touches(run: Run, commit: str, ids: Sequence[str]) -> bool:
+    """Whether a commit changed one of some records, or its release, or whether that cannot be known."""
+    contents = run.judge.commits
+    parents = commits.header(contents.store, commit).parents
+    before = contents.tree_of(parents[0]) if parents else None
+    found = contents.between(before, contents.tree_of(commit))
+    names = {layout.id_of(one.path) or layout.released_id(one.path) for one in found.changes}
+    return found.unsound is not None or not names.isdisjoint(ids)
+
+
+def _alone(
+    past: History, revision: str, wanted: Sequence[Wanted], now: datetime, *, signed: bool
+) -> list[Proven | IllegalRecord]:
+    """What a run over the whole line that looks at these records alone says of each."""
+    every = [name for one in wanted for name in one.ids]
+    run = past.run(revision, Scope(now, only=frozenset(every), always_signed=signed))
+    report = reported(run, revision)
+    return [_proven(one, run, report, set(every) - set(one.ids)) for one in wanted]
 
 
 def _proven(wanted: Wanted, run: Run, report: Report, others: Collection[str]) -> Proven | IllegalRecord:
@@ -124,11 +187,11 @@ def _proven(wanted: Wanted, run: Run, report: Report, others: Collection[str]) -
     for one in wanted.ids:
         states = judge.records.legal.get(one, ())
         there = judge.commits.standing(revision, one)
-        if one == name and one in judge.records.imported and (not states or is_standing(states[0], there)):
+        if one == name and one in judge.records.imported and (not states or _is_standing(states[0], there)):
             problem = "it was imported already resolved, and nobody can prove how that came about"
             return wanted.illegal(problem, commit=judge.start or "")
         # The record that is released must be the one that was judged, to the last byte.
-        if (states or one not in judge.records.imported) and not is_standing(
+        if (states or one not in judge.records.imported) and not _is_standing(
             states[-1] if states else None, there
         ):
             return wanted.illegal(f"no legal step led to what is there of {one}")
@@ -158,22 +221,23 @@ def _broken(
     return None
 
 
-class _Rewritten(Exception):
+class Rewritten(Exception):
     """The line does not go on from a commit up to which this clone has judged it."""
 
     def __init__(self, commit: str) -> None:
         self.commit = commit
 
 
-def _since(past: History, revision: str, ids: Sequence[str]) -> Mark | None:
-    """The mark of an earlier wait if the records came after it, else None. Raises _Rewritten."""
-    mark = next(iter(remembered(past.store, WAITED)), None)
-    if mark is None:
-        return None
-    resting = moved(past, mark, revision)
-    if resting is None:
-        raise _Rewritten(mark.commit)
-    return None if born(past.store, resting.commit, ids) else resting
+def since(past: History, revision: str, *, signed: bool = False) -> Mark | None:
+    """The mark of an earlier wait, else that of `verify`. Raises Rewritten if the branch does not go on from a wait's."""
+    waited = next(iter(remembered(past.store, SIGNED if signed else WAITED)), None)
+    if waited is not None:
+        found = moved(past, waited, revision)
+        if found is None:
+            raise Rewritten(waited.commit)
+        return found
+    verified = None if signed else next(iter(remembered(past.store, FULL)), None)
+    return moved(past, verified, revision) if verified else None
 
 
 def moved(past: History, mark: Mark, revision: str) -> Mark | None:
@@ -182,18 +246,14 @@ def moved(past: History, mark: Mark, revision: str) -> Mark | None:
     resting = lines.resting(revision, mark.commit) if mark.commit in lines else None
     if resting is None or mark.root != past.store.root:
         return None
-    return replace(mark, commit=resting)
+    found = mark.moved(resting)
+    if found.count:
+        return found
+    # It has lost its milestones, or never had any.
+    line = past.lines(resting).of(resting)
+    return replace(found, count=len(line), milestones=milestones.extended((), 0, line))
 
 
-def is_standing(state: State | None, files: Sequence[tuple[str, str, str]]) -> bool:
+def _is_standing(state: State | None, files: Sequence[tuple[str, str, str]]) -> bool:
     """Whether a record has one file with that state; in an archive its path differs."""
     return state is not None and [file[1:] for file in files] == [(state.mode, state.oid)]
-
-
-def born(store: GitStore, commit: str, ids: Sequence[str]) -> bool:
-    """Whether any of some records exists at a commit or existed before it."""
-    snapshot = store.at(commit)
-    if any(snapshot.has(name) for name in ids):
-        return True
-    specs = [spec for name in ids for spec in history.pathspecs(store, name)]
-    return bool(store.repository.rev_list([commit, "--max-count=1", "--full-history", "--", *specs]))

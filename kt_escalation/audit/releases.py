@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from ..git.objects import FILE
 from ..model.record import Record
@@ -21,6 +21,7 @@ from ..rules.releasing import Decided
 from ..storage import layout, lookup, yaml_text
 from ..storage.clone import GitStore
 from ..storage.commits import Commit
+from ..storage.interface import Entry
 from ..storage.trees import Change
 from .commit_contents import CommitContents
 from .findings import Findings
@@ -30,9 +31,12 @@ from .messages import Brought
 from .record_files import State
 from .scope import Scope, Tally
 
-#: What a mark keeps of a decision that may be released: its file (path, mode, id), when it came to the line, and
-#: until when it may be released, in seconds.
-Kept = tuple[str, str, str, float, float | None]
+#: What a mark keeps of a decision that may be released for a time: its file (path, mode, id), when it came to the line,
+#: and until when it may be released, in seconds.
+Kept = tuple[str, str, str, float, float]
+
+#: How long after its time a mark keeps a decision: clocks differ, and who is late is told so for a while.
+KEPT_FOR = timedelta(days=1)
 
 #: What is wrong with a release or receipt that a pull request or a merge brings.
 ON_THE_LINE = Violation(
@@ -76,6 +80,8 @@ class Releases:
         self.reopeners: dict[str, set[str]] = {}
         # Hashes of the ids that this run has seen released.
         self._used: set[int] = set()
+        # The commit that started the store, in a run that goes on from a mark.
+        self._start: str | None = None
         #: Releases that are illegal now, each with the id of its last legal bytes.
         self.illegal: dict[str, str | None] = {}
 
@@ -104,25 +110,42 @@ class Releases:
         usable: Mapping[str, Kept],
         reopeners: Mapping[str, tuple[str, ...]],
         illegal: Mapping[str, str | None],
+        start: str | None,
     ) -> None:
-        """Go on from the mark of another run."""
+        """Go on from the mark of another run, of a store that started with a commit."""
+        self._start = start
         self.reopeners = {name: set(others) for name, others in reopeners.items()}
         self.illegal = dict(illegal)
         for name, (path, mode, oid, landed, until) in usable.items():
             self.usable[name] = _Usable(
                 (path, mode, oid),
                 datetime.fromtimestamp(landed, UTC),
-                datetime.fromtimestamp(until, UTC) if until is not None else None,
+                datetime.fromtimestamp(until, UTC),
             )
 
     def kept(self) -> dict[str, Kept]:
-        """What a mark keeps: the decisions that may still be released."""
-        found: dict[str, Kept] = {}
-        for name, one in self.usable.items():
-            if one.until is None or one.until >= self._judged.newest:
-                until = one.until.timestamp() if one.until is not None else None
-                found[name] = (*one.file, one.landed.timestamp(), until)
-        return found
+        """What a mark keeps: the decisions that may still be released, for a time.
+
+        Those that may be released at any time are found in the tree of the mark, however many they are.
+        """
+        return {
+            name: (*one.file, one.landed.timestamp(), one.until.timestamp())
+            for name, one in self.usable.items()
+            if one.until is not None and is_kept(one.until, self._judged.newest)
+        }
+
+    def _at_any_time(self, name: str) -> _Usable | None:
+        """A decision before the mark that may be released at any time; nobody can prove what the store began with."""
+        base = self._records.base
+        entry = base.find(name) if base is not None else None
+        began = self._commits.snapshot(self._start) if self._start else None
+        if not isinstance(entry, Entry) or began is None or began.has(name):
+            return None
+        record = entry.record
+        end, until = record.resolution, record.requires.valid_for
+        if end is None or until is not None or not record.requires.single_use or end.outcome not in RELEASING:
+            return None
+        return _Usable((layout.path_of(record), FILE, entry.blob), end.resolved_at, None)
 
     # --- what was released --------------------------------------------------------------------------
 
@@ -205,7 +228,7 @@ class Releases:
         self, commit: Commit, name: str, path: str, after: Release, made: releasing.Made
     ) -> Iterable[Violation]:
         """What is wrong with a new release."""
-        one = self.usable.get(name)
+        one = self.usable.get(name) or self._at_any_time(name)
         record = self._commits.contents.state(*one.file).record if one is not None else None
         decided = None
         believed = name not in self._records.illegal and name not in self._records.waived
@@ -216,7 +239,7 @@ class Releases:
         found = list(releasing.judge(decided, after, made))
         if not found:
             # One that is illegal uses nothing: an admin takes it back, and the decision can still be used.
-            del self.usable[name]
+            self.usable.pop(name, None)
             self._used.add(hash(name))
         return found
 
@@ -247,6 +270,11 @@ class Releases:
         old = next((one.old for one in commit.changes if one.path == path), None)
         self.illegal.setdefault(name, old)
         self._findings.find(commit, path, violation, name)
+
+
+def is_kept(until: datetime, newest: datetime) -> bool:
+    """Whether a mark keeps a decision that may be released until then, where what acted last is of ``newest``."""
+    return until - newest >= -KEPT_FOR
 
 
 def read(store: GitStore, oid: str, mode: str) -> Release | str:

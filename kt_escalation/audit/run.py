@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -135,7 +135,7 @@ class History:
             if self.store.repository.is_ancestor(mark.commit, tip):
                 resting = self.lines(tip, mark.commit).resting(tip, mark.commit)
                 if resting is not None:
-                    return replace(mark, commit=resting)
+                    return mark.moved(resting)
         return None
 
     def run(

@@ -19,20 +19,27 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ..storage import commits
+from ..model.vocabulary import RELEASING
+from ..policies.settings import Settings
+from ..rules.releasing import Decided
+from ..storage import commits, layout
 from ..storage.clone import GitStore
 from ..storage.trees import Trees
+from . import milestones
 from .commit_contents import LONG_AGO, CommitContents
 from .mark import Mark, PolicyMark
+from .releases import KEPT_FOR, Kept, is_kept
 from .scope import Scope
 
 # Policies that change more often are not guessed, as that takes longer than it saves.
 _MOST_ERAS = 500
+# Nor is what may still be used, if so many files have to be read for it or it is so much.
+_MOST_READ, _MOST_USABLE = 5_000, 200
 
 
 def guessed(store: GitStore, trees: Trees, line: Sequence[str]) -> Mark | None:
     """The mark in the middle of a line if nothing before it was illegal; None if the store starts
-    later, or its policies change very often."""
+    later, or too much would have to be read."""
     contents = CommitContents(store, trees)
     middle = len(line) // 2
 
@@ -55,6 +62,11 @@ def guessed(store: GitStore, trees: Trees, line: Sequence[str]) -> Mark | None:
     eras = [start, *islice(changed(start, middle), _MOST_ERAS)]
     if len(eras) > _MOST_ERAS:
         return None
+    newest = max(commits.dates(store, line[middle]), default=LONG_AGO)
+    since = _first_day(newest, [contents.written.of(policies(at)).settings for at in eras])
+    usable = _usable(contents, line[start : middle + 1], newest, since)
+    if usable is None:
+        return None
     waivers = contents.written_at(line[middle]).waivers
     return Mark(
         line[middle],
@@ -67,8 +79,73 @@ def guessed(store: GitStore, trees: Trees, line: Sequence[str]) -> Mark | None:
             standing=tuple(sorted(waivers, key=lambda waiver: waiver.key)),
             waivers=waivers,
         ),
-        max(commits.dates(store, line[middle]), default=LONG_AGO).timestamp(),
+        newest.timestamp(),
+        usable=usable,
+        reopeners=_reopeners(contents, line[middle]),
+        count=middle + 1,
+        milestones=milestones.extended((), 0, line[: middle + 1]),
     )
+
+
+def _first_day(newest: datetime, eras: Sequence[Settings]) -> datetime | None:
+    """Before it nothing was decided that may still be used for a time; None if nothing was ever to be used for a time."""
+    spans = [rule.valid_for for one in eras for rule in one.rules if rule.single_use and rule.valid_for]
+    if not spans:
+        return None
+    try:
+        # A decision may have been made long before a merge brought it.
+        late = max(one.claims.proposals + one.claims.clock_tolerance for one in eras) + KEPT_FOR
+        return newest - max(spans) - late
+    except OverflowError:
+        return LONG_AGO
+
+
+def _usable(
+    contents: CommitContents, line: Sequence[str], newest: datetime, since: datetime | None
+) -> dict[str, Kept] | None:
+    """The decisions that may be used for a time at the end of a line; None if there are too many to look for."""
+    snapshot, began = contents.snapshot(line[-1]), contents.snapshot(line[0])
+    if since is None or snapshot is None or began is None:
+        return {}
+    first = f"{layout.RESOLVED}/{since.year:04}/{since.month:02}/{since.day:02}/"
+    files = [file for file in snapshot.files.resolved_files if file[0] >= first]
+    if len(files) > _MOST_READ:
+        return None
+    found: dict[str, Kept] = {}
+    for path, entry in files:
+        state = contents.contents.state(path, entry.mode, entry.oid)
+        record, name = state.record, layout.id_of(path) or ""
+        if record is None or not (record.requires.single_use and record.requires.valid_for):
+            continue
+        if record.resolution is None or record.resolution.outcome not in RELEASING:
+            continue
+        if snapshot.has_release(name) or began.has(name):
+            continue
+        at = milestones.first(line, lambda commit, path=path: _has_file(contents, commit, path))  # type: ignore[misc]
+        landed = commits.header(contents.store, line[at]).committed_at
+        until = Decided(record, landed).until
+        if until is not None and is_kept(until, newest):
+            found[name] = (*state.file, landed.timestamp(), until.timestamp())
+            if len(found) > _MOST_USABLE:
+                return None
+    return found
+
+
+def _has_file(contents: CommitContents, commit: str, path: str) -> bool:
+    snapshot = contents.snapshot(commit)
+    return snapshot is not None and snapshot.has_file(path)
+
+
+def _reopeners(contents: CommitContents, commit: str) -> dict[str, tuple[str, ...]]:
+    """The open records at a commit that reopen others, by those."""
+    snapshot = contents.snapshot(commit)
+    found: dict[str, list[str]] = {}
+    paths = contents.store.reader.reopenings.open_ones(commit) if snapshot else {}
+    for path, origin in paths.items():
+        name = layout.id_of(path)
+        if name is not None and path == layout.open_path(name):
+            found.setdefault(origin, []).append(name)
+    return {origin: tuple(sorted(names)) for origin, names in found.items()}
 
 
 class SecondHalf:

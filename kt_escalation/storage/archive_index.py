@@ -32,12 +32,12 @@ from ..model.progress import told
 from . import atomic_file, clone_key
 from .archives import Archive, Place
 from .interface import Progress
+from .reopenings import REOPENS
 
 # How many files of ids (about 40 KB each) and how many archives (1 MiB each) are read at once.
 _IDS_AT_ONCE = 64
 _ARCHIVES_AT_ONCE = 16
 _ROWS_IN_BLOCK = 1000
-_REOPENS = re.compile(rb'^reopens: "?(esc_[a-z0-9_-]+)"?$', re.MULTILINE)
 # What a tag is for. The number is the version of the format, as in the files' names.
 _HEAD, _BLOCK = "archives 2", "archived 2"
 _FIRST_LINE = re.compile(rb"kt archives (\d{1,9}) ([0-9a-f]{%d})\n" % (2 * clone_key.TAG_BYTES))
@@ -233,7 +233,7 @@ def _reopenings(data: bytes | None) -> _Pairs:
         pieces = archive_file.read(data)
     except archive_file.BadArchive:
         return []
-    found = ((_REOPENS.search(piece), at) for at, piece in enumerate(pieces))
+    found = ((REOPENS.search(piece), at) for at, piece in enumerate(pieces))
     return [(match[1].decode(), at) for match, at in found if match]
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..git.objects import FILE, TreeEntry
@@ -31,17 +30,20 @@ class Finder:
     def learn(self, escalation_ids: Sequence[str]) -> None:
         """See `interface.Snapshot`."""
         names = (f"{name}{layout.SUFFIX}" for name in escalation_ids)
-        files = (self._files.open_file(name) or self._files.resolved_by_name.get(name) for name in names)
-        deque(self._reader.read([file for file in files if file]), maxlen=0)
+        deque(self._reader.read([file for name in names for file in self._named(name)[:1]]), maxlen=0)
 
     def find(self, escalation_id: str) -> Entry | Invalid | None:
         """See `interface.Snapshot`."""
         name = f"{escalation_id}{layout.SUFFIX}"
-        found = self._files.open_file(name) or self._files.resolved_by_name.get(name)
+        found = self._named(name)
         if found:
-            return next(iter(self._reader.read([found])))
+            return next(iter(self._reader.read(found[:1])))
         places = self.places(escalation_id)[:1]
         return next(iter(self._reader.archived.at(places, escalation_id)), None) if places else None
+
+    def _named(self, name: str) -> Sequence[File]:
+        """The open and the resolved file of a name, of which there should be one."""
+        return [*filter(None, [self._files.open_file(name)]), *self._files.resolved_named(name)[-1:]]
 
     def places(self, escalation_id: str) -> Sequence[Place]:
         """The places of an id in archives. More than one is a violation."""
@@ -52,27 +54,38 @@ class Finder:
         """See `interface.Snapshot`."""
         name = f"{escalation_id}{layout.SUFFIX}"
         files = [f"{layout.QUEUE}/{entry.name}" for entry in self._files.queue if entry.name == name]
-        files += [path for path, entry in self._files.resolved_files if entry.name == name]
+        files += [path for path, _ in self._files.resolved_named(name)]
         files += [place.archive.path for place in self.places(escalation_id)]
         return [self._location.full(path) for path in files]
 
     def has(self, escalation_id: str) -> bool:
         """Whether there is a file with this id's name, or an archive that holds the id."""
         name = f"{escalation_id}{layout.SUFFIX}"
-        by_name = self._files.open_file(name) is not None or name in self._files.resolved_by_name
-        return by_name or bool(self.places(escalation_id))
+        if self._files.open_file(name) is not None or self._files.resolved_named(name):
+            return True
+        return bool(self.places(escalation_id))
 
     def release(self, record: Record) -> Release | Invalid | None:
         """See `interface.Snapshot`."""
         name, path = record.escalation_id, layout.release_path(record)
         entry = self._files.file_at(path)
         if entry is None:
-            archives = self._files.release_archives_of(layout.month_of(path) or "")
+            archives = self._files.archives_of("released", layout.month_of(path) or "")
             places = self._reader.archived.index.find(archives, name) if archives else ()
             found = self._reader.archived.release_at(places[0], name) if places else None
         else:
             found = self.used(path, entry)
         return found.release if isinstance(found, Used) else found
+
+    def has_file(self, path: str) -> bool:
+        """Whether there is a resolved record's file at a path, or an archive of its month that holds its id.
+
+        Reads only the folders on the way.
+        """
+        if self._files.file_at(path) is not None:
+            return True
+        archives = self._files.archives_of("resolved", layout.month_of(path) or "")
+        return bool(archives and self._reader.archived.index.find(archives, layout.id_of(path) or ""))
 
     def used(self, path: str, entry: TreeEntry) -> Used | Invalid:
         """The release in a file of `queue/released/`."""
@@ -97,33 +110,15 @@ class Finder:
 
     def reopeners(self, escalation_id: str) -> Sequence[Record]:
         """See `interface.Snapshot`."""
-        read = [*self._reader.read(self._reopening.get(escalation_id, ()))]
+        paths = self._reader.reopenings.paths(self._commit, escalation_id)
+        files = [(path, entry) for path in paths if (entry := self._files.file_at(path)) is not None]
+        read = [*self._reader.read(files)]
         if self._files.archives:
             archived = self._reader.archived
             read += archived.at(archived.index.reopening(self._files.archives, escalation_id))
         found = [item.record for item in read if isinstance(item, Entry)]
         fits = [record for record in found if record.reopens == escalation_id]
         return sorted(fits, key=lambda record: (record.raised_at, record.escalation_id))
-
-    @cached_property
-    def _reopening(self) -> Mapping[str, Sequence[tuple[str, TreeEntry]]]:
-        """The files outside archives that say which escalation they reopen, by that one's id."""
-        files = [
-            *((f"{layout.QUEUE}/{entry.name}", entry) for entry in self._files.queue),
-            *self._files.resolved_files,
-        ]
-        known = {self._location.full(path): (path, entry) for path, entry in files}
-        named = self._reader.repository.grep(
-            self._commit,
-            "^reopens: ",
-            self._location.full(layout.QUEUE),
-            leave_out="resolved/*/*/archive-*",
-        )
-        found: dict[str, list[tuple[str, TreeEntry]]] = {}
-        for path, line in named:
-            if path in known:
-                found.setdefault(line.removeprefix("reopens: ").strip('"'), []).append(known[path])
-        return found
 
     def ids(self, *, resolved: bool, prefix: str) -> Sequence[str]:
         """See `interface.Snapshot`."""
@@ -146,7 +141,7 @@ class Finder:
         name = f"{escalation_id}{layout.SUFFIX}"
         open_one = self._files.open_file(name)
         found = [(path, entry.mode, entry.oid) for path, entry in ([open_one] if open_one else [])]
-        found += [(path, entry.mode, entry.oid) for path, entry in self._files.all_by_name.get(name, ())]
+        found += [(path, entry.mode, entry.oid) for path, entry in self._files.resolved_named(name)]
         for place in self.places(escalation_id):
             blob = self._reader.archived.blob_at(place, escalation_id)
             found.append((place.archive.path, FILE if blob else "", blob or ""))

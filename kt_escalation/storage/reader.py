@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..model.release import Release
     from ..policies.policy_file import PolicyFile
     from .archived_records import ArchivedRecords
+    from .reopenings import Reopenings
 
     #: What is known about a blob: its bytes, the record in them, or as text why it cannot be read.
     Held = bytes | Record | str
@@ -38,6 +39,8 @@ class Reader:
         self.repository = location.repository
         self.progress = progress
         self._parsed: dict[str, Record] = {}
+        #: The resolved files of some names, by the tree of `queue/` and the name (`SnapshotFiles.resolved_named`).
+        self.named: dict[tuple[str | None, str], list[tuple[str, TreeEntry]]] = {}
         # The policies that were read last, with the id of their tree.
         self._policies: tuple[str, Mapping[str, PolicyFile]] | None = None
 
@@ -116,6 +119,13 @@ class Reader:
         from .archived_records import ArchivedRecords
 
         return ArchivedRecords(self)
+
+    @cached_property
+    def reopenings(self) -> Reopenings:
+        """What is known of records that reopen others."""
+        from .reopenings import Reopenings
+
+        return Reopenings(self)
 
     # --- trees ------------------------------------------------------------------------------------
 

@@ -167,6 +167,10 @@ class GitSnapshot:
         """Whether there is a file with this id's name, or an archive that holds the id."""
         return self._finder.has(escalation_id)
 
+    def has_file(self, path: str) -> bool:
+        """Whether there is a resolved record's file at a path below the store's top, or its archive; see `Finder`."""
+        return self._finder.has_file(path)
+
     def release(self, record: Record) -> Release | Invalid | None:
         return self._finder.release(record)
 

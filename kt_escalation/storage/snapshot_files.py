@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ..git.objects import FILE, TREE, TreeEntry
+from ..git.trees import NAMES
 from . import layout, trees
 from .reader import Reader
 
 if TYPE_CHECKING:
+    from ..model.archive_file import Kind
     from .archives import Archive
 
 #: A path below the store's folder and the entry there.
 File = tuple[str, TreeEntry]
+# From so many on, looking for a file by its name takes longer than listing all.
+_FEW = 4
+# The results of so many searches by name are remembered.
+_NAMED = 100
+# The levels of folders down to those of months, which hold archives.
+_MONTHS = 3
+# The form of a tree that holds plain files and nothing else, by whether ids are SHA-256.
+_PLAIN = [re.compile(rb"(?:100644 [^\0/]+\0.{%d})*" % width, re.DOTALL) for width in (20, 32)]
 _RESOLVED, _RELEASED = (folder.rpartition("/")[2] for folder in (layout.RESOLVED, layout.RELEASED))
 
 
@@ -26,6 +38,8 @@ class SnapshotFiles:
         self._reader = reader
         self._repository = reader.repository
         self._queue_id = queue_id
+        # How often a file was looked for by its name.
+        self._asked = 0
 
     @cached_property
     def queue(self) -> list[TreeEntry]:
@@ -60,20 +74,43 @@ class SnapshotFiles:
         """All files below `queue/released/`."""
         return self._below(_RELEASED)
 
-    def _below(self, name: str) -> list[File]:
-        level = [(f"{layout.QUEUE}/{e.name}", e.oid) for e in self.queue if e.mode == TREE and e.name == name]
+    def resolved_named(self, name: str) -> list[File]:
+        """The files of that name below `queue/resolved/`. The first few are looked for without listing all others."""
+        known = self._reader.named.get((self._queue_id, name))
+        if known is not None:
+            return known
+        self._asked += 1
+        if self._asked > _FEW or "below_resolved" in self.__dict__:
+            if name in self._doubled:
+                return [one for one in self.resolved_files if one[1].name == name]
+            return [one for one in [self.resolved_by_name.get(name)] if one]
+        if len(self._reader.named) >= _NAMED:
+            self._reader.named.clear()
+        found = self._reader.named[self._queue_id, name] = self._below(_RESOLVED, f" {name}\0".encode())
+        return found
+
+    def _below(self, top: str, wanted: bytes | None = None, depth: int | None = None) -> list[File]:
+        """All files below a folder of the queue, or only those of a name, or only so many levels of folders."""
+        level = [(f"{layout.QUEUE}/{e.name}", e.oid) for e in self.queue if e.mode == TREE and e.name == top]
+        plain = _PLAIN[self._repository.object_format == "sha256"]
         files = []
-        while level:
+        while level and depth != 0:
             found = self._repository.objects.get([oid for _, oid in level])
             deeper = []
             for (path, _), tree in zip(level, found, strict=True):
+                data = tree.data if tree else None
+                if wanted is not None and data is not None and wanted not in data and plain.fullmatch(data):
+                    continue
                 for entry in self._reader.own_entries(tree, path):
                     below = f"{path}/{entry.name}"
                     if entry.mode == TREE:
                         deeper.append((below, entry.oid))
-                    elif entry.name not in layout.HARMLESS:
+                    elif entry.name not in layout.HARMLESS and (
+                        wanted is None or wanted == f" {entry.name}\0".encode(*NAMES)
+                    ):
                         files.append((below, entry))
             level = deeper
+            depth = depth - 1 if depth is not None else None
         return files
 
     def file_at(self, path: str) -> TreeEntry | None:
@@ -97,16 +134,16 @@ class SnapshotFiles:
     @cached_property
     def archives(self) -> tuple[Archive, ...]:
         """The archives, oldest month first. An archive needs both of its files."""
-        return self._archives(self.below_resolved)
+        return self._archives(self._below(_RESOLVED, depth=_MONTHS))
 
     @cached_property
     def release_archives(self) -> tuple[Archive, ...]:
         """The archives of releases, oldest month first."""
-        return self._archives(self.below_released)
+        return self._archives(self._below(_RELEASED, depth=_MONTHS))
 
-    def release_archives_of(self, month: str) -> tuple[Archive, ...]:
-        """The archives of the releases of one month; only the folders on the way are read."""
-        folder = f"{layout.RELEASED}/{month}"
+    def archives_of(self, kind: Kind, month: str) -> tuple[Archive, ...]:
+        """The archives of one kind and month; only the folders on the way are read."""
+        folder = f"{layout.QUEUE}/{kind}/{month}"
         return self._archives([(f"{folder}/{one.name}", one) for one in self._folder(folder)])
 
     def _archives(self, files: Sequence[File]) -> tuple[Archive, ...]:
@@ -133,12 +170,10 @@ class SnapshotFiles:
         return {entry.name: (path, entry) for path, entry in self.resolved_files}
 
     @cached_property
-    def all_by_name(self) -> Mapping[str, Sequence[File]]:
-        """The files of resolved escalations by their names, of which each should have one."""
-        found: dict[str, list[File]] = {}
-        for path, entry in self.resolved_files:
-            found.setdefault(entry.name, []).append((path, entry))
-        return found
+    def _doubled(self) -> frozenset[str]:
+        """The names of several resolved files."""
+        counted = Counter(entry.name for _, entry in self.resolved_files)
+        return frozenset(name for name, count in counted.items() if count > 1)
 
     @cached_property
     def released_by_name(self) -> Mapping[str, File]:
