@@ -262,9 +262,11 @@ class ReadStore:
 
         Branches that ``revision`` contains are left out.
         """
-        git = self._session.git
-        action = git.proposed(revision).get(escalation_id)
-        return git.request_address(f"{PROPOSALS}{action}/{escalation_id}") if action else None
+        from .actions import inputs
+
+        name, git = inputs.one_id(escalation_id), self._session.git
+        action = git.proposed(revision).get(name)
+        return git.request_address(f"{PROPOSALS}{action}/{name}") if action else None
 
     def is_me(self) -> Callable[[str], bool]:
         """Whether a name in a record is the caller's, by the roster as it is now. Raises NoIdentity, NotAStore."""

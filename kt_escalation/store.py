@@ -370,6 +370,7 @@ class Store(AuditStore):
         release_id: str | None = None,
         amended: bool = False,
         require_signatures: bool = False,
+        interval: float | None = None,
     ) -> Decision:
         """Wait as `wait` does, then `release`. A denial is an answer, with ``release`` False.
 
@@ -377,7 +378,7 @@ class Store(AuditStore):
         """
         from .actions import wait
 
-        _, entry, _ = wait.resolved(self._session, escalation_id, timeout, tell)
+        _, entry, _ = wait.resolved(self._session, escalation_id, timeout, tell, interval=interval)
         end = entry.record.resolution
         if end is not None and end.outcome not in RELEASING:
             return self.wait(escalation_id, 0, require_signatures=require_signatures)
@@ -433,6 +434,22 @@ class Store(AuditStore):
         from .actions import sweep
 
         return sweep.sweep(self._session, dry_run=dry_run)
+
+    def sweeping(
+        self,
+        escalation_id: str,
+        timeout: float | None,
+        wait: Callable[[float | None], Decision],
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> Decision:
+        """What ``wait`` answers, which is given seconds, while what is due for this escalation is applied in time.
+
+        So nobody waits for what nobody may decide any more: ``wait`` may be ``lambda seconds: store.wait(name, seconds)``.
+        Raises as `wait` and `sweep`.
+        """
+        from .actions import wait as waiting
+
+        return waiting.sweeping(self._session, escalation_id, timeout, wait, tell)
 
     def compact(self, before: timedelta = COMPACT_BEFORE, *, dry_run: bool = False) -> Compacted:
         """Move the resolved records of months that ended ``before`` ago into archives, in one commit. For admins.

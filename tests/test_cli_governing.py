@@ -470,6 +470,45 @@ def test_an_expired_one_is_not_released(governed: Lab) -> None:
     assert ran.code == 1 and ran.json["outcome"] == "expired" and ran.json["release"] is False
 
 
+def test_a_wait_applies_what_is_due_at_the_deadline_if_it_is_asked_to(lab: Lab) -> None:
+    rules = "rules:\n  - match: {severity: high}\n    resolve_within: 2s\n"
+    lab.put({"policies/settings.yaml": f"claims: {{clock_tolerance: 1s}}\n{rules}"})
+    caller = lab.clone("caller")
+    for name, more in (("one", ()), ("two", ("--release",))):
+        raised(lab, name, severity="high")
+        began = time.monotonic()
+        ran = kt(
+            "wait",
+            "--id",
+            f"esc_{name}",
+            "--deadline-sweep",
+            "--timeout",
+            "60s",
+            "--interval",
+            "1s",
+            *more,
+            cwd=caller,
+        )
+        assert ran.code == 1 and ran.json["outcome"] == "expired" and ran.json["release"] is False
+        assert time.monotonic() - began < 30
+    assert len(lab.commits("kt: sweep")) == 2
+    # What is due for others is not this caller's business, and a sweep that landed is no decision.
+    raised(lab, "other", severity="high")
+    raised(lab, "quiet")
+    time.sleep(2)
+    ran = kt("wait", "--id", "esc_quiet", "--deadline-sweep", "--timeout", "1s", "--json", cwd=caller)
+    assert ran.code == 8 and ran.error["seconds"] == 1 and len(lab.commits("kt: sweep")) == 2
+
+
+def test_a_sweep_that_landed_does_not_make_a_wait_succeed(lab: Lab) -> None:
+    lab.put({"policies/settings.yaml": "claims: {lease: 1s, clock_tolerance: 0s}\n"})
+    raised(lab, "one")
+    caller = lab.clone("caller")
+    assert kt("claim", "--id", "esc_one", cwd=lab.clone("alice")).code == 0
+    ran = kt("wait", "--id", "esc_one", "--deadline-sweep", "--timeout", "4s", "--json", cwd=caller)
+    assert ran.code == 8 and ran.error["status"] == "queued" and lab.commits("kt: sweep")
+
+
 def test_waiting_ends_with_exit_8_and_asks_for_what_is_there(lab: Lab) -> None:
     lab.escalations("one")
     caller = lab.clone("caller")

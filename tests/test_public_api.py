@@ -88,6 +88,8 @@ ONE: dict[str, Callable[[Store, object], object]] = {
     "release": lambda store, given: store.release(given),  # type: ignore[arg-type]
     "wait_and_release": lambda store, given: store.wait_and_release(given, 0),  # type: ignore[arg-type]
     "receipt": lambda store, given: store.receipt(given, "executed"),  # type: ignore[arg-type]
+    "sweeping": lambda store, given: store.sweeping(given, 0, lambda left: store.wait("esc_r1", left)),  # type: ignore[arg-type]
+    "request_page": lambda store, given: store.request_page(given, "HEAD"),  # type: ignore[arg-type]
 }
 SEVERAL: dict[str, Callable[[Store, str], object]] = {
     "claim_many": lambda store, given: store.claim_many(given),

@@ -28,6 +28,8 @@ RIGHT: dict[str, Any] = {
     "path": "queue",
     "timeout": 0,
     "source": 0,
+    "revision": "0" * 40,
+    "wait": lambda left: left,
 }
 WRONG: dict[str, list[Any]] = {
     "str": [5, 1.5, b"esc_a", ["esc_a"], {"a": 1}, object(), True, ""],

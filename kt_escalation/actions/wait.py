@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
-from ..errors import Interrupted, WaitTimeout
+from ..errors import Interrupted, OutcomeUnknown, RetriesExhausted, WaitTimeout
+from ..model.deadlines import deadline
 from ..model.record import Record
 from ..model.times import to_millis
 from ..results import Decision
+from ..storage import lookup
 from ..storage.clone import GitStore
 from ..storage.interface import Entry, Snapshot
 from ..storage.poll import Poll
-from . import decision, inputs, use
+from . import decision, inputs, sweep, use
 from .decision import Proof
-from .following import Look, Waiter
+from .following import WEATHER, Look, Waiter
 from .read_session import ReadSession
+from .session import Session
 
 # How often the caller's own `stop` is looked at, in seconds.
 _STOP_SECONDS = 0.1
+# After so many seconds a sweep that could not be done, or not yet, is tried again.
+_SWEEP_AGAIN_SECONDS = 1.0
 
 
 def wait(
@@ -59,6 +65,7 @@ def resolved(
 
     inputs.whole_ids([escalation_id])
     timeout = inputs.seconds(timeout, "the timeout")
+    interval = inputs.seconds(interval, "the interval")
     if isinstance(session.port, GitStore):
         require_history(session.port)
     looks: SimpleQueue[Look] = SimpleQueue()
@@ -86,6 +93,47 @@ def resolved(
                 raise WaitTimeout(escalation_id=escalation_id, seconds=timeout, status=status)
     finally:
         following.leave(waiter)
+
+
+def sweeping(
+    session: Session,
+    escalation_id: str,
+    timeout: float | None,
+    wait: Callable[[float | None], Decision],
+    tell: Callable[[str], None],
+) -> Decision:
+    """What ``wait`` answers, which is called with seconds, while what is due for the escalation is applied in time.
+
+    Raises WaitTimeout after ``timeout`` seconds, and what waiting and sweeping raise.
+    """
+    inputs.whole_ids([escalation_id])
+    over = None if (left := inputs.seconds(timeout, "the timeout")) is None else time.monotonic() + left
+    snapshot, least = session.snapshot(fetch=True), 0.0
+    while True:
+        due = deadline(lookup.entry(snapshot, lookup.whole(snapshot, escalation_id)).record)
+        until = None if due is None else max((due - session.clock()).total_seconds(), least)
+        left = None if over is None else max(over - time.monotonic(), 0)
+        try:
+            return wait(min((one for one in (until, left) if one is not None), default=None))
+        except WaitTimeout as error:
+            is_over = over is not None and time.monotonic() >= over
+            error.seconds = timeout
+            swept = (
+                until is not None and (left is None or until <= left) and _swept(session, escalation_id, tell)
+            )
+            if is_over and not swept:
+                raise
+        # What is not due yet by the tolerance for clocks, and what could not be reached, is tried again.
+        snapshot, least = session.snapshot(), 0.0 if swept else _SWEEP_AGAIN_SECONDS
+
+
+def _swept(session: Session, escalation_id: str, tell: Callable[[str], None]) -> bool:
+    """Whether something was due for the escalation and was applied. What comes and goes is told."""
+    try:
+        return sweep.sweep(session, only=[escalation_id]).result.changed
+    except (*WEATHER, RetriesExhausted, OutcomeUnknown) as error:
+        tell(error.message)
+        return False
 
 
 def _line(record: Record | None) -> str:

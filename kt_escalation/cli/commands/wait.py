@@ -18,6 +18,7 @@ from ..stores import store_of, work, writing_store
 
 if TYPE_CHECKING:
     from ...results import Decision
+    from ...store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -55,6 +56,17 @@ def _uses(function: F) -> F:
 @click.option(
     "--timeout", type=SPAN, metavar="TIME", help="Give up after this long (default: wait for ever)."
 )
+@click.option(
+    "--interval",
+    type=SPAN,
+    metavar="TIME",
+    help="How often to ask the remote (default: every 0.5s at first, every 15s later).",
+)
+@click.option(
+    "--deadline-sweep",
+    is_flag=True,
+    help="When a deadline of this escalation passes, apply what is due for it, as `sweep` does.",
+)
 @click.option("--release", is_flag=True, help="Take the decision for its one use, as `release` does.")
 @_uses
 @writes
@@ -69,23 +81,37 @@ def wait_command(ctx: click.Context, /, **given: Any) -> None:
     """
     # A program wants nothing but the answer. A person at a terminal wants to see that the command is not stuck.
     tell = warn if sys.stderr.isatty() else lambda _: None
+    if given["deadline_sweep"]:
+        # That a sweep has landed says nothing about the decision: the exit is that of the wait.
+        work.begin_session()
     if given["release"]:
-        _release(ctx, given, given["timeout"], tell, waits=True)
+        _release(ctx, given, tell, waits=True)
         return
     if given["release_id"] is not None:
         raise Usage(problem="--release-id goes with --release")
-    work.changes = False
+    work.changes = given["deadline_sweep"]
     with store_of(ctx, given["repo"]) as store:
-        found = store.wait(
+        ask = partial(
+            store.wait,
             given["escalation_id"],
-            given["timeout"],
-            tell,
+            tell=tell,
             digest=given["digest"],
             amended=given["amended"],
             require_signatures=given["require_signatures"],
+            interval=given["interval"],
         )
+        found = _waited(store, given, ask, tell)
     put_json(_answer(found))
     _end(ctx, found)
+
+
+def _waited(
+    store: Store, given: dict[str, Any], ask: Callable[..., Decision], tell: Callable[[str], None]
+) -> Decision:
+    """What ``ask`` answers, which takes a timeout, with the sweeps that were asked for."""
+    if not given["deadline_sweep"]:
+        return ask(timeout=given["timeout"])
+    return store.sweeping(given["escalation_id"], given["timeout"], lambda left: ask(timeout=left), tell)
 
 
 @escalation.command("release", short_help="Take a decision for its one use.")
@@ -101,13 +127,12 @@ def release_command(ctx: click.Context, /, **given: Any) -> None:
     that you have had it: then find out what came of it, and do not run it again. Exits 6 if there is no decision that
     releases it, or if that was released before, is over, or is about another action.
     """
-    _release(ctx, given, None, lambda _: None, waits=False)
+    _release(ctx, given, lambda _: None, waits=False)
 
 
 def _release(
     ctx: click.Context,
     given: dict[str, Any],
-    timeout: float | None,
     tell: Callable[[str], object],
     *,
     waits: bool,
@@ -120,15 +145,20 @@ def _release(
             tell(line)
 
     with writing_store(ctx, given) as store:
-        use = partial(store.wait_and_release, timeout=timeout) if waits else store.release
-        found = use(
-            given["escalation_id"],
-            digest=given["digest"],
-            release_id=given["release_id"],
-            amended=given["amended"],
-            require_signatures=given["require_signatures"],
-            tell=told,
-        )
+        options = {key: given[key] for key in ("digest", "release_id", "amended", "require_signatures")}
+        if waits:
+            ask = partial(
+                store.wait_and_release,
+                given["escalation_id"],
+                interval=given["interval"],
+                tell=told,
+                **options,
+            )
+            found = _waited(store, given, ask, told)
+        else:
+            found = store.release(given["escalation_id"], **options, tell=told)
+    # From here on the exit says what has become of the release.
+    work.is_session = False
     for text in found.warnings:
         warn(text)
     if waits or given["as_json"]:
