@@ -22,6 +22,8 @@ smartquotes = False  # `--json` has two dashes
 highlight_language = "none"  # what a fence says; an indented block says nothing
 myst_heading_anchors = 4
 
+ADAPTERS = [f"adapters/{name}" for name in ("index", "http", "envoy", "nginx", "litellm")]
+
 #: What stands where at the side. A page that is not here fails the build.
 NAV = {
     "Reviewers": ["tutorial", "reviewing", "desk", "rights"],
@@ -35,7 +37,7 @@ NAV = {
         "many-stores",
         "compaction",
     ],
-    "Gateways": ["gateway", "python", "api", "streaming", "events"],
+    "Gateways": ["gateway", *ADAPTERS, "python", "api", "streaming", "events"],
     "Auditors": ["auditor", "rules", "evidence", "report"],
     "Reference": ["reference", "record", "glossary", "design", "performance"],
 }

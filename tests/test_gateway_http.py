@@ -462,3 +462,75 @@ def test_a_token_or_an_address_that_cannot_be_used_is_refused(room: Room, tmp_pa
     ):
         ran = kt_gateway("serve", *args, "--journal", str(tmp_path / "j"), cwd=room.gw)
         assert ran.code == 2 and ran.err.startswith("kt: "), ran.err
+
+
+def test_beyond_its_limit_it_says_so_and_holds_nobody_else(room: Room, tmp_path: Path) -> None:
+    served = Served(room.gw, tmp_path, "--max-held", "2")
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            two = [pool.submit(served.call, "POST", "/v1/reviews?hold=4", plain(f"max{n}")) for n in range(2)]
+            until(lambda: b"kt_gateway_held 2" in served.call("GET", "/metrics").data)
+            for path in ("/v1/reviews/esc_max0?hold=0", "/v1/reviews/esc_nobody"):
+                answer = served.call("GET", path)
+                assert (answer.status, answer.code) == (429, "too_many") and answer.headers["retry-after"]
+            blocked = served.call("POST", LITELLM, litellm("max3", "a")).json
+            assert blocked["action"] == "BLOCKED" and "too_many" in blocked["blocked_reason"]
+            assert [one.result(20).status for one in two] == [202, 202]
+        assert served.call("GET", "/v1/reviews/esc_max0?hold=0").status == 202
+    finally:
+        assert served.end()[0] == 0
+
+
+def test_what_asks_git_nothing_costs_no_memory(room: Room, served: Served) -> None:
+    loaded(room, served, 3)
+
+
+@pytest.mark.soak
+def test_what_asks_git_nothing_costs_no_memory_for_a_minute(room: Room, served: Served) -> None:
+    loaded(room, served, 60)
+
+
+def loaded(room: Room, served: Served, seconds: float) -> None:
+    """Ask what is refused, what is alive, and what was judged already, on 16 connections at once."""
+    if not room.commits("raise", "esc_load"):
+        assert served.call("POST", "/v1/reviews?hold=0.1", plain("load")).status in (202, 503)
+        until(lambda: bool(room.commits("raise", "esc_load")))
+        room.decide("load", outcome="denied")
+        assert served.call("GET", "/v1/reviews/esc_load").json["release"] is False
+    calls = [
+        ("/v1/reviews/esc_load", AUTH, 200),
+        ("/healthz", {}, 200),
+        ("/v1/reviews/esc_load", {"x-api-key": "wrong"}, 401),
+    ]
+    fetched = "kt_gateway_fetches_total "
+
+    def fetches() -> str:
+        text = served.call("GET", "/metrics").data.decode()
+        return next(line for line in text.splitlines() if line.startswith(fetched))
+
+    def ask(number: int) -> int:
+        count, end = 0, time.monotonic() + seconds
+        connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=10)
+        with closing(connection):
+            while time.monotonic() < end:
+                path, headers, status = calls[(number + count) % len(calls)]
+                connection.request("GET", path, headers=headers)
+                answer = connection.getresponse()
+                answer.read()
+                assert answer.status == status
+                count += 1
+        return count
+
+    with ThreadPoolExecutor(16) as pool:
+        sum(pool.map(ask, range(16)))
+        before, asked = memory(served), fetches()
+        count = sum(pool.map(ask, range(16)))
+    assert count > 16 * seconds
+    assert fetches() == asked
+    assert memory(served) < before + (8 << 20)
+
+
+def memory(served: Served) -> int:
+    """The bytes that the server has in memory."""
+    pages = Path(f"/proc/{served.process.pid}/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")

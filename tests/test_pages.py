@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from pages import TOP, as_printed, steps, text_of
 from kt_escalation import Store, errors
 from kt_escalation.model.vocabulary import OUTCOMES
 
-PAGES = sorted(page.name for page in (TOP / "docs").glob("*.md"))
+PAGES = sorted(str(page.relative_to(TOP / "docs")) for page in (TOP / "docs").rglob("*.md"))
 AT_THE_TOP = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
 TESTS = "".join(file.read_text() for file in (TOP / "tests").rglob("test_*.py"))
 
@@ -71,6 +72,26 @@ def test_the_guide_for_gateways_runs_as_printed(lab: Lab) -> None:
     assert told in as_printed("gateway.md", lab.folder, replace={"/srv/git/review.git": str(lab.remote)})
 
 
+def test_a_gateway_in_python_runs_as_printed(lab: Lab) -> None:
+    clone = lab.clone("gw")
+    kt("raise", "--request-id", "req_7", "--reason-code", "tool.call", cwd=clone)
+    kt("claim", "--id", "esc_req_7", cwd=clone)
+    kt("resolve", "--id", "esc_req_7", "--outcome", "approved", "--reason", "as agreed", "--yes", cwd=clone)
+    [told] = re.findall(r"```text\n(run it\n)```", text_of("adapters/index.md"))
+    state = {"XDG_STATE_HOME": str(lab.folder)}
+    assert as_printed("adapters/index.md", clone, env=state) == [told]
+
+
+def test_the_gateway_over_http_runs_as_printed(lab: Lab) -> None:
+    clone = lab.clone("gw")
+    lab.clone("alice")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    listens = {"kt gateway serve": f"kt gateway serve --listen 127.0.0.1:{port}", "8181": port}
+    as_printed("adapters/http.md", clone, replace=listens)
+
+
 def test_the_guide_for_gateways_says_what_to_do_for_every_answer() -> None:
     """The errors are those that the methods name; a code of the table that kt does not have would be a dead row."""
     page = text_of("gateway.md")
@@ -108,7 +129,8 @@ def test_the_programs_on_the_pages_are_typed(tmp_path: Path) -> None:
     """As strictly as the package is."""
     for page in PAGES:
         for number, code in enumerate(re.findall(r"^```python\n(.*?)^```", text_of(page), re.DOTALL | re.M)):
-            (tmp_path / f"{page[:-3].replace('-', '_')}_{number}.py").write_text(code)
+            stem = re.sub(r"\W", "_", page[:-3])
+            (tmp_path / f"{stem}_{number}.py").write_text(code)
     files = sorted(str(file) for file in tmp_path.glob("*.py"))
     assert len(files) >= 4
     mypy = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache")]

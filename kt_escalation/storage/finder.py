@@ -10,7 +10,7 @@ from ..git.objects import FILE, TreeEntry
 from . import layout
 from .interface import Entry, Invalid, Used
 from .reader import Reader, release
-from .snapshot_files import SnapshotFiles
+from .snapshot_files import File, SnapshotFiles
 
 if TYPE_CHECKING:
     from ..model.record import Record
