@@ -43,6 +43,7 @@ class Authors:
     #: The arriving commits that acted, in the order of the line.
     acted: list[Acted] = field(default_factory=list, init=False)
     _unchecked: list[_Asked] = field(default_factory=list, init=False)
+    _well_signed: dict[str, bool] = field(default_factory=dict, init=False)
 
     def check_some(self) -> None:
         """Check the collected signatures if there are many."""
@@ -75,7 +76,12 @@ class Authors:
         return next(iter(signature_check.judge(found, who, now)), None)
 
     def is_well_signed(self, oid: str) -> bool:
-        """Whether a commit has a good signature by its author, by the policies in force now."""
+        """Whether a commit has a good signature by its author, by the policies in force at the end of the run."""
+        if oid not in self._well_signed:
+            self._well_signed[oid] = self._is_well_signed(oid)
+        return self._well_signed[oid]
+
+    def _is_well_signed(self, oid: str) -> bool:
         found = [signature_check.Signature(*facts) for _, facts in self._store.repository.signatures([oid])]
         if not found or found[0].verdict == "N":
             return False

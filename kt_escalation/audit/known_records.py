@@ -114,7 +114,7 @@ class KnownRecords:
 
     def know(self, name: str, state: State | None, commit: str = "") -> None:
         """Note the new legal state of a record, and the commit of the step that led to it."""
-        if self._scope.only is not None and commit:
+        if commit and (self._scope.keeps or self._scope.only is not None):
             self.by[name] = commit
         if state is not None:
             for follow in self.followers:

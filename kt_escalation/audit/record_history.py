@@ -111,7 +111,7 @@ def proven(
 
 def judged(past: History, revision: str, known: Mark | None, now: datetime, *, signed: bool = False) -> Run:
     """Judge what is new since a mark for all records, and remember it in this clone."""
-    run = past.run(revision, Scope(now, always_signed=signed), since=known)
+    run = past.run(revision, Scope(now, always_signed=signed, keeps=True), since=known)
     remember(past.store, SIGNED if signed else WAITED, run.judge.mark(revision))
     return run
 
@@ -123,8 +123,12 @@ def plainly(past: History, run: Run, revision: str, wanted: Wanted) -> Proven | 
     """
     if not _is_plainly_legal(run, revision, wanted.ids):
         return None
-    mark, authors = run.judge.mark(revision), run.judge.authors
-    snapshot = run.judge.commits.snapshot(revision)
+    records, authors = run.judge.records, run.judge.authors
+    step, landed = records.by.get(wanted.name), records.landed.get(wanted.name)
+    if step is not None and landed is not None and not authors.is_well_signed(step):
+        # It came in this run.
+        return Proven(step, landed, signed=False)
+    mark, snapshot = run.judge.mark(revision), run.judge.commits.snapshot(revision)
     record = lookup.record_of(snapshot, wanted.name) if snapshot else None
     found = arrivals.arrival(past, mark, record) if record is not None and record.resolution else None
     if record is None or found is None:

@@ -100,7 +100,7 @@ class Releases:
         end = record.resolution
         if end is None:
             return
-        if self._scope.only is not None:
+        if self._scope.keeps or self._scope.only is not None:
             self._records.landed.setdefault(name, arrived)
         if record.requires.single_use and end.outcome in RELEASING:
             self.usable.setdefault(name, _Usable(state.file, arrived, Decided(record, arrived).until))

@@ -13,13 +13,15 @@ class Scope:
     """What a run judges, by which clock, and how strictly.
 
     ``only`` limits it to some records; None means all. ``arriving`` says that the commits are not on the store
-    branch yet; then none of them may have a date in the future, even if it changes nothing.
+    branch yet; then none of them may have a date in the future, even if it changes nothing. ``keeps`` says that a run
+    over all records keeps when each came to the line as well, as one over some of them does.
     """
 
     now: datetime
     only: frozenset[str] | None = None
     arriving: bool = False
     always_signed: bool = False
+    keeps: bool = False
 
 
 @dataclass

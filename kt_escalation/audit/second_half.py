@@ -161,6 +161,7 @@ class SecondHalf:
             "now": scope.now.isoformat(),
             "only": sorted(scope.only) if scope.only is not None else None,
             "always_signed": scope.always_signed,
+            "keeps": scope.keeps,
         }
         # What lies in the folder that a user works in is none of its modules.
         isolated = "-I" if sys.flags.isolated else "-P"
@@ -207,7 +208,9 @@ def main() -> None:
     if mark is None or mark.root != store.root:
         return
     only = frozenset(asked["only"]) if asked["only"] is not None else None
-    scope = Scope(datetime.fromisoformat(asked["now"]), only, always_signed=asked["always_signed"])
+    scope = Scope(
+        datetime.fromisoformat(asked["now"]), only, always_signed=asked["always_signed"], keeps=asked["keeps"]
+    )
     run = History(store).run(asked["tip"], scope, since=mark, passing=asked["passing"])
     json.dump(run.plain(asked["tip"]), sys.stdout)
     store.close()
