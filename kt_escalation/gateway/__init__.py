@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .core import Metrics as Metrics
+from .held import Metrics as Metrics
 from .options import GatewayOptions as GatewayOptions
 from .tasks import AsyncGateway as AsyncGateway
 from .threads import Gateway as Gateway

@@ -212,6 +212,7 @@ def app_of(service: Service) -> FastAPI:
         redirect_slashes=False,
     )
     _reviews(app, service)
+    _uses(app, service)
     _gates(app, service)
     _looks(app, service)
     _errors(app, service)
@@ -299,6 +300,10 @@ def _reviews(app: FastAPI, service: Service) -> None:
         service.require_room()
         asking = gateway.wait(escalation_id, timeout=usual if hold is None else hold, amended=amended)
         return _json(await service.review(request, asking))
+
+
+def _uses(app: FastAPI, service: Service) -> None:
+    gateway = service.gateway
 
     @app.post(
         "/v1/reviews/{escalation_id}/release",

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TypedDict
 
 from ..errors import BadInput, WaitTimeout
-from .core import Held
+from .held import Held
 
 #: How long a release that has begun may take after the caller's time is over, in seconds: its answer is on the way.
 RELEASE_SECONDS = 10.0

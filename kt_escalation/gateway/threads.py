@@ -11,7 +11,8 @@ from typing import Any, Self, TypeVar, Unpack
 
 from ..errors import Interrupted, NotResolved
 from ..results import Decision, Found, Received, Result
-from .core import Core, Held, Metrics, OnCancel
+from .core import Core
+from .held import Held, Metrics, OnCancel
 from .options import LOOK_SECONDS, RELEASE_SECONDS, GatewayOptions, late, require_on_cancel
 
 _Answer = TypeVar("_Answer")

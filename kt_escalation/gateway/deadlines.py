@@ -1,0 +1,68 @@
+"""Sweeps the deadlines of what a gateway has raised, so that what nobody decides in time does not stay held."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from ..actions import sweep
+from ..actions.session import Session
+from ..model.deadlines import deadline
+from ..model.record import Record
+from ..storage import lookup
+
+# A sweep that failed, or that found nothing due yet, is tried again after so many seconds.
+_AGAIN = 5.0
+
+
+class Deadlines:
+    """When time alone changes the escalations of a gateway. ``failed`` is told what a sweep has raised."""
+
+    def __init__(self, session: Session, failed: Callable[[Exception], object]) -> None:
+        self._session, self._failed = session, failed
+        self._lock = threading.Lock()
+        self._ends: dict[str, datetime] = {}
+        self._not_before = 0.0
+
+    def note(self, record: Record) -> None:
+        """Keep in mind when time alone changes a record."""
+        end = deadline(record)
+        with self._lock:
+            if end is None:
+                self._ends.pop(record.escalation_id, None)
+            else:
+                self._ends[record.escalation_id] = end
+
+    def sweep(self) -> float | None:
+        """Sweep what is due; how many seconds there are until the next deadline, None if there is none."""
+        now = self._session.clock()
+        with self._lock:
+            due = [name for name, end in self._ends.items() if end <= now]
+            first = min(self._ends.values(), default=None)
+        if not due:
+            return None if first is None else max((first - now).total_seconds(), 0.0)
+        if time.monotonic() >= self._not_before:
+            try:
+                sweep.sweep(self._session, only=due)
+                self._look_after(due)
+            except Exception as error:
+                self._failed(error)
+                self._not_before = time.monotonic() + _AGAIN
+            return 0.0
+        return max(self._not_before - time.monotonic(), 0.0)
+
+    def _look_after(self, names: Sequence[str]) -> None:
+        """Learn the next deadlines of what was swept; what is due by our clock alone waits a moment."""
+        snapshot = self._session.snapshot()
+        now = self._session.clock()
+        for name in names:
+            record = lookup.record_of(snapshot, name)
+            if record is None:
+                with self._lock:
+                    self._ends.pop(name, None)
+                continue
+            self.note(record)
+            if (deadline(record) or now) < now:
+                self._not_before = time.monotonic() + _AGAIN

@@ -1,0 +1,78 @@
+"""One who is held, what a gateway counts, and the drafts that it is given."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from ..actions import inputs
+from ..actions.following import Waiter
+from ..errors import BadInput, KtError
+from ..results import Decision
+
+#: What becomes of an escalation whose caller has gone.
+OnCancel = Literal["keep", "withdraw"]
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What a gateway is doing: how many it holds, since how many seconds the oldest of them waits, and counts of its life.
+
+    ``decided`` are the decisions that were answered, by outcome; ``fetches`` are questions to the remote, and
+    ``failures`` what failed: questions, commits, deadlines.
+    """
+
+    held: int
+    oldest: float
+    raised: int
+    decided: Mapping[str, int]
+    failures: int
+    fetches: int
+
+
+class Held:
+    """One who is held until there is a decision. ``future`` has that, or the error.
+
+    ``escalation_id`` and ``status`` are known once the escalation has been raised or seen.
+    """
+
+    def __init__(self, escalation_id: str | None, releases: bool, digest: str | None, amended: bool) -> None:
+        self.escalation_id = escalation_id
+        self.status = "not known"
+        self.releases, self.digest, self.amended = releases, digest, amended
+        self.release_id: str | None = None
+        self.future: Future[Decision] = Future()
+        self.since = time.monotonic()
+        self.waiter: Waiter | None = None
+        self.lock = threading.Lock()
+        #: Whether the caller has gone, and whether its escalation is to be withdrawn then.
+        self.gone = self.withdraws = False
+        self.releasing = threading.Event()
+
+
+def item_of(draft: Mapping[str, Any]) -> Any:
+    """What a mapping of a record's keys, or a decision event, asks to be raised. Raises BadInput."""
+    if not isinstance(draft, Mapping):
+        raise BadInput(problem="a mapping of a record's keys or a decision event is needed")
+    [(_, item)] = inputs.from_mappings([draft])
+    if isinstance(item, KtError):
+        raise item
+    if item is None:
+        raise BadInput(problem="the event's verdict is not escalate, so there is nothing to ask")
+    return item
+
+
+def settle(future: Future[_Answer], found: _Answer | Exception | None) -> None:
+    """Give a future its answer, unless whoever waited for it has gone."""
+    try:
+        if isinstance(found, Exception):
+            future.set_exception(found)
+        else:
+            future.set_result(found)  # type: ignore[arg-type]
+    except InvalidStateError:
+        return

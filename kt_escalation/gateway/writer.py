@@ -1,0 +1,106 @@
+"""The threads on which a gateway commits and reads. Raises that wait together share a commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ..actions import inputs
+from ..actions.raise_ import Raising
+from ..actions.session import Session
+from ..results import Result
+from .worker import Worker
+
+# So many raises share one commit at most.
+_MOST = 500
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True)
+class _Raise:
+    """A draft on its way into the store, and who is told what became of it."""
+
+    item: inputs.Item
+    done: Callable[[Result | Exception], object]
+
+
+@dataclass(frozen=True)
+class _Do:
+    """Anything else that commits or reads, and who is told what came of it."""
+
+    work: Callable[[], Any]
+    done: Callable[[Any], object]
+
+
+class Writer:
+    """Everything that commits, one after the other, and beside it a thread that reads.
+
+    ``idle`` is called between the jobs; see `Worker`. ``done`` of a job is called on the thread that did it.
+    """
+
+    def __init__(self, session: Session, idle: Callable[[], float | None]) -> None:
+        self._raising = Raising(session)
+        #: How many escalations were raised, and how many jobs failed.
+        self.raised = self.failures = 0
+        self._writer: Worker[_Raise | _Do] = Worker(
+            "kt gateway writer", self._write, _refuse, most=_MOST, idle=idle
+        )
+        self._reader: Worker[_Do] = Worker("kt gateway reader", self._read, _refuse, most=1)
+
+    def raise_(self, item: inputs.Item, done: Callable[[Result | Exception], object]) -> None:
+        """Raise one, together with the others that wait."""
+        self._writer.add(_Raise(item, done))
+
+    def commit(self, work: Callable[[], Any], done: Callable[[Any], object]) -> None:
+        """Do something that commits."""
+        self._writer.add(_Do(work, done))
+
+    def read(self, work: Callable[[], Any], done: Callable[[Any], object]) -> None:
+        """Do something that only reads, and does not wait for what commits."""
+        self._reader.add(_Do(work, done))
+
+    def wake(self) -> None:
+        """Ask ``idle`` again."""
+        self._writer.wake()
+
+    def close(self, seconds: float) -> None:
+        """Refuse what has not begun, and wait at most so long for what has."""
+        self._reader.close(0.0)
+        self._writer.close(seconds)
+
+    def _write(self, jobs: Sequence[_Raise | _Do]) -> None:
+        raises = [job for job in jobs if isinstance(job, _Raise)]
+        if raises:
+            try:
+                answers = self._raising.together([job.item for job in raises])
+            except Exception as error:
+                answers = [error] * len(raises)
+            for job, answer in zip(raises, answers, strict=True):
+                self.raised += isinstance(answer, Result) and answer.changed
+                self.failed(answer)
+                job.done(answer)
+        for one in jobs:
+            if isinstance(one, _Do):
+                answer = _outcome(one.work)
+                self.failed(answer)
+                one.done(answer)
+
+    def _read(self, jobs: Sequence[_Do]) -> None:
+        for job in jobs:
+            job.done(_outcome(job.work))
+
+    def failed(self, found: object) -> None:
+        """Count it if it is an error."""
+        self.failures += isinstance(found, Exception)
+
+
+def _refuse(job: _Raise | _Do, error: Exception) -> None:
+    job.done(error)
+
+
+def _outcome(work: Callable[[], _Answer]) -> _Answer | Exception:
+    try:
+        return work()
+    except Exception as error:
+        return error
