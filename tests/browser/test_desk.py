@@ -17,7 +17,7 @@ import pytest
 from desks import Served, desk
 from lab import Lab, kt
 from office import HIDDEN, HOSTILE, POLICIES
-from selenium.common.exceptions import TimeoutException
+from selenium.common.exceptions import StaleElementReferenceException, TimeoutException
 from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
@@ -48,7 +48,9 @@ class Seat:
 
     def until(self, true: Callable[[], Any], seconds: float = 30) -> Any:
         try:
-            return WebDriverWait(self.driver, seconds, 0.05).until(lambda _: true())
+            # What is looked at may be replaced meanwhile.
+            gone = [StaleElementReferenceException]
+            return WebDriverWait(self.driver, seconds, 0.05, gone).until(lambda _: true())
         except TimeoutException:
             raise AssertionError(f"not within {seconds} s; the page says:\n{self.words}") from None
 

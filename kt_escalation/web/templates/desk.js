@@ -233,7 +233,7 @@
     }
   };
 
-  const name = (it) => it.getAttribute("aria-label") || it.labels?.[0]?.innerText || it.innerText;
+  const name = (it) => it.getAttribute("aria-label") || it.labels?.[0]?.innerText || it.innerText || it.id;
 
   const explain = () => {
     const rows = [["j, k", "The next, the previous in the list"], ["Escape", "Leave a field, so that keys work"]];
