@@ -284,6 +284,9 @@ class MemoryStore:
             commit.id, False, MemorySnapshot(commit), MemorySnapshot(base), emails, frozenset(paths)
         )
 
+    def proposals(self, escalation_id: str, tip: Snapshot, timeout: float) -> Mapping[str, Proposal]:
+        return {}
+
     def request_address(self, branch: str) -> str | None:
         return None
 

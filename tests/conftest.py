@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,8 +54,10 @@ def pytest_configure() -> None:
     for name in list(os.environ):
         if name.startswith(OUTSIDE) or name in TERMINAL:
             del os.environ[name]
-    # What is drawn, and in which language programs answer, is the same wherever the tests are started.
-    os.environ.update(TERM="xterm", LANG="C.UTF-8")
+    # What is drawn, and in which language and zone programs answer, is the same wherever the tests are started.
+    # Nobody turns the pages of a pager.
+    os.environ.update(TERM="xterm", LANG="C.UTF-8", TZ="UTC", PAGER="cat")
+    time.tzset()
     # A shell starts what is to run in the background with ^C ignored, and that would be inherited.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

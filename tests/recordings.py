@@ -24,11 +24,12 @@ import datetime, itertools, sys
 from kt_escalation.actions import read_session
 from kt_escalation.cli import main
 from kt_escalation.cli.commands import read, review
+from kt_escalation.cli.terminal import reviewing
 class Clock(datetime.datetime):
     @classmethod
     def now(cls, tz):
         return datetime.datetime.fromtimestamp({NOW.timestamp()}, tz)
-read_session.datetime = read.datetime = review.datetime = Clock
+read_session.datetime = read.datetime = reviewing.datetime = Clock
 claims = itertools.count(1)
 review.secrets.token_hex = lambda _: f"01kb{{next(claims):04}}"
 main()

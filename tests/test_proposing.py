@@ -7,6 +7,7 @@ import json
 import pytest
 from lab import Lab, git, kt, kt_process, on_a_terminal, state
 from proposals import branches, merge, raised
+from terminal import at_a_terminal
 
 from kt_escalation import Store
 from kt_escalation.errors import BranchTaken
@@ -370,3 +371,53 @@ def test_who_is_killed_before_the_push_has_proposed_nothing_and_may_do_it_again(
     assert kt_process(*claim, cwd=alice, env={"KT_TEST_FAULT": "before-push:kill"}).code == -9
     assert branches(lab) == before and state(alice) == mine
     assert kt(*claim, cwd=alice).json["proposed"] is True
+
+
+def test_a_claim_a_note_and_a_decision_are_one_request(lab: Lab) -> None:
+    raised(lab, "one", "two")
+    alice, bob = lab.clone("alice"), lab.clone("bob")
+    for args in (
+        ["claim", "esc_one"],
+        ["note", "esc_one", "--text", "Asked legal"],
+        ["resolve", "esc_one", "--outcome", "approve", "--reason", "fine"],
+    ):
+        ran = kt(*args, "--branch", "--json", cwd=alice)
+        assert ran.code == 0, ran.err
+        assert ran.json["branch"] == "kt/claim/esc_one" and ran.json["proposed"] is True
+    assert sorted(branches(lab)) == ["kt/claim/esc_one", "main"]
+    again = kt("resolve", "esc_one", "--outcome", "approve", "--reason", "fine", "--branch", cwd=alice)
+    assert again.code == 0 and "proposed on branch kt/claim/esc_one already" in again.out
+    # A proposal of somebody else's is nobody's to build on, and another decision is no repeat.
+    theirs = kt("resolve", "esc_one", "--outcome", "deny", "--reason", "no", "--branch", "--json", cwd=bob)
+    assert (theirs.code, theirs.error["code"]) == (6, "not_claimed")
+    other = kt("resolve", "esc_one", "--outcome", "deny", "--reason", "no", "--branch", "--json", cwd=alice)
+    assert (other.code, other.error["code"]) == (6, "already_resolved")
+    git("fetch", "--quiet", cwd=alice)
+    git("checkout", "--quiet", "--detach", "origin/kt/claim/esc_one", cwd=alice)
+    assert kt("check", cwd=alice).code == 0
+    merge(lab, "kt/claim/esc_one")
+    assert kt("get", "esc_one", "--fetch", "--json", cwd=bob).json["escalation"]["status"] == "resolved"
+    assert kt("verify", cwd=lab.seed).code == 0
+
+
+def test_a_name_of_its_own_holds_claim_and_decision_too(lab: Lab) -> None:
+    raised(lab, "one")
+    alice = lab.clone("alice")
+    assert kt("claim", "esc_one", "--branch", "mine", cwd=alice).code == 0
+    decide = ["resolve", "esc_one", "--outcome", "approve", "--reason", "fine"]
+    assert kt(*decide, "--branch", "--json", cwd=alice).error["code"] == "not_claimed"
+    # At a terminal the question is asked about what the request would come to.
+    code, shown = at_a_terminal(*decide, "--branch", "mine", cwd=alice, typed="y\n")
+    assert code == 0 and "Resolve esc_one" in shown
+    assert sorted(branches(lab)) == ["main", "mine"]
+
+
+def test_a_claim_that_the_store_has_overtaken_is_not_built_on(lab: Lab) -> None:
+    raised(lab, "one")
+    alice = lab.clone("alice")
+    assert kt("claim", "esc_one", "--branch", cwd=alice).code == 0
+    assert kt("note", "esc_one", "--text", "meanwhile", cwd=lab.clone("bob")).code == 0
+    ran = kt(
+        "resolve", "esc_one", "--outcome", "approve", "--reason", "fine", "--branch", "--json", cwd=alice
+    )
+    assert ran.error["code"] == "not_claimed"

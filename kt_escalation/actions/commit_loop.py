@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -252,25 +252,72 @@ class CommitLoop:
         attempts.read(snapshot.revision)
         # The remote answers meanwhile.
         author = self.port.author()
+        onto = None
         try:
             act, plan = decided(change.decide, change.partial, snapshot, author, now)
-        except KtError:
+        except KtError as error:
             # Only the newest state may say no.
             self.port.confirm(snapshot, attempts.left())
-            raise
+            own = self._on_own(change, snapshot, attempts, author, now, named_by(error), "")
+            if own is None:
+                raise
+            onto, snapshot, plan = own
+        else:
+            names = [one.new.escalation_id for one in plan.changes]
+            usual = default_name(plan) if plan.changes else ""
+            own = self._on_own(change, snapshot, attempts, author, now, names, usual)
+            if own is not None:
+                onto, snapshot, plan = own
+        if onto is not None and not plan.changes:
+            # What is asked for is on the branch by now.
+            change.result = self._proposing.result(plan, onto.branch, snapshot.revision, found=True)
+            change.found(snapshot.revision)
+            return True
         if not plan.changes and not plan.others:
             self.port.confirm(snapshot, attempts.left())
             change.result = result_of(plan, snapshot.revision, changed=False)
             change.found(snapshot.revision)
             return True
         attempts.require_time_to_push()
-        onto = None
-        if change.branch is not None:
+        if change.branch is not None and onto is None:
             onto = self._onto(change, snapshot, attempts, act, plan)
             if onto is None:
                 return True
         prepared = self._prepare(change, snapshot, plan, author, now, onto)
         return self._send(change, snapshot, attempts, plan, prepared, onto)
+
+    def _on_own(
+        self,
+        change: _Change,
+        snapshot: Snapshot,
+        attempts: _Attempts,
+        author: Author,
+        now: datetime,
+        names: Sequence[str],
+        usual: str,
+    ) -> tuple[Onto, Snapshot, Plan] | None:
+        """The change on top of the actor's own open proposal for that one record, so that both are one pull request.
+
+        None if there is none, if the change has its own place there (the ``usual`` branch), or if it cannot be made.
+        """
+        if change.branch is None or change.partial or len(names) != 1:
+            return None
+        branch = change.branch
+        found = self._proposing.own(names[0], branch, snapshot, author.email, attempts.left(LEAST_FOR_PUSH))
+        if usual in found or (branch and usual):
+            return None
+        refusal: KtError | None = None
+        for name, there in found.items():
+            assert there.tip is not None  # noqa: S101 - an own proposal has one
+            try:
+                _, plan = decided(change.decide, change.partial, there.tip, author, now)
+            except KtError as error:
+                refusal = error
+            else:
+                return Onto(name, there.commit), there.tip, plan
+        if refusal is not None and not usual:
+            raise refusal
+        return None
 
     def _onto(
         self, change: _Change, snapshot: Snapshot, attempts: _Attempts, act: Act, plan: Plan
@@ -395,6 +442,12 @@ def _named(error: BaseException) -> BaseException:
     if isinstance(error, KeyboardInterrupt):
         return Interrupted()
     return as_ours(error) if isinstance(error, OSError) else error
+
+
+def named_by(error: KtError) -> Sequence[str]:
+    """The only escalation that an error is about, if there is one."""
+    name = error.facts.get("escalation_id")
+    return [name] if isinstance(name, str) else []
 
 
 def _words(error: BaseException) -> str:

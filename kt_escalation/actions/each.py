@@ -71,7 +71,7 @@ def each(
         )
 
     if options.dry_run:
-        return session.preview(decide, partial=options.partial)
+        return session.preview(decide, partial=options.partial, branch=options.branch)
     return session.commit(decide, partial=options.partial, branch=options.branch)
 
 

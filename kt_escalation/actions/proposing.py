@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from ..errors import BranchTaken, KtError
+from ..policies.policy_set import assemble
 from ..results import Result
 from ..rules import permissions
 from ..rules.permissions import Act
 from ..storage.commit_message import Message
 from ..storage.interface import PROPOSALS, Port, Proposal, Snapshot
 from .plan import Decide, Plan, result_of
+
+# The time of an act that only says who acts.
+NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class Proposing:
@@ -30,6 +35,22 @@ class Proposing:
             found=found,
             request_url=self._port.request_address(name),
         )
+
+    def own(
+        self, escalation_id: str, branch: str, snapshot: Snapshot, email: str, timeout: float
+    ) -> Mapping[str, Proposal]:
+        """The actor's own open proposals for one record alone, by branch: what another action on it builds on.
+
+        With a ``branch`` only that one is looked at, else those of the usual names. A proposal that the store branch
+        has overtaken is left out. Raises as `Port.proposal` does.
+        """
+        if branch:
+            there = self._port.proposal(branch, snapshot, timeout)
+            found = {branch: there} if there else {}
+        else:
+            found = dict(self._port.proposals(escalation_id, snapshot, timeout))
+        act = permissions.act(email, NEVER, assemble(*snapshot.policies()))
+        return {name: there for name, there in found.items() if _is_own(there, escalation_id, snapshot, act)}
 
     def same(
         self,
@@ -85,6 +106,18 @@ class Proposing:
         else:
             error.what = f"{commit} by {who}" if who else commit
         return error
+
+
+def _is_own(there: Proposal, escalation_id: str, snapshot: Snapshot, act: Act) -> bool:
+    """Whether an open proposal is the actor's, changes one record alone, and is not overtaken."""
+    if there.merged or there.base is None or there.tip is None or not there.emails:
+        return False
+    paths = {path for side in (there.base, there.tip) for path in side.paths(escalation_id)}
+    return (
+        all(act.is_me(email) for email in there.emails)
+        and there.paths <= paths
+        and there.base.find(escalation_id) == snapshot.find(escalation_id)
+    )
 
 
 def _repeat(decide: Decide, tip: Snapshot, act: Act) -> Plan | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from ..errors import KtError
 from ..model import ids
 from ..results import Result
 from ..storage.effect import OnEffect
-from ..storage.interface import Port, Progress
-from .commit_loop import CommitLoop
+from ..storage.interface import Port, Progress, Snapshot
+from .commit_loop import CommitLoop, named_by
 from .plan import Decide, require_had
+from .proposing import Proposing
 from .read_session import LOCK_TIMEOUT, RETRY_TIMEOUT, ReadSession
 
 
@@ -49,14 +51,23 @@ class Session(ReadSession):
         """
         return self._loop.commit(decide, partial, branch)
 
-    def preview(self, decide: Decide, *, partial: bool = False) -> Result:
-        """The result of committing the plan now, without committing it.
+    def preview(self, decide: Decide, *, partial: bool = False, branch: str | None = None) -> Result:
+        """The result of committing the plan now, without committing it; with a ``branch``, of proposing it there.
 
         ``replaced`` are the records that would change.
         """
         snapshot = self.snapshot(fetch=True)
-        plan = decide(snapshot, self.act(snapshot))
-        require_had(plan, partial)
+        act = self.act(snapshot)
+        try:
+            plan = decide(snapshot, act)
+            require_had(plan, partial)
+        except KtError as error:
+            # The actor's own open proposal may have what is missing here, as a claim is for a decision.
+            tip = None if branch is None else self._proposed_tip(snapshot, named_by(error), branch)
+            if tip is None:
+                raise
+            plan = decide(tip, act)
+            require_had(plan, partial)
         replaced = tuple(change.old.record for change in plan.changes if change.old)
         return Result(
             plan.records,
@@ -66,6 +77,15 @@ class Session(ReadSession):
             replaced=replaced,
             warnings=plan.warnings,
         )
+
+    def _proposed_tip(self, snapshot: Snapshot, names: Sequence[str], branch: str) -> Snapshot | None:
+        """The store as the actor's own open proposal for one record would have it, if there is just one."""
+        if len(names) != 1:
+            return None
+        email = self.port.author().email
+        own = Proposing(self.port).own(names[0], branch, snapshot, email, self.retry_timeout)
+        tips = [there.tip for there in own.values()]
+        return tips[0] if len(tips) == 1 else None
 
     def token(self) -> str:
         """A new ULID, for a claim or an escalation."""

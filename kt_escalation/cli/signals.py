@@ -52,6 +52,11 @@ def asked() -> bool:
     return _State.asked
 
 
+def answered() -> None:
+    """The signal did not ask the command to end: ^C that only goes back a question."""
+    _State.asked = False
+
+
 def end() -> None:
     """End the command: the exit code is decided, and no signal interrupts any more."""
     _State.runs, _State.asked = False, False

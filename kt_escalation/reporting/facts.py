@@ -216,14 +216,17 @@ def _stands(found: Found, now: datetime) -> Iterator[Fact]:
     if claim and end:
         yield _fact("claimed", f"by {claim.claimed_by} at ", claim.claimed_at)
     elif claim:
-        until = (", ", *_until(claim.expires_at, now)) if claim.expires_at else ()
-        yield _fact("held by", f"{claim.claimed_by} since ", claim.claimed_at, *until)
+        yield _fact("held by", f"{claim.claimed_by} since ", claim.claimed_at)
+        if claim.expires_at:
+            late = "late" if claim.expires_at <= now else ""
+            yield _fact("lease", *_until(claim.expires_at, now), tone=late)
         yield _fact("claim id", claim.claim_id, technical=True)
     if end:
         yield _fact("resolved", f"{end.outcome} by {end.resolved_by} at ", end.resolved_at)
     if found.quorum:
         yield _fact("missing", plain_text.missing(found.quorum))
-    if found.deadline:
+    lease = claim.expires_at if claim else None
+    if found.deadline and found.deadline != lease:
         late = "late" if found.deadline <= now else ""
         yield _fact("deadline", *_until(found.deadline, now), tone=late)
     if found.overdue is not None:
@@ -235,4 +238,4 @@ def _stands(found: Found, now: datetime) -> Iterator[Fact]:
 
 
 def _until(end: datetime, now: datetime) -> Said:
-    return ("until ", end, f" ({plain_text.span(end, now)})")
+    return ("until ", end, f" ({plain_text.left(end, now)})")

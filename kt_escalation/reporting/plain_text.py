@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..model.text import plural, visible
-from ..model.times import age, format_duration, format_time, parse_time
+from ..model.times import age, format_duration, format_time, lasted, parse_time
 
 if TYPE_CHECKING:
     from ..model.event import Event
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from ..results import Found, Moment
     from ..rules.permissions import Quorum
 
-__all__ = ["cells", "due", "listing", "missing", "page", "span", "timeline", "visible", "whom"]
+__all__ = ["cells", "due", "left", "listing", "missing", "page", "span", "timeline", "visible", "whom"]
+
+# Below this many seconds, seconds are told beside minutes.
+_COUNTED_IN_SECONDS = 600
 
 
 def whom(route: Route | Row) -> str:
@@ -58,6 +61,14 @@ def due(row: Row, now: datetime) -> str:
 def span(end: datetime, now: datetime) -> str:
     """The time to another time, or since it: ``in 2h``, ``5m ago``."""
     return f"in {age(end - now)}" if end > now else f"{age(now - end)} ago"
+
+
+def left(end: datetime, now: datetime) -> str:
+    """The time to another time, or since it, as exactly as people need it: ``3h59m``, ``5m ago``."""
+    seconds = int((end - now).total_seconds())
+    whole = abs(seconds)
+    said = lasted(whole if whole < _COUNTED_IN_SECONDS else whole - whole % 60)
+    return said if seconds > 0 else f"{said} ago"
 
 
 def page(found: Found, include_context: bool, now: datetime) -> Iterator[str]:

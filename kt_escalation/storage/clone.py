@@ -276,5 +276,8 @@ class GitStore:
     def proposal(self, branch: str, tip: Snapshot, timeout: float) -> Proposal | None:
         return self._proposals.proposal(branch, tip, timeout)
 
+    def proposals(self, escalation_id: str, tip: Snapshot, timeout: float) -> Mapping[str, Proposal]:
+        return self._proposals.of(escalation_id, tip, timeout)
+
     def request_address(self, branch: str) -> str | None:
         return self._proposals.request_address(branch, self.writer.said)

@@ -230,6 +230,9 @@ class Port(Protocol):
         Raises RemoteUnreachable, Stale if it moves meanwhile, BadInput for the store branch itself.
         """
 
+    def proposals(self, escalation_id: str, tip: Snapshot, timeout: float) -> Mapping[str, Proposal]:
+        """What the branches named `kt/<action>/<id>` of the remote add to ``tip``, by branch. Raises as `proposal`."""
+
     def request_address(self, branch: str) -> str | None:
         """The address at which to open a pull request from that branch, or None if it is unknown."""
 

@@ -7,7 +7,7 @@ import re
 from ..errors import BadInput, NotAStore
 from ..git.repository import Repository
 from . import waiting
-from .interface import Proposal, Snapshot, Stale
+from .interface import PROPOSALS, Proposal, Snapshot, Stale
 from .newest_tip import NewestTip
 from .reader import Reader
 from .snapshot import GitSnapshot
@@ -72,6 +72,18 @@ class Proposals:
             self._repository.emails([commit, f"^{tip.revision}"]),
             self._repository.changed(fork, commit),
         )
+
+    def of(self, escalation_id: str, tip: Snapshot, timeout: float) -> dict[str, Proposal]:
+        """See `interface.Port.proposals`."""
+        remote = self._location.remote or ""
+        asked = self._repository.ask_branch(remote, f"{PROPOSALS}*/{escalation_id}", timeout)
+        if asked.status != 0:
+            raise waiting.unreachable(remote, asked, timeout)
+        names = re.findall(
+            rf"\trefs/heads/({PROPOSALS}[a-z]+/{re.escape(escalation_id)})$", asked.text, re.MULTILINE
+        )
+        found = {name: self.proposal(name, tip, timeout) for name in sorted(names)}
+        return {name: proposal for name, proposal in found.items() if proposal is not None}
 
     def request_address(self, branch: str, said: str) -> str | None:
         """The address at which to open a pull request, or None if unknown. ``said`` is the remote's answer to the push."""

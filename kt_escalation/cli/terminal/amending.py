@@ -30,7 +30,7 @@ def asked(keyboard: Keyboard, record: Record, outcome: Outcome) -> Amendment | N
             found = amending.fitting(record, outcome, amendments.read(draft.encode()))
         except (BadAmendment, BadInput) as error:
             click.echo(visible(error.summary))
-            if keyboard.key("e edit it again  c cancel:", {"e": "edit", "c": "cancel"}) == "c":
+            if keyboard.key("e edit it again  c cancel:", {"e": "edit", "c": "cancel"}, back=True) == "c":
                 return None
             continue
         for line in difference(before, draft):

@@ -8,6 +8,7 @@ import select
 import signal
 import sys
 import termios
+import time
 import tty
 from collections.abc import Callable, Iterator, Mapping
 
@@ -28,6 +29,10 @@ class _Resumed(Exception):
     """The process was stopped and continued (^Z and `fg`), and the shell may have changed the terminal's mode."""
 
 
+class Back(Exception):
+    """^C at a question that goes back to the keys."""
+
+
 class Keyboard:
     """The keyboard of one session. It is used inside `watched`.
 
@@ -39,7 +44,8 @@ class Keyboard:
     def __init__(self) -> None:
         self.stopped = False
         self._heeded: frozenset[int] | None = None
-        self._editing = False
+        self._lent = False
+        self._can_go_back = False
         self._was_resumed = False
         self._terminal = sys.stdin.fileno()
         self._wake = -1
@@ -70,19 +76,22 @@ class Keyboard:
         if self.stopped:
             raise KeyboardInterrupt
 
-    def key(self, question: str, keys: Mapping[str, str]) -> str:
-        """Wait for one of the keys, and print its word. Any other key asks again."""
+    def key(self, question: str, keys: Mapping[str, str], *, back: bool = False) -> str:
+        """Wait for one of the keys, and print its word. Any other key asks again. With ``back``, ^C raises Back."""
         while True:
-            pressed = self._answer(f"{visible(question, lines=True)} ", self._one_key).lower()
+            pressed = self._answer(f"{visible(question, lines=True)} ", self._one_key, back=back).lower()
             click.echo(keys.get(pressed, ""))
             if pressed == _END_OF_INPUT:
                 raise EOFError
             if pressed in keys:
                 return pressed
 
-    def line(self, question: str) -> str:
-        """Read one line, stripped. Empty if nothing was typed, or if it has control characters."""
-        text = self._answer(f"{visible(question)}\n> ", self._read).strip()
+    def line(self, question: str, *, back: bool = False) -> str:
+        """Read one line, stripped. Empty if nothing was typed, or if it has control characters.
+
+        With ``back``, ^C raises Back.
+        """
+        text = self._answer(f"{visible(question)}\n> ", self._read, back=back).strip()
         if has_hidden(text):
             # Most often an arrow key.
             click.echo(f"that contains control characters: {visible(text)}")
@@ -101,27 +110,57 @@ class Keyboard:
 
     def text(self, about: str, draft: str = "") -> str:
         """Read a text from the user's editor. Empty if nothing was written or saved."""
-        self.require_going()
-        self._editing = True
         try:
-            found = click.edit(f"{draft}\n{_SCISSORS}\n# {visible(about)}\n")
+            with self.lent():
+                found = click.edit(f"{draft}\n{_SCISSORS}\n# {visible(about)}\n")
         except click.ClickException as error:
             click.echo(visible(error.format_message()))
             return ""
         except UnicodeError:
             click.echo("that is not UTF-8")
             return ""
-        finally:
-            self._editing = False
         return (found or "").partition(_SCISSORS)[0].strip()
 
-    def _answer(self, prompt: str, read: Callable[[], str], err: bool = False) -> str:
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[None]:
+        """Leave the keyboard to another program: ^C is meant for that."""
+        self.require_going()
+        self._lent = True
+        try:
+            yield
+        finally:
+            self._lent = False
+
+    def pause(self, seconds: float, keys: str) -> str:
+        """Wait, or until one of the keys is pressed, which is returned; else empty."""
+        with self._key_by_key():
+            end = time.monotonic() + seconds
+            while (left := end - time.monotonic()) > 0:
+                self.require_going()
+                ready, _, _ = select.select([self._terminal, self._wake], [], [], left)
+                self.require_going()
+                if self._wake in ready:
+                    os.read(self._wake, _LONGEST_LINE)
+                if self._terminal in ready:
+                    typed = os.read(self._terminal, _LONGEST_LINE).decode(errors="surrogateescape").lower()
+                    if typed in ("", _END_OF_INPUT):
+                        raise EOFError
+                    if typed in keys:
+                        return typed
+        return ""
+
+    def _answer(self, prompt: str, read: Callable[[], str], *, err: bool = False, back: bool = False) -> str:
         """Show a prompt and read. If the process was stopped and continued, the prompt is shown again."""
         while True:
             self._was_resumed = False
-            click.echo(prompt, nl=False, err=err)
-            with contextlib.suppress(_Resumed):
-                return read()
+            # Before the question is seen, since ^C may be the answer.
+            self._can_go_back = back
+            try:
+                click.echo(prompt, nl=False, err=err)
+                with contextlib.suppress(_Resumed):
+                    return read()
+            finally:
+                self._can_go_back = False
 
     def _one_key(self) -> str:
         with self._key_by_key():
@@ -163,9 +202,12 @@ class Keyboard:
         self._was_resumed = True
 
     def _on_signal(self, number: int) -> None:
-        if number == signal.SIGINT and self._editing:
-            # It is meant for the editor, which gets it too.
+        if number == signal.SIGINT and self._lent:
+            # It is meant for the other program, which gets it too.
             return
+        if number == signal.SIGINT and self._can_go_back and not self.stopped:
+            signals.answered()
+            raise Back
         self.stopped = True
         if self._heeded is None or number in self._heeded:
             # A closing terminal sends several signals and ends every read. No second signal may stop the

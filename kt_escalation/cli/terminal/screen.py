@@ -11,6 +11,7 @@ import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
@@ -20,6 +21,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ...model.text import visible
+
+if TYPE_CHECKING:
+    from ...model.record import Record
 
 #: A text and its tone: a severity, a verdict, an outcome, or another key of `_TONES`.
 Words = tuple[str, str]
@@ -125,6 +129,24 @@ def lines(*words: Words) -> Iterator[str]:
 def rule(text: str) -> Iterator[str]:
     """A line across the page with a short text in it."""
     yield from _lines(Rule(_text((text, "")), align="left", style="dim"), min(_width(), _READABLE))
+
+
+def headline(record: Record, place: str) -> Iterator[str]:
+    """An escalation in one line, of which only the summary is cut: id, severity, summary, place."""
+    begin, end = f"{record.escalation_id} {record.severity}  ", f"  [{place}]"
+    said = Text(visible(record.summary or record.reason_code))
+    said.truncate(max(_width() - cell_len(begin) - cell_len(end) - 1, 1), overflow="ellipsis")
+    severity = (record.severity, record.severity)
+    words = Text("").join(
+        [
+            _text((f"{record.escalation_id} ", "head")),
+            _text(severity),
+            Text("  "),
+            said,
+            _text((end, "faint")),
+        ]
+    )
+    yield from _lines(words, _width())
 
 
 def _text(words: Words) -> Text:

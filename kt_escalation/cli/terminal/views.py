@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ...model.times import format_time, parse_time
+from ...model.times import parse_time
 from ...reporting import facts, plain_text
-from . import screen
+from . import clock, screen
 from .screen import Column, Section, Words
 
 if TYPE_CHECKING:
@@ -73,11 +73,17 @@ def _is_late(row: Row, now: datetime) -> bool:
 
 
 def page(
-    found: Found, moves: Sequence[Move] | str | None, *, include_context: bool, now: datetime
+    found: Found,
+    moves: Sequence[Move] | str | None,
+    *,
+    include_context: bool,
+    now: datetime,
+    technical: bool = True,
 ) -> Iterator[str]:
     """The page of an escalation, with the available actions: moves, why they are unknown, or None.
 
-    Without ``include_context``, the page shows only the excerpt, results and scores of the context.
+    Without ``include_context``, the page shows only the excerpt, results and scores of the context; without
+    ``technical``, no ids and digests that help nobody to decide.
     """
     record = found.record
     status = facts.status(record)
@@ -88,14 +94,19 @@ def page(
     ]
     known = facts.sections(found, now, whole=include_context)
     sections = [
-        *(Section(section.title, [_pair(fact) for fact in section.facts]) for section in known),
+        *(
+            Section(
+                section.title, [_pair(fact, now) for fact in section.facts if technical or not fact.technical]
+            )
+            for section in known
+        ),
         Section("What you may do", _next(record, moves)),
     ]
     yield from screen.page(title, record.summary, sections)
 
 
-def _pair(fact: Fact) -> tuple[Words, Words]:
-    said = "".join(part if isinstance(part, str) else format_time(part) for part in fact.said)
+def _pair(fact: Fact, now: datetime) -> tuple[Words, Words]:
+    said = "".join(part if isinstance(part, str) else clock.local(part, now) for part in fact.said)
     return (fact.name, fact.name_tone), (said.rstrip("\n"), fact.tone)
 
 
