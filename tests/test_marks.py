@@ -132,7 +132,7 @@ def test_marks_of_what_never_landed_harm_nothing(forge: Forge, server: Path) -> 
     assert_in(forge, server)
 
 
-@pytest.mark.parametrize("harm", ["gone", "by hand", "of another branch"])
+@pytest.mark.parametrize("harm", ["gone", "by hand", "of another branch", "of another build"])
 def test_a_mark_that_is_none_is_judged_anew(forge: Forge, server: Path, harm: str) -> None:
     forge.edit(TWO, ("severity: critical", "severity: low"))
     forge.commit("mallory")
@@ -147,6 +147,11 @@ def test_a_mark_that_is_none_is_judged_anew(forge: Forge, server: Path, harm: st
         marks = json.loads(body)
         marks["main"][0]["commit"] = forge.tip()
         note.write_text(f"{head}\n{json.dumps(marks)}")
+    elif harm == "of another build":
+        # It means something else by what it says: here, that the forgery was judged.
+        mark = json.loads(text.split("\n", 1)[1])["main"][0]
+        changed = {**mark, "format": mark["format"] - 1, "commit": forge.tip()}
+        notebook.write(server / "kt", RECEIVED, {"main": [changed]})
     else:
         notebook.write(server / "kt", RECEIVED, {"other": json.loads(text.split("\n", 1)[1])["main"]})
     forge.kt("alice", "claim", "--id", "esc_two")

@@ -13,6 +13,8 @@ from ..rules.judge_step import Violation
 from ..storage import notebook
 from ..storage.clone import GitStore
 
+# Raise it whenever what a mark holds changes its meaning: a mark of another build is none.
+_FORMAT = 2
 #: What a waiver names of a violation: commit, rule and path.
 Key = tuple[str, str, str]
 
@@ -93,13 +95,16 @@ class Mark:
             policies[name] = _plain(policies[name])
         policies["proposed"] = {commit: _plain(some) for commit, some in self.policies.proposed.items()}
         values = {one.name: getattr(self, one.name) for one in fields(self)}
-        return {**values, "policies": policies, "found": [vars(violation) for violation in self.found]}
+        found = [vars(violation) for violation in self.found]
+        return {"format": _FORMAT, **values, "policies": policies, "found": found}
 
     @classmethod
     def of(cls, values: object) -> Mark | None:
         """The mark in JSON values, None if they hold none."""
         try:
             given = dict(values)  # type: ignore[call-overload]
+            if given.pop("format") != _FORMAT:
+                return None
             policies = dict(given.pop("policies"))
             for name in ("standing", "waivers"):
                 policies[name] = _waivers(policies[name])
