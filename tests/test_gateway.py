@@ -7,7 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +275,50 @@ def test_what_was_given_is_not_given_again_though_the_remote_has_lost_it(room: R
         assert not room.commits("kt: release esc_lost")
     finally:
         git("update-ref", "refs/heads/main", released, cwd=room.remote)
+
+
+def outcomes(*asked: Future[Any]) -> list[str]:
+    """What came of each: given, or the code of the error."""
+    found = []
+    for one in asked:
+        error = one.exception(30)
+        found.append(
+            error.code if isinstance(error, errors.KtError) else "given" if one.result().changed else "no"
+        )
+    return sorted(found)
+
+
+def test_of_all_who_ask_for_one_request_one_is_given_its_decision(room: Room, tmp_path: Path) -> None:
+    """Twice in one gateway, in another process's on the same journal, and in a replica with a clone of its own."""
+    replica = room.clone("replica", who="gw")
+    with (
+        Gateway.open(room.gw, journal_folder=tmp_path / "one", every=0.2) as one,
+        Gateway.open(room.gw, journal_folder=tmp_path / "one", every=0.2) as beside,
+        Gateway.open(replica, journal_folder=tmp_path / "two", every=0.2) as other,
+        ThreadPoolExecutor(4) as pool,
+    ):
+        asked = [pool.submit(gateway.ask, draft("race")) for gateway in (one, one, beside, other)]
+        until(lambda: all(gateway.metrics().fetches for gateway in (one, beside, other)))
+        room.decide("race")
+        assert outcomes(*asked) == ["already_released"] * 3 + ["given"]
+    assert len(room.commits("kt: release esc_race")) == 1 == len(room.commits("raise", "esc_race"))
+
+
+def test_what_was_released_and_not_given_is_given_by_the_next_process(room: Room, tmp_path: Path) -> None:
+    dies = Journal(tmp_path, Pins(room.remote.as_uri(), "main", ""))
+    with Gateway.open(room.gw, journal_folder=tmp_path / "another") as gateway:
+        gateway.create(draft("dies"))
+    room.decide("dies")
+    token = dies.begin("esc_dies", "T-dies", "now")
+    with Store.open(room.gw, follow_checkout=False) as store:
+        assert store.release("esc_dies", digest=DIGEST, release_id=token).changed
+    dies.close()
+    with Gateway.open(room.gw, journal_folder=tmp_path, every=0.2) as gateway:
+        decision = gateway.ask(draft("dies"), timeout=20)
+        assert (decision.changed, decision.release_id) == (True, "T-dies")
+        with pytest.raises(errors.AlreadyReleased):
+            gateway.ask(draft("dies"), timeout=20)
+    assert len(room.commits("kt: release esc_dies")) == 1
 
 
 def test_the_journal_gives_each_decision_to_one(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from ..errors import NotAStore
 from ..model.record import Record
-from ..storage import commits, history, layout
+from ..storage import history, layout
 from ..storage.commits import Commit
 from . import milestones
 from .mark import Mark
@@ -30,7 +30,7 @@ class Arrival:
 def arrival(past: History, mark: Mark, record: Record) -> Arrival | None:
     """When a resolved record came to the line up to a mark; None if it was there when the store began, or is not found."""
     path = layout.path_of(record)
-    pair = _came(past, mark, lambda commit: past.store.at(commit).has_file(path))
+    pair = _came(past, mark, lambda commit: past.at(commit).has_file(path))
     if pair is None:
         return None
     before, came = pair
@@ -42,7 +42,7 @@ def arrival(past: History, mark: Mark, record: Record) -> Arrival | None:
         found = past.store.repository.rev_list(
             [commit, f"^{before}", "--no-merges", "--full-history", "--", *specs]
         )
-        step = next((one for one in reversed(found) if past.store.at(one).has_file(path)), None)
+        step = next((one for one in reversed(found) if past.at(one).has_file(path)), None)
     return Arrival(step, commit, came.committed_at) if step else None
 
 
@@ -51,7 +51,7 @@ def touching(past: History, mark: Mark, record: Record, arrived: Arrival) -> Ite
     name, path = record.escalation_id, layout.path_of(record)
 
     def has(commit: str) -> bool:
-        snapshot = past.store.at(commit)
+        snapshot = past.at(commit)
         return snapshot.files.open_file(f"{name}{layout.SUFFIX}") is not None or snapshot.has_file(path)
 
     born = _came(past, mark, has)
@@ -74,14 +74,14 @@ def _came(past: History, mark: Mark, has: Callable[[str], bool]) -> tuple[str, C
 
     def between(low: str, row: Sequence[str]) -> tuple[str, Commit] | None:
         at = milestones.first(row, has_now)
-        found = commits.header(past.store, row[at]) if at < len(row) else None
+        found = past.header(row[at]) if at < len(row) else None
         return (row[at - 1] if at else low, found) if found else None
 
     at = milestones.first(points, has_now)
     if at in (0, len(points)):
         return None
     low, high = points[at - 1], points[at]
-    pair = between(low, past.store.repository.rev_list(["--first-parent", high, f"^{low}"]))
+    pair = between(low, past.first_parents(low, high))
     if pair is None or len(pair[1].parents) < 2:
         return pair
     # The line may go along the other parent of a merge, so the whole of it is needed.

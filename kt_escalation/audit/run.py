@@ -13,7 +13,9 @@ from ..errors import KtError
 from ..rules.judge_step import Violation
 from ..storage import commits
 from ..storage.clone import GitStore
+from ..storage.commits import Commit
 from ..storage.interface import Progress
+from ..storage.snapshot import GitSnapshot
 from ..storage.trees import StoreEntries, Trees
 from .judge import Judge
 from .line import Lines
@@ -88,6 +90,10 @@ class History:
         self.store = store
         self.trees = Trees(store.repository, store.root)
         self._lines: dict[tuple[str, str | None], Lines] = {}
+        # What several records have in common when it is asked when each of them came.
+        self._rows: dict[tuple[str, str], Sequence[str]] = {}
+        self._headers: dict[str, Commit] = {}
+        self._snapshots: dict[str, GitSnapshot] = {}
 
     def lines(self, tip: str, since: str | None = None) -> Lines:
         """The lines of a commit's history; only what is new ``since`` one of its commits if that is a single row."""
@@ -95,6 +101,24 @@ class History:
         if key not in self._lines:
             self._lines[key] = self._row(tip, since) if since else self._whole(tip)
         return self._lines[key]
+
+    def first_parents(self, low: str, high: str) -> Sequence[str]:
+        """The commits by first parents after ``low`` up to ``high``, oldest first. Asked once for each pair."""
+        if (low, high) not in self._rows:
+            self._rows[low, high] = self.store.repository.rev_list(["--first-parent", high, f"^{low}"])
+        return self._rows[low, high]
+
+    def header(self, commit: str) -> Commit:
+        """One commit without what it changes. Asked once for each. Raises GitFailed."""
+        if commit not in self._headers:
+            self._headers[commit] = commits.header(self.store, commit)
+        return self._headers[commit]
+
+    def at(self, commit: str) -> GitSnapshot:
+        """The store at a commit. Read once for each. Raises NotAStore."""
+        if commit not in self._snapshots:
+            self._snapshots[commit] = self.store.at(commit)
+        return self._snapshots[commit]
 
     def _row(self, tip: str, since: str) -> Lines:
         pairs = self._pairs([tip, f"^{since}"])

@@ -25,7 +25,7 @@ from ..actions.following import WEATHER, Following, Look, Waiter
 from ..actions.opening import opened
 from ..actions.options import Options
 from ..actions.session import Session
-from ..errors import BadInput, Interrupted, KtError, NotResolved, OutcomeUnknown
+from ..errors import BadInput, Interrupted, KtError, NotResolved, OutcomeUnknown, RetriesExhausted
 from ..model.record import Record
 from ..model.times import format_time, to_millis
 from ..model.vocabulary import RELEASING
@@ -304,7 +304,7 @@ class Core:
             held.releasing.clear()
             if held.gone:
                 return
-            if isinstance(found, (*WEATHER, OutcomeUnknown)) and not self._closed:
+            if isinstance(found, (*WEATHER, RetriesExhausted, OutcomeUnknown)) and not self._closed:
                 again = True
             else:
                 again = False
