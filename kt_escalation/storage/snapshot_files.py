@@ -38,6 +38,7 @@ class SnapshotFiles:
         self._reader = reader
         self._repository = reader.repository
         self._queue_id = queue_id
+        self._folders: dict[str, Mapping[str, TreeEntry]] = {}
         # How often a file was looked for by its name.
         self._asked = 0
 
@@ -116,20 +117,22 @@ class SnapshotFiles:
     def file_at(self, path: str) -> TreeEntry | None:
         """The entry at a path below the store's top, which begins with `queue/`; only the folders on the way are read."""
         folder, _, name = path.rpartition("/")
-        return next((one for one in self._folder(folder) if one.name == name), None)
+        return self._folder(folder).get(name)
 
-    def _folder(self, path: str) -> list[TreeEntry]:
-        """The entries of a folder, empty if there is none."""
-        _, *folders = path.split("/")
-        entries, at = self.queue, layout.QUEUE
-        for folder in folders:
-            entry = next((one for one in entries if one.name == folder and one.mode == TREE), None)
-            if entry is None:
-                return []
-            at = f"{at}/{folder}"
-            [tree] = self._repository.objects.get([entry.oid])
-            entries = self._reader.own_entries(tree, at)
-        return entries
+    def _folder(self, path: str) -> Mapping[str, TreeEntry]:
+        """The entries of a folder by name, none if there is no such folder. Each is read once."""
+        if path not in self._folders:
+            above, _, name = path.rpartition("/")
+            if not above:
+                entries = self.queue
+            else:
+                entry = self._folder(above).get(name)
+                entries = []
+                if entry is not None and entry.mode == TREE:
+                    [tree] = self._repository.objects.get([entry.oid])
+                    entries = self._reader.own_entries(tree, path)
+            self._folders[path] = {one.name: one for one in reversed(entries)}
+        return self._folders[path]
 
     @cached_property
     def archives(self) -> tuple[Archive, ...]:
@@ -144,7 +147,9 @@ class SnapshotFiles:
     def archives_of(self, kind: Kind, month: str) -> tuple[Archive, ...]:
         """The archives of one kind and month; only the folders on the way are read."""
         folder = f"{layout.QUEUE}/{kind}/{month}"
-        return self._archives([(f"{folder}/{one.name}", one) for one in self._folder(folder)])
+        return self._archives(
+            [(f"{folder}/{name}", one) for name, one in sorted(self._folder(folder).items())]
+        )
 
     def _archives(self, files: Sequence[File]) -> tuple[Archive, ...]:
         from .archives import among
