@@ -56,8 +56,7 @@ def sections(found: Found, now: datetime, *, whole: bool) -> Iterator[Section]:
     record = found.record
     yield Section("What happened", tuple(_happened(record, now)))
     yield from _context(record.event_context or {}, whole=whole)
-    use = plain_text.use(found)
-    yield Section("What is to be run", tuple(_fact(key, text) for key, text in use if text is not None))
+    yield Section("What is to be run", tuple(_used(found)))
     yield Section("Who has looked at it", tuple(_looked(record)))
     yield Section("Where it stands", tuple(_stands(found, now)))
 
@@ -193,6 +192,13 @@ def _result(result: Mapping[str, Any]) -> Fact:
     more = {key: value for key, value in result.items() if key not in _OF_A_RESULT}
     said = ": ".join(words) or "-"
     return Fact(verdict, (f"{said}\n{spelled(more)}" if more else said,), name_tone=verdict)
+
+
+def _used(found: Found) -> Iterator[Fact]:
+    for name, text, digest in plain_text.use(found):
+        yield _fact(name, text)
+        if digest is not None:
+            yield _fact("digest", digest, technical=True)
 
 
 def _looked(record: Record) -> Iterator[Fact]:

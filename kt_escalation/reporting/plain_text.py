@@ -95,7 +95,9 @@ def page(found: Found, include_context: bool, now: datetime) -> Iterator[str]:
         ("overdue", found.overdue),
         ("missing", missing(found.quorum) if found.quorum else None),
     )
-    yield from _fields(*use(found))
+    yield from _fields(
+        *((name, f"{text} ({digest})" if digest else text) for name, text, digest in use(found))
+    )
     for key, value in (record.labels or {}).items():
         yield _field("label", f"{key} = {value}")
     yield from _policy_results(record)
@@ -134,27 +136,31 @@ def page(found: Found, include_context: bool, now: datetime) -> Iterator[str]:
     yield _field("shown", found.shown)
 
 
-def use(found: Found) -> Iterator[tuple[str, str | None]]:
-    """What the gateway proposes to do, what is released of it, and what came of that, as keys and values."""
+def use(found: Found) -> Iterator[tuple[str, str, str | None]]:
+    """What the gateway proposes to do, what is released of it, and what came of that: keys, values and their digests."""
     record, used = found.record, found.release
     action, within = record.action, record.requires.valid_for
     if action is not None:
-        yield "proposed", f"{action.kind} {action.name} ({action.digest})"
+        yield "proposed", f"{action.kind} {action.name}", action.digest
     if action is not None and action.edit_schema is not None:
-        yield "may be", f"amended to what fits {json.dumps(action.edit_schema, ensure_ascii=False)}"
+        yield "may be", f"amended to what fits {json.dumps(action.edit_schema, ensure_ascii=False)}", None
     if record.requires.single_use or within:
         once = "once" if record.requires.single_use else "as often as asked"
-        yield "released", f"{once}, {f'within {format_duration(within)}' if within else 'at any time'}"
+        yield "released", f"{once}, {f'within {format_duration(within)}' if within else 'at any time'}", None
     if found.digest is not None:
         what = "the amendment" if found.amendment is not None else "as proposed"
-        yield "effective", f"{what} ({found.digest})"
+        yield "effective", what, found.digest
     if used is not None:
-        yield "used", f"by {used.released_by} at {format_time(used.released_at)} under {used.release_id}"
+        yield (
+            "used",
+            f"by {used.released_by} at {format_time(used.released_at)} under {used.release_id}",
+            None,
+        )
         receipt = used.receipt
         if receipt is not None:
             said = f": {receipt.reason}" if receipt.reason else ""
             when = format_time(receipt.receipt_at)
-            yield "receipt", f"{receipt.status} by {receipt.receipt_by} at {when}{said}"
+            yield "receipt", f"{receipt.status} by {receipt.receipt_by} at {when}{said}", None
 
 
 def amended(amendment: Amendment) -> str:

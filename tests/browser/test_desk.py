@@ -9,7 +9,9 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import axe_core_python
@@ -496,6 +498,64 @@ def test_what_a_page_of_ours_would_do_by_mistake_the_browser_refuses(seat: Seat)
         assert seat.run("return window.pwned") is None
     seat.driver.get("about:blank")
     seat.driver.get_log("performance")
+
+
+EVIL = """<!doctype html><title>Evil</title><iframe id=frame src="{room}e/esc_look"></iframe>
+<form id=form method=post action="{room}e/esc_look/unclaim" target=other><input name=csrf value=guess></form>
+<script>
+const told = [];
+onload = async () => {{
+  for (const [path, how] of [["", {{}}], ["live", {{}}], ["e/esc_look/unclaim", {{method: "POST", body: new URLSearchParams({{csrf: "x"}})}}]]) {{
+    for (const mode of ["cors", "no-cors"]) {{
+      try {{ told.push((await fetch("{room}" + path, {{mode, credentials: "include", ...how}})).status); }}
+      catch (error) {{ told.push("refused"); }}
+    }}
+  }}
+  let framed = "nothing";
+  try {{ framed = document.querySelector("#frame").contentDocument.body.innerText; }} catch (error) {{ }}
+  document.title = told.join() + " " + framed;
+}};
+</script>"""
+
+
+def test_a_page_at_another_port_of_this_machine_can_do_nothing(looked: Seat, lab: Lab) -> None:
+    """For a browser it is the same site: the cookie goes along, and only what the desk asks of a request is left."""
+    room = f"{looked.served.origin}{looked.served.room}"
+    page = EVIL.format(room=room).encode()
+
+    class Evil(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-type", "text/html")
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, *_: Any) -> None:
+            """It says nothing."""
+
+    before = lab.tip()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Evil) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}/"
+        looked.driver.get(address)
+        looked.until(lambda: " " in looked.driver.title, 60)
+        told, _, framed = looked.driver.title.partition(" ")
+        # A browser that fetches without asking gets an answer that it may not read; the desk has refused it.
+        assert set(told.split(",")) <= {"refused", "0", "403"} and framed == "nothing"
+        looked.run("document.querySelector('#form').target = ''; document.querySelector('#form').submit()")
+        looked.says("another site asks")
+        # Nor does a link from there open a page.
+        looked.driver.get(address)
+        looked.run(
+            "const it = document.createElement('a'); it.href = arguments[0]; document.body.append(it); it.click()",
+            room,
+        )
+        looked.says("another site asks")
+        server.shutdown()
+    assert lab.tip() == before
+    looked.driver.get("about:blank")
+    looked.driver.get_log("browser")
+    looked.driver.get_log("performance")
 
 
 # --- ten thousand -----------------------------------------------------------------------------------
