@@ -5,6 +5,7 @@ Each is an ordinary store, opened in turn and asked separately. If one cannot be
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -55,7 +56,7 @@ class Listed(NamedTuple):
 class Listing:
     """A page of one or several stores: its rows in order, what could not be read, and which stores not at all.
 
-    ``hint`` says why it may be empty, if that is known.
+    ``hint`` says why it may be empty, if that is known. ``ages`` says of each store that is not fresh how old it is.
     """
 
     rows: Sequence[Listed]
@@ -63,6 +64,7 @@ class Listing:
     invalid: Sequence[tuple[str | None, Invalid]]
     faults: Sequence[Fault] = ()
     hint: str | None = None
+    ages: Sequence[tuple[str | None, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -105,14 +107,20 @@ def one(
     fetch: bool,
     whole: bool,
     marks: bool = False,
+    ask: float | None = None,
     progress: Progress | None = None,
 ) -> Listing:
-    """The page of one store, which is not named in it. Raises as `ReadStore.rows`."""
+    """The page of one store, which is not named in it. Raises as `ReadStore.rows`.
+
+    With ``ask`` the remote is asked for at most so many seconds (0: not at all), and what is not fresh gets an age.
+    """
     with ReadStore.open(path, progress=progress) as store:
+        old = store.freshen(ask) if ask is not None else None
         found = store.rows(wanted, rev=rev, fetch=fetch)
         rows = _listed(None, store, found, whole, marks)
     invalid = [(None, item) for item in found.invalid]
-    return Listing(rows, found.page.next_cursor, invalid, hint=found.hint)
+    ages = [(None, old)] if old else []
+    return Listing(rows, found.page.next_cursor, invalid, hint=found.hint, ages=ages)
 
 
 def several(
@@ -123,11 +131,12 @@ def several(
     fetch: bool,
     whole: bool,
     marks: bool = False,
+    ask: float | None = None,
     progress: Progress | None = None,
 ) -> Listing:
     """The page over all stores: with ``whole`` also its records as plain values, with ``marks`` open proposals.
 
-    Raises BadInput for a query that no store could answer.
+    ``ask`` is as in `one`, for all stores together. Raises BadInput for a query that no store could answer.
     """
     query.select((), replace(wanted, place=(0,)))
     pages: dict[int, Page] = {}
@@ -135,15 +144,19 @@ def several(
     invalid: list[tuple[str | None, Invalid]] = []
     faults: list[Fault] = []
     hints: set[str | None] = set()
+    ages: list[tuple[str | None, str]] = []
+    until = time.monotonic() + (ask or 0)
     for place, path in enumerate(paths):
         try:
             with ReadStore.open(path, progress=progress) as store:
+                old = store.freshen(max(until - time.monotonic(), 0)) if ask is not None else None
                 found = store.rows(replace(wanted, place=(place,)), rev=rev, fetch=fetch)
                 rows = _listed(path, store, found, whole, marks)
         except KtError as error:
             faults.append(Fault(path, error))
             continue
         pages[place] = found.page
+        ages += [(path, old)] if old else []
         hints.add(found.hint)
         listed |= {(place, item.row.escalation_id): item for item in rows}
         invalid += [(path, item) for item in found.invalid]
@@ -151,7 +164,7 @@ def several(
     page = [listed[place, row.escalation_id] for place, row in merged]
     # If one store lists the team, the others need not.
     hint = None if page or None in hints else "; ".join(filter(None, hints))
-    return Listing(page, cursor, invalid, faults, hint or None)
+    return Listing(page, cursor, invalid, faults, hint or None, ages)
 
 
 def _listed(path: str | None, store: ReadStore, found: Rows, whole: bool, marks: bool) -> Sequence[Listed]:

@@ -101,6 +101,30 @@ class ReadStore:
         records = tuple(entry.record for entry in found.snapshot.entries(found.page.rows))
         return Listing(records, found.page.next_cursor, found.invalid)
 
+    def freshen(self, seconds: float) -> str | None:
+        """Ask the remote for at most so many seconds, 0 for not at all.
+
+        Returns how old what this clone knows is, if it is not what the remote has now: ``as of 10m ago``, with the
+        reason. None also without a remote. Raises HistoryRewritten.
+        """
+        from .errors import LockTimeout, RemoteUnreachable
+        from .model.times import lasted
+
+        why = ""
+        if self._session.git.remote is None:
+            return None
+        if seconds > 0:
+            try:
+                self._session.port.newest(seconds)
+            except (RemoteUnreachable, LockTimeout) as error:
+                why = f": {error.summary}"
+            else:
+                return None
+        at = self._session.git.asked_at()
+        if at is None:
+            return f"as of the last fetch{why}"
+        return f"as of {lasted(max(self._session.clock().timestamp() - at, 0))} ago{why}"
+
     def proposed(self, revision: str) -> Mapping[str, str]:
         """The actions proposed on branches of the remote that this clone knows, by escalation id.
 

@@ -6,13 +6,14 @@ import json
 import re
 import shlex
 import shutil
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from filelock import FileLock
-from lab import Lab, git, ids, kt, record_text
+from lab import Lab, git, ids, kt, on_a_terminal, path_to_git, record_text
 from sample_records import DAY, at, open_text, resolved_path, resolved_text
 from schema_faults import faults
 
@@ -165,11 +166,28 @@ def test_a_team_that_the_roster_does_not_list_is_named_with_those_that_it_lists(
     assert kt(*both, cwd=lab.folder).err == "kt: no escalation matches\n"
 
 
-@pytest.mark.parametrize("word", ["denied", "approved", "expired", "reject"])
-def test_an_outcome_given_as_a_status_says_where_it_is_listed(shelf: Path, word: str) -> None:
-    ran = kt("list", "--status", word, cwd=shelf)
-    assert (ran.code, ran.out) == (2, "")
-    assert f"'{word}' is an outcome, not a status; list decided escalations with --status resolved" in ran.err
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ("denied", ["no"]),
+        ("reject", ["no"]),
+        ("Deny", ["no"]),
+        ("approve", ["done"]),
+        ("expired", []),
+        ("denied approved", ["done", "no"]),
+    ],
+)
+def test_an_outcome_lists_what_was_resolved_so(shelf: Path, words: str, names: list[str]) -> None:
+    args = [arg for word in words.split() for arg in ("--status", word)]
+    assert sorted(listed(shelf, *args)) == names
+    both = listed(shelf, *args, "--status", "queued")
+    assert set(both) == {*names, *listed(shelf, "--status", "queued")}
+
+
+def test_a_word_that_is_nearly_a_command_names_the_command(shelf: Path) -> None:
+    ran = kt("lst", cwd=shelf)
+    assert ran.code == 2 and "No such command 'lst': did you mean `kt-escalation list`?" in ran.err
+    assert "did you mean" not in kt("frobnicate", cwd=shelf).err
 
 
 @pytest.fixture(scope="module")
@@ -889,3 +907,61 @@ def test_doctor_says_who_holds_the_lock(lab: Lab) -> None:
     [bad] = [finding for finding in ran.json["findings"] if not finding["ok"]]
     pid = json.loads((clone / ".git/kt/holder").read_text())["pid"]
     assert ran.code == 1 and bad["check"] == "lock" and f"process {pid}" in bad["detail"]
+
+
+# --- fresh at a terminal ------------------------------------------------------------------------------
+
+
+def test_a_terminal_shows_what_the_remote_has_or_says_how_old_it_is(lab: Lab) -> None:
+    alice, bob = lab.clone("alice"), lab.clone("bob")
+    assert kt("raise", "--request-id", "new", "--reason-code", "a.b", cwd=bob).code == 0
+    assert "esc_new" not in kt("list", cwd=alice).out, "a script reads offline"
+    code, shown = on_a_terminal(["list", "--no-fetch"], alice, {})
+    assert code == 0 and "esc_new" not in shown and re.search(r"kt: as of (the last fetch|\w+ ago)", shown)
+    code, shown = on_a_terminal(["list"], alice, {})
+    assert code == 0 and "esc_new" in shown and "as of" not in shown
+    assert kt("claim", "esc_new", cwd=bob).code == 0
+    assert "held by" in on_a_terminal(["get", "esc_new"], alice, {})[1]
+    lab.remote.rename(lab.folder / "away")
+    for args in (["list"], ["get", "esc_new"]):
+        code, shown = on_a_terminal(args, alice, {})
+        assert code == 0 and "esc_new" in shown
+        assert re.search(r"kt: as of \d+s ago: the remote origin could not be reached", shown), shown
+    assert "as of" not in on_a_terminal(["get", "esc_new", "--rev", "origin/main"], alice, {})[1]
+
+
+def test_a_remote_that_does_not_answer_holds_a_terminal_up_for_two_seconds(lab: Lab, tmp_path: Path) -> None:
+    alice = lab.clone("alice")
+    env = {"PATH": path_to_git(tmp_path, 'case " $* " in *" fetch "*) sleep 30 ;; esac\ngit "$@"')}
+    began = time.monotonic()
+    code, shown = on_a_terminal(["list"], alice, env)
+    assert code == 0 and "as of" in shown and time.monotonic() - began < 15
+
+
+def test_several_stores_at_a_terminal_say_each_how_old_they_are(tmp_path: Path) -> None:
+    labs = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        labs.append(Lab(tmp_path / name))
+    clones = [str(each.clone("alice")) for each in labs]
+    labs[1].remote.rename(tmp_path / "away")
+    code, shown = on_a_terminal(["list", "-C", clones[0], "-C", clones[1]], tmp_path, {})
+    assert code == 0 and shown.count("as of") == 1 and f"{clones[1]}: as of" in shown
+
+
+def test_what_is_longer_than_the_terminal_goes_to_the_pager(lab: Lab, tmp_path: Path) -> None:
+    bob = lab.clone("bob")
+    for number in range(12):
+        assert kt("raise", "--request-id", f"r{number}", "--reason-code", "a.b", cwd=bob).code == 0
+    pager = tmp_path / "pager"
+    pager.write_text(f"#!/bin/sh\ncat > {tmp_path}/paged\n")
+    pager.chmod(0o755)
+    code, shown = on_a_terminal(["log"], bob, {"PAGER": str(pager), "LINES": "10"})
+    paged = (tmp_path / "paged").read_text()
+    assert code == 0 and "esc_r0" not in shown and paged.count("raise") >= 12
+    # Times are local and short here, and exact in a script.
+    assert re.match(r"\d\d:\d\d +[0-9a-f]{12}  raise", paged) and "000Z" in kt("log", cwd=bob).out
+    (tmp_path / "paged").unlink()
+    for env in ({"LINES": "40"}, {"LINES": "10", "PAGER": "cat"}, {"LINES": "10", "TERM": "dumb"}):
+        code, shown = on_a_terminal(["log"], bob, {"PAGER": str(pager), **env})
+        assert code == 0 and "esc_r0" in shown and not (tmp_path / "paged").exists()

@@ -19,6 +19,7 @@ from forge import ROSTER
 from hypothesis import given
 from hypothesis import strategies as st
 from lab import Lab, Ran, git, kt
+from pages import as_printed
 
 from kt_escalation import Event, Store
 from kt_escalation.model.event import HAPPENINGS
@@ -192,7 +193,8 @@ def chat_server() -> Iterator[tuple[str, list[tuple[dict[str, str], dict[str, An
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            taken.append((dict(self.headers), json.loads(body)))
+            text = body.decode()
+            taken.append((dict(self.headers), json.loads(text) if text.startswith("{") else {"text": text}))
             self.send_response(200 if len(taken) > 1 else 429)
             self.send_header("Retry-After", "0")
             self.end_headers()
@@ -259,6 +261,46 @@ def test_a_message_links_to_the_pull_request_that_this_clone_knows(office: Lab, 
             "content"
         ]
     )
+
+
+def test_the_recipes_of_the_page_run_as_printed(office: Lab, tmp_path: Path) -> None:
+    lab = office.copy(tmp_path)
+    alice = lab.folder / "alice"
+    told_by = alice / "told"
+    for program in ("mail", "notify-send"):
+        (alice / program).write_text(f'#!/bin/sh\necho "{program} $@" >> told; cat >> told\n')
+        (alice / program).chmod(0o755)
+    with chat_server() as (url, taken):
+        taken.append(({}, {}))
+        as_printed(
+            "telling.md",
+            alice,
+            replace={
+                "--format": "--once --format",
+                "--cursor": "--since 7d --cursor",
+                "/var/lib/kt": str(tmp_path),
+                '"mail"': '"./mail"',
+                '"notify-send"': '"./notify-send"',
+                **dict.fromkeys(
+                    (
+                        "https://hooks.slack.com/services/T000/B000/XXXX",
+                        "https://example.webhook.office.com/workflows/XXXX",
+                        "https://ntfy.example.com/legal",
+                        "https://events.pagerduty.com/v2/enqueue",
+                    ),
+                    url,
+                ),
+            },
+        )
+    lines = told_by.read_text().splitlines()
+    assert "mail -s critical esc_hot: raise legal@example.com" in lines
+    assert "See it with: kt escalation get esc_cold" in lines
+    assert "notify-send --app-name=kt --urgency=normal kt unclaim esc_mid" in lines
+    bodies = [body for _, body in taken[1:]]
+    assert (
+        sum("blocks" in body for body in bodies) >= 3 and sum("attachments" in body for body in bodies) >= 3
+    )
+    assert {body["event_action"] for body in bodies if "routing_key" in body} == {"trigger"}
 
 
 TEXT = st.one_of(

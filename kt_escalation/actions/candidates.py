@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from ..errors import KtError, NotAllowed, UnreadableRecord
@@ -11,6 +12,9 @@ from ..rules import due_actions, permissions, transitions
 from ..rules.permissions import Act
 from ..storage.interface import Snapshot
 from ..storage.lookup import deciders
+
+# How many different reasons are told why nothing is for somebody.
+_MOST_REASONS = 3
 
 
 def held(snapshot: Snapshot, act: Act) -> int:
@@ -84,12 +88,20 @@ class Why:
         if self.refusals:
             count = len(self.refusals)
             which = "the one that waits is not" if count == 1 else f"none of the {count} waiting is"
-            why = f"{which} for you ({self.refusals[0]})"
+            why = f"{which} for you ({self._refusals()})"
             return f"{why}; the others are held ({held})" if held else why
         if held:
             count = sum(self.holders.values()) + self.proposals
             return f"the only one is held ({held})" if count == 1 else f"all {count} are held ({held})"
         return f"nothing waits for team {team}" if team else "the queue is empty"
+
+    def _refusals(self) -> str:
+        """Why not, each reason once; how many it keeps from the actor, if there are several reasons."""
+        counted = Counter(self.refusals)
+        if len(counted) == 1:
+            return self.refusals[0]
+        told = [f"{count}: {reason}" for reason, count in counted.most_common(_MOST_REASONS)]
+        return " / ".join([*told, *(["and more"] if len(counted) > len(told) else [])])
 
     @property
     def state(self) -> str:

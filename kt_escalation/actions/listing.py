@@ -107,7 +107,7 @@ def rows(session: ReadSession, wanted: Query, *, rev: str | None, fetch: bool) -
     found: list[Row] = []
     invalid: list[Invalid] = []
     for resolved, statuses in ((False, {"queued", "claimed"}), (True, {"resolved"})):
-        if wanted.statuses & statuses:
+        if wanted.statuses & statuses or (resolved and wanted.outcomes):
             more, unreadable = snapshot.rows(resolved=resolved)
             found += more
             invalid += unreadable

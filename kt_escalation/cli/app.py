@@ -68,6 +68,12 @@ class Group(click.Group):
                 if isinstance(group, click.Group) and group.get_command(ctx, asked):
                     ours = f"{ctx.command_path} {name} {asked}"
                     raise click.UsageError(f"No such command {asked!r}: it is `{ours}`", ctx) from error
+            from difflib import get_close_matches
+
+            close = get_close_matches(asked, self.list_commands(ctx), 1)
+            if close:
+                meant = f"{ctx.command_path} {close[0]}"
+                raise click.UsageError(f"No such command {asked!r}: did you mean `{meant}`?", ctx) from error
             raise
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -73,12 +73,34 @@ def common_to_several(function: F) -> F:
     )
 
 
+_REV = click.option(
+    "--rev", metavar="REV", help="Read this revision instead of the newest one that is known here."
+)
+#: How long a terminal waits for the remote before it shows what is known here.
+ASK_SECONDS = 2.0
+
+
 def reads(function: F) -> F:
     """The options of commands that read committed state."""
     function = click.option("--fetch", is_flag=True, help="Fetch from the remote first.")(function)
-    return click.option(
-        "--rev", metavar="REV", help="Read this revision instead of the newest one that is known here."
+    return _REV(function)
+
+
+def reads_fresh(function: F) -> F:
+    """The options of commands that read committed state, and at a terminal ask the remote first."""
+    function = click.option(
+        "--fetch/--no-fetch",
+        default=None,
+        help="Fetch from the remote first, or not. By default only a terminal does, for at most 2 s.",
     )(function)
+    return _REV(function)
+
+
+def asks(given: bool | None, rev: str | None, *, people: bool) -> float | None:
+    """For how many seconds to ask the remote before people read; None where the command does as it was told."""
+    if given or rev is not None or not people:
+        return None
+    return 0.0 if given is False else ASK_SECONDS
 
 
 def changes(function: F) -> F:

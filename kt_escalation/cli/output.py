@@ -14,6 +14,9 @@ from ..model.text import visible
 from ..model.times import format_time
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
     from ..model.record import Record
     from ..multistore import Taken
     from ..results import Decision, Result
@@ -113,7 +116,7 @@ def _sentence(record: Record, result: Result, words: str) -> str:
         id=record.escalation_id,
         holder=record.claim.claimed_by if record.claim else "",
         claim=record.claim.claim_id if record.claim else "",
-        until=f" until {format_time(record.claim.expires_at)}"
+        until=f" until {journal_time()(record.claim.expires_at).rstrip()}"
         if record.claim and record.claim.expires_at
         else "",
         outcome=record.reviews[-1].outcome if record.reviews else "",
@@ -200,6 +203,15 @@ def what_to_do(found: Decision) -> str:
 def on_terminal() -> bool:
     """Whether the output goes to a terminal."""
     return sys.stdout.isatty()
+
+
+def journal_time() -> Callable[[datetime], str]:
+    """How the lines of a journal write times: exact ones in UTC for programs, short local ones for people."""
+    if not on_terminal():
+        return format_time
+    from .terminal import clock
+
+    return clock.column
 
 
 def put_json(value: Any) -> None:

@@ -49,7 +49,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
 class Query:
     """What a listing should contain: which escalations, in which order, and which page.
 
-    A field that is None or empty matches everything. ``mine`` selects escalations that the caller holds.
+    A field that is None or empty matches everything. ``outcomes`` adds what is resolved so to ``statuses``. ``mine`` selects escalations that the caller holds.
     ``overdue`` selects those that are past a deadline or a lease, or that nobody on the roster can decide.
     ``claimable`` selects those that the caller could claim now. ``limit`` 0 returns all. ``cursor`` is that
     of the previous page. ``words`` must each be in the id, the reason, the summary, the route, the holder or the
@@ -57,6 +57,7 @@ class Query:
     """
 
     statuses: frozenset[str] = frozenset({"queued", "claimed"})
+    outcomes: frozenset[str] = frozenset()
     escalation_ids: frozenset[str] = frozenset()
     severities: frozenset[str] = frozenset()
     team: str | None = None
@@ -74,7 +75,7 @@ class Query:
 
     def matches(self, row: Row) -> bool:
         """Whether the row matches the query."""
-        if row.status not in self.statuses:
+        if row.status not in self.statuses and row.outcome not in self.outcomes:
             return False
         if self.escalation_ids and row.escalation_id not in self.escalation_ids:
             return False

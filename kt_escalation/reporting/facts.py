@@ -211,7 +211,7 @@ def _looked(record: Record) -> Iterator[Fact]:
         facts.append((review.reviewed_at, Fact(review.outcome, said, name_tone=review.outcome)))
     end = record.resolution
     if end and not record.reviews:
-        said = (f"{end.resolved_by} at ", end.resolved_at, f"\n{end.reason}")
+        said = (f"{plain_text.ended_by(end)} at ", end.resolved_at, f"\n{end.reason}")
         facts.append((end.resolved_at, Fact(end.outcome, said, name_tone=end.outcome)))
     return (fact for _, fact in sorted(facts, key=lambda item: item[0]))
 
@@ -228,7 +228,7 @@ def _stands(found: Found, now: datetime) -> Iterator[Fact]:
             yield _fact("lease", *_until(claim.expires_at, now), tone=late)
         yield _fact("claim id", claim.claim_id, technical=True)
     if end:
-        yield _fact("resolved", f"{end.outcome} by {end.resolved_by} at ", end.resolved_at)
+        yield _fact("resolved", f"{end.outcome} by {plain_text.ended_by(end)} at ", end.resolved_at)
     if found.quorum:
         yield _fact("missing", plain_text.missing(found.quorum))
     lease = claim.expires_at if claim else None

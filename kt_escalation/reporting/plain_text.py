@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from ..model.times import age, format_duration, format_time, lasted, parse_time
 
 if TYPE_CHECKING:
     from ..model.event import Event
-    from ..model.record import Amendment, Record, Route
+    from ..model.record import Amendment, Record, Resolution, Route
     from ..model.summary import Row
     from ..results import Found, Moment
     from ..rules.permissions import Quorum
@@ -69,6 +69,11 @@ def left(end: datetime, now: datetime) -> str:
     whole = abs(seconds)
     said = lasted(whole if whole < _COUNTED_IN_SECONDS else whole - whole % 60)
     return said if seconds > 0 else f"{said} ago"
+
+
+def ended_by(end: Resolution) -> str:
+    """Who resolved it; an expiry comes from the deadline, and not from the person who swept."""
+    return f"its deadline (swept by {end.resolved_by})" if end.outcome == "expired" else end.resolved_by
 
 
 def page(found: Found, include_context: bool, now: datetime) -> Iterator[str]:
@@ -129,7 +134,7 @@ def page(found: Found, include_context: bool, now: datetime) -> Iterator[str]:
             yield from _said(amended(review.amendment))
     if record.resolution:
         end = record.resolution
-        yield _field("resolved", f"{end.outcome} by {end.resolved_by} at {format_time(end.resolved_at)}")
+        yield _field("resolved", f"{end.outcome} by {ended_by(end)} at {format_time(end.resolved_at)}")
         if not record.reviews:
             yield from _said(end.reason)
     yield _field("file", f"{found.path} at {found.commit[:12]}")
@@ -213,18 +218,22 @@ def _said(text: str) -> Iterator[str]:
         yield f"    {line}"
 
 
-def timeline(moments: Iterator[Moment] | Iterator[Event]) -> Iterator[str]:
-    """One line for each event, as they come, like a journal."""
+def timeline(
+    moments: Iterator[Moment] | Iterator[Event], *, at: Callable[[datetime], str] = format_time
+) -> Iterator[str]:
+    """One line for each event, as they come, like a journal. ``at`` writes its time."""
     for moment in moments:
         outcome = f" as {moment.outcome}" if moment.outcome else ""
         text = f": {visible(moment.text)}" if moment.text else ""
         who = visible(moment.actor or moment.email)
+        if moment.outcome == "expired" and moment.action == "sweep":
+            who = f"its deadline (swept by {who})"
         other = (
             f" (commit by {visible(moment.email)})"
             if moment.actor and "@" in moment.actor and moment.actor.casefold() != moment.email.casefold()
             else ""
         )
         yield (
-            f"{format_time(moment.at)}  {moment.commit[:12]}  {moment.action.ljust(8)} "
+            f"{at(moment.at)}  {moment.commit[:12]}  {moment.action.ljust(8)} "
             f"{moment.escalation_id or '-'}  {who}{other}{outcome}{text}"
         )

@@ -64,7 +64,10 @@ def may_review(record: Record, act: Act, action: str, deciders: Iterable[str] = 
     if missing:
         others = candidates(record, act.policies, deciders)
         again = otherwise(record, act.policies, deciders)
-        if others:
+        if record.resolution is not None:
+            # Nobody may any more, whoever could have.
+            pass
+        elif others:
             missing += f"; {', '.join(others)} may"
         elif again:
             missing += f"; {', '.join(again)} may, to decide otherwise"

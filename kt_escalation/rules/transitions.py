@@ -405,12 +405,15 @@ def stamp(record: Record, act: Act) -> datetime:
 
 def _require_open(record: Record) -> None:
     if record.resolution is not None:
-        raise AlreadyResolved(
+        error = AlreadyResolved(
             escalation_id=record.escalation_id,
             outcome=record.resolution.outcome,
             resolved_by=record.resolution.resolved_by,
             resolved_at=format_time(record.resolution.resolved_at),
         )
+        if record.resolution.outcome == "expired":
+            error.says = "{escalation_id} expired by its deadline at {resolved_at} (swept by {resolved_by})"
+        raise error
 
 
 def _holds(record: Record, act: Act) -> bool:

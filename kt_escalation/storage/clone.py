@@ -205,6 +205,10 @@ class GitStore:
     def newest(self, timeout: float, max_age: float = 0.0) -> GitSnapshot:
         return self._newest.newest(timeout, max_age)
 
+    def asked_at(self) -> float | None:
+        """When the remote was last asked; see `NewestTip.asked_at`."""
+        return self._newest.asked_at()
+
     def hang_up(self, *, now: bool = False) -> None:
         """End the fetch that another thread waits for in `newest`; see `NewestTip.hang_up`."""
         self._newest.hang_up(now=now)

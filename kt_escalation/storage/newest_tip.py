@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import NamedTuple
 
@@ -119,6 +119,22 @@ class NewestTip:
         process = self._shared
         if process is not None:
             process.ask_to_end(now=now)
+
+    def asked_at(self) -> float | None:
+        """When the remote was last asked for the store branch, in seconds since 1970; None without a remote, or unknown.
+
+        A fetch by git itself is known by what it writes, a push by the branch that it moves.
+        """
+        remote = self._location.remote
+        if remote is None:
+            return None
+        git = self._repository.common_dir
+        found = [when] if (when := shared_fetch.last(self._location.lock_folder, remote)) is not None else []
+        paths = [git / "FETCH_HEAD", *([git / "refs/remotes" / remote / self.branch] if self.branch else [])]
+        for path in paths:
+            with suppress(OSError):
+                found.append(path.stat().st_mtime)
+        return max(found, default=None)
 
     def start(self, timeout: float) -> str | None:
         """The commit on which to create a store, None if the branch has none yet."""

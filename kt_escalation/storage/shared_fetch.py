@@ -12,6 +12,7 @@ from pathlib import Path
 from .atomic_file import write
 
 _POLL_SECONDS = 0.01
+_NOTE = "fetched"
 # Clocks count from the start of the host. They are compared only if the calendar's clock shows the same start.
 _SAME_HOUR = 3600.0
 
@@ -23,7 +24,7 @@ def shared(folder: Path, branch: str, fetch: Callable[[], None], timeout: float,
     took longer than ``timeout`` seconds.
     """
     wanted, end = time.monotonic() - max_age, time.monotonic() + timeout
-    note = folder / "fetched"
+    note = folder / _NOTE
     try:
         folder.mkdir(exist_ok=True)
         handle = os.open(folder / "fetching", os.O_RDWR | os.O_CREAT, 0o600)
@@ -49,6 +50,14 @@ def shared(folder: Path, branch: str, fetch: Callable[[], None], timeout: float,
         return True
     finally:
         os.close(handle)
+
+
+def last(folder: Path, remote: str) -> float | None:
+    """When the last shared fetch from a remote began, in seconds since 1970; None if none is known."""
+    with suppress(OSError, ValueError):
+        _, when, name = (folder / _NOTE).read_text().split(" ", 2)
+        return float(when) if name.startswith(f"{remote}/") else None
+    return None
 
 
 def _begun(note: Path, branch: str) -> float:

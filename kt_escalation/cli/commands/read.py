@@ -14,9 +14,20 @@ from ...model.times import format_time
 from ...model.vocabulary import OUTCOMES, SEVERITIES, STATUSES, VERBS
 from ...reporting import plain_text
 from ..app import escalation
-from ..options import Count, common, common_to_several, of_request, read_time, reads, takes_ids
-from ..output import on_terminal, put_json, warn
+from ..options import (
+    Count,
+    asks,
+    common,
+    common_to_several,
+    of_request,
+    read_time,
+    reads,
+    reads_fresh,
+    takes_ids,
+)
+from ..output import journal_time, on_terminal, put_json, warn
 from ..stores import in_stores, store_of
+from ..terminal import pager
 from ..terminal.progress import drawn, printed
 
 if TYPE_CHECKING:
@@ -37,16 +48,13 @@ _NARROWING = (
 
 
 class _Status(click.Choice[str]):
-    """A status to list. The error for an outcome says where it is listed."""
+    """A status to list, or an outcome in any of its words."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value in (*OUTCOMES, *VERBS):
-            self.fail(
-                f"{value!r} is an outcome, not a status; list decided escalations with --status resolved",
-                param,
-                ctx,
-            )
-        return super().convert(value, param, ctx)
+        word = str(value).lower()
+        if word in VERBS or word in OUTCOMES:
+            return VERBS.get(word, word)
+        return super().convert(word, param, ctx)
 
 
 @escalation.command("list", short_help="List escalations, the most severe and oldest first.")
@@ -56,7 +64,8 @@ class _Status(click.Choice[str]):
     type=_Status(list(STATUSES)),
     multiple=True,
     default=["open"],
-    help="Only escalations with this status (default open). May be repeated.",
+    help="Only escalations with this status (default open), or resolved with this outcome: approved, denied, and so "
+    "on. May be repeated.",
 )
 @click.option(
     "--severity",
@@ -96,7 +105,7 @@ class _Status(click.Choice[str]):
     "--limit", type=Count(min=0), default=50, show_default=True, help="Print at most this many; 0 prints all."
 )
 @click.option("--cursor", metavar="CURSOR", help="Continue after the page that printed this next_cursor.")
-@reads
+@reads_fresh
 @common_to_several
 @click.pass_context
 def list_command(ctx: click.Context, /, **given: Any) -> None:
@@ -117,16 +126,21 @@ def list_command(ctx: click.Context, /, **given: Any) -> None:
 
     now = datetime.now(UTC)
     wanted = Query(
-        statuses=frozenset().union(*(STATUSES[status] for status in given["statuses"])),
+        statuses=frozenset().union(*(STATUSES.get(status, ()) for status in given["statuses"])),
+        outcomes=frozenset(given["statuses"]).intersection(OUTCOMES),
         escalation_ids=frozenset(map(of_request, given["request_ids"])),
         severities=frozenset(given["severities"]),
         since=read_time(given["since"], now),
         **{key: given[key] for key in _AS_GIVEN},
     )
     with drawn() as progress:
-        how = {key: given[key] for key in ("rev", "fetch")} | {
+        people = on_terminal() and not given["as_json"]
+        how = {
+            "rev": given["rev"],
+            "fetch": bool(given["fetch"]),
+            "ask": asks(given["fetch"], given["rev"], people=people),
             "whole": given["as_json"],
-            "marks": on_terminal() and not given["as_json"],
+            "marks": people,
             "progress": progress,
         }
         found = in_stores(
@@ -153,6 +167,8 @@ def list_command(ctx: click.Context, /, **given: Any) -> None:
         if not found.rows and not found.faults:
             none = "no escalation matches" if any(given[k] for k in _NARROWING) else "nothing is open"
             warn(f"{none}: {found.hint}" if found.hint else none)
+        for store, old in found.ages:
+            warn(f"{f'{store}: ' if store else ''}{old}")
         if found.next_cursor and not on_terminal():
             warn(f"there are more: show all with --limit 0, or go on with --cursor {found.next_cursor}")
     if found.faults:
@@ -184,7 +200,7 @@ def _quorum(found: Quorum | None) -> dict[str, Any] | None:
 @escalation.command("get", short_help="Show one escalation.")
 @takes_ids(one=True, begun=True)
 @click.option("--include-context", is_flag=True, help="Show the whole context of the event.")
-@reads
+@reads_fresh
 @common
 @click.pass_context
 def get_command(
@@ -192,7 +208,7 @@ def get_command(
     escalation_id: str,
     include_context: bool,
     rev: str | None,
-    fetch: bool,
+    fetch: bool | None,
     repo: str | None,
     as_json: bool,
 ) -> None:
@@ -201,10 +217,17 @@ def get_command(
     A terminal shows a page for reviewers, with the commands that you may run next.
     """
     with drawn() as progress, store_of(ctx, repo, progress=progress) as store:
-        found = store.get(escalation_id, rev=rev, fetch=fetch)
+        ask = asks(fetch, rev, people=on_terminal() and not as_json)
+        old = store.freshen(ask) if ask is not None else None
+        found = store.get(escalation_id, rev=rev, fetch=bool(fetch))
         if not as_json:
-            for line in _page(store, found, include_context, past=rev is not None):
-                click.echo(line)
+            page = [*_page(store, found, include_context, past=rev is not None)]
+            # What is shown at a terminal may take longer than the store is needed.
+            if progress:
+                progress.end()
+            pager.show(page)
+            if old:
+                warn(old)
             return
     from ...model.record import plain
 
@@ -265,8 +288,7 @@ def log_command(
         if as_json:
             put_json({"entries": [_moment(moment) for moment in moments]})
             return
-        for line in printed(plain_text.timeline(moments), progress):
-            click.echo(line)
+        pager.show(printed(plain_text.timeline(moments, at=journal_time()), progress))
 
 
 def _moment(moment: Moment) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ...model.vocabulary import SEVERITIES
 from ...reporting import plain_text
 from ..app import escalation
 from ..options import SPAN, Count, F, common, read_time, reads
-from ..output import warn
+from ..output import journal_time, warn
 from ..stores import store_of
 from ..terminal.progress import drawn, printed
 
@@ -283,7 +283,8 @@ def _begin(store: Store, since: str | None) -> str:
 
 def _printer(store: Store, form: str) -> Callable[[Event], None]:
     if form == "text":
-        return lambda event: click.echo(next(plain_text.timeline(iter([event]))))
+        at = journal_time()
+        return lambda event: click.echo(next(plain_text.timeline(iter([event]), at=at)))
     return lambda event: click.echo(_body(store, event, form).decode())
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+
+# The most characters of a time.
+_WIDTH = len("2026-11-23 14:05")
 
 
 def local(moment: datetime, now: datetime) -> str:
@@ -13,3 +16,8 @@ def local(moment: datetime, now: datetime) -> str:
     if abs(at - today) < timedelta(days=6):
         return f"{at:%a %H:%M}"
     return f"{at:%Y-%m-%d %H:%M}"
+
+
+def column(moment: datetime) -> str:
+    """A time as the first column of a journal."""
+    return local(moment, datetime.now(UTC)).ljust(_WIDTH)

@@ -33,8 +33,8 @@ _COLUMNS = (
     Column("SUMMARY", goes=2, least=24),
 )
 
-# The place of the status among the cells of a row.
-_STATUS = 2
+# The places of the status and of the deadline among the cells of a row.
+_STATUS, _DUE = 2, 4
 
 #: The available actions in words, and the command for each.
 COMMANDS = {
@@ -62,6 +62,8 @@ def _row(item: Listed, now: datetime) -> Sequence[Words]:
     row = item.row
     tones = {1: row.severity, 2: row.outcome or "", 4: "late" if _is_late(row, now) else ""}
     cells = [*plain_text.cells(row, now)]
+    if row.deadline:
+        cells[_DUE] = plain_text.left(parse_time(row.deadline), now)
     # A branch is often left over after its request was merged in another way; a second claim is no news.
     if item.proposed and row.status != "resolved" and (item.proposed, row.status) != ("claim", "claimed"):
         cells[_STATUS] += f", {item.proposed} proposed"
