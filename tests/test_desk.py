@@ -327,7 +327,17 @@ def test_what_changed_meanwhile_is_not_decided(place: Lab, alice: Served) -> Non
     at = raised(place, alice, "changed", summary="Changed")
     alice.post(f"{at}/claim")
     typed = decision(alice, at, outcome="approved", reason="As I saw it")
-    assert kt("note", "--id", "esc_changed", "--text", "Look again", cwd=place.folder / "bob").code == 0
+    assert (
+        kt(
+            "note",
+            "--id",
+            "esc_changed",
+            "--text",
+            "Look again",
+            cwd=place.clone("watcher", email="bob@example.com"),
+        ).code
+        == 0
+    )
     answer = alice.post(f"{at}/decide", {**typed, "step": "sure"})
     assert (
         "not as it was shown" in answer.words and "As I saw it" in answer.text and "Look again" in answer.text

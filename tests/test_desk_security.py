@@ -234,11 +234,11 @@ def test_there_is_no_other_address_and_no_taken_port(served: Served, place: Lab)
         assert ran.code == 2 and f"port {port} cannot be had" in ran.err
 
 
-def test_without_its_libraries_it_says_how_to_install_them(place: Lab, tmp_path: Path) -> None:
+def test_without_its_libraries_it_says_how_to_install_them(served: Served, tmp_path: Path) -> None:
     (tmp_path / "uvicorn.py").write_text(
         "raise ModuleNotFoundError('No module named uvicorn', name='uvicorn')"
     )
-    ran = kt_process("web", cwd=place.folder / "alice", env={"PYTHONPATH": str(tmp_path)})
+    ran = kt_process("web", cwd=served.clone, env={"PYTHONPATH": str(tmp_path)})
     assert (ran.code == 2 and "web needs uvicorn" in ran.err and "[web]" in ran.err) or "`web`" in ran.err
 
 

@@ -186,6 +186,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     )
     # alice sees it all: the default route is a team of hers.
     made.put({**POLICIES, "policies/settings.yaml": settings}, "policies")
+    made.clone("bob")
     return made
 
 
@@ -303,7 +304,7 @@ def test_a_whole_days_work_by_keyboard_alone(seat: Seat, lab: Lab) -> None:
 def test_two_people_race_for_one(seat: Seat, lab: Lab) -> None:
     put(lab, {"request_id": "race", "summary": "Wanted by two"})
     mine = seat.driver.current_window_handle
-    with desk(lab.clone("bob"), "--retry-timeout", "5", enter=False) as his:
+    with desk(lab.folder / "bob", "--retry-timeout", "5", enter=False) as his:
         seat.driver.switch_to.new_window("window")
         other = Seat(seat.driver, his)
         other.sit()
