@@ -107,7 +107,7 @@ class ReadStore:
         Returns how old what this clone knows is, if it is not what the remote has now: ``as of 10m ago``, with the
         reason. None also without a remote. Raises HistoryRewritten.
         """
-        from .errors import LockTimeout, RemoteUnreachable
+        from .errors import GitFailed, GitLocked, LockTimeout, RemoteUnreachable
         from .model.times import lasted
 
         why = ""
@@ -116,7 +116,7 @@ class ReadStore:
         if seconds > 0:
             try:
                 self._session.port.newest(seconds)
-            except (RemoteUnreachable, LockTimeout) as error:
+            except (RemoteUnreachable, LockTimeout, GitLocked, GitFailed) as error:
                 why = f": {error.summary}"
             else:
                 return None

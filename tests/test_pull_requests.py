@@ -20,7 +20,10 @@ def test_the_commands_of_the_page_run_as_printed(lab: Lab) -> None:
     alice = lab.clone("alice")
     as_printed("pull-requests.md", alice)
     assert (alice / "kt.xml").exists() and (alice / "kt-code-quality.json").read_text() == "[]\n"
-    assert "refs/heads/kt/resolve/esc_req_42" in git("ls-remote", "origin", cwd=alice)
+    # Claim and decision are one request.
+    proposed = git("ls-remote", "origin", "refs/heads/kt/*", cwd=alice)
+    assert "kt/claim/esc_req_42" in proposed and "kt/resolve" not in proposed
+    assert lab.commits("resolve esc_req_42") == ["kt: resolve esc_req_42 as approved"]
     assert lab.commits("check what is proposed on gitlab")
 
 

@@ -8,6 +8,7 @@ from importlib import resources
 
 import pytest
 
+from kt_escalation.actions import candidates
 from kt_escalation.model.record import Route
 from kt_escalation.model.vocabulary import MAX_NAME
 from kt_escalation.policies.policy_set import Policies, assemble
@@ -326,3 +327,16 @@ def test_aliases_in_a_policy_file_do_not_go_off(name: str, text: str) -> None:
     policies = store(**{name: text})
     assert time.process_time() - began < 0.5
     assert [fault.file for fault in policies.faults] == ([] if name == "pack" else [f"policies/{name}.yaml"])
+
+
+def test_why_nothing_is_for_somebody_names_each_reason_once() -> None:
+    why = candidates.Why()
+    for reason in ("routed to team legal; alice may", "bob raised it", "routed to team legal; alice may"):
+        why.refusals.append(reason)
+    assert why.text(None) == (
+        "none of the 3 waiting is for you (2: routed to team legal; alice may / 1: bob raised it)"
+    )
+    why.refusals += ["a", "b", "c"]
+    assert why.text(None).endswith("/ and more)")
+    only = candidates.Why(refusals=["bob raised it"] * 2)
+    assert only.text(None) == "none of the 2 waiting is for you (bob raised it)"

@@ -133,7 +133,8 @@ class Keyboard:
 
     def pause(self, seconds: float, keys: str) -> str:
         """Wait, or until one of the keys is pressed, which is returned; else empty."""
-        with self._key_by_key():
+        # A key that was pressed while the session looked is meant for this.
+        with self._key_by_key(termios.TCSADRAIN):
             end = time.monotonic() + seconds
             while (left := end - time.monotonic()) > 0:
                 self.require_going()
@@ -145,8 +146,8 @@ class Keyboard:
                     typed = os.read(self._terminal, _LONGEST_LINE).decode(errors="surrogateescape").lower()
                     if typed in ("", _END_OF_INPUT):
                         raise EOFError
-                    if typed in keys:
-                        return typed
+                    if typed[-1] in keys:
+                        return typed[-1]
         return ""
 
     def _answer(self, prompt: str, read: Callable[[], str], *, err: bool = False, back: bool = False) -> str:
@@ -184,12 +185,13 @@ class Keyboard:
         return typed.decode(errors="surrogateescape")
 
     @contextlib.contextmanager
-    def _key_by_key(self) -> Iterator[None]:
+    def _key_by_key(self, when: int = termios.TCSAFLUSH) -> Iterator[None]:
         """Read single keys, without echo."""
         try:
             before = termios.tcgetattr(self._terminal)
-            # Keys that were typed before the question are discarded: they were meant for another one.
-            tty.setcbreak(self._terminal, termios.TCSAFLUSH)
+            # Unless ``when`` says otherwise, keys that were typed before the question are discarded: they were meant
+            # for another one.
+            tty.setcbreak(self._terminal, when)
         except termios.error as error:
             raise OSError(*error.args) from None
         try:
