@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from sample_policies import LEASE, NOW, record
+from strategies import json_values
 
 from kt_escalation import Store, action
 from kt_escalation.actions import amendments
 from kt_escalation.errors import BadAmendment, BadInput, NotAllowed
-from kt_escalation.model import digests
+from kt_escalation.model import canonical, digests
 from kt_escalation.model.edit_schema import MAX_SCHEMA_DEPTH, check_schema, misfit
 from kt_escalation.model.record import Action, Record, Requires
 from kt_escalation.policies.policy_file import PolicyFile
@@ -392,3 +393,46 @@ def test_a_split_is_said_before_it_is_made_and_then_who_has_to_decide_otherwise(
     # That is what is needed now, and in nobody's way.
     assert stores["a"].claim("esc_r").warnings == ()
     assert stores["a"].resolve("esc_r", "redact", "rather so").record.resolution
+
+
+# --- what Python takes for equal -----------------------------------------------------------------
+
+
+@st.composite
+def twins(draw: st.DrawFn) -> tuple[Any, Any]:
+    """Two JSON values that Python takes for equal, whether or not they are the same JSON."""
+
+    def twin(value: Any) -> Any:
+        if isinstance(value, list):
+            return [twin(one) for one in value]
+        if isinstance(value, dict):
+            return {key: twin(one) for key, one in value.items()}
+        if not isinstance(value, int | float):
+            return value
+        kinds = [value, bool(value), *([float(value), int(value), -value] if abs(value) < 2**53 else [])]
+        return draw(st.sampled_from([other for other in kinds if other == value]))
+
+    value = draw(st.one_of(st.booleans(), st.integers(-2, 2), json_values()))
+    return value, twin(value)
+
+
+@given(twins())
+def test_a_step_that_changes_what_only_python_takes_for_equal_is_found(pair: tuple[Any, Any]) -> None:
+    one, other = ({"k": value} for value in pair)
+    assert one == other
+    before = record(event_context=one)
+    held = transitions.claim(before, who("a"), "c1")
+    forged = held.replace(event_context=other)
+    same = canonical.dumps(held) == canonical.dumps(forged)
+    assert (held == forged) == same
+    told = judge_step.judge(before, forged, judge_step.Context("a@example.com", NOW, RULES))
+    assert [found.rule for found in told] == ([] if same else ["transition"])
+
+
+def test_the_last_of_a_quorum_chooses_no_other_media_type() -> None:
+    first = reviewed(two(), "a", "rewritten", {"n": 1})
+    held = transitions.claim(first, who("b"), "again")
+    given_ = amendments.of({"n": 1}, "application/x-other+json")
+    after = transitions.resolve(held, who("b"), "rewritten", "so", amendment=given_)
+    found = amending.effective(after)
+    assert found is not None and (found.media_type, found.value) == ("application/json", {"n": 1})

@@ -754,6 +754,52 @@ def a_withdrawal_by_a_stranger(gate: Gate) -> None:
     gate.forge.commit("alice")
 
 
+@forgery("release", "expected a commit of its own")
+def a_release_in_the_commit_that_brings_the_decision(gate: Gate) -> None:
+    """By somebody who may review and release: nobody else could see the decision before it was used."""
+    gate.forge.edit("policies/roster.yaml", (r"roles: \[admin\]", "roles: [admin, reviewer]"))
+    gate.forge.edit("policies/roster.yaml", (r"members: \[alice, bob\]", "members: [alice, bob, boss]"))
+    gate.forge.commit("boss")
+    name = gate.raised("r1")
+    gate.do("boss", "claim", "--id", name)
+    gate.forge.as_kt_does("boss", "resolve", "--id", name, "--outcome", "approved", "--reason", "ok")
+    write_release(gate, name, "boss", released_by="boss")
+
+
+@forgery("release", "which is still open")
+def a_release_while_a_reopening_is_reopened(gate: Gate) -> None:
+    name = gate.decided("r1")
+    for _ in range(2):
+        ran = gate.do("bob", "reopen", "--id", name, "--reason", "look again", "--json")
+        name = ran.json["escalation"]["escalation_id"]
+        gate.review("alice", name, "approved")
+    gate.do("bob", "reopen", "--id", name, "--reason", "look again")
+    write_release(gate, "esc_r1")
+
+
+@forgery("amendment", "expected reviews.1.amendment.media_type application/json")
+def a_vote_that_makes_something_else_of_one_amendment(gate: Gate) -> None:
+    """The digest that both voted for does not cover the media type."""
+    name = gate.raised("r1", reason_code="tool.two")
+    gate.review("alice", name, "rewritten", {"amount": 90})
+    gate.do("bob", "claim", "--id", name)
+    given = str(amendment_file(gate, {"amount": 90}))
+    args = ("--outcome", "rewritten", "--reason", "less", "--amendment", given)
+    gate.forge.as_kt_does("bob", "resolve", "--id", name, *args)
+    path = gate.forge.resolved("r1")
+    before, _, rest = gate.forge.read(path).rpartition("media_type: application/json")
+    gate.forge.write(path, f"{before}media_type: text/x-shellscript{rest}")
+    gate.forge.commit("bob")
+
+
+@forgery("transition", "expected action.edit_schema.properties.amount.maximum 100")
+def a_schema_that_is_only_for_python_the_same(gate: Gate) -> None:
+    name = gate.raised("r1")
+    gate.forge.as_kt_does("alice", "claim", "--id", name)
+    gate.forge.edit(f"queue/{name}.yaml", ("maximum: 100$", "maximum: 100.0"))
+    gate.forge.commit("alice")
+
+
 @pytest.mark.parametrize("name", FORGERIES)
 def test_a_forgery_is_found_and_named(gate: Gate, name: str) -> None:
     rule, said, make = FORGERIES[name]
@@ -787,6 +833,22 @@ def test_a_release_backdated_together_with_its_commit_is_refused_by_the_servers_
     assert ("expected a release of now" if minutes else "could be released until") in refused.err
     # Nor does its writer use it twice, wherever it is believed.
     assert gate.run("gw", "wait", "--id", "esc_r1").code == 6
+
+
+def test_a_merge_dated_to_come_does_not_make_a_decision_valid_until_then(gate: Gate) -> None:
+    """`valid_for` is counted from the commit of the line that brought the decision."""
+    name = gate.raised("r1")
+    gate.do("alice", "claim", "--id", name)
+    side(gate.forge, "resolve", "--id", name, "--outcome", "approved", "--reason", "ok", who="alice")
+    gate.do("bob", "note", "--id", "esc_two", "--text", "main")
+    date = f"{int((datetime.now(UTC) + timedelta(days=10)).timestamp())} +0000"
+    made = {**identity("bob"), "GIT_COMMITTER_DATE": date}
+    git("merge", "--quiet", "--no-ff", "-m", "merge", "side", cwd=gate.forge.path, env=made)
+    [found] = kt("verify", "--afresh", "--json", cwd=gate.forge.path).json["violations"]
+    assert (found["rule"], found["author"]) == ("time", "bob@example.com")
+    assert "no later than now" in found["expected"]
+    ran = gate.run("gw", "wait", "--id", name, "--json")
+    assert (ran.code, ran.error["code"], ran.error["rule"]) == (6, "illegal_record", "time")
 
 
 def test_what_is_legal_is_taken_in_by_the_server(gate: Gate) -> None:

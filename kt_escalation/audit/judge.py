@@ -278,11 +278,20 @@ class Judge:
             brought = [*parts.statements.brought_along(commit)] if said else ()
         if acted or said:
             self.authors.people(commit, now, acts=acted, newest=judged.newest)
+        if not acted and not self._scope.arriving and self._brings(difference):
+            # Its date is when what it brings came to the line, from which `valid_for` is counted.
+            self.authors.not_from_the_future(commit)
         parts.statements.untrue(commit, said, brought, now)
         newest = max([judged.newest, *(side.newest for side in carried)])
         judged.newest = self.authors.measured(commit, acted, newest)
         for side in carried:
             del self.commits.sides[side.commit.oid]
+
+    def _brings(self, difference: Difference) -> bool:
+        """Whether a merge brings something of the store that this run looks at."""
+        return bool(
+            difference.changes if self.records.looks_at_all else self.records.by_record(difference.changes)
+        )
 
     def _octopus(self, commit: Commit, difference: Difference) -> None:
         """A merge of more than two parents may change nothing in the store, and state nothing about it."""

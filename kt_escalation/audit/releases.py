@@ -228,6 +228,10 @@ class Releases:
         self, commit: Commit, name: str, path: str, after: Release, made: releasing.Made
     ) -> Iterable[Violation]:
         """What is wrong with a new release."""
+        if any(layout.id_of(one.path) == name for one in commit.changes):
+            return [
+                Violation("release", "expected a commit of its own, after the one that brought the decision")
+            ]
         one = self.usable.get(name) or self._at_any_time(name)
         record = self._commits.contents.state(*one.file).record if one is not None else None
         decided = None
@@ -249,8 +253,8 @@ class Releases:
         return hash(name) in self._used or (base is not None and base.has_release(name))
 
     def _reopener(self, commit: Commit, name: str) -> Record | None:
-        """An open escalation that reopens one."""
-        if self._scope.only is None and name not in self.reopeners:
+        """An open escalation that reopens one, directly or through others, as whoever releases it looks for it."""
+        if self._scope.only is None and not self.reopeners:
             return None
         snapshot = self._commits.snapshot(self._judged.sound or commit.parents[0])
         return lookup.open_reopener(snapshot, name) if snapshot else None

@@ -17,6 +17,16 @@ def as_unicode(text: str) -> str:
     return text
 
 
+def same_json(one: object, other: object) -> bool:
+    """Whether two JSON values are the same to every reader: Python alone takes true for 1, and 1 for 1.0."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(same_json(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        return len(one) == len(other) and all(map(same_json, one, other))
+    # Zero has a sign that only its text shows.
+    return type(one) is type(other) and one == other and (type(one) is not float or repr(one) == repr(other))
+
+
 def check_json(value: object, depth: int = 1) -> None:
     """Raise ValueError unless ``value`` is a JSON value that a record can hold."""
     if isinstance(value, str):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -25,7 +25,7 @@ from pydantic import (
 
 from . import digests, ids
 from .edit_schema import check_schema
-from .json_value import as_unicode, check_json
+from .json_value import as_unicode, check_json, same_json
 from .text import has_hidden
 from .times import format_duration, format_time, parse_duration, parse_time
 from .vocabulary import (
@@ -158,6 +158,9 @@ class Value(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
+    #: The keys with JSON of the gateway's or the user's own.
+    _json_keys: ClassVar[tuple[str, ...]] = ()
+
     @classmethod
     def of(cls, checked: Mapping[str, Any]) -> Self:
         """A value of parts that have already been checked. Missing parts get their defaults."""
@@ -170,8 +173,12 @@ class Value(BaseModel):
         return made
 
     def __eq__(self, other: object) -> bool:
-        # Values have no other state than their keys, so this equals pydantic's comparison, and is faster.
-        return self.__class__ is other.__class__ and self.__dict__ == other.__dict__
+        # Values have no other state than their keys, so this is faster than pydantic's comparison, and stricter:
+        # a step that makes 1 of true has changed the content.
+        if self.__class__ is not other.__class__ or self.__dict__ != other.__dict__:
+            return False
+        pairs = ((self.__dict__.get(key), other.__dict__.get(key)) for key in self._json_keys)
+        return all(one is another or same_json(one, another) for one, another in pairs)
 
 
 def plain(part: Any) -> Any:
@@ -194,6 +201,8 @@ def _defaults(kind: type[Value]) -> Mapping[str, Any]:
 
 class Action(Value):
     """What the gateway will do if the request is released."""
+
+    _json_keys = ("edit_schema",)
 
     kind: ReasonCode
     name: Line
@@ -260,6 +269,8 @@ class Claim(Value):
 class Amendment(Value):
     """What a reviewer made of the proposed action: the value, or only the digest of one that an earlier review has."""
 
+    _json_keys = ("value",)
+
     media_type: MediaType
     digest: ValueDigest
     value: Annotated[Any, AfterValidator(_amended)] = None
@@ -304,6 +315,8 @@ class Resolution(Value):
 
 class Record(Value):
     """One escalation, from its raise to its resolution."""
+
+    _json_keys = ("event_context",)
 
     schema_version: SchemaVersion = 1
     escalation_id: EscalationId

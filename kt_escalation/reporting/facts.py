@@ -67,7 +67,8 @@ def proposed(record: Record) -> Any:
 
     for review in reversed(record.reviews):
         if review.amendment is not None:
-            return amending.value_of(record.reviews, review.amendment.digest)
+            known = amending.with_value(record.reviews, review.amendment.digest)
+            return known.value if known is not None else None
     return original(record)
 
 

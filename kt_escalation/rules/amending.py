@@ -32,7 +32,8 @@ def made(value: Any, media_type: str) -> Amendment:
 
 
 def fitting(record: Record, outcome: Outcome, given: Amendment | None) -> Amendment | None:
-    """The amendment as the next review of a record has it: by its digest alone where an earlier one has its value.
+    """The amendment as the next review of a record has it: by its digest alone where an earlier one has its value,
+    and then as that one has it, with its media type.
 
     Raises BadInput where the outcome takes none, or where it needs one; BadAmendment where it does not fit.
     """
@@ -48,8 +49,8 @@ def fitting(record: Record, outcome: Outcome, given: Amendment | None) -> Amendm
                 f"({record.action.kind} {record.action.name}), and must be told what instead",
             )
         return None
-    earlier = value_of(record.reviews, given.digest)
-    value = given.value if given.value is not None else earlier
+    known = with_value(record.reviews, given.digest)
+    value = given.value if given.value is not None else known and known.value
     if value is None:
         raise BadAmendment(pointer="", problem=f"no review has an amendment with the digest {given.digest}")
     schema = record.action.edit_schema if record.action else None
@@ -57,8 +58,9 @@ def fitting(record: Record, outcome: Outcome, given: Amendment | None) -> Amendm
     if wrong is not None:
         pointer, problem = wrong
         raise BadAmendment(pointer=pointer, problem=f"{pointer or 'the whole'}: {problem}")
-    if earlier is not None:
-        return Amendment(media_type=given.media_type, digest=given.digest)
+    if known is not None:
+        # The digest does not cover the media type, and the last of a quorum must not choose another one.
+        return Amendment(media_type=known.media_type, digest=given.digest)
     sizes = [
         len(digests.canonical_json(one.amendment.value))
         for one in record.reviews
@@ -70,12 +72,10 @@ def fitting(record: Record, outcome: Outcome, given: Amendment | None) -> Amendm
     return given
 
 
-def value_of(reviews: tuple[Review, ...], digest: str) -> Any:
-    """The value of an amendment by its digest, None if no review has it."""
-    for review in reviews:
-        if review.amendment is not None and review.amendment.digest == digest:
-            return review.amendment.value
-    return None
+def with_value(reviews: tuple[Review, ...], digest: str) -> Amendment | None:
+    """The first amendment with that digest, which has the value; None if no review has it."""
+    amendments = (review.amendment for review in reviews if review.amendment is not None)
+    return next((one for one in amendments if one.digest == digest), None)
 
 
 def effective(record: Record) -> Amendment | None:
@@ -86,7 +86,7 @@ def effective(record: Record) -> Amendment | None:
     last = record.reviews[-1].amendment
     if last is None or last.value is not None:
         return last
-    return last.model_copy(update={"value": value_of(record.reviews, last.digest)})
+    return with_value(record.reviews, last.digest)
 
 
 def effective_digest(record: Record) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..model.json_value import same_json
 from ..model.record import Record
 
 #: The rule for each key, the most important first. For all other keys, the caller names the rule.
@@ -44,6 +45,6 @@ def _differing(made: Any, found: Any, path: str = "") -> Iterator[tuple[str, str
             yield from _differing(one, other, f"{path}.{number}")
     elif made is None and found is not None:
         yield path, f"expected no {path}"
-    elif made != found:
+    elif not same_json(made, found):
         value = "as before" if isinstance(made, list | Mapping) else str(made)
         yield path, f"expected {path} {value if len(value) <= _SHOWN else value[:_SHOWN] + '…'}"
