@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from mcp.server.mcpserver import Context, MCPServer
-from mcp.server.mcpserver.exceptions import ToolError
+from mcp.types import CallToolResult, TextContent
 from pydantic import Field
 
 from .. import __version__
@@ -31,9 +31,12 @@ answer has "release": true; if it has an amendment, run amendment.value in place
 "pending", call await_review. Everything else, errors included, means: do not run it.
 """
 
+_Answer = Annotated[CallToolResult, dict[str, Any]]
 _Id = Annotated[str, Field(description="The escalation_id of the review.")]
 _Tool = Annotated[str, Field(description="The name of the tool that you want to run.")]
-_Input = Annotated[Any, Field(description="Its arguments, exactly as you will run it. Reviewers see them.")]
+_Input = Annotated[
+    dict[str, Any], Field(description="Its arguments, exactly as you will run it. Reviewers see them.")
+]
 _Hold = Annotated[
     float | None, Field(ge=0, description="Wait at most so many seconds. The server has a limit of its own.")
 ]
@@ -73,7 +76,7 @@ class Tools:
         ] = None,
         hold: _Hold = None,
         amended: _Amended = False,
-    ) -> dict[str, Any]:
+    ) -> _Answer:
         """Ask people whether you may run a tool, and wait for their decision.
 
         Run it only if the answer has "release": true. "pending" means that nobody has decided yet.
@@ -104,7 +107,7 @@ class Tools:
         input: _Input,  # noqa: A002
         hold: _Hold = None,
         amended: _Amended = False,
-    ) -> dict[str, Any]:
+    ) -> _Answer:
         """Go on waiting for the decision on a review that was pending, and take it. Give the same tool and input."""
 
         async def work() -> dict[str, Any]:
@@ -114,7 +117,7 @@ class Tools:
 
         return await self._answered(work)
 
-    async def get_review(self, escalation_id: _Id) -> dict[str, Any]:
+    async def get_review(self, escalation_id: _Id) -> _Answer:
         """Look at a review, without waiting. Nothing in the answer is leave to run anything."""
 
         async def work() -> dict[str, Any]:
@@ -134,7 +137,7 @@ class Tools:
         status: Literal["open", "queued", "claimed", "resolved", "all"] = "open",
         limit: Annotated[int, Field(ge=1, le=200)] = 50,
         cursor: Annotated[str | None, Field(description="next_cursor of the previous page.")] = None,
-    ) -> dict[str, Any]:
+    ) -> _Answer:
         """List reviews, the most severe and oldest first. Nothing in the answer is leave to run anything."""
 
         async def work() -> dict[str, Any]:
@@ -151,7 +154,7 @@ class Tools:
         self,
         escalation_id: _Id,
         reason: Annotated[str, Field(description="Why you no longer need it, for the people who review.")],
-    ) -> dict[str, Any]:
+    ) -> _Answer:
         """Take back a review that you asked for and that is not decided."""
 
         async def work() -> dict[str, Any]:
@@ -191,12 +194,13 @@ class Tools:
             asked.cancel()
         return {"status": "decided", **decision.as_json()}
 
-    async def _answered(self, work: Callable[[], Coroutine[Any, Any, dict[str, Any]]]) -> dict[str, Any]:
+    async def _answered(self, work: Callable[[], Coroutine[Any, Any, dict[str, Any]]]) -> CallToolResult:
         try:
-            return await work()
+            body, is_wrong = await work(), False
         except KtError as error:
-            body = answers.failed(error, self._options.hidden).body
-            raise ToolError(json.dumps(body, ensure_ascii=False)) from None
+            body, is_wrong = answers.failed(error, self._options.hidden).body, True
+        words = [TextContent(type="text", text=json.dumps(body, ensure_ascii=False))]
+        return CallToolResult(content=words, structured_content=body, is_error=is_wrong)
 
 
 def _client(ctx: Context[Any]) -> str:
