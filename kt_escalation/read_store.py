@@ -93,13 +93,9 @@ class ReadStore:
         Give filters as keywords, such as ``status="claimed", team="legal"``, or a `Query`. Without either,
         all open escalations match. Raises BadInput, NotAStore, NoIdentity.
         """
-        from .results import Listing
-
         if wanted is not None and filters:
             raise BadInput(problem="give a query or filters, not both")
-        found = self.rows(wanted or listing.query_of(**filters), rev=rev, fetch=fetch)
-        records = tuple(entry.record for entry in found.snapshot.entries(found.page.rows))
-        return Listing(records, found.page.next_cursor, found.invalid)
+        return listing.records(self._session, wanted or listing.query_of(**filters), rev=rev, fetch=fetch)
 
     def freshen(self, seconds: float) -> str | None:
         """Ask the remote for at most so many seconds, 0 for not at all.

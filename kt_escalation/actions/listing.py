@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
-from typing import Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from ..errors import BadInput
 from ..git.objects import chunks
@@ -16,6 +16,9 @@ from ..model.summary import Row
 from ..model.vocabulary import SEVERITIES, STATUSES, Severity
 from ..storage.interface import Invalid, Snapshot
 from .read_session import ReadSession
+
+if TYPE_CHECKING:
+    from ..results import Listing
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,15 @@ def _words(given: str | Collection[str], what: str, known: Collection[str]) -> C
         if word not in known:
             raise BadInput(problem=f"{word!r} is not a {what}; use one of {', '.join(known)}")
     return words
+
+
+def records(session: ReadSession, wanted: Query, *, rev: str | None = None, fetch: bool = False) -> Listing:
+    """The page of escalations that match, as whole records. Raises BadInput, NotAStore, NoIdentity."""
+    from ..results import Listing
+
+    found = rows(session, wanted, rev=rev, fetch=fetch)
+    page = tuple(entry.record for entry in found.snapshot.entries(found.page.rows))
+    return Listing(page, found.page.next_cursor, found.invalid)
 
 
 def rows(session: ReadSession, wanted: Query, *, rev: str | None, fetch: bool) -> Rows:

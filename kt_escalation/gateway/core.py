@@ -20,8 +20,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..actions import decide, decision, get, inputs, use
+from ..actions import decide, decision, get, inputs, listing, use
 from ..actions.following import WEATHER, Following, Look, Waiter
+from ..actions.listing import Filters
 from ..actions.opening import opened
 from ..actions.options import Options
 from ..actions.session import Session
@@ -29,7 +30,7 @@ from ..errors import BadInput, Interrupted, KtError, NotResolved, OutcomeUnknown
 from ..model.record import Record
 from ..model.times import format_time, to_millis
 from ..model.vocabulary import RELEASING
-from ..results import Decision, Found, Received, Result
+from ..results import Decision, Found, Listing, Received, Result
 from ..storage import lookup
 from ..storage.poll import Poll
 from . import journal
@@ -181,9 +182,11 @@ class Core:
             snapshot = self._session.snapshot()
             return get.found(self._session, snapshot, lookup.whole(snapshot, escalation_id))
 
-        future: Future[Found] = Future()
-        self._writer.read(work, lambda found: settle(future, found))
-        return future
+        return self._read(work)
+
+    def list(self, filters: Filters) -> Future[Listing]:
+        """The escalations that match as this clone knows them."""
+        return self._read(lambda: listing.records(self._session, listing.query_of(**filters)))
 
     def metrics(self) -> Metrics:
         """What it is doing now."""
@@ -330,6 +333,11 @@ class Core:
     def _commit(self, work: Callable[[], _Answer]) -> Future[_Answer]:
         future: Future[_Answer] = Future()
         self._writer.commit(work, lambda found: settle(future, found))
+        return future
+
+    def _read(self, work: Callable[[], _Answer]) -> Future[_Answer]:
+        future: Future[_Answer] = Future()
+        self._writer.read(work, lambda found: settle(future, found))
         return future
 
     def _saw(self, held: Held, record: Record) -> None:

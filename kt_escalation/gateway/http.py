@@ -27,10 +27,10 @@ from ..storage import yaml_text
 from . import answers, contracts
 from .answers import Answer, Refused
 from .measures import Measures
+from .options import LONGEST_HOLD
 from .tasks import AsyncGateway
 
-#: The longest hold that a caller may ask for, in seconds, and the largest body, in bytes.
-LONGEST_HOLD = 300.0
+#: The largest body, in bytes.
 LARGEST_BODY = 1 << 20
 # How long a body may take to arrive, in seconds.
 _BODY_SECONDS = 5.0

@@ -14,6 +14,8 @@ from .held import Held
 RELEASE_SECONDS = 10.0
 #: How long the one look of a wait without time may take, in seconds.
 LOOK_SECONDS = 10.0
+#: The longest hold that a caller over HTTP or MCP may ask for, in seconds.
+LONGEST_HOLD = 300.0
 
 
 class GatewayOptions(TypedDict, total=False):

@@ -10,8 +10,9 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, Self, TypeVar, Unpack
 
+from ..actions.listing import Filters
 from ..errors import Interrupted, NotResolved
-from ..results import Decision, Found, Received, Result
+from ..results import Decision, Found, Listing, Received, Result
 from .core import Core
 from .held import Held, Metrics, OnCancel, settle
 from .options import LOOK_SECONDS, RELEASE_SECONDS, GatewayOptions, late, require_on_cancel
@@ -122,6 +123,13 @@ class AsyncGateway:
     async def get(self, escalation_id: str) -> Found:
         """One escalation as this clone knows it; the remote is not asked. Raises NotFound, UnreadableRecord, BadInput."""
         return await _result(self._open.get(escalation_id))
+
+    async def list(self, **filters: Unpack[Filters]) -> Listing:
+        """The escalations that match as this clone knows them; the remote is not asked.
+
+        The filters are those of `Store.list`. Raises BadInput, NotAStore, NoIdentity.
+        """
+        return await _result(self._open.list(filters))
 
     @property
     def _open(self) -> Core:

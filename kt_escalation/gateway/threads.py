@@ -9,8 +9,9 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as OutOfTime
 from typing import Any, Self, TypeVar, Unpack
 
+from ..actions.listing import Filters
 from ..errors import Interrupted, NotResolved
-from ..results import Decision, Found, Received, Result
+from ..results import Decision, Found, Listing, Received, Result
 from .core import Core
 from .held import Held, Metrics, OnCancel
 from .options import LOOK_SECONDS, RELEASE_SECONDS, GatewayOptions, late, require_on_cancel
@@ -132,6 +133,13 @@ class Gateway:
     def get(self, escalation_id: str) -> Found:
         """One escalation as this clone knows it; the remote is not asked. Raises NotFound, UnreadableRecord, BadInput."""
         return _result(self._core.get(escalation_id))
+
+    def list(self, **filters: Unpack[Filters]) -> Listing:
+        """The escalations that match as this clone knows them; the remote is not asked.
+
+        The filters are those of `Store.list`. Raises BadInput, NotAStore, NoIdentity.
+        """
+        return _result(self._core.list(filters))
 
     def _answer(
         self, held: Held, timeout: float | None, on_cancel: OnCancel, stop: threading.Event | None

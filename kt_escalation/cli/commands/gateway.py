@@ -1,4 +1,4 @@
-"""`kt gateway serve`: holds requests for other programs, over HTTP. See docs/adapters/."""
+"""`kt gateway serve` and `mcp`: hold requests for other programs, over HTTP and MCP. See docs/adapters/."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ from ..output import warn
 from ..stores import folder, work
 
 _LONGEST_TOKEN = 4096
+_JOURNAL = click.option(
+    "--journal",
+    metavar="DIR",
+    help="Keep what was released here (default: below $XDG_STATE_HOME or ~/.local/state).",
+)
 
 
 @gateway.command("serve", short_help="Hold requests over HTTP.")
@@ -64,11 +69,7 @@ _LONGEST_TOKEN = 4096
     show_default=True,
     help="What becomes of a review whose caller has gone.",
 )
-@click.option(
-    "--journal",
-    metavar="DIR",
-    help="Keep what was released here (default: below $XDG_STATE_HOME or ~/.local/state).",
-)
+@_JOURNAL
 @in_one_store
 @click.pass_context
 def serve_command(
@@ -82,16 +83,11 @@ def serve_command(
     try:
         from ...gateway import http, server
     except ModuleNotFoundError as error:
-        from ...reporting.extras import how_to_install
-
-        raise MissingExtra(
-            command="gateway serve", library=error.name, extra="gateway", install=how_to_install("gateway")
-        ) from None
+        raise _missing("serve", "gateway", error) from None
     from ...gateway import AsyncGateway
 
     work.begin_session()
-    if given["hold"] > http.LONGEST_HOLD:
-        raise BadInput(problem=f"--hold is at most {http.LONGEST_HOLD:.0f} s")
+    _require_hold(given["hold"])
     where = folder(ctx, repo)
     options = http.Options(
         token=_token(token_file),
@@ -100,7 +96,7 @@ def serve_command(
         excerpt=given["excerpt"],
         headers=given["headers"],
         on_cancel=given["on_cancel"],
-        hidden=(str(Path(where).resolve()), os.path.expanduser("~")),  # noqa: PTH111
+        hidden=_hidden(where),
     )
 
     async def run() -> None:
@@ -114,6 +110,62 @@ def serve_command(
                 await server.serve(opened, options, listener, ready, warn)
 
     asyncio.run(run())
+
+
+@gateway.command("mcp", short_help="Hold requests of agents over MCP.")
+@click.option(
+    "--hold",
+    type=SPAN,
+    default=25.0,
+    metavar="TIME",
+    help="Hold a call at most this long (default 25s, at most 5m).",
+)
+@_JOURNAL
+@in_one_store
+@click.pass_context
+def mcp_command(ctx: click.Context, /, repo: str | None, hold: float, journal: str | None) -> None:
+    """Serve the Model Context Protocol on stdin and stdout: agents ask for reviews and get decisions.
+
+    The tools are request_review, await_review, get_review, list_reviews and withdraw_review. None of them
+    decides. It runs until stdin ends.
+    """
+    try:
+        from ...gateway import mcp
+    except ModuleNotFoundError as error:
+        raise _missing("mcp", "mcp", error) from None
+    from ...gateway import AsyncGateway
+
+    work.begin_session()
+    _require_hold(hold)
+    where = folder(ctx, repo)
+    options = mcp.Options(hold, _hidden(where))
+
+    async def run() -> None:
+        async with AsyncGateway.open(where, journal_folder=journal, tell=warn) as opened:
+            await mcp.serve(opened, options)
+
+    asyncio.run(run())
+
+
+def _missing(command: str, extra: str, error: ModuleNotFoundError) -> MissingExtra:
+    from ...reporting.extras import how_to_install
+
+    return MissingExtra(
+        command=f"gateway {command}", library=error.name, extra=extra, install=how_to_install(extra)
+    )
+
+
+def _require_hold(hold: float) -> None:
+    """Raise BadInput for a hold that is too long."""
+    from ...gateway.options import LONGEST_HOLD
+
+    if hold > LONGEST_HOLD:
+        raise BadInput(problem=f"--hold is at most {LONGEST_HOLD:.0f} s")
+
+
+def _hidden(where: str) -> tuple[str, ...]:
+    """The texts of this machine that no answer may carry."""
+    return (str(Path(where).resolve()), os.path.expanduser("~"))  # noqa: PTH111
 
 
 def _token(path: str) -> str:

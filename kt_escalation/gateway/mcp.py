@@ -1,0 +1,250 @@
+"""`kt gateway mcp`: reviews for agents, over the Model Context Protocol on stdin and stdout. See docs/adapters/mcp.md.
+
+The SDK is imported here alone. No tool decides, and only an answer with `release` true is leave to run anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.types import CallToolResult, TextContent
+from pydantic import Field
+
+from .. import __version__
+from ..errors import Conflict, IllegalRecord, KtError, ReleaseNeeded, WaitTimeout
+from ..model.record import Record, plain
+from ..results import Decision
+from . import answers
+from .tasks import AsyncGateway
+from .tool_calls import digest_of, draft_of
+
+#: How often a client is told that its call is still held, in seconds.
+PROGRESS_SECONDS = 5.0
+_INSTRUCTIONS = """\
+People decide here what you may run. Ask with request_review before you run a tool that needs review. Run it only if the
+answer has "release": true; if it has an amendment, run amendment.value in place of your arguments. While the answer is
+"pending", call await_review. Everything else, errors included, means: do not run it.
+"""
+
+_Answer = Annotated[CallToolResult, dict[str, Any]]
+_Id = Annotated[str, Field(description="The escalation_id of the review.")]
+_Tool = Annotated[str, Field(description="The name of the tool that you want to run.")]
+_Input = Annotated[
+    dict[str, Any], Field(description="Its arguments, exactly as you will run it. Reviewers see them.")
+]
+_Hold = Annotated[
+    float | None, Field(ge=0, description="Wait at most so many seconds. The server has a limit of its own.")
+]
+_Amended = Annotated[
+    bool, Field(description="You run amendment.value in place of your arguments if a reviewer changed them.")
+]
+
+
+@dataclass(frozen=True)
+class Options:
+    """The longest hold in seconds, and texts of this machine that no answer may carry."""
+
+    hold: float = 25.0
+    hidden: tuple[str, ...] = field(default=(), repr=False)
+
+
+class Tools:
+    """The five tools, over one gateway."""
+
+    def __init__(self, gateway: AsyncGateway, options: Options) -> None:
+        self._gateway, self._options = gateway, options
+
+    async def request_review(
+        self,
+        ctx: Context[Any],
+        tool: _Tool,
+        input: _Input,  # noqa: A002 - the key's name in the digest
+        summary: Annotated[str | None, Field(description="What it is about, in one line.")] = None,
+        request_id: Annotated[
+            str | None,
+            Field(description="Your id for this request. The same id and arguments find the same review."),
+        ] = None,
+        reason_code: Annotated[str, Field(description="Why a human is asked.")] = "agent.tool_call",
+        severity: Literal["low", "medium", "high", "critical"] = "medium",
+        edit_schema: Annotated[
+            dict[str, Any] | None, Field(description="The JSON Schema that a reviewer's change must fit.")
+        ] = None,
+        hold: _Hold = None,
+        amended: _Amended = False,
+    ) -> _Answer:
+        """Ask people whether you may run a tool, and wait for their decision.
+
+        Run it only if the answer has "release": true. "pending" means that nobody has decided yet.
+        """
+
+        async def work() -> dict[str, Any]:
+            draft = draft_of(
+                tool,
+                input,
+                caller=_client(ctx),
+                request_id=request_id,
+                edit_schema=edit_schema,
+                summary=summary,
+                reason_code=reason_code,
+                severity=severity,
+            )
+            limit = self._limit(hold)
+            asking = self._gateway.ask(draft, timeout=limit, amended=amended)
+            return await self._held(ctx, limit, asking)
+
+        return await self._answered(work)
+
+    async def await_review(
+        self,
+        ctx: Context[Any],
+        escalation_id: _Id,
+        tool: _Tool,
+        input: _Input,  # noqa: A002
+        hold: _Hold = None,
+        amended: _Amended = False,
+    ) -> _Answer:
+        """Go on waiting for the decision on a review that was pending, and take it. Give the same tool and input."""
+
+        async def work() -> dict[str, Any]:
+            limit = self._limit(hold)
+            digest = digest_of(tool, input)
+            return await self._held(ctx, limit, self._taken(escalation_id, digest, limit, amended))
+
+        return await self._answered(work)
+
+    async def get_review(self, escalation_id: _Id) -> _Answer:
+        """Look at a review, without waiting. Nothing in the answer is leave to run anything."""
+
+        async def work() -> dict[str, Any]:
+            try:
+                await self._gateway.wait(escalation_id, timeout=0, amended=True)
+            except IllegalRecord:
+                raise
+            except (WaitTimeout, Conflict):
+                # The remote's newest state was wanted, and that it is legal; what it allows is for await_review.
+                pass
+            return _shown((await self._gateway.get(escalation_id)).record)
+
+        return await self._answered(work)
+
+    async def list_reviews(
+        self,
+        status: Literal["open", "queued", "claimed", "resolved", "all"] = "open",
+        limit: Annotated[int, Field(ge=1, le=200)] = 50,
+        cursor: Annotated[str | None, Field(description="next_cursor of the previous page.")] = None,
+    ) -> _Answer:
+        """List reviews, the most severe and oldest first. Nothing in the answer is leave to run anything."""
+
+        async def work() -> dict[str, Any]:
+            found = await self._gateway.list(status=status, limit=limit, cursor=cursor)
+            return {
+                "reviews": [_shown(record) for record in found.records],
+                "next_cursor": found.next_cursor,
+                "unreadable": len(found.invalid),
+            }
+
+        return await self._answered(work)
+
+    async def withdraw_review(
+        self,
+        escalation_id: _Id,
+        reason: Annotated[str, Field(description="Why you no longer need it, for the people who review.")],
+    ) -> _Answer:
+        """Take back a review that you asked for and that is not decided."""
+
+        async def work() -> dict[str, Any]:
+            found = await self._gateway.withdraw(escalation_id, reason)
+            return {"escalation_id": escalation_id, "status": "withdrawn", "changed": found.changed}
+
+        return await self._answered(work)
+
+    # --- how they answer --------------------------------------------------------------------------
+
+    def _limit(self, hold: float | None) -> float:
+        return self._options.hold if hold is None else min(hold, self._options.hold)
+
+    async def _taken(self, name: str, digest: str, timeout: float, amended: bool) -> Decision:
+        """The decision on one that is there, taken for its one use if it has only one."""
+        try:
+            return await self._gateway.wait(name, timeout=timeout, digest=digest, amended=amended)
+        except ReleaseNeeded:
+            return await self._gateway.release(name, digest=digest, amended=amended)
+
+    async def _held(
+        self, ctx: Context[Any], limit: float, asking: Coroutine[Any, Any, Decision]
+    ) -> dict[str, Any]:
+        """The answer to one who waits, who is told every few seconds that the call is alive."""
+        asked = asyncio.ensure_future(asking)
+        begun = asyncio.get_running_loop().time()
+        try:
+            while not (await asyncio.wait([asked], timeout=PROGRESS_SECONDS))[0]:
+                past = asyncio.get_running_loop().time() - begun
+                await ctx.report_progress(min(past, limit), limit, "waiting for a reviewer")
+            decision = asked.result()
+        except WaitTimeout as error:
+            if not error.escalation_id:
+                raise
+            return {"status": "pending", "escalation_id": error.escalation_id, "release": False}
+        finally:
+            asked.cancel()
+        return {"status": "decided", **decision.as_json()}
+
+    async def _answered(self, work: Callable[[], Coroutine[Any, Any, dict[str, Any]]]) -> CallToolResult:
+        try:
+            body, is_wrong = await work(), False
+        except KtError as error:
+            body, is_wrong = answers.failed(error, self._options.hidden).body, True
+        words = [TextContent(type="text", text=json.dumps(body, ensure_ascii=False))]
+        return CallToolResult(content=words, structured_content=body, is_error=is_wrong)
+
+
+def _client(ctx: Context[Any]) -> str:
+    """The name that the client gives itself."""
+    params = ctx.session.client_params
+    return params.client_info.name if params is not None else ""
+
+
+def _shown(record: Record) -> dict[str, Any]:
+    """What an agent is shown of a review."""
+    end = record.resolution
+    keys = (
+        "escalation_id",
+        "status",
+        "severity",
+        "reason_code",
+        "summary",
+        "created_at",
+        "request_id",
+        "route",
+    )
+    found = plain(record)
+    return {key: found[key] for key in keys if key in found} | (
+        {"outcome": end.outcome, "reason": end.reason} if end is not None else {}
+    )
+
+
+def server_of(gateway: AsyncGateway, options: Options) -> MCPServer[Any]:
+    """The server with its tools."""
+    server: MCPServer[Any] = MCPServer(
+        "kt", version=__version__, instructions=_INSTRUCTIONS, log_level="WARNING", subscriptions=False
+    )
+    tools = Tools(gateway, options)
+    for tool in (
+        tools.request_review,
+        tools.await_review,
+        tools.get_review,
+        tools.list_reviews,
+        tools.withdraw_review,
+    ):
+        server.add_tool(tool, structured_output=True)
+    return server
+
+
+async def serve(gateway: AsyncGateway, options: Options) -> None:
+    """Serve on stdin and stdout until stdin ends."""
+    await server_of(gateway, options).run_stdio_async()
