@@ -175,6 +175,8 @@ class Session:
                 self._poll.restart()
                 continue
             if self._ask.pause(self._poll.next(), "q"):
+                # The terminal may have shown the key.
+                click.echo()
                 raise Quit
 
     def _next(self) -> Held:
