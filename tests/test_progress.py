@@ -223,6 +223,8 @@ SILENT = "waiting for git  ["
 def test_where_git_says_nothing_for_long_that_is_told(
     many: Path, asked: str, command: list[str], tmp_path: Path
 ) -> None:
+    # What the clone has noted need not be searched.
+    shutil.rmtree(many / ".git/kt", ignore_errors=True)
     path = path_to_git(tmp_path, f'case " $* " in *" {asked} "*) sleep 1 ;; esac\ngit "$@"')
     ran, cursor_is_back = kt_at_a_terminal(*command, cwd=many, tell=0.1, PATH=path, file=tmp_path / "out")
     assert (ran.code, cursor_is_back) == (0, True)
