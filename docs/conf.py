@@ -26,7 +26,7 @@ ADAPTERS = [f"adapters/{name}" for name in ("index", "http", "envoy", "nginx", "
 
 #: What stands where at the side. A page that is not here fails the build.
 NAV = {
-    "Reviewers": ["tutorial", "reviewing", "desk", "rights"],
+    "Reviewers": ["tutorial", "reviewing", "desk", "telling", "rights"],
     "Operators": [
         "install",
         "setup",
