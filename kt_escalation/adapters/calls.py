@@ -1,0 +1,185 @@
+"""Tool calls that pause until people have decided: several together, for threads and for asyncio.
+
+What is to be done is a generator of steps, so that both kinds of gateway share it: each step is called, and awaited if
+that is what it returns.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from ..errors import AlreadyReleased, BadInput, ReleaseExpired, ReleaseNeeded
+from ..gateway.tool_calls import draft_of
+from ..model.record import Amendment
+from ..model.vocabulary import AMENDING, RELEASING
+
+_Answer = TypeVar("_Answer")
+Steps = Generator[Callable[[], Any], Any, _Answer]
+# Who had a decision, in the journal of a gateway.
+_OURS = "this gateway"
+
+
+class AnyGateway(Protocol):
+    """A `Gateway` or an `AsyncGateway`, whose answers are awaited."""
+
+    create: Any
+    wait: Any
+    release: Any
+    get: Any
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call that a model wants to make. ``request_id`` names it wherever it is asked again."""
+
+    name: str
+    arguments: Any
+    request_id: str
+    summary: str | None = None
+    reason_code: str = "agent.tool_call"
+    show: bool = True
+
+    def draft(self) -> dict[str, Any]:
+        """What is raised for it. Raises BadInput."""
+        return draft_of(
+            self.name,
+            self.arguments,
+            caller="",
+            request_id=self.request_id,
+            show=self.show,
+            summary=self.summary[:200] if self.summary else None,
+            reason_code=self.reason_code,
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What people decided on a call: whether it may be run, and with which ``arguments``.
+
+    ``release_id`` is the same however often it is answered: give it to what runs as the key that makes it run once.
+    """
+
+    escalation_id: str
+    outcome: str
+    release: bool
+    arguments: Any
+    reason: str
+    release_id: str | None = None
+
+    @property
+    def is_amended(self) -> bool:
+        """Whether the arguments are a reviewer's."""
+        return self.outcome in AMENDING
+
+    @property
+    def words(self) -> str:
+        """Why it is not run, for a model or a person."""
+        return f"{self.outcome}: {self.reason}"
+
+
+def decide(
+    gateway: AnyGateway, calls: Sequence[Call], timeout: float | None, *, again: bool
+) -> Steps[list[Verdict]]:
+    """Raise all, wait for all, then take each decision for its one use.
+
+    ``again`` says that the process which had a decision of this gateway's has died: it is answered once more.
+    Raises what `Gateway.ask` raises; after WaitTimeout all stay open, and none is taken.
+    """
+    drafts = [call.draft() for call in calls]
+    end = None if timeout is None else time.monotonic() + timeout
+    names = []
+    for draft in drafts:
+        names.append((yield lambda draft=draft: gateway.create(draft)).record.escalation_id)  # type: ignore[misc]
+    digests = [draft["action"]["digest"] for draft in drafts]
+    for name, digest in zip(names, digests, strict=True):
+        try:
+            left = None if end is None else max(0.0, end - time.monotonic())
+            yield lambda name=name, digest=digest, left=left: gateway.wait(  # type: ignore[misc]
+                name, timeout=left, digest=digest, amended=True
+            )
+        except (ReleaseNeeded, ReleaseExpired, AlreadyReleased):
+            continue
+    found = []
+    for call, name, digest in zip(calls, names, digests, strict=True):
+        found.append((yield from _taken(gateway, call, name, digest, again)))
+    return found
+
+
+def _taken(gateway: AnyGateway, call: Call, name: str, digest: str, again: bool) -> Steps[Verdict]:
+    try:
+        decision = yield lambda: gateway.release(name, digest=digest, amended=True)
+    except ReleaseExpired as error:
+        return Verdict(name, "expired", False, call.arguments, str(error))
+    except AlreadyReleased as error:
+        if not again or error.released_by != _OURS:
+            raise
+        # It was proved and released before; the remote must still have exactly that release.
+        found = yield lambda: gateway.get(name)
+        end, release = found.record.resolution, found.release
+        if end is None or release is None or release.release_id != error.release_id:
+            raise
+        return _verdict(call, name, end.outcome, found.amendment, end.reason, release.release_id)
+    return _verdict(call, name, decision.outcome, decision.amendment, decision.reason, decision.release_id)
+
+
+def _verdict(
+    call: Call, name: str, outcome: str, amendment: Amendment | None, reason: str, release_id: str | None
+) -> Verdict:
+    """The verdict of a decision. One that changes the call without saying to what releases nothing."""
+    value: Any = call.arguments
+    if outcome in AMENDING and amendment is not None:
+        from ..model.record import plain
+
+        value = plain(amendment)["value"]
+    releases = outcome in RELEASING and (outcome not in AMENDING or amendment is not None)
+    return Verdict(name, outcome, releases, value, reason, release_id)
+
+
+def run(steps: Steps[_Answer]) -> _Answer:
+    """Do the steps over a `Gateway`. Raises BadInput for an `AsyncGateway`."""
+    step = _next(steps)
+    while not isinstance(step, _End):
+        try:
+            found = step()
+            if inspect.iscoroutine(found):
+                found.close()
+                raise BadInput(problem="an AsyncGateway needs the methods for asyncio")
+        except Exception as error:
+            step = _next(steps, error=error)
+        else:
+            step = _next(steps, found)
+    return step.answer
+
+
+async def run_async(steps: Steps[_Answer]) -> _Answer:
+    """Do the steps over an `AsyncGateway`. Raises BadInput for a `Gateway`, which would stop the loop."""
+    step = _next(steps)
+    while not isinstance(step, _End):
+        try:
+            found = step()
+            if not inspect.isawaitable(found):
+                raise BadInput(problem="asyncio needs an AsyncGateway")
+            found = await found
+        except Exception as error:
+            step = _next(steps, error=error)
+        else:
+            step = _next(steps, found)
+    return step.answer
+
+
+@dataclass(frozen=True)
+class _End(Generic[_Answer]):
+    answer: _Answer
+
+
+def _next(
+    steps: Steps[_Answer], found: Any = None, error: Exception | None = None
+) -> Callable[[], Any] | _End[_Answer]:
+    try:
+        return steps.throw(error) if error is not None else steps.send(found)
+    except StopIteration as end:
+        return _End(end.value)
