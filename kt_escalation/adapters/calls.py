@@ -9,10 +9,10 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Protocol, TypeVar
 
-from ..errors import AlreadyReleased, BadInput, ReleaseExpired, ReleaseNeeded
+from ..errors import AlreadyReleased, Amended, BadInput, ReleaseExpired, ReleaseNeeded
 from ..gateway.tool_calls import draft_of
 from ..model.record import Amendment
 from ..model.vocabulary import AMENDING, RELEASING
@@ -34,12 +34,15 @@ class AnyGateway(Protocol):
 
 @dataclass(frozen=True)
 class Call:
-    """A call that a model wants to make. ``request_id`` names it wherever it is asked again."""
+    """A call that a model wants to make. ``request_id`` names it wherever it is asked again.
+
+    ``show`` puts its arguments and its ``description`` into git, where reviewers see them.
+    """
 
     name: str
     arguments: Any
     request_id: str
-    summary: str | None = None
+    description: str | None = None
     reason_code: str = "agent.tool_call"
     show: bool = True
 
@@ -51,8 +54,9 @@ class Call:
             caller="",
             request_id=self.request_id,
             show=self.show,
-            summary=self.summary[:200] if self.summary else None,
             reason_code=self.reason_code,
+            # What describes a call may hold its arguments.
+            event_context={"description": self.description} if self.description and self.show else None,
         )
 
 
@@ -82,11 +86,17 @@ class Verdict:
 
 
 def decide(
-    gateway: AnyGateway, calls: Sequence[Call], timeout: float | None, *, again: bool
+    gateway: AnyGateway,
+    calls: Sequence[Call],
+    timeout: float | None,
+    *,
+    again: bool = False,
+    amends: bool = True,
 ) -> Steps[list[Verdict]]:
     """Raise all, wait for all, then take each decision for its one use.
 
     ``again`` says that the process which had a decision of this gateway's has died: it is answered once more.
+    Without ``amends`` a decision that changes the arguments is not taken, and releases nothing.
     Raises what `Gateway.ask` raises; after WaitTimeout all stay open, and none is taken.
     """
     drafts = [call.draft() for call in calls]
@@ -101,17 +111,24 @@ def decide(
             yield lambda name=name, digest=digest, left=left: gateway.wait(  # type: ignore[misc]
                 name, timeout=left, digest=digest, amended=True
             )
+        # What comes of these is for when it is taken.
         except (ReleaseNeeded, ReleaseExpired, AlreadyReleased):
             continue
     found = []
     for call, name, digest in zip(calls, names, digests, strict=True):
-        found.append((yield from _taken(gateway, call, name, digest, again)))
+        found.append((yield from _taken(gateway, call, name, digest, again, amends)))
     return found
 
 
-def _taken(gateway: AnyGateway, call: Call, name: str, digest: str, again: bool) -> Steps[Verdict]:
+def _taken(
+    gateway: AnyGateway, call: Call, name: str, digest: str, again: bool, amends: bool
+) -> Steps[Verdict]:
     try:
-        decision = yield lambda: gateway.release(name, digest=digest, amended=True)
+        decision = yield lambda: gateway.release(name, digest=digest, amended=amends)
+    except Amended as error:
+        found = yield lambda: gateway.get(name)
+        verdict = _verdict(call, name, error.outcome, found.amendment, error.reason, None)
+        return replace(verdict, release=False)
     except ReleaseExpired as error:
         return Verdict(name, "expired", False, call.arguments, str(error))
     except AlreadyReleased as error:

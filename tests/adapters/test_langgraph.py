@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -96,16 +98,18 @@ def thread(name: str) -> dict[str, Any]:
     return {"configurable": {"thread_id": name}}
 
 
-def ids(room: Room, thread_name: str, count: int = 1) -> list[str]:
+def ids(room: Room, thread_name: str, count: int = 1, working: Future[Any] | None = None) -> list[str]:
     """The escalations that a thread has raised, once there are so many."""
-    end = 200
-    while end:
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        if working is not None and working.done():
+            working.result()
         found = [
             one for one in room.alice.list(fetch=True).records if f":{thread_name}:" in str(one.request_id)
         ]
         if len(found) == count:
             return [one.escalation_id for one in sorted(found, key=lambda one: str(one.request_id))]
-        end -= 1
+        time.sleep(0.05)
     raise AssertionError(thread_name)
 
 
@@ -118,7 +122,8 @@ def deciding(room: Room, work: Callable[[], Any], name: str, *outcomes: Any, cou
     """What work returns while alice decides what it asks."""
     with ThreadPoolExecutor(1) as pool:
         working = pool.submit(work)
-        for escalation, (outcome, amendment) in zip(ids(room, name, count), outcomes, strict=True):
+        names = ids(room, name, count, working)
+        for escalation, (outcome, amendment) in zip(names, outcomes, strict=True):
             decide(room, escalation, outcome, amendment)
         return working.result(60)
 
@@ -250,10 +255,10 @@ def test_the_middleware_of_langchain_approves_edits_and_rejects(
         config, given = thread(f"{mode}-{name}"), {"messages": [{"role": "user", "content": "refund"}]}
         found = deciding(
             room,
-            lambda: reviews.run(given, config),
+            partial(reviews.run, given, config),
             f"{mode}-{name}",
             *outcomes,
-            count=2,  # noqa: B023
+            count=2,
         )
         assert sorted(agent.ran) in (ran, [(100, "eve")])
         assert len(agent.ran) == len(ran)
