@@ -1,0 +1,154 @@
+"""LiteLLM's real proxy before a model of our own, and people who decide what it asks."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import openai
+from room import Room
+
+KEY = "sk-of-the-tests"
+#: How long LiteLLM may take to start, in seconds: it imports for most of them.
+STARTS = 180
+
+
+class Model:
+    """An upstream that speaks OpenAI's API, keeps what it was asked, and says `Hello bob` in three pieces."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+        model = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+                model.asked.append({"path": self.path, **body})
+                said = model.answer(self.path, body)
+                self.send_response(200)
+                self.send_header("content-type", said[0])
+                self.send_header("content-length", str(len(said[1])))
+                self.end_headers()
+                self.wfile.write(said[1])
+
+            def log_message(self, *_: Any) -> None:
+                return
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def answer(self, path: str, body: Mapping[str, Any]) -> tuple[str, bytes]:
+        chat = "chat" in path
+        base = {"id": "c1", "created": 1, "model": "mock"}
+        usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
+        if not body.get("stream"):
+            text = (
+                {"message": {"role": "assistant", "content": "Hello bob"}} if chat else {"text": "Hello bob"}
+            )
+            choice = {"index": 0, "finish_reason": "stop", **text}
+            kind = "chat.completion" if chat else "text_completion"
+            return "application/json", json.dumps(
+                {**base, "object": kind, "choices": [choice], "usage": usage}
+            ).encode()
+        lines = []
+        for word, end in (("Hello", None), (" bob", None), ("", "stop")):
+            text = {"delta": {"content": word}} if chat else {"text": word}
+            kind = "chat.completion.chunk" if chat else "text_completion"
+            choice = {"index": 0, "finish_reason": end, **text}
+            lines.append(f"data: {json.dumps({**base, 'object': kind, 'choices': [choice]})}\n\n")
+        return "text/event-stream", "".join([*lines, "data: [DONE]\n\n"]).encode()
+
+
+class Proxy:
+    """LiteLLM's proxy as a process, and a client of OpenAI's for it."""
+
+    def __init__(self, folder: Path, model: Model, guardrail: Mapping[str, Any]) -> None:
+        self.config = folder / "config.yaml"
+        self.log = folder / "proxy.log"
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        upstream = {
+            "model": "openai/mock",
+            "api_key": "none",
+            "api_base": f"http://127.0.0.1:{model.port}/v1",
+        }
+        text = {**upstream, "model": "text-completion-openai/mock"}
+        config = {
+            "model_list": [
+                {"model_name": "mock", "litellm_params": upstream},
+                {"model_name": "mock-text", "litellm_params": text},
+            ],
+            "guardrails": [{"guardrail_name": "kt", "litellm_params": dict(guardrail)}],
+            "general_settings": {"master_key": KEY},
+            "litellm_settings": {"telemetry": False, "num_retries": 0},
+        }
+        # JSON is YAML.
+        self.config.write_text(json.dumps(config))
+        self.start()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        environment = {**os.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True", "NO_PROXY": "*"}
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-c", "from litellm import run_server; run_server()"),
+                    *("--config", str(self.config), "--host", "127.0.0.1", "--port", str(self.port)),
+                ],
+                stdout=log,
+                stderr=log,
+                env=environment,
+                cwd=self.config.parent,
+            )
+        self.until(self._answers, STARTS)
+
+    def _answers(self) -> bool:
+        assert self.process.poll() is None, self.log.read_text()[-4000:]
+        with socket.socket() as one:
+            return one.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def until(self, said: Callable[[], Any], seconds: float = 30) -> None:
+        end = time.monotonic() + seconds
+        while not said():
+            assert time.monotonic() < end, self.log.read_text()[-4000:]
+            time.sleep(0.1)
+
+    def client(self, **more: Any) -> openai.OpenAI:
+        given = {"max_retries": 0, "timeout": 60, **more}
+        return openai.OpenAI(api_key=KEY, base_url=f"http://127.0.0.1:{self.port}/v1", **given)
+
+    def end(self, number: int = signal.SIGTERM) -> float:
+        """End it; how long that took."""
+        begun = time.monotonic()
+        self.process.send_signal(number)
+        self.process.wait(30)
+        return time.monotonic() - begun
+
+
+def decide(
+    room: Room, asks: Callable[[Any], bool], outcome: str, amendment: Any = None, seconds: float = 40
+) -> str:
+    """Let alice decide the one open escalation that is meant; its id."""
+    end = time.monotonic() + seconds
+    while True:
+        found = [one for one in room.alice.list(fetch=True).records if asks(one)]
+        if found:
+            break
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    [record] = found
+    room.alice.claim(record.escalation_id)
+    room.alice.resolve(record.escalation_id, outcome, "so it is", amendment=amendment)
+    return record.escalation_id
