@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -202,6 +203,36 @@ def test_an_amendment_is_json_where_it_parses_as_such_or_is_said_to_be(
     found = amendments.read(data, media_type)
     assert (found.media_type, found.value) == (kind, value)
     assert found.digest == digests.of_value(value)
+
+
+@pytest.mark.parametrize(
+    ("schema", "value"),
+    [
+        ({"items": {"anyOf": [{"type": "null"}] * 480}}, [1] * 12_000),
+        ({"items": {"enum": [*range(1500)]}}, [-1] * 8_000),
+        ({"items": {"const": [0] * 3_000}}, [[0] * 4] * 2_000),
+        (
+            {"additionalProperties": {"required": [f"k{n}" for n in range(800)]}},
+            {str(n): {} for n in range(2_000)},
+        ),
+        ({"anyOf": [{"items": {"type": "string"}}] * 200}, [1] * 12_000),
+    ],
+)
+def test_nobody_is_held_up_by_a_schema_that_takes_long(schema: dict[str, Any], value: Any) -> None:
+    check_schema(schema)
+    began = time.process_time()
+    found = misfit(schema, value)
+    assert found is not None and "comparisons" in found[1]
+    assert time.process_time() - began < 2
+
+
+def test_an_ordinary_schema_of_the_largest_amendment_is_held_against_it() -> None:
+    rows = [{"id": number, "to": "someone"} for number in range(800)]
+    row = {
+        "properties": {"id": {"type": "integer"}, "to": {"enum": ["someone", "nobody"]}},
+        "required": ["id"],
+    }
+    assert misfit({"type": "array", "items": row}, rows) is None
 
 
 @pytest.mark.parametrize(

@@ -873,6 +873,34 @@ def test_an_admin_takes_an_illegal_release_back_and_it_can_be_released(gate: Gat
     assert [(one["rule"], one["author"]) for one in found] == [("release", "alice@example.com")]
 
 
+def test_a_used_decision_stays_used_whatever_an_admin_makes_of_a_forgery_beside_it(gate: Gate) -> None:
+    """Only all files as they legally were take a forgery back; else one could delete the release and keep the copy."""
+    name = gate.decided("r1")
+    legal = gate.released(name)
+    other = f"queue/released/2026/01/01/{name}.yaml"
+    text = gate.forge.read(legal)
+    copied, changed = {legal: text, other: text}, {legal: text.replace("release_id: T", "release_id: U")}
+    ends: list[dict[str, str]] = [{legal: text}, {}, {other: text}, copied, changed]
+    used = gate.forge.tip()
+
+    def put(files: dict[str, str], who: str) -> None:
+        for path in (legal, other):
+            (gate.forge.path / path).unlink(missing_ok=True)
+        for path, found in files.items():
+            gate.forge.write(path, found)
+        gate.forge.commit(who)
+
+    for forged in (copied, changed, {}):
+        for end in ends:
+            gate.forge.git("reset", "--quiet", "--hard", used)
+            shutil.rmtree(gate.forge.path / ".git/kt", ignore_errors=True)
+            put(forged, "gw")
+            put(end, "boss")
+            ran = gate.run("gw", "release", "--id", name, "--digest", DIGEST, "--release-id", "T.2", "--json")
+            is_back = end == {legal: text}
+            assert (ran.code, ran.error["code"]) == (6, "already_released" if is_back else "illegal_record")
+
+
 def test_a_request_that_carries_a_release_is_refused_however_it_would_land(gate: Gate) -> None:
     name = gate.decided("r1")
     side(gate.forge, "release", "--id", name, "--digest", DIGEST, who="gw")

@@ -85,13 +85,15 @@ def proofs(
             judged = record_history.proven(session.git, snapshot.revision, wanted, now, signed=signed)
         else:
             judged = session.watched.proven(snapshot.revision, wanted, now)
-    policies = assemble(*snapshot.policies())
     found: list[Proof | KtError] = []
+    policies: Policies | None = None
     for entry, known in zip(entries, judged, strict=True):
         if isinstance(known, KtError):
             found.append(known)
             continue
         try:
+            # What the judge refuses is told even where the policies cannot be read.
+            policies = policies or assemble(*snapshot.policies())
             found.append(_proof(snapshot, entry, known, policies))
         except KtError as error:
             found.append(error)

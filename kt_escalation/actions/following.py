@@ -149,19 +149,30 @@ class Following:
 
     def _run(self) -> None:
         while waiters := self._next():
-            self._began = time.monotonic()
-            self.looks += 1
             try:
-                # A new one needs an answer that was asked for since; others may share what this clone was told lately.
-                max_age = min(waiter.poll.pause / 2 if waiter.has_looked else 0.0 for waiter in waiters)
-                snapshot = self._session.snapshot(fetch=True, max_age=max_age)
-                if snapshot.revision != self._judged:
-                    self._guard(snapshot)
+                self._round(waiters)
             except Exception as error:
+                # Nobody else can tell those who wait, whatever it was, and they would wait for ever.
                 self.failures += 1
-                self._failed(waiters, error)
-            else:
-                self._look(waiters, snapshot)
+                for waiter in waiters:
+                    with suppress(Exception):
+                        self._tell(waiter, Look(error=error))
+
+    def _round(self, waiters: Sequence[Waiter]) -> None:
+        """Look at the remote once, and tell those who wait what there is."""
+        self._began = time.monotonic()
+        self.looks += 1
+        try:
+            # A new one needs an answer that was asked for since; others may share what this clone was told lately.
+            max_age = min(waiter.poll.pause / 2 if waiter.has_looked else 0.0 for waiter in waiters)
+            snapshot = self._session.snapshot(fetch=True, max_age=max_age)
+            if snapshot.revision != self._judged:
+                self._guard(snapshot)
+        except Exception as error:
+            self.failures += 1
+            self._failed(waiters, error)
+        else:
+            self._look(waiters, snapshot)
 
     def _next(self) -> Sequence[Waiter]:
         """Those who wait when the next look begins, after the pause before it; empty at the end."""
@@ -219,7 +230,9 @@ class Following:
         if not session.has_git:
             return
         if snapshot.revision != self._judged:
-            snapshot.learn([waiter.escalation_id for waiter in waiters])
+            # It only saves requests: what cannot be read is an error of the record that needs it.
+            with suppress(KtError):
+                snapshot.learn([waiter.escalation_id for waiter in waiters])
         if session.watched is None:
             from ..audit.watched import Watched
 

@@ -65,10 +65,10 @@ class Mark:
     accepted: tuple[Key, ...] = ()
     healed: tuple[Key, ...] = ()
     #: Of releases: the decisions that may be used for a time (file, when it came, until when), the open records that reopen
-    #: another one, and the releases that are illegal with the id of their last legal bytes (`releases.Releases`).
+    #: another one, and the releases that are illegal with all their files as they legally were (`releases.Releases`).
     usable: Mapping[str, tuple[str, str, str, float, float]] = field(default_factory=dict)
     reopeners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    unreleased: Mapping[str, str | None] = field(default_factory=dict)
+    unreleased: Mapping[str, tuple[tuple[str, str, str], ...]] = field(default_factory=dict)
     #: How many commits of the line were counted up to the mark, and some of them at regular distances, oldest first.
     count: int = 0
     milestones: tuple[str, ...] = ()

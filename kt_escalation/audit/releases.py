@@ -35,6 +35,9 @@ from .scope import Scope, Tally
 #: and until when it may be released, in seconds.
 Kept = tuple[str, str, str, float, float]
 
+#: All files of a release: path, mode and id of each.
+Standing = tuple[tuple[str, str, str], ...]
+
 #: How long after its time a mark keeps a decision: clocks differ, and who is late is told so for a while.
 KEPT_FOR = timedelta(days=1)
 
@@ -82,8 +85,8 @@ class Releases:
         self._used: set[int] = set()
         # The commit that started the store, in a run that goes on from a mark.
         self._start: str | None = None
-        #: Releases that are illegal now, each with the id of its last legal bytes.
-        self.illegal: dict[str, str | None] = {}
+        #: Releases that are illegal now, each with all files of it as they legally were (path, mode, id).
+        self.illegal: dict[str, Standing] = {}
 
     # --- what may be released -----------------------------------------------------------------------
 
@@ -109,7 +112,7 @@ class Releases:
         self,
         usable: Mapping[str, Kept],
         reopeners: Mapping[str, tuple[str, ...]],
-        illegal: Mapping[str, str | None],
+        illegal: Mapping[str, Standing],
         start: str | None,
     ) -> None:
         """Go on from the mark of another run, of a store that started with a commit."""
@@ -189,7 +192,7 @@ class Releases:
     ) -> None:
         change = next((one for one in changes if one.new is not None), changes[0])
         if name in self.illegal:
-            if self._restored(commit, now, name, changes):
+            if self._restored(commit, now, name):
                 brought.append(Brought(name, frozenset({"restore"}), ""))
             else:
                 wrong = "expected its last legal state, or none, by an admin, before anything else"
@@ -259,21 +262,26 @@ class Releases:
         snapshot = self._commits.snapshot(self._judged.sound or commit.parents[0])
         return lookup.open_reopener(snapshot, name) if snapshot else None
 
-    def _restored(self, commit: Commit, now: Policies, name: str, changes: list[Change]) -> bool:
-        """Whether an admin brought an illegal release back to its last legal bytes, or deleted one that has none."""
-        legal = self.illegal[name]
+    def _restored(self, commit: Commit, now: Policies, name: str) -> bool:
+        """Whether an admin brought all files of an illegal release back to what they legally were, or deleted all."""
         if not permissions.is_admin(permissions.act(commit.email, commit.committed_at, now)):
             return False
-        if [one.new for one in changes] != [legal]:
+        if self._standing(commit.oid, name) != self.illegal[name]:
             return False
         del self.illegal[name]
         self._records.excused_release(name)
         return True
 
     def _blame(self, name: str, commit: Commit, path: str, violation: Violation) -> None:
-        old = next((one.old for one in commit.changes if one.path == path), None)
-        self.illegal.setdefault(name, old)
+        if name not in self.illegal:
+            # A forged file may stand beside the legal one, which must then stay.
+            self.illegal[name] = self._standing(self._judged.sound or commit.parents[0], name)
         self._findings.find(commit, path, violation, name)
+
+    def _standing(self, commit: str, name: str) -> Standing:
+        """All files of a release at a commit."""
+        snapshot = self._commits.snapshot(commit)
+        return tuple(snapshot.release_files_of(name)) if snapshot else ()
 
 
 def is_kept(until: datetime, newest: datetime) -> bool:

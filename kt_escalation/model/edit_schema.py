@@ -12,6 +12,8 @@ from typing import Any
 #: The most bytes of a schema as compact JSON, and how deep it may be nested.
 MAX_SCHEMA = 8 * 1024
 MAX_SCHEMA_DEPTH = 16
+#: How many comparisons of a part of a value with a part of a schema an amendment may need: everybody who judges makes them.
+MAX_COMPARISONS = 50_000
 _TYPES = frozenset({"null", "boolean", "object", "array", "number", "string", "integer"})
 
 
@@ -116,6 +118,8 @@ def misfit(schema: Mapping[str, Any], value: Any) -> tuple[str, str] | None:
 
     Of several places the first in order is told. The pointer is empty for the value as a whole.
     """
+    if _left(schema, value, MAX_COMPARISONS) < 0:
+        return "", f"it takes more than {MAX_COMPARISONS} comparisons to hold it against the schema"
     from jsonschema import Draft202012Validator
 
     found = [
@@ -123,6 +127,32 @@ def misfit(schema: Mapping[str, Any], value: Any) -> tuple[str, str] | None:
         for error in Draft202012Validator(dict(schema)).iter_errors(value)
     ]
     return min(found, default=None)
+
+
+def _left(schema: Any, value: Any, budget: int) -> int:
+    """What is left of so many comparisons when a value has been held against a schema; below 0 if they are too few."""
+    budget -= 1
+    if isinstance(schema, bool):
+        return budget
+    for keyword in ("enum", "const", "required"):
+        budget -= _nodes(schema[keyword]) if keyword in schema else 0
+    parts = [(one, value) for one in schema.get("anyOf", ())]
+    if isinstance(value, Mapping):
+        known, others = schema.get("properties", {}), schema.get("additionalProperties")
+        below = ((known.get(key, others), item) for key, item in value.items())
+        parts += [(one, item) for one, item in below if one is not None]
+    elif isinstance(value, list | tuple) and "items" in schema:
+        parts += [(schema["items"], item) for item in value]
+    for one, item in parts:
+        if budget < 0:
+            break
+        budget = _left(one, item, budget)
+    return budget
+
+
+def _nodes(value: Any) -> int:
+    below = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return 1 + sum(map(_nodes, below))
 
 
 def _escaped(part: str) -> str:

@@ -103,6 +103,14 @@ class Finder:
             return True
         return bool(self.release_places(escalation_id))
 
+    def release_files_of(self, escalation_id: str) -> list[tuple[str, str, str]]:
+        """The path, mode and blob id of each file of a release of an id; an archive that has one is a path alone."""
+        name = f"{escalation_id}{layout.SUFFIX}"
+        found = [
+            (path, entry.mode, entry.oid) for path, entry in self._files.released_files if entry.name == name
+        ]
+        return sorted(found) + [(place.archive.path, "", "") for place in self.release_places(escalation_id)]
+
     def release_places(self, escalation_id: str) -> Sequence[Place]:
         """The places of an id in archives of releases. More than one is a violation."""
         archives = self._files.release_archives

@@ -178,6 +178,10 @@ class GitSnapshot:
         """Whether there is a release of an id in any folder or archive of releases, whatever it is."""
         return self._finder.has_release(escalation_id)
 
+    def release_files_of(self, escalation_id: str) -> list[tuple[str, str, str]]:
+        """The files of a release of an id; see `Finder.release_files_of`."""
+        return self._finder.release_files_of(escalation_id)
+
     def reopeners(self, escalation_id: str) -> Sequence[Record]:
         return self._finder.reopeners(escalation_id)
 
