@@ -891,13 +891,13 @@ def test_a_used_decision_stays_used_whatever_an_admin_makes_of_a_forgery_beside_
         gate.forge.commit(who)
 
     for forged in (copied, changed, {}):
-        for end in ends:
+        for last in ends:
             gate.forge.git("reset", "--quiet", "--hard", used)
             shutil.rmtree(gate.forge.path / ".git/kt", ignore_errors=True)
             put(forged, "gw")
-            put(end, "boss")
+            put(last, "boss")
             ran = gate.run("gw", "release", "--id", name, "--digest", DIGEST, "--release-id", "T.2", "--json")
-            is_back = end == {legal: text}
+            is_back = last == {legal: text}
             assert (ran.code, ran.error["code"]) == (6, "already_released" if is_back else "illegal_record")
 
 
