@@ -5,17 +5,20 @@ READY := $(VENV)/.ready
 # kt and its libraries alone, which is all that the demo needs.
 KT := $(VENV)/.kt
 BROWSER := $(VENV)/.browser
+# Others' SDKs bring some 200 packages: they have a folder of their own.
+ADAPTERS := .venv-adapters
 RUN := $(VENV)/bin
 # Tests wait as long as they work, for servers, locks and terminals: two for each core.
 PYTEST := $(RUN)/python -m pytest -n $(shell expr 2 \* $$(getconf _NPROCESSORS_ONLN)) --dist worksteal
 # Packages of Debian's that some tests run, each with a file that tells that it is there.
 SERVERS := lighttpd=/usr/sbin/lighttpd openssh-server=/usr/sbin/sshd openssl=/usr/bin/openssl \
 	gitolite3=/usr/bin/gitolite
+NGINX := nginx=/usr/sbin/nginx
 SHELLS := bash=/bin/bash fish=/usr/bin/fish zsh=/usr/bin/zsh
 CHROMIUM := chromium=/usr/bin/chromium chromium-driver=/usr/bin/chromedriver \
 	fonts-dejavu-core=/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
 
-.PHONY: help demo docs test test-fast coverage test-browser test-servers test-shells packages screenshots recordings api-page lint soak bench bench-growth profile clean
+.PHONY: help demo docs test test-fast coverage test-adapters test-browser test-servers test-shells packages screenshots recordings api-page lint soak bench bench-growth profile clean
 
 help:
 	@echo "make demo         show an escalation's whole life on a throw-away store, in some seconds"
@@ -23,6 +26,7 @@ help:
 	@echo "make test         run the tests"
 	@echo "make test-fast    run those of model, rules and codec, in under a minute"
 	@echo "make coverage     run the tests, and list the lines and branches that they do not reach"
+	@echo "make test-adapters those of LiteLLM, LangGraph, OpenAI Agents, MCP and nginx, which it installs"
 	@echo "make test-servers those over lighttpd, sshd and gitolite, which it installs where it may"
 	@echo "make test-browser those of the report and the desk in a real Chromium, which it installs where it may"
 	@echo "make test-shells  those of completion in bash, zsh and fish, which it installs where it may"
@@ -73,6 +77,16 @@ test-servers: $(READY)
 	@tests/install $@ $(SERVERS)
 	$(PYTEST) tests/servers
 
+$(ADAPTERS)/.ready: pyproject.toml
+	@echo "Setting up $(ADAPTERS) with the SDKs of the adapters"
+	@$(PYTHON) -m venv $(ADAPTERS)
+	@$(ADAPTERS)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[adapters]'
+	@touch $@
+
+test-adapters: $(ADAPTERS)/.ready
+	@tests/install $@ $(NGINX)
+	$(ADAPTERS)/bin/python -m pytest -n 2 --dist loadfile tests/adapters
+
 test-shells: $(READY)
 	@tests/install $@ $(SHELLS)
 	$(RUN)/python -m pytest tests/shells
@@ -85,9 +99,9 @@ test-browser: $(BROWSER)
 	@tests/install $@ $(CHROMIUM)
 	$(RUN)/python -m pytest tests/browser
 
-# What the three above install, at once.
+# What those above install, at once.
 packages:
-	@tests/install $@ $(SERVERS) $(SHELLS) $(CHROMIUM)
+	@tests/install $@ $(SERVERS) $(NGINX) $(SHELLS) $(CHROMIUM)
 
 screenshots: $(BROWSER)
 	@tests/install $@ $(CHROMIUM)
@@ -118,4 +132,4 @@ profile: $(READY)
 	$(RUN)/python -m bench.profile
 
 clean:
-	rm -rf $(VENV) bench/.stores build dist *.egg-info .hypothesis .mypy_cache .ruff_cache .import_linter_cache .coverage .coverage.*
+	rm -rf $(VENV) $(ADAPTERS) bench/.stores build dist *.egg-info .hypothesis .mypy_cache .ruff_cache .import_linter_cache .coverage .coverage.*
