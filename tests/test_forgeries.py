@@ -261,7 +261,7 @@ def a_quorum_that_is_short_by_one(forge: Forge) -> None:
     forge.commit("alice")
 
 
-@forgery("not_allowed", "alice has decided so already")
+@forgery("not_allowed", "alice may not resolve esc_two: has decided so already")
 def a_quorum_filled_by_one_person_under_two_addresses(forge: Forge) -> None:
     forge.kt("alice", "claim", "--id", "esc_two")
     forge.kt("alice", "resolve", "--id", "esc_two", "--outcome", "approved", "--reason", "ok")

@@ -48,3 +48,19 @@ def test_a_forgery_that_comes_while_somebody_waits_is_found_all_the_same(
     shutil.rmtree(forge.path / ".git/kt", ignore_errors=True)
     with Store.open(forge.path) as store:
         assert bit_by_bit == answers(store)
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+def test_a_history_that_is_rewritten_while_somebody_waits_is_not_believed(
+    forge: Forge, monkeypatch: pytest.MonkeyPatch, forgets: bool
+) -> None:
+    """Nor where the clone has lost its notes, or could never write them: the process itself has seen the other one."""
+    for key, value in identity("gw").items():
+        monkeypatch.setitem(os.environ, key, value)
+    with Store.open(forge.path) as store:
+        assert answers(store) == {"esc_done": "denied"}
+        forge.git("reset", "--quiet", "--hard", "HEAD^")
+        forge.kt("alice", "resolve", "--id", "esc_done", "--outcome", "approved", "--reason", "yes")
+        if forgets:
+            shutil.rmtree(forge.path / ".git/kt")
+        assert answers(store) == {"esc_done": "illegal_record"}

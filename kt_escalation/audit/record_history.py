@@ -101,12 +101,17 @@ def proven(
     try:
         run = judged(past, revision, since(past, revision, signed=signed), now, signed=signed)
     except Rewritten as error:
-        where = f"where this clone has judged it before ({error.commit[:12]})"
-        return [one.illegal(f"the branch does not go on from {where}", commit=error.commit) for one in wanted]
+        return elsewhere(wanted, error.commit)
     known = [plainly(past, run, revision, one) for one in wanted]
     rest = [one for one, answer in zip(wanted, known, strict=True) if answer is None]
     alone = iter(_alone(past, revision, rest, now, signed=signed) if rest else ())
     return [answer or next(alone) for answer in known]
+
+
+def elsewhere(wanted: Sequence[Wanted], commit: str) -> list[Proven | IllegalRecord]:
+    """The errors for records of a branch that does not go on from a commit up to which it was judged before."""
+    where = f"where this clone has judged it before ({commit[:12]})"
+    return [one.illegal(f"the branch does not go on from {where}", commit=commit) for one in wanted]
 
 
 def judged(past: History, revision: str, known: Mark | None, now: datetime, *, signed: bool = False) -> Run:

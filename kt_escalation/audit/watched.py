@@ -46,6 +46,9 @@ class Watched:
             past = History(self._store)
             here = self._newest(revision)
             run = self._reach(past, here, now)
+            if run is None and self._mark is not None:
+                # Whatever the clone's files say by now: this process has seen another history.
+                return record_history.elsewhere(wanted, self._mark.commit)
             known = [record_history.plainly(past, run, here, one) if run else None for one in wanted]
         rest = [one for one, answer in zip(wanted, known, strict=True) if answer is None]
         alone = iter(record_history.proven(self._store, revision, rest, now) if rest else ())
