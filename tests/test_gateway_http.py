@@ -156,6 +156,19 @@ def test_what_is_pending_is_asked_for_again_at_its_place(room: Room, served: Ser
     assert served.call("POST", f"{place}/release", {"digest": DIGEST}).json["release"] is True
 
 
+@pytest.mark.parametrize("hold", ["0", "0.01"])
+def test_who_never_holds_is_told_what_was_raised_and_decided(room: Room, served: Served, hold: str) -> None:
+    name = f"brief{hold[-1]}"
+    for asked in (draft(name), plain(f"{name}-plain")):
+        call = ("POST", f"/v1/reviews?hold={hold}", asked)
+        first = served.call(*call)
+        assert (first.status, first.json.get("escalation_id")) == (202, f"esc_{asked['request_id']}"), first.data
+        assert served.call(*call).status == 202
+        room.decide(asked["request_id"])
+        found = served.call(*call)
+        assert found.status == 200 and found.json["release"] is True, found.data
+
+
 def test_a_denial_is_an_answer_and_what_is_taken_back_releases_nothing(room: Room, served: Served) -> None:
     for name in ("h3", "h4"):
         assert served.call("POST", "/v1/reviews?hold=0.1", plain(name)).status in (202, 503)

@@ -96,8 +96,10 @@ class Core:
 
     # --- asking -----------------------------------------------------------------------------------
 
-    def ask(self, draft: Mapping[str, Any], *, digest: str | None, amended: bool) -> Held:
-        """Raise, wait and release. Raises BadInput for a draft that cannot be raised."""
+    def ask(
+        self, draft: Mapping[str, Any], *, digest: str | None, amended: bool, at_once: bool = False
+    ) -> Held:
+        """Raise, wait and release. ``at_once``: look once when it is raised. Raises BadInput for what cannot be raised."""
         item = item_of(draft)
         action = item.draft.action
         held = Held(None, True, digest or (action.digest if action else None), amended)
@@ -114,7 +116,7 @@ class Core:
             if held.gone:
                 self._leave(held)
             else:
-                self._attend(held)
+                self._attend(held, at_once=at_once)
 
         self._writer.raise_(item, raised)
         return held

@@ -34,6 +34,8 @@ from .tasks import AsyncGateway
 LARGEST_BODY = 1 << 20
 # How long a body may take to arrive, in seconds.
 _BODY_SECONDS = 5.0
+# What is held shorter is looked at once, in seconds.
+_SHORTEST_HOLD = 1.0
 _OPEN = frozenset({"/healthz"})
 _LITELLM = "/beta/litellm_basic_guardrail_api"
 _AUTHZ = "/ext_authz"
@@ -286,7 +288,7 @@ def _reviews(app: FastAPI, service: Service) -> None:
         service.require_room()
         asking = gateway.ask(
             draft,
-            timeout=usual if hold is None else hold,
+            timeout=_seconds(usual if hold is None else hold),
             on_cancel=on_cancel or service.options.on_cancel,
             amended=amended,
         )
@@ -298,7 +300,7 @@ def _reviews(app: FastAPI, service: Service) -> None:
     ) -> Response:
         """Hold for one that is there. Nothing is used: a decision for one use is 409 release_needed."""
         service.require_room()
-        asking = gateway.wait(escalation_id, timeout=usual if hold is None else hold, amended=amended)
+        asking = gateway.wait(escalation_id, timeout=_seconds(usual if hold is None else hold), amended=amended)
         return _json(await service.review(request, asking))
 
 
@@ -358,6 +360,11 @@ def _uses(app: FastAPI, service: Service) -> None:
                 200, {"escalation_id": escalation_id, "commit": found.commit, "changed": found.changed}, {}
             )
         )
+
+
+def _seconds(hold: float) -> float:
+    """The seconds to wait; a hold too short for a raise or a look is one look, so that asking again gets somewhere."""
+    return 0.0 if hold < _SHORTEST_HOLD else hold
 
 
 def _only(body: dict[str, Any], *names: str) -> dict[str, str]:

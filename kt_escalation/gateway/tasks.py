@@ -66,11 +66,11 @@ class AsyncGateway:
         """Raise, wait and release as `Gateway.ask` does, and raise what that raises.
 
         If the task is cancelled, the escalation is kept or withdrawn, as ``on_cancel`` says. After WaitTimeout it stays
-        open.
+        open. With ``timeout`` 0 it is raised and looked at once.
         """
         require_on_cancel(on_cancel)
-        held = self._open.ask(draft, digest=digest, amended=amended)
-        return await self._answer(held, timeout, on_cancel)
+        held = self._open.ask(draft, digest=digest, amended=amended, at_once=timeout == 0)
+        return await self._looked(held, timeout, on_cancel)
 
     async def wait(
         self,
@@ -87,10 +87,7 @@ class AsyncGateway:
         held = self._open.hold(
             escalation_id, releases=False, digest=digest, amended=amended, at_once=timeout == 0
         )
-        try:
-            return await self._answer(held, LOOK_SECONDS if timeout == 0 else timeout, "keep")
-        except NotResolved:
-            raise late(held, timeout) from None
+        return await self._looked(held, timeout, "keep")
 
     async def release(
         self,
@@ -136,6 +133,13 @@ class AsyncGateway:
         if self._core is None:
             raise Interrupted(hint="enter the gateway with `async with` first")
         return self._core
+
+    async def _looked(self, held: Held, timeout: float | None, on_cancel: OnCancel) -> Decision:
+        """The answer within ``timeout`` seconds; 0 is the time of one look."""
+        try:
+            return await self._answer(held, LOOK_SECONDS if timeout == 0 else timeout, on_cancel)
+        except NotResolved:
+            raise late(held, timeout) from None
 
     async def _answer(self, held: Held, timeout: float | None, on_cancel: OnCancel) -> Decision:
         answer = asyncio.wrap_future(held.future)

@@ -66,7 +66,7 @@ class Gateway:
     ) -> Decision:
         """Raise what a record's keys or a decision event ask for, wait for the decision, and take it for its one use.
 
-        ``timeout`` is in seconds. ``amended`` says that the caller runs the amendment of a decision that has one.
+        ``timeout`` is in seconds; with 0 it is raised and looked at once. ``amended`` says that the caller runs the amendment of a decision that has one.
         ``digest`` is that of what will be run, by default that of the draft's own action. When ``stop`` is set, or the
         caller is interrupted, ``on_cancel`` says whether the escalation is kept or withdrawn. A denial is an answer,
         with ``release`` False. Asking for the same request again finds its escalation, and its decision if that was
@@ -77,8 +77,8 @@ class Gateway:
         writing raises.
         """
         require_on_cancel(on_cancel)
-        held = self._core.ask(draft, digest=digest, amended=amended)
-        return self._answer(held, timeout, on_cancel, stop)
+        held = self._core.ask(draft, digest=digest, amended=amended, at_once=timeout == 0)
+        return self._looked(held, timeout, on_cancel, stop)
 
     def wait(
         self,
@@ -96,10 +96,7 @@ class Gateway:
         held = self._core.hold(
             escalation_id, releases=False, digest=digest, amended=amended, at_once=timeout == 0
         )
-        try:
-            return self._answer(held, LOOK_SECONDS if timeout == 0 else timeout, "keep", stop)
-        except NotResolved:
-            raise late(held, timeout) from None
+        return self._looked(held, timeout, "keep", stop)
 
     def release(
         self,
@@ -140,6 +137,15 @@ class Gateway:
         The filters are those of `Store.list`. Raises BadInput, NotAStore, NoIdentity.
         """
         return _result(self._core.list(filters))
+
+    def _looked(
+        self, held: Held, timeout: float | None, on_cancel: OnCancel, stop: threading.Event | None
+    ) -> Decision:
+        """The answer within ``timeout`` seconds; 0 is the time of one look."""
+        try:
+            return self._answer(held, LOOK_SECONDS if timeout == 0 else timeout, on_cancel, stop)
+        except NotResolved:
+            raise late(held, timeout) from None
 
     def _answer(
         self, held: Held, timeout: float | None, on_cancel: OnCancel, stop: threading.Event | None
