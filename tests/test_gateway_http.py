@@ -162,7 +162,9 @@ def test_who_never_holds_is_told_what_was_raised_and_decided(room: Room, served:
     for asked in (draft(name), plain(f"{name}-plain")):
         call = ("POST", f"/v1/reviews?hold={hold}", asked)
         first = served.call(*call)
-        assert (first.status, first.json.get("escalation_id")) == (202, f"esc_{asked['request_id']}"), first.data
+        assert (first.status, first.json.get("escalation_id")) == (202, f"esc_{asked['request_id']}"), (
+            first.data
+        )
         assert served.call(*call).status == 202
         room.decide(asked["request_id"])
         found = served.call(*call)

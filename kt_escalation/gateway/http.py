@@ -300,7 +300,9 @@ def _reviews(app: FastAPI, service: Service) -> None:
     ) -> Response:
         """Hold for one that is there. Nothing is used: a decision for one use is 409 release_needed."""
         service.require_room()
-        asking = gateway.wait(escalation_id, timeout=_seconds(usual if hold is None else hold), amended=amended)
+        asking = gateway.wait(
+            escalation_id, timeout=_seconds(usual if hold is None else hold), amended=amended
+        )
         return _json(await service.review(request, asking))
 
 
