@@ -181,6 +181,8 @@ def _settled(text: str) -> list[str]:
     text = re.sub(r"SHA256:[\w+/]{43}", "<key>", text)
     text = re.sub(r"\w{3} \w{3} +\d+ [\d:]+ \d{4} [+-]\d{4}", "<time>", text)
     text = re.sub(r"\d{4}[-/]\d\d[-/]\d\d([T ][\d:.]+(Z| [+-]\d{4}| UTC)?)?", "<time>", text)
+    # As people are told it: the hour, and the day if it is another one.
+    text = re.sub(r"((Mon|Tue|Wed|Thu|Fri|Sat|Sun) )?\b\d\d:\d\d\b(?!:)", "<time>", text)
     text = re.sub(r"\b\d+(\.\d+)? ?(ms|s|m|h|d)\b", "<span>", text)
     text = re.sub(r"[ \t─]+", " ", text)
     return [line.strip() for line in text.strip("\n").splitlines()]
