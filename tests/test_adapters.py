@@ -14,7 +14,8 @@ import pytest
 from lab import kt_gateway
 from room import Room
 
-from kt_escalation.adapters import calls, langchain, litellm, openai_agents
+from kt_escalation.adapters import calls, langchain, openai_agents
+from kt_escalation.adapters import litellm_calls as litellm
 from kt_escalation.adapters.calls import Call, Verdict
 from kt_escalation.errors import AlreadyReleased, BadInput, MissingExtra, WaitTimeout
 from kt_escalation.gateway import AsyncGateway, Gateway, contracts, tool_calls

@@ -10,26 +10,19 @@ import inspect
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from ..errors import AlreadyReleased, Amended, BadInput, ReleaseExpired, ReleaseNeeded
+from ..gateway import AsyncGateway, Gateway
 from ..gateway.tool_calls import draft_of
 from ..model.record import Amendment
 from ..model.vocabulary import AMENDING, RELEASING
 
 _Answer = TypeVar("_Answer")
+AnyGateway = Gateway | AsyncGateway
 Steps = Generator[Callable[[], Any], Any, _Answer]
 # Who had a decision, in the journal of a gateway.
 _OURS = "this gateway"
-
-
-class AnyGateway(Protocol):
-    """A `Gateway` or an `AsyncGateway`, whose answers are awaited."""
-
-    create: Any
-    wait: Any
-    release: Any
-    get: Any
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,13 @@ Everything but a release raises, and what raises blocks: LiteLLM calls no model,
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from ..errors import BadInput, KtError, WaitTimeout
 from ..gateway import AsyncGateway, answers, contracts
-from ..gateway.tool_calls import id_of
 from . import sdk
+from .litellm_calls import body_of, draft_of, headers_of, is_stream
 
 _DENIED, _PENDING = 403, 409
 
@@ -43,6 +42,10 @@ class Guard:
         if not kt_store or not api_key:
             raise BadInput(problem="the guardrail needs kt_store, a clone, and api_key, a secret of its own")
         super().__init__(**given)
+        modes = str(given.get("event_hook"))
+        self._holds_answers = "post_call" in modes
+        if self._holds_answers and "pre_call" not in modes:
+            raise BadInput(problem="post_call needs pre_call beside it: only there can a stream be refused")
         self._key = contracts.key_of(api_key)
         self._hold, self._excerpt = float(kt_hold), int(kt_excerpt)
         self._gateway = AsyncGateway.open(kt_store, journal_folder=kt_journal)
@@ -57,6 +60,7 @@ class Guard:
         """
         try:
             body = body_of(inputs, request_data, input_type)
+            self._require_held(request_data, input_type, logging_obj)
             draft = draft_of(
                 body, headers_of(request_data, logging_obj), request_data, self._key, self._excerpt
             )
@@ -70,7 +74,8 @@ class Guard:
             raise _blocked(_PENDING, "pending", error.escalation_id, {"Retry-After": "5"}) from None
         except KtError as error:
             found = answers.failed(error)
-            raise _blocked(found.status, error.code, found.body["error"]["message"], found.headers) from None
+            words = f"{error.code}: {found.body['error']['message']}"
+            raise _blocked(found.status, error.code, words, found.headers) from None
         answer = contracts.litellm_answer(decision, body)
         if answer["action"] == "NONE":
             return inputs
@@ -81,65 +86,30 @@ class Guard:
             raise _blocked(_DENIED, decision.outcome, "a streamed answer cannot be changed")
         return {**inputs, "texts": answer["texts"]}
 
+    def _require_held(self, request_data: dict[str, Any], input_type: str, logging_obj: Any) -> None:
+        """Raise BadInput for a request whose streamed answer LiteLLM would send without asking."""
+        if input_type != "request" or not self._holds_answers or not is_stream(request_data, logging_obj):
+            return
+        call_type = getattr(logging_obj, "call_type", None)
+        handlers = {
+            kind.value: made
+            for kind, made in sdk("litellm.llms", "litellm").load_guardrail_translation_mappings().items()
+        }
+        handler = handlers.get(call_type)
+        if handler is None or "process_output_streaming_response" not in _own(handler):
+            raise BadInput(problem=f"a streamed answer of {call_type} cannot be held; ask without stream")
+
+
+def _own(handler: type) -> set[str]:
+    """The methods of a handler of LiteLLM's beyond those of the base of all."""
+    return {name for kind in handler.__mro__ if kind.__name__ != "BaseTranslation" for name in vars(kind)}
+
 
 def _blocked(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Exception:
     error: Exception = sdk("fastapi", "litellm").HTTPException(
         status, {"error": {"code": code, "message": message}}, dict(headers or {})
     )
     return error
-
-
-def body_of(inputs: Mapping[str, Any], request_data: Mapping[str, Any], input_type: str) -> dict[str, Any]:
-    """A call of `apply_guardrail` as the body of LiteLLM's generic guardrail. Raises BadInput."""
-    try:
-        body: dict[str, Any] = json.loads(
-            json.dumps(dict(inputs), default=lambda one: one.model_dump(mode="json"))
-        )
-    except (AttributeError, TypeError, ValueError) as error:
-        raise BadInput(problem=f"the call is not JSON: {type(error).__name__}") from None
-    return {**body, "input_type": input_type, "model": body.get("model") or request_data.get("model")}
-
-
-def headers_of(request_data: Mapping[str, Any], logging_obj: Any = None) -> dict[str, str]:
-    """The headers of the caller's request, in lower case, from wherever LiteLLM keeps them at this point."""
-    details = getattr(logging_obj, "model_call_details", None) or {}
-    params = details.get("litellm_params") or {}
-    for place in (
-        request_data.get("proxy_server_request"),
-        request_data.get("metadata"),
-        request_data.get("litellm_metadata"),
-        params.get("proxy_server_request"),
-        params.get("metadata"),
-    ):
-        found = place.get("headers") if isinstance(place, Mapping) else None
-        if found:
-            return {str(name).lower(): str(value) for name, value in found.items()}
-    return {}
-
-
-def draft_of(
-    body: Mapping[str, Any],
-    headers: Mapping[str, str],
-    request_data: Mapping[str, Any],
-    key: bytes,
-    excerpt: int,
-) -> dict[str, Any]:
-    """What is raised for a call, under the request's own id, or one of the caller and the content. Raises BadInput."""
-    draft = contracts.litellm_draft({**body, "litellm_call_id": "none"}, headers, key, excerpt)
-    digest = draft["action"]["digest"]
-    metadata = {**(request_data.get("metadata") or {}), **(request_data.get("litellm_metadata") or {})}
-    name = contracts.request_id(headers) or id_of(str(metadata.get("user_api_key_hash") or ""), digest)
-    prompts = request_data.get("prompt")
-    # One request may bring several prompts, and its model another answer each time: each is a question of its own.
-    if body["input_type"] == "response" or (isinstance(prompts, list) and len(prompts) > 1):
-        name = f"{name}:{body['input_type']}:{digest[-16:]}"
-    return {**draft, "request_id": name}
-
-
-def is_stream(request_data: Mapping[str, Any], logging_obj: Any = None) -> bool:
-    """Whether the caller gets the answer as a stream."""
-    details = getattr(logging_obj, "model_call_details", None) or {}
-    return bool(request_data.get("stream") or getattr(logging_obj, "stream", False) or details.get("stream"))
 
 
 def __getattr__(name: str) -> Any:

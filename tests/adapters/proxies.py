@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ class Model:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def answer(self, path: str, body: Mapping[str, Any]) -> tuple[str, bytes]:
+        if "responses" in path:
+            return _responses(bool(body.get("stream")))
         chat = "chat" in path
         base = {"id": "c1", "created": 1, "model": "mock"}
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
@@ -68,6 +71,57 @@ class Model:
             choice = {"index": 0, "finish_reason": end, **text}
             lines.append(f"data: {json.dumps({**base, 'object': kind, 'choices': [choice]})}\n\n")
         return "text/event-stream", "".join([*lines, "data: [DONE]\n\n"]).encode()
+
+
+def _responses(stream: bool) -> tuple[str, bytes]:
+    """What a model says in OpenAI's newer API."""
+    part = {"type": "output_text", "text": "Hello bob", "annotations": []}
+    item = {"type": "message", "id": "m1", "role": "assistant", "status": "completed", "content": [part]}
+    usage = {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}
+    usage |= {"input_tokens_details": {"cached_tokens": 0}, "output_tokens_details": {"reasoning_tokens": 0}}
+    whole = {
+        "id": "r1",
+        "object": "response",
+        "created_at": 1,
+        "model": "mock",
+        "status": "completed",
+        "output": [item],
+        "usage": usage,
+        "parallel_tool_calls": True,
+        "tool_choice": "auto",
+        "tools": [],
+        "error": None,
+        "incomplete_details": None,
+        "instructions": None,
+        "metadata": {},
+        "temperature": 1.0,
+        "top_p": 1.0,
+    }
+    if not stream:
+        return "application/json", json.dumps(whole).encode()
+    at = {"item_id": "m1", "output_index": 0, "content_index": 0}
+    events = [
+        {"type": "response.created", "response": {**whole, "status": "in_progress", "output": []}},
+        {
+            "type": "response.output_item.added",
+            "output_index": 0,
+            "item": {**item, "content": [], "status": "in_progress"},
+        },
+        {"type": "response.content_part.added", **at, "part": {**part, "text": ""}},
+        *(
+            {"type": "response.output_text.delta", **at, "delta": word, "logprobs": []}
+            for word in ("Hello", " bob")
+        ),
+        {"type": "response.output_text.done", **at, "text": "Hello bob", "logprobs": []},
+        {"type": "response.content_part.done", **at, "part": part},
+        {"type": "response.output_item.done", "output_index": 0, "item": item},
+        {"type": "response.completed", "response": whole},
+    ]
+    lines = (
+        f"event: {one['type']}\ndata: {json.dumps({**one, 'sequence_number': n})}\n\n"
+        for n, one in enumerate(events)
+    )
+    return "text/event-stream", "".join(lines).encode()
 
 
 class Proxy:
@@ -138,7 +192,12 @@ class Proxy:
 
 
 def decide(
-    room: Room, asks: Callable[[Any], bool], outcome: str, amendment: Any = None, seconds: float = 40
+    room: Room,
+    asks: Callable[[Any], bool],
+    outcome: str,
+    amendment: Any = None,
+    calling: Future[Any] | None = None,
+    seconds: float = 40,
 ) -> str:
     """Let alice decide the one open escalation that is meant; its id."""
     end = time.monotonic() + seconds
@@ -146,6 +205,7 @@ def decide(
         found = [one for one in room.alice.list(fetch=True).records if asks(one)]
         if found:
             break
+        assert not (calling and calling.done()), calling and (calling.exception() or calling.result())
         assert time.monotonic() < end
         time.sleep(0.05)
     [record] = found
