@@ -62,7 +62,7 @@ def shell(script: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str
 
 USAGE = [
     (["nonsense"], "nonsense"),
-    (["lst"], "Did you mean 'list'?"),
+    (["lst"], "did you mean `kt-escalation list`?"),
     (["list", "--limt", "3"], "Did you mean '--limit'?"),
     (["list", "surplus"], "surplus"),
     (["list", "--limit", "x"], "--limit"),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from forge import identity
 from golden_files import commands
-from lab import HEAVY, Lab, Ran, end, git, ids, kt, kt_policy, loaded, on_a_terminal, record_text, start
+from lab import HEAVY, Lab, Ran, end, git, ids, kt, kt_gateway, kt_policy, loaded, on_a_terminal, record_text, start
 from pages import as_printed
 from sample_records import open_text
 
@@ -188,7 +188,8 @@ ONE_STORE = [path for path in commands(app.kt) if len(path) > 1 and path[-1] not
 @pytest.mark.parametrize("path", ONE_STORE, ids=" ".join)
 def test_every_other_command_works_on_one_store(shelf: Many, path: tuple[str, ...]) -> None:
     group, *command = path
-    ran = (kt_policy if group == "policy" else kt)(*command, "-C", "one", "-C", "two", cwd=shelf.folder)
+    run = {"policy": kt_policy, "gateway": kt_gateway}.get(group, kt)
+    ran = run(*command, "-C", "one", "-C", "two", cwd=shelf.folder)
     assert ran.code == 2 and ran.out == ""
     assert "this works on one store, and -C names 2" in ran.err and len(ran.err.splitlines()) == 1
 

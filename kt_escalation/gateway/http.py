@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import __version__
-from ..errors import BadInput, KtError, WaitTimeout
+from ..errors import BadInput, Interrupted, KtError, WaitTimeout
 from ..model.record import plain
 from ..results import Decision
 from ..storage import yaml_text
@@ -179,13 +179,14 @@ class Service:
         if isinstance(error, Refused):
             return error.answer
         found = answers.failed(error, self.options.hidden)
-        if found.status >= 500:
+        if found.status >= 500 and not isinstance(error, Interrupted):
             self.log(f"{type(error).__name__}: {error}")
         return found
 
     def _ask(self, draft: dict[str, Any], *, amended: bool) -> Coroutine[Any, Any, Decision]:
         options = self.options
-        return self.gateway.ask(draft, timeout=options.hold, on_cancel=options.on_cancel, amended=amended)
+        timeout = _seconds(options.hold)
+        return self.gateway.ask(draft, timeout=timeout, on_cancel=options.on_cancel, amended=amended)
 
     def _words(self, error: Exception) -> str:
         body = self.failed(error).body["error"]

@@ -32,8 +32,8 @@
     const request = new XMLHttpRequest();
     request.open(body ? "POST" : "GET", url);
     request.responseType = "document";
-    request.onload = () => (request.response ? done(request) : failed());
-    request.onerror = failed;
+    request.onload = () => (request.response ? done(request) : failed(request.status));
+    request.onerror = () => failed(0);
     request.send(body);
   });
 
@@ -103,12 +103,25 @@
     const back = keep && active && document.getElementById(active);
     if (back) back.focus();
     else if (focus) (one("#trouble", fresh) || one("[data-focus]", fresh) || fresh).focus();
+    remember();
   };
+
+  // The question before a decision is a step of its own in the browser's history, so that Back leads to the form with
+  // all that was typed, as Escape does.
+  const remember = () => {
+    const sure = one(".sure");
+    if (sure && !history.state?.sure) history.pushState({ sure: true }, "");
+    else if (!sure && history.state?.sure) history.back();
+  };
+  addEventListener("popstate", () => {
+    if (!history.state?.sure) one(".sure [data-key=Escape]")?.click();
+  });
 
   // --- forms -----------------------------------------------------------------------------------------
 
   let leaving = false;
-  const typed = () => all("main textarea:not([name=amendment], [hidden], [readonly])").some((it) => it.value.trim());
+  const typed = () => all("main textarea:not([readonly])").some(
+    (it) => (it.name === "amendment" && !it.hidden ? it.value !== it.defaultValue : it.value.trim()));
   addEventListener("beforeunload", (event) => { if (!leaving && typed()) event.preventDefault(); });
 
   // A single action sends along what is typed elsewhere on the page, so that the answer has it again.
@@ -123,6 +136,13 @@
       }
     }
     return body;
+  };
+
+  // Why a form has no answer: its status is 0 where nobody answers, and a desk knows only its own pages.
+  const why = (status) => {
+    if (status === 413) return "This is too long to be sent.";
+    if (status) return "This page is of a desk that has ended. Open the address that the terminal has printed last.";
+    return "The desk does not answer. Is its terminal still open?";
   };
 
   document.addEventListener("submit", (event) => {
@@ -151,10 +171,10 @@
         tell(one("main", got.response).innerText || one("main", got.response).textContent.trim());
       }
       else show(got.response);
-    }, () => {
+    }, (status) => {
       clearTimeout(slow);
       waiting(false);
-      tell("The desk does not answer. Is its terminal still open? What you typed is still here.");
+      tell(`${why(status)} What you typed is still here.`);
     });
   });
 
