@@ -10,7 +10,21 @@ from typing import Any
 import pytest
 from forge import identity
 from golden_files import commands
-from lab import HEAVY, Lab, Ran, end, git, ids, kt, kt_gateway, kt_policy, loaded, on_a_terminal, record_text, start
+from lab import (
+    HEAVY,
+    Lab,
+    Ran,
+    end,
+    git,
+    ids,
+    kt,
+    kt_gateway,
+    kt_policy,
+    loaded,
+    on_a_terminal,
+    record_text,
+    start,
+)
 from pages import as_printed
 from sample_records import open_text
 
