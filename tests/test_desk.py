@@ -24,7 +24,7 @@ from office import HIDDEN, HOSTILE
 from pages import as_printed
 
 from kt_escalation.model import digests
-from kt_escalation.web.pages import marked
+from kt_escalation.web.pages import marked, sentence
 
 SLOW_PUSH = 'case " $* " in *" push "*) sleep 3 ;; esac\ngit "$@"'
 INPUT = {"to": "everyone@example.com", "subject": "Offer", "body": "Dear all,\nhere it is."}
@@ -167,8 +167,8 @@ def test_a_decision_needs_a_reason_and_one_confirmation_that_names_it(place: Lab
     for typed, said in (
         ({"outcome": "approved"}, "needs a reason"),
         ({"outcome": "approved", "reason": " \r\n"}, "needs a reason"),
-        ({"reason": "because"}, "choose an outcome"),
-        ({"outcome": "expired", "reason": "because"}, "only the sweep"),
+        ({"reason": "because"}, "Choose an outcome"),
+        ({"outcome": "expired", "reason": "because"}, "Only the sweep"),
     ):
         answer = alice.post(f"{at}/decide", decision(alice, at, **typed))
         assert said in answer.words and typed.get("reason", "").strip() in answer.text
@@ -230,7 +230,12 @@ def test_an_amendment_is_edited_and_its_difference_is_shown_before_it_counts(
     page = alice.get(at).text
     assert page.count("everyone@example.com") >= 3 and 'name="amendment"' in page
     typed = decision(alice, at, outcome="rewritten", reason="To one person")
-    for amendment, said in (('{"to": 7}', "/to"), ("{}", "required"), ('"just text"', "does not fit")):
+    for amendment, said in (
+        ('{"to": 7}', "/to"),
+        ("{}", "required"),
+        ('"just text"', "does not fit"),
+        ('{"to": "x",', "is not JSON"),
+    ):
         answer = alice.post(f"{at}/decide", {**typed, "amendment": amendment})
         assert said in answer.words and "To one person" in answer.text and "alert" in answer.text
     value = {**INPUT, "to": "one@example.com"}
@@ -246,6 +251,25 @@ def test_an_amendment_is_edited_and_its_difference_is_shown_before_it_counts(
     assert review["amendment"]["value"] == value and review["outcome"] == "rewritten"
     fetch(alice)
     assert "How it was amended" in alice.get(at).words and "one@example.com" in alice.get(at).text
+    assert "What each outcome does" not in alice.get(at).words
+
+
+def test_a_proposal_that_the_record_does_not_hold_is_called_so(place: Lab, alice: Served) -> None:
+    at = raised(place, alice, "unseen", summary="A refund", action=ACTION)
+    alice.post(f"{at}/claim")
+    assert "The escalation does not hold it" in alice.get(at).words
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("a decision needs a reason", "A decision needs a reason."),
+        ("esc_a is gone..", "esc_a is gone."),
+        ("", "."),
+    ],
+)
+def test_a_message_reads_as_one_sentence(message: str, shown: str) -> None:
+    assert sentence(message) == shown
 
 
 def test_reasons_of_the_settings_are_offered_by_category(place: Lab, alice: Served) -> None:
@@ -285,7 +309,7 @@ def test_alike_ones_are_claimed_in_one_commit_and_decided_in_one(place: Lab, ali
     typed = {"outcome": "denied", "reason": "Names a patient"}
     at = "e/esc_alike-0/alike/decide"
     assert "needs a reason" in alice.post(at, {**fields, "outcome": "denied"}).words
-    assert "choose at least one" in alice.post(at, typed).words
+    assert "Choose at least one" in alice.post(at, typed).words
     assert "one by one" in alice.post(at, {**fields, **typed, "outcome": "redacted"}).words
     asked = alice.post(at, {**fields, **typed})
     assert "Deny 2?" in asked.words and all(name in asked.words for name in chosen)

@@ -233,12 +233,13 @@ class _Site:
         }
 
     def claim_alike(self, request: Request) -> Response:
-        names, error = request.scope[FORM].get("id", []), None
+        names = request.scope[FORM].get("id", [])
         try:
             self._desk.claim(names)
-        except KtError as caught:
-            error = caught
-        return self._alike(_name(request), Typed(), error=error, names=names)
+        except KtError as error:
+            return self._alike(_name(request), Typed(), error=error, names=names)
+        done = f"You hold {'it' if len(names) == 1 else 'them'} now."
+        return self._alike(_name(request), Typed(), names=names, done=done)
 
     def decide_alike(self, request: Request) -> Response:
         form = request.scope[FORM]
@@ -291,7 +292,13 @@ class _Site:
         return self.page("escalation", given)
 
     def _alike(
-        self, name: str, typed: Typed, *, error: KtError | None = None, names: list[str] | None = None
+        self,
+        name: str,
+        typed: Typed,
+        *,
+        error: KtError | None = None,
+        names: list[str] | None = None,
+        done: str = "",
     ) -> Response:
         given = {
             "first": name,
@@ -300,6 +307,7 @@ class _Site:
             "chosen": names,
             "reasons": self._desk.reasons(),
             "error": error,
+            "done": done,
         }
         return self.page("alike", given)
 

@@ -375,4 +375,8 @@ def amendment_of(record: Record, typed: Typed) -> Any:
         return None
     if record.action is None and typed.amendment == facts.text_of(facts.proposed(record)):
         return None
-    return amendments.read(typed.amendment.encode("utf-8", "surrogatepass"))
+    schema = (record.action.edit_schema if record.action else None) or {}
+    # Where no text fits, a slip in the JSON is not taken for one.
+    kind = schema.get("type", "string")
+    media_type = amendments.JSON_TYPE if isinstance(kind, str) and kind != "string" else None
+    return amendments.read(typed.amendment.encode("utf-8", "surrogatepass"), media_type)

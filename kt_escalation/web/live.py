@@ -81,6 +81,7 @@ class Live:
             revision = self._ask()
         except (KtError, OSError) as error:
             why = error.summary if isinstance(error, KtError) else f"this machine failed: {error.strerror}"
+            why = why[:1].upper() + why[1:].rstrip(".")
             return self._state[0], f"{why} (last heard of at {self._heard.astimezone():%H:%M})"
         self._heard = datetime.now(UTC)
         return revision, None

@@ -56,6 +56,7 @@ class Pages:
             "due_now": lambda text, now: parse_time(text) <= now,
             "left": plain_text.span,
             "spelled": facts.spelled,
+            "sentence": sentence,
             "tone": lambda word: f"is-{word}" if word in _TONES else "",
             "words": lambda text: str(text).replace("_", " "),
             "label": lambda name: _LABELS.get(name, str(name).replace("_", " ")),
@@ -119,6 +120,12 @@ def when(moment: datetime | None) -> Markup:
     short = f"{local.day} {local:%b}" + (f" {local.year}" if local.year != datetime.now(UTC).year else "")
     exact = format_time(moment)
     return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(exact, f"{short}, {local:%H:%M}")
+
+
+def sentence(text: str) -> str:
+    """A message as one sentence: a capital in front unless it begins with a name such as an id, and one full stop."""
+    text = text.rstrip(".")
+    return (text[:1].upper() + text[1:] if text.partition(" ")[0].isalpha() else text) + "."
 
 
 def said(parts: Said) -> Markup:

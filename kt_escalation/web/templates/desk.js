@@ -103,12 +103,25 @@
     const back = keep && active && document.getElementById(active);
     if (back) back.focus();
     else if (focus) (one("#trouble", fresh) || one("[data-focus]", fresh) || fresh).focus();
+    remember();
   };
+
+  // The question before a decision is a step of its own in the browser's history, so that Back leads to the form with
+  // all that was typed, as Escape does.
+  const remember = () => {
+    const sure = one(".sure");
+    if (sure && !history.state?.sure) history.pushState({ sure: true }, "");
+    else if (!sure && history.state?.sure) history.back();
+  };
+  addEventListener("popstate", () => {
+    if (!history.state?.sure) one(".sure [data-key=Escape]")?.click();
+  });
 
   // --- forms -----------------------------------------------------------------------------------------
 
   let leaving = false;
-  const typed = () => all("main textarea:not([name=amendment], [hidden], [readonly])").some((it) => it.value.trim());
+  const typed = () => all("main textarea:not([readonly])").some(
+    (it) => (it.name === "amendment" && !it.hidden ? it.value !== it.defaultValue : it.value.trim()));
   addEventListener("beforeunload", (event) => { if (!leaving && typed()) event.preventDefault(); });
 
   // A single action sends along what is typed elsewhere on the page, so that the answer has it again.
