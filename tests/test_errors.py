@@ -10,6 +10,7 @@ import pytest
 
 from kt_escalation import errors
 from kt_escalation.errors import AlreadyClaimed, BadInput, Failure, KtError, NothingToClaim, SeveralFailed
+from kt_escalation.gateway import answers
 
 BY_CODE = {
     kind.code: kind
@@ -38,6 +39,13 @@ def test_every_fact_is_an_attribute_and_in_the_json_and_its_place_in_the_message
     assert places <= kind.fact_names, "a message names only facts that are declared"
     for name in places:
         assert str(given[name]) in error.message
+
+
+@pytest.mark.parametrize("code", sorted(BY_CODE))
+def test_over_http_no_message_says_which_command_to_run(code: str) -> None:
+    kind = BY_CODE[code]
+    message = answers.failed(kind(**dict(values(kind)))).body["error"]["message"]
+    assert message and not re.search(r"`|--\w| -C |command", message)
 
 
 @pytest.mark.parametrize("code", sorted(BY_CODE))

@@ -30,6 +30,14 @@ _AWAY = {
     "outcome_unknown": "it could not be learnt whether it landed; send the request again",
     "wait_timeout": "it is not known yet whether it was raised; send the request again",
 }
+# What a caller does where the commands would say which command to run.
+_REMEDIES = {
+    "amended": "with ?amended=true you say that you run what the decision says instead",
+    "release_needed": "take it with POST /v1/reviews/{id}/release",
+    "not_released": "release it first",
+    "not_resolved": "nothing may be released yet",
+    "already_resolved": "a resolved record never changes",
+}
 
 
 @dataclass(frozen=True)
@@ -81,7 +89,16 @@ def failed(error: Exception, hidden: Iterable[str] = ()) -> Answer:
         )
         return refusal(status, code, _AWAY.get(code, otherwise), {"Retry-After": str(RETRY_AWAY)})
     facts = {key: value for key, value in error.as_json().items() if key not in ("store", "besides")}
+    facts["message"] = _message(error)
     return Answer(status, {"error": _without(facts, [text for text in hidden if text])}, {})
+
+
+def _message(error: KtError) -> str:
+    """What happened and what to do next, for a caller who has no command line."""
+    remedy = _REMEDIES.get(error.code, error.remedy)
+    if any(word in remedy for word in ("`", "--", " -C ", "command")):
+        remedy = ""
+    return "; ".join(filter(None, (error.summary, remedy)))
 
 
 def _status(error: Exception) -> int:

@@ -185,7 +185,8 @@ class Service:
 
     def _ask(self, draft: dict[str, Any], *, amended: bool) -> Coroutine[Any, Any, Decision]:
         options = self.options
-        return self.gateway.ask(draft, timeout=options.hold, on_cancel=options.on_cancel, amended=amended)
+        timeout = _seconds(options.hold)
+        return self.gateway.ask(draft, timeout=timeout, on_cancel=options.on_cancel, amended=amended)
 
     def _words(self, error: Exception) -> str:
         body = self.failed(error).body["error"]

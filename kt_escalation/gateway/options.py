@@ -34,7 +34,15 @@ class GatewayOptions(TypedDict, total=False):
 
 def late(held: Held, timeout: float | None) -> WaitTimeout:
     """The error for one whose time is over. ``escalation_id`` is empty if nobody knows yet whether it was raised."""
-    return WaitTimeout(escalation_id=held.escalation_id or "", seconds=timeout, status=held.status)
+    if held.escalation_id is None:
+        return WaitTimeout(
+            says="after {seconds:g} s it is not known yet whether it was raised",
+            hint="nothing may be run yet; ask again",
+            escalation_id="",
+            seconds=timeout,
+            status=held.status,
+        )
+    return WaitTimeout(escalation_id=held.escalation_id, seconds=timeout, status=held.status)
 
 
 def require_on_cancel(value: str) -> None:
