@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import __version__
-from ..errors import BadInput, KtError, WaitTimeout
+from ..errors import BadInput, Interrupted, KtError, WaitTimeout
 from ..model.record import plain
 from ..results import Decision
 from ..storage import yaml_text
@@ -179,7 +179,7 @@ class Service:
         if isinstance(error, Refused):
             return error.answer
         found = answers.failed(error, self.options.hidden)
-        if found.status >= 500:
+        if found.status >= 500 and not isinstance(error, Interrupted):
             self.log(f"{type(error).__name__}: {error}")
         return found
 

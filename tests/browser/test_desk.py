@@ -370,6 +370,28 @@ def test_the_remote_goes_away_in_the_middle_of_a_typed_reason(seat: Seat, lab: L
     assert record(lab, "esc_storm")["resolution"]["reason"] == "A long and careful reason"
 
 
+def test_a_text_that_is_too_long_is_refused_and_stays_whole(seat: Seat, lab: Lab) -> None:
+    put(lab, {"request_id": "long", "summary": "Pasted into"})
+    seat.says("Pasted into")
+    seat.sit("e/esc_long")
+    seat.press("c")
+    seat.says("You hold it now")
+    seat.press("d")
+    for length, said in ((20_000, "at most 16384"), (1_000_000, "too long to be sent")):
+        seat.press("e")
+        # As a paste does it, which cuts a text off where a field has a limit.
+        seat.run("document.execCommand('selectAll')")
+        seat.run("document.execCommand('insertText', false, 'x'.repeat(arguments[0]))", length)
+        seat.submit()
+        seat.says(said)
+        assert len(seat.find("#decide-reason").get_attribute("value")) == length
+        seat.press(Keys.ESCAPE)
+    assert ["413" in entry["message"] for entry in seat.driver.get_log("browser")] == [True]
+    seat.run("document.querySelector('#decide-reason').value = ''")
+    seat.press("b")
+    seat.says("It is back in the queue")
+
+
 def test_news_about_what_is_open_wait_for_the_reader(seat: Seat, lab: Lab) -> None:
     put(lab, {"request_id": "news", "summary": "Talked about"})
     seat.says("Talked about")

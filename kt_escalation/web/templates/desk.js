@@ -32,8 +32,8 @@
     const request = new XMLHttpRequest();
     request.open(body ? "POST" : "GET", url);
     request.responseType = "document";
-    request.onload = () => (request.response ? done(request) : failed());
-    request.onerror = failed;
+    request.onload = () => (request.response ? done(request) : failed(request.status));
+    request.onerror = () => failed(0);
     request.send(body);
   });
 
@@ -138,6 +138,13 @@
     return body;
   };
 
+  // Why a form has no answer: its status is 0 where nobody answers, and a desk knows only its own pages.
+  const why = (status) => {
+    if (status === 413) return "This is too long to be sent.";
+    if (status) return "This page is of a desk that has ended. Open the address that the terminal has printed last.";
+    return "The desk does not answer. Is its terminal still open?";
+  };
+
   document.addEventListener("submit", (event) => {
     const form = event.target;
     if (form.method !== "post") return;
@@ -164,10 +171,10 @@
         tell(one("main", got.response).innerText || one("main", got.response).textContent.trim());
       }
       else show(got.response);
-    }, () => {
+    }, (status) => {
       clearTimeout(slow);
       waiting(false);
-      tell("The desk does not answer. Is its terminal still open? What you typed is still here.");
+      tell(`${why(status)} What you typed is still here.`);
     });
   });
 
