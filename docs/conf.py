@@ -22,7 +22,10 @@ smartquotes = False  # `--json` has two dashes
 highlight_language = "none"  # what a fence says; an indented block says nothing
 myst_heading_anchors = 4
 
-ADAPTERS = [f"adapters/{name}" for name in ("index", "http", "envoy", "nginx", "litellm", "mcp", "langgraph", "openai-agents")]
+ADAPTERS = [
+    f"adapters/{name}"
+    for name in ("index", "http", "envoy", "nginx", "litellm", "mcp", "langgraph", "openai-agents")
+]
 
 #: What stands where at the side. A page that is not here fails the build.
 NAV = {
