@@ -30,10 +30,10 @@ _AWAY = {
     "outcome_unknown": "it could not be learnt whether it landed; send the request again",
     "wait_timeout": "it is not known yet whether it was raised; send the request again",
 }
-# What a caller does where the commands would say which command to run.
+# What a caller over HTTP or MCP does where the commands would say which command to run.
 _REMEDIES = {
-    "amended": "with ?amended=true you say that you run what the decision says instead",
-    "release_needed": "take it with POST /v1/reviews/{id}/release",
+    "amended": "say amended=true if you run what the decision says instead",
+    "release_needed": "a release takes it",
     "not_released": "release it first",
     "not_resolved": "nothing may be released yet",
     "already_resolved": "a resolved record never changes",
