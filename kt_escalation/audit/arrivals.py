@@ -47,7 +47,10 @@ def arrival(past: History, mark: Mark, record: Record) -> Arrival | None:
 
 
 def touching(past: History, mark: Mark, record: Record, arrived: Arrival) -> Iterator[str]:
-    """The commits that made a record what it is, from its first to its last step."""
+    """The commits that made a record what it is, from its first to its last step.
+
+    A legal merge makes no step of its own: it has a record as a parent has it, or as the steps that it brings led it on.
+    """
     name, path = record.escalation_id, layout.path_of(record)
 
     def has(commit: str) -> bool:
