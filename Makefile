@@ -119,8 +119,10 @@ lint: $(READY)
 	$(RUN)/mypy
 	$(RUN)/lint-imports --no-cache
 
-soak: $(READY)
+soak: $(BROWSER)
 	$(RUN)/python -m pytest -n auto --dist worksteal -m soak
+	@tests/install $@ $(CHROMIUM)
+	$(RUN)/python -m pytest -m soak tests/browser
 
 bench: $(READY)
 	$(RUN)/python -m bench

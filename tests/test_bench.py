@@ -7,7 +7,9 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
 from lab import git
 from pages import as_printed
 
@@ -56,12 +58,12 @@ def bench(tmp_path: Path, *rows: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_it_measures_every_row_of_the_design_beside_its_floor(tmp_path: Path) -> None:
-    ran = bench(tmp_path)
+def measured(tmp_path: Path, *names: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What a small run of some rows, or of all, has saved; each row is whole, and in the table and on the page."""
+    ran = bench(tmp_path, *names)
     assert ran.returncode == 0, ran.stderr
     found = json.loads((tmp_path / "results.json").read_text())
     rows = [row for several in found["rows"].values() for row in several]
-    assert tuple(row["budget"] for row in rows if row["budget"] and "MB" not in row["budget"]) == BUDGETS
     for row in rows:
         assert row["value"] > 0 and len(row["values"]) >= 1
         assert (row["ratio"] is None) == (row["floor"] is None)
@@ -70,6 +72,18 @@ def test_it_measures_every_row_of_the_design_beside_its_floor(tmp_path: Path) ->
             f"| {row['work']} " in ran.stdout and f"| {row['work']} " in (tmp_path / "RESULTS.md").read_text()
         )
     assert found["about"].keys() >= {"machine", "python", "git", "libraries", "date"}
+    return found, rows
+
+
+def test_a_row_is_measured_beside_its_floor(tmp_path: Path) -> None:
+    found, rows = measured(tmp_path, "list", "claim")
+    assert [*found["rows"]] == ["list", "claim"] and len(rows) >= 3
+
+
+@pytest.mark.soak
+def test_every_row_of_the_design_is_measured_beside_its_floor(tmp_path: Path) -> None:
+    _, rows = measured(tmp_path)
+    assert tuple(row["budget"] for row in rows if row["budget"] and "MB" not in row["budget"]) == BUDGETS
     # What was built is legal from the first commit to the last.
     judged = [audit.verify(living) for living in (tmp_path / "stores").glob("living-*")]
     assert {report.steps for report in judged} == {20, 30, 60} and all(report.clean for report in judged)
@@ -83,6 +97,7 @@ def test_the_page_names_targets_that_there_are(tmp_path: Path) -> None:
     assert "-m bench growth" in ran[0]
 
 
+@pytest.mark.soak
 def test_growth_is_a_table_and_a_plot_and_leaves_the_other_rows_as_they_were(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(json.dumps({"rows": {}, "growth": {}}))
     ran = bench(tmp_path, "growth")

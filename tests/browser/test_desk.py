@@ -588,15 +588,25 @@ def test_a_page_at_another_port_of_this_machine_can_do_nothing(looked: Seat, lab
     looked.driver.get_log("performance")
 
 
-# --- ten thousand -----------------------------------------------------------------------------------
+# --- thousands --------------------------------------------------------------------------------------
 
 
-def test_with_ten_thousand_open_the_first_page_is_there_within_a_second(
-    chromium: Chrome, tmp_path_factory: pytest.TempPathFactory
+@pytest.mark.parametrize(
+    ("number_open", "within"),
+    [
+        pytest.param(1_000, 5.0, id="slice"),
+        pytest.param(10_000, 1.0, id="all", marks=pytest.mark.soak),
+    ],
+)
+def test_with_thousands_open_the_first_page_is_there_at_once(
+    chromium: Chrome, tmp_path_factory: pytest.TempPathFactory, number_open: int, within: float
 ) -> None:
     lab = Lab(tmp_path_factory.mktemp("many"))
     lab.put(POLICIES, "policies")
-    put(lab, *({"request_id": f"many-{number}", "summary": f"Number {number}"} for number in range(10_000)))
+    put(
+        lab,
+        *({"request_id": f"many-{number}", "summary": f"Number {number}"} for number in range(number_open)),
+    )
     clone = lab.clone("alice")
     assert kt("list", "--limit", "1", cwd=clone).code == 0
     took = []
@@ -611,7 +621,7 @@ def test_with_ten_thousand_open_the_first_page_is_there_within_a_second(
             if last:
                 typing_goes_on(seat, lab)
     # The machine may be busy with other tests at one time, not at each.
-    assert min(took) < 1.0, took
+    assert min(took) < within, took
 
 
 def typing_goes_on(seat: Seat, lab: Lab) -> None:
