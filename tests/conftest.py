@@ -16,6 +16,7 @@ from forge import ROSTER, SETTINGS, Forge, key_of, serve, sign_as
 from hypothesis import HealthCheck, settings
 from lab import Lab
 from past import Past
+from room import Room
 
 settings.register_profile("slice", deadline=None, suppress_health_check=list(HealthCheck), print_blob=True)
 settings.load_profile("slice")
@@ -142,3 +143,11 @@ def past(past_ground: Path, tmp_path: Path) -> Past:
     made.path = tmp_path / "store"
     shutil.copytree(past_ground, made.path)
     return made
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
+    """A remote, a gateway's clone and a reviewer's, for all tests of a file."""
+    made = Room(tmp_path_factory.mktemp("room"))
+    with made.alice:
+        yield made

@@ -161,13 +161,6 @@ def test_what_litellm_hands_over_is_json_or_refused() -> None:
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
-    made = Room(tmp_path_factory.mktemp("room"))
-    with made.alice:
-        yield made
-
-
-@pytest.fixture(scope="module")
 def gateway(room: Room) -> Iterator[Gateway]:
     with Gateway.open(room.gw, journal_folder=room.folder / "journal") as made:
         yield made
@@ -199,6 +192,21 @@ def test_calls_are_raised_together_and_taken_only_when_all_are_decided(room: Roo
     again = calls.run(calls.decide(gateway, asked("a1", "a2", "a3"), 60, again=True))
     assert again == [first, second, third]
     assert len(room.commits("release esc_a1")) == 1
+
+
+def test_what_another_gateway_had_is_given_to_nobody_again(room: Room, gateway: Gateway) -> None:
+    """Its journal says whose it was, and not the name in the release, which is the same here."""
+    with Gateway.open(room.clone("replica", who="gw"), journal_folder=room.folder / "other") as replica:
+        with ThreadPoolExecutor(1) as pool:
+            deciding = pool.submit(calls.run, calls.decide(replica, asked("d1"), 60))
+            while not room.commits("raise esc_d1"):
+                continue
+            room.decide("d1")
+            [had] = deciding.result(60)
+        assert replica.gave("esc_d1") == had.release_id
+    with pytest.raises(AlreadyReleased):
+        calls.run(calls.decide(gateway, asked("d1"), 60, again=True))
+    assert gateway.gave("esc_d1") is None and len(room.commits("release esc_d1")) == 1
 
 
 def test_who_cannot_amend_takes_nothing_that_is_amended(room: Room, gateway: Gateway) -> None:

@@ -21,13 +21,6 @@ from kt_escalation.gateway import AsyncGateway, Gateway
 from kt_escalation.gateway.journal import Journal, Pins
 
 
-@pytest.fixture(scope="module")
-def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
-    made = Room(tmp_path_factory.mktemp("room"))
-    with made.alice:
-        yield made
-
-
 @pytest.fixture
 def gateway(room: Room, tmp_path: Path) -> Iterator[Gateway]:
     with Gateway.open(room.gw, journal_folder=tmp_path / "journal", every=0.2) as opened:

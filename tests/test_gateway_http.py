@@ -92,13 +92,6 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
-    made = Room(tmp_path_factory.mktemp("room"))
-    with made.alice:
-        yield made
-
-
-@pytest.fixture(scope="module")
 def served(room: Room) -> Iterator[Served]:
     made = Served(room.gw, room.folder / "served", "--hold", "8s", "--excerpt", "20", "--header", "X-Team")
     yield made

@@ -14,15 +14,13 @@ from typing import Any, Generic, TypeVar
 
 from ..errors import AlreadyReleased, Amended, BadInput, ReleaseExpired, ReleaseNeeded
 from ..gateway import AsyncGateway, Gateway
-from ..gateway.tool_calls import draft_of
+from ..gateway.tool_calls import REASON_CODE, draft_of
 from ..model.record import Amendment
 from ..model.vocabulary import AMENDING, RELEASING
 
 _Answer = TypeVar("_Answer")
 AnyGateway = Gateway | AsyncGateway
 Steps = Generator[Callable[[], Any], Any, _Answer]
-# Who had a decision, in the journal of a gateway.
-_OURS = "this gateway"
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Call:
     arguments: Any
     request_id: str
     description: str | None = None
-    reason_code: str = "agent.tool_call"
+    reason_code: str = REASON_CODE
     show: bool = True
 
     def draft(self) -> dict[str, Any]:
@@ -125,7 +123,8 @@ def _taken(
     except ReleaseExpired as error:
         return Verdict(name, "expired", False, call.arguments, str(error))
     except AlreadyReleased as error:
-        if not again or error.released_by != _OURS:
+        # Only the journal knows who had it: names in the store are chosen by others.
+        if not again or (yield lambda: gateway.gave(name)) != error.release_id:
             raise
         # It was proved and released before; the remote must still have exactly that release.
         found = yield lambda: gateway.get(name)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import BadInput
+from ..gateway.tool_calls import REASON_CODE
 from . import sdk
 from .calls import AnyGateway, Call, Steps, decide, run, run_async
 from .langchain import answer_of, calls_of
@@ -26,7 +27,7 @@ class Reviews:
         *,
         timeout: float | None = None,
         caller: str = "langgraph",
-        reason_code: str = "agent.tool_call",
+        reason_code: str = REASON_CODE,
         show: bool = True,
     ) -> None:
         self._gateway, self._graph, self._timeout = gateway, graph, timeout

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import BadInput
+from ..gateway.tool_calls import REASON_CODE
 from . import sdk
 from .calls import AnyGateway, Call, Verdict, decide, run_async
 
@@ -24,7 +25,7 @@ class Reviews:
         *,
         timeout: float | None = None,
         caller: str = "openai-agents",
-        reason_code: str = "agent.tool_call",
+        reason_code: str = REASON_CODE,
         show: bool = True,
     ) -> None:
         self._gateway, self._timeout = gateway, timeout

@@ -131,7 +131,7 @@ def plainly(past: History, run: Run, revision: str, wanted: Wanted) -> Proven | 
     records, authors = run.judge.records, run.judge.authors
     step, landed = records.by.get(wanted.name), records.landed.get(wanted.name)
     if step is not None and landed is not None and not authors.is_well_signed(step):
-        # It came in this run.
+        # It came in this run, and one unsigned step is enough to know.
         return Proven(step, landed, signed=False)
     mark, snapshot = run.judge.mark(revision), run.judge.commits.snapshot(revision)
     record = lookup.record_of(snapshot, wanted.name) if snapshot else None

@@ -57,7 +57,7 @@ class Core:
         self, session: Session, notes: journal.Journal, every: float, tell: Callable[[str], object]
     ) -> None:
         self._session = session
-        self._journal = notes
+        self.journal = notes
         self._every = every
         self._say = tell
         self._lock = threading.Lock()
@@ -214,7 +214,7 @@ class Core:
         for held in left:
             self._end(held, error=Interrupted())
         _at_once(end, self._following.close, lambda: self._writer.close(_WRITER_SECONDS))
-        self._journal.close()
+        self.journal.close()
         # A git that hangs is left to itself rather than waited for.
         _at_once(max(end, time.monotonic() + _LEAST_SECONDS), self._session.close)
 
@@ -298,7 +298,7 @@ class Core:
         """Release one on the writer's thread: noted before it is pushed."""
         name = held.escalation_id or ""
         token = held.release_id or self._session.token()
-        token = self._journal.begin(name, token, format_time(to_millis(self._session.clock())))
+        token = self.journal.begin(name, token, format_time(to_millis(self._session.clock())))
         if held.release_id not in (None, token):
             raise BadInput(problem=f"{name} was begun under the release id {token}; give that one")
         return use.release(self._session, name, digest=held.digest, release_id=token, amended=held.amended)
@@ -317,8 +317,8 @@ class Core:
                     try:
                         now = format_time(to_millis(self._session.clock()))
                         if found.release_commit is not None:
-                            self._journal.pin(None, found.release_commit)
-                        self._journal.give(found.escalation_id, found.release_id, now)
+                            self.journal.pin(None, found.release_commit)
+                        self.journal.give(found.escalation_id, found.release_id, now)
                         # What was begun under this id by whoever, nobody was given: this is the one leave to run.
                         found = replace(found, changed=True, repeat=False)
                     except (KtError, OSError) as error:

@@ -98,6 +98,13 @@ class Journal:
             self._require_ours(self._lines[escalation_id])
             self._append(escalation_id, release_id, "given", at)
 
+    def given(self, escalation_id: str) -> str | None:
+        """The release id under which the answer was given, None if it was not."""
+        with self._locked():
+            self._load()
+            line = self._lines.get(escalation_id)
+            return str(line["release_id"]) if line is not None and line["state"] == "given" else None
+
     def _require_ours(self, line: dict[str, Any]) -> None:
         """Raise AlreadyReleased for what was given, or what another process is about to give."""
         owner = str(line["owner"])

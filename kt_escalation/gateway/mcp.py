@@ -21,7 +21,7 @@ from ..model.record import Record, plain
 from ..results import Decision
 from . import answers
 from .tasks import AsyncGateway
-from .tool_calls import digest_of, draft_of
+from .tool_calls import REASON_CODE, digest_of, draft_of
 
 #: How often a client is told that its call is still held, in seconds.
 PROGRESS_SECONDS = 5.0
@@ -69,7 +69,7 @@ class Tools:
             str | None,
             Field(description="Your id for this request. The same id and arguments find the same review."),
         ] = None,
-        reason_code: Annotated[str, Field(description="Why a human is asked.")] = "agent.tool_call",
+        reason_code: Annotated[str, Field(description="Why a human is asked.")] = REASON_CODE,
         severity: Literal["low", "medium", "high", "critical"] = "medium",
         edit_schema: Annotated[
             dict[str, Any] | None, Field(description="The JSON Schema that a reviewer's change must fit.")

@@ -121,6 +121,10 @@ class AsyncGateway:
         """One escalation as this clone knows it; the remote is not asked. Raises NotFound, UnreadableRecord, BadInput."""
         return await _result(self._open.get(escalation_id))
 
+    async def gave(self, escalation_id: str) -> str | None:
+        """The release id under which this gateway's journal says that the decision was given; None if it was not."""
+        return self._open.journal.given(escalation_id)
+
     async def list(self, **filters: Unpack[Filters]) -> Listing:
         """The escalations that match as this clone knows them; the remote is not asked.
 

@@ -131,6 +131,10 @@ class Gateway:
         """One escalation as this clone knows it; the remote is not asked. Raises NotFound, UnreadableRecord, BadInput."""
         return _result(self._core.get(escalation_id))
 
+    def gave(self, escalation_id: str) -> str | None:
+        """The release id under which this gateway's journal says that the decision was given; None if it was not."""
+        return self._core.journal.given(escalation_id)
+
     def list(self, **filters: Unpack[Filters]) -> Listing:
         """The escalations that match as this clone knows them; the remote is not asked.
 

@@ -29,13 +29,6 @@ REFUND = {"amount": 100, "to": "bob"}
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
-    made = Room(tmp_path_factory.mktemp("room"))
-    with made.alice:
-        yield made
-
-
-@pytest.fixture(scope="module")
 def gateway(room: Room) -> Iterator[Gateway]:
     with Gateway.open(room.gw, journal_folder=room.folder / "journal") as made:
         yield made

@@ -17,13 +17,6 @@ TOKEN = "a-token-of-the-tests"  # noqa: S105
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
-    made = Room(tmp_path_factory.mktemp("room"))
-    with made.alice:
-        yield made
-
-
-@pytest.fixture(scope="module")
 def proxy(room: Room) -> Iterator[Proxy]:
     (room.folder / "token").write_text(TOKEN)
     given = ("--listen", "127.0.0.1:0", "--token-file", str(room.folder / "token"), "--hold", "20s")
