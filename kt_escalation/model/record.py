@@ -29,6 +29,7 @@ from .json_value import as_unicode, check_json, same_json
 from .text import has_hidden
 from .times import format_duration, format_time, parse_duration, parse_time
 from .vocabulary import (
+    AMENDING,
     LONGEST,
     MAX_AMENDMENTS,
     MAX_KEY,
@@ -424,7 +425,7 @@ def _check_amendments(reviews: Sequence[Review]) -> None:
         amendment = review.amendment
         if amendment is None:
             continue
-        if review.outcome not in ("redacted", "rewritten"):
+        if review.outcome not in AMENDING:
             raise ValueError(
                 f"reviews: an amendment goes with redacted or rewritten, not with {review.outcome}"
             )

@@ -14,6 +14,7 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
 from ..errors import KtError, ShownDiffers
+from ..model.vocabulary import AMENDING
 from ..reporting import facts
 from .desk import DECIDED_AMONG, Desk, Shown, Typed
 from .pages import Pages
@@ -221,7 +222,7 @@ class _Site:
 
     def _confirming(self, shown: Shown, typed: Typed, result: Result) -> dict[str, Any]:
         changed = None
-        if typed.outcome in ("redacted", "rewritten") and typed.amendment is not None:
+        if typed.outcome in AMENDING and typed.amendment is not None:
             changed = facts.difference(facts.text_of(facts.original(shown.record)), typed.amendment)
         return {
             "shown": shown,
