@@ -29,7 +29,16 @@ TERMINAL = frozenset(
     (
         *("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "PY_COLORS", "PYTHON_COLORS", "COLORTERM"),
         *("TERM_PROGRAM", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "JUPYTER_COLUMNS", "JUPYTER_LINES"),
-        *("COLUMNS", "LINES", "LANGUAGE", "PYTHONIOENCODING", "EDITOR", "VISUAL", "PAGER"),
+        *(
+            "COLUMNS",
+            "LINES",
+            "LANGUAGE",
+            "PYTHONIOENCODING",
+            "EDITOR",
+            "VISUAL",
+            "PAGER",
+            "PYTHONUNBUFFERED",
+        ),
     )
 )
 #: A file system in memory, and how much must be left in it; what has passed is removed, so that all need far less.

@@ -10,13 +10,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from evidence_case import unpack
 from faulty import POINTS, VARIABLE
 from forge import ROSTER, SETTINGS, identity, key_of, push, sign_as, spare_start, way_in
 from hypothesis import given
@@ -161,8 +161,7 @@ def test_the_lines_of_the_page_reconcile_an_export_and_find_what_is_missing_or_t
 def test_the_evidence_of_an_archived_record_tells_its_compaction_and_verifies(past: Past) -> None:
     past.compact()
     past.kt("boss", "evidence", "--id", "esc_anna", "-o", "../anna.tar")
-    with tarfile.open(past.path.parent / "anna.tar") as tar:
-        tar.extractall(past.path.parent / "anna", filter="data")
+    unpack(past.path.parent / "anna.tar", past.path.parent / "anna")
     pages = "".join(path.read_text() for path in (past.path.parent / "anna").rglob("README*"))
     assert f"compact esc_anna: into {ARCHIVE}.yaml" in pages
     [bundle] = (past.path.parent / "anna").rglob("*.bundle")

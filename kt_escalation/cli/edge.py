@@ -14,12 +14,18 @@ from ..errors import Bug, GitFailed, Interrupted, KtError, OutcomeUnknown, Sever
 from ..model.text import visible
 from ..storage.effect import Outcome
 from . import app, signals
-from .output import discard_output
+from .output import discard_output, settle_streams
 from .stores import work
 
 
 def run(program: str, args: Sequence[str]) -> int:
     """Run a command line and return its exit code. See docs/reference.md, *Exit codes*."""
+    code = _run(program, args)
+    settle_streams()
+    return code
+
+
+def _run(program: str, args: Sequence[str]) -> int:
     as_json = "--json" in args
     try:
         try:

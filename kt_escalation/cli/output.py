@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -221,9 +221,22 @@ def put_json(value: Any) -> None:
 
 def discard_output() -> None:
     """Discard unwritten output, so that Python does not fail on it again at exit."""
+    _discard(sys.stdout)
+
+
+def settle_streams() -> None:
+    """Discard what cannot be written: Python would fail on it again at exit, with an exit code of its own, 120."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            _discard(stream)
+
+
+def _discard(stream: TextIO) -> None:
     with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.stdout.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        stream.flush()
 
 
 def warn(text: str) -> None:
