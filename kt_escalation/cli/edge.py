@@ -20,12 +20,6 @@ from .stores import work
 
 def run(program: str, args: Sequence[str]) -> int:
     """Run a command line and return its exit code. See docs/reference.md, *Exit codes*."""
-    code = _run(program, args)
-    settle_streams()
-    return code
-
-
-def _run(program: str, args: Sequence[str]) -> int:
     as_json = "--json" in args
     try:
         try:
@@ -35,16 +29,20 @@ def _run(program: str, args: Sequence[str]) -> int:
             group = app.kt if program == "kt" else app.escalation
             code = group.main(args=list(args), prog_name=program, standalone_mode=False)
             sys.stdout.flush()
+            settle_streams()
             signals.end()
             return code if isinstance(code, int) else 0
         except (Exception, KeyboardInterrupt) as error:
             code = _ended_by(error, as_json)
+            settle_streams()
             signals.end()
             return code
     except (Exception, KeyboardInterrupt) as error:
         # The error handling itself was interrupted or failed.
         signals.end()
-        return _ended_by(error, as_json)
+        code = _ended_by(error, as_json)
+        settle_streams()
+        return code
 
 
 def _ended_by(error: BaseException, as_json: bool) -> int:
