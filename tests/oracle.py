@@ -791,12 +791,12 @@ class _Replay:
             found.append(("deadline", path))
         return found
 
-    def open_again(self, there: Snap, reopened: str, but: str) -> Record | None:
+    def open_again(self, there: Snap, reopened: str, *but: str) -> Record | None:
         """What reopens a record, or what reopened it, and so on, and is not decided."""
-        for other in sorted(there.records() - {but}):
+        for other in sorted(there.records() - {*but}):
             found = self.record(there.state(other))
             if found is not None and found.reopens == reopened:
-                again = found if found.resolution is None else self.open_again(there, other, but)
+                again = found if found.resolution is None else self.open_again(there, other, *but, other)
                 if again is not None:
                     return again
         return None
@@ -880,6 +880,8 @@ class _Replay:
                 self.doubtful.add(oid)
             if broken or is_archives:
                 then.bad[name] = [self.report(oid, *one, name=name, sure=sure) for one in broken] + archives
+                # By policies of which not all is said: nor is what may be done with it then.
+                then.muddy |= set() if self.sure else {name}
             else:
                 then.legal[name] = after
         self.foreign(oid, old, new, ())
@@ -1163,7 +1165,7 @@ class _Replay:
                     ill = [
                         each for each in then.ill.get(one.path, ()) if not self.is_waived(each, was.counting)
                     ]
-                    if ill[-1:] == [one] and not any(each.ruin for each in then.ill[one.path]):
+                    if ill[-1:] == [one]:
                         del then.ill[one.path]
                         self.set_version(then, one.path, self.snaps[commit.oid].files.get(one.path))
             if acted:
@@ -1221,7 +1223,8 @@ class _Replay:
                 acted |= self.merged_policy(commit, path, was, then)
         self.dropped(commit, second, was)
         self.carried_merges(commit, was)
-        self.ahead(commit, acted, was)
+        # Its date is when what it brings came to the line.
+        self.ahead(commit, acted or old.own != new.own, was)
         self.signed(commit, acted or bool(said(commit.message)), was)
         pairs = self.plain_ones(carried)
         self.message(
@@ -1326,6 +1329,7 @@ class _Replay:
             self.report(oid, rule, where, name=name, places=places, sure=sure)
             for oid, rule, where in tried[0]
         ]
+        then.muddy |= set() if self.sure else {name}
 
     def chain_faults(
         self, commit: Commit, name: str, chain: list[str], was: At
@@ -1626,6 +1630,24 @@ class _Replay:
             violations, waived, dict(self.released(violations, waived, line)), line, last, self.doubtful
         )
 
+    def doubts(self, name: str) -> set[str]:
+        """What reopens a record, and what reopens that, whatever forgers have made of them at the tip."""
+        here, last = self.snaps[self.tip], self.at[self.tip]
+        found = {name}
+        while True:
+            more = {
+                other
+                for other in here.records() | last.bad.keys()
+                for state in (
+                    here.state(other),
+                    last.legal.get(other, ABSENT) if other in last.bad else ABSENT,
+                )
+                if (one := self.record(state)) is not None and one.reopens in found
+            }
+            if more <= found:
+                return found - {name}
+            found |= more
+
     def released(
         self, violations: list[Found], waived: list[Found], line: list[str]
     ) -> Iterator[tuple[str, bool | None]]:
@@ -1646,6 +1668,8 @@ class _Replay:
             while at is not None and at.reopens and at.reopens not in names:
                 names.add(at.reopens)
                 at = self.record(here.state(at.reopens))
+            if record.resolution.outcome in RELEASING:
+                names |= self.doubts(name)
             touched = [one for each in names for one in self.touched.get(each, ())]
             mine, accepted = (
                 [one for one in some if (one.name in names or one in touched) and one not in self.healed]

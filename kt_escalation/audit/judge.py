@@ -69,7 +69,7 @@ class Judge:
         }
         owed = {name: set(keys) for name, keys in known.owed.items()}
         self.records.resume(base, illegal, owed, set(known.waived))
-        self._parts.releases.resume(known.usable, known.reopeners, known.unreleased, known.start)
+        self._parts.releases.resume(known.usable, known.unreleased, known.start)
         self.policies.resume(known.policies, self._trees.policies(root) if base and root else {})
 
     def mark(self, commit: str) -> Mark:
@@ -91,7 +91,6 @@ class Judge:
             tuple(sorted(findings.accepted)),
             tuple(sorted(findings.healed)),
             self._parts.releases.kept(),
-            {name: tuple(sorted(who)) for name, who in self._parts.releases.reopeners.items()},
             dict(self._parts.releases.illegal),
             *self._judged.milestones(commit),
         )
@@ -288,10 +287,11 @@ class Judge:
             del self.commits.sides[side.commit.oid]
 
     def _brings(self, difference: Difference) -> bool:
-        """Whether a merge brings something of the store that this run looks at."""
-        return bool(
-            difference.changes if self.records.looks_at_all else self.records.by_record(difference.changes)
-        )
+        """Whether a merge brings policies, or something of the store that this run looks at."""
+        if self.records.looks_at_all:
+            return bool(difference.changes)
+        is_policies = any(is_policy(change.path) for change in difference.changes)
+        return is_policies or bool(self.records.by_record(difference.changes))
 
     def _octopus(self, commit: Commit, difference: Difference) -> None:
         """A merge of more than two parents may change nothing in the store, and state nothing about it."""
