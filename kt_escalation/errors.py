@@ -371,7 +371,7 @@ class NotResolved(Conflict):
 
 
 class AlreadyReopened(Conflict):
-    """An open escalation reopens the same one."""
+    """It was reopened, and that was not withdrawn. ``outcome`` is how the reopening has ended, if it has."""
 
     code = "already_reopened"
     says = "{escalation_id} was reopened as {reopened_by} at {since}, which is still open"
@@ -379,6 +379,7 @@ class AlreadyReopened(Conflict):
     escalation_id: str
     reopened_by: str
     since: str
+    outcome: str | None = None
 
 
 class IllegalRecord(Conflict):

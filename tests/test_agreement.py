@@ -35,7 +35,7 @@ from kt_escalation.model.record import Fallback
 from kt_escalation.rules import transitions
 from kt_escalation.rules.judge_step import Violation
 from kt_escalation.rules.permissions import act
-from kt_escalation.storage import layout
+from kt_escalation.storage import layout, lookup
 from kt_escalation.storage.clone import GitStore
 
 AT_ONCE = 500
@@ -161,13 +161,14 @@ def at_the_doors(graph: Graph, repository: Path, count: Counter[str]) -> Iterato
 
 
 def is_released(graph: Graph, repository: Path, name: str, records: dict[str, oracle.Record]) -> bool:
-    """Whether `wait` believes a record, with those that it reopens."""
+    """Whether `wait` believes a record, with those that it reopens and those that reopen it."""
     names = [name]
     while names[-1] in records and (origin := records[names[-1]].reopens) and origin not in names:
         names.append(origin)
     try:
         with closing(GitStore(repository)) as store:
-            wanted = record_history.Wanted(tuple(names), "queue")
+            doubts = tuple(one.escalation_id for one in lookup.reopeners(store.at(graph.tip), name))
+            wanted = record_history.Wanted(tuple(names), "queue", doubts)
             [found] = record_history.proven(store, graph.tip, [wanted], graph.now)
             return isinstance(found, record_history.Proven)
     except KtError:

@@ -140,7 +140,6 @@ def test_what_may_still_be_used_is_guessed(
         first = run.History(store).run(middle, Scope(case.now)).judge.mark(middle)
     assert found == first
     assert found.usable.keys() == {"esc_later", "esc_never", "esc_reopened"}
-    assert found.reopeners.keys() == {"esc_reopened", "esc_plain"}
 
 
 def test_the_first_half_is_enough_if_the_other_process_dies(

@@ -138,6 +138,19 @@ def test_what_is_used_after_its_record_was_archived_is_told_and_legal(past: Used
     assert past.rules() == [] and kt("wait", "--id", "esc_dora", cwd=past.path).code == 6
 
 
+def test_a_reopening_in_an_archive_ends_a_decision_as_well(past: UsedPast) -> None:
+    past.reopened("dora", datetime(2024, 2, 6, tzinfo=UTC))
+    past.compact()
+    for args in (("release", "--digest", DIGEST), ("wait",)):
+        ran = kt(*args, "--id", "esc_dora", "--json", cwd=past.path, env=identity("gw"))
+        assert (ran.code, ran.error["code"], ran.error["outcome"]) == (6, "already_reopened", "denied")
+    tip = past.tip()
+    release_again(past, name="dora", day="2024/01/08")
+    assert past.rules() == ["release"]
+    past.git("reset", "--quiet", "--hard", tip)
+    assert past.rules() == []
+
+
 def test_the_receipt_of_an_archived_release_stays_as_it_is(past: UsedPast) -> None:
     past.compact()
     tip = past.tip()
@@ -230,13 +243,15 @@ def an_archive_with_the_number_of_another(past: UsedPast) -> None:
     past.commit("boss")
 
 
-def release_again(past: UsedPast, day: str = "2024/01/05") -> None:
-    """Write a second release of anna's, as it would be by itself."""
+def release_again(past: UsedPast, day: str = "2024/01/05", name: str = "anna") -> None:
+    """Write a second release of anna's, as it would be by itself, or one like it of somebody else's."""
     text = past.read(f"{ARCHIVE}.yaml").split("---\n")[1]
     text = re.sub(r"\nreceipt:.*", "\n", text, flags=re.DOTALL).replace("T.anna", "T.again")
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     text = re.sub(r'released_at: ".*"', f'released_at: "{now}"', text)
-    past.write(f"queue/released/{day}/esc_anna.yaml", text)
+    end = kt("get", "--id", f"esc_{name}", "--json", cwd=past.path).json["escalation"]["resolution"]
+    text = re.sub(r'resolved_at: ".*"', f'resolved_at: "{end["resolved_at"]}"', text)
+    past.write(f"queue/released/{day}/esc_{name}.yaml", text.replace("esc_anna", f"esc_{name}"))
     past.commit("gw")
 
 

@@ -190,7 +190,8 @@ class Gateways(RuleBasedStateMachine):
 
     def _reopens(self, data: bytes, record: Record) -> bool:
         found = yaml_text.loads(data)
-        return found.reopens == record.escalation_id and found.resolution is None
+        is_withdrawn = found.resolution is not None and found.resolution.outcome == "withdrawn"
+        return found.reopens == record.escalation_id and not is_withdrawn
 
     def teardown(self) -> None:
         files = self.world.commits[-1].files

@@ -21,6 +21,7 @@ from forge import (
     push,
     serve,
     side,
+    waive,
     way_in,
 )
 from gateways import DIGEST, INPUT, Gate, draft, made_in
@@ -156,6 +157,95 @@ def test_what_an_open_escalation_reopens_is_not_released(gate: Gate) -> None:
     for args in (("release",), ("wait", "--release")):
         ran = gate.run("gw", *args, "--id", name, "--digest", DIGEST, "--json")
         assert (ran.code, ran.error["code"]) == (6, "already_reopened")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code"), [("denied", "tool.call"), ("approved", "a.b"), ("withdrawn", "tool.call")]
+)
+def test_a_reopening_that_was_not_withdrawn_ends_a_decision_for_good(
+    gate: Gate, outcome: str, code: str
+) -> None:
+    """Whatever it ends in: there are never two decisions to run one request by."""
+    name = gate.decided("r1", reason_code=code)
+    again = reopened(gate, name, outcome)
+    for args in (("release",), ("wait", "--release"), ("wait",)):
+        ran = gate.run("gw", *args, "--id", name, "--digest", DIGEST, "--json")
+        if outcome == "withdrawn":
+            # It is as if nobody had asked.
+            assert ran.code == 0 if args == ("release",) else ran.error["code"] == "already_released"
+            continue
+        assert (ran.code, ran.error["code"], ran.error["reopened_by"]) == (6, "already_reopened", again)
+        assert ran.error["outcome"] == outcome and f"kt escalation wait --id {again}" in ran.err
+    assert gate.run("boss", "verify").code == 0
+
+
+def test_a_reopening_of_one_that_was_withdrawn_counts_as_well(gate: Gate) -> None:
+    name = gate.decided("r1")
+    again = reopened(gate, reopened(gate, name, "withdrawn"), "denied")
+    ran = gate.run("gw", "release", "--id", name, "--digest", DIGEST, "--json")
+    assert (ran.code, ran.error["code"], ran.error["reopened_by"]) == (6, "already_reopened", again)
+
+
+def reopened(gate: Gate, name: str, outcome: str) -> str:
+    """Reopen one as bob, and end that; its id."""
+    ran = gate.do("bob", "reopen", "--id", name, "--reason", "look again", "--json")
+    again: str = ran.json["escalation"]["escalation_id"]
+    if outcome == "withdrawn":
+        gate.do("bob", "withdraw", "--id", again, "--reason", "I misread it")
+    else:
+        gate.review("alice", again, outcome)
+    return again
+
+
+@pytest.mark.parametrize("how", ["withdrawn", "taken away", "taken away when it was decided", "waived"])
+def test_only_legal_steps_end_a_reopening(gate: Gate, how: str) -> None:
+    """Who has pushed something past the hook, so that a decision looks undoubted, gains nothing by it."""
+    name = gate.decided("r1")
+    again = reopened(gate, name, "denied") if "decided" in how else ""
+    if not again:
+        ran = gate.do("bob", "reopen", "--id", name, "--reason", "look again", "--json")
+        again = ran.json["escalation"]["escalation_id"]
+    path = git("ls-files", f"queue/**{again}.yaml", cwd=gate.forge.path)
+    if "taken" in how:
+        (gate.forge.path / path).unlink()
+    else:
+        gate.forge.as_kt_does("bob", "withdraw", "--id", again, "--reason", "it was right")
+        found = gate.forge.resolved(again.removeprefix("esc_"))
+        gate.forge.edit(found, ("resolved_by: bob", "resolved_by: alice"))
+    gate.forge.commit("alice")
+    before = gate.forge.tip()
+    [wrong] = kt("verify", "--json", cwd=gate.forge.path).json["violations"]
+    assert wrong["escalation_id"] == again
+    if how == "waived":
+        waive(gate.forge, (wrong["commit"], wrong["rule"], wrong["path"]))
+        gate.forge.commit("boss")
+        assert gate.run("boss", "verify").code == 0
+    for args in (("release", "--digest", DIGEST), ("wait", "--release", "--digest", DIGEST), ("wait",)):
+        ran = gate.run("gw", *args, "--id", name, "--json")
+        assert (ran.code, ran.error["code"], ran.error["commit"]) == (6, "illegal_record", before)
+    # A clone that has judged nothing yet says the same.
+    shutil.rmtree(gate.forge.path / ".git/kt")
+    assert gate.run("gw", "wait", "--id", name, "--json").error["code"] == "illegal_record"
+    write_release(gate, name)
+    rules = {
+        one["rule"] for one in kt("verify", "--afresh", "--json", cwd=gate.forge.path).json["violations"]
+    }
+    assert rules == ({"release"} if how == "waived" else {"release", wrong["rule"]})
+
+
+def test_a_circle_of_reopenings_that_a_forger_made_is_gone_round_once(gate: Gate) -> None:
+    """Otherwise whoever may push stops the server's hook, and each `wait`."""
+    name = gate.decided("r1", reason_code="a.b")
+    again = reopened(gate, name, "denied")
+    server = serve(gate.forge)
+    more = f"  approvals: 1\nreopens: {again}\n"
+    gate.forge.edit(gate.forge.resolved("r1"), ("  approvals: 1\n", more))
+    gate.forge.commit("alice")
+    gate.forge.as_kt_does("bob", "reopen", "--id", again, "--reason", "and again")
+    gate.forge.commit("bob")
+    assert gate.run("boss", "verify").code == 1
+    assert gate.run("gw", "wait", "--id", name).code == 6
+    assert offer(gate.forge, server).code == 1
 
 
 def test_a_decision_that_is_not_for_one_use_is_answered_and_nothing_is_written(gate: Gate) -> None:
@@ -606,6 +696,13 @@ def a_release_with_a_key_of_its_own(gate: Gate) -> None:
     path, text = release_text(gate, gate.decided("r1"))
     gate.forge.write(path, f"{text}again: yes\n")
     gate.forge.commit("gw")
+
+
+@forgery("release", "which is denied")
+def a_release_of_what_was_reopened_and_denied(gate: Gate) -> None:
+    name = gate.decided("r1")
+    reopened(gate, name, "denied")
+    write_release(gate, name)
 
 
 @forgery("release", "was reopened as")

@@ -79,7 +79,12 @@ def proofs(
     if session.has_git:
         from ..audit import record_history
 
-        wanted = [record_history.Wanted(_names(snapshot, entry.record), entry.path) for entry in entries]
+        wanted = [
+            record_history.Wanted(
+                _names(snapshot, entry.record), entry.path, _reopeners(snapshot, entry.record)
+            )
+            for entry in entries
+        ]
         now = session.clock()
         if signed or session.watched is None:
             judged = record_history.proven(session.git, snapshot.revision, wanted, now, signed=signed)
@@ -108,7 +113,7 @@ def _proof(snapshot: Snapshot, entry: Entry, known: Proven | None, policies: Pol
     commit, landed, is_signed = snapshot.revision, end.resolved_at, False
     if known is not None:
         commit, landed, is_signed = known.commit, known.landed or end.resolved_at, known.signed
-    reopener = lookup.open_reopener(snapshot, record.escalation_id)
+    reopener = lookup.standing(lookup.reopeners(snapshot, record.escalation_id))
     decided = Decided(record, landed, release_of(snapshot, record), reopener)
     return Proof(entry, decided, commit, is_signed, policies)
 
@@ -123,6 +128,13 @@ def _names(snapshot: Snapshot, record: Record) -> tuple[str, ...]:
             break
         record = origin
     return tuple(names)
+
+
+def _reopeners(snapshot: Snapshot, record: Record) -> tuple[str, ...]:
+    """What reopens a record, if its decision releases anything."""
+    if record.resolution is None or record.resolution.outcome not in RELEASING:
+        return ()
+    return tuple(one.escalation_id for one in lookup.reopeners(snapshot, record.escalation_id))
 
 
 def release_of(snapshot: Snapshot, record: Record) -> Release | None:

@@ -14,7 +14,7 @@ from ..storage import notebook
 from ..storage.clone import GitStore
 
 # Raise it whenever what a mark holds changes its meaning: a mark of another build is none.
-_FORMAT = 2
+_FORMAT = 3
 #: What a waiver names of a violation: commit, rule and path.
 Key = tuple[str, str, str]
 
@@ -64,10 +64,9 @@ class Mark:
     found: tuple[Violation, ...] = ()
     accepted: tuple[Key, ...] = ()
     healed: tuple[Key, ...] = ()
-    #: Of releases: the decisions that may be used for a time (file, when it came, until when), the open records that reopen
-    #: another one, and the releases that are illegal with all their files as they legally were (`releases.Releases`).
+    #: Of releases: the decisions that may be used for a time (file, when it came, until when), and the releases that are
+    #: illegal with all their files as they legally were (`releases.Releases`).
     usable: Mapping[str, tuple[str, str, str, float, float]] = field(default_factory=dict)
-    reopeners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unreleased: Mapping[str, tuple[tuple[str, str, str], ...]] = field(default_factory=dict)
     #: How many commits of the line were counted up to the mark, and some of them at regular distances, oldest first.
     count: int = 0

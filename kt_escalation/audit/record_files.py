@@ -87,6 +87,8 @@ class Contents:
     def __init__(self, store: GitStore) -> None:
         self._store = store
         self._known: dict[str, Content] = {}
+        #: The ids that records of this run name as the ones that they reopen, legal or not.
+        self.reopened: set[str] = set()
         self._states: dict[tuple[str, str, str], State] = {}
 
     def learn(self, changes: Iterable[Change]) -> None:
@@ -105,7 +107,9 @@ class Contents:
 
     def _read(self, oids: Sequence[str]) -> None:
         found = self._store.repository.objects.get(oids, MAX_BYTES)
-        self._known.update(zip(oids, map(content, found), strict=True))
+        contents = [content(one) for one in found]
+        self.reopened.update(one.record.reopens for one in contents if one.record and one.record.reopens)
+        self._known.update(zip(oids, contents, strict=True))
 
     def state(self, path: str, mode: str, oid: str) -> State:
         """The state of the file at a path."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -14,6 +14,7 @@ from . import arrivals, milestones
 from .findings import key
 from .mark import Mark, remember, remembered
 from .record_files import State
+from .releases import reopening_in
 from .report import Report, reported, violation_line
 from .run import History, Run
 from .scope import Scope
@@ -50,15 +51,26 @@ def life(store: GitStore, revision: str, escalation_id: str, now: datetime) -> L
 
 @dataclass(frozen=True)
 class Wanted:
-    """A record to be proved: its id and those that it reopens, one after the other, and its path."""
+    """A record to be proved: its id and those that it reopens, one after the other, its path, and what reopens it."""
 
-    ids: tuple[str, ...]
+    origins: tuple[str, ...]
     path: str
+    reopeners: tuple[str, ...] = ()
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """All that it depends on. A reopening may be withdrawn, but only by legal steps."""
+        return (*self.origins, *self.reopeners)
+
+    @property
+    def doubted(self) -> frozenset[str]:
+        """Its id and those of what reopens it."""
+        return frozenset({self.name, *self.reopeners})
 
     @property
     def name(self) -> str:
         """Its id."""
-        return self.ids[0]
+        return self.origins[0]
 
     def illegal(self, problem: str, *, commit: str = "", rule: str = "", path: str = "") -> IllegalRecord:
         """The error for a record that cannot be proved, with the commit, the rule and the file that say so."""
@@ -103,9 +115,23 @@ def proven(
     except Rewritten as error:
         return elsewhere(wanted, error.commit)
     known = [plainly(past, run, revision, one) for one in wanted]
-    rest = [one for one, answer in zip(wanted, known, strict=True) if answer is None]
+    rest = [_with_lost(one, run) for one, answer in zip(wanted, known, strict=True) if answer is None]
     alone = iter(_alone(past, revision, rest, now, signed=signed) if rest else ())
     return [answer or next(alone) for answer in known]
+
+
+def _with_lost(wanted: Wanted, run: Run) -> Wanted:
+    """A record with what illegal steps took away that reopened it."""
+    lost = tuple(name for name, origin in _lost(run) if origin in wanted.doubted)
+    return replace(wanted, reopeners=tuple(dict.fromkeys((*wanted.reopeners, *lost))))
+
+
+def _lost(run: Run) -> Iterator[tuple[str, str]]:
+    """The illegal records that legally reopened another one, each with that one."""
+    for name, state in run.judge.records.illegal.items():
+        record = reopening_in(state)
+        if record is not None and record.reopens is not None:
+            yield name, record.reopens
 
 
 def elsewhere(wanted: Sequence[Wanted], commit: str) -> list[Proven | IllegalRecord]:
@@ -126,7 +152,8 @@ def plainly(past: History, run: Run, revision: str, wanted: Wanted) -> Proven | 
 
     None if that is not plain: then the record is judged by itself.
     """
-    if not _is_plainly_legal(run, revision, wanted.ids):
+    is_plain = _is_plainly_legal(run, revision, wanted.ids)
+    if not is_plain or any(origin in wanted.doubted for _, origin in _lost(run)):
         return None
     records, authors = run.judge.records, run.judge.authors
     step, landed = records.by.get(wanted.name), records.landed.get(wanted.name)

@@ -78,9 +78,8 @@ class Releases:
         self._findings = findings
         self._tally = tally
         records.followers.append(self._follow)
-        #: Decisions for one use that were not used yet, by id; and open records by the one that they reopen.
+        #: Decisions for one use that were not used yet, by id.
         self.usable: dict[str, _Usable] = {}
-        self.reopeners: dict[str, set[str]] = {}
         # Hashes of the ids that this run has seen released.
         self._used: set[int] = set()
         # The commit that started the store, in a run that goes on from a mark.
@@ -95,11 +94,6 @@ class Releases:
         record = state.record
         if record is None or layout.archive_at(state.path):
             return
-        if record.reopens is not None:
-            waiting = self.reopeners.setdefault(record.reopens, set())
-            (waiting.discard if record.resolution is not None else waiting.add)(name)
-            if not waiting:
-                del self.reopeners[record.reopens]
         end = record.resolution
         if end is None:
             return
@@ -111,13 +105,11 @@ class Releases:
     def resume(
         self,
         usable: Mapping[str, Kept],
-        reopeners: Mapping[str, tuple[str, ...]],
         illegal: Mapping[str, Standing],
         start: str | None,
     ) -> None:
         """Go on from the mark of another run, of a store that started with a commit."""
         self._start = start
-        self.reopeners = {name: set(others) for name, others in reopeners.items()}
         self.illegal = dict(illegal)
         for name, (path, mode, oid, landed, until) in usable.items():
             self.usable[name] = _Usable(
@@ -256,11 +248,22 @@ class Releases:
         return hash(name) in self._used or (base is not None and base.has_release(name))
 
     def _reopener(self, commit: Commit, name: str) -> Record | None:
-        """An open escalation that reopens one, directly or through others, as whoever releases it looks for it."""
-        if self._scope.only is None and not self.reopeners:
+        """An escalation that reopens one and was not withdrawn by legal steps, or that illegal steps took away."""
+        known = self._records
+        lost = [one for state in known.illegal.values() if (one := reopening_in(state))]
+        is_reopened = (
+            self._scope.only is not None
+            or name in self._commits.contents.reopened
+            or (known.base is not None and known.base.is_reopened(name))
+            or any(one.reopens == name for one in lost)
+        )
+        snapshot = self._commits.snapshot(self._judged.sound or commit.parents[0]) if is_reopened else None
+        if snapshot is None:
             return None
-        snapshot = self._commits.snapshot(self._judged.sound or commit.parents[0])
-        return lookup.open_reopener(snapshot, name) if snapshot else None
+        found = list(lookup.reopeners(snapshot, name))
+        names = {name, *(one.escalation_id for one in found)}
+        found += [one for one in lost if one.reopens in names]
+        return lookup.standing(found, known.illegal.keys() | known.waived)
 
     def _restored(self, commit: Commit, now: Policies, name: str) -> bool:
         """Whether an admin brought all files of an illegal release back to what they legally were, or deleted all."""
@@ -282,6 +285,12 @@ class Releases:
         """All files of a release at a commit."""
         snapshot = self._commits.snapshot(commit)
         return tuple(snapshot.release_files_of(name)) if snapshot else ()
+
+
+def reopening_in(state: State | None) -> Record | None:
+    """The record in a state if it reopens another one."""
+    record = state.record if state is not None else None
+    return record if record is not None and record.reopens is not None else None
 
 
 def is_kept(until: datetime, newest: datetime) -> bool:

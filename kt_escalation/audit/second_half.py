@@ -81,7 +81,6 @@ def guessed(store: GitStore, trees: Trees, line: Sequence[str]) -> Mark | None:
         ),
         newest.timestamp(),
         usable=usable,
-        reopeners=_reopeners(contents, line[middle]),
         count=middle + 1,
         milestones=milestones.extended((), 0, line[: middle + 1]),
     )
@@ -134,18 +133,6 @@ def _usable(
 def _has_file(contents: CommitContents, commit: str, path: str) -> bool:
     snapshot = contents.snapshot(commit)
     return snapshot is not None and snapshot.has_file(path)
-
-
-def _reopeners(contents: CommitContents, commit: str) -> dict[str, tuple[str, ...]]:
-    """The open records at a commit that reopen others, by those."""
-    snapshot = contents.snapshot(commit)
-    found: dict[str, list[str]] = {}
-    paths = contents.store.reader.reopenings.open_ones(commit) if snapshot else {}
-    for path, origin in paths.items():
-        name = layout.id_of(path)
-        if name is not None and path == layout.open_path(name):
-            found.setdefault(origin, []).append(name)
-    return {origin: tuple(sorted(names)) for origin, names in found.items()}
 
 
 class SecondHalf:

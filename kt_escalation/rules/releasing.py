@@ -40,7 +40,7 @@ _COMMIT_TIME = timedelta(seconds=1)
 class Decided:
     """A resolved record, what is known of its use, and when its decision came to the store branch.
 
-    ``release`` is its release if it has one, ``reopener`` an open escalation that reopens it.
+    ``release`` is its release if it has one, ``reopener`` an escalation that reopens it and was not withdrawn.
     """
 
     record: Record
@@ -127,13 +127,23 @@ def require_usable(decided: Decided, now: datetime) -> None:
     """Raise AlreadyReopened or ReleaseExpired if a decision may no longer be used."""
     record, reopener, until = decided.record, decided.reopener, decided.until
     if reopener is not None:
-        raise AlreadyReopened(
-            escalation_id=record.escalation_id,
-            reopened_by=reopener.escalation_id,
-            since=format_time(reopener.raised_at),
-        )
+        raise _reopened(record, reopener)
     if until is not None and now > until:
         raise ReleaseExpired(escalation_id=record.escalation_id, until=format_time(until))
+
+
+def _reopened(record: Record, reopener: Record) -> AlreadyReopened:
+    """The error for a decision that somebody doubted: what was decided then counts, and this one no more."""
+    found = AlreadyReopened(
+        escalation_id=record.escalation_id,
+        reopened_by=reopener.escalation_id,
+        since=format_time(reopener.raised_at),
+    )
+    if reopener.resolution is not None:
+        found.outcome = reopener.resolution.outcome
+        found.says = "{escalation_id} was reopened as {reopened_by} at {since}, which is {outcome}"
+        found.hint = "do not run it; the decision on that one counts: `kt escalation wait --id {reopened_by}`"
+    return found
 
 
 def already(release: Release) -> AlreadyReleased:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ..git.objects import FILE, TreeEntry
@@ -118,7 +119,8 @@ class Finder:
 
     def reopeners(self, escalation_id: str) -> Sequence[Record]:
         """See `interface.Snapshot`."""
-        paths = self._reader.reopenings.paths(self._commit, escalation_id)
+        every = self._reader.reopenings.at(self._commit)
+        paths = [path for path, origin in every.items() if origin == escalation_id]
         files = [(path, entry) for path in paths if (entry := self._files.file_at(path)) is not None]
         read = [*self._reader.read(files)]
         if self._files.archives:
@@ -127,6 +129,17 @@ class Finder:
         found = [item.record for item in read if isinstance(item, Entry)]
         fits = [record for record in found if record.reopens == escalation_id]
         return sorted(fits, key=lambda record: (record.raised_at, record.escalation_id))
+
+    def is_reopened(self, escalation_id: str) -> bool:
+        """Whether there is a file or an archived record that names an id as the one that it reopens."""
+        if escalation_id in self._reopened:
+            return True
+        archives = self._files.archives
+        return bool(archives and self._reader.archived.index.reopening(archives, escalation_id))
+
+    @cached_property
+    def _reopened(self) -> frozenset[str]:
+        return frozenset(self._reader.reopenings.at(self._commit).values())
 
     def ids(self, *, resolved: bool, prefix: str) -> Sequence[str]:
         """See `interface.Snapshot`."""

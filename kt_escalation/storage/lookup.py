@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable, Iterator
+
 from ..errors import AmbiguousId, BadInput, NotFound, UnreadableRecord
 from ..model import ids
 from ..model.record import Record
@@ -89,14 +91,36 @@ def deciders(snapshot: Snapshot, record: Record) -> tuple[str, ...]:
     return tuple(review.reviewer for review in found.reviews) if found else ()
 
 
-def open_reopener(snapshot: Snapshot, escalation_id: str, *, but: str | None = None) -> Record | None:
-    """The open escalation that reopens this one, directly or through others, or None. ``but`` is left out."""
-    waiting = [escalation_id]
+def reopeners(snapshot: Snapshot, escalation_id: str, *, but: str | None = None) -> Iterator[Record]:
+    """The escalations, open or resolved, that reopen this one, directly or through others. ``but`` is left out.
+
+    A forger can let records reopen each other in a circle; each is found once.
+    """
+    waiting, seen = [escalation_id], {escalation_id, but}
     while waiting:
         for record in snapshot.reopeners(waiting.pop()):
-            if record.escalation_id == but:
-                continue
-            if record.resolution is None:
-                return record
-            waiting.append(record.escalation_id)
-    return None
+            if record.escalation_id not in seen:
+                seen.add(record.escalation_id)
+                waiting.append(record.escalation_id)
+                yield record
+
+
+def open_reopener(snapshot: Snapshot, escalation_id: str, *, but: str | None = None) -> Record | None:
+    """The open escalation that reopens this one, directly or through others, or None. ``but`` is left out."""
+    found = reopeners(snapshot, escalation_id, but=but)
+    return next((one for one in found if one.resolution is None), None)
+
+
+def standing(reopeners: Iterable[Record], suspect: Container[str] = ()) -> Record | None:
+    """The one of some reopenings that counts in place of what they reopen, or None: the newest, first of those
+    that are open. One that was withdrawn counts only if it is ``suspect``."""
+    counting = [
+        one
+        for one in reopeners
+        if one.resolution is None or one.resolution.outcome != "withdrawn" or one.escalation_id in suspect
+    ]
+    return max(
+        counting,
+        key=lambda one: (one.resolution is None, one.last_time, one.escalation_id),
+        default=None,
+    )

@@ -34,17 +34,16 @@ class Reopenings:
         self._reader = reader
         self._known: tuple[str, Mapping[str, str]] | None = None
 
-    def paths(self, commit: str, escalation_id: str) -> list[str]:
-        """The files at a commit that reopen an escalation, below the store's top. Archives are not searched."""
+    def at(self, commit: str) -> Mapping[str, str]:
+        """The files at a commit that reopen an escalation, below the store's top, each with the one that it reopens.
+
+        Archives are not searched.
+        """
         if self._known is None:
             self._known = self._noted()
         if self._known is None or self._known[0] != commit:
             self._known = commit, self._at(commit)
-        return [path for path, origin in self._known[1].items() if origin == escalation_id]
-
-    def open_ones(self, commit: str) -> Mapping[str, str]:
-        """The files of open records at a commit that reopen another one, with the one that they reopen."""
-        return self._searched(commit, "resolved/**")
+        return self._known[1]
 
     def _at(self, commit: str) -> Mapping[str, str]:
         known = self._known
@@ -74,12 +73,12 @@ class Reopenings:
         changes = [one for one in found.changes if layout.id_of(one.path)]
         return None if found.unsound is not None or len(changes) > _MOST else changes
 
-    def _searched(self, commit: str, leave_out: str = "resolved/*/*/archive-*") -> dict[str, str]:
-        """Search all files but some."""
+    def _searched(self, commit: str) -> dict[str, str]:
+        """Search all files."""
         repository, location = self._reader.repository, self._reader.location
         folder = location.full(layout.QUEUE)
         above = location.full(layout.QUEUE).removesuffix(layout.QUEUE)
-        named = repository.grep(commit, "^reopens: ", folder, leave_out)
+        named = repository.grep(commit, "^reopens: ", folder, "resolved/*/*/archive-*")
         lines = ((path.removeprefix(above), REOPENS.match(line.encode())) for path, line in named)
         return {path: found[1].decode() for path, found in lines if found}
 

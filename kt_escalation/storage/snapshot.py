@@ -185,6 +185,10 @@ class GitSnapshot:
     def reopeners(self, escalation_id: str) -> Sequence[Record]:
         return self._finder.reopeners(escalation_id)
 
+    def is_reopened(self, escalation_id: str) -> bool:
+        """Whether something here names an id as the one that it reopens."""
+        return self._finder.is_reopened(escalation_id)
+
     def ids(self, *, resolved: bool, prefix: str = "") -> Sequence[str]:
         return self._finder.ids(resolved=resolved, prefix=prefix)
 
