@@ -24,7 +24,8 @@ class Room:
         made = made_in(folder)
         git("clone", "--quiet", "--bare", str(made.path), str(self.remote), cwd=folder)
         self.gw = self.clone("gw")
-        self.alice = Store.open(self.clone("alice"), follow_checkout=False)
+        self.alice_path = self.clone("alice")
+        self.alice = Store.open(self.alice_path, follow_checkout=False)
 
     def clone(self, name: str, *, who: str = "") -> Path:
         """A clone of a person's."""
