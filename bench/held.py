@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kt_escalation import Store
 from kt_escalation.gateway import AsyncGateway
+from kt_escalation.gateway.core import EVERY_SECONDS
 
 from . import stores
 from .measure import git
@@ -19,12 +20,14 @@ from .measure import git
 if TYPE_CHECKING:
     from .rows import Bench, Lab, Row
 
-# So many looks at the remote happen before the decision.
-_LOOKS = 4
+# So many looks at the remote happen before a decision.
+_LOOKS = 2
+# Decisions come at so many moments between two looks.
+_ROUNDS = 5
 
 
 class _Held(NamedTuple):
-    """Git processes and fetches from the first question to the last answer, and how long after the push each was told."""
+    """Git processes and fetches from the first question to the last answer, and how long after its push each was told."""
 
     processes: int
     fetches: int
@@ -35,21 +38,24 @@ def held(bench: Bench) -> Iterator[Row]:
     """Many who wait in one process, beside one who waits."""
     from .rows import Row
 
-    many = bench.scale.held
+    most = bench.scale.held
     with bench.lab(bench.stores.resting(bench.scale.waiting)) as lab:
-        one, all_of_them = _hold(lab, 1), _hold(lab, many)
-    yield Row(
-        f"{many:,} who wait in one process: git processes", "", [float(all_of_them.processes)],
-        "one who waits", [float(one.processes)], "1.5 ×",
-    )  # fmt: skip
-    yield Row(
-        f"{many:,} who wait in one process: fetches", "", [float(all_of_them.fetches)],
-        "one who waits", [float(one.fetches)], "1.5 ×",
-    )  # fmt: skip
-    yield Row(
-        f"{many:,} who wait in one process: told after the push", "s", all_of_them.told,
-        budget="2 s", note=f"the last after {max(all_of_them.told):.2f} s",
-    )  # fmt: skip
+        found = {number: _hold(lab, number) for number in sorted({1, min(50, most), most})}
+    one = found.pop(1)
+    for number, many in found.items():
+        yield Row(
+            f"{number:,} who wait in one process: git processes", "", [float(many.processes)],
+            "one who waits", [float(one.processes)], "1.5 ×",
+        )  # fmt: skip
+        yield Row(
+            f"{number:,} who wait in one process: fetches", "", [float(many.fetches)],
+            "one who waits", [float(one.fetches)], "1.5 ×",
+        )  # fmt: skip
+    for number, many in {1: one, **found}.items():
+        yield Row(
+            f"{number:,} who wait in one process: told after the push", "s", many.told,
+            budget="1 s", note=f"decided together, {_ROUNDS} times; the last after {max(many.told):.2f} s",
+        )  # fmt: skip
 
 
 def _hold(lab: Lab, number: int) -> _Held:
@@ -58,36 +64,45 @@ def _hold(lab: Lab, number: int) -> _Held:
     for clone, who in ((gateway, stores.GATEWAY), (reviewer, stores.REVIEWERS[0])):
         for key, value in (("user.name", who.title()), ("user.email", f"{who}@example.com")):
             git("config", key, value, cwd=clone)
-    names = [f"held-{number}-{at}" for at in range(number)]
     log, path = _counted(lab.folder)
     before = os.environ["PATH"]
     os.environ["PATH"] = path
     try:
-        return asyncio.run(_decided(gateway, reviewer, names, log, lab.folder / f"journal-{number}"))
+        return asyncio.run(_decided(gateway, reviewer, number, log, lab.folder / f"journal-{number}"))
     finally:
         os.environ["PATH"] = before
 
 
-async def _decided(gateway: Path, reviewer: Path, names: list[str], log: Path, journal: Path) -> _Held:
+async def _decided(gateway: Path, reviewer: Path, number: int, log: Path, journal: Path) -> _Held:
     told: list[float] = []
-    pushed = asyncio.get_running_loop().create_future()
 
-    async def ask(opened: AsyncGateway, name: str) -> None:
+    async def ask(opened: AsyncGateway, name: str, pushed: asyncio.Future[float]) -> None:
         await opened.ask({"request_id": name, "reason_code": "a.b"}, timeout=300)
         at = time.monotonic()
         told.append(at - await pushed)
 
     with Store.open(reviewer, follow_checkout=False) as store:
         async with AsyncGateway.open(gateway, journal_folder=journal) as opened:
-            asked = [asyncio.create_task(ask(opened, name)) for name in names]
-            while opened.metrics().fetches < _LOOKS:
-                await asyncio.sleep(0.05)
-            ids = [f"esc_{name}" for name in names]
-            await asyncio.to_thread(store.claim_many, ids)
-            await asyncio.to_thread(store.resolve_many, ids, "approved", stores.REASON)
-            pushed.set_result(time.monotonic())
-            await asyncio.gather(*asked)
+            for turn in range(_ROUNDS):
+                names = [f"held-{number}-{turn}-{at}" for at in range(number)]
+                pushed = asyncio.get_running_loop().create_future()
+                asked = [asyncio.create_task(ask(opened, name, pushed)) for name in names]
+                await _looks(opened, _LOOKS)
+                ids = [f"esc_{name}" for name in names]
+                await asyncio.to_thread(store.claim_many, ids)
+                await _looks(opened, 1)
+                await asyncio.sleep(EVERY_SECONDS * turn / _ROUNDS)
+                await asyncio.to_thread(store.resolve_many, ids, "approved", stores.REASON)
+                pushed.set_result(time.monotonic())
+                await asyncio.gather(*asked)
             return _Held(len(log.read_text().splitlines()), opened.metrics().fetches, told)
+
+
+async def _looks(opened: AsyncGateway, count: int) -> None:
+    """Return when so many looks at the remote have begun from now on."""
+    end = opened.metrics().fetches + count
+    while opened.metrics().fetches < end:
+        await asyncio.sleep(0.02)
 
 
 def _counted(folder: Path) -> tuple[Path, str]:

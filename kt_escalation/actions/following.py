@@ -257,6 +257,7 @@ class Following:
             if look.ends:
                 del self._waiters[waiter]
             else:
-                waiter.due = time.monotonic() + waiter.poll.next()
+                # Pauses begin with the look, so that the next one is not later the longer the judge takes.
+                waiter.due = waiter.poll.due(self._began)
         if look.entry is not None or look.words or look.ends:
             waiter.told(look)

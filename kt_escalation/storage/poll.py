@@ -31,10 +31,13 @@ class Poll:
 
     def next(self) -> float:
         """How many seconds the next pause takes, at most until the timeout."""
+        now = time.monotonic()
+        return max(self.due(now) - now, 0)
+
+    def due(self, since: float) -> float:
+        """When the next pause is over that began at ``since``, by the monotonic clock; the timeout at the latest."""
         nap = self.pause
         if self._interval is None:
             nap *= random.uniform(0.75, 1.25)  # noqa: S311 - jitter, not a secret
             self.pause = min(self.pause * _GROWTH, _LONGEST_SECONDS)
-        if self._end is not None:
-            nap = max(min(nap, self._end - time.monotonic()), 0)
-        return nap
+        return since + nap if self._end is None else min(since + nap, self._end)
