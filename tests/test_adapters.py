@@ -129,6 +129,16 @@ def test_ids_of_litellm_come_from_the_header_or_from_caller_and_content() -> Non
     other = {"metadata": {"user_api_key_hash": "somebody"}}
     assert drafted({}, other)["request_id"] != drafted({})["request_id"]
     assert drafted({"x-request-id": "r1"}, kind="response")["request_id"].startswith("r1:response:")
+    answers = [
+        drafted({}, {"messages": [{"role": "user", "content": text}]}, "response")["request_id"]
+        for text in ("Greet bob", "Greet bob", "Greet al")
+    ]
+    assert answers[0] == answers[1] != answers[2]
+    callers = [
+        contracts.litellm_caller(one)
+        for one in ({}, None, {"user_api_key_hash": "5f"}, {"user_api_key_end_user_id": "5f"})
+    ]
+    assert callers[0] == callers[1] and len({*map(str, callers)}) == 3
     several = {"prompt": ["Greet bob", "Greet al"]}
     assert drafted({"x-request-id": "r1"}, several)["request_id"].startswith("r1:request:")
     draft = drafted({"x-request-id": "r1"})

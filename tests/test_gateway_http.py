@@ -5,18 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import signal
 import socket
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import schemathesis
@@ -181,9 +177,9 @@ def litellm(name: str, *texts: str, **more: Any) -> dict[str, Any]:
         "texts": [*texts],
         "images": [],
         "request_data": {"user_api_key_hash": "5f", "user_api_key_user_id": "u1"},
-        "request_headers": {"x-request-id": "[present]", "user-agent": "openai"},
+        "request_headers": {"x-request-id": name, "idempotency-key": "[present]", "user-agent": "openai"},
         "input_type": "request",
-        "litellm_call_id": name,
+        "litellm_call_id": str(uuid4()),
         "litellm_trace_id": "t",
         **more,
     }
@@ -206,13 +202,37 @@ def test_litellm_has_its_texts_released_amended_or_blocked(room: Room, served: S
     assert answer["action"] == "BLOCKED" and "denied" in answer["blocked_reason"]
 
 
+@pytest.mark.parametrize("kind", ["request", "response"])
+def test_a_call_without_an_id_finds_its_decision_when_it_is_sent_again(
+    room: Room, served: Served, kind: str
+) -> None:
+    def call() -> Any:
+        # LiteLLM's own id of a call is another one each time.
+        return served.call("POST", LITELLM, litellm("[present]", "Is it so", input_type=kind)).json
+
+    def asked() -> list[str]:
+        found = room.alice.list(fetch=True).records
+        return [
+            one.escalation_id
+            for one in found
+            if one.action and one.action.kind == f"model.{kind}" and one.status == "queued"
+        ]
+
+    with ThreadPoolExecutor(1) as pool:
+        calling = pool.submit(call)
+        until(lambda: calling.done() or bool(asked()))
+        [name] = asked()
+        room.decide(name.removeprefix("esc_"))
+        assert calling.result(20) == {"action": "NONE"} == call()
+    assert not asked()
+
+
 @pytest.mark.parametrize(
     "body",
     [
-        {"texts": "no list", "input_type": "request", "litellm_call_id": "w1"},
-        {"texts": ["a"], "input_type": "other", "litellm_call_id": "w2"},
-        {"texts": ["a"], "input_type": "request"},
-        {"texts": ["a"], "input_type": "request", "request_headers": {"x-request-id": "[present]"}},
+        {"texts": "no list", "input_type": "request"},
+        {"texts": ["a"], "input_type": "other"},
+        {"texts": ["a"], "input_type": "request", "tools": [{"limit": 1 << 60}]},
         # The id of something else that was raised.
         litellm("one", "Pay eve"),
         [],
@@ -347,47 +367,6 @@ def test_it_ends_in_time_and_the_request_finds_its_decision(room: Room, tmp_path
     assert served.call("POST", "/v1/reviews", draft("t1")).json["release"] is True
     served.end()
     assert len(room.commits("release esc_t1")) == 1 == len(room.commits("raise", "esc_t1"))
-
-
-def killed(room: Room, folder: Path, name: str, pause: float) -> None:
-    """Kill it while it holds, at some moment before or after the decision, and ask again."""
-    served = Served(room.gw, folder)
-    answers: list[Any] = []
-
-    def ask() -> None:
-        try:
-            answers.append(served.call("POST", "/v1/reviews", draft(name)).json)
-        except (OSError, http.client.HTTPException) as error:
-            answers.append(error)
-
-    caller = threading.Thread(target=ask)
-    caller.start()
-    until(lambda: bool(room.commits("raise", f"esc_{name}")))
-    room.decide(name)
-    time.sleep(pause)
-    os.kill(served.process.pid, signal.SIGKILL)
-    served.process.communicate()
-    caller.join(20)
-    served = Served(room.gw, folder)
-    again = served.call("POST", "/v1/reviews", draft(name))
-    served.end()
-    released = [one for one in (*answers, again.json) if isinstance(one, dict) and one.get("release")]
-    assert len(released) <= 1, (answers, again.json)
-    assert again.status in (200, 409)
-    assert len(room.commits(f"release esc_{name}")) <= 1 == len(room.commits("raise", f"esc_{name}"))
-    if not answers or not isinstance(answers[0], dict):
-        # Nobody was answered before, or nobody heard it.
-        assert again.status == 200 or again.code == "already_released"
-
-
-def test_killed_while_it_holds_the_request_finds_its_decision(room: Room, tmp_path: Path) -> None:
-    killed(room, tmp_path, "k1", 0.2)
-
-
-@pytest.mark.soak
-def test_killed_a_thousand_times_nothing_is_released_twice(room: Room, tmp_path: Path) -> None:
-    for number in range(1000):
-        killed(room, tmp_path, f"kk{number}", (number % 40) / 20)
 
 
 def test_a_token_or_an_address_that_cannot_be_used_is_refused(room: Room, tmp_path: Path) -> None:

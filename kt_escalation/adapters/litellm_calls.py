@@ -8,7 +8,6 @@ from typing import Any
 
 from ..errors import BadInput
 from ..gateway import contracts
-from ..gateway.tool_calls import id_of
 
 
 def body_of(inputs: Mapping[str, Any], request_data: Mapping[str, Any], input_type: str) -> dict[str, Any]:
@@ -47,15 +46,21 @@ def draft_of(
     excerpt: int,
 ) -> dict[str, Any]:
     """What is raised for a call, under the request's own id, or one of the caller and the content. Raises BadInput."""
-    draft = contracts.litellm_draft({**body, "litellm_call_id": "none"}, headers, key, excerpt)
-    digest = draft["action"]["digest"]
-    metadata = {**(request_data.get("metadata") or {}), **(request_data.get("litellm_metadata") or {})}
-    name = contracts.request_id(headers) or id_of(str(metadata.get("user_api_key_hash") or ""), digest)
+    known = {**(request_data.get("metadata") or {}), **(request_data.get("litellm_metadata") or {})}
+    caller: list[Any] = contracts.litellm_caller(known)
+    if body["input_type"] == "response":
+        # The same answer to another question is another answer.
+        caller.append({name: request_data.get(name) for name in ("messages", "prompt", "input")})
     prompts = request_data.get("prompt")
-    # One request may bring several prompts, and its model another answer each time: each is a question of its own.
-    if body["input_type"] == "response" or (isinstance(prompts, list) and len(prompts) > 1):
-        name = f"{name}:{body['input_type']}:{digest[-16:]}"
-    return {**draft, "request_id": name}
+    return contracts.litellm_draft(
+        body,
+        key,
+        excerpt,
+        request_id=contracts.request_id(headers),
+        caller=caller,
+        # One request may bring several prompts, and its model another answer each time.
+        several=isinstance(prompts, list) and len(prompts) > 1,
+    )
 
 
 def is_stream(request_data: Mapping[str, Any], logging_obj: Any = None) -> bool:

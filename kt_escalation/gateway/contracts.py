@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -39,25 +40,23 @@ def request_id(headers: Mapping[str, str]) -> str | None:
 
 
 def litellm_draft(
-    body: Mapping[str, Any], headers: Mapping[str, str], key: bytes, excerpt: int
+    body: Mapping[str, Any],
+    key: bytes,
+    excerpt: int,
+    *,
+    request_id: str | None,
+    caller: Any,
+    several: bool = False,
 ) -> dict[str, Any]:
     """The draft for a call of LiteLLM's guardrail. Raises BadInput.
 
-    The texts go into git as a keyed digest, and at most ``excerpt`` characters of them as they are.
+    Without a ``request_id`` of the caller's own the same content by the same ``caller`` is the same request: that is
+    JSON which tells callers apart. ``several`` says that one request brings more than one question. The texts go into git as a
+    keyed digest, and at most ``excerpt`` characters of them as they are.
     """
     texts, kind = texts_of(body), body.get("input_type")
     if kind not in ("request", "response"):
         raise BadInput(problem="input_type is neither request nor response")
-    given = body.get("request_headers")
-    theirs = (
-        {str(name).lower(): value for name, value in given.items() if isinstance(value, str)}
-        if isinstance(given, Mapping)
-        else {}
-    )
-    call = body.get("litellm_call_id")
-    name = request_id(theirs) or request_id(headers) or (call if isinstance(call, str) and call else None)
-    if name is None:
-        raise BadInput(problem="the call has no id: x-request-id, Idempotency-Key or litellm_call_id")
     content = {"texts": texts, **{one: body[one] for one in _CONTENT if body.get(one)}}
     model = body.get("model")
     named = model[:_MAX_NAME] if isinstance(model, str) and model else "litellm"
@@ -65,10 +64,11 @@ def litellm_draft(
         digest = digests.of_action(f"model.{kind}", named, content, key)
     except digests.NotIJson as error:
         raise BadInput(problem=f"the call {error}") from None
+    name = request_id or _content_id(key, caller, digest)
     shown = " ".join(texts)[:excerpt]
     return {
-        # What goes in and what comes out of one call are two questions.
-        "request_id": name if kind == "request" else f"{name}:response",
+        # What goes in and what comes out of one request are two questions, and each answer of a model is another one.
+        "request_id": f"{name}:{kind}:{digest[-16:]}" if several or kind == "response" else name,
         "reason_code": REASON_CODE,
         "action": {
             "kind": f"model.{kind}",
@@ -79,6 +79,29 @@ def litellm_draft(
         "event_context": {"prompt_hash": digest, **({"excerpt": shown} if shown else {})},
         **({"model": named} if named != "litellm" else {}),
     }
+
+
+def _content_id(key: bytes, caller: Any, digest: str) -> str:
+    """The id of a request that brings none. It is keyed, since what tells callers apart may be guessed."""
+    text = json.dumps([caller, digest], sort_keys=True, default=str)
+    return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()[:40]
+
+
+def litellm_request_id(body: Mapping[str, Any], headers: Mapping[str, str]) -> str | None:
+    """The id that a caller of LiteLLM's gave the request, as LiteLLM hands it on; None for none."""
+    given = body.get("request_headers")
+    theirs = (
+        {str(name).lower(): value for name, value in given.items() if isinstance(value, str)}
+        if isinstance(given, Mapping)
+        else {}
+    )
+    return request_id(theirs) or request_id(headers)
+
+
+def litellm_caller(known: object) -> list[str]:
+    """Who asks, of what LiteLLM knows about the caller: the hash of the key, and the user whom its owner names."""
+    about = known if isinstance(known, Mapping) else {}
+    return [str(about.get(f"user_api_key_{name}") or "") for name in ("hash", "end_user_id")]
 
 
 def litellm_answer(decision: Decision, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -146,7 +146,13 @@ class Service:
         try:
             body = await self.body(request)
             self.require_room()
-            draft = contracts.litellm_draft(body, request.headers, self.key, self.options.excerpt)
+            draft = contracts.litellm_draft(
+                body,
+                self.key,
+                self.options.excerpt,
+                request_id=contracts.litellm_request_id(body, request.headers),
+                caller=contracts.litellm_caller(body.get("request_data")),
+            )
             return contracts.litellm_answer(await self.held(request, self._ask(draft, amended=True)), body)
         except WaitTimeout as error:
             return contracts.litellm_block("not decided yet; send it again", error.escalation_id)
