@@ -14,9 +14,9 @@ import pytest
 from lab import kt_gateway
 from room import Room
 
-from kt_escalation.adapters import calls, langchain, openai_agents
+from kt_escalation.adapters import langchain, openai_agents, steps
 from kt_escalation.adapters import litellm_calls as litellm
-from kt_escalation.adapters.calls import Call, Verdict
+from kt_escalation.adapters.calls import Call, Verdict, decide
 from kt_escalation.errors import AlreadyReleased, BadInput, MissingExtra, WaitTimeout
 from kt_escalation.gateway import AsyncGateway, Gateway, contracts, tool_calls
 
@@ -182,14 +182,14 @@ def asked(*names: str) -> list[Call]:
 
 def test_calls_are_raised_together_and_taken_only_when_all_are_decided(room: Room, gateway: Gateway) -> None:
     with pytest.raises(WaitTimeout):
-        calls.run(calls.decide(gateway, asked("a1", "a2", "a3"), 2))
+        steps.run(decide(gateway, asked("a1", "a2", "a3"), 2))
     assert len(room.commits("raise esc_a1")) == 1
     room.decide("a1")
     with pytest.raises(WaitTimeout):
-        calls.run(calls.decide(gateway, asked("a1", "a2", "a3"), 2))
+        steps.run(decide(gateway, asked("a1", "a2", "a3"), 2))
     assert not room.commits("release")
     with ThreadPoolExecutor(1) as pool:
-        deciding = pool.submit(calls.run, calls.decide(gateway, asked("a1", "a2", "a3"), 60))
+        deciding = pool.submit(steps.run, decide(gateway, asked("a1", "a2", "a3"), 60))
         room.decide("a2", outcome="denied")
         room.decide("a3", outcome="rewritten", amendment={"amount": 1})
         first, second, third = deciding.result(60)
@@ -198,8 +198,8 @@ def test_calls_are_raised_together_and_taken_only_when_all_are_decided(room: Roo
     assert first.release_id and third.release_id
     # Nobody is given it again, unless the one who had it is dead.
     with pytest.raises(AlreadyReleased):
-        calls.run(calls.decide(gateway, asked("a1", "a2", "a3"), 60))
-    again = calls.run(calls.decide(gateway, asked("a1", "a2", "a3"), 60, again=True))
+        steps.run(decide(gateway, asked("a1", "a2", "a3"), 60))
+    again = steps.run(decide(gateway, asked("a1", "a2", "a3"), 60, again=True))
     assert again == [first, second, third]
     assert len(room.commits("release esc_a1")) == 1
 
@@ -208,20 +208,20 @@ def test_what_another_gateway_had_is_given_to_nobody_again(room: Room, gateway: 
     """Its journal says whose it was, and not the name in the release, which is the same here."""
     with Gateway.open(room.clone("replica", who="gw"), journal_folder=room.folder / "other") as replica:
         with ThreadPoolExecutor(1) as pool:
-            deciding = pool.submit(calls.run, calls.decide(replica, asked("d1"), 60))
+            deciding = pool.submit(steps.run, decide(replica, asked("d1"), 60))
             while not room.commits("raise esc_d1"):
                 continue
             room.decide("d1")
             [had] = deciding.result(60)
         assert replica.gave("esc_d1") == had.release_id
     with pytest.raises(AlreadyReleased):
-        calls.run(calls.decide(gateway, asked("d1"), 60, again=True))
+        steps.run(decide(gateway, asked("d1"), 60, again=True))
     assert gateway.gave("esc_d1") is None and len(room.commits("release esc_d1")) == 1
 
 
 def test_who_cannot_amend_takes_nothing_that_is_amended(room: Room, gateway: Gateway) -> None:
     with ThreadPoolExecutor(1) as pool:
-        deciding = pool.submit(calls.run, calls.decide(gateway, asked("b1"), 60, amends=False))
+        deciding = pool.submit(steps.run, decide(gateway, asked("b1"), 60, amends=False))
         while not room.commits("raise esc_b1"):
             continue
         room.decide("b1", outcome="rewritten", amendment={"amount": 1})
@@ -233,12 +233,12 @@ def test_who_cannot_amend_takes_nothing_that_is_amended(room: Room, gateway: Gat
 def test_each_kind_of_gateway_has_its_own_way(room: Room, gateway: Gateway) -> None:
     async def work() -> None:
         with pytest.raises(BadInput, match="AsyncGateway"):
-            await calls.run_async(calls.decide(gateway, asked("c1"), 1))
+            await steps.run_async(decide(gateway, asked("c1"), 1))
         async with AsyncGateway.open(room.gw, journal_folder=room.folder / "journal") as opened:
             with pytest.raises(BadInput, match="asyncio"):
-                calls.run(calls.decide(opened, asked("c1"), 1))
+                steps.run(decide(opened, asked("c1"), 1))
             with pytest.raises(WaitTimeout):
-                await calls.run_async(calls.decide(opened, asked("c1"), 1))
+                await steps.run_async(decide(opened, asked("c1"), 1))
             listed = await opened.list(request_id="c1")
             assert [one.escalation_id for one in listed.records] == ["esc_c1"]
 

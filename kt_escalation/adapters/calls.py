@@ -1,26 +1,17 @@
-"""Tool calls that pause until people have decided: several together, for threads and for asyncio.
-
-What is to be done is a generator of steps, so that both kinds of gateway share it: each step is called, and awaited if
-that is what it returns.
-"""
+"""Tool calls that pause until people have decided: several together, for threads and for asyncio."""
 
 from __future__ import annotations
 
-import inspect
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any
 
-from ..errors import AlreadyReleased, Amended, BadInput, ReleaseExpired, ReleaseNeeded
-from ..gateway import AsyncGateway, Gateway
+from ..errors import AlreadyReleased, Amended, ReleaseExpired, ReleaseNeeded
 from ..gateway.tool_calls import REASON_CODE, draft_of
 from ..model.record import Amendment
 from ..model.vocabulary import AMENDING, RELEASING
-
-_Answer = TypeVar("_Answer")
-AnyGateway = Gateway | AsyncGateway
-Steps = Generator[Callable[[], Any], Any, _Answer]
+from .steps import AnyGateway, Steps
 
 
 @dataclass(frozen=True)
@@ -146,49 +137,3 @@ def _verdict(
         value = plain(amendment)["value"]
     releases = outcome in RELEASING and (outcome not in AMENDING or amendment is not None)
     return Verdict(name, outcome, releases, value, reason, release_id)
-
-
-def run(steps: Steps[_Answer]) -> _Answer:
-    """Do the steps over a `Gateway`. Raises BadInput for an `AsyncGateway`."""
-    step = _next(steps)
-    while not isinstance(step, _End):
-        try:
-            found = step()
-            if inspect.iscoroutine(found):
-                found.close()
-                raise BadInput(problem="an AsyncGateway needs the methods for asyncio")
-        except Exception as error:
-            step = _next(steps, error=error)
-        else:
-            step = _next(steps, found)
-    return step.answer
-
-
-async def run_async(steps: Steps[_Answer]) -> _Answer:
-    """Do the steps over an `AsyncGateway`. Raises BadInput for a `Gateway`, which would stop the loop."""
-    step = _next(steps)
-    while not isinstance(step, _End):
-        try:
-            found = step()
-            if not inspect.isawaitable(found):
-                raise BadInput(problem="asyncio needs an AsyncGateway")
-            found = await found
-        except Exception as error:
-            step = _next(steps, error=error)
-        else:
-            step = _next(steps, found)
-    return step.answer
-
-
-@dataclass(frozen=True)
-class _End(Generic[_Answer]):
-    answer: _Answer
-
-
-def _next(
-    steps: Steps[_Answer], found: Any = None, error: Exception | None = None
-) -> Callable[[], Any] | _End[_Answer]:
-    try:
-        return steps.throw(error) if error is not None else steps.send(found)
-    except StopIteration as end:
-        return _End(end.value)

@@ -8,8 +8,9 @@ from typing import Any
 from ..errors import BadInput
 from ..gateway.tool_calls import REASON_CODE
 from . import sdk
-from .calls import AnyGateway, Call, Steps, decide, run, run_async
+from .calls import Call, decide
 from .langchain import answer_of, calls_of
+from .steps import AnyGateway, Steps, run, run_async
 
 
 class Reviews:

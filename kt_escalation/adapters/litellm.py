@@ -11,18 +11,22 @@ from typing import Any
 
 from ..errors import BadInput, KtError, WaitTimeout
 from ..gateway import AsyncGateway, answers, contracts
+from ..gateway.held import OnCancel
+from ..gateway.options import require_on_cancel
+from ..gateway.tasks import CallerGone, unless_gone
 from . import sdk
-from .litellm_calls import body_of, draft_of, headers_of, is_stream
+from .litellm_calls import body_of, caller_gone, draft_of, headers_of, is_stream, listen_to_callers
 
-_DENIED, _PENDING = 403, 409
+_DENIED, _PENDING, _GONE = 403, 409, 499
 
 
 class Guard:
     """What `KtGuardrail` does, beside what LiteLLM's `CustomGuardrail` does.
 
     ``kt_store`` is the gateway's clone, ``api_key`` a secret for digests of texts, ``kt_hold`` how long a request is held
-    in seconds, ``kt_journal`` the folder of what was released, ``kt_excerpt`` how many characters of a text reviewers see.
-    The others are LiteLLM's. Raises BadInput.
+    in seconds, ``kt_journal`` the folder of what was released, ``kt_excerpt`` how many characters of a text reviewers see,
+    ``kt_on_cancel`` whether the escalation of a caller who has gone is kept or withdrawn. The others are LiteLLM's.
+    Raises BadInput.
     """
 
     # LiteLLM reads these: nothing of a streamed answer goes out before people have decided on all of it.
@@ -37,17 +41,20 @@ class Guard:
         kt_hold: float = 25.0,
         kt_journal: str | None = None,
         kt_excerpt: int = 0,
+        kt_on_cancel: OnCancel = "keep",
         **given: Any,
     ) -> None:
         if not kt_store or not api_key:
             raise BadInput(problem="the guardrail needs kt_store, a clone, and api_key, a secret of its own")
+        require_on_cancel(kt_on_cancel)
         super().__init__(**given)
         modes = str(given.get("event_hook"))
         self._holds_answers = "post_call" in modes
         if self._holds_answers and "pre_call" not in modes:
             raise BadInput(problem="post_call needs pre_call beside it: only there can a stream be refused")
         self._key = contracts.key_of(api_key)
-        self._hold, self._excerpt = float(kt_hold), int(kt_excerpt)
+        self._hold, self._excerpt, self._on_cancel = float(kt_hold), int(kt_excerpt), kt_on_cancel
+        listen_to_callers()
         self._gateway = AsyncGateway.open(kt_store, journal_folder=kt_journal)
         self._opening, self._is_open = asyncio.Lock(), False
 
@@ -69,7 +76,10 @@ class Guard:
                     if not self._is_open:
                         await self._gateway.__aenter__()
                         self._is_open = True
-            decision = await self._gateway.ask(draft, timeout=self._hold, amended=True)
+            asking = self._gateway.ask(draft, timeout=self._hold, amended=True, on_cancel=self._on_cancel)
+            decision = await unless_gone(asking, caller_gone())
+        except CallerGone:
+            raise _blocked(_GONE, "gone", "nobody waits for the answer") from None
         except WaitTimeout as error:
             raise _blocked(_PENDING, "pending", error.escalation_id, {"Retry-After": "5"}) from None
         except KtError as error:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping
-from typing import Any
+import sys
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 from ..errors import BadInput
 from ..gateway import contracts
@@ -67,3 +70,57 @@ def is_stream(request_data: Mapping[str, Any], logging_obj: Any = None) -> bool:
     """Whether the caller gets the answer as a stream."""
     details = getattr(logging_obj, "model_call_details", None) or {}
     return bool(request_data.get("stream") or getattr(logging_obj, "stream", False) or details.get("stream"))
+
+
+# --- whether somebody still waits -------------------------------------------------------------------
+
+_Message = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[_Message]]
+
+
+class _Caller(NamedTuple):
+    """Set once all of a request has been read, and how to hear what comes after that."""
+
+    is_read: asyncio.Event
+    receive: _Receive
+
+
+_CALLER: ContextVar[_Caller | None] = ContextVar("kt_caller", default=None)
+
+
+class _Listening:
+    """LiteLLM's application. A guardrail is not told whose request it holds, and learns here when the caller goes."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Mapping[str, Any], receive: _Receive, send: Any) -> None:
+        read = asyncio.Event()
+
+        async def reading() -> _Message:
+            message = await receive()
+            if not message.get("more_body"):
+                read.set()
+            return message
+
+        if scope["type"] == "http":
+            _CALLER.set(_Caller(read, receive))
+        await self._app(scope, reading, send)
+
+
+def listen_to_callers() -> None:
+    """Let `caller_gone` hear the callers of LiteLLM's proxy, if this process is one."""
+    app = getattr(sys.modules.get("litellm.proxy.proxy_server"), "app", None)
+    if app is not None and not isinstance(app.middleware_stack, _Listening):
+        app.middleware_stack = _Listening(app.middleware_stack or app.build_middleware_stack())
+
+
+async def caller_gone() -> None:
+    """Return when the caller of this request has gone; never where that cannot be known."""
+    caller = _CALLER.get()
+    if caller is None:
+        await asyncio.Event().wait()
+        return
+    await caller.is_read.wait()
+    while (await caller.receive())["type"] != "http.disconnect":
+        continue

@@ -9,7 +9,8 @@ from typing import Any
 from ..errors import BadInput
 from ..gateway.tool_calls import REASON_CODE
 from . import sdk
-from .calls import AnyGateway, Call, Verdict, decide, run_async
+from .calls import Call, Verdict, decide
+from .steps import AnyGateway, run_async
 
 
 class Reviews:

@@ -28,7 +28,7 @@ from . import answers, contracts
 from .answers import Answer, Refused
 from .measures import Measures
 from .options import LONGEST_HOLD
-from .tasks import AsyncGateway
+from .tasks import AsyncGateway, CallerGone, unless_gone
 
 #: The largest body, in bytes.
 LARGEST_BODY = 1 << 20
@@ -118,17 +118,8 @@ class Service:
         return value
 
     async def held(self, request: Request, asking: Coroutine[Any, Any, Decision]) -> Decision:
-        """The decision, or the error; it is no longer waited for when the caller has gone. Raises `_Gone` then."""
-        asked = asyncio.ensure_future(asking)
-        gone = asyncio.ensure_future(_gone(request))
-        try:
-            await asyncio.wait([asked, gone], return_when=asyncio.FIRST_COMPLETED)
-            if not asked.done():
-                raise _Gone
-            return asked.result()
-        finally:
-            for task in (asked, gone):
-                task.cancel()
+        """The decision, or the error; it is no longer waited for when the caller has gone. Raises CallerGone then."""
+        return await unless_gone(asking, _gone(request))
 
     async def review(self, request: Request, asking: Coroutine[Any, Any, Decision]) -> Answer:
         """The answer to one who asks for a decision: the decision, or 202 while there is none."""
@@ -197,10 +188,6 @@ class Service:
     def _words(self, error: Exception) -> str:
         body = self.failed(error).body["error"]
         return f"{body['code']}: {body['message']}"
-
-
-class _Gone(Exception):
-    """Nobody is there to be answered any more."""
 
 
 async def _gone(request: Request) -> None:
@@ -446,7 +433,7 @@ def _errors(app: FastAPI, service: Service) -> None:
     for kind, handler in (
         (KtError, failed),
         (Refused, failed),
-        (_Gone, gone),
+        (CallerGone, gone),
         (RequestValidationError, unfit),
         (HTTPException, unknown),
     ):

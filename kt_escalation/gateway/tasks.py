@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from functools import partial
 from typing import Any, Self, TypeVar, Unpack
@@ -161,6 +161,23 @@ class AsyncGateway:
             answer.cancel()
             raise late(held, timeout)
         return answer.result()
+
+
+class CallerGone(Exception):
+    """Nobody is there to be answered any more."""
+
+
+async def unless_gone(asking: Coroutine[Any, Any, _Answer], gone: Coroutine[Any, Any, None]) -> _Answer:
+    """What is asked for; it is cancelled if ``gone`` returns first. Raises CallerGone then."""
+    asked, leaving = asyncio.ensure_future(asking), asyncio.ensure_future(gone)
+    try:
+        await asyncio.wait([asked, leaving], return_when=asyncio.FIRST_COMPLETED)
+        if not asked.done():
+            raise CallerGone
+        return asked.result()
+    finally:
+        asked.cancel()
+        leaving.cancel()
 
 
 async def _result(future: Future[_Answer]) -> _Answer:

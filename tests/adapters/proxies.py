@@ -142,6 +142,7 @@ class Proxy:
         config = {
             "model_list": [
                 {"model_name": "mock", "litellm_params": upstream},
+                {"model_name": "mock-soon", "litellm_params": upstream},
                 {"model_name": "mock-text", "litellm_params": text},
             ],
             "guardrails": [{"guardrail_name": "kt", "litellm_params": dict(guardrail)}],
@@ -191,24 +192,30 @@ class Proxy:
         return time.monotonic() - begun
 
 
+def asked(
+    room: Room, asks: Callable[[Any], bool], calling: Future[Any] | None = None, seconds: float = 40
+) -> str:
+    """The id of the one open escalation that is meant, once it is there."""
+    end = time.monotonic() + seconds
+    while True:
+        found = [one for one in room.alice.list(fetch=True).records if asks(one)]
+        if found:
+            [record] = found
+            return str(record.escalation_id)
+        assert not (calling and calling.done()), calling and (calling.exception() or calling.result())
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
 def decide(
     room: Room,
     asks: Callable[[Any], bool],
     outcome: str,
     amendment: Any = None,
     calling: Future[Any] | None = None,
-    seconds: float = 40,
 ) -> str:
     """Let alice decide the one open escalation that is meant; its id."""
-    end = time.monotonic() + seconds
-    while True:
-        found = [one for one in room.alice.list(fetch=True).records if asks(one)]
-        if found:
-            break
-        assert not (calling and calling.done()), calling and (calling.exception() or calling.result())
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    [record] = found
-    room.alice.claim(record.escalation_id)
-    room.alice.resolve(record.escalation_id, outcome, "so it is", amendment=amendment)
-    return record.escalation_id
+    name = asked(room, asks, calling)
+    room.alice.claim(name)
+    room.alice.resolve(name, outcome, "so it is", amendment=amendment)
+    return name

@@ -6,14 +6,19 @@ import itertools
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import openai
 import pytest
-from proxies import Model, Proxy, decide
+from proxies import Model, Proxy, asked, decide
 from room import Room
 
+from kt_escalation import Store
+
 NUMBERS = itertools.count()
+#: What is asked of this model expires after some seconds.
+SOON = "mock-soon"
 AMENDED = {"request": {"texts": ["Greet al"]}, "response": {"texts": ["Hello al"]}}
 
 
@@ -25,6 +30,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
     settings = policy / "policies/settings.yaml"
     settings.write_text(
         settings.read_text()
+        + f"  - match: {{model: {SOON}}}\n    single_use: true\n    resolve_within: 8s\n"
         + "  - match: {reason_code: gateway.review}\n    single_use: true\n    valid_for: 15m\n"
     )
     from lab import git
@@ -43,21 +49,24 @@ def model() -> Iterator[Model]:
     made.server.server_close()
 
 
+def guard(room: Room, **more: Any) -> dict[str, Any]:
+    """What a proxy is told about `KtGuardrail`."""
+    return {
+        "guardrail": "kt_escalation.adapters.litellm.KtGuardrail",
+        "mode": ["pre_call", "post_call"],
+        "default_on": True,
+        "api_key": "a-secret-of-the-tests",
+        "kt_store": str(room.gw),
+        "kt_journal": str(room.folder / "journal"),
+        "kt_hold": 20,
+        "kt_on_cancel": "withdraw",
+        **more,
+    }
+
+
 @pytest.fixture(scope="module")
 def proxy(room: Room, model: Model) -> Iterator[Proxy]:
-    made = Proxy(
-        room.folder,
-        model,
-        {
-            "guardrail": "kt_escalation.adapters.litellm.KtGuardrail",
-            "mode": ["pre_call", "post_call"],
-            "default_on": True,
-            "api_key": "a-secret-of-the-tests",
-            "kt_store": str(room.gw),
-            "kt_journal": str(room.folder / "journal"),
-            "kt_hold": 20,
-        },
-    )
+    made = Proxy(room.folder, model, guard(room))
     yield made
     assert made.end() < 15
 
@@ -73,10 +82,10 @@ def heard(name: str, pieces: Iterable[str]) -> str:
     return HEARD[name]
 
 
-def chat(client: openai.OpenAI, name: str, stream: bool) -> str:
+def chat(client: openai.OpenAI, name: str, stream: bool, model: str = "mock") -> str:
     """What a chat gets."""
     found: Any = client.chat.completions.create(
-        model="mock",
+        model=model,
         messages=[{"role": "user", "content": [{"type": "text", "text": "Greet bob"}]}],
         stream=stream,
         extra_headers={"x-request-id": name},
@@ -200,3 +209,76 @@ def test_what_nobody_decides_in_time_is_409_and_a_client_that_tries_again_has_on
         decide(room, is_for("late_1", "response"), "approved")
         assert calling.result(60) == "Hello bob"
     assert len(room.commits("raise esc_late_1")) == 1
+
+
+@pytest.mark.parametrize("outcome", ["expired", "withdrawn"])
+def test_what_nobody_decides_is_not_sent(room: Room, model: Model, proxy: Proxy, outcome: str) -> None:
+    before = len(model.asked)
+    cases = {
+        f"{outcome}_{kind}_{stream}".lower(): (kind, stream) for kind in AMENDED for stream in (False, True)
+    }
+    with ThreadPoolExecutor(len(cases)) as pool, Store.open(room.gw, follow_checkout=False) as gateway:
+        calling = {
+            name: pool.submit(chat, proxy.client(), name, stream, SOON if outcome == "expired" else "mock")
+            for name, (_, stream) in cases.items()
+        }
+        for name, (kind, _) in cases.items():
+            if kind == "response":
+                decide(room, is_for(name, "request"), "approved", calling=calling[name])
+        if outcome == "withdrawn":
+            for name, (kind, _) in cases.items():
+                gateway.withdraw(asked(room, is_for(name, kind), calling[name]), "nobody asks any more")
+        for name, (_, stream) in cases.items():
+            with pytest.raises(openai.OpenAIError) as error:
+                calling[name].result(60)
+            assert stream or outcome in str(error.value)
+            assert "Hello" not in str(error.value) and not HEARD.get(name)
+            assert not isinstance(error.value, openai.APIConnectionError)
+    assert len(model.asked) == before + 2
+    found = [
+        one
+        for one in room.alice.list(fetch=True).records
+        if one.resolution and outcome in str(one.request_id)
+    ]
+    assert [one.resolution.outcome for one in found if one.resolution].count(outcome) == len(cases)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_model_is_not_called_for_a_caller_who_has_gone(
+    room: Room, model: Model, proxy: Proxy, stream: bool
+) -> None:
+    name, before = f"gone_{stream}".lower(), len(model.asked)
+    with pytest.raises(openai.APITimeoutError):
+        chat(proxy.client(timeout=4), name, stream)
+    proxy.until(lambda: room.commits(f"withdraw esc_{name}"))
+    assert len(model.asked) == before
+    # The same request asks nobody again, and is told so.
+    with pytest.raises(openai.PermissionDeniedError, match="withdrawn"):
+        chat(proxy.client(), name, stream)
+    assert len(model.asked) == before
+
+
+def test_a_retried_request_without_an_id_finds_its_decision(room: Room, model: Model, proxy: Proxy) -> None:
+    before, raised = len(model.asked), len(room.commits("raise"))
+    known = {one.escalation_id for one in room.alice.list(fetch=True).records}
+
+    def ask() -> str:
+        said = [{"role": "user", "content": "Greet carol"}]
+        found: Any = proxy.client(max_retries=3).chat.completions.create(model="mock", messages=said)
+        return str(found.choices[0].message.content)
+
+    def is_new(kind: str) -> Callable[[Any], bool]:
+        return lambda one: one.escalation_id not in known and one.action.kind == f"model.{kind}"
+
+    with ThreadPoolExecutor(1) as pool:
+        calling = pool.submit(ask)
+        asked(room, is_new("request"), calling)
+        proxy.end(signal.SIGKILL)
+        decide(room, is_new("request"), "approved")
+        proxy.start()
+        with suppress(openai.APIConnectionError):
+            calling.result(60)
+        calling = pool.submit(ask)
+        decide(room, is_new("response"), "approved", calling=calling)
+        assert calling.result(60) == "Hello bob"
+    assert len(model.asked) == before + 1 and len(room.commits("raise")) == raised + 2

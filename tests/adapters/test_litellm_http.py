@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,13 +12,15 @@ import openai
 import pytest
 from proxies import Model, Proxy, decide
 from room import Room
-from test_litellm import HEARD, chat, is_for
+from test_litellm import AMENDED, HEARD, chat, is_for, model, room
+
+__all__ = ["model", "room"]
 
 TOKEN = "a-token-of-the-tests"  # noqa: S105
 
 
 @pytest.fixture(scope="module")
-def proxy(room: Room) -> Iterator[Proxy]:
+def proxy(room: Room, model: Model) -> Iterator[Proxy]:
     (room.folder / "token").write_text(TOKEN)
     given = ("--listen", "127.0.0.1:0", "--token-file", str(room.folder / "token"), "--hold", "20s")
     kt = subprocess.Popen(
@@ -31,7 +34,6 @@ def proxy(room: Room) -> Iterator[Proxy]:
     assert kt.stdout
     with kt.stdout as told:
         address = told.readline().split()[-1]
-    model = Model()
     made = Proxy(
         room.folder,
         model,
@@ -49,23 +51,42 @@ def proxy(room: Room) -> Iterator[Proxy]:
     made.end()
     kt.terminate()
     kt.wait(20)
-    model.server.shutdown()
-    model.server.server_close()
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("outcome", ["approved", "denied"])
-def test_nothing_of_an_answer_goes_out_before_it_is_approved(
-    room: Room, proxy: Proxy, outcome: str, stream: bool
-) -> None:
-    name = f"generic_{outcome}_{stream}".lower()
+@pytest.mark.parametrize("kind", ["request", "response"])
+@pytest.mark.parametrize("outcome", ["approved", "rewritten", "redacted", "denied"])
+def test_each_outcome(room: Room, model: Model, proxy: Proxy, outcome: str, kind: str, stream: bool) -> None:
+    name, before = f"generic_{outcome}_{kind}_{stream}".lower(), len(model.asked)
+    amendment = AMENDED[kind] if outcome in ("rewritten", "redacted") else None
     with ThreadPoolExecutor(1) as pool:
         calling = pool.submit(chat, proxy.client(), name, stream)
-        decide(room, is_for(name, "request"), "approved", calling=calling)
-        decide(room, lambda one: str(one.request_id).startswith(f"{name}:response"), outcome, calling=calling)
-        if outcome == "approved":
-            assert calling.result(60) == "Hello bob"
-        else:
+        if kind == "response":
+            decide(room, is_for(name, "request"), "approved", calling=calling)
+        decide(room, is_for(name, kind), outcome, amendment, calling)
+        blocked = outcome == "denied" or (amendment is not None and kind == "response" and stream)
+        if kind == "request" and not blocked:
+            decide(room, is_for(name, "response"), "approved", calling=calling)
+        if blocked:
             with pytest.raises(openai.APIError) as error:
                 calling.result(60)
             assert "Hello" not in str(error.value) and not HEARD.get(name)
+        else:
+            assert calling.result(60) == ("Hello al" if kind == "response" and amendment else "Hello bob")
+    asked = model.asked[before:]
+    assert len(asked) == (0 if kind == "request" and blocked else 1)
+    if kind == "request" and not blocked:
+        assert ("Greet al" if amendment else "Greet bob") in str(asked)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_model_is_not_called_for_a_caller_who_has_gone(
+    room: Room, model: Model, proxy: Proxy, stream: bool
+) -> None:
+    name, before = f"generic_gone_{stream}".lower(), len(model.asked)
+    with pytest.raises(openai.APITimeoutError):
+        chat(proxy.client(timeout=4), name, stream)
+    decide(room, is_for(name, "request"), "approved")
+    proxy.until(lambda: room.commits(f"release esc_{name}"))
+    time.sleep(2)
+    assert len(model.asked) == before
