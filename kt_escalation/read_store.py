@@ -207,6 +207,21 @@ class ReadStore:
             wanted = lookup.named(snapshot, inputs.one_id(escalation_id))
         return log.moments(self._session.git, snapshot.revision, wanted, limit)
 
+    def done_by_me(self) -> Iterator[Moment]:
+        """What the caller did, newest first, from the commits whose message names them.
+
+        Raises NoIdentity, NotAStore, at once.
+        """
+        from .reporting import log
+
+        snapshot = self._session.snapshot()
+        act = self._session.act(snapshot)
+        roster = act.policies.roster
+        user = roster.by_id.get(act.person) if roster else None
+        names = {act.actor, self._session.port.author().email, *(user.emails if user else ())}
+        found = log.moments(self._session.git, snapshot.revision, None, 0, sorted(names))
+        return (moment for moment in found if moment.actor and act.is_me(moment.actor))
+
     def events(
         self, since: str | datetime | None = None, *, rev: str | None = None, fetch: bool = False
     ) -> Iterator[Event]:

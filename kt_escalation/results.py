@@ -201,7 +201,10 @@ class Compacted:
 
 @dataclass(frozen=True)
 class Moment:
-    """One line of the timeline: what a commit did to one escalation, or by compaction to many (None)."""
+    """One line of the timeline: what a commit did to one escalation, or by compaction to many (None).
+
+    ``summary`` is that of the escalation, or its reason code.
+    """
 
     commit: str
     at: datetime
@@ -212,3 +215,4 @@ class Moment:
     actor: str | None
     outcome: str | None
     text: str | None
+    summary: str | None = None

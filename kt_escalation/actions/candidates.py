@@ -36,6 +36,16 @@ def is_mine(row: Row, act: Act) -> bool:
     return row.status == "claimed" and row.holder is not None and act.is_me(row.holder)
 
 
+def standing(row: Row) -> tuple[object, ...]:
+    """All that the rules read of an open escalation to tell who may decide it, but for deadlines and leases.
+
+    So what they say of one escalation they say of every other one of the same standing, at the same time.
+    """
+    # Who decided the one that it reopens is not in the row.
+    alone = row.escalation_id if row.reopens is not None else None
+    return row.status, row.team_id, row.user_id, row.barred, alone
+
+
 def is_overdue(_: Snapshot, record: Record, act: Act) -> bool:
     """Whether it needs attention before its turn."""
     return due_actions.overdue(record, act.policies, act.now) is not None

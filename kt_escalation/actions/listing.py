@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from ..errors import BadInput
-from ..git.objects import chunks
 from ..model import query
 from ..model.query import Page, Query
 from ..model.summary import Row
+from ..model.times import format_time
 from ..model.vocabulary import SEVERITIES, STATUSES, Severity
 from ..storage.interface import Invalid, Snapshot
 from .read_session import ReadSession
 
 if TYPE_CHECKING:
+    from ..model.record import Record
     from ..results import Listing
+    from ..rules.permissions import Act
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,6 @@ class Rows:
         """The records of the page as plain JSON values; while the store is open."""
         return list(self.snapshot.plain(self.page.rows))
 
-
-# How many records are read at once where the rules must judge each of them.
-_AT_ONCE = 100
 
 StatusFilter = Literal["open", "all", "queued", "claimed", "resolved"]
 
@@ -147,24 +146,50 @@ def _unknown_team(snapshot: Snapshot, team: str) -> str | None:
 
 
 def _narrowed(session: ReadSession, snapshot: Snapshot, found: Sequence[Row], wanted: Query) -> Iterator[Row]:
-    """The rows that pass the filters that need the rules, each read when it is asked for."""
+    """The rows that pass the filters that need the rules, each judged when it is asked for."""
     from . import candidates
 
     if wanted.mine:
         act = session.act(snapshot)
         found = [row for row in found if candidates.is_mine(row, act)]
-    tests = [
-        (session.act(snapshot, named=test is candidates.is_claimable), test)
-        for asked, test in (
-            (wanted.overdue, candidates.is_overdue),
-            (wanted.claimable, candidates.is_claimable),
-        )
-        if asked
-    ]
-    if not tests:
-        yield from found
-        return
-    for some in chunks(found, _AT_ONCE):
-        for row, entry in zip(some, snapshot.entries(some), strict=True):
-            if all(test(snapshot, entry.record, act) for act, test in tests):
-                yield row
+    tests = []
+    if wanted.overdue:
+        act = session.act(snapshot, named=False)
+        tests.append(_Judge(snapshot, candidates.is_overdue, act, ("queued", "claimed")))
+    if wanted.claimable:
+        # A queued escalation may be claimed whatever the time.
+        tests.append(_Judge(snapshot, candidates.is_claimable, session.act(snapshot), ("claimed",)))
+    return (row for row in found if all(test.passes(row) for test in tests))
+
+
+class _Judge:
+    """Judges rows by a rule that reads records. Of all rows of the same standing it reads one.
+
+    ``timed`` are the statuses in which a deadline or a lease that has passed can change the answer: such a row is
+    judged for itself.
+    """
+
+    def __init__(
+        self, snapshot: Snapshot, rule: Callable[[Snapshot, Record, Act], bool], act: Act, timed: Collection[str]
+    ) -> None:
+        self._snapshot = snapshot
+        self._rule = rule
+        self._act = act
+        self._timed = timed
+        self._now = format_time(act.now)
+        self._known: dict[tuple[object, ...], bool] = {}
+
+    def passes(self, row: Row) -> bool:
+        """What the rule says of the record that the row stands for."""
+        from . import candidates
+
+        if row.status in self._timed and row.deadline is not None and row.deadline <= self._now:
+            return self._judged(row)
+        standing = candidates.standing(row)
+        if standing not in self._known:
+            self._known[standing] = self._judged(row)
+        return self._known[standing]
+
+    def _judged(self, row: Row) -> bool:
+        [entry] = self._snapshot.entries([row])
+        return self._rule(self._snapshot, entry.record, self._act)

@@ -61,6 +61,11 @@ class Log(Git):
         count = (f"--max-count={limit}",) if limit else ()
         return _commits(self._stream("log", *_LOG, *count, rev, "--", *paths))
 
+    def log_of_words(self, rev: str, words: Sequence[str]) -> Iterator[Commit]:
+        """The commits whose message has one of the words in any case, newest first. No tree is read for the others."""
+        asked = ("--fixed-strings", "--regexp-ignore-case", *(f"--grep={word}" for word in words))
+        return _commits(self._stream("log", *_LOG, *asked, rev, "--"))
+
     def log_of_file(self, rev: str, path: str) -> Iterator[Commit]:
         """The commits that touch one file, whose path begins at the top of the repository.
 

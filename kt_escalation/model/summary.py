@@ -20,7 +20,8 @@ class Row(NamedTuple):
 
     ``blob`` is the id of the bytes that it was read from. ``path`` is where the record belongs, below the
     store's folder. ``holder`` and ``claim_id`` are those of its claim. ``deadline`` is the next moment at
-    which time alone changes it (`model.deadlines`).
+    which time alone changes it (`model.deadlines`). ``barred`` are the people who may not decide it for what they
+    did to it: who reviewed it, and who raised it if it needs several people.
     """
 
     blob: str
@@ -40,6 +41,10 @@ class Row(NamedTuple):
     claim_id: str | None
     outcome: str | None
     deadline: str | None
+    policy: str | None
+    model: str | None
+    reopens: str | None
+    barred: tuple[str, ...]
 
 
 def row_of(record: Record, path: str, blob: str) -> Row:
@@ -63,4 +68,15 @@ def row_of(record: Record, path: str, blob: str) -> Row:
         record.claim.claim_id if record.claim else None,
         record.resolution.outcome if record.resolution else None,
         format_time(end) if end else None,
+        record.policy,
+        record.model,
+        record.reopens,
+        _barred(record),
     )
+
+
+def _barred(record: Record) -> tuple[str, ...]:
+    names = {review.reviewer for review in record.reviews}
+    if record.requires.approvals > 1:
+        names.add(record.raised_by)
+    return tuple(sorted(names))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ..model import changes
 from ..model.changes import Happening
@@ -11,9 +11,15 @@ from ..storage import history
 from ..storage.clone import GitStore
 
 
-def moments(store: GitStore, revision: str, escalation_id: str | None, limit: int) -> Iterator[Moment]:
-    """The actions in the history of ``revision``; ``limit`` counts commits, 0 is no limit."""
-    for step in history.steps(store, revision, escalation_id, limit):
+def moments(
+    store: GitStore, revision: str, escalation_id: str | None, limit: int, actors: Sequence[str] = ()
+) -> Iterator[Moment]:
+    """The actions in the history of ``revision``; ``limit`` counts commits, 0 is no limit.
+
+    With ``actors``, only those of commits whose message names one of them.
+    """
+    for step in history.steps(store, revision, escalation_id, limit, actors):
+        told = step.after or step.before
         for happening in reversed(happened(step)):
             yield Moment(
                 step.commit,
@@ -25,6 +31,7 @@ def moments(store: GitStore, revision: str, escalation_id: str | None, limit: in
                 happening.actor,
                 happening.outcome,
                 happening.text,
+                (told.summary or told.reason_code) if told else None,
             )
 
 

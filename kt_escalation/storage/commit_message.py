@@ -35,7 +35,7 @@ class Message:
         trailers += [f"Kt-Escalation: {name}" for name in named[:MAX_NAMED]]
         if len(named) > 1:
             trailers.append(f"Kt-Count: {len(named)}")
-        trailers.append(f"Kt-Actor: {_line(self.actor)}")
+        trailers.append(of_actor(self.actor))
         if self.claim_id:
             trailers.append(f"Kt-Claim: {self.claim_id}")
         if self.outcome:
@@ -48,6 +48,11 @@ class Message:
             parts.append(body)
         parts.append("\n".join(trailers))
         return "\n\n".join(parts) + "\n"
+
+
+def of_actor(actor: str) -> str:
+    """The trailer that says who did it."""
+    return f"Kt-Actor: {_line(actor)}"
 
 
 @dataclass(frozen=True)

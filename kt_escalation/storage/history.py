@@ -13,7 +13,7 @@ from ..model.progress import told
 from ..model.record import Record
 from ..model.release import Release
 from ..model.vocabulary import MAX_BYTES
-from . import layout, yaml_text
+from . import commit_message, layout, yaml_text
 from .archives import Archive, among
 from .clone import GitStore
 from .interface import Entry
@@ -104,10 +104,18 @@ def _side(data: bytes | None) -> Side:
         return Side(problem=str(error))
 
 
-def steps(store: GitStore, revision: str, escalation_id: str | None = None, limit: int = 0) -> Iterator[Step]:
-    """The steps of history, newest first: of all escalations, or of one."""
+def steps(
+    store: GitStore,
+    revision: str,
+    escalation_id: str | None = None,
+    limit: int = 0,
+    actors: Sequence[str] = (),
+) -> Iterator[Step]:
+    """The steps of history, newest first: of all escalations, of one, or of commits whose message names an actor."""
     commits: Iterable[Commit]
-    if escalation_id is None:
+    if actors:
+        commits = _by(store, revision, actors)
+    elif escalation_id is None:
         queue = f":(top,literal){store.full(layout.QUEUE)}"
         commits = store.repository.log(revision, [queue], limit)
         if store.progress:
@@ -124,6 +132,13 @@ def steps(store: GitStore, revision: str, escalation_id: str | None = None, limi
             yield from _read(store, batch, escalation_id, sides)
             batch = []
     yield from _read(store, batch, escalation_id, sides)
+
+
+def _by(store: GitStore, revision: str, actors: Sequence[str]) -> Iterator[Commit]:
+    """The commits whose message names an actor, with their changes of the queue."""
+    queue = f"{store.full(layout.QUEUE)}/"
+    for commit in store.repository.log_of_words(revision, [*map(commit_message.of_actor, actors)]):
+        yield commit._replace(changes=tuple(it for it in commit.changes if it.path.startswith(queue)))
 
 
 def _life(store: GitStore, revision: str, escalation_id: str, limit: int) -> Iterable[Commit]:

@@ -16,7 +16,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response, Streamin
 from ..errors import KtError, ShownDiffers
 from ..model.vocabulary import AMENDING
 from ..reporting import facts
-from .desk import DECIDED_AMONG, Desk, Shown, Typed
+from .desk import MOST_DECIDED, Desk, Shown, Typed
 from .pages import Pages
 from .security import FORM, Guard, Keys
 
@@ -147,7 +147,7 @@ class _Site:
         return self.page("history", {"id": _name(request), "moments": moments})
 
     def decided(self, _: Request) -> Response:
-        return self.page("decided", {"found": self._desk.decided(), "among": DECIDED_AMONG})
+        return self.page("decided", {"found": self._desk.decided(), "most": MOST_DECIDED})
 
     def state(self, _: Request) -> Response:
         from ..reporting.html.page import facts_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -34,8 +34,6 @@ VIEWS: Mapping[str, Query] = {
 PAGE = 50
 # The most decisions on their page, and the most alike ones that are claimed or decided together.
 MOST_DECIDED, MOST_ALIKE = 50, 100
-#: How many of the newest commits are read for them.
-DECIDED_AMONG = 5_000
 
 Kind = tuple[str | None, str, str | None]
 
@@ -96,7 +94,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class QueuePage:
-    """A page of the queue, how many are alike each row, and the files that cannot be read."""
+    """A page of the queue, how many open ones are alike each row, and the files that cannot be read."""
 
     rows: tuple[Row, ...]
     alike: Mapping[str, int]
@@ -124,12 +122,8 @@ class Desk:
         """A page of a view, narrowed to rows with all the words. Raises BadInput."""
         query = replace(VIEWS.get(view, VIEWS["all"]), words=words or None, limit=PAGE, cursor=cursor)
         found = self.store.rows(query)
-        entries = found.snapshot.entries(found.page.rows)
-        kinds = {entry.record.escalation_id: _kind(entry.record) for entry in entries}
-        counts: dict[Kind, int] = defaultdict(int)
-        for kind in kinds.values():
-            counts[kind] += 1
-        alike = {name: counts[kind] if _is_kind(kind) else 1 for name, kind in kinds.items()}
+        counts = Counter(map(_kind, found.snapshot.rows(resolved=False)[0]))
+        alike = {row.escalation_id: counts[_kind(row)] if _is_kind(_kind(row)) else 1 for row in found.page.rows}
         revision = found.snapshot.revision
         return QueuePage(found.page.rows, alike, found.page.next_cursor, found.invalid, revision)
 
@@ -146,12 +140,10 @@ class Desk:
     def alike(self, escalation_id: str) -> Sequence[Alike]:
         """The open ones with the same policy, reason code and model, itself among them, in the queue's order."""
         kind = _kind(self.store.get(escalation_id).record)
-        rows = self.store.rows(Query())
         if not _is_kind(kind):
             return self.several([escalation_id])
-        same = [row for row in rows.page.rows if row.reason_code == kind[1]]
-        names = (e.record.escalation_id for e in rows.snapshot.entries(same) if _kind(e.record) == kind)
-        return self.several(tuple(islice(names, MOST_ALIKE)))
+        same = (row.escalation_id for row in self.store.rows(Query()).page.rows if _kind(row) == kind)
+        return self.several(tuple(islice(same, MOST_ALIKE)))
 
     def several(self, escalation_ids: Iterable[str]) -> Sequence[Alike]:
         """Those of some that are open, with what the caller may do with each."""
@@ -174,22 +166,10 @@ class Desk:
             for record in records
         ]
 
-    def decided(self) -> Sequence[tuple[Moment, str | None]]:
-        """The caller's own decisions, newest first, each with the summary of its escalation."""
-        me, found = self.store.actor(), []
-        for moment in self.store.log(limit=DECIDED_AMONG):
-            if moment.action in ("resolve", "review") and moment.actor == me and moment.escalation_id:
-                found.append((moment, self._summary(moment.escalation_id)))
-                if len(found) == MOST_DECIDED:
-                    break
-        return found
-
-    def _summary(self, escalation_id: str) -> str | None:
-        try:
-            record = self.store.get(escalation_id).record
-        except KtError:
-            return None
-        return record.summary or record.reason_code
+    def decided(self) -> Sequence[Moment]:
+        """The caller's last decisions, newest first."""
+        mine = (one for one in self.store.done_by_me() if one.action in ("resolve", "review"))
+        return tuple(islice(mine, MOST_DECIDED))
 
     def reasons(self) -> Mapping[str, Sequence[str]]:
         """The texts of the settings that a reason may begin with, by category."""
@@ -345,8 +325,8 @@ class Desk:
 _UNKNOWN = 9
 
 
-def _kind(record: Record) -> Kind:
-    return record.policy, record.reason_code, record.model
+def _kind(one: Record | Row) -> Kind:
+    return one.policy, one.reason_code, one.model
 
 
 def _is_kind(kind: Kind) -> bool:

@@ -1,0 +1,129 @@
+"""A listing judges one escalation of each standing: its answer is that of judging every one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kt_escalation.actions import candidates, listing
+from kt_escalation.actions.read_session import ReadSession
+from kt_escalation.model.query import Query
+from kt_escalation.model.record import Claim, Record, Requires, Resolution, Review, Route
+from kt_escalation.model.summary import Row
+from kt_escalation.storage import layout, yaml_text
+from kt_escalation.storage.interface import Author, Entry
+from kt_escalation.testing import MemoryRemote, MemorySnapshot, MemoryStore
+
+pytestmark = pytest.mark.fast
+
+NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
+MINUTE = timedelta(minutes=1)
+ROSTER = """\
+teams:
+  - {team_id: legal, members: [alice, bob]}
+  - {team_id: triage, members: [carol]}
+  - {team_id: nobody, members: []}
+users:
+  - {user_id: alice, emails: [alice@example.com, al@example.com], roles: [reviewer]}
+  - {user_id: bob, emails: [bob@example.com], roles: [reviewer]}
+  - {user_id: carol, emails: [carol@example.com], roles: [reviewer]}
+  - {user_id: gw, emails: [gw@example.com], roles: [gateway]}
+"""
+# alice under three names, and somebody who has left.
+PEOPLE = st.sampled_from(["alice", "al@example.com", "ALICE@example.com", "bob", "carol", "gone"])
+# Around now, and around the tolerance for clocks.
+MOMENTS = st.sampled_from([-60, -3, -2, -1, 0, 1, 60]).map(lambda minutes: NOW + minutes * MINUTE)
+ROUTES = st.sampled_from([{}, *({"team_id": t} for t in ("legal", "triage", "nobody", "lost"))]) | PEOPLE.map(
+    lambda who: {"user_id": who}
+)
+
+
+def review(who: str, outcome: str = "approved") -> Review:
+    return Review(
+        reviewer=who, outcome=outcome, reason="x", reviewed_at=NOW, claim_id="c", shown="0" * 64
+    )  # fmt: skip
+
+
+@st.composite
+def waiting(draw: st.DrawFn, number: int) -> Record:
+    """An open escalation of a small world, in which many are alike."""
+    since, held = draw(MOMENTS), draw(st.booleans())
+    within = st.none() | st.integers(0, 3).map(lambda count: count * MINUTE)
+    return Record(
+        escalation_id=f"esc_{number:03}",
+        status="claimed" if held else "queued",
+        claim=Claim(
+            claim_id="c", claimed_by=draw(PEOPLE), claimed_at=since, expires_at=draw(st.none() | MOMENTS)
+        )
+        if held
+        else None,
+        reason_code="a.b",
+        created_at=since,
+        raised_at=since,
+        queued_at=since,
+        raised_by=draw(PEOPLE),
+        route=Route(**draw(ROUTES), source="default"),
+        requires=Requires(
+            approvals=draw(st.integers(1, 3)), claim_within=draw(within), resolve_within=draw(within)
+        ),
+        reviews=tuple(map(review, draw(st.lists(PEOPLE, max_size=2, unique=True)))),
+        reopens=draw(st.sampled_from([None, None, None, "esc_done"])),
+    )
+
+
+END = Resolution(outcome="denied", reason="no", resolved_by="bob", resolved_at=NOW)
+DONE = Record(
+    escalation_id="esc_done",
+    status="resolved",
+    reason_code="a.b",
+    created_at=NOW,
+    raised_at=NOW,
+    queued_at=NOW,
+    raised_by="gw",
+    route=Route(source="default"),
+    reviews=(review("bob", "denied"),),
+    resolution=END,
+)
+
+
+@given(st.integers(1, 12).flatmap(lambda many: st.tuples(*map(waiting, range(many)))), st.booleans())
+@settings(max_examples=150)
+def test_what_is_listed_is_what_the_rules_say_of_each(records: tuple[Record, ...], roster: bool) -> None:
+    files = {layout.path_of(record): yaml_text.dumps(record) for record in (*records, DONE)}
+    remote = MemoryRemote({**files, **({"policies/roster.yaml": ROSTER} if roster else {})})
+    session = ReadSession(MemoryStore(remote, Author("Alice", "alice@example.com")), lambda: NOW)
+    snapshot = session.snapshot()
+    entries = [entry for entry in snapshot.open() if isinstance(entry, Entry)]
+    assert len(entries) == len(records)
+    act = session.act(snapshot)
+    for query, rule in (
+        (Query(overdue=True), candidates.is_overdue),
+        (Query(claimable=True), candidates.is_claimable),
+    ):
+        wanted = {entry.record.escalation_id for entry in entries if rule(snapshot, entry.record, act)}
+        found = listing.rows(session, query, rev=None, fetch=False)
+        assert {row.escalation_id for row in found.page.rows} == wanted
+
+
+def test_of_many_of_one_standing_one_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = DONE.replace(status="queued", resolution=None, reviews=(), route=Route(team_id="legal", source="x"))
+    many = [one.replace(escalation_id=f"esc_{number:03}") for number in range(200)]
+    files = {layout.path_of(record): yaml_text.dumps(record) for record in many}
+    remote = MemoryRemote({**files, "policies/roster.yaml": ROSTER})
+    session = ReadSession(MemoryStore(remote, Author("Carol", "carol@example.com")), lambda: NOW)
+    read: list[str] = []
+    entries = MemorySnapshot.entries
+
+    def counted(snapshot: MemorySnapshot, rows: Sequence[Row]) -> Iterator[Entry]:
+        read.extend(row.escalation_id for row in rows)
+        return entries(snapshot, rows)
+
+    monkeypatch.setattr(MemorySnapshot, "entries", counted)
+    for query in (Query(overdue=True), Query(claimable=True)):
+        read.clear()
+        assert listing.rows(session, query, rev=None, fetch=False).page.rows == ()
+        assert len(read) == 1
