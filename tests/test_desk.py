@@ -24,7 +24,8 @@ from office import HIDDEN, HOSTILE
 from pages import as_printed
 
 from kt_escalation.model import digests
-from kt_escalation.web.pages import marked, sentence
+from kt_escalation.web.pages import marked
+from kt_escalation.web.plain import sentence
 
 SLOW_PUSH = 'case " $* " in *" push "*) sleep 3 ;; esac\ngit "$@"'
 INPUT = {"to": "everyone@example.com", "subject": "Offer", "body": "Dear all,\nhere it is."}

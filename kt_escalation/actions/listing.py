@@ -170,7 +170,11 @@ class _Judge:
     """
 
     def __init__(
-        self, snapshot: Snapshot, rule: Callable[[Snapshot, Record, Act], bool], act: Act, timed: Collection[str]
+        self,
+        snapshot: Snapshot,
+        rule: Callable[[Snapshot, Record, Act], bool],
+        act: Act,
+        timed: Collection[str],
     ) -> None:
         self._snapshot = snapshot
         self._rule = rule

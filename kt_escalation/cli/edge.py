@@ -11,10 +11,9 @@ from collections.abc import Sequence
 import click
 
 from ..errors import Bug, GitFailed, Interrupted, KtError, OutcomeUnknown, SeveralFailed, Usage
-from ..model.text import visible
 from ..storage.effect import Outcome
 from . import app, signals
-from .output import discard_output, settle_streams
+from .output import discard_output, for_people, settle_streams
 from .stores import work
 
 
@@ -155,7 +154,7 @@ def _fail(error: KtError, as_json: bool) -> int:
 
 
 def _say(text: str) -> None:
-    _print(f"kt: {visible(text)}")
+    _print(f"kt: {for_people(text, sys.stderr)}")
 
 
 def _print(text: str) -> None:

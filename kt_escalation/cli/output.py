@@ -214,6 +214,15 @@ def journal_time() -> Callable[[datetime], str]:
     return clock.column
 
 
+def for_people(text: str, stream: TextIO) -> str:
+    """A message as a stream shows it: at a terminal, times are short and local. Hidden characters are seen."""
+    if stream is not None and stream.isatty():
+        from .terminal import clock
+
+        text = clock.spoken(text)
+    return visible(text)
+
+
 def put_json(value: Any) -> None:
     """Print one JSON document. Everything but plain ASCII is escaped, so nothing in it controls a terminal."""
     click.echo(json.dumps(value, indent=2))
@@ -242,4 +251,4 @@ def _discard(stream: TextIO) -> None:
 def warn(text: str) -> None:
     """Print a warning to stderr. An error in doing so does not change the exit code."""
     with suppress(OSError):
-        click.echo(f"kt: {visible(text)}", err=True)
+        click.echo(f"kt: {for_people(text, sys.stderr)}", err=True)

@@ -11,6 +11,7 @@ _RFC3339 = re.compile(
 #: The form that a store writes, as a regular expression. Python reads it much faster than other forms.
 CANONICAL_TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d\.\d{3}Z"
 _CANONICAL = re.compile(CANONICAL_TIME, re.ASCII)
+_IN_TEXT = re.compile(rf"(?<![\w.:-])({CANONICAL_TIME})(?!\w)", re.ASCII)
 _DURATION = re.compile(r"(\d{1,9})([smhd]?)", re.ASCII)
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -50,6 +51,20 @@ def parse_time(text: str) -> datetime:
 def format_time(moment: datetime) -> str:
     """A UTC datetime as ``2026-11-23T10:00:00.000Z``, the only form that a store writes."""
     return f"{moment.replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+
+
+def moments_in(text: str) -> tuple[str | datetime, ...]:
+    """The text in parts: what stands between its times, and its times, if they are written as a store writes them."""
+    parts = _IN_TEXT.split(text)
+    found = ((_time_or_text(part) if at % 2 else part) for at, part in enumerate(parts))
+    return tuple(part for part in found if part != "")
+
+
+def _time_or_text(text: str) -> str | datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return text
 
 
 def to_millis(moment: datetime) -> datetime:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..model.text import plural
-from ..model.times import age, format_duration
+from ..model.times import age, format_duration, moments_in
 from ..model.vocabulary import AMENDING, DECISIONS
 from . import plain_text
 
@@ -197,9 +197,12 @@ def _result(result: Mapping[str, Any]) -> Fact:
 
 def _used(found: Found) -> Iterator[Fact]:
     for name, text, digest in plain_text.use(found):
-        yield _fact(name, text)
+        yield _fact(name, *moments_in(text))
         if digest is not None:
             yield _fact("digest", digest, technical=True)
+    schema = found.record.action.edit_schema if found.record.action else None
+    if schema is not None:
+        yield _fact("schema", json.dumps(schema, ensure_ascii=False), technical=True)
 
 
 def _looked(record: Record) -> Iterator[Fact]:
@@ -237,7 +240,7 @@ def _stands(found: Found, now: datetime) -> Iterator[Fact]:
         late = "late" if found.deadline <= now else ""
         yield _fact("deadline", *_until(found.deadline, now), tone=late)
     if found.overdue is not None:
-        yield _fact("overdue", found.overdue, tone="late")
+        yield _fact("overdue", *moments_in(found.overdue), tone="late")
     if found.reopened_by:
         yield _fact("reopened", ", ".join(found.reopened_by))
     yield _fact("file", f"{found.path} at {found.commit[:12]}", technical=True)

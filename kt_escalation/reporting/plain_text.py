@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..model.text import plural, visible
 from ..model.times import age, format_duration, format_time, lasted, parse_time
+from . import limits
 
 if TYPE_CHECKING:
     from ..model.event import Event
@@ -101,7 +102,7 @@ def page(found: Found, include_context: bool, now: datetime) -> Iterator[str]:
         ("missing", missing(found.quorum) if found.quorum else None),
     )
     yield from _fields(
-        *((name, f"{text} ({digest})" if digest else text) for name, text, digest in use(found))
+        *((name, _on_one_line(f"{text} ({digest})" if digest else text)) for name, text, digest in use(found))
     )
     for key, value in (record.labels or {}).items():
         yield _field("label", f"{key} = {value}")
@@ -141,6 +142,11 @@ def page(found: Found, include_context: bool, now: datetime) -> Iterator[str]:
     yield _field("shown", found.shown)
 
 
+def _on_one_line(text: str) -> str:
+    first, *rest = text.split("\n")
+    return f"{first}{': ' if rest else ''}{'; '.join(line.strip() for line in rest)}"
+
+
 def use(found: Found) -> Iterator[tuple[str, str, str | None]]:
     """What the gateway proposes to do, what is released of it, and what came of that: keys, values and their digests."""
     record, used = found.record, found.release
@@ -148,7 +154,7 @@ def use(found: Found) -> Iterator[tuple[str, str, str | None]]:
     if action is not None:
         yield "proposed", f"{action.kind} {action.name}", action.digest
     if action is not None and action.edit_schema is not None:
-        yield "may be", f"amended to what fits {json.dumps(action.edit_schema, ensure_ascii=False)}", None
+        yield "may be", f"amended to\n{limits.spelled(action.edit_schema)}", None
     if record.requires.single_use or within:
         once = "once" if record.requires.single_use else "as often as asked"
         yield "released", f"{once}, {f'within {format_duration(within)}' if within else 'at any time'}", None

@@ -259,11 +259,12 @@ class Tally:
         return tuple(row for row in rows if row.decisions or row.holds or row.reversed)
 
     def _raised(self, record: Record) -> None:
+        overdue = due_actions.overdue(record, self._act.policies, self._act.now) is not None
         for group in self._counted(record, record.raised_at):
             group.raised += 1
             group.reopened += record.reopens is not None
             group.open += record.resolution is None
-            group.overdue += due_actions.overdue(record, self._act.policies, self._act.now) is not None
+            group.overdue += overdue
 
     def _claimed(self, record: Record, claims: Mapping[str, datetime]) -> None:
         # A record routed to a user is claimed when it is raised, so nobody waited and nobody claimed it.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib import resources
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
-from ..errors import KtError, ShownDiffers
+from ..errors import BadInput, KtError, ShownDiffers
 from ..model.vocabulary import AMENDING
-from ..reporting import facts
-from .desk import MOST_DECIDED, Desk, Shown, Typed
+from ..reporting import facts, limits
+from .desk import MOST_DECIDED, VIEWS, Desk, Shown, Typed
 from .pages import Pages
 from .security import FORM, Guard, Keys
 
@@ -89,13 +89,15 @@ class _Site:
         self._desk = desk
         self._live = live
         self._pages = pages
+        self._figures = desk.figures
 
     def router(self) -> APIRouter:
         router = APIRouter()
+        router.add_api_route("/", self._answering(self.queue, ("view", "q", "cursor")))
         for path, answer in (
-            ("/", self.queue),
             ("/decided", self.decided),
             ("/state", self.state),
+            ("/state/figures", self.figures),
             ("/e/{name}", self.escalation),
             ("/e/{name}/history", self.history),
             ("/e/{name}/alike", self.alike),
@@ -119,9 +121,19 @@ class _Site:
         headers = {"x-kt-error": error.code} if isinstance(error, KtError) else {}
         return HTMLResponse(html.encode("utf-8", "replace"), status, headers)
 
-    def _answering(self, answer: Callable[[Request], Response]) -> Callable[[Request], Response]:
+    def _answering(
+        self, answer: Callable[[Request], Response], takes: Collection[str] = ()
+    ) -> Callable[[Request], Response]:
+        """The answer to a request whose address has only parameters that the page ``takes``, each once."""
+
         def answered(request: Request) -> Response:
             try:
+                names = [name for name, _ in request.query_params.multi_items()]
+                for name in names:
+                    if name not in takes or names.count(name) > 1:
+                        raise BadInput(
+                            problem=f"this page does not take {name[:40]!r} in its address, or only once"
+                        )
                 return answer(request)
             except KtError as error:
                 # A form's answer is a page in its place. An error's status would be a line on the console.
@@ -135,6 +147,8 @@ class _Site:
     def queue(self, request: Request) -> Response:
         asked = request.query_params
         view, words = asked.get("view", "claimable"), asked.get("q", "").strip()
+        if view not in VIEWS:
+            raise BadInput(problem=f"there is no view {view[:40]!r}; there are {', '.join(VIEWS)}")
         found = self._desk.queue(view, words, asked.get("cursor"))
         return self.page("queue", {"view": view, "q": words, "found": found})
 
@@ -150,11 +164,17 @@ class _Site:
         return self.page("decided", {"found": self._desk.decided(), "most": MOST_DECIDED})
 
     def state(self, _: Request) -> Response:
-        from ..reporting.html.page import facts_of
-        from ..reporting.overview import report
+        """What waits now; the figures as well, if they are known, else the script asks for them."""
+        rows = self._desk.store.rows()
+        found = self._figures.known(rows.snapshot.revision)
+        return self.page(
+            "state",
+            {"figures": found, "rows": rows.page.rows, "at_case": f"{self._room}/e/", **(found or {})},
+        )
 
-        made = facts_of(report(self._desk.path, now=datetime.now(UTC)))
-        return self.page("state", {**made, "at_case": "e/"})
+    def figures(self, _: Request) -> Response:
+        found = self._figures.read(self._desk.store.revision())
+        return self.page("state", {"figures": found, "rows": (), "at_case": f"{self._room}/e/", **found})
 
     def alike(self, request: Request) -> Response:
         return self._alike(_name(request), Typed())
@@ -284,6 +304,9 @@ class _Site:
             "typed": typed,
             "original": before,
             "proposed": after if typed.amendment is None else typed.amendment,
+            "limits": limits.spelled(record.action.edit_schema)
+            if record.action and record.action.edit_schema
+            else "",
             "amended": facts.difference(before, after) if before != after else (),
             "reasons": self._desk.reasons(),
             "error": error,

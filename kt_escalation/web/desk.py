@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from ..errors import KtError, Usage
 from ..model import canonical
 from ..model.query import Query
-from ..model.vocabulary import AMENDING
+from ..model.vocabulary import AMENDING, VERBS
 from ..reporting import facts
+from .figures import Figures
 
 if TYPE_CHECKING:
     from ..model.record import Record
@@ -63,8 +64,10 @@ class Typed:
 
     @staticmethod
     def of(form: Mapping[str, list[str]]) -> Typed:
-        """The fields of a form. A browser writes each line's end as CRLF."""
+        """The fields of a form. A browser writes each line's end as CRLF. An outcome may be any word for it."""
         texts = {name: values[0].replace("\r\n", "\n") for name, values in form.items()}
+        if "outcome" in texts:
+            texts["outcome"] = VERBS.get(texts["outcome"].lower(), texts["outcome"])
         return Typed(**{name: texts[name] for name in Typed.__dataclass_fields__ if name in texts})
 
     @property
@@ -108,7 +111,7 @@ class Desk:
     """A reviewer's desk over one store. Several pages may use it at once."""
 
     store: Store
-    path: str
+    figures: Figures
     #: The claims that were made here and not ended here: the claim's id by escalation id.
     taken: dict[str, str] = field(default_factory=dict)
     # Claims whose answer was lost, so that nobody knows yet of what.
@@ -120,10 +123,12 @@ class Desk:
 
     def queue(self, view: str, words: str = "", cursor: str | None = None) -> QueuePage:
         """A page of a view, narrowed to rows with all the words. Raises BadInput."""
-        query = replace(VIEWS.get(view, VIEWS["all"]), words=words or None, limit=PAGE, cursor=cursor)
+        query = replace(VIEWS[view], words=words or None, limit=PAGE, cursor=cursor)
         found = self.store.rows(query)
         counts = Counter(map(_kind, found.snapshot.rows(resolved=False)[0]))
-        alike = {row.escalation_id: counts[_kind(row)] if _is_kind(_kind(row)) else 1 for row in found.page.rows}
+        alike = {
+            row.escalation_id: counts[_kind(row)] if _is_kind(_kind(row)) else 1 for row in found.page.rows
+        }
         revision = found.snapshot.revision
         return QueuePage(found.page.rows, alike, found.page.next_cursor, found.invalid, revision)
 

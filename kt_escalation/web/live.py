@@ -7,7 +7,8 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from ..errors import KtError
+from ..errors import KtError, RemoteUnreachable
+from .plain import Plain
 
 # The pauses between two questions to the remote while a page is open, in seconds: from the first, which comes again
 # with each change and each page, to the longest.
@@ -24,7 +25,7 @@ class Live:
         self._listeners = 0
         self._stop = threading.Event()
         self._wake = threading.Event()
-        self._state: tuple[str, str | None] = ("", None)
+        self._state: tuple[str, Plain | None] = ("", None)
         self._heard = datetime.now(UTC)
         self._thread = threading.Thread(target=self._run, name="kt-desk-live", daemon=True)
 
@@ -44,7 +45,7 @@ class Live:
         return self._stop.is_set()
 
     @property
-    def away(self) -> str | None:
+    def away(self) -> Plain | None:
         """Why the remote could not be asked last, None if it answered."""
         return self._state[1]
 
@@ -58,7 +59,7 @@ class Live:
         self._listeners -= 1
 
     def told(self) -> str:
-        """What a page is told, as JSON: the revision, and why the remote is away or null."""
+        """What a page is told, as JSON: the revision, and why the remote is away, with git's words, or null."""
         revision, away = self._state
         return json.dumps({"revision": revision, "away": away})
 
@@ -76,12 +77,25 @@ class Live:
             else:
                 pause = min(pause * _GROWTH, _LONGEST)
 
-    def _asked(self) -> tuple[str, str | None]:
+    def _asked(self) -> tuple[str, Plain | None]:
         try:
             revision = self._ask()
         except (KtError, OSError) as error:
-            why = error.summary if isinstance(error, KtError) else f"this machine failed: {error.strerror}"
-            why = why[:1].upper() + why[1:].rstrip(".")
-            return self._state[0], f"{why} (last heard of at {self._heard.astimezone():%H:%M})"
+            return self._state[0], self._away(error)
         self._heard = datetime.now(UTC)
         return revision, None
+
+    def _away(self, error: KtError | OSError) -> Plain:
+        why = "The remote cannot be reached."
+        words = ""
+        if isinstance(error, RemoteUnreachable):
+            words = error.words
+        elif isinstance(error, KtError):
+            why, words = Plain.of(error)
+        else:
+            words = error.strerror or str(error)
+        return Plain(
+            f"{why} You see what was known at {self._heard.astimezone():%H:%M}. What you type is kept, and the page tries "
+            "again by itself.",
+            words,
+        )

@@ -14,11 +14,12 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ..model.text import visible
-from ..model.times import age, format_time, parse_time
+from ..model.times import age, format_time, moments_in, parse_time
 from ..model.vocabulary import CATEGORIES, DECISIONS, OUTCOMES, SEVERITIES
 from ..reporting import facts, plain_text
 from ..reporting.facts import Said
 from .desk import VIEWS
+from .plain import Plain, sentence
 
 _NUL = "\x00"
 # A parser would turn the character itself into a line feed.
@@ -50,6 +51,7 @@ class Pages:
             "when": when,
             "moment": lambda text: when(parse_time(text)),
             "said": said,
+            "told": lambda text: said(moments_in(text)),
             "whom": plain_text.whom,
             "age": lambda text, now: age(now - parse_time(text)),
             "due": plain_text.due,
@@ -57,6 +59,7 @@ class Pages:
             "left": plain_text.span,
             "spelled": facts.spelled,
             "sentence": sentence,
+            "plain": Plain.of,
             "tone": lambda word: f"is-{word}" if word in _TONES else "",
             "words": lambda text: str(text).replace("_", " "),
             "label": lambda name: _LABELS.get(name, str(name).replace("_", " ")),
@@ -120,12 +123,6 @@ def when(moment: datetime | None) -> Markup:
     short = f"{local.day} {local:%b}" + (f" {local.year}" if local.year != datetime.now(UTC).year else "")
     exact = format_time(moment)
     return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(exact, f"{short}, {local:%H:%M}")
-
-
-def sentence(text: str) -> str:
-    """A message as one sentence: a capital in front unless it begins with a name such as an id, and one full stop."""
-    text = text.rstrip(".")
-    return (text[:1].upper() + text[1:] if text.partition(" ")[0].isalpha() else text) + "."
 
 
 def said(parts: Said) -> Markup:

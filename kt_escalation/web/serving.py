@@ -17,6 +17,7 @@ import uvicorn
 from ..errors import BadInput
 from .app import create
 from .desk import Desk
+from .figures import Figures
 from .live import Live
 from .security import Keys
 
@@ -53,7 +54,7 @@ def opened(
     """
     keys = Keys()
     live = Live(follower.cursor)
-    desk = Desk(store, path)
+    desk = Desk(store, Figures(path))
     # The first page is there at once, and what makes a desk impossible is told before there is an address.
     desk.queue("claimable")
     with _listening(port) as sock:
@@ -86,6 +87,7 @@ def opened(
             yield Open(f"http://{host}/#{keys.launch}", desk, ended)
         finally:
             live.close()
+            desk.figures.close()
             server.should_exit = True
             thread.join()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from ...model.vocabulary import SEVERITIES
 from ...reporting import plain_text
 from ..app import escalation
 from ..options import SPAN, Count, F, common, read_time, reads
-from ..output import journal_time, warn
+from ..output import for_people, journal_time, warn
 from ..stores import store_of
 from ..terminal.progress import drawn, printed
 
@@ -284,7 +285,10 @@ def _begin(store: Store, since: str | None) -> str:
 def _printer(store: Store, form: str) -> Callable[[Event], None]:
     if form == "text":
         at = journal_time()
-        return lambda event: click.echo(next(plain_text.timeline(iter([event]), at=at)))
+        # A notice says in its text when something ends.
+        return lambda event: click.echo(
+            for_people(next(plain_text.timeline(iter([event]), at=at)), sys.stdout)
+        )
     return lambda event: click.echo(_body(store, event, form).decode())
 
 

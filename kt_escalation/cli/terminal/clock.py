@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+from ...model.times import moments_in
+
 # The most characters of a time.
 _WIDTH = len("2026-11-23 14:05")
 
@@ -16,6 +18,12 @@ def local(moment: datetime, now: datetime) -> str:
     if abs(at - today) < timedelta(days=6):
         return f"{at:%a %H:%M}"
     return f"{at:%Y-%m-%d %H:%M}"
+
+
+def spoken(text: str) -> str:
+    """A message for people, with the exact times in it as local ones."""
+    now = datetime.now(UTC)
+    return "".join(part if isinstance(part, str) else local(part, now) for part in moments_in(text))
 
 
 def column(moment: datetime) -> str:

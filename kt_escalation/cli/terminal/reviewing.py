@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -24,7 +25,7 @@ from ...errors import (
 )
 from ...model.text import visible
 from ...model.vocabulary import AMENDING, CATEGORIES, Outcome
-from ..output import report, report_decision, warn
+from ..output import for_people, report, report_decision, warn
 from . import clock, screen
 from .keyboard import Back, Keyboard
 
@@ -135,14 +136,14 @@ class Reviewing:
                 self._at = None
                 return False
             except GONE as error:
-                click.echo(visible(error.message if isinstance(error, BranchTaken) else error.summary))
+                _say(error.message if isinstance(error, BranchTaken) else error.summary)
                 self._tally.passed |= {held.escalation_id} if held.proposes else set()
                 return True
             except Interrupted:
                 raise KeyboardInterrupt from None
             except KtError as error:
                 # The remote may come back, or another name may be given. The claim is still ours.
-                click.echo(visible(error.message))
+                _say(error.message)
                 continue
             if done is not None:
                 return done
@@ -354,6 +355,10 @@ def in_lines(*pieces: str) -> str:
         else:
             lines[-1] = longer
     return "\n".join(lines)
+
+
+def _say(text: str) -> None:
+    click.echo(for_people(text, sys.stdout))
 
 
 def _put(lines: Iterable[str]) -> None:

@@ -117,7 +117,7 @@ def _next(record: Record, moves: Sequence[Move] | str | None) -> list[tuple[Word
     if moves is None:
         return []
     if isinstance(moves, str):
-        return [(("nothing", "faint"), (moves, ""))]
+        return [(("nothing", "faint"), (clock.spoken(moves), ""))]
     refused = {move.action: move.refusal for move in moves if move.refusal}
     possible = {move.action: move for move in moves if not move.refusal}
     if "unclaim" in possible:
@@ -126,7 +126,9 @@ def _next(record: Record, moves: Sequence[Move] | str | None) -> list[tuple[Word
     for action in ("claim", "resolve"):
         # The first of these two that is not just a repeat has the reason.
         if action in refused and not record.resolution and not {"claim", "resolve"} & possible.keys():
-            pairs.append(((COMMANDS[action][0], "faint"), (f"no: {refused[action].summary}", "")))
+            pairs.append(
+                ((COMMANDS[action][0], "faint"), (f"no: {clock.spoken(refused[action].summary)}", ""))
+            )
             break
     for action, (words, command) in COMMANDS.items():
         if action in possible:

@@ -58,8 +58,8 @@
     }
     for (const it of all("[data-load]", within)) {
       load(it.dataset.load).then((got) => {
-        const found = one("#history", got.response);
-        if (!found) return;
+        const found = one("[data-part]", got.response);
+        if (!found || !it.isConnected) return;
         it.replaceChildren(document.adoptNode(found));
         ready(it);
       }, () => {});
@@ -216,8 +216,11 @@
   const hear = (event) => {
     const told = JSON.parse(event.data);
     const away = one("#away");
-    away.hidden = !told.away;
-    away.textContent = told.away ? `${told.away}. You see what was last known; nothing that you type is lost.` : "";
+    const [said, words] = told.away || ["", ""];
+    away.hidden = !said;
+    one("p", away).textContent = said;
+    one("details", away).hidden = !words;
+    one(".text", away).textContent = words;
     if (told.revision && told.revision !== revision) {
       revision = told.revision;
       refresh();
