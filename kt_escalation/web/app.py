@@ -128,12 +128,7 @@ class _Site:
 
         def answered(request: Request) -> Response:
             try:
-                names = [name for name, _ in request.query_params.multi_items()]
-                for name in names:
-                    if name not in takes or names.count(name) > 1:
-                        raise BadInput(
-                            problem=f"this page does not take {name[:40]!r} in its address, or only once"
-                        )
+                _check_parameters(request, takes)
                 return answer(request)
             except KtError as error:
                 # A form's answer is a page in its place. An error's status would be a line on the console.
@@ -334,6 +329,15 @@ class _Site:
             "done": done,
         }
         return self.page("alike", given)
+
+
+def _check_parameters(request: Request, takes: Collection[str]) -> None:
+    names = [name for name, _ in request.query_params.multi_items()]
+    for name in names:
+        if name not in takes:
+            raise BadInput(problem=f"this page takes no {name[:40]!r} in its address")
+        if names.count(name) > 1:
+            raise BadInput(problem=f"{name} stands twice in the address")
 
 
 def _name(request: Request) -> str:

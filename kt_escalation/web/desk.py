@@ -6,7 +6,7 @@ import secrets
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import KtError, Usage
 from ..model import canonical
 from ..model.query import Query
-from ..model.vocabulary import AMENDING, VERBS
+from ..model.vocabulary import AMENDING, parse_outcome
 from ..reporting import facts
 from .figures import Figures
 
@@ -66,8 +66,9 @@ class Typed:
     def of(form: Mapping[str, list[str]]) -> Typed:
         """The fields of a form. A browser writes each line's end as CRLF. An outcome may be any word for it."""
         texts = {name: values[0].replace("\r\n", "\n") for name, values in form.items()}
-        if "outcome" in texts:
-            texts["outcome"] = VERBS.get(texts["outcome"].lower(), texts["outcome"])
+        with suppress(KeyError, ValueError):
+            # What is no outcome stays as it is, and is refused with what it could be.
+            texts["outcome"] = parse_outcome(texts["outcome"])
         return Typed(**{name: texts[name] for name in Typed.__dataclass_fields__ if name in texts})
 
     @property
