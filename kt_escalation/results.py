@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from .rules.permissions import Quorum
 
 
+#: The line number of an item that was not given in lines.
+ALONE = 0
+
+
 class Line(NamedTuple):
     """What became of one line of a batch: the escalation that it asked for, or why there is none.
 

@@ -7,15 +7,15 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Unpack
 
-from .actions import claim, decide, inputs, manage, release, stream
+from .actions import claim, decide, inputs, manage, release
 from .actions.opening import opened
-from .actions.options import BatchOptions, CommitOptions, NoteOptions, OpenOptions, Options
-from .actions.raise_ import Raising
+from .actions.options import FLUSH_COUNT, BatchOptions, CommitOptions, NoteOptions, OpenOptions, Options
 from .actions.session import Session
 from .audit_store import AuditStore
 from .errors import BadInput
@@ -25,7 +25,9 @@ from .results import Compacted, Decision, Received, Result, Swept
 from .storage.interface import Port
 
 if TYPE_CHECKING:
+    from .actions import drafts
     from .actions.initialize import Made
+    from .actions.raise_ import Raising
 
 #: By default a month is compacted when it ended this long ago. See docs/compaction.md.
 COMPACT_BEFORE = timedelta(days=90)
@@ -60,7 +62,8 @@ class Store(AuditStore):
     def __init__(self, port: Port, **options: Unpack[OpenOptions]) -> None:
         session = Session(port, **options)
         super().__init__(session)
-        self._raising = Raising(session)
+        self._opening = threading.Lock()
+        self._raised: Raising | None = None
 
     @classmethod
     def open(cls, path: str | os.PathLike[str] = ".", **options: Unpack[OpenOptions]) -> Store:
@@ -109,14 +112,26 @@ class Store(AuditStore):
 
     # --- raising ----------------------------------------------------------------------------------
 
+    @property
+    def _raising(self) -> Raising:
+        """What raises for all threads of this store."""
+        from .actions.raise_ import Raising
+
+        with self._opening:
+            if self._raised is None:
+                self._raised = Raising(self._session)
+            return self._raised
+
     def create(self, record: Mapping[str, Any] | None = None, /, **keys: Any) -> Result:
         """Raise one escalation, from the keys of a record (docs/record.md) as a mapping or as keywords.
 
         Raising the same escalation again changes nothing. Threads that raise at the same time share a commit.
         Raises BadInput, NotAllowed, DifferentContent, and what writing raises.
         """
-        given = {} if record is None else inputs.mapping(record)
-        return self._raising.one(inputs.from_keys({**given, **keys}))
+        from .actions import drafts
+
+        given = {} if record is None else drafts.mapping(record)
+        return self._raising.one(drafts.from_keys({**given, **keys}))
 
     def raise_(self, record: Mapping[str, Any] | None = None, /, **keys: Any) -> Result:
         """The old name of `create`. It will be removed in the next release."""
@@ -126,7 +141,9 @@ class Store(AuditStore):
         self, event: Mapping[str, Any], *, provider: str | None = None, model: str | None = None
     ) -> Result:
         """Raise what a gateway's decision event asks for. ``skipped`` is 1 if the event does not escalate."""
-        return self._raising.one(inputs.from_event(event, provider=provider, model=model))
+        from .actions import drafts
+
+        return self._raising.one(drafts.from_event(event, provider=provider, model=model))
 
     def raise_many(
         self,
@@ -141,18 +158,20 @@ class Store(AuditStore):
         ``provider`` and ``model`` are for items that name none. Events that do not escalate are counted as
         skipped. Raises the error of a single item, or SeveralFailed with the number of each item that failed.
         """
-        drafts = inputs.from_mappings(items, provider=provider, model=model)
-        return self._raising.several(drafts, partial=partial)
+        from .actions import drafts
 
-    def raise_lines(self, lines: Iterable[tuple[int, inputs.Item]], *, partial: bool = False) -> Result:
-        """Raise what `actions.inputs.read_items` has read from a file, each with its line number."""
+        found = drafts.from_mappings(items, provider=provider, model=model)
+        return self._raising.several(found, partial=partial)
+
+    def raise_lines(self, lines: Iterable[tuple[int, drafts.Item]], *, partial: bool = False) -> Result:
+        """Raise what `actions.drafts.read_items` has read from a file, each with its line number."""
         return self._raising.several(lines, partial=partial)
 
     def raise_stream(
         self,
         source: int | HasFileno,
         *,
-        flush_count: int = stream.FLUSH_COUNT,
+        flush_count: int = FLUSH_COUNT,
         flush_every: float | None = None,
         partial: bool = False,
         provider: str | None = None,
@@ -166,6 +185,8 @@ class Store(AuditStore):
         none. Raises BadInput at once; later errors have ``unacknowledged_from``: the number of the first line
         without a result.
         """
+        from .actions import stream
+
         return stream.raised(
             source if isinstance(source, int) else source.fileno(),
             lambda items, partial: self._raising.several(items, partial=partial),

@@ -150,7 +150,7 @@ class MemorySnapshot:
         paths = [p for p in sorted(self._commit.files) if p.startswith(layout.RESOLVED) == resolved]
         return [found for found in map(layout.id_of, paths) if found and found.startswith(prefix)]
 
-    def policies(self) -> tuple[str | None, Mapping[str, PolicyFile]]:
+    def policies(self, *, kept: bool = False) -> tuple[str | None, Mapping[str, PolicyFile]]:
         found: dict[str, PolicyFile] = {}
         for path, data in self._commit.files.items():
             if path.startswith(f"{layout.POLICIES}/"):

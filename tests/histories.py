@@ -23,7 +23,7 @@ from pathlib import Path
 from random import Random
 
 from kt_escalation import KtError, Store
-from kt_escalation.actions import inputs
+from kt_escalation.actions import drafts
 from kt_escalation.model import archive_file, ids
 from kt_escalation.model.record import Record
 from kt_escalation.model.vocabulary import CATEGORIES, DECISIONS, SEVERITIES
@@ -886,7 +886,7 @@ class _Maker:
             if self.random.random() < 0.2:
                 del keys["request_id"]
                 keys["escalation_id"] = f"esc_{ids.ulid(self.now, self.random.randbytes(10))}"
-            items.append((number + 1, inputs.from_keys(keys)))
+            items.append((number + 1, drafts.from_keys(keys)))
         store.raise_lines(items)
 
     def request_id(self) -> str:

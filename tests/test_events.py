@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kt_escalation.actions.inputs import read_items
+from kt_escalation.actions.drafts import read_items
 from kt_escalation.errors import BadInput, DifferentContent, KtError
 from kt_escalation.model.record import Fallback, Record, Route
 from kt_escalation.policies import decision_event

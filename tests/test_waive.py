@@ -17,7 +17,7 @@ from strategies import texts
 
 from kt_escalation.policies.policy_file import WAIVERS
 from kt_escalation.policies.policy_set import assemble
-from kt_escalation.storage import yaml_text
+from kt_escalation.storage import yaml_parser, yaml_text
 
 GOOD = "queue/esc_one.yaml"
 TOP = Path(__file__).parent.parent
@@ -157,7 +157,7 @@ FILES = {
 
 @pytest.mark.parametrize("text", FILES.values(), ids=FILES)
 def test_a_file_keeps_its_lines_and_its_words(text: str) -> None:
-    made = yaml_text.with_item(text.encode(), "waivers", ITEM).decode()
+    made = yaml_parser.with_item(text.encode(), "waivers", ITEM).decode()
     before = yaml_text.load_yaml(text.encode()).value["waivers"] if text else []
     assert yaml_text.load_yaml(made.encode()).value == {"waivers": [*before, ITEM]}
     kept = [line for line in text.splitlines() if line.strip() and "[]" not in line and "]" not in line]
@@ -171,13 +171,13 @@ def test_a_file_keeps_its_lines_and_its_words(text: str) -> None:
 @pytest.mark.parametrize("text", ["{}\n", f"waivers:\n  - {ONE}\n...\n", "waivers: text\n", "a\n"])
 def test_what_cannot_be_added_to_is_said_so(text: str) -> None:
     with pytest.raises(yaml_text.Malformed, match="by hand"):
-        yaml_text.with_item(text.encode(), "waivers", ITEM)
+        yaml_parser.with_item(text.encode(), "waivers", ITEM)
 
 
 def test_a_file_does_not_grow_larger_than_one_may_be() -> None:
     text = f"waivers: []\n# {'x' * (256 * 1024 - 100)}\n"
     with pytest.raises(yaml_text.Malformed, match="larger than 256 KiB"):
-        yaml_text.with_item(text.encode(), "waivers", ITEM)
+        yaml_parser.with_item(text.encode(), "waivers", ITEM)
 
 
 @given(
@@ -186,7 +186,7 @@ def test_a_file_does_not_grow_larger_than_one_may_be() -> None:
 def test_any_text_is_one_item_more(text: str, reasons: list[str]) -> None:
     data, wanted = text.encode(), yaml_text.load_yaml(text.encode()).value["waivers"] if text else []
     for reason in reasons:
-        data = yaml_text.with_item(data, "waivers", {**ITEM, "reason": reason})
+        data = yaml_parser.with_item(data, "waivers", {**ITEM, "reason": reason})
         wanted = [*wanted, {**ITEM, "reason": reason}]
     assert yaml_text.load_yaml(data).value == {"waivers": wanted}
 

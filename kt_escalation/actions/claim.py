@@ -86,7 +86,7 @@ def claim_next(
         return session.preview(choice.decide)
     while True:
         try:
-            return session.commit(choice.decide, branch=options.branch)
+            return session.commit(choice.decide, branch=options.branch, kept=True)
         except BranchTaken as error:
             # Somebody proposes to claim the first of these, so take the next one.
             if options.branch or error.commit is None:

@@ -124,6 +124,8 @@ class _Change(Effect):
     partial: bool = False
     #: The branch on which it is proposed; empty for the usual name, None for the store branch itself.
     branch: str | None = None
+    #: Whether it may be decided by the policies as this clone keeps them.
+    kept: bool = False
     result: Result | None = None
     #: What kept the last answer away, where a push has none; and each push that has none.
     unanswered: str = ""
@@ -170,13 +172,15 @@ class CommitLoop:
     def __post_init__(self) -> None:
         self._proposing = Proposing(self.port)
 
-    def commit(self, decide: Decide, partial: bool, branch: str | None = None) -> Result:
+    def commit(
+        self, decide: Decide, partial: bool, branch: str | None = None, *, kept: bool = False
+    ) -> Result:
         """Decide and commit until it has landed or cannot land (docs/design.md, *How a step is committed*).
 
         With a ``branch`` the commit goes there, to be merged by a pull request, and the store branch stays
-        as it is; empty stands for ``kt/<action>/<id>``.
+        as it is; empty stands for ``kt/<action>/<id>``. ``kept`` is as in `Snapshot.policies`.
         """
-        change = _Change(decide=decide, partial=partial, branch=branch)
+        change = _Change(decide=decide, partial=partial, branch=branch, kept=kept)
         if self.on_effect:
             self.on_effect(change)
         warning = ""
@@ -254,7 +258,7 @@ class CommitLoop:
         author = self.port.author()
         onto = None
         try:
-            act, plan = decided(change.decide, change.partial, snapshot, author, now)
+            act, plan = decided(change.decide, change.partial, snapshot, author, now, kept=change.kept)
         except KtError as error:
             # Only the newest state may say no.
             self.port.confirm(snapshot, attempts.left())
@@ -310,7 +314,7 @@ class CommitLoop:
         for name, there in found.items():
             assert there.tip is not None  # noqa: S101 - an own proposal has one
             try:
-                _, plan = decided(change.decide, change.partial, there.tip, author, now)
+                _, plan = decided(change.decide, change.partial, there.tip, author, now, kept=change.kept)
             except KtError as error:
                 refusal = error
             else:

@@ -72,7 +72,7 @@ def each(
 
     if options.dry_run:
         return session.preview(decide, partial=options.partial, branch=options.branch)
-    return session.commit(decide, partial=options.partial, branch=options.branch)
+    return session.commit(decide, partial=options.partial, branch=options.branch, kept=True)
 
 
 def _message(

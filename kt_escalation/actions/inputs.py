@@ -1,118 +1,23 @@
-"""Checks the input of callers: events and records, ids, outcomes, texts."""
+"""Checks the input of callers: ids, outcomes, texts, numbers. `drafts` reads what is to be raised."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
-from ..errors import BadInput, KtError
+from ..errors import BadInput
 from ..model import digests, ids
 from ..model.record import Action, Fallback, explain
 from ..model.vocabulary import CATEGORIES, MAX_NAME, MAX_TEXT, Category, Outcome, parse_outcome
-from ..policies import decision_event
 from ..policies.waivers import Waiver, is_rule
-from ..storage import yaml_text
-
-#: A draft, what was wrong with it, or None for an event that does not escalate.
-Item = decision_event.Raisable | KtError | None
-
-#: The line number of an item that was not given in lines.
-ALONE = 0
-
-
-def read_items(
-    data: bytes, kind: str, *, name: str = "", provider: str | None = None, model: str | None = None
-) -> list[tuple[int, Item]]:
-    """The drafts in a file, each with its line number.
-
-    The file is a ``record`` (YAML or JSON), an ``event`` (one, or several as NDJSON) or a ``batch`` (records and
-    events as NDJSON). A line that cannot be used becomes the BadInput that says why. ``name`` is the name of the
-    file, for the message if the file is a single item.
-    """
-    if kind == "record":
-        return [(ALONE, _item(lambda: yaml_text.load_json_or_yaml(data), kind, provider, model, name))]
-    lines = list(yaml_text.json_lines(data))
-    if kind == "event" and _is_alone(data, lines):
-        return [(ALONE, _item(lambda: yaml_text.load_json(data), kind, provider, model, name))]
-    return [(number, read_line(line, kind, provider=provider, model=model)) for number, line in lines]
-
-
-def _is_alone(data: bytes, lines: Sequence[tuple[int, bytes]]) -> bool:
-    """Whether the data is one JSON value, valid or not, rather than several lines."""
-    try:
-        yaml_text.load_json(data)
-    except yaml_text.NotJson:
-        return False
-    except yaml_text.Malformed:
-        return len(lines) < 2 or not yaml_text.is_json(lines[0][1])
-    return True
-
-
-def read_line(
-    line: bytes, kind: str = "batch", *, provider: str | None = None, model: str | None = None
-) -> Item:
-    """The draft in one line of NDJSON, or the BadInput that says what is wrong with it."""
-    return _item(lambda: yaml_text.load_json(line), kind, provider, model)
-
-
-def _item(
-    read: Callable[[], Any], kind: str, provider: str | None, model: str | None, name: str = ""
-) -> Item:
-    try:
-        value = read()
-        looks_like_one = isinstance(value, dict) and decision_event.is_event(value)
-        if kind == "record" and looks_like_one:
-            raise decision_event.BadDraft("is a decision event, not a record; give it with --event")
-        if kind == "event" or looks_like_one:
-            return decision_event.from_event(value, provider=provider, model=model)
-        return decision_event.from_record(value, provider=provider, model=model)
-    except (yaml_text.Malformed, decision_event.BadDraft) as error:
-        return BadInput(problem=f"{name}: {error}" if name else str(error))
-
-
-def read_context(data: bytes, name: str) -> Any:
-    """The event context in a JSON or YAML file. Raises BadInput."""
-    try:
-        return yaml_text.load_json_or_yaml(data)
-    except yaml_text.Malformed as error:
-        raise BadInput(problem=f"{name}: {error}") from None
-
-
-def from_keys(keys: Mapping[str, Any]) -> Item:
-    """The draft in the keys of a record. Raises BadInput for anything else."""
-    return _item(lambda: dict(mapping(keys)), "record", None, None)
-
-
-def mapping(given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What was given if it has keys. Raises BadInput."""
-    if not isinstance(given, Mapping):
-        raise BadInput(problem=f"a mapping of a record's keys is needed, and {_shown(given)} was given")
-    return given
-
-
-def from_mappings(
-    items: Iterable[Mapping[str, Any]], *, provider: str | None = None, model: str | None = None
-) -> list[tuple[int, Item]]:
-    """The drafts in records and decision events, each with its number from 1. Raises BadInput."""
-    if isinstance(items, Mapping | str | bytes) or not isinstance(items, Iterable):
-        raise BadInput(problem=f"a list of records or events is needed, and {_shown(items)} was given")
-    return [
-        (number, _item(lambda item=item: item, "batch", provider, model))  # type: ignore[misc]
-        for number, item in enumerate(items, 1)
-    ]
-
-
-def from_event(event: Mapping[str, Any], *, provider: str | None = None, model: str | None = None) -> Item:
-    """The draft that a decision event asks for, or None if the event does not escalate."""
-    return _item(lambda: event, "event", provider, model)
 
 
 def text(given: str, what: str) -> str:
     """What was given if it is a text. Raises BadInput, so that a wrong type is no TypeError somewhere inside."""
     if not isinstance(given, str):
-        raise BadInput(problem=f"{what} is a text, and {_shown(given)} was given")
+        raise BadInput(problem=f"{what} is a text, and {shown(given)} was given")
     return given
 
 
@@ -122,7 +27,7 @@ def seconds(given: float | None, what: str) -> float | None:
         return None
     if isinstance(given, bool) or not isinstance(given, int | float) or not given >= 0:
         raise BadInput(
-            problem=f"{what} is a number of seconds from 0 on or None, and {_shown(given)} was given"
+            problem=f"{what} is a number of seconds from 0 on or None, and {shown(given)} was given"
         )
     return given
 
@@ -130,25 +35,25 @@ def seconds(given: float | None, what: str) -> float | None:
 def count(given: int, what: str) -> int:
     """A whole number from 1 on. Raises BadInput."""
     if isinstance(given, bool) or not isinstance(given, int) or given < 1:
-        raise BadInput(problem=f"{what} is a whole number from 1 on, and {_shown(given)} was given")
+        raise BadInput(problem=f"{what} is a whole number from 1 on, and {shown(given)} was given")
     return given
 
 
-def _shown(given: object) -> str:
+def shown(given: object) -> str:
     return repr(given)[:80]
 
 
 def one_id(given: str) -> str:
     """An id, or the beginning of one, as a text. Raises BadInput for a list of ids."""
     if not isinstance(given, str):
-        raise BadInput(problem=f"one escalation id is needed, and {_shown(given)} was given")
+        raise BadInput(problem=f"one escalation id is needed, and {shown(given)} was given")
     return given
 
 
 def several_ids(given: Collection[str]) -> Collection[str]:
     """Ids as a list or another collection. Raises BadInput for a single text."""
     if isinstance(given, str | bytes) or not isinstance(given, Collection):
-        raise BadInput(problem=f"a list of escalation ids is needed, and {_shown(given)} was given")
+        raise BadInput(problem=f"a list of escalation ids is needed, and {shown(given)} was given")
     return given
 
 

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from ..storage.interface import Progress
 
 
+#: How many lines of a stream are raised together at most, where nobody says it.
+FLUSH_COUNT = 1_000
+
+
 @dataclass(frozen=True)
 class Options:
     """How an action is committed.

@@ -9,12 +9,11 @@ from datetime import datetime
 from ..errors import Failure, SeveralFailed
 from ..model.record import Record
 from ..policies.policy_set import assemble
-from ..results import Line, Result
+from ..results import ALONE, Line, Result
 from ..rules import permissions
 from ..rules.permissions import Act
 from ..storage.commit_message import Message, Words
 from ..storage.interface import Author, Change, Snapshot
-from .inputs import ALONE
 
 
 @dataclass(frozen=True)
@@ -44,10 +43,13 @@ Decide = Callable[[Snapshot, Act], Plan]
 
 
 def decided(
-    decide: Decide, partial: bool, snapshot: Snapshot, author: Author, now: datetime
+    decide: Decide, partial: bool, snapshot: Snapshot, author: Author, now: datetime, *, kept: bool = False
 ) -> tuple[Act, Plan]:
-    """The actor, and what the rules decide on a snapshot. Raises what they raise, and what could not be had."""
-    policies = assemble(*snapshot.policies())
+    """The actor, and what the rules decide on a snapshot. Raises what they raise, and what could not be had.
+
+    ``kept`` is as in `Snapshot.policies`.
+    """
+    policies = assemble(*snapshot.policies(kept=kept))
     policies.require_sound()
     act = permissions.act(author.email, now, policies)
     plan = decide(snapshot, act)

@@ -10,13 +10,13 @@ from ..errors import Failure, KtError, PushRefused, SeveralFailed
 from ..model import ids
 from ..model.progress import told
 from ..model.record import Record
-from ..results import Line, Result
+from ..results import ALONE, Line, Result
 from ..rules import creation, size_limits
 from ..rules.permissions import Act
 from ..storage import lookup
 from ..storage.commit_message import Message
 from ..storage.interface import Change, Snapshot
-from . import decision, inputs
+from . import decision, drafts
 from .commit_loop import as_ours
 from .group_commit import GroupCommit
 from .plan import Plan
@@ -30,13 +30,13 @@ class Raising:
         self._session = session
         self._group = GroupCommit(self.together)
 
-    def one(self, item: inputs.Item) -> Result:
+    def one(self, item: drafts.Item) -> Result:
         """Raise one escalation, together with those of other threads."""
         if item is None or isinstance(item, KtError):
-            return self.several([(inputs.ALONE, item)])
+            return self.several([(ALONE, item)])
         return self._answered(self._group.join(item))
 
-    def several(self, items: Iterable[tuple[int, inputs.Item]], *, partial: bool = False) -> Result:
+    def several(self, items: Iterable[tuple[int, drafts.Item]], *, partial: bool = False) -> Result:
         """Raise several in one commit: pairs of a line number and a draft, or the error instead of one.
 
         None counts as skipped. All or nothing, unless ``partial``.
@@ -61,7 +61,7 @@ class Raising:
             decisions, errors = (), tuple(Failure(name, error) for name in again)
         return replace(result, decisions=decisions, decision_errors=errors)
 
-    def _landed(self, items: Iterable[tuple[int, inputs.Item]], *, partial: bool = False) -> Result:
+    def _landed(self, items: Iterable[tuple[int, drafts.Item]], *, partial: bool = False) -> Result:
         wanted = [(number, item, os.urandom(ids.ULID_RANDOM_BYTES)) for number, item in items]
         skipped = [Line(number) for number, item, _ in wanted if item is None]
         if len(skipped) == len(wanted):
@@ -100,12 +100,12 @@ class Raising:
                 lines=tuple(lines),
             )
 
-        return replace(self._session.commit(decide, partial=partial), skipped=len(skipped))
+        return replace(self._session.commit(decide, partial=partial, kept=True), skipped=len(skipped))
 
-    def together(self, items: Sequence[inputs.Item]) -> Sequence[Result | Exception]:
+    def together(self, items: Sequence[drafts.Item]) -> Sequence[Result | Exception]:
         """Raise the items of several threads in one commit: a result or an error for each."""
         if len(items) == 1:
-            return [self._landed([(inputs.ALONE, items[0])])]
+            return [self._landed([(ALONE, items[0])])]
         try:
             result = self._landed(enumerate(items), partial=True)
         except SeveralFailed as error:
@@ -123,14 +123,14 @@ class Raising:
                 written=int(line.changed),
                 unchanged=int(not line.changed),
                 failed=(),
-                lines=(line._replace(number=inputs.ALONE),),
+                lines=(line._replace(number=ALONE),),
             )
             for line in result.lines
         ]
 
-    def _alone(self, item: inputs.Item) -> Result | Exception:
+    def _alone(self, item: drafts.Item) -> Result | Exception:
         try:
-            return self._landed([(inputs.ALONE, item)])
+            return self._landed([(ALONE, item)])
         except KtError as error:
             return error
 

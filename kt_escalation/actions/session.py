@@ -44,12 +44,15 @@ class Session(ReadSession):
         """The last commit that this session has landed."""
         return self._loop.last_commit
 
-    def commit(self, decide: Decide, *, partial: bool = False, branch: str | None = None) -> Result:
+    def commit(
+        self, decide: Decide, *, partial: bool = False, branch: str | None = None, kept: bool = False
+    ) -> Result:
         """Run ``decide`` on the newest state and commit its plan, again after each lost race.
 
         With ``partial`` what fails does not stop the rest. With a ``branch`` the commit is proposed there.
+        ``kept`` allows the policies as this clone keeps them, for a step that nobody believes before it is judged.
         """
-        return self._loop.commit(decide, partial, branch)
+        return self._loop.commit(decide, partial, branch, kept=kept)
 
     def preview(self, decide: Decide, *, partial: bool = False, branch: str | None = None) -> Result:
         """The result of committing the plan now, without committing it; with a ``branch``, of proposing it there.

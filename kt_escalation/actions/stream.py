@@ -15,10 +15,8 @@ from typing import NamedTuple
 from ..errors import BadInput, Interrupted, KtError, SeveralFailed
 from ..model.vocabulary import MAX_BYTES
 from ..results import Line, Result
-from . import inputs
+from . import drafts
 
-#: How many lines are raised together at most, where nobody says it.
-FLUSH_COUNT = 1_000
 # However many lines may be raised together, their bytes are no more than about this.
 _FLUSH_BYTES = 8 * 1024 * 1024
 # A record is smaller than this even where JSON writes each character as an escape and an event says more.
@@ -38,7 +36,7 @@ class Arrived(NamedTuple):
 
 def raised(
     source: int,
-    raise_many: Callable[[Sequence[tuple[int, inputs.Item]], bool], Result],
+    raise_many: Callable[[Sequence[tuple[int, drafts.Item]], bool], Result],
     *,
     flush_count: int,
     flush_every: float | None,
@@ -123,13 +121,13 @@ def _read(source: int) -> bytes:
         raise BadInput(problem=f"the lines cannot be read: {error.strerror}") from None
 
 
-def _item(line: bytes, provider: str | None, model: str | None) -> inputs.Item:
+def _item(line: bytes, provider: str | None, model: str | None) -> drafts.Item:
     if len(line) > MAX_LINE:
         return BadInput(problem=f"is longer than {MAX_LINE // 1024} KiB")
-    return inputs.read_line(line, provider=provider, model=model)
+    return drafts.read_line(line, provider=provider, model=model)
 
 
-def _none_had(items: Sequence[tuple[int, inputs.Item]], error: SeveralFailed) -> Result:
+def _none_had(items: Sequence[tuple[int, drafts.Item]], error: SeveralFailed) -> Result:
     """The result of a flush of which nothing could be had."""
     faults = {failure.where: failure.error for failure in error.failures}
     lines = tuple(Line(number, error=faults.get(number)) for number, _ in items)

@@ -8,7 +8,7 @@ from ..policies.policy_set import assemble
 from ..results import Result
 from ..rules import permissions
 from ..rules.permissions import Act
-from ..storage import yaml_text
+from ..storage import yaml_parser, yaml_text
 from ..storage.clone import GitStore
 from ..storage.commit_message import Words
 from ..storage.interface import Snapshot
@@ -42,7 +42,7 @@ def waive(
             return Plan()
         [there] = port.repository.objects.get([f"{snapshot.revision}:{file}"])
         try:
-            data = yaml_text.with_item((there and there.data) or b"", "waivers", waiver.model_dump())
+            data = yaml_parser.with_item((there and there.data) or b"", "waivers", waiver.model_dump())
         except yaml_text.Malformed as error:
             raise BadInput(problem=f"{WAIVERS} {error}") from None
         return Plan(

@@ -9,7 +9,7 @@ from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from ..actions import inputs
+from ..actions import drafts
 from ..actions.following import Waiter
 from ..errors import BadInput, KtError
 from ..results import Decision
@@ -59,7 +59,7 @@ def item_of(draft: Mapping[str, Any]) -> Any:
     """What a mapping of a record's keys, or a decision event, asks to be raised. Raises BadInput."""
     if not isinstance(draft, Mapping):
         raise BadInput(problem="a mapping of a record's keys or a decision event is needed")
-    [(_, item)] = inputs.from_mappings([draft])
+    [(_, item)] = drafts.from_mappings([draft])
     if isinstance(item, KtError):
         raise item
     if item is None:

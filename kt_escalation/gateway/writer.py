@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ..actions import inputs
+from ..actions import drafts
 from ..actions.raise_ import Raising
 from ..actions.session import Session
 from ..results import Result
@@ -21,7 +21,7 @@ _Answer = TypeVar("_Answer")
 class _Raise:
     """A draft on its way into the store, and who is told what became of it."""
 
-    item: inputs.Item
+    item: drafts.Item
     done: Callable[[Result | Exception], object]
 
 
@@ -48,7 +48,7 @@ class Writer:
         )
         self._reader: Worker[_Do] = Worker("kt gateway reader", self._read, _refuse, most=1)
 
-    def raise_(self, item: inputs.Item, done: Callable[[Result | Exception], object]) -> None:
+    def raise_(self, item: drafts.Item, done: Callable[[Result | Exception], object]) -> None:
         """Raise one, together with the others that wait."""
         self._writer.add(_Raise(item, done))
 

@@ -1,7 +1,7 @@
 """A clone's own key, and the tags that show which files this clone wrote.
 
-A tag binds each file below `kt/` in git's common directory to the clone: the list cache (`cache`) and notes
-(`notebook`). The random key is there too. A file without the right tag is ignored.
+A tag binds each file below `kt/` in git's common directory to the clone: the list cache (`cache`), the
+parsed policies (`kept_policies`) and notes (`notebook`). The random key is there too. A file without the right tag is ignored.
 
 This protects against accidents and foreign files: a damaged file, one from another clone or repository, one
 that was written by hand or unpacked from an archive. It does not protect against somebody who can read the

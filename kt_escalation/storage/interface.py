@@ -109,8 +109,11 @@ class Snapshot(Protocol):
     def ids(self, *, resolved: bool, prefix: str = "") -> Sequence[str]:
         """The ids of open or of resolved escalations that begin with ``prefix``. Does not read the records."""
 
-    def policies(self) -> tuple[str | None, Mapping[str, PolicyFile]]:
-        """The tree id of `policies/` and its files by path below the store's top."""
+    def policies(self, *, kept: bool = False) -> tuple[str | None, Mapping[str, PolicyFile]]:
+        """The tree id of `policies/` and its files by path below the store's top.
+
+        ``kept`` allows what this clone has kept of parsing them: for what is judged again before anybody relies on it.
+        """
 
 
 #: The prefix of the branches on which changes are proposed by default.

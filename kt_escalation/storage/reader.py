@@ -41,8 +41,9 @@ class Reader:
         self._parsed: dict[str, Record] = {}
         #: The resolved files of some names, by the tree of `queue/` and the name (`SnapshotFiles.resolved_named`).
         self.named: dict[tuple[str | None, str], list[tuple[str, TreeEntry]]] = {}
-        # The policies that were read last, with the id of their tree.
+        # The policies that were read last, with the id of their tree: from git, and from what this clone keeps.
         self._policies: tuple[str, Mapping[str, PolicyFile]] | None = None
+        self._kept_policies: tuple[str, Mapping[str, PolicyFile]] | None = None
 
     # --- records ----------------------------------------------------------------------------------
 
@@ -151,11 +152,25 @@ class Reader:
 
     # --- policies ---------------------------------------------------------------------------------
 
-    def policies(self, tree: str) -> tuple[str, Mapping[str, PolicyFile]]:
-        """The parsed files of a tree of `policies/`. Snapshots with the same tree share them."""
-        if self._policies is None or self._policies[0] != tree:
+    def policies(self, tree: str, *, kept: bool = False) -> tuple[str, Mapping[str, PolicyFile]]:
+        """The parsed files of a tree of `policies/`. Snapshots with the same tree share them.
+
+        ``kept`` allows what this clone keeps of parsing them (`kept_policies`), and keeps what it does not.
+        """
+        if self._policies is not None and self._policies[0] == tree:
+            return self._policies
+        if not kept:
             self._policies = (tree, self.policy_files(tree))
-        return self._policies
+            return self._policies
+        if self._kept_policies is None or self._kept_policies[0] != tree:
+            from . import kept_policies
+
+            files = kept_policies.read(self.location.lock_folder, tree)
+            if files is None:
+                kept_policies.write(self.location.lock_folder, *self.policies(tree))
+                return self.policies(tree)
+            self._kept_policies = (tree, files)
+        return self._kept_policies
 
     def policy_files(self, tree: str) -> dict[str, PolicyFile]:
         """The parsed files of a tree of `policies/`, by path below the store's folder. Raises UnreadableStore."""

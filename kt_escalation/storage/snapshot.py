@@ -113,8 +113,8 @@ class GitSnapshot:
                     yield full(path), entry, None
                 reader.forget_beyond(_KEPT)
 
-    def policies(self) -> tuple[str | None, Mapping[str, PolicyFile]]:
-        return self._reader.policies(self._policies_id) if self._policies_id else (None, {})
+    def policies(self, *, kept: bool = False) -> tuple[str | None, Mapping[str, PolicyFile]]:
+        return self._reader.policies(self._policies_id, kept=kept) if self._policies_id else (None, {})
 
     def blobs(self, oids: Sequence[str]) -> Iterator[tuple[str, bytes | str]]:
         """Blob ids with their bytes, or with the reason why they cannot be read."""

@@ -24,7 +24,7 @@ from ..stores import writing_store
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ...actions.inputs import Item
+    from ...actions.drafts import Item
     from ...results import Result
 
 
@@ -88,7 +88,7 @@ def raise_command(ctx: click.Context, /, **given: Any) -> None:
     line on stdout acknowledges it: its number, the escalation's id, and "raised", "unchanged",
     "skipped" or "failed".
     """
-    from ...actions import inputs
+    from ...results import ALONE
 
     source = _source(given)
     if given["flush_count"] is not None or given["flush_every"] is not None:
@@ -100,7 +100,7 @@ def raise_command(ctx: click.Context, /, **given: Any) -> None:
         return
     items = _items_of_file(given, *source) if source else [_item_of_options(given)]
     several = source is not None and source[0] != "record"
-    alone = [number for number, _ in items] == [inputs.ALONE]
+    alone = [number for number, _ in items] == [ALONE]
     with writing_store(ctx, given) as store:
         result = store.raise_lines(items, partial=given["partial"])
     # --event accepts one event or several, so the JSON has the keys of both forms.
@@ -155,10 +155,10 @@ def _source(given: Mapping[str, Any]) -> tuple[str, str] | None:
 
 def _items_of_file(given: Mapping[str, Any], kind: str, name: str) -> list[tuple[int, Item]]:
     """The items to raise in a file, with their lines. Raises BadInput."""
-    from ...actions import inputs
+    from ...actions import drafts
 
     called = "stdin" if name == "-" else name
-    items = inputs.read_items(
+    items = drafts.read_items(
         read_file(name), kind, name=called, provider=given["provider"], model=given["model"]
     )
     if not items and kind != "batch":
@@ -168,7 +168,8 @@ def _items_of_file(given: Mapping[str, Any], kind: str, name: str) -> list[tuple
 
 def _item_of_options(given: Mapping[str, Any]) -> tuple[int, Item]:
     """The item to raise in the options. Raises Usage, BadInput."""
-    from ...actions import inputs
+    from ...actions import drafts
+    from ...results import ALONE
 
     keys = {key: given[key] for key in _KEYS if given[key] is not None}
     if "reason_code" not in keys:
@@ -177,5 +178,5 @@ def _item_of_options(given: Mapping[str, Any]) -> tuple[int, Item]:
             hint="give --reason-code and what else is known, or one of --file, --event and --batch",
         )
     if given["context"] is not None:
-        keys["event_context"] = inputs.read_context(read_file(given["context"]), given["context"])
-    return inputs.ALONE, inputs.from_keys({**keys, "provider": given["provider"], "model": given["model"]})
+        keys["event_context"] = drafts.read_context(read_file(given["context"]), given["context"])
+    return ALONE, drafts.from_keys({**keys, "provider": given["provider"], "model": given["model"]})

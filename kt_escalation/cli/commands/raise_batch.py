@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ...actions.stream import FLUSH_COUNT, unacknowledged
+from ...actions.options import FLUSH_COUNT
+from ...actions.stream import unacknowledged
 from ...errors import BadInput, Interrupted, KtError
 from ...model.text import visible
 from .. import signals

@@ -1,0 +1,57 @@
+"""Keeps the parsed files of the newest `policies/` of this clone, so that a command need not load YAML for them.
+
+They are named by the id of their tree, which names its content for ever, and have a tag under the clone's key
+(`clone_key` explains it). The file can be deleted at any time. What is decided by them must be judged again from
+git's own objects by whoever relies on it: they must never release a request or prove anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import marshal
+from collections.abc import Mapping
+from pathlib import Path
+
+from ..policies.policy_file import PolicyFile
+from . import atomic_file, clone_key
+
+#: The version of what is kept. Increase it with every change of what a file of `policies/` is parsed to, or of this
+#: format. `tests/test_cache.py` compares it with what is read from a set of samples.
+VERSION = 1
+#: A larger file is not ours.
+LARGEST = 4 * 1024 * 1024
+_NAME = "policies"
+_KIND = f"policies {VERSION}"
+# The newest format that every supported Python reads. It keeps what YAML's aliases share shared.
+_MARSHAL = 4
+
+
+def read(folder: Path, tree: str) -> dict[str, PolicyFile] | None:
+    """The files of a tree of `policies/` by path, None if they are not kept. ``folder`` is the clone's `kt/`."""
+    key = clone_key.read(folder)
+    try:
+        with (folder / _NAME).open("rb") as file:
+            tag, data = file.read(clone_key.TAG_BYTES), file.read(LARGEST + 1)
+    except OSError:
+        return None
+    if key is None or len(data) > LARGEST or clone_key.tag(key, _KIND, data) != tag:
+        return None
+    kept, files = marshal.loads(data)  # noqa: S302 - written by this clone, by its tag
+    if kept != tree:
+        return None
+    return {path: PolicyFile(value, marks=marks) for path, value, marks in files}
+
+
+def write(folder: Path, tree: str, files: Mapping[str, PolicyFile]) -> None:
+    """Keep the files of a tree instead of those before; nothing is kept of a tree with a file that cannot be read."""
+    if any(file.problem is not None for file in files.values()):
+        return
+    data = marshal.dumps(
+        (tree, [(path, file.value, dict(file.marks)) for path, file in files.items()]), _MARSHAL
+    )
+    if len(data) > LARGEST:
+        return
+    # What cannot be kept is read again.
+    with contextlib.suppress(OSError):
+        key = clone_key.make(folder)
+        atomic_file.write(folder / _NAME, clone_key.tag(key, _KIND, data) + data)
