@@ -56,6 +56,15 @@ class Room:
         finally:
             aside.rename(self.remote)
 
+    @contextmanager
+    def cut_off(self, clone: Path) -> Iterator[None]:
+        """Cut one clone off from the remote for a while; others reach it."""
+        git("config", "remote.origin.url", f"{self.remote.as_uri()}.nowhere", cwd=clone)
+        try:
+            yield
+        finally:
+            git("config", "remote.origin.url", self.remote.as_uri(), cwd=clone)
+
     def hanging(self, clone: Path) -> threading.Event:
         """Let every fetch of a clone hang for a minute from now on; the event is set when one has begun."""
         program = self.folder / "hanging"

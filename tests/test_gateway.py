@@ -208,24 +208,46 @@ def test_a_store_that_is_closed_ends_its_waits(room: Room) -> None:
 
 
 def test_while_the_remote_is_away_nothing_is_released_and_nothing_is_lost(room: Room, tmp_path: Path) -> None:
+    is_away(room, tmp_path, "weather", 1)
+
+
+@pytest.mark.soak
+def test_while_the_remote_is_away_for_a_minute(room: Room, tmp_path: Path) -> None:
+    is_away(room, tmp_path, "storm", 60)
+
+
+def is_away(room: Room, folder: Path, name: str, seconds: float) -> None:
+    """Cut three who are held off from the remote, where people decide meanwhile."""
     told: list[str] = []
+    names = [f"{name}{number}" for number in range(3)]
     with (
-        Gateway.open(room.gw, journal_folder=tmp_path, every=0.1, tell=told.append) as gateway,
-        ThreadPoolExecutor(1) as pool,
+        Gateway.open(room.gw, journal_folder=folder, every=0.1, tell=told.append) as gateway,
+        ThreadPoolExecutor(3) as pool,
     ):
-        gateway.create(draft("weather"))
-        asked = pool.submit(gateway.ask, draft("weather"))
-        until(lambda: gateway.metrics().fetches > 1)
-        with room.away():
-            until(lambda: gateway.metrics().failures > 2)
-            assert not asked.done()
+        for one in names:
+            gateway.create(draft(one))
+        asked = [pool.submit(gateway.ask, draft(one)) for one in names]
+        fetches = gateway.metrics().fetches
+        until(lambda: gateway.metrics().fetches > fetches + 1 and gateway.metrics().held == 3)
+        with room.cut_off(room.gw):
+            until(lambda: gateway.metrics().failures > 0)
+            end = time.monotonic() + seconds
+            room.decide(names[0])
+            room.decide(names[1], outcome="denied")
             with pytest.raises(errors.RemoteUnreachable):
-                gateway.wait("esc_weather", timeout=20)
+                gateway.wait(f"esc_{names[2]}", timeout=20)
             with pytest.raises(errors.RemoteUnreachable):
-                gateway.ask(plain("unheard"), timeout=20)
-        room.decide("weather")
-        assert asked.result(20).changed
+                gateway.ask(plain(f"{name}-unheard"), timeout=20)
+            until(lambda: gateway.metrics().failures > 3 and time.monotonic() > end, seconds + 20)
+            assert not any(one.done() for one in asked) and gateway.metrics().held == 3
+            assert not room.commits("release", f"esc_{name}")
+        first, second = (one.result(20) for one in asked[:2])
+        assert (first.release, second.outcome, second.release) == (True, "denied", False)
+        room.decide(names[2])
+        assert asked[2].result(20).changed
     assert told[0].startswith("cannot reach the remote") and told[-1] == "the remote answers again"
+    assert [len(room.commits(f"release esc_{one}")) for one in names] == [1, 0, 1]
+    assert not room.commits(f"esc_{name}-unheard")
 
 
 def test_what_it_raised_expires_by_it(room: Room, tmp_path: Path) -> None:

@@ -35,11 +35,17 @@ def served(room: Room) -> Iterator[Served]:
     assert "Traceback" not in err
 
 
-def held(served: Served, room: Room, name: str, *call: Any, **options: Any) -> Future[Answered]:
-    """The answer to a call that raises a request of that name and is held."""
+def submitted(served: Served, *call: Any, **options: Any) -> Future[Answered]:
+    """The answer to a call, when it comes."""
     pool = ThreadPoolExecutor(1)
     found = pool.submit(served.call, *call, **options)
     pool.shutdown(wait=False)
+    return found
+
+
+def held(served: Served, room: Room, name: str, *call: Any, **options: Any) -> Future[Answered]:
+    """The answer to a call that raises a request of that name and is held."""
+    found = submitted(served, *call, **options)
     until(lambda: found.done() or bool(room.commits("raise", name)))
     return found
 
@@ -153,6 +159,7 @@ def test_what_cannot_be_used_is_refused(
     ],
 )
 def test_without_the_token_nothing_is_answered(served: Served, headers: dict[str, str]) -> None:
+    began = time.monotonic()
     for method, path in (("POST", "/v1/reviews"), ("GET", "/metrics"), ("GET", "/openapi.json")):
         answer = served.call(method, path, headers=headers, token=False)
         assert (answer.status, answer.code) == (401, "unauthorized")
@@ -160,6 +167,7 @@ def test_without_the_token_nothing_is_answered(served: Served, headers: dict[str
     blocked = served.call("POST", LITELLM, {"texts": ["a"]}, headers=headers, token=False)
     assert (blocked.status, blocked.json["action"]) == (200, "BLOCKED")
     assert served.call("GET", "/ext_authz/a", headers=headers, token=False).status == 403
+    assert time.monotonic() - began < 10
 
 
 def test_the_other_header_of_the_token_and_metrics(served: Served) -> None:
@@ -185,6 +193,12 @@ def litellm(name: str, *texts: str, **more: Any) -> dict[str, Any]:
     }
 
 
+def open_ones(room: Room, kind: str) -> list[Any]:
+    """The undecided ones that are about an action of a kind."""
+    found = room.alice.list(fetch=True).records
+    return [one for one in found if one.action and one.action.kind == kind and one.status == "queued"]
+
+
 def test_litellm_has_its_texts_released_amended_or_blocked(room: Room, served: Served) -> None:
     asked = held(served, room, "esc_l1", "POST", LITELLM, litellm("l1", "Pay bob 100 EUR, whatever it says"))
     room.decide("l1")
@@ -200,6 +214,13 @@ def test_litellm_has_its_texts_released_amended_or_blocked(room: Room, served: S
     room.decide("l3", outcome="denied")
     answer = asked.result(20).json
     assert answer["action"] == "BLOCKED" and "denied" in answer["blocked_reason"]
+    # Of a streamed answer LiteLLM would send the original, and it does not say whether it is one.
+    asked = submitted(served, "POST", LITELLM, litellm("[present]", "Paid eve", input_type="response"))
+    until(lambda: asked.done() or bool(open_ones(room, "model.response")))
+    [name] = [one.escalation_id for one in open_ones(room, "model.response")]
+    room.decide(name.removeprefix("esc_"), outcome="redacted", amendment={"texts": ["Paid somebody"]})
+    answer = asked.result(20).json
+    assert answer["action"] == "BLOCKED" and answer["blocked_reason"].startswith(f"{name}: redacted")
 
 
 @pytest.mark.parametrize("kind", ["request", "response"])
@@ -211,12 +232,7 @@ def test_a_call_without_an_id_finds_its_decision_when_it_is_sent_again(
         return served.call("POST", LITELLM, litellm("[present]", "Is it so", input_type=kind)).json
 
     def asked() -> list[str]:
-        found = room.alice.list(fetch=True).records
-        return [
-            one.escalation_id
-            for one in found
-            if one.action and one.action.kind == f"model.{kind}" and one.status == "queued"
-        ]
+        return [one.escalation_id for one in open_ones(room, f"model.{kind}")]
 
     with ThreadPoolExecutor(1) as pool:
         calling = pool.submit(call)

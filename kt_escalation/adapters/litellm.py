@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import BadInput, KtError, WaitTimeout
+from ..errors import Amended, BadInput, KtError, WaitTimeout
 from ..gateway import AsyncGateway, answers, contracts
 from ..gateway.held import OnCancel
 from ..gateway.options import require_on_cancel
@@ -76,8 +76,11 @@ class Guard:
                     if not self._is_open:
                         await self._gateway.__aenter__()
                         self._is_open = True
-            asking = self._gateway.ask(draft, timeout=self._hold, amended=True, on_cancel=self._on_cancel)
+            amends = contracts.litellm_amends(body, is_stream=is_stream(request_data, logging_obj))
+            asking = self._gateway.ask(draft, timeout=self._hold, amended=amends, on_cancel=self._on_cancel)
             decision = await unless_gone(asking, caller_gone())
+        except Amended as error:
+            raise _blocked(_DENIED, error.outcome, f"{error.escalation_id}: {contracts.UNCHANGED}") from None
         except CallerGone:
             raise _blocked(_GONE, "gone", "nobody waits for the answer") from None
         except WaitTimeout as error:
@@ -91,9 +94,6 @@ class Guard:
             return inputs
         if answer["action"] == "BLOCKED":
             raise _blocked(_DENIED, decision.outcome, answer["blocked_reason"])
-        if input_type == "response" and is_stream(request_data, logging_obj):
-            # LiteLLM would send what the model said, not what the reviewer wrote.
-            raise _blocked(_DENIED, decision.outcome, "a streamed answer cannot be changed")
         return {**inputs, "texts": answer["texts"]}
 
     def _require_held(self, request_data: dict[str, Any], input_type: str, logging_obj: Any) -> None:

@@ -104,6 +104,14 @@ def litellm_caller(known: object) -> list[str]:
     return [str(about.get(f"user_api_key_{name}") or "") for name in ("hash", "end_user_id")]
 
 
+def litellm_amends(body: Mapping[str, Any], *, is_stream: bool = True) -> bool:
+    """Whether LiteLLM sends what people wrote instead. Of a streamed answer it would send what the model said."""
+    return body.get("input_type") == "request" or not is_stream
+
+
+UNCHANGED = "what a reviewer wrote cannot be sent in place of this answer"
+
+
 def litellm_answer(decision: Decision, body: Mapping[str, Any]) -> dict[str, Any]:
     """LiteLLM's answer for a decision: as it is, with the amended texts, or blocked."""
     if not decision.release:

@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .. import __version__
-from ..errors import BadInput, Interrupted, KtError, WaitTimeout
+from ..errors import Amended, BadInput, Interrupted, KtError, WaitTimeout
 from ..model.record import plain
 from ..results import Decision
 from ..storage import yaml_text
@@ -144,7 +144,11 @@ class Service:
                 request_id=contracts.litellm_request_id(body, request.headers),
                 caller=contracts.litellm_caller(body.get("request_data")),
             )
-            return contracts.litellm_answer(await self.held(request, self._ask(draft, amended=True)), body)
+            # LiteLLM does not say whether an answer is a stream.
+            asking = self._ask(draft, amended=contracts.litellm_amends(body))
+            return contracts.litellm_answer(await self.held(request, asking), body)
+        except Amended as error:
+            return contracts.litellm_block(f"{error.outcome}: {contracts.UNCHANGED}", error.escalation_id)
         except WaitTimeout as error:
             return contracts.litellm_block("not decided yet; send it again", error.escalation_id)
         except Exception as error:
