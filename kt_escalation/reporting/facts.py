@@ -222,7 +222,8 @@ def _looked(record: Record) -> Iterator[Fact]:
 
 def _stands(found: Found, now: datetime) -> Iterator[Fact]:
     record, claim, end = found.record, found.record.claim, found.record.resolution
-    yield _fact("for", f"{plain_text.whom(record.route)} (by {record.route.source})")
+    yield _fact("for", plain_text.whom(record.route))
+    yield _fact("routed by", record.route.source, technical=True)
     if claim and end:
         yield _fact("claimed", f"by {claim.claimed_by} at ", claim.claimed_at)
     elif claim:

@@ -54,9 +54,9 @@ class Pages:
             "told": lambda text: said(moments_in(text)),
             "whom": plain_text.whom,
             "age": lambda text, now: age(now - parse_time(text)),
-            "due": plain_text.due,
             "due_now": lambda text, now: parse_time(text) <= now,
-            "left": plain_text.span,
+            "ends": ends,
+            "moment_of": parse_time,
             "spelled": facts.spelled,
             "sentence": sentence,
             "plain": Plain.of,
@@ -123,6 +123,14 @@ def when(moment: datetime | None) -> Markup:
     short = f"{local.day} {local:%b}" + (f" {local.year}" if local.year != datetime.now(UTC).year else "")
     exact = format_time(moment)
     return Markup('<time datetime="{0}" title="{0}">{1}</time>').format(exact, f"{short}, {local:%H:%M}")
+
+
+def ends(end: datetime, now: datetime, lease: bool) -> str:
+    """When a lease or a deadline ends, as exactly as people need it."""
+    left = plain_text.left(end, now)
+    if end > now:
+        return f"{'lease ends' if lease else 'due'} in {left}"
+    return f"{'lease ended' if lease else 'was due'} {left}"
 
 
 def said(parts: Said) -> Markup:

@@ -106,7 +106,7 @@ def _lines(
     xs = [left + span * number / max(1, len(labels) - 1) for number in range(len(labels))]
     every = -(-len(labels) * _BESIDE // width)
     parts = [
-        _TEXT.format("middle", x, _LINES - _GAP, label)
+        _TEXT.format("middle", max(x, len(label) * _CHARACTER / 2), _LINES - _GAP, label)
         for x, label in [*zip(xs, labels, strict=True)][:: max(1, every)]
     ]
 

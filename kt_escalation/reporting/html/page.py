@@ -23,7 +23,7 @@ from markupsafe import Markup
 from ...model.text import visible
 from ...model.times import age, format_time, lasted, parse_time
 from ...model.vocabulary import DECISIONS, OUTCOMES, SEVERITIES
-from ..plain_text import due, whom
+from ..plain_text import left, whom
 from . import charts
 
 if TYPE_CHECKING:
