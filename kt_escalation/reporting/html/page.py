@@ -159,6 +159,13 @@ def _minute(moment: datetime | None) -> str | None:
     return f"{format_time(moment)[:16].replace('T', ' ')} UTC" if moment else None
 
 
+def _due(deadline: str | None, now: datetime) -> str:
+    if deadline is None:
+        return "-"
+    end = parse_time(deadline)
+    return f"in {left(end, now)}" if end > now else left(end, now)
+
+
 def _waiting(case: Case, now: datetime) -> dict[str, Any]:
     row = case.row
     return {
@@ -166,7 +173,7 @@ def _waiting(case: Case, now: datetime) -> dict[str, Any]:
         "severity": row.severity,
         "age": age(now - parse_time(row.created_at)),
         "created": row.created_at,
-        "due": due(row, now),
+        "due": _due(row.deadline, now),
         "overdue": case.overdue,
         "holder": _cut(row.holder) if row.holder else None,
         "whom": _cut(whom(row)),
