@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from lab import Lab, git, kt
+from lab import Lab, end, git, kt, start, wait_for
 
 from kt_escalation import Store
 from kt_escalation.actions.group_commit import GroupCommit
@@ -36,9 +36,10 @@ def raised_at_once(store: Store, names: list[str]) -> list[Future[object]]:
 def test_raises_of_many_threads_share_a_few_commits(lab: Lab) -> None:
     with Store.open(lab.clone("gw")) as store:
         before = int(git("rev-list", "--count", "main", cwd=lab.remote))
-        done = raised_at_once(store, [f"n{number}" for number in range(60)])
+        done = raised_at_once(store, [f"n{number}" for number in range(100)])
     results = [one.result() for one in done]
     commits = int(git("rev-list", "--count", "main", cwd=lab.remote)) - before
+    # A raise costs a commit and a push, so all of them take no longer than three.
     assert commits <= 3
     for number, result in enumerate(results):
         assert isinstance(result, type(results[0]))
@@ -96,3 +97,24 @@ def test_many_who_wait_in_one_clone_share_a_fetch_and_keep_nobody_from_raising(l
         assert all(wait.exception() is not None for wait in waits)
     # One that all of them share for each time that they look, and one beside the raise.
     assert len(fetches.read_text().splitlines()) <= 10
+
+
+@pytest.mark.soak
+def test_fifty_who_wait_keep_a_raise_no_longer_than_three_fetches(lab: Lab) -> None:
+    lab.escalations(*(f"n{number}" for number in range(50)))
+    clone = lab.clone("gw")
+    fetches = counted(lab, clone, 1.5)
+    fetches.unlink()
+    typed = [("wait", "--id", f"esc_n{number}", "--timeout", "30s") for number in range(50)]
+    waits = [start(*args, cwd=clone, forked=True) for args in typed]
+    wait_for(fetches)
+    took = []
+    # While the first one is raised, those who wait are still starting.
+    for number in range(4):
+        began = time.monotonic()
+        new = ("raise", "--request-id", f"new-{number}", "--reason-code", "a.b")
+        ran = end(start(*new, cwd=clone, forked=True))
+        took.append(time.monotonic() - began)
+        assert ran.code == 0, ran.err
+    assert max(took[1:]) <= 3 * 1.5
+    assert {end(process).code for process in waits} == {8}
