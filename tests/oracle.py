@@ -709,6 +709,8 @@ class _Replay:
         for name, causes in list(then.bad.items()):
             if any(self.is_waived(one, then.counting) for one in causes) and not all(map(is_exact, causes)):
                 then.muddy.add(name)
+            if any(self.is_waived(one, self.unclear_waivers) for one in causes):
+                then.muddy.add(name)
             if all(self.is_waived(one, then.counting) for one in causes):
                 del then.bad[name]
                 then.legal[name] = here.state(name)
@@ -1301,7 +1303,9 @@ class _Replay:
         unclear = {name} if loose(before) == loose(after) else set()
         if not chains:
             then.muddy |= unclear
-            wrong = [self.report(commit.oid, "merge", path, name=name, sure=sure)]
+            # Where it was in an archive on the way, what was done to that may have deleted it.
+            places = self.steps_of(name, carried) if layout.archive_at(path) else ()
+            wrong = [self.report(commit.oid, "merge", path, name=name, places=places, sure=sure)]
             then.bad[name] = wrong
             return
         steps = self.steps_of(name, carried)

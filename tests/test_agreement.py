@@ -115,6 +115,12 @@ def test_judge_and_oracle_agree(tmp_path: Path, first: int, count: int) -> None:
     assert found.keys() >= CLASSES
 
 
+def test_they_agree_on_what_a_campaign_has_found(tmp_path: Path) -> None:
+    """Merges of days to come; files and records that waivers and admins excuse after others had damaged them."""
+    told, _ = disagreements([hostile.make(seed) for seed in (809, 1186, 4865, 5051)], tmp_path)
+    assert not told, "\n".join(told)
+
+
 @settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(hostile.graphs())
 def test_judge_and_oracle_agree_on_any_graph(graph: Graph) -> None:

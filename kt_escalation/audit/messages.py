@@ -37,6 +37,13 @@ _SUBJECT = re.compile(
     rf"kt:\s*({'|'.join(ACTIONS)})\s+(?:(esc_[a-z0-9_-]+)|(\d+)\s+escalations)(?:\s+as\s+(\w+))?",
     re.IGNORECASE,
 )
+# What kt writes about one escalation, as nearly all messages are; its free text is indented.
+_WRITTEN = re.compile(
+    rf"kt: ({'|'.join(ACTIONS)}) (esc_[a-z0-9_-]+)(?: as ([a-z]+))?(?: (?![aA][sS]\b)\S[^\n]*)?\n\n"
+    r"(?:(?:    [^\n]*)?\n)*"
+    r"(Kt-Action: ([^\n]*))\nKt-Escalation: ([^\n]*)\nKt-Actor: ([^\n]*)\n"
+    r"(?:Kt-Claim: ([^\n]*)\n)?(?:Kt-Outcome: ([^\n]*)\n)?(?:Kt-Release: ([^\n]*)\n)?"
+)
 # What git itself calls a merge (git-fmt-merge-msg, JGit). GitLab puts the branch that it merges into in quotes as well.
 _NAMED_BY_GIT = re.compile(
     r"Merge (?:branch '(?P<branch>[^']+)'(?: of \S.*| into [^'].*)?"
@@ -102,6 +109,24 @@ def is_pull(message: str, *branches: str | None) -> bool:
 
 def statements(message: str) -> list[Statement]:
     """The statements of a message: its subject, then the lines that begin with one of kt's keys."""
+    is_plain = message.isascii() and not _ODD.search(message)
+    return (_as_written(message) if is_plain else None) or _any_statements(message)
+
+
+def _as_written(message: str) -> list[Statement] | None:
+    """The same for a message as kt writes it, whose subject repeats its lines; None for any other."""
+    found = _WRITTEN.fullmatch(message)
+    if found is None:
+        return None
+    action, name, as_outcome, *lines = (text.strip() if text else "" for text in found.groups())
+    words, *told, actor, claim, outcome, release = lines
+    if told != [action, name] or as_outcome not in ("", outcome):
+        return None
+    return [Statement(words, action, [name], actor, outcome, claim, release_id=release)]
+
+
+def _any_statements(message: str) -> list[Statement]:
+    """The same for any message."""
     found: list[Statement] = []
     subject = _SUBJECT.match(_subject(_visible(message)))
     if subject:

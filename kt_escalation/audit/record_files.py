@@ -21,11 +21,11 @@ _REMEMBERED = 4_000
 
 
 class Content(NamedTuple):
-    """The content of a blob: a record or what is wrong with it, and the digest of what is shown, if known."""
+    """The content of a blob: a record or what is wrong with it, and both digests of what is shown, if known."""
 
     record: Record | None
     problem: str | None
-    shown: str | None = None
+    shown: tuple[str, str] | None = None
 
 
 class State(NamedTuple):
@@ -36,7 +36,7 @@ class State(NamedTuple):
     oid: str
     record: Record | None
     problem: str | None
-    shown: str | None = None
+    shown: tuple[str, str] | None = None
 
     @property
     def file(self) -> tuple[str, str, str]:
@@ -146,7 +146,7 @@ def content(found: Object | None) -> Content:
     reading = yaml_text.canonical_reading(found.data)
     if reading is not None:
         # Only a claimed record can be decided.
-        shown = reading.shown if reading.record.status == "claimed" else None
+        shown = (reading.shown, reading.shown_before) if reading.record.status == "claimed" else None
         return Content(reading.record, None, shown)
     try:
         return Content(yaml_text.from_yaml(found.data), _NOT_CANONICAL)

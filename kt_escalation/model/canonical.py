@@ -30,6 +30,8 @@ _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 #: The keys that `shown` leaves out. It covers the keys above `claim` without schema_version, status and queued_at,
 #: and the notes.
 NOT_SHOWN = frozenset({"schema_version", "status", "queued_at", "claim", "reviews", "resolution"})
+#: Those that it left out once.
+NOT_SHOWN_BEFORE = NOT_SHOWN - {"schema_version"}
 
 #: The keys whose values have keys of the gateway or the user, of a record and of its parts.
 FREE = frozenset({"event_context", "labels", "edit_schema", "value"})
@@ -52,7 +54,7 @@ def shown(record: Record) -> str:
 
 def shown_before(record: Record) -> str:
     """The digest that reviews have which were made before `shown` left out `schema_version`."""
-    return _digest(record, NOT_SHOWN - {"schema_version"})
+    return _digest(record, NOT_SHOWN_BEFORE)
 
 
 def _digest(record: Record, left_out: frozenset[str]) -> str:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache, cached_property, lru_cache, partial
+from functools import cache, lru_cache, partial
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter
@@ -60,10 +60,18 @@ class Reading:
     record: Record
     texts: Mapping[str, str]
 
-    @cached_property
+    @property
     def shown(self) -> str:
         """What `canonical.shown` gives for the record."""
-        texts = [text for key, text in self.texts.items() if key not in canonical.NOT_SHOWN]
+        return self._digest(canonical.NOT_SHOWN)
+
+    @property
+    def shown_before(self) -> str:
+        """What `canonical.shown_before` gives for it."""
+        return self._digest(canonical.NOT_SHOWN_BEFORE)
+
+    def _digest(self, left_out: frozenset[str]) -> str:
+        texts = [text for key, text in self.texts.items() if key not in left_out]
         return hashlib.sha256("\n".join([*texts, ""]).encode()).hexdigest()
 
 

@@ -12,6 +12,8 @@ from ..git.trees import LINE, Line, lines, sort_key, wrong_with
 _BLOCK = 64
 # A tree that differs in more entries is parsed as a whole.
 _FEW = 8
+# Up to so many bytes are compared at once.
+_SMALL = 16_384
 
 
 class Tree:
@@ -56,11 +58,29 @@ class Tree:
         If few entries differ, only those and their neighbours are parsed. All others are identical bytes of this
         tree, which is sound.
         """
-        found = self._with_few(data)
+        found = self._with_one(data) or self._with_few(data)
         if found is None:
             new = Tree(data, self.width)
             found = new, *between(self, new)
         return found
+
+    def _with_one(self, data: bytes) -> tuple[Tree, list[Line], list[Line]] | None:
+        """The same if nothing but the id of one entry differs, which is the usual case; None for anything else."""
+        old, starts = self.data, self.starts
+        if len(data) != len(old) or len(data) > _SMALL or not data:
+            return None
+        # Bytes have no search for where they differ, and numbers of that many digits have one.
+        different = int.from_bytes(old, "little") ^ int.from_bytes(data, "little")
+        if not different:
+            return None
+        first, last = ((different & -different).bit_length() - 1) // 8, (different.bit_length() - 1) // 8
+        index = bisect_right(starts, first) - 1
+        begin = starts[index + 1] - self.width
+        if first < begin or last >= begin + self.width:
+            return None
+        mode, name, oid = self.line(index)
+        new = mode, name, data[begin : begin + self.width]
+        return Tree(data, self.width, starts), [(mode, name, oid)], [new]
 
     def _with_few(self, data: bytes) -> tuple[Tree, list[Line], list[Line]] | None:
         """The same if few entries differ, or None if more do or something may be unsound."""
