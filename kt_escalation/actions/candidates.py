@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from ..errors import KtError, NotAllowed, UnreadableRecord
 from ..model.record import Record
 from ..model.summary import Row
+from ..model.times import format_time
 from ..rules import due_actions, permissions, transitions
 from ..rules.permissions import Act
 from ..storage.interface import Snapshot
@@ -24,6 +25,12 @@ def held(snapshot: Snapshot, act: Act) -> int:
     rows, _ = snapshot.rows(resolved=False)
     mine = [row for row in rows if row.holder is not None and act.is_me(row.holder)]
     return sum(not transitions.lapsed(entry.record, act) for entry in snapshot.entries(mine))
+
+
+def holder(row: Row, act: Act) -> str | None:
+    """Who holds it, if its summary shows that the lease is not over; most of a queue need not be read for more."""
+    live = row.deadline is None or row.deadline > format_time(act.now)
+    return row.holder if live else None
 
 
 def is_claim(row: Row, act: Act, claim_id: str) -> bool:
@@ -71,10 +78,9 @@ class Why:
     refusals: list[str] = field(default_factory=list)
     proposals: int = 0
 
-    def held(self, record: Record) -> None:
+    def held(self, holder: str) -> None:
         """Count one that somebody holds."""
-        if record.claim:
-            self.holders[record.claim.claimed_by] = self.holders.get(record.claim.claimed_by, 0) + 1
+        self.holders[holder] = self.holders.get(holder, 0) + 1
 
     def proposed(self) -> None:
         """Count one that a pull request would claim."""

@@ -137,13 +137,10 @@ class _Next:
     ) -> Sequence[Change]:
         held = candidates.held(snapshot, act)
         changes: list[Change] = []
-        for entry in snapshot.entries([row for row in query.in_order(rows) if self._fits(row)]):
+        for entry in snapshot.entries(self._free(rows, act, why)):
             record = entry.record
-            if record.escalation_id in self.proposed:
-                why.proposed()
-                continue
             if record.claim and not transitions.lapsed(record, act):
-                why.held(record)
+                why.held(record.claim.claimed_by)
                 continue
             if permissions.has_reviewed(record, act.policies, act.actor):
                 # It may be claimed again, but only to decide otherwise, and so by its id.
@@ -159,6 +156,18 @@ class _Next:
             if len(changes) == self.count:
                 break
         return changes
+
+    def _free(self, rows: Sequence[Row], act: Act, why: candidates.Why) -> Sequence[Row]:
+        """Those in turn that nobody proposes to claim, and whose summaries say that they may be free."""
+        found = []
+        for row in query.in_order(row for row in rows if self._fits(row)):
+            if row.escalation_id in self.proposed:
+                why.proposed()
+            elif (holder := candidates.holder(row, act)) is not None:
+                why.held(holder)
+            else:
+                found.append(row)
+        return found
 
     def _fits(self, row: Row) -> bool:
         return (

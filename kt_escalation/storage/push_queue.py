@@ -21,8 +21,9 @@ from typing import NamedTuple
 AT_ONCE, AGAIN = 0.01, 0.06
 #: A slice lasts so many turns, and where they are short so many seconds.
 TURNS, SLICE_SECONDS = 8, 1.0
-#: How long a turn is waited for, in seconds; then it is done without.
-PATIENCE = 20.0
+#: A turn is waited for until nobody has had one for so many seconds, and for so many in all; then it is done without.
+#: Those who wait for this clone's lock meanwhile wait 60 by default.
+PATIENCE, LONGEST = 20.0, 40.0
 # How often the lock is asked for by the store that is next, and by those behind it.
 _POLL_SECONDS, _WAIT_SECONDS = 0.003, 0.03
 
@@ -117,7 +118,7 @@ class PushQueue:
         Only the store that is next asks for it often; the others wait to be next, and leave the processors alone.
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + LONGEST
         if self._turns:
             # The store that is next may hold the lock for the moment in which it looks whether it may have it.
             taken = self._wait("turn", self._may_have_it, _POLL_SECONDS, self._left + self._reserved)
@@ -137,9 +138,12 @@ class PushQueue:
         return note.owner == self._me or not 0 < note.back_until - time.monotonic() <= max(AT_ONCE, AGAIN)
 
     def _wait(self, name: str, may: Callable[[], bool], pause: float, end: float) -> int | None:
-        """A lock, as soon as it can be had and ``may`` says so; None if that is not before ``end``."""
-        while (taken := self._locked(name, may)) is None and time.monotonic() < end:
+        """A lock, as soon as it can be had and ``may`` says so; None if that is not before ``end``, or nobody moves."""
+        last, patient = self._note(), time.monotonic() + PATIENCE
+        while (taken := self._locked(name, may)) is None and time.monotonic() < min(end, patient):
             time.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter
+            if (note := self._note()) != last:
+                last, patient = note, time.monotonic() + PATIENCE
         return taken
 
     def _locked(self, name: str, may: Callable[[], bool]) -> int | None:
