@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from threading import Thread
@@ -24,16 +25,23 @@ from office import HIDDEN, HOSTILE
 from pages import as_printed
 
 from kt_escalation.model import digests
+from kt_escalation.model.times import moments_in
+from kt_escalation.reporting import limits
 from kt_escalation.web.pages import marked
 from kt_escalation.web.plain import sentence
 
 SLOW_PUSH = 'case " $* " in *" push "*) sleep 3 ;; esac\ngit "$@"'
+NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 INPUT = {"to": "everyone@example.com", "subject": "Offer", "body": "Dear all,\nhere it is."}
 ACTION = {
     "kind": "tool.call",
     "name": "send_mail",
     "digest": digests.of_action("tool.call", "send_mail", INPUT),
-    "edit_schema": {"type": "object", "required": ["to"], "properties": {"to": {"type": "string"}}},
+    "edit_schema": {
+        "type": "object",
+        "required": ["to"],
+        "properties": {"to": {"type": "string", "maxLength": 80}},
+    },
 }
 
 
@@ -80,6 +88,12 @@ def raised(lab: Lab, served: Served, name: str, **keys: Any) -> str:
     return f"e/esc_{name}"
 
 
+def kt_json(served: Served, name: str) -> dict[str, Any]:
+    """A record as the command line has it in the same clone."""
+    found: dict[str, Any] = kt("get", "--id", f"esc_{name}", "--json", cwd=served.clone).json
+    return found["escalation"]
+
+
 def titles(page: str) -> list[str]:
     """The titles of a list, from the top."""
     return re.findall(r'<a class="title"[^>]*>([^<]*)</a>', page)
@@ -104,7 +118,39 @@ def test_the_queue_is_what_list_shows(place: Lab, alice: Served) -> None:
     assert titles(alice.get("?view=mine").text) == [] and "You hold nothing" in alice.get("?view=mine").words
     assert "Nothing is overdue" in alice.get("?view=overdue").words
     assert "no words" not in alice.get("?q=nosuch").words and titles(alice.get("?q=nosuch").text) == []
-    assert alice.get("?cursor=x").status == 400
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("?cursor=x", "is not a cursor"),
+        ("?view=nosuch", "there is no view 'nosuch'"),
+        ("?veiw=mine", "takes no 'veiw'"),
+        ("?q=a&q=b", "q stands twice"),
+        ("decided?q=a", "takes no 'q'"),
+        ("e/esc_q-low?x", "takes no 'x'"),
+    ],
+)
+def test_an_address_that_no_page_has_is_refused_in_one_line(alice: Served, path: str, said: str) -> None:
+    answer = alice.get(path)
+    assert answer.status == 400 and said.lower() in answer.words.lower()
+
+
+def test_the_figures_of_the_state_page_come_after_the_page(place: Lab, alice: Served) -> None:
+    put(place, {"request_id": "figures"})
+    fetch(alice)
+    first = alice.get("state")
+    assert "The history is being read" in first.words and "Outcomes" not in first.words
+    assert f"{len(titles(alice.get('?view=all').text))} open" in re.sub(
+        r"open (\d+)", r"\1 open", first.words
+    )
+    figures = alice.get("state/figures")
+    assert "data-part" in figures.text and "Raised and resolved by" in figures.words
+    # They are read once for a commit.
+    assert "data-part" in alice.get("state").text
+    put(place, {"request_id": "more-figures"})
+    fetch(alice)
+    assert "data-part" not in alice.get("state").text
 
 
 def test_an_escalation_shows_what_get_shows(place: Lab, alice: Served) -> None:
@@ -141,6 +187,11 @@ def test_an_escalation_shows_what_get_shows(place: Lab, alice: Served) -> None:
         assert fact in page and fact in told
     digest = ACTION["digest"]
     assert digest in page and digest in told
+    # What it may become is told as people read it, and as it is written where programs' facts are folded away.
+    limit = "to: text, at most 80 characters (required)"
+    assert limit in page and limit in told and "maxLength" in json.dumps(kt_json(alice, "facts"))
+    readable, _, technical = alice.get(at).text.partition("technical")
+    assert "maxLength" not in readable and "maxLength" in technical
     for outcome in ("Releases the request", "Nothing is released", "Releases what you make of it"):
         assert outcome in page
     assert "raise by gw" in alice.get(f"{at}/history").words
@@ -170,10 +221,12 @@ def test_a_decision_needs_a_reason_and_one_confirmation_that_names_it(place: Lab
         ({"outcome": "approved", "reason": " \r\n"}, "needs a reason"),
         ({"reason": "because"}, "Choose an outcome"),
         ({"outcome": "expired", "reason": "because"}, "Only the sweep"),
+        ({"outcome": "aprove", "reason": "because"}, "is not an outcome; use one of"),
     ):
         answer = alice.post(f"{at}/decide", decision(alice, at, **typed))
         assert said in answer.words and typed.get("reason", "").strip() in answer.text
-    typed = decision(alice, at, outcome="approved", reason="It is fine\r\nreally", category="false_positive")
+    # Any word for an outcome will do.
+    typed = decision(alice, at, outcome="Approve", reason="It is fine\r\nreally", category="false_positive")
     asked = alice.post(f"{at}/decide", typed)
     assert "Approve this?" in asked.words and "esc_decide" in asked.words and "Decide me" in asked.words
     assert "It is fine\nreally" in asked.text and record(place, "esc_decide")["status"] == "claimed"
@@ -193,6 +246,8 @@ def test_a_decision_needs_a_reason_and_one_confirmation_that_names_it(place: Lab
     )
     mine = alice.get("decided").words
     assert "Decide me" in mine and "It is fine" in mine
+    kt("note", "--id", "esc_q-low", "--text", "Only a note", cwd=alice.clone)
+    assert "Only a note" not in alice.get("decided").words
 
 
 def test_next_leads_to_the_one_that_claim_next_gives(place: Lab, alice: Served) -> None:
@@ -259,6 +314,66 @@ def test_a_proposal_that_the_record_does_not_hold_is_called_so(place: Lab, alice
     at = raised(place, alice, "unseen", summary="A refund", action=ACTION)
     alice.post(f"{at}/claim")
     assert "The escalation does not hold it" in alice.get(at).words
+
+
+@pytest.mark.parametrize(
+    ("schema", "lines"),
+    [
+        ({}, ["anything"]),
+        ({"type": "string", "minLength": 1}, ["text, at least 1 character"]),
+        (
+            {
+                "type": "object",
+                "required": ["order", "other"],
+                "additionalProperties": False,
+                "properties": {
+                    "order": {"const": "A-1"},
+                    "sum": {"type": ["number", "null"], "minimum": 0, "maximum": 9.5},
+                    "to whom": {"type": "array", "items": {"enum": ["a", 1]}, "maxItems": 3},
+                    "cc": False,
+                },
+            },
+            [
+                "these fields",
+                '  order: exactly "A-1" (required)',
+                "  sum: a number or null, 0 to 9.5",
+                '  "to whom": a list, at most 3 items',
+                '    each item: one of "a", 1',
+                "  cc: nothing: it has to be left out",
+                "  other: anything (required)",
+                "  no other field",
+            ],
+        ),
+        (
+            {"anyOf": [{"type": "boolean"}, {"additionalProperties": {"type": "integer"}}]},
+            [
+                "anything that fits this",
+                "  either: true or false",
+                "  or: anything that fits this",
+                "    each other field: a whole number",
+            ],
+        ),
+    ],
+)
+def test_what_an_amendment_may_become_is_spelled_out(schema: dict[str, Any], lines: list[str]) -> None:
+    assert limits.spelled(schema).split("\n") == lines
+
+
+@pytest.mark.parametrize(
+    ("message", "parts"),
+    [
+        ("held since 2026-03-04T12:00:00.000Z, not now", ("held since ", NOON, ", not now")),
+        ("2026-03-04T12:00:00.000Z", (NOON,)),
+        # What no store writes stays: another form, no such day, a part of a name.
+        *(
+            (text, (text,))
+            for text in ("2026-03-04T12:00:00Z", "2026-02-30T12:00:00.000Z", "x2026-03-04T12:00:00.000Z")
+        ),
+        ("", ()),
+    ],
+)
+def test_times_in_a_message_are_found(message: str, parts: tuple[Any, ...]) -> None:
+    assert moments_in(message) == parts
 
 
 @pytest.mark.parametrize(
@@ -346,6 +461,8 @@ def test_a_lost_race_is_told_in_place_and_loses_nothing(place: Lab, alice: Serve
     answer = alice.post(f"{at}/claim", {"note": "what I wanted to note"})
     assert answer.headers["x-kt-error"] == "already_claimed"
     assert "bob" in answer.words and "what I wanted to note" in answer.text and 'role="alert"' in answer.text
+    # For a person: since when, in their own time, and the exact time only behind it.
+    assert re.search(r"since \d+ \w+, \d\d:\d\d", answer.words) and not re.search(r"\d\dZ", answer.words)
 
 
 def test_what_changed_meanwhile_is_not_decided(place: Lab, alice: Served) -> None:
@@ -395,6 +512,12 @@ def test_while_the_remote_is_away_everything_typed_is_kept(place: Lab, alice: Se
         for step in ("", "sure"):
             answer = alice.post(f"{at}/decide", {**typed, "step": step})
             assert "A long and careful reason" in answer.text and 'role="alert"' in answer.text
+            alert, _, rest = answer.text.partition('role="alert"')[2].partition("What git says")
+            assert (
+                "The remote cannot be reached" in alert
+                and "fatal:" not in alert
+                and str(place.remote) in rest
+            )
             assert (
                 'value="other" selected' in answer.text and "Nothing that you typed is lost" in answer.words
             )
@@ -560,12 +683,20 @@ def test_the_history_that_desks_wrote_is_legal(place: Lab) -> None:
     assert judged.code == 0, judged.out
 
 
-def test_the_commands_of_the_page_run_as_printed(place: Lab) -> None:
-    # A process of its own, which gets the signal itself.
-    waited = (
-        f"timeout --preserve-status --signal INT 5 {sys.executable} -m kt_escalation escalation web --no-open"
-    )
+INTERRUPTED = """\
+import signal, subprocess, sys
+desk = subprocess.Popen([sys.executable, "-m", "kt_escalation", "escalation", "web", "--no-open"], stdout=-1, text=True)
+print(desk.stdout.readline(), end="")
+desk.send_signal(signal.SIGINT)
+sys.exit(desk.wait())
+"""
+
+
+def test_the_commands_of_the_page_run_as_printed(place: Lab, tmp_path: Path) -> None:
+    # Nobody presses ^C at what runs the page.
+    (tmp_path / "interrupted.py").write_text(INTERRUPTED)
+    run = f"{sys.executable} {tmp_path}/interrupted.py"
     told = as_printed(
-        "desk.md", place.folder / "look", replace={"kt escalation web": waited, "pip ": "echo pip "}
+        "desk.md", place.folder / "look", replace={"kt escalation web": run, "pip ": "echo pip "}
     )
     assert "http://127.0.0.1:" in "".join(told)
