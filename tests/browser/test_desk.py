@@ -108,24 +108,39 @@ class Seat:
     def picture(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(self.driver.execute_cdp_cmd("Page.captureScreenshot", {})["data"]))
 
-    def accessible(self) -> None:
-        """axe-core finds nothing serious or critical. It is run beside the page, whose own rules stay as they are."""
+    def accessible(self, *schemes: str) -> None:
+        """axe-core finds nothing serious or critical, in each scheme.
+
+        It is run beside the page, whose own rules stay as they are.
+        """
         tree = self.driver.execute_cdp_cmd("Page.getFrameTree", {})
         world = self.driver.execute_cdp_cmd(
             "Page.createIsolatedWorld", {"frameId": tree["frameTree"]["frame"]["id"], "worldName": "axe"}
         )["executionContextId"]
         self.driver.execute_cdp_cmd("Runtime.evaluate", {"expression": AXE, "contextId": world})
-        asked = "axe.run(document, {resultTypes: ['violations']}).then((it) => JSON.stringify(it.violations))"
-        got = self.driver.execute_cdp_cmd(
-            "Runtime.evaluate", {"expression": asked, "contextId": world, "awaitPromise": True}
-        )
-        found = json.loads(got["result"]["value"])
-        bad = [
-            (it["id"], [node["html"][:200] for node in it["nodes"]][:3])
-            for it in found
-            if it["impact"] in ("serious", "critical")
-        ]
-        assert bad == [], bad
+        for scheme in schemes:
+            self.media(scheme)
+            # Of what the second scheme can break there are only colours.
+            only = "" if scheme == schemes[0] else ", runOnly: ['color-contrast', 'link-in-text-block']"
+            asked = f"axe.run(document, {{resultTypes: ['violations']{only}}}).then((it) => JSON.stringify(it.violations))"
+            got = self.driver.execute_cdp_cmd(
+                "Runtime.evaluate", {"expression": asked, "contextId": world, "awaitPromise": True}
+            )
+            found = json.loads(got["result"]["value"])
+            bad = [
+                (it["id"], [node["html"][:200] for node in it["nodes"]][:3])
+                for it in found
+                if it["impact"] in ("serious", "critical")
+            ]
+            assert bad == [], (scheme, bad)
+
+    def fits(self, *widths: int) -> None:
+        """Nothing stands beside the window, and from 1280 pixels on no table has to be scrolled."""
+        for width in widths:
+            self.size(width, 900)
+            assert self.run("return document.documentElement.scrollWidth") <= width
+            cut = "return [...document.querySelectorAll('.scroll')].filter((it) => it.scrollWidth > it.clientWidth).length"
+            assert width < 1280 or self.run(cut) == 0
 
 
 def put(lab: Lab, *records: dict[str, Any]) -> None:
@@ -304,7 +319,7 @@ def test_a_whole_days_work_by_keyboard_alone(seat: Seat, lab: Lab) -> None:
     assert "Would disclose personal data" in seat.words and "Only to the customer who asked" in seat.words
     seat.press("3")
     seat.heading("The store’s state")
-    assert "Outcomes by policy" in seat.words
+    seat.says("Outcomes by policy")
     assert time.monotonic() - began < 180
 
 
@@ -442,29 +457,45 @@ def looked(seat: Seat, lab: Lab) -> Seat:
     return seat
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_everybody_can_use_every_page(looked: Seat, scheme: str) -> None:
-    """By axe-core, and at 360 pixels."""
-    looked.media(scheme)
+SCHEMES = ("light", "dark")
+WIDTHS = (360, 768, 1280, 1920)
+
+
+def test_everybody_can_use_every_page(looked: Seat) -> None:
+    """By axe-core, in light and dark, and at each width."""
     for page in PAGES:
         looked.driver.get(f"{looked.served.origin}{looked.served.room}{page}")
-        looked.accessible()
-        looked.size(360, 740)
-        assert looked.run("return document.documentElement.scrollWidth") <= 360, page
-        looked.size(1200, 900)
+        if page == "state":
+            looked.says("Outcomes by policy")
+        looked.accessible(*SCHEMES)
+        looked.fits(*WIDTHS)
     looked.sit("e/esc_look")
+    looked.size(1200, 900)
     looked.press("w", "e", "So that nobody else gets it")
-    looked.accessible()
+    looked.accessible(*SCHEMES)
+    looked.fits(*WIDTHS)
     looked.press(Keys.ESCAPE, "?")
-    looked.accessible()
+    looked.accessible(*SCHEMES)
     looked.press(Keys.ESCAPE)
     looked.submit()
     looked.heading("Rewrite this?")
-    looked.accessible()
-    looked.size(360, 740)
-    assert looked.run("return document.documentElement.scrollWidth") <= 360
+    looked.accessible(*SCHEMES)
+    looked.fits(*WIDTHS)
     # That one of the pages is not there, the console may say.
     looked.driver.get_log("browser")
+
+
+def test_on_a_narrow_screen_there_is_room_to_read_until_an_outcome_is_chosen(looked: Seat) -> None:
+    looked.size(360, 740)
+    looked.sit("e/esc_look")
+    assert looked.has("#bar", "offsetHeight") < 740 / 3 and not looked.find("#decide-reason").is_displayed()
+    looked.press("d")
+    looked.find("#decide-reason").send_keys("Too many people")
+    looked.submit()
+    looked.heading("Deny this?")
+    looked.press(Keys.ESCAPE)
+    looked.says("Your decision")
+    assert looked.has("#decide-reason", "value") == "Too many people"
 
 
 def test_it_prints_without_what_is_only_for_the_screen(looked: Seat) -> None:
@@ -473,6 +504,12 @@ def test_it_prints_without_what_is_only_for_the_screen(looked: Seat) -> None:
     looked.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     assert not looked.find("#bar").is_displayed() and looked.find("#case").is_displayed()
     assert looked.run("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    looked.sit("state")
+    looked.says("Outcomes by policy")
+    # A sheet of A4 within its margins; and the bars of the charts are on it.
+    looked.size(680, 900)
+    assert looked.run("return document.documentElement.scrollWidth") <= 680
+    assert looked.run("return document.querySelector('rect.bar').getBoundingClientRect().width") > 0
 
 
 def test_texts_of_strangers_make_no_element_and_run_nothing(seat: Seat, lab: Lab) -> None:
@@ -490,24 +527,32 @@ def test_texts_of_strangers_make_no_element_and_run_nothing(seat: Seat, lab: Lab
             }
             for number, text in enumerate(words)
         ),
+        {
+            "request_id": "hostile-all",
+            "summary": "All of them",
+            "labels": {text[:90].partition("\n")[0]: text[:500] for text in words},
+            "event_context": {f"text-{number}": text for number, text in enumerate(words)},
+        },
     )
-    seat.says(HOSTILE[0])
+    seat.says("All of them")
     made = "main :is(script, style, img, link, base, iframe, object, embed, meta, svg, [onerror], [onload], [style], a[href*='javascript'])"
-    for number, text in enumerate(words):
-        seat.sit(f"e/esc_hostile-{number}")
+    for name in ("all", "0"):
+        seat.sit(f"e/esc_hostile-{name}")
         assert seat.run("return window.pwned") is None
         assert seat.all(made) == []
         assert seat.run("return document.documentElement.scrollWidth") <= 1200
-        # Whoever copies the excerpt gets what was there.
-        copied = seat.run(
-            """
-            for (const it of document.querySelectorAll("main details")) it.open = true;
-            const dt = [...document.querySelectorAll("main dt")].find((it) => it.textContent.trim() === "excerpt");
-            getSelection().selectAllChildren(dt.nextElementSibling.querySelector(".text"));
-            return getSelection().toString();
-            """
-        )
-        assert copied == text
+    # Whoever copies a text gets what was there.
+    seat.sit("e/esc_hostile-all")
+    copied = seat.run(
+        """
+        for (const it of document.querySelectorAll("main details")) it.open = true;
+        return [...document.querySelectorAll("main dt")].filter((it) => /^text-/.test(it.textContent.trim())).map((dt) => {
+          getSelection().selectAllChildren(dt.nextElementSibling.querySelector(".text"));
+          return [dt.textContent.trim(), getSelection().toString()];
+        });
+        """
+    )
+    assert dict(copied) == {f"text-{number}": text for number, text in enumerate(words)}
     seat.sit("?view=all")
     assert seat.all(made) == [] and seat.run("return window.pwned") is None
 
@@ -591,37 +636,63 @@ def test_a_page_at_another_port_of_this_machine_can_do_nothing(looked: Seat, lab
 # --- thousands --------------------------------------------------------------------------------------
 
 
+VIEWS = (
+    "",
+    "?view=mine",
+    "?view=overdue",
+    "?view=all",
+    "decided",
+    "state",
+    "e/esc_many-7",
+    "e/esc_many-7/alike",
+)
+
+
 @pytest.mark.parametrize(
-    ("number_open", "within"),
+    ("number_open", "starts", "within"),
     [
-        pytest.param(1_000, 5.0, id="slice"),
-        pytest.param(10_000, 1.0, id="all", marks=pytest.mark.soak),
+        pytest.param(500, 1, 5.0, id="slice"),
+        pytest.param(10_000, 3, 1.0, id="all", marks=pytest.mark.soak),
     ],
 )
-def test_with_thousands_open_the_first_page_is_there_at_once(
-    chromium: Chrome, tmp_path_factory: pytest.TempPathFactory, number_open: int, within: float
+def test_with_thousands_open_each_page_is_there_at_once(
+    chromium: Chrome,
+    tmp_path_factory: pytest.TempPathFactory,
+    number_open: int,
+    starts: int,
+    within: float,
 ) -> None:
     lab = Lab(tmp_path_factory.mktemp("many"))
     lab.put(POLICIES, "policies")
+    # Of a team that alice is not in, so that the rules have to look for the few that are hers.
+    away = {"provider": "local", "model": "llama-70b", "policy": "code-sanitizer"}
     put(
         lab,
-        *({"request_id": f"many-{number}", "summary": f"Number {number}"} for number in range(number_open)),
+        *(
+            {
+                "request_id": f"many-{number}",
+                "summary": f"Number {number}",
+                **({} if number % 100 == 7 else away),
+            }
+            for number in range(number_open)
+        ),
     )
     clone = lab.clone("alice")
     assert kt("list", "--limit", "1", cwd=clone).code == 0
-    took = []
-    for last in (False, False, True):
+    took: dict[str, list[float]] = {}
+    for _ in range(starts):
         with desk(clone, enter=False) as it:
             seat = Seat(chromium, it)
-            chromium.get("about:blank")
-            began = time.monotonic()
-            seat.sit()
-            took.append(time.monotonic() - began)
-            assert len(seat.all(".queue .title")) == 50
-            if last:
+            for view in VIEWS:
+                chromium.get("about:blank")
+                began = time.monotonic()
+                seat.sit(view)
+                took.setdefault(view, []).append(time.monotonic() - began)
+            if starts == len(took[""]):
+                seat.sit()
                 typing_goes_on(seat, lab)
     # The machine may be busy with other tests at one time, not at each.
-    assert min(took) < within, took
+    assert max(min(times) for times in took.values()) < within, took
 
 
 def typing_goes_on(seat: Seat, lab: Lab) -> None:
