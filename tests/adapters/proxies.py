@@ -21,7 +21,7 @@ from room import Room
 
 KEY = "sk-of-the-tests"
 #: How long LiteLLM may take to start, in seconds: it imports for most of them.
-STARTS = 180
+STARTS = 300
 
 
 class Model:
@@ -127,7 +127,7 @@ def _responses(stream: bool) -> tuple[str, bytes]:
 class Proxy:
     """LiteLLM's proxy as a process, and a client of OpenAI's for it."""
 
-    def __init__(self, folder: Path, model: Model, guardrail: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, model: Model, guardrail: Mapping[str, Any], **general: Any) -> None:
         self.config = folder / "config.yaml"
         self.log = folder / "proxy.log"
         with socket.socket() as free:
@@ -144,9 +144,10 @@ class Proxy:
                 {"model_name": "mock", "litellm_params": upstream},
                 {"model_name": "mock-soon", "litellm_params": upstream},
                 {"model_name": "mock-text", "litellm_params": text},
+                {"model_name": "mock-soon-text", "litellm_params": text},
             ],
             "guardrails": [{"guardrail_name": "kt", "litellm_params": dict(guardrail)}],
-            "general_settings": {"master_key": KEY},
+            "general_settings": {"master_key": KEY, **general},
             "litellm_settings": {"telemetry": False, "num_retries": 0},
         }
         # JSON is YAML.
@@ -167,7 +168,11 @@ class Proxy:
                 env=environment,
                 cwd=self.config.parent,
             )
-        self.until(self._answers, STARTS)
+        try:
+            self.until(self._answers, STARTS)
+        except BaseException:
+            self.end(signal.SIGKILL)
+            raise
 
     def _answers(self) -> bool:
         assert self.process.poll() is None, self.log.read_text()[-4000:]

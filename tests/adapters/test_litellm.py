@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import signal
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import openai
@@ -16,7 +17,6 @@ from room import Room
 
 from kt_escalation import Store
 
-NUMBERS = itertools.count()
 #: What is asked of this model expires after some seconds.
 SOON = "mock-soon"
 AMENDED = {"request": {"texts": ["Greet al"]}, "response": {"texts": ["Hello al"]}}
@@ -28,11 +28,13 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
     policy = made.folder / "boss"
     made.clone("boss")
     settings = policy / "policies/settings.yaml"
-    settings.write_text(
-        settings.read_text()
-        + f"  - match: {{model: {SOON}}}\n    single_use: true\n    resolve_within: 8s\n"
-        + "  - match: {reason_code: gateway.review}\n    single_use: true\n    valid_for: 15m\n"
-    )
+    rules = [
+        (f"{{model: {SOON}}}", "resolve_within: 12s"),
+        (f"{{model: {SOON}-text}}", "resolve_within: 12s"),
+        ("{reason_code: gateway.review}", "valid_for: 15m"),
+    ]
+    with settings.open("a") as file:
+        file.writelines(f"  - match: {match}\n    single_use: true\n    {more}\n" for match, more in rules)
     from lab import git
 
     git("commit", "--quiet", "--all", "-m", "settings for LiteLLM", cwd=policy)
@@ -58,7 +60,7 @@ def guard(room: Room, **more: Any) -> dict[str, Any]:
         "api_key": "a-secret-of-the-tests",
         "kt_store": str(room.gw),
         "kt_journal": str(room.folder / "journal"),
-        "kt_hold": 20,
+        "kt_hold": 25,
         "kt_on_cancel": "withdraw",
         **more,
     }
@@ -86,7 +88,7 @@ def chat(client: openai.OpenAI, name: str, stream: bool, model: str = "mock") ->
     """What a chat gets."""
     found: Any = client.chat.completions.create(
         model=model,
-        messages=[{"role": "user", "content": [{"type": "text", "text": "Greet bob"}]}],
+        messages=[{"role": "user", "content": [{"type": "text", "text": f"Greet bob ({name})"}]}],
         stream=stream,
         extra_headers={"x-request-id": name},
     )
@@ -95,18 +97,21 @@ def chat(client: openai.OpenAI, name: str, stream: bool, model: str = "mock") ->
     return heard(name, (one.choices[0].delta.content or "" for one in found if one.choices))
 
 
-def completion(client: openai.OpenAI, name: str, stream: bool) -> str:
+def completion(client: openai.OpenAI, name: str, stream: bool, model: str = "mock") -> str:
     """What a completion of a prompt gets."""
     found: Any = client.completions.create(
-        model="mock-text", prompt="Greet bob", stream=stream, extra_headers={"x-request-id": name}
+        model=f"{model}-text",
+        prompt=f"Greet bob ({name})",
+        stream=stream,
+        extra_headers={"x-request-id": name},
     )
     return heard(name, (one.choices[0].text or "" for one in found)) if stream else str(found.choices[0].text)
 
 
-def responses(client: openai.OpenAI, name: str, stream: bool) -> str:
+def responses(client: openai.OpenAI, name: str, stream: bool, model: str = "mock") -> str:
     """What a request of the newer API gets."""
     found: Any = client.responses.create(
-        model="mock", input="Greet bob", stream=stream, extra_headers={"x-request-id": name}
+        model=model, input=f"Greet bob ({name})", stream=stream, extra_headers={"x-request-id": name}
     )
     if not stream:
         return str(found.output_text)
@@ -123,49 +128,131 @@ def responses(client: openai.OpenAI, name: str, stream: bool) -> str:
 
 
 def is_for(name: str, kind: str) -> Callable[[Any], bool]:
-    return lambda record: (
-        record.request_id == name
-        if kind == "request"
-        else str(record.request_id).startswith(f"{name}:{kind}:")
+    """Whether a record, or a request's id, is about the request of a call or about its response."""
+
+    def matches(found: Any) -> bool:
+        asks = str(getattr(found, "request_id", found))
+        return asks == name if kind == "request" else asks.startswith(f"{name}:{kind}:")
+
+    return matches
+
+
+@dataclass(frozen=True)
+class Case:
+    """What becomes of a call: people say ``outcome`` to its request or to its response, and approve the other."""
+
+    outcome: str
+    kind: str
+    stream: bool
+    #: Whether this guardrail can send what a reviewer wrote in place of an answer that is no stream.
+    amends: bool
+
+    @property
+    def is_amended(self) -> bool:
+        return self.outcome in ("rewritten", "redacted")
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether the caller gets an answer of the model's."""
+        if self.is_amended:
+            return self.kind == "request" or (self.amends and not self.stream)
+        return self.outcome == "approved"
+
+    @property
+    def answer(self) -> str:
+        return "Hello al" if self.is_amended and self.kind == "response" else "Hello bob"
+
+    def says(self, kind: str) -> str:
+        return self.outcome if kind == self.kind else "approved"
+
+
+OUTCOMES = ("approved", "rewritten", "redacted", "denied", "expired", "withdrawn")
+
+
+def cases_of(prefix: str, *, amends: bool) -> dict[str, Case]:
+    """Every outcome of a request and of a response, as a stream and not."""
+    return {
+        f"{prefix}_{outcome}_{kind}_{stream}".lower(): Case(outcome, kind, stream, amends)
+        for outcome in OUTCOMES
+        for kind in AMENDED
+        for stream in (False, True)
+    }
+
+
+def played(room: Room, proxy: Proxy, call: Any, cases: Mapping[str, Case]) -> dict[str, str | Exception]:
+    """Make all calls at once, while people decide; what each got, or its error."""
+    with ThreadPoolExecutor(len(cases)) as pool, Store.open(room.gw, follow_checkout=False) as gateway:
+        calling = {
+            name: pool.submit(
+                call, proxy.client(), name, case.stream, SOON if case.outcome == "expired" else "mock"
+            )
+            for name, case in cases.items()
+        }
+        while not all(one.done() for one in calling.values()):
+            wanted: dict[tuple[str, str], list[str]] = {}
+            for one in room.alice.list(status="queued", fetch=True).records:
+                name, colon, _ = str(one.request_id).partition(":")
+                kind = "response" if colon else "request"
+                if name in cases:
+                    wanted.setdefault((cases[name].says(kind), kind), []).append(one.escalation_id)
+            for (outcome, kind), names in wanted.items():
+                if outcome == "withdrawn":
+                    for one in names:
+                        gateway.withdraw(one, "nobody asks any more")
+                elif outcome != "expired":
+                    room.alice.claim_many(names)
+                    amendment = AMENDED[kind] if outcome in ("rewritten", "redacted") else None
+                    room.alice.resolve_many(names, outcome, "so it is", amendment=amendment)
+            time.sleep(0.1)
+    found = {name: one.exception() or one.result() for name, one in calling.items()}
+    return {name: one if isinstance(one, Exception) else str(one) for name, one in found.items()}
+
+
+def require_outcomes(room: Room, proxy: Proxy, model: Model, call: Any, cases: Mapping[str, Case]) -> None:
+    """Hold what every caller gets, what the model was asked, and what was released to the cases."""
+    before = len(model.asked)
+    for name, got in played(room, proxy, call, cases).items():
+        case = cases[name]
+        if case.is_sent:
+            assert got == case.answer, (name, got)
+            continue
+        assert isinstance(got, openai.OpenAIError) and not isinstance(got, openai.APIConnectionError), (
+            name,
+            got,
+        )
+        assert "Hello" not in str(got) and not HEARD.get(name), (name, got, HEARD.get(name))
+    asked = [str(one) for one in model.asked[before:]]
+    passed = [case for case in cases.values() if case.kind == "response" or case.is_sent]
+    assert len(asked) == len(passed)
+    amended = sum(case.is_amended and case.kind == "request" for case in passed)
+    assert sum("Greet al" in one for one in asked) == amended
+    for name, case in cases.items():
+        original = any(f"({name})" in one for one in asked)
+        assert original is (case in passed and not (case.is_amended and case.kind == "request")), name
+        assert len(room.commits(f"release esc_{name}")) <= 1
+    found = {one.request_id: one.resolution for one in room.alice.list(fetch=True).records if one.resolution}
+    for name, case in cases.items():
+        [resolution] = [end for asks, end in found.items() if is_for(name, case.kind)(asks)]
+        assert resolution is not None and resolution.outcome == case.outcome, name
+
+
+@pytest.mark.parametrize("call", [chat, responses])
+def test_each_outcome(room: Room, model: Model, proxy: Proxy, call: Any) -> None:
+    require_outcomes(room, proxy, model, call, cases_of(f"litellm_{call.__name__}", amends=True))
+
+
+def test_each_outcome_of_completions(room: Room, model: Model, proxy: Proxy) -> None:
+    cases = cases_of("litellm_text", amends=True)
+    streams = {name: case for name, case in cases.items() if case.stream}
+    require_outcomes(
+        room, proxy, model, completion, {name: cases[name] for name in cases if name not in streams}
     )
-
-
-@pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize("kind", ["request", "response"])
-@pytest.mark.parametrize("outcome", ["approved", "rewritten", "redacted", "denied"])
-@pytest.mark.parametrize("call", [chat, completion, responses])
-def test_each_outcome(
-    room: Room, model: Model, proxy: Proxy, call: Any, outcome: str, kind: str, stream: bool
-) -> None:
-    name, before = f"litellm_{next(NUMBERS)}", len(model.asked)
-    if call is completion and stream:
-        # LiteLLM would send this answer without asking its guardrails.
+    before = len(model.asked)
+    # LiteLLM would send these answers without asking its guardrails.
+    for name in streams:
         with pytest.raises(openai.BadRequestError, match="cannot be held"):
-            call(proxy.client(), name, stream)
-        assert len(model.asked) == before
-        return
-    with ThreadPoolExecutor(1) as pool:
-        calling = pool.submit(call, proxy.client(), name, stream)
-        amendment = AMENDED[kind] if outcome in ("rewritten", "redacted") else None
-        if kind == "response":
-            decide(room, is_for(name, "request"), "approved", calling=calling)
-        decide(room, is_for(name, kind), outcome, amendment, calling)
-        blocked = outcome == "denied" or (amendment is not None and kind == "response" and stream)
-        if kind == "request" and not blocked:
-            decide(room, is_for(name, "response"), "approved", calling=calling)
-        if blocked:
-            with pytest.raises(openai.OpenAIError) as error:
-                calling.result(60)
-            assert "Hello" not in str(error.value) and not HEARD.get(name)
-        else:
-            expected = "Hello al" if kind == "response" and amendment else "Hello bob"
-            assert calling.result(60) == expected
-    asked = model.asked[before:]
-    assert len(asked) == (0 if kind == "request" and blocked else 1)
-    if kind == "request" and not blocked:
-        assert ("Greet al" if amendment else "Greet bob") in str(asked)
-    names = dict.fromkeys(("request", "response"), 1)
-    assert all(len(room.commits(f"release esc_{name}")) <= count for count in names.values())
+            completion(proxy.client(), name, True)
+    assert len(model.asked) == before
 
 
 def test_the_proxy_is_killed_while_it_holds_and_the_retried_request_finds_its_decision(
@@ -209,38 +296,6 @@ def test_what_nobody_decides_in_time_is_409_and_a_client_that_tries_again_has_on
         decide(room, is_for("late_1", "response"), "approved")
         assert calling.result(60) == "Hello bob"
     assert len(room.commits("raise esc_late_1")) == 1
-
-
-@pytest.mark.parametrize("outcome", ["expired", "withdrawn"])
-def test_what_nobody_decides_is_not_sent(room: Room, model: Model, proxy: Proxy, outcome: str) -> None:
-    before = len(model.asked)
-    cases = {
-        f"{outcome}_{kind}_{stream}".lower(): (kind, stream) for kind in AMENDED for stream in (False, True)
-    }
-    with ThreadPoolExecutor(len(cases)) as pool, Store.open(room.gw, follow_checkout=False) as gateway:
-        calling = {
-            name: pool.submit(chat, proxy.client(), name, stream, SOON if outcome == "expired" else "mock")
-            for name, (_, stream) in cases.items()
-        }
-        for name, (kind, _) in cases.items():
-            if kind == "response":
-                decide(room, is_for(name, "request"), "approved", calling=calling[name])
-        if outcome == "withdrawn":
-            for name, (kind, _) in cases.items():
-                gateway.withdraw(asked(room, is_for(name, kind), calling[name]), "nobody asks any more")
-        for name, (_, stream) in cases.items():
-            with pytest.raises(openai.OpenAIError) as error:
-                calling[name].result(60)
-            assert stream or outcome in str(error.value)
-            assert "Hello" not in str(error.value) and not HEARD.get(name)
-            assert not isinstance(error.value, openai.APIConnectionError)
-    assert len(model.asked) == before + 2
-    found = [
-        one
-        for one in room.alice.list(fetch=True).records
-        if one.resolution and outcome in str(one.request_id)
-    ]
-    assert [one.resolution.outcome for one in found if one.resolution].count(outcome) == len(cases)
 
 
 @pytest.mark.parametrize("stream", [False, True])
