@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -365,3 +366,29 @@ def test_the_journal_gives_each_decision_to_one(tmp_path: Path) -> None:
         file.write(b"not ours\n")
     with pytest.raises(errors.BadInput):
         Journal(tmp_path, pins)
+
+
+@pytest.mark.parametrize("ends", [False, True])
+@pytest.mark.parametrize("left", ["all", "no lock files"])
+def test_a_copy_of_the_journal_uses_nothing_that_was_begun(tmp_path: Path, left: str, *, ends: bool) -> None:
+    pins, folder, copy = Pins("a remote", "main", ""), tmp_path / "journal", tmp_path / "copy"
+    one = Journal(folder, pins)
+    one.begin("esc_a", "T1", "now")
+    one.begin("esc_b", "T2", "now")
+    one.give("esc_b", "T2", "now")
+    if ends:
+        one.close()
+    hidden = shutil.ignore_patterns("*.live") if left != "all" else None
+    shutil.copytree(folder, copy, ignore=hidden)
+    copied = Journal(copy, pins)
+    for name in ("esc_a", "esc_b"):
+        with pytest.raises(errors.AlreadyReleased):
+            copied.begin(name, "T3", "now")
+    assert copied.begin("esc_c", "T4", "now") == "T4"
+    copied.close()
+    if not ends:
+        one.close()
+    # Moved as it is, it is the same one.
+    again = Journal(folder.rename(tmp_path / "moved"), pins)
+    assert again.begin("esc_a", "T5", "now") == "T1"
+    again.close()

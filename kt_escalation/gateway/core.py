@@ -15,7 +15,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,7 +27,7 @@ from ..actions.options import Options
 from ..actions.session import Session
 from ..errors import BadInput, Interrupted, KtError, NotResolved, OutcomeUnknown, RetriesExhausted
 from ..model.record import Record
-from ..model.times import format_time, to_millis
+from ..model.times import to_millis
 from ..model.vocabulary import RELEASING
 from ..results import Decision, Found, Listing, Received, Result
 from ..storage import lookup
@@ -38,6 +37,7 @@ from .deadlines import Deadlines
 from .held import Held, Metrics, item_of, settle
 from .pinned import Pinned
 from .proofs import Proofs
+from .uses import Uses
 from .writer import Writer
 
 #: How often the remote is asked while anybody waits, in seconds.
@@ -58,6 +58,7 @@ class Core:
     ) -> None:
         self._session = session
         self.journal = notes
+        self._uses = Uses(session, notes)
         self._every = every
         self._say = tell
         self._lock = threading.Lock()
@@ -261,7 +262,7 @@ class Core:
                 if held.gone:
                     return
                 held.releasing.set()
-            self._writer.commit(lambda: self._release(held), lambda found: self._released(held, found))
+            self._writer.commit(lambda: self._uses.take(held), lambda found: self._released(held, found))
             return
         try:
             now = to_millis(self._session.clock())
@@ -294,35 +295,15 @@ class Core:
 
     # --- releasing --------------------------------------------------------------------------------
 
-    def _release(self, held: Held) -> Decision:
-        """Release one on the writer's thread: noted before it is pushed."""
-        name = held.escalation_id or ""
-        token = held.release_id or self._session.token()
-        token = self.journal.begin(name, token, format_time(to_millis(self._session.clock())))
-        if held.release_id not in (None, token):
-            raise BadInput(problem=f"{name} was begun under the release id {token}; give that one")
-        return use.release(self._session, name, digest=held.digest, release_id=token, amended=held.amended)
-
     def _released(self, held: Held, found: Decision | Exception) -> None:
         """Give the decision, or try again where the remote has gone meanwhile."""
         with held.lock:
             held.releasing.clear()
             if held.gone:
                 return
-            if isinstance(found, (*WEATHER, RetriesExhausted, OutcomeUnknown)) and not self._closed:
-                again = True
-            else:
-                again = False
-                if isinstance(found, Decision) and found.release_id is not None:
-                    try:
-                        now = format_time(to_millis(self._session.clock()))
-                        if found.release_commit is not None:
-                            self.journal.pin(None, found.release_commit)
-                        self.journal.give(found.escalation_id, found.release_id, now)
-                        # What was begun under this id by whoever, nobody was given: this is the one leave to run.
-                        found = replace(found, changed=True, repeat=False)
-                    except (KtError, OSError) as error:
-                        found = error
+            again = isinstance(found, (*WEATHER, RetriesExhausted, OutcomeUnknown)) and not self._closed
+            if isinstance(found, Decision):
+                found = self._uses.given(found)
         if again:
             self._attend(held)
         elif isinstance(found, Decision):

@@ -45,7 +45,6 @@ class Held:
         self.escalation_id = escalation_id
         self.status = "not known"
         self.releases, self.digest, self.amended = releases, digest, amended
-        self.release_id: str | None = None
         self.future: Future[Decision] = Future()
         self.since = time.monotonic()
         self.waiter: Waiter | None = None

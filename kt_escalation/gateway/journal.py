@@ -1,7 +1,9 @@
 """What a gateway has released, in a folder outside the clone: a decision is given once, whatever the remote loses.
 
-A line is flushed before a release is pushed (`begun`), and again before its answer is given (`given`). What was begun
-and not given was acted on by nobody, so the next gateway may use it; what was given is never given again.
+A line is flushed before a release is pushed (`begun`), and again before its answer is given (`given`). What was given is
+never given again. What was begun and not given was acted on by nobody once its process has ended, so the next gateway may
+use it. Each process holds a lock on a file of its own meanwhile, and its lines name that very file: in a copy of the journal
+it is another one, which says nothing about the process, so a copy uses nothing that was begun.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from ..storage import atomic_file
 from ..storage.clone import GitStore
 
 _RELEASES, _PINS, _LIVE = "releases.ndjson", "pins.json", ".live"
-_KEYS = ("escalation_id", "release_id", "state", "owner", "at")
+_KEYS = ("escalation_id", "release_id", "state", "owner", "file", "at")
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class Journal:
             self._file = os.open(folder / _RELEASES, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
             self._live = os.open(folder / f"{self._owner}{_LIVE}", os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(self._live, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._identity = _identity(self._live)
             atomic_file.flush_folder(folder)
             with self._locked():
                 self._load()
@@ -106,9 +109,8 @@ class Journal:
             return str(line["release_id"]) if line is not None and line["state"] == "given" else None
 
     def _require_ours(self, line: dict[str, Any]) -> None:
-        """Raise AlreadyReleased for what was given, or what another process is about to give."""
-        owner = str(line["owner"])
-        if line["state"] == "given" or (owner != self._owner and self._is_alive(owner)):
+        """Raise AlreadyReleased for what was given, or what another process may be about to give."""
+        if line["state"] == "given" or not (line["owner"] == self._owner or self._has_ended(line)):
             raise AlreadyReleased(
                 escalation_id=str(line["escalation_id"]),
                 released_by="this gateway",
@@ -124,8 +126,11 @@ class Journal:
         atomic_file.write(self._folder / _PINS, json.dumps(vars(self.pins)).encode(), 0o600)
 
     def close(self) -> None:
-        """Let go of the files."""
-        (self._folder / f"{self._owner}{_LIVE}").unlink(missing_ok=True)
+        """Let go of the files. That which tells that this process has ended stays while something is begun."""
+        if not any(
+            line["owner"] == self._owner and line["state"] == "begun" for line in self._lines.values()
+        ):
+            (self._folder / f"{self._owner}{_LIVE}").unlink(missing_ok=True)
         os.close(self._live)
         os.close(self._file)
 
@@ -170,21 +175,27 @@ class Journal:
         self._read += len(whole) + len(end)
 
     def _append(self, escalation_id: str, release_id: str, state: str, at: str) -> None:
-        line = dict(zip(_KEYS, (escalation_id, release_id, state, self._owner, at), strict=True))
-        data = json.dumps(line).encode() + b"\n"
+        values = (escalation_id, release_id, state, self._owner, self._identity, at)
+        data = json.dumps(dict(zip(_KEYS, values, strict=True))).encode() + b"\n"
         os.write(self._file, data)
         os.fsync(self._file)
         self._load()
 
-    def _is_alive(self, owner: str) -> bool:
-        """Whether the process that wrote a line still runs: the kernel drops its lock when it ends."""
+    def _has_ended(self, line: dict[str, Any]) -> bool:
+        """Whether the process that wrote a line has ended for certain: the kernel has dropped its lock on its file."""
         with suppress(FileNotFoundError):
-            handle = os.open(self._folder / f"{owner}{_LIVE}", os.O_RDWR)
+            handle = os.open(self._folder / f"{line['owner']}{_LIVE}", os.O_RDWR)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return False
+                return _identity(handle) == str(line["file"])
             except BlockingIOError:
-                return True
+                return False
             finally:
                 os.close(handle)
         return False
+
+
+def _identity(handle: int) -> str:
+    """What tells a file from a copy of it: nobody can choose when its inode was last changed."""
+    found = os.fstat(handle)
+    return f"{found.st_ino}-{found.st_ctime_ns}"

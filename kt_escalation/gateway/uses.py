@@ -1,0 +1,42 @@
+"""Takes decisions for their one use: noted in the journal before the release is pushed, and before the answer is given."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..actions import use
+from ..actions.session import Session
+from ..errors import KtError
+from ..model.times import format_time, to_millis
+from ..results import Decision
+from .held import Held
+from .journal import Journal
+
+
+class Uses:
+    """The decisions that one gateway takes."""
+
+    def __init__(self, session: Session, notes: Journal) -> None:
+        self._session, self._journal = session, notes
+
+    def take(self, held: Held) -> Decision:
+        """Release one, noted before it is pushed. Raises as `Store.release` does, and AlreadyReleased by the journal."""
+        name = held.escalation_id or ""
+        token = self._journal.begin(name, self._session.token(), self._now())
+        return use.release(self._session, name, digest=held.digest, release_id=token, amended=held.amended)
+
+    def given(self, found: Decision) -> Decision | Exception:
+        """The decision as its one leave to run, noted before anybody is given it; else why it may not be given."""
+        if found.release_id is None:
+            return found
+        try:
+            if found.release_commit is not None:
+                self._journal.pin(None, found.release_commit)
+            self._journal.give(found.escalation_id, found.release_id, self._now())
+        except (KtError, OSError) as error:
+            return error
+        # What was begun under this id by whoever, nobody was given: this is the one leave to run.
+        return replace(found, changed=True, repeat=False)
+
+    def _now(self) -> str:
+        return format_time(to_millis(self._session.clock()))
