@@ -1,7 +1,8 @@
 """`kt` that fails at a named point of the commit protocol: the shipped package knows nothing of it.
 
 `KT_TEST_FAULT=before-push:kill python faulty.py escalation claim …` ends the process there as the kernel would;
-`:full` raises what a full disk raises; `:pause` waits to be killed. `lab.start` runs it where the variable is set.
+`:full` raises what a full disk raises; `:pause` waits to be killed. `lab.start` runs it where the variable is set,
+forked from a process that is warm unless it is killed from outside.
 """
 
 from __future__ import annotations
@@ -70,9 +71,8 @@ def entering(owner: Any, name: str, step: str) -> None:
     setattr(owner, name, outer)
 
 
-def main() -> None:
-    """Run `kt` with all the points in it."""
-    from kt_escalation import cli
+def arm() -> None:
+    """Put all the points into the `kt` of this process."""
     from kt_escalation.actions import commit_loop
     from kt_escalation.storage import waiting
     from kt_escalation.storage.clone import GitStore
@@ -90,10 +90,12 @@ def main() -> None:
     around(waiting, "answer", before="during-push")
     around(Writer, "settle", after="after-settle")
     around(Writer, "follow", "before-follow", "after-follow")
-    cli.main()
 
 
 if __name__ == "__main__":
     # The folder of this file holds modules of the tests, which kt must not find.
     sys.path.pop(0)
-    main()
+    arm()
+    from kt_escalation import cli
+
+    cli.main()

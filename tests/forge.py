@@ -140,8 +140,10 @@ def side(forge: Forge, *args: str, who: str = "bob") -> None:
     forge.git("switch", "--quiet", "-")
 
 
-#: A server for each state of a store that one was made for: the hook's installation starts fifty processes.
+#: A server for each state of a store that one was made for, and what the hook's installation, some fifty processes,
+#: leaves in a server's repository: its configuration, the hook, and the path that the hook names.
 SERVERS: dict[tuple[object, ...], Path] = {}
+INSTALLED: dict[tuple[object, ...], tuple[str, str, str]] = {}
 
 
 def serve(forge: Forge, *options: str) -> Path:
@@ -150,24 +152,39 @@ def serve(forge: Forge, *options: str) -> Path:
     The hook as it is installed is what tests/test_hosting.py and tests/servers push to.
     """
     bare = forge.path.parent / "server.git"
-    key = (
+    way = (
         *options,
-        forge.git("for-each-ref"),
-        *((forge.path / ".git" / name).read_text() for name in ("HEAD", "config")),
+        (forge.path / ".git/HEAD").read_text(),
         *sorted((name, value) for name, value in os.environ.items() if name.startswith(("GIT_", "KT_"))),
     )
+    key = (*way, forge.git("for-each-ref"))
     if key not in SERVERS:
         kept = Path(os.environ["GIT_CONFIG_GLOBAL"]).parent / f"server-{len(SERVERS)}.git"
         git("clone", "--quiet", "--bare", "--no-hardlinks", str(forge.path), str(kept), cwd=forge.path)
-        git("remote", "remove", "origin", cwd=kept)
-        ran = kt("hook", "install", "--server", str(kept), *options, cwd=forge.path)
-        assert ran.code == 0, ran.err
+        if way not in INSTALLED:
+            git("remote", "remove", "origin", cwd=kept)
+            ran = kt("hook", "install", "--server", str(kept), *options, cwd=forge.path)
+            assert ran.code == 0, ran.err
+            INSTALLED[way] = (
+                (kept / "config").read_text(),
+                (kept / "hooks/pre-receive").read_text(),
+                str(kept),
+            )
+        config, hook, path = INSTALLED[way]
+        (kept / "config").write_text(config)
+        _write_hook(kept, hook.replace(path, str(kept)))
         SERVERS[key] = kept
     shutil.copytree(SERVERS[key], bare, symlinks=True)
-    hook = bare / "hooks/pre-receive"
-    hook.write_text(hook.read_text().replace(str(SERVERS[key]), str(bare)))
+    _write_hook(bare, (bare / "hooks/pre-receive").read_text().replace(str(SERVERS[key]), str(bare)))
     spare_start(bare)
     return bare
+
+
+def _write_hook(server: Path, text: str) -> None:
+    hook = server / "hooks/pre-receive"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(text)
+    hook.chmod(0o755)
 
 
 def spare_start(server: Path) -> None:
@@ -264,14 +281,33 @@ def key_of(forge: Forge, who: str) -> Path:
     return path
 
 
+def require_signatures(forge: Forge) -> None:
+    """Let the settings require signatures, with keys of alice's and boss's on the roster."""
+    roster = ROSTER
+    for who in ("alice", "boss"):
+        public = key_of(forge, who).with_suffix(".pub").read_text().strip()
+        roster = re.sub(rf"(user_id: {who}, .*?roles: \[\w+\])", rf'\1, signing_keys: ["{public}"]', roster)
+    forge.write("policies/roster.yaml", roster)
+    forge.write("policies/settings.yaml", f"{SETTINGS}signatures: required\n")
+    sign_as(forge, "boss")
+    forge.commit("boss", "signatures from now on")
+
+
 def sign_as(forge: Forge, who: str) -> None:
-    """Let git sign with somebody's key from now on."""
-    for key, value in (
-        ("gpg.format", "ssh"),
-        ("user.signingKey", str(key_of(forge, who))),
-        ("commit.gpgsign", "true"),
+    """Let git sign with somebody's key from now on; as `git config` would, which is a process for each value."""
+    config = forge.path / ".git/config"
+    text = config.read_text()
+    for section, name, value in (
+        ("gpg", "format", "ssh"),
+        ("user", "signingKey", f'"{key_of(forge, who)}"'),
+        ("commit", "gpgsign", "true"),
     ):
-        forge.git("config", key, value)
+        line = f"\t{name} = {value}\n"
+        text, found = re.subn(
+            rf"^(\[{section}\]\n(?:\t.*\n)*?)\t{name} = .*\n", rf"\1{line}", text, flags=re.MULTILINE
+        )
+        text += "" if found else f"[{section}]\n{line}"
+    config.write_text(text)
 
 
 def waive(forge: Forge, *accepted: tuple[str, str, str]) -> None:

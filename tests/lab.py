@@ -82,7 +82,7 @@ def unwritable(folder: Path) -> Path:
 
 def shell(script: str, cwd: Path) -> None:
     """Run commands as a user's shell would, stopping at the first that fails."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    path = f"{warm.kt_folder()}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=cwd,
@@ -102,7 +102,9 @@ def start(
 
     With ``forked`` its process is forked from one that is warm: many of them meet each other sooner, and cost less.
     """
-    program = FAULTY if VARIABLE in (env or {}) else (str(warm.kt_folder() / "kt"),) if forked else KT
+    fault = (env or {}).get(VARIABLE, "")
+    forked = forked or fault.endswith((":kill", ":full"))
+    program = (str(warm.kt_folder() / "kt"),) if forked else FAULTY if fault else KT
     return subprocess.Popen(
         [*program, "escalation", *args],
         cwd=cwd,

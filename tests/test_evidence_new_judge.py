@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import warm
 from evidence_case import as_known, block, built, checked, cloned, done, holds, unpacked
 from lab import Lab, git, record_text, shell
 from pages import as_printed, text_of
@@ -34,7 +35,7 @@ def by_kt(folder: Path, known: str) -> subprocess.CompletedProcess[str]:
         cwd=place,
         env={
             **os.environ,
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": f"{warm.kt_folder()}:{Path(sys.executable).parent}:{os.environ['PATH']}",
             "known": known,
             "from": str(folder),
         },

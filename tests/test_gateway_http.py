@@ -13,12 +13,10 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-import schemathesis
 from gateways import DIGEST, draft
 from hypothesis import HealthCheck, settings
 from lab import kt_gateway
 from room import Room
-from schemathesis.checks import CHECKS
 from served import AUTH, TOKEN, Answered, Served, until
 
 LITELLM = "/beta/litellm_basic_guardrail_api"
@@ -335,6 +333,10 @@ def test_whatever_the_contract_allows_is_answered_by_it_a_thousand_times(served:
 
 def fuzz(served: Served, examples: int) -> None:
     """Ask each call of /openapi.json with made-up input, and hold the answers to what it says of them."""
+    # It takes a second to import, in each of the processes that collect the tests.
+    import schemathesis
+    from schemathesis.checks import CHECKS
+
     schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{served.port}/openapi.json", headers=AUTH)
     checks = [
         CHECKS.get_one(name)

@@ -247,11 +247,16 @@ DAY = 86_400
 
 
 class Keyring:
-    """A GnuPG home of its own. Its path is short, since the agent's socket lies in it."""
+    """A GnuPG home of its own, with what another holds. Its path is short, since the agent's socket lies in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, ground: Path | None = None) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="kt-", dir="/tmp"))
         self.home.chmod(0o700)
+        if ground:
+            # Neither sockets nor locks.
+            shutil.copytree(
+                ground, self.home, dirs_exist_ok=True, ignore=shutil.ignore_patterns("S.*", "*lock*", ".#*")
+            )
         self.program = self.home / "gpg-at"
         self.program.write_text(
             f'#!/bin/sh\nexec gpg --batch ${{{FAKED}:+--faked-system-time ${FAKED}}} "$@"\n'
@@ -272,19 +277,38 @@ class Keyring:
         return done.stdout
 
     def make(self, who: str, expires: str = "never", at: int | None = None) -> str:
-        """A key pair; its fingerprint."""
-        self.gpg("--quick-gen-key", f"{who}@example.com", "ed25519", "sign", expires, at=at)
-        listed = self.gpg("--list-keys", "--with-colons", who)
-        return re.findall(r"^fpr:+([0-9A-F]{40}):", listed, re.MULTILINE)[0]
+        """A key pair; its fingerprint. One that never expires is there if the ground holds it."""
+        if (expires, at) != ("never", None) or not self.fingerprints(who):
+            self.gpg("--quick-gen-key", f"{who}@example.com", "ed25519", "sign", expires, at=at)
+        return self.fingerprints(who)[-1]
+
+    def fingerprints(self, who: str) -> list[str]:
+        """Those of somebody's keys, the newest last."""
+        listed = self.gpg("--list-keys", "--with-colons", "--keyid-format", "long")
+        return re.findall(
+            rf"^fpr:+([0-9A-F]{{40}}):\n(?:grp.*\n)?uid:.*<?{who}@example\.com", listed, re.MULTILINE
+        )
 
     def close(self) -> None:
         subprocess.run(["gpgconf", "--homedir", str(self.home), "--kill", "all"], check=False)
         shutil.rmtree(self.home, ignore_errors=True)
 
 
-@pytest.fixture
-def ring(monkeypatch: pytest.MonkeyPatch) -> Iterator[Keyring]:
+@pytest.fixture(scope="module")
+def key_ground() -> Iterator[Path]:
+    """A home that holds a key of alice's and one of the boss's."""
     made = Keyring()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GNUPGHOME", str(made.home))
+        for who in ("alice", "boss"):
+            made.make(who)
+    yield made.home
+    made.close()
+
+
+@pytest.fixture
+def ring(key_ground: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Keyring]:
+    made = Keyring(key_ground)
     monkeypatch.setenv("GNUPGHOME", str(made.home))
     yield made
     made.close()

@@ -1,6 +1,7 @@
 """`kt` without the start of Python: a process that has imported everything forks for each call.
 
-The rest is as real as ever: each call is a process with its caller's folder, environment and streams.
+The rest is as real as ever: each call is a process with its caller's folder, environment and streams. One that kills
+itself where the tests ask for that takes the process that its caller sees along.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+import faulty
+
 _CLIENT = """\
 #!{python} -IS
 import os, socket, sys
@@ -27,7 +30,10 @@ said = [os.getcwd(), str(len(sys.argv)), *sys.argv, *(f"{{k}}={{v}}" for k, v in
 socket.send_fds(server, [b"."], [0, 1, 2])
 server.sendall("\\0".join(said).encode(errors="surrogateescape"))
 server.shutdown(socket.SHUT_WR)
-sys.exit(int(server.recv(8) or 5))
+code = server.recv(8)
+if not code and {fault!r} in os.environ:
+    os.kill(os.getpid(), 9)
+sys.exit(int(code or 5))
 """
 
 
@@ -37,7 +43,9 @@ def kt_folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="kt-warm-"))
     atexit.register(shutil.rmtree, folder)
     client = folder / "kt"
-    client.write_text(_CLIENT.format(python=sys.executable, address=str(folder / "socket")))
+    client.write_text(
+        _CLIENT.format(python=sys.executable, address=str(folder / "socket"), fault=faulty.VARIABLE)
+    )
     client.chmod(0o755)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(folder / "socket"))
@@ -84,6 +92,8 @@ def _serve(listener: socket.socket) -> None:
         os.environ.clear()
         os.environ.update(pair.split("=", 1) for pair in said[end:])
         sys.argv = said[2:end]
+        if faulty.VARIABLE in os.environ:
+            faulty.arm()
         code = edge.run("kt", sys.argv[1:])
         sys.stdout.flush()
         caller.sendall(str(code).encode())
