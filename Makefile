@@ -119,8 +119,9 @@ lint: $(READY)
 	$(RUN)/mypy
 	$(RUN)/lint-imports --no-cache
 
+# Properties are tried with ten times as many examples as in the tests.
 soak: $(BROWSER)
-	$(RUN)/python -m pytest -n auto --dist worksteal -m soak
+	EXAMPLES=soak $(RUN)/python -m pytest -n auto --dist worksteal -m 'soak or hypothesis'
 	@tests/install $@ $(CHROMIUM)
 	$(RUN)/python -m pytest -m soak tests/browser
 

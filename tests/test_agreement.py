@@ -18,6 +18,7 @@ from tempfile import TemporaryDirectory
 import hostile
 import oracle
 import pytest
+from counts import examples
 from hostile import PACK, Graph
 from hypothesis import HealthCheck, given, settings
 from lab import git
@@ -100,7 +101,7 @@ def is_for_people(violation: Violation) -> bool:
 @pytest.mark.parametrize(
     ("first", "count"),
     [
-        pytest.param(230, 80, id="slice"),
+        pytest.param(230, 50, id="slice"),
         *(
             pytest.param(n, AT_ONCE, id=f"from-{n}", marks=pytest.mark.soak)
             for n in range(0, 10_000, AT_ONCE)
@@ -121,7 +122,7 @@ def test_they_agree_on_what_a_campaign_has_found(tmp_path: Path) -> None:
     assert not told, "\n".join(told)
 
 
-@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(20), deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(hostile.graphs())
 def test_judge_and_oracle_agree_on_any_graph(graph: Graph) -> None:
     with TemporaryDirectory() as repository:
@@ -229,7 +230,7 @@ def told_of_marks(graph: Graph, repository: Path) -> Iterator[str]:
 @pytest.mark.parametrize(
     ("first", "count"),
     [
-        pytest.param(0, 40, id="slice"),
+        pytest.param(0, 25, id="slice"),
         *(pytest.param(n, 100, id=f"from-{n}", marks=pytest.mark.soak) for n in range(0, 2_000, 100)),
     ],
 )

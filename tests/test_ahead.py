@@ -81,12 +81,19 @@ def judged(repository: Path, case: Case) -> tuple[object, ...]:
         return reported(made, case.tip), made.mark(case.tip)
 
 
+#: What one run over all of it finds, by what was asked.
+WHOLE: dict[tuple[Path, Case], tuple[object, ...]] = {}
+
+
 def whole(
     monkeypatch: pytest.MonkeyPatch, repository: Path, cases: Sequence[Case]
 ) -> list[tuple[object, ...]]:
     with monkeypatch.context() as patch:
         patch.setattr(run, "_LONG", 1_000_000)
-        return [judged(repository, case) for case in cases]
+        for case in cases:
+            if (repository, case) not in WHOLE:
+                WHOLE[repository, case] = judged(repository, case)
+    return [WHOLE[repository, case] for case in cases]
 
 
 def test_a_hostile_line_is_judged_in_halves_as_it_is_whole(
@@ -126,8 +133,9 @@ def test_what_may_still_be_used_is_guessed(
     middle = gate.forge.tip()
     for name in ("later", "anytime"):
         gate.released(f"esc_{name}", "T2")
-    for number in range(len(git("rev-list", middle, cwd=gate.forge.path).split()) - 3):
-        gate.do("bob", "note", "--id", "esc_two", "--text", f"note {number}")
+    gate.do("bob", "note", "--id", "esc_two", "--text", "a step among those that are none")
+    for _ in range(len(git("rev-list", middle, cwd=gate.forge.path).split()) - 4):
+        gate.forge.git("commit", "--quiet", "--allow-empty", "-m", "nothing", who="bob")
     case = Case(gate.forge.tip(), datetime.now(UTC))
     [wanted] = whole(monkeypatch, gate.forge.path, [case])
     answers.clear()
@@ -178,9 +186,9 @@ def test_no_module_of_the_folder_that_one_works_in_is_run(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    wanted = whole(monkeypatch, repository, legal_ones)
+    wanted = whole(monkeypatch, repository, legal_ones[:4])
     for name in ("json", "yaml", "kt_escalation"):
         (tmp_path / f"{name}.py").write_text("open('ran', 'w')\nraise SystemExit\n")
     monkeypatch.chdir(tmp_path)
-    assert [judged(repository, case) for case in legal_ones] == wanted
+    assert [judged(repository, case) for case in legal_ones[:4]] == wanted
     assert answers[True] and not (tmp_path / "ran").exists()

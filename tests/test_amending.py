@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
@@ -168,7 +169,7 @@ _SCHEMAS = st.recursive(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(50))
 @given(_SCHEMAS.filter(lambda schema: isinstance(schema, dict)), _VALUES)
 def test_what_is_taken_as_a_schema_is_one_and_the_pointer_leads_to_what_does_not_fit(
     schema: dict[str, Any], value: Any
@@ -447,6 +448,7 @@ def twins(draw: st.DrawFn) -> tuple[Any, Any]:
     return value, twin(value)
 
 
+@settings(max_examples=examples(50))
 @given(twins())
 def test_a_step_that_changes_what_only_python_takes_for_equal_is_found(pair: tuple[Any, Any]) -> None:
     one, other = ({"k": value} for value in pair)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -62,7 +63,7 @@ class Store:
 
 
 @given(CONTENTS, st.integers(1, 3), st.data())
-@settings(max_examples=150)
+@settings(max_examples=examples(75))
 def test_it_answers_as_a_search_would(
     tmp_path_factory: pytest.TempPathFactory, contents: list[list[str]], rows: int, data: st.DataObject
 ) -> None:

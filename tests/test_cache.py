@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+from counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lab import (
@@ -190,7 +191,7 @@ def test_damage_costs_time_and_nothing_else(clone: Path, damage: str) -> None:
     assert Cache(kept(clone)).known == known
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(cut=st.integers(0, 10_000), flip=st.none() | st.integers(0, 10_000), tail=st.binary(max_size=40))
 def test_whatever_the_bytes_what_is_known_is_right(cut: int, flip: int | None, tail: bytes) -> None:
     items = [
@@ -340,7 +341,7 @@ def _kept(record: Record) -> Kept:
     return Kept(blob, row_of(record, layout.path_of(record), blob), cache.body(record.as_dict()))
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(40))
 @given(st.lists(records(), min_size=1, max_size=4, unique_by=lambda record: record.escalation_id))
 def test_what_is_kept_is_what_was_read(some: list[Record]) -> None:
     with Folder() as folder:

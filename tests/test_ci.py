@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 import yaml
 from lab import Lab, Ran, git, kt
 from proposals import raised
@@ -33,7 +34,11 @@ def bash(script: str, cwd: Path, env: Mapping[str, str]) -> Ran:
     done = subprocess.run(
         ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
         cwd=cwd,
-        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", **env},
+        env={
+            **os.environ,
+            "PATH": f"{warm.kt_folder()}:{Path(sys.executable).parent}:{os.environ['PATH']}",
+            **env,
+        },
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

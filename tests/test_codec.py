@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from counts import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from sample_records import BAD, FULL, FULL_TEXT, NOON, SMALL_TEXT, laughs, nested
@@ -176,7 +177,7 @@ def test_a_byte_order_mark_before_json_is_passed_over() -> None:
     assert yaml_text.load_json(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(records())
 @example(FULL)
 def test_any_record_comes_back_as_it_was_written(record: Record) -> None:
@@ -207,7 +208,7 @@ def test_no_text_takes_more_room_than_is_reckoned_with(char: str) -> None:
     assert len(yaml_text.dumps(made)) <= largest(made)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(records())
 @example(FULL)
 def test_canonical_text_is_read_without_yaml_for_the_same_record(record: Record) -> None:
@@ -219,7 +220,7 @@ def test_canonical_text_is_read_without_yaml_for_the_same_record(record: Record)
     assert "".join(f"{text}\n" for text in reading.texts.values()) == canonical.dumps(record)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(records())
 @example(FULL)
 def test_any_yaml_reader_takes_the_text_for_the_same_values(record: Record) -> None:
@@ -228,7 +229,7 @@ def test_any_yaml_reader_takes_the_text_for_the_same_values(record: Record) -> N
         assert typed(yaml.load(text, Loader=loader)) == typed(values)  # noqa: S506
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(json_values())
 def test_any_json_value_comes_back_with_its_type(value: Any) -> None:
     text = yaml_text.dumps(context(value))
@@ -236,7 +237,7 @@ def test_any_json_value_comes_back_with_its_type(value: Any) -> None:
     assert typed(yaml.load(text, Loader=yaml.CSafeLoader)["event_context"]) == typed({"value": value})
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(texts(max_size=3000))
 def test_any_text_stays_text_for_every_reader(text: str) -> None:
     written = yaml_text.dumps(context([text]))
@@ -391,7 +392,7 @@ def broken(draw: st.DrawFn) -> bytes:
     return data
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(200))
 @given(st.binary(max_size=200) | broken())
 def test_any_bytes_are_a_record_or_malformed_and_nothing_else(data: bytes) -> None:
     try:
@@ -406,7 +407,7 @@ def test_any_bytes_are_a_record_or_malformed_and_nothing_else(data: bytes) -> No
         assert again == canonically.record and yaml_text.dumps(again) == data
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(100))
 @given(records(), st.data())
 def test_what_is_read_as_canonical_is_what_yaml_reads_and_what_would_be_written(
     record: Record, data: st.DataObject
@@ -561,7 +562,7 @@ def test_the_line_of_a_json_fault_is_told() -> None:
     assert caught.value.line == 3
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(75))
 @given(json_values())
 def test_any_json_value_is_read_as_python_reads_it(value: Any) -> None:
     assert typed(yaml_text.load_json(json.dumps(value).encode())) == typed(value)
@@ -605,7 +606,7 @@ def test_no_key_is_forgotten_in_what_is_shown() -> None:
     assert set(OTHER) | never == set(Record.model_fields)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(20))
 @given(records(), records())
 def test_what_is_shown_does_not_change_with_the_decision(record: Record, decided: Record) -> None:
     life = {key: getattr(decided, key) for key in ("status", "queued_at", "claim", "reviews", "resolution")}

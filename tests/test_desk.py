@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from counts import examples
 from desks import Served, desk
 from forge import ROSTER, SETTINGS
 from hypothesis import given, settings
@@ -583,7 +584,7 @@ def test_no_text_makes_an_element(place: Lab, alice: Served) -> None:
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=60) | st.sampled_from([*HOSTILE, HIDDEN]))
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_any_text_is_only_text_and_can_be_copied(text: str) -> None:
     class Reader(HTMLParser):
         """What a browser makes of it: its elements, and its text."""

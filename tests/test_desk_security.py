@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from counts import examples
 from desks import FORM, Served, desk
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -287,7 +288,7 @@ BAD = {
     missing=st.sets(st.sampled_from(["host", "origin", "cookie", "csrf", "content-type"]), max_size=1),
     method=st.sampled_from(["GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "post"]),
 )
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_a_request_passes_only_if_nothing_of_it_is_wrong(
     wrong: dict[str, str], missing: set[str], method: str
 ) -> None:

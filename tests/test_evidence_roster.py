@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Sequence
 
 import pytest
+from counts import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -243,7 +244,7 @@ def written(draw: st.DrawFn) -> str:
     return made
 
 
-@settings(max_examples=int(os.environ.get("ROSTERS", "300")))
+@settings(max_examples=examples(120))
 @given(written(), st.sampled_from(ADDRESSES), st.sampled_from(ADDRESSES))
 @example('users:\n  - {user_id: a, name: "x\n\nusers:\n  - b", emails: [a@b.c]}\n', "a@b.c", "a@b.c")
 def test_any_roster_is_read_as_kt_reads_it_or_not_at_all(text: str, author: str, committer: str) -> None:

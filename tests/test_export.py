@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import pytest
-from hypothesis import given
+from counts import examples
+from hypothesis import given, settings
 from lab import KT, Lab, git, kt, kt_process, record_text, without_side_files
 from pages import text_of
 from strategies import records, texts
@@ -248,6 +249,7 @@ def test_a_cell_never_calculates_and_gives_its_text_back(text: str) -> None:
     assert next(csv.reader(io.StringIO(line.getvalue(), newline=""))) == [told, "end"]
 
 
+@settings(max_examples=examples(50))
 @given(records())
 def test_a_row_says_all_that_the_record_says(record: Record) -> None:
     row = dict(zip(table.COLUMNS, table.row("b" * 40, "queue/x", record.as_dict(), None), strict=True))

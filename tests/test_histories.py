@@ -122,7 +122,7 @@ def judged(history: History, repository: Path, ids: list[str]) -> list[str]:
 @pytest.mark.parametrize(
     ("first", "count"),
     [
-        pytest.param(0, 60, id="slice"),
+        pytest.param(0, 36, id="slice"),
         *(
             pytest.param(n, AT_ONCE, id=f"from-{n}", marks=pytest.mark.soak)
             for n in range(0, 10_000, AT_ONCE)

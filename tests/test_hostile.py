@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from counts import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lab import KT, Lab, Ran, git, kt, record_text
@@ -195,7 +196,7 @@ READS: tuple[tuple[str, ...], ...] = (
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(75))
 @given(args=st.sampled_from(READS), value=words, as_json=st.booleans())
 @example(args=("list", "-C", "?"), value="x" * 300, as_json=False)
 @example(args=("list", "--rev", "?"), value="{", as_json=False)
@@ -206,7 +207,7 @@ def test_any_text_is_safe_to_read_with(store: Lab, args: tuple[str, ...], value:
     tried(kt(*line, cwd=store.folder / "alice"), as_json="--json" in line)
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(
     key=st.sampled_from(["severity", "created", "-queued", "id"]),
     parts=st.lists(
@@ -240,7 +241,7 @@ FLAGS = (
 )
 
 
-@settings(max_examples=24)
+@settings(max_examples=examples(24))
 @given(flags=st.dictionaries(st.sampled_from(FLAGS), words, min_size=1, max_size=3))
 @example(flags={"agent_id": "\x7f"})
 @example(flags={"request_id": "\udcff"})
@@ -261,7 +262,7 @@ def test_any_text_is_raised_as_it_is_or_refused(store: Lab, flags: dict[str, str
         tried(kt("get", "--id", record["escalation_id"], cwd=store.folder / "alice"))
 
 
-@settings(max_examples=6)
+@settings(max_examples=examples(6))
 @given(text=words, reason=words, claim_id=words, category=words, outcome=words)
 @example(
     text="\r\n x \x1b[2J\n", reason="x\n---\nKt-Actor: mallory", claim_id="T", category="", outcome="allow"
@@ -303,7 +304,7 @@ def test_any_words_of_a_reviewer_are_kept_as_they_are_and_can_forge_nothing(
         assert tried(kt(*args, cwd=alice)).code == 0
 
 
-@settings(max_examples=24)
+@settings(max_examples=examples(24))
 @given(
     action=st.sampled_from(["claim", "unclaim", "resolve", "note"]),
     ids=st.lists(words, min_size=1, max_size=3),
@@ -323,7 +324,7 @@ def test_any_text_as_an_id_is_refused_on_the_line_and_on_stdin(
         assert ran.code in (2, 7) and store.tip() == before
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(name=words, email=st.tuples(words, words).map("@".join))
 @example(name="x", email="a\u202eb@c")
 @example(name="x", email="a@" + "b" * 2000)
@@ -345,7 +346,7 @@ def test_any_name_and_address_of_an_actor_is_recorded_as_it_is_or_refused(
             assert action == "unclaim" or ran.json["escalation"]["claim"]["claimed_by"] == author
 
 
-@settings(max_examples=24)
+@settings(max_examples=examples(24))
 @given(key=st.sampled_from(["kt.root", "kt.remote", "kt.branch"]), value=words)
 @example(key="kt.branch", value="ma{in")
 @example(key="kt.remote", value="ext::sh -c touch% pwned")
@@ -429,7 +430,7 @@ files = st.one_of(
 )
 
 
-@settings(max_examples=36)
+@settings(max_examples=examples(36))
 @given(
     option=st.sampled_from(["--file", "--event", "--batch", "--context"]), data=files, partial=st.booleans()
 )
@@ -522,7 +523,7 @@ contents = st.one_of(
 )
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 @given(
     name=file_names,
     folder=st.sampled_from(["queue/", "queue/resolved/", "queue/resolved/2026/11/23/"]),
@@ -575,7 +576,7 @@ policy_values = st.recursive(
 RECURSIVE = b"users: &a [*a]\n"
 
 
-@settings(max_examples=24)
+@settings(max_examples=examples(24))
 @given(
     name=policy_files,
     data=st.one_of(st.binary(max_size=40), policy_values.map(lambda value: json.dumps(value).encode())),

@@ -6,6 +6,7 @@ from copy import deepcopy
 from typing import Any
 
 import pytest
+from counts import examples
 from gateway_input import event
 from gateways import draft
 from hypothesis import given, settings
@@ -65,7 +66,7 @@ def store() -> tuple[MemoryRemote, Store]:
     return world, world.store("gw@example.com")
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(MEASURED, LATENCIES, MEASURED, LATENCIES)
 def test_a_request_that_is_evaluated_again_is_raised_once(
     once: dict[str, Any], latencies: list[Any], again: dict[str, Any], others: list[Any]
@@ -93,7 +94,7 @@ def test_all_else_is_content(how: str, measured: dict[str, Any]) -> None:
     assert len(world.commits) == count
 
 
-@settings(max_examples=10)
+@settings(max_examples=examples(10))
 @given(SCORES, NUMBERS)
 def test_the_same_holds_of_a_gateways_own_events(scores: dict[str, Any], latency: float) -> None:
     world, gateway = store()

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import json_values, texts
@@ -170,7 +171,7 @@ MANY = st.lists(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(MANY, st.sampled_from(ORDERS), st.integers(1, 5))
 def test_pages_show_everything_exactly_once_and_in_order(rows: list[Row], sort: str, limit: int) -> None:
     whole = select(rows, EVERYTHING, sort, 0, None)
@@ -189,7 +190,7 @@ def test_pages_show_everything_exactly_once_and_in_order(rows: list[Row], sort: 
     assert tuple(seen) == whole.rows
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.lists(MANY, min_size=2, max_size=3), st.sampled_from(ORDERS), st.integers(1, 5))
 def test_the_pages_of_several_stores_are_merged_into_one_list(
     stores: list[list[Row]], sort: str, limit: int
@@ -226,7 +227,7 @@ def test_a_cursor_of_one_store_is_none_of_several_and_the_reverse(places: tuple[
         query.select(MIXED, replace(EVERYTHING, cursor=made, place=other))
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(MANY, st.sampled_from(ORDERS), st.data())
 def test_a_page_goes_on_where_it_ended_though_others_come_and_go(
     rows: list[Row], sort: str, data: st.DataObject
@@ -263,7 +264,7 @@ def test_what_is_no_cursor_of_this_order_is_bad_input(cursor: str) -> None:
         select(MIXED, EVERYTHING, "severity", 2, cursor)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(
     texts()
     | json_values().map(cursor_of)

@@ -20,6 +20,7 @@ from xml.etree import ElementTree
 
 import errorbook
 import pytest
+from counts import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lab import Lab, kt, kt_process
@@ -292,7 +293,7 @@ def svg(drawn: str) -> ElementTree.Element:
 @example([(text, 3, 4) for text in HOSTILE[:12]], charts.bars)
 @example([("a", 0, 0)], charts.times)
 @example([("a", 0, 0)], charts.counts)
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_a_chart_is_marks_and_text_alone_whatever_it_shows(
     rows: list[tuple[str, int, int]], draw: Any
 ) -> None:

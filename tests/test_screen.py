@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from counts import examples
 from forge import ROSTER, SETTINGS
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -301,7 +302,7 @@ def leaves(value: object) -> list[str]:
     return [value.rstrip("\n") if isinstance(value, str) else json.dumps(value)]
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(60))
 @given(
     st.dictionaries(
         st.sampled_from(["policy_results", "scores", "excerpt", "review_result", "\x1b[2J"]), json_values
@@ -319,7 +320,7 @@ def test_whatever_a_context_holds_is_on_the_page(context: dict[str, object]) -> 
             assert line in told
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(75))
 @given(st.text(max_size=60), st.integers(20, 60), st.sampled_from(["", "late"]))
 def test_whatever_a_text_holds_a_terminal_gets_what_is_seen_and_colour(
     text: str, columns: int, tone: str

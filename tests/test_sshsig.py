@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import sshkeys
+from counts import examples
 from forge import Forge, rules_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -483,7 +484,7 @@ def _holds_only_what_was_signed(bench: Bench, raw: bytes) -> None:
         assert both.ours.verdict in "N-"
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(60))
 @given(kind=st.sampled_from(["ed25519", "ecdsa-256", "sk-ed25519"]), damage=st.lists(_damages(), max_size=3))
 def test_whatever_is_done_to_a_signed_commit_ours_holds_only_if_gits_does(
     bench: Bench, kind: str, damage: Sequence[Callable[[bytes], bytes]]
@@ -494,7 +495,7 @@ def test_whatever_is_done_to_a_signed_commit_ours_holds_only_if_gits_does(
     _holds_only_what_was_signed(bench, raw)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(60))
 @given(
     kind=st.sampled_from([*KINDS]),
     at=st.integers(0, 10**6),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lab import Lab, git, kt, record_text
@@ -251,7 +252,7 @@ def test_a_window_holds_its_beginning_and_not_its_end() -> None:
     assert [row.decisions for row in made.reviewers] == [1]
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(20))
 @given(st.lists(records(), max_size=8), st.sampled_from(["period", "team", "policy", "model"]))
 def test_groups_add_up_to_the_total(found: list[Record], by: By) -> None:
     made = tally(found, by=by)

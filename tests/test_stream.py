@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from counts import examples
 from faulty import POINTS, VARIABLE
 from gateway_input import event, ndjson, record
 from hypothesis import given, settings
@@ -431,7 +432,7 @@ class Pipe:
         os.close(self.source)
 
 
-@settings(max_examples=100)
+@settings(max_examples=examples(100))
 @given(
     st.lists(st.binary(max_size=8) | st.sampled_from([b"\n", b"a\n", b"\n\n", b" \n"]), max_size=12),
     st.integers(1, 4),

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
+from counts import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from lab import git
@@ -197,7 +198,7 @@ def test_a_ulid_is_the_one_of_its_specification_in_lower_case() -> None:
     assert ids.ulid(moment, b"\0" * 9 + b"\x21") == "01aryz6s41" + "0" * 14 + "11"
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(
     st.datetimes(datetime(1970, 1, 1), datetime(9999, 1, 1), timezones=st.just(UTC)), st.integers(1, 10**9)
 )
@@ -220,7 +221,7 @@ def is_noncharacter(char: str) -> bool:
 BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.text(max_size=40) | texts())
 @example(BIDI + "\x1b]0;x\x07\x9b31m\x7f\u2028\u2029\ufeff\U000e0041\ud800")
 def test_nothing_that_acts_on_a_terminal_survives_being_shown(shown: str) -> None:
@@ -311,7 +312,7 @@ def asked(repository: Path, *args: str, said: str = "") -> str:
 WORDS = lines().filter(lambda line: bool(line.strip()) and not any(map(is_noncharacter, line)))
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     names=st.lists(escalation_ids(), min_size=1, max_size=3, unique=True),
     actor=WORDS,
@@ -347,7 +348,7 @@ def test_git_reads_exactly_the_trailers_that_were_meant(
     assert text.visible(message, lines=True) == message
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(texts())
 @example("\ufddb31mred")
 @example("\ufffe \uffff \U0010fffe")
