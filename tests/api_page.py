@@ -191,8 +191,12 @@ def failures() -> Iterator[str]:
     """Each error, with its typed attributes."""
     yield "Each error is a `KtError`.\n\n" + text(KtError)
     yield "| error | code | exit | attributes |\n|---|---|---|---|\n"
-    for name, kind in vars(errors).items():
-        if inspect.isclass(kind) and issubclass(kind, KtError) and kind is not KtError:
+    every_one = [
+        kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, KtError)
+    ]
+    for kind in sorted(every_one, key=lambda kind: (kind.exit_code, kind.__name__)):
+        if kind is not KtError:
+            name = kind.__name__
             own = list(facts(kind))
             exit_code = "of the first" if kind is errors.SeveralFailed else kind.exit_code
             yield f"| `{name}` | `{kind.code}` | {exit_code} | {', '.join(f'`{key}`' for key in own)} |\n"

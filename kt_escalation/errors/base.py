@@ -1,4 +1,4 @@
-"""The root of all errors of kt: it fills an error's sentence with the error's facts. The errors are in errors.py."""
+"""The root of all errors of kt: it fills an error's sentence with the error's facts. The errors are in the modules beside it."""
 
 from __future__ import annotations
 
