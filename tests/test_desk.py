@@ -570,6 +570,21 @@ def test_no_text_makes_an_element(place: Lab, alice: Served) -> None:
         typed = {"note": text, "reason": f"{text}\n{HIDDEN}", "whom": text, "why": text}
         pages += [alice.get(at), alice.get(f"{at}/alike"), alice.post(f"{at}/assign", typed)]
     pages.append(alice.get(f"?view=all&q={quote(HOSTILE[4])}"))
+    # What it becomes, and what it may become, are texts of strangers as well.
+    amendment = "\n".join([*HOSTILE, HIDDEN])
+    names = {"properties": {text[:90]: {"const": text} for text in HOSTILE}, "required": ["<b>"]}
+    schema = {"anyOf": [{"type": "string"}, names]}
+    at = raised(place, alice, "hostile-last", action={**ACTION, "name": "<b>x", "edit_schema": schema})
+    alice.post(f"{at}/claim")
+    typed = decision(alice, at, outcome="rewritten", reason=HOSTILE[0], amendment=amendment)
+    pages += [
+        alice.get(at),
+        *(alice.post(f"{at}/decide", {**typed, "step": step}) for step in ("", "back", "sure")),
+    ]
+    assert "Rewrite this?" in pages[-3].words and "It is decided" in pages[-1].words
+    fetch(alice)
+    assert "amended to" in alice.get(at).words
+    pages += [alice.get(at), alice.get(f"{at}/history"), alice.get("decided")]
     for page in pages:
         assert page.status == 200
         for name, attributes in Elements.of(page.text):

@@ -28,6 +28,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 AXE = (Path(axe_core_python.__file__).parent / "axe.min.js").read_text()
 INPUT = {"to": "everyone@example.com", "subject": "Offer", "body": "Dear all,\nhere it is."}
+SCHEMES = ("light", "dark")
 DIGEST = "sha256:" + "0" * 64
 ACTION = {"kind": "tool.call", "name": "send_mail", "digest": DIGEST}
 
@@ -240,6 +241,7 @@ def test_the_door_opens_once_and_leaves_no_token_behind(seat: Seat, served: Serv
     seat.driver.get(served.address)
     seat.driver.refresh()
     seat.says("This address has been used already")
+    seat.accessible(*SCHEMES)
 
 
 def test_a_whole_days_work_by_keyboard_alone(seat: Seat, lab: Lab) -> None:
@@ -294,8 +296,10 @@ def test_a_whole_days_work_by_keyboard_alone(seat: Seat, lab: Lab) -> None:
     seat.until(lambda: "third party" in seat.find("#alike-reason").get_attribute("value"))
     seat.submit()
     seat.heading("Deny 3?")
+    seat.accessible(*SCHEMES)
     seat.press("y")
     seat.heading("3 are decided")
+    seat.accessible(*SCHEMES)
     for number in range(3):
         found = record(lab, f"esc_case-{number}")
         assert found["resolution"]["outcome"] == "denied"
@@ -434,6 +438,7 @@ PAGES = (
     "e/esc_case-0",
     "e/esc_look",
     "e/esc_look/alike",
+    "e/esc_look/history",
     "decided",
     "state",
     "e/esc_none",
@@ -457,7 +462,6 @@ def looked(seat: Seat, lab: Lab) -> Seat:
     return seat
 
 
-SCHEMES = ("light", "dark")
 WIDTHS = (360, 768, 1280, 1920)
 
 
