@@ -37,7 +37,7 @@ _FILES = {
     "/report.css": ("kt_escalation.templates", "text/css"),
 }
 _DONE = {
-    "claim": "You hold it now.",
+    "claim": "You hold it now. Read it, choose an outcome and give a reason; or give it back.",
     "unclaim": "It is back in the queue.",
     "renew": "Your lease begins again.",
     "note": "Your note is on record.",
@@ -298,6 +298,7 @@ class _Site:
             "effects": facts.outcomes(shown.found),
             "typed": typed,
             "original": before,
+            "is_json": not isinstance(facts.original(record), str),
             "proposed": after if typed.amendment is None else typed.amendment,
             "limits": limits.spelled(record.action.edit_schema)
             if record.action and record.action.edit_schema

@@ -21,10 +21,12 @@ from ...errors import (
     NotClaimed,
     NotFound,
     NotHolder,
+    RemoteUnreachable,
     ShownDiffers,
 )
 from ...model.text import visible
 from ...model.vocabulary import AMENDING, CATEGORIES, Outcome
+from ...reporting import facts
 from ..output import for_people, report, report_decision, warn
 from . import clock, screen
 from .keyboard import Back, Keyboard
@@ -143,7 +145,7 @@ class Reviewing:
                 raise KeyboardInterrupt from None
             except KtError as error:
                 # The remote may come back, or another name may be given. The claim is still ours.
-                _say(error.message)
+                _say(_again(error))
                 continue
             if done is not None:
                 return done
@@ -195,6 +197,7 @@ class Reviewing:
             # Whether enough people are left depends on the newest state.
             for text in decide(dry_run=True).warnings:
                 warn(text)
+        click.echo(facts.outcomes(found)[outcome])
         if not self._agreed(f"Resolve {name} as {outcome}?"):
             return False
         self._still_held(held, found)
@@ -325,6 +328,13 @@ class Reviewing:
         self._tally.handled += 1
         if held.proposes:
             self._tally.passed.add(held.escalation_id)
+
+
+def _again(error: KtError) -> str:
+    """What a session says about an error after which it goes on."""
+    if isinstance(error, RemoteUnreachable):
+        return f"{error.summary}; nothing changed, and what you typed is kept: press the key again when it answers"
+    return error.message
 
 
 def _choices(teams: Sequence[str], users: Sequence[str]) -> str:
