@@ -23,6 +23,8 @@ from .verify import FULL, require_history
 #: The names of the marks up to which `wait` has judged the line in this clone, by branch: by the settings in force, and
 #: with each step signed. Their runs looked at all records.
 WAITED, SIGNED = "judged", "judged-signed"
+# Up to this many new commits are looked at one by one before git is asked.
+_NEAR = 32
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ def proven(
     accepts releases nothing. Raises ShallowClone.
     """
     past = History(store)
+    revision = newest(store, revision, waited(store, signed=signed))
     try:
         run = judged(past, revision, since(past, revision, signed=signed), now, signed=signed)
     except Rewritten as error:
@@ -264,13 +267,34 @@ class Rewritten(Exception):
         self.commit = commit
 
 
+def waited(store: GitStore, *, signed: bool = False) -> Mark | None:
+    """The mark up to which a wait in this clone has judged the line."""
+    return next(iter(remembered(store, SIGNED if signed else WAITED)), None)
+
+
+def newest(store: GitStore, revision: str, mark: Mark | None) -> str:
+    """A commit of the line, or the newer one of a mark: what is resolved does not change.
+
+    Another thread or process of this clone may have judged more than this one has seen.
+    """
+    at: str | None = revision
+    if mark is None:
+        return revision
+    # Nearly always it is a little ahead of the mark, and that needs no process.
+    for _ in range(_NEAR):
+        if at == mark.commit:
+            return revision
+        at = store.repository.objects.id_of(f"{at}^1") if at else None
+    return mark.commit if store.repository.is_ancestor(revision, mark.commit) else revision
+
+
 def since(past: History, revision: str, *, signed: bool = False) -> Mark | None:
     """The mark of an earlier wait, else that of `verify`. Raises Rewritten if the branch does not go on from a wait's."""
-    waited = next(iter(remembered(past.store, SIGNED if signed else WAITED)), None)
-    if waited is not None:
-        found = moved(past, waited, revision)
+    known = waited(past.store, signed=signed)
+    if known is not None:
+        found = moved(past, known, revision)
         if found is None:
-            raise Rewritten(waited.commit)
+            raise Rewritten(known.commit)
         return found
     verified = None if signed else next(iter(remembered(past.store, FULL)), None)
     return moved(past, verified, revision) if verified else None

@@ -122,7 +122,8 @@ class History:
 
     def _row(self, tip: str, since: str) -> Lines:
         pairs = self._pairs([tip, f"^{since}"])
-        is_row = all(
+        # Where ``since`` is newer than the tip, there is nothing after it.
+        is_row = (bool(pairs) or tip == since) and all(
             parents == [before]
             for (_, parents), before in zip(pairs, [since, *(c for c, _ in pairs)], strict=False)
         )

@@ -13,9 +13,6 @@ from .mark import Mark
 from .record_history import Proven, Rewritten, Wanted
 from .run import History, Run
 
-# Up to this many new commits are looked at one by one before git is asked.
-_NEAR = 32
-
 
 class Watched:
     """The judge of a store that is followed. Several threads may use it.
@@ -38,7 +35,7 @@ class Watched:
     def catch_up(self, revision: str, now: datetime) -> None:
         """Judge what is new up to a commit of the line, so that less is left when a decision comes."""
         with self._lock:
-            self._reach(History(self._store), revision, now)
+            self._reach(History(self._store), self._newest(revision), now)
 
     def proven(self, revision: str, wanted: Sequence[Wanted], now: datetime) -> list[Proven | IllegalRecord]:
         """What is proven of each record, or the error; see `record_history.proven`. Raises ShallowClone."""
@@ -55,17 +52,7 @@ class Watched:
         return [answer or next(alone) for answer in known]
 
     def _newest(self, revision: str) -> str:
-        """A commit of the line, or a newer one that somebody else has seen: what is resolved does not change."""
-        mark, repository = self._mark, self._store.repository
-        at: str | None = revision
-        if mark is None:
-            return revision
-        # Nearly always it is a little ahead of the mark, and that needs no process.
-        for _ in range(_NEAR):
-            if at == mark.commit:
-                return revision
-            at = repository.objects.id_of(f"{at}^1") if at else None
-        return mark.commit if repository.is_ancestor(revision, mark.commit) else revision
+        return record_history.newest(self._store, revision, self._mark or record_history.waited(self._store))
 
     def _reach(self, past: History, revision: str, now: datetime) -> Run | None:
         """The run that has judged the line up to a commit; None if that does not go on from what was judged."""
