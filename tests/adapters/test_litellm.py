@@ -127,6 +127,12 @@ def responses(client: openai.OpenAI, name: str, stream: bool, model: str = "mock
     return heard(name, pieces())
 
 
+def made(proxy: Proxy, call: Any, name: str, stream: bool, model: str = "mock", **more: Any) -> str:
+    """What a call gets on a connection of its own."""
+    with proxy.client(**more) as client:
+        return str(call(client, name, stream, model))
+
+
 def is_for(name: str, kind: str) -> Callable[[Any], bool]:
     """Whether a record, or a request's id, is about the request of a call or about its response."""
 
@@ -184,7 +190,7 @@ def played(room: Room, proxy: Proxy, call: Any, cases: Mapping[str, Case]) -> di
     with ThreadPoolExecutor(len(cases)) as pool, Store.open(room.gw, follow_checkout=False) as gateway:
         calling = {
             name: pool.submit(
-                call, proxy.client(), name, case.stream, SOON if case.outcome == "expired" else "mock"
+                made, proxy, call, name, case.stream, SOON if case.outcome == "expired" else "mock"
             )
             for name, case in cases.items()
         }
@@ -251,7 +257,7 @@ def test_each_outcome_of_completions(room: Room, model: Model, proxy: Proxy) -> 
     # LiteLLM would send these answers without asking its guardrails.
     for name in streams:
         with pytest.raises(openai.BadRequestError, match="cannot be held"):
-            completion(proxy.client(), name, True)
+            made(proxy, completion, name, True)
     assert len(model.asked) == before
 
 
@@ -260,20 +266,20 @@ def test_the_proxy_is_killed_while_it_holds_and_the_retried_request_finds_its_de
 ) -> None:
     before = len(model.asked)
     with ThreadPoolExecutor(1) as pool:
-        calling = pool.submit(chat, proxy.client(), "killed_1", False)
+        calling = pool.submit(made, proxy, chat, "killed_1", False)
         proxy.until(lambda: room.commits("raise esc_killed_1"))
         proxy.end(signal.SIGKILL)
         with pytest.raises(openai.APIConnectionError):
             calling.result(30)
         decide(room, is_for("killed_1", "request"), "approved")
         proxy.start()
-        calling = pool.submit(chat, proxy.client(), "killed_1", False)
+        calling = pool.submit(made, proxy, chat, "killed_1", False)
         decide(room, is_for("killed_1", "response"), "approved")
         assert calling.result(60) == "Hello bob"
     assert len(model.asked) == before + 1
     assert len(room.commits("raise esc_killed_1")) == len(room.commits("release esc_killed_1")) == 1
     with pytest.raises(openai.APIStatusError) as error:
-        chat(proxy.client(), "killed_1", False)
+        made(proxy, chat, "killed_1", False)
     assert error.value.status_code == 409 and "already_released" in str(error.value)
     assert len(model.asked) == before + 1
 
@@ -283,15 +289,15 @@ def test_what_nobody_decides_in_time_is_409_and_a_client_that_tries_again_has_on
 ) -> None:
     before = len(model.asked)
     with room.away(), pytest.raises(openai.APIStatusError) as away:
-        chat(proxy.client(), "away_1", False)
+        made(proxy, chat, "away_1", False)
     assert away.value.status_code == 503 and str(room.folder) not in str(away.value)
     with pytest.raises(openai.APIStatusError) as error:
-        chat(proxy.client(), "late_1", False)
+        made(proxy, chat, "late_1", False)
     assert error.value.status_code == 409 and error.value.response.headers["retry-after"] == "5"
     assert "esc_late_1" in str(error.value)
     assert len(model.asked) == before
     with ThreadPoolExecutor(1) as pool:
-        calling = pool.submit(chat, proxy.client(max_retries=2), "late_1", False)
+        calling = pool.submit(made, proxy, chat, "late_1", False, max_retries=2)
         decide(room, is_for("late_1", "request"), "approved")
         decide(room, is_for("late_1", "response"), "approved")
         assert calling.result(60) == "Hello bob"
@@ -304,12 +310,12 @@ def test_the_model_is_not_called_for_a_caller_who_has_gone(
 ) -> None:
     name, before = f"gone_{stream}".lower(), len(model.asked)
     with pytest.raises(openai.APITimeoutError):
-        chat(proxy.client(timeout=4), name, stream)
+        made(proxy, chat, name, stream, timeout=4)
     proxy.until(lambda: room.commits(f"withdraw esc_{name}"))
     assert len(model.asked) == before
     # The same request asks nobody again, and is told so.
     with pytest.raises(openai.PermissionDeniedError, match="withdrawn"):
-        chat(proxy.client(), name, stream)
+        made(proxy, chat, name, stream)
     assert len(model.asked) == before
 
 
@@ -319,7 +325,8 @@ def test_a_retried_request_without_an_id_finds_its_decision(room: Room, model: M
 
     def ask() -> str:
         said = [{"role": "user", "content": "Greet carol"}]
-        found: Any = proxy.client(max_retries=3).chat.completions.create(model="mock", messages=said)
+        with proxy.client(max_retries=3) as client:
+            found: Any = client.chat.completions.create(model="mock", messages=said)
         return str(found.choices[0].message.content)
 
     def is_new(kind: str) -> Callable[[Any], bool]:

@@ -11,7 +11,7 @@ import openai
 import pytest
 from proxies import Model, Proxy, decide
 from room import Room
-from test_litellm import cases_of, chat, is_for, model, require_outcomes, room
+from test_litellm import cases_of, chat, is_for, made, model, require_outcomes, room
 
 __all__ = ["model", "room"]
 
@@ -63,7 +63,7 @@ def test_the_model_is_not_called_for_a_caller_who_has_gone(
 ) -> None:
     name, before = f"generic_gone_{stream}".lower(), len(model.asked)
     with pytest.raises(openai.APITimeoutError):
-        chat(proxy.client(timeout=4), name, stream)
+        made(proxy, chat, name, stream, timeout=4)
     decide(room, is_for(name, "request"), "approved")
     proxy.until(lambda: room.commits(f"release esc_{name}"))
     time.sleep(2)
