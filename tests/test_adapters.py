@@ -167,6 +167,49 @@ def test_what_litellm_hands_over_is_json_or_refused() -> None:
     assert not litellm.is_stream({}, SimpleNamespace(model_call_details={}))
 
 
+@pytest.mark.parametrize("ends", ["http.disconnect", "answer"])
+def test_a_caller_who_has_gone_is_heard_and_one_who_was_answered_has_not_gone(
+    monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    """As servers tell it: a request in two parts, then nothing until the caller goes or has the answer."""
+    found: list[bool] = []
+
+    async def app(_: Any, receive: Any, send: Any) -> None:
+        gone = asyncio.ensure_future(litellm.caller_gone())
+        await asyncio.sleep(0.01)
+        # It takes no part of the request from whoever reads that.
+        assert [(await receive())["body"] for _ in range(2)] == [b"a", b"b"]
+        assert not gone.done()
+        if ends == "answer":
+            await send({"type": "http.response.body", "body": b""})
+        over.set()
+        await asyncio.sleep(0.05)
+        found.append(gone.done())
+        gone.cancel()
+
+    parts = [
+        {"type": "http.request", "body": b"a", "more_body": True},
+        {"type": "http.request", "body": b"b"},
+    ]
+    over = asyncio.Event()
+
+    async def receive() -> Any:
+        if parts:
+            return parts.pop(0)
+        await over.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(_: Any) -> None:
+        return
+
+    server = SimpleNamespace(app=SimpleNamespace(middleware_stack=app))
+    monkeypatch.setitem(sys.modules, "litellm.proxy.proxy_server", server)
+    for _ in range(2):
+        litellm.listen_to_callers()
+    asyncio.run(server.app.middleware_stack({"type": "http"}, receive, send))
+    assert found == [ends == "http.disconnect"]
+
+
 # --- deciding ---------------------------------------------------------------------------------------
 
 

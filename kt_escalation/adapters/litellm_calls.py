@@ -76,12 +76,14 @@ def is_stream(request_data: Mapping[str, Any], logging_obj: Any = None) -> bool:
 
 _Message = MutableMapping[str, Any]
 _Receive = Callable[[], Awaitable[_Message]]
+_Send = Callable[[_Message], Awaitable[None]]
 
 
 class _Caller(NamedTuple):
-    """Set once all of a request has been read, and how to hear what comes after that."""
+    """Whether all of a request has been read, and all of an answer sent, and how to hear what comes meanwhile."""
 
-    is_read: asyncio.Event
+    read: asyncio.Event
+    answered: asyncio.Event
     receive: _Receive
 
 
@@ -94,18 +96,25 @@ class _Listening:
     def __init__(self, app: Any) -> None:
         self._app = app
 
-    async def __call__(self, scope: Mapping[str, Any], receive: _Receive, send: Any) -> None:
-        read = asyncio.Event()
+    async def __call__(self, scope: Mapping[str, Any], receive: _Receive, send: _Send) -> None:
+        caller = _Caller(asyncio.Event(), asyncio.Event(), receive)
 
         async def reading() -> _Message:
             message = await receive()
             if not message.get("more_body"):
-                read.set()
+                caller.read.set()
             return message
 
-        if scope["type"] == "http":
-            _CALLER.set(_Caller(read, receive))
-        await self._app(scope, reading, send)
+        async def sending(message: _Message) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                caller.answered.set()
+            await send(message)
+
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        _CALLER.set(caller)
+        await self._app(scope, reading, sending)
 
 
 def listen_to_callers() -> None:
@@ -116,11 +125,11 @@ def listen_to_callers() -> None:
 
 
 async def caller_gone() -> None:
-    """Return when the caller of this request has gone; never where that cannot be known."""
+    """Return when the caller of this request has gone; never where that cannot be known, nor after the answer."""
     caller = _CALLER.get()
-    if caller is None:
-        await asyncio.Event().wait()
-        return
-    await caller.is_read.wait()
-    while (await caller.receive())["type"] != "http.disconnect":
-        continue
+    if caller is not None:
+        await caller.read.wait()
+        while not caller.answered.is_set():
+            if (await caller.receive())["type"] == "http.disconnect" and not caller.answered.is_set():
+                return
+    await asyncio.Event().wait()
