@@ -185,7 +185,9 @@ async def _held(
             for name in names
         ]
         ids = [f"esc_{name}" for name in names]
-        while number and not {*ids} <= {one.escalation_id for one in room.alice.list(fetch=True).records}:
+        while number and not {*ids} <= {
+            one.escalation_id for one in room.alice.list(limit=0, fetch=True).records
+        }:
             await asyncio.sleep(0.2)
             assert not any(one.done() for one in held)
         for _ in range(others):
