@@ -171,10 +171,10 @@ def test_the_life_of_a_record_is_the_same(
     with closing(GitStore(repository)) as store:
         for case in legal_ones[:4]:
             names = sorted(filter(None, map(layout.id_of, store.repository.changed(EMPTY, case.tip))))[:2]
-            lives = [record_history.life(store, case.tip, name, case.now) for name in names]
+            lives = [record_history.last_legal(store, case.tip, name, case.now) for name in names]
             with monkeypatch.context() as patch:
                 patch.setattr(run, "_LONG", 1_000_000)
-                assert lives == [record_history.life(store, case.tip, name, case.now) for name in names]
+                assert lives == [record_history.last_legal(store, case.tip, name, case.now) for name in names]
             assert all(life.states for life in lives)
     assert answers[True]
 

@@ -262,8 +262,8 @@ def test_it_pins_where_the_store_is_and_what_it_began_with(lab: Lab, clone: Path
     [start] = git("log", "--format=%H", "--reverse", "--", "queue", cwd=clone).splitlines()[:1]
     with_store = GitStore(lab.remote)
     assert hosting.pins(with_store.repository) == Pins("main", "", start, "GL_USER", "gitolite")
-    hosting.pin_start(with_store.repository, "1" * 40)
     with_store.close()
+    git("config", "kt.start", "1" * 40, cwd=lab.remote)
     # What is not given again stays as it is.
     told = hook(lab.remote, "install", "--json").json
     assert (told["pusher_from"], told["logins"]) == ("GL_USER", "gitolite")

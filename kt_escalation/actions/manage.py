@@ -92,7 +92,7 @@ def _last_legal(session: Session, snapshot: Snapshot, escalation_id: str) -> Rec
     """
     from ..audit import record_history
 
-    last = record_history.life(session.git, snapshot.revision, escalation_id, session.clock()).last
+    last = record_history.last_legal(session.git, snapshot.revision, escalation_id, session.clock())
     if last is not None and last.record is not None:
         return last.record
     if not snapshot.paths(escalation_id):

@@ -31,7 +31,6 @@ from .verify import FULL, commit_of, opened, require_store
 
 #: The time for asking the remote which branch is the store's, in seconds.
 ASK_SECONDS = 30.0
-METHODS = ("merge", "rebase", "squash")
 # The files that run the check: a change of them gives a note, or with ``strict`` a violation.
 _RUNS_CHECKS = re.compile(r"\.github/workflows/|\.gitlab-ci\.yml$|\.gitlab/|\.gitea/|\.forgejo/")
 

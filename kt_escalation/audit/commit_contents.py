@@ -14,7 +14,7 @@ from ..storage import layout
 from ..storage.clone import GitStore
 from ..storage.commits import Commit
 from ..storage.snapshot import GitSnapshot
-from ..storage.trees import KT_YAML, Change, Difference, Trees, Unsound
+from ..storage.trees import Change, Difference, Trees, Unsound
 from .policies_in_force import Written
 from .record_files import QUEUE_FILES, Contents, Sides, State
 
@@ -158,10 +158,3 @@ class CommitContents:
             return snapshot.files_of(name) if snapshot else []
         except Unsound:
             return [("", "", commit)]
-
-    def moves_root(self, start: str | None, commit: Commit, change: Change) -> bool:
-        """Whether a change of `.kt.yaml` names another folder for the store than when that began."""
-        if change.path != KT_YAML or start is None:
-            return False
-        before, now = self.store.location.root_named(start), self.store.location.root_named(commit.oid)
-        return before not in (None, now) and self.other(before or "").has_store(self.tree_of(start))

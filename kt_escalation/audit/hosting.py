@@ -24,13 +24,6 @@ from ..storage.proposals import require_branch_name
 from .hook import judge_branch
 from .mark import Mark
 
-#: Variables in which servers name the pusher, for help and docs; none is used unless configured.
-PUSHER_VARIABLES = {
-    "GL_USERNAME": "GitLab",
-    "GL_USER": "gitolite",
-    "GITEA_PUSHER_NAME": "Gitea and Forgejo",
-    "REMOTE_USER": "git http-backend, and forced commands of sshd",
-}
 #: The memory limit of the hook and of each git that it starts, in bytes.
 HOOK_MEMORY = 512 << 20
 
@@ -118,11 +111,6 @@ def pushing(server: str | os.PathLike[str], environ: Mapping[str, str]) -> tuple
         # Not the roster as it stands there: whoever could write it unseen would name himself.
         roster = _in_force(store, judge_branch(store, datetime.now(UTC))).roster
         return pinned, pusher.user(roster) or str(pusher)
-
-
-def pin_start(repository: Repository, oid: str) -> None:
-    """Record the first commit of the store. Raises GitFailed."""
-    repository.configure(_START, oid)
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class Parts:
         self.commits = commits = CommitContents(store, trees)
         self.findings = findings = Findings(store)
         self.records = records = KnownRecords(scope, findings)
-        self.policies = policies = InForce(commits.written, store.root)
+        self.policies = policies = InForce(commits.written)
         self.archives = archives = Archives(store, scope, commits, records, findings, tally)
         self.releases = releases = Releases(store, scope, judged, commits, records, findings, tally)
         self.statements = statements = Statements(store, scope, lines, commits, findings)

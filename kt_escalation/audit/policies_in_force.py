@@ -57,9 +57,8 @@ class InForce:
 
     _not_plain = Violation("policies", "expected a plain file")
 
-    def __init__(self, written: Written, root: str) -> None:
+    def __init__(self, written: Written) -> None:
         self._written = written
-        self._root = root
         self.policies = Policies()
         #: The waivers in the newest legal version of their file, and those that its last legal change added.
         self.waivers: tuple[Waiver, ...] = ()

@@ -27,28 +27,12 @@ WAITED, SIGNED = "judged", "judged-signed"
 _NEAR = 32
 
 
-@dataclass(frozen=True)
-class Life:
-    """The legal states of a record, oldest first (None: deleted), and whether it is illegal now."""
-
-    states: tuple[State | None, ...]
-    is_illegal: bool
-
-    @property
-    def last(self) -> State | None:
-        """Its last legal state."""
-        return self.states[-1] if self.states else None
-
-
-def life(store: GitStore, revision: str, escalation_id: str, now: datetime) -> Life:
-    """The life of a record up to a commit of the line. Raises ShallowClone."""
+def last_legal(store: GitStore, revision: str, escalation_id: str, now: datetime) -> State | None:
+    """The last legal state of a record up to a commit of the line, None if it had none. Raises ShallowClone."""
     require_history(store)
-    run = History(store).run(revision, Scope(now, only=frozenset({escalation_id})))
-    judge = run.judge
-    states = tuple(judge.records.legal.get(escalation_id, ()))
-    if escalation_id in judge.records.illegal and judge.records.illegal[escalation_id] is not None:
-        states = (*states, judge.records.illegal[escalation_id])
-    return Life(states, escalation_id in judge.records.illegal)
+    records = History(store).run(revision, Scope(now, only=frozenset({escalation_id}))).judge.records
+    states = records.legal.get(escalation_id, ())
+    return records.illegal.get(escalation_id) or (states[-1] if states else None)
 
 
 @dataclass(frozen=True)

@@ -127,4 +127,10 @@ class StoreStart:
 
     def moves_root(self, commit: Commit, change: Change) -> bool:
         """Whether a change of `.kt.yaml` names another folder for the store than when it started."""
-        return self._commits.moves_root(self.commit, commit, change)
+        if change.path != KT_YAML or self.commit is None:
+            return False
+        named, commits = self._store.location.root_named, self._commits
+        before, now = named(self.commit), named(commit.oid)
+        return before not in (None, now) and commits.other(before or "").has_store(
+            commits.tree_of(self.commit)
+        )

@@ -20,7 +20,6 @@ LARGEST = 16 * 1024 * 1024
 # What a tag is for, and a file's first line: the format, and the tag of the name and of all that follows.
 _KIND = "note 1"
 _FIRST_LINE = re.compile(rb"kt note 1 ([0-9a-f]{%d})\n" % (2 * clone_key.TAG_BYTES))
-_VERIFIED = "verified"
 
 
 def read(folder: Path, name: str) -> Mapping[str, Any] | None:
