@@ -233,6 +233,22 @@ def test_only_legal_steps_end_a_reopening(gate: Gate, how: str) -> None:
     assert rules == ({"release"} if how == "waived" else {"release", wrong["rule"]})
 
 
+def test_a_release_that_the_store_began_with_is_the_only_one_of_its_id(gate: Gate) -> None:
+    """Whether the judge sees all of history or goes on from a mark."""
+    path = gate.released(gate.decided("r1"))
+    gate.forge.write("queue/released/2001/01/01/esc_r1.yaml", gate.forge.read(path))
+    (gate.forge.path / path).unlink()
+    (gate.forge.path / gate.forge.resolved("r1")).unlink()
+    gate.forge.git("checkout", "--quiet", "--orphan", "new")
+    gate.forge.commit("boss", "The store as it was handed over")
+    name = gate.decided("r1")
+    assert gate.run("boss", "verify").code == 0
+    write_release(gate, name, release_id="T2")
+    for more in ((), ("--afresh",)):
+        found = kt("verify", "--json", *more, cwd=gate.forge.path).json["violations"]
+        assert [one["rule"] for one in found] == ["release"], found
+
+
 def test_a_circle_of_reopenings_that_a_forger_made_is_gone_round_once(gate: Gate) -> None:
     """Otherwise whoever may push stops the server's hook, and each `wait`."""
     name = gate.decided("r1", reason_code="a.b")

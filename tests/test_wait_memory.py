@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lab import kt
 from past import Past
+from sample_records import FULL
 
 from kt_escalation.audit import milestones, record_history
 from kt_escalation.audit.mark import remembered
 from kt_escalation.audit.run import History, Run
-from kt_escalation.storage import notebook
+from kt_escalation.storage import layout, lookup, notebook, yaml_text
 from kt_escalation.storage.clone import GitStore
 from kt_escalation.storage.reopenings import Reopenings
+from kt_escalation.testing import MemoryRemote, MemorySnapshot
 
 # --- what is found again without a look at everything ----------------------------------------------
 
@@ -277,6 +280,20 @@ def test_a_mark_of_another_kind_or_of_another_clone_is_no_mark(
 
 
 # --- what reopens a record ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("length", "is_bounded"), [(10, False), (60, True)])
+def test_a_long_chain_of_reopenings_is_not_gone_along_for_each_record_of_it(
+    length: int, is_bounded: bool
+) -> None:
+    """A forger's push of thousands would otherwise keep the server's hook busy for hours."""
+    names = [f"esc_{number}" for number in range(length)]
+    chain = [
+        FULL.replace(escalation_id=name, reopens=before) for before, name in pairwise(["esc_full", *names])
+    ]
+    files = {layout.path_of(one): yaml_text.dumps(one).encode() for one in chain}
+    found = lookup.open_reopener(MemorySnapshot(MemoryRemote(files).commits[-1]), "esc_full")
+    assert (found is not None) == is_bounded
 
 
 def test_what_reopens_one_is_noted_once_and_read_only_where_it_changed(

@@ -195,7 +195,7 @@ class Judge:
         self.records.arrived = commit.committed_at
         if start.commit is None:
             start.start(commit, difference)
-            self._parts.releases.imported(difference.changes)
+            self._parts.releases.imported(commit, difference.changes)
             return
         start.judge_restart(commit, difference)
         if len(commit.parents) > 1:

@@ -22,6 +22,7 @@ from ..storage import layout, lookup, yaml_text
 from ..storage.clone import GitStore
 from ..storage.commits import Commit
 from ..storage.interface import Entry
+from ..storage.snapshot import GitSnapshot
 from ..storage.trees import Change
 from .commit_contents import CommitContents
 from .findings import Findings
@@ -82,8 +83,9 @@ class Releases:
         self.usable: dict[str, _Usable] = {}
         # Hashes of the ids that this run has seen released.
         self._used: set[int] = set()
-        # The commit that started the store, in a run that goes on from a mark.
+        # The commit that started the store, and the store at it.
         self._start: str | None = None
+        self._beginning: GitSnapshot | None = None
         #: Releases that are illegal now, each with all files of it as they legally were (path, mode, id).
         self.illegal: dict[str, Standing] = {}
 
@@ -133,7 +135,7 @@ class Releases:
         """A decision before the mark that may be released at any time; nobody can prove what the store began with."""
         base = self._records.base
         entry = base.find(name) if base is not None else None
-        began = self._commits.snapshot(self._start) if self._start else None
+        began = self._began()
         if not isinstance(entry, Entry) or began is None or began.has(name):
             return None
         record = entry.record
@@ -141,6 +143,12 @@ class Releases:
         if end is None or until is not None or not record.requires.single_use or end.outcome not in RELEASING:
             return None
         return _Usable((layout.path_of(record), FILE, entry.blob), end.resolved_at, None)
+
+    def _began(self) -> GitSnapshot | None:
+        """The store as it began."""
+        if self._beginning is None and self._start is not None:
+            self._beginning = self._commits.snapshot(self._start)
+        return self._beginning
 
     # --- what was released --------------------------------------------------------------------------
 
@@ -153,11 +161,12 @@ class Releases:
                 found.setdefault(name, []).append(change)
         return found
 
-    def imported(self, changes: Iterable[Change]) -> None:
+    def imported(self, commit: Commit, changes: Iterable[Change]) -> None:
         """Note the releases that are there when the store begins, and that what was decided before releases nothing.
 
         Nobody can prove how either came about.
         """
+        self._start = commit.oid
         self._tally.imported += len(self.changed(changes))
         self.usable.clear()
 
@@ -244,8 +253,8 @@ class Releases:
 
     def _is_used(self, name: str) -> bool:
         """Whether a decision was released before, wherever the release is now: a file can be archived."""
-        base = self._records.base
-        return hash(name) in self._used or (base is not None and base.has_release(name))
+        before = (self._records.base, self._began())
+        return hash(name) in self._used or any(one is not None and one.has_release(name) for one in before)
 
     def _reopener(self, commit: Commit, name: str) -> Record | None:
         """An escalation that reopens one and was not withdrawn by legal steps, or that illegal steps took away."""

@@ -203,11 +203,15 @@ def reopen(record: Record, act: Act, reason: str, new_id: str, reopener: Record 
     if reopener is not None:
         if act.is_me(reopener.raised_by) and reopener.notes and reopener.notes[0].text == reason:
             return reopener
-        raise AlreadyReopened(
+        found = AlreadyReopened(
             escalation_id=record.escalation_id,
             reopened_by=reopener.escalation_id,
             since=format_time(reopener.raised_at),
         )
+        if reopener.resolution is not None:
+            found.says = "{escalation_id} was reopened too often, as {reopened_by} at {since} among others"
+            found.hint = "raise the request again under another id"
+        raise found
     now = stamp(record, act)
     route = act.policies.route(record.provider, record.model)
     if record.route.source == "event":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -119,9 +119,11 @@ class Finder:
 
     def reopeners(self, escalation_id: str) -> Sequence[Record]:
         """See `interface.Snapshot`."""
-        every = self._reader.reopenings.at(self._commit)
-        paths = [path for path, origin in every.items() if origin == escalation_id]
-        files = [(path, entry) for path in paths if (entry := self._files.file_at(path)) is not None]
+        files = [
+            (path, entry)
+            for path in self._reopened.get(escalation_id, ())
+            if (entry := self._files.file_at(path)) is not None
+        ]
         read = [*self._reader.read(files)]
         if self._files.archives:
             archived = self._reader.archived
@@ -138,8 +140,12 @@ class Finder:
         return bool(archives and self._reader.archived.index.reopening(archives, escalation_id))
 
     @cached_property
-    def _reopened(self) -> frozenset[str]:
-        return frozenset(self._reader.reopenings.at(self._commit).values())
+    def _reopened(self) -> Mapping[str, list[str]]:
+        """The files that reopen an escalation, by its id."""
+        found: dict[str, list[str]] = {}
+        for path, origin in self._reader.reopenings.at(self._commit).items():
+            found.setdefault(origin, []).append(path)
+        return found
 
     def ids(self, *, resolved: bool, prefix: str) -> Sequence[str]:
         """See `interface.Snapshot`."""
