@@ -291,7 +291,7 @@ def test_a_long_chain_of_reopenings_is_not_gone_along_for_each_record_of_it(
     chain = [
         FULL.replace(escalation_id=name, reopens=before) for before, name in pairwise(["esc_full", *names])
     ]
-    files = {layout.path_of(one): yaml_text.dumps(one).encode() for one in chain}
+    files = {layout.path_of(one): yaml_text.dumps(one) for one in chain}
     found = lookup.open_reopener(MemorySnapshot(MemoryRemote(files).commits[-1]), "esc_full")
     assert (found is not None) == is_bounded
 
