@@ -11,7 +11,7 @@ from ..rules import amending
 from ..storage import yaml_text
 
 JSON_TYPE, TEXT_TYPE = "application/json", "text/plain"
-_JSON_TYPE = re.compile(r"application/json|.*[+/]json")
+_JSON_TYPE = r"application/json|.*[+/]json"
 
 
 def read(data: bytes, media_type: str | None = None, *, name: str = "the amendment") -> Amendment:
@@ -21,7 +21,7 @@ def read(data: bytes, media_type: str | None = None, *, name: str = "the amendme
     Raises BadInput for what cannot be read so, BadAmendment for what a record cannot hold.
     """
     kind = (media_type or "").partition(";")[0].strip().lower()
-    wants_json = not kind or _JSON_TYPE.fullmatch(kind) is not None
+    wants_json = not kind or re.fullmatch(_JSON_TYPE, kind) is not None
     try:
         text = yaml_text.decode(data)
     except yaml_text.Malformed as error:

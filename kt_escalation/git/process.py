@@ -33,7 +33,7 @@ _KEPT = re.compile(
     r"|ALLOW_PROTOCOL|PROTOCOL|CEILING_DIRECTORIES|DISCOVERY_ACROSS_FILESYSTEM|(AUTHOR|COMMITTER)_(NAME|EMAIL))"
 )
 # In a pre-receive hook the new objects are in quarantine, where only these lead (git-receive-pack).
-_QUARANTINE = re.compile(r"GIT_(OBJECT_DIRECTORY|ALTERNATE_OBJECT_DIRECTORIES|QUARANTINE_PATH)")
+_QUARANTINE = frozenset({"GIT_OBJECT_DIRECTORY", "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_QUARANTINE_PATH"})
 ENVIRONMENT = {
     "LANGUAGE": "C",
     "LC_ALL": "C",
@@ -57,12 +57,11 @@ LOG = "KT_LOG"
 _SHOWN_ARGUMENTS = 1_000
 # What `GIT_TRACE` and its like write, beside what git has to say.
 _TRACE = re.compile(r"^(?:remote: )?(?:\d\d:\d\d:\d\d\.\d{6} |\{\"event\":\").*\n?", re.MULTILINE)
-# Who may get in, in an address, in its query, and in a setting.
-_IN_ADDRESS = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s]*@")
-_IN_QUERY = re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]*://[^?#\s]*[?#])\S*?(?=[\"')>]*[:,.;]?(?:\s|$))")
-_IN_SETTING = re.compile(
-    r"([\w.:/-]*(?:header|token|password|passwd|secret|credential|authorization|cookie)[\w.-]*=).*",
-    re.I | re.DOTALL,
+# Who may get in, in an address, in its query, and in a setting. They are compiled when something is shown.
+_IN_ADDRESS = r"(\b[A-Za-z][A-Za-z0-9+.-]*://)[^/?#\s]*@"
+_IN_QUERY = r"(\b[A-Za-z][A-Za-z0-9+.-]*://[^?#\s]*[?#])\S*?(?=[\"')>]*[:,.;]?(?:\s|$))"
+_IN_SETTING = (
+    r"(?is)([\w.:/-]*(?:header|token|password|passwd|secret|credential|authorization|cookie)[\w.-]*=).*"
 )
 
 
@@ -73,13 +72,15 @@ def masked(text: str) -> str:
     """
     if "://" not in text:
         return text
-    lines = _IN_ADDRESS.sub(r"\1***@", text).split("\n")
-    return "\n".join(line if line.startswith("remote:") else _IN_QUERY.sub(r"\1***", line) for line in lines)
+    lines = re.sub(_IN_ADDRESS, r"\1***@", text).split("\n")
+    return "\n".join(
+        line if line.startswith("remote:") else re.sub(_IN_QUERY, r"\1***", line) for line in lines
+    )
 
 
 def shown(args: Sequence[str]) -> str:
     """A command's arguments on one line, without passwords, tokens and headers."""
-    words = (_IN_SETTING.sub(r"\1***", masked(word)) for word in args)
+    words = (re.sub(_IN_SETTING, r"\1***", masked(word)) for word in args)
     return visible(shlex.join(words))[:_SHOWN_ARGUMENTS]
 
 
@@ -116,7 +117,7 @@ def environment(quarantined: bool = False) -> dict[str, str]:
     def passes(name: str) -> bool:
         if not name.startswith("GIT_"):
             return True
-        return bool(_KEPT.fullmatch(name) or (quarantined and _QUARANTINE.fullmatch(name)))
+        return bool(_KEPT.fullmatch(name) or (quarantined and name in _QUARANTINE))
 
     return {**{key: value for key, value in os.environ.items() if passes(key)}, **ENVIRONMENT}
 

@@ -47,9 +47,7 @@ _LOST = (
     "atomic transaction failed",
     "failed to lock",
 )
-_CANNOT_LOCK = re.compile(
-    r"cannot lock ref .*(is at [0-9a-f]+ but expected|unable to create|file exists|exists)", re.I
-)
+_CANNOT_LOCK = r"(?i)cannot lock ref .*(is at [0-9a-f]+ but expected|unable to create|file exists|exists)"
 _FAULT = (
     "shallow update not allowed",
     "unpacker error",
@@ -85,10 +83,9 @@ _OTHER_HASH = "does not support this repository's hash algorithm"
 _SHORT = 300
 # No connection was made, or there is no repository, so nothing was sent. Only lines of git and ssh count,
 # because a hook could print the same.
-_UNREACHED = re.compile(
-    r"^(ssh: (connect to host|could not resolve hostname) |fatal: (unable to connect to |repository '.*' not found"
-    r"|'.*' does not appear to be a git repository|detected dubious ownership in repository at |unable to access '.*': (failed to connect to|could not resolve) ))",
-    re.I | re.M,
+_UNREACHED = (
+    r"(?im)^(ssh: (connect to host|could not resolve hostname) |fatal: (unable to connect to |repository '.*' not found"
+    r"|'.*' does not appear to be a git repository|detected dubious ownership in repository at |unable to access '.*': (failed to connect to|could not resolve) ))"
 )
 # The connection broke after something was sent. Over HTTP, git then exits as if it had refused by itself.
 _BROKEN = ("rpc failed", "unexpected disconnect", "hung up unexpectedly")
@@ -121,7 +118,7 @@ def classify(status: int, stdout: str, stderr: str) -> Pushed:
     if status == 1 and flag is None and not any(mark in low for mark in _BROKEN):
         # git says so before it has sent anything: a pre-push hook of this clone refused.
         return Pushed(Answer.REFUSED, words or "without a word", here=True)
-    if flag is None and _UNREACHED.search(stderr):
+    if flag is None and re.search(_UNREACHED, stderr):
         return Pushed(Answer.UNREACHED, words)
     return Pushed(Answer.UNKNOWN, words or f"git push ended with status {status}")
 
@@ -134,12 +131,12 @@ _CLONE_AGAIN = (
 
 
 # git does not read a repository whose folder belongs to another user of the machine (git-config, `safe.directory`).
-_OTHER_OWNER = re.compile(r"detected dubious ownership in repository at '([^']+)'")
+_OTHER_OWNER = r"detected dubious ownership in repository at '([^']+)'"
 
 
 def folder_of_another(words: str) -> str | None:
     """The folder that git does not read as it belongs to another user, if the words say so."""
-    found = _OTHER_OWNER.search(words)
+    found = re.search(_OTHER_OWNER, words)
     return found[1] if found else None
 
 
@@ -149,14 +146,14 @@ def trust_hint(folder: str) -> str:
 
 
 # Our own hook's output begins like this. GitLab shows it on its pages only after the mark.
-_OURS = re.compile(r"(?:^| / )(?:GL-HOOK-ERR: )?kt: ")
+_OURS = r"(?:^| / )(?:GL-HOOK-ERR: )?kt: "
 
 
 def hint_for(words: str) -> str | None:
     """The hint if this clone and its remote cannot talk, or if kt's own hook refused a push. Else None."""
     if _OTHER_HASH in words.lower() or "mismatched algorithms" in words:
         return _CLONE_AGAIN
-    if not _OURS.search(words):
+    if not re.search(_OURS, words):
         return None
     if ": unsigned: " in words:
         return (
@@ -188,7 +185,7 @@ def _rejection(summary: str, words: str) -> Pushed:
         # git's advice is for the administrator of the repository, and a page long.
         told = f"{summary} {words}".strip() if len(words) < _SHORT else summary
         return Pushed(Answer.FAULT, said if summary in said else told)
-    if any(mark in reason for mark in _LOST) or _CANNOT_LOCK.search(reason):
+    if any(mark in reason for mark in _LOST) or re.search(_CANNOT_LOCK, reason):
         # The part of all output that says why the ref was not moved. git's advice takes several lines.
         reasons = [line for line in said.split(" / ") if line.startswith("error: ")] or [said]
         return Pushed(Answer.LOST, reasons[0].removeprefix("error: ").rstrip("."))
