@@ -63,9 +63,7 @@ class ReadStore:
     @property
     def address(self) -> str:
         """Where the store is: the remote's address, or the repository's folder if there is no remote."""
-        git = self._session.git
-        found = git.repository.config.get(f"remote.{git.remote}.url") if git.remote else None
-        return found or str(git.repository.toplevel or git.repository.git_dir)
+        return self._session.git.location.address
 
     def actor(self) -> str:
         """Who acts here: git's identity, as the user of the roster if it knows it. Raises NoIdentity, NotAStore."""

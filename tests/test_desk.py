@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import signal
@@ -25,11 +26,17 @@ from lab import Lab, git, kt, kt_policy, path_to_git
 from office import HIDDEN, HOSTILE
 from pages import as_printed
 
+from kt_escalation import Store
 from kt_escalation.model import digests
 from kt_escalation.model.times import moments_in
 from kt_escalation.reporting import limits
+from kt_escalation.web.app import create
+from kt_escalation.web.desk import Desk, QueuePage
+from kt_escalation.web.figures import Figures
+from kt_escalation.web.live import Live
 from kt_escalation.web.pages import marked
 from kt_escalation.web.plain import sentence
+from kt_escalation.web.security import Keys
 
 SLOW_PUSH = 'case " $* " in *" push "*) sleep 3 ;; esac\ngit "$@"'
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -202,11 +209,45 @@ def test_an_escalation_shows_what_get_shows(place: Lab, alice: Served) -> None:
     assert folded and "esc_facts.yaml" in folded[0]
 
 
-def test_what_is_not_there_says_so(alice: Served) -> None:
+def test_what_is_not_there_says_so(place: Lab, alice: Served) -> None:
+    at = raised(place, alice, "there")
     assert alice.get("e/esc_nowhere").status == 404
     assert "no escalation" in alice.get("e/esc_nowhere").words
     assert alice.post("e/esc_nowhere/claim").headers["x-kt-error"] == "not_found"
     assert alice.get("nothing").status == 404
+    unknown = alice.post(f"{at}/nosuch")
+    assert unknown.status == 404 and "no such action" in unknown.words
+
+
+def test_a_bug_is_a_page_that_says_so_and_the_terminal_has_the_rest(place: Lab) -> None:
+    class Broken(Desk):
+        """A desk that fails in a way that nobody has thought of."""
+
+        def queue(self, *_: object) -> QueuePage:
+            raise ZeroDivisionError
+
+    keys, told, sent = Keys(), list[str](), list[Any]()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    headers = [(b"host", b"127.0.0.1:1"), (b"cookie", keys.cookie().partition(";")[0].encode())]
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": f"{keys.room}/",
+        "query_string": b"",
+        "headers": headers,
+    }
+    with Store.open(place.folder / "look") as store:
+        app = create(Broken(store, Figures(".")), Live(store.cursor), keys, "127.0.0.1:1", told.append)
+        with pytest.raises(ZeroDivisionError):
+            asyncio.run(app({**scope, "root_path": "", "raw_path": b"/"}, receive, send))  # type: ignore[arg-type]
+    assert sent[0]["status"] == 500 and b"This is a bug of kt" in sent[1]["body"]
+    assert "ZeroDivisionError" in told[0]
 
 
 # --- doing ------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from .. import __version__
+from ..model.vocabulary import VERBS
 from .options import in_folder
 
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -70,6 +71,9 @@ class Group(click.Group):
                     raise click.UsageError(f"No such command {asked!r}: it is `{ours}`", ctx) from error
             from difflib import get_close_matches
 
+            if asked in VERBS and "resolve" in self.list_commands(ctx):
+                decide = f"{ctx.command_path} resolve ID --outcome {asked} --reason TEXT"
+                raise click.UsageError(f"No such command {asked!r}: decide with `{decide}`", ctx) from error
             close = get_close_matches(asked, self.list_commands(ctx), 1)
             if close:
                 meant = f"{ctx.command_path} {close[0]}"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ..actions.opening import opened
 from ..errors import BadInput
 from ..model import query
-from ..model.event import Event
+from ..model.event import Event, source
 from ..model.record import Record
 from ..model.release import Release
 from ..model.summary import Row, row_of
@@ -60,6 +60,8 @@ class Overview:
     the last periods, even if nothing happened in it.
     """
 
+    #: The address of the store, without user and password.
+    store: str
     revision: str
     at: datetime
     window: Window
@@ -116,6 +118,7 @@ def report(
         for record in records:
             tally.add(record, read.used.get(record.escalation_id))
         return Overview(
+            source(store.location.address),
             snapshot.revision,
             now,
             window,

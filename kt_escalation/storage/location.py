@@ -78,6 +78,12 @@ class Location:
         return (self.repository.toplevel or self.repository.git_dir) / self.root
 
     @property
+    def address(self) -> str:
+        """The remote's address, or the repository's folder if there is no remote."""
+        found = self.repository.config.get(f"remote.{self.remote}.url") if self.remote else None
+        return found or str(self.repository.toplevel or self.repository.git_dir)
+
+    @property
     def lock_folder(self) -> Path:
         """The folder of kt's own files in this clone, which all its worktrees share."""
         return self.repository.common_dir / "kt"

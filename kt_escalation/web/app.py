@@ -116,7 +116,7 @@ class _Site:
 
     def page(self, name: str, given: Mapping[str, Any], status: int = 200) -> Response:
         """A page, which says if the remote is away. Its header `x-kt-error` has the code of an ``error``."""
-        html = self._pages.render(name, {"away": self._live.away, "here": "", **given})
+        html = self._pages.render(name, {"away": self._live.away, "here": "", "error": None, **given})
         error = given.get("error")
         headers = {"x-kt-error": error.code} if isinstance(error, KtError) else {}
         return HTMLResponse(html.encode("utf-8", "replace"), status, headers)

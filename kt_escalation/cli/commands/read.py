@@ -165,7 +165,8 @@ def list_command(ctx: click.Context, /, **given: Any) -> None:
         for line in lines:
             click.echo(line)
         if not found.rows and not found.faults:
-            none = "no escalation matches" if any(given[k] for k in _NARROWING) else "nothing is open"
+            narrowed = any(given[k] for k in _NARROWING) or tuple(given["statuses"]) != ("open",)
+            none = "no escalation matches" if narrowed else "nothing is open"
             warn(f"{none}: {found.hint}" if found.hint else none)
         for store, old in found.ages:
             warn(f"{f'{store}: ' if store else ''}{old}")

@@ -21,7 +21,7 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
 from ...model.text import visible
-from ...model.times import age, format_time, lasted, parse_time
+from ...model.times import age, format_time, lasted, moments_in, parse_time
 from ...model.vocabulary import DECISIONS, OUTCOMES, SEVERITIES
 from ..plain_text import left, whom
 from . import charts
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 #: The largest page, in bytes. A browser loads this at once, and a mail can carry it.
 MAX_BYTES = 5_000_000
-# The most rows of a table in the page itself, and the most bars of a chart.
+# The most rows of a table in the page itself, and the most bars of a chart. Of those that wait some are seen at once.
+_FIRST_WAITING = 20
 _MOST_WAITING, _MOST_ROWS, _MOST_BARS = 100, 50, 12
 # The most characters of a reviewer's text and of a name. `get` shows all of it.
 _LONGEST_TEXT, _LONGEST_NAME = 600, 200
@@ -116,6 +117,7 @@ def facts_of(report: Overview) -> dict[str, Any]:
     oldest = min((parse_time(case.row.created_at) for case in waiting), default=None)
     return {
         "title": f"Escalations of team {_cut(report.team)}" if report.team else "Escalations",
+        "store": _cut(report.store),
         "revision": report.revision[:_OID],
         "at_case": "#",
         "at": _minute(now),
@@ -130,6 +132,7 @@ def facts_of(report: Overview) -> dict[str, Any]:
         "held": sum(case.row.status == "claimed" for case in waiting),
         "oldest": age(now - oldest) if oldest else None,
         "total": _group(report.total, ""),
+        "first": _FIRST_WAITING,
         "waiting": [_waiting(case, now) for case in waiting[:_MOST_WAITING]],
         "by_age": _by_severity(
             "Open escalations by age and severity",
@@ -159,6 +162,11 @@ def _minute(moment: datetime | None) -> str | None:
     return f"{format_time(moment)[:16].replace('T', ' ')} UTC" if moment else None
 
 
+def _in_minutes(text: str) -> str:
+    """A text with its times as short as the others of the page."""
+    return "".join(part if isinstance(part, str) else f"{_minute(part)}" for part in moments_in(text))
+
+
 def _due(deadline: str | None, now: datetime) -> str:
     if deadline is None:
         return "-"
@@ -174,7 +182,7 @@ def _waiting(case: Case, now: datetime) -> dict[str, Any]:
         "age": age(now - parse_time(row.created_at)),
         "created": row.created_at,
         "due": _due(row.deadline, now),
-        "overdue": case.overdue,
+        "overdue": _in_minutes(case.overdue) if case.overdue else None,
         "holder": _cut(row.holder) if row.holder else None,
         "whom": _cut(whom(row)),
         "reason": row.reason_code,
