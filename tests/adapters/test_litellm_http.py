@@ -21,7 +21,7 @@ TOKEN = "a-token-of-the-tests"  # noqa: S105
 @pytest.fixture(scope="module")
 def proxy(room: Room, model: Model) -> Iterator[Proxy]:
     (room.folder / "token").write_text(TOKEN)
-    given = ("--listen", "127.0.0.1:0", "--token-file", str(room.folder / "token"), "--hold", "25s")
+    given = ("--listen", "127.0.0.1:0", "--token-file", str(room.folder / "token"), "--hold", "30s")
     kt = subprocess.Popen(
         [
             *(sys.executable, "-m", "kt_escalation", "gateway", "serve", "-C", str(room.gw)),
