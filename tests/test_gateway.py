@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -392,3 +394,25 @@ def test_a_copy_of_the_journal_uses_nothing_that_was_begun(tmp_path: Path, left:
     again = Journal(folder.rename(tmp_path / "moved"), pins)
     assert again.begin("esc_a", "T5", "now") == "T1"
     again.close()
+
+
+def test_a_process_that_was_forked_later_is_told_and_does_not_wait_for_ever(gateway: Gateway) -> None:
+    gateway.create(plain("forked"))
+    calls = (
+        lambda: gateway.ask(plain("child")),
+        lambda: gateway.wait("esc_forked"),
+        lambda: gateway.create(plain("child")),
+        lambda: gateway.get("esc_forked"),
+        lambda: gateway.withdraw("esc_forked", "nobody asks"),
+    )
+    child = os.fork()
+    if not child:
+        code = 1
+        with suppress(BaseException):
+            for call in calls:
+                with pytest.raises(errors.BadInput, match="forked"):
+                    call()
+            code = 0
+        os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    assert gateway.get("esc_forked").record.status == "queued"

@@ -222,6 +222,7 @@ class Core:
     # --- waiting ----------------------------------------------------------------------------------
 
     def _hold(self, held: Held) -> None:
+        self._writer.require_here()
         with self._lock:
             if self._closed:
                 raise Interrupted()

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from ..errors import Interrupted
+from ..errors import BadInput, Interrupted
 
 _Job = TypeVar("_Job")
+
+
+def elsewhere() -> BadInput:
+    """The error for a process that was forked from the one that opened the gateway: its threads are not there."""
+    return BadInput(
+        problem="the gateway was opened before this process was forked", hint="open one in each process"
+    )
 
 
 class Worker(Generic[_Job]):
@@ -32,17 +40,26 @@ class Worker(Generic[_Job]):
         self._changed = threading.Condition()
         self._jobs: list[_Job] = []
         self._closed = False
+        self._process = os.getpid()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def add(self, job: _Job) -> None:
         """Do this too."""
+        if self.is_elsewhere:
+            self._refuse(job, elsewhere())
+            return
         with self._changed:
             if not self._closed:
                 self._jobs.append(job)
                 self._changed.notify_all()
                 return
         self._refuse(job, Interrupted())
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether this process was forked from the one that has the thread."""
+        return self._process != os.getpid()
 
     def wake(self) -> None:
         """Ask ``idle`` again, whose answer has changed."""

@@ -10,7 +10,7 @@ from ..actions import drafts
 from ..actions.raise_ import Raising
 from ..actions.session import Session
 from ..results import Result
-from .worker import Worker
+from .worker import Worker, elsewhere
 
 # So many raises share one commit at most.
 _MOST = 500
@@ -59,6 +59,11 @@ class Writer:
     def read(self, work: Callable[[], Any], done: Callable[[Any], object]) -> None:
         """Do something that only reads, and does not wait for what commits."""
         self._reader.add(_Do(work, done))
+
+    def require_here(self) -> None:
+        """Raise BadInput in a process that was forked from the one that opened it."""
+        if self._writer.is_elsewhere:
+            raise elsewhere()
 
     def wake(self) -> None:
         """Ask ``idle`` again."""
