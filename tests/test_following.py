@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -15,6 +17,7 @@ from kt_escalation.actions import decision, following
 from kt_escalation.actions.read_session import ReadSession
 from kt_escalation.audit.watched import Watched
 from kt_escalation.results import Decision
+from kt_escalation.storage.poll import Poll
 from kt_escalation.storage.snapshot import GitSnapshot
 
 # What the loop calls, one after the other.
@@ -71,3 +74,24 @@ def test_who_waits_is_told_whatever_fails(
             assert str(error) == name
         left[0] = 0
         assert answer(store).outcome == "denied"
+
+
+def test_a_pause_begins_with_the_look_however_long_the_look_takes(
+    decided: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    see = following.Waiter.see
+
+    def slow(*args: Any) -> Any:
+        time.sleep(0.3)
+        return see(*args)
+
+    monkeypatch.setattr(following.Waiter, "see", slow)
+    seen = threading.Event()
+    with Store.open(decided) as store:
+        loop = store._session.following
+        waiter = following.Waiter("esc_one", Poll(None, 30.0), lambda _: seen.set())
+        loop.attend(waiter)
+        assert seen.wait(60)
+        assert waiter.due == loop._began + 30.0
+        # No pause is longer than what is left of the time.
+        assert Poll(5.0, 30.0).due(time.monotonic()) < time.monotonic() + 5.01
