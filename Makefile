@@ -18,7 +18,7 @@ SHELLS := bash=/bin/bash fish=/usr/bin/fish zsh=/usr/bin/zsh
 CHROMIUM := chromium=/usr/bin/chromium chromium-driver=/usr/bin/chromedriver \
 	fonts-dejavu-core=/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf
 
-.PHONY: help demo docs test test-fast coverage test-adapters test-browser test-servers test-shells packages screenshots recordings api-page lint soak bench bench-growth profile clean
+.PHONY: help demo docs test test-fast coverage test-adapters test-browser test-servers test-shells packages screenshots recordings api-page lint soak soak-adapters bench bench-growth profile clean
 
 help:
 	@echo "make demo         show an escalation's whole life on a throw-away store, in some seconds"
@@ -35,6 +35,7 @@ help:
 	@echo "make api-page     make docs/api.md from the docstrings"
 	@echo "make lint         style, types and import rules"
 	@echo "make soak         the long campaigns: races, kills and properties at full count"
+	@echo "make soak-adapters LiteLLM's proxy killed again and again, and while it holds hundreds"
 	@echo "make bench        what kt costs, against what git and Python cost (a quarter of an hour; see docs/performance.md)"
 	@echo "make clean        remove what the others have made"
 
@@ -124,6 +125,9 @@ soak: $(BROWSER)
 	EXAMPLES=soak $(RUN)/python -m pytest -n auto --dist worksteal -m 'soak or hypothesis'
 	@tests/install $@ $(CHROMIUM)
 	$(RUN)/python -m pytest -m soak tests/browser
+
+soak-adapters: $(ADAPTERS)/.ready
+	$(ADAPTERS)/bin/python -m pytest -m soak tests/adapters
 
 bench: $(READY)
 	$(RUN)/python -m bench
