@@ -20,6 +20,13 @@ import openai
 from room import Room
 
 KEY = "sk-of-the-tests"
+#: The names of the model and how LiteLLM calls it. What is asked of `soon` ones expires after some seconds.
+MODELS = {
+    "mock": "openai",
+    "mock-soon": "openai",
+    "mock-text": "text-completion-openai",
+    "mock-soon-text": "text-completion-openai",
+}
 #: How long LiteLLM may take to start, in seconds: it imports for most of them.
 STARTS = 300
 
@@ -51,9 +58,9 @@ class Model:
 
     def answer(self, path: str, body: Mapping[str, Any]) -> tuple[str, bytes]:
         if "responses" in path:
-            return _responses(bool(body.get("stream")))
+            return _responses(str(body["model"]), bool(body.get("stream")))
         chat = "chat" in path
-        base = {"id": "c1", "created": 1, "model": "mock"}
+        base = {"id": "c1", "created": 1, "model": body["model"]}
         usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
         if not body.get("stream"):
             text = (
@@ -73,7 +80,7 @@ class Model:
         return "text/event-stream", "".join([*lines, "data: [DONE]\n\n"]).encode()
 
 
-def _responses(stream: bool) -> tuple[str, bytes]:
+def _responses(model: str, stream: bool) -> tuple[str, bytes]:
     """What a model says in OpenAI's newer API."""
     part = {"type": "output_text", "text": "Hello bob", "annotations": []}
     item = {"type": "message", "id": "m1", "role": "assistant", "status": "completed", "content": [part]}
@@ -83,7 +90,7 @@ def _responses(stream: bool) -> tuple[str, bytes]:
         "id": "r1",
         "object": "response",
         "created_at": 1,
-        "model": "mock",
+        "model": model,
         "status": "completed",
         "output": [item],
         "usage": usage,
@@ -133,18 +140,11 @@ class Proxy:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
-        upstream = {
-            "model": "openai/mock",
-            "api_key": "none",
-            "api_base": f"http://127.0.0.1:{model.port}/v1",
-        }
-        text = {**upstream, "model": "text-completion-openai/mock"}
+        upstream = {"api_key": "none", "api_base": f"http://127.0.0.1:{model.port}/v1"}
         config = {
             "model_list": [
-                {"model_name": "mock", "litellm_params": upstream},
-                {"model_name": "mock-soon", "litellm_params": upstream},
-                {"model_name": "mock-text", "litellm_params": text},
-                {"model_name": "mock-soon-text", "litellm_params": text},
+                {"model_name": name, "litellm_params": {**upstream, "model": f"{kind}/{name}"}}
+                for name, kind in MODELS.items()
             ],
             "guardrails": [{"guardrail_name": "kt", "litellm_params": dict(guardrail)}],
             "general_settings": {"master_key": KEY, **general},
