@@ -27,6 +27,7 @@ from kt_escalation.actions import drafts
 from kt_escalation.model import archive_file, ids
 from kt_escalation.model.record import Record
 from kt_escalation.model.vocabulary import CATEGORIES, DECISIONS, SEVERITIES
+from kt_escalation.policies.policy_file import PolicyFile
 from kt_escalation.policies.policy_set import Policies, assemble
 from kt_escalation.rules import judge_step, transitions
 from kt_escalation.rules.permissions import act, is_admin
@@ -191,7 +192,7 @@ class _Snapshot(MemorySnapshot):
         super().__init__(Files(str(line.tip), {**files, **force}, line.writer, ""))
         self._tree = tree_of(force)
 
-    def policies(self) -> tuple[str | None, Mapping[str, object]]:
+    def policies(self, *, kept: bool = False) -> tuple[str | None, Mapping[str, PolicyFile]]:
         return self._tree, super().policies()[1]
 
 

@@ -294,6 +294,10 @@ def merged(
     return found
 
 
+#: From this number on graphs have withdrawals.
+DOUBTING = 20_000
+
+
 def make(seed: int) -> Graph:
     """The graph that a number stands for."""
     return _Maker(Random(seed), seed).run()
@@ -323,6 +327,8 @@ class _Maker:
             graph.now += timedelta(days=7, hours=random.randrange(16))
         #: Whether there is a past that can be folded.
         self.is_old = random.random() < 0.4
+        # In these, decisions are doubted often, and who doubted or asked may take that back. Those before stay as they were.
+        self.doubts = self.graph.seed >= DOUBTING
         graph.now -= timedelta(days=35) * self.is_old
         main = self.begin()
         if self.is_old:
@@ -501,7 +507,7 @@ class _Maker:
         resolved = [record for record in records.values() if record.resolution is not None]
         if len(opened) < 2 and self.raised < 4 + 3 * self.is_old and random.random() < 0.6:
             return ("raise", None, self.born(one, token), None, None)
-        if resolved and random.random() < 0.1:
+        if resolved and random.random() < (0.3 if self.doubts else 0.1):
             target = random.choice(resolved)
             if any(record.reopens == target.escalation_id for record in opened):
                 return None
@@ -510,6 +516,8 @@ class _Maker:
         if not opened:
             return None
         record = random.choice(opened)
+        if self.doubts and random.random() < 0.2:
+            return "withdraw", record, transitions.withdraw(record, one, "not needed"), "withdrawn", None
         origin = records.get(record.reopens or "")
         deciders = tuple(review.reviewer for review in origin.reviews) if origin else ()
         due = due_actions.due([record], one, token)

@@ -186,8 +186,13 @@ def is_released(graph: Graph, repository: Path, name: str, records: dict[str, or
 @pytest.mark.parametrize(
     ("first", "count"),
     [
-        pytest.param(0, 30, id="slice"),
-        *(pytest.param(n, 100, id=f"from-{n}", marks=pytest.mark.soak) for n in range(0, 2_000, 100)),
+        pytest.param(0, 20, id="slice"),
+        pytest.param(hostile.DOUBTING, 12, id="doubts"),
+        *(
+            pytest.param(n, 100, id=f"from-{n}", marks=pytest.mark.soak)
+            for start in (0, hostile.DOUBTING)
+            for n in range(start, start + 1_000, 100)
+        ),
     ],
 )
 def test_what_is_released_pushed_and_merged_is_what_the_oracle_allows(
