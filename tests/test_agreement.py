@@ -186,8 +186,8 @@ def is_released(graph: Graph, repository: Path, name: str, records: dict[str, or
 @pytest.mark.parametrize(
     ("first", "count"),
     [
-        pytest.param(0, 20, id="slice"),
-        pytest.param(hostile.DOUBTING, 12, id="doubts"),
+        pytest.param(0, 30, id="slice"),
+        pytest.param(hostile.DOUBTING + 20, 8, id="doubts"),
         *(
             pytest.param(n, 100, id=f"from-{n}", marks=pytest.mark.soak)
             for start in (0, hostile.DOUBTING)
