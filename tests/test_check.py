@@ -239,3 +239,31 @@ def test_a_request_that_decides_and_compacts(tmp_path: Path) -> None:
     env = {**identity("bob"), **dated(now)}
     git("merge", "--quiet", "--no-ff", "-m", "Merge", "topic", cwd=forge.path, env=env)
     assert audit.verify(forge.path, afresh=True, now=now).violations == ()
+
+
+@pytest.mark.parametrize("path", [".github/workflows/kt.yml", ".gitlab-ci.yml", ".gitea/x", ".forgejo/x"])
+def test_a_change_of_what_runs_the_check_is_named_and_refused_where_that_is_asked(
+    forge: Forge, path: str
+) -> None:
+    """The check may run from the branch that it judges; a request that removes the file is one as well."""
+    forge.write(path, "on: push\n")
+    forge.commit("boss", "what runs the check")
+    forge.git("switch", "--quiet", "-c", "topic")
+    (forge.path / path).unlink()
+    forge.commit("alice", "tidy up")
+    ran = checked(forge, "topic")
+    assert ran.code == 0 and f"changes what runs this check: {path}" in ran.json["notes"]
+    strict = checked(forge, "topic", "--strict")
+    assert strict.code == 1 and told(strict) == [("foreign", path)]
+
+
+def test_all_whom_the_host_names_must_have_made_what_acts(forge: Forge) -> None:
+    """Who opened a request, and who sent the newest event of it."""
+    forge.git("switch", "--quiet", "-c", "topic")
+    forge.kt("alice", "note", "--id", "esc_one", "--text", "hm")
+    actors = ("--actor-from", "A", "--actor-from", "B")
+    for names, code in (({"A": "alice", "B": "alice"}, 0), ({"A": "alice", "B": "bob"}, 1)):
+        ran = kt("check", "main..topic", "--json", *actors, cwd=forge.path, env=names)
+        assert (ran.code, [rule for rule, _ in told(ran)]) == (code, ["pusher"] * code)
+    # A variable that the host does not set names nobody.
+    assert kt("check", "main..topic", "--json", *actors, cwd=forge.path, env={"A": "alice"}).code != 0
