@@ -519,7 +519,6 @@ def use(bench: Bench) -> Iterator[Row]:
     with ExitStack() as stack:
         waits: dict[int, Callable[[], float]] = {}
         olds: dict[int, Callable[[], float]] = {}
-        releases: dict[int, Callable[[], float]] = {}
         for behind in (few, many):
             lab = stack.enter_context(bench.lab(bench.stores.living(behind, at_once)))
             # One more than is measured, to warm up.
@@ -530,8 +529,6 @@ def use(bench: Bench) -> Iterator[Row]:
             wait()
             waits[behind] = wait
             olds[behind] = partial(kt, "wait", "--id", _decided_first(clone), cwd=clone)
-            worker = stack.enter_context(Worker(clone))
-            releases[behind] = partial(worker.claim, "release", iter(once))
         values, floor = pairs(bench.scale.repeat_long, waits[many], waits[few])
         yield Row(
             f"`wait` for one that is decided, {many:,} transitions behind it", "s", values,
@@ -542,11 +539,19 @@ def use(bench: Bench) -> Iterator[Row]:
             f"`wait` for the first one that was approved, {many:,} transitions ago", "s", values,
             f"the same with {few:,}", floor, "1.5 ×",
         )  # fmt: skip
-        values, floor = pairs(bench.scale.repeat, releases[many], releases[few])
+        worker = stack.enter_context(Worker(clone))
+        release = partial(worker.claim, "release", iter(once))
+        values, floor = pairs(bench.scale.repeat, release, partial(_pushed, clone))
         yield Row(
             f"one release through the package, {many:,} transitions behind it", "s", values,
-            f"the same with {few:,}", floor,
+            "a `git push` of one commit there", floor,
         )  # fmt: skip
+
+
+def _pushed(clone: Path) -> float:
+    """How long a plain push takes here, to a branch of its own: the server walks the whole tree for it."""
+    commit = git("commit-tree", "-p", "origin/main", "-m", "plain", "origin/main^{tree}", cwd=clone)
+    return seconds(["git", "push", "--quiet", "--force", "origin", f"{commit}:refs/heads/plain"], clone)
 
 
 def _decided_first(clone: Path) -> str:
