@@ -27,6 +27,7 @@ from office import HIDDEN, HOSTILE
 from pages import as_printed
 
 from kt_escalation import Store
+from kt_escalation.errors import Interrupted
 from kt_escalation.model import digests
 from kt_escalation.model.times import moments_in
 from kt_escalation.reporting import limits
@@ -217,6 +218,13 @@ def test_what_is_not_there_says_so(place: Lab, alice: Served) -> None:
     assert alice.get("nothing").status == 404
     unknown = alice.post(f"{at}/nosuch")
     assert unknown.status == 404 and "no such action" in unknown.words
+
+
+def test_figures_that_are_being_read_do_not_hold_up_the_end_of_a_desk(place: Lab) -> None:
+    figures = Figures(str(place.folder / "look"))
+    figures.close()
+    with pytest.raises(Interrupted):
+        figures.read(place.tip())
 
 
 def test_a_bug_is_a_page_that_says_so_and_the_terminal_has_the_rest(place: Lab) -> None:
