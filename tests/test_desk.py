@@ -221,10 +221,11 @@ def test_what_is_not_there_says_so(place: Lab, alice: Served) -> None:
 
 
 def test_figures_that_are_being_read_do_not_hold_up_the_end_of_a_desk(place: Lab) -> None:
-    figures = Figures(str(place.folder / "look"))
+    look = place.folder / "look"
+    figures = Figures(str(look))
     figures.close()
     with pytest.raises(Interrupted):
-        figures.read(place.tip())
+        figures.read(git("rev-parse", "HEAD", cwd=look))
 
 
 def test_a_bug_is_a_page_that_says_so_and_the_terminal_has_the_rest(place: Lab) -> None:
