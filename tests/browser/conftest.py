@@ -6,7 +6,7 @@ import base64
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +115,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     busy, hostile = Office(folder / "busy.git"), Office(folder / "hostile.git")
     busy.work(420)
     hostile.hostility()
-    at_work = report(busy.save(), now=NOW)
+    # In the pictures of the docs it is the store of a host.
+    at_work = replace(report(busy.save(), now=NOW), store="https://git.example.com/review.git")
     reports = {"busy": at_work, "hostile": report(hostile.save(), now=NOW), "large": many(at_work, 10_000)}
     made = {}
     for name, found in reports.items():

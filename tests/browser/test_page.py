@@ -238,7 +238,7 @@ def test_a_picture_in_light_and_dark(tab: Tab, pictures: Path, scheme: str) -> N
     paper, ink = tab.run("const it = getComputedStyle(document.body); return [it.backgroundColor, it.color]")
     assert (brightness(paper) > brightness(ink)) == (scheme == "light")
     assert contrast(paper, ink) > 7
-    tab.picture(pictures / f"report-{scheme}.png", 1200, 1100)
+    tab.picture(pictures / f"report-{scheme}.png", 1200, 1040)
     assert 20_000 < (pictures / f"report-{scheme}.png").stat().st_size < 200_000
 
 
