@@ -60,7 +60,7 @@ def guard(room: Room, **more: Any) -> dict[str, Any]:
         "api_key": "a-secret-of-the-tests",
         "kt_store": str(room.gw),
         "kt_journal": str(room.folder / "journal"),
-        "kt_hold": 30,
+        "kt_hold": 60,
         "kt_on_cancel": "withdraw",
         **more,
     }
@@ -175,12 +175,11 @@ class Case:
 OUTCOMES = ("approved", "rewritten", "redacted", "denied", "expired", "withdrawn")
 
 
-def cases_of(prefix: str, *, amends: bool) -> dict[str, Case]:
-    """Every outcome of a request and of a response, as a stream and not."""
+def cases_of(prefix: str, kind: str, *, amends: bool) -> dict[str, Case]:
+    """Every outcome of a request or of a response, as a stream and not."""
     return {
         f"{prefix}_{outcome}_{kind}_{stream}".lower(): Case(outcome, kind, stream, amends)
         for outcome in OUTCOMES
-        for kind in AMENDED
         for stream in (False, True)
     }
 
@@ -253,13 +252,15 @@ def require_outcomes(room: Room, proxy: Proxy, model: Model, call: Any, cases: M
         assert resolution is not None and resolution.outcome == case.outcome, name
 
 
+@pytest.mark.parametrize("kind", AMENDED)
 @pytest.mark.parametrize("call", [chat, responses])
-def test_each_outcome(room: Room, model: Model, proxy: Proxy, call: Any) -> None:
-    require_outcomes(room, proxy, model, call, cases_of(f"litellm_{call.__name__}", amends=True))
+def test_each_outcome(room: Room, model: Model, proxy: Proxy, call: Any, kind: str) -> None:
+    require_outcomes(room, proxy, model, call, cases_of(f"litellm_{call.__name__}", kind, amends=True))
 
 
-def test_each_outcome_of_completions(room: Room, model: Model, proxy: Proxy) -> None:
-    cases = cases_of("litellm_text", amends=True)
+@pytest.mark.parametrize("kind", AMENDED)
+def test_each_outcome_of_completions(room: Room, model: Model, proxy: Proxy, kind: str) -> None:
+    cases = cases_of("litellm_text", kind, amends=True)
     streams = {name: case for name, case in cases.items() if case.stream}
     require_outcomes(
         room, proxy, model, completion, {name: cases[name] for name in cases if name not in streams}

@@ -11,7 +11,7 @@ import openai
 import pytest
 from proxies import Model, Proxy, decide
 from room import Room
-from test_litellm import cases_of, chat, is_for, made, model, require_outcomes, room
+from test_litellm import AMENDED, cases_of, chat, is_for, made, model, require_outcomes, room
 
 __all__ = ["model", "room"]
 
@@ -21,7 +21,7 @@ TOKEN = "a-token-of-the-tests"  # noqa: S105
 @pytest.fixture(scope="module")
 def proxy(room: Room, model: Model) -> Iterator[Proxy]:
     (room.folder / "token").write_text(TOKEN)
-    given = ("--listen", "127.0.0.1:0", "--token-file", str(room.folder / "token"), "--hold", "30s")
+    given = ("--listen", "127.0.0.1:0", "--token-file", str(room.folder / "token"), "--hold", "60s")
     kt = subprocess.Popen(
         [
             *(sys.executable, "-m", "kt_escalation", "gateway", "serve", "-C", str(room.gw)),
@@ -53,8 +53,9 @@ def proxy(room: Room, model: Model) -> Iterator[Proxy]:
     kt.wait(20)
 
 
-def test_each_outcome(room: Room, model: Model, proxy: Proxy) -> None:
-    require_outcomes(room, proxy, model, chat, cases_of("generic", amends=False))
+@pytest.mark.parametrize("kind", AMENDED)
+def test_each_outcome(room: Room, model: Model, proxy: Proxy, kind: str) -> None:
+    require_outcomes(room, proxy, model, chat, cases_of("generic", kind, amends=False))
 
 
 @pytest.mark.parametrize("stream", [False, True])
