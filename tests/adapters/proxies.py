@@ -186,7 +186,7 @@ class Proxy:
             time.sleep(0.1)
 
     def client(self, **more: Any) -> openai.OpenAI:
-        given = {"max_retries": 0, "timeout": 60, **more}
+        given = {"max_retries": 0, "timeout": 120, **more}
         return openai.OpenAI(api_key=KEY, base_url=f"http://127.0.0.1:{self.port}/v1", **given)
 
     def end(self, number: int = signal.SIGTERM) -> float:
