@@ -325,7 +325,7 @@ def loaded(*args: str, cwd: Path, env: dict[str, str] | None = None) -> tuple[st
     return done.stdout, {line.rpartition("|")[2].strip() for line in traced}
 
 
-def wait_for(path: Path, seconds: float = 20) -> None:
+def wait_for(path: Path, seconds: float = 60) -> None:
     until = time.monotonic() + seconds
     while not path.exists():
         assert time.monotonic() < until, f"{path} never came"
