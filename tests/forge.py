@@ -140,10 +140,8 @@ def side(forge: Forge, *args: str, who: str = "bob") -> None:
     forge.git("switch", "--quiet", "-")
 
 
-#: A server for each state of a store that one was made for, and what the hook's installation, some fifty processes,
-#: leaves in a server's repository: its configuration, the hook, and the path that the hook names.
+#: A server for each state of a store that one was made for: the hook's installation starts fifty processes.
 SERVERS: dict[tuple[object, ...], Path] = {}
-INSTALLED: dict[tuple[object, ...], tuple[str, str, str]] = {}
 
 
 def serve(forge: Forge, *options: str) -> Path:
@@ -152,39 +150,24 @@ def serve(forge: Forge, *options: str) -> Path:
     The hook as it is installed is what tests/test_hosting.py and tests/servers push to.
     """
     bare = forge.path.parent / "server.git"
-    way = (
+    key = (
         *options,
+        forge.git("for-each-ref"),
         (forge.path / ".git/HEAD").read_text(),
         *sorted((name, value) for name, value in os.environ.items() if name.startswith(("GIT_", "KT_"))),
     )
-    key = (*way, forge.git("for-each-ref"))
     if key not in SERVERS:
         kept = Path(os.environ["GIT_CONFIG_GLOBAL"]).parent / f"server-{len(SERVERS)}.git"
         git("clone", "--quiet", "--bare", "--no-hardlinks", str(forge.path), str(kept), cwd=forge.path)
-        if way not in INSTALLED:
-            git("remote", "remove", "origin", cwd=kept)
-            ran = kt("hook", "install", "--server", str(kept), *options, cwd=forge.path)
-            assert ran.code == 0, ran.err
-            INSTALLED[way] = (
-                (kept / "config").read_text(),
-                (kept / "hooks/pre-receive").read_text(),
-                str(kept),
-            )
-        config, hook, path = INSTALLED[way]
-        (kept / "config").write_text(config)
-        _write_hook(kept, hook.replace(path, str(kept)))
+        git("remote", "remove", "origin", cwd=kept)
+        ran = kt("hook", "install", "--server", str(kept), *options, cwd=forge.path)
+        assert ran.code == 0, ran.err
         SERVERS[key] = kept
     shutil.copytree(SERVERS[key], bare, symlinks=True)
-    _write_hook(bare, (bare / "hooks/pre-receive").read_text().replace(str(SERVERS[key]), str(bare)))
+    hook = bare / "hooks/pre-receive"
+    hook.write_text(hook.read_text().replace(str(SERVERS[key]), str(bare)))
     spare_start(bare)
     return bare
-
-
-def _write_hook(server: Path, text: str) -> None:
-    hook = server / "hooks/pre-receive"
-    hook.parent.mkdir(exist_ok=True)
-    hook.write_text(text)
-    hook.chmod(0o755)
 
 
 def spare_start(server: Path) -> None:
@@ -192,7 +175,9 @@ def spare_start(server: Path) -> None:
     hook = server / "hooks/pre-receive"
     start, _, command = hook.read_text().rpartition(f"\n{sys.executable} -I -m kt_escalation ")
     assert start
-    hook.write_text(f"{start}\n{warm.kt_folder()}/kt {command}")
+    # The four seconds that it has are less than a busy machine may need for a push.
+    limit = "" if "--timeout" in command else " --timeout 60s"
+    hook.write_text(f"{start}\n{warm.kt_folder()}/kt {command.rstrip()}{limit}\n")
 
 
 def push(forge: Forge, server: Path, *options: str, what: str = "HEAD:main", **env: str) -> Ran:

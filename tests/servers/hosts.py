@@ -38,7 +38,9 @@ users:
 """
 LOOPBACK = "127.0.0.1"
 #: How long a server may take to answer its first connection, in seconds.
-START_SECONDS = 10.0
+START_SECONDS = 30.0
+#: The hook's four seconds are less than a busy machine may need for a push.
+PATIENT = ("--timeout", "60s")
 
 
 def block(name: str) -> str:
@@ -321,6 +323,7 @@ class OverGitolite(OverSsh):
         installed = kt(
             *("hook", "install", "--server", str(self.repository)),
             *("--pusher-from", "GL_USER", "--logins", "gitolite"),
+            *PATIENT,
             cwd=self.folder,
         )
         assert installed.code == 0, installed.err
@@ -365,7 +368,9 @@ class Site:
         self.repository.mkdir(parents=True)
         git("init", "--quiet", "--bare", "--initial-branch=main", str(self.repository), cwd=folder)
         installed = kt(
-            *("hook", "install", "--server", str(self.repository), "--pusher-from", "REMOTE_USER"), cwd=folder
+            *("hook", "install", "--server", str(self.repository), "--pusher-from", "REMOTE_USER"),
+            *PATIENT,
+            cwd=folder,
         )
         assert installed.code == 0, installed.err
 
