@@ -31,6 +31,12 @@ MODELS = {
 STARTS = 300
 
 
+class _Server(ThreadingHTTPServer):
+    # Hundreds may be released in one moment.
+    request_queue_size = 1024
+    daemon_threads = True
+
+
 class Model:
     """An upstream that speaks OpenAI's API, keeps what it was asked, and says `Hello bob` in three pieces."""
 
@@ -52,7 +58,7 @@ class Model:
             def log_message(self, *_: Any) -> None:
                 return
 
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server = _Server(("127.0.0.1", 0), Handler)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
