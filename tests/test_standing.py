@@ -81,11 +81,12 @@ def waiting(draw: st.DrawFn) -> list[Record]:
 
 def _made(number: int, of: dict[str, Any]) -> Record:
     since = of["since"]
-    held = Claim(claim_id="c", claimed_by=of["by"], claimed_at=since, expires_at=of["until"])
     return Record(
         escalation_id=f"esc_{number:03}",
         status="claimed" if of["held"] else "queued",
-        claim=held if of["held"] else None,
+        claim=Claim(claim_id="c", claimed_by=of["by"], claimed_at=since, expires_at=of["until"])
+        if of["held"]
+        else None,
         reason_code="a.b",
         created_at=since,
         raised_at=since,
@@ -150,3 +151,14 @@ def test_of_many_of_one_standing_one_is_read(monkeypatch: pytest.MonkeyPatch) ->
         read.clear()
         assert listing.rows(session, query, rev=None, fetch=False).page.rows == ()
         assert len(read) == 1
+
+
+def test_who_decided_the_one_that_is_reopened_is_not_overlooked() -> None:
+    traits = {"held": False, "since": NOW, "raised_by": "gw", "route": {}, "approvals": 2, "reviews": []}
+    rest = dict.fromkeys(("by", "until", "claim_within", "resolve_within"))
+    made = [_made(number, {**traits, **rest, "reopens": of}) for number, of in enumerate((None, "esc_done"))]
+    files = {layout.path_of(record): yaml_text.dumps(record) for record in (*made, DONE)}
+    remote = MemoryRemote({**files, "policies/roster.yaml": ROSTER})
+    session = ReadSession(MemoryStore(remote, Author("Alice", "alice@example.com")), lambda: NOW)
+    found = listing.rows(session, Query(claimable=True), rev=None, fetch=False)
+    assert [row.escalation_id for row in found.page.rows] == ["esc_000"]
