@@ -148,7 +148,8 @@ def test_others_are_not_slower_while_hundreds_are_held_and_memory_is_flat(
     alone = statistics.median(found.pop(0)[0])
     for number, (others, told) in found.items():
         assert statistics.median(others) < 1.5 * alone + 0.02, (number, alone, others)
-        assert len(told) == number and statistics.median(told) < 10
+        # With the time that the proxy and the model take for all of them at once.
+        assert len(told) == number and max(told) < 120
     memory = [_memory(holding)]
     for turn in range(3):
         asyncio.run(_held(room, model, holding, f"again{turn}", 500, 0))
