@@ -134,6 +134,7 @@ def test_marks_of_what_never_landed_harm_nothing(forge: Forge, server: Path) -> 
 
 @pytest.mark.parametrize("harm", ["gone", "by hand", "of another branch", "of another build"])
 def test_a_mark_that_is_none_is_judged_anew(forge: Forge, server: Path, harm: str) -> None:
+    kt("hook", "status", "--server", str(server), cwd=forge.path)
     forge.edit(TWO, ("severity: critical", "severity: low"))
     forge.commit("mallory")
     # Past the hook: whoever administers the server may do that, and it judges what that left.
