@@ -19,7 +19,7 @@ from . import stores
 from .measure import git
 
 if TYPE_CHECKING:
-    from .rows import Bench, Lab, Row
+    from .rows import Bench, Lab, RecordSummary
 
 # So many looks at the remote happen before a decision.
 _LOOKS = 2
@@ -39,25 +39,25 @@ class _Held(NamedTuple):
     last: float
 
 
-def held(bench: Bench) -> Iterator[Row]:
+def held(bench: Bench) -> Iterator[RecordSummary]:
     """Many who wait in one process, beside one who waits."""
-    from .rows import Row
+    from .rows import RecordSummary
 
     most = bench.scale.held
     with bench.lab(bench.stores.resting(bench.scale.waiting)) as lab:
         found = {number: _hold(lab, number) for number in sorted({1, min(50, most), most})}
     one = found.pop(1)
     for number, many in found.items():
-        yield Row(
+        yield RecordSummary(
             f"{number:,} who wait in one process: git processes", "", [float(many.processes)],
             "one who waits", [float(one.processes)], "1.5 ×",
         )  # fmt: skip
-        yield Row(
+        yield RecordSummary(
             f"{number:,} who wait in one process: fetches", "", [float(many.fetches)],
             "one who waits", [float(one.fetches)], "1.5 ×",
         )  # fmt: skip
     for number, many in {1: one, **found}.items():
-        yield Row(
+        yield RecordSummary(
             f"{number:,} who wait in one process: told after the push", "s", many.told,
             budget="1 s", note=f"decided together, {_ROUNDS} times; the last after {many.last:.2f} s",
         )  # fmt: skip

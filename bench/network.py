@@ -16,7 +16,7 @@ from .delay import Delay
 from .measure import Failed, git, kt, pairs, seconds
 
 if TYPE_CHECKING:
-    from .rows import Bench, Row
+    from .rows import Bench, RecordSummary
 
 #: A round trip, in seconds.
 ROUND_TRIP = 0.1
@@ -96,9 +96,9 @@ class _Work:
         return self._kt(*args, cwd=self._far.kt)
 
 
-def network(bench: Bench) -> Iterator[Row]:
+def network(bench: Bench) -> Iterator[RecordSummary]:
     """Commands over a network, each beside one push of git's over the same."""
-    from .rows import Row
+    from .rows import RecordSummary
 
     for way in WAYS:
         with ExitStack() as stack:
@@ -113,17 +113,17 @@ def network(bench: Bench) -> Iterator[Row]:
                     found[name][0].append(step())
                     found[name][1].append(work.floor())
             for name, (values, plain) in found.items():
-                yield Row(
+                yield RecordSummary(
                     f"`{name}` over {way}, {ROUND_TRIP * 1000:.0f} ms", "s", values, "imports + `git push`", plain,
                     "1.3 ×", f"at most {work.connections} connections",
                 )  # fmt: skip
             yield _open(far, way, bench.scale.repeat)
 
 
-def _open(far: Far, way: str, repeat: int) -> Row:
+def _open(far: Far, way: str, repeat: int) -> RecordSummary:
     from kt_escalation import Store
 
-    from .rows import Row
+    from .rows import RecordSummary
 
     with Store.open(far.gateway, follow_checkout=False) as store:
 
@@ -135,7 +135,7 @@ def _open(far: Far, way: str, repeat: int) -> Row:
             return time.perf_counter() - began
 
         values, plain = pairs(repeat, raised, far.push)
-    return Row(
+    return RecordSummary(
         f"a raise over {way}, {ROUND_TRIP * 1000:.0f} ms, through a store that is open", "s", values, "`git push`",
         plain, "1.1 ×",
     )  # fmt: skip

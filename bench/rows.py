@@ -57,7 +57,7 @@ SMALL = Scale(
 
 
 @dataclass(frozen=True)
-class Row:
+class RecordSummary:
     """One line of the table: values and floors in ``unit``, measured in turn.
 
     ``budget`` is the design's, as it says it; None for what it has none for. ``better`` says which way.
@@ -216,28 +216,28 @@ _IMPORTED = "`git fast-import` of the same files"
 # --- reading --------------------------------------------------------------------------------------
 
 
-def listing(bench: Bench) -> Iterator[Row]:
+def listing(bench: Bench) -> Iterator[RecordSummary]:
     """`list` with a long queue."""
     count = bench.scale.listed
     with bench.lab(bench.stores.resting(count)) as lab:
         clone = lab.clone(REVIEWERS[0])
         first = kt("list", cwd=clone)
         values, imports = pairs(bench.scale.repeat, lambda: kt("list", cwd=clone), _imports)
-        yield Row(
+        yield RecordSummary(
             f"`list`, {count:,} open, second run", "s", values, _IMPORTS, imports, "1.0 ×",
             f"the first run: {first:.2f} s",
         )  # fmt: skip
         everything = ("list", "--limit", "0", "--json")
         values, imports = pairs(bench.scale.repeat_long, lambda: kt(*everything, cwd=clone), _imports)
-        yield Row(f"`list --limit 0 --json`, {count:,} open", "s", values, _IMPORTS, imports)
+        yield RecordSummary(f"`list --limit 0 --json`, {count:,} open", "s", values, _IMPORTS, imports)
         peaks = [kt_peak("list", cwd=clone)[1] for _ in range(bench.scale.repeat_long)]
-        yield Row(f"memory of `list`, {count:,} open", "MB", peaks, budget="150 MB")
+        yield RecordSummary(f"memory of `list`, {count:,} open", "MB", peaks, budget="150 MB")
 
 
 # --- writing --------------------------------------------------------------------------------------
 
 
-def claim(bench: Bench) -> Iterator[Row]:
+def claim(bench: Bench) -> Iterator[RecordSummary]:
     """One claim, through the package and as a command, beside the same by plumbing."""
     count, repeat = bench.scale.waiting, bench.scale.repeat
     store = bench.stores.resting(count)
@@ -252,18 +252,18 @@ def claim(bench: Bench) -> Iterator[Row]:
             ("claim", "the same, and without bringing the checkout along", None),
         ):
             values, plain = pairs(repeat, partial(worker.claim, how, names), plumbing.claim)
-            yield Row(f"{work}, {count:,} open", "s", values, _PLUMBING, plain, budget)
+            yield RecordSummary(f"{work}, {count:,} open", "s", values, _PLUMBING, plain, budget)
 
         def both() -> float:
             return _imports() + plumbing.claim()
 
         values, floor = pairs(repeat, lambda: kt("claim", "--id", next(names), cwd=clone), both)
-        yield Row(
+        yield RecordSummary(
             f"the same claim as a command, {count:,} open", "s", values, "imports + plumbing", floor, "1.2 ×"
         )
 
 
-def drain(bench: Bench) -> Iterator[Row]:
+def drain(bench: Bench) -> Iterator[RecordSummary]:
     """Several clones on one host share a queue."""
     count, clones = bench.scale.drained, bench.scale.clones
     store = bench.stores.resting(count)
@@ -295,13 +295,13 @@ def drain(bench: Bench) -> Iterator[Row]:
     note = f"{rate:.1f} claims a second; between {min(shares)} and {max(shares)} for each clone"
     if failed:
         note += f"; on the way {dict(failed)}"
-    yield Row(
+    yield RecordSummary(
         f"{clones} clones drain {count}, one push each", "s", values, "one clone, by plumbing", floor,
         "rate ≥ 0.9 ×", note, of_rates=True,
     )  # fmt: skip
 
 
-def race(bench: Bench) -> Iterator[Row]:
+def race(bench: Bench) -> Iterator[RecordSummary]:
     """Many clones want the same one at once."""
     racers = REVIEWERS[: bench.scale.racers]
     store = bench.stores.resting(bench.scale.drained)
@@ -318,12 +318,12 @@ def race(bench: Bench) -> Iterator[Row]:
             if (len(won), len(told)) != (1, len(racers) - 1):
                 raise Failed(f"one winner was expected: {said}")
             lates.append(max(0.0, max(told) - won[0]))
-    yield Row(
+    yield RecordSummary(
         f"{len(racers)} clones want one: the last loser is told, after the winner", "s", lates, budget="2 s",
         note="long-lived processes; one winner each time",
     )  # fmt: skip
     lates = [_race_of_commands(bench, store, racers) for _ in range(bench.scale.repeat_long)]
-    yield Row(
+    yield RecordSummary(
         f"the same as {len(racers)} commands started at once", "s", lates,
         note="most of it is Python starting, on the cores that there are",
     )  # fmt: skip
@@ -354,7 +354,7 @@ def _race_of_commands(bench: Bench, store: Path, racers: Sequence[str]) -> float
         return max(0.0, max(when for _, when in ended) - won)
 
 
-def batch(bench: Bench) -> Iterator[Row]:
+def batch(bench: Bench) -> Iterator[RecordSummary]:
     """Many escalations in one commit."""
     count = bench.scale.batch
     lines = bench.work / "batch.ndjson"
@@ -378,9 +378,9 @@ def batch(bench: Bench) -> Iterator[Row]:
 
     work, repeat = f"`raise --batch`, {count:,}", bench.scale.repeat_long
     values, plain = pairs(repeat, raised, imported)
-    yield Row(f"{work}, with a remote", "s", values, _IMPORTED, plain, "3.0 ×")
+    yield RecordSummary(f"{work}, with a remote", "s", values, _IMPORTED, plain, "3.0 ×")
     values, plain = pairs(repeat, raised, partial(imported, checkout=True))
-    yield Row(
+    yield RecordSummary(
         "the same, beside a floor that writes the checkout as well",
         "s",
         values,
@@ -388,9 +388,9 @@ def batch(bench: Bench) -> Iterator[Row]:
         plain,
     )
     values, plain = pairs(repeat, partial(raised, bare=True), imported)
-    yield Row("the same in a clone that has no checkout", "s", values, _IMPORTED, plain)
+    yield RecordSummary("the same in a clone that has no checkout", "s", values, _IMPORTED, plain)
     values, plain = pairs(repeat, partial(raised, remote=False), imported)
-    yield Row(f"{work}, without a remote", "s", values, _IMPORTED, plain)
+    yield RecordSummary(f"{work}, without a remote", "s", values, _IMPORTED, plain)
 
 
 def _same_files(bench: Bench, lines: Path, stream: Path) -> None:
@@ -410,7 +410,7 @@ def _same_files(bench: Bench, lines: Path, stream: Path) -> None:
 # --- proving --------------------------------------------------------------------------------------
 
 
-def verify(bench: Bench) -> Iterator[Row]:
+def verify(bench: Bench) -> Iterator[RecordSummary]:
     """A long history, judged whole and then one transition more at a time."""
     steps, at_once = bench.scale.steps, bench.scale.at_once
     with bench.lab(bench.stores.living(steps, at_once)) as lab:
@@ -429,21 +429,21 @@ def verify(bench: Bench) -> Iterator[Row]:
 
         log()
         values, plain = pairs(bench.scale.repeat_long, whole, log, warm=False)
-        yield Row(
+        yield RecordSummary(
             f"`verify`, {steps:,} transitions, {at_once} open at a time, first run", "s", values,
             "`git log -p` over the same history", plain, "2.5 ×",
         )  # fmt: skip
-        yield Row(f"memory of `verify`, {steps:,} transitions", "MB", peaks, budget="150 MB")
+        yield RecordSummary(f"memory of `verify`, {steps:,} transitions", "MB", peaks, budget="150 MB")
 
         def one_more() -> float:
             kt("claim", "--next", cwd=clone)
             return kt("verify", cwd=clone)
 
         values, imports = pairs(bench.scale.repeat, one_more, _imports)
-        yield Row("`verify` again, one transition more", "s", values, _IMPORTS, imports, "1.5 ×")
+        yield RecordSummary("`verify` again, one transition more", "s", values, _IMPORTS, imports, "1.5 ×")
 
 
-def signed(bench: Bench) -> Iterator[Row]:
+def signed(bench: Bench) -> Iterator[RecordSummary]:
     """A history of which every commit is signed by an SSH key, judged whole, beside the same without signatures."""
     steps, at_once = bench.scale.signed, bench.scale.at_once
     with bench.lab(bench.stores.signed(steps, at_once)) as lab:
@@ -451,13 +451,13 @@ def signed(bench: Bench) -> Iterator[Row]:
             clones = [one.clone(REVIEWERS[0]) for one in (lab, plain)]
             whole = [partial(kt, "verify", "--afresh", cwd=clone) for clone in clones]
             values, floor = pairs(bench.scale.repeat, *whole)
-        yield Row(
+        yield RecordSummary(
             f"`verify --afresh`, {steps:,} transitions signed by SSH keys", "s", values,
             "the same without signatures", floor, "2.0 ×",
         )  # fmt: skip
 
 
-def page(bench: Bench) -> Iterator[Row]:
+def page(bench: Bench) -> Iterator[RecordSummary]:
     """A store of so many escalations, each raised, claimed and resolved, as a page."""
     written, at_once = bench.scale.listed, bench.scale.at_once
     with bench.lab(bench.stores.living(3 * written, at_once)) as lab:
@@ -469,11 +469,13 @@ def page(bench: Bench) -> Iterator[Row]:
             lambda: seconds(floors.HISTORY, clone),
         )
         work = f"`report`, {written:,} escalations"
-        yield Row(work, "s", values, "`git log -p` over the same history", plain, "10 s")
-        yield Row(f"the page of {written:,} escalations", "MB", [out.stat().st_size / 1e6], budget="5 MB")
+        yield RecordSummary(work, "s", values, "`git log -p` over the same history", plain, "10 s")
+        yield RecordSummary(
+            f"the page of {written:,} escalations", "MB", [out.stat().st_size / 1e6], budget="5 MB"
+        )
 
 
-def push(bench: Bench) -> Iterator[Row]:
+def push(bench: Bench) -> Iterator[RecordSummary]:
     """What a server's hook takes for a push of many steps, from before it starts until it lets them in."""
     waiting, steps = bench.scale.listed, bench.scale.pushed
     ahead = bench.stores.claimed(waiting, steps)
@@ -489,13 +491,13 @@ def push(bench: Bench) -> Iterator[Row]:
         values, imports = pairs(
             bench.scale.repeat, lambda: seconds(hook, lab.remote, stdin=updates), _imports
         )
-        yield Row(
+        yield RecordSummary(
             f"the hook judges a push of {steps:,} transitions, {waiting:,} open", "s", values, budget="1 s",
             note=f"{_IMPORTS}: {report.amount(middle(imports), 's')} of it",
         )  # fmt: skip
 
 
-def compacted(bench: Bench) -> Iterator[Row]:
+def compacted(bench: Bench) -> Iterator[RecordSummary]:
     """A claim with years behind it, beside one with little behind it."""
     few, many = bench.scale.archived[0], bench.scale.archived[-1]
     count = bench.scale.waiting
@@ -507,13 +509,13 @@ def compacted(bench: Bench) -> Iterator[Row]:
             names = iter(list(lab.tree()))
             one[behind] = partial(worker.claim, "afresh", names)
         values, floor = pairs(bench.scale.repeat, one[many], one[few])
-        yield Row(
+        yield RecordSummary(
             f"one claim, {many:,} resolved behind it, compacted", "s", values,
             f"the same with {few:,}", floor, "1.2 ×",
         )  # fmt: skip
 
 
-def use(bench: Bench) -> Iterator[Row]:
+def use(bench: Bench) -> Iterator[RecordSummary]:
     """A decision that is waited for and released, with a long history behind it and with a short one."""
     many, few, at_once = bench.scale.steps, bench.scale.behind, bench.scale.at_once
     with ExitStack() as stack:
@@ -530,19 +532,19 @@ def use(bench: Bench) -> Iterator[Row]:
             waits[behind] = wait
             olds[behind] = partial(kt, "wait", "--id", _decided_first(clone), cwd=clone)
         values, floor = pairs(bench.scale.repeat_long, waits[many], waits[few])
-        yield Row(
+        yield RecordSummary(
             f"`wait` for one that is decided, {many:,} transitions behind it", "s", values,
             f"the same with {few:,}", floor, "1.5 ×",
         )  # fmt: skip
         values, floor = pairs(bench.scale.repeat_long, olds[many], olds[few])
-        yield Row(
+        yield RecordSummary(
             f"`wait` for the first one that was approved, {many:,} transitions ago", "s", values,
             f"the same with {few:,}", floor, "1.5 ×",
         )  # fmt: skip
         worker = stack.enter_context(Worker(clone))
         release = partial(worker.claim, "release", iter(once))
         values, floor = pairs(bench.scale.repeat, release, partial(_pushed, clone))
-        yield Row(
+        yield RecordSummary(
             f"one release through the package, {many:,} transitions behind it", "s", values,
             "a `git push` of one commit there", floor,
         )  # fmt: skip
@@ -587,7 +589,7 @@ def _decided(lab: Lab, count: int) -> list[str]:
 
 
 #: Every row by the name that chooses it, cheap ones first.
-ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
+ROWS: dict[str, Callable[[Bench], Iterator[RecordSummary]]] = {
     "list": listing,
     "claim": claim,
     "drain": drain,
@@ -602,4 +604,4 @@ ROWS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "held": held,
 }
 #: Those that need more than this machine has anyway, here lighttpd and sshd, have to be asked for.
-APART: dict[str, Callable[[Bench], Iterator[Row]]] = {"network": network}
+APART: dict[str, Callable[[Bench], Iterator[RecordSummary]]] = {"network": network}

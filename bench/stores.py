@@ -25,7 +25,7 @@ from kt_escalation.model.vocabulary import SEVERITIES
 from kt_escalation.policies.decision_event import Raisable
 from kt_escalation.policies.policy_set import Policies, assemble
 from kt_escalation.rules import creation, permissions, transitions
-from kt_escalation.rules.permissions import Act
+from kt_escalation.rules.permissions import Actor
 from kt_escalation.storage import layout, yaml_text
 from kt_escalation.storage.commit_message import Message
 
@@ -182,14 +182,14 @@ def event(number: int, kind: str = "open") -> dict[str, Any]:
 # --- records, by the rules of the core ------------------------------------------------------------
 
 
-def _act(who: str, now: datetime, policies: Policies) -> Act:
-    return permissions.act(f"{who}@example.com", now, policies)
+def _act(who: str, now: datetime, policies: Policies) -> Actor:
+    return permissions.actor(f"{who}@example.com", now, policies)
 
 
-def _raised(number: int, act: Act, kind: str = "open") -> Record:
+def _raised(number: int, actor: Actor, kind: str = "open") -> Record:
     given = event(number, kind)
     raisable = Raisable(Draft.model_validate(given), frozenset(given))
-    return creation.raise_(raisable, ids.from_request(given["request_id"]), act, "unused")
+    return creation.raise_(raisable, ids.from_request(given["request_id"]), actor, "unused")
 
 
 def _rest(stream: IO[bytes], waiting: int, archived: int, policies: Policies) -> list[Record]:
@@ -199,8 +199,8 @@ def _rest(stream: IO[bytes], waiting: int, archived: int, policies: Policies) ->
         _file(stream, path, text.encode())
     for path, data in _archives(archived, policies):
         _file(stream, path, data)
-    act = _act(GATEWAY, RAISED, policies)
-    records = [_raised(number, act) for number in range(waiting)]
+    actor = _act(GATEWAY, RAISED, policies)
+    records = [_raised(number, actor) for number in range(waiting)]
     named = [record.escalation_id for record in records]
     _commit(stream, GATEWAY, RAISED, str(Message("raise", named, GATEWAY)))
     for record in records:
@@ -291,9 +291,9 @@ class _Past:
 
     def _made(self, number: int, day: datetime) -> Record:
         raised = _raised(number, _act(GATEWAY, day, self._policies), "past")
-        act = _act(REVIEWERS[0], day + timedelta(hours=1), self._policies)
-        claimed = transitions.claim(raised, act, f"for-{request_id(number, 'past')}")
-        return transitions.resolve(claimed, act, "approved", REASON)
+        actor = _act(REVIEWERS[0], day + timedelta(hours=1), self._policies)
+        claimed = transitions.claim(raised, actor, f"for-{request_id(number, 'past')}")
+        return transitions.resolve(claimed, actor, "approved", REASON)
 
     def _file(self, number: int, day: datetime) -> tuple[str, bytes]:
         name = request_id(number, "past")

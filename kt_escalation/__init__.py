@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .actions.initialize import Made
     from .actions.listing import Rows
     from .actions.policy import Explanation, Linted, Moved
-    from .audit import Actor, Report
+    from .audit import Report, Sender
     from .doctor import Finding
     from .errors import Failure, KtError
     from .model.event import Event
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from .store import Store
 
 __all__ = [
-    "Actor",
     "Case",
     "Claim",
     "Compacted",
@@ -75,6 +74,7 @@ __all__ = [
     "Review",
     "Route",
     "Rows",
+    "Sender",
     "Store",
     "Swept",
     "Violation",
@@ -82,7 +82,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Actor": "audit",
+    "Sender": "audit",
     "Case": "reporting.overview",
     "Claim": "model.record",
     "Compacted": "results",

@@ -16,7 +16,7 @@ from .read_store import ReadStore
 
 if TYPE_CHECKING:
     from .actions.policy import Explanation, Linted, Moved
-    from .audit import Actor, Report
+    from .audit import Report, Sender
     from .policies.policy_set import Policies
     from .reporting.evidence import Evidence
     from .reporting.export import Exported, Format, Sink
@@ -73,7 +73,7 @@ class AuditStore(ReadStore):
         wanted: str | None = None,
         *,
         method: str | None = None,
-        actors: Sequence[Actor] | None = None,
+        actors: Sequence[Sender] | None = None,
         strict: bool = False,
     ) -> Report:
         """Judge what a pull request would bring in.

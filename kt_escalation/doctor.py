@@ -217,7 +217,7 @@ def _contents(session: ReadSession, snapshot: Snapshot, policies: Policies) -> I
     with suppress(KtError):
         author = session.port.author()
         fixed_by = (
-            YOU if permissions.is_admin(permissions.act(author.email, session.clock(), policies)) else ADMIN
+            YOU if permissions.is_admin(permissions.actor(author.email, session.clock(), policies)) else ADMIN
         )
     bad = [
         item for part in (snapshot.open(), snapshot.resolved()) for item in part if isinstance(item, Invalid)

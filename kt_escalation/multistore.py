@@ -17,7 +17,7 @@ from .errors import BadInput, Interrupted, KtError, NotAStore, NothingToClaim, O
 from .git.repository import user_paths
 from .model import query
 from .model.query import Key, Page, Query
-from .model.summary import Row
+from .model.summary import RecordSummary
 from .read_store import ReadStore
 from .storage.interface import Invalid, Progress
 
@@ -47,7 +47,7 @@ class Listed(NamedTuple):
     """
 
     store: str | None
-    row: Row
+    row: RecordSummary
     plain: dict[str, Any] | None
     proposed: str | None = None
 
@@ -273,9 +273,9 @@ class _Stores:
 
 
 def _turn(record: Record) -> Key:
-    from .model.summary import row_of
+    from .model.summary import summary_of
 
-    return query.turn(row_of(record, "", ""))
+    return query.turn(summary_of(record, "", ""))
 
 
 def _why_none(nothing: Mapping[str, NothingToClaim], faults: Sequence[Fault]) -> KtError:

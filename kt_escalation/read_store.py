@@ -67,7 +67,7 @@ class ReadStore:
 
     def actor(self) -> str:
         """Who acts here: git's identity, as the user of the roster if it knows it. Raises NoIdentity, NotAStore."""
-        return self._session.act(self._session.snapshot()).actor
+        return self._session.actor(self._session.snapshot()).name
 
     # --- escalations ------------------------------------------------------------------------------
 
@@ -213,12 +213,12 @@ class ReadStore:
         from .reporting import log
 
         snapshot = self._session.snapshot()
-        act = self._session.act(snapshot)
-        roster = act.policies.roster
-        user = roster.by_id.get(act.person) if roster else None
-        names = {act.actor, self._session.port.author().email, *(user.emails if user else ())}
+        actor = self._session.actor(snapshot)
+        roster = actor.policies.roster
+        user = roster.by_id.get(actor.person) if roster else None
+        names = {actor.name, self._session.port.author().email, *(user.emails if user else ())}
         found = log.moments(self._session.git, snapshot.revision, None, 0, sorted(names))
-        return (moment for moment in found if moment.actor and act.is_me(moment.actor))
+        return (moment for moment in found if moment.actor and actor.is_me(moment.actor))
 
     def events(
         self, since: str | datetime | None = None, *, rev: str | None = None, fetch: bool = False
@@ -303,7 +303,7 @@ class ReadStore:
 
     def is_me(self) -> Callable[[str], bool]:
         """Whether a name in a record is the caller's, by the roster as it is now. Raises NoIdentity, NotAStore."""
-        return self._session.act(self._session.snapshot()).is_me
+        return self._session.actor(self._session.snapshot()).is_me
 
     # --- the store --------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from .actions.options import OpenOptions
 from .errors import BadInput
 from .model.record import Record
 from .model.release import Release
-from .model.summary import Row, row_of
+from .model.summary import RecordSummary, summary_of
 from .policies.policy_file import PolicyFile
 from .storage import layout, yaml_text
 from .storage.interface import (
@@ -107,19 +107,19 @@ class MemorySnapshot:
     def resolved(self) -> Iterator[Entry | Invalid]:
         return self._under(resolved=True)
 
-    def rows(self, *, resolved: bool) -> tuple[list[Row], list[Invalid]]:
+    def rows(self, *, resolved: bool) -> tuple[list[RecordSummary], list[Invalid]]:
         items = list(self._under(resolved))
         entries = [item for item in items if isinstance(item, Entry)]
-        rows = [row_of(entry.record, entry.path, entry.blob) for entry in entries]
+        rows = [summary_of(entry.record, entry.path, entry.blob) for entry in entries]
         return rows, [item for item in items if isinstance(item, Invalid)]
 
-    def entries(self, rows: Sequence[Row]) -> Iterator[Entry]:
+    def entries(self, rows: Sequence[RecordSummary]) -> Iterator[Entry]:
         for row in rows:
             found = self._parsed(row.path)
             if isinstance(found, Entry):
                 yield found
 
-    def plain(self, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    def plain(self, rows: Sequence[RecordSummary]) -> Iterator[dict[str, Any]]:
         for entry in self.entries(rows):
             yield entry.record.as_dict()
 

@@ -30,7 +30,7 @@ from kt_escalation.model.vocabulary import CATEGORIES, DECISIONS, SEVERITIES
 from kt_escalation.policies.policy_file import PolicyFile
 from kt_escalation.policies.policy_set import Policies, assemble
 from kt_escalation.rules import judge_step, transitions
-from kt_escalation.rules.permissions import act, is_admin
+from kt_escalation.rules.permissions import actor, is_admin
 from kt_escalation.storage import layout, yaml_text
 from kt_escalation.storage.commit_message import Message
 from kt_escalation.storage.interface import Author, Request, Snapshot
@@ -405,7 +405,7 @@ class Graph:
 
     def may_change(self, email: str, policies: Policies, when: datetime) -> bool:
         """Whether somebody is an admin; without a roster everybody is."""
-        return is_admin(act(email, when, policies))
+        return is_admin(actor(email, when, policies))
 
     def foul(self, at: int) -> tuple[frozenset[str], frozenset[int]]:
         """The policy files that are as nobody was allowed to make them, and the commits on the line to blame."""
@@ -668,8 +668,8 @@ class Graph:
         origin = self.record(parent, new.reopens)
         deciders = tuple(review.reviewer for review in origin.reviews) if origin else ()
         policies = self.assembled(files, shared)
-        then = act(commit.email, commit.when, self.in_force(parent))
-        if then.actor != act(commit.email, commit.when, policies).actor:
+        then = actor(commit.email, commit.when, self.in_force(parent))
+        if then.name != actor(commit.email, commit.when, policies).name:
             # Its message names who did it as people were known there.
             return False
         told = judge_step.Context(commit.email, commit.when, policies, deciders, origin)
@@ -925,7 +925,7 @@ class _Maker:
 
     def holds(self, line: Line, name: str) -> bool:
         record = yaml_text.loads(line.files[layout.open_path(name)])
-        who = act(line.writer.email, self.now, line.policies())
+        who = actor(line.writer.email, self.now, line.policies())
         return record.claim is not None and who.is_me(record.claim.claimed_by)
 
     def govern(self, line: Line, store: Store) -> None:
@@ -1029,7 +1029,7 @@ class _Maker:
             files.update((member.path, None) for member in batch.members)
         if files:
             names = [member.escalation_id for member in members]
-            message = str(Message("compact", names, act(by.email, self.now, line.policies()).actor))
+            message = str(Message("compact", names, actor(by.email, self.now, line.policies()).name))
             line.put(files, self.random.choice((message, message, "by hand\n")), by.email, self.now)
 
     def settle(self, line: Line) -> None:
@@ -1057,7 +1057,7 @@ class _Maker:
             [
                 Author(who.title(), ADDRESSES[who][0])
                 for who in PEOPLE
-                if is_admin(act(ADDRESSES[who][0], self.now, line.policies()))
+                if is_admin(actor(ADDRESSES[who][0], self.now, line.policies()))
             ]
         )
 
@@ -1088,7 +1088,7 @@ class _Maker:
     def policy(self, line: Line, by: Author | None = None) -> None:
         """Somebody changes policies: an admin, or on a side branch anybody for an admin to merge."""
         by = by or self.somebody()
-        allowed = is_admin(act(by.email, self.now, line.policies()))
+        allowed = is_admin(actor(by.email, self.now, line.policies()))
         if not allowed and line is self.lines[0]:
             return
         path, text = self.random.choice(
@@ -1117,7 +1117,7 @@ class _Maker:
         path = layout.open_path(self.random.choice(opened))
         try:
             told = transitions.note(
-                yaml_text.loads(line.files[path]), act(by.email, self.now, line.policies()), "New rules"
+                yaml_text.loads(line.files[path]), actor(by.email, self.now, line.policies()), "New rules"
             )
         except KtError:
             return None

@@ -29,7 +29,7 @@ from kt_escalation.model.vocabulary import DECISIONS
 from kt_escalation.policies.decision_event import from_record
 from kt_escalation.policies.policy_set import Policies
 from kt_escalation.rules import creation, due_actions, transitions
-from kt_escalation.rules.permissions import Act, act
+from kt_escalation.rules.permissions import Actor, actor
 from kt_escalation.storage import layout, yaml_text
 from kt_escalation.storage.commit_message import Message
 
@@ -430,7 +430,7 @@ class _Maker:
             for who in ("gw", random.choice(("alice", "bob")), ""):
                 self.pass_time()
                 records, taker = graph.records(branch), who or taker
-                one = act(email(taker), graph.now, graph.policies(branch))
+                one = actor(email(taker), graph.now, graph.policies(branch))
                 with suppress(KtError, ValueError):
                     if who == "gw":
                         made = self.born(one, "c0")
@@ -488,19 +488,19 @@ class _Maker:
         records, policies = self.graph.records(branch), self.graph.policies(branch)
         for _ in range(6):
             who = self.random.choice(PEOPLE)
-            one = act(email(who), self.graph.now, policies)
+            one = actor(email(who), self.graph.now, policies)
             with suppress(KtError, ValueError):
                 made = self.taken(one, records)
                 if made is not None:
                     action, before, after, outcome, claim = made
                     if before == after:
                         continue
-                    text = Message(action, [after.escalation_id], one.actor, claim, outcome)
+                    text = Message(action, [after.escalation_id], one.name, claim, outcome)
                     return self.graph.written(branch, after), who, str(text)
         return None
 
     def taken(
-        self, one: Act, records: dict[str, Record]
+        self, one: Actor, records: dict[str, Record]
     ) -> tuple[str, Record | None, Record, str | None, str | None] | None:
         random, token = self.random, f"c{self.random.randrange(10**9)}"
         opened = [record for record in records.values() if record.resolution is None]
@@ -554,7 +554,7 @@ class _Maker:
         after = transitions.resolve(record, one, outcome, "because")
         return ("resolve" if after.resolution else "review"), record, after, outcome, record.claim.claim_id
 
-    def born(self, one: Act, token: str) -> Record:
+    def born(self, one: Actor, token: str) -> Record:
         self.raised += 1
         draft = {"request_id": f"r{self.raised}", "reason_code": "oversight.required", "model": self.random.choice(("chat", "other")),
                  "severity": self.random.choice(("high", "low"))}  # fmt: skip
@@ -642,7 +642,7 @@ class _Maker:
         """Ask once more about something that is decided, be it in an archive."""
         resolved = [record for record in self.graph.records(branch).values() if record.resolution is not None]
         who = email(self.random.choice(PEOPLE))
-        one = act(who, self.graph.now, self.graph.policies(branch))
+        one = actor(who, self.graph.now, self.graph.policies(branch))
         with suppress(KtError, ValueError, IndexError):
             name = f"esc_{ids.ulid(one.now, self.random.randbytes(10))}"
             made = creation.reopen(self.random.choice(resolved), one, "It was wrong", name)
@@ -1121,7 +1121,7 @@ class _Maker:
     def birth(self, branch: Branch) -> None:
         """A record with a wrong id, or that another made."""
         graph, random = self.graph, self.random
-        one = act(email("gw"), graph.now, graph.policies(branch))
+        one = actor(email("gw"), graph.now, graph.policies(branch))
         with suppress(KtError, ValueError):
             made = self.born(one, "c1")
             made = random.choice((made.replace(escalation_id=f"esc_x{self.raised}"), made.replace(request_id="other"),

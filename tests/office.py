@@ -254,8 +254,8 @@ class Office:
             self._later(now, 2 * HOUR, lambda now: self._resolve(name, who, now))
 
     def _claim_by(self, name: str, who: str, now: datetime) -> None:
-        act, token = self._act(who, now), self._token(now)
-        self._step("claim", who, now, transitions.claim(self._records[name], act, token))
+        actor, token = self._act(who, now), self._token(now)
+        self._step("claim", who, now, transitions.claim(self._records[name], actor, token))
 
     def _swept(self, after: Record, now: datetime) -> None:
         self._step("sweep", "admin", now, after)
@@ -301,8 +301,8 @@ class Office:
 
     # --- what it writes ---------------------------------------------------------------------------
 
-    def _act(self, who: str, now: datetime) -> permissions.Act:
-        return permissions.act(f"{who}@example.com", now, self._policies)
+    def _act(self, who: str, now: datetime) -> permissions.Actor:
+        return permissions.actor(f"{who}@example.com", now, self._policies)
 
     def _token(self, now: datetime) -> str:
         return ids.ulid(now, self.random.randbytes(ids.ULID_RANDOM_BYTES))

@@ -748,7 +748,7 @@ class _Replay:
     def file_fault(self, state: State) -> tuple[str, str] | None:
         """What is wrong with a record's files, whatever they say."""
         if len(state) > 1:
-            return "twice", max(path for path, _, _ in loose(state) or state)
+            return "duplicate_file", max(path for path, _, _ in loose(state) or state)
         for path, mode, oid in state:
             data = self.data((mode, oid))
             record = parsed(data) if data is not None else None
@@ -867,7 +867,7 @@ class _Replay:
             broken = self.judged(name, before, after, commit, was.force, [old])
             if is_archives and not before:
                 # Whatever it is, something of that name was there.
-                broken = [("twice", path)]
+                broken = [("duplicate_file", path)]
             record = self.record(after)
             sure = sure and not (record and record.reopens in was.muddy)
             is_unfit = record is not None and record.reopens in was.bad and record.reopens not in was.muddy

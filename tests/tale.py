@@ -12,7 +12,7 @@ from hostile import ROSTER, Branch, Graph, email, roster
 from kt_escalation.model.record import Record
 from kt_escalation.policies.decision_event import from_record
 from kt_escalation.rules import creation, transitions
-from kt_escalation.rules.permissions import act
+from kt_escalation.rules.permissions import actor
 from kt_escalation.storage import layout
 
 
@@ -56,7 +56,7 @@ class Tale:
     ) -> str:
         """A step by somebody, committed by them or by another author."""
         self.graph.now += timedelta(minutes=1)
-        one = act(email(who), self.graph.now, self.graph.policies(branch))
+        one = actor(email(who), self.graph.now, self.graph.policies(branch))
         if what == "raise":
             raisable = from_record(
                 {"request_id": name.removeprefix("esc_"), "reason_code": "oversight.required"}

@@ -35,7 +35,7 @@ from kt_escalation.errors import KtError
 from kt_escalation.model.record import Fallback
 from kt_escalation.rules import transitions
 from kt_escalation.rules.judge_step import Violation
-from kt_escalation.rules.permissions import act
+from kt_escalation.rules.permissions import actor
 from kt_escalation.storage import layout, lookup
 from kt_escalation.storage.clone import GitStore
 
@@ -45,7 +45,7 @@ CLASSES = frozenset(
     [
         "actor",
         "archive",
-        "born",
+        "invalid_creation",
         "compaction",
         "deleted",
         "dropped",
@@ -59,7 +59,7 @@ CLASSES = frozenset(
         "start",
         "time",
         "tree",
-        "twice",
+        "duplicate_file",
         "unsigned",
     ]
 )
@@ -445,7 +445,7 @@ def a_carried_merge_says_what_one_of_its_commits_did(tale: Tale) -> None:
     side = tale.side()
     tale.does(side, "gw", "raise")
     tale.graph.now += timedelta(minutes=1)
-    who = act(hostile.email("boss"), tale.graph.now, tale.graph.policies(side))
+    who = actor(hostile.email("boss"), tale.graph.now, tale.graph.policies(side))
     given = transitions.assign(
         tale.record(side, "esc_r1"), who, Fallback(user_id="alice"), "Yours", "c-alice"
     )
@@ -478,13 +478,13 @@ def a_carried_merge_says_what_none_of_its_commits_did(tale: Tale) -> None:
         (what_was_folded_meanwhile_comes_back_as_a_file, {"merge"}, False),
         (what_is_no_record_is_folded_and_merged, {"file"}, None),
         (two_archives_of_one_record_have_equal_ids, {"compaction"}, False),
-        (an_archive_that_cannot_be_read_lists_what_the_line_has, {"compaction", "twice"}, False),
-        (what_is_routed_to_somebody_is_born_without_a_claim, {"born"}, None),
+        (an_archive_that_cannot_be_read_lists_what_the_line_has, {"compaction", "duplicate_file"}, False),
+        (what_is_routed_to_somebody_is_born_without_a_claim, {"invalid_creation"}, None),
         (a_carried_merge_says_what_one_of_its_commits_did, set(), None),
         (a_carried_merge_says_what_none_of_its_commits_did, {"message"}, None),
         (a_record_that_only_an_archive_has_is_legal, set(), True),
         (a_record_that_only_an_archive_has_was_forged, {"not_allowed"}, False),
-        (a_record_is_in_an_archive_and_beside_it, {"twice"}, False),
+        (a_record_is_in_an_archive_and_beside_it, {"duplicate_file"}, False),
         (what_was_folded_is_lost_in_the_merge, {"deleted", "dropped"}, False),
         (a_compaction_comes_behind_a_tree_that_cannot_be_read, {"tree"}, None),
         (what_git_itself_does_not_read_is_on_the_way, {"tree", "dropped"}, None),

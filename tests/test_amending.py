@@ -24,7 +24,7 @@ from kt_escalation.policies.policy_file import PolicyFile
 from kt_escalation.policies.policy_set import Policies, assemble
 from kt_escalation.reporting import plain_text
 from kt_escalation.rules import amending, judge_step, permissions, transitions
-from kt_escalation.rules.permissions import Act, act
+from kt_escalation.rules.permissions import Actor, actor
 from kt_escalation.testing import MemoryRemote
 
 # --- digests ----------------------------------------------------------------------------------------
@@ -278,8 +278,8 @@ def two(**keys: Any) -> Record:
     return record(requires=Requires(approvals=2), action=proposed, **keys)
 
 
-def who(name: str) -> Act:
-    return act(f"{name}@example.com", NOW, RULES)
+def who(name: str) -> Actor:
+    return actor(f"{name}@example.com", NOW, RULES)
 
 
 def reviewed(before: Record, name: str, outcome: Any, value: Any = None) -> Record:
@@ -370,7 +370,7 @@ def test_withdrawing_is_judged_as_it_is_done() -> None:
     before = record()
     later = NOW + LEASE
     for name in ("gw", "boss"):
-        after = transitions.withdraw(before, act(f"{name}@example.com", later, RULES), "gone")
+        after = transitions.withdraw(before, actor(f"{name}@example.com", later, RULES), "gone")
         assert after.resolution and after.resolution.outcome == "withdrawn" and after.schema_version == 2
         told = judge_step.Context(f"{name}@example.com", later, RULES)
         assert judge_step.judge(before, after, told) == ()

@@ -824,7 +824,7 @@ def a_decision_about_a_damaged_record(forge: Forge) -> None:
     approved(forge, "alice")
 
 
-@attack("twice", victim="esc_done")
+@attack("duplicate_file", victim="esc_done")
 def two_files_of_one_id_in_two_folders(forge: Forge) -> None:
     path = forge.resolved("done")
     day = re.search(r"\d{4}/\d\d/\d\d", path)
@@ -994,7 +994,7 @@ def a_reopening_that_takes_the_id_of_a_request_to_come(forge: Forge) -> None:
     _reborn(forge, "alice", "reopen", "--id", "esc_done", "--reason", "again", new="esc_invoice-7")
 
 
-@attack("born")
+@attack("invalid_creation")
 def a_request_that_takes_the_id_of_a_digest(forge: Forge) -> None:
     name = f"h{'0' * 40}"
     forge.as_kt_does("gw", "raise", "--request-id", "new", "--reason-code", "a.b")

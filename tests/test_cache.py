@@ -36,7 +36,7 @@ from strategies import records
 from kt_escalation import Store
 from kt_escalation.model import record
 from kt_escalation.model.record import Record, Value
-from kt_escalation.model.summary import Row, row_of
+from kt_escalation.model.summary import RecordSummary, summary_of
 from kt_escalation.storage import cache, clone_key, layout, yaml_text
 from kt_escalation.storage.cache import Cache, Kept
 
@@ -222,7 +222,7 @@ def _lie(clone: Path, folder: Path) -> bytes:
     other = yaml_text.loads(
         text.replace("  approvals: 1\n", "  approvals: 1\n  resolve_within: 1s\n").encode()
     )
-    found = row_of(other, layout.path_of(other), blob)
+    found = summary_of(other, layout.path_of(other), blob)
     Cache(folder / "records").add([Kept(blob, found, cache.body(other.as_dict()))])
     return (folder / "records").read_bytes()
 
@@ -338,7 +338,7 @@ class Folder:
 
 def _kept(record: Record) -> Kept:
     blob = f"{abs(hash(record.escalation_id)):040x}"
-    return Kept(blob, row_of(record, layout.path_of(record), blob), cache.body(record.as_dict()))
+    return Kept(blob, summary_of(record, layout.path_of(record), blob), cache.body(record.as_dict()))
 
 
 @settings(max_examples=examples(40))
@@ -349,7 +349,7 @@ def test_what_is_kept_is_what_was_read(some: list[Record]) -> None:
         Cache(folder / "records").add(items)
         again = Cache(folder / "records")
         assert again.known == {item.blob: item.found for item in items}
-        assert all(isinstance(found, Row) for found in again.known.values())
+        assert all(isinstance(found, RecordSummary) for found in again.known.values())
         for item, record in zip(items, some, strict=True):
             [plain] = again.bodies([item.blob]).values()
             assert plain == record.as_dict()
@@ -380,7 +380,7 @@ def item_plain(item: Kept) -> object:
 def test_what_listings_no_longer_want_is_dropped_once_it_is_much(tmp_path: Path) -> None:
     file = tmp_path / "records"
     like = _kept(yaml_text.loads(record_text("r").encode()))
-    assert isinstance(like.found, Row)
+    assert isinstance(like.found, RecordSummary)
     items = [
         Kept(f"{n:040x}", like.found._replace(blob=f"{n:040x}"), like.body if n < 900 else b"")
         for n in range(10_501)
@@ -448,7 +448,7 @@ def parts() -> Iterator[str]:
     yield from (
         str(get_args(kind)) for kind in (record.Status, record.Severity, record.Outcome, record.Category)
     )
-    yield f"{Row._fields}"
+    yield f"{RecordSummary._fields}"
 
 
 def test_what_is_read_of_the_samples_is_what_the_version_says() -> None:
@@ -460,7 +460,7 @@ def test_what_is_read_of_the_samples_is_what_the_version_says() -> None:
             # The words come from libraries in part, and may change with them.
             read.append("no record")
             continue
-        row = row_of(record, layout.path_of(record), "")
+        row = summary_of(record, layout.path_of(record), "")
         read += [repr(tuple(row)), cache.body(record.as_dict()).decode()]
     assert len(read) > 90 and repr(FULL.as_dict()["notes"][0]["text"])[1:-1] in "".join(read)
     digest = hashlib.sha256("\n".join(read).encode()).hexdigest()

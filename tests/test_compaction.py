@@ -578,7 +578,7 @@ def deletions_without_an_archive(past: Past) -> None:
     past.commit("boss")
 
 
-@forgery("twice")
+@forgery("duplicate_file")
 def an_archived_id_raised_anew(past: Past) -> None:
     text = past.read(past.resolved("anna"))
     past.compact()
@@ -587,7 +587,7 @@ def an_archived_id_raised_anew(past: Past) -> None:
     past.commit("gw")
 
 
-@forgery("twice")
+@forgery("duplicate_file")
 def an_archived_record_put_back_by_an_admin(past: Past) -> None:
     path = past.resolved("anna")
     text = past.read(path)
@@ -845,7 +845,7 @@ def test_archives_of_the_first_commit_are_imported(past: Past) -> None:
     past.raised("four")
     past.write("queue/esc_anna.yaml", past.read("queue/esc_four.yaml").replace("four", "anna"))
     past.commit("gw")
-    assert past.rules() == ["twice"]
+    assert past.rules() == ["duplicate_file"]
 
 
 def test_an_imported_archive_that_is_badly_made_is_told(past: Past) -> None:

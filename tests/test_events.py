@@ -49,8 +49,8 @@ def drafted(**changes: Any) -> Raisable:
 
 
 def raised(item: Raisable, policies: Policies | None = None, now: datetime = NOON) -> Record:
-    act = permissions.act("gw@example.com", now, policies or Policies())
-    return creation.raise_(item, creation.escalation_id(item, now, bytes(10)), act, "c1")
+    actor = permissions.actor("gw@example.com", now, policies or Policies())
+    return creation.raise_(item, creation.escalation_id(item, now, bytes(10)), actor, "c1")
 
 
 def sample(name: str) -> dict[int, Raisable | KtError | None]:

@@ -308,7 +308,7 @@ def an_open_record_deleted(forge: Forge) -> None:
     forge.commit("boss")
 
 
-@forgery("born", "status queued")
+@forgery("invalid_creation", "status queued")
 def a_record_born_resolved(forge: Forge) -> None:
     forge.raised("new")
     forge.kt("alice", "claim", "--id", "esc_new")
@@ -341,14 +341,14 @@ def a_route_changed_without_a_word(forge: Forge) -> None:
     forge.commit("boss")
 
 
-@forgery("born", "route.team_id legal")
+@forgery("invalid_creation", "route.team_id legal")
 def a_route_that_no_policy_gives(forge: Forge) -> None:
     forge.as_kt_does("gw", "raise", "--request-id", "new", "--reason-code", "a.b")
     forge.edit("queue/esc_new.yaml", ("team_id: legal", "team_id: security"))
     forge.commit("gw")
 
 
-@forgery("born", "escalation_id esc_new")
+@forgery("invalid_creation", "escalation_id esc_new")
 def an_id_that_its_request_does_not_make(forge: Forge) -> None:
     forge.as_kt_does("gw", "raise", "--request-id", "new", "--reason-code", "a.b")
     forge.write("queue/esc_else.yaml", forge.read("queue/esc_new.yaml").replace("esc_new", "esc_else"))
@@ -548,7 +548,7 @@ def another_way_to_write_the_same(forge: Forge) -> None:
     forge.commit("alice")
 
 
-@forgery("twice")
+@forgery("duplicate_file")
 def a_second_file_for_the_same_escalation(forge: Forge) -> None:
     forge.write("queue/resolved/2026/11/23/esc_one.yaml", forge.read(ONE))
     forge.commit("alice")

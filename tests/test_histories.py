@@ -67,7 +67,7 @@ def doubles(repository: Path, base: str, head: str) -> dict[str, str]:
     folded = {
         name for path in ids for name in git("cat-file", "blob", f"{tree}:{path}", cwd=repository).split()
     }
-    twice = {name: "twice" for name, count in names.items() if count > 1}
+    twice = {name: "duplicate_file" for name, count in names.items() if count > 1}
     return twice | dict.fromkeys(names.keys() & folded, "merge")
 
 
@@ -108,9 +108,13 @@ def judged(history: History, repository: Path, ids: list[str]) -> list[str]:
         if merges(repository, ids[base], ids[head]):
             twice = doubles(repository, ids[base], ids[head])
             told = {
-                one.escalation_id: one.rule for one in report.violations if one.rule in ("twice", "merge")
+                one.escalation_id: one.rule
+                for one in report.violations
+                if one.rule in ("duplicate_file", "merge", "moved")
             }
-            if twice != told:
+            # What the request itself changed, and the base has moved on since, is refused for that.
+            moved = [name for name, rule in told.items() if rule == "moved"]
+            if told != twice | dict.fromkeys(moved, "moved") or not twice.keys() >= {*moved}:
                 found += [f"seed {seed}: check of a request that doubles {twice}: {report.violations}"]
             elif not twice:
                 found += alarms(seed, "check of a request", report)

@@ -103,7 +103,7 @@ def test_what_was_deleted_before_is_not_raised_again_though_a_waiver_accepts_it(
     forge.commit("boss")
     assert_in(forge, server)
     forge.raised("one")
-    assert_out(forge, server, "twice")
+    assert_out(forge, server, "duplicate_file")
 
 
 def test_a_waiver_accepts_what_was_forged_before_and_the_next_step_goes_on_from_it(forge: Forge) -> None:

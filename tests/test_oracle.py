@@ -14,7 +14,7 @@ from lab import git
 from tale import Tale
 
 from kt_escalation.rules import due_actions
-from kt_escalation.rules.permissions import act
+from kt_escalation.rules.permissions import actor
 
 Files = Mapping[str, bytes | None]
 
@@ -460,7 +460,7 @@ def test_an_expiry_waits_for_its_deadline_by_the_commits_date_too() -> None:
     tale = Tale({ROSTER: roster(*hostile.PEOPLE), SETTINGS: settings("rules:\n  - resolve_within: 1h\n")})
     tale.does(tale.main, "gw", "raise")
     tale.graph.now += timedelta(hours=1)
-    one = act(email("bob"), tale.graph.now + timedelta(seconds=30), tale.graph.policies(tale.main))
+    one = actor(email("bob"), tale.graph.now + timedelta(seconds=30), tale.graph.policies(tale.main))
     after = due_actions.due([tale.record(tale.main, "esc_r1")], one, "c1")[0].after
     late = Branch(tale.main.tip, dict(tale.main.files))
     oid = tale.graph.put(

@@ -19,7 +19,7 @@ from kt_escalation.errors import BadInput
 from kt_escalation.model import query
 from kt_escalation.model.query import DEFAULT_SORT, SORTS, Page, Query, in_order, merge
 from kt_escalation.model.record import Claim, Record, Resolution, Route
-from kt_escalation.model.summary import Row, row_of
+from kt_escalation.model.summary import RecordSummary, summary_of
 from kt_escalation.model.vocabulary import SEVERITIES
 from kt_escalation.storage import layout
 
@@ -30,7 +30,7 @@ EVERYTHING = Query(statuses=frozenset({"queued", "claimed", "resolved"}))
 ORDERS = [f"{dash}{name}" for dash in ("", "-") for name in SORTS]
 
 
-def line(name: str, **keys: Any) -> Row:
+def line(name: str, **keys: Any) -> RecordSummary:
     made = {
         "status": "queued",
         "reason_code": "oversight.required",
@@ -41,10 +41,10 @@ def line(name: str, **keys: Any) -> Row:
         "route": Route(source="default"),
     }
     record = Record(escalation_id=f"esc_{name}", **{**made, **keys})
-    return row_of(record, layout.path_of(record), "0" * 40)
+    return summary_of(record, layout.path_of(record), "0" * 40)
 
 
-def select(rows: Sequence[Row], wanted: Query, sort: str, limit: int, cursor: str | None) -> Page:
+def select(rows: Sequence[RecordSummary], wanted: Query, sort: str, limit: int, cursor: str | None) -> Page:
     return query.select(rows, replace(wanted, sort=sort, limit=limit, cursor=cursor))
 
 
@@ -57,7 +57,7 @@ def ended(by: str) -> dict[str, Any]:
     return {**held(by), "status": "resolved", "resolution": end}
 
 
-def names(rows: Sequence[Row]) -> str:
+def names(rows: Sequence[RecordSummary]) -> str:
     return " ".join(one.escalation_id.removeprefix("esc_") for one in rows)
 
 
@@ -173,11 +173,13 @@ MANY = st.lists(
 
 @settings(max_examples=examples(150))
 @given(MANY, st.sampled_from(ORDERS), st.integers(1, 5))
-def test_pages_show_everything_exactly_once_and_in_order(rows: list[Row], sort: str, limit: int) -> None:
+def test_pages_show_everything_exactly_once_and_in_order(
+    rows: list[RecordSummary], sort: str, limit: int
+) -> None:
     whole = select(rows, EVERYTHING, sort, 0, None)
     assert sorted(names(whole.rows).split()) == sorted(names(rows).split())
     assert whole.next_cursor is None
-    seen: list[Row] = []
+    seen: list[RecordSummary] = []
     cursor: str | None = None
     for _ in range(len(rows) + 1):
         page = select(rows[::-1], EVERYTHING, sort, limit, cursor)
@@ -193,11 +195,11 @@ def test_pages_show_everything_exactly_once_and_in_order(rows: list[Row], sort: 
 @settings(max_examples=examples(150))
 @given(st.lists(MANY, min_size=2, max_size=3), st.sampled_from(ORDERS), st.integers(1, 5))
 def test_the_pages_of_several_stores_are_merged_into_one_list(
-    stores: list[list[Row]], sort: str, limit: int
+    stores: list[list[RecordSummary]], sort: str, limit: int
 ) -> None:
     wanted = replace(EVERYTHING, sort=sort)
 
-    def merged(wanted: Query) -> tuple[Sequence[tuple[int, Row]], str | None]:
+    def merged(wanted: Query) -> tuple[Sequence[tuple[int, RecordSummary]], str | None]:
         pages = {n: query.select(rows, replace(wanted, place=(n,))) for n, rows in enumerate(stores)}
         return merge(pages, wanted)
 
@@ -207,7 +209,7 @@ def test_the_pages_of_several_stores_are_merged_into_one_list(
         assert tuple(row for place, row in whole if place == n) == query.select(rows, wanted).rows
     keys = [SORTS[sort.removeprefix("-")](row) for _, row in whole]
     assert keys == sorted(keys, reverse=sort.startswith("-"))
-    seen: list[tuple[int, Row]] = []
+    seen: list[tuple[int, RecordSummary]] = []
     cursor: str | None = None
     while True:
         page, cursor = merged(replace(wanted, limit=limit, cursor=cursor))
@@ -230,7 +232,7 @@ def test_a_cursor_of_one_store_is_none_of_several_and_the_reverse(places: tuple[
 @settings(max_examples=examples(60))
 @given(MANY, st.sampled_from(ORDERS), st.data())
 def test_a_page_goes_on_where_it_ended_though_others_come_and_go(
-    rows: list[Row], sort: str, data: st.DataObject
+    rows: list[RecordSummary], sort: str, data: st.DataObject
 ) -> None:
     whole = select(rows, EVERYTHING, sort, 0, None).rows
     first = select(rows, EVERYTHING, sort, 2, None)

@@ -14,7 +14,7 @@ from kt_escalation.errors import AlreadyClaimed, KtError, NotAllowed
 from kt_escalation.model.record import Fallback, Record
 from kt_escalation.policies.policy_set import Policies
 from kt_escalation.rules import creation, due_actions, judge_step, transitions
-from kt_escalation.rules.permissions import Act, act, quorum
+from kt_escalation.rules.permissions import Actor, actor, quorum
 
 pytestmark = pytest.mark.fast
 
@@ -25,14 +25,14 @@ ROUTES = {
 STATES = ("queued", "held by you", "held by another", "lapsed", "resolved")
 
 
-def _swept(before: Record, me: Act) -> Record:
+def _swept(before: Record, me: Actor) -> Record:
     done = due_actions.due([before], me, "new")
     return done[0].after if done else before
 
 
 #: A team that is neither of the routes, so that assigning to it is never a repeat.
 ELSEWHERE = Fallback(team_id="elsewhere")
-ACTIONS: dict[str, Callable[[Record, Act], Record]] = {
+ACTIONS: dict[str, Callable[[Record, Actor], Record]] = {
     "claim": lambda before, me: transitions.claim(before, me, "new"),
     "renew": transitions.renew,
     "unclaim": transitions.unclaim,
@@ -70,7 +70,7 @@ def test_the_table_has_every_cell_once() -> None:
 @pytest.mark.parametrize(("action", "role", "route", "state", "said"), cells())
 def test_a_cell_of_the_table(action: str, role: str, route: dict[str, str], state: str, said: str) -> None:
     rules = policies(role)
-    me = act("me@example.com", NOW, rules)
+    me = actor("me@example.com", NOW, rules)
     before = record(state, route)
     if role == "stranger" and before.claim and before.claim.claimed_by == "me":
         before = before.replace(claim=before.claim.model_copy(update={"claimed_by": "me@example.com"}))
@@ -79,7 +79,7 @@ def test_a_cell_of_the_table(action: str, role: str, route: dict[str, str], stat
     except KtError as error:
         assert str(error.exit_code) == said, error.message
         if error.exit_code == 3:
-            assert me.actor in error.message
+            assert me.name in error.message
         return
     assert ("same" if after is before else "ok") == said
     if after is not before:
@@ -93,18 +93,18 @@ def test_a_cell_of_the_table(action: str, role: str, route: dict[str, str], stat
 @pytest.mark.parametrize("email", ["me@example.com", "me@home.example", "ME@EXAMPLE.COM"])
 def test_one_person_under_any_address_is_one_person(email: str) -> None:
     rules = policies("reviewer")
-    first = transitions.claim(record(requires=FOUR_EYES), act("me@example.com", NOW, rules), "a")
-    reviewed = transitions.resolve(first, act("Me@Home.example", NOW, rules), "approved", "fine")
+    first = transitions.claim(record(requires=FOUR_EYES), actor("me@example.com", NOW, rules), "a")
+    reviewed = transitions.resolve(first, actor("Me@Home.example", NOW, rules), "approved", "fine")
     assert reviewed.status == "queued" and reviewed.claim is None
-    again = transitions.claim(reviewed, act(email, NOW, rules), "b")
+    again = transitions.claim(reviewed, actor(email, NOW, rules), "b")
     with pytest.raises(NotAllowed, match=r"decided so already, and may only decide otherwise; other may"):
-        transitions.resolve(again, act(email, NOW, rules), "approved", "fine as I said")
-    assert transitions.resolve(again, act(email, NOW, rules), "denied", "no").resolution
+        transitions.resolve(again, actor(email, NOW, rules), "approved", "fine as I said")
+    assert transitions.resolve(again, actor(email, NOW, rules), "denied", "no").resolution
 
 
 def test_two_people_of_one_mind_release_and_one_denial_ends_it() -> None:
     rules = policies("reviewer")
-    me, other = act("me@example.com", NOW, rules), act("other@example.com", NOW, rules)
+    me, other = actor("me@example.com", NOW, rules), actor("other@example.com", NOW, rules)
     first = transitions.resolve(
         transitions.claim(record(requires=FOUR_EYES), me, "a"), me, "approved", "fine"
     )
@@ -123,7 +123,7 @@ def test_two_people_of_one_mind_release_and_one_denial_ends_it() -> None:
 
 def test_who_raised_it_or_decided_what_it_reopens_is_no_second_pair_of_eyes() -> None:
     rules = policies("reviewer")
-    me = act("me@example.com", NOW, rules)
+    me = actor("me@example.com", NOW, rules)
     for name in ("me", "me@home.example"):
         with pytest.raises(NotAllowed, match="me may not claim esc_one: raised it, and it needs 2 people"):
             transitions.claim(record(requires=FOUR_EYES, raised_by=name), me, "a")
@@ -133,7 +133,7 @@ def test_who_raised_it_or_decided_what_it_reopens_is_no_second_pair_of_eyes() ->
     with pytest.raises(NotAllowed, match="me raised it"):
         transitions.assign(
             record(requires=FOUR_EYES, raised_by="me"),
-            act("boss@example.com", NOW, rules),
+            actor("boss@example.com", NOW, rules),
             Fallback(user_id="me"),
             "you know it",
             "a",
@@ -141,11 +141,11 @@ def test_who_raised_it_or_decided_what_it_reopens_is_no_second_pair_of_eyes() ->
 
 
 def test_a_refusal_says_what_is_missing_and_who_has_it() -> None:
-    auditor = act("me@example.com", NOW, policies("auditor"))
+    auditor = actor("me@example.com", NOW, policies("auditor"))
     with pytest.raises(NotAllowed) as refused:
         transitions.claim(record(), auditor, "a")
     assert refused.value.message == "me may not claim esc_one: does not have the role reviewer; other may"
-    reviewer = act("me@example.com", NOW, policies("reviewer"))
+    reviewer = actor("me@example.com", NOW, policies("reviewer"))
     with pytest.raises(NotAllowed) as refused:
         transitions.claim(record(route={"team_id": "security"}), reviewer, "a")
     assert refused.value.message == "me may not claim esc_one: it is routed to team security; other may"
@@ -155,7 +155,7 @@ def test_a_refusal_says_what_is_missing_and_who_has_it() -> None:
 def test_a_lease_is_over_only_after_the_tolerance(late: int, lapsed: bool) -> None:
     before = record("lapsed")
     assert before.claim and before.claim.expires_at
-    me = act("me@example.com", before.claim.expires_at + timedelta(seconds=late), policies("reviewer"))
+    me = actor("me@example.com", before.claim.expires_at + timedelta(seconds=late), policies("reviewer"))
     if lapsed:
         after = transitions.claim(before, me, "new")
         assert after.claim and after.claim.claimed_by == "me"
@@ -167,9 +167,9 @@ def test_a_lease_is_over_only_after_the_tolerance(late: int, lapsed: bool) -> No
 
 def test_a_late_holder_is_told_who_has_it_now() -> None:
     rules = policies("reviewer")
-    taken = transitions.claim(record("lapsed"), act("me@example.com", NOW, rules), "new")
+    taken = transitions.claim(record("lapsed"), actor("me@example.com", NOW, rules), "new")
     with pytest.raises(KtError) as refused:
-        transitions.resolve(taken, act("other@example.com", NOW, rules), "approved", "late")
+        transitions.resolve(taken, actor("other@example.com", NOW, rules), "approved", "late")
     assert (
         refused.value.exit_code == 6 and "held by me since 2026-11-23T12:00:00.000Z" in refused.value.message
     )
@@ -177,7 +177,7 @@ def test_a_late_holder_is_told_who_has_it_now() -> None:
 
 def test_the_limit_counts_and_says_so() -> None:
     rules = policies("reviewer", claims={"max_per_reviewer": 2})
-    me = act("me@example.com", NOW, rules)
+    me = actor("me@example.com", NOW, rules)
     assert transitions.claim(record(), me, "a", held=1).claim
     with pytest.raises(NotAllowed, match="me may not claim esc_one: holds 2 already and the limit is 2"):
         transitions.claim(record(), me, "a", held=2)
@@ -201,7 +201,7 @@ def test_policies_change_by_an_admin_of_the_roster_before(parent: str, author: s
 def test_a_right_that_one_gives_oneself_is_no_right_in_the_same_commit_or_the_next() -> None:
     before, enrolled = policies("auditor"), policies("reviewer")
     # In one commit the parent's roster counts for both halves of it.
-    claimed = transitions.claim(record(), act("me@example.com", NOW, enrolled), "a")
+    claimed = transitions.claim(record(), actor("me@example.com", NOW, enrolled), "a")
     told = judge_step.Context("me@example.com", NOW, before)
     assert [v.rule for v in judge_step.judge(record(), claimed, told)] == ["not_allowed"]
     # In two commits the first of them is the violation.

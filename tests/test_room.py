@@ -17,14 +17,14 @@ from kt_escalation.model.record import Draft, Fallback, Note, Record
 from kt_escalation.model.vocabulary import MAX_BYTES, MAX_NOTED, MAX_OPEN, MAX_RAISED, MAX_TEXT
 from kt_escalation.policies.decision_event import Raisable
 from kt_escalation.rules import creation, due_actions, judge_step, size_limits, transitions
-from kt_escalation.rules.permissions import Act, act
+from kt_escalation.rules.permissions import Actor, actor
 
 ULID = f"esc_{'0' * 26}"
 RULES = policies("reviewer", rules=[])
 
 
-def who(name: str, after: int = 0) -> Act:
-    return act(f"{name}@example.com", NOW + timedelta(seconds=after), RULES)
+def who(name: str, after: int = 0) -> Actor:
+    return actor(f"{name}@example.com", NOW + timedelta(seconds=after), RULES)
 
 
 def size(made: Record) -> int:
@@ -68,7 +68,7 @@ def test_a_draft_of_192_kib_is_raised_and_not_a_byte_more() -> None:
 
 
 # What adds a text to a record that stays open: by whom, of which record, and up to where.
-STEPS: dict[str, tuple[str, Callable[[Record, Act, str], Record], Callable[[int], Record], int]] = {
+STEPS: dict[str, tuple[str, Callable[[Record, Actor, str], Record], Callable[[int], Record], int]] = {
     "a note by who is of another team": ("me", transitions.note, filled, MAX_NOTED),
     "a note by an admin": ("boss", transitions.note, filled, MAX_NOTED),
     "a note by who may decide it": ("other", transitions.note, filled, MAX_OPEN),
@@ -215,7 +215,7 @@ def test_nobody_takes_the_id_of_a_request_to_come(name: str, request_id: str | N
         creation.escalation_id(wanted, NOW, b"\0" * 10)
     with pytest.raises(BadInput, match=r"escalation_id is "):
         creation.raise_(wanted, name, who("gw"), "c")
-    assert [violation.rule for violation in judged] in (["bad_input"], ["born"])
+    assert [violation.rule for violation in judged] in (["bad_input"], ["invalid_creation"])
 
 
 def test_what_is_reopened_has_a_ulid() -> None:
@@ -253,13 +253,13 @@ def test_a_deadline_is_due_at_its_very_moment_and_not_before_and_a_lease_only_af
         requires = record().requires.model_copy(update={key: hours, "fallback": asked["fallback"]})
         made = record(requires=requires)
         for now, expected in ((NOW - tick, []), (NOW, [made]), (NOW + tick, [made])):
-            found = due_actions.due([made], act("boss@example.com", now, RULES), "c")
+            found = due_actions.due([made], actor("boss@example.com", now, RULES), "c")
             assert [due.before for due in found] == expected
             assert bool(due_actions.overdue(made, RULES, now)) is bool(expected)
     held = record("held by another")
     assert held.claim and held.claim.expires_at
     end = held.claim.expires_at + tolerance
     for now, expected in ((end, []), (end + tick, ["release"])):
-        found = due_actions.due([held], act("boss@example.com", now, RULES), "c")
+        found = due_actions.due([held], actor("boss@example.com", now, RULES), "c")
         assert [due.kind for due in found] == expected
-        assert transitions.lapsed(held, act("me@example.com", now, RULES)) is bool(expected)
+        assert transitions.lapsed(held, actor("me@example.com", now, RULES)) is bool(expected)

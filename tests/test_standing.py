@@ -14,7 +14,7 @@ from kt_escalation.actions import candidates, listing
 from kt_escalation.actions.read_session import ReadSession
 from kt_escalation.model.query import Query
 from kt_escalation.model.record import Claim, Record, Requires, Resolution, Review, Route
-from kt_escalation.model.summary import Row
+from kt_escalation.model.summary import RecordSummary
 from kt_escalation.storage import layout, yaml_text
 from kt_escalation.storage.interface import Author, Entry
 from kt_escalation.testing import MemoryRemote, MemorySnapshot, MemoryStore
@@ -123,12 +123,12 @@ def test_what_is_listed_is_what_the_rules_say_of_each(records: list[Record], ros
     snapshot = session.snapshot()
     entries = [entry for entry in snapshot.open() if isinstance(entry, Entry)]
     assert len(entries) == len(records)
-    act = session.act(snapshot)
+    actor = session.actor(snapshot)
     for query, rule in (
         (Query(overdue=True), candidates.is_overdue),
         (Query(claimable=True), candidates.is_claimable),
     ):
-        wanted = {entry.record.escalation_id for entry in entries if rule(snapshot, entry.record, act)}
+        wanted = {entry.record.escalation_id for entry in entries if rule(snapshot, entry.record, actor)}
         found = listing.rows(session, query, rev=None, fetch=False)
         assert {row.escalation_id for row in found.page.rows} == wanted
 
@@ -142,7 +142,7 @@ def test_of_many_of_one_standing_one_is_read(monkeypatch: pytest.MonkeyPatch) ->
     read: list[str] = []
     entries = MemorySnapshot.entries
 
-    def counted(snapshot: MemorySnapshot, rows: Sequence[Row]) -> Iterator[Entry]:
+    def counted(snapshot: MemorySnapshot, rows: Sequence[RecordSummary]) -> Iterator[Entry]:
         read.extend(row.escalation_id for row in rows)
         return entries(snapshot, rows)
 

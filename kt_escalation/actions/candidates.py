@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 from ..errors import KtError, NotAllowed, UnreadableRecord
 from ..model.record import Record
-from ..model.summary import Row
+from ..model.summary import RecordSummary
 from ..model.times import format_time
 from ..rules import due_actions, permissions, transitions
-from ..rules.permissions import Act
+from ..rules.permissions import Actor
 from ..storage.interface import Snapshot
 from ..storage.lookup import deciders
 
@@ -18,32 +18,32 @@ from ..storage.lookup import deciders
 _MOST_REASONS = 3
 
 
-def held(snapshot: Snapshot, act: Act) -> int:
+def held(snapshot: Snapshot, actor: Actor) -> int:
     """How many live claims the actor has; asked only where there is a limit."""
-    if act.policies.settings.claims.max_per_reviewer is None:
+    if actor.policies.settings.claims.max_per_reviewer is None:
         return 0
     rows, _ = snapshot.rows(resolved=False)
-    mine = [row for row in rows if row.holder is not None and act.is_me(row.holder)]
-    return sum(not transitions.lapsed(entry.record, act) for entry in snapshot.entries(mine))
+    mine = [row for row in rows if row.holder is not None and actor.is_me(row.holder)]
+    return sum(not transitions.lapsed(entry.record, actor) for entry in snapshot.entries(mine))
 
 
-def holder(row: Row, act: Act) -> str | None:
+def holder(row: RecordSummary, actor: Actor) -> str | None:
     """Who holds it, if its summary shows that the lease is not over; most of a queue need not be read for more."""
-    live = row.deadline is None or row.deadline > format_time(act.now)
+    live = row.deadline is None or row.deadline > format_time(actor.now)
     return row.holder if live else None
 
 
-def is_claim(row: Row, act: Act, claim_id: str) -> bool:
+def is_claim(row: RecordSummary, actor: Actor, claim_id: str) -> bool:
     """Whether the actor holds it under that claim id."""
-    return row.claim_id == claim_id and row.holder is not None and act.is_me(row.holder)
+    return row.claim_id == claim_id and row.holder is not None and actor.is_me(row.holder)
 
 
-def is_mine(row: Row, act: Act) -> bool:
+def is_mine(row: RecordSummary, actor: Actor) -> bool:
     """Whether the actor holds it."""
-    return row.status == "claimed" and row.holder is not None and act.is_me(row.holder)
+    return row.status == "claimed" and row.holder is not None and actor.is_me(row.holder)
 
 
-def standing(row: Row) -> tuple[object, ...]:
+def standing(row: RecordSummary) -> tuple[object, ...]:
     """All that the rules read of an open escalation to tell who may decide it, but for deadlines and leases.
 
     So what they say of one escalation they say of every other one of the same standing, at the same time.
@@ -53,18 +53,18 @@ def standing(row: Row) -> tuple[object, ...]:
     return row.status, row.team_id, row.user_id, row.barred, alone
 
 
-def is_overdue(_: Snapshot, record: Record, act: Act) -> bool:
+def is_overdue(_: Snapshot, record: Record, actor: Actor) -> bool:
     """Whether it needs attention before its turn."""
-    return due_actions.overdue(record, act.policies, act.now) is not None
+    return due_actions.overdue(record, actor.policies, actor.now) is not None
 
 
-def is_claimable(snapshot: Snapshot, record: Record, act: Act) -> bool:
+def is_claimable(snapshot: Snapshot, record: Record, actor: Actor) -> bool:
     """Whether the actor could claim it now."""
-    free = record.status == "queued" or (record.status == "claimed" and transitions.lapsed(record, act))
-    if not free or permissions.has_reviewed(record, act.policies, act.actor):
+    free = record.status == "queued" or (record.status == "claimed" and transitions.lapsed(record, actor))
+    if not free or permissions.has_reviewed(record, actor.policies, actor.name):
         return False
     try:
-        return permissions.why_not(record, act.policies, act.actor, deciders(snapshot, record)) is None
+        return permissions.why_not(record, actor.policies, actor.name, deciders(snapshot, record)) is None
     except UnreadableRecord:
         # Whether the actor is one who decided already cannot be known.
         return False
@@ -90,11 +90,11 @@ class Why:
         """Note one that the actor may not take."""
         self.refusals.append(error.missing if isinstance(error, NotAllowed) else error.message)
 
-    def reviewed(self, record: Record, act: Act) -> None:
+    def reviewed(self, record: Record, actor: Actor) -> None:
         """Note one that the actor has reviewed, and that waits for others."""
-        others = permissions.candidates(record, act.policies)
+        others = permissions.candidates(record, actor.policies)
         may = f"; {', '.join(others)} may" if others else ""
-        self.refusals.append(f"{act.actor} has reviewed it already{may}")
+        self.refusals.append(f"{actor.name} has reviewed it already{may}")
 
     def text(self, team: str | None) -> str:
         """The reason, for people."""

@@ -9,10 +9,10 @@ from ..errors import BranchTaken, KtError, NothingToClaim
 from ..model import query
 from ..model.query import Key
 from ..model.record import Record
-from ..model.summary import Row
+from ..model.summary import RecordSummary
 from ..results import Result
 from ..rules import permissions, size_limits, transitions
-from ..rules.permissions import Act
+from ..rules.permissions import Actor
 from ..storage import lookup
 from ..storage.commit_message import Message
 from ..storage.interface import Change, Entry, Invalid, Snapshot
@@ -32,23 +32,23 @@ def claim(
     given = options.claim_id is not None
     token = inputs.claim_id(options.claim_id) or session.token()
 
-    def rule(snapshot: Snapshot, act: Act, entry: Entry, taken: int) -> Record:
-        held = candidates.held(snapshot, act) + taken
+    def rule(snapshot: Snapshot, actor: Actor, entry: Entry, taken: int) -> Record:
+        held = candidates.held(snapshot, actor) + taken
         deciders = lookup.deciders(snapshot, entry.record)
-        return transitions.claim(entry.record, act, token, given=given, deciders=deciders, held=held)
+        return transitions.claim(entry.record, actor, token, given=given, deciders=deciders, held=held)
 
     options = replace(options, claim_id=token)
     return each(session, "claim", escalation_ids, rule, options, detail=_over_lapsed, warn=_in_the_way)
 
 
-def _in_the_way(snapshot: Snapshot, act: Act, after: Record) -> str | None:
+def _in_the_way(snapshot: Snapshot, actor: Actor, after: Record) -> str | None:
     """The warning for a claim by who has reviewed it, while others could give what is missing."""
-    others = permissions.candidates(after, act.policies, lookup.deciders(snapshot, after))
-    if not permissions.has_reviewed(after, act.policies, act.actor) or others == ():
+    others = permissions.candidates(after, actor.policies, lookup.deciders(snapshot, after))
+    if not permissions.has_reviewed(after, actor.policies, actor.name) or others == ():
         return None
     who = ", ".join(others) if others else "another person"
     return (
-        f"{act.actor} has reviewed {after.escalation_id} already and may only decide otherwise; it waits for a review by "
+        f"{actor.name} has reviewed {after.escalation_id} already and may only decide otherwise; it waits for a review by "
         f"{who}, who cannot claim it now: unless you decide otherwise, give it back with "
         f"`kt escalation unclaim --id {after.escalation_id}`"
     )
@@ -62,8 +62,8 @@ def renew(
     """Begin the lease of each claim again."""
     inputs.claim_id(options.claim_id)
 
-    def rule(_: Snapshot, act: Act, entry: Entry, __: int) -> Record:
-        return transitions.renew(entry.record, act, claim_id=options.claim_id)
+    def rule(_: Snapshot, actor: Actor, entry: Entry, __: int) -> Record:
+        return transitions.renew(entry.record, actor, claim_id=options.claim_id)
 
     return each(session, "renew", escalation_ids, rule, options)
 
@@ -111,43 +111,43 @@ class _Next:
     def __post_init__(self) -> None:
         self.proposed: set[str] = set()
 
-    def decide(self, snapshot: Snapshot, act: Act) -> Plan:
+    def decide(self, snapshot: Snapshot, actor: Actor) -> Plan:
         """The claims to commit. Raises NothingToClaim."""
         rows, unreadable = snapshot.rows(resolved=False)
-        mine = [row for row in rows if self.given and candidates.is_claim(row, act, self.token)]
+        mine = [row for row in rows if self.given and candidates.is_claim(row, actor, self.token)]
         if mine:
             had = snapshot.entries(query.in_order(mine))
             return Plan(records=tuple(entry.record for entry in had), unchanged=len(mine))
         why = candidates.Why()
-        changes = self._claims(snapshot, act, rows, why)
+        changes = self._claims(snapshot, actor, rows, why)
         if not changes:
             raise self._nothing(why, unreadable)
         named = [change.new.escalation_id for change in changes]
         detail = _over_lapsed([change.old.record for change in changes if change.old])
         return Plan(
             changes=tuple(changes),
-            message=Message("claim", named, act.actor, claim_id=self.token, detail=detail),
+            message=Message("claim", named, actor.name, claim_id=self.token, detail=detail),
             records=tuple(change.new for change in changes),
             warnings=tuple(f"{item.path}: {item.error}; it was passed over" for item in unreadable),
             find=f"kt escalation get --fetch --id {named[0]}",
         )
 
     def _claims(
-        self, snapshot: Snapshot, act: Act, rows: Sequence[Row], why: candidates.Why
+        self, snapshot: Snapshot, actor: Actor, rows: Sequence[RecordSummary], why: candidates.Why
     ) -> Sequence[Change]:
-        held = candidates.held(snapshot, act)
+        held = candidates.held(snapshot, actor)
         changes: list[Change] = []
-        for entry in snapshot.entries(self._free(rows, act, why)):
+        for entry in snapshot.entries(self._free(rows, actor, why)):
             record = entry.record
-            if record.claim and not transitions.lapsed(record, act):
+            if record.claim and not transitions.lapsed(record, actor):
                 why.held(record.claim.claimed_by)
                 continue
-            if permissions.has_reviewed(record, act.policies, act.actor):
+            if permissions.has_reviewed(record, actor.policies, actor.name):
                 # It may be claimed again, but only to decide otherwise, and so by its id.
-                why.reviewed(record, act)
+                why.reviewed(record, actor)
                 continue
             try:
-                change = self._claimed(snapshot, act, record.escalation_id, held + len(changes))
+                change = self._claimed(snapshot, actor, record.escalation_id, held + len(changes))
             except KtError as error:
                 why.refused(error)
                 continue
@@ -157,31 +157,33 @@ class _Next:
                 break
         return changes
 
-    def _free(self, rows: Sequence[Row], act: Act, why: candidates.Why) -> Sequence[Row]:
+    def _free(
+        self, rows: Sequence[RecordSummary], actor: Actor, why: candidates.Why
+    ) -> Sequence[RecordSummary]:
         """Those in turn that nobody proposes to claim, and whose summaries say that they may be free."""
         found = []
         for row in query.in_order(row for row in rows if self._fits(row)):
             if row.escalation_id in self.proposed:
                 why.proposed()
-            elif (holder := candidates.holder(row, act)) is not None:
+            elif (holder := candidates.holder(row, actor)) is not None:
                 why.held(holder)
             else:
                 found.append(row)
         return found
 
-    def _fits(self, row: Row) -> bool:
+    def _fits(self, row: RecordSummary) -> bool:
         return (
             (self.team is None or row.team_id == self.team)
             and (self.until is None or query.turn(row) <= self.until)
             and row.escalation_id not in self.passing
         )
 
-    def _claimed(self, snapshot: Snapshot, act: Act, escalation_id: str, held: int) -> Change | None:
+    def _claimed(self, snapshot: Snapshot, actor: Actor, escalation_id: str, held: int) -> Change | None:
         # What is written is based on the record itself, never on what this clone's cache has kept of it.
         entry = lookup.entry(snapshot, escalation_id)
         deciders = lookup.deciders(snapshot, entry.record)
         after = size_limits.require_fit(
-            transitions.claim(entry.record, act, self.token, given=self.given, deciders=deciders, held=held)
+            transitions.claim(entry.record, actor, self.token, given=self.given, deciders=deciders, held=held)
         )
         return Change(entry, after) if after is not entry.record else None
 

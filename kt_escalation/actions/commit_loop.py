@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from ..errors import GitFailed, Interrupted, KtError, PushRefused, RemoteUnreachable, exhausted
 from ..model.times import to_millis
 from ..results import Result
-from ..rules.permissions import Act
+from ..rules.permissions import Actor
 from ..storage.effect import LAST_LOOK, LEAST_FOR_PUSH, LOOK_AGAIN, Effect, OnEffect, Outcome
 from ..storage.interface import (
     Author,
@@ -258,7 +258,7 @@ class CommitLoop:
         author = self.port.author()
         onto = None
         try:
-            act, plan = decided(change.decide, change.partial, snapshot, author, now, kept=change.kept)
+            actor, plan = decided(change.decide, change.partial, snapshot, author, now, kept=change.kept)
         except KtError as error:
             # Only the newest state may say no.
             self.port.confirm(snapshot, attempts.left())
@@ -284,7 +284,7 @@ class CommitLoop:
             return True
         attempts.require_time_to_push()
         if change.branch is not None and onto is None:
-            onto = self._onto(change, snapshot, attempts, act, plan)
+            onto = self._onto(change, snapshot, attempts, actor, plan)
             if onto is None:
                 return True
         prepared = self._prepare(change, snapshot, plan, author, now, onto)
@@ -324,7 +324,7 @@ class CommitLoop:
         return None
 
     def _onto(
-        self, change: _Change, snapshot: Snapshot, attempts: _Attempts, act: Act, plan: Plan
+        self, change: _Change, snapshot: Snapshot, attempts: _Attempts, actor: Actor, plan: Plan
     ) -> Onto | None:
         """The branch to propose on; None if it proposes just that by now, which is recorded. Raises BranchTaken."""
         name = change.branch or default_name(plan)
@@ -334,7 +334,7 @@ class CommitLoop:
                 change.result = earlier.result
                 change.found(earlier.commit)
                 return None
-        same = self._proposing.same(there, snapshot, change.decide, act, plan, name)
+        same = self._proposing.same(there, snapshot, change.decide, actor, plan, name)
         if there and same:
             change.result = self._proposing.result(same, name, there.commit, found=True)
             change.found(there.commit)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from ..errors import BadInput
 from ..results import Compacted, Result
 from ..rules import permissions
-from ..rules.permissions import Act
+from ..rules.permissions import Actor
 from ..storage import compaction
 from ..storage.clone import GitStore
 from ..storage.commit_message import Message
@@ -22,23 +22,23 @@ def compact(session: Session, before: timedelta, *, dry_run: bool = False) -> Co
     if not isinstance(port, GitStore):
         raise BadInput(problem="this store has no files to compact")
 
-    def fold(snapshot: Snapshot, act: Act) -> compaction.Fold:
-        permissions.require_role(act, "compact", "the store", "admin")
-        return compaction.fold(port, port.at(snapshot.revision), _ago(act.now, before), act.now, known)
+    def fold(snapshot: Snapshot, actor: Actor) -> compaction.Fold:
+        permissions.require_role(actor, "compact", "the store", "admin")
+        return compaction.fold(port, port.at(snapshot.revision), _ago(actor.now, before), actor.now, known)
 
     # Everything is read once before the commit loop starts its clock.
     snapshot = session.snapshot(fetch=True)
-    found = fold(snapshot, session.act(snapshot))
+    found = fold(snapshot, session.actor(snapshot))
 
-    def decide(snapshot: Snapshot, act: Act) -> Plan:
+    def decide(snapshot: Snapshot, actor: Actor) -> Plan:
         nonlocal found
-        found = fold(snapshot, act)
+        found = fold(snapshot, actor)
         if not found.batches:
             return Plan()
         first, *_, last = [*found.months, *found.months]
         span = first if first == last else f"{first} to {last}"
         return Plan(
-            message=Message("compact", found.names, act.actor, detail=f"of {span.replace('/', '-')}"),
+            message=Message("compact", found.names, actor.name, detail=f"of {span.replace('/', '-')}"),
             others=compaction.files_of(port, port.at(snapshot.revision), found.batches),
         )
 

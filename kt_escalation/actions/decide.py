@@ -8,7 +8,7 @@ from typing import Any
 from ..model.record import Record
 from ..results import Result
 from ..rules import permissions, transitions
-from ..rules.permissions import Act
+from ..rules.permissions import Actor
 from ..storage import lookup
 from ..storage.interface import Entry, Snapshot
 from . import amendments, inputs
@@ -39,10 +39,10 @@ def resolve(
         inputs.text(shown, "the digest of what was shown")
     amended = None if amendment is None else amendments.of(amendment)
 
-    def rule(_: Snapshot, act: Act, entry: Entry, __: int) -> Record:
+    def rule(_: Snapshot, actor: Actor, entry: Entry, __: int) -> Record:
         return transitions.resolve(
             entry.record,
-            act,
+            actor,
             decided,
             words,
             category=kind,
@@ -51,8 +51,8 @@ def resolve(
             amendment=amended,
         )
 
-    def warn(snapshot: Snapshot, act: Act, after: Record) -> str | None:
-        why = permissions.split(after, act.policies, lookup.deciders(snapshot, after))
+    def warn(snapshot: Snapshot, actor: Actor, after: Record) -> str | None:
+        why = permissions.split(after, actor.policies, lookup.deciders(snapshot, after))
         return f"{after.escalation_id}: {why}" if why else None
 
     return each(session, "resolve", escalation_ids, rule, options, outcome=decided, text=words, warn=warn)
@@ -67,8 +67,8 @@ def withdraw(session: Session, escalation_ids: Collection[str], reason: str, opt
     """Resolve open escalations as withdrawn, for those who raised them and for admins."""
     words = inputs.words(reason, "the reason")
 
-    def rule(_: Snapshot, act: Act, entry: Entry, __: int) -> Record:
-        return transitions.withdraw(entry.record, act, words)
+    def rule(_: Snapshot, actor: Actor, entry: Entry, __: int) -> Record:
+        return transitions.withdraw(entry.record, actor, words)
 
     return each(session, "withdraw", escalation_ids, rule, options, text=words)
 
@@ -77,7 +77,7 @@ def note(session: Session, escalation_ids: Collection[str], text: str, options: 
     """Add a note to open escalations."""
     words = inputs.words(text, "the note")
 
-    def rule(_: Snapshot, act: Act, entry: Entry, __: int) -> Record:
-        return transitions.note(entry.record, act, words)
+    def rule(_: Snapshot, actor: Actor, entry: Entry, __: int) -> Record:
+        return transitions.note(entry.record, actor, words)
 
     return each(session, "note", escalation_ids, rule, options, text=words)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 
 from ..errors import Failure, KtError
-from ..model.progress import told
+from ..model.progress import counted
 from ..model.record import Record
 from ..results import Result
 from ..rules import size_limits
-from ..rules.permissions import Act
+from ..rules.permissions import Actor
 from ..storage import lookup
 from ..storage.commit_message import Message
 from ..storage.interface import Change, Entry, Snapshot
@@ -19,11 +19,11 @@ from .plan import Plan
 from .session import Session
 
 #: A rule for one escalation. The number is how many have changed before it in the same commit.
-Rule = Callable[[Snapshot, Act, Entry, int], Record]
+Rule = Callable[[Snapshot, Actor, Entry, int], Record]
 #: What a commit's subject adds to its action, from the records before the change.
 Detail = Callable[[Sequence[Record]], str]
 #: What is to be said about a record before it is written, None for nothing.
-Warn = Callable[[Snapshot, Act, Record], str | None]
+Warn = Callable[[Snapshot, Actor, Record], str | None]
 
 
 def each(
@@ -44,14 +44,14 @@ def each(
     """
     wanted = inputs.whole_ids(escalation_ids)
 
-    def decide(snapshot: Snapshot, act: Act) -> Plan:
+    def decide(snapshot: Snapshot, actor: Actor) -> Plan:
         changes: list[Change] = []
         records: list[Record] = []
         failed: list[Failure] = []
-        for name in told(session.progress, "deciding", wanted, len(wanted)):
+        for name in counted(session.progress, "deciding", wanted, len(wanted)):
             try:
                 entry = lookup.entry(snapshot, name)
-                after = size_limits.require_fit(rule(snapshot, act, entry, len(changes)))
+                after = size_limits.require_fit(rule(snapshot, actor, entry, len(changes)))
             except KtError as error:
                 failed.append(Failure(name, error))
                 continue
@@ -60,12 +60,12 @@ def each(
                 changes.append(Change(entry, after))
         return Plan(
             changes=tuple(changes),
-            message=_message(action, changes, act, options.claim_id, outcome, text, detail),
+            message=_message(action, changes, actor, options.claim_id, outcome, text, detail),
             records=tuple(records),
             unchanged=len(records) - len(changes),
             failed=tuple(failed),
             warnings=tuple(
-                said for change in changes if warn and (said := warn(snapshot, act, change.new)) is not None
+                said for change in changes if warn and (said := warn(snapshot, actor, change.new)) is not None
             ),
             find=f"kt escalation get --fetch --id {wanted[0]}",
         )
@@ -78,7 +78,7 @@ def each(
 def _message(
     action: str,
     changes: Sequence[Change],
-    act: Act,
+    actor: Actor,
     claim_id: str | None,
     outcome: str | None,
     text: str | None,
@@ -99,4 +99,4 @@ def _message(
         given = sum(1 for review in first.reviews if review.outcome == outcome)
         more = f"({given} of {first.requires.approvals})" if len(changes) == 1 else more
     named = [change.new.escalation_id for change in changes]
-    return Message(action, named, act.actor, claim_id=used, outcome=outcome, detail=more, text=text)
+    return Message(action, named, actor.name, claim_id=used, outcome=outcome, detail=more, text=text)

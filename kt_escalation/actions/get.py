@@ -50,8 +50,8 @@ def _quorum(snapshot: Snapshot, record: Record, policies: Policies) -> permissio
 def available(session: ReadSession, it: Found) -> tuple[Move, ...]:
     """What the caller can do with an escalation as it was read, and why not the rest."""
     snapshot = session.port.read(it.commit)
-    act = session.act(snapshot)
-    act.policies.require_sound()
+    actor = session.actor(snapshot)
+    actor.policies.require_sound()
     record = it.record
     unknown: KtError | None = None
     deciders: tuple[str, ...] = ()
@@ -61,9 +61,9 @@ def available(session: ReadSession, it: Found) -> tuple[Move, ...]:
         unknown = error
     could = moves(
         record,
-        act,
+        actor,
         deciders=deciders,
-        held=candidates.held(snapshot, act),
+        held=candidates.held(snapshot, actor),
         reopener=lookup.open_reopener(snapshot, record.escalation_id) if record.resolution else None,
     )
     # Those who decided what it reopens may not get it, and here they are not known.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 from ..errors import BadInput
 from ..model import query
 from ..model.query import Page, Query
-from ..model.summary import Row
+from ..model.summary import RecordSummary
 from ..model.times import format_time
 from ..model.vocabulary import SEVERITIES, STATUSES, Severity
 from ..storage.interface import Invalid, Snapshot
@@ -20,7 +20,7 @@ from .read_session import ReadSession
 if TYPE_CHECKING:
     from ..model.record import Record
     from ..results import Listing
-    from ..rules.permissions import Act
+    from ..rules.permissions import Actor
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def records(session: ReadSession, wanted: Query, *, rev: str | None = None, fetc
 def rows(session: ReadSession, wanted: Query, *, rev: str | None, fetch: bool) -> Rows:
     """The page of escalations that match. Raises BadInput, NotAStore, NoIdentity."""
     snapshot = session.snapshot(rev, fetch=fetch)
-    found: list[Row] = []
+    found: list[RecordSummary] = []
     invalid: list[Invalid] = []
     for resolved, statuses in ((False, {"queued", "claimed"}), (True, {"resolved"})):
         if wanted.statuses & statuses or (resolved and wanted.outcomes):
@@ -145,20 +145,22 @@ def _unknown_team(snapshot: Snapshot, team: str) -> str | None:
     )
 
 
-def _narrowed(session: ReadSession, snapshot: Snapshot, found: Sequence[Row], wanted: Query) -> Iterator[Row]:
+def _narrowed(
+    session: ReadSession, snapshot: Snapshot, found: Sequence[RecordSummary], wanted: Query
+) -> Iterator[RecordSummary]:
     """The rows that pass the filters that need the rules, each judged when it is asked for."""
     from . import candidates
 
     if wanted.mine:
-        act = session.act(snapshot)
-        found = [row for row in found if candidates.is_mine(row, act)]
+        actor = session.actor(snapshot)
+        found = [row for row in found if candidates.is_mine(row, actor)]
     tests = []
     if wanted.overdue:
-        act = session.act(snapshot, named=False)
-        tests.append(_Judge(snapshot, candidates.is_overdue, act, ("queued", "claimed")))
+        actor = session.actor(snapshot, named=False)
+        tests.append(_Judge(snapshot, candidates.is_overdue, actor, ("queued", "claimed")))
     if wanted.claimable:
         # A queued escalation may be claimed whatever the time.
-        tests.append(_Judge(snapshot, candidates.is_claimable, session.act(snapshot), ("claimed",)))
+        tests.append(_Judge(snapshot, candidates.is_claimable, session.actor(snapshot), ("claimed",)))
     return (row for row in found if all(test.passes(row) for test in tests))
 
 
@@ -172,18 +174,18 @@ class _Judge:
     def __init__(
         self,
         snapshot: Snapshot,
-        rule: Callable[[Snapshot, Record, Act], bool],
-        act: Act,
+        rule: Callable[[Snapshot, Record, Actor], bool],
+        actor: Actor,
         timed: Collection[str],
     ) -> None:
         self._snapshot = snapshot
         self._rule = rule
-        self._act = act
+        self._act = actor
         self._timed = timed
-        self._now = format_time(act.now)
+        self._now = format_time(actor.now)
         self._known: dict[tuple[object, ...], bool] = {}
 
-    def passes(self, row: Row) -> bool:
+    def passes(self, row: RecordSummary) -> bool:
         """What the rule says of the record that the row stands for."""
         from . import candidates
 
@@ -194,6 +196,6 @@ class _Judge:
             self._known[standing] = self._judged(row)
         return self._known[standing]
 
-    def _judged(self, row: Row) -> bool:
+    def _judged(self, row: RecordSummary) -> bool:
         [entry] = self._snapshot.entries([row])
         return self._rule(self._snapshot, entry.record, self._act)

@@ -9,7 +9,7 @@ from ..errors import NotFound, NothingToRestore
 from ..model.record import Record
 from ..results import Result
 from ..rules import creation, permissions, size_limits, transitions
-from ..rules.permissions import Act
+from ..rules.permissions import Actor
 from ..storage import lookup
 from ..storage.commit_message import Message
 from ..storage.interface import Change, Entry, Snapshot
@@ -36,9 +36,11 @@ def assign(
     claim_id = inputs.claim_id(options.claim_id)
     token = session.token()
 
-    def rule(snapshot: Snapshot, act: Act, entry: Entry, _: int) -> Record:
+    def rule(snapshot: Snapshot, actor: Actor, entry: Entry, _: int) -> Record:
         deciders = lookup.deciders(snapshot, entry.record)
-        return transitions.assign(entry.record, act, whom, words, token, claim_id=claim_id, deciders=deciders)
+        return transitions.assign(
+            entry.record, actor, whom, words, token, claim_id=claim_id, deciders=deciders
+        )
 
     options = replace(options, claim_id=token if user is not None else None)
     to = f"to {user}" if user is not None else f"to team {team}"
@@ -51,13 +53,13 @@ def reopen(session: Session, escalation_id: str, reason: str) -> Result:
     words = inputs.words(reason, "the reason")
     new_id = f"esc_{session.token()}"
 
-    def decide(snapshot: Snapshot, act: Act) -> Plan:
+    def decide(snapshot: Snapshot, actor: Actor) -> Plan:
         record = lookup.entry(snapshot, escalation_id).record
         again = lookup.open_reopener(snapshot, escalation_id)
-        new = size_limits.require_fit(creation.reopen(record, act, words, new_id, again))
+        new = size_limits.require_fit(creation.reopen(record, actor, words, new_id, again))
         if new.escalation_id != new_id:
             return Plan(records=(new,), unchanged=1)
-        message = Message("reopen", [new_id], act.actor, detail=f"for {escalation_id}", text=words)
+        message = Message("reopen", [new_id], actor.name, detail=f"for {escalation_id}", text=words)
         return Plan((Change(None, new),), message, (new,))
 
     return session.commit(decide)
@@ -68,11 +70,11 @@ def restore(session: Session, escalation_id: str, reason: str) -> Result:
     inputs.whole_ids([escalation_id])
     words = inputs.words(reason, "the reason")
 
-    def decide(snapshot: Snapshot, act: Act) -> Plan:
-        permissions.require_role(act, "restore", escalation_id, "admin")
+    def decide(snapshot: Snapshot, actor: Actor) -> Plan:
+        permissions.require_role(actor, "restore", escalation_id, "admin")
         legal = _last_legal(session, snapshot, escalation_id)
         found, paths = snapshot.find(escalation_id), snapshot.paths(escalation_id)
-        message = Message("restore", [escalation_id], act.actor, text=words)
+        message = Message("restore", [escalation_id], actor.name, text=words)
         if legal is None:
             _require_no_archive(snapshot, escalation_id)
             return Plan(message=message, others=dict.fromkeys(paths))

@@ -11,7 +11,7 @@ from ..model.record import Record
 from ..policies.policy_set import assemble
 from ..results import ALONE, Line, Result
 from ..rules import permissions
-from ..rules.permissions import Act
+from ..rules.permissions import Actor
 from ..storage.commit_message import Message, Words
 from ..storage.interface import Author, Change, Snapshot
 
@@ -39,22 +39,22 @@ class Plan:
         return self.message.claim_id if isinstance(self.message, Message) else None
 
 
-Decide = Callable[[Snapshot, Act], Plan]
+Decide = Callable[[Snapshot, Actor], Plan]
 
 
 def decided(
     decide: Decide, partial: bool, snapshot: Snapshot, author: Author, now: datetime, *, kept: bool = False
-) -> tuple[Act, Plan]:
+) -> tuple[Actor, Plan]:
     """The actor, and what the rules decide on a snapshot. Raises what they raise, and what could not be had.
 
     ``kept`` is as in `Snapshot.policies`.
     """
     policies = assemble(*snapshot.policies(kept=kept))
     policies.require_sound()
-    act = permissions.act(author.email, now, policies)
-    plan = decide(snapshot, act)
+    actor = permissions.actor(author.email, now, policies)
+    plan = decide(snapshot, actor)
     require_had(plan, partial)
-    return act, plan
+    return actor, plan
 
 
 def require_had(plan: Plan, partial: bool) -> None:

@@ -10,7 +10,7 @@ from ..errors import BranchTaken, KtError
 from ..policies.policy_set import assemble
 from ..results import Result
 from ..rules import permissions
-from ..rules.permissions import Act
+from ..rules.permissions import Actor
 from ..storage.commit_message import Message
 from ..storage.interface import PROPOSALS, Port, Proposal, Snapshot
 from .plan import Decide, Plan, result_of
@@ -49,15 +49,17 @@ class Proposing:
             found = {branch: there} if there else {}
         else:
             found = dict(self._port.proposals(escalation_id, snapshot, timeout))
-        act = permissions.act(email, NEVER, assemble(*snapshot.policies()))
-        return {name: there for name, there in found.items() if _is_own(there, escalation_id, snapshot, act)}
+        actor = permissions.actor(email, NEVER, assemble(*snapshot.policies()))
+        return {
+            name: there for name, there in found.items() if _is_own(there, escalation_id, snapshot, actor)
+        }
 
     def same(
         self,
         there: Proposal | None,
         snapshot: Snapshot,
         decide: Decide,
-        act: Act,
+        actor: Actor,
         plan: Plan,
         name: str,
     ) -> Plan | None:
@@ -70,7 +72,7 @@ class Proposing:
         """
         if there is None or there.merged:
             return None
-        mine = bool(there.emails) and all(act.is_me(email) for email in there.emails)
+        mine = bool(there.emails) and all(actor.is_me(email) for email in there.emails)
         alike = False
         if there.base is not None and there.tip is not None:
             alike = there.paths <= _paths(there.base, plan) | _paths(there.tip, plan)
@@ -82,17 +84,19 @@ class Proposing:
             overtaken |= bool(plan.others) and there.base.policies()[0] != snapshot.policies()[0]
             if mine and overtaken and alike:
                 return None
-            again = _repeat(decide, there.tip, act) if mine and not overtaken else None
+            again = _repeat(decide, there.tip, actor) if mine and not overtaken else None
             if again and len(again.records) == len(plan.records):
                 return again
-        raise self._taken(there, act, plan, name, mine=mine, alike=alike)
+        raise self._taken(there, actor, plan, name, mine=mine, alike=alike)
 
     def _taken(
-        self, there: Proposal, act: Act, plan: Plan, name: str, *, mine: bool, alike: bool
+        self, there: Proposal, actor: Actor, plan: Plan, name: str, *, mine: bool, alike: bool
     ) -> BranchTaken:
         """The error for a branch that holds something else; ``alike`` if that changes the same records only."""
         commit = f"commit {there.commit[:12]}"
-        who = ", ".join(sorted({permissions.known_as(email, act.policies.roster) for email in there.emails}))
+        who = ", ".join(
+            sorted({permissions.known_as(email, actor.policies.roster) for email in there.emails})
+        )
         error = BranchTaken(branch=name, remote=self._port.remote, commit=there.commit, by=who)
         if mine:
             error.what = f"{commit} by you"
@@ -108,21 +112,21 @@ class Proposing:
         return error
 
 
-def _is_own(there: Proposal, escalation_id: str, snapshot: Snapshot, act: Act) -> bool:
+def _is_own(there: Proposal, escalation_id: str, snapshot: Snapshot, actor: Actor) -> bool:
     """Whether an open proposal is the actor's, changes one record alone, and is not overtaken."""
     if there.merged or there.base is None or there.tip is None or not there.emails:
         return False
     paths = {path for side in (there.base, there.tip) for path in side.paths(escalation_id)}
     return (
-        all(act.is_me(email) for email in there.emails)
+        all(actor.is_me(email) for email in there.emails)
         and there.paths <= paths
         and there.base.find(escalation_id) == snapshot.find(escalation_id)
     )
 
 
-def _repeat(decide: Decide, tip: Snapshot, act: Act) -> Plan | None:
+def _repeat(decide: Decide, tip: Snapshot, actor: Actor) -> Plan | None:
     try:
-        found = decide(tip, act)
+        found = decide(tip, actor)
     except KtError:
         return None
     return None if found.changes or found.others else found

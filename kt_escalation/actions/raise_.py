@@ -8,11 +8,11 @@ from dataclasses import replace
 
 from ..errors import Failure, KtError, PushRefused, SeveralFailed
 from ..model import ids
-from ..model.progress import told
+from ..model.progress import counted
 from ..model.record import Record
 from ..results import ALONE, Line, Result
 from ..rules import creation, size_limits
-from ..rules.permissions import Act
+from ..rules.permissions import Actor
 from ..storage import lookup
 from ..storage.commit_message import Message
 from ..storage.interface import Change, Snapshot
@@ -68,24 +68,24 @@ class Raising:
             return Result((), None, False, skipped=len(skipped), lines=tuple(skipped))
         claim_id = self._session.token()
 
-        def decide(snapshot: Snapshot, act: Act) -> Plan:
+        def decide(snapshot: Snapshot, actor: Actor) -> Plan:
             new: dict[str, Record] = {}
             had: dict[str, Record] = {}
             lines, failed = [], []
-            for number, item, randomness in told(self._session.progress, "raising", wanted, len(wanted)):
+            for number, item, randomness in counted(self._session.progress, "raising", wanted, len(wanted)):
                 try:
                     if item is None:
                         lines.append(Line(number))
                         continue
                     if isinstance(item, KtError):
                         raise item
-                    name = creation.escalation_id(item, act.now, randomness)
+                    name = creation.escalation_id(item, actor.now, randomness)
                     existing = new.get(name) or had.get(name) or lookup.existing(snapshot, name)
                     if existing:
                         creation.same_as_raised(existing, item)
                         had[name] = existing
                     else:
-                        raised = creation.raise_(item, name, act, claim_id)
+                        raised = creation.raise_(item, name, actor, claim_id)
                         new[name] = had[name] = size_limits.require_fit(raised)
                     lines.append(Line(number, name, changed=existing is None))
                 except KtError as error:
@@ -93,7 +93,7 @@ class Raising:
                     failed.append(Failure(number, error))
             return Plan(
                 changes=tuple(Change(None, record) for record in new.values()),
-                message=Message("raise", list(new), act.actor, text=_summary(new.values())),
+                message=Message("raise", list(new), actor.name, text=_summary(new.values())),
                 records=tuple(had.values()),
                 unchanged=len(lines) - len(skipped) - len(failed) - len(new),
                 failed=tuple(failed),

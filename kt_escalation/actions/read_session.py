@@ -14,7 +14,7 @@ from ..storage.interface import Port, Snapshot
 
 if TYPE_CHECKING:
     from ..audit.watched import Watched
-    from ..rules.permissions import Act
+    from ..rules.permissions import Actor
     from .following import Following
 
 #: How long to wait for the clone's lock, and how long to try again after a lost race, in seconds.
@@ -75,7 +75,7 @@ class ReadSession:
             return tip if rev is None else self.port.read(rev)
         return self.port.read(rev)
 
-    def act(self, snapshot: Snapshot, *, named: bool = True) -> Act:
+    def actor(self, snapshot: Snapshot, *, named: bool = True) -> Actor:
         """Who reads, and the time. Unless ``named`` it is nobody, so git's identity is not needed.
 
         Raises NoIdentity.
@@ -84,7 +84,7 @@ class ReadSession:
         from ..rules import permissions
 
         email = self.port.author().email if named else "nobody@localhost"
-        return permissions.act(email, to_millis(self.clock()), assemble(*snapshot.policies()))
+        return permissions.actor(email, to_millis(self.clock()), assemble(*snapshot.policies()))
 
     def close(self) -> None:
         """End all waits and the helper process that reads git objects. The session may be used again afterwards."""

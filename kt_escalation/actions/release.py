@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from ..model.record import Record
 from ..results import Result
 from ..rules import transitions
-from ..rules.permissions import Act
+from ..rules.permissions import Actor
 from ..storage.interface import Entry, Snapshot
 from . import inputs
 from .each import each
@@ -26,8 +26,8 @@ def unclaim(
     inputs.claim_id(options.claim_id)
     reason = None if force_reason is None else inputs.words(force_reason, "the reason")
 
-    def rule(_: Snapshot, act: Act, entry: Entry, __: int) -> Record:
-        return transitions.unclaim(entry.record, act, claim_id=options.claim_id, force_reason=reason)
+    def rule(_: Snapshot, actor: Actor, entry: Entry, __: int) -> Record:
+        return transitions.unclaim(entry.record, actor, claim_id=options.claim_id, force_reason=reason)
 
     detail = _from_holder if reason else None
     return each(session, "unclaim", escalation_ids, rule, options, text=reason, detail=detail)

@@ -60,16 +60,16 @@ class Session(ReadSession):
         ``replaced`` are the records that would change.
         """
         snapshot = self.snapshot(fetch=True)
-        act = self.act(snapshot)
+        actor = self.actor(snapshot)
         try:
-            plan = decide(snapshot, act)
+            plan = decide(snapshot, actor)
             require_had(plan, partial)
         except KtError as error:
             # The actor's own open proposal may have what is missing here, as a claim is for a decision.
             tip = None if branch is None else self._proposed_tip(snapshot, named_by(error), branch)
             if tip is None:
                 raise
-            plan = decide(tip, act)
+            plan = decide(tip, actor)
             require_had(plan, partial)
         replaced = tuple(change.old.record for change in plan.changes if change.old)
         return Result(

@@ -9,7 +9,7 @@ from ..errors import Failure, KtError
 from ..model.times import format_time
 from ..results import Result, Swept
 from ..rules import due_actions, size_limits
-from ..rules.permissions import Act
+from ..rules.permissions import Actor
 from ..storage.commit_message import Message
 from ..storage.interface import Change, Entry, Invalid, Snapshot
 from .plan import Plan
@@ -24,7 +24,7 @@ def sweep(session: Session, *, dry_run: bool = False, only: Collection[str] | No
     found = _Sweep(session.token(), only)
     if dry_run:
         snapshot = session.snapshot(fetch=True)
-        found.decide(snapshot, session.act(snapshot))
+        found.decide(snapshot, session.actor(snapshot))
         return Swept(found.due, Result((), snapshot.revision, False, failed=found.failed), found.invalid)
     result = session.commit(found.decide, partial=True)
     return Swept(found.due, result, found.invalid)
@@ -40,9 +40,9 @@ class _Sweep:
     failed: tuple[Failure, ...] = ()
     invalid: tuple[Invalid, ...] = ()
 
-    def decide(self, snapshot: Snapshot, act: Act) -> Plan:
+    def decide(self, snapshot: Snapshot, actor: Actor) -> Plan:
         rows, bad = snapshot.rows(resolved=False)
-        self.invalid, now = tuple(bad), format_time(act.now)
+        self.invalid, now = tuple(bad), format_time(actor.now)
         late = (
             row.escalation_id
             for row in rows
@@ -54,7 +54,7 @@ class _Sweep:
         items = (snapshot.find(name) for name in late)
         entries = {item.record.escalation_id: item for item in items if isinstance(item, Entry)}
         self.due, self.failed = _that_fit(
-            due_actions.due((entry.record for entry in entries.values()), act, self.token)
+            due_actions.due((entry.record for entry in entries.values()), actor, self.token)
         )
         named = [due.before.escalation_id for due in self.due]
         text = "\n".join(f"{due.before.escalation_id}: {due.kind}, {due.why}" for due in self.due[:_LISTED])
@@ -62,7 +62,7 @@ class _Sweep:
         outcome = alone.resolution.outcome if alone and alone.resolution else None
         return Plan(
             tuple(Change(entries[due.before.escalation_id], due.after) for due in self.due),
-            Message("sweep", named, act.actor, outcome=outcome, text=text),
+            Message("sweep", named, actor.name, outcome=outcome, text=text),
             tuple(due.after for due in self.due),
             failed=self.failed,
         )

@@ -12,7 +12,7 @@ from ..model.release import RECEIPT_STATUSES, RELEASE_ID, ReceiptStatus, Release
 from ..model.times import format_time
 from ..results import Decision, Received
 from ..rules import releasing
-from ..rules.permissions import Act
+from ..rules.permissions import Actor
 from ..storage import layout, lookup, notebook, yaml_text
 from ..storage.commit_message import Message
 from ..storage.interface import Snapshot
@@ -47,21 +47,21 @@ def release(
     made: Decision | None = None
     token_told = False
 
-    def decide(snapshot: Snapshot, act: Act) -> Plan:
+    def decide(snapshot: Snapshot, actor: Actor) -> Plan:
         nonlocal made, token, token_told
         entry = lookup.entry(snapshot, escalation_id)
         record = entry.record
         releasing.require_digest(record, digest)
-        releasing.require_user(record, act)
+        releasing.require_user(record, actor)
         releasing.require_releasing(record)
         releasing.require_action(record, digest)
         found = decision.proof(session, snapshot, entry, signed=signed)
         if record.requires.single_use is None:
-            made = decision.plain_answer(found, act.now, digest, amended=amended)
+            made = decision.plain_answer(found, actor.now, digest, amended=amended)
             return Plan(records=(record,), unchanged=1)
         decision.require_amendable(record, amended=amended)
         token = token or session.token()
-        after = releasing.release(found.decided, act, token)
+        after = releasing.release(found.decided, actor, token)
         made = replace(found.decision(), release_id=token)
         if after is found.decided.release:
             made = replace(made, repeat=True)
@@ -71,7 +71,7 @@ def release(
             if release_id is None:
                 _keep(session, escalation_id, token)
             tell(token)
-        return _plan(session, record, after, act, "release")
+        return _plan(session, record, after, actor, "release")
 
     result = session.commit(decide)
     assert made is not None  # noqa: S101 - whoever commits has decided
@@ -104,7 +104,7 @@ def receipt(
     _require_shared(session)
     made: Release | None = None
 
-    def decide(snapshot: Snapshot, act: Act) -> Plan:
+    def decide(snapshot: Snapshot, actor: Actor) -> Plan:
         nonlocal made
         record = lookup.entry(snapshot, escalation_id).record
         releasing.require_receivable(record)
@@ -117,11 +117,13 @@ def receipt(
                 release_id=found.release_id,
                 given=release_id,
             )
-        made = releasing.receipt(found, escalation_id, act, known, result_digest=result_digest, reason=words)
+        made = releasing.receipt(
+            found, escalation_id, actor, known, result_digest=result_digest, reason=words
+        )
         if made is found:
             return Plan(records=(record,), unchanged=1)
         _require_no_archive(session, snapshot, found or made)
-        return _plan(session, record, made, act, "receipt", words)
+        return _plan(session, record, made, actor, "receipt", words)
 
     result = session.commit(decide)
     if made is None or made.receipt is None:
@@ -147,11 +149,11 @@ def _require_no_archive(session: Session, snapshot: Snapshot, found: Release) ->
 
 
 def _plan(
-    session: Session, record: Record, after: Release, act: Act, action: str, text: str | None = None
+    session: Session, record: Record, after: Release, actor: Actor, action: str, text: str | None = None
 ) -> Plan:
     detail = after.receipt.status if after.receipt is not None else ""
     message = Message(
-        action, [record.escalation_id], act.actor, detail=detail, text=text, release_id=after.release_id
+        action, [record.escalation_id], actor.name, detail=detail, text=text, release_id=after.release_id
     )
     path = layout.release_path(record)
     path = session.git.full(path) if session.has_git else path

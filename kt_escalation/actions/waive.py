@@ -7,7 +7,7 @@ from ..policies.policy_file import WAIVERS
 from ..policies.policy_set import assemble
 from ..results import Result
 from ..rules import permissions
-from ..rules.permissions import Act
+from ..rules.permissions import Actor
 from ..storage import yaml_parser, yaml_text
 from ..storage.clone import GitStore
 from ..storage.commit_message import Words
@@ -27,13 +27,13 @@ def waive(
         raise BadInput(problem="this store has no files to change")
     file, name = port.full(WAIVERS), commit[:12]
 
-    def decide(snapshot: Snapshot, act: Act) -> Plan:
+    def decide(snapshot: Snapshot, actor: Actor) -> Plan:
         if port.repository.commit_of(commit) != commit or not port.contains(snapshot, commit):
             raise BadInput(
                 problem=f"{commit} is not a commit of the store branch",
                 hint="`kt escalation verify --json` gives the whole id of each violation's commit",
             )
-        permissions.require_role(act, "waive", f"{rule} of {name}", "admin")
+        permissions.require_role(actor, "waive", f"{rule} of {name}", "admin")
         here = assemble(*snapshot.policies())
         broken = here.broken.get(WAIVERS)
         if broken:

@@ -1,8 +1,8 @@
 """Judges history: whether each step of a store, a pull request or a push is legal. See docs/rules.md."""
 
-from .check import Actor, check
+from .check import Sender, check
 from .hook import receive
 from .report import Report, violation_line
 from .verify import verify
 
-__all__ = ["Actor", "Report", "check", "receive", "verify", "violation_line"]
+__all__ = ["Report", "Sender", "check", "receive", "verify", "violation_line"]

@@ -69,7 +69,7 @@ class Archives:
         found += self._too_early(commit, verdict.folded)
         if done.made:
             try:
-                who = permissions.act(commit.email, commit.committed_at, policies)
+                who = permissions.actor(commit.email, commit.committed_at, policies)
                 permissions.require_role(who, "compact", "the store", "admin")
             except NotAllowed as error:
                 found.append((layout.RESOLVED, Violation(error.code, error.summary)))
@@ -136,6 +136,8 @@ class Archives:
                         commit, made.path, Violation("file", f"expected a record: {name} {wrong}"), name
                     )
                 elif self._records.exists(name):
-                    self._findings.find(commit, made.path, Violation("twice", f"expected {name} once"), name)
+                    self._findings.find(
+                        commit, made.path, Violation("duplicate_file", f"expected {name} once"), name
+                    )
                 self._records.was_here(name)
                 self._records.imported.add(name)

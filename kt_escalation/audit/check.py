@@ -36,7 +36,7 @@ _RUNS_CHECKS = re.compile(r"\.github/workflows/|\.gitlab-ci\.yml$|\.gitlab/|\.gi
 
 
 @dataclass(frozen=True)
-class Actor:
+class Sender:
     """The sender of a request, as the host names them: a login of a forge, else a user id or e-mail of the roster."""
 
     name: str
@@ -55,7 +55,7 @@ def check(
     *,
     now: datetime,
     method: str | None = None,
-    actors: Sequence[Actor] | None = None,
+    actors: Sequence[Sender] | None = None,
     strict: bool = False,
     progress: Progress | None = None,
 ) -> Report:
@@ -242,12 +242,12 @@ def _told(store: GitStore, commit: str, name: str) -> str:
 
 
 def _not_theirs(
-    run: Run, actors: Sequence[Actor], roster: Roster | None, store: GitStore
+    run: Run, actors: Sequence[Sender], roster: Roster | None, store: GitStore
 ) -> Iterator[Violation]:
     """Violations for commits whose author is not the sender that the host names."""
     if not actors:
         return
-    users: Mapping[Actor, str | None] = {actor: actor.user(roster) for actor in actors}
+    users: Mapping[Sender, str | None] = {actor: actor.user(roster) for actor in actors}
     for acted in run.judge.authors.acted:
         commit = acted.commit
         for actor, user in users.items():

@@ -40,7 +40,10 @@ class MergeArchives:
                     name, next(iter(parts.commits.states(self._incoming.first, name)), None)
                 )
                 parts.records.blame(
-                    name, self._incoming.commit, change.path, Violation("twice", f"expected {name} once")
+                    name,
+                    self._incoming.commit,
+                    change.path,
+                    Violation("duplicate_file", f"expected {name} once"),
                 )
                 brought.pop(name, None)
 

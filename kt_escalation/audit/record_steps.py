@@ -54,7 +54,7 @@ def judge(
     old, new = olds[0] if olds else None, news[0] if news else None
     where = new.path if new else old.path if old else layout.QUEUE
     if len(news) > 1 or (new is not None and old is None and is_known):
-        yield where, Violation("twice", f"expected one file for {layout.id_of(where)}")
+        yield where, Violation("duplicate_file", f"expected one file for {layout.id_of(where)}")
         return
     wrong = next(faults(news), None)
     if wrong is not None:
@@ -103,7 +103,7 @@ def is_restored(
 
     ``standing`` are all files of that id after the commit: path, mode and id.
     """
-    if not permissions.is_admin(permissions.act(commit.email, commit.committed_at, policies)):
+    if not permissions.is_admin(permissions.actor(commit.email, commit.committed_at, policies)):
         return False
     return list(standing) == ([legal.file] if legal else [])
 

@@ -276,7 +276,7 @@ class Releases:
 
     def _restored(self, commit: Commit, now: Policies, name: str) -> bool:
         """Whether an admin brought all files of an illegal release back to what they legally were, or deleted all."""
-        if not permissions.is_admin(permissions.act(commit.email, commit.committed_at, now)):
+        if not permissions.is_admin(permissions.actor(commit.email, commit.committed_at, now)):
             return False
         if self._standing(commit.oid, name) != self.illegal[name]:
             return False

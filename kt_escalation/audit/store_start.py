@@ -90,7 +90,7 @@ class StoreStart:
             self._tally.imported += len(news)
             if len(news) > 1 or self._records.exists(name):
                 self._findings.find(
-                    commit, news[-1].path, Violation("twice", f"expected one file for {name}"), name
+                    commit, news[-1].path, Violation("duplicate_file", f"expected one file for {name}"), name
                 )
             for path, violation in record_files.faults(news):
                 self._records.illegal[name] = None

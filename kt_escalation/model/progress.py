@@ -13,7 +13,7 @@ TELL_SECONDS = 0.2
 _T = TypeVar("_T")
 
 
-def told(progress: Progress | None, what: str, items: Iterable[_T], total: int) -> Iterator[_T]:
+def counted(progress: Progress | None, what: str, items: Iterable[_T], total: int) -> Iterator[_T]:
     """Yield the items, and report before each one, and at the end, how many are done."""
     if progress is None or total < 2:
         yield from items

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from ..errors import BadInput
-from .summary import Row
+from .summary import RecordSummary
 from .times import parse_time
 from .vocabulary import SEVERITIES
 
@@ -21,13 +21,13 @@ _RANK = {severity: rank for rank, severity in enumerate(SEVERITIES)}
 Key = tuple[Any, ...]
 
 
-def turn(row: Row) -> Key:
+def turn(row: RecordSummary) -> Key:
     """The position in the queue. Smaller values come first."""
     return (_RANK[row.severity], row.created_at, row.escalation_id)
 
 
 #: The orders by name. A leading dash reverses an order.
-SORTS: dict[str, Callable[[Row], Key]] = {
+SORTS: dict[str, Callable[[RecordSummary], Key]] = {
     "severity": turn,
     "created": lambda row: (row.created_at, row.escalation_id),
     "raised": lambda row: (row.raised_at, row.escalation_id),
@@ -73,7 +73,7 @@ class Query:
     words: str | None = None
     place: tuple[int, ...] = ()
 
-    def matches(self, row: Row) -> bool:
+    def matches(self, row: RecordSummary) -> bool:
         """Whether the row matches the query."""
         if row.status not in self.statuses and row.outcome not in self.outcomes:
             return False
@@ -95,7 +95,7 @@ class Query:
         return self.since is None or parse_time(row.created_at) >= self.since
 
 
-def _has(row: Row, words: str) -> bool:
+def _has(row: RecordSummary, words: str) -> bool:
     """Whether each word is in some text of the row."""
     said = (
         row.escalation_id,
@@ -113,11 +113,11 @@ def _has(row: Row, words: str) -> bool:
 class Page(NamedTuple):
     """Rows in order, and the cursor of the next page (None at the end)."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[RecordSummary, ...]
     next_cursor: str | None
 
 
-def select(rows: Iterable[Row], wanted: Query) -> Page:
+def select(rows: Iterable[RecordSummary], wanted: Query) -> Page:
     """The page of matching rows.
 
     Raises BadInput if the order is unknown, the cursor does not belong to the order, the limit is negative,
@@ -143,7 +143,7 @@ def select(rows: Iterable[Row], wanted: Query) -> Page:
     return Page(tuple(found), None)
 
 
-def merge(pages: Mapping[int, Page], wanted: Query) -> tuple[Sequence[tuple[int, Row]], str | None]:
+def merge(pages: Mapping[int, Page], wanted: Query) -> tuple[Sequence[tuple[int, RecordSummary]], str | None]:
     """Merge the pages of several stores, by place, into one: (place, row) in order, and the cursor.
 
     The same escalation in two stores is two rows. The place decides which one is first.
@@ -158,7 +158,7 @@ def merge(pages: Mapping[int, Page], wanted: Query) -> tuple[Sequence[tuple[int,
     return found[:limit], _write_cursor(wanted.sort, (*key(row), place))
 
 
-def _order(sort: str) -> tuple[Callable[[Row], Key], bool]:
+def _order(sort: str) -> tuple[Callable[[RecordSummary], Key], bool]:
     """The sort key of an order, and whether it is reversed. Raises BadInput."""
     name = sort.removeprefix("-")
     if name not in SORTS:
@@ -189,6 +189,6 @@ def _read_cursor(cursor: str, sort: str, places: int) -> Key:
     return tuple(key)
 
 
-def in_order(rows: Iterable[Row]) -> Sequence[Row]:
+def in_order(rows: Iterable[RecordSummary]) -> Sequence[RecordSummary]:
     """The rows in the order in which `claim --next` takes them: the most severe first, then the oldest."""
     return sorted(rows, key=turn)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .record import Record
 
 
-class Row(NamedTuple):
+class RecordSummary(NamedTuple):
     """The summary of one record.
 
     ``blob`` is the id of the bytes that it was read from. ``path`` is where the record belongs, below the
@@ -47,10 +47,10 @@ class Row(NamedTuple):
     barred: tuple[str, ...]
 
 
-def row_of(record: Record, path: str, blob: str) -> Row:
+def summary_of(record: Record, path: str, blob: str) -> RecordSummary:
     """The summary of a record that belongs at ``path``."""
     end = deadline(record)
-    return Row(
+    return RecordSummary(
         blob,
         path,
         record.escalation_id,

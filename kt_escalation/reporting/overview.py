@@ -15,7 +15,7 @@ from ..model import query
 from ..model.event import Event, source
 from ..model.record import Record
 from ..model.release import Release
-from ..model.summary import Row, row_of
+from ..model.summary import RecordSummary, summary_of
 from ..model.times import to_millis
 from ..policies.policy_set import Policies, assemble
 from ..rules import due_actions
@@ -37,7 +37,7 @@ PERIODS = 60
 class Case:
     """One escalation in its current state, and its events, oldest first. ``overdue`` is the reason, if any."""
 
-    row: Row
+    row: RecordSummary
     request_id: str | None
     policy: str | None
     model: str | None
@@ -235,7 +235,7 @@ def _cases(read: _Read, policies: Policies, now: datetime) -> Iterator[Case]:
 def _case(entry: Entry, overdue: str | None, events: Sequence[Event]) -> Case:
     record = entry.record
     return Case(
-        row_of(record, layout.path_of(record), entry.blob),
+        summary_of(record, layout.path_of(record), entry.blob),
         record.request_id,
         record.policy,
         record.model,

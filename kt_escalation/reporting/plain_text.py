@@ -14,7 +14,7 @@ from . import limits
 if TYPE_CHECKING:
     from ..model.event import Event
     from ..model.record import Amendment, Record, Resolution, Route
-    from ..model.summary import Row
+    from ..model.summary import RecordSummary
     from ..results import Found, Moment
     from ..rules.permissions import Quorum
 
@@ -24,14 +24,14 @@ __all__ = ["cells", "due", "left", "listing", "missing", "page", "span", "timeli
 _COUNTED_IN_SECONDS = 600
 
 
-def whom(route: Route | Row) -> str:
+def whom(route: Route | RecordSummary) -> str:
     """The team or user of a route, in a word or two."""
     if route.team_id:
         return f"team {route.team_id}"
     return f"user {route.user_id}" if route.user_id else "anyone"
 
 
-def listing(page: Sequence[tuple[Row, str | None]], now: datetime) -> Iterator[str]:
+def listing(page: Sequence[tuple[RecordSummary, str | None]], now: datetime) -> Iterator[str]:
     """One line of tab-separated fields for each row, without a header.
 
     If several stores are listed, each row comes with its store, which is the first field.
@@ -39,7 +39,7 @@ def listing(page: Sequence[tuple[Row, str | None]], now: datetime) -> Iterator[s
     yield from ("\t".join((*((visible(store),) if store else ()), *cells(row, now))) for row, store in page)
 
 
-def cells(row: Row, now: datetime) -> tuple[str, ...]:
+def cells(row: RecordSummary, now: datetime) -> tuple[str, ...]:
     """The cells of a listing: id, severity, status, age, deadline, route, holder, reason, summary."""
     return (
         row.escalation_id,
@@ -54,7 +54,7 @@ def cells(row: Row, now: datetime) -> tuple[str, ...]:
     )
 
 
-def due(row: Row, now: datetime) -> str:
+def due(row: RecordSummary, now: datetime) -> str:
     """The time to the deadline: ``in 2h``, ``5m ago``."""
     return span(parse_time(row.deadline), now) if row.deadline else "-"
 

@@ -19,7 +19,7 @@ from ..model.vocabulary import RELEASING, Outcome
 from ..policies.policy_set import Policies
 from ..policies.roster import person
 from ..rules import due_actions, transitions
-from ..rules.permissions import Act
+from ..rules.permissions import Actor
 
 By = Literal["period", "team", "reviewer", "policy", "model"]
 Period = Literal["day", "week", "month"]
@@ -219,7 +219,7 @@ class Tally:
         period: Period = "month",
         window: Window = ALWAYS,
     ) -> None:
-        self._act = Act("", now, policies)
+        self._act = Actor("", now, policies)
         self._claims = claims
         self._origin = origin
         self._period: Period = period

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ..errors import KtError
 from ..model.record import Fallback, Record
 from . import creation, transitions
-from .permissions import Act
+from .permissions import Actor
 
 # Sample arguments to try actions with. Nothing of them is kept.
 _ANY = "any"
@@ -33,7 +33,7 @@ class Move:
 
 def moves(
     record: Record,
-    act: Act,
+    actor: Actor,
     *,
     deciders: Iterable[str] = (),
     held: int = 0,
@@ -45,17 +45,17 @@ def moves(
     """
     deciders = tuple(deciders)
     tries: dict[str, Callable[[], Record]] = {
-        "claim": lambda: transitions.claim(record, act, _ANY, deciders=deciders, held=held),
-        "resolve": lambda: transitions.resolve(record, act, "denied", _ANY),
-        "renew": lambda: transitions.renew(record, act),
-        "unclaim": lambda: transitions.unclaim(record, act),
-        "force": lambda: transitions.unclaim(record, act, force_reason=_ANY),
-        "withdraw": lambda: transitions.withdraw(record, act, _ANY),
-        "note": lambda: transitions.note(record, act, _ANY),
-        "reopen": lambda: creation.reopen(record, act, _ANY, _ANY_ID, reopener),
+        "claim": lambda: transitions.claim(record, actor, _ANY, deciders=deciders, held=held),
+        "resolve": lambda: transitions.resolve(record, actor, "denied", _ANY),
+        "renew": lambda: transitions.renew(record, actor),
+        "unclaim": lambda: transitions.unclaim(record, actor),
+        "force": lambda: transitions.unclaim(record, actor, force_reason=_ANY),
+        "withdraw": lambda: transitions.withdraw(record, actor, _ANY),
+        "note": lambda: transitions.note(record, actor, _ANY),
+        "reopen": lambda: creation.reopen(record, actor, _ANY, _ANY_ID, reopener),
     }
     found = [move for action, attempt in tries.items() for move in _tried(action, record, attempt)]
-    return (*found, *_assign(record, act, deciders))
+    return (*found, *_assign(record, actor, deciders))
 
 
 def _tried(action: str, record: Record, attempt: Callable[[], Record]) -> Iterator[Move]:
@@ -66,9 +66,9 @@ def _tried(action: str, record: Record, attempt: Callable[[], Record]) -> Iterat
         yield Move(action, error)
 
 
-def _assign(record: Record, act: Act, deciders: tuple[str, ...]) -> Iterator[Move]:
+def _assign(record: Record, actor: Actor, deciders: tuple[str, ...]) -> Iterator[Move]:
     """Try to assign it to every team and user."""
-    roster = act.policies.roster
+    roster = actor.policies.roster
     everybody = [Fallback(team_id=_ANY)]
     if roster is not None:
         everybody = [Fallback(team_id=team.team_id) for team in roster.teams]
@@ -77,7 +77,7 @@ def _assign(record: Record, act: Act, deciders: tuple[str, ...]) -> Iterator[Mov
     for whom in everybody:
 
         def attempt(whom: Fallback = whom) -> Record:
-            return transitions.assign(record, act, whom, _ANY, _ANY, deciders=deciders)
+            return transitions.assign(record, actor, whom, _ANY, _ANY, deciders=deciders)
 
         tried += [(whom, move) for move in _tried("assign", record, attempt)]
     to = tuple(whom for whom, move in tried if move.refusal is None)

@@ -33,7 +33,7 @@ from ..model.vocabulary import (
     MAX_RAISED,
 )
 from ..policies.decision_event import Raisable
-from .permissions import Act, require_role
+from .permissions import Actor, require_role
 from .size_limits import require_fit
 from .transitions import new_claim, stamp
 
@@ -85,19 +85,19 @@ def require_free_id(escalation_id: str, request_id: str | None) -> None:
         raise BadInput(problem=f"escalation_id is {escalation_id}, but this request_id makes it {derived}")
 
 
-def raise_(raisable: Raisable, new_id: str, act: Act, claim_id: str) -> Record:
+def raise_(raisable: Raisable, new_id: str, actor: Actor, claim_id: str) -> Record:
     """The record of a new escalation, born claimed where it is routed to a user.
 
     Raises NotAllowed for who may not raise, BadInput for a draft that contradicts what raising decides, is too
     large, or has the id of another.
     """
     require_free_id(new_id, raisable.draft.request_id)
-    require_role(act, "raise", new_id, "gateway", "admin")
-    draft, now = raisable.draft, act.now
-    if draft.raised_by is not None and not act.is_me(draft.raised_by):
-        raise BadInput(problem=f"raised_by is {draft.raised_by}, but you are {act.actor}")
-    route = _route(raisable, act)
-    requires = _requires(draft, route, act)
+    require_role(actor, "raise", new_id, "gateway", "admin")
+    draft, now = raisable.draft, actor.now
+    if draft.raised_by is not None and not actor.is_me(draft.raised_by):
+        raise BadInput(problem=f"raised_by is {draft.raised_by}, but you are {actor.name}")
+    route = _route(raisable, actor)
+    requires = _requires(draft, route, actor)
     if draft.requires is not None and draft.requires != requires:
         raise BadInput(problem="requires is not what the settings ask for; leave it out")
     context = draft.event_context
@@ -106,10 +106,10 @@ def raise_(raisable: Raisable, new_id: str, act: Act, claim_id: str) -> Record:
         context = {**(context or {}), "timestamp": format_time(created)}
         created = now
     try:
-        raised_by = _line().validate_python(act.actor)
+        raised_by = _line().validate_python(actor.name)
     except ValidationError as error:
         raise BadInput(problem=f"raised_by: {explain(error)}") from None
-    claim = new_claim(act, claim_id, now, route.user_id) if route.user_id else None
+    claim = new_claim(actor, claim_id, now, route.user_id) if route.user_id else None
     decided = {
         "escalation_id": new_id,
         "status": "claimed" if claim else "queued",
@@ -136,15 +136,15 @@ def _line() -> TypeAdapter[str]:
     return TypeAdapter(Line)
 
 
-def _route(raisable: Raisable, act: Act) -> Route:
+def _route(raisable: Raisable, actor: Actor) -> Route:
     if raisable.routing:
         whom = raisable.routing
-        return Route(team_id=whom.team_id, user_id=whom.user_id, source="event", policies=act.policies.tree)
-    return act.policies.route(raisable.draft.provider, raisable.draft.model)
+        return Route(team_id=whom.team_id, user_id=whom.user_id, source="event", policies=actor.policies.tree)
+    return actor.policies.route(raisable.draft.provider, raisable.draft.model)
 
 
-def _requires(asked: Draft | Record, route: Route, act: Act) -> Requires:
-    return act.policies.settings.requirements(
+def _requires(asked: Draft | Record, route: Route, actor: Actor) -> Requires:
+    return actor.policies.settings.requirements(
         severity=asked.severity,
         reason_code=asked.reason_code,
         provider=asked.provider,
@@ -189,7 +189,7 @@ def _content(context: dict[str, Any] | None) -> dict[str, Any]:
 # --- reopen ---------------------------------------------------------------------------------------
 
 
-def reopen(record: Record, act: Act, reason: str, new_id: str, reopener: Record | None = None) -> Record:
+def reopen(record: Record, actor: Actor, reason: str, new_id: str, reopener: Record | None = None) -> Record:
     """A new escalation of what a resolved one was about; the resolved one stays as it is.
 
     ``reopener`` is an open escalation that reopens the same already: that very one comes back where
@@ -197,11 +197,11 @@ def reopen(record: Record, act: Act, reason: str, new_id: str, reopener: Record 
     Raises NotAllowed, NotResolved, AlreadyReopened.
     """
     require_free_id(new_id, None)
-    require_role(act, "reopen", record.escalation_id, "reviewer", "admin")
+    require_role(actor, "reopen", record.escalation_id, "reviewer", "admin")
     if record.resolution is None:
         raise NotResolved(escalation_id=record.escalation_id, status=record.status)
     if reopener is not None:
-        if act.is_me(reopener.raised_by) and reopener.notes and reopener.notes[0].text == reason:
+        if actor.is_me(reopener.raised_by) and reopener.notes and reopener.notes[0].text == reason:
             return reopener
         found = AlreadyReopened(
             escalation_id=record.escalation_id,
@@ -212,23 +212,23 @@ def reopen(record: Record, act: Act, reason: str, new_id: str, reopener: Record 
             found.says = "{escalation_id} was reopened too often, as {reopened_by} at {since} among others"
             found.hint = "raise the request again under another id"
         raise found
-    now = stamp(record, act)
-    route = act.policies.route(record.provider, record.model)
+    now = stamp(record, actor)
+    route = actor.policies.route(record.provider, record.model)
     if record.route.source == "event":
         # The packs do not know where the gateway itself had sent it.
-        route = record.route.model_copy(update={"policies": act.policies.tree})
+        route = record.route.model_copy(update={"policies": actor.policies.tree})
     again = record.replace(
         escalation_id=new_id,
         status="queued",
         raised_at=now,
-        raised_by=act.actor,
+        raised_by=actor.name,
         queued_at=now,
         route=route,
-        requires=_requires(record, route, act),
+        requires=_requires(record, route, actor),
         reopens=record.escalation_id,
         claim=None,
         reviews=(),
-        notes=(Note(by=act.actor, at=now, text=reason),),
+        notes=(Note(by=actor.name, at=now, text=reason),),
         resolution=None,
     )
     return require_fit(again, MAX_NOTED, "what is reopened, so that there is room to decide it")

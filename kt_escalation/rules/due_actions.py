@@ -12,7 +12,7 @@ from ..model.record import Record
 from ..model.times import format_duration, format_time
 from ..policies.policy_set import Policies
 from . import transitions
-from .permissions import Act, candidates, otherwise, require_known
+from .permissions import Actor, candidates, otherwise, require_known
 
 Kind = Literal["expire", "release", "reroute"]
 
@@ -27,41 +27,41 @@ class Due:
     after: Record
 
 
-def due(records: Iterable[Record], act: Act, claim_id: str) -> tuple[Due, ...]:
-    """The actions that are due at ``act.now``, at most one for each record.
+def due(records: Iterable[Record], actor: Actor, claim_id: str) -> tuple[Due, ...]:
+    """The actions that are due at ``actor.now``, at most one for each record.
 
     An overdue record expires. Otherwise a lapsed claim is released. Otherwise a record that nobody claimed in
     time goes to its fallback; if that is a user, the user holds it under ``claim_id``. A record that is newer
     than this clock, by more than the tolerance, is left alone. Raises NotAllowed if the actor is not on the
     roster.
     """
-    require_known(act, "sweep")
+    require_known(actor, "sweep")
     found = []
     for record in records:
-        if record.resolution is None and record.last_time - act.now <= _tolerance(act.policies):
-            action = _due(record, act, claim_id)
+        if record.resolution is None and record.last_time - actor.now <= _tolerance(actor.policies):
+            action = _due(record, actor, claim_id)
             if action:
                 found.append(action)
     return tuple(found)
 
 
-def _due(record: Record, act: Act, claim_id: str) -> Due | None:
+def _due(record: Record, actor: Actor, claim_id: str) -> Due | None:
     requires = record.requires
     end = resolve_by(record)
-    if end is not None and act.now >= end:
+    if end is not None and actor.now >= end:
         within = format_duration(requires.resolve_within) if requires.resolve_within else "its time"
-        return Due(record, "expire", f"not resolved within {within}", transitions.expire(record, act))
+        return Due(record, "expire", f"not resolved within {within}", transitions.expire(record, actor))
     if record.claim is not None:
-        if not transitions.lapsed(record, act):
+        if not transitions.lapsed(record, actor):
             return None
         until = format_time(record.claim.expires_at) if record.claim.expires_at else ""
         why = f"the lease of {record.claim.claimed_by} ended at {until}"
-        return Due(record, "release", why, transitions.release(record, act))
+        return Due(record, "release", why, transitions.release(record, actor))
     start = claim_by(record)
-    if start is not None and act.now >= start and requires.fallback is not None and requires.claim_within:
+    if start is not None and actor.now >= start and requires.fallback is not None and requires.claim_within:
         whom = requires.fallback
-        now = transitions.stamp(record, act)
-        after = transitions.reroute(record, act, whom, "fallback", now, claim_id)
+        now = transitions.stamp(record, actor)
+        after = transitions.reroute(record, actor, whom, "fallback", now, claim_id)
         to = f"team {whom.team_id}" if whom.team_id else f"user {whom.user_id}"
         why = f"not claimed within {format_duration(requires.claim_within)}; to {to}"
         return Due(record, "reroute", why, after)

@@ -23,7 +23,7 @@ from ..policies.decision_event import Raisable
 from ..policies.policy_file import ROSTER
 from ..policies.policy_set import Policies
 from . import creation, difference, due_actions, transitions
-from .permissions import Act, act, known_as
+from .permissions import Actor, actor, known_as
 
 # The keys of a record that a draft may have. Raising decides the rest.
 _GIVEN = ("severity", "reason_code", "summary", "created_at", "request_id", "agent_id", "session_id",
@@ -36,7 +36,7 @@ _COMMIT_TIME = timedelta(seconds=1)
 _NO_CLAIM = "none"
 
 _Move = partial[Record]
-_Told = Callable[[Record, Act], Record]
+_Told = Callable[[Record, Actor], Record]
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def judge_written(
 
 
 def _creation(after: Record, context: Context) -> tuple[Violation, ...]:
-    who = act(context.email, after.raised_at, context.policies)
+    who = actor(context.email, after.raised_at, context.policies)
     try:
         if after.reopens is None:
             born = _raised(after, who)
@@ -194,9 +194,9 @@ def _creation(after: Record, context: Context) -> tuple[Violation, ...]:
         return (Violation(error.code, error.summary),)
     except ValueError as error:
         wrong = explain(error) if isinstance(error, ValidationError) else str(error)
-        return (Violation("born", f"expected a record as raising makes it: {wrong}"),)
+        return (Violation("invalid_creation", f"expected a record as raising makes it: {wrong}"),)
     if born != after and _replayed(born, after, context) != after:
-        return (Violation(*difference.named(born, after, "born")),)
+        return (Violation(*difference.named(born, after, "invalid_creation")),)
     return _too_weak(after, context) or _times(None, after, context)
 
 
@@ -251,21 +251,21 @@ def _replayed(before: Record, after: Record, context: Context) -> Record | None:
     state = before
     try:
         for moment, take in sorted(told, key=lambda pair: pair[0]):
-            state = take(state, act(context.email, moment, context.policies))
+            state = take(state, actor(context.email, moment, context.policies))
     except (KtError, ValueError):
         return None
     return state
 
 
-def _note(text: str, state: Record, who: Act) -> Record:
+def _note(text: str, state: Record, who: Actor) -> Record:
     return transitions.note(state, who, text)
 
 
-def _claim(token: str, deciders: tuple[str, ...], state: Record, who: Act) -> Record:
+def _claim(token: str, deciders: tuple[str, ...], state: Record, who: Actor) -> Record:
     return transitions.claim(state, who, token, deciders=deciders)
 
 
-def _decide(review: Review, state: Record, who: Act) -> Record:
+def _decide(review: Review, state: Record, who: Actor) -> Record:
     return transitions.resolve(
         state,
         who,
@@ -278,7 +278,7 @@ def _decide(review: Review, state: Record, who: Act) -> Record:
     )
 
 
-def _withdraw(reason: str, state: Record, who: Act) -> Record:
+def _withdraw(reason: str, state: Record, who: Actor) -> Record:
     return transitions.withdraw(state, who, reason)
 
 
@@ -290,7 +290,7 @@ def _shown(before: Record, review: Review, known: tuple[str, str] | None) -> str
     return shown
 
 
-def _raised(after: Record, who: Act) -> Record:
+def _raised(after: Record, who: Actor) -> Record:
     """The record that raising makes from the given keys."""
     given = {key: value for key in _GIVEN if (value := getattr(after, key)) is not None}
     routing = _whom(after.route) if after.route.source == "event" else None
@@ -301,7 +301,7 @@ def _raised(after: Record, who: Act) -> Record:
 
 def _possible_rules(before: Record, after: Record, context: Context) -> Iterator[_Move]:
     """The rules that the step may follow, each ready to run again."""
-    who = act(context.email, after.last_time, context.policies)
+    who = actor(context.email, after.last_time, context.policies)
     note = after.notes[-1].text if len(after.notes) == len(before.notes) + 1 else None
     token = after.claim.claim_id if after.claim else ""
     whom = _whom(after.route) if after.route.source == "assigned" else None
@@ -334,7 +334,7 @@ def _possible_rules(before: Record, after: Record, context: Context) -> Iterator
         yield partial(transitions.note, before, who, note)
 
 
-def _sweep(before: Record, who: Act, claim_id: str) -> Record:
+def _sweep(before: Record, who: Actor, claim_id: str) -> Record:
     done = due_actions.due([before], who, claim_id)
     return done[0].after if done else before
 

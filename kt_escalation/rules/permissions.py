@@ -18,26 +18,26 @@ NOBODY = "somebody without an e-mail"
 
 
 @dataclass(frozen=True)
-class Act:
+class Actor:
     """Who acts, when, and under which policies (those at the commit's parent)."""
 
-    actor: str
+    name: str
     now: datetime
     policies: Policies
 
     @property
     def person(self) -> str:
         """The person behind the actor, whichever address was used."""
-        return person(self.policies.roster, self.actor)
+        return person(self.policies.roster, self.name)
 
     def is_me(self, name: str) -> bool:
         """Whether a name in a record is this actor."""
         return person(self.policies.roster, name) == self.person
 
 
-def act(email: str, now: datetime, policies: Policies) -> Act:
+def actor(email: str, now: datetime, policies: Policies) -> Actor:
     """An act by the owner of an e-mail. The actor is the user id if the roster lists the e-mail."""
-    return Act(known_as(email, policies.roster), now, policies)
+    return Actor(known_as(email, policies.roster), now, policies)
 
 
 def known_as(name: str, roster: Roster | None) -> str:
@@ -45,25 +45,25 @@ def known_as(name: str, roster: Roster | None) -> str:
     return roster.by_email.get(name.casefold(), name) if roster else name
 
 
-def require_role(act: Act, action: str, escalation_id: str, *roles: Role) -> None:
+def require_role(actor: Actor, action: str, escalation_id: str, *roles: Role) -> None:
     """Raise NotAllowed unless the actor has one of the roles. Without a roster, everybody may."""
-    missing, roster = _role_missing(act.policies.roster, act.actor, roles), act.policies.roster
+    missing, roster = _role_missing(actor.policies.roster, actor.name, roles), actor.policies.roster
     if missing and roster is not None:
         who = roster.with_role(*roles)
         have = f"{', '.join(who)} {'has' if len(who) == 1 else 'have'} it" if who else "nobody has it"
-        raise _refusal(act, action, escalation_id, f"{missing} ({have})")
+        raise _refusal(actor, action, escalation_id, f"{missing} ({have})")
 
 
-def may_review(record: Record, act: Act, action: str, deciders: Iterable[str] = ()) -> None:
+def may_review(record: Record, actor: Actor, action: str, deciders: Iterable[str] = ()) -> None:
     """Raise NotAllowed unless the actor may claim and decide this escalation. See docs/rights.md.
 
     ``deciders`` are the people who decided the escalation that this one reopens.
     """
     deciders = tuple(deciders)
-    missing = why_not(record, act.policies, act.actor, deciders)
+    missing = why_not(record, actor.policies, actor.name, deciders)
     if missing:
-        others = candidates(record, act.policies, deciders)
-        again = otherwise(record, act.policies, deciders)
+        others = candidates(record, actor.policies, deciders)
+        again = otherwise(record, actor.policies, deciders)
         if record.resolution is not None:
             # Nobody may any more, whoever could have.
             pass
@@ -73,7 +73,7 @@ def may_review(record: Record, act: Act, action: str, deciders: Iterable[str] = 
             missing += f"; {', '.join(again)} may, to decide otherwise"
         elif others is not None:
             missing += "; nobody may until an admin changes policies/roster.yaml"
-        raise _refusal(act, action, record.escalation_id, missing)
+        raise _refusal(actor, action, record.escalation_id, missing)
 
 
 def why_not(record: Record, policies: Policies, name: str, deciders: Iterable[str] = ()) -> str | None:
@@ -208,17 +208,17 @@ def split(record: Record, policies: Policies, deciders: Iterable[str] = ()) -> s
     )
 
 
-def is_admin(act: Act) -> bool:
+def is_admin(actor: Actor) -> bool:
     """Whether the actor is an admin. Without a roster, everybody is."""
-    return _role_missing(act.policies.roster, act.actor, ("admin",)) is None
+    return _role_missing(actor.policies.roster, actor.name, ("admin",)) is None
 
 
-def require_known(act: Act, action: str) -> None:
+def require_known(actor: Actor, action: str) -> None:
     """Raise NotAllowed if the actor is not on the roster. Without a roster, everybody may."""
-    roster = act.policies.roster
-    if roster is not None and not roster.knows(act.actor):
-        missing = f"{act.actor} is not on the roster"
-        raise NotAllowed(actor=act.actor, action=action, escalation_id="the store", missing=missing)
+    roster = actor.policies.roster
+    if roster is not None and not roster.knows(actor.name):
+        missing = f"{actor.name} is not on the roster"
+        raise NotAllowed(actor=actor.name, action=action, escalation_id="the store", missing=missing)
 
 
 def _role_missing(roster: Roster | None, name: str, roles: tuple[Role, ...]) -> str | None:
@@ -233,5 +233,5 @@ def _role_missing(roster: Roster | None, name: str, roles: tuple[Role, ...]) -> 
     return f"{who} is not on the roster, and so does not have the role {wanted}"
 
 
-def _refusal(act: Act, action: str, escalation_id: str, missing: str) -> NotAllowed:
-    return NotAllowed(actor=act.actor or NOBODY, action=action, escalation_id=escalation_id, missing=missing)
+def _refusal(actor: Actor, action: str, escalation_id: str, missing: str) -> NotAllowed:
+    return NotAllowed(actor=actor.name or NOBODY, action=action, escalation_id=escalation_id, missing=missing)

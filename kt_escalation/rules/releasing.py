@@ -30,7 +30,7 @@ from ..model.vocabulary import RELEASING
 from ..policies.policy_set import Policies
 from . import amending, permissions
 from .judge_step import Violation
-from .permissions import Act
+from .permissions import Actor
 
 # git stores a commit's time in whole seconds, a release in milliseconds.
 _COMMIT_TIME = timedelta(seconds=1)
@@ -107,9 +107,9 @@ def require_receivable(record: Record) -> None:
         )
 
 
-def require_user(record: Record, act: Act) -> None:
+def require_user(record: Record, actor: Actor) -> None:
     """Raise NotAllowed unless the actor may use decisions."""
-    permissions.require_role(act, "release", record.escalation_id, "gateway", "admin")
+    permissions.require_role(actor, "release", record.escalation_id, "gateway", "admin")
 
 
 def require_action(record: Record, digest: str | None) -> None:
@@ -156,14 +156,14 @@ def already(release: Release) -> AlreadyReleased:
     )
 
 
-def release(decided: Decided, act: Act, release_id: str) -> Release:
+def release(decided: Decided, actor: Actor, release_id: str) -> Release:
     """The release of a decision under that id: the same object if the actor has it already.
 
     Raises NotAllowed, NotResolved, NotReleasing, AlreadyReleased, AlreadyReopened, ReleaseExpired, ClockSkew.
     """
     record = decided.record
     name = record.escalation_id
-    require_user(record, act)
+    require_user(record, actor)
     require_releasing(record)
     end = record.resolution
     assert end is not None  # noqa: S101 - required above
@@ -171,10 +171,10 @@ def release(decided: Decided, act: Act, release_id: str) -> Release:
         raise BadInput(problem=f"{name} needs no release: the settings did not ask for single_use")
     found = decided.release
     if found is not None:
-        if found.release_id == release_id and act.is_me(found.released_by):
+        if found.release_id == release_id and actor.is_me(found.released_by):
             return found
         raise already(found)
-    now = _stamp(record.escalation_id, record.last_time, act)
+    now = _stamp(record.escalation_id, record.last_time, actor)
     require_usable(decided, now)
     return Release.model_validate(
         {
@@ -183,7 +183,7 @@ def release(decided: Decided, act: Act, release_id: str) -> Release:
             "digest": amending.effective_digest(record),
             "resolved_at": end.resolved_at,
             "release_id": release_id,
-            "released_by": act.actor,
+            "released_by": actor.name,
             "released_at": now,
         }
     )
@@ -192,7 +192,7 @@ def release(decided: Decided, act: Act, release_id: str) -> Release:
 def receipt(
     found: Release | None,
     name: str,
-    act: Act,
+    actor: Actor,
     status: ReceiptStatus,
     *,
     result_digest: str | None = None,
@@ -207,17 +207,17 @@ def receipt(
         raise NotReleased(escalation_id=name)
     before = found.receipt
     settles = before is not None and before.status == "unknown" and status != "unknown"
-    if settles and reason is None and permissions.is_admin(act):
+    if settles and reason is None and permissions.is_admin(actor):
         raise BadInput(problem=f"the receipt of {name} says unknown; give a reason for what you know by now")
-    mine = act.is_me(found.released_by)
-    if before is not None and act.is_me(before.receipt_by):
+    mine = actor.is_me(found.released_by)
+    if before is not None and actor.is_me(before.receipt_by):
         same = (before.status, before.result_digest, before.reason) == (status, result_digest, reason)
         if same:
             return found
-    may = permissions.is_admin(act) if settles else mine
+    may = permissions.is_admin(actor) if settles else mine
     if not may:
         who = "an admin may" if settles else f"{found.released_by} released it"
-        raise NotAllowed(actor=act.actor, action="give the receipt of", escalation_id=name, missing=who)
+        raise NotAllowed(actor=actor.name, action="give the receipt of", escalation_id=name, missing=who)
     if before is not None and not settles:
         raise OtherReceipt(
             escalation_id=name,
@@ -228,8 +228,8 @@ def receipt(
     made = Receipt(
         status=status,
         result_digest=result_digest,
-        receipt_by=act.actor,
-        receipt_at=_stamp(name, found.last_time, act),
+        receipt_by=actor.name,
+        receipt_at=_stamp(name, found.last_time, actor),
         reason=reason,
     )
     return found.model_copy(update={"receipt": made})
@@ -240,10 +240,10 @@ def is_closed(found: Release, committed_at: datetime) -> bool:
     return found.closed_at is None or found.closed_at < committed_at + _COMMIT_TIME
 
 
-def _stamp(name: str, last: datetime, act: Act) -> datetime:
-    if last - act.now > act.policies.settings.claims.clock_tolerance:
-        raise ClockSkew(escalation_id=name, now=format_time(act.now), last=format_time(last))
-    return max(act.now, last)
+def _stamp(name: str, last: datetime, actor: Actor) -> datetime:
+    if last - actor.now > actor.policies.settings.claims.clock_tolerance:
+        raise ClockSkew(escalation_id=name, now=format_time(actor.now), last=format_time(last))
+    return max(actor.now, last)
 
 
 # --- the judge --------------------------------------------------------------------------------------
@@ -269,7 +269,7 @@ def judge(decided: Decided | None, after: Release, made: Made) -> Iterator[Viola
             "release", "expected a decision that legal steps led to, that releases, and for one use"
         )
         return
-    who = permissions.act(made.email, after.released_at, made.policies)
+    who = permissions.actor(made.email, after.released_at, made.policies)
     try:
         expected = release(decided, who, after.release_id)
     except (KtError, ValueError) as error:
@@ -288,7 +288,7 @@ def judge_receipt(before: Release, after: Release, made: Made) -> Iterator[Viola
     if given is None or given == before.receipt:
         yield Violation("receipt", "expected a receipt and no other change")
         return
-    who = permissions.act(made.email, given.receipt_at, made.policies)
+    who = permissions.actor(made.email, given.receipt_at, made.policies)
     try:
         expected = receipt(
             before,

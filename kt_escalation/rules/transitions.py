@@ -43,7 +43,7 @@ from ..model.vocabulary import (
 from ..policies.roster import person
 from . import amending
 from .permissions import (
-    Act,
+    Actor,
     candidates,
     decision_of,
     has_reviewed,
@@ -64,7 +64,7 @@ _LEFT_OPEN = "what is still to be decided"
 
 def claim(
     record: Record,
-    act: Act,
+    actor: Actor,
     claim_id: str,
     *,
     given: bool = False,
@@ -79,76 +79,76 @@ def claim(
     Raises NotAllowed, AlreadyResolved, AlreadyClaimed, ClaimIdDiffers, ClockSkew.
     """
     current = record.claim if record.status == "claimed" else None
-    if current and act.is_me(current.claimed_by) and not lapsed(record, act):
+    if current and actor.is_me(current.claimed_by) and not lapsed(record, actor):
         if given and current.claim_id != claim_id:
             raise _claim_id_differs(record, current, claim_id)
         return record
-    may_review(record, act, "claim", deciders)
-    limit = act.policies.settings.claims.max_per_reviewer
+    may_review(record, actor, "claim", deciders)
+    limit = actor.policies.settings.claims.max_per_reviewer
     if limit is not None and held >= limit and record.status != "resolved":
         raise NotAllowed(
-            actor=act.actor,
+            actor=actor.name,
             action="claim",
             escalation_id=record.escalation_id,
-            missing=f"{act.actor} holds {held} already and the limit is {limit}",
+            missing=f"{actor.name} holds {held} already and the limit is {limit}",
             hint="resolve or give back one of them first",
         )
     _require_open(record)
-    if current and not lapsed(record, act):
+    if current and not lapsed(record, actor):
         raise _held(record, current)
-    now = stamp(record, act)
-    return record.replace(status="claimed", claim=new_claim(act, claim_id, now, act.actor))
+    now = stamp(record, actor)
+    return record.replace(status="claimed", claim=new_claim(actor, claim_id, now, actor.name))
 
 
-def new_claim(act: Act, claim_id: str, now: datetime, holder: str) -> Claim:
+def new_claim(actor: Actor, claim_id: str, now: datetime, holder: str) -> Claim:
     """A claim that begins now, with the lease of the settings."""
-    lease = act.policies.settings.claims.lease
+    lease = actor.policies.settings.claims.lease
     return Claim(
         claim_id=claim_id, claimed_by=holder, claimed_at=now, expires_at=now + lease if lease else None
     )
 
 
-def lapsed(record: Record, act: Act) -> bool:
+def lapsed(record: Record, actor: Actor) -> bool:
     """Whether the claim's lease is over, with the tolerance for clocks (docs/operator.md)."""
     if record.claim is None or record.claim.expires_at is None:
         return False
-    return act.now > record.claim.expires_at + act.policies.settings.claims.clock_tolerance
+    return actor.now > record.claim.expires_at + actor.policies.settings.claims.clock_tolerance
 
 
-def renew(record: Record, act: Act, *, claim_id: str | None = None) -> Record:
+def renew(record: Record, actor: Actor, *, claim_id: str | None = None) -> Record:
     """The record held by the same person for a whole lease more; the same object if that adds nothing.
 
     Raises NotAllowed, AlreadyResolved, NotClaimed, NotHolder, ClaimIdDiffers, ClockSkew.
     """
-    may_review(record, act, "renew")
-    current = _holder(record, act, "renew it", claim_id)
-    lease = act.policies.settings.claims.lease
-    until = stamp(record, act) + lease if lease else None
+    may_review(record, actor, "renew")
+    current = _holder(record, actor, "renew it", claim_id)
+    lease = actor.policies.settings.claims.lease
+    until = stamp(record, actor) + lease if lease else None
     if until == current.expires_at or (until and current.expires_at and until < current.expires_at):
         return record
     return record.replace(claim=current.model_copy(update={"expires_at": until}))
 
 
 def unclaim(
-    record: Record, act: Act, *, claim_id: str | None = None, force_reason: str | None = None
+    record: Record, actor: Actor, *, claim_id: str | None = None, force_reason: str | None = None
 ) -> Record:
     """The record given back to the queue by its holder, or by an admin who says why.
 
     Raises NotAllowed, AlreadyResolved, NotClaimed, NotHolder, ClaimIdDiffers, ClockSkew.
     """
     if force_reason is None:
-        _holder(record, act, "give it back", claim_id)
-        return record.replace(status="queued", claim=None, queued_at=stamp(record, act))
-    if record.status == "queued" and _noted_so(record, act, force_reason):
+        _holder(record, actor, "give it back", claim_id)
+        return record.replace(status="queued", claim=None, queued_at=stamp(record, actor))
+    if record.status == "queued" and _noted_so(record, actor, force_reason):
         return record
-    require_role(act, "give back", record.escalation_id, "admin")
+    require_role(actor, "give back", record.escalation_id, "admin")
     _require_open(record)
     current = _claimed(record)
     if claim_id is not None and claim_id != current.claim_id:
         raise _claim_id_differs(record, current, claim_id)
-    now = stamp(record, act)
+    now = stamp(record, actor)
     back = record.replace(
-        status="queued", claim=None, queued_at=now, notes=_noted(record, act, now, force_reason)
+        status="queued", claim=None, queued_at=now, notes=_noted(record, actor, now, force_reason)
     )
     return require_fit(back, MAX_OPEN, _LEFT_OPEN)
 
@@ -158,7 +158,7 @@ def unclaim(
 
 def assign(
     record: Record,
-    act: Act,
+    actor: Actor,
     whom: Fallback,
     reason: str,
     new_claim_id: str,
@@ -171,62 +171,64 @@ def assign(
     For the holder and for admins; without a roster also for anyone while nobody holds it.
     Raises BadInput, NotAllowed, AlreadyResolved, NotHolder, ClaimIdDiffers, ClockSkew.
     """
-    roster = act.policies.roster
+    roster = actor.policies.roster
     if whom.user_id is not None:
         whom = Fallback(user_id=known_as(whom.user_id, roster))
     if whom.user_id is not None and roster is None and "@" not in whom.user_id:
         raise BadInput(
             problem=f"there is no roster that says who {whom.user_id} is; give the e-mail of their git identity"
         )
-    require_role(act, "assign", record.escalation_id, "reviewer", "admin")
+    require_role(actor, "assign", record.escalation_id, "reviewer", "admin")
     _require_open(record)
-    if _is_with(record, act, whom):
+    if _is_with(record, actor, whom):
         return record
-    if not is_admin(act) or (roster is None and record.claim):
-        _holder(record, act, "assign it", claim_id)
+    if not is_admin(actor) or (roster is None and record.claim):
+        _holder(record, actor, "assign it", claim_id)
     elif claim_id is not None and claim_id != _claimed(record).claim_id:
         raise _claim_id_differs(record, _claimed(record), claim_id)
     if roster is not None and whom.team_id is not None and not roster.has_team(whom.team_id):
-        raise _no_such(act, record, f"there is no team {whom.team_id} on the roster")
+        raise _no_such(actor, record, f"there is no team {whom.team_id} on the roster")
     if whom.user_id is not None:
         routed = record.replace(route=Route(user_id=whom.user_id, source="assigned"))
-        missing = why_not(routed, act.policies, whom.user_id, deciders)
-        if has_reviewed(record, act.policies, whom.user_id):
+        missing = why_not(routed, actor.policies, whom.user_id, deciders)
+        if has_reviewed(record, actor.policies, whom.user_id):
             missing = missing or f"{whom.user_id} has reviewed it already"
-        short = quorum(record, act.policies)
+        short = quorum(record, actor.policies)
         if short and short.missing > 1:
             missing = missing or f"it needs {short.missing} more people, so give it to a team"
         if missing:
-            raise _no_such(act, record, missing)
-    now = stamp(record, act)
-    noted = record.replace(notes=_noted(record, act, now, reason))
-    return require_fit(reroute(noted, act, whom, "assigned", now, new_claim_id), MAX_OPEN, _LEFT_OPEN)
+            raise _no_such(actor, record, missing)
+    now = stamp(record, actor)
+    noted = record.replace(notes=_noted(record, actor, now, reason))
+    return require_fit(reroute(noted, actor, whom, "assigned", now, new_claim_id), MAX_OPEN, _LEFT_OPEN)
 
 
-def reroute(record: Record, act: Act, whom: Fallback, source: str, now: datetime, claim_id: str) -> Record:
+def reroute(
+    record: Record, actor: Actor, whom: Fallback, source: str, now: datetime, claim_id: str
+) -> Record:
     """The record waiting for a team, or held by a user, from now on; its `claim_within` is over."""
     to_user = whom.user_id is not None
     return record.replace(
         status="claimed" if to_user else "queued",
-        route=Route(team_id=whom.team_id, user_id=whom.user_id, source=source, policies=act.policies.tree),
+        route=Route(team_id=whom.team_id, user_id=whom.user_id, source=source, policies=actor.policies.tree),
         requires=record.requires.model_copy(update={"claim_within": None}),
-        claim=new_claim(act, claim_id, now, whom.user_id) if whom.user_id is not None else None,
+        claim=new_claim(actor, claim_id, now, whom.user_id) if whom.user_id is not None else None,
         queued_at=now,
     )
 
 
-def _is_with(record: Record, act: Act, whom: Fallback) -> bool:
+def _is_with(record: Record, actor: Actor, whom: Fallback) -> bool:
     """Whether it waits for that team, or is held by that user, already."""
     if (record.route.team_id, record.route.user_id) != (whom.team_id, whom.user_id):
         return False
     if record.claim is None or whom.user_id is None:
         return record.status == "queued" and whom.user_id is None
-    roster = act.policies.roster
+    roster = actor.policies.roster
     return person(roster, record.claim.claimed_by) == person(roster, whom.user_id)
 
 
-def _no_such(act: Act, record: Record, missing: str) -> NotAllowed:
-    return NotAllowed(actor=act.actor, action="assign", escalation_id=record.escalation_id, missing=missing)
+def _no_such(actor: Actor, record: Record, missing: str) -> NotAllowed:
+    return NotAllowed(actor=actor.name, action="assign", escalation_id=record.escalation_id, missing=missing)
 
 
 # --- resolve --------------------------------------------------------------------------------------
@@ -234,7 +236,7 @@ def _no_such(act: Act, record: Record, missing: str) -> NotAllowed:
 
 def resolve(
     record: Record,
-    act: Act,
+    actor: Actor,
     outcome: Outcome,
     reason: str,
     *,
@@ -254,16 +256,16 @@ def resolve(
     if outcome in ("expired", "withdrawn"):
         raise BadInput(problem=f"{outcome} is no outcome that a reviewer gives")
     amendment = amending.fitting(record, outcome, amendment)
-    if _reviewed_so(record, act, outcome, reason, category, claim_id, amendment):
+    if _reviewed_so(record, actor, outcome, reason, category, claim_id, amendment):
         return record
-    may_review(record, act, "resolve")
-    current = _holder(record, act, "resolve it", claim_id)
+    may_review(record, actor, "resolve")
+    current = _holder(record, actor, "resolve it", claim_id)
     digest = digest or canonical.shown(record)
     if shown is not None and shown != digest:
         raise ShownDiffers(escalation_id=record.escalation_id, shown=digest, given=shown)
-    now = stamp(record, act)
+    now = stamp(record, actor)
     review = Review(
-        reviewer=act.actor,
+        reviewer=actor.name,
         outcome=outcome,
         reason=reason,
         category=category,
@@ -272,28 +274,28 @@ def resolve(
         claim_id=current.claim_id,
         shown=digest,
     )
-    _require_otherwise(record, act, review)
+    _require_otherwise(record, actor, review)
     reviews = (*record.reviews, review)
     decision = decision_of(review)
-    if outcome in RELEASING and votes(reviews, decision, act.policies) < record.requires.approvals:
+    if outcome in RELEASING and votes(reviews, decision, actor.policies) < record.requires.approvals:
         short = record.replace(status="queued", claim=None, queued_at=now, reviews=reviews)
         return require_fit(short, MAX_OPEN, _LEFT_OPEN)
     resolution = Resolution(
-        outcome=outcome, reason=reason, category=category, resolved_by=act.actor, resolved_at=now
+        outcome=outcome, reason=reason, category=category, resolved_by=actor.name, resolved_at=now
     )
     return record.replace(status="resolved", reviews=reviews, resolution=resolution)
 
 
-def _require_otherwise(record: Record, act: Act, review: Review) -> None:
+def _require_otherwise(record: Record, actor: Actor, review: Review) -> None:
     """Raise NotAllowed where the actor's newest review said the same already (docs/rights.md, *Quorum*)."""
-    mine = [one for one in record.reviews if act.is_me(one.reviewer)]
+    mine = [one for one in record.reviews if actor.is_me(one.reviewer)]
     if mine and decision_of(mine[-1]) == decision_of(review):
-        missing = f"{act.actor} has decided so already, and may only decide otherwise"
-        others = candidates(record, act.policies)
+        missing = f"{actor.name} has decided so already, and may only decide otherwise"
+        others = candidates(record, actor.policies)
         if others:
             missing += f"; {', '.join(others)} may"
         raise NotAllowed(
-            actor=act.actor,
+            actor=actor.name,
             action="resolve",
             escalation_id=record.escalation_id,
             missing=missing,
@@ -303,7 +305,7 @@ def _require_otherwise(record: Record, act: Act, review: Review) -> None:
 
 def _reviewed_so(
     record: Record,
-    act: Act,
+    actor: Actor,
     outcome: Outcome,
     reason: str,
     category: Category | None,
@@ -318,89 +320,93 @@ def _reviewed_so(
     last = record.reviews[-1]
     digests = [one.digest if one else None for one in (last.amendment, amendment)]
     same = (last.outcome, last.reason, last.category, digests[0]) == (outcome, reason, category, digests[1])
-    return same and act.is_me(last.reviewer) and claim_id in (None, last.claim_id)
+    return same and actor.is_me(last.reviewer) and claim_id in (None, last.claim_id)
 
 
 # --- withdraw -------------------------------------------------------------------------------------
 
 
-def withdraw(record: Record, act: Act, reason: str) -> Record:
+def withdraw(record: Record, actor: Actor, reason: str) -> Record:
     """The record resolved as withdrawn, which releases nothing: by the person who raised it, or by an admin.
 
     Raises NotAllowed, AlreadyResolved, ClockSkew.
     """
     end = record.resolution
-    if end and end.outcome == "withdrawn" and end.reason == reason and act.is_me(end.resolved_by):
+    if end and end.outcome == "withdrawn" and end.reason == reason and actor.is_me(end.resolved_by):
         return record
-    if not act.is_me(record.raised_by) and not is_admin(act):
+    if not actor.is_me(record.raised_by) and not is_admin(actor):
         missing = f"{record.raised_by} raised it, and an admin may as well"
         raise NotAllowed(
-            actor=act.actor, action="withdraw", escalation_id=record.escalation_id, missing=missing
+            actor=actor.name, action="withdraw", escalation_id=record.escalation_id, missing=missing
         )
     _require_open(record)
-    now = stamp(record, act)
+    now = stamp(record, actor)
     return record.replace(
         status="resolved",
-        resolution=Resolution(outcome="withdrawn", reason=reason, resolved_by=act.actor, resolved_at=now),
+        resolution=Resolution(outcome="withdrawn", reason=reason, resolved_by=actor.name, resolved_at=now),
     )
 
 
 # --- what the sweep does -------------------------------------------------------------------------
 
 
-def expire(record: Record, act: Act) -> Record:
+def expire(record: Record, actor: Actor) -> Record:
     """The record resolved as expired: its `resolve_within` is over, and nothing is released."""
     within = record.requires.resolve_within
     reason = f"not resolved within {format_duration(within)}" if within else "its time is over"
-    now = stamp(record, act)
+    now = stamp(record, actor)
     return record.replace(
         status="resolved",
-        resolution=Resolution(outcome="expired", reason=reason, resolved_by=act.actor, resolved_at=now),
+        resolution=Resolution(outcome="expired", reason=reason, resolved_by=actor.name, resolved_at=now),
     )
 
 
-def release(record: Record, act: Act) -> Record:
+def release(record: Record, actor: Actor) -> Record:
     """The record queued again: its holder's lease is over."""
-    return record.replace(status="queued", claim=None, queued_at=stamp(record, act))
+    return record.replace(status="queued", claim=None, queued_at=stamp(record, actor))
 
 
 # --- note -----------------------------------------------------------------------------------------
 
 
-def note(record: Record, act: Act, text: str) -> Record:
+def note(record: Record, actor: Actor, text: str) -> Record:
     """The record with one more note; the same one where the actor has just said that very thing.
 
     Who may not decide it may fill it less, so that there is room for those who may.
     Raises NotAllowed, AlreadyResolved, ClockSkew, BadInput where there is no room.
     """
-    require_role(act, "note on", record.escalation_id, "reviewer", "admin")
+    require_role(actor, "note on", record.escalation_id, "reviewer", "admin")
     _require_open(record)
-    if _noted_so(record, act, text):
+    if _noted_so(record, actor, text):
         return record
-    noted = record.replace(notes=_noted(record, act, stamp(record, act), text))
-    if why_not(record, act.policies, act.actor) is None and not has_reviewed(record, act.policies, act.actor):
+    noted = record.replace(notes=_noted(record, actor, stamp(record, actor), text))
+    if why_not(record, actor.policies, actor.name) is None and not has_reviewed(
+        record, actor.policies, actor.name
+    ):
         return require_fit(noted, MAX_OPEN, _LEFT_OPEN)
     return require_fit(noted, MAX_NOTED, "notes of those who may not decide it")
 
 
-def _noted(record: Record, act: Act, now: datetime, text: str) -> tuple[Note, ...]:
-    return (*record.notes, Note(by=act.actor, at=now, text=text))
+def _noted(record: Record, actor: Actor, now: datetime, text: str) -> tuple[Note, ...]:
+    return (*record.notes, Note(by=actor.name, at=now, text=text))
 
 
-def _noted_so(record: Record, act: Act, text: str) -> bool:
+def _noted_so(record: Record, actor: Actor, text: str) -> bool:
     """Whether these very words of the actor's are the last that was said: a sign of one's own effect."""
-    return bool(record.notes) and act.is_me(record.notes[-1].by) and record.notes[-1].text == text
+    return bool(record.notes) and actor.is_me(record.notes[-1].by) and record.notes[-1].text == text
 
 
 # --- state ----------------------------------------------------------------------------------------
 
 
-def stamp(record: Record, act: Act) -> datetime:
+def stamp(record: Record, actor: Actor) -> datetime:
     """The time to write into a record: never before its last one. Raises ClockSkew."""
     last = record.last_time
-    if last - act.now > act.policies.settings.claims.clock_tolerance:
-        raise ClockSkew(escalation_id=record.escalation_id, now=format_time(act.now), last=format_time(last))
-    return max(act.now, last)
+    if last - actor.now > actor.policies.settings.claims.clock_tolerance:
+        raise ClockSkew(
+            escalation_id=record.escalation_id, now=format_time(actor.now), last=format_time(last)
+        )
+    return max(actor.now, last)
 
 
 def _require_open(record: Record) -> None:
@@ -416,19 +422,19 @@ def _require_open(record: Record) -> None:
         raise error
 
 
-def _holds(record: Record, act: Act) -> bool:
-    return record.claim is not None and act.is_me(record.claim.claimed_by)
+def _holds(record: Record, actor: Actor) -> bool:
+    return record.claim is not None and actor.is_me(record.claim.claimed_by)
 
 
-def _holder(record: Record, act: Act, action: str, claim_id: str | None) -> Claim:
+def _holder(record: Record, actor: Actor, action: str, claim_id: str | None) -> Claim:
     _require_open(record)
     current = _claimed(record)
-    if not _holds(record, act):
+    if not _holds(record, actor):
         raise NotHolder(
             escalation_id=record.escalation_id,
             claimed_by=current.claimed_by,
             since=format_time(current.claimed_at),
-            actor=act.actor,
+            actor=actor.name,
             action=action,
         )
     if claim_id is not None and claim_id != current.claim_id:

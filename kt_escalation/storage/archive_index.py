@@ -28,7 +28,7 @@ from pathlib import Path
 
 from ..git.objects import chunks
 from ..model import archive_file
-from ..model.progress import told
+from ..model.progress import counted
 from . import atomic_file, clone_key
 from .archives import Archive, Place
 from .interface import Progress
@@ -131,7 +131,7 @@ class Index:
         numbers = {**known.numbers, **{blob: at for at, blob in enumerate(missing, len(known.numbers))}}
         new: list[bytes] = []
         parts = [*chunks(missing, table.at_once)]
-        for some in told(self._progress, "indexing archives", parts, len(parts)):
+        for some in counted(self._progress, "indexing archives", parts, len(parts)):
             for blob, data in zip(some, self._read(some), strict=True):
                 new += (b"%s %d %d" % (name.encode(), numbers[blob], at) for name, at in table.pairs(data))
         new.sort()

@@ -23,7 +23,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..model.summary import Row
+from ..model.summary import RecordSummary
 from . import atomic_file, clone_key
 
 #: The version of the file's content. Increase it with every change of what a blob is cached as: the keys of `Row`
@@ -56,7 +56,7 @@ class Kept(NamedTuple):
     """What a blob holds: a summary and the record as JSON (empty if it is too large), or what is wrong with it."""
 
     blob: str
-    found: Row | str
+    found: RecordSummary | str
     body: bytes = b""
 
 
@@ -67,7 +67,7 @@ class Cache:
         self._file = file
         self._lock = threading.RLock()
         #: By blob id: the summary, or what is wrong with the blob.
-        self.known: dict[str, Row | str] = {}
+        self.known: dict[str, RecordSummary | str] = {}
         self._load()
 
     # --- reading ----------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ class Cache:
                 if clone_key.tag(self._key, _ROWS, _lengths(length, places, bodies), data) != rows_tag:
                     return
                 rows, problems = marshal.loads(data)  # noqa: S302 - written by this clone, by its tag
-                self.known.update((row.blob, row) for row in map(Row._make, rows))
+                self.known.update((row.blob, row) for row in map(RecordSummary._make, rows))
                 self.known.update(problems)
                 self._unread.append((start, places, places_tag))
                 self._segments += 1

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from ..errors import GitFailed
 from ..git.log import Commit as Commit
-from ..model.progress import told
+from ..model.progress import counted
 from . import layout
 from .clone import GitStore
 from .history import READING
@@ -47,7 +47,7 @@ def walk(
     """
     found = _walked(store, revisions, merged, paths)
     every = paths is None and store.progress is not None
-    return told(store.progress, READING, found, store.repository.count(revisions)) if every else found
+    return counted(store.progress, READING, found, store.repository.count(revisions)) if every else found
 
 
 def _walked(

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..git.objects import FILE, TreeEntry
 from ..model import archive_file
 from ..model.archive_file import Batch, Folding, Made, Member
-from ..model.progress import told
+from ..model.progress import counted
 from . import commits, layout
 from .clone import GitStore
 from .commits import Commit
@@ -158,7 +158,7 @@ def _look(
 ) -> None:
     """Look at the files that are not known yet, a few at a time."""
     unknown = [(path, entry) for _, path, entry in files if (path, entry.oid) not in known]
-    new = told(store.progress, READING, unknown, len(unknown))
+    new = counted(store.progress, READING, unknown, len(unknown))
     while some := list(islice(new, _AT_ONCE)):
         read = dict(snapshot.blobs([entry.oid for _, entry in some]))
         for path, entry in some:

@@ -9,7 +9,7 @@ from itertools import islice
 
 from ..git.log import Commit
 from ..model.archive_file import BadArchive
-from ..model.progress import told
+from ..model.progress import counted
 from ..model.record import Record
 from ..model.release import Release
 from ..model.vocabulary import MAX_BYTES
@@ -121,7 +121,7 @@ def steps(
         if store.progress:
             # Not every commit is about an escalation.
             total = store.repository.count([revision])
-            commits = told(store.progress, READING, commits, min(limit or total, total))
+            commits = counted(store.progress, READING, commits, min(limit or total, total))
     else:
         commits = islice(_life(store, revision, escalation_id, limit), limit or None)
     sides = Sides(store)

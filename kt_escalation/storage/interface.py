@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..git.people import Author as Author
 from ..model.progress import Progress as Progress
-from ..model.summary import Row
+from ..model.summary import RecordSummary
 
 if TYPE_CHECKING:
     from ..model.record import Record
@@ -82,13 +82,13 @@ class Snapshot(Protocol):
     def resolved(self) -> Iterator[Entry | Invalid]:
         """All resolved escalations, and the files that cannot be read."""
 
-    def rows(self, *, resolved: bool) -> tuple[list[Row], list[Invalid]]:
+    def rows(self, *, resolved: bool) -> tuple[list[RecordSummary], list[Invalid]]:
         """The summaries of all open or all resolved escalations, and the files that cannot be read."""
 
-    def entries(self, rows: Sequence[Row]) -> Iterator[Entry]:
+    def entries(self, rows: Sequence[RecordSummary]) -> Iterator[Entry]:
         """The whole records of summaries that this snapshot returned."""
 
-    def plain(self, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    def plain(self, rows: Sequence[RecordSummary]) -> Iterator[dict[str, Any]]:
         """The same as plain JSON values, with keys in the record's order."""
 
     def learn(self, escalation_ids: Sequence[str]) -> None:

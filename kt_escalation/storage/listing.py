@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import GitFailed
 from ..git.objects import FILE, chunks
-from ..model.progress import told
-from ..model.summary import Row, row_of
+from ..model.progress import counted
+from ..model.summary import RecordSummary, summary_of
 from . import cache, layout
 from .finder import Finder
 from .interface import Entry, Invalid
@@ -30,7 +30,7 @@ class Listing:
         self._finder = finder
         self._queue_id = queue_id
 
-    def open_rows(self, *, whole: bool) -> tuple[list[Row], list[Invalid]]:
+    def open_rows(self, *, whole: bool) -> tuple[list[RecordSummary], list[Invalid]]:
         """The summaries of open escalations, and the files that cannot be read. ``whole`` also remembers the records.
 
         Blobs that the cache does not know are read and added to it.
@@ -40,21 +40,21 @@ class Listing:
         new = [entry.oid for path, entry in files if entry.oid not in known and not refused(path, entry)]
         unread = self._learn(new, whole) if new else {}
         known = reader.cache.known
-        rows: list[Row] = []
+        rows: list[RecordSummary] = []
         invalid: list[Invalid] = []
         for path, entry in files:
             row = known.get(entry.oid) or unread.get(entry.oid, "")
-            if isinstance(row, Row) and row.path == path and entry.mode == FILE:
+            if isinstance(row, RecordSummary) and row.path == path and entry.mode == FILE:
                 rows.append(row)
                 continue
             problem = refused(path, entry)
-            if problem is None and isinstance(row, Row):
+            if problem is None and isinstance(row, RecordSummary):
                 problem = layout.out_of_place(row.escalation_id, row.status, row.path, path)
             invalid.append(Invalid(reader.location.full(path), problem or str(row), layout.id_of(path)))
         reader.cache.trim([entry.oid for _, entry in files])
         return rows, invalid
 
-    def entries(self, rows: Sequence[Row]) -> Iterator[Entry]:
+    def entries(self, rows: Sequence[RecordSummary]) -> Iterator[Entry]:
         """See `interface.Snapshot`."""
         from ..model.record import Record
 
@@ -82,7 +82,7 @@ class Listing:
                     raise GitFailed(command="cat-file", words=f"{row.path} is not there any more")
                 yield found
 
-    def plain(self, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    def plain(self, rows: Sequence[RecordSummary]) -> Iterator[dict[str, Any]]:
         """See `interface.Snapshot`."""
         for some in chunks(rows, cache.AT_ONCE):
             kept = self._reader.cache.bodies(row.blob for row in some)
@@ -97,7 +97,7 @@ class Listing:
             reader.fetch_missing(self._queue_id)
         unread: dict[str, str] = {}
         parts = [*chunks(oids, cache.AT_ONCE)]
-        for some in told(reader.progress, READING, parts, len(parts)):
+        for some in counted(reader.progress, READING, parts, len(parts)):
             kept = []
             for oid, data in reader.blobs(some):
                 if isinstance(data, str):
@@ -109,13 +109,13 @@ class Listing:
                     continue
                 if whole:
                     reader.remember(oid, found)
-                row = row_of(found, layout.path_of(found), oid)
+                row = summary_of(found, layout.path_of(found), oid)
                 kept.append(cache.Kept(oid, row, cache.body(found.as_dict())))
             if kept:
                 reader.cache.add(kept)
         return unread
 
-    def _places_of(self, rows: Sequence[Row]) -> dict[Row, Place]:
+    def _places_of(self, rows: Sequence[RecordSummary]) -> dict[RecordSummary, Place]:
         """The places of those records that are in archives, by summary."""
         by_name = self._files.resolved_by_name if any(row.status == "resolved" for row in rows) else {}
         moved = [
@@ -126,7 +126,7 @@ class Listing:
         return {row: places[0] for row in moved if (places := self._finder.places(row.escalation_id))}
 
 
-def _growing(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+def _growing(rows: Sequence[RecordSummary]) -> Iterator[Sequence[RecordSummary]]:
     """The summaries in batches that grow, because the first match often comes early."""
     at, size = 0, _FIRST_FEW
     while at < len(rows):

@@ -7,8 +7,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..git.objects import TreeEntry, chunks
-from ..model.progress import told
-from ..model.summary import Row, row_of
+from ..model.progress import counted
+from ..model.summary import RecordSummary, summary_of
 from . import layout
 from .finder import Finder
 from .interface import Entry, Invalid, Used
@@ -66,7 +66,7 @@ class GitSnapshot:
     def resolved(self) -> Iterator[Entry | Invalid]:
         files = [*chunks(self.files.resolved_files, _AT_ONCE)]
         parts: list[Sequence[File] | Archive] = [*files, *self.archives]
-        for part in told(self._reader.progress, READING, parts, len(parts)):
+        for part in counted(self._reader.progress, READING, parts, len(parts)):
             if isinstance(part, Sequence):
                 yield from self._reader.read(part)
             else:
@@ -89,7 +89,7 @@ class GitSnapshot:
         files = repository.files(self._queue_id)
         if reader.progress:
             total = sum(1 for _ in repository.files(self._queue_id))
-            files = told(reader.progress, READING, files, total)
+            files = counted(reader.progress, READING, files, total)
         archives = (*self.archives, *self.files.release_archives)
         parts = {path: archive for archive in archives for path in layout.both(archive.name)}
         while some := [(f"{layout.QUEUE}/{path}", entry) for path, entry in islice(files, _AT_ONCE)]:
@@ -122,22 +122,22 @@ class GitSnapshot:
 
     # --- rows -------------------------------------------------------------------------------------
 
-    def rows(self, *, resolved: bool) -> tuple[list[Row], list[Invalid]]:
+    def rows(self, *, resolved: bool) -> tuple[list[RecordSummary], list[Invalid]]:
         if not resolved:
             return self._listing.open_rows(whole=False)
-        rows: list[Row] = []
+        rows: list[RecordSummary] = []
         invalid: list[Invalid] = []
         for item in self.resolved():
             if isinstance(item, Entry):
-                rows.append(row_of(item.record, layout.path_of(item.record), item.blob))
+                rows.append(summary_of(item.record, layout.path_of(item.record), item.blob))
             else:
                 invalid.append(item)
         return rows, invalid
 
-    def entries(self, rows: Sequence[Row]) -> Iterator[Entry]:
+    def entries(self, rows: Sequence[RecordSummary]) -> Iterator[Entry]:
         return self._listing.entries(rows)
 
-    def plain(self, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
+    def plain(self, rows: Sequence[RecordSummary]) -> Iterator[dict[str, Any]]:
         return self._listing.plain(rows)
 
     # --- by id ------------------------------------------------------------------------------------

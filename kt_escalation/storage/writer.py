@@ -11,7 +11,7 @@ from datetime import datetime
 
 from ..errors import BranchTaken
 from ..git.move import Move
-from ..model.progress import told
+from ..model.progress import counted
 from . import commit_builder, layout
 from .interface import Author, Change, Onto, Request, Stale
 from .local_branch import LocalBranch
@@ -68,7 +68,7 @@ class Writer:
         from . import yaml_text
 
         files: dict[str, bytes | None] = {}
-        for change in told(self._reader.progress, "writing escalations", changes, len(changes)):
+        for change in counted(self._reader.progress, "writing escalations", changes, len(changes)):
             path = self._location.full(layout.path_of(change.new))
             if change.old and change.old.path != path:
                 files[change.old.path] = None

@@ -109,7 +109,7 @@ class _Site:
             ("/e/{name}/decide", self.decide),
             ("/e/{name}/alike/claim", self.claim_alike),
             ("/e/{name}/alike/decide", self.decide_alike),
-            ("/e/{name}/{action}", self.act),
+            ("/e/{name}/{action}", self.actor),
         ):
             router.add_api_route(path, self._answering(answer), methods=["POST"])
         return router
@@ -196,7 +196,7 @@ class _Site:
         record = self._desk.claim_next(request.scope[FORM].get("passing", []))
         return RedirectResponse(f"{self._room}/e/{record.escalation_id}", 303)
 
-    def act(self, request: Request) -> Response:
+    def actor(self, request: Request) -> Response:
         """Claim, give back, hold longer, note, hand on: done, or what is against it beside what was typed."""
         action, typed = request.path_params["action"], Typed.of(request.scope[FORM])
         shown = self._desk.shown(_name(request))

@@ -20,7 +20,7 @@ from .figures import Figures
 
 if TYPE_CHECKING:
     from ..model.record import Record
-    from ..model.summary import Row
+    from ..model.summary import RecordSummary
     from ..results import Found, Moment, Result
     from ..rules.available_actions import Move
     from ..store import Store
@@ -100,7 +100,7 @@ class Shown:
 class QueuePage:
     """A page of the queue, how many open ones are alike each row, and the files that cannot be read."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[RecordSummary, ...]
     alike: Mapping[str, int]
     next_cursor: str | None
     invalid: tuple[Any, ...]
@@ -331,7 +331,7 @@ class Desk:
 _UNKNOWN = 9
 
 
-def _kind(one: Record | Row) -> Kind:
+def _kind(one: Record | RecordSummary) -> Kind:
     return one.policy, one.reason_code, one.model
 
 

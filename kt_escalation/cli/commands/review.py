@@ -28,7 +28,7 @@ from ..terminal.reviewing import GONE, Held, Quit, Reviewing, Tally
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ...model.summary import Row
+    from ...model.summary import RecordSummary
     from ...store import Store
 
 _BELL = "\a"
@@ -101,7 +101,7 @@ class Session:
         # How many were shown before this one, and those that the reviewer held at the start and has not seen.
         self._before = 0
         self._poll = Poll()
-        self._own: list[Row] = []
+        self._own: list[RecordSummary] = []
 
     def run(self) -> None:
         """Run until the reviewer quits, nothing is left, or an error occurs. Then give back the claim.
@@ -223,7 +223,7 @@ class Session:
         skipped = self._tally.skipped
         return f"{error.why}, but for the {skipped} that you skipped" if skipped else error.why
 
-    def _own_claims(self) -> Sequence[Row]:
+    def _own_claims(self) -> Sequence[RecordSummary]:
         """The escalations that the reviewer holds on the remote."""
         return self._store.rows(Query(mine=True), fetch=True).page.rows
 

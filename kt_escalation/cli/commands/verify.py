@@ -150,7 +150,7 @@ def check_command(
     _answer(ctx, report)
 
 
-def _actors(variables: tuple[str, ...], forge: str | None) -> list[audit.Actor] | None:
+def _actors(variables: tuple[str, ...], forge: str | None) -> list[audit.Sender] | None:
     """The people who sent a pull request, from the variables that name them; None without --actor-from. Raises BadInput."""
     from ... import audit
     from ...policies.roster import is_forge
@@ -171,7 +171,7 @@ def _actors(variables: tuple[str, ...], forge: str | None) -> list[audit.Actor] 
                 problem=f"{name} is empty or not set, so nobody knows who sent the request",
                 hint="let the job set it, or leave --actor-from out and let nothing rest on names",
             )
-        found.append(audit.Actor(value, forge))
+        found.append(audit.Sender(value, forge))
     return found
 
 

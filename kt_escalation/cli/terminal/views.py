@@ -13,7 +13,7 @@ from .screen import Column, Section, Words
 
 if TYPE_CHECKING:
     from ...model.record import Record
-    from ...model.summary import Row
+    from ...model.summary import RecordSummary
     from ...multistore import Listed
     from ...reporting.facts import Fact
     from ...results import Found
@@ -70,7 +70,7 @@ def _row(item: Listed, now: datetime) -> Sequence[Words]:
     return [(item.store or "", ""), *((cell, tones.get(at, "")) for at, cell in enumerate(cells))]
 
 
-def _is_late(row: Row, now: datetime) -> bool:
+def _is_late(row: RecordSummary, now: datetime) -> bool:
     return row.deadline is not None and parse_time(row.deadline) <= now
 
 
