@@ -218,7 +218,8 @@ def assert_refused(
     """All three that judge find what has been done since the server's tip, and name it; all that `verify` found."""
     before = git("rev-parse", "main", cwd=server)
     ran = kt("verify", "--afresh", "--json", cwd=forge.path)
-    assert ran.code == 1 and ran.json["ok"] is False
+    assert ran.code == 1
+    assert ran.json["ok"] is False
     told = [found for found in ran.json["violations"] if found["rule"] == rule and said in found["expected"]]
     assert told, ran.json["violations"]
     # Each names the commit, which is new, its author, and a file of the store.
@@ -235,7 +236,8 @@ def assert_refused(
     found = checked.json["violations"]
     assert checked.code == 1 and any(v["rule"] == rule and said in v["expected"] for v in found), found
     refused = by(forge, server)
-    assert refused.code == 1 and (by is offer or "pre-receive hook declined" in refused.err)
+    assert refused.code == 1
+    assert by is offer or "pre-receive hook declined" in refused.err
     assert git("rev-parse", "main", cwd=server) == before
     assert re.search(f": {rule}: .*{re.escape(said)}", refused.err)
     violations: list[dict[str, Any]] = ran.json["violations"]

@@ -230,7 +230,8 @@ class Line:
         return _Snapshot(self)
 
     def prepare(self, request: Request, proposal: object = None) -> _Prepared:
-        assert not request.others and proposal is None
+        assert not request.others
+        assert proposal is None
         return _Prepared(self, request)
 
     def put(

@@ -140,7 +140,8 @@ def check_step(
     author = known(email)
     before, after = before and _with_one_name_each(before, known), _with_one_name_each(after, known)
     if before is None:
-        assert after.status in ("queued", "claimed") and not after.reviews
+        assert after.status in ("queued", "claimed")
+        assert not after.reviews
         assert len(after.notes) == (after.reopens is not None)
         assert after.raised_by == author
         return
@@ -178,11 +179,13 @@ def _check_rerouted(before: Record, after: Record, author: str, admin: bool) -> 
     holder = after.claim.claimed_by if after.claim else None
     assert holder == after.route.user_id
     if after.route.source == "assigned":
-        assert after.notes[-1].by == author and len(after.notes) == len(before.notes) + 1
+        assert after.notes[-1].by == author
+        assert len(after.notes) == len(before.notes) + 1
         assert admin or (before.claim is not None and before.claim.claimed_by == author)
         assert holder is None or after.requires.approvals < 2 or holder != after.raised_by
     else:
-        assert after.route.source == "fallback" and before.claim is None
+        assert after.route.source == "fallback"
+        assert before.claim is None
         assert before.requires.claim_within is not None
         assert after.queued_at > before.queued_at + before.requires.claim_within, "rerouted too soon"
 
@@ -218,7 +221,8 @@ def _check_decision(before: Record, after: Record, author: str) -> None:
     assert after.resolution.resolved_by == author
     if after.resolution.outcome == "expired":
         within = after.requires.resolve_within
-        assert not new and within is not None
+        assert not new
+        assert within is not None
         assert after.resolution.resolved_at > after.raised_at + within, "expired too soon"
         return
     assert new and after.resolution.outcome == new[0].outcome, "resolved without a decision"

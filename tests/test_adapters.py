@@ -35,10 +35,12 @@ def test_the_same_call_of_the_same_caller_is_the_same_request() -> None:
     def made(caller: str = "a", arguments: Any = ARGS, **more: Any) -> dict[str, Any]:
         return tool_calls.draft_of("refund", arguments, caller=caller, **more)
 
-    assert made() == made() and made()["request_id"] != made("b")["request_id"]
+    assert made() == made()
+    assert made()["request_id"] != made("b")["request_id"]
     assert made()["request_id"] != made(arguments={**ARGS, "amount": 1})["request_id"]
     assert made(request_id="mine")["request_id"] == "mine"
-    assert made()["event_context"] == {"input": ARGS} and "event_context" not in made(show=False)
+    assert made()["event_context"] == {"input": ARGS}
+    assert "event_context" not in made(show=False)
     with pytest.raises(BadInput, match="refund"):
         made(arguments={"amount": 2**60})
 
@@ -138,11 +140,13 @@ def test_ids_of_litellm_come_from_the_header_or_from_caller_and_content() -> Non
         contracts.litellm_caller(one)
         for one in ({}, None, {"user_api_key_hash": "5f"}, {"user_api_key_end_user_id": "5f"})
     ]
-    assert callers[0] == callers[1] and len({*map(str, callers)}) == 3
+    assert callers[0] == callers[1]
+    assert len({*map(str, callers)}) == 3
     several = {"prompt": ["Greet bob", "Greet al"]}
     assert drafted({"x-request-id": "r1"}, several)["request_id"].startswith("r1:request:")
     draft = drafted({"x-request-id": "r1"})
-    assert draft["event_context"]["excerpt"] == "Greet" and "bob" not in str(draft)
+    assert draft["event_context"]["excerpt"] == "Greet"
+    assert "bob" not in str(draft)
 
 
 def test_litellm_keeps_headers_in_many_places() -> None:
@@ -163,7 +167,8 @@ def test_what_litellm_hands_over_is_json_or_refused() -> None:
     assert found == {"texts": [], "tool_calls": [{"mode": "json"}], "model": "m", "input_type": "response"}
     with pytest.raises(BadInput):
         litellm.body_of({"texts": [object()]}, {}, "request")
-    assert litellm.is_stream({"stream": True}) and litellm.is_stream({}, SimpleNamespace(stream=True))
+    assert litellm.is_stream({"stream": True})
+    assert litellm.is_stream({}, SimpleNamespace(stream=True))
     assert not litellm.is_stream({}, SimpleNamespace(model_call_details={}))
 
 
@@ -238,7 +243,8 @@ def test_calls_are_raised_together_and_taken_only_when_all_are_decided(room: Roo
         first, second, third = deciding.result(60)
     assert (first.release, first.arguments, second.release) == (True, ARGS, False)
     assert (third.release, third.arguments, third.is_amended) == (True, {"amount": 1}, True)
-    assert first.release_id and third.release_id
+    assert first.release_id
+    assert third.release_id
     # Nobody is given it again, unless the one who had it is dead.
     with pytest.raises(AlreadyReleased):
         steps.run(decide(gateway, asked("a1", "a2", "a3"), 60))
@@ -259,7 +265,8 @@ def test_what_another_gateway_had_is_given_to_nobody_again(room: Room, gateway: 
         assert replica.gave("esc_d1") == had.release_id
     with pytest.raises(AlreadyReleased):
         steps.run(decide(gateway, asked("d1"), 60, again=True))
-    assert gateway.gave("esc_d1") is None and len(room.commits("release esc_d1")) == 1
+    assert gateway.gave("esc_d1") is None
+    assert len(room.commits("release esc_d1")) == 1
 
 
 def test_who_cannot_amend_takes_nothing_that_is_amended(room: Room, gateway: Gateway) -> None:
@@ -312,4 +319,6 @@ def test_mcp_that_is_not_installed_is_named(room: Room, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "mcp", None)
     monkeypatch.delitem(sys.modules, "kt_escalation.gateway.mcp", raising=False)
     ran = kt_gateway("mcp", cwd=room.gw)
-    assert ran.code == 2 and "gateway mcp needs mcp" in ran.err and "[mcp]" in ran.err
+    assert ran.code == 2
+    assert "gateway mcp needs mcp" in ran.err
+    assert "[mcp]" in ran.err

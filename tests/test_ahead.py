@@ -139,7 +139,8 @@ def test_what_may_still_be_used_is_guessed(
     case = Case(gate.forge.tip(), datetime.now(UTC))
     [wanted] = whole(monkeypatch, gate.forge.path, [case])
     answers.clear()
-    assert judged(gate.forge.path, case) == wanted and answers == {True: 1}
+    assert judged(gate.forge.path, case) == wanted
+    assert answers == {True: 1}
     with closing(GitStore(gate.forge.path)) as store:
         history = History(store)
         line = history.lines(case.tip).of(case.tip)
@@ -162,7 +163,8 @@ def test_the_first_half_is_enough_if_the_other_process_dies(
 
     monkeypatch.setattr(SecondHalf, "__init__", killed)
     assert [judged(repository, case) for case in legal_ones[:3]] == wanted
-    assert answers[False] and not answers[True]
+    assert answers[False]
+    assert not answers[True]
 
 
 def test_the_life_of_a_record_is_the_same(
@@ -191,4 +193,5 @@ def test_no_module_of_the_folder_that_one_works_in_is_run(
         (tmp_path / f"{name}.py").write_text("open('ran', 'w')\nraise SystemExit\n")
     monkeypatch.chdir(tmp_path)
     assert [judged(repository, case) for case in legal_ones[:4]] == wanted
-    assert answers[True] and not (tmp_path / "ran").exists()
+    assert answers[True]
+    assert not (tmp_path / "ran").exists()

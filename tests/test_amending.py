@@ -80,7 +80,8 @@ def test_a_digest_is_of_kind_name_and_input() -> None:
     # sha256 of {"input":{"a":2,"b":1},"kind":"tool.call","name":"refund"}, by sha256sum.
     assert plain == "sha256:f3ec01585ce5f17e31c8cbb838832269a77bff423aba84dc7360c158c9111283"
     keyed = action.digest("tool.call", "refund", {"a": 2, "b": 1}, key=b"secret")
-    assert keyed.startswith("hmac-sha256:") and keyed[12:] != plain[7:]
+    assert keyed.startswith("hmac-sha256:")
+    assert keyed[12:] != plain[7:]
     assert action.digest("tool.call", "refund", {"a": 2, "b": 1}, key=b"other") != keyed
 
 
@@ -223,7 +224,8 @@ def test_nobody_is_held_up_by_a_schema_that_takes_long(schema: dict[str, Any], v
     check_schema(schema)
     began = time.process_time()
     found = misfit(schema, value)
-    assert found is not None and "comparisons" in found[1]
+    assert found is not None
+    assert "comparisons" in found[1]
     assert time.process_time() - began < 2
 
 
@@ -294,15 +296,20 @@ def reviewed(before: Record, name: str, outcome: Any, value: Any = None) -> Reco
 
 def test_a_quorum_is_over_one_amendment() -> None:
     first = reviewed(two(), "a", "rewritten", {"n": 1})
-    assert first.schema_version == 2 and first.status == "queued"
+    assert first.schema_version == 2
+    assert first.status == "queued"
     other = reviewed(first, "b", "rewritten", {"n": 2})
     assert other.resolution is None
     agreed = reviewed(other, "c", "rewritten", {"n": 1.0})
-    assert agreed.resolution and agreed.resolution.outcome == "rewritten"
+    assert agreed.resolution
+    assert agreed.resolution.outcome == "rewritten"
     last = agreed.reviews[-1].amendment
-    assert last is not None and last.value is None and last.digest == first.reviews[0].amendment.digest
+    assert last is not None
+    assert last.value is None
+    assert last.digest == first.reviews[0].amendment.digest
     effective = amending.effective(agreed)
-    assert effective is not None and effective.value == {"n": 1}
+    assert effective is not None
+    assert effective.value == {"n": 1}
     assert amending.effective_digest(agreed) == effective.digest
 
 
@@ -310,7 +317,8 @@ def test_of_each_person_the_newest_review_counts() -> None:
     first = reviewed(two(), "a", "approved")
     split = reviewed(first, "b", "rewritten", {"n": 1})
     mind = reviewed(split, "a", "rewritten", {"n": 1})
-    assert mind.resolution and mind.resolution.outcome == "rewritten"
+    assert mind.resolution
+    assert mind.resolution.outcome == "rewritten"
     changed = reviewed(reviewed(split, "b", "rewritten", {"n": 2}), "c", "rewritten", {"n": 1})
     assert changed.resolution is None
 
@@ -330,7 +338,9 @@ def test_a_split_that_cannot_end_is_told() -> None:
     assert permissions.split(second, RULES) is None
     third = reviewed(second, "c", "rewritten", {"n": 2})
     told = permissions.split(third, RULES)
-    assert told and "nobody is left" in told and "decide otherwise, or deny it" in told
+    assert told
+    assert "nobody is left" in told
+    assert "decide otherwise, or deny it" in told
     assert permissions.split(reviewed(third, "a", "denied"), RULES) is None
 
 
@@ -371,7 +381,9 @@ def test_withdrawing_is_judged_as_it_is_done() -> None:
     later = NOW + LEASE
     for name in ("gw", "boss"):
         after = transitions.withdraw(before, actor(f"{name}@example.com", later, RULES), "gone")
-        assert after.resolution and after.resolution.outcome == "withdrawn" and after.schema_version == 2
+        assert after.resolution
+        assert after.resolution.outcome == "withdrawn"
+        assert after.schema_version == 2
         told = judge_step.Context(f"{name}@example.com", later, RULES)
         assert judge_step.judge(before, after, told) == ()
         [wrong] = judge_step.judge(before, after, judge_step.Context("a@example.com", later, RULES))
@@ -413,13 +425,15 @@ def test_a_split_is_said_before_it_is_made_and_then_who_has_to_decide_otherwise(
         stores["gw"].claim("esc_r")
     stores["b"].claim("esc_r")
     [told] = stores["b"].resolve("esc_r", "redact", "rather so", dry_run=True).warnings
-    assert "nobody is left to review it" in told and stores["b"].get("esc_r").record.status == "claimed"
+    assert "nobody is left to review it" in told
+    assert stores["b"].get("esc_r").record.status == "claimed"
     assert stores["b"].resolve("esc_r", "redact", "rather so").warnings == (told,)
     with pytest.raises(NotAllowed, match=r"role reviewer; a, b may, to decide otherwise$"):
         stores["gw"].claim("esc_r")
     found = stores["a"].get("esc_r")
     assert found.overdue == "nobody is left to review it but who has: a or b has to decide otherwise"
-    assert found.quorum is not None and plain_text.missing(found.quorum) == (
+    assert found.quorum is not None
+    assert plain_text.missing(found.quorum) == (
         "1 of 2 approvals (1 approved, 1 redacted so far), from nobody else: a or b has to decide otherwise"
     )
     # That is what is needed now, and in nobody's way.
@@ -468,4 +482,5 @@ def test_the_last_of_a_quorum_chooses_no_other_media_type() -> None:
     given_ = amendments.of({"n": 1}, "application/x-other+json")
     after = transitions.resolve(held, who("b"), "rewritten", "so", amendment=given_)
     found = amending.effective(after)
-    assert found is not None and (found.media_type, found.value) == ("application/json", {"n": 1})
+    assert found is not None
+    assert (found.media_type, found.value) == ("application/json", {"n": 1})

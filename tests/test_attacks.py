@@ -324,9 +324,11 @@ def test_a_root_file_that_means_nothing_stops_every_command_but_who_names_the_ro
     bad = committed(forge, tree_with(forge, forge.tip(), {".kt.yaml": "{{{\n"}), "boss")
     for command in (("list",), ("verify",), ("wait", "--id", "esc_done")):
         ran = kt(*command, "--json", cwd=forge.path)
-        assert ran.code == 2 and ".kt.yaml cannot be read" in ran.error["message"]
+        assert ran.code == 2
+        assert ".kt.yaml cannot be read" in ran.error["message"]
     checked = kt("check", "HEAD^..HEAD", "--json", cwd=forge.path)
-    assert checked.code == 1 and [one["rule"] for one in checked.json["violations"]] == ["root"]
+    assert checked.code == 1
+    assert [one["rule"] for one in checked.json["violations"]] == ["root"]
     assert ": root: " in offer(forge, server).err
     git("config", "kt.root", "/", cwd=forge.path)
     found = kt("verify", "--afresh", "--json", cwd=forge.path).json["violations"]
@@ -339,11 +341,14 @@ def test_a_server_refuses_such_a_tree_by_itself_and_by_the_hook(forge: Forge) ->
     tree = changed(forge, tree_with(forge, before, {}), "", moded("policies", b"40755"))
     committed(forge, tree, "mallory")
     ran = push(forge, server)
-    assert ran.code == 1 and git("rev-parse", "main", cwd=server) == before
+    assert ran.code == 1
+    assert git("rev-parse", "main", cwd=server) == before
     assert git("config", "receive.fsckObjects", cwd=server) == "true"
     git("config", "receive.fsckObjects", "false", cwd=server)
     ran = push(forge, server)
-    assert ran.code == 1 and "pre-receive hook declined" in ran.err and ": tree: " in ran.err
+    assert ran.code == 1
+    assert "pre-receive hook declined" in ran.err
+    assert ": tree: " in ran.err
     assert git("rev-parse", "main", cwd=server) == before
 
 
@@ -1112,7 +1117,8 @@ def test_what_was_waived_releases_nothing(forge: Forge) -> None:
     git("reset", "--quiet", "--hard", cwd=forge.path)
     waived(forge, "boss", (bad, "not_allowed", path))
     ran = kt("verify", "--json", cwd=forge.path)
-    assert ran.code == 0 and len(ran.json["waived"]) == 1
+    assert ran.code == 0
+    assert len(ran.json["waived"]) == 1
     assert kt("wait", "--id", "esc_one", cwd=forge.path).code == 6
 
 
@@ -1131,7 +1137,8 @@ def test_a_tag_named_like_the_branch_hides_nothing(forge: Forge) -> None:
 def test_a_tag_named_like_the_branch_is_not_taken_in(forge: Forge) -> None:
     server = serve(forge)
     ran = push(forge, server, what="HEAD:refs/tags/main")
-    assert ran.code == 1 and "pre-receive hook declined" in ran.err
+    assert ran.code == 1
+    assert "pre-receive hook declined" in ran.err
     assert git("for-each-ref", "refs/tags", cwd=server) == ""
 
 
@@ -1139,7 +1146,8 @@ def test_a_replacement_is_not_taken_in(forge: Forge) -> None:
     server = serve(forge)
     good = forge.tip()
     ran = push(forge, server, what=f"HEAD^:refs/replace/{good}")
-    assert ran.code == 1 and "pre-receive hook declined" in ran.err
+    assert ran.code == 1
+    assert "pre-receive hook declined" in ran.err
     assert git("for-each-ref", "refs/replace", cwd=server) == ""
 
 

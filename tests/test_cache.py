@@ -249,7 +249,8 @@ def test_whatever_writes_reads_git_and_not_what_was_kept(clone: Path, tmp_path: 
     taken = kt("claim", "--next", "--count", "9", "--json", cwd=clone).json["escalations"]
     assert {e["escalation_id"]: e["severity"] for e in taken}["esc_one"] == "critical"
     changed = git("diff", "HEAD^", "HEAD", "--", "queue/esc_one.yaml", cwd=clone)
-    assert "+status: claimed" in changed and "severity: low" not in changed
+    assert "+status: claimed" in changed
+    assert "severity: low" not in changed
 
 
 @pytest.mark.parametrize("key", [b"", b"k" * 31, b"k" * 33, None], ids=["empty", "short", "long", "gone"])
@@ -261,7 +262,8 @@ def test_without_its_key_all_is_read_again_and_there_is_a_new_key(clone: Path, k
     if key is not None:
         file.write_bytes(key)
     assert answers(clone, LISTINGS[1:4]) == first
-    assert len(file.read_bytes()) == 32 and file.read_bytes() != old
+    assert len(file.read_bytes()) == 32
+    assert file.read_bytes() != old
     assert loaded("list", cwd=clone)[1].isdisjoint(HEAVY)
 
 
@@ -462,6 +464,7 @@ def test_what_is_read_of_the_samples_is_what_the_version_says() -> None:
             continue
         row = summary_of(record, layout.path_of(record), "")
         read += [repr(tuple(row)), cache.body(record.as_dict()).decode()]
-    assert len(read) > 90 and repr(FULL.as_dict()["notes"][0]["text"])[1:-1] in "".join(read)
+    assert len(read) > 90
+    assert repr(FULL.as_dict()["notes"][0]["text"])[1:-1] in "".join(read)
     digest = hashlib.sha256("\n".join(read).encode()).hexdigest()
     assert (cache.VERSION, digest) == READS, "raise cache.VERSION and write down what it reads now"

@@ -118,7 +118,8 @@ def test_what_git_cannot_merge_is_said_once_with_the_command(forge: Forge, metho
     ran = checked(forge, "topic", "--method", method)
     [found] = ran.json["violations"]
     assert (ran.code, found["rule"], found["path"]) == (1, "moved", "src/main.py")
-    assert found["commit"] == forge.git("rev-parse", "topic") and "escalation_id" not in found
+    assert found["commit"] == forge.git("rev-parse", "topic")
+    assert "escalation_id" not in found
     command = f"git merge {base[:12]}"
     assert f"`{command}`" in found["expected"]
     # And so it is: what was merged by hand goes in.
@@ -159,7 +160,8 @@ def test_the_root_that_the_base_names_counts(forge: Forge, text: str) -> None:
     forge.write(".kt.yaml", text)
     bad = forge.commit("boss", "elsewhere")
     ran = checked(forge, "HEAD")
-    assert ran.code == 1 and ("root", ".kt.yaml") in told(ran)
+    assert ran.code == 1
+    assert ("root", ".kt.yaml") in told(ran)
     assert {found["commit"] for found in ran.json["violations"]} == {bad}
 
 
@@ -192,9 +194,11 @@ def test_a_merge_that_is_dated_back_brings_no_old_step(forge: Forge, decides: bo
     assert told(kt("verify", "--afresh", "--json", cwd=forge.path)) == []
     ran = kt("check", f"{base}..HEAD", "--json", cwd=forge.path)
     [found] = ran.json["violations"]
-    assert found["rule"] == "time" and "to be merged within 14d" in found["expected"]
+    assert found["rule"] == "time"
+    assert "to be merged within 14d" in found["expected"]
     refused = offer(forge, server)
-    assert refused.code == 1 and ": time: expected it to be merged within 14d" in refused.err
+    assert refused.code == 1
+    assert ": time: expected it to be merged within 14d" in refused.err
 
 
 def test_an_old_history_moves_to_a_new_server(forge: Forge, tmp_path: Path) -> None:
@@ -252,9 +256,11 @@ def test_a_change_of_what_runs_the_check_is_named_and_refused_where_that_is_aske
     (forge.path / path).unlink()
     forge.commit("alice", "tidy up")
     ran = checked(forge, "topic")
-    assert ran.code == 0 and f"changes what runs this check: {path}" in ran.json["notes"]
+    assert ran.code == 0
+    assert f"changes what runs this check: {path}" in ran.json["notes"]
     strict = checked(forge, "topic", "--strict")
-    assert strict.code == 1 and told(strict) == [("foreign", path)]
+    assert strict.code == 1
+    assert told(strict) == [("foreign", path)]
 
 
 def test_all_whom_the_host_names_must_have_made_what_acts(forge: Forge) -> None:

@@ -57,7 +57,8 @@ def test_a_dirty_touched_file_keeps_the_checkout_where_it_is(lab: Lab, staged: b
     assert ran.code == 0
     assert state(clone) == before
     [line] = ran.err.strip().splitlines()
-    assert "queue/esc_job.yaml" in line and "checkout was left" in line
+    assert "queue/esc_job.yaml" in line
+    assert "checkout was left" in line
 
 
 def test_an_untracked_file_in_the_way_keeps_the_checkout_where_it_is(lab: Lab) -> None:
@@ -280,7 +281,8 @@ def test_a_remote_that_is_not_configured_is_bad_input(lab: Lab) -> None:
     clone = lab.clone("alice")
     git("config", "kt.remote", "nowhere", cwd=clone)
     ran = kt("claim", "--next", cwd=clone)
-    assert ran.code == 2 and "nowhere" in ran.err
+    assert ran.code == 2
+    assert "nowhere" in ran.err
 
 
 # --- without a remote -------------------------------------------------------------------------------
@@ -305,7 +307,9 @@ def test_without_a_remote_a_staged_path_is_a_conflict_and_nothing_is_written(lab
     git("add", "--all", cwd=clone)
     before = state(clone)
     ran = kt("claim", "--id", "esc_job", "--json", cwd=clone)
-    assert ran.code == 6 and ran.error["code"] == "path_staged" and ran.error["path"] == "queue/esc_job.yaml"
+    assert ran.code == 6
+    assert ran.error["code"] == "path_staged"
+    assert ran.error["path"] == "queue/esc_job.yaml"
     assert state(clone) == before
 
 
@@ -313,7 +317,8 @@ def test_without_a_remote_a_dirty_path_stays_while_branch_and_index_move(lab: La
     clone = alone(lab)
     (clone / "queue/esc_job.yaml").write_text("my words\n")
     ran = kt("claim", "--id", "esc_job", cwd=clone)
-    assert ran.code == 0 and "local changes" in ran.err
+    assert ran.code == 0
+    assert "local changes" in ran.err
     assert (clone / "queue/esc_job.yaml").read_text() == "my words\n"
     assert git("status", "--porcelain", cwd=clone) == " M queue/esc_job.yaml"
     assert "status: claimed" in git("show", "main:queue/esc_job.yaml", cwd=clone)
@@ -339,7 +344,8 @@ def test_without_a_remote_a_file_that_was_only_copied_is_no_local_change(lab: La
     os.utime(clone / "queue/esc_new.yaml", (1, 1))
     both = ["--id", "esc_job", "--id", "esc_new", "--outcome", "denied", "--reason", "no"]
     ran = kt("resolve", *both, cwd=clone)
-    assert ran.code == 0 and "queue/esc_job.yaml has local changes" in ran.err
+    assert ran.code == 0
+    assert "queue/esc_job.yaml has local changes" in ran.err
     assert git("status", "--porcelain", cwd=clone) == "?? queue/esc_job.yaml"
 
 
@@ -348,7 +354,8 @@ def test_without_a_remote_a_detached_head_can_read_and_not_write(lab: Lab) -> No
     detached(clone)
     assert kt("list", cwd=clone).code == 0
     ran = kt("claim", "--id", "esc_job", "--json", cwd=clone)
-    assert ran.code == 2 and ran.error["code"] == "no_store_branch"
+    assert ran.code == 2
+    assert ran.error["code"] == "no_store_branch"
 
 
 def test_without_a_remote_the_branch_may_be_checked_out_elsewhere(lab: Lab) -> None:
@@ -390,8 +397,10 @@ def test_without_an_identity_writing_says_the_two_commands_that_set_it(lab: Lab,
         git("remote", "remove", "origin", cwd=clone)
     git("config", "--unset", "user.email", cwd=clone)
     ran = kt("claim", "--id", "esc_job", "--json", cwd=clone)
-    assert ran.code == 2 and ran.error["code"] == "no_identity"
-    assert "git config user.name" in ran.error["message"] and "git config user.email" in ran.error["message"]
+    assert ran.code == 2
+    assert ran.error["code"] == "no_identity"
+    assert "git config user.name" in ran.error["message"]
+    assert "git config user.email" in ran.error["message"]
     assert lab.commits("claim") == []
     assert kt("list", cwd=clone).code == 0
 
@@ -434,7 +443,8 @@ def test_a_signature_that_cannot_be_made_writes_nothing(lab: Lab) -> None:
     git("config", "commit.gpgsign", "true", cwd=clone)
     git("config", "gpg.program", "/bin/false", cwd=clone)
     ran = kt("claim", "--id", "esc_job", cwd=clone)
-    assert ran.code == 2 and "sign" in ran.err
+    assert ran.code == 2
+    assert "sign" in ran.err
     assert lab.commits("claim") == []
 
 
@@ -447,7 +457,8 @@ def test_a_repository_that_git_considers_unsafe_is_refused_with_gits_words(lab: 
         os.chown(clone / ".git", 12345, 12345)
         os.chown(clone, 12345, 12345)
         ran = kt("list", cwd=clone)
-        assert ran.code == 2 and "safe.directory" in ran.err
+        assert ran.code == 2
+        assert "safe.directory" in ran.err
 
 
 def test_a_remote_in_a_folder_of_another_user_is_not_told_as_unreachable(lab: Lab) -> None:
@@ -458,7 +469,9 @@ def test_a_remote_in_a_folder_of_another_user_is_not_told_as_unreachable(lab: La
         os.chown(lab.remote, 12345, 12345)
         for args in (("list",), ("claim", "--id", "esc_job")):
             ran = kt(*args, "--fetch" if args == ("list",) else "--json", cwd=clone)
-            assert ran.code == 4 and found.summary in ran.err and "check the network" not in ran.err
+            assert ran.code == 4
+            assert found.summary in ran.err
+            assert "check the network" not in ran.err
         doctor = kt("doctor", cwd=clone)
         assert found.summary.removeprefix("the remote ") in doctor.out
     assert str(lab.remote) in found.summary
@@ -485,17 +498,20 @@ def test_what_is_no_store_says_so(tmp_path: Path, what: str) -> None:
         )
     args = ["-C", str(tmp_path / "missing")] if what == "no folder" else []
     ran = kt("list", *args, "--json", cwd=tmp_path, env={"GIT_CEILING_DIRECTORIES": str(tmp_path.parent)})
-    assert ran.code == 2 and ran.error["code"] == "not_a_store"
+    assert ran.code == 2
+    assert ran.error["code"] == "not_a_store"
 
 
 def test_a_remote_that_is_not_called_origin_is_never_passed_over(lab: Lab) -> None:
     lab.escalations("one")
     clone = lab.clone("alice", "--origin", "upstream")
     refused = kt("claim", "--id", "esc_one", "--json", cwd=clone)
-    assert refused.code == 2 and "git config kt.remote upstream" in refused.error["message"]
+    assert refused.code == 2
+    assert "git config kt.remote upstream" in refused.error["message"]
     assert kt("doctor", cwd=clone).code == 1
     git("config", "kt.remote", "upstream", cwd=clone)
-    assert kt("claim", "--id", "esc_one", cwd=clone).code == 0 and lab.commits("claim esc_one")
+    assert kt("claim", "--id", "esc_one", cwd=clone).code == 0
+    assert lab.commits("claim esc_one")
     git("config", "kt.remote", "", cwd=clone)
     assert kt("note", "--id", "esc_one", "--text", "here alone", cwd=clone).code == 0
     assert not lab.commits("note")
@@ -506,7 +522,9 @@ def test_a_branch_that_is_not_there_is_not_read_as_another(lab: Lab) -> None:
     clone = lab.clone("alice")
     git("config", "kt.branch", "nope", cwd=clone)
     ran = kt("list", "--json", cwd=clone)
-    assert ran.code == 2 and ran.error["code"] == "no_store_branch" and "kt.branch is nope" in ran.err
+    assert ran.code == 2
+    assert ran.error["code"] == "no_store_branch"
+    assert "kt.branch is nope" in ran.err
 
 
 def test_a_clone_of_a_store_in_a_folder_is_told_which(lab: Lab) -> None:
@@ -516,7 +534,8 @@ def test_a_clone_of_a_store_in_a_folder_is_told_which(lab: Lab) -> None:
     git("push", "--quiet", "origin", "HEAD:main", cwd=lab.seed)
     clone = lab.clone("alice")
     ran = kt("list", "--json", cwd=clone)
-    assert ran.code == 2 and "git config kt.root ops/review" in ran.error["message"]
+    assert ran.code == 2
+    assert "git config kt.root ops/review" in ran.error["message"]
     git("config", "kt.root", "ops/review", cwd=clone)
     assert kt("list", cwd=clone).code == 0
 

@@ -127,7 +127,8 @@ def on_github(lab: Lab, clone: Path, event: Mapping[str, str], env: Mapping[str,
     """Run the workflow's own steps, kt being installed."""
     [job] = parsed(lab.file(HUB))["jobs"].values()
     install, *steps = [step for step in job["steps"] if "run" in step]
-    assert shlex.split(install["run"]) == ["pip", "install", SPEC] and len(steps) == 2
+    assert shlex.split(install["run"]) == ["pip", "install", SPEC]
+    assert len(steps) == 2
     env = {**env, **job["env"], "GITHUB_STEP_SUMMARY": str(lab.folder / "summary.md")}
     return [
         bash(step["run"], clone, {**env, **{k: value(v, event) for k, v in step.get("env", {}).items()}})
@@ -158,7 +159,8 @@ def test_a_base_that_has_moved_on_names_who_was_first(branches: Lab) -> None:
     assert kt("claim", "--id", "esc_one", cwd=branches.clone("bob")).code == 0
     clone = branches.clone("runner")
     check, _ = on_github(branches, clone, opened(branches, clone, "good", "alice-k"), {})
-    assert check.code == 1 and "held by bob (" in check.out
+    assert check.code == 1
+    assert "held by bob (" in check.out
 
 
 @pytest.mark.parametrize(("branch", "code"), [("good", 0), ("forged", 1)])
@@ -194,7 +196,8 @@ def on_gitlab(lab: Lab, clone: Path, env: Mapping[str, str]) -> Ran:
 def test_the_job_runs_for_merge_requests_with_all_of_history(branches: Lab) -> None:
     [job] = parsed(branches.file(JOB)).values()
     assert job["rules"] == [{"if": '$CI_PIPELINE_SOURCE == "merge_request_event"'}]
-    assert job["variables"]["GIT_DEPTH"] == "0" and job["artifacts"]["when"] == "always"
+    assert job["variables"]["GIT_DEPTH"] == "0"
+    assert job["artifacts"]["when"] == "always"
     assert set(job["artifacts"]["reports"]) == {"junit", "codequality"}
     assert parsed(branches.file(TOP)) == {"include": [{"local": JOB}]}
 
@@ -224,7 +227,8 @@ def test_a_merge_request_on_gitlab(branches: Lab, event: str, branch: str, code:
     [job] = parsed(branches.file(JOB)).values()
     for kind, name in job["artifacts"]["reports"].items():
         text = (clone / name).read_text()
-        assert ("esc_two" in text) == bool(code) and text.startswith("<?xml" if kind == "junit" else "[")
+        assert ("esc_two" in text) == bool(code)
+        assert text.startswith("<?xml" if kind == "junit" else "[")
 
 
 # --- what init writes ---------------------------------------------------------------------------------
@@ -234,14 +238,16 @@ def test_a_new_store_has_the_check_in_its_first_commit(tmp_path: Path, forge: st
     env = {"GIT_CONFIG_COUNT": "2", "GIT_CONFIG_KEY_0": "user.name", "GIT_CONFIG_VALUE_0": "Me"}
     env |= {"GIT_CONFIG_KEY_1": "user.email", "GIT_CONFIG_VALUE_1": "me@example.com"}
     ran = kt("init", "--ci", forge, "new", cwd=tmp_path, env=env)
-    assert ran.code == 0 and "made a store" in ran.out
+    assert ran.code == 0
+    assert "made a store" in ran.out
     assert git("rev-list", "--count", "HEAD", cwd=tmp_path / "new") == "1"
     files = git("ls-files", cwd=tmp_path / "new").splitlines()
     made = ["policies/policy-config.yaml", "queue/.gitkeep"]
     assert files == [*([HUB] if forge == "github" else [TOP, JOB]), *made]
     # Nothing is installed by a name that somebody else could take.
     text = (tmp_path / "new" / files[-2]).read_text()
-    assert "--install" in ran.err and "pip install" not in text.replace("`pip install`", "")
+    assert "--install" in ran.err
+    assert "pip install" not in text.replace("`pip install`", "")
     assert git("status", "--porcelain", cwd=tmp_path / "new") == ""
 
 
@@ -249,10 +255,15 @@ def test_a_store_that_is_there_gets_it_in_one_commit_once(lab: Lab, forge: str) 
     alice = lab.clone("alice")
     count = len(lab.commits())
     ran = kt("init", "--ci", forge, "--json", cwd=alice)
-    assert ran.code == 0 and ran.json["commit"] == lab.tip() and len(lab.commits()) == count + 1
-    assert lab.commits("kt: check what is proposed") and git("status", "--porcelain", cwd=alice) == ""
+    assert ran.code == 0
+    assert ran.json["commit"] == lab.tip()
+    assert len(lab.commits()) == count + 1
+    assert lab.commits("kt: check what is proposed")
+    assert git("status", "--porcelain", cwd=alice) == ""
     again = kt("init", "--ci", forge, cwd=alice)
-    assert again.code == 0 and "a store already" in again.out and len(lab.commits()) == count + 1
+    assert again.code == 0
+    assert "a store already" in again.out
+    assert len(lab.commits()) == count + 1
     assert kt("verify", cwd=alice).code == 0
 
 
@@ -260,10 +271,14 @@ def test_no_file_of_ones_own_is_overwritten(lab: Lab) -> None:
     lab.put({TOP: "build: {script: make}\n", HUB: "mine\n"})
     alice = lab.clone("alice")
     ran = kt("init", "--ci", "gitlab", cwd=alice)
-    assert ran.code == 0 and "left as it is; add to its `include:`" in ran.err
-    assert lab.file(TOP) == "build: {script: make}" and JOB in lab.files()
+    assert ran.code == 0
+    assert "left as it is; add to its `include:`" in ran.err
+    assert lab.file(TOP) == "build: {script: make}"
+    assert JOB in lab.files()
     ran = kt("init", "--ci", "github", "--json", cwd=alice)
-    assert ran.code == 0 and ran.json["changed"] is False and lab.file(HUB) == "mine"
+    assert ran.code == 0
+    assert ran.json["changed"] is False
+    assert lab.file(HUB) == "mine"
     assert kt("init", "--ci", "bitbucket", cwd=alice).code == 2
 
 
@@ -293,11 +308,14 @@ def test_the_check_of_a_store_in_a_folder_knows_the_folder(lab: Lab, forge: str)
 def test_a_job_that_does_not_know_where_kt_comes_from_says_so(lab: Lab, ci: str) -> None:
     alice = lab.clone("alice")
     ran = kt("init", "--ci", ci, cwd=alice)
-    assert ran.code == 0 and "the job fails until it knows where kt comes from" in ran.err
+    assert ran.code == 0
+    assert "the job fails until it knows where kt comes from" in ran.err
     [job] = (parsed(lab.file(HUB))["jobs"] if ci == "github" else parsed(lab.file(JOB))).values()
     line = job["steps"][2]["run"] if ci == "github" else job["before_script"][0]
     done = bash(line, lab.folder, {})
-    assert done.code == 1 and done.out == "" and done.err.count("\n") == 1
+    assert done.code == 1
+    assert done.out == ""
+    assert done.err.count("\n") == 1
     assert f"`kt escalation init --ci {ci} --install SPEC`" in done.err
 
 
@@ -332,7 +350,8 @@ def test_what_is_installed_is_one_word_of_the_shell(lab: Lab, forge: str, spec: 
 def test_what_a_stranger_could_choose_is_not_installed(lab: Lab, spec: str) -> None:
     before = lab.tip()
     ran = kt("init", "--ci", "github", "--install", spec, "--json", cwd=lab.clone("alice"))
-    assert (ran.code, ran.error["code"]) == (2, "bad_input") and lab.tip() == before
+    assert (ran.code, ran.error["code"]) == (2, "bad_input")
+    assert lab.tip() == before
 
 
 def test_what_is_installed_goes_with_a_ci(lab: Lab) -> None:

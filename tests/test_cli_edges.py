@@ -88,11 +88,16 @@ def test_wrong_usage_is_exit_2_with_one_clear_line_or_one_json_object(
     kept: Lab, args: list[str], says: str
 ) -> None:
     ran = kt(*args, cwd=kept.folder / "alice")
-    assert ran.code == 2 and ran.out == "" and says in ran.err
+    assert ran.code == 2
+    assert ran.out == ""
+    assert says in ran.err
     assert re.fullmatch(r"kt: .+\n", ran.err)
     as_json = kt(args[0], "--json", *args[1:], cwd=kept.folder / "alice")
-    assert as_json.code == 2 and as_json.out == "" and len(as_json.err.splitlines()) == 1
-    assert as_json.error["code"] == "usage" and as_json.error["message"]
+    assert as_json.code == 2
+    assert as_json.out == ""
+    assert len(as_json.err.splitlines()) == 1
+    assert as_json.error["code"] == "usage"
+    assert as_json.error["message"]
 
 
 @pytest.mark.parametrize(
@@ -406,10 +411,13 @@ def fails(lab: Lab, clone: Path, args: list[str], code: str) -> None:
     lines = ran.err.splitlines()
     assert all(line.startswith("kt: ") for line in lines)
     if code == "answer_is_no":
-        assert len(lines) == 1 and as_json.json["ok"] is False and as_json.err == ""
+        assert len(lines) == 1
+        assert as_json.json["ok"] is False
+        assert as_json.err == ""
         errorbook.hold_line(code, ran.code, lines[0].removeprefix("kt: "), lab.folder, args)
         return
-    assert len(as_json.err.splitlines()) == 1 and as_json.out == ran.out == ""
+    assert len(as_json.err.splitlines()) == 1
+    assert as_json.out == ran.out == ""
     assert as_json.error["code"] == code
     errorbook.hold(as_json, lab.folder)
     if code == "several_failed":
@@ -441,9 +449,11 @@ def test_who_holds_the_lock_without_having_signed_is_another_process(lab: Lab) -
     with FileLock(clone / ".git/kt/lock"):
         ran = kt(*CLAIM, "--lock-timeout", "0", "--json", cwd=clone)
         found = kt("doctor", cwd=clone).out
-    assert ran.code == 8 and "pid" not in ran.error
+    assert ran.code == 8
+    assert "pid" not in ran.error
     assert ran.error["message"].startswith("the clone's lock is held by another process; nothing changed; ")
-    assert "another process holds the clone's lock" in found and "kill" not in found
+    assert "another process holds the clone's lock" in found
+    assert "kill" not in found
 
 
 def test_a_bug_is_exit_5_and_leaves_its_traceback_in_a_file(
@@ -473,7 +483,8 @@ def test_the_table_above_holds_every_code_of_the_closed_list() -> None:
     elsewhere |= {"already_released", "not_released", "not_releasing", "other_receipt"}
     assert codes - told <= {"error", "conflict", "bug", "interrupted", *elsewhere}
     assert set(errorbook.told()) == codes - {"error", "conflict"}
-    assert told == {*REFUSED, *(trouble.__name__ for trouble in TROUBLES)} and told <= codes
+    assert told == {*REFUSED, *(trouble.__name__ for trouble in TROUBLES)}
+    assert told <= codes
 
 
 # --- output that goes nowhere -----------------------------------------------------------------------
@@ -482,14 +493,16 @@ def test_the_table_above_holds_every_code_of_the_closed_list() -> None:
 def test_a_reader_that_stops_early_ends_a_long_list_quietly(lab: Lab) -> None:
     lab.escalations(*(f"n{number:03}" for number in range(500)), summary="x" * 200)
     done = shell("KT list --limit 0 | head -n 1", lab.clone("alice"))
-    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("esc_n000\t")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("esc_n000\t")
 
 
 def test_a_list_that_cannot_be_written_is_one_clear_line_and_no_bug(kept: Lab) -> None:
     for unbuffered in ("", "1"):
         done = shell("KT list > /dev/full", kept.folder / "alice", PYTHONUNBUFFERED=unbuffered)
         said = "kt: the output could not be written: No space left on device; .*\n"
-        assert done.returncode == 2 and re.fullmatch(said, done.stderr)
+        assert done.returncode == 2
+        assert re.fullmatch(said, done.stderr)
 
 
 READS = ("list", "verify --json", "doctor", "events", "export")
@@ -498,7 +511,9 @@ READS = ("list", "verify --json", "doctor", "events", "export")
 @pytest.mark.parametrize("command", READS)
 def test_who_only_reads_is_told_nothing_about_changes(kept: Lab, command: str) -> None:
     done = shell(f"KT {command} > /dev/full", kept.folder / "alice")
-    assert done.returncode == 2 and "No space left" in done.stderr and "change" not in done.stderr
+    assert done.returncode == 2
+    assert "No space left" in done.stderr
+    assert "change" not in done.stderr
 
 
 def test_what_fails_is_told_to_who_reads_and_with_a_word_on_changes_to_who_writes(lab: Lab) -> None:
@@ -507,8 +522,11 @@ def test_what_fails_is_told_to_who_reads_and_with_a_word_on_changes_to_who_write
     git("remote", "set-url", "origin", str(lab.folder / "gone.git"), cwd=clone)
     said = "; check the network and your access, then run the command again\n"
     reads, writes = kt("list", "--fetch", cwd=clone), kt("claim", "--next", cwd=clone)
-    assert (reads.code, writes.code) == (4, 4) and reads.err.endswith(said) and writes.err.endswith(said)
-    assert "nothing changed" in writes.err and "nothing changed" not in reads.err
+    assert (reads.code, writes.code) == (4, 4)
+    assert reads.err.endswith(said)
+    assert writes.err.endswith(said)
+    assert "nothing changed" in writes.err
+    assert "nothing changed" not in reads.err
     assert "nothing changed" in kt("claim", "--next", "--json", cwd=clone).error["message"]
     assert "changed" not in kt("list", "--fetch", "--json", cwd=clone).error["message"]
 
@@ -521,7 +539,9 @@ def test_a_list_that_nobody_reads_ends_quietly(kept: Lab, where: str) -> None:
 
 def test_an_output_that_knows_no_umlauts_is_no_bug(kept: Lab) -> None:
     done = shell("KT list", kept.folder / "alice", PYTHONIOENCODING="ascii")
-    assert done.returncode == 0 and "esc_job" in done.stdout and "ben ist gut" in done.stdout
+    assert done.returncode == 0
+    assert "esc_job" in done.stdout
+    assert "ben ist gut" in done.stdout
 
 
 def test_ids_on_stdin_that_are_not_utf_8_are_bad_input(kept: Lab) -> None:
@@ -544,7 +564,10 @@ def test_a_terminal_gets_a_table_and_colour_unless_it_is_not_wanted(
 ) -> None:
     code, shown = at_a_terminal("list", cwd=kept.folder / "alice", env=env)
     plain = re.sub(r"\x1b\[[0-9;]*m", "", shown)
-    assert code == 0 and (CSI in shown) == coloured and "\x1b" not in plain and "\t" not in plain
+    assert code == 0
+    assert (CSI in shown) == coloured
+    assert "\x1b" not in plain
+    assert "\t" not in plain
     assert [line.split()[0] for line in plain.splitlines()] == ["ID", "esc_top", "esc_job"]
     assert {plain.splitlines()[row].index(word) for row, word in enumerate(("SEV", "cri", "med"))} == {9}
 
@@ -563,9 +586,10 @@ def test_without_a_terminal_nothing_is_coloured_and_escapes_are_made_visible(kep
 
 def test_a_terminal_never_gets_what_a_record_would_send_it(kept: Lab) -> None:
     code, shown = at_a_terminal("get", "--id", "esc_top", cwd=kept.folder / "alice")
-    assert (
-        code == 0 and r"\x1b[31mred\u202e" in shown and "\x1b[31mred" not in shown and "\u202e" not in shown
-    )
+    assert code == 0
+    assert r"\x1b[31mred\u202e" in shown
+    assert "\x1b[31mred" not in shown
+    assert "\u202e" not in shown
 
 
 def test_a_table_fits_its_terminal_where_the_ids_do(lab: Lab) -> None:
@@ -601,14 +625,16 @@ def test_a_digest_that_no_record_could_have_is_refused(
 ) -> None:
     (tmp_path / "input.json").write_text(text)
     ran = kt("digest", "--kind", kind, "--name", name, "input.json", cwd=tmp_path)
-    assert (ran.code, ran.out) == (2, "") and ran.err.startswith(f"kt: {problem}")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith(f"kt: {problem}")
 
 
 def test_a_store_that_nobody_has_made_is_to_be_made(tmp_path: Path) -> None:
     git("init", "--quiet", "--bare", "empty.git", cwd=tmp_path)
     git("clone", "--quiet", "empty.git", "alice", cwd=tmp_path)
     ran = kt("raise", "--reason-code", "a.b", cwd=tmp_path / "alice")
-    assert ran.code == 2 and "if nobody has made the store yet, run `kt escalation init`" in ran.err
+    assert ran.code == 2
+    assert "if nobody has made the store yet, run `kt escalation init`" in ran.err
 
 
 def test_where_there_is_no_store_nobody_is_asked_who_they_are(tmp_path: Path) -> None:
@@ -677,7 +703,9 @@ def test_a_clone_that_cannot_be_written_is_found(lab: Lab) -> None:
     )
     assert "nothing was changed" not in kt("list", "--fetch", cwd=clone).err
     [lock] = [f for f in kt("doctor", "--json", cwd=clone).json["findings"] if f["check"] == "lock"]
-    assert lock["ok"] is False and re.search(words, lock["detail"]) and "clone of your own" in lock["remedy"]
+    assert lock["ok"] is False
+    assert re.search(words, lock["detail"])
+    assert "clone of your own" in lock["remedy"]
     assert kt("list", cwd=clone).code == 0
 
 
@@ -694,7 +722,8 @@ def test_kt_escalation_is_kt_with_the_group_and_so_is_the_module(kept: Lab) -> N
             [*KT, "escalation"],
         )
     }
-    assert len(outputs) == 1 and "esc_job" in outputs.pop()
+    assert len(outputs) == 1
+    assert "esc_job" in outputs.pop()
 
 
 @pytest.mark.parametrize("name", ["kt", "kt-escalation"])
@@ -709,7 +738,9 @@ def test_the_version_is_the_packages(kept: Lab, name: str) -> None:
 def test_completion_scripts_are_produced(kept: Lab, name: str, kind: str) -> None:
     variable = f"_{name.upper().replace('-', '_')}_COMPLETE"
     done = program(str(SCRIPTS / name), cwd=kept.folder, env={variable: f"{kind}_source"})
-    assert done.returncode == 0 and variable in done.stdout and f"{kind}_complete" in done.stdout
+    assert done.returncode == 0
+    assert variable in done.stdout
+    assert f"{kind}_complete" in done.stdout
     assert done.stderr == ""
 
 
@@ -768,11 +799,14 @@ def pushed(clone: Path, *args: str) -> subprocess.CompletedProcess[str]:
 def test_a_hook_that_would_guard_another_branch_says_so_and_lets_no_store_in(master: Path) -> None:
     cure = f"git -C {master} symbolic-ref HEAD refs/heads/main"
     ran = hooked(master)
-    assert ran.code == 0 and ran.out.endswith("it guards the branch master\n")
-    assert "there is no branch master yet" in ran.err and f"run `{cure}`" in ran.err
+    assert ran.code == 0
+    assert ran.out.endswith("it guards the branch master\n")
+    assert "there is no branch master yet" in ran.err
+    assert f"run `{cure}`" in ran.err
     boss = on_main(master)
     refused = kt("init", "--json", cwd=boss)
-    assert refused.code == 4 and git("for-each-ref", cwd=master) == ""
+    assert refused.code == 4
+    assert git("for-each-ref", cwd=master) == ""
     assert (
         f"main holds a store, but this hook guards master, which is no branch there; on the server run `{cure}`"
         in (refused.error["message"])
@@ -784,9 +818,8 @@ def test_a_hook_that_would_guard_another_branch_says_so_and_lets_no_store_in(mas
     assert program(*cure.split(), cwd=master).returncode == 0
     # The topic might be the store's branch, for all that can be seen from here.
     refused = kt("init", cwd=boss)
-    assert (
-        refused.code == 2 and "for a new store on main run `git config kt.branch main` first" in refused.err
-    )
+    assert refused.code == 2
+    assert "for a new store on main run `git config kt.branch main` first" in refused.err
     git("config", "kt.branch", "main", cwd=boss)
     done = kt("init", "--json", cwd=boss)
     assert done.code == 0 and git("rev-parse", "main", cwd=master) == done.json["commit"], done.err
@@ -808,7 +841,8 @@ def test_a_store_that_is_there_is_not_touched_while_the_hook_guards_another_bran
         args["rewritten"] = ["--force", "else:main"]
     before = git("rev-parse", "main", cwd=master)
     done = pushed(boss, *args[what])
-    assert done.returncode == 1 and "main holds a store, but this hook guards master" in done.stderr
+    assert done.returncode == 1
+    assert "main holds a store, but this hook guards master" in done.stderr
     assert git("rev-parse", "main", cwd=master) == before
     assert pushed(boss, "HEAD:refs/heads/kt/claim/esc_x").returncode == 0
     # The branch that is guarded may come along with another.
@@ -818,13 +852,16 @@ def test_a_store_that_is_there_is_not_touched_while_the_hook_guards_another_bran
 
 def test_a_hook_guards_the_branch_that_it_is_told(master: Path) -> None:
     ran = hooked(master, "--branch", "main", "--json")
-    assert ran.code == 0 and (ran.json["branch"], ran.json["root"]) == ("main", "")
+    assert ran.code == 0
+    assert (ran.json["branch"], ran.json["root"]) == ("main", "")
     assert git("config", "kt.branch", cwd=master) == "main"
     boss = on_main(master)
     made = kt("init", cwd=boss)
-    assert made.code == 0 and "the HEAD of origin names no branch that exists" in made.err
+    assert made.code == 0
+    assert "the HEAD of origin names no branch that exists" in made.err
     assert pushed(boss, "--delete", "main").returncode == 1
-    assert "there is no branch" not in hooked(master).err and "guards the branch main\n" in hooked(master).out
+    assert "there is no branch" not in hooked(master).err
+    assert "guards the branch main\n" in hooked(master).out
     # One that it is told wrong is told how to tell it right.
     assert hooked(master, "--branch", "trunk").code == 0
     commit_here(boss, "README.md")
@@ -837,7 +874,8 @@ def test_who_is_refused_by_the_hook_for_no_signature_is_told_how_to_sign(signed:
     git("clone", "--quiet", str(server), str(alice), cwd=server.parent)
     who = identity("alice")
     ran = kt("claim", "--id", "esc_one", "--json", cwd=alice, env=who)
-    assert ran.code == 4 and ": unsigned: " in ran.error["message"]
+    assert ran.code == 4
+    assert ": unsigned: " in ran.error["message"]
     assert ran.error["message"].endswith(
         "; nothing changed; sign what you do: `git config gpg.format ssh`, "
         "`git config user.signingKey ~/.ssh/id_ed25519.pub`, `git config commit.gpgsign true`; see docs/signatures.md"
@@ -850,7 +888,9 @@ def test_who_is_refused_by_the_hook_for_no_signature_is_told_how_to_sign(signed:
         git("config", key, str(value), cwd=alice)
     # Another's words are another's rule.
     told = kt("claim", "--id", "esc_one", cwd=alice, env=identity("bob")).err
-    assert "it was kt's own hook" in told and "protected" not in told and "pull request" not in told
+    assert "it was kt's own hook" in told
+    assert "protected" not in told
+    assert "pull request" not in told
     assert kt("claim", "--id", "esc_one", cwd=alice, env=who).code == 0
 
 
@@ -872,7 +912,8 @@ def test_a_hook_that_could_not_work_is_not_installed(master: Path, args: list[st
     before = (master / "config").read_text()
     ran = hooked(master, *args, "--json")
     assert (ran.code, ran.error["code"], ran.out) == (2, "bad_input", "")
-    assert not (master / "hooks/pre-receive").exists() and (master / "config").read_text() == before
+    assert not (master / "hooks/pre-receive").exists()
+    assert (master / "config").read_text() == before
     assert hooked(master, "--branch", "main", "--root", "review", "--pusher-from", "REMOTE_USER").code == 0
 
 
@@ -886,18 +927,16 @@ def test_a_hook_that_looks_for_the_store_in_the_wrong_folder_says_where_it_is(la
     alice = lab.clone("alice")
     git("config", "kt.root", "review", cwd=alice)
     refused = kt("claim", "--id", "esc_job", cwd=alice)
-    assert (
-        refused.code == 4
-        and f"on the server run `{cure}`; nothing changed; the administrator of" in refused.err
-    )
+    assert refused.code == 4
+    assert f"on the server run `{cure}`; nothing changed; the administrator of" in refused.err
     told = hooked(lab.remote, "--root", "review")
-    assert "there is no store" not in told.err and told.out.endswith(
-        "it guards the branch main, the store in review\n"
-    )
+    assert "there is no store" not in told.err
+    assert told.out.endswith("it guards the branch main, the store in review\n")
     assert kt("claim", "--id", "esc_job", cwd=alice).code == 0
     git("config", "kt.root", "..", cwd=lab.remote)
     refused = kt("unclaim", "--id", "esc_job", cwd=alice)
-    assert refused.code == 4 and "on the server: kt.root is '..'" in refused.err
+    assert refused.code == 4
+    assert "on the server: kt.root is '..'" in refused.err
 
 
 def test_a_project_that_gets_a_store_later_may_be_pushed_before(tmp_path: Path) -> None:
@@ -918,7 +957,8 @@ def test_a_project_that_gets_a_store_later_may_be_pushed_before(tmp_path: Path) 
     (boss / "queue/esc_x.yaml").write_text("x\n")
     git("add", "queue", cwd=boss)
     git("commit", "--quiet", "-m", "rubbish", cwd=boss)
-    assert pushed(boss, "main").returncode == 1 and git("rev-parse", "main", cwd=server) == before
+    assert pushed(boss, "main").returncode == 1
+    assert git("rev-parse", "main", cwd=server) == before
 
 
 #: Each fits a push to refs/heads/main, or to what a name may be shortened to, as well as main itself.
@@ -946,7 +986,8 @@ def test_a_branch_that_git_takes_for_the_stores_stops_nobody_and_is_found(lab: L
     assert bad == [f"git push origin --delete {ref}" for ref in ALIKE[:2]]
     for remedy in bad:
         assert program(*remedy.split(), cwd=alice).returncode == 0
-    assert kt("doctor", cwd=alice).code == 0 and pushed(alice, "HEAD:refs/heads/main").returncode == 0
+    assert kt("doctor", cwd=alice).code == 0
+    assert pushed(alice, "HEAD:refs/heads/main").returncode == 0
 
 
 def test_the_first_push_goes_to_no_branch_of_a_name_alike(tmp_path: Path) -> None:
@@ -955,7 +996,8 @@ def test_the_first_push_goes_to_no_branch_of_a_name_alike(tmp_path: Path) -> Non
     commit_here(boss, "README.md")
     assert pushed(boss, f"main:{ALIKE[0]}").returncode == 0
     made = kt("init", "--json", cwd=boss)
-    assert made.code == 0 and git("rev-parse", "main", cwd=tmp_path / "server.git") == made.json["commit"]
+    assert made.code == 0
+    assert git("rev-parse", "main", cwd=tmp_path / "server.git") == made.json["commit"]
 
 
 @pytest.mark.parametrize("ref", ALIKE[:2])
@@ -963,7 +1005,8 @@ def test_the_hook_takes_in_no_name_that_stops_every_push_and_lets_it_go(lab: Lab
     assert hooked(lab.remote).code == 0
     alice = lab.clone("alice")
     refused = pushed(alice, f"HEAD:{ref}")
-    assert refused.returncode == 1 and f"kt: {ref} is taken for the store branch" in refused.stderr
+    assert refused.returncode == 1
+    assert f"kt: {ref} is taken for the store branch" in refused.stderr
     git("update-ref", ref, "main", cwd=lab.remote)
     assert pushed(alice, "--delete", ref).returncode == 0
 
@@ -973,7 +1016,8 @@ def test_a_remote_whose_head_names_no_branch_is_told_with_the_remedy(master: Pat
     before_push = kt("claim", "--next", cwd=boss)
     assert before_push.code == 2
     made = kt("init", cwd=boss)
-    assert made.code == 0 and len(made.err.splitlines()) == 1
+    assert made.code == 0
+    assert len(made.err.splitlines()) == 1
     here, there = "git remote set-head origin main", "git symbolic-ref HEAD refs/heads/main"
     assert f"run `{there}` on the server, or in each clone `{here}`" in made.err
     for args in (["claim", "--next"], ["check"], ["init"]):
@@ -985,11 +1029,12 @@ def test_a_remote_whose_head_names_no_branch_is_told_with_the_remedy(master: Pat
     other = on_main(master, "other")
     assert kt("init", cwd=other).code == 2, "not a second store"
     found = [f for f in kt("doctor", "--json", cwd=boss).json["findings"] if not f["ok"]]
-    assert len(found) == 1 and here in found[0]["remedy"] and there in found[0]["remedy"]
+    assert len(found) == 1
+    assert here in found[0]["remedy"]
+    assert there in found[0]["remedy"]
     found = [f for f in kt("doctor", "--json", cwd=master).json["findings"] if f["check"] == "branch"]
-    assert (
-        found[0]["ok"] is False and found[0]["remedy"] == f"git -C {master} symbolic-ref HEAD refs/heads/main"
-    )
+    assert found[0]["ok"] is False
+    assert found[0]["remedy"] == f"git -C {master} symbolic-ref HEAD refs/heads/main"
     assert program(*here.split(), cwd=boss).returncode == 0
     assert kt("claim", "--next", cwd=boss).code == 7
     assert kt("doctor", cwd=boss).code == 1, "others are still lost"
@@ -1034,9 +1079,11 @@ def test_init_makes_a_store_that_works_out_of_a_fresh_folder(tmp_path: Path) -> 
     store = tmp_path / "deep/store"
     assert ran.code == 0 and ran.json["changed"] is True, ran.err
     assert ran.json["commit"] == git("rev-parse", "HEAD", cwd=store)
-    assert subjects(store) == ["kt: init the store"] and git("status", "--porcelain", cwd=store) == ""
+    assert subjects(store) == ["kt: init the store"]
+    assert git("status", "--porcelain", cwd=store) == ""
     files = git("ls-files", cwd=store).splitlines()
-    assert "policies/policy-config.yaml" in files and not [name for name in files if name.endswith("esc_")]
+    assert "policies/policy-config.yaml" in files
+    assert not [name for name in files if name.endswith("esc_")]
     assert git("log", "-1", "--format=%an <%ae> %cn", cwd=store) == "Alice <alice@example.com> Alice"
     for args in (["raise", "--request-id", "r", "--reason-code", "a.b"], ["claim", "--next"], ["doctor"]):
         assert kt(*args, cwd=store, env=ME).code == 0
@@ -1046,7 +1093,8 @@ def test_init_again_changes_nothing(tmp_path: Path) -> None:
     assert init("store", cwd=tmp_path).code == 0
     before = state(tmp_path / "store")
     again = init("store", "--json", cwd=tmp_path)
-    assert again.code == 0 and (again.json["changed"], again.json["commit"]) == (False, None)
+    assert again.code == 0
+    assert (again.json["changed"], again.json["commit"]) == (False, None)
     assert "is a store already" in init(cwd=tmp_path / "store").out
     assert state(tmp_path / "store") == before
 
@@ -1088,7 +1136,9 @@ def test_init_of_a_clone_of_an_empty_remote_lands_there(tmp_path: Path) -> None:
 def test_init_of_a_clone_whose_remote_is_a_store_changes_nothing(lab: Lab) -> None:
     before = lab.tip()
     ran = init("--json", cwd=lab.clone("alice"))
-    assert ran.code == 0 and ran.json["changed"] is False and lab.tip() == before
+    assert ran.code == 0
+    assert ran.json["changed"] is False
+    assert lab.tip() == before
 
 
 def test_init_below_the_top_makes_that_folder_the_stores_root(tmp_path: Path) -> None:
@@ -1119,7 +1169,8 @@ def test_init_without_an_identity_writes_nothing(tmp_path: Path) -> None:
     git("init", "--quiet", "there", cwd=tmp_path)
     for where in ("fresh", "there/sub"):
         ran = init(where, "--json", cwd=tmp_path, env=None)
-        assert ran.code == 2 and ran.error["code"] == "no_identity"
+        assert ran.code == 2
+        assert ran.error["code"] == "no_identity"
         assert "git config user.email" in ran.error["message"]
     assert "kt.root" not in git("config", "--list", cwd=tmp_path / "there")
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
@@ -1138,7 +1189,9 @@ def test_init_of_a_clone_with_a_remote_that_is_gone_changes_nothing(lab: Lab) ->
     git("remote", "set-url", "origin", str(lab.folder / "gone.git"), cwd=clone)
     before = state(clone)
     ran = init("--json", cwd=clone)
-    assert ran.code == 4 and ran.error["code"] == "remote_unreachable" and state(clone) == before
+    assert ran.code == 4
+    assert ran.error["code"] == "remote_unreachable"
+    assert state(clone) == before
 
 
 def test_without_git_one_line_says_so(lab: Lab) -> None:

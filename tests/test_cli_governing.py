@@ -70,7 +70,9 @@ def test_who_may_not_is_told_what_is_missing_and_who_has_it(
     raised(governed, "one")
     before = governed.tip()
     ran = kt(*args, "--json", cwd=governed.clone(who))
-    assert ran.code == 3 and ran.error["code"] == "not_allowed" and words in ran.error["message"]
+    assert ran.code == 3
+    assert ran.error["code"] == "not_allowed"
+    assert words in ran.error["message"]
     assert governed.tip() == before
 
 
@@ -103,8 +105,10 @@ def test_a_broken_roster_or_settings_is_one_error_with_file_path_and_line(
     lab.put({f"policies/{file}.yaml": text})
     before = lab.tip()
     ran = kt("raise", "--reason-code", "a.b", "--json", cwd=lab.clone("alice"))
-    assert ran.code == 2 and ran.error["code"] == "broken_policies"
-    assert ran.error["message"].startswith(f"policies/{file}.yaml{place}: ") and words in ran.error["message"]
+    assert ran.code == 2
+    assert ran.error["code"] == "broken_policies"
+    assert ran.error["message"].startswith(f"policies/{file}.yaml{place}: ")
+    assert words in ran.error["message"]
     assert lab.tip() == before
 
 
@@ -119,28 +123,32 @@ def test_a_quorum_of_two_from_raising_to_release(governed: Lab) -> None:
     wrong = kt(
         "resolve", "--id", name, "--outcome", "allow", "--reason", "ok", "--shown", "0" * 64, cwd=alice
     )
-    assert wrong.code == 6 and "is not as it was shown" in wrong.err
+    assert wrong.code == 6
+    assert "is not as it was shown" in wrong.err
     first = kt("resolve", "--id", name, "--outcome", "allow", "--reason", "ok", "--shown", shown, cwd=alice)
-    assert first.code == 0 and "it needs another reviewer" in first.out
+    assert first.code == 0
+    assert "it needs another reviewer" in first.out
     assert governed.commits("kt: review esc_one as approved (1 of 2)")
     page = kt("get", "--id", name, "--fetch", cwd=bob)
     assert "1 of 2 approvals (1 approved so far), from bob" in page.out
     quorum = kt("get", "--id", name, "--json", cwd=bob).json["quorum"]
     assert quorum == {"approvals": 2, "given": {"approved": 1}, "missing": 1, "candidates": ["bob"]}
     again = kt("claim", "--next", cwd=alice)
-    assert again.code == 7 and "alice has reviewed it already; bob may" in again.err
+    assert again.code == 7
+    assert "alice has reviewed it already; bob may" in again.err
     assert kt("claim", "--id", name, cwd=alice).code == 0
     same = kt("resolve", "--id", name, "--outcome", "allow", "--reason", "as I said", cwd=alice)
+    assert same.code == 3
     assert (
-        same.code == 3
-        and f"alice may not resolve {name}: has decided so already, and may only decide otherwise; bob may"
+        f"alice may not resolve {name}: has decided so already, and may only decide otherwise; bob may"
         in same.err
     )
     assert kt("unclaim", "--id", name, cwd=alice).code == 0
     assert kt("claim", "--id", name, cwd=bob).code == 0
     last = kt("resolve", "--id", name, "--outcome", "approved", "--reason", "too", "--json", cwd=bob)
     record = last.json["escalation"]
-    assert record["status"] == "resolved" and [r["reviewer"] for r in record["reviews"]] == ["alice", "bob"]
+    assert record["status"] == "resolved"
+    assert [r["reviewer"] for r in record["reviews"]] == ["alice", "bob"]
     assert record["reviews"][0]["shown"] == shown == record["reviews"][1]["shown"]
 
 
@@ -155,7 +163,8 @@ def test_a_lease_is_given_shown_and_renewed(governed: Lab) -> None:
     time.sleep(0.01)
     renewed = kt("claim", "--id", name, "--renew", "--claim-id", first["claim_id"], "--json", cwd=alice)
     after = renewed.json["escalation"]["claim"]
-    assert renewed.json["changed"] and after["expires_at"] > first["expires_at"]
+    assert renewed.json["changed"]
+    assert after["expires_at"] > first["expires_at"]
     assert {**after, "expires_at": 0} == {**first, "expires_at": 0}
     assert kt("claim", "--id", name, "--renew", cwd=bob).code == 6
     assert kt("claim", "--id", name, "--renew", "--claim-id", "other", cwd=alice).code == 6
@@ -167,10 +176,12 @@ def test_who_claims_over_a_lapsed_lease_names_the_one_before(governed: Lab) -> N
     put(governed, one=held("one", "bob", ago(hours=1), hours=2))
     alice, bob = governed.clone("alice"), governed.clone("bob")
     ran = kt("claim", "--id", "esc_one", cwd=alice)
-    assert ran.code == 0 and "the lapsed claim of bob is over" in ran.err
+    assert ran.code == 0
+    assert "the lapsed claim of bob is over" in ran.err
     assert governed.commits("kt: claim esc_one over the lapsed claim of bob")
     late = kt("resolve", "--id", "esc_one", "--outcome", "denied", "--reason", "late", cwd=bob)
-    assert late.code == 6 and "held by alice since" in late.err
+    assert late.code == 6
+    assert "held by alice since" in late.err
 
 
 def test_the_limit_of_live_claims_is_kept(lab: Lab) -> None:
@@ -180,11 +191,9 @@ def test_the_limit_of_live_claims_is_kept(lab: Lab) -> None:
     taken = kt("claim", "--next", "--count", "4", "--json", cwd=alice)
     assert ids(taken.json["escalations"]) == ["esc_a", "esc_b"]
     ran = kt("claim", "--id", "esc_c", cwd=alice)
-    assert (
-        ran.code == 3
-        and "alice@example.com may not claim " in ran.err
-        and ": holds 2 already and the limit is 2" in ran.err
-    )
+    assert ran.code == 3
+    assert "alice@example.com may not claim " in ran.err
+    assert ": holds 2 already and the limit is 2" in ran.err
     assert kt("claim", "--id", "esc_a", "--json", cwd=alice).json["changed"] is False
 
 
@@ -197,8 +206,11 @@ def test_an_escalation_is_handed_to_a_person_and_to_a_team(governed: Lab) -> Non
     kt("claim", "--id", name, cwd=alice)
     ran = kt("assign", "--id", name, "--to", "bob@example.com", "--reason", "knows it", "--json", cwd=alice)
     record = ran.json["escalation"]
-    assert ran.code == 0 and record["status"] == "claimed" and record["claim"]["claimed_by"] == "bob"
-    assert record["route"]["user_id"] == "bob" and record["route"]["source"] == "assigned"
+    assert ran.code == 0
+    assert record["status"] == "claimed"
+    assert record["claim"]["claimed_by"] == "bob"
+    assert record["route"]["user_id"] == "bob"
+    assert record["route"]["source"] == "assigned"
     assert [note["text"] for note in record["notes"]] == ["knows it"]
     assert governed.commits("kt: assign esc_one to bob")
     assert (
@@ -207,7 +219,8 @@ def test_an_escalation_is_handed_to_a_person_and_to_a_team(governed: Lab) -> Non
     )
     assert kt("assign", "--id", name, "--team", "legal", "--reason", "mine", cwd=alice).code == 6
     back = kt("assign", "--id", name, "--team", "security", "--reason", "theirs", cwd=boss)
-    assert back.code == 0 and "assigned esc_one to team security" in back.out
+    assert back.code == 0
+    assert "assigned esc_one to team security" in back.out
     assert "team_id: security" in governed.file(f"queue/{name}.yaml")
     story = kt("log", "--id", name, "--fetch", cwd=alice).out.splitlines()
     assert [line.split()[2] for line in story] == ["assign", "assign", "claim", "raise"]
@@ -221,7 +234,8 @@ def test_without_a_roster_anyone_may_force_and_an_assignee_needs_an_address(lab:
     assert kt("unclaim", "--id", "esc_one", cwd=bob).code == 6
     assert kt("unclaim", "--id", "esc_one", "--force", cwd=bob).code == 2
     ran = kt("unclaim", "--id", "esc_one", "--force", "--reason", "she is away", cwd=bob)
-    assert ran.code == 0 and lab.commits("kt: unclaim esc_one by force from alice@example.com")
+    assert ran.code == 0
+    assert lab.commits("kt: unclaim esc_one by force from alice@example.com")
     assert "text: she is away" in lab.file("queue/esc_one.yaml")
     assert kt("assign", "--id", "esc_one", "--to", "bob", "--reason", "x", cwd=bob).code == 2
     assert kt("assign", "--id", "esc_one", "--to", "bob@example.com", "--reason", "x", cwd=alice).code == 0
@@ -232,7 +246,8 @@ def test_what_was_resolved_is_reopened_as_an_escalation_of_its_own(governed: Lab
     name = raised(governed, "one", severity="critical", summary="A thing")
     alice = governed.clone("alice")
     open_still = kt("reopen", "--id", name, "--reason", "x", "--json", cwd=alice)
-    assert open_still.code == 6 and open_still.error["code"] == "not_resolved"
+    assert open_still.code == 6
+    assert open_still.error["code"] == "not_resolved"
     errorbook.hold(open_still, governed.folder)
     kt("claim", "--id", name, cwd=alice)
     kt("resolve", "--id", name, "--outcome", "denied", "--reason", "no", cwd=alice)
@@ -240,19 +255,26 @@ def test_what_was_resolved_is_reopened_as_an_escalation_of_its_own(governed: Lab
     before = governed.file(resolved)
     ran = kt("reopen", "--id", name, "--reason", "it was right", "--json", cwd=alice)
     record = ran.json["escalation"]
-    assert ran.code == 0 and record["reopens"] == name and record["status"] == "queued"
-    assert record["summary"] == "A thing" and record["raised_by"] == "alice" and "reviews" not in record
+    assert ran.code == 0
+    assert record["reopens"] == name
+    assert record["status"] == "queued"
+    assert record["summary"] == "A thing"
+    assert record["raised_by"] == "alice"
+    assert "reviews" not in record
     assert governed.file(resolved) == before
     again = kt("reopen", "--id", name, "--reason", "it was right", "--json", cwd=alice)
-    assert again.json["changed"] is False and again.json["escalation"] == record
+    assert again.json["changed"] is False
+    assert again.json["escalation"] == record
     other = kt("reopen", "--id", name, "--reason", "also", "--json", cwd=governed.clone("bob"))
-    assert other.code == 6 and other.error["code"] == "already_reopened"
+    assert other.code == 6
+    assert other.error["code"] == "already_reopened"
     errorbook.hold(other, governed.folder)
     there = kt("get", "--id", name, "--json", cwd=alice).json
     assert there["reopened_by"] == [record["escalation_id"]]
     assert f"reopens   {name}" in kt("get", "--id", record["escalation_id"], cwd=alice).out
     refused = kt("claim", "--id", record["escalation_id"], cwd=alice)
-    assert refused.code == 3 and ": raised it, and it needs 2 people" in refused.err
+    assert refused.code == 3
+    assert ": raised it, and it needs 2 people" in refused.err
 
 
 @pytest.mark.parametrize(
@@ -270,7 +292,8 @@ def test_a_record_is_restored_to_its_last_legal_state(governed: Lab, damage: Map
     kt("claim", "--id", name, cwd=alice)
     good = governed.file("queue/esc_one.yaml")
     nothing = kt("restore", "--id", name, "--reason", "x", "--json", cwd=boss)
-    assert nothing.code == 6 and nothing.error["code"] == "nothing_to_restore"
+    assert nothing.code == 6
+    assert nothing.error["code"] == "nothing_to_restore"
     errorbook.hold(nothing, governed.folder)
     governed.put(damage, "by hand")
     ran = kt("restore", "--id", name, "--reason", "a merge went wrong", cwd=boss)
@@ -328,24 +351,33 @@ def test_a_sweep_does_all_that_is_due_in_one_commit(governed: Lab) -> None:
     eve = swept_store(governed)
     before = governed.tip()
     dry = kt("sweep", "--dry-run", "--json", cwd=eve)
-    assert governed.tip() == before and dry.json["changed"] is False and dry.json["dry_run"] is True
+    assert governed.tip() == before
+    assert dry.json["changed"] is False
+    assert dry.json["dry_run"] is True
     assert {due["escalation_id"]: due["action"] for due in dry.json["due"]} == {
         "esc_late": "expire",
         "esc_waiting": "reroute",
         "esc_lapsed": "release",
     }
     ran = kt("sweep", cwd=eve)
-    assert ran.code == 0 and "3 swept in commit" in ran.err
+    assert ran.code == 0
+    assert "3 swept in commit" in ran.err
     assert git("rev-list", "--count", f"{before}..main", cwd=governed.remote) == "1"
     body = git("log", "-1", "--format=%B", "main", cwd=governed.remote)
-    assert "esc_lapsed: release, the lease of bob ended at" in body and "Kt-Action: sweep" in body
+    assert "esc_lapsed: release, the lease of bob ended at" in body
+    assert "Kt-Action: sweep" in body
     late = kt("get", "--id", "esc_late", "--json", cwd=eve).json["escalation"]
-    assert late["resolution"]["outcome"] == "expired" and "reviews" not in late
+    assert late["resolution"]["outcome"] == "expired"
+    assert "reviews" not in late
     waiting = kt("get", "--id", "esc_waiting", "--json", cwd=eve).json["escalation"]
-    assert waiting["route"]["team_id"] == "security" and waiting["route"]["source"] == "fallback"
-    assert "claim_within" not in waiting["requires"] and waiting["requires"]["resolve_within"] == "4h"
+    assert waiting["route"]["team_id"] == "security"
+    assert waiting["route"]["source"] == "fallback"
+    assert "claim_within" not in waiting["requires"]
+    assert waiting["requires"]["resolve_within"] == "4h"
     again = kt("sweep", "--json", cwd=eve)
-    assert again.code == 0 and again.json["changed"] is False and again.json["due"] == []
+    assert again.code == 0
+    assert again.json["changed"] is False
+    assert again.json["due"] == []
 
 
 def test_two_sweeps_at_once_do_the_work_once(governed: Lab) -> None:
@@ -367,7 +399,9 @@ def test_two_sweeps_at_once_do_the_work_once(governed: Lab) -> None:
 def test_an_unreadable_file_does_not_keep_the_rest_from_being_swept(governed: Lab) -> None:
     governed.put({"queue/esc_torn.yaml": "<<<<<<< ours\n"})
     ran = kt("sweep", cwd=swept_store(governed))
-    assert ran.code == 0 and "queue/esc_torn.yaml" in ran.err and len(ran.out.splitlines()) == 3
+    assert ran.code == 0
+    assert "queue/esc_torn.yaml" in ran.err
+    assert len(ran.out.splitlines()) == 3
 
 
 SWEPT = {"slice": 200, "soak": 10_000}
@@ -379,7 +413,8 @@ def test_very_many_are_swept_in_one_commit(governed: Lab, size: str) -> None:
     put(governed, **{name: critical(name, hours=5) for name in names})
     eve = governed.clone("eve")
     ran = kt("sweep", "--json", "--retry-timeout", "5m", cwd=eve)
-    assert ran.code == 0 and len(ran.json["escalations"]) == len(names)
+    assert ran.code == 0
+    assert len(ran.json["escalations"]) == len(names)
     assert len(governed.commits(f"sweep {len(names)} escalations")) == 1
     assert not [path for path in governed.files() if path.startswith("queue/esc_")]
 
@@ -401,7 +436,8 @@ def test_a_list_can_be_of_mine_of_the_overdue_and_of_what_i_could_claim(governed
     assert listed(bob, "--mine") == {"lapsed", "living"}
     assert listed(bob, "--overdue") == {"late", "waiting", "lapsed", "away"}
     assert listed(bob, "--claimable") == {"late", "waiting", "fresh", "lapsed"}
-    assert listed(carol, "--claimable") == {"lapsed"} and listed(carol, "--mine") == set()
+    assert listed(carol, "--claimable") == {"lapsed"}
+    assert listed(carol, "--mine") == set()
     assert "who is not on the roster" in kt("get", "--id", "esc_away", cwd=bob).out
 
 
@@ -414,12 +450,15 @@ def test_a_list_can_be_of_mine_of_the_overdue_and_of_what_i_could_claim(governed
 )
 def test_nothing_to_claim_says_why(governed: Lab, who: str, state: str, words: str) -> None:
     empty = kt("claim", "--next", "--json", cwd=governed.clone("early", email="alice@example.com"))
-    assert empty.code == 7 and empty.error["state"] == "empty"
+    assert empty.code == 7
+    assert empty.error["state"] == "empty"
     put(governed, one=held("one", "bob", ago(minutes=-30), minutes=1))
     if who == "carol":
         put(governed, one=critical("one", minutes=1).replace("gw", "bob"))
     ran = kt("claim", "--next", "--json", cwd=governed.clone(who))
-    assert ran.code == 7 and ran.error["state"] == state and words in ran.error["message"]
+    assert ran.code == 7
+    assert ran.error["state"] == state
+    assert words in ran.error["message"]
 
 
 # --- wait -----------------------------------------------------------------------------------------
@@ -453,11 +492,12 @@ def test_a_caller_waits_for_the_decision_and_is_told_what_to_do(
     thread.join()
     if amended:
         unaware = kt("wait", "--id", "esc_one", cwd=caller)
-        assert unaware.code == 6 and "may not be run as it is" in unaware.err
-    assert ran.code == code and ran.json["release"] is release
-    assert ran.json["resolution"]["reason"] == "so" and ran.json["do"].startswith(
-        "release" if release else "do not release"
-    )
+        assert unaware.code == 6
+        assert "may not be run as it is" in unaware.err
+    assert ran.code == code
+    assert ran.json["release"] is release
+    assert ran.json["resolution"]["reason"] == "so"
+    assert ran.json["do"].startswith("release" if release else "do not release")
 
 
 def test_an_expired_one_is_not_released(governed: Lab) -> None:
@@ -467,7 +507,9 @@ def test_an_expired_one_is_not_released(governed: Lab) -> None:
     eve = governed.clone("eve")
     assert kt("sweep", cwd=eve).code == 0
     ran = kt("wait", "--id", "esc_late", cwd=eve)
-    assert ran.code == 1 and ran.json["outcome"] == "expired" and ran.json["release"] is False
+    assert ran.code == 1
+    assert ran.json["outcome"] == "expired"
+    assert ran.json["release"] is False
 
 
 def test_a_wait_applies_what_is_due_at_the_deadline_if_it_is_asked_to(lab: Lab) -> None:
@@ -489,7 +531,9 @@ def test_a_wait_applies_what_is_due_at_the_deadline_if_it_is_asked_to(lab: Lab) 
             *more,
             cwd=caller,
         )
-        assert ran.code == 1 and ran.json["outcome"] == "expired" and ran.json["release"] is False
+        assert ran.code == 1
+        assert ran.json["outcome"] == "expired"
+        assert ran.json["release"] is False
         assert time.monotonic() - began < 30
     assert len(lab.commits("kt: sweep")) == 2
     # What is due for others is not this caller's business, and a sweep that landed is no decision.
@@ -497,7 +541,9 @@ def test_a_wait_applies_what_is_due_at_the_deadline_if_it_is_asked_to(lab: Lab) 
     raised(lab, "quiet")
     time.sleep(2)
     ran = kt("wait", "--id", "esc_quiet", "--deadline-sweep", "--timeout", "1s", "--json", cwd=caller)
-    assert ran.code == 8 and ran.error["seconds"] == 1 and len(lab.commits("kt: sweep")) == 2
+    assert ran.code == 8
+    assert ran.error["seconds"] == 1
+    assert len(lab.commits("kt: sweep")) == 2
 
 
 def test_a_sweep_that_landed_does_not_make_a_wait_succeed(lab: Lab) -> None:
@@ -506,7 +552,9 @@ def test_a_sweep_that_landed_does_not_make_a_wait_succeed(lab: Lab) -> None:
     caller = lab.clone("caller")
     assert kt("claim", "--id", "esc_one", cwd=lab.clone("alice")).code == 0
     ran = kt("wait", "--id", "esc_one", "--deadline-sweep", "--timeout", "4s", "--json", cwd=caller)
-    assert ran.code == 8 and ran.error["status"] == "queued" and lab.commits("kt: sweep")
+    assert ran.code == 8
+    assert ran.error["status"] == "queued"
+    assert lab.commits("kt: sweep")
 
 
 def test_waiting_ends_with_exit_8_and_asks_for_what_is_there(lab: Lab) -> None:
@@ -514,7 +562,9 @@ def test_waiting_ends_with_exit_8_and_asks_for_what_is_there(lab: Lab) -> None:
     caller = lab.clone("caller")
     began = time.monotonic()
     ran = kt("wait", "--id", "esc_one", "--timeout", "1s", "--json", cwd=caller)
-    assert ran.code == 8 and ran.error["code"] == "wait_timeout" and "it is queued" in ran.error["message"]
+    assert ran.code == 8
+    assert ran.error["code"] == "wait_timeout"
+    assert "it is queued" in ran.error["message"]
     errorbook.hold(ran, lab.folder)
     assert 1 <= time.monotonic() - began < 5
     assert kt("wait", "--id", "esc_none", cwd=caller).code == 7
@@ -546,7 +596,9 @@ def test_a_decision_that_was_edited_into_the_file_releases_nothing(lab: Lab) -> 
     decided = lab.file(path)
     lab.put({path: decided.replace("denied", "approved") + "\n"}, "tidy")
     ran = kt("wait", "--id", "esc_one", "--json", cwd=caller)
-    assert ran.code == 6 and ran.error["code"] == "illegal_record" and ran.out == ""
+    assert ran.code == 6
+    assert ran.error["code"] == "illegal_record"
+    assert ran.out == ""
     assert [ran.error[key] for key in ("commit", "rule", "path")] == [lab.tip(), "resolved", path]
     errorbook.hold(ran, lab.folder)
     assert kt("restore", "--id", "esc_one", "--reason", "edited", cwd=alice).code == 0
@@ -559,7 +611,8 @@ def test_who_is_wanted_by_nobody_on_the_roster_is_overdue_and_told_by_doctor(gov
     assert ids(kt("list", "--overdue", "--json", cwd=bob).json["escalations"]) == ["esc_lost"]
     found = kt("doctor", "--json", cwd=bob)
     [bad] = [finding for finding in found.json["findings"] if not finding["ok"]]
-    assert found.code == 0 and (bad["check"], bad["fixed_by"]) == ("people", "admin")
+    assert found.code == 0
+    assert (bad["check"], bad["fixed_by"]) == ("people", "admin")
     assert kt("doctor", cwd=governed.clone("boss")).code == 1
     assert "esc_lost: nobody on the roster may decide it (routed to team ghosts)" in bad["detail"]
 
@@ -567,7 +620,8 @@ def test_who_is_wanted_by_nobody_on_the_roster_is_overdue_and_told_by_doctor(gov
 def test_an_escalation_that_needs_two_is_not_given_to_one(governed: Lab) -> None:
     name = raised(governed, "one", severity="critical")
     ran = kt("assign", "--id", name, "--to", "bob", "--reason", "x", cwd=governed.clone("boss"))
-    assert ran.code == 3 and "it needs 2 more people, so give it to a team" in ran.err
+    assert ran.code == 3
+    assert "it needs 2 more people, so give it to a team" in ran.err
 
 
 def test_a_reopened_one_is_reopened_only_at_the_end_of_its_chain(lab: Lab) -> None:
@@ -682,14 +736,16 @@ def test_lint_reports_every_fault_at_once_with_its_place(lab: Lab) -> None:
     (clone / "policies/policy-config.yaml").unlink()
     write(clone, p=BROKEN_PACK, roster=BROKEN_ROSTER, settings=BROKEN_SETTINGS)
     found = kt_policy("lint", "--json", cwd=clone)
-    assert found.code == 1 and found.json["ok"] is False
+    assert found.code == 1
+    assert found.json["ok"] is False
     seen = {(fault["file"], fault["line"], fault["message"]) for fault in found.json["faults"]}
     missing = {
         wanted for wanted in FAULTS if not any(wanted[:2] == s[:2] and wanted[2] in s[2] for s in seen)
     }
     assert missing == set() and len(seen) == len(FAULTS), seen
     lines = kt_policy("lint", cwd=clone).out.splitlines()
-    assert len(lines) == len(FAULTS) and all(len(line.split(":", 3)) == 4 for line in lines)
+    assert len(lines) == len(FAULTS)
+    assert all(len(line.split(":", 3)) == 4 for line in lines)
     noted = kt_policy("lint", "--github", cwd=clone).out.splitlines()
     assert sum(line.startswith("::error file=policies/p.yaml,line=") for line in noted) == 9
     assert noted[-1] == f"::error::and {len(FAULTS) - 9} more, in this step's log"
@@ -731,10 +787,12 @@ def test_lint_warns_of_a_roster_on_which_nobody_is_admin(lab: Lab) -> None:
     clone = lab.clone("alice")
     write(clone, roster=ROSTER.replace("roles: [admin]", "roles: [reviewer]"))
     ran = kt_policy("lint", cwd=clone)
-    assert ran.code == 0 and ran.out == ""
+    assert ran.code == 0
+    assert ran.out == ""
     assert "warning: policies/roster.yaml:4:1: nobody has the role admin" in ran.err
     warned = kt_policy("lint", "--json", cwd=clone).json
-    assert warned["ok"] is True and [one["line"] for one in warned["warnings"]] == [4]
+    assert warned["ok"] is True
+    assert [one["line"] for one in warned["warnings"]] == [4]
 
 
 @pytest.mark.parametrize(
@@ -747,10 +805,8 @@ def test_lint_finds_a_login_that_is_none(lab: Lab, login: str) -> None:
         roster=ROSTER.replace("roles: [auditor]", f'roles: [auditor], logins: ["github:eve", "{login}"]'),
     )
     [found] = kt_policy("lint", "--json", cwd=clone).json["faults"]
-    assert (
-        found["line"] == 11
-        and "must be a forge and a login there, such as gitlab:alice-k" in found["message"]
-    )
+    assert found["line"] == 11
+    assert "must be a forge and a login there, such as gitlab:alice-k" in found["message"]
 
 
 def test_age_keys_are_refused_until_they_mean_something(lab: Lab) -> None:
@@ -781,7 +837,8 @@ def warned(clone: Path) -> list[tuple[str, int, str]]:
     """File, line and text of each warning; it alone is no reason to fail, but with --strict."""
     plain, strict = (kt_policy("lint", "--json", *options, cwd=clone) for options in ([], ["--strict"]))
     found = plain.json["warnings"]
-    assert plain.json["faults"] == [] and (plain.code, plain.json["ok"]) == (0, True)
+    assert plain.json["faults"] == []
+    assert (plain.code, plain.json["ok"]) == (0, True)
     assert (strict.code, strict.json["ok"], strict.json["warnings"]) == (int(bool(found)), not found, found)
     return [(one["file"], one["line"], one["message"]) for one in found]
 
@@ -800,10 +857,12 @@ def test_lint_warns_of_what_is_most_likely_not_meant(lab: Lab) -> None:
     found = warned(clone)
     assert [line for _, line, _ in found] == [line for line, _ in expected], found
     for (file, _, message), (_, said) in zip(found, expected, strict=True):
-        assert file == "policies/settings.yaml" and said in message
+        assert file == "policies/settings.yaml"
+        assert said in message
     assert "unless the server proves who pushes" in found[0][2]
     err = kt_policy("lint", cwd=clone).err
-    assert err.count("warning: ") == len(expected) and err.endswith("no fault found\n")
+    assert err.count("warning: ") == len(expected)
+    assert err.endswith("no fault found\n")
     strict = kt_policy("lint", "--strict", cwd=clone).err
     assert strict.endswith("no fault found, but 5 warnings, which --strict refuses\n")
 
@@ -816,7 +875,8 @@ def test_lint_warns_of_signatures_that_lock_somebody_out(lab: Lab) -> None:
     write(clone, roster=keyed, settings=settings)
     assert [line for _, line, _ in warned(clone)] == [9, 10]
     said = " ".join(message for *_, message in warned(clone))
-    assert "boss (admin) has no signing_keys" in said and "gw (gateway) has no signing_keys" in said
+    assert "boss (admin) has no signing_keys" in said
+    assert "gw (gateway) has no signing_keys" in said
     assert "eve" not in said and "approvals" not in said, (
         "who may only read needs no key, and names are proven"
     )
@@ -854,7 +914,9 @@ def test_lint_of_sound_policies_and_of_none(lab: Lab) -> None:
     clone = lab.clone("alice")
     write(clone, roster=ROSTER, settings=SETTINGS)
     ran = kt_policy("lint", cwd=clone)
-    assert ran.code == 0 and ran.out == "" and "no fault found" in ran.err
+    assert ran.code == 0
+    assert ran.out == ""
+    assert "no fault found" in ran.err
     assert kt_policy("lint", cwd=lab.folder).code == 2
 
 
@@ -876,7 +938,8 @@ def test_route_explains_the_rules_tried_and_the_one_that_won(governed: Lab) -> N
     governed.put({"policies/policy-config.yaml": PACK, "policies/off.yaml": PACK.replace("true", "false")})
     clone = governed.clone("alice")
     ran = kt_policy("route", "--model", "big", "--severity", "critical", "--json", cwd=clone)
-    assert ran.code == 0 and ran.json["route"]["team_id"] == "security"
+    assert ran.code == 0
+    assert ran.json["route"]["team_id"] == "security"
     assert ran.json["requires"]["approvals"] == 2
     assert [(tried["rule"], tried["won"]) for tried in ran.json["tried"]] == [
         ("policies/off.yaml", False),
@@ -885,7 +948,8 @@ def test_route_explains_the_rules_tried_and_the_one_that_won(governed: Lab) -> N
         ("policies/settings.yaml#rules[0]", True),
     ]
     text = kt_policy("route", "--provider", "second", "--model", "tiny", cwd=clone).out
-    assert "its id is first, not second" in text and "it matches but has no escalation_routing" in text
+    assert "its id is first, not second" in text
+    assert "it matches but has no escalation_routing" in text
     assert "-> policies/policy-config.yaml#providers.targets[1]: it is routed to team legal" in text
     assert "goes to team legal" in kt_policy("route", cwd=clone).out
 
@@ -900,7 +964,8 @@ def test_replay_shows_what_a_change_would_send_elsewhere(governed: Lab) -> None:
     for path in (clone / "policies").iterdir():
         (changed / path.name).write_text(path.read_text().replace("team_id: security}}", "team_id: legal}}"))
     ran = kt_policy("replay", "--policies", str(changed), "--json", cwd=clone)
-    assert ran.code == 0 and ran.json["looked_at"] == 3
+    assert ran.code == 0
+    assert ran.json["looked_at"] == 3
     [moved] = ran.json["moved"]
     assert moved["escalation_id"] == "esc_a"
     assert (moved["was"]["route"]["team_id"], moved["would_be"]["route"]["team_id"]) == ("security", "legal")

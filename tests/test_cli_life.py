@@ -48,7 +48,9 @@ def refused(kept: Lab, *args: str, person: str = "alice") -> Ran:
     """A command on the kept store that must fail, with one line, and change nothing."""
     before = kept.tip()
     ran = kt(*args, cwd=kept.folder / person)
-    assert ran.code != 0 and ran.out == "" and len(ran.err.strip().splitlines()) == 1
+    assert ran.code != 0
+    assert ran.out == ""
+    assert len(ran.err.strip().splitlines()) == 1
     assert kept.tip() == before
     return ran
 
@@ -83,10 +85,14 @@ def message(lab: Lab) -> str:
 
 def test_a_claim_makes_the_caller_the_holder_at_the_remotes_tip(lab: Lab, alice: Path) -> None:
     ran = kt("claim", "--id", "esc_job", "--json", cwd=alice)
-    assert ran.code == 0 and set(ran.json) == ACTION_KEYS and ran.err == ""
-    assert ran.json["changed"] is True and ran.json["commit"] == lab.tip()
+    assert ran.code == 0
+    assert set(ran.json) == ACTION_KEYS
+    assert ran.err == ""
+    assert ran.json["changed"] is True
+    assert ran.json["commit"] == lab.tip()
     held = ran.json["escalation"]
-    assert held["status"] == "claimed" and set(held["claim"]) == {"claim_id", "claimed_by", "claimed_at"}
+    assert held["status"] == "claimed"
+    assert set(held["claim"]) == {"claim_id", "claimed_by", "claimed_at"}
     assert held["claim"]["claimed_by"] == "alice@example.com"
     assert "status: claimed\n" in lab.file("queue/esc_job.yaml")
 
@@ -111,7 +117,9 @@ def test_whoever_comes_second_is_told_who_holds_it_since_when(lab: Lab, alice: P
     held = claim(alice)["escalation"]["claim"]
     before = lab.tip()
     ran = kt("claim", "--id", "esc_job", "--json", cwd=bob)
-    assert ran.code == 6 and ran.error["code"] == "already_claimed" and lab.tip() == before
+    assert ran.code == 6
+    assert ran.error["code"] == "already_claimed"
+    assert lab.tip() == before
     assert (ran.error["claimed_by"], ran.error["since"]) == ("alice@example.com", held["claimed_at"])
     assert f"alice@example.com since {held['claimed_at']}" in kt("claim", "--id", "esc_job", cwd=bob).err
 
@@ -120,8 +128,10 @@ def test_several_ids_are_one_commit_and_one_push(lab: Lab, alice: Path) -> None:
     lab.escalations("b", "a")
     lab.hook("post-receive", "echo push >> pushes")
     ran = kt("claim", "--id", "esc_b", "--id", "esc_a", "--id", "esc_b", "--json", cwd=alice)
-    assert set(done(ran)) == SEVERAL_KEYS and ids(ran.json["escalations"]) == ["esc_b", "esc_a"]
-    assert (lab.remote / "pushes").read_text() == "push\n" and ran.json["commit"] == lab.tip()
+    assert set(done(ran)) == SEVERAL_KEYS
+    assert ids(ran.json["escalations"]) == ["esc_b", "esc_a"]
+    assert (lab.remote / "pushes").read_text() == "push\n"
+    assert ran.json["commit"] == lab.tip()
     assert len({item["claim"]["claim_id"] for item in ran.json["escalations"]}) == 1
     lines = message(lab).splitlines()
     assert lines[0] == "kt: claim 2 escalations"
@@ -151,14 +161,17 @@ def test_several_are_all_or_nothing_with_every_fault_named(lab: Lab, alice: Path
     before = lab.tip()
     args = ["claim", "--id", "esc_job", "--id", "esc_held", "--id", "esc_gone", "--json"]
     ran = kt(*args, cwd=alice)
-    assert ran.code == 6 and lab.tip() == before
+    assert ran.code == 6
+    assert lab.tip() == before
     assert [(fault["id"], fault["code"]) for fault in ran.error["failed"]] == [
         ("esc_held", "already_claimed"),
         ("esc_gone", "not_found"),
     ]
     assert {frozenset(fault) for fault in ran.error["failed"]} == {frozenset({"id", "code", "message"})}
     plain = kt(*args[:-1], cwd=alice).err
-    assert "esc_held: " in plain and "esc_gone: " in plain and "--partial" in plain
+    assert "esc_held: " in plain
+    assert "esc_gone: " in plain
+    assert "--partial" in plain
 
 
 def test_partial_takes_what_can_be_had(lab: Lab, alice: Path, bob: Path) -> None:
@@ -166,7 +179,8 @@ def test_partial_takes_what_can_be_had(lab: Lab, alice: Path, bob: Path) -> None
     claim(bob, id_="esc_held")
     args = ["claim", "--id", "esc_held", "--id", "esc_job", "--id", "esc_gone", "--partial", "--json"]
     ran = kt(*args, cwd=alice)
-    assert set(done(ran)) == SEVERAL_KEYS and ids(ran.json["escalations"]) == ["esc_job"]
+    assert set(done(ran)) == SEVERAL_KEYS
+    assert ids(ran.json["escalations"]) == ["esc_job"]
     assert [fault["id"] for fault in ran.json["failed"]] == ["esc_held", "esc_gone"]
     again = done(kt(*args, cwd=alice))
     assert (again["changed"], again["unchanged"]) == (False, 1), "already so is had as well"
@@ -184,10 +198,12 @@ def test_a_lapsed_lease_can_be_claimed_over_and_the_commit_names_the_last_holder
     )
     lab.put({"queue/esc_old.yaml": lapsed, "policies/settings.yaml": "claims: {lease: 4h}\n"})
     ran = kt("claim", "--id", "esc_old", cwd=alice)
-    assert ran.code == 0 and "the lapsed claim of bob@example.com" in ran.err
+    assert ran.code == 0
+    assert "the lapsed claim of bob@example.com" in ran.err
     assert "over the lapsed claim of bob@example.com" in message(lab)
     held = done(kt("get", "--id", "esc_old", "--json", cwd=alice))["escalation"]["claim"]
-    assert held["claimed_by"] == "alice@example.com" and held["expires_at"] > held["claimed_at"]
+    assert held["claimed_by"] == "alice@example.com"
+    assert held["expires_at"] > held["claimed_at"]
 
 
 # --- claim --next -----------------------------------------------------------------------------------
@@ -215,7 +231,9 @@ def test_next_takes_the_most_severe_then_the_oldest(lab: Lab, queue: list[str]) 
     assert [item["escalation"]["escalation_id"] for item in taken] == queue
     assert {frozenset(item) for item in taken} == {frozenset(ACTION_KEYS)}
     ran = kt("claim", "--next", "--json", cwd=alice)
-    assert ran.code == 7 and ran.error["code"] == "nothing_to_claim" and ran.error["state"] == "all_held"
+    assert ran.code == 7
+    assert ran.error["code"] == "nothing_to_claim"
+    assert ran.error["state"] == "all_held"
     assert ran.error["held_by"] == {"alice@example.com": 3, "bob@example.com": 2}
     assert "all 5 are held (alice@example.com 3, bob@example.com 2)" in ran.error["message"]
 
@@ -223,9 +241,11 @@ def test_next_takes_the_most_severe_then_the_oldest(lab: Lab, queue: list[str]) 
 def test_next_with_a_count_takes_at_most_so_many_in_one_commit(lab: Lab, queue: list[str]) -> None:
     alice = lab.clone("alice")
     first = done(kt("claim", "--next", "--count", "2", "--json", cwd=alice))
-    assert set(first) == SEVERAL_KEYS and ids(first["escalations"]) == queue[:2]
+    assert set(first) == SEVERAL_KEYS
+    assert ids(first["escalations"]) == queue[:2]
     rest = done(kt("claim", "--next", "--count", "9", "--json", cwd=alice))
-    assert ids(rest["escalations"]) == queue[2:] and rest["failed"] == []
+    assert ids(rest["escalations"]) == queue[2:]
+    assert rest["failed"] == []
     assert lab.commits("claim") == ["kt: claim 3 escalations", "kt: claim 2 escalations"]
 
 
@@ -236,13 +256,16 @@ def test_next_of_a_team_takes_only_what_is_routed_there(lab: Lab, queue: list[st
     assert taken == ["esc_z", "esc_b"]
     assert kt(*take, cwd=alice).error["state"] == "all_held"
     ran = kt("claim", "--next", "--team", "nobody", "--json", cwd=alice)
-    assert ran.code == 7 and "nothing waits for team nobody" in ran.error["message"]
+    assert ran.code == 7
+    assert "nothing waits for team nobody" in ran.error["message"]
 
 
 def test_next_on_an_empty_queue_says_that_it_is_empty(lab: Lab) -> None:
     before = lab.tip()
     ran = kt("claim", "--next", "--json", cwd=lab.clone("alice"))
-    assert ran.code == 7 and ran.error["state"] == "empty" and "the queue is empty" in ran.error["message"]
+    assert ran.code == 7
+    assert ran.error["state"] == "empty"
+    assert "the queue is empty" in ran.error["message"]
     assert lab.tip() == before
 
 
@@ -252,8 +275,10 @@ def test_next_says_when_what_waits_is_not_for_the_caller(lab: Lab, queue: list[s
     taken = done(kt("claim", "--next", "--count", "9", "--json", cwd=bob))
     assert ids(taken["escalations"]) == ["esc_top", "esc_a", "esc_low"], "the others are for legal"
     ran = kt("claim", "--next", "--json", cwd=bob)
-    assert ran.code == 7 and ran.error["state"] == "not_for_you"
-    assert "none of the 2 waiting is for you" in ran.error["message"] and "legal" in ran.error["message"]
+    assert ran.code == 7
+    assert ran.error["state"] == "not_for_you"
+    assert "none of the 2 waiting is for you" in ran.error["message"]
+    assert "legal" in ran.error["message"]
 
 
 def test_next_with_the_same_claim_id_is_a_repeat(lab: Lab, queue: list[str]) -> None:
@@ -262,15 +287,19 @@ def test_next_with_the_same_claim_id_is_a_repeat(lab: Lab, queue: list[str]) -> 
         done(kt("claim", "--next", "--claim-id", token, "--json", cwd=alice)) for token in ("T1", "T1", "T2")
     )
     assert (first["changed"], again["changed"], other["changed"]) == (True, False, True)
-    assert again["escalation"] == first["escalation"] and other["escalation"]["escalation_id"] == queue[1]
+    assert again["escalation"] == first["escalation"]
+    assert other["escalation"]["escalation_id"] == queue[1]
 
 
 def test_next_does_not_pass_over_an_unreadable_file_in_silence(lab: Lab, alice: Path) -> None:
     lab.put({"queue/esc_torn.yaml": "<<<<<<< HEAD\n"})
     ran = kt("claim", "--next", cwd=alice)
-    assert ran.code == 0 and "esc_job" in ran.out and "queue/esc_torn.yaml" in ran.err
+    assert ran.code == 0
+    assert "esc_job" in ran.out
+    assert "queue/esc_torn.yaml" in ran.err
     ran = kt("claim", "--next", cwd=lab.clone("bob"))
-    assert ran.code == 7 and "queue/esc_torn.yaml" in ran.err
+    assert ran.code == 7
+    assert "queue/esc_torn.yaml" in ran.err
 
 
 @pytest.mark.parametrize(
@@ -295,7 +324,8 @@ def test_a_claim_that_makes_no_sense_is_bad_usage(kept: Lab, args: list[str]) ->
 
 def test_commands_that_write_need_the_whole_id(kept: Lab) -> None:
     ran = refused(kept, "claim", "--id", "esc_free-with", "--json")
-    assert ran.code == 7 and ran.error["code"] == "not_found"
+    assert ran.code == 7
+    assert ran.error["code"] == "not_found"
 
 
 # --- fencing ----------------------------------------------------------------------------------------
@@ -307,9 +337,11 @@ def test_the_same_claim_id_is_a_repeat_and_another_of_the_same_person_a_conflict
     first = claim(alice, "--claim-id", "worker-1")
     before = lab.tip()
     again = claim(alice, "--claim-id", "worker-1")
-    assert again == {**first, "changed": False} and lab.tip() == before
+    assert again == {**first, "changed": False}
+    assert lab.tip() == before
     other = kt("claim", "--id", "esc_job", "--claim-id", "worker-2", "--json", cwd=alice)
-    assert other.code == 6 and other.error["code"] == "claim_id_differs"
+    assert other.code == 6
+    assert other.error["code"] == "claim_id_differs"
     assert (other.error["claim_id"], other.error["given"]) == ("worker-1", "worker-2")
 
 
@@ -324,7 +356,9 @@ def test_unclaim_and_resolve_refuse_a_claim_id_that_is_not_the_current_one(
     claim(alice, "--claim-id", "worker-1")
     before = lab.tip()
     ran = kt(*args, "--claim-id", "worker-2", "--json", cwd=alice)
-    assert ran.code == 6 and ran.error["code"] == "claim_id_differs" and lab.tip() == before
+    assert ran.code == 6
+    assert ran.error["code"] == "claim_id_differs"
+    assert lab.tip() == before
     assert kt(*args, "--claim-id", "worker-1", cwd=alice).code == 0
 
 
@@ -334,9 +368,12 @@ def test_unclaim_and_resolve_refuse_a_claim_id_that_is_not_the_current_one(
 def test_unclaim_gives_it_back_to_the_queue_for_the_next_one(lab: Lab, alice: Path, bob: Path) -> None:
     claim(alice)
     ran = kt("unclaim", "--id", "esc_job", "--json", cwd=alice)
-    assert set(done(ran)) == ACTION_KEYS and ran.json["changed"] is True
+    assert set(done(ran)) == ACTION_KEYS
+    assert ran.json["changed"] is True
     back = ran.json["escalation"]
-    assert back["status"] == "queued" and "claim" not in back and back["queued_at"] > back["raised_at"]
+    assert back["status"] == "queued"
+    assert "claim" not in back
+    assert back["queued_at"] > back["raised_at"]
     assert claim(bob)["escalation"]["claim"]["claimed_by"] == "bob@example.com"
 
 
@@ -363,10 +400,12 @@ def test_resolving_moves_the_file_to_the_day_and_the_log_reads_like_a_journal(la
     reason = "Request complies with policy"
     args = ["resolve", "--id", "esc_job", "--outcome", "approved", "--reason", reason, "--json"]
     ran = kt(*args, "--category", "false_positive", cwd=alice)
-    assert set(done(ran)) == ACTION_KEYS and ran.json["commit"] == lab.tip()
+    assert set(done(ran)) == ACTION_KEYS
+    assert ran.json["commit"] == lab.tip()
     found = ran.json["escalation"]
     end, [review] = found["resolution"], found["reviews"]
-    assert found["status"] == "resolved" and found["claim"]["claim_id"] == "01jd"
+    assert found["status"] == "resolved"
+    assert found["claim"]["claim_id"] == "01jd"
     assert set(end) == {"outcome", "reason", "category", "resolved_by", "resolved_at"}
     assert set(review) == {"reviewer", "outcome", "reason", "category", "reviewed_at", "claim_id", "shown"}
     assert (end["outcome"], end["reason"], end["category"]) == ("approved", reason, "false_positive")
@@ -393,7 +432,8 @@ def test_both_spellings_and_the_gateways_own_verbs_are_taken(lab: Lab) -> None:
         args = ["--escalation-id", f"esc_{given}", "--resolution", given, "--note", "fine", "--json"]
         found = done(kt("resolve", *args, cwd=alice))["escalation"]
         assert found["resolution"]["outcome"] == found["reviews"][0]["outcome"] == outcome
-        assert found["resolution"]["reason"] == "fine" and "category" not in found["resolution"]
+        assert found["resolution"]["reason"] == "fine"
+        assert "category" not in found["resolution"]
         assert message(lab).startswith(f"kt: resolve esc_{given} as {outcome}\n")
         assert message(lab).endswith(f"\nKt-Outcome: {outcome}\n")
 
@@ -422,7 +462,9 @@ def test_resolve_refuses_when_the_record_is_no_longer_as_it_was_shown(lab: Lab, 
     assert kt("note", "--id", "esc_job", "--text", "Wait!", cwd=lab.clone("bob")).code == 0
     before = lab.tip()
     ran = resolve(alice, "--shown", seen)
-    assert ran.code == 6 and ran.error["code"] == "shown_differs" and lab.tip() == before
+    assert ran.code == 6
+    assert ran.error["code"] == "shown_differs"
+    assert lab.tip() == before
     now = done(kt("get", "--id", "esc_job", "--json", "--fetch", cwd=alice))["shown"]
     assert now == ran.error["shown"] != seen
     review = done(resolve(alice, "--shown", now))["escalation"]["reviews"][0]
@@ -435,7 +477,8 @@ def test_several_can_be_decided_in_one_commit(lab: Lab, alice: Path) -> None:
     kt("claim", *args, cwd=alice)
     decide = ["resolve", *args, "--outcome", "redact", "--reason", "names removed", "--json"]
     ran = kt(*decide, cwd=alice)
-    assert set(done(ran)) == SEVERAL_KEYS and ids(ran.json["escalations"]) == ["esc_job", "esc_other"]
+    assert set(done(ran)) == SEVERAL_KEYS
+    assert ids(ran.json["escalations"]) == ["esc_job", "esc_other"]
     assert message(lab).startswith("kt: resolve 2 escalations as redacted\n\n    names removed\n")
     again = done(kt(*decide, cwd=alice))
     assert (again["changed"], again["unchanged"]) == (False, 2)
@@ -448,7 +491,8 @@ def test_resolving_the_same_way_again_changes_nothing(lab: Lab, alice: Path) -> 
     claim(alice)
     first = done(resolve(alice))
     again = done(resolve(alice))
-    assert again == {**first, "changed": False} and lab.tip() == first["commit"]
+    assert again == {**first, "changed": False}
+    assert lab.tip() == first["commit"]
 
 
 RESOLVE_OTHERWISE = {
@@ -479,7 +523,8 @@ def test_what_is_resolved_never_changes_again_and_says_who_resolved_it_how(
         assert f"approved by alice@example.com at {end['resolved_at']}" in ran.error["message"], name
     assert resolve(bob).error["code"] == "already_resolved", "the same, but by another"
     next_one = kt("claim", "--next", "--json", cwd=bob)
-    assert next_one.code == 7 and next_one.error["state"] == "empty"
+    assert next_one.code == 7
+    assert next_one.error["state"] == "empty"
     assert lab.tip() == before
 
 
@@ -487,14 +532,16 @@ def test_what_is_resolved_never_changes_again_and_says_who_resolved_it_how(
 def test_only_what_is_claimed_can_be_given_back_or_resolved(kept: Lab, action: str) -> None:
     args = [word.replace("esc_job", "esc_free") for word in AFTERWARDS[action]]
     ran = refused(kept, *args, "--json")
-    assert ran.code == 6 and ran.error["code"] == "not_claimed"
+    assert ran.code == 6
+    assert ran.error["code"] == "not_claimed"
     assert "kt escalation claim --id esc_free" in ran.error["message"]
 
 
 @pytest.mark.parametrize("action", ["unclaim", "another outcome"])
 def test_only_the_holder_can_give_back_or_resolve(kept: Lab, action: str) -> None:
     ran = refused(kept, *AFTERWARDS[action], "--json", person="bob")
-    assert ran.code == 6 and ran.error["code"] == "not_holder"
+    assert ran.code == 6
+    assert ran.error["code"] == "not_holder"
     held = done(kt("get", "--id", "esc_job", "--json", cwd=kept.folder / "alice"))["escalation"]["claim"]
     assert (ran.error["claimed_by"], ran.error["since"]) == ("alice@example.com", held["claimed_at"])
     assert ran.error["actor"] == "bob@example.com"
@@ -560,9 +607,11 @@ def test_nobody_is_asked_about_what_is_resolved_already(lab: Lab, alice: Path) -
     claim(alice)
     assert kt(*DECIDE, cwd=alice).code == 0
     ended, shown = at_a_terminal(*DECIDE, cwd=alice, typed="")
-    assert ended == 0 and "Resolve" not in shown
+    assert ended == 0
+    assert "Resolve" not in shown
     ended, shown = at_a_terminal(*DECIDE[:-1], "another", cwd=alice, typed="")
-    assert ended == 6 and "Resolve" not in shown
+    assert ended == 6
+    assert "Resolve" not in shown
 
 
 def test_what_only_the_remote_knows_is_asked_about_as_well(lab: Lab, alice: Path) -> None:
@@ -571,7 +620,8 @@ def test_what_only_the_remote_knows_is_asked_about_as_well(lab: Lab, alice: Path
     git("update-ref", "-d", "refs/remotes/origin/main", cwd=old)
     git("reset", "--hard", "--quiet", git("rev-list", "--max-parents=0", "HEAD", cwd=old), cwd=old)
     ended, shown = at_a_terminal(*DECIDE, cwd=old, typed="y\n")
-    assert ended == 0 and "Resolve esc_job (" in shown
+    assert ended == 0
+    assert "Resolve esc_job (" in shown
 
 
 @pytest.mark.parametrize(
@@ -588,19 +638,23 @@ def test_nobody_is_asked_about_what_would_be_refused(
     lab: Lab, alice: Path, args: tuple[str, ...], code: int, why: str
 ) -> None:
     ended, shown = at_a_terminal("resolve", *args, cwd=alice, typed="")
-    assert ended == code and why in shown and "Resolve" not in shown
+    assert ended == code
+    assert why in shown
+    assert "Resolve" not in shown
     assert lab.commits("resolve") == []
 
 
 def test_who_says_no_is_told_that_it_was_heard(lab: Lab, alice: Path) -> None:
     claim(alice)
     ended, shown = at_a_terminal(*DECIDE, cwd=alice, typed="n\n")
-    assert ended == 130 and "kt: not resolved, as you said; nothing changed" in shown
+    assert ended == 130
+    assert "kt: not resolved, as you said; nothing changed" in shown
     for key in ("\x03", "\x04"):
         seat = Seat(*DECIDE, cwd=alice)
         seat.until("[y/N]: ")
         seat.type(key)
-        assert seat.ended() == 130 and "\nkt: interrupted; nothing changed" in seat.plain
+        assert seat.ended() == 130
+        assert "\nkt: interrupted; nothing changed" in seat.plain
 
 
 def test_what_is_neither_yes_nor_no_is_asked_again(lab: Lab, alice: Path) -> None:
@@ -610,10 +664,13 @@ def test_what_is_neither_yes_nor_no_is_asked_again(lab: Lab, alice: Path) -> Non
     seat.type("maybe\n")
     assert "type y for yes" in seat.until("[y/N]: ")
     seat.type("y\n")
-    assert seat.ended() == 0 and len(lab.commits("resolve")) == 1
+    assert seat.ended() == 0
+    assert len(lab.commits("resolve")) == 1
 
 
 def test_a_script_is_never_asked(lab: Lab, alice: Path) -> None:
     claim(alice)
     ran = kt(*DECIDE, cwd=alice, stdin=b"n\n")
-    assert ran.code == 0 and "?" not in ran.out + ran.err and len(lab.commits("resolve")) == 1
+    assert ran.code == 0
+    assert "?" not in ran.out + ran.err
+    assert len(lab.commits("resolve")) == 1

@@ -97,13 +97,17 @@ def test_flags_become_the_record_and_raising_decides_the_rest(lab: Lab, gw: Path
     }
     flags = [word for key, value in given.items() for word in (f"--{key.replace('_', '-')}", value)]
     ran = kt("raise", *flags, "--json", cwd=gw)
-    assert ran.code == 0 and set(ran.json) == ACTION_KEYS and ran.err == ""
-    assert ran.json["commit"] == lab.tip() and ran.json["changed"] is True
+    assert ran.code == 0
+    assert set(ran.json) == ACTION_KEYS
+    assert ran.err == ""
+    assert ran.json["commit"] == lab.tip()
+    assert ran.json["changed"] is True
     found = ran.json["escalation"]
     decided = {key: value for key, value in found.items() if key not in given}
     assert {key: found[key] for key in given} == given
     times = {decided.pop(key) for key in ("created_at", "raised_at", "queued_at")}
-    assert len(times) == 1 and re.fullmatch(NOW, times.pop())
+    assert len(times) == 1
+    assert re.fullmatch(NOW, times.pop())
     tree = git("rev-parse", f"{lab.tip()}:policies", cwd=lab.remote)
     assert decided == {
         "schema_version": 1,
@@ -182,7 +186,9 @@ def test_what_cannot_be_raised_is_bad_input_and_writes_nothing(
     kept: Lab, args: list[str], stdin: bytes, says: str
 ) -> None:
     ran = kt("raise", *args, cwd=kept.folder / "gw", stdin=stdin)
-    assert ran.code == 2 and says in ran.err and ran.out == ""
+    assert ran.code == 2
+    assert says in ran.err
+    assert ran.out == ""
     assert len(ran.err.strip().splitlines()) == 1
     assert kept.commits() == ["start"]
 
@@ -191,7 +197,9 @@ def test_what_cannot_be_raised_is_bad_input_and_writes_nothing(
 def test_what_reviewers_do_is_not_given_when_raising(kept: Lab, key: str) -> None:
     text = json.dumps({**record(), key: None}).encode()
     ran = kt("raise", "--file", "-", cwd=kept.folder / "gw", stdin=text)
-    assert ran.code == 2 and key in ran.err and kept.commits() == ["start"]
+    assert ran.code == 2
+    assert key in ran.err
+    assert kept.commits() == ["start"]
 
 
 # --- one from a file --------------------------------------------------------------------------------
@@ -211,7 +219,8 @@ def test_a_file_holds_a_record_as_yaml_or_json(lab: Lab, gw: Path, stdin: bool) 
 def test_a_raised_record_can_be_raised_again_as_it_was_given(gw: Path) -> None:
     found = raised(gw, "--request-id", "r", "--reason-code", "a.b", "--summary", "s")
     again = kt("raise", "--file", "-", "--json", cwd=gw, stdin=json.dumps(found).encode())
-    assert again.code == 0 and again.json["changed"] is False
+    assert again.code == 0
+    assert again.json["changed"] is False
 
 
 # --- events -----------------------------------------------------------------------------------------
@@ -242,7 +251,8 @@ def test_an_event_from_the_future_is_created_now_and_keeps_its_own_time_in_the_c
     assert found["created_at"] == found["raised_at"]
     assert found["event_context"]["timestamp"] == "2199-01-01T00:00:00.000Z"
     again = kt("raise", "--event", "-", cwd=gw, stdin=ndjson(event(timestamp="2199-01-01T00:00:00Z")))
-    assert again.code == 0 and "there already" in again.out
+    assert again.code == 0
+    assert "there already" in again.out
 
 
 def test_one_event_gives_the_single_record_as_well_as_the_counts(gw: Path) -> None:
@@ -256,7 +266,8 @@ def test_events_that_do_not_escalate_are_none_of_ours_and_are_counted(
     lab: Lab, gw: Path, verdict: str
 ) -> None:
     ran = kt("raise", "--event", "-", "--json", cwd=gw, stdin=ndjson(event(verdict=verdict)))
-    assert ran.code == 0 and ran.json == {
+    assert ran.code == 0
+    assert ran.json == {
         "escalations": [],
         "commit": None,
         "changed": False,
@@ -272,7 +283,8 @@ def test_ndjson_of_events_is_one_commit_and_one_push(lab: Lab, gw: Path) -> None
     before = lab.tip()
     lines = [event("b"), event("a"), "", event("c", verdict="allow"), event("a")]
     ran = kt("raise", "--event", "-", "--json", cwd=gw, stdin=ndjson(*lines))
-    assert ran.code == 0 and set(ran.json) == BATCH_KEYS
+    assert ran.code == 0
+    assert set(ran.json) == BATCH_KEYS
     assert ids(ran.json["escalations"]) == ["esc_b", "esc_a"]
     assert (ran.json["changed"], ran.json["unchanged"], ran.json["skipped"]) == (True, 1, 1)
     assert git("rev-parse", f"{ran.json['commit']}^", cwd=lab.remote) == before
@@ -295,11 +307,13 @@ def test_a_batch_without_json_lists_the_ids_on_stdout_and_the_counts_on_stderr(l
 
 def test_more_than_a_hundred_are_named_up_to_a_hundred_and_counted(lab: Lab, gw: Path) -> None:
     ran = batch(gw, *(record(f"r{number:03}") for number in range(101)))
-    assert ran.code == 0 and len(ran.json["escalations"]) == 101
+    assert ran.code == 0
+    assert len(ran.json["escalations"]) == 101
     message = git("log", "-1", "--format=%B", "main", cwd=lab.remote).splitlines()
     named = [line for line in message if line.startswith("Kt-Escalation: ")]
     assert named == [f"Kt-Escalation: esc_r{number:03}" for number in range(100)]
-    assert "Kt-Count: 101" in message and message[0] == "kt: raise 101 escalations"
+    assert "Kt-Count: 101" in message
+    assert message[0] == "kt: raise 101 escalations"
 
 
 # --- batches and their faults -----------------------------------------------------------------------
@@ -308,9 +322,12 @@ def test_more_than_a_hundred_are_named_up_to_a_hundred_and_counted(lab: Lab, gw:
 def test_a_batch_mixes_events_and_records(lab: Lab, gw: Path) -> None:
     (gw / "batch").write_bytes(ndjson(event("a"), record("b", severity="low")))
     ran = kt("raise", "--batch", "batch", "--json", "--model", "big", cwd=gw)
-    assert ran.code == 0 and set(ran.json) == BATCH_KEYS and ran.json["failed"] == []
+    assert ran.code == 0
+    assert set(ran.json) == BATCH_KEYS
+    assert ran.json["failed"] == []
     found = {item["escalation_id"]: item for item in ran.json["escalations"]}
-    assert found["esc_a"]["policy"] == "human-oversight" and found["esc_b"]["severity"] == "low"
+    assert found["esc_a"]["policy"] == "human-oversight"
+    assert found["esc_b"]["severity"] == "low"
     assert {item["model"] for item in found.values()} == {"big"}
 
 
@@ -328,7 +345,9 @@ BAD_LINES = (
 def test_bad_lines_are_named_by_number_and_stop_the_whole_batch(lab: Lab, gw: Path) -> None:
     before = lab.tip()
     ran = batch(gw, *BAD_LINES)
-    assert ran.code == 2 and ran.out == "" and lab.tip() == before
+    assert ran.code == 2
+    assert ran.out == ""
+    assert lab.tip() == before
     assert ran.error["code"] == "several_failed"
     assert [set(fault) for fault in ran.error["failed"]] == [{"line", "code", "message"}] * 5
     assert [fault["line"] for fault in ran.error["failed"]] == [2, 3, 5, 6, 7]
@@ -336,35 +355,43 @@ def test_bad_lines_are_named_by_number_and_stop_the_whole_batch(lab: Lab, gw: Pa
     assert [line.partition(": ")[2].partition(":")[0] for line in plain[:5]] == [
         f"line {number}" for number in (2, 3, 5, 6, 7)
     ]
-    assert "nothing was written" in plain[5] and "--partial" in plain[5] and len(plain) == 6
+    assert "nothing was written" in plain[5]
+    assert "--partial" in plain[5]
+    assert len(plain) == 6
 
 
 def test_one_bad_line_alone_is_still_named_by_its_number(gw: Path) -> None:
     ran = batch(gw, record("good"), "{")
-    assert ran.code == 2 and [fault["line"] for fault in ran.error["failed"]] == [2]
+    assert ran.code == 2
+    assert [fault["line"] for fault in ran.error["failed"]] == [2]
     assert ran.error["message"].endswith("nothing was written; fix it, or do the others with --partial")
 
 
 def test_partial_is_offered_only_where_there_are_others_that_could_be_raised(gw: Path) -> None:
     for lines, fix in ((("{",), "fix it"), (("{", "["), "fix them")):
         ran = batch(gw, *lines)
-        assert ran.code == 2 and ran.error["message"].endswith(f"nothing was written; {fix}")
+        assert ran.code == 2
+        assert ran.error["message"].endswith(f"nothing was written; {fix}")
         stream = gw / "lines.ndjson"
         stream.write_bytes(ndjson(*lines))
         told = kt("raise", "--batch", str(stream), "--flush-count", "9", cwd=gw)
-        assert told.code == 2 and told.err.endswith(f"is acknowledged; {fix} and send it again\n")
+        assert told.code == 2
+        assert told.err.endswith(f"is acknowledged; {fix} and send it again\n")
 
 
 def test_partial_takes_the_good_lines_and_reports_the_others(lab: Lab, gw: Path) -> None:
     ran = batch(gw, *BAD_LINES, options=("--partial",))
-    assert ran.code == 0 and ids(ran.json["escalations"]) == ["esc_good"]
+    assert ran.code == 0
+    assert ids(ran.json["escalations"]) == ["esc_good"]
     assert [fault["line"] for fault in ran.json["failed"]] == [2, 3, 5, 6, 7]
     assert {fault["code"] for fault in ran.json["failed"]} == {"bad_input"}
     assert len(lab.commits("kt: raise")) == 1
     again = batch(gw, *BAD_LINES, options=("--partial",))
     assert again.code == 0 and again.json["changed"] is False, "already so is had as well"
     plain = kt("raise", "--batch", "-", "--partial", cwd=gw, stdin=ndjson(*BAD_LINES))
-    assert plain.code == 0 and "line 2: " in plain.err and "5 failed" in plain.err
+    assert plain.code == 0
+    assert "line 2: " in plain.err
+    assert "5 failed" in plain.err
 
 
 @pytest.mark.parametrize(
@@ -376,19 +403,24 @@ def test_partial_that_can_have_nothing_ends_with_the_first_faults_code(
     lab.escalations("taken")
     before = lab.tip()
     ran = batch(gw, first, "[]", record("taken", summary="other"), options=("--partial",))
-    assert ran.code == code and lab.tip() == before
+    assert ran.code == code
+    assert lab.tip() == before
     assert [fault["line"] for fault in ran.error["failed"]] == [1, 2, 3]
 
 
 def test_an_empty_batch_is_done_with_nothing(lab: Lab, gw: Path) -> None:
     ran = batch(gw)
-    assert ran.code == 0 and ran.json["escalations"] == [] and ran.json["changed"] is False
+    assert ran.code == 0
+    assert ran.json["escalations"] == []
+    assert ran.json["changed"] is False
     assert lab.commits("kt:") == []
 
 
 def test_one_id_twice_in_a_batch_is_no_fault_with_the_same_content(lab: Lab, gw: Path) -> None:
     ran = batch(gw, record("r"), record("r"))
-    assert ran.code == 0 and ids(ran.json["escalations"]) == ["esc_r"] and ran.json["unchanged"] == 1
+    assert ran.code == 0
+    assert ids(ran.json["escalations"]) == ["esc_r"]
+    assert ran.json["unchanged"] == 1
     assert lab.commits("raise") == ["kt: raise esc_r"]
 
 
@@ -396,10 +428,12 @@ def test_one_id_twice_in_a_batch_is_a_fault_with_other_content(lab: Lab, gw: Pat
     lines = (record("r", summary="one"), record("r", summary="two"))
     before = lab.tip()
     ran = batch(gw, *lines)
-    assert ran.code == 6 and lab.tip() == before
+    assert ran.code == 6
+    assert lab.tip() == before
     assert [(fault["line"], fault["code"]) for fault in ran.error["failed"]] == [(2, "different_content")]
     partial = batch(gw, *lines, options=("--partial",))
-    assert partial.code == 0 and partial.json["escalations"][0]["summary"] == "one"
+    assert partial.code == 0
+    assert partial.json["escalations"][0]["summary"] == "one"
     assert [fault["line"] for fault in partial.json["failed"]] == [2]
 
 
@@ -420,8 +454,11 @@ def test_a_repeat_changes_nothing_whatever_raising_decides(lab: Lab, gw: Path, a
     first = raised(gw, "--event", "-", stdin=ndjson(event()))
     before = lab.tip()
     ran = kt("raise", "--event", "-", "--json", cwd=gw, stdin=ndjson(event(**again)))
-    assert ran.code == 0 and ran.json["changed"] is False and ran.json["unchanged"] == 1
-    assert ran.json["escalation"] == first and ran.json["commit"] == before == lab.tip()
+    assert ran.code == 0
+    assert ran.json["changed"] is False
+    assert ran.json["unchanged"] == 1
+    assert ran.json["escalation"] == first
+    assert ran.json["commit"] == before == lab.tip()
 
 
 def test_what_two_evaluations_measure_anew_is_no_content_and_the_first_stays(gw: Path) -> None:
@@ -434,9 +471,12 @@ def test_what_two_evaluations_measure_anew_is_no_content_and_the_first_stays(gw:
 
     first = raised(gw, "--event", "-", stdin=ndjson(evaluated(0.5, 12)))
     again = kt("raise", "--event", "-", "--json", cwd=gw, stdin=ndjson(evaluated(0.7, 99, degraded=True)))
-    assert again.code == 0 and again.json["changed"] is False and again.json["escalation"] == first
+    assert again.code == 0
+    assert again.json["changed"] is False
+    assert again.json["escalation"] == first
     other = kt("raise", "--event", "-", "--json", cwd=gw, stdin=ndjson(evaluated(0.5, 12, kind="other")))
-    assert other.code == 6 and other.error["code"] == "different_content"
+    assert other.code == 6
+    assert other.error["code"] == "different_content"
 
 
 @pytest.mark.parametrize(
@@ -453,8 +493,10 @@ def test_other_content_under_the_same_id_is_a_conflict_that_names_the_key(
     raised(gw, "--event", "-", stdin=ndjson(event()))
     before = lab.tip()
     ran = kt("raise", "--event", "-", "--json", cwd=gw, stdin=ndjson(event(**again)))
-    assert ran.code == 6 and lab.tip() == before
-    assert ran.error["code"] == "different_content" and differs in ran.error["differs"]
+    assert ran.code == 6
+    assert lab.tip() == before
+    assert ran.error["code"] == "different_content"
+    assert differs in ran.error["differs"]
     assert ran.error["escalation_id"] == "esc_req_1"
 
 
@@ -466,7 +508,8 @@ def test_a_repeat_is_known_whatever_became_of_the_escalation(lab: Lab, gw: Path)
     kt("resolve", "--id", "esc_r", "--outcome", "denied", "--reason", "no", cwd=gw)
     before = lab.tip()
     ran = kt(*args, cwd=gw)
-    assert ran.json["changed"] is False and ran.json["escalation"]["status"] == "resolved"
+    assert ran.json["changed"] is False
+    assert ran.json["escalation"]["status"] == "resolved"
     assert kt(*args, "--summary", "new", cwd=gw).code == 6
     assert lab.tip() == before
 
@@ -506,10 +549,12 @@ def test_what_is_routed_to_a_user_is_born_claimed_with_the_lease_of_the_settings
     lab.put({"policies/p.yaml": PACK, "policies/settings.yaml": "claims: {lease: 4h, max_per_reviewer: 1}\n"})
     for name in ("one", "two"):
         found = raised(gw, "--request-id", name, "--reason-code", "a.b", "--model", "tiny")
-        assert found["status"] == "claimed" and found["route"]["user_id"] == "alice@example.com"
+        assert found["status"] == "claimed"
+        assert found["route"]["user_id"] == "alice@example.com"
         claim = found["claim"]
         assert set(claim) == {"claim_id", "claimed_by", "claimed_at", "expires_at"}
-        assert claim["claimed_by"] == "alice@example.com" and claim["claimed_at"] == found["raised_at"]
+        assert claim["claimed_by"] == "alice@example.com"
+        assert claim["claimed_at"] == found["raised_at"]
     alice = lab.clone("alice")
     done = kt("resolve", "--id", "esc_one", "--outcome", "approved", "--reason", "ok", cwd=alice)
     assert done.code == 0, done.err
@@ -547,7 +592,8 @@ def test_with_a_broken_pack_nothing_is_lost_and_the_source_names_it(lab: Lab, gw
         lab.put({"policies/a.yaml": broken})
         found = raised(gw, "--reason-code", "a.b", "--provider", "acme-prod")
         assert found["route"]["team_id"] == "triage" and found["status"] == "queued", broken
-        assert "policies/a.yaml" in found["route"]["source"] and "default" in found["route"]["source"]
+        assert "policies/a.yaml" in found["route"]["source"]
+        assert "default" in found["route"]["source"]
 
 
 def test_only_gateways_and_admins_may_raise_where_there_is_a_roster(lab: Lab, gw: Path) -> None:
@@ -562,7 +608,8 @@ def test_only_gateways_and_admins_may_raise_where_there_is_a_roster(lab: Lab, gw
     before = lab.tip()
     for name in ("alice", "stranger"):
         ran = kt("raise", "--reason-code", "a.b", "--json", cwd=lab.clone(name))
-        assert ran.code == 3 and ran.error["code"] == "not_allowed"
+        assert ran.code == 3
+        assert ran.error["code"] == "not_allowed"
     assert lab.tip() == before
 
 
@@ -604,7 +651,9 @@ def test_what_no_json_may_hold_is_refused_with_its_place(kept: Lab, how: str, ba
     more = ("--reason-code", "a.b") if how == "--context" else ()
     tip = git("rev-parse", "main", cwd=gw)
     ran = kt("raise", how, "-", *more, "--json", cwd=gw, stdin=text.encode())
-    assert ran.code == 2 and ran.out == "" and git("rev-parse", "main", cwd=gw) == tip
+    assert ran.code == 2
+    assert ran.out == ""
+    assert git("rev-parse", "main", cwd=gw) == tip
     [fault] = ran.error.get("failed", [ran.error])
     line = {"--file": 3, "--batch": 2}.get(how)
     found = f"line {fault['line']}: {fault['message']}" if how == "--batch" else fault["message"]

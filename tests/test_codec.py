@@ -185,7 +185,8 @@ def test_any_record_comes_back_as_it_was_written(record: Record) -> None:
     for again in (yaml_text.loads(data), yaml_text.from_yaml(data)):
         assert again == record
         assert yaml_text.dumps(again) == data
-    assert data.endswith(b"\n") and not data.endswith(b"\n\n")
+    assert data.endswith(b"\n")
+    assert not data.endswith(b"\n\n")
     # Whether a record fits is told from its free texts where they are short.
     assert len(data) <= largest(record)
 
@@ -214,7 +215,8 @@ def test_no_text_takes_more_room_than_is_reckoned_with(char: str) -> None:
 def test_canonical_text_is_read_without_yaml_for_the_same_record(record: Record) -> None:
     reading = canonical_reader.read(canonical.dumps(record))
     assert reading is not None
-    assert reading.record == record and typed(reading.record.as_dict()) == typed(record.as_dict())
+    assert reading.record == record
+    assert typed(reading.record.as_dict()) == typed(record.as_dict())
     assert reading.shown == canonical.shown(record)
     assert reading.shown_before == canonical.shown_before(record)
     assert "".join(f"{text}\n" for text in reading.texts.values()) == canonical.dumps(record)
@@ -282,7 +284,8 @@ def test_a_trap_is_no_trap_as_a_value_and_as_a_key(text: str) -> None:
     assert yaml_text.loads(written) == record
     for loader in (yaml.CSafeLoader, yaml.SafeLoader):
         read = yaml.load(written, Loader=loader)  # noqa: S506
-        assert read["event_context"] == {text: text} and read["labels"] == {"key": text}
+        assert read["event_context"] == {text: text}
+        assert read["labels"] == {"key": text}
 
 
 @pytest.mark.parametrize(
@@ -404,7 +407,8 @@ def test_any_bytes_are_a_record_or_malformed_and_nothing_else(data: bytes) -> No
     canonically = yaml_text.canonical_reading(data)
     if canonically is not None:
         again = yaml_text.from_yaml(data)
-        assert again == canonically.record and yaml_text.dumps(again) == data
+        assert again == canonically.record
+        assert yaml_text.dumps(again) == data
 
 
 @settings(max_examples=examples(100))
@@ -424,7 +428,8 @@ def test_what_is_read_as_canonical_is_what_yaml_reads_and_what_would_be_written(
             assert yaml_text.dumps(yaml_text.from_yaml(text.encode())).decode() != text
     else:
         again = yaml_text.from_yaml(text.encode())
-        assert again == reading.record and canonical.dumps(again) == text
+        assert again == reading.record
+        assert canonical.dumps(again) == text
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,8 @@ def test_the_commands_say_the_same_before_and_after(past: UsedPast) -> None:
     before = answers(past)
     assert [before[one][0] for one in ("a release of the same", "a release under another id")] == [0, 6]
     past.compact()
-    assert not list((past.path / RELEASED).glob("0*")) and not list((past.path / RESOLVED).glob("0*"))
+    assert not list((past.path / RELEASED).glob("0*"))
+    assert not list((past.path / RESOLVED).glob("0*"))
     assert answers(past) == before
     shutil.rmtree(past.path / ".git/kt")
     assert answers(past) == before
@@ -86,7 +87,8 @@ def test_an_export_has_the_same_rows(past: UsedPast) -> None:
     before, counts = exported()
     past.compact()
     after, now = exported()
-    assert after == before and len(before) == 8
+    assert after == before
+    assert len(before) == 8
     for key in ("records", "released", "executed", "unused"):
         assert now[key] == counts[key], key
     assert (now["released"], now["executed"], now["unused"]) == (3, 1, 1)
@@ -97,7 +99,8 @@ def test_an_archive_holds_the_releases_as_they_were_and_the_log_tells_it_once(pa
     files = [past.read(name) for name in names]
     ran = kt("compact", "--json", cwd=past.path, env=identity("boss"))
     assert ran.json["archives"] == [f"{ARCHIVE}.yaml", f"{RESOLVED}/archive-0001.yaml"]
-    assert ran.json["compacted"] == 7 and ran.json["left"] == []
+    assert ran.json["compacted"] == 7
+    assert ran.json["left"] == []
     assert past.read(f"{ARCHIVE}.yaml") == "".join(f"---\n{text}" for text in files)
     assert past.read(f"{ARCHIVE}.ids") == "esc_anna\nesc_berta\nesc_clara\n"
     assert git("log", "-1", "--format=%s", cwd=past.path) == "kt: compact 4 escalations of 2024-01"
@@ -135,7 +138,8 @@ def test_what_is_used_after_its_record_was_archived_is_told_and_legal(past: Used
     assert [entry["action"] for entry in entries] == ["release", "compact", "resolve", "claim", "raise"]
     event = json.loads(kt("events", "--json", cwd=past.path).out.splitlines()[-1])
     assert (event["action"], event["escalation_id"], event["status"]) == ("release", "esc_dora", "resolved")
-    assert past.rules() == [] and kt("wait", "--id", "esc_dora", cwd=past.path).code == 6
+    assert past.rules() == []
+    assert kt("wait", "--id", "esc_dora", cwd=past.path).code == 6
 
 
 def test_a_reopening_in_an_archive_ends_a_decision_as_well(past: UsedPast) -> None:

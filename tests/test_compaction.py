@@ -83,7 +83,8 @@ def test_a_command_says_the_same_before_and_after(past: Past, question: str) -> 
     before = answer(past, QUESTIONS[question])
     compacted = past.tip()
     past.compact()
-    assert past.tip() != compacted and not list((past.path / JANUARY).glob("0*"))
+    assert past.tip() != compacted
+    assert not list((past.path / JANUARY).glob("0*"))
     assert answer(past, QUESTIONS[question]) == before
     forget_index(past)
     assert answer(past, QUESTIONS[question]) == before
@@ -96,7 +97,8 @@ def test_policies_are_replayed_over_archived_records_as_well(past: Past) -> None
     before = kt_policy(*asked[1:], cwd=past.path)
     past.compact()
     after = kt_policy(*asked[1:], cwd=past.path)
-    assert before.out == after.out and '"esc_dora"' in after.out
+    assert before.out == after.out
+    assert '"esc_dora"' in after.out
 
 
 def test_an_export_has_the_same_records_and_can_be_reconciled_with_git(past: Past) -> None:
@@ -108,7 +110,8 @@ def test_an_export_has_the_same_records_and_can_be_reconciled_with_git(past: Pas
     before, counts = exported()
     past.compact()
     after, now = exported()
-    assert after == before and len(before) == 6
+    assert after == before
+    assert len(before) == 6
     assert [now[key] for key in ("records", "open", "resolved")] == [
         counts[key] for key in ("records", "open", "resolved")
     ]
@@ -144,12 +147,14 @@ def test_the_lines_of_the_page_reconcile_an_export_and_find_what_is_missing_or_t
             told["listing"],
             hashlib.sha256(export.encode()).hexdigest(),
         ]
-        assert done.stderr == "" and done.returncode == bool(differs)
+        assert done.stderr == ""
+        assert done.returncode == bool(differs)
         return "\n".join(differs)
 
     ran = kt("export", "-o", "../population.jsonl", "--json", cwd=past.path)
     told, export = ran.json, (past.path.parent / "population.jsonl").read_text()
-    assert export.count("/archive-") == 5 and len(export.splitlines()) == 7
+    assert export.count("/archive-") == 5
+    assert len(export.splitlines()) == 7
     assert reconciled(export) == ""
     anna = next(line for line in export.splitlines() if '"esc_anna"' in line)
     assert reconciled(export.replace(f"{anna}\n", "")).count(f"{ARCHIVE}.yaml") == 1
@@ -182,14 +187,19 @@ def test_an_archive_holds_the_files_as_they_were_and_the_log_tells_it_once(past:
     names = git("ls-files", JANUARY, cwd=past.path).split()
     files = [past.read(name) for name in sorted(names, key=lambda name: name.rpartition("/")[2])]
     ran = kt("compact", "--json", cwd=past.path, env=identity("boss"))
-    assert ran.json["compacted"] == 5 and ran.json["changed"] and ran.json["commit"] == past.tip()
-    assert ran.json["months"] == {"2024-01": 3, "2024-03": 1, "2024-04": 1} and ran.json["left"] == []
+    assert ran.json["compacted"] == 5
+    assert ran.json["changed"]
+    assert ran.json["commit"] == past.tip()
+    assert ran.json["months"] == {"2024-01": 3, "2024-03": 1, "2024-04": 1}
+    assert ran.json["left"] == []
     assert past.read(f"{ARCHIVE}.yaml") == "".join(f"---\n{text}" for text in files)
     assert past.read(f"{ARCHIVE}.ids") == "esc_anna\nesc_berta\nesc_clara\n"
     message = git("log", "-1", "--format=%B", cwd=past.path).splitlines()
     assert message[0] == "kt: compact 5 escalations of 2024-01 to 2024-04"
-    assert message[2] == "Kt-Action: compact" and "Kt-Escalation: esc_anna" in message
-    assert "Kt-Count: 5" in message and "Kt-Actor: boss" in message
+    assert message[2] == "Kt-Action: compact"
+    assert "Kt-Escalation: esc_anna" in message
+    assert "Kt-Count: 5" in message
+    assert "Kt-Actor: boss" in message
     [told] = [line for line in kt("log", cwd=past.path).out.splitlines() if "compact" in line]
     assert told.endswith("compact  -  boss@example.com: 5 escalations into 3 archives")
     entries = kt("log", "--id", "esc_anna", "--json", cwd=past.path).json["entries"]
@@ -202,11 +212,13 @@ def test_what_was_compacted_can_be_reopened_once_and_its_deciders_count(past: Pa
     past.compact()
     past.kt("bob", "reopen", "--id", "esc_anna", "--reason", "again")
     second = kt("reopen", "--id", "esc_anna", "--reason", "x", "--json", cwd=past.path, env=identity("carol"))
-    assert second.code == 6 and second.error["code"] == "already_reopened"
+    assert second.code == 6
+    assert second.error["code"] == "already_reopened"
     third = kt("reopen", "--id", "esc_berta", "--reason", "x", "--json", cwd=past.path, env=identity("carol"))
     assert third.code == 0
     got = kt("get", "--id", "esc_berta", "--json", cwd=past.path).json["reopened_by"]
-    assert len(got) == 2 and got[1] == third.json["escalation"]["escalation_id"]
+    assert len(got) == 2
+    assert got[1] == third.json["escalation"]["escalation_id"]
     assert past.rules() == []
 
 
@@ -214,7 +226,9 @@ def test_compacting_again_changes_nothing_and_what_arrives_late_opens_the_next_n
     past.compact()
     tip = past.tip()
     again = kt("compact", "--json", cwd=past.path, env=identity("boss"))
-    assert again.code == 0 and again.json["changed"] is False and past.tip() == tip
+    assert again.code == 0
+    assert again.json["changed"] is False
+    assert past.tip() == tip
     past.lived("late", datetime(2024, 1, 20, tzinfo=UTC))
     first = past.read(f"{ARCHIVE}.yaml")
     past.compact()
@@ -228,7 +242,8 @@ def test_only_months_that_ended_before_the_limit_are_folded(past: Past) -> None:
     since_april = datetime.now(UTC) - datetime(2024, 4, 1, tzinfo=UTC)
     before = f"{int((since_april + timedelta(minutes=1)).total_seconds())}s"
     ran = kt("compact", "--before", before, "--dry-run", "--json", cwd=past.path, env=identity("boss"))
-    assert ran.json["months"] == {"2024-01": 3} and ran.json["changed"] is False
+    assert ran.json["months"] == {"2024-01": 3}
+    assert ran.json["changed"] is False
     ran = kt(
         "compact",
         "--before",
@@ -243,7 +258,8 @@ def test_only_months_that_ended_before_the_limit_are_folded(past: Past) -> None:
     past.kt("alice", "claim", "--id", "esc_one")
     past.kt("alice", "resolve", "--id", "esc_one", "--outcome", "approved", "--reason", "ok")
     past.kt("boss", "compact", "--before", "0")
-    assert past.resolved("one") and past.rules() == []
+    assert past.resolved("one")
+    assert past.rules() == []
 
 
 @pytest.mark.parametrize(
@@ -254,7 +270,8 @@ def test_who_may_not_and_what_is_no_time_ago_is_refused(past: Past, who: str, be
     tip = past.tip()
     for more in ([], ["--dry-run"]):
         ran = kt("compact", "--before", before, *more, "--json", cwd=past.path, env=identity(who))
-        assert ran.code == code and past.tip() == tip
+        assert ran.code == code
+        assert past.tip() == tip
 
 
 def test_a_limit_from_python_is_bad_input_where_it_is_none(past: Past) -> None:
@@ -277,7 +294,8 @@ def test_what_cannot_be_read_stays_where_it_is(past: Past) -> None:
     past.write(path, "broken\n")
     past.commit("alice")
     ran = kt("compact", "--json", cwd=past.path, env=identity("boss"))
-    assert ran.json["compacted"] == 4 and [item["path"] for item in ran.json["left"]] == [path]
+    assert ran.json["compacted"] == 4
+    assert [item["path"] for item in ran.json["left"]] == [path]
     past.kt("boss", "restore", "--id", "esc_anna", "--reason", "by accident")
     past.compact()
     assert past.read(f"{JANUARY}/archive-0002.ids") == "esc_anna\n"
@@ -289,17 +307,21 @@ def test_an_archive_never_changes_so_what_is_wrong_in_it_cannot_be_restored(past
     past.commit("alice")
     past.compact()
     ran = kt("restore", "--id", "esc_anna", "--reason", "x", "--json", cwd=past.path, env=identity("boss"))
-    assert ran.code == 6 and "an archive never changes" in ran.error["message"]
+    assert ran.code == 6
+    assert "an archive never changes" in ran.error["message"]
     waiting = kt("wait", "--id", "esc_anna", "--json", cwd=past.path)
-    assert waiting.code == 6 and waiting.error["code"] == "illegal_record"
+    assert waiting.code == 6
+    assert waiting.error["code"] == "illegal_record"
 
 
 def test_files_of_the_user_in_the_checkout_are_left_as_they_are(past: Past) -> None:
     dirty, other = past.resolved("anna"), past.resolved("berta")
     past.write(dirty, "my own words\n")
     ran = kt("compact", "--json", cwd=past.path, env=identity("boss"))
-    assert ran.code == 0 and ran.json["compacted"] == 5
-    assert past.read(dirty) == "my own words\n" and not (past.path / other).exists()
+    assert ran.code == 0
+    assert ran.json["compacted"] == 5
+    assert past.read(dirty) == "my own words\n"
+    assert not (past.path / other).exists()
     assert (past.path / f"{ARCHIVE}.yaml").exists()
     assert git("status", "--porcelain", cwd=past.path) == f"?? {'/'.join(dirty.split('/')[:5])}/"
 
@@ -308,7 +330,8 @@ def test_a_path_that_is_staged_is_a_conflict(past: Past) -> None:
     past.write(past.resolved("anna"), "my own words\n")
     git("add", "--all", cwd=past.path)
     ran = kt("compact", "--json", cwd=past.path, env=identity("boss"))
-    assert ran.code == 6 and ran.error["code"] == "path_staged"
+    assert ran.code == 6
+    assert ran.error["code"] == "path_staged"
 
 
 # --- the form of archives -------------------------------------------------------------------------
@@ -690,9 +713,11 @@ def test_a_forged_compaction_is_found_and_named(past: Past, past_server: Path, n
     make(past)
     assert rule in past.rules()
     checked = kt("check", f"{before}..HEAD", "--json", cwd=past.path)
-    assert checked.code == 1 and rule in {found["rule"] for found in checked.json["violations"]}
+    assert checked.code == 1
+    assert rule in {found["rule"] for found in checked.json["violations"]}
     refused = way_in(FORGERIES, name)(past, past_server)
-    assert refused.code == 1 and f": {rule}: " in refused.err
+    assert refused.code == 1
+    assert f": {rule}: " in refused.err
     assert git("rev-parse", "main", cwd=past_server) == before
 
 
@@ -706,7 +731,8 @@ def test_a_month_that_is_open_by_the_servers_clock_is_refused(past: Past, past_s
     # Only whoever has a clock can tell.
     assert past.rules() == ["compaction", "time"]
     ran = kt("check", f"{before}..HEAD", cwd=past.path)
-    assert ran.code == 1 and "compaction: expected a month that is over by now" in ran.out
+    assert ran.code == 1
+    assert "compaction: expected a month that is over by now" in ran.out
     assert "a month that is over by now" in push(past, past_server).err
 
 
@@ -720,7 +746,9 @@ def test_a_compaction_between_two_looks_is_clean_for_every_judge(past: Past, pas
     past.kt("alice", "claim", "--id", "esc_one")
     past.raised("two")
     new = kt("verify", "--json", cwd=past.path)
-    assert new.json["ok"] and new.json["since"] == start and new.json["steps"] == 2
+    assert new.json["ok"]
+    assert new.json["since"] == start
+    assert new.json["steps"] == 2
     assert kt("check", f"{start}..HEAD", "--json", cwd=past.path).json["violations"] == []
     bare = past.path.parent / "server.git"
     git("clone", "--quiet", "--bare", str(past_server), str(bare), cwd=past.path.parent)
@@ -837,11 +865,13 @@ def test_archives_of_the_first_commit_are_imported(past: Past) -> None:
     git("checkout", "main", "--", ".", cwd=past.path)
     past.commit("boss", "import")
     ran = kt("verify", "--afresh", "--json", cwd=past.path)
-    assert ran.json["violations"] == [] and ran.json["imported"] == 6
+    assert ran.json["violations"] == []
+    assert ran.json["imported"] == 6
     entries = kt("log", "--id", "esc_anna", "--json", cwd=past.path).json["entries"]
     assert [entry["action"] for entry in entries] == ["resolve", "note", "raise"]
     ran = kt("wait", "--id", "esc_anna", cwd=past.path)
-    assert ran.code == 6 and "it was imported already resolved, and nobody can prove" in ran.err
+    assert ran.code == 6
+    assert "it was imported already resolved, and nobody can prove" in ran.err
     past.raised("four")
     past.write("queue/esc_anna.yaml", past.read("queue/esc_four.yaml").replace("four", "anna"))
     past.commit("gw")
@@ -866,15 +896,16 @@ def test_an_archive_that_cannot_be_read_is_told_and_hides_no_other(past: Past) -
     past.write(f"{ARCHIVE}.yaml", "no archive\n")
     past.commit("mallory")
     listed = kt("list", "--status", "resolved", "--json", cwd=past.path).json
-    assert [item["path"] for item in listed["invalid"]] == [f"{ARCHIVE}.yaml"] and len(
-        listed["escalations"]
-    ) == 2
+    assert [item["path"] for item in listed["invalid"]] == [f"{ARCHIVE}.yaml"]
+    assert len(listed["escalations"]) == 2
     ran = kt("get", "--id", "esc_anna", "--json", cwd=past.path)
-    assert ran.code == 2 and ran.error["code"] == "unreadable_record"
+    assert ran.code == 2
+    assert ran.error["code"] == "unreadable_record"
     again = kt(
         "raise", "--request-id", "anna", "--reason-code", "a.b", "--json", cwd=past.path, env=identity("gw")
     )
-    assert again.code == 2 and again.error["code"] == "unreadable_record"
+    assert again.code == 2
+    assert again.error["code"] == "unreadable_record"
 
 
 def test_a_lonely_half_of_an_archive_is_told(past: Past) -> None:
@@ -908,7 +939,8 @@ def test_what_only_an_archive_holds_is_listed_also_by_who_cannot_remember_it(
     monkeypatch.setattr(reader, "_REMEMBERED", 1)
     with Store.open(clone) as store:
         found = store.list(Query(statuses=frozenset({"queued", "claimed", "resolved"})))
-    assert [record.as_dict() for record in found.records] == listed and found.invalid == ()
+    assert [record.as_dict() for record in found.records] == listed
+    assert found.invalid == ()
 
 
 # --- the clone's index ----------------------------------------------------------------------------
@@ -929,12 +961,14 @@ def forget_index(past: Past) -> None:
 def test_a_damaged_index_is_made_anew(past: Past) -> None:
     past.compact()
     index = past.path / ".git/kt" / INDEX[0]
-    assert found(past, "esc_anna") == 0 and index.exists()
+    assert found(past, "esc_anna") == 0
+    assert index.exists()
     index.write_bytes(b"no index at all" * 1000)
     assert found(past, "esc_dora") == 0
     good = index.read_bytes()
     index.write_bytes(good[:300] + b"\xff" * (len(good) - 300))
-    assert found(past, "esc_anna") == 0 and found(past, "esc_nobody") == 7
+    assert found(past, "esc_anna") == 0
+    assert found(past, "esc_nobody") == 7
 
 
 def test_an_edited_index_hides_nothing(past: Past) -> None:
@@ -950,7 +984,8 @@ def test_an_edited_index_hides_nothing(past: Past) -> None:
         ("reopen", "--id", "esc_berta", "--reason", "again", "--json"),
     ]
     before = [kt(*args, cwd=past.path, env=identity("gw")) for args in asked]
-    assert [ran.code for ran in before[:2]] == [0, 0] and before[1].json["reopened_by"]
+    assert [ran.code for ran in before[:2]] == [0, 0]
+    assert before[1].json["reopened_by"]
     for name in INDEX:
         path = past.path / ".git/kt" / name
         first, _, rest = path.read_bytes().partition(b"\n")
@@ -981,7 +1016,8 @@ def test_where_the_index_cannot_be_written_memory_will_do(past: Past) -> None:
     index = past.path / ".git/kt" / INDEX[0]
     index.unlink()
     index.mkdir()
-    assert found(past, "esc_anna") == 0 and found(past, "esc_nobody") == 7
+    assert found(past, "esc_anna") == 0
+    assert found(past, "esc_nobody") == 7
 
 
 def test_the_index_knows_many_revisions_and_answers_for_each(past: Past) -> None:
@@ -1048,7 +1084,8 @@ def test_after_a_kill_a_compaction_is_whole_or_not_there(shared: Past, point: st
     told = git("log", "--format=%s", "main", cwd=where).splitlines()
     assert len([subject for subject in told if "kt: compact 5 escalations" in subject]) == 1
     assert git("status", "--porcelain", cwd=shared.path) == ""
-    assert shared.rules() == [] and found(shared, "esc_anna") == 0
+    assert shared.rules() == []
+    assert found(shared, "esc_anna") == 0
     git("fsck", "--strict", cwd=shared.path)
 
 
@@ -1062,7 +1099,8 @@ def test_of_many_who_compact_at_once_one_does_and_nobody_loses_a_claim(shared: P
     assert sorted(ran.json["changed"] for ran in ended) == [False, False, True]
     assert end(claiming).code == 0
     last = another_clone(shared, "last")
-    assert last.rules() == [] and "claimed_by: alice" in last.read("queue/esc_two.yaml")
+    assert last.rules() == []
+    assert "claimed_by: alice" in last.read("queue/esc_two.yaml")
     assert last.read(f"{ARCHIVE}.ids") == "esc_anna\nesc_berta\nesc_clara\n"
 
 
@@ -1085,9 +1123,11 @@ def test_a_store_below_a_folder_and_with_long_ids_of_objects_is_compacted_as_wel
         store.claim("esc_anna")
         store.resolve("esc_anna", "denied", "no")
     ran = kt("compact", "--json", cwd=clone)
-    assert ran.code == 0 and ran.json["archives"] == [f"{ARCHIVE}.yaml"]
+    assert ran.code == 0
+    assert ran.json["archives"] == [f"{ARCHIVE}.yaml"]
     got = kt("get", "--id", "esc_anna", "--json", cwd=clone)
-    assert got.json["path"] == f"shop/[a]/{ARCHIVE}.yaml" and len(got.json["blob"]) == 64
+    assert got.json["path"] == f"shop/[a]/{ARCHIVE}.yaml"
+    assert len(got.json["blob"]) == 64
     assert [e["action"] for e in kt("log", "--id", "esc_anna", "--json", cwd=clone).json["entries"]] == [
         "compact",
         "resolve",
@@ -1112,12 +1152,14 @@ def test_the_commands_of_the_page_run_as_printed(shared: Past) -> None:
         },
         env=identity("boss"),
     )
-    assert shared.rules() == [] and (shared.path / f"{ARCHIVE}.yaml").exists()
+    assert shared.rules() == []
+    assert (shared.path / f"{ARCHIVE}.yaml").exists()
 
 
 def test_the_rules_that_the_page_names_are_those_of_the_judge() -> None:
     named = re.search(r"is a violation \(([^)]*)\)", text_of("compaction.md"))
-    assert named and set(re.findall(r"`(\w+)`", named[1])) <= {rule for rule, _ in FORGERIES.values()}
+    assert named
+    assert set(re.findall(r"`(\w+)`", named[1])) <= {rule for rule, _ in FORGERIES.values()}
 
 
 # --- what is in an archive is not believed for being there ------------------------------------------

@@ -45,7 +45,8 @@ def test_every_fact_is_an_attribute_and_in_the_json_and_its_place_in_the_message
 def test_over_http_no_message_says_which_command_to_run(code: str) -> None:
     kind = BY_CODE[code]
     message = answers.failed(kind(**dict(values(kind)))).body["error"]["message"]
-    assert message and not re.search(r"`|--\w| -C |command", message)
+    assert message
+    assert not re.search(r"`|--\w| -C |command", message)
 
 
 @pytest.mark.parametrize("code", sorted(BY_CODE))
@@ -76,7 +77,8 @@ def test_no_class_may_declare_what_every_error_has() -> None:
 def test_several_failures_name_each_and_exit_as_the_first() -> None:
     first = AlreadyClaimed(escalation_id="esc_a", claimed_by="bob", since="then", claim_id="c")
     error = SeveralFailed([Failure("esc_a", first), Failure(3, BadInput(problem="is empty"))], others=True)
-    assert (error.exit_code, error.count) == (6, 2) and error.remedy.endswith("with --partial")
+    assert (error.exit_code, error.count) == (6, 2)
+    assert error.remedy.endswith("with --partial")
     assert json.loads(json.dumps(error.as_json()))["failed"] == [
         {"id": "esc_a", "code": "already_claimed", "message": first.message},
         {"line": 3, "code": "bad_input", "message": "is empty"},

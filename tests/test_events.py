@@ -81,12 +81,15 @@ def test_each_sample_that_escalates_is_raised_as_the_design_says(
     line: int, escalation_id: str, policy: str, created_at: str, routing: Fallback | None
 ) -> None:
     item = sample("events.ndjson")[line]
-    assert isinstance(item, Raisable) and item.routing == routing
+    assert isinstance(item, Raisable)
+    assert item.routing == routing
     record = raised(item)
     assert (record.escalation_id, record.policy) == (escalation_id, policy)
     assert record.as_dict()["created_at"] == f"2026-03-04T{created_at}Z"
-    assert record.config_version == "cfg-harbour-12" and record.raised_by == "gw@example.com"
-    assert record.event_context and record.event_context["prompt_redacted"] is True
+    assert record.config_version == "cfg-harbour-12"
+    assert record.raised_by == "gw@example.com"
+    assert record.event_context
+    assert record.event_context["prompt_redacted"] is True
     assert yaml_text.loads(yaml_text.dumps(record)) == record
     assert "customer really wrote" not in yaml_text.dumps(record).decode()
 
@@ -125,7 +128,8 @@ def test_every_bad_line_of_the_broken_sample_is_told_and_no_good_one() -> None:
 def test_a_bad_line_says_what_is_wrong_with_it(line: int) -> None:
     fault = sample("events-broken.ndjson")[line]
     assert isinstance(fault, BadInput)
-    assert BROKEN[line] in fault.message and "\n" not in fault.message
+    assert BROKEN[line] in fault.message
+    assert "\n" not in fault.message
 
 
 # --- from event to draft --------------------------------------------------------------------------
@@ -137,7 +141,8 @@ def test_an_event_gives_exactly_these_keys() -> None:
         *("request_id", "agent_id", "session_id", "config_version", "reason_code", "created_at"),
         *("event_context", "policy"),
     }
-    assert item.draft.severity == "medium" and item.draft.labels is None
+    assert item.draft.severity == "medium"
+    assert item.draft.labels is None
     assert item.draft.event_context == {
         "prompt_hash": "hmac-sha256:00",
         "prompt_redacted": False,
@@ -249,12 +254,15 @@ def test_the_longest_lease_is_a_fault_of_the_settings_or_a_lease(lease: str) -> 
     policies = assemble(None, {"policies/settings.yaml": PolicyFile({"claims": {"lease": lease}})})
     if not policies.faults:
         record = raised(drafted(metadata={"escalation_routing": {"user_id": "erin"}}), policies)
-        assert record.claim and record.claim.expires_at and yaml_text.loads(yaml_text.dumps(record)) == record
+        assert record.claim
+        assert record.claim.expires_at
+        assert yaml_text.loads(yaml_text.dumps(record)) == record
 
 
 def test_provider_and_model_fill_what_events_do_not_say() -> None:
     item = decision_event.from_event(EVENT, provider="bank-eu", model="m")
-    assert item and (item.draft.provider, item.draft.model) == ("bank-eu", "m")
+    assert item
+    assert (item.draft.provider, item.draft.model) == ("bank-eu", "m")
     kept = decision_event.from_record({"reason_code": "a", "provider": "mine"}, provider="bank-eu", model="m")
     assert (kept.draft.provider, kept.draft.model) == ("mine", "m")
 
@@ -274,7 +282,8 @@ def test_a_future_event_is_created_now_and_its_own_time_kept(
 ) -> None:
     record = raised(drafted(timestamp=timestamp))
     assert record.as_dict()["created_at"] == created_at
-    assert record.event_context and record.event_context.get("timestamp") == kept
+    assert record.event_context
+    assert record.event_context.get("timestamp") == kept
     assert record.event_context["prompt_hash"] == "hmac-sha256:00"
 
 

@@ -54,7 +54,8 @@ def test_it_is_checked_with_git_alone_as_printed(case: Path) -> None:
 
 def test_nothing_is_checked_before_an_id_is_known(case: Path) -> None:
     ran = checked(unpacked(case), "")
-    assert ran.returncode != 0 and "the whole id of the commit, from elsewhere" in ran.stderr
+    assert ran.returncode != 0
+    assert "the whole id of the commit, from elsewhere" in ran.stderr
 
 
 def test_a_clone_that_one_trusts_says_whether_it_has_the_commit(case: Path) -> None:
@@ -77,7 +78,8 @@ def test_the_bundle_ends_at_the_commit_of_which_it_tells(case: Path) -> None:
         assert git("rev-parse", "HEAD", cwd=case.parent / "check/store") == commit
     # Whoever knows another commit is told.
     ran = checked(folder, tip)
-    assert ran.returncode != 0 and f"ends at {older}, and you know {tip}" in ran.stderr
+    assert ran.returncode != 0
+    assert f"ends at {older}, and you know {tip}" in ran.stderr
 
 
 @pytest.mark.parametrize("options", [(), ("--minimal",)])
@@ -121,7 +123,9 @@ def test_what_strangers_wrote_is_never_markdown_nor_a_command(case: Path) -> Non
     assert all(
         line.startswith("    ") for line in page.splitlines() if "rm -rf" in line or "<script>" in line
     )
-    assert page.count("```sh\\n") == 2 and "# Heading\n" in page and "\n# Heading" not in page
+    assert page.count("```sh\\n") == 2
+    assert "# Heading\n" in page
+    assert "\n# Heading" not in page
 
 
 # --- what was changed is found ----------------------------------------------------------------------
@@ -146,7 +150,8 @@ def test_any_text_that_was_changed_left_out_or_added_is_found(case: Path, more: 
         path.write_bytes(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
         ran = checked(folder, known)
         assert ran.returncode != 0 and "it all holds" not in ran.stdout, name
-        assert f"{name} differ\n" in ran.stderr and "are not what git has" in ran.stderr
+        assert f"{name} differ\n" in ran.stderr
+        assert "are not what git has" in ran.stderr
         assert (case.parent / "check/proved" / name.removeprefix("texts/")).read_bytes() == data
         path.unlink()
         ran = checked(folder, known)
@@ -155,7 +160,8 @@ def test_any_text_that_was_changed_left_out_or_added_is_found(case: Path, more: 
     step = sorted((folder / "texts/steps").iterdir())[1]
     step.rename(folder / "texts/gone")
     ran = checked(folder, known)
-    assert ran.returncode != 0 and f"Only in proved/steps: {step.name}" in ran.stderr
+    assert ran.returncode != 0
+    assert f"Only in proved/steps: {step.name}" in ran.stderr
     (folder / "texts/gone").rename(step)
     assert holds(checked(folder, known), 4, 4)
 
@@ -169,7 +175,8 @@ def test_a_changed_bundle_or_pack_is_found(case: Path, more: tuple[str, ...]) ->
     middle = len(data) // 2
     path.write_bytes(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
     ran = checked(folder, known)
-    assert ran.returncode != 0 and "it all holds" not in ran.stdout
+    assert ran.returncode != 0
+    assert "it all holds" not in ran.stdout
 
 
 def test_what_a_changed_text_holds_never_reaches_the_terminal(case: Path) -> None:
@@ -177,7 +184,8 @@ def test_what_a_changed_text_holds_never_reaches_the_terminal(case: Path) -> Non
     text = next((folder / "texts/steps").iterdir()) / "\x1b[2J"
     text.write_text("\x1b[2J")
     ran = checked(folder, as_known(case, folder))
-    assert ran.returncode != 0 and "\x1b" not in ran.stderr + ran.stdout
+    assert ran.returncode != 0
+    assert "\x1b" not in ran.stderr + ran.stdout
 
 
 @pytest.mark.parametrize("amend", [True, False])
@@ -193,7 +201,8 @@ def test_another_history_in_the_bundles_place_is_found(case: Path, amend: bool) 
         git("reset", "--quiet", "--hard", back, cwd=forger)
         git("bundle", "create", "--quiet", str(folder / "store.bundle"), "HEAD", "main", cwd=forger)
         ran = checked(folder, known)
-        assert ran.returncode != 0 and "nothing here is proved" in ran.stderr
+        assert ran.returncode != 0
+        assert "nothing here is proved" in ran.stderr
         assert not (case.parent / "check/store").exists()
 
 
@@ -208,7 +217,8 @@ def test_a_bundle_that_only_says_where_it_ends_is_found(case: Path) -> None:
         path.read_bytes().replace(git("rev-parse", "HEAD", cwd=forger).encode(), known.encode(), 1)
     )
     ran = checked(folder, known)
-    assert ran.returncode != 0 and "it all holds" not in ran.stdout
+    assert ran.returncode != 0
+    assert "it all holds" not in ran.stdout
 
 
 def test_refs_of_a_bundle_replace_nothing(case: Path) -> None:
@@ -239,7 +249,8 @@ def test_keys_beside_the_history_count_for_nothing(lab: Lab) -> None:
     ran = checked(folder, known)
     forged = git("rev-parse", "HEAD", cwd=case)
     wanted = f"not signed by a key that the roster before it has for its author: {forged}"
-    assert ran.returncode != 0 and wanted in ran.stderr
+    assert ran.returncode != 0
+    assert wanted in ran.stderr
     # The texts of the roster, and files such as earlier versions wrote, with eve's key in them.
     public = path.with_suffix(".pub").read_text().strip()
     for step in (folder / "texts/steps").iterdir():
@@ -251,9 +262,12 @@ def test_keys_beside_the_history_count_for_nothing(lab: Lab) -> None:
         (folder / "README.md").read_text().replace("alice: roles", "eve: roles")
     )
     ran = checked(folder, known)
-    assert ran.returncode != 0 and "are not what git has" in ran.stderr and "signers" in ran.stderr
+    assert ran.returncode != 0
+    assert "are not what git has" in ran.stderr
+    assert "signers" in ran.stderr
     proved = next((lab.folder / "check/proved/policies").rglob("roster.yaml")).read_text()
-    assert public not in proved and "user_id: alice" in proved
+    assert public not in proved
+    assert "user_id: alice" in proved
 
 
 @pytest.mark.parametrize(("who", "by"), [("bob", "alice"), ("alice", "bob")])
@@ -290,7 +304,8 @@ def test_a_key_of_somebody_else_on_the_roster_is_found(lab: Lab, who: str, by: s
     done(clone, "raise", "--request-id", "one", "--reason-code", "a.b")
     folder = unpacked(clone)
     ran = checked(folder, as_known(clone, folder))
-    assert ran.returncode != 0 and "not signed by a key that the roster before it has" in ran.stderr
+    assert ran.returncode != 0
+    assert "not signed by a key that the roster before it has" in ran.stderr
 
 
 def test_a_roster_that_is_not_written_plainly_stops_the_commands(lab: Lab) -> None:
@@ -300,8 +315,10 @@ def test_a_roster_that_is_not_written_plainly_stops_the_commands(lab: Lab) -> No
     done(case, "claim", "--id", "esc_other")
     folder = unpacked(case, "--id", "esc_other")
     ran = checked(folder, as_known(case, folder))
-    assert ran.returncode != 0 and "this roster needs kt to be read" in ran.stderr
-    assert "roster.yaml:" in ran.stderr and "a quoted text that is not plain" in ran.stderr
+    assert ran.returncode != 0
+    assert "this roster needs kt to be read" in ran.stderr
+    assert "roster.yaml:" in ran.stderr
+    assert "a quoted text that is not plain" in ran.stderr
 
 
 # --- what it carries --------------------------------------------------------------------------------
@@ -316,13 +333,15 @@ def test_minimal_holds_the_steps_and_nobody_elses_records(case: Path) -> None:
     listed = git("cat-file", "--batch-all-objects", "--batch-check", cwd=store).splitlines()
     texts = [git("cat-file", "blob", line.split()[0], cwd=store) for line in listed if " blob " in line]
     records = [text for text in texts if text.startswith("schema_version")]
-    assert len(records) == 4 and all("escalation_id: esc_one\n" in text for text in records)
+    assert len(records) == 4
+    assert all("escalation_id: esc_one\n" in text for text in records)
     assert not (folder / "store.bundle").exists()
     assert "more than this case" not in (folder / "README.md").read_text()
     assert "The one case" in git("show", "--format=%B", git("rev-parse", "HEAD~5", cwd=case), "-s", cwd=store)
     # Whoever was told of another step misses it.
     ran = checked(folder, f"{known} {git('rev-parse', 'HEAD', cwd=case)}")
-    assert ran.returncode != 0 and "is not in the pack" in ran.stderr
+    assert ran.returncode != 0
+    assert "is not in the pack" in ran.stderr
 
 
 def test_minimal_after_many_were_resolved_in_one_commit_can_be_compared(lab: Lab) -> None:
@@ -350,7 +369,8 @@ def test_what_it_reopens_and_what_reopens_it_come_along(lab: Lab) -> None:
     again = done(case, "reopen", "--id", "esc_one", "--reason", "Misread")["escalation"]["escalation_id"]
     for name in ("esc_one", again):
         summary = done(case, "evidence", "--id", name, "-o", "/dev/null")
-        assert set(summary["escalation_ids"]) == {"esc_one", again} and len(summary["steps"]) == 5
+        assert set(summary["escalation_ids"]) == {"esc_one", again}
+        assert len(summary["steps"]) == 5
     folder = unpacked(case, "--id", again)
     assert holds(checked(folder, as_known(case, folder)), 5, 5)
     assert f"log --id {again}" in block(folder, "again.tar")
@@ -358,7 +378,8 @@ def test_what_it_reopens_and_what_reopens_it_come_along(lab: Lab) -> None:
 
 def test_several_at_once_and_by_prefix(case: Path) -> None:
     summary = done(case, "evidence", "--id", "esc_one", "--id", "esc_othe", "-o", "/dev/null")
-    assert summary["escalation_ids"] == ["esc_one", "esc_other"] and len(summary["steps"]) == 5
+    assert summary["escalation_ids"] == ["esc_one", "esc_other"]
+    assert len(summary["steps"]) == 5
     folder = unpacked(case, "--id", "esc_one", "--id", "esc_other")
     assert holds(checked(folder, as_known(case, folder)), 5, 5)
 
@@ -375,7 +396,8 @@ def test_steps_on_a_side_branch_are_in_it(lab: Lab, more: tuple[str, ...]) -> No
     git("merge", "--quiet", "--no-edit", "side", cwd=clone)
     folder = unpacked(clone, "--id", "esc_one", *more)
     ran = checked(folder, as_known(clone, folder))
-    assert holds(ran, 2, 0) and "made something of its own" not in ran.stdout
+    assert holds(ran, 2, 0)
+    assert "made something of its own" not in ran.stdout
 
 
 def test_a_merge_that_made_something_of_its_own_is_told(lab: Lab) -> None:
@@ -455,7 +477,8 @@ def test_a_shallow_clone_has_no_history_to_give(case: Path) -> None:
 
 def test_a_tar_is_for_a_file_or_a_pipe_and_not_for_a_terminal(case: Path) -> None:
     code, shown = at_a_terminal("evidence", "--id", "esc_one", "-o", "-", cwd=case)
-    assert code == 2 and "-o FILE" in shown
+    assert code == 2
+    assert "-o FILE" in shown
     with (case.parent / "piped.tar").open("wb") as file:
         subprocess.run(
             [sys.executable, "-m", "kt_escalation", "escalation", "evidence", "--id", "esc_one", "-o", "-"],

@@ -102,7 +102,8 @@ users:
 @pytest.mark.parametrize("how", PLAIN)
 def test_a_roster_that_is_written_plainly_is_read(how: str) -> None:
     roster = roster_in(PLAIN[how])
-    assert roster and roster.by_id.keys() == {"alice", "bob"}
+    assert roster
+    assert roster.by_id.keys() == {"alice", "bob"}
     for author, committer, count in (
         ("alice@example.com", "a@b.c", 1),
         ("BOB@Example.com", "bob@example.com", 2),
@@ -111,7 +112,8 @@ def test_a_roster_that_is_written_plainly_is_read(how: str) -> None:
         ("", "", 0),
     ):
         found = by_awk(PLAIN[how], author, committer)
-        assert found == by_kt(roster, author, committer) and len(found) == count
+        assert found == by_kt(roster, author, committer)
+        assert len(found) == count
 
 
 @pytest.mark.parametrize(

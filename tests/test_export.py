@@ -106,8 +106,10 @@ def test_what_cannot_be_read_is_a_row_and_a_warning(alice: Path) -> None:
     assert set(bad) == {"queue/esc_torn.yaml", "queue/ünd\n so.txt"}
     assert {item["path"]: item["error"] for item in summary["invalid"]} == bad
     ran = kt("export", "-o", "/dev/null", cwd=alice)
-    assert ran.code == 0 and ran.err.count("it is a row without a record") == 2
-    assert "queue/ünd\\n so.txt" in ran.err and "2 escalations (1 open, 1 resolved), 2 unreadable" in ran.err
+    assert ran.code == 0
+    assert ran.err.count("it is a row without a record") == 2
+    assert "queue/ünd\\n so.txt" in ran.err
+    assert "2 escalations (1 open, 1 resolved), 2 unreadable" in ran.err
 
 
 def test_a_row_holds_the_record_as_get_shows_it(alice: Path) -> None:
@@ -132,7 +134,8 @@ def test_more_than_is_read_at_once_is_all_there(lab: Lab) -> None:
     lab.escalations(*(f"n{number:04}" for number in range(1201)))
     clone = lab.clone("alice")
     summary, data = exported(clone)
-    assert summary["records"] == 1201 and len(rows(data.decode())) == 1201
+    assert summary["records"] == 1201
+    assert len(rows(data.decode())) == 1201
     assert summary["listing"] == hashlib.sha256(listed(clone)).hexdigest()
 
 
@@ -150,7 +153,8 @@ def test_an_older_revision_and_a_fetched_one(lab: Lab, alice: Path) -> None:
     lab.escalations("later")
     assert exported(alice)[0]["records"] == 2
     fetched, _ = exported(alice, "--fetch")
-    assert fetched["records"] == 3 and fetched["revision"] == lab.tip()
+    assert fetched["records"] == 3
+    assert fetched["revision"] == lab.tip()
     assert exported(alice, "--rev", before)[0]["revision"] == before
 
 
@@ -162,7 +166,8 @@ def test_a_merge_of_two_lines_is_one_population(lab: Lab, alice: Path) -> None:
     git("switch", "--quiet", "main", cwd=alice)
     git("merge", "--quiet", "--no-edit", "side", cwd=alice)
     summary, _ = exported(alice, "--rev", "HEAD")
-    assert summary["records"] == 3 and summary["tree"] == git("rev-parse", "HEAD:queue", cwd=alice)
+    assert summary["records"] == 3
+    assert summary["tree"] == git("rev-parse", "HEAD:queue", cwd=alice)
 
 
 def test_a_store_in_a_folder_is_listed_by_whole_paths(lab: Lab) -> None:
@@ -180,7 +185,8 @@ def test_a_store_in_a_folder_is_listed_by_whole_paths(lab: Lab) -> None:
 def test_rows_go_to_stdout_and_the_summary_to_stderr(alice: Path) -> None:
     ran = kt_process("export", "--json", cwd=alice)
     summary = json.loads(ran.err.splitlines()[-1])
-    assert summary["file"] is None and summary["sha256"] == hashlib.sha256(ran.out.encode()).hexdigest()
+    assert summary["file"] is None
+    assert summary["sha256"] == hashlib.sha256(ran.out.encode()).hexdigest()
     assert len(rows(ran.out)) == 4
 
 
@@ -208,7 +214,8 @@ def test_nothing_acts_on_a_terminal(lab: Lab) -> None:
     clone = lab.clone("alice")
     for form in ("jsonl", "csv"):
         code, shown = at_a_terminal("export", "--format", form, cwd=clone)
-        assert code == 0 and "esc_evil" in shown
+        assert code == 0
+        assert "esc_evil" in shown
         assert not any(is_hidden(char) for char in shown.replace("\r\n", "").replace("\n", ""))
 
 
@@ -253,7 +260,8 @@ def test_a_cell_never_calculates_and_gives_its_text_back(text: str) -> None:
 @given(records())
 def test_a_row_says_all_that_the_record_says(record: Record) -> None:
     row = dict(zip(table.COLUMNS, table.row("b" * 40, "queue/x", record.as_dict(), None), strict=True))
-    assert row["escalation_id"] == record.escalation_id and row["error"] == ""
+    assert row["escalation_id"] == record.escalation_id
+    assert row["error"] == ""
     assert row["route.team_id"] == table.cell(record.route.team_id)
     plain = record.as_dict()
     for key in ("event_context", "labels", "reviews", "notes"):
@@ -304,7 +312,8 @@ def test_a_file_that_cannot_be_written_to_its_end_is_named_and_not_there(alice: 
         text=True,
         check=False,
     )
-    assert ran.returncode == 2 and ran.stderr == "kt: all.jsonl: File too large\n"
+    assert ran.returncode == 2
+    assert ran.stderr == "kt: all.jsonl: File too large\n"
     assert not list(alice.glob("*all.jsonl*"))
 
 

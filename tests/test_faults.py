@@ -109,7 +109,8 @@ def test_answers_that_are_always_lost_end_in_exit_9(lab: Lab) -> None:
     lab.hook("pre-receive", "kill -9 $PPID")
     ran = kt("claim", "--id", "esc_job", "--retry-timeout", "2", "--json", cwd=clone)
     assert ran.code == 9
-    assert ran.error["code"] == "outcome_unknown" and ran.error["claim_id"]
+    assert ran.error["code"] == "outcome_unknown"
+    assert ran.error["claim_id"]
     assert lab.commits("claim") == []
 
 
@@ -145,7 +146,8 @@ def test_a_remote_that_then_stays_silent_ends_in_exit_9_and_a_later_run_finds_it
     quiet.unlink()
     lab.hook("post-receive", "exit 0")
     found = kt("claim", "--id", "esc_job", "--json", cwd=clone)
-    assert found.code == 0 and found.json["changed"] is False
+    assert found.code == 0
+    assert found.json["changed"] is False
     assert len(lab.commits("claim")) == 1
 
 
@@ -165,7 +167,8 @@ def test_a_kill_of_the_whole_process_group_leaves_no_lock_on_the_remote_and_no_h
         time.sleep(0.05)
     lab.hook("update", "exit 0")
     again = kt("claim", "--id", "esc_job", "--json", cwd=clone)
-    assert again.code == 0 and again.json["changed"] is False
+    assert again.code == 0
+    assert again.json["changed"] is False
     assert not list(lab.remote.rglob("*.lock"))
     assert git("status", "--porcelain", cwd=clone) == ""
     assert git("rev-parse", "HEAD", cwd=clone) == lab.tip()
@@ -214,7 +217,8 @@ def test_ids_of_another_kind_are_a_fault_that_no_repeat_mends(lab: Lab) -> None:
     me = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.com"}
     committer = {"GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.com"}
     ran = kt("init", "--json", cwd=clone, env={**me, **committer})
-    assert ran.code == 4 and "hash algorithm" in ran.error["message"]
+    assert ran.code == 4
+    assert "hash algorithm" in ran.error["message"]
     assert "git init --object-format=sha256" in ran.error["message"]
     first = lab.folder / "first"
     git("init", "--quiet", "--object-format=sha256", str(first), cwd=lab.folder)
@@ -222,7 +226,8 @@ def test_ids_of_another_kind_are_a_fault_that_no_repeat_mends(lab: Lab) -> None:
     assert kt("init", cwd=first, env={**me, **committer}).code == 0
     # Now the remote says so itself, before anything is sent.
     ran = kt("init", "--json", cwd=clone, env={**me, **committer})
-    assert ran.code == 4 and "git init --object-format=sha256" in ran.error["message"]
+    assert ran.code == 4
+    assert "git init --object-format=sha256" in ran.error["message"]
 
 
 def test_a_remote_that_hangs_when_asked_is_given_up_with_exit_4(lab: Lab) -> None:
@@ -232,7 +237,8 @@ def test_a_remote_that_hangs_when_asked_is_given_up_with_exit_4(lab: Lab) -> Non
     began = time.monotonic()
     ran = kt("claim", "--id", "esc_job", "--retry-timeout", "1", "--json", cwd=clone)
     # git sends nothing before it was told where the remote's refs are, so nothing can have landed.
-    assert ran.code == 4 and ran.error["code"] == "remote_unreachable"
+    assert ran.code == 4
+    assert ran.error["code"] == "remote_unreachable"
     assert time.monotonic() - began < 15
 
 
@@ -276,14 +282,16 @@ def test_init_does_not_pretend_to_know_whether_a_push_without_an_answer_landed(t
     hook.write_text('#!/bin/sh\nmv "$PWD" "$PWD.gone"; kill -9 $PPID\n')
     hook.chmod(0o755)
     ran = kt("init", "--json", cwd=clone)
-    assert ran.code == 9 and ran.error["code"] == "outcome_unknown"
+    assert ran.code == 9
+    assert ran.error["code"] == "outcome_unknown"
     (tmp_path / "r.git.gone").rename(tmp_path / "r.git")
     assert git("rev-parse", "main", cwd=tmp_path / "r.git") == ran.error["commit"]
     # Where it can be asked, one more look finds that.
     git("update-ref", "-d", "refs/heads/main", cwd=tmp_path / "r.git")
     hook.write_text("#!/bin/sh\nkill -9 $PPID\n")
     ran = kt("init", "--json", cwd=clone)
-    assert ran.code == 0 and git("rev-parse", "main", cwd=tmp_path / "r.git") == ran.json["commit"]
+    assert ran.code == 0
+    assert git("rev-parse", "main", cwd=tmp_path / "r.git") == ran.json["commit"]
     hook.unlink()
     assert kt("init", cwd=clone).code == 0, "it finds its own effect"
 
@@ -293,7 +301,8 @@ def test_a_remote_that_is_not_there_is_exit_4(lab: Lab) -> None:
     clone = lab.clone("alice")
     git("remote", "set-url", "origin", str(lab.folder / "gone.git"), cwd=clone)
     ran = kt("claim", "--id", "esc_job", cwd=clone)
-    assert ran.code == 4 and "could not be reached" in ran.err
+    assert ran.code == 4
+    assert "could not be reached" in ran.err
     assert kt("list", cwd=clone).code == 0, "reading works offline"
 
 
@@ -302,7 +311,8 @@ def test_a_rewritten_remote_stops_everything_loudly(lab: Lab) -> None:
     clone = lab.clone("alice")
     git("update-ref", "refs/heads/main", "main~1", cwd=lab.remote)
     ran = kt("claim", "--id", "esc_job", "--json", cwd=clone)
-    assert ran.code == 4 and ran.error["code"] == "history_rewritten"
+    assert ran.code == 4
+    assert ran.error["code"] == "history_rewritten"
     assert "REWRITTEN" in ran.error["message"]
 
 
@@ -392,7 +402,8 @@ def test_an_interrupt_before_the_push_changes_nothing(lab: Lab, number: int) -> 
     wait_for(clone / ".git/kt/holder")
     running.send_signal(number)
     ran = end(running)
-    assert ran.code == 130 and "nothing changed" in ran.err
+    assert ran.code == 130
+    assert "nothing changed" in ran.err
     errorbook.hold_line("interrupted", ran.code, ran.err.removeprefix("kt: ").strip(), lab.folder, args)
     assert lab.commits("claim") == []
 
@@ -405,7 +416,8 @@ def test_a_full_disk_of_our_own_is_no_bug(lab: Lab, point: str) -> None:
     lab.escalations("job")
     clone = lab.clone("alice")
     ran = kt_process("claim", "--id", "esc_job", cwd=clone, env={VARIABLE: f"{point}:full"})
-    assert ran.code == 2 and "No space left" in ran.err
+    assert ran.code == 2
+    assert "No space left" in ran.err
 
 
 def test_the_lock_is_given_up_after_its_timeout_and_names_its_holder(lab: Lab) -> None:
@@ -414,8 +426,10 @@ def test_the_lock_is_given_up_after_its_timeout_and_names_its_holder(lab: Lab) -
     holder = start("claim", "--id", "esc_job", cwd=clone, env={VARIABLE: "after-lock:pause"})
     wait_for(clone / ".git/kt/holder")
     waiting = kt("claim", "--id", "esc_job", "--lock-timeout", "1", "--json", cwd=clone)
-    assert waiting.code == 8 and waiting.error["code"] == "lock_timeout"
-    assert waiting.error["pid"] == str(holder.pid) and waiting.error["since"].endswith("Z")
+    assert waiting.code == 8
+    assert waiting.error["code"] == "lock_timeout"
+    assert waiting.error["pid"] == str(holder.pid)
+    assert waiting.error["since"].endswith("Z")
     holder.kill()
     end(holder)
     assert kt("claim", "--id", "esc_job", "--lock-timeout", "1", cwd=clone).code == 0
@@ -428,8 +442,10 @@ def test_a_lock_that_is_stuck_on_the_remote_ends_in_exit_8(lab: Lab) -> None:
     lock.touch()
     assert stat.S_ISREG(lock.stat().st_mode)
     ran = kt("claim", "--id", "esc_job", "--retry-timeout", "3", "--json", cwd=clone)
-    assert ran.code == 8 and ran.error["code"] == "retry_timeout"
-    assert "nobody was faster: cannot lock ref" in ran.error["message"] and "main.lock" in ran.error["words"]
+    assert ran.code == 8
+    assert ran.error["code"] == "retry_timeout"
+    assert "nobody was faster: cannot lock ref" in ran.error["message"]
+    assert "main.lock" in ran.error["words"]
     assert lab.commits("claim") == []
 
 
@@ -470,7 +486,8 @@ def test_a_remote_that_is_pushed_to_several_places_is_refused(lab: Lab) -> None:
     for where in (str(lab.remote), "ssh://nobody@127.0.0.1:9/x.git"):
         git("remote", "set-url", "--add", "--push", "origin", where, cwd=clone)
     ran = kt("claim", "--id", "esc_job", cwd=clone)
-    assert ran.code == 2 and "is pushed to several places" in ran.err
+    assert ran.code == 2
+    assert "is pushed to several places" in ran.err
     assert "status: queued" in lab.file("queue/esc_job.yaml")
 
 

@@ -108,7 +108,8 @@ def test_the_log_says_the_same_in_the_other_direction(alice: Path) -> None:
 
 def test_text_makes_control_characters_visible_and_json_escapes_them(alice: Path) -> None:
     shown = kt("events", cwd=alice)
-    assert len(shown.out.splitlines()) == 4 and "Wait\\x1b[2J" in shown.out
+    assert len(shown.out.splitlines()) == 4
+    assert "Wait\\x1b[2J" in shown.out
     for form in ("text", "json", "cloudevents"):
         assert "\x1b" not in kt("events", "--format", form, cwd=alice).out
 
@@ -123,12 +124,11 @@ def test_cloudevents_are_what_the_package_reads(lab: Lab, alice: Path) -> None:
         assert (read.get_id(), read.get_specversion()) == (event["id"], "1.0")
         assert read.get_type() == f"kt.escalation.{event['action']}"
         assert read.get_source() == lab.remote.as_uri()
-        assert read.get_subject() == "esc_r1" and read.get_datacontenttype() == "application/json"
+        assert read.get_subject() == "esc_r1"
+        assert read.get_datacontenttype() == "application/json"
         when = read.get_time()
-        assert (
-            when is not None
-            and when.isoformat(timespec="milliseconds").replace("+00:00", "Z") == event["time"]
-        )
+        assert when is not None
+        assert when.isoformat(timespec="milliseconds").replace("+00:00", "Z") == event["time"]
         assert read.get_data() == event
 
 
@@ -183,7 +183,8 @@ def test_a_file_that_is_missing_from_the_clone_is_an_error_and_no_event(lab: Lab
     blob = git("rev-parse", "HEAD:queue/esc_one.yaml", cwd=lab.seed)
     (lab.seed / ".git/objects" / blob[:2] / blob[2:]).unlink()
     ran = kt("events", "--json", cwd=lab.seed)
-    assert (ran.code, ran.out) == (2, "") and blob in ran.error["message"]
+    assert (ran.code, ran.out) == (2, "")
+    assert blob in ran.error["message"]
 
 
 # --- from where on ----------------------------------------------------------------------------------
@@ -198,7 +199,8 @@ def test_a_batch_of_many_is_one_event_each_and_can_be_left_in_the_middle(lab: La
     for at in (0, 99, 100, 228, 229):
         assert lines(kt("events", "--json", "--since", events[at]["cursor"], cwd=clone)) == events[at + 1 :]
     page = kt("events", "--json", "--limit", "30", cwd=clone)
-    assert lines(page) == events[:30] and events[29]["cursor"] in page.err
+    assert lines(page) == events[:30]
+    assert events[29]["cursor"] in page.err
 
 
 def test_several_actions_in_one_commit_are_several_events(lab: Lab) -> None:
@@ -239,7 +241,8 @@ def test_since_takes_a_revision_a_time_and_a_duration(lab: Lab) -> None:
     assert since("mark") == since("HEAD~1") == ["esc_three"]
     assert since("2026-11-23T02:00:00Z") == ["esc_two", "esc_three"]
     assert since("2026-11-23T02:00:01Z") == ["esc_three"]
-    assert since("1s") == [] and since("36500d") == ["esc_one", "esc_two", "esc_three"]
+    assert since("1s") == []
+    assert since("36500d") == ["esc_one", "esc_two", "esc_three"]
     assert since("HEAD~3", "--rev", "mark") == ["esc_one", "esc_two"]
     assert since("HEAD") == []
 
@@ -296,7 +299,8 @@ def test_a_rewritten_remote_stops_a_watch(lab: Lab, alice: Path) -> None:
 
 def test_a_shallow_clone_is_refused_with_the_remedy(lab: Lab, alice: Path) -> None:
     ran = kt("events", "--json", cwd=lab.clone("short", "--depth", "1"))
-    assert (ran.code, ran.error["code"]) == (2, "shallow_clone") and "--unshallow" in ran.error["message"]
+    assert (ran.code, ran.error["code"]) == (2, "shallow_clone")
+    assert "--unshallow" in ran.error["message"]
     errorbook.hold(ran, lab.folder)
 
 
@@ -350,7 +354,8 @@ def test_a_merge_that_makes_up_a_state_of_its_own_is_told_as_a_change(lab: Lab) 
     with Store.open(lab.seed) as store:
         last = list(store.events(rev="main"))[-1]
     assert (last.action, last.escalation_id, last.severity) == ("change", "esc_job", "low")
-    assert last.commit == git("rev-parse", "main", cwd=lab.seed) and "merge" in (last.text or "")
+    assert last.commit == git("rev-parse", "main", cwd=lab.seed)
+    assert "merge" in (last.text or "")
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -429,13 +434,15 @@ def test_a_cursor_file_that_holds_none_is_refused_and_kept(alice: Path, text: st
 
 def test_a_cursor_file_that_cannot_be_written_ends_the_watch_before_it_begins(alice: Path) -> None:
     ran = kt("watch", "--once", "--cursor", "no/such/folder/at", "--since", "36500d", cwd=alice)
-    assert (ran.code, ran.out) == (2, "") and "no/such/folder/at" in ran.err
+    assert (ran.code, ran.out) == (2, "")
+    assert "no/such/folder/at" in ran.err
 
 
 def test_a_cursor_file_behind_a_link_stays_one(alice: Path) -> None:
     (alice / "at").symlink_to("real")
     kt("watch", "--once", "--cursor", "at", cwd=alice)
-    assert (alice / "at").is_symlink() and len((alice / "real").read_text()) == 41
+    assert (alice / "at").is_symlink()
+    assert len((alice / "real").read_text()) == 41
 
 
 def test_a_remote_that_goes_away_is_told_once_and_once_when_it_is_back(lab: Lab, alice: Path) -> None:
@@ -461,8 +468,10 @@ def test_a_remote_that_goes_away_is_told_once_and_once_when_it_is_back(lab: Lab,
     until(lambda: len(said) == 2)
     lab.escalations("two", "three")
     watcher.join(WAIT_SECONDS)
-    assert lab.tip() != first and seen == ["esc_one", "esc_three"]
-    assert len(said) == 2 and said[1] == "the remote answers again"
+    assert lab.tip() != first
+    assert seen == ["esc_one", "esc_three"]
+    assert len(said) == 2
+    assert said[1] == "the remote answers again"
 
 
 def test_a_remote_that_does_not_answer_at_first_is_exit_4(lab: Lab, alice: Path) -> None:
@@ -549,10 +558,12 @@ def test_a_command_that_fails_is_run_again_and_in_order(lab: Lab, alice: Path, h
         f'grep -o \'"action": "[a-z]*"\' >> {lab.folder}/events',
     )
     ran = kt("watch", "--once", "--since", "36500d", "--exec", str(take), cwd=alice)
-    assert ran.code == 0 and ran.err.count("exited with 7; next try in") == 2
+    assert ran.code == 0
+    assert ran.err.count("exited with 7; next try in") == 2
     taken = (lab.folder / "events").read_text().split("\n")[:-1]
     assert taken == [f'"action": "{action}"' for action in ("raise", "claim", "note", "resolve")]
-    assert len(hasty) == 2 and 0.5 <= hasty[0] <= 1 <= hasty[1] <= 2
+    assert len(hasty) == 2
+    assert 0.5 <= hasty[0] <= 1 <= hasty[1] <= 2
 
 
 def test_a_command_that_never_succeeds_stops_the_watch_and_the_cursor_stays(
@@ -566,7 +577,8 @@ def test_a_command_that_never_succeeds_stops_the_watch_and_the_cursor_stays(
     errorbook.hold(ran, lab.folder)
     assert (lab.folder / "tries").read_text() == "\n" * 3
     rest = lines(kt("watch", "--once", "--json", "--cursor", "at", cwd=alice))
-    assert [event["action"] for event in rest] == ["resolve"] and rest[0]["id"] == ran.error["event_id"]
+    assert [event["action"] for event in rest] == ["resolve"]
+    assert rest[0]["id"] == ran.error["event_id"]
 
 
 def test_a_command_that_does_not_read_its_stdin_has_taken_the_event(alice: Path) -> None:
@@ -576,7 +588,8 @@ def test_a_command_that_does_not_read_its_stdin_has_taken_the_event(alice: Path)
 def test_a_command_that_is_ended_by_a_signal_has_failed(lab: Lab, alice: Path) -> None:
     take = script(lab, "kill -9 $$")
     ran = kt("watch", "--once", "--since", "36500d", "--retries", "0", "--exec", str(take), cwd=alice)
-    assert ran.code == 8 and "was ended by signal 9" in ran.err
+    assert ran.code == 8
+    assert "was ended by signal 9" in ran.err
 
 
 @pytest.mark.parametrize(
@@ -598,7 +611,9 @@ def test_a_command_that_is_ended_by_a_signal_has_failed(lab: Lab, alice: Path) -
 )
 def test_a_command_that_cannot_be_one_is_told(alice: Path, args: list[str], code: int, words: str) -> None:
     ran = kt("watch", "--once", "--since", "36500d", "--retries", "0", *args, cwd=alice)
-    assert ran.code == code and words in ran.err and ran.err.count("\n") == 1
+    assert ran.code == code
+    assert words in ran.err
+    assert ran.err.count("\n") == 1
     assert ("after 1 try: " in ran.err) == (code == 8)
 
 
@@ -664,13 +679,17 @@ def test_a_webhook_gets_every_event_signed_and_in_order_though_some_tries_fail(
         ran = send(alice, receiver.url)
     assert ran.code == 0, ran.err
     assert receiver.taken == lines(kt("events", "--json", cwd=alice))
-    assert len(receiver.tries) == 7 and len(hasty) == 3
+    assert len(receiver.tries) == 7
+    assert len(hasty) == 3
     ids_ = [name for _, name, _ in receiver.tries]
-    assert ids_[0] == ids_[1] and ids_[2] == ids_[3] == ids_[4]
+    assert ids_[0] == ids_[1]
+    assert ids_[2] == ids_[3] == ids_[4]
     assert all("." not in name for name in ids_)
     headers = receiver.tries[0][2]
-    assert headers["Content-Type"] == "application/json" and receiver.tries[0][0] == "/hook?token=hidden"
-    assert "hidden" not in ran.err and ran.err.count("answered") == 3
+    assert headers["Content-Type"] == "application/json"
+    assert receiver.tries[0][0] == "/hook?token=hidden"
+    assert "hidden" not in ran.err
+    assert ran.err.count("answered") == 3
 
 
 def test_a_webhook_takes_cloudevents_in_structured_mode(alice: Path) -> None:
@@ -685,22 +704,30 @@ def test_retry_after_is_honoured_as_seconds_and_as_a_date(alice: Path, hasty: li
     asked = ["40", later, "999999999", "-5", "soon"]
     with Receiver(*((503, {"Retry-After": text}) for text in asked)).listening() as receiver:
         assert send(alice, receiver.url).code == 0
-    assert hasty[0] == 40 and 110 < hasty[1] <= 120 and hasty[2] == 3600
-    assert 4 <= hasty[3] <= 8 and 8 <= hasty[4] <= 16
+    assert hasty[0] == 40
+    assert 110 < hasty[1] <= 120
+    assert hasty[2] == 3600
+    assert 4 <= hasty[3] <= 8
+    assert 8 <= hasty[4] <= 16
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_redirect_is_not_followed(alice: Path, hasty: list[float], status: int) -> None:
     with Receiver().listening() as other, Receiver((status, {"Location": other.url})).listening() as receiver:
         ran = send(alice, receiver.url, "--cursor", "at")
-    assert ran.code == 8 and "a redirect" in ran.err
-    assert other.tries == [] and len(receiver.tries) == 1 and hasty == []
+    assert ran.code == 8
+    assert "a redirect" in ran.err
+    assert other.tries == []
+    assert len(receiver.tries) == 1
+    assert hasty == []
 
 
 def test_a_receiver_that_is_gone_for_good_is_not_asked_again(alice: Path, hasty: list[float]) -> None:
     with Receiver((410, {})).listening() as receiver:
         ran = send(alice, receiver.url)
-    assert ran.code == 8 and "answered 410" in ran.err and hasty == []
+    assert ran.code == 8
+    assert "answered 410" in ran.err
+    assert hasty == []
 
 
 def test_nobody_there_is_tried_again_and_then_told(alice: Path, hasty: list[float]) -> None:
@@ -708,7 +735,8 @@ def test_nobody_there_is_tried_again_and_then_told(alice: Path, hasty: list[floa
     receiver.server.server_close()
     ran = send(alice, receiver.url, "--retries", "3", "--json")
     assert (ran.code, ran.error["code"], len(hasty)) == (8, "delivery_failed", 3)
-    assert "Connection refused" in ran.error["message"] and "hidden" not in ran.err
+    assert "Connection refused" in ran.error["message"]
+    assert "hidden" not in ran.err
 
 
 def test_an_answer_that_takes_too_long_is_a_failed_try(alice: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -718,7 +746,8 @@ def test_an_answer_that_takes_too_long_is_a_failed_try(alice: Path, monkeypatch:
         ran = send(alice, f"http://127.0.0.1:{silent.server_address[1]}/", "--retries", "0")
     finally:
         silent.server_close()
-    assert ran.code == 8 and "did not answer: timed out" in ran.err
+    assert ran.code == 8
+    assert "did not answer: timed out" in ran.err
 
 
 def test_an_answer_that_drips_is_given_up_within_the_time_for_all_of_it(
@@ -751,7 +780,8 @@ def test_an_answer_that_drips_is_given_up_within_the_time_for_all_of_it(
         server.shutdown()
         server.server_close()
         thread.join()
-    assert ran.code == 8 and "did not answer: timed out" in ran.err
+    assert ran.code == 8
+    assert "did not answer: timed out" in ran.err
     assert took < 5
 
 
@@ -760,7 +790,8 @@ def test_two_secrets_sign_while_one_replaces_the_other(alice: Path) -> None:
     with Receiver(secret=old).listening() as receiver:
         assert send(alice, receiver.url, secret=f"{SECRET} {old}").code == 0
         assert send(alice, receiver.url, "--retries", "0", secret=SECRET).code == 8
-    assert len(receiver.taken) == 4 and len(receiver.tries) == 5
+    assert len(receiver.taken) == 4
+    assert len(receiver.tries) == 5
 
 
 def test_the_signature_is_that_of_the_specification() -> None:
@@ -775,7 +806,8 @@ def test_without_a_sound_secret_nothing_is_sent_and_nothing_shown(alice: Path, s
     with Receiver().listening() as receiver:
         ran = send(alice, receiver.url, "--json", secret=secret)
     assert (ran.code, ran.error["code"], receiver.tries) == (2, "bad_input", [])
-    assert "KT_WEBHOOK_SECRET" in ran.err and not (secret and secret[6:] and secret in ran.err)
+    assert "KT_WEBHOOK_SECRET" in ran.err
+    assert not (secret and secret[6:] and secret in ran.err)
 
 
 def test_the_secret_reaches_no_process_that_git_starts(lab: Lab, alice: Path) -> None:
@@ -804,7 +836,8 @@ def test_the_secret_reaches_no_process_that_git_starts(lab: Lab, alice: Path) ->
 )
 def test_an_address_that_is_none_for_a_webhook_is_refused(alice: Path, url: str) -> None:
     ran = send(alice, url, "--json")
-    assert (ran.code, ran.error["code"]) == (2, "bad_input") and "hunter2" not in ran.err
+    assert (ran.code, ran.error["code"]) == (2, "bad_input")
+    assert "hunter2" not in ran.err
 
 
 # --- the package ------------------------------------------------------------------------------------
@@ -832,7 +865,8 @@ def test_the_feed_is_no_slower_where_the_store_has_moved_away_from_the_clone(lab
 def test_whoever_stops_reading_stops_the_watch_without_an_error(alice: Path) -> None:
     shell = f"{' '.join(KT)} escalation watch --once --since 36500d | head -n 1"
     done = subprocess.run(["sh", "-c", shell], cwd=alice, capture_output=True, text=True, check=True)
-    assert done.stderr == "" and done.stdout.count("\n") == 1
+    assert done.stderr == ""
+    assert done.stdout.count("\n") == 1
     assert kt_process("events", cwd=alice).out.startswith(done.stdout)
 
 
@@ -906,7 +940,9 @@ def test_the_check_of_the_page_knows_a_genuine_signature_from_another() -> None:
         return bool(page["genuine"](secret, headers, body))
 
     assert genuine(now, b"{}")
-    assert not genuine(now, b"{ }") and not genuine(now + 1, b"{}") and not genuine(now - 400, b"{}")
+    assert not genuine(now, b"{ }")
+    assert not genuine(now + 1, b"{}")
+    assert not genuine(now - 400, b"{}")
     assert not genuine(now, b"{}", f"whsec_{base64.b64encode(b'x' * 32).decode()}")
 
 

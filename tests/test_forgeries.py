@@ -956,11 +956,13 @@ def test_kt_tells_the_words_of_the_servers_hook(forge: Forge, server: Path) -> N
 def test_the_store_branch_is_neither_deleted_nor_rewritten(forge: Forge, server: Path) -> None:
     git("config", "receive.denyDeleteCurrent", "ignore", cwd=server)
     deleted = push(forge, server, what=":main")
-    assert deleted.code == 1 and "the store branch is never deleted" in deleted.err
+    assert deleted.code == 1
+    assert "the store branch is never deleted" in deleted.err
     forge.git("reset", "--quiet", "--hard", "HEAD^")
     forge.kt("bob", "note", "--id", "esc_two", "--text", "another past")
     rewritten = push(forge, server, "--force")
-    assert rewritten.code == 1 and "the store branch is never rewritten" in rewritten.err
+    assert rewritten.code == 1
+    assert "the store branch is never rewritten" in rewritten.err
 
 
 def test_the_first_push_to_an_empty_server_is_judged_too(forge: Forge, tmp_path: Path) -> None:
@@ -971,7 +973,8 @@ def test_the_first_push_to_an_empty_server_is_judged_too(forge: Forge, tmp_path:
     forge.edit(ONE, ("severity: medium", "severity: low"))
     forge.commit("alice")
     ran = push(forge, server)
-    assert ran.code == 1 and ": transition: expected" in ran.err
+    assert ran.code == 1
+    assert ": transition: expected" in ran.err
     # Neither by way of another branch, which is nobody's business while it is one beside the store's.
     assert "topic holds a store, but this hook guards main" in push(forge, server, what="HEAD:topic").err
     assert push(forge, server, what=f"{good}:refs/heads/main").code == 0
@@ -988,7 +991,8 @@ def test_the_old_tip_stays_on_the_first_parent_line(forge: Forge, server: Path) 
     forge.git("reset", "--quiet", "--hard", "side")
     forge.git("merge", "--quiet", "--no-ff", "-m", "merge", main)
     ran = push(forge, server)
-    assert ran.code == 1 and "must have the store branch as its first parent" in ran.err
+    assert ran.code == 1
+    assert "must have the store branch as its first parent" in ran.err
 
 
 @pytest.mark.parametrize(
@@ -1023,7 +1027,8 @@ def test_what_cannot_be_judged_in_time_is_refused(forge: Forge, server: Path) ->
     assert kt("hook", "install", "--server", str(server), "--timeout", "0s", cwd=forge.path).code == 0
     forge.kt("alice", "claim", "--id", "esc_one")
     ran = push(forge, server)
-    assert ran.code == 1 and "cannot be judged within 0 s" in ran.err
+    assert ran.code == 1
+    assert "cannot be judged within 0 s" in ran.err
 
 
 def test_a_push_of_many_steps_is_judged_in_one_pass(forge: Forge, server: Path, tmp_path: Path) -> None:
@@ -1042,7 +1047,8 @@ def test_a_push_of_many_steps_is_judged_in_one_pass(forge: Forge, server: Path, 
 def test_another_hook_is_left_alone(forge: Forge, server: Path) -> None:
     (server / "hooks/pre-receive").write_text("#!/bin/sh\n")
     ran = kt("hook", "install", "--server", str(server), "--json", cwd=forge.path)
-    assert ran.code == 2 and "is another hook; call this from it" in ran.error["message"]
+    assert ran.code == 2
+    assert "is another hook; call this from it" in ran.error["message"]
 
 
 def test_the_corpus_is_large() -> None:
@@ -1069,7 +1075,9 @@ def test_the_summary_counts_steps_commits_and_people(forge: Forge) -> None:
     ran = kt("verify", "--afresh", cwd=forge.path)
     words = "6 steps in 7 commits by 2 people: 0 violations; 6 of the commits unsigned"
     nobody = "nothing proves names: signatures are not required, and who pushed is not known here"
-    assert ran.code == 0 and ran.out == "" and ran.err == f"kt: {words}; {nobody}\n"
+    assert ran.code == 0
+    assert ran.out == ""
+    assert ran.err == f"kt: {words}; {nobody}\n"
     checked = kt("check", "HEAD^..HEAD", cwd=forge.path)
     assert (
         checked.err
@@ -1077,11 +1085,13 @@ def test_the_summary_counts_steps_commits_and_people(forge: Forge) -> None:
     )
     actor = {"ACTOR": "alice"}
     checked = kt("check", "HEAD^..HEAD", "--actor-from", "ACTOR", cwd=forge.path, env=actor)
-    assert checked.code == 0 and "unsigned (a name without a signature is not proven)\n" in checked.err
+    assert checked.code == 0
+    assert "unsigned (a name without a signature is not proven)\n" in checked.err
     assert "nothing proves names" not in checked.err
     told = kt("verify", "--afresh", "--json", cwd=forge.path).json
     assert (told["steps"], told["commits"], told["imported"], told["people"]) == (6, 7, 0, ["alice", "gw"])
-    assert told["revision"] == forge.tip() and told["since"] is None
+    assert told["revision"] == forge.tip()
+    assert told["since"] is None
 
 
 def test_the_next_run_looks_at_what_is_new_and_a_range_at_what_it_names(forge: Forge) -> None:
@@ -1098,7 +1108,8 @@ def test_the_next_run_looks_at_what_is_new_and_a_range_at_what_it_names(forge: F
     bad = forge.commit("alice")
     for _ in range(2):
         assert rules_of(forge) == ["transition"]
-    assert rules_of(forge, f"{known}..HEAD~1") == [] and rules_of(forge, f"{bad}~1..{bad}") == ["transition"]
+    assert rules_of(forge, f"{known}..HEAD~1") == []
+    assert rules_of(forge, f"{bad}~1..{bad}") == ["transition"]
 
 
 def test_a_rewritten_history_is_told(forge: Forge) -> None:
@@ -1106,7 +1117,8 @@ def test_a_rewritten_history_is_told(forge: Forge) -> None:
     forge.git("reset", "--quiet", "--hard", "HEAD^")
     forge.kt("bob", "note", "--id", "esc_two", "--text", "another past")
     ran = kt("verify", "--json", cwd=forge.path)
-    assert ran.code == 1 and ran.json["violations"][0]["rule"] == "rewritten"
+    assert ran.code == 1
+    assert ran.json["violations"][0]["rule"] == "rewritten"
 
 
 def test_a_topic_branch_is_no_rewritten_history(forge: Forge) -> None:
@@ -1136,7 +1148,8 @@ def test_a_whole_life_with_merges_and_a_squash_is_clean(forge: Forge) -> None:
     forge.commit("boss")
     forge.kt("alice", "reopen", "--id", "esc_done", "--reason", "wrong")
     ran = kt("verify", "--afresh", "--json", cwd=forge.path)
-    assert ran.json["violations"] == [] and ran.code == 0
+    assert ran.json["violations"] == []
+    assert ran.code == 0
 
 
 def test_policies_that_a_merge_by_an_admin_brings_in_are_legal(forge: Forge) -> None:
@@ -1169,7 +1182,8 @@ def test_a_file_that_cannot_be_read_is_mended_by_an_admin_of_the_last_that_could
     forge.write("policies/roster.yaml", "{{{\n")
     forge.commit("boss")
     broken = kt("claim", "--id", "esc_one", "--json", cwd=forge.path, env=identity("alice"))
-    assert broken.code == 2 and broken.error["code"] == "broken_policies"
+    assert broken.code == 2
+    assert broken.error["code"] == "broken_policies"
     forge.write("policies/roster.yaml", ROSTER)
     forge.commit("boss")
     assert rules_of(forge, "--afresh") == ["policies"]
@@ -1220,7 +1234,8 @@ def test_a_damage_that_an_admin_restores_is_one_violation_that_can_be_waived(for
     waive(forge, (damage, "file", ONE))
     forge.commit("boss")
     ran = kt("verify", "--json", cwd=forge.path)
-    assert ran.code == 0 and len(ran.json["waived"]) == 1
+    assert ran.code == 0
+    assert len(ran.json["waived"]) == 1
 
 
 def test_a_base_that_has_moved_on_is_told_with_the_name(forge: Forge) -> None:
@@ -1228,13 +1243,16 @@ def test_a_base_that_has_moved_on_is_told_with_the_name(forge: Forge) -> None:
     forge.kt("alice", "claim", "--id", "esc_one")
     ran = kt("check", "HEAD..side", "--json", cwd=forge.path)
     moved = [found for found in ran.json["violations"] if found["rule"] == "moved"]
-    assert ran.code == 1 and "esc_one is held by alice" in moved[0]["expected"]
+    assert ran.code == 1
+    assert "esc_one is held by alice" in moved[0]["expected"]
 
 
 def test_a_shallow_clone_says_how_to_get_the_rest(forge: Forge, tmp_path: Path) -> None:
     git("clone", "--quiet", "--depth", "1", forge.path.as_uri(), str(tmp_path / "shallow"), cwd=tmp_path)
     ran = kt("verify", "--json", cwd=tmp_path / "shallow")
-    assert ran.code == 2 and ran.error["code"] == "shallow_clone" and "--unshallow" in ran.error["message"]
+    assert ran.code == 2
+    assert ran.error["code"] == "shallow_clone"
+    assert "--unshallow" in ran.error["message"]
 
 
 def test_who_is_named_by_e_mail_and_acts_by_user_id_is_one_person(forge: Forge) -> None:
@@ -1296,7 +1314,8 @@ def test_who_was_removed_gains_nothing_by_a_merge_with_its_parents_swapped(
     checked = kt("check", f"{main}..HEAD", "--json", cwd=forge.path)
     assert [found["rule"] for found in checked.json["violations"]] == ["not_allowed"]
     ran = push(forge, server)
-    assert ran.code == 1 and "must have the store branch as its first parent" in ran.err
+    assert ran.code == 1
+    assert "must have the store branch as its first parent" in ran.err
 
 
 def test_a_branch_from_before_what_the_base_has_done_since_may_come_in(forge: Forge, server: Path) -> None:

@@ -91,7 +91,8 @@ def test_names_of_branches_are_quoted() -> None:
         == "https://github.com/a/b/compare/rel%3Fx...f%231%26%C3%A9?expand=1"
     )
     found = request_address(remote, "main", "a&b=c#d", "gitlab")
-    assert found and "source_branch%5D=a%26b%3Dc%23d&" in found
+    assert found
+    assert "source_branch%5D=a%26b%3Dc%23d&" in found
 
 
 @pytest.mark.parametrize(

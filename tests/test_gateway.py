@@ -48,12 +48,14 @@ def test_what_is_asked_is_raised_held_and_released_once(room: Room, gateway: Gat
         room.decide("once")
         decision = asked.result(20)
     assert (decision.outcome, decision.release, decision.changed) == ("approved", True, True)
-    assert decision.digest == DIGEST and decision.by == ("alice",)
+    assert decision.digest == DIGEST
+    assert decision.by == ("alice",)
     assert len(room.commits("kt: release esc_once")) == 1
     with pytest.raises(errors.AlreadyReleased):
         gateway.ask(draft("once"), timeout=20)
     receipt = gateway.receipt("esc_once", "executed")
-    assert receipt.release_id == decision.release_id and receipt.changed
+    assert receipt.release_id == decision.release_id
+    assert receipt.changed
     assert gateway.get("esc_once").release is not None
     found = gateway.metrics()
     assert (found.held, found.oldest, found.raised, dict(found.decided)) == (0, 0.0, 1, {"approved": 1})
@@ -68,7 +70,8 @@ def test_a_denial_is_an_answer_and_an_amendment_is_for_who_applies_it(room: Room
     with pytest.raises(errors.Amended):
         gateway.ask(draft("less"), timeout=20)
     decision = gateway.ask(draft("less"), timeout=20, amended=True)
-    assert decision.amendment is not None and decision.amendment.value == {"amount": 9}
+    assert decision.amendment is not None
+    assert decision.amendment.value == {"amount": 9}
 
 
 def test_waiting_uses_nothing_and_releasing_waits_for_nobody(room: Room, gateway: Gateway) -> None:
@@ -131,7 +134,8 @@ def held_by(room: Room, folder: Path, log: Path, number: int) -> tuple[int, int,
                 await asyncio.sleep(0.02)
             await asyncio.get_running_loop().run_in_executor(None, lambda: room.decide(*names))
             decisions = await asyncio.gather(*asked)
-            assert {one.outcome for one in decisions} == {"approved"} and len(decisions) == number
+            assert {one.outcome for one in decisions} == {"approved"}
+            assert len(decisions) == number
             return gateway.metrics().fetches
 
     # The reviewer's count too, as many for one as for all.
@@ -242,13 +246,15 @@ def is_away(room: Room, folder: Path, name: str, seconds: float) -> None:
             with pytest.raises(errors.RemoteUnreachable):
                 gateway.ask(plain(f"{name}-unheard"), timeout=20)
             until(lambda: gateway.metrics().failures > 3 and time.monotonic() > end, seconds + 20)
-            assert not any(one.done() for one in asked) and gateway.metrics().held == 3
+            assert not any(one.done() for one in asked)
+            assert gateway.metrics().held == 3
             assert not room.commits("release", f"esc_{name}")
         first, second = (one.result(20) for one in asked[:2])
         assert (first.release, second.outcome, second.release) == (True, "denied", False)
         room.decide(names[2])
         assert asked[2].result(20).changed
-    assert told[0].startswith("cannot reach the remote") and told[-1] == "the remote answers again"
+    assert told[0].startswith("cannot reach the remote")
+    assert told[-1] == "the remote answers again"
     assert [len(room.commits(f"release esc_{one}")) for one in names] == [1, 0, 1]
     assert not room.commits(f"esc_{name}-unheard")
 
@@ -266,7 +272,8 @@ def test_what_it_raised_expires_by_it(room: Room, tmp_path: Path) -> None:
     git("push", "--quiet", cwd=boss)
     with Gateway.open(room.gw, journal_folder=tmp_path, every=0.2) as gateway:
         decision = gateway.ask({"request_id": "soon", "reason_code": "soon.over"}, timeout=20)
-    assert decision.outcome == "expired" and not decision.release
+    assert decision.outcome == "expired"
+    assert not decision.release
     assert len(room.commits("kt: sweep esc_soon")) == 1
 
 

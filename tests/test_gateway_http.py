@@ -57,18 +57,21 @@ def test_a_review_is_held_decided_and_released_once(room: Room, served: Served) 
     assert answer.status == 200, answer.data
     found = answer.json
     assert (found["outcome"], found["release"], found["changed"]) == ("approved", True, True)
-    assert found["digest"] == DIGEST and found["by"] == ["alice"]
+    assert found["digest"] == DIGEST
+    assert found["by"] == ["alice"]
     again = served.call("POST", "/v1/reviews", draft("h1"))
     assert (again.status, again.code) == (409, "already_released")
     receipt = served.call("POST", "/v1/reviews/esc_h1/receipt", {"status": "executed"})
-    assert receipt.status == 200 and receipt.json["receipt"]["status"] == "executed"
+    assert receipt.status == 200
+    assert receipt.json["receipt"]["status"] == "executed"
     assert served.call("POST", "/v1/reviews/esc_h1/receipt", {"status": "failed"}).code == "other_receipt"
 
 
 def test_what_is_pending_is_asked_for_again_at_its_place(room: Room, served: Served) -> None:
     asked = served.call("POST", "/v1/reviews?hold=0.5", draft("h2"))
     assert asked.status == 202, asked.data
-    assert asked.json["escalation_id"] == "esc_h2" and asked.headers["retry-after"] == "5"
+    assert asked.json["escalation_id"] == "esc_h2"
+    assert asked.headers["retry-after"] == "5"
     place = asked.headers["location"]
     assert place == "/v1/reviews/esc_h2"
     assert served.call("GET", f"{place}?hold=0").status == 202
@@ -100,9 +103,11 @@ def test_a_denial_is_an_answer_and_what_is_taken_back_releases_nothing(room: Roo
     until(lambda: served.call("GET", "/v1/reviews/esc_h4?hold=0").status == 202)
     room.decide("h3", outcome="denied")
     denied = served.call("GET", "/v1/reviews/esc_h3")
-    assert denied.status == 200 and denied.json["release"] is False
+    assert denied.status == 200
+    assert denied.json["release"] is False
     taken = served.call("DELETE", "/v1/reviews/esc_h4?reason=nobody+asks")
-    assert taken.status == 200 and taken.json["changed"] is True
+    assert taken.status == 200
+    assert taken.json["changed"] is True
     assert served.call("GET", "/v1/reviews/esc_h4").json["outcome"] == "withdrawn"
 
 
@@ -200,7 +205,8 @@ def test_litellm_has_its_texts_released_amended_or_blocked(room: Room, served: S
     room.decide("l1")
     assert asked.result(20).json == {"action": "NONE"}
     record = room.alice.get("esc_l1", fetch=True).record
-    assert record.reason_code == "gateway.review" and record.event_context is not None
+    assert record.reason_code == "gateway.review"
+    assert record.event_context is not None
     assert record.event_context["excerpt"] == "Pay bob 100 EUR, wha"
     assert str(record.event_context["prompt_hash"]).startswith("hmac-sha256:")
     asked = held(served, room, "esc_l2", "POST", LITELLM, litellm("l2", "Pay bob", "100"))
@@ -209,14 +215,16 @@ def test_litellm_has_its_texts_released_amended_or_blocked(room: Room, served: S
     asked = held(served, room, "esc_l3", "POST", LITELLM, litellm("l3", "no"))
     room.decide("l3", outcome="denied")
     answer = asked.result(20).json
-    assert answer["action"] == "BLOCKED" and "denied" in answer["blocked_reason"]
+    assert answer["action"] == "BLOCKED"
+    assert "denied" in answer["blocked_reason"]
     # Of a streamed answer LiteLLM would send the original, and it does not say whether it is one.
     asked = submitted(served, "POST", LITELLM, litellm("[present]", "Paid eve", input_type="response"))
     until(lambda: asked.done() or bool(open_ones(room, "model.response")))
     [name] = [one.escalation_id for one in open_ones(room, "model.response")]
     room.decide(name.removeprefix("esc_"), outcome="redacted", amendment={"texts": ["Paid somebody"]})
     answer = asked.result(20).json
-    assert answer["action"] == "BLOCKED" and answer["blocked_reason"].startswith(f"{name}: redacted")
+    assert answer["action"] == "BLOCKED"
+    assert answer["blocked_reason"].startswith(f"{name}: redacted")
 
 
 @pytest.mark.parametrize("kind", ["request", "response"])
@@ -257,7 +265,9 @@ def test_litellm_is_blocked_with_200_whatever_is_wrong(served: Served, body: Any
         answer = served.call("POST", LITELLM, body)
     except (BrokenPipeError, ConnectionResetError):
         return
-    assert answer.status == 200 and answer.json["action"] == "BLOCKED" and answer.json["blocked_reason"]
+    assert answer.status == 200
+    assert answer.json["action"] == "BLOCKED"
+    assert answer.json["blocked_reason"]
 
 
 def test_a_proxy_is_told_yes_or_no(room: Room, served: Served) -> None:
@@ -265,11 +275,15 @@ def test_a_proxy_is_told_yes_or_no(room: Room, served: Served) -> None:
     asked = held(served, room, "esc_e1", "POST", "/ext_authz/pay/bob?token=secret", headers=headers)
     room.decide("e1")
     answer = asked.result(20)
-    assert answer.status == 200 and answer.headers["x-kt-escalation"] == "esc_e1"
-    assert answer.headers["x-kt-outcome"] == "approved" and answer.headers["x-kt-reason"] == "so it is"
+    assert answer.status == 200
+    assert answer.headers["x-kt-escalation"] == "esc_e1"
+    assert answer.headers["x-kt-outcome"] == "approved"
+    assert answer.headers["x-kt-reason"] == "so it is"
     context = room.alice.get("esc_e1", fetch=True).record.event_context
-    assert context is not None and (context["method"], context["path"]) == ("POST", "/pay/bob")
-    assert context["headers"] == {"x-team": "red"} and "secret" not in json.dumps(context)
+    assert context is not None
+    assert (context["method"], context["path"]) == ("POST", "/pay/bob")
+    assert context["headers"] == {"x-team": "red"}
+    assert "secret" not in json.dumps(context)
     # The same id for something else, and a request without an id.
     assert served.call("POST", "/ext_authz/pay/eve?token=secret", headers=headers).status == 403
     assert served.call("POST", "/ext_authz/pay/bob?token=other", headers=headers).status == 403
@@ -303,12 +317,12 @@ def test_no_body_names_the_machine(room: Room, served: Served) -> None:
             served.call("GET", "/ext_authz/a", headers={"x-request-id": "away-2"}),
         ]
     assert [one.status for one in answers] == [503, 503, 200, 403]
-    assert answers[0].code == "remote_unreachable" and answers[0].headers["retry-after"]
+    assert answers[0].code == "remote_unreachable"
+    assert answers[0].headers["retry-after"]
     assert answers[2].json["action"] == "BLOCKED"
     for one in answers:
-        assert str(room.folder).encode() not in one.data and not any(
-            str(room.folder) in value for value in one.headers.values()
-        )
+        assert str(room.folder).encode() not in one.data
+        assert not any(str(room.folder) in value for value in one.headers.values())
 
 
 def test_a_caller_who_has_gone_is_not_held(room: Room, served: Served) -> None:
@@ -377,7 +391,8 @@ def test_it_ends_in_time_and_the_request_finds_its_decision(room: Room, tmp_path
     code, err = served.end()
     assert code == 0 and time.monotonic() - began < 5, err
     answer = asked.result(5)
-    assert (answer.status, answer.code) == (503, "interrupted") and answer.headers["retry-after"]
+    assert (answer.status, answer.code) == (503, "interrupted")
+    assert answer.headers["retry-after"]
     room.decide("t1")
     served = Served(room.gw, tmp_path)
     assert served.call("POST", "/v1/reviews", draft("t1")).json["release"] is True
@@ -407,9 +422,11 @@ def test_beyond_its_limit_it_says_so_and_holds_nobody_else(room: Room, tmp_path:
             until(lambda: b"kt_gateway_held 2" in served.call("GET", "/metrics").data)
             for path in ("/v1/reviews/esc_max0?hold=0", "/v1/reviews/esc_nobody"):
                 answer = served.call("GET", path)
-                assert (answer.status, answer.code) == (429, "too_many") and answer.headers["retry-after"]
+                assert (answer.status, answer.code) == (429, "too_many")
+                assert answer.headers["retry-after"]
             blocked = served.call("POST", LITELLM, litellm("max3", "a")).json
-            assert blocked["action"] == "BLOCKED" and "too_many" in blocked["blocked_reason"]
+            assert blocked["action"] == "BLOCKED"
+            assert "too_many" in blocked["blocked_reason"]
             assert [one.result(20).status for one in two] == [202, 202]
         assert served.call("GET", "/v1/reviews/esc_max0?hold=0").status == 202
     finally:

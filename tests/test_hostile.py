@@ -119,7 +119,8 @@ def tried(ran: Ran, *, as_json: bool = False) -> Ran:
     assert "Traceback" not in ran.err
     assert not [char for char in ran.out + ran.err if is_hidden(char)]
     if ran.code not in (0, 1):
-        assert ran.out == "" and len(ran.err.strip("\n").split("\n")) == 1
+        assert ran.out == ""
+        assert len(ran.err.strip("\n").split("\n")) == 1
         assert ran.error["code"] if as_json else ran.err.startswith("kt: ")
     return ran
 
@@ -154,7 +155,8 @@ def nothing_else_was_touched(lab: Lab, start: str) -> None:
     git("fsck", "--strict", cwd=lab.remote)
     assert git("for-each-ref", "--format=%(refname)", cwd=lab.remote) == "refs/heads/main"
     listed = kt("list", "--fetch", "--status", "all", "--limit", "0", "--json", cwd=lab.folder / "alice")
-    assert listed.code == 0 and listed.json["invalid"] == []
+    assert listed.code == 0
+    assert listed.json["invalid"] == []
     assert not list(lab.folder.rglob("pwned"))
 
 
@@ -321,7 +323,8 @@ def test_any_text_as_an_id_is_refused_on_the_line_and_on_stdin(
     stdin = "\n".join(ids).encode(errors="surrogateescape")
     for line in (on_the_line, ["--id=-"]):
         ran = tried(kt(action, *line, *more, "--json", cwd=store.folder / "alice", stdin=stdin), as_json=True)
-        assert ran.code in (2, 7) and store.tip() == before
+        assert ran.code in (2, 7)
+        assert store.tip() == before
 
 
 @settings(max_examples=examples(20))
@@ -457,7 +460,8 @@ def test_any_bytes_are_raised_or_refused_in_one_line(
         commit = ran.json["commit"]
         records = ran.json.get("escalations") or [ran.json["escalation"]]
         found = trailers(store.remote, commit)
-        assert found[0] == "Kt-Action: raise" and found[-1] == "Kt-Actor: alice@example.com"
+        assert found[0] == "Kt-Action: raise"
+        assert found[-1] == "Kt-Actor: alice@example.com"
         named = [line.removeprefix("Kt-Escalation: ") for line in found if line.startswith("Kt-Escalation: ")]
         assert set(named) <= {record["escalation_id"] for record in records}
 
@@ -543,7 +547,8 @@ def test_any_file_in_the_queue_is_shown_or_named_and_never_touched(
     listed = tried(kt("list", "--status", "all", "--json", cwd=where), as_json=True)
     found = {record["escalation_id"] for record in listed.json["escalations"]}
     harmless = name in (".gitkeep", ".gitignore", ".gitattributes")
-    assert "esc_good" in found and len(found) + len(listed.json["invalid"]) == 2 - harmless
+    assert "esc_good" in found
+    assert len(found) + len(listed.json["invalid"]) == 2 - harmless
     assert len(listed.err.splitlines()) == len(listed.json["invalid"])
     for args in (["list"], ["log"], ["log", "--json"], ["get", "--id", "esc_good"]):
         assert tried(kt(*args, cwd=where)).code == 0, args
@@ -653,7 +658,8 @@ def test_any_commit_can_be_told_of(tmp_path: Path, who: str) -> None:
     imported(where, {**GOOD, **PACK}, who)
     for as_json in (False, True):
         ran = tried(kt("log", *["--json"] * as_json, cwd=where), as_json=as_json)
-        assert ran.code == 0 and "esc_good" in ran.out
+        assert ran.code == 0
+        assert "esc_good" in ran.out
     entries = kt("log", "--json", cwd=where).json["entries"]
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.000Z", entries[0]["at"])
     claimed = kt("claim", "--id", "esc_good", cwd=where)

@@ -95,8 +95,10 @@ def test_a_folder_of_hooks_that_others_share_is_left_alone(
     settings.write_text(f"[core]\n\thooksPath = {shared}\n")
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
     ran = hook(lab.remote, "install", "--json")
-    assert ran.code == 2 and "core.hooksPath is set for more than this repository" in ran.error["message"]
-    assert not list(shared.iterdir()) and not (lab.remote / "hooks/pre-receive").exists()
+    assert ran.code == 2
+    assert "core.hooksPath is set for more than this repository" in ran.error["message"]
+    assert not list(shared.iterdir())
+    assert not (lab.remote / "hooks/pre-receive").exists()
     assert status(lab.remote, "--json").json["runs"] is False
     cure = ran.error["message"].split("`")[1]
     assert subprocess.run(shlex.split(cure), check=False).returncode == 0
@@ -108,13 +110,15 @@ def test_a_folder_of_hooks_that_others_share_is_left_alone(
 def test_where_no_hook_can_be_it_says_so(lab: Lab) -> None:
     git("config", "core.hooksPath", os.devnull, cwd=lab.remote)
     ran = hook(lab.remote, "install", "--json")
-    assert ran.code == 2 and os.devnull in ran.error["message"]
+    assert ran.code == 2
+    assert os.devnull in ran.error["message"]
 
 
 def test_a_working_clone_is_refused_without_force(lab: Lab, clone: Path) -> None:
     for where in (clone, clone / ".git"):
         ran = hook(where, "install", "--json")
-        assert ran.code == 2 and "is a working clone" in ran.error["message"]
+        assert ran.code == 2
+        assert "is a working clone" in ran.error["message"]
     assert not (clone / ".git/hooks/pre-receive").exists()
     installed(clone, "--force")
     assert status(clone).code == 0
@@ -126,13 +130,16 @@ def test_another_hook_is_left_alone_and_one_that_calls_ours_counts(lab: Lab, clo
     path.write_text("#!/bin/sh\nexit 0\n")
     path.chmod(0o755)
     ran = hook(lab.remote, "install", "--json")
-    assert ran.code == 2 and "is another hook; call this from it: " in ran.error["message"]
+    assert ran.code == 2
+    assert "is another hook; call this from it: " in ran.error["message"]
     found = status(lab.remote)
-    assert found.code == 1 and "is another hook and does not call kt" in found.err
+    assert found.code == 1
+    assert "is another hook and does not call kt" in found.err
     path.write_text(f"#!/bin/sh\nset -e\n{ran.error['message'].partition('from it: ')[2]}\n")
     assert status(lab.remote).code == 0
     push_of_nonsense(clone, refused=True)
-    assert hook(lab.remote, "uninstall").code == 2 and path.exists()
+    assert hook(lab.remote, "uninstall").code == 2
+    assert path.exists()
 
 
 # --- that it runs ---------------------------------------------------------------------------------
@@ -140,7 +147,8 @@ def test_another_hook_is_left_alone_and_one_that_calls_ours_counts(lab: Lab, clo
 
 def test_status_tells_what_guards_which_branch(lab: Lab, clone: Path) -> None:
     found = status(lab.remote, "--json")
-    assert found.code == 1 and "there is no " in found.err
+    assert found.code == 1
+    assert "there is no " in found.err
     assert found.json == {
         "ok": False,
         "repository": str(lab.remote),
@@ -153,12 +161,14 @@ def test_status_tells_what_guards_which_branch(lab: Lab, clone: Path) -> None:
     }
     installed(lab.remote, "--pusher-from", "REMOTE_USER")
     found = status(lab.remote, "--json")
-    assert found.code == 0 and found.err == ""
+    assert found.code == 0
+    assert found.err == ""
     assert found.json | {"ok": True, "runs": True, "pusher_from": "REMOTE_USER"} == found.json
     assert found.json["nobody_proven"] is False
     assert "guards the branch main, and REMOTE_USER names who pushes" in status(lab.remote).out
     other = status(lab.remote, "--branch", "trunk")
-    assert other.code == 1 and "it guards main, not trunk; run `git -C" in other.err
+    assert other.code == 1
+    assert "it guards main, not trunk; run `git -C" in other.err
     assert status(lab.remote, "--branch", "main").code == 0
 
 
@@ -167,7 +177,8 @@ def test_status_finds_a_hook_that_git_leaves_out(lab: Lab, clone: Path) -> None:
     path = lab.remote / "hooks/pre-receive"
     path.chmod(0o644)
     found = status(lab.remote)
-    assert found.code == 1 and "it is not executable" in found.err
+    assert found.code == 1
+    assert "it is not executable" in found.err
     push_of_nonsense(clone, refused=False)
     [cure] = [word for word in found.err.split("`") if word.startswith("chmod")]
     assert subprocess.run(shlex.split(cure), check=False).returncode == 0
@@ -187,7 +198,8 @@ def test_a_hook_whose_python_is_gone_refuses_and_says_who_can_fix_it(
     if code == 0:
         return  # whoever replaces Python by another program is the administrator
     ran = note(clone)
-    assert ran.code == 4 and git("log", "-1", "--format=%s", "main", cwd=lab.remote) != "kt: note esc_job"
+    assert ran.code == 4
+    assert git("log", "-1", "--format=%s", "main", cwd=lab.remote) != "kt: note esc_job"
     message = ran.error["message"]
     assert f"kt: the hook on the server is broken: it ended with status {code}; " in message
     assert f"runs `kt escalation hook install --server {lab.remote}` there" in message
@@ -205,12 +217,11 @@ def test_a_package_that_is_gone_is_a_broken_hook(lab: Lab, clone: Path, tmp_path
     path = lab.remote / "hooks/pre-receive"
     path.write_text(path.read_text().replace(sys.executable, str(bare / "bin/python")))
     ran = note(clone)
-    assert (
-        ran.code == 4
-        and "kt: the hook on the server is broken: it ended with status 1; " in ran.error["message"]
-    )
+    assert ran.code == 4
+    assert "kt: the hook on the server is broken: it ended with status 1; " in ran.error["message"]
     found = status(lab.remote)
-    assert found.code == 1 and "No module named kt_escalation" in found.err
+    assert found.code == 1
+    assert "No module named kt_escalation" in found.err
 
 
 def test_on_gitlab_a_broken_hook_is_shown_on_its_pages(lab: Lab, clone: Path) -> None:
@@ -251,7 +262,8 @@ def test_a_hook_that_would_not_run_is_not_left_behind(lab: Lab) -> None:
     with pytest.raises(Exception, match=r"the hook would not run: .*status 1") as caught:
         hosting.install(lab.remote, ["/bin/false"])
     assert "virtual environment" in str(caught.value)
-    assert not (lab.remote / "hooks/pre-receive").exists() and "kt." not in config(lab.remote)
+    assert not (lab.remote / "hooks/pre-receive").exists()
+    assert "kt." not in config(lab.remote)
 
 
 # --- what it sets and pins ------------------------------------------------------------------------
@@ -376,7 +388,8 @@ def test_what_is_wrong_with_a_push_is_told_in_few_lines(lab: Lab, clone: Path) -
 def test_nonsense_is_not_installed(lab: Lab, args: list[str]) -> None:
     before = config(lab.remote)
     assert hook(lab.remote, "install", *args).code == 2
-    assert config(lab.remote) == before and not (lab.remote / "hooks/pre-receive").exists()
+    assert config(lab.remote) == before
+    assert not (lab.remote / "hooks/pre-receive").exists()
 
 
 # --- what it says -----------------------------------------------------------------------------------
@@ -385,11 +398,13 @@ def test_nonsense_is_not_installed(lab: Lab, args: list[str]) -> None:
 def test_it_says_what_is_illegal_already_and_that_nothing_proves_names(lab: Lab) -> None:
     said = installed(lab.remote).err
     assert "violation" not in said
-    assert "nothing proves names: " in said and "nothing proves names: " in status(lab.remote).err
+    assert "nothing proves names: " in said
+    assert "nothing proves names: " in status(lab.remote).err
     (lab.remote / "hooks/pre-receive").unlink()
     lab.put({"queue/notes.txt": "mine\n"})
     said = installed(lab.remote, "--pusher-from", "REMOTE_USER").err
-    assert "1 violation on main came before this hook" in said and "nothing proves names" not in said
+    assert "1 violation on main came before this hook" in said
+    assert "nothing proves names" not in said
     assert "1 violation on main" in status(lab.remote).err
 
 
@@ -403,8 +418,10 @@ def test_a_new_server_is_guarded_before_there_is_a_store(tmp_path: Path) -> None
     git("init", "--quiet", "--bare", "--initial-branch=main", "new.git", cwd=tmp_path)
     server = tmp_path / "new.git"
     said = installed(server, "--pusher-from", "REMOTE_USER").err
-    assert "there is no branch main yet" in said and "verify" not in said
-    assert status(server).code == 0 and "kt.start" not in config(server)
+    assert "there is no branch main yet" in said
+    assert "verify" not in said
+    assert status(server).code == 0
+    assert "kt.start" not in config(server)
 
 
 # --- who pushes -------------------------------------------------------------------------------------
@@ -424,7 +441,8 @@ def test_a_variable_that_is_unset_or_empty_refuses(lab: Lab, clone: Path, name: 
     spare_start(lab.remote)
     git("pull", "--quiet", cwd=clone)
     ran = note(clone, REMOTE_USER="alice", **({} if name is None else {"WHO": name}))
-    assert ran.code == 4 and "this server does not say who is pushing" in ran.error["message"]
+    assert ran.code == 4
+    assert "this server does not say who is pushing" in ran.error["message"]
     assert note(clone, WHO="alice").code == 0
 
 
@@ -467,7 +485,8 @@ def test_the_first_roster_says_who_pushes_it(
     git("config", "user.email", "boss@example.com", cwd=clone)
     assert kt("init", cwd=clone, env={"WHO": boss}).code == 0
     early = kt("raise", "--request-id", "x", "--reason-code", "a.b", "--json", cwd=clone, env={"WHO": boss})
-    assert early.code == 4 and "push policies/roster.yaml first" in early.error["message"]
+    assert early.code == 4
+    assert "push policies/roster.yaml first" in early.error["message"]
     roster = ROSTER.replace("roles: [admin]", 'roles: [admin], logins: ["gitlab:boss-k"]')
     (clone / "policies/roster.yaml").write_text(roster)
     git("add", "policies", cwd=clone)
@@ -489,8 +508,10 @@ def test_the_first_roster_says_who_pushes_it(
 
 def test_who_a_pusher_is() -> None:
     roster = assemble(None, {}).roster
-    assert Pusher("alice").user(roster) == "alice" and Pusher("A@x.org").user(roster) == "a@x.org"
-    assert Pusher("alice", "gitlab").user(roster) is None and str(Pusher("alice", "gitlab")) == "gitlab:alice"
+    assert Pusher("alice").user(roster) == "alice"
+    assert Pusher("A@x.org").user(roster) == "a@x.org"
+    assert Pusher("alice", "gitlab").user(roster) is None
+    assert str(Pusher("alice", "gitlab")) == "gitlab:alice"
 
 
 # --- and it goes again --------------------------------------------------------------------------------
@@ -504,11 +525,14 @@ def test_uninstall_takes_away_what_install_brought_and_nothing_else(lab: Lab, cl
     installed(lab.remote)
     git("config", "pack.threads", "2", cwd=lab.remote)
     ran = hook(lab.remote, "uninstall", "--json")
-    assert ran.code == 0 and ran.json["changed"] is True and "kt.pusherFrom" in ran.json["settings"]
+    assert ran.code == 0
+    assert ran.json["changed"] is True
+    assert "kt.pusherFrom" in ran.json["settings"]
     assert sorted(config(lab.remote).splitlines()) == sorted([*before.splitlines(), "pack.threads=2"])
     assert not list((lab.remote / "hooks").iterdir())
     again = hook(lab.remote, "uninstall", "--json")
-    assert again.code == 0 and again.json == {"hook": None, "changed": False, "settings": []}
+    assert again.code == 0
+    assert again.json == {"hook": None, "changed": False, "settings": []}
     assert status(lab.remote).code == 1
     push_of_nonsense(clone, refused=False)
 

@@ -138,7 +138,8 @@ def test_a_million_lines_are_answered_in_bounded_time_and_room(tmp_path: Path) -
     began = time.process_time()
     found = ledger.who([*wanted, "f" * 40])
     took = time.process_time() - began
-    assert all(found[commit] == {"alice"} for commit in wanted) and found["f" * 40] == frozenset()
+    assert all(found[commit] == {"alice"} for commit in wanted)
+    assert found["f" * 40] == frozenset()
     assert took < 2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10
 
@@ -202,7 +203,8 @@ def test_a_commit_in_somebodys_name_that_somebody_else_pushed_is_refused(
     if first:
         assert push(forge, asked, what="topic", WHO=first).code == 0
     ran = merged(forge, asked, by="alice")
-    assert ran.code == 1 and git("rev-parse", "main", cwd=asked) == before
+    assert ran.code == 1
+    assert git("rev-parse", "main", cwd=asked) == before
     assert (
         f"commit {made[:12]} by bob@example.com: pusher: expected a commit by alice, who is pushing, "
         "or one that bob has pushed here" in ran.err
@@ -218,7 +220,8 @@ def test_a_push_that_was_refused_vouches_for_nothing(forge: Forge, asked: Path) 
     forge.edit("queue/esc_two.yaml", ("severity: critical", "severity: low"))
     bad = forge.commit("bob")
     ran = push(forge, asked, what="topic:main", WHO="bob")
-    assert ran.code == 1 and ": transition: " in ran.err
+    assert ran.code == 1
+    assert ": transition: " in ran.err
     assert Ledger(asked / "kt").who([made, bad]) == {made: frozenset(), bad: frozenset()}
 
 
@@ -227,7 +230,8 @@ def test_who_cannot_be_written_down_is_not_let_in(forge: Forge, asked: Path) -> 
     forge.kt("alice", "claim", "--id", "esc_one")
     for what in ("HEAD:main", "HEAD:topic"):
         ran = push(forge, asked, what=what, WHO="alice")
-        assert ran.code == 1 and "which says who pushed what, cannot be used" in ran.err
+        assert ran.code == 1
+        assert "which says who pushed what, cannot be used" in ran.err
     assert git("branch", "--list", "topic", cwd=asked) == ""
 
 
@@ -294,9 +298,11 @@ def test_a_quorum_of_forged_names_is_no_quorum(forge: Forge, asked: Path, first:
     forge.git("merge", "--quiet", "--no-ff", "-m", "Merge side", "side", who="alice")
     # The merge says nothing of the kind: to `verify`, which knows no pusher, each name is as written.
     ran = kt("verify", "--json", cwd=forge.path)
-    assert ran.code == 0 and ran.json["nobody_proven"] is True
+    assert ran.code == 0
+    assert ran.json["nobody_proven"] is True
     ran = push(forge, asked, WHO="alice")
-    assert ran.code == 1 and git("rev-parse", "main", cwd=asked) == before
+    assert ran.code == 1
+    assert git("rev-parse", "main", cwd=asked) == before
     assert whom_it_names(ran) == [commit[:12] for commit in made[2:]]
     # Once bob himself has pushed them, they are his.
     assert push(forge, asked, what="side:bobs", WHO="bob").code == 0
@@ -319,7 +325,8 @@ def test_who_merges_forged_approvals_approves_nothing_either(forge: Forge, asked
     made = reviewed(forge, "alice", "bob", made_by="carol")
     forge.git("merge", "--quiet", "--no-ff", "-m", "Merge side", "side", who="carol")
     ran = push(forge, asked, WHO="carol")
-    assert ran.code == 1 and git("rev-parse", "main", cwd=asked) == before
+    assert ran.code == 1
+    assert git("rev-parse", "main", cwd=asked) == before
     assert whom_it_names(ran) == [commit[:12] for commit in made]
 
 
@@ -347,7 +354,8 @@ def test_an_admin_in_name_alone_makes_nobody_admin(forge: Forge, asked: Path, wa
     else:
         forge.git("merge", "--quiet", "--no-ff", "-m", "Merge side", "side", who="mallory")
     ran = push(forge, asked, WHO="mallory")
-    assert ran.code == 1 and git("rev-parse", "main", cwd=asked) == before
+    assert ran.code == 1
+    assert git("rev-parse", "main", cwd=asked) == before
     assert whom_it_names(ran) == [made[:12]]
 
 
@@ -362,7 +370,8 @@ def test_an_admins_merge_that_vouches_is_the_admins_to_push(forge: Forge, asked:
     forge.git("merge", "--quiet", "--no-ff", "-m", "Merge side", "side", who="boss")
     assert kt("verify", cwd=forge.path).code == 0
     ran = push(forge, asked, WHO="mallory")
-    assert ran.code == 1 and git("rev-parse", "main", cwd=asked) == before
+    assert ran.code == 1
+    assert git("rev-parse", "main", cwd=asked) == before
     assert whom_it_names(ran) == [forge.tip()[:12]]
     assert made[:12] not in ran.err
     assert push(forge, asked, WHO="boss").code == 0

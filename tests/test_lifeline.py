@@ -68,7 +68,9 @@ def test_a_shallow_clone_cannot_tell_and_says_so_before_it_waits(forge: Forge, t
     git("clone", "--quiet", "--depth", "1", forge.path.as_uri(), str(clone), cwd=tmp_path)
     for name in ("esc_one", "esc_two"):
         ran = kt("wait", "--id", name, "--json", cwd=clone)
-        assert ran.code == 2 and ran.error["code"] == "shallow_clone" and "--unshallow" in ran.err
+        assert ran.code == 2
+        assert ran.error["code"] == "shallow_clone"
+        assert "--unshallow" in ran.err
 
 
 def test_what_was_imported_already_resolved_is_not_released_and_what_was_open_is(forge: Forge) -> None:

@@ -71,4 +71,5 @@ def test_changed_path_filters_are_asked_of_a_resolved_one(lab: Lab) -> None:
         assert kt("log", "--id", "esc_n5", "--json", cwd=clone) == plain
     said = [json.loads(line) for line in trace.read_text().splitlines()]
     ruled_out = [one["value"]["definitely_not"] for one in said if one.get("category") == "bloom"]
-    assert len(ruled_out) == 2 and min(ruled_out) >= 6
+    assert len(ruled_out) == 2
+    assert min(ruled_out) >= 6

@@ -30,8 +30,10 @@ def assert_in(forge: Forge, server: Path) -> None:
 
 def assert_out(forge: Forge, server: Path, rule: str) -> None:
     pushed, checked = asked(forge, server)
-    assert pushed.code == 1 and f": {rule}: " in pushed.err
-    assert checked.code == 1 and rule in [found["rule"] for found in checked.json["violations"]]
+    assert pushed.code == 1
+    assert f": {rule}: " in pushed.err
+    assert checked.code == 1
+    assert rule in [found["rule"] for found in checked.json["violations"]]
 
 
 @pytest.mark.parametrize("damage", ["permissions in the mode of policies", "a second queue before the first",
@@ -79,7 +81,8 @@ def test_a_login_that_somebody_gave_himself_before_names_nobody(forge: Forge) ->
     server = serve(forge, "--pusher-from", "WHO", "--logins", "gitlab")
     forge.kt("alice", "claim", "--id", "esc_one")
     refused = push(forge, server, WHO="mallory")
-    assert refused.code == 1 and ": pusher: " in refused.err
+    assert refused.code == 1
+    assert ": pusher: " in refused.err
 
 
 def test_nothing_goes_on_from_what_was_forged_before_but_its_restoration(forge: Forge) -> None:
@@ -163,4 +166,5 @@ def test_each_push_leaves_a_mark_where_it_takes_the_branch(forge: Forge, server:
     forge.kt("alice", "claim", "--id", "esc_one")
     assert_in(forge, server)
     note = notebook.read(server / "kt", RECEIVED)
-    assert note is not None and note["main"][0]["commit"] == forge.tip()
+    assert note is not None
+    assert note["main"][0]["commit"] == forge.tip()

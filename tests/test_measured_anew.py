@@ -75,7 +75,9 @@ def test_a_request_that_is_evaluated_again_is_raised_once(
     first = gateway.create(draft("r", event_context=evaluated(once, latencies)))
     count = len(world.commits)
     repeat = gateway.create(draft("r", event_context=evaluated(again, others)))
-    assert first.changed and not repeat.changed and len(world.commits) == count
+    assert first.changed
+    assert not repeat.changed
+    assert len(world.commits) == count
     assert repeat.record == first.record
 
 
@@ -104,7 +106,9 @@ def test_the_same_holds_of_a_gateways_own_events(scores: dict[str, Any], latency
     again["details"]["policy_results"][1]["latency_ms"] = latency
     count = len(world.commits)
     repeat = gateway.raise_event(again)
-    assert not repeat.changed and repeat.record == first.record and len(world.commits) == count
+    assert not repeat.changed
+    assert repeat.record == first.record
+    assert len(world.commits) == count
     again["details"]["policy_results"][0]["verdict"] = "block"
     with pytest.raises(DifferentContent):
         gateway.raise_event(again)
@@ -114,5 +118,6 @@ def test_a_batch_may_have_one_request_as_it_was_evaluated_twice() -> None:
     world, gateway = store()
     lines = [draft("r", event_context=evaluated({"scores": {"a.b": one}}, [one] * 3)) for one in (1, 2)]
     found = gateway.raise_many(lines)
-    assert len({record.escalation_id for record in found.records}) == 1 and len(world.commits) == 2
+    assert len({record.escalation_id for record in found.records}) == 1
+    assert len(world.commits) == 2
     assert found.records[0].as_dict()["event_context"]["scores"] == {"a.b": 1}

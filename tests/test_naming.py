@@ -140,7 +140,8 @@ def test_what_no_request_can_be_called_names_none(clone: Path, text: str) -> Non
 def test_a_branch_is_not_named_by_an_id_that_stands_behind_the_option(clone: Path) -> None:
     refs = git("for-each-ref", cwd=clone)
     ran = kt("claim", "esc_req_1", "--branch", "esc_req_12", "--json", cwd=clone)
-    assert (ran.code, ran.error["code"]) == (2, "usage") and "`esc_req_12 --branch`" in ran.error["message"]
+    assert (ran.code, ran.error["code"]) == (2, "usage")
+    assert "`esc_req_12 --branch`" in ran.error["message"]
     assert git("for-each-ref", cwd=clone) == refs
     ran = kt("claim", "esc_req_12", "--branch", "--json", cwd=clone)
     assert ran.json["branch"] == "kt/claim/esc_req_12"
@@ -154,7 +155,8 @@ def test_reading_takes_the_beginning_of_an_id_and_waiting_does_not(clone: Path) 
     assert kt("get", DIGEST[:12], "--json", cwd=clone).json["escalation"]["escalation_id"] == DIGEST
     ran = kt("wait", DIGEST[:12], "--timeout", "0", "--json", cwd=clone)
     assert (ran.code, ran.error["code"], ran.out) == (2, "bad_input", "")
-    assert DIGEST in ran.error["message"] and "whole id" in ran.error["message"]
+    assert DIGEST in ran.error["message"]
+    assert "whole id" in ran.error["message"]
     assert kt("wait", "esc_nobody", "--timeout", "0", "--json", cwd=clone).error["code"] == "not_found"
     # A whole one that begins another is that one.
     assert kt("wait", "esc_req_1", "--timeout", "0", "--json", cwd=clone).error["code"] == "wait_timeout"
@@ -178,4 +180,5 @@ def test_an_approval_of_another_request_releases_nothing(clone: Path) -> None:
     assert kt("resolve", "esc_req_12", "--outcome", "approved", "--reason", "ok", cwd=clone).code == 0
     for name in ("esc_req_", "esc_req"):
         ran = kt("wait", name, "--timeout", "0", cwd=clone)
-        assert ran.code == 2 and ran.out == ""
+        assert ran.code == 2
+        assert ran.out == ""

@@ -204,7 +204,8 @@ def test_a_lock_that_is_held_on_the_server_is_told_and_never_landed_on(
     # To move a ref, git needs the lock of packed refs only where it deletes one.
     assert ran.code == (0 if lock == "packed-refs.lock" else 8), ran.err
     if ran.code:
-        assert "Traceback" not in ran.err and kt(*typed, cwd=clone).code == 0
+        assert "Traceback" not in ran.err
+        assert kt(*typed, cwd=clone).code == 0
 
 
 @pytest.mark.parametrize("case", [case for case in cases() if case.alone], ids=str)
@@ -218,9 +219,8 @@ def test_without_a_remote_a_held_lock_is_exit_6_and_nothing_is_written(
         hold(tmp_path / "run", case, lock)
         ran = kt(*typed, "--json", cwd=clone)
         assert ran.code == 6 and ran.error["code"] == "git_locked", (lock, ran.err)
-        assert (
-            ran.error["lock"] == str(clone / ".git" / lock) and "nothing was written" in ran.error["message"]
-        )
+        assert ran.error["lock"] == str(clone / ".git" / lock)
+        assert "nothing was written" in ran.error["message"]
         give_back(tmp_path / "run")
         case.judge(tmp_path / "run", ran.code)
         assert git("ls-files", "--stage", cwd=clone) == before
@@ -281,7 +281,8 @@ def test_a_kill_of_everything_between_index_and_branch_is_settled_by_the_next_co
     for lock in ("HEAD.lock", "refs/heads/main.lock"):
         (clone / ".git" / lock).unlink(missing_ok=True)
     assert kt("claim", "--id", "esc_other", cwd=clone).code == 0
-    assert not (clone / ".git/index.lock").exists() and not list((clone / ".git").glob("kt-*"))
+    assert not (clone / ".git/index.lock").exists()
+    assert not list((clone / ".git").glob("kt-*"))
     subprocess.run(mine, cwd=clone, check=True)
     assert git("show", "--name-only", "--format=", cwd=clone) == "mine.txt"
     assert kt("verify", cwd=clone).code == 0
@@ -313,7 +314,8 @@ def test_a_lock_of_ours_is_settled_once_nobody_is_at_work_whatever_runs_on_this_
     fcntl.flock(shell, fcntl.LOCK_SH)
     assert kt("claim", "--id", "esc_job", cwd=clone).code == 6
     os.close(shell)
-    assert kt("claim", "--id", "esc_job", cwd=clone).code == 0 and not lock.exists()
+    assert kt("claim", "--id", "esc_job", cwd=clone).code == 0
+    assert not lock.exists()
 
 
 @pytest.mark.parametrize(("state", "code"), [("prepared", 130), ("committed", 0)])
@@ -340,9 +342,8 @@ def test_without_a_remote_an_interrupt_knows_whether_it_has_landed(
     presses.join()
     assert ran.code == code, ran.err
     assert ("kt: claim esc_job" in git("log", "--format=%s", cwd=clone)) == (code == 0)
-    assert git("diff", "--cached", "--name-only", cwd=clone) == "" and not list(
-        (clone / ".git").glob("*.lock")
-    )
+    assert git("diff", "--cached", "--name-only", cwd=clone) == ""
+    assert not list((clone / ".git").glob("*.lock"))
 
 
 # --- what asks a command to end -----------------------------------------------------------------------
@@ -390,7 +391,8 @@ def test_what_asks_to_end_while_modules_load_is_an_interrupt(lab: Lab, wanted: s
     command = [sys.executable, "-c", SIGNALLED, wanted, str(int(number)), "raise", "--reason-code", "a.b"]
     done = subprocess.run(command, cwd=lab.seed, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (130, ""), done.stderr
-    assert done.stderr.strip().startswith("kt: interrupted") and done.stderr.strip().count("\n") == 0
+    assert done.stderr.strip().startswith("kt: interrupted")
+    assert done.stderr.strip().count("\n") == 0
     assert lab.commits("raise") == []
 
 
@@ -459,7 +461,8 @@ def test_what_has_landed_is_exit_0_wherever_the_output_goes(
     os.close(writer)
     assert done.returncode == 0, done.stderr
     case.judge(tmp_path / "run", 0)
-    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
     assert ("has landed" in done.stderr or "have landed" in done.stderr) == (
         output == "> /dev/full"
     ) or case.kind == "several", done.stderr
@@ -532,5 +535,6 @@ def test_the_time_of_a_change_is_read_when_it_is_made_and_not_when_the_wait_for_
     raised = store.create(reason_code="a.b", request_id="one")
     assert raised.record.raised_at == datetime(2026, 11, 23, 10, 1, 20, tzinfo=UTC)
     claim = store.claim("esc_one").record.claim
-    assert claim and claim.claimed_at == datetime(2026, 11, 23, 10, 2, 40, tzinfo=UTC)
+    assert claim
+    assert claim.claimed_at == datetime(2026, 11, 23, 10, 2, 40, tzinfo=UTC)
     assert claim.expires_at == claim.claimed_at + timedelta(minutes=30)

@@ -58,7 +58,8 @@ def test_what_is_built_from_what_is_in_git_installs_and_works_elsewhere(tmp_path
         packed = {item for item in unpacked.namelist() if ".dist-info/" not in item}
         metadata = unpacked.read(f"{name}.dist-info/METADATA").decode()
     assert packed == {item for item in tracked if item.startswith("kt_escalation/")}
-    assert "Description-Content-Type: text/markdown" in metadata and "# kt-escalation" in metadata
+    assert "Description-Content-Type: text/markdown" in metadata
+    assert "# kt-escalation" in metadata
     assert not re.search(r"^Requires-Dist: (?!.*extra ==).*(pytest|sphinx|Jinja)", metadata, re.M | re.I)
     lives_elsewhere(tmp_path, wheel)
 

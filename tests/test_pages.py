@@ -63,7 +63,8 @@ def test_the_guide_for_operators_runs_as_printed(lab: Lab) -> None:
             "/srv/git/review.git": str(lab.remote),
         },
     )
-    assert lab.commits("assign esc_req_42 to alice") and lab.commits("sweep esc_req_7")
+    assert lab.commits("assign esc_req_42 to alice")
+    assert lab.commits("sweep esc_req_7")
 
 
 def test_the_guide_for_gateways_runs_as_printed(lab: Lab) -> None:
@@ -107,7 +108,8 @@ def test_the_guide_for_gateways_says_what_to_do_for_every_answer() -> None:
         for kind in (getattr(errors, name, None) for name in re.findall(r"\b[A-Z]\w+", method.__doc__ or ""))
         if isinstance(kind, type) and issubclass(kind, errors.KtError)
     }
-    assert len(raised) > 12 and {(kind.exit_code, kind.code) for kind in raised} <= told
+    assert len(raised) > 12
+    assert {(kind.exit_code, kind.code) for kind in raised} <= told
     assert {word for exit_code, word in told if exit_code > 1} <= errors.codes()
     assert {word for exit_code, word in told if exit_code < 2} >= set(OUTCOMES)
 

@@ -64,9 +64,12 @@ def test_judging_many_commits_shows_a_bar_that_ends_before_the_summary(long_stor
     ran, cursor_is_back = kt_at_a_terminal("verify", "--afresh", cwd=long_store)
     assert (ran.code, ran.out, cursor_is_back) == (0, "", True)
     *bar, summary = ran.err.replace(GONE, "\n").splitlines()
-    assert summary.startswith(f"kt: {STEPS} steps in ") and BAR not in summary
+    assert summary.startswith(f"kt: {STEPS} steps in ")
+    assert BAR not in summary
     percents = [int(found) for found in re.findall(r"(\d+)%", " ".join(bar))]
-    assert len(percents) > 3 and percents == sorted(percents) and percents[-1] == 100
+    assert len(percents) > 3
+    assert percents == sorted(percents)
+    assert percents[-1] == 100
 
 
 def test_a_pull_request_of_many_commits_shows_one_too(long_store: Path) -> None:
@@ -77,7 +80,8 @@ def test_a_pull_request_of_many_commits_shows_one_too(long_store: Path) -> None:
 
 def test_it_has_no_colour_and_what_is_printed_is_the_same(long_store: Path) -> None:
     ran, _ = kt_at_a_terminal("verify", "--afresh", "--json", cwd=long_store, NO_COLOR="1")
-    assert BAR in ran.err and not re.search("\x1b\\[[0-9;]*m", ran.err)
+    assert BAR in ran.err
+    assert not re.search("\x1b\\[[0-9;]*m", ran.err)
     assert ran.out == kt("verify", "--afresh", "--json", cwd=long_store).out
 
 
@@ -87,14 +91,17 @@ def test_it_has_no_colour_and_what_is_printed_is_the_same(long_store: Path) -> N
 )
 def test_nothing_is_drawn_of(long_store: Path, patience: float, env: dict[str, str]) -> None:
     ran, _ = kt_at_a_terminal("verify", "--afresh", cwd=long_store, patience=patience, **env)
-    assert ran.code == 0 and len(ran.err.splitlines()) == 1
-    assert ran.err.startswith(f"kt: {STEPS} steps in ") and "\x1b" not in ran.err
+    assert ran.code == 0
+    assert len(ran.err.splitlines()) == 1
+    assert ran.err.startswith(f"kt: {STEPS} steps in ")
+    assert "\x1b" not in ran.err
 
 
 def test_nothing_is_drawn_where_stderr_is_no_terminal(long_store: Path) -> None:
     command = [sys.executable, "-c", _KT.format(0, 60), "verify", "--afresh"]
     ran = subprocess.run(command, cwd=long_store, capture_output=True, text=True, check=True)
-    assert ran.stdout == "" and len(ran.stderr.splitlines()) == 1
+    assert ran.stdout == ""
+    assert len(ran.stderr.splitlines()) == 1
     assert ran.stderr.startswith(f"kt: {STEPS} steps in ")
 
 
@@ -112,7 +119,9 @@ def test_what_is_waived_no_more_is_told_without_judging_all_of_it_again(
     waive(store)
     store.commit("boss", "accept it no more")
     ran, cursor_is_back = kt_at_a_terminal("verify", cwd=store.path)
-    assert ran.code == 1 and "mine.txt: foreign: " in ran.out and cursor_is_back
+    assert ran.code == 1
+    assert "mine.txt: foreign: " in ran.out
+    assert cursor_is_back
     assert [line.count("100%") for line in ran.err.split(GONE) if BAR in line] == [1]
 
 
@@ -122,7 +131,9 @@ def test_it_is_left_in_order_by_an_interrupt(long_store: Path, tmp_path: Path) -
     ran, cursor_is_back = kt_at_a_terminal("verify", "--afresh", cwd=long_store, until=BAR, PATH=path)
     assert (ran.code, ran.out, cursor_is_back) == (130, "", True)
     *bar, last, end = ran.err.split("\r\n")
-    assert BAR in "".join(bar) and end == "" and last == "kt: interrupted"
+    assert BAR in "".join(bar)
+    assert end == ""
+    assert last == "kt: interrupted"
 
 
 # ^C just when a bar has hidden the cursor.
@@ -156,7 +167,9 @@ def test_an_interrupt_while_a_bar_is_drawn_shows_the_cursor_again(long_store: Pa
 def test_reading_many_shows_a_bar_and_what_is_printed_is_the_same(many: Path, command: list[str]) -> None:
     shutil.rmtree(many / ".git/kt", ignore_errors=True)
     ran, cursor_is_back = kt_at_a_terminal(*command, cwd=many)
-    assert READING in ran.err and "100%" in ran.err and cursor_is_back
+    assert READING in ran.err
+    assert "100%" in ran.err
+    assert cursor_is_back
     plain = kt(*command, cwd=many)
     assert (ran.code, len(ran.out.splitlines())) == (plain.code, len(plain.out.splitlines()))
     assert READING not in plain.err
@@ -182,7 +195,8 @@ def test_what_is_printed_while_it_is_read_has_no_bar_in_it_but_a_file_may_have_o
     into_a_pipe, _ = kt_at_a_terminal("events", cwd=long_store)
     assert (into_a_pipe.err, len(into_a_pipe.out.splitlines())) == ("", STEPS)
     into_a_file, cursor_is_back = kt_at_a_terminal("events", cwd=long_store, file=tmp_path / "events")
-    assert "reading history  [" in into_a_file.err and cursor_is_back
+    assert "reading history  [" in into_a_file.err
+    assert cursor_is_back
     assert (tmp_path / "events").read_text() == into_a_pipe.out
 
 
@@ -228,7 +242,8 @@ def test_where_git_says_nothing_for_long_that_is_told(
     path = path_to_git(tmp_path, f'case " $* " in *" {asked} "*) sleep 1 ;; esac\ngit "$@"')
     ran, cursor_is_back = kt_at_a_terminal(*command, cwd=many, tell=0.1, PATH=path, file=tmp_path / "out")
     assert (ran.code, cursor_is_back) == (0, True)
-    assert SILENT in ran.err and ran.err.rstrip("\r\n").count(GONE) >= 1
+    assert SILENT in ran.err
+    assert ran.err.rstrip("\r\n").count(GONE) >= 1
     said = (tmp_path / "out").read_text()
     assert "waiting" not in said
     assert said == kt(*command, cwd=many).out
@@ -242,7 +257,8 @@ def test_whoever_stops_it_sees_the_cursor_and_a_bar_fits_the_line(many: Path, tm
     assert shown >= hidden >= 1
     for stroke in ran.err.split("\x1b[?25l")[1:]:
         line, back, _ = stroke.partition("\x1b[?25h")
-        assert back and len(line.rstrip()) < 40
+        assert back
+        assert len(line.rstrip()) < 40
 
 
 @pytest.mark.parametrize(
@@ -258,7 +274,8 @@ def test_what_is_printed_on_the_same_terminal_ends_the_bar_for_good(
     ran, cursor_is_back = kt_at_a_terminal(*command, cwd=many, tell=0.1, all_of_it=True, PATH=path)
     assert (ran.code, cursor_is_back) == (0, True)
     bars, _, printed = ran.err.rpartition(GONE)
-    assert ("  [" in bars) and bars.count("esc_r") == 0
+    assert "  [" in bars
+    assert bars.count("esc_r") == 0
     # Times are written for people here, so whatever comes before the commit may differ.
     plain = kt(*command, cwd=many).out.replace("\n", "\r\n")
     short, exact = (re.sub(r"^\S+ +(?=[0-9a-f]{12}  )", "", text, flags=re.M) for text in (printed, plain))
@@ -274,7 +291,9 @@ def test_a_claim_over_several_stores_shows_a_remote_that_is_slow(many: Path, tmp
     ran, _ = kt_at_a_terminal(
         *("claim", "--next", *both), cwd=tmp_path, tell=0.1, PATH=path, **identity("alice")
     )
-    assert ran.code == 0 and "asking the remote  [" in ran.err and "claimed esc_r" in ran.out + ran.err
+    assert ran.code == 0
+    assert "asking the remote  [" in ran.err
+    assert "claimed esc_r" in ran.out + ran.err
 
 
 def test_filling_the_index_of_archives_is_told(tmp_path: Path) -> None:

@@ -166,7 +166,8 @@ class Life(RuleBasedStateMachine):
         elif isinstance(error, OutcomeUnknown):
             assert len(mine) <= 1
         else:
-            assert error is not None and error.exit_code != 5
+            assert error is not None
+            assert error.exit_code != 5
             assert not mine, f"{error.code}, and yet it was done"
         for _, author, files in new:
             after = records(files)

@@ -19,8 +19,10 @@ def test_a_claim_is_proposed_and_nobody_holds_it_before_the_merge(lab: Lab) -> N
     tip, before = lab.tip(), state(alice)
     ran = kt("claim", "--branch", "--id", "esc_one", "--json", cwd=alice)
     assert ran.code == 0, ran.err
-    assert ran.json["proposed"] is True and ran.json["changed"] is False
-    assert ran.json["branch"] == "kt/claim/esc_one" and ran.json["request_url"] is None
+    assert ran.json["proposed"] is True
+    assert ran.json["changed"] is False
+    assert ran.json["branch"] == "kt/claim/esc_one"
+    assert ran.json["request_url"] is None
     assert ran.json["escalation"]["claim"]["claimed_by"] == "alice@example.com"
     assert branches(lab) == {"main": tip, "kt/claim/esc_one": ran.json["commit"]}
     assert git("rev-parse", "kt/claim/esc_one^", cwd=lab.remote) == tip
@@ -84,19 +86,26 @@ def test_the_same_again_is_found_and_another_is_told_to_take_another_name(lab: L
     claim = ("claim", "--id", "esc_one", "--branch", "--json")
     first = kt(*claim, cwd=alice)
     again = kt(*claim, cwd=alice)
-    assert again.code == 0 and again.json["proposed"] is True
+    assert again.code == 0
+    assert again.json["proposed"] is True
     assert again.json["commit"] == first.json["commit"] == branches(lab)["kt/claim/esc_one"]
     text = kt(*claim[:-1], cwd=alice).out
-    assert text.startswith("esc_one is proposed on branch kt/claim/esc_one already\n") and "yours" not in text
+    assert text.startswith("esc_one is proposed on branch kt/claim/esc_one already\n")
+    assert "yours" not in text
     other = kt(*claim, cwd=bob)
-    assert other.code == 6 and other.error["code"] == "branch_taken"
-    assert other.error["branch"] == "kt/claim/esc_one" and other.error["by"] == "alice@example.com"
+    assert other.code == 6
+    assert other.error["code"] == "branch_taken"
+    assert other.error["branch"] == "kt/claim/esc_one"
+    assert other.error["by"] == "alice@example.com"
     message = "alice@example.com proposes to claim esc_one already, on kt/claim/esc_one"
-    assert other.error["message"].startswith(message) and "--delete" not in other.error["message"]
+    assert other.error["message"].startswith(message)
+    assert "--delete" not in other.error["message"]
     another = kt("claim", "--id", "esc_one", "--branch", "bobs", cwd=bob)
-    assert another.code == 0 and "bobs" in branches(lab)
+    assert another.code == 0
+    assert "bobs" in branches(lab)
     token = kt(*claim, "--claim-id", "worker-2", cwd=alice)
-    assert token.code == 6 and branches(lab)["kt/claim/esc_one"] == first.json["commit"]
+    assert token.code == 6
+    assert branches(lab)["kt/claim/esc_one"] == first.json["commit"]
     assert "by you" in token.error["message"]
     assert "git push origin --delete kt/claim/esc_one" in token.error["message"]
 
@@ -112,11 +121,13 @@ def test_who_proposes_it_is_named_as_the_roster_has_them(lab: Lab) -> None:
     assert kt(*both, cwd=lab.clone("alice")).code == 0
     bob = lab.clone("bob")
     refused = kt(*both, cwd=bob)
-    assert refused.code == 6 and "alice proposes to claim esc_one and 1 more already" in refused.err
+    assert refused.code == 6
+    assert "alice proposes to claim esc_one and 1 more already" in refused.err
     # Called otherwise, it may propose anything.
     assert kt("note", "--id", "esc_two", "--text", "hm", "--branch", "notes", cwd=bob).code == 0
     refused = kt("claim", "--id", "esc_two", "--branch", "notes", cwd=lab.folder / "alice")
-    assert refused.code == 6 and "bob proposes a change of esc_two already, on notes" in refused.err
+    assert refused.code == 6
+    assert "bob proposes a change of esc_two already, on notes" in refused.err
 
 
 def test_a_branch_that_holds_other_work_is_never_written(lab: Lab) -> None:
@@ -151,12 +162,15 @@ def test_a_proposal_that_the_store_has_overtaken_is_replaced(lab: Lab) -> None:
     assert kt(*claim, cwd=alice).json["commit"] == first
     assert kt("note", "--id", "esc_one", "--text", "here", cwd=bob).code == 0
     again = kt(*claim, cwd=alice)
-    assert again.code == 0 and again.json["commit"] != first
+    assert again.code == 0
+    assert again.json["commit"] != first
     assert git("rev-parse", "kt/claim/esc_one^", cwd=lab.remote) == lab.tip()
     merge(lab, "kt/claim/esc_one")
     # What is merged is done, and its branch is free for the next round.
     done = kt(*claim, cwd=alice)
-    assert done.code == 0 and done.json["changed"] is False and "proposed" not in done.json
+    assert done.code == 0
+    assert done.json["changed"] is False
+    assert "proposed" not in done.json
     assert kt("unclaim", "--id", "esc_one", cwd=alice).code == 0
     assert kt(*claim, cwd=bob).json["proposed"] is True
 
@@ -167,12 +181,15 @@ def test_next_passes_over_what_is_proposed(lab: Lab) -> None:
     took = [kt("claim", "--next", "--branch", "--json", cwd=who).json["branch"] for who in (alice, bob)]
     assert took == ["kt/claim/esc_one", "kt/claim/esc_two"]
     ran = kt("claim", "--next", "--branch", "--json", cwd=alice)
-    assert ran.code == 7 and ran.error["state"] == "all_held" and "2 proposed" in ran.error["message"]
+    assert ran.code == 7
+    assert ran.error["state"] == "all_held"
+    assert "2 proposed" in ran.error["message"]
     assert kt("claim", "--next", "--branch", "mine", cwd=alice).code == 0
     assert kt("claim", "--next", "--branch", "mine", cwd=bob).code == 6
     one = kt("claim", "--next", "--branch", "t", "--claim-id", "t1", "--json", cwd=bob)
     same = kt("claim", "--next", "--branch", "t", "--claim-id", "t1", "--json", cwd=bob)
-    assert same.code == 0 and same.json["commit"] == one.json["commit"]
+    assert same.code == 0
+    assert same.json["commit"] == one.json["commit"]
 
 
 def test_several_are_one_commit_on_one_branch(lab: Lab) -> None:
@@ -180,15 +197,19 @@ def test_several_are_one_commit_on_one_branch(lab: Lab) -> None:
     alice = lab.clone("alice")
     both = ("claim", "--id", "esc_two", "--id", "esc_one", "--branch")
     ran = kt(*both, cwd=alice)
-    assert ran.code == 0 and ran.out == "esc_two\nesc_one\n"
-    assert "2 proposed on branch kt/claim/esc_one" in ran.err and "open a pull request" in ran.err
+    assert ran.code == 0
+    assert ran.out == "esc_two\nesc_one\n"
+    assert "2 proposed on branch kt/claim/esc_one" in ran.err
+    assert "open a pull request" in ran.err
     again = kt(*both, "--json", cwd=alice)
-    assert again.json["proposed"] is True and again.json["unchanged"] == 2
+    assert again.json["proposed"] is True
+    assert again.json["unchanged"] == 2
     assert kt("claim", "--id", "esc_one", "--branch", cwd=alice).code == 0
     alone = kt("claim", "--id", "esc_one", "--id", "esc_gone", "--branch", cwd=alice)
     assert alone.code == 7
     partial = kt("claim", "--next", "--count", "5", "--branch", "rest", "--json", cwd=alice)
-    assert partial.code == 0 and len(partial.json["escalations"]) == 2
+    assert partial.code == 0
+    assert len(partial.json["escalations"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -221,7 +242,9 @@ def test_the_store_branch_itself_is_no_branch_to_propose_on(lab: Lab) -> None:
     raised(lab, "one")
     tip = lab.tip()
     ran = kt("claim", "--id", "esc_one", "--branch", "main", cwd=lab.clone("alice"))
-    assert ran.code == 2 and "main is the store branch itself" in ran.err and lab.tip() == tip
+    assert ran.code == 2
+    assert "main is the store branch itself" in ran.err
+    assert lab.tip() == tip
 
 
 def test_without_a_remote_nothing_can_be_proposed(lab: Lab) -> None:
@@ -230,7 +253,10 @@ def test_without_a_remote_nothing_can_be_proposed(lab: Lab) -> None:
     git("remote", "remove", "origin", cwd=alice)
     before = state(alice)
     ran = kt("claim", "--id", "esc_one", "--branch", cwd=alice)
-    assert ran.code == 2 and ran.err.count("\n") == 1 and "has none" in ran.err and state(alice) == before
+    assert ran.code == 2
+    assert ran.err.count("\n") == 1
+    assert "has none" in ran.err
+    assert state(alice) == before
 
 
 def test_the_option_swallows_no_other(lab: Lab) -> None:
@@ -246,19 +272,20 @@ def test_a_name_that_git_cannot_have_beside_another_is_a_conflict(lab: Lab) -> N
     alice = lab.clone("alice")
     git("push", "--quiet", "origin", "HEAD:refs/heads/kt", cwd=alice)
     ran = kt("claim", "--id", "esc_one", "--branch", "--json", cwd=alice)
-    assert (
-        ran.code == 6
-        and ran.error["code"] == "branch_taken"
-        and "there is a branch kt," in ran.error["message"]
-        and "--delete" not in ran.error["message"]
-    )
+    assert ran.code == 6
+    assert ran.error["code"] == "branch_taken"
+    assert "there is a branch kt," in ran.error["message"]
+    assert "--delete" not in ran.error["message"]
     assert kt("claim", "--id", "esc_one", "--branch", "main/x", "--json", cwd=alice).code == 6
     ran = kt("claim", "--next", "--branch", "--json", cwd=alice)
-    assert ran.code == 6 and ran.error["branch"] == "kt/claim/esc_one"
+    assert ran.code == 6
+    assert ran.error["branch"] == "kt/claim/esc_one"
     # What is in the way is told, and not the branch that there is not.
     git("push", "--quiet", "origin", "HEAD:refs/heads/top/bobs", cwd=alice)
     ran = kt("claim", "--id", "esc_one", "--branch", "top", cwd=alice)
-    assert ran.code == 6 and "there is a branch top/bobs," in ran.err and "--delete" not in ran.err
+    assert ran.code == 6
+    assert "there is a branch top/bobs," in ran.err
+    assert "--delete" not in ran.err
 
 
 def test_what_the_rules_refuse_is_not_proposed(lab: Lab) -> None:
@@ -267,9 +294,11 @@ def test_what_the_rules_refuse_is_not_proposed(lab: Lab) -> None:
     assert kt("claim", "--id", "esc_one", cwd=bob).code == 0
     before = branches(lab)
     ran = kt("claim", "--id", "esc_one", "--branch", "--json", cwd=alice)
-    assert ran.code == 6 and ran.error["code"] == "already_claimed"
+    assert ran.code == 6
+    assert ran.error["code"] == "already_claimed"
     done = ("resolve", "--id", "esc_one", "--outcome", "approved", "--reason", "x", "--branch")
-    assert kt(*done, cwd=alice).code == 6 and branches(lab) == before
+    assert kt(*done, cwd=alice).code == 6
+    assert branches(lab) == before
 
 
 def test_a_refused_push_to_the_store_branch_points_at_the_option(lab: Lab) -> None:
@@ -277,11 +306,14 @@ def test_a_refused_push_to_the_store_branch_points_at_the_option(lab: Lab) -> No
     alice = lab.clone("alice")
     lab.hook("pre-receive", 'while read -r _ _ ref; do [ "$ref" != refs/heads/main ] || exit 1; done')
     ran = kt("claim", "--id", "esc_one", cwd=alice)
-    assert ran.code == 4 and "--branch" in ran.err
+    assert ran.code == 4
+    assert "--branch" in ran.err
     assert kt("claim", "--id", "esc_one", "--branch", cwd=alice).code == 0
     lab.hook("pre-receive", "echo 'No such branches here.'; exit 1")
     ran = kt("claim", "--id", "esc_one", "--branch", "b", cwd=alice)
-    assert ran.code == 4 and "No such branches here." in ran.err and "give another name" in ran.err
+    assert ran.code == 4
+    assert "No such branches here." in ran.err
+    assert "give another name" in ran.err
 
 
 def test_two_who_propose_on_one_branch_at_once_never_overwrite_each_other(lab: Lab) -> None:
@@ -325,7 +357,9 @@ def test_the_address_of_the_request_is_told_for_a_forge(lab: Lab) -> None:
     assert "open https://gitlab.example.com/team/review/compare/main...kt/claim/esc_one?expand=1" in ran.out
     git("config", "kt.forge", "sourceforge", cwd=alice)
     ran = kt("claim", "--id", "esc_one", "--branch", "b", cwd=alice)
-    assert ran.code == 2 and "kt.forge is 'sourceforge'" in ran.err and "b" not in branches(lab)
+    assert ran.code == 2
+    assert "kt.forge is 'sourceforge'" in ran.err
+    assert "b" not in branches(lab)
 
 
 def test_a_server_that_names_the_address_itself_is_believed(lab: Lab) -> None:
@@ -347,10 +381,12 @@ def test_the_package_proposes_too(lab: Lab) -> None:
             False,
             "kt/claim/esc_one",
         )
-        assert store.claim("esc_one", branch="").found and store.landed is None
+        assert store.claim("esc_one", branch="").found
+        assert store.landed is None
     with Store.open(lab.clone("bob")) as store, pytest.raises(BranchTaken) as caught:
         store.claim("esc_one", branch="")
-    assert json.dumps(caught.value.as_json()) and caught.value.branch == "kt/claim/esc_one"
+    assert json.dumps(caught.value.as_json())
+    assert caught.value.branch == "kt/claim/esc_one"
 
 
 def test_one_person_under_two_addresses_finds_their_own_proposal(lab: Lab) -> None:
@@ -360,7 +396,8 @@ def test_one_person_under_two_addresses_finds_their_own_proposal(lab: Lab) -> No
     alice, home = lab.clone("alice"), lab.clone("home", email="al@home.example")
     first = kt("claim", "--id", "esc_one", "--branch", "--json", cwd=alice)
     again = kt("claim", "--id", "esc_one", "--branch", "--json", cwd=home)
-    assert again.code == 0 and again.json["commit"] == first.json["commit"]
+    assert again.code == 0
+    assert again.json["commit"] == first.json["commit"]
 
 
 def test_who_is_killed_before_the_push_has_proposed_nothing_and_may_do_it_again(lab: Lab) -> None:
@@ -369,7 +406,8 @@ def test_who_is_killed_before_the_push_has_proposed_nothing_and_may_do_it_again(
     before, mine = branches(lab), state(alice)
     claim = ("claim", "--id", "esc_one", "--branch", "--json")
     assert kt_process(*claim, cwd=alice, env={"KT_TEST_FAULT": "before-push:kill"}).code == -9
-    assert branches(lab) == before and state(alice) == mine
+    assert branches(lab) == before
+    assert state(alice) == mine
     assert kt(*claim, cwd=alice).json["proposed"] is True
 
 
@@ -383,10 +421,12 @@ def test_a_claim_a_note_and_a_decision_are_one_request(lab: Lab) -> None:
     ):
         ran = kt(*args, "--branch", "--json", cwd=alice)
         assert ran.code == 0, ran.err
-        assert ran.json["branch"] == "kt/claim/esc_one" and ran.json["proposed"] is True
+        assert ran.json["branch"] == "kt/claim/esc_one"
+        assert ran.json["proposed"] is True
     assert sorted(branches(lab)) == ["kt/claim/esc_one", "main"]
     again = kt("resolve", "esc_one", "--outcome", "approve", "--reason", "fine", "--branch", cwd=alice)
-    assert again.code == 0 and "proposed on branch kt/claim/esc_one already" in again.out
+    assert again.code == 0
+    assert "proposed on branch kt/claim/esc_one already" in again.out
     # A proposal of somebody else's is nobody's to build on, and another decision is no repeat.
     theirs = kt("resolve", "esc_one", "--outcome", "deny", "--reason", "no", "--branch", "--json", cwd=bob)
     assert (theirs.code, theirs.error["code"]) == (6, "not_claimed")
@@ -408,7 +448,8 @@ def test_a_name_of_its_own_holds_claim_and_decision_too(lab: Lab) -> None:
     assert kt(*decide, "--branch", "--json", cwd=alice).error["code"] == "not_claimed"
     # At a terminal the question is asked about what the request would come to.
     code, shown = at_a_terminal(*decide, "--branch", "mine", cwd=alice, typed="y\n")
-    assert code == 0 and "Resolve esc_one" in shown
+    assert code == 0
+    assert "Resolve esc_one" in shown
     assert sorted(branches(lab)) == ["main", "mine"]
 
 

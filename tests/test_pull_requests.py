@@ -19,10 +19,12 @@ def test_the_commands_of_the_page_run_as_printed(lab: Lab) -> None:
     raised(lab, "req_42")
     alice = lab.clone("alice")
     as_printed("pull-requests.md", alice)
-    assert (alice / "kt.xml").exists() and (alice / "kt-code-quality.json").read_text() == "[]\n"
+    assert (alice / "kt.xml").exists()
+    assert (alice / "kt-code-quality.json").read_text() == "[]\n"
     # Claim and decision are one request.
     proposed = git("ls-remote", "origin", "refs/heads/kt/*", cwd=alice)
-    assert "kt/claim/esc_req_42" in proposed and "kt/resolve" not in proposed
+    assert "kt/claim/esc_req_42" in proposed
+    assert "kt/resolve" not in proposed
     assert lab.commits("resolve esc_req_42") == ["kt: resolve esc_req_42 as approved"]
     assert lab.commits("check what is proposed on gitlab")
 
@@ -39,14 +41,17 @@ def test_the_page_names_the_hooks_that_there_are() -> None:
     [repo] = yaml.safe_load(config)["repos"]
     assert [hook["id"] for hook in repo["hooks"]] == list(HOOKS)
     for hook in HOOKS.values():
-        assert hook["language"] == "python" and hook["pass_filenames"] is False
+        assert hook["language"] == "python"
+        assert hook["pass_filenames"] is False
 
 
 def test_the_lint_hook_runs_for_policies_and_finds_their_faults(lab: Lab) -> None:
     hook = HOOKS["kt-policy-lint"]
     wanted = re.compile(hook["files"])
-    assert wanted.search("policies/roster.yaml") and wanted.search("sub/policies/p.yaml")
-    assert not wanted.search("queue/esc_a.yaml") and not wanted.search("policies/README.md")
+    assert wanted.search("policies/roster.yaml")
+    assert wanted.search("sub/policies/p.yaml")
+    assert not wanted.search("queue/esc_a.yaml")
+    assert not wanted.search("policies/README.md")
     program, group, *args = shlex.split(hook["entry"])
     assert (program, group) == ("kt", "policy")
     alice = lab.clone("alice")
@@ -57,7 +62,8 @@ def test_the_lint_hook_runs_for_policies_and_finds_their_faults(lab: Lab) -> Non
 
 def test_the_check_hook_judges_what_is_about_to_be_pushed(lab: Lab) -> None:
     hook = HOOKS["kt-escalation-check"]
-    assert hook["stages"] == ["pre-push"] and hook["always_run"] is True
+    assert hook["stages"] == ["pre-push"]
+    assert hook["always_run"] is True
     program, group, *args = shlex.split(hook["entry"])
     assert (program, group) == ("kt", "escalation")
     raised(lab, "one")
@@ -79,4 +85,5 @@ def test_every_step_of_the_projects_own_store_is_legal() -> None:
         )
     ran = kt("verify", "--afresh", "--json", cwd=TOP)
     assert ran.code == 0, ran
-    assert ran.json["violations"] == [] and ran.json["steps"] >= 10
+    assert ran.json["violations"] == []
+    assert ran.json["steps"] >= 10

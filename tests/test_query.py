@@ -204,7 +204,8 @@ def test_the_pages_of_several_stores_are_merged_into_one_list(
         return merge(pages, wanted)
 
     whole, end = merged(wanted)
-    assert end is None and len(whole) == sum(map(len, stores))
+    assert end is None
+    assert len(whole) == sum(map(len, stores))
     for n, rows in enumerate(stores):
         assert tuple(row for place, row in whole if place == n) == query.select(rows, wanted).rows
     keys = [SORTS[sort.removeprefix("-")](row) for _, row in whole]

@@ -129,7 +129,9 @@ def test_clones_drain_a_queue_and_nobody_fails_while_any_is_left(lab: Lab, size:
             if ran.code == 0:
                 claimed.append(ran.json["escalation"]["escalation_id"])
         empty = sum(1 for ran in ended if ran.code == 7)
-    assert sorted(claimed) == sorted({*claimed}) and len(claimed) == total
+    assert sorted(claimed) == sorted({*claimed})
+    assert len(claimed) == total
     assert len(lab.commits("claim")) == total
     last = kt("claim", "--next", cwd=clones[0])
-    assert last.code == 7 and re.search(r"all \d+ are held", last.err)
+    assert last.code == 7
+    assert re.search(r"all \d+ are held", last.err)

@@ -150,7 +150,8 @@ def test_several_raised_again_have_each_their_own_answer_and_a_forged_one_spoils
     ran = gate.do("gw", "raise", "--batch", "-", stdin=lines("ok", "forged", "open"))
     assert ran.out.splitlines() == ["esc_ok", "esc_forged", "esc_open"]
     assert "esc_ok is approved by alice: release the request as it is" in ran.err
-    assert "esc_forged is approved" not in ran.err and "no legal step" not in ran.out
+    assert "esc_forged is approved" not in ran.err
+    assert "no legal step" not in ran.out
 
 
 def test_a_stream_answers_each_line(gate: Gate, tmp_path: Path) -> None:
@@ -186,7 +187,8 @@ def test_the_package_gives_decisions_to_each_thread_and_to_several(
     assert {name for name, one in results.items() if one.decision is None} == {"forged", "open"}
     assert [failure.error.code for failure in results["forged"].decision_errors] == ["illegal_record"]
     assert several.decisions == tuple(one.decision for one in results.values() if one.decision)
-    assert several.decision is None and len(several.decision_errors) == 5
+    assert several.decision is None
+    assert len(several.decision_errors) == 5
 
 
 def test_a_store_in_memory_answers_alike() -> None:
@@ -196,8 +198,11 @@ def test_a_store_in_memory_answers_alike() -> None:
     def again() -> Result:
         return gateway.create(request_id="r", reason_code="a.b")
 
-    assert again().changed and again().decision is None
+    assert again().changed
+    assert again().decision is None
     alice.claim("esc_r")
     alice.resolve("esc_r", "approve", "fine")
     found = again().decision
-    assert found is not None and found.release and found == gateway.wait("esc_r", 0)
+    assert found is not None
+    assert found.release
+    assert found == gateway.wait("esc_r", 0)

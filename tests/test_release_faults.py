@@ -71,7 +71,8 @@ def test_a_push_that_lands_and_loses_its_answer_is_told_as_done(tmp_path: Path, 
     served.hook("post-receive", "kill -9 $PPID")
     ran = served.run(*ACTIONS[action])
     assert ran.code == 0, ran.err
-    assert ran.json["changed"] is True and len(served.made(action)) == 1
+    assert ran.json["changed"] is True
+    assert len(served.made(action)) == 1
 
 
 @pytest.mark.parametrize("action", ACTIONS)
@@ -81,11 +82,14 @@ def test_answers_that_are_always_lost_end_in_exit_9_and_nothing_may_be_run(
     served = Served(tmp_path, action)
     served.hook("pre-receive", "kill -9 $PPID")
     ran = served.run(*ACTIONS[action], "--retry-timeout", "2")
-    assert (ran.code, ran.error["code"]) == (9, "outcome_unknown") and ran.out == ""
+    assert (ran.code, ran.error["code"]) == (9, "outcome_unknown")
+    assert ran.out == ""
     assert served.made(action) == []
     served.hook("pre-receive", "exit 0")
     again = served.run(*ACTIONS[action])
-    assert again.code == 0 and again.json["changed"] and len(served.made(action)) == 1
+    assert again.code == 0
+    assert again.json["changed"]
+    assert len(served.made(action)) == 1
 
 
 def test_a_remote_that_has_lost_the_release_is_not_taken_for_one_that_never_had_it(tmp_path: Path) -> None:
@@ -94,4 +98,5 @@ def test_a_remote_that_has_lost_the_release_is_not_taken_for_one_that_never_had_
     assert served.run(*ACTIONS["release"]).json["changed"]
     git("update-ref", "refs/heads/main", before, cwd=served.remote)
     ran = served.run(*ACTIONS["release"][:-3], "--release-id", "T2", "--json")
-    assert (ran.code, ran.error["code"]) == (4, "history_rewritten") and served.made("release") == []
+    assert (ran.code, ran.error["code"]) == (4, "history_rewritten")
+    assert served.made("release") == []

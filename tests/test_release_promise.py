@@ -167,23 +167,29 @@ class Gateways(RuleBasedStateMachine):
         """A release was added: only to what was decided so before, and in time."""
         [record] = [yaml_text.loads(data) for path, data in before.items() if self._is(path, release)]
         end = record.resolution
-        assert end is not None and end.outcome in RELEASING and record.requires.single_use
+        assert end is not None
+        assert end.outcome in RELEASING
+        assert record.requires.single_use
         assert (release.outcome, release.resolved_at) == (end.outcome, end.resolved_at)
-        assert release.digest == amending.effective_digest(record) and release.released_by in ("gw", "boss")
+        assert release.digest == amending.effective_digest(record)
+        assert release.released_by in ("gw", "boss")
         assert self.told[release.escalation_id] == [release.digest]
-        assert release.receipt is None and release.released_at >= end.resolved_at
+        assert release.receipt is None
+        assert release.released_at >= end.resolved_at
         within = record.requires.valid_for
         assert within is None or release.released_at <= end.resolved_at + within
         assert not any(self._reopens(data, record) for path, data in before.items() if layout.id_of(path))
 
     def _receipted(self, before: Release, after: Release) -> None:
         """A receipt was added, or an admin said what an unknown one was."""
-        assert before.model_copy(update={"receipt": after.receipt}) == after and after.receipt is not None
+        assert before.model_copy(update={"receipt": after.receipt}) == after
+        assert after.receipt is not None
         if before.receipt is None:
             assert after.receipt.receipt_by == before.released_by
         else:
             assert before.receipt.status == "unknown" != after.receipt.status
-            assert after.receipt.receipt_by == "boss" and after.receipt.reason
+            assert after.receipt.receipt_by == "boss"
+            assert after.receipt.reason
 
     def _is(self, path: str, release: Release) -> bool:
         return layout.id_of(path) == release.escalation_id

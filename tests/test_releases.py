@@ -57,29 +57,38 @@ def gate(gate_ground: Path, tmp_path: Path) -> Gate:
 def test_an_approval_is_used_once_and_a_receipt_says_what_came_of_it(gate: Gate) -> None:
     name = gate.decided("r1")
     needed = gate.run("gw", "wait", "--id", name, "--json")
-    assert needed.code == 6 and needed.error["code"] == "release_needed"
+    assert needed.code == 6
+    assert needed.error["code"] == "release_needed"
     errorbook.hold(needed, gate.forge.path)
     early = gate.run("gw", "receipt", "--id", name, "--status", "executed", "--json")
-    assert early.code == 6 and early.error["code"] == "not_released"
+    assert early.code == 6
+    assert early.error["code"] == "not_released"
     errorbook.hold(early, gate.forge.path)
     had = gate.do("gw", "release", "--id", name, "--digest", DIGEST, "--release-id", "T.1", "--json").json
-    assert had["release"] and had["changed"] and not had["repeat"]
+    assert had["release"]
+    assert had["changed"]
+    assert not had["repeat"]
     assert (had["digest"], had["release_id"], had["by"]) == (DIGEST, "T.1", ["alice"])
     assert had["release_commit"] == gate.forge.tip()
     assert had["commit"] == gate.forge.git("rev-parse", "HEAD^")
     again = gate.do("gw", "release", "--id", name, "--digest", DIGEST, "--release-id", "T.1", "--json").json
-    assert again["repeat"] and not again["changed"]
+    assert again["repeat"]
+    assert not again["changed"]
     for token in ((), ("--release-id", "T.2")):
         other = gate.run("gw", "release", "--id", name, "--digest", DIGEST, *token, "--json")
-        assert other.code == 6 and other.error["code"] == "already_released"
+        assert other.code == 6
+        assert other.error["code"] == "already_released"
         assert (other.error["release_id"], other.error["released_by"]) == ("T.1", "gw")
     errorbook.hold(other, gate.forge.path)
     assert gate.run("gw", "wait", "--id", name, "--json").error["code"] == "already_released"
     told = gate.do("gw", "receipt", "--id", name, "--status", "executed", "--json").json
-    assert told["changed"] and told["release_id"] == "T.1" and told["receipt"]["receipt_by"] == "gw"
+    assert told["changed"]
+    assert told["release_id"] == "T.1"
+    assert told["receipt"]["receipt_by"] == "gw"
     assert not gate.do("gw", "receipt", "--id", name, "--status", "executed", "--json").json["changed"]
     other = gate.run("gw", "receipt", "--id", name, "--status", "failed", "--json")
-    assert other.code == 6 and other.error["code"] == "other_receipt"
+    assert other.code == 6
+    assert other.error["code"] == "other_receipt"
     errorbook.hold(other, gate.forge.path)
     assert gate.forge.git("log", "-2", "--format=%s").splitlines() == [
         f"kt: receipt {name} executed",
@@ -143,10 +152,14 @@ def test_what_is_open_denied_or_withdrawn_is_not_released(gate: Gate) -> None:
     assert (ran.code, ran.error["code"]) == (6, "not_releasing")
     errorbook.hold(ran, gate.forge.path)
     waited = gate.run("gw", "wait", "--release", "--id", denied, "--digest", DIGEST)
-    assert waited.code == 1 and waited.json["release"] is False and waited.json["by"] == ["alice"]
+    assert waited.code == 1
+    assert waited.json["release"] is False
+    assert waited.json["by"] == ["alice"]
     gate.do("gw", "withdraw", "--id", name, "--reason", "the caller is gone")
     waited = gate.run("gw", "wait", "--id", name)
-    assert waited.code == 1 and waited.json["outcome"] == "withdrawn" and waited.json["release"] is False
+    assert waited.code == 1
+    assert waited.json["outcome"] == "withdrawn"
+    assert waited.json["release"] is False
     ran = gate.run("gw", "release", "--id", name, "--digest", DIGEST, "--json")
     assert (ran.code, ran.error["code"]) == (6, "not_releasing")
 
@@ -175,7 +188,8 @@ def test_a_reopening_that_was_not_withdrawn_ends_a_decision_for_good(
             assert ran.code == 0 if args == ("release",) else ran.error["code"] == "already_released"
             continue
         assert (ran.code, ran.error["code"], ran.error["reopened_by"]) == (6, "already_reopened", again)
-        assert ran.error["outcome"] == outcome and f"kt escalation wait --id {again}" in ran.err
+        assert ran.error["outcome"] == outcome
+        assert f"kt escalation wait --id {again}" in ran.err
     assert gate.run("boss", "verify").code == 0
 
 
@@ -269,7 +283,8 @@ def test_a_decision_that_is_not_for_one_use_is_answered_and_nothing_is_written(g
     before = gate.forge.tip()
     for args in (("wait",), ("wait", "--release"), ("release", "--json")):
         ran = gate.do("gw", *args, "--id", name, "--digest", DIGEST)
-        assert ran.json["release"] and ran.json["release_id"] is None
+        assert ran.json["release"]
+        assert ran.json["release_id"] is None
         assert ran.json["do"] == "release the request as it is"
         other = gate.run("gw", *args, "--id", name, "--digest", OTHER)
         assert other.code == 6
@@ -287,7 +302,8 @@ def test_a_receipt_where_there_is_no_release_says_whether_one_is_missing(gate: G
         if prepare:
             gate.review("alice", name, prepare)
         ran = gate.run("gw", "receipt", "--id", name, "--status", "executed", "--json")
-        assert (ran.code, ran.error["code"]) == (6, "not_released") and said in ran.error["message"]
+        assert (ran.code, ran.error["code"]) == (6, "not_released")
+        assert said in ran.error["message"]
     for other, outcome, said in (
         (gate.raised("r2"), "denied", "it is denied, so nothing was to be run"),
         (
@@ -298,7 +314,8 @@ def test_a_receipt_where_there_is_no_release_says_whether_one_is_missing(gate: G
     ):
         gate.review("alice", other, outcome)
         ran = gate.run("gw", "receipt", "--id", other, "--status", "executed", "--json")
-        assert (ran.code, ran.error["code"]) == (6, "not_released") and said in ran.error["message"]
+        assert (ran.code, ran.error["code"]) == (6, "not_released")
+        assert said in ran.error["message"]
         assert "release it first" not in ran.error["message"]
 
 
@@ -308,12 +325,14 @@ def test_wait_and_run_never_runs_what_was_rewritten(gate: Gate) -> None:
         name = gate.decided(f"r{number}", "rewritten", changed, reason_code=reason_code)
         args = ("wait", *extra, "--id", name, "--digest", DIGEST)
         ran = gate.run("gw", *args, "--json")
-        assert (ran.code, ran.error["code"]) == (6, "amended") and gate.release_path(name) == ""
+        assert (ran.code, ran.error["code"]) == (6, "amended")
+        assert gate.release_path(name) == ""
         if not extra:
             errorbook.hold(ran, gate.forge.path)
         ran = gate.do("gw", *args, "--amended")
         amendment = ran.json["amendment"]
-        assert amendment["value"] == changed and amendment["digest"] == ran.json["digest"] != DIGEST
+        assert amendment["value"] == changed
+        assert amendment["digest"] == ran.json["digest"] != DIGEST
     assert f'digest: "{ran.json["digest"]}"' in gate.forge.read(gate.release_path("esc_r1"))
     assert gate.run("boss", "verify", "--afresh").code == 0
 
@@ -351,7 +370,8 @@ def test_a_repository_with_remotes_never_releases_on_a_branch_of_its_own(gate: G
     name = gate.decided("r1")
     gate.forge.git("remote", "add", "upstream", str(tmp_path / "elsewhere.git"))
     ran = gate.run("gw", "release", "--id", name, "--digest", DIGEST, "--json")
-    assert (ran.code, ran.error["code"]) == (2, "no_store_branch") and "upstream" in ran.error["message"]
+    assert (ran.code, ran.error["code"]) == (2, "no_store_branch")
+    assert "upstream" in ran.error["message"]
 
 
 def test_a_made_up_release_id_is_on_disk_and_said_before_it_is_used(gate: Gate) -> None:
@@ -434,7 +454,8 @@ def test_the_hook_refuses_a_release_of_the_future(gate: Gate, monkeypatch: pytes
     with Store.open(gate.forge.path, clock=lambda: datetime.now(UTC) + timedelta(minutes=10)) as store:
         assert store.release("esc_r1", digest=DIGEST).changed
     ran = offer(gate.forge, server)
-    assert ran.code == 1 and "time: expected a commit no later than now" in ran.err
+    assert ran.code == 1
+    assert "time: expected a commit no later than now" in ran.err
 
 
 @pytest.mark.parametrize(("late", "found"), [(-10, True), (-1, False), (0, False), (1, False), (10, True)])
@@ -463,10 +484,8 @@ def test_what_commands_print_has_the_keys_of_the_appendix(gate: Gate) -> None:
         *("reason", "by", "signed", "resolved_at", "commit", "release_id"),
     ]
     assert {"do", "resolution", "changed", "release_commit", "repeat"} <= set(had)
-    assert (
-        set(had["amendment"]) == {"media_type", "digest", "value"}
-        and had["digest"] == had["amendment"]["digest"]
-    )
+    assert set(had["amendment"]) == {"media_type", "digest", "value"}
+    assert had["digest"] == had["amendment"]["digest"]
     result = "sha256:" + "5" * 64
     wrong = gate.run("gw", "receipt", "--id", name, "--status", "executed", "--result-digest", "5", "--json")
     assert (wrong.code, wrong.error["code"]) == (2, "bad_input")
@@ -490,9 +509,12 @@ def test_get_shows_what_was_proposed_what_was_amended_and_what_is_released(gate:
     told = gate.do("bob", "get", "--id", name, "--json").json
     assert told["escalation"]["action"]["digest"] == DIGEST
     assert told["escalation"]["reviews"][0]["amendment"]["value"] == amendment
-    assert told["amendment"]["value"] == amendment and told["digest"] == told["amendment"]["digest"] != DIGEST
+    assert told["amendment"]["value"] == amendment
+    assert told["digest"] == told["amendment"]["digest"] != DIGEST
     shown = gate.do("bob", "get", "--id", name).out
-    assert DIGEST in shown and told["digest"] in shown and '"amount": 90' in shown
+    assert DIGEST in shown
+    assert told["digest"] in shown
+    assert '"amount": 90' in shown
 
 
 @pytest.mark.parametrize(
@@ -509,7 +531,8 @@ def test_outcomes_are_taken_in_the_words_that_people_and_gateways_use(word: str,
     store.create(request_id="r", reason_code="a.b")
     store.claim("esc_r")
     end = store.resolve("esc_r", word, "so it is").record.resolution
-    assert end is not None and end.outcome == outcome
+    assert end is not None
+    assert end.outcome == outcome
 
 
 def test_a_caller_who_insists_on_signatures_believes_nothing_unsigned(gate: Gate) -> None:
@@ -518,7 +541,8 @@ def test_a_caller_who_insists_on_signatures_believes_nothing_unsigned(gate: Gate
     for args in (("wait", "--id", name), ("wait", "--release", "--id", once), ("release", "--id", once)):
         ran = gate.run("gw", *args, "--digest", DIGEST, "--require-signatures", "--json")
         assert (ran.code, ran.error["code"]) == (6, "illegal_record")
-        assert ran.error["rule"] == "unsigned" and gate.release_path(once) == ""
+        assert ran.error["rule"] == "unsigned"
+        assert gate.release_path(once) == ""
 
 
 def test_one_escalation_is_waited_for_and_shown_at_a_time(gate: Gate) -> None:
@@ -536,7 +560,8 @@ def test_withdrawing_is_for_who_raised_it_and_for_admins(gate: Gate) -> None:
         assert (stranger.code, stranger.error["code"]) == (3, "not_allowed")
         gate.do("alice", "claim", "--id", name)
         done = gate.do(who, "withdraw", "--id", name, "--reason", "gone", "--json").json
-        assert done["escalation"]["resolution"]["outcome"] == "withdrawn" and done["changed"]
+        assert done["escalation"]["resolution"]["outcome"] == "withdrawn"
+        assert done["changed"]
         assert not gate.do(who, "withdraw", "--id", name, "--reason", "gone", "--json").json["changed"]
         late = gate.run(who, "withdraw", "--id", name, "--reason", "other", "--json")
         assert (late.code, late.error["code"]) == (6, "already_resolved")

@@ -120,7 +120,8 @@ def test_its_figures_are_those_of_stats(office: Path, window: Window) -> None:
     told = {"team": made.teams, "policy": made.policies, "model": made.models, "reviewer": made.reviewers}
     for by, rows in told.items():
         counted = figures.stats(office, now=NOW, by=by, window=window)  # type: ignore[arg-type]
-        assert rows == counted.rows and rows
+        assert rows == counted.rows
+        assert rows
         assert made.total == counted.total
     counted = figures.stats(office, now=NOW, by="period", period="week", window=window)
     assert [row for row in made.periods if row.raised or row.resolved] == list(counted.rows)
@@ -140,7 +141,8 @@ def test_its_timelines_are_those_of_events(office: Path, found: Overview) -> Non
 
 def test_what_needs_somebody_now_comes_first(found: Overview) -> None:
     keys = [(not case.is_open, case.overdue is None) for case in found.cases]
-    assert keys == sorted(keys) and len({*keys}) == 3
+    assert keys == sorted(keys)
+    assert len({*keys}) == 3
     ended = [case.resolved_at for case in found.cases if case.resolved_at]
     assert ended == sorted(ended, reverse=True)
 
@@ -159,7 +161,8 @@ def test_one_teams_page_tells_of_no_other(found: Overview, office: Path) -> None
     made = report(office, now=NOW, team="legal")
     assert {case.row.team_id for case in made.cases} == {"legal"}
     assert len(made.cases) == sum(case.row.team_id == "legal" for case in found.cases)
-    assert [row.key for row in made.teams] == ["legal"] and made.total.raised == len(made.cases)
+    assert [row.key for row in made.teams] == ["legal"]
+    assert made.total.raised == len(made.cases)
     told = {*re.findall(r"esc_[a-z0-9_-]+", page.page(made).data.decode())}
     assert (
         told == {case.row.escalation_id for case in made.cases} < {c.row.escalation_id for c in found.cases}
@@ -170,10 +173,13 @@ def test_one_teams_page_tells_of_no_other(found: Overview, office: Path) -> None
 def test_periods_fit_the_time_that_is_told_and_none_is_missing(office: Path, days: int, period: str) -> None:
     made = report(office, now=NOW, window=Window(NOW - timedelta(days=days)))
     keys = [row.key for row in made.periods]
-    assert made.period == period and keys == sorted({*keys}) and 0 < len(keys) <= PERIODS
+    assert made.period == period
+    assert keys == sorted({*keys})
+    assert 0 < len(keys) <= PERIODS
     assert {"day": "2026-11-23", "week": "2026-W48", "month": "2026-11"}[period] == keys[-1]
     longer = report(office, now=NOW + 300 * DAY, period="day")
-    assert len(longer.periods) == PERIODS and not any(row.raised for row in longer.periods)
+    assert len(longer.periods) == PERIODS
+    assert not any(row.raised for row in longer.periods)
 
 
 # --- the page ---------------------------------------------------------------------------------------
@@ -206,8 +212,11 @@ def test_nothing_on_it_runs_or_is_fetched_but_what_its_policy_names(parsed: Pars
     for kind, text in (("script", script), ("style", style)):
         digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
         assert f"{kind}-src 'sha256-{digest}';" in policy
-    assert policy.startswith("default-src 'none'; ") and "unsafe" not in policy and "http" not in policy
-    assert json.loads(data) and "<" not in data
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    assert "http" not in policy
+    assert json.loads(data)
+    assert "<" not in data
 
 
 def test_a_hostile_record_is_shown_as_text_that_hides_nothing(hostile: Path) -> None:
@@ -225,18 +234,22 @@ def test_every_table_and_chart_says_what_it_is(parsed: Parsed) -> None:
     names = [tag for tag, _ in parsed.elements]
     assert names.count("table") == names.count("caption") >= 8
     heads = [attributes for tag, attributes in parsed.elements if tag == "th"]
-    assert heads and all(attributes.get("scope") in ("col", "row") for attributes in heads)
+    assert heads
+    assert all(attributes.get("scope") in ("col", "row") for attributes in heads)
     drawn = [attributes for tag, attributes in parsed.elements if tag == "svg" and "role" in attributes]
-    assert len(drawn) == 9 and all(it["role"] == "img" and it["aria-label"] for it in drawn)
+    assert len(drawn) == 9
+    assert all(it["role"] == "img" and it["aria-label"] for it in drawn)
     others = [attributes for tag, attributes in parsed.elements if tag == "svg" and "role" not in attributes]
     legends = [attributes for tag, attributes in parsed.elements if attributes.get("class") == "legend"]
-    assert others and all(it.get("aria-hidden") == "true" for it in legends)
+    assert others
+    assert all(it.get("aria-hidden") == "true" for it in legends)
     ids = Counter(attributes["id"] for _, attributes in parsed.elements if "id" in attributes)
     assert {*ids.values()} == {1}
     named = [
         name for _, attributes in parsed.elements for name in [attributes.get("aria-labelledby")] if name
     ]
-    assert named and {*named} <= {*ids}
+    assert named
+    assert {*named} <= {*ids}
 
 
 def test_an_empty_store_has_a_page_that_says_so(lab: Lab) -> None:
@@ -254,7 +267,8 @@ def test_an_empty_store_has_a_page_that_says_so(lab: Lab) -> None:
 
 def test_ten_thousand_have_room_on_it(found: Overview) -> None:
     made = page.page(many(found, 10_000))
-    assert made.shown == 10_000 and len(made.data) < page.MAX_BYTES
+    assert made.shown == 10_000
+    assert len(made.data) < page.MAX_BYTES
 
 
 def test_what_has_no_room_is_left_out_and_the_open_ones_never(found: Overview) -> None:
@@ -275,7 +289,8 @@ def test_what_has_no_room_is_left_out_and_the_open_ones_never(found: Overview) -
 def test_as_many_groups_as_a_stranger_likes_take_no_more_room(found: Overview) -> None:
     rows = tuple(replace(found.policies[0], key=f"{index} {'x' * 900}") for index in range(20_000))
     made = page.page(replace(found, policies=rows, models=rows, teams=rows))
-    assert made.shown == len(found.cases) and len(made.data) < 500_000
+    assert made.shown == len(found.cases)
+    assert len(made.data) < 500_000
     assert b"19950 more: <code>kt escalation stats --by policy</code>" in made.data
 
 
@@ -323,7 +338,8 @@ def test_a_chart_tells_at_each_mark_what_it_shows() -> None:
     assert titles == ["w1, median: 1m40s"]
     drawn = charts.bars("t", ["legal", "<triage>"], {"approved": [12345, 1], "denied": [0, 2]})
     titles = [part.text for part in svg(drawn).iter("title")]
-    assert "legal, approved: 12,345" in titles and "<triage>, denied: 2" in titles
+    assert "legal, approved: 12,345" in titles
+    assert "<triage>, denied: 2" in titles
     shown = [part.text for part in svg(drawn).iter("text") if "value" in part.attrib["class"].split()]
     assert shown == ["12,345"]
 
@@ -335,30 +351,36 @@ def test_the_command_writes_the_page_and_says_what_is_in_it(office: Path, tmp_pa
     out = tmp_path / "report.html"
     out.write_text("an older one")
     ran = kt("report", "-o", str(out), "--json", cwd=office)
-    assert ran.code == 0 and ran.json.keys() == SUMMARY
+    assert ran.code == 0
+    assert ran.json.keys() == SUMMARY
     data = out.read_bytes()
-    assert ran.json["size"] == len(data) and ran.json["sha256"] == hashlib.sha256(data).hexdigest()
+    assert ran.json["size"] == len(data)
+    assert ran.json["sha256"] == hashlib.sha256(data).hexdigest()
     assert ran.json["escalations"] == ran.json["shown"] == len(Parsed(data).data["ids"])
     assert list(tmp_path.iterdir()) == [out]
     ran = kt("report", "-o", str(out), "--team", "legal", "--since", "1d", cwd=office)
-    assert (ran.code, ran.out) == (0, "") and re.match(
-        r"kt: \d+ escalations \(\d+ open, \d+ overdue\) at ", ran.err
-    )
+    assert (ran.code, ran.out) == (0, "")
+    assert re.match(r"kt: \d+ escalations \(\d+ open, \d+ overdue\) at ", ran.err)
     assert "<h1>Escalations of team legal</h1>" in out.read_text()
 
 
 def test_whoever_waits_at_a_terminal_sees_how_far_it_is(office: Path, tmp_path: Path) -> None:
     args = ("report", "-o", str(tmp_path / "report.html"))
     ran, cursor = kt_at_a_terminal(*args, cwd=office)
-    assert ran.code == 0 and "reading history  [" in ran.err and "100%" in ran.err and cursor
+    assert ran.code == 0
+    assert "reading history  [" in ran.err
+    assert "100%" in ran.err
+    assert cursor
 
 
 def test_the_page_can_go_to_a_pipe_and_not_to_a_terminal(office: Path) -> None:
     ran = kt_process("report", "-o", "-", "--json", cwd=office)
-    assert ran.code == 0 and ran.out.startswith("<!doctype html>")
+    assert ran.code == 0
+    assert ran.out.startswith("<!doctype html>")
     assert json.loads(ran.err)["file"] is None
     code, shown = at_a_terminal("report", "-o", "-", cwd=office)
-    assert code == 2 and "cannot be written to a terminal" in shown
+    assert code == 2
+    assert "cannot be written to a terminal" in shown
 
 
 def test_what_cannot_be_read_is_said_on_the_page(lab: Lab, tmp_path: Path) -> None:
@@ -366,9 +388,11 @@ def test_what_cannot_be_read_is_said_on_the_page(lab: Lab, tmp_path: Path) -> No
     lab.escalations("one")
     out = tmp_path / "report.html"
     ran = kt("report", "-o", str(out), "--json", cwd=lab.clone("alice"))
-    assert ran.code == 0 and [item["path"] for item in ran.json["invalid"]] == ["queue/esc_broken.yaml"]
+    assert ran.code == 0
+    assert [item["path"] for item in ran.json["invalid"]] == ["queue/esc_broken.yaml"]
     shown = "".join(Parsed(out.read_bytes()).text)
-    assert "1 file could not be read and is not counted" in shown and "queue/esc_broken.yaml" in shown
+    assert "1 file could not be read and is not counted" in shown
+    assert "queue/esc_broken.yaml" in shown
 
 
 @pytest.mark.parametrize(
@@ -382,13 +406,17 @@ def test_what_cannot_be_read_is_said_on_the_page(lab: Lab, tmp_path: Path) -> No
 )
 def test_bad_input_writes_nothing(office: Path, tmp_path: Path, args: list[str], words: str) -> None:
     ran = kt("report", "-o", str(tmp_path / "report.html"), *args, cwd=office)
-    assert ran.code == 2 and words in ran.err and not list(tmp_path.iterdir())
+    assert ran.code == 2
+    assert words in ran.err
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_shallow_clone_is_told_how_to_become_whole(lab: Lab, tmp_path: Path) -> None:
     lab.escalations("one")
     ran = kt("report", "-o", str(tmp_path / "r"), "--json", cwd=lab.clone("shallow", "--depth", "1"))
-    assert ran.code == 2 and ran.error["code"] == "shallow_clone" and "--unshallow" in ran.error["message"]
+    assert ran.code == 2
+    assert ran.error["code"] == "shallow_clone"
+    assert "--unshallow" in ran.error["message"]
 
 
 def test_without_jinja_it_says_what_to_install(office: Path, tmp_path: Path) -> None:
@@ -396,13 +424,16 @@ def test_without_jinja_it_says_what_to_install(office: Path, tmp_path: Path) -> 
     (tmp_path / "jinja2.py").write_text("raise ModuleNotFoundError('No module named jinja2', name='jinja2')")
     out = tmp_path / "report.html"
     ran = kt_process("report", "-o", str(out), "--json", cwd=office, env={"PYTHONPATH": str(tmp_path)})
-    assert ran.code == 2 and not out.exists() and len(ran.err.splitlines()) == 1
+    assert ran.code == 2
+    assert not out.exists()
+    assert len(ran.err.splitlines()) == 1
     assert (ran.error["code"], ran.error["library"], ran.error["extra"]) == (
         "missing_extra",
         "jinja2",
         "report",
     )
-    assert ran.error["message"].endswith(ran.error["install"]) and "report" in ran.error["install"]
+    assert ran.error["message"].endswith(ran.error["install"])
+    assert "report" in ran.error["install"]
     line = ran.error["message"].replace(ran.error["install"], "<how to install it>")
     errorbook.hold_line("missing_extra", ran.code, line, tmp_path, ["report", "-o", "report.html"])
     ran = kt_process("stats", cwd=office, env={"PYTHONPATH": str(tmp_path)})
@@ -467,7 +498,8 @@ def test_the_docs_commands_run_as_printed_and_their_pictures_are_there(lab: Lab)
     as_printed("report.md", clone, leave=["pip install '.[report]'"])
     assert len(list(clone.glob("*.html"))) == 3
     pictures = re.findall(r"!\[[^\]]+\]\((.+?)\)", PAGE)
-    assert len(pictures) == 4 and all((DOCS / name).stat().st_size < 200_000 for name in pictures)
+    assert len(pictures) == 4
+    assert all((DOCS / name).stat().st_size < 200_000 for name in pictures)
 
 
 def test_the_docs_name_every_option_and_the_page_as_large_as_it_may_be() -> None:
@@ -475,5 +507,7 @@ def test_the_docs_name_every_option_and_the_page_as_large_as_it_may_be() -> None
     told = {*re.findall(r"`(--?[a-z]+)", table)}
     own = {option for it in report_command.params for option in it.opts}
     assert told == own - {"--rev", "--fetch", "-C", "--debug"}
-    assert "never larger than 5 MB" in PAGE and page.MAX_BYTES == 5_000_000
-    assert f"last {PERIODS} periods" in PAGE and "cut after 600 characters" in PAGE
+    assert "never larger than 5 MB" in PAGE
+    assert page.MAX_BYTES == 5_000_000
+    assert f"last {PERIODS} periods" in PAGE
+    assert "cut after 600 characters" in PAGE

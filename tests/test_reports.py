@@ -63,9 +63,11 @@ def offence(number: int = 0, text: str = "expected") -> Violation:
 
 def test_text_and_json_say_the_same(forged: Forge) -> None:
     ran = check(forged)
-    assert ran.code == 1 and re.search(r"queue/esc_two.yaml: \w+: expected ", ran.out)
+    assert ran.code == 1
+    assert re.search(r"queue/esc_two.yaml: \w+: expected ", ran.out)
     as_json = check(forged, "--format", "json")
-    assert as_json.code == 1 and as_json.out == check(forged, "--json").out
+    assert as_json.code == 1
+    assert as_json.out == check(forged, "--json").out
     assert len(as_json.json["violations"]) == len(ran.out.splitlines())
 
 
@@ -73,7 +75,8 @@ def test_junit_has_a_failure_for_each_violation(forged: Forge) -> None:
     ran = check(forged, "--format", "junit")
     root = parsed(ran.out)
     found = root.findall("./testsuite/testcase/failure")
-    assert ran.code == 1 and len(found) == int(root.attrib["failures"]) == int(root.attrib["tests"]) > 0
+    assert ran.code == 1
+    assert len(found) == int(root.attrib["failures"]) == int(root.attrib["tests"]) > 0
     assert {case.attrib["file"] for case in root.iter("testcase")} == {"queue/esc_two.yaml"}
 
 
@@ -81,18 +84,22 @@ def test_junit_of_a_legal_branch_has_one_test_that_passes(forged: Forge) -> None
     forged.git("reset", "--quiet", "--hard", "HEAD^")
     ran = check(forged, "--format", "junit")
     root = parsed(ran.out)
-    assert ran.code == 0 and root.attrib["tests"] == "1" and root.find("./testsuite/testcase/*") is None
+    assert ran.code == 0
+    assert root.attrib["tests"] == "1"
+    assert root.find("./testsuite/testcase/*") is None
 
 
 def test_github_annotates_and_adds_to_the_steps_summary(forged: Forge, tmp_path: Path) -> None:
     file = tmp_path / "summary.md"
     file.write_text("before\n\n")
     ran = check(forged, "--format", "github", GITHUB_STEP_SUMMARY=str(file))
-    assert ran.code == 1 and re.match(r"::error file=queue/esc_two.yaml::\w+: expected ", ran.out)
+    assert ran.code == 1
+    assert re.match(r"::error file=queue/esc_two.yaml::\w+: expected ", ran.out)
     assert file.read_text().startswith("before\n\n### kt escalation check: ")
     assert "<code>queue/esc_two.yaml</code>" in file.read_text()
     ran = check(forged, "--format", "github", GITHUB_STEP_SUMMARY=str(tmp_path))
-    assert ran.code == 1 and "summary could not be written" in ran.err
+    assert ran.code == 1
+    assert "summary could not be written" in ran.err
 
 
 def test_gitlab_gets_code_quality_whose_fingerprints_survive_a_rebase(forged: Forge) -> None:
@@ -100,9 +107,11 @@ def test_gitlab_gets_code_quality_whose_fingerprints_survive_a_rebase(forged: Fo
     assert ran.code == 1
     for row in ran.json:
         assert set(row) == {"description", "check_name", "fingerprint", "severity", "location"}
-        assert row["check_name"].startswith("kt/") and "expected" in row["description"]
+        assert row["check_name"].startswith("kt/")
+        assert "expected" in row["description"]
         assert row["location"] == {"path": "queue/esc_two.yaml", "lines": {"begin": 1}}
-        assert row["severity"] == "blocker" and re.fullmatch(r"[0-9a-f]{64}", row["fingerprint"])
+        assert row["severity"] == "blocker"
+        assert re.fullmatch(r"[0-9a-f]{64}", row["fingerprint"])
     forged.git("checkout", "--quiet", "main")
     forged.write("README.md", "moved\n")
     forged.commit("boss")
@@ -115,10 +124,14 @@ def test_gitlab_gets_code_quality_whose_fingerprints_survive_a_rebase(forged: Fo
 def test_a_report_in_a_file_leaves_the_text_to_the_log(forged: Forge, tmp_path: Path, form: str) -> None:
     file = tmp_path / "report"
     ran = check(forged, "--format", form, "-o", str(file))
-    assert ran.code == 1 and ran.out == check(forged).out and "1 violation;" in ran.err
+    assert ran.code == 1
+    assert ran.out == check(forged).out
+    assert "1 violation;" in ran.err
     assert file.read_text() == check(forged, "--format", form).out
     ran = check(forged, "--format", form, "-o", str(tmp_path / "no/such"))
-    assert ran.code == 2 and ran.err.count("\n") == 1 and "No such file" in ran.err
+    assert ran.code == 2
+    assert ran.err.count("\n") == 1
+    assert "No such file" in ran.err
 
 
 def test_forms_that_cannot_go_together_are_refused(forged: Forge) -> None:
@@ -150,28 +163,36 @@ def test_paths_are_those_of_the_repository_also_for_a_store_in_a_folder(tmp_path
 
 def test_github_gets_no_more_annotations_than_it_shows() -> None:
     ten = list(formats.for_github(formats.notes(report(*map(offence, range(10))))))
-    assert len(ten) == 10 and all(line.startswith("::error file=") for line in ten)
+    assert len(ten) == 10
+    assert all(line.startswith("::error file=") for line in ten)
     many = list(formats.for_github(formats.notes(report(*map(offence, range(30))))))
     assert sum(line.startswith("::error") for line in many) == 10
-    assert many[-1] == "::error::and 21 more, in this step's log" and len(many) == 31
+    assert many[-1] == "::error::and 21 more, in this step's log"
+    assert len(many) == 31
 
 
 def test_hostile_text_is_one_annotation_and_no_other_command() -> None:
     for line in formats.for_github(formats.notes(report(*(offence(n, HOSTILE) for n in range(12))))):
-        assert line.isprintable() and "##[" not in line
+        assert line.isprintable()
+        assert "##[" not in line
         head, _, data = (
             line.removeprefix("::error").partition("::") if line.startswith("::") else ("", "", line)
         )
-        assert "\n" not in data and head.count(",") == 0 and head.count(":") == 0
+        assert "\n" not in data
+        assert head.count(",") == 0
+        assert head.count(":") == 0
 
 
 def test_hostile_text_stays_text_in_the_summary() -> None:
     text = formats.summary(report(offence(1, HOSTILE)), HOSTILE)
     blocks = text.split("\n\n")
     assert [block[:6] for block in blocks] == ["### kt", "<p>&lt", "<table", ""]
-    assert "<script" not in text and "\x1b" not in text and "\u202e" not in text
+    assert "<script" not in text
+    assert "\x1b" not in text
+    assert "\u202e" not in text
     cells = re.findall(r"<td><code>(.*?)</code></td>", blocks[2])
-    assert len(cells) == 4 and "<" not in "".join(cells)
+    assert len(cells) == 4
+    assert "<" not in "".join(cells)
     assert "<script>alert(1)</script>" in html.unescape(cells[3])
 
 
@@ -180,20 +201,21 @@ def test_the_summary_is_never_larger_than_github_takes(
 ) -> None:
     big = report(*(offence(n, "<" * 1000) for n in range(1000)))
     text = formats.summary(big, "told")
-    assert 900_000 < len(text.encode()) <= 1024 * 1024 and re.search(
-        r"and \d+ more</td></tr>\n</table>", text
-    )
+    assert 900_000 < len(text.encode()) <= 1024 * 1024
+    assert re.search(r"and \d+ more</td></tr>\n</table>", text)
     file = tmp_path / "summary"
     file.write_bytes(b"x" * (1024 * 1024 - 5000))
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(file))
-    assert formats.write_summary(big, "told") is None and file.stat().st_size <= 1024 * 1024
+    assert formats.write_summary(big, "told") is None
+    assert file.stat().st_size <= 1024 * 1024
     assert re.search(rb"and 1000 more</td></tr>\n</table>\n\n$", file.read_bytes())
 
 
 def test_hostile_text_is_valid_in_every_document() -> None:
     bad = report(offence(1, HOSTILE), offence(2, HOSTILE), waived=(offence(3, HOSTILE),))
     root = parsed(formats.junit(bad, HOSTILE))
-    assert len(root.findall(".//failure")) == 2 and len(root.findall(".//skipped")) == 1
+    assert len(root.findall(".//failure")) == 2
+    assert len(root.findall(".//skipped")) == 1
     assert "<script>alert(1)</script>" in root.findall(".//failure")[0].attrib["message"]
     assert all(char.isprintable() or char in "\n" for char in "".join(root.itertext()))
     rows = json.loads(formats.code_quality(bad))

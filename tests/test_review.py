@@ -97,22 +97,24 @@ def test_a_whole_session(lab: Lab, alice: Path, tmp_path: Path) -> None:
     put(lab, {"request_id": "more"}, {"request_id": "most"})
     seat = Seat("review", cwd=alice, env=editor(tmp_path, WRITES))
     shown = decide(seat, "a", "Complies with policy", category="2")
-    assert (
-        "0 handled" in shown
-        and "The first" in shown
-        and re.search(r"held by +alice@example.com since \d\d:\d\d\n", shown)
-    )
+    assert "0 handled" in shown
+    assert "The first" in shown
+    assert re.search(r"held by +alice@example.com since \d\d:\d\d\n", shown)
     shown = seat.press(KEYS, "s")
-    assert "resolved esc_first as approved in commit " in shown and "esc_more  medium  claimed" in shown
-    assert "1 handled, " not in shown and "1 handled" in shown
+    assert "resolved esc_first as approved in commit " in shown
+    assert "esc_more  medium  claimed" in shown
+    assert "1 handled, " not in shown
+    assert "1 handled" in shown
     assert "esc_more is back in the queue" in decide(seat, "d", "e")
     assert "esc_later  low" in seat.press(KEYS, "q")
-    assert seat.ended() == 0 and seat.rest.splitlines()[-1] == "2 handled, 1 skipped"
+    assert seat.ended() == 0
+    assert seat.rest.splitlines()[-1] == "2 handled, 1 skipped"
     assert holders(lab) == {}
     first, most = record(lab, "esc_first"), record(lab, "esc_most")
     assert first["resolution"]["reason"] == "Complies with policy"
     assert first["resolution"]["category"] == "true_positive_approved"
-    assert most["resolution"]["outcome"] == "denied" and "category" not in most["resolution"]
+    assert most["resolution"]["outcome"] == "denied"
+    assert "category" not in most["resolution"]
     assert most["resolution"]["reason"] == "No.\n\nIt names a customer."
     assert [record(lab, f"esc_{name}")["status"] for name in ("more", "later")] == ["queued", "queued"]
 
@@ -121,7 +123,8 @@ def test_each_decision_has_its_key_and_the_end_of_the_queue_is_a_good_end(lab: L
     seat = Seat("review", cwd=alice)
     decide(seat, "r")
     decide(seat, "w")
-    assert seat.ended() == 0 and seat.rest.splitlines()[-1] == "2 handled; the queue is empty"
+    assert seat.ended() == 0
+    assert seat.rest.splitlines()[-1] == "2 handled; the queue is empty"
     assert [record(lab, name)["resolution"]["outcome"] for name in ("esc_first", "esc_later")] == [
         "redacted",
         "rewritten",
@@ -145,8 +148,10 @@ def test_a_slow_remote_is_shown_while_the_reviewer_waits_for_it(
     assert "pushing  [" in decide(seat, "a")
     # The bar of the decision is gone before the next one is shown.
     shown = seat.press(KEYS, "q")
-    assert "pushing  [" in shown and "resolved esc_first" in shown
-    assert seat.ended() == 0 and holders(lab) == {}
+    assert "pushing  [" in shown
+    assert "resolved esc_first" in shown
+    assert seat.ended() == 0
+    assert holders(lab) == {}
     last_bar = seat.raw.partition("resolved esc_first")[0].rpartition("pushing  [")[2]
     assert last_bar.endswith("\r\x1b[K\x1b[?25h")
 
@@ -201,8 +206,10 @@ def test_nothing_is_preselected(lab: Lab, alice: Path) -> None:
     seat.press(SURE, "\r")
     seat.press(SURE, "n")
     seat.press(KEYS, "q")
-    assert seat.ended() == 0 and seat.plain.splitlines()[-1] == "0 handled"
-    assert lab.commits("resolve") == [] and holders(lab) == {}
+    assert seat.ended() == 0
+    assert seat.plain.splitlines()[-1] == "0 handled"
+    assert lab.commits("resolve") == []
+    assert holders(lab) == {}
 
 
 def test_a_note_becomes_part_of_what_is_shown(lab: Lab, alice: Path) -> None:
@@ -214,7 +221,8 @@ def test_a_note_becomes_part_of_what_is_shown(lab: Lab, alice: Path) -> None:
     assert seat.ended() == 0
     reviewed = record(lab, "esc_first")
     shown = kt("get", "--id", "esc_first", "--json", cwd=lab.folder / "look").json["shown"]
-    assert reviewed["reviews"][0]["shown"] == shown and reviewed["notes"][0]["by"] == "alice@example.com"
+    assert reviewed["reviews"][0]["shown"] == shown
+    assert reviewed["notes"][0]["by"] == "alice@example.com"
 
 
 def test_what_is_decided_is_what_was_shown(lab: Lab, alice: Path) -> None:
@@ -225,8 +233,11 @@ def test_what_is_decided_is_what_was_shown(lab: Lab, alice: Path) -> None:
     seat.press(CATEGORY, "\r")
     seat.press(SURE, "y")
     again = seat.press(KEYS, "q")
-    assert "esc_first has changed since it was shown; here it is again" in again and "Wait!" in again
-    assert seat.ended() == 0 and lab.commits("resolve") == [] and holders(lab) == {}
+    assert "esc_first has changed since it was shown; here it is again" in again
+    assert "Wait!" in again
+    assert seat.ended() == 0
+    assert lab.commits("resolve") == []
+    assert holders(lab) == {}
 
 
 def test_what_one_holds_comes_first_and_stays_held(lab: Lab, alice: Path) -> None:
@@ -234,14 +245,17 @@ def test_what_one_holds_comes_first_and_stays_held(lab: Lab, alice: Path) -> Non
     seat = Seat("review", cwd=alice)
     assert "esc_later" in seat.press(KEYS, "s")
     assert "esc_later stays yours" in seat.press(KEYS, "q")
-    assert seat.ended() == 0 and holders(lab) == {"esc_later": "alice@example.com"}
+    assert seat.ended() == 0
+    assert holders(lab) == {"esc_later": "alice@example.com"}
     seat = Seat("review", cwd=alice)
     seat.press(KEYS, "q")
-    assert seat.ended() == 0 and holders(lab) == {"esc_later": "alice@example.com"}
+    assert seat.ended() == 0
+    assert holders(lab) == {"esc_later": "alice@example.com"}
     seat = Seat("review", cwd=alice)
     decide(seat, "a")
     assert "esc_first" in seat.press(KEYS, INTERRUPT)
-    assert seat.ended() == 130 and holders(lab) == {}
+    assert seat.ended() == 130
+    assert holders(lab) == {}
 
 
 def test_a_team_is_all_that_is_offered(lab: Lab, alice: Path) -> None:
@@ -251,7 +265,8 @@ def test_a_team_is_all_that_is_offered(lab: Lab, alice: Path) -> None:
     assert kt("claim", "--id", "esc_tax", cwd=alice).code == 0
     seat = Seat("review", "--team", "legal", cwd=alice)
     assert "esc_legal" in decide(seat, "d")
-    assert seat.ended() == 0 and "1 handled; nothing waits for team legal" in seat.rest
+    assert seat.ended() == 0
+    assert "1 handled; nothing waits for team legal" in seat.rest
 
 
 def test_a_record_cannot_act_on_the_terminal(lab: Lab, alice: Path) -> None:
@@ -283,13 +298,16 @@ def test_a_first_review_goes_back_to_the_queue_for_somebody_else(court: Lab) -> 
     seat = Seat("review", cwd=court.folder / "alice")
     assert re.search(r"missing +2 of 2 approvals, from alice, bob", decide(seat, "a"))
     shown = seat.press(KEYS, "q")
-    assert "it needs another reviewer" in shown and "esc_one" in shown
-    assert seat.ended() == 0 and holders(court) == {}
+    assert "it needs another reviewer" in shown
+    assert "esc_one" in shown
+    assert seat.ended() == 0
+    assert holders(court) == {}
     assert record(court, "esc_two")["status"] == "queued"
     seat = Seat("review", cwd=court.clone("bob"))
     assert "1 of 2 approvals (1 approved so far), from bob" in decide(seat, "a")
     seat.press(KEYS, "q")
-    assert seat.ended() == 0 and record(court, "esc_two")["resolution"]["outcome"] == "approved"
+    assert seat.ended() == 0
+    assert record(court, "esc_two")["resolution"]["outcome"] == "approved"
 
 
 def test_handing_on_names_who_there_is_and_a_slip_changes_nothing(court: Lab) -> None:
@@ -311,9 +329,11 @@ def test_handing_on_names_who_there_is_and_a_slip_changes_nothing(court: Lab) ->
     seat.write("team security")
     assert 'Enter = "theirs"' in seat.write("")
     seat.press(SURE, "y")
-    assert seat.ended() == 0 and "handed esc_one on in commit" in seat.rest
+    assert seat.ended() == 0
+    assert "handed esc_one on in commit" in seat.rest
     handed = record(court, "esc_one")
-    assert handed["route"]["team_id"] == "security" and handed["notes"][0]["text"] == "theirs"
+    assert handed["route"]["team_id"] == "security"
+    assert handed["notes"][0]["text"] == "theirs"
     assert holders(court) == {}
 
 
@@ -331,7 +351,8 @@ def test_without_a_roster_an_address_is_a_user_and_a_word_a_team(lab: Lab, alice
 
 def test_who_may_not_review_is_told_so(court: Lab) -> None:
     seat = Seat("review", cwd=court.clone("carol"))
-    assert seat.ended() == 7 and "none of the 2 waiting is for you" in seat.rest
+    assert seat.ended() == 7
+    assert "none of the 2 waiting is for you" in seat.rest
 
 
 # --- however it ends --------------------------------------------------------------------------------
@@ -373,7 +394,8 @@ def test_an_interrupt_at_any_question_leaves_nothing_claimed(lab: Lab, alice: Pa
         "esc_first is back in the queue",
         "kt: interrupted; 0 handled; no claim of this session is left",
     ]
-    assert holders(lab) == {} and len(lab.commits("unclaim")) == 1
+    assert holders(lab) == {}
+    assert len(lab.commits("unclaim")) == 1
 
 
 @pytest.mark.parametrize(
@@ -400,7 +422,8 @@ def test_a_terminal_that_goes_away_leaves_nothing_claimed(
         else:
             seat.kill(signal.Signals[how])
         assert seat.ended() == 130
-    assert holders(lab) == {} and len(lab.commits("unclaim")) == 1
+    assert holders(lab) == {}
+    assert len(lab.commits("unclaim")) == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -411,7 +434,8 @@ def test_a_second_signal_does_not_stop_the_giving_back(lab: Lab, alice: Path, nu
     for _ in range(4):
         seat.kill(number)
         time.sleep(0.2)
-    assert seat.ended() == 130 and holders(lab) == {}
+    assert seat.ended() == 130
+    assert holders(lab) == {}
 
 
 def test_an_impatient_interrupt_while_giving_back_says_how(lab: Lab, alice: Path) -> None:
@@ -436,7 +460,8 @@ def test_an_interrupt_while_a_claim_is_on_its_way_leaves_nothing_claimed(lab: La
         time.sleep(0.01)
     seat.type(INTERRUPT)
     assert seat.ended() == 130
-    assert holders(lab) == {} and len(lab.commits("claim esc_first")) == 2
+    assert holders(lab) == {}
+    assert len(lab.commits("claim esc_first")) == 2
 
 
 def test_an_interrupt_in_the_editor_is_the_editors(lab: Lab, alice: Path, tmp_path: Path) -> None:
@@ -454,7 +479,8 @@ def test_an_interrupt_in_the_editor_is_the_editors(lab: Lab, alice: Path, tmp_pa
     seat.press(CATEGORY, "\r")
     seat.press(SURE, "y")
     seat.press(KEYS, "q")
-    assert seat.ended() == 0 and record(lab, "esc_first")["resolution"]["reason"].startswith("No.\n")
+    assert seat.ended() == 0
+    assert record(lab, "esc_first")["resolution"]["reason"].startswith("No.\n")
 
 
 @pytest.mark.parametrize("script", ["true", "exit 3", "printf '\\377' >\"$1\"", ': >"$1"'])
@@ -463,7 +489,9 @@ def test_an_editor_that_gives_nothing_goes_back(lab: Lab, alice: Path, tmp_path:
     seat.press(KEYS, "d")
     seat.write("e")
     seat.press(KEYS, "q")
-    assert seat.ended() == 0 and lab.commits("resolve") == [] and holders(lab) == {}
+    assert seat.ended() == 0
+    assert lab.commits("resolve") == []
+    assert holders(lab) == {}
 
 
 # --- others, and the remote -------------------------------------------------------------------------
@@ -483,7 +511,8 @@ def test_two_reviewers_at_once_never_see_the_same(lab: Lab, alice: Path) -> None
     assert sorted(holders(lab).values()) == ["alice@example.com", "bob@example.com"]
     for seat in seats:
         seat.type("q")
-    assert [seat.ended() for seat in seats] == [0, 0] and holders(lab) == {}
+    assert [seat.ended() for seat in seats] == [0, 0]
+    assert holders(lab) == {}
 
 
 def lapsing(lab: Lab) -> None:
@@ -501,8 +530,10 @@ def test_a_lease_that_has_ended_is_claimed_again_where_nobody_has(lab: Lab, alic
     seat.press(CATEGORY, "\r")
     seat.press(SURE, "y")
     assert "your lease ended at " in seat.press(KEYS, "q")
-    assert seat.ended() == 0 and record(lab, "esc_first")["resolution"]["outcome"] == "approved"
-    assert len(lab.commits("claim esc_first")) == 2 and holders(lab) == {}
+    assert seat.ended() == 0
+    assert record(lab, "esc_first")["resolution"]["outcome"] == "approved"
+    assert len(lab.commits("claim esc_first")) == 2
+    assert holders(lab) == {}
 
 
 def test_what_somebody_else_has_claimed_meanwhile_is_theirs(lab: Lab, alice: Path) -> None:
@@ -517,8 +548,10 @@ def test_what_somebody_else_has_claimed_meanwhile_is_theirs(lab: Lab, alice: Pat
     seat.press(CATEGORY, "\r")
     seat.press(SURE, "y")
     shown = seat.press(KEYS, "q")
-    assert "esc_first is held by bob@example.com since " in shown and "esc_later  low  claimed" in shown
-    assert seat.ended() == 0 and holders(lab) == {"esc_first": "bob@example.com"}
+    assert "esc_first is held by bob@example.com since " in shown
+    assert "esc_later  low  claimed" in shown
+    assert seat.ended() == 0
+    assert holders(lab) == {"esc_first": "bob@example.com"}
 
 
 def test_a_lost_remote_is_said_and_the_way_to_give_back(lab: Lab, alice: Path) -> None:
@@ -533,7 +566,8 @@ def test_a_lost_remote_is_said_and_the_way_to_give_back(lab: Lab, alice: Path) -
     [command] = re.findall(r"give it back with `(kt escalation unclaim [^`]+)`", seat.rest)
     (lab.folder / "away").rename(lab.remote)
     assert holders(lab) == {"esc_first": "alice@example.com"}
-    assert kt(*command.split()[2:], cwd=alice).code == 0 and holders(lab) == {}
+    assert kt(*command.split()[2:], cwd=alice).code == 0
+    assert holders(lab) == {}
 
 
 def test_a_remote_that_comes_back_takes_the_decision(lab: Lab, alice: Path) -> None:
@@ -548,12 +582,15 @@ def test_a_remote_that_comes_back_takes_the_decision(lab: Lab, alice: Path) -> N
     (lab.folder / "away").rename(lab.remote)
     decide(seat, "d", "no")
     assert "resolved esc_first as denied" in seat.press(KEYS, "q")
-    assert seat.ended() == 0 and holders(lab) == {}
+    assert seat.ended() == 0
+    assert holders(lab) == {}
 
 
 def test_without_a_terminal_it_is_bad_usage(lab: Lab, alice: Path) -> None:
     ran = kt("review", cwd=alice)
-    assert ran.code == 2 and ran.out == "" and lab.commits("claim") == []
+    assert ran.code == 2
+    assert ran.out == ""
+    assert lab.commits("claim") == []
     assert re.fullmatch(r"kt: review needs a terminal; scripts take one with .*claim --next.*\n", ran.err)
 
 
@@ -574,14 +611,18 @@ def test_what_it_is_about_stands_beside_the_question(lab: Lab, alice: Path) -> N
     seat = Seat("review", cwd=alice, columns=60)
     last = seat.press(KEYS, "s").splitlines()
     [line] = [line for line in last[-4:] if line.startswith("esc_long critical  Attachment")]
-    assert line.endswith("…  [1 of 3]") and len(line) <= 60
+    assert line.endswith("…  [1 of 3]")
+    assert len(line) <= 60
     shown = seat.press(KEYS, "v")
     assert "esc_first critical  The first  [2 of 3]" in shown
     # No digest or id of a claim is between the summary and the question; the pager has them.
-    assert "shown" not in shown and "claim id" not in shown
+    assert "shown" not in shown
+    assert "claim id" not in shown
     whole = seat.press(KEYS, "q")
-    assert re.search(r"shown +[0-9a-f]{20}", whole) and "claim id" in whole
-    assert seat.ended() == 0 and holders(lab) == {}
+    assert re.search(r"shown +[0-9a-f]{20}", whole)
+    assert "claim id" in whole
+    assert seat.ended() == 0
+    assert holders(lab) == {}
 
 
 def test_the_pager_gets_the_whole_page(lab: Lab, alice: Path, tmp_path: Path) -> None:
@@ -593,7 +634,9 @@ def test_the_pager_gets_the_whole_page(lab: Lab, alice: Path, tmp_path: Path) ->
     seat.press(KEYS, "q")
     assert seat.ended() == 0
     paged = (tmp_path / "paged").read_text()
-    assert "esc_first" in paged and "claim id" in paged and "The first" in paged
+    assert "esc_first" in paged
+    assert "claim id" in paged
+    assert "The first" in paged
 
 
 def test_a_typed_reason_is_offered_again_until_it_is_used(lab: Lab, alice: Path) -> None:
@@ -645,13 +688,15 @@ def test_waiting_for_the_next_one_rings_the_bell(lab: Lab, alice: Path) -> None:
     seat.until("waiting for the next one (q quits)")
     assert "\a" not in seat.raw
     put(lab, {"request_id": "new", "summary": "A new one"})
-    assert "esc_new" in decide(seat, "a") and "\a" in seat.raw
+    assert "esc_new" in decide(seat, "a")
+    assert "\a" in seat.raw
     seat.until("waiting for the next one (q quits)")
     lab.remote.rename(lab.folder / "away")
     seat.until("trying again")
     (lab.folder / "away").rename(lab.remote)
     seat.type("q")
-    assert seat.ended() == 0 and seat.rest.splitlines()[-1] == "1 handled, 2 skipped"
+    assert seat.ended() == 0
+    assert seat.rest.splitlines()[-1] == "1 handled, 2 skipped"
     assert holders(lab) == {}
 
 
@@ -666,7 +711,9 @@ def test_with_branch_a_claim_and_a_decision_are_one_request(lab: Lab, alice: Pat
     assert "proposed to resolve esc_first as approved on branch kt/" in seat.press(KEYS, "s")
     assert seat.ended() == 0, seat.rest
     refs = git("for-each-ref", "--format=%(refname:short)", cwd=lab.remote).split()
-    assert len(refs) == 2 and lab.commits("claim") == [] and holders(lab) == {}
+    assert len(refs) == 2
+    assert lab.commits("claim") == []
+    assert holders(lab) == {}
     # What is proposed is not offered again.
     seat = Seat("review", "--branch", cwd=alice)
     assert "esc_later" in seat.press(KEYS, "q")
@@ -709,7 +756,8 @@ def test_what_is_proposed_is_amended_in_an_editor_and_the_difference_is_shown(
     seat.press(KEYS, "q")
     assert seat.ended() == 0
     [review] = record(lab, "esc_refund")["reviews"]
-    assert review["amendment"]["value"] == {"amount": 90} and review["outcome"] == "rewritten"
+    assert review["amendment"]["value"] == {"amount": 90}
+    assert review["outcome"] == "rewritten"
     assert holders(lab) == {}
 
 
@@ -720,4 +768,5 @@ def test_an_amendment_that_is_cancelled_decides_nothing(lab: Lab, alice: Path, t
     seat.write("less")
     seat.press(KEYS, "q")
     assert seat.ended() == 0
-    assert "reviews" not in record(lab, "esc_refund") and holders(lab) == {}
+    assert "reviews" not in record(lab, "esc_refund")
+    assert holders(lab) == {}

@@ -95,7 +95,8 @@ def test_one_person_under_any_address_is_one_person(email: str) -> None:
     rules = policies("reviewer")
     first = transitions.claim(record(requires=FOUR_EYES), actor("me@example.com", NOW, rules), "a")
     reviewed = transitions.resolve(first, actor("Me@Home.example", NOW, rules), "approved", "fine")
-    assert reviewed.status == "queued" and reviewed.claim is None
+    assert reviewed.status == "queued"
+    assert reviewed.claim is None
     again = transitions.claim(reviewed, actor(email, NOW, rules), "b")
     with pytest.raises(NotAllowed, match=r"decided so already, and may only decide otherwise; other may"):
         transitions.resolve(again, actor(email, NOW, rules), "approved", "fine as I said")
@@ -109,15 +110,20 @@ def test_two_people_of_one_mind_release_and_one_denial_ends_it() -> None:
         transitions.claim(record(requires=FOUR_EYES), me, "a"), me, "approved", "fine"
     )
     missing = quorum(first, rules)
-    assert missing and (missing.approvals, missing.given, missing.missing) == (2, {"approved": 1}, 1)
+    assert missing
+    assert (missing.approvals, missing.given, missing.missing) == (2, {"approved": 1}, 1)
     assert missing.candidates == ("other",)
     held = transitions.claim(first, other, "b")
     agreed = transitions.resolve(held, other, "approved", "fine too")
-    assert agreed.resolution and agreed.resolution.outcome == "approved" and len(agreed.reviews) == 2
+    assert agreed.resolution
+    assert agreed.resolution.outcome == "approved"
+    assert len(agreed.reviews) == 2
     split = transitions.resolve(held, other, "redacted", "without the name")
-    assert split.status == "queued" and split.resolution is None
+    assert split.status == "queued"
+    assert split.resolution is None
     denied = transitions.resolve(held, other, "denied", "no")
-    assert denied.resolution and denied.resolution.outcome == "denied"
+    assert denied.resolution
+    assert denied.resolution.outcome == "denied"
     assert quorum(agreed, rules) is None
 
 
@@ -154,11 +160,13 @@ def test_a_refusal_says_what_is_missing_and_who_has_it() -> None:
 @pytest.mark.parametrize(("late", "lapsed"), [(0, False), (119, False), (120, False), (121, True)])
 def test_a_lease_is_over_only_after_the_tolerance(late: int, lapsed: bool) -> None:
     before = record("lapsed")
-    assert before.claim and before.claim.expires_at
+    assert before.claim
+    assert before.claim.expires_at
     me = actor("me@example.com", before.claim.expires_at + timedelta(seconds=late), policies("reviewer"))
     if lapsed:
         after = transitions.claim(before, me, "new")
-        assert after.claim and after.claim.claimed_by == "me"
+        assert after.claim
+        assert after.claim.claimed_by == "me"
         assert after.claim.expires_at == me.now + LEASE
     else:
         with pytest.raises(AlreadyClaimed):
@@ -170,9 +178,8 @@ def test_a_late_holder_is_told_who_has_it_now() -> None:
     taken = transitions.claim(record("lapsed"), actor("me@example.com", NOW, rules), "new")
     with pytest.raises(KtError) as refused:
         transitions.resolve(taken, actor("other@example.com", NOW, rules), "approved", "late")
-    assert (
-        refused.value.exit_code == 6 and "held by me since 2026-11-23T12:00:00.000Z" in refused.value.message
-    )
+    assert refused.value.exit_code == 6
+    assert "held by me since 2026-11-23T12:00:00.000Z" in refused.value.message
 
 
 def test_the_limit_counts_and_says_so() -> None:

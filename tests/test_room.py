@@ -97,13 +97,15 @@ def test_a_step_that_leaves_it_open_leaves_room_and_the_judge_says_the_same(name
     text = "y" * 2_000
     text += "y" * (most - size(step(before, me, text)))
     full, told = step(before, me, text), judge_step.Context(f"{actor}@example.com", NOW, RULES)
-    assert size(full) == most and judge_step.judge(before, full, told) == ()
+    assert size(full) == most
+    assert judge_step.judge(before, full, told) == ()
     with pytest.raises(BadInput, match=rf"would be {most + 1} bytes, more than the {most // 1024} KiB of"):
         step(before, me, f"{text}y")
     forged = _with_text(full, text, f"{text}y")
     assert size(forged) == most + 1
     [violation] = judge_step.judge(before, forged, told)
-    assert violation.rule == "bad_input" and f"{most + 1} bytes" in violation.expected
+    assert violation.rule == "bad_input"
+    assert f"{most + 1} bytes" in violation.expected
 
 
 def _with_text(made: Record, old: str, new: str) -> Record:
@@ -147,7 +149,8 @@ def test_another_team_cannot_fill_a_record_up_and_its_own_can_decide_it(lab: Lab
         ran = kt("note", "--id", name, "--text", f"{number} {'x' * 16_000}", "--json", cwd=carol)
         if ran.code:
             break
-    assert ran.code == 2 and ran.error["code"] == "bad_input"
+    assert ran.code == 2
+    assert ran.error["code"] == "bad_input"
     assert "more than the 224 KiB of notes of those who may not decide it; make it shorter" in ran.err
     assert kt("note", "--id", name, "--text", "asked legal", cwd=alice).code == 0
     assert kt("claim", "--id", name, cwd=alice).code == 0
@@ -164,7 +167,8 @@ def test_what_cannot_be_swept_is_told_and_keeps_nothing_else_from_it(lab: Lab) -
     eve = lab.clone("eve")
     for options in (("--dry-run",), ()):
         ran = kt("sweep", "--json", *options, cwd=eve)
-        assert ran.code == 0 and [due["escalation_id"] for due in ran.json["due"]] == ["esc_late"]
+        assert ran.code == 0
+        assert [due["escalation_id"] for due in ran.json["due"]] == ["esc_late"]
         [failed] = ran.json["failed"]
         assert (failed["id"], failed["code"]) == ("esc_large", "bad_input")
         assert "esc_large was not swept: esc_large would be 26" in ran.err
@@ -232,7 +236,8 @@ def test_what_is_reopened_has_a_ulid() -> None:
 def test_a_command_and_the_judge_refuse_an_id_that_is_a_requests(forge: Forge) -> None:
     given = b"{reason_code: a.b, escalation_id: esc_req_9}"
     ran = kt("raise", "--file", "-", "--json", cwd=forge.path, stdin=given, env=identity("gw"))
-    assert ran.code == 2 and "give that, or leave both out" in ran.error["message"]
+    assert ran.code == 2
+    assert "give that, or leave both out" in ran.error["message"]
     forge.as_kt_does("gw", "raise", "--request-id", "req_8", "--reason-code", "a.b")
     text = forge.read("queue/esc_req_8.yaml").replace("request_id: req_8\n", "")
     git("mv", "-f", "queue/esc_req_8.yaml", "queue/esc_req_9.yaml", cwd=forge.path)
@@ -257,7 +262,8 @@ def test_a_deadline_is_due_at_its_very_moment_and_not_before_and_a_lease_only_af
             assert [due.before for due in found] == expected
             assert bool(due_actions.overdue(made, RULES, now)) is bool(expected)
     held = record("held by another")
-    assert held.claim and held.claim.expires_at
+    assert held.claim
+    assert held.claim.expires_at
     end = held.claim.expires_at + tolerance
     for now, expected in ((end, []), (end + tick, ["release"])):
         found = due_actions.due([held], actor("boss@example.com", now, RULES), "c")

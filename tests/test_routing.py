@@ -125,7 +125,8 @@ def test_an_escalation_goes_where_the_pack_says(
     policies = store(harbour=HARBOUR, settings=SETTINGS)
     assert policies.faults == ()
     route = policies.route(provider, model)
-    assert whom(route) == (goes_to, by) and route.policies == TREE
+    assert whom(route) == (goes_to, by)
+    assert route.policies == TREE
 
 
 @pytest.mark.parametrize(
@@ -236,9 +237,11 @@ TARGETS = "providers: {targets: "
 def test_a_broken_pack_takes_the_default_route_and_is_named(text: str, problem: str) -> None:
     policies = store(a=pack("a", "sound"), b=text, settings=SETTINGS)
     [fault] = policies.faults
-    assert fault.file == "policies/b.yaml" and problem in fault.problem
+    assert fault.file == "policies/b.yaml"
+    assert problem in fault.problem
     team, source = whom(policies.route("a", "m"))
-    assert team == "triage" and "policies/b.yaml is broken" in source
+    assert team == "triage"
+    assert "policies/b.yaml is broken" in source
     policies.require_sound()
 
 
@@ -297,7 +300,8 @@ def test_words_that_mean_one_thing_to_every_yaml_reader_mean_it_here(no: str, no
 def test_the_pack_that_init_writes_routes_nobody() -> None:
     text = resources.files("kt_escalation.templates").joinpath("policy-config.yaml").read_text("utf-8")
     policies = store(**{"policy-config": text})
-    assert policies.faults == () and len(policies.packs[0].targets) == 2
+    assert policies.faults == ()
+    assert len(policies.packs[0].targets) == 2
     for provider, model in (
         (None, "gpt-4o"),
         (None, "chat-default"),

@@ -83,7 +83,8 @@ def seen(*args: str, cwd: Path, columns: int = 100, env: Mapping[str, str] | Non
 
 def test_what_is_resolved_was_claimed_and_is_held_by_nobody(some: Path) -> None:
     page = seen("get", "esc_done", cwd=some)
-    assert re.search(r"claimed +by bob@example\.com at ", page) and "held by" not in page
+    assert re.search(r"claimed +by bob@example\.com at ", page)
+    assert "held by" not in page
 
 
 def offset(line: str, word: str) -> int:
@@ -160,7 +161,8 @@ def test_what_is_left_has_all_the_room_there_is(lab: Lab) -> None:
     clone = lab.clone("alice")
     for columns in (40, 60, 80, 160):
         _, row = seen("list", cwd=clone, columns=columns).splitlines()
-        assert len(row) == columns and row.endswith("…")
+        assert len(row) == columns
+        assert row.endswith("…")
 
 
 def test_records_cannot_write_markup_links_or_emoji(some: Path) -> None:
@@ -184,12 +186,14 @@ def test_a_terminal_without_colour_gets_words_alone_and_its_whole_width(
         _, shown = at_a_terminal(*args, cwd=some, env={"COLUMNS": columns, **env})
         assert "\x1b" not in shown
         _, coloured = at_a_terminal(*args, cwd=some, env={"COLUMNS": columns})
-        assert "\x1b" in coloured and ESCAPES.sub("", coloured) == shown
+        assert "\x1b" in coloured
+        assert ESCAPES.sub("", coloured) == shown
 
 
 def test_a_footer_says_that_there_are_more(some: Path) -> None:
     shown = seen("list", "--limit", "2", cwd=some)
-    assert shown.splitlines()[-1] == "the first 2; --limit 0 shows all" and len(shown.splitlines()) == 4
+    assert shown.splitlines()[-1] == "the first 2; --limit 0 shows all"
+    assert len(shown.splitlines()) == 4
     assert "--limit" not in seen("list", cwd=some)
     assert "--cursor" in kt("list", "--limit", "2", cwd=some).err
 
@@ -202,7 +206,8 @@ def test_files_that_cannot_be_read_are_still_named_on_stderr(lab: Lab) -> None:
     os.close(inside)
     assert b"esc_torn" not in os.read(master, 4096)
     os.close(master)
-    assert done.returncode == 0 and done.stderr.startswith(b"kt: queue/esc_torn.yaml: ")
+    assert done.returncode == 0
+    assert done.stderr.startswith(b"kt: queue/esc_torn.yaml: ")
 
 
 # --- what it costs ----------------------------------------------------------------------------------
@@ -224,7 +229,8 @@ def test_only_a_terminal_pays_for_rich(some: Path) -> None:
     os.close(inside)
     os.close(master)
     modules = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "rich.table" in modules and modules.isdisjoint(HEAVY)
+    assert "rich.table" in modules
+    assert modules.isdisjoint(HEAVY)
 
 
 # --- get --------------------------------------------------------------------------------------------
@@ -416,7 +422,8 @@ def test_who_is_nobody_is_told_so_and_shown_the_page(court: Lab) -> None:
     clone = court.clone("nobody")
     git("config", "--unset", "user.email", cwd=clone)
     shown = seen("get", "--id", "esc_free", cwd=clone)
-    assert "git does not know who you are" in shown and "kt escalation claim" not in shown
+    assert "git does not know who you are" in shown
+    assert "kt escalation claim" not in shown
 
 
 def test_moves_can_be_asked_for_from_python(court: Lab) -> None:
@@ -428,4 +435,5 @@ def test_moves_can_be_asked_for_from_python(court: Lab) -> None:
         "bob",
         "carol",
     ]
-    assert asked["claim"].refusal and asked["claim"].refusal.code == "not_allowed"
+    assert asked["claim"].refusal
+    assert asked["claim"].refusal.code == "not_allowed"

@@ -174,7 +174,8 @@ def test_what_git_and_ssh_keygen_sign_themselves_holds(
     path = ssh_keygen(tmp_path / "key", *options)
     facts = signing.sign(path, "subject\n\nÄ body\n\n" + "x" * 9999)
     line = path.with_suffix(".pub").read_text()
-    assert facts.verdict == "U" and facts.keys[1] == " ".join(line.split()[:2])
+    assert facts.verdict == "U"
+    assert facts.keys[1] == " ".join(line.split()[:2])
     told = subprocess.run(["ssh-keygen", "-l", "-f", path], capture_output=True, text=True, check=True).stdout
     assert facts.keys[0] == git("log", "-1", "--format=%GF", cwd=signing.path) == told.split()[1]
 
@@ -183,22 +184,27 @@ def test_in_a_sha256_repository_the_other_header_counts(bench: Bench, sha256: Be
     for made, own, other in ((bench, b"gpgsig", b"gpgsig-sha256"), (sha256, b"gpgsig-sha256", b"gpgsig")):
         signature = Fields(key("ed25519")).armored(made.commit)
         both = made.both(signed_commit(made.commit, signature, own))
-        assert both.git_holds and both.ours_holds
+        assert both.git_holds
+        assert both.ours_holds
         both = made.both(signed_commit(made.commit, signature, other))
-        assert both.git.startswith("N") and both.ours.verdict == "N"
+        assert both.git.startswith("N")
+        assert both.ours.verdict == "N"
         # A commit for both formats has both, and neither is signed by the other.
         twice = signed_commit(signed_commit(made.commit, signature, own), signature, other)
         both = made.both(twice)
-        assert both.git_holds and both.ours_holds
+        assert both.git_holds
+        assert both.ours_holds
         assert both.key == both.ours.keys[0]
 
 
 def test_a_commit_without_a_signature_has_none_for_both(bench: Bench) -> None:
     both = bench.both(bench.commit)
-    assert both.git.startswith("N") and both.ours == SignatureFacts("N")
+    assert both.git.startswith("N")
+    assert both.ours == SignatureFacts("N")
     # In the message it is none either.
     both = bench.both(bench.commit + b"\ngpgsig -----BEGIN SSH SIGNATURE-----\n")
-    assert both.git.startswith("N") and both.ours == SignatureFacts("N")
+    assert both.git.startswith("N")
+    assert both.ours == SignatureFacts("N")
 
 
 # --- what does not --------------------------------------------------------------------------------
@@ -209,12 +215,14 @@ def test_no_signature_holds_for_another_commit_or_another_key(bench: Bench, kind
     signature = Fields(key(kind)).armored(bench.commit)
     other = bench.commit.replace(b"esc_one", b"esc_two")
     both = bench.both(signed_commit(other, signature))
-    assert both.git.startswith("B") and both.ours.verdict == "B"
+    assert both.git.startswith("B")
+    assert both.ours.verdict == "B"
     assert both.ours.why == "it is bad: it does not fit the commit"
     both = bench.both(
         signed_commit(bench.commit, Fields(key(kind), blob=KINDS[kind]().blob).armored(bench.commit))
     )
-    assert both.git.startswith("B") and both.ours.verdict == "B"
+    assert both.git.startswith("B")
+    assert both.ours.verdict == "B"
 
 
 WRONG: dict[str, tuple[Callable[[Fields], Fields], str]] = {
@@ -242,8 +250,10 @@ WRONG: dict[str, tuple[Callable[[Fields], Fields], str]] = {
 def test_a_field_that_is_wrong_is_refused_by_both_and_says_why(bench: Bench, kind: str, how: str) -> None:
     wrong, why = WRONG[how]
     both = bench.both(signed_commit(bench.commit, wrong(Fields(key(kind))).armored(bench.commit)))
-    assert both.git[0] == "B" and both.ours.verdict == "B"
-    assert both.ours.why.startswith("it is bad: ") and why in both.ours.why
+    assert both.git[0] == "B"
+    assert both.ours.verdict == "B"
+    assert both.ours.why.startswith("it is bad: ")
+    assert why in both.ours.why
 
 
 def _malleated(inner: bytes) -> bytes:
@@ -314,7 +324,8 @@ BOTH: dict[str, tuple[Callable[[], Fields], str]] = {
 def test_weak_and_malformed_keys_are_refused_by_both(bench: Bench, how: str) -> None:
     made, why = BOTH[how]
     both = bench.both(signed_commit(bench.commit, made().armored(bench.commit)))
-    assert both.git[0] == "B" and both.ours.verdict == "B"
+    assert both.git[0] == "B"
+    assert both.ours.verdict == "B"
     assert why in both.ours.why
 
 
@@ -473,7 +484,8 @@ def _damages(draw: st.DrawFn) -> Callable[[bytes], bytes]:
 def _holds_only_what_was_signed(bench: Bench, raw: bytes) -> None:
     both = bench.both(raw)
     if both.ours_holds:
-        assert both.git_holds and both.key == both.ours.keys[0]
+        assert both.git_holds
+        assert both.key == both.ours.keys[0]
         assert bench.read(raw) == bench.read(bench.commit)
     elif both.git_holds:
         assert both.ours.why.endswith(
@@ -510,7 +522,8 @@ def test_whatever_is_done_to_the_bytes_of_a_signature_ours_holds_only_if_gits_do
     blob = blob[:here] + given_instead + blob[here + taken :]
     both = bench.both(signed_commit(bench.commit, armor(blob)))
     if both.ours_holds:
-        assert both.git_holds and both.key == both.ours.keys[0]
+        assert both.git_holds
+        assert both.key == both.ours.keys[0]
         assert both.ours.keys == (key(kind).fingerprint, key(kind).line)
     else:
         assert both.ours.verdict == "B"
@@ -575,7 +588,8 @@ def test_a_commit_of_the_largest_size_is_still_read(bench: Bench) -> None:
     [facts, larger] = bench.ours(
         *(signed_commit(one, Fields(key("ed25519")).armored(one)) for one in (commit, commit + b"x"))
     )
-    assert facts.verdict == "U" and larger.verdict == "-"
+    assert facts.verdict == "U"
+    assert larger.verdict == "-"
 
 
 def test_a_bad_signature_of_a_large_commit_is_only_bad(bench: Bench) -> None:
@@ -635,7 +649,8 @@ def test_a_key_is_the_rosters_by_its_type_and_its_bytes(listed: str) -> None:
 )
 def test_a_line_with_options_a_certificate_or_garbage_is_nobodys_key(listed: str) -> None:
     [found] = _judged([listed], "SHA256:x", LINE)
-    assert found.startswith("expected a key of alice (") and found.endswith("; it is by SHA256:x")
+    assert found.startswith("expected a key of alice (")
+    assert found.endswith("; it is by SHA256:x")
 
 
 def test_a_key_that_is_somebody_elses_or_nobodys_is_a_violation() -> None:

@@ -103,7 +103,9 @@ SECONDS = st.integers(0, 10**9).map(lambda millis: millis / 1000)
 def test_percentiles_lie_in_order_within_what_was_measured(seconds: list[float]) -> None:
     found = statistics.spans(seconds)
     assert found.count == len(seconds)
-    assert found.p50 is not None and found.p90 is not None and found.p99 is not None
+    assert found.p50 is not None
+    assert found.p90 is not None
+    assert found.p99 is not None
     assert min(seconds) <= found.p50 <= found.p90 <= found.p99 <= max(seconds)
 
 
@@ -143,7 +145,8 @@ def test_raised_open_resolved_and_outcomes() -> None:
         "withdrawn": 0,
     }
     assert total.time_to_claim == statistics.Spans(2, 900.0, 1140.0, 1194.0)
-    assert total.time_to_resolve.count == 3 and total.time_to_resolve.p50 == 3000.0
+    assert total.time_to_resolve.count == 3
+    assert total.time_to_resolve.p50 == 3000.0
 
 
 def test_overdue_is_what_a_listing_calls_overdue() -> None:
@@ -336,7 +339,8 @@ def test_a_life_by_commands(lab: Lab) -> None:
     assert (found["total"]["raised"], found["total"]["reversals"], found["by"]) == (2, 1, "reviewer")
     [alice] = found["rows"]
     assert (alice["key"], alice["decisions"], alice["reversed"]) == ("alice@example.com", 2, 1)
-    assert alice["approval_share"] == 0.5 and alice["time_to_decide"]["count"] == 2
+    assert alice["approval_share"] == 0.5
+    assert alice["time_to_decide"]["count"] == 2
     assert found["revision"] == lab.tip()
 
 
@@ -355,14 +359,17 @@ def test_each_dimension_by_command(lab: Lab, by: tuple[str, ...], keys: list[str
     one = record_text("one", model="m1", policy="pii").replace("route:\n", "route:\n  team_id: legal\n")
     lab.put({"queue/esc_one.yaml": one, "queue/esc_two.yaml": record_text("two", model="m2")})
     found = stat(lab.clone("alice"), "--by", *by)
-    assert [row["key"] for row in found["rows"]] == keys and found["total"]["raised"] == 2
+    assert [row["key"] for row in found["rows"]] == keys
+    assert found["total"]["raised"] == 2
     assert sum(row["raised"] for row in found["rows"] if by != ("reviewer",)) == 2 * bool(keys)
 
 
 def test_an_empty_store_counts_nothing(lab: Lab) -> None:
     clone = lab.clone("alice")
     found = stat(clone, "--by", "period")
-    assert found["total"]["raised"] == 0 and found["rows"] == [] and found["period"] == "month"
+    assert found["total"]["raised"] == 0
+    assert found["rows"] == []
+    assert found["period"] == "month"
     assert kt("stats", "--by", "reviewer", cwd=clone).out.count("\n") == 1
 
 
@@ -372,7 +379,8 @@ def test_what_cannot_be_read_is_named_and_not_counted(lab: Lab) -> None:
     ran = kt("stats", "--json", cwd=lab.clone("alice"))
     assert ran.json["total"]["raised"] == 1
     assert [item["path"] for item in ran.json["invalid"]] == ["queue/esc_torn.yaml"]
-    assert "queue/esc_torn.yaml" in ran.err and "it is not counted" in ran.err
+    assert "queue/esc_torn.yaml" in ran.err
+    assert "it is not counted" in ran.err
 
 
 @pytest.mark.parametrize(
@@ -387,7 +395,8 @@ def test_what_cannot_be_read_is_named_and_not_counted(lab: Lab) -> None:
 )
 def test_what_makes_no_sense_is_refused(lab: Lab, args: tuple[str, ...]) -> None:
     ran = kt("stats", *args, "--json", cwd=lab.clone("alice"))
-    assert ran.code == 2 and ran.out == ""
+    assert ran.code == 2
+    assert ran.out == ""
     assert args[-2] in ran.error["message"]
 
 
@@ -396,7 +405,10 @@ def test_a_plain_table_without_a_terminal_and_a_wide_one_with(lab: Lab) -> None:
     clone = lab.clone("alice")
     head, row, total = kt("stats", "--by", "model", cwd=clone).out.splitlines()
     assert head.split("\t")[:3] == ["model", "raised", "resolved"]
-    assert row.split("\t")[:3] == ["\\x1b[2J\\u202em", "1", "0"] and total.startswith("total\t1\t0")
+    assert row.split("\t")[:3] == ["\\x1b[2J\\u202em", "1", "0"]
+    assert total.startswith("total\t1\t0")
     assert len({line.count("\t") for line in (head, row, total)}) == 1
     code, shown = at_a_terminal("stats", "--by", "model", cwd=clone)
-    assert code == 0 and shown.startswith("MODEL") and not any(map(is_hidden, shown.replace("\n", "")))
+    assert code == 0
+    assert shown.startswith("MODEL")
+    assert not any(map(is_hidden, shown.replace("\n", "")))

@@ -104,7 +104,8 @@ def test_what_was_committed_is_read_by_everybody(make: Make) -> None:
     was = entry(mine, "esc_one")
     revision = land(mine, Change(was, claimed(was.record)))
     seen = theirs.tip(TIMEOUT)
-    assert seen.revision == revision and entry(theirs, "esc_one").record == claimed(was.record)
+    assert seen.revision == revision
+    assert entry(theirs, "esc_one").record == claimed(was.record)
     assert theirs.contains(seen, revision)
 
 
@@ -127,8 +128,11 @@ def test_a_snapshot_never_changes(make: Make) -> None:
     was = before.find("esc_one")
     assert isinstance(was, Entry)
     after = land(mine, Change(was, resolved(was.record)))
-    assert before.find("esc_one") == was and list(before.open()) == [was] and not [*before.resolved()]
-    assert mine.contains(mine.tip(TIMEOUT), before.revision) and not mine.contains(before, after)
+    assert before.find("esc_one") == was
+    assert list(before.open()) == [was]
+    assert not [*before.resolved()]
+    assert mine.contains(mine.tip(TIMEOUT), before.revision)
+    assert not mine.contains(before, after)
 
 
 def test_a_resolved_record_moves_and_is_found_where_it_went(make: Make) -> None:
@@ -139,7 +143,8 @@ def test_a_resolved_record_moves_and_is_found_where_it_went(make: Make) -> None:
     assert (now.ids(resolved=False), now.ids(resolved=True)) == (["esc_two"], ["esc_one"])
     [there] = now.resolved()
     assert there == now.find("esc_one")
-    assert isinstance(there, Entry) and there.path == "queue/resolved/2026/11/23/esc_one.yaml"
+    assert isinstance(there, Entry)
+    assert there.path == "queue/resolved/2026/11/23/esc_one.yaml"
     assert [e.record.escalation_id for e in now.open() if isinstance(e, Entry)] == ["esc_two"]
 
 
@@ -182,15 +187,18 @@ def test_what_cannot_be_read_is_told_and_hides_nothing(make: Make) -> None:
         "queue/esc_other.yaml",
         "queue/readme.txt",
     ]
-    assert isinstance(now.find("esc_bad"), Invalid) and now.find("esc_none") is None
+    assert isinstance(now.find("esc_bad"), Invalid)
+    assert now.find("esc_none") is None
 
 
 def test_policies_are_read_with_what_is_wrong_in_them(make: Make) -> None:
     mine, _ = store_with(make, **{"policies/broken.yaml": b"a: [\n", "policies/roster.yaml": b"users: []\n"})
     tree, files = mine.tip(TIMEOUT).policies()
-    assert tree and len(tree) == 40
+    assert tree
+    assert len(tree) == 40
     assert sorted(files) == ["policies/broken.yaml", "policies/policy-config.yaml", "policies/roster.yaml"]
-    assert files["policies/broken.yaml"].problem and files["policies/roster.yaml"].value == {"users": []}
+    assert files["policies/broken.yaml"].problem
+    assert files["policies/roster.yaml"].value == {"users": []}
 
 
 def test_an_old_revision_can_be_read_and_an_unknown_one_is_bad_input(make: Make) -> None:
@@ -232,11 +240,15 @@ def test_a_proposal_stands_beside_the_store_and_is_never_overwritten_unseen(make
     assert mine.proposal("topic", tip, TIMEOUT) is None
     request = Request(tip, [change], "kt: test\n", ALICE, NOW)
     commit = send(mine, request, Onto("topic", None))
-    assert mine.tip(TIMEOUT).revision == tip.revision and entry(theirs, "esc_one") == was
+    assert mine.tip(TIMEOUT).revision == tip.revision
+    assert entry(theirs, "esc_one") == was
     there = theirs.proposal("topic", theirs.tip(TIMEOUT), TIMEOUT)
-    assert there is not None and there.tip is not None and there.base is not None
+    assert there is not None
+    assert there.tip is not None
+    assert there.base is not None
     found = there.tip.find("esc_one")
-    assert isinstance(found, Entry) and found.record == claimed(was.record)
+    assert isinstance(found, Entry)
+    assert found.record == claimed(was.record)
     assert (there.commit, there.merged, there.base.revision) == (commit, False, tip.revision)
     assert (there.emails, there.paths) == ({"alice@example.com"}, {"queue/esc_one.yaml"})
     for seen in (None, tip.revision):
@@ -253,7 +265,8 @@ def test_files_beside_records_are_written_and_deleted_in_the_same_commit(make: M
     others = {was.path: None, "policies/other.yaml": PACK}
     revision = send(mine, Request(mine.tip(TIMEOUT), [two], "kt: test\n", mine.author(), NOW, others))
     now = theirs.tip(TIMEOUT)
-    assert now.revision == revision and now.ids(resolved=False) == ["esc_two"]
+    assert now.revision == revision
+    assert now.ids(resolved=False) == ["esc_two"]
     assert sorted(now.policies()[1]) == ["policies/other.yaml", "policies/policy-config.yaml"]
 
 

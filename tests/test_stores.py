@@ -107,10 +107,13 @@ def placed(listing: list[dict[str, Any]]) -> list[str]:
 
 def test_the_list_is_one_of_all_stores_in_the_usual_order(shelf: Many) -> None:
     ran = shelf.kt("list", "--json")
-    assert ran.code == 0 and set(ran.json) == {"escalations", "next_cursor", "invalid"}
-    assert placed(ran.json["escalations"]) == ORDER and ran.json["next_cursor"] is None
+    assert ran.code == 0
+    assert set(ran.json) == {"escalations", "next_cursor", "invalid"}
+    assert placed(ran.json["escalations"]) == ORDER
+    assert ran.json["next_cursor"] is None
     [torn] = ran.json["invalid"]
-    assert (torn["store"], torn["path"]) == ("two", "queue/esc_torn.yaml") and torn["error"]
+    assert (torn["store"], torn["path"]) == ("two", "queue/esc_torn.yaml")
+    assert torn["error"]
     assert "kt: two: queue/esc_torn.yaml: " in ran.err
     alone = kt("list", "--json", "-C", "one", cwd=shelf.folder).json["escalations"]
     with_store = [dict(item) for item in ran.json["escalations"] if item.pop("store") == "one"]
@@ -165,16 +168,21 @@ def test_filters_hold_in_every_store(shelf: Many) -> None:
 )
 def test_a_query_that_makes_no_sense_is_said_once(shelf: Many, options: tuple[str, str]) -> None:
     ran = shelf.kt("list", *options)
-    assert ran.code == 2 and ran.out == "" and len(ran.err.splitlines()) == 1
+    assert ran.code == 2
+    assert ran.out == ""
+    assert len(ran.err.splitlines()) == 1
 
 
 def test_a_store_that_cannot_be_read_hides_no_other_and_shows_in_the_exit(shelf: Many) -> None:
     ran = shelf.kt("list", "-C", "gone", "--json")
-    assert ran.code == 2 and placed(ran.json["escalations"]) == ORDER
-    assert ran.json["invalid"][0]["store"] == "gone" and ran.json["invalid"][0]["path"] is None
+    assert ran.code == 2
+    assert placed(ran.json["escalations"]) == ORDER
+    assert ran.json["invalid"][0]["store"] == "gone"
+    assert ran.json["invalid"][0]["path"] is None
     assert "there is no such folder" in ran.json["invalid"][0]["error"]
     plain = shelf.kt("list", "-C", "gone")
-    assert plain.code == 2 and len(plain.out.splitlines()) == len(ORDER)
+    assert plain.code == 2
+    assert len(plain.out.splitlines()) == len(ORDER)
     assert [line for line in plain.err.splitlines() if line.startswith("kt: gone: gone is not a kt store")]
 
 
@@ -182,14 +190,16 @@ def test_a_remote_that_is_gone_is_exit_4_with_fetch_and_nothing_without(pair: Ma
     pair.labs["one"].remote.rename(pair.folder / "away")
     assert placed(pair.kt("list", "--json").json["escalations"])[:2] == ["two esc_b", "one esc_a"]
     ran = pair.kt("list", "--json", "--fetch")
-    assert ran.code == 4 and placed(ran.json["escalations"]) == ["two esc_b", "two esc_d"]
+    assert ran.code == 4
+    assert placed(ran.json["escalations"]) == ["two esc_b", "two esc_d"]
 
 
 def test_a_second_listing_of_several_needs_nothing_heavy_either(shelf: Many) -> None:
     options = ["list", "-C", "one", "-C", "two", "--json"]
     first, _ = loaded(*options, cwd=shelf.folder)
     second, modules = loaded(*options, cwd=shelf.folder)
-    assert second == first and modules.isdisjoint(HEAVY)
+    assert second == first
+    assert modules.isdisjoint(HEAVY)
 
 
 # --- which stores are meant -------------------------------------------------------------------------
@@ -204,8 +214,10 @@ def test_every_other_command_works_on_one_store(shelf: Many, path: tuple[str, ..
     group, *command = path
     run = {"policy": kt_policy, "gateway": kt_gateway}.get(group, kt)
     ran = run(*command, "-C", "one", "-C", "two", cwd=shelf.folder)
-    assert ran.code == 2 and ran.out == ""
-    assert "this works on one store, and -C names 2" in ran.err and len(ran.err.splitlines()) == 1
+    assert ran.code == 2
+    assert ran.out == ""
+    assert "this works on one store, and -C names 2" in ran.err
+    assert len(ran.err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -220,7 +232,9 @@ def test_every_other_command_works_on_one_store(shelf: Many, path: tuple[str, ..
 )
 def test_what_names_one_escalation_works_on_one_store(shelf: Many, args: tuple[str, ...]) -> None:
     ran = kt(*shelf.options, *args, cwd=shelf.folder)
-    assert ran.code == 2 and "one" in ran.err and len(ran.err.splitlines()) == 1
+    assert ran.code == 2
+    assert "one" in ran.err
+    assert len(ran.err.splitlines()) == 1
     assert not [subject for lab in shelf.labs.values() for subject in lab.commits("claim")]
 
 
@@ -249,7 +263,8 @@ def test_the_users_own_stores_count_where_nothing_else_is_named(shelf: Many, tmp
     assert kt("list", "--json", cwd=inside, env=env).json["escalations"] == []
     assert "store" not in kt("list", "--json", "-C", "one", cwd=shelf.folder, env=env).json["escalations"][0]
     found = kt("list", "--json", cwd=nowhere, env={**env, "KT_REPO": names["one"]}).json["escalations"]
-    assert ids(found) == ["esc_a", "esc_same", "esc_b"] and "store" not in found[0]
+    assert ids(found) == ["esc_a", "esc_same", "esc_b"]
+    assert "store" not in found[0]
 
 
 def test_a_repository_that_is_no_store_is_not_fetched_to_learn_that(pair: Many, tmp_path: Path) -> None:
@@ -258,7 +273,8 @@ def test_a_repository_that_is_no_store_is_not_fetched_to_learn_that(pair: Many, 
     git("init", "--quiet", str(other), cwd=tmp_path)
     git("remote", "add", "origin", str(tmp_path / "missing.git"), cwd=other)
     ran = kt("claim", "--next", "--json", cwd=other, env=env)
-    assert ran.code == 0 and ran.json["store"] == str(pair.folder / "two")
+    assert ran.code == 0
+    assert ran.json["store"] == str(pair.folder / "two")
 
 
 @pytest.mark.parametrize(
@@ -266,12 +282,15 @@ def test_a_repository_that_is_no_store_is_not_fetched_to_learn_that(pair: Many, 
 )
 def test_a_store_of_the_users_that_is_no_path_is_exit_2(tmp_path: Path, store: str, says: str) -> None:
     ran = kt("list", cwd=tmp_path, env=user(tmp_path, store))
-    assert ran.code == 2 and says in ran.err and len(ran.err.splitlines()) == 1
+    assert ran.code == 2
+    assert says in ran.err
+    assert len(ran.err.splitlines()) == 1
 
 
 def test_without_any_store_it_is_said_as_before(tmp_path: Path) -> None:
     ran = kt("list", cwd=tmp_path, env=user(tmp_path))
-    assert ran.code == 2 and "not in a git repository" in ran.err
+    assert ran.code == 2
+    assert "not in a git repository" in ran.err
 
 
 # --- claim --next -----------------------------------------------------------------------------------
@@ -281,12 +300,14 @@ def test_the_best_over_all_stores_is_taken_first(pair: Many) -> None:
     taken = []
     for _ in range(4):
         ran = pair.kt("claim", "--next", "--json")
-        assert ran.code == 0 and set(ran.json) == {"store", "escalation", "commit", "changed"}
+        assert ran.code == 0
+        assert set(ran.json) == {"store", "escalation", "commit", "changed"}
         assert ran.json["commit"] == pair.labs[ran.json["store"]].tip()
         taken.append(f"{ran.json['store']} {ran.json['escalation']['escalation_id']}")
     assert taken == ["two esc_b", "one esc_a", "one esc_c", "two esc_d"]
     none = pair.kt("claim", "--next", "--json")
-    assert none.code == 7 and none.error["code"] == "nothing_to_claim"
+    assert none.code == 7
+    assert none.error["code"] == "nothing_to_claim"
     assert [(item["store"], item["state"]) for item in none.error["stores"]] == [
         ("one", "all_held"),
         ("two", "all_held"),
@@ -360,28 +381,35 @@ def test_a_store_that_cannot_be_asked_or_refuses_hides_no_other(pair: Many) -> N
     two = pair.labs["two"]
     two.hook("pre-receive", "echo 'not on sundays' >&2; exit 1")
     refused = pair.kt("claim", "--next", "--json")
-    assert refused.code == 0 and refused.json["store"] == "one"
+    assert refused.code == 0
+    assert refused.json["store"] == "one"
     assert "kt: two: the remote origin refused the push" in refused.err
     two.remote.rename(pair.folder / "away")
     gone = pair.kt("claim", "--next", "--count", "5", "--json")
-    assert gone.code == 0 and placed(gone.json["escalations"]) == ["one esc_c"]
+    assert gone.code == 0
+    assert placed(gone.json["escalations"]) == ["one esc_c"]
     assert [(item["store"], item["code"]) for item in gone.json["failed"]] == [("two", "remote_unreachable")]
     nothing = pair.kt("claim", "--next", "--json")
-    assert nothing.code == 4 and nothing.out == ""
-    assert nothing.error["code"] == "remote_unreachable" and nothing.error["store"] == "two"
+    assert nothing.code == 4
+    assert nothing.out == ""
+    assert nothing.error["code"] == "remote_unreachable"
+    assert nothing.error["store"] == "two"
     assert "besides, in one: all 2 are held" in nothing.error["message"]
 
 
 def test_where_an_outcome_cannot_be_learnt_nothing_else_is_taken(pair: Many) -> None:
     pair.labs["two"].hook("pre-receive", "kill -9 $PPID")
     ran = pair.kt("claim", "--next", "--retry-timeout", "1", "--json")
-    assert ran.code == 9 and ran.error["code"] == "outcome_unknown" and ran.error["store"] == "two"
+    assert ran.code == 9
+    assert ran.error["code"] == "outcome_unknown"
+    assert ran.error["store"] == "two"
     assert pair.labs["one"].commits("claim") == []
     pair.labs["one"].put(
         {"queue/esc_top.yaml": record_text("top", "critical", created_at='"2026-01-01T00:00:00.000Z"')}
     )
     both = pair.kt("claim", "--next", "--count", "2", "--retry-timeout", "1", "--json")
-    assert both.code == 9 and placed(both.json["escalations"]) == ["one esc_top"]
+    assert both.code == 9
+    assert placed(both.json["escalations"]) == ["one esc_top"]
     assert both.json["failed"][0]["code"] == "outcome_unknown"
 
 

@@ -217,13 +217,16 @@ def test_a_fault_stops_the_stream_and_refuses_its_whole_flush_but_none_before_it
     assert raised(lab) == {"esc_a", "esc_b"}
     assert [(fault["line"], fault["code"]) for fault in ended.error["failed"]] == [(4, "different_content")]
     assert ended.error["unacknowledged_from"] == 3
-    assert "line 3 on" in ended.error["message"] and "--partial" in ended.error["message"]
+    assert "line 3 on" in ended.error["message"]
+    assert "--partial" in ended.error["message"]
 
 
 def test_a_fault_is_told_by_its_number_in_text_as_well(lab: Lab, gw: Path) -> None:
     (gw / "lines").write_bytes(ndjson(record("a"), "[]", "", "{"))
     ran = kt("raise", "--batch", "lines", "--flush-count", "9", cwd=gw)
-    assert ran.code == 2 and ran.out == "" and raised(lab) == set()
+    assert ran.code == 2
+    assert ran.out == ""
+    assert raised(lab) == set()
     assert re.fullmatch(
         r"kt: line 2: .*\nkt: line 4: .*\nkt: nothing from line 1 on is acknowledged; .*--partial\n", ran.err
     )
@@ -266,7 +269,8 @@ def test_a_line_that_is_too_long_or_not_utf_8_is_refused_alone(lab: Lab, gw: Pat
     ran = kt("raise", "--batch", "lines", "--flush-count", "9", "--partial", cwd=gw)
     assert (ran.code, ran.out) == (0, "1 - failed\n2 - failed\n3 esc_a raised\n4 - failed\n")
     assert "line 1: is not UTF-8" in ran.err
-    assert "line 2: is longer than 1024 KiB" in ran.err and "line 4: is longer" in ran.err
+    assert "line 2: is longer than 1024 KiB" in ran.err
+    assert "line 4: is longer" in ran.err
 
 
 @pytest.mark.parametrize(
@@ -282,7 +286,9 @@ def test_a_line_that_is_too_long_or_not_utf_8_is_refused_alone(lab: Lab, gw: Pat
 )
 def test_what_makes_no_stream_is_exit_2(gw: Path, options: tuple[str, ...], says: str) -> None:
     ran = kt("raise", *options, cwd=gw)
-    assert ran.code == 2 and ran.out == "" and says in ran.err
+    assert ran.code == 2
+    assert ran.out == ""
+    assert says in ran.err
 
 
 # --- what ends a stream -----------------------------------------------------------------------------
@@ -328,7 +334,8 @@ def test_a_reader_that_is_gone_ends_it_and_nothing_is_pretended(lab: Lab, gw: Pa
         assert running.process.stderr
         said = running.process.stderr.read().decode()
     assert said.startswith("kt: stopped: the acknowledgements cannot be written (Broken pipe); ")
-    assert "nothing from line 2 on" in said and len(said.splitlines()) == 1
+    assert "nothing from line 2 on" in said
+    assert len(said.splitlines()) == 1
     assert raised(lab) == {"esc_a", "esc_b"}, "a line that nobody heard of is there, one after it is not"
 
 
@@ -340,7 +347,8 @@ def test_a_remote_that_is_gone_is_exit_4_and_the_lines_are_named(lab: Lab, gw: P
         running.send(record("b"))
         ended = running.end()
     assert (ended.code, ended.out) == (4, "")
-    assert ended.error["code"] == "remote_unreachable" and ended.error["unacknowledged_from"] == 2
+    assert ended.error["code"] == "remote_unreachable"
+    assert ended.error["unacknowledged_from"] == 2
 
 
 def test_a_push_whose_outcome_cannot_be_learnt_is_exit_9_and_acknowledges_nothing(lab: Lab, gw: Path) -> None:
@@ -348,7 +356,8 @@ def test_a_push_whose_outcome_cannot_be_learnt_is_exit_9_and_acknowledges_nothin
     (gw / "lines").write_bytes(ndjson(record("a")))
     ran = kt("raise", "--batch", "lines", "--flush-count", "1", "--retry-timeout", "1", "--json", cwd=gw)
     assert (ran.code, ran.out) == (9, "")
-    assert ran.error["code"] == "outcome_unknown" and ran.error["unacknowledged_from"] == 1
+    assert ran.error["code"] == "outcome_unknown"
+    assert ran.error["unacknowledged_from"] == 1
 
 
 # --- kills ------------------------------------------------------------------------------------------
@@ -461,7 +470,8 @@ def test_many_bytes_are_raised_before_there_are_many_lines() -> None:
     line = b"x" * (stream.MAX_LINE - 1) + b"\n"
     with Pipe([line] * 20) as source:
         sizes = [len(lines) for lines in stream.flushes(source, 1_000, None)]
-    assert sum(sizes) == 20 and max(sizes) <= 9
+    assert sum(sizes) == 20
+    assert max(sizes) <= 9
 
 
 # --- the package ------------------------------------------------------------------------------------

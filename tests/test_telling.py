@@ -147,8 +147,10 @@ def test_what_will_be_overdue_is_told_once_also_after_a_restart(
     # A notice moves no cursor and, with the same id, can be told from an event.
     ran = watch(alice, "--json", "--due", "15m", "--action", "due")
     [event] = [json.loads(line) for line in ran.out.splitlines()]
-    assert event["id"].startswith("due/esc_hot/") and event["text"].startswith("it must be decided by 2")
-    assert event["deadline"] == event["text"].split()[-1] and event["status"] == "queued"
+    assert event["id"].startswith("due/esc_hot/")
+    assert event["text"].startswith("it must be decided by 2")
+    assert event["deadline"] == event["text"].split()[-1]
+    assert event["status"] == "queued"
 
 
 def test_a_lease_that_ends_is_told_to_who_holds_it(office: Lab, tmp_path: Path) -> None:
@@ -171,7 +173,8 @@ def test_a_notice_that_could_not_be_told_is_told_at_the_next_start(alice: Path, 
 def test_a_file_of_notices_that_is_none_is_refused(alice: Path, tmp_path: Path) -> None:
     (tmp_path / "seen.due").write_bytes(b"\xff\n")
     ran = watch(alice, "--cursor", str(tmp_path / "seen"), "--due", "1m")
-    assert ran.code == 2 and "is not a list of notices" in ran.err
+    assert ran.code == 2
+    assert "is not a list of notices" in ran.err
 
 
 def test_the_package_tells_notices_once_in_a_run(office: Lab, alice: Path) -> None:
@@ -222,10 +225,13 @@ def test_a_chat_gets_each_message_without_a_signature_and_its_address_stays_hidd
         (tmp_path / "address").write_text(f"{url}\n")
         args = ("--format", form, "--webhook-file", str(tmp_path / "address"), "--action", "raise")
         ran = watch(alice, *args)
-        assert ran.code == 0 and "answered 429" in ran.err and "hidden" not in ran.err
+        assert ran.code == 0
+        assert "answered 429" in ran.err
+        assert "hidden" not in ran.err
     assert len(taken) == 4, "three, and one again"
     headers, _ = taken[-1]
-    assert headers["Content-Type"] == "application/json" and "webhook-signature" not in headers
+    assert headers["Content-Type"] == "application/json"
+    assert "webhook-signature" not in headers
     printed = watch(alice, "--format", form, "--action", "raise")
     assert [json.loads(line) for line in printed.out.splitlines()] == [body for _, body in taken[1:]]
     assert "kt escalation get esc_hot" in printed.out.splitlines()[0]
@@ -297,9 +303,8 @@ def test_the_recipes_of_the_page_run_as_printed(office: Lab, tmp_path: Path) -> 
     assert "See it with: kt escalation get esc_cold" in lines
     assert "notify-send --app-name=kt --urgency=normal kt unclaim esc_mid" in lines
     bodies = [body for _, body in taken[1:]]
-    assert (
-        sum("blocks" in body for body in bodies) >= 3 and sum("attachments" in body for body in bodies) >= 3
-    )
+    assert sum("blocks" in body for body in bodies) >= 3
+    assert sum("attachments" in body for body in bodies) >= 3
     assert {body["event_action"] for body in bodies if "routing_key" in body} == {"trigger"}
 
 
@@ -326,13 +331,16 @@ BASE = Event(
 def test_no_word_of_a_record_makes_a_mention_a_link_or_markup(action: str, **fields: Any) -> None:
     event = replace(BASE, action=action, **fields)
     slack = chat.message(event, "slack", None)
-    assert slack["mrkdwn"] is False and slack["text"].startswith("high esc__x_-_ ")
+    assert slack["mrkdwn"] is False
+    assert slack["text"].startswith("high esc__x_-_ ")
     marked = [t for t in every(slack["blocks"]) if t.get("type") == "mrkdwn"]
     plain = [t for t in every(slack["blocks"]) if t.get("type") == "plain_text"]
     # What has markup has our own words and the id in quotes only, the same whatever the record says.
     allowed = r"(high `esc__x_-_` [a-z ,]+|(ends <!date\^\d+\^\{date_short_pretty\} \{time\}\|[-\d :]+UTC>  ·  )?`kt escalation get esc__x_-_`)"
-    assert len(marked) == 2 and all(re.fullmatch(allowed, t["text"]) and t["verbatim"] for t in marked)
-    assert len(plain) <= 1 and all(t["emoji"] is False and 0 < len(t["text"]) <= 3000 for t in plain)
+    assert len(marked) == 2
+    assert all(re.fullmatch(allowed, t["text"]) and t["verbatim"] for t in marked)
+    assert len(plain) <= 1
+    assert all(t["emoji"] is False and 0 < len(t["text"]) <= 3000 for t in plain)
     teams = chat.message(event, "teams", None)
     body = teams["attachments"][0]["content"]["body"]
     blocks = [t for t in every(body) if t.get("type") == "TextBlock"]
@@ -340,7 +348,8 @@ def test_no_word_of_a_record_makes_a_mention_a_link_or_markup(action: str, **fie
         re.fullmatch(r"ends \{\{DATE\([-\dTZ:]+,SHORT\)\}\} \{\{TIME\([-\dTZ:]+\)\}\}", t["text"])
         for t in blocks
     )
-    assert len(json.dumps(slack)) < 20_000 and len(json.dumps(teams)) < 25_000
+    assert len(json.dumps(slack)) < 20_000
+    assert len(json.dumps(teams)) < 25_000
     assert {t.get("type") for t in every(body)} <= {"TextBlock", "RichTextBlock", "TextRun"}
     for said in [t["text"] for t in plain] + [t["text"] for t in every(body) if t.get("type") == "TextRun"][
         1:-1
@@ -370,4 +379,5 @@ def test_a_message_tells_what_a_reviewer_needs() -> None:
         "says: Please look",
     ]
     due = chat.message(replace(event, action="due", deadline=NOW), "slack", None)
-    assert due["text"] == "high esc_r1 is due soon" and "2026-11-23 10:00 UTC" in json.dumps(due)
+    assert due["text"] == "high esc_r1 is due soon"
+    assert "2026-11-23 10:00 UTC" in json.dumps(due)

@@ -82,7 +82,8 @@ def test_whoever_is_interrupted_while_it_commits_is_told_that_nobody_knows() -> 
     group: GroupCommit[int, int] = GroupCommit(land)  # type: ignore[arg-type]
     with pytest.raises(OutcomeUnknown):
         group.join(1)
-    assert group.join(2) == 2 and landed == [2]
+    assert group.join(2) == 2
+    assert landed == [2]
 
 
 def test_many_who_wait_in_one_clone_share_a_fetch_and_keep_nobody_from_raising(lab: Lab) -> None:

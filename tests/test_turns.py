@@ -85,7 +85,8 @@ def test_objects_are_written_as_git_writes_them(lab: Lab) -> None:
     before = {*(clone / ".git/objects").glob("??/*")}
     assert kt("claim", "--id", "esc_one", cwd=clone).code == 0
     made = {*(clone / ".git/objects").glob("??/*")} - before
-    assert len(made) == 4 and {path.stat().st_mode & 0o777 for path in made} == {0o444}
+    assert len(made) == 4
+    assert {path.stat().st_mode & 0o777 for path in made} == {0o444}
     git("config", "core.sharedRepository", "group", cwd=clone)
     assert kt("claim", "--id", "esc_two", cwd=clone).code == 0
     shared = {*(clone / ".git/objects").glob("??/*")} - before - made
@@ -101,7 +102,8 @@ def test_an_old_clone_claims_what_it_has_never_seen(lab: Lab) -> None:
     clone = lab.clone("alice")
     lab.escalations("new")
     ran = kt("claim", "--id", "esc_new", "--json", cwd=clone)
-    assert ran.code == 0 and ran.json["commit"] == lab.tip()
+    assert ran.code == 0
+    assert ran.json["commit"] == lab.tip()
     assert git("rev-list", "--count", "--all", "--not", "origin/main", cwd=clone) == "0"
 
 
@@ -110,7 +112,8 @@ def test_an_old_clone_refuses_by_what_is_so_now(lab: Lab) -> None:
     alice, bob = lab.clone("alice"), lab.clone("bob")
     assert kt("claim", "--id", "esc_one", cwd=bob).code == 0
     late = kt("claim", "--id", "esc_one", "--json", cwd=alice)
-    assert late.code == 6 and late.error["claimed_by"] == "bob@example.com"
+    assert late.code == 6
+    assert late.error["claimed_by"] == "bob@example.com"
     assert kt("unclaim", "--id", "esc_one", cwd=bob).code == 0
     # To this clone it is bob's still: that is no reason to say no.
     assert kt("claim", "--id", "esc_one", cwd=alice).code == 0
@@ -125,7 +128,8 @@ def test_an_old_clone_takes_no_former_claim_for_a_repeat(lab: Lab) -> None:
     assert kt("claim", "--id", "esc_one", cwd=office).code == 0
     assert kt("unclaim", "--id", "esc_one", cwd=home).code == 0
     again = kt("claim", "--id", "esc_one", "--json", cwd=office)
-    assert again.code == 0 and again.json["changed"] is True
+    assert again.code == 0
+    assert again.json["changed"] is True
     assert "status: claimed" in lab.file("queue/esc_one.yaml")
 
 
@@ -207,7 +211,8 @@ def test_without_a_line_nothing_fails(lab: Lab, what: str, monkeypatch: pytest.M
         note.write_bytes(b"1e308 \xff\0 what")
     env = {} if what == "no home" else {"XDG_CACHE_HOME": str(cache)}
     ran = kt("claim", "--id", "esc_one", cwd=clone, env=env)
-    assert ran.code == 0 and ran.err == ""
+    assert ran.code == 0
+    assert ran.err == ""
 
 
 def test_on_a_slow_remote_a_slice_has_as_many_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -288,7 +293,8 @@ def test_turns_go_round_and_nobody_has_one_beside_another(tmp_path: Path) -> Non
         for one in people
     ]
     for process in running:
-        assert process.stdout and process.stdout.readline() == "ready\n"
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
     for process in running:
         assert process.stdin
         process.stdin.write("go\n")
@@ -320,4 +326,5 @@ def test_those_who_wait_for_the_lock_of_a_clone_have_it_in_the_order_in_which_th
             # Somebody who was killed while they waited, and was there first.
             (tmp_path / "waiting" / "00000000000000000000-1-1").touch()
         pool.submit(wait, 8)
-    assert had[:8] == [*range(8)] and not [*(tmp_path / "waiting").iterdir()]
+    assert had[:8] == [*range(8)]
+    assert not [*(tmp_path / "waiting").iterdir()]

@@ -142,9 +142,8 @@ def test_a_whole_life_is_the_same_whatever_the_user_has_set(
     clone = store.folder / "bob"
     git("pull", "--quiet", cwd=clone)
     right = answers(clone, {})
-    assert (
-        right["verify --afresh"][0] == 0 and right["list --json --limit 0 --status all"][1].count("esc_") > 4
-    )
+    assert right["verify --afresh"][0] == 0
+    assert right["list --json --limit 0 --status all"][1].count("esc_") > 4
     assert answers(clone, hostile) == right
 
 
@@ -222,7 +221,8 @@ def test_a_tag_is_not_read_as_the_store_branch_where_that_is_not_here(store: Lab
     assert kt_process("claim", "--id", "esc_three", cwd=alice).code == 3
     repository = Repository(alice)
     with closing(repository.objects):
-        assert repository.tip_of("refs/heads/main") is None and repository.tip_of("refs/heads/gone") is None
+        assert repository.tip_of("refs/heads/main") is None
+        assert repository.tip_of("refs/heads/gone") is None
 
 
 def test_a_revision_is_what_a_user_means_by_it(tmp_path: Path) -> None:

@@ -184,7 +184,8 @@ def test_a_prefix_has_four_characters_or_more(name: str, good: bool) -> None:
 @example("0" * 26)
 def test_a_request_id_gives_its_own_name_if_that_fits_and_else_a_digest(request_id: str) -> None:
     name = ids.from_request(request_id)
-    assert ids.is_escalation_id(name) and name == ids.from_request(request_id)
+    assert ids.is_escalation_id(name)
+    assert name == ids.from_request(request_id)
     looks_made = re.match("h[0-9a-f]{40}", request_id) or ids.is_ulid(f"esc_{request_id}")
     if ids.is_escalation_id(f"esc_{request_id}") and not looks_made:
         assert name == f"esc_{request_id}"
@@ -226,7 +227,8 @@ BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069
 @example(BIDI + "\x1b]0;x\x07\x9b31m\x7f\u2028\u2029\ufeff\U000e0041\ud800")
 def test_nothing_that_acts_on_a_terminal_survives_being_shown(shown: str) -> None:
     for char in text.visible(shown):
-        assert unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Zl", "Zp"} and char not in BIDI
+        assert unicodedata.category(char) not in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+        assert char not in BIDI
     many = text.visible(shown, lines=True)
     assert many.count("\n") == shown.count("\n")
     assert all(text.visible(line) == line for line in many.split("\n"))
@@ -342,7 +344,8 @@ def test_git_reads_exactly_the_trailers_that_were_meant(
     subject, trailers = asked(repository, "log", "-1", "--format=%s%x00%(trailers)", commit).split("\0")
     assert trailers.strip("\n").split("\n") == meant
     assert asked(repository, "interpret-trailers", "--parse", said=message).strip("\n").split("\n") == meant
-    assert subject.startswith("kt: act ") and message.startswith(f"{subject}\n")
+    assert subject.startswith("kt: act ")
+    assert message.startswith(f"{subject}\n")
     body = message.removeprefix(subject).removesuffix("\n".join([*meant, ""]))
     assert all(line.startswith("    ") or not line for line in body.split("\n"))
     assert text.visible(message, lines=True) == message

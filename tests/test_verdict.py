@@ -27,13 +27,17 @@ def test_where_there_is_no_store_nothing_is_clean(tmp_path: Path, root: str, sai
     git("config", "kt.root", root, cwd=tmp_path)
     for args in (["verify"], ["verify", "HEAD..HEAD"], ["check", "HEAD..HEAD"]):
         ran = kt(*args, "--json", cwd=tmp_path)
-        assert ran.code == 2 and ran.error["code"] == "not_a_store" and said in ran.error["message"]
+        assert ran.code == 2
+        assert ran.error["code"] == "not_a_store"
+        assert said in ran.error["message"]
 
 
 def test_an_empty_repository_is_no_store(tmp_path: Path) -> None:
     git("init", "--quiet", str(tmp_path), cwd=tmp_path)
     ran = kt("verify", "--json", cwd=tmp_path)
-    assert ran.code == 2 and ran.error["code"] == "not_a_store" and "it has no commit yet" in ran.err
+    assert ran.code == 2
+    assert ran.error["code"] == "not_a_store"
+    assert "it has no commit yet" in ran.err
 
 
 def test_a_store_that_was_taken_away_whole_is_judged(forge: Forge) -> None:
@@ -74,7 +78,8 @@ def since(forge: Forge) -> str | None:
 def test_what_was_never_pushed_may_be_taken_back(forge: Forge, served: Path) -> None:
     published = forge.tip()
     noted(forge, "first thoughts")
-    assert since(forge) is None and since(forge) == published
+    assert since(forge) is None
+    assert since(forge) == published
     forge.git("commit", "--quiet", "--amend", "--no-edit", "--date", "2026-01-01T00:00:00Z", who="bob")
     assert since(forge) == published
     forge.git("reset", "--quiet", "--hard", "origin/main")
@@ -97,7 +102,8 @@ def test_a_remote_that_was_rewritten_is_told_until_it_is_accepted(forge: Forge, 
             forge.tip(),
             "bob@example.com",
         )
-        assert verified[:12] in found["expected"] and "`kt escalation verify --afresh`" in found["expected"]
+        assert verified[:12] in found["expected"]
+        assert "`kt escalation verify --afresh`" in found["expected"]
     assert kt("verify", "--afresh", cwd=forge.path).code == 0
     assert since(forge) == forge.tip()
 
@@ -123,7 +129,8 @@ BY_HAND = '{"main": {"commit": "TIP", "waived": []}}'
 def test_what_cannot_be_remembered_is_judged_anew(forge: Forge, text: str) -> None:
     assert since(forge) is None
     (forge.path / ".git/kt/verified").write_text(text.replace("TIP", forge.tip()))
-    assert since(forge) is None and since(forge) == forge.tip()
+    assert since(forge) is None
+    assert since(forge) == forge.tip()
     remembered = (forge.path / ".git/kt/verified").read_text()
     (forge.path / ".git/kt/verified").write_text(remembered.replace("[]", '[{"some": "thing"}]'))
     assert since(forge) is None
@@ -139,7 +146,8 @@ def test_every_summary_counts_what_is_waived(forge: Forge) -> None:
     forge.commit("boss")
     for _ in range(2):
         ran = kt("verify", "--json", cwd=forge.path)
-        assert ran.code == 0 and [found["commit"] for found in ran.json["waived"]] == [bad]
+        assert ran.code == 0
+        assert [found["commit"] for found in ran.json["waived"]] == [bad]
         forge.kt("alice", "note", "--id", "esc_two", "--text", "more")
     assert "1 waived" in kt("verify", cwd=forge.path).err
     waive(forge)
@@ -161,7 +169,8 @@ def test_a_waiver_by_who_is_no_admin_accepts_nothing_until_an_admin_accepts_it(f
     waive(forge, (bad, "transition", ONE), (added, "policies", "policies/waivers.yaml"))
     forge.commit("boss")
     ran = kt("verify", "--json", cwd=forge.path)
-    assert ran.code == 0 and {found["commit"] for found in ran.json["waived"]} == {bad, added}
+    assert ran.code == 0
+    assert {found["commit"] for found in ran.json["waived"]} == {bad, added}
 
 
 def test_a_waiver_that_an_admin_adds_again_counts(forge: Forge) -> None:
@@ -192,10 +201,8 @@ def test_what_was_fetched_and_not_pulled_is_said_to_be_unjudged(lab: Lab) -> Non
     assert kt("verify", cwd=alice).err.startswith("kt: 0 steps")
     assert kt("list", "--fetch", cwd=alice).code == 0
     ran = kt("verify", cwd=alice)
-    assert (
-        ran.code == 0
-        and "kt: note: origin/main is 2 commits further than HEAD; they were not judged" in ran.err
-    )
+    assert ran.code == 0
+    assert "kt: note: origin/main is 2 commits further than HEAD; they were not judged" in ran.err
     git("pull", "--quiet", cwd=alice)
     assert "note:" not in kt("verify", cwd=alice).err
 
@@ -221,7 +228,8 @@ def test_a_head_that_has_merged_its_base_is_told_what_the_hook_wants(forge: Forg
     forge.git("switch", "--quiet", "side")
     forge.git("merge", "--quiet", "--no-ff", "-m", "update branch", "main")
     ran = kt("check", f"{base}..side", cwd=forge.path)
-    assert ran.code == 0 and f"note: {forge.tip()[:12]} has merged {base[:12]} into itself" in ran.err
+    assert ran.code == 0
+    assert f"note: {forge.tip()[:12]} has merged {base[:12]} into itself" in ran.err
     assert len(kt("check", f"{base}..side", "--json", cwd=forge.path).json["notes"]) == 1
     forge.git("switch", "--quiet", "main")
     forge.git("merge", "--quiet", "--no-ff", "-m", "as the forge does", "side")

@@ -43,7 +43,8 @@ def test_milestones_are_those_of_the_whole_line_wherever_it_was_judged_in_parts(
         marks = milestones.extended(marks, count, commits[count : count + part])  # type: ignore[arg-type]
         count += part
     assert marks == milestones.extended((), 0, commits)  # type: ignore[arg-type]
-    assert len(marks) <= 128 and list(marks) == sorted(marks)
+    assert len(marks) <= 128
+    assert list(marks) == sorted(marks)
     apart = milestones.distance(count)
     assert [one + 1 for one in marks] == [*range(apart, count + 1, apart)]
 
@@ -132,7 +133,8 @@ def test_each_answer_is_the_same_for_records_in_archives(
     for name, told in before.items():
         code, now = answered(past, name)
         keys = ("commit", "resolved_at", "signed", "outcome", "by")
-        assert code == 1 and [now[key] for key in keys] == [told[key] for key in keys]
+        assert code == 1
+        assert [now[key] for key in keys] == [told[key] for key in keys]
     assert all(is_full and since for since, is_full in judged.runs)
 
 
@@ -164,7 +166,8 @@ def test_the_mark_of_verify_spares_the_first_wait_its_run(
     forget(forge)
     assert kt("verify", cwd=forge.path).code == 0
     judged = Judged(monkeypatch)
-    assert answered(forge, "esc_plain")[0] == 0 and judged.runs == [(forge.tip(), True)]
+    assert answered(forge, "esc_plain")[0] == 0
+    assert judged.runs == [(forge.tip(), True)]
 
 
 # --- what it never makes it believe ------------------------------------------------------------------
@@ -177,7 +180,8 @@ def test_what_is_wrong_elsewhere_keeps_nobody_waiting_and_what_is_wrong_here_doe
     assert answered(forge, "esc_plain")[0] == 0
     forge.edit("queue/esc_two.yaml", ("severity: critical", "severity: low"))
     forge.commit("mallory")
-    assert rules_of(forge) == ["transition"] and answered(forge, "esc_plain")[0] == 0
+    assert rules_of(forge) == ["transition"]
+    assert answered(forge, "esc_plain")[0] == 0
     # A message that is not true is nobody's state.
     forge.commit("mallory", "kt: resolve esc_plain as denied")
     assert answered(forge, "esc_plain")[0] == 0
@@ -321,11 +325,15 @@ def test_what_reopens_one_is_noted_once_and_read_only_where_it_changed(
     forge.kt("bob", "reopen", "--id", "esc_again", "--reason", "and again")
     assert len(searched) == 1
     both = reopened("esc_again")
-    assert both[0] == first and len(both) == 2
-    assert reopened("esc_again", "--rev", before) == [first] and reopened("esc_one") == []
+    assert both[0] == first
+    assert len(both) == 2
+    assert reopened("esc_again", "--rev", before) == [first]
+    assert reopened("esc_one") == []
     assert len(searched) == 1
     forget(forge)
-    assert reopened("esc_again") == both and len(searched) == 2
+    assert reopened("esc_again") == both
+    assert len(searched) == 2
     note = forge.path / ".git/kt/reopened"
     note.write_bytes(note.read_bytes().replace(first.encode(), b"esc_nobody".ljust(len(first), b"x")))
-    assert reopened("esc_again") == both and len(searched) == 3
+    assert reopened("esc_again") == both
+    assert len(searched) == 3

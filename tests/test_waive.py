@@ -47,7 +47,8 @@ def test_an_admin_accepts_what_verify_names_and_that_alone(store: Lab) -> None:
     [found] = kt("verify", "--json", cwd=boss).json["violations"]
     again = {key: found[key] for key in ("commit", "rule", "path")}
     ran = waive(boss, **again)
-    assert ran.code == 0 and ran.json == {
+    assert ran.code == 0
+    assert ran.json == {
         "waiver": {**again, "reason": "It was 'low': #1"},
         "commit": store.tip(),
         "changed": True,
@@ -57,10 +58,13 @@ def test_an_admin_accepts_what_verify_names_and_that_alone(store: Lab) -> None:
     assert git("log", "-1", "--format=%b", "main", cwd=store.remote) == "    It was 'low': #1\n"
     assert git("status", "--porcelain", cwd=boss) == "", "the checkout came along"
     report = kt("verify", "--json", cwd=boss)
-    assert report.code == 0 and [one["commit"] for one in report.json["waived"]] == [found["commit"]]
+    assert report.code == 0
+    assert [one["commit"] for one in report.json["waived"]] == [found["commit"]]
     tip = store.tip()
     repeat = waive(boss, **again)
-    assert repeat.code == 0 and repeat.json["changed"] is False and store.tip() == tip
+    assert repeat.code == 0
+    assert repeat.json["changed"] is False
+    assert store.tip() == tip
     # Another file of the same commit is another violation.
     assert waive(boss, commit=found["commit"], path="queue/esc_two.yaml").json["changed"] is True
     assert kt_policy("lint", cwd=boss).code == 0
@@ -70,7 +74,8 @@ def test_an_admin_accepts_what_verify_names_and_that_alone(store: Lab) -> None:
 def test_nobody_else_may(store: Lab, who: str) -> None:
     tip = store.tip()
     ran = waive(store.clone(who))
-    assert (ran.code, ran.error["code"]) == (3, "not_allowed") and store.tip() == tip
+    assert (ran.code, ran.error["code"]) == (3, "not_allowed")
+    assert store.tip() == tip
 
 
 @pytest.mark.parametrize(
@@ -94,7 +99,8 @@ def test_what_names_no_violation_is_refused(store: Lab, named: dict[str, str], w
         )
     else:
         ran = waive(boss, **named)
-    assert (ran.code, ran.error["code"]) == (2, "bad_input") and words in ran.error["message"]
+    assert (ran.code, ran.error["code"]) == (2, "bad_input")
+    assert words in ran.error["message"]
     assert store.tip() == tip
 
 
@@ -113,7 +119,8 @@ def test_a_file_that_cannot_be_read_is_left_as_it_is(store: Lab, text: str) -> N
     store.put({WAIVERS: text})
     tip = store.tip()
     ran = waive(store.clone("boss"))
-    assert (ran.code, ran.error["code"]) == (2, "broken_policies") and WAIVERS in ran.error["message"]
+    assert (ran.code, ran.error["code"]) == (2, "broken_policies")
+    assert WAIVERS in ran.error["message"]
     assert store.tip() == tip
 
 
@@ -121,8 +128,11 @@ def test_it_can_be_proposed_and_counts_when_it_is_merged(store: Lab) -> None:
     boss, bad = store.clone("boss"), store.tip()
     name = f"kt/waive/{bad[:12]}-transition"
     ran = waive(boss, "--branch", commit=bad)
-    assert ran.code == 0 and ran.json["proposed"] is True and ran.json["changed"] is False
-    assert ran.json["branch"] == name and branches(store) == {"main": bad, name: ran.json["commit"]}
+    assert ran.code == 0
+    assert ran.json["proposed"] is True
+    assert ran.json["changed"] is False
+    assert ran.json["branch"] == name
+    assert branches(store) == {"main": bad, name: ran.json["commit"]}
     again = waive(boss, "--branch", commit=bad)
     assert again.json["commit"] == ran.json["commit"] == branches(store)[name], "it is there already"
     other = waive(boss, "--branch", name, commit=bad, path="queue/esc_two.yaml")
@@ -130,7 +140,8 @@ def test_it_can_be_proposed_and_counts_when_it_is_merged(store: Lab) -> None:
     # Once the policies have moved on it is made again, on top of them.
     store.put({"policies/settings.yaml": "rules: []\n"})
     fresh = waive(boss, "--branch", commit=bad)
-    assert fresh.code == 0 and git("rev-parse", f"{name}^", cwd=store.remote) == store.tip()
+    assert fresh.code == 0
+    assert git("rev-parse", f"{name}^", cwd=store.remote) == store.tip()
     merge(store, name)
     assert waive(boss, commit=bad).json["changed"] is False
 
@@ -244,7 +255,8 @@ BAD: dict[str, list[Any]] = {
 @pytest.mark.parametrize("name", SOUND)
 def test_a_schema_takes_what_kt_takes(name: str, tmp_path: Path) -> None:
     ran = kt_policy("schema", name, cwd=tmp_path)
-    assert ran.code == 0 and ran.json["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert ran.code == 0
+    assert ran.json["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     path = f"policies/{name}.yaml"
     for value, good in [*((one, True) for one in SOUND[name]), *((one, False) for one in BAD[name])]:
         assert (faults(value, ran.json, ran.json) == []) is good, value

@@ -292,7 +292,8 @@ def test_the_proxy_is_killed_while_it_holds_and_the_retried_request_finds_its_de
     assert len(room.commits("raise esc_killed_1")) == len(room.commits("release esc_killed_1")) == 1
     with pytest.raises(openai.APIStatusError) as error:
         made(proxy, chat, "killed_1", False)
-    assert error.value.status_code == 409 and "already_released" in str(error.value)
+    assert error.value.status_code == 409
+    assert "already_released" in str(error.value)
     assert len(model.asked) == before + 1
 
 
@@ -302,10 +303,12 @@ def test_what_nobody_decides_in_time_is_409_and_a_client_that_tries_again_has_on
     before = len(model.asked)
     with room.away(), pytest.raises(openai.APIStatusError) as away:
         made(proxy, chat, "away_1", False)
-    assert away.value.status_code == 503 and str(room.folder) not in str(away.value)
+    assert away.value.status_code == 503
+    assert str(room.folder) not in str(away.value)
     with pytest.raises(openai.APIStatusError) as error:
         made(proxy, chat, "late_1", False)
-    assert error.value.status_code == 409 and error.value.response.headers["retry-after"] == "5"
+    assert error.value.status_code == 409
+    assert error.value.response.headers["retry-after"] == "5"
     assert "esc_late_1" in str(error.value)
     assert len(model.asked) == before
     with ThreadPoolExecutor(1) as pool:
@@ -355,4 +358,5 @@ def test_a_retried_request_without_an_id_finds_its_decision(room: Room, model: M
         calling = pool.submit(ask)
         decide(room, is_new("response"), "approved", calling=calling)
         assert calling.result(60) == "Hello bob"
-    assert len(model.asked) == before + 1 and len(room.commits("raise")) == raised + 2
+    assert len(model.asked) == before + 1
+    assert len(room.commits("raise")) == raised + 2

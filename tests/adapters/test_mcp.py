@@ -84,7 +84,8 @@ def test_an_agent_asks_waits_and_may_run_what_was_approved_once(room: Room) -> N
             assert pending == {"status": "pending", "escalation_id": "esc_m1", "release": False}
             assert [(total, words) for _, total, words in told] == [(6.0, "waiting for a reviewer")]
             looked = await said(client.call_tool("get_review", {"escalation_id": "esc_m1"}))
-            assert looked["status"] == "queued" and "release" not in looked
+            assert looked["status"] == "queued"
+            assert "release" not in looked
             waiting = asyncio.ensure_future(awaited(client, "m1"))
             await asyncio.to_thread(room.decide, "m1")
             decided = await waiting
@@ -115,7 +116,8 @@ def test_each_outcome_has_its_answer(room: Room) -> None:
             assert (denied["status"], denied["outcome"], denied["release"]) == ("decided", "denied", False)
             assert (await awaited(client, "d2"))["code"] == "amended"
             amended = await awaited(client, "d2", amended=True)
-            assert amended["release"] and amended["amendment"]["value"] == smaller
+            assert amended["release"]
+            assert amended["amendment"]["value"] == smaller
             assert (await asked(client, "d3", amended=True))["amendment"]["value"] == smaller
             taken = await said(
                 client.call_tool("withdraw_review", {"escalation_id": "esc_d4", "reason": "not needed"})
@@ -130,7 +132,8 @@ def test_each_outcome_has_its_answer(room: Room) -> None:
             assert (await awaited(client, "d5"))["release"] is True
             listed = await said(client.call_tool("list_reviews", {"status": "resolved", "limit": 200}))
             shown = {one["escalation_id"]: one["outcome"] for one in listed["reviews"]}
-            assert shown["esc_d1"] == "denied" and shown["esc_d4"] == "withdrawn"
+            assert shown["esc_d1"] == "denied"
+            assert shown["esc_d4"] == "withdrawn"
 
     run(work)
 
@@ -168,7 +171,8 @@ def test_what_is_wrong_says_what_and_names_nothing_of_the_machine(room: Room) ->
             given = {"tool": "refund", "input": REFUND, "hold": 2}
             first = await said(client.call_tool("request_review", given))
             again = await said(client.call_tool("request_review", given))
-            assert first == again and first["status"] == "pending"
+            assert first == again
+            assert first["status"] == "pending"
             other = await said(client.call_tool("request_review", {**given, "input": {"amount": 1}}))
             assert other["escalation_id"] != first["escalation_id"]
 

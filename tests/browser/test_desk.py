@@ -235,7 +235,8 @@ def seat(chromium: Chrome, served: Served) -> Iterator[Seat]:
 
 
 def test_the_door_opens_once_and_leaves_no_token_behind(seat: Seat, served: Served) -> None:
-    assert seat.run("return location.hash") == "" and served.token not in seat.driver.page_source
+    assert seat.run("return location.hash") == ""
+    assert served.token not in seat.driver.page_source
     assert seat.run("return document.cookie") == ""
     seat.driver.get(f"{served.origin}/#again")
     seat.driver.get(served.address)
@@ -279,10 +280,8 @@ def test_a_whole_days_work_by_keyboard_alone(seat: Seat, lab: Lab) -> None:
     seat.press("y")
     seat.heading("It is decided")
     end = record(lab, "esc_mail")
-    assert (
-        end["resolution"]["outcome"] == "rewritten"
-        and end["reviews"][0]["amendment"]["value"]["to"] == "one@example.com"
-    )
+    assert end["resolution"]["outcome"] == "rewritten"
+    assert end["reviews"][0]["amendment"]["value"]["to"] == "one@example.com"
     assert end["notes"][0]["text"] == "Asked sales who wanted this"
     # Three alike: claimed in one commit, denied in one, with a reason of the settings.
     seat.press("1")
@@ -320,7 +319,8 @@ def test_a_whole_days_work_by_keyboard_alone(seat: Seat, lab: Lab) -> None:
     assert record(lab, "esc_clause")["route"]["team_id"] == "legal"
     seat.press("2")
     seat.heading("Decided by me")
-    assert "Would disclose personal data" in seat.words and "Only to the customer who asked" in seat.words
+    assert "Would disclose personal data" in seat.words
+    assert "Only to the customer who asked" in seat.words
     seat.press("3")
     seat.heading("The store’s state")
     seat.says("Outcomes by policy")
@@ -355,7 +355,8 @@ def test_two_people_race_for_one(seat: Seat, lab: Lab) -> None:
         holder = record(lab, "esc_race")["claim"]["claimed_by"]
         won = [("You hold it now" in words) for words in told]
         assert won == [holder == "bob", holder == "alice"]
-        assert holder in told[won.index(False)] and "Nothing that you typed is lost" in told[won.index(False)]
+        assert holder in told[won.index(False)]
+        assert "Nothing that you typed is lost" in told[won.index(False)]
         kept = seat.run("return [...document.querySelectorAll('textarea')].map((it) => it.value)")
         assert "I would have asked the sender" in kept
         seat.driver.switch_to.window(theirs)
@@ -492,7 +493,8 @@ def test_everybody_can_use_every_page(looked: Seat) -> None:
 def test_on_a_narrow_screen_there_is_room_to_read_until_an_outcome_is_chosen(looked: Seat) -> None:
     looked.size(360, 740)
     looked.sit("e/esc_look")
-    assert looked.has("#bar", "offsetHeight") < 740 / 3 and not looked.find("#decide-reason").is_displayed()
+    assert looked.has("#bar", "offsetHeight") < 740 / 3
+    assert not looked.find("#decide-reason").is_displayed()
     looked.press("d")
     looked.find("#decide-reason").send_keys("Too many people")
     looked.submit()
@@ -506,7 +508,8 @@ def test_it_prints_without_what_is_only_for_the_screen(looked: Seat) -> None:
     looked.sit("e/esc_look")
     assert base64.b64decode(looked.driver.print_page()).startswith(b"%PDF-")
     looked.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
-    assert not looked.find("#bar").is_displayed() and looked.find("#case").is_displayed()
+    assert not looked.find("#bar").is_displayed()
+    assert looked.find("#case").is_displayed()
     assert looked.run("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     looked.sit("state")
     looked.says("Outcomes by policy")
@@ -558,7 +561,8 @@ def test_texts_of_strangers_make_no_element_and_run_nothing(seat: Seat, lab: Lab
     )
     assert dict(copied) == {f"text-{number}": text for number, text in enumerate(words)}
     seat.sit("?view=all")
-    assert seat.all(made) == [] and seat.run("return window.pwned") is None
+    assert seat.all(made) == []
+    assert seat.run("return window.pwned") is None
 
 
 def test_what_a_page_of_ours_would_do_by_mistake_the_browser_refuses(seat: Seat) -> None:
@@ -620,7 +624,8 @@ def test_a_page_at_another_port_of_this_machine_can_do_nothing(looked: Seat, lab
         looked.until(lambda: " " in looked.driver.title, 60)
         told, _, framed = looked.driver.title.partition(" ")
         # A browser that fetches without asking gets an answer that it may not read; the desk has refused it.
-        assert set(told.split(",")) <= {"refused", "0", "403"} and framed == "nothing"
+        assert set(told.split(",")) <= {"refused", "0", "403"}
+        assert framed == "nothing"
         looked.run("document.querySelector('#form').target = ''; document.querySelector('#form').submit()")
         looked.says("another site asks")
         # Nor does a link from there open a page.

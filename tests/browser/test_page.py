@@ -54,7 +54,8 @@ def test_it_fits_a_wide_and_a_narrow_window(tab: Tab) -> None:
 def test_words_are_found_wherever_a_case_has_them(tab: Tab) -> None:
     tab.search("signed ORDER")
     names = column(tab, "id")
-    assert 0 < len(names) < 50 and tab.found.startswith(f"{len(names)} of ")
+    assert 0 < len(names) < 50
+    assert tab.found.startswith(f"{len(names)} of ")
     tab.all(".toggle")[0].click()
     [timeline] = tab.texts(".detail")
     assert "signed order" in timeline
@@ -63,7 +64,8 @@ def test_words_are_found_wherever_a_case_has_them(tab: Tab) -> None:
     tab.search(f"{commit}{'0' * 28}")
     assert tab.found.startswith("1 of ")
     tab.search("nothing holds these words")
-    assert tab.found.startswith("0 of ") and column(tab, "id") == []
+    assert tab.found.startswith("0 of ")
+    assert column(tab, "id") == []
     tab.search("")
     assert len(column(tab, "id")) == 50
 
@@ -72,10 +74,12 @@ def test_filters_narrow_together(tab: Tab) -> None:
     tab.choose("state", "denied")
     tab.choose("severity", "high")
     tab.choose("route", "team legal")
-    assert {*column(tab, "state")} == {"denied"} and {*column(tab, "severity")} == {"high"}
+    assert {*column(tab, "state")} == {"denied"}
+    assert {*column(tab, "severity")} == {"high"}
     assert {*column(tab, "route")} == {"team legal"}
     tab.choose("severity", "all")
-    assert len({*column(tab, "severity")}) > 1 and {*column(tab, "state")} == {"denied"}
+    assert len({*column(tab, "severity")}) > 1
+    assert {*column(tab, "state")} == {"denied"}
 
 
 def test_overdue_and_open_ones_are_those_that_the_page_counts(tab: Tab) -> None:
@@ -125,7 +129,8 @@ def test_pages_of_rows_are_turned(tab: Tab) -> None:
     assert not tab.find("#back").is_enabled()
     tab.find("#on").send_keys(Keys.ENTER)
     second = column(tab, "id")
-    assert len(second) == 50 and not {*first} & {*second}
+    assert len(second) == 50
+    assert not {*first} & {*second}
     assert tab.find("#place").text.startswith("51 to 100 of ")
     tab.find("#back").send_keys(Keys.ENTER)
     assert column(tab, "id") == first
@@ -140,9 +145,11 @@ def test_a_timeline_is_unfolded_by_the_keyboard_and_tells_it_all(tab: Tab) -> No
     button.send_keys(Keys.ENTER)
     # The row is made anew, and keeps the keyboard.
     button = tab.driver.switch_to.active_element
-    assert button.text == name and button.get_attribute("aria-expanded") == "true"
+    assert button.text == name
+    assert button.get_attribute("aria-expanded") == "true"
     steps = [text for text in tab.texts(".timeline li") if text]
-    assert "raise by gateway" in steps[0] and "resolve as approved by " in steps[-1]
+    assert "raise by gateway" in steps[0]
+    assert "resolve as approved by " in steps[-1]
     button.send_keys(Keys.ENTER)
     assert tab.all(".detail") == []
 
@@ -151,9 +158,8 @@ def test_an_address_leads_to_an_escalation(tab: Tab) -> None:
     name = column(tab, "id")[-1]
     tab.search("nothing holds these words")
     tab.run("location.hash = arguments[0]", name)
-    assert (
-        tab.driver.switch_to.active_element.text == name and tab.find("#search").get_attribute("value") == ""
-    )
+    assert tab.driver.switch_to.active_element.text == name
+    assert tab.find("#search").get_attribute("value") == ""
     tab.open(f"#{name}")
     WebDriverWait(tab.driver, 10).until(lambda driver: driver.switch_to.active_element.text == name)
     link = tab.find("table a[href^='#esc_']")
@@ -169,7 +175,8 @@ def test_ten_thousand_are_searched_sorted_and_shown(tab: Tab) -> None:
     assert len(column(tab, "id")) == 50
     name = column(tab, "id")[40]
     tab.search(name[-8:])
-    assert tab.found == "1 of 10,000 escalations found" and column(tab, "id") == [name]
+    assert tab.found == "1 of 10,000 escalations found"
+    assert column(tab, "id") == [name]
     tab.search("approved file")
     assert 1_000 < int(tab.found.split(" ")[0].replace(",", "")) < 10_000
 
@@ -308,10 +315,12 @@ def test_it_prints_with_all_that_is_folded_up(tab: Tab, tmp_path: Path) -> None:
     assert not tab.find("details table").is_displayed()
     # Selenium prints as Chromium does to a file, which lets the page get ready for paper.
     pdf = base64.b64decode(tab.driver.print_page())
-    assert pdf.startswith(b"%PDF-") and pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ") > 3
+    assert pdf.startswith(b"%PDF-")
+    assert pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ") > 3
     tab.run("dispatchEvent(new Event('beforeprint'))")
     tab.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
-    assert tab.find("details table").is_displayed() and not tab.find("form").is_displayed()
+    assert tab.find("details table").is_displayed()
+    assert not tab.find("form").is_displayed()
     assert tab.run("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 
@@ -320,5 +329,6 @@ def test_without_its_script_the_figures_and_the_queue_are_there(tab: Tab) -> Non
     tab.open()
     shown = tab.find("main").text
     tab.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
-    assert "most severe, then oldest first" in shown and "Outcomes by policy" in shown
+    assert "most severe, then oldest first" in shown
+    assert "Outcomes by policy" in shown
     assert "kt escalation list --limit 0" in shown

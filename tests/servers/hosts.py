@@ -233,7 +233,8 @@ class OverSsh(Server):
         keys, folder = self.keys, self.folder
         shown = block("~git/.ssh/authorized_keys").splitlines()
         line = shown[1]
-        assert line.count("alice") == 2 and "ssh-ed25519 AAAA…" in line
+        assert line.count("alice") == 2
+        assert "ssh-ed25519 AAAA…" in line
         public = {person: (keys / f"{person}.pub").read_text().split()[1] for person in PEOPLE}
         (folder / "authorized_keys").write_text(
             "".join(

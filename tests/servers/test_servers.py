@@ -70,17 +70,21 @@ def test_an_escalation_lives_from_init_to_the_gateways_answer(empty: Site, way: 
     waiting = gateway.start("wait", "--id", "esc_job", "--timeout", "60")
 
     claimed = alice.kt("claim", "--id", "esc_job", "--json")
-    assert claimed.code == 0 and claimed.json["commit"] == site.tip()
+    assert claimed.code == 0
+    assert claimed.json["commit"] == site.tip()
     late = bob.kt("claim", "--id", "esc_job")
-    assert late.code == 6 and "held by alice" in late.err
+    assert late.code == 6
+    assert "held by alice" in late.err
     resolved = alice.kt("resolve", "--id", "esc_job", "--outcome", "allow", "--reason", "fine")
     assert resolved.code == 0, resolved.err
 
     answer = end(waiting)
-    assert answer.code == 0 and answer.json["release"] is True
+    assert answer.code == 0
+    assert answer.json["release"] is True
     bob.git("pull", "--quiet")
     verified = bob.kt("verify", "--json")
-    assert verified.code == 0 and verified.json["people"] == ["alice", "boss", "gw"]
+    assert verified.code == 0
+    assert verified.json["people"] == ["alice", "boss", "gw"]
 
 
 def test_of_four_clones_one_gets_it_and_the_others_are_told_who(site: Site, host: Host) -> None:
@@ -125,7 +129,8 @@ def test_nobody_acts_in_anothers_name(site: Site, host: Host) -> None:
     bob = Person(site, host, "bob")
     bob.git("config", "user.email", "alice@example.com")
     ran = bob.kt("claim", "--id", "esc_job", "--json")
-    assert ran.code == 4 and ran.error["code"] == "push_refused"
+    assert ran.code == 4
+    assert ran.error["code"] == "push_refused"
     assert "by alice@example.com: pusher: expected a commit by bob, who is pushing" in ran.error["message"]
     assert site.tip() == before
     bob.git("config", "user.email", "bob@example.com")
@@ -136,7 +141,8 @@ def test_a_push_of_which_nobody_is_named_as_the_pusher_is_refused(site: Site) ->
     alice = Person(site, site.by_path, "alice")
     alice.env = {}
     ran = alice.kt("claim", "--id", "esc_job")
-    assert ran.code == 4 and "this server does not say who is pushing" in ran.err
+    assert ran.code == 4
+    assert "this server does not say who is pushing" in ran.err
     assert site.commits("claim") == []
 
 
@@ -144,17 +150,20 @@ def test_the_store_branch_is_neither_deleted_nor_rewritten(site: Site, host: Hos
     before = site.tip()
     alice = Person(site, host, "alice")
     deleted = alice.push("origin", ":main")
-    assert deleted.code == 1 and "kt: the store branch is never deleted" in deleted.err
+    assert deleted.code == 1
+    assert "kt: the store branch is never deleted" in deleted.err
     alice.git("commit", "--quiet", "--amend", "--reset-author", "-m", "kt: another past")
     rewritten = alice.push("--force", "origin", "HEAD:main")
-    assert rewritten.code == 1 and "kt: the store branch is never rewritten" in rewritten.err
+    assert rewritten.code == 1
+    assert "kt: the store branch is never rewritten" in rewritten.err
     assert site.tip() == before
 
 
 def test_a_branch_that_would_stop_every_push_is_refused(site: Site, host: Host) -> None:
     bob = Person(site, host, "bob")
     ran = bob.push("origin", "HEAD:refs/heads/refs/heads/main")
-    assert ran.code == 1 and "kt: refs/heads/refs/heads/main is taken for the store branch" in ran.err
+    assert ran.code == 1
+    assert "kt: refs/heads/refs/heads/main is taken for the store branch" in ran.err
     # Let in by a server without the hook, it stops nobody who uses kt, but over HTTP, where the cure is told.
     git("update-ref", "refs/heads/refs/heads/main", "main", cwd=site.repository)
     claimed = bob.kt("claim", "--id", "esc_job")
@@ -182,7 +191,8 @@ def test_with_gitolite_nobody_acts_in_anothers_name(site: Site) -> None:
         bob.git("config", "user.email", f"{forged}@example.com")
         bob.env = env
         ran = bob.kt("note", "--id", "esc_job", "--text", "in her name", "--json")
-        assert ran.code == 4 and ran.error["code"] == "push_refused"
+        assert ran.code == 4
+        assert ran.error["code"] == "push_refused"
         assert (
             "by alice@example.com: pusher: expected a commit by bob, who is pushing" in ran.error["message"]
         )
@@ -191,9 +201,11 @@ def test_with_gitolite_nobody_acts_in_anothers_name(site: Site) -> None:
     assert bob.kt("note", "--id", "esc_job", "--text", "in mine").code == 0
     # gitolite's own rules stay, and its hooks beside ours.
     host.gitolite("setup", "--hooks-only")
-    assert site.tip() != before and bob.push("origin", "HEAD:refs/heads/other").code == 0
+    assert site.tip() != before
+    assert bob.push("origin", "HEAD:refs/heads/other").code == 0
     found = kt("hook", "status", "--server", str(site.repository), "--json", cwd=site.folder)
-    assert found.code == 0 and (found.json["pusher_from"], found.json["nobody_proven"]) == ("GL_USER", False)
+    assert found.code == 0
+    assert (found.json["pusher_from"], found.json["nobody_proven"]) == ("GL_USER", False)
 
 
 # --- protected branches and pull requests ---------------------------------------------------------
@@ -204,7 +216,8 @@ def test_a_protected_branch_ends_a_claim_with_the_servers_words(site: Site, host
     alice = Person(site, host, "alice")
     began = time.monotonic()
     ran = alice.kt("claim", "--id", "esc_job", "--json")
-    assert ran.code == 4 and ran.error["code"] == "push_refused"
+    assert ran.code == 4
+    assert ran.error["code"] == "push_refused"
     assert "only merger pushes to refs/heads/main" in ran.error["message"]
     assert "--branch" in ran.error["message"]
     assert time.monotonic() - began < 15, "a rule is not tried again and again"
@@ -226,8 +239,10 @@ def test_a_claim_and_a_decision_are_proposed_checked_and_merged(site: Site, host
     before = site.tip()
     claimed = alice.kt("claim", "--id", "esc_job", "--branch", "--json")
     assert claimed.code == 0, claimed.err
-    assert claimed.json["proposed"] is True and claimed.json["changed"] is False
-    assert site.tip("kt/claim/esc_job") == claimed.json["commit"] and site.tip() == before
+    assert claimed.json["proposed"] is True
+    assert claimed.json["changed"] is False
+    assert site.tip("kt/claim/esc_job") == claimed.json["commit"]
+    assert site.tip() == before
 
     ran = merged(merger, "kt/claim/esc_job")
     assert ran.code == 0, ran.err
@@ -238,9 +253,11 @@ def test_a_claim_and_a_decision_are_proposed_checked_and_merged(site: Site, host
     assert resolved.code == 0 and resolved.json["proposed"] is True, resolved.err
     assert merged(merger, "kt/resolve/esc_job").code == 0
     waited = alice.kt("wait", "--id", "esc_job", "--timeout", "20")
-    assert waited.code == 0 and waited.json["escalation"]["resolution"]["resolved_by"] == "alice"
+    assert waited.code == 0
+    assert waited.json["escalation"]["resolution"]["resolved_by"] == "alice"
     verified = merger.kt("verify", "--json")
-    assert verified.code == 0 and verified.json["people"] == ["alice", "gw"]
+    assert verified.code == 0
+    assert verified.json["people"] == ["alice", "gw"]
 
 
 def test_the_commands_of_the_page_run_as_printed(site: Site) -> None:
@@ -286,7 +303,8 @@ def test_a_forged_proposal_fails_the_check_and_is_refused_when_merged(site: Site
     }
     merger.git("merge", "--quiet", "--no-ff", "--no-edit", "origin/kt/claim/esc_job")
     ran = merger.push("origin", "HEAD:main")
-    assert ran.code == 1 and "by bob@example.com: queue/esc_job.yaml: transition: expected" in ran.err
+    assert ran.code == 1
+    assert "by bob@example.com: queue/esc_job.yaml: transition: expected" in ran.err
     assert site.tip() == before
 
 
@@ -298,7 +316,8 @@ def test_a_squash_of_somebody_elses_proposal_is_refused(site: Site) -> None:
     merger.git("merge", "--quiet", "--squash", "origin/kt/claim/esc_job")
     merger.git("commit", "--quiet", "-m", "kt: claim esc_job")
     ran = merger.push("origin", "HEAD:main")
-    assert ran.code == 1 and "by merger@example.com: queue/esc_job.yaml: not_allowed: " in ran.err
+    assert ran.code == 1
+    assert "by merger@example.com: queue/esc_job.yaml: not_allowed: " in ran.err
 
 
 def test_of_two_proposals_the_second_fails_the_check_with_who_holds_it(site: Site) -> None:
@@ -309,7 +328,8 @@ def test_of_two_proposals_the_second_fails_the_check_with_who_holds_it(site: Sit
     assert bob.kt("claim", "--id", "esc_job", "--branch", "kt/bobs").code == 0
     assert merged(merger, "kt/claim/esc_job").code == 0
     checked = merger.kt("check", "HEAD..origin/kt/bobs")
-    assert checked.code == 1 and "esc_job is held by alice" in checked.out
+    assert checked.code == 1
+    assert "esc_job is held by alice" in checked.out
 
 
 # --- who may come in ------------------------------------------------------------------------------
@@ -365,7 +385,8 @@ def test_without_a_password_nothing_is_served(site: Site) -> None:
         text=True,
         check=False,
     )
-    assert asked.returncode == 128 and "could not read Username" in asked.stderr
+    assert asked.returncode == 128
+    assert "could not read Username" in asked.stderr
 
 
 def test_a_push_that_is_too_large_for_the_web_server_is_told_at_once(site: Site) -> None:
@@ -377,7 +398,9 @@ def test_a_push_that_is_too_large_for_the_web_server_is_told_at_once(site: Site)
     http.start()
     text = "".join(random.Random(1).choices(string.ascii_letters, k=4000))
     ran = alice.kt("note", "--id", "esc_job", "--text", text, "--json")
-    assert ran.code == 4 and ran.error["code"] == "push_refused" and "413" in ran.error["message"]
+    assert ran.code == 4
+    assert ran.error["code"] == "push_refused"
+    assert "413" in ran.error["message"]
     assert site.commits("note") == []
     assert alice.kt("note", "--id", "esc_job", "--text", "short").code == 0
 
@@ -406,7 +429,8 @@ def test_the_name_of_a_key_cannot_be_changed_from_outside(site: Site) -> None:
     bob.git("config", "user.email", "alice@example.com")
     bob.env = {"REMOTE_USER": "alice", "GIT_SSH_COMMAND": f"{ssh.client('bob')} -o SetEnv=REMOTE_USER=alice"}
     ran = bob.kt("claim", "--id", "esc_job")
-    assert ran.code == 4 and "expected a commit by bob, who is pushing" in ran.err
+    assert ran.code == 4
+    assert "expected a commit by bob, who is pushing" in ran.err
 
 
 # --- servers that are down, die or say nothing ----------------------------------------------------
@@ -451,7 +475,8 @@ def test_a_server_that_is_down_is_told_at_once_and_reading_works(site: Site, ser
     server.stop()
     began = time.monotonic()
     ran = alice.kt(*CLAIM, "--json")
-    assert ran.code == 4 and ran.error["code"] == "remote_unreachable"
+    assert ran.code == 4
+    assert ran.error["code"] == "remote_unreachable"
     assert re.search(r"(Connection refused|Couldn't connect|Failed to connect)", ran.error["message"])
     assert time.monotonic() - began < 10
     assert alice.kt("list").code == 0
@@ -465,7 +490,8 @@ def test_a_server_that_answers_nothing_is_given_up_in_time(site: Site, server: S
         began = time.monotonic()
         ran = alice.kt(*CLAIM, "--retry-timeout", "1", "--json")
         took = time.monotonic() - began
-    assert ran.code == 4 and "no answer within 1 s" in ran.error["message"]
+    assert ran.code == 4
+    assert "no answer within 1 s" in ran.error["message"]
     assert took < 8
     holds_once(site, alice)
 
@@ -478,7 +504,8 @@ def test_a_server_that_dies_during_a_push_ends_in_exit_9_and_again_finds_the_tru
     server.stop()
     ran = end(running)
     assert ran.code == 9, ran.err
-    assert ran.error["code"] == "outcome_unknown" and "run the same command again" in ran.error["message"]
+    assert ran.error["code"] == "outcome_unknown"
+    assert "run the same command again" in ran.error["message"]
     assert site.commits("claim") == []
     let_go(site)
     server.start()
