@@ -762,7 +762,7 @@ def test_a_compaction_between_two_looks_is_clean_for_every_judge(past: Past, pas
     past.edit("queue/esc_anna-2.yaml", ("esc_anna-2", "esc_anna"), ("request_id: anna-2", "request_id: anna"))
     (past.path / "queue/esc_anna-2.yaml").rename(past.path / "queue/esc_anna.yaml")
     past.commit("gw")
-    assert ": twice: expected " in push(past, bare).err
+    assert ": duplicate_file: expected " in push(past, bare).err
     assert git("rev-parse", "main", cwd=bare) == again
 
 

@@ -372,8 +372,9 @@ def test_a_proposal_lands_within_its_time(days: int) -> None:
     side = tale.side()
     oid = tale.does(side, "alice", "claim")
     tale.does(tale.main, "gw", "raise", "esc_r2")
-    tale.merge(tale.main, side.tip, "bob", at=tale.graph.now + timedelta(days=days))
-    assert tale.found() == ({(oid, "time")} if days else set())
+    merge = tale.merge(tale.main, side.tip, "bob", at=tale.graph.now + timedelta(days=days))
+    # Such a merge is a step of days to come as well.
+    assert tale.found() == ({(oid, "time"), (merge, "time")} if days else set())
 
 
 def test_what_acts_in_2099_is_found_and_what_does_not_is_not() -> None:
