@@ -67,8 +67,8 @@ class Campaign:
             calls = sum(f"({name})" in one for one in asked)
             assert calls <= (fate == "approved"), (name, fate, calls)
             assert self.heard[name] <= calls
-            assert len(self.room.commits(f"release esc_{name}")) <= (fate == "approved")
-            assert len(self.room.commits(f"raise esc_{name}")) <= 1
+            assert self.room.commits("release").count(f"kt: release esc_{name}") <= (fate == "approved")
+            assert self.room.commits("raise").count(f"kt: raise esc_{name}") <= 1
         assert self.heard
 
     def _asks(self, seed: float) -> None:
