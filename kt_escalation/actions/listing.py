@@ -180,7 +180,7 @@ class _Judge:
     ) -> None:
         self._snapshot = snapshot
         self._rule = rule
-        self._act = actor
+        self._actor = actor
         self._timed = timed
         self._now = format_time(actor.now)
         self._known: dict[tuple[object, ...], bool] = {}
@@ -198,4 +198,4 @@ class _Judge:
 
     def _judged(self, row: RecordSummary) -> bool:
         [entry] = self._snapshot.entries([row])
-        return self._rule(self._snapshot, entry.record, self._act)
+        return self._rule(self._snapshot, entry.record, self._actor)

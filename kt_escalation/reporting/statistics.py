@@ -219,7 +219,7 @@ class Tally:
         period: Period = "month",
         window: Window = ALWAYS,
     ) -> None:
-        self._act = Actor("", now, policies)
+        self._actor = Actor("", now, policies)
         self._claims = claims
         self._origin = origin
         self._period: Period = period
@@ -239,7 +239,7 @@ class Tally:
         for number, review in enumerate(record.reviews):
             self._reviewed(record, review, claims, second=number > 0)
         self._resolved(record)
-        if record.status == "claimed" and record.claim and not transitions.lapsed(record, self._act):
+        if record.status == "claimed" and record.claim and not transitions.lapsed(record, self._actor):
             self._reviewer(record.claim.claimed_by).holds += 1
 
     @property
@@ -259,7 +259,7 @@ class Tally:
         return tuple(row for row in rows if row.decisions or row.holds or row.reversed)
 
     def _raised(self, record: Record) -> None:
-        overdue = due_actions.overdue(record, self._act.policies, self._act.now) is not None
+        overdue = due_actions.overdue(record, self._actor.policies, self._actor.now) is not None
         for group in self._counted(record, record.raised_at):
             group.raised += 1
             group.reopened += record.reopens is not None
@@ -333,7 +333,7 @@ class Tally:
             yield group
 
     def _person(self, name: str) -> str:
-        return person(self._act.policies.roster, name)
+        return person(self._actor.policies.roster, name)
 
     def _reviewer(self, name: str) -> _Reviewer:
         return self._reviewers.setdefault(self._person(name), _Reviewer())
