@@ -6,8 +6,8 @@ import gc
 import os
 import sys
 
-# A command may read tens of thousands of values, which all live until it ends. Python's default would search
-# them for cycles so often that it takes a tenth of the time, and would find next to nothing.
+# What a command reads lives until it ends. Python's default would search it for cycles so often that a list of
+# 10,000 takes a tenth longer, and would find next to nothing.
 _OBJECTS_BETWEEN_COLLECTIONS = 100_000
 
 
@@ -31,7 +31,7 @@ def _main(program: str) -> None:
     from .edge import run
 
     status = run(program, sys.argv[1:])
-    # At exit, Python searches all values once more, which takes up to a seventh of a command's time. kt does
-    # not need this: files are closed and locks released by then.
+    # At exit, Python searches all values once more, which takes a tenth of a command's time. kt does not need
+    # this: files are closed and locks released by then.
     gc.freeze()
     sys.exit(status)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 import sys
@@ -162,7 +161,7 @@ def report_command(ctx: click.Context, /, **given: Any) -> None:
     page = page_writer()
 
     now = datetime.now(UTC)
-    with _without_garbage_collection(), drawn() as progress:
+    with drawn() as progress:
         found = report(
             folder(ctx, given["repo"]),
             now=now,
@@ -200,16 +199,6 @@ def report_command(ctx: click.Context, /, **given: Any) -> None:
         f"{plural(len(found.cases), 'escalation')} ({len(waiting)} open, {overdue} overdue) at commit "
         f"{found.revision[:12]}; {len(made.data)} bytes, sha256 {digest}{more}"
     )
-
-
-@contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Turn off garbage collection: a report keeps all that it reads, and collecting takes a fifth of its time."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 def _window(given: dict[str, Any], now: datetime) -> Window:
