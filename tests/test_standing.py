@@ -133,6 +133,24 @@ def test_what_is_listed_is_what_the_rules_say_of_each(records: list[Record], ros
         assert {row.escalation_id for row in found.page.rows} == wanted
 
 
+def test_another_team_or_person_is_another_standing() -> None:
+    traits = {"held": False, "since": NOW, "raised_by": "gw", "approvals": 1, "reviews": [], "reopens": None}
+    rest = dict.fromkeys(("by", "until", "claim_within", "resolve_within"))
+    routes = [
+        {"team_id": "triage"},
+        {"team_id": "legal"},
+        {"user_id": "bob"},
+        {"user_id": "alice"},
+        {"team_id": "lost"},
+    ]
+    made = [_made(number, {**traits, **rest, "route": route}) for number, route in enumerate(routes)]
+    files = {layout.path_of(record): yaml_text.dumps(record) for record in made}
+    remote = MemoryRemote({**files, "policies/roster.yaml": ROSTER})
+    session = ReadSession(MemoryStore(remote, Author("Alice", "alice@example.com")), lambda: NOW)
+    found = listing.rows(session, Query(claimable=True), rev=None, fetch=False)
+    assert [row.escalation_id for row in found.page.rows] == ["esc_001", "esc_003"]
+
+
 def test_of_many_of_one_standing_one_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     one = DONE.replace(status="queued", resolution=None, reviews=(), route=Route(team_id="legal", source="x"))
     many = [one.replace(escalation_id=f"esc_{number:03}") for number in range(200)]
