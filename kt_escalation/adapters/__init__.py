@@ -1,4 +1,7 @@
-"""Reviews for the tool calls and requests of others' SDKs, over a gateway: one module each. See docs/adapters/."""
+"""Adapters for other SDKs: they ask people about tool calls and requests, over a gateway.
+
+One module for each SDK. See docs/adapters/.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from ..errors import MissingExtra
 
 
 def sdk(module: str, extra: str) -> Any:
-    """A module of somebody's SDK. Raises MissingExtra if it is not installed."""
+    """Import a module of an SDK. Raises MissingExtra if it is not installed."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Tool calls that pause until people have decided: several together, for threads and for asyncio."""
+"""Tool calls that pause until people have decided. Several can wait together, with threads or with asyncio."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from .steps import AnyGateway, Steps
 
 @dataclass(frozen=True)
 class Call:
-    """A call that a model wants to make. ``request_id`` names it wherever it is asked again.
+    """A tool call that a model wants to make.
 
-    ``show`` puts its arguments and its ``description`` into git, where reviewers see them.
+    ``request_id`` is the same each time the call is asked about. ``show`` puts its arguments and its
+    ``description`` into git, where reviewers see them.
     """
 
     name: str
@@ -29,7 +30,7 @@ class Call:
     show: bool = True
 
     def draft(self) -> dict[str, Any]:
-        """What is raised for it. Raises BadInput."""
+        """The draft to raise for this call. Raises BadInput."""
         return draft_of(
             self.name,
             self.arguments,
@@ -44,9 +45,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What people decided on a call: whether it may be run, and with which ``arguments``.
+    """The decision on a call: whether it may be run, and with which ``arguments``.
 
-    ``release_id`` is the same however often it is answered: give it to what runs as the key that makes it run once.
+    ``release_id`` stays the same if the decision is returned again. Pass it to the tool as an idempotency
+    key, so that the call runs only once.
     """
 
     escalation_id: str
@@ -58,12 +60,12 @@ class Verdict:
 
     @property
     def is_amended(self) -> bool:
-        """Whether the arguments are a reviewer's."""
+        """Whether a reviewer changed the arguments."""
         return self.outcome in AMENDING
 
     @property
     def words(self) -> str:
-        """Why it is not run, for a model or a person."""
+        """Why the call is not run, as a text for a model or a person."""
         return f"{self.outcome}: {self.reason}"
 
 
@@ -75,11 +77,11 @@ def decide(
     again: bool = False,
     amends: bool = True,
 ) -> Steps[list[Verdict]]:
-    """Raise all, wait for all, then take each decision for its one use.
+    """Raise all calls, wait for all decisions, then take each decision for its one use.
 
-    ``again`` says that the process which had a decision of this gateway's has died: it is answered once more.
-    Without ``amends`` a decision that changes the arguments is not taken, and releases nothing.
-    Raises what `Gateway.ask` raises; after WaitTimeout all stay open, and none is taken.
+    ``again`` says that the process which took a decision of this gateway has died: the decision is returned
+    once more. Without ``amends``, a decision that changes the arguments is not taken and releases nothing.
+    Raises as `Gateway.ask`. After WaitTimeout all escalations stay open, and no decision is taken.
     """
     drafts = [call.draft() for call in calls]
     end = None if timeout is None else time.monotonic() + timeout
@@ -129,7 +131,7 @@ def _taken(
 def _verdict(
     call: Call, name: str, outcome: str, amendment: Amendment | None, reason: str, release_id: str | None
 ) -> Verdict:
-    """The verdict of a decision. One that changes the call without saying to what releases nothing."""
+    """The verdict of a decision. A change without the changed arguments releases nothing."""
     value: Any = call.arguments
     if outcome in AMENDING and amendment is not None:
         from ..model.record import plain

@@ -1,4 +1,7 @@
-"""What LangChain's human-in-the-loop middleware asks and expects, in both of its modes. See docs/adapters/langgraph.md."""
+"""The requests and answers of LangChain's human-in-the-loop middleware, in both of its forms.
+
+See docs/adapters/langgraph.md.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,11 @@ from .calls import Verdict
 
 
 def calls_of(value: Any) -> list[tuple[str, Any, str | None]]:
-    """The calls that an interrupt asks about: name, arguments and a line about each. Raises BadInput.
+    """The calls that an interrupt asks about: the name, the arguments and a line of text for each.
 
-    It knows both forms of LangChain's middleware, and takes every other value as one call of the tool `interrupt`.
+    Raises BadInput.
+    Both forms of LangChain's middleware are known. Every other value counts as one call of the tool
+    `interrupt`.
     """
     if _is_batch(value):
         for config in value.get("review_configs", ()):
@@ -27,7 +32,7 @@ def calls_of(value: Any) -> list[tuple[str, Any, str | None]]:
 
 
 def answer_of(value: Any, verdicts: Sequence[Verdict]) -> Any:
-    """What an interrupt is resumed with."""
+    """The value with which to resume an interrupt."""
     if _is_batch(value):
         allowed = {
             one.get("action_name"): one["allowed_decisions"] for one in value.get("review_configs", ())
@@ -46,7 +51,10 @@ def answer_of(value: Any, verdicts: Sequence[Verdict]) -> Any:
 
 
 def decision_of(name: str, verdict: Verdict, allowed: Sequence[str]) -> dict[str, Any]:
-    """A verdict as LangChain's approve, edit or reject; what the tool does not allow is rejected."""
+    """A verdict as LangChain's approve, edit or reject.
+
+    A verdict that the tool does not allow becomes a rejection.
+    """
     kind = "edit" if verdict.is_amended else "approve"
     if not verdict.release:
         return {"type": "reject", "message": verdict.words}

@@ -1,4 +1,7 @@
-"""Interrupts of LangGraph, and LangChain's human-in-the-loop middleware, decided in kt. See docs/adapters/langgraph.md."""
+"""Asks people about the interrupts of LangGraph and of LangChain's human-in-the-loop middleware.
+
+See docs/adapters/langgraph.md.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,9 @@ from .steps import AnyGateway, Steps, run, run_async
 class Reviews:
     """Runs a compiled graph, and asks people about each of its interrupts.
 
-    ``graph`` has a checkpointer. ``timeout`` is how long to wait for the people, in seconds. ``caller`` goes into the
-    ids, which come from the thread and the interrupt: whichever process goes on with a thread finds the same reviews.
-    ``show`` puts what is asked into git, where reviewers see it.
+    ``graph`` needs a checkpointer. ``timeout`` is how long to wait for people, in seconds. The ids of the
+    requests are made from ``caller``, the thread and the interrupt, so every process that resumes a thread
+    finds the same reviews. ``show`` puts the values of interrupts into git, where reviewers see them.
     """
 
     def __init__(
@@ -37,15 +40,17 @@ class Reviews:
     def run(self, given: Any, config: Mapping[str, Any]) -> Any:
         """Run a thread from an input to its end.
 
-        Raises BadInput if the thread has not finished before (`resume` goes on with it), WaitTimeout if nobody decides
-        in time, and what `Gateway.ask` raises. The thread stays interrupted then.
+        Raises BadInput if the thread has not finished its previous run (use `resume`), WaitTimeout if nobody
+        decides in time, and the errors of `Gateway.ask`. After an error the thread stays interrupted.
         """
         return run(self._started(self._graph.invoke, self._graph.get_state, given, config))
 
     def resume(self, config: Mapping[str, Any]) -> Any:
-        """Go on with a thread that has not finished, in whichever process, once no other works on it.
+        """Continue a thread that has not finished, in any process.
 
-        A decision that a dead process had, and did not hand to the graph, is handed to it now. Raises as `run` does.
+        No other process may be working on the thread.
+        If a process took a decision and died before it passed it to the graph, the graph gets the decision
+        now. Raises as `run`.
         """
         return run(self._resumed(self._graph.invoke, self._graph.get_state, config))
 
@@ -84,7 +89,7 @@ class Reviews:
         return result
 
     def _answers(self, config: Mapping[str, Any], left: Sequence[Any], again: bool) -> Steps[dict[str, Any]]:
-        """What each interrupt is answered, by its id."""
+        """The answers to interrupts, by their ids."""
         thread = config["configurable"]["thread_id"]
         calls = [
             [

@@ -1,6 +1,8 @@
-"""`KtGuardrail`: a guardrail of LiteLLM's proxy in its own process, without `kt gateway serve`. See docs/adapters/litellm.md.
+"""`KtGuardrail`: a guardrail that runs in the process of LiteLLM's proxy, without `kt gateway serve`.
 
-Everything but a release raises, and what raises blocks: LiteLLM calls no model, or withholds what the model answered.
+See docs/adapters/litellm.md.
+Everything but a release raises an error, and an error blocks the request: LiteLLM does not call the model, or
+withholds the model's answer.
 """
 
 from __future__ import annotations
@@ -21,12 +23,12 @@ _DENIED, _PENDING, _GONE = 403, 409, 499
 
 
 class Guard:
-    """What `KtGuardrail` does, beside what LiteLLM's `CustomGuardrail` does.
+    """The methods of `KtGuardrail` that LiteLLM's `CustomGuardrail` does not have.
 
-    ``kt_store`` is the gateway's clone, ``api_key`` a secret for digests of texts, ``kt_hold`` how long a request is held
-    in seconds, ``kt_journal`` the folder of what was released, ``kt_excerpt`` how many characters of a text reviewers see,
-    ``kt_on_cancel`` whether the escalation of a caller who has gone is kept or withdrawn. The others are LiteLLM's.
-    Raises BadInput.
+    ``kt_store`` is the gateway's clone. ``api_key`` is a secret for digests of texts. ``kt_hold`` is how long
+    to hold a request, in seconds. ``kt_journal`` is the folder of the journal. ``kt_excerpt`` is how many
+    characters of a text reviewers see. ``kt_on_cancel`` says whether to keep or withdraw an escalation when
+    its caller disconnects. The other parameters are LiteLLM's. Raises BadInput.
     """
 
     # LiteLLM reads these: nothing of a streamed answer goes out before people have decided on all of it.
@@ -63,7 +65,8 @@ class Guard:
     ) -> Any:
         """The inputs as people released them. Raises HTTPException for everything else.
 
-        409 with `Retry-After` says that nobody has decided: the same request later goes on waiting.
+        Status 409 with `Retry-After` means that nobody has decided yet. If the caller sends the same request
+        later, the wait continues.
         """
         try:
             body = body_of(inputs, request_data, input_type)
@@ -97,7 +100,7 @@ class Guard:
         return {**inputs, "texts": answer["texts"]}
 
     def _require_held(self, request_data: dict[str, Any], input_type: str, logging_obj: Any) -> None:
-        """Raise BadInput for a request whose streamed answer LiteLLM would send without asking."""
+        """Raise BadInput if LiteLLM would stream the answer to this request without asking the guardrail."""
         if input_type != "request" or not self._holds_answers or not is_stream(request_data, logging_obj):
             return
         call_type = getattr(logging_obj, "call_type", None)
@@ -111,7 +114,7 @@ class Guard:
 
 
 def _own(handler: type) -> set[str]:
-    """The methods of a handler of LiteLLM's beyond those of the base of all."""
+    """The methods of one of LiteLLM's handlers that the common base class does not have."""
     return {name for kind in handler.__mro__ if kind.__name__ != "BaseTranslation" for name in vars(kind)}
 
 
@@ -123,7 +126,7 @@ def _blocked(status: int, code: str, message: str, headers: Mapping[str, str] | 
 
 
 def __getattr__(name: str) -> Any:
-    """`KtGuardrail`, made when LiteLLM asks for it. Raises MissingExtra."""
+    """Create `KtGuardrail` when LiteLLM asks for it. Raises MissingExtra."""
     if name != "KtGuardrail":
         raise AttributeError(name)
     base = sdk("litellm.integrations.custom_guardrail", "litellm").CustomGuardrail

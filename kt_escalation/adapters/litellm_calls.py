@@ -1,4 +1,4 @@
-"""What LiteLLM hands to a guardrail, as kt's drafts. See docs/adapters/litellm.md."""
+"""Turns the calls that LiteLLM makes to a guardrail into drafts. See docs/adapters/litellm.md."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..gateway import contracts
 
 
 def body_of(inputs: Mapping[str, Any], request_data: Mapping[str, Any], input_type: str) -> dict[str, Any]:
-    """A call of `apply_guardrail` as the body of LiteLLM's generic guardrail. Raises BadInput."""
+    """A call of `apply_guardrail` in the form of LiteLLM's generic guardrail API. Raises BadInput."""
     try:
         body: dict[str, Any] = json.loads(
             json.dumps(dict(inputs), default=lambda one: one.model_dump(mode="json"))
@@ -25,7 +25,10 @@ def body_of(inputs: Mapping[str, Any], request_data: Mapping[str, Any], input_ty
 
 
 def headers_of(request_data: Mapping[str, Any], logging_obj: Any = None) -> dict[str, str]:
-    """The headers of the caller's request, in lower case, from wherever LiteLLM keeps them at this point."""
+    """The headers of the caller's request, with names in lower case.
+
+    LiteLLM keeps them in different places at different stages.
+    """
     details = getattr(logging_obj, "model_call_details", None) or {}
     params = details.get("litellm_params") or {}
     for place in (
@@ -48,7 +51,10 @@ def draft_of(
     key: bytes,
     excerpt: int,
 ) -> dict[str, Any]:
-    """What is raised for a call, under the request's own id, or one of the caller and the content. Raises BadInput."""
+    """The draft to raise for a call, with the request's own id or an id made from the caller and the content.
+
+    Raises BadInput.
+    """
     known = {**(request_data.get("metadata") or {}), **(request_data.get("litellm_metadata") or {})}
     caller: list[Any] = contracts.litellm_caller(known)
     if body["input_type"] == "response":
@@ -80,7 +86,7 @@ _Send = Callable[[_Message], Awaitable[None]]
 
 
 class _Caller(NamedTuple):
-    """Whether all of a request has been read, and all of an answer sent, and how to hear what comes meanwhile."""
+    """One caller: whether its request was read and its answer sent completely, and how to receive what comes meanwhile."""
 
     read: asyncio.Event
     answered: asyncio.Event
@@ -91,7 +97,10 @@ _CALLER: ContextVar[_Caller | None] = ContextVar("kt_caller", default=None)
 
 
 class _Listening:
-    """LiteLLM's application. A guardrail is not told whose request it holds, and learns here when the caller goes."""
+    """Wraps LiteLLM's application, to learn when a caller disconnects.
+
+    A guardrail is not told whose request it holds.
+    """
 
     def __init__(self, app: Any) -> None:
         self._app = app
@@ -118,14 +127,17 @@ class _Listening:
 
 
 def listen_to_callers() -> None:
-    """Let `caller_gone` hear the callers of LiteLLM's proxy, if this process is one."""
+    """Let `caller_gone` observe the callers of LiteLLM's proxy, if this process is a proxy."""
     app = getattr(sys.modules.get("litellm.proxy.proxy_server"), "app", None)
     if app is not None and not isinstance(app.middleware_stack, _Listening):
         app.middleware_stack = _Listening(app.middleware_stack or app.build_middleware_stack())
 
 
 async def caller_gone() -> None:
-    """Return when the caller of this request has gone; never where that cannot be known, nor after the answer."""
+    """Return when the caller of this request disconnects.
+
+    Never returns if that cannot be known, or after the answer.
+    """
     caller = _CALLER.get()
     if caller is not None:
         await caller.read.wait()

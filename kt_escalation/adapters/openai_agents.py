@@ -1,4 +1,4 @@
-"""Tool approvals of the OpenAI Agents SDK, decided in kt. See docs/adapters/openai-agents.md."""
+"""Asks people to approve the tool calls of the OpenAI Agents SDK. See docs/adapters/openai-agents.md."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from .steps import AnyGateway, run_async
 class Reviews:
     """Runs an agent, and asks people about each tool call that needs approval.
 
-    ``gateway`` is an `AsyncGateway`. ``timeout`` is how long to wait for the people, in seconds. ``caller`` goes into
-    the ids, which come from the run and the call. ``show`` puts arguments into git, where reviewers see them.
+    ``gateway`` is an `AsyncGateway`. ``timeout`` is how long to wait for people, in seconds. The ids of the
+    requests are made from ``caller``, the run and the call. ``show`` puts arguments into git, where reviewers
+    see them.
     """
 
     def __init__(
@@ -37,10 +38,10 @@ class Reviews:
     ) -> Any:
         """Run an agent from an input to its end, and return the SDK's result.
 
-        ``run_id`` is yours, and never the same for two runs. ``keep`` is called with the state of the run as JSON at
-        each pause, before people are asked: store it, and after a crash or a time-out give it to `resume`. ``options``
-        are those of the SDK's `Runner.run`. Raises WaitTimeout if nobody decides in time, what `Gateway.ask` raises, and
-        MissingExtra.
+        Choose a ``run_id`` that no other run has. ``keep`` is called with the state of the run as JSON at
+        each pause, before people are asked. Store it, and pass it to `resume` after a crash or a time-out.
+        ``options`` are those of the SDK's `Runner.run`. Raises WaitTimeout if nobody decides in time,
+        MissingExtra, and the errors of `Gateway.ask`.
         """
         runner = sdk("agents", "openai-agents").Runner
         result = await runner.run(agent, given, **options)
@@ -54,17 +55,21 @@ class Reviews:
     async def resume(
         self, agent: Any, kept: str, *, run_id: str, keep: Callable[[str], object], **options: Any
     ) -> Any:
-        """Go on with a run from what was kept last, in whichever process. Raises as `run` does.
+        """Continue a run from its last stored state, in any process. Raises as `run`.
 
-        A decision that was taken is not given again: AlreadyReleased says that a dead process may have run its tool.
-        ``kept`` comes from your own storage: the SDK does not check who wrote it.
+        A decision that was taken is not returned again: AlreadyReleased means that a process which died may
+        have run the tool. ``kept`` must come from your own storage, because the SDK does not check who wrote
+        it.
         """
         state = await sdk("agents.run_state", "openai-agents").RunState.from_string(agent, kept)
         await self.decide(state, run_id)
         return await self.run(agent, state, run_id=run_id, keep=keep, **options)
 
     async def decide(self, state: Any, run_id: str) -> None:
-        """Let people decide every call that a `RunState` is waiting for, and write that into it. Raises as `run` does."""
+        """Ask people about every call that a `RunState` is waiting for, and write the decisions into it.
+
+        Raises as `run`.
+        """
         items = state.get_interruptions()
         calls = [
             Call(name, given, f"{self._caller}:{run_id}:{call_id}", None, self._reason_code, self._show)
@@ -82,7 +87,8 @@ class Reviews:
 def calls_of(items: Sequence[Any]) -> list[tuple[str, Any, str]]:
     """The name, the arguments and the id of each call that waits for approval. Raises BadInput.
 
-    Arguments are JSON, as a model writes them. Calls that are not of a function or of an MCP server have none.
+    The arguments are parsed from the model's JSON. A call that is neither of a function nor of an MCP server
+    has no arguments.
     """
     found = []
     for item in items:
@@ -100,7 +106,7 @@ def calls_of(items: Sequence[Any]) -> list[tuple[str, Any, str]]:
 
 
 def rejection_of(verdict: Verdict) -> str:
-    """What the model is told of a call that is not run."""
+    """The message to the model about a call that is not run."""
     if verdict.is_amended:
         instead = json.dumps(verdict.arguments, ensure_ascii=False)
         return f"Not run. A reviewer wants other arguments ({verdict.words}). You may call it with {instead}"

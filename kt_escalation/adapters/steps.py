@@ -1,6 +1,6 @@
-"""What is to be done as a generator of steps, which both kinds of gateway share.
+"""Runs a generator of steps over either kind of gateway.
 
-Each step is called, and awaited if that is what it returns.
+Each step is a function to call. Its result is awaited if it is awaitable.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Steps = Generator[Callable[[], Any], Any, _Answer]
 
 
 def run(steps: Steps[_Answer]) -> _Answer:
-    """Do the steps over a `Gateway`. Raises BadInput for an `AsyncGateway`."""
+    """Run the steps over a `Gateway`. Raises BadInput for an `AsyncGateway`."""
     step = _next(steps)
     while not isinstance(step, _End):
         try:
@@ -35,7 +35,10 @@ def run(steps: Steps[_Answer]) -> _Answer:
 
 
 async def run_async(steps: Steps[_Answer]) -> _Answer:
-    """Do the steps over an `AsyncGateway`. Raises BadInput for a `Gateway`, which would stop the loop."""
+    """Run the steps over an `AsyncGateway`.
+
+    Raises BadInput for a `Gateway`, which would block the event loop.
+    """
     step = _next(steps)
     while not isinstance(step, _End):
         try:

@@ -1,4 +1,7 @@
-"""The status and the body of each answer over HTTP. No body carries a path or an address of this machine."""
+"""The HTTP response for each result: its status and its body.
+
+No body contains a path or address of this machine.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ _REMEDIES = {
 
 @dataclass(frozen=True)
 class Answer:
-    """A status, a body, and headers."""
+    """An HTTP response: a status, a body, and headers."""
 
     status: int
     body: dict[str, Any]
@@ -50,7 +53,7 @@ class Answer:
 
 
 class Refused(Exception):
-    """A request that is refused before anything is asked; ``answer`` is what it gets."""
+    """The request is refused before an escalation is raised. ``answer`` is the response."""
 
     def __init__(self, status: int, code: str, message: str, **headers: str) -> None:
         super().__init__(message)
@@ -60,18 +63,18 @@ class Refused(Exception):
 
 
 def refusal(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Answer:
-    """An error as an answer."""
+    """The response for an error."""
     return Answer(status, {"error": {"code": code, "message": message}}, headers or {})
 
 
 def decided(decision: Decision) -> Answer:
-    """A decision as an answer, also a denial."""
+    """The response for a decision, including a denial."""
     used = {"changed": decision.changed, "repeat": decision.repeat}
     return Answer(200, {**decision.as_json(), **used}, {})
 
 
 def pending(escalation_id: str, status: str) -> Answer:
-    """The answer for one that nobody has decided yet."""
+    """The response while nobody has decided."""
     return Answer(
         202,
         {"escalation_id": escalation_id, "status": status},
@@ -80,7 +83,7 @@ def pending(escalation_id: str, status: str) -> Answer:
 
 
 def failed(error: Exception, hidden: Iterable[str] = ()) -> Answer:
-    """An error as an answer; ``hidden`` are texts of this machine that no body may carry."""
+    """The response for an error. ``hidden`` lists texts about this machine that no body may contain."""
     status = _status(error)
     if status >= 500 or not isinstance(error, KtError):
         code = error.code if isinstance(error, KtError) else "bug"
@@ -94,7 +97,7 @@ def failed(error: Exception, hidden: Iterable[str] = ()) -> Answer:
 
 
 def _message(error: KtError) -> str:
-    """What happened and what to do next, for a caller who has no command line."""
+    """The error's message, without hints that only help at a command line."""
     remedy = _REMEDIES.get(error.code, error.remedy)
     if any(word in remedy for word in ("`", "--", " -C ", "command")):
         remedy = ""

@@ -1,6 +1,7 @@
-"""What gateways of others send and expect: LiteLLM's generic guardrail, Envoy's `ext_authz` and nginx's `auth_request`.
+"""The protocols of other gateways: LiteLLM's generic guardrail, Envoy's `ext_authz` and nginx's `auth_request`.
 
-Each becomes a draft, and each decision one of their answers. Whatever is not a release blocks.
+Their requests become drafts, and decisions become their responses. Everything that is not a release blocks
+the request.
 """
 
 from __future__ import annotations
@@ -26,12 +27,15 @@ _MAX_NAME = 200
 
 
 def key_of(token: str) -> bytes:
-    """The key for digests of texts: nobody without the gateway's token can test a guess of a text."""
+    """The key for digests of texts.
+
+    Without the gateway's token, nobody can test whether a digest is that of a guessed text.
+    """
     return hashlib.sha256(b"kt gateway digests\0" + token.encode()).digest()
 
 
 def request_id(headers: Mapping[str, str]) -> str | None:
-    """The id that the headers give a request, None for none."""
+    """The request id in the headers, or None."""
     found = (headers.get(name, "").strip() for name in REQUEST_IDS)
     return next((one for one in found if one and one != _HIDDEN), None)
 
@@ -50,9 +54,9 @@ def litellm_draft(
 ) -> dict[str, Any]:
     """The draft for a call of LiteLLM's guardrail. Raises BadInput.
 
-    Without a ``request_id`` of the caller's own the same content by the same ``caller`` is the same request: that is
-    JSON which tells callers apart. ``several`` says that one request brings more than one question. The texts go into git as a
-    keyed digest, and at most ``excerpt`` characters of them as they are.
+    Without a ``request_id``, the same content from the same ``caller`` counts as the same request. ``caller``
+    is JSON that tells callers apart. ``several`` says that one request leads to more than one question. A
+    keyed digest of the texts goes into git, with at most ``excerpt`` characters of the plain text.
     """
     texts, kind = texts_of(body), body.get("input_type")
     if kind not in ("request", "response"):
@@ -82,13 +86,16 @@ def litellm_draft(
 
 
 def _content_id(key: bytes, caller: Any, digest: str) -> str:
-    """The id of a request that brings none. It is keyed, since what tells callers apart may be guessed."""
+    """An id for a request that has none.
+
+    It is keyed, because the data that tells callers apart may be guessed.
+    """
     text = json.dumps([caller, digest], sort_keys=True, default=str)
     return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()[:40]
 
 
 def litellm_request_id(body: Mapping[str, Any], headers: Mapping[str, str]) -> str | None:
-    """The id that a caller of LiteLLM's gave the request, as LiteLLM hands it on; None for none."""
+    """The request id of LiteLLM's caller, as LiteLLM passes it on, or None."""
     given = body.get("request_headers")
     theirs = (
         {str(name).lower(): value for name, value in given.items() if isinstance(value, str)}
@@ -99,13 +106,16 @@ def litellm_request_id(body: Mapping[str, Any], headers: Mapping[str, str]) -> s
 
 
 def litellm_caller(known: object) -> list[str]:
-    """Who asks, of what LiteLLM knows about the caller: the hash of the key, and the user whom its owner names."""
+    """The caller as LiteLLM knows it: the hash of the API key, and the user that the key's owner names."""
     about = known if isinstance(known, Mapping) else {}
     return [str(about.get(f"user_api_key_{name}") or "") for name in ("hash", "end_user_id")]
 
 
 def litellm_amends(body: Mapping[str, Any], *, is_stream: bool = True) -> bool:
-    """Whether LiteLLM sends what people wrote instead. Of a streamed answer it would send what the model said."""
+    """Whether LiteLLM can send an amended text.
+
+    It cannot for a streamed answer, which it sends as the model wrote it.
+    """
     return body.get("input_type") == "request" or not is_stream
 
 
@@ -113,7 +123,7 @@ UNCHANGED = "what a reviewer wrote cannot be sent in place of this answer"
 
 
 def litellm_answer(decision: Decision, body: Mapping[str, Any]) -> dict[str, Any]:
-    """LiteLLM's answer for a decision: as it is, with the amended texts, or blocked."""
+    """LiteLLM's response for a decision: unchanged, with the amended texts, or blocked."""
     if not decision.release:
         return litellm_block(f"{decision.outcome}: {decision.reason}", decision.escalation_id)
     if decision.outcome == "approved":
@@ -128,7 +138,7 @@ def litellm_answer(decision: Decision, body: Mapping[str, Any]) -> dict[str, Any
 
 
 def litellm_block(reason: str, escalation_id: str | None = None) -> dict[str, Any]:
-    """LiteLLM's answer for everything that is not released."""
+    """LiteLLM's response for everything that is not released."""
     return {"action": "BLOCKED", "blocked_reason": f"{escalation_id}: {reason}" if escalation_id else reason}
 
 
@@ -162,8 +172,8 @@ def authz_draft(
 ) -> dict[str, Any]:
     """The draft for a request that a proxy asks about. Raises BadInput.
 
-    ``target`` is its path with its query, which may hold secrets and goes into git as a keyed digest only; ``shown``
-    names the headers that reviewers see.
+    ``target`` is the path with the query. It may hold secrets, so only a keyed digest of it goes into git.
+    ``shown`` names the headers that reviewers see.
     """
     name = request_id(headers)
     if name is None:
@@ -183,7 +193,10 @@ Verdict = Literal[200, 403]
 
 
 def authz_answer(decision: Decision) -> tuple[Verdict, dict[str, str]]:
-    """The proxy's answer for a decision: a proxy cannot amend, so only what is released as it is passes."""
+    """The proxy's response for a decision.
+
+    A proxy cannot amend a request, so only an unchanged release passes.
+    """
     passes = decision.release and decision.outcome == "approved"
     found = {
         "x-kt-escalation": decision.escalation_id,
@@ -194,5 +207,5 @@ def authz_answer(decision: Decision) -> tuple[Verdict, dict[str, str]]:
 
 
 def header_text(text: str) -> str:
-    """A text as a header may carry it: printable ASCII on one line, at most 200 characters."""
+    """A text in the form of a header's value: printable ASCII on one line, at most 200 characters."""
     return "".join(char if " " <= char <= "~" else "?" for char in text)[:200].strip()

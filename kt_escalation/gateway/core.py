@@ -1,9 +1,11 @@
-"""The engine of both gateways: raises together, waits in one loop, releases once. It answers with futures.
+"""The engine of both gateways.
+
+It raises escalations together, waits for all of them in one loop, releases each once, and returns futures.
 
 | thread | does |
 |---|---|
-| `kt following` | asks the remote, judges, tells (`actions.following`) |
-| `kt gateway writer` | everything that commits, one after the other, raises that wait together in one commit |
+| `kt following` | asks the remote, judges, notifies those who wait (`actions.following`) |
+| `kt gateway writer` | commits, one change after the other; raises that wait together share a commit |
 | `kt gateway reader` | reads single escalations |
 """
 
@@ -51,7 +53,10 @@ _Answer = TypeVar("_Answer")
 
 
 class Core:
-    """A store that is open for a gateway. Everything returns at once, with a future for what takes longer."""
+    """The store of an open gateway.
+
+    Every method returns at once, with a future for results that take longer.
+    """
 
     def __init__(
         self, session: Session, notes: journal.Journal, every: float, tell: Callable[[str], object]
@@ -80,7 +85,10 @@ class Core:
         clock: Callable[[], datetime] | None = None,
         tell: Callable[[str], object] = lambda _: None,
     ) -> Core:
-        """Open the store in the repository that contains ``path``. Raises NotAStore, GitFailed, BadInput, ShallowClone."""
+        """Open the store in the repository that contains ``path``.
+
+        Raises NotAStore, GitFailed, BadInput, ShallowClone.
+        """
         from ..audit.verify import require_history
 
         if every <= 0:
@@ -100,7 +108,11 @@ class Core:
     def ask(
         self, draft: Mapping[str, Any], *, digest: str | None, amended: bool, at_once: bool = False
     ) -> Held:
-        """Raise, wait and release. ``at_once``: look once when it is raised. Raises BadInput for what cannot be raised."""
+        """Raise an escalation, wait for its decision and release it.
+
+        Raises BadInput for a draft that cannot be raised.
+        With ``at_once``, check for a decision only once after raising.
+        """
         item = item_of(draft)
         action = item.draft.action
         held = Held(None, True, digest or (action.digest if action else None), amended)
@@ -125,9 +137,9 @@ class Core:
     def hold(
         self, escalation_id: str, *, releases: bool, digest: str | None, amended: bool, at_once: bool = False
     ) -> Held:
-        """Wait for one that is there, and release it if ``releases``. ``at_once``: look once and do not wait.
+        """Wait for the decision on an existing escalation, and release it if ``releases``. Raises BadInput.
 
-        Raises BadInput.
+        With ``at_once``, check for a decision only once.
         """
         inputs.whole_ids([escalation_id])
         use.action_digest(digest)
@@ -141,7 +153,7 @@ class Core:
         return held
 
     def give_up(self, held: Held, *, withdraw: bool) -> bool:
-        """Wait no longer. Returns False if its release is under way: then there is an answer soon."""
+        """Stop waiting. Returns False if the release has already begun; then the future has its result soon."""
         with held.lock:
             if held.releasing.is_set() and not withdraw:
                 return False
@@ -152,7 +164,7 @@ class Core:
     # --- single actions ---------------------------------------------------------------------------
 
     def create(self, draft: Mapping[str, Any]) -> Future[Result]:
-        """Raise one, together with others who raise now."""
+        """Raise one escalation. It shares a commit with others that are raised at the same time."""
         future: Future[Result] = Future()
 
         def raised(found: Result | Exception) -> None:
@@ -166,7 +178,7 @@ class Core:
     def receipt(
         self, escalation_id: str, status: str, *, result_digest: str | None, reason: str | None
     ) -> Future[Received]:
-        """Say what came of a release."""
+        """Record the result of a release."""
         return self._commit(
             lambda: use.receipt(
                 self._session, escalation_id, status, result_digest=result_digest, reason=reason
@@ -174,7 +186,7 @@ class Core:
         )
 
     def withdraw(self, escalation_id: str, reason: str) -> Future[Result]:
-        """Take an open escalation back."""
+        """Withdraw an open escalation."""
         return self._commit(lambda: decide.withdraw(self._session, [escalation_id], reason, Options()))
 
     def get(self, escalation_id: str) -> Future[Found]:
@@ -192,7 +204,7 @@ class Core:
         return self._read(lambda: listing.records(self._session, listing.query_of(**filters)))
 
     def metrics(self) -> Metrics:
-        """What it is doing now."""
+        """The gateway's current metrics."""
         with self._lock:
             oldest = min((held.since for held in self._held), default=None)
             return Metrics(
@@ -205,7 +217,7 @@ class Core:
             )
 
     def close(self) -> None:
-        """End all that is held with Interrupted, and every thread, within 2 seconds."""
+        """End all waits with Interrupted, and stop all threads, within 2 seconds."""
         with self._lock:
             if self._closed:
                 return
@@ -241,7 +253,10 @@ class Core:
             self._end(held, error=error)
 
     def _looked(self, held: Held, look: Look) -> None:
-        """What the loop has seen of one. This runs on its thread, and hands on all that takes time."""
+        """Handle the loop's look at one escalation.
+
+        This runs on the loop's thread, so slow work is passed on.
+        """
         if look.words:
             self._say(look.words)
         if look.entry is not None:
@@ -272,7 +287,7 @@ class Core:
             self._end(held, error=error)
 
     def _leave(self, held: Held) -> None:
-        """Let go of one whose caller has gone."""
+        """Drop a request whose caller has disconnected."""
         with self._lock:
             self._held.pop(held, None)
         if held.waiter is not None:
@@ -297,7 +312,7 @@ class Core:
     # --- releasing --------------------------------------------------------------------------------
 
     def _released(self, held: Held, found: Decision | Exception) -> None:
-        """Give the decision, or try again where the remote has gone meanwhile."""
+        """Return the decision, or wait again if the remote could not be reached meanwhile."""
         with held.lock:
             held.releasing.clear()
             if held.gone:
@@ -334,7 +349,7 @@ class Core:
 
 
 def _at_once(end: float, *works: Callable[[], object]) -> None:
-    """Do several things at once, and wait for them until a moment of the monotonic clock at most."""
+    """Run several functions at once, and wait for them until a time on the monotonic clock at most."""
     threads = [threading.Thread(target=work, daemon=True) for work in works]
     for thread in threads:
         thread.start()

@@ -1,4 +1,4 @@
-"""Sweeps the deadlines of what a gateway has raised, so that what nobody decides in time does not stay held."""
+"""Applies the deadlines of a gateway's escalations, so that an escalation that nobody decides in time ends its wait."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _AGAIN = 5.0
 
 
 class Deadlines:
-    """When time alone changes the escalations of a gateway. ``failed`` is told what a sweep has raised."""
+    """The next deadlines of a gateway's escalations. ``failed`` is called with each error of a sweep."""
 
     def __init__(self, session: Session, failed: Callable[[Exception], object]) -> None:
         self._session, self._failed = session, failed
@@ -27,7 +27,7 @@ class Deadlines:
         self._not_before = 0.0
 
     def note(self, record: Record) -> None:
-        """Keep in mind when time alone changes a record."""
+        """Remember the record's next deadline."""
         end = deadline(record)
         with self._lock:
             if end is None:
@@ -36,7 +36,10 @@ class Deadlines:
                 self._ends[record.escalation_id] = end
 
     def sweep(self) -> float | None:
-        """Sweep what is due; how many seconds there are until the next deadline, None if there is none."""
+        """Apply all deadlines that have passed.
+
+        Returns the seconds until the next deadline, or None if there is none.
+        """
         now = self._session.clock()
         with self._lock:
             due = [name for name, end in self._ends.items() if end <= now]
@@ -54,7 +57,10 @@ class Deadlines:
         return max(self._not_before - time.monotonic(), 0.0)
 
     def _look_after(self, names: Sequence[str]) -> None:
-        """Learn the next deadlines of what was swept; what is due by our clock alone waits a moment."""
+        """Read the next deadlines of the swept escalations.
+
+        If one is due only by our clock, try it again a moment later.
+        """
         snapshot = self._session.snapshot()
         now = self._session.clock()
         for name in names:

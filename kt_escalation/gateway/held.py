@@ -1,4 +1,4 @@
-"""One who is held, what a gateway counts, and the drafts that it is given."""
+"""A held request, a gateway's metrics, and the conversion of drafts."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _Answer = TypeVar("_Answer")
 
 @dataclass(frozen=True)
 class Metrics:
-    """What a gateway is doing: how many it holds, since how many seconds the oldest of them waits, and counts of its life.
+    """A gateway's metrics: the requests that it holds, the age of the oldest in seconds, and counts since it was opened.
 
-    ``decided`` are the decisions that were answered, by outcome; ``fetches`` are questions to the remote, and
-    ``failures`` what failed: questions, commits, deadlines.
+    ``decided`` counts decisions that were returned, by outcome. ``fetches`` counts fetches from the remote.
+    ``failures`` counts fetches, commits and deadlines that failed.
     """
 
     held: int
@@ -36,9 +36,9 @@ class Metrics:
 
 
 class Held:
-    """One who is held until there is a decision. ``future`` has that, or the error.
+    """A request that is held until its escalation is decided. ``future`` gets the decision or an error.
 
-    ``escalation_id`` and ``status`` are known once the escalation has been raised or seen.
+    ``escalation_id`` and ``status`` are known once the escalation has been raised or read.
     """
 
     def __init__(self, escalation_id: str | None, releases: bool, digest: str | None, amended: bool) -> None:
@@ -55,7 +55,7 @@ class Held:
 
 
 def item_of(draft: Mapping[str, Any]) -> Any:
-    """What a mapping of a record's keys, or a decision event, asks to be raised. Raises BadInput."""
+    """The item to raise for a mapping of a record's keys or for a decision event. Raises BadInput."""
     if not isinstance(draft, Mapping):
         raise BadInput(problem="a mapping of a record's keys or a decision event is needed")
     [(_, item)] = drafts.from_mappings([draft])
@@ -67,7 +67,7 @@ def item_of(draft: Mapping[str, Any]) -> Any:
 
 
 def settle(future: Future[_Answer], found: _Answer | Exception | None) -> None:
-    """Give a future its answer, unless whoever waited for it has gone."""
+    """Set a future's result or exception, unless its caller has cancelled it."""
     try:
         if isinstance(found, Exception):
             future.set_exception(found)

@@ -1,6 +1,7 @@
-"""`kt gateway serve`: a gateway over HTTP, for programs that are not in Python. See docs/adapters/http.md.
+"""`kt gateway serve`: a gateway over HTTP, for programs in any language. See docs/adapters/http.md.
 
-FastAPI and uvicorn are imported here and in `server` alone. It fails closed: nothing but a release says "go on".
+FastAPI and uvicorn are imported only here and in `server`. The gateway fails closed: only a release allows a
+request.
 """
 
 from __future__ import annotations
@@ -50,8 +51,11 @@ _Amended = Annotated[bool, Query(description="You run the amendment of a decisio
 
 @dataclass(frozen=True)
 class Options:
-    """How it is served: the token, the usual hold in seconds, how many are held at most, how many characters of a text
-    reviewers see, which headers they see, and what becomes of a review whose caller has gone."""
+    """The settings of the server.
+
+    They are the token, the default hold in seconds, the most requests to hold, how many characters of a text
+    and which headers reviewers see, and whether a review is kept or withdrawn when its caller disconnects.
+    """
 
     token: str
     hold: float = 25.0
@@ -64,7 +68,7 @@ class Options:
 
 
 class Service:
-    """The calls, over one gateway."""
+    """The HTTP calls of one gateway."""
 
     def __init__(self, gateway: AsyncGateway, options: Options, log: Callable[[str], object]) -> None:
         self.gateway, self.options, self.log = gateway, options, log
@@ -82,7 +86,7 @@ class Service:
         return any(hmac.compare_digest(one.encode(), self._token) for one in given)
 
     def require_room(self) -> None:
-        """Raise Refused beyond `--max-held`, and while it stops."""
+        """Raise Refused if `--max-held` requests are held already, or if the server is stopping."""
         if self.is_stopping:
             raise Refused(
                 503, "interrupted", "the gateway is stopping; send the request again", Retry_After="2"
@@ -95,7 +99,7 @@ class Service:
     # --- calls ------------------------------------------------------------------------------------
 
     async def body(self, request: Request) -> dict[str, Any]:
-        """The JSON object in a body. Raises Refused, also for one that is too large or comes too slowly."""
+        """The JSON object in a body. Raises Refused, also if the body is too large or arrives too slowly."""
         data = bytearray()
         try:
             async with asyncio.timeout(_BODY_SECONDS):
@@ -118,11 +122,11 @@ class Service:
         return value
 
     async def held(self, request: Request, asking: Coroutine[Any, Any, Decision]) -> Decision:
-        """The decision, or the error; it is no longer waited for when the caller has gone. Raises CallerGone then."""
+        """Wait for the decision. Stops waiting and raises CallerGone when the caller disconnects."""
         return await unless_gone(asking, _gone(request))
 
     async def review(self, request: Request, asking: Coroutine[Any, Any, Decision]) -> Answer:
-        """The answer to one who asks for a decision: the decision, or 202 while there is none."""
+        """The response to a request for a decision: the decision, or 202 while there is none."""
         try:
             return answers.decided(await self.held(request, asking))
         except WaitTimeout as error:
@@ -131,7 +135,7 @@ class Service:
             return answers.pending(error.escalation_id, str(error.status))
 
     async def litellm(self, request: Request) -> dict[str, Any]:
-        """LiteLLM's answer. Whatever goes wrong blocks: with `fail_open` any other status would mean to go on."""
+        """LiteLLM's response. Errors block too: with `fail_open`, LiteLLM lets any other status pass."""
         if not self.is_known(request):
             return contracts.litellm_block("the gateway's token is missing or wrong")
         try:
@@ -155,7 +159,7 @@ class Service:
             return contracts.litellm_block(self._words(error))
 
     async def authz(self, request: Request) -> tuple[int, dict[str, str]]:
-        """A proxy's answer: 200 for what is released as it is, 403 for everything else."""
+        """The proxy's response: 200 for an unchanged release, 403 for everything else."""
         if not self.is_known(request):
             return 403, {"x-kt-reason": "the gateway's token is missing or wrong"}
         try:
@@ -176,7 +180,7 @@ class Service:
             return 403, {"x-kt-reason": contracts.header_text(self._words(error))}
 
     def failed(self, error: Exception) -> Answer:
-        """The answer to an error, told to the log where it is not the caller's."""
+        """The response for an error. Errors that the caller did not cause are logged."""
         if isinstance(error, Refused):
             return error.answer
         found = answers.failed(error, self.options.hidden)
@@ -201,7 +205,7 @@ async def _gone(request: Request) -> None:
 
 
 def app_of(service: Service) -> FastAPI:
-    """The application with all calls."""
+    """The FastAPI application with all calls."""
     app = FastAPI(
         title="kt gateway",
         version=__version__,
@@ -245,7 +249,7 @@ _WHAT = {
 
 
 def _documented(*statuses: int, **more: Any) -> dict[int | str, dict[str, Any]]:
-    """What FastAPI is to document of the errors of a call."""
+    """The error responses of a call, for FastAPI's documentation."""
     found: dict[int | str, dict[str, Any]] = {
         status: {"description": _WHAT[status], "content": {"application/json": {"schema": _ERROR}}}
         for status in statuses
@@ -281,7 +285,10 @@ def _reviews(app: FastAPI, service: Service) -> None:
         amended: _Amended = False,
         on_cancel: Literal["keep", "withdraw"] | None = None,
     ) -> Response:
-        """Raise, hold, and release a decision that is for one use. The same request finds its review again."""
+        """Raise an escalation, hold the request, and release the decision if it is for one use.
+
+        The same request finds its review again.
+        """
         draft = await service.body(request)
         service.require_room()
         asking = gateway.ask(
@@ -296,7 +303,10 @@ def _reviews(app: FastAPI, service: Service) -> None:
     async def look(
         request: Request, escalation_id: str, hold: _Hold = None, amended: _Amended = False
     ) -> Response:
-        """Hold for one that is there. Nothing is used: a decision for one use is 409 release_needed."""
+        """Hold the request until an existing escalation is decided.
+
+        A decision for one use is not taken: the status is 409 release_needed.
+        """
         service.require_room()
         asking = gateway.wait(
             escalation_id, timeout=_seconds(usual if hold is None else hold), amended=amended
@@ -313,7 +323,7 @@ def _uses(app: FastAPI, service: Service) -> None:
         openapi_extra=_takes({"type": "object", "properties": {"digest": {"type": "string"}}}),
     )
     async def release(request: Request, escalation_id: str, amended: _Amended = False) -> Response:
-        """Take a decision for its one use. It is answered once."""
+        """Take a decision for its one use. Only one call gets the decision."""
         given = _only(await service.body(request), "digest")
         asking = gateway.release(escalation_id, digest=given.get("digest"), amended=amended)
         return _json(answers.decided(await service.held(request, asking)))
@@ -332,7 +342,7 @@ def _uses(app: FastAPI, service: Service) -> None:
         ),
     )
     async def receipt(request: Request, escalation_id: str) -> Response:
-        """Say what came of a release: executed, failed or unknown."""
+        """Record the result of a release: executed, failed or unknown."""
         given = _only(await service.body(request), *receipt_keys)
         found = await gateway.receipt(
             escalation_id,
@@ -353,7 +363,7 @@ def _uses(app: FastAPI, service: Service) -> None:
     async def withdraw(
         escalation_id: str, reason: Annotated[str, Query()] = "withdrawn by the gateway"
     ) -> Response:
-        """Take an open one back."""
+        """Withdraw an open escalation."""
         found = await gateway.withdraw(escalation_id, reason)
         return _json(
             Answer(
@@ -363,12 +373,12 @@ def _uses(app: FastAPI, service: Service) -> None:
 
 
 def _seconds(hold: float) -> float:
-    """The seconds to wait; a hold too short for a raise or a look is one look, so that asking again gets somewhere."""
+    """The seconds to wait. A shorter hold allows one look, so that repeated requests make progress."""
     return 0.0 if hold < _SHORTEST_HOLD else hold
 
 
 def _only(body: dict[str, Any], *names: str) -> dict[str, str]:
-    """The texts of a body that has no other keys. Raises BadInput."""
+    """The texts of a body. Raises BadInput if the body has other keys."""
     for name, value in body.items():
         if name not in names or not isinstance(value, str):
             raise BadInput(problem=f"{name[:80]!r} is not one of {', '.join(names)}, or not a text")
@@ -396,7 +406,7 @@ def _looks(app: FastAPI, service: Service) -> None:
 
     @app.get("/healthz", responses=_documented(503))
     async def healthz() -> Response:
-        """Whether it takes requests."""
+        """Whether the server accepts requests."""
         if service.is_stopping:
             return _json(answers.refusal(503, "interrupted", "the gateway is stopping", {"Retry-After": "2"}))
         return _json(Answer(200, {"ok": True}, {}))
@@ -407,7 +417,7 @@ def _looks(app: FastAPI, service: Service) -> None:
         response_class=Response,
     )
     async def metrics() -> Response:
-        """What is held, decided and failed, as OpenMetrics."""
+        """The gateway's metrics as OpenMetrics."""
         text: bytes = generate_latest(measures)  # type: ignore[no-untyped-call]
         return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
 
@@ -445,7 +455,7 @@ def _errors(app: FastAPI, service: Service) -> None:
 
 
 class _Guard:
-    """Stands before all calls: the token, the length of the body, and a bug that says nothing of this machine."""
+    """Middleware in front of all calls: checks the token and the body's size, hides the details of bugs."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self._app, self._service = app, service

@@ -1,9 +1,11 @@
-"""What a gateway has released, in a folder outside the clone: a decision is given once, whatever the remote loses.
+"""The journal of a gateway's releases, in a folder outside the clone.
 
-A line is flushed before a release is pushed (`begun`), and again before its answer is given (`given`). What was given is
-never given again. What was begun and not given was acted on by nobody once its process has ended, so the next gateway may
-use it. Each process holds a lock on a file of its own meanwhile, and its lines name that very file: in a copy of the journal
-it is another one, which says nothing about the process, so a copy uses nothing that was begun.
+A decision is returned once, even if the remote loses commits.
+A line is flushed to disk before a release is pushed (`begun`), and again before the decision is returned
+(`given`). A given decision is never returned again. If a process ended between the two, nobody acted on the
+decision, so the next gateway may use it.
+Each process holds a lock on a file of its own, and its lines name that file by its identity. A copied journal
+has other files, which say nothing about the process, so a gateway uses no begun release from a copy.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ _KEYS = ("escalation_id", "release_id", "state", "owner", "file", "at")
 
 @dataclass(frozen=True)
 class Pins:
-    """What a journal belongs to: the remote, branch and folder, the store's first commit, and the newest that was seen."""
+    """The identity of a journal's store: the remote, branch and folder, the first commit, and the newest commit that was seen."""
 
     remote: str
     branch: str
@@ -38,7 +40,7 @@ class Pins:
 
 
 def folder_of(store: GitStore) -> Path:
-    """Where the journal of a store lies if nobody says: below `$XDG_STATE_HOME` (else `~/.local/state`)."""
+    """The default folder for the journal of a store: below `$XDG_STATE_HOME` (else `~/.local/state`)."""
     state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111
     pins = pins_of(store)
     name = hashlib.sha256(f"{pins.remote}\0{pins.branch}\0{pins.root}".encode()).hexdigest()[:32]
@@ -46,16 +48,16 @@ def folder_of(store: GitStore) -> Path:
 
 
 def pins_of(store: GitStore) -> Pins:
-    """What a journal of this store belongs to."""
+    """The identity that a journal of this store has."""
     config = store.repository.config
     remote = config.get(f"remote.{store.remote}.url", "") if store.remote else str(store.repository.git_dir)
     return Pins(remote, store.branch or "", store.root)
 
 
 class Journal:
-    """The journal of one process, in a folder that several processes may share.
+    """The journal of one process. Several processes may share the folder.
 
-    Raises BadInput for the journal of another store, and for one that cannot be read or written.
+    Raises BadInput if the journal belongs to another store, or cannot be read or written.
     """
 
     def __init__(self, folder: Path, pins: Pins) -> None:
@@ -79,9 +81,11 @@ class Journal:
     # --- releases ---------------------------------------------------------------------------------
 
     def begin(self, escalation_id: str, release_id: str, at: str) -> str:
-        """Note that a decision is about to be released; the release id under which, which may be that of a dead process.
+        """Record that a decision is about to be released.
 
-        Raises AlreadyReleased if its answer was given before, or another process is about to give it.
+        Returns the release id, which a process that has died may have chosen.
+        Raises AlreadyReleased if the decision was returned before, or if another process is about to return
+        it.
         """
         with self._locked():
             self._load()
@@ -95,21 +99,24 @@ class Journal:
             return release_id
 
     def give(self, escalation_id: str, release_id: str, at: str) -> None:
-        """Note that the answer is given now: nobody is ever given it again. Raises AlreadyReleased if it was given."""
+        """Record that the decision is returned now.
+
+        It is never returned again. Raises AlreadyReleased if it was returned before.
+        """
         with self._locked():
             self._load()
             self._require_ours(self._lines[escalation_id])
             self._append(escalation_id, release_id, "given", at)
 
     def given(self, escalation_id: str) -> str | None:
-        """The release id under which the answer was given, None if it was not."""
+        """The release id under which the decision was returned, or None."""
         with self._locked():
             self._load()
             line = self._lines.get(escalation_id)
             return str(line["release_id"]) if line is not None and line["state"] == "given" else None
 
     def _require_ours(self, line: dict[str, Any]) -> None:
-        """Raise AlreadyReleased for what was given, or what another process may be about to give."""
+        """Raise AlreadyReleased if the decision was returned, or if another process may be about to return it."""
         if line["state"] == "given" or not (line["owner"] == self._owner or self._has_ended(line)):
             raise AlreadyReleased(
                 escalation_id=str(line["escalation_id"]),
@@ -121,12 +128,15 @@ class Journal:
     # --- pins -------------------------------------------------------------------------------------
 
     def pin(self, start: str | None, tip: str) -> None:
-        """Note the newest commit that was seen, and the store's first."""
+        """Record the store's first commit and the newest commit that was seen."""
         self.pins = Pins(self.pins.remote, self.pins.branch, self.pins.root, start or self.pins.start, tip)
         atomic_file.write(self._folder / _PINS, json.dumps(vars(self.pins)).encode(), 0o600)
 
     def close(self) -> None:
-        """Let go of the files. That which tells that this process has ended stays while something is begun."""
+        """Close the files.
+
+        While a release is begun, the file that shows whether this process has ended is not removed.
+        """
         if not any(
             line["owner"] == self._owner and line["state"] == "begun" for line in self._lines.values()
         ):
@@ -161,7 +171,10 @@ class Journal:
             fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _load(self) -> None:
-        """Read what has come since. A last line without its end was cut off by a crash, and counts for nothing."""
+        """Read the lines that were added since.
+
+        A last line without a line feed was cut off by a crash and is ignored.
+        """
         data = os.pread(self._file, os.fstat(self._file).st_size - self._read, self._read)
         whole, end, cut = data.rpartition(b"\n")
         if cut:
@@ -182,7 +195,7 @@ class Journal:
         self._load()
 
     def _has_ended(self, line: dict[str, Any]) -> bool:
-        """Whether the process that wrote a line has ended for certain: the kernel has dropped its lock on its file."""
+        """Whether the process that wrote a line has certainly ended: the kernel has released the lock on its file."""
         with suppress(FileNotFoundError):
             handle = os.open(self._folder / f"{line['owner']}{_LIVE}", os.O_RDWR)
             try:
@@ -196,6 +209,6 @@ class Journal:
 
 
 def _identity(handle: int) -> str:
-    """What tells a file from a copy of it: nobody can choose when its inode was last changed."""
+    """The identity of a file, which a copy does not have: nobody can choose the time of an inode's last change."""
     found = os.fstat(handle)
     return f"{found.st_ino}-{found.st_ctime_ns}"

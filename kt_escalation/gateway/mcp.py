@@ -1,6 +1,8 @@
-"""`kt gateway mcp`: reviews for agents, over the Model Context Protocol on stdin and stdout. See docs/adapters/mcp.md.
+"""`kt gateway mcp`: reviews for agents, over the Model Context Protocol on stdin and stdout.
 
-The SDK is imported here alone. No tool decides, and only an answer with `release` true is leave to run anything.
+See docs/adapters/mcp.md.
+The SDK is imported only here. No tool can decide. An agent may run an action only if the answer has `release`
+true.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ _Amended = Annotated[
 
 @dataclass(frozen=True)
 class Options:
-    """The longest hold in seconds, and texts of this machine that no answer may carry."""
+    """The longest hold in seconds, and texts about this machine that no answer may contain."""
 
     hold: float = 25.0
     hidden: tuple[str, ...] = field(default=(), repr=False)
@@ -79,7 +81,7 @@ class Tools:
     ) -> _Answer:
         """Ask people whether you may run a tool, and wait for their decision.
 
-        Run it only if the answer has "release": true. "pending" means that nobody has decided yet.
+        Run the tool only if the answer has "release": true. "pending" means that nobody has decided yet.
         """
 
         async def work() -> dict[str, Any]:
@@ -108,7 +110,7 @@ class Tools:
         hold: _Hold = None,
         amended: _Amended = False,
     ) -> _Answer:
-        """Go on waiting for the decision on a review that was pending, and take it. Give the same tool and input."""
+        """Continue to wait for the decision on a pending review, and take it. Give the same tool and input."""
 
         async def work() -> dict[str, Any]:
             limit = self._limit(hold)
@@ -118,7 +120,7 @@ class Tools:
         return await self._answered(work)
 
     async def get_review(self, escalation_id: _Id) -> _Answer:
-        """Look at a review, without waiting. Nothing in the answer is leave to run anything."""
+        """Get a review, without waiting. The answer never permits you to run anything."""
 
         async def work() -> dict[str, Any]:
             try:
@@ -138,7 +140,7 @@ class Tools:
         limit: Annotated[int, Field(ge=1, le=200)] = 50,
         cursor: Annotated[str | None, Field(description="next_cursor of the previous page.")] = None,
     ) -> _Answer:
-        """List reviews, the most severe and oldest first. Nothing in the answer is leave to run anything."""
+        """List reviews, the most severe and oldest first. The answer never permits you to run anything."""
 
         async def work() -> dict[str, Any]:
             found = await self._gateway.list(status=status, limit=limit, cursor=cursor)
@@ -155,7 +157,7 @@ class Tools:
         escalation_id: _Id,
         reason: Annotated[str, Field(description="Why you no longer need it, for the people who review.")],
     ) -> _Answer:
-        """Take back a review that you asked for and that is not decided."""
+        """Withdraw a review that you asked for and that is not decided."""
 
         async def work() -> dict[str, Any]:
             found = await self._gateway.withdraw(escalation_id, reason)
@@ -169,7 +171,7 @@ class Tools:
         return self._options.hold if hold is None else min(hold, self._options.hold)
 
     async def _taken(self, name: str, digest: str, timeout: float, amended: bool) -> Decision:
-        """The decision on one that is there, taken for its one use if it has only one."""
+        """The decision on an existing escalation. A decision for one use is taken."""
         try:
             return await self._gateway.wait(name, timeout=timeout, digest=digest, amended=amended)
         except ReleaseNeeded:
@@ -178,7 +180,7 @@ class Tools:
     async def _held(
         self, ctx: Context[Any], limit: float, asking: Coroutine[Any, Any, Decision]
     ) -> dict[str, Any]:
-        """The answer to one who waits, who is told every few seconds that the call is alive."""
+        """Wait for a result. Every few seconds the client gets a progress message."""
         asked = asyncio.ensure_future(asking)
         begun = asyncio.get_running_loop().time()
         try:
@@ -204,13 +206,13 @@ class Tools:
 
 
 def _client(ctx: Context[Any]) -> str:
-    """The name that the client gives itself."""
+    """The client's name, as it introduced itself."""
     params = ctx.session.client_params
     return params.client_info.name if params is not None else ""
 
 
 def _shown(record: Record) -> dict[str, Any]:
-    """What an agent is shown of a review."""
+    """The parts of a review that an agent sees."""
     end = record.resolution
     keys = (
         "escalation_id",

@@ -10,17 +10,17 @@ from .tasks import AsyncGateway
 
 
 class Measures:
-    """Collects a gateway's metrics whenever they are asked for."""
+    """Collects a gateway's metrics when a client asks for them."""
 
     def __init__(self, gateway: AsyncGateway) -> None:
         self._gateway = gateway
 
     def describe(self) -> list[Metric]:
-        """Nothing that is known before the gateway runs."""
+        """No metrics are known before the gateway runs."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics now."""
+        """The current metrics."""
         now = self._gateway.metrics()
         yield GaugeMetricFamily("kt_gateway_held", "Requests that are held", value=now.held)
         yield GaugeMetricFamily(

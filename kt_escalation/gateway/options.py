@@ -1,4 +1,4 @@
-"""The parameters with which both gateways are opened, and the errors that they share."""
+"""The parameters of both gateways, and the errors that they share."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ LONGEST_HOLD = 300.0
 
 
 class GatewayOptions(TypedDict, total=False):
-    """How a gateway is opened.
+    """The parameters for opening a gateway.
 
-    ``journal_folder`` is where it keeps what it has released, by default a folder for this store below
-    `$XDG_STATE_HOME` (else `~/.local/state`). ``every`` is the pause between two questions to the remote, in seconds
-    (1). ``clock`` returns the time, for tests. ``tell`` is called with a line when the remote goes or comes back.
+    ``journal_folder`` is the folder of the journal, by default a folder for this store below
+    `$XDG_STATE_HOME` (else `~/.local/state`). ``every`` is the pause between two fetches from the remote, in
+    seconds (default 1). ``clock`` returns the time, for tests. ``tell`` is called with a line when the remote
+    stops answering, and when it answers again.
     """
 
     journal_folder: str | os.PathLike[str] | None
@@ -33,7 +34,10 @@ class GatewayOptions(TypedDict, total=False):
 
 
 def late(held: Held, timeout: float | None) -> WaitTimeout:
-    """The error for one whose time is over. ``escalation_id`` is empty if nobody knows yet whether it was raised."""
+    """The error for a request whose time is over.
+
+    ``escalation_id`` is empty if it is unknown whether an escalation was raised.
+    """
     if held.escalation_id is None:
         return WaitTimeout(
             says="after {seconds:g} s it is not known yet whether it was raised",

@@ -1,4 +1,4 @@
-"""Holds each new state of the store against what the journal has pinned: the first commit, and the newest seen."""
+"""Compares each new state of the store with the journal's pins: the first commit, and the newest commit that was seen."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _PIN_SECONDS = 5.0
 
 
 class Pinned:
-    """The guard of one gateway."""
+    """Checks the states of one gateway's store."""
 
     def __init__(self, session: Session, notes: Journal) -> None:
         self._session, self._journal = session, notes
         self._is_pinned, self._pinned_at = False, float("-inf")
 
     def require(self, snapshot: Snapshot) -> None:
-        """Raise HistoryRewritten for a state that does not go on from what is pinned; else pin it."""
+        """Raise HistoryRewritten if a state does not continue from the pinned commits. Otherwise pin it."""
         pins, git = self._journal.pins, self._session.git
         if not self._is_pinned and pins.tip is not None and pins.tip != snapshot.revision:
             there = git.repository.objects.id_of(f"{pins.tip}^{{commit}}") is not None

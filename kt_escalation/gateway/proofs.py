@@ -1,4 +1,4 @@
-"""The decisions that a gateway has proved, for whoever asks again: nobody need look for them twice."""
+"""Caches the decisions that a gateway has proved, so that repeated requests need no second proof."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ _MOST = 10_000
 
 
 class _Kept(NamedTuple):
-    """A proof, and until when nobody needs to look again, by the monotonic clock."""
+    """A proof, and until when it is valid, by the monotonic clock."""
 
     proof: Proof
     until: float
 
 
 class Proofs:
-    """Keeps what releases nothing for good, and what releases for ``seconds``: it may be reopened meanwhile."""
+    """Keeps proofs of decisions that release nothing for ever.
+
+    Keeps all others for ``seconds``, because they may be reopened.
+    """
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -29,7 +32,7 @@ class Proofs:
         self._kept: dict[str, _Kept] = {}
 
     def keep(self, proof: Proof) -> None:
-        """Keep one."""
+        """Add a proof."""
         end = proof.record.resolution
         releases = end is None or end.outcome in RELEASING
         until = time.monotonic() + self._seconds if releases else float("inf")
@@ -39,6 +42,6 @@ class Proofs:
                 del self._kept[next(iter(self._kept))]
 
     def of(self, escalation_id: str) -> Proof | None:
-        """What is kept of an escalation and still holds."""
+        """The valid proof for an escalation, or None."""
         known = self._kept.get(escalation_id)
         return known.proof if known is not None and known.until >= time.monotonic() else None

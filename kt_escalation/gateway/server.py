@@ -1,4 +1,4 @@
-"""Runs the HTTP gateway: the socket, what ends it, and connections that say nothing."""
+"""Runs the HTTP gateway: its socket, its shutdown, and time limits for idle connections."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _BACKLOG = 2048
 
 
 class _Protocol(H11Protocol):
-    """HTTP/1.1 whose requests must begin: a head that does not come in time closes the connection."""
+    """HTTP/1.1 with a time limit for the head of a request. A connection that is too slow is closed."""
 
     _waiting: asyncio.TimerHandle | None = None
 
@@ -59,7 +59,7 @@ class _Protocol(H11Protocol):
 
 
 class _Server(uvicorn.Server):
-    """uvicorn that tells when it is asked to end, and then ends without raising the signal once more."""
+    """A uvicorn server that reports the request to stop, and does not raise the signal again at its end."""
 
     def __init__(self, config: uvicorn.Config, ending: Callable[[], object]) -> None:
         super().__init__(config)
@@ -69,7 +69,7 @@ class _Server(uvicorn.Server):
         self.end()
 
     def end(self) -> None:
-        """Ask it to end."""
+        """Ask the server to stop."""
         if not self.should_exit:
             self.should_exit = True
             self._ending()
@@ -107,9 +107,9 @@ async def serve(
     log: Callable[[str], object] = lambda _: None,
     stop: threading.Event | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, or until ``stop`` is set; then end within 5 seconds.
+    """Serve until SIGTERM or SIGINT, or until ``stop`` is set. Then end within 5 seconds.
 
-    Everybody who is held is answered 503 with `Retry-After`; their reviews stay open.
+    Every held request is answered with 503 and `Retry-After`. The reviews stay open.
     """
     service = Service(gateway, options, log)
     loop = asyncio.get_running_loop()

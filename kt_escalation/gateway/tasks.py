@@ -21,9 +21,11 @@ _Answer = TypeVar("_Answer")
 
 
 class AsyncGateway:
-    """As `Gateway`, for asyncio: any number of tasks may ask at once, and a cancelled one costs nothing.
+    """The same as `Gateway`, for asyncio.
 
-    ``async with AsyncGateway.open(path) as gateway`` opens and closes it. Its methods belong to one event loop.
+    Any number of tasks may ask at once, and a cancelled task leaves nothing running.
+    ``async with AsyncGateway.open(path) as gateway`` opens and closes it. Its methods belong to one event
+    loop.
     """
 
     def __init__(self, opening: Callable[[], Core]) -> None:
@@ -32,9 +34,10 @@ class AsyncGateway:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str] = ".", **options: Unpack[GatewayOptions]) -> Self:
-        """The gateway of the store in the repository that contains ``path``; it is opened when it is entered.
+        """A gateway for the store in the repository that contains ``path``. It opens when it is entered.
 
-        The options are those of `GatewayOptions`. Entering raises NotAStore, GitFailed, BadInput, ShallowClone.
+        The options are those of `GatewayOptions`. Entering raises NotAStore, GitFailed, BadInput and
+        ShallowClone.
         """
         return cls(partial(Core.open, path, **options))
 
@@ -46,12 +49,12 @@ class AsyncGateway:
         await self.close()
 
     async def close(self) -> None:
-        """End everything within 2 seconds, whatever hangs. Whoever is held gets Interrupted."""
+        """End all waits and threads within 2 seconds. Held requests get Interrupted."""
         if self._core is not None:
             await _in_a_thread(self._core.close)
 
     def metrics(self) -> Metrics:
-        """What it is doing now, as one frozen value."""
+        """The gateway's current metrics, as a frozen value."""
         return self._open.metrics()
 
     async def ask(
@@ -63,10 +66,10 @@ class AsyncGateway:
         amended: bool = False,
         digest: str | None = None,
     ) -> Decision:
-        """Raise, wait and release as `Gateway.ask` does, and raise what that raises.
+        """Raise, wait and release as `Gateway.ask` does. Raises the same errors.
 
-        If the task is cancelled, the escalation is kept or withdrawn, as ``on_cancel`` says. After WaitTimeout it stays
-        open. With ``timeout`` 0 it is raised and looked at once.
+        If the task is cancelled, ``on_cancel`` says whether the escalation is kept or withdrawn. After
+        WaitTimeout the escalation stays open. With ``timeout`` 0 it is raised, and the store is read once.
         """
         require_on_cancel(on_cancel)
         held = self._open.ask(draft, digest=digest, amended=amended, at_once=timeout == 0)
@@ -80,9 +83,9 @@ class AsyncGateway:
         amended: bool = False,
         digest: str | None = None,
     ) -> Decision:
-        """Wait for the decision on one that is there, and use nothing; with ``timeout`` 0 look once.
+        """Wait for the decision on an existing escalation, and do not use it. With ``timeout`` 0, look once.
 
-        Raises as `Store.wait` does.
+        Raises as `Store.wait`.
         """
         held = self._open.hold(
             escalation_id, releases=False, digest=digest, amended=amended, at_once=timeout == 0
@@ -102,31 +105,37 @@ class AsyncGateway:
         return await self._answer(held, timeout, "keep")
 
     async def create(self, draft: Mapping[str, Any]) -> Result:
-        """Raise one escalation, together with those of other tasks. Raises as `Store.create` does."""
+        """Raise one escalation. Tasks that raise at the same time share a commit. Raises as `Store.create`."""
         return await _result(self._open.create(draft))
 
     async def receipt(
         self, escalation_id: str, status: str, *, result_digest: str | None = None, reason: str | None = None
     ) -> Received:
-        """Say what came of a release: executed, failed or unknown. Raises as `Store.receipt` does."""
+        """Record the result of a release: executed, failed or unknown. Raises as `Store.receipt`."""
         return await _result(
             self._open.receipt(escalation_id, status, result_digest=result_digest, reason=reason)
         )
 
     async def withdraw(self, escalation_id: str, reason: str) -> Result:
-        """Take an open escalation back. Raises as `Store.withdraw` does."""
+        """Withdraw an open escalation. Raises as `Store.withdraw`."""
         return await _result(self._open.withdraw(escalation_id, reason))
 
     async def get(self, escalation_id: str) -> Found:
-        """One escalation as this clone knows it; the remote is not asked. Raises NotFound, UnreadableRecord, BadInput."""
+        """One escalation as this clone knows it, without asking the remote.
+
+        Raises NotFound, UnreadableRecord, BadInput.
+        """
         return await _result(self._open.get(escalation_id))
 
     async def gave(self, escalation_id: str) -> str | None:
-        """The release id under which this gateway's journal says that the decision was given; None if it was not."""
+        """The release id under which this gateway returned the decision, according to its journal.
+
+        None if it did not.
+        """
         return self._open.journal.given(escalation_id)
 
     async def list(self, **filters: Unpack[Filters]) -> Listing:
-        """The escalations that match as this clone knows them; the remote is not asked.
+        """The matching escalations as this clone knows them, without asking the remote.
 
         The filters are those of `Store.list`. Raises BadInput, NotAStore, NoIdentity.
         """
@@ -139,7 +148,7 @@ class AsyncGateway:
         return self._core
 
     async def _looked(self, held: Held, timeout: float | None, on_cancel: OnCancel) -> Decision:
-        """The answer within ``timeout`` seconds; 0 is the time of one look."""
+        """The result within ``timeout`` seconds. 0 allows the time of one look."""
         try:
             return await self._answer(held, LOOK_SECONDS if timeout == 0 else timeout, on_cancel)
         except NotResolved:
@@ -164,11 +173,11 @@ class AsyncGateway:
 
 
 class CallerGone(Exception):
-    """Nobody is there to be answered any more."""
+    """The caller has disconnected."""
 
 
 async def unless_gone(asking: Coroutine[Any, Any, _Answer], gone: Coroutine[Any, Any, None]) -> _Answer:
-    """What is asked for; it is cancelled if ``gone`` returns first. Raises CallerGone then."""
+    """Await a result, and cancel it if ``gone`` returns first. Raises CallerGone then."""
     asked, leaving = asyncio.ensure_future(asking), asyncio.ensure_future(gone)
     try:
         await asyncio.wait([asked, leaving], return_when=asyncio.FIRST_COMPLETED)
@@ -185,7 +194,7 @@ async def _result(future: Future[_Answer]) -> _Answer:
 
 
 async def _in_a_thread(work: Callable[[], _Answer]) -> _Answer:
-    """What work returns that takes a moment, from a thread of its own: the default pool is for others."""
+    """Run a function in a new thread and return its result. The default thread pool is left to the program."""
     future: Future[_Answer] = Future()
 
     def run() -> None:

@@ -24,9 +24,9 @@ _STOP_SECONDS = 0.1
 class Gateway:
     """Raises escalations, waits for their decisions and releases them, for any number of threads at once.
 
-    One loop follows the store for all of them, and raises that come together share a commit. What may be run is a
-    `Decision` with ``release``; everything else is an error or a decision without it. Open it with `Gateway.open`,
-    and close it: with `close`, or as a context manager.
+    One loop follows the store for all threads, and escalations that are raised at the same time share a
+    commit. You may run a request only if you get a `Decision` with ``release`` True. Open a gateway with
+    `Gateway.open`, and close it with `close` or as a context manager.
     """
 
     def __init__(self, core: Core) -> None:
@@ -34,7 +34,7 @@ class Gateway:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str] = ".", **options: Unpack[GatewayOptions]) -> Self:
-        """Open the store in the repository that contains ``path``; the options are those of `GatewayOptions`.
+        """Open the store in the repository that contains ``path``. The options are those of `GatewayOptions`.
 
         Raises NotAStore, GitFailed, BadInput, ShallowClone.
         """
@@ -47,11 +47,11 @@ class Gateway:
         self.close()
 
     def close(self) -> None:
-        """End everything within 2 seconds, whatever hangs. Whoever is held gets Interrupted."""
+        """End all waits and threads within 2 seconds. Held requests get Interrupted."""
         self._core.close()
 
     def metrics(self) -> Metrics:
-        """What it is doing now, as one frozen value."""
+        """The gateway's current metrics, as a frozen value."""
         return self._core.metrics()
 
     def ask(
@@ -64,17 +64,17 @@ class Gateway:
         digest: str | None = None,
         stop: threading.Event | None = None,
     ) -> Decision:
-        """Raise what a record's keys or a decision event ask for, wait for the decision, and take it for its one use.
+        """Raise an escalation from a record's keys or a decision event, wait for the decision, and take it for its one use.
 
-        ``timeout`` is in seconds; with 0 it is raised and looked at once. ``amended`` says that the caller runs the amendment of a decision that has one.
-        ``digest`` is that of what will be run, by default that of the draft's own action. When ``stop`` is set, or the
-        caller is interrupted, ``on_cancel`` says whether the escalation is kept or withdrawn. A denial is an answer,
-        with ``release`` False. Asking for the same request again finds its escalation, and its decision if that was
-        not given to anybody.
-
-        Raises BadInput, NotAllowed, DifferentContent, WaitTimeout (it stays open), IllegalRecord, Amended,
-        AlreadyReleased, OtherAction, ReleaseExpired, AlreadyReopened, RemoteUnreachable, Interrupted, and what
-        writing raises.
+        ``timeout`` is in seconds. With 0 the escalation is raised, and the store is read once. ``amended``
+        says that the caller applies amendments. ``digest`` is that of the action that will be run; the
+        default is the digest of the draft's own action. If ``stop`` is set or the caller is interrupted,
+        ``on_cancel`` says whether the escalation is kept or withdrawn.
+        A denial is a result too, with ``release`` False. If you ask again for the same request, you get the
+        same escalation, and its decision if nobody has got it yet.
+        Raises BadInput, NotAllowed, DifferentContent, WaitTimeout (the escalation stays open), IllegalRecord,
+        Amended, AlreadyReleased, OtherAction, ReleaseExpired, AlreadyReopened, RemoteUnreachable,
+        Interrupted, and the errors of writing.
         """
         require_on_cancel(on_cancel)
         held = self._core.ask(draft, digest=digest, amended=amended, at_once=timeout == 0)
@@ -89,9 +89,9 @@ class Gateway:
         digest: str | None = None,
         stop: threading.Event | None = None,
     ) -> Decision:
-        """Wait for the decision on one that is there, and use nothing; with ``timeout`` 0 look once.
+        """Wait for the decision on an existing escalation, and do not use it. With ``timeout`` 0, look once.
 
-        Raises as `Store.wait` does.
+        Raises as `Store.wait`.
         """
         held = self._core.hold(
             escalation_id, releases=False, digest=digest, amended=amended, at_once=timeout == 0
@@ -106,37 +106,47 @@ class Gateway:
         amended: bool = False,
         timeout: float | None = 60.0,
     ) -> Decision:
-        """Take a decision for its one use; the answer is the only one. A denial is an answer, with ``release`` False.
+        """Take a decision for its one use.
 
-        Raises NotFound, NotResolved, AlreadyReleased and the others of `ask`.
+        Only one call gets it. A denial is a result too, with ``release`` False.
+        Raises NotFound, NotResolved, AlreadyReleased and the other errors of `ask`.
         """
         held = self._core.hold(escalation_id, releases=True, digest=digest, amended=amended, at_once=True)
         return self._answer(held, timeout, "keep", None)
 
     def create(self, draft: Mapping[str, Any]) -> Result:
-        """Raise one escalation, together with those of other threads. Raises as `Store.create` does."""
+        """Raise one escalation.
+
+        Threads that raise at the same time share a commit. Raises as `Store.create`.
+        """
         return _result(self._core.create(draft))
 
     def receipt(
         self, escalation_id: str, status: str, *, result_digest: str | None = None, reason: str | None = None
     ) -> Received:
-        """Say what came of a release: executed, failed or unknown. Raises as `Store.receipt` does."""
+        """Record the result of a release: executed, failed or unknown. Raises as `Store.receipt`."""
         return _result(self._core.receipt(escalation_id, status, result_digest=result_digest, reason=reason))
 
     def withdraw(self, escalation_id: str, reason: str) -> Result:
-        """Take an open escalation back. Raises as `Store.withdraw` does."""
+        """Withdraw an open escalation. Raises as `Store.withdraw`."""
         return _result(self._core.withdraw(escalation_id, reason))
 
     def get(self, escalation_id: str) -> Found:
-        """One escalation as this clone knows it; the remote is not asked. Raises NotFound, UnreadableRecord, BadInput."""
+        """One escalation as this clone knows it, without asking the remote.
+
+        Raises NotFound, UnreadableRecord, BadInput.
+        """
         return _result(self._core.get(escalation_id))
 
     def gave(self, escalation_id: str) -> str | None:
-        """The release id under which this gateway's journal says that the decision was given; None if it was not."""
+        """The release id under which this gateway returned the decision, according to its journal.
+
+        None if it did not.
+        """
         return self._core.journal.given(escalation_id)
 
     def list(self, **filters: Unpack[Filters]) -> Listing:
-        """The escalations that match as this clone knows them; the remote is not asked.
+        """The matching escalations as this clone knows them, without asking the remote.
 
         The filters are those of `Store.list`. Raises BadInput, NotAStore, NoIdentity.
         """
@@ -145,7 +155,7 @@ class Gateway:
     def _looked(
         self, held: Held, timeout: float | None, on_cancel: OnCancel, stop: threading.Event | None
     ) -> Decision:
-        """The answer within ``timeout`` seconds; 0 is the time of one look."""
+        """The result within ``timeout`` seconds. 0 allows the time of one look."""
         try:
             return self._answer(held, LOOK_SECONDS if timeout == 0 else timeout, on_cancel, stop)
         except NotResolved:

@@ -1,4 +1,4 @@
-"""What an agent is about to do as a draft, for adapters and MCP. See docs/gateway.md, *What an approval is for*."""
+"""Drafts for the tool calls of agents, for adapters and MCP. See docs/gateway.md, *What an approval is for*."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _KIND = "tool.call"
 
 
 def digest_of(name: str, arguments: Any) -> str:
-    """The digest of a call of a tool. Raises BadInput for arguments that JSON cannot carry exactly."""
+    """The digest of a tool call. Raises BadInput for arguments that JSON cannot represent exactly."""
     try:
         return digests.of_action(_KIND, name, arguments)
     except digests.NotIJson as error:
@@ -23,7 +23,7 @@ def digest_of(name: str, arguments: Any) -> str:
 
 
 def id_of(caller: str, digest: str) -> str:
-    """The id of a request that brings none: the same call by the same caller is the same request."""
+    """An id for a request that has none. The same call by the same caller is the same request."""
     return hashlib.sha256(f"{caller}\0{digest}".encode()).hexdigest()[:40]
 
 
@@ -37,11 +37,11 @@ def draft_of(
     show: bool = True,
     **keys: Any,
 ) -> dict[str, Any]:
-    """The draft for a call of a tool. Raises BadInput.
+    """The draft for a tool call. Raises BadInput.
 
-    ``caller`` names whose request it is; without a ``request_id`` the same call of the same caller is the same
-    request. ``show`` puts the arguments into git, where reviewers see and edit them; else they decide on the
-    digest and on what ``keys``, other keys of a record, say.
+    ``caller`` is the caller's name. Without a ``request_id``, the same call by the same caller is the same
+    request. ``show`` puts the arguments into git, where reviewers see and edit them. Without it, reviewers
+    see only the digest and ``keys``, the record's other keys.
     """
     digest = digest_of(name, arguments)
     action = {"kind": _KIND, "name": name, "digest": digest}

@@ -1,4 +1,7 @@
-"""Takes decisions for their one use: noted in the journal before the release is pushed, and before the answer is given."""
+"""Takes decisions for their one use.
+
+The journal has a line before the release is pushed, and another before the decision is returned.
+"""
 
 from __future__ import annotations
 
@@ -14,19 +17,22 @@ from .journal import Journal
 
 
 class Uses:
-    """The decisions that one gateway takes."""
+    """Takes decisions for one gateway."""
 
     def __init__(self, session: Session, notes: Journal) -> None:
         self._session, self._journal = session, notes
 
     def take(self, held: Held) -> Decision:
-        """Release one, noted before it is pushed. Raises as `Store.release` does, and AlreadyReleased by the journal."""
+        """Release a decision, after a line in the journal.
+
+        Raises as `Store.release`, and AlreadyReleased by the journal.
+        """
         name = held.escalation_id or ""
         token = self._journal.begin(name, self._session.token(), self._now())
         return use.release(self._session, name, digest=held.digest, release_id=token, amended=held.amended)
 
     def given(self, found: Decision) -> Decision | Exception:
-        """The decision as its one leave to run, noted before anybody is given it; else why it may not be given."""
+        """The decision to return, after a line in the journal; or the error why it may not be returned."""
         if found.release_id is None:
             return found
         try:

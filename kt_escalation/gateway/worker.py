@@ -1,4 +1,4 @@
-"""A thread of the gateway's own that does one thing after the other, and never keeps the process from ending."""
+"""A thread that runs jobs one after the other. It never keeps the process from ending."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ _Job = TypeVar("_Job")
 
 
 def elsewhere() -> BadInput:
-    """The error for a process that was forked from the one that opened the gateway: its threads are not there."""
+    """The error for a forked process: the threads of the gateway are only in the process that opened it."""
     return BadInput(
         problem="the gateway was opened before this process was forked", hint="open one in each process"
     )
 
 
 class Worker(Generic[_Job]):
-    """Does jobs in the order in which they came. ``do`` gets all that wait, at most ``most`` of them.
+    """Runs jobs in the order in which they came. ``do`` gets all waiting jobs, at most ``most`` of them.
 
-    ``idle`` is called when its time has come: it returns after how many seconds to call it again, None for never.
-    ``refuse`` is given each job that is not done because the worker was closed.
+    ``idle`` is called between jobs. It returns after how many seconds to call it again, or None. ``refuse``
+    gets each job that is not run because the worker was closed.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Worker(Generic[_Job]):
         self._thread.start()
 
     def add(self, job: _Job) -> None:
-        """Do this too."""
+        """Add a job."""
         if self.is_elsewhere:
             self._refuse(job, elsewhere())
             return
@@ -62,12 +62,12 @@ class Worker(Generic[_Job]):
         return self._process != os.getpid()
 
     def wake(self) -> None:
-        """Ask ``idle`` again, whose answer has changed."""
+        """Call ``idle`` again, because its result has changed."""
         with self._changed:
             self._changed.notify_all()
 
     def close(self, seconds: float) -> None:
-        """Refuse what has not begun, and wait at most so long for what has."""
+        """Refuse all jobs that have not begun, and wait for the running job for a limited time."""
         with self._changed:
             self._closed = True
             left, self._jobs = self._jobs, []
@@ -82,7 +82,7 @@ class Worker(Generic[_Job]):
             self._do(jobs)
 
     def _next(self) -> Sequence[_Job]:
-        """The jobs that wait, when there are any; empty at the end."""
+        """Wait for jobs, and return them. Empty when the worker is closed."""
         while True:
             pause = self._idle()
             until = None if pause is None else time.monotonic() + pause

@@ -1,4 +1,7 @@
-"""The threads on which a gateway commits and reads. Raises that wait together share a commit."""
+"""The threads on which a gateway commits and reads.
+
+Escalations that are raised at the same time share a commit.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ _Answer = TypeVar("_Answer")
 
 @dataclass(frozen=True)
 class _Raise:
-    """A draft on its way into the store, and who is told what became of it."""
+    """A draft to raise, and the callback for its result."""
 
     item: drafts.Item
     done: Callable[[Result | Exception], object]
@@ -27,16 +30,17 @@ class _Raise:
 
 @dataclass(frozen=True)
 class _Do:
-    """Anything else that commits or reads, and who is told what came of it."""
+    """Any other job that commits or reads, and the callback for its result."""
 
     work: Callable[[], Any]
     done: Callable[[Any], object]
 
 
 class Writer:
-    """Everything that commits, one after the other, and beside it a thread that reads.
+    """Runs all commits one after the other on one thread, and reads on another thread.
 
-    ``idle`` is called between the jobs; see `Worker`. ``done`` of a job is called on the thread that did it.
+    ``idle`` is called between jobs; see `Worker`. The callback ``done`` of a job is called on the thread that
+    ran the job.
     """
 
     def __init__(self, session: Session, idle: Callable[[], float | None]) -> None:
@@ -49,28 +53,28 @@ class Writer:
         self._reader: Worker[_Do] = Worker("kt gateway reader", self._read, _refuse, most=1)
 
     def raise_(self, item: drafts.Item, done: Callable[[Result | Exception], object]) -> None:
-        """Raise one, together with the others that wait."""
+        """Raise an escalation. It shares a commit with others that are waiting."""
         self._writer.add(_Raise(item, done))
 
     def commit(self, work: Callable[[], Any], done: Callable[[Any], object]) -> None:
-        """Do something that commits."""
+        """Run a job that commits."""
         self._writer.add(_Do(work, done))
 
     def read(self, work: Callable[[], Any], done: Callable[[Any], object]) -> None:
-        """Do something that only reads, and does not wait for what commits."""
+        """Run a job that only reads, without waiting for commits."""
         self._reader.add(_Do(work, done))
 
     def require_here(self) -> None:
-        """Raise BadInput in a process that was forked from the one that opened it."""
+        """Raise BadInput in a process that was forked from the one that opened the gateway."""
         if self._writer.is_elsewhere:
             raise elsewhere()
 
     def wake(self) -> None:
-        """Ask ``idle`` again."""
+        """Call ``idle`` again."""
         self._writer.wake()
 
     def close(self, seconds: float) -> None:
-        """Refuse what has not begun, and wait at most so long for what has."""
+        """Refuse all jobs that have not begun, and wait for running jobs for a limited time."""
         self._reader.close(0.0)
         self._writer.close(seconds)
 
@@ -96,7 +100,7 @@ class Writer:
             job.done(_outcome(job.work))
 
     def failed(self, found: object) -> None:
-        """Count it if it is an error."""
+        """Count a result if it is an error."""
         self.failures += isinstance(found, Exception)
 
 

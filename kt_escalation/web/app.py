@@ -1,4 +1,4 @@
-"""The desk's addresses: which page answers which, and which use case a form starts."""
+"""The desk's URLs: the page for each address, and the use case for each form."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _DONE = {
 
 
 def create(desk: Desk, live: Live, keys: Keys, host: str, tell: Callable[[str], None]) -> ASGIApp:
-    """The desk as an ASGI application behind its guard. ``tell`` gets the traceback of a bug."""
+    """The desk as an ASGI application behind its guard. ``tell`` is called with the traceback of a bug."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     pages = Pages(room=f"{keys.room}/", csrf=keys.csrf, me=desk.store.actor(), address=desk.store.address)
     site = _Site(desk, live, pages, keys.room)
@@ -82,7 +82,7 @@ def _file(data: bytes, kind: str) -> Callable[[], Response]:
 
 
 class _Site:
-    """The pages behind the door."""
+    """The pages that the guard protects."""
 
     def __init__(self, desk: Desk, live: Live, pages: Pages, room: str) -> None:
         self._room = room
@@ -115,7 +115,10 @@ class _Site:
         return router
 
     def page(self, name: str, given: Mapping[str, Any], status: int = 200) -> Response:
-        """A page, which says if the remote is away. Its header `x-kt-error` has the code of an ``error``."""
+        """Render a page.
+
+        It says so if the remote cannot be reached. For an ``error``, the header `x-kt-error` has its code.
+        """
         html = self._pages.render(name, {"away": self._live.away, "here": "", "error": None, **given})
         error = given.get("error")
         headers = {"x-kt-error": error.code} if isinstance(error, KtError) else {}
@@ -124,7 +127,7 @@ class _Site:
     def _answering(
         self, answer: Callable[[Request], Response], takes: Collection[str] = ()
     ) -> Callable[[Request], Response]:
-        """The answer to a request whose address has only parameters that the page ``takes``, each once."""
+        """The response to a request, whose query may have only the parameters that the page ``takes``, each once."""
 
         def answered(request: Request) -> Response:
             try:
@@ -159,7 +162,7 @@ class _Site:
         return self.page("decided", {"found": self._desk.decided(), "most": MOST_DECIDED})
 
     def state(self, _: Request) -> Response:
-        """What waits now; the figures as well, if they are known, else the script asks for them."""
+        """The current queue, and the figures if they are known. Otherwise the script asks for the figures."""
         rows = self._desk.store.rows()
         found = self._figures.known(rows.snapshot.revision)
         return self.page(
@@ -197,7 +200,10 @@ class _Site:
         return RedirectResponse(f"{self._room}/e/{record.escalation_id}", 303)
 
     def actor(self, request: Request) -> Response:
-        """Claim, give back, hold longer, note, hand on: done, or what is against it beside what was typed."""
+        """Claim, give back, renew, note or hand on.
+
+        If that is refused, show the reason beside what the reviewer typed.
+        """
         action, typed = request.path_params["action"], Typed.of(request.scope[FORM])
         shown = self._desk.shown(_name(request))
         acts: Mapping[str, Callable[[], Result]] = {
@@ -218,7 +224,7 @@ class _Site:
         return self._escalation(self._again(shown), replace(typed, **used), done=_DONE[action], result=result)
 
     def decide(self, request: Request) -> Response:
-        """Ask once more, naming what is decided; then decide."""
+        """Ask for confirmation, then decide."""
         form = request.scope[FORM]
         typed, step = Typed.of(form), form.get("step", [""])[0]
         shown = self._desk.shown(_name(request))
@@ -275,7 +281,7 @@ class _Site:
     # --- pages with something typed ---------------------------------------------------------------
 
     def _again(self, shown: Shown) -> Shown:
-        """The escalation as it is by now, or as it was if that cannot be read."""
+        """The escalation's current state, or its earlier state if the current one cannot be read."""
         try:
             return self._desk.shown(shown.record.escalation_id)
         except KtError:

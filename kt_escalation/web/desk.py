@@ -1,4 +1,4 @@
-"""What a reviewer does at the desk, as the use cases of `Store`, and what the desk has claimed meanwhile."""
+"""A reviewer's actions at the desk, as the use cases of `Store`, and the claims that the desk has made."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Kind = tuple[str | None, str, str | None]
 
 @dataclass(frozen=True)
 class Alike:
-    """One of several alike: the record, the digest of what is shown of it, and what the caller may do with it."""
+    """One of several similar escalations: the record, the digest of what is shown, and the actions of the caller."""
 
     record: Record
     shown: str
@@ -51,7 +51,7 @@ class Alike:
 
 @dataclass(frozen=True)
 class Typed:
-    """What a reviewer has typed so far. It is shown again whenever nothing could be done with it."""
+    """The text that a reviewer has typed. It is shown again if the action failed."""
 
     outcome: str = ""
     reason: str = ""
@@ -64,7 +64,7 @@ class Typed:
 
     @staticmethod
     def of(form: Mapping[str, list[str]]) -> Typed:
-        """The fields of a form. A browser writes each line's end as CRLF. An outcome may be any word for it."""
+        """Read the fields of a form. Browsers end lines with CRLF. The outcome may be any of its words."""
         texts = {name: values[0].replace("\r\n", "\n") for name, values in form.items()}
         with suppress(KeyError, ValueError):
             # What is no outcome stays as it is, and is refused with what it could be.
@@ -73,13 +73,13 @@ class Typed:
 
     @property
     def texts(self) -> Iterable[str]:
-        """What would be a loss."""
+        """The texts that would be lost."""
         return filter(None, (self.reason, self.note, self.why))
 
 
 @dataclass(frozen=True)
 class Shown:
-    """An escalation as the desk shows it: what `get` has, and what the caller may do by `available_actions`."""
+    """An escalation as the desk shows it: the result of `get`, and the caller's available actions."""
 
     found: Found
     moves: Mapping[str, Move]
@@ -92,13 +92,13 @@ class Shown:
 
     @property
     def state(self) -> str:
-        """What changes whenever the page would."""
+        """A value that changes whenever the page would change."""
         return f"{self.found.blob} {' '.join(self.moves)}"
 
 
 @dataclass(frozen=True)
 class QueuePage:
-    """A page of the queue, how many open ones are alike each row, and the files that cannot be read."""
+    """A page of the queue, the number of similar open escalations for each row, and the unreadable files."""
 
     rows: tuple[RecordSummary, ...]
     alike: Mapping[str, int]
@@ -123,7 +123,7 @@ class Desk:
     # --- looking ----------------------------------------------------------------------------------
 
     def queue(self, view: str, words: str = "", cursor: str | None = None) -> QueuePage:
-        """A page of a view, narrowed to rows with all the words. Raises BadInput."""
+        """A page of a view, with only the rows that contain all the words. Raises BadInput."""
         query = replace(VIEWS[view], words=words or None, limit=PAGE, cursor=cursor)
         found = self.store.rows(query)
         counts = Counter(map(_kind, found.snapshot.rows(resolved=False)[0]))
@@ -134,7 +134,7 @@ class Desk:
         return QueuePage(found.page.rows, alike, found.page.next_cursor, found.invalid, revision)
 
     def shown(self, escalation_id: str, *, fetch: bool = False) -> Shown:
-        """An escalation and what may be done with it. Raises NotFound, UnreadableRecord, BadInput."""
+        """An escalation, and the available actions. Raises NotFound, UnreadableRecord, BadInput."""
         found = self.store.get(escalation_id, fetch=fetch)
         try:
             moves = self.store.moves(found)
@@ -144,7 +144,7 @@ class Desk:
         return Shown(found, possible, {move.action: move.refusal for move in moves if move.refusal})
 
     def alike(self, escalation_id: str) -> Sequence[Alike]:
-        """The open ones with the same policy, reason code and model, itself among them, in the queue's order."""
+        """The open escalations with the same policy, reason code and model, in the queue's order, including this one."""
         kind = _kind(self.store.get(escalation_id).record)
         if not _is_kind(kind):
             return self.several([escalation_id])
@@ -152,7 +152,7 @@ class Desk:
         return self.several(tuple(islice(same, MOST_ALIKE)))
 
     def several(self, escalation_ids: Iterable[str]) -> Sequence[Alike]:
-        """Those of some that are open, with what the caller may do with each."""
+        """The given escalations that are open, with the caller's available actions on each."""
         query = Query(escalation_ids=frozenset(escalation_ids))
         if not query.escalation_ids:
             return ()
@@ -173,18 +173,21 @@ class Desk:
         ]
 
     def decided(self) -> Sequence[Moment]:
-        """The caller's last decisions, newest first."""
+        """The caller's most recent decisions, newest first."""
         mine = (one for one in self.store.done_by_me() if one.action in ("resolve", "review"))
         return tuple(islice(mine, MOST_DECIDED))
 
     def reasons(self) -> Mapping[str, Sequence[str]]:
-        """The texts of the settings that a reason may begin with, by category."""
+        """The texts for reasons from the settings, by category."""
         return {str(category): texts for category, texts in self.store.policies().settings.reasons.items()}
 
     # --- doing ------------------------------------------------------------------------------------
 
     def claim(self, escalation_ids: Sequence[str]) -> Result:
-        """Claim some in one commit, to be given back at the end. Raises as `Store.claim_many`."""
+        """Claim several escalations in one commit.
+
+        The desk gives them back at its end. Raises as `Store.claim_many`.
+        """
         with self._new_claim() as token:
             # Remembered before it is done: whatever becomes of the answer, the end of the desk looks for it.
             before = self.taken
@@ -210,18 +213,18 @@ class Desk:
 
     @contextmanager
     def _new_claim(self) -> Iterator[str]:
-        """The id of a claim that is made meanwhile; one at a time, and none once the desk ends."""
+        """The id for a new claim. Only one claim is made at a time, and none when the desk is closing."""
         with self._claiming:
             if self._closed:
                 raise Usage(problem="the desk ends")
             yield secrets.token_hex(13)
 
     def renew(self, shown: Shown) -> Result:
-        """Begin the lease again."""
+        """Renew the lease."""
         return self.store.renew(shown.record.escalation_id, claim_id=_claim_id(shown.record))
 
     def unclaim(self, shown: Shown) -> Result:
-        """Give it back to the queue."""
+        """Give the escalation back to the queue."""
         result = self.store.unclaim(shown.record.escalation_id, claim_id=_claim_id(shown.record))
         self._ended([shown.record.escalation_id])
         return result
@@ -231,7 +234,10 @@ class Desk:
         return self.store.note(shown.record.escalation_id, typed.note.strip())
 
     def assign(self, shown: Shown, typed: Typed) -> Result:
-        """Hand it on to `team:NAME` or `user:NAME`; without a roster also to a team's name or a user's e-mail."""
+        """Assign it to `team:NAME` or `user:NAME`.
+
+        Without a roster, a team's name or a user's e-mail is enough.
+        """
         kind, colon, name = typed.whom.strip().partition(":")
         if not colon:
             kind, name = "user" if "@" in kind else "team", kind
@@ -248,7 +254,10 @@ class Desk:
         return result
 
     def resolve(self, shown: Shown, typed: Typed, *, dry_run: bool) -> Result:
-        """Decide it as it was shown; with ``dry_run`` only say what would be refused, and what to know before."""
+        """Decide the escalation as it was shown.
+
+        With ``dry_run``, only return the warnings, or raise the error.
+        """
         record = shown.record
         result = self.store.resolve(
             record.escalation_id,
@@ -286,9 +295,10 @@ class Desk:
     # --- the end ----------------------------------------------------------------------------------
 
     def give_back(self, tell: Callable[[str], None]) -> KtError | None:
-        """Give back what was claimed here and not decided, a commit for each claim. The error that prevented it.
+        """Give back all claims that the desk made and nobody decided, with a commit for each.
 
-        A claim that is under way is waited for, and no other one begins.
+        Returns the error if one could not be given back.
+        Waits for a claim that is under way, and lets no other claim begin.
         """
         with self._claiming:
             self._closed = True
@@ -315,7 +325,7 @@ class Desk:
         return failed
 
     def _stranded(self, error: KtError, held: Mapping[str, str]) -> KtError:
-        """The error with the commands that give back what may still be claimed."""
+        """The error that lists the commands to give back what may still be claimed."""
         commands = [f"`kt escalation unclaim {name} --claim-id {token}`" for name, token in held.items()]
         if self._unknown:
             commands.append("what `kt escalation list --mine --fetch` shows")
@@ -336,7 +346,7 @@ def _kind(one: Record | RecordSummary) -> Kind:
 
 
 def _is_kind(kind: Kind) -> bool:
-    """Whether what is known of an escalation makes it alike others. A reason code alone is too little."""
+    """Whether an escalation has enough keys to compare it with others. A reason code alone is not enough."""
     return kind[0] is not None or kind[2] is not None
 
 
@@ -345,7 +355,7 @@ def _claim_id(record: Record) -> str | None:
 
 
 def _required(typed: Typed) -> str:
-    """The outcome, if both it and a reason are given."""
+    """The outcome, if an outcome and a reason are given."""
     if not typed.outcome:
         raise Usage(problem="choose an outcome")
     if not typed.reason.strip():
@@ -354,7 +364,7 @@ def _required(typed: Typed) -> str:
 
 
 def amendment_of(record: Record, typed: Typed) -> Any:
-    """What the reviewer made of what is proposed, None if the outcome or the record takes none."""
+    """The reviewer's amendment, or None if the outcome or the record takes none."""
     from ..actions import amendments
 
     if typed.outcome not in AMENDING or typed.amendment is None:

@@ -1,4 +1,7 @@
-"""The figures of the state page: they need the whole history, so they are read beside the page and kept for a while."""
+"""The figures of the state page.
+
+They need the whole history, so they are read in the background and kept for a while.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ _FRESH = 60.0
 
 @dataclass
 class Figures:
-    """What `report` shows of the store at ``path``, read once for all pages that ask at the same time."""
+    """The figures of `report` for the store at ``path``. Pages that ask at the same time share one reading."""
 
     path: str
     _made: tuple[str, float, Mapping[str, Any]] | None = None
@@ -25,16 +28,16 @@ class Figures:
     _closed: bool = False
 
     def known(self, revision: str) -> Mapping[str, Any] | None:
-        """The figures of a revision, if they have been read lately."""
+        """The figures of a revision, if they were read recently."""
         made = self._made
         if made is None or made[0] != revision or time.monotonic() - made[1] > _FRESH:
             return None
         return made[2]
 
     def read(self, revision: str) -> Mapping[str, Any]:
-        """The figures of a revision, which may take as long as reading all of history.
+        """Read the figures of a revision. This may take as long as reading all of history.
 
-        Raises NotAStore, ShallowClone, GitFailed, and Interrupted if the desk ends meanwhile.
+        Raises NotAStore, ShallowClone, GitFailed, and Interrupted if the desk closes meanwhile.
         """
         from ..reporting.html.page import facts_of
         from ..reporting.overview import report

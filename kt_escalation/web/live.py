@@ -1,4 +1,4 @@
-"""Follows the store's newest commit for all pages that are open, in one thread."""
+"""Follows the store's newest commit for all open pages, in one thread."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PATIENCE = 10.0
 
 
 class Live:
-    """What the store's newest commit is, and why it is not known if the remote is away."""
+    """The store's newest commit, or the reason why the remote cannot be asked."""
 
     def __init__(self, ask: Callable[[], str]) -> None:
         self._ask = ask
@@ -30,36 +30,36 @@ class Live:
         self._thread = threading.Thread(target=self._run, name="kt-desk-live", daemon=True)
 
     def start(self) -> None:
-        """Begin to ask."""
+        """Start asking the remote."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stop asking. Waits for the running question for a moment only."""
+        """Stop asking the remote. Waits only briefly for a running fetch."""
         self._stop.set()
         self._wake.set()
         self._thread.join(_PATIENCE)
 
     @property
     def closed(self) -> bool:
-        """Whether the desk ends."""
+        """Whether the desk is closing."""
         return self._stop.is_set()
 
     @property
     def away(self) -> Plain | None:
-        """Why the remote could not be asked last, None if it answered."""
+        """Why the last fetch failed. None if it succeeded."""
         return self._state[1]
 
     def listen(self) -> None:
-        """Count one more page that wants to know."""
+        """Count one more page that listens."""
         self._listeners += 1
         self._wake.set()
 
     def leave(self) -> None:
-        """Count one less."""
+        """Count one page less."""
         self._listeners -= 1
 
     def told(self) -> str:
-        """What a page is told, as JSON: the revision, and why the remote is away, with git's words, or null."""
+        """The message to pages, as JSON: the revision, and the reason and git's words if the remote cannot be reached, else null."""
         revision, away = self._state
         return json.dumps({"revision": revision, "away": away})
 

@@ -1,7 +1,7 @@
-"""Turns what the desk shows into HTML. Every text is escaped, and what would hide in it is marked.
+"""Renders the desk's pages as HTML. Every text is escaped, and hidden characters are marked.
 
-A hidden character (a control, a direction override) stands in an element that shows its escape and holds the
-character itself: a reader sees it, it turns nothing around, and who copies the text gets the original.
+A hidden character (a control, a direction override) is in an element that shows its escape and contains the
+character itself. A reader sees it, it cannot reverse other text, and copying gives the original text.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Pages:
         }
 
     def render(self, name: str, given: Mapping[str, Any]) -> str:
-        """A page as HTML."""
+        """Render a page as HTML."""
         return self._environment.get_template(f"{name}.html").render({"now": datetime.now(UTC), **given})
 
 
@@ -94,12 +94,12 @@ _LABELS = {"claimable": "Claimable", "mine": "Mine", "overdue": "Overdue", "all"
 
 
 def _seen(value: object) -> object:
-    """Every printed text, with its hidden characters marked."""
+    """Mark the hidden characters of every printed text."""
     return marked(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def marked(text: str) -> Markup:
-    """The text as HTML in which each hidden character is seen and can be copied."""
+    """The text as HTML in which every hidden character is visible and can be copied."""
     if text.isascii() and text.isprintable():
         return escape(text)
     return Markup("").join(_marked(char) for char in text)
@@ -116,7 +116,7 @@ def _marked(char: str) -> Markup | str:
 
 
 def when(moment: datetime | None) -> Markup:
-    """A moment, short and in this machine's time, with the exact one behind it."""
+    """A time, short and local, with the exact time in a tooltip."""
     if moment is None:
         return Markup("–")
     local = moment.astimezone()
@@ -126,7 +126,7 @@ def when(moment: datetime | None) -> Markup:
 
 
 def ends(end: datetime, now: datetime, lease: bool) -> str:
-    """When a lease or a deadline ends, as exactly as people need it."""
+    """The end of a lease or deadline, as precisely as people need it."""
     left = plain_text.left(end, now)
     if end > now:
         return f"{'lease ends' if lease else 'due'} in {left}"
@@ -134,5 +134,5 @@ def ends(end: datetime, now: datetime, lease: bool) -> str:
 
 
 def said(parts: Said) -> Markup:
-    """A text with moments in it."""
+    """A text with its times formatted."""
     return Markup("").join(marked(part) if isinstance(part, str) else when(part) for part in parts)

@@ -1,4 +1,4 @@
-"""What went wrong, for people who have never used git: plain words first, and git's own words apart."""
+"""Error messages for people who have never used git: plain words first, and git's own words separately."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _SAID: tuple[tuple[type[KtError], str], ...] = (
 
 
 class Plain(NamedTuple):
-    """What happened in whole sentences, and what git says about it (empty if it says nothing)."""
+    """An error in whole sentences, and git's own words (empty if there are none)."""
 
     said: str
     words: str = ""
 
     @staticmethod
     def of(error: KtError) -> Plain:
-        """What an error says to a reviewer."""
+        """The message of an error for a reviewer."""
         for kind, said in _SAID:
             if isinstance(error, kind):
                 return Plain(said, str(error.facts.get("words", "")))
@@ -35,6 +35,9 @@ class Plain(NamedTuple):
 
 
 def sentence(text: str) -> str:
-    """A message as one sentence: a capital in front unless it begins with a name such as an id, and one full stop."""
+    """A message as one sentence, with a full stop.
+
+    The first letter becomes a capital unless the message begins with a name such as an id.
+    """
     text = text.rstrip(".")
     return (text[:1].upper() + text[1:] if text.partition(" ")[0].isalpha() else text) + "."

@@ -1,6 +1,7 @@
-"""Who may talk to the desk: its own pages in one browser, and nobody else. See docs/desk.md, *What it refuses*.
+"""Decides which requests the desk accepts: only those of its own pages in one browser.
 
-Every request passes `Guard` before anything else sees it, and every answer gets the same headers on its way out.
+See docs/desk.md, *What it refuses*.
+Every request passes `Guard` first, and every response gets the same security headers.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ def _secret() -> str:
 class Keys:
     """The secrets of one desk, made when it starts and forgotten when it ends.
 
-    ``launch`` opens the desk once. ``room`` is the folder of all pages: a cookie of its path is not sent to
-    whatever else listens on this machine, as cookies do not know ports.
+    ``launch`` opens the desk once. ``room`` is the path of all pages. Cookies do not depend on the port, but
+    a cookie with this path is not sent to other servers on this machine.
     """
 
     launch: str = field(default_factory=_secret)
@@ -63,13 +64,13 @@ class Keys:
     _used: bool = False
 
     def exchange(self, token: str) -> bool:
-        """Whether the token opens the desk. It does so once."""
+        """Whether the token opens the desk. A token works only once."""
         good = _same(token, self.launch) and not self._used
         self._used = self._used or good
         return good
 
     def cookie(self) -> str:
-        """The value of the Set-Cookie header for the browser that has exchanged the token."""
+        """The Set-Cookie header for the browser that has exchanged the token."""
         return f"{COOKIE}={self.session}; Path={self.room}/; HttpOnly; SameSite=Strict"
 
 
@@ -78,7 +79,7 @@ def _same(given: str, wanted: str) -> bool:
 
 
 class Refused(Exception):
-    """A request is none of the desk's own. ``status`` is that of the answer."""
+    """The request does not come from the desk's own pages. ``status`` is the response's status."""
 
     def __init__(self, status: int, why: str) -> None:
         super().__init__(why)
@@ -86,7 +87,10 @@ class Refused(Exception):
 
 
 class Guard:
-    """An ASGI application in front of another: it refuses strangers and closes the answers to them."""
+    """An ASGI application in front of another one.
+
+    It refuses foreign requests and adds security headers to responses.
+    """
 
     def __init__(self, app: ASGIApp, keys: Keys, host: str) -> None:
         self._app = app
@@ -95,7 +99,7 @@ class Guard:
         self._origins = frozenset({f"http://{host}"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer it with 4xx and one line."""
+        """Pass a request on, or answer it with a 4xx status and one line."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -119,7 +123,7 @@ class Guard:
         await self._app(scope, receive, closed)
 
     def _check_sender(self, method: str, headers: Mapping[str, str]) -> None:
-        """Refuse another host's name (rebinding), another site's page, and what a page of ours never sends."""
+        """Refuse a request with another host name (DNS rebinding), from another site's page, or in a form that our pages never send."""
         if headers.get("host") not in self._hosts:
             raise Refused(421, "this is not the desk's address")
         origin = headers.get("origin")
@@ -145,7 +149,7 @@ class Guard:
             raise Refused(401, "open the desk by the address that its terminal has printed")
 
     async def _checked_body(self, scope: Scope, headers: Mapping[str, str], receive: Receive) -> Receive:
-        """Read the body of a change, hold its CSRF token, and leave its fields for the page."""
+        """Read the body of a request that changes something, check its CSRF token, and keep its fields for the page."""
         if headers.get("content-type", "").partition(";")[0].strip().lower() != _FORMS:
             raise Refused(415, "only forms")
         body = bytearray()
@@ -175,7 +179,7 @@ class Guard:
 
 
 def _read(raw: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
-    """The headers by name. Raises Refused for one that comes twice where each check reads only one."""
+    """The headers by name. Raises Refused if a header that is checked occurs twice."""
     found: dict[str, str] = {}
     for name, value in raw:
         key = name.decode("latin-1").lower()

@@ -1,4 +1,4 @@
-"""Runs the desk until its terminal ends it, on a loopback address only."""
+"""Runs the desk until its terminal closes. It listens only on a loopback address."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _GRACE = 5
 
 @dataclass(frozen=True)
 class Open:
-    """A desk that is open: its address with the token, and what happens at it."""
+    """An open desk: its address with the token, and its `Desk`."""
 
     address: str
     desk: Desk
@@ -46,11 +46,12 @@ class Open:
 def opened(
     store: Store, follower: ReadStore, path: str, port: int, tell: Callable[[str], None]
 ) -> Iterator[Open]:
-    """Serve a desk over a store in threads of its own. At the end nothing of it listens any more.
+    """Serve a desk over a store, in separate threads. At the end, nothing listens any more.
 
-    ``follower`` is another view of the same store, which follows the remote. ``port`` 0 takes a free one. ``tell``
-    gets a line about each bug. What the desk has claimed is given back by `Desk.give_back`, afterwards.
-    Raises BadInput if the port cannot be had, NotAStore, NoIdentity, BrokenPolicies.
+    ``follower`` is another view of the same store, which follows the remote. ``port`` 0 takes a free port.
+    ``tell`` is called with a line about each bug. The desk's claims are not given back here; call
+    `Desk.give_back` afterwards. Raises BadInput if the port is not available, NotAStore, NoIdentity,
+    BrokenPolicies.
     """
     keys = Keys()
     live = Live(follower.cursor)
@@ -107,7 +108,10 @@ def _listening(port: int) -> socket.socket:
 
 
 def browse(address: str) -> None:
-    """Open the address in the user's browser, if there is one with a window: one in the terminal would take it over."""
+    """Open the address in the user's browser, if it has a window.
+
+    A text browser would take over the terminal.
+    """
     if sys.platform == "linux" and not any(os.environ.get(name) for name in _WINDOWS):
         return
     with contextlib.suppress(webbrowser.Error, OSError):
