@@ -19,7 +19,7 @@ _MOST_REASONS = 3
 
 
 def held(snapshot: Snapshot, actor: Actor) -> int:
-    """How many live claims the actor has; asked only where there is a limit."""
+    """The number of live claims that the actor holds. Call it only if there is a limit."""
     if actor.policies.settings.claims.max_per_reviewer is None:
         return 0
     rows, _ = snapshot.rows(resolved=False)
@@ -28,25 +28,28 @@ def held(snapshot: Snapshot, actor: Actor) -> int:
 
 
 def holder(row: RecordSummary, actor: Actor) -> str | None:
-    """Who holds it, if its summary shows that the lease is not over; most of a queue need not be read for more."""
+    """The holder according to the summary, if the lease has not ended.
+
+    Most rows of a queue need nothing more.
+    """
     live = row.deadline is None or row.deadline > format_time(actor.now)
     return row.holder if live else None
 
 
 def is_claim(row: RecordSummary, actor: Actor, claim_id: str) -> bool:
-    """Whether the actor holds it under that claim id."""
+    """Whether the actor holds the escalation under this claim id."""
     return row.claim_id == claim_id and row.holder is not None and actor.is_me(row.holder)
 
 
 def is_mine(row: RecordSummary, actor: Actor) -> bool:
-    """Whether the actor holds it."""
+    """Whether the actor holds the escalation."""
     return row.status == "claimed" and row.holder is not None and actor.is_me(row.holder)
 
 
 def standing(row: RecordSummary) -> tuple[object, ...]:
-    """All that the rules read of an open escalation to tell who may decide it, but for deadlines and leases.
+    """Everything that the rules read of an open escalation to tell who may decide it, except deadlines and leases.
 
-    So what they say of one escalation they say of every other one of the same standing, at the same time.
+    Two escalations with the same standing get the same answer at the same time.
     """
     # Who decided the one that it reopens is not in the row.
     alone = row.escalation_id if row.reopens is not None else None
@@ -54,12 +57,12 @@ def standing(row: RecordSummary) -> tuple[object, ...]:
 
 
 def is_overdue(_: Snapshot, record: Record, actor: Actor) -> bool:
-    """Whether it needs attention before its turn."""
+    """Whether the escalation needs attention before its turn."""
     return due_actions.overdue(record, actor.policies, actor.now) is not None
 
 
 def is_claimable(snapshot: Snapshot, record: Record, actor: Actor) -> bool:
-    """Whether the actor could claim it now."""
+    """Whether the actor could claim the escalation now."""
     free = record.status == "queued" or (record.status == "claimed" and transitions.lapsed(record, actor))
     if not free or permissions.has_reviewed(record, actor.policies, actor.name):
         return False
@@ -79,19 +82,19 @@ class Why:
     proposals: int = 0
 
     def held(self, holder: str) -> None:
-        """Count one that somebody holds."""
+        """Count an escalation that somebody holds."""
         self.holders[holder] = self.holders.get(holder, 0) + 1
 
     def proposed(self) -> None:
-        """Count one that a pull request would claim."""
+        """Count an escalation that a pull request would claim."""
         self.proposals += 1
 
     def refused(self, error: KtError) -> None:
-        """Note one that the actor may not take."""
+        """Note an escalation that the actor may not claim."""
         self.refusals.append(error.missing if isinstance(error, NotAllowed) else error.message)
 
     def reviewed(self, record: Record, actor: Actor) -> None:
-        """Note one that the actor has reviewed, and that waits for others."""
+        """Note an escalation that the actor has reviewed and that waits for other reviewers."""
         others = permissions.candidates(record, actor.policies)
         may = f"; {', '.join(others)} may" if others else ""
         self.refusals.append(f"{actor.name} has reviewed it already{may}")
@@ -112,7 +115,7 @@ class Why:
         return f"nothing waits for team {team}" if team else "the queue is empty"
 
     def _refusals(self) -> str:
-        """Why not, each reason once; how many it keeps from the actor, if there are several reasons."""
+        """The reasons, each once. If there are several, each comes with the number of its escalations."""
         counted = Counter(self.refusals)
         if len(counted) == 1:
             return self.refusals[0]
@@ -126,5 +129,5 @@ class Why:
 
     @property
     def held_by(self) -> dict[str, int]:
-        """How many each person holds, by name."""
+        """The number of claims that each person holds, by name."""
         return dict(sorted(self.holders.items()))

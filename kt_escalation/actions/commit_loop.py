@@ -1,7 +1,4 @@
-"""Commits a change: reads the tip, decides, builds, pushes, and starts again if somebody was first.
-
-See docs/design.md, *How a step is committed*. This module does not know what is decided.
-"""
+"""Commits a change: reads the tip, decides, builds, pushes, and starts again if another commit came first."""
 
 from __future__ import annotations
 
@@ -43,9 +40,9 @@ LEAST_FOR_FETCH = 0.1
 
 
 class _Sent(NamedTuple):
-    """A commit that was sent and not answered, and what it would come to.
+    """A commit that was sent and not answered, and the result if it lands.
 
-    ``base`` is what it follows on the store branch; None for a proposal, which is on the branch ``onto``.
+    ``base`` is its parent on the store branch. It is None for a proposal, which is on the branch ``onto``.
     """
 
     commit: str
@@ -75,15 +72,15 @@ class _Attempts:
 
     @property
     def are_over(self) -> bool:
-        """Whether the time is used up."""
+        """Whether no time is left."""
         return time.monotonic() >= self._end
 
     def left(self, least: float = LEAST_FOR_FETCH) -> float:
-        """How many seconds are left, and ``least`` however late it is."""
+        """The seconds that are left, but at least ``least``."""
         return max(self._end - time.monotonic(), least)
 
     def begin(self) -> None:
-        """Begin the next one."""
+        """Begin the next attempt."""
         self.count += 1
         self._began = time.monotonic()
 
@@ -92,12 +89,12 @@ class _Attempts:
         self.stuck = self.said if revision == self.said_of else ""
 
     def require_time_to_push(self) -> None:
-        """Raise RetriesExhausted if a push that is tried again would only lose its answer."""
+        """Raise RetriesExhausted if too little time is left to wait for the answer to another push."""
         if self.count > 1 and self._end - time.monotonic() < LEAST_FOR_PUSH:
             raise self.exhausted()
 
     def pause(self) -> None:
-        """Let the others go first: for a random part of what grows with each lost race, and with what one takes here.
+        """Wait for a random time, which grows with each lost race and with the duration of an attempt.
 
         Raises RetriesExhausted if no time is left.
         """
@@ -112,13 +109,13 @@ class _Attempts:
         time.sleep(random.uniform(0, longest))  # noqa: S311 - jitter, not a secret
 
     def exhausted(self) -> KtError:
-        """The error for a change that did not get through in time."""
+        """The error for a change that was not committed in time."""
         return exhausted(self.count, self.seconds, self.remote, self.stuck)
 
 
 @dataclass
 class _Change(Effect):
-    """One change on its way: what is asked for, what has become of it, and the result if it has landed."""
+    """One change on its way: the request, the outcome so far, and the result if it has landed."""
 
     decide: Decide = lambda *_: Plan()
     partial: bool = False
@@ -132,9 +129,10 @@ class _Change(Effect):
     sent: list[_Sent] = field(default_factory=list)
 
     def seen(self, tip: str, holds: Callable[[str], bool]) -> bool:
-        """Whether something without an answer has landed, now that the store branch is at ``tip``; then it is recorded.
+        """Whether a commit without an answer has landed, now that the store branch is at ``tip``. Records it.
 
-        What was to follow another commit did not land, and no remote takes it any more.
+        A commit that was to follow another one did not land if that one did not, because no remote accepts it
+        any more.
         """
         for earlier in self.sent:
             if holds(earlier.commit):
@@ -154,9 +152,9 @@ class _Change(Effect):
 
 @dataclass
 class CommitLoop:
-    """Commits what is decided on one store, within these bounds in seconds.
+    """Commits decisions to one store, within these limits in seconds.
 
-    ``on_effect`` is given the record of each change before anything is done about it.
+    ``on_effect`` is called with the record of each change before anything is sent.
     """
 
     port: Port
@@ -175,10 +173,11 @@ class CommitLoop:
     def commit(
         self, decide: Decide, partial: bool, branch: str | None = None, *, kept: bool = False
     ) -> Result:
-        """Decide and commit until it has landed or cannot land (docs/design.md, *How a step is committed*).
+        """Decide and commit until the change has landed or cannot land (docs/design.md, *How a step is committed*).
 
-        With a ``branch`` the commit goes there, to be merged by a pull request, and the store branch stays
-        as it is; empty stands for ``kt/<action>/<id>``. ``kept`` is as in `Snapshot.policies`.
+        With a ``branch`` the commit is pushed there, to be merged by a pull request, and the store branch
+        stays as it is. An empty branch stands for ``kt/<action>/<id>``. ``kept`` is as in
+        `Snapshot.policies`.
         """
         change = _Change(decide=decide, partial=partial, branch=branch, kept=kept)
         if self.on_effect:
@@ -202,7 +201,10 @@ class CommitLoop:
         return result
 
     def _commit(self, change: _Change) -> str:
-        """Commit it under the clone's lock, and bring the checkout along; a warning where that could not be."""
+        """Commit the change under the clone's lock, and update the checkout.
+
+        Returns a warning if the checkout could not be updated.
+        """
         if change.branch is not None:
             self.port.require_proposable(change.branch)
         with self.port.writing(self.lock_timeout):
@@ -300,9 +302,10 @@ class CommitLoop:
         names: Sequence[str],
         usual: str,
     ) -> tuple[Onto, Snapshot, Plan] | None:
-        """The change on top of the actor's own open proposal for that one record, so that both are one pull request.
+        """The change on top of the actor's own open proposal for the same record, so that both are one pull request.
 
-        None if there is none, if the change has its own place there (the ``usual`` branch), or if it cannot be made.
+        None if there is no such proposal, if the change already has a branch of its own (the ``usual``
+        branch), or if it cannot be made there.
         """
         if change.branch is None or change.partial or len(names) != 1:
             return None
@@ -326,7 +329,10 @@ class CommitLoop:
     def _onto(
         self, change: _Change, snapshot: Snapshot, attempts: _Attempts, actor: Actor, plan: Plan
     ) -> Onto | None:
-        """The branch to propose on; None if it proposes just that by now, which is recorded. Raises BranchTaken."""
+        """The branch to propose on.
+
+        None if it already proposes exactly this; that is recorded. Raises BranchTaken.
+        """
         name = change.branch or default_name(plan)
         there = self.port.proposal(name, snapshot, attempts.left(LEAST_FOR_PUSH))
         for earlier in change.sent:
@@ -350,7 +356,7 @@ class CommitLoop:
         now: datetime,
         onto: Onto | None,
     ) -> Prepared:
-        """Build the commit, and record what it would come to."""
+        """Build the commit, and record the expected result."""
         when = max([now, *(one.new.last_time for one in plan.changes)])
         request = Request(snapshot, plan.changes, str(plan.message), author, when, plan.others)
         prepared = self.port.prepare(request, onto)
@@ -367,7 +373,10 @@ class CommitLoop:
         prepared: Prepared,
         onto: Onto | None,
     ) -> bool:
-        """Push the commit. Returns whether it has landed, False for no answer; raises why it has not."""
+        """Push the commit.
+
+        Returns True if it has landed, False if there is no answer. Raises the error if it was refused.
+        """
         assert change.result  # noqa: S101 - since it was prepared
         base, branch = (None, onto.branch) if onto else (snapshot.revision, "")
         out = _Sent(prepared.commit, change.result, base, branch)
@@ -396,7 +405,7 @@ class CommitLoop:
         return result_of(plan, prepared.commit, changed=True)
 
     def _facts(self, plan: Plan, onto: Onto | None) -> Mapping[str, Any]:
-        """The facts of the error if it cannot be learnt whether it has landed."""
+        """The facts for the error if it stays unknown whether the commit has landed."""
         find = plan.find or "kt escalation list --fetch"
         if onto:
             find = f"git ls-remote {self.port.remote} {onto.branch}"
@@ -405,7 +414,7 @@ class CommitLoop:
     # --- after the push ---------------------------------------------------------------------------
 
     def _look_again(self, change: _Change) -> None:
-        """Look at the remote a little longer before a push is reported as unanswered; record what that shows."""
+        """Keep looking at the remote for a moment before a push is reported as unanswered, and record what is found."""
         end = time.monotonic() + LAST_LOOK
         with suppress(Exception, KeyboardInterrupt):
             while not self._looked(change, max(end - time.monotonic(), LEAST_FOR_FETCH)):
@@ -415,7 +424,7 @@ class CommitLoop:
                 time.sleep(LOOK_AGAIN)
 
     def _looked(self, change: _Change, timeout: float) -> bool:
-        """Whether one look at the remote shows what has become of all that was sent; then it is recorded."""
+        """Whether one look at the remote shows the outcome of all commits that were sent. Records it."""
         tip = self.port.tip(timeout)
         there = [self.port.proposal(out.onto, tip, timeout) for out in change.sent[-1:] if out.onto]
         proposed = {proposal.commit for proposal in there if proposal}
@@ -423,39 +432,39 @@ class CommitLoop:
         return change.outcome is not Outcome.SENT
 
     def _follow(self, change: _Change) -> str:
-        """Bring the checkout along; a warning where it could not be."""
+        """Update the checkout. Returns a warning if that was not possible."""
         if not self.follow_checkout or change.commit is None:
             return ""
         return _left(self.port.follow(change.commit))
 
 
 def _left(words: str | None) -> str:
-    """The warning for a checkout that was not brought along."""
+    """The warning for a checkout that could not be updated."""
     return f"the checkout was left as it is: {words}" if words else ""
 
 
 def as_ours(error: KtError | OSError) -> KtError:
-    """What stopped a change, as an error of ours."""
+    """The exception that stopped a change, as an error of kt."""
     if isinstance(error, OSError):
         return GitFailed(says="this machine failed: {words}", words=_words(error))
     return error
 
 
 def _named(error: BaseException) -> BaseException:
-    """What stopped a change, as an error of ours where it has a name."""
+    """The exception that stopped a change, as an error of kt if there is one for it."""
     if isinstance(error, KeyboardInterrupt):
         return Interrupted()
     return as_ours(error) if isinstance(error, OSError) else error
 
 
 def named_by(error: KtError) -> Sequence[str]:
-    """The only escalation that an error is about, if there is one."""
+    """The id of the only escalation that an error names, or None."""
     name = error.facts.get("escalation_id")
     return [name] if isinstance(name, str) else []
 
 
 def _words(error: BaseException) -> str:
-    """What was raised, in words."""
+    """An exception in words."""
     if isinstance(error, KeyboardInterrupt | Interrupted):
         return "interrupted"
     if isinstance(error, KtError):

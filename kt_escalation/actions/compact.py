@@ -47,7 +47,7 @@ def compact(session: Session, before: timedelta, *, dry_run: bool = False) -> Co
 
 
 def _ago(now: datetime, span: timedelta) -> datetime:
-    """The moment that long before ``now``. Raises BadInput for a negative or too long span."""
+    """The time ``before`` ago. Raises BadInput for a negative or too long duration."""
     if span < timedelta():
         raise BadInput(problem="before is less than nothing; give a duration such as 90d")
     try:

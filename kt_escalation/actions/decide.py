@@ -29,7 +29,7 @@ def resolve(
 ) -> Result:
     """Decide escalations that the caller holds, all in the same way.
 
-    ``shown`` is the digest of what was decided on, of several by their id.
+    ``shown`` is the digest that the caller decided on, or for several escalations a mapping of digests by id.
     """
     decided = inputs.outcome(outcome)
     kind = inputs.category(category)
@@ -59,7 +59,10 @@ def resolve(
 
 
 def _digest(shown: str | Mapping[str, str] | None, record: Record) -> str | None:
-    """The digest of what the caller decided on. Where several are given, one without is not decided."""
+    """The digest that the caller decided on.
+
+    If digests of several are given, an escalation without one is refused.
+    """
     return shown if shown is None or isinstance(shown, str) else shown.get(record.escalation_id, "none")
 
 

@@ -1,4 +1,4 @@
-"""What a program is told about a resolved escalation, after the judge has proved it. See docs/gateway.md."""
+"""The decision on a resolved escalation, for programs, after the judge has proved it. See docs/gateway.md."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Proof:
-    """A resolved record in a snapshot that legal steps led to, and what is known of its use."""
+    """A resolved record that is proved by legal steps, and what is known of its use."""
 
     entry: Entry
     decided: Decided
@@ -41,7 +41,7 @@ class Proof:
         return self.entry.record
 
     def decision(self) -> Decision:
-        """The decision, not used yet."""
+        """The decision, before it is used."""
         record, end = self.record, self.record.resolution
         assert end is not None  # noqa: S101 - only what is resolved is proved
         newest = {person(self.policies.roster, one.reviewer): one for one in record.reviews}
@@ -64,7 +64,7 @@ class Proof:
 
 
 def proof(session: ReadSession, snapshot: Snapshot, entry: Entry, *, signed: bool = False) -> Proof:
-    """What is proven of a resolved record. Raises IllegalRecord, UnreadableRecord, ShallowClone."""
+    """The proof of a resolved record. Raises IllegalRecord, UnreadableRecord, ShallowClone."""
     [found] = proofs(session, snapshot, [entry], signed=signed)
     if isinstance(found, KtError):
         raise found
@@ -74,7 +74,7 @@ def proof(session: ReadSession, snapshot: Snapshot, entry: Entry, *, signed: boo
 def proofs(
     session: ReadSession, snapshot: Snapshot, entries: Sequence[Entry], *, signed: bool = False
 ) -> list[Proof | KtError]:
-    """What is proven of each of several resolved records, or the error of `proof`. Raises ShallowClone."""
+    """The proof of each resolved record, or the error that `proof` would raise. Raises ShallowClone."""
     judged: Sequence[Proven | IllegalRecord | None] = [None] * len(entries)
     if session.has_git:
         from ..audit import record_history
@@ -106,7 +106,7 @@ def proofs(
 
 
 def _proof(snapshot: Snapshot, entry: Entry, known: Proven | None, policies: Policies) -> Proof:
-    """The proof of a record by what is known of it, None in memory. Raises UnreadableRecord."""
+    """The proof of a record from the judge's result (None for a store in memory). Raises UnreadableRecord."""
     record = entry.record
     end = record.resolution
     assert end is not None  # noqa: S101 - only what is resolved is asked for
@@ -119,7 +119,7 @@ def _proof(snapshot: Snapshot, entry: Entry, known: Proven | None, policies: Pol
 
 
 def _names(snapshot: Snapshot, record: Record) -> tuple[str, ...]:
-    """A record and those that it reopens, one after the other."""
+    """The ids of a record and of the chain of records that it reopens."""
     names = [record.escalation_id]
     while record.reopens is not None and record.reopens not in names:
         names.append(record.reopens)
@@ -131,7 +131,7 @@ def _names(snapshot: Snapshot, record: Record) -> tuple[str, ...]:
 
 
 def _reopeners(snapshot: Snapshot, record: Record) -> tuple[str, ...]:
-    """What reopens a record, if its decision releases anything."""
+    """The ids of the records that reopen a record, if its decision releases anything."""
     if record.resolution is None or record.resolution.outcome not in RELEASING:
         return ()
     return tuple(one.escalation_id for one in lookup.reopeners(snapshot, record.escalation_id))
@@ -160,8 +160,11 @@ def require_amendable(record: Record, *, amended: bool) -> None:
 
 
 def plain_answer(found: Proof, now: datetime, digest: str | None, *, amended: bool) -> Decision:
-    """The answer to who only waits. Raises OtherAction, Amended, AlreadyReleased, AlreadyReopened, ReleaseExpired,
-    and ReleaseNeeded for a decision for one use."""
+    """The answer to a caller that only waits.
+
+    Raises OtherAction, Amended, AlreadyReleased, AlreadyReopened, ReleaseExpired, and ReleaseNeeded for a
+    decision for one use.
+    """
     record = found.record
     if record.resolution is None or record.resolution.outcome not in RELEASING:
         return found.decision()
@@ -178,10 +181,10 @@ def plain_answer(found: Proof, now: datetime, digest: str | None, *, amended: bo
 def answers(
     session: ReadSession, snapshot: Snapshot, entries: Sequence[Entry]
 ) -> tuple[tuple[Decision, ...], tuple[Failure, ...]]:
-    """The proven decisions of resolved records, as whoever raises them again is told.
+    """The proved decisions on records that were raised again.
 
-    ``release`` of a decision is True only where a plain `wait` would say so now. Where `wait` would raise an error, that
-    is among the failures, under the escalation's id. Raises ShallowClone.
+    ``release`` is True only if a plain `wait` would return it now. If `wait` would raise an error, the error
+    is among the failures, by escalation id. Raises ShallowClone.
     """
     decisions: list[Decision] = []
     failures: list[Failure] = []

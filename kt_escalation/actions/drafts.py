@@ -1,4 +1,4 @@
-"""Reads what is to be raised: events and records, from files, lines and mappings."""
+"""Reads drafts to raise: events and records, from files, lines and mappings."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ def read_context(data: bytes, name: str) -> Any:
 
 
 def from_keys(keys: Mapping[str, Any]) -> Item:
-    """The draft in the keys of a record. Raises BadInput for anything else."""
+    """The draft in the keys of a record. Raises BadInput if they are not those of a record."""
     return _item(lambda: dict(mapping(keys)), "record", None, None)
 
 
 def mapping(given: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What was given if it has keys. Raises BadInput."""
+    """The given value, if it is a mapping. Raises BadInput."""
     if not isinstance(given, Mapping):
         raise BadInput(problem=f"a mapping of a record's keys is needed, and {shown(given)} was given")
     return given
@@ -98,5 +98,5 @@ def from_mappings(
 
 
 def from_event(event: Mapping[str, Any], *, provider: str | None = None, model: str | None = None) -> Item:
-    """The draft that a decision event asks for, or None if the event does not escalate."""
+    """The draft for a decision event, or None if the event does not escalate."""
     return _item(lambda: event, "event", provider, model)

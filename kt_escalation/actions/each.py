@@ -38,9 +38,9 @@ def each(
     detail: Detail | None = None,
     warn: Warn | None = None,
 ) -> Result:
-    """Run a rule over each escalation and commit what it returns, all in one commit.
+    """Run a rule over each escalation, and commit all results in one commit.
 
-    The commit's message gets the claim id of ``options``, and ``outcome``, ``text`` and ``detail``.
+    The commit message gets the claim id of ``options``, and ``outcome``, ``text`` and ``detail``.
     """
     wanted = inputs.whole_ids(escalation_ids)
 

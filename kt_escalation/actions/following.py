@@ -1,6 +1,7 @@
-"""Follows a store for all who wait: one thread, one fetch for everybody, and each new commit is judged once.
+"""Follows a store for everybody who waits: one thread, one fetch for all, and each new commit is judged once.
 
-Nobody misses a decision: whoever waits is registered first, and then looks at a state that was fetched later.
+Nobody misses a decision: a waiter is registered first, and then the loop looks at a state that was fetched
+later.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ _TIPS_AT_ONCE = 50
 
 
 class Look(NamedTuple):
-    """What a look at the store shows of one record.
+    """What one look at the store shows of one record.
 
-    ``proof`` or ``error`` ends the wait. ``over`` says that the time to wait was over when it was looked, ``words``
-    that the remote went or came back.
+    ``proof`` or ``error`` ends the wait. ``over`` means that the wait's time was over before the look.
+    ``words`` is set when the remote stops answering or answers again.
     """
 
     entry: Entry | None = None
@@ -45,12 +46,12 @@ class Look(NamedTuple):
 
     @property
     def ends(self) -> bool:
-        """Whether it is the last one."""
+        """Whether this look ends the wait."""
         return self.proof is not None or self.error is not None or self.over
 
 
 class Waiter:
-    """One who waits for one record. ``told`` is called on the loop's thread with each look that has news."""
+    """A wait for one record. ``told`` is called on the loop's thread with each look that has news."""
 
     def __init__(self, escalation_id: str, poll: Poll, told: Callable[[Look], object]) -> None:
         self.escalation_id = escalation_id
@@ -62,12 +63,12 @@ class Waiter:
         self.revision = self.blob = ""
 
     def knows(self, record_blob: str = "") -> Self:
-        """Let it begin as one who has seen the record: no failure of the remote ends its wait."""
+        """Mark the record as seen, so that no failure of the remote ends the wait."""
         self.has_looked, self.blob = True, record_blob
         return self
 
     def see(self, snapshot: Snapshot) -> Entry | None:
-        """The record if it is new to the one who waits. Raises NotFound, BadInput, UnreadableRecord."""
+        """The record, if it has changed since the last look. Raises NotFound, BadInput, UnreadableRecord."""
         if snapshot.revision == self.revision:
             return None
         try:
@@ -84,9 +85,9 @@ class Waiter:
 class Following:
     """The loop of one session. Its thread runs only while somebody waits.
 
-    Fetches begin at least ``least`` seconds after one another. ``guard`` is given each new state before anybody is
-    told of it, and may raise what all who wait are told instead. ``eager`` judges what is new at once,
-    and not only when a decision has come.
+    At least ``least`` seconds pass between the starts of two fetches. ``guard`` is called with each new state
+    before any waiter sees it. If it raises an error, all waiters get that error. With ``eager``, each new
+    state is judged at once, and not only when a decision has arrived.
     """
 
     def __init__(
@@ -113,7 +114,7 @@ class Following:
         self.looks = self.failures = 0
 
     def attend(self, waiter: Waiter) -> None:
-        """Begin to wait. The next look that begins is for this one too. Raises Interrupted after `close`."""
+        """Start a wait. The next look that begins includes it. Raises Interrupted after `close`."""
         with self._changed:
             if self._closed:
                 raise Interrupted()
@@ -124,13 +125,13 @@ class Following:
             self._changed.notify_all()
 
     def leave(self, waiter: Waiter) -> None:
-        """Wait no longer; nothing more is told."""
+        """End a wait. Its callback is not called any more."""
         with self._changed:
             self._waiters.pop(waiter, None)
             self._changed.notify_all()
 
     def close(self) -> None:
-        """End the loop and all waits, which raise Interrupted, within 2 seconds, whatever hangs."""
+        """End the loop within 2 seconds, even if the remote hangs. All waits get Interrupted."""
         with self._changed:
             self._closed = True
             left, self._waiters = [*self._waiters], {}
@@ -159,7 +160,7 @@ class Following:
                         self._tell(waiter, Look(error=error))
 
     def _round(self, waiters: Sequence[Waiter]) -> None:
-        """Look at the remote once, and tell those who wait what there is."""
+        """Look at the remote once, and notify the waiters."""
         self._began = time.monotonic()
         self.looks += 1
         try:
@@ -175,7 +176,7 @@ class Following:
             self._look(waiters, snapshot)
 
     def _next(self) -> Sequence[Waiter]:
-        """Those who wait when the next look begins, after the pause before it; empty at the end."""
+        """Pause until the next look is due, and return the waiters then. Empty at the end."""
         with self._changed:
             while self._waiters and not self._closed:
                 first = min(waiter.due for waiter in self._waiters)
@@ -225,7 +226,7 @@ class Following:
         self._catch_up(snapshot)
 
     def _follow(self, waiters: Sequence[Waiter], snapshot: Snapshot) -> None:
-        """Read the records of all who wait in one request, and count what has come."""
+        """Read the records of all waiters in one request, and count new commits."""
         session = self._session
         if not session.has_git:
             return
@@ -241,7 +242,7 @@ class Following:
         self._judged = snapshot.revision
 
     def _catch_up(self, snapshot: Snapshot) -> None:
-        """Judge what has come without a decision, if that is much."""
+        """Judge new commits without a decision, if there are many."""
         watched = self._session.watched
         if watched is not None and self._tips >= self._most_tips:
             self._tips = 0
@@ -250,7 +251,7 @@ class Following:
                 watched.catch_up(snapshot.revision, self._session.clock())
 
     def _tell(self, waiter: Waiter, look: Look) -> None:
-        """Tell news, unless the waiter has left meanwhile."""
+        """Notify a waiter, unless it has left meanwhile."""
         with self._changed:
             if waiter not in self._waiters:
                 return

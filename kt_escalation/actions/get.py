@@ -1,4 +1,4 @@
-"""Reads one escalation with what its reader needs to know, and what the reader may do with it."""
+"""Reads one escalation, with the facts that a reader needs and the actions that are available."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _quorum(snapshot: Snapshot, record: Record, policies: Policies) -> permissio
 
 
 def available(session: ReadSession, it: Found) -> tuple[Move, ...]:
-    """What the caller can do with an escalation as it was read, and why not the rest."""
+    """The actions that the caller may take on an escalation, and why others are refused."""
     snapshot = session.port.read(it.commit)
     actor = session.actor(snapshot)
     actor.policies.require_sound()

@@ -22,16 +22,16 @@ _POLL_SECONDS = 0.01
 
 @dataclass(eq=False)
 class _Call(Generic[_Item, _Answer]):
-    """What one thread asks for, and what came of it."""
+    """The request of one thread, and its answer."""
 
     item: _Item
     answer: _Answer | Exception | None = None
 
 
 class GroupCommit(Generic[_Item, _Answer]):
-    """Callers that come while a commit is under way share the next commit.
+    """Callers that arrive while a commit is under way share the next commit.
 
-    ``land`` commits several items together; its answers, or errors, are theirs in the same order.
+    ``land`` commits several items together. It returns a result or an error for each item, in the same order.
     """
 
     def __init__(self, land: Callable[[Sequence[_Item]], Sequence[_Answer | Exception]]) -> None:
@@ -41,7 +41,7 @@ class GroupCommit(Generic[_Item, _Answer]):
         self._gathering, self._leading = threading.RLock(), threading.RLock()
 
     def join(self, item: _Item) -> _Answer:
-        """What comes of one item. Raises what ``land`` answers or raises for it."""
+        """The result of one item. Raises the error that ``land`` returns or raises for it."""
         call: _Call[_Item, _Answer] = _Call(item)
         with self._gathering:
             self._calls.append(call)
@@ -58,7 +58,7 @@ class GroupCommit(Generic[_Item, _Answer]):
         return answer
 
     def _interrupted(self, call: _Call[_Item, _Answer]) -> None:
-        """Answer a call that was interrupted: one that nobody has taken has asked for nothing."""
+        """Answer an interrupted call. If its item was not taken yet, nothing was requested."""
         with self._gathering:
             if call in self._calls:
                 self._calls.remove(call)

@@ -50,7 +50,7 @@ _ADDRESS = re.compile(r"((git\+)?(https|ssh)://|file:///)\S+", re.ASCII)
 
 @dataclass(frozen=True)
 class Made:
-    """What `init` has done: its commit, None if all was there; whether the store is new; and warnings."""
+    """The result of `init`: its commit (None if nothing was missing), whether the store is new, and warnings."""
 
     commit: str | None
     new: bool
@@ -62,11 +62,9 @@ def create(
 ) -> Made:
     """Create a store in a folder, and with ``ci`` (a key of `CI`) the check of pull requests.
 
-    ``install`` is what the check's job installs with pip; without it the job fails and says why.
-
-    A folder inside a repository, but not its top, becomes that repository's `kt.root`. To a store that is
-    there already only the check is added, and no file is ever overwritten.
-    Raises BadInput and what writing raises.
+    ``install`` is what the check's job installs with pip. Without it, the job fails and says why. If the
+    folder is below the top of a repository, it becomes that repository's `kt.root`. If there is a store
+    already, only the check is added. No file is ever overwritten. Raises BadInput and the errors of writing.
     """
     if install is not None:
         require_installable(install)
@@ -90,18 +88,18 @@ def create(
 
 @dataclass
 class _Begun(Effect):
-    """What has become of the commit that makes a store, and what the caller is told when it has landed."""
+    """The progress of the commit that creates a store, and the result for the caller."""
 
     made: Made = Made(None, False)
 
     def warn(self, text: str | None) -> None:
-        """Add a word about what came after the commit."""
+        """Add a warning about a problem after the commit."""
         if text:
             self.made = replace(self.made, warnings=(*self.made.warnings, text))
 
 
 def _create(begun: _Begun, folder: Path, ci: str | None, install: str | None, options: OpenOptions) -> None:
-    """Do what `create` says, and record it."""
+    """Create the store, and record the outcome."""
     progress = options.get("progress")
     author = _author(folder)
     try:
@@ -130,10 +128,10 @@ def _create(begun: _Begun, folder: Path, ci: str | None, install: str | None, op
 
 
 def require_installable(spec: str) -> None:
-    """Raise BadInput for what a job must not give to pip.
+    """Raise BadInput for a text that the job must not pass to pip.
 
-    It is one requirement, address or absolute path, and no option. A path from the checkout is refused: the
-    job would run code of the branch that it judges.
+    It must be one requirement, address or absolute path, and not an option. A path inside the checkout is
+    refused, because the job would run code of the branch that it judges.
     """
     if not spec.isprintable() or not spec.strip() or spec != spec.strip() or "${{" in spec:
         raise BadInput(
@@ -155,7 +153,7 @@ def require_installable(spec: str) -> None:
 
 
 def _author(folder: Path) -> Author:
-    """The author of the commits there, read before anything is written. Raises NoIdentity."""
+    """The author of the commits, read before anything is written. Raises NoIdentity."""
     here = folder.absolute()
     while not os.path.isdir(here):  # noqa: PTH112 - a Path's own is_dir raises for a name too long
         here = here.parent
@@ -228,7 +226,7 @@ def _begin(
 
 
 def _is_there(store: GitStore, commit: str) -> bool:
-    """Whether a last look finds a commit on the store branch whose push has no answer."""
+    """Whether the remote's store branch contains the commit, after a push without an answer."""
     end = time.monotonic() + LAST_LOOK
     with suppress(Exception, KeyboardInterrupt):
         while True:
@@ -252,7 +250,7 @@ def _policies(store: GitStore) -> dict[str, bytes | None]:
 def _check(
     store: GitStore, base: str | None, ci: str, install: str | None
 ) -> tuple[dict[str, bytes | None], tuple[str, ...]]:
-    """The files of the check that are not there yet, and what is to be said about those that are."""
+    """The files of the check that do not exist yet, and messages about those that do."""
     files: dict[str, bytes | None] = {}
     warnings = []
     branch = store.begun_on

@@ -15,7 +15,10 @@ from ..policies.waivers import Waiver, is_rule
 
 
 def text(given: str, what: str) -> str:
-    """What was given if it is a text. Raises BadInput, so that a wrong type is no TypeError somewhere inside."""
+    """The given value, if it is a text.
+
+    Raises BadInput, so that a wrong type does not cause a TypeError elsewhere.
+    """
     if not isinstance(given, str):
         raise BadInput(problem=f"{what} is a text, and {shown(given)} was given")
     return given
@@ -80,7 +83,7 @@ def id_of_request(request_id: str) -> str:
 
 
 def waiver(commit: str, rule: str, path: str, reason: str) -> Waiver:
-    """The waiver that accepts a violation for a reason. Raises BadInput."""
+    """The waiver for a violation, with its reason. Raises BadInput."""
     if not is_rule(text(rule, "the rule")):
         raise BadInput(
             problem=f"{rule[:80]!r} is not a rule",
@@ -93,7 +96,7 @@ def waiver(commit: str, rule: str, path: str, reason: str) -> Waiver:
 
 
 def action_digest(kind: str, name: str, given: Any, key: bytes | None = None) -> str:
-    """The digest of an action that a record can have. Raises BadInput for its kind or its name, and NotIJson."""
+    """The digest of an action. Raises BadInput for an invalid kind or name, and NotIJson."""
     found = digests.of_action(kind, name, given, key)
     try:
         return Action(kind=kind, name=name, digest=found).digest

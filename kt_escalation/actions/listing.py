@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rows:
-    """A page of rows, which cost less than records, and the files that could not be read.
+    """A page of rows, which are cheaper than records, and the files that could not be read.
 
     ``hint`` says why the page may be empty, if that is known.
     """
@@ -36,7 +36,7 @@ class Rows:
     hint: str | None = None
 
     def plain(self) -> Sequence[dict[str, Any]]:
-        """The records of the page as plain JSON values; while the store is open."""
+        """The records of the page as plain JSON values. The store must still be open."""
         return list(self.snapshot.plain(self.page.rows))
 
 
@@ -62,11 +62,12 @@ class Filters(_Fields, total=False):
     """The filters, the order and the page of a listing.
 
     ``status``, ``severity`` and ``request_id`` match one value or any of several. ``status`` is by default
-    "open", which is queued or claimed; "all" is every status. ``team`` and ``user`` are those that the
-    escalation is routed to, or the user who holds it. ``since`` is the earliest time of creation. ``mine``
-    selects escalations that the caller holds, ``overdue`` those past a deadline or a lease or that nobody can
-    decide, ``claimable`` those that the caller could claim now. ``sort`` is severity, created, raised, queued
-    or id; a leading - reverses it. ``limit`` 0 returns all, ``cursor`` is that of the previous page.
+    "open", which is queued or claimed; "all" is every status. ``team`` is the team of the route. ``user`` is
+    the user of the route or the holder. ``since`` is the earliest time of creation. ``mine`` selects
+    escalations that the caller holds. ``overdue`` selects those that are past a deadline or a lease, or that
+    nobody can decide. ``claimable`` selects those that the caller could claim now. ``sort`` is severity,
+    created, raised, queued or id; a leading - reverses it. ``limit`` 0 returns all. ``cursor`` is that of the
+    previous page.
     """
 
     status: StatusFilter | Collection[StatusFilter]
@@ -80,7 +81,7 @@ def query_of(
     request_id: str | Collection[str] = (),
     **fields: Unpack[_Fields],
 ) -> Query:
-    """The query of some filters. Raises BadInput for a word that no filter has."""
+    """The query for some filters. Raises BadInput for a value that the filter does not have."""
     from . import inputs
 
     return Query(
@@ -104,7 +105,7 @@ def _words(given: str | Collection[str], what: str, known: Collection[str]) -> C
 
 
 def records(session: ReadSession, wanted: Query, *, rev: str | None = None, fetch: bool = False) -> Listing:
-    """The page of escalations that match, as whole records. Raises BadInput, NotAStore, NoIdentity."""
+    """The matching escalations, as a page of whole records. Raises BadInput, NotAStore, NoIdentity."""
     from ..results import Listing
 
     found = rows(session, wanted, rev=rev, fetch=fetch)
@@ -113,7 +114,7 @@ def records(session: ReadSession, wanted: Query, *, rev: str | None = None, fetc
 
 
 def rows(session: ReadSession, wanted: Query, *, rev: str | None, fetch: bool) -> Rows:
-    """The page of escalations that match. Raises BadInput, NotAStore, NoIdentity."""
+    """The matching escalations, as a page of rows. Raises BadInput, NotAStore, NoIdentity."""
     snapshot = session.snapshot(rev, fetch=fetch)
     found: list[RecordSummary] = []
     invalid: list[Invalid] = []
@@ -148,7 +149,7 @@ def _unknown_team(snapshot: Snapshot, team: str) -> str | None:
 def _narrowed(
     session: ReadSession, snapshot: Snapshot, found: Sequence[RecordSummary], wanted: Query
 ) -> Iterator[RecordSummary]:
-    """The rows that pass the filters that need the rules, each judged when it is asked for."""
+    """The rows that pass the filters that need the rules. Each row is judged when it is requested."""
     from . import candidates
 
     if wanted.mine:
@@ -165,10 +166,10 @@ def _narrowed(
 
 
 class _Judge:
-    """Judges rows by a rule that reads records. Of all rows of the same standing it reads one.
+    """Judges rows by a rule that reads records. It reads only one record for all rows with the same standing.
 
-    ``timed`` are the statuses in which a deadline or a lease that has passed can change the answer: such a row is
-    judged for itself.
+    ``timed`` are the statuses for which a deadline or lease that has passed can change the answer. Such a row
+    is judged by itself.
     """
 
     def __init__(
@@ -186,7 +187,7 @@ class _Judge:
         self._known: dict[tuple[object, ...], bool] = {}
 
     def passes(self, row: RecordSummary) -> bool:
-        """What the rule says of the record that the row stands for."""
+        """The rule's answer for the row's record."""
         from . import candidates
 
         if row.status in self._timed and row.deadline is not None and row.deadline <= self._now:

@@ -1,4 +1,4 @@
-"""The parameters that all actions share: how they are committed, and how a store is opened to commit them."""
+"""The parameters that all actions share: for committing, and for opening a store."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ FLUSH_COUNT = 1_000
 
 @dataclass(frozen=True)
 class Options:
-    """How an action is committed.
+    """The parameters for committing an action.
 
-    ``claim_id`` is the caller's own token for the claim. With a ``branch`` the commit is proposed there.
-    With ``partial`` a failure does not stop the others. ``dry_run`` only says what would be done.
+    ``claim_id`` is the caller's own token for the claim. With a ``branch`` the commit is proposed there. With
+    ``partial`` a failure does not stop the others. With ``dry_run`` nothing is committed.
     """
 
     claim_id: str | None = None

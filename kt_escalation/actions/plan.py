@@ -1,4 +1,4 @@
-"""What the rules decided on one snapshot: the changes to commit, and the result that their caller gets."""
+"""A plan: the changes that the rules decided on for one snapshot, and the caller's result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from ..storage.interface import Author, Change, Snapshot
 
 @dataclass(frozen=True)
 class Plan:
-    """What the rules decided on one snapshot; nothing to change means that it is all so already."""
+    """The rules' decision for one snapshot.
+
+    A plan without changes means that everything is already as requested.
+    """
 
     changes: tuple[Change, ...] = ()
     message: Message | Words | None = None
@@ -35,7 +38,7 @@ class Plan:
 
     @property
     def claim_id(self) -> str | None:
-        """The claim's id that its message names, if any."""
+        """The claim id in the plan's message, if any."""
         return self.message.claim_id if isinstance(self.message, Message) else None
 
 
@@ -45,8 +48,9 @@ Decide = Callable[[Snapshot, Actor], Plan]
 def decided(
     decide: Decide, partial: bool, snapshot: Snapshot, author: Author, now: datetime, *, kept: bool = False
 ) -> tuple[Actor, Plan]:
-    """The actor, and what the rules decide on a snapshot. Raises what they raise, and what could not be had.
+    """The actor and the plan for a snapshot.
 
+    Raises the errors of the rules, and the failures that may not be left out.
     ``kept`` is as in `Snapshot.policies`.
     """
     policies = assemble(*snapshot.policies(kept=kept))
@@ -58,7 +62,7 @@ def decided(
 
 
 def require_had(plan: Plan, partial: bool) -> None:
-    """Raise what failed, unless some of it may and could be had."""
+    """Raise the failures, unless partial results are allowed and there are some."""
     if not plan.failed or (partial and plan.records):
         return
     if len(plan.failed) == 1 and (isinstance(plan.failed[0].where, str) or plan.failed[0].where == ALONE):
@@ -67,7 +71,7 @@ def require_had(plan: Plan, partial: bool) -> None:
 
 
 def result_of(plan: Plan, commit: str, *, changed: bool) -> Result:
-    """The result of a plan that is, or would be, in this commit."""
+    """The result of a plan that is committed, or would be committed, in this commit."""
     return Result(
         records=plan.records,
         commit=commit,

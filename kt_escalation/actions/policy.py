@@ -22,7 +22,7 @@ from .opening import opened
 
 @dataclass(frozen=True)
 class Explanation:
-    """Where an escalation would go, what would be asked for it, and which rules were tried."""
+    """The route of an escalation, its requirements, and the rules that were tried."""
 
     route: Route
     requires: Requires
@@ -31,7 +31,7 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Moved:
-    """An escalation that other policies would have sent elsewhere, or asked other things for."""
+    """An escalation that other policies would have routed elsewhere, or given other requirements."""
 
     record: Record
     was: Explanation
@@ -40,17 +40,14 @@ class Moved:
 
 @dataclass(frozen=True)
 class Linted:
-    """Every fault in `policies/`, and what is legal there and most likely not meant."""
+    """The faults in `policies/`, and warnings about settings that are legal but probably mistakes."""
 
     faults: tuple[Fault, ...]
     warnings: tuple[Fault, ...]
 
 
 def lint(path: str | os.PathLike[str] = ".") -> Linted:
-    """What is wrong in the working tree's `policies/`, by its path from the repository's top.
-
-    Raises BadInput, NotAStore.
-    """
+    """The faults in the working tree's `policies/`. Paths begin at the repository's top."""
     store = GitStore(Path(path))
     try:
         files = policy_files((store.repository.toplevel or Path(path)) / store.full("policies"))
@@ -68,7 +65,7 @@ def lint(path: str | os.PathLike[str] = ".") -> Linted:
 
 
 def read(folder: str | os.PathLike[str]) -> Policies:
-    """The policies in a folder. Raises BadInput where they have faults that routing cannot live with."""
+    """The policies in a folder. Raises BadInput for faults that make routing impossible."""
     policies = assemble(None, policy_files(Path(folder)))
     if policies.faults:
         more = f" (and {len(policies.faults) - 1} more)" if len(policies.faults) > 1 else ""
@@ -77,9 +74,9 @@ def read(folder: str | os.PathLike[str]) -> Policies:
 
 
 def explain(policies: Policies, keys: Mapping[str, str | None]) -> Explanation:
-    """Where an escalation with these keys would go, and why.
+    """The route of an escalation with these keys, and the reason.
 
-    ``keys`` are severity, reason_code, provider, model and policy as in a record; absent ones are None.
+    ``keys`` are severity, reason_code, provider, model and policy as in a record. Absent keys are None.
     """
     tried: list[Tried] = []
     route = policies.route(keys.get("provider"), keys.get("model"), tried)
@@ -102,10 +99,10 @@ def replay(
     rev: str | None = None,
     progress: Progress | None = None,
 ) -> tuple[int, tuple[Moved, ...]]:
-    """Route past escalations by other policies: how many were looked at, and which would have moved.
+    """Route past escalations by other policies. Returns how many were compared, and which would have moved.
 
-    They are held against the store's own policies as they are now, so that the difference is the
-    change's alone. What the gateway itself had routed is left out: no policy decides it.
+    They are compared with the store's current policies, so that only the change makes a difference.
+    Escalations that the gateway itself routed are left out, because no policy decides their route.
     """
     store = opened(path, progress)
     try:

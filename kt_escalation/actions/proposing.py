@@ -20,13 +20,13 @@ NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class Proposing:
-    """Says what a branch of the remote proposes already, and what a proposal's caller gets."""
+    """Reads what a branch of the remote proposes, and makes the result for a proposal's caller."""
 
     def __init__(self, port: Port) -> None:
         self._port = port
 
     def result(self, plan: Plan, name: str, commit: str, found: bool = False) -> Result:
-        """The result of a plan that is proposed on a branch; ``found`` if it was before."""
+        """The result of a plan that is proposed on a branch. ``found`` means that it was proposed before."""
         return replace(
             result_of(plan, commit, changed=False),
             written=0 if found else len(plan.changes),
@@ -39,10 +39,11 @@ class Proposing:
     def own(
         self, escalation_id: str, branch: str, snapshot: Snapshot, email: str, timeout: float
     ) -> Mapping[str, Proposal]:
-        """The actor's own open proposals for one record alone, by branch: what another action on it builds on.
+        """The actor's own open proposals for one record, by branch.
 
-        With a ``branch`` only that one is looked at, else those of the usual names. A proposal that the store branch
-        has overtaken is left out. Raises as `Port.proposal` does.
+        Another action on the record builds on them.
+        With a ``branch`` only that branch is read, otherwise all branches with the usual names. A proposal
+        that the store branch has overtaken is left out. Raises as `Port.proposal`.
         """
         if branch:
             there = self._port.proposal(branch, snapshot, timeout)
@@ -63,12 +64,12 @@ class Proposing:
         plan: Plan,
         name: str,
     ) -> Plan | None:
-        """What the branch proposes, if that is the actor's own and just what is to be proposed; None if it is free.
+        """The branch's proposal if it is the actor's own and the same as the plan. None if the branch is free.
 
-        The former is asked of the rules themselves: decided on the store as the branch would have it, nothing is
-        left to do, as with any repeat. Free is a branch that is not there, is merged, or is the actor's own
-        proposal for these very records, which the store branch has changed since: that can no longer be merged,
-        and nobody else's work is in it. Raises BranchTaken.
+        To compare them, the rules run on the store as the branch would leave it: if nothing is left to do,
+        the proposal is the same. A branch is free if it does not exist, is merged, or is the actor's own
+        proposal for the same records which the store branch has changed since. Such a proposal can no longer
+        be merged, and it holds nobody else's work. Raises BranchTaken.
         """
         if there is None or there.merged:
             return None
@@ -92,7 +93,10 @@ class Proposing:
     def _taken(
         self, there: Proposal, actor: Actor, plan: Plan, name: str, *, mine: bool, alike: bool
     ) -> BranchTaken:
-        """The error for a branch that holds something else; ``alike`` if that changes the same records only."""
+        """The error for a branch that holds other changes.
+
+        ``alike`` means that it changes only the same records.
+        """
         commit = f"commit {there.commit[:12]}"
         who = ", ".join(
             sorted({permissions.known_as(email, actor.policies.roster) for email in there.emails})
@@ -113,7 +117,7 @@ class Proposing:
 
 
 def _is_own(there: Proposal, escalation_id: str, snapshot: Snapshot, actor: Actor) -> bool:
-    """Whether an open proposal is the actor's, changes one record alone, and is not overtaken."""
+    """Whether a proposal is open, by the actor, about one record only, and not overtaken by the store branch."""
     if there.merged or there.base is None or there.tip is None or not there.emails:
         return False
     paths = {path for side in (there.base, there.tip) for path in side.paths(escalation_id)}
@@ -144,7 +148,10 @@ def _listed(escalation_ids: Sequence[str]) -> str:
 
 
 def default_name(plan: Plan) -> str:
-    """`kt/<action>/<id>`; of several the first in the order of ids, as in the commit's message."""
+    """The branch name `kt/<action>/<id>`.
+
+    For several escalations it has the first id in order, like the commit's message.
+    """
     message = plan.message
     if isinstance(message, Message):
         return f"{PROPOSALS}{message.action}/{min(message.escalation_ids)}"

@@ -1,4 +1,4 @@
-"""Raises escalations: one, several in one commit, and what several threads raise at once."""
+"""Raises escalations: one, several in one commit, and those of several threads together."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ class Raising:
         self._group = GroupCommit(self.together)
 
     def one(self, item: drafts.Item) -> Result:
-        """Raise one escalation, together with those of other threads."""
+        """Raise one escalation. Threads that raise at the same time share a commit."""
         if item is None or isinstance(item, KtError):
             return self.several([(ALONE, item)])
         return self._answered(self._group.join(item))
 
     def several(self, items: Iterable[tuple[int, drafts.Item]], *, partial: bool = False) -> Result:
-        """Raise several in one commit: pairs of a line number and a draft, or the error instead of one.
+        """Raise several escalations in one commit. Each item is a line number with a draft or an error.
 
-        None counts as skipped. All or nothing, unless ``partial``.
-        Raises the error of a single item that failed, or SeveralFailed.
+        A draft of None counts as skipped. It is all or nothing, unless ``partial``. Raises the error if only
+        one item was given and it failed, else SeveralFailed.
         """
         return self._answered(self._landed(items, partial=partial))
 
     def _answered(self, result: Result) -> Result:
-        """A result with the decisions on what was decided before it was raised again.
+        """Add the decisions on escalations that were already decided when they were raised again.
 
-        They are proved when the clone's lock is free again. Nothing here changes what has landed.
+        They are proved after the clone's lock is released. Nothing here changes what has landed.
         """
         again = [record.escalation_id for record in result.records if record.resolution is not None]
         if not again:
@@ -103,7 +103,7 @@ class Raising:
         return replace(self._session.commit(decide, partial=partial, kept=True), skipped=len(skipped))
 
     def together(self, items: Sequence[drafts.Item]) -> Sequence[Result | Exception]:
-        """Raise the items of several threads in one commit: a result or an error for each."""
+        """Raise the items of several threads in one commit. Returns a result or an error for each."""
         if len(items) == 1:
             return [self._landed([(ALONE, items[0])])]
         try:

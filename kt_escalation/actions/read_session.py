@@ -1,4 +1,4 @@
-"""A store that is open for reading: which snapshot to read, who reads it, and when."""
+"""A store that is open for reading: its snapshots, the reader, and the time."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class ReadSession:
 
     @property
     def following(self) -> Following:
-        """The loop that follows the store for all who wait in this session."""
+        """The loop that follows the store for all waits of this session."""
         from .following import Following
 
         with self._opening:
@@ -66,7 +66,7 @@ class ReadSession:
         return self.port
 
     def snapshot(self, rev: str | None = None, *, fetch: bool = False, max_age: float = 0.0) -> Snapshot:
-        """The state at ``rev``, by default the newest that this clone knows; ``fetch`` asks the remote first.
+        """The state at ``rev``, by default the newest that this clone knows. ``fetch`` asks the remote first.
 
         An answer of the remote that is at most ``max_age`` seconds old is used again.
         """
@@ -76,7 +76,7 @@ class ReadSession:
         return self.port.read(rev)
 
     def actor(self, snapshot: Snapshot, *, named: bool = True) -> Actor:
-        """Who reads, and the time. Unless ``named`` it is nobody, so git's identity is not needed.
+        """The reader and the time. With ``named`` False the reader is nobody, so git's identity is not needed.
 
         Raises NoIdentity.
         """
@@ -87,7 +87,10 @@ class ReadSession:
         return permissions.actor(email, to_millis(self.clock()), assemble(*snapshot.policies()))
 
     def close(self) -> None:
-        """End all waits and the helper process that reads git objects. The session may be used again afterwards."""
+        """End all waits and the helper process that reads git objects.
+
+        The session may be used again afterwards.
+        """
         with self._opening:
             following, self._following = self._following, None
         if following is not None:

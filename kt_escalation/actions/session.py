@@ -18,7 +18,7 @@ from .read_session import LOCK_TIMEOUT, RETRY_TIMEOUT, ReadSession
 
 
 class Session(ReadSession):
-    """What every action needs: the newest state, the clock, and a way to commit what it decides."""
+    """The newest state, the clock, and a way to commit, for all actions."""
 
     def __init__(
         self,
@@ -47,15 +47,16 @@ class Session(ReadSession):
     def commit(
         self, decide: Decide, *, partial: bool = False, branch: str | None = None, kept: bool = False
     ) -> Result:
-        """Run ``decide`` on the newest state and commit its plan, again after each lost race.
+        """Run ``decide`` on the newest state and commit its plan. After a lost race, start again.
 
-        With ``partial`` what fails does not stop the rest. With a ``branch`` the commit is proposed there.
-        ``kept`` allows the policies as this clone keeps them, for a step that nobody believes before it is judged.
+        With ``partial`` a failure does not stop the rest. With a ``branch`` the commit is proposed there.
+        ``kept`` allows policies from this clone's cache, for a step that is judged again before anybody
+        relies on it.
         """
         return self._loop.commit(decide, partial, branch, kept=kept)
 
     def preview(self, decide: Decide, *, partial: bool = False, branch: str | None = None) -> Result:
-        """The result of committing the plan now, without committing it; with a ``branch``, of proposing it there.
+        """The result that committing would have now, or with a ``branch`` the result of proposing.
 
         ``replaced`` are the records that would change.
         """
@@ -82,7 +83,7 @@ class Session(ReadSession):
         )
 
     def _proposed_tip(self, snapshot: Snapshot, names: Sequence[str], branch: str) -> Snapshot | None:
-        """The store as the actor's own open proposal for one record would have it, if there is just one."""
+        """The store as the actor's own open proposal for one record would leave it, if there is exactly one."""
         if len(names) != 1:
             return None
         email = self.port.author().email

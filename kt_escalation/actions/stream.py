@@ -27,7 +27,10 @@ _LONGEST_WAIT = 20 * 86_400.0
 
 
 class Arrived(NamedTuple):
-    """A line, its number from 1, and when it was read; of one that is too long only the beginning."""
+    """A line, its number from 1, and when it was read.
+
+    Only the beginning of a line that is too long is kept.
+    """
 
     number: int
     data: bytes
@@ -44,7 +47,7 @@ def raised(
     provider: str | None,
     model: str | None,
 ) -> Iterator[Result]:
-    """What `desk.Store.raise_stream` gives."""
+    """The results of `Store.raise_stream`."""
     # The first line of which nobody knows yet what became of it.
     first = 1
     try:
@@ -65,7 +68,7 @@ def raised(
 
 
 def unacknowledged(error: KtError, line: int) -> KtError:
-    """The error that ends a stream, which says from which line on nothing is acknowledged."""
+    """The error that ends a stream. It says from which line on nothing is acknowledged."""
     fix = "fix that and send it again; what is there already does no harm"
     if isinstance(error, SeveralFailed):
         fix = f"{error.fix} and send it again{error.others}"
@@ -77,9 +80,9 @@ def unacknowledged(error: KtError, line: int) -> KtError:
 
 
 def flushes(source: int, count: int, every: float | None) -> Iterator[Sequence[Arrived]]:
-    """The lines that hold something, ``count`` at most, or those of ``every`` seconds, as soon as they are there.
+    """The lines that are not empty, in flushes of at most ``count`` lines or ``every`` seconds, as soon as they arrive.
 
-    ``source`` is a file descriptor, which is read until its end. Raises BadInput.
+    ``source`` is a file descriptor, which is read to its end. Raises BadInput.
     """
     waiting: list[Arrived] = []
     size, number, rest, ended = 0, 0, b"", False
@@ -114,7 +117,7 @@ def _ready(source: int, due: float | None) -> bool:
 
 
 def _read(source: int) -> bytes:
-    """What is there, nothing at the end. Raises BadInput."""
+    """Read what is available. Empty at the end. Raises BadInput."""
     try:
         return os.read(source, _READ_BYTES)
     except OSError as error:
@@ -128,7 +131,7 @@ def _item(line: bytes, provider: str | None, model: str | None) -> drafts.Item:
 
 
 def _none_had(items: Sequence[tuple[int, drafts.Item]], error: SeveralFailed) -> Result:
-    """The result of a flush of which nothing could be had."""
+    """The result of a flush in which every line failed."""
     faults = {failure.where: failure.error for failure in error.failures}
     lines = tuple(Line(number, error=faults.get(number)) for number, _ in items)
     skipped = sum(1 for _, item in items if item is None)

@@ -20,7 +20,7 @@ _LISTED = 100
 
 
 def sweep(session: Session, *, dry_run: bool = False, only: Collection[str] | None = None) -> Swept:
-    """Do everything that deadlines and leases ask for by now, in one commit; ``only`` for these records, if given."""
+    """Apply all deadlines and leases that have passed, in one commit. ``only`` limits it to these records."""
     found = _Sweep(session.token(), only)
     if dry_run:
         snapshot = session.snapshot(fetch=True)
@@ -32,7 +32,7 @@ def sweep(session: Session, *, dry_run: bool = False, only: Collection[str] | No
 
 @dataclass
 class _Sweep:
-    """What the last decision found: due actions, those that cannot be done, and unreadable files."""
+    """The result of the last decision: due actions, those that cannot be done, and unreadable files."""
 
     token: str
     only: Collection[str] | None = None
@@ -69,7 +69,7 @@ class _Sweep:
 
 
 def _that_fit(found: Iterable[due_actions.Due]) -> tuple[tuple[due_actions.Due, ...], tuple[Failure, ...]]:
-    """What is due and can be done, and what would make a record too large."""
+    """The due actions that can be done, and those that would make a record too large."""
     dues, failed = [], []
     for due in found:
         try:

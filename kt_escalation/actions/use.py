@@ -1,4 +1,4 @@
-"""Uses decisions: releases one, once, and says what came of it. See docs/gateway.md."""
+"""Uses decisions: releases a decision once, and records the result of the release. See docs/gateway.md."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def release(
     signed: bool = False,
     tell: Callable[[str], object] = lambda _: None,
 ) -> Decision:
-    """Take a decision for its one use. ``tell`` is given the release id before anything is pushed.
+    """Take a decision for its one use. ``tell`` is called with the release id before anything is pushed.
 
-    A decision that is not for one use, or that releases nothing, is returned and nothing is written.
+    A decision that is not for one use, or that releases nothing, is returned, and nothing is written.
     """
     inputs.whole_ids([escalation_id])
     token = _release_id(release_id)
@@ -93,7 +93,10 @@ def receipt(
     reason: str | None = None,
     release_id: str | None = None,
 ) -> Received:
-    """Say what came of a release: for the person who released it; after `unknown` for an admin, with a reason."""
+    """Record the result of a release.
+
+    For the person who released it; after `unknown` also for an admin, with a reason.
+    """
     inputs.whole_ids([escalation_id])
     known = _status(status)
     words = None if reason is None else inputs.words(reason, "the reason")
@@ -134,7 +137,7 @@ def receipt(
 
 
 def _require_no_archive(session: Session, snapshot: Snapshot, found: Release) -> None:
-    """Raise OtherReceipt for a release in an archive: nobody said for good in time what came of it."""
+    """Raise OtherReceipt for a release in an archive: the time for a final receipt is over."""
     name = found.escalation_id
     if session.has_git and session.git.at(snapshot.revision).is_archived(name, "released"):
         before = found.receipt
@@ -166,7 +169,7 @@ def _plan(
 
 
 def _keep(session: Session, escalation_id: str, token: str) -> None:
-    """Write down on disk which release id this clone made up, before it is used."""
+    """Store the release id that this clone created, before it is used."""
     if not session.has_git:
         return
     folder = session.git.lock_folder
@@ -177,7 +180,7 @@ def _keep(session: Session, escalation_id: str, token: str) -> None:
 
 
 def _require_shared(session: Session) -> None:
-    """Raise NoStoreBranch in a repository that has remotes and would release on a branch of its own."""
+    """Raise NoStoreBranch if the repository has remotes but the release would be committed only here."""
     if not session.has_git or session.git.remote is not None:
         return
     names = sorted(session.git.repository.remotes())
@@ -190,7 +193,7 @@ def _require_shared(session: Session) -> None:
 
 
 def _release_id(text: str | None) -> str:
-    """A release id of the caller's own, empty for none. Raises BadInput."""
+    """The caller's own release id, or empty. Raises BadInput."""
     if text is not None and not re.fullmatch(RELEASE_ID, inputs.text(text, "the release id"), re.ASCII):
         raise BadInput(
             problem=f"{text[:80]!r} is not a valid release id: letters, digits, dots, dashes, at most 64"
@@ -199,7 +202,7 @@ def _release_id(text: str | None) -> str:
 
 
 def action_digest(text: str | None) -> None:
-    """Raise BadInput for text that is not a digest of an action."""
+    """Raise BadInput for a text that is not the digest of an action."""
     if text is not None and not _DIGEST.fullmatch(inputs.text(text, "the digest")):
         raise BadInput(
             problem=f"{text[:80]!r} is not a valid digest: sha256: or hmac-sha256:, and 64 hex digits",

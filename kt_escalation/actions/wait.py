@@ -40,7 +40,7 @@ def wait(
     interval: float | None = None,
     stop: threading.Event | None = None,
 ) -> Decision:
-    """Ask the remote again and again until the escalation is resolved, and answer only what the judge believes."""
+    """Ask the remote repeatedly until the escalation is resolved, and return only a decision that the judge accepts."""
     use.action_digest(digest)
     snapshot, entry, found = resolved(session, escalation_id, timeout, tell, interval=interval, stop=stop)
     if signed:
@@ -57,9 +57,9 @@ def resolved(
     interval: float | None = None,
     stop: threading.Event | None = None,
 ) -> tuple[Snapshot, Entry, Proof]:
-    """The first state in which the escalation is seen resolved, and what is proven of it.
+    """The first state in which the escalation is resolved, and its proof.
 
-    Raises Interrupted once ``stop`` is set or the session is closed.
+    Raises Interrupted when ``stop`` is set or the session is closed.
     """
     from ..audit.verify import require_history
 
@@ -102,9 +102,10 @@ def sweeping(
     wait: Callable[[float | None], Decision],
     tell: Callable[[str], None],
 ) -> Decision:
-    """What ``wait`` answers, which is called with seconds, while what is due for the escalation is applied in time.
+    """The result of ``wait``. Meanwhile the deadlines of the escalation are applied when they pass.
 
-    Raises WaitTimeout after ``timeout`` seconds, and what waiting and sweeping raise.
+    ``wait`` is called with a number of seconds. Raises WaitTimeout after ``timeout`` seconds, and the errors
+    of waiting and sweeping.
     """
     inputs.whole_ids([escalation_id])
     over = None if (left := inputs.seconds(timeout, "the timeout")) is None else time.monotonic() + left
@@ -128,7 +129,10 @@ def sweeping(
 
 
 def _swept(session: Session, escalation_id: str, tell: Callable[[str], None]) -> bool:
-    """Whether something was due for the escalation and was applied. What comes and goes is told."""
+    """Apply the deadlines that have passed.
+
+    Returns whether any had. Errors that may go away are reported to ``tell``.
+    """
     try:
         return sweep.sweep(session, only=[escalation_id]).result.changed
     except (*WEATHER, RetriesExhausted, OutcomeUnknown) as error:

@@ -20,7 +20,7 @@ from .session import Session
 def waive(
     session: Session, commit: str, rule: str, path: str, reason: str, *, branch: str | None = None
 ) -> Result:
-    """Accept one violation that `verify` names; ``commit`` is its whole id."""
+    """Accept one violation that `verify` lists. ``commit`` is its whole id."""
     waiver = inputs.waiver(commit, rule, path, reason)
     port = session.port
     if not isinstance(port, GitStore):

@@ -1,4 +1,4 @@
-"""The command line's groups. A command's module is loaded only when it is needed. Options are in options.py."""
+"""The command groups. A command's module is loaded only when it is needed. Options are in options.py."""
 
 from __future__ import annotations
 

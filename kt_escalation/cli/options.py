@@ -62,12 +62,12 @@ def in_one_store(function: F) -> F:
 
 
 def common(function: F) -> F:
-    """The same and `--json`. All commands have it, except an interactive session."""
+    """The options of every command, and `--json`. Only an interactive session does not have them."""
     return in_one_store(_AS_JSON(function))
 
 
 def common_to_several(function: F) -> F:
-    """The same for commands that may work on several stores. ``repo`` has all their folders."""
+    """The same as `common`, for commands that may work on several stores. ``repo`` has all their folders."""
     return in_folder("Work in this folder's repository. May be repeated for several stores.")(
         _AS_JSON(function)
     )
@@ -97,7 +97,10 @@ def reads_fresh(function: F) -> F:
 
 
 def asks(given: bool | None, rev: str | None, *, people: bool) -> float | None:
-    """For how many seconds to ask the remote before people read; None where the command does as it was told."""
+    """How many seconds to ask the remote before the output is shown to people.
+
+    None if an option already says what to do.
+    """
     if given or rev is not None or not people:
         return None
     return 0.0 if given is False else ASK_SECONDS
@@ -141,7 +144,7 @@ PARTIAL = click.option(
 
 
 def _no_id_for_a_branch(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
-    """Refuse an escalation id that `--branch`, placed before it, has taken as the name of a branch."""
+    """Refuse a branch name that is an escalation id: `--branch` before an id takes that id as its value."""
     if name is not None and is_escalation_id(name):
         raise Usage(
             problem=f"--branch takes the next word as the name of the branch, and {name} is an escalation id",
@@ -164,7 +167,7 @@ def proposes(function: F) -> F:
 
 
 def begun_ids(ctx: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Complete an id for the shell: open ones, else resolved ones. Empty if anything fails."""
+    """Shell completion of ids: open escalations, else resolved ones. Empty if anything fails."""
     from ..model.query import Query
     from ..read_store import ReadStore
 
@@ -185,9 +188,9 @@ def begun_ids(ctx: click.Context, _: click.Parameter, begun: str) -> list[Comple
 def takes_ids(*, required: bool = True, one: bool = False, begun: bool = False) -> Callable[[F], F]:
     """Add the ways to name escalations: as arguments, with `--id`, or by the request with `--request-id`.
 
-    The command gets ``escalation_ids``, all that were named in any way, and ``several``, whether the output
-    is about several. With ``one`` it gets ``escalation_id`` instead, or None if none was named and none is
-    ``required``. With ``begun``, a unique prefix can stand for an id.
+    The command gets ``escalation_ids``, a list of all that were named, and ``several``, whether the output is
+    about several. With ``one`` it gets ``escalation_id`` instead. That is None if none was named and
+    ``required`` is False. With ``begun``, a unique prefix can stand for an id.
     """
     text = "The id, or a unique prefix of it." if begun else "The whole id."
     repeated = "" if one else " May be repeated; - reads ids from stdin."
@@ -288,7 +291,7 @@ class Count(click.IntRange):
 
 
 def whole_ids(given: Sequence[str]) -> list[str]:
-    """The ids of a command line. `-` stands for the ids on stdin."""
+    """The ids in the arguments. `-` stands for the ids on stdin."""
     found: list[str] = []
     for item in given:
         if item == "-":
@@ -313,7 +316,10 @@ def read_file(name: str) -> bytes:
 
 
 def read_time(text: str | None, now: datetime, option: str = "--since") -> datetime | None:
-    """Parse the value of ``--since`` or another option: a time, or a duration before ``now``. Raises BadInput."""
+    """Parse the value of ``--since`` or another option: a time, or a duration before ``now``.
+
+    Raises BadInput.
+    """
     if text is None:
         return None
     try:

@@ -36,7 +36,8 @@ def report(
 ) -> None:
     """Print the result of an action.
 
-    ``done`` and ``same`` are its sentences for one record. ``propose`` follows "proposed to".
+    ``done`` is the sentence for one changed record, ``same`` for an unchanged one. ``propose`` completes the
+    sentence that begins "proposed to".
     """
     for text in result.warnings:
         warn(text)
@@ -126,7 +127,10 @@ def _sentence(record: Record, result: Result, words: str) -> str:
 
 
 def report_decided(result: Result, several: bool) -> None:
-    """Print what was decided before it was raised again. What cannot be used so is a warning."""
+    """Print decisions on escalations that were raised again.
+
+    A decision that cannot be used becomes a warning.
+    """
     errors = {failure.where: failure.error for failure in result.decision_errors}
     if several:
         for found in result.decisions:
@@ -178,7 +182,7 @@ def change_as_json(result: Result) -> dict[str, Any]:
 
 
 def decisions_as_json(result: Result, several: bool) -> dict[str, Any]:
-    """The JSON of what was decided before it was raised again; nothing where nothing was."""
+    """The JSON of decisions on escalations that were raised again. Empty if there are none."""
     found: dict[str, Any] = {}
     if not several:
         if result.decision is not None:
@@ -194,7 +198,7 @@ def decisions_as_json(result: Result, several: bool) -> dict[str, Any]:
 
 
 def what_to_do(found: Decision) -> str:
-    """What a gateway has to do, by a decision."""
+    """The gateway's next step after a decision."""
     if found.amendment is not None:
         return "release the request as the amendment says, and not as it was proposed"
     return _DO[found.outcome]
@@ -206,7 +210,7 @@ def on_terminal() -> bool:
 
 
 def journal_time() -> Callable[[datetime], str]:
-    """How the lines of a journal write times: exact ones in UTC for programs, short local ones for people."""
+    """The time format for the lines of a journal: exact and in UTC for programs, short and local for people."""
     if not on_terminal():
         return format_time
     from .terminal import clock
@@ -215,7 +219,10 @@ def journal_time() -> Callable[[datetime], str]:
 
 
 def for_people(text: str, stream: TextIO) -> str:
-    """A message as a stream shows it: at a terminal, times are short and local. Hidden characters are seen."""
+    """A message in the form for a stream.
+
+    At a terminal, times are short and local. Hidden characters are made visible.
+    """
     if stream is not None and stream.isatty():
         from .terminal import clock
 
@@ -234,7 +241,7 @@ def discard_output() -> None:
 
 
 def settle_streams() -> None:
-    """Discard what cannot be written: Python would fail on it again at exit, with an exit code of its own, 120."""
+    """Discard output that cannot be written. Otherwise Python would fail on it at exit, with exit code 120."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

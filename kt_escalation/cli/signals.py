@@ -48,23 +48,26 @@ def begin() -> None:
 
 
 def asked() -> bool:
-    """Whether a signal has asked this command to end. A library may have turned the interrupt into another error."""
+    """Whether a signal has asked this command to end.
+
+    A library may have turned the interrupt into another error.
+    """
     return _State.asked
 
 
 def answered() -> None:
-    """The signal did not ask the command to end: ^C that only goes back a question."""
+    """Forget the signal: ^C only went back one question."""
     _State.asked = False
 
 
 def end() -> None:
-    """End the command: the exit code is decided, and no signal interrupts any more."""
+    """End the command. The exit code is decided, and no signal interrupts any more."""
     _State.runs, _State.asked = False, False
 
 
 @contextmanager
 def heeding(act: Callable[[int], None]) -> Iterator[None]:
-    """Pass the signals to ``act`` instead."""
+    """Call ``act`` for signals inside the block."""
     before = {number: signal.signal(number, _after_loading(act)) for number in _ENDING}
     try:
         yield

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class Work:
-    """What `edge` has to know about the running command."""
+    """The facts about the running command that `edge` needs."""
 
     def __init__(self) -> None:
         self.begin()

@@ -1,8 +1,8 @@
-"""Every error of kt, with its code, its exit code, its facts and its message.
+"""All errors of kt, with their codes, exit codes, facts and messages.
 
 The codes are a closed list (docs/reference.md, *Exit codes*). Scripts match on ``code``, and people read
 ``message``. Each class says what happened and what to do next, and declares its facts as typed attributes.
-The code that raises it gives the facts. Times are texts as in RFC 3339.
+The code that raises the error gives the facts. Times are texts as in RFC 3339.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The root of all errors of kt: it fills an error's sentence with the error's facts. The errors are in the modules beside it."""
+"""The root of all errors of kt. It fills an error's facts into its sentence.
+
+The other modules of this package have the errors themselves.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,7 @@ class KtError(_Declared):
 
     @property
     def remedy(self) -> str:
-        """What to do next, empty where nothing can be said."""
+        """What to do next. Empty if there is nothing to suggest."""
         return self._fill(self.hint)
 
     @property

@@ -1,4 +1,4 @@
-"""The store is not as an action needs it, or has nothing for it: exits 6 and 7."""
+"""Errors for a store that is not in the state that an action needs: exit codes 6 and 7."""
 
 from __future__ import annotations
 
@@ -53,7 +53,10 @@ class NotResolved(Conflict):
 
 
 class AlreadyReopened(Conflict):
-    """It was reopened, and that was not withdrawn. ``outcome`` is how the reopening has ended, if it has."""
+    """The escalation was reopened, and the reopening was not withdrawn.
+
+    ``outcome`` is the reopening's outcome, if it has one.
+    """
 
     code = "already_reopened"
     says = "{escalation_id} was reopened as {reopened_by} at {since}, which is still open"
@@ -65,7 +68,7 @@ class AlreadyReopened(Conflict):
 
 
 class IllegalRecord(Conflict):
-    """The decision in the record was not made by the rules."""
+    """Illegal steps led to the decision in the record."""
 
     code = "illegal_record"
     says = "{escalation_id} is resolved, but not by legal steps alone: {problem}"
@@ -93,7 +96,7 @@ class ReleaseNeeded(Conflict):
 
 
 class AlreadyReleased(Conflict):
-    """The decision was used: by somebody else, or under another release id."""
+    """The decision was already used, by somebody else or under another release id."""
 
     code = "already_released"
     says = "{escalation_id} was released by {released_by} at {released_at} under release id {release_id}"
@@ -105,7 +108,7 @@ class AlreadyReleased(Conflict):
 
 
 class OtherAction(Conflict):
-    """The decision is about another action than the one that is to be run."""
+    """The decision is about another action than the caller's."""
 
     code = "other_action"
     says = "{escalation_id} is about the action {digest}, not {given}"
@@ -116,7 +119,7 @@ class OtherAction(Conflict):
 
 
 class ReleaseExpired(Conflict):
-    """The decision was not used in its time."""
+    """The time for using the decision is over."""
 
     code = "release_expired"
     says = "{escalation_id} could be released until {until}"
@@ -126,7 +129,7 @@ class ReleaseExpired(Conflict):
 
 
 class Amended(Conflict):
-    """The decision releases something else than what was proposed, and the caller does not apply amendments."""
+    """The decision releases an amended request, and the caller does not apply amendments."""
 
     code = "amended"
     says = "{escalation_id} is {outcome}: what was proposed may not be run as it is"
@@ -148,7 +151,7 @@ class NotReleasing(Conflict):
 
 
 class NotReleased(Conflict):
-    """There is no release that a receipt could be for."""
+    """There is no release to give a receipt for."""
 
     code = "not_released"
     says = "{escalation_id} was not released"
@@ -160,7 +163,7 @@ class NotReleased(Conflict):
 
 
 class OtherReceipt(Conflict):
-    """There is a receipt already, and it says something else."""
+    """There is already another receipt."""
 
     code = "other_receipt"
     says = "the receipt of {escalation_id} says {status}, by {receipt_by} at {receipt_at}"
@@ -229,7 +232,7 @@ class ShownDiffers(Conflict):
 
 
 class DifferentContent(Conflict):
-    """That id belongs to an escalation with other content."""
+    """The id belongs to an escalation with other content."""
 
     code = "different_content"
     says = "{escalation_id} exists with other content ({differs})"
@@ -239,7 +242,7 @@ class DifferentContent(Conflict):
 
 
 class BranchTaken(Conflict):
-    """The branch to propose on holds something else already."""
+    """The branch for the proposal already holds other changes."""
 
     code = "branch_taken"
     says = "the branch {branch} on {remote} holds something else already ({what})"
@@ -289,7 +292,7 @@ class NotFound(KtError):
 
 
 class NothingToClaim(KtError):
-    """There is nothing that the caller may claim."""
+    """There is no escalation that the caller may claim."""
 
     code = "nothing_to_claim"
     exit_code = 7

@@ -1,4 +1,4 @@
-"""The remote, the time and the outcome of a push: exits 4, 8, 9 and 130."""
+"""Errors about the remote, timeouts and unknown outcomes: exit codes 4, 8, 9 and 130."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class PushRefused(KtError):
 
 
 class RemoteFault(KtError):
-    """The remote repository itself could not take the push; nothing changed."""
+    """The remote repository has a fault and could not accept the push; nothing changed."""
 
     code = "remote_fault"
     exit_code = 4
@@ -50,7 +50,7 @@ class RemoteFault(KtError):
 
 
 class HistoryRewritten(KtError):
-    """The remote's store branch no longer contains the commit that this clone had seen on it."""
+    """The remote's store branch no longer contains a commit that this clone has seen on it."""
 
     code = "history_rewritten"
     exit_code = 4
@@ -80,7 +80,7 @@ class LockTimeout(KtError):
 
 
 class RetriesExhausted(KtError):
-    """The time was over: others were faster each time, or the remote could not take the push."""
+    """No time was left: other commits were always first, or the remote could not accept the push."""
 
     code = "retry_timeout"
     exit_code = 8
@@ -93,7 +93,10 @@ class RetriesExhausted(KtError):
 
 
 def exhausted(attempts: int, seconds: float, remote: str | None, said: str) -> RetriesExhausted:
-    """The error for a change that took too long; ``said`` is the remote's reason if nobody was faster."""
+    """The error for a change that took too long.
+
+    ``said`` is the remote's reason if no other commit was first.
+    """
     if not said:
         return RetriesExhausted(attempts=attempts, seconds=seconds)
     return RetriesExhausted(

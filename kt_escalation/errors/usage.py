@@ -1,4 +1,4 @@
-"""What was asked for cannot be done, may not be done, or has the answer no: exits 1, 2, 3 and 5."""
+"""Errors for requests that are wrong, not allowed, or answered with no: exit codes 1, 2, 3 and 5."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .base import KtError
 
 
 class AnswerIsNo(KtError):
-    """A question was asked and the answer is no: `doctor` found something, `wait` ended in a denial."""
+    """The answer is no: `doctor` found a problem, or `wait` ended in a denial."""
 
     code = "answer_is_no"
     exit_code = 1
@@ -23,14 +23,14 @@ class AnswerIsNo(KtError):
 
 
 class BadInput(KtError):
-    """What was given cannot be used; ``problem`` says what and where."""
+    """The input cannot be used. ``problem`` says what is wrong and where."""
 
     code = "bad_input"
     problem: str
 
 
 class BadAmendment(KtError):
-    """The amendment is none that this decision can carry; ``pointer`` is where, as a JSON pointer."""
+    """The decision cannot have this amendment. ``pointer`` is the place of the fault, as a JSON pointer."""
 
     code = "bad_amendment"
     says = "the amendment does not fit: {problem}"
@@ -79,7 +79,7 @@ class NotAStore(KtError):
 
 
 class NoStoreBranch(KtError):
-    """The branch to write to cannot be known."""
+    """It is unknown which branch to write to."""
 
     code = "no_store_branch"
     says = "the store branch is not known: {problem}"
@@ -108,7 +108,7 @@ class ClockSkew(KtError):
 
 
 class ShallowClone(KtError):
-    """The clone lacks the history that was asked about."""
+    """The clone lacks history that is needed."""
 
     code = "shallow_clone"
     says = "{where} is a shallow clone, which lacks the history that this needs"
@@ -141,7 +141,7 @@ class UnreadableRecord(KtError):
 
 
 class UnreadableStore(KtError):
-    """A tree of the store is not one that git would have written, so nothing in it is believed."""
+    """A tree of the store is malformed, so its contents cannot be trusted."""
 
     code = "unreadable_store"
     says = "the store cannot be read: {where} {problem}"
@@ -175,7 +175,7 @@ class GitFailed(KtError):
 
 @dataclass(frozen=True)
 class Failure:
-    """One of several that could not be done: its line (0 if it was not in lines) or its id, and the error."""
+    """One failed item of several: its line (0 if it was not in lines) or its id, and the error."""
 
     where: int | str
     error: KtError

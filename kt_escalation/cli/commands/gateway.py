@@ -1,4 +1,7 @@
-"""`kt gateway serve` and `mcp`: hold requests for other programs, over HTTP and MCP. See docs/adapters/."""
+"""`kt gateway serve` and `kt gateway mcp`: hold the requests of other programs, over HTTP and MCP.
+
+See docs/adapters/.
+"""
 
 from __future__ import annotations
 
@@ -75,10 +78,10 @@ _JOURNAL = click.option(
 def serve_command(
     ctx: click.Context, /, repo: str | None, listen: str, token_file: str, **given: Any
 ) -> None:
-    """Raise escalations for other programs, hold their requests, and answer them with decisions.
+    """Raise escalations for other programs, hold their requests, and answer with the decisions.
 
-    It prints one line, its address, and runs until it gets SIGTERM or ^C. It then answers everybody who is
-    held 503 and ends within 5 seconds. Their reviews stay open, and the same request finds its decision.
+    The command prints one line, its address, and runs until SIGTERM or ^C. Then it answers every held request
+    with 503 and ends within 5 seconds. The reviews stay open, and the same request finds its decision later.
     """
     try:
         from ...gateway import http, server
@@ -126,8 +129,8 @@ def serve_command(
 def mcp_command(ctx: click.Context, /, repo: str | None, hold: float, journal: str | None) -> None:
     """Serve the Model Context Protocol on stdin and stdout: agents ask for reviews and get decisions.
 
-    The tools are request_review, await_review, get_review, list_reviews and withdraw_review. None of them
-    decides. It runs until stdin ends.
+    The tools are request_review, await_review, get_review, list_reviews and withdraw_review. No tool can
+    decide. The command runs until stdin ends.
     """
     try:
         from ...gateway import mcp
@@ -164,12 +167,12 @@ def _require_hold(hold: float) -> None:
 
 
 def _hidden(where: str) -> tuple[str, ...]:
-    """The texts of this machine that no answer may carry."""
+    """Texts about this machine that no answer may contain."""
     return (str(Path(where).resolve()), os.path.expanduser("~"))  # noqa: PTH111
 
 
 def _token(path: str) -> str:
-    """The first line of the token's file. Raises BadInput."""
+    """The token: the first line of its file. Raises BadInput."""
     try:
         with open(path, encoding="utf-8") as file:  # noqa: PTH123
             token = file.readline(_LONGEST_TOKEN).strip()

@@ -117,7 +117,7 @@ def raise_command(ctx: click.Context, /, **given: Any) -> None:
 
 
 def _same(result: Result) -> str:
-    """The sentence for one that is there already: what was decided is said only as far as it is proved."""
+    """The sentence for an escalation that was raised before. It names the decision only if that is proved."""
     found = result.decision
     if found is None:
         status = "resolved" if result.decision_errors else "{status}"

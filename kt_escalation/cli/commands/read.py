@@ -193,7 +193,7 @@ def _as_json(found: Listing) -> dict[str, Any]:
 
 
 def _quorum(found: Quorum | None) -> dict[str, Any] | None:
-    """The state of a quorum as JSON. Who may only decide otherwise is among the reviews."""
+    """The state of a quorum as JSON. People who may only decide otherwise are listed with the reviews."""
     keys = ("approvals", "given", "missing", "candidates")
     return {key: getattr(found, key) for key in keys} if found else None
 

@@ -151,7 +151,10 @@ def check_command(
 
 
 def _actors(variables: tuple[str, ...], forge: str | None) -> list[audit.Sender] | None:
-    """The people who sent a pull request, from the variables that name them; None without --actor-from. Raises BadInput."""
+    """The people who sent a pull request, from the variables that name them; None without --actor-from.
+
+    Raises BadInput.
+    """
     from ... import audit
     from ...policies.roster import is_forge
 
@@ -206,7 +209,7 @@ def _tell(report: Report, form: str, output: str | None, remedy: str) -> None:
 
 
 def _written(report: Report, form: str) -> str | None:
-    """The report as a document of its own, or None for text and for GitHub."""
+    """The report as a separate document, or None for text and for GitHub."""
     if form == "json":
         return json.dumps(_as_json(report), indent=2) + "\n"
     if form == "junit":

@@ -76,8 +76,8 @@ def wait_command(ctx: click.Context, /, **given: Any) -> None:
     """Wait until an escalation is resolved, and print the decision as JSON.
 
     Exits 0 if you may run the request now, 1 if it was denied, has expired or was withdrawn, 6 if the
-    decision may not be used so, and 8 if --timeout passed first. It asks the remote every half second at
-    first, and every 15 seconds later.
+    decision may not be used in this way, and 8 if --timeout passed first. It asks the remote every half
+    second at first, and every 15 seconds later.
     """
     # A program wants nothing but the answer. A person at a terminal wants to see that the command is not stuck.
     tell = warn if sys.stderr.isatty() else lambda _: None
@@ -108,7 +108,7 @@ def wait_command(ctx: click.Context, /, **given: Any) -> None:
 def _waited(
     store: Store, given: dict[str, Any], ask: Callable[..., Decision], tell: Callable[[str], None]
 ) -> Decision:
-    """What ``ask`` answers, which takes a timeout, with the sweeps that were asked for."""
+    """The result of ``ask``, which is called with a timeout. Sweeps meanwhile if requested."""
     if not given["deadline_sweep"]:
         return ask(timeout=given["timeout"])
     return store.sweeping(given["escalation_id"], given["timeout"], lambda left: ask(timeout=left), tell)
@@ -121,11 +121,12 @@ def _waited(
 @common
 @click.pass_context
 def release_command(ctx: click.Context, /, **given: Any) -> None:
-    """Take a decision for its one use: on the remote, nobody else can take it afterwards.
+    """Take a decision for its one use: nobody else can take it afterwards.
 
-    Run the request only if this exits 0 and says `changed`. A repeat of your own release exits 0 as well and says
-    that you have had it: then find out what came of it, and do not run it again. Exits 6 if there is no decision that
-    releases it, or if that was released before, is over, or is about another action.
+    Run the request only if this command exits 0 and says `changed`. If you repeat your own release, it exits
+    0 too and says that you had the decision already. Then find out what happened, and do not run the request
+    again. Exits 6 if no decision releases the request, or if the decision was released before, is too old, or
+    is about another action.
     """
     _release(ctx, given, lambda _: None, waits=False)
 
@@ -191,9 +192,9 @@ def _release(
 @common
 @click.pass_context
 def receipt_command(ctx: click.Context, /, **given: Any) -> None:
-    """Say what came of your release. A receipt is final, except unknown.
+    """Record the result of your release. A receipt is final, except unknown.
 
-    It is your own word: nothing here can see what the gateway did.
+    The receipt is your own statement: kt cannot see what the gateway did.
     """
     with writing_store(ctx, given) as store:
         found = store.receipt(

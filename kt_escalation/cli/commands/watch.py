@@ -213,7 +213,7 @@ def watch_command(ctx: click.Context, /, **given: Any) -> None:
 
 
 class _Place:
-    """Keeps in files how far the events were delivered, and which notices; in memory without ``cursor``."""
+    """Stores the position and the sent notices in files; in memory without ``cursor``."""
 
     def __init__(self, cursor: str | None) -> None:
         from ...reporting.delivery import CursorFile, ToldFile
@@ -225,11 +225,11 @@ class _Place:
 
     @property
     def told(self) -> Container[str]:
-        """The ids of the notices that were told before."""
+        """The ids of notices that were sent before."""
         return () if self._notices is None else self._notices
 
     def begin(self, store: Store, since: str | None) -> str:
-        """Where to begin: at the position in the file, else at ``since``, which is then kept."""
+        """The start: the position in the file, else ``since``, which is then stored."""
         stored = self._file.read() if self._file else None
         if stored is not None:
             return stored
@@ -240,14 +240,17 @@ class _Place:
         return begin
 
     def delivered(self, event: Event) -> None:
-        """Keep that an event was delivered."""
+        """Store that an event was delivered."""
         if event.deadline is None:
             self._write(event.cursor)
         elif self._notices is not None:
             self._notices.add(event.id)
 
     def passed(self, event: Event) -> None:
-        """Note that a filter left out an event. If that is not kept before a crash, it is left out again."""
+        """Note that a filter left out an event.
+
+        If kt crashes before this is stored, the event is left out again.
+        """
         if event.deadline is None:
             self._left_out = event.cursor
             if time.monotonic() - self._written > _SECONDS_BETWEEN_WRITES:
@@ -255,7 +258,7 @@ class _Place:
 
     @contextmanager
     def kept(self) -> Iterator[None]:
-        """Keep the position when the block ends, however it ends."""
+        """Store the position at the end of the block, even after an error."""
         try:
             yield
         finally:
@@ -269,7 +272,7 @@ class _Place:
 
 
 def _since(text: str | None) -> str | datetime | None:
-    """A time if the text is one, else the text itself: a cursor or a revision."""
+    """The text as a time if it is one, else unchanged: a cursor or a revision."""
     try:
         return read_time(text, datetime.now(UTC))
     except BadInput:
@@ -277,7 +280,7 @@ def _since(text: str | None) -> str | datetime | None:
 
 
 def _begin(store: Store, since: str | None) -> str:
-    """The start as it can be kept in a cursor file: a cursor, or a fixed time."""
+    """The start in the form for a cursor file: a cursor, or a fixed time."""
     when = _since(since)
     return format_time(when) if isinstance(when, datetime) else store.cursor(when)
 

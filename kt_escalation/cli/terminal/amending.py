@@ -18,7 +18,7 @@ from .keyboard import Keyboard
 
 
 def asked(keyboard: Keyboard, record: Record, outcome: Outcome) -> Amendment | None:
-    """Ask for the amendment of a decision in the user's editor until it fits; None if the reviewer cancels."""
+    """Ask for an amendment in the user's editor, until it fits. None if the reviewer cancels."""
     before = facts.text_of(facts.proposed(record))
     draft, what = before, f"{record.action.kind} {record.action.name}" if record.action else "the request"
     about = f"{record.escalation_id}: what {what} is {outcome} to, as JSON or text; nothing cancels"

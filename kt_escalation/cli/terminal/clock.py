@@ -1,4 +1,4 @@
-"""Times for people at a terminal: local, and no more of them than is needed. JSON has the exact ones."""
+"""Times for people at a terminal: local, and as short as possible. JSON has the exact times."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _WIDTH = len("2026-11-23 14:05")
 
 
 def local(moment: datetime, now: datetime) -> str:
-    """A time in the zone of this machine: ``14:05`` of today, ``Mon 14:05`` within six days, else with the date."""
+    """A local time: ``14:05`` for today, ``Mon 14:05`` within six days, else with the date."""
     at, today = moment.astimezone(), now.astimezone()
     if at.date() == today.date():
         return f"{at:%H:%M}"
@@ -21,7 +21,7 @@ def local(moment: datetime, now: datetime) -> str:
 
 
 def spoken(text: str) -> str:
-    """A message for people, with the exact times in it as local ones."""
+    """A message for people, with its exact times replaced by local ones."""
     now = datetime.now(UTC)
     return "".join(part if isinstance(part, str) else local(part, now) for part in moments_in(text))
 

@@ -68,7 +68,7 @@ class Keyboard:
             os.close(self._wake)
 
     def heed(self, *numbers: signal.Signals) -> None:
-        """From now on only these signals interrupt, and only once."""
+        """Let only these signals interrupt from now on, and only once."""
         self._heeded = frozenset(numbers)
 
     def require_going(self) -> None:
@@ -77,7 +77,10 @@ class Keyboard:
             raise KeyboardInterrupt
 
     def key(self, question: str, keys: Mapping[str, str], *, back: bool = False) -> str:
-        """Wait for one of the keys, and print its word. Any other key asks again. With ``back``, ^C raises Back."""
+        """Wait for one of the keys, and print its word.
+
+        Any other key asks again. With ``back``, ^C raises Back.
+        """
         while True:
             pressed = self._answer(f"{visible(question, lines=True)} ", self._one_key, back=back).lower()
             click.echo(keys.get(pressed, ""))
@@ -123,7 +126,7 @@ class Keyboard:
 
     @contextlib.contextmanager
     def lent(self) -> Iterator[None]:
-        """Leave the keyboard to another program: ^C is meant for that."""
+        """Lend the keyboard to another program. ^C goes to that program."""
         self.require_going()
         self._lent = True
         try:
@@ -132,7 +135,7 @@ class Keyboard:
             self._lent = False
 
     def pause(self, seconds: float, keys: str) -> str:
-        """Wait, or until one of the keys is pressed, which is returned; else empty."""
+        """Wait until the time is over or one of the keys is pressed. Returns the key, or an empty text."""
         # A key that was pressed while the session looked is meant for this.
         with self._key_by_key(termios.TCSADRAIN):
             end = time.monotonic() + seconds
@@ -168,7 +171,10 @@ class Keyboard:
             return self._read()
 
     def _read(self) -> str:
-        """Read what is typed. Raises KeyboardInterrupt, EOFError, _Resumed, and OSError if the terminal is gone."""
+        """Read what is typed.
+
+        Raises KeyboardInterrupt, EOFError, _Resumed, and OSError if the terminal is gone.
+        """
         while True:
             self.require_going()
             if self._was_resumed:

@@ -1,4 +1,4 @@
-"""Shows what is longer than the terminal in the user's pager, as git does."""
+"""Shows long output in the user's pager, as git does."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _LESS = "FRX"
 
 
 def show(lines: Iterable[str], *, always: bool = False) -> None:
-    """Print lines; at a terminal with fewer rows through `$PAGER`, by default `less`. Unless ``always``, all must be read.
+    """Print lines. At a terminal with fewer rows, use `$PAGER`, by default `less`.
 
-    An empty `PAGER`, `cat` and a dumb terminal mean none.
+    Unless ``always``, the reader must have reached the end. An empty `PAGER`, `cat` and a dumb terminal mean
+    no pager.
     """
     rest = iter(lines)
     room = shutil.get_terminal_size().lines - 1
@@ -31,7 +32,7 @@ def show(lines: Iterable[str], *, always: bool = False) -> None:
 
 
 def _has_pager() -> bool:
-    """Whether a pager is wanted and somebody could use it."""
+    """Whether the user wants a pager and can use it."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM") == "dumb":
         return False
     return os.environ.get("PAGER", "less").strip() not in ("", "cat")

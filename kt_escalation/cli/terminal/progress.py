@@ -98,7 +98,7 @@ def printed(items: Iterable[_T], drawing: Drawing | None) -> Iterator[_T]:
 
 
 class Printed:
-    """The same for output in bytes."""
+    """The same as `printed`, for output in bytes."""
 
     def __init__(self, out: BinaryIO, drawing: Drawing | None) -> None:
         self._out = out

@@ -1,4 +1,4 @@
-"""One escalation in a reviewer's session: it is shown, and the reviewer's keys are done."""
+"""Handles one escalation in a reviewer's session: shows it, and does what the keys say."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ class Quit(Exception):
 class Held:
     """The escalation of the session (empty while it is being claimed), and the claim's id.
 
-    ``taken``: the session claimed it, so the session has to give it back. ``proposes``: nobody holds it; claim and
-    decision are proposed together.
+    ``taken``: the session claimed it, so the session must give it back. ``proposes``: nobody holds it; the
+    claim and the decision are proposed together.
     """
 
     escalation_id: str
@@ -79,7 +79,7 @@ class Held:
 
 @dataclass
 class Tally:
-    """What has come of a session so far, and the texts that the reviewer has typed and not used."""
+    """The session's results so far, and texts that the reviewer has typed and not used."""
 
     handled: int = 0
     skipped: int = 0
@@ -94,7 +94,7 @@ class Tally:
 
 
 class Reviewing:
-    """Shows one escalation after another, and does what the reviewer says about each."""
+    """Shows one escalation after another, and carries out the reviewer's choices."""
 
     def __init__(self, store: Store, keyboard: Keyboard, tally: Tally) -> None:
         self._store = store
@@ -104,7 +104,10 @@ class Reviewing:
         self._at: str | None = None
 
     def handle(self, held: Held, place: str) -> None:
-        """Handle one escalation until it is done. ``place`` is its place in the session: ``2 of 13``. Raises Quit."""
+        """Handle one escalation until it is done.
+
+        ``place`` is its place in the session: ``2 of 13``. Raises Quit.
+        """
         self._at = None
         while not self._show(held, self._found(held), place):
             pass
@@ -151,7 +154,10 @@ class Reviewing:
                 return done
 
     def _do(self, key: str, held: Held, found: Found) -> bool | None:
-        """Do what a key says. Whether the escalation is done; False to show it again, None to ask again."""
+        """Carry out a key.
+
+        Returns whether the escalation is done: False to show it again, None to ask again.
+        """
         if key in _OUTCOMES:
             return True if self._decide(held, found, _OUTCOMES[key]) else None
         if key == "n":
@@ -251,7 +257,7 @@ class Reviewing:
         return True
 
     def _whom(self, to: Sequence[Fallback]) -> tuple[str, str] | None:
-        """Ask for a team or a user until there is one of that name; None if the reviewer cancels."""
+        """Ask for a team or a user until the name exists. None if the reviewer cancels."""
         teams = [whom.team_id for whom in to if whom.team_id]
         users = [whom.user_id for whom in to if whom.user_id]
         known = _choices(teams, users)
@@ -307,7 +313,10 @@ class Reviewing:
         return self._ask.key(f"{question} y or n:", _YES_OR_NO, back=True) == "y"
 
     def _text(self, what: str, question: str, found: Found) -> str:
-        """Ask for a text; what was typed before and not used is the default. Empty if the reviewer cancels."""
+        """Ask for a text.
+
+        The default is the text that was typed before and not used. Empty if the reviewer cancels.
+        """
         record = found.record
         key = record.escalation_id, what
         kept = self._tally.typed.get(key, "")
@@ -331,14 +340,14 @@ class Reviewing:
 
 
 def _again(error: KtError) -> str:
-    """What a session says about an error after which it goes on."""
+    """The message for an error after which the session continues."""
     if isinstance(error, RemoteUnreachable):
         return f"{error.summary}; nothing changed, and what you typed is kept: press the key again when it answers"
     return error.message
 
 
 def _choices(teams: Sequence[str], users: Sequence[str]) -> str:
-    """Who there is: ``team legal, or one of alice, bob``."""
+    """The possible assignees: ``team legal, or one of alice, bob``."""
     if not teams and not users:
         return "team NAME, or a user's e-mail"
     named = [f"team {name}" for name in teams]
@@ -348,7 +357,7 @@ def _choices(teams: Sequence[str], users: Sequence[str]) -> str:
 
 
 def _meant(name: str, known: Sequence[str]) -> str:
-    """A guess at what was meant."""
+    """A suggestion for a mistyped name."""
     import difflib
 
     close = difflib.get_close_matches(name, known, 1)

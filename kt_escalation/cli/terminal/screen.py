@@ -132,7 +132,7 @@ def rule(text: str) -> Iterator[str]:
 
 
 def headline(record: Record, place: str) -> Iterator[str]:
-    """An escalation in one line, of which only the summary is cut: id, severity, summary, place."""
+    """An escalation on one line: id, severity, summary, place. Only the summary is shortened."""
     begin, end = f"{record.escalation_id} {record.severity}  ", f"  [{place}]"
     said = Text(visible(record.summary or record.reason_code))
     said.truncate(max(_width() - cell_len(begin) - cell_len(end) - 1, 1), overflow="ellipsis")

@@ -82,10 +82,10 @@ def page(
     now: datetime,
     technical: bool = True,
 ) -> Iterator[str]:
-    """The page of an escalation, with the available actions: moves, why they are unknown, or None.
+    """The page of an escalation, with its available actions: a list, the error why they are unknown, or None.
 
-    Without ``include_context``, the page shows only the excerpt, results and scores of the context; without
-    ``technical``, no ids and digests that help nobody to decide.
+    Without ``include_context``, the page shows only the excerpt, results and scores of the context. Without
+    ``technical``, it leaves out ids and digests that do not help to decide.
     """
     record = found.record
     status = facts.status(record)
