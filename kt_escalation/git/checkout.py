@@ -15,7 +15,7 @@ _NO_HOOKS = ("-c", f"core.hooksPath={os.devnull}")
 
 
 class Checkout(Git):
-    """The checkout of a repository, and updating it."""
+    """Reads and updates the checkout of a repository."""
 
     def inside(self, folder: Path) -> str:
         """A folder's path below the top of the repository. Empty at the top and outside a checkout."""

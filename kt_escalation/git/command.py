@@ -104,7 +104,7 @@ class Git:
 
     @property
     def is_settled(self) -> bool:
-        """Whether every object that is read is in the repository itself, where other processes find it too."""
+        """Whether all objects that are read are stored in the repository itself, where other processes find them too."""
         return not self._quarantined and not self._apart
 
     def values(self, key: str) -> list[str]:
@@ -139,7 +139,7 @@ class Git:
         return tuple(int(part) for part in found.groups() if part) if found else (0,)
 
     def reader(self) -> Objects:
-        """A second reader of objects, independent of `objects`."""
+        """A second object reader, independent of `objects`."""
         command = ["cat-file", "--batch-command", "--buffer"]
         silence = _LAZY_FETCH_SECONDS if self.is_partial else None
         return Objects(lambda: self._start(command, stdin=True), silence)

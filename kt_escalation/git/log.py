@@ -62,7 +62,10 @@ class Log(Git):
         return _commits(self._stream("log", *_LOG, *count, rev, "--", *paths))
 
     def log_of_words(self, rev: str, words: Sequence[str]) -> Iterator[Commit]:
-        """The commits whose message has one of the words in any case, newest first. No tree is read for the others."""
+        """The commits whose message contains one of the words, in upper or lower case, newest first.
+
+        git reads the trees of these commits only.
+        """
         asked = ("--fixed-strings", "--regexp-ignore-case", *(f"--grep={word}" for word in words))
         return _commits(self._stream("log", *_LOG, *asked, rev, "--"))
 
@@ -76,8 +79,9 @@ class Log(Git):
     def walk(
         self, revisions: Sequence[str], paths: Sequence[str], *, merges: str = "off", every: bool = True
     ) -> Iterator[Commit]:
-        """The commits, parents first, with their changes below the paths. All commits, or those that touch them.
+        """The commits, parents first, with their changes below the paths.
 
+        All commits, or those that touch them.
         A merge has no changes, or with ``merges="combined"`` the differences from every parent.
         """
         order = (
@@ -210,7 +214,7 @@ def _malformed(token: str) -> GitFailed:
 
 
 def moment(seconds: str) -> datetime:
-    """A committer's time, which can be missing or any number, as a valid time."""
+    """A committer's time as a valid time. In a raw commit it can be missing, or any number."""
     return datetime.fromtimestamp(min(max(int(seconds or 0), 0), _LAST_SECOND), UTC)
 
 

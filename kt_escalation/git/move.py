@@ -171,11 +171,11 @@ class Move:
         return False if 0 < done.status <= _FATAL else None
 
     def left(self, done: Done) -> str:
-        """Why the files could not be updated although the branch has moved. Empty if they were."""
+        """Why the files could not be updated although the branch has moved. Empty if they were updated."""
         return done.words if _LEFT in done.out else ""
 
     def refusal(self, done: Done) -> KtError | None:
-        """Why the branch has not moved. None if somebody else was first."""
+        """Why the branch has not moved. None if another commit was first."""
         if done.status == _CHANGED or is_race(done.err):
             return None
         index = str(self.repository.git_dir / "index.lock") if self._lists else None

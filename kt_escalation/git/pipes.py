@@ -1,4 +1,4 @@
-"""The pipes to and from a running process, read and written together, so that none that is full blocks it."""
+"""The pipes of a running process, read and written together, so that a full pipe never blocks it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ _GLANCE_SECONDS = 0.05
 
 
 class Pipes:
-    """The pipes of a process that was started with stdout and stderr as pipes, and perhaps stdin.
+    """The pipes of a process that was started with pipes for stdout and stderr, and perhaps for stdin.
 
-    ``out`` are the chunks of stdout that nobody has taken yet, ``err`` is the end of stderr. ``refused`` says that
-    the process closed its stdin before it had taken everything. ``on_stderr`` is given each chunk of stderr.
+    ``out`` has the chunks of stdout that nobody has taken yet, ``err`` the end of stderr. ``refused`` means
+    that the process closed its stdin before it had read everything. ``on_stderr`` is called with each chunk
+    of stderr.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], on_stderr: Callable[[bytes], object] | None) -> None:
@@ -52,12 +53,15 @@ class Pipes:
 
     @property
     def has_stdout(self) -> bool:
-        """Whether stdout has not ended."""
+        """Whether stdout is still open."""
         return self._stdout is not None
 
     @property
     def has_stderr(self) -> bool:
-        """Whether stderr has not ended. Something that the process started may hold it open for longer than it lives."""
+        """Whether stderr is still open.
+
+        A child of the process may hold it open for longer than the process lives.
+        """
         return self._stderr is not None
 
     @property
@@ -67,11 +71,11 @@ class Pipes:
 
     @property
     def is_writing(self) -> bool:
-        """Whether there is something that the process has not taken."""
+        """Whether there is input that the process has not read."""
         return bool(self._to_write)
 
     def give(self, data: bytes, *, last: bool) -> None:
-        """Write these bytes as the process takes them; with ``last``, close stdin after them."""
+        """Write these bytes as fast as the process reads them. With ``last``, close stdin after them."""
         self._to_write = memoryview(bytes(self._to_write) + data if self._to_write else data)
         self._last = last
         if self._stdin is None:
@@ -81,7 +85,7 @@ class Pipes:
             self._poll.register(self._stdin, select.POLLOUT)
 
     def turn(self, seconds: float) -> bool:
-        """Pass on everything that is ready within so many seconds. Returns whether anything was."""
+        """Transfer all data that is ready within so many seconds. Returns whether there was any."""
         if self._stdout is None and self._pidfd is None:
             # Only stderr is left, and nothing wakes us when the process ends.
             if self._process.poll() is not None:
@@ -106,7 +110,7 @@ class Pipes:
                 fcntl.fcntl(self._stdout, fcntl.F_SETPIPE_SZ, _AHEAD)
 
     def close_stdout(self) -> None:
-        """Read no more of its stdout."""
+        """Stop reading stdout."""
         if self._stdout is not None:
             self._shut(self._stdout)
 

@@ -66,9 +66,10 @@ _IN_SETTING = (
 
 
 def masked(text: str) -> str:
-    """A text without what lets somebody in of the addresses in it: passwords and queries.
+    """A text in which passwords and queries are removed from addresses.
 
-    In lines of the remote's own it leaves queries as they are: forges name the page there on which a request is opened.
+    Queries stay in lines that come from the remote, because forges print the address that opens a pull
+    request.
     """
     if "://" not in text:
         return text
@@ -90,7 +91,7 @@ def command_of(args: Sequence[str]) -> str:
 
 
 class Done(NamedTuple):
-    """A git process that has ended; ``timed_out`` if it had to be made to."""
+    """A git process that has ended. ``timed_out`` means that it was stopped after the timeout."""
 
     status: int
     out: bytes
@@ -103,7 +104,7 @@ class Done(NamedTuple):
 
     @property
     def words(self) -> str:
-        """What git complained about, as one line; its warnings only where there is nothing else."""
+        """git's error message as one line. Warnings are used only if there is nothing else."""
         lines = [line.strip() for line in self.err.splitlines() if line.strip()]
         lines = [line for line in lines if not line.startswith("hint:")]
         lines = [line for line in lines if not line.startswith("warning:")] or lines
@@ -112,7 +113,7 @@ class Done(NamedTuple):
 
 
 def environment(quarantined: bool = False) -> dict[str, str]:
-    """What git gets of our environment; in a hook's quarantine also where the new objects are."""
+    """The environment variables for git. In a hook's quarantine they include the place of the new objects."""
 
     def passes(name: str) -> bool:
         if not name.startswith("GIT_"):
@@ -123,11 +124,11 @@ def environment(quarantined: bool = False) -> dict[str, str]:
 
 
 class Underway:
-    """A process from its start to its end; ``args`` is what it is called by in errors and in the log.
+    """A process from its start to its end. ``args`` is its name in errors and in the log.
 
-    One thread at a time uses it. With ``session`` it is beyond the reach of a signal to our terminal. ``on_stderr``
-    is given all that comes from its stderr, of which only the end is kept; ``inherits`` are files that it has open too.
-    Raises GitFailed where there is no such program.
+    Only one thread at a time may use it. With ``session`` a signal to our terminal does not reach it.
+    ``on_stderr`` is called with all output on stderr, of which only the end is kept. ``inherits`` lists
+    further files that the process has open. Raises GitFailed if the program does not exist.
     """
 
     def __init__(
@@ -169,11 +170,14 @@ class Underway:
     # --- giving and reading -----------------------------------------------------------------------
 
     def give(self, data: bytes, *, last: bool = True) -> None:
-        """Write these bytes as fast as it reads them, while its answers are read. ``last`` closes its input."""
+        """Write these bytes as fast as git reads them, and read its output meanwhile.
+
+        ``last`` closes its stdin.
+        """
         self._pipes.give(data, last=last)
 
     def send(self, data: bytes, silence: float | None = None) -> None:
-        """Give it these bytes now. Raises GitFailed where it does not take them."""
+        """Send these bytes now. Raises GitFailed if git does not read them."""
         self.give(data, last=False)
         while self._pipes.is_writing:
             self._pass(silence)
@@ -181,7 +185,7 @@ class Underway:
             raise self.failed("it ended without an answer")
 
     def some(self, silence: float | None = None, wait: Wait | None = None) -> bytes:
-        """The next bytes of its output, empty at its end. Raises GitFailed if it says nothing for so long."""
+        """The next bytes of the output, empty at its end. Raises GitFailed after a long silence."""
         while not self._pipes.out:
             if not self._pipes.has_stdout:
                 return b""
@@ -189,7 +193,10 @@ class Underway:
         return self._pipes.out.pop(0)
 
     def stream(self, wait: Wait | None = None) -> Iterator[bytes]:
-        """All of its output as it comes. Raises GitFailed if it fails: half an answer never passes for a whole one."""
+        """All output as it arrives.
+
+        Raises GitFailed if git fails, so half an answer never counts as a whole one.
+        """
         self.widen()
         try:
             while chunk := self.some(None, wait):
@@ -207,18 +214,18 @@ class Underway:
             raise GitFailed(command=command_of(self._args), words=done.words)
 
     def widen(self) -> None:
-        """Enlarge its output pipe, so that it can write far ahead of the reader."""
+        """Enlarge the output pipe, so that git can write far ahead of its reader."""
         self._pipes.widen()
 
     # --- ending -----------------------------------------------------------------------------------
 
     @property
     def is_alive(self) -> bool:
-        """Whether it has not ended."""
+        """Whether the process is still running."""
         return self._process.poll() is None
 
     def answer(self, timeout: float) -> Done | None:
-        """Its end, None if there is none within ``timeout`` seconds; it may be asked again."""
+        """The ended process, or None if it does not end within ``timeout`` seconds. It can be called again."""
         end = time.monotonic() + max(0.0, timeout)
         while self._is_open:
             if not self._pipes.turn(end - time.monotonic()) and time.monotonic() >= end:
@@ -226,7 +233,10 @@ class Underway:
         return self._done() if self._exits(end - time.monotonic()) else None
 
     def finish(self, wait: Wait | None = None) -> Done:
-        """Its end, however long that takes while it says something. Raises GitFailed where it does not."""
+        """Wait for the end of the process, as long as it produces output.
+
+        Raises GitFailed if it does not end.
+        """
         while self._is_open:
             self._pass(None, wait)
         if not self._exits(SILENCE_SECONDS):
@@ -237,7 +247,7 @@ class Underway:
         return done
 
     def give_up(self) -> Done:
-        """End it if it has not ended, giving git the time to remove its locks; and in a session all it has started."""
+        """Stop the process if it is running. git gets time to remove its locks; in a session, its children are stopped too."""
         lives = self.is_alive
         for number in (signal.SIGTERM, signal.SIGKILL):
             if self.is_alive:
@@ -249,19 +259,22 @@ class Underway:
         return self._done(timed_out=lives)
 
     def ask_to_end(self, *, now: bool = False) -> None:
-        """Make the thread that waits for it stop waiting: ask it to end, or ``now`` end it. Any thread may."""
+        """Make the thread that waits for the process stop waiting. Any thread may call this.
+
+        The process is asked to end, or with ``now`` killed.
+        """
         if self.is_alive:
             self._signal(signal.SIGKILL if now else signal.SIGTERM)
 
     def failed(self, otherwise: str) -> GitFailed:
-        """End it, and the error for that: what it said, or else these words."""
+        """Stop the process, and return the error: git's own words, or else ``words``."""
         ended = self.answer(_GRACE_SECONDS) or self.give_up()
         return GitFailed(
             command=command_of(self._args), words=ended.words if ended.err.strip() else otherwise
         )
 
     def close(self) -> None:
-        """Let it end by itself, now that it is asked nothing more."""
+        """Close the process's input, so that it ends by itself."""
         self.give(b"")
         self._pipes.close_stdout()
         if self.answer(_GRACE_SECONDS) is None:
@@ -275,7 +288,7 @@ class Underway:
                 self._process.send_signal(number)
 
     def _exits(self, seconds: float) -> bool:
-        """Whether it ends within so many seconds, now that its output has."""
+        """Whether the process ends within so many seconds after its output has ended."""
         end = time.monotonic() + seconds
         while self._pipes.tells_end and self._process.returncode is None:
             if not self._pipes.turn(end - time.monotonic()) and time.monotonic() >= end:
@@ -314,11 +327,11 @@ class Underway:
 
     @property
     def _is_open(self) -> bool:
-        """Whether there may be more to read."""
+        """Whether there may be more output."""
         return self._pipes.has_stdout or (self._pipes.has_stderr and self._process.returncode is None)
 
     def _pass(self, silence: float | None = None, wait: Wait | None = None) -> None:
-        """Let something go through a pipe. Raises GitFailed if nothing does within so many seconds."""
+        """Transfer data through a pipe. Raises GitFailed if nothing moves within so many seconds."""
         silence = SILENCE_SECONDS if silence is None else silence
         step = wait.seconds if wait else None
         end = time.monotonic() + silence
@@ -332,7 +345,7 @@ class Underway:
 
 
 def tell(args: Sequence[str], began: float, status: int) -> None:
-    """Where `KT_LOG` asks for it, write a line on a process that has ended: how long it took, its exit, its arguments."""
+    """If `KT_LOG` is set, log a process that has ended: its duration, exit code and arguments."""
     if os.environ.get(LOG) != "debug":
         return
     ended = f"exit {status}" if status >= 0 else f"signal {-status}"
@@ -343,7 +356,7 @@ def tell(args: Sequence[str], began: float, status: int) -> None:
 
 
 def no_git(words: str) -> GitFailed:
-    """The error for a git that is not there."""
+    """The error if git is not installed."""
     return GitFailed(says="git could not be started: {words}", words=words, hint="install git 2.39 or newer")
 
 

@@ -135,13 +135,19 @@ _OTHER_OWNER = r"detected dubious ownership in repository at '([^']+)'"
 
 
 def folder_of_another(words: str) -> str | None:
-    """The folder that git does not read as it belongs to another user, if the words say so."""
+    """The folder that git refuses to read because it belongs to another user, according to its message.
+
+    Else None.
+    """
     found = re.search(_OTHER_OWNER, words)
     return found[1] if found else None
 
 
 def trust_hint(folder: str) -> str:
-    """What makes git read a folder of another user. It is run where the repository is, by whoever git runs as."""
+    """The command that lets git read a folder of another user.
+
+    It must be run on the repository's machine, as git's user.
+    """
     return f"if you trust it, run `git config --global --add safe.directory {shlex.quote(folder)}` on its machine"
 
 

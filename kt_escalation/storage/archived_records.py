@@ -33,13 +33,19 @@ class ArchivedRecords:
         return Index(self._location.lock_folder, self._blobs, self._reader.progress)
 
     def contents(self, data: str | None, beside: str | None) -> Mapping[str, bytes]:
-        """The files in an archive by escalation id, from the ids of its two blobs. Raises BadArchive, GitFailed."""
+        """The files in an archive by escalation id, from the ids of its two blobs.
+
+        Raises BadArchive, GitFailed.
+        """
         wanted = [oid for oid in (data, beside) if oid is not None]
         read = dict(zip(wanted, self._blobs(wanted), strict=True))
         return archive_file.contents(read.get(data or ""), read.get(beside or ""))
 
     def parse(self, archive: Archive, escalation_id: str, oid: str, data: Held) -> Entry | Invalid:
-        """The record that an archive holds under an id. The entry has the archive's path and the blob id of the record's bytes."""
+        """The record of an id in an archive.
+
+        The entry has the archive's path and the blob id of the record's bytes.
+        """
         path = self._location.full(archive.path)
         found = self._reader.record(oid, data)
         if isinstance(found, str):
@@ -48,7 +54,7 @@ class ArchivedRecords:
         return Invalid(path, wrong, escalation_id) if wrong else Entry(found, path, oid)
 
     def parse_release(self, archive: Archive, escalation_id: str, data: bytes) -> Used | Invalid:
-        """The release that an archive holds under an id, with the archive's path and the blob id of its own bytes."""
+        """The release of an id in an archive, with the archive's path and the blob id of its own bytes."""
         path, found = self._location.full(archive.path), release(data)
         if isinstance(found, str):
             return Invalid(path, f"{escalation_id}: {found}", escalation_id)
@@ -85,7 +91,7 @@ class ArchivedRecords:
                 yield self.parse(place.archive, name, self._reader.blob_of(data), data)
 
     def release_at(self, place: Place, escalation_id: str) -> Used | Invalid:
-        """The release at a place in an archive. One of another id is invalid."""
+        """The release at a place in an archive. A release with another id is invalid."""
         found = self._file_at(place, escalation_id)
         return found if isinstance(found, Invalid) else self.parse_release(place.archive, *found)
 
@@ -101,7 +107,7 @@ class ArchivedRecords:
         return name, data
 
     def blob_at(self, place: Place, escalation_id: str) -> str | None:
-        """The blob id of the bytes at a place, whatever they are; None if the archive does not have that id there."""
+        """The blob id of the bytes at a place. None if the archive does not have the id there."""
         with suppress(archive_file.BadArchive, IndexError):
             name, data = list(self.contents(place.archive.data, place.archive.ids).items())[place.at]
             return self._reader.blob_of(data) if name == escalation_id else None
@@ -125,7 +131,10 @@ class ArchivedRecords:
             self.index.close()
 
     def _blobs(self, oids: Sequence[str]) -> list[bytes | None]:
-        """The bytes of archives' files; None for a file too large to be an archive. Raises GitFailed for a missing one."""
+        """The bytes of archive files.
+
+        None for a file that is too large to be an archive. Raises GitFailed for a missing file.
+        """
         found = self._repository.objects.get(oids, largest=archive_file.MAX_ARCHIVE)
         for oid, item in zip(oids, found, strict=True):
             if item is None:

@@ -1,4 +1,7 @@
-"""The archives of a snapshot, and the files that a compaction writes. See docs/compaction.md."""
+"""The archives in a snapshot, and the places of records in them.
+
+`model.archive_file` has their format. See docs/compaction.md.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +24,17 @@ class Archive:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a record is: which of an archive's files, counted from 0."""
+    """The place of a record: an archive, and the record's position in it, counted from 0."""
 
     archive: Archive
     at: int
 
 
 def among(files: Mapping[str, str]) -> tuple[Archive, ...]:
-    """The archives among plain files (path to blob id), oldest month first. An archive needs both of its files."""
+    """The archives among plain files (path to blob id), oldest month first.
+
+    An archive needs both of its files.
+    """
     found = {name: (path, oid) for path, oid in files.items() if (name := layout.archive_at(path))}
     return tuple(
         Archive(name, path, oid, found[beside][1])

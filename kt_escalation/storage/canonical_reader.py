@@ -1,8 +1,8 @@
 """Reads the canonical text of a record back, key by key.
 
-The result is written again and must give the same text, so nothing has to be trusted. If `canonical.dumps`
-would not write a text, the answer is None; then `store.codec` reads it as YAML and reports its faults. Known
-texts of keys are read only once, which saves most of the work on a history.
+The record is written again and must give the same text, so the reader need not be trusted. If the text is not
+canonical, the result is None; then `storage.yaml_text` reads it as YAML and reports its faults. Texts of keys
+that occurred before are not parsed again, which saves most of the work on a history.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _WORDS: Mapping[str, object] = {"true": True, "false": False, "null": None, "{}"
 
 
 class _NotCanonical(ValueError):
-    """The text is none that the writer writes."""
+    """The text is not canonical."""
 
 
 @dataclass(eq=False)
@@ -62,12 +62,12 @@ class Reading:
 
     @property
     def shown(self) -> str:
-        """What `canonical.shown` gives for the record."""
+        """The same as `canonical.shown` of the record."""
         return self._digest(canonical.NOT_SHOWN)
 
     @property
     def shown_before(self) -> str:
-        """What `canonical.shown_before` gives for it."""
+        """The same as `canonical.shown_before` of the record."""
         return self._digest(canonical.NOT_SHOWN_BEFORE)
 
     def _digest(self, left_out: frozenset[str]) -> str:
@@ -76,7 +76,7 @@ class Reading:
 
 
 def read(text: str) -> Reading | None:
-    """The record in canonical text; None for text that is not exactly canonical, or no record."""
+    """The record in canonical text. None if the text is not exactly canonical, or is not a record."""
     if text[-1:] != "\n":
         return None
     texts: dict[str, str] = {}
@@ -143,7 +143,7 @@ def _any(key: str, chunk: str) -> Any:
 
 @cache
 def _field(key: str) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-    """How a value of that key is checked, and how it is made plain again."""
+    """The functions that check a key's value and make it plain again."""
     field = Record.model_fields[key]
     adapter: TypeAdapter[Any] = TypeAdapter(field.rebuild_annotation())
     # pydantic-core's own functions: what the adapter's do besides is for other kinds of types.
@@ -152,9 +152,9 @@ def _field(key: str) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
 
 
 def _lines(key: str, chunk: str) -> Any:
-    """The value in a text that has a line for each of its parts, as nearly all have; None for any other.
+    """The value in a text with one line for each of its parts, as nearly all have. None for any other text.
 
-    The form leaves nothing open but the texts in it, and each of these is written again.
+    Only the texts in these lines can vary, and each of them is written again.
     """
     kind = _PARTS.get(key)
     if kind is None:
@@ -172,7 +172,7 @@ def _lines(key: str, chunk: str) -> Any:
 
 
 def _text(written: str) -> str:
-    """The text that is written on one line, proved by writing it again."""
+    """The text of a value on one line, proved by writing it again."""
     return _short(written) if len(written) <= _SHORT else _proved(written)
 
 
@@ -190,7 +190,7 @@ def _proved(written: str) -> str:
 
 @cache
 def _form(kind: type[Value], lead: str) -> tuple[re.Pattern[str], frozenset[str]]:
-    """The lines of all parts of a value, and which of them are times."""
+    """The lines of all parts of a value, and which of the parts are times."""
     hints = get_type_hints(kind)
     # What holds an amendment, which few do, has no such form, and is read as any other text.
     fields = {name: field for name, field in kind.model_fields.items() if name != "amendment"}
@@ -226,7 +226,7 @@ def _starts(line: str, indent: int) -> bool:
 
 
 def _key(text: str) -> tuple[str, str]:
-    """The key that a line begins with, and what stands behind its colon."""
+    """The key at the beginning of a line, and the text after its colon."""
     if text[0] != '"':
         key, colon, rest = text.partition(":")
     else:
@@ -240,7 +240,7 @@ def _key(text: str) -> tuple[str, str]:
 
 
 def _value(lines: list[str], at: int, rest: str, indent: int) -> tuple[Any, int]:
-    """The value behind ``key:`` or ``-`` on line ``at``, which may go on below, and the line after it."""
+    """The value after ``key:`` or ``-`` on line ``at``, which may continue on the next lines; and the line after it."""
     deeper = indent + 2
     if rest in (" |", " |-"):
         body = []

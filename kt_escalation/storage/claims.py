@@ -1,4 +1,4 @@
-"""Earlier claims that records no longer have, read from history in one stream."""
+"""Reads from history the earlier claims that records no longer contain, in one stream."""
 
 from __future__ import annotations
 

@@ -51,13 +51,13 @@ class Message:
 
 
 def of_actor(actor: str) -> str:
-    """The trailer that says who did it."""
+    """The trailer that names the actor."""
     return f"Kt-Actor: {_line(actor)}"
 
 
 @dataclass(frozen=True)
 class Words:
-    """The message of a commit that is not a step of an escalation: a subject, and its author's text."""
+    """The message of a commit that is not about an escalation: a subject, and the author's text."""
 
     subject: str
     text: str

@@ -16,19 +16,19 @@ _RECENT = 1000
 
 
 def headers(store: GitStore, revisions: Sequence[str]) -> Iterator[Commit]:
-    """The commits that the revisions name (`tip`, `^not-those`) without what they change, parents before children."""
+    """The commits that the revisions name (`tip`, `^not-those`), without their changes, parents before children."""
     return store.repository.headers(revisions)
 
 
 def header(store: GitStore, commit: str) -> Commit:
-    """One commit without what it changes. Raises GitFailed."""
+    """One commit without its changes. Raises GitFailed."""
     for found in headers(store, [f"{commit}^!"]):
         return found
     raise GitFailed(command="log", words=f"it says nothing of {commit}")
 
 
 def dates(store: GitStore, commit: str) -> list[datetime]:
-    """When the newest thousand commits were made that changed the store, up to a commit."""
+    """The times of the newest thousand commits that changed the store, up to a commit."""
     form = ["--full-history", f"--max-count={_RECENT}"]
     return store.repository.dates(commit, form, folders(store))
 
@@ -42,8 +42,9 @@ def walk(
 ) -> Iterator[Commit]:
     """The commits that the revisions name (`tip`, `^not-those`), parents before children.
 
-    The store's progress is told of all of them. With ``merged`` also what a merge made that none of its parents has, against the first of them. With
-    ``paths`` (git's pathspecs) only the commits that touch these, and only what they did there.
+    The store's progress is called for all of them. With ``merged``, a merge has the changes that none of its
+    parents has, compared with its first parent. With ``paths`` (git's pathspecs), only commits that touch
+    these paths are read, and only their changes there.
     """
     found = _walked(store, revisions, merged, paths)
     every = paths is None and store.progress is not None
@@ -68,7 +69,7 @@ def folders(store: GitStore) -> list[str]:
 
 
 def without(commit: Commit, moved: Container[str]) -> Commit:
-    """A commit without the files that it moved and the archives that it moved them to."""
+    """A commit without the files that it moved into archives, and without those archives."""
     kept = (c for c in commit.changes if c.path not in moved and not layout.archive_at(c.path))
     return commit._replace(changes=tuple(kept))
 

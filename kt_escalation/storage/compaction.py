@@ -1,4 +1,4 @@
-"""The files that a compaction moves into archives, and those that it writes. See docs/compaction.md."""
+"""Chooses the files that a compaction moves into archives, and builds the archives. See docs/compaction.md."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _AT_ONCE = 500
 
 
 class Fit(NamedTuple):
-    """A file that can be archived: its size, and from when on if that is not at once."""
+    """A file that can be archived: its size, and the earliest time if it cannot be archived yet."""
 
     size: int
     since: datetime | None = None
@@ -39,7 +39,10 @@ Known = dict[tuple[str, str], Fit | str]
 
 @dataclass(frozen=True)
 class Fold:
-    """What one compaction does. ``more``: another one is needed after it. ``left``: the files that stay as they are."""
+    """What one compaction does.
+
+    ``more``: another one is needed after it. ``left``: the files that stay as they are.
+    """
 
     batches: tuple[Batch, ...]
     more: bool
@@ -119,7 +122,7 @@ def files_of(store: GitStore, snapshot: GitSnapshot, batches: Sequence[Batch]) -
 
 
 def done_by(store: GitStore, commit: Commit, parent: GitSnapshot | None) -> Folding:
-    """The changes of a commit to archives, and to files that it may have moved into them."""
+    """A commit's changes to archives, and to files that it may have moved into them."""
     parts: dict[str, str | None] = {}
     changed: list[str] = []
     deleted: dict[str, str] = {}
@@ -156,7 +159,7 @@ def without_moved(store: GitStore, commit: Commit) -> Commit:
 def _look(
     store: GitStore, snapshot: GitSnapshot, files: Sequence[tuple[str, str, TreeEntry]], known: Known
 ) -> None:
-    """Look at the files that are not known yet, a few at a time."""
+    """Read the files that are not known yet, a few at a time."""
     unknown = [(path, entry) for _, path, entry in files if (path, entry.oid) not in known]
     new = counted(store.progress, READING, unknown, len(unknown))
     while some := list(islice(new, _AT_ONCE)):
@@ -166,7 +169,7 @@ def _look(
 
 
 def _fit(store: GitStore, path: str, entry: TreeEntry, data: bytes | str) -> Fit | str:
-    """A file's size if it can be archived, else the reason why not."""
+    """The size of a file that can be archived, else the reason why it cannot."""
     is_release = layout.released_id(path) is not None
     problem = refused(path, entry, is_release=is_release)
     if problem or isinstance(data, str):

@@ -39,9 +39,9 @@ class Effect:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def send(self, commit: str, push: Callable[[], Exception | None]) -> Exception | None:
-        """Send a commit by ``push``, and return its answer: None if the ref has moved, else why it has not and will not.
+        """Send a commit with ``push``. Returns None if the ref has moved, else the final reason why it has not.
 
-        If ``push`` raises an exception, that says nothing about the ref, and the outcome stays `SENT`.
+        If ``push`` raises an exception, the state of the ref is unknown, and the outcome stays `SENT`.
         """
         # An earlier push of this command may still be unanswered, even if this one is refused.
         before = self.outcome

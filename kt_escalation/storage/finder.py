@@ -43,7 +43,7 @@ class Finder:
         return next(iter(self._reader.archived.at(places, escalation_id)), None) if places else None
 
     def _named(self, name: str) -> Sequence[File]:
-        """The open and the resolved file of a name, of which there should be one."""
+        """The open and the resolved files of a name. There should be only one."""
         return [*filter(None, [self._files.open_file(name)]), *self._files.resolved_named(name)[-1:]]
 
     def places(self, escalation_id: str) -> Sequence[Place]:
@@ -99,13 +99,16 @@ class Finder:
         return Used(found, self._location.full(path), entry.oid)
 
     def has_release(self, escalation_id: str) -> bool:
-        """Whether there is a release of an id in any folder or archive of releases, whatever it is."""
+        """Whether any folder or archive of releases has a release of an id, valid or not."""
         if self._files.released_by_name.get(f"{escalation_id}{layout.SUFFIX}"):
             return True
         return bool(self.release_places(escalation_id))
 
     def release_files_of(self, escalation_id: str) -> list[tuple[str, str, str]]:
-        """The path, mode and blob id of each file of a release of an id; an archive that has one is a path alone."""
+        """The path, mode and blob id of each release file of an id.
+
+        For an archive with a release, only the path.
+        """
         name = f"{escalation_id}{layout.SUFFIX}"
         found = [
             (path, entry.mode, entry.oid) for path, entry in self._files.released_files if entry.name == name
@@ -133,7 +136,7 @@ class Finder:
         return sorted(fits, key=lambda record: (record.raised_at, record.escalation_id))
 
     def is_reopened(self, escalation_id: str) -> bool:
-        """Whether there is a file or an archived record that names an id as the one that it reopens."""
+        """Whether any record, in a file or an archive, reopens an id."""
         if escalation_id in self._reopened:
             return True
         archives = self._files.archives

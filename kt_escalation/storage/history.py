@@ -54,7 +54,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """The record or release on one side of a commit, or why it cannot be read. All are None if there is no file."""
+    """The record or release on one side of a commit, or why it cannot be read.
+
+    All are None if there is no file.
+    """
 
     record: Record | None = None
     problem: str | None = None
@@ -160,7 +163,10 @@ def _life(store: GitStore, revision: str, escalation_id: str, limit: int) -> Ite
 
 
 def _uses(store: GitStore, snapshot: GitSnapshot, record: Record) -> list[Commit] | None:
-    """The commits that released a record, said what came of it and archived that; None if it did anything else."""
+    """The commits that released a record, wrote its receipt, or archived that.
+
+    None if one of them did anything else.
+    """
     if record.requires.single_use is None or record.resolution is None or snapshot.release(record) is None:
         return []
     archives = _archives_of_release(snapshot, record.escalation_id)
@@ -173,7 +179,10 @@ def _archives_of_release(snapshot: GitSnapshot, escalation_id: str) -> list[str]
 
 
 def _together(store: GitStore, uses: list[Commit], life: list[Commit]) -> list[Commit]:
-    """The uses of a record and its life as one, newest first. Only what archived the record may come after a use."""
+    """The commits of a record and of its release in one order, newest first.
+
+    After a release, the record can only be archived.
+    """
     if not uses:
         return life
     last, rest = life[0], life[1:]
@@ -189,10 +198,11 @@ def _together(store: GitStore, uses: list[Commit], life: list[Commit]) -> list[C
 
 
 def _moves(store: GitStore, revision: str, homes: Sequence[str]) -> list[Commit] | None:
-    """The commits of a record that moved from the last of these paths to the first; None if it did anything else.
+    """The commits of a record that moved from the last of these paths to the first.
 
-    git is asked for each path separately. That is fast if the commit-graph has changed-path filters, and as fast
-    as one question for all paths if it has none.
+    None if one of them did anything else.
+    git is asked for each path separately. That is fast if the commit-graph has changed-path filters, and as
+    fast as one question for all paths if it has none.
     """
     life: list[Commit] = []
     for path in homes:
@@ -228,12 +238,12 @@ def _in_days(store: GitStore, folder: str, escalation_id: str) -> str:
 
 
 def _literal(path: str) -> str:
-    """A path in a glob, where none of its characters stands for others."""
+    """A path in a glob, with its special characters escaped."""
     return "".join(f"\\{char}" if char in "*?[\\" else char for char in path)
 
 
 def everywhere(store: GitStore, revision: str, escalation_id: str) -> list[str]:
-    """The same, with the archive that holds the escalation at that revision."""
+    """The same as `pathspecs`, and the archive that holds the escalation at that revision."""
     paths = pathspecs(store, escalation_id)
     for place in store.at(revision).places(escalation_id):
         paths += [f":(top,literal){store.full(path)}" for path in layout.both(place.archive.name)]
@@ -343,7 +353,7 @@ def _read(
 
 
 def _archived(store: GitStore, told: _Told, escalation_id: str | None) -> Iterator[Step]:
-    """The steps of a commit that concern archives: records that it moved there, and records that came with them."""
+    """The steps of a commit that concern archives: records that it archived, and records that arrived in archives."""
     commit = told.commit
 
     def step(

@@ -1,4 +1,4 @@
-"""Which folder and branch a server's hook guards, and the commands that change that."""
+"""Finds the folder and branch that a server's hook should guard, and the commands that change them."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Stale(Exception):
-    """Another commit was first: read again and decide again. After a push, the text is the remote's answer."""
+    """Another commit was first: read again and decide again. After a push, the text is the remote's message."""
 
 
 class WrongGuess(Stale):
@@ -110,9 +110,10 @@ class Snapshot(Protocol):
         """The ids of open or of resolved escalations that begin with ``prefix``. Does not read the records."""
 
     def policies(self, *, kept: bool = False) -> tuple[str | None, Mapping[str, PolicyFile]]:
-        """The tree id of `policies/` and its files by path below the store's top.
+        """The tree id of `policies/`, and its parsed files by path below the store's top.
 
-        ``kept`` allows what this clone has kept of parsing them: for what is judged again before anybody relies on it.
+        ``kept`` allows values from this clone's cache. Use it only for a step that is judged again before
+        anybody relies on it.
         """
 
 
@@ -193,7 +194,10 @@ class Port(Protocol):
         """The person who acts. Raises NoIdentity."""
 
     def read(self, rev: str | None = None) -> Snapshot:
-        """The committed state that is known here, without asking the remote. Raises NotAStore, and BadInput for an unknown ``rev``."""
+        """The committed state that is known here, without asking the remote.
+
+        Raises NotAStore, and BadInput for an unknown ``rev``.
+        """
 
     def tip(self, timeout: float) -> Snapshot:
         """The newest state, from the remote if there is one.
@@ -234,7 +238,10 @@ class Port(Protocol):
         """
 
     def proposals(self, escalation_id: str, tip: Snapshot, timeout: float) -> Mapping[str, Proposal]:
-        """What the branches named `kt/<action>/<id>` of the remote add to ``tip``, by branch. Raises as `proposal`."""
+        """What the branches named `kt/<action>/<id>` of the remote add to ``tip``, by branch.
+
+        Raises as `proposal`.
+        """
 
     def request_address(self, branch: str) -> str | None:
         """The address at which to open a pull request from that branch, or None if it is unknown."""

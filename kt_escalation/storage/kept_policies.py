@@ -1,8 +1,9 @@
-"""Keeps the parsed files of the newest `policies/` of this clone, so that a command need not load YAML for them.
+"""Caches the parsed files of this clone's newest `policies/`, so that a command need not load YAML for them.
 
-They are named by the id of their tree, which names its content for ever, and have a tag under the clone's key
-(`clone_key` explains it). The file can be deleted at any time. What is decided by them must be judged again from
-git's own objects by whoever relies on it: they must never release a request or prove anything.
+The cache is stored under the id of their tree, which never means other content, with a tag under the clone's
+key (`clone_key` explains it). The file can be deleted at any time. A decision by cached policies must be
+judged again from git's own objects before anybody relies on it: the cache must never release a request or
+prove anything.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ _MARSHAL = 4
 
 
 def read(folder: Path, tree: str) -> dict[str, PolicyFile] | None:
-    """The files of a tree of `policies/` by path, None if they are not kept. ``folder`` is the clone's `kt/`."""
+    """The files of a tree of `policies/` by path, or None if they are not cached.
+
+    ``folder`` is the clone's `kt/`.
+    """
     key = clone_key.read(folder)
     try:
         with (folder / _NAME).open("rb") as file:
@@ -43,7 +47,7 @@ def read(folder: Path, tree: str) -> dict[str, PolicyFile] | None:
 
 
 def write(folder: Path, tree: str, files: Mapping[str, PolicyFile]) -> None:
-    """Keep the files of a tree instead of those before; nothing is kept of a tree with a file that cannot be read."""
+    """Cache the files of a tree in place of the previous ones. A tree with an unreadable file is not cached."""
     if any(file.problem is not None for file in files.values()):
         return
     data = marshal.dumps(

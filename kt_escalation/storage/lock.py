@@ -1,7 +1,8 @@
-"""The lock that orders the processes of one clone; the only module that imports filelock.
+"""The lock that orders the processes of one clone. Only this module imports filelock.
 
-The kernel releases it when its holder dies, so nothing ever has to be repaired. Who holds it is
-written beside it, for the one who waits in vain. Those who wait stand in a row, so that nobody is overtaken for ever.
+The kernel releases the lock when its holder dies, so no repair is ever needed. The holder's name is written
+beside the lock, for the message of a process that waits in vain. Waiting processes queue, so that each gets
+its turn.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ LET_WRITE = "let this user write there, or use a clone of your own"
 
 @contextmanager
 def held(folder: Path, timeout: float, progress: Progress | None = None) -> Iterator[None]:
-    """Hold the lock in ``folder`` (made if missing), waiting at most ``timeout`` seconds.
+    """Hold the lock in ``folder`` (created if missing). Waits at most ``timeout`` seconds.
 
-    ``progress`` is told of the waiting. Raises LockTimeout with the holder's pid and since when.
+    ``progress`` is called while it waits. Raises LockTimeout with the holder's pid and start time.
     """
     lock = FileLock(folder / "lock")
     try:
@@ -78,9 +79,10 @@ def _acquire(lock: FileLock, timeout: float, progress: Progress | None) -> None:
 
 
 class _Row:
-    """Those who wait for the lock of a clone, each a file that is locked for as long as its process lives.
+    """The queue for the lock of a clone.
 
-    Where none can be written there is no row, and whoever looks first has the lock.
+    Each waiting process has a file that is locked while the process lives.
+    If no file can be written, there is no queue, and the first process that tries gets the lock.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -99,7 +101,7 @@ class _Row:
 
     @property
     def is_first(self) -> bool:
-        """Whether nobody who came before waits still."""
+        """Whether no earlier process is still waiting."""
         try:
             names = sorted(path.name for path in self._folder.iterdir() if path.name[0] != ".")
         except OSError:
@@ -107,7 +109,7 @@ class _Row:
         return all(self._is_gone(name) for name in takewhile(self._name.__ne__, names))
 
     def stand(self) -> None:
-        """Stand at the end of the row, unless it was done before."""
+        """Join the end of the queue, unless this process is already in it."""
         if self._name:
             return
         # The clock is the host's, so that all of its processes stand in the order in which they came.
@@ -120,7 +122,7 @@ class _Row:
             (self._folder / f".{self._name}").rename(self._folder / self._name)
 
     def _is_gone(self, name: str) -> bool:
-        """Whether the process at this place has left the row, or died."""
+        """Whether the process at this place has left the queue or died."""
         try:
             handle = os.open(self._folder / name, os.O_RDWR)
         except OSError:
@@ -138,7 +140,10 @@ class _Row:
 
 
 def holder(folder: Path) -> dict[str, str] | None:
-    """The ``pid`` that last took the lock and ``since`` when, None where that could not be written."""
+    """The ``pid`` of the last holder, and ``since`` when it held the lock.
+
+    None if that could not be written.
+    """
     try:
         said = json.loads((folder / "holder").read_text())
         return {"pid": str(said["pid"]), "since": str(said["since"])}
@@ -147,7 +152,7 @@ def holder(folder: Path) -> dict[str, str] | None:
 
 
 def hindrance(folder: Path) -> str | None:
-    """What keeps anybody from taking the lock, in words, None if nothing does."""
+    """The reason why nobody can take the lock, in words. None if somebody can."""
     try:
         folder.mkdir(exist_ok=True)
         with TemporaryFile(dir=folder):

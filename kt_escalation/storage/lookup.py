@@ -51,7 +51,10 @@ def entry(snapshot: Snapshot, escalation_id: str) -> Entry:
 
 
 def named(snapshot: Snapshot, text: str) -> str:
-    """The whole id for a text: the text itself, or the only id that begins with it. Open escalations come first."""
+    """The whole id for a text: the text itself, or the only id that begins with it.
+
+    Open escalations come first.
+    """
     if ids.is_escalation_id(text) and snapshot.find(text) is not None:
         return text
     if not ids.is_prefix(text):
@@ -70,7 +73,10 @@ def named(snapshot: Snapshot, text: str) -> str:
 
 
 def whole(snapshot: Snapshot, escalation_id: str) -> str:
-    """The id of an existing escalation. Raises NotFound, or BadInput if the text is only the beginning of ids."""
+    """The id of an existing escalation.
+
+    Raises NotFound, or BadInput if the text is only the beginning of ids.
+    """
     if snapshot.find(escalation_id) is not None:
         return escalation_id
     fits = [name for done in (False, True) for name in snapshot.ids(resolved=done, prefix=escalation_id)]
@@ -110,7 +116,7 @@ def reopeners(snapshot: Snapshot, escalation_id: str, *, but: str | None = None)
 def open_reopener(snapshot: Snapshot, escalation_id: str, *, but: str | None = None) -> Record | None:
     """The open escalation that reopens this one, directly or through others, or None. ``but`` is left out.
 
-    Of very many the last that was looked at is returned, decided or not.
+    The search is limited. If there are very many, the last one that was read is returned, open or not.
     """
     for number, one in enumerate(reopeners(snapshot, escalation_id, but=but), start=1):
         if one.resolution is None or number == _MOST_REOPENED:
@@ -119,8 +125,10 @@ def open_reopener(snapshot: Snapshot, escalation_id: str, *, but: str | None = N
 
 
 def standing(reopeners: Iterable[Record], suspect: Container[str] = ()) -> Record | None:
-    """The one of some reopenings that counts in place of what they reopen, or None: the newest, first of those
-    that are open. One that was withdrawn counts only if it is ``suspect``."""
+    """The reopening that replaces the decision on the original, or None: the newest open one, else the newest.
+
+    A withdrawn reopening counts only if it is ``suspect``.
+    """
     counting = [
         one
         for one in reopeners

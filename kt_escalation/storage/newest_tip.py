@@ -1,4 +1,4 @@
-"""Finds the newest commit of the store branch: by a fetch, by a guess that is checked later, or by a shared fetch.
+"""Finds the newest commit of the store branch: by a fetch, by a shared fetch, or by a guess that is checked later.
 
 docs/performance.md explains the guess and the turns.
 """
@@ -115,15 +115,20 @@ class NewestTip:
         return self._snapshot(branch, self._repository.tip_of(ref))
 
     def hang_up(self, *, now: bool = False) -> None:
-        """End the fetch that another thread waits for in `newest`, which then fails. ``now``: without any delay."""
+        """End the fetch that another thread waits for in `newest`, which then fails.
+
+        With ``now``, git gets no time to end.
+        """
         process = self._shared
         if process is not None:
             process.ask_to_end(now=now)
 
     def asked_at(self) -> float | None:
-        """When the remote was last asked for the store branch, in seconds since 1970; None without a remote, or unknown.
+        """When the remote was last asked for the store branch, in seconds since 1970.
 
-        A fetch by git itself is known by what it writes, a push by the branch that it moves.
+        None if unknown or without a remote.
+        git's own fetches are recognised by the files that they write, and pushes by the branch that they
+        move.
         """
         remote = self._location.remote
         if remote is None:
@@ -172,13 +177,13 @@ class NewestTip:
                 raise WrongGuess(GitSnapshot(self._reader, newest))
 
     def landed(self, commit: str) -> None:
-        """Note that a commit of ours is the newest one now, which also answers a running fetch."""
+        """Note that our commit is the newest one now. This also answers a running fetch."""
         self._guessed = None
         self.stop_asking()
         self._queue.tip = commit
 
     def lost(self, *, store_branch: bool) -> None:
-        """Note that a push lost a race, by a push from outside this host's queue."""
+        """Note that a push lost a race to a push that does not take turns with this host."""
         self._queue.end_slice()
         self._was_late = store_branch
 
@@ -189,12 +194,15 @@ class NewestTip:
             asked.process.give_up()
 
     def _has_heard(self, commit: str, known: str) -> bool:
-        """Whether ``known`` contains a commit; a commit that is missing in this clone is newer."""
+        """Whether ``known`` contains a commit. A commit that this clone does not have is newer."""
         there = self._repository.objects.id_of(f"{commit}^{{commit}}") is not None
         return there and self._repository.is_ancestor(commit, known)
 
     def _require_one_place(self, timeout: float) -> None:
-        """Raise BadInput if pushes go to another repository than fetches come from. Raises as `tip` does."""
+        """Raise BadInput if the remote's push address is another repository than its fetch address.
+
+        Raises as `tip`.
+        """
         remote, config = self._location.remote or "", self._repository.config
         if f"remote.{remote}.pushurl" not in config and not any(
             key.endswith(".pushinsteadof") for key in config
@@ -258,7 +266,7 @@ class NewestTip:
         return _Asked(self._repository.fetch(self._location.remote or "", branch), seen)
 
     def _fetch(self, asked: _Asked, branch: str, ref: str, timeout: float) -> None:
-        """Wait for a running fetch, and start another one while a lock of this clone makes it fail."""
+        """Wait for a running fetch. If it fails because of a lock in this clone, start another one."""
         remote = self._location.remote or ""
         end = time.monotonic() + timeout
         while True:
@@ -294,7 +302,7 @@ class NewestTip:
             asked = self._ask(branch, ref)
 
     def _require_line(self, branch: str, ref: str, seen: str | None) -> None:
-        """If the fetched line left out ``seen``, set the ref back to it and raise HistoryRewritten."""
+        """If the fetched line does not contain ``seen``, set the ref back to it and raise HistoryRewritten."""
         new = self._repository.tip_of(ref)
         if seen is None or new is None or self.goes_on(new, seen):
             return

@@ -13,9 +13,9 @@ from ..errors import BadInput
 
 @contextmanager
 def written(name: str) -> Iterator[BinaryIO]:
-    """A file to write. It gets its name only when it is complete. A pipe or device is written directly.
+    """Open a file to write. It gets its name only when it is complete. A pipe or device is written directly.
 
-    Raises BadInput if it cannot be created.
+    Raises BadInput if the file cannot be created.
     """
     target = Path(name)
     direct = target.exists() and not target.is_file()

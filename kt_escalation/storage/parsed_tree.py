@@ -53,8 +53,9 @@ class Tree:
         return None
 
     def followed_by(self, data: bytes) -> tuple[Tree, Sequence[Line], Sequence[Line]]:
-        """Parse a newer version of this tree. Returns it with the removed and the added entries. Raises Unsound.
+        """Parse a newer version of this tree.
 
+        Returns it with the removed and the added entries. Raises Unsound.
         If few entries differ, only those and their neighbours are parsed. All others are identical bytes of this
         tree, which is sound.
         """
@@ -65,7 +66,7 @@ class Tree:
         return found
 
     def _with_one(self, data: bytes) -> tuple[Tree, list[Line], list[Line]] | None:
-        """The same if nothing but the id of one entry differs, which is the usual case; None for anything else."""
+        """The same as `followed_by` if only the id of one entry differs, which is the usual case. Else None."""
         old, starts = self.data, self.starts
         if len(data) != len(old) or len(data) > _SMALL or not data:
             return None
@@ -83,7 +84,10 @@ class Tree:
         return Tree(data, self.width, starts), [(mode, name, oid)], [new]
 
     def _with_few(self, data: bytes) -> tuple[Tree, list[Line], list[Line]] | None:
-        """The same if few entries differ, or None if more do or something may be unsound."""
+        """The same as `followed_by` if few entries differ.
+
+        None if more differ, or if something may be unsound.
+        """
         old, starts, count = self.data, self.starts, len(self.starts) - 1
         gone: list[Line] = []
         came: list[Line] = []
@@ -132,7 +136,7 @@ class Tree:
         return new, gone, came
 
     def _same_upto(self, index: int, data: bytes, shift: int) -> int:
-        """The first entry from an index on that differs from the other bytes, where it stands ``shift`` bytes further."""
+        """The first entry, from an index on, that differs from the other bytes, which are shifted by ``shift``."""
         old, starts, low, count = self.data, self.starts, index, len(self.starts) - 1
         high = min(low + _BLOCK, count)
         while low < count and data.startswith(old[starts[low] : starts[high]], starts[low] + shift):

@@ -38,16 +38,17 @@ _MOST_NAME = 300
 
 
 class Ledger:
-    """The ledger in a folder, which is the repository's own `kt/`."""
+    """The ledger in a folder: the repository's own `kt/`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._path = folder / NAME
 
     def record(self, pusher: str, new: Collection[str], again: Collection[str] = ()) -> None:
-        """Note who pushes these commits: those that are ``new`` to the server, and those that it has on a ref already.
+        """Record the pusher of these commits: of ``new`` ones, and of those that are already on a ref of the server.
 
-        Returns when it is on disk. Raises BadInput where it cannot be written; then nothing may be taken in.
+        The lines are on disk when it returns. Raises BadInput if they cannot be written; then the push must
+        be refused.
         """
         name = quote(pusher, safe="@+:")
         if not pusher or len(pusher) > _MOST_NAME:
@@ -85,9 +86,9 @@ class Ledger:
                 os.close(folder)
 
     def who(self, commits: Collection[str]) -> dict[str, frozenset[str]]:
-        """Of each commit those who pushed it since it was last on no ref; nobody, where no line says it.
+        """The pushers of each commit since it was last on no ref. Empty if no line names it.
 
-        Reads the file once, however many are asked for. Raises BadInput where it cannot be read.
+        Reads the file once for all commits. Raises BadInput if it cannot be read.
         """
         found: dict[bytes, set[str]] = {commit.encode(): set() for commit in commits}
         if found:

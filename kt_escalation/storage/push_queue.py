@@ -1,7 +1,7 @@
 """Turns for the stores of one host that push to one remote. See docs/performance.md, *Many who write*.
 
-There is one kernel lock (flock) for each remote's address. It ends with its process, so nothing ever has to
-be repaired. A lock of filelock's costs ten times as much.
+There is one kernel lock (flock) for each remote's address. The lock ends with its process, so no repair is
+ever needed. A lock of filelock takes ten times as long.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ _POLL_SECONDS, _WAIT_SECONDS = 0.003, 0.03
 
 
 class Turn(NamedTuple):
-    """What is known at the beginning of a turn.
+    """What a store knows at the beginning of its turn.
 
-    ``again``: nobody else has had one since ours. ``last``: the newest commit that was known to
-    who had the last one, empty where nobody says.
+    ``again``: no other store has had a turn since its last one. ``last``: the newest commit that the previous
+    holder knew, or empty.
     """
 
     again: bool = False
@@ -40,7 +40,7 @@ class Turn(NamedTuple):
 
 
 class _Note(NamedTuple):
-    """Who had the last turn, until when they may come back, and the newest commit that they knew."""
+    """The last holder, until when it may take another turn at once, and the newest commit that it knew."""
 
     owner: str = ""
     back_until: float = 0.0
@@ -48,13 +48,12 @@ class _Note(NamedTuple):
 
 
 class PushQueue:
-    """The stores of this user's processes that push to one remote, taking turns.
+    """Turns among this user's processes that push to one remote.
 
-    When clones race, at most one push succeeds and the others are wasted. A store that comes back at once keeps
-    the lock for a slice of turns, which saves a fetch each time.
-
-    It saves work and guarantees nothing: other hosts, users and programs take no turns. If the folder cannot be
-    made, or a turn does not come in time, the push is made without one.
+    When clones race, at most one push succeeds and the others are wasted. A store that needs another turn at
+    once keeps the lock for a slice of turns, which saves a fetch each time. Turns save work and guarantee
+    nothing: other hosts, users and programs take no turns. If the folder cannot be created, or a turn does
+    not come in time, the push is made without one.
     """
 
     def __init__(self, address: str) -> None:
@@ -71,7 +70,7 @@ class PushQueue:
 
     @contextmanager
     def turn(self) -> Iterator[Turn]:
-        """Have the turn, after a wait that ends in any case."""
+        """Wait for a turn, for a limited time, and hold it."""
         handle, turn = None, Turn()
         longest = max(AT_ONCE, AGAIN)
         self._reserved = longest if time.monotonic() - self._left <= longest else AT_ONCE
@@ -99,12 +98,12 @@ class PushQueue:
                 os.close(handle)
 
     def end_slice(self) -> None:
-        """End the slice with this turn: nothing is left to do, or somebody pushes who takes no turns."""
+        """End the slice with this turn: there is nothing left to do, or a program that takes no turns has pushed."""
         self._stays = False
 
     @cached_property
     def _folder(self) -> Path:
-        """One for each remote, as this user's clones write its address."""
+        """The folder for a remote's address as this user's clones write it."""
         import hashlib
 
         base = os.environ.get("XDG_CACHE_HOME", "")
@@ -113,9 +112,9 @@ class PushQueue:
         return caches / "kt-escalation" / name
 
     def _take(self) -> int | None:
-        """The lock, as a file that has it for as long as it is open; None where that takes too long.
+        """Take the lock, and return its open file. None if that takes too long.
 
-        Only the store that is next asks for it often; the others wait to be next, and leave the processors alone.
+        Only the next store in the queue polls the lock often. The others wait to be next, and use no CPU.
         """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         end = time.monotonic() + LONGEST
@@ -132,13 +131,16 @@ class PushQueue:
                 os.close(following)
 
     def _may_have_it(self) -> bool:
-        """Whether nobody else may come back within their slice."""
+        """Whether no other store has a slice of turns left."""
         note = self._note()
         # One clock serves all processes of a host.
         return note.owner == self._me or not 0 < note.back_until - time.monotonic() <= max(AT_ONCE, AGAIN)
 
     def _wait(self, name: str, may: Callable[[], bool], pause: float, end: float) -> int | None:
-        """A lock, as soon as it can be had and ``may`` says so; None if that is not before ``end``, or nobody moves."""
+        """Wait for a lock, until it is free and ``may`` allows it.
+
+        None if that is not before ``end``, or if the queue does not move.
+        """
         last, patient = self._note(), time.monotonic() + PATIENCE
         while (taken := self._locked(name, may)) is None and time.monotonic() < min(end, patient):
             time.sleep(random.uniform(pause / 2, pause))  # noqa: S311 - jitter
@@ -147,7 +149,7 @@ class PushQueue:
         return taken
 
     def _locked(self, name: str, may: Callable[[], bool]) -> int | None:
-        """A lock if it can be had now, as an open file."""
+        """Take a lock if it is free, and return its open file."""
         handle = os.open(self._folder / name, os.O_RDWR | os.O_CREAT, 0o600)
         with suppress(BlockingIOError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -157,7 +159,7 @@ class PushQueue:
         return None
 
     def _note(self) -> _Note:
-        """What the one who had the last turn has left."""
+        """The note that the last holder has left."""
         try:
             owner, back_until, tip = (self._folder / "last").read_text().split(" ")
             return _Note(owner, float(back_until), tip)

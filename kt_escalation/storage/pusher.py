@@ -1,4 +1,4 @@
-"""Pushes one commit to one branch of the remote, and says whether it landed or why not."""
+"""Pushes one commit to one branch of the remote. Returns whether it landed, or why it did not."""
 
 from __future__ import annotations
 
@@ -26,9 +26,11 @@ class Pusher:
     def push(
         self, commit: str, branch: str, lease: str, end: float, *, proposed: bool, refspec: str | None = None
     ) -> Exception | None:
-        """Push a commit to a branch that is at ``lease`` (empty: that does not exist); returns as `Prepared.send` does.
+        """Push a commit to a branch that is at ``lease`` (empty: no such branch).
 
-        Without the lease, a remote that was set back to an earlier commit would accept the push as a fast-forward.
+        Returns as `Prepared.send` does.
+        Without the lease, a remote that was set back to an earlier commit would accept the push as a
+        fast-forward.
         """
         from ..git.push_result import Answer, classify, hint_for, is_astray
 
@@ -78,7 +80,7 @@ class Pusher:
         return refusal
 
     def _alike(self, branch: str, end: float) -> PushRefused:
-        """The error for a remote that has a ref which git also takes for the branch."""
+        """The error for a remote with another ref that git could confuse with the branch."""
         remote = self._location.remote or ""
         asked = self._repository.ask_branch(remote, branch, max(end - time.monotonic(), 0.1))
         [ref, *_] = [*alike(branch, asked), f"refs/heads/refs/heads/{branch}"]

@@ -73,7 +73,10 @@ class Reader:
     def read(
         self, files: Sequence[tuple[str, TreeEntry]], known: Mapping[str, Record] | None = None
     ) -> Iterator[Entry | Invalid]:
-        """The records in files below `queue/`, in order. ``known`` has records by blob id, which are not read again."""
+        """The records in files below `queue/`, in order.
+
+        ``known`` has records by blob id, which are not read again.
+        """
         held = self.known(entry.oid for _, entry in files)
         if known:
             held.update((entry.oid, known[entry.oid]) for _, entry in files if entry.oid in known)
@@ -123,7 +126,7 @@ class Reader:
 
     @cached_property
     def reopenings(self) -> Reopenings:
-        """What is known of records that reopen others."""
+        """The index of records that reopen others."""
         from .reopenings import Reopenings
 
         return Reopenings(self)
@@ -145,7 +148,10 @@ class Reader:
             raise error.at(folder) from None
 
     def fetch_missing(self, tree: str, among: AbstractSet[str] | None = None) -> None:
-        """Fetch, in one request, the blobs below a tree that a partial clone lacks; only those ``among`` some, if given."""
+        """Fetch, in one request, the blobs below a tree that a partial clone lacks.
+
+        With ``among``, only these.
+        """
         missing = [oid for oid in self.repository.missing(tree) if among is None or oid in among]
         if len(missing) > 1 and self.location.remote:
             self.repository.fetch_objects(self.location.remote, missing, FETCH_OBJECTS_SECONDS)
@@ -155,7 +161,7 @@ class Reader:
     def policies(self, tree: str, *, kept: bool = False) -> tuple[str, Mapping[str, PolicyFile]]:
         """The parsed files of a tree of `policies/`. Snapshots with the same tree share them.
 
-        ``kept`` allows what this clone keeps of parsing them (`kept_policies`), and keeps what it does not.
+        ``kept`` allows values from this clone's cache (`kept_policies`), and adds missing ones to it.
         """
         if self._policies is not None and self._policies[0] == tree:
             return self._policies
@@ -173,7 +179,10 @@ class Reader:
         return self._kept_policies
 
     def policy_files(self, tree: str) -> dict[str, PolicyFile]:
-        """The parsed files of a tree of `policies/`, by path below the store's folder. Raises UnreadableStore."""
+        """The parsed files of a tree of `policies/`, by path below the store's folder.
+
+        Raises UnreadableStore.
+        """
         [found] = self.repository.objects.get([tree])
         entries = [
             entry

@@ -1,7 +1,7 @@
-"""Which files of records reopen another escalation, without a search in all of them for each question.
+"""Finds the record files that reopen another escalation, without a search in all files each time.
 
-The clone keeps a note of them at one commit. For another commit only the files that differ are read. If the note is
-gone, git searches all files again.
+The clone has a note of them for one commit. For another commit, only the files that differ are read. If the
+note is missing, git searches all files again.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _MANY = 50
 
 
 class Reopenings:
-    """The files of one clone's records that reopen another one."""
+    """The record files of one clone that reopen another escalation."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._known: tuple[str, Mapping[str, str]] | None = None
 
     def at(self, commit: str) -> Mapping[str, str]:
-        """The files at a commit that reopen an escalation, below the store's top, each with the one that it reopens.
+        """The files at a commit that reopen an escalation, each with the id that it reopens.
 
         Archives are not searched.
         """
@@ -61,7 +61,7 @@ class Reopenings:
         return found
 
     def _differing(self, old: str, new: str) -> list[Change] | None:
-        """The files of records that differ between two commits; None if they are too many to be read, or not known."""
+        """The record files that differ between two commits. None if they are too many to read, or unknown."""
         repository = self._reader.repository
         roots = repository.objects.ids_of([f"{old}^{{tree}}", f"{new}^{{tree}}"])
         if None in roots:

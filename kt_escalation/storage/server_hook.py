@@ -1,6 +1,7 @@
-"""The pre-receive hook of a server's repository: where git looks for it, its file, and whether it runs.
+"""Reads and writes the pre-receive hook of a server's repository.
 
-See docs/servers.md.
+It knows where git looks for the hook, the text of the file, and whether git would run it. See
+docs/servers.md.
 """
 
 from __future__ import annotations
@@ -44,12 +45,12 @@ def path_in(folder: Path) -> Path:
 
 
 def is_ours(path: Path) -> bool:
-    """Whether a file is a hook that `write` has written."""
+    """Whether `write` has written the file."""
     return _MARK in _text(path)
 
 
 def calls_us(path: Path) -> bool:
-    """Whether a file is ours, or somebody else's hook that runs our command."""
+    """Whether a file is our hook, or another hook that runs our command."""
     text = _text(path)
     return _MARK in text or "kt_escalation" in text or "hook pre-receive" in text
 
@@ -62,14 +63,17 @@ def _text(path: Path) -> str:
 
 
 def install(git_dir: Path, command: Sequence[str]) -> Path:
-    """As `write`, in the repository's own folder for hooks; its path."""
+    """Write the hook into the repository's own folder for hooks, as `write` does, and return its path."""
     path = path_in(git_dir / "hooks")
     write(path, command, git_dir)
     return path
 
 
 def write(path: Path, command: Sequence[str], repository: Path) -> None:
-    """Write the hook that runs ``command``. Raises BadInput where another hook is there, or the file cannot be written."""
+    """Write the hook that runs ``command``.
+
+    Raises BadInput if there is another hook, or the file cannot be written.
+    """
     if path.exists() and not is_ours(path):
         raise BadInput(problem=f"{path} is another hook; call this from it: {shlex.join(command)}")
     again = f"kt escalation hook install --server {shlex.quote(str(repository))}"
@@ -92,7 +96,7 @@ def write(path: Path, command: Sequence[str], repository: Path) -> None:
 
 
 def remove(path: Path) -> bool:
-    """Take our own hook away; whether there was one. Raises BadInput where the file cannot be removed."""
+    """Remove our own hook. Returns whether there was one. Raises BadInput if the file cannot be removed."""
     if not is_ours(path):
         return False
     try:
@@ -103,7 +107,10 @@ def remove(path: Path) -> bool:
 
 
 def why_not(path: Path, git_dir: Path) -> str | None:
-    """Why git would not run our hook from this file, None if it would: it is tried, with no update to judge."""
+    """Why git would not run our hook from this file, or None.
+
+    The hook is run once, without updates to judge.
+    """
     if not path.exists():
         return f"there is no {path}"
     if not calls_us(path):

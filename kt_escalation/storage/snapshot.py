@@ -75,10 +75,10 @@ class GitSnapshot:
     def everything(
         self, known: Mapping[str, Record] | None = None
     ) -> Iterator[tuple[str, TreeEntry, Entry | Used | Invalid | None]]:
-        """Every file below `queue/` in git's order: its path and its record or release, or None if it is not a file of ours.
+        """Every file below `queue/` in git's order: its path, and its record or release, or None for a foreign file.
 
-        ``known`` has records by blob id, which are not read again. An archive comes once for each file in it.
-        Unlike `open` and `resolved`, this keeps at most a few thousand records in memory.
+        ``known`` has records by blob id, which are not read again. An archive is listed once for each file in
+        it. Unlike `open` and `resolved`, this keeps at most a few thousand records in memory.
         """
         if self._queue_id is None:
             return
@@ -175,18 +175,18 @@ class GitSnapshot:
         return self._finder.release(record)
 
     def has_release(self, escalation_id: str) -> bool:
-        """Whether there is a release of an id in any folder or archive of releases, whatever it is."""
+        """Whether any folder or archive of releases has a release of an id, valid or not."""
         return self._finder.has_release(escalation_id)
 
     def release_files_of(self, escalation_id: str) -> list[tuple[str, str, str]]:
-        """The files of a release of an id; see `Finder.release_files_of`."""
+        """The release files of an id; see `Finder.release_files_of`."""
         return self._finder.release_files_of(escalation_id)
 
     def reopeners(self, escalation_id: str) -> Sequence[Record]:
         return self._finder.reopeners(escalation_id)
 
     def is_reopened(self, escalation_id: str) -> bool:
-        """Whether something here names an id as the one that it reopens."""
+        """Whether any record here reopens an id."""
         return self._finder.is_reopened(escalation_id)
 
     def ids(self, *, resolved: bool, prefix: str = "") -> Sequence[str]:

@@ -32,7 +32,10 @@ _RESOLVED, _RELEASED = (folder.rpartition("/")[2] for folder in (layout.RESOLVED
 
 
 class SnapshotFiles:
-    """The files below one tree of `queue/` (None: there is no such folder). Each level is read when it is needed."""
+    """The files below one tree of `queue/` (None: there is no such folder).
+
+    Each level is read when it is needed.
+    """
 
     def __init__(self, reader: Reader, queue_id: str | None) -> None:
         self._reader = reader
@@ -76,7 +79,10 @@ class SnapshotFiles:
         return self._below(_RELEASED)
 
     def resolved_named(self, name: str) -> list[File]:
-        """The files of that name below `queue/resolved/`. The first few are looked for without listing all others."""
+        """The files of that name below `queue/resolved/`.
+
+        The first few are looked for without listing all others.
+        """
         known = self._reader.named.get((self._queue_id, name))
         if known is not None:
             return known
@@ -171,7 +177,7 @@ class SnapshotFiles:
 
     @cached_property
     def resolved_by_name(self) -> Mapping[str, File]:
-        """The same files by their names."""
+        """The files of `resolved_files` by their names."""
         return {entry.name: (path, entry) for path, entry in self.resolved_files}
 
     @cached_property
@@ -197,7 +203,7 @@ class SnapshotFiles:
 
 
 def _without(files: list[File], archives: Sequence[Archive]) -> list[File]:
-    """Files without those of archives."""
+    """The files that are not archives."""
     if not archives:
         return files
     parts = {oid for archive in archives for oid in (archive.data, archive.ids)}

@@ -1,4 +1,4 @@
-"""Which branch holds the store: from the clone's settings, or by asking the remote."""
+"""Finds the branch that holds the store: from the clone's settings, or by asking the remote."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class StoreBranch:
 
     @property
     def own(self) -> str | None:
-        """The store branch of a server's repository, which people push to. Its remotes do not matter."""
+        """The store branch of a server's repository, to which people push. Its remotes do not matter."""
         return self._repository.config.get("kt.branch") or self._repository.head_branch()
 
     def to_write(self, timeout: float) -> str:
@@ -55,7 +55,10 @@ class StoreBranch:
         return found
 
     def headless(self, timeout: float) -> NoStoreBranch:
-        """The error for a remote whose HEAD names no existing branch. Its fact ``branches`` lists those that exist."""
+        """The error for a remote whose HEAD names no existing branch.
+
+        Its fact ``branches`` lists those that exist.
+        """
         remote = self._location.remote
         asked = self._repository.ask_branches(remote or "", timeout)
         found = re.findall(r"\trefs/heads/(\S+)$", asked.text, re.MULTILINE) if asked.status == 0 else []
@@ -79,7 +82,10 @@ class StoreBranch:
         )
 
     def learn_head(self, branch: str, timeout: float) -> str | None:
-        """Remember the remote's HEAD after the first push to ``branch``. Returns a warning if HEAD names another branch."""
+        """Remember the remote's HEAD after the first push to ``branch``.
+
+        Returns a warning if HEAD names another branch.
+        """
         remote = self._location.remote
         if remote is None or self._repository.config.get("kt.branch"):
             return None

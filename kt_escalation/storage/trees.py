@@ -271,7 +271,7 @@ class Trees:
         came: Sequence[Line],
         changes: list[Change],
     ) -> Iterator[_Item]:
-        """Compare folders above the store. Entries that do not lead to the store may be anything."""
+        """Compare folders above the store. Entries that do not lead to the store do not matter."""
         wanted, spellings = self._wanted[item.folder.count("/")]
         for _, name, _ in came:
             if _misspelled(name, spellings):

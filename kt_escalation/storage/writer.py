@@ -1,4 +1,7 @@
-"""Makes commits for the store branch or a proposal, and sends them. See docs/design.md, *How a step is committed*."""
+"""Makes commits for the store branch or a proposal, and sends them.
+
+See docs/design.md, *How a step is committed*.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ class Writer:
 
     @property
     def said(self) -> str:
-        """What the remote said about the last push."""
+        """The remote's message about the last push."""
         return self._pusher.said
 
     def prepare(self, request: Request, proposal: Onto | None) -> Prepared:

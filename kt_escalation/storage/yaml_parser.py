@@ -1,6 +1,6 @@
-"""Parses YAML to plain values, and adds to a YAML text; the only module that imports PyYAML.
+"""Parses YAML to plain values, and adds to a YAML text. Only this module imports PyYAML.
 
-It is loaded when something is to be parsed: what is written in canonical form needs no YAML.
+It is loaded only when needed: text in canonical form needs no YAML parser.
 """
 
 from __future__ import annotations
@@ -69,8 +69,9 @@ def load(data: bytes, *, strict: bool = True, repeated: list[tuple[int, int, str
 
 
 def with_item(data: bytes, key: str, item: Mapping[str, str]) -> bytes:
-    """Add an item to a YAML text that holds only a list under ``key``. Everything else in the text stays as it is.
+    """Add an item to a YAML text that holds only a list under ``key``.
 
+    Everything else in the text stays as it is.
     ``data`` is empty if there is no file yet. Raises Malformed if the item cannot be added.
     """
     text = decode(data)
