@@ -213,7 +213,7 @@ class AuditStore(ReadStore):
         policy: str | None = None,
         rev: str | None = None,
     ) -> Explanation:
-        """Where an escalation with these keys would go, what would be required, and why. Raises NotAStore."""
+        """The route of an escalation with these keys, its requirements, and the reason. Raises NotAStore."""
         from .actions import policy as policies
 
         keys = {

@@ -211,7 +211,7 @@ def _branch(
 
 
 def _contents(session: ReadSession, snapshot: Snapshot, policies: Policies) -> Iterator[Finding]:
-    """What is wrong with the files of the store, for an admin to fix; without a roster everybody is one."""
+    """The faults in the store's files, which an admin can fix. Without a roster everybody is an admin."""
     fixed_by = ADMIN
     # Who nobody is finds it out by another finding.
     with suppress(KtError):
@@ -248,7 +248,7 @@ def _contents(session: ReadSession, snapshot: Snapshot, policies: Policies) -> I
 
 
 def _proofs(git: GitStore, policies: Policies) -> Iterator[Finding]:
-    """Whether pushes are judged, as far as that can be seen from here, and whether anything proves names."""
+    """Whether pushes are judged, as far as this clone can see, and whether anything proves names."""
     from .audit import hosting
 
     server = git.local_remote()

@@ -1,6 +1,8 @@
-"""Several stores as one queue: `list` merges them, `claim --next` takes the best of all. See docs/many-stores.md.
+"""Several stores as one queue: `list` merges them, `claim --next` takes the most urgent of all.
 
-Each is an ordinary store, opened in turn and asked separately. If one cannot be read, the others still are.
+See docs/many-stores.md.
+Each is an ordinary store. They are opened and read one after the other. If a store cannot be read, the others
+still are.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ _ENDING = (OutcomeUnknown, Interrupted)
 
 
 class Fault(NamedTuple):
-    """A store that could not be asked, by its path, and why."""
+    """A store that could not be read: its path, and the error."""
 
     store: str
     error: KtError
@@ -54,9 +56,10 @@ class Listed(NamedTuple):
 
 @dataclass(frozen=True)
 class Listing:
-    """A page of one or several stores: its rows in order, what could not be read, and which stores not at all.
+    """A page of one or several stores: rows in order, unreadable files, and stores that could not be read.
 
-    ``hint`` says why it may be empty, if that is known. ``ages`` says of each store that is not fresh how old it is.
+    ``hint`` says why the page may be empty, if that is known. ``ages`` has the age of each store that is not
+    fresh.
     """
 
     rows: Sequence[Listed]
@@ -69,7 +72,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class Taken:
-    """What was claimed in which store, best first, and the stores in which that failed."""
+    """The claimed escalations of each store, most urgent first, and the stores where claiming failed."""
 
     results: Sequence[tuple[str, Result]]
     faults: Sequence[Fault]
@@ -110,9 +113,10 @@ def one(
     ask: float | None = None,
     progress: Progress | None = None,
 ) -> Listing:
-    """The page of one store, which is not named in it. Raises as `ReadStore.rows`.
+    """The page of one store. Its rows do not name the store. Raises as `ReadStore.rows`.
 
-    With ``ask`` the remote is asked for at most so many seconds (0: not at all), and what is not fresh gets an age.
+    With ``ask`` the remote is asked for at most so many seconds (0: not at all). A store that is not fresh
+    gets an age.
     """
     with ReadStore.open(path, progress=progress) as store:
         old = store.freshen(ask) if ask is not None else None
@@ -134,7 +138,7 @@ def several(
     ask: float | None = None,
     progress: Progress | None = None,
 ) -> Listing:
-    """The page over all stores: with ``whole`` also its records as plain values, with ``marks`` open proposals.
+    """The page of all stores. ``whole`` adds the records as plain values, ``marks`` adds open proposals.
 
     ``ask`` is as in `one`, for all stores together. Raises BadInput for a query that no store could answer.
     """
@@ -184,12 +188,13 @@ def claim_next(
     claim_id: str | None = None,
     **options: Unpack[OpenOptions],
 ) -> Taken:
-    """Claim the next ``count`` at most over all stores, most severe, then oldest: one commit for each store.
+    """Claim the next ``count`` escalations of all stores, the most severe first, then the oldest.
 
-    A store that loses what was chosen in it is asked again, and the choice is made again. What is held under
-    ``claim_id`` already, in whichever stores, is a repeat. The other keywords are those of `Store.open`.
-    Raises NothingToClaim, with the reason of each store, if all of them could be asked and none has any. If
-    nothing was claimed and a store could not be asked, its error is raised.
+    There is one commit for each store. If a store loses an escalation to somebody else, it is asked again,
+    and the choice is repeated. An escalation that is already held under ``claim_id``, in any store, counts as
+    a repeat. The other keywords are those of `Store.open`. Raises NothingToClaim, with the reason of each
+    store, if all stores answered and none has an escalation to claim. If nothing was claimed and a store did
+    not answer, its error is raised.
     """
     with ExitStack() as opened:
         stores = _Stores(opened, options, team, count, claim_id)
@@ -203,7 +208,7 @@ def claim_next(
 
 @dataclass
 class _Stores:
-    """The stores of one `claim_next`: what each would give now, and what was claimed in them."""
+    """The stores of one `claim_next`: their next escalations, and what was claimed in them."""
 
     opened: ExitStack
     options: OpenOptions
@@ -216,7 +221,7 @@ class _Stores:
     nothing: dict[str, NothingToClaim] = field(default_factory=dict)
 
     def ask(self, path: str, store: Store | None = None) -> None:
-        """Learn what a store would give now."""
+        """Ask a store for its next escalations."""
         from .store import Store
 
         self.asked.pop(path, None)
@@ -230,7 +235,7 @@ class _Stores:
             self.faults.append(Fault(path, error))
 
     def claim(self) -> None:
-        """Claim the best of what the stores would give, until there are enough or none is left."""
+        """Claim the most urgent escalations, until there are enough or none is left."""
         repeats = {path: both for path, both in self.asked.items() if both[1].unchanged}
         if repeats:
             self.asked, self.count = repeats, sum(len(both[1].records) for both in repeats.values())
@@ -247,7 +252,7 @@ class _Stores:
             self.faults.append(Fault(path, Interrupted()))
 
     def _claim_in(self, path: str, turns: Sequence[Key]) -> int:
-        """Claim what has these turns in one store; returns how many were claimed."""
+        """Claim the escalations with these turns in one store. Returns how many were claimed."""
         store, _ = self.asked[path]
         try:
             result = store.claim_next(
@@ -265,7 +270,7 @@ class _Stores:
         return len(result.records)
 
     def _best(self, left: int) -> tuple[str, Sequence[Key]]:
-        """The store that has the very next, and the turns of its own that are among the next ``left``."""
+        """The store with the most urgent escalation, and its turns among the next ``left``."""
         found = ((path, record) for path, (_, result) in self.asked.items() for record in result.records)
         turns = sorted((_turn(record), path) for path, record in found)
         first = turns[0][1]
@@ -279,7 +284,7 @@ def _turn(record: Record) -> Key:
 
 
 def _why_none(nothing: Mapping[str, NothingToClaim], faults: Sequence[Fault]) -> KtError:
-    """What to raise where nothing was had: a store that could not be asked may still hold some."""
+    """The error if nothing was claimed. A store that did not answer may still have escalations."""
     reasons = {path: error.why for path, error in nothing.items()}
     if not faults:
         why = "; ".join(f"in {path}: {reason}" for path, reason in reasons.items())
@@ -295,12 +300,12 @@ def _why_none(nothing: Mapping[str, NothingToClaim], faults: Sequence[Fault]) ->
 
 
 def ending(faults: Sequence[Fault]) -> Fault | None:
-    """The fault after which no other store was asked, and which decides how the whole ends."""
+    """The fault that ended the search, which decides the error of the whole."""
     return next((fault for fault in faults if isinstance(fault.error, _ENDING)), None)
 
 
 def in_store(path: str, error: KtError) -> KtError:
-    """The error, which says in which store it happened."""
+    """The error, with the path of its store."""
     error.store = path
     error.says = f"{{store}}: {error.says}"
     return error

@@ -66,13 +66,16 @@ class ReadStore:
         return self._session.git.location.address
 
     def actor(self) -> str:
-        """Who acts here: git's identity, as the user of the roster if it knows it. Raises NoIdentity, NotAStore."""
+        """The acting person: the user of the roster with git's e-mail, or the e-mail.
+
+        Raises NoIdentity, NotAStore.
+        """
         return self._session.actor(self._session.snapshot()).name
 
     # --- escalations ------------------------------------------------------------------------------
 
     def rows(self, wanted: Query | None = None, *, rev: str | None = None, fetch: bool = False) -> Rows:
-        """The escalations that match a query, as rows, which cost less than records.
+        """The escalations that match a query, as rows, which are cheaper than records.
 
         Raises BadInput, NotAStore, NoIdentity.
         """
@@ -96,10 +99,10 @@ class ReadStore:
         return listing.records(self._session, wanted or listing.query_of(**filters), rev=rev, fetch=fetch)
 
     def freshen(self, seconds: float) -> str | None:
-        """Ask the remote for at most so many seconds, 0 for not at all.
+        """Ask the remote, for at most so many seconds (0: not at all).
 
-        Returns how old what this clone knows is, if it is not what the remote has now: ``as of 10m ago``, with the
-        reason. None also without a remote. Raises HistoryRewritten.
+        Returns the age of this clone's state if it is not fresh, such as ``as of 10m ago``, with the reason.
+        None if it is fresh, and without a remote. Raises HistoryRewritten.
         """
         from .errors import GitFailed, GitLocked, LockTimeout, RemoteUnreachable
         from .model.times import lasted
@@ -143,7 +146,7 @@ class ReadStore:
         return get.found(self._session, snapshot, lookup.named(snapshot, name))
 
     def moves(self, found: Found) -> tuple[Move, ...]:
-        """What the caller can do with an escalation as it was read, and why not the rest.
+        """The actions that the caller may take on an escalation, and why others are refused.
 
         Raises NoIdentity, BrokenPolicies.
         """
@@ -163,17 +166,18 @@ class ReadStore:
         interval: float | None = None,
         stop: threading.Event | None = None,
     ) -> Decision:
-        """Wait until an escalation is resolved, asking the remote again and again; may run in a thread.
+        """Wait until an escalation is resolved, and return the decision. May run in a thread.
 
-        ``escalation_id`` is the whole id, because a prefix could come to mean another one. ``timeout`` is in
-        seconds, None for no end. The pauses grow from half a second to fifteen, or take ``interval`` seconds.
-        ``tell`` gets a line about the state, and another one whenever that changes. `verify` accepts every step to
-        the decision. All who wait in one store share one fetch. The wait ends with the store, and when ``stop`` is set.
-        ``digest`` is that of the action that is to be run; ``amended`` says that the caller runs what the
-        decision says instead, if it says so. A denial is an answer, with ``release`` False.
-        Raises BadInput, NotFound, WaitTimeout, IllegalRecord, ShallowClone, Interrupted, and RemoteUnreachable if
-        the remote never answered; and ReleaseNeeded for a decision for one use, which `Store.release` takes,
-        AlreadyReleased, OtherAction, Amended, ReleaseExpired or AlreadyReopened for one that may not be used.
+        ``escalation_id`` is the whole id, because a prefix could later match another one. ``timeout`` is in
+        seconds; None is no limit. The remote is asked repeatedly: the pauses grow from half a second to
+        fifteen, or take ``interval`` seconds. ``tell`` gets a line about the state, and another one whenever
+        it changes. All waits in one store share one fetch. A wait ends when the store is closed or ``stop``
+        is set. Every step to the decision must be legal, as `verify` judges it. ``digest`` is that of the
+        action that will be run; ``amended`` says that the caller applies amendments.
+        A denial is a result too, with ``release`` False. Raises BadInput, NotFound, WaitTimeout,
+        IllegalRecord, ShallowClone, Interrupted, and RemoteUnreachable if the remote never answered. Raises
+        ReleaseNeeded for a decision for one use, which `Store.release` takes, and AlreadyReleased,
+        OtherAction, Amended, ReleaseExpired or AlreadyReopened for a decision that may not be used.
         """
         from .actions import wait
 
@@ -191,7 +195,7 @@ class ReadStore:
     def log(
         self, escalation_id: str | None = None, *, rev: str | None = None, fetch: bool = False, limit: int = 0
     ) -> Iterator[Moment]:
-        """What happened, newest first: to one escalation, or to all. ``limit`` counts commits; 0 reads all.
+        """The actions on one escalation, or on all, newest first. ``limit`` counts commits; 0 reads all.
 
         Raises NotFound, AmbiguousId, BadInput, NotAStore, at once.
         """
@@ -206,7 +210,7 @@ class ReadStore:
         return log.moments(self._session.git, snapshot.revision, wanted, limit)
 
     def done_by_me(self) -> Iterator[Moment]:
-        """What the caller did, newest first, from the commits whose message names them.
+        """The caller's actions, newest first, from the commits whose message names the caller.
 
         Raises NoIdentity, NotAStore, at once.
         """
@@ -223,10 +227,10 @@ class ReadStore:
     def events(
         self, since: str | datetime | None = None, *, rev: str | None = None, fetch: bool = False
     ) -> Iterator[Event]:
-        """What happened, oldest first: one event for each action on each escalation, from git history.
+        """The events, oldest first: one for each action on each escalation, from git history.
 
-        ``since`` is a time, an event's ``cursor``, or a revision whose history is known; None begins
-        at the start. Raises BadInput, NotInHistory, ShallowClone, at once.
+        ``since`` is a time, an event's ``cursor``, or a revision in known history. None begins at the start.
+        Raises BadInput, NotInHistory, ShallowClone, at once.
         """
         from .reporting import timeline
 
@@ -234,7 +238,7 @@ class ReadStore:
         return timeline.read(git, revision, timeline.place(git, revision, since))
 
     def cursor(self, since: str | None = None) -> str:
-        """The cursor that stands for a revision or a cursor, None for the remote's newest commit.
+        """The cursor for a revision or a cursor's text. None stands for the remote's newest commit.
 
         Raises BadInput, NotInHistory, ShallowClone.
         """
@@ -254,16 +258,17 @@ class ReadStore:
         due: timedelta | None = None,
         told: Container[str] = (),
     ) -> Iterator[Event]:
-        """The events after ``since`` (default: now), in order, and then each new one when it comes.
+        """The events after ``since`` (default: now), and then new events as they happen.
 
-        With ``due``, a notice (an event with a ``deadline``) comes in between for each open escalation whose
-        deadline or lease ends within that time, once in a run, and not at all if ``told`` has its id.
-
-        It asks the remote every ``interval`` seconds, by default after pauses that grow from half a second
-        to fifteen. It ends after ``timeout`` seconds or, with ``once``, when there are no more events. ``tell``
-        is called with a line when the remote stops answering, and when it answers again. If you keep the
-        ``cursor`` of the last event that you handled, and begin there, you get each event at least once.
-        Raises as `events` does, RemoteUnreachable if the first question gets no answer, and HistoryRewritten.
+        With ``due``, there is also a notice (an event with a ``deadline``) for each open escalation whose
+        deadline or lease ends within that time. A notice comes once in a run, and not at all if ``told`` has
+        its id. The remote is asked every ``interval`` seconds, by default after pauses that grow from half a
+        second to fifteen. The iterator ends after ``timeout`` seconds or, with ``once``, when there are no
+        more events. ``tell`` is called with a line when the remote stops answering, and when it answers
+        again.
+        To get each event at least once, keep the ``cursor`` of the last event that you handled, and begin
+        there. Raises as `events`, RemoteUnreachable if the first question gets no answer, and
+        HistoryRewritten.
         """
         from .reporting import timeline
         from .reporting.due import notices
@@ -291,7 +296,7 @@ class ReadStore:
         )
 
     def request_page(self, escalation_id: str, revision: str) -> str | None:
-        """The address of the pull request for an action on an escalation, if a branch that is known here proposes one.
+        """The address of the pull request that proposes an action on an escalation, if this clone knows its branch.
 
         Branches that ``revision`` contains are left out.
         """
@@ -302,7 +307,7 @@ class ReadStore:
         return git.request_address(f"{PROPOSALS}{action}/{name}") if action else None
 
     def is_me(self) -> Callable[[str], bool]:
-        """Whether a name in a record is the caller's, by the roster as it is now. Raises NoIdentity, NotAStore."""
+        """Whether a name in a record is the caller's, by the current roster. Raises NoIdentity, NotAStore."""
         return self._session.actor(self._session.snapshot()).is_me
 
     # --- the store --------------------------------------------------------------------------------
@@ -314,7 +319,7 @@ class ReadStore:
         return assemble(*self._session.snapshot(rev).policies())
 
     def doctor(self) -> Sequence[Finding]:
-        """What could keep this clone from working, each with its remedy."""
+        """Check this clone for problems. One finding for each check, with its remedy."""
         from . import doctor
 
         return doctor.examine_store(self._session)

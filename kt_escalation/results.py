@@ -24,10 +24,10 @@ ALONE = 0
 
 
 class Line(NamedTuple):
-    """What became of one line of a batch: the escalation that it asked for, or why there is none.
+    """The result of one line of a batch: the escalation, or the error.
 
-    ``changed`` says that this commit brought it. With neither an id nor an error the line is an event that
-    does not escalate.
+    ``changed`` means that this commit raised it. A line with neither an id nor an error is an event that does
+    not escalate.
     """
 
     number: int
@@ -38,18 +38,17 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Result:
-    """What a command has done: the records as they are now and the commit that made them so.
+    """The result of an action: the records as they are now, and the commit that changed them.
 
-    ``changed`` is False for a repeat. ``written`` counts the records that the commit changed,
-    ``unchanged`` the repeats among several, ``skipped``
-    events that do not escalate, ``failed`` what could not be had (with ``partial`` only); of what was
-    given in lines, ``lines`` says what became of each.
-    ``warnings`` are about the checkout and about files that cannot be read, never about the effect.
-    ``proposed`` says that the commit is on ``branch`` of the remote and nothing has changed yet: the records
-    are as they would be, ``changed`` is False, ``found`` whether the same was proposed before, and
-    ``request_url`` where a pull request is opened, where that is known.
-    ``decisions`` are of escalations that were raised again and are decided by now, as far as they are proved. One has
-    ``release`` only if `wait` would give it now; else ``decision_errors`` has the error that `wait` would raise, by id.
+    ``changed`` is False for a repeat. ``written`` counts the records that the commit changed, ``unchanged``
+    the repeats among several, ``skipped`` the events that do not escalate. ``failed`` lists failures, with
+    ``partial`` only. ``lines`` has the result of each line, if the input had lines. ``warnings`` are about
+    the checkout and unreadable files, never about the effect.
+    ``proposed`` means that the commit is on ``branch`` of the remote and nothing has changed yet: the records
+    are as they would become, and ``changed`` is False. ``found`` says whether the same was proposed before,
+    and ``request_url`` where to open a pull request, if that is known.
+    ``decisions`` are proved decisions on escalations that were raised again. One has ``release`` True only if
+    `wait` would return it now. Else ``decision_errors`` has the error that `wait` would raise, by id.
     """
 
     records: tuple[Record, ...]
@@ -83,10 +82,11 @@ class Result:
 
 @dataclass(frozen=True)
 class Found:
-    """One escalation as `get` gives it: the record and where exactly it was read.
+    """One escalation as `get` returns it: the record, and the place where it was read.
 
-    ``reopened_by`` are the ids of those that reopen it, ``quorum`` what is missing for a decision,
-    ``deadline`` when time alone would change it, ``overdue`` why it wants attention by now.
+    ``reopened_by`` has the ids of escalations that reopen it, ``quorum`` the approvals that are missing,
+    ``deadline`` the next moment at which time alone changes it, and ``overdue`` the reason if it needs
+    attention.
     """
 
     record: Record
@@ -106,13 +106,14 @@ class Found:
 
 @dataclass(frozen=True)
 class Decision:
-    """A decision that a program acts on, as `wait` and `release` give it.
+    """A decision for a program, as `wait` and `release` return it.
 
-    ``release`` says whether the request may be run: as it is, or where there is an ``amendment`` as that.
-    ``digest`` is that of what may be run. ``by`` are the people who decided so, ``signed`` says whether every
-    step of the record has a good signature by its author, ``commit`` is the one that resolved it.
-    ``release_id`` is the caller's where this call has taken the decision for its one use. ``changed`` says that
-    it took it just now, ``repeat`` that it had been taken under that id before, which is no leave to run again.
+    ``release`` says whether the request may be run: as the ``amendment`` if there is one, else unchanged.
+    ``digest`` is that of the action that may be run. ``by`` are the people who decided, ``signed`` says
+    whether every step of the record has a good signature by its author, and ``commit`` is the one that
+    resolved it. ``release_id`` is set if this call has taken the decision for its one use: ``changed`` means
+    that it took it just now. ``repeat`` means that it was already taken under that id, which does not permit
+    you to run the request again.
     """
 
     escalation_id: str
@@ -157,7 +158,7 @@ class Decision:
 
 @dataclass(frozen=True)
 class Received:
-    """A receipt as it is on record, and whether this call has written it, in which commit."""
+    """A recorded receipt, whether this call has written it, and in which commit."""
 
     escalation_id: str
     release_id: str
@@ -169,7 +170,7 @@ class Received:
 
 @dataclass(frozen=True)
 class Listing:
-    """A page of records, the cursor of the next, and the files that could not be read."""
+    """A page of records, the cursor of the next page, and the files that could not be read."""
 
     records: tuple[Record, ...]
     next_cursor: str | None
@@ -178,9 +179,9 @@ class Listing:
 
 @dataclass(frozen=True)
 class Swept:
-    """What a sweep found due and what came of it; with files that it could not read.
+    """The due actions of a sweep, the result, and unreadable files.
 
-    What was due and could not be done is in ``result.failed``, and not in ``due``.
+    Due actions that failed are in ``result.failed``, and not in ``due``.
     """
 
     due: tuple[Due, ...]
@@ -190,9 +191,9 @@ class Swept:
 
 @dataclass(frozen=True)
 class Compacted:
-    """What a compaction folded: how many of each month (`2026/03`) and into each new archive, by path.
+    """The result of a compaction: the number of records for each month (`2026/03`) and for each new archive, by path.
 
-    ``left`` are files of those months that stay as they are, and why; ``more`` says that one commit
+    ``left`` are files of those months that stay as they are, with the reason. ``more`` means that one commit
     was not enough.
     """
 
@@ -205,7 +206,7 @@ class Compacted:
 
 @dataclass(frozen=True)
 class Moment:
-    """One line of the timeline: what a commit did to one escalation, or by compaction to many (None).
+    """One line of the log: an action on one escalation, or a compaction of many (None).
 
     ``summary`` is that of the escalation, or its reason code.
     """

@@ -114,7 +114,7 @@ class Store(AuditStore):
 
     @property
     def _raising(self) -> Raising:
-        """What raises for all threads of this store."""
+        """Raises escalations for all threads of this store."""
         from .actions.raise_ import Raising
 
         with self._opening:
@@ -140,7 +140,10 @@ class Store(AuditStore):
     def raise_event(
         self, event: Mapping[str, Any], *, provider: str | None = None, model: str | None = None
     ) -> Result:
-        """Raise what a gateway's decision event asks for. ``skipped`` is 1 if the event does not escalate."""
+        """Raise an escalation for a gateway's decision event.
+
+        ``skipped`` is 1 if the event does not escalate.
+        """
         from .actions import drafts
 
         return self._raising.one(drafts.from_event(event, provider=provider, model=model))
@@ -177,8 +180,9 @@ class Store(AuditStore):
         provider: str | None = None,
         model: str | None = None,
     ) -> Iterator[Result]:
-        """Raise NDJSON of events and records as it arrives. Yields the result of each commit when it has landed.
+        """Raise NDJSON of events and records as it arrives.
 
+        Yields the result of each commit when it has landed.
         ``source`` is a pipe, a FIFO, a socket or a file of which nothing was read yet. A commit has at most
         ``flush_count`` lines, and is made at most ``flush_every`` seconds after the first of them arrived.
         ``lines`` of a result says what became of each line. ``provider`` and ``model`` are for lines that name
@@ -216,11 +220,11 @@ class Store(AuditStore):
         passing: Collection[str] = (),
         **options: Unpack[CommitOptions],
     ) -> Result:
-        """Claim the next ``count`` that the caller may claim: the most severe first, then the oldest.
+        """Claim the next ``count`` escalations that the caller may claim: the most severe first, then the oldest.
 
-        With an empty ``branch``, escalations that somebody proposes to claim already are left out. ``until``
-        leaves out those with a later turn (`query.turn`), and ``passing`` those with these ids. Raises
-        NothingToClaim, which says whether the queue is empty, all are held, or none is for the caller.
+        With an empty ``branch``, escalations are left out if somebody already proposes to claim them.
+        ``until`` leaves out those with a later turn (`query.turn`), and ``passing`` those with these ids.
+        Raises NothingToClaim, which says whether the queue is empty, all are held, or none is for the caller.
         """
         return claim.claim_next(
             self._session, Options(**options), team=team, count=count, until=until, passing=passing
@@ -316,14 +320,15 @@ class Store(AuditStore):
     ) -> Result:
         """Decide several escalations in the same way. Raises as `resolve`, or SeveralFailed.
 
-        ``shown`` has by id the digest that `get` returned for each of them.
+        ``shown`` maps each id to the digest that `get` returned.
         """
         how = Options(**options)
         return decide.resolve(self._session, escalation_ids, outcome, reason, how, category, shown, amendment)
 
     def withdraw(self, escalation_id: str, reason: str, **options: Unpack[NoteOptions]) -> Result:
-        """Resolve an open escalation as withdrawn, which releases nothing; for who raised it, and for admins.
+        """Resolve an open escalation as withdrawn, which releases nothing.
 
+        For the person who raised it, and for admins.
         Raises NotFound, NotAllowed, AlreadyResolved.
         """
         return decide.withdraw(self._session, [escalation_id], reason, Options(**options))
@@ -339,7 +344,10 @@ class Store(AuditStore):
         return decide.note(self._session, [escalation_id], text, Options(**options))
 
     def reopen(self, escalation_id: str, reason: str) -> Result:
-        """Raise a resolved one again, as a new one. Raises NotFound, NotAllowed, NotResolved, AlreadyReopened."""
+        """Raise a resolved escalation again, as a new one.
+
+        Raises NotFound, NotAllowed, NotResolved, AlreadyReopened.
+        """
         return manage.reopen(self._session, escalation_id, reason)
 
     def restore(self, escalation_id: str, reason: str) -> Result:
@@ -363,12 +371,13 @@ class Store(AuditStore):
     ) -> Decision:
         """Take a decision for its one use.
 
-        ``digest`` is that of the action that is to be run, and is needed where the record names one;
-        ``release_id`` is a token of the caller's own, a new ULID without it; ``tell`` gets a line with the
-        release id before it is pushed. Run the action only if ``changed``, or if the record does not ask for a
-        single use: ``repeat`` says that it was taken under that id before. ``amended`` is as in `wait`.
-        Raises BadInput, NotFound, NotAllowed, NotResolved, NotReleasing, OtherAction, IllegalRecord, Amended,
-        AlreadyReleased, AlreadyReopened, ReleaseExpired, and what writing raises.
+        ``digest`` is that of the action that will be run. It is required if the record names an action.
+        ``release_id`` is the caller's own token, by default a new ULID. ``tell`` gets a line with the release
+        id before it is pushed. ``amended`` is as in `wait`.
+        Run the action only if ``changed``, or if the record is not for a single use. ``repeat`` means that
+        the decision was already taken under that id. Raises BadInput, NotFound, NotAllowed, NotResolved,
+        NotReleasing, OtherAction, IllegalRecord, Amended, AlreadyReleased, AlreadyReopened, ReleaseExpired,
+        and the errors of writing.
         """
         from .actions import use
 
@@ -393,9 +402,9 @@ class Store(AuditStore):
         require_signatures: bool = False,
         interval: float | None = None,
     ) -> Decision:
-        """Wait as `wait` does, then `release`. A denial is an answer, with ``release`` False.
+        """Wait as `wait` does, then `release`. A denial is a result too, with ``release`` False.
 
-        Raises as these do.
+        Raises the errors of both.
         """
         from .actions import wait
 
@@ -421,10 +430,11 @@ class Store(AuditStore):
         reason: str | None = None,
         release_id: str | None = None,
     ) -> Received:
-        """Say what came of a release: ``status`` is executed, failed or unknown; for the person who released it.
+        """Record the result of a release. For the person who released it.
 
-        After unknown an admin may say what it was, with a ``reason``. ``release_id`` is that of the
-        caller's own release. Raises BadInput, NotFound, NotAllowed, NotReleased, OtherReceipt.
+        ``status`` is executed, failed or unknown. After unknown an admin may record the result, with a
+        ``reason``. ``release_id`` is that of the caller's own release. Raises BadInput, NotFound, NotAllowed,
+        NotReleased, OtherReceipt.
         """
         from .actions import use
 
@@ -438,9 +448,9 @@ class Store(AuditStore):
     # --- the store --------------------------------------------------------------------------------
 
     def waive(self, commit: str, rule: str, path: str, reason: str, *, branch: str | None = None) -> Result:
-        """Accept one violation that `verify` names, by a line of `policies/waivers.yaml`. For admins.
+        """Accept one violation that `verify` lists, by an entry in `policies/waivers.yaml`. For admins.
 
-        ``commit`` is the whole id. Raises BadInput, NotAllowed, BrokenPolicies and what writing raises.
+        ``commit`` is the whole id. Raises BadInput, NotAllowed, BrokenPolicies and the errors of writing.
         """
         from .actions import waive
 
@@ -463,18 +473,19 @@ class Store(AuditStore):
         wait: Callable[[float | None], Decision],
         tell: Callable[[str], None] = lambda _: None,
     ) -> Decision:
-        """What ``wait`` answers, which is given seconds, while what is due for this escalation is applied in time.
+        """The result of ``wait``. Meanwhile the escalation's deadlines are applied when they pass.
 
-        So nobody waits for what nobody may decide any more: ``wait`` may be ``lambda seconds: store.wait(name, seconds)``.
-        Raises as `wait` and `sweep`.
+        So a wait ends even if nobody decides in time. ``wait`` is called with a number of seconds, for
+        example ``lambda seconds: store.wait(name, seconds)``. Raises as `wait` and `sweep`.
         """
         from .actions import wait as waiting
 
         return waiting.sweeping(self._session, escalation_id, timeout, wait, tell)
 
     def compact(self, before: timedelta = COMPACT_BEFORE, *, dry_run: bool = False) -> Compacted:
-        """Move the resolved records of months that ended ``before`` ago into archives, in one commit. For admins.
+        """Move the resolved records of months that ended ``before`` ago into archives, in one commit.
 
+        For admins.
         Only paths change. Raises BadInput, NotAllowed and what writing raises.
         """
         from .actions import compact

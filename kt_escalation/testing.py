@@ -40,7 +40,7 @@ from .store import Store
 
 @dataclass(frozen=True)
 class MemoryCommit:
-    """One commit: the files after it, who made it, and what it says."""
+    """One commit: the files after it, its author, and its message."""
 
     id: str
     files: Mapping[str, bytes]
@@ -49,9 +49,9 @@ class MemoryCommit:
 
 
 class MemoryRemote:
-    """What all stores of a test share, as clones share a remote.
+    """The remote that all stores of a test share.
 
-    ``files`` are the first ones, by path, such as ``{"policies/roster.yaml": "admins: …"}``.
+    ``files`` are the initial files by path, such as ``{"policies/roster.yaml": "admins: …"}``.
     """
 
     def __init__(self, files: Mapping[str, bytes | str] | None = None) -> None:

@@ -53,7 +53,7 @@ def shown(record: Record) -> str:
 
 
 def shown_before(record: Record) -> str:
-    """The digest that reviews have which were made before `shown` left out `schema_version`."""
+    """The digest in older reviews, from before `shown` left out `schema_version`."""
     return _digest(record, NOT_SHOWN_BEFORE)
 
 
@@ -89,7 +89,10 @@ def _mapping(mapping: dict[str, Any], lead: str, indent: str, lines: list[str], 
 
 
 def _value(head: str, value: Any, indent: str, lines: list[str], free: bool) -> None:
-    """Append ``value`` after ``head`` (``key:`` or ``-``). Nested lines are indented further than ``indent``."""
+    """Append ``value`` after ``head`` (``key:`` or ``-``).
+
+    Nested lines are indented further than ``indent``.
+    """
     if isinstance(value, str):
         if is_block(value):
             deeper = indent + "  "

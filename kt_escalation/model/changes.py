@@ -52,7 +52,7 @@ def between(before: Record | None, after: Record | None) -> tuple[Happening, ...
 
 
 def of_release(before: Release | None, after: Release | None) -> tuple[Happening, ...]:
-    """The action between two states of a release's file: that it was released, or what came of it."""
+    """The action between two states of a release's file: a release or a receipt."""
     if after is None:
         return (Happening("delete"),) if before else ()
     found = []

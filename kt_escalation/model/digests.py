@@ -1,6 +1,6 @@
-"""Digests of JSON values, over the one form that RFC 8785 gives each of them. See docs/record.md, *Digests*.
+"""Digests of JSON values in their RFC 8785 form. See docs/record.md, *Digests*.
 
-This is the only module that imports rfc8785.
+Only this module imports rfc8785.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class NotIJson(ValueError):
 
 
 def canonical_json(value: Any) -> bytes:
-    """The RFC 8785 form of a JSON value. Raises NotIJson for what I-JSON does not have."""
+    """The RFC 8785 form of a JSON value. Raises NotIJson for a value that I-JSON does not allow."""
     import rfc8785
 
     try:

@@ -1,6 +1,7 @@
-"""The JSON Schema that an amendment must fit: a closed list of keywords, so that what fits is the same everywhere.
+"""The JSON Schema for amendments.
 
-See docs/record.md, *What an amendment must fit*. This is the only module that imports jsonschema.
+Only a closed list of keywords is allowed, so that every reader gets the same result.
+See docs/record.md, *What an amendment must fit*. Only this module imports jsonschema.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def _count(value: Any, at: str) -> None:
 
 
 def _any(_: Any, __: str) -> None:
-    """Any value will do."""
+    """Accept any value."""
 
 
 _KEYWORDS: Mapping[str, Callable[[Any, str], None]] = {
@@ -114,9 +115,10 @@ _KEYWORDS: Mapping[str, Callable[[Any, str], None]] = {
 
 
 def misfit(schema: Mapping[str, Any], value: Any) -> tuple[str, str] | None:
-    """Where a JSON value does not fit a schema, as a JSON pointer (RFC 6901), and why; None if it fits.
+    """The place where a JSON value does not fit a schema, as a JSON pointer (RFC 6901), and the reason.
 
-    Of several places the first in order is told. The pointer is empty for the value as a whole.
+    None if it fits.
+    If there are several places, it is the first one. The pointer is empty for the value as a whole.
     """
     if _left(schema, value, MAX_COMPARISONS) < 0:
         return "", f"it takes more than {MAX_COMPARISONS} comparisons to hold it against the schema"
@@ -130,7 +132,10 @@ def misfit(schema: Mapping[str, Any], value: Any) -> tuple[str, str] | None:
 
 
 def _left(schema: Any, value: Any, budget: int) -> int:
-    """What is left of so many comparisons when a value has been held against a schema; below 0 if they are too few."""
+    """The number of comparisons that are left after a value was checked against a schema.
+
+    Below 0 if there are too few.
+    """
     budget -= 1
     if isinstance(schema, bool):
         return budget

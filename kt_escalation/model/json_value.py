@@ -9,7 +9,7 @@ from .vocabulary import MAX_DEPTH, MAX_DIGITS, MAX_KEY
 
 
 def as_unicode(text: str) -> str:
-    """The text itself. Raises ValueError for half characters, which no file can hold."""
+    """The text itself. Raises ValueError for unpaired surrogates, which no file can hold."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -18,7 +18,7 @@ def as_unicode(text: str) -> str:
 
 
 def same_json(one: object, other: object) -> bool:
-    """Whether two JSON values are the same to every reader: Python alone takes true for 1, and 1 for 1.0."""
+    """Whether two JSON values are equal to every reader. Python alone takes true for 1, and 1 for 1.0."""
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return one.keys() == other.keys() and all(same_json(one[key], other[key]) for key in one)
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):

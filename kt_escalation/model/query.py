@@ -47,13 +47,14 @@ _KINDS: dict[str, tuple[type, ...]] = {
 
 @dataclass(frozen=True)
 class Query:
-    """What a listing should contain: which escalations, in which order, and which page.
+    """The content of a listing: which escalations, in which order, and which page.
 
-    A field that is None or empty matches everything. ``outcomes`` adds what is resolved so to ``statuses``. ``mine`` selects escalations that the caller holds.
-    ``overdue`` selects those that are past a deadline or a lease, or that nobody on the roster can decide.
-    ``claimable`` selects those that the caller could claim now. ``limit`` 0 returns all. ``cursor`` is that
-    of the previous page. ``words`` must each be in the id, the reason, the summary, the route, the holder or the
-    agent, in any case. ``place`` is the number of the store if several are listed together.
+    A field that is None or empty matches everything. ``outcomes`` adds resolved escalations with these
+    outcomes to those of ``statuses``. ``mine`` selects escalations that the caller holds. ``overdue`` selects
+    those that are past a deadline or a lease, or that nobody on the roster can decide. ``claimable`` selects
+    those that the caller could claim now. ``limit`` 0 returns all. ``cursor`` is that of the previous page.
+    Each of ``words`` must occur in the id, reason, summary, route, holder or agent; upper and lower case are
+    equal. ``place`` is the number of the store if several are listed together.
     """
 
     statuses: frozenset[str] = frozenset({"queued", "claimed"})

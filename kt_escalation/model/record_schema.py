@@ -101,7 +101,7 @@ def meaning(part: str, key: str) -> str:
 
 
 def schema() -> dict[str, Any]:
-    """The record's JSON Schema, with what each key means."""
+    """The record's JSON Schema, with the meaning of each key."""
     found = Record.model_json_schema()
     for part, properties in properties_of(found):
         for key, rule in properties.items():

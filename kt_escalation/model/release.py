@@ -21,7 +21,7 @@ UNANSWERED = timedelta(days=90)
 
 
 class Receipt(Value):
-    """What came of a release, in the gateway's own words."""
+    """The result of a release, as the gateway reports it."""
 
     status: ReceiptStatus
     result_digest: ValueDigest | None = None
@@ -31,7 +31,7 @@ class Receipt(Value):
 
 
 class Release(Value):
-    """That a decision was used: for what, under which id, by whom and when."""
+    """The use of a decision: the action, the release id, the actor and the time."""
 
     schema_version: Literal[2] = 2
     escalation_id: EscalationId
@@ -45,11 +45,11 @@ class Release(Value):
 
     @property
     def closed_at(self) -> datetime | None:
-        """From when on it is archived although its receipt is not final; None if it is final."""
+        """The time from which it may be archived without a final receipt. None if its receipt is final."""
         is_final = self.receipt is not None and self.receipt.status != "unknown"
         return None if is_final else self.released_at + UNANSWERED
 
     @property
     def last_time(self) -> datetime:
-        """The latest time in it."""
+        """The latest time in the release or its receipt."""
         return max(self.released_at, self.receipt.receipt_at) if self.receipt else self.released_at

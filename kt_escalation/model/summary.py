@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 class RecordSummary(NamedTuple):
     """The summary of one record.
 
-    ``blob`` is the id of the bytes that it was read from. ``path`` is where the record belongs, below the
+    ``blob`` is the id of the bytes that it was read from. ``path`` is the record's proper path below the
     store's folder. ``holder`` and ``claim_id`` are those of its claim. ``deadline`` is the next moment at
-    which time alone changes it (`model.deadlines`). ``barred`` are the people who may not decide it for what they
-    did to it: who reviewed it, and who raised it if it needs several people.
+    which time alone changes it (`model.deadlines`). ``barred`` are people who may not decide it: its
+    reviewers, and the person who raised it if it needs several people.
     """
 
     blob: str

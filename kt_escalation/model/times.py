@@ -54,7 +54,7 @@ def format_time(moment: datetime) -> str:
 
 
 def moments_in(text: str) -> tuple[str | datetime, ...]:
-    """The text in parts: what stands between its times, and its times, if they are written as a store writes them."""
+    """Split a text into its times and the text between them. Only times in the store's own form are found."""
     parts = _IN_TEXT.split(text)
     found = ((_time_or_text(part) if at % 2 else part) for at, part in enumerate(parts))
     return tuple(part for part in found if part != "")

@@ -62,7 +62,7 @@ class Policies:
 
     @cached_property
     def _routes(self) -> Callable[[str | None, str | None], Route]:
-        """The same, cached: there are many escalations, but few different targets and models."""
+        """The same as `route`, cached: there are many escalations, but few different targets and models."""
         return lru_cache(_TARGETS)(self._route)
 
 

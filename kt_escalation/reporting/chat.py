@@ -1,9 +1,10 @@
-"""Events as messages for chats: Slack's incoming webhooks and the workflows of Microsoft Teams. See docs/telling.md.
+"""Events as chat messages: for Slack's incoming webhooks and for the workflows of Microsoft Teams.
 
-A message tells and links; nothing in it decides. Words from a record stand only in elements that have no markup by
-their type: `plain_text` in Slack (Block Kit, text object), `TextRun` in Teams (Adaptive Cards 1.2, RichTextBlock).
-What a client would still find in plain text by itself, an address or a name after @, is broken by a word joiner, which
-nobody sees. All other words are our own.
+See docs/telling.md.
+A message informs and links, and cannot decide anything. Text from a record is only in elements without
+markup: `plain_text` in Slack (Block Kit, text object), `TextRun` in Teams (Adaptive Cards 1.2,
+RichTextBlock). Clients also find addresses and names after @ in plain text, so an invisible word joiner
+breaks these. All other text is kt's own.
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ def message(event: Event, form: str, page: str | None) -> dict[str, Any]:
 
 
 def _title(event: Event, quote: str = "") -> str:
-    """What happened, in our words and the id. It has letters that mean something in markup, so it is quoted there."""
+    """The event in kt's words, with the id.
+
+    An id may contain characters with a meaning in markup, so it is quoted.
+    """
     severity = f"{event.severity} " if event.severity else ""
     outcome = f" as {event.outcome}" if event.outcome and event.action in ("resolve", "sweep") else ""
     done = _DONE.get(event.action, "has changed")
@@ -62,7 +66,7 @@ def _title(event: Event, quote: str = "") -> str:
 
 
 def _facts(event: Event) -> Iterator[tuple[str, str]]:
-    """What is told of an event: a name, and words from the record."""
+    """The facts of an event in the message: names, and texts from the record."""
     whom = f"team {event.team_id}" if event.team_id else f"user {event.user_id}" if event.user_id else None
     holder = event.claim.claimed_by if event.claim and event.status == "claimed" else None
     for name, said in (
@@ -78,7 +82,7 @@ def _facts(event: Event) -> Iterator[tuple[str, str]]:
 
 
 def _inert(text: str) -> str:
-    """Words from a record as one short line in which no client finds an address, a name or an emoji."""
+    """Text from a record as one short line in which no client finds an address, a name or an emoji."""
     words = visible(" ".join(text.split()))
     if len(words) > _LONGEST:
         words = f"{words[: _LONGEST - 1]}…"
@@ -147,7 +151,7 @@ def _teams(event: Event, page: str | None) -> dict[str, Any]:
 
 
 def _address(page: str) -> str:
-    """An address that ends nothing that it stands in."""
+    """An address without characters that could end the element around it."""
     return re.sub(r"[<>|\"\s]", "", page)
 
 

@@ -1,5 +1,6 @@
-"""Delivers events: their JSON, the program or webhook that takes them, and the cursor file. See docs/events.md.
+"""Delivers events: to a program, or to a webhook with signed requests.
 
+Keeps the cursor file. See docs/events.md.
 An event is repeated until it is delivered, in order, and only then does the cursor move. So if kt is killed
 at any moment, the same event is delivered again, and none is lost.
 """
@@ -58,7 +59,10 @@ _TYPES = {"cloudevents": "application/cloudevents+json; charset=utf-8"}
 
 
 class Failed(Exception):
-    """One try failed. ``after`` is the time to the next try in seconds, if known; ``final``: do not try again."""
+    """One try failed.
+
+    ``after`` is the time to the next try in seconds, if known; ``final``: do not try again.
+    """
 
     def __init__(self, problem: str, *, after: float | None = None, final: bool = False) -> None:
         super().__init__(problem)
@@ -145,8 +149,9 @@ class Command:
 
 
 def keys(environment: Mapping[str, str]) -> tuple[bytes, ...]:
-    """The keys to sign with, from KT_WEBHOOK_SECRET. During a key change there are several, separated by spaces.
+    """The keys to sign with, from KT_WEBHOOK_SECRET.
 
+    During a key change there are several, separated by spaces.
     Raises BadInput, whose message never shows a secret.
     """
     given = environment.get(SECRET, "").split()
@@ -170,7 +175,10 @@ def keys(environment: Mapping[str, str]) -> tuple[bytes, ...]:
 
 
 def signature(keys: tuple[bytes, ...], event_id: str, timestamp: int, body: bytes) -> str:
-    """The header `webhook-signature`: one `v1,…` for each key, separated by spaces (Standard Webhooks 1.0.0)."""
+    """Sign an event for a webhook: the header `webhook-signature` (Standard Webhooks 1.0.0).
+
+    It has one `v1,…` for each key, separated by spaces.
+    """
     signed = f"{event_id}.{timestamp}.".encode() + body
     macs = (hmac.new(key, signed, hashlib.sha256).digest() for key in keys)
     return " ".join(f"v1,{base64.b64encode(mac).decode()}" for mac in macs)
@@ -203,7 +211,7 @@ class _Cuttable(http.client.HTTPConnection):
 
 
 class _CuttableTLS(_Cuttable, http.client.HTTPSConnection):
-    """The same over TLS."""
+    """The same as `_Cuttable`, over TLS."""
 
 
 class _Exchange(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
@@ -252,7 +260,7 @@ class _Exchange(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
 
 
 def address_in(name: str) -> str:
-    """The address in the first line of a file, where no list of processes shows it. Raises BadInput."""
+    """The address in the first line of a file. In a file, no list of processes shows it. Raises BadInput."""
     try:
         text = Path(name).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -278,9 +286,9 @@ def require_address(url: str) -> None:
 
 @dataclass(frozen=True)
 class Webhook:
-    """A webhook: events are sent by POST, signed by Standard Webhooks. An answer of 2xx means delivered.
+    """A webhook: events are sent by POST, signed by Standard Webhooks. A 2xx response means delivered.
 
-    Without ``keys`` nothing is signed, for chats: their addresses are the secret.
+    Without ``keys`` nothing is signed. This is for chats, whose addresses are the secret.
     """
 
     url: str
@@ -403,7 +411,7 @@ class CursorFile:
 
 
 class ToldFile:
-    """A file with the ids of the notices that were told, one on each line, flushed to disk each time."""
+    """A file with the ids of notices that were sent, one on each line, flushed to disk each time."""
 
     def __init__(self, name: str) -> None:
         self.path = Path(os.path.realpath(name))
@@ -419,7 +427,7 @@ class ToldFile:
         return event_id in self._ids
 
     def add(self, event_id: str) -> None:
-        """Note that a notice was told. Raises BadInput."""
+        """Add the id of a notice that was sent. Raises BadInput."""
         self._ids.add(event_id)
         try:
             atomic_file.write(self.path, "".join(f"{name}\n" for name in sorted(self._ids)).encode("ascii"))

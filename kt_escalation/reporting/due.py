@@ -1,4 +1,4 @@
-"""Tells which deadlines and leases end soon, each once. See docs/telling.md."""
+"""Makes notices of deadlines and leases that end soon, each once. See docs/telling.md."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 def notices(
     snapshot: Snapshot, now: datetime, within: timedelta, cursor: str, told: Container[str]
 ) -> Iterator[Event]:
-    """A notice for each open escalation that time alone changes within ``within``, or should have changed by now.
+    """A notice for each open escalation that time alone changes within ``within``, or should have changed already.
 
-    Those come first that end first. ``told`` has the ids of notices that were told before. ``cursor`` is the position
-    in history, which a notice does not move.
+    The earliest ends come first. ``told`` has the ids of notices that were sent before. ``cursor`` is the
+    position in history, which a notice does not move.
     """
     rows, _ = snapshot.rows(resolved=False)
     ending = [row for row in rows if row.deadline and parse_time(row.deadline) - now <= within]

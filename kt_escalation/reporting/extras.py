@@ -1,4 +1,4 @@
-"""Finds the command that installs one of kt's extras, for the way in which kt was installed."""
+"""Finds the command that installs one of kt's extras, depending on how kt was installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The facts about one escalation as values, for whoever shows it: a terminal or a browser lays them out."""
+"""The facts about one escalation as values. A terminal page or a browser page lays them out."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _OF_A_RESULT = ("verdict", "policy_kind", "reason_code")
 
 
 class Fact(NamedTuple):
-    """One fact: its name, the text, and their tones (a severity, a verdict, an outcome, ``late`` or none).
+    """One fact: its name, its texts, and their tones (a severity, a verdict, an outcome, ``late`` or none).
 
-    ``technical`` marks what identifies something for programs, and helps nobody to decide.
+    ``technical`` marks ids and digests, which do not help to decide.
     """
 
     name: str
@@ -47,12 +47,12 @@ class Section:
 
 
 def status(record: Record) -> str:
-    """The status in one word: of a resolved escalation its outcome."""
+    """The status in one word. For a resolved escalation it is the outcome."""
     return record.resolution.outcome if record.resolution else record.status
 
 
 def sections(found: Found, now: datetime, *, whole: bool) -> Iterator[Section]:
-    """Everything that is known of an escalation. Unless ``whole``, most of the context is only counted."""
+    """All facts about an escalation. Unless ``whole``, most of the context is only counted."""
     record = found.record
     yield Section("What happened", tuple(_happened(record, now)))
     yield from _context(record.event_context or {}, whole=whole)
@@ -62,7 +62,7 @@ def sections(found: Found, now: datetime, *, whole: bool) -> Iterator[Section]:
 
 
 def proposed(record: Record) -> Any:
-    """What the reviewers see of what is proposed: an earlier amendment, else the context's input or excerpt."""
+    """The visible form of the proposed action: an earlier amendment, else the context's input or excerpt."""
     from ..rules import amending
 
     for review in reversed(record.reviews):
@@ -73,18 +73,21 @@ def proposed(record: Record) -> Any:
 
 
 def original(record: Record) -> Any:
-    """What the gateway has shown of what it proposes, before anybody amended it."""
+    """The visible form of the action as the gateway proposed it, before any amendment."""
     context = record.event_context or {}
     return next((context[key] for key in _SHOWN if key in context), "")
 
 
 def text_of(value: Any) -> str:
-    """A JSON value or a text as a reviewer edits it."""
+    """A JSON value or a text in the form for a reviewer's editor."""
     return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def difference(before: str, after: str) -> Sequence[str]:
-    """The difference of two texts, line by line, as `diff -u` shows it; of JSON, whatever the order of its keys."""
+    """The difference of two texts, line by line, as `diff -u` prints it.
+
+    The order of keys in JSON does not matter.
+    """
     try:
         values = [json.loads(text) for text in (before, after)]
     except (ValueError, RecursionError):
@@ -97,7 +100,7 @@ def difference(before: str, after: str) -> Sequence[str]:
 
 
 def outcomes(found: Found) -> Mapping[str, str]:
-    """What each decision of the caller would do now, by outcome."""
+    """The effect that each of the caller's decisions would have now, by outcome."""
     record = found.record
     requires = record.requires
     return {outcome: _effect(record, requires.approvals, outcome) for outcome in DECISIONS}
@@ -206,7 +209,7 @@ def _used(found: Found) -> Iterator[Fact]:
 
 
 def _looked(record: Record) -> Iterator[Fact]:
-    """Notes and decisions, by time."""
+    """Notes and reviews, by time."""
     facts = [(note.at, Fact("note", (f"{note.by} at ", note.at, f"\n{note.text}"))) for note in record.notes]
     for review in record.reviews:
         category = f" ({review.category})" if review.category else ""

@@ -1,4 +1,8 @@
-"""Computes the statistics of a queue from committed records and history. See docs/evidence.md, *Numbers*."""
+"""Reads records and history, and computes the statistics of a queue from them.
+
+`statistics` defines each number.
+See docs/evidence.md, *Numbers*.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spells the schema that an amendment must fit, for people: a line for each field, with its type and its limits."""
+"""Describes the schema for an amendment to people: a line for each field, with its type and its limits."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ANY = "anything"
 
 
 def spelled(schema: Mapping[str, Any]) -> str:
-    """The schema as lines of text, what belongs to a field or an item further in below it."""
+    """The schema as lines of text. The lines about a field's or an item's parts are indented below it."""
     return "\n".join(_lines(schema, "", 0))
 
 
@@ -62,7 +62,7 @@ def _name(name: str) -> str:
 
 
 def _value(schema: Any) -> str:
-    """What a value may be, in a few words."""
+    """The allowed values, in a few words."""
     if not isinstance(schema, Mapping):
         return _ANY if schema else "nothing: it has to be left out"
     kinds = schema.get("type", ())

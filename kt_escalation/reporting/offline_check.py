@@ -201,7 +201,7 @@ echo "it all holds: $number steps; $good of them signed by a key that the roster
 
 
 def taken(minimal: bool) -> str:
-    """The commands that create a repository `store` from the objects alone, at the known commit."""
+    """The commands that create a repository `store` from only these objects, at the known commit."""
     return _HEAD + (_PACKED if minimal else _BUNDLED)
 
 
@@ -235,7 +235,7 @@ def _files(escalation_ids: Sequence[str], root: str) -> str:
 
 
 def judged(escalation_ids: Sequence[str], root: str) -> str:
-    """The commands that write the same evidence again from `store`, and let kt judge every step."""
+    """The commands that create the same evidence from `store`, and let kt judge every step."""
     named = " ".join(f"--id {name}" for name in escalation_ids)
     lines = [
         _HEAD.rstrip(),

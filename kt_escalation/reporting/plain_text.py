@@ -60,12 +60,12 @@ def due(row: RecordSummary, now: datetime) -> str:
 
 
 def span(end: datetime, now: datetime) -> str:
-    """The time to another time, or since it: ``in 2h``, ``5m ago``."""
+    """The time until another time, or since it: ``in 2h``, ``5m ago``."""
     return f"in {age(end - now)}" if end > now else f"{age(now - end)} ago"
 
 
 def left(end: datetime, now: datetime) -> str:
-    """The time to another time, or since it, as exactly as people need it: ``3h59m``, ``5m ago``."""
+    """The time until another time, or since it, as precisely as people need it: ``3h59m``, ``5m ago``."""
     seconds = int((end - now).total_seconds())
     whole = abs(seconds)
     said = lasted(whole if whole < _COUNTED_IN_SECONDS else whole - whole % 60)
@@ -73,7 +73,7 @@ def left(end: datetime, now: datetime) -> str:
 
 
 def ended_by(end: Resolution) -> str:
-    """Who resolved it; an expiry comes from the deadline, and not from the person who swept."""
+    """The person who resolved it. For an expiry, the deadline and the person who swept."""
     return f"its deadline (swept by {end.resolved_by})" if end.outcome == "expired" else end.resolved_by
 
 
@@ -148,7 +148,7 @@ def _on_one_line(text: str) -> str:
 
 
 def use(found: Found) -> Iterator[tuple[str, str, str | None]]:
-    """What the gateway proposes to do, what is released of it, and what came of that: keys, values and their digests."""
+    """The proposed action, the released action, and the result of the release: keys, values and their digests."""
     record, used = found.record, found.release
     action, within = record.action, record.requires.valid_for
     if action is not None:
@@ -175,7 +175,7 @@ def use(found: Found) -> Iterator[tuple[str, str, str | None]]:
 
 
 def amended(amendment: Amendment) -> str:
-    """What a reviewer made of what was proposed, for people."""
+    """The amendment of a decision, for people."""
     value = amendment.value
     if value is None:
         return f"amended as above ({amendment.digest})"
@@ -184,7 +184,7 @@ def amended(amendment: Amendment) -> str:
 
 
 def missing(quorum: Quorum) -> str:
-    """What a decision still needs, and who can give it."""
+    """The approvals that are still missing, and the people who can give them."""
     given = ", ".join(f"{count} {outcome}" for outcome, count in quorum.given.items())
     so_far = f" ({given} so far)" if given else ""
     who = "anybody"
@@ -227,7 +227,7 @@ def _said(text: str) -> Iterator[str]:
 def timeline(
     moments: Iterator[Moment] | Iterator[Event], *, at: Callable[[datetime], str] = format_time
 ) -> Iterator[str]:
-    """One line for each event, as they come, like a journal. ``at`` writes its time."""
+    """One line for each event, in order. ``at`` formats its time."""
     for moment in moments:
         outcome = f" as {moment.outcome}" if moment.outcome else ""
         text = f": {visible(moment.text)}" if moment.text else ""

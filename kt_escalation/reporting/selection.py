@@ -1,4 +1,4 @@
-"""Which events somebody wants to be told."""
+"""Filters events."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ..model.event import Event
 
 @dataclass(frozen=True)
 class Selection:
-    """Filters of events. What is empty leaves nothing out; several filters must all hold.
+    """Filters of events. An empty filter matches everything. An event must match all filters.
 
-    ``teams`` and ``users`` are those that the escalation is routed to, or the user who holds it or held it before.
-    ``is_me`` says whether a name is the caller's, if only events of what is the caller's are wanted: what is routed to
-    the caller by name, and what the caller holds or held before. An event of which nothing but the action is known,
-    because the record cannot be read, is left out by its action alone.
+    ``teams`` are teams of the route. ``users`` are users of the route, the holder, and earlier holders.
+    ``is_me`` says whether a name is the caller's; if it is given, only the caller's events match: those that
+    are routed to the caller by name, or that the caller holds or held before. If the record cannot be read,
+    only its action is known, and only the filter by action applies.
     """
 
     teams: Collection[str] = ()
@@ -25,7 +25,7 @@ class Selection:
     is_me: Callable[[str], bool] | None = None
 
     def has(self, event: Event) -> bool:
-        """Whether the event is wanted."""
+        """Whether an event matches all filters."""
         if self.actions and event.action not in self.actions:
             return False
         if event.severity is None:
@@ -41,7 +41,7 @@ class Selection:
 
 
 def _people(event: Event) -> Collection[str]:
-    """The user whom the escalation is routed to, and those who hold it and held it before, unless it is resolved."""
+    """The user of the route, the holder, and earlier holders, unless the escalation is resolved."""
     claims = (event.claim, event.claim_before)
     names = (event.user_id, *(claim.claimed_by for claim in claims if claim))
     return {name for name in names if name}

@@ -125,7 +125,7 @@ def untold(record: Record) -> bool:
 
 
 def is_for_one_use(record: Record) -> bool:
-    """Whether a record is decided so that it may be released once."""
+    """Whether a record's decision releases once only."""
     end = record.resolution
     return end is not None and end.outcome in RELEASING and record.requires.single_use is True
 
@@ -229,7 +229,7 @@ class Tally:
         self._reviewers: dict[str, _Reviewer] = {}
 
     def add(self, record: Record, release: Release | None = None) -> None:
-        """Count one record, and its use."""
+        """Count one record, and its release if it has one."""
         self._used(record, release)
         claims = self._claims.get(record.escalation_id, {})
         if record.claim:
@@ -307,7 +307,7 @@ class Tally:
                 self._reviewer(name).reversed += 1
 
     def _used(self, record: Record, release: Release | None) -> None:
-        """A decision for one use counts when it was made, its release and receipt when they came."""
+        """Count the use of a decision: unused at the time of the decision, a release or a receipt at its own time."""
         end = record.resolution
         if release is None:
             if end is not None and is_for_one_use(record):

@@ -1,4 +1,7 @@
-"""Reads and follows the events of a store from history, oldest first, each at least once. See docs/events.md."""
+"""Reads and follows the events of a store from history, oldest first, each at least once.
+
+See docs/events.md.
+"""
 
 from __future__ import annotations
 
@@ -114,17 +117,16 @@ def follow(
     tell: Callable[[str], None] = lambda _: None,
     due: Callable[[str, str], Iterable[Event]] = lambda _, __: (),
 ) -> Iterator[Event]:
-    """The events after ``since`` (default: now) and all that follow. ``ask`` returns the newest commit.
+    """The events after ``since`` (default: now), and then new events as they happen.
 
-    ``due`` gets the newest known commit and the cursor after each question, also while the remote does not answer,
-    and returns the notices to tell then.
-
-    It asks every ``interval`` seconds, or by default after growing pauses. It ends after ``timeout`` seconds
-    or, with ``once``, when there are no more events. If the remote stops answering, ``tell`` gets one line,
-    and another one when it answers again. If the remote does not answer at the start, RemoteUnreachable is
-    raised.
-
-    Also raises what `place` and `read` raise, and HistoryRewritten.
+    ``ask`` returns the newest commit.
+    ``due`` is called after each question to the remote, even if the remote does not answer. It gets the
+    newest known commit and the cursor, and returns notices. ``interval`` is the time between questions in
+    seconds; by default the pauses grow. The generator ends after ``timeout`` seconds or, with ``once``, when
+    there are no more events. ``tell`` gets one line when the remote stops answering, and another one when it
+    answers again.
+    Raises RemoteUnreachable if the first question gets no answer, HistoryRewritten, and the errors of `place`
+    and `read`.
     """
     poll, offline = Poll(timeout, interval), False
     here: Place | None = None
@@ -217,7 +219,7 @@ def _told(store: GitStore, steps: Sequence[_Step], sides: Sides, keep: Keep) -> 
     sides.learn(dict.fromkeys(records.values()), keep)
 
     def used(number: int) -> Record | None:
-        """The record that a release is of, which may be in an archive already."""
+        """The released record, which may already be in an archive."""
         step = steps[number]
         if number in records:
             return sides.of(records[number]).record
@@ -239,7 +241,7 @@ def _told(store: GitStore, steps: Sequence[_Step], sides: Sides, keep: Keep) -> 
 
 
 def _record_of(store: GitStore, step: _Step) -> str | None:
-    """The id of the record that a release is of, by the place where it belongs."""
+    """The id of the released record, from the path where the release belongs."""
     path = layout.RESOLVED + step.release.removeprefix(layout.RELEASED)
     return store.repository.objects.id_of(f"{step.commit.oid}:{store.full(path)}")
 

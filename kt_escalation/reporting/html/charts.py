@@ -100,7 +100,10 @@ def _lines(
     share: Callable[[float], float],
     said: Callable[[float], str],
 ) -> Markup:
-    """Lines over time. ``share`` says how far up the chart a value stands, from 0 to 1; ``said`` is its text."""
+    """Lines over time.
+
+    ``share`` gives the height of a value in the chart, from 0 to 1. ``said`` gives its text.
+    """
     left, bottom = _left([said(step) for step in scale]), _LINES - _AXIS
     span = width - left - _RIGHT
     xs = [left + span * number / max(1, len(labels) - 1) for number in range(len(labels))]
@@ -135,12 +138,12 @@ def _lines(
 
 
 def _left(texts: Sequence[str]) -> int:
-    """Where a chart begins that has these texts to its left."""
+    """The left edge of a chart with these labels to its left."""
     return max(map(len, texts), default=0) * _CHARACTER + 2 * _GAP
 
 
 def _scale(most: float) -> list[int]:
-    """Whole numbers for a scale, from 0 to at least ``most`` and to at least 1, in five steps at most."""
+    """Whole numbers for a scale: from 0 to at least ``most``, which counts as at least 1, in five steps at most."""
     step = 1
     while most > step * 5:
         # 1, 2, 5, 10, 20, 50, …

@@ -55,7 +55,10 @@ class Page(NamedTuple):
 
 
 def page(report: Overview) -> Page:
-    """The report as a page of at most `MAX_BYTES`. If there is no room for all escalations, the oldest resolved ones are left out."""
+    """The report as a page of at most `MAX_BYTES`.
+
+    If there is no room for all escalations, the oldest resolved ones are left out.
+    """
     texts = {
         name: _file(name)
         for name in ("report.html", "report_patterns.html", "report_figures.html", "report.css", "report.js")
@@ -111,7 +114,7 @@ def _cut(text: str, longest: int = _LONGEST_NAME) -> str:
 
 
 def facts_of(report: Overview) -> dict[str, Any]:
-    """What the figures of a report show, for its templates."""
+    """The content of a report's figures, for its templates."""
     now = report.at
     waiting = [case for case in report.cases if case.is_open]
     oldest = min((parse_time(case.row.created_at) for case in waiting), default=None)
@@ -163,7 +166,7 @@ def _minute(moment: datetime | None) -> str | None:
 
 
 def _in_minutes(text: str) -> str:
-    """A text with its times as short as the others of the page."""
+    """A text with its times as short as all other times on the page."""
     return "".join(part if isinstance(part, str) else f"{_minute(part)}" for part in moments_in(text))
 
 
@@ -306,15 +309,16 @@ def _reviewers(rows: Sequence[ReviewerRow]) -> dict[str, Any]:
 
 
 def _json(value: object) -> str:
-    """JSON for an HTML script element: nothing in it ends the element or begins a comment."""
+    """JSON for an HTML script element. Nothing in it can end the element or begin a comment."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 @dataclass
 class _Data:
-    """The data for the page's script: escalations and events as numbers. A number is a time or the index of a text.
+    """The data for the page's script: escalations and events as numbers.
 
+    A number is a time or the index of a text.
     A case has: severity, state, creation (seconds), end and deadline (seconds since creation, -1 for none), route,
     holder, reason, summary, request, policy, model, why it is overdue, and the number of events. An event has:
     seconds since the creation of its case, action, actor, outcome, text.
