@@ -41,7 +41,10 @@ class Archives:
     _tally: Tally
 
     def changed(self, commit: Commit) -> bool:
-        """Note each change of an existing archive, whatever records the run looks at; whether there was one."""
+        """Note each change of an existing archive, whatever records the run looks at.
+
+        Returns whether there was one.
+        """
         changed = [change for change in commit.changes if change.old and layout.archive_at(change.path)]
         for change in changed:
             self._findings.find(commit, change.path, Violation("archive", archive_file.FINAL))
@@ -81,7 +84,7 @@ class Archives:
         return found, verdict.folded
 
     def _too_early(self, commit: Commit, folded: Mapping[str, str]) -> Iterator[tuple[str, Violation]]:
-        """What is wrong with archiving releases: a receipt may still come for one."""
+        """The violation of archiving a release too early: a receipt may still come for it."""
         released = {change.path: change.old or "" for change in commit.changes if change.path in folded}
         for path in filter(layout.released_id, released):
             found = read(self._store, released[path], FILE)
@@ -106,7 +109,7 @@ class Archives:
         return [name for name in names if self._records.looks_at(name)]
 
     def _listed(self, beside: Change) -> list[str]:
-        """The ids beside an archive that is not well-formed; none if they are not either."""
+        """The ids in the file beside a malformed archive. Empty if that file is malformed too."""
         [found] = self._store.repository.objects.get([beside.new or ""], archive_file.MAX_ARCHIVE)
         try:
             return archive_file.read_ids(found.data or b"") if found else []

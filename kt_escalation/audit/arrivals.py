@@ -1,6 +1,6 @@
-"""Finds when a resolved record came to the line, and the commits that made it, without judging the line again.
+"""Finds when a resolved record arrived on the line, and the commits that made it, without judging again.
 
-Only for a record whose history is known to be legal: then it came once, and is there in each later commit.
+Only for a record whose history is known to be legal: such a record arrived once, and is in each later commit.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ class Arrival:
 
 
 def arrival(past: History, mark: Mark, record: Record) -> Arrival | None:
-    """When a resolved record came to the line up to a mark; None if it was there when the store began, or is not found."""
+    """When a resolved record arrived on the line up to a mark.
+
+    None if it is not found, or was there at the store's start.
+    """
     path = layout.path_of(record)
     pair = _came(past, mark, lambda commit: past.at(commit).has_file(path))
     if pair is None:
@@ -47,9 +50,10 @@ def arrival(past: History, mark: Mark, record: Record) -> Arrival | None:
 
 
 def touching(past: History, mark: Mark, record: Record, arrived: Arrival) -> Iterator[str]:
-    """The commits that made a record what it is, from its first to its last step.
+    """The commits of a record's steps, from the first to the last.
 
-    A legal merge makes no step of its own: it has a record as a parent has it, or as the steps that it brings led it on.
+    A legal merge makes no step of its own: its record is that of a parent, or the result of the steps that it
+    brings.
     """
     name, path = record.escalation_id, layout.path_of(record)
 
@@ -66,7 +70,7 @@ def touching(past: History, mark: Mark, record: Record, arrived: Arrival) -> Ite
 
 
 def _came(past: History, mark: Mark, has: Callable[[str], bool]) -> tuple[str, Commit] | None:
-    """The last commit of the line that does not have something, and the one after it; None if each has it."""
+    """The last commit of the line that does not have something, and the next one. None if each has it."""
     points = [mark.start or mark.commit, *mark.milestones, mark.commit]
 
     def has_now(commit: str) -> bool:

@@ -51,7 +51,7 @@ class Authors:
             self.check_signatures()
 
     def people(self, commit: Commit, now: Policies, *, acts: bool, newest: datetime) -> None:
-        """Check a commit that acts or states something: no date in the future, and a signature if required."""
+        """Check a commit that acts or states something: its date must not be in the future, and it may need a signature."""
         actor = permissions.known_as(commit.email, now.roster)
         self._tally.people.add(actor)
         if self._scope.arriving:
@@ -66,7 +66,10 @@ class Authors:
             self._tally.unasked += is_signed
 
     def unproven(self, commit: Commit, now: Policies, newest: datetime) -> Violation | None:
-        """What is wrong with the signature of a commit that changes policies. It is checked at once: rights depend on it."""
+        """What is wrong with the signature of a commit that changes policies.
+
+        It is checked at once: rights depend on it.
+        """
         if not self.is_signed_by_rule(now):
             return None
         found = signature_check.UNCHECKED
@@ -102,7 +105,7 @@ class Authors:
             self._findings.find(commit, layout.QUEUE, Violation("time", expected))
 
     def measured(self, commit: Commit, acts: bool, newest: datetime) -> datetime:
-        """The newest date after a commit; a date in the future does not count."""
+        """The newest date after a commit. A date in the future does not count."""
         tolerance = self._policies.policies.settings.claims.clock_tolerance
         if not acts or commit.committed_at - self._scope.now > tolerance:
             return newest

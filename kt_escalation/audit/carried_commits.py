@@ -27,7 +27,7 @@ _MOST_ASKED = 16
 
 @dataclass(eq=False)
 class CarriedCommits:
-    """Judges what holds for each carried commit, whatever its merge takes from it."""
+    """Judges carried commits by the rules that hold even if the merge takes nothing from them."""
 
     _store: GitStore
     _lines: Lines
@@ -87,7 +87,7 @@ class CarriedCommits:
         return bool(changed) or any(is_policy(change.path) for change in difference.changes)
 
     def _newest_of(self, commit: str) -> datetime:
-        """The newest date of what acted up to a commit."""
+        """The newest date of a commit that acted, up to a commit."""
         side = self._commits.sides.get(commit)
         if side is not None:
             return side.newest

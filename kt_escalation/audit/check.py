@@ -37,7 +37,7 @@ _RUNS_CHECKS = re.compile(r"\.github/workflows/|\.gitlab-ci\.yml$|\.gitlab/|\.gi
 
 @dataclass(frozen=True)
 class Sender:
-    """The sender of a request, as the host names them: a login of a forge, else a user id or e-mail of the roster."""
+    """The sender of a request as the host names them: a login of a forge, else a user id or e-mail of the roster."""
 
     name: str
     forge: str | None = None
@@ -61,9 +61,10 @@ def check(
 ) -> Report:
     """Judge what a pull request would bring in.
 
-    ``wanted`` is ``BASE..HEAD``; without it, the remote's store branch and HEAD. ``method`` says how it will land,
-    without it as git would merge it; all ``actors`` must be the author of all that acts in it. ``strict`` makes a
-    violation of a change to the files that run the check. Raises ShallowClone, BadInput, NotAStore.
+    ``wanted`` is ``BASE..HEAD``; the default is the remote's store branch and HEAD. ``method`` says how it
+    will be merged; the default is as git would merge it. All ``actors`` must be the author of every commit
+    that acts in it. With ``strict``, a change to the files that run the check is a violation. Raises
+    ShallowClone, BadInput, NotAStore.
     """
     with closing(opened(path)) as store:
         base, head = _pull_request(store, wanted)
@@ -112,7 +113,7 @@ def check(
 
 
 class _Landing:
-    """A request, and how it would land on the store branch."""
+    """A pull request, and the way it would be merged into the store branch."""
 
     def __init__(self, history: History, base: str, head: str, now: datetime, method: str | None) -> None:
         self._history = history
@@ -132,7 +133,7 @@ class _Landing:
             self._since, self._tip = base, self._made(now, is_squash=method == "squash")
 
     def run(self, scope: Scope, progress: Progress | None) -> Run:
-        """Judge the request as it would land."""
+        """Judge the request in the form in which it would be merged."""
         since = self._history.known(self._since, remembered(self._store, FULL), scope.now, progress)
         return self._history.run(self._tip, scope, since=since, progress=progress)
 
@@ -154,7 +155,7 @@ class _Landing:
         return made
 
     def found(self, violations: Sequence[Violation]) -> Iterator[Violation]:
-        """The violations of the request, from those of its commits and those of the commit that would land."""
+        """The violations of the request's commits, and of the commit that would be merged."""
         if self._tip == self._head:
             yield from violations
             return

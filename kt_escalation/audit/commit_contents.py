@@ -30,7 +30,7 @@ _KEEP = ".gitkeep"
 
 @dataclass(slots=True)
 class Side:
-    """A commit beside the line: its change, once it was read, and the newest date of what acted up to it."""
+    """A commit beside the line: its changes, once they were read, and the newest date of a commit that acted up to it."""
 
     commit: Commit
     difference: Difference | None = None
@@ -62,14 +62,14 @@ class CommitContents:
         return self._others[root]
 
     def difference(self, side: Side) -> Difference:
-        """What a carried commit changed against its first parent."""
+        """The changes of a carried commit against its first parent."""
         if side.difference is None:
             parents = side.commit.parents
             side.difference = self.between(self.tree_of(parents[0]) if parents else None, side.commit.tree)
         return side.difference
 
     def between(self, old: str | None, new: str) -> Difference:
-        """What differs between two root trees."""
+        """The differences between two root trees."""
         if old is not None and old != new:
             one, other = self._trees.entries([old, new])
             if one == other:
@@ -98,7 +98,7 @@ class CommitContents:
         return self.version_in(self.tree_of(commit), path)
 
     def version_in(self, root: str, path: str) -> frozenset[tuple[str, str, str]]:
-        """The same in a root tree."""
+        """The same as `version`, in a root tree."""
         if root not in self._policy_versions:
             if len(self._policy_versions) > _VERSIONS_KEPT:
                 self._policy_versions.clear()
@@ -113,7 +113,7 @@ class CommitContents:
         return frozenset({version} if version else ())
 
     def foreign(self, changes: Iterable[Change]) -> Iterator[tuple[Change, Violation]]:
-        """The changes that put something else than escalations below `queue/`."""
+        """The changes that add foreign files below `queue/`."""
         for change in changes:
             if self._is_foreign(change):
                 yield change, Violation("foreign", "expected nothing but escalations below queue/")
@@ -132,7 +132,7 @@ class CommitContents:
         return found.partition(" ")[2] if found and found.startswith("40000 ") else None
 
     def snapshot(self, commit: str) -> GitSnapshot | None:
-        """The store at a commit, None where there is none that can be read."""
+        """The store at a commit, or None if it has none that can be read."""
         commit = self.read_as.get(commit, commit)
         if commit not in self._snapshots:
             while len(self._snapshots) >= _SNAPSHOTS_KEPT:
@@ -152,7 +152,10 @@ class CommitContents:
         return next(iter(self.contents.sides(sides)[0] or self.states(parent, name)), None)
 
     def standing(self, commit: str, name: str) -> list[tuple[str, str, str]]:
-        """Path, mode and id of all files of a record at a commit; a value like no other if they cannot be read."""
+        """Path, mode and id of all files of a record at a commit.
+
+        If they cannot be read, a value that equals no other.
+        """
         try:
             snapshot = self.snapshot(commit)
             return snapshot.files_of(name) if snapshot else []

@@ -27,7 +27,7 @@ class Findings:
         self.healed: set[Key] = set()
 
     def resume(self, found: Iterable[Violation], accepted: Iterable[Key], healed: Iterable[Key]) -> None:
-        """Go on from what another run has found."""
+        """Continue from the findings of another run."""
         self.earlier, self.accepted, self.healed = list(found), set(accepted), set(healed)
 
     def find(self, commit: Commit, path: str, violation: Violation, name: str | None = None) -> Violation:

@@ -35,7 +35,10 @@ class Note:
 
 
 def for_github(notes: Sequence[Note]) -> Iterator[str]:
-    """GitHub workflow commands, as many as GitHub shows; the last one counts the rest, which are plain log lines."""
+    """GitHub workflow commands, up to the number that GitHub shows.
+
+    The last one counts the rest, which are plain log lines.
+    """
     shown = notes if len(notes) <= ANNOTATIONS else notes[: ANNOTATIONS - 1]
     for note in shown:
         place = f",line={note.line},col={note.column}" if note.line else ""
@@ -72,7 +75,10 @@ def _where(violation: Violation) -> str:
 
 
 def write_summary(report: Report, told: str) -> str | None:
-    """Append to the step's summary if GitHub names a file for it; returns why that failed, else None."""
+    """Append to the step's summary, if GitHub names a file for it.
+
+    Returns the reason if that failed, else None.
+    """
     name = os.environ.get("GITHUB_STEP_SUMMARY")
     if not name:
         return None
@@ -85,10 +91,10 @@ def write_summary(report: Report, told: str) -> str | None:
 
 
 def summary(report: Report, told: str, room: int = MAX_SUMMARY) -> str:
-    """The report as Markdown of at most ``room`` bytes, in which no text of strangers means anything.
+    """The report as Markdown of at most ``room`` bytes, in which foreign text has no markup.
 
-    It stands in a table of HTML: from its first line to the next empty one Markdown is not read (CommonMark,
-    HTML blocks), and in HTML only what is escaped here could act.
+    It is in an HTML table: Markdown is not parsed from the table's first line to the next empty one
+    (CommonMark, HTML blocks), and everything is escaped for HTML.
     """
     verdict = plural(len(report.violations), "violation") if report.violations else "every step is legal"
     text = f"### kt escalation check: {verdict}\n\n<p>{_cell(told)}</p>\n\n"
@@ -148,8 +154,8 @@ def junit(report: Report, told: str) -> str:
 def code_quality(report: Report) -> str:
     """The report as GitLab's code quality JSON (GitLab documentation, code quality, custom tools).
 
-    A fingerprint is the same for the same finding in a branch that was rebased: it is made of rule, file and
-    author, and a number where one author breaks one rule in one file more than once.
+    The fingerprint of a finding stays the same if its branch is rebased: it is made of the rule, the file and
+    the author, and of a number if one author breaks one rule in one file more than once.
     """
     seen: Counter[str] = Counter()
     rows = []

@@ -37,11 +37,12 @@ def receive(
     pusher: str | None = None,
     anonymous: bool = True,
 ) -> Iterator[str]:
-    """The reasons against a push, one line each; none if the server may accept it.
+    """The reasons to refuse a push, one line each. None if the server may accept it.
 
-    ``updates`` are old id, new id and ref as git gives them (githooks documentation, *pre-receive*);
-    ``pusher`` is who the server says is pushing, ``anonymous`` whether it is not asked. Of other refs it is asked
-    that they neither hide the store branch nor take its place, and who pushed what acts in them is written down.
+    ``updates`` are old id, new id and ref as git gives them (githooks documentation, *pre-receive*).
+    ``pusher`` is the pusher's name from the server. ``anonymous`` means that the server does not name
+    pushers. A push to another ref may neither hide the store branch nor take its place. The pusher of every
+    new commit is recorded in the ledger.
     """
     wanted = list(updates)
     refused = False
@@ -69,13 +70,16 @@ def receive(
 
 
 def judge_branch(store: GitStore, now: datetime) -> Mark | None:
-    """Judge a server's store branch now, so that its next push is judged alone; None if there is no store."""
+    """Judge a server's store branch now, so that only the new commits of the next push are judged.
+
+    None without a store.
+    """
     tip = store.repository.tip_of(f"refs/heads/{store.own_branch}") if store.own_branch else None
     return _judged(History(store), tip, now) if tip is not None and store.holds(tip) else None
 
 
 def _judged(history: History, commit: str, now: datetime) -> Mark:
-    """The mark at a commit of the store branch. The newest few are kept, as not every accepted push lands."""
+    """The mark at a commit of the store branch. Several are kept, because not every accepted push lands."""
     store = history.store
     marks = remembered(store, RECEIVED, store.own_branch)
     known = history.known(commit, marks, now)
@@ -105,7 +109,7 @@ class _Push:
         self.mark: Mark | None = None
 
     def judged(self) -> Iterator[str]:
-        """The reasons against it."""
+        """The reasons to refuse the push."""
         store = self._store
         guarded = f"refs/heads/{store.own_branch}" if store.own_branch else None
         is_there = guarded is not None and (
@@ -182,7 +186,7 @@ class _Push:
             )
 
     def _pushed_by(self, acted: Sequence[Acted], roster: Roster | None) -> Iterator[str]:
-        """The commits that their authors push neither now nor, by this server's ledger, pushed before."""
+        """Violations for commits whose authors neither push them now nor, by this server's ledger, pushed them before."""
         if self._pusher is None:
             if acted and not self._anonymous:
                 yield "this server does not say who is pushing; its administrator set the hook to ask for that"
@@ -205,6 +209,9 @@ _NO_ROSTER = "; there is no roster yet that says who they are: push policies/ros
 
 
 def _known(name: str, roster: Roster | None) -> str:
-    """The person behind a name from the server; a login has its forge and a colon before it (`hosting.pushing`)."""
+    """The person behind a name from the server.
+
+    In a login, the forge and a colon come first (`hosting.pushing`).
+    """
     forge, colon, login = name.partition(":")
     return (logged_in(roster, forge, login) if roster and colon else None) or person(roster, name)

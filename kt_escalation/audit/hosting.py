@@ -1,4 +1,7 @@
-"""The hook of a server's repository: installs it, reports what it guards, and removes it. See docs/servers.md."""
+"""The hook of a server's repository: installs it, reports what it guards, and removes it.
+
+See docs/servers.md.
+"""
 
 from __future__ import annotations
 
@@ -48,9 +51,10 @@ _OURS = "kt.installed"
 
 @dataclass(frozen=True)
 class Pins:
-    """The settings in a server repository's configuration, so that nothing is guessed at run time.
+    """The hook's settings in a server repository's configuration, so that nothing is guessed at run time.
 
-    ``pusher_from`` is the variable that names who pushes, ``logins`` the forge whose logins these are.
+    ``pusher_from`` is the variable that names the pusher. ``logins`` is the forge whose logins these names
+    are.
     """
 
     branch: str | None
@@ -60,14 +64,17 @@ class Pins:
     logins: str | None
 
     def pusher(self, environ: Mapping[str, str]) -> Pusher | None:
-        """The pusher whom the server names, None if it is not asked or names nobody."""
+        """The pusher's name from the server. None if it is not asked for, or empty."""
         name = environ.get(self.pusher_from, "").strip() if self.pusher_from else ""
         return Pusher(name, self.logins) if name else None
 
 
 @dataclass(frozen=True)
 class Pusher:
-    """The person whom the server names; ``forge`` is where the name is a login, None if the roster has it."""
+    """The pusher's name from the server.
+
+    ``forge`` is set if the name is a login; None if it is a name in the roster.
+    """
 
     name: str
     forge: str | None = None
@@ -99,7 +106,7 @@ def pins(repository: Repository) -> Pins:
 
 
 def pushing(server: str | os.PathLike[str], environ: Mapping[str, str]) -> tuple[Pins, str | None]:
-    """The settings, and the name of the pusher by the roster in force on the store branch.
+    """The settings, and the pusher's name by the roster in force on the store branch.
 
     A login that no user has stays `forge:login`, which is nobody's id or e-mail. Raises NotAStore, BadInput.
     """
@@ -115,7 +122,7 @@ def pushing(server: str | os.PathLike[str], environ: Mapping[str, str]) -> tuple
 
 @dataclass(frozen=True)
 class Installed:
-    """A server's hook: its file, the branch that it guards, the folder in which the store is, and warnings."""
+    """A server's hook: its file, the branch that it guards, the folder of the store, and warnings."""
 
     path: Path
     branch: str | None
@@ -127,7 +134,10 @@ class Installed:
 
 @dataclass(frozen=True)
 class Status:
-    """What guards a server's repository. ``problems`` are why it is not guarded, ``warnings`` what else to know."""
+    """The state of a server's hook.
+
+    ``problems`` are reasons why it does not guard the branch, ``warnings`` other remarks.
+    """
 
     repository: Path
     hooks_path: Path
@@ -165,12 +175,13 @@ def install(
     logins: str | None = None,
     force: bool = False,
 ) -> Installed:
-    """Install a command as pre-receive hook of a server's repository; it guards ``branch`` with the store in ``root``.
+    """Install a command as pre-receive hook of a server's repository.
 
-    ``pusher_from`` is the variable in which the server names who pushes, ``logins`` the forge whose logins these
-    are. All is kept in the repository's configuration; what is not given stays as it is, and without `kt.branch`
-    the branch that HEAD names is guarded. ``force`` installs in a working clone too.
-    Raises BadInput, NotAStore, GitFailed.
+    It guards ``branch`` with the store in the folder ``root``. ``pusher_from`` is the variable in which the
+    server names the pusher, ``logins`` the forge whose logins these names are. These settings are stored in
+    the repository's configuration; a setting that is not given stays as it is. Without `kt.branch`, the hook
+    guards the branch that HEAD names. ``force`` installs in a working clone too. Raises BadInput, NotAStore,
+    GitFailed.
     """
     given = {_BRANCH: branch, _ROOT: root, _PUSHER: pusher_from, _LOGINS: logins}
     wanted = {key: value for key, value in given.items() if value is not None}
@@ -207,8 +218,9 @@ def install(
 
 
 def status(server: str | os.PathLike[str], *, branch: str | None = None) -> Status:
-    """What guards the store branch of a server's repository, or another ``branch``; the hook is tried.
+    """The state of the hook for the store branch of a server's repository, or for another ``branch``.
 
+    The hook is run once.
     Raises NotAStore, BadInput, GitFailed.
     """
     with closing(GitStore(Path(server))) as store:
@@ -249,7 +261,7 @@ def status(server: str | os.PathLike[str], *, branch: str | None = None) -> Stat
 
 
 def seen_from_a_clone(server: Path) -> Status | None:
-    """What guards a remote in a folder of this machine, None if git refuses to open it."""
+    """The state of the hook of a remote in a folder on this machine. None if git refuses to open it."""
     try:
         return status(server)
     except KtError:
@@ -292,7 +304,7 @@ def _own_hooks(repository: Repository) -> Path:
 
 
 def _unset(repository: Repository, settings: Mapping[str, str]) -> dict[str, str]:
-    """The settings that have no other value yet."""
+    """The settings that have no value yet."""
     return {key: value for key, value in settings.items() if repository.config.get(key.lower()) is None}
 
 
@@ -352,7 +364,7 @@ def _unclean(store: GitStore, known: Mark | None) -> Iterator[str]:
 
 
 def _unproven(store: GitStore, pinned: Pins, known: Mark | None) -> Iterator[str]:
-    """A warning that nothing here proves who acts."""
+    """A warning that nothing here proves the actor's identity."""
     if pinned.pusher_from is not None or _in_force(store, known).settings.signatures == "required":
         return
     yield (

@@ -1,4 +1,4 @@
-"""The side that a merge brings to the line, and what its commits made of each record and policy file."""
+"""The side that a merge brings to the line: the steps of its commits for each record and policy file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Files = frozenset[tuple[str, str, str]]
 
 @dataclass(frozen=True, slots=True)
 class CarriedStep:
-    """What one carried commit made of one record or policy file."""
+    """The change of one record or policy file by one carried commit."""
 
     side: Side
     before: Files
@@ -33,7 +33,7 @@ class CarriedStep:
 
 
 class Incoming:
-    """One of a merge's parents, as it is brought to the line by the merge."""
+    """One parent of a merge, which the merge brings to the line."""
 
     def __init__(
         self, parts: Parts, commit: Commit, difference: Difference, carried: Sequence[Side], other: str
@@ -53,7 +53,7 @@ class Incoming:
         self.fork = parts.lines.newest_on(self.first, other)
 
     def since_fork(self) -> Difference:
-        """What the other side changed since the fork."""
+        """The changes of the other side since the fork."""
         parts = self._parts
         return parts.commits.between(
             parts.commits.tree_of(self.fork) if self.fork else None, parts.commits.tree_of(self.other)
@@ -67,7 +67,7 @@ class Incoming:
         return any(trees.entries([side.commit.tree]) != [first] for side in self.carried)
 
     def steps(self) -> Mapping[str, Sequence[CarriedStep]]:
-        """What carried commits with one parent made of each record (by id) and each policy file (by path)."""
+        """The changes by carried commits with one parent, for each record (by id) and each policy file (by path)."""
         found: dict[str, list[CarriedStep]] = {}
         for side in self.carried:
             if len(side.commit.parents) != 1:
@@ -116,7 +116,7 @@ class Incoming:
         return parts.policy_changes.at(fork) if fork is not None else self.now
 
     def reopening(self, record: Record) -> Reopening:
-        """What a record that is raised reopens, as the merge leaves it."""
+        """The record that a new record reopens, as the merge leaves it."""
         return self._parts.steps.reopening(self.commit.oid, record)
 
     def files_at(self, commit: str, name: str) -> Files:

@@ -73,7 +73,7 @@ class Judge:
         self.policies.resume(known.policies, self._trees.policies(root) if base and root else {})
 
     def mark(self, commit: str) -> Mark:
-        """The mark at ``commit``, the newest one that was judged: the next run may begin there."""
+        """The mark at ``commit``, the last one that was judged. The next run may begin there."""
         known, findings, newest = self.records, self.findings, self._judged.newest
         return Mark(
             commit,
@@ -169,7 +169,7 @@ class Judge:
             self.authors.check_some()
 
     def _first(self, commit: Commit) -> Difference | None:
-        """What the first commit of the store brings, None for a commit before it."""
+        """The changes of the store's first commit. None for a commit before it."""
         if self._parts.start.is_before(commit):
             self._judged.root = commit.tree
             return None
@@ -242,7 +242,7 @@ class Judge:
         judged.newest = self.authors.measured(commit, bool(difference.changes), judged.newest)
 
     def _foreign(self, commit: Commit, changes: Iterable[Change]) -> None:
-        """Note what a commit puts into the queue that is no escalation."""
+        """Note foreign files that a commit adds to the queue."""
         if self.records.looks_at_all:
             for change, violation in self.commits.foreign(changes):
                 self.findings.find(commit, change.path, violation)
@@ -287,7 +287,7 @@ class Judge:
             del self.commits.sides[side.commit.oid]
 
     def _brings(self, difference: Difference) -> bool:
-        """Whether a merge brings policies, or something of the store that this run looks at."""
+        """Whether a merge brings policies, or changes of the store that this run looks at."""
         if self.records.looks_at_all:
             return bool(difference.changes)
         is_policies = any(is_policy(change.path) for change in difference.changes)

@@ -35,7 +35,10 @@ class JudgedLine:
         newest: datetime,
         before: tuple[int, tuple[str, ...]],
     ) -> None:
-        """Go on from the mark of another run; ``before`` is how many commits it had counted, and its milestones."""
+        """Continue from the mark of another run.
+
+        ``before`` is the number of commits that it had counted, and its milestones.
+        """
         self._before = before
         # A tree that is refused counts for nothing; the next one is compared with the last that was not.
         self.sound, self.root = sound, root
@@ -48,7 +51,7 @@ class JudgedLine:
         self._newest_at.append(self.newest)
 
     def milestones(self, commit: str) -> tuple[int, tuple[str, ...]]:
-        """How many commits of the line there are up to one that was judged, and the milestones among them."""
+        """The number of commits of the line up to a judged commit, and the milestones among them."""
         count, known = self._before
         new = self.commits[: self._position.get(commit, -1) + 1]
         return count + len(new), milestones.extended(known, count, new)
@@ -58,7 +61,7 @@ class JudgedLine:
         return self._position.get(commit)
 
     def newest_at(self, commit: str) -> datetime | None:
-        """The newest date of what acted up to a commit of the line, None if it was not judged."""
+        """The newest date of a commit that acted, up to a commit of the line. None if that was not judged."""
         at = self._position.get(commit)
         if at is None:
             return None

@@ -1,4 +1,4 @@
-"""What a run of the judge knows about records: which exist, which are illegal, and their last legal states."""
+"""The facts about records that a run of the judge keeps: which exist, which are illegal, and their last legal states."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .scope import Scope
 
 
 class KnownRecords:
-    """Keeps what the judge must remember of records along the line."""
+    """Keeps the facts about records that the judge needs along the line."""
 
     def __init__(self, scope: Scope, findings: Findings) -> None:
         self._scope = scope
@@ -58,7 +58,7 @@ class KnownRecords:
         self._known |= {hash(name) for name in (*illegal, *waived)}
 
     def follow(self, earlier: KnownRecords) -> None:
-        """Add what the run before this one knew of the records that both look at."""
+        """Add the facts of the previous run about the records that both runs look at."""
         self.imported |= earlier.imported
         for name, commits in earlier.touching.items():
             self.touch(name, *commits)

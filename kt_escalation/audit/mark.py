@@ -1,4 +1,4 @@
-"""A mark: everything that a run of the judge knew at one commit of the line. The next run continues from it."""
+"""A mark: the state of the judge at one commit of the line, from which the next run continues."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class PolicyMark:
-    """The policies at a commit: those in force, and what is known of each file (`policies.InForce`).
+    """The policies at a commit: those in force, and the state of each file (`policies_in_force.InForce`).
 
-    ``eras`` are the commits of the line with which policies came into force, oldest first, each with the tree of
-    `policies/`; ``legal`` is the legal version of each file (mode, id); ``wrong`` the commits whose illegal changes
-    a file still has; ``unauthorised`` the changes (commit, path) that an admin might admit; ``proposed`` the
-    waivers that each of them has written; ``standing`` those that are there, and ``waivers`` those that count.
+    ``eras`` are the commits of the line with which policies came into force, oldest first, each with the tree
+    of `policies/`. ``legal`` is the legal version of each file (mode, id). ``wrong`` are the commits whose
+    illegal changes a file still has. ``unauthorised`` are changes (commit, path) that an admin might admit,
+    and ``proposed`` the waivers that each of them has written. ``standing`` are the waivers in the file, and
+    ``waivers`` those that count.
     """
 
     eras: tuple[tuple[str, str | None], ...] = ()
@@ -40,14 +41,15 @@ class PolicyMark:
 
 @dataclass(frozen=True)
 class Mark:
-    """What was known at ``commit``, a commit of the line.
+    """The state of the judge at ``commit``, a commit of the line.
 
-    ``start`` is the store's, None where it had not begun; ``root`` its folder, ``named`` those that `.kt.yaml` named
-    before; ``sound`` is the newest commit up to there whose tree could be read. ``newest`` is when the newest was made that acted, in seconds. ``refused`` are commits of the line whose
-    trees are refused, each with the one before it whose trees count. ``illegal`` has each record that is illegal
-    with its last legal state (path, mode, id), ``owed`` what it has to be excused for, ``waived`` those that go on
-    from a state which only a waiver accepts. ``found`` is all that was found, ``accepted`` what waivers accept of
-    it and ``healed`` what was restored since.
+    ``start`` is the store's first commit, or None if it has none yet. ``root`` is its folder, and ``named``
+    are the folders that `.kt.yaml` named before. ``sound`` is the newest commit so far whose tree could be
+    read. ``newest`` is the newest time of a commit that acted, in seconds. ``refused`` are commits of the
+    line with refused trees, each with the previous commit whose trees count. ``illegal`` has each illegal
+    record with its last legal state (path, mode, id), ``owed`` the violations that waivers must accept before
+    it is legal again, and ``waived`` the records whose history only a waiver accepts. ``found`` are all
+    violations, ``accepted`` those that waivers accept, and ``healed`` those that were restored since.
     """
 
     commit: str
@@ -99,7 +101,7 @@ class Mark:
 
     @classmethod
     def of(cls, values: object) -> Mark | None:
-        """The mark in JSON values, None if they hold none."""
+        """The mark from JSON values, or None if they are not one."""
         try:
             given = dict(values)  # type: ignore[call-overload]
             if given.pop("format") != _FORMAT:
@@ -133,9 +135,10 @@ def _frozen(value: Any) -> Any:
 
 
 def remembered(store: GitStore, name: str, branch: str | None = None) -> list[Mark]:
-    """What this clone remembers under a name, the newest first, without what is gone.
+    """The marks that this clone has stored under a name, the newest first.
 
-    ``branch`` is the one that is meant, without it the store branch as this clone has it.
+    Marks of commits that are gone are left out.
+    ``branch`` is the branch of the marks; the default is this clone's store branch.
     """
     found = (notebook.read(store.lock_folder, name) or {}).get(branch or store.branch or "")
     marks = [Mark.of(values) for values in found] if isinstance(found, list) else []
@@ -144,9 +147,9 @@ def remembered(store: GitStore, name: str, branch: str | None = None) -> list[Ma
 
 
 def remember(store: GitStore, name: str, mark: Mark, branch: str | None = None, *, most: int = 1) -> None:
-    """Remember a mark, beside the newest of those before it where ``most`` is more than one.
+    """Store a mark, together with up to ``most`` - 1 of the newest earlier ones.
 
-    That it cannot be written costs the next run time and nothing else.
+    If it cannot be written, the next run only takes longer.
     """
     with suppress(OSError, ValueError):
         known = notebook.read(store.lock_folder, name) or {}

@@ -48,7 +48,7 @@ class Merging:
         return self._policies.acted
 
     def judge(self) -> None:
-        """Judge what it brings and what it leaves out."""
+        """Judge what the merge brings and what it leaves out."""
         parts, commit = self._parts, self._incoming.commit
         since_fork = self._incoming.since_fork()
         if not (
@@ -75,7 +75,7 @@ class Merging:
         self._omissions.judge(since_fork, steps)
 
     def judge_omissions(self) -> None:
-        """Judge only what it leaves out."""
+        """Judge only what the merge leaves out."""
         self._judge_carried_merges()
         self._omissions.judge(self._incoming.since_fork(), self._incoming.steps())
 
@@ -135,7 +135,7 @@ class Merging:
             )
 
     def _is_double(self, name: str, sides: Sides) -> bool:
-        """Whether it brings a file of a record that the line has in an archive."""
+        """Whether the merge brings a file of a record that the line has in an archive."""
         if sides.olds or not sides.news or layout.archive_at(sides.path):
             return False
         if name in self._incoming.illegal or not self._parts.records.exists(name):
@@ -143,7 +143,7 @@ class Merging:
         return bool(self._incoming.files_at(self._incoming.first, name))
 
     def _wrong_chain(self, name: str, chain: Sequence[CarriedStep]) -> list[tuple[Commit, str, Violation]]:
-        """What is wrong with a chain of steps of a record; if nothing is, note its result."""
+        """The violations in a chain of steps of a record. If there are none, its result is recorded."""
         parts = self._parts
         illegal = name in parts.records.illegal
         legal = parts.records.illegal.get(name)
@@ -190,7 +190,7 @@ class Merging:
     def _wrong_compaction(
         self, name: str, commit: Commit, step: CarriedStep
     ) -> list[tuple[Commit, str, Violation]]:
-        """What is wrong with a carried commit that moved a record into an archive."""
+        """The violations of a carried commit that moved a record into an archive."""
         found, _ = self._archives.compaction(commit)
         wrong = [(commit, path, violation) for path, violation in found]
         if not is_same(step.before, self._incoming.files_at(self._incoming.commit.oid, name)):
@@ -201,7 +201,7 @@ class Merging:
     def _wrong_step(
         self, name: str, commit: Commit, olds: Sequence[State], news: Sequence[State]
     ) -> list[tuple[Commit, str, Violation]]:
-        """What is wrong with what a carried commit made of a record."""
+        """The violations of a carried commit's step of a record."""
         incoming, parts = self._incoming, self._parts
         if any(old.problem for old in olds):
             return [(commit, (news or olds)[0].path, parts.steps.not_restored)]

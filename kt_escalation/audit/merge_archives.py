@@ -20,7 +20,7 @@ class MergeArchives:
         self._compactions: dict[str, tuple[list[tuple[str, Violation]], dict[str, str]]] = {}
 
     def compaction(self, commit: Commit) -> tuple[list[tuple[str, Violation]], dict[str, str]]:
-        """What is wrong with a carried compaction, and which records it moved."""
+        """The violations of a carried compaction, and the records that it moved."""
         if commit.oid not in self._compactions:
             self._compactions[commit.oid] = self._parts.archives.compacted(commit, self._incoming.now)
         return self._compactions[commit.oid]

@@ -1,7 +1,8 @@
-"""Judges what a merge leaves out: it must keep the legal changes of the other side.
+"""Judges the omissions of a merge: it must keep the legal changes of the other side.
 
-A change is kept if the merge has its result, or one that a later legal change made of it, or if the line had
-that result after the commit's branch left it and went on from it. The line may have it by a squash or a rebase.
+A change is kept if the merge has its result, or the result of a later legal change on top of it. It is also
+kept if the line had that result, for example by a squash or a rebase, after the commit's branch left the
+line, and continued from it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from .record_files import Sides, by_record
 
 
 class MergeOmissions:
-    """Judges what one merge leaves out."""
+    """Judges the omissions of one merge."""
 
     def __init__(self, parts: Parts, incoming: Incoming, policies: MergePolicies) -> None:
         self._parts = parts
@@ -34,12 +35,12 @@ class MergeOmissions:
         self._had: dict[tuple[str, str | None], set[frozenset[tuple[str, str]]]] = {}
 
     def judge(self, since_fork: Difference, steps: Mapping[str, Sequence[CarriedStep]]) -> None:
-        """Note what it leaves out of the other side's changes since the fork, and of the steps that led to them."""
+        """Note the omitted changes of the other side since the fork, and the omitted steps that led to them."""
         self._check_states_kept(since_fork)
         self._check_steps_kept(steps)
 
     def _check_states_kept(self, since_fork: Difference) -> None:
-        """Check that the merge has the state of the other side for all that it changed, or the line had that state."""
+        """Check each file that the other side changed: the merge must have its state, or the line must have had it."""
         parts = self._parts
         left = (
             parts.commits.between(parts.commits.tree_of(self._incoming.other), self._incoming.commit.tree)
@@ -67,7 +68,7 @@ class MergeOmissions:
                 )
 
     def _note_left_out(self, key: str, sides: Sides, expected: str) -> None:
-        """Note once for each record or file that the merge leaves it out; ``expected`` says what was to be kept."""
+        """Note an omission, once for each record or file. ``expected`` says what should have been kept."""
         if key in self._noted:
             return
         self._noted.add(key)
@@ -86,7 +87,7 @@ class MergeOmissions:
     def _check_steps_kept(self, steps: Mapping[str, Sequence[CarriedStep]]) -> None:
         """Check that each legal carried step is kept.
 
-        Otherwise a decision could vanish: the person who pushes undoes it, or an earlier merge leaves it out.
+        Otherwise a decision could be lost: its author could undo it, or an earlier merge could leave it out.
         """
         lines = self._parts.lines
         for key, some in steps.items():
@@ -132,7 +133,7 @@ class MergeOmissions:
         return frozenset(self._parts.commits.standing(self._incoming.commit.oid, key))
 
     def _is_legal(self, key: str, step: CarriedStep) -> bool:
-        """Whether a carried step is legal by the policies where it was made and by those of the line."""
+        """Whether a carried step is legal, both by the policies where it was made and by those of the line."""
         parts = self._parts
         commit = step.side.commit._replace(changes=parts.commits.difference(step.side).changes)
         if is_policy(key):
@@ -163,7 +164,7 @@ class MergeOmissions:
         return next(iter(found), None) is None
 
     def _may_drop(self, step: CarriedStep) -> bool:
-        """Whether the author of the merge may leave out a change of policies: an admin before it, after it, and on both sides."""
+        """Whether the author of the merge may omit a policy change: by the policies before it, after it, and on both sides."""
         if not self._policies.may_bring():
             return False
         commit = step.side.commit
@@ -178,7 +179,7 @@ class MergeOmissions:
     def _left(self, step: CarriedStep) -> str | None:
         """The commit where the branch of a carried commit left the line.
 
-        It may be older than the fork, if the branch has taken in the line since.
+        It may be older than the fork, if the line was merged into the branch since.
         """
         return self._parts.lines.newest_on(self._incoming.first, step.side.commit.parents[0])
 

@@ -22,7 +22,7 @@ class MergePolicies:
         self.acted = False
 
     def judge(self, steps: Mapping[str, Sequence[CarriedStep]], change: Change) -> Violation | None:
-        """Why it may not bring a version of a policy file, None if it may."""
+        """Why the merge may not bring a version of a policy file. None if it may."""
         if self._parts.start.moves_root(self._incoming.commit, change):
             return self._parts.start.one_root
         sides, some = alone(change), steps.get(change.path, ())
@@ -49,7 +49,7 @@ class MergePolicies:
         )
 
     def _by_no_admins(self, steps: Iterable[CarriedStep]) -> Iterator[Violation]:
-        """The same for several commits; each violation names its commit."""
+        """The same as `by_no_admin`, for several commits. Each violation names its commit."""
         for step in steps:
             for violation in self.by_no_admin(step):
                 yield replace(violation, commit=step.side.commit.oid, author=step.side.commit.email)

@@ -1,4 +1,4 @@
-"""Parses what a commit's message says about the store, and compares it with the commit.
+"""Parses the statements of a commit message about the store, and compares them with the commit.
 
 The record is the authority. But people read `git log`, so a message with one of kt's subjects or trailers
 must say what its commit contains (rule `message` in docs/rules.md).
@@ -65,7 +65,10 @@ _PARTS: Mapping[str, str] = {
 
 @dataclass(slots=True)
 class Statement:
-    """One statement of a message: what was done to which escalations, and by whom. An empty value was not stated."""
+    """One statement of a message: what was done to which escalations, and by whom.
+
+    An empty value was not stated.
+    """
 
     words: str
     action: str = ""
@@ -114,7 +117,10 @@ def statements(message: str) -> list[Statement]:
 
 
 def _as_written(message: str) -> list[Statement] | None:
-    """The same for a message as kt writes it, whose subject repeats its lines; None for any other."""
+    """The statements of a message in kt's own form, whose subject repeats its trailers.
+
+    None for any other message.
+    """
     found = _WRITTEN.fullmatch(message)
     if found is None:
         return None
@@ -126,7 +132,7 @@ def _as_written(message: str) -> list[Statement] | None:
 
 
 def _any_statements(message: str) -> list[Statement]:
-    """The same for any message."""
+    """The statements of any message."""
     found: list[Statement] = []
     subject = _SUBJECT.match(_subject(_visible(message)))
     if subject:

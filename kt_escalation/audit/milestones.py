@@ -9,7 +9,7 @@ _DISTANCE, _MOST = 512, 128
 
 
 def distance(count: int) -> int:
-    """How far apart the milestones of a line of so many commits are."""
+    """The distance between milestones on a line with so many commits."""
     found = _DISTANCE
     while count // found > _MOST:
         found *= 2
@@ -24,7 +24,10 @@ def extended(known: Sequence[str], count: int, new: Sequence[str]) -> tuple[str,
 
 
 def first(commits: Sequence[str], has: Callable[[str], bool]) -> int:
-    """The place of the first commit that has something which each later one has as well; their number if none has."""
+    """The position of the first commit that has something which each later one has too.
+
+    Their number if none has it.
+    """
     low, high = 0, len(commits)
     while low < high:
         middle = (low + high) // 2

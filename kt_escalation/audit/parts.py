@@ -54,6 +54,6 @@ class Parts:
         )
 
     def arrival(self, commit: Commit) -> datetime:
-        """When a merge comes to the line: at its own date, or now if it is still arriving and that is later."""
+        """When a merge arrives on the line: at its own date, or now if it is still arriving and now is later."""
         is_coming = self.scope.arriving and self.records.base is not None
         return max(commit.committed_at, self.scope.now) if is_coming else commit.committed_at

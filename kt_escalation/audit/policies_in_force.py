@@ -79,7 +79,7 @@ class InForce:
         self._proposed: dict[str, frozenset[Waiver]] = {}
 
     def begin(self, at: int, tree: str | None, changes: Iterable[Change]) -> Iterator[tuple[str, Violation]]:
-        """Put the policies of the store's start in force, and yield what is wrong with them."""
+        """Put the policies of the store's start in force, and yield their faults."""
         written = self._written.of(tree)
         self._now = {change.path: (change.new_mode, change.new) for change in changes if change.new}
         self._legal = dict(self._now)
@@ -137,7 +137,10 @@ class InForce:
         changes: Sequence[Change],
         illegal: Callable[[Change], Violation | None],
     ) -> Iterator[tuple[str, Violation]]:
-        """Follow what a commit of the line makes of policy files; ``illegal`` says why a change of one is not."""
+        """Follow the policy changes of a commit of the line.
+
+        ``illegal`` says why a file's change is illegal, or None.
+        """
         written = self._written.of(tree)
         self.added = frozenset()
         for change in changes:
@@ -222,7 +225,7 @@ class InForce:
         self.policies = policies
 
     def _damage(self, change: Change, written: Policies) -> Violation | None:
-        """What is wrong with a version, whoever makes it: nobody could continue with missing or unreadable policies."""
+        """The fault of a version, whoever wrote it: with missing or unreadable policies nobody could continue."""
         path = change.path
         if change.new is None and (path in OURS or path == KT_YAML) and path in self._legal:
             return Violation("policies", f"expected {path} to stay; what it says is taken back in it")

@@ -1,4 +1,4 @@
-"""Judges changes of policies: an admin makes them, or merges them, and new waivers accept earlier violations.
+"""Judges policy changes: an admin must make or merge them. Applies new waivers to earlier violations.
 
 See docs/rules.md.
 """
@@ -44,7 +44,10 @@ class PolicyChanges:
     def follow(
         self, commit: Commit, changes: Sequence[Change], illegal: Callable[[Change], Violation | None]
     ) -> None:
-        """Follow what a commit of the line makes of policy files; ``illegal`` says why it may not change one."""
+        """Follow the policy changes of a commit of the line.
+
+        ``illegal`` says why it may not change a file, or None.
+        """
         tree = self._commits.policies_tree(commit.tree)
         found = self._policies.change(self._judged.count, commit.oid, tree, changes, illegal)
         for path, violation in found:
@@ -59,11 +62,11 @@ class PolicyChanges:
         return found or self._authors.unproven(commit, now, self._judged.newest)
 
     def admit(self, commit: Commit) -> bool:
-        """Accept the changes that a merge brings from its first parent, if its author is an admin.
+        """Accept the policy changes that a merge brings from its first parent, if its author is an admin.
 
-        This is for a merge that the line goes past. A change of policies is legal if an admin made it, *or the merge
-        that brings it in*. The author must be an admin where the request's branch left the line, and not only by
-        what the merge brings. Returns whether the author acted by it.
+        This is for a merge whose line continues along its second parent. A policy change is legal if an admin
+        made it or merges it. The author must be an admin at the commit where the request's branch left the
+        line, and not only by the policies that the merge brings. Returns whether the author acted by it.
         """
         fork = self._lines.fork(commit.oid)
         if fork is None or not self._start.holds(fork):

@@ -1,4 +1,4 @@
-"""Reads the files of records: what a commit did to them, and the state of each before and after it."""
+"""Reads the files of records: their changes by a commit, and the states of each record before and after it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _REMEMBERED = 4_000
 
 
 class Content(NamedTuple):
-    """The content of a blob: a record or what is wrong with it, and both digests of what is shown, if known."""
+    """The content of a blob: a record or its fault, and both digests of what is shown, if known."""
 
     record: Record | None
     problem: str | None
@@ -29,7 +29,7 @@ class Content(NamedTuple):
 
 
 class State(NamedTuple):
-    """One file of a record: its place, and the record in it or what is wrong with it."""
+    """One file of a record: its place, and the record in it or its fault."""
 
     path: str
     mode: str
@@ -45,14 +45,14 @@ class State(NamedTuple):
 
 
 class Sides(NamedTuple):
-    """What a commit did to one record: the files deleted or changed, and the files added or changed."""
+    """The changes of one record by a commit: files that were deleted or changed, and files that were added or changed."""
 
     olds: tuple[Change, ...]
     news: tuple[Change, ...]
 
     @property
     def path(self) -> str:
-        """The path of one of the files, of a new one if there is any."""
+        """The path of one of the files: a new one if there is any."""
         return (self.news or self.olds)[0].path
 
     @property
@@ -92,7 +92,7 @@ class Contents:
         self._states: dict[tuple[str, str, str], State] = {}
 
     def learn(self, changes: Iterable[Change]) -> None:
-        """Read the contents before and after some changes that are not known yet."""
+        """Read the contents of files before and after some changes, if they are not known yet."""
         wanted = {
             oid: None
             for change in changes
@@ -155,7 +155,7 @@ def content(found: Object | None) -> Content:
 
 
 def faults(news: Sequence[State]) -> Iterator[tuple[str, Violation]]:
-    """What is wrong with files by themselves, by path."""
+    """The faults of files by themselves, by path."""
     for state in news:
         if state.problem:
             rule = "canonical" if state.problem == _NOT_CANONICAL else "file"

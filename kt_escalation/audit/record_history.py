@@ -37,7 +37,7 @@ def last_legal(store: GitStore, revision: str, escalation_id: str, now: datetime
 
 @dataclass(frozen=True)
 class Wanted:
-    """A record to be proved: its id and those that it reopens, one after the other, its path, and what reopens it."""
+    """A record to prove: its id, those that it reopens (a chain), its path, and those that reopen it."""
 
     origins: tuple[str, ...]
     path: str
@@ -45,12 +45,15 @@ class Wanted:
 
     @property
     def ids(self) -> tuple[str, ...]:
-        """All that it depends on. A reopening may be withdrawn, but only by legal steps."""
+        """The ids of all records that the proof depends on.
+
+        A reopening may be withdrawn, but only by legal steps.
+        """
         return (*self.origins, *self.reopeners)
 
     @property
     def doubted(self) -> frozenset[str]:
-        """Its id and those of what reopens it."""
+        """The record's id, and the ids of records that reopen it."""
         return frozenset({self.name, *self.reopeners})
 
     @property
@@ -59,7 +62,7 @@ class Wanted:
         return self.origins[0]
 
     def illegal(self, problem: str, *, commit: str = "", rule: str = "", path: str = "") -> IllegalRecord:
-        """The error for a record that cannot be proved, with the commit, the rule and the file that say so."""
+        """The error for a record that cannot be proved, with the commit, the rule and the file."""
         return IllegalRecord(
             escalation_id=self.name, path=path or self.path, problem=problem, commit=commit, rule=rule
         )
@@ -76,10 +79,10 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Proven:
-    """What the judge knows of a record that legal steps led to.
+    """The judge's facts about a record that legal steps led to.
 
-    ``commit`` is the one of its last step, ``landed`` when the line got that, ``signed`` whether each of its steps has a good
-    signature by its author.
+    ``commit`` is the one of its last step, ``landed`` is when that arrived on the line, ``signed`` says
+    whether each of its steps has a good signature by its author.
     """
 
     commit: str
@@ -90,7 +93,7 @@ class Proven:
 def proven(
     store: GitStore, revision: str, wanted: Sequence[Wanted], now: datetime, *, signed: bool = False
 ) -> list[Proven | IllegalRecord]:
-    """What is proven of each record: an error unless legal steps led to its state at a commit.
+    """The proof of each record, or an error if legal steps did not lead to its state at a commit.
 
     Violations of the line itself, of policies and of trees count for every record. A state that only a waiver
     accepts releases nothing. Raises ShallowClone.
@@ -108,13 +111,13 @@ def proven(
 
 
 def _with_lost(wanted: Wanted, run: Run) -> Wanted:
-    """A record with what illegal steps took away that reopened it."""
+    """A record together with reopenings of it that illegal steps removed."""
     lost = tuple(name for name, origin in _lost(run) if origin in wanted.doubted)
     return replace(wanted, reopeners=tuple(dict.fromkeys((*wanted.reopeners, *lost))))
 
 
 def _lost(run: Run) -> Iterator[tuple[str, str]]:
-    """The illegal records that legally reopened another one, each with that one."""
+    """Illegal records that once legally reopened another one, each with the other one."""
     for name, state in run.judge.records.illegal.items():
         record = reopening_in(state)
         if record is not None and record.reopens is not None:
@@ -122,22 +125,22 @@ def _lost(run: Run) -> Iterator[tuple[str, str]]:
 
 
 def elsewhere(wanted: Sequence[Wanted], commit: str) -> list[Proven | IllegalRecord]:
-    """The errors for records of a branch that does not go on from a commit up to which it was judged before."""
+    """The errors for records of a branch that does not continue from a commit up to which it was judged before."""
     where = f"where this clone has judged it before ({commit[:12]})"
     return [one.illegal(f"the branch does not go on from {where}", commit=commit) for one in wanted]
 
 
 def judged(past: History, revision: str, known: Mark | None, now: datetime, *, signed: bool = False) -> Run:
-    """Judge what is new since a mark for all records, and remember it in this clone."""
+    """Judge the new commits since a mark for all records, and store the new mark in this clone."""
     run = past.run(revision, Scope(now, always_signed=signed, keeps=True), since=known)
     remember(past.store, SIGNED if signed else WAITED, run.judge.mark(revision))
     return run
 
 
 def plainly(past: History, run: Run, revision: str, wanted: Wanted) -> Proven | None:
-    """What is proven of a record by a run that looked at all of them, where nothing it found could be about the record.
+    """The proof of a record from a run over all records, if none of its findings could be about this record.
 
-    None if that is not plain: then the record is judged by itself.
+    None otherwise: then the record is judged by itself.
     """
     is_plain = _is_plainly_legal(run, revision, wanted.ids)
     if not is_plain or any(origin in wanted.doubted for _, origin in _lost(run)):
@@ -179,7 +182,7 @@ def _is_plainly_legal(run: Run, revision: str, ids: Sequence[str]) -> bool:
 
 
 def _touches(run: Run, commit: str, ids: Sequence[str]) -> bool:
-    """Whether a commit changed one of some records, or its release, or whether that cannot be known."""
+    """Whether a commit changed one of some records or its release, or may have."""
     contents = run.judge.commits
     parents = commits.header(contents.store, commit).parents
     before = contents.tree_of(parents[0]) if parents else None
@@ -191,7 +194,7 @@ def _touches(run: Run, commit: str, ids: Sequence[str]) -> bool:
 def _alone(
     past: History, revision: str, wanted: Sequence[Wanted], now: datetime, *, signed: bool
 ) -> list[Proven | IllegalRecord]:
-    """What a run over the whole line that looks at these records alone says of each."""
+    """The proof of each record, or the error, from a run over the whole line that looks only at these records."""
     every = [name for one in wanted for name in one.ids]
     run = past.run(revision, Scope(now, only=frozenset(every), always_signed=signed))
     report = reported(run, revision)
@@ -199,7 +202,7 @@ def _alone(
 
 
 def _proven(wanted: Wanted, run: Run, report: Report, others: Collection[str]) -> Proven | IllegalRecord:
-    """What a run has proven of one of the records that it looked at; ``others`` are the rest of them."""
+    """The proof of one of the records that a run looked at. ``others`` are the rest of them."""
     name, judge, revision = wanted.name, run.judge, report.revision
     touching = {commit for one in wanted.ids for commit in judge.records.touching.get(one, ())}
     broken = _broken(wanted, touching, run, report, others)
@@ -228,9 +231,10 @@ def _proven(wanted: Wanted, run: Run, report: Report, others: Collection[str]) -
 def _broken(
     wanted: Wanted, touching: Collection[str], run: Run, report: Report, others: Collection[str]
 ) -> IllegalRecord | None:
-    """The error for a violation that was not healed by a restoration; a waiver of one of the record releases nothing.
+    """The error for a violation that was not healed by a restoration.
 
-    Those of the ``others`` alone do not count.
+    A record that needs a waiver releases nothing.
+    Violations of only the ``others`` do not count.
     """
     findings = run.judge.findings
     for violation in report.waived:
@@ -245,7 +249,7 @@ def _broken(
 
 
 class Rewritten(Exception):
-    """The line does not go on from a commit up to which this clone has judged it."""
+    """The line does not continue from a commit up to which this clone has judged it."""
 
     def __init__(self, commit: str) -> None:
         self.commit = commit
@@ -257,9 +261,9 @@ def waited(store: GitStore, *, signed: bool = False) -> Mark | None:
 
 
 def newest(store: GitStore, revision: str, mark: Mark | None) -> str:
-    """A commit of the line, or the newer one of a mark: what is resolved does not change.
+    """A commit of the line, or the newer one of a mark: resolved records do not change.
 
-    Another thread or process of this clone may have judged more than this one has seen.
+    Another thread or process of this clone may have judged further than this one.
     """
     at: str | None = revision
     if mark is None:
@@ -273,7 +277,10 @@ def newest(store: GitStore, revision: str, mark: Mark | None) -> str:
 
 
 def since(past: History, revision: str, *, signed: bool = False) -> Mark | None:
-    """The mark of an earlier wait, else that of `verify`. Raises Rewritten if the branch does not go on from a wait's."""
+    """The mark of an earlier wait, else that of `verify`.
+
+    Raises Rewritten if the branch does not go on from a wait's.
+    """
     known = waited(past.store, signed=signed)
     if known is not None:
         found = moved(past, known, revision)
@@ -285,7 +292,7 @@ def since(past: History, revision: str, *, signed: bool = False) -> Mark | None:
 
 
 def moved(past: History, mark: Mark, revision: str) -> Mark | None:
-    """A mark at the commit from which the line of a revision goes on from it, None if it does not."""
+    """A mark, moved to the commit from which the line of a revision continues. None if it does not."""
     lines = past.lines(revision, mark.commit)
     resting = lines.resting(revision, mark.commit) if mark.commit in lines else None
     if resting is None or mark.root != past.store.root:
@@ -299,5 +306,5 @@ def moved(past: History, mark: Mark, revision: str) -> Mark | None:
 
 
 def _is_standing(state: State | None, files: Sequence[tuple[str, str, str]]) -> bool:
-    """Whether a record has one file with that state; in an archive its path differs."""
+    """Whether a record has exactly one file, with that state. In an archive its path differs."""
     return state is not None and [file[1:] for file in files] == [(state.mode, state.oid)]

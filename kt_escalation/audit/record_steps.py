@@ -26,9 +26,9 @@ from .statements import Statements
 
 @dataclass(frozen=True)
 class Reopening:
-    """What is known of the record that another one reopens: itself, and one that has reopened it already.
+    """The facts about the record that another one reopens: the record, and an earlier reopening of it.
 
-    ``decided`` is its last legal state where it is illegal, so that it cannot be reopened.
+    ``decided`` is its last legal state if it is illegal; then it cannot be reopened.
     """
 
     origin: Record | None = None
@@ -47,9 +47,9 @@ def judge(
     least: Policies | None = None,
     now: datetime | None = None,
 ) -> Iterator[tuple[str, Violation]]:
-    """What is wrong with a step of a record whose state before it is legal, by path.
+    """The violations of a step of a record whose state before it is legal, by path.
 
-    ``is_known`` says that another file of that id is, or was, in the store already; ``now`` is the judge's clock.
+    ``is_known`` means that another file of that id is, or was, in the store. ``now`` is the judge's clock.
     """
     old, new = olds[0] if olds else None, news[0] if news else None
     where = new.path if new else old.path if old else layout.QUEUE
@@ -79,9 +79,9 @@ def judge(
 
 
 def too_late(commit: Commit, state: State | None, arrived: datetime, policies: Policies) -> Violation | None:
-    """Why a step arrives too late by the settings' `claims.proposals`, None if it does not.
+    """Why a step arrives too late by the settings' `claims.proposals`, or None.
 
-    A copy that was kept may be committed again later, so the times in the record count too.
+    A copy of an old commit may be committed again later, so the times in the record count too.
     """
     limit = policies.settings.claims.proposals
     made = commit.committed_at
@@ -99,7 +99,7 @@ def is_restored(
     legal: State | None,
     standing: Sequence[tuple[str, str, str]],
 ) -> bool:
-    """Whether an admin brought an illegal record back to its last legal state, or deleted what had none.
+    """Whether an admin brought an illegal record back to its last legal state, or deleted a record that had none.
 
     ``standing`` are all files of that id after the commit: path, mode and id.
     """
@@ -127,7 +127,7 @@ class RecordSteps:
     _tally: Tally
 
     def judge(self, commit: Commit, now: Policies, name: str, sides: Sides, brought: list[Brought]) -> None:
-        """Judge what a commit does to one record."""
+        """Judge a commit's changes of one record."""
         self._tally.steps += 1
         olds, news = self._commits.contents.sides(sides)
         parent = self._judged.sound or commit.parents[0]
@@ -167,7 +167,7 @@ class RecordSteps:
             self._records.blame(name, commit, path, violation)
 
     def _too_late(self, commit: Commit, now: Policies, state: State, *, is_renewal: bool) -> Violation | None:
-        """Why an arriving step comes too late; when an earlier step arrived is not known."""
+        """Why an arriving step comes too late. The arrival times of earlier steps are not known."""
         if not self._scope.arriving or self._records.base is None or is_renewal:
             return None
         until = lease_of(state)
@@ -193,7 +193,7 @@ class RecordSteps:
                 self._records.blame(name, commit, sides.path, Violation("already_reopened", expected))
 
     def reopening(self, commit: str, record: Record) -> Reopening:
-        """What a commit knows about the record that another one reopens."""
+        """The facts, at a commit, about the record that another one reopens."""
         snapshot = self._commits.snapshot(commit)
         if record.reopens in self._records.illegal:
             # It cannot be reopened in its illegal state, but the reviewers of its last legal one still count.

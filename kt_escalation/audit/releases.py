@@ -1,7 +1,7 @@
 """Judges releases and receipts along the line: each decision is used once, in its time, by a plain commit.
 
-See docs/rules.md and docs/gateway.md. What may be released is known from the steps that were judged: a decision
-counts only from the commit of the line that brought it.
+See docs/rules.md and docs/gateway.md. The steps that were judged tell which decisions may be released. A
+decision counts only from the commit of the line that brought it.
 """
 
 from __future__ import annotations
@@ -50,8 +50,7 @@ ON_THE_LINE = Violation(
 
 @dataclass(frozen=True, slots=True)
 class _Usable:
-    """A decision that was not released yet: its file (path, mode, id), when it came to the line, and until when
-    it may be released."""
+    """A decision that was not released yet: its file (path, mode, id), its arrival on the line, and the end of its time."""
 
     file: tuple[str, str, str]
     landed: datetime
@@ -59,7 +58,7 @@ class _Usable:
 
 
 class Releases:
-    """Follows what may be released, and what was."""
+    """Follows the decisions that may be released, and the releases."""
 
     def __init__(
         self,
@@ -92,7 +91,7 @@ class Releases:
     # --- what may be released -----------------------------------------------------------------------
 
     def _follow(self, name: str, state: State, arrived: datetime) -> None:
-        """Note the new legal state of a record, and when it came to the line."""
+        """Note the new legal state of a record, and its arrival on the line."""
         record = state.record
         if record is None or layout.archive_at(state.path):
             return
@@ -110,7 +109,7 @@ class Releases:
         illegal: Mapping[str, Standing],
         start: str | None,
     ) -> None:
-        """Go on from the mark of another run, of a store that started with a commit."""
+        """Continue from the mark of another run, in a store that started with a commit."""
         self._start = start
         self.illegal = dict(illegal)
         for name, (path, mode, oid, landed, until) in usable.items():
@@ -121,9 +120,9 @@ class Releases:
             )
 
     def kept(self) -> dict[str, Kept]:
-        """What a mark keeps: the decisions that may still be released, for a time.
+        """The decisions for a mark: those that may still be released, for a limited time.
 
-        Those that may be released at any time are found in the tree of the mark, however many they are.
+        Decisions without a time limit are found in the tree of the mark, however many they are.
         """
         return {
             name: (*one.file, one.landed.timestamp(), one.until.timestamp())
@@ -132,7 +131,10 @@ class Releases:
         }
 
     def _at_any_time(self, name: str) -> _Usable | None:
-        """A decision before the mark that may be released at any time; nobody can prove what the store began with."""
+        """A decision from before the mark without a time limit.
+
+        The decisions in the store's first commit cannot be proved.
+        """
         base = self._records.base
         entry = base.find(name) if base is not None else None
         began = self._began()
@@ -145,7 +147,7 @@ class Releases:
         return _Usable((layout.path_of(record), FILE, entry.blob), end.resolved_at, None)
 
     def _began(self) -> GitSnapshot | None:
-        """The store as it began."""
+        """The store at its start."""
         if self._beginning is None and self._start is not None:
             self._beginning = self._commits.snapshot(self._start)
         return self._beginning
@@ -162,7 +164,7 @@ class Releases:
         return found
 
     def imported(self, commit: Commit, changes: Iterable[Change]) -> None:
-        """Note the releases that are there when the store begins, and that what was decided before releases nothing.
+        """Note the releases at the store's start. Decisions from before the start release nothing.
 
         Nobody can prove how either came about.
         """
@@ -171,7 +173,10 @@ class Releases:
         self.usable.clear()
 
     def refuse(self, commit: Commit, changes: Sequence[Change]) -> None:
-        """Note the releases that a merge or a carried commit changes, which only plain commits on the line may."""
+        """Note the releases that a merge or a carried commit changes.
+
+        Only plain commits on the line may change them.
+        """
         for name, some in self.changed(changes).items():
             self._blame(name, commit, some[0].path, ON_THE_LINE)
         for change in changes:
@@ -182,7 +187,7 @@ class Releases:
     def judge(
         self, commit: Commit, now: Policies, changed: Mapping[str, list[Change]], brought: list[Brought]
     ) -> None:
-        """Judge what a plain commit on the line does to releases."""
+        """Judge the changes of releases by a plain commit on the line."""
         for name, changes in changed.items():
             self._tally.steps += 1
             self._records.touch(name, commit.oid)
@@ -231,7 +236,7 @@ class Releases:
     def _released(
         self, commit: Commit, name: str, path: str, after: Release, made: releasing.Made
     ) -> Iterable[Violation]:
-        """What is wrong with a new release."""
+        """The violations of a new release."""
         if any(layout.id_of(one.path) == name for one in commit.changes):
             return [
                 Violation("release", "expected a commit of its own, after the one that brought the decision")
@@ -252,12 +257,15 @@ class Releases:
         return found
 
     def _is_used(self, name: str) -> bool:
-        """Whether a decision was released before, wherever the release is now: a file can be archived."""
+        """Whether a decision was released before. The release may be in an archive now."""
         before = (self._records.base, self._began())
         return hash(name) in self._used or any(one is not None and one.has_release(name) for one in before)
 
     def _reopener(self, commit: Commit, name: str) -> Record | None:
-        """An escalation that reopens one and was not withdrawn by legal steps, or that illegal steps took away."""
+        """An escalation that reopens this one, unless legal steps withdrew it.
+
+        Illegal steps that removed it do not count.
+        """
         known = self._records
         lost = [one for state in known.illegal.values() if (one := reopening_in(state))]
         is_reopened = (
@@ -275,7 +283,7 @@ class Releases:
         return lookup.standing(found, known.illegal.keys() | known.waived)
 
     def _restored(self, commit: Commit, now: Policies, name: str) -> bool:
-        """Whether an admin brought all files of an illegal release back to what they legally were, or deleted all."""
+        """Whether an admin restored the legal files of an illegal release, or deleted them all if there were none."""
         if not permissions.is_admin(permissions.actor(commit.email, commit.committed_at, now)):
             return False
         if self._standing(commit.oid, name) != self.illegal[name]:
@@ -303,12 +311,15 @@ def reopening_in(state: State | None) -> Record | None:
 
 
 def is_kept(until: datetime, newest: datetime) -> bool:
-    """Whether a mark keeps a decision that may be released until then, where what acted last is of ``newest``."""
+    """Whether a mark keeps a decision with this end of its time.
+
+    ``newest`` is the newest time of a commit that acted.
+    """
     return until - newest >= -KEPT_FOR
 
 
 def read(store: GitStore, oid: str, mode: str) -> Release | str:
-    """The release in a blob, or what is wrong with it."""
+    """The release in a blob, or its fault."""
     if mode != FILE:
         return f"is no plain file (mode {mode})"
     [found] = store.repository.objects.get([oid], MAX_BYTES)
@@ -321,5 +332,5 @@ def read(store: GitStore, oid: str, mode: str) -> Release | str:
 
 
 def _brought(action: str, after: Release, by: str) -> Brought:
-    """The action that made a release's file what it is, for the check of the message."""
+    """The action that led to a release file's content, for the check of the message."""
     return Brought(after.escalation_id, frozenset({action}), by, release_id=after.release_id)

@@ -21,9 +21,9 @@ class Signatures:
 
 @dataclass(frozen=True)
 class Report:
-    """What was judged, and the violations with and without a waiver.
+    """The judged commits, and the violations with and without a waiver.
 
-    ``notes`` say what the judge cannot decide. ``nobody_proven`` says that nothing proves who made a commit.
+    ``notes`` say what the judge cannot decide. ``nobody_proven`` means that nothing proves who made a commit.
     """
 
     revision: str

@@ -38,7 +38,7 @@ class Run:
     since: str | None
 
     def plain(self, tip: str) -> dict[str, Any]:
-        """What `of` needs to know of a run up to the tip, as JSON values."""
+        """The run up to the tip as JSON values, for `of`."""
         judge = self.judge
         legal = judge.records.legal.items()
         return {
@@ -53,7 +53,7 @@ class Run:
 
     @classmethod
     def of(cls, values: Mapping[str, Any] | None, judge: Judge, lines: Lines) -> Run | None:
-        """The run that another process has made, as it is at its end; ``judge`` has judged nothing yet."""
+        """The result of a run in another process. Its ``judge`` has judged nothing."""
         end = Mark.of(values["mark"]) if values else None
         if values is None or end is None:
             return None
@@ -70,7 +70,7 @@ class Run:
         return cls(judge, lines, [], end.commit)
 
     def followed_by(self, rest: Run) -> Run:
-        """This run and one that went on from its end as one run."""
+        """This run and a second one that continued from its end, as one run."""
         judge, before = rest.judge, self.judge
         judge.tally.add(before.tally)
         judge.passed = judge.passed or before.passed
@@ -79,7 +79,10 @@ class Run:
         return Run(judge, rest.lines, list(dict.fromkeys(every)), self.since)
 
     def mark(self, tip: str) -> Mark | None:
-        """The mark at the tip, or at the commit that the run should pass; None if it did not meet that commit."""
+        """The mark at the tip, or at the commit that the run should pass.
+
+        None if it did not meet that commit.
+        """
         return self.judge.passed if tip == self.judge.passing else self.judge.mark(tip)
 
 
@@ -109,13 +112,13 @@ class History:
         return self._rows[low, high]
 
     def header(self, commit: str) -> Commit:
-        """One commit without what it changes. Asked once for each. Raises GitFailed."""
+        """One commit without its changes. Read only once. Raises GitFailed."""
         if commit not in self._headers:
             self._headers[commit] = commits.header(self.store, commit)
         return self._headers[commit]
 
     def at(self, commit: str) -> GitSnapshot:
-        """The store at a commit. Read once for each. Raises NotAStore."""
+        """The store at a commit. Read only once. Raises NotAStore."""
         if commit not in self._snapshots:
             self._snapshots[commit] = self.store.at(commit)
         return self._snapshots[commit]
@@ -209,7 +212,7 @@ class History:
     def _in_halves(
         self, guess: Mark, line: Sequence[str], scope: Scope, passing: str | None, progress: Progress | None
     ) -> Run:
-        """Judge a whole line, its second half meanwhile in another process."""
+        """Judge a whole line, its second half in another process at the same time."""
         tip, lines = line[-1], self.lines(line[-1])
         half = line.index(guess.commit) + 1
 

@@ -1,4 +1,4 @@
-"""The scope of a run of the judge: what it looks at, and what it counts."""
+"""The scope of a run of the judge, and its counts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from ..storage.commits import Commit
 class Scope:
     """What a run judges, by which clock, and how strictly.
 
-    ``only`` limits it to some records; None means all. ``arriving`` says that the commits are not on the store
-    branch yet; then none of them may have a date in the future, even if it changes nothing. ``keeps`` says that a run
-    over all records keeps when each came to the line as well, as one over some of them does.
+    ``only`` limits it to some records; None means all. ``arriving`` means that the commits are not on the
+    store branch yet; then none of them may have a date in the future, even if it changes nothing. ``keeps``
+    means that a run over all records also keeps when each arrived on the line, as a run over some records
+    does.
     """
 
     now: datetime
@@ -26,7 +27,7 @@ class Scope:
 
 @dataclass
 class Tally:
-    """What a run counted."""
+    """The counts of a run."""
 
     commits: int = 0
     steps: int = 0
@@ -40,7 +41,7 @@ class Tally:
     merges: int = 0
 
     def add(self, earlier: Tally) -> None:
-        """Count what another run has counted before this one as well."""
+        """Add the counts of an earlier run."""
         for one in fields(self):
             mine, other = getattr(self, one.name), getattr(earlier, one.name)
             setattr(self, one.name, mine | other if one.name == "people" else mine + other)

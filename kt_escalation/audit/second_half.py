@@ -1,7 +1,7 @@
 """Judges the second half of a long line in another process, while this one judges the first half.
 
-Its run goes on from a guessed mark: what a clean first half leads to. If the first half turns out to lead to
-anything else, the answer is thrown away, so the guess decides about time and never about the result.
+The second run continues from a guessed mark: the result of a first half without violations. If the first half
+has any other result, the second run is discarded. So the guess affects the time and never the result.
 """
 
 from __future__ import annotations
@@ -38,8 +38,10 @@ _MOST_READ, _MOST_USABLE = 5_000, 200
 
 
 def guessed(store: GitStore, trees: Trees, line: Sequence[str]) -> Mark | None:
-    """The mark in the middle of a line if nothing before it was illegal; None if the store starts
-    later, or too much would have to be read."""
+    """The mark in the middle of a line, if nothing before it was illegal.
+
+    None if the store starts later, or if too much would have to be read.
+    """
     contents = CommitContents(store, trees)
     middle = len(line) // 2
 
@@ -47,7 +49,7 @@ def guessed(store: GitStore, trees: Trees, line: Sequence[str]) -> Mark | None:
         return contents.policies_tree(contents.tree_of(line[at]))
 
     def changed(low: int, high: int) -> Iterator[int]:
-        """Where the policies changed, if they never changed back."""
+        """The commits where the policies changed, if they never changed back."""
         if policies(low) != policies(high):
             if high - low == 1:
                 yield high
@@ -87,7 +89,10 @@ def guessed(store: GitStore, trees: Trees, line: Sequence[str]) -> Mark | None:
 
 
 def _first_day(newest: datetime, eras: Sequence[Settings]) -> datetime | None:
-    """Before it nothing was decided that may still be used for a time; None if nothing was ever to be used for a time."""
+    """The first day of decisions that may still be used within a time limit.
+
+    None if there are no such limits.
+    """
     spans = [rule.valid_for for one in eras for rule in one.rules if rule.single_use and rule.valid_for]
     if not spans:
         return None
@@ -102,7 +107,10 @@ def _first_day(newest: datetime, eras: Sequence[Settings]) -> datetime | None:
 def _usable(
     contents: CommitContents, line: Sequence[str], newest: datetime, since: datetime | None
 ) -> dict[str, Kept] | None:
-    """The decisions that may be used for a time at the end of a line; None if there are too many to look for."""
+    """The decisions with a time limit that may be used at the end of a line.
+
+    None if there are too many to read.
+    """
     snapshot, began = contents.snapshot(line[-1]), contents.snapshot(line[0])
     if since is None or snapshot is None or began is None:
         return {}
@@ -166,7 +174,7 @@ class SecondHalf:
             self.close()
 
     def answer(self, mark: Mark) -> dict[str, Any] | None:
-        """What the run found if it began at ``mark``; None if it did not, or has died."""
+        """The run's result if it began at ``mark``. None if it did not, or if the process died."""
         if mark != self._mark or self._process.returncode is not None:
             return None
         assert self._process.stdout  # noqa: S101 - opened as a pipe above
@@ -204,7 +212,7 @@ def main() -> None:
 
 
 def _end_with_the_input() -> None:
-    """End when nobody waits for the answer any more."""
+    """End this process when its input closes: nobody waits for the answer any more."""
     sys.stdin.buffer.read()
     os._exit(1)
 

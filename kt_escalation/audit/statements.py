@@ -35,7 +35,10 @@ class Statements:
     def made(
         commit: Commit, name: str, olds: Sequence[State], news: Sequence[State], *, restored: bool = True
     ) -> list[Brought]:
-        """The actions of a step, from the states before and after; ``restored`` says that it may be a restoration."""
+        """The actions of a step, from the states before and after.
+
+        ``restored`` means that it may be a restoration.
+        """
         before, after = olds[0].record if olds else None, news[0].record if news else None
         return [
             one
@@ -58,7 +61,7 @@ class Statements:
         return found
 
     def brought_along(self, commit: Commit) -> Iterator[Brought]:
-        """The actions that a merge may state if the line goes past its first parent: those of its request."""
+        """The actions that a merge may state if the line continues along its second parent: those of its request."""
         first = self._lines.fork(commit.oid)
         difference = self._commits.between(self._commits.tree_of(first or commit.parents[0]), commit.tree)
         yield from self.brought_by(commit, difference)
@@ -80,7 +83,7 @@ class Statements:
             yield from (one for one in made if one.escalation_id in names)
 
     def _beside(self, commits: Sequence[str]) -> dict[str, None]:
-        """Some commits and their ancestors, as far as they are beside the line and no merge has brought them."""
+        """Some commits and their ancestors, if they are beside the line and no merge has brought them."""
         found: dict[str, None] = {}
         waiting = list(commits)
         while waiting:
@@ -91,7 +94,10 @@ class Statements:
         return found
 
     def said(self, commit: Commit) -> list[Statement]:
-        """The statements of a message about this store; a message may be about a store in another folder."""
+        """The statements of a message about this store.
+
+        A message may also be about a store in another folder.
+        """
         if self._scope.only is not None:
             return []
         found = messages.statements(commit.message)
@@ -113,5 +119,5 @@ class Statements:
             self._findings.find(commit, layout.QUEUE, Violation("message", expected))
 
     def is_pull(self, commit: Commit) -> bool:
-        """Whether a merge is a `git pull`: its author takes in what is there and approves nothing."""
+        """Whether a merge is a `git pull`: its author takes in commits and approves nothing."""
         return messages.is_pull(commit.message, self._store.branch, self._store.own_branch)

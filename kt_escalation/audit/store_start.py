@@ -23,7 +23,7 @@ from .scope import Tally
 
 @dataclass(eq=False)
 class StoreStart:
-    """Knows where the store starts, and which commits have none."""
+    """Finds the store's start, and the commits without a store."""
 
     #: What is wrong with naming another folder.
     one_root = Violation("root", "expected the folder that was named when the store began")
@@ -64,7 +64,7 @@ class StoreStart:
         return True
 
     def start(self, commit: Commit, difference: Difference) -> None:
-        """Import what the first commit of the store brings: nobody can say how that came about."""
+        """Import the content of the store's first commit. Nobody can say how it came about."""
         self.commit = commit.oid
         if len(commit.parents) > 1:
             self._second(commit)

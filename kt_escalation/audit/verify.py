@@ -36,10 +36,10 @@ def verify(
 ) -> Report:
     """Judge the whole history up to HEAD, or a range such as ``A..B``.
 
-    Without a range the clone remembers the last commit of the published branch that was clean or waived: the
-    next run looks at what is new since, unless ``afresh``. ``require_signatures`` asks for them where the
-    settings do not; ``contains`` is a commit that the line must have. ``progress`` is told of commits.
-    Raises ShallowClone, BadInput, NotAStore.
+    Without a range, the clone stores the last commit of the published branch without violations, or with only
+    waived ones, and the next run judges only new commits, unless ``afresh``. ``require_signatures`` requires
+    signatures even if the settings do not. ``contains`` is a commit that the line must have. ``progress`` is
+    called for commits. Raises ShallowClone, BadInput, NotAStore.
     """
     with closing(opened(path)) as store:
         start, tip = _range(store, wanted)
@@ -139,7 +139,7 @@ def _goes_on(history: History, tip: str, commit: str) -> bool:
 
 
 def goes_on(store: GitStore, tip: str, seen: str) -> bool:
-    """Whether a commit's line contains one of its ancestors; True if history is missing to tell."""
+    """Whether a commit's line contains one of its ancestors. True if the history to tell is missing."""
     try:
         require_history(store)
     except ShallowClone:
@@ -166,9 +166,9 @@ def require_store(store: GitStore, tip: str) -> None:
 
 
 def _end(store: GitStore, tip: str) -> str | None:
-    """Where the store branch ends for everybody, None if that is not known here.
+    """The end of the published store branch. None if this clone does not know it.
 
-    On the remote, as last seen; without one in this repository, for want of a branch at the tip.
+    It is the remote's branch as last seen; without a remote, a branch of this repository at the tip.
     """
     if store.branch is None:
         return None if store.remote else tip
@@ -177,7 +177,7 @@ def _end(store: GitStore, tip: str) -> str | None:
 
 
 def _notes(store: GitStore, run: Run, tip: str, end: str, *, is_new: bool) -> Iterator[str]:
-    """Notes on what was not judged or cannot be known here."""
+    """Notes on facts that were not judged or cannot be known here."""
     if store.remote and end != tip and store.repository.is_ancestor(tip, end):
         count = len(store.repository.rev_list([end, f"^{tip}"]))
         yield (

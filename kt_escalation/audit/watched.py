@@ -1,4 +1,4 @@
-"""Judges the line once for everybody who waits in one process: each new commit is looked at once, whoever waits."""
+"""Judges the line for everybody who waits in one process. Each new commit is judged once."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .run import History, Run
 class Watched:
     """The judge of a store that is followed. Several threads may use it.
 
-    It answers at once where nothing that was found could be about a record. Wherever anything is odd it asks
-    `record_history.proven`, which judges that record alone and names what is wrong.
+    It answers at once if none of its findings could be about a record. Otherwise it calls
+    `record_history.proven`, which judges that record by itself and names the violation.
     """
 
     def __init__(self, store: GitStore) -> None:
@@ -33,12 +33,12 @@ class Watched:
         return self._mark.start if self._mark else None
 
     def catch_up(self, revision: str, now: datetime) -> None:
-        """Judge what is new up to a commit of the line, so that less is left when a decision comes."""
+        """Judge new commits up to a commit of the line, so that less is left when a decision comes."""
         with self._lock:
             self._reach(History(self._store), self._newest(revision), now)
 
     def proven(self, revision: str, wanted: Sequence[Wanted], now: datetime) -> list[Proven | IllegalRecord]:
-        """What is proven of each record, or the error; see `record_history.proven`. Raises ShallowClone."""
+        """The proof of each record, or the error; see `record_history.proven`. Raises ShallowClone."""
         with self._lock:
             past = History(self._store)
             here = self._newest(revision)
@@ -55,7 +55,10 @@ class Watched:
         return record_history.newest(self._store, revision, self._mark or record_history.waited(self._store))
 
     def _reach(self, past: History, revision: str, now: datetime) -> Run | None:
-        """The run that has judged the line up to a commit; None if that does not go on from what was judged."""
+        """The run that has judged the line up to a commit.
+
+        None if that does not continue from the last judged commit.
+        """
         if self._run is not None and self._mark is not None and self._mark.commit == revision:
             return self._run
         if self._mark is not None:

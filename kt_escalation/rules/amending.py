@@ -1,4 +1,4 @@
-"""What a reviewer may release a request as: the amendment of a decision. See docs/record.md, *Amendments*."""
+"""Amendments: what a reviewer may release in place of a request. See docs/record.md, *Amendments*."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DEPTH_ABOVE = 5
 
 
 def made(value: Any, media_type: str) -> Amendment:
-    """The amendment of a value. Raises BadAmendment for what a record cannot hold."""
+    """The amendment with a value. Raises BadAmendment for a value that a record cannot hold."""
     if value is None:
         raise BadAmendment(pointer="", problem="null is no value to release a request as")
     try:
@@ -32,10 +32,10 @@ def made(value: Any, media_type: str) -> Amendment:
 
 
 def fitting(record: Record, outcome: Outcome, given: Amendment | None) -> Amendment | None:
-    """The amendment as the next review of a record has it: by its digest alone where an earlier one has its value,
-    and then as that one has it, with its media type.
+    """The amendment in the form for the next review of a record.
 
-    Raises BadInput where the outcome takes none, or where it needs one; BadAmendment where it does not fit.
+    If an earlier review has the same value, it is only the digest, with that review's media type. Raises
+    BadInput if the outcome takes no amendment, or needs one; BadAmendment if it does not fit.
     """
     if outcome not in AMENDING:
         if given is not None:
@@ -73,13 +73,13 @@ def fitting(record: Record, outcome: Outcome, given: Amendment | None) -> Amendm
 
 
 def with_value(reviews: tuple[Review, ...], digest: str) -> Amendment | None:
-    """The first amendment with that digest, which has the value; None if no review has it."""
+    """The first amendment with that digest, which has the value. None if no review has it."""
     amendments = (review.amendment for review in reviews if review.amendment is not None)
     return next((one for one in amendments if one.digest == digest), None)
 
 
 def effective(record: Record) -> Amendment | None:
-    """What a resolved escalation releases instead of what was proposed, with its value; None if it is not amended."""
+    """The amendment that a resolved escalation releases, with its value. None if it is not amended."""
     end = record.resolution
     if end is None or end.outcome not in AMENDING or not record.reviews:
         return None
@@ -90,7 +90,7 @@ def effective(record: Record) -> Amendment | None:
 
 
 def effective_digest(record: Record) -> str | None:
-    """The digest of what is released: of the amendment, else of the action; None where neither is known."""
+    """The digest of what is released: of the amendment, else of the action. None if neither is known."""
     amendment = effective(record)
     if amendment is not None:
         return amendment.digest

@@ -39,7 +39,7 @@ def moves(
     held: int = 0,
     reopener: Record | None = None,
 ) -> tuple[Move, ...]:
-    """The result of each action on an escalation, without actions that would change nothing.
+    """The result of each action on an escalation. Actions that would change nothing are left out.
 
     For ``deciders`` and ``held`` see `transitions.claim`, for ``reopener`` see `creation.reopen`.
     """

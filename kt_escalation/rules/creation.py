@@ -86,10 +86,10 @@ def require_free_id(escalation_id: str, request_id: str | None) -> None:
 
 
 def raise_(raisable: Raisable, new_id: str, actor: Actor, claim_id: str) -> Record:
-    """The record of a new escalation, born claimed where it is routed to a user.
+    """The record of a new escalation. It is claimed at once if it is routed to a user.
 
-    Raises NotAllowed for who may not raise, BadInput for a draft that contradicts what raising decides, is too
-    large, or has the id of another.
+    Raises NotAllowed if the actor may not raise, and BadInput if the draft contradicts the keys that raising
+    decides, is too large, or has an id that belongs to another request.
     """
     require_free_id(new_id, raisable.draft.request_id)
     require_role(actor, "raise", new_id, "gateway", "admin")
@@ -155,7 +155,7 @@ def _requires(asked: Draft | Record, route: Route, actor: Actor) -> Requires:
 
 
 def same_as_raised(existing: Record, raisable: Raisable) -> None:
-    """Return where raising the draft again would be a repeat; raise DifferentContent where it would not."""
+    """Return if raising the draft again would be a repeat. Raise DifferentContent otherwise."""
     differs = []
     for key in sorted(raisable.given - _DECIDED):
         was, is_now = getattr(existing, key), getattr(raisable.draft, key)
@@ -173,7 +173,7 @@ _MEASURED = frozenset({"timestamp", "scores", "degraded_mode"})
 
 
 def _content(context: dict[str, Any] | None) -> dict[str, Any]:
-    """What a repeat is compared by: the context without what each evaluation measures anew."""
+    """The content by which a repeat is recognised: the context without values that each evaluation measures again."""
     kept = {key: value for key, value in (context or {}).items() if key not in _MEASURED}
     results = kept.get("policy_results")
     if isinstance(results, list | tuple):
@@ -190,11 +190,10 @@ def _content(context: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def reopen(record: Record, actor: Actor, reason: str, new_id: str, reopener: Record | None = None) -> Record:
-    """A new escalation of what a resolved one was about; the resolved one stays as it is.
+    """A new escalation with the content of a resolved one. The resolved one stays as it is.
 
-    ``reopener`` is an open escalation that reopens the same already: that very one comes back where
-    it is the actor's own, with the same reason.
-    Raises NotAllowed, NotResolved, AlreadyReopened.
+    ``reopener`` is an open escalation that already reopens the same one. If it is the actor's own, with the
+    same reason, it is returned. Raises NotAllowed, NotResolved, AlreadyReopened.
     """
     require_free_id(new_id, None)
     require_role(actor, "reopen", record.escalation_id, "reviewer", "admin")

@@ -106,7 +106,7 @@ def judge(before: Record | None, after: Record | None, context: Context) -> tupl
 
 
 def _rule_of(refused: KtError, after: Record) -> str:
-    """The rule's name for a step that a command would refuse: that of the error, but for what has a name of its own."""
+    """The rule's name for a step that a command would refuse: the code of the error, or a more specific name."""
     if isinstance(refused, BadAmendment):
         return "amendment"
     is_withdrawn = after.resolution is not None and after.resolution.outcome == "withdrawn"
@@ -347,7 +347,7 @@ def _whom(route: Route) -> Fallback | None:
 
 
 def _renewed_at(record: Record, context: Context) -> datetime:
-    """When a lease was renewed is known only from its end."""
+    """The time when a lease was renewed, from its end."""
     lease = context.policies.settings.claims.lease
     until = record.claim.expires_at if record.claim else None
     return until - lease if until and lease else context.committed_at

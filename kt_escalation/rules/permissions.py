@@ -36,7 +36,7 @@ class Actor:
 
 
 def actor(email: str, now: datetime, policies: Policies) -> Actor:
-    """An act by the owner of an e-mail. The actor is the user id if the roster lists the e-mail."""
+    """The actor with an e-mail: the user of the roster if it lists the e-mail, else the e-mail itself."""
     return Actor(known_as(email, policies.roster), now, policies)
 
 
@@ -99,7 +99,7 @@ def why_not(record: Record, policies: Policies, name: str, deciders: Iterable[st
 
 
 def has_reviewed(record: Record, policies: Policies, name: str) -> bool:
-    """Whether a person has decided an open escalation, so that they may claim it only to decide otherwise."""
+    """Whether a person has already reviewed an open escalation, and may claim it only to decide otherwise."""
     who = person(policies.roster, name)
     reviewers = (person(policies.roster, review.reviewer) for review in record.reviews)
     return record.resolution is None and who in reviewers
@@ -119,7 +119,7 @@ def candidates(record: Record, policies: Policies, deciders: Iterable[str] = ())
 
 
 def otherwise(record: Record, policies: Policies, deciders: Iterable[str] = ()) -> tuple[str, ...]:
-    """The users who have decided this escalation, and may claim it again to decide otherwise."""
+    """The users who have reviewed this escalation, and may claim it again to decide otherwise."""
     deciders = tuple(deciders)
     names = dict.fromkeys(person(policies.roster, review.reviewer) for review in record.reviews)
     return tuple(name for name in names if why_not(record, policies, name, deciders) is None)
@@ -129,8 +129,8 @@ def otherwise(record: Record, policies: Policies, deciders: Iterable[str] = ()) 
 class Quorum:
     """The state of an open escalation's quorum: required, given and missing approvals, and who can give them.
 
-    ``given`` counts people by releasing outcome. ``candidates`` is None without a roster. ``otherwise`` are those
-    who have decided it, and may only decide otherwise.
+    ``given`` counts people by releasing outcome. ``candidates`` is None without a roster. ``otherwise`` are
+    its reviewers, who may only decide otherwise.
     """
 
     approvals: int
@@ -141,7 +141,7 @@ class Quorum:
 
 
 def quorum(record: Record, policies: Policies, deciders: Iterable[str] = ()) -> Quorum | None:
-    """What a decision still needs, and who could give it. None if the escalation is resolved."""
+    """The approvals that are still missing, and who could give them. None if the escalation is resolved."""
     if record.resolution is not None:
         return None
     given: dict[str, int] = {}
@@ -160,7 +160,7 @@ def quorum(record: Record, policies: Policies, deciders: Iterable[str] = ()) -> 
 
 
 class Decision(NamedTuple):
-    """What reviewers may agree on: an outcome, and the digest of the amendment where there is one."""
+    """A decision on which reviewers may agree: an outcome, and the digest of the amendment if there is one."""
 
     outcome: str
     digest: str | None = None
@@ -170,12 +170,12 @@ class Decision(NamedTuple):
 
 
 def decision_of(review: Review) -> Decision:
-    """What a review decided."""
+    """The decision of a review."""
     return Decision(review.outcome, review.amendment.digest if review.amendment else None)
 
 
 def opinions(reviews: Iterable[Review], policies: Policies) -> Mapping[Decision, tuple[str, ...]]:
-    """The people who decided so, by decision; of each person the newest review counts."""
+    """The people behind each decision. Only a person's newest review counts."""
     newest = {person(policies.roster, review.reviewer): decision_of(review) for review in reviews}
     found: dict[Decision, tuple[str, ...]] = {}
     for who, decision in newest.items():
@@ -184,14 +184,14 @@ def opinions(reviews: Iterable[Review], policies: Policies) -> Mapping[Decision,
 
 
 def votes(reviews: Iterable[Review], decision: Decision, policies: Policies) -> int:
-    """The number of different people whose newest review decided so."""
+    """The number of people whose newest review has this decision."""
     return len(opinions(reviews, policies).get(decision, ()))
 
 
 def split(record: Record, policies: Policies, deciders: Iterable[str] = ()) -> str | None:
-    """Why an open escalation cannot come to a releasing decision with the people who are left, else None.
+    """Why the remaining people cannot complete a releasing decision on an open escalation. None if they can.
 
-    None also without a roster, since nobody knows then who is left.
+    None also without a roster, because then nobody knows who remains.
     """
     left = candidates(record, policies, deciders)
     if record.resolution is not None or left is None or not record.reviews:

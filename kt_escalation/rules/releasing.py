@@ -1,4 +1,4 @@
-"""How a decision is used: released once, in its time, for what was decided on; and the receipt for it.
+"""The use of a decision: its one release, within its time, for the action that was decided on; and the receipt.
 
 See docs/gateway.md. Errors come in this order: faulty input, missing rights, wrong state.
 """
@@ -38,9 +38,10 @@ _COMMIT_TIME = timedelta(seconds=1)
 
 @dataclass(frozen=True)
 class Decided:
-    """A resolved record, what is known of its use, and when its decision came to the store branch.
+    """A resolved record, the facts about its use, and when its decision arrived on the store branch.
 
-    ``release`` is its release if it has one, ``reopener`` an escalation that reopens it and was not withdrawn.
+    ``release`` is its release if it has one, ``reopener`` an escalation that reopens it and was not
+    withdrawn.
     """
 
     record: Record
@@ -50,7 +51,7 @@ class Decided:
 
     @property
     def until(self) -> datetime | None:
-        """When it can no longer be released, None if that has no end."""
+        """The end of the time for the release. None if there is no end."""
         end, within = self.record.resolution, self.record.requires.valid_for
         if end is None or within is None:
             return None
@@ -73,7 +74,7 @@ def require_releasing(record: Record) -> None:
 
 
 def require_digest(record: Record, digest: str | None) -> None:
-    """Raise BadInput if a decision for one use is about one action and the caller does not say what will be run."""
+    """Raise BadInput if a decision for one use is about an action and the caller does not name the action to run."""
     if digest is None and record.action is not None and record.requires.single_use:
         raise BadInput(
             problem=f"{record.escalation_id} is about one action; give the digest of what will be run",
@@ -133,7 +134,7 @@ def require_usable(decided: Decided, now: datetime) -> None:
 
 
 def _reopened(record: Record, reopener: Record) -> AlreadyReopened:
-    """The error for a decision that somebody doubted: what was decided then counts, and this one no more."""
+    """The error for a decision that was reopened. Only the decision on the reopening counts."""
     found = AlreadyReopened(
         escalation_id=record.escalation_id,
         reopened_by=reopener.escalation_id,
@@ -147,7 +148,7 @@ def _reopened(record: Record, reopener: Record) -> AlreadyReopened:
 
 
 def already(release: Release) -> AlreadyReleased:
-    """The error for a decision that is used."""
+    """The error for a decision that was already used."""
     return AlreadyReleased(
         escalation_id=release.escalation_id,
         released_by=release.released_by,
@@ -157,7 +158,7 @@ def already(release: Release) -> AlreadyReleased:
 
 
 def release(decided: Decided, actor: Actor, release_id: str) -> Release:
-    """The release of a decision under that id: the same object if the actor has it already.
+    """The release of a decision under that id. The same object if the actor has already released it.
 
     Raises NotAllowed, NotResolved, NotReleasing, AlreadyReleased, AlreadyReopened, ReleaseExpired, ClockSkew.
     """
@@ -198,10 +199,10 @@ def receipt(
     result_digest: str | None = None,
     reason: str | None = None,
 ) -> Release:
-    """The release of ``name`` with a receipt, by the person who released it; the same object for a repeat.
+    """The release of ``name`` with a receipt, by the person who released it. The same object for a repeat.
 
-    After `unknown` an admin may say once what it was, with a reason.
-    Raises BadInput, NotAllowed, NotReleased, OtherReceipt, ClockSkew.
+    After `unknown` an admin may once record the result, with a reason. Raises BadInput, NotAllowed,
+    NotReleased, OtherReceipt, ClockSkew.
     """
     if found is None:
         raise NotReleased(escalation_id=name)
@@ -236,7 +237,7 @@ def receipt(
 
 
 def is_closed(found: Release, committed_at: datetime) -> bool:
-    """Whether a commit of that time may archive a release: its receipt is final, or none came for long."""
+    """Whether a commit of that time may archive a release: its receipt is final, or the time for one is over."""
     return found.closed_at is None or found.closed_at < committed_at + _COMMIT_TIME
 
 
@@ -251,7 +252,7 @@ def _stamp(name: str, last: datetime, actor: Actor) -> datetime:
 
 @dataclass(frozen=True)
 class Made:
-    """The commit by which a release or a receipt came: its author, its time, and the policies in force before it.
+    """The commit of a release or receipt: its author, its time, and the policies in force before it.
 
     ``now`` is the judge's clock if the commit is arriving.
     """
@@ -263,7 +264,7 @@ class Made:
 
 
 def judge(decided: Decided | None, after: Release, made: Made) -> Iterator[Violation]:
-    """The violations of a release; ``decided`` is None where no legal steps led to a decision for one use."""
+    """The violations of a release. ``decided`` is None if no legal steps led to a decision for one use."""
     if decided is None:
         yield Violation(
             "release", "expected a decision that legal steps led to, that releases, and for one use"
@@ -283,7 +284,7 @@ def judge(decided: Decided | None, after: Release, made: Made) -> Iterator[Viola
 
 
 def judge_receipt(before: Release, after: Release, made: Made) -> Iterator[Violation]:
-    """The violations of a change of a release, which may only give it a receipt."""
+    """The violations of a change of a release. Only a receipt may be added."""
     given = after.receipt
     if given is None or given == before.receipt:
         yield Violation("receipt", "expected a receipt and no other change")

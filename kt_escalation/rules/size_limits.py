@@ -1,4 +1,4 @@
-"""How large a record may be, so that there is room left to decide it."""
+"""The size limits of a record, which leave room for its decision."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MOST_FOR_A_RECORD, _MOST_FOR_A_PART = 4_096, 1_024
 
 
 def require_fit(record: Record, most: int = MAX_BYTES, what: str = "a record") -> Record:
-    """The record itself. Raises BadInput where its text would be larger than ``most`` bytes, the most for ``what``."""
+    """The record itself. Raises BadInput if its text is larger than ``most`` bytes, the limit for ``what``."""
     # Most records are so small that nobody need write them out to know it.
     if largest(record) <= most:
         return record
@@ -26,7 +26,10 @@ def require_fit(record: Record, most: int = MAX_BYTES, what: str = "a record") -
 
 
 def largest(record: Record) -> int:
-    """What a record takes at most as canonical text, in bytes: quick to tell, and much more than it takes."""
+    """An upper bound for the size of a record's canonical text, in bytes.
+
+    It is quick to compute, and much too high.
+    """
     route, fallback, claim, end = record.route, record.requires.fallback, record.claim, record.resolution
     texts = [
         record.summary, record.reason_code, record.request_id, record.agent_id, record.session_id,

@@ -1,5 +1,6 @@
-"""The transition table: what may happen to an escalation, by whom, and the resulting record. See docs/rights.md.
+"""The transition table: what may happen to an escalation, by whom, and the resulting record.
 
+See docs/rights.md.
 Each function takes a record and returns the next one. If the action is a repeat, it returns the same object;
 if it is refused, it raises an error with the reason. Errors come in this order: faulty input, missing rights,
 wrong state. How a record comes into being is in creation.py.
@@ -73,10 +74,10 @@ def claim(
 ) -> Record:
     """The record held by the actor.
 
-    ``given`` says that the caller chose the claim id (fencing): the same one is a repeat, another
-    of the same person a conflict. ``deciders`` are those who decided what this one reopens, ``held``
-    how many live claims the actor has.
-    Raises NotAllowed, AlreadyResolved, AlreadyClaimed, ClaimIdDiffers, ClockSkew.
+    ``given`` means that the caller chose the claim id (fencing): the same id again is a repeat, another id of
+    the same person is a conflict. ``deciders`` are the people who decided the escalation that this one
+    reopens. ``held`` is how many live claims the actor has. Raises NotAllowed, AlreadyResolved,
+    AlreadyClaimed, ClaimIdDiffers, ClockSkew.
     """
     current = record.claim if record.status == "claimed" else None
     if current and actor.is_me(current.claimed_by) and not lapsed(record, actor):
@@ -116,7 +117,7 @@ def lapsed(record: Record, actor: Actor) -> bool:
 
 
 def renew(record: Record, actor: Actor, *, claim_id: str | None = None) -> Record:
-    """The record held by the same person for a whole lease more; the same object if that adds nothing.
+    """The record with its lease begun again. The same object if that does not make it longer.
 
     Raises NotAllowed, AlreadyResolved, NotClaimed, NotHolder, ClaimIdDiffers, ClockSkew.
     """
@@ -132,7 +133,7 @@ def renew(record: Record, actor: Actor, *, claim_id: str | None = None) -> Recor
 def unclaim(
     record: Record, actor: Actor, *, claim_id: str | None = None, force_reason: str | None = None
 ) -> Record:
-    """The record given back to the queue by its holder, or by an admin who says why.
+    """The record given back to the queue by its holder, or by an admin with a reason.
 
     Raises NotAllowed, AlreadyResolved, NotClaimed, NotHolder, ClaimIdDiffers, ClockSkew.
     """
@@ -206,7 +207,7 @@ def assign(
 def reroute(
     record: Record, actor: Actor, whom: Fallback, source: str, now: datetime, claim_id: str
 ) -> Record:
-    """The record waiting for a team, or held by a user, from now on; its `claim_within` is over."""
+    """The record after its `claim_within` has passed: in a team's queue, or held by a user."""
     to_user = whom.user_id is not None
     return record.replace(
         status="claimed" if to_user else "queued",
@@ -218,7 +219,7 @@ def reroute(
 
 
 def _is_with(record: Record, actor: Actor, whom: Fallback) -> bool:
-    """Whether it waits for that team, or is held by that user, already."""
+    """Whether the record is already in that team's queue, or held by that user."""
     if (record.route.team_id, record.route.user_id) != (whom.team_id, whom.user_id):
         return False
     if record.claim is None or whom.user_id is None:
@@ -246,12 +247,11 @@ def resolve(
     digest: str | None = None,
     amendment: Amendment | None = None,
 ) -> Record:
-    """The record resolved, or queued again for another reviewer while its quorum is short.
+    """The record resolved, or back in the queue for another reviewer while approvals are missing.
 
-    ``shown`` is the digest of what the caller decided on; it must still be the record's, which is
-    ``digest`` where the caller knows it already. ``amendment`` is what the request is released as.
-    Raises BadInput, BadAmendment, NotAllowed, AlreadyResolved, NotClaimed, NotHolder, ClaimIdDiffers,
-    ShownDiffers, ClockSkew.
+    ``shown`` is the digest that the caller decided on; it must equal the record's, which is ``digest`` if the
+    caller knows it already. ``amendment`` is released in place of the request. Raises BadInput, BadAmendment,
+    NotAllowed, AlreadyResolved, NotClaimed, NotHolder, ClaimIdDiffers, ShownDiffers, ClockSkew.
     """
     if outcome in ("expired", "withdrawn"):
         raise BadInput(problem=f"{outcome} is no outcome that a reviewer gives")
@@ -287,7 +287,7 @@ def resolve(
 
 
 def _require_otherwise(record: Record, actor: Actor, review: Review) -> None:
-    """Raise NotAllowed where the actor's newest review said the same already (docs/rights.md, *Quorum*)."""
+    """Raise NotAllowed if the actor's newest review has the same decision (docs/rights.md, *Quorum*)."""
     mine = [one for one in record.reviews if actor.is_me(one.reviewer)]
     if mine and decision_of(mine[-1]) == decision_of(review):
         missing = f"{actor.name} has decided so already, and may only decide otherwise"
@@ -312,7 +312,7 @@ def _reviewed_so(
     claim_id: str | None,
     amendment: Amendment | None,
 ) -> bool:
-    """Whether the actor's own decision, the same in every word, is what last happened to the record."""
+    """Whether the record's last change is the actor's own review, with exactly these words."""
     if record.status == "claimed" or not record.reviews:
         return False
     if record.resolution is not None and record.resolution.outcome in ("expired", "withdrawn"):
@@ -370,10 +370,10 @@ def release(record: Record, actor: Actor) -> Record:
 
 
 def note(record: Record, actor: Actor, text: str) -> Record:
-    """The record with one more note; the same one where the actor has just said that very thing.
+    """The record with one more note. The same object if the actor has just added exactly this note.
 
-    Who may not decide it may fill it less, so that there is room for those who may.
-    Raises NotAllowed, AlreadyResolved, ClockSkew, BadInput where there is no room.
+    A person who may not decide the record may not fill all of it, so that there is room for those who may.
+    Raises NotAllowed, AlreadyResolved, ClockSkew, and BadInput if there is no room.
     """
     require_role(actor, "note on", record.escalation_id, "reviewer", "admin")
     _require_open(record)
@@ -392,7 +392,7 @@ def _noted(record: Record, actor: Actor, now: datetime, text: str) -> tuple[Note
 
 
 def _noted_so(record: Record, actor: Actor, text: str) -> bool:
-    """Whether these very words of the actor's are the last that was said: a sign of one's own effect."""
+    """Whether the last words in the record are exactly these words by the actor, from an earlier attempt."""
     return bool(record.notes) and actor.is_me(record.notes[-1].by) and record.notes[-1].text == text
 
 
@@ -400,7 +400,7 @@ def _noted_so(record: Record, actor: Actor, text: str) -> bool:
 
 
 def stamp(record: Record, actor: Actor) -> datetime:
-    """The time to write into a record: never before its last one. Raises ClockSkew."""
+    """The time to write into a record, not before its last time. Raises ClockSkew."""
     last = record.last_time
     if last - actor.now > actor.policies.settings.claims.clock_tolerance:
         raise ClockSkew(
