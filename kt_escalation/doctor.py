@@ -134,9 +134,7 @@ def _remote(store: GitStore, timeout: float) -> list[Finding]:
 def _not_reached(remote: str, words: str) -> Finding:
     folder = folder_of_another(words)
     if folder is not None:
-        detail = (
-            f"{remote} is there, but git does not read it, as its folder {folder} belongs to another user"
-        )
+        detail = f"{remote} is there, but git refuses to read it, because its folder {folder} belongs to another user"
         return Finding("remote", False, detail, trust_hint(folder))
     remedy = f"check the network, and the address: `git remote get-url {shlex.quote(remote)}`"
     return Finding("remote", False, f"{remote} did not answer: {words}", remedy)
@@ -201,7 +199,7 @@ def _branch(
         yield Finding("branch", False, found.summary, found.remedy)
     else:
         detail = (
-            f"{branch} on {remote}" if branch else f"not known yet; it is asked of {remote} when first needed"
+            f"{branch} on {remote}" if branch else f"not known yet; kt asks {remote} when it first needs it"
         )
         yield Finding("branch", True, detail, "")
     for ref in alike(branch, asked) if branch else ():
@@ -262,7 +260,7 @@ def _proofs(git: GitStore, policies: Policies) -> Iterator[Finding]:
             yield Finding("hook", False, guard.problems[0], remedy, SERVER)
         else:
             remedy = f"install kt's with `kt escalation hook install --server {where}`"
-            yield Finding("hook", True, f"no hook judges what is pushed to {server}", remedy, SERVER)
+            yield Finding("hook", True, f"no hook judges pushes to {server}", remedy, SERVER)
     if policies.settings.signatures == "required":
         yield Finding("names", True, "each step is signed by its author", "")
     elif guard and guard.ok and guard.pusher_from is not None:

@@ -413,7 +413,7 @@ def approved_once(files: dict[str, str]) -> dict[str, Store]:
 def test_who_claims_again_what_waits_for_another_reviewer_is_told_so(files: dict[str, str], who: str) -> None:
     stores = approved_once(files)
     [warning] = stores["a"].claim("esc_r").warnings
-    assert f"a review by {who}, who cannot claim it now: unless you decide otherwise" in warning
+    assert f"a review by {who}, who cannot claim it while you hold it: unless you decide otherwise" in warning
     assert warning.endswith("give it back with `kt escalation unclaim --id esc_r`")
     stores["a"].unclaim("esc_r")
     assert stores["b"].claim("esc_r").warnings == ()

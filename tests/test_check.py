@@ -257,7 +257,7 @@ def test_a_change_of_what_runs_the_check_is_named_and_refused_where_that_is_aske
     forge.commit("alice", "tidy up")
     ran = checked(forge, "topic")
     assert ran.code == 0
-    assert f"changes what runs this check: {path}" in ran.json["notes"]
+    assert f"changes the files that run this check: {path}" in ran.json["notes"]
     strict = checked(forge, "topic", "--strict")
     assert strict.code == 1
     assert told(strict) == [("foreign", path)]

@@ -808,7 +808,7 @@ def test_a_hook_that_would_guard_another_branch_says_so_and_lets_no_store_in(mas
     assert refused.code == 4
     assert git("for-each-ref", cwd=master) == ""
     assert (
-        f"main holds a store, but this hook guards master, which is no branch there; on the server run `{cure}`"
+        f"main holds a store, but this hook guards master, which is not a branch there; on the server run `{cure}`"
         in (refused.error["message"])
     )
     assert refused.error["message"].endswith("nothing changed; the administrator of the server can fix that")

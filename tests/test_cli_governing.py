@@ -124,7 +124,7 @@ def test_a_quorum_of_two_from_raising_to_release(governed: Lab) -> None:
         "resolve", "--id", name, "--outcome", "allow", "--reason", "ok", "--shown", "0" * 64, cwd=alice
     )
     assert wrong.code == 6
-    assert "is not as it was shown" in wrong.err
+    assert "has changed since it was shown" in wrong.err
     first = kt("resolve", "--id", name, "--outcome", "allow", "--reason", "ok", "--shown", shown, cwd=alice)
     assert first.code == 0
     assert "it needs another reviewer" in first.out

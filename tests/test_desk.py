@@ -269,7 +269,7 @@ def test_a_bug_is_a_page_that_says_so_and_the_terminal_has_the_rest(place: Lab) 
         with pytest.raises(ZeroDivisionError):
             asyncio.run(app({**scope, "root_path": "", "raw_path": b"/"}, receive, send))  # type: ignore[arg-type]
     assert sent[0]["status"] == 500
-    assert b"This is a bug of kt" in sent[1]["body"]
+    assert b"This is a bug in kt" in sent[1]["body"]
     assert "ZeroDivisionError" in told[0]
 
 
@@ -565,7 +565,7 @@ def test_what_changed_meanwhile_is_not_decided(place: Lab, alice: Served) -> Non
         == 0
     )
     answer = alice.post(f"{at}/decide", {**typed, "step": "sure"})
-    assert "not as it was shown" in answer.words
+    assert "has changed since it was shown" in answer.words
     assert "As I saw it" in answer.text
     assert "Look again" in answer.text
     assert record(place, "esc_changed")["status"] == "claimed"

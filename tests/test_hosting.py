@@ -403,7 +403,7 @@ def test_it_says_what_is_illegal_already_and_that_nothing_proves_names(lab: Lab)
     (lab.remote / "hooks/pre-receive").unlink()
     lab.put({"queue/notes.txt": "mine\n"})
     said = installed(lab.remote, "--pusher-from", "REMOTE_USER").err
-    assert "1 violation on main came before this hook" in said
+    assert "1 violation on main from before this hook" in said
     assert "nothing proves names" not in said
     assert "1 violation on main" in status(lab.remote).err
 

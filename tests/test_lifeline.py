@@ -157,7 +157,7 @@ def test_a_decision_made_by_a_merge_is_not_released(forge: Forge) -> None:
     forge.git("merge", "--quiet", "--no-ff", "--no-commit", "side")
     git("stash", "pop", "--quiet", cwd=forge.path, env=identity("alice"))
     forge.commit("alice", "merge")
-    assert_not_released(forge, "merge: expected esc_one as the branch had it")
+    assert_not_released(forge, "merge: expected esc_one in the branch's state")
 
 
 def test_a_legal_decision_on_an_illegal_state_is_not_released_until_it_is_restored(forge: Forge) -> None:

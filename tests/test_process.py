@@ -134,14 +134,14 @@ def test_a_git_that_answers_nothing_is_ended_and_named(
     ran = kt("log", cwd=alice, env={"PATH": path})
     assert ran.code == 2
     assert time.monotonic() - began < 30
-    assert f"git {asked} failed: it neither said nor took anything" in ran.err
+    assert f"git {asked} failed: it neither wrote nor read anything" in ran.err
 
 
 def test_a_git_that_takes_nothing_is_ended_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "SILENCE_SECONDS", 0.3)
     hangs = made("exec sleep 600", stdin=True)
     hangs.give(bytes(1 << 20))
-    with pytest.raises(GitFailed, match="neither said nor took"):
+    with pytest.raises(GitFailed, match="neither wrote nor read"):
         hangs.finish()
 
 
@@ -154,7 +154,7 @@ def test_a_broken_pipe_to_git_is_an_error_of_gits() -> None:
     # Whatever its exit code says.
     deaf = made("exec <&-; exit 0", stdin=True)
     deaf.give(bytes(1 << 20))
-    with pytest.raises(GitFailed, match="did not take all"):
+    with pytest.raises(GitFailed, match="did not read all"):
         deaf.finish()
 
 

@@ -121,7 +121,7 @@ def test_a_list_is_refused_where_one_is_needed(store: Store, name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(SEVERAL))
 def test_a_text_is_refused_where_a_list_is_needed(store: Store, name: str) -> None:
-    with pytest.raises(BadInput, match="a list of escalation ids is needed, and 'esc_r1' was given"):
+    with pytest.raises(BadInput, match="a list of escalation ids is needed, not 'esc_r1'"):
         SEVERAL[name](store, "esc_r1")
 
 

@@ -67,7 +67,7 @@ digest, the record's id has a digest of it.
 A record whose `action` has an `edit_schema` takes only amendments that fit it. The schema is a JSON Schema (draft 2020-12) of
 the keywords `type`, `properties`, `required`, `additionalProperties`, `items`, `enum`, `const`, `minimum`, `maximum`,
 `minLength`, `maxLength`, `minItems`, `maxItems` and `anyOf`, and no others, so that what fits is the same everywhere. It has at
-most 8 KiB and 16 levels, and holding an amendment against it takes at most {MAX_COMPARISONS} comparisons of a part with a part, so that
+most 8 KiB and 16 levels, and comparing an amendment with it takes at most {MAX_COMPARISONS} comparisons of parts, so that
 nobody's `verify` is held up. All amendments of a record together have at most 24 KiB.
 """
 TITLES = {

@@ -49,7 +49,7 @@ def _in_the_way(snapshot: Snapshot, actor: Actor, after: Record) -> str | None:
     who = ", ".join(others) if others else "another person"
     return (
         f"{actor.name} has reviewed {after.escalation_id} already and may only decide otherwise; it waits for a review by "
-        f"{who}, who cannot claim it now: unless you decide otherwise, give it back with "
+        f"{who}, who cannot claim it while you hold it: unless you decide otherwise, give it back with "
         f"`kt escalation unclaim --id {after.escalation_id}`"
     )
 

@@ -49,8 +49,8 @@ def compact(session: Session, before: timedelta, *, dry_run: bool = False) -> Co
 def _ago(now: datetime, span: timedelta) -> datetime:
     """The time ``before`` ago. Raises BadInput for a negative or too long duration."""
     if span < timedelta():
-        raise BadInput(problem="before is less than nothing; give a duration such as 90d")
+        raise BadInput(problem="before is negative; give a duration such as 90d")
     try:
         return now - span
     except OverflowError:
-        raise BadInput(problem="before is longer ago than time can say") from None
+        raise BadInput(problem="before is too long ago") from None

@@ -81,7 +81,7 @@ def from_keys(keys: Mapping[str, Any]) -> Item:
 def mapping(given: Mapping[str, Any]) -> Mapping[str, Any]:
     """The given value, if it is a mapping. Raises BadInput."""
     if not isinstance(given, Mapping):
-        raise BadInput(problem=f"a mapping of a record's keys is needed, and {shown(given)} was given")
+        raise BadInput(problem=f"a mapping of a record's keys is needed, not {shown(given)}")
     return given
 
 
@@ -90,7 +90,7 @@ def from_mappings(
 ) -> list[tuple[int, Item]]:
     """The drafts in records and decision events, each with its number from 1. Raises BadInput."""
     if isinstance(items, Mapping | str | bytes) or not isinstance(items, Iterable):
-        raise BadInput(problem=f"a list of records or events is needed, and {shown(items)} was given")
+        raise BadInput(problem=f"a list of records or events is needed, not {shown(items)}")
     return [
         (number, _item(lambda item=item: item, "batch", provider, model))  # type: ignore[misc]
         for number, item in enumerate(items, 1)

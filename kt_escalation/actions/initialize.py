@@ -35,8 +35,8 @@ CI: Mapping[str, Mapping[str, str]] = {
 
 
 _NOT_INSTALLED = (
-    "kt is not installed: it is on no package index yet, so put `pip install` of what you trust in place of this "
-    "line, as `kt escalation init --ci {ci} --install SPEC` would have done"
+    "kt is not installed, and is on no package index yet: replace this line with `pip install` and a source that you "
+    "trust, as `kt escalation init --ci {ci} --install SPEC` does"
 )
 # A requirement as pip takes it (PEP 508): a name, extras, and versions or an address.
 _REQUIREMENT = re.compile(
@@ -135,7 +135,7 @@ def require_installable(spec: str) -> None:
     """
     if not spec.isprintable() or not spec.strip() or spec != spec.strip() or "${{" in spec:
         raise BadInput(
-            problem="--install holds nothing, line breaks, blanks around it, or ${{, which GitHub would fill in"
+            problem="--install is empty, or has line breaks, blanks around it, or ${{, which GitHub would fill in"
         )
     if spec.startswith("-"):
         raise BadInput(
@@ -279,11 +279,11 @@ def _check(
                 warnings[-1] += "; add to its `include:` the line `- local: .gitlab/kt-escalation.yml`"
     if files and install is None:
         warnings.append(
-            "the job fails until it knows where kt comes from, which is on no package index yet: give it with "
+            "the job fails until it knows where kt comes from, as kt is on no package index yet: name the source with "
             "--install, or write it into the job"
         )
     elif files and _REQUIREMENT.fullmatch(install or "") and "@" not in (install or ""):
         warnings.append(
-            f"the job installs {install} from whatever index pip asks there: make sure that it is yours"
+            f"the job installs {install} from the index that pip uses there: make sure that you control that index"
         )
     return files, tuple(warnings)

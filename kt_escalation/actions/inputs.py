@@ -20,7 +20,7 @@ def text(given: str, what: str) -> str:
     Raises BadInput, so that a wrong type does not cause a TypeError elsewhere.
     """
     if not isinstance(given, str):
-        raise BadInput(problem=f"{what} is a text, and {shown(given)} was given")
+        raise BadInput(problem=f"{what} must be a text, not {shown(given)}")
     return given
 
 
@@ -29,16 +29,14 @@ def seconds(given: float | None, what: str) -> float | None:
     if given is None:
         return None
     if isinstance(given, bool) or not isinstance(given, int | float) or not given >= 0:
-        raise BadInput(
-            problem=f"{what} is a number of seconds from 0 on or None, and {shown(given)} was given"
-        )
+        raise BadInput(problem=f"{what} must be a number of seconds from 0 on, or None, not {shown(given)}")
     return given
 
 
 def count(given: int, what: str) -> int:
     """A whole number from 1 on. Raises BadInput."""
     if isinstance(given, bool) or not isinstance(given, int) or given < 1:
-        raise BadInput(problem=f"{what} is a whole number from 1 on, and {shown(given)} was given")
+        raise BadInput(problem=f"{what} must be a whole number from 1 on, not {shown(given)}")
     return given
 
 
@@ -49,14 +47,14 @@ def shown(given: object) -> str:
 def one_id(given: str) -> str:
     """An id, or the beginning of one, as a text. Raises BadInput for a list of ids."""
     if not isinstance(given, str):
-        raise BadInput(problem=f"one escalation id is needed, and {shown(given)} was given")
+        raise BadInput(problem=f"one escalation id is needed, not {shown(given)}")
     return given
 
 
 def several_ids(given: Collection[str]) -> Collection[str]:
     """Ids as a list or another collection. Raises BadInput for a single text."""
     if isinstance(given, str | bytes) or not isinstance(given, Collection):
-        raise BadInput(problem=f"a list of escalation ids is needed, and {shown(given)} was given")
+        raise BadInput(problem=f"a list of escalation ids is needed, not {shown(given)}")
     return given
 
 
@@ -66,7 +64,7 @@ def whole_ids(given: Collection[str]) -> Sequence[str]:
         raise BadInput(problem="no escalation id was given")
     for name in map(one_id, given):
         if not ids.is_escalation_id(name):
-            hint = ids.how_to_give(name, "one looks like esc_abc123 and is given whole")
+            hint = ids.how_to_give(name, "give a whole one such as esc_abc123")
             raise BadInput(problem=f"{name[:80]!r} is not a valid escalation id", hint=hint)
     return list(dict.fromkeys(given))
 

@@ -69,7 +69,7 @@ def raised(
 
 def unacknowledged(error: KtError, line: int) -> KtError:
     """The error that ends a stream. It says from which line on nothing is acknowledged."""
-    fix = "fix that and send it again; what is there already does no harm"
+    fix = "fix that and send it again; lines that were raised before change nothing"
     if isinstance(error, SeveralFailed):
         fix = f"{error.fix} and send it again{error.others}"
     error.unacknowledged_from = line

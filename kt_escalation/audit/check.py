@@ -93,15 +93,15 @@ def check(
             # If git cannot walk a tree, the judge has reported it; without a violation the error stands.
             if not found:
                 raise
-            notes.append("whether it changes what runs this check cannot be read")
+            notes.append("kt cannot tell whether it changes the files that run this check")
         if changed and strict:
             email = store.repository.email_of(head)
             found += [
-                Violation("foreign", "expected no change of what runs this check", head, email, p)
+                Violation("foreign", "expected no change of the files that run this check", head, email, p)
                 for p in changed
             ]
         elif changed:
-            notes.append(f"changes what runs this check: {', '.join(sorted(changed)[:5])}")
+            notes.append(f"changes the files that run this check: {', '.join(sorted(changed)[:5])}")
         proven = report.nobody_proven and actors is None
         return replace(
             report,

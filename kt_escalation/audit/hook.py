@@ -119,7 +119,7 @@ class _Push:
             if ref == guarded:
                 yield from self._received(old, new)
             elif new.strip("0") and self._hides(ref):
-                yield f"{ref} is taken for the store branch or hides what it holds, so nobody may make it"
+                yield f"{ref} could be taken for the store branch or hide its content, so nobody may create it"
             elif not is_there:
                 yield from self._in_its_place(old, new, ref)
 
@@ -142,7 +142,7 @@ class _Push:
             return
         if any(oid.strip("0") and store.holds(oid) for oid in (old, new)):
             yield (
-                f"{branch} holds a store, but this hook guards {store.own_branch or 'HEAD'}, which is no branch there; "
+                f"{branch} holds a store, but this hook guards {store.own_branch or 'HEAD'}, which is not a branch there; "
                 f"on the server run `{hook_settings.guard_by(store.repository, 'kt.branch', branch)}`"
             )
 

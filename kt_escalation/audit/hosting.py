@@ -278,7 +278,7 @@ def uninstall(server: str | os.PathLike[str]) -> Removed:
         path = server_hook.path_in(repository.hooks_folder())
         removed = server_hook.remove(path)
         if not removed and server_hook.calls_us(path):
-            raise BadInput(problem=f"{path} is another hook that calls kt; take that line out of it")
+            raise BadInput(problem=f"{path} is another hook that calls kt; remove that line from it")
         gone = []
         for key, value in _set_by_us(repository).items():
             if repository.own_setting(key) == value:
@@ -358,8 +358,8 @@ def _unclean(store: GitStore, known: Mark | None) -> Iterator[str]:
     wrong = known.unexcused if known is not None else ()
     if wrong:
         yield (
-            f"{plural(len(wrong), 'violation')} on {store.own_branch} came before this hook, and it lets what is pushed "
-            "go on from them as far as it may: see `kt escalation verify` in a clone"
+            f"{plural(len(wrong), 'violation')} on {store.own_branch} from before this hook, which does not "
+            "refuse later pushes for them: see `kt escalation verify` in a clone"
         )
 
 

@@ -295,7 +295,10 @@ class Judge:
 
     def _octopus(self, commit: Commit, difference: Difference) -> None:
         """A merge of more than two parents may change nothing in the store, and state nothing about it."""
-        wrong = Violation("merge", "expected a merge of two parents, where it brings or says something")
+        wrong = Violation(
+            "merge",
+            "expected a merge of two parents: one of more may neither change the store nor state anything about it",
+        )
         self.findings.find(commit, layout.QUEUE, wrong)
         for name, sides in self.records.by_record(difference.changes).items():
             self.records.illegal.setdefault(name, self.commits.before(name, sides, commit.parents[0]))

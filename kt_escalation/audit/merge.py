@@ -121,7 +121,9 @@ class Merging:
             first = first or (chain, found)
         parts.records.illegal.setdefault(name, parts.commits.before(name, sides, self._incoming.first))
         if first is None:
-            expected = f"expected {name} as the branch had it, or as the commits that it brings have led it on from there"
+            expected = (
+                f"expected {name} in the branch's state, or in a state that the merged commits made from it"
+            )
             if is_double:
                 expected = f"expected {name} in its archive only; leave this file out of the merge (`git rm -f {sides.path}`)"
             parts.records.blame(name, self._incoming.commit, sides.path, Violation("merge", expected))
@@ -194,7 +196,7 @@ class Merging:
         found, _ = self._archives.compaction(commit)
         wrong = [(commit, path, violation) for path, violation in found]
         if not is_same(step.before, self._incoming.files_at(self._incoming.commit.oid, name)):
-            lost = Violation("deleted", "expected what was compacted to be in its archive still")
+            lost = Violation("deleted", "expected the compacted file to be in its archive still")
             wrong.append((self._incoming.commit, step.sides.path, lost))
         return wrong
 

@@ -66,10 +66,11 @@ class MergePolicies:
         admins = ", ".join(self._incoming.now.roster.with_role("admin")) if self._incoming.now.roster else ""
         if not admins:
             return Violation(
-                "policies", "expected a version that a commit which it brings has made of the branch's"
+                "policies", "expected the branch's version, or one that a merged commit made from it"
             )
         return Violation(
-            "policies", f"expected an admin of the roster before it ({admins}), where it brings its own"
+            "policies",
+            f"expected an admin of the earlier roster ({admins}), since the merge brings one of its own",
         )
 
     def may_bring(self) -> bool:

@@ -228,7 +228,9 @@ class InForce:
         """The fault of a version, whoever wrote it: with missing or unreadable policies nobody could continue."""
         path = change.path
         if change.new is None and (path in OURS or path == KT_YAML) and path in self._legal:
-            return Violation("policies", f"expected {path} to stay; what it says is taken back in it")
+            return Violation(
+                "policies", f"expected {path} to stay; to take back its entries, change the file"
+            )
         if change.new is not None and change.new_mode != "100644":
             return self._not_plain
         return next(

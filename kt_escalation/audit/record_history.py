@@ -127,7 +127,7 @@ def _lost(run: Run) -> Iterator[tuple[str, str]]:
 def elsewhere(wanted: Sequence[Wanted], commit: str) -> list[Proven | IllegalRecord]:
     """The errors for records of a branch that does not continue from a commit up to which it was judged before."""
     where = f"where this clone has judged it before ({commit[:12]})"
-    return [one.illegal(f"the branch does not go on from {where}", commit=commit) for one in wanted]
+    return [one.illegal(f"the branch does not continue from {where}", commit=commit) for one in wanted]
 
 
 def judged(past: History, revision: str, known: Mark | None, now: datetime, *, signed: bool = False) -> Run:
@@ -209,7 +209,7 @@ def _proven(wanted: Wanted, run: Run, report: Report, others: Collection[str]) -
     if broken is not None:
         return broken
     if name in judge.records.illegal or name in judge.records.waived:
-        return wanted.illegal(f"no legal step led to what is there in {wanted.path}")
+        return wanted.illegal(f"no legal step led to the content of {wanted.path}")
     for one in wanted.ids:
         states = judge.records.legal.get(one, ())
         there = judge.commits.standing(revision, one)
@@ -220,7 +220,7 @@ def _proven(wanted: Wanted, run: Run, report: Report, others: Collection[str]) -
         if (states or one not in judge.records.imported) and not _is_standing(
             states[-1] if states else None, there
         ):
-            return wanted.illegal(f"no legal step led to what is there of {one}")
+            return wanted.illegal(f"no legal step led to the state of {one}")
     return Proven(
         judge.records.by.get(name, revision),
         judge.records.landed.get(name),
@@ -241,7 +241,7 @@ def _broken(
         if key(violation) in findings.healed:
             continue
         if violation.escalation_id in wanted.ids or violation.commit in touching:
-            return wanted.breaks(violation, " (it is waived, and that releases nothing)")
+            return wanted.breaks(violation, " (it is waived, but a waiver releases nothing)")
     for violation in report.violations:
         if key(violation) not in findings.healed and violation.escalation_id not in others:
             return wanted.breaks(violation)
@@ -279,7 +279,7 @@ def newest(store: GitStore, revision: str, mark: Mark | None) -> str:
 def since(past: History, revision: str, *, signed: bool = False) -> Mark | None:
     """The mark of an earlier wait, else that of `verify`.
 
-    Raises Rewritten if the branch does not go on from a wait's.
+    Raises Rewritten if the branch does not continue from a wait's.
     """
     known = waited(past.store, signed=signed)
     if known is not None:

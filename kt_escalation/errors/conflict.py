@@ -89,7 +89,7 @@ class ReleaseNeeded(Conflict):
     """The decision may be used once only, and nobody has taken it yet."""
 
     code = "release_needed"
-    says = "{escalation_id} is {outcome} for one use, and to use it is to release it"
+    says = "{escalation_id} is {outcome} for one use, so it must be released first"
     hint = "take it with `kt escalation release --id {escalation_id}`, or wait with --release"
     escalation_id: str
     outcome: str
@@ -100,7 +100,7 @@ class AlreadyReleased(Conflict):
 
     code = "already_released"
     says = "{escalation_id} was released by {released_by} at {released_at} under release id {release_id}"
-    hint = "do not run it again; raise it again if it is to be done once more"
+    hint = "do not run the action again; to repeat it, raise it again"
     escalation_id: str
     released_by: str
     released_at: str
@@ -112,7 +112,7 @@ class OtherAction(Conflict):
 
     code = "other_action"
     says = "{escalation_id} is about the action {digest}, not {given}"
-    hint = "run what was decided on, or raise what is to be run as an escalation of its own"
+    hint = "run the action that was decided on, or raise the other one as an escalation of its own"
     escalation_id: str
     digest: str
     given: str
@@ -132,8 +132,8 @@ class Amended(Conflict):
     """The decision releases an amended request, and the caller does not apply amendments."""
 
     code = "amended"
-    says = "{escalation_id} is {outcome}: what was proposed may not be run as it is"
-    hint = "give --amended if you run what the decision says instead (`amendment`, or the reason)"
+    says = "{escalation_id} is {outcome}: the request may not be run unchanged"
+    hint = "give --amended if you apply the decision's changes (`amendment`, or the reason)"
     escalation_id: str
     outcome: str
     reason: str = ""
@@ -167,7 +167,7 @@ class OtherReceipt(Conflict):
 
     code = "other_receipt"
     says = "the receipt of {escalation_id} says {status}, by {receipt_by} at {receipt_at}"
-    hint = "a receipt is final; only after unknown an admin may say what it was"
+    hint = "a receipt is final; only after unknown may an admin record the result"
     escalation_id: str
     status: str
     receipt_by: str
@@ -178,7 +178,7 @@ class NothingToRestore(Conflict):
     """There is nothing to restore: the record can be read and its history is legal."""
 
     code = "nothing_to_restore"
-    says = "{escalation_id} is as it should be"
+    says = "{escalation_id} needs no restoring"
     hint = "restore is for records that are illegal or cannot be read"
     escalation_id: str
     #: The archive that holds it, if it is in one.
@@ -224,7 +224,7 @@ class ShownDiffers(Conflict):
     """The record changed since the reviewer looked at it."""
 
     code = "shown_differs"
-    says = "{escalation_id} is not as it was shown: {shown}, not {given}"
+    says = "{escalation_id} has changed since it was shown: its digest is {shown}, not {given}"
     hint = "read it again with `kt escalation get --id {escalation_id}` and decide again"
     escalation_id: str
     shown: str
@@ -287,7 +287,7 @@ class NotFound(KtError):
     code = "not_found"
     exit_code = 7
     says = "there is no escalation {escalation_id}"
-    hint = "see what there is with `kt escalation list --fetch`"
+    hint = "list all with `kt escalation list --fetch`"
     escalation_id: str
 
 

@@ -54,7 +54,7 @@ class HistoryRewritten(KtError):
 
     code = "history_rewritten"
     exit_code = 4
-    says = "THE HISTORY OF {branch} ON {remote} WAS REWRITTEN: it no longer goes on from {seen}"
+    says = "THE HISTORY OF {branch} ON {remote} WAS REWRITTEN: it no longer continues from {seen}"
     unchanged = "nothing changed"
     hint = "find out who did it, and accept it with `git fetch {remote:sh}` only if it was meant"
     branch: str
@@ -130,8 +130,8 @@ class DeliveryFailed(KtError):
 
     code = "delivery_failed"
     exit_code = 8
-    says = "event {event_id} was not taken after {tries:try|tries}: {problem}"
-    hint = "fix that and start again: it goes on with this event, and no later event was delivered"
+    says = "event {event_id} was not delivered after {tries:try|tries}: {problem}"
+    hint = "fix that and start again: delivery continues with this event"
     event_id: str
     escalation_id: str
     tries: int

@@ -34,7 +34,7 @@ class BadAmendment(KtError):
 
     code = "bad_amendment"
     says = "the amendment does not fit: {problem}"
-    hint = "see what must fit with `kt escalation get`: the action's edit_schema"
+    hint = "the action's edit_schema says what fits: see `kt escalation get`"
     problem: str
     pointer: str = ""
 
@@ -242,7 +242,7 @@ class Bug(KtError):
 
     code = "bug"
     exit_code = 5
-    says = "kt failed in a way it should not ({problem}){pushed}"
+    says = "kt failed because of a bug ({problem}){pushed}"
     hint = "the traceback is in {traceback}: please report it"
     problem: str
     traceback: str

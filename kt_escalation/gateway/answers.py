@@ -30,13 +30,13 @@ _THIS_MACHINE = "this machine"
 _AWAY = {
     "interrupted": "the gateway is stopping; send the request again",
     "remote_unreachable": "the store's remote cannot be reached; send the request again",
-    "outcome_unknown": "it could not be learnt whether it landed; send the request again",
+    "outcome_unknown": "it is not known whether the change landed; send the request again",
     "wait_timeout": "it is not known yet whether it was raised; send the request again",
 }
 # What a caller over HTTP or MCP does where the commands would say which command to run.
 _REMEDIES = {
-    "amended": "say amended=true if you run what the decision says instead",
-    "release_needed": "a release takes it",
+    "amended": "say amended=true if you apply the decision's changes",
+    "release_needed": "take it with a release",
     "not_released": "release it first",
     "not_resolved": "nothing may be released yet",
     "already_resolved": "a resolved record never changes",
@@ -88,7 +88,7 @@ def failed(error: Exception, hidden: Iterable[str] = ()) -> Answer:
     if status >= 500 or not isinstance(error, KtError):
         code = error.code if isinstance(error, KtError) else "bug"
         otherwise = (
-            "the store cannot be used now; the gateway's log says why" if status == 503 else "a bug of kt's"
+            "the store cannot be used now; the gateway's log says why" if status == 503 else "a bug in kt"
         )
         return refusal(status, code, _AWAY.get(code, otherwise), {"Retry-After": str(RETRY_AWAY)})
     facts = {key: value for key, value in error.as_json().items() if key not in ("store", "besides")}

@@ -131,9 +131,7 @@ def litellm_answer(decision: Decision, body: Mapping[str, Any]) -> dict[str, Any
     value = decision.amendment.value if decision.amendment is not None else None
     texts = value.get("texts") if isinstance(value, Mapping) else None
     if not isinstance(texts, list | tuple) or not _are_texts(texts) or len(texts) != len(texts_of(body)):
-        return litellm_block(
-            f"{decision.outcome}, but not with texts to send instead", decision.escalation_id
-        )
+        return litellm_block(f"{decision.outcome}, but without texts to send instead", decision.escalation_id)
     return {"action": "GUARDRAIL_INTERVENED", "texts": [*texts]}
 
 

@@ -46,7 +46,7 @@ _Hold = Annotated[
     float | None,
     Query(ge=0, le=LONGEST_HOLD, description="How long to hold at most, in seconds.", allow_inf_nan=False),
 ]
-_Amended = Annotated[bool, Query(description="You run the amendment of a decision that has one.")]
+_Amended = Annotated[bool, Query(description="You apply the amendment of a decision that has one.")]
 
 
 @dataclass(frozen=True)
@@ -236,15 +236,15 @@ _ERROR = {
     },
 }
 _WHAT = {
-    400: "What was given cannot be used.",
+    400: "The input cannot be used.",
     401: "The token is missing or wrong.",
     403: "The gateway's identity may not do that.",
     404: "There is no such escalation.",
     408: "The body came too slowly.",
-    409: "Other content has that id, or it may not be released.",
+    409: "The id has other content, or the decision may not be released.",
     413: "The body is too large.",
-    429: "Too many are held.",
-    503: "The remote is away, or the gateway is stopping.",
+    429: "Too many requests are held.",
+    503: "The remote cannot be reached, or the gateway is stopping.",
 }
 
 
@@ -437,7 +437,7 @@ def _errors(app: FastAPI, service: Service) -> None:
     async def unknown(_: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 404
         code, message = (
-            ("method_not_allowed", "that method is not for this path")
+            ("method_not_allowed", "this path does not take that method")
             if status == 405
             else ("not_found", "there is no such path")
         )

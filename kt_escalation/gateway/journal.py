@@ -184,7 +184,9 @@ class Journal:
                 line = json.loads(text)
                 self._lines[line["escalation_id"]] = {key: line[key] for key in _KEYS}
             except (ValueError, KeyError, TypeError):
-                raise BadInput(problem="the journal cannot be read: it has a line that is not ours") from None
+                raise BadInput(
+                    problem="the journal cannot be read: it has a line that kt did not write"
+                ) from None
         self._read += len(whole) + len(end)
 
     def _append(self, escalation_id: str, release_id: str, state: str, at: str) -> None:

@@ -28,12 +28,12 @@ class Measures:
         )
         yield CounterMetricFamily("kt_gateway_raised", "Escalations that were raised", value=now.raised)
         decided = CounterMetricFamily(
-            "kt_gateway_decided", "Decisions that were answered", labels=["outcome"]
+            "kt_gateway_decided", "Decisions that were returned", labels=["outcome"]
         )
         for outcome, count in sorted(now.decided.items()):
             decided.add_metric([outcome], count)
         yield decided
         yield CounterMetricFamily(
-            "kt_gateway_failures", "Questions, commits and deadlines that failed", value=now.failures
+            "kt_gateway_failures", "Fetches, commits and deadlines that failed", value=now.failures
         )
-        yield CounterMetricFamily("kt_gateway_fetches", "Questions to the remote", value=now.fetches)
+        yield CounterMetricFamily("kt_gateway_fetches", "Fetches from the remote", value=now.fetches)

@@ -77,18 +77,15 @@ class Log(Git):
         return _commits(self._stream("--literal-pathspecs", "log", *_LOG, rev, "--", path))
 
     def walk(
-        self, revisions: Sequence[str], paths: Sequence[str], *, merges: str = "off", every: bool = True
+        self, revisions: Sequence[str], paths: Sequence[str], *, merges: str = "off"
     ) -> Iterator[Commit]:
-        """The commits, parents first, with their changes below the paths.
+        """All commits that the revisions name, parents first, with their changes below the paths.
 
-        All commits, or those that touch them.
         A merge has no changes, or with ``merges="combined"`` the differences from every parent.
         """
-        order = (
-            *("--topo-order", "--reverse", "--full-history", *(("--sparse",) if every else ())),
-            *(f"--diff-merges={merges}", "--no-show-signature"),
-        )
-        return _commits(self._stream("log", *_RAW, *order, _FORMAT, *revisions, "--", *paths))
+        order = ("--topo-order", "--reverse", "--full-history", "--sparse")
+        form = (f"--diff-merges={merges}", "--no-show-signature", _FORMAT)
+        return _commits(self._stream("log", *_RAW, *order, *form, *revisions, "--", *paths))
 
     def headers(self, revisions: Sequence[str]) -> Iterator[Commit]:
         """The commits in the order of `walk`, without their changes."""

@@ -243,7 +243,7 @@ class Underway:
             raise self._silent(SILENCE_SECONDS)
         done = self._done()
         if self._pipes.refused and done.status == 0:
-            raise GitFailed(command=command_of(self._args), words="it did not take all that it was given")
+            raise GitFailed(command=command_of(self._args), words="it did not read all of its input")
         return done
 
     def give_up(self) -> Done:
@@ -322,7 +322,7 @@ class Underway:
         self.give_up()
         return GitFailed(
             command=command_of(self._args),
-            words=f"it neither said nor took anything for {silence:.0f} s and was ended",
+            words=f"it neither wrote nor read anything for {silence:.0f} s and was stopped",
         )
 
     @property

@@ -168,7 +168,7 @@ def hint_for(words: str) -> str | None:
         )
     if "on the server" in words or "this server" in words:
         return "the administrator of the server can fix that"
-    return "it was kt's own hook on the server, which says what it expected of the commit"
+    return "kt's hook on the server refused it, and says what it expected of the commit"
 
 
 def is_astray(branch: str, stdout: str, stderr: str) -> bool:

@@ -372,7 +372,7 @@ class Record(Value):
         if self.status == "queued" and self.claim is not None:
             raise ValueError("is queued but has a claim")
         if self.schema_version != (needed := self._needed_version()):
-            raise ValueError(f"schema_version is {self.schema_version}, and with these keys it is {needed}")
+            raise ValueError(f"schema_version is {self.schema_version}; with these keys it must be {needed}")
         _check_amendments(self.reviews)
 
     def _needed_version(self) -> Literal[1, 2]:

@@ -18,7 +18,7 @@ _DEPTH_ABOVE = 5
 def made(value: Any, media_type: str) -> Amendment:
     """The amendment with a value. Raises BadAmendment for a value that a record cannot hold."""
     if value is None:
-        raise BadAmendment(pointer="", problem="null is no value to release a request as")
+        raise BadAmendment(pointer="", problem="null is not a value that can be released")
     try:
         check_json(value, _DEPTH_ABOVE)
         digest = digests.of_value(value)

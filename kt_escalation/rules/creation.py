@@ -125,7 +125,7 @@ def raise_(raisable: Raisable, new_id: str, actor: Actor, claim_id: str) -> Reco
     if "schema_version" in raisable.given and (draft.schema_version == 2) != (draft.action is not None):
         needed = 2 if draft.action is not None else 1
         raise BadInput(
-            problem=f"schema_version is {draft.schema_version}, and with these keys it is {needed}; leave it out"
+            problem=f"schema_version is {draft.schema_version}; with these keys it must be {needed}; leave it out"
         )
     raised = Record.made(decided | {key: getattr(draft, key) for key in _KEPT})
     return require_fit(raised, MAX_RAISED, "what is raised, so that there is room to decide it")

@@ -33,30 +33,23 @@ def dates(store: GitStore, commit: str) -> list[datetime]:
     return store.repository.dates(commit, form, folders(store))
 
 
-def walk(
-    store: GitStore,
-    revisions: Sequence[str],
-    *,
-    merged: bool = False,
-    paths: Sequence[str] | None = None,
-) -> Iterator[Commit]:
+def walk(store: GitStore, revisions: Sequence[str], *, merged: bool = False) -> Iterator[Commit]:
     """The commits that the revisions name (`tip`, `^not-those`), parents before children.
 
-    The store's progress is called for all of them. With ``merged``, a merge has the changes that none of its
-    parents has, compared with its first parent. With ``paths`` (git's pathspecs), only commits that touch
-    these paths are read, and only their changes there.
+    The store's progress is called for each. With ``merged``, a merge has the changes that none of its parents
+    has, compared with its first parent.
     """
-    found = _walked(store, revisions, merged, paths)
-    every = paths is None and store.progress is not None
-    return counted(store.progress, READING, found, store.repository.count(revisions)) if every else found
+    found = _walked(store, revisions, merged)
+    return (
+        counted(store.progress, READING, found, store.repository.count(revisions))
+        if store.progress
+        else found
+    )
 
 
-def _walked(
-    store: GitStore, revisions: Sequence[str], merged: bool, paths: Sequence[str] | None
-) -> Iterator[Commit]:
+def _walked(store: GitStore, revisions: Sequence[str], merged: bool) -> Iterator[Commit]:
     merges = "combined" if merged else "off"
-    where = folders(store) if paths is None else paths
-    for commit in store.repository.walk(revisions, where, merges=merges, every=paths is None):
+    for commit in store.repository.walk(revisions, folders(store), merges=merges):
         if commit.changes and store.root:
             below = (change._replace(path=store.below(change.path)) for change in commit.changes)
             commit = commit._replace(changes=tuple(below))

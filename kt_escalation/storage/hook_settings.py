@@ -26,7 +26,7 @@ def elsewhere(location: Location, commit: str) -> Iterator[str]:
         name = found[0] if len(found) == 1 else "FOLDER"
         folders = ", ".join(folder or "the top folder" for folder in found[:3])
         yield (
-            f"there is no store in {there}, where it is looked for, but in {folders}; "
+            f"there is no store in the configured place, {there}, but there is one in {folders}; "
             f"on the server run `{guard_by(location.repository, 'kt.root', name)}`"
         )
 

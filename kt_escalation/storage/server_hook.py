@@ -77,7 +77,7 @@ def write(path: Path, command: Sequence[str], repository: Path) -> None:
     if path.exists() and not is_ours(path):
         raise BadInput(problem=f"{path} is another hook; call this from it: {shlex.join(command)}")
     again = f"kt escalation hook install --server {shlex.quote(str(repository))}"
-    remedy = f"nothing is taken in until an administrator of the server runs `{again}` there"
+    remedy = f"every push is refused until an administrator of the server runs `{again}` there"
     check = [command[0], "-I", "-c", "import kt_escalation.cli.edge"]
     text = _SCRIPT.format(
         mark=_MARK, remedy=shlex.quote(remedy), check=shlex.join(check), command=shlex.join(command)

@@ -63,7 +63,7 @@ def unreachable(remote: str | None, done: Done | None, timeout: float) -> Remote
     folder = folder_of_another(words)
     if folder is not None:
         return RemoteUnreachable(
-            says="the remote {remote} is there, but git does not read it, as its folder {words} belongs to another user",
+            says="the remote {remote} is there, but git refuses to read it, because its folder {words} belongs to another user",
             hint=trust_hint(folder),
             remote=remote,
             words=folder,

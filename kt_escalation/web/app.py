@@ -39,7 +39,7 @@ _FILES = {
 _DONE = {
     "claim": "You hold it now. Read it, choose an outcome and give a reason; or give it back.",
     "unclaim": "It is back in the queue.",
-    "renew": "Your lease begins again.",
+    "renew": "Your lease has begun again.",
     "note": "Your note is on record.",
     "assign": "You handed it on.",
 }
@@ -54,7 +54,7 @@ def create(desk: Desk, live: Live, keys: Keys, host: str, tell: Callable[[str], 
     @app.exception_handler(Exception)
     async def on_bug(_: Request, error: Exception) -> Response:
         tell("".join(traceback.format_exception(error)))
-        return site.page("problem", {"problem": "This is a bug of kt. The terminal has the details."}, 500)
+        return site.page("problem", {"problem": "This is a bug in kt. The terminal has the details."}, 500)
 
     @app.get("/")
     def door() -> Response:

@@ -133,9 +133,9 @@ class Desk:
         revision = found.snapshot.revision
         return QueuePage(found.page.rows, alike, found.page.next_cursor, found.invalid, revision)
 
-    def shown(self, escalation_id: str, *, fetch: bool = False) -> Shown:
+    def shown(self, escalation_id: str) -> Shown:
         """An escalation, and the available actions. Raises NotFound, UnreadableRecord, BadInput."""
-        found = self.store.get(escalation_id, fetch=fetch)
+        found = self.store.get(escalation_id)
         try:
             moves = self.store.moves(found)
         except KtError as error:
@@ -242,7 +242,7 @@ class Desk:
         if not colon:
             kind, name = "user" if "@" in kind else "team", kind
         if kind not in ("team", "user") or not name:
-            raise Usage(problem="choose to whom it goes")
+            raise Usage(problem="choose a team or a user")
         result = self.store.assign(
             shown.record.escalation_id,
             typed.why.strip(),

@@ -134,7 +134,7 @@ class Guard:
         if method not in ("GET", "HEAD", "POST"):
             raise Refused(405, "only GET and POST")
         if method == "POST" and origin is None:
-            raise Refused(403, "a change has to name its origin")
+            raise Refused(403, "a request that changes something must name its origin")
 
     def _check_session(self, path: str, headers: Mapping[str, str]) -> None:
         if path in OPEN:
@@ -184,7 +184,7 @@ def _read(raw: Iterable[tuple[bytes, bytes]]) -> Mapping[str, str]:
     for name, value in raw:
         key = name.decode("latin-1").lower()
         if key in found and key in ("host", "origin", "sec-fetch-site", "cookie", "content-type"):
-            raise Refused(400, "a header comes twice")
+            raise Refused(400, "a header occurs twice")
         found[key] = value.decode("latin-1")
     return found
 

@@ -103,7 +103,9 @@ def _listening(port: int) -> socket.socket:
     except (OSError, OverflowError) as error:
         sock.close()
         why = error.strerror if isinstance(error, OSError) else "there is no such port"
-        raise BadInput(problem=f"port {port} cannot be had: {why}; leave out --port for a free one") from None
+        raise BadInput(
+            problem=f"port {port} is not available: {why}; leave out --port for a free one"
+        ) from None
     return sock
 
 

@@ -23,7 +23,7 @@ _LONGEST_TOKEN = 4096
 _JOURNAL = click.option(
     "--journal",
     metavar="DIR",
-    help="Keep what was released here (default: below $XDG_STATE_HOME or ~/.local/state).",
+    help="The folder for the journal of releases (default: below $XDG_STATE_HOME or ~/.local/state).",
 )
 
 
@@ -46,7 +46,7 @@ _JOURNAL = click.option(
     type=SPAN,
     default=25.0,
     metavar="TIME",
-    help="Hold a request this long where it does not say (default 25s, at most 5m).",
+    help="How long to hold a request, unless it says otherwise (default 25s, at most 5m).",
 )
 @click.option(
     "--max-held",
@@ -70,7 +70,7 @@ _JOURNAL = click.option(
     type=click.Choice(["keep", "withdraw"]),
     default="keep",
     show_default=True,
-    help="What becomes of a review whose caller has gone.",
+    help="What happens to a review when its caller disconnects.",
 )
 @_JOURNAL
 @in_one_store

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @policy.command("lint", short_help="Find all faults in the policy files.")
 @click.option("--github", is_flag=True, help="Print GitHub workflow annotations.")
-@click.option("--strict", is_flag=True, help="Exit 1 if there is a warning, too.")
+@click.option("--strict", is_flag=True, help="Exit 1 for a warning, too.")
 @common
 @click.pass_context
 def lint_command(ctx: click.Context, github: bool, strict: bool, repo: str | None, as_json: bool) -> None:

@@ -29,22 +29,22 @@ def _uses(function: F) -> F:
         click.option(
             "--require-signatures",
             is_flag=True,
-            help="Believe only steps that are signed by their authors, whatever the settings ask for.",
+            help="Accept only steps that their authors signed, whatever the settings require.",
         ),
         click.option(
             "--amended",
             is_flag=True,
-            help="You run what the decision says instead of what was proposed. Without it, redacted and rewritten exit 6.",
+            help="You apply amendments: you run what the decision says. Without this option, redacted and rewritten exit 6.",
         ),
         click.option(
             "--release-id",
             metavar="TOKEN",
-            help="Your own token for this use (default: a new one). The same again says that you have had it.",
+            help="Your own token for this release (default: a new one). If you repeat it, kt says that you already had the decision.",
         ),
         click.option(
             "--digest",
             metavar="DIGEST",
-            help="The digest of what you are going to run. Another one than the record's exits 6.",
+            help="The digest of the action that you are going to run. If the record has another one, exits 6.",
         ),
     ):
         function = option(function)
@@ -182,12 +182,14 @@ def _release(
     _end(ctx, found)
 
 
-@escalation.command("receipt", short_help="Say what came of a release.")
+@escalation.command("receipt", short_help="Record the result of a release.")
 @takes_ids(one=True)
 @click.option("--status", required=True, metavar="STATUS", help="executed, failed or unknown.")
 @click.option("--result-digest", metavar="DIGEST", help="sha256: and the digest of the result, in hex.")
 @click.option("--release-id", metavar="TOKEN", help="Refuse if the release has another id.")
-@click.option("--reason", metavar="TEXT", help="What you know about it. An admin needs it after unknown.")
+@click.option(
+    "--reason", metavar="TEXT", help="What you know about the result. Required for an admin after unknown."
+)
 @writes
 @common
 @click.pass_context

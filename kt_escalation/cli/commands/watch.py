@@ -90,19 +90,23 @@ def events_command(ctx: click.Context, /, **given: Any) -> None:
     help="Keep the position in this file, and continue there next time.",
 )
 @click.option(
-    "--team", "teams", multiple=True, metavar="TEAM", help="Only events of what is routed to this team."
+    "--team",
+    "teams",
+    multiple=True,
+    metavar="TEAM",
+    help="Only events of escalations that are routed to this team.",
 )
 @click.option(
     "--user",
     "users",
     multiple=True,
     metavar="USER",
-    help="Only events of what is routed to this user, or what they hold or held before.",
+    help="Only events of escalations that are routed to this user, or that the user holds or held before.",
 )
 @click.option(
     "--mine",
     is_flag=True,
-    help="Only events of what is routed to you by name, or what you hold or held before.",
+    help="Only events of escalations that are routed to you by name, or that you hold or held before.",
 )
 @click.option(
     "--severity",
@@ -117,13 +121,13 @@ def events_command(ctx: click.Context, /, **given: Any) -> None:
     type=click.Choice(HAPPENINGS),
     multiple=True,
     metavar="ACTION",
-    help="Only this action: raise, claim, resolve, assign, due, and so on. It and the four before may be repeated.",
+    help="Only events with this action: raise, claim, resolve, assign, due, and so on. This option and the four before it may be repeated.",
 )
 @click.option(
     "--due",
     type=SPAN,
     metavar="TIME",
-    help="Tell once, this long before, that a deadline or a lease ends. With --cursor also once after a restart.",
+    help="Send a notice this long before a deadline or lease ends, once. With --cursor, a restart does not repeat it.",
 )
 @click.option(
     "--exec",
@@ -139,7 +143,7 @@ def events_command(ctx: click.Context, /, **given: Any) -> None:
 @click.option(
     "--webhook-file",
     metavar="FILE",
-    help="The same, with the address in the first line of this file, where no list of processes shows it.",
+    help="The same, with the address in the first line of this file, so that no list of processes shows it.",
 )
 @click.option(
     "--retries",
@@ -147,7 +151,7 @@ def events_command(ctx: click.Context, /, **given: Any) -> None:
     default=8,
     show_default=True,
     metavar="N",
-    help="Try this many times more before giving up.",
+    help="How many times to try again before giving up.",
 )
 @click.option(
     "--interval",
@@ -315,7 +319,7 @@ def _receiver(given: dict[str, Any]) -> tuple[Taker | None, str]:
     if len(takers) > 1:
         raise BadInput(problem=f"{takers[0]} and {takers[1]} are both given; run one `watch` for each")
     if form == "text":
-        raise BadInput(problem="--exec and --webhook hand over JSON; give another --format than text")
+        raise BadInput(problem="--exec and --webhook send JSON; give another --format than text")
     if command is not None:
         return delivery.Command.of(command), form
     if file is not None:

@@ -40,7 +40,7 @@ def withdraw_command(ctx: click.Context, /, **given: Any) -> None:
 @click.option(
     "--key-file",
     metavar="FILE",
-    help="Make it keyed by this file's bytes (without a line feed at its end), so that nobody can guess a short input.",
+    help="Make a keyed digest: the key is this file (without a line feed at its end). Then nobody can guess a short input.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON. Errors are JSON on stderr.")
 @click.argument("file", default="-", metavar="[FILE]")
