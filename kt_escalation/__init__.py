@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .reporting.figures import Figures
     from .reporting.overview import Case, Overview
     from .results import Compacted, Decision, Found, Line, Listing, Moment, Received, Result, Swept
-    from .rules.available_actions import Move
+    from .rules.available_actions import AvailableAction
     from .rules.due_actions import Due
     from .rules.judge_step import Violation
     from .rules.permissions import Quorum
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .store import Store
 
 __all__ = [
+    "AvailableAction",
     "Case",
     "Claim",
     "Compacted",
@@ -58,7 +59,6 @@ __all__ = [
     "Listing",
     "Made",
     "Moment",
-    "Move",
     "Moved",
     "Note",
     "Overview",
@@ -106,7 +106,7 @@ _HOMES = {
     "Listing": "results",
     "Made": "actions.initialize",
     "Moment": "results",
-    "Move": "rules.available_actions",
+    "AvailableAction": "rules.available_actions",
     "Moved": "actions.policy",
     "Note": "model.record",
     "Overview": "reporting.overview",

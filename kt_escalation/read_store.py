@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .model.event import Event
     from .policies.policy_set import Policies
     from .results import Decision, Found, Listing, Moment
-    from .rules.available_actions import Move
+    from .rules.available_actions import AvailableAction
 
 
 class ReadStore:
@@ -145,7 +145,7 @@ class ReadStore:
         snapshot = self._session.snapshot(rev, fetch=fetch)
         return get.found(self._session, snapshot, lookup.named(snapshot, name))
 
-    def moves(self, found: Found) -> tuple[Move, ...]:
+    def available_actions(self, found: Found) -> tuple[AvailableAction, ...]:
         """The actions that the caller may take on an escalation, and why others are refused.
 
         Raises NoIdentity, BrokenPolicies.

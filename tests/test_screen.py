@@ -428,7 +428,7 @@ def test_who_is_nobody_is_told_so_and_shown_the_page(court: Lab) -> None:
 
 def test_moves_can_be_asked_for_from_python(court: Lab) -> None:
     with Store.open(court.folder / "boss") as store:
-        asked = {move.action: move for move in store.moves(store.get("esc_free"))}
+        asked = {one.action: one for one in store.available_actions(store.get("esc_free"))}
     assert [whom.team_id or whom.user_id for whom in asked["assign"].to] == [
         "security",
         "alice",

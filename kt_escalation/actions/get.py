@@ -9,7 +9,7 @@ from ..model.release import Release
 from ..policies.policy_set import Policies, assemble
 from ..results import Found
 from ..rules import amending, due_actions, permissions
-from ..rules.available_actions import Move, moves
+from ..rules.available_actions import AvailableAction, available_actions
 from ..storage import lookup
 from ..storage.interface import Snapshot
 from . import candidates
@@ -47,7 +47,7 @@ def _quorum(snapshot: Snapshot, record: Record, policies: Policies) -> permissio
         return None
 
 
-def available(session: ReadSession, it: Found) -> tuple[Move, ...]:
+def available(session: ReadSession, it: Found) -> tuple[AvailableAction, ...]:
     """The actions that the caller may take on an escalation, and why others are refused."""
     snapshot = session.port.read(it.commit)
     actor = session.actor(snapshot)
@@ -59,7 +59,7 @@ def available(session: ReadSession, it: Found) -> tuple[Move, ...]:
         deciders = lookup.deciders(snapshot, record)
     except UnreadableRecord as error:
         unknown = error
-    could = moves(
+    could = available_actions(
         record,
         actor,
         deciders=deciders,
@@ -68,4 +68,4 @@ def available(session: ReadSession, it: Found) -> tuple[Move, ...]:
     )
     # Those who decided what it reopens may not get it, and here they are not known.
     barred = ("claim", "assign") if unknown else ()
-    return tuple(Move(move.action, unknown) if move.action in barred else move for move in could)
+    return tuple(AvailableAction(one.action, unknown) if one.action in barred else one for one in could)

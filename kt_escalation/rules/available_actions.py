@@ -19,7 +19,7 @@ _ANY_ID = f"esc_{'0' * 26}"
 
 
 @dataclass(frozen=True)
-class Move:
+class AvailableAction:
     """One action: possible, or refused with the error that it would raise.
 
     `unclaim` gives back one's own claim, `force` somebody else's. ``to`` are the teams and users that
@@ -31,14 +31,14 @@ class Move:
     to: tuple[Fallback, ...] = ()
 
 
-def moves(
+def available_actions(
     record: Record,
     actor: Actor,
     *,
     deciders: Iterable[str] = (),
     held: int = 0,
     reopener: Record | None = None,
-) -> tuple[Move, ...]:
+) -> tuple[AvailableAction, ...]:
     """The result of each action on an escalation. Actions that would change nothing are left out.
 
     For ``deciders`` and ``held`` see `transitions.claim`, for ``reopener`` see `creation.reopen`.
@@ -58,22 +58,22 @@ def moves(
     return (*found, *_assign(record, actor, deciders))
 
 
-def _tried(action: str, record: Record, attempt: Callable[[], Record]) -> Iterator[Move]:
+def _tried(action: str, record: Record, attempt: Callable[[], Record]) -> Iterator[AvailableAction]:
     try:
         if attempt() is not record:
-            yield Move(action)
+            yield AvailableAction(action)
     except KtError as error:
-        yield Move(action, error)
+        yield AvailableAction(action, error)
 
 
-def _assign(record: Record, actor: Actor, deciders: tuple[str, ...]) -> Iterator[Move]:
+def _assign(record: Record, actor: Actor, deciders: tuple[str, ...]) -> Iterator[AvailableAction]:
     """Try to assign it to every team and user."""
     roster = actor.policies.roster
     everybody = [Fallback(team_id=_ANY)]
     if roster is not None:
         everybody = [Fallback(team_id=team.team_id) for team in roster.teams]
         everybody += [Fallback(user_id=user.user_id) for user in roster.users]
-    tried: list[tuple[Fallback, Move]] = []
+    tried: list[tuple[Fallback, AvailableAction]] = []
     for whom in everybody:
 
         def attempt(whom: Fallback = whom) -> Record:
@@ -82,6 +82,6 @@ def _assign(record: Record, actor: Actor, deciders: tuple[str, ...]) -> Iterator
         tried += [(whom, move) for move in _tried("assign", record, attempt)]
     to = tuple(whom for whom, move in tried if move.refusal is None)
     if to:
-        yield Move("assign", to=to if roster is not None else ())
+        yield AvailableAction("assign", to=to if roster is not None else ())
     elif tried:
         yield tried[0][1]

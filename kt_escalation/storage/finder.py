@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 class Finder:
     """Finds escalations among the files and archives of one commit."""
 
-    def __init__(self, reader: Reader, files: SnapshotFiles, commit: str) -> None:
+    def __init__(self, reader: Reader, commit: str, queue_id: str | None) -> None:
         self._reader = reader
         self._location = reader.location
-        self._files = files
         self._commit = commit
+        self._queue_id = queue_id
+        self.files = SnapshotFiles(reader, queue_id)
 
     def learn(self, escalation_ids: Sequence[str]) -> None:
         """See `interface.Snapshot`."""
@@ -44,34 +45,34 @@ class Finder:
 
     def _named(self, name: str) -> Sequence[File]:
         """The open and the resolved files of a name. There should be only one."""
-        return [*filter(None, [self._files.open_file(name)]), *self._files.resolved_named(name)[-1:]]
+        return [*filter(None, [self.files.open_file(name)]), *self.files.resolved_named(name)[-1:]]
 
     def places(self, escalation_id: str) -> Sequence[Place]:
         """The places of an id in archives. More than one is a violation."""
-        archives = self._files.archives
+        archives = self.files.archives
         return self._reader.archived.index.find(archives, escalation_id) if archives else ()
 
     def paths(self, escalation_id: str) -> Sequence[str]:
         """See `interface.Snapshot`."""
         name = f"{escalation_id}{layout.SUFFIX}"
-        files = [f"{layout.QUEUE}/{entry.name}" for entry in self._files.queue if entry.name == name]
-        files += [path for path, _ in self._files.resolved_named(name)]
+        files = [f"{layout.QUEUE}/{entry.name}" for entry in self.files.queue if entry.name == name]
+        files += [path for path, _ in self.files.resolved_named(name)]
         files += [place.archive.path for place in self.places(escalation_id)]
         return [self._location.full(path) for path in files]
 
     def has(self, escalation_id: str) -> bool:
         """Whether there is a file with this id's name, or an archive that holds the id."""
         name = f"{escalation_id}{layout.SUFFIX}"
-        if self._files.open_file(name) is not None or self._files.resolved_named(name):
+        if self.files.open_file(name) is not None or self.files.resolved_named(name):
             return True
         return bool(self.places(escalation_id))
 
     def release(self, record: Record) -> Release | Invalid | None:
         """See `interface.Snapshot`."""
         name, path = record.escalation_id, layout.release_path(record)
-        entry = self._files.file_at(path)
+        entry = self.files.file_at(path)
         if entry is None:
-            archives = self._files.archives_of("released", layout.month_of(path) or "")
+            archives = self.files.archives_of("released", layout.month_of(path) or "")
             places = self._reader.archived.index.find(archives, name) if archives else ()
             found = self._reader.archived.release_at(places[0], name) if places else None
         else:
@@ -83,9 +84,9 @@ class Finder:
 
         Reads only the folders on the way.
         """
-        if self._files.file_at(path) is not None:
+        if self.files.file_at(path) is not None:
             return True
-        archives = self._files.archives_of("resolved", layout.month_of(path) or "")
+        archives = self.files.archives_of("resolved", layout.month_of(path) or "")
         return bool(archives and self._reader.archived.index.find(archives, layout.id_of(path) or ""))
 
     def used(self, path: str, entry: TreeEntry) -> Used | Invalid:
@@ -100,7 +101,7 @@ class Finder:
 
     def has_release(self, escalation_id: str) -> bool:
         """Whether any folder or archive of releases has a release of an id, valid or not."""
-        if self._files.released_by_name.get(f"{escalation_id}{layout.SUFFIX}"):
+        if self.files.released_by_name.get(f"{escalation_id}{layout.SUFFIX}"):
             return True
         return bool(self.release_places(escalation_id))
 
@@ -111,13 +112,13 @@ class Finder:
         """
         name = f"{escalation_id}{layout.SUFFIX}"
         found = [
-            (path, entry.mode, entry.oid) for path, entry in self._files.released_files if entry.name == name
+            (path, entry.mode, entry.oid) for path, entry in self.files.released_files if entry.name == name
         ]
         return sorted(found) + [(place.archive.path, "", "") for place in self.release_places(escalation_id)]
 
     def release_places(self, escalation_id: str) -> Sequence[Place]:
         """The places of an id in archives of releases. More than one is a violation."""
-        archives = self._files.release_archives
+        archives = self.files.release_archives
         return self._reader.archived.index.find(archives, escalation_id) if archives else ()
 
     def reopeners(self, escalation_id: str) -> Sequence[Record]:
@@ -125,12 +126,12 @@ class Finder:
         files = [
             (path, entry)
             for path in self._reopened.get(escalation_id, ())
-            if (entry := self._files.file_at(path)) is not None
+            if (entry := self.files.file_at(path)) is not None
         ]
         read = [*self._reader.read(files)]
-        if self._files.archives:
+        if self.files.archives:
             archived = self._reader.archived
-            read += archived.at(archived.index.reopening(self._files.archives, escalation_id))
+            read += archived.at(archived.index.reopening(self.files.archives, escalation_id))
         found = [item.record for item in read if isinstance(item, Entry)]
         fits = [record for record in found if record.reopens == escalation_id]
         return sorted(fits, key=lambda record: (record.raised_at, record.escalation_id))
@@ -139,7 +140,7 @@ class Finder:
         """Whether any record, in a file or an archive, reopens an id."""
         if escalation_id in self._reopened:
             return True
-        archives = self._files.archives
+        archives = self.files.archives
         return bool(archives and self._reader.archived.index.reopening(archives, escalation_id))
 
     @cached_property
@@ -150,16 +151,16 @@ class Finder:
             found.setdefault(origin, []).append(path)
         return found
 
-    def ids(self, *, resolved: bool, prefix: str) -> Sequence[str]:
+    def ids(self, *, resolved: bool, prefix: str = "") -> Sequence[str]:
         """See `interface.Snapshot`."""
         names = (
-            (path for path, _ in self._files.resolved_files)
+            (path for path, _ in self.files.resolved_files)
             if resolved
-            else (entry.name for entry in self._files.queue)
+            else (entry.name for entry in self.files.queue)
         )
         found = [name for name in map(layout.id_of, names) if name and name.startswith(prefix)]
-        if resolved and self._files.archives:
-            found += self._reader.archived.index.beginning(self._files.archives, prefix)
+        if resolved and self.files.archives:
+            found += self._reader.archived.index.beginning(self.files.archives, prefix)
         return found
 
     def files_of(self, escalation_id: str) -> list[tuple[str, str, str]]:
@@ -169,9 +170,9 @@ class Finder:
         archive cannot be read.
         """
         name = f"{escalation_id}{layout.SUFFIX}"
-        open_one = self._files.open_file(name)
+        open_one = self.files.open_file(name)
         found = [(path, entry.mode, entry.oid) for path, entry in ([open_one] if open_one else [])]
-        found += [(path, entry.mode, entry.oid) for path, entry in self._files.resolved_named(name)]
+        found += [(path, entry.mode, entry.oid) for path, entry in self.files.resolved_named(name)]
         for place in self.places(escalation_id):
             blob = self._reader.archived.blob_at(place, escalation_id)
             found.append((place.archive.path, FILE if blob else "", blob or ""))

@@ -12,8 +12,7 @@ from ..model.summary import RecordSummary, summary_of
 from . import cache, layout
 from .finder import Finder
 from .interface import Entry, Invalid
-from .reader import READING, Reader, load, refused
-from .snapshot_files import SnapshotFiles
+from .reader import READING, load, refused
 
 if TYPE_CHECKING:
     from .archives import Place
@@ -21,21 +20,15 @@ if TYPE_CHECKING:
 _FIRST_FEW = 8
 
 
-class Listing:
+class Summaries(Finder):
     """The summaries of one snapshot, and the records behind them."""
-
-    def __init__(self, reader: Reader, files: SnapshotFiles, finder: Finder, queue_id: str | None) -> None:
-        self._reader = reader
-        self._files = files
-        self._finder = finder
-        self._queue_id = queue_id
 
     def open_rows(self, *, whole: bool) -> tuple[list[RecordSummary], list[Invalid]]:
         """The summaries of open escalations, and the files that cannot be read. ``whole`` also remembers the records.
 
         Blobs that the cache does not know are read and added to it.
         """
-        reader, files = self._reader, self._files.open_files
+        reader, files = self._reader, self.files.open_files
         known = reader.cache.known
         new = [entry.oid for path, entry in files if entry.oid not in known and not refused(path, entry)]
         unread = self._learn(new, whole) if new else {}
@@ -117,13 +110,13 @@ class Listing:
 
     def _places_of(self, rows: Sequence[RecordSummary]) -> dict[RecordSummary, Place]:
         """The places of those records that are in archives, by summary."""
-        by_name = self._files.resolved_by_name if any(row.status == "resolved" for row in rows) else {}
+        by_name = self.files.resolved_by_name if any(row.status == "resolved" for row in rows) else {}
         moved = [
             row
             for row in rows
             if row.status == "resolved" and f"{row.escalation_id}{layout.SUFFIX}" not in by_name
         ]
-        return {row: places[0] for row in moved if (places := self._finder.places(row.escalation_id))}
+        return {row: places[0] for row in moved if (places := self.places(row.escalation_id))}
 
 
 def _growing(rows: Sequence[RecordSummary]) -> Iterator[Sequence[RecordSummary]]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..model.record import Record
     from ..model.summary import RecordSummary
     from ..results import Found, Moment, Result
-    from ..rules.available_actions import Move
+    from ..rules.available_actions import AvailableAction
     from ..store import Store
 
 #: The views of the queue, each with its query.
@@ -82,7 +82,7 @@ class Shown:
     """An escalation as the desk shows it: the result of `get`, and the caller's available actions."""
 
     found: Found
-    moves: Mapping[str, Move]
+    actions: Mapping[str, AvailableAction]
     refusals: Mapping[str, KtError]
     problem: str | None = None
 
@@ -93,7 +93,7 @@ class Shown:
     @property
     def state(self) -> str:
         """A value that changes whenever the page would change."""
-        return f"{self.found.blob} {' '.join(self.moves)}"
+        return f"{self.found.blob} {' '.join(self.actions)}"
 
 
 @dataclass(frozen=True)
@@ -137,11 +137,11 @@ class Desk:
         """An escalation, and the available actions. Raises NotFound, UnreadableRecord, BadInput."""
         found = self.store.get(escalation_id)
         try:
-            moves = self.store.moves(found)
+            actions = self.store.available_actions(found)
         except KtError as error:
             return Shown(found, {}, {}, error.message)
-        possible = {move.action: move for move in moves if move.refusal is None}
-        return Shown(found, possible, {move.action: move.refusal for move in moves if move.refusal})
+        possible = {one.action: one for one in actions if one.refusal is None}
+        return Shown(found, possible, {one.action: one.refusal for one in actions if one.refusal})
 
     def alike(self, escalation_id: str) -> Sequence[Alike]:
         """The open escalations with the same policy, reason code and model, in the queue's order, including this one."""

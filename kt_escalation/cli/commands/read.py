@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ...doctor import Finding
     from ...multistore import Listing
     from ...results import Found, Moment
-    from ...rules.available_actions import Move
+    from ...rules.available_actions import AvailableAction
     from ...rules.permissions import Quorum
     from ...store import Store
 
@@ -260,12 +260,12 @@ def _page(store: Store, found: Found, include_context: bool, *, past: bool) -> I
         return plain_text.page(found, include_context, now)
     from ..terminal import views
 
-    moves: Sequence[Move] | str | None = None
+    actions: Sequence[AvailableAction] | str | None = None
     try:
-        moves = None if past else store.moves(found)
+        actions = None if past else store.available_actions(found)
     except KtError as error:
-        moves = error.message
-    return views.page(found, moves, include_context=include_context, now=now)
+        actions = error.message
+    return views.page(found, actions, include_context=include_context, now=now)
 
 
 @escalation.command("log", short_help="Show what happened and when, newest first.")

@@ -233,10 +233,10 @@ class Reviewing:
                 "with --branch you can decide and note; hand it on with `kt escalation assign --branch`"
             )
             return False
-        [move] = (move for move in self._store.moves(found) if move.action == "assign")
-        if move.refusal:
-            raise move.refusal
-        target = self._whom(move.to)
+        [one] = (one for one in self._store.available_actions(found) if one.action == "assign")
+        if one.refusal:
+            raise one.refusal
+        target = self._whom(one.to)
         if target is None:
             return False
         kind, whom = target

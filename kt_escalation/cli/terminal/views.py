@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ...multistore import Listed
     from ...reporting.facts import Fact
     from ...results import Found
-    from ...rules.available_actions import Move
+    from ...rules.available_actions import AvailableAction
 
 # The columns by which a reviewer chooses are left out last: severity, summary, deadline.
 _COLUMNS = (
@@ -76,7 +76,7 @@ def _is_late(row: RecordSummary, now: datetime) -> bool:
 
 def page(
     found: Found,
-    moves: Sequence[Move] | str | None,
+    actions: Sequence[AvailableAction] | str | None,
     *,
     include_context: bool,
     now: datetime,
@@ -102,7 +102,7 @@ def page(
             )
             for section in known
         ),
-        Section("What you may do", _next(record, moves)),
+        Section("What you may do", _next(record, actions)),
     ]
     yield from screen.page(title, record.summary, sections)
 
@@ -112,14 +112,14 @@ def _pair(fact: Fact, now: datetime) -> tuple[Words, Words]:
     return (fact.name, fact.name_tone), (said.rstrip("\n"), fact.tone)
 
 
-def _next(record: Record, moves: Sequence[Move] | str | None) -> list[tuple[Words, Words]]:
+def _next(record: Record, actions: Sequence[AvailableAction] | str | None) -> list[tuple[Words, Words]]:
     """The commands that the rules allow, and the reason why the most important one is refused."""
-    if moves is None:
+    if actions is None:
         return []
-    if isinstance(moves, str):
-        return [(("nothing", "faint"), (clock.spoken(moves), ""))]
-    refused = {move.action: move.refusal for move in moves if move.refusal}
-    possible = {move.action: move for move in moves if not move.refusal}
+    if isinstance(actions, str):
+        return [(("nothing", "faint"), (clock.spoken(actions), ""))]
+    refused = {one.action: one.refusal for one in actions if one.refusal}
+    possible = {one.action: one for one in actions if not one.refusal}
     if "unclaim" in possible:
         possible.pop("force", None)
     pairs: list[tuple[Words, Words]] = []
